@@ -1,0 +1,248 @@
+//! What can go wrong, and what each kind means to a shell, to HTTP and to a person.
+//!
+//! Every door (command line, HTTP, dispatcher) turns an [`Error`] into its own reply with the
+//! exhaustive matches in this file, so that a new kind cannot be forgotten anywhere.
+
+use std::fmt;
+use std::path::Path;
+
+/// Result of everything in this crate that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Exit code of a command that did what was asked.
+pub const EXIT_OK: u8 = 0;
+/// Exit code of a command that was refused or failed.
+pub const EXIT_REFUSED: u8 = 1;
+/// Exit code of bad usage, and of a wait that timed out.
+pub const EXIT_USAGE_OR_TIMEOUT: u8 = 2;
+/// Exit code of `call` and `wait --exit-status` when the task itself failed.
+pub const EXIT_TASK_FAILED: u8 = 3;
+/// Exit code of `claim --lane` when no task is available.
+pub const EXIT_NOTHING_AVAILABLE: u8 = 4;
+
+/// The kind of an [`Error`]: decides exit code, HTTP status and machine-readable code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The caller's words are off: a bad flag, a malformed id, a value out of range.
+    Invalid,
+    /// Configuration or a task file cannot be used as it is.
+    Config,
+    /// No such task, lane or file.
+    NotFound,
+    /// The rules of the queue say no: wrong state, wrong token, changed request.
+    Refused,
+    /// A wait ended by its timeout.
+    TimedOut,
+    /// Nothing to claim now.
+    NothingAvailable,
+    /// The task was answered, with a failure.
+    TaskFailed,
+    /// Somebody holds the store lock and did not let go in time.
+    Locked,
+    /// The state directory holds something that cannot be read as what it should be.
+    Corrupt,
+    /// The operating system refused a file operation.
+    Io,
+    /// The reader of our output is gone.
+    BrokenPipe,
+    /// SIGINT or SIGTERM ended the command; carries the signal number.
+    Interrupted(i32),
+}
+
+impl ErrorKind {
+    /// The exit code of a command that ends with this kind.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Invalid
+            | Self::Config
+            | Self::NotFound
+            | Self::Refused
+            | Self::Locked
+            | Self::Corrupt
+            | Self::Io => EXIT_REFUSED,
+            Self::TimedOut => EXIT_USAGE_OR_TIMEOUT,
+            Self::TaskFailed => EXIT_TASK_FAILED,
+            Self::NothingAvailable => EXIT_NOTHING_AVAILABLE,
+            // What a shell reports for a process that SIGPIPE (13) ended.
+            Self::BrokenPipe => 141,
+            Self::Interrupted(signal) => 128 + (signal as u8),
+        }
+    }
+
+    /// The HTTP status of an answer that reports this kind.
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::Invalid | Self::Config => 400,
+            Self::NotFound => 404,
+            Self::Refused | Self::TaskFailed => 409,
+            Self::TimedOut | Self::NothingAvailable => 408,
+            Self::Locked => 503,
+            Self::Corrupt | Self::Io | Self::BrokenPipe | Self::Interrupted(_) => 500,
+        }
+    }
+
+    /// A stable word for programs; the text beside it may change, this does not.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Config => "config",
+            Self::NotFound => "not_found",
+            Self::Refused => "refused",
+            Self::TimedOut => "timed_out",
+            Self::NothingAvailable => "nothing_available",
+            Self::TaskFailed => "task_failed",
+            Self::Locked => "locked",
+            Self::Corrupt => "corrupt",
+            Self::Io => "io",
+            Self::BrokenPipe => "broken_pipe",
+            Self::Interrupted(_) => "interrupted",
+        }
+    }
+}
+
+/// One failure: its kind, one line that says what happened, and often what to do about it.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+    source: Option<std::io::Error>,
+}
+
+impl Error {
+    /// An error of `kind`; `message` is one line, without a full stop.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            source: None,
+        }
+    }
+
+    /// The caller's words are off.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    /// The rules of the queue say no.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Refused, message)
+    }
+
+    /// No such thing.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, message)
+    }
+
+    /// Configuration cannot be used.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Config, message)
+    }
+
+    /// A file of the state directory is not what it should be.
+    pub fn corrupt(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Corrupt, message)
+    }
+
+    /// A file operation failed: names the operation, the path and the cause.
+    pub fn io(operation: &str, path: impl AsRef<Path>, source: impl Into<std::io::Error>) -> Self {
+        let source = source.into();
+        let path = crate::error::printable(&path.as_ref().to_string_lossy());
+        let message = format!("cannot {operation} {path}: {}", cause(&source));
+        Self {
+            kind: ErrorKind::Io,
+            message,
+            hint: None,
+            source: Some(source),
+        }
+    }
+
+    /// The same error with a line that tells what to do next.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Which kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// What to do next, when there is something to say.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// What happened, without the hint.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The error number of the operating system behind this failure, if there is one.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.source.as_ref().and_then(std::io::Error::raw_os_error)
+    }
+}
+
+/// The operating system's words for an error, without the "(os error N)" that `std` adds.
+fn cause(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error ") {
+        Some(end) => text[..end].to_string(),
+        None => text,
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "; {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
+}
+
+/// `text` with control characters escaped, so that a hostile name cannot move a terminal's cursor
+/// or break a one-line message in two.
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_the_documented_ones() {
+        assert_eq!(ErrorKind::Refused.exit_code(), 1);
+        assert_eq!(ErrorKind::TimedOut.exit_code(), 2);
+        assert_eq!(ErrorKind::TaskFailed.exit_code(), 3);
+        assert_eq!(ErrorKind::NothingAvailable.exit_code(), 4);
+        assert_eq!(ErrorKind::Interrupted(15).exit_code(), 143);
+    }
+
+    #[test]
+    fn io_errors_name_operation_path_and_cause_in_one_line() {
+        let error = Error::io("open", "/x\ny", std::io::Error::from_raw_os_error(2));
+        assert_eq!(error.to_string(), "cannot open /x\\ny: No such file or directory");
+    }
+}
