@@ -1,6 +1,8 @@
 //! Task lanes for agents, scripts and people on one machine.
 
+pub mod digest;
 pub mod error;
 pub mod model;
+pub mod workspace;
 
 pub use error::{Error, ErrorKind, Result};
