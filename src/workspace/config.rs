@@ -121,7 +121,8 @@ impl Config {
     }
 }
 
-fn current_dir() -> Result<PathBuf> {
+/// The current directory of this process.
+pub(super) fn current_dir() -> Result<PathBuf> {
     std::env::current_dir().map_err(|error| Error::io("find", "the current directory", error))
 }
 

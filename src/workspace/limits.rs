@@ -55,6 +55,11 @@ pub(super) fn name(name: &str) -> Result<()> {
     one_line("name", name, MAX_KEY)
 }
 
+/// Checks the name of a new workspace; what others chose already is taken as it is.
+pub(super) fn workspace_id(id: &str) -> Result<()> {
+    one_line("the workspace id", id, MAX_KEY)
+}
+
 /// Checks labels and drops repeated ones.
 pub(super) fn labels(wanted: Vec<String>) -> Result<Vec<String>> {
     let mut labels: Vec<String> = Vec::new();
