@@ -1,5 +1,7 @@
 //! The store through its public interface: life cycles, order, races, other implementations.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
