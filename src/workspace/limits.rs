@@ -47,12 +47,12 @@ pub(super) fn timeout(seconds: f64) -> Result<f64> {
     )))
 }
 
-pub(super) fn key(key: &str) -> Result<()> {
-    one_line("key", key, MAX_KEY)
+pub(super) fn key(key: String) -> Result<String> {
+    one_line("key", &key, MAX_KEY).map(|()| key)
 }
 
-pub(super) fn name(name: &str) -> Result<()> {
-    one_line("name", name, MAX_KEY)
+pub(super) fn name(name: String) -> Result<String> {
+    one_line("name", &name, MAX_KEY).map(|()| name)
 }
 
 /// Checks the name of a new workspace; what others chose already is taken as it is.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::paths::show;
+use super::paths::{absolute, show};
 use super::text_file::TextFile;
 use crate::error::{ErrorKind, Result};
 use crate::model::Time;
@@ -18,12 +18,13 @@ const TASK_FILE: TextFile = TextFile {
     hint_if_missing: "check the path given to --task",
 };
 
-/// What a task file says, types checked, nothing resolved yet.
+/// What a task file says, types checked, ranges not yet.
 #[derive(Debug, Default)]
 pub(super) struct TaskFile {
     pub lane: Option<String>,
     pub metadata: Object,
     pub prompt: Option<String>,
+    /// Absolute: it is relative to the task file in the file.
     pub prompt_file: Option<PathBuf>,
     pub request_from: Option<PathBuf>,
     pub response_to: Option<PathBuf>,
@@ -43,7 +44,7 @@ pub(super) struct TaskFile {
 }
 
 impl TaskFile {
-    /// Reads a task file; `path` is absolute.
+    /// Reads a task file; `path` is absolute and resolved.
     ///
     /// # Errors
     /// `Config` or `Io`, naming the file and the key, or line and column.
@@ -52,13 +53,18 @@ impl TaskFile {
             format!("task file {}", show(path)),
             TASK_FILE.read_document(path)?,
         );
+        // A file that could be read has a directory.
+        let directory = path.parent().unwrap_or(Path::new("/"));
         let mut file = Self {
             lane: fields.text("lane")?,
             metadata: fields.mapping("metadata")?,
             prompt: fields.text("prompt")?,
-            prompt_file: fields.text("prompt_file")?.map(PathBuf::from),
-            request_from: fields.text("request_from")?.map(PathBuf::from),
-            response_to: fields.text("response_to")?.map(PathBuf::from),
+            prompt_file: fields
+                .path("prompt_file")?
+                .map(|prompt_file| absolute(directory, &prompt_file))
+                .transpose()?,
+            request_from: fields.path("request_from")?,
+            response_to: fields.path("response_to")?,
             supporting: supporting(&mut fields)?,
             worktree_path: fields.text_or_blank("worktree_path")?.map(PathBuf::from),
             branch: fields.text_or_blank("branch")?,
@@ -93,7 +99,7 @@ fn supporting(fields: &mut Fields) -> Result<Vec<PathBuf>> {
             other => other,
         };
         match path {
-            Value::String(path) => paths.push(PathBuf::from(path)),
+            Value::String(path) if !path.is_empty() => paths.push(PathBuf::from(path)),
             _ => return Err(fields.wrong(key, "a list of paths")),
         }
     }
