@@ -275,3 +275,6 @@ fn start(now: Time, not_before: Option<Time>, delay_seconds: Option<f64>) -> Res
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
