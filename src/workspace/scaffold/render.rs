@@ -218,6 +218,15 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_comes_back_equal_from_yaml(text in "\\PC*|[ -~]*|(?s).*") {
+            let line = format!("key: {}\nnext: 1\n", yaml_scalar(&text));
+            let read = super::super::super::document::parse(&line).unwrap();
+            proptest::prop_assert_eq!(read["key"].as_str(), Some(text.as_str()));
+        }
+    }
+
     #[test]
     fn ordinary_values_stay_readable() {
         for text in ["state", "..", "../q", "/abs/p-1_x.y", "my project", "demo"] {
