@@ -79,16 +79,10 @@ mod tests {
         for path in [dir.path(), &pipe] {
             let error = sha256_file(path).unwrap_err();
             assert!(
-                matches!(
-                    error.kind(),
-                    io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory
-                ),
+                matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory),
                 "{error}"
             );
         }
-        assert_eq!(
-            sha256_file(&dir.path().join("none")).unwrap_err().kind(),
-            io::ErrorKind::NotFound
-        );
+        assert_eq!(sha256_file(&dir.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -3,6 +3,7 @@
 pub mod digest;
 pub mod error;
 pub mod model;
+pub mod store;
 pub mod workspace;
 
 pub use error::{Error, ErrorKind, Result};

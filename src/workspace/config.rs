@@ -105,11 +105,7 @@ impl Config {
         let name = printable(name.trim());
         Ok(Self {
             path: None,
-            workspace_id: if name.is_empty() {
-                "workspace".to_string()
-            } else {
-                name
-            },
+            workspace_id: if name.is_empty() { "workspace".to_string() } else { name },
             store_root: resolve(&absolute(cwd, store)?)?,
             workspace_root,
             worktree_path: None,
@@ -190,15 +186,9 @@ mod tests {
         assert_eq!(config.store_root, Path::new("/store"));
         assert_eq!(config.worktree_path, Some(root.join("wt")));
         assert_eq!(config.expected_branch.as_deref(), Some("main"));
-        let lanes: Vec<(&str, &str)> = config
-            .lanes
-            .iter()
-            .map(|(name, text)| (name.as_str(), text.as_str()))
-            .collect();
-        assert_eq!(
-            lanes,
-            [("1", ""), ("n", ""), ("review", "Look."), ("work", "Do.")]
-        );
+        let lanes: Vec<(&str, &str)> =
+            config.lanes.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        assert_eq!(lanes, [("1", ""), ("n", ""), ("review", "Look."), ("work", "Do.")]);
         assert_eq!(config.dispatch.unwrap()["max_concurrent"], 2);
         assert_eq!(config.warnings.len(), 1);
         assert!(
@@ -235,36 +225,15 @@ mod tests {
         for (text, words) in [
             ("lanes: {}", "'workspace_id' must be a text that is not empty"),
             ("workspace_id:", "'workspace_id' must be a text that is not empty"),
-            (
-                "workspace_id: '  '",
-                "'workspace_id' must be a text that is not empty",
-            ),
+            ("workspace_id: '  '", "'workspace_id' must be a text that is not empty"),
             ("workspace_id: [a]", "'workspace_id' must be text"),
-            (
-                "workspace_id: true",
-                "'workspace_id' must be text; put it in quotes",
-            ),
-            (
-                "workspace_id: w\nworkspace_root: {}",
-                "'workspace_root' must be text",
-            ),
-            (
-                "workspace_id: w\nqueue_root: [state]",
-                "'queue_root' must be text",
-            ),
+            ("workspace_id: true", "'workspace_id' must be text; put it in quotes"),
+            ("workspace_id: w\nworkspace_root: {}", "'workspace_root' must be text"),
+            ("workspace_id: w\nqueue_root: [state]", "'queue_root' must be text"),
             ("workspace_id: w\nlanes: [a]", "'lanes' must be a mapping"),
-            (
-                "workspace_id: w\nlanes: {a: [b]}",
-                "'lanes' must be a mapping of names",
-            ),
-            (
-                "workspace_id: w\nqueue_root: ~nobody-here/x",
-                "cannot expand ~nobody-here/x",
-            ),
-            (
-                "workspace_id: w\ncheckpoints: ~",
-                "checkpoints in handoff.yaml are no longer supported",
-            ),
+            ("workspace_id: w\nlanes: {a: [b]}", "'lanes' must be a mapping of names"),
+            ("workspace_id: w\nqueue_root: ~nobody-here/x", "cannot expand ~nobody-here/x"),
+            ("workspace_id: w\ncheckpoints: ~", "checkpoints in handoff.yaml are no longer supported"),
             ("workspace_id: [", "line 2 column 1"),
             ("- a", "must be a mapping"),
             ("", "must be a mapping"),
@@ -275,10 +244,7 @@ mod tests {
             assert!(!error.to_string().contains('\n'), "{text:?}: {error}");
         }
         let missing = Config::load(Path::new("/nowhere/handoff.yaml"), None).unwrap_err();
-        assert_eq!(
-            missing.message(),
-            "config file /nowhere/handoff.yaml does not exist"
-        );
+        assert_eq!(missing.message(), "config file /nowhere/handoff.yaml does not exist");
         assert!(missing.hint().unwrap().contains("lanes init"));
     }
 

@@ -38,10 +38,8 @@ pub fn locate(wish: &Locate<'_>) -> Result<Config> {
     }
     match store {
         Some(store) => Config::store_only(&store, wish.cwd),
-        None => Err(
-            Error::config(format!("no workspace found in {} or above it", show(wish.cwd)))
-                .with_hint("make one with `lanes init`, or name one with --config or --store"),
-        ),
+        None => Err(Error::config(format!("no workspace found in {} or above it", show(wish.cwd)))
+            .with_hint("make one with `lanes init`, or name one with --config or --store")),
     }
 }
 
@@ -72,11 +70,8 @@ fn check_owner(cwd: &Path, candidate: &Path, found: &Metadata) -> Result<()> {
     if is_trusted(found.uid(), us, here) {
         return Ok(());
     }
-    Err(Error::config(format!(
-        "found {}, which belongs to another user",
-        show(candidate)
-    ))
-    .with_hint("if you trust it, name it with --config"))
+    Err(Error::config(format!("found {}, which belongs to another user", show(candidate)))
+        .with_hint("if you trust it, name it with --config"))
 }
 
 /// Whether `owner` is us, the administrator, or whoever owns the directory we work in (as in a
@@ -97,11 +92,7 @@ mod tests {
     }
 
     fn find(cwd: &Path, config: Option<&str>, store: Option<&str>) -> Result<Config> {
-        locate(&Locate {
-            config: config.map(Path::new),
-            store: store.map(Path::new),
-            cwd,
-        })
+        locate(&Locate { config: config.map(Path::new), store: store.map(Path::new), cwd })
     }
 
     fn tree() -> (tempfile::TempDir, PathBuf) {
@@ -123,10 +114,7 @@ mod tests {
         assert_eq!(find(&deep, None, None).unwrap().workspace_id, "beside");
         write(&root, "pool/project/handoff/handoff.yaml", "project");
         assert_eq!(find(&deep, None, None).unwrap().workspace_id, "project");
-        assert_eq!(
-            find(&root.join("pool"), None, None).unwrap().workspace_id,
-            "beside"
-        );
+        assert_eq!(find(&root.join("pool"), None, None).unwrap().workspace_id, "beside");
     }
 
     #[test]

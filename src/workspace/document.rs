@@ -29,9 +29,7 @@ pub(super) fn parse(text: &str) -> Result<Object, String> {
 
 /// JSON proper is read as such, since YAML refuses tabs and rounds long numbers.
 fn looks_like_json(text: &str) -> bool {
-    text.trim_start()
-        .strip_prefix('{')
-        .is_some_and(|inner| inner.trim_start().starts_with(['"', '}']))
+    text.trim_start().strip_prefix('{').is_some_and(|inner| inner.trim_start().starts_with(['"', '}']))
 }
 
 fn parse_yaml(text: &str) -> Result<Object, String> {
@@ -207,10 +205,7 @@ mod tests {
     #[test]
     fn what_pyyaml_accepts_is_accepted() {
         assert_eq!(value("\u{feff}a: 1\r\nb: x\r\n"), json!({"a": 1, "b": "x"}));
-        assert_eq!(
-            value("a: 1\na: {b: 1, b: 2}\na: {b: 3, b: 4}\n"),
-            json!({"a": {"b": 4}})
-        );
+        assert_eq!(value("a: 1\na: {b: 1, b: 2}\na: {b: 3, b: 4}\n"), json!({"a": {"b": 4}}));
         assert_eq!(
             value("base: &b {x: 1, y: 2}\nall:\n  <<: *b\n  y: 3\n"),
             json!({"base": {"x": 1, "y": 2}, "all": {"x": 1, "y": 3}})
@@ -233,10 +228,7 @@ mod tests {
 
     #[test]
     fn json_keeps_tabs_and_long_numbers() {
-        assert_eq!(
-            value("\u{feff}\n{\n\t\"a\":\t[1],\n\t\"a\": 2\n}"),
-            json!({"a": 2})
-        );
+        assert_eq!(value("\u{feff}\n{\n\t\"a\":\t[1],\n\t\"a\": 2\n}"), json!({"a": 2}));
         let long = "123456789012345678901234567890.5";
         assert_eq!(value(&format!("{{\"n\": {long}}}"))["n"].to_string(), long);
         assert_eq!(value("{}"), json!({}));
@@ -249,14 +241,8 @@ mod tests {
             ("a: [1\nb: 2", "line 2 column 2"),
             ("a: 1\n  b: 2\n", "line 2 column 4"),
             ("a:\n\t- b", "line 2 column 1"),
-            (
-                "a: !x 1",
-                "tags such as !name are not supported at line 1 column 4",
-            ),
-            (
-                "? [a]\n: 1",
-                "a key must be text, not a list or a mapping at line 1",
-            ),
+            ("a: !x 1", "tags such as !name are not supported at line 1 column 4"),
+            ("? [a]\n: 1", "a key must be text, not a list or a mapping at line 1"),
             ("<<: 3", "'<<' takes mappings only"),
             ("a: *nope", "line 1 column 4"),
             ("{\"a\": 1\n\"b\": 2}", "line 2 column 1"),

@@ -121,10 +121,6 @@ impl Fields {
             return None;
         }
         let keys: Vec<String> = self.object.keys().map(|key| printable(key)).collect();
-        Some(format!(
-            "{} has unknown keys, which are ignored: {}",
-            self.source,
-            keys.join(", ")
-        ))
+        Some(format!("{} has unknown keys, which are ignored: {}", self.source, keys.join(", ")))
     }
 }

@@ -23,10 +23,7 @@ pub fn check_lane(name: &str) -> Result<()> {
     };
     // A name that is too long is not worth repeating whole.
     let shown: String = name.chars().take(60).collect();
-    Err(Error::invalid(format!(
-        "invalid lane name '{}': {reason}",
-        printable(&shown)
-    )))
+    Err(Error::invalid(format!("invalid lane name '{}': {reason}", printable(&shown))))
 }
 
 #[cfg(test)]

@@ -28,14 +28,9 @@ pub(super) fn priority(wanted: i64) -> Result<i32> {
 }
 
 pub(super) fn max_attempts(wanted: i64) -> Result<u32> {
-    u32::try_from(wanted)
-        .ok()
-        .filter(|attempts| (1..=MAX_ATTEMPTS).contains(attempts))
-        .ok_or_else(|| {
-            Error::invalid(format!(
-                "max_attempts of {wanted} is out of range; give 1 to {MAX_ATTEMPTS}"
-            ))
-        })
+    u32::try_from(wanted).ok().filter(|attempts| (1..=MAX_ATTEMPTS).contains(attempts)).ok_or_else(|| {
+        Error::invalid(format!("max_attempts of {wanted} is out of range; give 1 to {MAX_ATTEMPTS}"))
+    })
 }
 
 pub(super) fn timeout(seconds: f64) -> Result<f64> {
@@ -81,10 +76,7 @@ pub(super) fn labels(wanted: Vec<String>) -> Result<Vec<String>> {
 /// Checks free text that stands in lists and file names: bounded, otherwise as the caller likes.
 pub(super) fn word(what: &str, text: &str) -> Result<()> {
     if text.len() > MAX_WORD {
-        return Err(Error::invalid(format!(
-            "{what} is {} bytes long; give at most {MAX_WORD}",
-            text.len()
-        )));
+        return Err(Error::invalid(format!("{what} is {} bytes long; give at most {MAX_WORD}", text.len())));
     }
     Ok(())
 }
@@ -93,15 +85,9 @@ fn one_line(what: &str, text: &str, most: usize) -> Result<()> {
     if text.trim().is_empty() {
         Err(Error::invalid(format!("{what} is empty")))
     } else if text.len() > most {
-        Err(Error::invalid(format!(
-            "{what} is {} bytes long; give at most {most}",
-            text.len()
-        )))
+        Err(Error::invalid(format!("{what} is {} bytes long; give at most {most}", text.len())))
     } else if text.chars().any(char::is_control) {
-        Err(Error::invalid(format!(
-            "{what} has control characters: {}",
-            printable(text)
-        )))
+        Err(Error::invalid(format!("{what} has control characters: {}", printable(text))))
     } else {
         Ok(())
     }
@@ -145,10 +131,7 @@ mod tests {
     #[test]
     fn labels_are_counted_without_repetitions() {
         let text = |n: usize| format!("l{n}");
-        assert_eq!(
-            labels(vec![text(1), text(2), text(1)]).unwrap(),
-            [text(1), text(2)]
-        );
+        assert_eq!(labels(vec![text(1), text(2), text(1)]).unwrap(), [text(1), text(2)]);
         let many: Vec<String> = (0..MAX_LABELS).map(text).collect();
         assert!(labels([many.clone(), many.clone()].concat()).is_ok());
         assert!(labels([many, vec!["x".to_string()]].concat()).is_err());

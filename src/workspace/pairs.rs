@@ -9,10 +9,7 @@ pub fn parse_pairs(flag: &str, items: &[String]) -> Result<Vec<(String, String)>
         .iter()
         .map(|item| match item.split_once('=') {
             Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.to_string())),
-            _ => Err(Error::invalid(format!(
-                "{flag} expects KEY=VALUE, got: {}",
-                printable(item)
-            ))),
+            _ => Err(Error::invalid(format!("{flag} expects KEY=VALUE, got: {}", printable(item)))),
         })
         .collect()
 }
@@ -30,10 +27,7 @@ mod tests {
     fn the_first_equals_sign_divides() {
         let pairs = parse(&["a=1", " b =x=y ", "c="]).unwrap();
         let expected = [("a", "1"), ("b", "x=y "), ("c", "")];
-        assert_eq!(
-            pairs,
-            expected.map(|(key, value)| (key.to_string(), value.to_string()))
-        );
+        assert_eq!(pairs, expected.map(|(key, value)| (key.to_string(), value.to_string())));
     }
 
     #[test]

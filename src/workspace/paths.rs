@@ -33,11 +33,8 @@ fn expand_home(path: &Path, home: Option<&Path>) -> Result<PathBuf> {
     }
     match home {
         Some(home) if home.is_absolute() => Ok(home.join(components.as_path())),
-        _ => Err(Error::invalid(format!(
-            "cannot expand {}: the home directory is unknown",
-            show(path)
-        ))
-        .with_hint("set HOME or write the directory in full")),
+        _ => Err(Error::invalid(format!("cannot expand {}: the home directory is unknown", show(path)))
+            .with_hint("set HOME or write the directory in full")),
     }
 }
 
@@ -104,12 +101,8 @@ pub(super) fn require_inside(root: &Path, path: &Path, label: &str) -> Result<()
     if path.starts_with(root) {
         return Ok(());
     }
-    Err(
-        Error::invalid(format!("{label} is outside workspace_root: {}", show(path))).with_hint(format!(
-            "it must lie in {}, also after following links",
-            show(root)
-        )),
-    )
+    Err(Error::invalid(format!("{label} is outside workspace_root: {}", show(path)))
+        .with_hint(format!("it must lie in {}, also after following links", show(root))))
 }
 
 /// The kind of file at a resolved path; `None` when there is none.
@@ -159,11 +152,7 @@ mod tests {
             ("/x", "/x"),
             ("", ""),
         ] {
-            assert_eq!(
-                expand_home(Path::new(path), home).unwrap(),
-                Path::new(expanded),
-                "{path}"
-            );
+            assert_eq!(expand_home(Path::new(path), home).unwrap(), Path::new(expanded), "{path}");
         }
         assert!(expand_home(Path::new("~bob/x"), home).is_err());
         assert!(expand_home(Path::new("~/x"), None).is_err());
@@ -178,13 +167,7 @@ mod tests {
         symlink("a/b", real.join("short")).unwrap();
         symlink(real.join("short"), real.join("a/chain")).unwrap();
         symlink("../../short/f", real.join("a/b/up")).unwrap();
-        for path in [
-            "short/f",
-            "a/chain/f",
-            "a/b/up",
-            "short/../b/./f",
-            "a/chain/../../a/b/f",
-        ] {
+        for path in ["short/f", "a/chain/f", "a/b/up", "short/../b/./f", "a/chain/../../a/b/f"] {
             let path = real.join(path);
             assert_eq!(resolve(&path).unwrap(), path.canonicalize().unwrap(), "{path:?}");
         }
@@ -198,14 +181,8 @@ mod tests {
         symlink("/nowhere/x", real.join("dangling")).unwrap();
         assert_eq!(resolve(&real.join("l/new/f")).unwrap(), real.join("d/new/f"));
         assert_eq!(resolve(&real.join("new/../f")).unwrap(), real.join("f"));
-        assert_eq!(
-            resolve(&real.join("dangling/y")).unwrap(),
-            Path::new("/nowhere/x/y")
-        );
-        assert_eq!(
-            resolve(Path::new("/../../nowhere")).unwrap(),
-            Path::new("/nowhere")
-        );
+        assert_eq!(resolve(&real.join("dangling/y")).unwrap(), Path::new("/nowhere/x/y"));
+        assert_eq!(resolve(Path::new("/../../nowhere")).unwrap(), Path::new("/nowhere"));
     }
 
     #[test]
@@ -214,11 +191,7 @@ mod tests {
         symlink("two", real.join("one")).unwrap();
         symlink("one", real.join("two")).unwrap();
         std::fs::write(real.join("f"), "").unwrap();
-        for (path, words) in [
-            ("one", "symbolic links"),
-            ("f/x", "Not a directory"),
-            ("a\0b", "nul"),
-        ] {
+        for (path, words) in [("one", "symbolic links"), ("f/x", "Not a directory"), ("a\0b", "nul")] {
             let error = resolve(&real.join(path)).unwrap_err().to_string();
             assert!(error.to_lowercase().contains(&words.to_lowercase()), "{error}");
             assert!(!error.contains('\0'), "{error}");
@@ -232,10 +205,7 @@ mod tests {
         assert!(require_inside(root, root, "it").is_ok());
         for outside in ["/w/root2/x", "/w", "/"] {
             let error = require_inside(root, Path::new(outside), "it").unwrap_err();
-            assert_eq!(
-                error.message(),
-                format!("it is outside workspace_root: {outside}")
-            );
+            assert_eq!(error.message(), format!("it is outside workspace_root: {outside}"));
         }
     }
 

@@ -21,11 +21,7 @@ pub(super) struct Places<'a> {
 impl<'a> Places<'a> {
     /// `cwd` is absolute.
     pub(super) fn new(config: &'a Config, cwd: &'a Path) -> Result<Self> {
-        Ok(Self {
-            cwd,
-            root: resolve(&config.workspace_root)?,
-            store: &config.store_root,
-        })
+        Ok(Self { cwd, root: resolve(&config.workspace_root)?, store: &config.store_root })
     }
 
     /// Where `path` leads, whether or not it exists.
@@ -49,10 +45,7 @@ impl<'a> Places<'a> {
         match file_type(&real)? {
             None => return Err(Error::invalid(format!("{label} does not exist: {}", show(&real)))),
             Some(kind) if !kind.is_file() => {
-                return Err(Error::invalid(format!(
-                    "{label} is not a regular file: {}",
-                    show(&real)
-                )));
+                return Err(Error::invalid(format!("{label} is not a regular file: {}", show(&real))));
             }
             Some(_) => {}
         }
@@ -67,16 +60,12 @@ impl<'a> Places<'a> {
         let label = "response_to";
         let real = self.inside(self.cwd, path, label)?;
         if real.starts_with(self.store) {
-            return Err(
-                Error::invalid(format!("{label} is inside the state directory: {}", show(&real)))
-                    .with_hint("name a file outside it, or leave it out to keep the answer in the store"),
-            );
+            return Err(Error::invalid(format!("{label} is inside the state directory: {}", show(&real)))
+                .with_hint("name a file outside it, or leave it out to keep the answer in the store"));
         }
         if file_type(&real)?.is_some_and(|kind| !kind.is_file()) {
-            return Err(
-                Error::invalid(format!("{label} is not a regular file: {}", show(&real)))
-                    .with_hint("name a file that may be written"),
-            );
+            return Err(Error::invalid(format!("{label} is not a regular file: {}", show(&real)))
+                .with_hint("name a file that may be written"));
         }
         as_text(&real, label)
     }

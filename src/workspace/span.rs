@@ -7,9 +7,7 @@ pub fn parse_span(text: &str) -> Option<f64> {
     let mut total = 0.0;
     let mut rest = text;
     while !rest.is_empty() {
-        let end = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let number: f64 = rest[..end].parse().ok()?;
         let mut after = rest[end..].chars();
         let unit = match after.next() {
@@ -52,9 +50,8 @@ mod tests {
     #[test]
     fn what_is_no_length_is_refused() {
         let huge = "9".repeat(400);
-        for text in [
-            "", "nan", "inf", "-5", "+5", "1e3", "5x", "m", "1h30", "1 h", ".", "1..2", "é", &huge,
-        ] {
+        for text in ["", "nan", "inf", "-5", "+5", "1e3", "5x", "m", "1h30", "1 h", ".", "1..2", "é", &huge]
+        {
             assert_eq!(parse_span(text), None, "{text}");
         }
     }

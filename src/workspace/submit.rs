@@ -94,12 +94,8 @@ pub fn check_submit(config: &Config, cwd: &Path, now: Time, wish: SubmitWish) ->
         stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         file = TaskFile::load(&resolve(&path)?)?;
     }
-    let source_agent = said(Some(&wish.source_agent))
-        .unwrap_or("orchestrator")
-        .to_string();
-    let correlation_id = said(wish.correlation_id.as_deref())
-        .or(said(stem.as_deref()))
-        .map(str::to_string);
+    let source_agent = said(Some(&wish.source_agent)).unwrap_or("orchestrator").to_string();
+    let correlation_id = said(wish.correlation_id.as_deref()).or(said(stem.as_deref())).map(str::to_string);
     let asked = overlay(file, wish, cwd)?;
     let mut warnings = asked.warnings;
 
@@ -113,12 +109,7 @@ pub fn check_submit(config: &Config, cwd: &Path, now: Time, wish: SubmitWish) ->
     limits::word("the source agent", &source_agent)?;
     limits::word("the branch", expected_branch.as_deref().unwrap_or_default())?;
 
-    let prompt = prompt(
-        &places,
-        asked.prompt,
-        asked.prompt_file,
-        asked.request_from.is_some(),
-    )?;
+    let prompt = prompt(&places, asked.prompt, asked.prompt_file, asked.request_from.is_some())?;
     let response_path = asked.response_to.map(|path| places.response(&path)).transpose()?;
     let (request, prompt) = match asked.request_from {
         Some(path) => {
@@ -128,10 +119,7 @@ pub fn check_submit(config: &Config, cwd: &Path, now: Time, wish: SubmitWish) ->
                     "request_from and response_to are one file: the answer will replace it".to_string(),
                 );
             }
-            let request = NewRequest::File {
-                path: pinned.path,
-                sha256: pinned.sha256,
-            };
+            let request = NewRequest::File { path: pinned.path, sha256: pinned.sha256 };
             (request, prompt)
         }
         None => prompt_only(prompt)?,
@@ -153,9 +141,7 @@ pub fn check_submit(config: &Config, cwd: &Path, now: Time, wish: SubmitWish) ->
         source_agent,
         lane,
         workspace_root: as_text(&places.root, "workspace_root")?,
-        worktree_path: worktree_path
-            .map(|path| as_text(&path, "worktree_path"))
-            .transpose()?,
+        worktree_path: worktree_path.map(|path| as_text(&path, "worktree_path")).transpose()?,
         expected_branch,
         request,
         supporting_paths,
@@ -204,9 +190,7 @@ fn overlay(file: TaskFile, wish: SubmitWish, cwd: &Path) -> Result<TaskFile> {
         asked.labels = wish.labels;
     }
     let pairs = wish.metadata.into_iter();
-    asked
-        .metadata
-        .extend(pairs.map(|(key, value)| (key, Value::from(value))));
+    asked.metadata.extend(pairs.map(|(key, value)| (key, Value::from(value))));
     Ok(TaskFile {
         lane: wish.lane.or(asked.lane),
         request_from: wish.request_from.or(asked.request_from),
@@ -236,10 +220,7 @@ fn prompt(
         (None, None) => String::new(),
     };
     if prompt.len() > most {
-        let message = format!(
-            "the prompt is {} bytes long; at most {most} are taken",
-            prompt.len()
-        );
+        let message = format!("the prompt is {} bytes long; at most {most} are taken", prompt.len());
         return Err(Error::invalid(message).with_hint("write it to a file and name that with --request-from"));
     }
     Ok(prompt)
@@ -248,11 +229,9 @@ fn prompt(
 /// A request that is only text: the text, and what task.json says of it.
 fn prompt_only(text: String) -> Result<(NewRequest, String)> {
     if text.trim().is_empty() {
-        return Err(
-            Error::invalid("there is nothing to do: no request file and no prompt").with_hint(
-                "give --request-from FILE, --prompt TEXT, or --prompt-file FILE (- for standard input)",
-            ),
-        );
+        return Err(Error::invalid("there is nothing to do: no request file and no prompt").with_hint(
+            "give --request-from FILE, --prompt TEXT, or --prompt-file FILE (- for standard input)",
+        ));
     }
     let prompt = if text.len() <= MAX_REPEATED {
         text.clone()

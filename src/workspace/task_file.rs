@@ -49,10 +49,7 @@ impl TaskFile {
     /// # Errors
     /// `Config` or `Io`, naming the file and the key, or line and column.
     pub(super) fn load(path: &Path) -> Result<Self> {
-        let mut fields = Fields::new(
-            format!("task file {}", show(path)),
-            TASK_FILE.read_document(path)?,
-        );
+        let mut fields = Fields::new(format!("task file {}", show(path)), TASK_FILE.read_document(path)?);
         // A file that could be read has a directory.
         let directory = path.parent().unwrap_or(Path::new("/"));
         let mut file = Self {
@@ -140,10 +137,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let file = TaskFile::load(&path).unwrap();
         assert_eq!(file.lane.as_deref(), Some("review"));
-        assert_eq!(
-            Value::Object(file.metadata),
-            json!({"model_class": "opus", "n": 1})
-        );
+        assert_eq!(Value::Object(file.metadata), json!({"model_class": "opus", "n": 1}));
         assert_eq!(file.prompt_file, Some(dir.path().join("p.md")));
         assert_eq!(file.request_from, Some(PathBuf::from("r.md")));
         assert_eq!(file.response_to, Some(PathBuf::from("../out.md")));
@@ -151,15 +145,9 @@ mod tests {
         assert_eq!(file.worktree_path, Some(PathBuf::from("wt")));
         assert_eq!(file.branch.as_deref(), Some("12"));
         assert_eq!(file.priority, Some(-3));
-        assert_eq!(
-            file.not_before.unwrap().to_string(),
-            "2026-01-31T09:00:00.000000Z"
-        );
+        assert_eq!(file.not_before.unwrap().to_string(), "2026-01-31T09:00:00.000000Z");
         assert_eq!(file.max_attempts, Some(4));
-        assert_eq!(
-            (file.key.as_deref(), file.name.as_deref()),
-            (Some("k"), Some("N"))
-        );
+        assert_eq!((file.key.as_deref(), file.name.as_deref()), (Some("k"), Some("N")));
         assert_eq!(file.labels, ["x", "7"]);
         assert_eq!(file.timeout_seconds, Some(5400.0));
         assert!(file.warnings.is_empty(), "{:?}", file.warnings);
@@ -175,13 +163,7 @@ mod tests {
 
     #[test]
     fn delays_take_numbers_and_words() {
-        for (text, seconds) in [
-            ("90", 90.0),
-            ("'90'", 90.0),
-            ("15m", 900.0),
-            ("0.5", 0.5),
-            ("-5", -5.0),
-        ] {
+        for (text, seconds) in [("90", 90.0), ("'90'", 90.0), ("15m", 900.0), ("0.5", 0.5), ("-5", -5.0)] {
             let file = load(&format!("delay: {text}")).unwrap();
             assert_eq!(file.delay_seconds, Some(seconds), "{text}");
         }
@@ -192,22 +174,14 @@ mod tests {
         let file = load("lane: a\n\"x\\ny\": 1\ndispatch: 2\n").unwrap();
         assert_eq!(file.warnings.len(), 1);
         assert!(file.warnings[0].contains("unknown keys"), "{:?}", file.warnings);
-        assert!(
-            file.warnings[0].ends_with(": dispatch, x\\ny"),
-            "{:?}",
-            file.warnings
-        );
+        assert!(file.warnings[0].ends_with(": dispatch, x\\ny"), "{:?}", file.warnings);
     }
 
     #[test]
     fn a_prompt_and_a_prompt_file_make_a_warning() {
         let file = load("prompt: hello\nprompt_file: p.md\n").unwrap();
         assert_eq!((file.prompt.as_deref(), file.prompt_file), (Some("hello"), None));
-        assert!(
-            file.warnings[0].contains("'prompt' is used"),
-            "{:?}",
-            file.warnings
-        );
+        assert!(file.warnings[0].contains("'prompt' is used"), "{:?}", file.warnings);
     }
 
     #[test]
@@ -223,24 +197,12 @@ mod tests {
             ("metadata: [a]", "'metadata' must be a mapping"),
             ("metadata: text", "'metadata' must be a mapping"),
             ("supporting_paths: a", "'supporting_paths' must be a list"),
-            (
-                "supporting_paths: [[a]]",
-                "'supporting_paths' must be a list of paths",
-            ),
-            (
-                "supporting_paths: [{file: a}]",
-                "'supporting_paths' must be a list of paths",
-            ),
-            (
-                "supporting_paths: ['']",
-                "'supporting_paths' must be a list of paths",
-            ),
+            ("supporting_paths: [[a]]", "'supporting_paths' must be a list of paths"),
+            ("supporting_paths: [{file: a}]", "'supporting_paths' must be a list of paths"),
+            ("supporting_paths: ['']", "'supporting_paths' must be a list of paths"),
             ("priority: high", "'priority' must be a whole number"),
             ("priority: 1.5", "'priority' must be a whole number"),
-            (
-                "priority: 123456789012345678901",
-                "'priority' must be a whole number",
-            ),
+            ("priority: 123456789012345678901", "'priority' must be a whole number"),
             ("max_attempts: '3'", "'max_attempts' must be a whole number"),
             ("not_before: tomorrow", "'not_before' must be a time such as"),
             ("delay: soon", "'delay' must be a number of seconds"),

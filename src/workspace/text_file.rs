@@ -42,10 +42,8 @@ impl TextFile {
                     .with_hint("check its name and permissions"));
             }
         };
-        let file_type = file
-            .metadata()
-            .map_err(|error| Error::io(&format!("look at {name}"), path, error))?
-            .file_type();
+        let file_type =
+            file.metadata().map_err(|error| Error::io(&format!("look at {name}"), path, error))?.file_type();
         if file_type.is_dir() {
             return refuse("is a directory", "name a file in it");
         }
@@ -63,10 +61,7 @@ impl TextFile {
         }
         String::from_utf8(bytes).or_else(|error| {
             let at = error.utf8_error().valid_up_to();
-            refuse(
-                &format!("is not UTF-8 text (at byte {at})"),
-                "save it with the encoding UTF-8",
-            )
+            refuse(&format!("is not UTF-8 text (at byte {at})"), "save it with the encoding UTF-8")
         })
     }
 
@@ -76,12 +71,7 @@ impl TextFile {
     /// As [`TextFile::read`]; for bad syntax with line and column.
     pub(super) fn read_document(&self, path: &Path) -> Result<Object> {
         document::parse(&self.read(path)?).map_err(|reason| {
-            let message = format!(
-                "cannot parse {} {}: {}",
-                self.name,
-                show(path),
-                printable(&reason)
-            );
+            let message = format!("cannot parse {} {}: {}", self.name, show(path), printable(&reason));
             Error::new(self.refusal, message)
         })
     }
@@ -99,12 +89,8 @@ mod tests {
 
     use super::*;
 
-    const NOTE: TextFile = TextFile {
-        name: "note",
-        limit: 8,
-        refusal: ErrorKind::Config,
-        hint_if_missing: "write one",
-    };
+    const NOTE: TextFile =
+        TextFile { name: "note", limit: 8, refusal: ErrorKind::Config, hint_if_missing: "write one" };
 
     #[test]
     fn files_up_to_the_limit_are_read_exactly() {
@@ -150,10 +136,7 @@ mod tests {
         let path = dir.path().join("f");
         std::fs::write(&path, "a: [\n}").unwrap();
         let error = NOTE.read_document(&path).unwrap_err().to_string();
-        assert!(
-            error.starts_with(&format!("cannot parse note {}: ", path.display())),
-            "{error}"
-        );
+        assert!(error.starts_with(&format!("cannot parse note {}: ", path.display())), "{error}");
         assert!(error.contains("line 2 column 1"), "{error}");
     }
 }

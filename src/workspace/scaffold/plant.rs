@@ -59,8 +59,7 @@ impl Plant {
             .open(path)
             .map_err(|error| Error::io("make", path, error))?;
         self.made.push(path.to_path_buf());
-        file.write_all(text.as_bytes())
-            .map_err(|error| Error::io("write", path, error))
+        file.write_all(text.as_bytes()).map_err(|error| Error::io("write", path, error))
     }
 
     /// Everything is made: leave it.
@@ -74,11 +73,7 @@ impl Drop for Plant {
         for path in self.made.iter().rev() {
             // What cannot be removed has to stay; the error that brought us here is the one to tell.
             let is_dir = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
-            let _ = if is_dir {
-                std::fs::remove_dir(path)
-            } else {
-                std::fs::remove_file(path)
-            };
+            let _ = if is_dir { std::fs::remove_dir(path) } else { std::fs::remove_file(path) };
         }
     }
 }

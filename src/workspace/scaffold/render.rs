@@ -22,19 +22,12 @@ impl Values<'_> {
     ///
     /// One pass: a value that looks like a placeholder is not filled again.
     pub(super) fn fill(&self, template: &Template) -> String {
-        let quote = if template.path.ends_with(".yaml") {
-            yaml_scalar
-        } else {
-            shell_word
-        };
+        let quote = if template.path.ends_with(".yaml") { yaml_scalar } else { shell_word };
         let mut out = String::with_capacity(template.text.len() + 256);
         let mut rest = template.text;
         while let Some((before, after)) = rest.split_once("{{") {
             out.push_str(before);
-            match after
-                .split_once("}}")
-                .and_then(|(name, tail)| Some((self.value(name)?, tail)))
-            {
+            match after.split_once("}}").and_then(|(name, tail)| Some((self.value(name)?, tail))) {
                 Some((value, tail)) => {
                     out.push_str(&quote(value));
                     rest = tail;
@@ -72,19 +65,15 @@ fn shell_word(text: &str) -> String {
 }
 
 /// Words that YAML 1.1 or 1.2 takes for something else than text.
-const YAML_WORDS: [&str; 12] = [
-    "null", "true", "false", "yes", "no", "on", "off", "y", "n", "inf", "infinity", "nan",
-];
+const YAML_WORDS: [&str; 12] =
+    ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "inf", "infinity", "nan"];
 
 /// `text` as a YAML scalar that every parser reads back as the same text: plain where that is
 /// certain, else in single quotes, else with escapes.
 fn yaml_scalar(text: &str) -> String {
     if is_plain(text) {
         text.to_string()
-    } else if text
-        .chars()
-        .all(|c| c.is_alphanumeric() || (' '..='~').contains(&c))
-    {
+    } else if text.chars().all(|c| c.is_alphanumeric() || (' '..='~').contains(&c)) {
         format!("'{}'", text.replace('\'', "''"))
     } else {
         let mut out = String::from("\"");
@@ -110,9 +99,7 @@ fn is_plain(text: &str) -> bool {
         || text == "..";
     starts_well
         && !text.ends_with(' ')
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || " _./-".contains(c))
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || " _./-".contains(c))
         && !YAML_WORDS.contains(&text.to_ascii_lowercase().as_str())
 }
 
@@ -199,15 +186,7 @@ mod tests {
 
     #[test]
     fn yaml_scalars_come_back_equal() {
-        let plain = [
-            "state",
-            "../q",
-            "/abs/p-1_x.y",
-            "my project",
-            "..",
-            "Ünïcode 漢字",
-            "👍 𝒜",
-        ];
+        let plain = ["state", "../q", "/abs/p-1_x.y", "my project", "..", "Ünïcode 漢字", "👍 𝒜"];
         for text in HOSTILE.iter().chain(&CONTROL).chain(&plain) {
             let line = format!("key: {}\nnext: 1\n", yaml_scalar(text));
             assert_eq!(line.lines().count(), 2, "{line}");
@@ -261,14 +240,8 @@ mod tests {
             store_path: "/s",
         };
         let fill = |path, text| values.fill(&Template { path, text, mode: 0 });
-        assert_eq!(
-            fill("x.yaml", "{{WORKSPACE_ID}} {{QUEUE_ROOT}}"),
-            "'{{QUEUE_ROOT}}' 'it''s'"
-        );
-        assert_eq!(
-            fill("x.sh", "{{QUEUE_ROOT}}{{CONFIG_PATH}}{{STORE_PATH}}"),
-            "'it'\\''s''/c d'/s"
-        );
+        assert_eq!(fill("x.yaml", "{{WORKSPACE_ID}} {{QUEUE_ROOT}}"), "'{{QUEUE_ROOT}}' 'it''s'");
+        assert_eq!(fill("x.sh", "{{QUEUE_ROOT}}{{CONFIG_PATH}}{{STORE_PATH}}"), "'it'\\''s''/c d'/s");
         assert_eq!(fill("x.sh", "{{ {{OTHER}} }} {{"), "{{ {{OTHER}} }} {{");
     }
 }

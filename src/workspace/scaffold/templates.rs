@@ -18,11 +18,7 @@ pub(super) struct Template {
 /// A [`Template`] from `templates/<source>`.
 macro_rules! template {
     ($path:literal, $source:literal, $mode:expr) => {
-        Template {
-            path: $path,
-            text: include_str!(concat!("../../../templates/", $source)),
-            mode: $mode,
-        }
+        Template { path: $path, text: include_str!(concat!("../../../templates/", $source)), mode: $mode }
     };
 }
 
@@ -32,11 +28,7 @@ pub(super) const WORKSPACE: &[Template] = &[
     template!("dispatcher.sh", "workspace/dispatcher.sh", PROGRAM),
     template!("bin/handoff", "workspace/bin/handoff", PROGRAM),
     template!("README.md", "workspace/README.md", TEXT),
-    template!(
-        "REVIEWER-AGENT-PROMPT.md",
-        "workspace/REVIEWER-AGENT-PROMPT.md",
-        TEXT
-    ),
+    template!("REVIEWER-AGENT-PROMPT.md", "workspace/REVIEWER-AGENT-PROMPT.md", TEXT),
 ];
 
 /// The state directory of either kind.
@@ -52,10 +44,6 @@ pub(super) const QUEUE: &[Template] = &[
 pub(super) const DISPATCHERS: &[Template] = &[
     template!("claude.sh", "pool/dispatchers/claude.sh", PROGRAM),
     template!("codex.sh", "pool/dispatchers/codex.sh", PROGRAM),
-    template!(
-        "POLLING-CHAT-PROMPT.md",
-        "pool/dispatchers/POLLING-CHAT-PROMPT.md",
-        TEXT
-    ),
+    template!("POLLING-CHAT-PROMPT.md", "pool/dispatchers/POLLING-CHAT-PROMPT.md", TEXT),
     template!("README.md", "pool/dispatchers/README.md", TEXT),
 ];

@@ -37,10 +37,7 @@ fn files(path: &Path) -> Vec<String> {
 }
 
 fn id(text: &str) -> InitWish {
-    InitWish {
-        workspace_id: Some(text.to_string()),
-        ..InitWish::default()
-    }
+    InitWish { workspace_id: Some(text.to_string()), ..InitWish::default() }
 }
 
 #[test]
@@ -50,10 +47,7 @@ fn init_makes_a_workspace_that_loads() {
     let made = init(&target, InitWish::default()).unwrap();
     assert_eq!(made.handoff, target.join("handoff"));
     assert_eq!(made.workspace_id, "my project");
-    assert_eq!(
-        (made.workspace_root.as_str(), made.queue_root.as_str()),
-        ("..", "state")
-    );
+    assert_eq!((made.workspace_root.as_str(), made.queue_root.as_str()), ("..", "state"));
     assert_eq!(
         files(&made.handoff),
         [
@@ -93,18 +87,9 @@ fn no_placeholder_is_left() {
 
 #[test]
 fn hostile_names_come_back_through_the_parser() {
-    for name in [
-        "a: b",
-        "null",
-        "yes",
-        "1.10",
-        "it's",
-        "\"q\"",
-        "#x",
-        "$(touch x)",
-        "{{QUEUE_ROOT}}",
-        "漢字 👍",
-    ] {
+    for name in
+        ["a: b", "null", "yes", "1.10", "it's", "\"q\"", "#x", "$(touch x)", "{{QUEUE_ROOT}}", "漢字 👍"]
+    {
         let (_dir, root) = dir();
         let target = root.join(name);
         let made = init(&target, InitWish::default()).unwrap();
@@ -114,10 +99,7 @@ fn hostile_names_come_back_through_the_parser() {
         assert_eq!(config.workspace_root, target);
         let pool = init_pool(&target, Some(name)).unwrap();
         let config = Config::load(&pool.config, None).unwrap();
-        assert_eq!(
-            (config.workspace_id.as_str(), &config.store_root),
-            (name, &pool.store)
-        );
+        assert_eq!((config.workspace_id.as_str(), &config.store_root), (name, &pool.store));
     }
 }
 
@@ -141,14 +123,9 @@ fn roots_are_written_as_given() {
     // A store elsewhere is for its first user to make.
     assert!(!made.handoff.join("state").exists() && !root.join("p/q: 1").exists());
 
-    let made = init(
-        &root.join("r"),
-        InitWish {
-            queue_root: Some("deep/q".to_string()),
-            ..InitWish::default()
-        },
-    )
-    .unwrap();
+    let made =
+        init(&root.join("r"), InitWish { queue_root: Some("deep/q".to_string()), ..InitWish::default() })
+            .unwrap();
     assert!(made.handoff.join("deep/q/.gitignore").exists());
 }
 
@@ -156,10 +133,7 @@ fn roots_are_written_as_given() {
 fn bad_wishes_make_nothing() {
     let (_dir, root) = dir();
     let target = root.join("t");
-    let queue_root = |text: &str| InitWish {
-        queue_root: Some(text.to_string()),
-        ..InitWish::default()
-    };
+    let queue_root = |text: &str| InitWish { queue_root: Some(text.to_string()), ..InitWish::default() };
     for (wish, words) in [
         (id(""), "the workspace id is empty"),
         (id("a\nb"), "the workspace id has control characters"),
@@ -195,10 +169,7 @@ fn what_exists_is_refused_untouched() {
             init_pool(&target, None).unwrap_err()
         };
         assert_eq!(error.kind(), ErrorKind::Refused);
-        assert!(
-            error.message().contains(&format!("{name}/ already exists")),
-            "{error}"
-        );
+        assert!(error.message().contains(&format!("{name}/ already exists")), "{error}");
         assert_eq!(std::fs::read_dir(&target).unwrap().count(), 1, "{name}");
     }
     std::fs::write(root.join("file"), "").unwrap();
@@ -211,9 +182,7 @@ fn of_many_at_once_one_wins_and_is_whole() {
     let (_dir, root) = dir();
     let target = root.join("pool");
     let results: Vec<_> = std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| init_pool(&target, Some("p"))))
-            .collect();
+        let runs: Vec<_> = (0..8).map(|_| scope.spawn(|| init_pool(&target, Some("p")))).collect();
         runs.into_iter().map(|run| run.join().unwrap()).collect()
     });
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
@@ -231,20 +200,14 @@ fn a_pool_has_everything_it_names() {
     assert_eq!(made.workspace_id, "it's a `pool` $(x)");
     assert_eq!(made.queue, target.join(".agent-lanes-queue"));
     assert_eq!(made.store, target.join(".agent-lanes-queue/state"));
-    assert_eq!(
-        files(&made.queue),
-        ["README.md", "handoff.yaml", "state/.gitignore"]
-    );
+    assert_eq!(files(&made.queue), ["README.md", "handoff.yaml", "state/.gitignore"]);
     let vendors: Vec<&str> = made.dispatchers.iter().map(|(vendor, _)| *vendor).collect();
     assert_eq!(vendors, ["claude", "codex"]);
     for (_, script) in &made.dispatchers {
         assert!(is_executable(script), "{script:?}");
     }
     let prompt = std::fs::read_to_string(&made.polling_prompt).unwrap();
-    assert!(
-        prompt.contains(r"'\''s a `pool` $(x)/.agent-lanes-queue/handoff.yaml'"),
-        "{prompt}"
-    );
+    assert!(prompt.contains(r"'\''s a `pool` $(x)/.agent-lanes-queue/handoff.yaml'"), "{prompt}");
     let config = Config::load(&made.config, None).unwrap();
     assert_eq!((config.workspace_root, config.store_root), (target, made.store));
 }
@@ -258,16 +221,8 @@ fn scripts_work_from_hostile_directories() {
     let handoff_yaml = made.handoff.join("handoff.yaml");
     let scripts = [
         (made.handoff.join("bin/handoff"), handoff_yaml.clone(), vec![]),
-        (
-            made.handoff.join("dispatcher.sh"),
-            handoff_yaml,
-            vec!["dispatch", "--vendor", "claude"],
-        ),
-        (
-            pool.dispatchers[1].1.clone(),
-            pool.config,
-            vec!["dispatch", "--vendor", "codex"],
-        ),
+        (made.handoff.join("dispatcher.sh"), handoff_yaml, vec!["dispatch", "--vendor", "claude"]),
+        (pool.dispatchers[1].1.clone(), pool.config, vec!["dispatch", "--vendor", "codex"]),
     ];
     for (script, config, fixed) in scripts {
         let output = std::process::Command::new("sh")

@@ -30,11 +30,7 @@ impl Bench {
         let path = root.join("handoff/handoff.yaml");
         std::fs::write(&path, format!("workspace_id: demo\n{lines}")).unwrap();
         let config = Config::load(&path, None).unwrap();
-        Self {
-            _dir: dir,
-            root,
-            config,
-        }
+        Self { _dir: dir, root, config }
     }
 
     fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
@@ -79,20 +75,13 @@ fn wish() -> SubmitWish {
 
 /// A wish with nothing but a prompt.
 fn ask(prompt: &str) -> SubmitWish {
-    SubmitWish {
-        lane: Some("review".to_string()),
-        prompt: Some(prompt.to_string()),
-        ..SubmitWish::default()
-    }
+    SubmitWish { lane: Some("review".to_string()), prompt: Some(prompt.to_string()), ..SubmitWish::default() }
 }
 
 /// A wish with nothing but a task file of this text.
 fn from_file(bench: &Bench, text: &str) -> SubmitWish {
     bench.write("sub/job.yaml", text);
-    SubmitWish {
-        task_file: Some("sub/job.yaml".into()),
-        ..SubmitWish::default()
-    }
+    SubmitWish { task_file: Some("sub/job.yaml".into()), ..SubmitWish::default() }
 }
 
 #[test]
@@ -103,23 +92,14 @@ fn a_file_request_is_pinned() {
         prompt: Some("look".to_string()),
         ..wish()
     });
-    let request = NewRequest::File {
-        path: bench.path("r.md"),
-        sha256: sha256_bytes(b"request"),
-    };
+    let request = NewRequest::File { path: bench.path("r.md"), sha256: sha256_bytes(b"request") };
     assert_eq!(task.request, request);
     assert_eq!(task.response_path, Some(bench.path("new/dir/a.md")));
     assert_eq!(task.workspace_id, "demo");
     assert_eq!(task.workspace_root, bench.root.to_str().unwrap());
-    assert_eq!(
-        (task.correlation_id.as_str(), task.source_agent.as_str()),
-        ("review", "orchestrator")
-    );
+    assert_eq!((task.correlation_id.as_str(), task.source_agent.as_str()), ("review", "orchestrator"));
     assert_eq!(task.prompt, "look");
-    assert_eq!(
-        (task.priority, task.max_attempts, task.not_before),
-        (0, None, None)
-    );
+    assert_eq!((task.priority, task.max_attempts, task.not_before), (0, None, None));
 }
 
 #[test]
@@ -143,22 +123,12 @@ fn nothing_to_do_and_too_much_are_refused() {
     for blank in ["", " \n\t"] {
         assert!(bench.refusal(ask(blank)).contains("--prompt-file"), "{blank:?}");
     }
-    assert!(
-        bench
-            .refusal(ask(&"x".repeat(MAX_PROMPT_ONLY + 1)))
-            .contains("8388608")
-    );
-    let words = bench.refusal(SubmitWish {
-        prompt: Some("x".repeat(MAX_PROMPT + 1)),
-        ..wish()
-    });
+    assert!(bench.refusal(ask(&"x".repeat(MAX_PROMPT_ONLY + 1))).contains("8388608"));
+    let words = bench.refusal(SubmitWish { prompt: Some("x".repeat(MAX_PROMPT + 1)), ..wish() });
     assert!(words.contains("1048576"), "{words}");
     let words = bench.refusal(SubmitWish { lane: None, ..wish() });
     assert!(words.contains("--lane"), "{words}");
-    let words = bench.refusal(SubmitWish {
-        lane: Some("-x".to_string()),
-        ..wish()
-    });
+    let words = bench.refusal(SubmitWish { lane: Some("-x".to_string()), ..wish() });
     assert!(words.contains("invalid lane name"), "{words}");
 }
 
@@ -169,22 +139,11 @@ fn prompt_files_count_from_where_they_are_named() {
     bench.write("sub/p.md", "of sub");
     let file = from_file(&bench, "lane: l\nprompt_file: p.md\nrequest_from: r.md\n");
     assert_eq!(bench.task(file.clone()).prompt, "of sub");
-    let flag = SubmitWish {
-        prompt_file: Some("p.md".into()),
-        ..file.clone()
-    };
+    let flag = SubmitWish { prompt_file: Some("p.md".into()), ..file.clone() };
     assert_eq!(bench.task(flag.clone()).prompt, "of the root");
-    let text = SubmitWish {
-        prompt: Some("said".to_string()),
-        ..file
-    };
+    let text = SubmitWish { prompt: Some("said".to_string()), ..file };
     assert_eq!(bench.task(text).prompt, "said");
-    let both = bench
-        .check(SubmitWish {
-            prompt: Some("said".to_string()),
-            ..flag
-        })
-        .unwrap();
+    let both = bench.check(SubmitWish { prompt: Some("said".to_string()), ..flag }).unwrap();
     assert_eq!(both.task.prompt, "of the root");
     assert_eq!(both.warnings.len(), 1, "{:?}", both.warnings);
 }
@@ -200,23 +159,13 @@ fn unusable_prompt_files_are_refused() {
         ("none.md", "does not exist"),
         ("sub", "is a directory"),
         ("../out.md", "prompt_file is outside workspace_root"),
-        (
-            "/etc/passwd",
-            "prompt_file is outside workspace_root: /etc/passwd",
-        ),
+        ("/etc/passwd", "prompt_file is outside workspace_root: /etc/passwd"),
     ] {
-        let refusal = bench.refusal(SubmitWish {
-            prompt_file: Some(path.into()),
-            ..wish()
-        });
+        let refusal = bench.refusal(SubmitWish { prompt_file: Some(path.into()), ..wish() });
         assert!(refusal.contains(words), "{path}: {refusal}");
     }
     // Alone it may be longer.
-    let alone = SubmitWish {
-        prompt_file: Some("long.md".into()),
-        request_from: None,
-        ..wish()
-    };
+    let alone = SubmitWish { prompt_file: Some("long.md".into()), request_from: None, ..wish() };
     assert!(bench.check(alone).is_ok());
 }
 
@@ -229,10 +178,7 @@ fn requests_are_regular_files_of_the_workspace() {
     for (path, words) in [
         ("../out.md", "request_from is outside workspace_root"),
         ("sub/../../out.md", "request_from is outside workspace_root"),
-        (
-            "/etc/passwd",
-            "request_from is outside workspace_root: /etc/passwd",
-        ),
+        ("/etc/passwd", "request_from is outside workspace_root: /etc/passwd"),
         ("leak.md", "request_from is outside workspace_root"),
         ("up/out.md", "request_from is outside workspace_root"),
         ("none.md", "request_from does not exist"),
@@ -243,16 +189,10 @@ fn requests_are_regular_files_of_the_workspace() {
         ("a\0b", "NUL byte"),
         ("~nobody-here/x", "cannot expand"),
     ] {
-        let refusal = bench.refusal(SubmitWish {
-            request_from: Some(path.into()),
-            ..wish()
-        });
+        let refusal = bench.refusal(SubmitWish { request_from: Some(path.into()), ..wish() });
         assert!(refusal.contains(words), "{path}: {refusal}");
     }
-    let alias = SubmitWish {
-        request_from: Some("alias.md".into()),
-        ..wish()
-    };
+    let alias = SubmitWish { request_from: Some("alias.md".into()), ..wish() };
     assert!(matches!(bench.task(alias).request, NewRequest::File { path, .. } if path == bench.path("r.md")));
 }
 
@@ -271,24 +211,13 @@ fn responses_may_be_new_but_not_elsewhere() {
         ("sub", "response_to is not a regular file"),
         (".", "response_to is not a regular file"),
         ("", "response_to is empty"),
-        (
-            "handoff/state/tasks/x/task.json",
-            "response_to is inside the state directory",
-        ),
+        ("handoff/state/tasks/x/task.json", "response_to is inside the state directory"),
         ("handoff/state", "response_to is inside the state directory"),
     ] {
-        let refusal = bench.refusal(SubmitWish {
-            response_to: Some(path.into()),
-            ..wish()
-        });
+        let refusal = bench.refusal(SubmitWish { response_to: Some(path.into()), ..wish() });
         assert!(refusal.contains(words), "{path}: {refusal}");
     }
-    let same = bench
-        .check(SubmitWish {
-            response_to: Some("sub/../r.md".into()),
-            ..wish()
-        })
-        .unwrap();
+    let same = bench.check(SubmitWish { response_to: Some("sub/../r.md".into()), ..wish() }).unwrap();
     assert!(same.warnings[0].contains("one file"), "{:?}", same.warnings);
 }
 
@@ -310,10 +239,7 @@ fn supporting_files_count_from_the_workspace_root() {
         path: bench.path(name),
         sha256: sha256_bytes(text.as_bytes()),
     };
-    assert_eq!(
-        task.supporting_paths,
-        [pinned("sub/s.md", "s"), pinned("t.md", "t")]
-    );
+    assert_eq!(task.supporting_paths, [pinned("sub/s.md", "s"), pinned("t.md", "t")]);
     for (path, words) in [
         ("s.md", "supporting_paths[1] does not exist"),
         ("sub", "supporting_paths[1] is not a regular file"),
@@ -330,22 +256,10 @@ fn paths_that_are_no_text_are_refused() {
     let name = std::ffi::OsStr::from_bytes(b"\xff.md");
     std::fs::write(bench.root.join(name), "x").unwrap();
     for wish in [
-        SubmitWish {
-            request_from: Some(name.into()),
-            ..wish()
-        },
-        SubmitWish {
-            response_to: Some(name.into()),
-            ..wish()
-        },
-        SubmitWish {
-            supporting: vec![name.into()],
-            ..wish()
-        },
-        SubmitWish {
-            worktree_path: Some(name.into()),
-            ..wish()
-        },
+        SubmitWish { request_from: Some(name.into()), ..wish() },
+        SubmitWish { response_to: Some(name.into()), ..wish() },
+        SubmitWish { supporting: vec![name.into()], ..wish() },
+        SubmitWish { worktree_path: Some(name.into()), ..wish() },
     ] {
         let refusal = bench.refusal(wish);
         assert!(refusal.contains("is not valid UTF-8"), "{refusal}");
@@ -377,10 +291,7 @@ fn flags_win_over_the_file_and_the_file_over_the_configuration() {
         response_to: Some("b.md".into()),
         worktree_path: Some("cwt".into()),
         branch: text("cb"),
-        metadata: vec![
-            ("a".to_string(), "x".to_string()),
-            ("a".to_string(), "y".to_string()),
-        ],
+        metadata: vec![("a".to_string(), "x".to_string()), ("a".to_string(), "y".to_string())],
         source_agent: "me".to_string(),
         correlation_id: text("c-1"),
         priority: Some(-5),
@@ -397,14 +308,8 @@ fn flags_win_over_the_file_and_the_file_over_the_configuration() {
     assert_eq!(task.worktree_path, Some(bench.path("cwt")));
     assert_eq!(task.expected_branch, text("cb"));
     assert_eq!(Value::Object(task.metadata), json!({"a": "y", "b": {"c": 2}}));
-    assert_eq!(
-        [task.lane, task.source_agent, task.correlation_id],
-        ["m", "me", "c-1"]
-    );
-    assert_eq!(
-        (task.priority, task.max_attempts, task.timeout_seconds),
-        (-5, Some(9), Some(5.0))
-    );
+    assert_eq!([task.lane, task.source_agent, task.correlation_id], ["m", "me", "c-1"]);
+    assert_eq!((task.priority, task.max_attempts, task.timeout_seconds), (-5, Some(9), Some(5.0)));
     assert_eq!((task.key, task.name), (text("ck"), text("cn")));
     assert_eq!(task.labels, ["cl"]);
 }
@@ -413,13 +318,7 @@ fn flags_win_over_the_file_and_the_file_over_the_configuration() {
 fn delays_and_start_times_exclude_each_other() {
     let bench = Bench::new();
     let later = now().plus_seconds(100.0);
-    let start = |delay_seconds, not_before| {
-        bench.check(SubmitWish {
-            delay_seconds,
-            not_before,
-            ..wish()
-        })
-    };
+    let start = |delay_seconds, not_before| bench.check(SubmitWish { delay_seconds, not_before, ..wish() });
     assert_eq!(start(Some(100.0), None).unwrap().task.not_before, Some(later));
     assert_eq!(start(None, Some(later)).unwrap().task.not_before, Some(later));
     assert_eq!(start(Some(0.0), None).unwrap().task.not_before, None);
@@ -427,15 +326,9 @@ fn delays_and_start_times_exclude_each_other() {
     for bad in [-1.0, f64::NAN, f64::INFINITY, 1e20] {
         assert!(start(Some(bad), None).is_err(), "{bad}");
     }
-    let both = from_file(
-        &bench,
-        "lane: l\nprompt: p\ndelay: 5\nnot_before: 2026-01-01T00:00:00Z\n",
-    );
+    let both = from_file(&bench, "lane: l\nprompt: p\ndelay: 5\nnot_before: 2026-01-01T00:00:00Z\n");
     assert!(bench.refusal(both.clone()).contains("exclude each other"));
-    let flag = SubmitWish {
-        delay_seconds: Some(0.0),
-        ..both
-    };
+    let flag = SubmitWish { delay_seconds: Some(0.0), ..both };
     assert_eq!(bench.task(flag).not_before, None);
 }
 
@@ -452,30 +345,16 @@ fn what_the_file_says_wrong_is_refused_like_the_flags() {
         ("labels: ['']", "label is empty"),
         ("lane: ''", "invalid lane name"),
         ("request_from: ../../../etc/passwd", "outside workspace_root"),
-        (
-            "supporting_paths: [/etc/passwd]",
-            "supporting_paths[0] is outside workspace_root",
-        ),
+        ("supporting_paths: [/etc/passwd]", "supporting_paths[0] is outside workspace_root"),
     ] {
         let text = format!("lane: l\nprompt: p\n{line}\n");
         let refusal = bench.refusal(from_file(&bench, &text));
         assert!(refusal.contains(words), "{line}: {refusal}");
     }
-    let missing = bench
-        .check(SubmitWish {
-            task_file: Some("none.yaml".into()),
-            ..wish()
-        })
-        .unwrap_err();
+    let missing = bench.check(SubmitWish { task_file: Some("none.yaml".into()), ..wish() }).unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::Config);
-    let checked = bench
-        .check(from_file(&bench, "lane: l\nprompt: p\nprio: 1\n"))
-        .unwrap();
-    assert!(
-        checked.warnings[0].contains("unknown keys"),
-        "{:?}",
-        checked.warnings
-    );
+    let checked = bench.check(from_file(&bench, "lane: l\nprompt: p\nprio: 1\n")).unwrap();
+    assert!(checked.warnings[0].contains("unknown keys"), "{:?}", checked.warnings);
 }
 
 #[test]
@@ -488,10 +367,7 @@ fn blank_names_fall_back_to_their_defaults() {
     };
     let task = bench.task(blank);
     assert_eq!([task.correlation_id, task.source_agent], ["job", "orchestrator"]);
-    let long = SubmitWish {
-        correlation_id: Some("x".repeat(1001)),
-        ..wish()
-    };
+    let long = SubmitWish { correlation_id: Some("x".repeat(1001)), ..wish() };
     assert!(bench.refusal(long).contains("at most 1000"));
 }
 
@@ -500,10 +376,7 @@ fn a_workspace_behind_a_link_is_resolved() {
     let bench = Bench::new();
     let link = bench.root.join("../link");
     symlink(&bench.root, &link).unwrap();
-    let config = Config {
-        workspace_root: link.clone(),
-        ..bench.config.clone()
-    };
+    let config = Config { workspace_root: link.clone(), ..bench.config.clone() };
     let task = check_submit(&config, &link, now(), wish()).unwrap().task;
     assert_eq!(task.workspace_root, bench.root.to_str().unwrap());
 }
