@@ -66,28 +66,21 @@ impl Config {
         let Some(workspace_id) = fields.text_or_blank("workspace_id")? else {
             return Err(fields.wrong("workspace_id", "a text that is not empty"));
         };
-        let mut directory = |key: &str, default: Option<&str>| -> Result<Option<PathBuf>> {
-            let text = fields.text_or_blank(key)?;
-            match text.as_deref().or(default) {
-                None => Ok(None),
-                Some(text) => resolve(&absolute(base, Path::new(text))?).map(Some),
-            }
-        };
-        let workspace_root = directory("workspace_root", Some(".."))?;
-        let queue_root = directory("queue_root", Some("state"))?;
-        let worktree_path = directory("worktree_path", None)?;
+        let directory = |text: String| resolve(&absolute(base, Path::new(&text))?);
+        let workspace_root = directory(fields.text("workspace_root")?.unwrap_or_else(|| "..".to_string()))?;
+        let queue_root = fields.text("queue_root")?.unwrap_or_else(|| "state".to_string());
+        let worktree_path = fields.text_or_blank("worktree_path")?.map(directory).transpose()?;
         let store_root = match store_override {
-            Some(store) => Some(resolve(&absolute(&here, store)?)?),
-            None => queue_root,
+            Some(store) => resolve(&absolute(&here, store)?)?,
+            None => directory(queue_root)?,
         };
         let expected_branch = fields.text_or_blank("expected_branch")?;
         let lanes = lanes(&mut fields)?;
         let dispatch = fields.value("dispatch").map(document::to_yaml);
         Ok(Self {
             workspace_id: workspace_id.trim().to_string(),
-            // Both have defaults.
-            workspace_root: workspace_root.unwrap_or_default(),
-            store_root: store_root.unwrap_or_default(),
+            workspace_root,
+            store_root,
             worktree_path,
             expected_branch,
             lanes,
@@ -122,24 +115,19 @@ pub(super) fn current_dir() -> Result<PathBuf> {
     std::env::current_dir().map_err(|error| Error::io("find", "the current directory", error))
 }
 
+/// The lanes and what is said about them; the texts are for people, so that any kind of value will do.
 fn lanes(fields: &mut Fields) -> Result<BTreeMap<String, String>> {
-    let expected = "a mapping of names to texts or to {description: text}";
-    let mut lanes = BTreeMap::new();
-    for (name, value) in fields.mapping("lanes")? {
-        let value = match value {
-            Value::Object(mut details) => details.remove("description").unwrap_or_default(),
-            other => other,
-        };
-        let description = match &value {
-            Value::Null => Some(String::new()),
-            other => document::scalar_text(other),
-        };
-        match description {
-            Some(description) => lanes.insert(name, description),
-            None => return Err(fields.wrong("lanes", expected)),
-        };
-    }
-    Ok(lanes)
+    let describe = |value: Value| match value {
+        Value::Null => String::new(),
+        other => document::scalar_text(&other).unwrap_or_else(|| other.to_string()),
+    };
+    let lanes = fields.mapping("lanes")?.into_iter();
+    Ok(lanes
+        .map(|(name, value)| match value {
+            Value::Object(mut details) => (name, describe(details.remove("description").unwrap_or_default())),
+            other => (name, describe(other)),
+        })
+        .collect())
 }
 
 #[cfg(test)]
@@ -177,7 +165,7 @@ mod tests {
     fn every_key_is_read_and_relative_to_the_file() {
         let (_dir, root) = workspace(
             "workspace_id: 7\nworkspace_root: ../src\nqueue_root: /q/../store\nworktree_path: ../wt\n\
-             expected_branch: main\nlanes:\n  review: Look.\n  work: {description: Do., owner: x}\n  1: ~\n  n: {}\n\
+             expected_branch: main\nlanes:\n  review: Look.\n  work: {description: Do., owner: x}\n  1: ~\n  n: {}\n  odd: [a]\n\
              dispatch: {lanes: [review], max_concurrent: 2}\nzeta: 1\nalpha: 2\n",
         );
         let config = Config::load(&root.join("handoff/handoff.yaml"), None).unwrap();
@@ -188,7 +176,7 @@ mod tests {
         assert_eq!(config.expected_branch.as_deref(), Some("main"));
         let lanes: Vec<(&str, &str)> =
             config.lanes.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        assert_eq!(lanes, [("1", ""), ("n", ""), ("review", "Look."), ("work", "Do.")]);
+        assert_eq!(lanes, [("1", ""), ("n", ""), ("odd", "[\"a\"]"), ("review", "Look."), ("work", "Do.")]);
         assert_eq!(config.dispatch.unwrap()["max_concurrent"], 2);
         assert_eq!(config.warnings.len(), 1);
         assert!(
@@ -231,7 +219,6 @@ mod tests {
             ("workspace_id: w\nworkspace_root: {}", "'workspace_root' must be text"),
             ("workspace_id: w\nqueue_root: [state]", "'queue_root' must be text"),
             ("workspace_id: w\nlanes: [a]", "'lanes' must be a mapping"),
-            ("workspace_id: w\nlanes: {a: [b]}", "'lanes' must be a mapping of names"),
             ("workspace_id: w\nqueue_root: ~nobody-here/x", "cannot expand ~nobody-here/x"),
             ("workspace_id: w\ncheckpoints: ~", "checkpoints in handoff.yaml are no longer supported"),
             ("workspace_id: [", "line 2 column 1"),

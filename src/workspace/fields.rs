@@ -1,7 +1,5 @@
 //! Typed values out of a YAML or JSON object, with errors that name the key.
 
-use std::path::PathBuf;
-
 use serde_json::Value;
 
 use super::document::scalar_text;
@@ -50,14 +48,6 @@ impl Fields {
     /// Text that is not empty; empty counts as absent.
     pub(super) fn text_or_blank(&mut self, key: &str) -> Result<Option<String>> {
         Ok(self.text(key)?.filter(|text| !text.trim().is_empty()))
-    }
-
-    /// A path, as it is written.
-    pub(super) fn path(&mut self, key: &str) -> Result<Option<PathBuf>> {
-        match self.text(key)? {
-            Some(text) if text.is_empty() => Err(self.wrong(key, "a path, or left out")),
-            text => Ok(text.map(PathBuf::from)),
-        }
     }
 
     /// A whole number.

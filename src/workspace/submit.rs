@@ -1,5 +1,6 @@
 //! From a wish for a task to a checked [`NewTask`].
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -168,7 +169,7 @@ fn said(text: Option<&str>) -> Option<&str> {
 /// The fields of the task file with those of the flags laid over them.
 fn overlay(file: TaskFile, wish: SubmitWish, cwd: &Path) -> Result<TaskFile> {
     let mut asked = file;
-    if let Some(path) = wish.prompt_file {
+    if let Some(path) = wish.prompt_file.filter(is_not_empty) {
         if wish.prompt.is_some() {
             let warning = "both --prompt and --prompt-file are given: the file is used";
             asked.warnings.push(warning.to_string());
@@ -192,11 +193,11 @@ fn overlay(file: TaskFile, wish: SubmitWish, cwd: &Path) -> Result<TaskFile> {
     let pairs = wish.metadata.into_iter();
     asked.metadata.extend(pairs.map(|(key, value)| (key, Value::from(value))));
     Ok(TaskFile {
-        lane: wish.lane.or(asked.lane),
-        request_from: wish.request_from.or(asked.request_from),
-        response_to: wish.response_to.or(asked.response_to),
-        worktree_path: wish.worktree_path.or(asked.worktree_path),
-        branch: wish.branch.or(asked.branch),
+        lane: given(wish.lane, asked.lane),
+        request_from: given(wish.request_from, asked.request_from),
+        response_to: given(wish.response_to, asked.response_to),
+        worktree_path: wish.worktree_path.filter(is_not_empty).or(asked.worktree_path),
+        branch: wish.branch.filter(is_not_empty).or(asked.branch),
         priority: wish.priority.or(asked.priority),
         max_attempts: wish.max_attempts.or(asked.max_attempts),
         key: wish.key.or(asked.key),
@@ -204,6 +205,19 @@ fn overlay(file: TaskFile, wish: SubmitWish, cwd: &Path) -> Result<TaskFile> {
         timeout_seconds: wish.timeout_seconds.or(asked.timeout_seconds),
         ..asked
     })
+}
+
+/// A flag that is empty, as from an unset shell variable, does not hide what the file says; alone
+/// it stays, to be refused, since leaving it out can mean something else.
+fn given<T: AsRef<OsStr>>(flag: Option<T>, file: Option<T>) -> Option<T> {
+    match (flag, file) {
+        (Some(flag), Some(file)) => Some(if is_not_empty(&flag) { flag } else { file }),
+        (flag, file) => flag.or(file),
+    }
+}
+
+fn is_not_empty<T: AsRef<OsStr>>(text: &T) -> bool {
+    !text.as_ref().is_empty()
 }
 
 /// The words for the worker: the text, else the file's content; empty when there is neither.

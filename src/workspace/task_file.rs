@@ -53,15 +53,15 @@ impl TaskFile {
         // A file that could be read has a directory.
         let directory = path.parent().unwrap_or(Path::new("/"));
         let mut file = Self {
-            lane: fields.text("lane")?,
+            lane: fields.text_or_blank("lane")?,
             metadata: fields.mapping("metadata")?,
             prompt: fields.text("prompt")?,
             prompt_file: fields
-                .path("prompt_file")?
-                .map(|prompt_file| absolute(directory, &prompt_file))
+                .text_or_blank("prompt_file")?
+                .map(|text| absolute(directory, Path::new(&text)))
                 .transpose()?,
-            request_from: fields.path("request_from")?,
-            response_to: fields.path("response_to")?,
+            request_from: fields.text_or_blank("request_from")?.map(PathBuf::from),
+            response_to: fields.text_or_blank("response_to")?.map(PathBuf::from),
             supporting: supporting(&mut fields)?,
             worktree_path: fields.text_or_blank("worktree_path")?.map(PathBuf::from),
             branch: fields.text_or_blank("branch")?,
@@ -97,6 +97,7 @@ fn supporting(fields: &mut Fields) -> Result<Vec<PathBuf>> {
         };
         match path {
             Value::String(path) if !path.is_empty() => paths.push(PathBuf::from(path)),
+            Value::Number(name) => paths.push(PathBuf::from(name.to_string())),
             _ => return Err(fields.wrong(key, "a list of paths")),
         }
     }
@@ -132,7 +133,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("task.yaml");
         let text = "lane: review\nmetadata: {model_class: opus, n: 1}\nprompt_file: p.md\nrequest_from: r.md\n\
-            response_to: ../out.md\nsupporting_paths: [a, {path: b}]\nworktree_path: wt\nbranch: 12\npriority: -3\n\
+            response_to: ../out.md\nsupporting_paths: [a, {path: b}, 7]\nworktree_path: wt\nbranch: 12\npriority: -3\n\
             not_before: 2026-01-31T09:00:00Z\nmax_attempts: 4\nkey: k\nname: N\nlabels: [x, 7]\ntimeout: 1h30m\n";
         std::fs::write(&path, text).unwrap();
         let file = TaskFile::load(&path).unwrap();
@@ -141,7 +142,7 @@ mod tests {
         assert_eq!(file.prompt_file, Some(dir.path().join("p.md")));
         assert_eq!(file.request_from, Some(PathBuf::from("r.md")));
         assert_eq!(file.response_to, Some(PathBuf::from("../out.md")));
-        assert_eq!(file.supporting, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!(file.supporting, ["a", "b", "7"].map(PathBuf::from));
         assert_eq!(file.worktree_path, Some(PathBuf::from("wt")));
         assert_eq!(file.branch.as_deref(), Some("12"));
         assert_eq!(file.priority, Some(-3));
@@ -155,9 +156,12 @@ mod tests {
 
     #[test]
     fn empty_values_count_as_absent() {
-        let file = load("lane:\nmetadata: ~\nsupporting_paths:\nbranch: ''\nworktree_path: ' '\ndelay: ~\n")
-            .unwrap();
+        let file = load(
+            "lane:\nmetadata: ~\nsupporting_paths:\nbranch: ''\nworktree_path: ' '\ndelay: ~\nrequest_from: ''\n",
+        )
+        .unwrap();
         assert!(file.lane.is_none() && file.branch.is_none() && file.worktree_path.is_none());
+        assert!(file.request_from.is_none());
         assert!(file.metadata.is_empty() && file.supporting.is_empty() && file.delay_seconds.is_none());
     }
 
@@ -191,9 +195,6 @@ mod tests {
             ("lane: true", "'lane' must be text; put it in quotes"),
             ("prompt: {a: b}", "'prompt' must be text"),
             ("request_from: [a]", "'request_from' must be text"),
-            ("request_from: ''", "'request_from' must be a path"),
-            ("response_to: ''", "'response_to' must be a path"),
-            ("prompt_file: ''", "'prompt_file' must be a path"),
             ("metadata: [a]", "'metadata' must be a mapping"),
             ("metadata: text", "'metadata' must be a mapping"),
             ("supporting_paths: a", "'supporting_paths' must be a list"),

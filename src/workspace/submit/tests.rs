@@ -253,7 +253,7 @@ fn supporting_files_count_from_the_workspace_root() {
 #[test]
 fn paths_that_are_no_text_are_refused() {
     let bench = Bench::new();
-    let name = std::ffi::OsStr::from_bytes(b"\xff.md");
+    let name = OsStr::from_bytes(b"\xff.md");
     std::fs::write(bench.root.join(name), "x").unwrap();
     for wish in [
         SubmitWish { request_from: Some(name.into()), ..wish() },
@@ -343,7 +343,7 @@ fn what_the_file_says_wrong_is_refused_like_the_flags() {
         ("delay: -1", "delay of -1 seconds"),
         ("key: ''", "key is empty"),
         ("labels: ['']", "label is empty"),
-        ("lane: ''", "invalid lane name"),
+        ("lane: -x", "invalid lane name"),
         ("request_from: ../../../etc/passwd", "outside workspace_root"),
         ("supporting_paths: [/etc/passwd]", "supporting_paths[0] is outside workspace_root"),
     ] {
@@ -355,6 +355,30 @@ fn what_the_file_says_wrong_is_refused_like_the_flags() {
     assert_eq!(missing.kind(), ErrorKind::Config);
     let checked = bench.check(from_file(&bench, "lane: l\nprompt: p\nprio: 1\n")).unwrap();
     assert!(checked.warnings[0].contains("unknown keys"), "{:?}", checked.warnings);
+}
+
+#[test]
+fn empty_flags_hide_nothing_and_mean_nothing() {
+    let bench = Bench::with("expected_branch: main\n");
+    let empty = || SubmitWish {
+        lane: Some(String::new()),
+        request_from: Some(PathBuf::new()),
+        response_to: Some(PathBuf::new()),
+        prompt_file: Some(PathBuf::new()),
+        worktree_path: Some(PathBuf::new()),
+        branch: Some(String::new()),
+        ..SubmitWish::default()
+    };
+    let file = from_file(&bench, "lane: l\nprompt: p\nrequest_from: r.md\nresponse_to: a.md\nbranch: ''\n");
+    let task = bench.task(SubmitWish { task_file: file.task_file, ..empty() });
+    assert_eq!((task.lane.as_str(), task.prompt.as_str()), ("l", "p"));
+    assert!(matches!(&task.request, NewRequest::File { path, .. } if *path == bench.path("r.md")));
+    assert_eq!(task.response_path, Some(bench.path("a.md")));
+    assert_eq!((task.worktree_path, task.expected_branch.as_deref()), (None, Some("main")));
+    assert!(bench.refusal(empty()).contains("invalid lane name"));
+    // Not taken for a prompt-only task.
+    let wish = SubmitWish { request_from: Some(PathBuf::new()), ..ask("p") };
+    assert!(bench.refusal(wish).contains("request_from is empty"));
 }
 
 #[test]
