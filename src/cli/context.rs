@@ -52,11 +52,7 @@ impl Context {
             None => env::store(),
         });
         let config = self.global.config.clone().or_else(env::config);
-        let config = locate(&Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd })?;
-        for warning in &config.warnings {
-            self.out.note(&format!("lanes: warning: {warning}"));
-        }
-        Ok(config)
+        locate(&Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd })
     }
 
     /// Opens the store. When it is named outright, no configuration is needed.
