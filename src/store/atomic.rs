@@ -11,8 +11,8 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -118,6 +118,43 @@ impl<'a> Staged<'a> {
     /// Writes `files` into a new directory under `tmp/`, syncs those that are marked, and the
     /// directory.
     pub(super) fn directory(tmp: &'a Dir, files: &[(&str, &[u8], bool)]) -> Result<Self> {
+        let (staged, open, dir) = Self::written_directory(tmp, files)?;
+        sync_all(&open)?;
+        sync_dir(&dir)?;
+        Ok(staged)
+    }
+
+    /// The same, with the syncs left to a group of items of which this is number `item`.
+    pub(super) fn directory_in_group(
+        tmp: &'a Dir,
+        files: &[(&str, &[u8], bool)],
+        item: usize,
+        group: &mut Group,
+    ) -> Result<Self> {
+        let (staged, open, dir) = Self::written_directory(tmp, files)?;
+        group.0.extend(open.into_iter().map(|(file, path)| (item, OwnedFd::from(file), path)));
+        let path = dir.path().to_path_buf();
+        group.0.push((item, dir.into(), path));
+        Ok(staged)
+    }
+
+    /// A staged file, with the sync left to a group.
+    pub(super) fn file_in_group(
+        tmp: &'a Dir,
+        content: &[u8],
+        item: usize,
+        group: &mut Group,
+    ) -> Result<Self> {
+        let staged = Self { tmp, name: unique_name(), is_dir: false, published: false };
+        let file = create(tmp, &staged.name, content)?;
+        group.0.push((item, file.into(), tmp.path().join(&staged.name)));
+        Ok(staged)
+    }
+
+    fn written_directory(
+        tmp: &'a Dir,
+        files: &[(&str, &[u8], bool)],
+    ) -> Result<(Self, Vec<(File, PathBuf)>, Dir)> {
         let staged = Self { tmp, name: unique_name(), is_dir: true, published: false };
         rustix::fs::mkdirat(tmp, &staged.name, DIR_MODE)
             .map_err(|errno| Error::io("create", tmp.path().join(&staged.name), errno))?;
@@ -129,9 +166,7 @@ impl<'a> Staged<'a> {
                 open.push((file, dir.path().join(name)));
             }
         }
-        sync_all(&open)?;
-        sync_dir(&dir)?;
-        Ok(staged)
+        Ok((staged, open, dir))
     }
 
     /// Gives the staged thing its name in `dir`. The caller syncs `dir` when the name must last.
@@ -153,10 +188,9 @@ fn create(dir: &Dir, name: &str, content: &[u8]) -> Result<File> {
 }
 
 /// Syncs open files; several side by side, since the file system can do them in one go.
-fn sync_all(files: &[(File, std::path::PathBuf)]) -> Result<()> {
-    let sync = |(file, path): &(File, std::path::PathBuf)| {
-        file.sync_all().map_err(|error| Error::io("sync", path, error))
-    };
+fn sync_all(files: &[(File, PathBuf)]) -> Result<()> {
+    let sync =
+        |(file, path): &(File, PathBuf)| file.sync_all().map_err(|error| Error::io("sync", path, error));
     match files {
         [] => Ok(()),
         [only] => sync(only),
@@ -169,6 +203,41 @@ fn sync_all(files: &[(File, std::path::PathBuf)]) -> Result<()> {
             }
             result
         }),
+    }
+}
+
+/// Files and directories of several items that wait to be synced together.
+#[derive(Default)]
+pub(super) struct Group(Vec<(usize, OwnedFd, PathBuf)>);
+
+/// How many syncs of a group are under way at a time. The file system gathers what comes together
+/// into one commit of its journal.
+const SYNCS_AT_ONCE: usize = 16;
+
+impl Group {
+    /// Syncs everything; returns what failed, with the number of its item.
+    pub(super) fn sync(self) -> Vec<(usize, Error)> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut failed = Vec::new();
+            while let Some((item, file, path)) = self.0.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(errno) = rustix::fs::fsync(file) {
+                    failed.push((*item, Error::io("sync", path, errno)));
+                }
+            }
+            failed
+        };
+        std::thread::scope(|scope| {
+            let threads = SYNCS_AT_ONCE.min(self.0.len()).saturating_sub(1);
+            let others: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            let mut failed = work();
+            for other in others {
+                // A thread that died took an item with it, and nobody knows which.
+                let died = |_| (0..self.0.len()).map(|n| (n, Error::corrupt("a sync thread died"))).collect();
+                failed.extend(other.join().unwrap_or_else(died));
+            }
+            failed
+        })
     }
 }
 

@@ -15,6 +15,7 @@
 //! the next change completes.
 
 mod atomic;
+mod batch;
 mod change;
 mod clock;
 mod deliver;
