@@ -7,6 +7,7 @@
 //! A failed fsync is final: the kernel may have dropped the data and marked the page clean, so the
 //! staged file is thrown away with the error and never synced again.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -316,6 +317,22 @@ pub(super) fn remove_tree(parent: &Dir, name: &str) -> Result<()> {
 pub(super) fn rename_derived(from: &Dir, old: &str, to: &Dir, new: &str) -> Result<()> {
     rustix::fs::renameat(from, old, to, new)
         .map_err(|errno| Error::io("rename into place", to.path().join(new), errno))
+}
+
+/// Moves a directory entry durably into `to`, under a name that is free there.
+pub(super) fn set_aside(from: &Dir, name: &OsStr, to: &Dir) -> Result<()> {
+    let mut free = name.to_os_string();
+    let mut n = 1;
+    while rustix::fs::statat(to, &free, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+        n += 1;
+        free = name.to_os_string();
+        free.push(format!(".{n}"));
+    }
+    rustix::fs::renameat(from, name, to, &free)
+        .map_err(|errno| Error::io("move aside", from.path().join(name), errno))?;
+    // The new place first: better in both than in none.
+    sync_dir(to)?;
+    sync_dir(from)
 }
 
 /// Sets the modification time of a directory to `nanos` after 1970.

@@ -5,7 +5,7 @@
 //! fills what a crash left out.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
 use serde_json::Value;
@@ -204,6 +204,40 @@ pub(super) fn append_feed(root: &Dir, task: &Task, events: &[Event], mut seq: u6
     cut_half_line(&file, &root.path().join(FEED))?;
     file.write_all(lines.as_bytes()).map_err(|error| Error::io("write", root.path().join(FEED), error))?;
     Ok(seq)
+}
+
+/// Whether the feed ends with a whole line.
+pub(super) fn feed_is_whole(root: &Dir) -> Result<bool> {
+    let Some(file) = open_read(root, FEED)? else {
+        return Ok(true);
+    };
+    let fail = |error| Error::io("read", root.path().join(FEED), error);
+    let size = file.metadata().map_err(fail)?.len();
+    Ok(tail(&file, size, 1).map_err(fail)?.last().is_none_or(|last| *last == b'\n'))
+}
+
+/// Cuts half a line off the end of the feed. The caller holds the store lock.
+pub(super) fn cut_feed(root: &Dir) -> Result<()> {
+    cut_half_line(&atomic::open_for_append(root, FEED)?, &root.path().join(FEED))
+}
+
+/// Shows every whole line of the feed.
+pub(super) fn each_feed_line(root: &Dir, mut visit: impl FnMut(&[u8])) -> Result<()> {
+    let Some(file) = open_read(root, FEED)? else {
+        return Ok(());
+    };
+    let mut reader = BufReader::with_capacity(64 * 1024, file);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        reader
+            .read_until(b'\n', &mut line)
+            .map_err(|error| Error::io("read", root.path().join(FEED), error))?;
+        if line.last() != Some(&b'\n') {
+            return Ok(());
+        }
+        visit(&line);
+    }
 }
 
 /// The last entries of the feed, at most `length` bytes of them.

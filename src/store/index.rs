@@ -88,13 +88,13 @@ impl State {
 
 /// The place of a task in the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Ready(i64),
     Later(i64),
     Held(i64),
 }
 
-fn place(task: &Task) -> Option<Place> {
+pub(super) fn place(task: &Task) -> Option<Place> {
     match &task.status {
         Status::Queued => Some(Place::Ready(task.rank())),
         Status::Scheduled { until } => Some(Place::Later(until.micros())),
@@ -179,7 +179,7 @@ impl LaneShelves {
     }
 
     /// How many tasks of the lane can be claimed.
-    fn count(&self) -> Result<u64> {
+    pub(super) fn count(&self) -> Result<u64> {
         let content = read::file(&self.dir, COUNT, 64)?;
         let text = content.map(|content| String::from_utf8_lossy(&content.bytes).into_owned());
         Ok(text.and_then(|text| text.trim().parse().ok()).unwrap_or(0))
@@ -211,6 +211,11 @@ impl<'a> Index<'a> {
     fn read_state(&self) -> Result<Option<State>> {
         let content = read::file(&self.indexes, STATE, 4096)?;
         Ok(content.and_then(|content| State::parse(&String::from_utf8_lossy(&content.bytes))))
+    }
+
+    /// The number of the last change, as far as the index knows.
+    pub(super) fn last_seq(&self) -> Result<u64> {
+        Ok(self.read_state()?.map_or(0, |state| state.seq))
     }
 
     fn write_state(&self, state: &State) -> Result<()> {

@@ -311,17 +311,24 @@ pub(super) fn content_fingerprint(new: &NewTask) -> String {
 
 /// Name and content of the file that leads from a correlation to its newest task.
 fn correlation_file(task: &Task) -> (String, String) {
+    (correlation_name(task), correlation_content(task))
+}
+
+pub(super) fn correlation_name(task: &Task) -> String {
     let part = |text: &str| {
         let mut slug = slug(text);
         slug.truncate(100);
         slug
     };
-    let name = format!("{}--{}.json", part(&task.workspace_id), part(&task.correlation_id));
+    format!("{}--{}.json", part(&task.workspace_id), part(&task.correlation_id))
+}
+
+pub(super) fn correlation_content(task: &Task) -> String {
     let content = object([
         ("workspace_id", task.workspace_id.clone().into()),
         ("correlation_id", task.correlation_id.clone().into()),
         ("task_id", task.id.as_str().into()),
         ("updated_at", task.updated_at.to_string().into()),
     ]);
-    (name, json::to_text(&content))
+    json::to_text(&content)
 }
