@@ -9,13 +9,13 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::layout::Dir;
@@ -80,7 +80,6 @@ fn unique_name() -> String {
 pub(super) struct Staged<'a> {
     tmp: &'a Dir,
     name: String,
-    is_dir: bool,
     published: bool,
 }
 
@@ -89,15 +88,7 @@ impl Drop for Staged<'_> {
         if self.published {
             return;
         }
-        if self.is_dir
-            && let Ok(Some(dir)) = self.tmp.open_existing(&self.name)
-        {
-            for name in dir.names().unwrap_or_default() {
-                let _ = rustix::fs::unlinkat(&dir, &name, AtFlags::empty());
-            }
-        }
-        let flags = if self.is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        let _ = rustix::fs::unlinkat(self.tmp, &self.name, flags);
+        let _ = remove_tree(self.tmp, &self.name);
     }
 }
 
@@ -107,7 +98,7 @@ impl<'a> Staged<'a> {
         let mut staged = Vec::with_capacity(contents.len());
         let mut open = Vec::with_capacity(contents.len());
         for content in contents {
-            let item = Self { tmp, name: unique_name(), is_dir: false, published: false };
+            let item = Self { tmp, name: unique_name(), published: false };
             let file = create(tmp, &item.name, content)?;
             open.push((file, tmp.path().join(&item.name)));
             staged.push(item);
@@ -117,7 +108,7 @@ impl<'a> Staged<'a> {
     }
 
     /// Writes `files` into a new directory under `tmp/`, syncs those that are marked, and the
-    /// directory.
+    /// directory. A name may hold slashes; the directories in it are made.
     pub(super) fn directory(tmp: &'a Dir, files: &[(&str, &[u8], bool)]) -> Result<Self> {
         let (staged, open, dir) = Self::written_directory(tmp, files)?;
         sync_all(&open)?;
@@ -146,7 +137,7 @@ impl<'a> Staged<'a> {
         item: usize,
         group: &mut Group,
     ) -> Result<Self> {
-        let staged = Self { tmp, name: unique_name(), is_dir: false, published: false };
+        let staged = Self { tmp, name: unique_name(), published: false };
         let file = create(tmp, &staged.name, content)?;
         group.0.push((item, file.into(), tmp.path().join(&staged.name)));
         Ok(staged)
@@ -156,13 +147,29 @@ impl<'a> Staged<'a> {
         tmp: &'a Dir,
         files: &[(&str, &[u8], bool)],
     ) -> Result<(Self, Vec<(File, PathBuf)>, Dir)> {
-        let staged = Self { tmp, name: unique_name(), is_dir: true, published: false };
+        let staged = Self { tmp, name: unique_name(), published: false };
         rustix::fs::mkdirat(tmp, &staged.name, DIR_MODE)
             .map_err(|errno| Error::io("create", tmp.path().join(&staged.name), errno))?;
         let dir = tmp.open_or_make(&staged.name)?;
         let mut open = Vec::new();
         for (name, content, durable) in files {
-            let file = create(&dir, name, content)?;
+            let file = match name.rsplit_once('/') {
+                None => create(&dir, name, content)?,
+                Some((parents, name)) => {
+                    let mut parent: Option<Dir> = None;
+                    for part in parents.split('/') {
+                        let made = parent.as_ref().unwrap_or(&dir).open_or_make_derived(part)?;
+                        if let Some(above) = parent.replace(made) {
+                            let path = above.path().to_path_buf();
+                            open.push((File::from(OwnedFd::from(above)), path));
+                        }
+                    }
+                    let parent = parent.as_ref().unwrap_or(&dir);
+                    let file = create(parent, name, content)?;
+                    open.push((File::from(duplicate(parent)?), parent.path().to_path_buf()));
+                    file
+                }
+            };
             if *durable {
                 open.push((file, dir.path().join(name)));
             }
@@ -333,6 +340,54 @@ pub(super) fn set_aside(from: &Dir, name: &OsStr, to: &Dir) -> Result<()> {
     // The new place first: better in both than in none.
     sync_dir(to)?;
     sync_dir(from)
+}
+
+/// Takes a directory entry out of sight by moving it to `tmp`, where it is to be removed; returns
+/// its name there. Needs no room on the disk.
+pub(super) fn discard(from: &Dir, name: &str, tmp: &Dir) -> Result<String> {
+    let gone = unique_name();
+    rustix::fs::renameat(from, name, tmp, &gone)
+        .map_err(|errno| Error::io("remove", from.path().join(name), errno))?;
+    Ok(gone)
+}
+
+/// Replaces `name` in `dir` by what follows its first `skip` bytes. `lock` is called after most of
+/// it is copied; what was appended until then is copied under the lock that it returns.
+pub(super) fn drop_head<L>(
+    tmp: &Dir,
+    dir: &Dir,
+    name: &str,
+    skip: u64,
+    lock: impl FnOnce() -> Result<L>,
+) -> Result<()> {
+    let path = dir.path().join(name);
+    let staged = Staged { tmp, name: unique_name(), published: false };
+    let mut new = create(tmp, &staged.name, b"")?;
+    let mut old = open_for_update(dir, name)?;
+    let fail = |error| Error::io("write", &path, error);
+    old.seek(SeekFrom::Start(skip)).map_err(fail)?;
+    std::io::copy(&mut old, &mut new).map_err(fail)?;
+    sync_file(&new, &path)?;
+    let _lock = lock()?;
+    let stat = |found: rustix::io::Result<Stat>| found.map(|stat| (stat.st_dev, stat.st_ino));
+    if stat(rustix::fs::fstat(&old)) != stat(rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)) {
+        // Somebody else has just done it.
+        return Ok(());
+    }
+    std::io::copy(&mut old, &mut new).map_err(fail)?;
+    staged.publish(dir, name)
+}
+
+/// A file outside the store to which lines are appended, made new and private.
+pub(super) fn create_archive(path: &Path) -> Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    make_root(parent)?;
+    let fail = |error| Error::io("create", path, error);
+    let file = std::fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(path);
+    let file = file.map_err(fail)?;
+    sync_path(parent)?;
+    Ok(file)
 }
 
 /// Sets the modification time of a directory to `nanos` after 1970.

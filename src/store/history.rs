@@ -14,7 +14,7 @@ use super::atomic;
 use super::layout::{Dir, EVENTS_FILE, FEED};
 use super::read;
 use crate::error::{Error, Result};
-use crate::model::{Event, Task, TaskId, json};
+use crate::model::{Event, Task, TaskId, Time, json};
 
 /// How many events ride inside task.json before events.jsonl is synced and they are dropped.
 pub(super) const RING: usize = 16;
@@ -238,6 +238,31 @@ pub(super) fn each_feed_line(root: &Dir, mut visit: impl FnMut(&[u8])) -> Result
         }
         visit(&line);
     }
+}
+
+/// How many bytes at the head of the feed, and how many lines, tell of changes before `cutoff`. The
+/// newest line always stays, so that the numbers go on from it.
+pub(super) fn feed_before(root: &Dir, cutoff: Time) -> Result<(u64, u64)> {
+    let (mut bytes, mut count, mut last, mut done) = (0, 0, 0, false);
+    each_feed_line(root, |line| {
+        let old = FeedEntry::from_line(line).is_none_or(|entry| entry.event.created_at < cutoff);
+        done |= !old;
+        if !done {
+            last = line.len() as u64;
+            bytes += last;
+            count += 1;
+        }
+    })?;
+    Ok(if done { (bytes, count) } else { (bytes - last, count.max(1) - 1) })
+}
+
+/// The number of the first entry that is still there.
+pub(super) fn feed_first(root: &Dir) -> Result<Option<u64>> {
+    let mut first = None;
+    for entry in feed_since(root, 0, 1)? {
+        first = Some(entry.seq);
+    }
+    Ok(first)
 }
 
 /// The last entries of the feed, at most `length` bytes of them.

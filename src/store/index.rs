@@ -21,6 +21,7 @@ use super::clock::boot_id;
 use super::layout::{Dir, Layout, TASKS, idempotency_key, lane_key};
 use super::lock::StoreLock;
 use super::shelf::{Entry, Shelf};
+use super::submit::correlation_name;
 use super::{atomic, history, read};
 use crate::error::{Error, Result};
 use crate::model::{Event, Now, Status, Task, TaskId, Time, json};
@@ -276,6 +277,37 @@ impl<'a> Index<'a> {
         }
         self.write_state(&next)?;
         Ok(next)
+    }
+
+    /// Notes that a task which stood on no shelf has been removed.
+    pub(super) fn removed(&self, _lock: &StoreLock, state: &State, task: &Task) -> Result<()> {
+        let stamp = self.stamp_tasks()?;
+        self.write_state(&State { stamp, known: state.known.saturating_sub(1), ..state.clone() })?;
+        self.forget(task)
+    }
+
+    /// Removes the key and the correlation that lead to a task which is gone.
+    pub(super) fn forget(&self, task: &Task) -> Result<()> {
+        if let Some(key) = &task.key
+            && self.key_holder(&task.workspace_id, key)?.as_ref() == Some(&task.id)
+            && let Some(keys) = self.indexes.open_existing(KEYS)?
+        {
+            atomic::remove(&keys, &idempotency_key(&task.workspace_id, key))?;
+        }
+        if self.correlation_target(task)?.as_ref() == Some(&task.id)
+            && let Some(correlations) = self.indexes.open_existing(CORRELATIONS)?
+        {
+            atomic::remove(&correlations, &correlation_name(task))?;
+        }
+        Ok(())
+    }
+
+    /// The task that the correlation of `task` leads to.
+    pub(super) fn correlation_target(&self, task: &Task) -> Result<Option<TaskId>> {
+        let Some(correlations) = self.indexes.open_existing(CORRELATIONS)? else { return Ok(None) };
+        let content = read::file(&correlations, &correlation_name(task), 1024 * 1024)?;
+        let object = content.and_then(|content| json::parse_object(&content.bytes).ok());
+        Ok(object.and_then(|object| TaskId::parse(object.get("task_id")?.as_str()?).ok()))
     }
 
     /// Gives the `tasks` directory a modification time of our own, and returns it.
