@@ -4,6 +4,7 @@
 //! Runs when `agent-lanes` is on PATH and says so when it is not.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::print_stdout, reason = "whoever runs the tests must see what was not tested")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -116,7 +117,7 @@ impl Pool {
         };
         let id = claimed["task_id"].as_str().unwrap();
         let token = claimed["claim_token"].as_str().unwrap();
-        if turn % 4 == 0 {
+        if turn.is_multiple_of(4) {
             self.ok(by_python, &["release", id, "--claim-token", token, "--reason", "not today"]);
         } else {
             self.ok(by_python, &["renew", id, "--claim-token", token, "--lease-seconds", "600"]);
@@ -148,7 +149,7 @@ fn both_work_on_one_store_without_a_task_done_twice() {
     std::thread::scope(|scope| {
         // Each waits for what the other submitted.
         for (n, id) in ids.iter().enumerate() {
-            if n % 5 == 0 {
+            if n.is_multiple_of(5) {
                 let (pool, done) = (&pool, &done);
                 let by_python = n >= TASKS_EACH;
                 scope.spawn(move || {
@@ -174,7 +175,7 @@ fn both_work_on_one_store_without_a_task_done_twice() {
     });
     // A task that was given back after the last look of the others is still there.
     let mut turn = 1;
-    while pool.work(turn % 2 == 0, turn * 4 + 1) {
+    while pool.work(turn.is_multiple_of(2), turn * 4 + 1) {
         turn += 1;
     }
     assert_eq!(done.load(Ordering::SeqCst), ids.len().div_ceil(5));
