@@ -4,6 +4,7 @@
 //! Runs when `agent-lanes` is on PATH and says so when it is not.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::disallowed_methods, reason = "the other implementation is found on PATH")]
 #![expect(clippy::print_stdout, reason = "whoever runs the tests must see what was not tested")]
 
 use std::path::{Path, PathBuf};
@@ -174,7 +175,7 @@ fn both_work_on_one_store_without_a_task_done_twice() {
         }
     });
     // A task that was given back after the last look of the others is still there.
-    let mut turn = 1;
+    let mut turn = 1_usize;
     while pool.work(turn.is_multiple_of(2), turn * 4 + 1) {
         turn += 1;
     }
