@@ -123,12 +123,29 @@ impl Store {
         check_request(task)
     }
 
-    /// How many tasks of a lane are waiting to be claimed.
-    pub fn queue_depth(&self, lane: &str) -> Result<u64> {
+    /// The index, made to fit if that is needed and possible: a store that cannot be written is read
+    /// with what its index says.
+    fn fitting_index(&self) -> Result<Index<'_>> {
         let index = Index::open(&self.layout)?;
         if index.usable()?.is_none() {
-            index.ensure(&self.lock_store()?)?;
+            match self.lock_store() {
+                Ok(lock) => drop(index.ensure(&lock)?),
+                Err(error) if error.kind() == ErrorKind::Io => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(index)
+    }
+
+    /// Whether any task was ever in this lane.
+    pub fn lane_has_tasks(&self, lane: &str) -> Result<bool> {
+        let index = self.fitting_index()?;
+        Ok(index.lane_if_any(lane)?.is_some())
+    }
+
+    /// How many tasks of a lane are waiting to be claimed.
+    pub fn queue_depth(&self, lane: &str) -> Result<u64> {
+        let index = self.fitting_index()?;
         index.depth(lane)
     }
 
