@@ -35,7 +35,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::error::{ErrorKind, Result, printable};
+use crate::error::{EXIT_REFUSED, ErrorKind, Result, printable};
 use context::{Context, GlobalArgs};
 use output::{Output, complain};
 
@@ -120,10 +120,17 @@ impl Command {
     }
 }
 
-/// Runs the command line of this process.
-pub fn run() -> ExitCode {
+/// Runs the command line of this process; `stdout_is_closed` when it was started without a standard
+/// output.
+pub fn run(stdout_is_closed: bool) -> ExitCode {
     say_panics_in_one_line();
     ignore_file_size_signal();
+    if stdout_is_closed {
+        complain(
+            "lanes: standard output is closed, so nothing was done; give /dev/null if no answer is wanted",
+        );
+        return ExitCode::from(EXIT_REFUSED);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
