@@ -20,12 +20,14 @@ use std::os::unix::fs::FileExt;
 use super::clock::boot_id;
 use super::layout::{Dir, Layout, TASKS, idempotency_key, lane_key};
 use super::lock::StoreLock;
-use super::shelf::{Entry, Shelf};
+use super::shelf::{Entry, NO_LEASE, Shelf};
 use super::{atomic, history, read};
 use crate::error::{Error, Result};
 use crate::model::{Event, Now, Status, Task, TaskId, Time, json};
 
 const STATE: &str = "state";
+/// The version of the index; one of another version is built anew.
+const FORMAT: &str = "index-2";
 const KEYS: &str = "keys";
 const CORRELATIONS: &str = "correlations";
 const SHELVES: &str = "lanes";
@@ -63,7 +65,7 @@ pub(super) struct State {
 impl State {
     fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_whitespace();
-        if words.next() != Some("index-1") {
+        if words.next() != Some(FORMAT) {
             return None;
         }
         let state = Self {
@@ -81,7 +83,7 @@ impl State {
     fn line(&self) -> String {
         let busy = self.busy.as_deref().unwrap_or("-");
         let Self { boot, stamp, known, newest, seq, .. } = self;
-        let line = format!("index-1 {boot} {stamp} {known} {newest} {seq} {busy} .");
+        let line = format!("{FORMAT} {boot} {stamp} {known} {newest} {seq} {busy} .");
         format!("{line:<639}\n")
     }
 }
@@ -109,7 +111,17 @@ fn entry(task: &Task, key: i64) -> Entry {
     if metadata.len() > MAX_METADATA {
         metadata = "?".to_string();
     }
-    Entry { key, id: task.id.to_string(), rank: task.rank(), metadata }
+    let lease_until = match (&task.status, &task.journal.lease) {
+        (Status::Claimed(claim), Some(lease)) if lease.expires_at == claim.lease_expires_at => lease.until,
+        _ => NO_LEASE,
+    };
+    Entry { key, id: task.id.to_string(), rank: task.rank(), lease_until, metadata }
+}
+
+/// Whether what is scheduled or held may have come due. The uptime counts as well: when somebody
+/// sets the wall clock back, a lease still ends after its own length.
+fn is_due(entry: &Entry, now: &Now) -> bool {
+    entry.key <= now.wall.micros() || entry.lease_until <= now.uptime
 }
 
 /// The three shelves of a lane.
@@ -354,8 +366,12 @@ impl<'a> Index<'a> {
         let Some(shelves) = self.lane_if_any(lane)? else {
             return Ok(false);
         };
-        let due = |key: Option<i64>| key.is_some_and(|key| key <= now.wall.micros());
-        Ok(due(shelves.later.first_key()?) || due(shelves.held.first_key()?))
+        let mut due = shelves.later.first_key()?.is_some_and(|key| key <= now.wall.micros());
+        shelves.held.visit(|entry| {
+            due = due || is_due(entry, now);
+            Ok(if due { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(due)
     }
 
     /// Puts what has come due among the tasks that can be claimed. No task changes by this.
@@ -363,13 +379,14 @@ impl<'a> Index<'a> {
         let Some(shelves) = self.lane_if_any(lane)? else {
             return Ok(());
         };
-        for shelf in [&shelves.later, &shelves.held] {
+        for (shelf, has_leases) in [(&shelves.later, false), (&shelves.held, true)] {
             let mut due = Vec::new();
             shelf.visit(|entry| {
-                if entry.key > now.wall.micros() {
+                if is_due(entry, now) {
+                    due.push(entry.clone());
+                } else if !has_leases {
                     return Ok(ControlFlow::Break(()));
                 }
-                due.push(entry.clone());
                 Ok(ControlFlow::Continue(()))
             })?;
             for entry in due {
@@ -381,7 +398,8 @@ impl<'a> Index<'a> {
                 if live {
                     continue;
                 }
-                shelves.insert_ready(&Entry { key: entry.rank, ..entry.clone() })?;
+                let ready = Entry { key: entry.rank, lease_until: NO_LEASE, ..entry.clone() };
+                shelves.insert_ready(&ready)?;
                 shelf.remove(entry.key, &entry.id)?;
             }
         }
