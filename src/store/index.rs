@@ -209,6 +209,12 @@ impl LaneShelves {
     }
 }
 
+fn promote(shelves: &LaneShelves, from: &Shelf, entry: &Entry) -> Result<()> {
+    let ready = Entry { key: entry.rank, lease_until: NO_LEASE, ..entry.clone() };
+    shelves.insert_ready(&ready)?;
+    from.remove(entry.key, &entry.id).map(drop)
+}
+
 /// The index of one store.
 pub(super) struct Index<'a> {
     layout: &'a Layout,
@@ -398,12 +404,18 @@ impl<'a> Index<'a> {
                 if live {
                     continue;
                 }
-                let ready = Entry { key: entry.rank, lease_until: NO_LEASE, ..entry.clone() };
-                shelves.insert_ready(&ready)?;
-                shelf.remove(entry.key, &entry.id)?;
+                promote(&shelves, shelf, &entry)?;
             }
         }
         Ok(())
+    }
+
+    /// Puts a claimed task whose lease is over among the tasks that can be claimed.
+    pub(super) fn promote_held(&self, _lock: &StoreLock, lane: &str, entry: &Entry) -> Result<()> {
+        match self.lane_if_any(lane)? {
+            Some(shelves) => promote(&shelves, &shelves.held, entry),
+            None => Ok(()),
+        }
     }
 
     /// The next moment at which something in a lane comes due.
