@@ -219,6 +219,10 @@ fn supporting_path(value: &Value) -> Option<SupportingPath> {
 
 fn status(fields: &mut Fields) -> Status {
     let state = fields.text("state");
+    if !["queued", "scheduled", "claimed", "completed", "failed"].contains(&state.as_str()) {
+        // What belongs to a state of a newer version stays among the unknown keys, as it is.
+        return Status::Parked(state);
+    }
     let owner = fields.optional_text("claim_owner");
     let token = fields.optional_text("claim_token");
     let claimed_at = fields.optional_time("claimed_at");
@@ -268,6 +272,9 @@ fn status(fields: &mut Fields) -> Status {
 
 fn put_status(put: &mut impl FnMut(&str, Value), status: &Status) {
     put("state", status.as_str().into());
+    if matches!(status, Status::Parked(_)) {
+        return;
+    }
     let claim = status.claim();
     put("claim_owner", claim.map(|claim| claim.owner.clone()).into());
     put("claim_token", claim.map(|claim| claim.token.as_str().to_string()).into());
@@ -371,6 +378,17 @@ mod tests {
         assert!(!text.contains("checkpoint_id"), "{text}");
         let again = Task::from_object(json::parse_object(text.as_bytes()).unwrap()).unwrap();
         assert_eq!(again, task);
+    }
+
+    #[test]
+    fn a_state_of_a_newer_version_keeps_all_that_belongs_to_it() {
+        let text = OLD.replace("\"claimed\"", "\"input_required\"").replace("\"t\"", "[\"t\", 1]");
+        let task = Task::from_object(json::parse_object(text.as_bytes()).unwrap()).unwrap();
+        assert_eq!(task.status, Status::Parked("input_required".to_string()));
+        let (before, after) = (json::parse_object(text.as_bytes()).unwrap(), task.to_object());
+        for key in ["state", "claim_owner", "claim_token", "lease_expires_at", "claimed_at", "theirs"] {
+            assert_eq!(after.get(key), before.get(key), "{key}");
+        }
     }
 
     #[test]
