@@ -112,7 +112,12 @@ impl Task {
         let Ok(id) = TaskId::parse(&id_text) else {
             return Err(fields.wrong.unwrap_or_else(|| "'id' is not a valid task id".to_string()));
         };
-        let supporting_paths = fields.list("supporting_paths").iter().filter_map(supporting_path).collect();
+        let listed = fields.list("supporting_paths");
+        let supporting_paths: Vec<SupportingPath> = listed.iter().filter_map(supporting_path).collect();
+        if supporting_paths.iter().map(supporting_object).ne(listed.iter().cloned()) {
+            // Others say more of these files than we understand: it stays among the unknown keys.
+            fields.object.insert("supporting_paths".to_string(), listed.into());
+        }
         let labels = fields
             .list("labels")
             .into_iter()
@@ -163,7 +168,9 @@ impl Task {
 
     /// The task as readers see it: every field, none of our bookkeeping.
     pub fn to_public_object(&self) -> Object {
-        let mut object = self.extra.clone();
+        let supporting: Vec<Value> = self.supporting_paths.iter().map(supporting_object).collect();
+        let mut object = Object::from_iter([("supporting_paths".to_string(), supporting.into())]);
+        object.extend(self.extra.clone());
         let mut put = |key: &str, value: Value| {
             object.insert(key.to_string(), value);
         };
@@ -177,12 +184,6 @@ impl Task {
         put("expected_branch", self.expected_branch.clone().into());
         put("request_path", self.request_path.clone().into());
         put("request_sha256", self.request_sha256.clone().into());
-        let supporting: Vec<Value> = self
-            .supporting_paths
-            .iter()
-            .map(|file| serde_json::json!({"path": file.path, "sha256": file.sha256}))
-            .collect();
-        put("supporting_paths", supporting.into());
         put("response_path", self.response_path.clone().into());
         put("prompt", self.prompt.clone().into());
         put("metadata", Value::Object(self.metadata.clone()));
@@ -215,6 +216,10 @@ fn supporting_path(value: &Value) -> Option<SupportingPath> {
         path: value.get("path")?.as_str()?.to_string(),
         sha256: value.get("sha256").and_then(Value::as_str).unwrap_or_default().to_string(),
     })
+}
+
+fn supporting_object(file: &SupportingPath) -> Value {
+    serde_json::json!({"path": file.path, "sha256": file.sha256})
 }
 
 fn status(fields: &mut Fields) -> Status {
@@ -389,6 +394,16 @@ mod tests {
         for key in ["state", "claim_owner", "claim_token", "lease_expires_at", "claimed_at", "theirs"] {
             assert_eq!(after.get(key), before.get(key), "{key}");
         }
+    }
+
+    #[test]
+    fn what_others_say_of_supporting_files_survives() {
+        let files = r#"[{"path": "/w/a", "sha256": "ab"}, {"path": "/w/b", "note": 7}, "/w/c"]"#;
+        let text = OLD.replace("\"supporting_paths\": []", &format!("\"supporting_paths\": {files}"));
+        let task = Task::from_object(json::parse_object(text.as_bytes()).unwrap()).unwrap();
+        assert_eq!(task.supporting_paths.len(), 2);
+        let after = task.to_object()["supporting_paths"].clone();
+        assert_eq!(after, serde_json::from_str::<Value>(files).unwrap());
     }
 
     #[test]
