@@ -122,14 +122,19 @@ impl Store {
         let state = index.ensure(&lock)?;
         index.begin(&lock, &state, &task.id)?;
         staged_task.publish(dir, TASK_FILE)?;
-        if large {
-            atomic::rename_derived(dir, &pending, dir, RESPONSE_FILE)?;
-        }
-        if let Some(staged) = staged_response {
-            staged.publish(dir, RESPONSE_FILE)?;
-        }
-        let seq = self.note_change(&lock, &index, dir, loaded, &task, state.seq)?;
-        index.finish(&lock, &state, seq, None)?;
+        // The change stands from here on. What cannot be noted now, for want of space perhaps, is
+        // completed by the next change, which finds `busy` still set.
+        let noted = || -> Result<()> {
+            if large {
+                atomic::rename_derived(dir, &pending, dir, RESPONSE_FILE)?;
+            }
+            if let Some(staged) = staged_response {
+                staged.publish(dir, RESPONSE_FILE)?;
+            }
+            let seq = self.note_change(&lock, &index, dir, loaded, &task, state.seq)?;
+            index.finish(&lock, &state, seq, None).map(|_| ())
+        };
+        let _ = noted();
         drop(lock);
 
         atomic::sync_dir(dir)?;
