@@ -9,7 +9,7 @@ use super::{Store, history};
 use crate::digest::sha256_file;
 use crate::error::{Error, Result, printable};
 use crate::model::transition::Context;
-use crate::model::{Command, Effect, RequestCheck, Response, Task, TaskId, json};
+use crate::model::{Command, Effect, RequestCheck, Response, Status, Task, TaskId, json};
 
 /// Answers up to this many bytes ride inside task.json, so that one rename commits them.
 const INLINE_BODY: usize = 16 * 1024;
@@ -203,6 +203,13 @@ fn catch_up_with_others(dir: &Dir, task: &mut Task) -> Result<()> {
     task.fence = task.fence.max(claims);
     let spent = claims.saturating_sub(given_back);
     task.attempt = task.attempt.max(u32::try_from(spent).unwrap_or(u32::MAX));
+    // The length of a claim of ours says nothing of a later one of theirs.
+    if let Status::Claimed(claim) = &mut task.status
+        && let (Some(lease), Some(length)) = (&task.journal.lease, claim.lease_seconds)
+        && claim.claimed_at > lease.expires_at.plus_seconds(-length)
+    {
+        claim.lease_seconds = None;
+    }
     // Whatever answer we knew of, another writer's task.json speaks for itself.
     if !task.status.is_terminal() {
         task.journal.response = None;
