@@ -1,5 +1,7 @@
 //! The only place that reads the environment.
 
+#![expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -7,19 +7,26 @@
 //! A failed fsync is final: the kernel may have dropped the data and marked the page clean, so the
 //! staged file is thrown away with the error and never synced again.
 
-use std::ffi::OsStr;
+#![expect(clippy::disallowed_methods, reason = "this is the module that creates, syncs and renames")]
+
+mod group;
+mod upkeep;
+
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::layout::Dir;
 use crate::error::{Error, Result};
+
+pub(super) use group::Group;
+pub(super) use upkeep::{create_archive, discard, drop_head, set_aside};
 
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const DIR_MODE: Mode = Mode::RWXU;
@@ -116,33 +123,6 @@ impl<'a> Staged<'a> {
         Ok(staged)
     }
 
-    /// The same, with the syncs left to a group of items of which this is number `item`.
-    pub(super) fn directory_in_group(
-        tmp: &'a Dir,
-        files: &[(&str, &[u8], bool)],
-        item: usize,
-        group: &mut Group,
-    ) -> Result<Self> {
-        let (staged, open, dir) = Self::written_directory(tmp, files)?;
-        group.0.extend(open.into_iter().map(|(file, path)| (item, OwnedFd::from(file), path)));
-        let path = dir.path().to_path_buf();
-        group.0.push((item, dir.into(), path));
-        Ok(staged)
-    }
-
-    /// A staged file, with the sync left to a group.
-    pub(super) fn file_in_group(
-        tmp: &'a Dir,
-        content: &[u8],
-        item: usize,
-        group: &mut Group,
-    ) -> Result<Self> {
-        let staged = Self { tmp, name: unique_name(), published: false };
-        let file = create(tmp, &staged.name, content)?;
-        group.0.push((item, file.into(), tmp.path().join(&staged.name)));
-        Ok(staged)
-    }
-
     fn written_directory(
         tmp: &'a Dir,
         files: &[(&str, &[u8], bool)],
@@ -211,41 +191,6 @@ fn sync_all(files: &[(File, PathBuf)]) -> Result<()> {
             }
             result
         }),
-    }
-}
-
-/// Files and directories of several items that wait to be synced together.
-#[derive(Default)]
-pub(super) struct Group(Vec<(usize, OwnedFd, PathBuf)>);
-
-/// How many syncs of a group are under way at a time. The file system gathers what comes together
-/// into one commit of its journal.
-const SYNCS_AT_ONCE: usize = 16;
-
-impl Group {
-    /// Syncs everything; returns what failed, with the number of its item.
-    pub(super) fn sync(self) -> Vec<(usize, Error)> {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut failed = Vec::new();
-            while let Some((item, file, path)) = self.0.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(errno) = rustix::fs::fsync(file) {
-                    failed.push((*item, Error::io("sync", path, errno)));
-                }
-            }
-            failed
-        };
-        std::thread::scope(|scope| {
-            let threads = SYNCS_AT_ONCE.min(self.0.len()).saturating_sub(1);
-            let others: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let mut failed = work();
-            for other in others {
-                // A thread that died took an item with it, and nobody knows which.
-                let died = |_| (0..self.0.len()).map(|n| (n, Error::corrupt("a sync thread died"))).collect();
-                failed.extend(other.join().unwrap_or_else(died));
-            }
-            failed
-        })
     }
 }
 
@@ -324,70 +269,6 @@ pub(super) fn remove_tree(parent: &Dir, name: &str) -> Result<()> {
 pub(super) fn rename_derived(from: &Dir, old: &str, to: &Dir, new: &str) -> Result<()> {
     rustix::fs::renameat(from, old, to, new)
         .map_err(|errno| Error::io("rename into place", to.path().join(new), errno))
-}
-
-/// Moves a directory entry durably into `to`, under a name that is free there.
-pub(super) fn set_aside(from: &Dir, name: &OsStr, to: &Dir) -> Result<()> {
-    let mut free = name.to_os_string();
-    let mut n = 1;
-    while rustix::fs::statat(to, &free, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-        n += 1;
-        free = name.to_os_string();
-        free.push(format!(".{n}"));
-    }
-    rustix::fs::renameat(from, name, to, &free)
-        .map_err(|errno| Error::io("move aside", from.path().join(name), errno))?;
-    // The new place first: better in both than in none.
-    sync_dir(to)?;
-    sync_dir(from)
-}
-
-/// Takes a directory entry out of sight by moving it to `tmp`, where it is to be removed; returns
-/// its name there. Needs no room on the disk.
-pub(super) fn discard(from: &Dir, name: &str, tmp: &Dir) -> Result<String> {
-    let gone = unique_name();
-    rustix::fs::renameat(from, name, tmp, &gone)
-        .map_err(|errno| Error::io("remove", from.path().join(name), errno))?;
-    Ok(gone)
-}
-
-/// Replaces `name` in `dir` by what follows its first `skip` bytes. `lock` is called after most of
-/// it is copied; what was appended until then is copied under the lock that it returns.
-pub(super) fn drop_head<L>(
-    tmp: &Dir,
-    dir: &Dir,
-    name: &str,
-    skip: u64,
-    lock: impl FnOnce() -> Result<L>,
-) -> Result<()> {
-    let path = dir.path().join(name);
-    let staged = Staged { tmp, name: unique_name(), published: false };
-    let mut new = create(tmp, &staged.name, b"")?;
-    let mut old = open_for_update(dir, name)?;
-    let fail = |error| Error::io("write", &path, error);
-    old.seek(SeekFrom::Start(skip)).map_err(fail)?;
-    std::io::copy(&mut old, &mut new).map_err(fail)?;
-    sync_file(&new, &path)?;
-    let _lock = lock()?;
-    let stat = |found: rustix::io::Result<Stat>| found.map(|stat| (stat.st_dev, stat.st_ino));
-    if stat(rustix::fs::fstat(&old)) != stat(rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)) {
-        // Somebody else has just done it.
-        return Ok(());
-    }
-    std::io::copy(&mut old, &mut new).map_err(fail)?;
-    staged.publish(dir, name)
-}
-
-/// A file outside the store to which lines are appended, made new and private.
-pub(super) fn create_archive(path: &Path) -> Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    make_root(parent)?;
-    let fail = |error| Error::io("create", path, error);
-    let file = std::fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(path);
-    let file = file.map_err(fail)?;
-    sync_path(parent)?;
-    Ok(file)
 }
 
 /// Sets the modification time of a directory to `nanos` after 1970.
