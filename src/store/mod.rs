@@ -19,6 +19,7 @@ mod batch;
 mod change;
 mod clock;
 mod deliver;
+mod health;
 mod history;
 mod index;
 mod lanes;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use clock::{Clock, Entropy};
+pub use health::Space;
 pub use history::FeedEntry;
 pub use lanes::Pause;
 pub use next::Want;

@@ -70,7 +70,12 @@ impl LaneShelves {
     }
 
     pub(super) fn open(lanes: &Dir, lane: &str) -> Result<Option<Self>> {
-        let Some(dir) = lanes.open_existing(&lane_key(lane))? else { return Ok(None) };
+        Self::open_at(lanes, &lane_key(lane))
+    }
+
+    /// The shelves in the directory `name`, if they are all there.
+    pub(super) fn open_at(lanes: &Dir, name: &str) -> Result<Option<Self>> {
+        let Some(dir) = lanes.open_existing(name)? else { return Ok(None) };
         let shelf = |name: &str| dir.open_existing(name).map(|dir| dir.map(Shelf::new));
         match (shelf(READY)?, shelf(LATER)?, shelf(HELD)?) {
             (Some(ready), Some(later), Some(held)) => Ok(Some(Self { dir, ready, later, held })),

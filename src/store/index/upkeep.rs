@@ -1,10 +1,12 @@
 //! What the care of a store asks of the index and does to it.
 
+use std::ops::ControlFlow;
+
 use super::super::layout::idempotency_key;
 use super::super::lock::StoreLock;
 use super::super::submit::correlation_name;
 use super::super::{atomic, read};
-use super::{CORRELATIONS, Index, KEYS, State};
+use super::{CORRELATIONS, Index, KEYS, LaneShelves, SHELVES, State};
 use crate::error::Result;
 use crate::model::{Task, TaskId, json};
 
@@ -43,5 +45,23 @@ impl Index<'_> {
         let content = read::file(&correlations, &correlation_name(task), 1024 * 1024)?;
         let object = content.and_then(|content| json::parse_object(&content.bytes).ok());
         Ok(object.and_then(|object| TaskId::parse(object.get("task_id")?.as_str()?).ok()))
+    }
+
+    /// For each lane with tasks that can be claimed: the first of them, and their number.
+    pub(in crate::store) fn first_of_lanes(&self) -> Result<Vec<(String, u64)>> {
+        let Some(lanes) = self.indexes.open_existing(SHELVES)? else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for name in lanes.names()? {
+            let Some(shelves) = LaneShelves::open_at(&lanes, &name)? else { continue };
+            let mut first = None;
+            shelves.ready.visit(|entry| {
+                first = Some(entry.id.clone());
+                Ok(ControlFlow::Break(()))
+            })?;
+            if let Some(first) = first {
+                found.push((first, shelves.count()?));
+            }
+        }
+        Ok(found)
     }
 }
