@@ -47,12 +47,17 @@ impl Context {
     /// named by flag is not mixed with a store that the environment names.
     pub fn config(&self) -> Result<Config> {
         let cwd = self.cwd()?;
+        let (config, store) = self.named();
+        locate(&Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd })
+    }
+
+    /// The configuration and the store that flags and environment name.
+    pub fn named(&self) -> (Option<PathBuf>, Option<PathBuf>) {
         let store = self.global.store.clone().or_else(|| match self.global.config {
             Some(_) => None,
             None => env::store(),
         });
-        let config = self.global.config.clone().or_else(env::config);
-        locate(&Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd })
+        (self.global.config.clone().or_else(env::config), store)
     }
 
     /// Opens the store. When it is named outright, no configuration is needed.

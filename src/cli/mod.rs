@@ -7,9 +7,12 @@ mod args;
 mod body;
 mod claim;
 mod context;
+mod doctor;
 mod env;
 mod event;
 mod events;
+mod fsck;
+mod gc;
 mod hold;
 mod init;
 mod lane_verbs;
@@ -23,7 +26,9 @@ mod shell;
 mod show;
 mod status;
 mod submit;
+mod submit_batch;
 mod table;
+mod transfer;
 mod verbs;
 mod view;
 mod wait;
@@ -82,6 +87,11 @@ enum Command {
     Events(events::EventsCommand),
     Logs(logs::LogsCommand),
     Workers(workers::WorkersCommand),
+    Doctor(doctor::DoctorCommand),
+    Fsck(fsck::FsckCommand),
+    Gc(gc::GcCommand),
+    Export(transfer::ExportCommand),
+    Import(transfer::ImportCommand),
     SelfTest(self_test::SelfTestCommand),
     Completions(shell::CompletionsCommand),
     Man(shell::ManCommand),
@@ -115,6 +125,11 @@ impl Command {
             Self::Events(command) => command.run(context),
             Self::Logs(command) => command.run(context),
             Self::Workers(command) => command.run(context),
+            Self::Doctor(command) => command.run(context),
+            Self::Fsck(command) => command.run(context),
+            Self::Gc(command) => command.run(context),
+            Self::Export(command) => command.run(context),
+            Self::Import(command) => command.run(context),
             Self::SelfTest(command) => command.run(context),
             Self::Completions(command) => command.run(context),
             Self::Man(command) => command.run(context),

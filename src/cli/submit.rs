@@ -8,13 +8,14 @@ use serde_json::Value;
 use super::args::WaitArgs;
 use super::body;
 use super::context::Context;
+use super::submit_batch::submit_batch;
 use super::wait::print_body;
 use super::waiting::wait_for_answers;
 use crate::error::{EXIT_OK, EXIT_TASK_FAILED, Error, ErrorKind, Result};
 use crate::model::task::object;
 use crate::model::{ResponseStatus, Time};
 use crate::store::{Store, Submitted};
-use crate::workspace::{Config, SubmitWish, check_submit, parse_pairs, parse_span};
+use crate::workspace::{SubmitWish, check_submit, parse_pairs, parse_span};
 
 /// The largest prompt read from standard input, in bytes.
 const MAX_PROMPT: usize = 8 * 1024 * 1024;
@@ -52,8 +53,8 @@ pub struct TaskArgs {
     /// Free-form; routing reads required_vendor, model_class and effort; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     metadata: Vec<String>,
-    /// Who submits
-    #[arg(long, value_name = "NAME", default_value = "orchestrator")]
+    /// Who submits [default: orchestrator]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     source_agent: String,
     /// Your own name for the work, part of the id [default: the task file's name, else the lane]
     #[arg(long, value_name = "NAME")]
@@ -85,7 +86,7 @@ impl TaskArgs {
     /// Submits the task; `run_limit` is how long one run of it may take.
     fn submit(&self, context: &Context, run_limit: Option<f64>) -> Result<(Store, Submitted)> {
         let (config, store) = context.workspace()?;
-        let wish = self.wish(&config, run_limit)?;
+        let wish = self.wish(run_limit)?;
         let checked = check_submit(&config, &context.cwd()?, store.now().wall, wish)?;
         for warning in &checked.warnings {
             context.out.warn(warning);
@@ -97,7 +98,7 @@ impl TaskArgs {
         Ok((store, submitted))
     }
 
-    fn wish(&self, _config: &Config, run_limit: Option<f64>) -> Result<SubmitWish> {
+    pub(super) fn wish(&self, run_limit: Option<f64>) -> Result<SubmitWish> {
         let from_stdin = self.prompt.as_deref() == Some("-")
             || self.prompt_file.as_deref() == Some(std::path::Path::new("-"));
         let (prompt, prompt_file) = if from_stdin {
@@ -130,7 +131,7 @@ impl TaskArgs {
     }
 }
 
-fn span(flag: &str, text: &str) -> Result<f64> {
+pub(super) fn span(flag: &str, text: &str) -> Result<f64> {
     parse_span(text).ok_or_else(|| {
         let shown = crate::error::printable(text);
         Error::invalid(format!("{flag} must be seconds or a span such as 15m, 2h or 1d, not '{shown}'"))
@@ -148,11 +149,22 @@ pub struct SubmitCommand {
     /// How long one run may take: seconds, or 15m, 2h, 1d
     #[arg(long, value_name = "SPAN", allow_negative_numbers = true)]
     timeout: Option<String>,
+    /// Submit many tasks: FILE (or `-`) holds one JSON object a line, with the keys of a task file
+    /// and `task_id` and `source_agent`; flags count for every line
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["task", "prompt", "prompt_file", "request_from", "response_to", "key"]
+    )]
+    batch: Option<PathBuf>,
 }
 
 impl SubmitCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         let limit = self.timeout.as_deref().map(|text| span("--timeout", text)).transpose()?;
+        if let Some(file) = &self.batch {
+            return submit_batch(context, file, &self.task.wish(limit)?);
+        }
         let (_, submitted) = self.task.submit(context, limit)?;
         if context.out.json {
             context.out.object(&object([
