@@ -71,7 +71,7 @@ impl Index<'_> {
             };
             found += u64::from(is_new);
         }
-        if state.known + found != names.len() as u64 {
+        if state.known.saturating_add(found) != names.len() as u64 {
             return self.rebuild(state.seq);
         }
         let newest = names.iter().filter(|name| TaskId::is_valid(name)).max();
@@ -123,7 +123,7 @@ impl Index<'_> {
         let feed_seq = feed.last().map_or(0, |entry| entry.seq);
         let mut seq = seq.max(feed_seq);
         if seq > 0 {
-            seq = (seq / SEQ_GAP + 1) * SEQ_GAP;
+            seq = (seq / SEQ_GAP + 1).saturating_mul(SEQ_GAP);
         }
         lost.sort_by_key(|(_, event)| (event.created_at, event.n));
         for (task, event) in &lost {

@@ -100,7 +100,7 @@ impl<'a> Index<'a> {
     ) -> Result<State> {
         let mut next = State { seq, busy: None, ..state.clone() };
         if let Some(id) = added {
-            next.known += 1;
+            next.known = next.known.saturating_add(1);
             next.stamp = self.stamp_tasks()?;
             if id.as_str() > next.newest.as_str() {
                 next.newest = id.to_string();
