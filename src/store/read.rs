@@ -49,9 +49,11 @@ pub(super) fn file(dir: &Dir, name: &str, limit: u64) -> Result<Option<Content>>
             shown()
         )));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
     let mut file = File::from(fd);
-    (&mut file).take(limit).read_to_end(&mut bytes).map_err(|error| Error::io("read", path(), error))?;
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    // Exactly what the size tells: a look for more would cost a call, and what is appended
+    // meanwhile belongs to the next look.
+    (&mut file).take(size).read_to_end(&mut bytes).map_err(|error| Error::io("read", path(), error))?;
     Ok(Some(Content { bytes, stat, _file: file }))
 }
 
