@@ -195,7 +195,7 @@ pub(super) fn append_feed(root: &Dir, task: &Task, events: &[Event], mut seq: u6
     }
     let mut lines = String::new();
     for event in events {
-        seq += 1;
+        seq = seq.saturating_add(1);
         let entry =
             FeedEntry { seq, task_id: task.id.clone(), lane: task.lane.clone(), event: event.clone() };
         lines.push_str(&json::to_ascii_line(&entry.to_object()));

@@ -57,6 +57,12 @@ pub(super) fn file(dir: &Dir, name: &str, limit: u64) -> Result<Option<Content>>
     Ok(Some(Content { bytes, stat, _file: file }))
 }
 
+/// Whether an error tells of this process or of the machine, not of the file that was to be read.
+pub(super) fn is_passing(error: &Error) -> bool {
+    let numbers = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|number| numbers.contains(&number))
+}
+
 /// A task as it was read, and what identifies that version of its file.
 pub(super) struct Loaded {
     pub(super) task: Task,

@@ -103,7 +103,7 @@ impl<'a> Index<'a> {
     ) -> Result<State> {
         let mut next = State { seq, busy: None, ..state.clone() };
         if let Some(id) = added {
-            next.known += 1;
+            next.known = next.known.saturating_add(1);
             next.stamp = self.stamp_tasks()?;
             if id.as_str() > next.newest.as_str() {
                 next.newest = id.to_string();
@@ -165,7 +165,7 @@ impl<'a> Index<'a> {
     /// Puts right what the index says of a task that turned out to be elsewhere.
     pub(super) fn correct(&self, _lock: &StoreLock, lane: &str, stale: &Entry) -> Result<()> {
         let shelves = self.lane(lane)?;
-        let task = TaskId::parse(&stale.id).ok().and_then(|id| self.load(&id));
+        let task = self.load(&stale.id)?;
         let now_place = task.as_ref().filter(|task| task.lane == lane).and_then(place);
         if let Some(task) = &task
             && let Some(place) = place(task)
@@ -184,9 +184,17 @@ impl<'a> Index<'a> {
         Ok(())
     }
 
-    fn load(&self, id: &TaskId) -> Option<Task> {
-        let dir = self.layout.task(id).ok().flatten()?;
-        read::task(&dir, id).ok().flatten().map(|loaded| loaded.task)
+    /// The task in the directory `name`; `None` when there is none, or none that can be read.
+    fn load(&self, name: &str) -> Result<Option<Task>> {
+        let Ok(id) = TaskId::parse(name) else { return Ok(None) };
+        let read = || match self.layout.task(&id)? {
+            Some(dir) => Ok(read::task(&dir, &id)?.map(|loaded| loaded.task)),
+            None => Ok(None),
+        };
+        match read() {
+            Err(error) if !read::is_passing(&error) => Ok(None),
+            read => read,
+        }
     }
 
     /// Whether something on the `later` or `held` shelf of a lane has come due.
@@ -219,11 +227,7 @@ impl<'a> Index<'a> {
             })?;
             for entry in due {
                 // A lease may outlive its wall-clock end when somebody sets the clock forward.
-                let live = TaskId::parse(&entry.id)
-                    .ok()
-                    .and_then(|id| self.load(&id))
-                    .is_some_and(|task| task.lease_is_live(now));
-                if live {
+                if self.load(&entry.id)?.is_some_and(|task| task.lease_is_live(now)) {
                     continue;
                 }
                 shelves.promote(shelf, &entry)?;
