@@ -8,7 +8,7 @@ use super::env;
 use super::output::Output;
 use crate::error::{Error, Result};
 use crate::model::{Event, Task, TaskId};
-use crate::store::Store;
+use crate::store::{Glance, Store};
 use crate::workspace::{Config, Locate, locate};
 
 /// Flags that every command takes, before or after its name.
@@ -85,12 +85,11 @@ impl Context {
         })
     }
 
-    /// Every task that `keep` wants, in the order of their ids; what cannot be read is a warning.
-    pub fn collect(&self, store: &Store, mut keep: impl FnMut(&Task) -> bool) -> Result<Vec<Task>> {
+    /// Every task that `want` accepts, oldest first; what cannot be read is a warning.
+    pub fn collect(&self, store: &Store, want: impl Fn(&Glance<'_>) -> bool) -> Result<Vec<Task>> {
         let mut tasks = Vec::new();
-        store.scan(&mut |_, task| match task {
-            Ok(task) if keep(&task) => tasks.push(task),
-            Ok(_) => {}
+        store.scan_some(&want, &mut |_, task| match task {
+            Ok(task) => tasks.push(task),
             Err(error) => self.out.warn(&error.to_string()),
         })?;
         // As the protocol has it: oldest first. Ids carry the time of their making, but another

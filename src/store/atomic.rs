@@ -90,6 +90,9 @@ pub(super) struct Staged<'a> {
     published: bool,
 }
 
+/// A staged directory, and what is still to be synced of it: files and directories, and itself.
+type Written<'a> = (Staged<'a>, Vec<(File, PathBuf)>, Dir);
+
 impl Drop for Staged<'_> {
     fn drop(&mut self) {
         if self.published {
@@ -123,10 +126,7 @@ impl<'a> Staged<'a> {
         Ok(staged)
     }
 
-    fn written_directory(
-        tmp: &'a Dir,
-        files: &[(&str, &[u8], bool)],
-    ) -> Result<(Self, Vec<(File, PathBuf)>, Dir)> {
+    fn written_directory(tmp: &'a Dir, files: &[(&str, &[u8], bool)]) -> Result<Written<'a>> {
         let staged = Self { tmp, name: unique_name(), published: false };
         rustix::fs::mkdirat(tmp, &staged.name, DIR_MODE)
             .map_err(|errno| Error::io("create", tmp.path().join(&staged.name), errno))?;

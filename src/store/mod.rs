@@ -19,6 +19,7 @@ mod batch;
 mod change;
 mod clock;
 mod deliver;
+mod glance;
 mod health;
 mod history;
 mod index;
@@ -39,6 +40,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use clock::{Clock, Entropy};
+pub use glance::Glance;
 pub use health::Space;
 pub use history::FeedEntry;
 pub use lanes::Pause;
