@@ -1,0 +1,10 @@
+//! `lanes dispatch`: claims tasks and runs an agent for each, unattended.
+//!
+//! Rules are pure functions in files of their own: which command line ([`vendor`]), what to say to
+//! the agent ([`prompt`]), what its output means ([`stream`]), how a run ended ([`outcome`]). Only
+//! [`agent`] and [`tree`] touch processes.
+
+pub mod span;
+pub mod stream;
+pub mod vendor;
+pub mod yaml;
