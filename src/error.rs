@@ -148,7 +148,7 @@ impl Error {
     /// A file operation failed: names the operation, the path and the cause.
     pub fn io(operation: &str, path: impl AsRef<Path>, source: impl Into<std::io::Error>) -> Self {
         let source = source.into();
-        let path = crate::error::printable(&path.as_ref().to_string_lossy());
+        let path = printable(&path.as_ref().to_string_lossy());
         let message = format!("cannot {operation} {path}: {}", cause(&source));
         Self {
             kind: ErrorKind::Io,

@@ -2,5 +2,6 @@
 
 pub mod dispatch;
 pub mod error;
+pub mod model;
 
 pub use error::{Error, ErrorKind, Result};

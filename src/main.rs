@@ -1,1 +1,3 @@
+//! The `lanes` binary: see [`lanes`] for everything it does.
+
 fn main() {}

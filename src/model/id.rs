@@ -1,0 +1,162 @@
+//! Task ids and claim tokens.
+
+use std::fmt;
+
+use super::time::Time;
+use crate::error::{Error, Result, printable};
+
+/// The longest id accepted, in bytes: what a file name can hold beside our own suffixes.
+const MAX_ID: usize = 200;
+
+/// The longest slug inside a generated id, in bytes.
+const MAX_SLUG: usize = 80;
+
+/// The id of a task: matches `[a-zA-Z0-9][a-zA-Z0-9._-]*`, holds no `..`, at most 200 bytes.
+/// Therefore it is always a safe file name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(String);
+
+impl TaskId {
+    /// Checks `text`; anything else than a valid id is refused as `invalid task_id`.
+    pub fn parse(text: &str) -> Result<Self> {
+        if Self::is_valid(text) {
+            Ok(Self(text.to_string()))
+        } else {
+            let shown: String = text.chars().take(80).collect();
+            Err(Error::invalid(format!(
+                "invalid task_id: '{}'",
+                printable(&shown)
+            )))
+        }
+    }
+
+    /// Whether `text` is a valid id.
+    pub fn is_valid(text: &str) -> bool {
+        let bytes = text.as_bytes();
+        bytes.len() <= MAX_ID
+            && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+            && bytes
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+            && !text.contains("..")
+    }
+
+    /// A new id: time, slug of the correlation id, 12 hex digits of the request's hash, and six
+    /// random hex digits, so that two submits within one microsecond differ and the last six digits
+    /// are enough to name a task on the command line.
+    pub fn generate(now: Time, correlation_id: &str, request_sha256: &str, random: u32) -> Self {
+        // Cutting after the slug keeps the id valid: a slug never ends in the middle of `..`.
+        let mut slug = slug(correlation_id);
+        slug.truncate(MAX_SLUG);
+        while slug.contains("..") {
+            slug = slug.replace("..", ".");
+        }
+        let hash = &request_sha256[..request_sha256.len().min(12)];
+        Self(format!(
+            "{}-{slug}-{hash}-{:06x}",
+            now.compact(),
+            random & 0xff_ffff
+        ))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The proof of a claim: 32 hex digits, fresh for every claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimToken(String);
+
+impl ClaimToken {
+    /// A token from 128 random bits.
+    pub fn from_random(random: u128) -> Self {
+        Self(format!("{random:032x}"))
+    }
+
+    /// A token as it was written or given; any text, since other implementations choose their own.
+    pub fn from_text(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The token as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// `text` as part of a file name: every run of characters outside `[A-Za-z0-9_.-]` becomes `-`,
+/// trimmed of `-`; `item` when nothing is left.
+pub fn slug(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut gap = false;
+    for c in text.trim().chars() {
+        if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') {
+            if gap {
+                out.push('-');
+                gap = false;
+            }
+            out.push(c);
+        } else {
+            gap = true;
+        }
+    }
+    if gap {
+        out.push('-');
+    }
+    match out.trim_matches('-') {
+        "" => "item".to_string(),
+        trimmed => trimmed.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_ids_are_refused() {
+        let long = "a".repeat(300);
+        for bad in [
+            "",
+            "../x",
+            "a..b",
+            "-rf",
+            "a b",
+            "a\nb",
+            "a/b",
+            ".hidden",
+            "é",
+            long.as_str(),
+        ] {
+            let error = TaskId::parse(bad).unwrap_err().to_string();
+            assert!(error.starts_with("invalid task_id: "), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn generated_ids_are_valid_whatever_the_correlation() {
+        let now = Time::from_micros(1_795_244_400_000_000);
+        for name in ["a b", "..", "../../etc", "ü", "", "-", &"x..".repeat(90)] {
+            let id = TaskId::generate(now, name, "0123456789abcdef", 7);
+            assert!(TaskId::is_valid(id.as_str()), "{id}");
+            assert!(id.as_str().ends_with("-0123456789ab-000007"), "{id}");
+        }
+    }
+
+    #[test]
+    fn slugs_follow_the_rule() {
+        assert_eq!(slug("a  b/c"), "a-b-c");
+        assert_eq!(slug("--x--"), "x");
+        assert_eq!(slug("äöü"), "item");
+        assert_eq!(slug("v1.2_x"), "v1.2_x");
+    }
+}

@@ -1,0 +1,206 @@
+//! JSON text of other implementations, read without losing anything and written in their style.
+//!
+//! Python writes what RFC 8259 forbids: `NaN`, `Infinity` and lone surrogates. One such value must
+//! neither make a task unreadable nor be changed by our next write, so a text that the strict parser
+//! refuses is read a second time with stand-ins for these values, which [`to_text`] turns back.
+
+use serde_json::{Map, Number, Value};
+
+/// A JSON object; keys are kept sorted.
+pub type Object = Map<String, Value>;
+
+/// How deep a document may be nested. serde_json refuses 128 and more by itself.
+const SURROGATE_BASE: u32 = 0x10_F800;
+
+/// Parses a JSON object. Duplicate keys: the last one wins.
+pub fn parse_object(bytes: &[u8]) -> Result<Object, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_string())?;
+    let value = match serde_json::from_str::<Value>(text) {
+        Ok(value) => value,
+        Err(strict) => {
+            let Some(lenient) = with_stand_ins(text) else {
+                return Err(strict.to_string());
+            };
+            let mut value = serde_json::from_str::<Value>(&lenient).map_err(|_| strict.to_string())?;
+            restore_numbers(&mut value);
+            value
+        }
+    };
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err("not a JSON object".to_string()),
+    }
+}
+
+/// An object as text: indented by two, keys sorted, newline at the end, non-ASCII as it is.
+pub fn to_text(object: &Object) -> String {
+    // Serializing a map of JSON values to memory has no way to fail.
+    let mut text = serde_json::to_string_pretty(object).unwrap_or_default();
+    text.push('\n');
+    escape_stand_ins(text)
+}
+
+/// An object as one line of a JSON Lines file: pure ASCII, because agent-lanes splits lines at
+/// U+2028, U+2029 and U+0085 as well.
+pub fn to_ascii_line(object: &Object) -> String {
+    let text = escape_stand_ins(serde_json::to_string(object).unwrap_or_default());
+    let mut line = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        if c.is_ascii() && c != '\u{7f}' {
+            line.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                line.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// Marks a stand-in for a number that JSON has no name for.
+const NUMBER_MARK: &str = "\u{10F7FF}number:";
+
+fn with_stand_ins(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let mut out = String::with_capacity(text.len() + 64);
+    let mut at = 0;
+    let mut in_string = false;
+    let mut changed = false;
+    while at < bytes.len() {
+        let rest = &text[at..];
+        if in_string {
+            if let Some(unit) = escaped_unit(rest) {
+                let low = escaped_unit(&rest[6..]).filter(|low| (0xDC00..0xE000).contains(low));
+                match unit {
+                    0xD800..0xDC00 if low.is_some() => {
+                        out.push_str(&rest[..12]);
+                        at += 12;
+                    }
+                    0xD800..0xE000 => {
+                        out.push(char::from_u32(SURROGATE_BASE + (unit - 0xD800))?);
+                        changed = true;
+                        at += 6;
+                    }
+                    _ => {
+                        out.push_str(&rest[..6]);
+                        at += 6;
+                    }
+                }
+                continue;
+            }
+            if bytes[at] == b'\\' {
+                let length = 1 + rest[1..].chars().next().map_or(0, char::len_utf8);
+                out.push_str(&rest[..length]);
+                at += length;
+                continue;
+            }
+            in_string = bytes[at] != b'"';
+        } else if let Some(word) = ["-Infinity", "Infinity", "NaN"]
+            .iter()
+            .find(|word| rest.starts_with(**word))
+        {
+            out.push_str(&format!("\"{NUMBER_MARK}{word}\""));
+            changed = true;
+            at += word.len();
+            continue;
+        } else {
+            in_string = bytes[at] == b'"';
+        }
+        let length = rest.chars().next().map_or(1, char::len_utf8);
+        out.push_str(&rest[..length]);
+        at += length;
+    }
+    changed.then_some(out)
+}
+
+/// The code unit of a `\uXXXX` escape at the head of `text`.
+fn escaped_unit(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    u32::from_str_radix(digits, 16).ok()
+}
+
+fn restore_numbers(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some(number) = text.strip_prefix(NUMBER_MARK) {
+                *value = Value::Number(Number::from_string_unchecked(number.to_string()));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(restore_numbers),
+        Value::Object(object) => object.values_mut().for_each(restore_numbers),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn escape_stand_ins(text: String) -> String {
+    let stands_in = |c: char| u32::from(c) >= SURROGATE_BASE;
+    if !text.contains(stands_in) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if stands_in(c) {
+            out.push_str(&format!("\\u{:04x}", 0xD800 + (u32::from(c) - SURROGATE_BASE)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip(text: &str) -> String {
+        to_text(&parse_object(text.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn what_python_writes_survives() {
+        let text = "{\n  \"a\": NaN,\n  \"b\": -Infinity,\n  \"c\": 123456789012345678901234567890,\n  \
+                    \"d\": \"x\\ud800y\",\n  \"e\": 1.10,\n  \"f\": \"NaN \\\" Infinity\"\n}\n";
+        assert_eq!(round_trip(text), text);
+    }
+
+    #[test]
+    fn pairs_of_surrogates_and_plain_text_are_untouched() {
+        assert_eq!(
+            round_trip("{\"a\": \"\\ud83d\\ude00 é\"}"),
+            "{\n  \"a\": \"😀 é\"\n}\n"
+        );
+        assert_eq!(
+            round_trip("{\"n\": NaN, \"a\": \"\\ud83d\\ude00\\\\ud800\"}"),
+            "{\n  \"a\": \"😀\\\\ud800\",\n  \"n\": NaN\n}\n"
+        );
+    }
+
+    #[test]
+    fn broken_text_is_an_error_not_a_panic() {
+        for bad in [
+            "",
+            "[1]",
+            "{",
+            "{\"a\": \"\\u",
+            "{\"a\": NaN",
+            "{\"a\": \"\\ud8",
+            "nul",
+        ] {
+            assert!(parse_object(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert!(parse_object(&[b'{', 0xff, b'}']).is_err());
+        let deep = "[".repeat(200_000);
+        assert!(parse_object(format!("{{\"a\": {deep}").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn lines_are_ascii() {
+        let object = parse_object("{\"m\": \"a\u{2028}é😀\"}".as_bytes()).unwrap();
+        assert_eq!(
+            to_ascii_line(&object),
+            "{\"m\":\"a\\u2028\\u00e9\\ud83d\\ude00\"}\n"
+        );
+    }
+}

@@ -1,0 +1,23 @@
+//! Pure data and rules: what a task is and which change is allowed when.
+//!
+//! Nothing here touches a file, a clock or a terminal. A rule of the queue is written once, here,
+//! and every door (command line, HTTP, dispatcher) goes through it.
+
+pub mod event;
+pub mod filter;
+pub mod id;
+pub mod json;
+pub mod response;
+pub mod task;
+mod task_json;
+pub mod time;
+pub mod transition;
+
+pub use event::Event;
+pub use filter::Filter;
+pub use id::{ClaimToken, TaskId};
+pub use response::{Response, ResponseStatus, Verdict};
+pub use task::{Claim, FailureClass, Journal, SupportingPath, Task};
+pub use task::{NewTask, Status};
+pub use time::{Now, Time};
+pub use transition::{Answer, Command, Effect, RequestCheck};

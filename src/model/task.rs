@@ -1,0 +1,394 @@
+//! What a task is.
+
+use serde_json::Value;
+
+use super::event::Event;
+use super::id::{ClaimToken, TaskId};
+use super::json::Object;
+use super::response::Response;
+use super::time::{Now, Time};
+
+/// How far one step of priority moves a task ahead, in seconds.
+///
+/// Tasks are served in the order of `created_at - priority × this`, so a task of priority 2 goes
+/// before everything of priority 0 that was submitted less than two hours earlier, equal priorities
+/// go by age, and nothing waits for ever: an old task overtakes any priority that keeps arriving.
+pub const PRIORITY_HEAD_START_SECONDS: i64 = 3600;
+
+/// Priorities go from minus this to plus this.
+pub const MAX_PRIORITY: i32 = 1000;
+
+/// A file that belongs to a request, pinned by its fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SupportingPath {
+    /// Absolute path.
+    pub path: String,
+    /// SHA-256 of its content at submit, in hex.
+    pub sha256: String,
+}
+
+/// Why a task ended without success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FailureClass {
+    /// The worker said that it failed.
+    Error,
+    /// A run took longer than allowed.
+    Timeout,
+    /// A worker vanished: its lease ran out.
+    Lost,
+    /// The vendor's usage limit was reached.
+    UsageLimit,
+    /// Trying again cannot help.
+    Permanent,
+    /// Somebody cancelled the task.
+    Cancelled,
+    /// All attempts are spent.
+    Dead,
+    /// A word of another version.
+    Other(String),
+}
+
+impl FailureClass {
+    /// The word on disk.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Lost => "lost",
+            Self::UsageLimit => "usage_limit",
+            Self::Permanent => "permanent",
+            Self::Cancelled => "cancelled",
+            Self::Dead => "dead",
+            Self::Other(word) => word,
+        }
+    }
+
+    /// The class named by `word`.
+    pub fn parse(word: &str) -> Self {
+        [
+            Self::Error,
+            Self::Timeout,
+            Self::Lost,
+            Self::UsageLimit,
+            Self::Permanent,
+            Self::Cancelled,
+            Self::Dead,
+        ]
+        .into_iter()
+        .find(|class| class.as_str() == word)
+        .unwrap_or_else(|| Self::Other(word.to_string()))
+    }
+}
+
+/// A worker's hold on a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// Who holds it.
+    pub owner: String,
+    /// The proof, known to the holder alone.
+    pub token: ClaimToken,
+    /// When it was taken.
+    pub claimed_at: Time,
+    /// When it ends unless renewed, by the wall clock.
+    pub lease_expires_at: Time,
+    /// The length that was asked for, in seconds; `None` when another implementation claimed.
+    pub lease_seconds: Option<f64>,
+}
+
+/// Where a task stands; each state carries what is only known in it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Status {
+    /// May be claimed.
+    Queued,
+    /// May be claimed from `until` on.
+    Scheduled {
+        /// The first moment of availability.
+        until: Time,
+    },
+    /// Held by a worker; may be claimed by others once the lease has ended.
+    Claimed(Claim),
+    /// Answered with success. Terminal.
+    Completed {
+        /// When it was answered.
+        at: Time,
+        /// The claim under which it was answered; `None` for a direct answer.
+        claim: Option<Claim>,
+    },
+    /// Ended without success. Terminal.
+    Failed {
+        /// When it ended.
+        at: Time,
+        /// The last claim, if it ended under one.
+        claim: Option<Claim>,
+        /// Why, in a person's words.
+        reason: String,
+        /// Why, in one word.
+        class: FailureClass,
+    },
+    /// A state of a newer version: shown, never offered, never changed.
+    Parked(String),
+}
+
+impl Status {
+    /// The word on disk.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Queued => "queued",
+            Self::Scheduled { .. } => "scheduled",
+            Self::Claimed(_) => "claimed",
+            Self::Completed { .. } => "completed",
+            Self::Failed { .. } => "failed",
+            Self::Parked(word) => word,
+        }
+    }
+
+    /// Whether nothing can change any more.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Completed { .. } | Self::Failed { .. })
+    }
+
+    /// The claim that is or was held, if any.
+    pub fn claim(&self) -> Option<&Claim> {
+        match self {
+            Self::Claimed(claim) => Some(claim),
+            Self::Completed { claim, .. } | Self::Failed { claim, .. } => claim.as_ref(),
+            Self::Queued | Self::Scheduled { .. } | Self::Parked(_) => None,
+        }
+    }
+}
+
+/// The end of a lease by the machine's own uptime, which nobody can set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeaseClock {
+    /// The wall-clock end this belongs to; another implementation's renewal changes that one only.
+    pub expires_at: Time,
+    /// The boot during which the lease was given.
+    pub boot: String,
+    /// The uptime at which it ends, in microseconds.
+    pub until: i64,
+}
+
+/// What `lanes` keeps inside task.json beside the shared fields, so that one rename commits it all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Journal {
+    /// The task's `updated_at` as we wrote it last; another value means somebody else wrote since.
+    pub written_at: Option<Time>,
+    /// The number of the newest event.
+    pub last_event: u64,
+    /// The newest event known to be safe on disk in events.jsonl.
+    pub synced_event: u64,
+    /// The events after `synced_event`, at least; copied to events.jsonl after the commit.
+    pub recent: Vec<Event>,
+    /// The answer, when it is small; also written to response.json after the commit.
+    pub response: Option<Response>,
+    /// The current lease by uptime.
+    pub lease: Option<LeaseClock>,
+    /// Fingerprint of what was submitted, for idempotency keys.
+    pub content_sha256: Option<String>,
+}
+
+/// One task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// Its id, which is also the name of its directory.
+    pub id: TaskId,
+    /// The workspace it belongs to.
+    pub workspace_id: String,
+    /// The submitter's own name for the work.
+    pub correlation_id: String,
+    /// Who submitted it.
+    pub source_agent: String,
+    /// The lane it waits in.
+    pub lane: String,
+    /// Absolute path of the workspace.
+    pub workspace_root: String,
+    /// Where to work, if not in the workspace.
+    pub worktree_path: Option<String>,
+    /// The branch to work on.
+    pub expected_branch: Option<String>,
+    /// Absolute path of the request.
+    pub request_path: String,
+    /// SHA-256 of the request at submit, in hex.
+    pub request_sha256: String,
+    /// Further files of the request.
+    pub supporting_paths: Vec<SupportingPath>,
+    /// Where `wait` writes the answer.
+    pub response_path: String,
+    /// Words for the worker.
+    pub prompt: String,
+    /// Free-form; routing reads it.
+    pub metadata: Object,
+    /// Where it stands.
+    pub status: Status,
+    /// When it was submitted.
+    pub created_at: Time,
+    /// When it was last changed.
+    pub updated_at: Time,
+    /// Higher goes first; see [`PRIORITY_HEAD_START_SECONDS`].
+    pub priority: i32,
+    /// Runs that count so far, the current one included.
+    pub attempt: u32,
+    /// Runs allowed; `None` for no limit.
+    pub max_attempts: Option<u32>,
+    /// Claims so far; orders two holders outside the queue.
+    pub fence: u64,
+    /// The submitter's idempotency key.
+    pub key: Option<String>,
+    /// A title for people.
+    pub name: Option<String>,
+    /// Free words for people and boards.
+    pub labels: Vec<String>,
+    /// How long one run may take, in seconds.
+    pub timeout_seconds: Option<f64>,
+    /// The failed task that this one repeats.
+    pub retry_of: Option<String>,
+    /// The task that repeats this one.
+    pub retried_as: Option<String>,
+    /// Our own bookkeeping, hidden from output.
+    pub journal: Journal,
+    /// Keys of other implementations.
+    pub extra: Object,
+}
+
+/// Whether and when a task can be claimed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Availability {
+    /// Now.
+    Ready,
+    /// From this time on.
+    NotBefore(Time),
+    /// When the lease ends, at this wall-clock time.
+    Leased(Time),
+    /// Never again by itself: its attempts are spent, and it is to be declared dead.
+    Spent,
+    /// Never: it has ended, or is in a state of a newer version.
+    Closed,
+}
+
+impl Task {
+    /// The position in its lane: lower goes first.
+    pub fn rank(&self) -> i64 {
+        self.created_at.micros() - i64::from(self.priority) * PRIORITY_HEAD_START_SECONDS * 1_000_000
+    }
+
+    /// Whether the task is claimed under a lease that has not ended.
+    ///
+    /// The uptime decides while the machine has not been restarted since; otherwise the wall clock.
+    pub fn lease_is_live(&self, now: &Now) -> bool {
+        let Status::Claimed(claim) = &self.status else {
+            return false;
+        };
+        match &self.journal.lease {
+            Some(lease)
+                if !lease.boot.is_empty()
+                    && lease.boot == now.boot
+                    && lease.expires_at == claim.lease_expires_at =>
+            {
+                now.uptime < lease.until
+            }
+            _ => now.wall < claim.lease_expires_at,
+        }
+    }
+
+    /// Whether and when the task can be claimed.
+    pub fn availability(&self, now: &Now) -> Availability {
+        let open = if self.max_attempts.is_some_and(|max| self.attempt >= max) {
+            Availability::Spent
+        } else {
+            Availability::Ready
+        };
+        match &self.status {
+            Status::Queued => open,
+            Status::Scheduled { until } if now.wall < *until => Availability::NotBefore(*until),
+            Status::Scheduled { .. } => open,
+            Status::Claimed(claim) if self.lease_is_live(now) => Availability::Leased(claim.lease_expires_at),
+            Status::Claimed(_) => open,
+            Status::Completed { .. } | Status::Failed { .. } | Status::Parked(_) => Availability::Closed,
+        }
+    }
+
+    /// Whether another implementation wrote this task after our last write.
+    pub fn was_written_by_others(&self) -> bool {
+        self.journal.written_at != Some(self.updated_at)
+    }
+
+    /// Appends an event to the task's history.
+    pub fn record(&mut self, now: Time, kind: &str, message: impl Into<String>, data: Object) {
+        self.journal.last_event += 1;
+        self.journal.recent.push(Event {
+            n: Some(self.journal.last_event),
+            created_at: now,
+            kind: kind.to_string(),
+            message: message.into(),
+            data,
+        });
+    }
+}
+
+/// A JSON object from pairs; pairs whose value is null are left out.
+pub fn object<const N: usize>(pairs: [(&str, Value); N]) -> Object {
+    pairs
+        .into_iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| (key.to_string(), value))
+        .collect()
+}
+
+/// Where a new task's request comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NewRequest {
+    /// A file that exists, with its fingerprint.
+    File {
+        /// Absolute path.
+        path: String,
+        /// SHA-256 in hex.
+        sha256: String,
+    },
+    /// Text that the store keeps beside the task.
+    Text(String),
+}
+
+/// A checked wish for a task; the store turns it into a [`Task`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewTask {
+    /// See [`Task::workspace_id`].
+    pub workspace_id: String,
+    /// See [`Task::correlation_id`].
+    pub correlation_id: String,
+    /// See [`Task::source_agent`].
+    pub source_agent: String,
+    /// See [`Task::lane`].
+    pub lane: String,
+    /// See [`Task::workspace_root`].
+    pub workspace_root: String,
+    /// See [`Task::worktree_path`].
+    pub worktree_path: Option<String>,
+    /// See [`Task::expected_branch`].
+    pub expected_branch: Option<String>,
+    /// The request.
+    pub request: NewRequest,
+    /// See [`Task::supporting_paths`].
+    pub supporting_paths: Vec<SupportingPath>,
+    /// Where `wait` writes the answer; `None` keeps it in the store.
+    pub response_path: Option<String>,
+    /// See [`Task::prompt`].
+    pub prompt: String,
+    /// See [`Task::metadata`].
+    pub metadata: Object,
+    /// See [`Task::priority`].
+    pub priority: i32,
+    /// Not to be claimed before this moment.
+    pub not_before: Option<Time>,
+    /// See [`Task::max_attempts`].
+    pub max_attempts: Option<u32>,
+    /// See [`Task::key`].
+    pub key: Option<String>,
+    /// See [`Task::name`].
+    pub name: Option<String>,
+    /// See [`Task::labels`].
+    pub labels: Vec<String>,
+    /// See [`Task::timeout_seconds`].
+    pub timeout_seconds: Option<f64>,
+    /// See [`Task::retry_of`].
+    pub retry_of: Option<String>,
+}
