@@ -4,6 +4,11 @@
 //! the agent ([`prompt`]), what its output means ([`stream`]), how a run ended ([`outcome`]). Only
 //! [`agent`] and [`tree`] touch processes.
 
+pub mod answer;
+pub mod journal;
+pub mod limit;
+pub mod outcome;
+pub mod prompt;
 pub mod span;
 pub mod stream;
 pub mod vendor;

@@ -24,6 +24,8 @@ impl Claude {
             "assistant" => {
                 // More work after a result: that result was not the last one.
                 report.complete = false;
+                // The service answers again: what its retries said is over.
+                report.api_error_status = None;
                 assistant(value.get("message")?)
             }
             "result" => {

@@ -14,7 +14,7 @@ mod report;
 
 use serde_json::Value;
 
-pub use report::{Baseline, Denial, Note, RunReport, Tokens, Totals};
+pub use report::{Baseline, Denial, Note, RunReport, Tokens, Totals, one_line};
 
 use lines::Lines;
 
@@ -113,7 +113,7 @@ impl StreamParser {
             kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
             report.text_cut |= bytes.len() > room;
         }
-        lines.feed(bytes, |line| one_line(decoder, report, line, note));
+        lines.feed(bytes, |line| read_line(decoder, report, line, note));
     }
 
     /// The conversation's id, as soon as the agent has said it.
@@ -134,7 +134,7 @@ impl StreamParser {
             decoder,
             report,
         } = &mut self;
-        lines.finish(|line| one_line(decoder, report, line, &mut |_| {}));
+        lines.finish(|line| read_line(decoder, report, line, &mut |_| {}));
         report.skipped_lines += lines.overlong();
         match self.decoder {
             Decoder::Claude(claude) => claude.finish(&mut self.report, baseline),
@@ -149,7 +149,7 @@ impl StreamParser {
     }
 }
 
-fn one_line(decoder: &mut Decoder, report: &mut RunReport, line: &[u8], note: &mut dyn FnMut(Note)) {
+fn read_line(decoder: &mut Decoder, report: &mut RunReport, line: &[u8], note: &mut dyn FnMut(Note)) {
     if let Decoder::Text(_) = decoder {
         if let Some(progress) = Note::new(&String::from_utf8_lossy(line)) {
             note(progress);

@@ -1,5 +1,6 @@
 //! What is known about a run once its output has been read.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Longest progress note, in characters.
@@ -43,7 +44,8 @@ pub fn one_line(text: &str, limit: usize) -> String {
 }
 
 /// Tokens by what they cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Tokens {
     /// Read by the model, cached ones not included where the vendor tells them apart.
     pub input: u64,
