@@ -9,6 +9,7 @@ pub mod journal;
 pub mod limit;
 pub mod outcome;
 pub mod prompt;
+pub mod route;
 pub mod span;
 pub mod stream;
 pub mod vendor;

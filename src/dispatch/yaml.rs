@@ -146,6 +146,15 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// Yes or no.
+    pub fn flag(&self, key: &str) -> Result<Given<bool>> {
+        self.read(key, |value| {
+            value
+                .as_bool()
+                .ok_or_else(|| "expected true or false".to_string())
+        })
+    }
+
     /// A number above zero, as amounts of money are.
     pub fn amount(&self, key: &str) -> Result<Given<f64>> {
         self.read(key, |value| {

@@ -60,6 +60,12 @@ impl Format {
         Some(Self::ALL[position])
     }
 
+    /// Reads a format's name from a configuration value.
+    pub fn from_yaml(value: &serde_yaml::Value) -> Result<Self, String> {
+        let format = value.as_str().and_then(Self::parse);
+        format.ok_or_else(|| format!("expected one of {}", Self::NAMES.join(", ")))
+    }
+
     /// Whether a run counts as finished only once a result object was seen.
     pub fn has_result_object(self) -> bool {
         self != Self::Text

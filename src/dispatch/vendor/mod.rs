@@ -223,12 +223,7 @@ fn read_vendor(name: &str, section: &Section<'_>) -> Result<Vendor> {
         .text("command")?
         .value()
         .ok_or_else(|| section.error_here("a vendor needs a command (or `like`, to take it from another)"))?;
-    let format = section.read("format", |value| {
-        value
-            .as_str()
-            .and_then(Format::parse)
-            .ok_or_else(|| format!("expected one of {}", Format::NAMES.join(", ")))
-    })?;
+    let format = section.read("format", Format::from_yaml)?;
     let session = section.read("session", |value| match value.as_str() {
         Some("uuid") => Ok(SessionIds::Uuid),
         Some("announced") => Ok(SessionIds::Announced),

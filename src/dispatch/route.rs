@@ -1,0 +1,461 @@
+//! The `dispatch:` part of `handoff.yaml`: which lane is served by which agent, and how.
+//!
+//! ```yaml
+//! dispatch:
+//!   vendor: claude            # defaults, for every route
+//!   timeout: 30m
+//!   routes:
+//!     review:                 # a lane
+//!       priority: 1           # lower is served first
+//!       vendor: codex
+//!       timeout: null         # switches the default off
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_yaml::Value;
+
+use super::prompt;
+use super::stream::Format;
+use super::vendor::Vendors;
+use super::yaml::{Given, Section, Source};
+use crate::Result;
+
+/// Placeholders of a prompt template.
+pub const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
+
+/// Keys that stand once, for the whole dispatcher.
+const PROCESS_KEYS: [&str; 8] = [
+    "max_concurrent",
+    "max_depth",
+    "lease_seconds",
+    "owner",
+    "grace",
+    "linger",
+    "vendors",
+    "routes",
+];
+
+/// Keys that stand in a route or, as a default, directly under `dispatch:`.
+const ROUTE_KEYS: [&str; 26] = [
+    "vendor",
+    "command",
+    "args",
+    "format",
+    "priority",
+    "timeout",
+    "poll_interval",
+    "max_retries",
+    "retry_delay",
+    "retry_delay_max",
+    "dead_letter_lane",
+    "prompt",
+    "on_success",
+    "in_progress",
+    "concurrency",
+    "env",
+    "cwd",
+    "model",
+    "effort",
+    "permission_mode",
+    "allowed_tools",
+    "disallowed_tools",
+    "max_budget_usd",
+    "mcp_config",
+    "add_dirs",
+    "wants_json",
+];
+
+/// What serves the tasks of a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Runner {
+    /// A vendor by name.
+    Vendor(String),
+    /// A program of the user's, found on PATH unless it contains a slash.
+    Command {
+        /// The program.
+        program: String,
+        /// What it prints.
+        format: Format,
+    },
+}
+
+/// How the tasks of one lane are run. Every field has its final value: defaults are merged in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// The lane.
+    pub lane: String,
+    /// What serves it; nothing when neither the route nor the defaults say so.
+    pub runner: Option<Runner>,
+    /// Further arguments of a vendor, or all arguments of a command.
+    pub args: Vec<String>,
+    /// Lower is served first; equal ones in the order of the file.
+    pub priority: i64,
+    /// How long one run may take; nothing means without limit.
+    pub timeout: Option<Duration>,
+    /// How often to look when no wake-up arrives.
+    pub poll_interval: Duration,
+    /// How many more attempts follow the first.
+    pub max_retries: u32,
+    /// Longest wait before the first retry; it doubles with each further one.
+    pub retry_delay: Duration,
+    /// Where doubling ends.
+    pub retry_delay_max: Duration,
+    /// Lane that receives what failed for good.
+    pub dead_letter_lane: Option<String>,
+    /// Template of the prompt; nothing means the task's own prompt.
+    pub prompt: Option<String>,
+    /// Lane that receives a task answered with success.
+    pub move_to: Option<String>,
+    /// What boards call the state of a running task.
+    pub in_progress: Option<String>,
+    /// Most runs of this route at once; 0 pauses it, nothing leaves it to the dispatcher's limit.
+    pub concurrency: Option<u32>,
+    /// Variables to set, or to remove where the value is missing.
+    pub env: BTreeMap<String, Option<String>>,
+    /// Working directory instead of the task's worktree or workspace root.
+    pub cwd: Option<String>,
+    /// Model for tasks that name no class.
+    pub model: Option<String>,
+    /// Effort for tasks that name none.
+    pub effort: Option<String>,
+    /// Permission mode; absent leaves the vendor's default.
+    pub permission_mode: Given<String>,
+    /// Tools that run without asking; absent leaves the vendor's default.
+    pub allowed_tools: Given<Vec<String>>,
+    /// Tools that are refused; absent leaves the vendor's default.
+    pub disallowed_tools: Given<Vec<String>>,
+    /// Most money one run may cost, in dollars.
+    pub max_budget_usd: Option<f64>,
+    /// MCP configuration: a file, or JSON text.
+    pub mcp_config: Option<String>,
+    /// Directories outside the working directory that the agent may use.
+    pub add_dirs: Vec<String>,
+    /// Answers are parsed as JSON even when the task does not ask for it.
+    pub wants_json: bool,
+}
+
+impl Route {
+    /// The route of a lane about which nothing is said.
+    pub fn plain(lane: &str) -> Self {
+        Self {
+            lane: lane.to_string(),
+            runner: None,
+            args: Vec::new(),
+            priority: 0,
+            timeout: None,
+            poll_interval: Duration::from_secs(30),
+            max_retries: 0,
+            retry_delay: Duration::from_secs(30),
+            retry_delay_max: Duration::from_secs(3600),
+            dead_letter_lane: None,
+            prompt: None,
+            move_to: None,
+            in_progress: None,
+            concurrency: None,
+            env: BTreeMap::new(),
+            cwd: None,
+            model: None,
+            effort: None,
+            permission_mode: Given::Absent,
+            allowed_tools: Given::Absent,
+            disallowed_tools: Given::Absent,
+            max_budget_usd: None,
+            mcp_config: None,
+            add_dirs: Vec::new(),
+            wants_json: false,
+        }
+    }
+}
+
+/// The whole `dispatch:` part.
+#[derive(Clone, Debug)]
+pub struct DispatchConfig {
+    /// Most agents at once.
+    pub max_concurrent: u32,
+    /// How deep dispatched agents may dispatch further ones.
+    pub max_depth: u32,
+    /// Length of a lease, in seconds.
+    pub lease_seconds: Option<f64>,
+    /// Owner name in claims.
+    pub owner: Option<String>,
+    /// Time between the polite and the final signal.
+    pub grace: Duration,
+    /// How long a process may stay once it has reported its result and fallen silent.
+    pub linger: Duration,
+    /// Known vendors.
+    pub vendors: Vendors,
+    /// The defaults as a route, for lanes that have none of their own.
+    pub defaults: Route,
+    /// Routes in the order in which they are served.
+    pub routes: Vec<Route>,
+}
+
+impl DispatchConfig {
+    /// Reads the value of the `dispatch` key; a missing one gives the defaults.
+    pub fn read(dispatch: Option<&Value>, source: Source<'_>) -> Result<Self> {
+        let section = Section::new(source, &["dispatch"], dispatch)?;
+        let known: Vec<&str> = PROCESS_KEYS.into_iter().chain(ROUTE_KEYS).collect();
+        section.only(&known)?;
+        let vendors = Vendors::with_overrides(&section.section("vendors")?)?;
+        let defaults = read_route(Route::plain(""), &section, &vendors)?;
+        let lanes = section.section("routes")?;
+        let mut routes = Vec::new();
+        for lane in lanes.keys()? {
+            let route = lanes.section(&lane)?;
+            route.only(&ROUTE_KEYS)?;
+            let inherited = Route {
+                lane: lane.clone(),
+                ..defaults.clone()
+            };
+            routes.push(read_route(inherited, &route, &vendors)?);
+        }
+        // Stable: equal priorities keep the order of the file.
+        routes.sort_by_key(|route| route.priority);
+        let lease_seconds = section
+            .length("lease_seconds")?
+            .value()
+            .map(|length| length.as_secs_f64());
+        if lease_seconds.is_some_and(|seconds| seconds < 10.0) {
+            return Err(section.error(
+                "lease_seconds",
+                "must be at least 10 seconds, or renewing cannot keep up",
+            ));
+        }
+        Ok(Self {
+            max_concurrent: section.count("max_concurrent")?.or(3),
+            max_depth: section.count("max_depth")?.or(3),
+            lease_seconds,
+            owner: section.text("owner")?.value(),
+            grace: section.length("grace")?.or(Duration::from_secs(5)),
+            linger: section.length("linger")?.or(Duration::from_secs(30)),
+            vendors,
+            defaults,
+            routes,
+        })
+    }
+
+    /// The route of `lane`; a lane without one is served by the defaults.
+    pub fn route(&self, lane: &str) -> Route {
+        let own = self.routes.iter().find(|route| route.lane == lane);
+        own.cloned().unwrap_or_else(|| Route {
+            lane: lane.to_string(),
+            ..self.defaults.clone()
+        })
+    }
+}
+
+/// `base` with everything that `section` says put in its place.
+fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) -> Result<Route> {
+    let runner = read_runner(base.runner, section, vendors)?;
+    let mut env = base.env;
+    env.extend(section.variables("env")?);
+    let prompt = section.text("prompt")?;
+    if let Given::Value(template) = &prompt {
+        let values = PLACEHOLDERS.map(|name| (name, ""));
+        if let Err(error) = prompt::fill_template(template, &values) {
+            return Err(section.error("prompt", &error.to_string()));
+        }
+    }
+    let on_success = section.section("on_success")?;
+    on_success.only(&["move_to"])?;
+    let move_to = match section.mapping().get("on_success") {
+        Some(Value::Null) => None,
+        _ => on_success.text("move_to")?.over(base.move_to),
+    };
+    let dead_letter_lane = section.text("dead_letter_lane")?.over(base.dead_letter_lane);
+    for (key, target) in [("on_success", &move_to), ("dead_letter_lane", &dead_letter_lane)] {
+        // A default may name a lane that has a route of its own; only there it would be a circle.
+        let is_own = section.mapping().contains_key(key);
+        if is_own && !base.lane.is_empty() && target.as_ref() == Some(&base.lane) {
+            return Err(section.error(key, "a lane cannot pass its tasks on to itself"));
+        }
+    }
+    let elsewhere = |target: Option<String>| target.filter(|target| *target != base.lane);
+    let priority = section.integer("priority")?.or(base.priority);
+    let retry_delay = section.length("retry_delay")?.or(base.retry_delay);
+    Ok(Route {
+        runner,
+        args: section.list("args")?.over(Some(base.args)).unwrap_or_default(),
+        priority,
+        timeout: section.length("timeout")?.over(base.timeout),
+        poll_interval: section
+            .length("poll_interval")?
+            .or(base.poll_interval)
+            .max(Duration::from_secs(1)),
+        max_retries: section
+            .count("max_retries")?
+            .over(Some(base.max_retries))
+            .unwrap_or(0),
+        retry_delay,
+        retry_delay_max: section
+            .length("retry_delay_max")?
+            .or(base.retry_delay_max)
+            .max(retry_delay),
+        dead_letter_lane: elsewhere(dead_letter_lane),
+        prompt: prompt.over(base.prompt),
+        move_to: elsewhere(move_to),
+        in_progress: section.text("in_progress")?.over(base.in_progress),
+        concurrency: section.count("concurrency")?.over(base.concurrency),
+        env,
+        cwd: section.text("cwd")?.over(base.cwd),
+        model: section.text("model")?.over(base.model),
+        effort: section.text("effort")?.over(base.effort),
+        permission_mode: inherit(section.text("permission_mode")?, base.permission_mode),
+        allowed_tools: inherit(section.list("allowed_tools")?, base.allowed_tools),
+        disallowed_tools: inherit(section.list("disallowed_tools")?, base.disallowed_tools),
+        max_budget_usd: section.amount("max_budget_usd")?.over(base.max_budget_usd),
+        mcp_config: section.text("mcp_config")?.over(base.mcp_config),
+        add_dirs: section
+            .list("add_dirs")?
+            .over(Some(base.add_dirs))
+            .unwrap_or_default(),
+        wants_json: section.flag("wants_json")?.or(base.wants_json),
+        lane: base.lane,
+    })
+}
+
+fn read_runner(base: Option<Runner>, section: &Section<'_>, vendors: &Vendors) -> Result<Option<Runner>> {
+    let vendor = section.text("vendor")?;
+    let command = section.text("command")?;
+    let format = section.read("format", Format::from_yaml)?;
+    match (vendor, command) {
+        (Given::Value(_), Given::Value(_)) => {
+            Err(section.error("command", "give either a vendor or a command, not both"))
+        }
+        (Given::Value(name), _) => match vendors.get(&name) {
+            Ok(_) => Ok(Some(Runner::Vendor(name))),
+            Err(error) => Err(section.error("vendor", &error.to_string())),
+        },
+        (_, Given::Value(program)) => Ok(Some(Runner::Command {
+            program,
+            format: format.or(Format::Text),
+        })),
+        (Given::Off, _) | (_, Given::Off) => Ok(None),
+        (Given::Absent, Given::Absent) => match format {
+            Given::Value(_) => {
+                Err(section.error("format", "only a command has a format; a vendor has its own"))
+            }
+            _ => Ok(base),
+        },
+    }
+}
+
+/// What holds when a route says `own` and the level above says `inherited`.
+fn inherit<T>(own: Given<T>, inherited: Given<T>) -> Given<T> {
+    match own {
+        Given::Absent => inherited,
+        own => own,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<DispatchConfig> {
+        let value: Value = serde_yaml::from_str(text).expect("valid YAML");
+        let source = Source {
+            file: "handoff.yaml",
+            text,
+        };
+        DispatchConfig::read(value.get("dispatch"), source)
+    }
+
+    fn message(text: &str) -> String {
+        read(text).expect_err("a mistake").to_string()
+    }
+
+    const FULL: &str = "\
+dispatch:
+  vendor: claude
+  max_concurrent: 5
+  timeout: 30m
+  max_retries: 2
+  dead_letter_lane: attic
+  permission_mode: acceptEdits
+  env: {A: 1, B: 2}
+  routes:
+    build:
+      priority: 5
+      timeout: null
+      max_retries: null
+      permission_mode: null
+      allowed_tools: []
+      on_success: {move_to: review}
+      env: {A: null}
+    review:
+      vendor: codex
+      timeout: 2h
+      args: [--x]
+      concurrency: 1
+    attic:
+      command: ./notify.sh
+      args: [-v, '{literal}']
+      dead_letter_lane: null
+";
+
+    #[test]
+    fn routes_override_defaults_and_null_switches_them_off() {
+        let config = read(FULL).expect("valid");
+        assert_eq!(config.max_concurrent, 5);
+        let lanes: Vec<&str> = config.routes.iter().map(|route| route.lane.as_str()).collect();
+        assert_eq!(lanes, ["review", "attic", "build"]);
+        let build = config.route("build");
+        assert_eq!(build.runner, Some(Runner::Vendor("claude".to_string())));
+        assert_eq!(build.timeout, None);
+        assert_eq!(build.max_retries, 0);
+        assert_eq!(build.permission_mode, Given::Off);
+        assert_eq!(build.allowed_tools, Given::Value(Vec::new()));
+        assert_eq!(build.move_to.as_deref(), Some("review"));
+        assert_eq!(build.dead_letter_lane.as_deref(), Some("attic"));
+        assert_eq!(build.env["A"], None);
+        assert_eq!(build.env["B"].as_deref(), Some("2"));
+        let review = config.route("review");
+        assert_eq!(review.runner, Some(Runner::Vendor("codex".to_string())));
+        assert_eq!(review.timeout, Some(Duration::from_secs(7200)));
+        assert_eq!(review.permission_mode, Given::Value("acceptEdits".to_string()));
+        assert_eq!(review.max_retries, 2);
+        let attic = config.route("attic");
+        assert!(matches!(attic.runner, Some(Runner::Command { .. })));
+        assert_eq!(attic.dead_letter_lane, None);
+        let other = config.route("other");
+        assert_eq!(other.timeout, Some(Duration::from_secs(1800)));
+        assert_eq!(other.lane, "other");
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_configuration_too() {
+        let config = read("workspace_id: x\n").expect("valid");
+        assert_eq!((config.max_concurrent, config.max_depth), (3, 3));
+        assert!(config.routes.is_empty());
+        assert_eq!(config.route("default").runner, None);
+        assert_eq!(config.grace, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_line_and_key() {
+        let routes = |body: &str| message(&format!("dispatch:\n  routes:\n    a:\n{body}"));
+        assert!(
+            routes("      vendor: clod\n")
+                .starts_with("handoff.yaml line 4: dispatch.routes.a.vendor: unknown vendor clod")
+        );
+        assert_eq!(
+            routes("      timeuot: 5\n"),
+            "handoff.yaml line 4: dispatch.routes.a.timeuot: unknown key; did you mean timeout?"
+        );
+        assert!(routes("      max_concurrent: 5\n").contains("unknown key"));
+        assert!(
+            routes("      prompt: 'x {tsk}'\n")
+                .contains("line 4: dispatch.routes.a.prompt: unknown placeholder {tsk}")
+        );
+        assert!(routes("      on_success: {move_to: a}\n").contains("to itself"));
+        assert!(routes("      vendor: claude\n      command: x\n").contains("line 5"));
+        assert!(routes("      max_retries: -1\n").contains("whole number from 0 up"));
+        assert!(routes("      max_budget_usd: 0\n").contains("above 0"));
+        assert!(routes("      - 5\n").contains("line 3: dispatch.routes.a: expected keys with values"));
+        assert!(message("dispatch:\n  lease_seconds: 2\n").contains("line 2: dispatch.lease_seconds"));
+        assert!(message("dispatch: 5\n").contains("line 1: dispatch: expected keys"));
+    }
+}
