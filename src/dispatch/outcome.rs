@@ -20,6 +20,8 @@ pub const EXIT_MISCONFIGURED: i32 = 78;
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
+    /// It never ran: the run was stopped before its start.
+    NotStarted,
     /// By itself, with this code.
     Code(i32),
     /// By this signal.
@@ -349,6 +351,7 @@ fn is_usage_error(run: &Run<'_>) -> bool {
 
 fn exit_words(exit: Exit) -> String {
     match exit {
+        Exit::NotStarted => "was not started".to_string(),
         Exit::Code(code) => format!("exited with code {code}"),
         Exit::Signal(signal) => format!("was ended by signal {signal}"),
     }
