@@ -5,12 +5,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lanes::dispatch::agent::log::CappedLog;
+use lanes::dispatch::agent::stop::StopHandle;
+use lanes::dispatch::agent::tree::{MARKER, RunId, orphans};
 use lanes::dispatch::agent::{AgentSpec, Finished, Happening, run};
-use lanes::dispatch::log::CappedLog;
 use lanes::dispatch::outcome::{Exit, StopReason};
-use lanes::dispatch::stop::StopHandle;
 use lanes::dispatch::stream::{Baseline, Format, RunReport, StreamParser};
-use lanes::dispatch::tree::{MARKER, RunId, orphans};
 use lanes::model::FailureClass;
 
 /// Generous: a loaded machine must not fail a test, a hang must.

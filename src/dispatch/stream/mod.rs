@@ -2,7 +2,7 @@
 //!
 //! Every format is read by the same rules: lines that are no JSON objects are counted and skipped,
 //! unknown fields are normal, a line may arrive in any number of pieces. Nothing an agent prints can
-//! make reading fail; what is missing from the report is judged in [`super::outcome`].
+//! make reading fail; what is missing from the report is judged in [`super::judge`].
 
 mod claude;
 mod codex;

@@ -4,18 +4,18 @@
 //! forge: they carry a fingerprint of the whole input, which no part of the input can contain. An
 //! agent can so tell the task from the material.
 
+mod template;
+mod thread;
+
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result};
+pub use template::fill_template;
+pub use thread::{ThreadAnswer, ThreadLink, thread_history};
 
 /// Longest request that is put into the prompt; beyond it the agent gets the path alone.
 pub const LONGEST_REQUEST: usize = 256 * 1024;
-/// Longest history of a thread, all answers together.
-pub const LONGEST_THREAD: usize = 192 * 1024;
-/// Longest single answer of a thread.
-const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// What a prompt is made of. Empty parts leave no trace.
 #[derive(Clone, Debug, Default)]
@@ -59,17 +59,6 @@ pub struct Artifact {
     pub content: Option<Vec<u8>>,
 }
 
-/// One answer of a conversation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ThreadAnswer {
-    /// The task it answered.
-    pub task_id: String,
-    /// Who answered.
-    pub author: String,
-    /// The answer.
-    pub body: String,
-}
-
 /// The prompt's text.
 pub fn build(input: &PromptInput) -> String {
     let mut out = Text {
@@ -102,107 +91,6 @@ pub fn build(input: &PromptInput) -> String {
          partial or blocked say in the line before what is missing.",
     );
     out.text
-}
-
-/// Puts values into a template: `{name}` stands for a value, `{{` and `}}` for braces. An unknown
-/// name is an error, because a misspelt one would silently lose its value in every prompt.
-pub fn fill_template(template: &str, values: &[(&str, &str)]) -> Result<String> {
-    let mut out = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some(at) = rest.find(['{', '}']) {
-        out.push_str(&rest[..at]);
-        let brace = &rest[at..at + 1];
-        let after = &rest[at + 1..];
-        if let Some(after) = after.strip_prefix(brace) {
-            out.push_str(brace);
-            rest = after;
-            continue;
-        }
-        let known = || {
-            values
-                .iter()
-                .map(|(name, _)| format!("{{{name}}}"))
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
-        let (name, after) = after.split_once('}').filter(|_| brace == "{").ok_or_else(|| {
-            Error::config(format!(
-                "a single {brace} in a template; write {brace}{brace} for a brace"
-            ))
-        })?;
-        let (_, value) = values.iter().find(|(known, _)| *known == name).ok_or_else(|| {
-            Error::config(format!(
-                "unknown placeholder {{{}}}",
-                crate::error::printable(name)
-            ))
-            .with_hint(format!(
-                "known placeholders are {}; write {{{{ for a brace",
-                known()
-            ))
-        })?;
-        out.push_str(value);
-        rest = after;
-    }
-    out.push_str(rest);
-    Ok(out)
-}
-
-/// What is known of a task that may belong to a thread.
-#[derive(Clone, Debug, Default)]
-pub struct ThreadLink {
-    /// The task before it in the conversation.
-    pub parent: Option<String>,
-    /// Its answer, if it has one.
-    pub answer: Option<ThreadAnswer>,
-}
-
-/// The earlier answers of a conversation, oldest first. `look` finds a task by its id; a parent that
-/// is missing, unreadable or already seen (a cycle) ends the walk, and so does [`LONGEST_THREAD`].
-pub fn thread_history(
-    task_id: &str,
-    parent: Option<&str>,
-    mut look: impl FnMut(&str) -> Option<ThreadLink>,
-) -> Vec<ThreadAnswer> {
-    let mut seen = vec![task_id.to_string()];
-    let mut next = parent.map(str::to_string);
-    let mut answers = Vec::new();
-    let mut size = 0;
-    while let Some(id) = next.filter(|id| !seen.contains(id)) {
-        let Some(link) = look(&id) else { break };
-        if let Some(mut answer) = link.answer {
-            answer.body = head_and_tail(&answer.body, LONGEST_ANSWER);
-            size += answer.body.len();
-            if size > LONGEST_THREAD {
-                break;
-            }
-            answers.push(answer);
-        }
-        seen.push(id);
-        next = link.parent;
-    }
-    answers.reverse();
-    answers
-}
-
-/// `text` itself, or its beginning and end around a remark about what was left out.
-fn head_and_tail(text: &str, limit: usize) -> String {
-    if text.len() <= limit {
-        return text.to_string();
-    }
-    let head = (0..=limit / 2)
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(0);
-    let from = text.len() - limit / 2;
-    let tail = (from..=text.len())
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(text.len());
-    format!(
-        "{}\n[… {} bytes left out …]\n{}",
-        &text[..head],
-        tail - head,
-        &text[tail..]
-    )
 }
 
 /// The prompt so far.
@@ -446,60 +334,5 @@ mod tests {
         assert!(with(Some(vec![b'x'; LONGEST_REQUEST + 1])).contains("(large, read it there): /r"));
         assert!(with(None).contains("(large, read it there): /r"));
         assert!(with(Some(vec![0xff])).contains("(not text, read it there): /r"));
-    }
-
-    #[test]
-    fn templates_fill_and_complain() {
-        let values = [("task_id", "t1"), ("lane", "{lane}")];
-        let fill = |template| fill_template(template, &values);
-        assert_eq!(
-            fill("do {task_id} in {lane} {{x}}").expect("fine"),
-            "do t1 in {lane} {x}"
-        );
-        assert_eq!(fill("").expect("fine"), "");
-        let error = fill("{tsk}").expect_err("unknown").to_string();
-        assert_eq!(
-            error,
-            "unknown placeholder {tsk}; known placeholders are {task_id} {lane}; write {{ for a brace"
-        );
-        for bad in ["{", "}", "a } b", "{task_id", "{ task_id"] {
-            assert!(fill(bad).is_err(), "{bad}");
-        }
-    }
-
-    fn link(parent: Option<&str>, body: &str) -> ThreadLink {
-        ThreadLink {
-            parent: parent.map(str::to_string),
-            answer: Some(ThreadAnswer {
-                body: body.to_string(),
-                ..ThreadAnswer::default()
-            }),
-        }
-    }
-
-    #[test]
-    fn threads_survive_cycles_gaps_and_length() {
-        let bodies =
-            |history: Vec<ThreadAnswer>| history.into_iter().map(|answer| answer.body).collect::<Vec<_>>();
-        let cycle = thread_history("c", Some("b"), |id| match id {
-            "b" => Some(link(Some("a"), "second")),
-            "a" => Some(link(Some("b"), "first")),
-            _ => None,
-        });
-        assert_eq!(bodies(cycle), ["first", "second"]);
-        let itself = thread_history("c", Some("c"), |_| Some(link(None, "x")));
-        assert!(itself.is_empty());
-        let gap = thread_history("c", Some("b"), |id| {
-            (id == "b").then(|| link(Some("gone"), "kept"))
-        });
-        assert_eq!(bodies(gap), ["kept"]);
-        let mut asked = 0;
-        let long = thread_history("c", Some("0"), |id| {
-            asked += 1;
-            let next = id.parse::<u32>().ok()? + 1;
-            Some(link(Some(&next.to_string()), &"é".repeat(LONGEST_ANSWER)))
-        });
-        assert_eq!((long.len(), asked), (2, 3));
-        assert!(long[0].body.contains("bytes left out"));
     }
 }
