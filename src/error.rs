@@ -112,12 +112,7 @@ pub struct Error {
 impl Error {
     /// An error of `kind`; `message` is one line, without a full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            hint: None,
-            source: None,
-        }
+        Self { kind, message: message.into(), hint: None, source: None }
     }
 
     /// The caller's words are off.
@@ -150,12 +145,7 @@ impl Error {
         let source = source.into();
         let path = printable(&path.as_ref().to_string_lossy());
         let message = format!("cannot {operation} {path}: {}", cause(&source));
-        Self {
-            kind: ErrorKind::Io,
-            message,
-            hint: None,
-            source: Some(source),
-        }
+        Self { kind: ErrorKind::Io, message, hint: None, source: Some(source) }
     }
 
     /// The same error with a line that tells what to do next.

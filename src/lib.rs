@@ -1,7 +1,10 @@
 //! Task lanes for agents, scripts and people on one machine.
 
+pub mod digest;
 pub mod dispatch;
 pub mod error;
 pub mod model;
+pub mod store;
+pub mod workspace;
 
 pub use error::{Error, ErrorKind, Result};

@@ -49,10 +49,7 @@ impl Scene {
             program: program.into(),
             args: args.iter().map(ToString::to_string).collect(),
             cwd: self.dir.path().to_path_buf(),
-            env: BTreeMap::from([
-                ("PATH".into(), path),
-                (MARKER.into(), self.run.marker(None).into()),
-            ]),
+            env: BTreeMap::from([("PATH".into(), path), (MARKER.into(), self.run.marker(None).into())]),
             run: self.run.clone(),
             stdin: File::open(self.path("prompt")).expect("prompt"),
             stdout: log("stdout"),
@@ -91,8 +88,7 @@ fn pids(file: &Path) -> Vec<i32> {
 
 fn is_alive(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ")
-        .is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 #[test]
@@ -100,22 +96,15 @@ fn a_good_run_is_read_and_logged() {
     let scene = Scene::new();
     let mut seen = Vec::new();
     let stop = StopHandle::new().expect("a handle");
-    let (finished, report) = scene.run(
-        scene.spec(&stand_in("answers.sh"), &[]),
-        &stop,
-        &mut |happening| {
-            seen.push(match happening {
-                Happening::Started(_) => "started".to_string(),
-                Happening::Session(id) => format!("session {id}"),
-                Happening::Note(note) => note.text,
-            });
-        },
-    );
+    let (finished, report) = scene.run(scene.spec(&stand_in("answers.sh"), &[]), &stop, &mut |happening| {
+        seen.push(match happening {
+            Happening::Started(_) => "started".to_string(),
+            Happening::Session(id) => format!("session {id}"),
+            Happening::Note(note) => note.text,
+        });
+    });
     assert_eq!(finished.exit, Exit::Code(0));
-    assert_eq!(
-        (finished.stopped, finished.leftovers, finished.dropped),
-        (None, 0, 0)
-    );
+    assert_eq!((finished.stopped, finished.leftovers, finished.dropped), (None, 0, 0));
     assert_eq!(report.text, "hello");
     assert_eq!(report.cost_usd, Some(0.25));
     seen.sort();
@@ -225,10 +214,7 @@ fn tools_in_their_own_session_die_with_a_killed_agent() {
 fn a_stranger_that_holds_the_pipe_delays_nothing() {
     let scene = Scene::new();
     let file = scene.path("pids");
-    let spec = scene.spec(
-        &stand_in("leaves_children.py"),
-        &[file.to_str().expect("a path"), "stranger"],
-    );
+    let spec = scene.spec(&stand_in("leaves_children.py"), &[file.to_str().expect("a path"), "stranger"]);
     let (finished, report) = scene.run_plainly(spec);
     assert_eq!(report.text, "done");
     assert_eq!(finished.exit, Exit::Code(0));
@@ -287,17 +273,10 @@ fn what_cannot_start_says_why() {
     let failure = |spec| run(spec, &stop, &mut |_| {}).expect_err("cannot start");
     let missing = failure(scene.spec("no-such-agent", &[]));
     assert_eq!(missing.class, FailureClass::Permanent);
-    assert_eq!(
-        missing.message,
-        "no-such-agent is not installed, or not on the PATH of the dispatcher"
-    );
+    assert_eq!(missing.message, "no-such-agent is not installed, or not on the PATH of the dispatcher");
     let mut spec = scene.spec("sh", &[]);
     spec.cwd = scene.path("gone");
     let missing = failure(spec);
     assert_eq!(missing.class, FailureClass::Permanent);
-    assert!(
-        missing.message.contains("working directory"),
-        "{}",
-        missing.message
-    );
+    assert!(missing.message.contains("working directory"), "{}", missing.message);
 }

@@ -29,9 +29,7 @@ impl Closing {
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [Self::Done, Self::Partial, Self::Blocked]
-            .into_iter()
-            .find(|closing| closing.as_str() == word)
+        [Self::Done, Self::Partial, Self::Blocked].into_iter().find(|closing| closing.as_str() == word)
     }
 }
 
@@ -50,10 +48,7 @@ pub fn closing(text: &str) -> Option<Closing> {
 fn closing_word(text: &str, label: &str) -> Option<String> {
     let lines = text.lines().rev().filter(|line| !line.trim().is_empty());
     lines.take(CLOSING_LINES).find_map(|line| {
-        let plain: String = line
-            .chars()
-            .filter(|c| !matches!(c, '*' | '_' | '`' | '#' | '>'))
-            .collect();
+        let plain: String = line.chars().filter(|c| !matches!(c, '*' | '_' | '`' | '#' | '>')).collect();
         let plain = plain.trim().trim_start_matches("- ").to_lowercase();
         let rest = plain.strip_prefix(label)?.trim_start().strip_prefix(':')?;
         let word = rest.split_whitespace().next()?;
@@ -110,10 +105,7 @@ mod tests {
     #[test]
     fn closing_lines_in_many_dresses() {
         assert_eq!(verdict("fine\n\nVERDICT: accept\n"), Some(Verdict::Accept));
-        assert_eq!(
-            verdict("**Verdict:** needs-revision.\nSTATUS: done"),
-            Some(Verdict::NeedsRevision)
-        );
+        assert_eq!(verdict("**Verdict:** needs-revision.\nSTATUS: done"), Some(Verdict::NeedsRevision));
         assert_eq!(
             verdict("- VERDICT: `accept-with-follow-ups` (two of them)"),
             Some(Verdict::AcceptWithFollowUps)

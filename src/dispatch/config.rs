@@ -21,16 +21,8 @@ use super::yaml::{Section, Source};
 use crate::Result;
 
 /// Keys that stand once, for the whole dispatcher.
-const PROCESS_KEYS: [&str; 8] = [
-    "max_concurrent",
-    "max_depth",
-    "lease_seconds",
-    "owner",
-    "grace",
-    "linger",
-    "vendors",
-    "routes",
-];
+const PROCESS_KEYS: [&str; 8] =
+    ["max_concurrent", "max_depth", "lease_seconds", "owner", "grace", "linger", "vendors", "routes"];
 
 /// The whole `dispatch:` part.
 #[derive(Clone, Debug)]
@@ -68,23 +60,16 @@ impl DispatchConfig {
         for lane in lanes.keys()? {
             let route = lanes.section(&lane)?;
             route.only(&ROUTE_KEYS)?;
-            let inherited = Route {
-                lane: lane.clone(),
-                ..defaults.clone()
-            };
+            let inherited = Route { lane: lane.clone(), ..defaults.clone() };
             routes.push(read_route(inherited, &route, &vendors)?);
         }
         // Stable: equal priorities keep the order of the file.
         routes.sort_by_key(|route| route.priority);
-        let lease_seconds = section
-            .length("lease_seconds")?
-            .value()
-            .map(|length| length.as_secs_f64());
+        let lease_seconds = section.length("lease_seconds")?.value().map(|length| length.as_secs_f64());
         if lease_seconds.is_some_and(|seconds| seconds < 10.0) {
-            return Err(section.error(
-                "lease_seconds",
-                "must be at least 10 seconds, or renewing cannot keep up",
-            ));
+            return Err(
+                section.error("lease_seconds", "must be at least 10 seconds, or renewing cannot keep up")
+            );
         }
         Ok(Self {
             max_concurrent: section.count("max_concurrent")?.or(3),
@@ -102,10 +87,7 @@ impl DispatchConfig {
     /// The route of `lane`; a lane without one is served by the defaults.
     pub fn route(&self, lane: &str) -> Route {
         let own = self.routes.iter().find(|route| route.lane == lane);
-        own.cloned().unwrap_or_else(|| Route {
-            lane: lane.to_string(),
-            ..self.defaults.clone()
-        })
+        own.cloned().unwrap_or_else(|| Route { lane: lane.to_string(), ..self.defaults.clone() })
     }
 }
 
@@ -117,10 +99,7 @@ mod tests {
 
     fn read(text: &str) -> Result<DispatchConfig> {
         let value: Value = serde_yaml::from_str(text).expect("valid YAML");
-        let source = Source {
-            file: "handoff.yaml",
-            text,
-        };
+        let source = Source { file: "handoff.yaml", text };
         DispatchConfig::read(value.get("dispatch"), source)
     }
 

@@ -91,9 +91,7 @@ pub struct Period {
 impl Period {
     /// The last `days` days before `now`.
     pub fn last_days(days: u32, now: Time) -> Self {
-        Self {
-            since: Some(now.plus_seconds(-86_400.0 * f64::from(days))),
-        }
+        Self { since: Some(now.plus_seconds(-86_400.0 * f64::from(days))) }
     }
 
     fn holds(self, record: &Record) -> bool {
@@ -180,20 +178,13 @@ pub fn stats(records: impl IntoIterator<Item = Record>, period: Period) -> Stats
     for record in records.into_iter().filter(|record| period.holds(record)) {
         stats.all.add(&record);
         stats.lanes.entry(record.lane.clone()).or_default().add(&record);
-        stats
-            .vendors
-            .entry(record.vendor.clone())
-            .or_default()
-            .add(&record);
+        stats.vendors.entry(record.vendor.clone()).or_default().add(&record);
         if let Some(model) = &record.model {
             stats.models.entry(model.clone()).or_default().add(&record);
         }
     }
     let groups = [&mut stats.lanes, &mut stats.vendors, &mut stats.models];
-    groups
-        .into_iter()
-        .flat_map(BTreeMap::values_mut)
-        .for_each(Group::finish);
+    groups.into_iter().flat_map(BTreeMap::values_mut).for_each(Group::finish);
     stats.all.finish();
     stats
 }
@@ -217,10 +208,7 @@ mod tests {
     fn lines_come_back_and_broken_ones_are_skipped() {
         let mut record = record(1.5, "completed");
         record.cost_usd = Some(0.25);
-        record.tokens = Some(Tokens {
-            input: 3,
-            ..Tokens::default()
-        });
+        record.tokens = Some(Tokens { input: 3, ..Tokens::default() });
         let line = record.to_line();
         assert!(line.ends_with("}\n") && !line.contains("model"), "{line}");
         assert_eq!(Record::from_line(&line), Some(record.clone()));

@@ -84,11 +84,7 @@ fn reported_failure(run: &Run<'_>) -> Option<Failure> {
         return Some(usage_limit(run, &said));
     }
     let reason = report.terminal_reason.as_deref().unwrap_or("error");
-    let words = if said.is_empty() {
-        one_line(run.stderr, 1000)
-    } else {
-        said
-    };
+    let words = if said.is_empty() { one_line(run.stderr, 1000) } else { said };
     let message = match report.api_error_status {
         Some(status) => format!("the agent failed ({reason}, HTTP {status}): {words}"),
         None => format!("the agent failed ({reason}): {words}"),
@@ -102,15 +98,9 @@ fn reported_failure(run: &Run<'_>) -> Option<Failure> {
 }
 
 fn starts_like_notice(said: &str) -> bool {
-    [
-        "You've hit",
-        "You have hit",
-        "Claude AI usage limit",
-        "5-hour limit",
-        "You have exhausted",
-    ]
-    .iter()
-    .any(|start| said.starts_with(start))
+    ["You've hit", "You have hit", "Claude AI usage limit", "5-hour limit", "You have exhausted"]
+        .iter()
+        .any(|start| said.starts_with(start))
 }
 
 /// Whether the next attempt would meet the same wall: a refused key, a request the service does not
@@ -163,10 +153,7 @@ fn program_failure(run: &Run<'_>) -> Option<Failure> {
         Exit::Code(0) if run.report.text.trim().is_empty() => FailureClass::Error,
         Exit::Code(0) => return None,
         Exit::Code(EXIT_TRY_LATER) => {
-            return Some(usage_limit(
-                run,
-                &format!("{} {}", run.stderr, tail(&run.report.text)),
-            ));
+            return Some(usage_limit(run, &format!("{} {}", run.stderr, tail(&run.report.text))));
         }
         // 126 and 127: a shell wrapper could not start what it wraps.
         Exit::Code(EXIT_MISCONFIGURED | 126 | 127) => FailureClass::Permanent,
@@ -178,11 +165,7 @@ fn program_failure(run: &Run<'_>) -> Option<Failure> {
         exit => format!("the program {}", exit_words(exit)),
     };
     // A program that explains itself on standard output is heard as well.
-    let words = if run.stderr.trim().is_empty() {
-        tail(&run.report.text)
-    } else {
-        run.stderr
-    };
+    let words = if run.stderr.trim().is_empty() { tail(&run.report.text) } else { run.stderr };
     Some(Failure::new(class, with_stderr(&message, words)))
 }
 
@@ -198,11 +181,7 @@ fn usage_limit(run: &Run<'_>, words: &str) -> Failure {
 
 /// What the agent says about itself: its errors, else its last words.
 fn said(report: &RunReport) -> String {
-    if report.errors.is_empty() {
-        one_line(tail(&report.text), 1000)
-    } else {
-        report.errors.join("; ")
-    }
+    if report.errors.is_empty() { one_line(tail(&report.text), 1000) } else { report.errors.join("; ") }
 }
 
 /// Messages of the known programs that the next attempt would only repeat.
@@ -269,11 +248,7 @@ mod tests {
     use crate::model::{Time, Verdict};
 
     fn complete(text: &str) -> RunReport {
-        RunReport {
-            complete: true,
-            text: text.to_string(),
-            ..RunReport::default()
-        }
+        RunReport { complete: true, text: text.to_string(), ..RunReport::default() }
     }
 
     fn failed(text: &str, status: Option<u16>, reason: &str) -> RunReport {
@@ -343,10 +318,7 @@ mod tests {
             assert!(matches!(outcome, Outcome::Completed(_)), "{reason:?}");
         }
         for reason in [StopReason::Cancelled, StopReason::LeaseLost] {
-            assert_eq!(
-                outcome(&report, |run| run.stopped = Some(reason)),
-                Outcome::Withheld(reason)
-            );
+            assert_eq!(outcome(&report, |run| run.stopped = Some(reason)), Outcome::Withheld(reason));
         }
         let unfinished = RunReport::default();
         let shutdown = outcome(&unfinished, |run| run.stopped = Some(StopReason::Shutdown));
@@ -370,10 +342,7 @@ mod tests {
         let essay = "I documented how the usage limit is handled.";
         assert!(matches!(outcome(&complete(essay), |_| {}), Outcome::Completed(_)));
         // The clock ran out during retries.
-        let retrying = RunReport {
-            api_error_status: Some(429),
-            ..RunReport::default()
-        };
+        let retrying = RunReport { api_error_status: Some(429), ..RunReport::default() };
         let (class, _, _) = failure(&retrying, |run| run.stopped = Some(StopReason::Timeout));
         assert_eq!(class, "usage_limit");
     }
@@ -408,10 +377,7 @@ mod tests {
         report.session_id = Some("b".to_string());
         let (class, _, message) = failure(&report, |run| run.resumed = Some("a"));
         assert_eq!(class, "permanent");
-        assert!(
-            message.contains("continue conversation a and started b"),
-            "{message}"
-        );
+        assert!(message.contains("continue conversation a and started b"), "{message}");
         let same = outcome(&report, |run| run.resumed = Some("b"));
         assert!(matches!(same, Outcome::Completed(_)));
     }
@@ -424,20 +390,11 @@ mod tests {
             run.exit = exit;
         };
         let (class, _, message) = failure(&report, |run| text(run, Exit::Code(0)));
-        assert_eq!(
-            (class.as_str(), message.as_str()),
-            ("error", "the program printed nothing")
-        );
+        assert_eq!((class.as_str(), message.as_str()), ("error", "the program printed nothing"));
         report.text = "answer".to_string();
-        assert!(matches!(
-            outcome(&report, |run| text(run, Exit::Code(0))),
-            Outcome::Completed(_)
-        ));
+        assert!(matches!(outcome(&report, |run| text(run, Exit::Code(0))), Outcome::Completed(_)));
         let (class, _, message) = failure(&report, |run| text(run, Exit::Code(3)));
-        assert_eq!(
-            (class.as_str(), message.as_str()),
-            ("error", "the program exited with code 3: answer")
-        );
+        assert_eq!((class.as_str(), message.as_str()), ("error", "the program exited with code 3: answer"));
         let (class, until, _) = failure(&report, |run| {
             text(run, Exit::Code(EXIT_TRY_LATER));
             run.stderr = "try again in 10 minutes";
@@ -452,12 +409,7 @@ mod tests {
         let report = complete("```json\n{\"n\": 5}\n```");
         let answer = answer_of(&report, true);
         assert_eq!(answer.parsed.expect("asked for").expect("JSON")["n"], 5);
-        assert!(
-            answer_of(&complete("no"), true)
-                .parsed
-                .expect("asked for")
-                .is_err()
-        );
+        assert!(answer_of(&complete("no"), true).parsed.expect("asked for").is_err());
         assert_eq!(answer_of(&report, false).parsed, None);
     }
 }

@@ -38,14 +38,7 @@ const LIKELY: [&str; 7] = [
 ];
 
 /// Words after which a message names the time of the reset.
-const ANNOUNCING: [&str; 6] = [
-    "reset",
-    "try again",
-    "retry",
-    "available again",
-    "until",
-    "limit reached|",
-];
+const ANNOUNCING: [&str; 6] = ["reset", "try again", "retry", "available again", "until", "limit reached|"];
 
 /// Words that may stand between the announcement and the time.
 const FILLERS: [&str; 9] = ["s", "at", "on", "in", "after", "again", "time", "is", "your"];
@@ -79,10 +72,7 @@ pub fn reset_time(text: &str, now: Time, zone: &TimeZone) -> Option<Time> {
     let text = text.to_ascii_lowercase();
     ANNOUNCING
         .iter()
-        .flat_map(|word| {
-            text.match_indices(word)
-                .map(|(at, word)| &text[at + word.len()..])
-        })
+        .flat_map(|word| text.match_indices(word).map(|(at, word)| &text[at + word.len()..]))
         .filter_map(|rest| named_time(rest, now, zone))
         .find(|time| (0.0..FURTHEST_SECONDS).contains(&time.seconds_since(now)))
 }
@@ -95,17 +85,12 @@ fn named_time(rest: &str, now: Time, zone: &TimeZone) -> Option<Time> {
     if let Some((length, _)) = span::leading(rest) {
         return Some(now.plus_seconds(length.as_secs_f64()));
     }
-    let word = rest
-        .split_whitespace()
-        .next()?
-        .trim_end_matches(['.', ',', ')', '"']);
+    let word = rest.split_whitespace().next()?.trim_end_matches(['.', ',', ')', '"']);
     if let Some(time) = machine_time(word) {
         return Some(time);
     }
     if let Ok(seconds) = word.parse::<u32>()
-        && !rest[word.len()..]
-            .trim_start()
-            .starts_with(|c: char| c.is_ascii_alphabetic())
+        && !rest[word.len()..].trim_start().starts_with(|c: char| c.is_ascii_alphabetic())
     {
         // "retry-after: 120"; a number before a word is something else, "25 November" say.
         return Some(now.plus_seconds(f64::from(seconds)));
@@ -147,10 +132,7 @@ struct Spoken {
 impl Spoken {
     fn parse(text: &str) -> Self {
         let mut spoken = Self::default();
-        let mut words = text
-            .split([' ', ',', '\n', '\t'])
-            .filter(|word| !word.is_empty())
-            .peekable();
+        let mut words = text.split([' ', ',', '\n', '\t']).filter(|word| !word.is_empty()).peekable();
         while let Some(raw) = words.next() {
             let word = raw.trim_end_matches(['.', ';', '"', ')']);
             let suffix = words
@@ -183,9 +165,8 @@ impl Spoken {
 
     fn calendar_word(&mut self, word: &str) -> bool {
         const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-        const MONTHS: [&str; 12] = [
-            "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-        ];
+        const MONTHS: [&str; 12] =
+            ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
         let position = |names: &[&str]| {
             let start = word.get(..3)?;
             let letters = word.bytes().all(|byte| byte.is_ascii_alphabetic());
@@ -220,13 +201,8 @@ impl Spoken {
         let clock = self.clock.unwrap_or(civil::Time::midnight());
         let dates: Vec<civil::Date> = match (self.month, self.day) {
             (Some(month), Some(day)) => {
-                let years = self
-                    .year
-                    .map_or(vec![today.year(), today.year() + 1], |year| vec![year]);
-                years
-                    .into_iter()
-                    .filter_map(|year| civil::Date::new(year, month, day).ok())
-                    .collect()
+                let years = self.year.map_or(vec![today.year(), today.year() + 1], |year| vec![year]);
+                years.into_iter().filter_map(|year| civil::Date::new(year, month, day).ok()).collect()
             }
             _ => std::iter::successors(Some(today), |date| date.tomorrow().ok())
                 .take(9)
@@ -299,10 +275,7 @@ mod tests {
             ("Claude AI usage limit reached|1795269600", "2026-11-21T14:00"),
             ("limit, resets at 2026-11-21T20:30:00Z", "2026-11-21T20:30"),
             ("You've hit your limit · resets 3pm", "2026-11-21T14:00"),
-            (
-                "You've hit your session limit · resets 12:15pm",
-                "2026-11-22T11:15",
-            ),
+            ("You've hit your session limit · resets 12:15pm", "2026-11-22T11:15"),
             ("resets 3:45pm (Etc/UTC)", "2026-11-21T15:45"),
             ("5-hour limit reached ∙ resets 7am", "2026-11-22T06:00"),
             ("weekly limit · resets Mon 12:00am", "2026-11-22T23:00"),

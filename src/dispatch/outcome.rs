@@ -98,11 +98,7 @@ pub struct Failure {
 impl Failure {
     /// A failure of `class` that happened as `message` says.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
-        Self {
-            class,
-            until: None,
-            message: message.into(),
-        }
+        Self { class, until: None, message: message.into() }
     }
 
     /// Trying again cannot help.
@@ -129,9 +125,6 @@ mod tests {
         let ceiling = |attempt| retry_delay(attempt, first, longest, u64::MAX).as_secs();
         assert_eq!([1, 2, 3, 6, 1000].map(ceiling), [10, 20, 40, 300, 300]);
         assert_eq!(retry_delay(3, first, longest, 0), Duration::ZERO);
-        assert_eq!(
-            retry_delay(3, first, longest, u64::MAX / 2).as_secs_f64().round(),
-            20.0
-        );
+        assert_eq!(retry_delay(3, first, longest, u64::MAX / 2).as_secs_f64().round(), 20.0);
     }
 }

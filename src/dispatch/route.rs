@@ -180,19 +180,10 @@ pub(super) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         args: section.list("args")?.over(Some(base.args)).unwrap_or_default(),
         priority,
         timeout: section.length("timeout")?.over(base.timeout),
-        poll_interval: section
-            .length("poll_interval")?
-            .or(base.poll_interval)
-            .max(Duration::from_secs(1)),
-        max_retries: section
-            .count("max_retries")?
-            .over(Some(base.max_retries))
-            .unwrap_or(0),
+        poll_interval: section.length("poll_interval")?.or(base.poll_interval).max(Duration::from_secs(1)),
+        max_retries: section.count("max_retries")?.over(Some(base.max_retries)).unwrap_or(0),
         retry_delay,
-        retry_delay_max: section
-            .length("retry_delay_max")?
-            .or(base.retry_delay_max)
-            .max(retry_delay),
+        retry_delay_max: section.length("retry_delay_max")?.or(base.retry_delay_max).max(retry_delay),
         dead_letter_lane: elsewhere(dead_letter_lane),
         prompt: prompt.over(base.prompt),
         move_to: elsewhere(move_to),
@@ -207,10 +198,7 @@ pub(super) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         disallowed_tools: inherit(section.list("disallowed_tools")?, base.disallowed_tools),
         max_budget_usd: section.amount("max_budget_usd")?.over(base.max_budget_usd),
         mcp_config: section.text("mcp_config")?.over(base.mcp_config),
-        add_dirs: section
-            .list("add_dirs")?
-            .over(Some(base.add_dirs))
-            .unwrap_or_default(),
+        add_dirs: section.list("add_dirs")?.over(Some(base.add_dirs)).unwrap_or_default(),
         wants_json: section.flag("wants_json")?.or(base.wants_json),
         lane: base.lane,
     })
@@ -228,10 +216,7 @@ fn read_runner(base: Option<Runner>, section: &Section<'_>, vendors: &Vendors) -
             Ok(_) => Ok(Some(Runner::Vendor(name))),
             Err(error) => Err(section.error("vendor", &error.to_string())),
         },
-        (_, Given::Value(program)) => Ok(Some(Runner::Command {
-            program,
-            format: format.or(Format::Text),
-        })),
+        (_, Given::Value(program)) => Ok(Some(Runner::Command { program, format: format.or(Format::Text) })),
         (Given::Off, _) | (_, Given::Off) => Ok(None),
         (Given::Absent, Given::Absent) => match format {
             Given::Value(_) => {

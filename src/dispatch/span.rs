@@ -19,9 +19,7 @@ pub fn parse(text: &str) -> Option<Duration> {
 
 /// A length of time from a number of seconds, if it is finite, not negative and below [`LONGEST`].
 pub fn from_seconds(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|length| *length <= LONGEST)
+    Duration::try_from_secs_f64(seconds).ok().filter(|length| *length <= LONGEST)
 }
 
 /// Reads numbers with units from the start of `text` as far as they go; returns the rest too.
@@ -74,9 +72,7 @@ fn one_term(text: &str) -> Option<(Duration, &str)> {
     let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let number: f64 = text[..number_end].parse().ok()?;
     let after_number = text[number_end..].trim_start_matches(' ');
-    let unit_end = after_number
-        .find(|c: char| !c.is_ascii_alphabetic())
-        .unwrap_or(after_number.len());
+    let unit_end = after_number.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after_number.len());
     let (unit, rest) = after_number.split_at(unit_end);
     let seconds = match unit.to_ascii_lowercase().as_str() {
         "ms" => 0.001,
@@ -111,18 +107,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_length() {
-        for text in [
-            "",
-            "nan",
-            "-5",
-            "1e20",
-            "15x",
-            "m",
-            "5m later",
-            "..",
-            "99999999999d",
-            "inf",
-        ] {
+        for text in ["", "nan", "-5", "1e20", "15x", "m", "5m later", "..", "99999999999d", "inf"] {
             assert_eq!(seconds(text), None, "{text:?}");
         }
     }

@@ -67,11 +67,7 @@ impl<'a> Section<'a> {
     /// The mapping at `path`; `null` and a missing value read as an empty mapping.
     pub fn new(source: Source<'a>, path: &[&str], value: Option<&Value>) -> Result<Self> {
         let path = path.iter().map(ToString::to_string).collect();
-        let mut section = Self {
-            source,
-            path,
-            mapping: Mapping::new(),
-        };
+        let mut section = Self { source, path, mapping: Mapping::new() };
         match value {
             None | Some(Value::Null) => {}
             Some(Value::Mapping(mapping)) => section.mapping = mapping.clone(),
@@ -82,10 +78,7 @@ impl<'a> Section<'a> {
 
     /// The same place in the file with other content, for values that were merged with defaults.
     pub fn with_mapping(&self, mapping: Mapping) -> Self {
-        Self {
-            mapping,
-            ..self.clone()
-        }
+        Self { mapping, ..self.clone() }
     }
 
     /// The mapping itself.
@@ -139,20 +132,12 @@ impl<'a> Section<'a> {
 
     /// A whole number, negative ones included.
     pub fn integer(&self, key: &str) -> Result<Given<i64>> {
-        self.read(key, |value| {
-            value
-                .as_i64()
-                .ok_or_else(|| "expected a whole number".to_string())
-        })
+        self.read(key, |value| value.as_i64().ok_or_else(|| "expected a whole number".to_string()))
     }
 
     /// Yes or no.
     pub fn flag(&self, key: &str) -> Result<Given<bool>> {
-        self.read(key, |value| {
-            value
-                .as_bool()
-                .ok_or_else(|| "expected true or false".to_string())
-        })
+        self.read(key, |value| value.as_bool().ok_or_else(|| "expected true or false".to_string()))
     }
 
     /// A number above zero, as amounts of money are.
@@ -205,9 +190,7 @@ impl<'a> Section<'a> {
         match self.mapping.get(key) {
             None => Ok(Given::Absent),
             Some(Value::Null) => Ok(Given::Off),
-            Some(value) => convert(value)
-                .map(Given::Value)
-                .map_err(|reason| self.error(key, &reason)),
+            Some(value) => convert(value).map(Given::Value).map_err(|reason| self.error(key, &reason)),
         }
     }
 
@@ -282,10 +265,7 @@ fn is_key(content: &str, key: &str) -> bool {
             .and_then(|rest| rest.strip_prefix(key))
             .and_then(|rest| rest.strip_prefix(quote))
     };
-    let rest = content
-        .strip_prefix(key)
-        .or_else(|| quoted('"'))
-        .or_else(|| quoted('\''));
+    let rest = content.strip_prefix(key).or_else(|| quoted('"')).or_else(|| quoted('\''));
     rest.is_some_and(|rest| rest.trim_start().starts_with(':'))
 }
 
@@ -336,10 +316,7 @@ dispatch:
 
     fn dispatch() -> Section<'static> {
         let value: Value = serde_yaml::from_str(TEXT).expect("valid YAML");
-        let source = Source {
-            file: "handoff.yaml",
-            text: TEXT,
-        };
+        let source = Source { file: "handoff.yaml", text: TEXT };
         Section::new(source, &["dispatch"], value.get("dispatch")).expect("a mapping")
     }
 
@@ -388,10 +365,8 @@ dispatch:
 
     #[test]
     fn variables_keep_null_as_unset() {
-        let review = dispatch()
-            .section("routes")
-            .and_then(|routes| routes.section("review"))
-            .expect("a mapping");
+        let review =
+            dispatch().section("routes").and_then(|routes| routes.section("review")).expect("a mapping");
         let variables = review.variables("env").expect("variables");
         assert_eq!(variables["A"].as_deref(), Some("1"));
         assert_eq!(variables["B"], None);

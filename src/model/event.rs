@@ -42,16 +42,8 @@ impl Event {
             n: object.get("n").and_then(Value::as_u64),
             created_at: Time::parse(object.get("created_at")?.as_str()?).ok()?,
             kind: object.get("type")?.as_str()?.to_string(),
-            message: object
-                .get("message")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_string(),
-            data: object
-                .get("data")
-                .and_then(Value::as_object)
-                .cloned()
-                .unwrap_or_default(),
+            message: object.get("message").and_then(Value::as_str).unwrap_or_default().to_string(),
+            data: object.get("data").and_then(Value::as_object).cloned().unwrap_or_default(),
         })
     }
 

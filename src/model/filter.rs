@@ -20,12 +20,8 @@ impl Filter {
         let mut parsed = Vec::with_capacity(conditions.len());
         for text in conditions {
             let text = text.as_ref();
-            let wrong = || {
-                Error::invalid(format!(
-                    "--match expects KEY=VALUE[,VALUE…], got: {}",
-                    printable(text)
-                ))
-            };
+            let wrong =
+                || Error::invalid(format!("--match expects KEY=VALUE[,VALUE…], got: {}", printable(text)));
             let (key, values) = text.split_once('=').ok_or_else(wrong)?;
             let key = key.trim();
             if key.is_empty() {
@@ -47,25 +43,20 @@ impl Filter {
 
     /// Whether a task with this metadata is accepted.
     pub fn accepts(&self, metadata: &Object) -> bool {
-        self.conditions
-            .iter()
-            .all(|(key, values)| match metadata.get(key) {
-                None | Some(Value::Null) => values.iter().any(|value| value == "any"),
-                Some(Value::String(have)) => values.iter().any(|value| value == have),
-                Some(other) => {
-                    let have = other.to_string();
-                    values.contains(&have)
-                }
-            })
+        self.conditions.iter().all(|(key, values)| match metadata.get(key) {
+            None | Some(Value::Null) => values.iter().any(|value| value == "any"),
+            Some(Value::String(have)) => values.iter().any(|value| value == have),
+            Some(other) => {
+                let have = other.to_string();
+                values.contains(&have)
+            }
+        })
     }
 
     /// The conditions as they were given, for messages.
     pub fn describe(&self) -> String {
-        let parts: Vec<String> = self
-            .conditions
-            .iter()
-            .map(|(key, values)| format!("{key}={}", values.join(",")))
-            .collect();
+        let parts: Vec<String> =
+            self.conditions.iter().map(|(key, values)| format!("{key}={}", values.join(","))).collect();
         parts.join(" ")
     }
 }

@@ -97,9 +97,8 @@ fn with_stand_ins(text: &str) -> Option<String> {
                 continue;
             }
             in_string = bytes[at] != b'"';
-        } else if let Some(word) = ["-Infinity", "Infinity", "NaN"]
-            .iter()
-            .find(|word| rest.starts_with(**word))
+        } else if let Some(word) =
+            ["-Infinity", "Infinity", "NaN"].iter().find(|word| rest.starts_with(**word))
         {
             out.push_str(&format!("\"{NUMBER_MARK}{word}\""));
             changed = true;
@@ -167,10 +166,7 @@ mod tests {
 
     #[test]
     fn pairs_of_surrogates_and_plain_text_are_untouched() {
-        assert_eq!(
-            round_trip("{\"a\": \"\\ud83d\\ude00 é\"}"),
-            "{\n  \"a\": \"😀 é\"\n}\n"
-        );
+        assert_eq!(round_trip("{\"a\": \"\\ud83d\\ude00 é\"}"), "{\n  \"a\": \"😀 é\"\n}\n");
         assert_eq!(
             round_trip("{\"n\": NaN, \"a\": \"\\ud83d\\ude00\\\\ud800\"}"),
             "{\n  \"a\": \"😀\\\\ud800\",\n  \"n\": NaN\n}\n"
@@ -179,15 +175,7 @@ mod tests {
 
     #[test]
     fn broken_text_is_an_error_not_a_panic() {
-        for bad in [
-            "",
-            "[1]",
-            "{",
-            "{\"a\": \"\\u",
-            "{\"a\": NaN",
-            "{\"a\": \"\\ud8",
-            "nul",
-        ] {
+        for bad in ["", "[1]", "{", "{\"a\": \"\\u", "{\"a\": NaN", "{\"a\": \"\\ud8", "nul"] {
             assert!(parse_object(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(parse_object(&[b'{', 0xff, b'}']).is_err());
@@ -198,9 +186,6 @@ mod tests {
     #[test]
     fn lines_are_ascii() {
         let object = parse_object("{\"m\": \"a\u{2028}é😀\"}".as_bytes()).unwrap();
-        assert_eq!(
-            to_ascii_line(&object),
-            "{\"m\":\"a\\u2028\\u00e9\\ud83d\\ude00\"}\n"
-        );
+        assert_eq!(to_ascii_line(&object), "{\"m\":\"a\\u2028\\u00e9\\ud83d\\ude00\"}\n");
     }
 }

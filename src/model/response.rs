@@ -29,9 +29,7 @@ impl ResponseStatus {
 
     /// The status named by `text`.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Completed, Self::Failed]
-            .into_iter()
-            .find(|status| status.as_str() == text)
+        [Self::Completed, Self::Failed].into_iter().find(|status| status.as_str() == text)
     }
 }
 
@@ -106,14 +104,8 @@ impl Response {
         put("reviewer", self.reviewer.clone().into());
         put("status", self.status.as_str().into());
         put("body", self.body.clone().into());
-        put(
-            "reviewed_request_sha256",
-            self.reviewed_request_sha256.clone().into(),
-        );
-        put(
-            "request_changed_before_response",
-            self.request_changed_before_response.into(),
-        );
+        put("reviewed_request_sha256", self.reviewed_request_sha256.clone().into());
+        put("request_changed_before_response", self.request_changed_before_response.into());
         put("follow_up_required", self.follow_up_required.into());
         put("verdict", self.verdict.clone().into());
         put("blocking_count", self.blocking_count.into());
@@ -132,22 +124,14 @@ impl Response {
         };
         let task_id = text("task_id").ok_or_else(|| wrong("task_id"))?;
         let body = text("body").ok_or_else(|| wrong("body"))?;
-        let status = text("status")
-            .as_deref()
-            .and_then(ResponseStatus::parse)
-            .ok_or_else(|| wrong("status"))?;
+        let status =
+            text("status").as_deref().and_then(ResponseStatus::parse).ok_or_else(|| wrong("status"))?;
         let reviewer = text("reviewer").unwrap_or_default();
         let reviewed_request_sha256 = text("reviewed_request_sha256").unwrap_or_default();
         let verdict = text("verdict");
-        let created_at = text("created_at")
-            .and_then(|text| Time::parse(&text).ok())
-            .ok_or_else(|| wrong("created_at"))?;
-        let mut flag = |key: &str| {
-            object
-                .remove(key)
-                .and_then(|value| value.as_bool())
-                .unwrap_or(false)
-        };
+        let created_at =
+            text("created_at").and_then(|text| Time::parse(&text).ok()).ok_or_else(|| wrong("created_at"))?;
+        let mut flag = |key: &str| object.remove(key).and_then(|value| value.as_bool()).unwrap_or(false);
         let request_changed_before_response = flag("request_changed_before_response");
         let follow_up_required = flag("follow_up_required");
         let mut count = |key: &str| object.remove(key).and_then(|value| value.as_u64());

@@ -103,24 +103,16 @@ impl Task {
     pub fn from_object(object: Object) -> Result<Self, String> {
         let mut fields = Fields { object, wrong: None };
         let legacy_correlation = fields.optional_text("checkpoint_id");
-        let correlation_id = fields
-            .optional_text("correlation_id")
-            .or(legacy_correlation)
-            .unwrap_or_else(|| {
+        let correlation_id =
+            fields.optional_text("correlation_id").or(legacy_correlation).unwrap_or_else(|| {
                 fields.fail("correlation_id", "text");
                 String::new()
             });
         let id_text = fields.text("id");
         let Ok(id) = TaskId::parse(&id_text) else {
-            return Err(fields
-                .wrong
-                .unwrap_or_else(|| "'id' is not a valid task id".to_string()));
+            return Err(fields.wrong.unwrap_or_else(|| "'id' is not a valid task id".to_string()));
         };
-        let supporting_paths = fields
-            .list("supporting_paths")
-            .iter()
-            .filter_map(supporting_path)
-            .collect();
+        let supporting_paths = fields.list("supporting_paths").iter().filter_map(supporting_path).collect();
         let labels = fields
             .list("labels")
             .into_iter()
@@ -146,18 +138,13 @@ impl Task {
             created_at: fields.time("created_at"),
             updated_at: fields.time("updated_at"),
             priority: fields
-                .number("priority", |value| {
-                    value.as_i64().and_then(|n| i32::try_from(n).ok())
-                })
+                .number("priority", |value| value.as_i64().and_then(|n| i32::try_from(n).ok()))
                 .unwrap_or(0),
             attempt: fields
-                .number("attempt", |value| {
-                    value.as_u64().and_then(|n| u32::try_from(n).ok())
-                })
+                .number("attempt", |value| value.as_u64().and_then(|n| u32::try_from(n).ok()))
                 .unwrap_or(0),
-            max_attempts: fields.number("max_attempts", |value| {
-                value.as_u64().and_then(|n| u32::try_from(n).ok())
-            }),
+            max_attempts: fields
+                .number("max_attempts", |value| value.as_u64().and_then(|n| u32::try_from(n).ok())),
             fence: fields.number("fence", Value::as_u64).unwrap_or(0),
             key: fields.optional_text("idempotency_key"),
             name: fields.optional_text("name"),
@@ -170,10 +157,7 @@ impl Task {
         };
         match fields.wrong {
             Some(wrong) => Err(wrong),
-            None => Ok(Self {
-                extra: fields.object,
-                ..task
-            }),
+            None => Ok(Self { extra: fields.object, ..task }),
         }
     }
 
@@ -221,10 +205,7 @@ impl Task {
     /// The task as it is written to task.json.
     pub fn to_object(&self) -> Object {
         let mut object = self.to_public_object();
-        object.insert(
-            JOURNAL_KEY.to_string(),
-            Value::Object(journal_object(&self.journal)),
-        );
+        object.insert(JOURNAL_KEY.to_string(), Value::Object(journal_object(&self.journal)));
         object
     }
 }
@@ -232,11 +213,7 @@ impl Task {
 fn supporting_path(value: &Value) -> Option<SupportingPath> {
     Some(SupportingPath {
         path: value.get("path")?.as_str()?.to_string(),
-        sha256: value
-            .get("sha256")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_string(),
+        sha256: value.get("sha256").and_then(Value::as_str).unwrap_or_default().to_string(),
     })
 }
 
@@ -252,11 +229,8 @@ fn status(fields: &mut Fields) -> Status {
     let reason = fields.optional_text("failure_reason");
     let class = fields.optional_text("failure_class");
     let not_before = fields.optional_time("not_before");
-    let updated_at = fields
-        .object
-        .get("updated_at")
-        .and_then(Value::as_str)
-        .and_then(|text| Time::parse(text).ok());
+    let updated_at =
+        fields.object.get("updated_at").and_then(Value::as_str).and_then(|text| Time::parse(text).ok());
     let claim = match (token, claimed_at, lease_expires_at) {
         (Some(token), Some(claimed_at), Some(lease_expires_at)) => Some(Claim {
             owner: owner.unwrap_or_default(),
@@ -277,17 +251,11 @@ fn status(fields: &mut Fields) -> Status {
         "claimed" => match claim {
             Some(claim) => Status::Claimed(claim),
             None => {
-                fields.fail(
-                    "claim_token",
-                    "text in a claimed task, beside claimed_at and lease_expires_at",
-                );
+                fields.fail("claim_token", "text in a claimed task, beside claimed_at and lease_expires_at");
                 Status::Queued
             }
         },
-        "completed" => Status::Completed {
-            at: ended(completed_at),
-            claim,
-        },
+        "completed" => Status::Completed { at: ended(completed_at), claim },
         "failed" => Status::Failed {
             at: ended(failed_at),
             claim,
@@ -302,32 +270,15 @@ fn put_status(put: &mut impl FnMut(&str, Value), status: &Status) {
     put("state", status.as_str().into());
     let claim = status.claim();
     put("claim_owner", claim.map(|claim| claim.owner.clone()).into());
-    put(
-        "claim_token",
-        claim.map(|claim| claim.token.as_str().to_string()).into(),
-    );
-    put(
-        "claimed_at",
-        claim.map(|claim| claim.claimed_at.to_string()).into(),
-    );
-    put(
-        "lease_expires_at",
-        claim.map(|claim| claim.lease_expires_at.to_string()).into(),
-    );
-    put(
-        "lease_seconds",
-        claim.and_then(|claim| claim.lease_seconds).into(),
-    );
+    put("claim_token", claim.map(|claim| claim.token.as_str().to_string()).into());
+    put("claimed_at", claim.map(|claim| claim.claimed_at.to_string()).into());
+    put("lease_expires_at", claim.map(|claim| claim.lease_expires_at.to_string()).into());
+    put("lease_seconds", claim.and_then(|claim| claim.lease_seconds).into());
     let (mut completed_at, mut failed_at, mut reason, mut class, mut not_before) =
         (None, None, None, None, None);
     match status {
         Status::Completed { at, .. } => completed_at = Some(at.to_string()),
-        Status::Failed {
-            at,
-            reason: why,
-            class: word,
-            ..
-        } => {
+        Status::Failed { at, reason: why, class: word, .. } => {
             failed_at = Some(at.to_string());
             reason = Some(why.clone());
             class = Some(word.as_str().to_string());
@@ -344,11 +295,7 @@ fn put_status(put: &mut impl FnMut(&str, Value), status: &Status) {
 
 /// Reads our bookkeeping leniently: whatever is missing or odd is as if it had never been there.
 fn journal(mut object: Object) -> Journal {
-    let time = |value: Option<&Value>| {
-        value
-            .and_then(Value::as_str)
-            .and_then(|text| Time::parse(text).ok())
-    };
+    let time = |value: Option<&Value>| value.and_then(Value::as_str).and_then(|text| Time::parse(text).ok());
     let number = |value: Option<&Value>| value.and_then(Value::as_u64);
     let response = match object.remove("response") {
         Some(Value::Object(response)) => Response::from_object(response).ok(),
@@ -357,13 +304,7 @@ fn journal(mut object: Object) -> Journal {
     let recent: Vec<Event> = object
         .get("recent")
         .and_then(Value::as_array)
-        .map(|events| {
-            events
-                .iter()
-                .filter_map(Value::as_object)
-                .filter_map(Event::from_object)
-                .collect()
-        })
+        .map(|events| events.iter().filter_map(Value::as_object).filter_map(Event::from_object).collect())
         .unwrap_or_default();
     let lease = object.get("lease").and_then(Value::as_object).and_then(|lease| {
         Some(LeaseClock {
@@ -380,10 +321,7 @@ fn journal(mut object: Object) -> Journal {
         recent,
         response,
         lease,
-        content_sha256: object
-            .get("content_sha256")
-            .and_then(Value::as_str)
-            .map(str::to_string),
+        content_sha256: object.get("content_sha256").and_then(Value::as_str).map(str::to_string),
     }
 }
 
@@ -394,26 +332,12 @@ fn journal_object(journal: &Journal) -> Object {
             object.insert(key.to_string(), value);
         }
     };
-    put(
-        "written_at",
-        journal.written_at.map(|time| time.to_string()).into(),
-    );
+    put("written_at", journal.written_at.map(|time| time.to_string()).into());
     put("last_event", journal.last_event.into());
     put("synced_event", journal.synced_event.into());
-    let recent: Vec<Value> = journal
-        .recent
-        .iter()
-        .map(|event| Value::Object(event.to_object()))
-        .collect();
+    let recent: Vec<Value> = journal.recent.iter().map(|event| Value::Object(event.to_object())).collect();
     put("recent", recent.into());
-    put(
-        "response",
-        journal
-            .response
-            .as_ref()
-            .map(|response| Value::Object(response.to_object()))
-            .into(),
-    );
+    put("response", journal.response.as_ref().map(|response| Value::Object(response.to_object())).into());
     let lease = journal.lease.as_ref().map(|lease| {
         serde_json::json!({"expires_at": lease.expires_at.to_string(), "boot": lease.boot, "until": lease.until})
     });

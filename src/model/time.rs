@@ -80,11 +80,7 @@ pub struct Now {
 impl Now {
     /// A moment of which only the wall-clock time is known.
     pub fn wall_only(wall: Time) -> Self {
-        Self {
-            wall,
-            uptime: 0,
-            boot: String::new(),
-        }
+        Self { wall, uptime: 0, boot: String::new() }
     }
 }
 
@@ -102,10 +98,7 @@ mod tests {
 
     #[test]
     fn reads_fewer_decimals_and_offsets() {
-        assert_eq!(
-            Time::parse("2026-11-21T07:00:00Z").unwrap().to_string(),
-            "2026-11-21T07:00:00.000000Z"
-        );
+        assert_eq!(Time::parse("2026-11-21T07:00:00Z").unwrap().to_string(), "2026-11-21T07:00:00.000000Z");
         assert_eq!(
             Time::parse("2026-11-21T08:00:00.5+01:00").unwrap().to_string(),
             "2026-11-21T07:00:00.500000Z"

@@ -131,6 +131,8 @@ pub enum Command {
         /// Who asked.
         by: String,
     },
+    /// Note that the request is not what was submitted, so that the task is passed over.
+    RequestChanged,
     /// Declare what time has decided: due tasks are queued, spent ones are dead.
     Settle,
 }
@@ -148,35 +150,19 @@ impl Command {
     /// Applies the command to `task`, or refuses. After a refusal the task is to be thrown away.
     pub fn apply(&self, task: &mut Task, context: &Context<'_>) -> Result<Effect> {
         let effect = match self {
-            Self::Claim {
-                owner,
-                token,
-                lease_seconds,
-            } => claim(task, context, owner, token, *lease_seconds),
+            Self::Claim { owner, token, lease_seconds } => claim(task, context, owner, token, *lease_seconds),
             Self::Renew { token, lease_seconds } => renew(task, context, token, *lease_seconds),
-            Self::Release {
-                token,
-                reason,
-                delay_seconds,
-                spent,
-            } => release(
-                task,
-                context,
-                token,
-                reason.as_deref(),
-                *delay_seconds,
-                spent.as_ref(),
-            ),
+            Self::Release { token, reason, delay_seconds, spent } => {
+                release(task, context, token, reason.as_deref(), *delay_seconds, spent.as_ref())
+            }
             Self::Respond(answer) => respond(task, context, answer),
-            Self::Note {
-                kind,
-                message,
-                data,
-                token,
-            } => note(task, context, kind, message, data, token.as_ref()),
+            Self::Note { kind, message, data, token } => {
+                note(task, context, kind, message, data, token.as_ref())
+            }
             Self::Cancel { reason, by } => cancel(task, context, reason.as_deref(), by),
             Self::Move { lane } => move_to(task, context, lane),
             Self::Retried { new_id, by } => retried(task, context, new_id, by),
+            Self::RequestChanged => Ok(request_changed(task, context)),
             Self::Settle => Ok(settle(task, context)),
         }?;
         if effect == Effect::Changed {
@@ -221,16 +207,10 @@ fn claim(
         Availability::Ready => {}
         Availability::Closed => return Err(closed(task, "claim")),
         Availability::NotBefore(until) => {
-            return Err(Error::refused(format!(
-                "cannot claim {}; it is scheduled for {until}",
-                task.id
-            )));
+            return Err(Error::refused(format!("cannot claim {}; it is scheduled for {until}", task.id)));
         }
         Availability::Leased(until) => {
-            let owner = task
-                .status
-                .claim()
-                .map_or("unknown", |claim| claim.owner.as_str());
+            let owner = task.status.claim().map_or("unknown", |claim| claim.owner.as_str());
             return Err(Error::refused(format!(
                 "cannot claim {}; {} holds it under a lease until {until}",
                 task.id,
@@ -238,11 +218,7 @@ fn claim(
             )));
         }
         Availability::Spent => {
-            return Err(Error::refused(format!(
-                "cannot claim {}; {}",
-                task.id,
-                spent_words(task)
-            )));
+            return Err(Error::refused(format!("cannot claim {}; {}", task.id, spent_words(task))));
         }
     }
     check_request(task, context)?;
@@ -278,19 +254,15 @@ fn claim(
 fn renew(task: &mut Task, context: &Context<'_>, token: &ClaimToken, seconds: Option<f64>) -> Result<Effect> {
     let now = context.now;
     let claim = held(task, token, "renew")?;
-    let own_length = claim
-        .lease_seconds
-        .unwrap_or_else(|| claim.lease_expires_at.seconds_since(claim.claimed_at));
+    let own_length =
+        claim.lease_seconds.unwrap_or_else(|| claim.lease_expires_at.seconds_since(claim.claimed_at));
     let seconds = check_lease(seconds.unwrap_or(own_length))?;
     let renewed = Claim {
         lease_expires_at: now.wall.plus_seconds(seconds),
         lease_seconds: Some(seconds),
         ..claim.clone()
     };
-    let data = object([
-        ("owner", renewed.owner.clone().into()),
-        ("lease_seconds", seconds.into()),
-    ]);
+    let data = object([("owner", renewed.owner.clone().into()), ("lease_seconds", seconds.into())]);
     let message = format!("lease renewed until {}", renewed.lease_expires_at);
     task.status = Status::Claimed(renewed);
     set_lease_clock(task, now, seconds);
@@ -315,10 +287,7 @@ fn release(
     let data = object([
         ("owner", owner.clone().into()),
         ("reason", reason.map(str::to_string).into()),
-        (
-            "delay_seconds",
-            if delay > 0.0 { delay.into() } else { Value::Null },
-        ),
+        ("delay_seconds", if delay > 0.0 { delay.into() } else { Value::Null }),
         ("spent", spent.map(|class| class.as_str().to_string()).into()),
     ]);
     let mut message = format!("released by {owner}");
@@ -327,13 +296,8 @@ fn release(
     }
     task.record(now.wall, "released", message, data);
     task.journal.lease = None;
-    task.status = if delay > 0.0 {
-        Status::Scheduled {
-            until: now.wall.plus_seconds(delay),
-        }
-    } else {
-        Status::Queued
-    };
+    task.status =
+        if delay > 0.0 { Status::Scheduled { until: now.wall.plus_seconds(delay) } } else { Status::Queued };
     if spent.is_some() && task.max_attempts.is_some_and(|max| task.attempt >= max) {
         bury(task, context, reason);
     }
@@ -376,10 +340,7 @@ fn respond(task: &mut Task, context: &Context<'_>, answer: &Answer) -> Result<Ef
         reviewer: answer.reviewer.clone(),
         status: answer.status,
         body: answer.body.clone(),
-        reviewed_request_sha256: answer
-            .expect_sha256
-            .clone()
-            .unwrap_or_else(|| task.request_sha256.clone()),
+        reviewed_request_sha256: answer.expect_sha256.clone().unwrap_or_else(|| task.request_sha256.clone()),
         request_changed_before_response: changed,
         follow_up_required: answer.follow_up_required,
         verdict: answer.verdict.map(|verdict| verdict.as_str().to_string()),
@@ -399,14 +360,21 @@ fn respond(task: &mut Task, context: &Context<'_>, answer: &Answer) -> Result<Ef
     task.journal.lease = None;
     task.status = match answer.status {
         ResponseStatus::Completed => Status::Completed { at: now.wall, claim },
-        ResponseStatus::Failed => Status::Failed {
-            at: now.wall,
-            claim,
-            reason: answer.body.clone(),
-            class: answer.class.clone(),
-        },
+        ResponseStatus::Failed => {
+            Status::Failed { at: now.wall, claim, reason: clip(&answer.body), class: answer.class.clone() }
+        }
     };
     Ok(Effect::Changed)
+}
+
+/// The head of a text that is too long to be kept twice.
+fn clip(text: &str) -> String {
+    const LIMIT: usize = 16 * 1024;
+    if text.len() <= LIMIT {
+        return text.to_string();
+    }
+    let end = (0..=LIMIT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}… (the response has all of it)", &text[..end])
 }
 
 /// A second answer: fine when it says the same as the first under the same token.
@@ -422,11 +390,7 @@ fn repeated(task: &Task, context: &Context<'_>, answer: &Answer) -> Result<Effec
             && previous.follow_up_required == answer.follow_up_required
             && previous.metadata == answer.metadata
     });
-    if same_token && same_content {
-        Ok(Effect::Unchanged)
-    } else {
-        Err(closed(task, "respond to"))
-    }
+    if same_token && same_content { Ok(Effect::Unchanged) } else { Err(closed(task, "respond to")) }
 }
 
 fn check_answer(task: &Task, answer: &Answer) -> Result<()> {
@@ -442,14 +406,8 @@ fn check_answer(task: &Task, answer: &Answer) -> Result<()> {
         .with_hint("review the file that request_path names, then respond again"));
     }
     let blocks = answer.blocking_count.unwrap_or(0) > 0;
-    if blocks
-        && answer
-            .verdict
-            .is_some_and(|verdict| verdict != Verdict::NeedsRevision)
-    {
-        return Err(Error::invalid(
-            "blocking-count > 0 requires verdict needs-revision",
-        ));
+    if blocks && answer.verdict.is_some_and(|verdict| verdict != Verdict::NeedsRevision) {
+        return Err(Error::invalid("blocking-count > 0 requires verdict needs-revision"));
     }
     Ok(())
 }
@@ -478,13 +436,7 @@ fn note(
 }
 
 fn cancel(task: &mut Task, context: &Context<'_>, reason: Option<&str>, by: &str) -> Result<Effect> {
-    if matches!(
-        task.status,
-        Status::Failed {
-            class: FailureClass::Cancelled,
-            ..
-        }
-    ) {
+    if matches!(task.status, Status::Failed { class: FailureClass::Cancelled, .. }) {
         return Ok(Effect::Unchanged);
     }
     if task.status.is_terminal() || matches!(task.status, Status::Parked(_)) {
@@ -525,6 +477,13 @@ fn move_to(task: &mut Task, context: &Context<'_>, lane: &str) -> Result<Effect>
     Ok(Effect::Changed)
 }
 
+fn request_changed(task: &mut Task, context: &Context<'_>) -> Effect {
+    let message =
+        "the request file is missing or not the submitted one; the task is passed over until it is restored";
+    task.record(context.now.wall, "request_changed", message, Object::new());
+    Effect::Changed
+}
+
 fn retried(task: &mut Task, context: &Context<'_>, new_id: &str, by: &str) -> Result<Effect> {
     check_retry(task)?;
     if task.retried_as.as_deref() == Some(new_id) {
@@ -532,12 +491,7 @@ fn retried(task: &mut Task, context: &Context<'_>, new_id: &str, by: &str) -> Re
     }
     task.retried_as = Some(new_id.to_string());
     let data = object([("new_task_id", new_id.into()), ("by", by.into())]);
-    task.record(
-        context.now.wall,
-        "retried",
-        format!("retried by {by} as {new_id}"),
-        data,
-    );
+    task.record(context.now.wall, "retried", format!("retried by {by} as {new_id}"), data);
     Ok(Effect::Changed)
 }
 
@@ -545,10 +499,8 @@ fn retried(task: &mut Task, context: &Context<'_>, new_id: &str, by: &str) -> Re
 pub fn check_retry(task: &Task) -> Result<()> {
     match &task.status {
         Status::Failed { .. } => Ok(()),
-        status => Err(
-            Error::refused(format!("cannot retry {}; task is {}", task.id, status.as_str()))
-                .with_hint("only failed, cancelled and dead tasks can be retried"),
-        ),
+        status => Err(Error::refused(format!("cannot retry {}; task is {}", task.id, status.as_str()))
+            .with_hint("only failed, cancelled and dead tasks can be retried")),
     }
 }
 
@@ -577,10 +529,7 @@ fn bury(task: &mut Task, context: &Context<'_>, last_words: Option<&str>) {
         }
         (None, _) => {}
     }
-    let data = object([
-        ("attempt", task.attempt.into()),
-        ("max_attempts", task.max_attempts.into()),
-    ]);
+    let data = object([("attempt", task.attempt.into()), ("max_attempts", task.max_attempts.into())]);
     task.record(context.now.wall, "dead", reason.clone(), data);
     fail(task, context, reason, FailureClass::Dead);
 }
@@ -605,20 +554,11 @@ fn fail(task: &mut Task, context: &Context<'_>, reason: String, class: FailureCl
     });
     task.journal.lease = None;
     let claim = task.status.claim().cloned();
-    task.status = Status::Failed {
-        at: now,
-        claim,
-        reason,
-        class,
-    };
+    task.status = Status::Failed { at: now, claim, reason, class };
 }
 
 fn spent_words(task: &Task) -> String {
-    format!(
-        "{} of {} attempts are spent",
-        task.attempt,
-        task.max_attempts.unwrap_or(0)
-    )
+    format!("{} of {} attempts are spent", task.attempt, task.max_attempts.unwrap_or(0))
 }
 
 /// The current claim, if `token` proves it.
@@ -633,12 +573,10 @@ fn held<'a>(task: &'a Task, token: &ClaimToken, verb: &str) -> Result<&'a Claim>
         ))
         .with_hint("stop working on it and report nothing")),
         Status::Completed { .. } | Status::Failed { .. } | Status::Parked(_) => Err(closed(task, verb)),
-        Status::Queued | Status::Scheduled { .. } => Err(Error::refused(format!(
-            "cannot {verb} {}; task is {}",
-            task.id,
-            task.status.as_str()
-        ))
-        .with_hint("nobody holds it; claim it first")),
+        Status::Queued | Status::Scheduled { .. } => {
+            Err(Error::refused(format!("cannot {verb} {}; task is {}", task.id, task.status.as_str()))
+                .with_hint("nobody holds it; claim it first"))
+        }
     }
 }
 
@@ -647,20 +585,13 @@ fn check_request(task: &Task, context: &Context<'_>) -> Result<()> {
         RequestCheck::Same | RequestCheck::Unchecked => return Ok(()),
         RequestCheck::Missing => ("is missing".to_string(), "restore the file, or cancel the task"),
         RequestCheck::Changed(sha256) => (
-            format!(
-                "has changed since submit: sha256 {} is now {sha256}",
-                task.request_sha256
-            ),
+            format!("has changed since submit: sha256 {} is now {sha256}", task.request_sha256),
             "restore the file, or cancel the task and submit it again",
         ),
     };
     Err(Error::new(
         ErrorKind::Refused,
-        format!(
-            "the request of {} {what} ({})",
-            task.id,
-            printable(&task.request_path)
-        ),
+        format!("the request of {} {what} ({})", task.id, printable(&task.request_path)),
     )
     .with_hint(hint))
 }
@@ -668,16 +599,8 @@ fn check_request(task: &Task, context: &Context<'_>) -> Result<()> {
 /// The refusal of any command on a task that has ended.
 fn closed(task: &Task, verb: &str) -> Error {
     let what = match &task.status {
-        Status::Failed {
-            class: FailureClass::Cancelled,
-            reason,
-            ..
-        } => format!("it was {reason}"),
-        Status::Failed {
-            class: FailureClass::Dead,
-            reason,
-            ..
-        } => format!("task is failed: {reason}"),
+        Status::Failed { class: FailureClass::Cancelled, reason, .. } => format!("it was {reason}"),
+        Status::Failed { class: FailureClass::Dead, reason, .. } => format!("task is failed: {reason}"),
         status => format!("task is {}", status.as_str()),
     };
     Error::refused(format!("cannot {verb} {}; {}", task.id, printable(&what)))

@@ -14,11 +14,7 @@ pub struct Tail {
 impl Tail {
     /// Keeps at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self {
-            bytes: VecDeque::new(),
-            limit,
-            dropped: 0,
-        }
+        Self { bytes: VecDeque::new(), limit, dropped: 0 }
     }
 
     /// Adds bytes and forgets the oldest ones beyond the limit.
@@ -54,12 +50,7 @@ pub struct CappedLog<W> {
 impl<W: Write> CappedLog<W> {
     /// Writes to `out` the first `head` bytes and, at the end, the last `tail` bytes.
     pub fn new(out: W, head: usize, tail: usize) -> Self {
-        Self {
-            out,
-            head_left: head,
-            tail: Tail::new(tail),
-            error: None,
-        }
+        Self { out, head_left: head, tail: Tail::new(tail), error: None }
     }
 
     /// Takes the next bytes.

@@ -111,13 +111,7 @@ pub fn run(
     let started = Instant::now();
     let mut output = Output::new(spec.stdout, spec.stderr, spec.parser, spec.expected_session);
     if let Some(reason) = stop.reason() {
-        return Ok(finished(
-            Exit::NotStarted,
-            Some(reason),
-            started,
-            Ending::default(),
-            output,
-        ));
+        return Ok(finished(Exit::NotStarted, Some(reason), started, Ending::default(), output));
     }
     let mut command = Command::new(&spec.program);
     command
@@ -129,9 +123,7 @@ pub fn run(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     spawn::tie_to_this_thread(&mut command);
-    let mut child = command
-        .spawn()
-        .map_err(|error| cannot_start(&spec.program, &spec.cwd, &error))?;
+    let mut child = command.spawn().map_err(|error| cannot_start(&spec.program, &spec.cwd, &error))?;
     observe(Happening::Started(child.id()));
     output.take_pipes(&mut child);
     let limits = Limits {
@@ -182,19 +174,16 @@ fn cannot_start(program: &OsStr, cwd: &Path, error: &io::Error) -> Failure {
         return Failure::permanent(format!("the working directory {cwd_text} does not exist"));
     }
     match error.kind() {
-        io::ErrorKind::NotFound => Failure::permanent(format!(
-            "{program} is not installed, or not on the PATH of the dispatcher"
-        )),
+        io::ErrorKind::NotFound => {
+            Failure::permanent(format!("{program} is not installed, or not on the PATH of the dispatcher"))
+        }
         io::ErrorKind::PermissionDenied => {
             Failure::permanent(format!("{program} may not be executed here: {error}"))
         }
         io::ErrorKind::ArgumentListTooLong => {
             Failure::permanent(format!("the arguments of {program} are too long"))
         }
-        _ => Failure::new(
-            FailureClass::Error,
-            format!("{program} could not be started: {error}"),
-        ),
+        _ => Failure::new(FailureClass::Error, format!("{program} could not be started: {error}")),
     }
 }
 

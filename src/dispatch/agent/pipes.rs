@@ -85,9 +85,8 @@ impl Output {
         let pipes = [&self.stdout, &self.stderr];
         let pipes = pipes.into_iter().flatten().map(AsFd::as_fd);
         let descriptors = pipes.chain(extra.iter().flatten().copied());
-        let mut polled: Vec<PollFd<'_>> = descriptors
-            .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN))
-            .collect();
+        let mut polled: Vec<PollFd<'_>> =
+            descriptors.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)).collect();
         let timeout = Timespec::try_from(nap).ok();
         // An interrupted or failed call ends the nap early, which only means one more turn.
         let _ = poll(&mut polled, timeout.as_ref());
@@ -101,8 +100,7 @@ impl Output {
         if let Some(length) = read_some(&mut self.stdout, &mut buffer) {
             let bytes = &buffer[..length];
             self.out_log.push(bytes);
-            self.parser
-                .feed(bytes, &mut |note| observe(Happening::Note(note)));
+            self.parser.feed(bytes, &mut |note| observe(Happening::Note(note)));
             self.last_output = Instant::now();
             self.tell_session(observe);
             got_some = true;
@@ -122,10 +120,7 @@ impl Output {
         }
         if let Some(session) = self.parser.session_id() {
             self.session_told = true;
-            self.wrong_session = self
-                .expected_session
-                .as_deref()
-                .is_some_and(|expected| expected != session);
+            self.wrong_session = self.expected_session.as_deref().is_some_and(|expected| expected != session);
             observe(Happening::Session(session));
         }
     }
@@ -171,11 +166,7 @@ fn read_some(pipe: &mut Option<File>, buffer: &mut [u8]) -> Option<usize> {
     match pipe.as_mut()?.read(buffer) {
         Ok(0) => *pipe = None,
         Ok(length) => return Some(length),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-            ) => {}
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
         Err(_) => *pipe = None,
     }
     None

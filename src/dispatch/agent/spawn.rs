@@ -12,10 +12,7 @@ use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal, 
 /// asks its terminal for a password fails at once instead of waiting for nobody. The signal follows
 /// the thread because the kernel counts the thread as the parent: the thread that starts a process
 /// must be the one that waits for it.
-#[expect(
-    unsafe_code,
-    reason = "the parent-death signal can only be set between fork and exec"
-)]
+#[expect(unsafe_code, reason = "the parent-death signal can only be set between fork and exec")]
 pub fn tie_to_this_thread(command: &mut Command) {
     let supervisor = getpid();
     let prepare = move || -> io::Result<()> {
@@ -23,9 +20,7 @@ pub fn tie_to_this_thread(command: &mut Command) {
         set_parent_process_death_signal(Some(Signal::KILL))?;
         // The supervisor may have died before the line above: then nobody would ever send the signal.
         if getppid() != Some(supervisor) {
-            return Err(io::Error::from_raw_os_error(
-                rustix::io::Errno::CHILD.raw_os_error(),
-            ));
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::CHILD.raw_os_error()));
         }
         Ok(())
     };

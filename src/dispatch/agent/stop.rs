@@ -25,10 +25,7 @@ impl StopHandle {
     pub fn new() -> Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| Error::io("create", "an event descriptor", error))?;
-        Ok(Self(Arc::new(Inner {
-            reason: OnceLock::new(),
-            wake,
-        })))
+        Ok(Self(Arc::new(Inner { reason: OnceLock::new(), wake })))
     }
 
     /// Asks the run to end; returns whether this reason was the first.

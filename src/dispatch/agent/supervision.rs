@@ -110,20 +110,9 @@ impl Supervision {
             }
             let listen = matches!(phase, Phase::Running);
             let wake = listen.then(|| self.stop.clone());
-            let extra = [
-                self.exit_fd.as_ref().map(AsFd::as_fd),
-                wake.as_ref().map(StopHandle::wake_fd),
-            ];
-            let nap = if self.exit_fd.is_some() {
-                LONGEST_NAP
-            } else {
-                LOOK_AGAIN
-            };
-            output.wait(
-                &extra,
-                next.map_or(nap, |at| at.saturating_duration_since(now).min(nap)),
-                observe,
-            );
+            let extra = [self.exit_fd.as_ref().map(AsFd::as_fd), wake.as_ref().map(StopHandle::wake_fd)];
+            let nap = if self.exit_fd.is_some() { LONGEST_NAP } else { LOOK_AGAIN };
+            output.wait(&extra, next.map_or(nap, |at| at.saturating_duration_since(now).min(nap)), observe);
         }
     }
 
@@ -137,18 +126,12 @@ impl Supervision {
         if self.linger_end(output).is_some_and(|at| now >= at) {
             return Some(StopReason::Lingering);
         }
-        self.limits
-            .deadline
-            .filter(|at| now >= *at)
-            .map(|_| StopReason::Timeout)
+        self.limits.deadline.filter(|at| now >= *at).map(|_| StopReason::Timeout)
     }
 
     /// When something will have to be done even if nothing happens.
     fn next_moment(&self, output: &Output) -> Option<Instant> {
-        [self.linger_end(output), self.limits.deadline]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.linger_end(output), self.limits.deadline].into_iter().flatten().min()
     }
 
     fn linger_end(&self, output: &Output) -> Option<Instant> {
@@ -158,10 +141,7 @@ impl Supervision {
     fn leader_has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         // Looks without collecting. An error means that there is nothing to wait for any more.
-        !matches!(
-            rustix::process::waitid(WaitId::Pid(self.leader), options),
-            Ok(None)
-        )
+        !matches!(rustix::process::waitid(WaitId::Pid(self.leader), options), Ok(None))
     }
 
     fn ask(&mut self) {
@@ -190,10 +170,7 @@ impl Supervision {
     /// Ends what the first process left behind, reading on meanwhile.
     pub fn end_family(&mut self, output: &mut Output, observe: &mut dyn FnMut(Happening<'_>)) -> Ending {
         let mut left = self.living_family();
-        let mut ending = Ending {
-            leftovers: left.len(),
-            survivors: 0,
-        };
+        let mut ending = Ending { leftovers: left.len(), survivors: 0 };
         let asked = Instant::now();
         let mut signal = Signal::TERM;
         let mut told: Vec<Process> = Vec::new();

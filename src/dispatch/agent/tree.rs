@@ -106,12 +106,10 @@ impl Process {
 /// not have been collected yet, because its number stands for its group and session here.
 pub fn members(leader: Pid, run: &RunId) -> Vec<Process> {
     let leader = leader.as_raw_pid();
-    find(run, |stat| {
-        stat.process.pid == leader || stat.group == leader || stat.session == leader
-    })
-    .into_iter()
-    .filter(|process| process.pid != leader)
-    .collect()
+    find(run, |stat| stat.process.pid == leader || stat.group == leader || stat.session == leader)
+        .into_iter()
+        .filter(|process| process.pid != leader)
+        .collect()
 }
 
 /// The living processes of a run whose dispatcher is gone.
@@ -159,10 +157,7 @@ fn find(run: &RunId, belongs: impl Fn(&Stat) -> bool) -> Vec<Process> {
         .collect();
     loop {
         let before = members.len();
-        let children = all
-            .iter()
-            .filter(|stat| members.contains(&stat.parent))
-            .map(|stat| stat.process.pid);
+        let children = all.iter().filter(|stat| members.contains(&stat.parent)).map(|stat| stat.process.pid);
         let children: Vec<i32> = children.collect();
         members.extend(children);
         if members.len() == before {
@@ -194,10 +189,7 @@ fn snapshot() -> Vec<Stat> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(stat_of)
-        .collect()
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(stat_of).collect()
 }
 
 fn stat_of(pid: i32) -> Option<Stat> {
@@ -212,10 +204,7 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     Some(Stat {
-        process: Process {
-            pid: pid.parse().ok()?,
-            start: fields.get(19)?.parse().ok()?,
-        },
+        process: Process { pid: pid.parse().ok()?, start: fields.get(19)?.parse().ok()? },
         parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
         session: fields.get(3)?.parse().ok()?,
@@ -248,10 +237,7 @@ mod tests {
     fn stat_lines_with_hostile_names() {
         let line = b"42 (a) S 1 (b c) S 7 40 41 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 9876 1 2";
         let stat = parse_stat(line).expect("readable");
-        assert_eq!(
-            (stat.process.pid, stat.parent, stat.group, stat.session),
-            (42, 7, 40, 41)
-        );
+        assert_eq!((stat.process.pid, stat.parent, stat.group, stat.session), (42, 7, 40, 41));
         assert_eq!(stat.process.start, 9876);
         assert!(!stat.is_dead);
         assert_eq!(parse_stat(b"garbage"), None);
@@ -272,14 +258,8 @@ mod tests {
     fn this_process_is_alive_and_spared() {
         let own = stat_of(std::process::id().cast_signed()).expect("own entry");
         assert!(own.process.is_alive());
-        let earlier = Process {
-            start: own.process.start - 1,
-            ..own.process
-        };
-        assert!(
-            !earlier.is_alive(),
-            "the same number at another time is another process"
-        );
+        let earlier = Process { start: own.process.start - 1, ..own.process };
+        assert!(!earlier.is_alive(), "the same number at another time is another process");
         let all = find(&RunId::from_random(3), |stat| stat.process.pid == own.process.pid);
         assert!(!all.contains(&own.process));
     }

@@ -61,11 +61,7 @@ pub struct Artifact {
 
 /// The prompt's text.
 pub fn build(input: &PromptInput) -> String {
-    let mut out = Text {
-        nonce: nonce(input),
-        task_id: input.task_id.clone(),
-        text: String::new(),
-    };
+    let mut out = Text { nonce: nonce(input), task_id: input.task_id.clone(), text: String::new() };
     if let Some(effort) = &input.effort_hint {
         out.line(&format!("Effort: {effort}"));
     }
@@ -125,11 +121,8 @@ impl Text {
 
     fn places(&mut self, input: &PromptInput) {
         let mut lines = String::new();
-        let named = [
-            ("Worktree", &input.worktree),
-            ("Branch", &input.branch),
-            ("Task page", &input.task_url),
-        ];
+        let named =
+            [("Worktree", &input.worktree), ("Branch", &input.branch), ("Task page", &input.task_url)];
         for (name, value) in named {
             if let Some(value) = value {
                 let _ = writeln!(lines, "{name}: {value}");
@@ -146,19 +139,15 @@ impl Text {
 
     fn request(&mut self, request: Option<&Artifact>) {
         let Some(request) = request else { return };
-        let text = request
-            .content
-            .as_deref()
-            .filter(|bytes| bytes.len() <= LONGEST_REQUEST);
+        let text = request.content.as_deref().filter(|bytes| bytes.len() <= LONGEST_REQUEST);
         match text.map(std::str::from_utf8) {
             Some(Ok(text)) => {
                 self.paragraph(&format!("Request file: {}", request.path));
                 self.marked("REQUEST", text);
             }
-            Some(Err(_)) => self.paragraph(&format!(
-                "Request file (not text, read it there): {}",
-                request.path
-            )),
+            Some(Err(_)) => {
+                self.paragraph(&format!("Request file (not text, read it there): {}", request.path))
+            }
             None => self.paragraph(&format!("Request file (large, read it there): {}", request.path)),
         }
     }
@@ -169,10 +158,7 @@ impl Text {
         }
         self.paragraph("Earlier answers of this conversation, oldest first:");
         for answer in thread {
-            self.paragraph(&format!(
-                "Answer of {} to task {}:",
-                answer.author, answer.task_id
-            ));
+            self.paragraph(&format!("Answer of {} to task {}:", answer.author, answer.task_id));
             self.marked("ANSWER", &answer.body);
         }
     }
@@ -221,13 +207,10 @@ fn nonce(input: &PromptInput) -> String {
     for attempt in &input.earlier_attempts {
         add(attempt.as_bytes());
     }
-    hash.finalize()
-        .iter()
-        .take(12)
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    hash.finalize().iter().take(12).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -259,10 +242,7 @@ mod tests {
             context: Some("Rust".to_string()),
             worktree: Some("/w".to_string()),
             branch: Some("b".to_string()),
-            request: Some(Artifact {
-                path: "/w/r.md".to_string(),
-                content: Some(b"please".to_vec()),
-            }),
+            request: Some(Artifact { path: "/w/r.md".to_string(), content: Some(b"please".to_vec()) }),
             supporting_paths: vec!["/w/s.md".to_string()],
             thread: vec![ThreadAnswer {
                 task_id: "t0".to_string(),
@@ -303,15 +283,10 @@ mod tests {
     fn markers_cannot_be_forged() {
         let marker = |content: &str| {
             let text = build(&PromptInput {
-                request: Some(Artifact {
-                    path: "r".to_string(),
-                    content: Some(content.as_bytes().to_vec()),
-                }),
+                request: Some(Artifact { path: "r".to_string(), content: Some(content.as_bytes().to_vec()) }),
                 ..input()
             });
-            let end = text
-                .lines()
-                .rfind(|line| line.starts_with("REQUEST t1") && line.ends_with(">>>"));
+            let end = text.lines().rfind(|line| line.starts_with("REQUEST t1") && line.ends_with(">>>"));
             end.expect("an end marker").to_string()
         };
         let first = marker("harmless");
@@ -323,13 +298,7 @@ mod tests {
     #[test]
     fn large_and_binary_requests_are_named_only() {
         let with = |content: Option<Vec<u8>>| {
-            build(&PromptInput {
-                request: Some(Artifact {
-                    path: "/r".to_string(),
-                    content,
-                }),
-                ..input()
-            })
+            build(&PromptInput { request: Some(Artifact { path: "/r".to_string(), content }), ..input() })
         };
         assert!(with(Some(vec![b'x'; LONGEST_REQUEST + 1])).contains("(large, read it there): /r"));
         assert!(with(None).contains("(large, read it there): /r"));

@@ -16,27 +16,13 @@ pub fn fill_template(template: &str, values: &[(&str, &str)]) -> Result<String> 
             rest = after;
             continue;
         }
-        let known = || {
-            values
-                .iter()
-                .map(|(name, _)| format!("{{{name}}}"))
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
+        let known = || values.iter().map(|(name, _)| format!("{{{name}}}")).collect::<Vec<_>>().join(" ");
         let (name, after) = after.split_once('}').filter(|_| brace == "{").ok_or_else(|| {
-            Error::config(format!(
-                "a single {brace} in a template; write {brace}{brace} for a brace"
-            ))
+            Error::config(format!("a single {brace} in a template; write {brace}{brace} for a brace"))
         })?;
         let (_, value) = values.iter().find(|(known, _)| *known == name).ok_or_else(|| {
-            Error::config(format!(
-                "unknown placeholder {{{}}}",
-                crate::error::printable(name)
-            ))
-            .with_hint(format!(
-                "known placeholders are {}; write {{{{ for a brace",
-                known()
-            ))
+            Error::config(format!("unknown placeholder {{{}}}", crate::error::printable(name)))
+                .with_hint(format!("known placeholders are {}; write {{{{ for a brace", known()))
         })?;
         out.push_str(value);
         rest = after;
@@ -53,10 +39,7 @@ mod tests {
     fn templates_fill_and_complain() {
         let values = [("task_id", "t1"), ("lane", "{lane}")];
         let fill = |template| fill_template(template, &values);
-        assert_eq!(
-            fill("do {task_id} in {lane} {{x}}").expect("fine"),
-            "do t1 in {lane} {x}"
-        );
+        assert_eq!(fill("do {task_id} in {lane} {{x}}").expect("fine"), "do t1 in {lane} {x}");
         assert_eq!(fill("").expect("fine"), "");
         let error = fill("{tsk}").expect_err("unknown").to_string();
         assert_eq!(

@@ -58,20 +58,10 @@ fn head_and_tail(text: &str, limit: usize) -> String {
     if text.len() <= limit {
         return text.to_string();
     }
-    let head = (0..=limit / 2)
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(0);
+    let head = (0..=limit / 2).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let from = text.len() - limit / 2;
-    let tail = (from..=text.len())
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(text.len());
-    format!(
-        "{}\n[… {} bytes left out …]\n{}",
-        &text[..head],
-        tail - head,
-        &text[tail..]
-    )
+    let tail = (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    format!("{}\n[… {} bytes left out …]\n{}", &text[..head], tail - head, &text[tail..])
 }
 
 #[cfg(test)]
@@ -81,10 +71,7 @@ mod tests {
     fn link(parent: Option<&str>, body: &str) -> ThreadLink {
         ThreadLink {
             parent: parent.map(str::to_string),
-            answer: Some(ThreadAnswer {
-                body: body.to_string(),
-                ..ThreadAnswer::default()
-            }),
+            answer: Some(ThreadAnswer { body: body.to_string(), ..ThreadAnswer::default() }),
         }
     }
 
@@ -100,9 +87,7 @@ mod tests {
         assert_eq!(bodies(cycle), ["first", "second"]);
         let itself = thread_history("c", Some("c"), |_| Some(link(None, "x")));
         assert!(itself.is_empty());
-        let gap = thread_history("c", Some("b"), |id| {
-            (id == "b").then(|| link(Some("gone"), "kept"))
-        });
+        let gap = thread_history("c", Some("b"), |id| (id == "b").then(|| link(Some("gone"), "kept")));
         assert_eq!(bodies(gap), ["kept"]);
         let mut asked = 0;
         let long = thread_history("c", Some("0"), |id| {

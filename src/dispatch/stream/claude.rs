@@ -40,17 +40,9 @@ impl Claude {
         report.complete = true;
         report.is_error = value.get("is_error").and_then(Value::as_bool).unwrap_or(false);
         report.text = text(value, "result").to_string();
-        report.structured = value
-            .get("structured_output")
-            .filter(|value| !value.is_null())
-            .cloned();
+        report.structured = value.get("structured_output").filter(|value| !value.is_null()).cloned();
         report.errors.clear();
-        for error in value
-            .get("errors")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for error in value.get("errors").and_then(Value::as_array).into_iter().flatten() {
             report.add_error(error.as_str().unwrap_or_default());
         }
         report.terminal_reason = reason(value);
@@ -61,10 +53,7 @@ impl Claude {
             .into_iter()
             .flatten()
             .map(|denial| Denial {
-                call: tool_call(
-                    text(denial, "tool_name"),
-                    denial.get("tool_input").unwrap_or(&Value::Null),
-                ),
+                call: tool_call(text(denial, "tool_name"), denial.get("tool_input").unwrap_or(&Value::Null)),
             })
             .collect();
         add(&mut report.turns, count(value, "num_turns"));
@@ -94,13 +83,8 @@ impl Claude {
     }
 
     pub fn finish(self, report: &mut RunReport, baseline: &Baseline) {
-        report.totals = Totals {
-            cost_usd: self.total_cost,
-            tokens: None,
-        };
-        report.cost_usd = self
-            .cost_since_last_result
-            .or_else(|| run_cost(self.total_cost?, baseline));
+        report.totals = Totals { cost_usd: self.total_cost, tokens: None };
+        report.cost_usd = self.cost_since_last_result.or_else(|| run_cost(self.total_cost?, baseline));
     }
 }
 
@@ -127,13 +111,9 @@ fn system(value: &Value, report: &mut RunReport) -> Option<String> {
             report.api_error_status = status(value, "error_status");
             let attempt = count(value, "attempt").unwrap_or(0);
             let most = count(value, "max_retries").unwrap_or(0);
-            let status = report
-                .api_error_status
-                .map_or("no connection".to_string(), |code| format!("HTTP {code}"));
-            Some(format!(
-                "service answers {status} {}; retry {attempt} of {most}",
-                text(value, "error")
-            ))
+            let status =
+                report.api_error_status.map_or("no connection".to_string(), |code| format!("HTTP {code}"));
+            Some(format!("service answers {status} {}; retry {attempt} of {most}", text(value, "error")))
         }
         _ => None,
     }
@@ -143,10 +123,7 @@ fn assistant(message: &Value) -> Option<String> {
     let blocks = message.get("content")?.as_array()?;
     blocks.iter().find_map(|block| match text(block, "type") {
         "text" => some_text(block, "text"),
-        "tool_use" => Some(tool_call(
-            text(block, "name"),
-            block.get("input").unwrap_or(&Value::Null),
-        )),
+        "tool_use" => Some(tool_call(text(block, "name"), block.get("input").unwrap_or(&Value::Null))),
         _ => None,
     })
 }
@@ -196,49 +173,25 @@ mod tests {
         assert_eq!(report.terminal_reason.as_deref(), Some("completed"));
         assert_eq!(report.api_error_status, None);
         assert_eq!(report.turns, Some(2));
-        assert_eq!(
-            report.denials,
-            [Denial {
-                call: "Bash: touch x".to_string()
-            }]
-        );
+        assert_eq!(report.denials, [Denial { call: "Bash: touch x".to_string() }]);
         assert_eq!(report.models, ["claude-opus-5-5", "claude-haiku-5-5"]);
         let tokens = report.tokens.expect("tokens");
         assert_eq!((tokens.input, tokens.output, tokens.cache_read), (12456, 3, 7));
-        assert_eq!(
-            notes,
-            [
-                "service answers HTTP 429 rate_limit; retry 1 of 10",
-                "looking",
-                "Bash: ls"
-            ]
-        );
+        assert_eq!(notes, ["service answers HTTP 429 rate_limit; retry 1 of 10", "looking", "Bash: ls"]);
     }
 
     #[test]
     fn cost_is_of_this_run_alone() {
         let close = |cost: Option<f64>, expected: f64| (cost.expect("known") - expected).abs() < 1e-9;
-        let resumed = |cost_usd| {
-            Baseline::Resumed(Totals {
-                cost_usd,
-                tokens: None,
-            })
-        };
+        let resumed = |cost_usd| Baseline::Resumed(Totals { cost_usd, tokens: None });
         let (report, _) = read(&[RESULT], &resumed(Some(0.05)));
         assert!(close(report.cost_usd, 0.0598), "the vendor's own figure");
         assert!(close(report.totals.cost_usd, 0.0998));
         let plain = r#"{"type":"result","is_error":false,"result":"x","total_cost_usd":0.08}"#;
         assert!(close(read(&[plain], &resumed(Some(0.05))).0.cost_usd, 0.03));
-        assert!(
-            close(read(&[plain], &resumed(Some(0.09))).0.cost_usd, 0.08),
-            "counted per run"
-        );
+        assert!(close(read(&[plain], &resumed(Some(0.09))).0.cost_usd, 0.08), "counted per run");
         assert!(close(read(&[plain], &Baseline::Fresh).0.cost_usd, 0.08));
-        assert_eq!(
-            read(&[plain], &resumed(None)).0.cost_usd,
-            None,
-            "unknown rather than wrong"
-        );
+        assert_eq!(read(&[plain], &resumed(None)).0.cost_usd, None, "unknown rather than wrong");
     }
 
     #[test]

@@ -49,10 +49,7 @@ impl Codex {
     }
 
     pub fn finish(self, report: &mut RunReport, baseline: &Baseline) {
-        report.totals = Totals {
-            cost_usd: None,
-            tokens: self.total,
-        };
+        report.totals = Totals { cost_usd: None, tokens: self.total };
         report.turns = (self.turns > 0).then_some(self.turns);
         report.tokens = match (self.total, baseline) {
             (total, Baseline::Fresh) => total,
@@ -116,11 +113,8 @@ fn error_text(error: &Value) -> String {
 /// The HTTP status that an error message names: "last status: 429 Too Many Requests".
 fn last_status(message: &str) -> Option<u16> {
     let (_, after) = message.rsplit_once("status")?;
-    let digits: String = after
-        .trim_start_matches([':', ' '])
-        .chars()
-        .take_while(char::is_ascii_digit)
-        .collect();
+    let digits: String =
+        after.trim_start_matches([':', ' ']).chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok().filter(|status| (100..600).contains(status))
 }
 
@@ -154,38 +148,20 @@ mod tests {
         assert!(report.complete && !report.is_error);
         assert_eq!(report.text, "final text");
         assert_eq!(report.session_id.as_deref(), Some("t1"));
-        assert_eq!(
-            report.denials,
-            [Denial {
-                call: "q.add".to_string()
-            }]
-        );
+        assert_eq!(report.denials, [Denial { call: "q.add".to_string() }]);
         assert_eq!(report.cost_usd, None);
         let tokens = report.tokens.expect("tokens");
         assert_eq!((tokens.input, tokens.cache_read, tokens.output), (9036, 500, 3));
         assert_eq!(
             notes,
-            [
-                "runs /bin/bash -lc pwd",
-                "interim",
-                "a warning",
-                "Reconnecting... 1/5 (timeout)",
-                "final text"
-            ]
+            ["runs /bin/bash -lc pwd", "interim", "a warning", "Reconnecting... 1/5 (timeout)", "final text"]
         );
     }
 
     #[test]
     fn tokens_of_a_resumed_run_are_the_difference() {
-        let before = Tokens {
-            input: 9000,
-            output: 1,
-            ..Tokens::default()
-        };
-        let baseline = Baseline::Resumed(Totals {
-            cost_usd: None,
-            tokens: Some(before),
-        });
+        let before = Tokens { input: 9000, output: 1, ..Tokens::default() };
+        let baseline = Baseline::Resumed(Totals { cost_usd: None, tokens: Some(before) });
         let (report, _) = read(RUN, &baseline);
         let tokens = report.tokens.expect("known");
         assert_eq!((tokens.input, tokens.output, tokens.cache_read), (36, 2, 500));
@@ -202,10 +178,7 @@ mod tests {
         );
         assert!(report.complete && report.is_error);
         assert_eq!(report.api_error_status, Some(429));
-        assert_eq!(
-            report.errors,
-            ["exceeded retry limit, last status: 429 Too Many Requests"]
-        );
+        assert_eq!(report.errors, ["exceeded retry limit, last status: 429 Too Many Requests"]);
     }
 
     #[test]

@@ -52,11 +52,7 @@ impl Gemini {
     }
 
     pub fn finish(self, report: &mut RunReport) {
-        report.text = if self.message.trim().is_empty() {
-            self.earlier
-        } else {
-            self.message
-        };
+        report.text = if self.message.trim().is_empty() { self.earlier } else { self.message };
     }
 }
 
@@ -77,11 +73,8 @@ fn result(value: &Value, report: &mut RunReport) {
             cache_read: cached,
             cache_write: 0,
         });
-        for model in stats
-            .get("models")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flat_map(|models| models.keys())
+        for model in
+            stats.get("models").and_then(Value::as_object).into_iter().flat_map(|models| models.keys())
         {
             report.add_model(model);
         }

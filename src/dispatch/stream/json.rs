@@ -27,9 +27,7 @@ pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 /// Text at `key`, if it is there and not empty.
 pub fn some_text(value: &Value, key: &str) -> Option<String> {
-    Some(text(value, key))
-        .filter(|text| !text.is_empty())
-        .map(str::to_string)
+    Some(text(value, key)).filter(|text| !text.is_empty()).map(str::to_string)
 }
 
 /// A count at `key`.
@@ -39,10 +37,7 @@ pub fn count(value: &Value, key: &str) -> Option<u64> {
 
 /// An amount at `key`: finite and not negative.
 pub fn amount(value: &Value, key: &str) -> Option<f64> {
-    value
-        .get(key)?
-        .as_f64()
-        .filter(|amount| amount.is_finite() && *amount >= 0.0)
+    value.get(key)?.as_f64().filter(|amount| amount.is_finite() && *amount >= 0.0)
 }
 
 /// An HTTP status at `key`.
@@ -78,10 +73,7 @@ fn without_lone_surrogates(text: &str) -> String {
 /// The number of the `\uXXXX` escape that `text` starts with.
 fn unit(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
-    digits
-        .bytes()
-        .all(|byte| byte.is_ascii_hexdigit())
-        .then(|| u32::from_str_radix(digits, 16).ok())?
+    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
 }
 
 #[cfg(test)]

@@ -38,21 +38,11 @@ pub enum Format {
 
 impl Format {
     /// Names in configuration, in the order of the variants.
-    pub const NAMES: [&'static str; 5] = [
-        "claude-stream",
-        "codex-jsonl",
-        "gemini-stream",
-        "opencode-json",
-        "text",
-    ];
+    pub const NAMES: [&'static str; 5] =
+        ["claude-stream", "codex-jsonl", "gemini-stream", "opencode-json", "text"];
 
-    const ALL: [Self; 5] = [
-        Self::ClaudeStream,
-        Self::CodexJsonl,
-        Self::GeminiStream,
-        Self::OpencodeJson,
-        Self::Text,
-    ];
+    const ALL: [Self; 5] =
+        [Self::ClaudeStream, Self::CodexJsonl, Self::GeminiStream, Self::OpencodeJson, Self::Text];
 
     /// The format called `name`.
     pub fn parse(name: &str) -> Option<Self> {
@@ -100,20 +90,12 @@ impl StreamParser {
             Format::OpencodeJson => Decoder::Opencode(opencode::Opencode::default()),
             Format::Text => Decoder::Text(Vec::new()),
         };
-        Self {
-            lines: Lines::default(),
-            decoder,
-            report: RunReport::default(),
-        }
+        Self { lines: Lines::default(), decoder, report: RunReport::default() }
     }
 
     /// Takes the next bytes, whatever their boundaries; gives progress to `note`.
     pub fn feed(&mut self, bytes: &[u8], note: &mut dyn FnMut(Note)) {
-        let Self {
-            lines,
-            decoder,
-            report,
-        } = self;
+        let Self { lines, decoder, report } = self;
         if let Decoder::Text(kept) = decoder {
             let room = LONGEST_TEXT - kept.len();
             kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -135,11 +117,7 @@ impl StreamParser {
     /// The report, when no more output will come. `baseline` says what is known about earlier runs
     /// of the same conversation, because some figures count from the conversation's start.
     pub fn finish(mut self, baseline: &Baseline) -> RunReport {
-        let Self {
-            lines,
-            decoder,
-            report,
-        } = &mut self;
+        let Self { lines, decoder, report } = &mut self;
         lines.finish(|line| read_line(decoder, report, line, &mut |_| {}));
         report.skipped_lines += lines.overlong();
         match self.decoder {
@@ -183,19 +161,9 @@ fn read_line(decoder: &mut Decoder, report: &mut RunReport, line: &[u8], note: &
 
 /// A short description of a tool call: its name and the part of the input that says most.
 fn tool_call(name: &str, input: &Value) -> String {
-    const TELLING: [&str; 8] = [
-        "command",
-        "file_path",
-        "path",
-        "filePath",
-        "pattern",
-        "query",
-        "url",
-        "description",
-    ];
-    let detail = TELLING
-        .iter()
-        .find_map(|key| input.get(key).and_then(Value::as_str));
+    const TELLING: [&str; 8] =
+        ["command", "file_path", "path", "filePath", "pattern", "query", "url", "description"];
+    let detail = TELLING.iter().find_map(|key| input.get(key).and_then(Value::as_str));
     match detail {
         Some(detail) => format!("{name}: {detail}"),
         None => name.to_string(),

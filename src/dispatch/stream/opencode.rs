@@ -35,10 +35,7 @@ impl Opencode {
                 some_text(part, "text")
             }
             "tool_use" => {
-                let input = part
-                    .get("state")
-                    .and_then(|state| state.get("input"))
-                    .unwrap_or(&nothing);
+                let input = part.get("state").and_then(|state| state.get("input")).unwrap_or(&nothing);
                 Some(tool_call(text(part, "tool"), input))
             }
             "step_finish" => {

@@ -25,10 +25,7 @@ impl Note {
 pub fn one_line(text: &str, limit: usize) -> String {
     let mut out = String::new();
     let mut length = 0;
-    for word in text
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-    {
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
         let space = usize::from(length > 0);
         for c in std::iter::repeat_n(' ', space).chain(word.chars()) {
             if length == limit {

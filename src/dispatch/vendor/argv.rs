@@ -103,10 +103,7 @@ impl Slots {
             }
         }
         let lists = [&self.allowed_tools, &self.disallowed_tools, &self.add_dirs];
-        lists
-            .into_iter()
-            .flatten()
-            .try_for_each(|value| guard("tool or directory", value))
+        lists.into_iter().flatten().try_for_each(|value| guard("tool or directory", value))
     }
 }
 
@@ -177,9 +174,7 @@ impl Argv {
     pub fn mentions(&self, name: &str) -> bool {
         self.0.iter().any(|piece| match piece {
             Piece::Literal(_) => false,
-            Piece::Group(templates) => templates
-                .iter()
-                .any(|t| placeholders(t).any(|found| found == name)),
+            Piece::Group(templates) => templates.iter().any(|t| placeholders(t).any(|found| found == name)),
         })
     }
 
@@ -198,22 +193,17 @@ impl Argv {
 }
 
 fn render_group(templates: &[String], slots: &Slots, out: &mut Vec<String>) {
-    let repeated = templates
-        .iter()
-        .flat_map(|t| placeholders(t))
-        .find_map(|name| match slots.fill(name) {
-            Fill::Repeat(values) => Some(values),
-            _ => None,
-        });
+    let repeated = templates.iter().flat_map(|t| placeholders(t)).find_map(|name| match slots.fill(name) {
+        Fill::Repeat(values) => Some(values),
+        _ => None,
+    });
     let rounds: Vec<Option<&str>> = match repeated {
         Some(values) => values.iter().map(|value| Some(value.as_str())).collect(),
         None => vec![None],
     };
     for each in rounds {
         let mut group = Vec::new();
-        let complete = templates
-            .iter()
-            .all(|template| render_one(template, slots, each, &mut group));
+        let complete = templates.iter().all(|template| render_one(template, slots, each, &mut group));
         if complete {
             out.append(&mut group);
         }
@@ -345,11 +335,7 @@ mod tests {
             change(&mut slots);
             let vendors = Vendors::built_in().expect("built-in profiles");
             let claude = vendors.get("claude").expect("claude");
-            claude
-                .args
-                .render(&slots)
-                .expect_err("a flag in disguise")
-                .to_string()
+            claude.args.render(&slots).expect_err("a flag in disguise").to_string()
         };
         let dash = refused(|slots| slots.model = Some("--dangerously-skip-permissions".to_string()));
         assert!(dash.contains("starts with a dash"), "{dash}");

@@ -96,10 +96,7 @@ mod tests {
             ("LANES_CLAIM_TOKEN", "t"),
         ];
         let parent = parent.map(|(name, value)| (name.into(), value.into()));
-        let vendor = BTreeMap::from([
-            ("A".to_string(), Some("1".to_string())),
-            ("PATH".to_string(), None),
-        ]);
+        let vendor = BTreeMap::from([("A".to_string(), Some("1".to_string())), ("PATH".to_string(), None)]);
         let route = BTreeMap::from([("A".to_string(), Some("2".to_string()))]);
         let environment = agent_environment(parent, &[&vendor, &route]);
         let names: Vec<&str> = environment.keys().filter_map(|name| name.to_str()).collect();

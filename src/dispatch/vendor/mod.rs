@@ -120,11 +120,7 @@ impl Vendor {
             Some(model) => Ok(Some(model.clone())),
             None => {
                 let known: Vec<&str> = self.model_classes.keys().map(String::as_str).collect();
-                let known = if known.is_empty() {
-                    "none".to_string()
-                } else {
-                    known.join(", ")
-                };
+                let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
                 let class = crate::error::printable(class);
                 Err(format!(
                     "model class {class} means nothing to {}; its default model is used (known classes: {known})",
@@ -142,21 +138,15 @@ pub struct Vendors(BTreeMap<String, Vendor>);
 impl Vendors {
     /// The built-in vendors.
     pub fn built_in() -> Result<Self> {
-        let source = Source {
-            file: "handoff.yaml",
-            text: "",
-        };
+        let source = Source { file: "handoff.yaml", text: "" };
         Self::with_overrides(&Section::new(source, &["dispatch", "vendors"], None)?)
     }
 
     /// The built-in vendors, overridden and extended by the `vendors:` mapping of the file.
     pub fn with_overrides(overrides: &Section<'_>) -> Result<Self> {
         let built_in = profiles()?;
-        let mut names: Vec<String> = built_in
-            .keys()
-            .filter_map(|name| name.as_str())
-            .map(str::to_string)
-            .collect();
+        let mut names: Vec<String> =
+            built_in.keys().filter_map(|name| name.as_str()).map(str::to_string).collect();
         for name in overrides.keys()? {
             if !names.contains(&name) {
                 names.push(name);
@@ -260,10 +250,7 @@ mod tests {
 
     fn vendors(text: &str) -> Result<Vendors> {
         let value: Value = serde_yaml::from_str(text).expect("valid YAML");
-        let source = Source {
-            file: "handoff.yaml",
-            text,
-        };
+        let source = Source { file: "handoff.yaml", text };
         Vendors::with_overrides(&Section::new(source, &["vendors"], value.get("vendors"))?)
     }
 
@@ -317,12 +304,6 @@ mod tests {
         assert_eq!(claude.model_for_class("opus"), Ok(Some("opus".to_string())));
         let warning = claude.model_for_class("gpt").expect_err("unknown");
         assert!(warning.contains("haiku, opus, sonnet"), "{warning}");
-        assert!(
-            vendors
-                .get("nobody")
-                .expect_err("unknown")
-                .to_string()
-                .contains("claude, codex")
-        );
+        assert!(vendors.get("nobody").expect_err("unknown").to_string().contains("claude, codex"));
     }
 }

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# A review from submission to answer, twice: a file of this repository handed over as a file,
+# and the same text handed over as a prompt. Needs no model, no key and no network, and leaves
+# nothing behind. LANES_BIN names a lanes to use instead of building one.
+set -euo pipefail
+
+self=$(readlink -f -- "$0")
+here=${self%/*}
+root=${here%/*/*}
+
+if [[ -z ${LANES_BIN:-} ]]; then
+    printf 'building lanes\n' >&2
+    cargo build --release --locked --quiet --manifest-path "$root/Cargo.toml" --target-dir "$root/target"
+    LANES_BIN=$root/target/release/lanes
+fi
+export LANES_BIN
+
+scratch=$(mktemp -d)
+worker=
+clean_up() {
+    if [[ -n $worker ]]; then
+        kill -- "-$worker" 2>/dev/null || :
+        wait "$worker" 2>/dev/null || :
+    fi
+    rm -rf -- "$scratch"
+}
+trap clean_up EXIT
+
+# A pool is a directory of projects that share one queue.
+unset LANES_STORE
+pool=$scratch/pool
+project=$pool/project
+mkdir -p -- "$project"
+"$LANES_BIN" init-pool "$pool" >/dev/null
+cp -- "$root/src/model/transition.rs" "$project/"
+export LANES_CONFIG=$pool/.agent-lanes-queue/handoff.yaml
+
+# Job control gives the worker a process group, so that clean_up ends its children with it.
+set -m
+"$here/worker.sh" </dev/null &
+worker=$!
+set +m
+
+printf 'Handed over as a file:\n\n'
+id=$("$LANES_BIN" submit --lane review --prompt 'Measure this file.' \
+    --request-from "$project/transition.rs" --response-to "$project/review.txt")
+"$LANES_BIN" wait "$id" --timeout 30 --exit-status >/dev/null
+cat -- "$project/review.txt"
+
+printf '\nHanded over as a prompt:\n\n'
+"$LANES_BIN" call --lane review --timeout 30 --prompt-file - <"$project/transition.rs"
+
+printf '\nThe queue afterwards:\n\n'
+"$LANES_BIN" status

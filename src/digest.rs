@@ -1,0 +1,88 @@
+//! SHA-256 fingerprints, which pin request and supporting files.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+/// How much of a file is in memory at a time, in bytes.
+const CHUNK: usize = 64 * 1024;
+
+/// The SHA-256 of a regular file's content, as 64 lower-case hex digits.
+///
+/// Symbolic links are followed; anything but a regular file is an error of kind `InvalidInput`.
+/// Constant memory, and never blocked by a named pipe in the place of a file.
+pub fn sha256_file(path: &Path) -> io::Result<String> {
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let mut file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(hex(hasher)),
+            Ok(length) => hasher.update(&chunk[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The SHA-256 of `bytes`, as 64 lower-case hex digits.
+pub fn sha256_bytes(bytes: &[u8]) -> String {
+    hex(Sha256::new_with_prefix(bytes))
+}
+
+fn hex(hasher: Sha256) -> String {
+    let mut out = String::with_capacity(64);
+    for byte in hasher.finalize() {
+        // Writing to a String has no way to fail.
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn files_and_bytes_agree() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        for content in [Vec::new(), b"abc".to_vec(), vec![7; 3 * CHUNK + 1]] {
+            std::fs::write(&path, &content).unwrap();
+            assert_eq!(sha256_file(&path).unwrap(), sha256_bytes(&content));
+        }
+        assert_eq!(sha256_bytes(b""), EMPTY);
+    }
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        for path in [dir.path(), &pipe] {
+            let error = sha256_file(path).unwrap_err();
+            assert!(
+                matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory),
+                "{error}"
+            );
+        }
+        assert_eq!(sha256_file(&dir.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,309 @@
+//! The only code that creates, writes, syncs, renames or removes files of the store.
+//!
+//! Two kinds of files are kept apart. What a promise rests on is *staged*: written under `tmp/`,
+//! synced there, and published by one rename; the directory is synced by the caller, who knows which
+//! directories one promise needs. What can be derived again is written without any sync.
+//!
+//! A failed fsync is final: the kernel may have dropped the data and marked the page clean, so the
+//! staged file is thrown away with the error and never synced again.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::layout::Dir;
+use crate::error::{Error, Result};
+
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+const DIR_MODE: Mode = Mode::RWXU;
+const CREATE_NEW: OFlags =
+    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Makes the root of a store with its parents, private from birth, and makes the names durable.
+pub(super) fn make_root(path: &Path) -> Result<()> {
+    let made: Vec<&Path> = path.ancestors().take_while(|part| !part.exists()).collect();
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| Error::io("create the store", path, error))?;
+    for part in made {
+        let parent = match part.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        sync_path(parent)?;
+    }
+    Ok(())
+}
+
+/// Makes a directory inside `parent`, private from birth, and makes its name durable. One that
+/// exists already is fine.
+pub(super) fn make_dir(parent: &Dir, name: &str) -> Result<()> {
+    make_dir_derived(parent, name)?;
+    sync_dir(parent)
+}
+
+/// Makes a directory inside `parent`, private from birth. One that exists already is fine.
+pub(super) fn make_dir_derived(parent: &Dir, name: &str) -> Result<()> {
+    match rustix::fs::mkdirat(parent, name, DIR_MODE) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(Error::io("create", parent.path().join(name), errno)),
+    }
+}
+
+/// Syncs a directory, so that the names in it survive a power cut.
+pub(super) fn sync_dir(dir: &Dir) -> Result<()> {
+    rustix::fs::fsync(dir).map_err(|errno| Error::io("sync", dir.path(), errno))
+}
+
+fn sync_path(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| Error::io("sync", path, error))
+}
+
+/// A name that nobody else uses: process, and a count within it.
+fn unique_name() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{}{:09}-{count}", std::process::id(), uptime.tv_sec, uptime.tv_nsec)
+}
+
+/// A file or directory under `tmp/`, removed again unless it is published.
+pub(super) struct Staged<'a> {
+    tmp: &'a Dir,
+    name: String,
+    is_dir: bool,
+    published: bool,
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if self.published {
+            return;
+        }
+        if self.is_dir
+            && let Ok(Some(dir)) = self.tmp.open_existing(&self.name)
+        {
+            for name in dir.names().unwrap_or_default() {
+                let _ = rustix::fs::unlinkat(&dir, &name, AtFlags::empty());
+            }
+        }
+        let flags = if self.is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        let _ = rustix::fs::unlinkat(self.tmp, &self.name, flags);
+    }
+}
+
+impl<'a> Staged<'a> {
+    /// Writes each of `contents` to a file of its own under `tmp/` and syncs them side by side.
+    pub(super) fn files(tmp: &'a Dir, contents: &[&[u8]]) -> Result<Vec<Self>> {
+        let mut staged = Vec::with_capacity(contents.len());
+        let mut open = Vec::with_capacity(contents.len());
+        for content in contents {
+            let item = Self { tmp, name: unique_name(), is_dir: false, published: false };
+            let file = create(tmp, &item.name, content)?;
+            open.push((file, tmp.path().join(&item.name)));
+            staged.push(item);
+        }
+        sync_all(&open)?;
+        Ok(staged)
+    }
+
+    /// Writes `files` into a new directory under `tmp/`, syncs those that are marked, and the
+    /// directory.
+    pub(super) fn directory(tmp: &'a Dir, files: &[(&str, &[u8], bool)]) -> Result<Self> {
+        let staged = Self { tmp, name: unique_name(), is_dir: true, published: false };
+        rustix::fs::mkdirat(tmp, &staged.name, DIR_MODE)
+            .map_err(|errno| Error::io("create", tmp.path().join(&staged.name), errno))?;
+        let dir = tmp.open_or_make(&staged.name)?;
+        let mut open = Vec::new();
+        for (name, content, durable) in files {
+            let file = create(&dir, name, content)?;
+            if *durable {
+                open.push((file, dir.path().join(name)));
+            }
+        }
+        sync_all(&open)?;
+        sync_dir(&dir)?;
+        Ok(staged)
+    }
+
+    /// Gives the staged thing its name in `dir`. The caller syncs `dir` when the name must last.
+    pub(super) fn publish(mut self, dir: &Dir, name: &str) -> Result<()> {
+        rustix::fs::renameat(self.tmp, &self.name, dir, name)
+            .map_err(|errno| Error::io("rename into place", dir.path().join(name), errno))?;
+        self.published = true;
+        Ok(())
+    }
+}
+
+fn create(dir: &Dir, name: &str, content: &[u8]) -> Result<File> {
+    let path = || dir.path().join(name);
+    let fd = rustix::fs::openat(dir, name, CREATE_NEW, FILE_MODE)
+        .map_err(|errno| Error::io("create", path(), errno))?;
+    let mut file = File::from(fd);
+    file.write_all(content).map_err(|error| Error::io("write", path(), error))?;
+    Ok(file)
+}
+
+/// Syncs open files; several side by side, since the file system can do them in one go.
+fn sync_all(files: &[(File, std::path::PathBuf)]) -> Result<()> {
+    let sync = |(file, path): &(File, std::path::PathBuf)| {
+        file.sync_all().map_err(|error| Error::io("sync", path, error))
+    };
+    match files {
+        [] => Ok(()),
+        [only] => sync(only),
+        [first, rest @ ..] => std::thread::scope(|scope| {
+            let others: Vec<_> = rest.iter().map(|file| scope.spawn(move || sync(file))).collect();
+            let mut result = sync(first);
+            for other in others {
+                let other = other.join().unwrap_or_else(|_| Err(Error::corrupt("a sync thread died")));
+                result = result.and(other);
+            }
+            result
+        }),
+    }
+}
+
+/// Writes a file durably: staged, published, and the directory synced.
+pub(super) fn replace_durably(tmp: &Dir, dir: &Dir, name: &str, content: &[u8]) -> Result<()> {
+    for staged in Staged::files(tmp, &[content])? {
+        staged.publish(dir, name)?;
+    }
+    sync_dir(dir)
+}
+
+/// Writes a derived file: whole or not at all for every reader, but not durable.
+pub(super) fn replace_derived(dir: &Dir, name: &str, content: &[u8]) -> Result<()> {
+    let temporary = format!(".{name}.{}", unique_name());
+    let result = create(dir, &temporary, content).and_then(|_| {
+        rustix::fs::renameat(dir, &temporary, dir, name)
+            .map_err(|errno| Error::io("rename into place", dir.path().join(name), errno))
+    });
+    if result.is_err() {
+        let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::empty());
+    }
+    result
+}
+
+/// Opens a file for reading and appending, private from birth.
+pub(super) fn open_for_append(dir: &Dir, name: &str) -> Result<File> {
+    let flags = OFlags::RDWR
+        | OFlags::APPEND
+        | OFlags::CREATE
+        | OFlags::NOFOLLOW
+        | OFlags::NONBLOCK
+        | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, FILE_MODE)
+        .map(File::from)
+        .map_err(|errno| Error::io("open", dir.path().join(name), errno))
+}
+
+/// Opens a file for reading and writing in place, private from birth.
+pub(super) fn open_for_update(dir: &Dir, name: &str) -> Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, FILE_MODE)
+        .map(File::from)
+        .map_err(|errno| Error::io("open", dir.path().join(name), errno))
+}
+
+/// Syncs the content of a file that was opened here.
+pub(super) fn sync_file(file: &File, path: &Path) -> Result<()> {
+    file.sync_all().map_err(|error| Error::io("sync", path, error))
+}
+
+/// Removes a file; one that does not exist is fine.
+pub(super) fn remove(dir: &Dir, name: &str) -> Result<()> {
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(Error::io("remove", dir.path().join(name), errno)),
+    }
+}
+
+/// Removes a directory with everything below it, without following links.
+pub(super) fn remove_tree(parent: &Dir, name: &str) -> Result<()> {
+    let fail = |errno: Errno| Error::io("remove", parent.path().join(name), errno);
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(errno) => return Err(fail(errno)),
+    }
+    if let Some(dir) = parent.open_existing(name)? {
+        for child in dir.names()? {
+            remove_tree(&dir, &child)?;
+        }
+    }
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(fail)
+}
+
+/// Moves a directory entry inside the store without making it durable.
+pub(super) fn rename_derived(from: &Dir, old: &str, to: &Dir, new: &str) -> Result<()> {
+    rustix::fs::renameat(from, old, to, new)
+        .map_err(|errno| Error::io("rename into place", to.path().join(new), errno))
+}
+
+/// Sets the modification time of a directory to `nanos` after 1970.
+pub(super) fn stamp(dir: &Dir, nanos: i64) -> Result<()> {
+    let time = Timespec { tv_sec: nanos / 1_000_000_000, tv_nsec: nanos % 1_000_000_000 };
+    rustix::fs::futimens(dir, &Timestamps { last_access: time, last_modification: time })
+        .map_err(|errno| Error::io("set the time of", dir.path(), errno))
+}
+
+/// Touches `name` in `dir` so that whoever watches it wakes; nobody there is fine.
+pub(super) fn ring(dir: &Dir, name: &str) {
+    let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+    let times = Timestamps { last_access: now, last_modification: now };
+    let _ = rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW);
+}
+
+/// Creates a file that outlives nobody: a doorbell or a worker's card.
+pub(super) fn create_plain(dir: &Dir, name: &str, content: &[u8]) -> Result<OwnedFd> {
+    create(dir, name, content).map(OwnedFd::from)
+}
+
+/// Writes a person's file atomically and durably at `path`, beside whatever is there.
+pub(super) fn deliver(path: &Path, content: &[u8]) -> Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // A name as long as the limit allows must still have room for ours.
+    let short: String = name.chars().take(40).collect();
+    let temporary = parent.join(format!(".{short}.{}.tmp", unique_name()));
+    let mode = std::fs::symlink_metadata(path).map(|meta| meta.permissions().mode() & 0o7777).ok();
+    let write = || -> Result<()> {
+        let fail = |error| Error::io("write", path, error);
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o666)
+            .open(&temporary)
+            .map_err(fail)?;
+        if let Some(mode) = mode {
+            file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(fail)?;
+        }
+        file.write_all(content).map_err(fail)?;
+        file.sync_all().map_err(|error| Error::io("sync", path, error))?;
+        std::fs::rename(&temporary, path).map_err(|error| Error::io("rename into place", path, error))?;
+        sync_path(parent)
+    };
+    let result = write();
+    if result.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    result
+}
+
+/// A second descriptor for a directory, to be locked or kept.
+pub(super) fn duplicate(dir: &Dir) -> Result<OwnedFd> {
+    // A lock belongs to an open file description, so it needs an open of its own.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(dir.as_fd(), ".", flags, Mode::empty())
+        .map_err(|errno| Error::io("open", dir.path(), errno))
+}

@@ -1,0 +1,123 @@
+//! Time and randomness, from the system or fixed for tests.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use rustix::rand::GetRandomFlags;
+use rustix::time::ClockId;
+use sha2::{Digest, Sha256};
+
+use crate::model::{Now, Time};
+
+/// Where the time comes from.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    /// Wall-clock microseconds, which also serve as uptime.
+    Hand(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// The machine's clocks.
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that stands still at `time`.
+    pub fn fixed(time: Time) -> Self {
+        Self::by_hand(Arc::new(AtomicI64::new(time.micros())))
+    }
+
+    /// A clock that shows what `micros` holds, so that a test can move it.
+    pub fn by_hand(micros: Arc<AtomicI64>) -> Self {
+        Self(Source::Hand(micros))
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Now {
+        match &self.0 {
+            Source::Hand(micros) => {
+                let micros = micros.load(Ordering::SeqCst);
+                Now { wall: Time::from_micros(micros), uptime: micros, boot: "by-hand".to_string() }
+            }
+            Source::System => {
+                let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                let uptime = rustix::time::clock_gettime(ClockId::Boottime);
+                Now {
+                    wall: Time::from_micros(i64::try_from(wall.as_micros()).unwrap_or(i64::MAX)),
+                    uptime: uptime.tv_sec * 1_000_000 + uptime.tv_nsec / 1_000,
+                    boot: boot_id().to_string(),
+                }
+            }
+        }
+    }
+}
+
+/// The id of this run of the kernel; empty when the system does not tell.
+pub(super) fn boot_id() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    BOOT.get_or_init(|| {
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .map(|text| text.trim().to_string())
+            .unwrap_or_default()
+    })
+}
+
+/// Where random numbers come from.
+#[derive(Clone, Debug)]
+pub struct Entropy(Option<Arc<Seeded>>);
+
+#[derive(Debug)]
+struct Seeded {
+    seed: u64,
+    drawn: AtomicU64,
+}
+
+impl Entropy {
+    /// The system's generator.
+    pub fn system() -> Self {
+        Self(None)
+    }
+
+    /// A repeatable sequence for tests. Draws at different times of a fixed clock differ too, so
+    /// that a sequence of processes with one seed does not repeat itself.
+    pub fn seeded(seed: u64) -> Self {
+        Self(Some(Arc::new(Seeded { seed, drawn: AtomicU64::new(0) })))
+    }
+
+    /// 128 random bits.
+    pub fn draw(&self, now: Time) -> u128 {
+        let mut bytes = [0_u8; 16];
+        match &self.0 {
+            Some(seeded) => {
+                let mut hash = Sha256::new();
+                hash.update(seeded.seed.to_be_bytes());
+                hash.update(seeded.drawn.fetch_add(1, Ordering::SeqCst).to_be_bytes());
+                hash.update(now.micros().to_be_bytes());
+                bytes.copy_from_slice(&hash.finalize()[..16]);
+            }
+            None => fill(&mut bytes),
+        }
+        u128::from_be_bytes(bytes)
+    }
+}
+
+/// Fills `bytes` from the system's generator, or, on a kernel that refuses, from what differs
+/// between two calls anyway.
+fn fill(bytes: &mut [u8; 16]) {
+    if rustix::rand::getrandom(&mut *bytes, GetRandomFlags::empty()) != Ok(bytes.len()) {
+        static CALLS: AtomicU64 = AtomicU64::new(0);
+        let mut hash = Sha256::new();
+        hash.update(format!(
+            "{:?} {} {}",
+            SystemTime::now(),
+            std::process::id(),
+            CALLS.fetch_add(1, Ordering::SeqCst)
+        ));
+        bytes.copy_from_slice(&hash.finalize()[..16]);
+    }
+}

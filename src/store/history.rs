@@ -1,0 +1,266 @@
+//! events.jsonl of each task, and the feed of all changes of the store.
+//!
+//! Both are copies: what happened is committed with task.json, which carries the newest events
+//! itself. They are appended after the commit under the store lock, without a sync; the next writer
+//! fills what a crash left out.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+
+use serde_json::Value;
+
+use super::atomic;
+use super::layout::{Dir, EVENTS_FILE, FEED};
+use super::read;
+use crate::error::{Error, Result};
+use crate::model::{Event, Task, TaskId, json};
+
+/// How many events ride inside task.json before events.jsonl is synced and they are dropped.
+pub(super) const RING: usize = 16;
+
+/// The largest events.jsonl or feed read at once, in bytes.
+const MAX_READ: u64 = 1024 * 1024 * 1024;
+
+/// The first look at the end of a file, in bytes; doubled until it suffices.
+const TAIL: u64 = 8 * 1024;
+
+/// Copies the events that ride in `task` to its events.jsonl, as far as they are missing there.
+pub(super) fn append(dir: &Dir, task: &Task) -> Result<()> {
+    let mut file = atomic::open_for_append(dir, EVENTS_FILE)?;
+    let path = dir.path().join(EVENTS_FILE);
+    cut_half_line(&file, &path)?;
+    let written = last_number(&file, &path)?;
+    let lines: String = task
+        .journal
+        .recent
+        .iter()
+        .filter(|event| event.n.is_some_and(|n| n > written))
+        .map(|event| json::to_ascii_line(&event.to_object()))
+        .collect();
+    file.write_all(lines.as_bytes()).map_err(|error| Error::io("write", &path, error))
+}
+
+/// Makes events.jsonl durable, so that task.json may forget what is in it.
+pub(super) fn sync(dir: &Dir) -> Result<()> {
+    let file = atomic::open_for_append(dir, EVENTS_FILE)?;
+    atomic::sync_file(&file, &dir.path().join(EVENTS_FILE))
+}
+
+/// Cuts off what follows the last newline: half a line, or the zeros a power cut left.
+fn cut_half_line(file: &File, path: &std::path::Path) -> Result<()> {
+    let fail = |error| Error::io("read", path, error);
+    let size = file.metadata().map_err(fail)?.len();
+    let mut length = TAIL;
+    loop {
+        let tail = tail(file, size, length).map_err(fail)?;
+        match tail.iter().rposition(|byte| *byte == b'\n') {
+            Some(at) if at + 1 == tail.len() => return Ok(()),
+            Some(at) => {
+                let keep = size - (tail.len() - at - 1) as u64;
+                return file.set_len(keep).map_err(|error| Error::io("write", path, error));
+            }
+            None if tail.len() as u64 == size => {
+                return if size == 0 { Ok(()) } else { file.set_len(0).map_err(fail) };
+            }
+            None => length *= 2,
+        }
+    }
+}
+
+fn tail(file: &File, size: u64, length: u64) -> std::io::Result<Vec<u8>> {
+    let start = size.saturating_sub(length);
+    let mut bytes = vec![0; usize::try_from(size - start).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, start)?;
+    Ok(bytes)
+}
+
+/// The number of the newest of our events in the file; lines of others carry none.
+fn last_number(file: &File, path: &std::path::Path) -> Result<u64> {
+    let fail = |error| Error::io("read", path, error);
+    let size = file.metadata().map_err(fail)?.len();
+    let mut length = TAIL;
+    loop {
+        let bytes = tail(file, size, length).map_err(fail)?;
+        let whole = bytes.len() as u64 == size;
+        let newest = lines(&bytes).rev().find_map(|line| {
+            let object = json::parse_object(line).ok()?;
+            object.get("n").and_then(Value::as_u64)
+        });
+        match newest {
+            Some(n) => return Ok(n),
+            None if whole => return Ok(0),
+            None => length *= 2,
+        }
+    }
+}
+
+fn lines(bytes: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
+/// The whole history of a task: what is in events.jsonl, and what only rides in task.json yet.
+/// Lines that are no events are skipped.
+pub(super) fn events(dir: &Dir, task: &Task) -> Result<Vec<Event>> {
+    let content = read::file(dir, EVENTS_FILE, MAX_READ)?;
+    let mut events: Vec<Event> = content
+        .iter()
+        .flat_map(|content| lines(&content.bytes))
+        .filter_map(|line| json::parse_object(line).ok())
+        .filter_map(|object| Event::from_object(&object))
+        .collect();
+    let written = events.iter().filter_map(|event| event.n).max().unwrap_or(0);
+    events.extend(task.journal.recent.iter().filter(|event| event.n > Some(written)).cloned());
+    Ok(events)
+}
+
+/// The newest event of a task.
+pub(super) fn last_event(dir: &Dir, task: &Task) -> Result<Option<Event>> {
+    let newest = task.journal.recent.last();
+    let Some(file) = open_read(dir, EVENTS_FILE)? else {
+        return Ok(newest.cloned());
+    };
+    let path = dir.path().join(EVENTS_FILE);
+    let fail = |error| Error::io("read", &path, error);
+    let size = file.metadata().map_err(fail)?.len();
+    let bytes = tail(&file, size, TAIL).map_err(fail)?;
+    let last = lines(&bytes)
+        .rev()
+        .filter_map(|line| json::parse_object(line).ok())
+        .find_map(|object| Event::from_object(&object));
+    Ok(match (last, newest) {
+        (Some(last), Some(newest)) if last.n.is_some_and(|n| Some(n) < newest.n) => Some(newest.clone()),
+        (Some(last), _) => Some(last),
+        (None, newest) => newest.cloned(),
+    })
+}
+
+fn open_read(dir: &Dir, name: &str) -> Result<Option<File>> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        Ok(fd) => Ok(Some(File::from(fd))),
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(errno) => Err(Error::io("open", dir.path().join(name), errno)),
+    }
+}
+
+/// How many claims and how many releases that gave the attempt back a history tells of.
+pub(super) fn count_claims(events: &[Event]) -> (u64, u64) {
+    let claims = events.iter().filter(|event| event.kind == "claimed").count() as u64;
+    let given_back =
+        events.iter().filter(|event| event.kind == "released" && !event.data.contains_key("spent")).count()
+            as u64;
+    (claims, given_back)
+}
+
+/// One change of the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeedEntry {
+    /// Its number; grows with every change of the store, never used twice.
+    pub seq: u64,
+    /// The task that changed.
+    pub task_id: TaskId,
+    /// The lane of the task after the change.
+    pub lane: String,
+    /// What happened.
+    pub event: Event,
+}
+
+impl FeedEntry {
+    /// The entry as it is written.
+    pub fn to_object(&self) -> json::Object {
+        let mut object = self.event.to_object();
+        object.insert("seq".into(), self.seq.into());
+        object.insert("task_id".into(), self.task_id.as_str().into());
+        object.insert("lane".into(), self.lane.clone().into());
+        object
+    }
+
+    fn from_line(line: &[u8]) -> Option<Self> {
+        let object = json::parse_object(line).ok()?;
+        Some(Self {
+            seq: object.get("seq")?.as_u64()?,
+            task_id: TaskId::parse(object.get("task_id")?.as_str()?).ok()?,
+            lane: object.get("lane")?.as_str()?.to_string(),
+            event: Event::from_object(&object)?,
+        })
+    }
+}
+
+/// Appends events to the store's feed, numbered from `seq + 1`, and returns the last number.
+pub(super) fn append_feed(root: &Dir, task: &Task, events: &[Event], mut seq: u64) -> Result<u64> {
+    if events.is_empty() {
+        return Ok(seq);
+    }
+    let mut lines = String::new();
+    for event in events {
+        seq += 1;
+        let entry =
+            FeedEntry { seq, task_id: task.id.clone(), lane: task.lane.clone(), event: event.clone() };
+        lines.push_str(&json::to_ascii_line(&entry.to_object()));
+    }
+    let mut file = atomic::open_for_append(root, FEED)?;
+    cut_half_line(&file, &root.path().join(FEED))?;
+    file.write_all(lines.as_bytes()).map_err(|error| Error::io("write", root.path().join(FEED), error))?;
+    Ok(seq)
+}
+
+/// The last entries of the feed, at most `length` bytes of them.
+pub(super) fn feed_tail(root: &Dir, length: u64) -> Result<Vec<FeedEntry>> {
+    let Some(file) = open_read(root, FEED)? else {
+        return Ok(Vec::new());
+    };
+    let fail = |error| Error::io("read", root.path().join(FEED), error);
+    let size = file.metadata().map_err(fail)?.len();
+    let bytes = tail(&file, size, length).map_err(fail)?;
+    Ok(lines(&bytes).filter_map(FeedEntry::from_line).collect())
+}
+
+/// The entries after number `since`, at most `limit` of them.
+pub(super) fn feed_since(root: &Dir, since: u64, limit: usize) -> Result<Vec<FeedEntry>> {
+    let Some(mut file) = open_read(root, FEED)? else {
+        return Ok(Vec::new());
+    };
+    let fail = |error| Error::io("read", root.path().join(FEED), error);
+    let size = file.metadata().map_err(fail)?.len();
+    let start = seek_entry(&file, size, since).map_err(fail)?;
+    file.seek(SeekFrom::Start(start)).map_err(fail)?;
+    let mut entries = Vec::new();
+    let mut rest: Vec<u8> = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    while entries.len() < limit {
+        let read = file.read(&mut buffer).map_err(fail)?;
+        if read == 0 {
+            break;
+        }
+        rest.extend_from_slice(&buffer[..read]);
+        let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else {
+            continue;
+        };
+        let whole: Vec<u8> = rest.drain(..=end).collect();
+        entries.extend(lines(&whole).filter_map(FeedEntry::from_line).filter(|entry| entry.seq > since));
+    }
+    entries.truncate(limit);
+    Ok(entries)
+}
+
+/// A position at or before the first entry after `since`, found by halving the file.
+fn seek_entry(file: &File, size: u64, since: u64) -> std::io::Result<u64> {
+    let (mut low, mut high) = (0, size);
+    while high - low > 64 * 1024 {
+        let middle = low + (high - low) / 2;
+        let mut block = vec![0; 32 * 1024];
+        let read = file.read_at(&mut block, middle)?;
+        let first = block[..read]
+            .split(|byte| *byte == b'\n')
+            .skip(1)
+            .find_map(|line| FeedEntry::from_line(line).map(|entry| entry.seq));
+        match first {
+            Some(seq) if seq <= since => low = middle,
+            _ => high = middle,
+        }
+    }
+    // `low` may be in the middle of a line that ends before the first wanted entry.
+    Ok(low)
+}

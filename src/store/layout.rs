@@ -1,0 +1,182 @@
+//! Where things are in a state directory, and how its directories are opened.
+//!
+//! Everything is reached through directory descriptors with `O_NOFOLLOW`, so that a planted
+//! symbolic link cannot lead outside.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use super::atomic;
+use crate::error::{Error, Result, printable};
+use crate::model::TaskId;
+use crate::model::id::slug;
+
+pub(super) const TASKS: &str = "tasks";
+pub(super) const TMP: &str = "tmp";
+pub(super) const INDEXES: &str = "indexes";
+pub(super) const BELLS: &str = "bells";
+pub(super) const WORKERS: &str = "workers";
+pub(super) const LOCK: &str = "lock";
+pub(super) const FORMAT: &str = "format.json";
+pub(super) const FEED: &str = "feed.jsonl";
+pub(super) const LANES: &str = "lanes.json";
+pub(super) const TASK_FILE: &str = "task.json";
+pub(super) const EVENTS_FILE: &str = "events.jsonl";
+pub(super) const RESPONSE_FILE: &str = "response.json";
+pub(super) const REQUEST_FILE: &str = "request.md";
+pub(super) const RESPONSE_BODY_FILE: &str = "response.md";
+
+/// A directory of the store: its descriptor, and its path for messages.
+#[derive(Debug)]
+pub(super) struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+impl Dir {
+    /// Opens the root of a store; here, and only here, a symbolic link is followed.
+    pub(super) fn open_root(path: &Path) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(fd) => Ok(Self { fd, path: path.to_path_buf() }),
+            Err(Errno::NOTDIR) => Err(Error::config(format!(
+                "the store {} is not a directory",
+                printable(&path.to_string_lossy())
+            ))),
+            Err(errno) => Err(Error::io("open", path, errno)),
+        }
+    }
+
+    /// Opens a directory inside this one; `None` when it does not exist.
+    pub(super) fn open_existing(&self, name: &str) -> Result<Option<Self>> {
+        let path = self.path.join(name);
+        match rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty()) {
+            Ok(fd) => Ok(Some(Self { fd, path })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::NOTDIR | Errno::LOOP) => Err(Error::corrupt(format!(
+                "{} is not a directory of the store",
+                printable(&path.to_string_lossy())
+            ))),
+            Err(errno) => Err(Error::io("open", path, errno)),
+        }
+    }
+
+    /// Opens a directory inside this one and makes it first when it does not exist.
+    pub(super) fn open_or_make(&self, name: &str) -> Result<Self> {
+        if let Some(dir) = self.open_existing(name)? {
+            return Ok(dir);
+        }
+        atomic::make_dir(self, name)?;
+        self.open_existing(name)?
+            .ok_or_else(|| Error::io("open", self.path.join(name), std::io::Error::from(Errno::NOENT)))
+    }
+
+    /// The same for derived data, whose names need not survive a power cut.
+    pub(super) fn open_or_make_derived(&self, name: &str) -> Result<Self> {
+        if let Some(dir) = self.open_existing(name)? {
+            return Ok(dir);
+        }
+        atomic::make_dir_derived(self, name)?;
+        self.open_existing(name)?
+            .ok_or_else(|| Error::io("open", self.path.join(name), std::io::Error::from(Errno::NOENT)))
+    }
+
+    /// Its path, for messages and for other programs.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names in this directory, in no order, without `.` and `..` and without names that are
+    /// not UTF-8, which nobody of us writes.
+    pub(super) fn names(&self) -> Result<Vec<String>> {
+        let fail = |errno: Errno| Error::io("list", &self.path, errno);
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.fd).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            if let Ok(name) = entry.file_name().to_str()
+                && name != "."
+                && name != ".."
+            {
+                names.push(name.to_string());
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// The directories of one store.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) root: Dir,
+    pub(super) tasks: Dir,
+}
+
+impl Layout {
+    /// Opens the store at `path` and makes what is missing of it.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let root = match Dir::open_root(path) {
+            Ok(root) => root,
+            Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {
+                atomic::make_root(path)?;
+                Dir::open_root(path)?
+            }
+            Err(error) => return Err(error),
+        };
+        let tasks = root.open_or_make(TASKS)?;
+        Ok(Self { root, tasks })
+    }
+
+    /// The directory of a task; `None` when there is none.
+    pub(super) fn task(&self, id: &TaskId) -> Result<Option<Dir>> {
+        self.tasks.open_existing(id.as_str())
+    }
+
+    /// The staging directory.
+    pub(super) fn tmp(&self) -> Result<Dir> {
+        self.root.open_or_make(TMP)
+    }
+
+    /// The directory of the derived files.
+    pub(super) fn indexes(&self) -> Result<Dir> {
+        self.root.open_or_make(INDEXES)
+    }
+}
+
+/// The file name that stands for a lane: readable, and unique through a hash.
+pub(super) fn lane_key(lane: &str) -> String {
+    let mut name = slug(lane);
+    name.truncate(60);
+    format!("{name}-{}", &hex(&Sha256::digest(lane.as_bytes()))[..10])
+}
+
+/// The file name that stands for an idempotency key within a workspace.
+pub(super) fn idempotency_key(workspace_id: &str, key: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(workspace_id.as_bytes());
+    hash.update([0]);
+    hash.update(key.as_bytes());
+    hex(&hash.finalize())
+}
+
+/// Lower-case hex.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a file is a regular one.
+pub(super) fn is_regular(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}

@@ -1,0 +1,206 @@
+//! The only code that locks.
+//!
+//! Two locks, always taken in this order:
+//!
+//! 1. the *task lock*, an exclusive flock on the directory of one task, held by a `lanes` process
+//!    from reading a task until its change is committed. It keeps two of us from preparing (and
+//!    syncing) changes of one task at the same time, without holding up any other task;
+//! 2. the *store lock*, an exclusive flock on `<store>/lock`, shared with every other implementation
+//!    of the protocol and held for microseconds: look again, rename, note it in the index.
+//!
+//! Neither is ever held across a child process, a network call or a wait, and readers take none.
+
+use std::fs::File;
+use std::io::ErrorKind as IoErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+
+use super::atomic;
+use super::layout::{Dir, LOCK, is_regular};
+use crate::error::{Error, ErrorKind, Result, printable};
+
+/// The store lock; released when dropped. Only who has it may change what others see.
+#[derive(Debug)]
+pub(super) struct StoreLock {
+    _file: File,
+}
+
+/// The lock of one task; released when dropped.
+#[derive(Debug)]
+pub(super) struct TaskLock {
+    _file: File,
+}
+
+impl StoreLock {
+    /// Waits at most `timeout` for the store lock.
+    pub(super) fn acquire(root: &Dir, timeout: Duration) -> Result<Self> {
+        loop {
+            let path = root.path().join(LOCK);
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let fd = rustix::fs::openat(root, LOCK, flags, Mode::RUSR | Mode::WUSR)
+                .map_err(|errno| Error::io("open", &path, errno))?;
+            let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io("read", &path, errno))?;
+            if !is_regular(&stat) {
+                return Err(Error::corrupt(format!(
+                    "{} is not a regular file",
+                    printable(&path.to_string_lossy())
+                )));
+            }
+            let file = acquire(File::from(fd), &path, timeout)?;
+            // Somebody may have deleted the file while we waited; then others lock a new one.
+            if still_there(root, &stat) {
+                return Ok(Self { _file: file });
+            }
+        }
+    }
+}
+
+fn still_there(root: &Dir, locked: &Stat) -> bool {
+    rustix::fs::statat(root, LOCK, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|now| (now.st_dev, now.st_ino) == (locked.st_dev, locked.st_ino))
+}
+
+impl TaskLock {
+    /// Waits at most `timeout` for the lock of the task in `dir`.
+    pub(super) fn acquire(dir: &Dir, timeout: Duration) -> Result<Self> {
+        let file = File::from(atomic::duplicate(dir)?);
+        Ok(Self { _file: acquire(file, dir.path(), timeout)? })
+    }
+
+    /// The lock of the task in `dir` if nobody has it.
+    pub(super) fn try_acquire(dir: &Dir) -> Result<Option<Self>> {
+        let file = File::from(atomic::duplicate(dir)?);
+        Ok(try_lock(&file, dir.path())?.then_some(Self { _file: file }))
+    }
+}
+
+/// Marks `fd` as held by this process for as long as it stays open; `false`: somebody holds it.
+pub(super) fn hold(fd: &OwnedFd, path: &Path) -> Result<bool> {
+    let file = fd.as_fd().try_clone_to_owned().map_err(|error| Error::io("open", path, error))?;
+    try_lock(&File::from(file), path)
+}
+
+/// Whether some process holds the file `name` in `dir`.
+pub(super) fn is_held(dir: &Dir, name: &str) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        // A shared lock suffices to see an exclusive one, and two who look do not disturb each other.
+        Ok(fd) => fs2::FileExt::try_lock_shared(&File::from(fd)).is_err(),
+        Err(_) => false,
+    }
+}
+
+fn try_lock(file: &File, path: &Path) -> Result<bool> {
+    match fs2::FileExt::try_lock_exclusive(file) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == IoErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(Error::io("lock", path, error)),
+    }
+}
+
+/// Locks `file`: tries, then sleeps in the kernel's queue, then gives up and says who holds it.
+fn acquire(file: File, path: &Path, timeout: Duration) -> Result<File> {
+    if try_lock(&file, path)? {
+        return Ok(file);
+    }
+    let stat = rustix::fs::fstat(&file).map_err(|errno| Error::io("read", path, errno))?;
+    let (sender, receiver) = mpsc::channel();
+    // flock has no time limit of its own. A thread that is left behind lets go as soon as it gets
+    // the lock, because nobody receives the file any more.
+    std::thread::Builder::new()
+        .name("lock".to_string())
+        .spawn(move || {
+            let result = fs2::FileExt::lock_exclusive(&file).map(|()| file);
+            let _ = sender.send(result);
+        })
+        .map_err(|error| Error::io("wait for", path, error))?;
+    match receiver.recv_timeout(timeout) {
+        Ok(Ok(file)) => Ok(file),
+        Ok(Err(error)) => Err(Error::io("lock", path, error)),
+        Err(_) => Err(Error::new(
+            ErrorKind::Locked,
+            format!(
+                "{} has been locked for {} seconds by {}",
+                printable(&path.to_string_lossy()),
+                timeout.as_secs_f64(),
+                holder(&stat).unwrap_or_else(|| "another process".to_string())
+            ),
+        )
+        .with_hint("end or continue that process, or wait longer with LANES_LOCK_TIMEOUT=SECONDS")),
+    }
+}
+
+/// Who holds a lock on the file, from the kernel's own list: it knows every implementation's locks,
+/// and costs nothing until somebody asks.
+fn holder(stat: &Stat) -> Option<String> {
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let pid = locks.lines().find_map(|line| pid_in_lock_line(line, stat))?;
+    let command = PathBuf::from(format!("/proc/{pid}/cmdline"));
+    let words = std::fs::read(command).map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
+    match words {
+        Ok(words) if !words.trim().is_empty() => {
+            let short: String = words.trim().chars().take(120).collect();
+            Some(format!("process {pid} ({})", printable(&short)))
+        }
+        _ => Some(format!("process {pid}")),
+    }
+}
+
+/// The pid of a line such as `1: FLOCK  ADVISORY  WRITE 4711 fe:00:12345 0 EOF` about this file.
+fn pid_in_lock_line(line: &str, stat: &Stat) -> Option<u32> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [_, "FLOCK", _, _, pid, file, ..] = words.as_slice() else {
+        return None;
+    };
+    let inode: u64 = file.rsplit(':').next()?.parse().ok()?;
+    let pid: u32 = pid.parse().ok()?;
+    (inode == stat.st_ino && pid > 0).then_some(pid)
+}
+
+/// File systems on which a lock taken by one machine is not seen by another, or not reliably.
+pub(super) fn refuse_network_file_system(root: &Dir) -> Result<()> {
+    const NETWORK: [(u32, &str); 8] = [
+        (0x6969, "NFS"),
+        (0x517b, "SMB"),
+        (0xff53_4d42, "CIFS"),
+        (0xfe53_4d42, "SMB2"),
+        (0x0102_1997, "9P"),
+        (0x5346_414f, "AFS"),
+        (0x00c3_6400, "Ceph"),
+        (0x0bd0_0bd0, "Lustre"),
+    ];
+    let Ok(stat) = rustix::fs::fstatfs(root) else {
+        return Ok(());
+    };
+    // The type of f_type differs between platforms; the magic numbers fit 32 bits on all of them.
+    let magic = stat.f_type as u32;
+    match NETWORK.iter().find(|(number, _)| *number == magic) {
+        None => Ok(()),
+        Some((_, name)) => Err(Error::config(format!(
+            "the store {} is on {name}, where file locks cannot be trusted",
+            printable(&root.path().to_string_lossy())
+        ))
+        .with_hint(
+            "keep the store on a local disk, or set LANES_ALLOW_NETWORK_FS=1 if only one machine uses it",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_pid_of_a_lock_line() {
+        let stat = rustix::fs::fstat(File::open("/proc/self/stat").unwrap()).unwrap();
+        let line = format!("3: FLOCK  ADVISORY  WRITE 4711 fe:00:{} 0 EOF", stat.st_ino);
+        assert_eq!(pid_in_lock_line(&line, &stat), Some(4711));
+        let waiting = format!("3: -> FLOCK  ADVISORY  WRITE 4712 fe:00:{} 0 EOF", stat.st_ino);
+        assert_eq!(pid_in_lock_line(&waiting, &stat), None);
+        assert_eq!(pid_in_lock_line("garbage", &stat), None);
+    }
+}

@@ -1,0 +1,296 @@
+//! The state directory: the only code that touches it.
+//!
+//! # How a change happens
+//!
+//! 1. Lock the task (not the store), read task.json.
+//! 2. Apply the command (`model::transition`); a refusal ends here, with nothing written.
+//! 3. Write the new task.json under `tmp/` and sync it.
+//! 4. Lock the store. If task.json is no longer the file that was read (another implementation
+//!    wrote it), go back to 1. Otherwise rename: **this is the commit**. Copy the new events to
+//!    events.jsonl and the feed, update the index, unlock.
+//! 5. Sync the task's directory, so that the rename survives a power cut; ring the doorbells.
+//!
+//! So nothing is synced while the store lock is held, a reader sees the state before or after and
+//! never between, and whatever a killed process leaves undone after the commit is derived data that
+//! the next change completes.
+
+mod atomic;
+mod change;
+mod clock;
+mod deliver;
+mod history;
+mod index;
+mod lanes;
+mod layout;
+mod lock;
+mod next;
+mod read;
+mod shelf;
+mod submit;
+mod watch;
+mod workers;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use clock::{Clock, Entropy};
+pub use history::FeedEntry;
+pub use lanes::Pause;
+pub use next::Want;
+pub use submit::Submitted;
+pub use watch::Watch;
+pub use workers::{Registration, WorkerInfo};
+
+use crate::error::{Error, Result, printable};
+use crate::model::{Event, Now, Response, Task, TaskId, Time, json};
+use layout::{Dir, Layout};
+
+/// The version of the layout that this program writes.
+pub const FORMAT_VERSION: u64 = 1;
+
+/// How to use a store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long to wait for a lock before giving up.
+    pub lock_timeout: Duration,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// Where random numbers come from.
+    pub entropy: Entropy,
+    /// Whether a store on a network file system is used all the same.
+    pub allow_network_fs: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            lock_timeout: Duration::from_secs(10),
+            clock: Clock::system(),
+            entropy: Entropy::system(),
+            allow_network_fs: false,
+        }
+    }
+}
+
+/// A state directory.
+#[derive(Debug)]
+pub struct Store {
+    layout: Layout,
+    options: Options,
+    /// The version in format.json; newer than ours means that we only read.
+    version: u64,
+}
+
+impl Store {
+    /// Opens the store at `root` and makes what is missing of it.
+    ///
+    /// # Errors
+    /// `Config` when `root` is no directory or lies on a network file system; `Io` when it cannot be
+    /// opened or made.
+    pub fn open(root: &Path, options: Options) -> Result<Self> {
+        let root = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
+        let layout = Layout::open(&root)?;
+        if !options.allow_network_fs {
+            lock::refuse_network_file_system(&layout.root)?;
+        }
+        let version = format_version(&layout)?;
+        Ok(Self { layout, options, version })
+    }
+
+    /// The absolute path of the state directory.
+    pub fn root(&self) -> &Path {
+        self.layout.root.path()
+    }
+
+    /// The present moment by the store's clock.
+    pub fn now(&self) -> Now {
+        self.options.clock.now()
+    }
+
+    /// Where the run logs of a task are kept: one numbered directory for each attempt.
+    pub fn attempts_dir(&self, id: &TaskId) -> PathBuf {
+        self.layout.tasks.path().join(id.as_str()).join("attempts")
+    }
+
+    /// Refuses to change a store that a newer version wrote.
+    fn check_writable(&self) -> Result<()> {
+        if self.version <= FORMAT_VERSION {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "the store {} has format {}, this program writes format {FORMAT_VERSION}",
+            printable(&self.root().to_string_lossy()),
+            self.version
+        ))
+        .with_hint("it can be read, but only a newer lanes can change it"))
+    }
+
+    fn unknown(id: &str) -> Error {
+        Error::not_found(format!("unknown task: {}", printable(id)))
+            .with_hint("`lanes list` shows the tasks of this queue")
+    }
+
+    fn task_dir(&self, id: &TaskId) -> Result<Dir> {
+        self.layout.task(id)?.ok_or_else(|| Self::unknown(id.as_str()))
+    }
+
+    fn load(&self, dir: &Dir, id: &TaskId) -> Result<read::Loaded> {
+        read::task(dir, id)?.ok_or_else(|| Self::unknown(id.as_str()))
+    }
+
+    /// Finds the task that `text` names: its id, or a beginning or an end that only one id has.
+    ///
+    /// # Errors
+    /// `Invalid` for text that is no part of an id, or of several; `NotFound` when no task fits.
+    pub fn resolve(&self, text: &str) -> Result<TaskId> {
+        let id = TaskId::parse(text)?;
+        if self.layout.task(&id)?.is_some() {
+            return Ok(id);
+        }
+        let mut fits: Vec<String> = self.layout.tasks.names()?;
+        fits.retain(|name| TaskId::is_valid(name) && (name.starts_with(text) || name.ends_with(text)));
+        fits.sort_unstable();
+        match fits.as_slice() {
+            [] => Err(Self::unknown(text)),
+            [one] => TaskId::parse(one),
+            several => {
+                let shown: Vec<&str> = several.iter().take(5).map(String::as_str).collect();
+                let more = if several.len() > 5 { ", …" } else { "" };
+                Err(Error::invalid(format!("'{text}' fits {} tasks", several.len()))
+                    .with_hint(format!("give more of the id: {}{more}", shown.join(", "))))
+            }
+        }
+    }
+
+    /// Reads a task.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; `Corrupt` when its file is not a task.
+    pub fn task(&self, id: &TaskId) -> Result<Task> {
+        let dir = self.task_dir(id)?;
+        Ok(self.load(&dir, id)?.task)
+    }
+
+    /// The answer to a task; `None` while it is open, and when the answer's file is gone.
+    ///
+    /// # Errors
+    /// `Corrupt` when the file is not a response.
+    pub fn response(&self, task: &Task) -> Result<Option<Response>> {
+        let dir = self.task_dir(&task.id)?;
+        read::response(&dir, task)
+    }
+
+    /// Whether a task has an answer file, without reading it.
+    pub fn response_exists(&self, task: &Task) -> bool {
+        task.status.is_terminal()
+            && (task.journal.response.is_some()
+                || self.task_dir(&task.id).is_ok_and(|dir| {
+                    let names = [layout::RESPONSE_FILE.to_string(), read::pending_response_name(task.fence)];
+                    names.iter().any(|name| dir.path().join(name).exists())
+                }))
+    }
+
+    /// The history of a task, oldest first.
+    pub fn events(&self, id: &TaskId) -> Result<Vec<Event>> {
+        let dir = self.task_dir(id)?;
+        let task = self.load(&dir, id)?.task;
+        history::events(&dir, &task)
+    }
+
+    /// The newest event of a task.
+    pub fn last_event(&self, task: &Task) -> Result<Option<Event>> {
+        history::last_event(&self.task_dir(&task.id)?, task)
+    }
+
+    /// Shows every entry of the store's task directory, in the order of their names. What cannot be
+    /// read as a task comes as an error.
+    pub fn scan(&self, visit: &mut dyn FnMut(&str, Result<Task>)) -> Result<()> {
+        let mut names = self.layout.tasks.names()?;
+        names.sort_unstable();
+        for name in names {
+            let task = match TaskId::parse(&name) {
+                Ok(id) => self.scan_one(&id),
+                Err(_) => {
+                    let path = self.layout.tasks.path().join(&name);
+                    let path = printable(&path.to_string_lossy());
+                    Err(Error::corrupt(format!("{path} is not the directory of a task")))
+                }
+            };
+            // Removed between the listing and the look: as if it had never been listed.
+            if let Some(task) = task.transpose() {
+                visit(&name, task);
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_one(&self, id: &TaskId) -> Result<Option<Task>> {
+        let Some(dir) = self.layout.task(id)? else {
+            return Ok(None);
+        };
+        match read::task(&dir, id)? {
+            Some(loaded) => Ok(Some(loaded.task)),
+            None => {
+                Err(Error::corrupt(format!("{} has no task.json", printable(&dir.path().to_string_lossy()))))
+            }
+        }
+    }
+
+    /// Whether a lane holds any task at all, ended ones included.
+    pub fn lane_has_tasks(&self, lane: &str) -> Result<bool> {
+        let mut names = self.layout.tasks.names()?;
+        // The newest first: in a lane that is in use, the first look succeeds.
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(names
+            .iter()
+            .filter_map(|name| TaskId::parse(name).ok())
+            .any(|id| matches!(self.scan_one(&id), Ok(Some(task)) if task.lane == lane)))
+    }
+
+    /// The changes after number `since`, oldest first, at most `limit` of them.
+    pub fn feed_since(&self, since: u64, limit: usize) -> Result<Vec<FeedEntry>> {
+        history::feed_since(&self.layout.root, since, limit)
+    }
+
+    /// The number of the newest change.
+    pub fn feed_end(&self) -> Result<u64> {
+        Ok(history::feed_tail(&self.layout.root, 64 * 1024)?.last().map_or(0, |entry| entry.seq))
+    }
+
+    fn lock_store(&self) -> Result<lock::StoreLock> {
+        lock::StoreLock::acquire(&self.layout.root, self.options.lock_timeout)
+    }
+}
+
+/// Reads format.json, and writes it into a store that has none.
+fn format_version(layout: &Layout) -> Result<u64> {
+    let path = || layout.root.path().join(layout::FORMAT);
+    match read::file(&layout.root, layout::FORMAT, 64 * 1024)? {
+        Some(content) => json::parse_object(&content.bytes)
+            .ok()
+            .and_then(|object| object.get("version")?.as_u64())
+            .ok_or_else(|| {
+                Error::corrupt(format!("{} does not name a version", printable(&path().to_string_lossy())))
+            }),
+        None => Ok(0),
+    }
+}
+
+/// Writes format.json if it is not there yet.
+fn mark_format(layout: &Layout) -> Result<()> {
+    if read::file(&layout.root, layout::FORMAT, 64 * 1024)?.is_some() {
+        return Ok(());
+    }
+    let mut object = json::Object::new();
+    object.insert("version".into(), FORMAT_VERSION.into());
+    object.insert("writer".into(), concat!("lanes ", env!("CARGO_PKG_VERSION")).into());
+    atomic::replace_durably(&layout.tmp()?, &layout.root, layout::FORMAT, json::to_text(&object).as_bytes())
+}
+
+/// The earlier of two moments of which each may be absent.
+fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

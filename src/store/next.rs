@@ -1,0 +1,347 @@
+//! Finding and claiming the next task of some lanes.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use super::change::check_request;
+use super::index::Index;
+use super::lock::TaskLock;
+use super::shelf::Entry;
+use super::{Store, earlier, read};
+use crate::error::{ErrorKind, Result};
+use crate::model::task::Availability;
+use crate::model::transition::Context;
+use crate::model::{Command, Effect, Filter, RequestCheck, Status, Task, TaskId, Time, json};
+
+/// What a worker is ready to do.
+#[derive(Clone, Debug)]
+pub struct Want {
+    /// The lanes, in the order in which they are looked at.
+    pub lanes: Vec<String>,
+    /// Which of their tasks.
+    pub filter: Filter,
+}
+
+/// What a look at one candidate said.
+enum Look {
+    /// This is it.
+    Found(Box<Task>),
+    /// It is not what the index says; the index must be corrected.
+    Stale,
+    /// Another process is changing it right now.
+    Busy,
+    /// It cannot be had: not wanted, or its request has changed.
+    Passed,
+}
+
+/// How long to wait for somebody else's change of the only task that is left.
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a walk through the candidates does with each.
+type Try<'a> = dyn Fn(&TaskId, &Entry, &str) -> Result<Look> + 'a;
+
+impl Store {
+    /// Takes the first task that fits, in one step: of two that ask at the same time, each gets
+    /// another task. `None` when nothing can be claimed now.
+    ///
+    /// Lanes are looked at in the given order, tasks by priority and age. A task that does not fit,
+    /// is held, or whose request has changed never keeps those behind it waiting.
+    ///
+    /// # Errors
+    /// `Invalid` for a lease out of range; `Io`, `Locked`.
+    pub fn claim_next(&self, want: &Want, owner: &str, lease_seconds: f64) -> Result<Option<Task>> {
+        self.check_writable()?;
+        crate::model::transition::check_lease(lease_seconds)?;
+        self.walk(want, &|id, entry, lane| self.try_claim(want, id, entry, lane, owner, lease_seconds))
+    }
+
+    /// The task that [`Store::claim_next`] would take, left where it is.
+    ///
+    /// What time has decided is written down on the way, so that others see it too: a task that has
+    /// come due is queued, one whose attempts are spent is dead.
+    pub fn peek_next(&self, want: &Want) -> Result<Option<Task>> {
+        self.walk(want, &|id, entry, lane| {
+            let Some(dir) = self.layout.task(id)? else {
+                return Ok(Look::Stale);
+            };
+            let Some(loaded) = read_or_skip(read::task(&dir, id))? else {
+                return Ok(Look::Stale);
+            };
+            let spent = loaded.task.availability(&self.now()) == Availability::Spent;
+            if spent || matches!(loaded.task.status, Status::Scheduled { .. }) {
+                let settled = self.settle(id)?;
+                return Ok(if spent { Look::Passed } else { self.judge(want, entry, lane, &settled) });
+            }
+            Ok(match self.judge(want, entry, lane, &loaded.task) {
+                Look::Found(task) if check_request(&task) != RequestCheck::Same => Look::Passed,
+                look => look,
+            })
+        })
+    }
+
+    /// The next moment at which a task of these lanes comes due by itself (wall clock).
+    pub fn next_due(&self, lanes: &[String]) -> Option<Time> {
+        let index = Index::open(&self.layout).ok()?;
+        let mut next = None;
+        for lane in lanes {
+            next = earlier(next, index.next_due(lane).ok()?);
+        }
+        next
+    }
+
+    /// How many tasks of a lane are waiting to be claimed.
+    pub fn queue_depth(&self, lane: &str) -> Result<u64> {
+        let index = Index::open(&self.layout)?;
+        if index.usable()?.is_none() {
+            index.ensure(&self.lock_store()?)?;
+        }
+        index.depth(lane)
+    }
+
+    fn walk(&self, want: &Want, attempt: &Try<'_>) -> Result<Option<Task>> {
+        let paused = self.paused()?;
+        let index = Index::open(&self.layout)?;
+        let mut stuck = false;
+        loop {
+            let mut seq = None;
+            let mut busy = None;
+            for lane in want.lanes.iter().filter(|lane| !paused.contains_key(*lane)) {
+                let state = self.refresh(&index, lane)?;
+                seq = seq.or(Some(state));
+                match self.walk_lane(&index, lane, want, attempt)? {
+                    (Some(task), _) => return Ok(Some(*task)),
+                    (None, first_busy) => busy = busy.or(first_busy),
+                }
+            }
+            if let Some(id) = busy
+                && !stuck
+            {
+                // Whoever changes it is about to finish, and what it leaves is worth another look;
+                // unless it has been stopped, then the task is as good as held.
+                stuck = !self.outlast_change(&id)?;
+                continue;
+            }
+            // What changed while we walked may have been moved from what we had not yet seen to
+            // what we had. Nothing changed: there is nothing.
+            let unchanged = index.usable()?.map(|state| state.seq) == seq.flatten();
+            let mut corrected = false;
+            for lane in want.lanes.iter().filter(|lane| !paused.contains_key(*lane)) {
+                corrected |= self.recheck_held(&index, lane)?;
+            }
+            if (unchanged && !corrected) || seq.flatten().is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits until nobody changes a task any more. `false`: that took too long.
+    fn outlast_change(&self, id: &TaskId) -> Result<bool> {
+        let Some(dir) = self.layout.task(id)? else {
+            return Ok(true);
+        };
+        match TaskLock::acquire(&dir, self.options.lock_timeout.min(BUSY_PATIENCE)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Locked => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the index of a lane fit, under the lock only if there is something to do.
+    fn refresh(&self, index: &Index<'_>, lane: &str) -> Result<Option<u64>> {
+        let now = self.now();
+        let usable = index.usable()?;
+        if let Some(state) = usable
+            && !index.has_due(lane, &now)?
+        {
+            return Ok(Some(state.seq));
+        }
+        // A store that cannot be written can still be read, with what the index says.
+        match self.lock_store() {
+            Ok(lock) => {
+                let state = index.ensure(&lock)?;
+                index.promote_due(&lock, lane, &now)?;
+                Ok(Some(state.seq))
+            }
+            Err(error) if error.kind() == ErrorKind::Io => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Shows the candidates of one lane to `attempt` until one is found.
+    fn walk_lane(
+        &self,
+        index: &Index<'_>,
+        lane: &str,
+        want: &Want,
+        attempt: &Try<'_>,
+    ) -> Result<(Option<Box<Task>>, Option<TaskId>)> {
+        let Some(shelves) = index.lane_if_any(lane)? else {
+            return Ok((None, None));
+        };
+        let (mut found, mut busy, mut stale) = (None, None, Vec::new());
+        shelves.ready.visit(|entry| {
+            if !may_fit(want, entry) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let Ok(id) = TaskId::parse(&entry.id) else {
+                stale.push(entry.clone());
+                return Ok(ControlFlow::Continue(()));
+            };
+            match attempt(&id, entry, lane)? {
+                Look::Found(task) => {
+                    found = Some(task);
+                    return Ok(ControlFlow::Break(()));
+                }
+                Look::Stale => stale.push(entry.clone()),
+                Look::Busy => busy = busy.take().or(Some(id)),
+                Look::Passed => {}
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        self.correct(index, lane, &stale)?;
+        Ok((found, busy))
+    }
+
+    fn correct(&self, index: &Index<'_>, lane: &str, stale: &[Entry]) -> Result<()> {
+        let Some(shelves) = index.lane_if_any(lane)? else {
+            return Ok(());
+        };
+        let mut lock = None;
+        for entry in stale {
+            // Usually somebody claimed it after we read the shelf, and all is well already.
+            if shelves.ready.contains(entry.key, &entry.id)? || shelves.held.contains(entry.key, &entry.id)? {
+                let lock = match &lock {
+                    Some(lock) => lock,
+                    None => lock.insert(self.lock_store()?),
+                };
+                index.correct(lock, lane, entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether claimed tasks of a lane are still claimed: another implementation changes them
+    /// without telling our index. `true` when something was put right.
+    fn recheck_held(&self, index: &Index<'_>, lane: &str) -> Result<bool> {
+        let Some(shelves) = index.lane_if_any(lane)? else {
+            return Ok(false);
+        };
+        let mut stale = Vec::new();
+        shelves.held.visit(|entry| {
+            let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
+            let as_noted = task.as_ref().is_some_and(|task| {
+                task.lane == lane
+                    && matches!(&task.status, Status::Claimed(claim)
+                        if claim.lease_expires_at.micros() == entry.key)
+            });
+            if !as_noted {
+                stale.push(entry.clone());
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if stale.is_empty() {
+            return Ok(false);
+        }
+        match self.correct(index, lane, &stale) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Io => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a task that the index offers is what it promises, and wanted.
+    fn judge(&self, want: &Want, entry: &Entry, lane: &str, task: &Task) -> Look {
+        if task.lane != lane || task.rank() != entry.rank {
+            return Look::Stale;
+        }
+        match task.availability(&self.now()) {
+            Availability::Ready if want.filter.accepts(&task.metadata) => Look::Found(Box::new(task.clone())),
+            Availability::Ready => Look::Passed,
+            Availability::Spent
+            | Availability::NotBefore(_)
+            | Availability::Leased(_)
+            | Availability::Closed => Look::Stale,
+        }
+    }
+
+    fn try_claim(
+        &self,
+        want: &Want,
+        id: &TaskId,
+        entry: &Entry,
+        lane: &str,
+        owner: &str,
+        lease_seconds: f64,
+    ) -> Result<Look> {
+        let Some(dir) = self.layout.task(id)? else {
+            return Ok(Look::Stale);
+        };
+        let Some(lock) = TaskLock::try_acquire(&dir)? else {
+            return Ok(Look::Busy);
+        };
+        let Some(loaded) = read_or_skip(read::task(&dir, id))? else {
+            return Ok(Look::Stale);
+        };
+        if loaded.task.availability(&self.now()) == Availability::Spent {
+            self.apply_locked(&dir, id, &Command::Settle, &lock)?;
+            return Ok(Look::Passed);
+        }
+        match self.judge(want, entry, lane, &loaded.task) {
+            Look::Found(_) => {}
+            look => return Ok(look),
+        }
+        let command = self.claim_command(owner, lease_seconds);
+        match self.apply_locked(&dir, id, &command, &lock) {
+            Ok((task, _)) => Ok(Look::Found(Box::new(task))),
+            Err(error) if error.kind() == ErrorKind::Refused => {
+                self.note_changed_request(&dir, id, &lock)?;
+                Ok(Look::Passed)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says once in a task's history that its request has changed and it is therefore passed over.
+    fn note_changed_request(&self, dir: &super::layout::Dir, id: &TaskId, lock: &TaskLock) -> Result<()> {
+        let loaded = self.load(dir, id)?;
+        let said = loaded.task.journal.recent.iter().any(|event| event.kind == "request_changed");
+        if said || check_request(&loaded.task) == RequestCheck::Same {
+            return Ok(());
+        }
+        self.apply_locked(dir, id, &Command::RequestChanged, lock).map(|_| ())
+    }
+
+    /// Declares what time has decided for one task: due ones are queued, spent ones dead.
+    ///
+    /// # Errors
+    /// As [`Store::apply`]; nothing is written when nothing has come due.
+    pub fn settle(&self, id: &TaskId) -> Result<Task> {
+        let task = self.task(id)?;
+        let now = self.now();
+        let mut draft = task.clone();
+        let context = Context { now: &now, request: &RequestCheck::Unchecked, previous: None };
+        if Command::Settle.apply(&mut draft, &context)? == Effect::Unchanged {
+            return Ok(task);
+        }
+        self.apply(id, &Command::Settle).map(|(task, _)| task)
+    }
+}
+
+/// Whether the index alone rules a task out.
+fn may_fit(want: &Want, entry: &Entry) -> bool {
+    if want.filter.is_empty() || entry.metadata == "?" {
+        return true;
+    }
+    match json::parse_object(entry.metadata.as_bytes()) {
+        Ok(metadata) => want.filter.accepts(&metadata),
+        Err(_) => true,
+    }
+}
+
+/// A task that cannot be read is no candidate, but no reason to stop either.
+fn read_or_skip(read: Result<Option<read::Loaded>>) -> Result<Option<read::Loaded>> {
+    match read {
+        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) => Ok(None),
+        read => read,
+    }
+}

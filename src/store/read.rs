@@ -1,0 +1,125 @@
+//! Reading files of the store: bounded, without locks, suspicious of everything.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::layout::{Dir, RESPONSE_FILE, TASK_FILE, is_regular};
+use crate::error::{Error, Result, printable};
+use crate::model::{Response, Task, TaskId, json};
+
+/// The largest task.json read, in bytes.
+const MAX_TASK_FILE: u64 = 32 * 1024 * 1024;
+
+/// The largest response.json read, in bytes: the largest body with every character escaped.
+const MAX_RESPONSE_FILE: u64 = 640 * 1024 * 1024;
+
+/// A file's content, with the open descriptor that proves its identity.
+pub(super) struct Content {
+    pub(super) bytes: Vec<u8>,
+    pub(super) stat: Stat,
+    // Kept open so that the inode number cannot be used again for another file meanwhile.
+    _file: File,
+}
+
+/// Reads a regular file; `None` when it does not exist.
+pub(super) fn file(dir: &Dir, name: &str, limit: u64) -> Result<Option<Content>> {
+    let path = || dir.path().join(name);
+    let shown = || printable(&path().to_string_lossy());
+    // NONBLOCK: opening a FIFO must not wait for a writer.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd: OwnedFd = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::LOOP) => return Err(Error::corrupt(format!("{} is a symbolic link", shown()))),
+        Err(Errno::NXIO) => return Err(Error::corrupt(format!("{} is not a regular file", shown()))),
+        Err(errno) => return Err(Error::io("open", path(), errno)),
+    };
+    let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io("read", path(), errno))?;
+    if !is_regular(&stat) {
+        return Err(Error::corrupt(format!("{} is not a regular file", shown())));
+    }
+    let size = u64::try_from(stat.st_size).unwrap_or(0);
+    if size > limit {
+        return Err(Error::corrupt(format!(
+            "{} is too large: {size} bytes, at most {limit} are read",
+            shown()
+        )));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+    let mut file = File::from(fd);
+    (&mut file).take(limit).read_to_end(&mut bytes).map_err(|error| Error::io("read", path(), error))?;
+    Ok(Some(Content { bytes, stat, _file: file }))
+}
+
+/// A task as it was read, and what identifies that version of its file.
+pub(super) struct Loaded {
+    pub(super) task: Task,
+    content: Content,
+}
+
+impl Loaded {
+    /// Whether task.json is still the file that was read.
+    pub(super) fn is_current(&self, dir: &Dir) -> Result<bool> {
+        match rustix::fs::statat(dir, TASK_FILE, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(now) => {
+                let then = &self.content.stat;
+                Ok((now.st_dev, now.st_ino, now.st_size, now.st_mtime, now.st_mtime_nsec)
+                    == (then.st_dev, then.st_ino, then.st_size, then.st_mtime, then.st_mtime_nsec))
+            }
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(Error::io("read", dir.path().join(TASK_FILE), errno)),
+        }
+    }
+}
+
+/// Reads the task in `dir`; `None` when it has no task.json.
+pub(super) fn task(dir: &Dir, id: &TaskId) -> Result<Option<Loaded>> {
+    let Some(content) = file(dir, TASK_FILE, MAX_TASK_FILE)? else {
+        return Ok(None);
+    };
+    let broken = |why: String| {
+        let path = dir.path().join(TASK_FILE);
+        Error::corrupt(format!("{} is not a task: {}", printable(&path.to_string_lossy()), printable(&why)))
+    };
+    let object = json::parse_object(&content.bytes).map_err(broken)?;
+    let task = Task::from_object(object).map_err(broken)?;
+    if task.id != *id {
+        return Err(broken(format!("its id is '{}'", task.id)));
+    }
+    Ok(Some(Loaded { task, content }))
+}
+
+/// The file that holds a large response between its writing and the commit.
+pub(super) fn pending_response_name(fence: u64) -> String {
+    format!("response.{fence}.json")
+}
+
+/// The answer of a terminal task; `None` when the task is open or its answer is missing.
+pub(super) fn response(dir: &Dir, task: &Task) -> Result<Option<Response>> {
+    if !task.status.is_terminal() {
+        return Ok(None);
+    }
+    if let Some(response) = &task.journal.response {
+        return Ok(Some(response.clone()));
+    }
+    // A crash between the two renames of a large answer leaves it under its first name.
+    for name in [RESPONSE_FILE.to_string(), pending_response_name(task.fence)] {
+        if let Some(content) = file(dir, &name, MAX_RESPONSE_FILE)? {
+            let path = dir.path().join(&name);
+            let broken = |why: String| {
+                Error::corrupt(format!(
+                    "{} is not a response: {}",
+                    printable(&path.to_string_lossy()),
+                    printable(&why)
+                ))
+            };
+            let object = json::parse_object(&content.bytes).map_err(broken)?;
+            return Response::from_object(object).map(Some).map_err(|error| broken(error.to_string()));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,290 @@
+//! New tasks.
+
+use sha2::{Digest, Sha256};
+
+use super::atomic::{self, Staged};
+use super::index::Index;
+use super::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE, hex};
+use super::{Store, history, mark_format};
+use crate::digest::sha256_bytes;
+use crate::error::{Error, Result, printable};
+use crate::model::id::slug;
+use crate::model::task::{NewRequest, object};
+use crate::model::transition::check_retry;
+use crate::model::{Command, Journal, NewTask, Status, Task, TaskId, Time, json};
+
+/// What became of a submit.
+#[derive(Clone, Debug)]
+pub struct Submitted {
+    /// The task.
+    pub task: Task,
+    /// Whether it was there already, under the same idempotency key and with the same content.
+    pub existing: bool,
+}
+
+impl Store {
+    /// Adds a task.
+    ///
+    /// With an idempotency key that a task of the workspace holds already, that task is returned when
+    /// its content is the same.
+    ///
+    /// # Errors
+    /// `Refused` when the key belongs to a task of other content; `Io` when a file operation fails.
+    /// Once this returns success the task survives a power cut.
+    pub fn submit(&self, new: NewTask) -> Result<Submitted> {
+        self.add(new, None)
+    }
+
+    /// Submits a failed task again, as a new one that takes over its idempotency key.
+    ///
+    /// The old task stays as it is, since a wait may have reported it already; both name each other.
+    /// Asking twice gives the same new task.
+    ///
+    /// # Errors
+    /// `Refused` unless the task has failed (cancelled and dead tasks have); `NotFound`.
+    pub fn retry(&self, id: &TaskId, by: &str) -> Result<Submitted> {
+        let old = self.task(id)?;
+        check_retry(&old)?;
+        if let Some(existing) = self.retried_already(&old)? {
+            return Ok(Submitted { task: existing, existing: true });
+        }
+        let request = self.request_again(&old)?;
+        let own_response = self.own_response_path(id);
+        let new = NewTask {
+            workspace_id: old.workspace_id.clone(),
+            correlation_id: old.correlation_id.clone(),
+            source_agent: old.source_agent.clone(),
+            lane: old.lane.clone(),
+            workspace_root: old.workspace_root.clone(),
+            worktree_path: old.worktree_path.clone(),
+            expected_branch: old.expected_branch.clone(),
+            request,
+            supporting_paths: old.supporting_paths.clone(),
+            response_path: Some(old.response_path.clone()).filter(|path| *path != own_response),
+            prompt: old.prompt.clone(),
+            metadata: old.metadata.clone(),
+            priority: old.priority,
+            not_before: None,
+            max_attempts: old.max_attempts,
+            // The key is what makes a second retry find the first one.
+            key: Some(old.key.clone().unwrap_or_else(|| format!("retry-of:{id}"))),
+            name: old.name.clone(),
+            labels: old.labels.clone(),
+            timeout_seconds: old.timeout_seconds,
+            retry_of: Some(id.to_string()),
+        };
+        let submitted = self.add(new, Some(id))?;
+        let command = Command::Retried { new_id: submitted.task.id.to_string(), by: by.to_string() };
+        self.apply(id, &command)?;
+        Ok(submitted)
+    }
+
+    fn retried_already(&self, old: &Task) -> Result<Option<Task>> {
+        let Some(new_id) = old.retried_as.as_deref().and_then(|id| TaskId::parse(id).ok()) else {
+            return Ok(None);
+        };
+        match self.layout.task(&new_id)? {
+            Some(dir) => Ok(Some(self.load(&dir, &new_id)?.task)),
+            None => Ok(None),
+        }
+    }
+
+    fn request_again(&self, old: &Task) -> Result<NewRequest> {
+        let dir = self.task_dir(&old.id)?;
+        let path = &old.request_path;
+        if *path != dir.path().join(REQUEST_FILE).to_string_lossy() {
+            let sha256 = crate::digest::sha256_file(path.as_ref())
+                .map_err(|error| Error::io("read the request", path, error))?;
+            return Ok(NewRequest::File { path: path.clone(), sha256 });
+        }
+        let content = super::read::file(&dir, REQUEST_FILE, 64 * 1024 * 1024)?
+            .ok_or_else(|| Error::refused(format!("the request of {} is missing ({path})", old.id)))?;
+        let text = String::from_utf8(content.bytes)
+            .map_err(|_| Error::corrupt(format!("{} is not UTF-8 text", printable(path))))?;
+        Ok(NewRequest::Text(text))
+    }
+
+    fn own_response_path(&self, id: &TaskId) -> String {
+        self.layout.tasks.path().join(id.as_str()).join(RESPONSE_BODY_FILE).to_string_lossy().into_owned()
+    }
+
+    fn add(&self, new: NewTask, takes_over: Option<&TaskId>) -> Result<Submitted> {
+        self.check_writable()?;
+        let now = self.now().wall;
+        let content = content_fingerprint(&new);
+        let index = Index::open(&self.layout)?;
+        // A look without the lock spares the writing below when the task is there already.
+        if new.key.is_some()
+            && index.usable()?.is_some()
+            && let Some(existing) = self.same_key(&index, &new, &content, takes_over)?
+        {
+            return Ok(Submitted { task: existing, existing: true });
+        }
+        if self.version == 0 {
+            mark_format(&self.layout)?;
+        }
+        let (task, request_text) = self.build(new.clone(), content.clone(), now);
+        let tmp = self.layout.tmp()?;
+        let task_text = json::to_text(&task.to_object());
+        let events: String =
+            task.journal.recent.iter().map(|event| json::to_ascii_line(&event.to_object())).collect();
+        let mut files: Vec<(&str, &[u8], bool)> =
+            vec![(TASK_FILE, task_text.as_bytes(), true), (EVENTS_FILE, events.as_bytes(), false)];
+        if let Some(text) = &request_text {
+            files.push((REQUEST_FILE, text.as_bytes(), true));
+        }
+        let staged = Staged::directory(&tmp, &files)?;
+        let correlation = correlation_file(&task);
+        let mut correlation_staged = Staged::files(&tmp, &[correlation.1.as_bytes()])?;
+
+        let lock = self.lock_store()?;
+        let state = index.ensure(&lock)?;
+        if let Some(existing) = self.same_key(&index, &new, &content, takes_over)? {
+            return Ok(Submitted { task: existing, existing: true });
+        }
+        index.begin(&lock, &state, &task.id)?;
+        staged.publish(&self.layout.tasks, task.id.as_str())?;
+        let seq = history::append_feed(&self.layout.root, &task, &task.journal.recent, state.seq)?;
+        if let Some(file) = correlation_staged.pop() {
+            file.publish(&index.correlations()?, &correlation.0)?;
+        }
+        index.set_key(&task)?;
+        index.update(&lock, None, &task)?;
+        index.finish(&lock, &state, seq, Some(&task.id))?;
+        drop(lock);
+
+        atomic::sync_dir(&self.layout.tasks)?;
+        self.ring(&[&task.lane]);
+        Ok(Submitted { task, existing: false })
+    }
+
+    /// The task that holds the key of `new` already. Its content must be the same.
+    fn same_key(
+        &self,
+        index: &Index<'_>,
+        new: &NewTask,
+        content: &str,
+        takes_over: Option<&TaskId>,
+    ) -> Result<Option<Task>> {
+        let Some(key) = &new.key else { return Ok(None) };
+        let Some(id) = index.key_holder(&new.workspace_id, key)? else {
+            return Ok(None);
+        };
+        if takes_over == Some(&id) {
+            return Ok(None);
+        }
+        let Some(dir) = self.layout.task(&id)? else {
+            return Ok(None);
+        };
+        let existing = self.load(&dir, &id)?.task;
+        if existing.journal.content_sha256.as_deref() == Some(content) {
+            return Ok(Some(existing));
+        }
+        Err(Error::refused(format!(
+            "the idempotency key '{}' belongs to {id}, which has other content",
+            printable(key)
+        ))
+        .with_hint("submit the same content again, or choose another key"))
+    }
+
+    fn build(&self, new: NewTask, content: String, now: Time) -> (Task, Option<String>) {
+        let random = self.options.entropy.draw(now) as u32;
+        let (sha256, path, text) = match new.request {
+            NewRequest::File { path, sha256 } => (sha256, Some(path), None),
+            NewRequest::Text(text) => (sha256_bytes(text.as_bytes()), None, Some(text)),
+        };
+        let id = TaskId::generate(now, &new.correlation_id, &sha256, random);
+        let own =
+            |name: &str| self.layout.tasks.path().join(id.as_str()).join(name).to_string_lossy().into_owned();
+        let request_path = path.unwrap_or_else(|| own(REQUEST_FILE));
+        let response_path = new.response_path.unwrap_or_else(|| own(RESPONSE_BODY_FILE));
+        let status = match new.not_before {
+            Some(until) if until > now => Status::Scheduled { until },
+            _ => Status::Queued,
+        };
+        let mut task = Task {
+            id,
+            workspace_id: new.workspace_id,
+            correlation_id: new.correlation_id,
+            source_agent: new.source_agent,
+            lane: new.lane,
+            workspace_root: new.workspace_root,
+            worktree_path: new.worktree_path,
+            expected_branch: new.expected_branch,
+            request_path,
+            request_sha256: sha256,
+            supporting_paths: new.supporting_paths,
+            response_path,
+            prompt: new.prompt,
+            metadata: new.metadata,
+            status,
+            created_at: now,
+            updated_at: now,
+            priority: new.priority,
+            attempt: 0,
+            max_attempts: new.max_attempts,
+            fence: 0,
+            key: new.key,
+            name: new.name,
+            labels: new.labels,
+            timeout_seconds: new.timeout_seconds,
+            retry_of: new.retry_of,
+            retried_as: None,
+            journal: Journal { written_at: Some(now), content_sha256: Some(content), ..Journal::default() },
+            extra: json::Object::new(),
+        };
+        let data = object([
+            ("lane", task.lane.clone().into()),
+            ("source_agent", task.source_agent.clone().into()),
+            ("retry_of", task.retry_of.clone().into()),
+        ]);
+        let message = match &task.status {
+            Status::Scheduled { until } => format!("submitted to {}, scheduled for {until}", task.lane),
+            _ => format!("submitted to {}", task.lane),
+        };
+        task.record(now, "created", message, data);
+        (task, text)
+    }
+}
+
+/// What makes two submits the same: everything the worker sees, nothing about when and in what order.
+fn content_fingerprint(new: &NewTask) -> String {
+    let (request_path, request) = match &new.request {
+        NewRequest::File { path, sha256 } => (Some(path.as_str()), sha256.clone()),
+        NewRequest::Text(text) => (None, sha256_bytes(text.as_bytes())),
+    };
+    let supporting: Vec<serde_json::Value> =
+        new.supporting_paths.iter().map(|file| serde_json::json!([file.path, file.sha256])).collect();
+    let content = serde_json::json!([
+        new.workspace_id,
+        new.correlation_id,
+        new.lane,
+        new.workspace_root,
+        new.worktree_path,
+        new.expected_branch,
+        request_path,
+        request,
+        supporting,
+        new.response_path,
+        new.prompt,
+        new.metadata,
+    ]);
+    hex(&Sha256::digest(content.to_string().as_bytes()))
+}
+
+/// Name and content of the file that leads from a correlation to its newest task.
+fn correlation_file(task: &Task) -> (String, String) {
+    let part = |text: &str| {
+        let mut slug = slug(text);
+        slug.truncate(100);
+        slug
+    };
+    let name = format!("{}--{}.json", part(&task.workspace_id), part(&task.correlation_id));
+    let content = object([
+        ("workspace_id", task.workspace_id.clone().into()),
+        ("correlation_id", task.correlation_id.clone().into()),
+        ("task_id", task.id.as_str().into()),
+        ("updated_at", task.updated_at.to_string().into()),
+    ]);
+    (name, json::to_text(&content))
+}

@@ -1,0 +1,116 @@
+//! Typed values out of a YAML or JSON object, with errors that name the key.
+
+use serde_json::Value;
+
+use super::document::scalar_text;
+use super::span::parse_span;
+use crate::error::{Error, Result, printable};
+use crate::model::json::Object;
+
+/// Takes values out of an object; what is left at the end are the keys that nobody asked for.
+///
+/// A key that is null counts as absent, since YAML writes an empty value so.
+pub(super) struct Fields {
+    /// What the object was read from, for messages: `config file /w/handoff.yaml`.
+    source: String,
+    object: Object,
+}
+
+impl Fields {
+    pub(super) fn new(source: String, object: Object) -> Self {
+        Self { source, object }
+    }
+
+    /// An error about one key.
+    pub(super) fn wrong(&self, key: &str, expected: &str) -> Error {
+        Error::config(format!("{}: '{key}' must be {expected}", self.source))
+    }
+
+    /// Whether the key is there, null included.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.object.contains_key(key)
+    }
+
+    /// Any value.
+    pub(super) fn value(&mut self, key: &str) -> Option<Value> {
+        self.object.remove(key).filter(|value| !value.is_null())
+    }
+
+    /// Text; a number counts as the text it is written as.
+    pub(super) fn text(&mut self, key: &str) -> Result<Option<String>> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(value @ (Value::String(_) | Value::Number(_))) => Ok(scalar_text(&value)),
+            Some(_) => Err(self.wrong(key, "text; put it in quotes")),
+        }
+    }
+
+    /// Text that is not empty; empty counts as absent.
+    pub(super) fn text_or_blank(&mut self, key: &str) -> Result<Option<String>> {
+        Ok(self.text(key)?.filter(|text| !text.trim().is_empty()))
+    }
+
+    /// A whole number.
+    pub(super) fn integer(&mut self, key: &str) -> Result<Option<i64>> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(value) => match value.as_i64() {
+                Some(number) => Ok(Some(number)),
+                None => Err(self.wrong(key, "a whole number")),
+            },
+        }
+    }
+
+    /// A length of time in seconds: a number, or text such as `15m`.
+    pub(super) fn span(&mut self, key: &str) -> Result<Option<f64>> {
+        let seconds = match self.value(key) {
+            None => return Ok(None),
+            Some(Value::Number(number)) => number.as_f64(),
+            Some(Value::String(text)) => parse_span(&text),
+            Some(_) => None,
+        };
+        match seconds {
+            Some(seconds) => Ok(Some(seconds)),
+            None => Err(self.wrong(key, "a number of seconds or a time such as 15m, 2h, 1d")),
+        }
+    }
+
+    /// A mapping; empty when absent.
+    pub(super) fn mapping(&mut self, key: &str) -> Result<Object> {
+        match self.value(key) {
+            None => Ok(Object::new()),
+            Some(Value::Object(object)) => Ok(object),
+            Some(_) => Err(self.wrong(key, "a mapping")),
+        }
+    }
+
+    /// A list; empty when absent.
+    pub(super) fn list(&mut self, key: &str) -> Result<Vec<Value>> {
+        match self.value(key) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(items)) => Ok(items),
+            Some(_) => Err(self.wrong(key, "a list")),
+        }
+    }
+
+    /// A list of texts; empty when absent.
+    pub(super) fn texts(&mut self, key: &str) -> Result<Vec<String>> {
+        self.list(key)?
+            .into_iter()
+            .map(|item| match item {
+                Value::String(_) | Value::Number(_) => scalar_text(&item),
+                _ => None,
+            })
+            .collect::<Option<Vec<String>>>()
+            .ok_or_else(|| self.wrong(key, "a list of texts"))
+    }
+
+    /// A warning about the keys that nobody asked for, if there are any.
+    pub(super) fn unknown_keys(&self) -> Option<String> {
+        if self.object.is_empty() {
+            return None;
+        }
+        let keys: Vec<String> = self.object.keys().map(|key| printable(key)).collect();
+        Some(format!("{} has unknown keys, which are ignored: {}", self.source, keys.join(", ")))
+    }
+}

@@ -1,0 +1,50 @@
+//! What a lane may be called.
+
+use crate::error::{Error, Result, printable};
+
+/// The longest lane name, in bytes.
+pub const MAX_LANE: usize = 200;
+
+/// Checks a lane's name: not blank, at most [`MAX_LANE`] bytes, no control characters, no leading
+/// `-` (it would read as a flag), and neither `.` nor `..`.
+pub fn check_lane(name: &str) -> Result<()> {
+    let reason = if name.trim().is_empty() {
+        "it is empty"
+    } else if name.len() > MAX_LANE {
+        "it is longer than 200 bytes"
+    } else if name.chars().any(char::is_control) {
+        "it has control characters"
+    } else if name.starts_with('-') {
+        "it starts with '-'"
+    } else if matches!(name, "." | "..") {
+        "it is the name of a directory"
+    } else {
+        return Ok(());
+    };
+    // A name that is too long is not worth repeating whole.
+    let shown: String = name.chars().take(60).collect();
+    Err(Error::invalid(format!("invalid lane name '{}': {reason}", printable(&shown))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_names_pass() {
+        for good in ["review", "a b", "ü", "x/y", "...", "a-b", &"x".repeat(MAX_LANE)] {
+            assert!(check_lane(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn hostile_names_are_refused_in_one_line() {
+        let long = "x".repeat(MAX_LANE + 1);
+        for bad in ["", "  ", "-x", ".", "..", "a\nb", "a\u{0}", "\u{1b}[2J", &long] {
+            let error = check_lane(bad).unwrap_err().to_string();
+            assert!(error.starts_with("invalid lane name"), "{error}");
+            assert!(!error.contains(['\n', '\u{1b}', '\0']), "{error}");
+            assert!(error.len() < 200, "{error}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The ranges of what a submit may ask for.
+
+use crate::error::{Error, Result, printable};
+use crate::model::task::MAX_PRIORITY;
+
+/// The most attempts a task may be allowed.
+pub const MAX_ATTEMPTS: u32 = 1000;
+/// The longest run, in seconds: 30 days.
+pub const MAX_TIMEOUT_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
+/// The longest idempotency key and the longest name, in bytes.
+pub const MAX_KEY: usize = 200;
+/// The longest label, in bytes.
+pub const MAX_LABEL: usize = 100;
+/// The most labels of one task.
+pub const MAX_LABELS: usize = 50;
+/// The longest correlation id, source agent and branch, in bytes.
+pub const MAX_WORD: usize = 1000;
+
+pub(super) fn priority(wanted: i64) -> Result<i32> {
+    i32::try_from(wanted)
+        .ok()
+        .filter(|priority| (-MAX_PRIORITY..=MAX_PRIORITY).contains(priority))
+        .ok_or_else(|| {
+            Error::invalid(format!(
+                "priority {wanted} is out of range; give -{MAX_PRIORITY} to {MAX_PRIORITY}"
+            ))
+        })
+}
+
+pub(super) fn max_attempts(wanted: i64) -> Result<u32> {
+    u32::try_from(wanted).ok().filter(|attempts| (1..=MAX_ATTEMPTS).contains(attempts)).ok_or_else(|| {
+        Error::invalid(format!("max_attempts of {wanted} is out of range; give 1 to {MAX_ATTEMPTS}"))
+    })
+}
+
+pub(super) fn timeout(seconds: f64) -> Result<f64> {
+    if seconds > 0.0 && seconds <= MAX_TIMEOUT_SECONDS {
+        return Ok(seconds);
+    }
+    Err(Error::invalid(format!(
+        "timeout of {seconds} seconds is out of range; give more than 0 and at most {MAX_TIMEOUT_SECONDS} (30 days)"
+    )))
+}
+
+pub(super) fn key(key: &str) -> Result<()> {
+    one_line("key", key, MAX_KEY)
+}
+
+pub(super) fn name(name: &str) -> Result<()> {
+    one_line("name", name, MAX_KEY)
+}
+
+/// Checks the name of a new workspace; what others chose already is taken as it is.
+pub(super) fn workspace_id(id: &str) -> Result<()> {
+    one_line("the workspace id", id, MAX_KEY)
+}
+
+/// Checks labels and drops repeated ones.
+pub(super) fn labels(wanted: Vec<String>) -> Result<Vec<String>> {
+    let mut labels: Vec<String> = Vec::new();
+    for label in wanted {
+        one_line("label", &label, MAX_LABEL)?;
+        if !labels.contains(&label) {
+            labels.push(label);
+        }
+    }
+    if labels.len() > MAX_LABELS {
+        return Err(Error::invalid(format!(
+            "{} labels are too many; give at most {MAX_LABELS}",
+            labels.len()
+        )));
+    }
+    Ok(labels)
+}
+
+/// Checks free text that stands in lists and file names: bounded, otherwise as the caller likes.
+pub(super) fn word(what: &str, text: &str) -> Result<()> {
+    if text.len() > MAX_WORD {
+        return Err(Error::invalid(format!("{what} is {} bytes long; give at most {MAX_WORD}", text.len())));
+    }
+    Ok(())
+}
+
+fn one_line(what: &str, text: &str, most: usize) -> Result<()> {
+    if text.trim().is_empty() {
+        Err(Error::invalid(format!("{what} is empty")))
+    } else if text.len() > most {
+        Err(Error::invalid(format!("{what} is {} bytes long; give at most {most}", text.len())))
+    } else if text.chars().any(char::is_control) {
+        Err(Error::invalid(format!("{what} has control characters: {}", printable(text))))
+    } else {
+        Ok(())
+    }
+}

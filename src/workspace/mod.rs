@@ -1,0 +1,26 @@
+//! The rules of use: turns what a user or program asked for into something the store can do.
+//!
+//! Here are configuration, task files, path rules and scaffolds. Nothing here prints, and nothing
+//! here touches the state directory.
+
+mod config;
+mod discover;
+mod document;
+mod fields;
+mod lane;
+mod limits;
+mod pairs;
+mod paths;
+mod scaffold;
+mod span;
+mod submit;
+mod task_file;
+mod text_file;
+
+pub use config::Config;
+pub use discover::{Locate, locate};
+pub use lane::{MAX_LANE, check_lane};
+pub use pairs::parse_pairs;
+pub use scaffold::{InitWish, Initialized, PoolInitialized, init, init_pool};
+pub use span::parse_span;
+pub use submit::{Checked, SubmitWish, check_submit};

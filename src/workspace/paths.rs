@@ -1,0 +1,128 @@
+//! Where a path really leads, and whether that is inside the workspace.
+
+use std::ffi::OsString;
+use std::fs::FileType;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::{Error, Result, printable};
+
+/// As many symbolic links as the kernel follows in one path.
+const MAX_LINKS: usize = 40;
+
+/// `path` with a leading `~` replaced by the home directory, and made absolute against `base`.
+///
+/// Paths that a shell has expanded already come back as they are; the `~` is for those written
+/// in files. `~name` is refused instead of being taken for a file of that name.
+pub(super) fn absolute(base: &Path, path: &Path) -> Result<PathBuf> {
+    Ok(base.join(expand_home(path, std::env::home_dir().as_deref())?))
+}
+
+fn expand_home(path: &Path, home: Option<&Path>) -> Result<PathBuf> {
+    let mut components = path.components();
+    let Some(Component::Normal(first)) = components.next() else {
+        return Ok(path.to_path_buf());
+    };
+    if !first.as_encoded_bytes().starts_with(b"~") {
+        return Ok(path.to_path_buf());
+    }
+    if first != "~" {
+        return Err(
+            Error::invalid(format!("cannot expand {}", show(path))).with_hint("write the directory in full")
+        );
+    }
+    match home {
+        Some(home) if home.is_absolute() => Ok(home.join(components.as_path())),
+        _ => Err(Error::invalid(format!("cannot expand {}: the home directory is unknown", show(path)))
+            .with_hint("set HOME or write the directory in full")),
+    }
+}
+
+/// The path that `path` really leads to: absolute, without `.`, `..` and symbolic links.
+///
+/// What does not exist is kept as it is written, so that a path may name a file to be made; a
+/// dangling link leads to what it names. `path` must be absolute.
+///
+/// # Errors
+/// When a part of the path cannot be looked at, or links go round in circles.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
+    walk(path).map_err(|error| Error::io("follow", path, error))
+}
+
+fn walk(path: &Path) -> io::Result<PathBuf> {
+    let mut real = PathBuf::from("/");
+    // What is left to walk, the next part last.
+    let mut left: Vec<OsString> = Vec::new();
+    push_parts(&mut left, path);
+    let mut links = 0;
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            // `real` has no links, so that its parent by name is its parent on disk.
+            real.pop();
+            continue;
+        }
+        real.push(&part);
+        let is_link = match std::fs::symlink_metadata(&real) {
+            Ok(metadata) => metadata.is_symlink(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if is_link {
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(rustix::io::Errno::LOOP.into());
+            }
+            let target = std::fs::read_link(&real)?;
+            real.pop();
+            if target.is_absolute() {
+                real = PathBuf::from("/");
+            }
+            push_parts(&mut left, &target);
+        }
+    }
+    Ok(real)
+}
+
+fn push_parts(left: &mut Vec<OsString>, path: &Path) {
+    let parts: Vec<OsString> = path
+        .components()
+        .filter_map(|part| match part {
+            Component::Normal(name) => Some(name.to_os_string()),
+            Component::ParentDir => Some("..".into()),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => None,
+        })
+        .collect();
+    left.extend(parts.into_iter().rev());
+}
+
+/// Refuses a resolved path that is not below `root`, which must be resolved too. `label` says
+/// which path is meant.
+pub(super) fn require_inside(root: &Path, path: &Path, label: &str) -> Result<()> {
+    if path.starts_with(root) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{label} is outside workspace_root: {}", show(path)))
+        .with_hint(format!("it must lie in {}, also after following links", show(root))))
+}
+
+/// The kind of file at a resolved path; `None` when there is none.
+pub(super) fn file_type(path: &Path) -> Result<Option<FileType>> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.file_type())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("look at", path, error)),
+    }
+}
+
+/// A path as the text that task.json can hold.
+pub(super) fn as_text(path: &Path, label: &str) -> Result<String> {
+    path.to_str().map(str::to_string).ok_or_else(|| {
+        Error::invalid(format!("{label} is not valid UTF-8: {}", show(path)))
+            .with_hint("tasks are JSON text; rename the file or directory")
+    })
+}
+
+/// A path as a message shows it.
+pub(super) fn show(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}

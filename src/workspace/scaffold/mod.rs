@@ -1,0 +1,216 @@
+//! `init` and `init-pool`: a workspace or a pool from the embedded templates.
+
+mod plant;
+mod render;
+mod templates;
+
+use std::path::{Path, PathBuf};
+
+use self::plant::Plant;
+use self::render::Values;
+use self::templates::{DISPATCHERS, QUEUE, STATE, Template, WORKSPACE};
+use super::config::current_dir;
+use super::limits;
+use super::paths::{absolute, as_text, resolve, show};
+use crate::error::{Error, ErrorKind, Result, printable};
+
+/// What a new `handoff.yaml` is to say; `None` for the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct InitWish {
+    /// Default: the name of the target directory.
+    pub workspace_id: Option<String>,
+    /// As it is to be written, relative to `handoff/`. Default: `..`.
+    pub workspace_root: Option<String>,
+    /// As it is to be written, relative to `handoff/`. Default: `state`.
+    pub queue_root: Option<String>,
+}
+
+/// What `init` made.
+#[derive(Clone, Debug)]
+pub struct Initialized {
+    /// The new directory, absolute.
+    pub handoff: PathBuf,
+    /// As it reads in the configuration.
+    pub workspace_id: String,
+    /// As it is written in the configuration.
+    pub workspace_root: String,
+    /// As it is written in the configuration.
+    pub queue_root: String,
+    /// What to do now, a line each.
+    pub next_steps: Vec<String>,
+}
+
+/// What `init_pool` made; all paths are absolute.
+#[derive(Clone, Debug)]
+pub struct PoolInitialized {
+    /// As it reads in the configuration.
+    pub workspace_id: String,
+    /// The directory of configuration and store.
+    pub queue: PathBuf,
+    /// The configuration.
+    pub config: PathBuf,
+    /// The state directory.
+    pub store: PathBuf,
+    /// The dispatcher scripts: vendor and path.
+    pub dispatchers: Vec<(&'static str, PathBuf)>,
+    /// The instructions for a chat that works on the queue.
+    pub polling_prompt: PathBuf,
+}
+
+/// Writes `handoff/` into `target`, which is made if missing; relative to the current directory.
+///
+/// # Errors
+/// `Refused` when `handoff` exists already, `Invalid` for a workspace id that no line can hold,
+/// `Io`. After an error nothing is left of what was made.
+pub fn init(target: &Path, wish: InitWish) -> Result<Initialized> {
+    let target = real_target(target)?;
+    let workspace_id = workspace_id(wish.workspace_id.as_deref(), &target)?;
+    let workspace_root = wish.workspace_root.unwrap_or_else(|| "..".to_string());
+    let queue_root = wish.queue_root.unwrap_or_else(|| "state".to_string());
+    for (what, text) in [("workspace root", &workspace_root), ("queue root", &queue_root)] {
+        if text.trim().is_empty() {
+            return Err(Error::invalid(format!("the {what} is empty")));
+        }
+    }
+    let handoff = target.join("handoff");
+    let store = resolve(&absolute(&handoff, Path::new(&queue_root))?)?;
+    // Only to refuse now what reading the configuration would refuse later.
+    resolve(&absolute(&handoff, Path::new(&workspace_root))?)?;
+    let values = Values {
+        workspace_id: &workspace_id,
+        workspace_root: &workspace_root,
+        queue_root: &queue_root,
+        config_path: &as_text(&handoff.join("handoff.yaml"), "the target directory")?,
+        store_path: &as_text(&store, "the queue root")?,
+    };
+    refuse_existing(&handoff)?;
+
+    let mut plant = Plant::new();
+    plant.directories(&target)?;
+    claim_directory(&mut plant, &handoff)?;
+    write_all(&mut plant, &handoff, WORKSPACE, &values)?;
+    // A store elsewhere is made at its first use; one that git would see is hidden from it now.
+    if store != handoff && store.starts_with(&handoff) {
+        write_state(&mut plant, &store, &values)?;
+    }
+    plant.keep();
+    Ok(Initialized {
+        handoff,
+        workspace_id,
+        workspace_root,
+        queue_root,
+        next_steps: vec![
+            "submit a task: lanes submit --lane review --prompt 'What does this project do?'".to_string(),
+            "start a worker: ./handoff/dispatcher.sh --lane review".to_string(),
+            "or give handoff/REVIEWER-AGENT-PROMPT.md to a chat; handoff/README.md has the rest".to_string(),
+        ],
+    })
+}
+
+/// Writes `.agent-lanes-queue/` and `dispatchers/` into `target`, which is made if missing;
+/// relative to the current directory.
+///
+/// # Errors
+/// `Refused` when one of the two exists already, otherwise as [`init`]. After an error nothing is
+/// left of what was made.
+pub fn init_pool(target: &Path, id: Option<&str>) -> Result<PoolInitialized> {
+    let target = real_target(target)?;
+    let workspace_id = workspace_id(id, &target)?;
+    let queue = target.join(".agent-lanes-queue");
+    let dispatchers = target.join("dispatchers");
+    let config = queue.join("handoff.yaml");
+    let store = queue.join("state");
+    let values = Values {
+        workspace_id: &workspace_id,
+        workspace_root: "..",
+        queue_root: "state",
+        config_path: &as_text(&config, "the target directory")?,
+        store_path: &as_text(&store, "the target directory")?,
+    };
+    refuse_existing(&queue)?;
+    refuse_existing(&dispatchers)?;
+
+    let mut plant = Plant::new();
+    plant.directories(&target)?;
+    claim_directory(&mut plant, &queue)?;
+    claim_directory(&mut plant, &dispatchers)?;
+    write_all(&mut plant, &queue, QUEUE, &values)?;
+    write_state(&mut plant, &store, &values)?;
+    write_all(&mut plant, &dispatchers, DISPATCHERS, &values)?;
+    plant.keep();
+    Ok(PoolInitialized {
+        workspace_id,
+        config,
+        store,
+        dispatchers: ["claude", "codex"]
+            .map(|vendor| (vendor, dispatchers.join(format!("{vendor}.sh"))))
+            .into(),
+        polling_prompt: dispatchers.join("POLLING-CHAT-PROMPT.md"),
+        queue,
+    })
+}
+
+fn real_target(target: &Path) -> Result<PathBuf> {
+    resolve(&absolute(&current_dir()?, target)?)
+}
+
+/// The id that was asked for, else the name of the directory.
+fn workspace_id(wanted: Option<&str>, target: &Path) -> Result<String> {
+    let id = match wanted {
+        Some(id) => id.trim().to_string(),
+        None => match target.file_name() {
+            Some(name) => name.to_string_lossy().trim().to_string(),
+            None => "workspace".to_string(),
+        },
+    };
+    limits::workspace_id(&id).map_err(|error| error.with_hint("choose another with --workspace-id"))?;
+    Ok(id)
+}
+
+fn already_there(path: &Path) -> Error {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Error::refused(format!("{}/ already exists: {}", printable(&name), show(path)))
+        .with_hint("nothing was changed; move it away to start afresh")
+}
+
+/// Refuses early, before anything is made. Links to nowhere count as existing.
+fn refuse_existing(path: &Path) -> Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Err(already_there(path)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("look at", path, error)),
+    }
+}
+
+/// Makes a directory that must be new; of two processes at once, one gets it.
+fn claim_directory(plant: &mut Plant, path: &Path) -> Result<()> {
+    plant.directory(path, plant::OPEN).map_err(|error| {
+        if error.kind() == ErrorKind::Io
+            && error.raw_os_error() == Some(rustix::io::Errno::EXIST.raw_os_error())
+        {
+            already_there(path)
+        } else {
+            error
+        }
+    })
+}
+
+fn write_all(plant: &mut Plant, base: &Path, templates: &[Template], values: &Values<'_>) -> Result<()> {
+    for template in templates {
+        let path = base.join(template.path);
+        if let Some(directory) = path.parent() {
+            plant.directories(directory)?;
+        }
+        plant.file(&path, &values.fill(template), template.mode)?;
+    }
+    Ok(())
+}
+
+/// Makes the state directory, for its owner only and kept out of git.
+fn write_state(plant: &mut Plant, store: &Path, values: &Values<'_>) -> Result<()> {
+    if let Some(parent) = store.parent() {
+        plant.directories(parent)?;
+    }
+    plant.directory(store, plant::PRIVATE)?;
+    write_all(plant, store, STATE, values)
+}

@@ -1,0 +1,121 @@
+//! Making files and directories, all of them or none.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Permissions of a directory that anybody may read, before the umask.
+pub(super) const OPEN: u32 = 0o777;
+/// Permissions of a directory for its owner only.
+pub(super) const PRIVATE: u32 = 0o700;
+
+/// What was made so far; dropped without [`Plant::keep`], it takes everything away again.
+///
+/// Only its own files and then-empty directories are removed, so that nothing is lost that
+/// somebody else put there meanwhile.
+pub(super) struct Plant {
+    /// In the order of making.
+    made: Vec<PathBuf>,
+}
+
+impl Plant {
+    pub(super) fn new() -> Self {
+        Self { made: Vec::new() }
+    }
+
+    /// Makes one directory, which must not exist.
+    pub(super) fn directory(&mut self, path: &Path, mode: u32) -> Result<()> {
+        DirBuilder::new()
+            .mode(mode)
+            .create(path)
+            .map_err(|error| Error::io("make directory", path, error))?;
+        self.made.push(path.to_path_buf());
+        Ok(())
+    }
+
+    /// Makes a directory and those above it, as far as they are missing.
+    pub(super) fn directories(&mut self, path: &Path) -> Result<()> {
+        let missing: Vec<&Path> = path.ancestors().take_while(|above| !above.is_dir()).collect();
+        for directory in missing.into_iter().rev() {
+            match DirBuilder::new().mode(OPEN).create(directory) {
+                Ok(()) => self.made.push(directory.to_path_buf()),
+                // Somebody made it since we looked; then it is theirs.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && directory.is_dir() => {}
+                Err(error) => return Err(Error::io("make directory", directory, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one file, which must not exist.
+    pub(super) fn file(&mut self, path: &Path, text: &str, mode: u32) -> Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)
+            .map_err(|error| Error::io("make", path, error))?;
+        self.made.push(path.to_path_buf());
+        file.write_all(text.as_bytes()).map_err(|error| Error::io("write", path, error))
+    }
+
+    /// Everything is made: leave it.
+    pub(super) fn keep(mut self) {
+        self.made.clear();
+    }
+}
+
+impl Drop for Plant {
+    fn drop(&mut self) {
+        for path in self.made.iter().rev() {
+            // What cannot be removed has to stay; the error that brought us here is the one to tell.
+            let is_dir = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+            let _ = if is_dir { std::fs::remove_dir(path) } else { std::fs::remove_file(path) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_work_leaves_nothing_but_what_others_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut plant = Plant::new();
+        let deep = dir.path().join("a/b");
+        plant.directories(&deep).unwrap();
+        plant.directory(&dir.path().join("c"), PRIVATE).unwrap();
+        plant.file(&deep.join("f"), "x", 0o644).unwrap();
+        std::fs::write(dir.path().join("c/foreign"), "y").unwrap();
+        drop(plant);
+        assert!(!dir.path().join("a").exists());
+        assert!(dir.path().join("c/foreign").exists());
+    }
+
+    #[test]
+    fn nothing_that_exists_is_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "mine").unwrap();
+        let mut plant = Plant::new();
+        let error = plant.file(&path, "theirs", 0o644).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Io);
+        assert!(plant.directory(dir.path(), OPEN).is_err());
+        assert!(plant.directories(&path.join("below")).is_err());
+        drop(plant);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn kept_work_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut plant = Plant::new();
+        plant.file(&dir.path().join("f"), "x", 0o644).unwrap();
+        plant.keep();
+        assert!(dir.path().join("f").exists());
+    }
+}
