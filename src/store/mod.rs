@@ -15,6 +15,7 @@
 //! the next change completes.
 
 mod atomic;
+mod attempts;
 mod change;
 mod clock;
 mod deliver;
@@ -27,19 +28,22 @@ mod next;
 mod read;
 mod shelf;
 mod submit;
+mod vendors;
 mod watch;
 mod workers;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use attempts::Attempt;
 pub use clock::{Clock, Entropy};
 pub use history::FeedEntry;
 pub use lanes::Pause;
-pub use next::Want;
+pub use next::{Taker, Want};
 pub use submit::Submitted;
+pub use vendors::Parked;
 pub use watch::Watch;
-pub use workers::{Registration, WorkerInfo};
+pub use workers::{Abandoned, DISPATCHER, Registration, WorkerInfo};
 
 use crate::error::{Error, Result, printable};
 use crate::model::{Event, Now, Response, Task, TaskId, Time, json};
@@ -105,6 +109,11 @@ impl Store {
     /// The present moment by the store's clock.
     pub fn now(&self) -> Now {
         self.options.clock.now()
+    }
+
+    /// A random number from the store's source.
+    pub fn random(&self) -> u128 {
+        self.options.entropy.draw(self.now().wall)
     }
 
     /// Where the run logs of a task are kept: one numbered directory for each attempt.

@@ -11,7 +11,7 @@ use super::{Store, earlier, read};
 use crate::error::{ErrorKind, Result};
 use crate::model::task::Availability;
 use crate::model::transition::Context;
-use crate::model::{Command, Effect, Filter, RequestCheck, Status, Task, TaskId, Time, json};
+use crate::model::{ClaimToken, Command, Effect, Filter, RequestCheck, Status, Task, TaskId, Time, json};
 
 /// What a worker is ready to do.
 #[derive(Clone, Debug)]
@@ -20,6 +20,18 @@ pub struct Want {
     pub lanes: Vec<String>,
     /// Which of their tasks.
     pub filter: Filter,
+}
+
+/// Who takes the next task.
+pub struct Taker<'a> {
+    /// Under which name.
+    pub owner: &'a str,
+    /// For how long, in seconds.
+    pub lease_seconds: f64,
+    /// The token to use; `None` for a random one.
+    pub token: Option<ClaimToken>,
+    /// A last look at the task: `false` passes it over.
+    pub accepts: &'a dyn Fn(&Task) -> bool,
 }
 
 /// What a look at one candidate said.
@@ -50,9 +62,34 @@ impl Store {
     /// # Errors
     /// `Invalid` for a lease out of range; `Io`, `Locked`.
     pub fn claim_next(&self, want: &Want, owner: &str, lease_seconds: f64) -> Result<Option<Task>> {
+        self.claim_next_as(want, &Taker { owner, lease_seconds, token: None, accepts: &|_| true })
+    }
+
+    /// The same for who is choosier or brings a token along.
+    ///
+    /// # Errors
+    /// As [`Store::claim_next`].
+    pub fn claim_next_as(&self, want: &Want, taker: &Taker<'_>) -> Result<Option<Task>> {
         self.check_writable()?;
-        crate::model::transition::check_lease(lease_seconds)?;
-        self.walk(want, &|id, entry, lane| self.try_claim(want, id, entry, lane, owner, lease_seconds))
+        crate::model::transition::check_lease(taker.lease_seconds)?;
+        self.walk(want, &|id, entry, lane| self.try_claim(want, id, entry, lane, taker))
+    }
+
+    /// The claimed tasks of a lane that `belongs` accepts, live leases and ended ones.
+    pub fn held_tasks(&self, lane: &str, belongs: &dyn Fn(&Task) -> bool) -> Result<Vec<Task>> {
+        let index = Index::open(&self.layout)?;
+        if index.usable()?.is_none() {
+            index.ensure(&self.lock_store()?)?;
+        }
+        let mut held = Vec::new();
+        if let Some(shelves) = index.lane_if_any(lane)? {
+            shelves.held.visit(|entry| {
+                let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
+                held.extend(task.filter(|task| matches!(task.status, Status::Claimed(_)) && belongs(task)));
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        Ok(held)
     }
 
     /// The task that [`Store::claim_next`] would take, left where it is.
@@ -270,8 +307,7 @@ impl Store {
         id: &TaskId,
         entry: &Entry,
         lane: &str,
-        owner: &str,
-        lease_seconds: f64,
+        taker: &Taker<'_>,
     ) -> Result<Look> {
         let Some(dir) = self.layout.task(id)? else {
             return Ok(Look::Stale);
@@ -287,10 +323,14 @@ impl Store {
             return Ok(Look::Passed);
         }
         match self.judge(want, entry, lane, &loaded.task) {
+            Look::Found(task) if !(taker.accepts)(&task) => return Ok(Look::Passed),
             Look::Found(_) => {}
             look => return Ok(look),
         }
-        let command = self.claim_command(owner, lease_seconds);
+        let mut command = self.claim_command(taker.owner, taker.lease_seconds);
+        if let (Command::Claim { token, .. }, Some(own)) = (&mut command, &taker.token) {
+            token.clone_from(own);
+        }
         match self.apply_locked(&dir, id, &command, &lock) {
             Ok((task, _)) => Ok(Look::Found(Box::new(task))),
             Err(error) if error.kind() == ErrorKind::Refused => {
