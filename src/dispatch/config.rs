@@ -21,8 +21,18 @@ use super::yaml::{Section, Source};
 use crate::Result;
 
 /// Keys that stand once, for the whole dispatcher.
-const PROCESS_KEYS: [&str; 8] =
-    ["max_concurrent", "max_depth", "lease_seconds", "owner", "grace", "linger", "vendors", "routes"];
+const PROCESS_KEYS: [&str; 10] = [
+    "max_concurrent",
+    "max_depth",
+    "lease_seconds",
+    "owner",
+    "grace",
+    "drain",
+    "lanes",
+    "linger",
+    "vendors",
+    "routes",
+];
 
 /// The whole `dispatch:` part.
 #[derive(Clone, Debug)]
@@ -35,6 +45,10 @@ pub struct DispatchConfig {
     pub lease_seconds: Option<f64>,
     /// Owner name in claims.
     pub owner: Option<String>,
+    /// Lanes to serve when the command line names none; empty for all that the file knows.
+    pub lanes: Vec<String>,
+    /// How long agents may go on after the first request to end; nothing means until they are done.
+    pub drain: Option<Duration>,
     /// Time between the polite and the final signal.
     pub grace: Duration,
     /// How long a process may stay once it has reported its result and fallen silent.
@@ -76,6 +90,8 @@ impl DispatchConfig {
             max_depth: section.count("max_depth")?.or(3),
             lease_seconds,
             owner: section.text("owner")?.value(),
+            lanes: section.list("lanes")?.or(Vec::new()),
+            drain: section.length("drain")?.value(),
             grace: section.length("grace")?.or(Duration::from_secs(5)),
             linger: section.length("linger")?.or(Duration::from_secs(30)),
             vendors,
@@ -155,7 +171,7 @@ dispatch:
         let review = config.route("review");
         assert_eq!(review.runner, Some(Runner::Vendor("codex".to_string())));
         assert_eq!(review.timeout, Some(Duration::from_secs(7200)));
-        assert_eq!(review.permission_mode, Given::Value("acceptEdits".to_string()));
+        assert_eq!(review.permission_mode, Given::Absent, "the word of another vendor");
         assert_eq!(review.max_retries, 2);
         let attic = config.route("attic");
         assert!(matches!(attic.runner, Some(Runner::Command { .. })));

@@ -3,7 +3,7 @@
 //! Runs are counted where they happened, so that advice about timeouts and cost comes from what was
 //! measured. An unknown figure is left out, never guessed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,9 @@ pub struct Record {
     pub ended_at: String,
     /// The task.
     pub task_id: String,
+    /// The run's name; a line that was written twice is counted once.
+    #[serde(default)]
+    pub run: String,
     /// Which attempt at the task.
     pub attempt: u32,
     /// Lane of the task.
@@ -175,7 +178,11 @@ fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
 /// Statistics of the runs of `period`.
 pub fn stats(records: impl IntoIterator<Item = Record>, period: Period) -> Stats {
     let mut stats = Stats::default();
+    let mut seen = HashSet::new();
     for record in records.into_iter().filter(|record| period.holds(record)) {
+        if !record.run.is_empty() && !seen.insert(record.run.clone()) {
+            continue;
+        }
         stats.all.add(&record);
         stats.lanes.entry(record.lane.clone()).or_default().add(&record);
         stats.vendors.entry(record.vendor.clone()).or_default().add(&record);

@@ -6,14 +6,27 @@
 
 pub mod agent;
 pub mod answer;
+pub mod brief;
 pub mod config;
 pub mod journal;
 pub mod judge;
+pub mod keeper;
 pub mod limit;
+pub mod moment;
 pub mod outcome;
+pub mod plan;
+pub mod policy;
 pub mod prompt;
+pub mod recover;
+pub mod report;
+pub mod roster;
 pub mod route;
+pub mod runner;
+pub mod scheduler;
+pub mod settle;
 pub mod span;
 pub mod stream;
+#[cfg(test)]
+mod testing;
 pub mod vendor;
 pub mod yaml;

@@ -65,6 +65,8 @@ pub struct Route {
     pub lane: String,
     /// What serves it; nothing when neither the route nor the defaults say so.
     pub runner: Option<Runner>,
+    /// Whether the route itself says so, rather than a default.
+    pub names_runner: bool,
     /// Further arguments of a vendor, or all arguments of a command.
     pub args: Vec<String>,
     /// Lower is served first; equal ones in the order of the file.
@@ -119,6 +121,7 @@ impl Route {
         Self {
             lane: lane.to_string(),
             runner: None,
+            names_runner: false,
             args: Vec::new(),
             priority: 0,
             timeout: None,
@@ -146,9 +149,36 @@ impl Route {
     }
 }
 
+impl Route {
+    /// The same route served by `runner` instead. What was said in the words of another vendor does not
+    /// come along: its arguments, models, permissions and tools mean nothing to this one.
+    pub fn served_by(self, runner: Runner, args: Vec<String>) -> Self {
+        let plain = Self::plain(&self.lane);
+        match self.runner {
+            Some(own) if own == runner && args.is_empty() => Self { runner: Some(own), ..self },
+            None if args.is_empty() => Self { runner: Some(runner), ..self },
+            None => Self { runner: Some(runner), args, ..self },
+            Some(_) => Self {
+                runner: Some(runner),
+                args,
+                model: plain.model,
+                permission_mode: plain.permission_mode,
+                allowed_tools: plain.allowed_tools,
+                disallowed_tools: plain.disallowed_tools,
+                mcp_config: plain.mcp_config,
+                ..self
+            },
+        }
+    }
+}
+
 /// `base` with everything that `section` says put in its place.
 pub(super) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) -> Result<Route> {
-    let runner = read_runner(base.runner, section, vendors)?;
+    let base = match read_runner(base.runner.clone(), section, vendors)? {
+        Some(runner) => base.served_by(runner, Vec::new()),
+        None => Route { runner: None, ..base },
+    };
+    let runner = base.runner;
     let mut env = base.env;
     env.extend(section.variables("env")?);
     let prompt = section.text("prompt")?;
@@ -175,7 +205,9 @@ pub(super) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
     let elsewhere = |target: Option<String>| target.filter(|target| *target != base.lane);
     let priority = section.integer("priority")?.or(base.priority);
     let retry_delay = section.length("retry_delay")?.or(base.retry_delay);
+    let names_runner = ["vendor", "command"].iter().any(|key| section.mapping().contains_key(key));
     Ok(Route {
+        names_runner: names_runner && runner.is_some(),
         runner,
         args: section.list("args")?.over(Some(base.args)).unwrap_or_default(),
         priority,

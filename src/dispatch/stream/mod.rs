@@ -37,23 +37,29 @@ pub enum Format {
 }
 
 impl Format {
-    /// Names in configuration, in the order of the variants.
-    pub const NAMES: [&'static str; 5] =
-        ["claude-stream", "codex-jsonl", "gemini-stream", "opencode-json", "text"];
-
     const ALL: [Self; 5] =
         [Self::ClaudeStream, Self::CodexJsonl, Self::GeminiStream, Self::OpencodeJson, Self::Text];
 
+    /// The name in configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ClaudeStream => "claude-stream",
+            Self::CodexJsonl => "codex-jsonl",
+            Self::GeminiStream => "gemini-stream",
+            Self::OpencodeJson => "opencode-json",
+            Self::Text => "text",
+        }
+    }
+
     /// The format called `name`.
     pub fn parse(name: &str) -> Option<Self> {
-        let position = Self::NAMES.iter().position(|known| *known == name)?;
-        Some(Self::ALL[position])
+        Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
     /// Reads a format's name from a configuration value.
     pub fn from_yaml(value: &serde_yaml::Value) -> Result<Self, String> {
         let format = value.as_str().and_then(Self::parse);
-        format.ok_or_else(|| format!("expected one of {}", Self::NAMES.join(", ")))
+        format.ok_or_else(|| format!("expected one of {}", Self::ALL.map(Self::name).join(", ")))
     }
 
     /// Whether a run counts as finished only once a result object was seen.
@@ -176,8 +182,8 @@ mod tests {
 
     #[test]
     fn formats_have_names() {
-        for (name, format) in Format::NAMES.iter().zip(Format::ALL) {
-            assert_eq!(Format::parse(name), Some(format));
+        for format in Format::ALL {
+            assert_eq!(Format::parse(format.name()), Some(format));
         }
         assert_eq!(Format::parse("xml"), None);
     }

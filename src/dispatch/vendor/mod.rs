@@ -6,6 +6,7 @@
 
 mod argv;
 mod environment;
+mod version;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use serde_yaml::{Mapping, Value};
 
 pub use argv::{Argv, Slots, guard};
 pub use environment::agent_environment;
+pub use version::version_of;
 
 use super::stream::Format;
 use super::yaml::{Section, Source};
