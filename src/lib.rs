@@ -1,5 +1,6 @@
 //! Task lanes for agents, scripts and people on one machine.
 
+pub mod cli;
 pub mod digest;
 pub mod dispatch;
 pub mod error;

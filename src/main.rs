@@ -1,3 +1,7 @@
-//! The `lanes` binary: see [`lanes`] for everything it does.
+//! The `lanes` binary: see the library for everything it does.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lanes::cli::run()
+}

@@ -7,6 +7,8 @@
 //! A failed fsync is final: the kernel may have dropped the data and marked the page clean, so the
 //! staged file is thrown away with the error and never synced again.
 
+#![expect(clippy::disallowed_methods, reason = "this is the module that creates, syncs and renames")]
+
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};

@@ -10,6 +10,8 @@
 //!
 //! Neither is ever held across a child process, a network call or a wait, and readers take none.
 
+#![expect(clippy::disallowed_methods, reason = "this is the module that locks")]
+
 use std::fs::File;
 use std::io::ErrorKind as IoErrorKind;
 use std::os::fd::{AsFd, OwnedFd};

@@ -126,6 +126,40 @@ impl Store {
         next
     }
 
+    /// Whether somebody holds a task of this lane under a lease that has not ended.
+    pub fn lane_has_live_claim(&self, lane: &str) -> Result<bool> {
+        let index = Index::open(&self.layout)?;
+        let now = self.now();
+        let mut found = false;
+        if let Some(shelves) = index.lane_if_any(lane)? {
+            shelves.held.visit(|entry| {
+                let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
+                found = task.is_some_and(|task| task.lane == lane && task.lease_is_live(&now));
+                Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
+        }
+        Ok(found)
+    }
+
+    /// How many tasks of its lane are served before a task that waits.
+    pub fn tasks_ahead(&self, task: &Task) -> Result<u64> {
+        let index = Index::open(&self.layout)?;
+        let mut ahead = 0;
+        if let Some(shelves) = index.lane_if_any(&task.lane)? {
+            shelves.ready.visit(|entry| {
+                let is_before = (entry.rank, entry.id.as_str()) < (task.rank(), task.id.as_str());
+                ahead += u64::from(is_before);
+                Ok(if is_before { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            })?;
+        }
+        Ok(ahead)
+    }
+
+    /// What is known of a task's request file now.
+    pub fn request_check(&self, task: &Task) -> RequestCheck {
+        check_request(task)
+    }
+
     /// How many tasks of a lane are waiting to be claimed.
     pub fn queue_depth(&self, lane: &str) -> Result<u64> {
         let index = Index::open(&self.layout)?;

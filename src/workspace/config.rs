@@ -66,28 +66,21 @@ impl Config {
         let Some(workspace_id) = fields.text_or_blank("workspace_id")? else {
             return Err(fields.wrong("workspace_id", "a text that is not empty"));
         };
-        let mut directory = |key: &str, default: Option<&str>| -> Result<Option<PathBuf>> {
-            let text = fields.text_or_blank(key)?;
-            match text.as_deref().or(default) {
-                None => Ok(None),
-                Some(text) => resolve(&absolute(base, Path::new(text))?).map(Some),
-            }
-        };
-        let workspace_root = directory("workspace_root", Some(".."))?;
-        let queue_root = directory("queue_root", Some("state"))?;
-        let worktree_path = directory("worktree_path", None)?;
+        let directory = |text: String| resolve(&absolute(base, Path::new(&text))?);
+        let workspace_root = directory(fields.text("workspace_root")?.unwrap_or_else(|| "..".to_string()))?;
+        let queue_root = fields.text("queue_root")?.unwrap_or_else(|| "state".to_string());
+        let worktree_path = fields.text_or_blank("worktree_path")?.map(directory).transpose()?;
         let store_root = match store_override {
-            Some(store) => Some(resolve(&absolute(&here, store)?)?),
-            None => queue_root,
+            Some(store) => resolve(&absolute(&here, store)?)?,
+            None => directory(queue_root)?,
         };
         let expected_branch = fields.text_or_blank("expected_branch")?;
         let lanes = lanes(&mut fields)?;
         let dispatch = fields.value("dispatch").map(document::to_yaml);
         Ok(Self {
             workspace_id: workspace_id.trim().to_string(),
-            // Both have defaults.
-            workspace_root: workspace_root.unwrap_or_default(),
-            store_root: store_root.unwrap_or_default(),
+            workspace_root,
+            store_root,
             worktree_path,
             expected_branch,
             lanes,
@@ -122,22 +115,136 @@ pub(super) fn current_dir() -> Result<PathBuf> {
     std::env::current_dir().map_err(|error| Error::io("find", "the current directory", error))
 }
 
+/// The lanes and what is said about them; the texts are for people, so that any kind of value will do.
 fn lanes(fields: &mut Fields) -> Result<BTreeMap<String, String>> {
-    let expected = "a mapping of names to texts or to {description: text}";
-    let mut lanes = BTreeMap::new();
-    for (name, value) in fields.mapping("lanes")? {
-        let value = match value {
-            Value::Object(mut details) => details.remove("description").unwrap_or_default(),
-            other => other,
-        };
-        let description = match &value {
-            Value::Null => Some(String::new()),
-            other => document::scalar_text(other),
-        };
-        match description {
-            Some(description) => lanes.insert(name, description),
-            None => return Err(fields.wrong("lanes", expected)),
-        };
+    let describe = |value: Value| match value {
+        Value::Null => String::new(),
+        other => document::scalar_text(&other).unwrap_or_else(|| other.to_string()),
+    };
+    let lanes = fields.mapping("lanes")?.into_iter();
+    Ok(lanes
+        .map(|(name, value)| match value {
+            Value::Object(mut details) => (name, describe(details.remove("description").unwrap_or_default())),
+            other => (name, describe(other)),
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A workspace whose `handoff/handoff.yaml` has this text.
+    fn workspace(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("handoff")).unwrap();
+        std::fs::write(root.join("handoff/handoff.yaml"), text).unwrap();
+        (dir, root)
     }
-    Ok(lanes)
+
+    fn load(text: &str) -> Result<Config> {
+        let (_dir, root) = workspace(text);
+        Config::load(&root.join("handoff/handoff.yaml"), None)
+    }
+
+    #[test]
+    fn defaults_are_beside_the_file() {
+        let (_dir, root) = workspace("workspace_id: ' demo '\n");
+        let config = Config::load(&root.join("handoff/handoff.yaml"), None).unwrap();
+        assert_eq!(config.workspace_id, "demo");
+        assert_eq!(config.path, Some(root.join("handoff/handoff.yaml")));
+        assert_eq!(config.workspace_root, root);
+        assert_eq!(config.store_root, root.join("handoff/state"));
+        assert_eq!(config.worktree_path, None);
+        assert_eq!(config.expected_branch, None);
+        assert!(config.lanes.is_empty() && config.dispatch.is_none() && config.warnings.is_empty());
+    }
+
+    #[test]
+    fn every_key_is_read_and_relative_to_the_file() {
+        let (_dir, root) = workspace(
+            "workspace_id: 7\nworkspace_root: ../src\nqueue_root: /q/../store\nworktree_path: ../wt\n\
+             expected_branch: main\nlanes:\n  review: Look.\n  work: {description: Do., owner: x}\n  1: ~\n  n: {}\n  odd: [a]\n\
+             dispatch: {lanes: [review], max_concurrent: 2}\nzeta: 1\nalpha: 2\n",
+        );
+        let config = Config::load(&root.join("handoff/handoff.yaml"), None).unwrap();
+        assert_eq!(config.workspace_id, "7");
+        assert_eq!(config.workspace_root, root.join("src"));
+        assert_eq!(config.store_root, Path::new("/store"));
+        assert_eq!(config.worktree_path, Some(root.join("wt")));
+        assert_eq!(config.expected_branch.as_deref(), Some("main"));
+        let lanes: Vec<(&str, &str)> =
+            config.lanes.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        assert_eq!(lanes, [("1", ""), ("n", ""), ("odd", "[\"a\"]"), ("review", "Look."), ("work", "Do.")]);
+        assert_eq!(config.dispatch.unwrap()["max_concurrent"], 2);
+        assert_eq!(config.warnings.len(), 1);
+        assert!(
+            config.warnings[0].contains("unknown keys") && config.warnings[0].ends_with(": alpha, zeta"),
+            "{}",
+            config.warnings[0]
+        );
+    }
+
+    #[test]
+    fn the_store_can_be_overridden_and_home_is_expanded() {
+        let (_dir, root) = workspace("workspace_id: w\nqueue_root: ~/q\n");
+        let path = root.join("handoff/handoff.yaml");
+        let store = Path::new("relative");
+        let config = Config::load(&path, Some(store)).unwrap();
+        assert_eq!(config.store_root, current_dir().unwrap().join(store));
+        if let Some(home) = std::env::home_dir().filter(|home| home.is_absolute()) {
+            let config = Config::load(&path, None).unwrap();
+            assert_eq!(config.store_root, resolve(&home.join("q")).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_linked_configuration_counts_from_where_it_really_is() {
+        let (_dir, root) = workspace("workspace_id: w\n");
+        let (_other, elsewhere) = workspace("workspace_id: other\n");
+        let link = elsewhere.join("link.yaml");
+        std::os::unix::fs::symlink(root.join("handoff/handoff.yaml"), &link).unwrap();
+        assert_eq!(Config::load(&link, None).unwrap().workspace_root, root);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_by_name() {
+        for (text, words) in [
+            ("lanes: {}", "'workspace_id' must be a text that is not empty"),
+            ("workspace_id:", "'workspace_id' must be a text that is not empty"),
+            ("workspace_id: '  '", "'workspace_id' must be a text that is not empty"),
+            ("workspace_id: [a]", "'workspace_id' must be text"),
+            ("workspace_id: true", "'workspace_id' must be text; put it in quotes"),
+            ("workspace_id: w\nworkspace_root: {}", "'workspace_root' must be text"),
+            ("workspace_id: w\nqueue_root: [state]", "'queue_root' must be text"),
+            ("workspace_id: w\nlanes: [a]", "'lanes' must be a mapping"),
+            ("workspace_id: w\nqueue_root: ~nobody-here/x", "cannot expand ~nobody-here/x"),
+            ("workspace_id: w\ncheckpoints: ~", "checkpoints in handoff.yaml are no longer supported"),
+            ("workspace_id: [", "line 2 column 1"),
+            ("- a", "must be a mapping"),
+            ("", "must be a mapping"),
+        ] {
+            let error = load(text).unwrap_err();
+            assert_eq!(error.kind().exit_code(), 1);
+            assert!(error.to_string().contains(words), "{text:?}: {error}");
+            assert!(!error.to_string().contains('\n'), "{text:?}: {error}");
+        }
+        let missing = Config::load(Path::new("/nowhere/handoff.yaml"), None).unwrap_err();
+        assert_eq!(missing.message(), "config file /nowhere/handoff.yaml does not exist");
+        assert!(missing.hint().unwrap().contains("lanes init"));
+    }
+
+    #[test]
+    fn a_store_alone_makes_a_workspace_of_the_current_directory() {
+        let (_dir, root) = workspace("");
+        let here = root.join("my project");
+        std::fs::create_dir(&here).unwrap();
+        let config = Config::store_only(Path::new("../q"), &here).unwrap();
+        assert_eq!(config.workspace_id, "my project");
+        assert_eq!(config.workspace_root, here);
+        assert_eq!(config.store_root, root.join("q"));
+        let config = Config::store_only(Path::new("/q"), Path::new("/")).unwrap();
+        assert_eq!(config.workspace_id, "workspace");
+    }
 }

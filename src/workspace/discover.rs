@@ -79,3 +79,90 @@ fn check_owner(cwd: &Path, candidate: &Path, found: &Metadata) -> Result<()> {
 fn is_trusted(owner: u32, us: u32, here: Option<u32>) -> bool {
     owner == us || owner == 0 || here == Some(owner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn write(root: &Path, place: &str, id: &str) {
+        let path = root.join(place);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("workspace_id: {id}\n")).unwrap();
+    }
+
+    fn find(cwd: &Path, config: Option<&str>, store: Option<&str>) -> Result<Config> {
+        locate(&Locate { config: config.map(Path::new), store: store.map(Path::new), cwd })
+    }
+
+    fn tree() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("pool/project/deep")).unwrap();
+        (dir, root)
+    }
+
+    #[test]
+    fn the_nearest_configuration_wins() {
+        let (_dir, root) = tree();
+        let deep = root.join("pool/project/deep");
+        write(&root, "handoff/handoff.yaml", "top");
+        assert_eq!(find(&deep, None, None).unwrap().workspace_id, "top");
+        write(&root, "pool/.agent-lanes-queue/handoff.yaml", "pool");
+        assert_eq!(find(&deep, None, None).unwrap().workspace_id, "pool");
+        write(&root, "pool/handoff/handoff.yaml", "beside");
+        assert_eq!(find(&deep, None, None).unwrap().workspace_id, "beside");
+        write(&root, "pool/project/handoff/handoff.yaml", "project");
+        assert_eq!(find(&deep, None, None).unwrap().workspace_id, "project");
+        assert_eq!(find(&root.join("pool"), None, None).unwrap().workspace_id, "beside");
+    }
+
+    #[test]
+    fn flags_come_before_what_is_found() {
+        let (_dir, root) = tree();
+        write(&root, "handoff/handoff.yaml", "top");
+        write(&root, "other.yaml", "other");
+        let project = root.join("pool/project");
+        let named = find(&project, Some("../../other.yaml"), Some("q")).unwrap();
+        assert_eq!(named.workspace_id, "other");
+        assert_eq!(named.store_root, project.join("q"));
+        let found = find(&project, None, Some("q")).unwrap();
+        assert_eq!(found.workspace_id, "top");
+        assert_eq!(found.store_root, project.join("q"));
+        assert!(find(&project, Some("none.yaml"), Some("q")).is_err());
+    }
+
+    #[test]
+    fn without_configuration_a_store_is_enough_and_nothing_is_not() {
+        let (_dir, root) = tree();
+        // The directory of temporary files could lie below a workspace; then there is nothing to test.
+        if nearest(&root).unwrap().is_some() {
+            return;
+        }
+        let config = find(&root.join("pool"), None, Some("q")).unwrap();
+        assert_eq!(config.path, None);
+        assert_eq!(config.workspace_id, "pool");
+        let error = find(&root, None, None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("lanes init"), "{error}");
+    }
+
+    #[test]
+    fn a_configuration_that_is_there_but_unusable_is_not_passed_over() {
+        let (_dir, root) = tree();
+        write(&root, "handoff/handoff.yaml", "top");
+        std::fs::create_dir_all(root.join("pool/handoff/handoff.yaml")).unwrap();
+        let error = find(&root.join("pool"), None, None).unwrap_err();
+        assert!(error.to_string().contains("is a directory"), "{error}");
+    }
+
+    #[test]
+    fn strangers_are_not_trusted() {
+        let (alice, bob, root) = (1000, 1001, 0);
+        assert!(is_trusted(alice, alice, None));
+        assert!(is_trusted(root, alice, Some(alice)));
+        assert!(is_trusted(alice, root, Some(alice)));
+        assert!(!is_trusted(bob, alice, Some(alice)));
+        assert!(!is_trusted(bob, root, Some(root)));
+    }
+}

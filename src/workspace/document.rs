@@ -10,7 +10,7 @@ use serde_json::{Number, Value};
 
 use crate::model::json::{self, Object};
 
-/// Parses YAML, or JSON if the text starts with `{`.
+/// Parses YAML, or JSON if the text starts like a JSON object.
 ///
 /// What YAML has and JSON lacks becomes text: keys that are numbers or booleans, numbers that are
 /// not finite.
@@ -19,11 +19,17 @@ use crate::model::json::{self, Object};
 /// One line that says what is wrong, with line and column where they are known.
 pub(super) fn parse(text: &str) -> Result<Object, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.trim_start().starts_with('{') {
-        // A flow mapping of YAML may start so too; then JSON's complaint would mislead.
+    if looks_like_json(text) {
+        // YAML allows a little more, such as a comma at the end; what neither can read was most
+        // likely meant as JSON.
         return json::parse_object(text.as_bytes()).or_else(|error| parse_yaml(text).map_err(|_| error));
     }
     parse_yaml(text)
+}
+
+/// JSON proper is read as such, since YAML refuses tabs and rounds long numbers.
+fn looks_like_json(text: &str) -> bool {
+    text.trim_start().strip_prefix('{').is_some_and(|inner| inner.trim_start().starts_with(['"', '}']))
 }
 
 fn parse_yaml(text: &str) -> Result<Object, String> {
@@ -86,6 +92,14 @@ impl<'de> Visitor<'de> for NodeVisitor {
 
     fn visit_unit<E>(self) -> Result<Value, E> {
         Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
     }
 
     fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
@@ -175,5 +189,95 @@ pub(super) fn scalar_text(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Null | Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
         Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn value(text: &str) -> Value {
+        Value::Object(parse(text).unwrap_or_else(|error| panic!("{text:?}: {error}")))
+    }
+
+    #[test]
+    fn what_pyyaml_accepts_is_accepted() {
+        assert_eq!(value("\u{feff}a: 1\r\nb: x\r\n"), json!({"a": 1, "b": "x"}));
+        assert_eq!(value("a: 1\na: {b: 1, b: 2}\na: {b: 3, b: 4}\n"), json!({"a": {"b": 4}}));
+        assert_eq!(
+            value("base: &b {x: 1, y: 2}\nall:\n  <<: *b\n  y: 3\n"),
+            json!({"base": {"x": 1, "y": 2}, "all": {"x": 1, "y": 3}})
+        );
+        assert_eq!(value("<<: [{a: 1}, {a: 2, b: 3}]"), json!({"a": 1, "b": 3}));
+        assert_eq!(value("# only\n{a: 1}\n"), json!({"a": 1}));
+    }
+
+    #[test]
+    fn what_json_lacks_becomes_text() {
+        assert_eq!(
+            value("1: a\ntrue: b\n~: c\n2.5: d\n"),
+            json!({"1": "a", "true": "b", "null": "c", "2.5": "d"})
+        );
+        assert_eq!(
+            value("a: .nan\nb: 2026-01-01\nc: ~\nd:\n"),
+            json!({"a": "NaN", "b": "2026-01-01", "c": null, "d": null})
+        );
+    }
+
+    #[test]
+    fn json_keeps_tabs_and_long_numbers() {
+        assert_eq!(value("\u{feff}\n{\n\t\"a\":\t[1],\n\t\"a\": 2\n}"), json!({"a": 2}));
+        let long = "123456789012345678901234567890.5";
+        assert_eq!(value(&format!("{{\"n\": {long}}}"))["n"].to_string(), long);
+        assert_eq!(value("{}"), json!({}));
+        assert_eq!(value("{\"a\": 1,}"), json!({"a": 1}));
+    }
+
+    #[test]
+    fn bad_text_is_refused_with_its_place() {
+        for (text, words) in [
+            ("a: [1\nb: 2", "line 2 column 2"),
+            ("a: 1\n  b: 2\n", "line 2 column 4"),
+            ("a:\n\t- b", "line 2 column 1"),
+            ("a: !x 1", "tags such as !name are not supported at line 1 column 4"),
+            ("? [a]\n: 1", "a key must be text, not a list or a mapping at line 1"),
+            ("<<: 3", "'<<' takes mappings only"),
+            ("a: *nope", "line 1 column 4"),
+            ("{\"a\": 1\n\"b\": 2}", "line 2 column 1"),
+            ("{a: 1, b", "line 2 column 1"),
+            ("a: 1\n---\nb: 2\n", "more than one document"),
+            ("- 1", "must be a mapping"),
+            ("", "must be a mapping"),
+            ("# nothing\n", "must be a mapping"),
+            ("text", "must be a mapping"),
+            ("a: &x [*x]", "line 1 column"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(words), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn bombs_are_refused() {
+        let deep = format!("a: {}", "[".repeat(5000));
+        assert!(parse(&deep).unwrap_err().contains("recursion"));
+        let deep = format!("{{\"a\": {}", "[".repeat(5000));
+        assert!(parse(&deep).is_err());
+        let mut wide = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
+        for n in 1..12 {
+            let aliases = format!("*a{},", n - 1).repeat(9);
+            wide.push_str(&format!("a{n}: &a{n} [{aliases}]\n"));
+        }
+        assert!(parse(&wide).unwrap_err().contains("repetition"));
+    }
+
+    #[test]
+    fn the_way_to_yaml_values_keeps_types() {
+        let object = value("a: [1, 2.5, x, ~, true]\nb: {c: -1}\n");
+        let expected: serde_yaml::Value =
+            serde_yaml::from_str("a: [1, 2.5, x, ~, true]\nb: {c: -1}\n").unwrap();
+        assert_eq!(to_yaml(object), expected);
     }
 }

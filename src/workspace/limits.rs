@@ -42,12 +42,12 @@ pub(super) fn timeout(seconds: f64) -> Result<f64> {
     )))
 }
 
-pub(super) fn key(key: &str) -> Result<()> {
-    one_line("key", key, MAX_KEY)
+pub(super) fn key(key: String) -> Result<String> {
+    one_line("key", &key, MAX_KEY).map(|()| key)
 }
 
-pub(super) fn name(name: &str) -> Result<()> {
-    one_line("name", name, MAX_KEY)
+pub(super) fn name(name: String) -> Result<String> {
+    one_line("name", &name, MAX_KEY).map(|()| name)
 }
 
 /// Checks the name of a new workspace; what others chose already is taken as it is.
@@ -90,5 +90,50 @@ fn one_line(what: &str, text: &str, most: usize) -> Result<()> {
         Err(Error::invalid(format!("{what} has control characters: {}", printable(text))))
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_to_their_ranges() {
+        assert_eq!(priority(-1000).unwrap(), -1000);
+        assert_eq!(priority(1000).unwrap(), 1000);
+        assert_eq!(max_attempts(1).unwrap(), 1);
+        assert_eq!(max_attempts(1000).unwrap(), 1000);
+        assert_eq!(timeout(0.001).unwrap(), 0.001);
+        assert_eq!(timeout(MAX_TIMEOUT_SECONDS).unwrap(), MAX_TIMEOUT_SECONDS);
+        for bad in [-1001, 1001, i64::MIN, i64::MAX] {
+            assert!(priority(bad).is_err(), "{bad}");
+        }
+        for bad in [0, -1, 1001, i64::MIN, i64::MAX] {
+            assert!(max_attempts(bad).is_err(), "{bad}");
+        }
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY, MAX_TIMEOUT_SECONDS + 1.0] {
+            assert!(timeout(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn texts_are_single_bounded_lines() {
+        assert!(key("k".repeat(MAX_KEY)).is_ok());
+        assert!(name("Ein Name, 名前".to_string()).is_ok());
+        for bad in ["", " ", "a\nb", "a\u{7f}", &"k".repeat(MAX_KEY + 1)] {
+            assert!(key(bad.to_string()).is_err(), "{bad:?}");
+            assert!(name(bad.to_string()).is_err(), "{bad:?}");
+            assert!(labels(vec![bad.to_string()]).is_err(), "{bad:?}");
+        }
+        assert!(word("it", &"x".repeat(MAX_WORD + 1)).is_err());
+    }
+
+    #[test]
+    fn labels_are_counted_without_repetitions() {
+        let text = |n: usize| format!("l{n}");
+        assert_eq!(labels(vec![text(1), text(2), text(1)]).unwrap(), [text(1), text(2)]);
+        let many: Vec<String> = (0..MAX_LABELS).map(text).collect();
+        assert!(labels([many.clone(), many.clone()].concat()).is_ok());
+        assert!(labels([many, vec!["x".to_string()]].concat()).is_err());
     }
 }

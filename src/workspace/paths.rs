@@ -126,3 +126,94 @@ pub(super) fn as_text(path: &Path, label: &str) -> Result<String> {
 pub(super) fn show(path: &Path) -> String {
     printable(&path.to_string_lossy())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A directory without links in its own path.
+    fn real_dir() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        (dir, real)
+    }
+
+    #[test]
+    fn a_tilde_is_the_home_directory() {
+        let home = Some(Path::new("/home/u"));
+        for (path, expanded) in [
+            ("~", "/home/u"),
+            ("~/x/~", "/home/u/x/~"),
+            ("a/~", "a/~"),
+            ("./~x", "./~x"),
+            ("/x", "/x"),
+            ("", ""),
+        ] {
+            assert_eq!(expand_home(Path::new(path), home).unwrap(), Path::new(expanded), "{path}");
+        }
+        assert!(expand_home(Path::new("~bob/x"), home).is_err());
+        assert!(expand_home(Path::new("~/x"), None).is_err());
+        assert!(expand_home(Path::new("~/x"), Some(Path::new(""))).is_err());
+    }
+
+    #[test]
+    fn existing_paths_resolve_as_the_system_does() {
+        let (_dir, real) = real_dir();
+        std::fs::create_dir_all(real.join("a/b")).unwrap();
+        std::fs::write(real.join("a/b/f"), "").unwrap();
+        symlink("a/b", real.join("short")).unwrap();
+        symlink(real.join("short"), real.join("a/chain")).unwrap();
+        symlink("../../short/f", real.join("a/b/up")).unwrap();
+        for path in ["short/f", "a/chain/f", "a/b/up", "short/../b/./f", "a/chain/../../a/b/f"] {
+            let path = real.join(path);
+            assert_eq!(resolve(&path).unwrap(), path.canonicalize().unwrap(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn missing_paths_resolve_as_far_as_they_exist() {
+        let (_dir, real) = real_dir();
+        std::fs::create_dir(real.join("d")).unwrap();
+        symlink("d", real.join("l")).unwrap();
+        symlink("/nowhere/x", real.join("dangling")).unwrap();
+        assert_eq!(resolve(&real.join("l/new/f")).unwrap(), real.join("d/new/f"));
+        assert_eq!(resolve(&real.join("new/../f")).unwrap(), real.join("f"));
+        assert_eq!(resolve(&real.join("dangling/y")).unwrap(), Path::new("/nowhere/x/y"));
+        assert_eq!(resolve(Path::new("/../../nowhere")).unwrap(), Path::new("/nowhere"));
+    }
+
+    #[test]
+    fn circles_and_files_in_the_way_are_errors() {
+        let (_dir, real) = real_dir();
+        symlink("two", real.join("one")).unwrap();
+        symlink("one", real.join("two")).unwrap();
+        std::fs::write(real.join("f"), "").unwrap();
+        for (path, words) in [("one", "symbolic links"), ("f/x", "Not a directory"), ("a\0b", "nul")] {
+            let error = resolve(&real.join(path)).unwrap_err().to_string();
+            assert!(error.to_lowercase().contains(&words.to_lowercase()), "{error}");
+            assert!(!error.contains('\0'), "{error}");
+        }
+    }
+
+    #[test]
+    fn inside_goes_by_whole_names() {
+        let root = Path::new("/w/root");
+        assert!(require_inside(root, Path::new("/w/root/x"), "it").is_ok());
+        assert!(require_inside(root, root, "it").is_ok());
+        for outside in ["/w/root2/x", "/w", "/"] {
+            let error = require_inside(root, Path::new(outside), "it").unwrap_err();
+            assert_eq!(error.message(), format!("it is outside workspace_root: {outside}"));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused_in_one_clean_line() {
+        let path = Path::new(std::ffi::OsStr::from_bytes(b"/a\xff\n"));
+        let error = as_text(path, "request_from").unwrap_err().to_string();
+        assert!(error.starts_with("request_from is not valid UTF-8: "), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+}

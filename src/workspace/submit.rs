@@ -1,5 +1,6 @@
 //! From a wish for a task to a checked [`NewTask`].
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -7,11 +8,10 @@ use serde_json::Value;
 use super::config::Config;
 use super::lane::check_lane;
 use super::limits;
-use super::paths::{absolute, as_text, file_type, require_inside, resolve, show};
+use super::paths::{absolute, as_text, resolve};
+use super::places::Places;
 use super::task_file::TaskFile;
-use super::text_file::TextFile;
-use crate::digest::sha256_file;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::model::task::NewRequest;
 use crate::model::transition::check_delay;
 use crate::model::{NewTask, SupportingPath, Time};
@@ -87,52 +87,37 @@ pub struct Checked {
 /// # Errors
 /// `Invalid` for what the caller can mend in the wish, `Config` for the task file, `Io`.
 pub fn check_submit(config: &Config, cwd: &Path, now: Time, wish: SubmitWish) -> Result<Checked> {
-    let (file, stem) = match &wish.task_file {
-        None => (TaskFile::default(), None),
-        Some(path) => {
-            let path = absolute(cwd, path)?;
-            let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-            (TaskFile::load(&path)?, stem)
-        }
-    };
-    let mut warnings = file.warnings;
-    let places = Places { cwd, root: resolve(&config.workspace_root)?, store: &config.store_root };
+    let places = Places::new(config, cwd)?;
+    let mut file = TaskFile::default();
+    let mut stem = None;
+    if let Some(path) = &wish.task_file {
+        let path = absolute(cwd, path)?;
+        stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        file = TaskFile::load(&resolve(&path)?)?;
+    }
+    let source_agent = said(Some(&wish.source_agent)).unwrap_or("orchestrator").to_string();
+    let correlation_id = said(wish.correlation_id.as_deref()).or(said(stem.as_deref())).map(str::to_string);
+    let asked = overlay(file, wish, cwd)?;
+    let mut warnings = asked.warnings;
 
-    let lane = wish.lane.or(file.lane).ok_or_else(|| {
+    let lane = asked.lane.ok_or_else(|| {
         Error::invalid("a submit needs a lane").with_hint("give --lane NAME, or `lane:` in the task file")
     })?;
     check_lane(&lane)?;
+    let correlation_id = correlation_id.unwrap_or_else(|| lane.clone());
+    let expected_branch = asked.branch.or_else(|| config.expected_branch.clone());
+    limits::word("the correlation id", &correlation_id)?;
+    limits::word("the source agent", &source_agent)?;
+    limits::word("the branch", expected_branch.as_deref().unwrap_or_default())?;
 
-    let request_from = wish.request_from.or(file.request_from);
-    let most = if request_from.is_some() { MAX_PROMPT } else { MAX_PROMPT_ONLY };
-    let prompt = if let Some(path) = wish.prompt_file {
-        if wish.prompt.is_some() {
-            warnings.push("both --prompt and --prompt-file were given; the file is used".to_string());
-        }
-        places.prompt(cwd, &path, most)?
-    } else if let Some(text) = wish.prompt.or(file.prompt) {
-        text
-    } else if let Some(path) = file.prompt_file {
-        // A task file was read, so that it has a path, which has a directory.
-        let task_file = absolute(cwd, wish.task_file.as_deref().unwrap_or(Path::new(".")))?;
-        places.prompt(task_file.parent().unwrap_or(cwd), &path, most)?
-    } else {
-        String::new()
-    };
-    if prompt.len() > most {
-        return Err(Error::invalid(format!("the prompt is {} bytes long", prompt.len())).with_hint(format!(
-            "at most {most} are taken; put the rest into a file and name it with --request-from"
-        )));
-    }
-
-    let response_to = wish.response_to.or(file.response_to);
-    let response_path = response_to.map(|path| places.response(&path)).transpose()?;
-    let (request, prompt) = match request_from {
+    let prompt = prompt(&places, asked.prompt, asked.prompt_file, asked.request_from.is_some())?;
+    let response_path = asked.response_to.map(|path| places.response(&path)).transpose()?;
+    let (request, prompt) = match asked.request_from {
         Some(path) => {
             let pinned = places.pinned(cwd, &path, "request_from")?;
             if response_path.as_ref() == Some(&pinned.path) {
                 warnings.push(
-                    "request_from and response_to are one file; the answer will replace it".to_string(),
+                    "request_from and response_to are one file: the answer will replace it".to_string(),
                 );
             }
             let request = NewRequest::File { path: pinned.path, sha256: pinned.sha256 };
@@ -140,46 +125,16 @@ pub fn check_submit(config: &Config, cwd: &Path, now: Time, wish: SubmitWish) ->
         }
         None => prompt_only(prompt)?,
     };
-
-    let supporting = if wish.supporting.is_empty() { file.supporting } else { wish.supporting };
-    let supporting_paths = supporting
+    let supporting_paths = asked
+        .supporting
         .iter()
         .enumerate()
         .map(|(n, path)| places.pinned(&places.root, path, &format!("supporting_paths[{n}]")))
         .collect::<Result<Vec<SupportingPath>>>()?;
-
-    let worktree_path = match wish.worktree_path.or(file.worktree_path) {
+    let worktree_path = match asked.worktree_path {
         Some(path) => Some(places.real(cwd, &path, "worktree_path")?),
         None => config.worktree_path.clone(),
     };
-    let worktree_path = worktree_path.map(|path| as_text(&path, "worktree_path")).transpose()?;
-
-    let mut metadata = file.metadata;
-    metadata.extend(wish.metadata.into_iter().map(|(key, value)| (key, Value::from(value))));
-
-    let correlation_id =
-        wish.correlation_id.or(stem).filter(|id| !id.trim().is_empty()).unwrap_or_else(|| lane.clone());
-    let source_agent =
-        if wish.source_agent.trim().is_empty() { "orchestrator".to_string() } else { wish.source_agent };
-    let expected_branch = wish
-        .branch
-        .filter(|branch| !branch.is_empty())
-        .or(file.branch)
-        .or_else(|| config.expected_branch.clone());
-    limits::word("the correlation id", &correlation_id)?;
-    limits::word("the source agent", &source_agent)?;
-    limits::word("the branch", expected_branch.as_deref().unwrap_or_default())?;
-
-    let not_before = if wish.not_before.is_some() || wish.delay_seconds.is_some() {
-        start(now, wish.not_before, wish.delay_seconds)?
-    } else {
-        start(now, file.not_before, file.delay_seconds)?
-    };
-    let labels = if wish.labels.is_empty() { file.labels } else { wish.labels };
-    let key = wish.key.or(file.key);
-    key.as_deref().map(limits::key).transpose()?;
-    let name = wish.name.or(file.name);
-    name.as_deref().map(limits::name).transpose()?;
 
     let task = NewTask {
         workspace_id: config.workspace_id.clone(),
@@ -187,23 +142,102 @@ pub fn check_submit(config: &Config, cwd: &Path, now: Time, wish: SubmitWish) ->
         source_agent,
         lane,
         workspace_root: as_text(&places.root, "workspace_root")?,
-        worktree_path,
+        worktree_path: worktree_path.map(|path| as_text(&path, "worktree_path")).transpose()?,
         expected_branch,
         request,
         supporting_paths,
         response_path,
         prompt,
-        metadata,
-        priority: limits::priority(wish.priority.or(file.priority).unwrap_or(0))?,
-        not_before,
-        max_attempts: wish.max_attempts.or(file.max_attempts).map(limits::max_attempts).transpose()?,
-        key,
-        name,
-        labels: limits::labels(labels)?,
-        timeout_seconds: wish.timeout_seconds.or(file.timeout_seconds).map(limits::timeout).transpose()?,
+        metadata: asked.metadata,
+        priority: limits::priority(asked.priority.unwrap_or(0))?,
+        not_before: start(now, asked.not_before, asked.delay_seconds)?,
+        max_attempts: asked.max_attempts.map(limits::max_attempts).transpose()?,
+        key: asked.key.map(limits::key).transpose()?,
+        name: asked.name.map(limits::name).transpose()?,
+        labels: limits::labels(asked.labels)?,
+        timeout_seconds: asked.timeout_seconds.map(limits::timeout).transpose()?,
         retry_of: None,
     };
     Ok(Checked { task, warnings })
+}
+
+/// `text` unless it is blank.
+fn said(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.trim().is_empty())
+}
+
+/// The fields of the task file with those of the flags laid over them.
+fn overlay(file: TaskFile, wish: SubmitWish, cwd: &Path) -> Result<TaskFile> {
+    let mut asked = file;
+    if let Some(path) = wish.prompt_file.filter(is_not_empty) {
+        if wish.prompt.is_some() {
+            let warning = "both --prompt and --prompt-file are given: the file is used";
+            asked.warnings.push(warning.to_string());
+        }
+        asked.prompt_file = Some(absolute(cwd, &path)?);
+        asked.prompt = None;
+    } else if wish.prompt.is_some() {
+        asked.prompt = wish.prompt;
+    }
+    // The two exclude each other, so that a flag for one also replaces the file's other.
+    if wish.not_before.is_some() || wish.delay_seconds.is_some() {
+        asked.not_before = wish.not_before;
+        asked.delay_seconds = wish.delay_seconds;
+    }
+    if !wish.supporting.is_empty() {
+        asked.supporting = wish.supporting;
+    }
+    if !wish.labels.is_empty() {
+        asked.labels = wish.labels;
+    }
+    let pairs = wish.metadata.into_iter();
+    asked.metadata.extend(pairs.map(|(key, value)| (key, Value::from(value))));
+    Ok(TaskFile {
+        lane: given(wish.lane, asked.lane),
+        request_from: given(wish.request_from, asked.request_from),
+        response_to: given(wish.response_to, asked.response_to),
+        worktree_path: wish.worktree_path.filter(is_not_empty).or(asked.worktree_path),
+        branch: wish.branch.filter(is_not_empty).or(asked.branch),
+        priority: wish.priority.or(asked.priority),
+        max_attempts: wish.max_attempts.or(asked.max_attempts),
+        key: wish.key.or(asked.key),
+        name: wish.name.or(asked.name),
+        timeout_seconds: wish.timeout_seconds.or(asked.timeout_seconds),
+        ..asked
+    })
+}
+
+/// A flag that is empty, as from an unset shell variable, does not hide what the file says; alone
+/// it stays, to be refused, since leaving it out can mean something else.
+fn given<T: AsRef<OsStr>>(flag: Option<T>, file: Option<T>) -> Option<T> {
+    match (flag, file) {
+        (Some(flag), Some(file)) => Some(if is_not_empty(&flag) { flag } else { file }),
+        (flag, file) => flag.or(file),
+    }
+}
+
+fn is_not_empty<T: AsRef<OsStr>>(text: &T) -> bool {
+    !text.as_ref().is_empty()
+}
+
+/// The words for the worker: the text, else the file's content; empty when there is neither.
+fn prompt(
+    places: &Places<'_>,
+    text: Option<String>,
+    file: Option<PathBuf>,
+    has_request: bool,
+) -> Result<String> {
+    let most = if has_request { MAX_PROMPT } else { MAX_PROMPT_ONLY };
+    let prompt = match (text, file) {
+        (Some(text), _) => text,
+        (None, Some(file)) => places.prompt(&file, most)?,
+        (None, None) => String::new(),
+    };
+    if prompt.len() > most {
+        let message = format!("the prompt is {} bytes long; at most {most} are taken", prompt.len());
+        return Err(Error::invalid(message).with_hint("write it to a file and name that with --request-from"));
+    }
+    Ok(prompt)
 }
 
 /// A request that is only text: the text, and what task.json says of it.
@@ -235,70 +269,5 @@ fn start(now: Time, not_before: Option<Time>, delay_seconds: Option<f64>) -> Res
     }
 }
 
-/// The path rules of one workspace.
-struct Places<'a> {
-    cwd: &'a Path,
-    /// Resolved.
-    root: PathBuf,
-    store: &'a Path,
-}
-
-impl Places<'_> {
-    /// Where `path` leads, whether or not it exists.
-    fn real(&self, base: &Path, path: &Path, label: &str) -> Result<PathBuf> {
-        if path.as_os_str().is_empty() {
-            return Err(Error::invalid(format!("{label} is empty")).with_hint("leave it out or name a file"));
-        }
-        resolve(&absolute(base, path)?)
-    }
-
-    /// Where `path` leads, which must be in the workspace.
-    fn inside(&self, base: &Path, path: &Path, label: &str) -> Result<PathBuf> {
-        let real = self.real(base, path, label)?;
-        require_inside(&self.root, &real, label)?;
-        Ok(real)
-    }
-
-    /// An existing file of the workspace with its fingerprint.
-    fn pinned(&self, base: &Path, path: &Path, label: &str) -> Result<SupportingPath> {
-        let real = self.inside(base, path, label)?;
-        match file_type(&real)? {
-            None => return Err(Error::invalid(format!("{label} does not exist: {}", show(&real)))),
-            Some(kind) if !kind.is_file() => {
-                return Err(Error::invalid(format!("{label} is not a regular file: {}", show(&real))));
-            }
-            Some(_) => {}
-        }
-        Ok(SupportingPath {
-            path: as_text(&real, label)?,
-            sha256: sha256_file(&real).map_err(|error| Error::io("read", &real, error))?,
-        })
-    }
-
-    /// A file of the workspace that may be written, now or later.
-    fn response(&self, path: &Path) -> Result<String> {
-        let label = "response_to";
-        let real = self.inside(self.cwd, path, label)?;
-        if real.starts_with(self.store) {
-            return Err(Error::invalid(format!("{label} is inside the state directory: {}", show(&real)))
-                .with_hint("name a file outside it, or leave it out to keep the answer in the store"));
-        }
-        if file_type(&real)?.is_some_and(|kind| !kind.is_file()) {
-            return Err(Error::invalid(format!("{label} is not a regular file: {}", show(&real)))
-                .with_hint("name a file that may be written"));
-        }
-        as_text(&real, label)
-    }
-
-    /// The text of a prompt file of at most `most` bytes.
-    fn prompt(&self, base: &Path, path: &Path, most: usize) -> Result<String> {
-        let real = self.inside(base, path, "prompt_file")?;
-        let prompt_file = TextFile {
-            name: "prompt_file",
-            limit: most,
-            refusal: ErrorKind::Invalid,
-            hint_if_missing: "a flag's path is relative to the current directory, a task file's to that file",
-        };
-        prompt_file.read(&real)
-    }
-}
+#[cfg(test)]
+mod tests;

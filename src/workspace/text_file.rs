@@ -82,3 +82,61 @@ fn open(path: &Path) -> io::Result<File> {
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     OpenOptions::new().read(true).custom_flags(nonblock).open(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const NOTE: TextFile =
+        TextFile { name: "note", limit: 8, refusal: ErrorKind::Config, hint_if_missing: "write one" };
+
+    #[test]
+    fn files_up_to_the_limit_are_read_exactly() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        for text in ["", "a\r\nb\r\n", "12345678"] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(NOTE.read(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused_in_one_line_with_a_hint() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("long"), "123456789").unwrap();
+        std::fs::write(at("latin"), b"ab\xff").unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let cases: [(PathBuf, &str, &str); 6] = [
+            (at("none"), "does not exist", "write one"),
+            (at("no\nne"), "no\\nne does not exist", "write one"),
+            (dir.path().into(), "is a directory", "name a file"),
+            (at("pipe"), "is not a regular file", "to a file"),
+            (at("long"), "is too large", "at most"),
+            (at("latin"), "is not UTF-8 text (at byte 2)", "UTF-8"),
+        ];
+        for (path, words, hint) in cases {
+            let error = NOTE.read(&path).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.message().starts_with("note /"), "{error}");
+            assert!(error.message().contains(words), "{error}");
+            assert!(error.hint().unwrap().contains(hint), "{error}");
+            assert!(!error.to_string().contains('\n'), "{error}");
+        }
+        let error = NOTE.read(&at("long/x")).unwrap_err();
+        assert!(error.message().starts_with("cannot open note /"), "{error}");
+    }
+
+    #[test]
+    fn bad_syntax_names_file_and_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "a: [\n}").unwrap();
+        let error = NOTE.read_document(&path).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot parse note {}: ", path.display())), "{error}");
+        assert!(error.contains("line 2 column 1"), "{error}");
+    }
+}

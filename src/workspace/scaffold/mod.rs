@@ -214,3 +214,6 @@ fn write_state(plant: &mut Plant, store: &Path, values: &Values<'_>) -> Result<(
     plant.directory(store, plant::PRIVATE)?;
     write_all(plant, store, STATE, values)
 }
+
+#[cfg(test)]
+mod tests;

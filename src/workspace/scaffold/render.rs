@@ -102,3 +102,146 @@ fn is_plain(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || " _./-".contains(c))
         && !YAML_WORDS.contains(&text.to_ascii_lowercase().as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts that tempt a parser to see something else.
+    const HOSTILE: [&str; 60] = [
+        "a: b",
+        "null",
+        "Null",
+        "~",
+        "yes",
+        "No",
+        "ON",
+        "off",
+        "true",
+        "False",
+        "y",
+        "n",
+        "1",
+        "1.0",
+        "1e3",
+        "0x1F",
+        "0o7",
+        "010",
+        "1_000",
+        "-1",
+        "+1",
+        ".5",
+        ".inf",
+        "-.INF",
+        ".nan",
+        "inf",
+        "nan",
+        "Infinity",
+        "2026-01-01",
+        "12:30:45",
+        "",
+        " ",
+        " a",
+        "a ",
+        "a #b",
+        "#a",
+        "- a",
+        "-",
+        "---",
+        "...",
+        "? a",
+        "[a]",
+        "{a: b}",
+        "&a",
+        "*a",
+        "!a",
+        "!!str a",
+        "|",
+        ">",
+        "%a",
+        "@a",
+        "`a`",
+        "'a'",
+        "it's",
+        "\"a\"",
+        "a\\b",
+        "<<",
+        "=",
+        "..",
+        "{{QUEUE_ROOT}}",
+    ];
+
+    const CONTROL: [&str; 10] = [
+        "a\nb",
+        "a\r\nb",
+        "a\tb",
+        "a\u{0}b",
+        "a\u{85}b",
+        "a\u{2028}b",
+        "a\u{2029}b",
+        "a\u{feff}b",
+        "a\u{7f}b",
+        "a\u{10ffff}b",
+    ];
+
+    #[test]
+    fn yaml_scalars_come_back_equal() {
+        let plain = ["state", "../q", "/abs/p-1_x.y", "my project", "..", "Ünïcode 漢字", "👍 𝒜"];
+        for text in HOSTILE.iter().chain(&CONTROL).chain(&plain) {
+            let line = format!("key: {}\nnext: 1\n", yaml_scalar(text));
+            assert_eq!(line.lines().count(), 2, "{line}");
+            let read =
+                super::super::super::document::parse(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!(read["key"], **text, "{line}");
+            assert_eq!(read["next"], 1, "{line}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_comes_back_equal_from_yaml(text in "\\PC*|[ -~]*|(?s).*") {
+            let line = format!("key: {}\nnext: 1\n", yaml_scalar(&text));
+            let read = super::super::super::document::parse(&line).unwrap();
+            proptest::prop_assert_eq!(read["key"].as_str(), Some(text.as_str()));
+        }
+    }
+
+    #[test]
+    fn ordinary_values_stay_readable() {
+        for text in ["state", "..", "../q", "/abs/p-1_x.y", "my project", "demo"] {
+            assert_eq!(yaml_scalar(text), text);
+        }
+        assert_eq!(yaml_scalar("a: b"), "'a: b'");
+        assert_eq!(yaml_scalar("it's"), "'it''s'");
+        assert_eq!(yaml_scalar("null"), "'null'");
+        assert_eq!(shell_word("/a/b-1.yaml"), "/a/b-1.yaml");
+        assert_eq!(shell_word("/it's $(x)"), "'/it'\\''s $(x)'");
+        assert_eq!(shell_word(""), "''");
+    }
+
+    #[test]
+    fn shell_words_come_back_equal() {
+        for text in HOSTILE.iter().chain(&CONTROL).filter(|text| !text.contains('\0')) {
+            let output = std::process::Command::new("sh")
+                .args(["-c", &format!("printf %s {}", shell_word(text))])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), **text);
+        }
+    }
+
+    #[test]
+    fn placeholders_are_filled_once() {
+        let values = Values {
+            workspace_id: "{{QUEUE_ROOT}}",
+            workspace_root: "..",
+            queue_root: "it's",
+            config_path: "/c d",
+            store_path: "/s",
+        };
+        let fill = |path, text| values.fill(&Template { path, text, mode: 0 });
+        assert_eq!(fill("x.yaml", "{{WORKSPACE_ID}} {{QUEUE_ROOT}}"), "'{{QUEUE_ROOT}}' 'it''s'");
+        assert_eq!(fill("x.sh", "{{QUEUE_ROOT}}{{CONFIG_PATH}}{{STORE_PATH}}"), "'it'\\''s''/c d'/s");
+        assert_eq!(fill("x.sh", "{{ {{OTHER}} }} {{"), "{{ {{OTHER}} }} {{");
+    }
+}

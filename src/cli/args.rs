@@ -1,0 +1,109 @@
+//! Arguments and checks that several commands share.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::error::{Error, Result};
+use crate::model::Filter;
+use crate::store::Want;
+use crate::workspace::check_lane;
+
+/// How long a wait lasts when nothing is said, in seconds: six hours.
+pub const DEFAULT_WAIT: f64 = 21_600.0;
+
+/// How long a claim lasts when nothing is said, in seconds: two hours.
+pub const DEFAULT_LEASE: f64 = 7_200.0;
+
+/// Which tasks of which lanes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct WantArgs {
+    /// The lane; several are looked at in the given order
+    #[arg(long, value_name = "LANE")]
+    pub lane: Vec<String>,
+    /// Only tasks whose metadata KEY is one of the values; a task without KEY counts as `any`
+    #[arg(long = "match", value_name = "KEY=VALUE[,VALUE...]")]
+    pub filter: Vec<String>,
+}
+
+impl WantArgs {
+    /// The checked wish.
+    pub fn want(&self) -> Result<Want> {
+        for lane in &self.lane {
+            check_lane(lane)?;
+        }
+        Ok(Want { lanes: self.lane.clone(), filter: Filter::parse(&self.filter)? })
+    }
+}
+
+/// How a wait behaves.
+#[derive(Args, Clone, Debug)]
+pub struct WaitArgs {
+    /// Give up after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_WAIT, allow_negative_numbers = true)]
+    pub timeout: f64,
+    /// Say on standard error that we still wait, this often; 0 never
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, allow_negative_numbers = true)]
+    pub heartbeat_seconds: f64,
+}
+
+impl WaitArgs {
+    /// When to give up, and how often to say something.
+    pub fn timing(&self) -> Result<Timing> {
+        let deadline = deadline(self.timeout)?;
+        let heartbeat = seconds("--heartbeat-seconds", self.heartbeat_seconds)?;
+        Ok(Timing { deadline, heartbeat: (!heartbeat.is_zero()).then_some(heartbeat), next: None })
+    }
+}
+
+/// The moments at which a wait has something to do. By the monotonic clock, which nobody sets.
+pub struct Timing {
+    /// When to give up.
+    pub deadline: Instant,
+    heartbeat: Option<Duration>,
+    next: Option<Instant>,
+}
+
+impl Timing {
+    /// Whether a sign of life is due; the first is due one interval after the first call.
+    pub fn heartbeat_due(&mut self) -> bool {
+        let Some(interval) = self.heartbeat else { return false };
+        let now = Instant::now();
+        let due = self.next.is_some_and(|next| now >= next);
+        if due || self.next.is_none() {
+            self.next = Some(now + interval);
+        }
+        due
+    }
+
+    /// How long to sleep at most: until the deadline, the next sign of life, or `due` from now.
+    pub fn sleep_until(&self, due: Option<Duration>) -> Instant {
+        let mut until = self.deadline;
+        if let Some(next) = self.next {
+            until = until.min(next);
+        }
+        match due {
+            Some(due) => until.min(Instant::now() + due),
+            None => until,
+        }
+    }
+
+    /// Whether it is time to give up.
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+}
+
+/// The moment `timeout` seconds from now.
+pub fn deadline(timeout: f64) -> Result<Instant> {
+    Ok(Instant::now() + seconds("--timeout", timeout)?)
+}
+
+fn seconds(flag: &str, value: f64) -> Result<Duration> {
+    const TEN_YEARS: f64 = 10.0 * 365.0 * 86_400.0;
+    if value.is_finite() && (0.0..=TEN_YEARS).contains(&value) {
+        Ok(Duration::from_secs_f64(value))
+    } else {
+        Err(Error::invalid(format!("{flag} must be from 0 to {TEN_YEARS} seconds, not {value}")))
+    }
+}

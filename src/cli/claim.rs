@@ -1,0 +1,137 @@
+//! `lanes claim`: take a task under a lease.
+
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::args::{DEFAULT_LEASE, DEFAULT_WAIT, WaitArgs, WantArgs, deadline};
+use super::context::Context;
+use super::next::tell_idle;
+use super::waiting::wait_for_task;
+use crate::error::{EXIT_NOTHING_AVAILABLE, EXIT_OK, Error, Result};
+use crate::model::task::object;
+use crate::model::transition::check_lease;
+use crate::model::{Command, Task, json};
+use crate::store::{Store, WorkerInfo};
+
+/// Take a task under a lease: the one named, or the next one of a lane.
+///
+/// The next one is found and claimed in one step, by priority and age; of two who ask at the same
+/// time each gets another task. Ends with code 4 when there is nothing to claim.
+///
+/// Renew the lease at a third of its length while you work. When renew is refused the task is no
+/// longer yours: stop and report nothing.
+#[derive(Args, Debug)]
+pub struct ClaimCommand {
+    /// The task
+    #[arg(value_name = "ID", required_unless_present = "lane", conflicts_with_all = ["lane", "filter", "wait"])]
+    id: Option<String>,
+    #[command(flatten)]
+    want: WantArgs,
+    /// Wait until there is something to claim
+    #[arg(long)]
+    wait: bool,
+    /// Give up waiting after this many seconds [default: 21600]
+    #[arg(long, value_name = "SECONDS", requires = "wait", allow_negative_numbers = true)]
+    timeout: Option<f64>,
+    /// Say on standard error that we still wait, this often; 0 never
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, allow_negative_numbers = true)]
+    heartbeat_seconds: f64,
+    /// Who claims
+    #[arg(long, default_value = "worker")]
+    owner: String,
+    /// How long the task is ours unless renewed; more than 0, at most 30 days
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_LEASE, allow_negative_numbers = true)]
+    lease_seconds: f64,
+}
+
+impl ClaimCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        check_lease(self.lease_seconds)?;
+        if self.owner.trim().is_empty() {
+            return Err(Error::invalid("--owner must not be empty"));
+        }
+        let store = context.store()?;
+        let claimed = match &self.id {
+            Some(id) => Some(store.claim(&store.resolve(id)?, &self.owner, self.lease_seconds)?),
+            None => self.claim_next(context, &store)?,
+        };
+        match claimed {
+            Some(task) => {
+                if let Err(error) = show(context, &task).and_then(|()| context.out.flush()) {
+                    // Nobody has learnt the token, so nobody could ever answer the task.
+                    give_back(&store, &task);
+                    return Err(error);
+                }
+                Ok(EXIT_OK)
+            }
+            None => {
+                let waited = if self.wait { self.timeout.unwrap_or(DEFAULT_WAIT) } else { 0.0 };
+                tell_idle(context, &store, &self.want.want()?, waited)?;
+                Ok(EXIT_NOTHING_AVAILABLE)
+            }
+        }
+    }
+
+    fn claim_next(&self, context: &Context, store: &Store) -> Result<Option<Task>> {
+        let want = self.want.want()?;
+        let attempt = || store.claim_next(&want, &self.owner, self.lease_seconds);
+        if !self.wait {
+            return attempt();
+        }
+        let timeout = self.timeout.unwrap_or(DEFAULT_WAIT);
+        let timing = WaitArgs { timeout, heartbeat_seconds: self.heartbeat_seconds }.timing()?;
+        // Only who has to wait becomes known as a worker that is there.
+        if deadline(timeout)? > Instant::now()
+            && let Some(task) = attempt()?
+        {
+            return Ok(Some(task));
+        }
+        let _card = store.register(&WorkerInfo {
+            kind: "claim-wait".to_string(),
+            owner: self.owner.clone(),
+            pid: std::process::id(),
+            lanes: want.lanes.clone(),
+            filter: want.filter.describe(),
+            since: store.now().wall,
+            data: json::Object::new(),
+        })?;
+        wait_for_task(context, store, &want.lanes, "claim --wait", timing, attempt)
+    }
+}
+
+fn show(context: &mut Context, task: &Task) -> Result<()> {
+    let claim = task.status.claim();
+    let token = claim.map_or("", |claim| claim.token.as_str());
+    if context.out.json {
+        return context.out.object(&object([
+            ("status", "claimed".into()),
+            ("task_id", task.id.as_str().into()),
+            ("claim_token", token.into()),
+            ("task", Value::Object(task.to_public_object())),
+        ]));
+    }
+    let expires = claim.map(|claim| claim.lease_expires_at.to_string()).unwrap_or_default();
+    let out = &mut context.out;
+    out.pair("task_id", task.id.as_str())?;
+    out.pair("claim_token", token)?;
+    out.pair("lane", &task.lane)?;
+    out.pair("attempt", &task.attempt.to_string())?;
+    out.pair("fence", &task.fence.to_string())?;
+    out.pair("lease_expires_at", &expires)?;
+    out.pair("request_path", &task.request_path)
+}
+
+fn give_back(store: &Store, task: &Task) {
+    if let Some(claim) = task.status.claim() {
+        let release = Command::Release {
+            token: claim.token.clone(),
+            reason: Some("the claim could not be told to the worker".to_string()),
+            delay_seconds: None,
+            spent: None,
+        };
+        // The lease ends by itself if even this fails.
+        let _ = store.apply(&task.id, &release);
+    }
+}

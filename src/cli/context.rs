@@ -1,0 +1,93 @@
+//! What every command starts from: the global flags, the workspace, the store.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::env;
+use super::output::Output;
+use crate::error::{Error, Result};
+use crate::model::{Task, TaskId};
+use crate::store::Store;
+use crate::workspace::{Config, Locate, locate};
+
+/// Flags that every command takes, before or after its name.
+#[derive(Args, Clone, Debug, Default)]
+pub struct GlobalArgs {
+    /// The workspace's handoff.yaml [env: LANES_CONFIG] [default: handoff/handoff.yaml or
+    /// .agent-lanes-queue/handoff.yaml, here or above]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// The state directory, instead of the one the configuration names [env: LANES_STORE]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No hints and no signs of life on standard error
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// What a command works with.
+pub struct Context {
+    /// The global flags.
+    pub global: GlobalArgs,
+    /// Where its words go.
+    pub out: Output,
+}
+
+impl Context {
+    /// The current directory.
+    pub fn cwd(&self) -> Result<PathBuf> {
+        std::env::current_dir().map_err(|error| Error::io("find", "the current directory", error))
+    }
+
+    /// Finds and reads the configuration. A flag beats the environment, and a configuration that is
+    /// named by flag is not mixed with a store that the environment names.
+    pub fn config(&self) -> Result<Config> {
+        let cwd = self.cwd()?;
+        let store = self.global.store.clone().or_else(|| match self.global.config {
+            Some(_) => None,
+            None => env::store(),
+        });
+        let config = self.global.config.clone().or_else(env::config);
+        locate(&Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd })
+    }
+
+    /// Opens the store. When it is named outright, no configuration is needed.
+    pub fn store(&self) -> Result<Store> {
+        match (&self.global.store, &self.global.config) {
+            (Some(store), None) if env::config().is_none() => {
+                Store::open(&self.cwd()?.join(store), env::store_options()?)
+            }
+            _ => Store::open(&self.config()?.store_root, env::store_options()?),
+        }
+    }
+
+    /// Opens the store together with its configuration.
+    pub fn workspace(&self) -> Result<(Config, Store)> {
+        let config = self.config()?;
+        let store = Store::open(&config.store_root, env::store_options()?)?;
+        Ok((config, store))
+    }
+
+    /// Every task that `keep` wants, in the order of their ids; what cannot be read is a warning.
+    pub fn collect(&self, store: &Store, mut keep: impl FnMut(&Task) -> bool) -> Result<Vec<Task>> {
+        let mut tasks = Vec::new();
+        store.scan(&mut |_, task| match task {
+            Ok(task) if keep(&task) => tasks.push(task),
+            Ok(_) => {}
+            Err(error) => self.out.warn(&error.to_string()),
+        })?;
+        // As the protocol has it: oldest first. Ids carry the time of their making, but another
+        // implementation's clock need not be ours.
+        tasks.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        Ok(tasks)
+    }
+}
+
+/// Finds the tasks that several words name.
+pub fn resolve_all(store: &Store, words: &[String]) -> Result<Vec<TaskId>> {
+    words.iter().map(|word| store.resolve(word)).collect()
+}

@@ -1,0 +1,70 @@
+//! The only place that reads the environment.
+
+#![expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Error, Result, printable};
+use crate::model::Time;
+use crate::store::{Clock, Entropy, Options};
+
+/// `LANES_CONFIG`: the configuration, as `--config`.
+pub(super) fn config() -> Option<PathBuf> {
+    set("LANES_CONFIG").map(PathBuf::from)
+}
+
+/// `LANES_STORE`: the state directory, as `--store`.
+pub(super) fn store() -> Option<PathBuf> {
+    set("LANES_STORE").map(PathBuf::from)
+}
+
+/// `NO_COLOR`: no colour, whatever the terminal could do.
+pub(super) fn no_colour() -> bool {
+    set("NO_COLOR").is_some()
+}
+
+/// `USER`: who we are, for messages.
+pub(super) fn user() -> String {
+    set("USER").and_then(|user| user.into_string().ok()).unwrap_or_else(|| "somebody".to_string())
+}
+
+/// How to use the store: `LANES_LOCK_TIMEOUT` (seconds), `LANES_ALLOW_NETWORK_FS` (set to anything),
+/// and for tests `LANES_TEST_NOW` (a time at which the clock stands still) and `LANES_TEST_SEED` (a
+/// number from which ids and tokens follow).
+pub(super) fn store_options() -> Result<Options> {
+    let mut options = Options::default();
+    if let Some(text) = text("LANES_LOCK_TIMEOUT")? {
+        let seconds: f64 = text.parse().unwrap_or(f64::NAN);
+        options.lock_timeout = Duration::try_from_secs_f64(seconds)
+            .ok()
+            .filter(|timeout| timeout.as_secs() <= 86_400)
+            .ok_or_else(|| wrong("LANES_LOCK_TIMEOUT", &text, "seconds from 0 to 86400"))?;
+    }
+    options.allow_network_fs = set("LANES_ALLOW_NETWORK_FS").is_some();
+    if let Some(text) = text("LANES_TEST_NOW")? {
+        let time = Time::parse(&text)
+            .map_err(|_| wrong("LANES_TEST_NOW", &text, "a time like 2026-11-21T07:00:00Z"))?;
+        options.clock = Clock::fixed(time);
+    }
+    if let Some(text) = text("LANES_TEST_SEED")? {
+        let seed = text.parse().map_err(|_| wrong("LANES_TEST_SEED", &text, "a whole number"))?;
+        options.entropy = Entropy::seeded(seed);
+    }
+    Ok(options)
+}
+
+fn set(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn text(name: &str) -> Result<Option<String>> {
+    set(name)
+        .map(|value| value.into_string().map_err(|value| wrong(name, &value.to_string_lossy(), "UTF-8 text")))
+        .transpose()
+}
+
+fn wrong(name: &str, value: &str, expected: &str) -> Error {
+    Error::invalid(format!("{name} must be {expected}, not '{}'", printable(value)))
+}

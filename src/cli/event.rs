@@ -1,0 +1,51 @@
+//! `lanes event`: add a line to a task's history.
+
+use clap::Args;
+
+use super::context::Context;
+use crate::error::{EXIT_OK, Result};
+use crate::model::task::object;
+use crate::model::{ClaimToken, Command};
+use crate::workspace::parse_pairs;
+
+/// Add a line to a task's history, such as the progress of the work.
+#[derive(Args, Debug)]
+pub struct EventCommand {
+    /// The task
+    #[arg(value_name = "ID")]
+    id: String,
+    /// One word; the queue's own words are taken
+    #[arg(long = "type", value_name = "WORD", default_value = "note")]
+    kind: String,
+    /// What happened
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    message: String,
+    /// Details for programs; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    data: Vec<String>,
+    /// The proof of the claim; refused when it is not the current one
+    #[arg(long, value_name = "TOKEN")]
+    claim_token: Option<String>,
+}
+
+impl EventCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let data = parse_pairs("--data", &self.data)?;
+        let store = context.store()?;
+        let id = store.resolve(&self.id)?;
+        let note = Command::Note {
+            kind: self.kind.clone(),
+            message: self.message.clone(),
+            data: data.into_iter().map(|(key, value)| (key, value.into())).collect(),
+            token: self.claim_token.as_ref().map(ClaimToken::from_text),
+        };
+        store.apply(&id, &note)?;
+        if context.out.json {
+            // The protocol's answer has these two keys and no other.
+            context.out.object(&object([("status", "ok".into()), ("task_id", id.as_str().into())]))?;
+        } else {
+            context.out.line(id.as_str())?;
+        }
+        Ok(EXIT_OK)
+    }
+}

@@ -1,0 +1,105 @@
+//! `lanes events`: what happened, and what happens.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::Value;
+
+use super::context::Context;
+use crate::error::{EXIT_OK, Result, printable};
+use crate::model::task::object;
+use crate::store::{FeedEntry, Store};
+
+/// How many entries are read at a time.
+const CHUNK: usize = 1000;
+
+/// Show what happened: to one task, or to the whole queue.
+///
+/// Every change of the queue has a number that only grows. Remember the last one you saw and go on
+/// from there with --since; nothing is missed and nothing is seen twice.
+#[derive(Args, Debug)]
+pub struct EventsCommand {
+    /// The task; without it the whole queue
+    #[arg(value_name = "ID", conflicts_with_all = ["since", "follow"])]
+    id: Option<String>,
+    /// Only what happened after change number N
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    since: u64,
+    /// Go on as long as things happen
+    #[arg(long, short)]
+    follow: bool,
+    /// At most this many
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+}
+
+impl EventsCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let store = context.store()?;
+        match &self.id {
+            Some(id) => self.one(context, &store, id)?,
+            None => self.feed(context, &store)?,
+        }
+        Ok(EXIT_OK)
+    }
+
+    fn one(&self, context: &mut Context, store: &Store, id: &str) -> Result<()> {
+        let id = store.resolve(id)?;
+        let mut events = store.events(&id)?;
+        if let Some(limit) = self.limit {
+            events.drain(..events.len().saturating_sub(limit));
+        }
+        if context.out.json {
+            let events: Vec<Value> = events.iter().map(|event| Value::Object(event.to_object())).collect();
+            return context.out.object(&object([
+                ("status", "ok".into()),
+                ("task_id", id.as_str().into()),
+                ("events", events.into()),
+            ]));
+        }
+        for event in &events {
+            let (kind, message) = (printable(&event.kind), printable(&event.message));
+            context.out.line(&format!("{}  {kind:<12} {message}", event.created_at))?;
+        }
+        Ok(())
+    }
+
+    fn feed(&self, context: &mut Context, store: &Store) -> Result<()> {
+        let mut watch = self.follow.then(|| store.watch_feed());
+        let mut since = self.since;
+        let mut left = self.limit.unwrap_or(usize::MAX);
+        loop {
+            let entries = store.feed_since(since, left.min(CHUNK))?;
+            for entry in &entries {
+                print_entry(context, entry)?;
+                since = entry.seq;
+            }
+            left -= entries.len();
+            if left == 0 {
+                return Ok(());
+            }
+            if entries.len() == CHUNK {
+                continue;
+            }
+            let Some(watch) = &mut watch else { return Ok(()) };
+            context.out.flush()?;
+            watch.wait(Instant::now() + Duration::from_secs(3600));
+        }
+    }
+}
+
+fn print_entry(context: &mut Context, entry: &FeedEntry) -> Result<()> {
+    if context.out.json {
+        return context.out.object_line(&entry.to_object());
+    }
+    let event = &entry.event;
+    context.out.line(&format!(
+        "{}  {}  {}  {}  {:<12} {}",
+        entry.seq,
+        event.created_at,
+        entry.task_id,
+        printable(&entry.lane),
+        printable(&event.kind),
+        printable(&event.message)
+    ))
+}

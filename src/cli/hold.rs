@@ -1,0 +1,89 @@
+//! `lanes renew` and `lanes release`: keep a claimed task, or give it back.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::context::Context;
+use crate::error::{EXIT_OK, Result};
+use crate::model::task::object;
+use crate::model::{ClaimToken, Command, FailureClass};
+
+/// Keep a claimed task longer.
+///
+/// Refused with code 1 when the task is no longer yours (cancelled, taken over after the lease
+/// ended, answered): stop working on it and report nothing.
+#[derive(Args, Debug)]
+pub struct RenewCommand {
+    /// The task
+    #[arg(value_name = "ID")]
+    id: String,
+    /// The proof of the claim
+    #[arg(long, value_name = "TOKEN")]
+    claim_token: String,
+    /// How long from now; without it as long as the claim was taken for
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    lease_seconds: Option<f64>,
+}
+
+impl RenewCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let store = context.store()?;
+        let token = ClaimToken::from_text(&self.claim_token);
+        let renew = Command::Renew { token, lease_seconds: self.lease_seconds };
+        let (task, _) = store.apply(&store.resolve(&self.id)?, &renew)?;
+        if context.out.json {
+            context.out.object(&object([
+                ("status", "renewed".into()),
+                ("task_id", task.id.as_str().into()),
+                ("claim_token", self.claim_token.clone().into()),
+                ("task", Value::Object(task.to_public_object())),
+            ]))?;
+        } else {
+            context.out.line(task.id.as_str())?;
+        }
+        Ok(EXIT_OK)
+    }
+}
+
+/// Give a claimed task back unfinished.
+#[derive(Args, Debug)]
+pub struct ReleaseCommand {
+    /// The task
+    #[arg(value_name = "ID")]
+    id: String,
+    /// The proof of the claim
+    #[arg(long, value_name = "TOKEN")]
+    claim_token: String,
+    /// Why, for the task's history
+    #[arg(long)]
+    reason: Option<String>,
+    /// Nobody may claim it for this long
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    delay: Option<f64>,
+    /// Count the attempt as spent, so that --max-attempts can run out
+    #[arg(long)]
+    spent: bool,
+}
+
+impl ReleaseCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let store = context.store()?;
+        let release = Command::Release {
+            token: ClaimToken::from_text(&self.claim_token),
+            reason: self.reason.clone(),
+            delay_seconds: self.delay,
+            spent: self.spent.then_some(FailureClass::Error),
+        };
+        let (task, _) = store.apply(&store.resolve(&self.id)?, &release)?;
+        if context.out.json {
+            context.out.object(&object([
+                ("status", "released".into()),
+                ("task_id", task.id.as_str().into()),
+                ("task", Value::Object(task.to_public_object())),
+            ]))?;
+        } else {
+            context.out.line(task.id.as_str())?;
+        }
+        Ok(EXIT_OK)
+    }
+}

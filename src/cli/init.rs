@@ -1,0 +1,98 @@
+//! `lanes init` and `lanes init-pool`: lay out a workspace.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::context::Context;
+use crate::error::{EXIT_OK, Result, printable};
+use crate::model::task::object;
+use crate::workspace::{InitWish, init, init_pool};
+
+/// Lay out a queue for one project: a `handoff/` directory in PATH.
+#[derive(Args, Debug)]
+pub struct InitCommand {
+    /// The project
+    #[arg(value_name = "PATH", default_value = ".")]
+    path: PathBuf,
+    /// The workspace's name [default: the name of the directory]
+    #[arg(long, value_name = "NAME")]
+    workspace_id: Option<String>,
+    /// The workspace, relative to handoff/
+    #[arg(long, value_name = "PATH", default_value = "..")]
+    workspace_root: String,
+    /// The state directory, relative to handoff/
+    #[arg(long, value_name = "PATH", default_value = "state")]
+    queue_root: String,
+}
+
+impl InitCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let wish = InitWish {
+            workspace_id: self.workspace_id.clone(),
+            workspace_root: Some(self.workspace_root.clone()),
+            queue_root: Some(self.queue_root.clone()),
+        };
+        let made = init(&self.path, wish)?;
+        if context.out.json {
+            context.out.object(&object([
+                ("status", "initialized".into()),
+                ("handoff", made.handoff.to_string_lossy().into()),
+                ("workspace_id", made.workspace_id.into()),
+                ("workspace_root", made.workspace_root.into()),
+                ("queue_root", made.queue_root.into()),
+                ("next_steps", made.next_steps.into()),
+            ]))?;
+        } else {
+            context.out.line(&printable(&made.handoff.to_string_lossy()))?;
+            for step in &made.next_steps {
+                context.out.note(&format!("next: {}", printable(step)));
+            }
+        }
+        Ok(EXIT_OK)
+    }
+}
+
+/// Lay out one queue for a directory of projects: `.agent-lanes-queue/` and `dispatchers/` in PATH.
+#[derive(Args, Debug)]
+pub struct InitPoolCommand {
+    /// The directory that holds the projects
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+    /// The workspace's name [default: the name of the directory]
+    #[arg(long, value_name = "NAME")]
+    workspace_id: Option<String>,
+}
+
+impl InitPoolCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let made = init_pool(&self.path, self.workspace_id.as_deref())?;
+        let text = |path: &PathBuf| Value::from(path.to_string_lossy());
+        if context.out.json {
+            let dispatchers: Vec<Value> = made
+                .dispatchers
+                .iter()
+                .map(|(vendor, path)| json!({"vendor": vendor, "wrapper": text(path)}))
+                .collect();
+            context.out.object(&object([
+                ("status", "initialized".into()),
+                ("workspace_id", made.workspace_id.clone().into()),
+                ("queue", text(&made.queue)),
+                ("config", text(&made.config)),
+                ("store", text(&made.store)),
+                ("dispatchers", dispatchers.into()),
+                ("polling_prompt", text(&made.polling_prompt)),
+            ]))?;
+        } else {
+            context.out.line(&printable(&made.queue.to_string_lossy()))?;
+            for (vendor, path) in &made.dispatchers {
+                let path = printable(&path.to_string_lossy());
+                context.out.note(&format!("next: {path} works on the queue with {vendor}"));
+            }
+            let prompt = printable(&made.polling_prompt.to_string_lossy());
+            context.out.note(&format!("or:   paste {prompt} into a chat that can run commands"));
+        }
+        Ok(EXIT_OK)
+    }
+}

@@ -1,0 +1,180 @@
+//! The command line: says what a user asked for, and holds no rule of the queue.
+//!
+//! One file for each command: its flags (whose comments are the help text), the call of the library,
+//! and the words of the reply.
+
+mod args;
+mod body;
+mod claim;
+mod context;
+mod env;
+mod event;
+mod events;
+mod hold;
+mod init;
+mod lane_verbs;
+mod list;
+mod logs;
+mod next;
+mod output;
+mod respond;
+mod self_test;
+mod shell;
+mod show;
+mod status;
+mod submit;
+mod table;
+mod verbs;
+mod view;
+mod wait;
+mod waiting;
+mod why;
+mod workers;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::error::{ErrorKind, Result, printable};
+use context::{Context, GlobalArgs};
+use output::{Output, complain};
+
+/// A task queue for coding agents, shell scripts and people on one machine.
+///
+/// Submit a task to a lane; somebody claims it under a lease, renews while working, and responds;
+/// your wait returns. The queue is a directory of plain files: no daemon.
+#[derive(Parser, Debug)]
+#[command(name = "lanes", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Init(init::InitCommand),
+    InitPool(init::InitPoolCommand),
+    Submit(submit::SubmitCommand),
+    Call(submit::CallCommand),
+    Wait(wait::WaitCommand),
+    Next(next::NextCommand),
+    /// The same as next
+    Watch(next::NextCommand),
+    Claim(claim::ClaimCommand),
+    Renew(hold::RenewCommand),
+    Release(hold::ReleaseCommand),
+    Event(event::EventCommand),
+    Respond(respond::RespondCommand),
+    Cancel(verbs::CancelCommand),
+    Retry(verbs::RetryCommand),
+    Redrive(verbs::RedriveCommand),
+    Move(verbs::MoveCommand),
+    Pause(lane_verbs::PauseCommand),
+    Resume(lane_verbs::ResumeCommand),
+    Status(status::StatusCommand),
+    List(list::ListCommand),
+    Show(show::ShowCommand),
+    Why(why::WhyCommand),
+    Events(events::EventsCommand),
+    Logs(logs::LogsCommand),
+    Workers(workers::WorkersCommand),
+    SelfTest(self_test::SelfTestCommand),
+    Completions(shell::CompletionsCommand),
+    Man(shell::ManCommand),
+}
+
+impl Command {
+    fn run(&self, context: &mut Context) -> Result<u8> {
+        match self {
+            Self::Init(command) => command.run(context),
+            Self::InitPool(command) => command.run(context),
+            Self::Submit(command) => command.run(context),
+            Self::Call(command) => command.run(context),
+            Self::Wait(command) => command.run(context),
+            Self::Next(command) => command.run(context, "next"),
+            Self::Watch(command) => command.run(context, "watch"),
+            Self::Claim(command) => command.run(context),
+            Self::Renew(command) => command.run(context),
+            Self::Release(command) => command.run(context),
+            Self::Event(command) => command.run(context),
+            Self::Respond(command) => command.run(context),
+            Self::Cancel(command) => command.run(context),
+            Self::Retry(command) => command.run(context),
+            Self::Redrive(command) => command.run(context),
+            Self::Move(command) => command.run(context),
+            Self::Pause(command) => command.run(context),
+            Self::Resume(command) => command.run(context),
+            Self::Status(command) => command.run(context),
+            Self::List(command) => command.run(context),
+            Self::Show(command) => command.run(context),
+            Self::Why(command) => command.run(context),
+            Self::Events(command) => command.run(context),
+            Self::Logs(command) => command.run(context),
+            Self::Workers(command) => command.run(context),
+            Self::SelfTest(command) => command.run(context),
+            Self::Completions(command) => command.run(context),
+            Self::Man(command) => command.run(context),
+        }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    say_panics_in_one_line();
+    ignore_file_size_signal();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let out = Output::new(cli.global.json, cli.global.quiet);
+    let mut context = Context { global: cli.global, out };
+    let result = match &cli.command {
+        Some(command) => command.run(&mut context),
+        None => context.out.raw(Cli::command().render_help().to_string().as_bytes()).map(|()| 0),
+    };
+    match result.and_then(|code| context.out.flush().map(|()| code)) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            // What was found out before the failure is worth having.
+            let _ = context.out.flush();
+            if error.kind() != ErrorKind::BrokenPipe {
+                complain(&format!("lanes: {}", printable(&error.to_string())));
+            }
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+/// Help and version are answers; everything else that clap says is bad usage, with code 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    let printed = error.print();
+    if error.use_stderr() || printed.is_err() { ExitCode::from(2) } else { ExitCode::SUCCESS }
+}
+
+/// A panic is a mistake of ours; one line says where, and the process ends.
+fn say_panics_in_one_line() {
+    std::panic::set_hook(Box::new(|info| {
+        let place =
+            info.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
+        complain(&format!("lanes: internal error at {place}; nothing that was reported as done is lost"));
+    }));
+}
+
+/// A limit on file sizes is to be an error of the write, not the end of the process.
+fn ignore_file_size_signal() {
+    let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    // Without the handler the limit still holds, only less politely.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, flag);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,84 @@
+//! `lanes next` and `lanes watch`: show the next task of a lane without claiming it.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::args::{WaitArgs, WantArgs};
+use super::context::Context;
+use super::waiting::wait_for_task;
+use crate::error::{EXIT_OK, Error, Result};
+use crate::model::task::object;
+use crate::store::{Store, Want};
+
+/// Wait until a task of a lane can be claimed and show it, without claiming it.
+///
+/// To take a task use `claim --lane`, which looks and claims in one step.
+#[derive(Args, Debug)]
+pub struct NextCommand {
+    #[command(flatten)]
+    want: WantArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+impl NextCommand {
+    pub(super) fn run(&self, context: &mut Context, verb: &str) -> Result<u8> {
+        if self.want.lane.is_empty() {
+            return Err(Error::invalid(format!("{verb} needs --lane LANE")));
+        }
+        wait_on_lanes(context, &self.want, &self.wait, verb)
+    }
+}
+
+pub(super) fn wait_on_lanes(
+    context: &mut Context,
+    want: &WantArgs,
+    wait: &WaitArgs,
+    verb: &str,
+) -> Result<u8> {
+    let want = want.want()?;
+    let timing = wait.timing()?;
+    let store = context.store()?;
+    let task = wait_for_task(context, &store, &want.lanes, verb, timing, || store.peek_next(&want))?;
+    match task {
+        Some(task) if context.out.json => context.out.object(&object([
+            ("status", "task_available".into()),
+            ("lane", task.lane.clone().into()),
+            ("task", Value::Object(task.to_public_object())),
+        ]))?,
+        Some(task) => context.out.line(task.id.as_str())?,
+        None => tell_idle(context, &store, &want, wait.timeout)?,
+    }
+    Ok(EXIT_OK)
+}
+
+/// Says that nothing came.
+pub(super) fn tell_idle(context: &mut Context, store: &Store, want: &Want, timeout: f64) -> Result<()> {
+    let lanes = want.lanes.join(", ");
+    let mut used = false;
+    for lane in &want.lanes {
+        used |= store.lane_has_tasks(lane)?;
+    }
+    let reason = if used { "no_queued_task" } else { "no_task_submitted" };
+    let message = if used {
+        format!("lane {lanes} has nothing to claim")
+    } else {
+        format!("nothing was ever submitted to lane {lanes}")
+    };
+    if context.out.json {
+        context.out.object(&object([
+            ("status", "idle".into()),
+            ("lane", want.lanes.first().cloned().unwrap_or_default().into()),
+            ("reason", reason.into()),
+            ("timeout_seconds", timeout.into()),
+            ("message", message.into()),
+            (
+                "next_action",
+                format!("worker: `lanes claim --lane {lanes} --wait` again; submitter: submit").into(),
+            ),
+        ]))
+    } else {
+        context.out.note(&format!("lanes: {message}; waited {timeout} seconds"));
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! `lanes respond`: answer a task.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use super::body;
+use super::context::Context;
+use crate::error::{EXIT_OK, Error, Result};
+use crate::model::response::MAX_BODY;
+use crate::model::task::object;
+use crate::model::{Answer, ClaimToken, Command, FailureClass, ResponseStatus, Task, Verdict};
+use crate::store::Store;
+use crate::workspace::parse_pairs;
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StatusArg {
+    Completed,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum VerdictArg {
+    Accept,
+    AcceptWithFollowUps,
+    NeedsRevision,
+}
+
+/// Answer a task.
+///
+/// The answer is read from --file, --body or standard input. Repeating an answer with the same token
+/// and content succeeds and changes nothing; another answer to an answered task is refused.
+#[derive(Args, Debug)]
+pub struct RespondCommand {
+    /// The task
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Read the answer from this file; `-` is standard input
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// The answer itself; `--body ''` is an empty answer
+    #[arg(long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
+    body: Option<String>,
+    /// Who answers
+    #[arg(long, default_value = "worker")]
+    reviewer: String,
+    /// The proof of the claim; a queued task may be answered without
+    #[arg(long, value_name = "TOKEN")]
+    claim_token: Option<String>,
+    /// How the task ended
+    #[arg(long, value_enum, default_value_t = StatusArg::Completed)]
+    status: StatusArg,
+    /// More work is needed
+    #[arg(long)]
+    follow_up_required: bool,
+    /// The judgement, for reviews
+    #[arg(long, value_enum)]
+    verdict: Option<VerdictArg>,
+    /// Findings that block; above 0 the verdict must be needs-revision
+    #[arg(long, value_name = "N")]
+    blocking_count: Option<u64>,
+    /// Findings that do not block
+    #[arg(long, value_name = "N")]
+    nonblocking_count: Option<u64>,
+    /// Refuse unless the task's request has this sha256
+    #[arg(long, value_name = "SHA256")]
+    expect_sha256: Option<String>,
+    /// Free-form facts about the answer; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    metadata: Vec<String>,
+}
+
+impl RespondCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let metadata = parse_pairs("--metadata", &self.metadata)?;
+        let store = context.store()?;
+        let id = store.resolve(&self.id)?;
+        let answer = Answer {
+            token: self.claim_token.as_ref().map(ClaimToken::from_text),
+            reviewer: self.reviewer.clone(),
+            status: match self.status {
+                StatusArg::Completed => ResponseStatus::Completed,
+                StatusArg::Failed => ResponseStatus::Failed,
+            },
+            class: FailureClass::Error,
+            body: self.read_body()?,
+            verdict: self.verdict.map(|verdict| match verdict {
+                VerdictArg::Accept => Verdict::Accept,
+                VerdictArg::AcceptWithFollowUps => Verdict::AcceptWithFollowUps,
+                VerdictArg::NeedsRevision => Verdict::NeedsRevision,
+            }),
+            blocking_count: self.blocking_count,
+            nonblocking_count: self.nonblocking_count,
+            follow_up_required: self.follow_up_required,
+            expect_sha256: self.expect_sha256.clone(),
+            metadata: metadata.into_iter().map(|(key, value)| (key, value.into())).collect(),
+        };
+        let (task, _) = store.apply(&id, &Command::Respond(answer))?;
+        show(context, &store, &task)?;
+        Ok(EXIT_OK)
+    }
+
+    fn read_body(&self) -> Result<String> {
+        let (body, source) = match (&self.file, &self.body) {
+            (None, Some(body)) => return Ok(body.clone()),
+            (Some(file), _) => {
+                (body::from_file(file, MAX_BODY)?, crate::error::printable(&file.to_string_lossy()))
+            }
+            (None, None) => (body::from_stdin(MAX_BODY)?, "-".to_string()),
+        };
+        if body.is_empty() {
+            let source = if source == "-" { "standard input" } else { source.as_str() };
+            return Err(Error::invalid(format!("the answer is empty: nothing came from {source}"))
+                .with_hint("if that is meant, say --body ''"));
+        }
+        Ok(body)
+    }
+}
+
+fn show(context: &mut Context, store: &Store, task: &Task) -> Result<()> {
+    let response = store
+        .response(task)?
+        .ok_or_else(|| Error::corrupt(format!("the answer to {} is not to be found", task.id)))?;
+    let depth = store.queue_depth(&task.lane)?;
+    let next_action = format!("submitter: `lanes wait {}`; worker: claim the next task or stop", task.id);
+    if context.out.json {
+        let mut reply = object([
+            ("status", response.status.as_str().into()),
+            ("task_id", task.id.as_str().into()),
+            ("correlation_id", task.correlation_id.clone().into()),
+            ("lane", task.lane.clone().into()),
+            ("response_path", task.response_path.clone().into()),
+            ("queue_depth", depth.into()),
+            ("next_action", next_action.into()),
+            ("response", Value::Object(response.to_object())),
+        ]);
+        reply.insert("verdict".into(), response.verdict.into());
+        reply.insert("blocking_count".into(), response.blocking_count.into());
+        reply.insert("nonblocking_count".into(), response.nonblocking_count.into());
+        return context.out.object(&reply);
+    }
+    let out = &mut context.out;
+    out.pair("status", response.status.as_str())?;
+    out.pair("task_id", task.id.as_str())?;
+    if let Some(verdict) = &response.verdict {
+        out.pair("verdict", verdict)?;
+    }
+    out.pair("response_path", &task.response_path)?;
+    out.pair("queue_depth", &depth.to_string())
+}

@@ -1,0 +1,112 @@
+//! `lanes self-test`: does it work on this machine?
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::context::Context;
+use super::env;
+use crate::error::{EXIT_OK, Error, ErrorKind, Result};
+use crate::model::{Answer, Command, FailureClass, Filter, ResponseStatus, TaskId, json};
+use crate::store::{Store, Want};
+use crate::workspace::{Config, SubmitWish, check_submit};
+
+/// Run a task through a temporary queue: submit, claim, respond, wait.
+#[derive(Args, Debug)]
+pub struct SelfTestCommand {}
+
+const LANE: &str = "self-test";
+const ANSWER: &str = "all is well\n";
+
+impl SelfTestCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let place = Place::make()?;
+        let id = round(&place.0)?;
+        drop(place);
+        context.out.line(&format!("self-test passed: {id}"))?;
+        Ok(EXIT_OK)
+    }
+}
+
+/// A directory that goes away with this value.
+struct Place(PathBuf);
+
+impl Place {
+    fn make() -> Result<Self> {
+        let random = crate::store::Entropy::system().draw(crate::model::Time::from_micros(0));
+        let path = std::env::temp_dir().join(format!("lanes-self-test-{random:032x}"));
+        std::fs::create_dir(&path).map_err(|error| Error::io("create", &path, error))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn round(place: &Path) -> Result<TaskId> {
+    let request = place.join("request.md");
+    let response = place.join("response.md");
+    std::fs::write(&request, "Is all well?\n").map_err(|error| Error::io("write", &request, error))?;
+    let config = Config::store_only(&place.join("state"), place)?;
+    let store = Store::open(&config.store_root, env::store_options()?)?;
+    let wish = SubmitWish {
+        lane: Some(LANE.to_string()),
+        request_from: Some(request),
+        response_to: Some(response.clone()),
+        ..SubmitWish::default()
+    };
+    let checked = check_submit(&config, place, store.now().wall, wish)?;
+    let id = store.submit(checked.task)?.task.id;
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| work(&config.store_root));
+        let waited = wait(&store, &id);
+        let worked = worker.join().unwrap_or_else(|_| Err(failed("the worker died")));
+        worked.and(waited)
+    })?;
+    let task = store.task(&id)?;
+    let answer = store.response(&task)?.ok_or_else(|| failed("there is no answer"))?;
+    store.deliver(&task, &answer)?;
+    let delivered =
+        std::fs::read_to_string(&response).map_err(|error| Error::io("read", &response, error))?;
+    if delivered == ANSWER { Ok(id) } else { Err(failed("the answer is not the one that was given")) }
+}
+
+fn work(root: &Path) -> Result<()> {
+    let store = Store::open(root, env::store_options()?)?;
+    let want = Want { lanes: vec![LANE.to_string()], filter: Filter::default() };
+    let task =
+        store.claim_next(&want, "self-test", 60.0)?.ok_or_else(|| failed("the task could not be claimed"))?;
+    let answer = Answer {
+        token: task.status.claim().map(|claim| claim.token.clone()),
+        reviewer: "self-test".to_string(),
+        status: ResponseStatus::Completed,
+        class: FailureClass::Error,
+        body: ANSWER.to_string(),
+        verdict: None,
+        blocking_count: None,
+        nonblocking_count: None,
+        follow_up_required: false,
+        expect_sha256: None,
+        metadata: json::Object::new(),
+    };
+    store.apply(&task.id, &Command::Respond(answer)).map(|_| ())
+}
+
+fn wait(store: &Store, id: &TaskId) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut watch = store.watch_tasks(std::slice::from_ref(id));
+    while !store.task(id)?.status.is_terminal() {
+        if !watch.wait(deadline) {
+            return Err(failed("no answer came within 30 seconds"));
+        }
+    }
+    Ok(())
+}
+
+fn failed(what: &str) -> Error {
+    Error::new(ErrorKind::Refused, format!("self-test failed: {what}"))
+}

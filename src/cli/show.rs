@@ -1,0 +1,141 @@
+//! `lanes show`: one task with its history, for people.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::context::Context;
+use super::list::state_words;
+use super::table::{relative, short};
+use super::view::{next_action, task_view};
+use crate::error::{EXIT_OK, Result, printable};
+use crate::model::task::object;
+use crate::model::{Event, Status, Task};
+use crate::store::Store;
+
+/// Show a task with its prompt, its history and its answer.
+#[derive(Args, Debug)]
+pub struct ShowCommand {
+    /// The task
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+impl ShowCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let store = context.store()?;
+        let task = store.task(&store.resolve(&self.id)?)?;
+        let events = store.events(&task.id)?;
+        let response = store.response(&task)?;
+        if context.out.json {
+            let events: Vec<Value> = events.iter().map(|event| Value::Object(event.to_object())).collect();
+            let response = response.map(|response| Value::Object(response.to_object()));
+            let mut reply = object([
+                ("status", "ok".into()),
+                ("task", Value::Object(task_view(&store, &task)?)),
+                ("events", events.into()),
+            ]);
+            reply.insert("response".into(), response.into());
+            context.out.object(&reply)?;
+            return Ok(EXIT_OK);
+        }
+        print_task(context, &store, &task)?;
+        if !task.prompt.is_empty() {
+            context.out.line("\nprompt")?;
+            print_block(context, &task.prompt)?;
+        }
+        print_history(context, &store, &events)?;
+        if let Some(response) = response {
+            let verdict = response.verdict.map(|verdict| format!(", {verdict}")).unwrap_or_default();
+            context.out.line(&format!(
+                "\nanswer ({}{} by {})",
+                response.status.as_str(),
+                printable(&verdict),
+                printable(&response.reviewer)
+            ))?;
+            print_block(context, &response.body)?;
+        }
+        Ok(EXIT_OK)
+    }
+}
+
+/// The facts of a task, one a line.
+pub(super) fn print_task(context: &mut Context, store: &Store, task: &Task) -> Result<()> {
+    let now = store.now();
+    let last = store.last_event(task)?;
+    let attempts = match task.max_attempts {
+        Some(max) => format!("{} of {max}", task.attempt),
+        None => task.attempt.to_string(),
+    };
+    let claim = task.status.claim();
+    let metadata = (!task.metadata.is_empty()).then(|| Value::Object(task.metadata.clone()).to_string());
+    let supporting: Vec<&str> = task.supporting_paths.iter().map(|file| file.path.as_str()).collect();
+    let held = claim.map(|claim| {
+        let until = match task.status {
+            Status::Claimed(_) => format!(", lease ends {}", relative(claim.lease_expires_at, &now)),
+            _ => String::new(),
+        };
+        format!("{} since {}{until}", claim.owner, claim.claimed_at)
+    });
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_string());
+    let facts: [(&str, Option<String>); 19] = [
+        ("task", some(task.id.as_str())),
+        ("name", task.name.clone()),
+        ("lane", some(&task.lane)),
+        ("state", some(&state_words(task, &now))),
+        (
+            "submitted",
+            Some(format!(
+                "{} ({}) by {}",
+                task.created_at,
+                relative(task.created_at, &now),
+                task.source_agent
+            )),
+        ),
+        ("priority", (task.priority != 0).then(|| task.priority.to_string())),
+        ("attempts", (task.fence > 0 || task.max_attempts.is_some()).then_some(attempts)),
+        ("claimed by", held),
+        ("metadata", metadata),
+        ("labels", some(&task.labels.join(", "))),
+        ("key", task.key.clone()),
+        ("workspace", some(&task.workspace_root)),
+        ("worktree", task.worktree_path.clone()),
+        ("branch", task.expected_branch.clone()),
+        ("request", some(&task.request_path)),
+        ("supporting", some(&supporting.join(", "))),
+        ("answer to", some(&task.response_path)),
+        ("retry of", task.retry_of.clone()),
+        ("next", Some(next_action(task, &now, last.as_ref(), false))),
+    ];
+    for (name, fact) in facts {
+        if let Some(fact) = fact {
+            context.out.line(&format!("{name:<11} {}", printable(&fact)))?;
+        }
+    }
+    if let Status::Failed { reason, .. } = &task.status {
+        context.out.line(&format!("{:<11} {}", "failed", printable(&short(reason, 200))))?;
+    }
+    Ok(())
+}
+
+fn print_history(context: &mut Context, store: &Store, events: &[Event]) -> Result<()> {
+    let now = store.now();
+    context.out.line("\nhistory")?;
+    for event in events {
+        context.out.line(&format!(
+            "  {}  {:>8}  {:<12} {}",
+            event.created_at,
+            relative(event.created_at, &now),
+            printable(&event.kind),
+            printable(&event.message)
+        ))?;
+    }
+    Ok(())
+}
+
+/// A text of somebody else's, set in, its control characters made visible.
+fn print_block(context: &mut Context, text: &str) -> Result<()> {
+    for line in text.lines() {
+        context.out.line(&format!("  {}", printable(&line.replace('\t', "    "))))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! `lanes status`: one task, all tasks, or the queue at a glance.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::list::{Selection, print_tasks, views};
+use super::show::print_task;
+use super::table::{Table, relative};
+use super::view::task_view;
+use super::workers::{print_workers, worker_objects};
+use crate::error::{EXIT_OK, Result};
+use crate::model::json::Object;
+use crate::model::task::object;
+use crate::model::{Now, Status, Task};
+use crate::store::Store;
+
+/// Show one task, all tasks (--all), or without either the queue at a glance.
+#[derive(Args, Debug)]
+pub struct StatusCommand {
+    /// The task
+    #[arg(value_name = "ID", conflicts_with_all = ["all", "rack"])]
+    id: Option<String>,
+    /// Every task, with a summary
+    #[arg(long)]
+    all: bool,
+    #[arg(long, hide = true)]
+    rack: bool,
+    #[command(flatten)]
+    selection: Selection,
+}
+
+impl StatusCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let store = context.store()?;
+        if self.rack {
+            context.out.warn("--rack is the old name of --all; use --all");
+        }
+        match &self.id {
+            Some(id) => one(context, &store, id)?,
+            None if self.all || self.rack => self.everything(context, &store)?,
+            None => self.overview(context, &store)?,
+        }
+        Ok(EXIT_OK)
+    }
+
+    fn everything(&self, context: &mut Context, store: &Store) -> Result<()> {
+        let tasks = self.selection.tasks(context, store)?;
+        let summary = Summary::of(store, &tasks);
+        if context.out.json {
+            let views = views(store, &tasks)?;
+            return context.out.object(&object([
+                ("status", "ok".into()),
+                ("count", views.len().into()),
+                ("tasks", views.into()),
+                ("summary", Value::Object(summary.to_object())),
+                ("next_action", summary.next_action().into()),
+            ]));
+        }
+        print_tasks(context, &tasks, &store.now())?;
+        context.out.line(&summary.words())
+    }
+
+    fn overview(&self, context: &mut Context, store: &Store) -> Result<()> {
+        let tasks = self.selection.tasks(context, store)?;
+        let now = store.now();
+        let workers = store.live_workers()?;
+        let paused = store.paused()?;
+        let mut lanes: BTreeMap<&str, Lane> = BTreeMap::new();
+        for task in &tasks {
+            lanes.entry(&task.lane).or_default().add(task, &now);
+        }
+        for worker in &workers {
+            for lane in &worker.lanes {
+                lanes.entry(lane).or_default().workers += 1;
+            }
+        }
+        for lane in paused.keys() {
+            lanes.entry(lane).or_default().paused = true;
+        }
+        if context.out.json {
+            let lanes: Object = lanes
+                .iter()
+                .map(|(name, lane)| (name.to_string(), Value::Object(lane.to_object())))
+                .collect();
+            return context.out.object(&object([
+                ("status", "ok".into()),
+                ("lanes", Value::Object(lanes)),
+                ("workers", worker_objects(&workers).into()),
+                ("summary", Value::Object(Summary::of(store, &tasks).to_object())),
+            ]));
+        }
+        if lanes.is_empty() {
+            return context.out.line("nothing was ever submitted here; `lanes submit` starts it");
+        }
+        let mut table = Table::new(&[
+            "LANE",
+            "QUEUED",
+            "SCHEDULED",
+            "CLAIMED",
+            "DONE",
+            "FAILED",
+            "WORKERS",
+            "OLDEST",
+            "NOTE",
+        ]);
+        for (name, lane) in &lanes {
+            table.row(lane.row(name, &now));
+        }
+        table.print(&mut context.out)?;
+        if !workers.is_empty() {
+            context.out.line("")?;
+            print_workers(context, &workers, &now)?;
+        }
+        Ok(())
+    }
+}
+
+fn one(context: &mut Context, store: &Store, word: &str) -> Result<()> {
+    let task = store.task(&store.resolve(word)?)?;
+    if context.out.json {
+        let view = task_view(store, &task)?;
+        return context.out.object(&object([("status", "ok".into()), ("task", Value::Object(view))]));
+    }
+    print_task(context, store, &task)
+}
+
+/// One lane at a glance.
+#[derive(Default)]
+struct Lane {
+    queued: u64,
+    scheduled: u64,
+    claimed: u64,
+    stale: u64,
+    completed: u64,
+    failed: u64,
+    workers: u64,
+    paused: bool,
+    oldest: Option<crate::model::Time>,
+}
+
+impl Lane {
+    fn add(&mut self, task: &Task, now: &Now) {
+        match &task.status {
+            Status::Queued => {
+                self.queued += 1;
+                self.oldest = Some(self.oldest.map_or(task.created_at, |oldest| oldest.min(task.created_at)));
+            }
+            Status::Scheduled { .. } => self.scheduled += 1,
+            Status::Claimed(_) => {
+                self.claimed += 1;
+                self.stale += u64::from(!task.lease_is_live(now));
+            }
+            Status::Completed { .. } => self.completed += 1,
+            Status::Failed { .. } => self.failed += 1,
+            Status::Parked(_) => {}
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.paused {
+            notes.push("paused".to_string());
+        }
+        if self.stale > 0 {
+            notes.push(format!("{} with an ended lease", self.stale));
+        }
+        if self.queued > 0 && self.workers == 0 && self.claimed == self.stale {
+            notes.push("no live worker".to_string());
+        }
+        notes
+    }
+
+    fn row(&self, name: &str, now: &Now) -> Vec<String> {
+        let counts = [self.queued, self.scheduled, self.claimed, self.completed, self.failed, self.workers]
+            .map(|count| count.to_string());
+        let mut row = vec![name.to_string()];
+        row.extend(counts);
+        row.push(self.oldest.map_or(String::new(), |oldest| relative(oldest, now)));
+        row.push(self.notes().join(", "));
+        row
+    }
+
+    fn to_object(&self) -> Object {
+        let oldest = self.oldest.map(|oldest| oldest.to_string());
+        match json!({
+            "queued": self.queued, "scheduled": self.scheduled, "claimed": self.claimed,
+            "stale_claims": self.stale, "completed": self.completed, "failed": self.failed,
+            "workers": self.workers, "paused": self.paused, "oldest_queued_at": oldest,
+        }) {
+            Value::Object(object) => object,
+            _ => Object::new(),
+        }
+    }
+}
+
+/// The counts of the protocol's summary.
+struct Summary {
+    states: BTreeMap<&'static str, u64>,
+    stale: u64,
+    missing: u64,
+    others: BTreeSet<String>,
+}
+
+impl Summary {
+    fn of(store: &Store, tasks: &[Task]) -> Self {
+        let now = store.now();
+        let mut states: BTreeMap<&'static str, u64> =
+            ["queued", "scheduled", "claimed", "completed", "failed"]
+                .into_iter()
+                .map(|state| (state, 0))
+                .collect();
+        let (mut stale, mut missing, mut others) = (0, 0, BTreeSet::new());
+        for task in tasks {
+            match states.get_mut(task.status.as_str()) {
+                Some(count) => *count += 1,
+                None => drop(others.insert(task.status.as_str().to_string())),
+            }
+            stale += u64::from(matches!(task.status, Status::Claimed(_)) && !task.lease_is_live(&now));
+            missing +=
+                u64::from(matches!(task.status, Status::Completed { .. }) && !store.response_exists(task));
+        }
+        Self { states, stale, missing, others }
+    }
+
+    fn to_object(&self) -> Object {
+        let mut object: Object =
+            self.states.iter().map(|(state, count)| (state.to_string(), (*count).into())).collect();
+        object.insert("stale_claims".into(), self.stale.into());
+        object.insert("missing_response".into(), self.missing.into());
+        object
+    }
+
+    fn count(&self, state: &str) -> u64 {
+        self.states.get(state).copied().unwrap_or(0)
+    }
+
+    fn words(&self) -> String {
+        let mut words: Vec<String> =
+            self.states.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        words.extend(self.others.iter().map(|state| format!("some {state}")));
+        words.join(", ")
+    }
+
+    fn next_action(&self) -> &'static str {
+        if self.count("queued") > 0 {
+            "workers: `lanes claim --lane LANE` takes the next queued task"
+        } else if self.stale > 0 {
+            "some leases have ended; a worker that claims the lane takes these tasks over"
+        } else if self.count("claimed") > 0 {
+            "workers are busy; `lanes wait ID` waits for an answer"
+        } else if self.count("failed") > 0 {
+            "look at the failed tasks; `lanes retry ID` submits one again"
+        } else if self.count("completed") > 0 {
+            "all is answered; `lanes wait ID` writes an answer to its response path"
+        } else {
+            "the queue is empty; submit a task"
+        }
+    }
+}

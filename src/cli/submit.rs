@@ -1,0 +1,217 @@
+//! `lanes submit` and `lanes call`: hand work to a lane.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::args::WaitArgs;
+use super::body;
+use super::context::Context;
+use super::wait::print_body;
+use super::waiting::wait_for_answers;
+use crate::error::{EXIT_OK, EXIT_TASK_FAILED, Error, ErrorKind, Result};
+use crate::model::task::object;
+use crate::model::{ResponseStatus, Time};
+use crate::store::{Store, Submitted};
+use crate::workspace::{Config, SubmitWish, check_submit, parse_pairs, parse_span};
+
+/// The largest prompt read from standard input, in bytes.
+const MAX_PROMPT: usize = 8 * 1024 * 1024;
+
+/// What the task is.
+#[derive(Args, Debug)]
+pub struct TaskArgs {
+    /// A YAML or JSON file with defaults for the flags below
+    #[arg(long, value_name = "FILE")]
+    task: Option<PathBuf>,
+    /// The lane
+    #[arg(long)]
+    lane: Option<String>,
+    /// The file to work on; without it the prompt is the whole request
+    #[arg(long, value_name = "PATH")]
+    request_from: Option<PathBuf>,
+    /// Where `wait` writes the answer; without it the store keeps it
+    #[arg(long, value_name = "PATH")]
+    response_to: Option<PathBuf>,
+    /// Words for the worker; `-` reads them from standard input
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    prompt: Option<String>,
+    /// Read the prompt from this file; `-` is standard input
+    #[arg(long, value_name = "PATH")]
+    prompt_file: Option<PathBuf>,
+    /// A further file that belongs to the request; repeatable
+    #[arg(long = "supporting", value_name = "PATH")]
+    supporting: Vec<PathBuf>,
+    /// Where to work
+    #[arg(long, value_name = "PATH")]
+    worktree_path: Option<PathBuf>,
+    /// The branch to work on
+    #[arg(long)]
+    branch: Option<String>,
+    /// Free-form; routing reads required_vendor, model_class and effort; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    metadata: Vec<String>,
+    /// Who submits
+    #[arg(long, value_name = "NAME", default_value = "orchestrator")]
+    source_agent: String,
+    /// Your own name for the work, part of the id [default: the task file's name, else the lane]
+    #[arg(long, value_name = "NAME")]
+    task_id: Option<String>,
+    /// The same key and content submit once, however often this is called
+    #[arg(long)]
+    key: Option<String>,
+    /// Higher goes first; one step is worth an hour of waiting
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    priority: Option<i64>,
+    /// Not to be claimed for this long: seconds, or 15m, 2h, 1d
+    #[arg(long, value_name = "SPAN", allow_negative_numbers = true)]
+    delay: Option<String>,
+    /// Not to be claimed before this moment, such as 2026-12-24T18:00:00Z
+    #[arg(long, value_name = "TIME", conflicts_with = "delay")]
+    not_before: Option<String>,
+    /// Runs allowed; then the task is dead instead of being offered again
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    max_attempts: Option<i64>,
+    /// A title for people
+    #[arg(long)]
+    name: Option<String>,
+    /// A word for people; repeatable
+    #[arg(long, value_name = "WORD")]
+    label: Vec<String>,
+}
+
+impl TaskArgs {
+    /// Submits the task; `run_limit` is how long one run of it may take.
+    fn submit(&self, context: &Context, run_limit: Option<f64>) -> Result<(Store, Submitted)> {
+        let (config, store) = context.workspace()?;
+        let wish = self.wish(&config, run_limit)?;
+        let checked = check_submit(&config, &context.cwd()?, store.now().wall, wish)?;
+        for warning in &checked.warnings {
+            context.out.warn(warning);
+        }
+        let submitted = store.submit(checked.task)?;
+        if submitted.existing {
+            context.out.note(&format!("lanes: {} was submitted before with this key", submitted.task.id));
+        }
+        Ok((store, submitted))
+    }
+
+    fn wish(&self, _config: &Config, run_limit: Option<f64>) -> Result<SubmitWish> {
+        let from_stdin = self.prompt.as_deref() == Some("-")
+            || self.prompt_file.as_deref() == Some(std::path::Path::new("-"));
+        let (prompt, prompt_file) = if from_stdin {
+            (Some(body::from_stdin(MAX_PROMPT)?), None)
+        } else {
+            (self.prompt.clone(), self.prompt_file.clone())
+        };
+        Ok(SubmitWish {
+            task_file: self.task.clone(),
+            lane: self.lane.clone(),
+            request_from: self.request_from.clone(),
+            response_to: self.response_to.clone(),
+            prompt,
+            prompt_file,
+            worktree_path: self.worktree_path.clone(),
+            branch: self.branch.clone(),
+            metadata: parse_pairs("--metadata", &self.metadata)?,
+            source_agent: self.source_agent.clone(),
+            correlation_id: self.task_id.clone(),
+            supporting: self.supporting.clone(),
+            priority: self.priority,
+            not_before: self.not_before.as_deref().map(Time::parse).transpose()?,
+            delay_seconds: self.delay.as_deref().map(|text| span("--delay", text)).transpose()?,
+            max_attempts: self.max_attempts,
+            key: self.key.clone(),
+            name: self.name.clone(),
+            labels: self.label.clone(),
+            timeout_seconds: run_limit,
+        })
+    }
+}
+
+fn span(flag: &str, text: &str) -> Result<f64> {
+    parse_span(text).ok_or_else(|| {
+        let shown = crate::error::printable(text);
+        Error::invalid(format!("{flag} must be seconds or a span such as 15m, 2h or 1d, not '{shown}'"))
+    })
+}
+
+/// Submit a task and print its id.
+///
+/// A task is a request file with a place for the answer (--request-from, --response-to), or just a
+/// prompt (--prompt, --prompt-file).
+#[derive(Args, Debug)]
+pub struct SubmitCommand {
+    #[command(flatten)]
+    task: TaskArgs,
+    /// How long one run may take: seconds, or 15m, 2h, 1d
+    #[arg(long, value_name = "SPAN", allow_negative_numbers = true)]
+    timeout: Option<String>,
+}
+
+impl SubmitCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let limit = self.timeout.as_deref().map(|text| span("--timeout", text)).transpose()?;
+        let (_, submitted) = self.task.submit(context, limit)?;
+        if context.out.json {
+            context.out.object(&object([
+                ("task_id", submitted.task.id.as_str().into()),
+                ("task", Value::Object(submitted.task.to_public_object())),
+                ("existing", submitted.existing.into()),
+            ]))?;
+        } else {
+            context.out.line(submitted.task.id.as_str())?;
+        }
+        Ok(EXIT_OK)
+    }
+}
+
+/// Submit a task, wait for its answer and print it.
+///
+/// Ends with code 3 when the task failed, with 2 when the time is over; then the task goes on and
+/// `lanes wait` can fetch its answer later.
+#[derive(Args, Debug)]
+pub struct CallCommand {
+    #[command(flatten)]
+    task: TaskArgs,
+    /// How long one run may take: seconds, or 15m, 2h, 1d
+    #[arg(long, value_name = "SPAN", allow_negative_numbers = true)]
+    run_timeout: Option<String>,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+impl CallCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let timing = self.wait.timing()?;
+        let limit = self.run_timeout.as_deref().map(|text| span("--run-timeout", text)).transpose()?;
+        let (store, submitted) = self.task.submit(context, limit)?;
+        let id = submitted.task.id.clone();
+        let (mut answered, _) = wait_for_answers(context, &store, std::slice::from_ref(&id), false, timing)?;
+        let Some(answer) = answered.pop() else {
+            return Err(Error::new(
+                ErrorKind::TimedOut,
+                format!("no answer to {id} within {} seconds", self.wait.timeout),
+            )
+            .with_hint(format!("the task goes on; fetch its answer with `lanes wait {id}`")));
+        };
+        let path = store.deliver(&answer.task, &answer.response)?;
+        let failed = answer.response.status == ResponseStatus::Failed;
+        if context.out.json {
+            context.out.object(&object([
+                ("status", answer.response.status.as_str().into()),
+                ("task_id", id.as_str().into()),
+                ("existing", submitted.existing.into()),
+                ("response_path", path.to_string_lossy().into()),
+                ("response", Value::Object(answer.response.to_object())),
+            ]))?;
+        } else {
+            print_body(context, &answer.response.body)?;
+            if failed {
+                context.out.note(&format!("lanes call: {id} failed"));
+            }
+        }
+        Ok(if failed { EXIT_TASK_FAILED } else { EXIT_OK })
+    }
+}

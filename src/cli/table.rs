@@ -1,0 +1,90 @@
+//! Text for people: aligned columns and times relative to now.
+
+use super::output::Output;
+use crate::error::{Result, printable};
+use crate::model::{Now, Time};
+
+/// Rows under headings, columns aligned.
+pub struct Table {
+    headings: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new(headings: &[&'static str]) -> Self {
+        Self { headings: headings.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row; control characters are escaped.
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells.iter().map(|cell| printable(cell)).collect());
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Prints the table.
+    pub fn print(&self, out: &mut Output) -> Result<()> {
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            let longest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+            longest.max(self.headings[column].len())
+        };
+        let widths: Vec<usize> = (0..self.headings.len()).map(width).collect();
+        let headings: Vec<String> = self.headings.iter().map(ToString::to_string).collect();
+        let text = line(&headings, &widths);
+        if out.colour() {
+            out.line(&format!("\u{1b}[1m{text}\u{1b}[0m"))?;
+        } else {
+            out.line(&text)?;
+        }
+        for row in &self.rows {
+            out.line(&line(row, &widths))?;
+        }
+        Ok(())
+    }
+}
+
+fn line(cells: &[String], widths: &[usize]) -> String {
+    let mut text = String::new();
+    for (cell, width) in cells.iter().zip(widths) {
+        text.push_str(cell);
+        let gap = width.saturating_sub(cell.chars().count()) + 2;
+        text.extend(std::iter::repeat_n(' ', gap));
+    }
+    text.trim_end().to_string()
+}
+
+/// `3m ago`, `in 2h`, `now`.
+pub fn relative(time: Time, now: &Now) -> String {
+    let seconds = now.wall.seconds_since(time);
+    match seconds {
+        s if s.abs() < 1.0 => "now".to_string(),
+        s if s > 0.0 => format!("{} ago", span(s)),
+        s => format!("in {}", span(-s)),
+    }
+}
+
+/// A length of time in its largest fitting unit.
+pub fn span(seconds: f64) -> String {
+    match seconds {
+        s if s < 60.0 => format!("{}s", s as u64),
+        s if s < 3600.0 => format!("{}m", (s / 60.0) as u64),
+        s if s < 2.0 * 86_400.0 => format!("{}h", (s / 3600.0) as u64),
+        s => format!("{}d", (s / 86_400.0) as u64),
+    }
+}
+
+/// At most `length` characters of the first line of a text.
+pub fn short(text: &str, length: usize) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    if first.chars().count() <= length {
+        first.to_string()
+    } else {
+        let head: String = first.chars().take(length.saturating_sub(1)).collect();
+        format!("{head}…")
+    }
+}

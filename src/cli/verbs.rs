@@ -1,0 +1,163 @@
+//! The commands that change one task at an operator's word: cancel, retry, redrive, move.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::context::{Context, resolve_all};
+use super::env;
+use crate::error::{EXIT_OK, Error, Result};
+use crate::model::task::object;
+use crate::model::{Command, Effect, FailureClass, Status, TaskId};
+use crate::store::Store;
+use crate::workspace::check_lane;
+
+/// End tasks without an answer.
+///
+/// A claimed task's token is void at once: its worker learns at the next renew that it was
+/// cancelled. Whoever waits for the task gets a failed answer.
+#[derive(Args, Debug)]
+pub struct CancelCommand {
+    /// The tasks
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<String>,
+    /// Why, for the task's history
+    #[arg(long)]
+    reason: Option<String>,
+    /// Who cancels [default: $USER]
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+}
+
+impl CancelCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let store = context.store()?;
+        let by = self.by.clone().unwrap_or_else(env::user);
+        for id in resolve_all(&store, &self.ids)? {
+            let cancel = Command::Cancel { reason: self.reason.clone(), by: by.clone() };
+            let (task, effect) = store.apply(&id, &cancel)?;
+            if context.out.json {
+                context.out.object(&object([
+                    ("status", "cancelled".into()),
+                    ("task_id", id.as_str().into()),
+                    ("changed", (effect == Effect::Changed).into()),
+                    ("task", Value::Object(task.to_public_object())),
+                ]))?;
+            } else {
+                context.out.line(id.as_str())?;
+            }
+        }
+        Ok(EXIT_OK)
+    }
+}
+
+/// Submit a failed task again, as a new task with a new id.
+///
+/// The failed task stays as it is and names its successor; asking twice gives the same successor.
+#[derive(Args, Debug)]
+pub struct RetryCommand {
+    /// The tasks
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<String>,
+}
+
+impl RetryCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let store = context.store()?;
+        for id in resolve_all(&store, &self.ids)? {
+            retry(context, &store, &id)?;
+        }
+        Ok(EXIT_OK)
+    }
+}
+
+/// Submit dead tasks again: those named, or all of a lane.
+#[derive(Args, Debug)]
+pub struct RedriveCommand {
+    /// The tasks
+    #[arg(value_name = "ID", required_unless_present = "lane", conflicts_with = "lane")]
+    ids: Vec<String>,
+    /// All dead tasks of this lane that were not retried yet
+    #[arg(long)]
+    lane: Option<String>,
+}
+
+impl RedriveCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let store = context.store()?;
+        let is_dead = |status: &Status| matches!(status, Status::Failed { class: FailureClass::Dead, .. });
+        let ids = match &self.lane {
+            Some(lane) => context
+                .collect(&store, |task| {
+                    task.lane == *lane && is_dead(&task.status) && task.retried_as.is_none()
+                })?
+                .into_iter()
+                .map(|task| task.id)
+                .collect(),
+            None => resolve_all(&store, &self.ids)?,
+        };
+        for id in &ids {
+            let task = store.task(id)?;
+            if !is_dead(&task.status) {
+                return Err(Error::refused(format!("{id} is not dead but {}", task.status.as_str()))
+                    .with_hint("`lanes retry` submits any failed task again"));
+            }
+        }
+        if ids.is_empty() {
+            context.out.note("lanes: no dead task to redrive");
+        }
+        for id in ids {
+            retry(context, &store, &id)?;
+        }
+        Ok(EXIT_OK)
+    }
+}
+
+fn retry(context: &mut Context, store: &Store, id: &TaskId) -> Result<()> {
+    let submitted = store.retry(id, &env::user())?;
+    if submitted.existing {
+        context.out.note(&format!("lanes: {id} was retried before"));
+    }
+    if context.out.json {
+        context.out.object(&object([
+            ("status", "retried".into()),
+            ("retry_of", id.as_str().into()),
+            ("task_id", submitted.task.id.as_str().into()),
+            ("existing", submitted.existing.into()),
+            ("task", Value::Object(submitted.task.to_public_object())),
+        ]))
+    } else {
+        context.out.line(submitted.task.id.as_str())
+    }
+}
+
+/// Put a waiting task into another lane.
+#[derive(Args, Debug)]
+pub struct MoveCommand {
+    /// The task
+    #[arg(value_name = "ID")]
+    id: String,
+    /// The new lane
+    #[arg(long, value_name = "LANE")]
+    to: String,
+}
+
+impl MoveCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        check_lane(&self.to)?;
+        let store = context.store()?;
+        let id = store.resolve(&self.id)?;
+        let (task, effect) = store.apply(&id, &Command::Move { lane: self.to.clone() })?;
+        if context.out.json {
+            context.out.object(&object([
+                ("status", "moved".into()),
+                ("task_id", id.as_str().into()),
+                ("lane", task.lane.clone().into()),
+                ("changed", (effect == Effect::Changed).into()),
+                ("task", Value::Object(task.to_public_object())),
+            ]))?;
+        } else {
+            context.out.line(id.as_str())?;
+        }
+        Ok(EXIT_OK)
+    }
+}

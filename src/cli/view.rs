@@ -1,0 +1,85 @@
+//! A task as `status` and `list` show it to programs: its fields, and what follows from them now.
+
+use serde_json::{Value, json};
+
+use crate::error::Result;
+use crate::model::json::Object;
+use crate::model::{Event, FailureClass, Now, Status, Task};
+use crate::store::Store;
+
+/// The JSON view of a task at this moment.
+pub fn task_view(store: &Store, task: &Task) -> Result<Object> {
+    let now = store.now();
+    let last_event = store.last_event(task)?;
+    let response_exists = store.response_exists(task);
+    let missing = matches!(task.status, Status::Completed { .. }) && !response_exists;
+    let mut view = task.to_public_object();
+    let mut put = |key: &str, value: Value| {
+        view.insert(key.to_string(), value);
+    };
+    put("response_exists", response_exists.into());
+    put("lease_expired", lease_expired(task, &now).into());
+    put("missing_response", missing.into());
+    put(
+        "last_event_age_seconds",
+        last_event.as_ref().map(|event| whole(now.wall.seconds_since(event.created_at))).into(),
+    );
+    put("last_event", last_event.as_ref().map(|event| Value::Object(event.to_object())).into());
+    if let Status::Claimed(claim) = &task.status {
+        put("claimed_age_seconds", whole(now.wall.seconds_since(claim.claimed_at)).into());
+        put("seconds_until_lease_expiry", whole(claim.lease_expires_at.seconds_since(now.wall)).into());
+    }
+    put(
+        "navigation",
+        json!({
+            "workspace_root": task.workspace_root,
+            "worktree_path": task.worktree_path,
+            "expected_branch": task.expected_branch,
+            "request_path": task.request_path,
+            "response_path": task.response_path,
+            "review_scope": "request_path is what to work on; the worktree is context unless the prompt says otherwise",
+        }),
+    );
+    put("next_action", next_action(task, &now, last_event.as_ref(), missing).into());
+    Ok(view)
+}
+
+/// Whether a claimed task's lease has ended.
+pub fn lease_expired(task: &Task, now: &Now) -> bool {
+    matches!(task.status, Status::Claimed(_)) && !task.lease_is_live(now)
+}
+
+/// Towards zero, as the protocol's ages are.
+fn whole(seconds: f64) -> i64 {
+    seconds as i64
+}
+
+/// What to do about a task, in one line.
+pub fn next_action(task: &Task, now: &Now, last: Option<&Event>, missing_response: bool) -> String {
+    let id = &task.id;
+    match &task.status {
+        Status::Queued => {
+            format!("worker: claim it with `lanes claim {id}` or `lanes claim --lane {}`", task.lane)
+        }
+        Status::Scheduled { until } => format!("nothing to do before {until}"),
+        Status::Claimed(claim) if lease_expired(task, now) => {
+            format!("the lease of {} has ended; any worker may claim the task", claim.owner)
+        }
+        Status::Claimed(claim) => {
+            let last = last.map_or("none", |event| event.kind.as_str());
+            format!("{} works on it until {}; last event: {last}", claim.owner, claim.lease_expires_at)
+        }
+        Status::Completed { .. } if missing_response => {
+            "the answer's file is gone from the store; `lanes fsck` tells more".to_string()
+        }
+        Status::Completed { .. } => {
+            format!("submitter: `lanes wait {id}` writes the answer to response_path")
+        }
+        Status::Failed { class: FailureClass::Cancelled, .. } => "nothing; it was cancelled".to_string(),
+        Status::Failed { .. } => match &task.retried_as {
+            Some(new) => format!("it was retried as {new}"),
+            None => format!("read why with `lanes show {id}`, then `lanes retry {id}` or leave it"),
+        },
+        Status::Parked(word) => format!("'{word}' is a state of a newer lanes; use that to go on"),
+    }
+}

@@ -1,0 +1,178 @@
+//! Sleeping until tasks are answered, with signs of life.
+
+use std::time::Duration;
+
+use super::args::Timing;
+use super::context::Context;
+use super::view::{lease_expired, next_action};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Now, Response, Status, Task, TaskId, Time};
+use crate::store::Store;
+
+/// A task that was answered.
+pub struct Answered {
+    /// The task.
+    pub task: Task,
+    /// Its answer.
+    pub response: Response,
+}
+
+/// Waits until all of `ids` are answered, or any one of them. When the time is over, what has been
+/// answered so far comes with the ids that have not.
+pub fn wait_for_answers(
+    context: &Context,
+    store: &Store,
+    ids: &[TaskId],
+    any: bool,
+    mut timing: Timing,
+) -> Result<(Vec<Answered>, Vec<TaskId>)> {
+    let mut watch = store.watch_tasks(ids);
+    let mut pending: Vec<TaskId> = ids.to_vec();
+    let mut answered = Vec::new();
+    let mut told_no_worker = false;
+    loop {
+        let mut open = Vec::new();
+        for id in std::mem::take(&mut pending) {
+            let task = look(store, &id)?;
+            if task.status.is_terminal() {
+                answered.push(with_response(store, task)?);
+            } else {
+                open.push(task);
+            }
+        }
+        pending.extend(open.iter().map(|task| task.id.clone()));
+        if pending.is_empty() || (any && !answered.is_empty()) {
+            break;
+        }
+        if !told_no_worker {
+            told_no_worker = tell_if_nobody_works(context, store, &open)?;
+        }
+        let over = timing.is_over();
+        if timing.heartbeat_due() || over {
+            for task in &open {
+                context.out.note(&heartbeat(store, task)?);
+            }
+        }
+        if over {
+            break;
+        }
+        watch.wait(timing.sleep_until(next_due(&open, &store.now())));
+    }
+    answered.sort_by_key(|answer| ids.iter().position(|id| *id == answer.task.id));
+    Ok((answered, pending))
+}
+
+/// The task as it is now, with what time has decided. A store that cannot be written is still read.
+fn look(store: &Store, id: &TaskId) -> Result<Task> {
+    match store.settle(id) {
+        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked | ErrorKind::Config) => {
+            store.task(id)
+        }
+        settled => settled,
+    }
+}
+
+fn with_response(store: &Store, task: Task) -> Result<Answered> {
+    match store.response(&task)? {
+        Some(response) => Ok(Answered { task, response }),
+        None => {
+            Err(Error::corrupt(format!("{} is {}, but its answer is gone", task.id, task.status.as_str()))
+                .with_hint("`lanes fsck` tells what is left"))
+        }
+    }
+}
+
+/// How long until the first of the tasks comes due by itself.
+fn next_due(tasks: &[Task], now: &Now) -> Option<Duration> {
+    let due = |task: &Task| -> Option<Time> {
+        match &task.status {
+            Status::Scheduled { until } => Some(*until),
+            Status::Claimed(claim) => Some(claim.lease_expires_at),
+            _ => None,
+        }
+    };
+    let next = tasks.iter().filter_map(due).filter(|due| *due > now.wall).min()?;
+    // A moment later, so that the look finds it due.
+    Some(Duration::from_secs_f64(next.seconds_since(now.wall)) + Duration::from_millis(1))
+}
+
+/// Says so when a queued task waits in a lane that nobody serves. `true`: there is no more to say.
+fn tell_if_nobody_works(context: &Context, store: &Store, open: &[Task]) -> Result<bool> {
+    let Some(task) = open.iter().find(|task| task.status == Status::Queued) else { return Ok(false) };
+    if lane_is_served(store, &task.lane)? {
+        return Ok(false);
+    }
+    context.out.note(&format!(
+        "lanes wait: no live worker serves lane {}; {} waits until one claims it",
+        task.lane, task.id
+    ));
+    Ok(true)
+}
+
+/// Whether somebody is registered for the lane, or holds one of its tasks.
+pub fn lane_is_served(store: &Store, lane: &str) -> Result<bool> {
+    if store.live_workers()?.iter().any(|worker| worker.lanes.iter().any(|served| served == lane)) {
+        return Ok(true);
+    }
+    store.lane_has_live_claim(lane)
+}
+
+/// The sign of life of a waiting task, in the protocol's shape.
+fn heartbeat(store: &Store, task: &Task) -> Result<String> {
+    let id = &task.id;
+    let now = store.now();
+    let Status::Claimed(claim) = &task.status else {
+        return Ok(format!(
+            "lanes wait: task_id={id}; state={}; awaiting reviewer claim",
+            task.status.as_str()
+        ));
+    };
+    let last = store.last_event(task)?;
+    let last_words =
+        last.as_ref().map_or("none".to_string(), |event| format!("{}@{}", event.kind, event.created_at));
+    Ok(format!(
+        "lanes wait: task_id={id}; state={}; claim_owner={}; claimed_age_seconds={}; lease_expires_at={}; \
+         lease_expired={}; response_path={}; response_exists={}; last_event={last_words}; next_action={}",
+        task.status.as_str(),
+        crate::error::printable(&claim.owner),
+        now.wall.seconds_since(claim.claimed_at) as i64,
+        claim.lease_expires_at,
+        lease_expired(task, &now),
+        crate::error::printable(&task.response_path),
+        store.response_exists(task),
+        crate::error::printable(&next_action(task, &now, last.as_ref(), false)),
+    ))
+}
+
+/// Waits until a task of the wanted lanes can be had, as `look` decides.
+pub fn wait_for_task(
+    context: &Context,
+    store: &Store,
+    lanes: &[String],
+    verb: &str,
+    mut timing: Timing,
+    mut look: impl FnMut() -> Result<Option<Task>>,
+) -> Result<Option<Task>> {
+    // Without time to wait there is nothing to watch.
+    if timing.is_over() {
+        return look();
+    }
+    let mut watch = store.watch_lanes(lanes);
+    loop {
+        if let Some(task) = look()? {
+            return Ok(Some(task));
+        }
+        if timing.is_over() {
+            return Ok(None);
+        }
+        if timing.heartbeat_due() {
+            context.out.note(&format!("lanes {verb}: waiting for lane {}", lanes.join(", ")));
+        }
+        let now = store.now().wall;
+        let due = store
+            .next_due(lanes)
+            .filter(|due| *due > now)
+            .map(|due| Duration::from_secs_f64(due.seconds_since(now)) + Duration::from_millis(1));
+        watch.wait(timing.sleep_until(due));
+    }
+}

@@ -1,0 +1,106 @@
+//! Ends that no worker gives: cancelled, dead; and what can still be said of an ended task.
+
+use super::{Context, Effect, closed};
+use crate::error::{Error, Result};
+use crate::model::json::Object;
+use crate::model::response::{Response, ResponseStatus};
+use crate::model::task::{Availability, FailureClass, Status, Task, object};
+
+pub(super) fn cancel(
+    task: &mut Task,
+    context: &Context<'_>,
+    reason: Option<&str>,
+    by: &str,
+) -> Result<Effect> {
+    if matches!(task.status, Status::Failed { class: FailureClass::Cancelled, .. }) {
+        return Ok(Effect::Unchanged);
+    }
+    if task.status.is_terminal() || matches!(task.status, Status::Parked(_)) {
+        return Err(closed(task, "cancel"));
+    }
+    let words = match reason {
+        Some(reason) => format!("cancelled by {by}: {reason}"),
+        None => format!("cancelled by {by}"),
+    };
+    let data = object([("by", by.into()), ("reason", reason.map(str::to_string).into())]);
+    task.record(context.now.wall, "cancelled", words.clone(), data);
+    fail(task, context, words, FailureClass::Cancelled);
+    Ok(Effect::Changed)
+}
+
+pub(super) fn retried(task: &mut Task, context: &Context<'_>, new_id: &str, by: &str) -> Result<Effect> {
+    check_retry(task)?;
+    if task.retried_as.as_deref() == Some(new_id) {
+        return Ok(Effect::Unchanged);
+    }
+    task.retried_as = Some(new_id.to_string());
+    let data = object([("new_task_id", new_id.into()), ("by", by.into())]);
+    task.record(context.now.wall, "retried", format!("retried by {by} as {new_id}"), data);
+    Ok(Effect::Changed)
+}
+
+/// Whether a task may be retried: it has failed, for whatever reason.
+pub fn check_retry(task: &Task) -> Result<()> {
+    match &task.status {
+        Status::Failed { .. } => Ok(()),
+        status => Err(Error::refused(format!("cannot retry {}; task is {}", task.id, status.as_str()))
+            .with_hint("only failed, cancelled and dead tasks can be retried")),
+    }
+}
+
+pub(super) fn settle(task: &mut Task, context: &Context<'_>) -> Effect {
+    match (task.availability(context.now), &task.status) {
+        (Availability::Spent, _) => {
+            bury(task, context, None);
+            Effect::Changed
+        }
+        (Availability::Ready, Status::Scheduled { .. }) => {
+            task.record(context.now.wall, "due", "the delay is over", Object::new());
+            task.status = Status::Queued;
+            Effect::Changed
+        }
+        _ => Effect::Unchanged,
+    }
+}
+
+/// Ends a task whose attempts are spent.
+pub(super) fn bury(task: &mut Task, context: &Context<'_>, last_words: Option<&str>) {
+    let mut reason = spent_words(task);
+    match (last_words, &task.status) {
+        (Some(words), _) => reason.push_str(&format!("; last: {words}")),
+        (None, Status::Claimed(claim)) => {
+            reason.push_str(&format!("; last: the lease of {} ended", claim.owner))
+        }
+        (None, _) => {}
+    }
+    let data = object([("attempt", task.attempt.into()), ("max_attempts", task.max_attempts.into())]);
+    task.record(context.now.wall, "dead", reason.clone(), data);
+    fail(task, context, reason, FailureClass::Dead);
+}
+
+/// Ends a task on the queue's own account. It gets a response too, so that every wait ends.
+pub(super) fn fail(task: &mut Task, context: &Context<'_>, reason: String, class: FailureClass) {
+    let now = context.now.wall;
+    task.journal.response = Some(Response {
+        task_id: task.id.to_string(),
+        reviewer: "lanes".to_string(),
+        status: ResponseStatus::Failed,
+        body: reason.clone(),
+        reviewed_request_sha256: task.request_sha256.clone(),
+        request_changed_before_response: false,
+        follow_up_required: false,
+        verdict: None,
+        blocking_count: None,
+        nonblocking_count: None,
+        metadata: object([("failure_class", class.as_str().into())]),
+        created_at: now,
+        extra: Object::new(),
+    });
+    task.journal.lease = None;
+    let claim = task.status.claim().cloned();
+    task.status = Status::Failed { at: now, claim, reason, class };
+}
+
+pub(super) fn spent_words(task: &Task) -> String {
+    format!("{} of {} attempts are spent", task.attempt, task.max_attempts.unwrap_or(0))
+}

@@ -1,0 +1,189 @@
+//! Taking, keeping and giving back a task, and what leaves its state alone.
+
+use serde_json::Value;
+
+use super::{Context, Effect, check_delay, check_lease, check_request, closed, end, held};
+use crate::error::{Error, Result, printable};
+use crate::model::event::ENGINE_KINDS;
+use crate::model::id::ClaimToken;
+use crate::model::json::Object;
+use crate::model::task::{Availability, Claim, FailureClass, LeaseClock, Status, Task, object};
+use crate::model::time::Now;
+
+pub(super) fn claim(
+    task: &mut Task,
+    context: &Context<'_>,
+    owner: &str,
+    token: &ClaimToken,
+    lease_seconds: f64,
+) -> Result<Effect> {
+    let lease_seconds = check_lease(lease_seconds)?;
+    let now = context.now;
+    match task.availability(now) {
+        Availability::Ready => {}
+        Availability::Closed => return Err(closed(task, "claim")),
+        Availability::NotBefore(until) => {
+            return Err(Error::refused(format!("cannot claim {}; it is scheduled for {until}", task.id)));
+        }
+        Availability::Leased(until) => {
+            let owner = task.status.claim().map_or("unknown", |claim| claim.owner.as_str());
+            return Err(Error::refused(format!(
+                "cannot claim {}; {} holds it under a lease until {until}",
+                task.id,
+                printable(owner)
+            )));
+        }
+        Availability::Spent => {
+            return Err(Error::refused(format!("cannot claim {}; {}", task.id, end::spent_words(task))));
+        }
+    }
+    check_request(task, context)?;
+    let previous = match &task.status {
+        Status::Claimed(claim) => Value::from(claim.owner.clone()),
+        _ => Value::Null,
+    };
+    task.attempt = task.attempt.saturating_add(1);
+    task.fence += 1;
+    let data = object([
+        ("owner", owner.into()),
+        ("attempt", task.attempt.into()),
+        ("fence", task.fence.into()),
+        ("lease_seconds", lease_seconds.into()),
+        ("previous_owner", previous.clone()),
+    ]);
+    let message = match previous.as_str() {
+        Some(previous) => format!("claimed by {owner} after the lease of {previous} ended"),
+        None => format!("claimed by {owner}"),
+    };
+    task.status = Status::Claimed(Claim {
+        owner: owner.to_string(),
+        token: token.clone(),
+        claimed_at: now.wall,
+        lease_expires_at: now.wall.plus_seconds(lease_seconds),
+        lease_seconds: Some(lease_seconds),
+    });
+    set_lease_clock(task, now, lease_seconds);
+    task.record(now.wall, "claimed", message, data);
+    Ok(Effect::Changed)
+}
+
+pub(super) fn renew(
+    task: &mut Task,
+    context: &Context<'_>,
+    token: &ClaimToken,
+    seconds: Option<f64>,
+) -> Result<Effect> {
+    let now = context.now;
+    let claim = held(task, token, "renew")?;
+    let own_length =
+        claim.lease_seconds.unwrap_or_else(|| claim.lease_expires_at.seconds_since(claim.claimed_at));
+    let seconds = check_lease(seconds.unwrap_or(own_length))?;
+    let renewed = Claim {
+        lease_expires_at: now.wall.plus_seconds(seconds),
+        lease_seconds: Some(seconds),
+        ..claim.clone()
+    };
+    let data = object([("owner", renewed.owner.clone().into()), ("lease_seconds", seconds.into())]);
+    let message = format!("lease renewed until {}", renewed.lease_expires_at);
+    task.status = Status::Claimed(renewed);
+    set_lease_clock(task, now, seconds);
+    task.record(now.wall, "renewed", message, data);
+    Ok(Effect::Changed)
+}
+
+pub(super) fn release(
+    task: &mut Task,
+    context: &Context<'_>,
+    token: &ClaimToken,
+    reason: Option<&str>,
+    delay_seconds: Option<f64>,
+    spent: Option<&FailureClass>,
+) -> Result<Effect> {
+    let now = context.now;
+    let owner = held(task, token, "release")?.owner.clone();
+    let delay = check_delay(delay_seconds.unwrap_or(0.0))?;
+    if spent.is_none() {
+        task.attempt = task.attempt.saturating_sub(1);
+    }
+    let data = object([
+        ("owner", owner.clone().into()),
+        ("reason", reason.map(str::to_string).into()),
+        ("delay_seconds", if delay > 0.0 { delay.into() } else { Value::Null }),
+        ("spent", spent.map(|class| class.as_str().to_string()).into()),
+    ]);
+    let mut message = format!("released by {owner}");
+    if let Some(reason) = reason {
+        message.push_str(&format!(": {reason}"));
+    }
+    task.record(now.wall, "released", message, data);
+    task.journal.lease = None;
+    task.status =
+        if delay > 0.0 { Status::Scheduled { until: now.wall.plus_seconds(delay) } } else { Status::Queued };
+    if spent.is_some() && task.max_attempts.is_some_and(|max| task.attempt >= max) {
+        end::bury(task, context, reason);
+    }
+    Ok(Effect::Changed)
+}
+
+pub(super) fn note(
+    task: &mut Task,
+    context: &Context<'_>,
+    kind: &str,
+    message: &str,
+    data: &Object,
+    token: Option<&ClaimToken>,
+) -> Result<Effect> {
+    if ENGINE_KINDS.contains(&kind) {
+        return Err(Error::invalid(format!(
+            "event type '{kind}' is written by the queue alone; choose another word"
+        )));
+    }
+    if kind.is_empty() || kind.len() > 64 || kind.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(Error::invalid("an event type is one word of at most 64 bytes"));
+    }
+    if let Some(token) = token {
+        held(task, token, "add an event to")?;
+    }
+    task.record(context.now.wall, kind, message, data.clone());
+    Ok(Effect::Changed)
+}
+
+pub(super) fn move_to(task: &mut Task, context: &Context<'_>, lane: &str) -> Result<Effect> {
+    if task.lane == lane {
+        return Ok(Effect::Unchanged);
+    }
+    match &task.status {
+        Status::Queued | Status::Scheduled { .. } => {}
+        Status::Claimed(claim) => {
+            return Err(Error::refused(format!(
+                "cannot move {}; {} holds it",
+                task.id,
+                printable(&claim.owner)
+            ))
+            .with_hint("release or cancel it first"));
+        }
+        Status::Completed { .. } | Status::Failed { .. } | Status::Parked(_) => {
+            return Err(closed(task, "move"));
+        }
+    }
+    let data = object([("from", task.lane.clone().into()), ("to", lane.into())]);
+    let message = format!("moved from {} to {lane}", task.lane);
+    task.record(context.now.wall, "moved", message, data);
+    task.lane = lane.to_string();
+    Ok(Effect::Changed)
+}
+
+pub(super) fn request_changed(task: &mut Task, context: &Context<'_>) -> Effect {
+    let message =
+        "the request file is missing or not the submitted one; the task is passed over until it is restored";
+    task.record(context.now.wall, "request_changed", message, Object::new());
+    Effect::Changed
+}
+
+pub(super) fn set_lease_clock(task: &mut Task, now: &Now, seconds: f64) {
+    task.journal.lease = Some(LeaseClock {
+        expires_at: now.wall.plus_seconds(seconds),
+        boot: now.boot.clone(),
+        until: now.uptime.saturating_add((seconds * 1e6) as i64),
+    });
+}

@@ -1,0 +1,158 @@
+//! Making the index fit the store again: after a process died in the middle of a change, after
+//! another implementation added tasks, and from nothing.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::super::layout::Dir;
+use super::super::shelf::Entry;
+use super::super::{atomic, history};
+use super::lane::{LaneShelves, Place, entry, place};
+use super::state::{State, boot_word};
+use super::{Index, KEYS, SHELVES};
+use crate::error::Result;
+use crate::model::{Event, Task, TaskId, Time};
+
+/// After a power cut the numbers of the feed go on this much higher, so that none is used twice.
+const SEQ_GAP: u64 = 1_000_000;
+
+impl Index<'_> {
+    /// Completes the bookkeeping of a change whose process died in the middle of it.
+    pub(super) fn finish_for_another(&self, state: &State, id: &str) -> Result<State> {
+        let task = TaskId::parse(id).ok().and_then(|id| self.load(&id));
+        let mut seq = state.seq;
+        if let Some(task) = &task {
+            let dir = self.layout.task(&task.id)?;
+            if let Some(dir) = dir {
+                seq = self.complete_feed(&dir, task, seq)?;
+                history::append(&dir, task)?;
+            }
+            self.set_key(task)?;
+            if let Some(place) = place(task) {
+                self.lane(&task.lane)?.insert(task, place)?;
+            }
+        }
+        let next = State { seq, busy: None, ..state.clone() };
+        self.write_state(&next)?;
+        Ok(next)
+    }
+
+    /// Adds to the feed what a task tells and neither its events.jsonl nor the feed knows.
+    fn complete_feed(&self, dir: &Dir, task: &Task, seq: u64) -> Result<u64> {
+        let tail = history::feed_tail(&self.layout.root, 256 * 1024)?;
+        let seq = tail.last().map_or(seq, |entry| entry.seq.max(seq));
+        let known =
+            tail.iter().filter(|entry| entry.task_id == task.id).filter_map(|entry| entry.event.n).max();
+        let bare = Task { journal: Default::default(), ..task.clone() };
+        let copied = history::events(dir, &bare)?.iter().filter_map(|event| event.n).max();
+        let newest = known.max(copied);
+        let missing: Vec<Event> =
+            task.journal.recent.iter().filter(|event| event.n > newest).cloned().collect();
+        history::append_feed(&self.layout.root, task, &missing, seq)
+    }
+
+    /// Looks for tasks that another implementation added.
+    ///
+    /// Ids sort by time, so the new ones are among the last. When their number does not account for
+    /// what has changed in the directory, everything is looked at.
+    pub(super) fn adopt_new_tasks(&self, state: State) -> Result<State> {
+        let names = self.layout.tasks.names()?;
+        let newest_known = TaskId::parse(&state.newest).ok();
+        let from = Time::from_micros(state.stamp / 1000).plus_seconds(-60.0).compact();
+        let mut found = 0;
+        for name in names.iter().filter(|name| **name > state.newest || **name > from) {
+            let Some(task) = TaskId::parse(name).ok().and_then(|id| self.load(&id)) else {
+                continue;
+            };
+            self.set_key(&task)?;
+            let is_new = match place(&task) {
+                Some(place) => self.lane(&task.lane)?.insert(&task, place)?,
+                None => newest_known.as_ref().is_none_or(|newest| task.id > *newest),
+            };
+            found += u64::from(is_new);
+        }
+        if state.known + found != names.len() as u64 {
+            return self.rebuild(state.seq);
+        }
+        let newest = names.iter().filter(|name| TaskId::is_valid(name)).max();
+        let newest = newest.unwrap_or(&state.newest).clone().max(state.newest.clone());
+        let next = State { stamp: self.stamp_tasks()?, known: names.len() as u64, newest, ..state };
+        self.write_state(&next)?;
+        Ok(next)
+    }
+
+    /// Builds the index anew from the tasks.
+    pub(in crate::store) fn rebuild(&self, seq: u64) -> Result<State> {
+        let mut lanes: BTreeMap<String, [Vec<Entry>; 3]> = BTreeMap::new();
+        let mut keyed: Vec<Task> = Vec::new();
+        let mut lost: Vec<(Task, Event)> = Vec::new();
+        let feed = history::feed_tail(&self.layout.root, 1024 * 1024)?;
+        let in_feed: HashSet<(&str, Option<u64>)> =
+            feed.iter().map(|entry| (entry.task_id.as_str(), entry.event.n)).collect();
+        let feed_end = feed.last().map(|entry| entry.event.created_at);
+        let names = self.layout.tasks.names()?;
+        for name in &names {
+            let Some(task) = TaskId::parse(name).ok().and_then(|id| self.load(&id)) else {
+                continue;
+            };
+            if let Some(place) = place(&task) {
+                let shelves = lanes.entry(task.lane.clone()).or_default();
+                match place {
+                    Place::Ready(key) => shelves[0].push(entry(&task, key)),
+                    Place::Later(key) => shelves[1].push(entry(&task, key)),
+                    Place::Held(key) => shelves[2].push(entry(&task, key)),
+                }
+            }
+            for event in &task.journal.recent {
+                let after = feed_end.is_none_or(|end| event.created_at >= end);
+                if after && !in_feed.contains(&(task.id.as_str(), event.n)) {
+                    lost.push((task.clone(), event.clone()));
+                }
+            }
+            if task.key.is_some() && task.retried_as.is_none() {
+                keyed.push(task);
+            }
+        }
+        self.swap_shelves(lanes)?;
+        self.indexes.open_or_make_derived(KEYS)?;
+        keyed.sort_by_key(|task| task.created_at);
+        for task in &keyed {
+            self.set_key(task)?;
+        }
+        let feed_seq = feed.last().map_or(0, |entry| entry.seq);
+        let mut seq = seq.max(feed_seq);
+        if seq > 0 {
+            seq = (seq / SEQ_GAP + 1) * SEQ_GAP;
+        }
+        lost.sort_by_key(|(_, event)| (event.created_at, event.n));
+        for (task, event) in &lost {
+            seq = history::append_feed(&self.layout.root, task, std::slice::from_ref(event), seq)?;
+        }
+        let state = State {
+            boot: boot_word(),
+            stamp: self.stamp_tasks()?,
+            known: names.len() as u64,
+            // A word, so that the line can be split at spaces again.
+            newest: names.iter().filter(|name| TaskId::is_valid(name)).max().cloned().unwrap_or("-".into()),
+            seq,
+            busy: None,
+        };
+        self.write_state(&state)?;
+        Ok(state)
+    }
+
+    fn swap_shelves(&self, lanes: BTreeMap<String, [Vec<Entry>; 3]>) -> Result<()> {
+        let tmp = self.layout.tmp()?;
+        let staging = format!("lanes-{}", std::process::id());
+        atomic::remove_tree(&tmp, &staging)?;
+        let new = tmp.open_or_make_derived(&staging)?;
+        for (lane, [ready, later, held]) in lanes {
+            let shelves = LaneShelves::make(&new, &lane)?;
+            shelves.set_count(ready.len() as u64)?;
+            shelves.ready.fill(ready)?;
+            shelves.later.fill(later)?;
+            shelves.held.fill(held)?;
+        }
+        atomic::remove_tree(&self.indexes, SHELVES)?;
+        atomic::rename_derived(&tmp, &staging, &self.indexes, SHELVES)
+    }
+}

@@ -1,0 +1,128 @@
+//! The shelves of one lane.
+
+use std::os::unix::fs::FileExt;
+
+use super::super::layout::{Dir, lane_key};
+use super::super::shelf::{Entry, Shelf};
+use super::super::{atomic, read};
+use crate::error::{Error, Result};
+use crate::model::{Status, Task, json};
+
+const READY: &str = "ready";
+const LATER: &str = "later";
+const HELD: &str = "held";
+const COUNT: &str = "count";
+
+/// Metadata longer than this is not kept in the index, in bytes.
+const MAX_METADATA: usize = 1024;
+
+/// The place of a task in the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Ready(i64),
+    Later(i64),
+    Held(i64),
+}
+
+pub(super) fn place(task: &Task) -> Option<Place> {
+    match &task.status {
+        Status::Queued => Some(Place::Ready(task.rank())),
+        Status::Scheduled { until } => Some(Place::Later(until.micros())),
+        Status::Claimed(claim) => Some(Place::Held(claim.lease_expires_at.micros())),
+        Status::Completed { .. } | Status::Failed { .. } | Status::Parked(_) => None,
+    }
+}
+
+pub(super) fn entry(task: &Task, key: i64) -> Entry {
+    let mut metadata = json::to_ascii_line(&task.metadata);
+    metadata.pop();
+    if metadata.len() > MAX_METADATA {
+        metadata = "?".to_string();
+    }
+    Entry { key, id: task.id.to_string(), rank: task.rank(), metadata }
+}
+
+/// The three shelves of a lane.
+pub(in crate::store) struct LaneShelves {
+    dir: Dir,
+    pub(in crate::store) ready: Shelf,
+    pub(in crate::store) later: Shelf,
+    pub(in crate::store) held: Shelf,
+}
+
+impl LaneShelves {
+    pub(super) fn make(lanes: &Dir, lane: &str) -> Result<Self> {
+        let dir = lanes.open_or_make_derived(&lane_key(lane))?;
+        let ready = Shelf::new(dir.open_or_make_derived(READY)?);
+        let later = Shelf::new(dir.open_or_make_derived(LATER)?);
+        let held = Shelf::new(dir.open_or_make_derived(HELD)?);
+        Ok(Self { dir, ready, later, held })
+    }
+
+    pub(super) fn open(lanes: &Dir, lane: &str) -> Result<Option<Self>> {
+        let Some(dir) = lanes.open_existing(&lane_key(lane))? else { return Ok(None) };
+        let shelf = |name: &str| dir.open_existing(name).map(|dir| dir.map(Shelf::new));
+        match (shelf(READY)?, shelf(LATER)?, shelf(HELD)?) {
+            (Some(ready), Some(later), Some(held)) => Ok(Some(Self { dir, ready, later, held })),
+            _ => Ok(None),
+        }
+    }
+
+    /// Adds a task; `false` when it was there already.
+    pub(super) fn insert(&self, task: &Task, place: Place) -> Result<bool> {
+        match place {
+            Place::Ready(key) => self.insert_ready(&entry(task, key)),
+            Place::Later(key) => self.later.insert(&entry(task, key)),
+            Place::Held(key) => self.held.insert(&entry(task, key)),
+        }
+    }
+
+    pub(super) fn insert_ready(&self, entry: &Entry) -> Result<bool> {
+        let added = self.ready.insert(entry)?;
+        if added {
+            self.add_to_count(1)?;
+        }
+        Ok(added)
+    }
+
+    pub(super) fn remove(&self, task: &Task, place: Place) -> Result<()> {
+        let id = task.id.as_str();
+        match place {
+            Place::Ready(_) => {}
+            Place::Later(key) => {
+                self.later.remove(key, id)?;
+            }
+            Place::Held(key) => {
+                self.held.remove(key, id)?;
+            }
+        }
+        // What was due or had lost its lease stands among the ready ones whatever its state says.
+        self.remove_ready(task.rank(), id)
+    }
+
+    /// Takes an entry away from the ready ones.
+    pub(in crate::store) fn remove_ready(&self, rank: i64, id: &str) -> Result<()> {
+        if self.ready.remove(rank, id)? {
+            self.add_to_count(-1)?;
+        }
+        Ok(())
+    }
+
+    /// How many tasks of the lane can be claimed.
+    pub(super) fn count(&self) -> Result<u64> {
+        let content = read::file(&self.dir, COUNT, 64)?;
+        let text = content.map(|content| String::from_utf8_lossy(&content.bytes).into_owned());
+        Ok(text.and_then(|text| text.trim().parse().ok()).unwrap_or(0))
+    }
+
+    fn add_to_count(&self, change: i64) -> Result<()> {
+        let count = self.count()?.saturating_add_signed(change);
+        self.set_count(count)
+    }
+
+    pub(super) fn set_count(&self, count: u64) -> Result<()> {
+        let file = atomic::open_for_update(&self.dir, COUNT)?;
+        file.write_all_at(format!("{count:<20}\n").as_bytes(), 0)
+            .map_err(|error| Error::io("write", self.dir.path().join(COUNT), error))
+    }
+}

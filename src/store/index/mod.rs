@@ -1,0 +1,263 @@
+//! Which tasks of a lane can be claimed next: derived data.
+//!
+//! For every lane there are three shelves: `ready` (can be claimed, in order), `later` (scheduled,
+//! by the time they are due) and `held` (claimed, by the end of their lease). The index may be
+//! deleted at any time; it is rebuilt from the tasks, and an entry is never believed without a look
+//! at its task.
+//!
+//! `indexes/state` tells whether the index fits the store:
+//!
+//! * *boot*: the index is written without syncs, so after a restart of the machine it is rebuilt;
+//! * *stamp*: the modification time that we gave the `tasks` directory after our last submit. When
+//!   another implementation adds a task, the time becomes another, and the new ones are looked for;
+//! * *busy*: the task that a change is under way for. A process that is killed in the middle leaves
+//!   it behind, and the next one finishes the work.
+
+mod catch_up;
+mod lane;
+mod state;
+
+use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
+
+use super::layout::{Dir, Layout, TASKS, idempotency_key};
+use super::lock::StoreLock;
+use super::shelf::Entry;
+use super::{atomic, read};
+use crate::error::{Error, Result};
+use crate::model::{Now, Task, TaskId, Time};
+use lane::{LaneShelves, Place, place};
+use state::{State, boot_word};
+
+const STATE: &str = "state";
+const KEYS: &str = "keys";
+const CORRELATIONS: &str = "correlations";
+const SHELVES: &str = "lanes";
+
+/// The index of one store.
+pub(super) struct Index<'a> {
+    layout: &'a Layout,
+    indexes: Dir,
+}
+
+impl<'a> Index<'a> {
+    pub(super) fn open(layout: &'a Layout) -> Result<Self> {
+        Ok(Self { layout, indexes: layout.indexes()? })
+    }
+
+    fn read_state(&self) -> Result<Option<State>> {
+        let content = read::file(&self.indexes, STATE, 4096)?;
+        Ok(content.and_then(|content| State::parse(&String::from_utf8_lossy(&content.bytes))))
+    }
+
+    fn write_state(&self, state: &State) -> Result<()> {
+        let file = atomic::open_for_update(&self.indexes, STATE)?;
+        file.write_all_at(state.line().as_bytes(), 0)
+            .map_err(|error| Error::io("write", self.indexes.path().join(STATE), error))
+    }
+
+    /// The modification time of the `tasks` directory, in nanoseconds.
+    fn tasks_time(&self) -> Result<i64> {
+        let stat = rustix::fs::fstat(&self.layout.tasks)
+            .map_err(|errno| Error::io("read", self.layout.root.path().join(TASKS), errno))?;
+        Ok(stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec as i64))
+    }
+
+    /// The state, if the index can be used as it is. Takes no lock.
+    pub(super) fn usable(&self) -> Result<Option<State>> {
+        let time = self.tasks_time()?;
+        Ok(self
+            .read_state()?
+            .filter(|state| state.boot == boot_word() && state.stamp == time && state.busy.is_none()))
+    }
+
+    /// Makes the index fit the store and returns its state.
+    pub(super) fn ensure(&self, _lock: &StoreLock) -> Result<State> {
+        let keys_exist = self.indexes.open_existing(KEYS)?.is_some();
+        let state = match self.read_state()? {
+            Some(state) if state.boot == boot_word() && keys_exist => state,
+            old => return self.rebuild(old.map_or(0, |state| state.seq)),
+        };
+        let state = match &state.busy {
+            Some(id) => self.finish_for_another(&state, id)?,
+            None => state,
+        };
+        if state.stamp == self.tasks_time()? { Ok(state) } else { self.adopt_new_tasks(state) }
+    }
+
+    /// Notes that a change of `id` is under way.
+    pub(super) fn begin(&self, _lock: &StoreLock, state: &State, id: &TaskId) -> Result<()> {
+        self.write_state(&State { busy: Some(id.to_string()), ..state.clone() })
+    }
+
+    /// Notes that the change is done; `added` is the task that it made.
+    pub(super) fn finish(
+        &self,
+        _lock: &StoreLock,
+        state: &State,
+        seq: u64,
+        added: Option<&TaskId>,
+    ) -> Result<State> {
+        let mut next = State { seq, busy: None, ..state.clone() };
+        if let Some(id) = added {
+            next.known += 1;
+            next.stamp = self.stamp_tasks()?;
+            if id.as_str() > next.newest.as_str() {
+                next.newest = id.to_string();
+            }
+        }
+        self.write_state(&next)?;
+        Ok(next)
+    }
+
+    /// Gives the `tasks` directory a modification time of our own, and returns it.
+    ///
+    /// The kernel's clock for files moves in ticks of some milliseconds, so that a task which another
+    /// implementation adds right after ours would leave the time as it is. A time that is one
+    /// nanosecond before the present tick is never the kernel's.
+    fn stamp_tasks(&self) -> Result<i64> {
+        atomic::stamp(&self.layout.tasks, self.tasks_time()? - 1)?;
+        self.tasks_time()
+    }
+
+    /// The shelves of a lane, made if they are not there. For writers.
+    fn lane(&self, lane: &str) -> Result<LaneShelves> {
+        LaneShelves::make(&self.indexes.open_or_make_derived(SHELVES)?, lane)
+    }
+
+    /// The shelves of a lane, if any task was ever in it.
+    pub(super) fn lane_if_any(&self, lane: &str) -> Result<Option<LaneShelves>> {
+        match self.indexes.open_existing(SHELVES)? {
+            Some(lanes) => LaneShelves::open(&lanes, lane),
+            None => Ok(None),
+        }
+    }
+
+    /// Moves a task to its new place. The new place first: an entry too many does no harm, a missing
+    /// one would hide the task.
+    pub(super) fn update(&self, _lock: &StoreLock, old: Option<&Task>, new: &Task) -> Result<()> {
+        let new_place = place(new);
+        let old_place = old.and_then(place);
+        if let Some(new_place) = new_place {
+            self.lane(&new.lane)?.insert(new, new_place)?;
+        }
+        if let (Some(old), Some(old_place)) = (old, old_place) {
+            let moved = old.lane != new.lane || Some(old_place) != new_place;
+            if moved {
+                let shelves = self.lane(&old.lane)?;
+                // A task that stays among the ready ones has only just been put there.
+                match (old.lane == new.lane, new_place) {
+                    (true, Some(Place::Ready(rank))) if rank == old.rank() => match old_place {
+                        Place::Later(key) => drop(shelves.later.remove(key, old.id.as_str())?),
+                        Place::Held(key) => drop(shelves.held.remove(key, old.id.as_str())?),
+                        Place::Ready(_) => {}
+                    },
+                    _ => shelves.remove(old, old_place)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts right what the index says of a task that turned out to be elsewhere.
+    pub(super) fn correct(&self, _lock: &StoreLock, lane: &str, stale: &Entry) -> Result<()> {
+        let shelves = self.lane(lane)?;
+        let task = TaskId::parse(&stale.id).ok().and_then(|id| self.load(&id));
+        let now_place = task.as_ref().filter(|task| task.lane == lane).and_then(place);
+        if let Some(task) = &task
+            && let Some(place) = place(task)
+        {
+            self.lane(&task.lane)?.insert(task, place)?;
+        }
+        if now_place != Some(Place::Ready(stale.rank)) {
+            shelves.remove_ready(stale.rank, &stale.id)?;
+        }
+        if now_place != Some(Place::Later(stale.key)) {
+            shelves.later.remove(stale.key, &stale.id)?;
+        }
+        if now_place != Some(Place::Held(stale.key)) {
+            shelves.held.remove(stale.key, &stale.id)?;
+        }
+        Ok(())
+    }
+
+    fn load(&self, id: &TaskId) -> Option<Task> {
+        let dir = self.layout.task(id).ok().flatten()?;
+        read::task(&dir, id).ok().flatten().map(|loaded| loaded.task)
+    }
+
+    /// Whether something on the `later` or `held` shelf of a lane has come due.
+    pub(super) fn has_due(&self, lane: &str, now: &Now) -> Result<bool> {
+        let Some(shelves) = self.lane_if_any(lane)? else {
+            return Ok(false);
+        };
+        let due = |key: Option<i64>| key.is_some_and(|key| key <= now.wall.micros());
+        Ok(due(shelves.later.first_key()?) || due(shelves.held.first_key()?))
+    }
+
+    /// Puts what has come due among the tasks that can be claimed. No task changes by this.
+    pub(super) fn promote_due(&self, _lock: &StoreLock, lane: &str, now: &Now) -> Result<()> {
+        let Some(shelves) = self.lane_if_any(lane)? else {
+            return Ok(());
+        };
+        for shelf in [&shelves.later, &shelves.held] {
+            let mut due = Vec::new();
+            shelf.visit(|entry| {
+                if entry.key > now.wall.micros() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                due.push(entry.clone());
+                Ok(ControlFlow::Continue(()))
+            })?;
+            for entry in due {
+                // A lease may outlive its wall-clock end when somebody sets the clock forward.
+                let live = TaskId::parse(&entry.id)
+                    .ok()
+                    .and_then(|id| self.load(&id))
+                    .is_some_and(|task| task.lease_is_live(now));
+                if live {
+                    continue;
+                }
+                shelves.insert_ready(&Entry { key: entry.rank, ..entry.clone() })?;
+                shelf.remove(entry.key, &entry.id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next moment at which something in a lane comes due.
+    pub(super) fn next_due(&self, lane: &str) -> Result<Option<Time>> {
+        let Some(shelves) = self.lane_if_any(lane)? else {
+            return Ok(None);
+        };
+        let keys = [shelves.later.first_key()?, shelves.held.first_key()?];
+        Ok(keys.into_iter().flatten().min().map(Time::from_micros))
+    }
+
+    /// How many tasks of a lane can be claimed.
+    pub(super) fn depth(&self, lane: &str) -> Result<u64> {
+        self.lane_if_any(lane)?.map_or(Ok(0), |shelves| shelves.count())
+    }
+
+    /// The task that holds an idempotency key, as far as the index knows.
+    pub(super) fn key_holder(&self, workspace_id: &str, key: &str) -> Result<Option<TaskId>> {
+        let Some(keys) = self.indexes.open_existing(KEYS)? else {
+            return Ok(None);
+        };
+        let content = read::file(&keys, &idempotency_key(workspace_id, key), 4096)?;
+        Ok(content.and_then(|content| TaskId::parse(String::from_utf8_lossy(&content.bytes).trim()).ok()))
+    }
+
+    /// Notes which task holds its idempotency key.
+    pub(super) fn set_key(&self, task: &Task) -> Result<()> {
+        let Some(key) = &task.key else { return Ok(()) };
+        let keys = self.indexes.open_or_make_derived(KEYS)?;
+        let line = format!("{}\n", task.id);
+        atomic::replace_derived(&keys, &idempotency_key(&task.workspace_id, key), line.as_bytes())
+    }
+
+    /// The directory of the correlation files.
+    pub(super) fn correlations(&self) -> Result<Dir> {
+        self.indexes.open_or_make(CORRELATIONS)
+    }
+}

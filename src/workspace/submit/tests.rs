@@ -1,0 +1,279 @@
+mod paths;
+
+use serde_json::json;
+
+use super::*;
+use crate::digest::sha256_bytes;
+use crate::error::ErrorKind;
+
+/// A workspace `<dir>/w` with `r.md`, `sub/` and `handoff/handoff.yaml`, and `<dir>/out.md` outside.
+struct Bench {
+    _dir: tempfile::TempDir,
+    root: PathBuf,
+    config: Config,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With further lines in the configuration.
+    fn with(lines: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap().join("w");
+        std::fs::create_dir_all(root.join("handoff/state")).unwrap();
+        std::fs::create_dir(root.join("sub")).unwrap();
+        std::fs::write(root.join("r.md"), "request").unwrap();
+        std::fs::write(root.join("../out.md"), "secret").unwrap();
+        let path = root.join("handoff/handoff.yaml");
+        std::fs::write(&path, format!("workspace_id: demo\n{lines}")).unwrap();
+        let config = Config::load(&path, None).unwrap();
+        Self { _dir: dir, root, config }
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.root.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Submits from the workspace root.
+    fn check(&self, wish: SubmitWish) -> Result<Checked> {
+        check_submit(&self.config, &self.root, now(), wish)
+    }
+
+    fn task(&self, wish: SubmitWish) -> NewTask {
+        self.check(wish).unwrap().task
+    }
+
+    fn refusal(&self, wish: SubmitWish) -> String {
+        let error = self.check(wish).unwrap_err();
+        assert_eq!(error.kind().exit_code(), 1, "{error}");
+        assert!(!error.to_string().contains('\n'), "{error}");
+        error.to_string()
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.root.join(name).to_str().unwrap().to_string()
+    }
+}
+
+fn now() -> Time {
+    Time::from_micros(1_795_244_400_000_000)
+}
+
+/// A wish for a review of `r.md`.
+fn wish() -> SubmitWish {
+    SubmitWish {
+        lane: Some("review".to_string()),
+        request_from: Some("r.md".into()),
+        ..SubmitWish::default()
+    }
+}
+
+/// A wish with nothing but a prompt.
+fn ask(prompt: &str) -> SubmitWish {
+    SubmitWish { lane: Some("review".to_string()), prompt: Some(prompt.to_string()), ..SubmitWish::default() }
+}
+
+/// A wish with nothing but a task file of this text.
+fn from_file(bench: &Bench, text: &str) -> SubmitWish {
+    bench.write("sub/job.yaml", text);
+    SubmitWish { task_file: Some("sub/job.yaml".into()), ..SubmitWish::default() }
+}
+
+#[test]
+fn a_file_request_is_pinned() {
+    let bench = Bench::new();
+    let task = bench.task(SubmitWish {
+        response_to: Some("new/dir/a.md".into()),
+        prompt: Some("look".to_string()),
+        ..wish()
+    });
+    let request = NewRequest::File { path: bench.path("r.md"), sha256: sha256_bytes(b"request") };
+    assert_eq!(task.request, request);
+    assert_eq!(task.response_path, Some(bench.path("new/dir/a.md")));
+    assert_eq!(task.workspace_id, "demo");
+    assert_eq!(task.workspace_root, bench.root.to_str().unwrap());
+    assert_eq!((task.correlation_id.as_str(), task.source_agent.as_str()), ("review", "orchestrator"));
+    assert_eq!(task.prompt, "look");
+    assert_eq!((task.priority, task.max_attempts, task.not_before), (0, None, None));
+}
+
+#[test]
+fn a_prompt_alone_is_the_request() {
+    let bench = Bench::new();
+    let task = bench.task(ask("hello\r\n"));
+    assert_eq!(task.request, NewRequest::Text("hello\r\n".to_string()));
+    assert_eq!(task.prompt, "hello\r\n");
+    assert_eq!(task.response_path, None);
+
+    let long = "x".repeat(MAX_REPEATED + 1);
+    let task = bench.task(ask(&long));
+    assert_eq!(task.request, NewRequest::Text(long));
+    assert!(task.prompt.contains("16385 bytes"), "{}", task.prompt);
+    assert!(bench.check(ask(&"x".repeat(MAX_PROMPT_ONLY))).is_ok());
+}
+
+#[test]
+fn nothing_to_do_and_too_much_are_refused() {
+    let bench = Bench::new();
+    for blank in ["", " \n\t"] {
+        assert!(bench.refusal(ask(blank)).contains("--prompt-file"), "{blank:?}");
+    }
+    for (wish, words) in [
+        (ask(&"x".repeat(MAX_PROMPT_ONLY + 1)), "8388608"),
+        (SubmitWish { prompt: Some("x".repeat(MAX_PROMPT + 1)), ..wish() }, "1048576"),
+        (SubmitWish { lane: None, ..wish() }, "--lane"),
+        (SubmitWish { lane: Some("-x".to_string()), ..wish() }, "invalid lane name"),
+    ] {
+        let refusal = bench.refusal(wish);
+        assert!(refusal.contains(words), "{refusal}");
+    }
+}
+
+#[test]
+fn prompt_files_count_from_where_they_are_named() {
+    let bench = Bench::new();
+    bench.write("p.md", "of the root");
+    bench.write("sub/p.md", "of sub");
+    let file = from_file(&bench, "lane: l\nprompt_file: p.md\nrequest_from: r.md\n");
+    assert_eq!(bench.task(file.clone()).prompt, "of sub");
+    let flag = SubmitWish { prompt_file: Some("p.md".into()), ..file.clone() };
+    assert_eq!(bench.task(flag.clone()).prompt, "of the root");
+    let text = SubmitWish { prompt: Some("said".to_string()), ..file };
+    assert_eq!(bench.task(text).prompt, "said");
+    let both = bench.check(SubmitWish { prompt: Some("said".to_string()), ..flag }).unwrap();
+    assert_eq!(both.task.prompt, "of the root");
+    assert_eq!(both.warnings.len(), 1, "{:?}", both.warnings);
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_the_configuration() {
+    let bench = Bench::with("worktree_path: ../wt\nexpected_branch: main\n");
+    bench.write("other.md", "o");
+    let plain = bench.task(wish());
+    assert_eq!(plain.worktree_path.as_deref(), Some(bench.path("wt").as_str()));
+    assert_eq!(plain.expected_branch.as_deref(), Some("main"));
+
+    let file = from_file(
+        &bench,
+        "lane: l\nrequest_from: r.md\nresponse_to: a.md\nworktree_path: fwt\nbranch: fb\npriority: 1\n\
+         max_attempts: 2\nkey: fk\nname: fn\nlabels: [fl]\ntimeout: 60\nmetadata: {a: 1, b: {c: 2}}\n",
+    );
+    let task = bench.task(file.clone());
+    assert_eq!((task.lane.as_str(), task.correlation_id.as_str()), ("l", "job"));
+    assert_eq!(task.worktree_path, Some(bench.path("fwt")));
+    assert_eq!(Value::Object(task.metadata), json!({"a": 1, "b": {"c": 2}}));
+
+    let text = |text: &str| Some(text.to_string());
+    let flags = SubmitWish {
+        lane: text("m"),
+        request_from: Some("other.md".into()),
+        response_to: Some("b.md".into()),
+        worktree_path: Some("cwt".into()),
+        branch: text("cb"),
+        metadata: vec![("a".to_string(), "x".to_string()), ("a".to_string(), "y".to_string())],
+        source_agent: "me".to_string(),
+        correlation_id: text("c-1"),
+        priority: Some(-5),
+        max_attempts: Some(9),
+        key: text("ck"),
+        name: text("cn"),
+        labels: vec!["cl".to_string()],
+        timeout_seconds: Some(5.0),
+        ..file
+    };
+    let task = bench.task(flags);
+    assert!(matches!(&task.request, NewRequest::File { path, .. } if *path == bench.path("other.md")));
+    assert_eq!(task.response_path, Some(bench.path("b.md")));
+    assert_eq!(task.worktree_path, Some(bench.path("cwt")));
+    assert_eq!(task.expected_branch, text("cb"));
+    assert_eq!(Value::Object(task.metadata), json!({"a": "y", "b": {"c": 2}}));
+    assert_eq!([task.lane, task.source_agent, task.correlation_id], ["m", "me", "c-1"]);
+    assert_eq!((task.priority, task.max_attempts, task.timeout_seconds), (-5, Some(9), Some(5.0)));
+    assert_eq!((task.key, task.name), (text("ck"), text("cn")));
+    assert_eq!(task.labels, ["cl"]);
+}
+
+#[test]
+fn delays_and_start_times_exclude_each_other() {
+    let bench = Bench::new();
+    let later = now().plus_seconds(100.0);
+    let start = |delay_seconds, not_before| bench.check(SubmitWish { delay_seconds, not_before, ..wish() });
+    assert_eq!(start(Some(100.0), None).unwrap().task.not_before, Some(later));
+    assert_eq!(start(None, Some(later)).unwrap().task.not_before, Some(later));
+    assert_eq!(start(Some(0.0), None).unwrap().task.not_before, None);
+    assert!(start(Some(1.0), Some(later)).is_err());
+    for bad in [-1.0, f64::NAN, f64::INFINITY, 1e20] {
+        assert!(start(Some(bad), None).is_err(), "{bad}");
+    }
+    let both = from_file(&bench, "lane: l\nprompt: p\ndelay: 5\nnot_before: 2026-01-01T00:00:00Z\n");
+    assert!(bench.refusal(both.clone()).contains("exclude each other"));
+    let flag = SubmitWish { delay_seconds: Some(0.0), ..both };
+    assert_eq!(bench.task(flag).not_before, None);
+}
+
+#[test]
+fn what_the_file_says_wrong_is_refused_like_the_flags() {
+    let bench = Bench::new();
+    for (line, words) in [
+        ("priority: 1001", "priority 1001 is out of range"),
+        ("max_attempts: 0", "max_attempts of 0"),
+        ("timeout: 0", "timeout of 0 seconds"),
+        ("timeout: 31d", "timeout of 2678400 seconds"),
+        ("delay: -1", "delay of -1 seconds"),
+        ("key: ''", "key is empty"),
+        ("labels: ['']", "label is empty"),
+        ("lane: -x", "invalid lane name"),
+        ("request_from: ../../../etc/passwd", "outside workspace_root"),
+        ("supporting_paths: [/etc/passwd]", "supporting_paths[0] is outside workspace_root"),
+    ] {
+        let text = format!("lane: l\nprompt: p\n{line}\n");
+        let refusal = bench.refusal(from_file(&bench, &text));
+        assert!(refusal.contains(words), "{line}: {refusal}");
+    }
+    let missing = bench.check(SubmitWish { task_file: Some("none.yaml".into()), ..wish() }).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::Config);
+    let checked = bench.check(from_file(&bench, "lane: l\nprompt: p\nprio: 1\n")).unwrap();
+    assert!(checked.warnings[0].contains("unknown keys"), "{:?}", checked.warnings);
+}
+
+#[test]
+fn empty_flags_hide_nothing_and_mean_nothing() {
+    let bench = Bench::with("expected_branch: main\n");
+    let empty = || SubmitWish {
+        lane: Some(String::new()),
+        request_from: Some(PathBuf::new()),
+        response_to: Some(PathBuf::new()),
+        prompt_file: Some(PathBuf::new()),
+        worktree_path: Some(PathBuf::new()),
+        branch: Some(String::new()),
+        ..SubmitWish::default()
+    };
+    let file = from_file(&bench, "lane: l\nprompt: p\nrequest_from: r.md\nresponse_to: a.md\nbranch: ''\n");
+    let task = bench.task(SubmitWish { task_file: file.task_file, ..empty() });
+    assert_eq!((task.lane.as_str(), task.prompt.as_str()), ("l", "p"));
+    assert!(matches!(&task.request, NewRequest::File { path, .. } if *path == bench.path("r.md")));
+    assert_eq!(task.response_path, Some(bench.path("a.md")));
+    assert_eq!((task.worktree_path, task.expected_branch.as_deref()), (None, Some("main")));
+    assert!(bench.refusal(empty()).contains("invalid lane name"));
+    // Not taken for a prompt-only task.
+    let wish = SubmitWish { request_from: Some(PathBuf::new()), ..ask("p") };
+    assert!(bench.refusal(wish).contains("request_from is empty"));
+}
+
+#[test]
+fn blank_names_fall_back_to_their_defaults() {
+    let bench = Bench::new();
+    let blank = SubmitWish {
+        correlation_id: Some(" ".to_string()),
+        source_agent: " ".to_string(),
+        ..from_file(&bench, "lane: l\nprompt: p\n")
+    };
+    let task = bench.task(blank);
+    assert_eq!([task.correlation_id, task.source_agent], ["job", "orchestrator"]);
+    let long = SubmitWish { correlation_id: Some("x".repeat(1001)), ..wish() };
+    assert!(bench.refusal(long).contains("at most 1000"));
+}

@@ -1,0 +1,132 @@
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+#[test]
+fn unusable_prompt_files_are_refused() {
+    let bench = Bench::new();
+    bench.write("latin.md", b"\xe9");
+    bench.write("long.md", vec![b'x'; MAX_PROMPT + 1]);
+    for (path, words) in [
+        ("latin.md", "is not UTF-8"),
+        ("long.md", "is too large"),
+        ("none.md", "does not exist"),
+        ("sub", "is a directory"),
+        ("../out.md", "prompt_file is outside workspace_root"),
+        ("/etc/passwd", "prompt_file is outside workspace_root: /etc/passwd"),
+    ] {
+        let refusal = bench.refusal(SubmitWish { prompt_file: Some(path.into()), ..wish() });
+        assert!(refusal.contains(words), "{path}: {refusal}");
+    }
+    // Alone it may be longer.
+    let alone = SubmitWish { prompt_file: Some("long.md".into()), request_from: None, ..wish() };
+    assert!(bench.check(alone).is_ok());
+}
+
+#[test]
+fn requests_are_regular_files_of_the_workspace() {
+    let bench = Bench::new();
+    symlink("../out.md", bench.root.join("leak.md")).unwrap();
+    symlink("..", bench.root.join("up")).unwrap();
+    symlink("r.md", bench.root.join("alias.md")).unwrap();
+    for (path, words) in [
+        ("../out.md", "request_from is outside workspace_root"),
+        ("sub/../../out.md", "request_from is outside workspace_root"),
+        ("/etc/passwd", "request_from is outside workspace_root: /etc/passwd"),
+        ("leak.md", "request_from is outside workspace_root"),
+        ("up/out.md", "request_from is outside workspace_root"),
+        ("none.md", "request_from does not exist"),
+        ("sub", "request_from is not a regular file"),
+        (".", "request_from is not a regular file"),
+        ("", "request_from is empty"),
+        ("r.md/x", "Not a directory"),
+        ("a\0b", "NUL byte"),
+        ("~nobody-here/x", "cannot expand"),
+    ] {
+        let refusal = bench.refusal(SubmitWish { request_from: Some(path.into()), ..wish() });
+        assert!(refusal.contains(words), "{path}: {refusal}");
+    }
+    let alias = SubmitWish { request_from: Some("alias.md".into()), ..wish() };
+    assert!(matches!(bench.task(alias).request, NewRequest::File { path, .. } if path == bench.path("r.md")));
+}
+
+#[test]
+fn responses_may_be_new_but_not_elsewhere() {
+    let bench = Bench::new();
+    symlink("../new.md", bench.root.join("dangling.md")).unwrap();
+    symlink("../out.md", bench.root.join("leak.md")).unwrap();
+    symlink("..", bench.root.join("up")).unwrap();
+    for (path, words) in [
+        ("../new.md", "response_to is outside workspace_root"),
+        ("dangling.md", "response_to is outside workspace_root"),
+        ("leak.md", "response_to is outside workspace_root"),
+        ("up/new/deep.md", "response_to is outside workspace_root"),
+        ("new/../../x.md", "response_to is outside workspace_root"),
+        ("sub", "response_to is not a regular file"),
+        (".", "response_to is not a regular file"),
+        ("", "response_to is empty"),
+        ("handoff/state/tasks/x/task.json", "response_to is inside the state directory"),
+        ("handoff/state", "response_to is inside the state directory"),
+    ] {
+        let refusal = bench.refusal(SubmitWish { response_to: Some(path.into()), ..wish() });
+        assert!(refusal.contains(words), "{path}: {refusal}");
+    }
+    let same = bench.check(SubmitWish { response_to: Some("sub/../r.md".into()), ..wish() }).unwrap();
+    assert!(same.warnings[0].contains("one file"), "{:?}", same.warnings);
+}
+
+#[test]
+fn supporting_files_count_from_the_workspace_root() {
+    let bench = Bench::new();
+    bench.write("sub/s.md", "s");
+    bench.write("t.md", "t");
+    let from_sub = |supporting: &[&str]| {
+        let wish = SubmitWish {
+            request_from: Some("../r.md".into()),
+            supporting: supporting.iter().map(PathBuf::from).collect(),
+            ..wish()
+        };
+        check_submit(&bench.config, &bench.root.join("sub"), now(), wish)
+    };
+    let task = from_sub(&["sub/s.md", "t.md"]).unwrap().task;
+    let pinned = |name: &str, text: &str| SupportingPath {
+        path: bench.path(name),
+        sha256: sha256_bytes(text.as_bytes()),
+    };
+    assert_eq!(task.supporting_paths, [pinned("sub/s.md", "s"), pinned("t.md", "t")]);
+    for (path, words) in [
+        ("s.md", "supporting_paths[1] does not exist"),
+        ("sub", "supporting_paths[1] is not a regular file"),
+        ("../out.md", "supporting_paths[1] is outside workspace_root"),
+    ] {
+        let error = from_sub(&["t.md", path]).unwrap_err().to_string();
+        assert!(error.contains(words), "{path}: {error}");
+    }
+}
+
+#[test]
+fn paths_that_are_no_text_are_refused() {
+    let bench = Bench::new();
+    let name = OsStr::from_bytes(b"\xff.md");
+    std::fs::write(bench.root.join(name), "x").unwrap();
+    for wish in [
+        SubmitWish { request_from: Some(name.into()), ..wish() },
+        SubmitWish { response_to: Some(name.into()), ..wish() },
+        SubmitWish { supporting: vec![name.into()], ..wish() },
+        SubmitWish { worktree_path: Some(name.into()), ..wish() },
+    ] {
+        let refusal = bench.refusal(wish);
+        assert!(refusal.contains("is not valid UTF-8"), "{refusal}");
+    }
+}
+
+#[test]
+fn a_workspace_behind_a_link_is_resolved() {
+    let bench = Bench::new();
+    let link = bench.root.join("../link");
+    symlink(&bench.root, &link).unwrap();
+    let config = Config { workspace_root: link.clone(), ..bench.config.clone() };
+    let task = check_submit(&config, &link, now(), wish()).unwrap().task;
+    assert_eq!(task.workspace_root, bench.root.to_str().unwrap());
+}
