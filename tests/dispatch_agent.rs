@@ -44,12 +44,14 @@ impl Scene {
     fn spec(&self, program: &str, args: &[&str]) -> AgentSpec {
         std::fs::write(self.path("prompt"), "hello").expect("prompt written");
         let log = |name| CappedLog::new(File::create(self.path(name)).expect("log"), 1 << 20, 1 << 16);
-        let path = std::env::var_os("PATH").expect("PATH");
         AgentSpec {
             program: program.into(),
             args: args.iter().map(ToString::to_string).collect(),
             cwd: self.dir.path().to_path_buf(),
-            env: BTreeMap::from([("PATH".into(), path), (MARKER.into(), self.run.marker(None).into())]),
+            env: BTreeMap::from([
+                ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
+                (MARKER.into(), self.run.marker(None).into()),
+            ]),
             run: self.run.clone(),
             stdin: File::open(self.path("prompt")).expect("prompt"),
             stdout: log("stdout"),

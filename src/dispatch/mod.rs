@@ -16,6 +16,8 @@ pub mod moment;
 pub mod outcome;
 pub mod plan;
 pub mod policy;
+pub mod prepare;
+pub mod preview;
 pub mod prompt;
 pub mod recover;
 pub mod report;
@@ -26,6 +28,7 @@ pub mod scheduler;
 pub mod settle;
 pub mod span;
 pub mod stream;
+pub mod telling;
 #[cfg(test)]
 mod testing;
 pub mod vendor;

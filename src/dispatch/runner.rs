@@ -1,33 +1,28 @@
 //! One task, from the claim to the report.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use super::agent::log::CappedLog;
 use super::agent::stop::StopHandle;
-use super::agent::tree::{self, MARKER, RunId};
-use super::agent::{self, AgentSpec, Finished, Happening};
-use super::brief::{self, word};
+use super::agent::tree::{self, RunId};
+use super::agent::{self, Finished, Happening};
+use super::brief::word;
 use super::journal::Record;
 use super::judge::judge;
 use super::moment::Moment;
 use super::outcome::{Failure, Outcome, Run};
-use super::plan::{DEPTH, Plan, Service};
+use super::plan::{Plan, Service};
 use super::policy::{self, MAX_INTERRUPTIONS, Past};
-use super::prompt;
 use super::roster::Roster;
-use super::stream::{Baseline, Note, RunReport, StreamParser, Totals};
-use super::vendor::{SessionIds, Slots, agent_environment};
+use super::stream::{Baseline, Note, RunReport, Totals};
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{ClaimToken, Command, Event, Task, Time};
+use crate::model::{ClaimToken, Command, Task, Time};
 use crate::store::{Attempt, Store};
 use crate::{Error, ErrorKind, Result};
 
@@ -39,15 +34,12 @@ pub mod files {
     pub const STDOUT: &str = "stdout.log";
     /// What it complained about.
     pub const STDERR: &str = "stderr.log";
-    /// Its progress, one JSON object a line.
-    pub const PROGRESS: &str = "progress.jsonl";
+    /// Its progress, one line each: when, and what.
+    pub const PROGRESS: &str = "progress.log";
     /// What must be known to put a run in order whose dispatcher died.
     pub const RUN: &str = "run.json";
 }
 
-/// Beginning and end of a log that are kept.
-const LOG_HEAD: usize = 16 * 1024 * 1024;
-const LOG_TAIL: usize = 1024 * 1024;
 /// Progress lines kept for one run.
 const MOST_PROGRESS: u32 = 2000;
 /// Least time between two of them.
@@ -228,8 +220,8 @@ impl Desk<'_> {
 
     /// Why a task is not run at all.
     fn refusal(&self, task: &Task, past: Past) -> Option<Failure> {
-        let depth = task.metadata.get("dispatch_depth").and_then(serde_json::Value::as_u64).unwrap_or(0);
-        if depth >= u64::from(self.plan.max_depth) {
+        let depth: u32 = word(task, "dispatch_depth").and_then(|depth| depth.parse().ok()).unwrap_or(0);
+        if depth >= self.plan.max_depth {
             return Some(Failure::permanent(format!(
                 "agents that hand tasks to agents are {depth} levels deep, at most {} are allowed",
                 self.plan.max_depth
@@ -320,165 +312,6 @@ pub fn read_card(attempt: &Attempt) -> Option<RunCard> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Everything ready for the start.
-struct Prepared {
-    spec: AgentSpec,
-    card: RunCard,
-}
-
-impl Desk<'_> {
-    /// Brings together what the agent gets. The inner error is a failure of the task.
-    fn prepare(
-        &self,
-        job: &Job<'_>,
-        events: &[Event],
-        attempt: &Attempt,
-    ) -> Result<std::result::Result<Prepared, Failure>> {
-        let Job { task, service, token, .. } = job;
-        let (route, vendor) = (&service.route, &service.vendor);
-        let cwd = match &route.cwd {
-            Some(cwd) => self.plan.surroundings.cwd.join(cwd),
-            None => PathBuf::from(task.worktree_path.as_ref().unwrap_or(&task.workspace_root)),
-        };
-        if !cwd.is_dir() {
-            let cwd = crate::error::printable(&cwd.to_string_lossy());
-            return Ok(Err(Failure::permanent(format!("the working directory {cwd} does not exist"))));
-        }
-        let resume_id = word(task, "session_id").map(str::to_string);
-        if resume_id.is_some() && vendor.resume_args.is_none() {
-            let message = format!("{} cannot continue a conversation", vendor.name);
-            return Ok(Err(Failure::permanent(message)));
-        }
-        let session_id =
-            (resume_id.is_none() && vendor.session == SessionIds::Uuid).then(|| uuid(self.store.random()));
-        let model = self.model(task, service);
-        let (effort, warning) = brief::effort(task, route);
-        let effort = effort.or_else(|| vendor.effort.clone());
-        if let Some(warning) = warning {
-            self.warn(format!("{}: {warning}", task.id));
-        }
-        let mut input = brief::brief(self.store, task, events, route, &self.plan.surroundings)?;
-        if !vendor.takes_effort() {
-            input.effort_hint.clone_from(&effort);
-        }
-        attempt.put(files::PROMPT, prompt::build(&input).as_bytes())?;
-        let mut add_dirs = vec![self.store.root().to_string_lossy().into_owned()];
-        add_dirs.extend(route.add_dirs.iter().cloned());
-        let slots = Slots {
-            session_id: session_id.clone(),
-            resume_id: resume_id.clone(),
-            model: model.clone(),
-            effort,
-            permission_mode: route.permission_mode.clone().over(vendor.permission_mode.clone()),
-            max_budget_usd: route.max_budget_usd.map(|amount| amount.to_string()),
-            mcp_config: route.mcp_config.clone(),
-            cwd: Some(cwd.to_string_lossy().into_owned()),
-            allowed_tools: route
-                .allowed_tools
-                .clone()
-                .over(Some(vendor.allowed_tools.clone()))
-                .unwrap_or_default(),
-            disallowed_tools: route
-                .disallowed_tools
-                .clone()
-                .over(Some(vendor.disallowed_tools.clone()))
-                .unwrap_or_default(),
-            add_dirs,
-            extra_args: route.args.clone(),
-        };
-        let template = if resume_id.is_some() { vendor.resume_args.as_ref() } else { None };
-        let args = template.unwrap_or(&vendor.args).render(&slots)?;
-        let run = run_id(token);
-        let started_at = self.store.now().wall;
-        let card = RunCard {
-            run: run.as_str().to_string(),
-            started_at: started_at.to_string(),
-            vendor: vendor.name.clone(),
-            format: vendor.format.name().to_string(),
-            argv: std::iter::once(service.program.to_string_lossy().into_owned())
-                .chain(args.iter().cloned())
-                .collect(),
-            session_id,
-            resume_id: resume_id.clone(),
-            model,
-            wants_json: input.wants_json,
-            move_to: route.move_to.clone(),
-        };
-        let text = serde_json::to_vec(&card).map_err(|error| Error::corrupt(format!("a run: {error}")))?;
-        attempt.put(files::RUN, &text)?;
-        let prompt_path = attempt.file_path(files::PROMPT);
-        let log = |name| Ok::<_, Error>(CappedLog::new(attempt.create(name)?, LOG_HEAD, LOG_TAIL));
-        let task_timeout = task.timeout_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let spec = AgentSpec {
-            program: service.program.clone().into_os_string(),
-            args,
-            env: self.environment(job, &run),
-            cwd,
-            run,
-            stdin: File::open(&prompt_path).map_err(|error| Error::io("open", &prompt_path, error))?,
-            stdout: log(files::STDOUT)?,
-            stderr: log(files::STDERR)?,
-            parser: StreamParser::new(vendor.format),
-            timeout: task_timeout.or(route.timeout),
-            grace: self.plan.grace,
-            linger: self.plan.linger,
-            expected_session: resume_id,
-        };
-        self.roster.change(task.id.as_str(), |entry| {
-            entry.session_id = card.resume_id.clone().or(card.session_id.clone());
-            entry.deadline =
-                spec.timeout.map(|limit| started_at.plus_seconds(limit.as_secs_f64()).to_string());
-        });
-        Ok(Ok(Prepared { spec, card }))
-    }
-
-    /// The model: what the task's class means, else what the route says, else the vendor's default.
-    fn model(&self, task: &Task, service: &Service) -> Option<String> {
-        let class = word(task, "model_class").map(|class| service.vendor.model_for_class(class));
-        let asked = match class {
-            Some(Ok(model)) => model,
-            Some(Err(warning)) => {
-                self.warn(format!("{}: {warning}", task.id));
-                None
-            }
-            None => None,
-        };
-        asked.or_else(|| service.route.model.clone()).or_else(|| service.vendor.model.clone())
-    }
-
-    fn environment(&self, job: &Job<'_>, run: &RunId) -> BTreeMap<OsString, OsString> {
-        let around = &self.plan.surroundings;
-        let task = &job.task;
-        let path = |path: &std::path::Path| Some(path.to_string_lossy().into_owned());
-        let own = BTreeMap::from(
-            [
-                ("LANES_TASK_ID", Some(task.id.to_string())),
-                ("LANES_CLAIM_TOKEN", Some(job.token.as_str().to_string())),
-                ("LANES_STORE", path(self.store.root())),
-                ("LANES_CONFIG", self.plan.config_path.as_deref().and_then(path)),
-                ("LANES_LANE", Some(task.lane.clone())),
-                ("LANES_ATTEMPT", Some(task.attempt.to_string())),
-                ("LANES_FENCE", Some(task.fence.to_string())),
-                ("LANES_API_URL", around.variable("LANES_API_URL").map(str::to_string)),
-                (DEPTH, Some(self.plan.depth.to_string())),
-                (MARKER, Some(run.marker(around.variable(MARKER)))),
-            ]
-            .map(|(name, value)| (name.to_string(), value)),
-        );
-        agent_environment(
-            around.environment.clone(),
-            &[&job.service.vendor.env, &job.service.route.env, &own],
-        )
-    }
-}
-
-/// A random UUID (version 4).
-fn uuid(random: u128) -> String {
-    let bits = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{bits:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
 /// The progress file of a run: bounded in lines and in lines per second.
 struct Progress {
     file: File,
@@ -499,9 +332,8 @@ impl Progress {
         self.last = Some(Instant::now());
         if self.left > 0 {
             self.left -= 1;
-            let line = object([("at", now.to_string().into()), ("text", note.text.clone().into())]);
             // Progress is for people who look; the run does not depend on it.
-            let _ = self.file.write_all(crate::model::json::to_ascii_line(&line).as_bytes());
+            let _ = writeln!(self.file, "{now} {}", note.text);
         }
         true
     }
@@ -510,12 +342,6 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn uuids_are_of_version_4() {
-        assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-    }
 
     #[test]
     fn a_claim_names_its_run() {

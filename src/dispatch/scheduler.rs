@@ -10,27 +10,24 @@ use std::time::{Duration, Instant};
 
 use super::agent::stop::StopHandle;
 use super::brief::word;
-use super::keeper::{Hold, Keeper, hold};
+use super::keeper::Keeper;
 use super::moment::Moment;
-use super::outcome::{Failure, Outcome, StopReason};
+use super::outcome::StopReason;
 use super::plan::{Plan, Service};
 use super::policy;
 use super::recover::{recover, tell_outbox};
-use super::report::{Report, Told};
 use super::roster::{Entry, Roster, TokenPrefix, session_user};
-use super::runner::{Desk, Ended, Job, run_id};
-use super::settle::{Settling, answered_by_agent, record, settle};
+use super::runner::{Desk, Job, run_id};
+use super::telling::{Over, finish};
 use super::vendor::version_of;
 use crate::Result;
-use crate::model::{Command, FailureClass, Task, Time};
+use crate::model::{Command, Task, Time};
 use crate::store::{Store, Taker, Want};
 
 /// Longest sleep of the loop, for what no wake-up tells: dead dispatchers, vendors whose pause is over.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
 /// How long to wait after the store refused to work.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
-/// How often a report is tried to be told before it is left in the outbox.
-const TELL_TRIES: u32 = 5;
 /// How long a task waits whose conversation is being continued by another run.
 const SESSION_DELAY_SECONDS: f64 = 5.0;
 
@@ -42,16 +39,6 @@ enum Wake {
     Over(Over),
     /// Somebody wants the dispatcher to end.
     End,
-}
-
-/// A run that is over and told.
-struct Over {
-    task_id: String,
-    account: String,
-    answered: bool,
-    failed: bool,
-    limit: Option<Failure>,
-    retry_at: Option<Time>,
 }
 
 /// Ends a dispatcher from another thread. The first call lets agents finish, the second stops them.
@@ -153,6 +140,7 @@ impl<'a> Dispatcher<'a> {
             let summary = work.run(scope);
             keeper.end();
             ended.store(true, Ordering::SeqCst);
+            store.nudge(&lanes);
             summary
         });
         (self.observe)(Moment::Done { answered: summary.answered, failed: summary.failed });
@@ -399,106 +387,4 @@ fn stop_all(state: &mut State) {
     for run in state.running.values() {
         run.stop.stop(StopReason::Shutdown);
     }
-}
-
-/// Runs one task and reports it. For a thread of its own.
-fn finish(desk: &Desk<'_>, keeper: &Keeper, job: &Job<'_>) -> Over {
-    let ended = desk.run(job);
-    let over = tell(desk, job, &ended);
-    keeper.remove(&job.token);
-    desk.roster.remove(job.task.id.as_str());
-    over
-}
-
-fn tell(desk: &Desk<'_>, job: &Job<'_>, ended: &Ended) -> Over {
-    let store = desk.store;
-    let task_id = job.task.id.to_string();
-    let mut over = Over {
-        task_id: task_id.clone(),
-        account: job.service.account.clone(),
-        answered: matches!(ended.outcome, Outcome::Completed(_)),
-        failed: matches!(ended.outcome, Outcome::Failed(_)),
-        limit: None,
-        retry_at: None,
-    };
-    if let Outcome::Failed(failure) = &ended.outcome
-        && failure.class == FailureClass::UsageLimit
-    {
-        over.limit = Some(failure.clone());
-    }
-    // As it stands now: the agent may have answered by itself.
-    let current = store.task(&job.task.id).unwrap_or_else(|_| job.task.clone());
-    let now = store.now().wall;
-    let run = run_id(&job.token);
-    let settling = Settling {
-        task: &current,
-        token: &job.token,
-        owner: &desk.plan.owner,
-        route: &job.service.route,
-        vendor: &job.service.vendor.name,
-        run: run.as_str(),
-        version: desk.versions.get(&job.service.account).map(String::as_str),
-        ended,
-        now,
-        random: store.random() as u64,
-    };
-    let settled = match hold(&current, &job.token) {
-        Hold::Answered => Some((answered_by_agent(&settling), answered_moment(&task_id, ended))),
-        _ => settle(&settling),
-    };
-    let Some((report, moment)) = settled else {
-        // What was spent is counted all the same.
-        let _ = store.append_usage(&record(&settling, "withheld").to_line());
-        let message = "the claim is over: the agent was stopped and nothing is reported".to_string();
-        (desk.observe)(Moment::Returned { task_id, message });
-        return over;
-    };
-    if let Moment::Retry { delay, .. } = &moment {
-        over.retry_at = Some(now.plus_seconds(delay.as_secs_f64()));
-    }
-    note_end(desk, job, &moment, ended);
-    match tell_patiently(desk, &report) {
-        Ok(Told::Heard) => (desk.observe)(moment),
-        Ok(Told::TooLate) => {
-            over.answered = false;
-            let message = "the task was cancelled or taken over before the report".to_string();
-            (desk.observe)(Moment::Returned { task_id, message });
-        }
-        Err(error) => desk.warn(format!("{task_id}: its report waits in the outbox: {error}")),
-    }
-    over
-}
-
-fn answered_moment(task_id: &str, ended: &Ended) -> Moment {
-    let cost_usd = ended.report.cost_usd;
-    Moment::Answered { task_id: task_id.to_string(), duration: ended.duration, cost_usd }
-}
-
-/// Adds how the run ended to the task's history; without it the report is as good.
-fn note_end(desk: &Desk<'_>, job: &Job<'_>, moment: &Moment, ended: &Ended) {
-    let kind = match ended.outcome {
-        Outcome::Completed(_) => "headless_completed",
-        _ => "headless_failed",
-    };
-    let mut data = crate::model::json::Object::new();
-    data.insert("seconds".to_string(), ended.duration.as_secs_f64().into());
-    if let Some(cost) = ended.report.cost_usd {
-        data.insert("cost_usd".to_string(), cost.into());
-    }
-    if let Err(error) = desk.note(job, kind, moment.words(), data) {
-        desk.warn(format!("{}: its history lacks a line: {error}", job.task.id));
-    }
-}
-
-/// Tells a report, again if the store is in trouble for a moment.
-fn tell_patiently(desk: &Desk<'_>, report: &Report) -> Result<Told> {
-    let mut told = report.save_and_tell(desk.store);
-    for _ in 1..TELL_TRIES {
-        if told.is_ok() {
-            break;
-        }
-        std::thread::sleep(AFTER_TROUBLE);
-        told = report.save_and_tell(desk.store);
-    }
-    told
 }
