@@ -14,7 +14,6 @@ use super::keeper::Keeper;
 use super::moment::Moment;
 use super::outcome::StopReason;
 use super::plan::{Plan, Service};
-use super::policy;
 use super::recover::{recover, tell_outbox};
 use super::roster::{Entry, Roster, TokenPrefix, session_user};
 use super::runner::{Desk, Job, run_id};
@@ -240,23 +239,6 @@ impl<'env> Work<'env> {
         state.summary.answered += u64::from(over.answered);
         state.summary.failed += u64::from(over.failed);
         state.retry_until = state.retry_until.max(over.retry_at);
-        let store = self.dispatcher.store;
-        if let Some(failure) = &over.limit {
-            let now = store.now().wall;
-            let before = store.parked_vendors().remove(&over.account);
-            let parked = policy::pause(failure, now, before.as_ref(), store.random() as u64);
-            (self.dispatcher.observe)(Moment::Parked {
-                vendor: over.account.clone(),
-                until: parked.until.to_string(),
-                message: parked.reason.clone(),
-            });
-            if let Err(error) = store.park_vendor(&over.account, Some(parked)) {
-                self.desk.warn(format!("{} cannot be parked: {error}", over.account));
-            }
-        } else if over.answered && store.parked_vendors().contains_key(&over.account) {
-            // It works again: the next limit starts with a short pause.
-            let _ = store.park_vendor(&over.account, None);
-        }
     }
 
     /// Claims and starts as much as fits. True if there was nothing to claim.

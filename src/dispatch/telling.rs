@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::keeper::{Hold, Keeper, hold};
 use super::moment::Moment;
-use super::outcome::{Failure, Outcome};
+use super::outcome::Outcome;
+use super::policy;
 use super::report::{Report, Told};
 use super::runner::{Desk, Ended, Job, run_id};
 use super::settle::{Settling, answered_by_agent, record, settle};
@@ -20,14 +21,10 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub struct Over {
     /// The task.
     pub task_id: String,
-    /// Who worked on it.
-    pub account: String,
     /// It was answered.
     pub answered: bool,
     /// The run failed.
     pub failed: bool,
-    /// The vendor wants a pause.
-    pub limit: Option<Failure>,
     /// When the next attempt is due.
     pub retry_at: Option<Time>,
 }
@@ -46,17 +43,12 @@ fn tell(desk: &Desk<'_>, job: &Job<'_>, ended: &Ended) -> Over {
     let task_id = job.task.id.to_string();
     let mut over = Over {
         task_id: task_id.clone(),
-        account: job.service.account.clone(),
         answered: matches!(ended.outcome, Outcome::Completed(_)),
         failed: matches!(ended.outcome, Outcome::Failed(_)),
-        limit: None,
         retry_at: None,
     };
-    if let Outcome::Failed(failure) = &ended.outcome
-        && failure.class == FailureClass::UsageLimit
-    {
-        over.limit = Some(failure.clone());
-    }
+    // Before the task goes back: the next free slot must not send it to the same vendor at once.
+    park(desk, &job.service.account, &ended.outcome);
     // As it stands now: the agent may have answered by itself.
     let current = store.task(&job.task.id).unwrap_or_else(|_| job.task.clone());
     let now = store.now().wall;
@@ -98,6 +90,30 @@ fn tell(desk: &Desk<'_>, job: &Job<'_>, ended: &Ended) -> Over {
         Err(error) => desk.warn(format!("{task_id}: its report waits in the outbox: {error}")),
     }
     over
+}
+
+/// Leaves a vendor alone that reported a usage limit, and forgets the pause of one that works again.
+fn park(desk: &Desk<'_>, account: &str, outcome: &Outcome) {
+    let store = desk.store;
+    let before = store.parked_vendors().remove(account);
+    let parked = match outcome {
+        Outcome::Failed(failure) if failure.class == FailureClass::UsageLimit => {
+            policy::pause(failure, store.now().wall, before.as_ref(), store.random() as u64)
+        }
+        Outcome::Completed(_) if before.is_some() => {
+            let _ = store.park_vendor(account, None);
+            return;
+        }
+        _ => return,
+    };
+    (desk.observe)(Moment::Parked {
+        vendor: account.to_string(),
+        until: parked.until.to_string(),
+        message: parked.reason.clone(),
+    });
+    if let Err(error) = store.park_vendor(account, Some(parked)) {
+        desk.warn(format!("{account} cannot be parked: {error}"));
+    }
 }
 
 fn answered_moment(task_id: &str, ended: &Ended) -> Moment {

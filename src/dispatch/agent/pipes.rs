@@ -115,12 +115,10 @@ impl Output {
     }
 
     fn tell_session(&mut self, observe: &mut dyn FnMut(Happening<'_>)) {
-        if self.session_told {
-            return;
-        }
-        if let Some(session) = self.parser.session_id() {
+        let Some(session) = self.parser.session_id() else { return };
+        self.wrong_session |= self.expected_session.as_deref().is_some_and(|expected| expected != session);
+        if !self.session_told {
             self.session_told = true;
-            self.wrong_session = self.expected_session.as_deref().is_some_and(|expected| expected != session);
             observe(Happening::Session(session));
         }
     }
