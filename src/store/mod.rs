@@ -245,17 +245,6 @@ impl Store {
         }
     }
 
-    /// Whether a lane holds any task at all, ended ones included.
-    pub fn lane_has_tasks(&self, lane: &str) -> Result<bool> {
-        let mut names = self.layout.tasks.names()?;
-        // The newest first: in a lane that is in use, the first look succeeds.
-        names.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(names
-            .iter()
-            .filter_map(|name| TaskId::parse(name).ok())
-            .any(|id| matches!(self.scan_one(&id), Ok(Some(task)) if task.lane == lane)))
-    }
-
     /// The changes after number `since`, oldest first, at most `limit` of them.
     pub fn feed_since(&self, since: u64, limit: usize) -> Result<Vec<FeedEntry>> {
         history::feed_since(&self.layout.root, since, limit)

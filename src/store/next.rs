@@ -160,12 +160,29 @@ impl Store {
         check_request(task)
     }
 
-    /// How many tasks of a lane are waiting to be claimed.
-    pub fn queue_depth(&self, lane: &str) -> Result<u64> {
+    /// The index, made to fit if that is needed and possible: a store that cannot be written is read
+    /// with what its index says.
+    fn fitting_index(&self) -> Result<Index<'_>> {
         let index = Index::open(&self.layout)?;
         if index.usable()?.is_none() {
-            index.ensure(&self.lock_store()?)?;
+            match self.lock_store() {
+                Ok(lock) => drop(index.ensure(&lock)?),
+                Err(error) if error.kind() == ErrorKind::Io => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(index)
+    }
+
+    /// Whether any task was ever in this lane.
+    pub fn lane_has_tasks(&self, lane: &str) -> Result<bool> {
+        let index = self.fitting_index()?;
+        Ok(index.lane_if_any(lane)?.is_some())
+    }
+
+    /// How many tasks of a lane are waiting to be claimed.
+    pub fn queue_depth(&self, lane: &str) -> Result<u64> {
+        let index = self.fitting_index()?;
         index.depth(lane)
     }
 
@@ -297,7 +314,8 @@ impl Store {
         let Some(shelves) = index.lane_if_any(lane)? else {
             return Ok(false);
         };
-        let mut stale = Vec::new();
+        let (mut stale, mut over) = (Vec::new(), Vec::new());
+        let now = self.now();
         shelves.held.visit(|entry| {
             let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
             let as_noted = task.as_ref().is_some_and(|task| {
@@ -307,13 +325,25 @@ impl Store {
             });
             if !as_noted {
                 stale.push(entry.clone());
+            } else if task.is_some_and(|task| !task.lease_is_live(&now)) {
+                over.push(entry.clone());
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        if stale.is_empty() {
+        if stale.is_empty() && over.is_empty() {
             return Ok(false);
         }
-        match self.correct(index, lane, &stale) {
+        let put_right = || -> Result<()> {
+            self.correct(index, lane, &stale)?;
+            if !over.is_empty() {
+                let lock = self.lock_store()?;
+                for entry in &over {
+                    index.promote_held(&lock, lane, entry)?;
+                }
+            }
+            Ok(())
+        };
+        match put_right() {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::Io => Ok(false),
             Err(error) => Err(error),

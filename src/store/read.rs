@@ -106,10 +106,12 @@ pub(super) fn response(dir: &Dir, task: &Task) -> Result<Option<Response>> {
     if let Some(response) = &task.journal.response {
         return Ok(Some(response.clone()));
     }
-    // A crash between the two renames of a large answer leaves it under its first name.
-    for name in [RESPONSE_FILE.to_string(), pending_response_name(task.fence)] {
-        if let Some(content) = file(dir, &name, MAX_RESPONSE_FILE)? {
-            let path = dir.path().join(&name);
+    // A crash between the two renames of a large answer leaves it under its first name. The second
+    // rename may also happen between our first two looks.
+    let pending = pending_response_name(task.fence);
+    for name in [RESPONSE_FILE, pending.as_str(), RESPONSE_FILE] {
+        if let Some(content) = file(dir, name, MAX_RESPONSE_FILE)? {
+            let path = dir.path().join(name);
             let broken = |why: String| {
                 Error::corrupt(format!(
                     "{} is not a response: {}",

@@ -64,8 +64,9 @@ impl Index<'_> {
                 continue;
             };
             self.set_key(&task)?;
+            let shelves = self.lane(&task.lane)?;
             let is_new = match place(&task) {
-                Some(place) => self.lane(&task.lane)?.insert(&task, place)?,
+                Some(place) => shelves.insert(&task, place)?,
                 None => newest_known.as_ref().is_none_or(|newest| task.id > *newest),
             };
             found += u64::from(is_new);
@@ -94,8 +95,9 @@ impl Index<'_> {
             let Some(task) = TaskId::parse(name).ok().and_then(|id| self.load(&id)) else {
                 continue;
             };
+            // An ended task too leaves a trace: the lane has been used.
+            let shelves = lanes.entry(task.lane.clone()).or_default();
             if let Some(place) = place(&task) {
-                let shelves = lanes.entry(task.lane.clone()).or_default();
                 match place {
                     Place::Ready(key) => shelves[0].push(entry(&task, key)),
                     Place::Later(key) => shelves[1].push(entry(&task, key)),
