@@ -182,6 +182,15 @@ dispatch:
     }
 
     #[test]
+    fn the_example_is_valid() {
+        let config = read(include_str!("../../examples/pool/handoff.yaml")).expect("valid");
+        assert_eq!(config.route("build").move_to.as_deref(), Some("review"));
+        assert_eq!(config.route("questions").max_retries, 0);
+        assert_eq!(config.route("review").runner, Some(Runner::Vendor("codex".to_string())));
+        assert!(config.vendors.get("claude-proxy").is_ok());
+    }
+
+    #[test]
     fn nothing_at_all_is_a_configuration_too() {
         let config = read("workspace_id: x\n").expect("valid");
         assert_eq!((config.max_concurrent, config.max_depth), (3, 3));

@@ -228,13 +228,13 @@ mod tests {
         let moment = Moment::Answered {
             task_id: "t1".to_string(),
             duration: Duration::from_secs(61),
-            cost_usd: Some(0.125),
+            cost_usd: Some(0.25),
         };
-        assert_eq!(moment.words(), "answered after 1m 1s, $0.13");
+        assert_eq!(moment.words(), "answered after 1m 1s, $0.25");
         let object = moment.to_object();
         assert_eq!(object["event"], "answered");
         assert_eq!(object["task_id"], "t1");
-        assert_eq!(object["cost_usd"], 0.125);
+        assert_eq!(object["cost_usd"], 0.25);
         let done = Moment::Done { answered: 1, failed: 0 }.to_object();
         assert!(!done.contains_key("task_id"));
     }

@@ -9,12 +9,14 @@
 //! is told by the next.
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use super::index::Index;
 use super::layout::Dir;
 use super::{Store, atomic, read};
 use crate::error::Result;
-use crate::model::TaskId;
+use crate::model::{Status, Task, TaskId};
 
 const ATTEMPTS: &str = "attempts";
 const OUTBOX: &str = "outbox";
@@ -89,6 +91,23 @@ impl Store {
         let mut numbers: Vec<u64> = attempts.names()?.iter().filter_map(|name| name.parse().ok()).collect();
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    /// The claimed tasks of a lane that `belongs` accepts, live leases and ended ones.
+    pub fn held_tasks(&self, lane: &str, belongs: &dyn Fn(&Task) -> bool) -> Result<Vec<Task>> {
+        let index = Index::open(&self.layout)?;
+        if index.usable()?.is_none() {
+            index.ensure(&self.lock_store()?)?;
+        }
+        let mut held = Vec::new();
+        if let Some(shelves) = index.lane_if_any(lane)? {
+            shelves.held.visit(|entry| {
+                let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
+                held.extend(task.filter(|task| matches!(task.status, Status::Claimed(_)) && belongs(task)));
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        Ok(held)
     }
 
     /// Notes that the end of a run is written down and about to be told.

@@ -75,23 +75,6 @@ impl Store {
         self.walk(want, &|id, entry, lane| self.try_claim(want, id, entry, lane, taker))
     }
 
-    /// The claimed tasks of a lane that `belongs` accepts, live leases and ended ones.
-    pub fn held_tasks(&self, lane: &str, belongs: &dyn Fn(&Task) -> bool) -> Result<Vec<Task>> {
-        let index = Index::open(&self.layout)?;
-        if index.usable()?.is_none() {
-            index.ensure(&self.lock_store()?)?;
-        }
-        let mut held = Vec::new();
-        if let Some(shelves) = index.lane_if_any(lane)? {
-            shelves.held.visit(|entry| {
-                let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
-                held.extend(task.filter(|task| matches!(task.status, Status::Claimed(_)) && belongs(task)));
-                Ok(ControlFlow::Continue(()))
-            })?;
-        }
-        Ok(held)
-    }
-
     /// The task that [`Store::claim_next`] would take, left where it is.
     ///
     /// What time has decided is written down on the way, so that others see it too: a task that has

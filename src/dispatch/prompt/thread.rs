@@ -26,7 +26,7 @@ pub struct ThreadLink {
 }
 
 /// The earlier answers of a conversation, oldest first. `look` finds a task by its id; a parent that
-/// is missing, unreadable or already seen (a cycle) ends the walk, and so does [`LONGEST_THREAD`].
+/// is missing, unreadable or already seen (a cycle) ends the walk, and so does the limit for all answers together.
 pub fn thread_history(
     task_id: &str,
     parent: Option<&str>,

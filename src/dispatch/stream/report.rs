@@ -9,7 +9,7 @@ pub const LONGEST_NOTE: usize = 300;
 /// One line of progress for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// One line without control characters, at most [`LONGEST_NOTE`] characters.
+    /// One line without control characters, at most `LONGEST_NOTE` characters.
     pub text: String,
 }
 
