@@ -23,6 +23,11 @@ pub fn word<'a>(task: &'a Task, key: &str) -> Option<&'a str> {
     task.metadata.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
 }
 
+/// How deep the agent was that submitted the task; 0 for a task from outside.
+pub fn depth(task: &Task) -> u32 {
+    word(task, "dispatch_depth").and_then(|depth| depth.parse().ok()).unwrap_or(0)
+}
+
 /// Whether the answer is to be JSON.
 pub fn wants_json(task: &Task, route: &Route) -> bool {
     route.wants_json || word(task, "response_format") == Some("json")

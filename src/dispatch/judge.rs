@@ -8,6 +8,9 @@ use super::span;
 use super::stream::{Format, RunReport, one_line};
 use crate::model::FailureClass;
 
+/// The first words of every message about a usage limit.
+pub const LIMIT_WORDS: &str = "the vendor's usage limit is reached";
+
 /// Exit code of a program that asks to be run again later (`EX_TEMPFAIL`).
 pub const EXIT_TRY_LATER: i32 = 75;
 /// Exit code of a program that cannot work as it is configured (`EX_CONFIG`).
@@ -55,7 +58,8 @@ fn answer_of(report: &RunReport, wants_json: bool) -> Answer {
 fn wrong_session(run: &Run<'_>) -> Option<Failure> {
     let wanted = run.resumed?;
     let found = run.report.session_id.as_deref()?;
-    (wanted != found).then(|| {
+    let is_wrong = wanted != found || run.stopped == Some(StopReason::WrongSession);
+    is_wrong.then(|| {
         Failure::permanent(format!(
             "the agent was to continue conversation {} and started {} instead",
             one_line(wanted, 80),
@@ -172,11 +176,7 @@ fn program_failure(run: &Run<'_>) -> Option<Failure> {
 fn usage_limit(run: &Run<'_>, words: &str) -> Failure {
     let words = words.trim();
     let until = reset_time(words, run.now, run.zone);
-    Failure {
-        class: FailureClass::UsageLimit,
-        until,
-        message: with_stderr("the vendor's usage limit is reached", words),
-    }
+    Failure { class: FailureClass::UsageLimit, until, message: with_stderr(LIMIT_WORDS, words) }
 }
 
 /// What the agent says about itself: its errors, else its last words.

@@ -15,7 +15,7 @@ use super::vendor::{COMMAND, Vendor, agent_environment};
 use super::yaml::Source;
 use crate::error::printable;
 use crate::model::Filter;
-use crate::workspace::Config;
+use crate::workspace::{Config, check_lane};
 use crate::{Error, Result};
 
 /// Length of a lease unless the file or the command line says otherwise, in seconds.
@@ -139,6 +139,9 @@ impl Plan {
         let mut services = Vec::new();
         for lane in served_lanes(workspace, &config, &options) {
             let route = with_options(config.route(&lane), &options);
+            for target in [&route.move_to, &route.dead_letter_lane].into_iter().flatten() {
+                check_lane(target)?;
+            }
             let own = config.routes.iter().any(|own| own.lane == lane && own.names_runner);
             match choose_runner(&route, own, &options) {
                 Choice::Asked(runner) => {

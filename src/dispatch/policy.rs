@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::judge::LIMIT_WORDS;
 use super::outcome::{Failure, retry_delay};
 use super::route::Route;
 use crate::model::{Event, FailureClass, Task, Time};
@@ -11,6 +12,8 @@ use crate::store::Parked;
 /// that takes the machine down with it must come to an end too.
 pub const MAX_INTERRUPTIONS: u32 = 5;
 
+/// For how long a task is held back for each earlier time that it met a usage limit.
+const AFTER_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// How long a vendor is left alone that names no time; doubled with each further time.
 const FIRST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Where doubling ends.
@@ -25,6 +28,8 @@ pub struct Past {
     pub failures: u32,
     /// Runs whose worker vanished.
     pub interruptions: u32,
+    /// Runs that met a usage limit.
+    pub limits: u32,
 }
 
 /// Reads what came of earlier attempts from a task's history.
@@ -36,6 +41,9 @@ pub fn past(events: &[Event]) -> Past {
             "released" => match has("spent") {
                 Some("lost") => past.interruptions += 1,
                 Some(_) => past.failures += 1,
+                None if has("reason").is_some_and(|reason| reason.starts_with(LIMIT_WORDS)) => {
+                    past.limits += 1
+                }
                 None => {}
             },
             // Taken over from somebody whose lease ended.
@@ -71,8 +79,8 @@ pub fn earlier_attempts(events: &[Event]) -> Vec<String> {
 pub enum Next {
     /// Back into the lane, to be tried again after a while.
     Retry(Duration),
-    /// Back into the lane as if it had not been tried.
-    Pause,
+    /// Back into the lane as if it had not been tried, for others to take at once or after a while.
+    Pause(Duration),
     /// Answered as failed, with this class.
     GiveUp(FailureClass),
 }
@@ -80,7 +88,8 @@ pub enum Next {
 /// Decides what follows a failure; `random` spreads the delay.
 pub fn after_failure(failure: &Failure, past: Past, task: &Task, route: &Route, random: u64) -> Next {
     match failure.class {
-        FailureClass::UsageLimit => return Next::Pause,
+        // A task that meets the limit time after time may be what causes it: others go first.
+        FailureClass::UsageLimit => return Next::Pause(AFTER_LIMIT.saturating_mul(past.limits.min(24))),
         FailureClass::Error | FailureClass::Timeout => {}
         _ => return Next::GiveUp(failure.class.clone()),
     }
@@ -132,8 +141,9 @@ mod tests {
             event("released", r#"{"reason": "shutting down"}"#),
             event("claimed", r#"{"previous_owner": "x"}"#),
             event("released", r#"{"spent": "lost"}"#),
+            event("released", r#"{"reason": "the vendor's usage limit is reached: soon"}"#),
         ];
-        assert_eq!(past(&events), Past { failures: 1, interruptions: 2 });
+        assert_eq!(past(&events), Past { failures: 1, interruptions: 2, limits: 1 });
         let lines = earlier_attempts(&events);
         assert_eq!(lines.len(), 3);
         assert!(lines[0].ends_with("error: boom"), "{}", lines[0]);
@@ -160,12 +170,16 @@ mod tests {
         let error = Failure::new(FailureClass::Error, "boom");
         let fresh = Past::default();
         assert!(matches!(after_failure(&error, fresh, &task, &route, 0), Next::Retry(_)));
-        let once = Past { failures: 1, interruptions: 3 };
+        let once = Past { failures: 1, interruptions: 3, limits: 0 };
         assert_eq!(after_failure(&error, once, &task, &route, 0), Next::GiveUp(FailureClass::Dead));
         let never = Route::plain("l");
         assert_eq!(after_failure(&error, fresh, &task, &never, 0), Next::GiveUp(FailureClass::Error));
         let permanent = Failure::permanent("no such directory");
         assert_eq!(after_failure(&permanent, fresh, &task, &route, 0), Next::GiveUp(FailureClass::Permanent));
+        let limit = Failure::new(FailureClass::UsageLimit, "limit");
+        assert_eq!(after_failure(&limit, fresh, &task, &route, 0), Next::Pause(Duration::ZERO));
+        let again = Past { limits: 2, ..fresh };
+        assert_eq!(after_failure(&limit, again, &task, &route, 0), Next::Pause(AFTER_LIMIT * 2));
         let spent = Task { attempt: 1, max_attempts: Some(1), ..task };
         assert_eq!(after_failure(&error, fresh, &spent, &route, 0), Next::GiveUp(FailureClass::Error));
     }

@@ -182,6 +182,8 @@ impl Desk<'_> {
     fn environment(&self, job: &Job<'_>, run: &RunId) -> BTreeMap<OsString, OsString> {
         let around = &self.plan.surroundings;
         let task = &job.task;
+        // One more than whoever submitted the task: chains through the queue grow as well.
+        let depth = brief::depth(task).saturating_add(1).max(self.plan.depth);
         let path = |path: &Path| Some(path.to_string_lossy().into_owned());
         let own = BTreeMap::from(
             [
@@ -193,7 +195,7 @@ impl Desk<'_> {
                 ("LANES_ATTEMPT", Some(task.attempt.to_string())),
                 ("LANES_FENCE", Some(task.fence.to_string())),
                 ("LANES_API_URL", around.variable("LANES_API_URL").map(str::to_string)),
-                (DEPTH, Some(self.plan.depth.to_string())),
+                (DEPTH, Some(depth.to_string())),
                 (MARKER, Some(run.marker(around.variable(MARKER)))),
             ]
             .map(|(name, value)| (name.to_string(), value)),

@@ -25,6 +25,8 @@ pub struct Entry {
     pub vendor: String,
     /// The run's name.
     pub run: String,
+    /// What boards call its state.
+    pub in_progress: Option<String>,
     /// Since when, RFC 3339.
     pub started_at: String,
     /// When it must be done, RFC 3339.
@@ -155,6 +157,7 @@ impl Roster {
                 ("lane", entry.lane.clone().into()),
                 ("vendor", entry.vendor.clone().into()),
                 ("run", entry.run.clone().into()),
+                ("in_progress", entry.in_progress.clone().into()),
                 ("started_at", entry.started_at.clone().into()),
                 ("deadline", entry.deadline.clone().into()),
                 ("pid", entry.pid.into()),

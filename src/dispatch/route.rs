@@ -125,7 +125,7 @@ impl Route {
             args: Vec::new(),
             priority: 0,
             timeout: None,
-            poll_interval: Duration::from_secs(30),
+            poll_interval: Duration::from_secs(2),
             max_retries: 0,
             retry_delay: Duration::from_secs(30),
             retry_delay_max: Duration::from_secs(3600),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::agent::stop::StopHandle;
 use super::agent::tree::{self, RunId};
 use super::agent::{self, Finished, Happening};
-use super::brief::word;
+use super::brief;
 use super::journal::Record;
 use super::judge::judge;
 use super::moment::Moment;
@@ -220,7 +220,7 @@ impl Desk<'_> {
 
     /// Why a task is not run at all.
     fn refusal(&self, task: &Task, past: Past) -> Option<Failure> {
-        let depth: u32 = word(task, "dispatch_depth").and_then(|depth| depth.parse().ok()).unwrap_or(0);
+        let depth = brief::depth(task);
         if depth >= self.plan.max_depth {
             return Some(Failure::permanent(format!(
                 "agents that hand tasks to agents are {depth} levels deep, at most {} are allowed",

@@ -23,8 +23,10 @@ use crate::Result;
 use crate::model::{Command, Task, Time};
 use crate::store::{Store, Taker, Want};
 
-/// Longest sleep of the loop, for what no wake-up tells: dead dispatchers, vendors whose pause is over.
-const LONGEST_NAP: Duration = Duration::from_secs(5);
+/// How soon the listening thread notices that its dispatcher ends.
+const ATTENTION: Duration = Duration::from_secs(1);
+/// How often to look for dispatchers that died.
+const BURIAL_PAUSE: Duration = Duration::from_secs(5);
 /// How long to wait after the store refused to work.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
 /// How long a task waits whose conversation is being continued by another run.
@@ -85,6 +87,8 @@ struct State {
     stop_at: Option<Instant>,
     /// Until when a retry of ours is due, for `once`.
     retry_until: Option<Time>,
+    /// When to look for dispatchers that died.
+    bury_at: Instant,
 }
 
 impl<'a> Dispatcher<'a> {
@@ -104,6 +108,7 @@ impl<'a> Dispatcher<'a> {
     /// # Errors
     /// When the store cannot be used at all; a store that is in trouble for a while is waited for.
     pub fn run(self) -> Result<Summary> {
+        self.store.check_writable()?;
         for warning in &self.plan.warnings {
             (self.observe)(Moment::Warning { message: warning.clone() });
         }
@@ -151,8 +156,8 @@ impl<'a> Dispatcher<'a> {
 fn listen(store: &Store, lanes: &[String], sender: &Sender<Wake>, ended: &AtomicBool) {
     let mut watch = store.watch_lanes(lanes);
     while !ended.load(Ordering::SeqCst) {
-        watch.wait(Instant::now() + Duration::from_secs(1));
-        if sender.send(Wake::Lanes).is_err() {
+        let has_changed = watch.wait(Instant::now() + ATTENTION);
+        if has_changed && sender.send(Wake::Lanes).is_err() {
             return;
         }
     }
@@ -178,9 +183,15 @@ impl<'env> Work<'env> {
             draining: false,
             stop_at: None,
             retry_until: None,
+            bury_at: Instant::now() + BURIAL_PAUSE,
         };
+        // What no wake-up tells is found by looking: tasks of other implementations, vendors whose
+        // pause is over, dispatchers that died.
+        let services = &self.dispatcher.plan.services;
+        let intervals = services.iter().map(|service| service.route.poll_interval);
+        let longest_nap = intervals.min().unwrap_or(BURIAL_PAUSE).min(BURIAL_PAUSE);
         loop {
-            let mut nap = LONGEST_NAP;
+            let mut nap = longest_nap;
             if !state.draining {
                 match self.fill_slots(&mut state, scope) {
                     Ok(idle) if idle && self.is_done(&state) => return state.summary,
@@ -251,7 +262,10 @@ impl<'env> Work<'env> {
         'env: 'scope,
     {
         let (store, plan) = (self.dispatcher.store, self.dispatcher.plan);
-        recover(store, self.dispatcher.observe)?;
+        if Instant::now() >= state.bury_at {
+            state.bury_at = Instant::now() + BURIAL_PAUSE;
+            recover(store, self.dispatcher.observe)?;
+        }
         while state.running.len() < plan.max_concurrent as usize {
             // Made first: once a task is claimed nothing may keep its run from starting.
             let stop = StopHandle::new()?;
@@ -320,6 +334,7 @@ impl<'env> Work<'env> {
                 lane: task.lane.clone(),
                 vendor: service.vendor.name.clone(),
                 run: run_id(&token).as_str().to_string(),
+                in_progress: service.route.in_progress.clone(),
                 started_at: claim.claimed_at.to_string(),
                 session_id: session.clone(),
                 ..Entry::default()

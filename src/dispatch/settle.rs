@@ -157,7 +157,9 @@ fn failed(run: &Settling<'_>, task_id: String, failure: &Failure) -> (Action, Mo
         _ => "error",
     };
     let (action, moment) = match after_failure(failure, run.ended.past, run.task, run.route, run.random) {
-        Next::Pause => (release(&message, 0.0, None), Moment::Returned { task_id, message }),
+        Next::Pause(delay) => {
+            (release(&message, delay.as_secs_f64(), None), Moment::Returned { task_id, message })
+        }
         Next::Retry(delay) => {
             let spent = Some(failure.class.as_str());
             (release(&message, delay.as_secs_f64(), spent), Moment::Retry { task_id, message, delay })

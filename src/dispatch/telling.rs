@@ -9,13 +9,12 @@ use super::policy;
 use super::report::{Report, Told};
 use super::runner::{Desk, Ended, Job, run_id};
 use super::settle::{Settling, answered_by_agent, record, settle};
-use crate::Result;
+use crate::error::{ErrorKind, Result};
 use crate::model::{FailureClass, Time};
 
-/// How often a report is tried to be told before it is left in the outbox.
-const TRIES: u32 = 5;
-/// How long to wait between two tries.
-const PAUSE: Duration = Duration::from_secs(2);
+/// How long to wait before a report is told again, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A run that is over and told, as far as the loop has to know.
 pub struct Over {
@@ -80,14 +79,14 @@ fn tell(desk: &Desk<'_>, job: &Job<'_>, ended: &Ended) -> Over {
         over.retry_at = Some(now.plus_seconds(delay.as_secs_f64()));
     }
     note_end(desk, job, &moment, ended);
-    match tell_patiently(desk, &report) {
+    match tell_patiently(desk, job, &report) {
         Ok(Told::Heard) => (desk.observe)(moment),
         Ok(Told::TooLate) => {
             over.answered = false;
             let message = "the task was cancelled or taken over before the report".to_string();
             (desk.observe)(Moment::Returned { task_id, message });
         }
-        Err(error) => desk.warn(format!("{task_id}: its report waits in the outbox: {error}")),
+        Err(error) => desk.warn(format!("{task_id}: its report could not be told: {error}")),
     }
     over
 }
@@ -137,15 +136,21 @@ fn note_end(desk: &Desk<'_>, job: &Job<'_>, moment: &Moment, ended: &Ended) {
     }
 }
 
-/// Tells a report, again if the store is in trouble for a moment.
-fn tell_patiently(desk: &Desk<'_>, report: &Report) -> Result<Told> {
-    let mut told = report.save_and_tell(desk.store);
-    for _ in 1..TRIES {
-        if told.is_ok() {
-            break;
+/// Tells a report, again and again if the store is in trouble: the claim is renewed meanwhile, and the
+/// agent's work is worth the wait. Somebody who wants the run to end ends this too.
+fn tell_patiently(desk: &Desk<'_>, job: &Job<'_>, report: &Report) -> Result<Told> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let error = match report.save_and_tell(desk.store) {
+            Ok(told) => return Ok(told),
+            Err(error) => error,
+        };
+        let is_over = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid);
+        if is_over || job.stop.reason().is_some() {
+            return Err(error);
         }
-        std::thread::sleep(PAUSE);
-        told = report.save_and_tell(desk.store);
+        desk.warn(format!("{}: its report is tried again: {error}", job.task.id));
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    told
 }

@@ -122,7 +122,10 @@ impl Store {
     }
 
     /// Refuses to change a store that a newer version wrote.
-    fn check_writable(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// `Config` when the store's format is newer than this program's.
+    pub fn check_writable(&self) -> Result<()> {
         if self.version <= FORMAT_VERSION {
             return Ok(());
         }

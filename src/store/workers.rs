@@ -156,7 +156,10 @@ impl Store {
             let Some(info) = info.filter(|info| info.kind == kind) else {
                 continue;
             };
-            let card = OwnedFd::from(atomic::open_for_update(&workers, &name)?);
+            // What cannot be opened is no card of ours; it must not keep others from their work.
+            let Ok(card) = atomic::open_for_update(&workers, &name).map(OwnedFd::from) else {
+                continue;
+            };
             if lock::hold(&card, &workers.path().join(&name))? {
                 let workers = self.layout.root.open_or_make(WORKERS)?;
                 abandoned.push(Abandoned { info, workers, name, _card: card });
