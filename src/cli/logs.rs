@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -81,7 +82,9 @@ impl LogsCommand {
             _ => files::STDOUT,
         };
         let path = runs.join(number.to_string()).join(name);
-        match File::open(&path) {
+        // A link could lead anywhere, and opening a pipe would wait for its writer.
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        match File::options().read(true).custom_flags(flags.bits() as i32).open(&path) {
             Ok(file) => Ok(Some((path, file))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("open", path, error)),

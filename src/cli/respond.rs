@@ -122,7 +122,8 @@ fn show(context: &mut Context, store: &Store, task: &Task) -> Result<()> {
     let response = store
         .response(task)?
         .ok_or_else(|| Error::corrupt(format!("the answer to {} is not to be found", task.id)))?;
-    let depth = store.queue_depth(&task.lane)?;
+    // The answer is accepted; a count that cannot be had now must not look like a refusal.
+    let depth = store.queue_depth(&task.lane).unwrap_or(0);
     let next_action = format!("submitter: `lanes wait {}`; worker: claim the next task or stop", task.id);
     if context.out.json {
         let mut reply = object([
