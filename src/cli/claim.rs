@@ -23,6 +23,7 @@ use crate::store::{Store, WorkerInfo};
 /// Renew the lease at a third of its length while you work. When renew is refused the task is no
 /// longer yours: stop and report nothing.
 #[derive(Args, Debug)]
+#[command(override_usage = "lanes claim [OPTIONS] <ID>\n       lanes claim [OPTIONS] --lane <LANE>...")]
 pub struct ClaimCommand {
     /// The task
     #[arg(value_name = "ID", required_unless_present = "lane", conflicts_with_all = ["lane", "filter", "wait"])]

@@ -11,21 +11,24 @@ use crate::model::{Event, Task, TaskId};
 use crate::store::Store;
 use crate::workspace::{Config, Locate, locate};
 
+/// Keeps the flags below apart from a command's own in its help.
+const GLOBAL: &str = "Global options";
+
 /// Flags that every command takes, before or after its name.
 #[derive(Args, Clone, Debug, Default)]
 pub struct GlobalArgs {
     /// The workspace's handoff.yaml [env: LANES_CONFIG] [default: handoff/handoff.yaml or
     /// .agent-lanes-queue/handoff.yaml, here or above]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "PATH")]
     pub config: Option<PathBuf>,
     /// The state directory, instead of the one the configuration names [env: LANES_STORE]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     pub store: Option<PathBuf>,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
     /// No hints and no signs of life on standard error
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
 }
 

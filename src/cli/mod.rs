@@ -40,13 +40,16 @@ use crate::error::{EXIT_OK, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
 use context::{Context, GlobalArgs};
 use output::{Output, complain};
 
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed, with one line on standard error; 2 bad usage, \
+    or a wait whose time was over; 3 the task failed (call, wait --exit-status); 4 nothing to claim (claim --lane)";
+
 /// A task queue for coding agents, shell scripts and people on one machine.
 ///
 /// Submit a task to a lane; somebody claims it under a lease, renews while working, and responds;
 /// your wait returns. The queue is a directory of plain files: no daemon.
 #[derive(Parser, Debug)]
 // Of a flag given twice the last one counts, so that wrapper scripts can pass defaults first.
-#[command(name = "lanes", version, max_term_width = 100, args_override_self = true)]
+#[command(name = "lanes", version, max_term_width = 100, args_override_self = true, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(flatten)]
     global: GlobalArgs,

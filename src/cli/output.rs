@@ -72,7 +72,8 @@ impl Output {
 /// One line on standard error, whatever the names in it hold. Nobody there to read it is no reason
 /// to fail.
 pub(super) fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", printable(text));
+    // In one write, so that the lines of processes that share a terminal do not mix.
+    let _ = io::stderr().write_all(format!("{}\n", printable(text)).as_bytes());
 }
 
 fn failed(error: io::Error) -> Error {

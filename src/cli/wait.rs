@@ -18,6 +18,7 @@ use crate::store::Store;
 /// With --lane instead of ids: wait until a task of the lane can be claimed, without claiming it.
 /// Ends with code 2 when the time is over before an answer.
 #[derive(Args, Debug)]
+#[command(override_usage = "lanes wait [OPTIONS] <ID>...\n       lanes wait [OPTIONS] --lane <LANE>...")]
 pub struct WaitCommand {
     /// The tasks: ids, or beginnings or ends that only one id has
     #[arg(value_name = "ID", required_unless_present = "lane", conflicts_with = "lane")]
