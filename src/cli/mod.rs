@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use clap::builder::StyledStr;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::error::{EXIT_OK, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
+use crate::error::{EXIT_OK, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
 use context::{Context, GlobalArgs};
 use output::{Output, complain};
 
@@ -125,10 +125,17 @@ impl Command {
     }
 }
 
-/// Runs the command line of this process.
-pub fn run() -> ExitCode {
+/// Runs the command line of this process; `stdout_is_closed` when it was started without a standard
+/// output.
+pub fn run(stdout_is_closed: bool) -> ExitCode {
     say_panics_in_one_line();
     ignore_file_size_signal();
+    if stdout_is_closed {
+        complain(
+            "lanes: standard output is closed, so nothing was done; give /dev/null if no answer is wanted",
+        );
+        return ExitCode::from(EXIT_REFUSED);
+    }
     let parsed = Cli::try_parse();
     let global = parsed.as_ref().map(|cli| cli.global.clone()).unwrap_or_default();
     let out = Output::new(global.json, global.quiet);
@@ -138,7 +145,7 @@ pub fn run() -> ExitCode {
         Ok(Cli { command: None, .. }) => help(&mut context.out, &Cli::command().render_help()),
         // Help and version are answers; everything else that clap says is bad usage.
         Err(error) if error.use_stderr() => {
-            let _ = error.print();
+            complain(&format!("lanes: {}", usage_line(&error.render().to_string())));
             return ExitCode::from(EXIT_USAGE_OR_TIMEOUT);
         }
         Err(error) => help(&mut context.out, &error.render()),
@@ -154,6 +161,15 @@ pub fn run() -> ExitCode {
             ExitCode::from(error.kind().exit_code())
         }
     }
+}
+
+/// What clap says of bad usage, as one line.
+fn usage_line(text: &str) -> String {
+    let head = text.split("\n\nUsage:").next().unwrap_or(text);
+    let head = head.split("\n\nFor more information").next().unwrap_or(head);
+    let words: Vec<&str> = head.split_whitespace().collect();
+    let line = words.join(" ");
+    format!("{}; `lanes help COMMAND` tells what it takes", line.strip_prefix("error: ").unwrap_or(&line))
 }
 
 fn help(out: &mut Output, text: &StyledStr) -> Result<u8> {
@@ -181,6 +197,13 @@ fn ignore_file_size_signal() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bad_usage_is_told_in_one_line() {
+        let said = Cli::try_parse_from(["lanes", "claim"]).unwrap_err().render().to_string();
+        let expected = "the following required arguments were not provided: <ID>; `lanes help COMMAND` tells what it takes";
+        assert_eq!(usage_line(&said), expected);
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -277,7 +277,8 @@ impl Store {
         let Some(shelves) = index.lane_if_any(lane)? else {
             return Ok(false);
         };
-        let mut stale = Vec::new();
+        let (mut stale, mut over) = (Vec::new(), Vec::new());
+        let now = self.now();
         shelves.held.visit(|entry| {
             let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
             let as_noted = task.as_ref().is_some_and(|task| {
@@ -287,13 +288,25 @@ impl Store {
             });
             if !as_noted {
                 stale.push(entry.clone());
+            } else if task.is_some_and(|task| !task.lease_is_live(&now)) {
+                over.push(entry.clone());
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        if stale.is_empty() {
+        if stale.is_empty() && over.is_empty() {
             return Ok(false);
         }
-        match self.correct(index, lane, &stale) {
+        let put_right = || -> Result<()> {
+            self.correct(index, lane, &stale)?;
+            if !over.is_empty() {
+                let lock = self.lock_store()?;
+                for entry in &over {
+                    index.promote_held(&lock, lane, entry)?;
+                }
+            }
+            Ok(())
+        };
+        match put_right() {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::Io => Ok(false),
             Err(error) => Err(error),

@@ -42,7 +42,8 @@ fn bad_usage_ends_with_2_and_touches_nothing() {
     ] {
         let outcome = sandbox.run(args);
         assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{args:?}: {outcome}");
-        assert!(outcome.stderr.starts_with("error:"), "{args:?}: {outcome}");
+        assert!(outcome.stderr.starts_with("lanes: "), "{args:?}: {outcome}");
+        assert_eq!(outcome.stderr.lines().count(), 1, "{args:?}: {outcome}");
     }
     assert_eq!(std::fs::read_dir(sandbox.root()).unwrap().count(), 0);
 }

@@ -3,10 +3,10 @@
 use std::os::unix::fs::FileExt;
 
 use super::super::layout::{Dir, lane_key};
-use super::super::shelf::{Entry, Shelf};
+use super::super::shelf::{Entry, NO_LEASE, Shelf};
 use super::super::{atomic, read};
 use crate::error::{Error, Result};
-use crate::model::{Status, Task, json};
+use crate::model::{Now, Status, Task, json};
 
 const READY: &str = "ready";
 const LATER: &str = "later";
@@ -39,7 +39,17 @@ pub(super) fn entry(task: &Task, key: i64) -> Entry {
     if metadata.len() > MAX_METADATA {
         metadata = "?".to_string();
     }
-    Entry { key, id: task.id.to_string(), rank: task.rank(), metadata }
+    let lease_until = match (&task.status, &task.journal.lease) {
+        (Status::Claimed(claim), Some(lease)) if lease.expires_at == claim.lease_expires_at => lease.until,
+        _ => NO_LEASE,
+    };
+    Entry { key, id: task.id.to_string(), rank: task.rank(), lease_until, metadata }
+}
+
+/// Whether what is scheduled or held may have come due. The uptime counts as well: when somebody
+/// sets the wall clock back, a lease still ends after its own length.
+pub(super) fn is_due(entry: &Entry, now: &Now) -> bool {
+    entry.key <= now.wall.micros() || entry.lease_until <= now.uptime
 }
 
 /// The three shelves of a lane.
@@ -83,6 +93,12 @@ impl LaneShelves {
             self.add_to_count(1)?;
         }
         Ok(added)
+    }
+
+    /// Puts what has come due, on the `later` or the `held` shelf, among the ready ones.
+    pub(super) fn promote(&self, from: &Shelf, entry: &Entry) -> Result<()> {
+        self.insert_ready(&Entry { key: entry.rank, lease_until: NO_LEASE, ..entry.clone() })?;
+        from.remove(entry.key, &entry.id).map(drop)
     }
 
     pub(super) fn remove(&self, task: &Task, place: Place) -> Result<()> {

@@ -26,7 +26,7 @@ use super::shelf::Entry;
 use super::{atomic, read};
 use crate::error::{Error, Result};
 use crate::model::{Now, Task, TaskId, Time};
-use lane::{LaneShelves, Place, place};
+use lane::{LaneShelves, Place, is_due, place};
 use state::{State, boot_word};
 
 const STATE: &str = "state";
@@ -191,8 +191,12 @@ impl<'a> Index<'a> {
         let Some(shelves) = self.lane_if_any(lane)? else {
             return Ok(false);
         };
-        let due = |key: Option<i64>| key.is_some_and(|key| key <= now.wall.micros());
-        Ok(due(shelves.later.first_key()?) || due(shelves.held.first_key()?))
+        let mut due = shelves.later.first_key()?.is_some_and(|key| key <= now.wall.micros());
+        shelves.held.visit(|entry| {
+            due = due || is_due(entry, now);
+            Ok(if due { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(due)
     }
 
     /// Puts what has come due among the tasks that can be claimed. No task changes by this.
@@ -200,13 +204,14 @@ impl<'a> Index<'a> {
         let Some(shelves) = self.lane_if_any(lane)? else {
             return Ok(());
         };
-        for shelf in [&shelves.later, &shelves.held] {
+        for (shelf, has_leases) in [(&shelves.later, false), (&shelves.held, true)] {
             let mut due = Vec::new();
             shelf.visit(|entry| {
-                if entry.key > now.wall.micros() {
+                if is_due(entry, now) {
+                    due.push(entry.clone());
+                } else if !has_leases {
                     return Ok(ControlFlow::Break(()));
                 }
-                due.push(entry.clone());
                 Ok(ControlFlow::Continue(()))
             })?;
             for entry in due {
@@ -218,11 +223,18 @@ impl<'a> Index<'a> {
                 if live {
                     continue;
                 }
-                shelves.insert_ready(&Entry { key: entry.rank, ..entry.clone() })?;
-                shelf.remove(entry.key, &entry.id)?;
+                shelves.promote(shelf, &entry)?;
             }
         }
         Ok(())
+    }
+
+    /// Puts a claimed task whose lease is over among the tasks that can be claimed.
+    pub(super) fn promote_held(&self, _lock: &StoreLock, lane: &str, entry: &Entry) -> Result<()> {
+        match self.lane_if_any(lane)? {
+            Some(shelves) => shelves.promote(&shelves.held, entry),
+            None => Ok(()),
+        }
     }
 
     /// The next moment at which something in a lane comes due.
