@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::args::span;
 use super::env;
 use super::output::Output;
 use crate::error::{Error, Result};
 use crate::model::{Event, Task, TaskId};
-use crate::store::Store;
+use crate::store::{Options, Store};
 use crate::workspace::{Config, Locate, locate};
 
 /// Keeps the flags below apart from a command's own in its help.
@@ -24,6 +25,10 @@ pub struct GlobalArgs {
     /// The state directory, instead of the one the configuration names [env: LANES_STORE]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Give up on a store that somebody keeps locked after this long: seconds, or 5m
+    /// [env: LANES_LOCK_TIMEOUT] [default: 10]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
+    pub lock_timeout: Option<f64>,
     /// Print JSON
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
@@ -58,20 +63,25 @@ impl Context {
         locate(&Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd })
     }
 
+    /// How the store is to be used.
+    pub fn store_options(&self) -> Result<Options> {
+        env::store_options(self.global.lock_timeout)
+    }
+
     /// Opens the store. When it is named outright, no configuration is needed.
     pub fn store(&self) -> Result<Store> {
         match (&self.global.store, &self.global.config) {
             (Some(store), None) if env::config().is_none() => {
-                Store::open(&self.cwd()?.join(store), env::store_options()?)
+                Store::open(&self.cwd()?.join(store), self.store_options()?)
             }
-            _ => Store::open(&self.config()?.store_root, env::store_options()?),
+            _ => Store::open(&self.config()?.store_root, self.store_options()?),
         }
     }
 
     /// Opens the store together with its configuration.
     pub fn workspace(&self) -> Result<(Config, Store)> {
         let config = self.config()?;
-        let store = Store::open(&config.store_root, env::store_options()?)?;
+        let store = Store::open(&config.store_root, self.store_options()?)?;
         Ok((config, store))
     }
 

@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use clap::builder::StyledStr;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::error::{EXIT_OK, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
+use crate::error::{EXIT_INTERNAL, EXIT_OK, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
 use context::{Context, GlobalArgs};
 use output::{Output, complain};
 
@@ -184,6 +184,9 @@ fn say_panics_in_one_line() {
         let place =
             info.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
         complain(&format!("lanes: internal error at {place}; nothing that was reported as done is lost"));
+        // Whichever thread it was: the rest of the process cannot be trusted, and an abort would add
+        // the shell's own words.
+        std::process::exit(EXIT_INTERNAL.into());
     }));
 }
 
