@@ -322,7 +322,7 @@ impl Task {
 
     /// Appends an event to the task's history.
     pub fn record(&mut self, now: Time, kind: &str, message: impl Into<String>, data: Object) {
-        self.journal.last_event += 1;
+        self.journal.last_event = self.journal.last_event.saturating_add(1);
         self.journal.recent.push(Event {
             n: Some(self.journal.last_event),
             created_at: now,

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::change::check_request;
+use super::change::{catch_up_with_others, check_request};
 use super::index::Index;
 use super::lock::TaskLock;
 use super::shelf::Entry;
@@ -61,15 +61,17 @@ impl Store {
     /// come due is queued, one whose attempts are spent is dead.
     pub fn peek_next(&self, want: &Want) -> Result<Option<Task>> {
         self.walk(want, &|id, entry, lane| {
-            let Some(dir) = self.layout.task(id)? else {
-                return Ok(Look::Stale);
+            let dir = match found(self.layout.task(id))? {
+                Ok(dir) => dir,
+                Err(look) => return Ok(look),
             };
-            let Some(loaded) = read_or_skip(read::task(&dir, id))? else {
-                return Ok(Look::Stale);
+            let loaded = match found(read::task(&dir, id))? {
+                Ok(loaded) => loaded,
+                Err(look) => return Ok(look),
             };
             let spent = loaded.task.availability(&self.now()) == Availability::Spent;
             if spent || matches!(loaded.task.status, Status::Scheduled { .. }) {
-                let settled = self.settle(id)?;
+                let settled = self.settle_if_possible(&loaded.task)?;
                 return Ok(if spent { Look::Passed } else { self.judge(want, entry, lane, &settled) });
             }
             Ok(match self.judge(want, entry, lane, &loaded.task) {
@@ -337,15 +339,21 @@ impl Store {
         owner: &str,
         lease_seconds: f64,
     ) -> Result<Look> {
-        let Some(dir) = self.layout.task(id)? else {
-            return Ok(Look::Stale);
+        let dir = match found(self.layout.task(id))? {
+            Ok(dir) => dir,
+            Err(look) => return Ok(look),
         };
         let Some(lock) = TaskLock::try_acquire(&dir)? else {
             return Ok(Look::Busy);
         };
-        let Some(loaded) = read_or_skip(read::task(&dir, id))? else {
-            return Ok(Look::Stale);
+        let loaded = match found(read::task(&dir, id))? {
+            Ok(loaded) => loaded,
+            Err(look) => return Ok(look),
         };
+        // Its history must be readable as well, or its claims cannot be counted.
+        if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task.clone()).map(Some))? {
+            return Ok(look);
+        }
         if loaded.task.availability(&self.now()) == Availability::Spent {
             self.apply_locked(&dir, id, &Command::Settle, &lock)?;
             return Ok(Look::Passed);
@@ -375,6 +383,19 @@ impl Store {
         self.apply_locked(dir, id, &Command::RequestChanged, lock).map(|_| ())
     }
 
+    /// The task as time has decided, also when that cannot be written down now.
+    fn settle_if_possible(&self, task: &Task) -> Result<Task> {
+        match self.settle(&task.id) {
+            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Corrupt | ErrorKind::Io) => {
+                let mut draft = task.clone();
+                let context = Context { now: &self.now(), request: &RequestCheck::Unchecked, previous: None };
+                Command::Settle.apply(&mut draft, &context)?;
+                Ok(draft)
+            }
+            settled => settled,
+        }
+    }
+
     /// Declares what time has decided for one task: due ones are queued, spent ones dead.
     ///
     /// # Errors
@@ -402,10 +423,15 @@ fn may_fit(want: &Want, entry: &Entry) -> bool {
     }
 }
 
-/// A task that cannot be read is no candidate, but no reason to stop either.
-fn read_or_skip(read: Result<Option<read::Loaded>>) -> Result<Option<read::Loaded>> {
-    match read {
-        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) => Ok(None),
-        read => read,
+/// What was found of a candidate, or what to make of it otherwise. A task whose files cannot be read
+/// is no candidate, but no reason to stop either; unless it is this process that cannot open files,
+/// for then all would be passed over.
+fn found<T>(looked: Result<Option<T>>) -> Result<std::result::Result<T, Look>> {
+    match looked {
+        Ok(Some(found)) => Ok(Ok(found)),
+        Ok(None) => Ok(Err(Look::Stale)),
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Err(Look::Stale)),
+        Err(error) if error.kind() == ErrorKind::Io && !read::is_passing(&error) => Ok(Err(Look::Passed)),
+        Err(error) => Err(error),
     }
 }

@@ -49,10 +49,18 @@ pub(super) fn file(dir: &Dir, name: &str, limit: u64) -> Result<Option<Content>>
             shown()
         )));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
     let mut file = File::from(fd);
-    (&mut file).take(limit).read_to_end(&mut bytes).map_err(|error| Error::io("read", path(), error))?;
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    // Exactly what the size tells: a look for more would cost a call, and what is appended
+    // meanwhile belongs to the next look.
+    (&mut file).take(size).read_to_end(&mut bytes).map_err(|error| Error::io("read", path(), error))?;
     Ok(Some(Content { bytes, stat, _file: file }))
+}
+
+/// Whether an error tells of this process or of the machine, not of the file that was to be read.
+pub(super) fn is_passing(error: &Error) -> bool {
+    let numbers = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|number| numbers.contains(&number))
 }
 
 /// A task as it was read, and what identifies that version of its file.
