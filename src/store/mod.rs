@@ -27,6 +27,7 @@ mod index;
 mod lanes;
 mod layout;
 mod lock;
+mod logs;
 mod next;
 mod read;
 mod repair;
@@ -128,7 +129,7 @@ impl Store {
 
     /// Where the run logs of a task are kept: one numbered directory for each attempt.
     pub fn attempts_dir(&self, id: &TaskId) -> PathBuf {
-        self.layout.tasks.path().join(id.as_str()).join("attempts")
+        self.layout.tasks.path().join(id.as_str()).join(layout::ATTEMPTS)
     }
 
     /// Refuses to change a store that a newer version wrote.
