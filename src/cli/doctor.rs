@@ -21,7 +21,7 @@ impl DoctorCommand {
         let (config, store) = context.named();
         let diagnoses = doctor(&DoctorWish {
             locate: Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd },
-            options: env::store_options()?,
+            options: context.store_options()?,
             search_path: env::search_path(),
             program: std::env::current_exe().ok(),
         });

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value;
 
+use super::args::span;
 use super::context::Context;
-use super::submit::span;
 use crate::error::{EXIT_OK, Result, printable};
 use crate::model::task::object;
 use crate::store::GcPlan;
@@ -19,8 +19,8 @@ use crate::store::GcPlan;
 #[derive(Args, Debug)]
 pub struct GcCommand {
     /// How long ago a task must have ended: seconds, or 12h, 7d
-    #[arg(long, value_name = "SPAN", required_unless_present = "all_ended")]
-    older_than: Option<String>,
+    #[arg(long, value_name = "SPAN", value_parser = span, required_unless_present = "all_ended", allow_negative_numbers = true)]
+    older_than: Option<f64>,
     /// Every task that has ended, however short a time ago
     #[arg(long)]
     all_ended: bool,
@@ -37,10 +37,9 @@ pub struct GcCommand {
 
 impl GcCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
-        let age = self.older_than.as_deref().map(|text| span("--older-than", text)).transpose()?;
         let store = context.store()?;
         let report = store.gc(&GcPlan {
-            older_than_seconds: age.unwrap_or(0.0),
+            older_than_seconds: self.older_than.unwrap_or(0.0),
             all_ended: self.all_ended,
             lane: self.lane.clone(),
             dry_run: self.dry_run,

@@ -7,6 +7,7 @@ mod args;
 mod body;
 mod claim;
 mod context;
+mod dispatch;
 mod doctor;
 mod env;
 mod event;
@@ -24,6 +25,7 @@ mod respond;
 mod self_test;
 mod shell;
 mod show;
+mod stats;
 mod status;
 mod submit;
 mod submit_batch;
@@ -41,9 +43,12 @@ use std::process::ExitCode;
 use clap::builder::StyledStr;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::error::{EXIT_OK, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
+use crate::error::{EXIT_INTERNAL, EXIT_OK, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
 use context::{Context, GlobalArgs};
 use output::{Output, complain};
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed, with one line on standard error; 2 bad usage, \
+    or a wait whose time was over; 3 the task failed (call, wait --exit-status); 4 nothing to claim (claim --lane)";
 
 /// A task queue for coding agents, shell scripts and people on one machine.
 ///
@@ -51,7 +56,7 @@ use output::{Output, complain};
 /// your wait returns. The queue is a directory of plain files: no daemon.
 #[derive(Parser, Debug)]
 // Of a flag given twice the last one counts, so that wrapper scripts can pass defaults first.
-#[command(name = "lanes", version, max_term_width = 100, args_override_self = true)]
+#[command(name = "lanes", version, max_term_width = 100, args_override_self = true, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
@@ -84,6 +89,8 @@ enum Command {
     List(list::ListCommand),
     Show(show::ShowCommand),
     Why(why::WhyCommand),
+    Dispatch(dispatch::DispatchCommand),
+    Stats(stats::StatsCommand),
     Events(events::EventsCommand),
     Logs(logs::LogsCommand),
     Workers(workers::WorkersCommand),
@@ -122,6 +129,8 @@ impl Command {
             Self::List(command) => command.run(context),
             Self::Show(command) => command.run(context),
             Self::Why(command) => command.run(context),
+            Self::Dispatch(command) => command.run(context),
+            Self::Stats(command) => command.run(context),
             Self::Events(command) => command.run(context),
             Self::Logs(command) => command.run(context),
             Self::Workers(command) => command.run(context),
@@ -196,6 +205,9 @@ fn say_panics_in_one_line() {
         let place =
             info.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
         complain(&format!("lanes: internal error at {place}; nothing that was reported as done is lost"));
+        // Whichever thread it was: the rest of the process cannot be trusted, and an abort would add
+        // the shell's own words.
+        std::process::exit(EXIT_INTERNAL.into());
     }));
 }
 

@@ -15,10 +15,12 @@
 //! the next change completes.
 
 mod atomic;
+mod attempts;
 mod batch;
 mod change;
 mod clock;
 mod deliver;
+mod facts;
 mod glance;
 mod health;
 mod history;
@@ -26,6 +28,7 @@ mod index;
 mod lanes;
 mod layout;
 mod lock;
+mod logs;
 mod next;
 mod read;
 mod repair;
@@ -33,24 +36,27 @@ mod retention;
 mod shelf;
 mod submit;
 mod transfer;
+mod vendors;
 mod watch;
 mod workers;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use attempts::Attempt;
 pub use clock::{Clock, Entropy};
 pub use glance::Glance;
 pub use health::Space;
 pub use history::FeedEntry;
 pub use lanes::Pause;
-pub use next::Want;
+pub use next::{Taker, Want};
 pub use repair::{Finding, Report, Severity};
 pub use retention::{GcPlan, GcReport};
 pub use submit::Submitted;
 pub use transfer::Imported;
+pub use vendors::Parked;
 pub use watch::Watch;
-pub use workers::{Registration, WorkerInfo};
+pub use workers::{Abandoned, DISPATCHER, Registration, WorkerInfo};
 
 use crate::error::{Error, Result, printable};
 use crate::model::{Event, Now, Response, Task, TaskId, Time, json};
@@ -118,13 +124,21 @@ impl Store {
         self.options.clock.now()
     }
 
+    /// A random number from the store's source.
+    pub fn random(&self) -> u128 {
+        self.options.entropy.draw(self.now().wall)
+    }
+
     /// Where the run logs of a task are kept: one numbered directory for each attempt.
     pub fn attempts_dir(&self, id: &TaskId) -> PathBuf {
-        self.layout.tasks.path().join(id.as_str()).join("attempts")
+        self.layout.tasks.path().join(id.as_str()).join(layout::ATTEMPTS)
     }
 
     /// Refuses to change a store that a newer version wrote.
-    fn check_writable(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// `Config` when the store's format is newer than this program's.
+    pub fn check_writable(&self) -> Result<()> {
         if self.version <= FORMAT_VERSION {
             return Ok(());
         }
@@ -263,7 +277,9 @@ impl Store {
         Ok(history::feed_tail(&self.layout.root, 64 * 1024)?.last().map_or(0, |entry| entry.seq))
     }
 
+    /// The store lock. Whoever takes it means to write, if only derived data.
     fn lock_store(&self) -> Result<lock::StoreLock> {
+        self.check_writable()?;
         lock::StoreLock::acquire(&self.layout.root, self.options.lock_timeout)
     }
 }
@@ -290,6 +306,8 @@ fn mark_format(layout: &Layout) -> Result<()> {
     let mut object = json::Object::new();
     object.insert("version".into(), FORMAT_VERSION.into());
     object.insert("writer".into(), concat!("lanes ", env!("CARGO_PKG_VERSION")).into());
+    // Whoever made the root may have been killed before its name was safe.
+    atomic::sync_parent(layout.root.path())?;
     atomic::replace_durably(&layout.tmp()?, &layout.root, layout::FORMAT, json::to_text(&object).as_bytes())
 }
 

@@ -57,7 +57,7 @@ impl Store {
     }
 
     fn watch_bells(&self, names: &[String]) -> Watch {
-        let Ok(bells) = self.layout.root.open_or_make(BELLS) else {
+        let Ok(bells) = self.check_writable().and_then(|()| self.layout.root.open_or_make(BELLS)) else {
             return Watch::polling();
         };
         for name in names {
@@ -65,6 +65,12 @@ impl Store {
             let _ = atomic::create_plain(&bells, name, b"");
         }
         Watch::on(names.iter().map(|name| bells.path().join(name)).collect())
+    }
+
+    /// Wakes who waits for these lanes although nothing has changed: a process that ends wakes its own
+    /// threads so.
+    pub fn nudge(&self, lanes: &[String]) {
+        self.ring(&lanes.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
     /// Wakes who waits for these lanes, and who follows everything.
