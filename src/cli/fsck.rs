@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::context::Context;
 use super::output::Progress;
+use super::table::count;
 use crate::error::{EXIT_OK, EXIT_REFUSED, Result, printable};
 use crate::store::{Report, Severity};
 
@@ -47,16 +48,14 @@ fn print(context: &mut Context, report: &Report) -> Result<()> {
         let message = printable(&finding.message);
         context.out.line(&format!("{severity} {code} {path}: {message} ({done}{})", finding.remedy))?;
     }
-    let count: u64 = report.counts.values().sum();
-    if count > report.findings.len() as u64 {
-        context.out.line(&format!("and {} more", count - report.findings.len() as u64))?;
+    let total: u64 = report.counts.values().sum();
+    if total > report.findings.len() as u64 {
+        context.out.line(&format!("and {} more", total - report.findings.len() as u64))?;
     }
     if let Some(quarantine) = &report.quarantine {
         let path = printable(&quarantine.to_string_lossy());
         context.out.line(&format!("what could not be read is in {path}"))?;
     }
-    match count {
-        0 => context.out.line(&format!("{} tasks, nothing wrong", report.tasks)),
-        count => context.out.line(&format!("{} tasks, {count} findings", report.tasks)),
-    }
+    let found = if total == 0 { "nothing wrong".to_string() } else { count(total, "finding") };
+    context.out.line(&format!("{}, {found}", count(report.tasks, "task")))
 }

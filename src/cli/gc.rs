@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::args::span;
 use super::context::Context;
+use super::table::count;
 use crate::error::{EXIT_OK, Result, printable};
 use crate::model::task::object;
 use crate::store::GcPlan;
@@ -72,7 +73,7 @@ impl GcCommand {
             0 => String::new(),
             kept => format!(", {kept} kept because something still refers to them or is using them"),
         };
-        context.out.note(&format!("lanes: {} tasks {done}{kept}", report.removed.len()));
+        context.out.note(&format!("lanes: {} {done}{kept}", count(report.removed.len() as u64, "task")));
         if let Some(archive) = archive {
             context.out.line(&printable(&archive))?;
         }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::context::Context;
 use super::output::{Output, Progress};
 use super::submit_batch::refusal;
+use super::table::count;
 use crate::error::{EXIT_OK, EXIT_REFUSED, Error, Result};
 use crate::model::task::object;
 
@@ -110,8 +111,8 @@ impl ImportCommand {
                 ("errors", refused.into()),
             ]))?;
         } else {
-            let (added, skipped) = (imported.added, imported.skipped);
-            context.out.line(&format!("{added} tasks added, {skipped} were here already"))?;
+            let (added, skipped) = (count(imported.added, "task"), imported.skipped);
+            context.out.line(&format!("{added} added, {skipped} here already"))?;
         }
         Ok(code)
     }

@@ -8,7 +8,7 @@ use crate::sandbox::{Sandbox, text};
 fn fsck_reports_and_repairs() {
     let sandbox = Sandbox::new();
     let id = sandbox.submit("l", &[]);
-    assert_eq!(sandbox.ok(&["fsck"]), "1 tasks, nothing wrong");
+    assert_eq!(sandbox.ok(&["fsck"]), "1 task, nothing wrong");
     fs::write(sandbox.task_dir(&id).join("task.json"), "{").unwrap();
     let found = sandbox.run(&["--json", "fsck"]);
     assert_eq!(found.code, 1, "{found}");
@@ -82,8 +82,8 @@ fn gc_archives_what_import_brings_back() {
     let late = sandbox.run(&["events", "--since", "1"]);
     assert!(late.stderr.contains("no longer kept"), "{late}");
     let archive = text(&removed["archive"]).replace("$DIR/project/", "");
-    assert_eq!(sandbox.ok(&["import", &archive]), "1 tasks added, 0 were here already");
-    assert_eq!(sandbox.ok(&["import", &archive]), "0 tasks added, 1 were here already");
+    assert_eq!(sandbox.ok(&["import", &archive]), "1 task added, 0 here already");
+    assert_eq!(sandbox.ok(&["import", &archive]), "0 tasks added, 1 here already");
     assert_eq!(sandbox.json(&["status", &done])["task"]["state"], "completed");
     assert_eq!(sandbox.json(&["status", &open])["task"]["state"], "queued");
 }
