@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use super::layout::Dir;
-use crate::error::{Error, Result};
+use super::layout::{Dir, is_regular};
+use crate::error::{Error, Result, printable};
 
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const DIR_MODE: Mode = Mode::RWXU;
@@ -203,17 +203,25 @@ pub(super) fn open_for_append(dir: &Dir, name: &str) -> Result<File> {
         | OFlags::NOFOLLOW
         | OFlags::NONBLOCK
         | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, name, flags, FILE_MODE)
-        .map(File::from)
-        .map_err(|errno| Error::io("open", dir.path().join(name), errno))
+    open_regular(dir, name, flags)
 }
 
 /// Opens a file for reading and writing in place, private from birth.
 pub(super) fn open_for_update(dir: &Dir, name: &str) -> Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, name, flags, FILE_MODE)
-        .map(File::from)
-        .map_err(|errno| Error::io("open", dir.path().join(name), errno))
+    open_regular(dir, name, flags)
+}
+
+fn open_regular(dir: &Dir, name: &str, flags: OFlags) -> Result<File> {
+    let path = || dir.path().join(name);
+    let fd =
+        rustix::fs::openat(dir, name, flags, FILE_MODE).map_err(|errno| Error::io("open", path(), errno))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io("read", path(), errno))?;
+    if !is_regular(&stat) {
+        let path = printable(&path().to_string_lossy());
+        return Err(Error::corrupt(format!("{path} is not a regular file")));
+    }
+    Ok(File::from(fd))
 }
 
 /// Syncs the content of a file that was opened here.
