@@ -50,7 +50,7 @@ impl StatusCommand {
         let tasks = self.selection.tasks(context, store)?;
         let summary = Summary::of(store, &tasks);
         if context.out.json {
-            let views = views(store, &tasks)?;
+            let views = views(context, store, &tasks);
             return context.out.object(&object([
                 ("status", "ok".into()),
                 ("count", views.len().into()),
@@ -121,7 +121,7 @@ impl StatusCommand {
 fn one(context: &mut Context, store: &Store, word: &str) -> Result<()> {
     let task = store.task(&store.resolve(word)?)?;
     if context.out.json {
-        let view = task_view(store, &task)?;
+        let view = task_view(context, store, &task);
         return context.out.object(&object([("status", "ok".into()), ("task", Value::Object(view))]));
     }
     print_task(context, store, &task)

@@ -54,15 +54,20 @@ fn reason(store: &Store, task: &Task) -> Result<Reason> {
         (Status::Failed { class, reason, .. }, _) => {
             let word = if *class == FailureClass::Dead { "dead" } else { "failed" };
             let reason = super::table::short(reason, 200);
-            say(
-                word,
-                format!("nothing: it has failed ({reason}); `lanes retry {}` submits it again", task.id),
-            )
+            let then = match &task.retried_as {
+                Some(new) => format!("it was retried as {new}"),
+                None => format!("`lanes retry {}` submits it again", task.id),
+            };
+            say(word, format!("nothing: it has failed ({reason}); {then}"))
         }
         (Status::Parked(word), _) => say("parked", format!("a newer lanes put it into the state '{word}'")),
         (Status::Claimed(claim), Availability::Leased(until)) => {
             say("claimed", format!("{} works on it, under a lease until {until}", claim.owner))
         }
+        (_, Availability::Spent) => say(
+            "spent",
+            "nothing: its attempts are spent; the next look for work declares it dead".to_string(),
+        ),
         (_, Availability::NotBefore(until)) => {
             say("scheduled", format!("its time: it is scheduled for {until}"))
         }

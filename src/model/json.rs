@@ -38,6 +38,13 @@ pub fn to_text(object: &Object) -> String {
     escape_stand_ins(text)
 }
 
+/// An object as one line, non-ASCII as it is, newline at the end.
+pub fn to_line(object: &Object) -> String {
+    let mut line = escape_stand_ins(serde_json::to_string(object).unwrap_or_default());
+    line.push('\n');
+    line
+}
+
 /// An object as one line of a JSON Lines file: pure ASCII, because agent-lanes splits lines at
 /// U+2028, U+2029 and U+0085 as well.
 pub fn to_ascii_line(object: &Object) -> String {

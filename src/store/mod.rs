@@ -15,9 +15,11 @@
 //! the next change completes.
 
 mod atomic;
+mod batch;
 mod change;
 mod clock;
 mod deliver;
+mod health;
 mod history;
 mod index;
 mod lanes;
@@ -25,8 +27,11 @@ mod layout;
 mod lock;
 mod next;
 mod read;
+mod repair;
+mod retention;
 mod shelf;
 mod submit;
+mod transfer;
 mod watch;
 mod workers;
 
@@ -34,10 +39,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use clock::{Clock, Entropy};
+pub use health::Space;
 pub use history::FeedEntry;
 pub use lanes::Pause;
 pub use next::Want;
+pub use repair::{Finding, Report, Severity};
+pub use retention::{GcPlan, GcReport};
 pub use submit::Submitted;
+pub use transfer::Imported;
 pub use watch::Watch;
 pub use workers::{Registration, WorkerInfo};
 
@@ -239,6 +248,12 @@ impl Store {
     /// The changes after number `since`, oldest first, at most `limit` of them.
     pub fn feed_since(&self, since: u64, limit: usize) -> Result<Vec<FeedEntry>> {
         history::feed_since(&self.layout.root, since, limit)
+    }
+
+    /// The number of the oldest change that the feed still tells of; `None` when it is empty. It
+    /// grows when [`Store::gc`] drops old entries: who asks for earlier ones has missed some.
+    pub fn feed_start(&self) -> Result<Option<u64>> {
+        history::feed_first(&self.layout.root)
     }
 
     /// The number of the newest change.

@@ -36,6 +36,11 @@ pub struct Watch {
 }
 
 impl Store {
+    /// Whether waits are woken by notifications, or have to look again and again.
+    pub fn can_watch(&self) -> bool {
+        Watch::on(vec![self.root().to_path_buf()]).changes.is_some()
+    }
+
     /// A watch that wakes when one of these tasks changes.
     pub fn watch_tasks(&self, ids: &[TaskId]) -> Watch {
         Watch::on(ids.iter().map(|id| self.layout.tasks.path().join(id.as_str())).collect())

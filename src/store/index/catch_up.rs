@@ -91,7 +91,7 @@ impl Index<'_> {
         let feed = history::feed_tail(&self.layout.root, 1024 * 1024)?;
         let in_feed: HashSet<(&str, Option<u64>)> =
             feed.iter().map(|entry| (entry.task_id.as_str(), entry.event.n)).collect();
-        let feed_end = feed.last().map(|entry| entry.event.created_at);
+        let feed_end = feed.iter().map(|entry| entry.event.created_at).max();
         let names = self.layout.tasks.names()?;
         for name in &names {
             let Some(task) = self.load(name)? else {

@@ -18,13 +18,13 @@ const MAX_METADATA: usize = 1024;
 
 /// The place of a task in the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(in crate::store) enum Place {
     Ready(i64),
     Later(i64),
     Held(i64),
 }
 
-pub(super) fn place(task: &Task) -> Option<Place> {
+pub(in crate::store) fn place(task: &Task) -> Option<Place> {
     match &task.status {
         Status::Queued => Some(Place::Ready(task.rank())),
         Status::Scheduled { until } => Some(Place::Later(until.micros())),
@@ -70,7 +70,12 @@ impl LaneShelves {
     }
 
     pub(super) fn open(lanes: &Dir, lane: &str) -> Result<Option<Self>> {
-        let Some(dir) = lanes.open_existing(&lane_key(lane))? else { return Ok(None) };
+        Self::open_at(lanes, &lane_key(lane))
+    }
+
+    /// The shelves in the directory `name`, if they are all there.
+    pub(super) fn open_at(lanes: &Dir, name: &str) -> Result<Option<Self>> {
+        let Some(dir) = lanes.open_existing(name)? else { return Ok(None) };
         let shelf = |name: &str| dir.open_existing(name).map(|dir| dir.map(Shelf::new));
         match (shelf(READY)?, shelf(LATER)?, shelf(HELD)?) {
             (Some(ready), Some(later), Some(held)) => Ok(Some(Self { dir, ready, later, held })),
@@ -125,7 +130,7 @@ impl LaneShelves {
     }
 
     /// How many tasks of the lane can be claimed.
-    pub(super) fn count(&self) -> Result<u64> {
+    pub(in crate::store) fn count(&self) -> Result<u64> {
         let content = read::file(&self.dir, COUNT, 64)?;
         let text = content.map(|content| String::from_utf8_lossy(&content.bytes).into_owned());
         Ok(text.and_then(|text| text.trim().parse().ok()).unwrap_or(0))

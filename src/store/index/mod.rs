@@ -16,6 +16,7 @@
 mod catch_up;
 mod lane;
 mod state;
+mod upkeep;
 
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
@@ -26,7 +27,9 @@ use super::shelf::Entry;
 use super::{atomic, read};
 use crate::error::{Error, Result};
 use crate::model::{Now, Task, TaskId, Time};
-use lane::{LaneShelves, Place, is_due, place};
+pub(super) use lane::{LaneShelves, Place, place};
+
+use lane::is_due;
 use state::{State, boot_word};
 
 const STATE: &str = "state";
