@@ -90,11 +90,13 @@ impl Store {
                 Err(look) => return Ok(look),
             };
             let spent = loaded.task.availability(&self.now()) == Availability::Spent;
-            if spent || matches!(loaded.task.status, Status::Scheduled { .. }) {
-                let settled = self.settle_if_possible(&loaded.task)?;
-                return Ok(if spent { Look::Passed } else { self.judge(want, entry, lane, &settled) });
-            }
-            Ok(match self.judge(want, entry, lane, &loaded.task) {
+            let task = match loaded.task.status {
+                Status::Scheduled { .. } => self.settle_if_possible(&loaded.task)?,
+                _ if spent => self.settle_if_possible(&loaded.task)?,
+                _ => loaded.task,
+            };
+            Ok(match self.judge(want, entry, lane, &task) {
+                _ if spent => Look::Passed,
                 Look::Found(task) if check_request(&task) != RequestCheck::Same => Look::Passed,
                 look => look,
             })
@@ -201,8 +203,11 @@ impl Store {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        self.correct(index, lane, &stale)?;
-        Ok((found, busy))
+        match self.correct(index, lane, &stale) {
+            // What was taken is taken, whatever becomes of the index.
+            Err(error) if found.is_none() => Err(error),
+            _ => Ok((found, busy)),
+        }
     }
 
     fn correct(&self, index: &Index<'_>, lane: &str, stale: &[Entry]) -> Result<()> {
