@@ -9,7 +9,7 @@ use super::env;
 use super::output::Output;
 use crate::error::{Error, Result};
 use crate::model::{Event, Task, TaskId};
-use crate::store::{Options, Store};
+use crate::store::{Glance, Options, Store};
 use crate::workspace::{Config, Locate, locate};
 
 /// Keeps the flags below apart from a command's own in its help.
@@ -55,12 +55,17 @@ impl Context {
     /// named by flag is not mixed with a store that the environment names.
     pub fn config(&self) -> Result<Config> {
         let cwd = self.cwd()?;
+        let (config, store) = self.named();
+        locate(&Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd })
+    }
+
+    /// The configuration and the store that flags and environment name.
+    pub fn named(&self) -> (Option<PathBuf>, Option<PathBuf>) {
         let store = self.global.store.clone().or_else(|| match self.global.config {
             Some(_) => None,
             None => env::store(),
         });
-        let config = self.global.config.clone().or_else(env::config);
-        locate(&Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd })
+        (self.global.config.clone().or_else(env::config), store)
     }
 
     /// How the store is to be used.
@@ -93,12 +98,11 @@ impl Context {
         })
     }
 
-    /// Every task that `keep` wants, in the order of their ids; what cannot be read is a warning.
-    pub fn collect(&self, store: &Store, mut keep: impl FnMut(&Task) -> bool) -> Result<Vec<Task>> {
+    /// Every task that `want` accepts, oldest first; what cannot be read is a warning.
+    pub fn collect(&self, store: &Store, want: impl Fn(&Glance<'_>) -> bool) -> Result<Vec<Task>> {
         let mut tasks = Vec::new();
-        store.scan(&mut |_, task| match task {
-            Ok(task) if keep(&task) => tasks.push(task),
-            Ok(_) => {}
+        store.scan_some(&want, &mut |_, task| match task {
+            Ok(task) => tasks.push(task),
             Err(error) => self.out.warn(&error.to_string()),
         })?;
         // As the protocol has it: oldest first. Ids carry the time of their making, but another

@@ -25,6 +25,11 @@ pub(super) fn no_colour() -> bool {
     set("NO_COLOR").is_some()
 }
 
+/// `PATH`: where a shell looks for programs.
+pub(super) fn search_path() -> Option<OsString> {
+    set("PATH")
+}
+
 /// `USER`: who we are, for messages.
 pub(super) fn user() -> String {
     set("USER").and_then(|user| user.into_string().ok()).unwrap_or_else(|| "somebody".to_string())

@@ -68,6 +68,16 @@ impl EventsCommand {
     fn feed(&self, context: &mut Context, store: &Store) -> Result<()> {
         let mut watch = self.follow.then(|| store.watch_feed());
         let mut since = self.since;
+        if let Some(first) = store.feed_start()?
+            && since > 0
+            && first > since + 1
+        {
+            context.out.warn(&format!(
+                "changes {} to {} are no longer kept; `lanes gc` dropped them",
+                since + 1,
+                first - 1
+            ));
+        }
         let mut left = self.limit.unwrap_or(usize::MAX);
         loop {
             let entries = store.feed_since(since, left.min(CHUNK))?;

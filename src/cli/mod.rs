@@ -8,9 +8,12 @@ mod body;
 mod claim;
 mod context;
 mod dispatch;
+mod doctor;
 mod env;
 mod event;
 mod events;
+mod fsck;
+mod gc;
 mod hold;
 mod init;
 mod lane_verbs;
@@ -25,7 +28,9 @@ mod show;
 mod stats;
 mod status;
 mod submit;
+mod submit_batch;
 mod table;
+mod transfer;
 mod verbs;
 mod view;
 mod wait;
@@ -89,6 +94,11 @@ enum Command {
     Events(events::EventsCommand),
     Logs(logs::LogsCommand),
     Workers(workers::WorkersCommand),
+    Doctor(doctor::DoctorCommand),
+    Fsck(fsck::FsckCommand),
+    Gc(gc::GcCommand),
+    Export(transfer::ExportCommand),
+    Import(transfer::ImportCommand),
     SelfTest(self_test::SelfTestCommand),
     Completions(shell::CompletionsCommand),
     Man(shell::ManCommand),
@@ -124,6 +134,11 @@ impl Command {
             Self::Events(command) => command.run(context),
             Self::Logs(command) => command.run(context),
             Self::Workers(command) => command.run(context),
+            Self::Doctor(command) => command.run(context),
+            Self::Fsck(command) => command.run(context),
+            Self::Gc(command) => command.run(context),
+            Self::Export(command) => command.run(context),
+            Self::Import(command) => command.run(context),
             Self::SelfTest(command) => command.run(context),
             Self::Completions(command) => command.run(context),
             Self::Man(command) => command.run(context),

@@ -1,6 +1,7 @@
 //! All printing: data on standard output, everything else on standard error.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::json::{self, Object};
@@ -100,6 +101,40 @@ impl Output {
     /// A warning, on standard error.
     pub fn warn(&self, text: &str) {
         complain(&format!("lanes: warning: {text}"));
+    }
+}
+
+/// A line on a terminal that tells how far a long command is; shows itself after a second.
+pub struct Progress {
+    what: &'static str,
+    started: Instant,
+    shown: Option<Instant>,
+    wanted: bool,
+}
+
+impl Progress {
+    /// For a person who watches standard error, unless quiet.
+    pub fn new(out: &Output, what: &'static str) -> Self {
+        let wanted = !out.quiet && io::stderr().is_terminal();
+        Self { what, started: Instant::now(), shown: None, wanted }
+    }
+
+    /// Says how far it is.
+    pub fn tell(&mut self, text: impl FnOnce() -> String) {
+        let pause = Duration::from_millis(200);
+        let due = self.shown.map_or(self.started + Duration::from_secs(1), |shown| shown + pause);
+        if self.wanted && Instant::now() >= due {
+            self.shown = Some(Instant::now());
+            let _ = write!(io::stderr(), "\r\u{1b}[K{}: {}", self.what, text());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown.is_some() {
+            let _ = write!(io::stderr(), "\r\u{1b}[K");
+        }
     }
 }
 

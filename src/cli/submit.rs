@@ -9,6 +9,7 @@ use super::args::{WaitArgs, span};
 use super::body;
 use super::context::Context;
 use super::env;
+use super::submit_batch::submit_batch;
 use super::wait::print_body;
 use super::waiting::wait_for_answers;
 use crate::error::{EXIT_OK, EXIT_TASK_FAILED, Error, ErrorKind, Result};
@@ -50,8 +51,8 @@ pub struct TaskArgs {
     /// Free-form; routing reads required_vendor, model_class and effort; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     metadata: Vec<String>,
-    /// Who submits
-    #[arg(long, value_name = "NAME", default_value = "orchestrator")]
+    /// Who submits [default: orchestrator]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     source_agent: String,
     /// Your own name for the work, part of the id [default: the task file's name, else the lane]
     #[arg(long, value_name = "NAME")]
@@ -95,7 +96,7 @@ impl TaskArgs {
         Ok((store, submitted))
     }
 
-    fn wish(&self, run_limit: Option<f64>) -> Result<SubmitWish> {
+    pub(super) fn wish(&self, run_limit: Option<f64>) -> Result<SubmitWish> {
         let dash = Path::new("-");
         let (prompt, prompt_file) = match (&self.prompt, &self.prompt_file) {
             (_, Some(file)) if file == dash => (Some(body::from_stdin(MAX_PROMPT_ONLY)?), None),
@@ -143,10 +144,21 @@ pub struct SubmitCommand {
     /// How long one run may take: seconds, or 15m, 2h, 1d
     #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
     timeout: Option<f64>,
+    /// Submit many tasks: FILE (or `-`) holds one JSON object a line, with the keys of a task file
+    /// and `task_id` and `source_agent`; flags count for every line
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["task", "prompt", "prompt_file", "request_from", "response_to", "key"]
+    )]
+    batch: Option<PathBuf>,
 }
 
 impl SubmitCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        if let Some(file) = &self.batch {
+            return submit_batch(context, file, &self.task.wish(self.timeout)?);
+        }
         let (_, submitted) = self.task.submit(context, self.timeout)?;
         if context.out.json {
             context.out.object(&object([

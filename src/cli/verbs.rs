@@ -123,10 +123,9 @@ impl RedriveCommand {
         let is_dead = |status: &Status| matches!(status, Status::Failed { class: FailureClass::Dead, .. });
         let ids = match &self.lane {
             Some(lane) => context
-                .collect(&store, |task| {
-                    task.lane == *lane && is_dead(&task.status) && task.retried_as.is_none()
-                })?
+                .collect(&store, |task| task.lane == *lane && task.state == "failed")?
                 .into_iter()
+                .filter(|task| is_dead(&task.status) && task.retried_as.is_none())
                 .map(|task| task.id)
                 .collect(),
             None => resolve_all(&store, &self.ids)?,

@@ -91,6 +91,9 @@ pub(super) struct Staged<'a> {
     published: bool,
 }
 
+/// A staged directory, and what is still to be synced of it: files and directories, and itself.
+type Written<'a> = (Staged<'a>, Vec<(File, PathBuf)>, Dir);
+
 impl Drop for Staged<'_> {
     fn drop(&mut self) {
         if self.published {
@@ -99,9 +102,6 @@ impl Drop for Staged<'_> {
         let _ = remove_tree(self.tmp, &self.name);
     }
 }
-
-/// Open files that are still to be synced, with their paths for messages.
-type Unsynced = Vec<(File, PathBuf)>;
 
 impl<'a> Staged<'a> {
     /// Writes each of `contents` to a file of its own under `tmp/` and syncs them side by side.
@@ -127,7 +127,7 @@ impl<'a> Staged<'a> {
         Ok(staged)
     }
 
-    fn written_directory(tmp: &'a Dir, files: &[(&str, &[u8], bool)]) -> Result<(Self, Unsynced, Dir)> {
+    fn written_directory(tmp: &'a Dir, files: &[(&str, &[u8], bool)]) -> Result<Written<'a>> {
         let staged = Self { tmp, name: unique_name(), published: false };
         rustix::fs::mkdirat(tmp, &staged.name, DIR_MODE)
             .map_err(|errno| Error::io("create", tmp.path().join(&staged.name), errno))?;

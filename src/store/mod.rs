@@ -21,6 +21,7 @@ mod change;
 mod clock;
 mod deliver;
 mod facts;
+mod glance;
 mod health;
 mod history;
 mod index;
@@ -44,6 +45,7 @@ use std::time::Duration;
 
 pub use attempts::Attempt;
 pub use clock::{Clock, Entropy};
+pub use glance::Glance;
 pub use health::Space;
 pub use history::FeedEntry;
 pub use lanes::Pause;

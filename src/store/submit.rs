@@ -121,7 +121,7 @@ impl Store {
         if self.version == 0 {
             mark_format(&self.layout)?;
         }
-        let draft = self.draft(new, content);
+        let draft = self.draft(new, content, self.now().wall);
         let tmp = self.layout.tmp()?;
         let staged = Staged::directory(&tmp, &draft.files())?;
         let correlation = Staged::files(&tmp, &[draft.correlation.1.as_bytes()])?.pop();
@@ -134,8 +134,8 @@ impl Store {
     }
 
     /// Everything about a new task that can be known without looking at the store.
-    pub(super) fn draft(&self, new: NewTask, content: String) -> Draft {
-        let (task, request) = self.build(new.clone(), content.clone(), self.now().wall);
+    pub(super) fn draft(&self, new: NewTask, content: String, now: Time) -> Draft {
+        let (task, request) = self.build(new.clone(), content.clone(), now);
         let text = json::to_text(&task.to_object());
         let events =
             task.journal.recent.iter().map(|event| json::to_ascii_line(&event.to_object())).collect();

@@ -1,8 +1,10 @@
 //! Making the index fit the store again: after a process died in the middle of a change, after
 //! another implementation added tasks, and from nothing.
 
-use std::collections::{BTreeMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::super::glance::{Glance, Seen, glance};
 use super::super::layout::{Dir, RESPONSE_FILE};
 use super::super::shelf::Entry;
 use super::super::{atomic, history, read};
@@ -111,13 +113,25 @@ impl Index<'_> {
             feed.iter().map(|entry| (entry.task_id.as_str(), entry.event.n)).collect();
         let feed_end = feed.iter().map(|entry| entry.event.created_at).max();
         let names = self.layout.tasks.names()?;
+        let used: RefCell<BTreeSet<String>> = RefCell::default();
+        let end_text = feed_end.map(|end| end.to_string());
+        // An ended task leaves no trace but its lane, unless it has a key or news for the feed.
+        let matters = |glance: &Glance<'_>| {
+            if !used.borrow().contains(&*glance.lane) {
+                used.borrow_mut().insert(glance.lane.to_string());
+            }
+            let is_news = end_text.as_ref().is_none_or(|end| *glance.updated_at >= **end);
+            !glance.is_terminal() || glance.key.is_some() || is_news
+        };
         for name in &names {
-            let Some(task) = self.load(name)? else {
-                continue;
+            let task = match glance(self.layout, name, &matters) {
+                Ok(Seen::Task(task)) => *task,
+                Ok(Seen::Gone | Seen::Passed) => continue,
+                Err(error) if !read::is_passing(&error) => continue,
+                Err(error) => return Err(error),
             };
-            // An ended task too leaves a trace: the lane has been used.
-            let shelves = lanes.entry(task.lane.clone()).or_default();
             if let Some(place) = place(&task) {
+                let shelves = lanes.entry(task.lane.clone()).or_default();
                 match place {
                     Place::Ready(key) => shelves[0].push(entry(&task, key)),
                     Place::Later(key) => shelves[1].push(entry(&task, key)),
@@ -133,6 +147,9 @@ impl Index<'_> {
             if task.key.is_some() {
                 keyed.push(task);
             }
+        }
+        for lane in used.into_inner() {
+            lanes.entry(lane).or_default();
         }
         self.swap_shelves(lanes)?;
         self.indexes.open_or_make_derived(KEYS)?;
