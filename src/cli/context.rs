@@ -4,28 +4,36 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::args::span;
 use super::env;
 use super::output::Output;
 use crate::error::{Error, Result};
 use crate::model::{Event, Task, TaskId};
-use crate::store::Store;
+use crate::store::{Options, Store};
 use crate::workspace::{Config, Locate, locate};
+
+/// Keeps the flags below apart from a command's own in its help.
+const GLOBAL: &str = "Global options";
 
 /// Flags that every command takes, before or after its name.
 #[derive(Args, Clone, Debug, Default)]
 pub struct GlobalArgs {
     /// The workspace's handoff.yaml [env: LANES_CONFIG] [default: handoff/handoff.yaml or
     /// .agent-lanes-queue/handoff.yaml, here or above]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "PATH")]
     pub config: Option<PathBuf>,
     /// The state directory, instead of the one the configuration names [env: LANES_STORE]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Give up on a store that somebody keeps locked after this long: seconds, or 5m
+    /// [env: LANES_LOCK_TIMEOUT] [default: 10]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
+    pub lock_timeout: Option<f64>,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
     /// No hints and no signs of life on standard error
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
 }
 
@@ -55,20 +63,25 @@ impl Context {
         locate(&Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd })
     }
 
+    /// How the store is to be used.
+    pub fn store_options(&self) -> Result<Options> {
+        env::store_options(self.global.lock_timeout)
+    }
+
     /// Opens the store. When it is named outright, no configuration is needed.
     pub fn store(&self) -> Result<Store> {
         match (&self.global.store, &self.global.config) {
             (Some(store), None) if env::config().is_none() => {
-                Store::open(&self.cwd()?.join(store), env::store_options()?)
+                Store::open(&self.cwd()?.join(store), self.store_options()?)
             }
-            _ => Store::open(&self.config()?.store_root, env::store_options()?),
+            _ => Store::open(&self.config()?.store_root, self.store_options()?),
         }
     }
 
     /// Opens the store together with its configuration.
     pub fn workspace(&self) -> Result<(Config, Store)> {
         let config = self.config()?;
-        let store = Store::open(&config.store_root, env::store_options()?)?;
+        let store = Store::open(&config.store_root, self.store_options()?)?;
         Ok((config, store))
     }
 

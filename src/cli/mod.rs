@@ -38,9 +38,12 @@ use std::process::ExitCode;
 use clap::builder::StyledStr;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::error::{EXIT_OK, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
+use crate::error::{EXIT_INTERNAL, EXIT_OK, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
 use context::{Context, GlobalArgs};
 use output::{Output, complain};
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed, with one line on standard error; 2 bad usage, \
+    or a wait whose time was over; 3 the task failed (call, wait --exit-status); 4 nothing to claim (claim --lane)";
 
 /// A task queue for coding agents, shell scripts and people on one machine.
 ///
@@ -48,7 +51,7 @@ use output::{Output, complain};
 /// your wait returns. The queue is a directory of plain files: no daemon.
 #[derive(Parser, Debug)]
 // Of a flag given twice the last one counts, so that wrapper scripts can pass defaults first.
-#[command(name = "lanes", version, max_term_width = 100, args_override_self = true)]
+#[command(name = "lanes", version, max_term_width = 100, args_override_self = true, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
@@ -187,6 +190,9 @@ fn say_panics_in_one_line() {
         let place =
             info.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
         complain(&format!("lanes: internal error at {place}; nothing that was reported as done is lost"));
+        // Whichever thread it was: the rest of the process cannot be trusted, and an abort would add
+        // the shell's own words.
+        std::process::exit(EXIT_INTERNAL.into());
     }));
 }
 

@@ -107,6 +107,7 @@ impl RetryCommand {
 
 /// Submit dead tasks again: those named, or all of a lane.
 #[derive(Args, Debug)]
+#[command(override_usage = "lanes redrive [OPTIONS] <ID>...\n       lanes redrive [OPTIONS] --lane <LANE>")]
 pub struct RedriveCommand {
     /// The tasks
     #[arg(value_name = "ID", required_unless_present = "lane", conflicts_with = "lane")]

@@ -41,14 +41,15 @@ pub(super) fn make_root(path: &Path) -> Result<()> {
         .mode(0o700)
         .create(path)
         .map_err(|error| Error::io("create the store", path, error))?;
-    for part in made {
-        let parent = match part.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        sync_path(parent)?;
+    made.into_iter().try_for_each(sync_parent)
+}
+
+/// Syncs the directory that holds `path`, so that the name of `path` survives a power cut.
+pub(super) fn sync_parent(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_path(parent),
+        _ => sync_path(Path::new(".")),
     }
-    Ok(())
 }
 
 /// Makes a directory inside `parent`, private from birth, and makes its name durable. One that

@@ -35,6 +35,8 @@ pub(super) const EVENTS_FILE: &str = "events.jsonl";
 pub(super) const RESPONSE_FILE: &str = "response.json";
 pub(super) const REQUEST_FILE: &str = "request.md";
 pub(super) const RESPONSE_BODY_FILE: &str = "response.md";
+/// Inside a task: one numbered directory for each run.
+pub(super) const ATTEMPTS: &str = "attempts";
 
 /// A directory of the store: its descriptor, and its path for messages.
 #[derive(Debug)]

@@ -27,6 +27,7 @@ mod index;
 mod lanes;
 mod layout;
 mod lock;
+mod logs;
 mod next;
 mod read;
 mod repair;
@@ -128,7 +129,7 @@ impl Store {
 
     /// Where the run logs of a task are kept: one numbered directory for each attempt.
     pub fn attempts_dir(&self, id: &TaskId) -> PathBuf {
-        self.layout.tasks.path().join(id.as_str()).join("attempts")
+        self.layout.tasks.path().join(id.as_str()).join(layout::ATTEMPTS)
     }
 
     /// Refuses to change a store that a newer version wrote.
@@ -274,7 +275,9 @@ impl Store {
         Ok(history::feed_tail(&self.layout.root, 64 * 1024)?.last().map_or(0, |entry| entry.seq))
     }
 
+    /// The store lock. Whoever takes it means to write, if only derived data.
     fn lock_store(&self) -> Result<lock::StoreLock> {
+        self.check_writable()?;
         lock::StoreLock::acquire(&self.layout.root, self.options.lock_timeout)
     }
 }
@@ -301,6 +304,8 @@ fn mark_format(layout: &Layout) -> Result<()> {
     let mut object = json::Object::new();
     object.insert("version".into(), FORMAT_VERSION.into());
     object.insert("writer".into(), concat!("lanes ", env!("CARGO_PKG_VERSION")).into());
+    // Whoever made the root may have been killed before its name was safe.
+    atomic::sync_parent(layout.root.path())?;
     atomic::replace_durably(&layout.tmp()?, &layout.root, layout::FORMAT, json::to_text(&object).as_bytes())
 }
 

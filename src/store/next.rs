@@ -85,10 +85,13 @@ impl Store {
                 Ok(dir) => dir,
                 Err(look) => return Ok(look),
             };
-            let loaded = match found(read::task(&dir, id))? {
+            let mut loaded = match found(read::task(&dir, id))? {
                 Ok(loaded) => loaded,
                 Err(look) => return Ok(look),
             };
+            if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task).map(Some))? {
+                return Ok(look);
+            }
             let spent = loaded.task.availability(&self.now()) == Availability::Spent;
             if spent || matches!(loaded.task.status, Status::Scheduled { .. }) {
                 let settled = self.settle_if_possible(&loaded.task)?;
@@ -165,7 +168,7 @@ impl Store {
                 index.promote_due(&lock, lane, &now)?;
                 Ok(Some(state.seq))
             }
-            Err(error) if error.kind() == ErrorKind::Io => Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -201,7 +204,11 @@ impl Store {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        self.correct(index, lane, &stale)?;
+        match self.correct(index, lane, &stale) {
+            Err(error) if !matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => return Err(error),
+            // Corrected, or to be corrected by whoever can write.
+            _ => {}
+        }
         Ok((found, busy))
     }
 
@@ -260,7 +267,7 @@ impl Store {
         };
         match put_right() {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::Io => Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -295,12 +302,12 @@ impl Store {
         let Some(lock) = TaskLock::try_acquire(&dir)? else {
             return Ok(Look::Busy);
         };
-        let loaded = match found(read::task(&dir, id))? {
+        let mut loaded = match found(read::task(&dir, id))? {
             Ok(loaded) => loaded,
             Err(look) => return Ok(look),
         };
         // Its history must be readable as well, or its claims cannot be counted.
-        if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task.clone()).map(Some))? {
+        if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task).map(Some))? {
             return Ok(look);
         }
         if loaded.task.availability(&self.now()) == Availability::Spent {
@@ -357,6 +364,9 @@ impl Store {
         let task = self.task(id)?;
         let now = self.now();
         let mut draft = task.clone();
+        if !task.status.is_terminal() {
+            catch_up_with_others(&self.task_dir(id)?, &mut draft)?;
+        }
         let context = Context { now: &now, request: &RequestCheck::Unchecked, previous: None };
         if Command::Settle.apply(&mut draft, &context)? == Effect::Unchanged {
             return Ok(task);

@@ -49,7 +49,6 @@ impl Store {
             return Ok(Submitted { task: existing, existing: true });
         }
         let request = self.request_again(&old)?;
-        let own_response = self.own_response_path(id);
         let new = NewTask {
             workspace_id: old.workspace_id.clone(),
             correlation_id: old.correlation_id.clone(),
@@ -60,7 +59,7 @@ impl Store {
             expected_branch: old.expected_branch.clone(),
             request,
             supporting_paths: old.supporting_paths.clone(),
-            response_path: Some(old.response_path.clone()).filter(|path| *path != own_response),
+            response_path: (!self.keeps_answer_of(&old)).then(|| old.response_path.clone()),
             prompt: old.prompt.clone(),
             metadata: old.metadata.clone(),
             priority: old.priority,
@@ -106,10 +105,6 @@ impl Store {
         let text = String::from_utf8(content.bytes)
             .map_err(|_| Error::corrupt(format!("{} is not UTF-8 text", printable(path))))?;
         Ok(NewRequest::Text(text))
-    }
-
-    fn own_response_path(&self, id: &TaskId) -> String {
-        self.layout.tasks.path().join(id.as_str()).join(RESPONSE_BODY_FILE).to_string_lossy().into_owned()
     }
 
     fn add(&self, new: NewTask, takes_over: Option<&TaskId>) -> Result<Submitted> {
