@@ -13,13 +13,12 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::index::Index;
-use super::layout::Dir;
+use super::layout::{Dir, OUTBOX};
 use super::{Store, atomic, read};
 use crate::error::Result;
 use crate::model::{Status, Task, TaskId};
 
 const ATTEMPTS: &str = "attempts";
-const OUTBOX: &str = "outbox";
 
 /// The directory of one run.
 #[derive(Debug)]
