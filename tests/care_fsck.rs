@@ -1,5 +1,6 @@
 //! `fsck`: every kind of damage is found, named and put right, and nothing is lost by it.
 
+#![expect(clippy::disallowed_methods, reason = "the test plays the damage")]
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod care;

@@ -7,6 +7,7 @@ mod args;
 mod body;
 mod claim;
 mod context;
+mod dispatch;
 mod env;
 mod event;
 mod events;
@@ -21,6 +22,7 @@ mod respond;
 mod self_test;
 mod shell;
 mod show;
+mod stats;
 mod status;
 mod submit;
 mod table;
@@ -82,6 +84,8 @@ enum Command {
     List(list::ListCommand),
     Show(show::ShowCommand),
     Why(why::WhyCommand),
+    Dispatch(dispatch::DispatchCommand),
+    Stats(stats::StatsCommand),
     Events(events::EventsCommand),
     Logs(logs::LogsCommand),
     Workers(workers::WorkersCommand),
@@ -115,6 +119,8 @@ impl Command {
             Self::List(command) => command.run(context),
             Self::Show(command) => command.run(context),
             Self::Why(command) => command.run(context),
+            Self::Dispatch(command) => command.run(context),
+            Self::Stats(command) => command.run(context),
             Self::Events(command) => command.run(context),
             Self::Logs(command) => command.run(context),
             Self::Workers(command) => command.run(context),

@@ -99,6 +99,9 @@ impl Drop for Staged<'_> {
     }
 }
 
+/// Open files that are still to be synced, with their paths for messages.
+type Unsynced = Vec<(File, PathBuf)>;
+
 impl<'a> Staged<'a> {
     /// Writes each of `contents` to a file of its own under `tmp/` and syncs them side by side.
     pub(super) fn files(tmp: &'a Dir, contents: &[&[u8]]) -> Result<Vec<Self>> {
@@ -123,10 +126,7 @@ impl<'a> Staged<'a> {
         Ok(staged)
     }
 
-    fn written_directory(
-        tmp: &'a Dir,
-        files: &[(&str, &[u8], bool)],
-    ) -> Result<(Self, Vec<(File, PathBuf)>, Dir)> {
+    fn written_directory(tmp: &'a Dir, files: &[(&str, &[u8], bool)]) -> Result<(Self, Unsynced, Dir)> {
         let staged = Self { tmp, name: unique_name(), published: false };
         rustix::fs::mkdirat(tmp, &staged.name, DIR_MODE)
             .map_err(|errno| Error::io("create", tmp.path().join(&staged.name), errno))?;

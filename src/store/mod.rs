@@ -15,17 +15,18 @@
 //! the next change completes.
 
 mod atomic;
+mod attempts;
 mod batch;
 mod change;
 mod clock;
 mod deliver;
+mod facts;
 mod health;
 mod history;
 mod index;
 mod lanes;
 mod layout;
 mod lock;
-mod logs;
 mod next;
 mod read;
 mod repair;
@@ -33,23 +34,26 @@ mod retention;
 mod shelf;
 mod submit;
 mod transfer;
+mod vendors;
 mod watch;
 mod workers;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use attempts::Attempt;
 pub use clock::{Clock, Entropy};
 pub use health::Space;
 pub use history::FeedEntry;
 pub use lanes::Pause;
-pub use next::Want;
+pub use next::{Taker, Want};
 pub use repair::{Finding, Report, Severity};
 pub use retention::{GcPlan, GcReport};
 pub use submit::Submitted;
 pub use transfer::Imported;
+pub use vendors::Parked;
 pub use watch::Watch;
-pub use workers::{Registration, WorkerInfo};
+pub use workers::{Abandoned, DISPATCHER, Registration, WorkerInfo};
 
 use crate::error::{Error, Result, printable};
 use crate::model::{Event, Now, Response, Task, TaskId, Time, json};
@@ -117,13 +121,21 @@ impl Store {
         self.options.clock.now()
     }
 
+    /// A random number from the store's source.
+    pub fn random(&self) -> u128 {
+        self.options.entropy.draw(self.now().wall)
+    }
+
     /// Where the run logs of a task are kept: one numbered directory for each attempt.
     pub fn attempts_dir(&self, id: &TaskId) -> PathBuf {
         self.layout.tasks.path().join(id.as_str()).join(layout::ATTEMPTS)
     }
 
     /// Refuses to change a store that a newer version wrote.
-    fn check_writable(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// `Config` when the store's format is newer than this program's.
+    pub fn check_writable(&self) -> Result<()> {
         if self.version <= FORMAT_VERSION {
             return Ok(());
         }

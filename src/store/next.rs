@@ -7,11 +7,11 @@ use super::change::{catch_up_with_others, check_request};
 use super::index::Index;
 use super::lock::TaskLock;
 use super::shelf::Entry;
-use super::{Store, earlier, read};
+use super::{Store, read};
 use crate::error::{ErrorKind, Result};
 use crate::model::task::Availability;
 use crate::model::transition::Context;
-use crate::model::{Command, Effect, Filter, RequestCheck, Status, Task, TaskId, Time, json};
+use crate::model::{ClaimToken, Command, Effect, Filter, RequestCheck, Status, Task, TaskId, json};
 
 /// What a worker is ready to do.
 #[derive(Clone, Debug)]
@@ -20,6 +20,18 @@ pub struct Want {
     pub lanes: Vec<String>,
     /// Which of their tasks.
     pub filter: Filter,
+}
+
+/// Who takes the next task.
+pub struct Taker<'a> {
+    /// Under which name.
+    pub owner: &'a str,
+    /// For how long, in seconds.
+    pub lease_seconds: f64,
+    /// The token to use; `None` for a random one.
+    pub token: Option<ClaimToken>,
+    /// A last look at the task: `false` passes it over.
+    pub accepts: &'a dyn Fn(&Task) -> bool,
 }
 
 /// What a look at one candidate said.
@@ -50,9 +62,17 @@ impl Store {
     /// # Errors
     /// `Invalid` for a lease out of range; `Io`, `Locked`.
     pub fn claim_next(&self, want: &Want, owner: &str, lease_seconds: f64) -> Result<Option<Task>> {
+        self.claim_next_as(want, &Taker { owner, lease_seconds, token: None, accepts: &|_| true })
+    }
+
+    /// The same for who is choosier or brings a token along.
+    ///
+    /// # Errors
+    /// As [`Store::claim_next`].
+    pub fn claim_next_as(&self, want: &Want, taker: &Taker<'_>) -> Result<Option<Task>> {
         self.check_writable()?;
-        crate::model::transition::check_lease(lease_seconds)?;
-        self.walk(want, &|id, entry, lane| self.try_claim(want, id, entry, lane, owner, lease_seconds))
+        crate::model::transition::check_lease(taker.lease_seconds)?;
+        self.walk(want, &|id, entry, lane| self.try_claim(want, id, entry, lane, taker))
     }
 
     /// The task that [`Store::claim_next`] would take, left where it is.
@@ -79,76 +99,6 @@ impl Store {
                 look => look,
             })
         })
-    }
-
-    /// The next moment at which a task of these lanes comes due by itself (wall clock).
-    pub fn next_due(&self, lanes: &[String]) -> Option<Time> {
-        let index = Index::open(&self.layout).ok()?;
-        let mut next = None;
-        for lane in lanes {
-            next = earlier(next, index.next_due(lane).ok()?);
-        }
-        next
-    }
-
-    /// Whether somebody holds a task of this lane under a lease that has not ended.
-    pub fn lane_has_live_claim(&self, lane: &str) -> Result<bool> {
-        let index = Index::open(&self.layout)?;
-        let now = self.now();
-        let mut found = false;
-        if let Some(shelves) = index.lane_if_any(lane)? {
-            shelves.held.visit(|entry| {
-                let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
-                found = task.is_some_and(|task| task.lane == lane && task.lease_is_live(&now));
-                Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-            })?;
-        }
-        Ok(found)
-    }
-
-    /// How many tasks of its lane are served before a task that waits.
-    pub fn tasks_ahead(&self, task: &Task) -> Result<u64> {
-        let index = Index::open(&self.layout)?;
-        let mut ahead = 0;
-        if let Some(shelves) = index.lane_if_any(&task.lane)? {
-            shelves.ready.visit(|entry| {
-                let is_before = (entry.rank, entry.id.as_str()) < (task.rank(), task.id.as_str());
-                ahead += u64::from(is_before);
-                Ok(if is_before { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-            })?;
-        }
-        Ok(ahead)
-    }
-
-    /// What is known of a task's request file now.
-    pub fn request_check(&self, task: &Task) -> RequestCheck {
-        check_request(task)
-    }
-
-    /// The index, made to fit if that is needed and possible: a store that cannot be written is read
-    /// with what its index says.
-    fn fitting_index(&self) -> Result<Index<'_>> {
-        let index = Index::open(&self.layout)?;
-        if index.usable()?.is_none() {
-            match self.lock_store() {
-                Ok(lock) => drop(index.ensure(&lock)?),
-                Err(error) if error.kind() == ErrorKind::Io => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(index)
-    }
-
-    /// Whether any task was ever in this lane.
-    pub fn lane_has_tasks(&self, lane: &str) -> Result<bool> {
-        let index = self.fitting_index()?;
-        Ok(index.lane_if_any(lane)?.is_some())
-    }
-
-    /// How many tasks of a lane are waiting to be claimed.
-    pub fn queue_depth(&self, lane: &str) -> Result<u64> {
-        let index = self.fitting_index()?;
-        index.depth(lane)
     }
 
     fn walk(&self, want: &Want, attempt: &Try<'_>) -> Result<Option<Task>> {
@@ -336,8 +286,7 @@ impl Store {
         id: &TaskId,
         entry: &Entry,
         lane: &str,
-        owner: &str,
-        lease_seconds: f64,
+        taker: &Taker<'_>,
     ) -> Result<Look> {
         let dir = match found(self.layout.task(id))? {
             Ok(dir) => dir,
@@ -359,10 +308,14 @@ impl Store {
             return Ok(Look::Passed);
         }
         match self.judge(want, entry, lane, &loaded.task) {
+            Look::Found(task) if !(taker.accepts)(&task) => return Ok(Look::Passed),
             Look::Found(_) => {}
             look => return Ok(look),
         }
-        let command = self.claim_command(owner, lease_seconds);
+        let mut command = self.claim_command(taker.owner, taker.lease_seconds);
+        if let (Command::Claim { token, .. }, Some(own)) = (&mut command, &taker.token) {
+            token.clone_from(own);
+        }
         match self.apply_locked(&dir, id, &command, &lock) {
             Ok((task, _)) => Ok(Look::Found(Box::new(task))),
             Err(error) if error.kind() == ErrorKind::Refused => {

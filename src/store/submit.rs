@@ -88,7 +88,11 @@ impl Store {
         }
     }
 
-    fn request_again(&self, old: &Task) -> Result<NewRequest> {
+    /// The request of a task, for a task that repeats or continues it.
+    ///
+    /// # Errors
+    /// `Io` or `Refused` when it is gone.
+    pub fn request_again(&self, old: &Task) -> Result<NewRequest> {
         let dir = self.task_dir(&old.id)?;
         let path = &old.request_path;
         if *path != dir.path().join(REQUEST_FILE).to_string_lossy() {

@@ -67,6 +67,12 @@ impl Store {
         Watch::on(names.iter().map(|name| bells.path().join(name)).collect())
     }
 
+    /// Wakes who waits for these lanes although nothing has changed: a process that ends wakes its own
+    /// threads so.
+    pub fn nudge(&self, lanes: &[String]) {
+        self.ring(&lanes.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
     /// Wakes who waits for these lanes, and who follows everything.
     pub(super) fn ring(&self, lanes: &[&str]) {
         let Ok(Some(bells)) = self.layout.root.open_existing(BELLS) else {

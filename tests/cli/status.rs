@@ -200,6 +200,7 @@ fn status_at_a_glance() {
               "workers": 0
             }
           },
+          "parked": {},
           "status": "ok",
           "summary": {
             "claimed": 1,
@@ -244,6 +245,7 @@ fn nobody_at_work() {
     assert_snapshot!(sandbox.run(&["workers", "--json"]), @r#"
         {
           "count": 0,
+          "parked": {},
           "status": "ok",
           "workers": []
         }
