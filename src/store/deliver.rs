@@ -33,7 +33,7 @@ impl Store {
         if self.keeps_answer_of(task) {
             // A second copy of what the store has already; on a full or read-only disk the answer can
             // still be told.
-            let tmp = self.layout.tmp();
+            let tmp = self.check_writable().and_then(|()| self.layout.tmp());
             let _ =
                 tmp.and_then(|tmp| atomic::replace_durably(&tmp, &dir, RESPONSE_BODY_FILE, body(response)));
             return Ok(wanted);

@@ -274,7 +274,9 @@ impl Store {
         Ok(history::feed_tail(&self.layout.root, 64 * 1024)?.last().map_or(0, |entry| entry.seq))
     }
 
+    /// The store lock. Whoever takes it means to write, if only derived data.
     fn lock_store(&self) -> Result<lock::StoreLock> {
+        self.check_writable()?;
         lock::StoreLock::acquire(&self.layout.root, self.options.lock_timeout)
     }
 }
@@ -301,6 +303,8 @@ fn mark_format(layout: &Layout) -> Result<()> {
     let mut object = json::Object::new();
     object.insert("version".into(), FORMAT_VERSION.into());
     object.insert("writer".into(), concat!("lanes ", env!("CARGO_PKG_VERSION")).into());
+    // Whoever made the root may have been killed before its name was safe.
+    atomic::sync_parent(layout.root.path())?;
     atomic::replace_durably(&layout.tmp()?, &layout.root, layout::FORMAT, json::to_text(&object).as_bytes())
 }
 

@@ -85,16 +85,21 @@ impl Store {
                 Ok(dir) => dir,
                 Err(look) => return Ok(look),
             };
-            let loaded = match found(read::task(&dir, id))? {
+            let mut loaded = match found(read::task(&dir, id))? {
                 Ok(loaded) => loaded,
                 Err(look) => return Ok(look),
             };
-            let spent = loaded.task.availability(&self.now()) == Availability::Spent;
-            if spent || matches!(loaded.task.status, Status::Scheduled { .. }) {
-                let settled = self.settle_if_possible(&loaded.task)?;
-                return Ok(if spent { Look::Passed } else { self.judge(want, entry, lane, &settled) });
+            if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task).map(Some))? {
+                return Ok(look);
             }
-            Ok(match self.judge(want, entry, lane, &loaded.task) {
+            let spent = loaded.task.availability(&self.now()) == Availability::Spent;
+            let task = match loaded.task.status {
+                Status::Scheduled { .. } => self.settle_if_possible(&loaded.task)?,
+                _ if spent => self.settle_if_possible(&loaded.task)?,
+                _ => loaded.task,
+            };
+            Ok(match self.judge(want, entry, lane, &task) {
+                _ if spent => Look::Passed,
                 Look::Found(task) if check_request(&task) != RequestCheck::Same => Look::Passed,
                 look => look,
             })
@@ -165,7 +170,7 @@ impl Store {
                 index.promote_due(&lock, lane, &now)?;
                 Ok(Some(state.seq))
             }
-            Err(error) if error.kind() == ErrorKind::Io => Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -201,8 +206,13 @@ impl Store {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        self.correct(index, lane, &stale)?;
-        Ok((found, busy))
+        match self.correct(index, lane, &stale) {
+            // What was taken is taken, and a store that cannot be written is corrected by others.
+            Err(error) if found.is_none() && !matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => {
+                Err(error)
+            }
+            _ => Ok((found, busy)),
+        }
     }
 
     fn correct(&self, index: &Index<'_>, lane: &str, stale: &[Entry]) -> Result<()> {
@@ -260,7 +270,7 @@ impl Store {
         };
         match put_right() {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::Io => Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -295,12 +305,12 @@ impl Store {
         let Some(lock) = TaskLock::try_acquire(&dir)? else {
             return Ok(Look::Busy);
         };
-        let loaded = match found(read::task(&dir, id))? {
+        let mut loaded = match found(read::task(&dir, id))? {
             Ok(loaded) => loaded,
             Err(look) => return Ok(look),
         };
         // Its history must be readable as well, or its claims cannot be counted.
-        if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task.clone()).map(Some))? {
+        if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task).map(Some))? {
             return Ok(look);
         }
         if loaded.task.availability(&self.now()) == Availability::Spent {
@@ -357,6 +367,9 @@ impl Store {
         let task = self.task(id)?;
         let now = self.now();
         let mut draft = task.clone();
+        if !task.status.is_terminal() {
+            catch_up_with_others(&self.task_dir(id)?, &mut draft)?;
+        }
         let context = Context { now: &now, request: &RequestCheck::Unchecked, previous: None };
         if Command::Settle.apply(&mut draft, &context)? == Effect::Unchanged {
             return Ok(task);

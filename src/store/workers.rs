@@ -125,6 +125,7 @@ impl Store {
     /// Makes a worker known until the returned value is dropped or the process ends.
     pub fn register(&self, worker: &WorkerInfo) -> Result<Registration> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
+        self.check_writable()?;
         let workers = self.layout.root.open_or_make(WORKERS)?;
         let random = self.options.entropy.draw(self.now().wall) as u32;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);

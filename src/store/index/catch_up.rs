@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::super::layout::Dir;
+use super::super::layout::{Dir, RESPONSE_FILE};
 use super::super::shelf::Entry;
-use super::super::{atomic, history};
+use super::super::{atomic, history, read};
 use super::lane::{LaneShelves, Place, entry, place};
 use super::state::{State, boot_word};
 use super::{Index, KEYS, SHELVES};
 use crate::error::Result;
-use crate::model::{Event, Task, TaskId, Time};
+use crate::model::{Event, Task, TaskId, Time, json};
 
 /// After a power cut the numbers of the feed go on this much higher, so that none is used twice.
 const SEQ_GAP: u64 = 1_000_000;
@@ -26,6 +26,7 @@ impl Index<'_> {
                 seq = self.complete_feed(&dir, task, seq)?;
                 // One task whose history cannot be written must not stop the others.
                 let _ = history::append(&dir, task);
+                let _ = self.complete_response(&dir, task);
             }
             self.set_key(task)?;
             if let Some(place) = place(task) {
@@ -35,6 +36,23 @@ impl Index<'_> {
         let next = State { seq, busy: None, ..state.clone() };
         self.write_state(&next)?;
         Ok(next)
+    }
+
+    /// Puts the answer of an ended task under the name by which other implementations find it.
+    fn complete_response(&self, dir: &Dir, task: &Task) -> Result<()> {
+        if !task.status.is_terminal() || dir.path().join(RESPONSE_FILE).exists() {
+            return Ok(());
+        }
+        match &task.journal.response {
+            Some(response) => {
+                let text = json::to_text(&response.to_object());
+                atomic::replace_durably(&self.layout.tmp()?, dir, RESPONSE_FILE, text.as_bytes())
+            }
+            None => {
+                atomic::rename_derived(dir, &read::pending_response_name(task.fence), dir, RESPONSE_FILE)?;
+                atomic::sync_dir(dir)
+            }
+        }
     }
 
     /// Adds to the feed what a task tells and neither its events.jsonl nor the feed knows.
@@ -112,7 +130,7 @@ impl Index<'_> {
                     lost.push((task.clone(), event.clone()));
                 }
             }
-            if task.key.is_some() && task.retried_as.is_none() {
+            if task.key.is_some() {
                 keyed.push(task);
             }
         }
@@ -124,6 +142,11 @@ impl Index<'_> {
         }
         let feed_seq = feed.last().map_or(0, |entry| entry.seq);
         let mut seq = seq.max(feed_seq);
+        if feed.is_empty() {
+            // The feed is gone, and with it what numbers were used; seconds since 1970 are higher.
+            let newest = lost.iter().map(|(_, event)| event.created_at.micros() / 1_000_000).max();
+            seq = seq.max(newest.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0));
+        }
         if seq > 0 {
             seq = (seq / SEQ_GAP + 1).saturating_mul(SEQ_GAP);
         }
