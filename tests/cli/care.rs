@@ -72,7 +72,7 @@ fn gc_archives_what_import_brings_back() {
     let open = sandbox.submit("l", &[]);
     sandbox.run(&["gc"]).refused(2, "--older-than");
     sandbox.run(&["gc", "--older-than", "0"]).refused(1, "--all-ended");
-    sandbox.run(&["gc", "--older-than", "soon"]).refused(1, "--older-than");
+    sandbox.run(&["gc", "--older-than", "soon"]).refused(2, "--older-than");
     assert_eq!(sandbox.json(&["gc", "--older-than", "1d"])["count"], 0);
     sandbox.pass(2 * 86_400);
     assert_eq!(sandbox.ok(&["gc", "--older-than", "1d", "--dry-run"]), done);
