@@ -62,7 +62,8 @@ impl EventsCommand {
                 ("events", events.into()),
             ]));
         }
-        events.iter().try_for_each(|event| print_event(context, event))
+        let width = kind_width(&events);
+        events.iter().try_for_each(|event| print_event(context, event, width))
     }
 
     fn feed(&self, context: &mut Context, store: &Store) -> Result<()> {
@@ -111,7 +112,7 @@ fn follow(context: &mut Context, store: &Store, id: &TaskId, limit: usize) -> Re
             if context.out.json {
                 context.out.object_line(&event.to_object())?;
             } else {
-                print_event(context, event)?;
+                print_event(context, event, kind_width(&events))?;
             }
             printed += 1;
         }
@@ -123,9 +124,14 @@ fn follow(context: &mut Context, store: &Store, id: &TaskId, limit: usize) -> Re
     }
 }
 
-fn print_event(context: &mut Context, event: &Event) -> Result<()> {
+/// The width of the column of types: that of the queue's own words, and more where others are longer.
+pub(super) fn kind_width(events: &[Event]) -> usize {
+    events.iter().map(|event| printable(&event.kind).chars().count()).max().unwrap_or(0).max(12)
+}
+
+fn print_event(context: &mut Context, event: &Event, width: usize) -> Result<()> {
     let (kind, message) = (printable(&event.kind), printable(&event.message));
-    context.out.line(&format!("{}  {kind:<12} {message}", event.created_at))
+    context.out.line(&format!("{}  {kind:<width$} {message}", event.created_at))
 }
 
 fn print_entry(context: &mut Context, entry: &FeedEntry) -> Result<()> {

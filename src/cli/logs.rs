@@ -10,6 +10,7 @@ use super::context::Context;
 use crate::dispatch::runner::files;
 use crate::error::{EXIT_OK, Error, Result};
 use crate::model::TaskId;
+use crate::store::Store;
 
 /// Show what a run of a task wrote.
 ///
@@ -25,7 +26,7 @@ pub struct LogsCommand {
     /// Show the error output instead
     #[arg(long)]
     stderr: bool,
-    /// Show the progress instead: when, and what
+    /// Show the agent's progress instead, in short lines
     #[arg(long, conflicts_with = "stderr")]
     progress: bool,
     /// Show what the agent was told instead
@@ -41,17 +42,21 @@ impl LogsCommand {
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
         let mut watch = store.watch_tasks(std::slice::from_ref(&id));
-        let mut open = None;
+        let mut open: Option<(u64, File)> = None;
         loop {
             let ended = store.task(&id)?.status.is_terminal();
-            if open.is_none() {
-                open = store.open_log(&id, self.attempt, self.file_name())?;
-                if open.is_none() && (!self.follow || ended) {
-                    return Err(self.nothing(&id).with_hint("`lanes show ID` tells the task's history"));
+            // A task that is tried again goes on in another run.
+            let run = self.run_number(&store, &id)?;
+            if open.as_ref().map(|(run, _)| *run) != run {
+                if let Some((_, file)) = &mut open {
+                    copy(context, file)?;
                 }
+                open = run.map(|run| self.open(&store, &id, run)).transpose()?.flatten();
             }
-            if let Some(file) = &mut open {
-                copy(context, file)?;
+            match &mut open {
+                Some((_, file)) => copy(context, file)?,
+                None if self.follow && !ended => {}
+                None => return Err(self.nothing(&id).with_hint("`lanes show ID` tells the task's history")),
             }
             if !self.follow || ended {
                 return Ok(EXIT_OK);
@@ -60,6 +65,18 @@ impl LogsCommand {
             // The files of a run are not watched; a look every half second keeps up with people.
             watch.wait(Instant::now() + Duration::from_millis(500));
         }
+    }
+
+    fn run_number(&self, store: &Store, id: &TaskId) -> Result<Option<u64>> {
+        match self.attempt {
+            Some(run) => Ok(Some(run)),
+            None => Ok(store.attempt_numbers(id)?.pop()),
+        }
+    }
+
+    fn open(&self, store: &Store, id: &TaskId, run: u64) -> Result<Option<(u64, File)>> {
+        let Some(attempt) = store.existing_attempt(id, run)? else { return Ok(None) };
+        Ok(attempt.open(self.file_name())?.map(|file| (run, file)))
     }
 
     fn file_name(&self) -> &'static str {

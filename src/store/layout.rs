@@ -28,6 +28,7 @@ pub(super) const FORMAT: &str = "format.json";
 pub(super) const FEED: &str = "feed.jsonl";
 pub(super) const LANES: &str = "lanes.json";
 pub(super) const VENDORS: &str = "vendors.json";
+pub(super) const OUTBOX: &str = "outbox";
 pub(super) const USAGE: &str = "usage.jsonl";
 pub(super) const TASK_FILE: &str = "task.json";
 pub(super) const EVENTS_FILE: &str = "events.jsonl";

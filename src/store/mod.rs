@@ -28,7 +28,6 @@ mod index;
 mod lanes;
 mod layout;
 mod lock;
-mod logs;
 mod next;
 mod read;
 mod repair;

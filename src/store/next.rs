@@ -93,11 +93,13 @@ impl Store {
                 return Ok(look);
             }
             let spent = loaded.task.availability(&self.now()) == Availability::Spent;
-            if spent || matches!(loaded.task.status, Status::Scheduled { .. }) {
-                let settled = self.settle_if_possible(&loaded.task)?;
-                return Ok(if spent { Look::Passed } else { self.judge(want, entry, lane, &settled) });
-            }
-            Ok(match self.judge(want, entry, lane, &loaded.task) {
+            let task = match loaded.task.status {
+                Status::Scheduled { .. } => self.settle_if_possible(&loaded.task)?,
+                _ if spent => self.settle_if_possible(&loaded.task)?,
+                _ => loaded.task,
+            };
+            Ok(match self.judge(want, entry, lane, &task) {
+                _ if spent => Look::Passed,
                 Look::Found(task) if check_request(&task) != RequestCheck::Same => Look::Passed,
                 look => look,
             })
@@ -205,11 +207,12 @@ impl Store {
             Ok(ControlFlow::Continue(()))
         })?;
         match self.correct(index, lane, &stale) {
-            Err(error) if !matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => return Err(error),
-            // Corrected, or to be corrected by whoever can write.
-            _ => {}
+            // What was taken is taken, and a store that cannot be written is corrected by others.
+            Err(error) if found.is_none() && !matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => {
+                Err(error)
+            }
+            _ => Ok((found, busy)),
         }
-        Ok((found, busy))
     }
 
     fn correct(&self, index: &Index<'_>, lane: &str, stale: &[Entry]) -> Result<()> {

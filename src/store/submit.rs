@@ -161,13 +161,18 @@ impl Store {
         }
         index.begin(&lock, &state, &task.id)?;
         staged.publish(&self.layout.tasks, task.id.as_str())?;
-        let seq = history::append_feed(&self.layout.root, &task, &task.journal.recent, state.seq)?;
-        if let Some(file) = correlation {
-            file.publish(&index.correlations()?, &draft.correlation.0)?;
-        }
-        index.set_key(&task)?;
-        index.update(&lock, None, &task)?;
-        index.finish(&lock, &state, seq, Some(&task.id))?;
+        // The task is there from here on: an error would only have it submitted once more. What cannot
+        // be noted now is completed by the next change, which finds `busy` still set.
+        let noted = || -> Result<()> {
+            let seq = history::append_feed(&self.layout.root, &task, &task.journal.recent, state.seq)?;
+            if let Some(file) = correlation {
+                file.publish(&index.correlations()?, &draft.correlation.0)?;
+            }
+            index.set_key(&task)?;
+            index.update(&lock, None, &task)?;
+            index.finish(&lock, &state, seq, Some(&task.id)).map(|_| ())
+        };
+        let _ = noted();
         Ok(Submitted { task, existing: false })
     }
 

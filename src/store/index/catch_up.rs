@@ -144,7 +144,7 @@ impl Index<'_> {
                     lost.push((task.clone(), event.clone()));
                 }
             }
-            if task.key.is_some() && task.retried_as.is_none() {
+            if task.key.is_some() {
                 keyed.push(task);
             }
         }

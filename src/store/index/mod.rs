@@ -269,7 +269,8 @@ impl<'a> Index<'a> {
 
     /// Notes which task holds its idempotency key.
     pub(super) fn set_key(&self, task: &Task) -> Result<()> {
-        let Some(key) = &task.key else { return Ok(()) };
+        // A task that was retried has given its key to the new one.
+        let Some(key) = task.key.as_ref().filter(|_| task.retried_as.is_none()) else { return Ok(()) };
         let keys = self.indexes.open_or_make_derived(KEYS)?;
         let line = format!("{}\n", task.id);
         atomic::replace_derived(&keys, &idempotency_key(&task.workspace_id, key), line.as_bytes())
