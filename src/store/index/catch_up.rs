@@ -8,7 +8,7 @@ use super::super::shelf::Entry;
 use super::super::{atomic, history};
 use super::lane::{LaneShelves, Place, entry, place};
 use super::state::{State, boot_word};
-use super::{Index, KEYS, SHELVES};
+use super::{Index, KEYS, SHELVES, STATE};
 use crate::error::Result;
 use crate::model::{Event, Task, TaskId, Time};
 
@@ -116,8 +116,13 @@ impl Index<'_> {
                 keyed.push(task);
             }
         }
+        // Whoever dies from here on leaves an index that nobody takes for whole.
+        atomic::remove_tree(&self.indexes, STATE)?;
         self.swap_shelves(lanes)?;
-        self.indexes.open_or_make_derived(KEYS)?;
+        if self.indexes.open_or_make_derived(KEYS).is_err() {
+            atomic::remove_tree(&self.indexes, KEYS)?;
+            self.indexes.open_or_make_derived(KEYS)?;
+        }
         keyed.sort_by_key(|task| task.created_at);
         for task in &keyed {
             self.set_key(task)?;
