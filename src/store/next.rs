@@ -108,15 +108,25 @@ impl Store {
 
     fn walk(&self, want: &Want, attempt: &Try<'_>) -> Result<Option<Task>> {
         let paused = self.paused()?;
-        let index = Index::open(&self.layout)?;
+        let lanes: Vec<&String> = want.lanes.iter().filter(|lane| !paused.contains_key(*lane)).collect();
+        self.ask_index(|index| self.walk_lanes(index, &lanes, want, attempt))
+    }
+
+    fn walk_lanes(
+        &self,
+        index: &Index<'_>,
+        lanes: &[&String],
+        want: &Want,
+        attempt: &Try<'_>,
+    ) -> Result<Option<Task>> {
         let mut stuck = false;
         loop {
             let mut seq = None;
             let mut busy = None;
-            for lane in want.lanes.iter().filter(|lane| !paused.contains_key(*lane)) {
-                let state = self.refresh(&index, lane)?;
+            for lane in lanes {
+                let state = self.refresh(index, lane)?;
                 seq = seq.or(Some(state));
-                match self.walk_lane(&index, lane, want, attempt)? {
+                match self.walk_lane(index, lane, want, attempt)? {
                     (Some(task), _) => return Ok(Some(*task)),
                     (None, first_busy) => busy = busy.or(first_busy),
                 }
@@ -133,8 +143,8 @@ impl Store {
             // what we had. Nothing changed: there is nothing.
             let unchanged = index.usable()?.map(|state| state.seq) == seq.flatten();
             let mut corrected = false;
-            for lane in want.lanes.iter().filter(|lane| !paused.contains_key(*lane)) {
-                corrected |= self.recheck_held(&index, lane)?;
+            for lane in lanes {
+                corrected |= self.recheck_held(index, lane)?;
             }
             if (unchanged && !corrected) || seq.flatten().is_none() {
                 return Ok(None);

@@ -10,7 +10,7 @@ use super::super::shelf::Entry;
 use super::super::{atomic, history, read};
 use super::lane::{LaneShelves, Place, entry, place};
 use super::state::{State, boot_word};
-use super::{Index, KEYS, SHELVES};
+use super::{Index, KEYS, SHELVES, STATE};
 use crate::error::Result;
 use crate::model::{Event, Task, TaskId, Time, json};
 
@@ -151,8 +151,13 @@ impl Index<'_> {
         for lane in used.into_inner() {
             lanes.entry(lane).or_default();
         }
+        // Whoever dies from here on leaves an index that nobody takes for whole.
+        atomic::remove_tree(&self.indexes, STATE)?;
         self.swap_shelves(lanes)?;
-        self.indexes.open_or_make_derived(KEYS)?;
+        if self.indexes.open_or_make_derived(KEYS).is_err() {
+            atomic::remove_tree(&self.indexes, KEYS)?;
+            self.indexes.open_or_make_derived(KEYS)?;
+        }
         keyed.sort_by_key(|task| task.created_at);
         for task in &keyed {
             self.set_key(task)?;
