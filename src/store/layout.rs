@@ -23,6 +23,8 @@ pub(super) const WORKERS: &str = "workers";
 pub(super) const LOCK: &str = "lock";
 pub(super) const FORMAT: &str = "format.json";
 pub(super) const FEED: &str = "feed.jsonl";
+/// What boards keep beside the tasks.
+pub(super) const BOARD: &str = "board.json";
 pub(super) const LANES: &str = "lanes.json";
 pub(super) const TASK_FILE: &str = "task.json";
 pub(super) const EVENTS_FILE: &str = "events.jsonl";

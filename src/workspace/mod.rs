@@ -6,6 +6,7 @@
 mod config;
 mod discover;
 mod document;
+mod edit;
 mod fields;
 mod lane;
 mod limits;
@@ -20,6 +21,7 @@ mod text_file;
 
 pub use config::Config;
 pub use discover::{Locate, locate};
+pub use edit::{EditWish, check_edit};
 pub use lane::{MAX_LANE, check_lane};
 pub use limits::{MAX_ATTEMPTS, MAX_KEY, MAX_LABEL, MAX_LABELS, MAX_TIMEOUT_SECONDS, MAX_WORD};
 pub use pairs::parse_pairs;
