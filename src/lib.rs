@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod digest;
 pub mod error;
+pub mod http;
 pub mod model;
 pub mod store;
 pub mod workspace;
