@@ -19,6 +19,7 @@ mod next;
 mod output;
 mod respond;
 mod self_test;
+mod serve;
 mod shell;
 mod show;
 mod status;
@@ -80,6 +81,7 @@ enum Command {
     Events(events::EventsCommand),
     Logs(logs::LogsCommand),
     Workers(workers::WorkersCommand),
+    Serve(serve::ServeCommand),
     SelfTest(self_test::SelfTestCommand),
     Completions(shell::CompletionsCommand),
     Man(shell::ManCommand),
@@ -113,6 +115,7 @@ impl Command {
             Self::Events(command) => command.run(context),
             Self::Logs(command) => command.run(context),
             Self::Workers(command) => command.run(context),
+            Self::Serve(command) => command.run(context),
             Self::SelfTest(command) => command.run(context),
             Self::Completions(command) => command.run(context),
             Self::Man(command) => command.run(context),
