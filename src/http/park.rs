@@ -208,6 +208,11 @@ impl Parked {
         }
     }
 
+    /// Shows every request.
+    pub fn visit_all(&self, visit: impl FnMut(&Entry)) {
+        self.inner().entries.values().for_each(visit);
+    }
+
     /// Takes a request out to answer it; `None` when somebody else has it.
     pub fn take(&self, number: u64) -> Option<Entry> {
         let mut inner = self.inner();

@@ -127,7 +127,11 @@ impl<'a> Watcher<'a> {
             (Instant::now() + left).max(self.alarm_after)
         });
         let mut wake = self.slow_at;
-        self.app.parked.visit(|_, entry| wake = wake.min(entry.until.unwrap_or(wake)));
+        // A request that a thread is busy with may be over by then, or will have to be looked at again.
+        let soonest = Instant::now() + ALARM_PAUSE / 10;
+        self.app
+            .parked
+            .visit_all(|entry| wake = wake.min(entry.until.map_or(wake, |until| until.max(soonest))));
         [alarm, self.streams.wake_at()].into_iter().flatten().fold(wake, Instant::min)
     }
 
@@ -265,7 +269,7 @@ impl<'a> Watcher<'a> {
 
     fn lanes(&self) -> BTreeSet<String> {
         let mut lanes = BTreeSet::new();
-        self.app.parked.visit(|_, entry| {
+        self.app.parked.visit_all(|entry| {
             for lane in entry.wish.want().into_iter().flat_map(|want| &want.lanes) {
                 if !lanes.contains(lane) {
                     lanes.insert(lane.clone());
