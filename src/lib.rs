@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod digest;
+pub mod dispatch;
 pub mod error;
 pub mod http;
 pub mod model;

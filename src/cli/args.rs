@@ -65,6 +65,11 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// Whether signs of life are wanted at all.
+    pub fn has_heartbeat(&self) -> bool {
+        self.heartbeat.is_some()
+    }
+
     /// Whether a sign of life is due; the first is due one interval after the first call.
     pub fn heartbeat_due(&mut self) -> bool {
         let Some(interval) = self.heartbeat else { return false };

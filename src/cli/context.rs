@@ -7,7 +7,7 @@ use clap::Args;
 use super::env;
 use super::output::Output;
 use crate::error::{Error, Result};
-use crate::model::{Task, TaskId};
+use crate::model::{Event, Task, TaskId};
 use crate::store::Store;
 use crate::workspace::{Config, Locate, locate};
 
@@ -70,6 +70,14 @@ impl Context {
         let config = self.config()?;
         let store = Store::open(&config.store_root, env::store_options()?)?;
         Ok((config, store))
+    }
+
+    /// The newest event of a task. A history that cannot be read is a warning: the task itself can.
+    pub fn last_event(&self, store: &Store, task: &Task) -> Option<Event> {
+        store.last_event(task).unwrap_or_else(|error| {
+            self.out.warn(&error.to_string());
+            None
+        })
     }
 
     /// Every task that `keep` wants, in the order of their ids; what cannot be read is a warning.

@@ -30,6 +30,16 @@ pub(super) fn user() -> String {
     set("USER").and_then(|user| user.into_string().ok()).unwrap_or_else(|| "somebody".to_string())
 }
 
+/// Everything, for the processes that we start.
+pub(super) fn all() -> Vec<(OsString, OsString)> {
+    std::env::vars_os().collect()
+}
+
+/// `LANES_DEPTH`: how deep we are inside agents that a dispatcher started.
+pub(super) fn depth() -> Option<u32> {
+    set("LANES_DEPTH")?.to_str()?.parse().ok()
+}
+
 /// How to use the store: `LANES_LOCK_TIMEOUT` (seconds), `LANES_ALLOW_NETWORK_FS` (set to anything),
 /// and for tests `LANES_TEST_NOW` (a time at which the clock stands still) and `LANES_TEST_SEED` (a
 /// number from which ids and tokens follow).

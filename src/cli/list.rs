@@ -62,7 +62,7 @@ impl ListCommand {
         let store = context.store()?;
         let tasks = self.selection.tasks(context, &store)?;
         if context.out.json {
-            let views = views(&store, &tasks)?;
+            let views = views(context, &store, &tasks);
             context.out.object(&object([
                 ("status", "ok".into()),
                 ("count", views.len().into()),
@@ -76,8 +76,8 @@ impl ListCommand {
 }
 
 /// The JSON views of several tasks.
-pub(super) fn views(store: &Store, tasks: &[Task]) -> Result<Vec<Value>> {
-    tasks.iter().map(|task| task_view(store, task).map(Value::Object)).collect()
+pub(super) fn views(context: &Context, store: &Store, tasks: &[Task]) -> Vec<Value> {
+    tasks.iter().map(|task| Value::Object(task_view(context, store, task))).collect()
 }
 
 /// Tasks as a table for people.
@@ -104,6 +104,7 @@ pub(super) fn print_tasks(context: &mut Context, tasks: &[Task], now: &Now) -> R
 /// A task's state for people, with what qualifies it.
 pub(super) fn state_words(task: &Task, now: &Now) -> String {
     match &task.status {
+        Status::Scheduled { until } if *until <= now.wall => "scheduled (due)".to_string(),
         Status::Scheduled { until } => format!("scheduled {}", relative(*until, now)),
         Status::Claimed(_) if !task.lease_is_live(now) => "claimed (lease over)".to_string(),
         Status::Failed { class, .. } if class.as_str() != "error" => format!("failed ({})", class.as_str()),

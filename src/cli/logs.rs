@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::context::Context;
+use crate::dispatch::runner::files;
 use crate::error::{EXIT_OK, Error, Result};
 
 /// Show what a run of a task wrote.
@@ -24,6 +25,12 @@ pub struct LogsCommand {
     /// Show the error output instead
     #[arg(long)]
     stderr: bool,
+    /// Show the agent's progress instead, in short lines
+    #[arg(long, conflicts_with = "stderr")]
+    progress: bool,
+    /// Show what the agent was told instead
+    #[arg(long, conflicts_with_all = ["stderr", "progress"])]
+    prompt: bool,
     /// Go on until the task has ended
     #[arg(long, short)]
     follow: bool,
@@ -67,7 +74,12 @@ impl LogsCommand {
                 .max(),
         };
         let Some(number) = number else { return Ok(None) };
-        let name = if self.stderr { "stderr.log" } else { "stdout.log" };
+        let name = match (self.stderr, self.progress, self.prompt) {
+            (true, ..) => files::STDERR,
+            (_, true, _) => files::PROGRESS,
+            (_, _, true) => files::PROMPT,
+            _ => files::STDOUT,
+        };
         let path = runs.join(number.to_string()).join(name);
         match File::open(&path) {
             Ok(file) => Ok(Some((path, file))),

@@ -7,6 +7,7 @@ mod args;
 mod body;
 mod claim;
 mod context;
+mod dispatch;
 mod env;
 mod event;
 mod events;
@@ -22,6 +23,7 @@ mod self_test;
 mod serve;
 mod shell;
 mod show;
+mod stats;
 mod status;
 mod submit;
 mod table;
@@ -34,9 +36,10 @@ mod workers;
 
 use std::process::ExitCode;
 
+use clap::builder::StyledStr;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::error::{ErrorKind, Result, printable};
+use crate::error::{EXIT_OK, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
 use context::{Context, GlobalArgs};
 use output::{Output, complain};
 
@@ -45,7 +48,8 @@ use output::{Output, complain};
 /// Submit a task to a lane; somebody claims it under a lease, renews while working, and responds;
 /// your wait returns. The queue is a directory of plain files: no daemon.
 #[derive(Parser, Debug)]
-#[command(name = "lanes", version, max_term_width = 100)]
+// Of a flag given twice the last one counts, so that wrapper scripts can pass defaults first.
+#[command(name = "lanes", version, max_term_width = 100, args_override_self = true)]
 pub struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
@@ -78,6 +82,8 @@ enum Command {
     List(list::ListCommand),
     Show(show::ShowCommand),
     Why(why::WhyCommand),
+    Dispatch(dispatch::DispatchCommand),
+    Stats(stats::StatsCommand),
     Events(events::EventsCommand),
     Logs(logs::LogsCommand),
     Workers(workers::WorkersCommand),
@@ -112,6 +118,8 @@ impl Command {
             Self::List(command) => command.run(context),
             Self::Show(command) => command.run(context),
             Self::Why(command) => command.run(context),
+            Self::Dispatch(command) => command.run(context),
+            Self::Stats(command) => command.run(context),
             Self::Events(command) => command.run(context),
             Self::Logs(command) => command.run(context),
             Self::Workers(command) => command.run(context),
@@ -123,19 +131,30 @@ impl Command {
     }
 }
 
-/// Runs the command line of this process.
-pub fn run() -> ExitCode {
+/// Runs the command line of this process; `stdout_is_closed` when it was started without a standard
+/// output.
+pub fn run(stdout_is_closed: bool) -> ExitCode {
     say_panics_in_one_line();
     ignore_file_size_signal();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return usage(&error),
-    };
-    let out = Output::new(cli.global.json, cli.global.quiet);
-    let mut context = Context { global: cli.global, out };
-    let result = match &cli.command {
-        Some(command) => command.run(&mut context),
-        None => context.out.raw(Cli::command().render_help().to_string().as_bytes()).map(|()| 0),
+    if stdout_is_closed {
+        complain(
+            "lanes: standard output is closed, so nothing was done; give /dev/null if no answer is wanted",
+        );
+        return ExitCode::from(EXIT_REFUSED);
+    }
+    let parsed = Cli::try_parse();
+    let global = parsed.as_ref().map(|cli| cli.global.clone()).unwrap_or_default();
+    let out = Output::new(global.json, global.quiet);
+    let mut context = Context { global, out };
+    let result = match parsed {
+        Ok(Cli { command: Some(command), .. }) => command.run(&mut context),
+        Ok(Cli { command: None, .. }) => help(&mut context.out, &Cli::command().render_help()),
+        // Help and version are answers; everything else that clap says is bad usage.
+        Err(error) if error.use_stderr() => {
+            complain(&format!("lanes: {}", usage_line(&error.render().to_string())));
+            return ExitCode::from(EXIT_USAGE_OR_TIMEOUT);
+        }
+        Err(error) => help(&mut context.out, &error.render()),
     };
     match result.and_then(|code| context.out.flush().map(|()| code)) {
         Ok(code) => ExitCode::from(code),
@@ -143,17 +162,26 @@ pub fn run() -> ExitCode {
             // What was found out before the failure is worth having.
             let _ = context.out.flush();
             if error.kind() != ErrorKind::BrokenPipe {
-                complain(&format!("lanes: {}", printable(&error.to_string())));
+                complain(&format!("lanes: {error}"));
             }
             ExitCode::from(error.kind().exit_code())
         }
     }
 }
 
-/// Help and version are answers; everything else that clap says is bad usage, with code 2.
-fn usage(error: &clap::Error) -> ExitCode {
-    let printed = error.print();
-    if error.use_stderr() || printed.is_err() { ExitCode::from(2) } else { ExitCode::SUCCESS }
+/// What clap says of bad usage, as one line.
+fn usage_line(text: &str) -> String {
+    let head = text.split("\n\nUsage:").next().unwrap_or(text);
+    let head = head.split("\n\nFor more information").next().unwrap_or(head);
+    let words: Vec<&str> = head.split_whitespace().collect();
+    let line = words.join(" ");
+    format!("{}; `lanes help COMMAND` tells what it takes", line.strip_prefix("error: ").unwrap_or(&line))
+}
+
+fn help(out: &mut Output, text: &StyledStr) -> Result<u8> {
+    let text = if out.colour() { text.ansi().to_string() } else { text.to_string() };
+    out.raw(text.as_bytes())?;
+    Ok(EXIT_OK)
 }
 
 /// A panic is a mistake of ours; one line says where, and the process ends.
@@ -175,6 +203,13 @@ fn ignore_file_size_signal() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bad_usage_is_told_in_one_line() {
+        let said = Cli::try_parse_from(["lanes", "claim"]).unwrap_err().render().to_string();
+        let expected = "the following required arguments were not provided: <ID>; `lanes help COMMAND` tells what it takes";
+        assert_eq!(usage_line(&said), expected);
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

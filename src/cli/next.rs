@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::args::{WaitArgs, WantArgs};
 use super::context::Context;
 use super::waiting::wait_for_task;
-use crate::error::{EXIT_OK, Error, Result};
+use crate::error::{EXIT_OK, Result};
 use crate::model::task::object;
 use crate::store::{Store, Want};
 
@@ -14,6 +14,7 @@ use crate::store::{Store, Want};
 ///
 /// To take a task use `claim --lane`, which looks and claims in one step.
 #[derive(Args, Debug)]
+#[command(mut_arg("lane", |lane| lane.required(true)))]
 pub struct NextCommand {
     #[command(flatten)]
     want: WantArgs,
@@ -23,9 +24,6 @@ pub struct NextCommand {
 
 impl NextCommand {
     pub(super) fn run(&self, context: &mut Context, verb: &str) -> Result<u8> {
-        if self.want.lane.is_empty() {
-            return Err(Error::invalid(format!("{verb} needs --lane LANE")));
-        }
         wait_on_lanes(context, &self.want, &self.wait, verb)
     }
 }
@@ -55,6 +53,7 @@ pub(super) fn wait_on_lanes(
 /// Says that nothing came.
 pub(super) fn tell_idle(context: &mut Context, store: &Store, want: &Want, timeout: f64) -> Result<()> {
     let lanes = want.lanes.join(", ");
+    let flags: Vec<String> = want.lanes.iter().map(|lane| format!("--lane {lane}")).collect();
     let mut used = false;
     for lane in &want.lanes {
         used |= store.lane_has_tasks(lane)?;
@@ -74,7 +73,7 @@ pub(super) fn tell_idle(context: &mut Context, store: &Store, want: &Want, timeo
             ("message", message.into()),
             (
                 "next_action",
-                format!("worker: `lanes claim --lane {lanes} --wait` again; submitter: submit").into(),
+                format!("worker: `lanes claim {} --wait` again; submitter: submit", flags.join(" ")).into(),
             ),
         ]))
     } else {

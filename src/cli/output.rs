@@ -2,8 +2,6 @@
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
-use serde_json::Value;
-
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::json::{self, Object};
 
@@ -50,8 +48,7 @@ impl Output {
 
     /// A JSON object on one line, for streams.
     pub fn object_line(&mut self, object: &Object) -> Result<()> {
-        let text = serde_json::to_string(&Value::Object(object.clone())).unwrap_or_default();
-        self.line(&text)
+        self.raw(json::to_line(object).as_bytes())
     }
 
     /// Hands everything to the reader; only then may the command report success.
@@ -72,9 +69,10 @@ impl Output {
     }
 }
 
-/// One line on standard error. Nobody there to read it is no reason to fail.
+/// One line on standard error, whatever the names in it hold. Nobody there to read it is no reason
+/// to fail.
 pub(super) fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
 fn failed(error: io::Error) -> Error {

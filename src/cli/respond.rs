@@ -58,10 +58,10 @@ pub struct RespondCommand {
     #[arg(long, value_enum)]
     verdict: Option<VerdictArg>,
     /// Findings that block; above 0 the verdict must be needs-revision
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     blocking_count: Option<u64>,
     /// Findings that do not block
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     nonblocking_count: Option<u64>,
     /// Refuse unless the task's request has this sha256
     #[arg(long, value_name = "SHA256")]

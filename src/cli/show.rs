@@ -31,7 +31,7 @@ impl ShowCommand {
             let response = response.map(|response| Value::Object(response.to_object()));
             let mut reply = object([
                 ("status", "ok".into()),
-                ("task", Value::Object(task_view(&store, &task)?)),
+                ("task", Value::Object(task_view(context, &store, &task))),
                 ("events", events.into()),
             ]);
             reply.insert("response".into(), response.into());
@@ -61,7 +61,7 @@ impl ShowCommand {
 /// The facts of a task, one a line.
 pub(super) fn print_task(context: &mut Context, store: &Store, task: &Task) -> Result<()> {
     let now = store.now();
-    let last = store.last_event(task)?;
+    let last = context.last_event(store, task);
     let attempts = match task.max_attempts {
         Some(max) => format!("{} of {max}", task.attempt),
         None => task.attempt.to_string(),

@@ -10,7 +10,7 @@ use super::list::{Selection, print_tasks, views};
 use super::show::print_task;
 use super::table::{Table, relative};
 use super::view::task_view;
-use super::workers::{print_workers, worker_objects};
+use super::workers::{parked, parked_object, print_parked, print_workers, worker_objects};
 use crate::error::{EXIT_OK, Result};
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -50,7 +50,7 @@ impl StatusCommand {
         let tasks = self.selection.tasks(context, store)?;
         let summary = Summary::of(store, &tasks);
         if context.out.json {
-            let views = views(store, &tasks)?;
+            let views = views(context, store, &tasks);
             return context.out.object(&object([
                 ("status", "ok".into()),
                 ("count", views.len().into()),
@@ -89,6 +89,7 @@ impl StatusCommand {
                 ("status", "ok".into()),
                 ("lanes", Value::Object(lanes)),
                 ("workers", worker_objects(&workers).into()),
+                ("parked", parked_object(&parked(store, &now))),
                 ("summary", Value::Object(Summary::of(store, &tasks).to_object())),
             ]));
         }
@@ -114,14 +115,14 @@ impl StatusCommand {
             context.out.line("")?;
             print_workers(context, &workers, &now)?;
         }
-        Ok(())
+        print_parked(context, &parked(store, &now), &now)
     }
 }
 
 fn one(context: &mut Context, store: &Store, word: &str) -> Result<()> {
     let task = store.task(&store.resolve(word)?)?;
     if context.out.json {
-        let view = task_view(store, &task)?;
+        let view = task_view(context, store, &task);
         return context.out.object(&object([("status", "ok".into()), ("task", Value::Object(view))]));
     }
     print_task(context, store, &task)

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::args::WaitArgs;
 use super::body;
 use super::context::Context;
+use super::env;
 use super::wait::print_body;
 use super::waiting::wait_for_answers;
 use crate::error::{EXIT_OK, EXIT_TASK_FAILED, Error, ErrorKind, Result};
@@ -105,6 +106,11 @@ impl TaskArgs {
         } else {
             (self.prompt.clone(), self.prompt_file.clone())
         };
+        let mut metadata = parse_pairs("--metadata", &self.metadata)?;
+        if let Some(depth) = env::depth() {
+            // An agent submits: dispatchers count how deep such chains become.
+            metadata.push(("dispatch_depth".to_string(), depth.to_string()));
+        }
         Ok(SubmitWish {
             task_file: self.task.clone(),
             lane: self.lane.clone(),
@@ -114,7 +120,7 @@ impl TaskArgs {
             prompt_file,
             worktree_path: self.worktree_path.clone(),
             branch: self.branch.clone(),
-            metadata: parse_pairs("--metadata", &self.metadata)?,
+            metadata,
             source_agent: self.source_agent.clone(),
             correlation_id: self.task_id.clone(),
             supporting: self.supporting.clone(),

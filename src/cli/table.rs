@@ -68,11 +68,11 @@ pub fn relative(time: Time, now: &Now) -> String {
     }
 }
 
-/// A length of time in its largest fitting unit.
+/// A length of time in the largest unit of which it holds at least two.
 pub fn span(seconds: f64) -> String {
     match seconds {
-        s if s < 60.0 => format!("{}s", s as u64),
-        s if s < 3600.0 => format!("{}m", (s / 60.0) as u64),
+        s if s < 120.0 => format!("{}s", s as u64),
+        s if s < 2.0 * 3600.0 => format!("{}m", (s / 60.0) as u64),
         s if s < 2.0 * 86_400.0 => format!("{}h", (s / 3600.0) as u64),
         s => format!("{}d", (s / 86_400.0) as u64),
     }

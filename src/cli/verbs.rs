@@ -1,4 +1,4 @@
-//! The commands that change one task at an operator's word: cancel, retry, redrive, move.
+//! The commands that change tasks at an operator's word: cancel, retry, redrive, move.
 
 use clap::Args;
 use serde_json::Value;
@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::context::{Context, resolve_all};
 use super::env;
 use crate::error::{EXIT_OK, Error, Result};
+use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{Command, Effect, FailureClass, Status, TaskId};
 use crate::store::Store;
@@ -32,22 +33,58 @@ impl CancelCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         let store = context.store()?;
         let by = self.by.clone().unwrap_or_else(env::user);
-        for id in resolve_all(&store, &self.ids)? {
+        let ids = resolve_all(&store, &self.ids)?;
+        each(context, &ids, ids.len() > 1, |_, id| {
             let cancel = Command::Cancel { reason: self.reason.clone(), by: by.clone() };
-            let (task, effect) = store.apply(&id, &cancel)?;
-            if context.out.json {
-                context.out.object(&object([
-                    ("status", "cancelled".into()),
-                    ("task_id", id.as_str().into()),
-                    ("changed", (effect == Effect::Changed).into()),
-                    ("task", Value::Object(task.to_public_object())),
-                ]))?;
-            } else {
-                context.out.line(id.as_str())?;
+            let (task, effect) = store.apply(id, &cancel)?;
+            let reply = object([
+                ("status", "cancelled".into()),
+                ("task_id", id.as_str().into()),
+                ("changed", (effect == Effect::Changed).into()),
+                ("task", Value::Object(task.to_public_object())),
+            ]);
+            Ok((id.to_string(), reply))
+        })
+    }
+}
+
+/// Does `act` to each task in turn and tells what came of it: a line each, or in JSON one object,
+/// with a list of results when `several` may be meant. What was done before a failure is told too.
+fn each(
+    context: &mut Context,
+    ids: &[TaskId],
+    several: bool,
+    act: impl Fn(&Context, &TaskId) -> Result<(String, Object)>,
+) -> Result<u8> {
+    let mut done = Vec::new();
+    let mut failure = None;
+    for id in ids {
+        match act(context, id) {
+            Ok(reply) => done.push(reply),
+            Err(error) => {
+                failure = Some(error);
+                break;
             }
         }
-        Ok(EXIT_OK)
     }
+    if !context.out.json {
+        for (line, _) in done {
+            context.out.line(&line)?;
+        }
+    } else if several {
+        let results: Vec<Value> = done.into_iter().map(|(_, reply)| Value::Object(reply)).collect();
+        let status = if failure.is_none() { "ok" } else { "incomplete" };
+        context.out.object(&object([
+            ("status", status.into()),
+            ("count", results.len().into()),
+            ("results", results.into()),
+        ]))?;
+    } else {
+        for (_, reply) in done {
+            context.out.object(&reply)?;
+        }
+    }
+    failure.map_or(Ok(EXIT_OK), Err)
 }
 
 /// Submit a failed task again, as a new task with a new id.
@@ -63,10 +100,8 @@ pub struct RetryCommand {
 impl RetryCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         let store = context.store()?;
-        for id in resolve_all(&store, &self.ids)? {
-            retry(context, &store, &id)?;
-        }
-        Ok(EXIT_OK)
+        let ids = resolve_all(&store, &self.ids)?;
+        each(context, &ids, ids.len() > 1, |context, id| retry(context, &store, id))
     }
 }
 
@@ -105,29 +140,24 @@ impl RedriveCommand {
         if ids.is_empty() {
             context.out.note("lanes: no dead task to redrive");
         }
-        for id in ids {
-            retry(context, &store, &id)?;
-        }
-        Ok(EXIT_OK)
+        let several = self.lane.is_some() || ids.len() > 1;
+        each(context, &ids, several, |context, id| retry(context, &store, id))
     }
 }
 
-fn retry(context: &mut Context, store: &Store, id: &TaskId) -> Result<()> {
+fn retry(context: &Context, store: &Store, id: &TaskId) -> Result<(String, Object)> {
     let submitted = store.retry(id, &env::user())?;
     if submitted.existing {
         context.out.note(&format!("lanes: {id} was retried before"));
     }
-    if context.out.json {
-        context.out.object(&object([
-            ("status", "retried".into()),
-            ("retry_of", id.as_str().into()),
-            ("task_id", submitted.task.id.as_str().into()),
-            ("existing", submitted.existing.into()),
-            ("task", Value::Object(submitted.task.to_public_object())),
-        ]))
-    } else {
-        context.out.line(submitted.task.id.as_str())
-    }
+    let reply = object([
+        ("status", "retried".into()),
+        ("retry_of", id.as_str().into()),
+        ("task_id", submitted.task.id.as_str().into()),
+        ("existing", submitted.existing.into()),
+        ("task", Value::Object(submitted.task.to_public_object())),
+    ]);
+    Ok((submitted.task.id.to_string(), reply))
 }
 
 /// Put a waiting task into another lane.

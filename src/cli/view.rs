@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::error::Result;
+use super::context::Context;
 use crate::model::json::Object;
 use crate::model::{Event, FailureClass, Now, Status, Task};
 use crate::store::Store;
 
 /// The JSON view of a task at this moment.
-pub fn task_view(store: &Store, task: &Task) -> Result<Object> {
+pub fn task_view(context: &Context, store: &Store, task: &Task) -> Object {
     let now = store.now();
-    let last_event = store.last_event(task)?;
+    let last_event = context.last_event(store, task);
     let response_exists = store.response_exists(task);
     let missing = matches!(task.status, Status::Completed { .. }) && !response_exists;
     let mut view = task.to_public_object();
@@ -41,7 +41,7 @@ pub fn task_view(store: &Store, task: &Task) -> Result<Object> {
         }),
     );
     put("next_action", next_action(task, &now, last_event.as_ref(), missing).into());
-    Ok(view)
+    view
 }
 
 /// Whether a claimed task's lease has ended.
@@ -61,7 +61,8 @@ pub fn next_action(task: &Task, now: &Now, last: Option<&Event>, missing_respons
         Status::Queued => {
             format!("worker: claim it with `lanes claim {id}` or `lanes claim --lane {}`", task.lane)
         }
-        Status::Scheduled { until } => format!("nothing to do before {until}"),
+        Status::Scheduled { until } if *until > now.wall => format!("nothing to do before {until}"),
+        Status::Scheduled { .. } => format!("worker: it is due; `lanes claim --lane {}` takes it", task.lane),
         Status::Claimed(claim) if lease_expired(task, now) => {
             format!("the lease of {} has ended; any worker may claim the task", claim.owner)
         }

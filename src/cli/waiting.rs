@@ -48,9 +48,10 @@ pub fn wait_for_answers(
             told_no_worker = tell_if_nobody_works(context, store, &open)?;
         }
         let over = timing.is_over();
-        if timing.heartbeat_due() || over {
+        // The last one tells how things stood when the time was over.
+        if timing.heartbeat_due() || (over && timing.has_heartbeat()) {
             for task in &open {
-                context.out.note(&heartbeat(store, task)?);
+                context.out.note(&heartbeat(context, store, task));
             }
         }
         if over {
@@ -118,30 +119,27 @@ pub fn lane_is_served(store: &Store, lane: &str) -> Result<bool> {
 }
 
 /// The sign of life of a waiting task, in the protocol's shape.
-fn heartbeat(store: &Store, task: &Task) -> Result<String> {
+fn heartbeat(context: &Context, store: &Store, task: &Task) -> String {
     let id = &task.id;
     let now = store.now();
     let Status::Claimed(claim) = &task.status else {
-        return Ok(format!(
-            "lanes wait: task_id={id}; state={}; awaiting reviewer claim",
-            task.status.as_str()
-        ));
+        return format!("lanes wait: task_id={id}; state={}; awaiting reviewer claim", task.status.as_str());
     };
-    let last = store.last_event(task)?;
+    let last = context.last_event(store, task);
     let last_words =
         last.as_ref().map_or("none".to_string(), |event| format!("{}@{}", event.kind, event.created_at));
-    Ok(format!(
+    format!(
         "lanes wait: task_id={id}; state={}; claim_owner={}; claimed_age_seconds={}; lease_expires_at={}; \
          lease_expired={}; response_path={}; response_exists={}; last_event={last_words}; next_action={}",
         task.status.as_str(),
-        crate::error::printable(&claim.owner),
+        claim.owner,
         now.wall.seconds_since(claim.claimed_at) as i64,
         claim.lease_expires_at,
         lease_expired(task, &now),
-        crate::error::printable(&task.response_path),
+        task.response_path,
         store.response_exists(task),
-        crate::error::printable(&next_action(task, &now, last.as_ref(), false)),
-    ))
+        next_action(task, &now, last.as_ref(), false),
+    )
 }
 
 /// Waits until a task of the wanted lanes can be had, as `look` decides.

@@ -1,13 +1,14 @@
 //! `lanes why`: the one thing a task waits for.
 
 use clap::Args;
+use serde_json::Value;
 
 use super::context::Context;
 use super::waiting::lane_is_served;
 use crate::error::{EXIT_OK, Result, printable};
 use crate::model::task::{Availability, object};
 use crate::model::{FailureClass, RequestCheck, Status, Task};
-use crate::store::Store;
+use crate::store::{Parked, Store};
 
 /// Tell the one thing that a task waits for.
 #[derive(Args, Debug)]
@@ -54,15 +55,20 @@ fn reason(store: &Store, task: &Task) -> Result<Reason> {
         (Status::Failed { class, reason, .. }, _) => {
             let word = if *class == FailureClass::Dead { "dead" } else { "failed" };
             let reason = super::table::short(reason, 200);
-            say(
-                word,
-                format!("nothing: it has failed ({reason}); `lanes retry {}` submits it again", task.id),
-            )
+            let then = match &task.retried_as {
+                Some(new) => format!("it was retried as {new}"),
+                None => format!("`lanes retry {}` submits it again", task.id),
+            };
+            say(word, format!("nothing: it has failed ({reason}); {then}"))
         }
         (Status::Parked(word), _) => say("parked", format!("a newer lanes put it into the state '{word}'")),
         (Status::Claimed(claim), Availability::Leased(until)) => {
             say("claimed", format!("{} works on it, under a lease until {until}", claim.owner))
         }
+        (_, Availability::Spent) => say(
+            "spent",
+            "nothing: its attempts are spent; the next look for work declares it dead".to_string(),
+        ),
         (_, Availability::NotBefore(until)) => {
             say("scheduled", format!("its time: it is scheduled for {until}"))
         }
@@ -99,6 +105,13 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
     if !lane_is_served(store, lane)? {
         return say("no_worker", format!("a worker: nobody serves lane {lane}"));
     }
+    if let Some((vendor, parked)) = all_vendors_parked(store, lane)? {
+        let reason = super::table::short(&parked.reason, 200);
+        return say(
+            "vendor_parked",
+            format!("{vendor}, which is left alone until {}: {reason}", parked.until),
+        );
+    }
     let ahead = store.tasks_ahead(task)?;
     let what = match ahead {
         0 => "it is next".to_string(),
@@ -106,4 +119,26 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
         n => format!("{n} tasks are ahead of it"),
     };
     say("queued", format!("a free worker in lane {lane}: {what}"))
+}
+
+/// The vendor that comes back first, if all who serve a lane are dispatchers of parked vendors.
+fn all_vendors_parked(store: &Store, lane: &str) -> Result<Option<(String, Parked)>> {
+    let parked = super::workers::parked(store, &store.now());
+    let mut back_first: Option<(String, Parked)> = None;
+    for worker in
+        store.live_workers()?.iter().filter(|worker| worker.lanes.iter().any(|served| served == lane))
+    {
+        let vendors = worker.data.get("vendors").and_then(Value::as_array);
+        let vendors: Vec<&str> = vendors.into_iter().flatten().filter_map(Value::as_str).collect();
+        if vendors.is_empty() {
+            return Ok(None);
+        }
+        for vendor in vendors {
+            let Some(entry) = parked.get(vendor) else { return Ok(None) };
+            if back_first.as_ref().is_none_or(|(_, first)| entry.until < first.until) {
+                back_first = Some((vendor.to_string(), entry.clone()));
+            }
+        }
+    }
+    Ok(back_first)
 }

@@ -1,14 +1,16 @@
 //! `lanes workers`: who is at work.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde_json::Value;
 
 use super::context::Context;
-use super::table::{Table, relative};
-use crate::error::{EXIT_OK, Result};
-use crate::model::Now;
+use super::table::{Table, relative, short};
+use crate::error::{EXIT_OK, Result, printable};
 use crate::model::task::object;
-use crate::store::WorkerInfo;
+use crate::model::{Now, Time};
+use crate::store::{Parked, Store, WorkerInfo};
 
 /// Show the workers that are alive: dispatchers, and parked `claim --wait`s.
 #[derive(Args, Debug)]
@@ -18,16 +20,19 @@ impl WorkersCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         let store = context.store()?;
         let workers = store.live_workers()?;
+        let now = store.now();
         if context.out.json {
             context.out.object(&object([
                 ("status", "ok".into()),
                 ("count", workers.len().into()),
                 ("workers", worker_objects(&workers).into()),
+                ("parked", parked_object(&parked(&store, &now))),
             ]))?;
         } else if workers.is_empty() {
             context.out.note("lanes: no worker is alive");
         } else {
-            print_workers(context, &workers, &store.now())?;
+            print_workers(context, &workers, &now)?;
+            print_parked(context, &parked(&store, &now), &now)?;
         }
         Ok(EXIT_OK)
     }
@@ -49,5 +54,59 @@ pub(super) fn print_workers(context: &mut Context, workers: &[WorkerInfo], now: 
             if worker.filter.is_empty() { "everything".to_string() } else { worker.filter.clone() },
         ]);
     }
+    table.print(&mut context.out)?;
+    print_runs(context, workers, now)
+}
+
+/// The agents at work, if there are any.
+fn print_runs(context: &mut Context, workers: &[WorkerInfo], now: &Now) -> Result<()> {
+    let mut table = Table::new(&["TASK", "LANE", "VENDOR", "AGENT", "SINCE", "LAST WORDS"]);
+    let runs = workers.iter().filter_map(|worker| worker.data.get("running")?.as_array());
+    for run in runs.flatten() {
+        let text = |key: &str| run.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
+        let since = Time::parse(&text("started_at")).map_or(String::new(), |since| relative(since, now));
+        table.row(vec![
+            text("task_id"),
+            text("lane"),
+            text("vendor"),
+            run.get("pid").and_then(Value::as_u64).map_or("starts".to_string(), |pid| pid.to_string()),
+            since,
+            short(&text("progress"), 60),
+        ]);
+    }
+    if table.is_empty() {
+        return Ok(());
+    }
+    context.out.line("")?;
     table.print(&mut context.out)
+}
+
+/// The vendors that are left alone at present.
+pub(super) fn parked(store: &Store, now: &Now) -> BTreeMap<String, Parked> {
+    let mut parked = store.parked_vendors();
+    parked.retain(|_, parked| now.wall < parked.until);
+    parked
+}
+
+pub(super) fn parked_object(parked: &BTreeMap<String, Parked>) -> Value {
+    let entry = |parked: &Parked| {
+        Value::Object(object([
+            ("until", parked.until.to_string().into()),
+            ("reason", parked.reason.clone().into()),
+        ]))
+    };
+    Value::Object(parked.iter().map(|(vendor, parked)| (vendor.clone(), entry(parked))).collect())
+}
+
+pub(super) fn print_parked(
+    context: &mut Context,
+    parked: &BTreeMap<String, Parked>,
+    now: &Now,
+) -> Result<()> {
+    for (vendor, parked) in parked {
+        let until = relative(parked.until, now);
+        let line = format!("{vendor} is left alone, goes on {until}: {}", short(&parked.reason, 200));
+        context.out.line(&printable(&line))?;
+    }
+    Ok(())
 }

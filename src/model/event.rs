@@ -21,7 +21,7 @@ pub struct Event {
 }
 
 /// Event types that the queue itself writes. Nobody else may, so that a history can be believed.
-pub const ENGINE_KINDS: [&str; 12] = [
+pub const ENGINE_KINDS: [&str; 13] = [
     "created",
     "claimed",
     "renewed",
@@ -34,6 +34,7 @@ pub const ENGINE_KINDS: [&str; 12] = [
     "retried",
     "request_changed",
     "edited",
+    "imported",
 ];
 
 impl Event {

@@ -9,10 +9,8 @@ use serde_json::{Map, Number, Value};
 /// A JSON object; keys are kept sorted.
 pub type Object = Map<String, Value>;
 
-/// How deep a document may be nested. serde_json refuses 128 and more by itself.
-const SURROGATE_BASE: u32 = 0x10_F800;
-
-/// Parses a JSON object. Duplicate keys: the last one wins.
+/// Parses a JSON object. Duplicate keys: the last one wins. Nested at most 127 levels deep, as
+/// serde_json has it.
 pub fn parse_object(bytes: &[u8]) -> Result<Object, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_string())?;
     let value = match serde_json::from_str::<Value>(text) {
@@ -40,6 +38,13 @@ pub fn to_text(object: &Object) -> String {
     escape_stand_ins(text)
 }
 
+/// An object as one line, non-ASCII as it is, newline at the end.
+pub fn to_line(object: &Object) -> String {
+    let mut line = escape_stand_ins(serde_json::to_string(object).unwrap_or_default());
+    line.push('\n');
+    line
+}
+
 /// An object as one line of a JSON Lines file: pure ASCII, because agent-lanes splits lines at
 /// U+2028, U+2029 and U+0085 as well.
 pub fn to_ascii_line(object: &Object) -> String {
@@ -59,8 +64,14 @@ pub fn to_ascii_line(object: &Object) -> String {
     line
 }
 
-/// Marks a stand-in for a number that JSON has no name for.
+/// Marks a stand-in for a number that JSON has no name for: one of [`NUMBERS`] follows.
 const NUMBER_MARK: &str = "\u{10F7FF}number:";
+
+/// What Python writes for numbers that JSON has no name for.
+const NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+
+/// Marks a stand-in for half of a surrogate pair: its four hex digits follow.
+const SURROGATE_MARK: &str = "\u{10F7FF}surrogate:";
 
 fn with_stand_ins(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
@@ -79,7 +90,7 @@ fn with_stand_ins(text: &str) -> Option<String> {
                         at += 12;
                     }
                     0xD800..0xE000 => {
-                        out.push(char::from_u32(SURROGATE_BASE + (unit - 0xD800))?);
+                        out.push_str(&format!("{SURROGATE_MARK}{unit:04x}"));
                         changed = true;
                         at += 6;
                     }
@@ -97,9 +108,7 @@ fn with_stand_ins(text: &str) -> Option<String> {
                 continue;
             }
             in_string = bytes[at] != b'"';
-        } else if let Some(word) =
-            ["-Infinity", "Infinity", "NaN"].iter().find(|word| rest.starts_with(**word))
-        {
+        } else if let Some(word) = NUMBERS.iter().find(|word| rest.starts_with(**word)) {
             out.push_str(&format!("\"{NUMBER_MARK}{word}\""));
             changed = true;
             at += word.len();
@@ -123,7 +132,7 @@ fn escaped_unit(text: &str) -> Option<u32> {
 fn restore_numbers(value: &mut Value) {
     match value {
         Value::String(text) => {
-            if let Some(number) = text.strip_prefix(NUMBER_MARK) {
+            if let Some(number) = text.strip_prefix(NUMBER_MARK).filter(|word| NUMBERS.contains(word)) {
                 *value = Value::Number(Number::from_string_unchecked(number.to_string()));
             }
         }
@@ -134,17 +143,19 @@ fn restore_numbers(value: &mut Value) {
 }
 
 fn escape_stand_ins(text: String) -> String {
-    let stands_in = |c: char| u32::from(c) >= SURROGATE_BASE;
-    if !text.contains(stands_in) {
+    if !text.contains(SURROGATE_MARK) {
         return text;
     }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if stands_in(c) {
-            out.push_str(&format!("\\u{:04x}", 0xD800 + (u32::from(c) - SURROGATE_BASE)));
-        } else {
-            out.push(c);
+    let mut parts = text.split(SURROGATE_MARK);
+    let mut out = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        match part.get(..4) {
+            Some(digits) if matches!(u32::from_str_radix(digits, 16), Ok(0xD800..0xE000)) => {
+                out.push_str("\\u");
+            }
+            _ => out.push_str(SURROGATE_MARK),
         }
+        out.push_str(part);
     }
     out
 }
@@ -171,6 +182,21 @@ mod tests {
             round_trip("{\"n\": NaN, \"a\": \"\\ud83d\\ude00\\\\ud800\"}"),
             "{\n  \"a\": \"😀\\\\ud800\",\n  \"n\": NaN\n}\n"
         );
+    }
+
+    #[test]
+    fn the_last_characters_of_unicode_are_no_stand_ins() {
+        let text = "{\n  \"a\": \"\u{10F7FF}\u{10F800}\u{10FFFD}\u{10FFFF}\"\n}\n";
+        assert_eq!(round_trip(text), text);
+        let both = "{\n  \"a\": \"\u{10FFFD}\\udfff\\ud800\"\n}\n";
+        assert_eq!(round_trip(both), both);
+    }
+
+    #[test]
+    fn a_forged_stand_in_cannot_break_a_file() {
+        let text = format!("{{\"a\": \"{NUMBER_MARK}]}}{{\", \"b\": NaN, \"c\": \"{SURROGATE_MARK}x\"}}");
+        let object = parse_object(text.as_bytes()).unwrap();
+        assert_eq!(parse_object(to_text(&object).as_bytes()).unwrap(), object);
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub const PRIORITY_HEAD_START_SECONDS: i64 = 3600;
 /// Priorities go from minus this to plus this.
 pub const MAX_PRIORITY: i32 = 1000;
 
+/// How far into the future a lease may reach beyond its own length, in seconds, before the clock it
+/// was written by counts as wrong.
+const CLOCK_SLACK_SECONDS: f64 = 60.0;
+
 /// A file that belongs to a request, pinned by its fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SupportingPath {
@@ -274,20 +278,24 @@ impl Task {
     /// Whether the task is claimed under a lease that has not ended.
     ///
     /// The uptime decides while the machine has not been restarted since; otherwise the wall clock.
+    /// A lease that lies in the future by a wall clock that was set back since has ended: nobody
+    /// knows for how long it has run.
     pub fn lease_is_live(&self, now: &Now) -> bool {
         let Status::Claimed(claim) = &self.status else {
             return false;
         };
-        match &self.journal.lease {
-            Some(lease)
-                if !lease.boot.is_empty()
-                    && lease.boot == now.boot
-                    && lease.expires_at == claim.lease_expires_at =>
-            {
-                now.uptime < lease.until
-            }
-            _ => now.wall < claim.lease_expires_at,
+        let own = self.journal.lease.as_ref().filter(|lease| lease.expires_at == claim.lease_expires_at);
+        if let Some(lease) = own
+            && !lease.boot.is_empty()
+            && lease.boot == now.boot
+        {
+            return now.uptime < lease.until;
         }
+        let begun = match (own, claim.lease_seconds) {
+            (Some(_), Some(length)) => claim.lease_expires_at.plus_seconds(-length),
+            _ => claim.claimed_at,
+        };
+        now.wall < claim.lease_expires_at && begun.seconds_since(now.wall) <= CLOCK_SLACK_SECONDS
     }
 
     /// Whether and when the task can be claimed.
@@ -314,7 +322,7 @@ impl Task {
 
     /// Appends an event to the task's history.
     pub fn record(&mut self, now: Time, kind: &str, message: impl Into<String>, data: Object) {
-        self.journal.last_event += 1;
+        self.journal.last_event = self.journal.last_event.saturating_add(1);
         self.journal.recent.push(Event {
             n: Some(self.journal.last_event),
             created_at: now,

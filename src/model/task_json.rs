@@ -112,7 +112,12 @@ impl Task {
         let Ok(id) = TaskId::parse(&id_text) else {
             return Err(fields.wrong.unwrap_or_else(|| "'id' is not a valid task id".to_string()));
         };
-        let supporting_paths = fields.list("supporting_paths").iter().filter_map(supporting_path).collect();
+        let listed = fields.list("supporting_paths");
+        let supporting_paths: Vec<SupportingPath> = listed.iter().filter_map(supporting_path).collect();
+        if supporting_paths.iter().map(supporting_object).ne(listed.iter().cloned()) {
+            // Others say more of these files than we understand: it stays among the unknown keys.
+            fields.object.insert("supporting_paths".to_string(), listed.into());
+        }
         let labels = fields
             .list("labels")
             .into_iter()
@@ -163,7 +168,9 @@ impl Task {
 
     /// The task as readers see it: every field, none of our bookkeeping.
     pub fn to_public_object(&self) -> Object {
-        let mut object = self.extra.clone();
+        let supporting: Vec<Value> = self.supporting_paths.iter().map(supporting_object).collect();
+        let mut object = Object::from_iter([("supporting_paths".to_string(), supporting.into())]);
+        object.extend(self.extra.clone());
         let mut put = |key: &str, value: Value| {
             object.insert(key.to_string(), value);
         };
@@ -177,12 +184,6 @@ impl Task {
         put("expected_branch", self.expected_branch.clone().into());
         put("request_path", self.request_path.clone().into());
         put("request_sha256", self.request_sha256.clone().into());
-        let supporting: Vec<Value> = self
-            .supporting_paths
-            .iter()
-            .map(|file| serde_json::json!({"path": file.path, "sha256": file.sha256}))
-            .collect();
-        put("supporting_paths", supporting.into());
         put("response_path", self.response_path.clone().into());
         put("prompt", self.prompt.clone().into());
         put("metadata", Value::Object(self.metadata.clone()));
@@ -217,8 +218,16 @@ fn supporting_path(value: &Value) -> Option<SupportingPath> {
     })
 }
 
+fn supporting_object(file: &SupportingPath) -> Value {
+    serde_json::json!({"path": file.path, "sha256": file.sha256})
+}
+
 fn status(fields: &mut Fields) -> Status {
     let state = fields.text("state");
+    if !["queued", "scheduled", "claimed", "completed", "failed"].contains(&state.as_str()) {
+        // What belongs to a state of a newer version stays among the unknown keys, as it is.
+        return Status::Parked(state);
+    }
     let owner = fields.optional_text("claim_owner");
     let token = fields.optional_text("claim_token");
     let claimed_at = fields.optional_time("claimed_at");
@@ -268,6 +277,9 @@ fn status(fields: &mut Fields) -> Status {
 
 fn put_status(put: &mut impl FnMut(&str, Value), status: &Status) {
     put("state", status.as_str().into());
+    if matches!(status, Status::Parked(_)) {
+        return;
+    }
     let claim = status.claim();
     put("claim_owner", claim.map(|claim| claim.owner.clone()).into());
     put("claim_token", claim.map(|claim| claim.token.as_str().to_string()).into());
@@ -371,6 +383,27 @@ mod tests {
         assert!(!text.contains("checkpoint_id"), "{text}");
         let again = Task::from_object(json::parse_object(text.as_bytes()).unwrap()).unwrap();
         assert_eq!(again, task);
+    }
+
+    #[test]
+    fn a_state_of_a_newer_version_keeps_all_that_belongs_to_it() {
+        let text = OLD.replace("\"claimed\"", "\"input_required\"").replace("\"t\"", "[\"t\", 1]");
+        let task = Task::from_object(json::parse_object(text.as_bytes()).unwrap()).unwrap();
+        assert_eq!(task.status, Status::Parked("input_required".to_string()));
+        let (before, after) = (json::parse_object(text.as_bytes()).unwrap(), task.to_object());
+        for key in ["state", "claim_owner", "claim_token", "lease_expires_at", "claimed_at", "theirs"] {
+            assert_eq!(after.get(key), before.get(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn what_others_say_of_supporting_files_survives() {
+        let files = r#"[{"path": "/w/a", "sha256": "ab"}, {"path": "/w/b", "note": 7}, "/w/c"]"#;
+        let text = OLD.replace("\"supporting_paths\": []", &format!("\"supporting_paths\": {files}"));
+        let task = Task::from_object(json::parse_object(text.as_bytes()).unwrap()).unwrap();
+        assert_eq!(task.supporting_paths.len(), 2);
+        let after = task.to_object()["supporting_paths"].clone();
+        assert_eq!(after, serde_json::from_str::<Value>(files).unwrap());
     }
 
     #[test]

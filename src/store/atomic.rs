@@ -9,11 +9,14 @@
 
 #![expect(clippy::disallowed_methods, reason = "this is the module that creates, syncs and renames")]
 
+mod group;
+mod upkeep;
+
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
@@ -21,6 +24,9 @@ use rustix::io::Errno;
 
 use super::layout::Dir;
 use crate::error::{Error, Result};
+
+pub(super) use group::Group;
+pub(super) use upkeep::{create_archive, discard, drop_head, set_aside};
 
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const DIR_MODE: Mode = Mode::RWXU;
@@ -81,7 +87,6 @@ fn unique_name() -> String {
 pub(super) struct Staged<'a> {
     tmp: &'a Dir,
     name: String,
-    is_dir: bool,
     published: bool,
 }
 
@@ -90,17 +95,12 @@ impl Drop for Staged<'_> {
         if self.published {
             return;
         }
-        if self.is_dir
-            && let Ok(Some(dir)) = self.tmp.open_existing(&self.name)
-        {
-            for name in dir.names().unwrap_or_default() {
-                let _ = rustix::fs::unlinkat(&dir, &name, AtFlags::empty());
-            }
-        }
-        let flags = if self.is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        let _ = rustix::fs::unlinkat(self.tmp, &self.name, flags);
+        let _ = remove_tree(self.tmp, &self.name);
     }
 }
+
+/// Open files that are still to be synced, with their paths for messages.
+type Unsynced = Vec<(File, PathBuf)>;
 
 impl<'a> Staged<'a> {
     /// Writes each of `contents` to a file of its own under `tmp/` and syncs them side by side.
@@ -108,7 +108,7 @@ impl<'a> Staged<'a> {
         let mut staged = Vec::with_capacity(contents.len());
         let mut open = Vec::with_capacity(contents.len());
         for content in contents {
-            let item = Self { tmp, name: unique_name(), is_dir: false, published: false };
+            let item = Self { tmp, name: unique_name(), published: false };
             let file = create(tmp, &item.name, content)?;
             open.push((file, tmp.path().join(&item.name)));
             staged.push(item);
@@ -118,22 +118,43 @@ impl<'a> Staged<'a> {
     }
 
     /// Writes `files` into a new directory under `tmp/`, syncs those that are marked, and the
-    /// directory.
+    /// directory. A name may hold slashes; the directories in it are made.
     pub(super) fn directory(tmp: &'a Dir, files: &[(&str, &[u8], bool)]) -> Result<Self> {
-        let staged = Self { tmp, name: unique_name(), is_dir: true, published: false };
+        let (staged, open, dir) = Self::written_directory(tmp, files)?;
+        sync_all(&open)?;
+        sync_dir(&dir)?;
+        Ok(staged)
+    }
+
+    fn written_directory(tmp: &'a Dir, files: &[(&str, &[u8], bool)]) -> Result<(Self, Unsynced, Dir)> {
+        let staged = Self { tmp, name: unique_name(), published: false };
         rustix::fs::mkdirat(tmp, &staged.name, DIR_MODE)
             .map_err(|errno| Error::io("create", tmp.path().join(&staged.name), errno))?;
         let dir = tmp.open_or_make(&staged.name)?;
         let mut open = Vec::new();
         for (name, content, durable) in files {
-            let file = create(&dir, name, content)?;
+            let file = match name.rsplit_once('/') {
+                None => create(&dir, name, content)?,
+                Some((parents, name)) => {
+                    let mut parent: Option<Dir> = None;
+                    for part in parents.split('/') {
+                        let made = parent.as_ref().unwrap_or(&dir).open_or_make_derived(part)?;
+                        if let Some(above) = parent.replace(made) {
+                            let path = above.path().to_path_buf();
+                            open.push((File::from(OwnedFd::from(above)), path));
+                        }
+                    }
+                    let parent = parent.as_ref().unwrap_or(&dir);
+                    let file = create(parent, name, content)?;
+                    open.push((File::from(duplicate(parent)?), parent.path().to_path_buf()));
+                    file
+                }
+            };
             if *durable {
                 open.push((file, dir.path().join(name)));
             }
         }
-        sync_all(&open)?;
-        sync_dir(&dir)?;
-        Ok(staged)
+        Ok((staged, open, dir))
     }
 
     /// Gives the staged thing its name in `dir`. The caller syncs `dir` when the name must last.
@@ -155,10 +176,9 @@ fn create(dir: &Dir, name: &str, content: &[u8]) -> Result<File> {
 }
 
 /// Syncs open files; several side by side, since the file system can do them in one go.
-fn sync_all(files: &[(File, std::path::PathBuf)]) -> Result<()> {
-    let sync = |(file, path): &(File, std::path::PathBuf)| {
-        file.sync_all().map_err(|error| Error::io("sync", path, error))
-    };
+fn sync_all(files: &[(File, PathBuf)]) -> Result<()> {
+    let sync =
+        |(file, path): &(File, PathBuf)| file.sync_all().map_err(|error| Error::io("sync", path, error));
     match files {
         [] => Ok(()),
         [only] => sync(only),

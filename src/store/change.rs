@@ -9,7 +9,7 @@ use super::{Store, history};
 use crate::digest::sha256_file;
 use crate::error::{Error, Result, printable};
 use crate::model::transition::Context;
-use crate::model::{Command, Effect, RequestCheck, Response, Task, TaskId, json};
+use crate::model::{Command, Effect, RequestCheck, Response, Status, Task, TaskId, json};
 
 /// Answers up to this many bytes ride inside task.json, so that one rename commits them.
 const INLINE_BODY: usize = 16 * 1024;
@@ -122,14 +122,19 @@ impl Store {
         let state = index.ensure(&lock)?;
         index.begin(&lock, &state, &task.id)?;
         staged_task.publish(dir, TASK_FILE)?;
-        if large {
-            atomic::rename_derived(dir, &pending, dir, RESPONSE_FILE)?;
-        }
-        if let Some(staged) = staged_response {
-            staged.publish(dir, RESPONSE_FILE)?;
-        }
-        let seq = self.note_change(&lock, &index, dir, loaded, &task, state.seq)?;
-        index.finish(&lock, &state, seq, None)?;
+        // The change stands from here on. What cannot be noted now, for want of space perhaps, is
+        // completed by the next change, which finds `busy` still set.
+        let noted = || -> Result<()> {
+            if large {
+                atomic::rename_derived(dir, &pending, dir, RESPONSE_FILE)?;
+            }
+            if let Some(staged) = staged_response {
+                staged.publish(dir, RESPONSE_FILE)?;
+            }
+            let seq = self.note_change(&lock, &index, dir, loaded, &task, state.seq)?;
+            index.finish(&lock, &state, seq, None).map(|_| ())
+        };
+        let _ = noted();
         drop(lock);
 
         atomic::sync_dir(dir)?;
@@ -189,7 +194,7 @@ pub(super) fn check_request(task: &Task) -> RequestCheck {
 }
 
 /// Counts the claims that other implementations made, which do not maintain our numbers.
-fn catch_up_with_others(dir: &Dir, task: &mut Task) -> Result<()> {
+pub(super) fn catch_up_with_others(dir: &Dir, task: &mut Task) -> Result<()> {
     if !task.was_written_by_others() {
         return Ok(());
     }
@@ -198,6 +203,13 @@ fn catch_up_with_others(dir: &Dir, task: &mut Task) -> Result<()> {
     task.fence = task.fence.max(claims);
     let spent = claims.saturating_sub(given_back);
     task.attempt = task.attempt.max(u32::try_from(spent).unwrap_or(u32::MAX));
+    // The length of a claim of ours says nothing of a later one of theirs.
+    if let Status::Claimed(claim) = &mut task.status
+        && let (Some(lease), Some(length)) = (&task.journal.lease, claim.lease_seconds)
+        && claim.claimed_at > lease.expires_at.plus_seconds(-length)
+    {
+        claim.lease_seconds = None;
+    }
     // Whatever answer we knew of, another writer's task.json speaks for itself.
     if !task.status.is_terminal() {
         task.journal.response = None;

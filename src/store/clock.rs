@@ -17,8 +17,8 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
-    /// Wall-clock microseconds, which also serve as uptime.
-    Hand(Arc<AtomicI64>),
+    /// Microseconds of the wall clock and of the uptime.
+    Hand(Arc<AtomicI64>, Arc<AtomicI64>),
 }
 
 impl Clock {
@@ -34,16 +34,23 @@ impl Clock {
 
     /// A clock that shows what `micros` holds, so that a test can move it.
     pub fn by_hand(micros: Arc<AtomicI64>) -> Self {
-        Self(Source::Hand(micros))
+        Self::by_hands(Arc::clone(&micros), micros)
+    }
+
+    /// A clock whose uptime runs apart from its wall-clock time, so that a test can set the latter
+    /// back. Both in microseconds.
+    pub fn by_hands(wall: Arc<AtomicI64>, uptime: Arc<AtomicI64>) -> Self {
+        Self(Source::Hand(wall, uptime))
     }
 
     /// The present moment.
     pub fn now(&self) -> Now {
         match &self.0 {
-            Source::Hand(micros) => {
-                let micros = micros.load(Ordering::SeqCst);
-                Now { wall: Time::from_micros(micros), uptime: micros, boot: "by-hand".to_string() }
-            }
+            Source::Hand(wall, uptime) => Now {
+                wall: Time::from_micros(wall.load(Ordering::SeqCst)),
+                uptime: uptime.load(Ordering::SeqCst),
+                boot: "by-hand".to_string(),
+            },
             Source::System => {
                 let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 let uptime = rustix::time::clock_gettime(ClockId::Boottime);

@@ -5,7 +5,7 @@
 //! fills what a crash left out.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
 use serde_json::Value;
@@ -14,7 +14,7 @@ use super::atomic;
 use super::layout::{Dir, EVENTS_FILE, FEED};
 use super::read;
 use crate::error::{Error, Result};
-use crate::model::{Event, Task, TaskId, json};
+use crate::model::{Event, Task, TaskId, Time, json};
 
 /// How many events ride inside task.json before events.jsonl is synced and they are dropped.
 pub(super) const RING: usize = 16;
@@ -195,7 +195,7 @@ pub(super) fn append_feed(root: &Dir, task: &Task, events: &[Event], mut seq: u6
     }
     let mut lines = String::new();
     for event in events {
-        seq += 1;
+        seq = seq.saturating_add(1);
         let entry =
             FeedEntry { seq, task_id: task.id.clone(), lane: task.lane.clone(), event: event.clone() };
         lines.push_str(&json::to_ascii_line(&entry.to_object()));
@@ -204,6 +204,65 @@ pub(super) fn append_feed(root: &Dir, task: &Task, events: &[Event], mut seq: u6
     cut_half_line(&file, &root.path().join(FEED))?;
     file.write_all(lines.as_bytes()).map_err(|error| Error::io("write", root.path().join(FEED), error))?;
     Ok(seq)
+}
+
+/// Whether the feed ends with a whole line.
+pub(super) fn feed_is_whole(root: &Dir) -> Result<bool> {
+    let Some(file) = open_read(root, FEED)? else {
+        return Ok(true);
+    };
+    let fail = |error| Error::io("read", root.path().join(FEED), error);
+    let size = file.metadata().map_err(fail)?.len();
+    Ok(tail(&file, size, 1).map_err(fail)?.last().is_none_or(|last| *last == b'\n'))
+}
+
+/// Cuts half a line off the end of the feed. The caller holds the store lock.
+pub(super) fn cut_feed(root: &Dir) -> Result<()> {
+    cut_half_line(&atomic::open_for_append(root, FEED)?, &root.path().join(FEED))
+}
+
+/// Shows every whole line of the feed.
+pub(super) fn each_feed_line(root: &Dir, mut visit: impl FnMut(&[u8])) -> Result<()> {
+    let Some(file) = open_read(root, FEED)? else {
+        return Ok(());
+    };
+    let mut reader = BufReader::with_capacity(64 * 1024, file);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        reader
+            .read_until(b'\n', &mut line)
+            .map_err(|error| Error::io("read", root.path().join(FEED), error))?;
+        if line.last() != Some(&b'\n') {
+            return Ok(());
+        }
+        visit(&line);
+    }
+}
+
+/// How many bytes at the head of the feed, and how many lines, tell of changes before `cutoff`. The
+/// newest line always stays, so that the numbers go on from it.
+pub(super) fn feed_before(root: &Dir, cutoff: Time) -> Result<(u64, u64)> {
+    let (mut bytes, mut count, mut last, mut done) = (0, 0, 0, false);
+    each_feed_line(root, |line| {
+        let old = FeedEntry::from_line(line).is_none_or(|entry| entry.event.created_at < cutoff);
+        done |= !old;
+        if !done {
+            last = line.len() as u64;
+            bytes += last;
+            count += 1;
+        }
+    })?;
+    Ok(if done { (bytes, count) } else { (bytes - last, count.max(1) - 1) })
+}
+
+/// The number of the first entry that is still there.
+pub(super) fn feed_first(root: &Dir) -> Result<Option<u64>> {
+    let mut first = None;
+    for entry in feed_since(root, 0, 1)? {
+        first = Some(entry.seq);
+    }
+    Ok(first)
 }
 
 /// The last entries of the feed, at most `length` bytes of them.

@@ -3,10 +3,12 @@
 //! Everything is reached through directory descriptors with `O_NOFOLLOW`, so that a planted
 //! symbolic link cannot lead outside.
 
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -19,6 +21,7 @@ pub(super) const TASKS: &str = "tasks";
 pub(super) const TMP: &str = "tmp";
 pub(super) const INDEXES: &str = "indexes";
 pub(super) const BELLS: &str = "bells";
+pub(super) const QUARANTINE: &str = "quarantine";
 pub(super) const WORKERS: &str = "workers";
 pub(super) const LOCK: &str = "lock";
 pub(super) const FORMAT: &str = "format.json";
@@ -26,6 +29,8 @@ pub(super) const FEED: &str = "feed.jsonl";
 /// What boards keep beside the tasks.
 pub(super) const BOARD: &str = "board.json";
 pub(super) const LANES: &str = "lanes.json";
+pub(super) const VENDORS: &str = "vendors.json";
+pub(super) const USAGE: &str = "usage.jsonl";
 pub(super) const TASK_FILE: &str = "task.json";
 pub(super) const EVENTS_FILE: &str = "events.jsonl";
 pub(super) const RESPONSE_FILE: &str = "response.json";
@@ -42,6 +47,12 @@ pub(super) struct Dir {
 impl AsFd for Dir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+impl From<Dir> for OwnedFd {
+    fn from(dir: Dir) -> Self {
+        dir.fd
     }
 }
 
@@ -99,6 +110,34 @@ impl Dir {
     /// Its path, for messages and for other programs.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Everything in this directory with its kind, sorted by name; names that are not UTF-8 too.
+    pub(super) fn entries(&self) -> Result<Vec<(OsString, FileType)>> {
+        let fail = |errno: Errno| Error::io("list", &self.path, errno);
+        let mut entries = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.fd).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // Some file systems leave the kind to a look at the file.
+                FileType::Unknown => rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
+                kind => kind,
+            };
+            entries.push((name.to_os_string(), kind));
+        }
+        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(entries)
+    }
+
+    /// Whether other users may enter or list it.
+    pub(super) fn is_open_to_others(&self) -> Result<bool> {
+        let stat = rustix::fs::fstat(&self.fd).map_err(|errno| Error::io("read", &self.path, errno))?;
+        Ok(Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO))
     }
 
     /// The names in this directory, in no order, without `.` and `..` and without names that are

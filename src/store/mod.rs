@@ -15,10 +15,14 @@
 //! the next change completes.
 
 mod atomic;
+mod attempts;
+mod batch;
 mod board;
 mod change;
 mod clock;
 mod deliver;
+mod facts;
+mod health;
 mod history;
 mod index;
 mod lanes;
@@ -26,8 +30,12 @@ mod layout;
 mod lock;
 mod next;
 mod read;
+mod repair;
+mod retention;
 mod shelf;
 mod submit;
+mod transfer;
+mod vendors;
 mod watch;
 mod workers;
 
@@ -35,13 +43,19 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use attempts::Attempt;
 pub use clock::{Clock, Entropy};
+pub use health::Space;
 pub use history::{FeedCursor, FeedEntry};
 pub use lanes::Pause;
-pub use next::Want;
+pub use next::{Taker, Want};
+pub use repair::{Finding, Report, Severity};
+pub use retention::{GcPlan, GcReport};
 pub use submit::Submitted;
+pub use transfer::Imported;
+pub use vendors::Parked;
 pub use watch::Watch;
-pub use workers::{Registration, WorkerInfo};
+pub use workers::{Abandoned, DISPATCHER, Registration, WorkerInfo};
 
 use crate::error::{Error, Result, printable};
 use crate::model::{Event, Now, Response, Task, TaskId, Time, json};
@@ -109,13 +123,21 @@ impl Store {
         self.options.clock.now()
     }
 
+    /// A random number from the store's source.
+    pub fn random(&self) -> u128 {
+        self.options.entropy.draw(self.now().wall)
+    }
+
     /// Where the run logs of a task are kept: one numbered directory for each attempt.
     pub fn attempts_dir(&self, id: &TaskId) -> PathBuf {
         self.layout.tasks.path().join(id.as_str()).join("attempts")
     }
 
     /// Refuses to change a store that a newer version wrote.
-    fn check_writable(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// `Config` when the store's format is newer than this program's.
+    pub fn check_writable(&self) -> Result<()> {
         if self.version <= FORMAT_VERSION {
             return Ok(());
         }
@@ -253,17 +275,6 @@ impl Store {
         }
     }
 
-    /// Whether a lane holds any task at all, ended ones included.
-    pub fn lane_has_tasks(&self, lane: &str) -> Result<bool> {
-        let mut names = self.layout.tasks.names()?;
-        // The newest first: in a lane that is in use, the first look succeeds.
-        names.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(names
-            .iter()
-            .filter_map(|name| TaskId::parse(name).ok())
-            .any(|id| matches!(self.scan_one(&id), Ok(Some(task)) if task.lane == lane)))
-    }
-
     /// The changes after number `since`, oldest first, at most `limit` of them.
     pub fn feed_since(&self, since: u64, limit: usize) -> Result<Vec<FeedEntry>> {
         history::feed_since(&self.layout.root, since, limit)
@@ -272,6 +283,12 @@ impl Store {
     /// The changes after a cursor, which moves behind them; cheap to ask again and again.
     pub fn feed_after(&self, cursor: &mut FeedCursor, limit: usize) -> Result<Vec<FeedEntry>> {
         history::feed_after(&self.layout.root, cursor, limit)
+    }
+
+    /// The number of the oldest change that the feed still tells of; `None` when it is empty. It
+    /// grows when [`Store::gc`] drops old entries: who asks for earlier ones has missed some.
+    pub fn feed_start(&self) -> Result<Option<u64>> {
+        history::feed_first(&self.layout.root)
     }
 
     /// The number of the newest change.

@@ -3,15 +3,15 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::change::check_request;
+use super::change::{catch_up_with_others, check_request};
 use super::index::Index;
 use super::lock::TaskLock;
 use super::shelf::Entry;
-use super::{Store, earlier, read};
+use super::{Store, read};
 use crate::error::{ErrorKind, Result};
 use crate::model::task::Availability;
 use crate::model::transition::Context;
-use crate::model::{Command, Effect, Filter, RequestCheck, Status, Task, TaskId, Time, json};
+use crate::model::{ClaimToken, Command, Effect, Filter, RequestCheck, Status, Task, TaskId, json};
 
 /// What a worker is ready to do.
 #[derive(Clone, Debug)]
@@ -20,6 +20,18 @@ pub struct Want {
     pub lanes: Vec<String>,
     /// Which of their tasks.
     pub filter: Filter,
+}
+
+/// Who takes the next task.
+pub struct Taker<'a> {
+    /// Under which name.
+    pub owner: &'a str,
+    /// For how long, in seconds.
+    pub lease_seconds: f64,
+    /// The token to use; `None` for a random one.
+    pub token: Option<ClaimToken>,
+    /// A last look at the task: `false` passes it over.
+    pub accepts: &'a dyn Fn(&Task) -> bool,
 }
 
 /// What a look at one candidate said.
@@ -50,9 +62,17 @@ impl Store {
     /// # Errors
     /// `Invalid` for a lease out of range; `Io`, `Locked`.
     pub fn claim_next(&self, want: &Want, owner: &str, lease_seconds: f64) -> Result<Option<Task>> {
+        self.claim_next_as(want, &Taker { owner, lease_seconds, token: None, accepts: &|_| true })
+    }
+
+    /// The same for who is choosier or brings a token along.
+    ///
+    /// # Errors
+    /// As [`Store::claim_next`].
+    pub fn claim_next_as(&self, want: &Want, taker: &Taker<'_>) -> Result<Option<Task>> {
         self.check_writable()?;
-        crate::model::transition::check_lease(lease_seconds)?;
-        self.walk(want, &|id, entry, lane| self.try_claim(want, id, entry, lane, owner, lease_seconds))
+        crate::model::transition::check_lease(taker.lease_seconds)?;
+        self.walk(want, &|id, entry, lane| self.try_claim(want, id, entry, lane, taker))
     }
 
     /// The task that [`Store::claim_next`] would take, left where it is.
@@ -61,15 +81,17 @@ impl Store {
     /// come due is queued, one whose attempts are spent is dead.
     pub fn peek_next(&self, want: &Want) -> Result<Option<Task>> {
         self.walk(want, &|id, entry, lane| {
-            let Some(dir) = self.layout.task(id)? else {
-                return Ok(Look::Stale);
+            let dir = match found(self.layout.task(id))? {
+                Ok(dir) => dir,
+                Err(look) => return Ok(look),
             };
-            let Some(loaded) = read_or_skip(read::task(&dir, id))? else {
-                return Ok(Look::Stale);
+            let loaded = match found(read::task(&dir, id))? {
+                Ok(loaded) => loaded,
+                Err(look) => return Ok(look),
             };
             let spent = loaded.task.availability(&self.now()) == Availability::Spent;
             if spent || matches!(loaded.task.status, Status::Scheduled { .. }) {
-                let settled = self.settle(id)?;
+                let settled = self.settle_if_possible(&loaded.task)?;
                 return Ok(if spent { Look::Passed } else { self.judge(want, entry, lane, &settled) });
             }
             Ok(match self.judge(want, entry, lane, &loaded.task) {
@@ -77,59 +99,6 @@ impl Store {
                 look => look,
             })
         })
-    }
-
-    /// The next moment at which a task of these lanes comes due by itself (wall clock).
-    pub fn next_due(&self, lanes: &[String]) -> Option<Time> {
-        let index = Index::open(&self.layout).ok()?;
-        let mut next = None;
-        for lane in lanes {
-            next = earlier(next, index.next_due(lane).ok()?);
-        }
-        next
-    }
-
-    /// Whether somebody holds a task of this lane under a lease that has not ended.
-    pub fn lane_has_live_claim(&self, lane: &str) -> Result<bool> {
-        let index = Index::open(&self.layout)?;
-        let now = self.now();
-        let mut found = false;
-        if let Some(shelves) = index.lane_if_any(lane)? {
-            shelves.held.visit(|entry| {
-                let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
-                found = task.is_some_and(|task| task.lane == lane && task.lease_is_live(&now));
-                Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-            })?;
-        }
-        Ok(found)
-    }
-
-    /// How many tasks of its lane are served before a task that waits.
-    pub fn tasks_ahead(&self, task: &Task) -> Result<u64> {
-        let index = Index::open(&self.layout)?;
-        let mut ahead = 0;
-        if let Some(shelves) = index.lane_if_any(&task.lane)? {
-            shelves.ready.visit(|entry| {
-                let is_before = (entry.rank, entry.id.as_str()) < (task.rank(), task.id.as_str());
-                ahead += u64::from(is_before);
-                Ok(if is_before { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-            })?;
-        }
-        Ok(ahead)
-    }
-
-    /// What is known of a task's request file now.
-    pub fn request_check(&self, task: &Task) -> RequestCheck {
-        check_request(task)
-    }
-
-    /// How many tasks of a lane are waiting to be claimed.
-    pub fn queue_depth(&self, lane: &str) -> Result<u64> {
-        let index = Index::open(&self.layout)?;
-        if index.usable()?.is_none() {
-            index.ensure(&self.lock_store()?)?;
-        }
-        index.depth(lane)
     }
 
     fn walk(&self, want: &Want, attempt: &Try<'_>) -> Result<Option<Task>> {
@@ -260,7 +229,8 @@ impl Store {
         let Some(shelves) = index.lane_if_any(lane)? else {
             return Ok(false);
         };
-        let mut stale = Vec::new();
+        let (mut stale, mut over) = (Vec::new(), Vec::new());
+        let now = self.now();
         shelves.held.visit(|entry| {
             let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
             let as_noted = task.as_ref().is_some_and(|task| {
@@ -270,13 +240,25 @@ impl Store {
             });
             if !as_noted {
                 stale.push(entry.clone());
+            } else if task.is_some_and(|task| !task.lease_is_live(&now)) {
+                over.push(entry.clone());
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        if stale.is_empty() {
+        if stale.is_empty() && over.is_empty() {
             return Ok(false);
         }
-        match self.correct(index, lane, &stale) {
+        let put_right = || -> Result<()> {
+            self.correct(index, lane, &stale)?;
+            if !over.is_empty() {
+                let lock = self.lock_store()?;
+                for entry in &over {
+                    index.promote_held(&lock, lane, entry)?;
+                }
+            }
+            Ok(())
+        };
+        match put_right() {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::Io => Ok(false),
             Err(error) => Err(error),
@@ -304,27 +286,36 @@ impl Store {
         id: &TaskId,
         entry: &Entry,
         lane: &str,
-        owner: &str,
-        lease_seconds: f64,
+        taker: &Taker<'_>,
     ) -> Result<Look> {
-        let Some(dir) = self.layout.task(id)? else {
-            return Ok(Look::Stale);
+        let dir = match found(self.layout.task(id))? {
+            Ok(dir) => dir,
+            Err(look) => return Ok(look),
         };
         let Some(lock) = TaskLock::try_acquire(&dir)? else {
             return Ok(Look::Busy);
         };
-        let Some(loaded) = read_or_skip(read::task(&dir, id))? else {
-            return Ok(Look::Stale);
+        let loaded = match found(read::task(&dir, id))? {
+            Ok(loaded) => loaded,
+            Err(look) => return Ok(look),
         };
+        // Its history must be readable as well, or its claims cannot be counted.
+        if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task.clone()).map(Some))? {
+            return Ok(look);
+        }
         if loaded.task.availability(&self.now()) == Availability::Spent {
             self.apply_locked(&dir, id, &Command::Settle, &lock)?;
             return Ok(Look::Passed);
         }
         match self.judge(want, entry, lane, &loaded.task) {
+            Look::Found(task) if !(taker.accepts)(&task) => return Ok(Look::Passed),
             Look::Found(_) => {}
             look => return Ok(look),
         }
-        let command = self.claim_command(owner, lease_seconds);
+        let mut command = self.claim_command(taker.owner, taker.lease_seconds);
+        if let (Command::Claim { token, .. }, Some(own)) = (&mut command, &taker.token) {
+            token.clone_from(own);
+        }
         match self.apply_locked(&dir, id, &command, &lock) {
             Ok((task, _)) => Ok(Look::Found(Box::new(task))),
             Err(error) if error.kind() == ErrorKind::Refused => {
@@ -343,6 +334,19 @@ impl Store {
             return Ok(());
         }
         self.apply_locked(dir, id, &Command::RequestChanged, lock).map(|_| ())
+    }
+
+    /// The task as time has decided, also when that cannot be written down now.
+    fn settle_if_possible(&self, task: &Task) -> Result<Task> {
+        match self.settle(&task.id) {
+            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Corrupt | ErrorKind::Io) => {
+                let mut draft = task.clone();
+                let context = Context { now: &self.now(), request: &RequestCheck::Unchecked, previous: None };
+                Command::Settle.apply(&mut draft, &context)?;
+                Ok(draft)
+            }
+            settled => settled,
+        }
     }
 
     /// Declares what time has decided for one task: due ones are queued, spent ones dead.
@@ -372,10 +376,15 @@ fn may_fit(want: &Want, entry: &Entry) -> bool {
     }
 }
 
-/// A task that cannot be read is no candidate, but no reason to stop either.
-fn read_or_skip(read: Result<Option<read::Loaded>>) -> Result<Option<read::Loaded>> {
-    match read {
-        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) => Ok(None),
-        read => read,
+/// What was found of a candidate, or what to make of it otherwise. A task whose files cannot be read
+/// is no candidate, but no reason to stop either; unless it is this process that cannot open files,
+/// for then all would be passed over.
+fn found<T>(looked: Result<Option<T>>) -> Result<std::result::Result<T, Look>> {
+    match looked {
+        Ok(Some(found)) => Ok(Ok(found)),
+        Ok(None) => Ok(Err(Look::Stale)),
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Err(Look::Stale)),
+        Err(error) if error.kind() == ErrorKind::Io && !read::is_passing(&error) => Ok(Err(Look::Passed)),
+        Err(error) => Err(error),
     }
 }

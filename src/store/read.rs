@@ -49,10 +49,18 @@ pub(super) fn file(dir: &Dir, name: &str, limit: u64) -> Result<Option<Content>>
             shown()
         )));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
     let mut file = File::from(fd);
-    (&mut file).take(limit).read_to_end(&mut bytes).map_err(|error| Error::io("read", path(), error))?;
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    // Exactly what the size tells: a look for more would cost a call, and what is appended
+    // meanwhile belongs to the next look.
+    (&mut file).take(size).read_to_end(&mut bytes).map_err(|error| Error::io("read", path(), error))?;
     Ok(Some(Content { bytes, stat, _file: file }))
+}
+
+/// Whether an error tells of this process or of the machine, not of the file that was to be read.
+pub(super) fn is_passing(error: &Error) -> bool {
+    let numbers = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|number| numbers.contains(&number))
 }
 
 /// A task as it was read, and what identifies that version of its file.
@@ -106,10 +114,12 @@ pub(super) fn response(dir: &Dir, task: &Task) -> Result<Option<Response>> {
     if let Some(response) = &task.journal.response {
         return Ok(Some(response.clone()));
     }
-    // A crash between the two renames of a large answer leaves it under its first name.
-    for name in [RESPONSE_FILE.to_string(), pending_response_name(task.fence)] {
-        if let Some(content) = file(dir, &name, MAX_RESPONSE_FILE)? {
-            let path = dir.path().join(&name);
+    // A crash between the two renames of a large answer leaves it under its first name. The second
+    // rename may also happen between our first two looks.
+    let pending = pending_response_name(task.fence);
+    for name in [RESPONSE_FILE, pending.as_str(), RESPONSE_FILE] {
+        if let Some(content) = file(dir, name, MAX_RESPONSE_FILE)? {
+            let path = dir.path().join(name);
             let broken = |why: String| {
                 Error::corrupt(format!(
                     "{} is not a response: {}",

@@ -22,6 +22,9 @@ const SPLIT: usize = 12 * 1024;
 
 const MAX_CHUNK: u64 = 64 * 1024 * 1024;
 
+/// Stands for the end of a lease that is not known by the uptime.
+pub(super) const NO_LEASE: i64 = i64::MAX;
+
 /// One task on a shelf.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -31,21 +34,25 @@ pub(super) struct Entry {
     pub(super) id: String,
     /// Its position among the tasks that can be claimed.
     pub(super) rank: i64,
+    /// The end of its lease by the uptime, in microseconds; [`NO_LEASE`] when there is none.
+    pub(super) lease_until: i64,
     /// Its metadata as one line of JSON, or `?` when that is too long to keep here.
     pub(super) metadata: String,
 }
 
 impl Entry {
     fn line(&self) -> String {
-        format!("{}\t{}\t{}\t{}\n", self.key, self.id, self.rank, self.metadata)
+        let Self { key, id, rank, lease_until, metadata } = self;
+        format!("{key}\t{id}\t{rank}\t{lease_until}\t{metadata}\n")
     }
 
     fn parse(line: &str) -> Option<Self> {
-        let mut words = line.splitn(4, '\t');
+        let mut words = line.splitn(5, '\t');
         Some(Self {
             key: words.next()?.parse().ok()?,
             id: words.next()?.to_string(),
             rank: words.next()?.parse().ok()?,
+            lease_until: words.next()?.parse().ok()?,
             metadata: words.next()?.to_string(),
         })
     }

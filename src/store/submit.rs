@@ -89,7 +89,11 @@ impl Store {
         }
     }
 
-    fn request_again(&self, old: &Task) -> Result<NewRequest> {
+    /// The request of a task, for a task that repeats or continues it.
+    ///
+    /// # Errors
+    /// `Io` or `Refused` when it is gone.
+    pub fn request_again(&self, old: &Task) -> Result<NewRequest> {
         let dir = self.task_dir(&old.id)?;
         let path = &old.request_path;
         if *path != dir.path().join(REQUEST_FILE).to_string_lossy() {
@@ -110,7 +114,6 @@ impl Store {
 
     fn add(&self, new: NewTask, takes_over: Option<&TaskId>) -> Result<Submitted> {
         self.check_writable()?;
-        let now = self.now().wall;
         let content = content_fingerprint(&new);
         let index = Index::open(&self.layout)?;
         // A look without the lock spares the writing below when the task is there already.
@@ -123,43 +126,58 @@ impl Store {
         if self.version == 0 {
             mark_format(&self.layout)?;
         }
-        let (task, request_text) = self.build(new.clone(), content.clone(), now);
+        let draft = self.draft(new, content);
         let tmp = self.layout.tmp()?;
-        let task_text = json::to_text(&task.to_object());
-        let events: String =
-            task.journal.recent.iter().map(|event| json::to_ascii_line(&event.to_object())).collect();
-        let mut files: Vec<(&str, &[u8], bool)> =
-            vec![(TASK_FILE, task_text.as_bytes(), true), (EVENTS_FILE, events.as_bytes(), false)];
-        if let Some(text) = &request_text {
-            files.push((REQUEST_FILE, text.as_bytes(), true));
+        let staged = Staged::directory(&tmp, &draft.files())?;
+        let correlation = Staged::files(&tmp, &[draft.correlation.1.as_bytes()])?.pop();
+        let submitted = self.publish(&index, draft, staged, correlation, takes_over)?;
+        if !submitted.existing {
+            atomic::sync_dir(&self.layout.tasks)?;
+            self.ring(&[&submitted.task.lane]);
         }
-        let staged = Staged::directory(&tmp, &files)?;
-        let correlation = correlation_file(&task);
-        let mut correlation_staged = Staged::files(&tmp, &[correlation.1.as_bytes()])?;
+        Ok(submitted)
+    }
 
+    /// Everything about a new task that can be known without looking at the store.
+    pub(super) fn draft(&self, new: NewTask, content: String) -> Draft {
+        let (task, request) = self.build(new.clone(), content.clone(), self.now().wall);
+        let text = json::to_text(&task.to_object());
+        let events =
+            task.journal.recent.iter().map(|event| json::to_ascii_line(&event.to_object())).collect();
+        let correlation = correlation_file(&task);
+        Draft { new, content, task, text, events, request, correlation }
+    }
+
+    /// Makes a staged task visible, unless its key is taken. The caller syncs the task directory
+    /// and rings.
+    pub(super) fn publish(
+        &self,
+        index: &Index<'_>,
+        draft: Draft,
+        staged: Staged<'_>,
+        correlation: Option<Staged<'_>>,
+        takes_over: Option<&TaskId>,
+    ) -> Result<Submitted> {
+        let Draft { new, content, task, .. } = draft;
         let lock = self.lock_store()?;
         let state = index.ensure(&lock)?;
-        if let Some(existing) = self.same_key(&index, &new, &content, takes_over)? {
+        if let Some(existing) = self.same_key(index, &new, &content, takes_over)? {
             return Ok(Submitted { task: existing, existing: true });
         }
         index.begin(&lock, &state, &task.id)?;
         staged.publish(&self.layout.tasks, task.id.as_str())?;
         let seq = history::append_feed(&self.layout.root, &task, &task.journal.recent, state.seq)?;
-        if let Some(file) = correlation_staged.pop() {
-            file.publish(&index.correlations()?, &correlation.0)?;
+        if let Some(file) = correlation {
+            file.publish(&index.correlations()?, &draft.correlation.0)?;
         }
         index.set_key(&task)?;
         index.update(&lock, None, &task)?;
         index.finish(&lock, &state, seq, Some(&task.id))?;
-        drop(lock);
-
-        atomic::sync_dir(&self.layout.tasks)?;
-        self.ring(&[&task.lane]);
         Ok(Submitted { task, existing: false })
     }
 
     /// The task that holds the key of `new` already. Its content must be the same.
-    fn same_key(
+    pub(super) fn same_key(
         &self,
         index: &Index<'_>,
         new: &NewTask,
@@ -247,8 +265,31 @@ impl Store {
     }
 }
 
+/// A new task on its way into the store.
+pub(super) struct Draft {
+    new: NewTask,
+    content: String,
+    pub(super) task: Task,
+    text: String,
+    events: String,
+    request: Option<String>,
+    pub(super) correlation: (String, String),
+}
+
+impl Draft {
+    /// The files of its directory, and which of them must be durable before it is visible.
+    pub(super) fn files(&self) -> Vec<(&str, &[u8], bool)> {
+        let mut files: Vec<(&str, &[u8], bool)> =
+            vec![(TASK_FILE, self.text.as_bytes(), true), (EVENTS_FILE, self.events.as_bytes(), false)];
+        if let Some(text) = &self.request {
+            files.push((REQUEST_FILE, text.as_bytes(), true));
+        }
+        files
+    }
+}
+
 /// What makes two submits the same: everything the worker sees, nothing about when and in what order.
-fn content_fingerprint(new: &NewTask) -> String {
+pub(super) fn content_fingerprint(new: &NewTask) -> String {
     let (request_path, request) = match &new.request {
         NewRequest::File { path, sha256 } => (Some(path.as_str()), sha256.clone()),
         NewRequest::Text(text) => (None, sha256_bytes(text.as_bytes())),
@@ -274,17 +315,24 @@ fn content_fingerprint(new: &NewTask) -> String {
 
 /// Name and content of the file that leads from a correlation to its newest task.
 fn correlation_file(task: &Task) -> (String, String) {
+    (correlation_name(task), correlation_content(task))
+}
+
+pub(super) fn correlation_name(task: &Task) -> String {
     let part = |text: &str| {
         let mut slug = slug(text);
         slug.truncate(100);
         slug
     };
-    let name = format!("{}--{}.json", part(&task.workspace_id), part(&task.correlation_id));
+    format!("{}--{}.json", part(&task.workspace_id), part(&task.correlation_id))
+}
+
+pub(super) fn correlation_content(task: &Task) -> String {
     let content = object([
         ("workspace_id", task.workspace_id.clone().into()),
         ("correlation_id", task.correlation_id.clone().into()),
         ("task_id", task.id.as_str().into()),
         ("updated_at", task.updated_at.to_string().into()),
     ]);
-    (name, json::to_text(&content))
+    json::to_text(&content)
 }

@@ -36,6 +36,11 @@ pub struct Watch {
 }
 
 impl Store {
+    /// Whether waits are woken by notifications, or have to look again and again.
+    pub fn can_watch(&self) -> bool {
+        Watch::on(vec![self.root().to_path_buf()]).changes.is_some()
+    }
+
     /// A watch that wakes when one of these tasks changes.
     pub fn watch_tasks(&self, ids: &[TaskId]) -> Watch {
         Watch::on(ids.iter().map(|id| self.layout.tasks.path().join(id.as_str())).collect())
@@ -60,6 +65,12 @@ impl Store {
             let _ = atomic::create_plain(&bells, name, b"");
         }
         Watch::on(names.iter().map(|name| bells.path().join(name)).collect())
+    }
+
+    /// Wakes who waits for these lanes although nothing has changed: a process that ends wakes its own
+    /// threads so.
+    pub fn nudge(&self, lanes: &[String]) {
+        self.ring(&lanes.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
     /// Wakes who waits for these lanes, and who follows everything.

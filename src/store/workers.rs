@@ -4,16 +4,21 @@
 //! sign of life: the kernel lets go of it when the process ends, however it ends, and unlike a
 //! process number it never belongs to somebody else.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
 use super::layout::{Dir, WORKERS};
 use super::{Store, atomic, lock, read};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::task::object;
 use crate::model::{Time, json};
+
+/// The kind of workers whose cards outlive them, because what they ran must be put in order.
+pub const DISPATCHER: &str = "dispatcher";
 
 /// What a worker says of itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,25 +73,47 @@ impl WorkerInfo {
 pub struct Registration {
     workers: Dir,
     name: String,
-    _card: OwnedFd,
+    card: OwnedFd,
 }
 
 impl Registration {
     /// Changes what the card says.
     pub fn update(&self, worker: &WorkerInfo) -> Result<()> {
-        // In place: the lock belongs to this file, a new one would not be locked.
-        use std::os::unix::fs::FileExt;
-        let file = atomic::open_for_update(&self.workers, &self.name)?;
-        let text = card(worker);
-        let fail = |error| crate::error::Error::io("write", self.workers.path().join(&self.name), error);
+        // In place and through the descriptor that holds the lock: a new file would not be locked.
+        let path = || self.workers.path().join(&self.name);
+        let fail = |error| Error::io("write", path(), error);
+        let file = File::from(self.card.try_clone().map_err(fail)?);
+        let mut text = card(worker);
+        // As long as what stands there: one write replaces all of it, so that a process killed
+        // between the two calls leaves a card that can be read.
+        let length = text.len();
+        let old = file.metadata().map_or(0, |meta| usize::try_from(meta.len()).unwrap_or(0));
+        text.extend(std::iter::repeat_n('\n', old.saturating_sub(length)));
         file.write_all_at(text.as_bytes(), 0).map_err(fail)?;
-        file.set_len(text.len() as u64).map_err(fail)
+        file.set_len(length as u64).map_err(fail)
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
         let _ = atomic::remove(&self.workers, &self.name);
+    }
+}
+
+/// The card of a dead worker, held by who puts its affairs in order.
+#[derive(Debug)]
+pub struct Abandoned {
+    /// What the worker said of itself last.
+    pub info: WorkerInfo,
+    workers: Dir,
+    name: String,
+    _card: OwnedFd,
+}
+
+impl Abandoned {
+    /// All is in order: removes the card.
+    pub fn clear(self) -> Result<()> {
+        atomic::remove(&self.workers, &self.name)
     }
 }
 
@@ -102,12 +129,47 @@ impl Store {
         let random = self.options.entropy.draw(self.now().wall) as u32;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{count}-{random:08x}.json", worker.pid);
-        let card = atomic::create_plain(&workers, &name, card(worker).as_bytes())?;
-        lock::hold(&card, &workers.path().join(&name))?;
-        Ok(Registration { workers, name, _card: card })
+        // Locked before it gets its name, so that nobody takes it for a dead worker's card.
+        let unnamed = format!(".{name}");
+        let card = atomic::create_plain(&workers, &unnamed, card(worker).as_bytes())?;
+        lock::hold(&card, &workers.path().join(&unnamed))?;
+        atomic::rename_derived(&workers, &unnamed, &workers, &name)?;
+        Ok(Registration { workers, name, card })
     }
 
-    /// The workers that are alive. Cards of dead ones are cleared away on the way.
+    /// The cards of dead workers of `kind` that left something to put in order. Each is handed to one
+    /// caller at a time, and stays until [`Abandoned::clear`].
+    pub fn abandoned(&self, kind: &str) -> Result<Vec<Abandoned>> {
+        let Some(workers) = self.layout.root.open_existing(WORKERS)? else {
+            return Ok(Vec::new());
+        };
+        let mut abandoned = Vec::new();
+        for name in workers.names()? {
+            if name.starts_with('.') || lock::is_held(&workers, &name) {
+                continue;
+            }
+            let Some(content) = read::file(&workers, &name, 1024 * 1024).ok().flatten() else {
+                continue;
+            };
+            let info =
+                json::parse_object(&content.bytes).ok().and_then(|object| WorkerInfo::from_object(&object));
+            let Some(info) = info.filter(|info| info.kind == kind) else {
+                continue;
+            };
+            // What cannot be opened is no card of ours; it must not keep others from their work.
+            let Ok(card) = atomic::open_for_update(&workers, &name).map(OwnedFd::from) else {
+                continue;
+            };
+            if lock::hold(&card, &workers.path().join(&name))? {
+                let workers = self.layout.root.open_or_make(WORKERS)?;
+                abandoned.push(Abandoned { info, workers, name, _card: card });
+            }
+        }
+        Ok(abandoned)
+    }
+
+    /// The workers that are alive. Cards of dead ones are cleared away on the way, except those that
+    /// [`Store::abandoned`] hands out.
     pub fn live_workers(&self) -> Result<Vec<WorkerInfo>> {
         let Some(workers) = self.layout.root.open_existing(WORKERS)? else {
             return Ok(Vec::new());
@@ -126,12 +188,15 @@ impl Store {
 
 /// The worker behind a card, if it is alive.
 fn look_at_card(workers: &Dir, name: &str) -> Option<WorkerInfo> {
+    if name.starts_with('.') {
+        return None;
+    }
     let content = read::file(workers, name, 1024 * 1024).ok().flatten()?;
     if !lock::is_held(workers, name) {
-        // A worker that is just starting locks its card within microseconds of making it.
-        let age =
-            std::fs::metadata(workers.path().join(name)).ok()?.modified().ok()?.elapsed().unwrap_or_default();
-        if age.as_secs() >= 10 {
+        let info =
+            json::parse_object(&content.bytes).ok().and_then(|object| WorkerInfo::from_object(&object));
+        let keep = info.is_some_and(|info| info.kind == DISPATCHER);
+        if !keep {
             let _ = atomic::remove(workers, name);
         }
         return None;

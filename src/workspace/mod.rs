@@ -1,10 +1,11 @@
 //! The rules of use: turns what a user or program asked for into something the store can do.
 //!
 //! Here are configuration, task files, path rules and scaffolds. Nothing here prints, and nothing
-//! here touches the state directory.
+//! but `doctor` looks at the state directory.
 
 mod config;
 mod discover;
+mod doctor;
 mod document;
 mod edit;
 mod fields;
@@ -21,6 +22,7 @@ mod text_file;
 
 pub use config::Config;
 pub use discover::{Locate, locate};
+pub use doctor::{Diagnosis, DoctorWish, Level, doctor};
 pub use edit::{EditWish, check_edit};
 pub use lane::{MAX_LANE, check_lane};
 pub use limits::{MAX_ATTEMPTS, MAX_KEY, MAX_LABEL, MAX_LABELS, MAX_TIMEOUT_SECONDS, MAX_WORD};

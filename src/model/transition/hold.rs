@@ -43,7 +43,7 @@ pub(super) fn claim(
         _ => Value::Null,
     };
     task.attempt = task.attempt.saturating_add(1);
-    task.fence += 1;
+    task.fence = task.fence.saturating_add(1);
     let data = object([
         ("owner", owner.into()),
         ("attempt", task.attempt.into()),

@@ -18,13 +18,14 @@ const SEQ_GAP: u64 = 1_000_000;
 impl Index<'_> {
     /// Completes the bookkeeping of a change whose process died in the middle of it.
     pub(super) fn finish_for_another(&self, state: &State, id: &str) -> Result<State> {
-        let task = TaskId::parse(id).ok().and_then(|id| self.load(&id));
+        let task = self.load(id)?;
         let mut seq = state.seq;
         if let Some(task) = &task {
             let dir = self.layout.task(&task.id)?;
             if let Some(dir) = dir {
                 seq = self.complete_feed(&dir, task, seq)?;
-                history::append(&dir, task)?;
+                // One task whose history cannot be written must not stop the others.
+                let _ = history::append(&dir, task);
             }
             self.set_key(task)?;
             if let Some(place) = place(task) {
@@ -43,7 +44,8 @@ impl Index<'_> {
         let known =
             tail.iter().filter(|entry| entry.task_id == task.id).filter_map(|entry| entry.event.n).max();
         let bare = Task { journal: Default::default(), ..task.clone() };
-        let copied = history::events(dir, &bare)?.iter().filter_map(|event| event.n).max();
+        let copied = history::events(dir, &bare).unwrap_or_default();
+        let copied = copied.iter().filter_map(|event| event.n).max();
         let newest = known.max(copied);
         let missing: Vec<Event> =
             task.journal.recent.iter().filter(|event| event.n > newest).cloned().collect();
@@ -60,17 +62,18 @@ impl Index<'_> {
         let from = Time::from_micros(state.stamp / 1000).plus_seconds(-60.0).compact();
         let mut found = 0;
         for name in names.iter().filter(|name| **name > state.newest || **name > from) {
-            let Some(task) = TaskId::parse(name).ok().and_then(|id| self.load(&id)) else {
+            let Some(task) = self.load(name)? else {
                 continue;
             };
             self.set_key(&task)?;
+            let shelves = self.lane(&task.lane)?;
             let is_new = match place(&task) {
-                Some(place) => self.lane(&task.lane)?.insert(&task, place)?,
+                Some(place) => shelves.insert(&task, place)?,
                 None => newest_known.as_ref().is_none_or(|newest| task.id > *newest),
             };
             found += u64::from(is_new);
         }
-        if state.known + found != names.len() as u64 {
+        if state.known.saturating_add(found) != names.len() as u64 {
             return self.rebuild(state.seq);
         }
         let newest = names.iter().filter(|name| TaskId::is_valid(name)).max();
@@ -88,14 +91,15 @@ impl Index<'_> {
         let feed = history::feed_tail(&self.layout.root, 1024 * 1024)?;
         let in_feed: HashSet<(&str, Option<u64>)> =
             feed.iter().map(|entry| (entry.task_id.as_str(), entry.event.n)).collect();
-        let feed_end = feed.last().map(|entry| entry.event.created_at);
+        let feed_end = feed.iter().map(|entry| entry.event.created_at).max();
         let names = self.layout.tasks.names()?;
         for name in &names {
-            let Some(task) = TaskId::parse(name).ok().and_then(|id| self.load(&id)) else {
+            let Some(task) = self.load(name)? else {
                 continue;
             };
+            // An ended task too leaves a trace: the lane has been used.
+            let shelves = lanes.entry(task.lane.clone()).or_default();
             if let Some(place) = place(&task) {
-                let shelves = lanes.entry(task.lane.clone()).or_default();
                 match place {
                     Place::Ready(key) => shelves[0].push(entry(&task, key)),
                     Place::Later(key) => shelves[1].push(entry(&task, key)),
@@ -121,7 +125,7 @@ impl Index<'_> {
         let feed_seq = feed.last().map_or(0, |entry| entry.seq);
         let mut seq = seq.max(feed_seq);
         if seq > 0 {
-            seq = (seq / SEQ_GAP + 1) * SEQ_GAP;
+            seq = (seq / SEQ_GAP + 1).saturating_mul(SEQ_GAP);
         }
         lost.sort_by_key(|(_, event)| (event.created_at, event.n));
         for (task, event) in &lost {

@@ -3,10 +3,10 @@
 use std::os::unix::fs::FileExt;
 
 use super::super::layout::{Dir, lane_key};
-use super::super::shelf::{Entry, Shelf};
+use super::super::shelf::{Entry, NO_LEASE, Shelf};
 use super::super::{atomic, read};
 use crate::error::{Error, Result};
-use crate::model::{Status, Task, json};
+use crate::model::{Now, Status, Task, json};
 
 const READY: &str = "ready";
 const LATER: &str = "later";
@@ -18,13 +18,13 @@ const MAX_METADATA: usize = 1024;
 
 /// The place of a task in the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(in crate::store) enum Place {
     Ready(i64),
     Later(i64),
     Held(i64),
 }
 
-pub(super) fn place(task: &Task) -> Option<Place> {
+pub(in crate::store) fn place(task: &Task) -> Option<Place> {
     match &task.status {
         Status::Queued => Some(Place::Ready(task.rank())),
         Status::Scheduled { until } => Some(Place::Later(until.micros())),
@@ -39,7 +39,17 @@ pub(super) fn entry(task: &Task, key: i64) -> Entry {
     if metadata.len() > MAX_METADATA {
         metadata = "?".to_string();
     }
-    Entry { key, id: task.id.to_string(), rank: task.rank(), metadata }
+    let lease_until = match (&task.status, &task.journal.lease) {
+        (Status::Claimed(claim), Some(lease)) if lease.expires_at == claim.lease_expires_at => lease.until,
+        _ => NO_LEASE,
+    };
+    Entry { key, id: task.id.to_string(), rank: task.rank(), lease_until, metadata }
+}
+
+/// Whether what is scheduled or held may have come due. The uptime counts as well: when somebody
+/// sets the wall clock back, a lease still ends after its own length.
+pub(super) fn is_due(entry: &Entry, now: &Now) -> bool {
+    entry.key <= now.wall.micros() || entry.lease_until <= now.uptime
 }
 
 /// The three shelves of a lane.
@@ -60,7 +70,12 @@ impl LaneShelves {
     }
 
     pub(super) fn open(lanes: &Dir, lane: &str) -> Result<Option<Self>> {
-        let Some(dir) = lanes.open_existing(&lane_key(lane))? else { return Ok(None) };
+        Self::open_at(lanes, &lane_key(lane))
+    }
+
+    /// The shelves in the directory `name`, if they are all there.
+    pub(super) fn open_at(lanes: &Dir, name: &str) -> Result<Option<Self>> {
+        let Some(dir) = lanes.open_existing(name)? else { return Ok(None) };
         let shelf = |name: &str| dir.open_existing(name).map(|dir| dir.map(Shelf::new));
         match (shelf(READY)?, shelf(LATER)?, shelf(HELD)?) {
             (Some(ready), Some(later), Some(held)) => Ok(Some(Self { dir, ready, later, held })),
@@ -83,6 +98,12 @@ impl LaneShelves {
             self.add_to_count(1)?;
         }
         Ok(added)
+    }
+
+    /// Puts what has come due, on the `later` or the `held` shelf, among the ready ones.
+    pub(super) fn promote(&self, from: &Shelf, entry: &Entry) -> Result<()> {
+        self.insert_ready(&Entry { key: entry.rank, lease_until: NO_LEASE, ..entry.clone() })?;
+        from.remove(entry.key, &entry.id).map(drop)
     }
 
     pub(super) fn remove(&self, task: &Task, place: Place) -> Result<()> {
@@ -109,7 +130,7 @@ impl LaneShelves {
     }
 
     /// How many tasks of the lane can be claimed.
-    pub(super) fn count(&self) -> Result<u64> {
+    pub(in crate::store) fn count(&self) -> Result<u64> {
         let content = read::file(&self.dir, COUNT, 64)?;
         let text = content.map(|content| String::from_utf8_lossy(&content.bytes).into_owned());
         Ok(text.and_then(|text| text.trim().parse().ok()).unwrap_or(0))

@@ -16,6 +16,7 @@
 mod catch_up;
 mod lane;
 mod state;
+mod upkeep;
 
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
@@ -26,7 +27,9 @@ use super::shelf::Entry;
 use super::{atomic, read};
 use crate::error::{Error, Result};
 use crate::model::{Now, Task, TaskId, Time};
-use lane::{LaneShelves, Place, place};
+pub(super) use lane::{LaneShelves, Place, place};
+
+use lane::is_due;
 use state::{State, boot_word};
 
 const STATE: &str = "state";
@@ -100,7 +103,7 @@ impl<'a> Index<'a> {
     ) -> Result<State> {
         let mut next = State { seq, busy: None, ..state.clone() };
         if let Some(id) = added {
-            next.known += 1;
+            next.known = next.known.saturating_add(1);
             next.stamp = self.stamp_tasks()?;
             if id.as_str() > next.newest.as_str() {
                 next.newest = id.to_string();
@@ -162,7 +165,7 @@ impl<'a> Index<'a> {
     /// Puts right what the index says of a task that turned out to be elsewhere.
     pub(super) fn correct(&self, _lock: &StoreLock, lane: &str, stale: &Entry) -> Result<()> {
         let shelves = self.lane(lane)?;
-        let task = TaskId::parse(&stale.id).ok().and_then(|id| self.load(&id));
+        let task = self.load(&stale.id)?;
         let now_place = task.as_ref().filter(|task| task.lane == lane).and_then(place);
         if let Some(task) = &task
             && let Some(place) = place(task)
@@ -181,9 +184,17 @@ impl<'a> Index<'a> {
         Ok(())
     }
 
-    fn load(&self, id: &TaskId) -> Option<Task> {
-        let dir = self.layout.task(id).ok().flatten()?;
-        read::task(&dir, id).ok().flatten().map(|loaded| loaded.task)
+    /// The task in the directory `name`; `None` when there is none, or none that can be read.
+    fn load(&self, name: &str) -> Result<Option<Task>> {
+        let Ok(id) = TaskId::parse(name) else { return Ok(None) };
+        let read = || match self.layout.task(&id)? {
+            Some(dir) => Ok(read::task(&dir, &id)?.map(|loaded| loaded.task)),
+            None => Ok(None),
+        };
+        match read() {
+            Err(error) if !read::is_passing(&error) => Ok(None),
+            read => read,
+        }
     }
 
     /// Whether something on the `later` or `held` shelf of a lane has come due.
@@ -191,8 +202,12 @@ impl<'a> Index<'a> {
         let Some(shelves) = self.lane_if_any(lane)? else {
             return Ok(false);
         };
-        let due = |key: Option<i64>| key.is_some_and(|key| key <= now.wall.micros());
-        Ok(due(shelves.later.first_key()?) || due(shelves.held.first_key()?))
+        let mut due = shelves.later.first_key()?.is_some_and(|key| key <= now.wall.micros());
+        shelves.held.visit(|entry| {
+            due = due || is_due(entry, now);
+            Ok(if due { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(due)
     }
 
     /// Puts what has come due among the tasks that can be claimed. No task changes by this.
@@ -200,29 +215,33 @@ impl<'a> Index<'a> {
         let Some(shelves) = self.lane_if_any(lane)? else {
             return Ok(());
         };
-        for shelf in [&shelves.later, &shelves.held] {
+        for (shelf, has_leases) in [(&shelves.later, false), (&shelves.held, true)] {
             let mut due = Vec::new();
             shelf.visit(|entry| {
-                if entry.key > now.wall.micros() {
+                if is_due(entry, now) {
+                    due.push(entry.clone());
+                } else if !has_leases {
                     return Ok(ControlFlow::Break(()));
                 }
-                due.push(entry.clone());
                 Ok(ControlFlow::Continue(()))
             })?;
             for entry in due {
                 // A lease may outlive its wall-clock end when somebody sets the clock forward.
-                let live = TaskId::parse(&entry.id)
-                    .ok()
-                    .and_then(|id| self.load(&id))
-                    .is_some_and(|task| task.lease_is_live(now));
-                if live {
+                if self.load(&entry.id)?.is_some_and(|task| task.lease_is_live(now)) {
                     continue;
                 }
-                shelves.insert_ready(&Entry { key: entry.rank, ..entry.clone() })?;
-                shelf.remove(entry.key, &entry.id)?;
+                shelves.promote(shelf, &entry)?;
             }
         }
         Ok(())
+    }
+
+    /// Puts a claimed task whose lease is over among the tasks that can be claimed.
+    pub(super) fn promote_held(&self, _lock: &StoreLock, lane: &str, entry: &Entry) -> Result<()> {
+        match self.lane_if_any(lane)? {
+            Some(shelves) => shelves.promote(&shelves.held, entry),
+            None => Ok(()),
+        }
     }
 
     /// The next moment at which something in a lane comes due.

@@ -2,6 +2,9 @@
 
 use super::super::clock::boot_id;
 
+/// The version of the index; one of another version is built anew.
+const FORMAT: &str = "index-2";
+
 /// The boot id as one word.
 pub(super) fn boot_word() -> String {
     match boot_id() {
@@ -25,7 +28,7 @@ pub(in crate::store) struct State {
 impl State {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_whitespace();
-        if words.next() != Some("index-1") {
+        if words.next() != Some(FORMAT) {
             return None;
         }
         let state = Self {
@@ -43,7 +46,7 @@ impl State {
     pub(super) fn line(&self) -> String {
         let busy = self.busy.as_deref().unwrap_or("-");
         let Self { boot, stamp, known, newest, seq, .. } = self;
-        let line = format!("index-1 {boot} {stamp} {known} {newest} {seq} {busy} .");
+        let line = format!("{FORMAT} {boot} {stamp} {known} {newest} {seq} {busy} .");
         format!("{line:<639}\n")
     }
 }

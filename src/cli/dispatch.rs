@@ -1,0 +1,201 @@
+//! `lanes dispatch`: run an agent for every task, unattended.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::context::Context;
+use super::env;
+use super::output::Output;
+use super::table::Table;
+use crate::dispatch::moment::Moment;
+use crate::dispatch::plan::{Options, Plan, Surroundings};
+use crate::dispatch::preview::{Preview, preview};
+use crate::dispatch::scheduler::{Control, Dispatcher};
+use crate::dispatch::span;
+use crate::error::{EXIT_OK, Error, Result, printable};
+use crate::model::task::object;
+use crate::store::Store;
+use crate::workspace::check_lane;
+
+/// Claim tasks and run an agent for each, until told to end.
+///
+/// Reads `dispatch:` in handoff.yaml; flags win over it. The first SIGINT or SIGTERM lets the agents
+/// at work finish, the second ends them and gives their tasks back.
+#[derive(Args, Debug)]
+pub struct DispatchCommand {
+    /// Whose agents: claude, codex, gemini, opencode, or one of handoff.yaml
+    #[arg(long, value_name = "NAME", conflicts_with = "command")]
+    vendor: Option<String>,
+    /// Run a program that reads the prompt on standard input: `--command -- PROGRAM ARGUMENTS…`
+    #[arg(long, requires = "program")]
+    command: bool,
+    /// The lane; repeatable [default: all lanes of handoff.yaml]
+    #[arg(long, value_name = "LANE")]
+    lane: Vec<String>,
+    /// Most agents at once [default: 3]
+    #[arg(long, value_name = "N")]
+    max_concurrent: Option<u32>,
+    /// Under which name tasks are claimed [default: USER-VENDOR-PID]
+    #[arg(long, value_name = "NAME")]
+    owner: Option<String>,
+    /// Length of a lease; it is renewed while the agent works [default: 900]
+    #[arg(long, value_name = "SECONDS")]
+    lease_seconds: Option<f64>,
+    /// How long one run may take: seconds, or 15m, 2h [default: no limit]
+    #[arg(long, value_name = "SPAN", value_parser = length)]
+    timeout: Option<Duration>,
+    /// How many more attempts follow a failed first one [default: 0]
+    #[arg(long, value_name = "N")]
+    max_retries: Option<u32>,
+    /// Where agents work [default: the task's worktree, else its workspace]
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// Time between the polite and the final signal to an agent [default: 5]
+    #[arg(long, value_name = "SPAN", value_parser = length)]
+    grace: Option<Duration>,
+    /// After the first signal, how long agents may go on [default: until they are done]
+    #[arg(long, value_name = "SPAN", value_parser = length)]
+    drain: Option<Duration>,
+    /// End when the lanes are empty
+    #[arg(long)]
+    once: bool,
+    /// Show what would be run, and claim nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// How to tell what happens: lines for people, or JSON objects
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    log: LogForm,
+    /// The program of --command and its arguments
+    #[arg(last = true, value_name = "PROGRAM", requires = "command")]
+    program: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogForm {
+    Text,
+    Json,
+}
+
+fn length(text: &str) -> std::result::Result<Duration, String> {
+    span::parse(text).ok_or_else(|| "expected seconds, or a length such as 90s, 15m or 2h".to_string())
+}
+
+impl DispatchCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let (config, store) = context.workspace()?;
+        self.lane.iter().try_for_each(|lane| check_lane(lane))?;
+        let surroundings =
+            Surroundings { environment: env::all(), cwd: context.cwd()?, pid: std::process::id() };
+        let options = Options {
+            lanes: self.lane.clone(),
+            vendor: self.vendor.clone(),
+            command: self.program.clone(),
+            max_concurrent: self.max_concurrent,
+            owner: self.owner.clone(),
+            lease_seconds: self.lease_seconds,
+            timeout: self.timeout,
+            max_retries: self.max_retries,
+            cwd: self.cwd.as_ref().map(|cwd| surroundings.cwd.join(cwd)),
+            grace: self.grace,
+            drain: self.drain,
+            once: self.once,
+        };
+        let plan = Plan::make(&config, options, surroundings)?;
+        if self.dry_run {
+            return show_preview(context, &plan, &preview(&store, &plan)?);
+        }
+        let json = context.out.json || self.log == LogForm::Json;
+        let form = if json { LogForm::Json } else { LogForm::Text };
+        work(context, &store, &plan, form)
+    }
+}
+
+fn work(context: &mut Context, store: &Store, plan: &Plan, form: LogForm) -> Result<u8> {
+    let quiet = context.out.quiet;
+    let out = Mutex::new(&mut context.out);
+    let observe = |moment: Moment| {
+        if !(quiet && matches!(moment, Moment::Progress { .. })) {
+            let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever reads the log may go away; the work goes on.
+            let _ = tell(&mut out, store, &moment, form);
+        }
+    };
+    let dispatcher = Dispatcher::new(store, plan, &observe);
+    obey_signals(dispatcher.control())?;
+    dispatcher.run()?;
+    Ok(EXIT_OK)
+}
+
+fn tell(out: &mut Output, store: &Store, moment: &Moment, form: LogForm) -> Result<()> {
+    let now = store.now().wall.to_string();
+    if form == LogForm::Json {
+        let mut all = moment.to_object();
+        all.insert("at".to_string(), now.into());
+        out.object_line(&all)?;
+    } else {
+        let time = now.get(11..19).unwrap_or_default();
+        let task = moment.task_id().map(|id| format!(" {id}:")).unwrap_or_default();
+        out.line(&printable(&format!("{time}{task} {}", moment.words())))?;
+    }
+    out.flush()
+}
+
+/// The first signal lets agents finish, the second stops them, the third ends everything at once.
+fn obey_signals(control: Control) -> Result<()> {
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| Error::io("listen for", "signals", error))?;
+    std::thread::spawn(move || {
+        for (count, signal) in signals.forever().enumerate() {
+            if count >= 2 {
+                // The agents die with this process; what they leave is put in order by the next.
+                std::process::exit(128 + signal);
+            }
+            control.end();
+        }
+        ExitCode::SUCCESS
+    });
+    Ok(())
+}
+
+fn show_preview(context: &mut Context, plan: &Plan, previews: &[Preview]) -> Result<u8> {
+    for warning in &plan.warnings {
+        context.out.warn(warning);
+    }
+    if context.out.json {
+        let services: Vec<Value> =
+            previews.iter().map(|preview| Value::Object(preview.to_object())).collect();
+        context.out.object(&object([
+            ("status", "ok".into()),
+            ("owner", plan.owner.clone().into()),
+            ("max_concurrent", plan.max_concurrent.into()),
+            ("lanes", services.into()),
+        ]))?;
+        return Ok(EXIT_OK);
+    }
+    let mut table = Table::new(&["LANE", "VENDOR", "PROGRAM", "NEXT TASK"]);
+    for preview in previews {
+        table.row(vec![
+            preview.lane.clone(),
+            preview.vendor.clone(),
+            preview.program.clone(),
+            preview.task_id.clone().unwrap_or_else(|| "none".to_string()),
+        ]);
+    }
+    table.print(&mut context.out)?;
+    for preview in previews.iter().filter(|preview| preview.task_id.is_some()) {
+        let words = match &preview.command {
+            Ok(argv) => argv.join(" "),
+            Err(reason) => format!("would fail: {reason}"),
+        };
+        context.out.line(&printable(&format!("\n{}: {words}", preview.lane)))?;
+    }
+    Ok(EXIT_OK)
+}

@@ -1,0 +1,171 @@
+//! Both pipes of an agent, read without ever waiting for their end.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::Happening;
+use super::log::{CappedLog, Tail};
+use crate::dispatch::stream::StreamParser;
+
+/// How much of standard error is kept in memory to judge the run by.
+const STDERR_TAIL: usize = 16 * 1024;
+/// How long to go on reading once every known process of the run has ended.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Both pipes of the process and where they lead.
+pub struct Output {
+    stdout: Option<File>,
+    stderr: Option<File>,
+    out_log: CappedLog<File>,
+    err_log: CappedLog<File>,
+    err_tail: Tail,
+    parser: StreamParser,
+    expected_session: Option<String>,
+    session_told: bool,
+    wrong_session: bool,
+    last_output: Instant,
+}
+
+impl Output {
+    /// Not connected to any process yet.
+    pub fn new(
+        out_log: CappedLog<File>,
+        err_log: CappedLog<File>,
+        parser: StreamParser,
+        expected_session: Option<String>,
+    ) -> Self {
+        Self {
+            stdout: None,
+            stderr: None,
+            out_log,
+            err_log,
+            err_tail: Tail::new(STDERR_TAIL),
+            parser,
+            expected_session,
+            session_told: false,
+            wrong_session: false,
+            last_output: Instant::now(),
+        }
+    }
+
+    /// Whether the agent announced another conversation than the expected one.
+    pub fn is_wrong_session(&self) -> bool {
+        self.wrong_session
+    }
+
+    /// Since when the agent has reported its result and said nothing more.
+    pub fn done_since(&self) -> Option<Instant> {
+        self.parser.has_result().then_some(self.last_output)
+    }
+
+    /// Connects the pipes of `child`.
+    pub fn take_pipes(&mut self, child: &mut Child) {
+        let unblocked = |pipe: OwnedFd| {
+            // Only the reading end changes; the agent's end is another open file.
+            let _ = rustix::io::ioctl_fionbio(&pipe, true);
+            File::from(pipe)
+        };
+        self.stdout = child.stdout.take().map(|pipe| unblocked(pipe.into()));
+        self.stderr = child.stderr.take().map(|pipe| unblocked(pipe.into()));
+    }
+
+    /// Sleeps until there is output, one of `extra` is readable, or `nap` is over; then reads.
+    /// Returns whether there was output.
+    pub fn wait(
+        &mut self,
+        extra: &[Option<BorrowedFd<'_>>],
+        nap: Duration,
+        observe: &mut dyn FnMut(Happening<'_>),
+    ) -> bool {
+        let pipes = [&self.stdout, &self.stderr];
+        let pipes = pipes.into_iter().flatten().map(AsFd::as_fd);
+        let descriptors = pipes.chain(extra.iter().flatten().copied());
+        let mut polled: Vec<PollFd<'_>> =
+            descriptors.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)).collect();
+        let timeout = Timespec::try_from(nap).ok();
+        // An interrupted or failed call ends the nap early, which only means one more turn.
+        let _ = poll(&mut polled, timeout.as_ref());
+        self.read(observe)
+    }
+
+    /// Reads once from each pipe, without waiting.
+    fn read(&mut self, observe: &mut dyn FnMut(Happening<'_>)) -> bool {
+        let mut buffer = [0; 64 * 1024];
+        let mut got_some = false;
+        if let Some(length) = read_some(&mut self.stdout, &mut buffer) {
+            let bytes = &buffer[..length];
+            self.out_log.push(bytes);
+            self.parser.feed(bytes, &mut |note| observe(Happening::Note(note)));
+            self.last_output = Instant::now();
+            self.tell_session(observe);
+            got_some = true;
+        }
+        if let Some(length) = read_some(&mut self.stderr, &mut buffer) {
+            let bytes = &buffer[..length];
+            self.err_log.push(bytes);
+            self.err_tail.push(bytes);
+            got_some = true;
+        }
+        got_some
+    }
+
+    fn tell_session(&mut self, observe: &mut dyn FnMut(Happening<'_>)) {
+        let Some(session) = self.parser.session_id() else { return };
+        self.wrong_session |= self.expected_session.as_deref().is_some_and(|expected| expected != session);
+        if !self.session_told {
+            self.session_told = true;
+            observe(Happening::Session(session));
+        }
+    }
+
+    /// Reads what is left in the pipes, for a bounded time, and closes them.
+    pub fn drain(&mut self, observe: &mut dyn FnMut(Happening<'_>)) {
+        let until = Instant::now() + DRAIN;
+        // Everything of the run has ended, so what it wrote is there already. Whoever else holds a
+        // pipe is not waited for.
+        while (self.stdout.is_some() || self.stderr.is_some()) && Instant::now() < until {
+            if !self.read(observe) {
+                break;
+            }
+        }
+        self.stdout = None;
+        self.stderr = None;
+    }
+
+    /// Completes the logs. Nothing is read after this.
+    pub fn finish(self) -> Read {
+        let logs = [self.out_log.finish(), self.err_log.finish()];
+        Read {
+            parser: self.parser,
+            stderr: self.err_tail.text(),
+            dropped: logs.iter().filter_map(|log| log.as_ref().ok()).sum(),
+            log_error: logs.into_iter().find_map(Result::err),
+        }
+    }
+}
+
+/// What has been read when all is over.
+pub struct Read {
+    pub parser: StreamParser,
+    /// The end of standard error.
+    pub stderr: String,
+    /// Bytes missing in the logs.
+    pub dropped: u64,
+    pub log_error: Option<io::Error>,
+}
+
+/// Reads once; nothing if there is nothing now. A pipe that has ended or failed is closed.
+fn read_some(pipe: &mut Option<File>, buffer: &mut [u8]) -> Option<usize> {
+    match pipe.as_mut()?.read(buffer) {
+        Ok(0) => *pipe = None,
+        Ok(length) => return Some(length),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+        Err(_) => *pipe = None,
+    }
+    None
+}

@@ -1,0 +1,226 @@
+//! The `dispatch:` part of `handoff.yaml`: which lane is served by which agent, and how.
+//!
+//! ```yaml
+//! dispatch:
+//!   vendor: claude            # defaults, for every route
+//!   timeout: 30m
+//!   routes:
+//!     review:                 # a lane
+//!       priority: 1           # lower is served first
+//!       vendor: codex
+//!       timeout: null         # switches the default off
+//! ```
+
+use std::time::Duration;
+
+use serde_yaml::Value;
+
+use super::route::{ROUTE_KEYS, Route, read_route};
+use super::vendor::Vendors;
+use super::yaml::{Section, Source};
+use crate::Result;
+
+/// Keys that stand once, for the whole dispatcher.
+const PROCESS_KEYS: [&str; 10] = [
+    "max_concurrent",
+    "max_depth",
+    "lease_seconds",
+    "owner",
+    "grace",
+    "drain",
+    "lanes",
+    "linger",
+    "vendors",
+    "routes",
+];
+
+/// The whole `dispatch:` part.
+#[derive(Clone, Debug)]
+pub struct DispatchConfig {
+    /// Most agents at once.
+    pub max_concurrent: u32,
+    /// How deep dispatched agents may dispatch further ones.
+    pub max_depth: u32,
+    /// Length of a lease, in seconds.
+    pub lease_seconds: Option<f64>,
+    /// Owner name in claims.
+    pub owner: Option<String>,
+    /// Lanes to serve when the command line names none; empty for all that the file knows.
+    pub lanes: Vec<String>,
+    /// How long agents may go on after the first request to end; nothing means until they are done.
+    pub drain: Option<Duration>,
+    /// Time between the polite and the final signal.
+    pub grace: Duration,
+    /// How long a process may stay once it has reported its result and fallen silent.
+    pub linger: Duration,
+    /// Known vendors.
+    pub vendors: Vendors,
+    /// The defaults as a route, for lanes that have none of their own.
+    pub defaults: Route,
+    /// Routes in the order in which they are served.
+    pub routes: Vec<Route>,
+}
+
+impl DispatchConfig {
+    /// Reads the value of the `dispatch` key; a missing one gives the defaults.
+    pub fn read(dispatch: Option<&Value>, source: Source<'_>) -> Result<Self> {
+        let section = Section::new(source, &["dispatch"], dispatch)?;
+        let known: Vec<&str> = PROCESS_KEYS.into_iter().chain(ROUTE_KEYS).collect();
+        section.only(&known)?;
+        let vendors = Vendors::with_overrides(&section.section("vendors")?)?;
+        let defaults = read_route(Route::plain(""), &section, &vendors)?;
+        let lanes = section.section("routes")?;
+        let mut routes = Vec::new();
+        for lane in lanes.keys()? {
+            let route = lanes.section(&lane)?;
+            route.only(&ROUTE_KEYS)?;
+            let inherited = Route { lane: lane.clone(), ..defaults.clone() };
+            routes.push(read_route(inherited, &route, &vendors)?);
+        }
+        // Stable: equal priorities keep the order of the file.
+        routes.sort_by_key(|route| route.priority);
+        let lease_seconds = section.length("lease_seconds")?.value().map(|length| length.as_secs_f64());
+        if lease_seconds.is_some_and(|seconds| seconds < 10.0) {
+            return Err(
+                section.error("lease_seconds", "must be at least 10 seconds, or renewing cannot keep up")
+            );
+        }
+        Ok(Self {
+            max_concurrent: section.count("max_concurrent")?.or(3),
+            max_depth: section.count("max_depth")?.or(3),
+            lease_seconds,
+            owner: section.text("owner")?.value(),
+            lanes: section.list("lanes")?.or(Vec::new()),
+            drain: section.length("drain")?.value(),
+            grace: section.length("grace")?.or(Duration::from_secs(5)),
+            linger: section.length("linger")?.or(Duration::from_secs(30)),
+            vendors,
+            defaults,
+            routes,
+        })
+    }
+
+    /// The route of `lane`; a lane without one is served by the defaults.
+    pub fn route(&self, lane: &str) -> Route {
+        let own = self.routes.iter().find(|route| route.lane == lane);
+        own.cloned().unwrap_or_else(|| Route { lane: lane.to_string(), ..self.defaults.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::route::Runner;
+    use super::super::yaml::Given;
+    use super::*;
+
+    fn read(text: &str) -> Result<DispatchConfig> {
+        let value: Value = serde_yaml::from_str(text).expect("valid YAML");
+        let source = Source { file: "handoff.yaml", text };
+        DispatchConfig::read(value.get("dispatch"), source)
+    }
+
+    fn message(text: &str) -> String {
+        read(text).expect_err("a mistake").to_string()
+    }
+
+    const FULL: &str = "\
+dispatch:
+  vendor: claude
+  max_concurrent: 5
+  timeout: 30m
+  max_retries: 2
+  dead_letter_lane: attic
+  permission_mode: acceptEdits
+  env: {A: 1, B: 2}
+  routes:
+    build:
+      priority: 5
+      timeout: null
+      max_retries: null
+      permission_mode: null
+      allowed_tools: []
+      on_success: {move_to: review}
+      env: {A: null}
+    review:
+      vendor: codex
+      timeout: 2h
+      args: [--x]
+      concurrency: 1
+    attic:
+      command: ./notify.sh
+      args: [-v, '{literal}']
+      dead_letter_lane: null
+";
+
+    #[test]
+    fn routes_override_defaults_and_null_switches_them_off() {
+        let config = read(FULL).expect("valid");
+        assert_eq!(config.max_concurrent, 5);
+        let lanes: Vec<&str> = config.routes.iter().map(|route| route.lane.as_str()).collect();
+        assert_eq!(lanes, ["review", "attic", "build"]);
+        let build = config.route("build");
+        assert_eq!(build.runner, Some(Runner::Vendor("claude".to_string())));
+        assert_eq!(build.timeout, None);
+        assert_eq!(build.max_retries, 0);
+        assert_eq!(build.permission_mode, Given::Off);
+        assert_eq!(build.allowed_tools, Given::Value(Vec::new()));
+        assert_eq!(build.move_to.as_deref(), Some("review"));
+        assert_eq!(build.dead_letter_lane.as_deref(), Some("attic"));
+        assert_eq!(build.env["A"], None);
+        assert_eq!(build.env["B"].as_deref(), Some("2"));
+        let review = config.route("review");
+        assert_eq!(review.runner, Some(Runner::Vendor("codex".to_string())));
+        assert_eq!(review.timeout, Some(Duration::from_secs(7200)));
+        assert_eq!(review.permission_mode, Given::Absent, "the word of another vendor");
+        assert_eq!(review.max_retries, 2);
+        let attic = config.route("attic");
+        assert!(matches!(attic.runner, Some(Runner::Command { .. })));
+        assert_eq!(attic.dead_letter_lane, None);
+        let other = config.route("other");
+        assert_eq!(other.timeout, Some(Duration::from_secs(1800)));
+        assert_eq!(other.lane, "other");
+    }
+
+    #[test]
+    fn the_example_is_valid() {
+        let config = read(include_str!("../../examples/pool/handoff.yaml")).expect("valid");
+        assert_eq!(config.route("build").move_to.as_deref(), Some("review"));
+        assert_eq!(config.route("questions").max_retries, 0);
+        assert_eq!(config.route("review").runner, Some(Runner::Vendor("codex".to_string())));
+        assert!(config.vendors.get("claude-proxy").is_ok());
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_configuration_too() {
+        let config = read("workspace_id: x\n").expect("valid");
+        assert_eq!((config.max_concurrent, config.max_depth), (3, 3));
+        assert!(config.routes.is_empty());
+        assert_eq!(config.route("default").runner, None);
+        assert_eq!(config.grace, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_line_and_key() {
+        let routes = |body: &str| message(&format!("dispatch:\n  routes:\n    a:\n{body}"));
+        assert!(
+            routes("      vendor: clod\n")
+                .starts_with("handoff.yaml line 4: dispatch.routes.a.vendor: unknown vendor clod")
+        );
+        assert_eq!(
+            routes("      timeuot: 5\n"),
+            "handoff.yaml line 4: dispatch.routes.a.timeuot: unknown key; did you mean timeout?"
+        );
+        assert!(routes("      max_concurrent: 5\n").contains("unknown key"));
+        assert!(
+            routes("      prompt: 'x {tsk}'\n")
+                .contains("line 4: dispatch.routes.a.prompt: unknown placeholder {tsk}")
+        );
+        assert!(routes("      on_success: {move_to: a}\n").contains("to itself"));
+        assert!(routes("      vendor: claude\n      command: x\n").contains("line 5"));
+        assert!(routes("      max_retries: -1\n").contains("whole number from 0 up"));
+        assert!(routes("      max_budget_usd: 0\n").contains("above 0"));
+        assert!(routes("      - 5\n").contains("line 3: dispatch.routes.a: expected keys with values"));
+        assert!(message("dispatch:\n  lease_seconds: 2\n").contains("line 2: dispatch.lease_seconds"));
+        assert!(message("dispatch: 5\n").contains("line 1: dispatch: expected keys"));
+    }
+}

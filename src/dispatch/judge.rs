@@ -1,0 +1,415 @@
+//! How a run ended, decided from everything that is known about it and never from the exit code
+//! alone: agents exit with 0 after an interrupt, and call a failed run a success.
+
+use super::answer;
+use super::limit::{Speaker, is_usage_limit, reset_time};
+use super::outcome::{Answer, Exit, Failure, Outcome, Run, StopReason};
+use super::span;
+use super::stream::{Format, RunReport, one_line};
+use crate::model::FailureClass;
+
+/// The first words of every message about a usage limit.
+pub const LIMIT_WORDS: &str = "the vendor's usage limit is reached";
+
+/// Exit code of a program that asks to be run again later (`EX_TEMPFAIL`).
+pub const EXIT_TRY_LATER: i32 = 75;
+/// Exit code of a program that cannot work as it is configured (`EX_CONFIG`).
+pub const EXIT_MISCONFIGURED: i32 = 78;
+
+/// Decides how a run ended; `wants_json` when the task asked for a JSON answer.
+pub fn judge(run: &Run<'_>, wants_json: bool) -> Outcome {
+    match run.stopped {
+        Some(reason @ (StopReason::Cancelled | StopReason::LeaseLost)) => return Outcome::Withheld(reason),
+        // A result that arrived counts, however its process was ended.
+        Some(reason @ StopReason::Shutdown) if !run.report.complete => return Outcome::Withheld(reason),
+        _ => {}
+    }
+    if let Some(failure) = wrong_session(run) {
+        return Outcome::Failed(failure);
+    }
+    let failure = if run.report.complete {
+        reported_failure(run)
+    } else if run.stopped == Some(StopReason::Timeout) {
+        Some(timeout(run))
+    } else if run.format.has_result_object() {
+        Some(ended_without_result(run))
+    } else {
+        program_failure(run)
+    };
+    match failure {
+        Some(failure) => Outcome::Failed(failure),
+        None => Outcome::Completed(answer_of(run.report, wants_json)),
+    }
+}
+
+fn answer_of(report: &RunReport, wants_json: bool) -> Answer {
+    let parsed = wants_json.then(|| match &report.structured {
+        Some(value) => Ok(value.clone()),
+        None => answer::json_value(&report.text),
+    });
+    Answer {
+        verdict: answer::verdict(&report.text),
+        closing: answer::closing(&report.text),
+        parsed,
+        body: report.text.clone(),
+    }
+}
+
+fn wrong_session(run: &Run<'_>) -> Option<Failure> {
+    let wanted = run.resumed?;
+    let found = run.report.session_id.as_deref()?;
+    let is_wrong = wanted != found || run.stopped == Some(StopReason::WrongSession);
+    is_wrong.then(|| {
+        Failure::permanent(format!(
+            "the agent was to continue conversation {} and started {} instead",
+            one_line(wanted, 80),
+            one_line(found, 80)
+        ))
+    })
+}
+
+/// A run that reported a result, judged by that result.
+fn reported_failure(run: &Run<'_>) -> Option<Failure> {
+    let report = run.report;
+    let said = said(report);
+    if !report.is_error {
+        // A limit has been seen presented as an ordinary answer; a real answer is longer than this.
+        let is_notice =
+            said.len() < 200 && is_usage_limit(&said, Speaker::Anyone, None) && starts_like_notice(&said);
+        if is_notice {
+            return Some(usage_limit(run, &said));
+        }
+        return report.text.trim().is_empty().then(|| {
+            let message = "the agent ended its turn without an answer";
+            Failure::new(FailureClass::Error, with_stderr(message, run.stderr))
+        });
+    }
+    if is_usage_limit(&said, Speaker::Agent, report.api_error_status) {
+        return Some(usage_limit(run, &said));
+    }
+    let reason = report.terminal_reason.as_deref().unwrap_or("error");
+    let words = if said.is_empty() { one_line(run.stderr, 1000) } else { said };
+    let message = match report.api_error_status {
+        Some(status) => format!("the agent failed ({reason}, HTTP {status}): {words}"),
+        None => format!("the agent failed ({reason}): {words}"),
+    };
+    let class = if cannot_improve(report, reason) || is_permanent_text(&words) {
+        FailureClass::Permanent
+    } else {
+        FailureClass::Error
+    };
+    Some(Failure::new(class, message))
+}
+
+fn starts_like_notice(said: &str) -> bool {
+    ["You've hit", "You have hit", "Claude AI usage limit", "5-hour limit", "You have exhausted"]
+        .iter()
+        .any(|start| said.starts_with(start))
+}
+
+/// Whether the next attempt would meet the same wall: a refused key, a request the service does not
+/// understand, a prompt that is too long, a budget or number of turns that is spent.
+fn cannot_improve(report: &RunReport, reason: &str) -> bool {
+    matches!(report.api_error_status, Some(400 | 401 | 403 | 404 | 413 | 422))
+        || matches!(
+            reason,
+            "blocking_limit" | "budget_exhausted" | "max_turns" | "error_max_budget_usd" | "error_max_turns"
+        )
+}
+
+fn timeout(run: &Run<'_>) -> Failure {
+    // The clock ran out while the service was refusing: that is the reason, not the work.
+    if matches!(run.report.api_error_status, Some(429 | 529)) {
+        return usage_limit(run, "the service kept refusing until the time was up");
+    }
+    let message = match run.timeout {
+        Some(limit) => format!("the agent was ended: it took longer than {}", span::words(limit)),
+        None => "the agent was ended: it took too long".to_string(),
+    };
+    Failure::new(FailureClass::Timeout, message)
+}
+
+/// A run that should have reported a result and did not.
+fn ended_without_result(run: &Run<'_>) -> Failure {
+    let said = said(run.report);
+    let words = format!("{said} {}", run.stderr);
+    let limited = is_usage_limit(&said, Speaker::Agent, run.report.api_error_status)
+        || is_usage_limit(run.stderr, Speaker::Anyone, None);
+    if limited {
+        return usage_limit(run, &words);
+    }
+    let garbage = match run.report.skipped_lines {
+        0 => String::new(),
+        count => format!(" ({count} unreadable lines)"),
+    };
+    let message = format!("the agent {} without a result{garbage}", exit_words(run.exit));
+    let class = if is_permanent_text(&words) || is_usage_error(run) {
+        FailureClass::Permanent
+    } else {
+        FailureClass::Error
+    };
+    Failure::new(class, with_stderr(&message, &words))
+}
+
+/// A program whose output is the answer: the exit code decides, and an empty answer is none.
+fn program_failure(run: &Run<'_>) -> Option<Failure> {
+    let class = match run.exit {
+        Exit::Code(0) if run.report.text.trim().is_empty() => FailureClass::Error,
+        Exit::Code(0) => return None,
+        Exit::Code(EXIT_TRY_LATER) => {
+            return Some(usage_limit(run, &format!("{} {}", run.stderr, tail(&run.report.text))));
+        }
+        // 126 and 127: a shell wrapper could not start what it wraps.
+        Exit::Code(EXIT_MISCONFIGURED | 126 | 127) => FailureClass::Permanent,
+        _ if is_usage_limit(run.stderr, Speaker::Anyone, None) => return Some(usage_limit(run, run.stderr)),
+        _ => FailureClass::Error,
+    };
+    let message = match run.exit {
+        Exit::Code(0) => "the program printed nothing".to_string(),
+        exit => format!("the program {}", exit_words(exit)),
+    };
+    // A program that explains itself on standard output is heard as well.
+    let words = if run.stderr.trim().is_empty() { tail(&run.report.text) } else { run.stderr };
+    Some(Failure::new(class, with_stderr(&message, words)))
+}
+
+fn usage_limit(run: &Run<'_>, words: &str) -> Failure {
+    let words = words.trim();
+    let until = reset_time(words, run.now, run.zone);
+    Failure { class: FailureClass::UsageLimit, until, message: with_stderr(LIMIT_WORDS, words) }
+}
+
+/// What the agent says about itself: its errors, else its last words.
+fn said(report: &RunReport) -> String {
+    if report.errors.is_empty() { one_line(tail(&report.text), 1000) } else { report.errors.join("; ") }
+}
+
+/// Messages of the known programs that the next attempt would only repeat.
+fn is_permanent_text(words: &str) -> bool {
+    const PERMANENT: [&str; 13] = [
+        "not logged in",
+        "no conversation found",
+        "no rollout found",
+        "session not found",
+        "invalid session id",
+        "unknown option",
+        "unexpected argument",
+        "not inside a trusted directory",
+        "missing environment variable",
+        "cannot be used with root",
+        "invalid api key",
+        "prompt is too long",
+        "please set an auth method",
+    ];
+    let words = words.to_lowercase();
+    PERMANENT.iter().any(|phrase| words.contains(phrase))
+}
+
+/// Exit codes that the known programs reserve for a wrong command line or a missing key.
+fn is_usage_error(run: &Run<'_>) -> bool {
+    match run.format {
+        Format::CodexJsonl => run.exit == Exit::Code(2),
+        Format::GeminiStream => matches!(run.exit, Exit::Code(41 | 42 | 52)),
+        _ => matches!(run.exit, Exit::Code(126 | 127)),
+    }
+}
+
+fn exit_words(exit: Exit) -> String {
+    match exit {
+        Exit::NotStarted => "was not started".to_string(),
+        Exit::Code(code) => format!("exited with code {code}"),
+        Exit::Signal(signal) => format!("was ended by signal {signal}"),
+    }
+}
+
+fn with_stderr(message: &str, words: &str) -> String {
+    match one_line(tail(words), 1000) {
+        words if words.is_empty() => message.to_string(),
+        words => format!("{message}: {words}"),
+    }
+}
+
+/// The last part of a long text: reasons stand at the end.
+fn tail(text: &str) -> &str {
+    const LENGTH: usize = 1000;
+    let text = text.trim();
+    let start = (text.len().saturating_sub(LENGTH)..=text.len()).find(|at| text.is_char_boundary(*at));
+    &text[start.unwrap_or(0)..]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::tz::TimeZone;
+
+    use super::super::answer::Closing;
+    use super::*;
+    use crate::model::{Time, Verdict};
+
+    fn complete(text: &str) -> RunReport {
+        RunReport { complete: true, text: text.to_string(), ..RunReport::default() }
+    }
+
+    fn failed(text: &str, status: Option<u16>, reason: &str) -> RunReport {
+        RunReport {
+            is_error: true,
+            api_error_status: status,
+            terminal_reason: Some(reason.to_string()),
+            ..complete(text)
+        }
+    }
+
+    fn outcome(report: &RunReport, change: impl FnOnce(&mut Run<'_>)) -> Outcome {
+        let mut run = Run {
+            report,
+            format: Format::ClaudeStream,
+            exit: Exit::Code(0),
+            stopped: None,
+            stderr: "",
+            resumed: None,
+            timeout: Some(Duration::from_secs(900)),
+            now: Time::parse("2026-11-21T12:00:00Z").expect("a time"),
+            zone: &TimeZone::UTC,
+        };
+        change(&mut run);
+        judge(&run, false)
+    }
+
+    fn failure(report: &RunReport, change: impl FnOnce(&mut Run<'_>)) -> (String, Option<String>, String) {
+        match outcome(report, change) {
+            Outcome::Failed(failure) => (
+                failure.class.as_str().to_string(),
+                failure.until.map(|time| time.to_string()[11..16].to_string()),
+                failure.message,
+            ),
+            other => panic!("expected a failure, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_result_decides_not_the_exit_code() {
+        let report = complete("all good\nVERDICT: accept\nSTATUS: partial");
+        for exit in [Exit::Code(0), Exit::Code(1), Exit::Signal(15)] {
+            let Outcome::Completed(answer) = outcome(&report, |run| run.exit = exit) else {
+                panic!("a result was reported");
+            };
+            assert_eq!(answer.body, report.text);
+            assert_eq!(answer.verdict, Some(Verdict::Accept));
+            assert_eq!(answer.closing, Some(Closing::Partial));
+        }
+        let (class, _, message) = failure(&RunReport::default(), |_| {});
+        assert_eq!(class, "error");
+        assert_eq!(message, "the agent exited with code 0 without a result");
+    }
+
+    #[test]
+    fn success_may_be_an_error() {
+        let (class, _, message) = failure(&failed("API Error: 500", Some(500), "api_error"), |_| {});
+        assert_eq!(class, "error");
+        assert_eq!(message, "the agent failed (api_error, HTTP 500): API Error: 500");
+    }
+
+    #[test]
+    fn a_result_that_arrived_survives_timeout_and_shutdown_but_not_cancel() {
+        let report = complete("done");
+        for reason in [StopReason::Timeout, StopReason::Shutdown, StopReason::Lingering] {
+            let outcome = outcome(&report, |run| run.stopped = Some(reason));
+            assert!(matches!(outcome, Outcome::Completed(_)), "{reason:?}");
+        }
+        for reason in [StopReason::Cancelled, StopReason::LeaseLost] {
+            assert_eq!(outcome(&report, |run| run.stopped = Some(reason)), Outcome::Withheld(reason));
+        }
+        let unfinished = RunReport::default();
+        let shutdown = outcome(&unfinished, |run| run.stopped = Some(StopReason::Shutdown));
+        assert_eq!(shutdown, Outcome::Withheld(StopReason::Shutdown));
+        let (class, _, message) = failure(&unfinished, |run| run.stopped = Some(StopReason::Timeout));
+        assert_eq!(class, "timeout");
+        assert_eq!(message, "the agent was ended: it took longer than 15m");
+    }
+
+    #[test]
+    fn usage_limits_pause_until_the_named_time() {
+        let report = failed("You've hit your limit · resets 3pm", None, "api_error");
+        let (class, until, _) = failure(&report, |_| {});
+        assert_eq!((class.as_str(), until.as_deref()), ("usage_limit", Some("15:00")));
+        let (class, until, _) = failure(&failed("API Error", Some(429), "api_error"), |_| {});
+        assert_eq!((class.as_str(), until), ("usage_limit", None));
+        // The disguise as an ordinary answer.
+        let (class, until, _) = failure(&complete("Claude AI usage limit reached|1795269600"), |_| {});
+        assert_eq!((class.as_str(), until.as_deref()), ("usage_limit", Some("14:00")));
+        // An answer about usage limits is an answer.
+        let essay = "I documented how the usage limit is handled.";
+        assert!(matches!(outcome(&complete(essay), |_| {}), Outcome::Completed(_)));
+        // The clock ran out during retries.
+        let retrying = RunReport { api_error_status: Some(429), ..RunReport::default() };
+        let (class, _, _) = failure(&retrying, |run| run.stopped = Some(StopReason::Timeout));
+        assert_eq!(class, "usage_limit");
+    }
+
+    #[test]
+    fn what_cannot_improve_is_permanent() {
+        for report in [
+            failed("Not logged in · Please run /login", None, "completed"),
+            failed("x", Some(401), "api_error"),
+            failed("x", None, "budget_exhausted"),
+            failed("Prompt is too long", None, "blocking_limit"),
+        ] {
+            assert_eq!(failure(&report, |_| {}).0, "permanent", "{report:?}");
+        }
+        let nothing = RunReport::default();
+        let (class, _, message) = failure(&nothing, |run| {
+            run.exit = Exit::Code(1);
+            run.stderr = "No conversation found with session ID: 1234\n";
+        });
+        assert_eq!(class, "permanent");
+        assert!(message.ends_with("without a result: No conversation found with session ID: 1234"));
+        let (class, ..) = failure(&nothing, |run| {
+            run.format = Format::CodexJsonl;
+            run.exit = Exit::Code(2);
+        });
+        assert_eq!(class, "permanent");
+    }
+
+    #[test]
+    fn another_conversation_is_refused() {
+        let mut report = complete("done");
+        report.session_id = Some("b".to_string());
+        let (class, _, message) = failure(&report, |run| run.resumed = Some("a"));
+        assert_eq!(class, "permanent");
+        assert!(message.contains("continue conversation a and started b"), "{message}");
+        let same = outcome(&report, |run| run.resumed = Some("b"));
+        assert!(matches!(same, Outcome::Completed(_)));
+    }
+
+    #[test]
+    fn programs_are_judged_by_their_exit_code() {
+        let mut report = RunReport::default();
+        let text = |run: &mut Run<'_>, exit| {
+            run.format = Format::Text;
+            run.exit = exit;
+        };
+        let (class, _, message) = failure(&report, |run| text(run, Exit::Code(0)));
+        assert_eq!((class.as_str(), message.as_str()), ("error", "the program printed nothing"));
+        report.text = "answer".to_string();
+        assert!(matches!(outcome(&report, |run| text(run, Exit::Code(0))), Outcome::Completed(_)));
+        let (class, _, message) = failure(&report, |run| text(run, Exit::Code(3)));
+        assert_eq!((class.as_str(), message.as_str()), ("error", "the program exited with code 3: answer"));
+        let (class, until, _) = failure(&report, |run| {
+            text(run, Exit::Code(EXIT_TRY_LATER));
+            run.stderr = "try again in 10 minutes";
+        });
+        assert_eq!((class.as_str(), until.as_deref()), ("usage_limit", Some("12:10")));
+        assert_eq!(failure(&report, |run| text(run, Exit::Code(127))).0, "permanent");
+        assert_eq!(failure(&report, |run| text(run, Exit::Signal(9))).0, "error");
+    }
+
+    #[test]
+    fn json_answers_are_parsed_and_failing_to_parse_fails_nothing() {
+        let report = complete("```json\n{\"n\": 5}\n```");
+        let answer = answer_of(&report, true);
+        assert_eq!(answer.parsed.expect("asked for").expect("JSON")["n"], 5);
+        assert!(answer_of(&complete("no"), true).parsed.expect("asked for").is_err());
+        assert_eq!(answer_of(&report, false).parsed, None);
+    }
+}

@@ -1,0 +1,35 @@
+//! `lanes dispatch`: claims tasks and runs an agent for each, unattended.
+//!
+//! Rules are pure functions in files of their own: which command line ([`vendor`]), what to say to
+//! the agent ([`prompt`]), what its output means ([`stream`]), how a run ended ([`judge`]). Only
+//! [`agent`] touches processes.
+
+pub mod agent;
+pub mod answer;
+pub mod brief;
+pub mod config;
+pub mod journal;
+pub mod judge;
+pub mod keeper;
+pub mod limit;
+pub mod moment;
+pub mod outcome;
+pub mod plan;
+pub mod policy;
+pub mod prepare;
+pub mod preview;
+pub mod prompt;
+pub mod recover;
+pub mod report;
+pub mod roster;
+pub mod route;
+pub mod runner;
+pub mod scheduler;
+pub mod settle;
+pub mod span;
+pub mod stream;
+pub mod telling;
+#[cfg(test)]
+mod testing;
+pub mod vendor;
+pub mod yaml;

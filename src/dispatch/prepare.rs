@@ -1,0 +1,248 @@
+//! Everything an agent gets, brought together before its start.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::agent::AgentSpec;
+use super::agent::log::CappedLog;
+use super::agent::tree::{MARKER, RunId};
+use super::brief::{self, word};
+use super::outcome::Failure;
+use super::plan::{DEPTH, Plan, Service};
+use super::prompt;
+use super::runner::{Desk, Job, RunCard, files, run_id};
+use super::stream::StreamParser;
+use super::vendor::{SessionIds, Slots, agent_environment};
+use crate::model::{ClaimToken, Event, Task};
+use crate::store::{Attempt, Store};
+use crate::{Error, Result};
+
+/// Beginning and end of a log that are kept.
+const LOG_HEAD: usize = 16 * 1024 * 1024;
+const LOG_TAIL: usize = 1024 * 1024;
+
+/// The command line for a task, and the choices behind it.
+#[derive(Clone, Debug)]
+pub struct CommandLine {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its working directory.
+    pub cwd: PathBuf,
+    /// Model asked for.
+    pub model: Option<String>,
+    /// Effort asked for.
+    pub effort: Option<String>,
+    /// Conversation chosen for it.
+    pub session_id: Option<String>,
+    /// Conversation it continues.
+    pub resume_id: Option<String>,
+    /// Words of the task that mean nothing here.
+    pub warnings: Vec<String>,
+}
+
+/// Decides how the agent for a task is started; `random` chooses a new conversation's id. The inner
+/// error is a failure of the task.
+///
+/// # Errors
+/// `Invalid` when a value of the task could be read as a flag.
+pub fn command_line(
+    store: &Store,
+    plan: &Plan,
+    service: &Service,
+    task: &Task,
+    random: u128,
+) -> Result<std::result::Result<CommandLine, Failure>> {
+    let (route, vendor) = (&service.route, &service.vendor);
+    let cwd = match &route.cwd {
+        Some(cwd) => plan.surroundings.cwd.join(cwd),
+        None => PathBuf::from(task.worktree_path.as_ref().unwrap_or(&task.workspace_root)),
+    };
+    if !cwd.is_dir() {
+        let cwd = crate::error::printable(&cwd.to_string_lossy());
+        return Ok(Err(Failure::permanent(format!("the working directory {cwd} does not exist"))));
+    }
+    let resume_id = word(task, "session_id").map(str::to_string);
+    let template = match (&resume_id, &vendor.resume_args) {
+        (None, _) => &vendor.args,
+        (Some(_), Some(resume_args)) => resume_args,
+        (Some(_), None) => {
+            return Ok(Err(Failure::permanent(format!("{} cannot continue a conversation", vendor.name))));
+        }
+    };
+    let is_chosen = resume_id.is_none() && vendor.session == SessionIds::Uuid;
+    let mut warnings = Vec::new();
+    let (effort, warning) = brief::effort(task, route);
+    warnings.extend(warning);
+    let model = match word(task, "model_class").map(|class| vendor.model_for_class(class)) {
+        Some(Ok(model)) => model,
+        Some(Err(warning)) => {
+            warnings.push(warning);
+            None
+        }
+        None => None,
+    };
+    let mut line = CommandLine {
+        program: service.program.clone(),
+        args: Vec::new(),
+        cwd,
+        model: model.or_else(|| route.model.clone()).or_else(|| vendor.model.clone()),
+        effort: effort.or_else(|| vendor.effort.clone()),
+        session_id: is_chosen.then(|| uuid(random)),
+        resume_id,
+        warnings,
+    };
+    let mut add_dirs = vec![store.root().to_string_lossy().into_owned()];
+    add_dirs.extend(route.add_dirs.iter().cloned());
+    let list = |own: &super::yaml::Given<Vec<String>>, vendor: &Vec<String>| {
+        own.clone().over(Some(vendor.clone())).unwrap_or_default()
+    };
+    line.args = template.render(&Slots {
+        session_id: line.session_id.clone(),
+        resume_id: line.resume_id.clone(),
+        model: line.model.clone(),
+        effort: line.effort.clone(),
+        permission_mode: route.permission_mode.clone().over(vendor.permission_mode.clone()),
+        max_budget_usd: route.max_budget_usd.map(|amount| amount.to_string()),
+        mcp_config: route.mcp_config.clone(),
+        cwd: Some(line.cwd.to_string_lossy().into_owned()),
+        allowed_tools: list(&route.allowed_tools, &vendor.allowed_tools),
+        disallowed_tools: list(&route.disallowed_tools, &vendor.disallowed_tools),
+        add_dirs,
+        extra_args: route.args.clone(),
+    })?;
+    Ok(Ok(line))
+}
+
+/// Everything ready for the start.
+pub struct Prepared {
+    /// What is run.
+    pub spec: AgentSpec,
+    /// What is written down about it.
+    pub card: RunCard,
+}
+
+impl Desk<'_> {
+    /// Brings together what the agent gets. The inner error is a failure of the task.
+    pub(super) fn prepare(
+        &self,
+        job: &Job<'_>,
+        events: &[Event],
+        attempt: &Attempt,
+    ) -> Result<std::result::Result<Prepared, Failure>> {
+        let Job { task, service, token, .. } = job;
+        let (route, vendor) = (&service.route, &service.vendor);
+        let line = match command_line(self.store, self.plan, service, task, self.store.random())? {
+            Ok(line) => line,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        for warning in &line.warnings {
+            self.warn(format!("{}: {warning}", task.id));
+        }
+        let mut input = brief::brief(self.store, task, events, route, &self.plan.surroundings)?;
+        if !vendor.takes_effort() {
+            input.effort_hint.clone_from(&line.effort);
+        }
+        attempt.put(files::PROMPT, prompt::build(&input).as_bytes())?;
+        let started_at = self.store.now().wall;
+        let card = run_card(service, token, &line, started_at.to_string(), input.wants_json);
+        let text = serde_json::to_vec(&card).map_err(|error| Error::corrupt(format!("a run: {error}")))?;
+        attempt.put(files::RUN, &text)?;
+        let prompt_path = attempt.file_path(files::PROMPT);
+        let log = |name| Ok::<_, Error>(CappedLog::new(attempt.create(name)?, LOG_HEAD, LOG_TAIL));
+        let own_limit = task.timeout_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let run = run_id(token);
+        let spec = AgentSpec {
+            program: line.program.into_os_string(),
+            args: line.args,
+            env: self.environment(job, &run),
+            cwd: line.cwd,
+            run,
+            stdin: File::open(&prompt_path).map_err(|error| Error::io("open", &prompt_path, error))?,
+            stdout: log(files::STDOUT)?,
+            stderr: log(files::STDERR)?,
+            parser: StreamParser::new(vendor.format),
+            timeout: own_limit.or(route.timeout),
+            grace: self.plan.grace,
+            linger: self.plan.linger,
+            expected_session: line.resume_id,
+        };
+        self.roster.change(task.id.as_str(), |entry| {
+            entry.session_id = card.resume_id.clone().or(card.session_id.clone());
+            entry.deadline =
+                spec.timeout.map(|limit| started_at.plus_seconds(limit.as_secs_f64()).to_string());
+        });
+        Ok(Ok(Prepared { spec, card }))
+    }
+
+    fn environment(&self, job: &Job<'_>, run: &RunId) -> BTreeMap<OsString, OsString> {
+        let around = &self.plan.surroundings;
+        let task = &job.task;
+        // One more than whoever submitted the task: chains through the queue grow as well.
+        let depth = brief::depth(task).saturating_add(1).max(self.plan.depth);
+        let path = |path: &Path| Some(path.to_string_lossy().into_owned());
+        let own = BTreeMap::from(
+            [
+                ("LANES_TASK_ID", Some(task.id.to_string())),
+                ("LANES_CLAIM_TOKEN", Some(job.token.as_str().to_string())),
+                ("LANES_STORE", path(self.store.root())),
+                ("LANES_CONFIG", self.plan.config_path.as_deref().and_then(path)),
+                ("LANES_LANE", Some(task.lane.clone())),
+                ("LANES_ATTEMPT", Some(task.attempt.to_string())),
+                ("LANES_FENCE", Some(task.fence.to_string())),
+                ("LANES_API_URL", around.variable("LANES_API_URL").map(str::to_string)),
+                (DEPTH, Some(depth.to_string())),
+                (MARKER, Some(run.marker(around.variable(MARKER)))),
+            ]
+            .map(|(name, value)| (name.to_string(), value)),
+        );
+        agent_environment(
+            around.environment.clone(),
+            &[&job.service.vendor.env, &job.service.route.env, &own],
+        )
+    }
+}
+
+/// A random UUID (version 4).
+fn uuid(random: u128) -> String {
+    let bits = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{bits:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+fn run_card(
+    service: &Service,
+    token: &ClaimToken,
+    line: &CommandLine,
+    started_at: String,
+    wants_json: bool,
+) -> RunCard {
+    let program = line.program.to_string_lossy().into_owned();
+    RunCard {
+        run: run_id(token).as_str().to_string(),
+        started_at,
+        vendor: service.vendor.name.clone(),
+        format: service.vendor.format.name().to_string(),
+        argv: std::iter::once(program).chain(line.args.iter().cloned()).collect(),
+        session_id: line.session_id.clone(),
+        resume_id: line.resume_id.clone(),
+        model: line.model.clone(),
+        wants_json,
+        move_to: service.route.move_to.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_are_of_version_4() {
+        assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+}

@@ -1,0 +1,71 @@
+//! What a dispatcher would do, without doing it.
+
+use serde_json::Value;
+
+use super::plan::Plan;
+use super::prepare::command_line;
+use crate::Result;
+use crate::model::json::Object;
+use crate::model::task::object;
+use crate::store::{Store, Want};
+
+/// What would be run for the next task of a lane.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// The lane.
+    pub lane: String,
+    /// Who serves it.
+    pub vendor: String,
+    /// With which program.
+    pub program: String,
+    /// The next task, if there is one.
+    pub task_id: Option<String>,
+    /// The command line for it, or why it would fail.
+    pub command: std::result::Result<Vec<String>, String>,
+}
+
+impl Preview {
+    /// The preview for programs.
+    pub fn to_object(&self) -> Object {
+        let is_task = self.task_id.is_some();
+        let argv = self.command.as_ref().ok().filter(|_| is_task).cloned();
+        object([
+            ("lane", self.lane.clone().into()),
+            ("vendor", self.vendor.clone().into()),
+            ("program", self.program.clone().into()),
+            ("task_id", self.task_id.clone().into()),
+            ("argv", argv.map_or(Value::Null, Value::from)),
+            ("problem", self.command.as_ref().err().cloned().into()),
+        ])
+    }
+}
+
+/// Looks what would be run in each lane; claims nothing.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
+    let mut previews = Vec::new();
+    for service in &plan.services {
+        let lanes = vec![service.route.lane.clone()];
+        let task = store.peek_next(&Want { lanes, filter: service.filter.clone() })?;
+        let command = match &task {
+            None => Ok(Vec::new()),
+            Some(task) => match command_line(store, plan, service, task, 0) {
+                Ok(Ok(line)) => Ok(std::iter::once(line.program.to_string_lossy().into_owned())
+                    .chain(line.args)
+                    .collect()),
+                Ok(Err(failure)) => Err(failure.message),
+                Err(error) => Err(error.to_string()),
+            },
+        };
+        previews.push(Preview {
+            lane: service.route.lane.clone(),
+            vendor: service.vendor.name.clone(),
+            program: service.program.to_string_lossy().into_owned(),
+            task_id: task.map(|task| task.id.to_string()),
+            command,
+        });
+    }
+    Ok(previews)
+}

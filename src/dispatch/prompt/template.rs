@@ -1,0 +1,53 @@
+//! Prompt templates of routes.
+
+use crate::{Error, Result};
+
+/// Puts values into a template: `{name}` stands for a value, `{{` and `}}` for braces. An unknown
+/// name is an error, because a misspelt one would silently lose its value in every prompt.
+pub fn fill_template(template: &str, values: &[(&str, &str)]) -> Result<String> {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(at) = rest.find(['{', '}']) {
+        out.push_str(&rest[..at]);
+        let brace = &rest[at..at + 1];
+        let after = &rest[at + 1..];
+        if let Some(after) = after.strip_prefix(brace) {
+            out.push_str(brace);
+            rest = after;
+            continue;
+        }
+        let known = || values.iter().map(|(name, _)| format!("{{{name}}}")).collect::<Vec<_>>().join(" ");
+        let (name, after) = after.split_once('}').filter(|_| brace == "{").ok_or_else(|| {
+            Error::config(format!("a single {brace} in a template; write {brace}{brace} for a brace"))
+        })?;
+        let (_, value) = values.iter().find(|(known, _)| *known == name).ok_or_else(|| {
+            Error::config(format!("unknown placeholder {{{}}}", crate::error::printable(name)))
+                .with_hint(format!("known placeholders are {}; write {{{{ for a brace", known()))
+        })?;
+        out.push_str(value);
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_fill_and_complain() {
+        let values = [("task_id", "t1"), ("lane", "{lane}")];
+        let fill = |template| fill_template(template, &values);
+        assert_eq!(fill("do {task_id} in {lane} {{x}}").expect("fine"), "do t1 in {lane} {x}");
+        assert_eq!(fill("").expect("fine"), "");
+        let error = fill("{tsk}").expect_err("unknown").to_string();
+        assert_eq!(
+            error,
+            "unknown placeholder {tsk}; known placeholders are {task_id} {lane}; write {{ for a brace"
+        );
+        for bad in ["{", "}", "a } b", "{task_id", "{ task_id"] {
+            assert!(fill(bad).is_err(), "{bad}");
+        }
+    }
+}

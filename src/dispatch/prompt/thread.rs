@@ -1,0 +1,101 @@
+//! The earlier answers of a conversation.
+
+/// Longest history of a thread, all answers together.
+pub const LONGEST_THREAD: usize = 192 * 1024;
+/// Longest single answer of a thread.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// One answer of a conversation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ThreadAnswer {
+    /// The task it answered.
+    pub task_id: String,
+    /// Who answered.
+    pub author: String,
+    /// The answer.
+    pub body: String,
+}
+
+/// What is known of a task that may belong to a thread.
+#[derive(Clone, Debug, Default)]
+pub struct ThreadLink {
+    /// The task before it in the conversation.
+    pub parent: Option<String>,
+    /// Its answer, if it has one.
+    pub answer: Option<ThreadAnswer>,
+}
+
+/// The earlier answers of a conversation, oldest first. `look` finds a task by its id; a parent that
+/// is missing, unreadable or already seen (a cycle) ends the walk, and so does the limit for all answers together.
+pub fn thread_history(
+    task_id: &str,
+    parent: Option<&str>,
+    mut look: impl FnMut(&str) -> Option<ThreadLink>,
+) -> Vec<ThreadAnswer> {
+    let mut seen = vec![task_id.to_string()];
+    let mut next = parent.map(str::to_string);
+    let mut answers = Vec::new();
+    let mut size = 0;
+    while let Some(id) = next.filter(|id| !seen.contains(id)) {
+        let Some(link) = look(&id) else { break };
+        if let Some(mut answer) = link.answer {
+            answer.body = head_and_tail(&answer.body, LONGEST_ANSWER);
+            size += answer.body.len();
+            if size > LONGEST_THREAD {
+                break;
+            }
+            answers.push(answer);
+        }
+        seen.push(id);
+        next = link.parent;
+    }
+    answers.reverse();
+    answers
+}
+
+/// `text` itself, or its beginning and end around a remark about what was left out.
+fn head_and_tail(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.to_string();
+    }
+    let head = (0..=limit / 2).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let from = text.len() - limit / 2;
+    let tail = (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    format!("{}\n[… {} bytes left out …]\n{}", &text[..head], tail - head, &text[tail..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(parent: Option<&str>, body: &str) -> ThreadLink {
+        ThreadLink {
+            parent: parent.map(str::to_string),
+            answer: Some(ThreadAnswer { body: body.to_string(), ..ThreadAnswer::default() }),
+        }
+    }
+
+    #[test]
+    fn threads_survive_cycles_gaps_and_length() {
+        let bodies =
+            |history: Vec<ThreadAnswer>| history.into_iter().map(|answer| answer.body).collect::<Vec<_>>();
+        let cycle = thread_history("c", Some("b"), |id| match id {
+            "b" => Some(link(Some("a"), "second")),
+            "a" => Some(link(Some("b"), "first")),
+            _ => None,
+        });
+        assert_eq!(bodies(cycle), ["first", "second"]);
+        let itself = thread_history("c", Some("c"), |_| Some(link(None, "x")));
+        assert!(itself.is_empty());
+        let gap = thread_history("c", Some("b"), |id| (id == "b").then(|| link(Some("gone"), "kept")));
+        assert_eq!(bodies(gap), ["kept"]);
+        let mut asked = 0;
+        let long = thread_history("c", Some("0"), |id| {
+            asked += 1;
+            let next = id.parse::<u32>().ok()? + 1;
+            Some(link(Some(&next.to_string()), &"é".repeat(LONGEST_ANSWER)))
+        });
+        assert_eq!((long.len(), asked), (2, 3));
+        assert!(long[0].body.contains("bytes left out"));
+    }
+}

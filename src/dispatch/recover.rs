@@ -1,0 +1,196 @@
+//! Putting in order what a dead dispatcher left behind.
+//!
+//! A dispatcher that was killed leaves its card, on which its claims can be told by their tokens. For
+//! each of them whoever comes next ends what still runs, tells the report if one was written, keeps a
+//! result that had arrived, and gives everything else back at once instead of after the lease.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::agent::tree::{self, RunId};
+use super::judge::judge;
+use super::moment::Moment;
+use super::outcome::{Exit, Outcome, Run, StopReason};
+use super::policy::Past;
+use super::report::{Report, Told};
+use super::roster::{TokenPrefix, runs_on_card};
+use super::route::Route;
+use super::runner::{Ended, RunCard, files, read_card, run_id};
+use super::settle::{Settling, settle};
+use super::stream::{Baseline, Format, StreamParser, Totals};
+use crate::error::ErrorKind;
+use crate::model::{Command, FailureClass, Task, Time};
+use crate::store::{Abandoned, Attempt, DISPATCHER, Store};
+use crate::{Error, Result};
+
+/// How long leftovers may take to end politely.
+const GRACE: Duration = Duration::from_secs(2);
+/// Largest log that is read for a result.
+const LARGEST_LOG: u64 = 64 * 1024 * 1024;
+
+/// Puts in order what dead dispatchers left. What cannot be done now is left for the next time.
+///
+/// # Errors
+/// When the cards cannot be read at all.
+pub fn recover(store: &Store, observe: &dyn Fn(Moment)) -> Result<()> {
+    for dead in store.abandoned(DISPATCHER)? {
+        match bury(store, &dead, observe) {
+            Ok(()) => dead.clear()?,
+            Err(error) => observe(Moment::Warning {
+                message: format!("what {} left behind is not in order yet: {error}", dead.info.owner),
+            }),
+        }
+    }
+    Ok(())
+}
+
+/// Tells the reports that were written and not told to their end.
+///
+/// # Errors
+/// When the outbox cannot be read.
+pub fn tell_outbox(store: &Store, observe: &dyn Fn(Moment)) -> Result<()> {
+    for (id, fence) in store.outbox()? {
+        let told = match Report::load(store, &id, fence) {
+            Ok(Some(report)) => report.tell(store),
+            // Nothing to tell: the task is gone, or died before its report was written.
+            Ok(None) => store.posted(&id, fence).map(|()| Told::TooLate),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                store.posted(&id, fence).map(|()| Told::TooLate)
+            }
+            Err(error) => Err(error),
+        };
+        match told {
+            Ok(Told::Heard) => observe(Moment::Recovered {
+                task_id: id.to_string(),
+                message: "a report that was written and not sent was sent".to_string(),
+            }),
+            Ok(Told::TooLate) => {}
+            Err(error) => {
+                observe(Moment::Warning { message: format!("{id}: its report cannot be sent: {error}") })
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bury(store: &Store, dead: &Abandoned, observe: &dyn Fn(Moment)) -> Result<()> {
+    // First what it ran, whatever became of the tasks: some agents answer by themselves.
+    for (_, run, _) in runs_on_card(&dead.info) {
+        end_run(RunId::parse(&run).as_ref())?;
+    }
+    let Some(prefix) = TokenPrefix::of_card(&dead.info) else {
+        return Ok(());
+    };
+    for lane in &dead.info.lanes {
+        let ours = |task: &Task| task.status.claim().is_some_and(|claim| prefix.fits(&claim.token));
+        for task in store.held_tasks(lane, &ours)? {
+            put_in_order(store, &task, observe)?;
+        }
+    }
+    Ok(())
+}
+
+fn end_run(run: Option<&RunId>) -> Result<()> {
+    let Some(run) = run else { return Ok(()) };
+    tree::sweep(run, GRACE).map(drop).map_err(|left| {
+        Error::new(ErrorKind::Locked, format!("{left} processes of its runs cannot be ended"))
+    })
+}
+
+/// One task whose claim belongs to a dead dispatcher.
+fn put_in_order(store: &Store, task: &Task, observe: &dyn Fn(Moment)) -> Result<()> {
+    let Some(claim) = task.status.claim() else { return Ok(()) };
+    end_run(Some(&run_id(&claim.token)))?;
+    let said = |message: &str| {
+        observe(Moment::Recovered { task_id: task.id.to_string(), message: message.to_string() });
+    };
+    if let Some(report) = Report::load(store, &task.id, task.fence)? {
+        report.tell(store)?;
+        said("its dispatcher died before it could report; reported now");
+        return Ok(());
+    }
+    let attempt = store.existing_attempt(&task.id, task.fence)?;
+    let card = attempt.as_ref().and_then(read_card);
+    let reason = "its dispatcher died during the run";
+    let spent = match (&attempt, &card) {
+        (Some(attempt), Some(card)) => {
+            if let Some(report) = finished_run(store, task, attempt, card)? {
+                report.save_and_tell(store)?;
+                said("its dispatcher died after the agent was done; the answer was kept");
+                return Ok(());
+            }
+            Some(FailureClass::Lost)
+        }
+        // Claimed, and no agent was started: as if it had not been touched.
+        _ => None,
+    };
+    let command = Command::Release {
+        token: claim.token.clone(),
+        reason: Some(reason.to_string()),
+        delay_seconds: None,
+        spent,
+    };
+    match store.apply(&task.id, &command) {
+        Ok(_) => said("its dispatcher died; back in its lane"),
+        // Somebody took it over or cancelled it meanwhile.
+        Err(error) if error.kind() == ErrorKind::Refused => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// The report of a run that was complete when its dispatcher died. Only a success counts: everything
+/// else may have been caused by that death.
+fn finished_run(store: &Store, task: &Task, attempt: &Attempt, card: &RunCard) -> Result<Option<Report>> {
+    let (Some(format), Some(claim)) = (Format::parse(&card.format), task.status.claim()) else {
+        return Ok(None);
+    };
+    let Some(output) = attempt.read(files::STDOUT, LARGEST_LOG)? else {
+        return Ok(None);
+    };
+    let mut parser = StreamParser::new(format);
+    parser.feed(&output, &mut |_| {});
+    let baseline = match card.resume_id {
+        // What the conversation had cost before is not looked up here: unknown rather than wrong.
+        Some(_) => Baseline::Resumed(Totals::default()),
+        None => Baseline::Fresh,
+    };
+    let report = parser.finish(&baseline);
+    if !report.complete {
+        return Ok(None);
+    }
+    let now = store.now().wall;
+    let run = Run {
+        report: &report,
+        format,
+        exit: Exit::Signal(9),
+        stopped: Some(StopReason::Shutdown),
+        stderr: "",
+        resumed: card.resume_id.as_deref(),
+        timeout: None,
+        now,
+        zone: &TimeZone::system(),
+    };
+    let outcome = judge(&run, card.wants_json);
+    if !matches!(outcome, Outcome::Completed(_)) {
+        return Ok(None);
+    }
+    let seconds = Time::parse(&card.started_at).map_or(0.0, |started| now.seconds_since(started).max(0.0));
+    let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    let ended = Ended { outcome, report, duration, past: Past::default() };
+    let route = Route { move_to: card.move_to.clone(), ..Route::plain(&task.lane) };
+    let settled = settle(&Settling {
+        task,
+        token: &claim.token,
+        owner: &claim.owner,
+        route: &route,
+        vendor: &card.vendor,
+        run: &card.run,
+        version: None,
+        ended: &ended,
+        now,
+        random: 0,
+    });
+    Ok(settled.map(|(report, _)| report))
+}

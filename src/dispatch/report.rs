@@ -1,0 +1,237 @@
+//! Telling the queue how a run ended, so that it is told exactly once whatever happens meanwhile.
+//!
+//! The report is first written, durably, beside the attempt; then each of its steps is taken. Every
+//! step can be taken again without harm: an answer repeated under the same token changes nothing, a
+//! release under an old token is refused, a follow-up task has a key. So whoever finds a report that
+//! was not told to its end tells it again from the beginning.
+
+use serde::{Deserialize, Serialize};
+
+use super::journal::Record;
+use super::keeper::{Hold, hold};
+use crate::error::ErrorKind;
+use crate::model::json::Object;
+use crate::model::{
+    Answer, ClaimToken, Command, FailureClass, NewTask, ResponseStatus, Status, Task, TaskId, Verdict,
+};
+use crate::store::Store;
+use crate::{Error, Result};
+
+/// The report's file in the attempt's directory.
+pub const REPORT_FILE: &str = "report.json";
+/// Largest report that is read.
+const LARGEST: u64 = 256 * 1024 * 1024;
+
+/// How a run ended, and all that follows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The task.
+    pub task_id: String,
+    /// Number of the claim.
+    pub fence: u64,
+    /// Proof of the claim.
+    pub token: String,
+    /// Who reports.
+    pub owner: String,
+    /// What happens to the task.
+    pub action: Action,
+    /// A task that follows once this one has been answered.
+    pub follow_up: Option<FollowUp>,
+    /// The run's line in the journal.
+    pub record: Record,
+}
+
+/// What happens to the task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Action {
+    /// It is answered.
+    Respond {
+        /// With success.
+        completed: bool,
+        /// Class of a failure.
+        class: String,
+        /// The answer, or what happened.
+        body: String,
+        /// A verdict of the agent.
+        verdict: Option<String>,
+        /// About the run.
+        metadata: Object,
+    },
+    /// It goes back into its lane.
+    Release {
+        /// Why.
+        reason: String,
+        /// Not to be claimed for this long, in seconds.
+        delay_seconds: f64,
+        /// Class of the failure, when the attempt is spent.
+        spent: Option<String>,
+    },
+    /// Nothing: the agent answered by itself.
+    Nothing,
+}
+
+/// A task that is submitted when another one has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowUp {
+    /// Its lane.
+    pub lane: String,
+    /// Whether it takes over after success, or collects a failure.
+    pub after_success: bool,
+}
+
+/// What became of telling a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It was heard, now or before.
+    Heard,
+    /// The task had gone to somebody else, or was cancelled: nothing was said.
+    TooLate,
+}
+
+impl Report {
+    /// Writes the report beside its attempt and tells it.
+    ///
+    /// # Errors
+    /// When the store cannot be written just now; the report stays in the outbox and can be told later.
+    pub fn save_and_tell(&self, store: &Store) -> Result<Told> {
+        let id = TaskId::parse(&self.task_id)?;
+        let text = serde_json::to_vec(self).map_err(|error| Error::corrupt(format!("a report: {error}")))?;
+        store.attempt(&id, self.fence)?.save(REPORT_FILE, &text)?;
+        store.post(&id, self.fence)?;
+        self.tell(store)
+    }
+
+    /// The report of an attempt, if one was written.
+    pub fn load(store: &Store, id: &TaskId, fence: u64) -> Result<Option<Self>> {
+        let Some(attempt) = store.existing_attempt(id, fence)? else {
+            return Ok(None);
+        };
+        let bytes = attempt.read(REPORT_FILE, LARGEST)?;
+        let report = bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose();
+        report
+            .map_err(|error| Error::corrupt(format!("{}: {error}", attempt.file_path(REPORT_FILE).display())))
+    }
+
+    /// Tells a report that was written before.
+    ///
+    /// # Errors
+    /// As [`Report::save_and_tell`].
+    pub fn tell(&self, store: &Store) -> Result<Told> {
+        let id = TaskId::parse(&self.task_id)?;
+        let told = self.act(store, &id)?;
+        if told == Told::Heard
+            && let Some(follow_up) = &self.follow_up
+        {
+            submit_follow_up(store, &store.task(&id)?, follow_up, self.fence)?;
+        }
+        store.append_usage(&self.record.to_line())?;
+        store.posted(&id, self.fence)?;
+        Ok(told)
+    }
+
+    fn act(&self, store: &Store, id: &TaskId) -> Result<Told> {
+        let token = ClaimToken::from_text(&self.token);
+        let refused = match self.command(&token) {
+            Some(command) => match store.apply(id, &command) {
+                Ok(_) => return Ok(Told::Heard),
+                Err(error) if error.kind() == ErrorKind::Refused => Some(error),
+                Err(error) => return Err(error),
+            },
+            None => None,
+        };
+        match (hold(&store.task(id)?, &token), refused, &self.action) {
+            // The request changed while the agent worked: a success cannot be accepted for it.
+            (Hold::Ours, Some(error), Action::Respond { completed: true, body, metadata, .. }) => {
+                let body = format!("{}; the agent's answer follows\n\n{body}", error.message());
+                let failed = Action::Respond {
+                    completed: false,
+                    class: FailureClass::Permanent.as_str().to_string(),
+                    body,
+                    verdict: None,
+                    metadata: metadata.clone(),
+                };
+                let failed = Self { action: failed, ..self.clone() };
+                let Some(command) = failed.command(&token) else { return Ok(Told::TooLate) };
+                store.apply(id, &command)?;
+                Ok(Told::Heard)
+            }
+            (Hold::Ours, Some(error), _) => Err(error),
+            (Hold::Answered, _, _) => Ok(Told::Heard),
+            _ => Ok(Told::TooLate),
+        }
+    }
+
+    fn command(&self, token: &ClaimToken) -> Option<Command> {
+        match &self.action {
+            Action::Respond { completed, class, body, verdict, metadata } => Some(Command::Respond(Answer {
+                token: Some(token.clone()),
+                reviewer: self.owner.clone(),
+                status: if *completed { ResponseStatus::Completed } else { ResponseStatus::Failed },
+                class: FailureClass::parse(class),
+                body: body.clone(),
+                verdict: verdict.as_deref().and_then(Verdict::parse),
+                blocking_count: None,
+                nonblocking_count: None,
+                follow_up_required: verdict.as_deref() == Some(Verdict::AcceptWithFollowUps.as_str()),
+                expect_sha256: None,
+                metadata: metadata.clone(),
+            })),
+            Action::Release { reason, delay_seconds, spent } => Some(Command::Release {
+                token: token.clone(),
+                reason: Some(reason.clone()),
+                delay_seconds: (*delay_seconds > 0.0).then_some(*delay_seconds),
+                spent: spent.as_deref().map(FailureClass::parse),
+            }),
+            Action::Nothing => None,
+        }
+    }
+}
+
+/// Submits the task that follows `task`, unless it has not ended as the follow-up expects.
+fn submit_follow_up(store: &Store, task: &Task, follow_up: &FollowUp, fence: u64) -> Result<()> {
+    let key = match (&task.status, follow_up.after_success) {
+        (Status::Completed { .. }, true) => format!("after:{}", task.id),
+        (Status::Failed { .. }, false) => format!("dead-letter:{}", task.id),
+        _ => return Ok(()),
+    };
+    let mut metadata = task.metadata.clone();
+    // The next stage is a conversation of its own; the answer reaches it through the thread.
+    metadata.remove("session_id");
+    let thread = metadata.get("thread_id").cloned().filter(|id| !id.is_null());
+    metadata.insert("thread_id".to_string(), thread.unwrap_or_else(|| task.id.as_str().into()));
+    metadata.insert("parent_task_id".to_string(), task.id.as_str().into());
+    if !follow_up.after_success {
+        let log = store.attempts_dir(&task.id).join(fence.to_string());
+        metadata.insert("dead_letter_of".to_string(), task.id.as_str().into());
+        metadata.insert("failed_lane".to_string(), task.lane.clone().into());
+        metadata.insert("attempts".to_string(), task.attempt.into());
+        metadata.insert("evidence".to_string(), log.to_string_lossy().into_owned().into());
+        if let Status::Failed { class, .. } = &task.status {
+            metadata.insert("failure_class".to_string(), class.as_str().into());
+        }
+    }
+    store.submit(NewTask {
+        workspace_id: task.workspace_id.clone(),
+        correlation_id: task.correlation_id.clone(),
+        source_agent: task.source_agent.clone(),
+        lane: follow_up.lane.clone(),
+        workspace_root: task.workspace_root.clone(),
+        worktree_path: task.worktree_path.clone(),
+        expected_branch: task.expected_branch.clone(),
+        request: store.request_again(task)?,
+        supporting_paths: task.supporting_paths.clone(),
+        response_path: None,
+        prompt: task.prompt.clone(),
+        metadata,
+        priority: task.priority,
+        not_before: None,
+        max_attempts: task.max_attempts,
+        key: Some(key),
+        name: task.name.clone(),
+        labels: task.labels.clone(),
+        timeout_seconds: task.timeout_seconds,
+        retry_of: None,
+    })?;
+    Ok(())
+}

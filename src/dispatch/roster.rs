@@ -1,0 +1,202 @@
+//! The dispatcher's card: what it says of itself to `status` and `workers`, and to whoever has to put
+//! its affairs in order should it die.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::plan::Plan;
+use crate::Result;
+use crate::model::task::object;
+use crate::model::{ClaimToken, Time};
+use crate::store::{DISPATCHER, Registration, Store, WorkerInfo};
+
+/// Progress is shown at most this often.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// One run, as the card shows it.
+#[derive(Clone, Debug, Default)]
+pub struct Entry {
+    /// Lane of the task.
+    pub lane: String,
+    /// Who works on it.
+    pub vendor: String,
+    /// The run's name.
+    pub run: String,
+    /// What boards call its state.
+    pub in_progress: Option<String>,
+    /// Since when, RFC 3339.
+    pub started_at: String,
+    /// When it must be done, RFC 3339.
+    pub deadline: Option<String>,
+    /// The agent's process.
+    pub pid: Option<u32>,
+    /// The conversation.
+    pub session_id: Option<String>,
+    /// What it said last.
+    pub progress: Option<String>,
+}
+
+/// The card and what stands on it.
+#[derive(Debug)]
+pub struct Roster {
+    registration: Registration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    info: WorkerInfo,
+    running: BTreeMap<String, Entry>,
+    draining: bool,
+    written: Instant,
+}
+
+/// The beginning that all claim tokens of a dispatcher share, so that its claims can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenPrefix(String);
+
+impl TokenPrefix {
+    /// A prefix from random bits.
+    pub fn from_random(random: u128) -> Self {
+        Self(format!("{:016x}", random as u64))
+    }
+
+    /// The prefix that a card names.
+    pub fn of_card(info: &WorkerInfo) -> Option<Self> {
+        let text = info.data.get("claims")?.as_str()?;
+        let is_prefix = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_prefix.then(|| Self(text.to_string()))
+    }
+
+    /// A new token with this prefix.
+    pub fn token(&self, random: u128) -> ClaimToken {
+        ClaimToken::from_text(format!("{}{:016x}", self.0, random as u64))
+    }
+
+    /// Whether a claim was made under this prefix.
+    pub fn fits(&self, token: &ClaimToken) -> bool {
+        token.as_str().starts_with(&self.0)
+    }
+}
+
+impl Roster {
+    /// Hangs up the card.
+    pub fn register(store: &Store, plan: &Plan, prefix: &TokenPrefix) -> Result<Self> {
+        let mut vendors: Vec<&str> = plan.services.iter().map(|service| service.account.as_str()).collect();
+        vendors.sort_unstable();
+        vendors.dedup();
+        let data = object([
+            ("claims", prefix.0.clone().into()),
+            ("vendors", vendors.into()),
+            ("max_concurrent", plan.max_concurrent.into()),
+            ("version", env!("CARGO_PKG_VERSION").into()),
+            ("running", Value::Array(Vec::new())),
+        ]);
+        let info = WorkerInfo {
+            kind: DISPATCHER.to_string(),
+            owner: plan.owner.clone(),
+            pid: plan.surroundings.pid,
+            lanes: plan.lanes(),
+            filter: String::new(),
+            since: store.now().wall,
+            data,
+        };
+        let registration = store.register(&info)?;
+        let state = State { info, running: BTreeMap::new(), draining: false, written: Instant::now() };
+        Ok(Self { registration, state: Mutex::new(state) })
+    }
+
+    /// A run begins.
+    pub fn add(&self, task_id: &str, entry: Entry) {
+        let mut state = self.lock();
+        state.running.insert(task_id.to_string(), entry);
+        self.write(&mut state);
+    }
+
+    /// Something about a run has changed.
+    pub fn change(&self, task_id: &str, change: impl FnOnce(&mut Entry)) {
+        let mut state = self.lock();
+        if let Some(entry) = state.running.get_mut(task_id) {
+            change(entry);
+            self.write(&mut state);
+        }
+    }
+
+    /// A run said something; not every word reaches the card.
+    pub fn progress(&self, task_id: &str, text: &str) {
+        let mut state = self.lock();
+        if let Some(entry) = state.running.get_mut(task_id) {
+            entry.progress = Some(text.to_string());
+            if state.written.elapsed() >= PROGRESS_PAUSE {
+                self.write(&mut state);
+            }
+        }
+    }
+
+    /// A run is over.
+    pub fn remove(&self, task_id: &str) {
+        let mut state = self.lock();
+        state.running.remove(task_id);
+        self.write(&mut state);
+    }
+
+    /// Nothing new is taken any more.
+    pub fn drain(&self) {
+        let mut state = self.lock();
+        state.draining = true;
+        self.write(&mut state);
+    }
+
+    fn write(&self, state: &mut State) {
+        let running = state.running.iter().map(|(task_id, entry)| {
+            Value::Object(object([
+                ("task_id", task_id.clone().into()),
+                ("lane", entry.lane.clone().into()),
+                ("vendor", entry.vendor.clone().into()),
+                ("run", entry.run.clone().into()),
+                ("in_progress", entry.in_progress.clone().into()),
+                ("started_at", entry.started_at.clone().into()),
+                ("deadline", entry.deadline.clone().into()),
+                ("pid", entry.pid.into()),
+                ("session_id", entry.session_id.clone().into()),
+                ("progress", entry.progress.clone().into()),
+            ]))
+        });
+        let running = Value::Array(running.collect());
+        state.info.data.insert("running".to_string(), running);
+        state.info.data.insert("draining".to_string(), state.draining.into());
+        state.written = Instant::now();
+        // The card is for people; a full disk must not stop the work.
+        let _ = self.registration.update(&state.info);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The runs that a card shows: task, run and conversation of each.
+pub fn runs_on_card(info: &WorkerInfo) -> Vec<(String, String, Option<String>)> {
+    let running = info.data.get("running").and_then(Value::as_array);
+    running
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_string);
+            Some((text("task_id")?, text("run")?, text("session_id")))
+        })
+        .collect()
+}
+
+/// Whether a conversation is being continued by a run of any dispatcher other than for `task_id`, and
+/// by which task and since when.
+pub fn session_user(store: &Store, session: &str, task_id: &str) -> Option<(String, Time)> {
+    let workers = store.live_workers().ok()?;
+    let runs = workers.iter().flat_map(|info| runs_on_card(info).into_iter().map(|run| (run, info.since)));
+    runs.filter(|((task, _, used), _)| used.as_deref() == Some(session) && task != task_id)
+        .map(|((task, ..), since)| (task, since))
+        .min_by(|a, b| a.0.cmp(&b.0))
+}

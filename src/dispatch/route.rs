@@ -1,0 +1,268 @@
+//! One route: how the tasks of one lane are run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_yaml::Value;
+
+use super::prompt;
+use super::stream::Format;
+use super::vendor::Vendors;
+use super::yaml::{Given, Section};
+use crate::Result;
+
+/// Placeholders of a prompt template.
+pub const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
+
+/// Keys that stand in a route or, as a default, directly under `dispatch:`.
+pub(super) const ROUTE_KEYS: [&str; 26] = [
+    "vendor",
+    "command",
+    "args",
+    "format",
+    "priority",
+    "timeout",
+    "poll_interval",
+    "max_retries",
+    "retry_delay",
+    "retry_delay_max",
+    "dead_letter_lane",
+    "prompt",
+    "on_success",
+    "in_progress",
+    "concurrency",
+    "env",
+    "cwd",
+    "model",
+    "effort",
+    "permission_mode",
+    "allowed_tools",
+    "disallowed_tools",
+    "max_budget_usd",
+    "mcp_config",
+    "add_dirs",
+    "wants_json",
+];
+
+/// What serves the tasks of a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Runner {
+    /// A vendor by name.
+    Vendor(String),
+    /// A program of the user's, found on PATH unless it contains a slash.
+    Command {
+        /// The program.
+        program: String,
+        /// What it prints.
+        format: Format,
+    },
+}
+
+/// How the tasks of one lane are run. Every field has its final value: defaults are merged in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// The lane.
+    pub lane: String,
+    /// What serves it; nothing when neither the route nor the defaults say so.
+    pub runner: Option<Runner>,
+    /// Whether the route itself says so, rather than a default.
+    pub names_runner: bool,
+    /// Further arguments of a vendor, or all arguments of a command.
+    pub args: Vec<String>,
+    /// Lower is served first; equal ones in the order of the file.
+    pub priority: i64,
+    /// How long one run may take; nothing means without limit.
+    pub timeout: Option<Duration>,
+    /// How often to look when no wake-up arrives.
+    pub poll_interval: Duration,
+    /// How many more attempts follow the first.
+    pub max_retries: u32,
+    /// Longest wait before the first retry; it doubles with each further one.
+    pub retry_delay: Duration,
+    /// Where doubling ends.
+    pub retry_delay_max: Duration,
+    /// Lane that receives what failed for good.
+    pub dead_letter_lane: Option<String>,
+    /// Template of the prompt; nothing means the task's own prompt.
+    pub prompt: Option<String>,
+    /// Lane that receives a task answered with success.
+    pub move_to: Option<String>,
+    /// What boards call the state of a running task.
+    pub in_progress: Option<String>,
+    /// Most runs of this route at once; 0 pauses it, nothing leaves it to the dispatcher's limit.
+    pub concurrency: Option<u32>,
+    /// Variables to set, or to remove where the value is missing.
+    pub env: BTreeMap<String, Option<String>>,
+    /// Working directory instead of the task's worktree or workspace root.
+    pub cwd: Option<String>,
+    /// Model for tasks that name no class.
+    pub model: Option<String>,
+    /// Effort for tasks that name none.
+    pub effort: Option<String>,
+    /// Permission mode; absent leaves the vendor's default.
+    pub permission_mode: Given<String>,
+    /// Tools that run without asking; absent leaves the vendor's default.
+    pub allowed_tools: Given<Vec<String>>,
+    /// Tools that are refused; absent leaves the vendor's default.
+    pub disallowed_tools: Given<Vec<String>>,
+    /// Most money one run may cost, in dollars.
+    pub max_budget_usd: Option<f64>,
+    /// MCP configuration: a file, or JSON text.
+    pub mcp_config: Option<String>,
+    /// Directories outside the working directory that the agent may use.
+    pub add_dirs: Vec<String>,
+    /// Answers are parsed as JSON even when the task does not ask for it.
+    pub wants_json: bool,
+}
+
+impl Route {
+    /// The route of a lane about which nothing is said.
+    pub fn plain(lane: &str) -> Self {
+        Self {
+            lane: lane.to_string(),
+            runner: None,
+            names_runner: false,
+            args: Vec::new(),
+            priority: 0,
+            timeout: None,
+            poll_interval: Duration::from_secs(2),
+            max_retries: 0,
+            retry_delay: Duration::from_secs(30),
+            retry_delay_max: Duration::from_secs(3600),
+            dead_letter_lane: None,
+            prompt: None,
+            move_to: None,
+            in_progress: None,
+            concurrency: None,
+            env: BTreeMap::new(),
+            cwd: None,
+            model: None,
+            effort: None,
+            permission_mode: Given::Absent,
+            allowed_tools: Given::Absent,
+            disallowed_tools: Given::Absent,
+            max_budget_usd: None,
+            mcp_config: None,
+            add_dirs: Vec::new(),
+            wants_json: false,
+        }
+    }
+}
+
+impl Route {
+    /// The same route served by `runner` instead. What was said in the words of another vendor does not
+    /// come along: its arguments, models, permissions and tools mean nothing to this one.
+    pub fn served_by(self, runner: Runner, args: Vec<String>) -> Self {
+        let plain = Self::plain(&self.lane);
+        match self.runner {
+            Some(own) if own == runner && args.is_empty() => Self { runner: Some(own), ..self },
+            None if args.is_empty() => Self { runner: Some(runner), ..self },
+            None => Self { runner: Some(runner), args, ..self },
+            Some(_) => Self {
+                runner: Some(runner),
+                args,
+                model: plain.model,
+                permission_mode: plain.permission_mode,
+                allowed_tools: plain.allowed_tools,
+                disallowed_tools: plain.disallowed_tools,
+                mcp_config: plain.mcp_config,
+                ..self
+            },
+        }
+    }
+}
+
+/// `base` with everything that `section` says put in its place.
+pub(super) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) -> Result<Route> {
+    let base = match read_runner(base.runner.clone(), section, vendors)? {
+        Some(runner) => base.served_by(runner, Vec::new()),
+        None => Route { runner: None, ..base },
+    };
+    let runner = base.runner;
+    let mut env = base.env;
+    env.extend(section.variables("env")?);
+    let prompt = section.text("prompt")?;
+    if let Given::Value(template) = &prompt {
+        let values = PLACEHOLDERS.map(|name| (name, ""));
+        if let Err(error) = prompt::fill_template(template, &values) {
+            return Err(section.error("prompt", &error.to_string()));
+        }
+    }
+    let on_success = section.section("on_success")?;
+    on_success.only(&["move_to"])?;
+    let move_to = match section.mapping().get("on_success") {
+        Some(Value::Null) => None,
+        _ => on_success.text("move_to")?.over(base.move_to),
+    };
+    let dead_letter_lane = section.text("dead_letter_lane")?.over(base.dead_letter_lane);
+    for (key, target) in [("on_success", &move_to), ("dead_letter_lane", &dead_letter_lane)] {
+        // A default may name a lane that has a route of its own; only there it would be a circle.
+        let is_own = section.mapping().contains_key(key);
+        if is_own && !base.lane.is_empty() && target.as_ref() == Some(&base.lane) {
+            return Err(section.error(key, "a lane cannot pass its tasks on to itself"));
+        }
+    }
+    let elsewhere = |target: Option<String>| target.filter(|target| *target != base.lane);
+    let priority = section.integer("priority")?.or(base.priority);
+    let retry_delay = section.length("retry_delay")?.or(base.retry_delay);
+    let names_runner = ["vendor", "command"].iter().any(|key| section.mapping().contains_key(key));
+    Ok(Route {
+        names_runner: names_runner && runner.is_some(),
+        runner,
+        args: section.list("args")?.over(Some(base.args)).unwrap_or_default(),
+        priority,
+        timeout: section.length("timeout")?.over(base.timeout),
+        poll_interval: section.length("poll_interval")?.or(base.poll_interval).max(Duration::from_secs(1)),
+        max_retries: section.count("max_retries")?.over(Some(base.max_retries)).unwrap_or(0),
+        retry_delay,
+        retry_delay_max: section.length("retry_delay_max")?.or(base.retry_delay_max).max(retry_delay),
+        dead_letter_lane: elsewhere(dead_letter_lane),
+        prompt: prompt.over(base.prompt),
+        move_to: elsewhere(move_to),
+        in_progress: section.text("in_progress")?.over(base.in_progress),
+        concurrency: section.count("concurrency")?.over(base.concurrency),
+        env,
+        cwd: section.text("cwd")?.over(base.cwd),
+        model: section.text("model")?.over(base.model),
+        effort: section.text("effort")?.over(base.effort),
+        permission_mode: inherit(section.text("permission_mode")?, base.permission_mode),
+        allowed_tools: inherit(section.list("allowed_tools")?, base.allowed_tools),
+        disallowed_tools: inherit(section.list("disallowed_tools")?, base.disallowed_tools),
+        max_budget_usd: section.amount("max_budget_usd")?.over(base.max_budget_usd),
+        mcp_config: section.text("mcp_config")?.over(base.mcp_config),
+        add_dirs: section.list("add_dirs")?.over(Some(base.add_dirs)).unwrap_or_default(),
+        wants_json: section.flag("wants_json")?.or(base.wants_json),
+        lane: base.lane,
+    })
+}
+
+fn read_runner(base: Option<Runner>, section: &Section<'_>, vendors: &Vendors) -> Result<Option<Runner>> {
+    let vendor = section.text("vendor")?;
+    let command = section.text("command")?;
+    let format = section.read("format", Format::from_yaml)?;
+    match (vendor, command) {
+        (Given::Value(_), Given::Value(_)) => {
+            Err(section.error("command", "give either a vendor or a command, not both"))
+        }
+        (Given::Value(name), _) => match vendors.get(&name) {
+            Ok(_) => Ok(Some(Runner::Vendor(name))),
+            Err(error) => Err(section.error("vendor", &error.to_string())),
+        },
+        (_, Given::Value(program)) => Ok(Some(Runner::Command { program, format: format.or(Format::Text) })),
+        (Given::Off, _) | (_, Given::Off) => Ok(None),
+        (Given::Absent, Given::Absent) => match format {
+            Given::Value(_) => {
+                Err(section.error("format", "only a command has a format; a vendor has its own"))
+            }
+            _ => Ok(base),
+        },
+    }
+}
+
+/// What holds when a route says `own` and the level above says `inherited`.
+fn inherit<T>(own: Given<T>, inherited: Given<T>) -> Given<T> {
+    match own {
+        Given::Absent => inherited,
+        own => own,
+    }
+}

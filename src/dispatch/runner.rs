@@ -1,0 +1,352 @@
+//! One task, from the claim to the report.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use super::agent::stop::StopHandle;
+use super::agent::tree::{self, RunId};
+use super::agent::{self, Finished, Happening};
+use super::brief;
+use super::journal::Record;
+use super::judge::judge;
+use super::moment::Moment;
+use super::outcome::{Failure, Outcome, Run};
+use super::plan::{Plan, Service};
+use super::policy::{self, MAX_INTERRUPTIONS, Past};
+use super::roster::Roster;
+use super::stream::{Baseline, Note, RunReport, Totals};
+use crate::model::json::Object;
+use crate::model::task::object;
+use crate::model::{ClaimToken, Command, Task, Time};
+use crate::store::{Attempt, Store};
+use crate::{Error, ErrorKind, Result};
+
+/// File names in an attempt's directory.
+pub mod files {
+    /// What the agent read.
+    pub const PROMPT: &str = "prompt.md";
+    /// What it printed.
+    pub const STDOUT: &str = "stdout.log";
+    /// What it complained about.
+    pub const STDERR: &str = "stderr.log";
+    /// Its progress, one line each: when, and what.
+    pub const PROGRESS: &str = "progress.log";
+    /// What must be known to put a run in order whose dispatcher died.
+    pub const RUN: &str = "run.json";
+}
+
+/// Progress lines kept for one run.
+const MOST_PROGRESS: u32 = 2000;
+/// Least time between two of them.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+/// How long leftovers of an earlier run may take to end politely.
+const SWEEP_GRACE: Duration = Duration::from_secs(2);
+
+/// What a run needs from its dispatcher.
+#[derive(Clone, Copy)]
+pub struct Desk<'a> {
+    /// The store.
+    pub store: &'a Store,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The dispatcher's card.
+    pub roster: &'a Roster,
+    /// Versions of the vendors' programs, by account.
+    pub versions: &'a BTreeMap<String, String>,
+    /// Hears what happens.
+    pub observe: &'a (dyn Fn(Moment) + Sync),
+}
+
+/// A claimed task and what serves it.
+pub struct Job<'a> {
+    /// The task.
+    pub task: Task,
+    /// Proof of the claim.
+    pub token: ClaimToken,
+    /// What serves it.
+    pub service: &'a Service,
+    /// Ends the run.
+    pub stop: StopHandle,
+}
+
+/// A run as it is written down before it starts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunCard {
+    /// The run's name.
+    pub run: String,
+    /// When it started.
+    pub started_at: String,
+    /// Who works on it.
+    pub vendor: String,
+    /// What its output is like.
+    pub format: String,
+    /// The command line.
+    pub argv: Vec<String>,
+    /// Conversation chosen for it.
+    pub session_id: Option<String>,
+    /// Conversation it continues.
+    pub resume_id: Option<String>,
+    /// Model asked for.
+    pub model: Option<String>,
+    /// The answer is to be JSON.
+    pub wants_json: bool,
+    /// Lane of the task that follows.
+    pub move_to: Option<String>,
+}
+
+/// A run that is over, before anybody was told.
+pub struct Ended {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What its output said.
+    pub report: RunReport,
+    /// How long it took.
+    pub duration: Duration,
+    /// What came of the attempts before.
+    pub past: Past,
+}
+
+/// The name of the run under a claim: anybody who knows the claim knows it.
+pub fn run_id(token: &ClaimToken) -> RunId {
+    let digest = crate::digest::sha256_bytes(format!("run:{}", token.as_str()).as_bytes());
+    // Always an id: the digest is longer than one and hexadecimal.
+    RunId::parse(&digest[..32]).unwrap_or_else(|| RunId::from_random(0))
+}
+
+impl Desk<'_> {
+    /// Runs the agent for a task; whatever goes wrong is an outcome.
+    pub fn run(&self, job: &Job<'_>) -> Ended {
+        let begun = Instant::now();
+        self.try_run(job).unwrap_or_else(|error| {
+            let failure = match error.kind() {
+                ErrorKind::Io | ErrorKind::Locked => {
+                    Failure::new(crate::model::FailureClass::Error, error.to_string())
+                }
+                _ => Failure::permanent(error.to_string()),
+            };
+            self.ended(Outcome::Failed(failure), begun, Past::default())
+        })
+    }
+
+    fn ended(&self, outcome: Outcome, begun: Instant, past: Past) -> Ended {
+        Ended { outcome, report: RunReport::default(), duration: begun.elapsed(), past }
+    }
+
+    fn try_run(&self, job: &Job<'_>) -> Result<Ended> {
+        let begun = Instant::now();
+        let task = &job.task;
+        let events = self.store.events(&task.id)?;
+        let past = policy::past(&events);
+        self.note(
+            job,
+            "dispatcher_started",
+            format!("{} runs it", self.plan.owner),
+            object([
+                ("owner", self.plan.owner.clone().into()),
+                ("vendor", job.service.vendor.name.clone().into()),
+            ]),
+        )?;
+        let refused = |failure| Ok(self.ended(Outcome::Failed(failure), begun, past));
+        if let Some(failure) = self.refusal(task, past) {
+            return refused(failure);
+        }
+        // Nobody else runs it: what an earlier dispatcher left of it is ended first.
+        self.sweep_earlier(task)?;
+        let attempt = self.store.attempt(&task.id, task.fence)?;
+        let prepared = match self.prepare(job, &events, &attempt)? {
+            Ok(prepared) => prepared,
+            Err(failure) => return refused(failure),
+        };
+        let card = &prepared.card;
+        let resumed = card.resume_id.clone();
+        let baseline = match &resumed {
+            Some(session) => Baseline::Resumed(self.totals(session)),
+            None => Baseline::Fresh,
+        };
+        self.note(
+            job,
+            "headless_started",
+            format!("{} runs", card.vendor),
+            object([
+                ("vendor", card.vendor.clone().into()),
+                ("model", card.model.clone().into()),
+                ("run", card.run.clone().into()),
+                ("session_id", resumed.clone().or(card.session_id.clone()).into()),
+            ]),
+        )?;
+        let timeout = prepared.spec.timeout;
+        let mut progress = Progress::new(attempt.create(files::PROGRESS)?);
+        let finished = match agent::run(prepared.spec, &job.stop, &mut |happening| {
+            self.happened(task, happening, &mut progress);
+        }) {
+            Ok(finished) => finished,
+            Err(failure) => return refused(failure),
+        };
+        if let Some(error) = &finished.log_error {
+            self.warn(format!("{}: the log is incomplete: {error}", task.id));
+        }
+        if finished.survivors > 0 {
+            self.warn(format!(
+                "{}: {} processes of the agent could not be ended",
+                task.id, finished.survivors
+            ));
+        }
+        let Finished { exit, stopped, parser, stderr, duration, .. } = finished;
+        let mut report = parser.finish(&baseline);
+        if report.session_id.is_none() {
+            report.session_id.clone_from(&card.session_id);
+        }
+        let outcome = judge(
+            &Run {
+                report: &report,
+                format: job.service.vendor.format,
+                exit,
+                stopped,
+                stderr: &stderr,
+                resumed: resumed.as_deref(),
+                timeout,
+                now: self.store.now().wall,
+                zone: &TimeZone::system(),
+            },
+            card.wants_json,
+        );
+        Ok(Ended { outcome, report, duration, past })
+    }
+
+    /// Why a task is not run at all.
+    fn refusal(&self, task: &Task, past: Past) -> Option<Failure> {
+        let depth = brief::depth(task);
+        if depth >= self.plan.max_depth {
+            return Some(Failure::permanent(format!(
+                "agents that hand tasks to agents are {depth} levels deep, at most {} are allowed",
+                self.plan.max_depth
+            )));
+        }
+        (past.interruptions > MAX_INTERRUPTIONS).then(|| {
+            Failure::permanent(format!(
+                "its worker vanished {} times without an answer; something about this task ends its workers",
+                past.interruptions
+            ))
+        })
+    }
+
+    fn sweep_earlier(&self, task: &Task) -> Result<()> {
+        let earlier = self.store.attempt_numbers(&task.id)?.into_iter().rfind(|fence| *fence < task.fence);
+        let Some(attempt) =
+            earlier.and_then(|fence| self.store.existing_attempt(&task.id, fence).ok().flatten())
+        else {
+            return Ok(());
+        };
+        let card = read_card(&attempt);
+        match card.and_then(|card| RunId::parse(&card.run)).map(|run| tree::sweep(&run, SWEEP_GRACE)) {
+            Some(Ok(ended)) if ended > 0 => {
+                self.warn(format!("{}: {ended} processes of an earlier run were ended", task.id));
+                Ok(())
+            }
+            // Running it twice at once is worse than not running it.
+            Some(Err(left)) => Err(Error::new(
+                ErrorKind::Locked,
+                format!("{left} processes of an earlier run of this task cannot be ended"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn totals(&self, session: &str) -> Totals {
+        let usage = self.store.usage().unwrap_or_default();
+        let last = usage
+            .lines()
+            .rev()
+            .filter_map(Record::from_line)
+            .find(|record| record.session_id.as_deref() == Some(session));
+        last.map_or_else(Totals::default, |record| Totals {
+            cost_usd: record.session_cost_usd,
+            tokens: record.session_tokens,
+        })
+    }
+
+    fn happened(&self, task: &Task, happening: Happening<'_>, progress: &mut Progress) {
+        let id = task.id.as_str();
+        match happening {
+            Happening::Started(pid) => {
+                self.roster.change(id, |entry| entry.pid = Some(pid));
+                (self.observe)(Moment::Started { task_id: id.to_string(), pid });
+            }
+            Happening::Session(session) => {
+                self.roster.change(id, |entry| entry.session_id = Some(session.to_string()));
+            }
+            Happening::Note(note) => {
+                if progress.take(&note, self.store.now().wall) {
+                    self.roster.progress(id, &note.text);
+                    (self.observe)(Moment::Progress { task_id: id.to_string(), text: note.text });
+                }
+            }
+        }
+    }
+
+    /// Adds to the task's history, as the holder of the claim.
+    pub fn note(&self, job: &Job<'_>, kind: &str, message: String, data: Object) -> Result<()> {
+        let token = Some(job.token.clone());
+        let command = Command::Note { kind: kind.to_string(), message, data, token };
+        match self.store.apply(&job.task.id, &command) {
+            Ok(_) => Ok(()),
+            // The claim is over: the keeper stops the run, and until it does nothing is lost.
+            Err(error) if error.kind() == ErrorKind::Refused => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn warn(&self, message: String) {
+        (self.observe)(Moment::Warning { message });
+    }
+}
+
+/// What is known of a run from its attempt's directory.
+pub fn read_card(attempt: &Attempt) -> Option<RunCard> {
+    let bytes = attempt.read(files::RUN, 1024 * 1024).ok().flatten()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// The progress file of a run: bounded in lines and in lines per second.
+struct Progress {
+    file: File,
+    last: Option<Instant>,
+    left: u32,
+}
+
+impl Progress {
+    fn new(file: File) -> Self {
+        Self { file, last: None, left: MOST_PROGRESS }
+    }
+
+    /// Whether this note is to be shown; if so it is written down as well.
+    fn take(&mut self, note: &Note, now: Time) -> bool {
+        if self.last.is_some_and(|last| last.elapsed() < PROGRESS_PAUSE) {
+            return false;
+        }
+        self.last = Some(Instant::now());
+        if self.left > 0 {
+            self.left -= 1;
+            // Progress is for people who look; the run does not depend on it.
+            let _ = writeln!(self.file, "{now} {}", note.text);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_names_its_run() {
+        let token = |text| ClaimToken::from_text(text);
+        assert_eq!(run_id(&token("a")), run_id(&token("a")));
+        assert_ne!(run_id(&token("a")), run_id(&token("b")));
+    }
+}

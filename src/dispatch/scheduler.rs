@@ -1,0 +1,387 @@
+//! The loop: a free slot, the first lane with a matching task, a claim, a run, a report.
+//!
+//! One thread decides; each run has a thread of its own, because the kernel ties an agent's life to
+//! the thread that started it; one thread keeps the claims alive and one listens for new tasks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use super::agent::stop::StopHandle;
+use super::brief::word;
+use super::keeper::Keeper;
+use super::moment::Moment;
+use super::outcome::StopReason;
+use super::plan::{Plan, Service};
+use super::recover::{recover, tell_outbox};
+use super::roster::{Entry, Roster, TokenPrefix, session_user};
+use super::runner::{Desk, Job, run_id};
+use super::telling::{Over, finish};
+use super::vendor::version_of;
+use crate::Result;
+use crate::model::{Command, Task, Time};
+use crate::store::{Store, Taker, Want};
+
+/// How soon the listening thread notices that its dispatcher ends.
+const ATTENTION: Duration = Duration::from_secs(1);
+/// How often to look for dispatchers that died.
+const BURIAL_PAUSE: Duration = Duration::from_secs(5);
+/// How long to wait after the store refused to work.
+const AFTER_TROUBLE: Duration = Duration::from_secs(2);
+/// How long a task waits whose conversation is being continued by another run.
+const SESSION_DELAY_SECONDS: f64 = 5.0;
+
+/// What wakes the loop.
+enum Wake {
+    /// Something in a lane may have become claimable.
+    Lanes,
+    /// A run is over.
+    Over(Over),
+    /// Somebody wants the dispatcher to end.
+    End,
+}
+
+/// Ends a dispatcher from another thread. The first call lets agents finish, the second stops them.
+#[derive(Clone, Debug)]
+pub struct Control(Sender<Wake>);
+
+impl Control {
+    /// Asks once.
+    pub fn end(&self) {
+        // Nobody listens any more: it has ended already.
+        let _ = self.0.send(Wake::End);
+    }
+}
+
+/// A dispatcher that is ready to run.
+pub struct Dispatcher<'a> {
+    store: &'a Store,
+    plan: &'a Plan,
+    observe: &'a (dyn Fn(Moment) + Sync),
+    sender: Sender<Wake>,
+    receiver: Receiver<Wake>,
+}
+
+/// What a dispatcher did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Tasks answered.
+    pub answered: u64,
+    /// Runs that failed.
+    pub failed: u64,
+}
+
+/// A run that the loop knows of.
+struct Running {
+    lane: String,
+    session: Option<String>,
+    stop: StopHandle,
+}
+
+/// What the loop remembers.
+struct State {
+    running: BTreeMap<String, Running>,
+    summary: Summary,
+    draining: bool,
+    stop_at: Option<Instant>,
+    /// Until when a retry of ours is due, for `once`.
+    retry_until: Option<Time>,
+    /// When to look for dispatchers that died.
+    bury_at: Instant,
+}
+
+impl<'a> Dispatcher<'a> {
+    /// A dispatcher for `plan`; `observe` hears what happens, from several threads.
+    pub fn new(store: &'a Store, plan: &'a Plan, observe: &'a (dyn Fn(Moment) + Sync)) -> Self {
+        let (sender, receiver) = mpsc::channel();
+        Self { store, plan, observe, sender, receiver }
+    }
+
+    /// A handle that ends it.
+    pub fn control(&self) -> Control {
+        Control(self.sender.clone())
+    }
+
+    /// Works until it is told to end, or, if the plan says so, until the lanes are empty.
+    ///
+    /// # Errors
+    /// When the store cannot be used at all; a store that is in trouble for a while is waited for.
+    pub fn run(self) -> Result<Summary> {
+        self.store.check_writable()?;
+        for warning in &self.plan.warnings {
+            (self.observe)(Moment::Warning { message: warning.clone() });
+        }
+        recover(self.store, self.observe)?;
+        tell_outbox(self.store, self.observe)?;
+        let versions: BTreeMap<String, String> = self
+            .plan
+            .services
+            .iter()
+            .filter_map(|service| {
+                Some((service.account.clone(), version_of(service, &self.plan.surroundings)?))
+            })
+            .collect();
+        let prefix = TokenPrefix::from_random(self.store.random());
+        let roster = Roster::register(self.store, self.plan, &prefix)?;
+        let keeper = Keeper::new(self.plan.lease_seconds);
+        let desk = Desk {
+            store: self.store,
+            plan: self.plan,
+            roster: &roster,
+            versions: &versions,
+            observe: self.observe,
+        };
+        let lanes = self.plan.lanes();
+        (self.observe)(Moment::Ready { owner: self.plan.owner.clone(), lanes: lanes.clone() });
+        let ended = AtomicBool::new(false);
+        let summary = std::thread::scope(|scope| {
+            scope.spawn(|| keeper.watch(self.store));
+            let (sender, store, ended) = (self.sender.clone(), self.store, &ended);
+            let listened = lanes.clone();
+            scope.spawn(move || listen(store, &listened, &sender, ended));
+            let work = Work { dispatcher: &self, desk, keeper: &keeper, roster: &roster, prefix: &prefix };
+            let summary = work.run(scope);
+            keeper.end();
+            ended.store(true, Ordering::SeqCst);
+            store.nudge(&lanes);
+            summary
+        });
+        (self.observe)(Moment::Done { answered: summary.answered, failed: summary.failed });
+        Ok(summary)
+    }
+}
+
+/// Wakes the loop when a lane changes.
+fn listen(store: &Store, lanes: &[String], sender: &Sender<Wake>, ended: &AtomicBool) {
+    let mut watch = store.watch_lanes(lanes);
+    while !ended.load(Ordering::SeqCst) {
+        let has_changed = watch.wait(Instant::now() + ATTENTION);
+        if has_changed && sender.send(Wake::Lanes).is_err() {
+            return;
+        }
+    }
+}
+
+/// The loop with everything it uses.
+struct Work<'env> {
+    dispatcher: &'env Dispatcher<'env>,
+    desk: Desk<'env>,
+    keeper: &'env Keeper,
+    roster: &'env Roster,
+    prefix: &'env TokenPrefix,
+}
+
+impl<'env> Work<'env> {
+    fn run<'scope>(&self, scope: &'scope std::thread::Scope<'scope, 'env>) -> Summary
+    where
+        'env: 'scope,
+    {
+        let mut state = State {
+            running: BTreeMap::new(),
+            summary: Summary::default(),
+            draining: false,
+            stop_at: None,
+            retry_until: None,
+            bury_at: Instant::now() + BURIAL_PAUSE,
+        };
+        // What no wake-up tells is found by looking: tasks of other implementations, vendors whose
+        // pause is over, dispatchers that died.
+        let services = &self.dispatcher.plan.services;
+        let intervals = services.iter().map(|service| service.route.poll_interval);
+        let longest_nap = intervals.min().unwrap_or(BURIAL_PAUSE).min(BURIAL_PAUSE);
+        loop {
+            let mut nap = longest_nap;
+            if !state.draining {
+                match self.fill_slots(&mut state, scope) {
+                    Ok(idle) if idle && self.is_done(&state) => return state.summary,
+                    Ok(_) => {}
+                    Err(error) => {
+                        self.desk.warn(error.to_string());
+                        nap = AFTER_TROUBLE;
+                    }
+                }
+            } else if state.running.is_empty() {
+                return state.summary;
+            }
+            if state.stop_at.is_some_and(|at| Instant::now() >= at) {
+                stop_all(&mut state);
+            }
+            self.sleep(&mut state, nap);
+        }
+    }
+
+    /// Sleeps until something happens or is due, and takes note of it.
+    fn sleep(&self, state: &mut State, nap: Duration) {
+        let mut nap = state.stop_at.map_or(nap, |at| at.saturating_duration_since(Instant::now()).min(nap));
+        let store = self.dispatcher.store;
+        let due = store.next_due(&self.dispatcher.plan.lanes());
+        if let Some(due) = due {
+            let seconds = due.seconds_since(store.now().wall).max(0.01);
+            nap = nap.min(Duration::try_from_secs_f64(seconds).unwrap_or(nap));
+        }
+        match self.dispatcher.receiver.recv_timeout(nap) {
+            Ok(wake) => self.woken(state, wake),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        }
+        // All that came at the same time leads to one look.
+        while let Ok(wake) = self.dispatcher.receiver.try_recv() {
+            self.woken(state, wake);
+        }
+    }
+
+    fn woken(&self, state: &mut State, wake: Wake) {
+        match wake {
+            Wake::Lanes => {}
+            Wake::Over(over) => self.over(state, over),
+            Wake::End if state.draining => stop_all(state),
+            Wake::End => {
+                state.draining = true;
+                state.stop_at =
+                    self.dispatcher.plan.drain.and_then(|drain| Instant::now().checked_add(drain));
+                self.roster.drain();
+                (self.dispatcher.observe)(Moment::Draining { running: state.running.len() });
+            }
+        }
+    }
+
+    fn over(&self, state: &mut State, over: Over) {
+        state.running.remove(&over.task_id);
+        state.summary.answered += u64::from(over.answered);
+        state.summary.failed += u64::from(over.failed);
+        state.retry_until = state.retry_until.max(over.retry_at);
+    }
+
+    /// Claims and starts as much as fits. True if there was nothing to claim.
+    fn fill_slots<'scope>(
+        &self,
+        state: &mut State,
+        scope: &'scope std::thread::Scope<'scope, 'env>,
+    ) -> Result<bool>
+    where
+        'env: 'scope,
+    {
+        let (store, plan) = (self.dispatcher.store, self.dispatcher.plan);
+        if Instant::now() >= state.bury_at {
+            state.bury_at = Instant::now() + BURIAL_PAUSE;
+            recover(store, self.dispatcher.observe)?;
+        }
+        while state.running.len() < plan.max_concurrent as usize {
+            // Made first: once a task is claimed nothing may keep its run from starting.
+            let stop = StopHandle::new()?;
+            let Some((service, task)) = self.claim_first(state)? else {
+                return Ok(true);
+            };
+            self.start(state, service, task, stop, scope)?;
+        }
+        Ok(false)
+    }
+
+    /// Claims from the first lane that has something for us.
+    fn claim_first(&self, state: &State) -> Result<Option<(&'env Service, Task)>> {
+        let (store, plan) = (self.dispatcher.store, self.dispatcher.plan);
+        let now = store.now().wall;
+        let parked = store.parked_vendors();
+        for service in &plan.services {
+            let lane = &service.route.lane;
+            let at_work = state.running.values().filter(|run| run.lane == *lane).count();
+            let is_full = service.route.concurrency.is_some_and(|most| at_work >= most as usize);
+            let is_parked = parked.get(&service.account).is_some_and(|parked| now < parked.until);
+            if is_full || is_parked {
+                continue;
+            }
+            let want = Want { lanes: vec![lane.clone()], filter: service.filter.clone() };
+            let taker = Taker {
+                owner: &plan.owner,
+                lease_seconds: plan.lease_seconds,
+                token: Some(self.prefix.token(store.random())),
+                accepts: &|task| self.conversation_is_free(state, task),
+            };
+            if let Some(task) = store.claim_next_as(&want, &taker)? {
+                return Ok(Some((service, task)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// One run at a time for each conversation: the programs themselves do not take care of it.
+    fn conversation_is_free(&self, state: &State, task: &Task) -> bool {
+        let Some(session) = word(task, "session_id") else {
+            return true;
+        };
+        let here = state.running.values().any(|run| run.session.as_deref() == Some(session));
+        !here && session_user(self.dispatcher.store, session, task.id.as_str()).is_none()
+    }
+
+    fn start<'scope>(
+        &self,
+        state: &mut State,
+        service: &'env Service,
+        task: Task,
+        stop: StopHandle,
+        scope: &'scope std::thread::Scope<'scope, 'env>,
+    ) -> Result<()>
+    where
+        'env: 'scope,
+    {
+        let Some(claim) = task.status.claim() else { return Ok(()) };
+        let token = claim.token.clone();
+        let id = task.id.to_string();
+        let session = word(&task, "session_id").map(str::to_string);
+        self.roster.add(
+            &id,
+            Entry {
+                lane: task.lane.clone(),
+                vendor: service.vendor.name.clone(),
+                run: run_id(&token).as_str().to_string(),
+                in_progress: service.route.in_progress.clone(),
+                started_at: claim.claimed_at.to_string(),
+                session_id: session.clone(),
+                ..Entry::default()
+            },
+        );
+        if let Some(session) = &session
+            && let Some((other, _)) = session_user(self.dispatcher.store, session, &id)
+            && other < id
+        {
+            // Another dispatcher took a task of the same conversation in the same moment.
+            self.roster.remove(&id);
+            let command = Command::Release {
+                token,
+                reason: Some(format!("its conversation is being continued by {other}")),
+                delay_seconds: Some(SESSION_DELAY_SECONDS),
+                spent: None,
+            };
+            return self.dispatcher.store.apply(&task.id, &command).map(drop);
+        }
+        (self.dispatcher.observe)(Moment::Claimed {
+            task_id: id.clone(),
+            lane: task.lane.clone(),
+            vendor: service.vendor.name.clone(),
+            attempt: task.attempt,
+        });
+        self.keeper.add(&task.id, &token, &stop);
+        let running = Running { lane: task.lane.clone(), session, stop: stop.clone() };
+        state.running.insert(id, running);
+        let job = Job { task, token, service, stop };
+        let (desk, keeper, sender) = (self.desk, self.keeper, self.dispatcher.sender.clone());
+        scope.spawn(move || {
+            let over = finish(&desk, keeper, &job);
+            let _ = sender.send(Wake::Over(over));
+        });
+        Ok(())
+    }
+
+    /// Whether `once` is satisfied: nothing runs, and no retry of ours is still to come.
+    fn is_done(&self, state: &State) -> bool {
+        let waits = state.retry_until.is_some_and(|until| self.dispatcher.store.now().wall < until);
+        self.dispatcher.plan.once && state.running.is_empty() && !waits
+    }
+}
+
+fn stop_all(state: &mut State) {
+    state.stop_at = None;
+    for run in state.running.values() {
+        run.stop.stop(StopReason::Shutdown);
+    }
+}

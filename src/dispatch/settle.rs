@@ -1,0 +1,290 @@
+//! From how a run ended to what is reported about it.
+
+use serde_json::Value;
+
+use super::journal::Record;
+use super::moment::Moment;
+use super::outcome::{Answer, Failure, Outcome, StopReason};
+use super::policy::{Next, after_failure};
+use super::report::{Action, FollowUp, Report};
+use super::route::Route;
+use super::runner::Ended;
+use super::stream::RunReport;
+use crate::model::json::Object;
+use crate::model::task::object;
+use crate::model::{ClaimToken, Status, Task, Time};
+
+/// The run that is settled.
+pub struct Settling<'a> {
+    /// The task under its claim.
+    pub task: &'a Task,
+    /// Proof of the claim.
+    pub token: &'a ClaimToken,
+    /// Who reports.
+    pub owner: &'a str,
+    /// How the lane is run.
+    pub route: &'a Route,
+    /// Who worked on it.
+    pub vendor: &'a str,
+    /// The run's name.
+    pub run: &'a str,
+    /// Version of the vendor's program, if it was asked.
+    pub version: Option<&'a str>,
+    /// How it ended.
+    pub ended: &'a Ended,
+    /// When.
+    pub now: Time,
+    /// Spreads delays.
+    pub random: u64,
+}
+
+/// What is reported, and what the dispatcher says about it; nothing for a run about which nothing may
+/// be said any more.
+pub fn settle(run: &Settling<'_>) -> Option<(Report, Moment)> {
+    let id = run.task.id.to_string();
+    let (action, moment, outcome) = match &run.ended.outcome {
+        Outcome::Completed(answer) => {
+            let duration = run.ended.duration;
+            let cost_usd = run.ended.report.cost_usd;
+            (respond(run, answer), Moment::Answered { task_id: id, duration, cost_usd }, "completed")
+        }
+        Outcome::Failed(failure) => failed(run, id, failure),
+        Outcome::Withheld(StopReason::Shutdown) => {
+            let reason = "the dispatcher was stopped before the agent was done";
+            (
+                release(reason, 0.0, None),
+                Moment::Returned { task_id: id, message: reason.to_string() },
+                "withheld",
+            )
+        }
+        Outcome::Withheld(_) => return None,
+    };
+    let follow_up = match &action {
+        Action::Respond { completed: true, .. } => follow_up(run.route.move_to.as_ref(), true),
+        Action::Respond { completed: false, .. } => follow_up(run.route.dead_letter_lane.as_ref(), false),
+        Action::Release { .. } | Action::Nothing => None,
+    };
+    let report = Report {
+        task_id: run.task.id.to_string(),
+        fence: run.task.fence,
+        token: run.token.as_str().to_string(),
+        owner: run.owner.to_string(),
+        action,
+        follow_up,
+        record: record(run, outcome),
+    };
+    Some((report, moment))
+}
+
+/// The report of a run whose agent answered the task by itself: only the journal has to be told, and
+/// the next stage.
+pub fn answered_by_agent(run: &Settling<'_>) -> Report {
+    let completed = matches!(run.task.status, Status::Completed { .. });
+    Report {
+        task_id: run.task.id.to_string(),
+        fence: run.task.fence,
+        token: run.token.as_str().to_string(),
+        owner: run.owner.to_string(),
+        action: Action::Nothing,
+        follow_up: follow_up(run.route.move_to.as_ref(), true),
+        record: record(run, if completed { "completed" } else { "error" }),
+    }
+}
+
+/// The journal's line about a run about which nothing else is said.
+pub fn record(run: &Settling<'_>, outcome: &str) -> Record {
+    let report = &run.ended.report;
+    let started = run.now.plus_seconds(-run.ended.duration.as_secs_f64());
+    Record {
+        started_at: started.to_string(),
+        ended_at: run.now.to_string(),
+        task_id: run.task.id.to_string(),
+        run: run.run.to_string(),
+        attempt: run.task.attempt,
+        lane: run.task.lane.clone(),
+        vendor: run.vendor.to_string(),
+        outcome: outcome.to_string(),
+        seconds: run.ended.duration.as_secs_f64(),
+        model: report.models.first().cloned(),
+        cli_version: version(run),
+        session_id: report.session_id.clone(),
+        cost_usd: report.cost_usd,
+        session_cost_usd: report.totals.cost_usd,
+        tokens: report.tokens,
+        session_tokens: report.totals.tokens,
+        turns: report.turns,
+        denied: report.denials.len() as u64,
+    }
+}
+
+fn version(run: &Settling<'_>) -> Option<String> {
+    run.ended.report.cli_version.clone().or_else(|| run.version.map(str::to_string))
+}
+
+fn follow_up(lane: Option<&String>, after_success: bool) -> Option<FollowUp> {
+    Some(FollowUp { lane: lane?.clone(), after_success })
+}
+
+fn release(reason: &str, delay_seconds: f64, spent: Option<&str>) -> Action {
+    Action::Release { reason: reason.to_string(), delay_seconds, spent: spent.map(str::to_string) }
+}
+
+fn respond(run: &Settling<'_>, answer: &Answer) -> Action {
+    let mut metadata = metadata(run);
+    if let Some(closing) = answer.closing {
+        metadata.insert("outcome".to_string(), closing.as_str().into());
+    }
+    match &answer.parsed {
+        Some(Ok(value)) => drop(metadata.insert("parsed_result".to_string(), value.clone())),
+        Some(Err(reason)) => drop(metadata.insert("parse_error".to_string(), reason.clone().into())),
+        None => {}
+    }
+    Action::Respond {
+        completed: true,
+        class: String::new(),
+        body: answer.body.clone(),
+        verdict: answer.verdict.map(|verdict| verdict.as_str().to_string()),
+        metadata,
+    }
+}
+
+fn failed(run: &Settling<'_>, task_id: String, failure: &Failure) -> (Action, Moment, &'static str) {
+    let message = failure.message.clone();
+    let outcome = match failure.class.as_str() {
+        "timeout" => "timeout",
+        "usage_limit" => "usage_limit",
+        "permanent" => "permanent",
+        _ => "error",
+    };
+    let (action, moment) = match after_failure(failure, run.ended.past, run.task, run.route, run.random) {
+        Next::Pause(delay) => {
+            (release(&message, delay.as_secs_f64(), None), Moment::Returned { task_id, message })
+        }
+        Next::Retry(delay) => {
+            let spent = Some(failure.class.as_str());
+            (release(&message, delay.as_secs_f64(), spent), Moment::Retry { task_id, message, delay })
+        }
+        Next::GiveUp(class) => {
+            let body = match run.ended.past.failures {
+                0 => message,
+                earlier => format!("{message} (after {} failed attempts)", earlier + 1),
+            };
+            let action = Action::Respond {
+                completed: false,
+                class: class.as_str().to_string(),
+                body: body.clone(),
+                verdict: None,
+                metadata: metadata(run),
+            };
+            (action, Moment::Failed { task_id, message: body })
+        }
+    };
+    (action, moment, outcome)
+}
+
+/// What is known about the run; unknown figures are left out.
+fn metadata(run: &Settling<'_>) -> Object {
+    let report = &run.ended.report;
+    let list = |texts: Vec<String>| if texts.is_empty() { Value::Null } else { texts.into() };
+    object([
+        ("vendor", run.vendor.into()),
+        ("model", report.models.first().cloned().into()),
+        ("models", if report.models.len() > 1 { report.models.clone().into() } else { Value::Null }),
+        ("cli_version", version(run).into()),
+        ("session_id", report.session_id.clone().into()),
+        ("cost_usd", report.cost_usd.into()),
+        ("tokens", tokens(report)),
+        ("num_turns", report.turns.into()),
+        ("duration_seconds", run.ended.duration.as_secs_f64().into()),
+        ("attempt", run.task.attempt.into()),
+        ("denied_tools", list(report.denials.iter().map(|denial| denial.call.clone()).collect())),
+        ("truncated", if report.text_cut { true.into() } else { Value::Null }),
+    ])
+}
+
+fn tokens(report: &RunReport) -> Value {
+    report.tokens.map_or(Value::Null, |tokens| {
+        Value::Object(object([
+            ("input", tokens.input.into()),
+            ("output", tokens.output.into()),
+            ("cache_read", tokens.cache_read.into()),
+            ("cache_write", tokens.cache_write.into()),
+        ]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::dispatch::policy::Past;
+    use crate::dispatch::testing;
+    use crate::model::FailureClass;
+
+    fn settled(outcome: Outcome, route: &Route) -> Option<(Report, Moment)> {
+        let task = testing::task();
+        let report = RunReport { cost_usd: Some(0.5), models: vec!["m".to_string()], ..RunReport::default() };
+        let ended = Ended { outcome, report, duration: Duration::from_secs(5), past: Past::default() };
+        settle(&Settling {
+            task: &task,
+            token: &ClaimToken::from_text("t"),
+            owner: "me",
+            route,
+            vendor: "claude",
+            run: "r",
+            version: Some("1.0"),
+            ended: &ended,
+            now: task.created_at,
+            random: 0,
+        })
+    }
+
+    fn answer(body: &str) -> Outcome {
+        Outcome::Completed(Answer { body: body.to_string(), verdict: None, closing: None, parsed: None })
+    }
+
+    #[test]
+    fn an_answer_carries_what_is_known_and_names_the_next_lane() {
+        let route = Route { move_to: Some("review".to_string()), ..Route::plain("work") };
+        let (report, moment) = settled(answer("done"), &route).expect("a report");
+        let Action::Respond { completed: true, body, metadata, .. } = &report.action else {
+            panic!("{:?}", report.action);
+        };
+        assert_eq!(body, "done");
+        assert_eq!(metadata["cost_usd"], 0.5);
+        assert_eq!(metadata["cli_version"], "1.0");
+        assert!(!metadata.contains_key("tokens") && !metadata.contains_key("denied_tools"));
+        assert_eq!(report.follow_up, Some(FollowUp { lane: "review".to_string(), after_success: true }));
+        assert_eq!(report.record.outcome, "completed");
+        assert_eq!(moment.kind(), "answered");
+        let text = serde_json::to_string(&report).expect("JSON");
+        let back: Report = serde_json::from_str(&text).expect("readable");
+        assert_eq!(back, report);
+    }
+
+    #[test]
+    fn failures_are_retried_paused_or_final() {
+        let failure = |class| Outcome::Failed(Failure::new(class, "boom"));
+        let route =
+            Route { max_retries: 1, dead_letter_lane: Some("attic".to_string()), ..Route::plain("work") };
+        let (report, _) = settled(failure(FailureClass::Error), &route).expect("a report");
+        assert!(matches!(report.action, Action::Release { spent: Some(_), .. }), "{:?}", report.action);
+        assert_eq!(report.follow_up, None);
+        let (report, _) = settled(failure(FailureClass::UsageLimit), &route).expect("a report");
+        assert!(matches!(report.action, Action::Release { spent: None, .. }), "{:?}", report.action);
+        let (report, moment) = settled(failure(FailureClass::Permanent), &route).expect("a report");
+        assert!(matches!(report.action, Action::Respond { completed: false, .. }));
+        assert_eq!(report.follow_up.map(|next| next.lane).as_deref(), Some("attic"));
+        assert_eq!(moment.kind(), "failed");
+    }
+
+    #[test]
+    fn nothing_is_said_about_a_lost_claim() {
+        let route = Route::plain("work");
+        assert!(settled(Outcome::Withheld(StopReason::LeaseLost), &route).is_none());
+        assert!(settled(Outcome::Withheld(StopReason::Cancelled), &route).is_none());
+        let (report, _) = settled(Outcome::Withheld(StopReason::Shutdown), &route).expect("a release");
+        assert!(matches!(report.action, Action::Release { spent: None, .. }));
+    }
+}

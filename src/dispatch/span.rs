@@ -1,0 +1,130 @@
+//! Lengths of time as people write them: in configuration (`900`, `15m`, `1h30m`) and in the
+//! messages of agents ("2 hours 5 minutes", "3h20m10s").
+
+use std::time::Duration;
+
+/// The longest length of time accepted anywhere, one year: anything above is a slip of the pen, and
+/// keeps sums of times far from overflow.
+pub const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Reads a whole text as a length of time: a number of seconds, or numbers with units.
+pub fn parse(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    if let Some(length) = plain_seconds(text) {
+        return Some(length);
+    }
+    let (length, rest) = leading(text)?;
+    rest.trim().is_empty().then_some(length)
+}
+
+/// A length of time from a number of seconds, if it is finite, not negative and below [`LONGEST`].
+pub fn from_seconds(seconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds).ok().filter(|length| *length <= LONGEST)
+}
+
+/// Reads numbers with units from the start of `text` as far as they go; returns the rest too.
+pub fn leading(text: &str) -> Option<(Duration, &str)> {
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    let mut found = false;
+    while let Some((length, after)) = one_term(skip_joints(rest, found)) {
+        total = total.checked_add(length).filter(|sum| *sum <= LONGEST)?;
+        rest = after;
+        found = true;
+    }
+    found.then_some((total, rest))
+}
+
+/// A length of time in few words for people: `45s`, `12m 5s`, `2h 5m`, `3d 4h`.
+pub fn words(length: Duration) -> String {
+    let seconds = length.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    let pair = |big: u64, big_unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{big}{big_unit}"),
+        _ => format!("{big}{big_unit} {small}{small_unit}"),
+    };
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => pair(minutes, "m", seconds % 60, "s"),
+        (0, _, _) => pair(hours, "h", minutes, "m"),
+        _ => pair(days, "d", hours, "h"),
+    }
+}
+
+fn plain_seconds(text: &str) -> Option<Duration> {
+    let digits = |c: char| c.is_ascii_digit() || c == '.';
+    if !text.chars().all(digits) {
+        return None;
+    }
+    from_seconds(text.parse().ok()?)
+}
+
+/// What may stand between two terms: spaces, commas and the word "and".
+fn skip_joints(text: &str, after_a_term: bool) -> &str {
+    if !after_a_term {
+        return text.trim_start();
+    }
+    let text = text.trim_start_matches([' ', ',']);
+    text.strip_prefix("and ").unwrap_or(text).trim_start()
+}
+
+fn one_term(text: &str) -> Option<(Duration, &str)> {
+    let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let number: f64 = text[..number_end].parse().ok()?;
+    let after_number = text[number_end..].trim_start_matches(' ');
+    let unit_end = after_number.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after_number.len());
+    let (unit, rest) = after_number.split_at(unit_end);
+    let seconds = match unit.to_ascii_lowercase().as_str() {
+        "ms" => 0.001,
+        "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
+        "m" | "min" | "mins" | "minute" | "minutes" => 60.0,
+        "h" | "hr" | "hrs" | "hour" | "hours" => 3600.0,
+        "d" | "day" | "days" => 86_400.0,
+        "w" | "week" | "weeks" => 604_800.0,
+        _ => return None,
+    };
+    Some((from_seconds(number * seconds)?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(text: &str) -> Option<f64> {
+        parse(text).map(|length| length.as_secs_f64())
+    }
+
+    #[test]
+    fn reads_seconds_and_units() {
+        assert_eq!(seconds("900"), Some(900.0));
+        assert_eq!(seconds("0.5"), Some(0.5));
+        assert_eq!(seconds("15m"), Some(900.0));
+        assert_eq!(seconds("1h30m"), Some(5400.0));
+        assert_eq!(seconds("2 hours 5 minutes"), Some(7500.0));
+        assert_eq!(seconds("1 day, 2 hours and 3 mins"), Some(93_780.0));
+        assert_eq!(seconds("250ms"), Some(0.25));
+    }
+
+    #[test]
+    fn refuses_what_is_no_length() {
+        for text in ["", "nan", "-5", "1e20", "15x", "m", "5m later", "..", "99999999999d", "inf"] {
+            assert_eq!(seconds(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn leading_stops_at_other_words() {
+        let (length, rest) = leading("3h20m10s.").expect("a length");
+        assert_eq!(length.as_secs(), 12_010);
+        assert_eq!(rest, ".");
+    }
+
+    #[test]
+    fn words_have_at_most_two_units() {
+        let say = |seconds| words(Duration::from_secs(seconds));
+        assert_eq!(say(45), "45s");
+        assert_eq!(say(725), "12m 5s");
+        assert_eq!(say(7200), "2h");
+        assert_eq!(say(273_600), "3d 4h");
+    }
+}

@@ -1,0 +1,98 @@
+//! JSON lines of agents, read forgivingly, and the few questions asked of them.
+
+use serde_json::Value;
+
+/// The object on this line, if there is one. Bytes that are not UTF-8 become replacement
+/// characters, and half a surrogate pair (which a strict parser refuses) does too: a result is not
+/// thrown away because of one broken character in it.
+pub fn object(line: &[u8]) -> Option<Value> {
+    let start = line.iter().position(|byte| !byte.is_ascii_whitespace())?;
+    if line[start] != b'{' {
+        return None;
+    }
+    let text = String::from_utf8_lossy(line);
+    let value: Value = match serde_json::from_str(&text) {
+        Ok(value) => value,
+        Err(_) if text.contains("\\u") => serde_json::from_str(&without_lone_surrogates(&text)).ok()?,
+        Err(_) => return None,
+    };
+    value.get("type")?.as_str()?;
+    Some(value)
+}
+
+/// Text at `key`, empty when it is missing or something else.
+pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Text at `key`, if it is there and not empty.
+pub fn some_text(value: &Value, key: &str) -> Option<String> {
+    Some(text(value, key)).filter(|text| !text.is_empty()).map(str::to_string)
+}
+
+/// A count at `key`.
+pub fn count(value: &Value, key: &str) -> Option<u64> {
+    value.get(key)?.as_u64()
+}
+
+/// An amount at `key`: finite and not negative.
+pub fn amount(value: &Value, key: &str) -> Option<f64> {
+    value.get(key)?.as_f64().filter(|amount| amount.is_finite() && *amount >= 0.0)
+}
+
+/// An HTTP status at `key`.
+pub fn status(value: &Value, key: &str) -> Option<u16> {
+    u16::try_from(count(value, key)?).ok()
+}
+
+/// The same JSON text with every `\uD800`…`\uDFFF` that has no partner replaced.
+fn without_lone_surrogates(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        let escape = &rest[at..];
+        let taken = match unit(escape) {
+            Some(0xd800..=0xdbff) if matches!(escape.get(6..).and_then(unit), Some(0xdc00..=0xdfff)) => 12,
+            Some(0xd800..=0xdfff) => {
+                out.push('\u{fffd}');
+                rest = &escape[6..];
+                continue;
+            }
+            Some(_) => 6,
+            // An ordinary escape such as \\ or \n: two characters, taken together.
+            None => escape.chars().take(2).map(char::len_utf8).sum(),
+        };
+        out.push_str(&escape[..taken]);
+        rest = &escape[taken..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The number of the `\uXXXX` escape that `text` starts with.
+fn unit(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lone_surrogates_do_not_lose_the_line() {
+        let line = br#"{"type":"result","result":"a\ud83d b\udc00 \\ud800 \ud83d\ude00"}"#;
+        let value = object(line).expect("readable");
+        assert_eq!(text(&value, "result"), "a\u{fffd} b\u{fffd} \\ud800 \u{1f600}");
+    }
+
+    #[test]
+    fn amounts_are_finite_and_not_negative() {
+        let value = object(br#"{"type":"x","a":0.5,"b":-1,"c":1e999,"d":"1"}"#).expect("an object");
+        assert_eq!(amount(&value, "a"), Some(0.5));
+        for key in ["b", "c", "d", "e"] {
+            assert_eq!(amount(&value, key), None, "{key}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What is known about a run once its output has been read.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Longest progress note, in characters.
+pub const LONGEST_NOTE: usize = 300;
+
+/// One line of progress for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// One line without control characters, at most `LONGEST_NOTE` characters.
+    pub text: String,
+}
+
+impl Note {
+    /// The first words of `text` as one line; nothing if there is nothing to say.
+    pub fn new(text: &str) -> Option<Self> {
+        let text = one_line(text, LONGEST_NOTE);
+        (!text.is_empty()).then_some(Self { text })
+    }
+}
+
+/// `text` as one line of at most `limit` characters; a cut shows as `…`.
+pub fn one_line(text: &str, limit: usize) -> String {
+    let mut out = String::new();
+    let mut length = 0;
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        let space = usize::from(length > 0);
+        for c in std::iter::repeat_n(' ', space).chain(word.chars()) {
+            if length == limit {
+                out.pop();
+                out.push('…');
+                return out;
+            }
+            out.push(c);
+            length += 1;
+        }
+    }
+    out
+}
+
+/// Tokens by what they cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tokens {
+    /// Read by the model, cached ones not included where the vendor tells them apart.
+    pub input: u64,
+    /// Written by the model.
+    pub output: u64,
+    /// Read from the vendor's cache.
+    pub cache_read: u64,
+    /// Written to the vendor's cache.
+    pub cache_write: u64,
+}
+
+impl Tokens {
+    /// These tokens without those counted before; zero rather than negative.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            input: self.input.saturating_sub(earlier.input),
+            output: self.output.saturating_sub(earlier.output),
+            cache_read: self.cache_read.saturating_sub(earlier.cache_read),
+            cache_write: self.cache_write.saturating_sub(earlier.cache_write),
+        }
+    }
+
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            output: self.output.saturating_add(other.output),
+            cache_read: self.cache_read.saturating_add(other.cache_read),
+            cache_write: self.cache_write.saturating_add(other.cache_write),
+        }
+    }
+
+    /// All tokens together.
+    pub fn total(self) -> u64 {
+        self.input
+            .saturating_add(self.output)
+            .saturating_add(self.cache_read)
+            .saturating_add(self.cache_write)
+    }
+}
+
+/// Figures that a vendor counts from the start of a conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Dollars.
+    pub cost_usd: Option<f64>,
+    /// Tokens.
+    pub tokens: Option<Tokens>,
+}
+
+/// What came before this run in its conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Baseline {
+    /// Nothing: the conversation starts with this run.
+    #[default]
+    Fresh,
+    /// The conversation goes on; these were its totals after the run before.
+    Resumed(Totals),
+}
+
+/// A tool call that was not permitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The tool, with the command or path it was denied for.
+    pub call: String,
+}
+
+/// Everything one run told about itself. A missing figure is unknown, never zero.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunReport {
+    /// A result object was seen: the agent says that it is done.
+    pub complete: bool,
+    /// The agent says that it failed.
+    pub is_error: bool,
+    /// The answer: the agent's last message.
+    pub text: String,
+    /// The answer was longer than what is kept.
+    pub text_cut: bool,
+    /// The answer as a value, where the vendor checked it against a schema.
+    pub structured: Option<Value>,
+    /// What went wrong, in the agent's words.
+    pub errors: Vec<String>,
+    /// HTTP status of the vendor's service that ended the run, or of its last retry.
+    pub api_error_status: Option<u16>,
+    /// The vendor's word for why the run ended.
+    pub terminal_reason: Option<String>,
+    /// Tool calls that were not permitted; the run may still call itself a success.
+    pub denials: Vec<Denial>,
+    /// The conversation.
+    pub session_id: Option<String>,
+    /// Models that worked on it.
+    pub models: Vec<String>,
+    /// Version of the agent program.
+    pub cli_version: Option<String>,
+    /// Dollars for this run alone.
+    pub cost_usd: Option<f64>,
+    /// Tokens of this run alone.
+    pub tokens: Option<Tokens>,
+    /// Totals of the conversation after this run, the [`Baseline`] of the next.
+    pub totals: Totals,
+    /// Turns of this run.
+    pub turns: Option<u64>,
+    /// Lines that were no JSON objects with a type, or too long.
+    pub skipped_lines: u64,
+}
+
+impl RunReport {
+    /// Remembers a model, each once.
+    pub fn add_model(&mut self, model: &str) {
+        if !model.is_empty() && !self.models.iter().any(|known| known == model) {
+            self.models.push(model.to_string());
+        }
+    }
+
+    /// Remembers an error text, bounded in number and length.
+    pub fn add_error(&mut self, text: &str) {
+        const MOST: usize = 20;
+        let text = one_line(text, 2000);
+        if !text.is_empty() && self.errors.len() < MOST {
+            self.errors.push(text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_one_bounded_line() {
+        let note = Note::new("  a\n\tb \u{1b}[31m c\r\n").expect("text");
+        assert_eq!(note.text, "a b [31m c");
+        assert_eq!(Note::new(" \n\t"), None);
+        let long = Note::new(&"é".repeat(1000)).expect("text");
+        assert_eq!(long.text.chars().count(), LONGEST_NOTE);
+        assert!(long.text.ends_with('…'));
+        let exact = Note::new(&"x".repeat(LONGEST_NOTE)).expect("text");
+        assert!(!exact.text.ends_with('…'));
+    }
+}

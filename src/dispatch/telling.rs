@@ -1,0 +1,156 @@
+//! From the end of a run to the end of its report.
+
+use std::time::Duration;
+
+use super::keeper::{Hold, Keeper, hold};
+use super::moment::Moment;
+use super::outcome::Outcome;
+use super::policy;
+use super::report::{Report, Told};
+use super::runner::{Desk, Ended, Job, run_id};
+use super::settle::{Settling, answered_by_agent, record, settle};
+use crate::error::{ErrorKind, Result};
+use crate::model::{FailureClass, Time};
+
+/// How long to wait before a report is told again, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A run that is over and told, as far as the loop has to know.
+pub struct Over {
+    /// The task.
+    pub task_id: String,
+    /// It was answered.
+    pub answered: bool,
+    /// The run failed.
+    pub failed: bool,
+    /// When the next attempt is due.
+    pub retry_at: Option<Time>,
+}
+
+/// Runs one task and reports it. For a thread of its own.
+pub fn finish(desk: &Desk<'_>, keeper: &Keeper, job: &Job<'_>) -> Over {
+    let ended = desk.run(job);
+    let over = tell(desk, job, &ended);
+    keeper.remove(&job.token);
+    desk.roster.remove(job.task.id.as_str());
+    over
+}
+
+fn tell(desk: &Desk<'_>, job: &Job<'_>, ended: &Ended) -> Over {
+    let store = desk.store;
+    let task_id = job.task.id.to_string();
+    let mut over = Over {
+        task_id: task_id.clone(),
+        answered: matches!(ended.outcome, Outcome::Completed(_)),
+        failed: matches!(ended.outcome, Outcome::Failed(_)),
+        retry_at: None,
+    };
+    // Before the task goes back: the next free slot must not send it to the same vendor at once.
+    park(desk, &job.service.account, &ended.outcome);
+    // As it stands now: the agent may have answered by itself.
+    let current = store.task(&job.task.id).unwrap_or_else(|_| job.task.clone());
+    let now = store.now().wall;
+    let run = run_id(&job.token);
+    let settling = Settling {
+        task: &current,
+        token: &job.token,
+        owner: &desk.plan.owner,
+        route: &job.service.route,
+        vendor: &job.service.vendor.name,
+        run: run.as_str(),
+        version: desk.versions.get(&job.service.account).map(String::as_str),
+        ended,
+        now,
+        random: store.random() as u64,
+    };
+    let settled = match hold(&current, &job.token) {
+        Hold::Answered => Some((answered_by_agent(&settling), answered_moment(&task_id, ended))),
+        _ => settle(&settling),
+    };
+    let Some((report, moment)) = settled else {
+        // What was spent is counted all the same.
+        let _ = store.append_usage(&record(&settling, "withheld").to_line());
+        let message = "the claim is over: the agent was stopped and nothing is reported".to_string();
+        (desk.observe)(Moment::Returned { task_id, message });
+        return over;
+    };
+    if let Moment::Retry { delay, .. } = &moment {
+        over.retry_at = Some(now.plus_seconds(delay.as_secs_f64()));
+    }
+    note_end(desk, job, &moment, ended);
+    match tell_patiently(desk, job, &report) {
+        Ok(Told::Heard) => (desk.observe)(moment),
+        Ok(Told::TooLate) => {
+            over.answered = false;
+            let message = "the task was cancelled or taken over before the report".to_string();
+            (desk.observe)(Moment::Returned { task_id, message });
+        }
+        Err(error) => desk.warn(format!("{task_id}: its report could not be told: {error}")),
+    }
+    over
+}
+
+/// Leaves a vendor alone that reported a usage limit, and forgets the pause of one that works again.
+fn park(desk: &Desk<'_>, account: &str, outcome: &Outcome) {
+    let store = desk.store;
+    let before = store.parked_vendors().remove(account);
+    let parked = match outcome {
+        Outcome::Failed(failure) if failure.class == FailureClass::UsageLimit => {
+            policy::pause(failure, store.now().wall, before.as_ref(), store.random() as u64)
+        }
+        Outcome::Completed(_) if before.is_some() => {
+            let _ = store.park_vendor(account, None);
+            return;
+        }
+        _ => return,
+    };
+    (desk.observe)(Moment::Parked {
+        vendor: account.to_string(),
+        until: parked.until.to_string(),
+        message: parked.reason.clone(),
+    });
+    if let Err(error) = store.park_vendor(account, Some(parked)) {
+        desk.warn(format!("{account} cannot be parked: {error}"));
+    }
+}
+
+fn answered_moment(task_id: &str, ended: &Ended) -> Moment {
+    let cost_usd = ended.report.cost_usd;
+    Moment::Answered { task_id: task_id.to_string(), duration: ended.duration, cost_usd }
+}
+
+/// Adds how the run ended to the task's history; without it the report is as good.
+fn note_end(desk: &Desk<'_>, job: &Job<'_>, moment: &Moment, ended: &Ended) {
+    let kind = match ended.outcome {
+        Outcome::Completed(_) => "headless_completed",
+        _ => "headless_failed",
+    };
+    let mut data = crate::model::json::Object::new();
+    data.insert("seconds".to_string(), ended.duration.as_secs_f64().into());
+    if let Some(cost) = ended.report.cost_usd {
+        data.insert("cost_usd".to_string(), cost.into());
+    }
+    if let Err(error) = desk.note(job, kind, moment.words(), data) {
+        desk.warn(format!("{}: its history lacks a line: {error}", job.task.id));
+    }
+}
+
+/// Tells a report, again and again if the store is in trouble: the claim is renewed meanwhile, and the
+/// agent's work is worth the wait. Somebody who wants the run to end ends this too.
+fn tell_patiently(desk: &Desk<'_>, job: &Job<'_>, report: &Report) -> Result<Told> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let error = match report.save_and_tell(desk.store) {
+            Ok(told) => return Ok(told),
+            Err(error) => error,
+        };
+        let is_over = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid);
+        if is_over || job.stop.reason().is_some() {
+            return Err(error);
+        }
+        desk.warn(format!("{}: its report is tried again: {error}", job.task.id));
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}

@@ -1,0 +1,39 @@
+//! What several unit tests need.
+
+use crate::model::{Journal, Status, Task, TaskId, Time};
+
+/// A queued task about which nothing special is known.
+pub fn task() -> Task {
+    let now = Time::from_micros(1_795_000_000_000_000);
+    Task {
+        id: TaskId::generate(now, "demo", "0123456789abcdef", 1),
+        workspace_id: "demo".to_string(),
+        correlation_id: "demo".to_string(),
+        source_agent: "orchestrator".to_string(),
+        lane: "work".to_string(),
+        workspace_root: "/".to_string(),
+        worktree_path: None,
+        expected_branch: None,
+        request_path: "/request.md".to_string(),
+        request_sha256: String::new(),
+        supporting_paths: Vec::new(),
+        response_path: String::new(),
+        prompt: "do it".to_string(),
+        metadata: Default::default(),
+        status: Status::Queued,
+        created_at: now,
+        updated_at: now,
+        priority: 0,
+        attempt: 0,
+        max_attempts: None,
+        fence: 0,
+        key: None,
+        name: None,
+        labels: Vec::new(),
+        timeout_seconds: None,
+        retry_of: None,
+        retried_as: None,
+        journal: Journal::default(),
+        extra: Default::default(),
+    }
+}

@@ -1,0 +1,374 @@
+//! Reading a YAML mapping key by key, with errors that name file, line and key.
+//!
+//! Typed deserialization loses the position of every error that is not about syntax. The `dispatch:`
+//! part of `handoff.yaml` is edited by hand and decides about somebody's money, so each of its
+//! errors points at its line.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_yaml::{Mapping, Value};
+
+use super::span;
+use crate::{Error, Result};
+
+/// The file that the values come from: its name for messages, its text for line numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Path as the user knows it.
+    pub file: &'a str,
+    /// The file's whole text.
+    pub text: &'a str,
+}
+
+/// What a mapping says about one key. An explicit `null` differs from silence: it switches an
+/// inherited value off.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Given<T> {
+    /// The key is missing: inherit.
+    #[default]
+    Absent,
+    /// The key is `null`: nothing, whatever would be inherited.
+    Off,
+    /// The key has this value.
+    Value(T),
+}
+
+impl<T> Given<T> {
+    /// The value that holds when `inherited` is the value of the level above.
+    pub fn over(self, inherited: Option<T>) -> Option<T> {
+        match self {
+            Self::Absent => inherited,
+            Self::Off => None,
+            Self::Value(value) => Some(value),
+        }
+    }
+
+    /// The value given here, or nothing.
+    pub fn value(self) -> Option<T> {
+        self.over(None)
+    }
+
+    /// The value given here, or `default` when the key is missing or `null`.
+    pub fn or(self, default: T) -> T {
+        self.value().unwrap_or(default)
+    }
+}
+
+/// One mapping of the file together with the keys that lead to it.
+#[derive(Clone, Debug)]
+pub struct Section<'a> {
+    source: Source<'a>,
+    path: Vec<String>,
+    mapping: Mapping,
+}
+
+impl<'a> Section<'a> {
+    /// The mapping at `path`; `null` and a missing value read as an empty mapping.
+    pub fn new(source: Source<'a>, path: &[&str], value: Option<&Value>) -> Result<Self> {
+        let path = path.iter().map(ToString::to_string).collect();
+        let mut section = Self { source, path, mapping: Mapping::new() };
+        match value {
+            None | Some(Value::Null) => {}
+            Some(Value::Mapping(mapping)) => section.mapping = mapping.clone(),
+            Some(_) => return Err(section.error_here("expected keys with values")),
+        }
+        Ok(section)
+    }
+
+    /// The same place in the file with other content, for values that were merged with defaults.
+    pub fn with_mapping(&self, mapping: Mapping) -> Self {
+        Self { mapping, ..self.clone() }
+    }
+
+    /// The mapping itself.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// The mapping below `key`.
+    pub fn section(&self, key: &str) -> Result<Self> {
+        let mut path: Vec<&str> = self.path.iter().map(String::as_str).collect();
+        path.push(key);
+        Self::new(self.source, &path, self.mapping.get(key))
+    }
+
+    /// The keys in the order of the file; each must be text.
+    pub fn keys(&self) -> Result<Vec<String>> {
+        self.mapping
+            .keys()
+            .map(|key| scalar(key).map_err(|_| self.error_here("every key must be text")))
+            .collect()
+    }
+
+    /// Refuses keys other than `known`, with the nearest known one as a hint.
+    pub fn only(&self, known: &[&str]) -> Result<()> {
+        for key in self.keys()? {
+            if !known.contains(&key.as_str()) {
+                let error = self.error(&key, "unknown key");
+                return Err(match nearest(&key, known) {
+                    Some(near) => error.with_hint(format!("did you mean {near}?")),
+                    None => error,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Text; numbers and booleans read as their text.
+    pub fn text(&self, key: &str) -> Result<Given<String>> {
+        self.read(key, scalar)
+    }
+
+    /// A whole number from zero up.
+    pub fn count(&self, key: &str) -> Result<Given<u32>> {
+        self.read(key, |value| {
+            value
+                .as_u64()
+                .and_then(|number| u32::try_from(number).ok())
+                .ok_or_else(|| "expected a whole number from 0 up".to_string())
+        })
+    }
+
+    /// A whole number, negative ones included.
+    pub fn integer(&self, key: &str) -> Result<Given<i64>> {
+        self.read(key, |value| value.as_i64().ok_or_else(|| "expected a whole number".to_string()))
+    }
+
+    /// Yes or no.
+    pub fn flag(&self, key: &str) -> Result<Given<bool>> {
+        self.read(key, |value| value.as_bool().ok_or_else(|| "expected true or false".to_string()))
+    }
+
+    /// A number above zero, as amounts of money are.
+    pub fn amount(&self, key: &str) -> Result<Given<f64>> {
+        self.read(key, |value| {
+            value
+                .as_f64()
+                .filter(|number| number.is_finite() && *number > 0.0)
+                .ok_or_else(|| "expected a number above 0".to_string())
+        })
+    }
+
+    /// A length of time: seconds, or text such as `15m`.
+    pub fn length(&self, key: &str) -> Result<Given<Duration>> {
+        self.read(key, |value| {
+            let length = match value {
+                Value::Number(number) => number.as_f64().and_then(span::from_seconds),
+                Value::String(text) => span::parse(text),
+                _ => None,
+            };
+            length.ok_or_else(|| "expected seconds or a length such as 90s, 15m, 2h or 1d".to_string())
+        })
+    }
+
+    /// A list of text.
+    pub fn list(&self, key: &str) -> Result<Given<Vec<String>>> {
+        self.read(key, |value| match value {
+            Value::Sequence(items) => items.iter().map(scalar).collect(),
+            _ => Err("expected a list of text".to_string()),
+        })
+    }
+
+    /// A mapping from text to text; a `null` value means "unset".
+    pub fn variables(&self, key: &str) -> Result<BTreeMap<String, Option<String>>> {
+        let section = self.section(key)?;
+        let mut variables = BTreeMap::new();
+        for name in section.keys()? {
+            let value = section.text(&name)?.value();
+            variables.insert(name, value);
+        }
+        Ok(variables)
+    }
+
+    /// Any value, turned into `T` by `convert`, whose error text is placed in the file.
+    pub fn read<T>(
+        &self,
+        key: &str,
+        convert: impl FnOnce(&Value) -> std::result::Result<T, String>,
+    ) -> Result<Given<T>> {
+        match self.mapping.get(key) {
+            None => Ok(Given::Absent),
+            Some(Value::Null) => Ok(Given::Off),
+            Some(value) => convert(value).map(Given::Value).map_err(|reason| self.error(key, &reason)),
+        }
+    }
+
+    /// An error about `key` of this mapping.
+    pub fn error(&self, key: &str, reason: &str) -> Error {
+        let mut path = self.path.clone();
+        path.push(key.to_string());
+        error_at(self.source, &path, reason)
+    }
+
+    /// An error about this mapping as a whole.
+    pub fn error_here(&self, reason: &str) -> Error {
+        error_at(self.source, &self.path, reason)
+    }
+}
+
+fn scalar(value: &Value) -> std::result::Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Bool(flag) => Ok(flag.to_string()),
+        _ => Err("expected text".to_string()),
+    }
+}
+
+fn error_at(source: Source<'_>, path: &[String], reason: &str) -> Error {
+    let key = crate::error::printable(&path.join("."));
+    let file = crate::error::printable(source.file);
+    match line_of(source.text, path) {
+        Some(line) => Error::config(format!("{file} line {line}: {key}: {reason}")),
+        None => Error::config(format!("{file}: {key}: {reason}")),
+    }
+}
+
+/// The line of the deepest key of `path` that stands on a line of its own. A mapping written in
+/// braces has no lines for its keys; the line of the mapping is the answer then.
+fn line_of(text: &str, path: &[String]) -> Option<usize> {
+    let mut found = None;
+    let mut wanted = path.iter();
+    let mut next = wanted.next()?;
+    // The indentation of the key found last: what belongs to it stands further right.
+    let mut parent_indent: Option<usize> = None;
+    let mut sibling_indent: Option<usize> = None;
+    for (number, line) in text.lines().enumerate() {
+        let content = line.trim_start_matches([' ', '\u{feff}']);
+        if content.is_empty() || content.starts_with('#') {
+            continue;
+        }
+        let indent = line.trim_start_matches('\u{feff}').len() - content.len();
+        if parent_indent.is_some_and(|parent| indent <= parent) {
+            break;
+        }
+        // Only direct children count: a deeper key may have the same name.
+        if *sibling_indent.get_or_insert(indent) != indent || !is_key(content, next) {
+            continue;
+        }
+        found = Some(number + 1);
+        parent_indent = Some(indent);
+        sibling_indent = None;
+        match wanted.next() {
+            Some(key) => next = key,
+            None => break,
+        }
+    }
+    found
+}
+
+fn is_key(content: &str, key: &str) -> bool {
+    let quoted = |quote: char| {
+        content
+            .strip_prefix(quote)
+            .and_then(|rest| rest.strip_prefix(key))
+            .and_then(|rest| rest.strip_prefix(quote))
+    };
+    let rest = content.strip_prefix(key).or_else(|| quoted('"')).or_else(|| quoted('\''));
+    rest.is_some_and(|rest| rest.trim_start().starts_with(':'))
+}
+
+/// The known word that differs from `word` least, if it is near enough to be meant.
+fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    known
+        .iter()
+        .map(|candidate| (distance(word, candidate), *candidate))
+        .min()
+        .filter(|(distance, _)| *distance <= 3 && *distance < word.chars().count())
+        .map(|(_, candidate)| candidate)
+}
+
+/// How many letters must be added, removed or replaced to turn one word into the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+workspace_id: demo
+timeout: 1
+dispatch:
+  # how agents run
+  timeout: 15m
+  retries: null
+  routes:
+    review:
+      timeout: soon
+      env: {A: 1, B: null}
+    'build it':
+      tiemout: 5
+";
+
+    fn dispatch() -> Section<'static> {
+        let value: Value = serde_yaml::from_str(TEXT).expect("valid YAML");
+        let source = Source { file: "handoff.yaml", text: TEXT };
+        Section::new(source, &["dispatch"], value.get("dispatch")).expect("a mapping")
+    }
+
+    #[test]
+    fn silence_null_and_value_differ() {
+        let section = dispatch();
+        assert_eq!(section.count("missing").expect("absent"), Given::Absent);
+        assert_eq!(section.count("retries").expect("null"), Given::Off);
+        let quarter = Duration::from_secs(900);
+        assert_eq!(section.length("timeout").expect("length"), Given::Value(quarter));
+        assert_eq!(Given::Off.over(Some(1)), None);
+        assert_eq!(Given::Absent.over(Some(1)), Some(1));
+    }
+
+    #[test]
+    fn errors_name_file_line_and_key() {
+        let routes = dispatch().section("routes").expect("a mapping");
+        let error = routes
+            .section("review")
+            .and_then(|review| review.length("timeout"))
+            .expect_err("soon is no length");
+        assert_eq!(
+            error.message(),
+            "handoff.yaml line 9: dispatch.routes.review.timeout: expected seconds or a length such as 90s, 15m, 2h or 1d"
+        );
+        let error = routes
+            .section("build it")
+            .and_then(|route| route.only(&["timeout", "prompt"]))
+            .expect_err("a misspelt key");
+        assert_eq!(
+            error.to_string(),
+            "handoff.yaml line 12: dispatch.routes.build it.tiemout: unknown key; did you mean timeout?"
+        );
+    }
+
+    #[test]
+    fn a_key_in_braces_is_reported_at_the_mapping() {
+        let error = dispatch()
+            .section("routes")
+            .and_then(|routes| routes.section("review"))
+            .and_then(|review| review.section("env"))
+            .and_then(|env| env.list("A"))
+            .expect_err("1 is no list");
+        assert!(error.message().starts_with("handoff.yaml line 10: "), "{error}");
+    }
+
+    #[test]
+    fn variables_keep_null_as_unset() {
+        let review =
+            dispatch().section("routes").and_then(|routes| routes.section("review")).expect("a mapping");
+        let variables = review.variables("env").expect("variables");
+        assert_eq!(variables["A"].as_deref(), Some("1"));
+        assert_eq!(variables["B"], None);
+    }
+}

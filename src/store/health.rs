@@ -1,0 +1,82 @@
+//! What a doctor asks of a store.
+
+use std::collections::BTreeMap;
+
+use super::index::Index;
+use super::{FORMAT_VERSION, Store};
+use crate::error::{Error, Result};
+use crate::model::{TaskId, Time};
+
+/// The room left on the file system of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that we may use.
+    pub free_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+    /// Files that can still be made.
+    pub free_files: u64,
+    /// Files in all; 0 when the file system knows no limit.
+    pub total_files: u64,
+}
+
+impl Store {
+    /// The version of the layout that the store says it has; 0 for a store of agent-lanes. A
+    /// version above [`FORMAT_VERSION`] can be read and not changed.
+    pub fn format(&self) -> u64 {
+        self.version
+    }
+
+    /// Whether this program may change the store.
+    pub fn is_writable_version(&self) -> bool {
+        self.version <= FORMAT_VERSION
+    }
+
+    /// Takes the store lock and lets go of it.
+    ///
+    /// # Errors
+    /// `Locked`, naming the holder, when it is not to be had in time; `Io`.
+    pub fn try_lock(&self) -> Result<()> {
+        self.lock_store().map(drop)
+    }
+
+    /// The room left on the store's file system.
+    pub fn space(&self) -> Result<Space> {
+        let stat = rustix::fs::fstatvfs(&self.layout.root)
+            .map_err(|errno| Error::io("ask for the free space of", self.root(), errno))?;
+        Ok(Space {
+            free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free_files: stat.f_favail,
+            total_files: stat.f_files,
+        })
+    }
+
+    /// When the newest readable task was last changed, by the clock of whoever changed it.
+    pub fn newest_change(&self) -> Result<Option<Time>> {
+        let mut names = self.layout.tasks.names()?;
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        let ids = names.iter().filter_map(|name| TaskId::parse(name).ok());
+        let readable = ids.filter_map(|id| self.scan_one(&id).ok().flatten()).take(1);
+        Ok(readable.map(|task| task.updated_at).next())
+    }
+
+    /// The lanes with tasks that can be claimed, and how many each has.
+    ///
+    /// # Errors
+    /// `Io`, `Locked` when the index must be brought up to date first and cannot be.
+    pub fn waiting_lanes(&self) -> Result<BTreeMap<String, u64>> {
+        let index = Index::open(&self.layout)?;
+        if index.usable()?.is_none() {
+            index.ensure(&self.lock_store()?)?;
+        }
+        let mut lanes = BTreeMap::new();
+        for (id, count) in index.first_of_lanes()? {
+            let task = TaskId::parse(&id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
+            if let Some(task) = task {
+                lanes.insert(task.lane, count);
+            }
+        }
+        Ok(lanes)
+    }
+}

@@ -1,0 +1,67 @@
+//! What the care of a store asks of the index and does to it.
+
+use std::ops::ControlFlow;
+
+use super::super::layout::idempotency_key;
+use super::super::lock::StoreLock;
+use super::super::submit::correlation_name;
+use super::super::{atomic, read};
+use super::{CORRELATIONS, Index, KEYS, LaneShelves, SHELVES, State};
+use crate::error::Result;
+use crate::model::{Task, TaskId, json};
+
+impl Index<'_> {
+    /// The number of the last change, as far as the index knows.
+    pub(in crate::store) fn last_seq(&self) -> Result<u64> {
+        Ok(self.read_state()?.map_or(0, |state| state.seq))
+    }
+
+    /// Notes that a task which stood on no shelf has been removed.
+    pub(in crate::store) fn removed(&self, _lock: &StoreLock, state: &State, task: &Task) -> Result<()> {
+        let stamp = self.stamp_tasks()?;
+        self.write_state(&State { stamp, known: state.known.saturating_sub(1), ..state.clone() })?;
+        self.forget(task)
+    }
+
+    /// Removes the key and the correlation that lead to a task which is gone.
+    pub(in crate::store) fn forget(&self, task: &Task) -> Result<()> {
+        if let Some(key) = &task.key
+            && self.key_holder(&task.workspace_id, key)?.as_ref() == Some(&task.id)
+            && let Some(keys) = self.indexes.open_existing(KEYS)?
+        {
+            atomic::remove(&keys, &idempotency_key(&task.workspace_id, key))?;
+        }
+        if self.correlation_target(task)?.as_ref() == Some(&task.id)
+            && let Some(correlations) = self.indexes.open_existing(CORRELATIONS)?
+        {
+            atomic::remove(&correlations, &correlation_name(task))?;
+        }
+        Ok(())
+    }
+
+    /// The task that the correlation of `task` leads to.
+    pub(in crate::store) fn correlation_target(&self, task: &Task) -> Result<Option<TaskId>> {
+        let Some(correlations) = self.indexes.open_existing(CORRELATIONS)? else { return Ok(None) };
+        let content = read::file(&correlations, &correlation_name(task), 1024 * 1024)?;
+        let object = content.and_then(|content| json::parse_object(&content.bytes).ok());
+        Ok(object.and_then(|object| TaskId::parse(object.get("task_id")?.as_str()?).ok()))
+    }
+
+    /// For each lane with tasks that can be claimed: the first of them, and their number.
+    pub(in crate::store) fn first_of_lanes(&self) -> Result<Vec<(String, u64)>> {
+        let Some(lanes) = self.indexes.open_existing(SHELVES)? else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for name in lanes.names()? {
+            let Some(shelves) = LaneShelves::open_at(&lanes, &name)? else { continue };
+            let mut first = None;
+            shelves.ready.visit(|entry| {
+                first = Some(entry.id.clone());
+                Ok(ControlFlow::Break(()))
+            })?;
+            if let Some(first) = first {
+                found.push((first, shelves.count()?));
+            }
+        }
+        Ok(found)
+    }
+}

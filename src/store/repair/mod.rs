@@ -1,0 +1,210 @@
+//! `fsck`: compares everything in a store with what it should be, and puts right what can be.
+//!
+//! Without repair nothing is changed. With it, derived files are rebuilt, leftovers of dead
+//! processes are removed, and what cannot be read is moved to `quarantine/<time>/…`, never removed.
+//!
+//! The store stays in use meanwhile: whatever looks wrong is looked at again under the locks before
+//! it is reported, so that a change under way is no finding.
+
+mod derived;
+mod outside;
+mod task;
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::layout::{Dir, QUARANTINE};
+use super::{Store, atomic};
+use crate::error::Result;
+use crate::model::json::Object;
+use crate::model::task::object;
+use derived::Facts;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Harmless: a trace of something that ended in the middle; nothing that counts is wrong.
+    Leftover,
+    /// Something is lost, hidden or wrong; the rest of the store works.
+    Damage,
+    /// Part of the queue refuses to work until this is put right.
+    Blocking,
+}
+
+impl Severity {
+    /// The word for programs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Leftover => "leftover",
+            Self::Damage => "damage",
+            Self::Blocking => "blocking",
+        }
+    }
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// A stable word for programs, such as `task-unreadable`.
+    pub code: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The file or directory in question.
+    pub path: PathBuf,
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// What repair does about it, or did.
+    pub remedy: String,
+    /// Whether it has been put right.
+    pub repaired: bool,
+}
+
+impl Finding {
+    /// The finding for programs.
+    pub fn to_object(&self) -> Object {
+        object([
+            ("code", self.code.into()),
+            ("severity", self.severity.as_str().into()),
+            ("path", self.path.to_string_lossy().into()),
+            ("message", self.message.clone().into()),
+            ("remedy", self.remedy.clone().into()),
+            ("repaired", self.repaired.into()),
+        ])
+    }
+}
+
+/// At most this many findings of one code are kept; the rest is only counted.
+const KEPT_PER_CODE: u64 = 1000;
+
+/// What [`Store::fsck`] found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// How many entries of the task directory were looked at.
+    pub tasks: u64,
+    /// What is not as it should be, at most a thousand findings of each code.
+    pub findings: Vec<Finding>,
+    /// How many findings there are of each code.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Where unreadable files were moved, if any were.
+    pub quarantine: Option<PathBuf>,
+}
+
+impl Report {
+    fn add(&mut self, finding: Finding) {
+        let count = self.counts.entry(finding.code).or_default();
+        *count += 1;
+        if *count <= KEPT_PER_CODE {
+            self.findings.push(finding);
+        }
+    }
+
+    /// The worst of what has not been put right; `None` when all is well.
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().filter(|finding| !finding.repaired).map(|finding| finding.severity).max()
+    }
+
+    /// The report for programs.
+    pub fn to_object(&self) -> Object {
+        let counts: Object = self.counts.iter().map(|(code, n)| (code.to_string(), (*n).into())).collect();
+        let findings: Vec<Value> =
+            self.findings.iter().map(|finding| Value::Object(finding.to_object())).collect();
+        let quarantine = self.quarantine.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let mut report = object([
+            ("tasks", self.tasks.into()),
+            ("counts", Value::Object(counts)),
+            ("findings", findings.into()),
+        ]);
+        report.insert("worst".into(), self.worst().map(Severity::as_str).into());
+        report.insert("quarantine".into(), quarantine.into());
+        report
+    }
+}
+
+impl Store {
+    /// Checks the whole store, and with `repair` puts right what can be. `progress` is told how
+    /// many of how many tasks have been looked at.
+    ///
+    /// # Errors
+    /// `Io` when the store cannot be read at all, or a repair cannot be written; `Locked`; `Config`
+    /// for a repair of a store that a newer version wrote. What is wrong with a single task is a
+    /// finding, not an error.
+    pub fn fsck(&self, repair: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> {
+        if repair {
+            self.check_writable()?;
+        }
+        let mut check = Check { store: self, repair, report: Report::default(), quarantine: None };
+        check.outside()?;
+        let names = self.layout.tasks.entries()?;
+        let total = names.len() as u64;
+        let mut facts = Facts::default();
+        for (n, (name, kind)) in names.into_iter().enumerate() {
+            check.entry(&name, kind, &mut facts)?;
+            if n % 256 == 255 {
+                progress(n as u64 + 1, total);
+            }
+        }
+        check.report.tasks = total;
+        progress(total, total);
+        check.derived(&facts)?;
+        Ok(check.report)
+    }
+
+    /// The part of [`Store::fsck`] that does not depend on the number of tasks: leftovers, workers,
+    /// the pauses, the end of the feed.
+    pub fn fsck_quick(&self) -> Result<Report> {
+        let mut check = Check { store: self, repair: false, report: Report::default(), quarantine: None };
+        check.outside()?;
+        Ok(check.report)
+    }
+}
+
+/// A check under way.
+struct Check<'a> {
+    store: &'a Store,
+    repair: bool,
+    report: Report,
+    quarantine: Option<Dir>,
+}
+
+impl Check<'_> {
+    fn found(
+        &mut self,
+        code: &'static str,
+        severity: Severity,
+        path: PathBuf,
+        message: impl Into<String>,
+        remedy: &str,
+        repaired: bool,
+    ) {
+        let (message, remedy) = (message.into(), remedy.to_string());
+        self.report.add(Finding { code, severity, path, message, remedy, repaired });
+    }
+
+    /// Moves `name` out of `from`, to the same place below this run's quarantine.
+    fn set_aside(&mut self, from: &Dir, name: &OsStr) -> Result<()> {
+        let root = &self.store.layout.root;
+        if self.quarantine.is_none() {
+            let all = root.open_or_make(QUARANTINE)?;
+            let time = self.store.now().wall.compact();
+            let mut candidate = time.clone();
+            let mut n = 1;
+            while all.open_existing(&candidate)?.is_some() {
+                n += 1;
+                candidate = format!("{time}-{n}");
+            }
+            let run = all.open_or_make(&candidate)?;
+            self.report.quarantine = Some(run.path().to_path_buf());
+            self.quarantine = Some(run);
+        }
+        let Some(run) = &self.quarantine else { return Ok(()) };
+        let below = from.path().strip_prefix(root.path()).unwrap_or(from.path());
+        let mut target: Option<Dir> = None;
+        for part in below.iter() {
+            target = Some(target.as_ref().unwrap_or(run).open_or_make(&part.to_string_lossy())?);
+        }
+        atomic::set_aside(from, name, target.as_ref().unwrap_or(run))
+    }
+}

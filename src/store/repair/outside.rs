@@ -1,0 +1,266 @@
+//! What can be wrong outside the tasks: staging, workers, the files at the store's root.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use rustix::fs::FileType;
+use rustix::process::{Pid, test_kill_process};
+use rustix::time::{ClockId, clock_gettime};
+use serde::Deserialize;
+
+use super::{Check, Severity};
+use crate::error::{ErrorKind, Result};
+use crate::store::layout::{BELLS, Dir, FEED, INDEXES, LANES, LOCK, QUARANTINE, TMP, WORKERS};
+use crate::store::{atomic, history, lock};
+
+/// A thing under `tmp/` that names no process is left alone for this long.
+const STRANGER_GRACE: Duration = Duration::from_secs(3600);
+
+/// A worker locks its card within microseconds of making it.
+const CARD_GRACE: Duration = Duration::from_secs(10);
+
+impl Check<'_> {
+    /// Everything that does not grow with the number of tasks.
+    pub(super) fn outside(&mut self) -> Result<()> {
+        self.links()?;
+        let root = &self.store.layout.root;
+        if root.is_open_to_others()? {
+            let path = root.path().to_path_buf();
+            let message = "other users may look into the store";
+            self.found("mode", Severity::Leftover, path, message, "chmod 700 closes it", false);
+        }
+        self.staging()?;
+        self.cards()?;
+        self.pauses()?;
+        self.feed_end()
+    }
+
+    fn links(&mut self) -> Result<()> {
+        let store = self.store;
+        let root = &store.layout.root;
+        for (name, kind) in root.entries()? {
+            let ours = [BELLS, FEED, INDEXES, LANES, LOCK, QUARANTINE, TMP, WORKERS];
+            if kind == FileType::Symlink && ours.iter().any(|ours| name == *ours) {
+                if self.repair {
+                    self.set_aside(root, &name)?;
+                }
+                let message = "a symbolic link stands where the store keeps its own files";
+                let (path, remedy) = (root.path().join(&name), "repair moves it to the quarantine");
+                self.found("link", Severity::Blocking, path, message, remedy, self.repair);
+            }
+        }
+        Ok(())
+    }
+
+    fn staging(&mut self) -> Result<()> {
+        let store = self.store;
+        let Ok(Some(tmp)) = store.layout.root.open_existing(TMP) else { return Ok(()) };
+        for (name, _) in tmp.entries()? {
+            let age = age_of(&tmp, &name);
+            let owner = name.to_str().and_then(Owner::parse);
+            let path = tmp.path().join(&name);
+            let old = age.map_or_else(String::new, |age| format!(", {} seconds ago", age.as_secs()));
+            match (owner, name.to_str()) {
+                (Some(owner), _) if owner.is_alive() => {}
+                (Some(owner), Some(text)) => {
+                    if self.repair {
+                        atomic::remove_tree(&tmp, text)?;
+                    }
+                    let message = format!("left by process {}, which has ended{old}", owner.pid);
+                    let severity = Severity::Leftover;
+                    self.found("staged", severity, path, message, "repair removes it", self.repair);
+                }
+                _ if age.is_none_or(|age| age < STRANGER_GRACE) => {}
+                _ => {
+                    if self.repair {
+                        self.set_aside(&tmp, &name)?;
+                    }
+                    let message =
+                        format!("nobody knows whose it is; last changed{}", old.trim_start_matches(','));
+                    let remedy = "repair moves it to the quarantine";
+                    self.found("stranger", Severity::Leftover, path, message, remedy, self.repair);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn cards(&mut self) -> Result<()> {
+        let Ok(Some(workers)) = self.store.layout.root.open_existing(WORKERS) else { return Ok(()) };
+        for name in workers.names()? {
+            let fresh = age_of(&workers, OsStr::new(&name)).is_none_or(|age| age < CARD_GRACE);
+            if fresh || lock::is_held(&workers, &name) {
+                continue;
+            }
+            if self.repair {
+                atomic::remove(&workers, &name)?;
+            }
+            let path = workers.path().join(&name);
+            let message = "the card of a worker that has ended";
+            self.found("dead-worker", Severity::Leftover, path, message, "repair removes it", self.repair);
+        }
+        Ok(())
+    }
+
+    fn pauses(&mut self) -> Result<()> {
+        let store = self.store;
+        match store.paused() {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                if self.repair {
+                    self.set_aside(&store.layout.root, OsStr::new(LANES))?;
+                }
+                let path = store.layout.root.path().join(LANES);
+                let remedy = "repair moves it to the quarantine, which resumes every lane";
+                let message = "it cannot be read, so no lane hands out anything";
+                self.found("pauses-unreadable", Severity::Blocking, path, message, remedy, self.repair);
+                Ok(())
+            }
+            paused => paused.map(|_| ()),
+        }
+    }
+
+    fn feed_end(&mut self) -> Result<()> {
+        let store = self.store;
+        let root = &store.layout.root;
+        if history::feed_is_whole(root)? {
+            return Ok(());
+        }
+        match store.lock_store() {
+            Ok(_lock) => {
+                if history::feed_is_whole(root)? {
+                    return Ok(());
+                }
+                if self.repair {
+                    history::cut_feed(root)?;
+                }
+            }
+            Err(error) if !self.repair && error.kind() == ErrorKind::Io => {}
+            Err(error) => return Err(error),
+        }
+        let path = root.path().join(FEED);
+        let message = "the last line is only half there";
+        self.found("feed-torn", Severity::Leftover, path, message, "repair cuts it off", self.repair);
+        Ok(())
+    }
+
+    /// Reads the whole feed.
+    pub(super) fn feed(&mut self) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Numbered {
+            seq: u64,
+        }
+        let root = &self.store.layout.root;
+        let (mut broken, mut backwards, mut newest) = (0_u64, 0_u64, 0);
+        history::each_feed_line(root, |line| match serde_json::from_slice::<Numbered>(line) {
+            Ok(entry) => {
+                backwards += u64::from(entry.seq <= newest);
+                newest = newest.max(entry.seq);
+            }
+            Err(_) => broken += 1,
+        })?;
+        for (code, count, what) in
+            [("feed-broken", broken, "cannot be read"), ("feed-disordered", backwards, "are out of order")]
+        {
+            if count > 0 {
+                let message = format!("{count} lines of the feed {what}");
+                let remedy = "nothing; readers pass over them";
+                self.found(code, Severity::Leftover, root.path().join(FEED), message, remedy, false);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports and removes what a process left in a directory of derived files when it ended before
+    /// the rename.
+    pub(super) fn half_written(&mut self, dir: &Dir) -> Result<()> {
+        for name in dir.names()?.iter().filter(|name| name.starts_with('.')) {
+            let owner = name.rsplit('.').next().and_then(Owner::parse);
+            if owner.is_some_and(|owner| owner.is_alive()) {
+                continue;
+            }
+            if self.repair {
+                atomic::remove(dir, name)?;
+            }
+            let message = "a half-written file of a process that ended in the middle";
+            let path = dir.path().join(name);
+            self.found("half-written", Severity::Leftover, path, message, "repair removes it", self.repair);
+        }
+        Ok(())
+    }
+}
+
+/// How long ago an entry was last changed.
+fn age_of(dir: &Dir, name: &OsStr) -> Option<Duration> {
+    let changed = std::fs::symlink_metadata(dir.path().join(name)).ok()?.modified().ok()?;
+    Some(changed.elapsed().unwrap_or_default())
+}
+
+/// The process that a temporary name tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Owner {
+    pid: u32,
+    /// The machine's uptime when the name was given, in seconds; `None` when it does not tell.
+    uptime: Option<i64>,
+}
+
+impl Owner {
+    /// `<pid>-<uptime in nanoseconds>-<count>` or `lanes-<pid>`.
+    fn parse(name: &str) -> Option<Self> {
+        if let Some(pid) = name.strip_prefix("lanes-") {
+            return Some(Self { pid: pid.parse().ok()?, uptime: None });
+        }
+        let mut parts = name.split('-');
+        let pid = parts.next()?.parse().ok()?;
+        let nanos: i64 = parts.next()?.parse().ok()?;
+        parts.next()?.parse::<u64>().ok()?;
+        parts.next().is_none().then_some(Self { pid, uptime: Some(nanos / 1_000_000_000) })
+    }
+
+    /// Whether the very process that gave the name still runs. A process id is used again, so the
+    /// one that has it now must have been there then.
+    fn is_alive(self) -> bool {
+        let now = clock_gettime(ClockId::Boottime).tv_sec;
+        if self.uptime.is_some_and(|then| then > now) {
+            return false;
+        }
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return false };
+        if test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
+            return false;
+        }
+        match (self.uptime, started(self.pid)) {
+            (Some(then), Some(started)) => started <= then + 1,
+            _ => true,
+        }
+    }
+}
+
+/// The uptime at which a process started, in seconds.
+fn started(pid: u32) -> Option<i64> {
+    /// The unit of the kernel's answer; the same on every Linux.
+    const TICKS_PER_SECOND: i64 = 100;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; what follows it is plain.
+    let ticks: i64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    Some(ticks / TICKS_PER_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_live_owners_from_dead_ones() {
+        let us = std::process::id();
+        let now = clock_gettime(ClockId::Boottime).tv_sec;
+        let name = |pid: u32, uptime: i64| format!("{pid}-{uptime}000000000-0");
+        assert!(Owner::parse(&name(us, now)).unwrap().is_alive());
+        assert!(Owner::parse(&format!("lanes-{us}")).unwrap().is_alive());
+        let since = started(us).unwrap();
+        assert!(!Owner::parse(&name(us, since - 10)).unwrap().is_alive(), "the id was another's then");
+        assert!(!Owner::parse(&name(us, now + 1000)).unwrap().is_alive(), "from an earlier boot");
+        assert!(!Owner::parse(&name(u32::MAX, now)).unwrap().is_alive());
+        for foreign in ["x", "12", "12-13", "12-13-14-15", "lanes-x", "12-x-1"] {
+            assert_eq!(Owner::parse(foreign), None, "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! What can be wrong with one task.
+
+use std::ffi::OsStr;
+
+use rustix::fs::FileType;
+use serde::Deserialize;
+
+use super::derived::Facts;
+use super::{Check, Severity};
+use crate::error::{Error, ErrorKind, Result, printable};
+use crate::model::{Response, Task, TaskId, json};
+use crate::store::layout::{Dir, EVENTS_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::lock::TaskLock;
+use crate::store::{atomic, history, read};
+
+/// How a fault is put right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mend {
+    Nothing,
+    /// Move the whole directory of the task.
+    SetTaskAside,
+    /// Move the file in question.
+    SetAside,
+    /// Move the file in question and write response.json from task.json.
+    ReplaceResponse,
+    Remove,
+    CompleteEvents,
+    RewriteEvents,
+    WriteResponse,
+    RenameResponse,
+}
+
+impl Mend {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing can be done about it",
+            Self::SetTaskAside => "repair moves the task's directory to the quarantine",
+            Self::SetAside => "repair moves it to the quarantine",
+            Self::ReplaceResponse => "repair moves it to the quarantine and writes it anew from task.json",
+            Self::Remove => "repair removes it",
+            Self::CompleteEvents => "repair completes it from task.json",
+            Self::RewriteEvents => "repair moves it to the quarantine and keeps the whole lines",
+            Self::WriteResponse => "repair writes it from task.json",
+            Self::RenameResponse => "repair gives it its proper name",
+        }
+    }
+}
+
+/// One thing that is wrong with a task.
+struct Fault {
+    code: &'static str,
+    severity: Severity,
+    file: String,
+    message: String,
+    mend: Mend,
+}
+
+/// What a look at a task's directory says.
+#[derive(Default)]
+struct Look {
+    faults: Vec<Fault>,
+    task: Option<Task>,
+}
+
+impl Look {
+    fn fault(
+        &mut self,
+        code: &'static str,
+        severity: Severity,
+        file: &str,
+        message: impl Into<String>,
+        mend: Mend,
+    ) {
+        let (file, message) = (file.to_string(), message.into());
+        self.faults.push(Fault { code, severity, file, message, mend });
+    }
+}
+
+impl Check<'_> {
+    /// Checks one entry of the task directory.
+    pub(super) fn entry(&mut self, name: &OsStr, kind: FileType, facts: &mut Facts) -> Result<()> {
+        let id = name.to_str().and_then(|name| TaskId::parse(name).ok());
+        let Some(id) = id.filter(|_| kind == FileType::Directory) else {
+            return self.no_task(name, kind);
+        };
+        let Some(dir) = self.store.layout.task(&id)? else {
+            return Ok(());
+        };
+        let mut look = look(&dir, &id)?;
+        if !look.faults.is_empty() {
+            look = self.under_locks(dir, &id)?;
+        }
+        if let Some(task) = look.task {
+            facts.add(&task);
+        }
+        Ok(())
+    }
+
+    fn no_task(&mut self, name: &OsStr, kind: FileType) -> Result<()> {
+        let tasks = &self.store.layout.tasks;
+        let what = match kind {
+            FileType::Symlink => "a symbolic link",
+            FileType::Directory => "a directory whose name is no task id",
+            FileType::RegularFile => "a file",
+            _ => "a special file",
+        };
+        if self.repair {
+            let store = self.store;
+            self.set_aside(&store.layout.tasks, name)?;
+        }
+        let message = format!("{what} stands among the tasks");
+        let path = tasks.path().join(name);
+        let severity = Severity::Damage;
+        self.found("not-a-task", severity, path, message, Mend::SetAside.words(), self.repair);
+        Ok(())
+    }
+
+    /// Looks again with everybody else kept out, reports, and repairs.
+    fn under_locks(&mut self, dir: Dir, id: &TaskId) -> Result<Look> {
+        let store = self.store;
+        let _task = TaskLock::acquire(&dir, store.options.lock_timeout)?;
+        let _store = match store.lock_store() {
+            Ok(lock) => Some(lock),
+            // A store that cannot be written can still be checked.
+            Err(error) if !self.repair && error.kind() == ErrorKind::Io => None,
+            Err(error) => return Err(error),
+        };
+        // Removed while we waited: as if it had never been listed.
+        let Some(dir) = store.layout.task(id)? else {
+            return Ok(Look::default());
+        };
+        let look = look(&dir, id)?;
+        let mut gone = false;
+        for fault in &look.faults {
+            let repaired = self.repair && fault.mend != Mend::Nothing;
+            if repaired && !gone {
+                self.mend(&dir, id, &look, fault)?;
+                gone |= fault.mend == Mend::SetTaskAside;
+            }
+            let path =
+                if fault.file.is_empty() { dir.path().to_path_buf() } else { dir.path().join(&fault.file) };
+            self.found(fault.code, fault.severity, path, &fault.message, fault.mend.words(), repaired);
+        }
+        if self.repair && !gone && !look.faults.is_empty() {
+            atomic::sync_dir(&dir)?;
+        }
+        Ok(look)
+    }
+
+    fn mend(&mut self, dir: &Dir, id: &TaskId, look: &Look, fault: &Fault) -> Result<()> {
+        let store = self.store;
+        let file = OsStr::new(&fault.file);
+        match (fault.mend, &look.task) {
+            (Mend::SetTaskAside, _) => self.set_aside(&store.layout.tasks, OsStr::new(id.as_str())),
+            (Mend::SetAside, _) => self.set_aside(dir, file),
+            (Mend::Remove, _) => atomic::remove_tree(dir, &fault.file),
+            (Mend::RenameResponse, _) => atomic::rename_derived(dir, &fault.file, dir, RESPONSE_FILE),
+            (Mend::WriteResponse, Some(task)) => self.write_response(dir, task),
+            (Mend::ReplaceResponse, Some(task)) => {
+                self.set_aside(dir, file)?;
+                self.write_response(dir, task)
+            }
+            (Mend::CompleteEvents, Some(task)) => {
+                history::append(dir, task)?;
+                history::sync(dir)
+            }
+            (Mend::RewriteEvents, Some(task)) => {
+                let whole = whole_event_lines(dir)?;
+                self.set_aside(dir, file)?;
+                atomic::replace_durably(&store.layout.tmp()?, dir, EVENTS_FILE, &whole)?;
+                history::append(dir, task)?;
+                history::sync(dir)
+            }
+            (Mend::Nothing, _) | (_, None) => Ok(()),
+        }
+    }
+
+    fn write_response(&self, dir: &Dir, task: &Task) -> Result<()> {
+        let Some(response) = &task.journal.response else { return Ok(()) };
+        let text = json::to_text(&response.to_object());
+        atomic::replace_durably(&self.store.layout.tmp()?, dir, RESPONSE_FILE, text.as_bytes())
+    }
+}
+
+fn look(dir: &Dir, id: &TaskId) -> Result<Look> {
+    let mut look = Look::default();
+    let entries = dir.entries()?;
+    let has = |name: &str| entries.iter().any(|(entry, _)| entry == name);
+    match read::task(dir, id) {
+        Ok(Some(loaded)) => look.task = Some(loaded.task),
+        Ok(None) => {
+            let message = "the directory holds no task.json";
+            look.fault("task-missing", Severity::Damage, "", message, Mend::SetTaskAside);
+        }
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            let message = error.message();
+            look.fault("task-unreadable", Severity::Damage, TASK_FILE, message, Mend::SetTaskAside);
+        }
+        Err(error) => {
+            look.fault("task-unreadable", Severity::Damage, TASK_FILE, error.message(), Mend::Nothing);
+        }
+    }
+    if dir.is_open_to_others()? {
+        look.fault("mode", Severity::Leftover, "", "other users may look into it", Mend::Nothing);
+    }
+    let Some(task) = look.task.take() else {
+        return Ok(look);
+    };
+    for (name, kind) in &entries {
+        entry_in_task(&mut look, name, *kind);
+    }
+    events(&mut look, dir, &task)?;
+    response(&mut look, dir, &task, has(RESPONSE_FILE), &entries)?;
+    look.task = Some(task);
+    Ok(look)
+}
+
+fn entry_in_task(look: &mut Look, name: &OsStr, kind: FileType) {
+    let Some(text) = name.to_str() else { return };
+    if kind == FileType::Symlink {
+        let message = "a symbolic link stands where the store keeps its own files";
+        look.fault("link", Severity::Damage, text, message, Mend::SetAside);
+    } else if kind == FileType::RegularFile && (text.starts_with('.') || text.ends_with(".tmp")) {
+        let message = "a half-written file of a process that ended in the middle";
+        look.fault("half-written", Severity::Leftover, text, message, Mend::Remove);
+    }
+}
+
+/// The part of an event line that counts here.
+#[derive(Deserialize)]
+struct Numbered {
+    n: Option<u64>,
+}
+
+/// The number of an event line; `None` when it is no JSON object.
+fn numbered(line: &[u8]) -> Option<Option<u64>> {
+    match serde_json::from_slice::<Numbered>(line) {
+        Ok(event) => Some(event.n),
+        // What Python writes and a strict parser refuses is no damage.
+        Err(_) => json::parse_object(line).ok().map(|object| object.get("n").and_then(|n| n.as_u64())),
+    }
+}
+
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n") && line.len() > 1)
+}
+
+fn whole_event_lines(dir: &Dir) -> Result<Vec<u8>> {
+    let content = read::file(dir, EVENTS_FILE, u64::MAX)?.map(|content| content.bytes).unwrap_or_default();
+    Ok(lines(&content).filter(|line| numbered(line).is_some()).collect::<Vec<_>>().concat())
+}
+
+fn events(look: &mut Look, dir: &Dir, task: &Task) -> Result<()> {
+    let bytes = match read::file(dir, EVENTS_FILE, u64::MAX) {
+        Ok(content) => content.map(|content| content.bytes).unwrap_or_default(),
+        // A link has been found already; a directory or a pipe must make room.
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            if !look.faults.iter().any(|fault| fault.file == EVENTS_FILE) {
+                look.fault(
+                    "events-unreadable",
+                    Severity::Damage,
+                    EVENTS_FILE,
+                    error.message(),
+                    Mend::SetAside,
+                );
+            }
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let (mut broken, mut gap, mut newest) = (0_u32, false, 0);
+    for line in lines(&bytes) {
+        match numbered(line) {
+            None => broken += 1,
+            Some(Some(n)) => {
+                gap |= n > newest + 1;
+                newest = newest.max(n);
+            }
+            Some(None) => {}
+        }
+    }
+    let recent = &task.journal.recent;
+    let next = recent.iter().filter_map(|event| event.n).find(|n| *n > newest);
+    gap |= next.is_some_and(|next| next > newest + 1);
+    if broken > 0 {
+        let message = format!("{broken} lines are no events");
+        look.fault("events-broken", Severity::Damage, EVENTS_FILE, message, Mend::RewriteEvents);
+    } else if bytes.last().is_some_and(|last| *last != b'\n') {
+        let message = "the last line is only half there";
+        look.fault("events-torn", Severity::Leftover, EVENTS_FILE, message, Mend::CompleteEvents);
+    } else if next.is_some() {
+        let message = "events that task.json tells of are not copied to it yet";
+        look.fault("events-behind", Severity::Leftover, EVENTS_FILE, message, Mend::CompleteEvents);
+    }
+    if gap {
+        let message = "some events of the past are lost";
+        look.fault("events-lost", Severity::Leftover, EVENTS_FILE, message, Mend::Nothing);
+    }
+    Ok(())
+}
+
+fn response(
+    look: &mut Look,
+    dir: &Dir,
+    task: &Task,
+    has_file: bool,
+    entries: &[(std::ffi::OsString, FileType)],
+) -> Result<()> {
+    let pending = entries.iter().filter_map(|(name, _)| name.to_str()).filter(|name| is_pending(name));
+    let mut pending: Vec<&str> = pending.collect();
+    if look.faults.iter().any(|fault| fault.file == RESPONSE_FILE) {
+        return Ok(());
+    }
+    if !task.status.is_terminal() {
+        if has_file {
+            let message = "an answer that never counted: the task is still open";
+            look.fault("response-early", Severity::Leftover, RESPONSE_FILE, message, Mend::SetAside);
+        }
+    } else if let Some(expected) = &task.journal.response {
+        if !has_file {
+            let message = "the answer is in task.json but not copied to it";
+            look.fault("response-missing", Severity::Leftover, RESPONSE_FILE, message, Mend::WriteResponse);
+        } else if let Some(why) = differs(dir, expected) {
+            let (code, message) = why;
+            look.fault(code, Severity::Damage, RESPONSE_FILE, message, Mend::ReplaceResponse);
+        }
+    } else {
+        let own = read::pending_response_name(task.fence);
+        let saved = pending.contains(&own.as_str()) && readable(dir, &own).is_ok();
+        match has_file.then(|| readable(dir, RESPONSE_FILE)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                let message = error.message();
+                look.fault("response-unreadable", Severity::Damage, RESPONSE_FILE, message, Mend::SetAside);
+            }
+            None if !saved => {
+                let message = "the task has ended and its answer is gone";
+                look.fault("response-lost", Severity::Damage, RESPONSE_FILE, message, Mend::Nothing);
+            }
+            None => {}
+        }
+        if saved && !matches!(has_file.then(|| readable(dir, RESPONSE_FILE)), Some(Ok(_))) {
+            let message = "the answer still has the name it was staged under";
+            look.fault("response-staged", Severity::Leftover, &own, message, Mend::RenameResponse);
+            pending.retain(|name| *name != own);
+        }
+    }
+    for name in pending {
+        let message = "an answer whose respond ended before it counted";
+        look.fault("response-abandoned", Severity::Leftover, name, message, Mend::Remove);
+    }
+    Ok(())
+}
+
+/// `response.<number>.json`
+fn is_pending(name: &str) -> bool {
+    name.strip_prefix("response.")
+        .and_then(|rest| rest.strip_suffix(".json"))
+        .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn readable(dir: &Dir, name: &str) -> Result<Response> {
+    let broken = |why: String| {
+        let path = dir.path().join(name);
+        Error::corrupt(format!(
+            "{} is not a response: {}",
+            printable(&path.to_string_lossy()),
+            printable(&why)
+        ))
+    };
+    let content = read::file(dir, name, u64::MAX)?.ok_or_else(|| broken("it is gone".to_string()))?;
+    let object = json::parse_object(&content.bytes).map_err(broken)?;
+    Response::from_object(object).map_err(|error| broken(error.message().to_string()))
+}
+
+/// How response.json differs from the answer that task.json carries.
+fn differs(dir: &Dir, expected: &Response) -> Option<(&'static str, String)> {
+    let text = json::to_text(&expected.to_object());
+    if let Ok(Some(content)) = read::file(dir, RESPONSE_FILE, text.len() as u64)
+        && content.bytes == text.as_bytes()
+    {
+        return None;
+    }
+    match readable(dir, RESPONSE_FILE) {
+        Ok(response) if response == *expected => None,
+        Ok(_) => Some(("response-differs", "it is not the answer that task.json carries".to_string())),
+        Err(error) => Some(("response-unreadable", error.message().to_string())),
+    }
+}

@@ -1,0 +1,269 @@
+//! Removing tasks that ended long ago.
+//!
+//! Only ended tasks, judged by the time they ended. One stays all the same while an open task
+//! repeats it or continues its conversation, and while the task that it repeats stays, so that a
+//! link from what is left leads somewhere. With a task go its idempotency key and its correlation.
+//!
+//! A task leaves by one rename into `tmp/` and is taken apart there: a reader sees it or not, and a
+//! full disk is no obstacle. The feed forgets changes older than the age asked for (unless only one
+//! lane is cleaned), so that it does not grow for ever; [`Store::feed_start`] tells where it begins.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::index::Index;
+use super::layout::{Dir, FEED};
+use super::lock::TaskLock;
+use super::read::Loaded;
+use super::transfer::line;
+use super::{Store, atomic, history, read};
+use crate::error::{Error, Result};
+use crate::model::{Status, Task, TaskId, Time};
+
+/// How many tasks are archived with one sync.
+const GROUP: usize = 32;
+
+/// What to remove.
+#[derive(Clone, Debug, Default)]
+pub struct GcPlan {
+    /// How long ago a task must have ended, in seconds.
+    pub older_than_seconds: f64,
+    /// Whether an age of 0 is meant: every ended task.
+    pub all_ended: bool,
+    /// Only tasks of this lane.
+    pub lane: Option<String>,
+    /// Change nothing, only tell.
+    pub dry_run: bool,
+    /// Write each task to a new file in this directory before it is removed, as
+    /// [`Store::export`] does.
+    pub archive: Option<PathBuf>,
+}
+
+/// What [`Store::gc`] did, or would do.
+#[derive(Clone, Debug, Default)]
+pub struct GcReport {
+    /// The tasks that were removed, the one that ended first at the head.
+    pub removed: Vec<TaskId>,
+    /// How many are old enough and stay, since a task that stays refers to them or somebody is
+    /// changing them.
+    pub kept: u64,
+    /// The file that the removed tasks were written to.
+    pub archive: Option<PathBuf>,
+    /// How many entries the feed forgot.
+    pub feed_dropped: u64,
+    /// What did not work and did not matter.
+    pub notes: Vec<String>,
+}
+
+/// A task that is old enough.
+struct Candidate {
+    ended: Time,
+    id: TaskId,
+    retry_of: Option<String>,
+}
+
+impl Store {
+    /// Removes tasks that ended long ago. Once this returns, what was removed stays removed after a
+    /// power cut, and what was archived is safe before it is removed.
+    ///
+    /// # Errors
+    /// `Invalid` for an age of 0 without `all_ended`; `Io`, `Locked`, `Config`. What was removed
+    /// before an error stays removed.
+    pub fn gc(&self, plan: &GcPlan) -> Result<GcReport> {
+        let age = plan.older_than_seconds;
+        if !age.is_finite() || age < 0.0 {
+            return Err(Error::invalid(format!("an age of {age} seconds makes no sense")));
+        }
+        if age == 0.0 && !plan.all_ended {
+            return Err(Error::invalid("an age of 0 removes every task that has ended")
+                .with_hint("give --all-ended if that is meant"));
+        }
+        if !plan.dry_run {
+            self.check_writable()?;
+        }
+        let cutoff = self.now().wall.plus_seconds(-age);
+        let mut report = GcReport::default();
+        let candidates = self.candidates(plan, cutoff, &mut report)?;
+        if plan.dry_run {
+            report.removed = candidates.into_iter().map(|candidate| candidate.id).collect();
+            if plan.lane.is_none() {
+                report.feed_dropped = history::feed_before(&self.layout.root, cutoff)?.1;
+            }
+            return Ok(report);
+        }
+        let mut archive = None;
+        for group in candidates.chunks(GROUP) {
+            self.remove_group(group, plan, cutoff, &mut archive, &mut report)?;
+        }
+        if !report.removed.is_empty() {
+            atomic::sync_dir(&self.layout.tasks)?;
+        }
+        if plan.lane.is_none()
+            && let Err(error) = self.forget_old_changes(cutoff, &mut report)
+        {
+            report.notes.push(format!("the feed was not shortened: {}", error.message()));
+        }
+        Ok(report)
+    }
+
+    /// The tasks to remove, the one that ended first at the head.
+    fn candidates(&self, plan: &GcPlan, cutoff: Time, report: &mut GcReport) -> Result<Vec<Candidate>> {
+        let mut old = Vec::new();
+        let mut referred: HashMap<String, Vec<String>> = HashMap::new();
+        let mut wanted: Vec<String> = Vec::new();
+        let mut all: HashSet<String> = HashSet::new();
+        self.scan(&mut |_, task| {
+            let Ok(task) = task else { return };
+            all.insert(task.id.to_string());
+            let references = references(&task);
+            if !task.status.is_terminal() {
+                wanted.extend(references);
+            } else if !references.is_empty() {
+                referred.insert(task.id.to_string(), references);
+            }
+            if let Some(ended) = ended(&task)
+                && ended <= cutoff
+                && plan.lane.as_ref().is_none_or(|lane| *lane == task.lane)
+            {
+                old.push(Candidate { ended, id: task.id, retry_of: task.retry_of });
+            }
+        })?;
+        let mut needed = HashSet::new();
+        while let Some(id) = wanted.pop() {
+            if needed.insert(id.clone()) {
+                wanted.extend(referred.remove(&id).unwrap_or_default());
+            }
+        }
+        old.sort_by(|a, b| (a.ended, &a.id).cmp(&(b.ended, &b.id)));
+        let before = old.len();
+        old.retain(|candidate| {
+            let source_stays = candidate.retry_of.as_ref().is_some_and(|source| all.contains(source));
+            let goes = !needed.contains(candidate.id.as_str()) && !source_stays;
+            if goes {
+                all.remove(candidate.id.as_str());
+            }
+            goes
+        });
+        report.kept += (before - old.len()) as u64;
+        Ok(old)
+    }
+
+    fn remove_group(
+        &self,
+        group: &[Candidate],
+        plan: &GcPlan,
+        cutoff: Time,
+        archive: &mut Option<File>,
+        report: &mut GcReport,
+    ) -> Result<()> {
+        let mut held: Vec<(Dir, TaskLock, Loaded)> = Vec::with_capacity(group.len());
+        for candidate in group {
+            // Gone already: as good as removed by us.
+            let Some(dir) = self.layout.task(&candidate.id)? else { continue };
+            let lock = TaskLock::try_acquire(&dir)?;
+            let loaded = read::task(&dir, &candidate.id).ok().flatten();
+            match (lock, loaded) {
+                (Some(lock), Some(loaded)) if ended(&loaded.task).is_some_and(|at| at <= cutoff) => {
+                    held.push((dir, lock, loaded));
+                }
+                _ => report.kept += 1,
+            }
+        }
+        if let Some(directory) = &plan.archive
+            && !held.is_empty()
+        {
+            let file = match archive {
+                Some(file) => file,
+                None => {
+                    let path = self.archive_path(directory)?;
+                    let file = archive.insert(atomic::create_archive(&path)?);
+                    report.archive = Some(path);
+                    file
+                }
+            };
+            let path = report.archive.clone().unwrap_or_default();
+            for (dir, _, loaded) in &held {
+                let line = line(dir, loaded)?;
+                file.write_all(line.as_bytes()).map_err(|error| Error::io("write", &path, error))?;
+            }
+            atomic::sync_file(file, &path)?;
+        }
+        for (dir, lock, loaded) in held {
+            let id = loaded.task.id.clone();
+            if self.remove_one(&dir, &loaded, report)? {
+                report.removed.push(id);
+            } else {
+                report.kept += 1;
+            }
+            drop(lock);
+        }
+        Ok(())
+    }
+
+    fn archive_path(&self, directory: &std::path::Path) -> Result<PathBuf> {
+        let directory =
+            std::path::absolute(directory).map_err(|error| Error::io("find", directory, error))?;
+        let time = self.now().wall.compact();
+        Ok(directory.join(format!("lanes-{time}-{}.jsonl", std::process::id())))
+    }
+
+    /// `false` when somebody changed the task meanwhile.
+    fn remove_one(&self, dir: &Dir, loaded: &Loaded, report: &mut GcReport) -> Result<bool> {
+        let task = &loaded.task;
+        let index = Index::open(&self.layout)?;
+        let tmp = self.layout.tmp();
+        let lock = self.lock_store()?;
+        if !loaded.is_current(dir)? {
+            return Ok(false);
+        }
+        // An index that is not up to date stays so: building it anew would need room.
+        let state = index.usable()?;
+        let gone = match &tmp {
+            Ok(tmp) => Some(atomic::discard(&self.layout.tasks, task.id.as_str(), tmp)?),
+            // No room even for the staging directory.
+            Err(_) => {
+                atomic::remove_tree(&self.layout.tasks, task.id.as_str())?;
+                None
+            }
+        };
+        match &state {
+            Some(state) => index.removed(&lock, state, task)?,
+            None => index.forget(task)?,
+        }
+        drop(lock);
+        if let (Some(gone), Ok(tmp)) = (gone, &tmp)
+            && let Err(error) = atomic::remove_tree(tmp, &gone)
+        {
+            report.notes.push(error.message().to_string());
+        }
+        Ok(true)
+    }
+
+    fn forget_old_changes(&self, cutoff: Time, report: &mut GcReport) -> Result<()> {
+        let root = &self.layout.root;
+        let (bytes, count) = history::feed_before(root, cutoff)?;
+        if count > 0 {
+            atomic::drop_head(&self.layout.tmp()?, root, FEED, bytes, || self.lock_store())?;
+            report.feed_dropped = count;
+        }
+        Ok(())
+    }
+}
+
+/// When a task ended; `None` while it is open.
+fn ended(task: &Task) -> Option<Time> {
+    match &task.status {
+        Status::Completed { at, .. } | Status::Failed { at, .. } => Some(*at),
+        Status::Queued | Status::Scheduled { .. } | Status::Claimed(_) | Status::Parked(_) => None,
+    }
+}
+
+/// The tasks that this one repeats or continues.
+fn references(task: &Task) -> Vec<String> {
+    let parent = task.metadata.get("parent_task_id").and_then(Value::as_str).map(str::to_string);
+    task.retry_of.iter().cloned().chain(parent).collect()
+}

@@ -1,0 +1,125 @@
+//! From the store to JSON lines.
+
+use std::io::Write;
+
+use rustix::fs::FileType;
+use serde_json::Value;
+
+use super::{MAX_DEPTH, VERSION, encode};
+use crate::error::{Error, Result};
+use crate::model::json::Object;
+use crate::model::task::object;
+use crate::model::{Task, TaskId, json};
+use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::read::Loaded;
+use crate::store::{Store, read};
+
+/// How often a task that changes while it is read is read again.
+const TRIES: usize = 100;
+
+impl Store {
+    /// Writes every task that `keep` wants to `out`, one JSON object a line, in the order of the
+    /// ids; returns how many. What cannot be read goes to `unreadable` with its name and is left
+    /// out. Takes no lock; each task is written as it was at one moment.
+    ///
+    /// # Errors
+    /// `Io` when the store cannot be listed or `out` cannot be written.
+    pub fn export(
+        &self,
+        out: &mut dyn Write,
+        keep: &dyn Fn(&Task) -> bool,
+        unreadable: &mut dyn FnMut(&str, Error),
+    ) -> Result<u64> {
+        let mut count = 0;
+        let mut names = self.layout.tasks.names()?;
+        names.sort_unstable();
+        for name in names {
+            let line = TaskId::parse(&name).and_then(|id| self.export_one(&id, keep));
+            match line {
+                Ok(Some(line)) => {
+                    out.write_all(line.as_bytes())
+                        .map_err(|error| Error::io("write", "the export", error))?;
+                    count += 1;
+                }
+                Ok(None) => {}
+                Err(error) => unreadable(&name, error),
+            }
+        }
+        Ok(count)
+    }
+
+    fn export_one(&self, id: &TaskId, keep: &dyn Fn(&Task) -> bool) -> Result<Option<String>> {
+        for _ in 0..TRIES {
+            let Some(dir) = self.layout.task(id)? else { return Ok(None) };
+            let Some(loaded) = read::task(&dir, id)? else {
+                return Err(Error::corrupt(format!("{id} has no task.json")));
+            };
+            if !keep(&loaded.task) {
+                return Ok(None);
+            }
+            let line = line(&dir, &loaded)?;
+            if loaded.is_current(&dir)? {
+                return Ok(Some(line));
+            }
+        }
+        Err(Error::refused(format!("{id} changes faster than it can be read")))
+    }
+}
+
+/// The line of one task.
+pub(in crate::store) fn line(dir: &Dir, loaded: &Loaded) -> Result<String> {
+    let task = &loaded.task;
+    let response = read::response(dir, task)?.map(|response| Value::Object(response.to_object()));
+    let mut files = Object::new();
+    other_files(dir, "", 0, &mut files)?;
+    let request = files.remove(REQUEST_FILE);
+    let text = request.as_ref().and_then(|request| request.get("text")).cloned();
+    if let (Some(request), None) = (request, &text) {
+        files.insert(REQUEST_FILE.to_string(), request);
+    }
+    let mut line = object([
+        ("lanes_export", VERSION.into()),
+        ("task", Value::Object(task.to_object())),
+        ("events", events(dir, task)?.into()),
+        ("files", Value::Object(files)),
+    ]);
+    line.insert("response".into(), response.into());
+    line.insert("request".into(), text.into());
+    Ok(json::to_ascii_line(&line))
+}
+
+/// The history with every key that its lines have.
+fn events(dir: &Dir, task: &Task) -> Result<Vec<Value>> {
+    let content = read::file(dir, EVENTS_FILE, u64::MAX)?;
+    let lines = content.iter().flat_map(|content| content.bytes.split(|byte| *byte == b'\n'));
+    let mut events: Vec<Object> = lines.filter_map(|line| json::parse_object(line).ok()).collect();
+    let newest = events.iter().filter_map(|event| event.get("n")?.as_u64()).max().unwrap_or(0);
+    let missing = task.journal.recent.iter().filter(|event| event.n > Some(newest));
+    events.extend(missing.map(|event| event.to_object()));
+    Ok(events.into_iter().map(Value::Object).collect())
+}
+
+fn other_files(dir: &Dir, path: &str, depth: usize, files: &mut Object) -> Result<()> {
+    for (name, kind) in dir.entries()? {
+        let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
+        let ours = [TASK_FILE, EVENTS_FILE, RESPONSE_FILE].contains(&name)
+            || (name.starts_with("response.") && name.ends_with(".json"));
+        if depth == 0 && ours {
+            continue;
+        }
+        match kind {
+            FileType::RegularFile => {
+                if let Some(content) = read::file(dir, name, u64::MAX)? {
+                    files.insert(format!("{path}{name}"), encode(content.bytes));
+                }
+            }
+            FileType::Directory if depth + 1 < MAX_DEPTH => {
+                if let Some(child) = dir.open_existing(name)? {
+                    other_files(&child, &format!("{path}{name}/"), depth + 1, files)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! From JSON lines to the store.
+
+use std::io::BufRead;
+
+use serde_json::Value;
+
+use super::{MAX_DEPTH, VERSION, decode};
+use crate::error::{Error, Result, printable};
+use crate::model::json::Object;
+use crate::model::{Event, Response, Task, TaskId, json};
+use crate::store::atomic::{self, Group, Staged};
+use crate::store::index::Index;
+use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::submit::{correlation_content, correlation_name};
+use crate::store::{Store, history, mark_format, read};
+
+/// How many tasks are made durable together.
+const GROUP: usize = 32;
+
+/// A group ends early when its files are larger than this together, in bytes.
+const GROUP_BYTES: usize = 16 * 1024 * 1024;
+
+/// The longest line, in bytes.
+const MAX_LINE: u64 = 1024 * 1024 * 1024;
+
+/// What [`Store::import`] did.
+#[derive(Debug, Default)]
+pub struct Imported {
+    /// How many tasks were added.
+    pub added: u64,
+    /// How many were there already, just so.
+    pub skipped: u64,
+    /// The lines that were not taken, with their numbers from 1, and why.
+    pub refused: Vec<(u64, Error)>,
+}
+
+/// A task on its way into the store.
+struct Item {
+    line: u64,
+    task: Task,
+    response: Option<Response>,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Store {
+    /// Adds the tasks of an export, under the ids they have. A task that is here already is skipped
+    /// when it is the same and refused when it is not; a line that cannot be used is refused, and
+    /// the others are taken all the same. Each task is added whole or not at all.
+    ///
+    /// Once this returns, every task that was added survives a power cut.
+    ///
+    /// # Errors
+    /// `Io` when `input` cannot be read or the store cannot be written at all; `Config`, `Locked`.
+    pub fn import(&self, input: &mut dyn BufRead, progress: &mut dyn FnMut(u64)) -> Result<Imported> {
+        self.check_writable()?;
+        if self.version == 0 {
+            mark_format(&self.layout)?;
+        }
+        let mut imported = Imported::default();
+        let (mut group, mut bytes, mut number) = (Vec::new(), 0, 0);
+        loop {
+            let line = next_line(input)?;
+            let at_end = line.is_none();
+            if let Some(line) = line {
+                number += 1;
+                bytes += line.len();
+                if !line.trim_ascii().is_empty() {
+                    match self.item(number, &line) {
+                        Ok(item) => group.push(item),
+                        Err(error) => imported.refused.push((number, error)),
+                    }
+                }
+            }
+            if at_end || group.len() >= GROUP || bytes >= GROUP_BYTES {
+                self.import_group(std::mem::take(&mut group), &mut imported)?;
+                bytes = 0;
+                progress(number);
+            }
+            if at_end {
+                imported.refused.sort_by_key(|(line, _)| *line);
+                return Ok(imported);
+            }
+        }
+    }
+
+    /// Reads one line, and makes the paths that led into the old store lead into this one.
+    fn item(&self, line: u64, bytes: &[u8]) -> Result<Item> {
+        let wrong = |why: &str| Error::invalid(format!("line {line}: {}", printable(why)));
+        let mut object = json::parse_object(bytes).map_err(|why| wrong(&why))?;
+        if object.get("lanes_export").and_then(Value::as_u64) != Some(VERSION) {
+            return Err(wrong("this is no line of an export that this version understands"));
+        }
+        let Some(Value::Object(task)) = object.remove("task") else {
+            return Err(wrong("it holds no task"));
+        };
+        let mut task = Task::from_object(task).map_err(|why| wrong(&why))?;
+        let response = match object.remove("response") {
+            Some(Value::Object(response)) if task.status.is_terminal() => {
+                Some(Response::from_object(response).map_err(|error| wrong(error.message()))?)
+            }
+            _ => None,
+        };
+        let mut files = Vec::new();
+        if let Some(Value::String(request)) = object.remove("request") {
+            files.push((REQUEST_FILE.to_string(), request.into_bytes()));
+        }
+        if let Some(Value::Object(others)) = object.remove("files") {
+            for (path, content) in others {
+                if !is_safe(&path) {
+                    return Err(wrong(&format!("'{path}' cannot be the path of a file")));
+                }
+                let content = decode(&content).ok_or_else(|| wrong(&format!("'{path}' is not readable")))?;
+                files.push((path, content));
+            }
+        }
+        let own =
+            |name: &str| self.attempts_dir(&task.id).with_file_name(name).to_string_lossy().into_owned();
+        let (request_path, response_path) = (own(REQUEST_FILE), own(RESPONSE_BODY_FILE));
+        if files.iter().any(|(path, _)| path == REQUEST_FILE) {
+            task.request_path = request_path;
+        }
+        if task.response_path.ends_with(&format!("/tasks/{}/{RESPONSE_BODY_FILE}", task.id)) {
+            task.response_path = response_path;
+        }
+        files.push((TASK_FILE.to_string(), json::to_text(&task.to_object()).into_bytes()));
+        files.push((EVENTS_FILE.to_string(), event_lines(object.remove("events")).into_bytes()));
+        if let Some(response) = &response {
+            files.push((RESPONSE_FILE.to_string(), json::to_text(&response.to_object()).into_bytes()));
+        }
+        Ok(Item { line, task, response, files })
+    }
+
+    fn import_group(&self, items: Vec<Item>, imported: &mut Imported) -> Result<()> {
+        let index = Index::open(&self.layout)?;
+        let tmp = self.layout.tmp()?;
+        let mut group = Group::default();
+        let mut staged: Vec<(Item, Result<(Staged<'_>, Staged<'_>)>)> = Vec::new();
+        for item in items {
+            match self.present(&item) {
+                Ok(Some(true)) => imported.skipped += 1,
+                Ok(Some(false)) => imported.refused.push((item.line, already_different(&item.task.id))),
+                Ok(None) => {
+                    let result = stage(&tmp, &item, staged.len(), &mut group);
+                    staged.push((item, result));
+                }
+                Err(error) => imported.refused.push((item.line, error)),
+            }
+        }
+        for (n, error) in group.sync() {
+            if let Some((_, result)) = staged.get_mut(n) {
+                *result = Err(error);
+            }
+        }
+        let mut lanes: Vec<String> = Vec::new();
+        let mut added = 0;
+        for (item, result) in staged {
+            let result =
+                result.and_then(|(dir, correlation)| self.add_imported(&index, &item, dir, correlation));
+            match result {
+                Ok(()) => added += 1,
+                Err(error) => imported.refused.push((item.line, error)),
+            }
+            if !lanes.contains(&item.task.lane) {
+                lanes.push(item.task.lane);
+            }
+        }
+        if added > 0 {
+            atomic::sync_dir(&self.layout.tasks)?;
+            imported.added += added;
+        }
+        self.ring(&lanes.iter().map(String::as_str).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    /// Whether the task is here already, and if so whether it is the same.
+    fn present(&self, item: &Item) -> Result<Option<bool>> {
+        let Some(dir) = self.layout.task(&item.task.id)? else { return Ok(None) };
+        let Some(loaded) = read::task(&dir, &item.task.id)? else { return Ok(Some(false)) };
+        let same = loaded.task.to_public_object() == item.task.to_public_object()
+            && read::response(&dir, &loaded.task)? == item.response;
+        Ok(Some(same))
+    }
+
+    fn add_imported(
+        &self,
+        index: &Index<'_>,
+        item: &Item,
+        dir: Staged<'_>,
+        correlation: Staged<'_>,
+    ) -> Result<()> {
+        let task = &item.task;
+        let lock = self.lock_store()?;
+        let state = index.ensure(&lock)?;
+        if self.layout.task(&task.id)?.is_some() {
+            return Err(already_different(&task.id));
+        }
+        // Not marked as under way: a half-done import is noticed by the number of tasks, and its
+        // events of long ago are not to be told as news.
+        dir.publish(&self.layout.tasks, task.id.as_str())?;
+        let news = Event {
+            n: None,
+            created_at: self.now().wall,
+            kind: "imported".to_string(),
+            message: "imported from another store".to_string(),
+            data: Object::new(),
+        };
+        let seq = history::append_feed(&self.layout.root, task, &[news], state.seq)?;
+        if self.is_newer(index.correlation_target(task)?, task) {
+            correlation.publish(&index.correlations()?, &correlation_name(task))?;
+        }
+        if let (Some(key), None) = (&task.key, &task.retried_as)
+            && self.is_newer(index.key_holder(&task.workspace_id, key)?, task)
+        {
+            index.set_key(task)?;
+        }
+        index.update(&lock, None, task)?;
+        index.finish(&lock, &state, seq, Some(&task.id))?;
+        Ok(())
+    }
+
+    /// Whether `task` was made after the one that has a name already.
+    fn is_newer(&self, holder: Option<TaskId>, task: &Task) -> bool {
+        let holder = holder.and_then(|id| self.scan_one(&id).ok().flatten());
+        holder.is_none_or(|holder| holder.created_at <= task.created_at)
+    }
+}
+
+fn already_different(id: &TaskId) -> Error {
+    Error::refused(format!("{id} is in the store already, and not the same"))
+}
+
+fn stage<'a>(tmp: &'a Dir, item: &Item, n: usize, group: &mut Group) -> Result<(Staged<'a>, Staged<'a>)> {
+    let files: Vec<(&str, &[u8], bool)> =
+        item.files.iter().map(|(path, content)| (path.as_str(), content.as_slice(), true)).collect();
+    let dir = Staged::directory_in_group(tmp, &files, n, group)?;
+    let correlation = Staged::file_in_group(tmp, correlation_content(&item.task).as_bytes(), n, group)?;
+    Ok((dir, correlation))
+}
+
+/// A path inside a task's directory that hides nothing and leaves it nowhere.
+fn is_safe(path: &str) -> bool {
+    let reserved = [TASK_FILE, EVENTS_FILE, RESPONSE_FILE];
+    !reserved.contains(&path)
+        && path.split('/').count() <= MAX_DEPTH
+        && path.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains('\0'))
+}
+
+fn event_lines(events: Option<Value>) -> String {
+    let Some(Value::Array(events)) = events else { return String::new() };
+    events.iter().filter_map(Value::as_object).map(json::to_ascii_line).collect()
+}
+
+fn next_line(input: &mut dyn BufRead) -> Result<Option<Vec<u8>>> {
+    use std::io::Read;
+    let mut line = Vec::new();
+    let mut bounded = input.take(MAX_LINE);
+    bounded.read_until(b'\n', &mut line).map_err(|error| Error::io("read", "the import", error))?;
+    if line.len() as u64 == MAX_LINE {
+        return Err(Error::invalid(format!("a line of the import is longer than {MAX_LINE} bytes")));
+    }
+    Ok((!line.is_empty()).then_some(line))
+}

@@ -1,0 +1,95 @@
+//! Which `lanes` runs, and which one a shell would start.
+
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::super::paths::show;
+use super::{Chart, DoctorWish};
+use crate::error::printable;
+
+/// How long another `lanes` may take to tell its version.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+const VERSION: &str = concat!("lanes ", env!("CARGO_PKG_VERSION"));
+
+pub(super) fn check(chart: &mut Chart, wish: &DoctorWish<'_>) {
+    let us = wish.program.as_deref();
+    let place = us.map_or_else(String::new, |path| format!(" at {}", show(path)));
+    chart.ok("version", format!("{VERSION}{place}"));
+    let Some(us) = us.and_then(identity) else { return };
+    let found = on_path(wish);
+    match found.first() {
+        None => chart.warn(
+            "path",
+            "a shell would find no lanes: it is in no directory of PATH",
+            "add its directory to PATH, since agents and scripts call it by name",
+        ),
+        Some(first) if identity(first) == Some(us) => {
+            chart.ok("path", format!("a shell starts {}", show(first)));
+        }
+        Some(first) => chart.warn(
+            "path",
+            format!("a shell starts another one: {}", show(first)),
+            "remove it, or put the directory of this one first in PATH",
+        ),
+    }
+    for other in found.iter().filter(|path| identity(path) != Some(us)) {
+        let version = version_of(other).unwrap_or_else(|| "tells no version".to_string());
+        if version != VERSION {
+            chart.warn(
+                "path-version",
+                format!("{} is on PATH too and is {}", show(other), printable(&version)),
+                "remove the one that is not wanted",
+            );
+        }
+    }
+}
+
+/// What tells whether two paths are the same file.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Every program called `lanes` that a shell could start, the preferred one first.
+fn on_path(wish: &DoctorWish<'_>) -> Vec<PathBuf> {
+    let Some(path) = &wish.search_path else { return Vec::new() };
+    let mut found: Vec<PathBuf> = Vec::new();
+    for directory in std::env::split_paths(path) {
+        let candidate = wish.locate.cwd.join(directory).join("lanes");
+        let runs = std::fs::metadata(&candidate)
+            .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0);
+        if runs && !found.iter().any(|known| identity(known) == identity(&candidate)) {
+            found.push(candidate);
+        }
+    }
+    found
+}
+
+/// What a program says to `--version`, if it says it soon.
+fn version_of(program: &Path) -> Option<String> {
+    let mut child = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match child.try_wait() {
+            Ok(Some(_)) => break,
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+        }
+    }
+    let mut text = String::new();
+    child.stdout.take()?.take(1000).read_to_string(&mut text).ok()?;
+    text.lines().next().map(|line| line.trim().to_string()).filter(|line| !line.is_empty())
+}

@@ -1,0 +1,144 @@
+//! `doctor`: looks at everything that `lanes` needs, from the binary to the workers.
+//!
+//! Nothing is changed by it, but for what any command does on the way: an index that is out of date
+//! is brought up to date, and the cards of dead workers are cleared away.
+
+mod installation;
+mod state;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::discover::{Locate, locate};
+use super::paths::show;
+use crate::error::Error;
+use crate::model::json::Object;
+use crate::model::task::object;
+use crate::store::Options;
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// Works, but somebody should know.
+    Warning,
+    /// Does not work until this is put right.
+    Blocking,
+}
+
+impl Level {
+    /// The word for programs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Blocking => "blocking",
+        }
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// What it belongs to: `installation`, `configuration`, `store` or `workers`.
+    pub area: &'static str,
+    /// A stable word for programs, such as `inotify`.
+    pub code: &'static str,
+    /// How it came out.
+    pub level: Level,
+    /// What was seen, in one sentence.
+    pub message: String,
+    /// What to do; none when all is well.
+    pub remedy: Option<String>,
+}
+
+impl Diagnosis {
+    /// The diagnosis for programs.
+    pub fn to_object(&self) -> Object {
+        let mut diagnosis = object([
+            ("area", self.area.into()),
+            ("code", self.code.into()),
+            ("level", self.level.as_str().into()),
+            ("message", self.message.clone().into()),
+        ]);
+        diagnosis.insert("remedy".into(), self.remedy.clone().into());
+        diagnosis
+    }
+}
+
+/// What the doctor is to look at.
+#[derive(Clone, Debug)]
+pub struct DoctorWish<'a> {
+    /// Which workspace.
+    pub locate: Locate<'a>,
+    /// How the store is used.
+    pub options: Options,
+    /// The directories that a shell looks for programs in (`PATH`).
+    pub search_path: Option<OsString>,
+    /// The program that runs.
+    pub program: Option<PathBuf>,
+}
+
+/// The diagnoses so far.
+struct Chart {
+    area: &'static str,
+    entries: Vec<Diagnosis>,
+}
+
+impl Chart {
+    fn ok(&mut self, code: &'static str, message: impl Into<String>) {
+        self.add(code, Level::Ok, message, None);
+    }
+
+    fn warn(&mut self, code: &'static str, message: impl Into<String>, remedy: impl Into<String>) {
+        self.add(code, Level::Warning, message, Some(remedy.into()));
+    }
+
+    fn block(&mut self, code: &'static str, message: impl Into<String>, remedy: impl Into<String>) {
+        self.add(code, Level::Blocking, message, Some(remedy.into()));
+    }
+
+    /// What an error says; its hint is the remedy.
+    fn error(&mut self, code: &'static str, error: &Error, otherwise: &str) {
+        self.block(code, error.message(), error.hint().unwrap_or(otherwise));
+    }
+
+    fn add(&mut self, code: &'static str, level: Level, message: impl Into<String>, remedy: Option<String>) {
+        self.entries.push(Diagnosis { area: self.area, code, level, message: message.into(), remedy });
+    }
+}
+
+/// Looks at everything, in the order installation, configuration, store, workers.
+pub fn doctor(wish: &DoctorWish<'_>) -> Vec<Diagnosis> {
+    let mut chart = Chart { area: "installation", entries: Vec::new() };
+    installation::check(&mut chart, wish);
+    chart.area = "configuration";
+    match locate(&wish.locate) {
+        Ok(config) => {
+            let from = match &config.path {
+                Some(path) => format!("{} is used", show(path)),
+                None => "no configuration, only a store".to_string(),
+            };
+            chart.ok("configuration", from);
+            for warning in &config.warnings {
+                chart.warn("configuration-warning", warning, "correct the configuration file");
+            }
+            chart.area = "store";
+            if let Some(store) = state::check(&mut chart, &config.store_root, &wish.options) {
+                chart.area = "workers";
+                state::check_workers(&mut chart, &store);
+            }
+        }
+        Err(error) => {
+            chart.error("configuration", &error, "correct the configuration file");
+            // A store that is named can be looked at all the same.
+            if let Some(store) = wish.locate.store {
+                chart.area = "store";
+                let store: &Path = &wish.locate.cwd.join(store);
+                state::check(&mut chart, store, &wish.options);
+            }
+        }
+    }
+    chart.entries
+}

@@ -1,0 +1,157 @@
+//! The store, its surroundings, and who works on it.
+
+use std::path::Path;
+
+use super::super::paths::show;
+use super::{Chart, Level};
+use crate::error::printable;
+use crate::store::{FORMAT_VERSION, Options, Severity, Store};
+
+/// Less free space than this stops a queue soon, in bytes.
+const LITTLE_SPACE: u64 = 100 * 1024 * 1024;
+
+/// Fewer files than this that can still be made stop a queue soon.
+const FEW_FILES: u64 = 10_000;
+
+/// How far a task may seem to come from the future before the clock is in doubt, in seconds.
+const CLOCK_SLACK: f64 = 60.0;
+
+/// Checks the store; returns it if it can be used.
+pub(super) fn check(chart: &mut Chart, root: &Path, options: &Options) -> Option<Store> {
+    if !root.exists() {
+        chart.warn(
+            "store",
+            format!("{} does not exist yet", show(root)),
+            "nothing to do: the first submit makes it",
+        );
+        return None;
+    }
+    let store = match Store::open(root, options.clone()) {
+        Ok(store) => store,
+        Err(error) => {
+            chart.error("store", &error, "make it readable and writable for this user");
+            return None;
+        }
+    };
+    chart.ok("store", format!("{} can be opened", show(root)));
+    match store.format() {
+        0 => chart.ok("format", "no format yet: empty, or made by agent-lanes"),
+        version if store.is_writable_version() => chart.ok("format", format!("format {version}")),
+        version => chart.block(
+            "format",
+            format!("format {version} is newer than {FORMAT_VERSION}, the newest that this program writes"),
+            "use a newer lanes; with this one the store can only be read",
+        ),
+    }
+    match store.try_lock() {
+        Ok(()) => chart.ok("lock", "the lock can be had"),
+        Err(error) => chart.error("lock", &error, "make the store writable for this user"),
+    }
+    space(chart, &store);
+    watching(chart, &store);
+    clock(chart, &store);
+    findings(chart, &store);
+    Some(store)
+}
+
+fn space(chart: &mut Chart, store: &Store) {
+    let space = match store.space() {
+        Ok(space) => space,
+        Err(error) => return chart.error("space", &error, "look at the file system"),
+    };
+    let free = format!("{} MiB of {} MiB are free", space.free_bytes >> 20, space.total_bytes >> 20);
+    let few_files = space.total_files > 0 && space.free_files < FEW_FILES;
+    let remedy = "make room; `lanes gc` removes tasks that ended long ago";
+    if space.free_bytes == 0 || (few_files && space.free_files == 0) {
+        chart.block("space", format!("the disk is full: {free}, {} more files", space.free_files), remedy);
+    } else if space.free_bytes < LITTLE_SPACE || few_files {
+        chart.warn("space", format!("{free}, {} more files can be made", space.free_files), remedy);
+    } else {
+        chart.ok("space", free);
+    }
+}
+
+fn watching(chart: &mut Chart, store: &Store) {
+    let limit = |name: &str| {
+        std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}"))
+            .map_or_else(|_| "unknown".to_string(), |text| text.trim().to_string())
+    };
+    let limits = format!(
+        "{} instances and {} watches for each user",
+        limit("max_user_instances"),
+        limit("max_user_watches")
+    );
+    if store.can_watch() {
+        chart.ok("inotify", format!("waits sleep on notifications ({limits})"));
+    } else {
+        chart.warn(
+            "inotify",
+            format!("no notifications are to be had ({limits}), so waits look again every quarter second"),
+            "raise fs.inotify.max_user_instances, or end programs that watch many files",
+        );
+    }
+}
+
+fn clock(chart: &mut Chart, store: &Store) {
+    let now = store.now().wall;
+    match store.newest_change() {
+        Ok(Some(newest)) if newest.seconds_since(now) > CLOCK_SLACK => chart.warn(
+            "clock",
+            format!("it is {now}, but the newest task was changed at {newest}: one of the clocks was wrong"),
+            "set the machine's clock",
+        ),
+        Ok(_) => chart.ok("clock", format!("it is {now}")),
+        Err(error) => chart.error("clock", &error, "look at the store with `lanes fsck`"),
+    }
+}
+
+fn findings(chart: &mut Chart, store: &Store) {
+    let report = match store.fsck_quick() {
+        Ok(report) => report,
+        Err(error) => return chart.error("fsck", &error, "look at the store with `lanes fsck`"),
+    };
+    if report.findings.is_empty() {
+        return chart.ok("fsck", "a quick look found nothing wrong; `lanes fsck` looks at every task");
+    }
+    for (code, count) in &report.counts {
+        let Some(first) = report.findings.iter().find(|finding| finding.code == *code) else { continue };
+        let level = if first.severity == Severity::Blocking { Level::Blocking } else { Level::Warning };
+        let more = if *count > 1 { format!(" ({count} such)") } else { String::new() };
+        let message = format!("{code}: {}: {}{more}", show(&first.path), first.message);
+        chart.add("fsck", level, message, Some("`lanes fsck --repair` puts it right".to_string()));
+    }
+}
+
+/// Who works, and which lanes nobody works on.
+pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
+    let workers = match store.live_workers() {
+        Ok(workers) => workers,
+        Err(error) => return chart.error("workers", &error, "look at the store with `lanes fsck`"),
+    };
+    chart.ok("workers", format!("{} workers are alive", workers.len()));
+    let paused = store.paused().unwrap_or_default();
+    for (lane, pause) in &paused {
+        let why = pause.reason.as_ref().map_or_else(String::new, |why| format!(": {}", printable(why)));
+        let lane = printable(lane);
+        chart.warn(
+            "paused",
+            format!("lane {lane} is paused since {}{why}", pause.since),
+            format!("`lanes resume {lane}` opens it again"),
+        );
+    }
+    match store.waiting_lanes() {
+        Ok(lanes) => {
+            for (lane, count) in lanes.iter().filter(|(lane, _)| !paused.contains_key(*lane)) {
+                if !workers.iter().any(|worker| worker.lanes.contains(lane)) {
+                    let lane = printable(lane);
+                    chart.warn(
+                        "unserved",
+                        format!("{count} tasks wait in lane {lane} and no worker is there for it"),
+                        format!("start one: `lanes claim --lane {lane} --wait`, or a dispatcher"),
+                    );
+                }
+            }
+        }
+        Err(error) => chart.error("unserved", &error, "look at the store with `lanes fsck`"),
+    }
+}

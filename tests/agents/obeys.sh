@@ -1,0 +1,22 @@
+#!/bin/sh
+# Speaks claude's stream and does what the lines of its prompt say that begin with "DO: ".
+session=none
+while [ $# -gt 0 ]; do
+    case $1 in
+    --session-id | --resume) session=$2 ;;
+    esac
+    shift
+done
+say() {
+    printf '{"type":"assistant","message":{"content":[{"type":"text","text":"%s"}]},"session_id":"%s"}\n' "$1" "$session"
+}
+result() {
+    printf '{"type":"result","subtype":"success","is_error":false,"result":"%s","session_id":"%s","num_turns":2,"total_cost_usd":0.25,"usage":{"input_tokens":10,"output_tokens":2},"modelUsage":{"model-x":{"costUSD":0.25}},"permission_denials":[{"tool_name":"Bash","tool_input":{"command":"rm x"}}]}\n' "$1" "$session"
+}
+failure() {
+    printf '{"type":"result","subtype":"success","is_error":true,"result":"%s","terminal_reason":"api_error","api_error_status":%s,"session_id":"%s"}\n' "$1" "${2:-null}" "$session"
+    exit 1
+}
+prompt=$(cat)
+printf '{"type":"system","subtype":"init","session_id":"%s","model":"model-x","claude_code_version":"2.1.329"}\n' "$session"
+eval "$(printf '%s\n' "$prompt" | sed -n 's/^DO: //p')"

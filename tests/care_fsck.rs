@@ -1,0 +1,288 @@
+//! `fsck`: every kind of damage is found, named and put right, and nothing is lost by it.
+
+#![expect(clippy::disallowed_methods, reason = "the test plays the damage")]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod care;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use care::{Fixture, task_file};
+use lanes::model::{Status, Task};
+use lanes::store::{Report, Severity, Store};
+
+fn check(store: &Store) -> Report {
+    store.fsck(false, &mut |_, _| {}).unwrap()
+}
+
+fn codes(report: &Report) -> Vec<&'static str> {
+    report.counts.keys().copied().collect()
+}
+
+/// Checks that `code` is all that is found, that nothing changes without repair, and that after a
+/// repair all is well.
+fn heals(store: &Store, code: &str) -> Report {
+    assert_eq!(codes(&check(store)), [code]);
+    assert!(!store.root().join("quarantine").exists(), "a check changes nothing");
+    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    assert_eq!(codes(&report), [code]);
+    assert!(report.findings.iter().all(|finding| finding.repaired), "{:?}", report.findings);
+    let after = check(store);
+    assert!(after.findings.is_empty(), "{:?}", after.findings);
+    report
+}
+
+/// A store with one task in every state.
+fn busy_store(fixture: &Fixture) -> (Store, [Task; 3]) {
+    let store = fixture.store();
+    let ended = fixture.ended(&store, |_| {});
+    let queued = fixture.submit(&store, |new| new.key = Some("k".into()));
+    let held = fixture.submit(&store, |new| new.lane = "other".into());
+    let held = store.claim(&held.id, "me", 60.0).unwrap();
+    let later = store.now().wall.plus_seconds(60.0);
+    fixture.submit(&store, |new| new.not_before = Some(later));
+    (store, [ended, queued, held])
+}
+
+#[test]
+fn a_sound_store_has_no_findings() {
+    let fixture = Fixture::new();
+    let (store, _) = busy_store(&fixture);
+    let mut last = (0, 0);
+    let report = store.fsck(false, &mut |done, total| last = (done, total)).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    assert_eq!((report.tasks, report.worst(), last), (4, None, (4, 4)));
+    fixture.pass(100.0);
+    store
+        .claim_next(
+            &lanes::store::Want { lanes: vec!["other".into()], filter: lanes::model::Filter::default() },
+            "b",
+            60.0,
+        )
+        .unwrap();
+    assert!(check(&store).findings.is_empty(), "what has come due is no fault");
+}
+
+#[test]
+fn unreadable_tasks_are_moved_aside_whole() {
+    for content in [&b"{"[..], b"", b"\0\0\0", b"\xff\xfe", b"[]", b"{\"id\": \"x\"}"] {
+        let fixture = Fixture::new();
+        let (store, [ended, ..]) = busy_store(&fixture);
+        fs::write(task_file(&store, &ended.id, "task.json"), content).unwrap();
+        let report = store.fsck(true, &mut |_, _| {}).unwrap();
+        assert_eq!(report.counts["task-unreadable"], 1, "{:?}", report.findings);
+        let aside = report.quarantine.unwrap().join("tasks").join(ended.id.as_str());
+        assert_eq!(fs::read(aside.join("task.json")).unwrap(), content);
+        assert!(aside.join("response.json").exists(), "nothing of it is lost");
+        store.fsck(true, &mut |_, _| {}).unwrap();
+        assert!(check(&store).findings.is_empty(), "{:?}", check(&store).findings);
+    }
+}
+
+#[test]
+fn a_task_directory_without_a_task_and_things_that_are_no_task() {
+    let fixture = Fixture::new();
+    let (store, [_, queued, _]) = busy_store(&fixture);
+    let tasks = store.root().join("tasks");
+    fs::create_dir(tasks.join("20260101T000000000000Z-x-0123456789ab")).unwrap();
+    fs::create_dir(tasks.join(".hidden")).unwrap();
+    fs::write(tasks.join("note.txt"), "hello").unwrap();
+    symlink(tasks.join(queued.id.as_str()), tasks.join("20260101T000000000001Z-y-0123456789ab")).unwrap();
+    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    assert_eq!((report.counts["task-missing"], report.counts["not-a-task"]), (1, 3), "{:?}", report.findings);
+    let aside = report.quarantine.unwrap().join("tasks");
+    assert_eq!(fs::read_to_string(aside.join("note.txt")).unwrap(), "hello");
+    store.fsck(true, &mut |_, _| {}).unwrap();
+    assert!(check(&store).findings.is_empty(), "{:?}", check(&store).findings);
+    assert_eq!(store.task(&queued.id).unwrap().status, Status::Queued);
+}
+
+#[test]
+fn event_files_are_completed_cut_and_cleaned() {
+    let fixture = Fixture::new();
+    let (store, [ended, queued, _]) = busy_store(&fixture);
+    let path = task_file(&store, &ended.id, "events.jsonl");
+    let whole = fs::read(&path).unwrap();
+    let events = store.events(&ended.id).unwrap();
+
+    let second = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    fs::write(&path, &whole[..second]).unwrap();
+    heals(&store, "events-behind");
+    assert_eq!(fs::read(&path).unwrap(), whole);
+
+    fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+    heals(&store, "events-torn");
+    assert_eq!(fs::read(&path).unwrap(), whole);
+
+    fs::write(&path, [&whole[..], &[0; 100]].concat()).unwrap();
+    heals(&store, "events-torn");
+    assert_eq!(fs::read(&path).unwrap(), whole);
+
+    fs::write(&path, [b"{\"half\": \n", &whole[..]].concat()).unwrap();
+    assert_eq!(codes(&check(&store)), ["events-broken"]);
+    store.fsck(true, &mut |_, _| {}).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), whole);
+    assert_eq!(store.events(&ended.id).unwrap(), events);
+
+    let path = task_file(&store, &queued.id, "events.jsonl");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(codes(&check(&store)), ["events-behind"]);
+    store.fsck(true, &mut |_, _| {}).unwrap();
+    assert!(check(&store).findings.is_empty());
+}
+
+#[test]
+fn answers_are_restored_from_the_task() {
+    let fixture = Fixture::new();
+    let (store, [ended, ..]) = busy_store(&fixture);
+    let path = task_file(&store, &ended.id, "response.json");
+    let whole = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    heals(&store, "response-missing");
+    assert_eq!(fs::read(&path).unwrap(), whole);
+    fs::write(&path, &whole[..20]).unwrap();
+    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    assert_eq!(codes(&report), ["response-unreadable"]);
+    assert_eq!(fs::read(&path).unwrap(), whole);
+    let other = String::from_utf8(whole.clone()).unwrap().replace("done", "undone");
+    fs::write(&path, &other).unwrap();
+    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    assert_eq!(codes(&report), ["response-differs"]);
+    let aside = report.quarantine.unwrap().join("tasks").join(ended.id.as_str()).join("response.json");
+    assert_eq!(fs::read_to_string(aside).unwrap(), other);
+    assert_eq!(fs::read(&path).unwrap(), whole);
+}
+
+#[test]
+fn answers_that_never_counted_and_large_ones() {
+    let fixture = Fixture::new();
+    let (store, [ended, queued, _]) = busy_store(&fixture);
+    let answer = fs::read(task_file(&store, &ended.id, "response.json")).unwrap();
+    let early = task_file(&store, &queued.id, "response.json");
+    fs::write(&early, &answer).unwrap();
+    fs::set_permissions(&early, fs::Permissions::from_mode(0o600)).unwrap();
+    let report = heals(&store, "response-early");
+    assert!(report.quarantine.unwrap().join("tasks").join(queued.id.as_str()).join("response.json").exists());
+    fs::remove_dir_all(store.root().join("quarantine")).unwrap();
+    fs::write(task_file(&store, &queued.id, "response.3.json"), "{").unwrap();
+    heals(&store, "response-abandoned");
+
+    let large = fixture.submit(&store, |new| new.lane = "large".into());
+    let large = store.claim(&large.id, "me", 60.0).unwrap();
+    fixture.respond(&store, &large, &"x".repeat(100_000));
+    let (proper, first) =
+        (task_file(&store, &large.id, "response.json"), task_file(&store, &large.id, "response.1.json"));
+    fs::rename(&proper, &first).unwrap();
+    heals(&store, "response-staged");
+    fs::write(&proper, "torn").unwrap();
+    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    assert_eq!(codes(&report), ["response-unreadable"]);
+    let report = check(&store);
+    assert_eq!(codes(&report), ["response-lost"]);
+    assert_eq!(report.worst(), Some(Severity::Damage), "what is lost stays known");
+}
+
+#[test]
+fn staged_files_of_dead_processes_are_leftovers_and_those_of_live_ones_are_not() {
+    let fixture = Fixture::new();
+    let (store, _) = busy_store(&fixture);
+    let tmp = store.root().join("tmp");
+    fs::write(tmp.join("4294967295-1000000000-0"), "x").unwrap();
+    fs::create_dir(tmp.join("4294967295-1000000000-1")).unwrap();
+    fs::write(tmp.join("4294967295-1000000000-1/task.json"), "x").unwrap();
+    let live = tmp.join(format!("lanes-{}", std::process::id()));
+    fs::create_dir(&live).unwrap();
+    let report = heals(&store, "staged");
+    assert_eq!(report.counts["staged"], 2);
+    assert!(report.findings[0].message.contains("process 4294967295"), "{:?}", report.findings);
+    assert!(live.exists());
+    let stranger = tmp.join("stranger");
+    fs::write(&stranger, "x").unwrap();
+    assert!(check(&store).findings.is_empty(), "young strangers are left alone");
+    let file = fs::File::open(&stranger).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(7200)).unwrap();
+    heals(&store, "stranger");
+}
+
+#[test]
+fn root_files_are_checked() {
+    let fixture = Fixture::new();
+    let (store, _) = busy_store(&fixture);
+    let feed = store.root().join("feed.jsonl");
+    let whole = fs::read(&feed).unwrap();
+    fs::write(&feed, [&whole[..], b"{\"seq\""].concat()).unwrap();
+    heals(&store, "feed-torn");
+    assert_eq!(fs::read(&feed).unwrap(), whole);
+    fs::create_dir(store.root().join("workers")).unwrap();
+    let card = store.root().join("workers/4294967295-0-0.json");
+    fs::write(&card, "{}").unwrap();
+    let file = fs::File::open(&card).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+    heals(&store, "dead-worker");
+    fs::write(store.root().join("lanes.json"), "{").unwrap();
+    assert_eq!(check(&store).worst(), Some(Severity::Blocking));
+    heals(&store, "pauses-unreadable");
+}
+
+#[test]
+fn the_index_is_compared_with_the_tasks() {
+    let fixture = Fixture::new();
+    let (store, [_, queued, _]) = busy_store(&fixture);
+    let lanes = store.root().join("indexes/lanes");
+    let ready = find(&lanes, "l-").join("ready");
+    for chunk in fs::read_dir(&ready).unwrap() {
+        fs::remove_file(chunk.unwrap().path()).unwrap();
+    }
+    let report = heals(&store, "index-disagrees");
+    assert!(report.findings[0].message.contains(queued.id.as_str()), "{:?}", report.findings);
+    assert_eq!(fixture.claim(&store, "l").id, queued.id);
+    let count = find(&lanes, "l-").join("count");
+    fs::write(count, "7                   \n").unwrap();
+    heals(&store, "index-disagrees");
+    let key = find(&store.root().join("indexes/keys"), "");
+    fs::remove_file(&key).unwrap();
+    heals(&store, "key-missing");
+    fs::write(&key, "20260101T000000000000Z-x-0123456789ab\n").unwrap();
+    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    assert_eq!(codes(&report), ["key-missing", "key-stale"]);
+    assert!(check(&store).findings.is_empty());
+    let correlation = store.root().join("indexes/correlations/w--c.json");
+    let whole = fs::read(&correlation).unwrap();
+    fs::write(&correlation, "{").unwrap();
+    heals(&store, "correlation-stale");
+    assert_eq!(fs::read(&correlation).unwrap().len(), whole.len());
+}
+
+#[test]
+fn open_modes_and_links_are_reported() {
+    let fixture = Fixture::new();
+    let (store, [ended, ..]) = busy_store(&fixture);
+    let dir = task_file(&store, &ended.id, "");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    assert_eq!(codes(&report), ["mode"]);
+    assert!(!report.findings[0].repaired);
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+    let outside = fixture.root().join("outside");
+    fs::write(&outside, "precious").unwrap();
+    let events = task_file(&store, &ended.id, "events.jsonl");
+    fs::remove_file(&events).unwrap();
+    symlink(&outside, &events).unwrap();
+    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    assert_eq!(codes(&report), ["link"]);
+    store.fsck(true, &mut |_, _| {}).unwrap();
+    assert!(check(&store).findings.is_empty(), "{:?}", check(&store).findings);
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "precious");
+}
+
+/// The entry of a directory whose name begins like this.
+fn find(dir: &Path, beginning: &str) -> std::path::PathBuf {
+    fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.file_name().unwrap().to_string_lossy().starts_with(beginning))
+        .unwrap()
+}

@@ -1,0 +1,170 @@
+//! Words that no command should fall over: hostile ids, names and files.
+
+use std::time::Duration;
+
+use crate::sandbox::{Sandbox, text};
+
+#[test]
+fn hostile_ids_are_refused_by_every_command() {
+    let sandbox = Sandbox::new();
+    let long = "a".repeat(300);
+    let token = ["--claim-token", "t"];
+    for id in ["../x", "/etc/passwd", "a\nb", "\u{1b}[2Jx", "a b", "..", "", long.as_str(), "é"] {
+        for args in [
+            &["status", id][..],
+            &["show", id],
+            &["wait", id, "--timeout", "0"],
+            &["claim", id],
+            &[&["renew", id][..], &token].concat(),
+            &[&["release", id][..], &token].concat(),
+            &["respond", id, "--body", "x"],
+            &["event", id],
+            &["cancel", id],
+            &["retry", id],
+            &["redrive", id],
+            &["move", id, "--to", "l"],
+            &["logs", id],
+            &["events", id],
+            &["why", id],
+        ] {
+            sandbox.run(args).refused(1, "invalid task_id");
+        }
+    }
+    for args in [&["status", "-rf"][..], &["claim", "-rf"]] {
+        assert_eq!(sandbox.run(args).code, 2);
+    }
+    sandbox.run(&["status", "--", "-rf"]).refused(1, "invalid task_id");
+}
+
+#[test]
+fn unknown_ids_are_unknown() {
+    let sandbox = Sandbox::new();
+    for args in [
+        &["status", "nope"][..],
+        &["wait", "nope", "--timeout", "0"],
+        &["claim", "nope"],
+        &["respond", "nope", "--body", "x"],
+        &["cancel", "nope"],
+        &["why", "nope"],
+    ] {
+        sandbox.run(args).refused(1, "unknown task: nope");
+    }
+}
+
+#[test]
+fn hostile_lanes_are_refused() {
+    let sandbox = Sandbox::new();
+    for lane in ["", " ", "..", "a\nb", "\u{1b}[2J", "-x"] {
+        let flag = format!("--lane={lane}");
+        for args in [
+            &["submit", &flag, "--prompt", "x"][..],
+            &["claim", &flag],
+            &["next", &flag, "--timeout", "0"],
+            &["wait", &flag, "--timeout", "0"],
+        ] {
+            sandbox.run(args).refused(1, "lane");
+        }
+    }
+}
+
+#[test]
+fn configurations_that_cannot_be_used() {
+    let sandbox = Sandbox::new();
+    for (yaml, words) in [
+        ("", "mapping"),
+        ("workspace_id: [a]\n", "workspace_id"),
+        ("workspace_id: ''\n", "workspace_id"),
+        ("- a\n- b\n", "handoff.yaml"),
+        ("workspace_id: a\n  b: c: d\n", "line"),
+        ("workspace_id: a\nlanes: 3\n", "lanes"),
+        ("workspace_id: a\ncheckpoints: {}\n", "checkpoints in handoff.yaml are no longer supported"),
+        ("workspace_id: a\nqueue_root: [x]\n", "queue_root"),
+    ] {
+        sandbox.write("handoff/handoff.yaml", yaml);
+        sandbox.run(&["list"]).refused(1, words);
+    }
+    sandbox.write("handoff/handoff.yaml", b"workspace_id: \xff\xfe\n");
+    sandbox.run(&["list"]).refused(1, "UTF-8");
+    sandbox.run(&["--config", "nowhere.yaml", "list"]).refused(1, "nowhere.yaml");
+    sandbox.run(&["--config", ".", "list"]).refused(1, "project");
+    // A byte order mark and CRLF are what editors elsewhere leave.
+    sandbox.write("handoff/handoff.yaml", "\u{feff}workspace_id: a\r\nqueue_root: state\r\n");
+    assert_eq!(sandbox.json(&["list"])["count"], 0);
+}
+
+#[test]
+fn a_store_that_is_no_directory() {
+    let sandbox = Sandbox::new();
+    sandbox.write("file", "x");
+    sandbox.run(&["--store", "file", "list"]).refused(1, "file");
+    sandbox.run(&["--store", "file/below", "list"]).refused(1, "file");
+    sandbox.run(&["--store", "file", "submit", "--lane", "l", "--prompt", "x"]).refused(1, "file");
+}
+
+#[test]
+fn a_held_lock_is_named_in_time() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    let lock = std::fs::File::open(sandbox.path("handoff/state/lock")).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a stranger that holds the lock")]
+    lock.lock().unwrap();
+    let begin = std::time::Instant::now();
+    for args in [&["submit", "--lane", "l", "--prompt", "x"][..], &["claim", &id], &["cancel", &id]] {
+        let outcome =
+            sandbox.outcome(sandbox.command(args).env("LANES_LOCK_TIMEOUT", "0.2").output().unwrap());
+        outcome.refused(1, "lock");
+        assert!(outcome.stderr.contains("LANES_LOCK_TIMEOUT"), "{outcome}");
+    }
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    // Readers need no lock.
+    for args in [&["list"][..], &["status"], &["status", &id], &["show", &id], &["why", &id], &["events"]] {
+        assert_eq!(sandbox.run(args).code, 0, "{args:?}");
+    }
+    drop(lock);
+    assert_eq!(sandbox.claim("l").0, id);
+}
+
+#[test]
+fn untrusted_text_is_shown_escaped() {
+    let sandbox = Sandbox::new();
+    let evil = "x\u{1b}]0;owned\u{7}\nclaim_token=forged";
+    let metadata = format!("k={evil}");
+    let id = sandbox.submit("l", &["--task-id", evil, "--source-agent", evil, "--metadata", &metadata]);
+    sandbox.ok(&["event", &id, "--message", evil]);
+    let claim = sandbox.run(&["claim", &id, "--owner", evil]);
+    assert_eq!(claim.stdout.lines().filter(|line| line.starts_with("claim_token=")).count(), 1, "{claim}");
+    for args in [
+        &["status"][..],
+        &["status", &id],
+        &["status", "--all"],
+        &["list"],
+        &["show", &id],
+        &["events"],
+        &["events", &id],
+        &["why", &id],
+        &["wait", &id, "--timeout", "0.2", "--heartbeat-seconds", "0.05"],
+        &["renew", &id, "--claim-token", "x"],
+    ] {
+        let outcome = sandbox.run(args);
+        let all = format!("{}{}", outcome.stdout, outcome.stderr);
+        assert!(!all.chars().any(|c| c.is_control() && c != '\n'), "{args:?}: {outcome}");
+        assert!(!all.lines().any(|line| line.starts_with("claim_token=")), "{args:?}: {outcome}");
+    }
+    assert_eq!(text(&sandbox.json(&["status", &id])["task"]["correlation_id"]), evil);
+}
+
+#[test]
+fn a_store_that_cannot_be_written_can_be_read() {
+    if rustix::process::geteuid().is_root() {
+        println!("skipped: permissions do not bind root");
+        return;
+    }
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    let state = sandbox.path("handoff/state/tmp");
+    std::fs::set_permissions(&state, PermissionsExt::from_mode(0o500)).unwrap();
+    sandbox.run(&["submit", "--lane", "l", "--prompt", "x"]).refused(1, "Permission denied");
+    assert_eq!(sandbox.run(&["status", &id]).code, 0);
+    std::fs::set_permissions(&state, PermissionsExt::from_mode(0o700)).unwrap();
+}

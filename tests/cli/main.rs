@@ -1,0 +1,19 @@
+//! The command line from outside: every test runs the built binary in an empty environment, at a
+//! fixed time, and looks at standard output, standard error and the exit code.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod admin;
+mod bad_input;
+mod broken_store;
+mod claim;
+mod compat;
+mod history;
+mod init;
+mod output;
+mod respond;
+mod sandbox;
+mod status;
+mod submit;
+mod usage;
+mod wait;

@@ -1,0 +1,169 @@
+//! Dispatchers that are cancelled, stopped, killed and started again.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod pool;
+
+use pool::{Pool, is_alive};
+use rustix::process::Signal;
+
+/// A script that tells its process and then stays.
+const STAYS: &str = "echo $$ > agent\nsleep 1000";
+
+#[test]
+fn a_cancel_reaches_the_agent_and_nothing_is_reported() {
+    let pool = Pool::scripted("");
+    let id = pool.submit(STAYS, &[]);
+    let dispatcher = pool.dispatcher(&[]);
+    let agent = pool.until_file("agent");
+    let workers = pool.json(&["workers"]);
+    let run = &workers["workers"][0]["data"]["running"][0];
+    assert_eq!(run["task_id"], id.as_str());
+    assert_eq!(run["pid"].to_string(), agent);
+    let start = std::time::Instant::now();
+    pool.ok(&["cancel", &id]);
+    pool.until("the agent ends", || !is_alive(&agent));
+    // A second is promised; the machine may be busy with other tests.
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    pool.until("the slot is free", || pool.log().contains("nothing is reported"));
+    let task = pool.task(&id);
+    assert_eq!(task["failure_class"], "cancelled");
+    assert!(!pool.events(&id).contains(&"headless_failed".to_string()));
+    drop(dispatcher);
+}
+
+#[test]
+fn a_lost_claim_ends_the_agent() {
+    let pool = Pool::scripted("");
+    let id = pool.submit(STAYS, &["--max-attempts", "1"]);
+    let dispatcher = pool.dispatcher(&[]);
+    let agent = pool.until_file("agent");
+    let token = pool.task(&id)["claim_token"].as_str().unwrap().to_string();
+    pool.ok(&["pause", "work"]);
+    pool.ok(&["release", &id, "--claim-token", &token]);
+    pool.until("the agent ends", || !is_alive(&agent));
+    assert_eq!(pool.state(&id), "queued");
+    drop(dispatcher);
+}
+
+#[test]
+fn a_timeout_ends_the_whole_family() {
+    let pool = Pool::scripted("  timeout: 0.5\n");
+    let id = pool.submit("setsid sh -c 'trap \"\" TERM; echo $$ > tool; sleep 1000' &\nsleep 1000", &[]);
+    pool.dispatch_once(&[]);
+    let task = pool.task(&id);
+    assert_eq!(task["failure_class"], "timeout", "{task}");
+    let tool = std::fs::read_to_string(pool.path("tool")).unwrap();
+    assert!(!is_alive(tool.trim_end()));
+}
+
+#[test]
+fn the_first_signal_drains_and_the_second_stops() {
+    let pool = Pool::scripted("");
+    let first = pool.submit("echo $$ > agent\nwhile [ ! -e go ]; do sleep 0.02; done\nresult finished", &[]);
+    let dispatcher = pool.dispatcher(&["--max-concurrent", "1"]);
+    pool.until_file("agent");
+    let second = pool.submit("result x", &[]);
+    dispatcher.signal(Signal::TERM);
+    pool.until("it drains", || pool.log().contains("taking nothing new"));
+    std::fs::write(pool.path("go"), "").unwrap();
+    assert!(dispatcher.wait().success());
+    assert_eq!(pool.response(&first)["body"], "finished");
+    assert_eq!(pool.state(&second), "queued");
+
+    let pool = Pool::scripted("");
+    let id = pool.submit(STAYS, &[]);
+    let dispatcher = pool.dispatcher(&[]);
+    let agent = pool.until_file("agent");
+    dispatcher.signal(Signal::TERM);
+    pool.until("it drains", || pool.log().contains("taking nothing new"));
+    dispatcher.signal(Signal::INT);
+    assert!(dispatcher.wait().success());
+    assert!(!is_alive(&agent));
+    let task = pool.task(&id);
+    assert_eq!((&task["state"], &task["attempt"]), (&"queued".into(), &0.into()));
+}
+
+#[test]
+fn a_killed_dispatcher_leaves_no_agent_and_no_claim() {
+    let pool = Pool::scripted("");
+    let script = "if [ -e again ]; then result second; exit; fi\ntouch again\n\
+                  setsid sh -c 'echo $$ > tool; sleep 1000' &\nsleep 0.2\necho $$ > agent\nsleep 1000";
+    let id = pool.submit(script, &[]);
+    let dispatcher = pool.dispatcher(&[]);
+    let agent = pool.until_file("agent");
+    let tool = pool.until_file("tool");
+    dispatcher.kill();
+    pool.until("the agent dies with it", || !is_alive(&agent));
+    let said = pool.dispatch_once(&[]);
+    assert!(said.contains("its dispatcher died; back in its lane"), "{said}");
+    assert!(!is_alive(&tool), "{said}");
+    assert_eq!(pool.response(&id)["body"], "second");
+    assert_eq!(pool.task(&id)["attempt"], 2);
+    assert!(std::fs::read_dir(pool.path("state/workers")).unwrap().next().is_none());
+}
+
+#[test]
+fn a_result_outlives_its_dispatcher() {
+    let pool = Pool::scripted("  linger: 100\n");
+    let id = pool.submit("result kept\necho $$ > agent\nsleep 1000", &[]);
+    let dispatcher = pool.dispatcher(&[]);
+    pool.until_file("agent");
+    dispatcher.kill();
+    let said = pool.dispatch_once(&[]);
+    assert!(said.contains("the answer was kept"), "{said}");
+    assert_eq!(pool.response(&id)["body"], "kept");
+    assert_eq!(pool.json(&["stats"])["stats"]["all"]["completed"], 1);
+}
+
+#[test]
+fn a_task_that_kills_its_workers_comes_to_an_end() {
+    let pool = Pool::scripted("");
+    // The agent ends its own dispatcher.
+    let id = pool.submit("kill -9 $PPID\nsleep 1000", &[]);
+    for _ in 0..20 {
+        if pool.state(&id) == "failed" {
+            break;
+        }
+        let dispatcher = pool.dispatcher(&["--once"]);
+        dispatcher.wait();
+    }
+    let task = pool.task(&id);
+    assert!(task["failure_reason"].as_str().unwrap().contains("vanished 6 times"), "{task}");
+}
+
+#[test]
+fn two_hundred_tasks_survive_a_dispatcher_that_is_killed_at_random() {
+    let pool = Pool::scripted("  max_concurrent: 4\n  max_retries: 50\n");
+    let count = 200;
+    let script = "[ -z \"$(find running -name \"$LANES_TASK_ID\")\" ] || echo \"$LANES_TASK_ID\" >> twice\n\
+                  touch \"running/$LANES_TASK_ID\"\nsleep 0.01 &\nwait\nrm \"running/$LANES_TASK_ID\"\n\
+                  echo \"$LANES_TASK_ID\" >> done\nresult \"$LANES_TASK_ID\"";
+    std::fs::create_dir(pool.path("running")).unwrap();
+    let ids: Vec<String> =
+        (0..count).map(|n| pool.submit(script, &["--task-id", &format!("t{n}")])).collect();
+    // A fixed sequence of moments: a failure can be repeated.
+    let mut moment: u64 = 12345;
+    for _ in 0..12 {
+        let dispatcher = pool.dispatcher(&[]);
+        moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(std::time::Duration::from_millis(50 + (moment >> 33) % 600));
+        dispatcher.kill();
+        // An agent that died in the middle leaves its mark; only one that lives must not be doubled.
+        let _ = std::fs::remove_dir_all(pool.path("running"));
+        std::fs::create_dir(pool.path("running")).unwrap();
+    }
+    let dispatcher = pool.dispatcher(&["--once"]);
+    assert!(dispatcher.wait().success());
+    for id in &ids {
+        assert_eq!(pool.state(id), "completed", "{id}");
+        assert_eq!(pool.response(id)["body"], id.as_str());
+        let answers = pool.events(id).into_iter().filter(|kind| kind == "response").count();
+        assert_eq!(answers, 1, "{id}");
+    }
+    assert!(!pool.path("twice").exists(), "{}", std::fs::read_to_string(pool.path("twice")).unwrap());
+    assert!(std::fs::read_dir(pool.path("state/outbox")).unwrap().next().is_none());
+    assert_eq!(pool.processes(), Vec::<String>::new());
+    let stats = pool.json(&["stats"]);
+    assert_eq!(stats["stats"]["all"]["completed"], count);
+}
