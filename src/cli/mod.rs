@@ -23,6 +23,7 @@ mod next;
 mod output;
 mod respond;
 mod self_test;
+mod serve;
 mod shell;
 mod show;
 mod stats;
@@ -99,6 +100,7 @@ enum Command {
     Gc(gc::GcCommand),
     Export(transfer::ExportCommand),
     Import(transfer::ImportCommand),
+    Serve(serve::ServeCommand),
     SelfTest(self_test::SelfTestCommand),
     Completions(shell::CompletionsCommand),
     Man(shell::ManCommand),
@@ -139,6 +141,7 @@ impl Command {
             Self::Gc(command) => command.run(context),
             Self::Export(command) => command.run(context),
             Self::Import(command) => command.run(context),
+            Self::Serve(command) => command.run(context),
             Self::SelfTest(command) => command.run(context),
             Self::Completions(command) => command.run(context),
             Self::Man(command) => command.run(context),

@@ -26,6 +26,8 @@ pub(super) const WORKERS: &str = "workers";
 pub(super) const LOCK: &str = "lock";
 pub(super) const FORMAT: &str = "format.json";
 pub(super) const FEED: &str = "feed.jsonl";
+/// What boards keep beside the tasks.
+pub(super) const BOARD: &str = "board.json";
 pub(super) const LANES: &str = "lanes.json";
 pub(super) const VENDORS: &str = "vendors.json";
 pub(super) const OUTBOX: &str = "outbox";

@@ -17,6 +17,7 @@
 mod atomic;
 mod attempts;
 mod batch;
+mod board;
 mod change;
 mod clock;
 mod deliver;
@@ -39,6 +40,7 @@ mod vendors;
 mod watch;
 mod workers;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,7 +48,7 @@ pub use attempts::Attempt;
 pub use clock::{Clock, Entropy};
 pub use glance::Glance;
 pub use health::Space;
-pub use history::FeedEntry;
+pub use history::{FeedCursor, FeedEntry};
 pub use lanes::Pause;
 pub use next::{Taker, Want};
 pub use repair::{Finding, Report, Severity};
@@ -229,7 +231,20 @@ impl Store {
     /// Shows every entry of the store's task directory, in the order of their names. What cannot be
     /// read as a task comes as an error.
     pub fn scan(&self, visit: &mut dyn FnMut(&str, Result<Task>)) -> Result<()> {
+        self.scan_after(None, &mut |name, task| {
+            visit(name, task);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The same for what stands behind `after` in that order, until `visit` has enough.
+    pub fn scan_after(
+        &self,
+        after: Option<&TaskId>,
+        visit: &mut dyn FnMut(&str, Result<Task>) -> ControlFlow<()>,
+    ) -> Result<()> {
         let mut names = self.layout.tasks.names()?;
+        names.retain(|name| after.is_none_or(|after| name.as_str() > after.as_str()));
         names.sort_unstable();
         for name in names {
             let task = match TaskId::parse(&name) {
@@ -241,8 +256,10 @@ impl Store {
                 }
             };
             // Removed between the listing and the look: as if it had never been listed.
-            if let Some(task) = task.transpose() {
-                visit(&name, task);
+            if let Some(task) = task.transpose()
+                && visit(&name, task).is_break()
+            {
+                break;
             }
         }
         Ok(())
@@ -263,6 +280,11 @@ impl Store {
     /// The changes after number `since`, oldest first, at most `limit` of them.
     pub fn feed_since(&self, since: u64, limit: usize) -> Result<Vec<FeedEntry>> {
         history::feed_since(&self.layout.root, since, limit)
+    }
+
+    /// The changes after a cursor, which moves behind them; cheap to ask again and again.
+    pub fn feed_after(&self, cursor: &mut FeedCursor, limit: usize) -> Result<Vec<FeedEntry>> {
+        history::feed_after(&self.layout.root, cursor, limit)
     }
 
     /// The number of the oldest change that the feed still tells of; `None` when it is empty. It
