@@ -162,13 +162,19 @@ impl Store {
         }
         index.begin(&lock, &state, &task.id)?;
         staged.publish(&self.layout.tasks, task.id.as_str())?;
-        let seq = history::append_feed(&self.layout.root, &task, &task.journal.recent, state.seq)?;
-        if let Some(file) = correlation {
-            file.publish(&index.correlations()?, &draft.correlation.0)?;
-        }
-        index.set_key(&task)?;
-        index.update(&lock, None, &task)?;
-        index.finish(&lock, &state, seq, Some(&task.id))?;
+        // The task is there from here on. What cannot be noted now, for want of space perhaps, is
+        // completed by the next change, which finds `busy` still set.
+        let noted = || -> Result<()> {
+            let recent = &task.journal.recent;
+            let seq = history::append_feed(&self.layout.root, &task, recent, state.seq)?;
+            if let Some(file) = correlation {
+                file.publish(&index.correlations()?, &draft.correlation.0)?;
+            }
+            index.set_key(&task)?;
+            index.update(&lock, None, &task)?;
+            index.finish(&lock, &state, seq, Some(&task.id)).map(drop)
+        };
+        let _ = noted();
         Ok(Submitted { task, existing: false })
     }
 
