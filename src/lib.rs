@@ -4,6 +4,7 @@ pub mod cli;
 pub mod digest;
 pub mod dispatch;
 pub mod error;
+pub mod http;
 pub mod model;
 pub mod store;
 pub mod workspace;

@@ -41,6 +41,8 @@ note/mine              no      no      no      live    live    expired spent   n
 note/other             no      no      no      no      no      no      no      no      no      no      no      no
 note/forged            bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad
 cancel                 cancel  cancel  cancel  cancel  cancel  cancel  cancel  no      no      =       no      no
+edit/name              queued  future  due     live    live    expired spent   done    failed  cancel  dead    no
+edit/nothing           =       =       =       =       =       =       =       =       =       =       =       no
 move/away              queued  future  due     no      no      no      no      no      no      no      no      no
 move/here              =       =       =       =       =       =       =       =       =       =       =       =
 retried                no      no      no      no      no      no      no      no      failed  cancel  dead    no
@@ -174,6 +176,10 @@ fn note(kind: &str, proof: Option<&str>) -> Command {
     Command::Note { kind: kind.into(), message: "hello".into(), data, token: proof.map(token) }
 }
 
+fn edit(name: Option<&str>) -> Command {
+    Command::Edit { name: name.map(str::to_string), description: None, labels: None, assignees: None }
+}
+
 /// The command that a row of the table names.
 fn row(name: &str) -> Command {
     let respond = |status, proof| Command::Respond(answer(status, proof));
@@ -198,6 +204,8 @@ fn row(name: &str) -> Command {
         "note/other" => note("progress", Some("other")),
         "note/forged" => note("claimed", Some("mine")),
         "cancel" => Command::Cancel { reason: None, by: "eve".into() },
+        "edit/name" => edit(Some("a title")),
+        "edit/nothing" => edit(None),
         "move/away" => Command::Move { lane: "there".into() },
         "move/here" => Command::Move { lane: "here".into() },
         "retried" => Command::Retried { new_id: "n".into(), by: "eve".into() },
@@ -216,7 +224,8 @@ fn next_variant(command: &Command) -> Option<&'static str> {
         Command::Release { .. } => Some("done/mine"),
         Command::Respond(_) => Some("note/none"),
         Command::Note { .. } => Some("cancel"),
-        Command::Cancel { .. } => Some("move/away"),
+        Command::Cancel { .. } => Some("edit/name"),
+        Command::Edit { .. } => Some("move/away"),
         Command::Move { .. } => Some("retried"),
         Command::Retried { .. } => Some("request_changed"),
         Command::RequestChanged => Some("settle"),

@@ -21,7 +21,7 @@ pub struct Event {
 }
 
 /// Event types that the queue itself writes. Nobody else may, so that a history can be believed.
-pub const ENGINE_KINDS: [&str; 12] = [
+pub const ENGINE_KINDS: [&str; 13] = [
     "created",
     "claimed",
     "renewed",
@@ -33,6 +33,7 @@ pub const ENGINE_KINDS: [&str; 12] = [
     "due",
     "retried",
     "request_changed",
+    "edited",
     "imported",
 ];
 

@@ -3,6 +3,7 @@
 //! [`Command::apply`] is the only place that changes a task's status. It knows nothing of files and
 //! clocks; what it needs to know of them comes in the [`Context`].
 
+mod edit;
 mod end;
 mod hold;
 mod respond;
@@ -122,6 +123,17 @@ pub enum Command {
         /// Who cancels.
         by: String,
     },
+    /// Change the words that people see of a task; what is absent stays.
+    Edit {
+        /// The title.
+        name: Option<String>,
+        /// The description; the request itself stays what was submitted.
+        description: Option<String>,
+        /// All labels.
+        labels: Option<Vec<String>>,
+        /// All assignees.
+        assignees: Option<Vec<String>>,
+    },
     /// Put the task into another lane.
     Move {
         /// The new lane.
@@ -165,6 +177,14 @@ impl Command {
                 hold::note(task, context, kind, message, data, token.as_ref())
             }
             Self::Cancel { reason, by } => end::cancel(task, context, reason.as_deref(), by),
+            Self::Edit { name, description, labels, assignees } => edit::edit(
+                task,
+                context,
+                name.as_deref(),
+                description.as_deref(),
+                labels.as_deref(),
+                assignees.as_deref(),
+            ),
             Self::Move { lane } => hold::move_to(task, context, lane),
             Self::Retried { new_id, by } => end::retried(task, context, new_id, by),
             Self::RequestChanged => Ok(hold::request_changed(task, context)),

@@ -59,7 +59,7 @@ impl Store {
         if index.usable()?.is_none() {
             match self.lock_store() {
                 Ok(lock) => drop(index.ensure(&lock)?),
-                Err(error) if error.kind() == ErrorKind::Io => {}
+                Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -327,6 +327,71 @@ pub(super) fn feed_since(root: &Dir, since: u64, limit: usize) -> Result<Vec<Fee
     Ok(entries)
 }
 
+/// A reader's place in the feed, so that following it costs what is new and no more.
+#[derive(Clone, Debug, Default)]
+pub struct FeedCursor {
+    seq: u64,
+    /// Where the entry after `seq` begins; `None` when that is not known.
+    offset: Option<u64>,
+}
+
+impl FeedCursor {
+    /// The place after change number `seq`.
+    pub fn after(seq: u64) -> Self {
+        Self { seq, offset: None }
+    }
+
+    /// The number of the last change that was read.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+/// The entries after a cursor, at most about `limit` of them; the cursor moves behind them.
+pub(super) fn feed_after(root: &Dir, cursor: &mut FeedCursor, limit: usize) -> Result<Vec<FeedEntry>> {
+    const BLOCK: usize = 256 * 1024;
+    if let Some(offset) = cursor.offset
+        && let Some(file) = open_read(root, FEED)?
+    {
+        let fail = |error| Error::io("read", root.path().join(FEED), error);
+        let mut block = vec![0; BLOCK];
+        let read = file.read_at(&mut block, offset).map_err(fail)?;
+        let whole = block[..read].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if whole == 0 && read < BLOCK && file.metadata().map_err(fail)?.len() >= offset {
+            return Ok(Vec::new());
+        }
+        let entries: Option<Vec<_>> = lines(&block[..whole]).map(FeedEntry::from_line).collect();
+        // Anything unexpected (another file under this name, an entry larger than a block): search.
+        if let Some(entries) = entries
+            && entries.first().is_some_and(|first| first.seq == cursor.seq + 1)
+        {
+            cursor.offset = Some(offset + whole as u64);
+            cursor.seq = entries.last().map_or(cursor.seq, |last| last.seq);
+            return Ok(entries);
+        }
+    }
+    cursor.offset = None;
+    let entries = feed_since(root, cursor.seq, limit)?;
+    match entries.last() {
+        Some(last) => cursor.seq = last.seq,
+        None => cursor.offset = feed_size_at(root, cursor.seq)?,
+    }
+    Ok(entries)
+}
+
+/// The size of the feed, if the entry `seq` is the last in it.
+fn feed_size_at(root: &Dir, seq: u64) -> Result<Option<u64>> {
+    let Some(file) = open_read(root, FEED)? else {
+        return Ok((seq == 0).then_some(0));
+    };
+    let fail = |error| Error::io("read", root.path().join(FEED), error);
+    let size = file.metadata().map_err(fail)?.len();
+    let bytes = tail(&file, size, 64 * 1024).map_err(fail)?;
+    let is_last = bytes.is_empty() || bytes.ends_with(b"\n");
+    let last = lines(&bytes).next_back().and_then(FeedEntry::from_line).map_or(0, |entry| entry.seq);
+    Ok((is_last && last == seq).then_some(size))
+}
+
 /// A position at or before the first entry after `since`, found by halving the file.
 fn seek_entry(file: &File, size: u64, since: u64) -> std::io::Result<u64> {
     let (mut low, mut high) = (0, size);

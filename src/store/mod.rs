@@ -17,10 +17,12 @@
 mod atomic;
 mod attempts;
 mod batch;
+mod board;
 mod change;
 mod clock;
 mod deliver;
 mod facts;
+mod glance;
 mod health;
 mod history;
 mod index;
@@ -38,13 +40,15 @@ mod vendors;
 mod watch;
 mod workers;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use attempts::Attempt;
 pub use clock::{Clock, Entropy};
+pub use glance::Glance;
 pub use health::Space;
-pub use history::FeedEntry;
+pub use history::{FeedCursor, FeedEntry};
 pub use lanes::Pause;
 pub use next::{Taker, Want};
 pub use repair::{Finding, Report, Severity};
@@ -128,7 +132,7 @@ impl Store {
 
     /// Where the run logs of a task are kept: one numbered directory for each attempt.
     pub fn attempts_dir(&self, id: &TaskId) -> PathBuf {
-        self.layout.tasks.path().join(id.as_str()).join("attempts")
+        self.layout.tasks.path().join(id.as_str()).join(layout::ATTEMPTS)
     }
 
     /// Refuses to change a store that a newer version wrote.
@@ -227,7 +231,20 @@ impl Store {
     /// Shows every entry of the store's task directory, in the order of their names. What cannot be
     /// read as a task comes as an error.
     pub fn scan(&self, visit: &mut dyn FnMut(&str, Result<Task>)) -> Result<()> {
+        self.scan_after(None, &mut |name, task| {
+            visit(name, task);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The same for what stands behind `after` in that order, until `visit` has enough.
+    pub fn scan_after(
+        &self,
+        after: Option<&TaskId>,
+        visit: &mut dyn FnMut(&str, Result<Task>) -> ControlFlow<()>,
+    ) -> Result<()> {
         let mut names = self.layout.tasks.names()?;
+        names.retain(|name| after.is_none_or(|after| name.as_str() > after.as_str()));
         names.sort_unstable();
         for name in names {
             let task = match TaskId::parse(&name) {
@@ -239,8 +256,10 @@ impl Store {
                 }
             };
             // Removed between the listing and the look: as if it had never been listed.
-            if let Some(task) = task.transpose() {
-                visit(&name, task);
+            if let Some(task) = task.transpose()
+                && visit(&name, task).is_break()
+            {
+                break;
             }
         }
         Ok(())
@@ -263,6 +282,11 @@ impl Store {
         history::feed_since(&self.layout.root, since, limit)
     }
 
+    /// The changes after a cursor, which moves behind them; cheap to ask again and again.
+    pub fn feed_after(&self, cursor: &mut FeedCursor, limit: usize) -> Result<Vec<FeedEntry>> {
+        history::feed_after(&self.layout.root, cursor, limit)
+    }
+
     /// The number of the oldest change that the feed still tells of; `None` when it is empty. It
     /// grows when [`Store::gc`] drops old entries: who asks for earlier ones has missed some.
     pub fn feed_start(&self) -> Result<Option<u64>> {
@@ -274,7 +298,9 @@ impl Store {
         Ok(history::feed_tail(&self.layout.root, 64 * 1024)?.last().map_or(0, |entry| entry.seq))
     }
 
+    /// The store lock. Whoever takes it means to write, if only derived data.
     fn lock_store(&self) -> Result<lock::StoreLock> {
+        self.check_writable()?;
         lock::StoreLock::acquire(&self.layout.root, self.options.lock_timeout)
     }
 }
@@ -301,6 +327,8 @@ fn mark_format(layout: &Layout) -> Result<()> {
     let mut object = json::Object::new();
     object.insert("version".into(), FORMAT_VERSION.into());
     object.insert("writer".into(), concat!("lanes ", env!("CARGO_PKG_VERSION")).into());
+    // Whoever made the root may have been killed before its name was safe.
+    atomic::sync_parent(layout.root.path())?;
     atomic::replace_durably(&layout.tmp()?, &layout.root, layout::FORMAT, json::to_text(&object).as_bytes())
 }
 

@@ -85,10 +85,13 @@ impl Store {
                 Ok(dir) => dir,
                 Err(look) => return Ok(look),
             };
-            let loaded = match found(read::task(&dir, id))? {
+            let mut loaded = match found(read::task(&dir, id))? {
                 Ok(loaded) => loaded,
                 Err(look) => return Ok(look),
             };
+            if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task).map(Some))? {
+                return Ok(look);
+            }
             let spent = loaded.task.availability(&self.now()) == Availability::Spent;
             let task = match loaded.task.status {
                 Status::Scheduled { .. } => self.settle_if_possible(&loaded.task)?,
@@ -177,7 +180,7 @@ impl Store {
                 index.promote_due(&lock, &state, lane, &now)?;
                 Ok(Some(state.seq))
             }
-            Err(error) if error.kind() == ErrorKind::Io => Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -214,8 +217,10 @@ impl Store {
             Ok(ControlFlow::Continue(()))
         })?;
         match self.correct(index, lane, &stale) {
-            // What was taken is taken, whatever becomes of the index.
-            Err(error) if found.is_none() => Err(error),
+            // What was taken is taken, and a store that cannot be written is corrected by others.
+            Err(error) if found.is_none() && !matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => {
+                Err(error)
+            }
             _ => Ok((found, busy)),
         }
     }
@@ -275,7 +280,7 @@ impl Store {
         };
         match put_right() {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::Io => Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -310,12 +315,12 @@ impl Store {
         let Some(lock) = TaskLock::try_acquire(&dir)? else {
             return Ok(Look::Busy);
         };
-        let loaded = match found(read::task(&dir, id))? {
+        let mut loaded = match found(read::task(&dir, id))? {
             Ok(loaded) => loaded,
             Err(look) => return Ok(look),
         };
         // Its history must be readable as well, or its claims cannot be counted.
-        if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task.clone()).map(Some))? {
+        if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task).map(Some))? {
             return Ok(look);
         }
         if loaded.task.availability(&self.now()) == Availability::Spent {
@@ -372,6 +377,9 @@ impl Store {
         let task = self.task(id)?;
         let now = self.now();
         let mut draft = task.clone();
+        if !task.status.is_terminal() {
+            catch_up_with_others(&self.task_dir(id)?, &mut draft)?;
+        }
         let context = Context { now: &now, request: &RequestCheck::Unchecked, previous: None };
         if Command::Settle.apply(&mut draft, &context)? == Effect::Unchanged {
             return Ok(task);

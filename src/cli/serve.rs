@@ -1,0 +1,78 @@
+//! `lanes serve`: the queue over HTTP.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::context::Context;
+use super::output::complain;
+use crate::error::{EXIT_OK, Error, Result};
+use crate::http::{self, ServeOptions};
+
+/// Serve the queue over HTTP, for programs that do not know where it lives.
+///
+/// GET /openapi.json describes every route. Web pages of other origins are refused. Beyond this
+/// machine only with a token.
+#[derive(Args, Debug)]
+pub struct ServeCommand {
+    /// The address to listen at: an IP address, or localhost
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    host: String,
+    /// The port; 0 for any that is free
+    #[arg(long, value_name = "N", default_value_t = 8765)]
+    port: u16,
+    /// A file with the token that clients must show; needed beyond the loopback
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// A directory, beside the workspace root, that tasks may name as their workspace; repeatable
+    #[arg(long, value_name = "DIR")]
+    allow_root: Vec<PathBuf>,
+    /// A name, beside localhost, under which clients may address the server; repeatable
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
+    /// Let clients change lanes and dispatch routes
+    #[arg(long)]
+    enable_queue_management: bool,
+    /// A line of JSON on standard error for each answer
+    #[arg(long)]
+    log: bool,
+}
+
+impl ServeCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let (config, store) = context.workspace()?;
+        let host = self.address()?;
+        let options = ServeOptions {
+            config,
+            store,
+            host,
+            port: self.port,
+            token_file: self.token_file.clone(),
+            allow_roots: self.allow_root.clone(),
+            allow_hosts: self.allow_host.clone(),
+            manage_queues: self.enable_queue_management,
+            access_log: self.log.then(|| Box::new(std::io::stderr()) as _),
+        };
+        http::serve(options, |address| {
+            if !host.is_loopback() {
+                complain(
+                    "warning: other machines can reach this server, and nothing on the way is encrypted",
+                );
+            }
+            context.out.line(&format!("lanes: serving on http://{address}"))?;
+            context.out.flush()
+        })?;
+        Ok(EXIT_OK)
+    }
+
+    fn address(&self) -> Result<IpAddr> {
+        if self.host == "localhost" {
+            return Ok(IpAddr::from([127, 0, 0, 1]));
+        }
+        self.host.parse().map_err(|_| {
+            Error::invalid(format!("--host is not an IP address: {}", crate::error::printable(&self.host)))
+                .with_hint("127.0.0.1 is this machine alone, 0.0.0.0 every network it is in")
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! Who is at work: dispatchers, the agents they run, and others that wait for tasks.
+
+use serde_json::Value;
+
+use super::answer::{members, ok};
+use super::app::{App, Call, Outcome};
+use super::run_log;
+use crate::error::{Error, Result};
+use crate::model::{Status, Task, TaskId};
+use crate::store::WorkerInfo;
+
+/// The kind of worker that runs agents.
+const DISPATCHER: &str = "dispatcher";
+/// How much of an agent's output is shown, in bytes.
+const RECENT_OUTPUT: u64 = 16 * 1024;
+
+/// `GET /status`
+pub fn status(call: &Call<'_>) -> Outcome {
+    let app = call.app;
+    let workers = app.store.live_workers()?;
+    let dispatchers: Vec<&WorkerInfo> = workers.iter().filter(|worker| worker.kind == DISPATCHER).collect();
+    let number = |worker: &&WorkerInfo, key: &str| worker.data.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let capacity: u64 = dispatchers.iter().map(|worker| number(worker, "capacity")).sum();
+    let active: u64 = dispatchers.iter().map(|worker| running(worker).len() as u64).sum();
+    let shown: Vec<Value> = workers.iter().map(|worker| Value::Object(worker.to_object())).collect();
+    Ok(ok([
+        ("status", "ok".into()),
+        ("version", env!("CARGO_PKG_VERSION").into()),
+        ("workspace_id", app.config.workspace_id.clone().into()),
+        ("uptime_seconds", app.started.elapsed().as_secs_f64().into()),
+        ("capacity", capacity.into()),
+        ("active_agents", active.into()),
+        ("free_slots", capacity.saturating_sub(active).into()),
+        ("dispatchers", dispatchers.len().into()),
+        ("workers", shown.into()),
+        ("waiting_requests", app.parked.len().into()),
+        ("lanes", super::lane::all(app)?.into()),
+    ])
+    .into())
+}
+
+/// `GET /agents`
+pub fn list(call: &Call<'_>) -> Outcome {
+    let agents = all(call.app)?;
+    let count = agents.len();
+    Ok(ok([("agents", agents.into()), ("count", count.into())]).into())
+}
+
+/// `GET /agents/{task_id}`
+pub fn show(call: &Call<'_>) -> Outcome {
+    let id = call.id()?;
+    let is_it = |agent: &Value| agent.get("task_id").and_then(Value::as_str) == Some(id.as_str());
+    let agent = all(call.app)?.into_iter().find(is_it);
+    let Some(Value::Object(mut agent)) = agent else {
+        return Err(Error::not_found(format!("no agent is running for {id}")).into());
+    };
+    agent.insert("recent_output".into(), run_log::recent(call.app, &id, RECENT_OUTPUT).into());
+    let events = call.app.store.events(&id)?;
+    let newest = events.len().saturating_sub(20);
+    let events: Vec<Value> = events[newest..].iter().map(|event| Value::Object(event.to_object())).collect();
+    agent.insert("recent_events".into(), events.into());
+    Ok(ok([("agent", Value::Object(agent))]).into())
+}
+
+/// What a dispatcher's card says of the agents it runs.
+fn running(worker: &WorkerInfo) -> &[Value] {
+    worker.data.get("running").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn all(app: &App) -> Result<Vec<Value>> {
+    let workers = app.store.live_workers()?;
+    let dispatchers = workers.iter().filter(|worker| worker.kind == DISPATCHER);
+    Ok(dispatchers
+        .flat_map(|worker| running(worker).iter().filter_map(|entry| agent(app, worker, entry)))
+        .collect())
+}
+
+/// One agent: what its dispatcher says, completed from its task.
+fn agent(app: &App, worker: &WorkerInfo, entry: &Value) -> Option<Value> {
+    let id = entry.as_str().or_else(|| entry.get("task_id")?.as_str())?;
+    let task = app.store.task(&TaskId::parse(id).ok()?).ok()?;
+    let mut object = entry.as_object().cloned().unwrap_or_default();
+    object.extend(members([
+        ("task_id", task.id.as_str().into()),
+        ("name", task.name.clone().unwrap_or_else(|| task.correlation_id.clone()).into()),
+        ("lane", task.lane.clone().into()),
+        ("queue", task.lane.clone().into()),
+        ("attempt", task.attempt.into()),
+        ("dispatcher", worker.owner.clone().into()),
+        ("pid", object.get("pid").cloned().unwrap_or_default()),
+        ("runtime_seconds", runtime(app, &task).into()),
+        ("timeout_seconds", timeout(&object, &task)),
+    ]));
+    Some(Value::Object(object))
+}
+
+fn runtime(app: &App, task: &Task) -> Option<f64> {
+    match &task.status {
+        Status::Claimed(claim) => Some(app.store.now().wall.seconds_since(claim.claimed_at).max(0.0)),
+        _ => None,
+    }
+}
+
+fn timeout(entry: &crate::model::json::Object, task: &Task) -> Value {
+    entry.get("timeout_seconds").cloned().unwrap_or_else(|| task.timeout_seconds.into())
+}

@@ -1,0 +1,152 @@
+//! What a client is told.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::error::{Error, ErrorKind};
+use crate::model::json::{self, Object};
+
+/// One answer, before it becomes bytes.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// What the body is.
+    pub content_type: &'static str,
+    /// Further headers; the values are never a client's words.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, or the beginning of a stream.
+    pub body: Vec<u8>,
+    /// Whether more follows until the connection ends.
+    pub is_stream: bool,
+}
+
+impl Answer {
+    fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
+        Self { status, content_type, headers: Vec::new(), body, is_stream: false }
+    }
+
+    /// A JSON object.
+    pub fn json(status: u16, object: &Object) -> Self {
+        Self::new(status, "application/json", json::to_text(object).into_bytes())
+    }
+
+    /// Text of some kind.
+    pub fn text(content_type: &'static str, text: impl Into<Vec<u8>>) -> Self {
+        Self::new(200, content_type, text.into())
+    }
+
+    /// No body, and nothing more to say.
+    pub fn empty() -> Self {
+        Self::new(204, "", Vec::new())
+    }
+
+    /// The head of a stream; what follows is sent piece by piece.
+    pub fn stream(content_type: &'static str) -> Self {
+        Self { is_stream: true, ..Self::new(200, content_type, Vec::new()) }
+    }
+
+    /// A refusal with a stable word beside its text.
+    pub fn refusal(status: u16, code: &str, text: &str) -> Self {
+        let mut object = Object::new();
+        object.insert("error".into(), text.into());
+        object.insert("code".into(), code.into());
+        Self::json(status, &object)
+    }
+
+    /// What went wrong, in the words of the error.
+    pub fn error(error: &Error) -> Self {
+        let answer = Self::refusal(error.kind().http_status(), error.kind().code(), &error.to_string());
+        match error.kind() {
+            ErrorKind::Locked => answer.with("Retry-After", "1"),
+            _ => answer,
+        }
+    }
+
+    /// The same answer with one more header.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The bytes of the answer. A stream has no length; its end is the connection's.
+    pub fn render(&self, keep_alive: bool, without_body: bool) -> Vec<u8> {
+        let mut head = String::with_capacity(256);
+        // Writing to a string cannot fail.
+        let _ = write!(head, "HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
+        if !matches!(self.status, 204 | 304) {
+            let _ = write!(head, "Content-Type: {}\r\n", self.content_type);
+            if !self.is_stream {
+                let _ = write!(head, "Content-Length: {}\r\n", self.body.len());
+            }
+        }
+        head.push_str("Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+        for (name, value) in &self.headers {
+            // Values are our own words; this is the second line of defence.
+            let _ = write!(head, "{name}: {}\r\n", value.replace(|c: char| c.is_control(), " "));
+        }
+        head.push_str(if keep_alive { "\r\n" } else { "Connection: close\r\n\r\n" });
+        let mut bytes = head.into_bytes();
+        if !without_body {
+            bytes.extend_from_slice(&self.body);
+        }
+        bytes
+    }
+}
+
+impl From<Error> for Answer {
+    fn from(error: Error) -> Self {
+        Self::error(&error)
+    }
+}
+
+/// A JSON object of the given members, nulls included.
+pub fn members<const N: usize>(pairs: [(&str, Value); N]) -> Object {
+    pairs.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
+}
+
+/// The answer `200` with these members.
+pub fn ok<const N: usize>(pairs: [(&str, Value); N]) -> Answer {
+    Answer::json(200, &members(pairs))
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        204 => "No Content",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Status",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_can_begin_a_header_of_its_own() {
+        let mut answer = Answer::refusal(400, "x", "y");
+        answer.headers.push(("Allow", "GET\r\nSet-Cookie: a=b".to_string()));
+        let text = String::from_utf8(answer.render(true, true)).unwrap();
+        assert!(!text.contains("\r\nSet-Cookie"), "{text}");
+    }
+}

@@ -1,0 +1,265 @@
+//! What all handlers work with, and the way of a request to its handler and back.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::access::{Access, Line};
+use super::answer::Answer;
+use super::census::Census;
+use super::guard::Guard;
+use super::input::{Input, decode};
+use super::metrics::Metrics;
+use super::park::{Entry, Parked, Wish};
+use super::route::{self, Found, Route};
+use super::service::{Reply, Service, Ticket};
+use super::socket::Sockets;
+use super::wire::Request;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::TaskId;
+use crate::store::Store;
+use crate::workspace::Config;
+
+/// What a handler comes to: an answer, a request that waits, or a refusal.
+pub type Outcome = std::result::Result<Reply, Answer>;
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+/// A server's parts.
+pub struct App {
+    /// The queue.
+    pub store: Store,
+    /// The workspace.
+    pub config: Config,
+    /// Directories that a task's workspace may be in.
+    pub roots: Vec<PathBuf>,
+    /// Whether lanes and dispatch routes may be changed.
+    pub manages: bool,
+    /// The network.
+    pub sockets: Sockets,
+    /// Requests that wait.
+    pub parked: Parked,
+    /// How many tasks there are.
+    pub census: Census,
+    /// What was counted.
+    pub metrics: Metrics,
+    /// When the server started.
+    pub started: Instant,
+    guard: Guard,
+    access: Access,
+    stopping: AtomicBool,
+}
+
+/// A request on its way: for the log, and for what is counted.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    at: Instant,
+    method: String,
+    path: String,
+    /// The pattern of the route it took.
+    route: &'static str,
+}
+
+/// One request as its handler sees it.
+pub struct Call<'a> {
+    /// The server.
+    pub app: &'a App,
+    /// The request as it came.
+    pub request: &'a Request,
+    /// The fields of its query.
+    pub query: Input,
+    /// The fields of its body.
+    pub body: Input,
+    /// What stands in the path where the route has a name in braces, in clear.
+    pub parameter: String,
+    ticket: Ticket,
+    trace: &'a Trace,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(
+        store: Store,
+        config: Config,
+        roots: Vec<PathBuf>,
+        guard: Guard,
+        manages: bool,
+        access: Access,
+        sockets: Sockets,
+    ) -> Result<Self> {
+        let metrics = Metrics::new(store.feed_end()?);
+        Ok(Self {
+            store,
+            config,
+            roots,
+            manages,
+            sockets,
+            parked: Parked::default(),
+            census: Census::default(),
+            metrics,
+            started: Instant::now(),
+            guard,
+            access,
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Lets the server end: nothing new is accepted, and whoever waits is answered.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.sockets.stop();
+        self.parked.stop();
+    }
+
+    /// Whether the server is about to end.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Answers a request that waited.
+    pub fn answer(&self, entry: &Entry, answer: Answer) {
+        if !entry.wish.is_stream() {
+            self.note(&entry.trace, &answer);
+            self.sockets.answer(entry.ticket, answer);
+        }
+    }
+
+    fn note(&self, trace: &Trace, answer: &Answer) {
+        let took = trace.at.elapsed();
+        self.metrics.count_request(&trace.method, trace.route, answer.status, took);
+        self.access.write(&Line {
+            time: self.store.now().wall,
+            method: &trace.method,
+            path: &trace.path,
+            status: answer.status,
+            took,
+            bytes: answer.body.len(),
+        });
+    }
+
+    fn handle(&self, request: &Request, ticket: Ticket, trace: &mut Trace) -> Outcome {
+        self.guard.check(request)?;
+        let (route, parameter): (&Route, _) = match route::find(&request.method, &request.path) {
+            Found::Route(route, parameter) => (route, parameter),
+            Found::Options(allow) => return Ok(Answer::empty().with("Allow", allow).into()),
+            Found::Method(allow) => {
+                let answer = Answer::refusal(405, "method_not_allowed", "this route has other methods");
+                return Err(answer.with("Allow", allow));
+            }
+            Found::Nothing => return Err(Answer::refusal(404, "unknown_route", "no such route")),
+        };
+        trace.route = route.path;
+        if route.is_managing && !self.manages {
+            let text = "changing lanes and routes is switched off; start with --enable-queue-management";
+            return Err(Answer::refusal(403, "management_disabled", text));
+        }
+        let body = match route.body {
+            Some(fields) => {
+                self.guard.check_body(request)?;
+                Input::from_body(fields, &request.body)?
+            }
+            None if request.body.is_empty() => Input::default(),
+            None => return Err(Error::invalid("this route takes no body").into()),
+        };
+        let call = Call {
+            app: self,
+            request,
+            query: Input::from_query(route.query, &request.query)?,
+            body,
+            parameter: decode(parameter.unwrap_or_default(), false)?,
+            ticket,
+            trace,
+        };
+        (route.run)(&call)
+    }
+}
+
+impl Service for App {
+    fn call(&self, request: Request, ticket: Ticket) -> Reply {
+        let mut trace = Trace {
+            at: Instant::now(),
+            method: request.method.clone(),
+            path: request.path.clone(),
+            route: "",
+        };
+        let reply = match self.handle(&request, ticket, &mut trace) {
+            Ok(reply) => reply,
+            Err(refusal) => Reply::Answer(refusal),
+        };
+        if let Reply::Answer(answer) = &reply {
+            self.note(&trace, answer);
+        }
+        reply
+    }
+
+    fn resume(&self, ticket: Ticket) -> Reply {
+        let Some((entry, answer)) = self.parked.try_claim(self, ticket) else {
+            return Reply::Parked;
+        };
+        self.note(&entry.trace, &answer);
+        Reply::Answer(answer)
+    }
+
+    fn gone(&self, ticket: Ticket) {
+        self.parked.forget(ticket);
+    }
+
+    fn refused(&self, refusal: &Answer) {
+        let trace = Trace { at: Instant::now(), method: String::new(), path: String::new(), route: "" };
+        self.note(&trace, refusal);
+    }
+}
+
+impl Call<'_> {
+    /// The task that the path names.
+    pub fn id(&self) -> Result<TaskId> {
+        TaskId::parse(&self.parameter)
+    }
+
+    /// Whether only the head of the answer is wanted, for which nobody should have to wait.
+    pub fn is_head(&self) -> bool {
+        self.request.method == "HEAD"
+    }
+
+    /// Answers when the wish is fulfilled, at once if it is already, at the latest after `seconds`.
+    pub fn wait(&self, wish: Wish, seconds: f64) -> Outcome {
+        if let Some(answer) = wish.look(self.app)? {
+            return Ok(answer.into());
+        }
+        if seconds <= 0.0 || self.is_head() || self.app.is_stopping() {
+            return Ok(wish.in_vain(self.app.is_stopping()).into());
+        }
+        let until = Instant::now().checked_add(std::time::Duration::from_secs_f64(seconds));
+        self.park(wish, until)
+    }
+
+    /// Begins a stream that goes on until the client or the server ends.
+    pub fn stream(&self, wish: Wish, begin: Answer) -> Outcome {
+        if !self.is_head() {
+            self.park(wish, None)?;
+        }
+        Ok(begin.into())
+    }
+
+    fn park(&self, wish: Wish, until: Option<Instant>) -> Outcome {
+        let entry = Entry::new(self.ticket, wish, until, self.trace.clone());
+        if self.app.parked.add(entry) {
+            return Ok(Reply::Parked);
+        }
+        Err(Answer::refusal(503, "too_many_waits", "too many requests are waiting").with("Retry-After", "5"))
+    }
+}
+
+/// The refusal of what a stopping server cannot bring to its end.
+pub fn stopping() -> Answer {
+    Answer::refusal(503, "stopping", "the server is stopping").with("Retry-After", "1")
+}
+
+/// An operating system's refusal that a client's own words have caused is the client's to mend.
+pub fn blame_client(error: Error) -> Answer {
+    if error.kind() == ErrorKind::Io { Error::invalid(error.to_string()).into() } else { error.into() }
+}

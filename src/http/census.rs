@@ -1,0 +1,58 @@
+//! How many tasks there are in each lane and state.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+use crate::store::Store;
+
+/// Tasks by lane and state.
+pub type Counts = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// A count that took longer than this is used again for a while.
+const CHEAP: Duration = Duration::from_millis(50);
+/// Counts without any change since are used again for this long: other implementations leave no
+/// trace in the feed.
+const TRUST: Duration = Duration::from_secs(2);
+
+struct Taken {
+    counts: Arc<Counts>,
+    feed: u64,
+    at: Instant,
+    took: Duration,
+}
+
+/// The last count, so that asking often costs little.
+#[derive(Default)]
+pub struct Census(Mutex<Option<Taken>>);
+
+impl Census {
+    /// The counts, at most a little out of date.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub fn take(&self, store: &Store) -> Result<Arc<Counts>> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let feed = store.feed_end()?;
+        if let Some(taken) = &*last {
+            let age = taken.at.elapsed();
+            let is_same = taken.feed == feed && age < TRUST;
+            // At most a tenth of the time goes into counting.
+            if is_same || (taken.took > CHEAP && age < taken.took * 10) {
+                return Ok(Arc::clone(&taken.counts));
+            }
+        }
+        let at = Instant::now();
+        let mut counts = Counts::new();
+        store.scan(&mut |_, task| {
+            if let Ok(task) = task {
+                let lane = counts.entry(task.lane.clone()).or_default();
+                *lane.entry(task.status.as_str().to_string()).or_default() += 1;
+            }
+        })?;
+        let counts = Arc::new(counts);
+        *last = Some(Taken { counts: Arc::clone(&counts), feed, at, took: at.elapsed() });
+        Ok(counts)
+    }
+}

@@ -1,0 +1,249 @@
+//! One connection: what was received, what is to be sent, and what it waits for.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::EventFlags;
+
+use super::answer::Answer;
+use super::wire::Parser;
+
+/// How long a client may take for a head, for a body, between requests, and to take some of an answer.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+const BODY_TIME: Duration = Duration::from_secs(60);
+const IDLE_TIME: Duration = Duration::from_secs(75);
+const WRITE_TIME: Duration = Duration::from_secs(20);
+/// How long the rest of a refused request is read away, so that the refusal reaches its client.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+/// What a stream may be behind before it gets nothing more for now, in bytes.
+const STREAM_BACKLOG: usize = 256 * 1024;
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Waiting for a request, or for the rest of one.
+    Reading,
+    /// A thread has gone to the service with its request.
+    Busy,
+    /// Its request is answered later.
+    Parked,
+    /// Its answer goes on.
+    Streaming,
+    /// Its last answer is sent; what still comes is read away.
+    Draining,
+    /// Over.
+    Closed,
+}
+
+/// A client's connection. Which thread may use it follows from epoll's one-shot mode; the lock is
+/// for those who answer from outside and for the sweep, and is never held while the service works.
+pub(super) struct Connection {
+    pub(super) id: u64,
+    pub(super) stream: TcpStream,
+    state: Mutex<State>,
+}
+
+pub(super) struct State {
+    pub(super) phase: Phase,
+    pub(super) parser: Parser,
+    /// How many requests have come.
+    pub(super) request: u64,
+    /// The answer that came before its request was parked.
+    pub(super) early: Option<Answer>,
+    /// Whether the connection is to be looked at again though nothing has come.
+    pub(super) again: bool,
+    out: Vec<u8>,
+    written: usize,
+    /// When the connection ends unless something happens; `None` for never.
+    deadline: Option<Instant>,
+    keep_alive: bool,
+    without_body: bool,
+}
+
+impl Connection {
+    pub(super) fn new(id: u64, stream: TcpStream) -> Self {
+        let state = State {
+            phase: Phase::Reading,
+            parser: Parser::default(),
+            request: 0,
+            early: None,
+            again: false,
+            out: Vec::new(),
+            written: 0,
+            deadline: Some(Instant::now() + HEAD_TIME),
+            keep_alive: true,
+            without_body: false,
+        };
+        Self { id, stream, state: Mutex::new(state) }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // What the lock protects is whole between any two statements.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Receives what is there, up to a bound. `false`: the client has ended or gone.
+    pub(super) fn read(&self, state: &mut State) -> bool {
+        let mut buffer = [0; 16 * 1024];
+        let was_idle = state.parser.is_idle();
+        let mut received = 0;
+        while received < 16 * buffer.len() {
+            match (&self.stream).read(&mut buffer) {
+                // Once more when there is something to answer first.
+                Ok(0) if received == 0 => return false,
+                Ok(0) => break,
+                Ok(length) => {
+                    state.parser.push(&buffer[..length]);
+                    received += length;
+                    if length < buffer.len() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        if was_idle && received > 0 {
+            state.deadline = Some(Instant::now() + HEAD_TIME);
+        }
+        true
+    }
+
+    /// Reads away what nobody wants any more. `false`: the client has ended.
+    pub(super) fn drain(&self) -> bool {
+        let mut buffer = [0; 16 * 1024];
+        for _ in 0..64 {
+            match (&self.stream).read(&mut buffer) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Sends what the socket takes. `false`: the client is gone.
+    pub(super) fn flush(&self, state: &mut State) -> bool {
+        if state.out.is_empty() {
+            return true;
+        }
+        while state.written < state.out.len() {
+            match (&self.stream).write(&state.out[state.written..]) {
+                Ok(0) => return false,
+                Ok(length) => {
+                    state.written += length;
+                    state.deadline = Some(Instant::now() + WRITE_TIME);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    state.deadline = state.deadline.or(Some(Instant::now() + WRITE_TIME));
+                    return true;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        state.out.clear();
+        state.out.shrink_to(STREAM_BACKLOG);
+        state.written = 0;
+        state.deadline = match state.phase {
+            Phase::Reading if state.parser.is_idle() => Some(Instant::now() + IDLE_TIME),
+            Phase::Reading => Some(Instant::now() + HEAD_TIME),
+            Phase::Busy | Phase::Parked | Phase::Streaming | Phase::Draining | Phase::Closed => None,
+        };
+        true
+    }
+
+    /// Sends, and after the last answer tells the client that nothing follows. `false`: it is gone.
+    pub(super) fn settle(&self, state: &mut State) -> bool {
+        if !self.flush(state) {
+            return false;
+        }
+        if state.out.is_empty() && state.phase == Phase::Reading && !state.keep_alive {
+            // Closing at once while more is coming would make the kernel throw our answer away.
+            let _ = self.stream.shutdown(Shutdown::Write);
+            state.phase = Phase::Draining;
+            state.deadline = Some(Instant::now() + DRAIN_TIME);
+        }
+        true
+    }
+}
+
+impl State {
+    /// Takes note of a request that goes to the service.
+    pub(super) fn begin(&mut self, keep_alive: bool, without_body: bool) {
+        self.phase = Phase::Busy;
+        self.request += 1;
+        self.deadline = None;
+        self.keep_alive = keep_alive;
+        self.without_body = without_body;
+    }
+
+    /// Turns an answer into bytes to send. Unless `stays`, it is the last one.
+    pub(super) fn put(&mut self, answer: &Answer, stays: bool) {
+        self.keep_alive = self.keep_alive && stays && !answer.is_stream;
+        self.out.extend_from_slice(&answer.render(self.keep_alive, self.without_body));
+        let goes_on = answer.is_stream && !self.without_body;
+        self.phase = if goes_on { Phase::Streaming } else { Phase::Reading };
+    }
+
+    /// Refuses what is no request.
+    pub(super) fn refuse(&mut self, refusal: &Answer) {
+        self.without_body = false;
+        self.put(refusal, false);
+    }
+
+    /// Adds bytes as they are.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// Gives the client time to send the body that its head announced.
+    pub(super) fn expect_body(&mut self) {
+        self.deadline = Some(Instant::now() + BODY_TIME);
+    }
+
+    /// Whether everything so far has been sent.
+    pub(super) fn is_sent(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Whether a stream has enough to send already.
+    pub(super) fn is_behind(&self) -> bool {
+        self.out.len() - self.written > STREAM_BACKLOG
+    }
+
+    /// Whether the client may be told to come again later without losing anything.
+    pub(super) fn is_idle(&self) -> bool {
+        self.phase == Phase::Reading && self.parser.is_idle() && self.out.is_empty()
+    }
+
+    /// Whether a request has begun to arrive and should have been here by now.
+    pub(super) fn is_half_there(&self) -> bool {
+        self.phase == Phase::Reading && !self.parser.is_idle() && self.out.is_empty()
+    }
+
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// What to be woken for; `None` while a thread has the connection, and at its end.
+    pub(super) fn wanted(&self) -> Option<EventFlags> {
+        let hang_up = EventFlags::RDHUP;
+        let flags = match self.phase {
+            Phase::Busy | Phase::Closed => return None,
+            // A client that has ended its side still reads ours.
+            Phase::Reading if self.again || !self.out.is_empty() => EventFlags::OUT,
+            Phase::Reading | Phase::Draining => EventFlags::IN | hang_up,
+            Phase::Parked | Phase::Streaming if self.again || !self.out.is_empty() => {
+                EventFlags::OUT | hang_up
+            }
+            Phase::Parked | Phase::Streaming => hang_up,
+        };
+        Some(flags | EventFlags::ONESHOT)
+    }
+}

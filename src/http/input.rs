@@ -1,0 +1,313 @@
+//! What a request may say: named, typed fields of its body and its query.
+//!
+//! The same lists check requests and describe them in the OpenAPI document, so that the two cannot
+//! drift apart. Fields that are not listed are ignored.
+
+use serde_json::{Value, json};
+
+use super::strict;
+use super::wire::MAX_BODY;
+use crate::error::{Error, Result, printable};
+use crate::model::json::Object;
+use crate::model::{ClaimToken, Time};
+
+/// Characters of a name, of a path, of a message, and of a whole body.
+pub const NAME: usize = 200;
+/// See [`NAME`].
+pub const PATH: usize = 4096;
+/// See [`NAME`].
+pub const MESSAGE: usize = 16 * 1024;
+/// See [`NAME`].
+pub const BODY: usize = MAX_BODY;
+/// The most texts of a list.
+const MAX_TEXTS: usize = 1000;
+
+fn is_within(text: &str, most: usize) -> bool {
+    text.len() <= most || text.chars().count() <= most
+}
+
+/// What a field may hold. A field that is null counts as absent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Text of at most so many characters.
+    Text(usize),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A time in RFC 3339.
+    Time,
+    /// A whole number within these bounds.
+    Whole(i64, i64),
+    /// Seconds, from 0 to this.
+    Seconds(f64),
+    /// True or false.
+    Flag,
+    /// A list of texts; in a query, a field that may be repeated.
+    Texts,
+    /// An object.
+    Map,
+}
+
+/// One field.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// What it may hold.
+    pub kind: Kind,
+    /// Whether it must be there.
+    pub is_required: bool,
+    /// What it means.
+    pub about: &'static str,
+}
+
+/// A field that may be left out.
+pub const fn may(name: &'static str, kind: Kind, about: &'static str) -> Field {
+    Field { name, kind, is_required: false, about }
+}
+
+/// A field that must be there.
+pub const fn must(name: &'static str, kind: Kind, about: &'static str) -> Field {
+    Field { name, kind, is_required: true, about }
+}
+
+impl Kind {
+    /// What it is called in a message.
+    fn expected(self) -> String {
+        match self {
+            Self::Text(most) => format!("text of at most {most} characters"),
+            Self::Word(words) => format!("one of {}", words.join(", ")),
+            Self::Time => "an RFC 3339 time".to_string(),
+            Self::Whole(least, most) => format!("a whole number from {least} to {most}"),
+            Self::Seconds(most) => format!("a number of seconds from 0 to {most}"),
+            Self::Flag => "true or false".to_string(),
+            Self::Texts => format!("a list of at most {MAX_TEXTS} texts"),
+            Self::Map => "an object".to_string(),
+        }
+    }
+
+    fn fits(self, value: &Value) -> bool {
+        match self {
+            Self::Text(most) => value.as_str().is_some_and(|text| is_within(text, most)),
+            Self::Word(words) => value.as_str().is_some_and(|text| words.contains(&text)),
+            Self::Time => value.as_str().is_some_and(|text| Time::parse(text).is_ok()),
+            Self::Whole(least, most) => value.as_i64().is_some_and(|n| (least..=most).contains(&n)),
+            Self::Seconds(most) => value.as_f64().is_some_and(|n| (0.0..=most).contains(&n)),
+            Self::Flag => value.is_boolean(),
+            Self::Texts => value.as_array().is_some_and(|items| {
+                let fits = |item: &Value| item.as_str().is_some_and(|text| is_within(text, PATH));
+                items.len() <= MAX_TEXTS && items.iter().all(fits)
+            }),
+            Self::Map => value.is_object(),
+        }
+    }
+
+    /// The text of a query as a value of this kind; as text where it is none.
+    fn read(self, text: String) -> Value {
+        let value = match self {
+            Self::Whole(..) => text.parse::<i64>().ok().map(Value::from),
+            // Neither names of infinity nor of what is no number.
+            Self::Seconds(_) => text.parse().ok().filter(|n: &f64| n.is_finite()).map(Value::from),
+            Self::Flag => match text.as_str() {
+                "1" | "true" => Some(true.into()),
+                "0" | "false" => Some(false.into()),
+                _ => None,
+            },
+            Self::Text(_) | Self::Word(_) | Self::Time | Self::Texts | Self::Map => None,
+        };
+        value.unwrap_or_else(|| text.into())
+    }
+
+    /// The kind as a JSON schema.
+    pub fn schema(self) -> Value {
+        match self {
+            Self::Text(most) => json!({"type": "string", "maxLength": most}),
+            Self::Word(words) => json!({"type": "string", "enum": words}),
+            Self::Time => json!({"type": "string", "format": "date-time"}),
+            Self::Whole(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
+            Self::Seconds(most) => json!({"type": "number", "minimum": 0, "maximum": most}),
+            Self::Flag => json!({"type": "boolean"}),
+            Self::Texts => {
+                json!({"type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "maxLength": PATH}})
+            }
+            Self::Map => json!({"type": "object"}),
+        }
+    }
+}
+
+/// The checked fields of one request's body or query.
+#[derive(Debug, Default)]
+pub struct Input(Object);
+
+impl Input {
+    /// Reads a body; empty bytes are an object without fields.
+    pub fn from_body(fields: &[Field], bytes: &[u8]) -> Result<Self> {
+        let object = if bytes.is_empty() { Object::new() } else { strict::parse(bytes)? };
+        Self::check(fields, object)
+    }
+
+    /// Reads what follows the question mark.
+    pub fn from_query(fields: &[Field], query: &str) -> Result<Self> {
+        let mut object = Object::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, text) = (decode(name, true)?, decode(text, true)?);
+            let Some(field) = fields.iter().find(|field| field.name == name) else {
+                continue;
+            };
+            if field.kind == Kind::Texts {
+                let list = object.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+                if let Value::Array(items) = list {
+                    items.push(text.into());
+                }
+            } else if object.insert(name, field.kind.read(text)).is_some() {
+                return Err(Error::invalid(format!("'{}' is given twice", field.name)));
+            }
+        }
+        Self::check(fields, object)
+    }
+
+    fn check(fields: &[Field], mut object: Object) -> Result<Self> {
+        object.retain(|_, value| !value.is_null());
+        for field in fields {
+            match object.get(field.name) {
+                None if field.is_required => return Err(missing(field.name)),
+                Some(value) if !field.kind.fits(value) => {
+                    return Err(Error::invalid(format!(
+                        "'{}' must be {}",
+                        field.name,
+                        field.kind.expected()
+                    )));
+                }
+                None | Some(_) => {}
+            }
+        }
+        Ok(Self(object))
+    }
+
+    /// Whether a field is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Text.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.0.get(name)?.as_str().map(str::to_string)
+    }
+
+    /// Text that must be there though the list of fields cannot say so.
+    pub fn needed(&self, name: &str) -> Result<String> {
+        self.text(name).ok_or_else(|| missing(name))
+    }
+
+    /// Text, or what it is by default.
+    pub fn text_or(&self, name: &str, default: &str) -> String {
+        self.text(name).unwrap_or_else(|| default.to_string())
+    }
+
+    /// A time.
+    pub fn time(&self, name: &str) -> Option<Time> {
+        Time::parse(self.0.get(name)?.as_str()?).ok()
+    }
+
+    /// A whole number.
+    pub fn whole(&self, name: &str) -> Option<i64> {
+        self.0.get(name)?.as_i64()
+    }
+
+    /// A whole number that its field keeps from being negative.
+    pub fn count(&self, name: &str) -> Option<u64> {
+        self.0.get(name)?.as_u64()
+    }
+
+    /// Seconds.
+    pub fn seconds(&self, name: &str) -> Option<f64> {
+        self.0.get(name)?.as_f64()
+    }
+
+    /// True or false; false when absent.
+    pub fn flag(&self, name: &str) -> bool {
+        self.0.get(name).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// A list of texts; `None` when absent.
+    pub fn texts(&self, name: &str) -> Option<Vec<String>> {
+        let items = self.0.get(name)?.as_array()?;
+        Some(items.iter().filter_map(|item| item.as_str().map(str::to_string)).collect())
+    }
+
+    /// An object; empty when absent.
+    pub fn map(&self, name: &str) -> Object {
+        self.0.get(name).and_then(Value::as_object).cloned().unwrap_or_default()
+    }
+
+    /// A claim token.
+    pub fn token(&self, name: &str) -> Option<ClaimToken> {
+        self.text(name).map(ClaimToken::from_text)
+    }
+}
+
+/// The refusal of a request that lacks a field.
+pub fn missing(name: &str) -> Error {
+    Error::invalid(format!("missing field: {name}"))
+}
+
+/// Percent-encoded text in clear.
+pub fn decode(text: &str, plus_is_space: bool) -> Result<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || rest.next().and_then(|byte| char::from(byte).to_digit(16));
+                match (digit(), digit()) {
+                    (Some(high), Some(low)) => (high * 16 + low) as u8,
+                    _ => return Err(Error::invalid(format!("'%' without two digits: {}", printable(text)))),
+                }
+            }
+            b'+' if plus_is_space => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| Error::invalid(format!("not UTF-8 text: {}", printable(text))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIELDS: &[Field] = &[
+        must("lane", Kind::Text(NAME), ""),
+        may("wait", Kind::Seconds(10.0), ""),
+        may("n", Kind::Whole(0, 9), ""),
+        may("id", Kind::Texts, ""),
+    ];
+
+    #[test]
+    fn queries_are_typed_like_bodies() {
+        let input = Input::from_query(FIELDS, "lane=a+b%2Fc&wait=1.5&n=3&id=x&id=y&other=%FF").unwrap_err();
+        assert!(input.to_string().contains("not UTF-8"), "{input}");
+        let input = Input::from_query(FIELDS, "lane=a+b%2Fc&wait=1.5&n=3&id=x&id=y&other=1").unwrap();
+        assert_eq!(input.text("lane").as_deref(), Some("a b/c"));
+        assert_eq!((input.seconds("wait"), input.whole("n")), (Some(1.5), Some(3)));
+        assert_eq!(input.texts("id"), Some(vec!["x".to_string(), "y".to_string()]));
+        for bad in ["wait=1", "lane=a&wait=nan", "lane=a&wait=inf", "lane=a&wait=-1", "lane=a&wait=11"] {
+            assert!(Input::from_query(FIELDS, bad).is_err(), "{bad}");
+        }
+        for bad in ["lane=a&n=1.0", "lane=a&lane=b", "lane=%4", "lane=a&wait=", "lane=a&n=10"] {
+            assert!(Input::from_query(FIELDS, bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bodies_name_what_is_wrong_with_them() {
+        let why = |body: &str| Input::from_body(FIELDS, body.as_bytes()).unwrap_err().to_string();
+        assert_eq!(why("{\"lane\": null}"), "missing field: lane");
+        assert_eq!(why("{\"lane\": 1}"), "'lane' must be text of at most 200 characters");
+        assert_eq!(
+            why("{\"lane\": \"a\", \"wait\": 1e300}"),
+            "'wait' must be a number of seconds from 0 to 10"
+        );
+        assert_eq!(why("{\"lane\": \"a\", \"id\": [1]}"), "'id' must be a list of at most 1000 texts");
+        assert!(Input::from_body(FIELDS, b"{\"lane\": \"a\", \"n\": null, \"x\": 1}").is_ok());
+    }
+}

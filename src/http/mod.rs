@@ -1,0 +1,47 @@
+//! `lanes serve`: the queue over HTTP, for programs that do not know where it lives.
+//!
+//! A door like the command line: it says what a client asked for and holds no rule of the queue.
+//!
+//! - The seam to the network is `socket` (epoll, accepting, deadlines), `connection` (one client),
+//!   `wire` and `chunk` (bytes to requests), `answer` (answers to bytes); `service` is what both
+//!   sides say to each other. Nothing else knows sockets.
+//! - `guard` decides who may ask, `input` and `strict` what a request may say.
+//! - `table` lists every route with its `fields`; checks and the OpenAPI document are made from it.
+//! - The handlers are in a file for each noun: `task`, `submit`, `claim`, `response`, `event`, `lane`,
+//!   `agent`, `dispatch`, `run_log`, `health`, `metrics`, `openapi`.
+//! - `park` keeps requests that wait, `watcher` is the one thread that wakes them all.
+
+mod access;
+mod agent;
+mod answer;
+mod app;
+mod census;
+mod chunk;
+mod claim;
+mod connection;
+mod dispatch;
+mod event;
+mod fields;
+mod guard;
+mod health;
+mod input;
+mod lane;
+mod metrics;
+mod openapi;
+mod park;
+mod response;
+mod route;
+mod run_log;
+mod schema;
+mod serve;
+mod service;
+mod socket;
+mod strict;
+mod submit;
+mod table;
+mod task;
+mod watcher;
+mod wire;
+
+pub use openapi::document;
+pub use serve::{ServeOptions, Server, Stopper, serve};

@@ -1,0 +1,162 @@
+//! `GET /openapi.json`: the routes as an OpenAPI 3.1 document.
+
+use serde_json::{Map, Value, json};
+
+use super::answer::Answer;
+use super::app::{Call, Outcome};
+use super::input::Field;
+use super::route::Route;
+use super::schema;
+use super::table::ROUTES;
+use crate::model::json::Object;
+
+/// `GET /openapi.json`
+pub fn show(_call: &Call<'_>) -> Outcome {
+    Ok(Answer::json(200, &document()).into())
+}
+
+/// The document.
+pub fn document() -> Object {
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let path = paths.entry(route.path).or_insert_with(|| Value::Object(Map::new()));
+        if let Value::Object(methods) = path {
+            methods.insert(route.method.to_lowercase(), operation(route));
+        }
+    }
+    super::answer::members([
+        ("openapi", "3.1.0".into()),
+        (
+            "info",
+            json!({
+                "title": "lanes",
+                "version": env!("CARGO_PKG_VERSION"),
+                "description": "A task queue for agents, scripts and people on one machine.",
+                "license": {"name": "MIT", "identifier": "MIT"},
+            }),
+        ),
+        ("paths", Value::Object(paths)),
+        (
+            "components",
+            json!({
+                "schemas": schema::all(),
+                "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            }),
+        ),
+        ("security", json!([{}, {"token": []}])),
+    ])
+}
+
+fn operation(route: &Route) -> Value {
+    let mut parameters: Vec<Value> = route.query.iter().map(|field| parameter(field, "query")).collect();
+    if let Some(name) = path_parameter(route.path) {
+        let about = if name == "id" { "The id of a task, whole." } else { "The name, percent-encoded." };
+        parameters.push(json!({
+            "name": name, "in": "path", "required": true, "description": about,
+            "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+        }));
+    }
+    if route.name == "submitTask" {
+        parameters.push(json!({
+            "name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 200},
+            "description": "A second submit with the same key and content gives the first one's task.",
+        }));
+    }
+    if route.gives.iter().any(|(_, shape)| *shape == "text/event-stream") {
+        parameters.push(json!({
+            "name": "Last-Event-ID", "in": "header", "schema": {"type": "string"},
+            "description": "The id of the last event that has arrived; goes before `since`.",
+        }));
+    }
+    let mut operation = super::answer::members([
+        ("operationId", route.name.into()),
+        ("summary", route.about.into()),
+        ("parameters", parameters.into()),
+        ("responses", Value::Object(responses(route))),
+    ]);
+    if let Some(fields) = route.body {
+        let needs_body = fields.iter().any(|field| field.is_required);
+        operation.insert(
+            "requestBody".into(),
+            json!({"required": needs_body, "content": {"application/json": {"schema": body(fields)}}}),
+        );
+    }
+    Value::Object(operation)
+}
+
+fn path_parameter(path: &str) -> Option<&str> {
+    path.split_once('{')?.1.split_once('}').map(|(name, _)| name)
+}
+
+fn parameter(field: &Field, place: &str) -> Value {
+    json!({
+        "name": field.name, "in": place, "required": field.is_required, "description": field.about,
+        "schema": field.kind.schema(),
+    })
+}
+
+fn body(fields: &[Field]) -> Value {
+    let properties: Map<String, Value> = fields
+        .iter()
+        .map(|field| {
+            let mut schema = field.kind.schema();
+            schema["description"] = field.about.into();
+            (field.name.to_string(), schema)
+        })
+        .collect();
+    let required: Vec<&str> =
+        fields.iter().filter(|field| field.is_required).map(|field| field.name).collect();
+    json!({"type": "object", "properties": properties, "required": required})
+}
+
+fn responses(route: &Route) -> Map<String, Value> {
+    let mut responses = Map::new();
+    for (status, shape) in route.gives {
+        let mut response = json!({"description": route.about});
+        match *shape {
+            "" => {}
+            kind if kind.contains('/') => {
+                response["content"] = json!({kind: {"schema": {"type": "string"}}});
+            }
+            name => {
+                let schema = json!({"$ref": format!("#/components/schemas/{name}")});
+                response["content"] = json!({"application/json": {"schema": schema}});
+            }
+        }
+        responses.insert(status.to_string(), response);
+    }
+    for (status, about) in errors(route) {
+        let schema = json!({"$ref": "#/components/schemas/Error"});
+        responses.insert(
+            status.to_string(),
+            json!({"description": about, "content": {"application/json": {"schema": schema}}}),
+        );
+    }
+    responses
+}
+
+/// The refusals of a route.
+fn errors(route: &Route) -> Vec<(u16, &'static str)> {
+    let has_parameter = path_parameter(route.path).is_some();
+    let mut errors = vec![
+        (400, "Something in the request cannot be understood."),
+        (401, "The token is missing or wrong."),
+        (403, "The Host or the Origin is not served, or the change is switched off."),
+        (413, "The body is too large."),
+        (500, "The store cannot be read or written."),
+        (503, "The store is locked, or the server is stopping."),
+    ];
+    if has_parameter || route.name == "waitForTasks" {
+        errors.push((404, "There is no such thing."));
+    }
+    if route.query.iter().any(|field| field.name == "wait_seconds") {
+        errors.push((408, "The wait ended in vain."));
+    }
+    if route.body.is_some() {
+        errors.push((409, "The rules of the queue say no."));
+        errors.push((415, "The body is not declared as JSON."));
+    } else if route.is_managing {
+        errors.push((409, "The lane is in use."));
+    }
+    errors
+}

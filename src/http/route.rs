@@ -1,0 +1,82 @@
+//! What a route is, and which one a request takes.
+
+use super::app::{Call, Outcome};
+use super::input::Field;
+use super::table::ROUTES;
+
+/// One route.
+pub struct Route {
+    /// The method; HEAD and OPTIONS come by themselves.
+    pub method: &'static str,
+    /// The path, with the parameter's name in braces.
+    pub path: &'static str,
+    /// Its name in the OpenAPI document.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub about: &'static str,
+    /// The fields of its query.
+    pub query: &'static [Field],
+    /// The fields of its body; `None` when it takes none.
+    pub body: Option<&'static [Field]>,
+    /// The status of its answer, and which schema that answer has.
+    pub gives: &'static [(u16, &'static str)],
+    /// Whether it changes lanes or routes, which must be switched on.
+    pub is_managing: bool,
+    /// Who answers.
+    pub run: fn(&Call<'_>) -> Outcome,
+}
+
+/// What a method and a path lead to.
+pub enum Found<'a> {
+    /// A route, and what stands in the path for its parameter.
+    Route(&'static Route, Option<&'a str>),
+    /// OPTIONS: the methods there are.
+    Options(String),
+    /// Another method; the methods there are.
+    Method(String),
+    /// Nothing.
+    Nothing,
+}
+
+/// Finds the route for a request.
+pub fn find<'a>(method: &str, path: &'a str) -> Found<'a> {
+    if path == "*" {
+        return Found::Options("GET, HEAD, POST, PATCH, DELETE, OPTIONS".to_string());
+    }
+    let mut fits: Vec<(&'static Route, Option<&'a str>)> =
+        ROUTES.iter().filter_map(|route| fit(route.path, path).map(|parameter| (route, parameter))).collect();
+    // A path in so many words goes before one with a parameter.
+    if fits.iter().any(|(_, parameter)| parameter.is_none()) {
+        fits.retain(|(_, parameter)| parameter.is_none());
+    }
+    if fits.is_empty() {
+        return Found::Nothing;
+    }
+    let wanted = if method == "HEAD" { "GET" } else { method };
+    if let Some((route, parameter)) = fits.iter().find(|(route, _)| route.method == wanted) {
+        return Found::Route(route, *parameter);
+    }
+    let mut methods: Vec<&str> = fits.iter().map(|(route, _)| route.method).collect();
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
+    }
+    methods.push("OPTIONS");
+    let allow = methods.join(", ");
+    if method == "OPTIONS" { Found::Options(allow) } else { Found::Method(allow) }
+}
+
+/// Whether a path fits a pattern, and with which parameter.
+fn fit<'a>(pattern: &str, path: &'a str) -> Option<Option<&'a str>> {
+    let mut parameter = None;
+    let mut parts = path.split('/');
+    for wanted in pattern.split('/') {
+        let part = parts.next()?;
+        if wanted.starts_with('{') {
+            parameter = Some(part).filter(|part| !part.is_empty());
+            parameter?;
+        } else if wanted != part {
+            return None;
+        }
+    }
+    parts.next().is_none().then_some(parameter)
+}

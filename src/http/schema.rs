@@ -1,0 +1,225 @@
+//! The shapes of answers, as JSON schemas.
+
+use serde_json::{Map, Value, json};
+
+fn text() -> Value {
+    json!({"type": "string"})
+}
+
+fn text_or_null() -> Value {
+    json!({"type": ["string", "null"]})
+}
+
+fn time_or_null() -> Value {
+    json!({"type": ["string", "null"], "format": "date-time"})
+}
+
+fn number_or_null() -> Value {
+    json!({"type": ["number", "null"]})
+}
+
+fn count() -> Value {
+    json!({"type": "integer", "minimum": 0})
+}
+
+fn flag() -> Value {
+    json!({"type": "boolean"})
+}
+
+fn map() -> Value {
+    json!({"type": "object"})
+}
+
+fn list(items: &Value) -> Value {
+    json!({"type": "array", "items": items})
+}
+
+fn named(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+/// An object in which all of these members stand; others may.
+fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    let required: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
+    let properties: Map<String, Value> =
+        members.iter().map(|(name, schema)| (name.to_string(), schema.clone())).collect();
+    json!({"type": "object", "required": required, "properties": properties})
+}
+
+fn task() -> Value {
+    let file = object([("path", text()), ("sha256", text())]);
+    let priority = json!({"type": "integer"});
+    let max_attempts = json!({"type": ["integer", "null"]});
+    let token = json!({
+        "type": ["string", "null"],
+        "description": "Shown to whoever has just claimed or renewed, null to everybody else.",
+    });
+    object([
+        ("id", text()),
+        ("workspace_id", text()),
+        ("correlation_id", text()),
+        ("source_agent", text()),
+        ("lane", text()),
+        ("workspace_root", text()),
+        ("worktree_path", text_or_null()),
+        ("expected_branch", text_or_null()),
+        ("request_path", text()),
+        ("request_sha256", text()),
+        ("supporting_paths", list(&file)),
+        ("response_path", text()),
+        ("prompt", text()),
+        ("metadata", map()),
+        ("state", text()),
+        ("created_at", json!({"type": "string", "format": "date-time"})),
+        ("updated_at", json!({"type": "string", "format": "date-time"})),
+        ("priority", priority),
+        ("attempt", count()),
+        ("max_attempts", max_attempts),
+        ("fence", count()),
+        ("idempotency_key", text_or_null()),
+        ("name", text_or_null()),
+        ("labels", list(&text())),
+        ("timeout_seconds", number_or_null()),
+        ("retry_of", text_or_null()),
+        ("retried_as", text_or_null()),
+        ("claim_owner", text_or_null()),
+        ("claim_token", token),
+        ("claimed_at", time_or_null()),
+        ("lease_expires_at", time_or_null()),
+        ("lease_seconds", number_or_null()),
+        ("completed_at", time_or_null()),
+        ("failed_at", time_or_null()),
+        ("failure_reason", text_or_null()),
+        ("failure_class", text_or_null()),
+        ("not_before", time_or_null()),
+    ])
+}
+
+fn response() -> Value {
+    let count_or_null = json!({"type": ["integer", "null"], "minimum": 0});
+    object([
+        ("task_id", text()),
+        ("reviewer", text()),
+        ("status", json!({"type": "string", "enum": ["completed", "failed"]})),
+        ("body", text()),
+        ("reviewed_request_sha256", text()),
+        ("request_changed_before_response", flag()),
+        ("follow_up_required", flag()),
+        ("verdict", text_or_null()),
+        ("blocking_count", count_or_null.clone()),
+        ("nonblocking_count", count_or_null),
+        ("metadata", map()),
+        ("created_at", json!({"type": "string", "format": "date-time"})),
+    ])
+}
+
+/// Either a schema or null.
+fn maybe(schema: &Value) -> Value {
+    json!({"anyOf": [schema, {"type": "null"}]})
+}
+
+/// All named schemas.
+pub fn all() -> Map<String, Value> {
+    let comments = list(&object([("comment", text()), ("author", text_or_null()), ("created_at", text())]));
+    let lane = object([
+        ("name", text()),
+        ("description", text()),
+        ("paused", flag()),
+        ("pause", maybe(&object([("since", text()), ("reason", text_or_null())]))),
+        ("task_count", count()),
+        ("tasks_by_state", json!({"type": "object", "additionalProperties": count()})),
+    ]);
+    let route = object([("lane", text()), ("queue_name", text()), ("source", text()), ("settings", map())]);
+    let agent = object([
+        ("task_id", text()),
+        ("name", text()),
+        ("lane", text()),
+        ("queue", text()),
+        ("attempt", count()),
+        ("dispatcher", text()),
+        ("runtime_seconds", number_or_null()),
+        ("timeout_seconds", number_or_null()),
+    ]);
+    let answered = object([("task_id", text()), ("state", text()), ("response", maybe(&named("Response")))]);
+    let pairs = [
+        ("Error", object([("error", text()), ("code", text())])),
+        ("Task", task()),
+        ("Response", response()),
+        ("Lane", lane),
+        ("Route", route),
+        ("Agent", agent),
+        ("OneTask", object([("task", named("Task"))])),
+        ("MaybeTask", object([("task", maybe(&named("Task")))])),
+        ("MaybeClaimed", object([("task", maybe(&named("Task")))])),
+        ("Claimed", object([("task", named("Task")), ("task_id", text()), ("claim_token", text())])),
+        (
+            "TaskPage",
+            object([
+                ("tasks", list(&named("Task"))),
+                ("count", count()),
+                ("unreadable", list(&object([("id", text()), ("error", text())]))),
+                ("next_cursor", text_or_null()),
+            ]),
+        ),
+        (
+            "Submitted",
+            object([
+                ("task", named("Task")),
+                ("task_id", text()),
+                ("existing", flag()),
+                ("warnings", list(&text())),
+                ("id", text()),
+                ("name", text_or_null()),
+                ("queue", text()),
+            ]),
+        ),
+        ("Retried", object([("task", named("Task")), ("task_id", text()), ("existing", flag())])),
+        (
+            "BoardTask",
+            object([
+                ("task", named("Task")),
+                ("id", text()),
+                ("name", text()),
+                ("description", text()),
+                ("labels", list(&text())),
+                ("assignees", list(&text())),
+                ("comments", comments.clone()),
+                ("queue", text()),
+                ("retry_count", count()),
+            ]),
+        ),
+        ("OneResponse", object([("response", named("Response"))])),
+        ("Responded", object([("response", named("Response")), ("task", named("Task"))])),
+        ("Answered", object([("answered", list(&answered)), ("pending", list(&text()))])),
+        ("Done", object([("ok", json!({"const": true}))])),
+        ("Comments", object([("comments", comments)])),
+        (
+            "Lanes",
+            object([("lanes", list(&named("Lane"))), ("queues", list(&named("Lane"))), ("count", count())]),
+        ),
+        ("OneLane", object([("lane", named("Lane")), ("queue", named("Lane")), ("name", text())])),
+        ("Routes", object([("routes", list(&named("Route"))), ("count", count())])),
+        ("OneRoute", object([("route", named("Route"))])),
+        ("Agents", object([("agents", list(&named("Agent"))), ("count", count())])),
+        ("OneAgent", object([("agent", named("Agent"))])),
+        (
+            "ServerStatus",
+            object([
+                ("status", json!({"const": "ok"})),
+                ("version", text()),
+                ("workspace_id", text()),
+                ("uptime_seconds", json!({"type": "number", "minimum": 0})),
+                ("capacity", count()),
+                ("active_agents", count()),
+                ("free_slots", count()),
+                ("dispatchers", count()),
+                ("workers", list(&map())),
+                ("waiting_requests", count()),
+                ("lanes", list(&named("Lane"))),
+            ]),
+        ),
+        ("Health", object([("status", json!({"const": "ok"}))])),
+        ("Document", map()),
+    ];
+    pairs.into_iter().map(|(name, schema)| (name.to_string(), schema)).collect()
+}

@@ -1,0 +1,159 @@
+//! Starting, running and stopping a server.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::access::Access;
+use super::app::App;
+use super::guard::{Guard, read_token};
+use super::socket::Sockets;
+use super::watcher::{Watcher, ring_for};
+use crate::error::{Error, Result};
+use crate::store::Store;
+use crate::workspace::Config;
+
+/// Requests that may be in the store at the same time. Most of their time goes into waiting for the
+/// disk, so that there are more than processors.
+const WORKERS: usize = 16;
+
+/// How often deadlines and signals are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long a server that stops waits for answers to be taken.
+const STOP_TIME: Duration = Duration::from_secs(4);
+
+/// How to serve.
+pub struct ServeOptions {
+    /// The workspace.
+    pub config: Config,
+    /// Its store.
+    pub store: Store,
+    /// The address to listen at.
+    pub host: IpAddr,
+    /// The port; 0 for any that is free.
+    pub port: u16,
+    /// A file with the token that clients must show; needed beyond the loopback.
+    pub token_file: Option<PathBuf>,
+    /// Directories, beside the workspace's own root, that tasks may name as their workspace.
+    pub allow_roots: Vec<PathBuf>,
+    /// Names, beside the loopback's, under which clients may address the server.
+    pub allow_hosts: Vec<String>,
+    /// Whether lanes and dispatch routes may be changed.
+    pub manage_queues: bool,
+    /// Where a line of JSON goes for each request.
+    pub access_log: Option<Box<dyn Write + Send>>,
+}
+
+/// A server that listens, and serves once it runs.
+pub struct Server {
+    app: App,
+    stop: Arc<AtomicBool>,
+}
+
+/// Ends a running server from another thread.
+#[derive(Clone, Debug)]
+pub struct Stopper(Arc<AtomicBool>);
+
+impl Stopper {
+    /// Lets the server answer what is open, and end.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Serves until SIGINT or SIGTERM; `announce` is told the address once clients can connect.
+///
+/// # Errors
+/// As [`Server::listen`]; `Io` when a thread cannot be started.
+pub fn serve(options: ServeOptions, announce: impl FnOnce(SocketAddr) -> Result<()>) -> Result<()> {
+    let server = Server::listen(options)?;
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&server.stop))
+            .map_err(|error| Error::io("listen for", "signals", error))?;
+    }
+    announce(server.address()?)?;
+    server.run()
+}
+
+impl Server {
+    /// Checks the options and listens.
+    ///
+    /// # Errors
+    /// `Config` when the address is not this machine's alone and no token is asked for, or for a
+    /// token file without a token; `Io` when the address is taken.
+    pub fn listen(options: ServeOptions) -> Result<Self> {
+        if !options.host.is_loopback() && options.token_file.is_none() {
+            return Err(Error::config(format!("{} can be reached from other machines", options.host))
+                .with_hint("serve there only with --token-file, or stay on 127.0.0.1"));
+        }
+        let token = options.token_file.as_deref().map(read_token).transpose()?;
+        let hosts = options.allow_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let mut roots = vec![options.config.workspace_root.clone()];
+        for root in &options.allow_roots {
+            roots.push(root.canonicalize().map_err(|error| Error::io("open", root, error))?);
+        }
+        let sockets = Sockets::listen(SocketAddr::new(options.host, options.port))?;
+        let app = App::new(
+            options.store,
+            options.config,
+            roots,
+            Guard { hosts, token },
+            options.manage_queues,
+            Access::new(options.access_log),
+            sockets,
+        )?;
+        Ok(Self { app, stop: Arc::new(AtomicBool::new(false)) })
+    }
+
+    /// The address that clients connect to.
+    ///
+    /// # Errors
+    /// `Io`, hardly ever.
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.app.sockets.address()
+    }
+
+    /// What ends the server.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.stop))
+    }
+
+    /// Serves until it is stopped; answers whoever waits, and returns within five seconds of that.
+    ///
+    /// # Errors
+    /// `Io` when a thread cannot be started.
+    pub fn run(&self) -> Result<()> {
+        let app = &self.app;
+        let (signals, inbox) = app.parked.connect();
+        let mut watcher = Watcher::new(app, inbox)?;
+        std::thread::scope(|scope| {
+            let thread = |name: &str| std::thread::Builder::new().name(name.to_string());
+            let start = || -> std::io::Result<()> {
+                for _ in 0..WORKERS {
+                    thread("worker").spawn_scoped(scope, || app.sockets.work(app))?;
+                }
+                thread("watcher").spawn_scoped(scope, move || watcher.run())?;
+                thread("bell").spawn_scoped(scope, move || ring_for(app, &signals))?;
+                Ok(())
+            };
+            let started = start().map_err(|error| Error::io("start", "a thread", error));
+            while started.is_ok() && !self.stop.load(Ordering::SeqCst) {
+                std::thread::sleep(TICK);
+                app.sockets.sweep(app);
+            }
+            app.stop();
+            let end = Instant::now() + STOP_TIME;
+            while !app.sockets.is_quiet() && Instant::now() < end {
+                std::thread::sleep(TICK / 10);
+            }
+            app.sockets.end();
+            started
+        })
+    }
+}

@@ -1,0 +1,44 @@
+//! What the network and the program say to each other.
+
+use super::answer::Answer;
+use super::wire::Request;
+
+/// One request that is to be answered: which connection, and the how-manieth on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket {
+    pub(super) connection: u64,
+    pub(super) request: u64,
+}
+
+/// What a service makes of a request.
+#[derive(Debug)]
+pub enum Reply {
+    /// This, at once.
+    Answer(Answer),
+    /// Something, later, through `Sockets::answer`.
+    Parked,
+}
+
+/// What became of a piece of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on its way.
+    Taken,
+    /// The client is behind; nothing was taken.
+    Behind,
+    /// There is nobody to send it to.
+    Gone,
+}
+
+/// Who answers requests; called by several threads at once.
+pub trait Service: Sync {
+    /// Answers a request, or parks it under its ticket.
+    fn call(&self, request: Request, ticket: Ticket) -> Reply;
+    /// Looks again at a parked request, because of `Sockets::resume`.
+    fn resume(&self, ticket: Ticket) -> Reply;
+    /// The client of a parked request, or of a stream, has hung up. Must not call `Sockets`, whose
+    /// locks are held.
+    fn gone(&self, ticket: Ticket);
+    /// Bytes were refused before they became a request.
+    fn refused(&self, refusal: &Answer);
+}

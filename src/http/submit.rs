@@ -1,0 +1,149 @@
+//! New tasks: `POST /tasks`.
+//!
+//! Two forms in one route. agent-lanes' form names everything (workspace, request and response
+//! file); the short form names a lane and a prompt (`queue_name` and `description` on boards) or a
+//! request file, and takes the rest from the server's own workspace.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::answer::{Answer, members};
+use super::app::{Call, Outcome, blame_client};
+use super::input::{Input, missing};
+use super::task::redacted;
+use crate::error::{Error, Result};
+use crate::model::json::{self, Object};
+use crate::workspace::{Config, SubmitWish, check_submit};
+
+/// The largest metadata, in bytes as they are written.
+const MAX_METADATA: usize = 1024 * 1024;
+
+/// `POST /tasks`
+pub fn submit(call: &Call<'_>) -> Outcome {
+    let body = &call.body;
+    let names_workspace =
+        ["workspace_id", "workspace_root", "request_path", "response_path", "checkpoint_id"];
+    let is_short = ["prompt", "description", "name", "queue_name", "request_from"];
+    let is_full =
+        names_workspace.iter().any(|name| body.has(name)) || !is_short.iter().any(|name| body.has(name));
+    let (config, mut wish) = if is_full { full(call)? } else { (call.app.config.clone(), short(body)?) };
+
+    wish.key = key(call)?;
+    wish.source_agent = body.text_or("source_agent", "api");
+    wish.supporting =
+        body.texts("supporting_paths").unwrap_or_default().into_iter().map(PathBuf::from).collect();
+    wish.priority = body.whole("priority");
+    wish.not_before = body.time("not_before");
+    wish.delay_seconds = body.seconds("delay_seconds");
+    wish.max_attempts = body.whole("max_attempts");
+    wish.timeout_seconds = body.seconds("timeout_seconds");
+    wish.name = body.text("name");
+    wish.labels = body.texts("labels").unwrap_or_default();
+    wish.worktree_path = body.text("worktree_path").map(PathBuf::from);
+
+    let metadata = body.map("metadata");
+    check_metadata(&metadata)?;
+    let now = call.app.store.now().wall;
+    let root = config.workspace_root.clone();
+    let mut checked = check_submit(&config, &root, now, wish).map_err(blame_client)?;
+    // A shell can only give texts; here any JSON will do.
+    checked.task.metadata = metadata;
+    let submitted = call.app.store.submit(checked.task)?;
+    let status = if submitted.existing { 200 } else { 201 };
+    let answer = Answer::json(
+        status,
+        &members([
+            ("task", redacted(&submitted.task)),
+            ("task_id", submitted.task.id.as_str().into()),
+            ("existing", submitted.existing.into()),
+            ("warnings", checked.warnings.into()),
+            // What boards look for in the answer to their own form.
+            ("id", submitted.task.id.as_str().into()),
+            ("name", submitted.task.name.clone().map_or(Value::Null, Value::from)),
+            ("queue", submitted.task.lane.clone().into()),
+        ]),
+    );
+    Ok(answer.with("Location", format!("/tasks/{}", submitted.task.id)).into())
+}
+
+fn full(call: &Call<'_>) -> Result<(Config, SubmitWish)> {
+    let body = &call.body;
+    let workspace_id = body.needed("workspace_id")?;
+    if workspace_id.trim().is_empty() {
+        return Err(Error::invalid("'workspace_id' is empty"));
+    }
+    let correlation_id = body
+        .text("correlation_id")
+        .or_else(|| body.text("checkpoint_id"))
+        .ok_or_else(|| missing("correlation_id"))?;
+    let lane = body.needed("lane")?;
+    let workspace_root = allowed_root(call, &body.needed("workspace_root")?)?;
+    let request = body.needed("request_path")?;
+    let response = body.needed("response_path")?;
+    let config = Config { workspace_id, workspace_root, ..call.app.config.clone() };
+    let wish = SubmitWish {
+        lane: Some(lane),
+        correlation_id: Some(correlation_id),
+        request_from: Some(request.into()),
+        response_to: Some(response.into()),
+        prompt: body.text("prompt"),
+        branch: body.text("expected_branch"),
+        ..SubmitWish::default()
+    };
+    Ok((config, wish))
+}
+
+fn short(body: &Input) -> Result<SubmitWish> {
+    let lane = body.text("lane").or_else(|| body.text("queue_name")).ok_or_else(|| missing("lane"))?;
+    // A card that has nothing but a title is still something to do.
+    let prompt = ["prompt", "description", "name"]
+        .iter()
+        .find_map(|name| body.text(name).filter(|text| !text.trim().is_empty()));
+    let has_request = body.has("request_from");
+    Ok(SubmitWish {
+        lane: Some(lane),
+        correlation_id: body.text("correlation_id"),
+        request_from: body.text("request_from").map(PathBuf::from),
+        response_to: body.text("response_to").map(PathBuf::from),
+        prompt: if has_request { body.text("prompt").or(body.text("description")) } else { prompt },
+        branch: body.text("expected_branch"),
+        ..SubmitWish::default()
+    })
+}
+
+/// The idempotency key, by header or by field.
+fn key(call: &Call<'_>) -> Result<Option<String>> {
+    let header = call.request.header("idempotency-key").map(str::to_string);
+    if call.request.count("idempotency-key") > 1 {
+        return Err(Error::invalid("Idempotency-Key is given twice"));
+    }
+    match (header, call.body.text("key")) {
+        (Some(header), Some(field)) if header != field => {
+            Err(Error::invalid("Idempotency-Key and the field 'key' differ"))
+        }
+        (header, field) => Ok(header.or(field)),
+    }
+}
+
+/// The workspace that a client names, if tasks may have it.
+fn allowed_root(call: &Call<'_>, wanted: &str) -> Result<PathBuf> {
+    let base = &call.app.config.workspace_root;
+    // One refusal for all, so that nobody learns which directories exist.
+    let refused = || {
+        Error::invalid("workspace_root is neither the server's workspace nor in a directory it allows")
+            .with_hint("`lanes serve --allow-root DIR` allows one more")
+    };
+    let root = base.join(Path::new(wanted)).canonicalize().map_err(|_| refused())?;
+    let is_allowed = root.is_dir() && call.app.roots.iter().any(|allowed| root.starts_with(allowed));
+    if is_allowed { Ok(root) } else { Err(refused()) }
+}
+
+/// Refuses metadata that would swell a task's file, which every look at the task reads.
+pub fn check_metadata(metadata: &Object) -> Result<()> {
+    if json::to_text(metadata).len() <= MAX_METADATA {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("the metadata takes more than {MAX_METADATA} bytes"))
+        .with_hint("put large data into a file and name it"))
+}

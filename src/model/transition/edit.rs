@@ -1,0 +1,65 @@
+//! What boards change of a task: words for people, never its state.
+
+use serde_json::Value;
+
+use super::{Context, Effect, closed};
+use crate::error::Result;
+use crate::model::json::Object;
+use crate::model::task::{Status, Task};
+
+/// Where boards' own fields are kept in a task.
+const DESCRIPTION: &str = "description";
+const ASSIGNEES: &str = "assignees";
+
+pub(super) fn edit(
+    task: &mut Task,
+    context: &Context<'_>,
+    name: Option<&str>,
+    description: Option<&str>,
+    labels: Option<&[String]>,
+    assignees: Option<&[String]>,
+) -> Result<Effect> {
+    if matches!(task.status, Status::Parked(_)) {
+        return Err(closed(task, "edit"));
+    }
+    let mut changes = Object::new();
+    if let Some(name) = name.filter(|name| task.name.as_deref() != Some(name)) {
+        task.name = Some(name.to_string());
+        changes.insert("name".into(), name.into());
+    }
+    if let Some(labels) = labels.filter(|labels| task.labels != *labels) {
+        task.labels = labels.to_vec();
+        changes.insert("labels".into(), labels.into());
+    }
+    if let Some(assignees) = assignees.filter(|assignees| task.assignees() != *assignees) {
+        task.extra.insert(ASSIGNEES.into(), assignees.into());
+        changes.insert(ASSIGNEES.into(), assignees.into());
+    }
+    if let Some(description) = description.filter(|text| task.description() != *text) {
+        task.extra.insert(DESCRIPTION.into(), description.into());
+        // The text itself may be long, and the task has it.
+        changes.insert(DESCRIPTION.into(), true.into());
+    }
+    if changes.is_empty() {
+        return Ok(Effect::Unchanged);
+    }
+    let fields: Vec<&str> = changes.keys().map(String::as_str).collect();
+    let message = format!("edited: {}", fields.join(", "));
+    task.record(context.now.wall, "edited", message, changes);
+    Ok(Effect::Changed)
+}
+
+impl Task {
+    /// The task in a person's words: what a board says of it, else its prompt.
+    ///
+    /// The request that the worker gets stays what was submitted.
+    pub fn description(&self) -> &str {
+        self.extra.get(DESCRIPTION).and_then(Value::as_str).unwrap_or(&self.prompt)
+    }
+
+    /// The people a board has put on the task.
+    pub fn assignees(&self) -> Vec<String> {
+        let names = self.extra.get(ASSIGNEES).and_then(Value::as_array);
+        names.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_string)).collect()
+    }
+}

@@ -1,0 +1,171 @@
+//! The routes of agent-lanes.
+
+use serde_json::{Value, json};
+
+use super::Fixture;
+
+/// A body as agent-lanes' own clients send it.
+fn full(fixture: &Fixture, correlation: &str) -> Value {
+    let root = fixture.root();
+    std::fs::write(root.join("request.md"), "please look").unwrap();
+    json!({
+        "workspace_id": "w", "correlation_id": correlation, "lane": "review",
+        "workspace_root": root, "request_path": root.join("request.md"), "response_path": root.join("out.md"),
+    })
+}
+
+#[test]
+fn a_task_goes_its_way() {
+    let fixture = Fixture::new();
+    let mut body = full(&fixture, "c");
+    body["metadata"] = json!({"required_vendor": "claude", "n": 1});
+    let created = fixture.post("/tasks", &body);
+    assert_eq!(created.status, 201, "{}", created.text);
+    let id = created.text_at("/task/id");
+    assert_eq!(created.text_at("/task/state"), "queued");
+    assert_eq!(created.at("/task/metadata"), json!({"required_vendor": "claude", "n": 1}));
+    assert_eq!(created.text_at("/task/source_agent"), "api");
+    assert_eq!(created.header("location"), Some(format!("/tasks/{id}").as_str()));
+
+    assert_eq!(fixture.get("/tasks/next?lane=review&wait_seconds=0").text_at("/task/id"), id);
+    assert_eq!(fixture.get("/tasks/next?lane=other&wait_seconds=0").at("/task"), Value::Null);
+
+    let claimed = fixture.post(&format!("/tasks/{id}/claim"), &json!({"owner": "me", "lease_seconds": 60}));
+    let token = claimed.text_at("/task/claim_token");
+    assert_eq!(token.len(), 32);
+    assert_eq!(claimed.text_at("/task/claim_owner"), "me");
+
+    let event = json!({"type": "note", "message": "half", "data": {"a": "b"}});
+    assert_eq!(fixture.post(&format!("/tasks/{id}/events"), &event).json(), json!({"ok": true}));
+
+    let released =
+        fixture.post(&format!("/tasks/{id}/release"), &json!({"claim_token": token, "reason": "later"}));
+    assert_eq!(released.text_at("/task/state"), "queued");
+
+    let token = fixture.claim(&id);
+    let renewed =
+        fixture.post(&format!("/tasks/{id}/renew"), &json!({"claim_token": token, "lease_seconds": 99}));
+    assert_eq!(renewed.text_at("/claim_token"), token);
+    let answer = json!({"claim_token": token, "body": "fine", "verdict": "accept", "reviewer": "r"});
+    let responded = fixture.post(&format!("/tasks/{id}/response"), &answer);
+    assert_eq!(responded.text_at("/response/body"), "fine", "{}", responded.text);
+    let again = fixture.post(&format!("/tasks/{id}/response"), &answer);
+    assert_eq!(again.at("/response"), responded.at("/response"));
+
+    let response = fixture.get(&format!("/tasks/{id}/response?wait_seconds=5"));
+    assert_eq!(response.text_at("/response/verdict"), "accept");
+    assert_eq!(fixture.get(&format!("/tasks/{id}")).text_at("/task/state"), "completed");
+}
+
+#[test]
+fn missing_fields_are_named() {
+    let fixture = Fixture::new();
+    for name in ["workspace_id", "correlation_id", "lane", "workspace_root", "request_path", "response_path"]
+    {
+        for null in [false, true] {
+            let mut body = full(&fixture, "c");
+            if null {
+                body[name] = Value::Null;
+            } else {
+                body.as_object_mut().unwrap().remove(name);
+            }
+            let answer = fixture.post("/tasks", &body);
+            assert_eq!(answer.status, 400, "{}", answer.text);
+            assert_eq!(answer.text_at("/error"), format!("missing field: {name}"));
+        }
+    }
+    assert_eq!(fixture.get("/tasks/next").text_at("/error"), "missing field: lane");
+    let mut legacy = full(&fixture, "c");
+    legacy["checkpoint_id"] = legacy["correlation_id"].take();
+    assert_eq!(fixture.post("/tasks", &legacy).text_at("/task/correlation_id"), "c");
+}
+
+#[test]
+fn refusals_have_their_codes() {
+    let fixture = Fixture::new();
+    let id = fixture.submit("l");
+    let unknown = fixture.get("/tasks/20260101T000000000000Z-a-b");
+    assert_eq!((unknown.status, unknown.code().as_str()), (404, "not_found"));
+    for bad in ["..", "a..b", "%2e%2e%2fetc", "-x", "a%00"] {
+        let answer = fixture.get(&format!("/tasks/{bad}"));
+        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid"), "{bad}");
+    }
+    // A part of an id is enough on the command line, never here.
+    assert_eq!(fixture.get(&format!("/tasks/{}", &id[..20])).status, 404);
+    fixture.claim(&id);
+    let twice = fixture.post(&format!("/tasks/{id}/claim"), &json!({}));
+    assert_eq!((twice.status, twice.code().as_str()), (409, "refused"));
+    let wrong = fixture.post(&format!("/tasks/{id}/response"), &json!({"body": "x", "claim_token": "0"}));
+    assert_eq!(wrong.status, 409);
+    let lease = fixture.post(&format!("/tasks/{id}/claim"), &json!({"lease_seconds": 1e20}));
+    assert_eq!(lease.status, 400);
+    let pending = fixture.get(&format!("/tasks/{id}/response?wait_seconds=0"));
+    assert_eq!((pending.status, pending.code().as_str()), (408, "timed_out"));
+}
+
+#[test]
+fn nobody_but_the_holder_sees_the_token() {
+    let fixture = Fixture::new();
+    let id = fixture.submit("l");
+    let token = fixture.claim(&id);
+    for path in [format!("/tasks/{id}"), "/tasks".to_string(), "/status".to_string(), "/lanes".to_string()] {
+        let answer = fixture.get(&path);
+        assert_eq!(answer.status, 200);
+        assert!(!answer.text.contains(&token), "{path}");
+    }
+    let edited = fixture.client().ask("PATCH", &format!("/tasks/{id}"), &[], Some(&json!({"name": "n"})));
+    assert!(!edited.text.contains(&token));
+    let mut stream = fixture.client();
+    stream.request("GET", "/events?since=0", &[], None);
+    stream.until("retry");
+    let event = stream.until("\"type\":\"edited\"");
+    assert!(event.contains("\"type\":\"claimed\"") && !event.contains(&token), "{event}");
+    let answer = json!({"claim_token": token, "body": "done"});
+    assert!(!fixture.post(&format!("/tasks/{id}/response"), &answer).text.contains(&token));
+    assert!(!fixture.get(&format!("/tasks/{id}")).text.contains(&token));
+}
+
+#[test]
+fn workspaces_are_limited() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let allowed = elsewhere.path().join("allowed");
+    std::fs::create_dir_all(allowed.join("inner")).unwrap();
+    std::fs::write(elsewhere.path().join("secret"), "s").unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), allowed.join("link")).unwrap();
+    let fixture = Fixture::with(|options| options.allow_roots.push(allowed.clone()));
+    for (root, request, status) in [
+        (allowed.join("inner"), allowed.join("inner/request"), 201),
+        (elsewhere.path().to_path_buf(), elsewhere.path().join("secret"), 400),
+        (allowed.join("link"), elsewhere.path().join("secret"), 400),
+        (allowed.join(".."), elsewhere.path().join("secret"), 400),
+        (allowed.join("gone"), elsewhere.path().join("secret"), 400),
+        ("/".into(), "/etc/passwd".into(), 400),
+        (allowed.clone(), elsewhere.path().join("secret"), 400),
+        (allowed.clone(), allowed.join("link/secret"), 400),
+    ] {
+        std::fs::write(allowed.join("inner/request"), "r").unwrap();
+        let mut body = full(&fixture, "c");
+        body["workspace_root"] = json!(root);
+        body["request_path"] = json!(request);
+        body["response_path"] = json!(root.join("out"));
+        let answer = fixture.post("/tasks", &body);
+        assert_eq!(answer.status, status, "{}: {}", root.display(), answer.text);
+    }
+}
+
+#[test]
+fn a_key_makes_a_submit_repeatable() {
+    let fixture = Fixture::new();
+    let body = json!({"lane": "l", "prompt": "once"});
+    let mut client = fixture.client();
+    let mut submit = |body: &Value| client.ask("POST", "/tasks", &[("Idempotency-Key", "k")], Some(body));
+    let first = submit(&body);
+    let second = submit(&body);
+    assert_eq!((first.status, second.status), (201, 200));
+    assert_eq!(first.text_at("/task/id"), second.text_at("/task/id"));
+    assert_eq!(second.at("/existing"), json!(true));
+    assert_eq!(submit(&json!({"lane": "l", "prompt": "other"})).status, 409);
+    assert_eq!(submit(&json!({"lane": "l", "prompt": "once", "key": "j"})).status, 400);
+    let by_field = fixture.post("/tasks", &json!({"lane": "l", "prompt": "once", "key": "k"}));
+    assert_eq!(by_field.text_at("/task/id"), first.text_at("/task/id"));
+}

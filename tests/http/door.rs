@@ -1,0 +1,259 @@
+//! Who is let in, and how bytes become requests.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Shutdown};
+use std::time::{Duration, Instant};
+
+use lanes::ErrorKind;
+use lanes::http::Server;
+use serde_json::json;
+
+use super::{Client, Fixture};
+
+#[test]
+fn a_page_of_another_site_reads_and_posts_nothing() {
+    let fixture = Fixture::new();
+    let own = format!("http://{}", fixture.address);
+    let host = fixture.address.to_string();
+    let body = json!({"lane": "l", "prompt": "x"});
+    let ask = |headers: &[(&str, &str)], method: &str| {
+        let body = (method == "POST").then_some(&body);
+        fixture.client().ask(method, "/tasks", headers, body)
+    };
+    for method in ["GET", "POST"] {
+        // A name that a stranger's DNS server answers with 127.0.0.1.
+        let rebound = ask(&[("Host", "evil.test:8765"), ("Origin", "http://evil.test:8765")], method);
+        assert_eq!((rebound.status, rebound.code().as_str()), (403, "host_refused"));
+        let foreign = ask(&[("Host", &host), ("Origin", "http://evil.test")], method);
+        assert_eq!((foreign.status, foreign.code().as_str()), (403, "origin_refused"));
+        assert_eq!(foreign.header("access-control-allow-origin"), None);
+        let image = ask(&[("Host", &host), ("Sec-Fetch-Site", "cross-site")], method);
+        assert_eq!(image.status, 403);
+        let ours = ask(&[("Host", &host), ("Origin", &own), ("Sec-Fetch-Site", "same-origin")], method);
+        assert!(matches!(ours.status, 200 | 201), "{}", ours.text);
+    }
+    // What a form or a fetch without permission can send.
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""] {
+        let simple = ask(&[("Host", &host), ("Content-Type", kind)], "POST");
+        assert_eq!((simple.status, simple.code().as_str()), (415, "content_type_refused"), "{kind}");
+    }
+    let charset = ask(&[("Host", &host), ("Content-Type", "Application/JSON; charset=utf-8")], "POST");
+    assert_eq!(charset.status, 201);
+    let preflight = fixture.client().ask(
+        "OPTIONS",
+        "/tasks",
+        &[("Host", &host), ("Origin", "http://evil.test"), ("Access-Control-Request-Method", "POST")],
+        None,
+    );
+    assert_eq!((preflight.status, preflight.header("access-control-allow-methods")), (403, None));
+    assert_eq!(fixture.get("/tasks").at("/count"), json!(2), "only our own posts count");
+}
+
+#[test]
+fn a_token_is_asked_for_when_there_is_one() {
+    let secrets = tempfile::tempdir().unwrap();
+    let path = secrets.path().join("token");
+    std::fs::write(&path, "correct horse battery\n").unwrap();
+    let refused = super::config(secrets.path());
+    let options = |host, token| lanes::http::ServeOptions {
+        store: lanes::store::Store::open(&refused.store_root, lanes::store::Options::default()).unwrap(),
+        config: refused.clone(),
+        host,
+        port: 0,
+        token_file: token,
+        allow_roots: Vec::new(),
+        allow_hosts: Vec::new(),
+        manage_queues: false,
+        access_log: None,
+    };
+    let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let error = Server::listen(options(everywhere, None)).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("--token-file"), "{error}");
+    // A token of several words is none.
+    let error = Server::listen(options(everywhere, Some(path.clone()))).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+
+    std::fs::write(&path, "correct-horse-battery\n").unwrap();
+    let fixture = Fixture::with(|options| {
+        options.token_file = Some(path);
+        options.host = everywhere;
+    });
+    let address = (Ipv4Addr::LOCALHOST, fixture.address.port()).into();
+    let ask = |headers: &[(&str, &str)]| Client::to(address).ask("GET", "/tasks", headers, None);
+    let without = ask(&[]);
+    assert_eq!((without.status, without.code().as_str()), (401, "unauthorized"));
+    assert!(without.header("www-authenticate").is_some());
+    assert_eq!(ask(&[("Authorization", "Bearer correct-horse-batterx")]).status, 401);
+    assert_eq!(ask(&[("Authorization", "Bearer correct-horse-battery")]).status, 200);
+    assert_eq!(Client::to(address).ask("GET", "/healthz", &[], None).status, 200);
+}
+
+#[test]
+fn a_taken_port_is_a_clear_error() {
+    let fixture = Fixture::new();
+    let dir = tempfile::tempdir().unwrap();
+    let config = super::config(dir.path());
+    let options = lanes::http::ServeOptions {
+        store: lanes::store::Store::open(&config.store_root, lanes::store::Options::default()).unwrap(),
+        config,
+        host: fixture.address.ip(),
+        port: fixture.address.port(),
+        token_file: None,
+        allow_roots: Vec::new(),
+        allow_hosts: Vec::new(),
+        manage_queues: false,
+        access_log: None,
+    };
+    let error = Server::listen(options).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("Address already in use") && error.contains("--port"), "{error}");
+}
+
+#[test]
+fn bodies_are_capped_and_the_client_is_told() {
+    let fixture = Fixture::new();
+    let mut declared = fixture.client();
+    declared.send("POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n");
+    // Far more than the server reads, as a client that does not look would send.
+    let _ = declared.stream.write_all(&vec![b' '; 1_000_000]);
+    let answer = declared.answer(false);
+    assert_eq!((answer.status, answer.code().as_str()), (413, "body_too_large"));
+    assert!(answer.head.contains("Connection: close"));
+
+    let mut chunked = fixture.client();
+    chunked.send("POST /tasks HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let chunk = format!("100000\r\n{}\r\n", " ".repeat(0x10_0000));
+    for _ in 0..9 {
+        if chunked.stream.write_all(chunk.as_bytes()).is_err() {
+            break;
+        }
+    }
+    assert_eq!(chunked.answer(false).status, 413);
+
+    let prompt = "x".repeat(7 * 1024 * 1024);
+    let answer = fixture.post("/tasks", &json!({"lane": "l", "prompt": prompt}));
+    assert_eq!(answer.status, 201, "{}", answer.text);
+}
+
+#[test]
+fn a_client_that_asks_before_sending_is_answered() {
+    let fixture = Fixture::new();
+    let body = json!({"lane": "l", "prompt": "x"}).to_string();
+    let mut client = fixture.client();
+    client.send(format!(
+        "POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Expect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    ));
+    assert_eq!(client.until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+    client.send(body);
+    assert_eq!(client.answer(false).status, 201);
+}
+
+#[test]
+fn pipelined_and_chunked_requests_are_answered_in_order() {
+    let fixture = Fixture::new();
+    let mut client = fixture.client();
+    let body = json!({"lane": "l", "prompt": "x"}).to_string();
+    client.send(format!(
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n\
+         POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n\
+         GET /tasks/next?lane=none&wait_seconds=0.2 HTTP/1.1\r\nHost: localhost\r\n\r\n\
+         GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n\
+         HEAD /tasks HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n\
+         GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        body.len()
+    ));
+    let statuses: Vec<u16> = (0..4).map(|_| client.answer(false).status).collect();
+    assert_eq!(statuses, [200, 201, 200, 404]);
+    let head = client.answer(true);
+    assert_eq!(head.status, 200);
+    assert!(client.is_closed(), "what follows a last request is not answered");
+}
+
+#[test]
+fn nonsense_is_refused_and_others_are_served() {
+    let fixture = Fixture::new();
+    for (bytes, status) in [
+        ("\x16\x03\x01\x02\x00\x01\x00\x01\u{0}\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400),
+        ("GET / HTTP/1.1\nHost: localhost\n\n", 400),
+        ("GET /%zz HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        ("GET /tasks/%zz HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        ("PRI * HTTP/2.0\r\n\r\n", 505),
+    ] {
+        let mut client = fixture.client();
+        client.send(bytes);
+        let answer = client.answer(false);
+        assert_eq!(answer.status, status, "{bytes:?}: {}", answer.text);
+        answer.code();
+        assert_eq!(fixture.get("/healthz").status, 200);
+    }
+    let mut long = fixture.client();
+    let _ = long.stream.write_all(format!("GET /{}", "a".repeat(1 << 20)).as_bytes());
+    assert_eq!(long.answer(false).status, 414);
+}
+
+#[test]
+fn an_answer_repeats_nothing_into_its_headers() {
+    let fixture = Fixture::new();
+    for path in ["/tasks/a%0d%0aSet-Cookie:%20x=y", "/tasks?lane=a%0d%0aX:%20y", "/lanes/a%0d%0aX:%20y"] {
+        let answer = fixture.get(path);
+        assert!(!answer.head.contains("Set-Cookie") && !answer.head.contains("\r\nX:"), "{}", answer.head);
+    }
+}
+
+#[test]
+fn half_requests_hold_nobody_up() {
+    let fixture = Fixture::new();
+    let half: Vec<Client> = (0..300)
+        .map(|n| {
+            let mut client = fixture.client();
+            let begin = if n % 2 == 0 {
+                "GET /healthz HT"
+            } else {
+                "POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
+            };
+            client.send(begin);
+            client
+        })
+        .collect();
+    let start = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(fixture.get("/healthz").status, 200);
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    drop(half);
+    // A client that sends its request and ends its side still gets the answer.
+    let mut client = fixture.client();
+    client.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.answer(false).status, 200);
+}
+
+#[test]
+fn a_request_that_stops_on_its_way_is_ended() {
+    let fixture = Fixture::new();
+    let mut client = fixture.client();
+    client.send("GET /healthz HT");
+    let start = Instant::now();
+    let answer = client.answer(false);
+    assert_eq!((answer.status, answer.code().as_str()), (408, "request_timeout"));
+    assert!(start.elapsed() > Duration::from_secs(8), "{:?}", start.elapsed());
+}
+
+#[test]
+fn many_clients_that_keep_their_connections_are_all_served() {
+    let fixture = Fixture::new();
+    let mut clients: Vec<Client> = (0..200).map(|_| fixture.client()).collect();
+    for _ in 0..5 {
+        for client in &mut clients {
+            client.request("GET", "/healthz", &[], None);
+        }
+        for client in &mut clients {
+            assert_eq!(client.answer(false).status, 200);
+        }
+    }
+}

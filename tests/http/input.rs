@@ -1,0 +1,134 @@
+//! Bad input of every kind.
+
+use serde_json::json;
+
+use super::Fixture;
+
+#[test]
+fn bad_bodies_get_an_error_with_a_code() {
+    let fixture = Fixture::new();
+    let id = fixture.submit("l");
+    let deep = format!("{{\"metadata\": {}1{}}}", "{\"a\":".repeat(100), "}".repeat(100));
+    let mut client = fixture.client();
+    for path in ["/tasks".to_string(), format!("/tasks/{id}/claim"), format!("/tasks/{id}/response")] {
+        for body in [
+            "x",
+            "{",
+            "[]",
+            "null",
+            "1",
+            "\"text\"",
+            "{\"a\": NaN}",
+            "{\"a\": Infinity}",
+            "{\"body\": \"\\ud800\"}",
+            "{\"lane\": 1, \"owner\": 1, \"body\": 1}",
+            "{\"lane\": [], \"owner\": {}, \"body\": true}",
+            "{\"lane\": \"a\", \"lane\": \"b\"}",
+            "{\"owner\": \"a\", \"body\": \"b\", \"owner\": \"a\"}",
+            &deep,
+            "{\"lane\": \"l\", \"prompt\": \"p\", \"lease_seconds\": \"1\", \"status\": 3, \"priority\": 1.5}",
+            "\u{feff}{}",
+            "{\"a\": 1} {}",
+        ] {
+            client.send(format!(
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            ));
+            let answer = client.answer(false);
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (400, "invalid"),
+                "{path} {body}: {}",
+                answer.text
+            );
+        }
+    }
+    client.send(
+        "POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n",
+    );
+    client.send([0xff, 0xfe]);
+    assert_eq!(client.answer(false).status, 400);
+    assert_eq!(fixture.get(&format!("/tasks/{id}")).text_at("/task/state"), "queued");
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    let fixture = Fixture::new();
+    let id = fixture.submit("l");
+    for body in [
+        json!({"lane": "l", "prompt": ""}),
+        json!({"lane": "", "prompt": "p"}),
+        json!({"lane": "-rf", "prompt": "p"}),
+        json!({"lane": "a\nb", "prompt": "p"}),
+        json!({"lane": "l".repeat(201), "prompt": "p"}),
+        json!({"lane": "l", "prompt": "p", "priority": 1001}),
+        json!({"lane": "l", "prompt": "p", "max_attempts": 0}),
+        json!({"lane": "l", "prompt": "p", "delay_seconds": -1}),
+        json!({"lane": "l", "prompt": "p", "delay_seconds": 1, "not_before": "2030-01-01T00:00:00Z"}),
+        json!({"lane": "l", "prompt": "p", "not_before": "tomorrow"}),
+        json!({"lane": "l", "prompt": "p", "timeout_seconds": 0}),
+        json!({"lane": "l", "prompt": "p", "labels": ["a\u{7}"]}),
+        json!({"lane": "l", "prompt": "p", "metadata": {"a": "x".repeat(2_000_000)}}),
+        json!({"lane": "l", "request_from": "/etc/passwd"}),
+        json!({"lane": "l", "request_from": "../x"}),
+        json!({"lane": "l", "request_from": "a\u{0}b"}),
+        json!({"lane": "l", "request_from": "x".repeat(3000)}),
+        json!({"lane": "l", "prompt": "p", "response_to": "state/x"}),
+    ] {
+        let answer = fixture.post("/tasks", &body);
+        assert_eq!(answer.status, 400, "{body}: {}", answer.text);
+        assert_eq!(answer.code(), "invalid", "{body}");
+    }
+    for query in [
+        "wait_seconds=nan",
+        "wait_seconds=-1",
+        "wait_seconds=1e9",
+        "wait_seconds=",
+        "wait_seconds=1&wait_seconds=2",
+    ] {
+        assert_eq!(fixture.get(&format!("/tasks/next?lane=l&{query}")).status, 400, "{query}");
+        assert_eq!(fixture.get(&format!("/tasks/{id}/response?{query}")).status, 400, "{query}");
+    }
+    for query in ["limit=0", "limit=x", "limit=1001", "cursor=..%2f"] {
+        assert_eq!(fixture.get(&format!("/tasks?{query}")).status, 400, "{query}");
+    }
+    let counts = json!({"body": "b", "verdict": "accept", "blocking_count": -1});
+    assert_eq!(fixture.post(&format!("/tasks/{id}/response"), &counts).status, 400);
+    let verdict = json!({"body": "b", "verdict": "accept", "blocking_count": 2});
+    assert_eq!(fixture.post(&format!("/tasks/{id}/response"), &verdict).status, 400);
+    let word = json!({"type": "claimed", "message": "m"});
+    assert_eq!(fixture.post(&format!("/tasks/{id}/events"), &word).status, 400);
+}
+
+#[test]
+fn methods_are_answered_for_every_path() {
+    let fixture = Fixture::new();
+    let id = fixture.submit("l");
+    let mut client = fixture.client();
+    for (path, allow) in [
+        ("/tasks", "GET, POST, HEAD, OPTIONS"),
+        ("/tasks/next", "GET, HEAD, OPTIONS"),
+        ("/tasks/claim", "POST, OPTIONS"),
+        (&format!("/tasks/{id}"), "GET, PATCH, HEAD, OPTIONS"),
+        (&format!("/tasks/{id}/renew"), "POST, OPTIONS"),
+    ] {
+        for method in ["PUT", "TRACE", "BREW", "DELETE"] {
+            let answer = client.ask(method, path, &[], None);
+            assert_eq!((answer.status, answer.header("allow")), (405, Some(allow)), "{method} {path}");
+            assert_eq!(answer.code(), "method_not_allowed");
+        }
+        let options = client.ask("OPTIONS", path, &[], None);
+        assert_eq!((options.status, options.header("allow")), (204, Some(allow)));
+    }
+    let head = client.ask("HEAD", &format!("/tasks/{id}"), &[], None);
+    let get = client.ask("GET", &format!("/tasks/{id}"), &[], None);
+    assert_eq!((head.status, head.header("content-length")), (200, get.header("content-length")));
+    // Nobody waits for a head.
+    assert_eq!(client.ask("HEAD", "/tasks/next?lane=none", &[], None).status, 200);
+    for path in ["/", "/task", "/tasks/", "/tasks//claim", &format!("/tasks/{id}/"), "/TASKS", "/tasks/a/b/c"]
+    {
+        let answer = client.ask("GET", path, &[], None);
+        assert_eq!((answer.status, answer.code().as_str()), (404, "unknown_route"), "{path}");
+    }
+}

@@ -1,0 +1,167 @@
+//! Streams.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Client, Fixture};
+
+/// The events of a stream, read until one for which `is_last` holds.
+fn events(client: &mut Client, mut is_last: impl FnMut(&Value) -> bool) -> Vec<(u64, Value)> {
+    let mut seen = Vec::new();
+    loop {
+        let frame = client.until("\n\n");
+        let field = |name: &str| frame.lines().find_map(|line| line.strip_prefix(name).map(str::to_string));
+        let (Some(id), Some(data)) = (field("id: "), field("data: ")) else { continue };
+        let data: Value = serde_json::from_str(&data).unwrap();
+        let ends = is_last(&data);
+        seen.push((id.parse().unwrap(), data));
+        if ends {
+            return seen;
+        }
+    }
+}
+
+fn is_note(text: &str) -> impl FnMut(&Value) -> bool + '_ {
+    move |event| event["message"] == text
+}
+
+fn note(fixture: &Fixture, id: &str, text: &str) {
+    let answer = fixture.post(&format!("/tasks/{id}/events"), &json!({"message": text}));
+    assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+#[test]
+fn a_stream_goes_on_where_it_broke() {
+    let fixture = Fixture::new();
+    let mut first = fixture.client();
+    first.request("GET", "/events?since=0", &[], None);
+    assert!(first.until("\r\n\r\n").contains("Content-Type: text/event-stream"));
+    let id = fixture.submit("l");
+    note(&fixture, &id, "one\nid: 99\n\ndata: forged\u{2028}");
+    note(&fixture, &id, "two");
+    let seen = events(&mut first, is_note("two"));
+    assert_eq!(seen.len(), 3, "{seen:?}");
+    let last = seen.last().unwrap().0;
+    drop(first);
+
+    note(&fixture, &id, "three");
+    fixture.submit("other");
+    let mut second = fixture.client();
+    let since = last.to_string();
+    second.request("GET", "/events?since=0", &[("Last-Event-ID", &since)], None);
+    note(&fixture, &id, "four");
+    let more = events(&mut second, is_note("four"));
+    let ids: Vec<u64> = more.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids, [last + 1, last + 2, last + 3]);
+
+    let mut lane = fixture.client();
+    lane.request("GET", "/events?since=0&lane=other", &[], None);
+    assert_eq!(events(&mut lane, |event| event["type"] == "created").len(), 1);
+    let wrong = fixture.client().ask("GET", "/events", &[("Last-Event-ID", "x")], None);
+    assert_eq!(wrong.status, 400);
+}
+
+#[test]
+fn a_server_that_starts_again_goes_on_counting() {
+    let mut fixture = Fixture::new();
+    let id = fixture.submit("l");
+    note(&fixture, &id, "before");
+    let mut client = fixture.client();
+    client.request("GET", "/events?since=0", &[], None);
+    let last = events(&mut client, is_note("before")).last().unwrap().0;
+    fixture.stop();
+    let config = super::config(fixture.dir.path());
+    let again = Fixture::with(|options| {
+        options.store =
+            lanes::store::Store::open(&config.store_root, lanes::store::Options::default()).unwrap();
+        options.config = config;
+    });
+    note(&again, &id, "after");
+    let mut client = again.client();
+    client.request("GET", &format!("/events?since={last}"), &[], None);
+    assert_eq!(events(&mut client, is_note("after")).first().unwrap().0, last + 1);
+}
+
+#[test]
+fn a_long_history_arrives_whole_at_a_slow_reader() {
+    let fixture = Fixture::new();
+    let id = fixture.submit("l");
+    let long = "x".repeat(10_000);
+    let mut poster = fixture.client();
+    for n in 0..150 {
+        let body = json!({"message": format!("{n} {long}")});
+        assert_eq!(poster.ask("POST", &format!("/tasks/{id}/events"), &[], Some(&body)).status, 200);
+    }
+    note(&fixture, &id, "end");
+    for path in ["/events?since=0".to_string(), format!("/tasks/{id}/events")] {
+        let mut slow = fixture.client();
+        slow.request("GET", &path, &[], None);
+        std::thread::sleep(Duration::from_millis(300));
+        let seen = events(&mut slow, is_note("end"));
+        let ids: Vec<u64> = seen.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids, (1..=152).collect::<Vec<u64>>(), "{path}");
+    }
+}
+
+#[test]
+fn a_tasks_stream_ends_with_the_task() {
+    let fixture = Fixture::new();
+    let id = fixture.submit("l");
+    let mut client = fixture.client();
+    client.request("GET", &format!("/tasks/{id}/events"), &[], None);
+    fixture.claim(&id);
+    let cancelled = fixture.post(&format!("/tasks/{id}/cancel"), &json!({"reason": "enough"}));
+    assert_eq!(cancelled.status, 200);
+    let seen = events(&mut client, |event| event["type"] == "cancelled");
+    let kinds: Vec<&str> = seen.iter().map(|(_, event)| event["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["created", "claimed", "cancelled"]);
+    assert!(client.is_closed());
+    let again = fixture.client().ask("GET", &format!("/tasks/{id}/events"), &[("Last-Event-ID", "3")], None);
+    assert_eq!(again.status, 204);
+    assert_eq!(fixture.get("/tasks/20260101T000000000000Z-a-b/events").status, 404);
+}
+
+#[test]
+fn a_runs_output_is_shown_and_followed() {
+    let fixture = Fixture::new();
+    let id = fixture.submit("l");
+    let path = format!("/tasks/{id}/log");
+    assert_eq!(fixture.get(&path).status, 404);
+    let runs = fixture.store().attempts_dir(&lanes::model::TaskId::parse(&id).unwrap());
+    std::fs::create_dir_all(runs.join("1")).unwrap();
+    std::fs::write(runs.join("1/stdout.log"), "one\n").unwrap();
+    assert_eq!(fixture.get(&path).text, "one\n");
+    let mut client = fixture.client();
+    client.request("GET", &format!("{path}?follow=1"), &[], None);
+    client.until("one\n");
+    std::fs::write(runs.join("1/stdout.log"), "one\ntwo\n").unwrap();
+    assert_eq!(client.until("two\n"), "two\n");
+    std::fs::create_dir(runs.join("2")).unwrap();
+    std::fs::write(runs.join("2/stdout.log"), "again\n").unwrap();
+    client.until("again\n");
+    fixture.respond(&id, "done");
+    assert!(client.is_closed());
+    assert_eq!(fixture.get(&format!("{path}?attempt=1")).text, "one\ntwo\n");
+    assert_eq!(fixture.get(&format!("{path}?stream=stderr")).status, 404);
+    assert_eq!(fixture.get(&format!("{path}?stream=../../task.json")).status, 400);
+}
+
+#[test]
+fn a_reader_that_hangs_up_is_forgotten() {
+    let fixture = Fixture::new();
+    let mut streams: Vec<Client> = (0..10).map(|_| fixture.client()).collect();
+    for stream in &mut streams {
+        stream.request("GET", "/events", &[], None);
+        stream.until("retry");
+    }
+    assert_eq!(fixture.get("/status").at("/waiting_requests"), json!(10));
+    drop(streams);
+    for _ in 0..200 {
+        if fixture.get("/status").at("/waiting_requests") == json!(0) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("streams without readers are kept");
+}

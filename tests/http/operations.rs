@@ -1,0 +1,240 @@
+//! Running a server: the binary, its log, its counters, its description of itself.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{Client, Fixture};
+
+/// A writer that a test can look into.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_log_has_a_line_for_each_answer() {
+    let log = Shared::default();
+    let writer = log.clone();
+    let fixture = Fixture::with(|options| options.access_log = Some(Box::new(writer)));
+    fixture.get("/healthz?secret=1");
+    fixture.get("/nowhere");
+    fixture.get("/tasks/next?lane=l&wait_seconds=0.1");
+    fixture.client().send("nonsense\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(100));
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seen: Vec<(&Value, &Value)> = lines.iter().map(|line| (&line["path"], &line["status"])).collect();
+    let expected = [
+        (&json!("/healthz"), &json!(200)),
+        (&json!("/nowhere"), &json!(404)),
+        (&json!("/tasks/next"), &json!(200)),
+        (&json!(""), &json!(400)),
+    ];
+    assert_eq!(seen, expected);
+    assert!(lines[2]["seconds"].as_f64().unwrap() >= 0.1);
+}
+
+#[test]
+fn what_happens_is_counted_whoever_does_it() {
+    let fixture = Fixture::new();
+    let id = fixture.submit("a \"lane\"");
+    let token = fixture.claim(&id);
+    fixture.post(&format!("/tasks/{id}/response"), &json!({"claim_token": token, "body": "b"}));
+    let lost = fixture.submit("l");
+    fixture.post(&format!("/tasks/{lost}/claim"), &json!({"lease_seconds": 0.05}));
+    std::thread::sleep(Duration::from_millis(100));
+    let store = fixture.store();
+    let want = lanes::store::Want { lanes: vec!["l".into()], filter: lanes::model::Filter::default() };
+    store.claim_next(&want, "elsewhere", 60.0).unwrap().unwrap();
+    let metrics = fixture.get("/metrics").text;
+    for line in [
+        "lanes_tasks{lane=\"a \\\"lane\\\"\",state=\"completed\"} 1",
+        "lanes_tasks{lane=\"l\",state=\"claimed\"} 1",
+        "lanes_claims_total{lane=\"l\"} 2",
+        "lanes_lease_expiries_total{lane=\"l\"} 1",
+        "lanes_ended_total{lane=\"a \\\"lane\\\"\",outcome=\"completed\"} 1",
+        "lanes_wait_seconds_count 2",
+        "lanes_run_seconds_count 1",
+        "lanes_http_requests_total{method=\"POST\",route=\"/tasks\",status=\"201\"} 2",
+    ] {
+        assert!(metrics.lines().any(|have| have == line), "{line} in\n{metrics}");
+    }
+}
+
+#[test]
+fn the_document_describes_what_is_served() {
+    let fixture = Fixture::new();
+    let document = fixture.get("/openapi.json").json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let names: BTreeSet<&str> =
+        document["components"]["schemas"].as_object().unwrap().keys().map(String::as_str).collect();
+    let text = document.to_string();
+    for used in text.split("#/components/schemas/").skip(1) {
+        let name = used.split('"').next().unwrap();
+        assert!(names.contains(name), "{name} is used and not described");
+    }
+    let mut operations = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let target =
+            path.replace("{id}", "20260101T000000000000Z-a-b").replace("{name}", "n").replace("{lane}", "n");
+        let options = fixture.client().ask("OPTIONS", &target, &[], None);
+        let allowed: BTreeSet<String> = options
+            .header("allow")
+            .unwrap()
+            .split(", ")
+            .filter(|method| !matches!(*method, "HEAD" | "OPTIONS"))
+            .map(str::to_lowercase)
+            .collect();
+        let described: BTreeSet<String> = methods.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(described, allowed, "{path}");
+        for (method, operation) in methods.as_object().unwrap() {
+            assert!(operations.insert(operation["operationId"].as_str().unwrap().to_string()));
+            let answers = operation["responses"].as_object().unwrap();
+            assert!(answers.keys().any(|status| status.starts_with('2')), "{method} {path}");
+            // What an empty request gets is one of the answers that are described.
+            let body = (method == "post" || method == "patch").then(|| json!({}));
+            let mut client = fixture.client();
+            let status = client.ask(&method.to_uppercase(), &target, &[], body.as_ref()).status;
+            assert!(answers.contains_key(&status.to_string()), "{method} {path} gave {status}");
+        }
+    }
+    assert_eq!(operations.len(), lanes_routes(&document));
+}
+
+fn lanes_routes(document: &Value) -> usize {
+    document["paths"].as_object().unwrap().values().map(|methods| methods.as_object().unwrap().len()).sum()
+}
+
+#[test]
+fn every_shape_holds_what_the_document_promises() {
+    let fixture = Fixture::with(|options| options.manage_queues = true);
+    let document = fixture.get("/openapi.json").json();
+    let id = fixture.submit("l");
+    let claimed = fixture.post(&format!("/tasks/{id}/claim"), &json!({})).json();
+    check(&document, "Claimed", &claimed);
+    let token = claimed["claim_token"].clone();
+    check(&document, "BoardTask", &fixture.get(&format!("/tasks/{id}")).json());
+    let given = fixture.post(&format!("/tasks/{id}/response"), &json!({"body": "b", "claim_token": token}));
+    check(&document, "Responded", &given.json());
+    check(&document, "OneResponse", &fixture.get(&format!("/tasks/{id}/response")).json());
+    check(&document, "Answered", &fixture.get(&format!("/tasks/wait?id={id}")).json());
+    check(&document, "TaskPage", &fixture.get("/tasks").json());
+    check(&document, "MaybeTask", &fixture.get("/tasks/next?lane=l&wait_seconds=0").json());
+    check(&document, "Submitted", &fixture.post("/tasks", &json!({"lane": "l", "prompt": "p"})).json());
+    check(&document, "Lanes", &fixture.get("/lanes").json());
+    check(&document, "OneLane", &fixture.get("/queues/review").json());
+    check(&document, "ServerStatus", &fixture.get("/status").json());
+    check(&document, "Agents", &fixture.get("/agents").json());
+    check(&document, "Routes", &fixture.get("/routes").json());
+    check(&document, "Error", &fixture.get("/nowhere").json());
+}
+
+/// Checks types and required members, as far as our schemas use them.
+fn check(document: &Value, name: &str, value: &Value) {
+    fits(document, &document["components"]["schemas"][name], value, name);
+}
+
+fn fits(document: &Value, schema: &Value, value: &Value, place: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return check(document, reference.rsplit('/').next().unwrap(), value);
+    }
+    if let Some(options) = schema["anyOf"].as_array() {
+        let option = options.iter().find(|option| (option["type"] == "null") == value.is_null()).unwrap();
+        return fits(document, option, value, place);
+    }
+    let own = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_i64() || number.is_u64() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(kind) => vec![kind],
+        Value::Array(kinds) => kinds.iter().map(|kind| kind.as_str().unwrap()).collect(),
+        _ => vec![own],
+    };
+    let is_number = own == "integer" && types.contains(&"number");
+    assert!(types.contains(&own) || is_number, "{place}: {value} is not {types:?}");
+    for required in schema["required"].as_array().into_iter().flatten() {
+        assert!(value.get(required.as_str().unwrap()).is_some(), "{place}: no {required} in {value}");
+    }
+    for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+        if let Some(member) = value.get(name) {
+            fits(document, schema, member, &format!("{place}.{name}"));
+        }
+    }
+    for item in value.as_array().into_iter().flatten() {
+        fits(document, &schema["items"], item, &format!("{place}[]"));
+    }
+}
+
+/// The real program, killed at the end of the test.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_program_prints_its_address_and_stops_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Program(
+        Command::new(env!("CARGO_BIN_EXE_lanes"))
+            .args(["--store", "state", "serve", "--port", "0", "--log"])
+            .current_dir(dir.path())
+            .env_clear()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut line = String::new();
+    BufReader::new(program.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().rsplit("http://").next().unwrap().parse().unwrap();
+    let mut client = Client::to(address);
+    assert_eq!(client.ask("GET", "/healthz", &[], None).status, 200);
+    client.request("GET", "/tasks/next?lane=l", &[], None);
+    std::thread::sleep(Duration::from_millis(200));
+    let start = Instant::now();
+    let pid = rustix::process::Pid::from_child(&program.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(client.answer(false).at("/task"), Value::Null);
+    assert!(program.0.wait().unwrap().success());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let mut log = String::new();
+    program.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert_eq!(log.lines().count(), 2, "{log}");
+}
+
+#[test]
+fn the_program_refuses_to_be_open_to_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_lanes"))
+        .args(["--store", "state", "serve", "--host", "0.0.0.0", "--port", "0"])
+        .current_dir(dir.path())
+        .env_clear()
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--token-file"));
+}
