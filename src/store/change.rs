@@ -126,7 +126,7 @@ impl Store {
             return Ok(None);
         }
         let state = index.ensure(&lock)?;
-        index.begin(&lock, &state, &task.id)?;
+        let state = index.begin(&lock, &state, &task)?;
         staged_task.publish(dir, TASK_FILE)?;
         // The change stands from here on. What cannot be noted now, for want of space perhaps, is
         // completed by the next change, which finds `busy` still set.

@@ -169,7 +169,7 @@ impl Store {
         let now = self.now();
         let usable = index.usable()?;
         if let Some(state) = usable
-            && !index.has_due(lane, &now)?
+            && !index.has_due(&state, lane, &now)?
         {
             return Ok(Some(state.seq));
         }
@@ -177,7 +177,7 @@ impl Store {
         match self.lock_store() {
             Ok(lock) => {
                 let state = index.ensure(&lock)?;
-                index.promote_due(&lock, lane, &now)?;
+                index.promote_due(&lock, &state, lane, &now)?;
                 Ok(Some(state.seq))
             }
             Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => Ok(None),

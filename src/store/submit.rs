@@ -159,7 +159,7 @@ impl Store {
         if let Some(existing) = self.same_key(index, &new, &content, takes_over)? {
             return Ok(Submitted { task: existing, existing: true });
         }
-        index.begin(&lock, &state, &task.id)?;
+        let state = index.begin(&lock, &state, &task)?;
         staged.publish(&self.layout.tasks, task.id.as_str())?;
         // The task is there from here on: an error would only have it submitted once more. What cannot
         // be noted now is completed by the next change, which finds `busy` still set.

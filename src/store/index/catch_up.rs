@@ -8,7 +8,7 @@ use super::super::glance::{Glance, Seen, glance};
 use super::super::layout::{Dir, RESPONSE_FILE};
 use super::super::shelf::Entry;
 use super::super::{atomic, history, read};
-use super::lane::{LaneShelves, Place, entry, place};
+use super::lane::{LaneShelves, Place, clock_of, entry, place};
 use super::state::{State, boot_word};
 use super::{Index, KEYS, SHELVES, STATE};
 use crate::error::Result;
@@ -120,6 +120,7 @@ impl Index<'_> {
     pub(in crate::store) fn rebuild(&self, seq: u64) -> Result<State> {
         let mut lanes: BTreeMap<String, [Vec<Entry>; 3]> = BTreeMap::new();
         let mut keyed: Vec<Task> = Vec::new();
+        let mut clock = i64::MIN;
         let mut lost: Vec<(Task, Event)> = Vec::new();
         let feed = history::feed_tail(&self.layout.root, 1024 * 1024)?;
         let in_feed: HashSet<(&str, Option<u64>)> =
@@ -144,6 +145,7 @@ impl Index<'_> {
                 Err(error) => return Err(error),
             };
             if let Some(place) = place(&task) {
+                clock = clock_of(&task).map_or(clock, |lead| lead.max(clock));
                 let shelves = lanes.entry(task.lane.clone()).or_default();
                 match place {
                     Place::Ready(key) => shelves[0].push(entry(&task, key)),
@@ -196,6 +198,7 @@ impl Index<'_> {
             // A word, so that the line can be split at spaces again.
             newest: names.iter().filter(|name| TaskId::is_valid(name)).max().cloned().unwrap_or("-".into()),
             seq,
+            clock,
             busy: None,
         };
         self.write_state(&state)?;

@@ -39,11 +39,20 @@ pub(super) fn entry(task: &Task, key: i64) -> Entry {
     if metadata.len() > MAX_METADATA {
         metadata = "?".to_string();
     }
-    let lease_until = match (&task.status, &task.journal.lease) {
-        (Status::Claimed(claim), Some(lease)) if lease.expires_at == claim.lease_expires_at => lease.until,
-        _ => NO_LEASE,
-    };
+    let lease_until = lease_until(task).unwrap_or(NO_LEASE);
     Entry { key, id: task.id.to_string(), rank: task.rank(), lease_until, metadata }
+}
+
+/// The end of a task's lease by the uptime.
+fn lease_until(task: &Task) -> Option<i64> {
+    let (claim, lease) = (task.status.claim()?, task.journal.lease.as_ref()?);
+    (lease.expires_at == claim.lease_expires_at).then_some(lease.until)
+}
+
+/// How far the wall clock was ahead of the uptime when the task's lease was given.
+pub(super) fn clock_of(task: &Task) -> Option<i64> {
+    let end = task.status.claim()?.lease_expires_at.micros();
+    lease_until(task).map(|until| end.saturating_sub(until))
 }
 
 /// Whether what is scheduled or held may have come due. The uptime counts as well: when somebody

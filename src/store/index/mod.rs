@@ -10,6 +10,8 @@
 //! * *boot*: the index is written without syncs, so after a restart of the machine it is rebuilt;
 //! * *stamp*: the modification time that we gave the `tasks` directory after our last submit. When
 //!   another implementation adds a task, the time becomes another, and the new ones are looked for;
+//! * *clock*: how far the wall clock was ahead of the uptime when a lease was given. When it is less
+//!   far ahead now, leases end in another order than their entries say, and all are looked at;
 //! * *busy*: the task that a change is under way for. A process that is killed in the middle leaves
 //!   it behind, and the next one finishes the work.
 
@@ -24,19 +26,34 @@ use std::os::unix::fs::FileExt;
 
 use super::layout::{Dir, Layout, TASKS, idempotency_key};
 use super::lock::StoreLock;
-use super::shelf::Entry;
+use super::shelf::{Entry, Shelf};
 use super::{atomic, read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Now, Task, TaskId, Time};
 pub(super) use lane::{LaneShelves, Place, place};
 
-use lane::is_due;
+use lane::{clock_of, is_due};
 use state::{State, boot_word};
 
 const STATE: &str = "state";
 const KEYS: &str = "keys";
 const CORRELATIONS: &str = "correlations";
 const SHELVES: &str = "lanes";
+
+/// The first entries of a shelf that may have come due, at most `count`. `unordered`: the order of
+/// the keys does not tell.
+fn due(shelf: &Shelf, unordered: bool, now: &Now, count: usize) -> Result<Vec<Entry>> {
+    let mut due = Vec::new();
+    shelf.visit(|entry| {
+        if is_due(entry, now) {
+            due.push(entry.clone());
+        } else if !unordered {
+            return Ok(ControlFlow::Break(()));
+        }
+        Ok(if due.len() < count { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(due)
+}
 
 /// The index of one store.
 pub(super) struct Index<'a> {
@@ -103,9 +120,12 @@ impl<'a> Index<'a> {
         if state.stamp == self.tasks_time()? { Ok(state) } else { self.adopt_new_tasks(state) }
     }
 
-    /// Notes that a change of `id` is under way.
-    pub(super) fn begin(&self, _lock: &StoreLock, state: &State, id: &TaskId) -> Result<()> {
-        self.write_state(&State { busy: Some(id.to_string()), ..state.clone() })
+    /// Notes that a change of a task is under way, which makes it `task`.
+    pub(super) fn begin(&self, _lock: &StoreLock, state: &State, task: &Task) -> Result<State> {
+        let clock = clock_of(task).map_or(state.clock, |clock| clock.max(state.clock));
+        let state = State { busy: Some(task.id.to_string()), clock, ..state.clone() };
+        self.write_state(&state)?;
+        Ok(state)
     }
 
     /// Notes that the change is done; `added` is the task that it made.
@@ -213,33 +233,21 @@ impl<'a> Index<'a> {
     }
 
     /// Whether something on the `later` or `held` shelf of a lane has come due.
-    pub(super) fn has_due(&self, lane: &str, now: &Now) -> Result<bool> {
+    pub(super) fn has_due(&self, state: &State, lane: &str, now: &Now) -> Result<bool> {
         let Some(shelves) = self.lane_if_any(lane)? else {
             return Ok(false);
         };
-        let mut due = shelves.later.first_key()?.is_some_and(|key| key <= now.wall.micros());
-        shelves.held.visit(|entry| {
-            due = due || is_due(entry, now);
-            Ok(if due { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })?;
-        Ok(due)
+        Ok(!due(&shelves.later, false, now, 1)?.is_empty()
+            || !due(&shelves.held, state.is_set_back(now), now, 1)?.is_empty())
     }
 
     /// Puts what has come due among the tasks that can be claimed. No task changes by this.
-    pub(super) fn promote_due(&self, _lock: &StoreLock, lane: &str, now: &Now) -> Result<()> {
+    pub(super) fn promote_due(&self, _lock: &StoreLock, state: &State, lane: &str, now: &Now) -> Result<()> {
         let Some(shelves) = self.lane_if_any(lane)? else {
             return Ok(());
         };
-        for (shelf, has_leases) in [(&shelves.later, false), (&shelves.held, true)] {
-            let mut due = Vec::new();
-            shelf.visit(|entry| {
-                if is_due(entry, now) {
-                    due.push(entry.clone());
-                } else if !has_leases {
-                    return Ok(ControlFlow::Break(()));
-                }
-                Ok(ControlFlow::Continue(()))
-            })?;
+        for (shelf, unordered) in [(&shelves.later, false), (&shelves.held, state.is_set_back(now))] {
+            let due = due(shelf, unordered, now, usize::MAX)?;
             for entry in due {
                 // A lease may outlive its wall-clock end when somebody sets the clock forward.
                 if self.load(&entry.id)?.is_some_and(|task| task.lease_is_live(now)) {

@@ -1,9 +1,10 @@
 //! What `indexes/state` says: whether the index fits the store.
 
 use super::super::clock::boot_id;
+use crate::model::Now;
 
 /// The version of the index; one of another version is built anew.
-const FORMAT: &str = "index-2";
+const FORMAT: &str = "index-3";
 
 /// The boot id as one word.
 pub(super) fn boot_word() -> String {
@@ -22,8 +23,14 @@ pub(in crate::store) struct State {
     pub(super) newest: String,
     /// The number of the last change of the store.
     pub(in crate::store) seq: u64,
+    /// How far the wall clock was ahead of the uptime when a lease was given, at most; in
+    /// microseconds.
+    pub(super) clock: i64,
     pub(super) busy: Option<String>,
 }
+
+/// By how much the two clocks may drift apart before the wall clock counts as set back.
+const DRIFT: i64 = 1_000_000;
 
 impl State {
     pub(super) fn parse(text: &str) -> Option<Self> {
@@ -37,16 +44,23 @@ impl State {
             known: words.next()?.parse().ok()?,
             newest: words.next()?.to_string(),
             seq: words.next()?.parse().ok()?,
+            clock: words.next()?.parse().ok()?,
             busy: words.next().filter(|word| *word != "-").map(str::to_string),
         };
         (words.next() == Some(".")).then_some(state)
     }
 
+    /// Whether the wall clock has been set back since a lease was given. Then leases do not end in
+    /// the order of their wall-clock ends.
+    pub(super) fn is_set_back(&self, now: &Now) -> bool {
+        now.wall.micros().saturating_sub(now.uptime) < self.clock.saturating_sub(DRIFT)
+    }
+
     /// Always of one length, so that it can be overwritten in place by one call.
     pub(super) fn line(&self) -> String {
         let busy = self.busy.as_deref().unwrap_or("-");
-        let Self { boot, stamp, known, newest, seq, .. } = self;
-        let line = format!("{FORMAT} {boot} {stamp} {known} {newest} {seq} {busy} .");
+        let Self { boot, stamp, known, newest, seq, clock, .. } = self;
+        let line = format!("{FORMAT} {boot} {stamp} {known} {newest} {seq} {clock} {busy} .");
         format!("{line:<639}\n")
     }
 }
