@@ -41,6 +41,8 @@ note/mine              no      no      no      live    live    expired spent   n
 note/other             no      no      no      no      no      no      no      no      no      no      no      no
 note/forged            bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad
 cancel                 cancel  cancel  cancel  cancel  cancel  cancel  cancel  no      no      =       no      no
+edit                   queued  future  due     live    live    expired spent   done    failed  cancel  dead    no
+edit/nothing           =       =       =       =       =       =       =       =       =       =       =       no
 move/away              queued  future  due     no      no      no      no      no      no      no      no      no
 move/here              =       =       =       =       =       =       =       =       =       =       =       =
 retried                no      no      no      no      no      no      no      no      failed  cancel  dead    no
@@ -198,12 +200,23 @@ fn row(name: &str) -> Command {
         "note/other" => note("progress", Some("other")),
         "note/forged" => note("claimed", Some("mine")),
         "cancel" => Command::Cancel { reason: None, by: "eve".into() },
+        "edit" => edit(Some("title")),
+        "edit/nothing" => edit(None),
         "move/away" => Command::Move { lane: "there".into() },
         "move/here" => Command::Move { lane: "here".into() },
         "retried" => Command::Retried { new_id: "n".into(), by: "eve".into() },
         "request_changed" => Command::RequestChanged,
         "settle" => Command::Settle,
         other => panic!("no command {other}"),
+    }
+}
+
+fn edit(name: Option<&str>) -> Command {
+    Command::Edit {
+        name: name.map(str::to_string),
+        description: name.map(str::to_string),
+        labels: name.map(|name| vec![name.to_string()]),
+        assignees: name.map(|name| vec![name.to_string()]),
     }
 }
 
@@ -216,7 +229,8 @@ fn next_variant(command: &Command) -> Option<&'static str> {
         Command::Release { .. } => Some("done/mine"),
         Command::Respond(_) => Some("note/none"),
         Command::Note { .. } => Some("cancel"),
-        Command::Cancel { .. } => Some("move/away"),
+        Command::Cancel { .. } => Some("edit"),
+        Command::Edit { .. } => Some("move/away"),
         Command::Move { .. } => Some("retried"),
         Command::Retried { .. } => Some("request_changed"),
         Command::RequestChanged => Some("settle"),
@@ -267,6 +281,10 @@ fn check_change(place: &str, command: &Command, before: &Task, after: &Task) {
     (rest.status, rest.attempt, rest.fence) = (before.status.clone(), before.attempt, before.fence);
     (rest.journal, rest.updated_at) = (before.journal.clone(), before.updated_at);
     match command {
+        Command::Edit { .. } => {
+            (rest.name, rest.labels) = (before.name.clone(), before.labels.clone());
+            rest.extra.clone_from(&before.extra);
+        }
         Command::Move { .. } => rest.lane.clone_from(&before.lane),
         Command::Retried { .. } => rest.retried_as.clone_from(&before.retried_as),
         _ => {}
