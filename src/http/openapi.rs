@@ -108,7 +108,7 @@ fn body(fields: &[Field]) -> Value {
             if !field.is_required {
                 // Null counts as absent.
                 schema["type"] = json!([schema["type"], "null"]);
-                if let Some(words) = schema["enum"].as_array_mut() {
+                if let Some(Value::Array(words)) = schema.get_mut("enum") {
                     words.push(Value::Null);
                 }
             }
