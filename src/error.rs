@@ -20,6 +20,9 @@ pub const EXIT_TASK_FAILED: u8 = 3;
 /// Exit code of `claim --lane` when no task is available.
 pub const EXIT_NOTHING_AVAILABLE: u8 = 4;
 
+/// Exit code after a mistake in this program itself (`EX_SOFTWARE` of sysexits.h).
+pub const EXIT_INTERNAL: u8 = 70;
+
 /// The kind of an [`Error`]: decides exit code, HTTP status and machine-readable code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {

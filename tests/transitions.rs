@@ -41,7 +41,7 @@ note/mine              no      no      no      live    live    expired spent   n
 note/other             no      no      no      no      no      no      no      no      no      no      no      no
 note/forged            bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad
 cancel                 cancel  cancel  cancel  cancel  cancel  cancel  cancel  no      no      =       no      no
-edit                   queued  future  due     live    live    expired spent   done    failed  cancel  dead    no
+edit/name              queued  future  due     live    live    expired spent   done    failed  cancel  dead    no
 edit/nothing           =       =       =       =       =       =       =       =       =       =       =       no
 move/away              queued  future  due     no      no      no      no      no      no      no      no      no
 move/here              =       =       =       =       =       =       =       =       =       =       =       =
@@ -176,6 +176,10 @@ fn note(kind: &str, proof: Option<&str>) -> Command {
     Command::Note { kind: kind.into(), message: "hello".into(), data, token: proof.map(token) }
 }
 
+fn edit(name: Option<&str>) -> Command {
+    Command::Edit { name: name.map(str::to_string), description: None, labels: None, assignees: None }
+}
+
 /// The command that a row of the table names.
 fn row(name: &str) -> Command {
     let respond = |status, proof| Command::Respond(answer(status, proof));
@@ -200,7 +204,7 @@ fn row(name: &str) -> Command {
         "note/other" => note("progress", Some("other")),
         "note/forged" => note("claimed", Some("mine")),
         "cancel" => Command::Cancel { reason: None, by: "eve".into() },
-        "edit" => edit(Some("title")),
+        "edit/name" => edit(Some("a title")),
         "edit/nothing" => edit(None),
         "move/away" => Command::Move { lane: "there".into() },
         "move/here" => Command::Move { lane: "here".into() },
@@ -208,15 +212,6 @@ fn row(name: &str) -> Command {
         "request_changed" => Command::RequestChanged,
         "settle" => Command::Settle,
         other => panic!("no command {other}"),
-    }
-}
-
-fn edit(name: Option<&str>) -> Command {
-    Command::Edit {
-        name: name.map(str::to_string),
-        description: name.map(str::to_string),
-        labels: name.map(|name| vec![name.to_string()]),
-        assignees: name.map(|name| vec![name.to_string()]),
     }
 }
 
@@ -229,7 +224,7 @@ fn next_variant(command: &Command) -> Option<&'static str> {
         Command::Release { .. } => Some("done/mine"),
         Command::Respond(_) => Some("note/none"),
         Command::Note { .. } => Some("cancel"),
-        Command::Cancel { .. } => Some("edit"),
+        Command::Cancel { .. } => Some("edit/name"),
         Command::Edit { .. } => Some("move/away"),
         Command::Move { .. } => Some("retried"),
         Command::Retried { .. } => Some("request_changed"),
@@ -281,10 +276,6 @@ fn check_change(place: &str, command: &Command, before: &Task, after: &Task) {
     (rest.status, rest.attempt, rest.fence) = (before.status.clone(), before.attempt, before.fence);
     (rest.journal, rest.updated_at) = (before.journal.clone(), before.updated_at);
     match command {
-        Command::Edit { .. } => {
-            (rest.name, rest.labels) = (before.name.clone(), before.labels.clone());
-            rest.extra.clone_from(&before.extra);
-        }
         Command::Move { .. } => rest.lane.clone_from(&before.lane),
         Command::Retried { .. } => rest.retried_as.clone_from(&before.retried_as),
         _ => {}

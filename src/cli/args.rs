@@ -7,7 +7,7 @@ use clap::Args;
 use crate::error::{Error, Result};
 use crate::model::Filter;
 use crate::store::Want;
-use crate::workspace::check_lane;
+use crate::workspace::{check_lane, parse_span};
 
 /// How long a wait lasts when nothing is said, in seconds: six hours.
 pub const DEFAULT_WAIT: f64 = 21_600.0;
@@ -39,11 +39,11 @@ impl WantArgs {
 /// How a wait behaves.
 #[derive(Args, Clone, Debug)]
 pub struct WaitArgs {
-    /// Give up after this many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_WAIT, allow_negative_numbers = true)]
+    /// Give up after this long: seconds, or 15m, 2h, 1d
+    #[arg(long, value_name = "SPAN", value_parser = span, default_value_t = DEFAULT_WAIT, allow_negative_numbers = true)]
     pub timeout: f64,
     /// Say on standard error that we still wait, this often; 0 never
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SPAN", value_parser = span, default_value_t = 30.0, allow_negative_numbers = true)]
     pub heartbeat_seconds: f64,
 }
 
@@ -97,6 +97,13 @@ impl Timing {
     pub fn is_over(&self) -> bool {
         Instant::now() >= self.deadline
     }
+}
+
+/// Reads a length of time as seconds (any number: whether it makes sense is for the rules to say) or
+/// as a span such as `15m`.
+pub fn span(text: &str) -> std::result::Result<f64, String> {
+    let seconds = text.trim().parse().ok().or_else(|| parse_span(text));
+    seconds.ok_or_else(|| "expected seconds, or a span such as 15m, 2h or 1d".to_string())
 }
 
 /// The moment `timeout` seconds from now.

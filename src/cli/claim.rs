@@ -5,7 +5,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::Value;
 
-use super::args::{DEFAULT_LEASE, DEFAULT_WAIT, WaitArgs, WantArgs, deadline};
+use super::args::{DEFAULT_LEASE, DEFAULT_WAIT, WaitArgs, WantArgs, deadline, span};
 use super::context::Context;
 use super::next::tell_idle;
 use super::waiting::wait_for_task;
@@ -23,6 +23,7 @@ use crate::store::{Store, WorkerInfo};
 /// Renew the lease at a third of its length while you work. When renew is refused the task is no
 /// longer yours: stop and report nothing.
 #[derive(Args, Debug)]
+#[command(override_usage = "lanes claim [OPTIONS] <ID>\n       lanes claim [OPTIONS] --lane <LANE>...")]
 pub struct ClaimCommand {
     /// The task
     #[arg(value_name = "ID", required_unless_present = "lane", conflicts_with_all = ["lane", "filter", "wait"])]
@@ -32,17 +33,17 @@ pub struct ClaimCommand {
     /// Wait until there is something to claim
     #[arg(long)]
     wait: bool,
-    /// Give up waiting after this many seconds [default: 21600]
-    #[arg(long, value_name = "SECONDS", requires = "wait", allow_negative_numbers = true)]
+    /// Give up waiting after this long: seconds, or 15m, 2h, 1d [default: 21600]
+    #[arg(long, value_name = "SPAN", value_parser = span, requires = "wait", allow_negative_numbers = true)]
     timeout: Option<f64>,
     /// Say on standard error that we still wait, this often; 0 never
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SPAN", value_parser = span, default_value_t = 0.0, allow_negative_numbers = true)]
     heartbeat_seconds: f64,
     /// Who claims
     #[arg(long, default_value = "worker")]
     owner: String,
-    /// How long the task is ours unless renewed; more than 0, at most 30 days
-    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_LEASE, allow_negative_numbers = true)]
+    /// How long the task is ours unless renewed; more than 0, at most 30d
+    #[arg(long, value_name = "SPAN", value_parser = span, default_value_t = DEFAULT_LEASE, allow_negative_numbers = true)]
     lease_seconds: f64,
 }
 

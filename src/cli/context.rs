@@ -4,28 +4,36 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::args::span;
 use super::env;
 use super::output::Output;
 use crate::error::{Error, Result};
 use crate::model::{Event, Task, TaskId};
-use crate::store::Store;
+use crate::store::{Glance, Options, Store};
 use crate::workspace::{Config, Locate, locate};
+
+/// Keeps the flags below apart from a command's own in its help.
+const GLOBAL: &str = "Global options";
 
 /// Flags that every command takes, before or after its name.
 #[derive(Args, Clone, Debug, Default)]
 pub struct GlobalArgs {
     /// The workspace's handoff.yaml [env: LANES_CONFIG] [default: handoff/handoff.yaml or
     /// .agent-lanes-queue/handoff.yaml, here or above]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "PATH")]
     pub config: Option<PathBuf>,
     /// The state directory, instead of the one the configuration names [env: LANES_STORE]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Give up on a store that somebody keeps locked after this long: seconds, or 5m
+    /// [env: LANES_LOCK_TIMEOUT] [default: 10]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
+    pub lock_timeout: Option<f64>,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
     /// No hints and no signs of life on standard error
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
 }
 
@@ -47,28 +55,38 @@ impl Context {
     /// named by flag is not mixed with a store that the environment names.
     pub fn config(&self) -> Result<Config> {
         let cwd = self.cwd()?;
+        let (config, store) = self.named();
+        locate(&Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd })
+    }
+
+    /// The configuration and the store that flags and environment name.
+    pub fn named(&self) -> (Option<PathBuf>, Option<PathBuf>) {
         let store = self.global.store.clone().or_else(|| match self.global.config {
             Some(_) => None,
             None => env::store(),
         });
-        let config = self.global.config.clone().or_else(env::config);
-        locate(&Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd })
+        (self.global.config.clone().or_else(env::config), store)
+    }
+
+    /// How the store is to be used.
+    pub fn store_options(&self) -> Result<Options> {
+        env::store_options(self.global.lock_timeout)
     }
 
     /// Opens the store. When it is named outright, no configuration is needed.
     pub fn store(&self) -> Result<Store> {
         match (&self.global.store, &self.global.config) {
             (Some(store), None) if env::config().is_none() => {
-                Store::open(&self.cwd()?.join(store), env::store_options()?)
+                Store::open(&self.cwd()?.join(store), self.store_options()?)
             }
-            _ => Store::open(&self.config()?.store_root, env::store_options()?),
+            _ => Store::open(&self.config()?.store_root, self.store_options()?),
         }
     }
 
     /// Opens the store together with its configuration.
     pub fn workspace(&self) -> Result<(Config, Store)> {
         let config = self.config()?;
-        let store = Store::open(&config.store_root, env::store_options()?)?;
+        let store = Store::open(&config.store_root, self.store_options()?)?;
         Ok((config, store))
     }
 
@@ -80,12 +98,11 @@ impl Context {
         })
     }
 
-    /// Every task that `keep` wants, in the order of their ids; what cannot be read is a warning.
-    pub fn collect(&self, store: &Store, mut keep: impl FnMut(&Task) -> bool) -> Result<Vec<Task>> {
+    /// Every task that `want` accepts, oldest first; what cannot be read is a warning.
+    pub fn collect(&self, store: &Store, want: impl Fn(&Glance<'_>) -> bool) -> Result<Vec<Task>> {
         let mut tasks = Vec::new();
-        store.scan(&mut |_, task| match task {
-            Ok(task) if keep(&task) => tasks.push(task),
-            Ok(_) => {}
+        store.scan_some(&want, &mut |_, task| match task {
+            Ok(task) => tasks.push(task),
             Err(error) => self.out.warn(&error.to_string()),
         })?;
         // As the protocol has it: oldest first. Ids carry the time of their making, but another

@@ -195,7 +195,8 @@ fn show_preview(context: &mut Context, plan: &Plan, previews: &[Preview]) -> Res
             Ok(argv) => argv.join(" "),
             Err(reason) => format!("would fail: {reason}"),
         };
-        context.out.line(&printable(&format!("\n{}: {words}", preview.lane)))?;
+        context.out.line("")?;
+        context.out.line(&printable(&format!("{}: {words}", preview.lane)))?;
     }
     Ok(EXIT_OK)
 }

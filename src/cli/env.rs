@@ -25,6 +25,11 @@ pub(super) fn no_colour() -> bool {
     set("NO_COLOR").is_some()
 }
 
+/// `PATH`: where a shell looks for programs.
+pub(super) fn search_path() -> Option<OsString> {
+    set("PATH")
+}
+
 /// `USER`: who we are, for messages.
 pub(super) fn user() -> String {
     set("USER").and_then(|user| user.into_string().ok()).unwrap_or_else(|| "somebody".to_string())
@@ -43,14 +48,15 @@ pub(super) fn depth() -> Option<u32> {
 /// How to use the store: `LANES_LOCK_TIMEOUT` (seconds), `LANES_ALLOW_NETWORK_FS` (set to anything),
 /// and for tests `LANES_TEST_NOW` (a time at which the clock stands still) and `LANES_TEST_SEED` (a
 /// number from which ids and tokens follow).
-pub(super) fn store_options() -> Result<Options> {
+///
+/// `lock_timeout` is the flag, in seconds; it beats the variable.
+pub(super) fn store_options(lock_timeout: Option<f64>) -> Result<Options> {
     let mut options = Options::default();
-    if let Some(text) = text("LANES_LOCK_TIMEOUT")? {
-        let seconds: f64 = text.parse().unwrap_or(f64::NAN);
-        options.lock_timeout = Duration::try_from_secs_f64(seconds)
-            .ok()
-            .filter(|timeout| timeout.as_secs() <= 86_400)
-            .ok_or_else(|| wrong("LANES_LOCK_TIMEOUT", &text, "seconds from 0 to 86400"))?;
+    if let Some(seconds) = lock_timeout {
+        options.lock_timeout = checked_timeout("--lock-timeout", &seconds.to_string(), seconds)?;
+    } else if let Some(text) = text("LANES_LOCK_TIMEOUT")? {
+        let seconds = text.parse().unwrap_or(f64::NAN);
+        options.lock_timeout = checked_timeout("LANES_LOCK_TIMEOUT", &text, seconds)?;
     }
     options.allow_network_fs = set("LANES_ALLOW_NETWORK_FS").is_some();
     if let Some(text) = text("LANES_TEST_NOW")? {
@@ -63,6 +69,13 @@ pub(super) fn store_options() -> Result<Options> {
         options.entropy = Entropy::seeded(seed);
     }
     Ok(options)
+}
+
+fn checked_timeout(name: &str, text: &str, seconds: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|timeout| timeout.as_secs() <= 86_400)
+        .ok_or_else(|| wrong(name, text, "seconds from 0 to 86400"))
 }
 
 fn set(name: &str) -> Option<OsString> {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::context::Context;
 use crate::error::{EXIT_OK, Result, printable};
 use crate::model::task::object;
+use crate::model::{Event, TaskId};
 use crate::store::{FeedEntry, Store};
 
 /// How many entries are read at a time.
@@ -16,16 +17,17 @@ const CHUNK: usize = 1000;
 /// Show what happened: to one task, or to the whole queue.
 ///
 /// Every change of the queue has a number that only grows. Remember the last one you saw and go on
-/// from there with --since; nothing is missed and nothing is seen twice.
+/// from there with --since; nothing is missed and nothing is seen twice. With --json and --follow, and
+/// for the whole queue, each line is an object of its own.
 #[derive(Args, Debug)]
 pub struct EventsCommand {
     /// The task; without it the whole queue
-    #[arg(value_name = "ID", conflicts_with_all = ["since", "follow"])]
+    #[arg(value_name = "ID", conflicts_with = "since")]
     id: Option<String>,
     /// Only what happened after change number N
     #[arg(long, value_name = "N", default_value_t = 0)]
     since: u64,
-    /// Go on as long as things happen
+    /// Go on as things happen; with a task, until it has ended
     #[arg(long, short)]
     follow: bool,
     /// At most this many
@@ -45,6 +47,9 @@ impl EventsCommand {
 
     fn one(&self, context: &mut Context, store: &Store, id: &str) -> Result<()> {
         let id = store.resolve(id)?;
+        if self.follow {
+            return follow(context, store, &id, self.limit.unwrap_or(usize::MAX));
+        }
         let mut events = store.events(&id)?;
         if let Some(limit) = self.limit {
             events.drain(..events.len().saturating_sub(limit));
@@ -57,16 +62,23 @@ impl EventsCommand {
                 ("events", events.into()),
             ]));
         }
-        for event in &events {
-            let (kind, message) = (printable(&event.kind), printable(&event.message));
-            context.out.line(&format!("{}  {kind:<12} {message}", event.created_at))?;
-        }
-        Ok(())
+        let width = kind_width(&events);
+        events.iter().try_for_each(|event| print_event(context, event, width))
     }
 
     fn feed(&self, context: &mut Context, store: &Store) -> Result<()> {
         let mut watch = self.follow.then(|| store.watch_feed());
         let mut since = self.since;
+        if let Some(first) = store.feed_start()?
+            && since > 0
+            && first > since + 1
+        {
+            context.out.warn(&format!(
+                "changes {} to {} are no longer kept; `lanes gc` dropped them",
+                since + 1,
+                first - 1
+            ));
+        }
         let mut left = self.limit.unwrap_or(usize::MAX);
         loop {
             let entries = store.feed_since(since, left.min(CHUNK))?;
@@ -86,6 +98,40 @@ impl EventsCommand {
             watch.wait(Instant::now() + Duration::from_secs(3600));
         }
     }
+}
+
+/// Prints the history of a task as it grows, until the task has ended.
+fn follow(context: &mut Context, store: &Store, id: &TaskId, limit: usize) -> Result<()> {
+    let mut watch = store.watch_tasks(std::slice::from_ref(id));
+    let mut printed = 0;
+    loop {
+        // In this order: what the last change adds to the history is seen before we leave.
+        let ended = store.task(id)?.status.is_terminal();
+        let events = store.events(id)?;
+        for event in events.iter().take(limit).skip(printed) {
+            if context.out.json {
+                context.out.object_line(&event.to_object())?;
+            } else {
+                print_event(context, event, kind_width(&events))?;
+            }
+            printed += 1;
+        }
+        if ended || printed == limit {
+            return Ok(());
+        }
+        context.out.flush()?;
+        watch.wait(Instant::now() + Duration::from_secs(3600));
+    }
+}
+
+/// The width of the column of types: that of the queue's own words, and more where others are longer.
+pub(super) fn kind_width(events: &[Event]) -> usize {
+    events.iter().map(|event| printable(&event.kind).chars().count()).max().unwrap_or(0).max(12)
+}
+
+fn print_event(context: &mut Context, event: &Event, width: usize) -> Result<()> {
+    let (kind, message) = (printable(&event.kind), printable(&event.message));
+    context.out.line(&format!("{}  {kind:<width$} {message}", event.created_at))
 }
 
 fn print_entry(context: &mut Context, entry: &FeedEntry) -> Result<()> {

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
+use super::args::span;
 use super::context::Context;
 use crate::error::{EXIT_OK, Result};
 use crate::model::task::object;
@@ -21,7 +22,7 @@ pub struct RenewCommand {
     #[arg(long, value_name = "TOKEN")]
     claim_token: String,
     /// How long from now; without it as long as the claim was taken for
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
     lease_seconds: Option<f64>,
 }
 
@@ -57,8 +58,8 @@ pub struct ReleaseCommand {
     /// Why, for the task's history
     #[arg(long)]
     reason: Option<String>,
-    /// Nobody may claim it for this long
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    /// Nobody may claim it for this long: seconds, or 15m, 2h, 1d
+    #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
     delay: Option<f64>,
     /// Count the attempt as spent, so that --max-attempts can run out
     #[arg(long)]

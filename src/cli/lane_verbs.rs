@@ -7,7 +7,9 @@ use crate::error::{EXIT_OK, Result};
 use crate::model::task::object;
 use crate::workspace::check_lane;
 
-/// Stop handing out the tasks of a lane. Submitting goes on, and claimed tasks can be answered.
+/// Stop handing out the tasks of a lane.
+///
+/// Submitting goes on, and claimed tasks can be answered.
 #[derive(Args, Debug)]
 pub struct PauseCommand {
     /// The lane

@@ -40,8 +40,8 @@ impl Selection {
         }
         let mut tasks = context.collect(store, |task| {
             self.lane.as_ref().is_none_or(|lane| *lane == task.lane)
-                && !(self.active_only && task.status.is_terminal())
-                && (self.state.is_empty() || self.state.iter().any(|state| state == task.status.as_str()))
+                && !(self.active_only && task.is_terminal())
+                && (self.state.is_empty() || self.state.iter().any(|state| *state == task.state))
         })?;
         if let Some(limit) = self.limit {
             tasks.drain(..tasks.len().saturating_sub(limit));

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -10,6 +9,8 @@ use clap::Args;
 use super::context::Context;
 use crate::dispatch::runner::files;
 use crate::error::{EXIT_OK, Error, Result};
+use crate::model::TaskId;
+use crate::store::Store;
 
 /// Show what a run of a task wrote.
 ///
@@ -21,7 +22,7 @@ pub struct LogsCommand {
     id: String,
     /// Which run [default: the last]
     #[arg(long, value_name = "N")]
-    attempt: Option<u32>,
+    attempt: Option<u64>,
     /// Show the error output instead
     #[arg(long)]
     stderr: bool,
@@ -40,20 +41,22 @@ impl LogsCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
-        let runs = store.attempts_dir(&id);
         let mut watch = store.watch_tasks(std::slice::from_ref(&id));
-        let mut open: Option<(PathBuf, File)> = None;
+        let mut open: Option<(u64, File)> = None;
         loop {
             let ended = store.task(&id)?.status.is_terminal();
-            if open.is_none() {
-                open = self.find(&runs)?;
-                if open.is_none() && (!self.follow || ended) {
-                    return Err(Error::not_found(format!("no run of {id} has left any output"))
-                        .with_hint("`lanes show ID` tells the task's history"));
+            // A task that is tried again goes on in another run.
+            let run = self.run_number(&store, &id)?;
+            if open.as_ref().map(|(run, _)| *run) != run {
+                if let Some((_, file)) = &mut open {
+                    copy(context, file)?;
                 }
+                open = run.map(|run| self.open(&store, &id, run)).transpose()?.flatten();
             }
-            if let Some((path, file)) = &mut open {
-                copy(context, path, file)?;
+            match &mut open {
+                Some((_, file)) => copy(context, file)?,
+                None if self.follow && !ended => {}
+                None => return Err(self.nothing(&id).with_hint("`lanes show ID` tells the task's history")),
             }
             if !self.follow || ended {
                 return Ok(EXIT_OK);
@@ -64,39 +67,43 @@ impl LogsCommand {
         }
     }
 
-    fn find(&self, runs: &Path) -> Result<Option<(PathBuf, File)>> {
-        let number = match self.attempt {
-            Some(number) => Some(number),
-            None => std::fs::read_dir(runs)
-                .into_iter()
-                .flatten()
-                .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-                .max(),
-        };
-        let Some(number) = number else { return Ok(None) };
-        let name = match (self.stderr, self.progress, self.prompt) {
+    fn run_number(&self, store: &Store, id: &TaskId) -> Result<Option<u64>> {
+        match self.attempt {
+            Some(run) => Ok(Some(run)),
+            None => Ok(store.attempt_numbers(id)?.pop()),
+        }
+    }
+
+    fn open(&self, store: &Store, id: &TaskId, run: u64) -> Result<Option<(u64, File)>> {
+        let Some(attempt) = store.existing_attempt(id, run)? else { return Ok(None) };
+        Ok(attempt.open(self.file_name())?.map(|file| (run, file)))
+    }
+
+    fn file_name(&self) -> &'static str {
+        match (self.stderr, self.progress, self.prompt) {
             (true, ..) => files::STDERR,
             (_, true, _) => files::PROGRESS,
             (_, _, true) => files::PROMPT,
             _ => files::STDOUT,
-        };
-        let path = runs.join(number.to_string()).join(name);
-        match File::open(&path) {
-            Ok(file) => Ok(Some((path, file))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("open", path, error)),
         }
+    }
+
+    fn nothing(&self, id: &TaskId) -> Error {
+        Error::not_found(match self.attempt {
+            Some(run) => format!("run {run} of {id} has left no {}", self.file_name()),
+            None => format!("no run of {id} has left any output"),
+        })
     }
 }
 
 /// Copies what has been written since the last call.
-fn copy(context: &mut Context, path: &Path, file: &mut File) -> Result<()> {
+fn copy(context: &mut Context, file: &mut File) -> Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let read = file.read(&mut buffer).map_err(|error| Error::io("read", path, error))?;
+        let read = file.read(&mut buffer).map_err(|error| Error::io("read", "the log", error))?;
         if read == 0 {
             return Ok(());
         }
-        context.out.raw(&buffer[..read])?;
+        context.out.foreign(&buffer[..read])?;
     }
 }

@@ -8,9 +8,12 @@ mod body;
 mod claim;
 mod context;
 mod dispatch;
+mod doctor;
 mod env;
 mod event;
 mod events;
+mod fsck;
+mod gc;
 mod hold;
 mod init;
 mod lane_verbs;
@@ -26,7 +29,9 @@ mod show;
 mod stats;
 mod status;
 mod submit;
+mod submit_batch;
 mod table;
+mod transfer;
 mod verbs;
 mod view;
 mod wait;
@@ -39,9 +44,12 @@ use std::process::ExitCode;
 use clap::builder::StyledStr;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::error::{EXIT_OK, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
+use crate::error::{EXIT_INTERNAL, EXIT_OK, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
 use context::{Context, GlobalArgs};
 use output::{Output, complain};
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed, with one line on standard error; 2 bad usage, \
+    or a wait whose time was over; 3 the task failed (call, wait --exit-status); 4 nothing to claim (claim --lane)";
 
 /// A task queue for coding agents, shell scripts and people on one machine.
 ///
@@ -49,7 +57,7 @@ use output::{Output, complain};
 /// your wait returns. The queue is a directory of plain files: no daemon.
 #[derive(Parser, Debug)]
 // Of a flag given twice the last one counts, so that wrapper scripts can pass defaults first.
-#[command(name = "lanes", version, max_term_width = 100, args_override_self = true)]
+#[command(name = "lanes", version, max_term_width = 100, args_override_self = true, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
@@ -87,6 +95,11 @@ enum Command {
     Events(events::EventsCommand),
     Logs(logs::LogsCommand),
     Workers(workers::WorkersCommand),
+    Doctor(doctor::DoctorCommand),
+    Fsck(fsck::FsckCommand),
+    Gc(gc::GcCommand),
+    Export(transfer::ExportCommand),
+    Import(transfer::ImportCommand),
     Serve(serve::ServeCommand),
     SelfTest(self_test::SelfTestCommand),
     Completions(shell::CompletionsCommand),
@@ -123,6 +136,11 @@ impl Command {
             Self::Events(command) => command.run(context),
             Self::Logs(command) => command.run(context),
             Self::Workers(command) => command.run(context),
+            Self::Doctor(command) => command.run(context),
+            Self::Fsck(command) => command.run(context),
+            Self::Gc(command) => command.run(context),
+            Self::Export(command) => command.run(context),
+            Self::Import(command) => command.run(context),
             Self::Serve(command) => command.run(context),
             Self::SelfTest(command) => command.run(context),
             Self::Completions(command) => command.run(context),
@@ -190,6 +208,9 @@ fn say_panics_in_one_line() {
         let place =
             info.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
         complain(&format!("lanes: internal error at {place}; nothing that was reported as done is lost"));
+        // Whichever thread it was: the rest of the process cannot be trusted, and an abort would add
+        // the shell's own words.
+        std::process::exit(EXIT_INTERNAL.into());
     }));
 }
 

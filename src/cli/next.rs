@@ -68,6 +68,7 @@ pub(super) fn tell_idle(context: &mut Context, store: &Store, want: &Want, timeo
         context.out.object(&object([
             ("status", "idle".into()),
             ("lane", want.lanes.first().cloned().unwrap_or_default().into()),
+            ("lanes", want.lanes.clone().into()),
             ("reason", reason.into()),
             ("timeout_seconds", timeout.into()),
             ("message", message.into()),

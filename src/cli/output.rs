@@ -1,6 +1,7 @@
 //! All printing: data on standard output, everything else on standard error.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::json::{self, Object};
@@ -8,6 +9,7 @@ use crate::model::json::{self, Object};
 /// Where a command's words go.
 pub struct Output {
     stdout: BufWriter<Stdout>,
+    terminal: bool,
     /// Whether the caller asked for JSON.
     pub json: bool,
     /// Whether hints and heartbeats are unwanted.
@@ -17,17 +19,34 @@ pub struct Output {
 impl Output {
     /// Standard output and standard error of this process.
     pub fn new(json: bool, quiet: bool) -> Self {
-        Self { stdout: BufWriter::new(io::stdout()), json, quiet }
+        let stdout = io::stdout();
+        let terminal = stdout.is_terminal();
+        Self { stdout: BufWriter::new(stdout), terminal, json, quiet }
     }
 
     /// Whether people look at standard output and want colour.
     pub fn colour(&self) -> bool {
-        io::stdout().is_terminal() && !super::env::no_colour()
+        self.terminal && !super::env::no_colour()
     }
 
     /// Text as it is, with nothing added.
     pub fn raw(&mut self, bytes: &[u8]) -> Result<()> {
         self.stdout.write_all(bytes).map_err(failed)
+    }
+
+    /// Somebody else's text. A file or a pipe gets it byte for byte; on a terminal control characters
+    /// are escaped, line ends and tabs apart.
+    pub fn foreign(&mut self, bytes: &[u8]) -> Result<()> {
+        if !self.terminal {
+            return self.raw(bytes);
+        }
+        let text = String::from_utf8_lossy(bytes);
+        for part in text.split_inclusive(['\n', '\t']) {
+            let end = part.trim_end_matches(['\n', '\t']).len();
+            self.raw(printable(&part[..end]).as_bytes())?;
+            self.raw(&part.as_bytes()[end..])?;
+        }
+        Ok(())
     }
 
     /// One line.
@@ -43,12 +62,28 @@ impl Output {
 
     /// A JSON object: keys sorted, indented by two, non-ASCII as it is.
     pub fn object(&mut self, object: &Object) -> Result<()> {
-        self.raw(json::to_text(object).as_bytes())
+        self.json_text(&json::to_text(object))
     }
 
     /// A JSON object on one line, for streams.
     pub fn object_line(&mut self, object: &Object) -> Result<()> {
-        self.raw(json::to_line(object).as_bytes())
+        self.json_text(&json::to_line(object))
+    }
+
+    /// JSON escapes most control characters by itself; a terminal obeys some of the rest.
+    fn json_text(&mut self, text: &str) -> Result<()> {
+        if !self.terminal {
+            return self.raw(text.as_bytes());
+        }
+        let mut safe = String::with_capacity(text.len());
+        for c in text.chars() {
+            if c.is_control() && c != '\n' {
+                safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+            } else {
+                safe.push(c);
+            }
+        }
+        self.raw(safe.as_bytes())
     }
 
     /// Hands everything to the reader; only then may the command report success.
@@ -69,10 +104,45 @@ impl Output {
     }
 }
 
+/// A line on a terminal that tells how far a long command is; shows itself after a second.
+pub struct Progress {
+    what: &'static str,
+    started: Instant,
+    shown: Option<Instant>,
+    wanted: bool,
+}
+
+impl Progress {
+    /// For a person who watches standard error, unless quiet.
+    pub fn new(out: &Output, what: &'static str) -> Self {
+        let wanted = !out.quiet && io::stderr().is_terminal();
+        Self { what, started: Instant::now(), shown: None, wanted }
+    }
+
+    /// Says how far it is.
+    pub fn tell(&mut self, text: impl FnOnce() -> String) {
+        let pause = Duration::from_millis(200);
+        let due = self.shown.map_or(self.started + Duration::from_secs(1), |shown| shown + pause);
+        if self.wanted && Instant::now() >= due {
+            self.shown = Some(Instant::now());
+            let _ = write!(io::stderr(), "\r\u{1b}[K{}: {}", self.what, text());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown.is_some() {
+            let _ = write!(io::stderr(), "\r\u{1b}[K");
+        }
+    }
+}
+
 /// One line on standard error, whatever the names in it hold. Nobody there to read it is no reason
 /// to fail.
 pub(super) fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", printable(text));
+    // In one write, so that the lines of processes that share a terminal do not mix.
+    let _ = io::stderr().write_all(format!("{}\n", printable(text)).as_bytes());
 }
 
 fn failed(error: io::Error) -> Error {

@@ -122,7 +122,8 @@ fn show(context: &mut Context, store: &Store, task: &Task) -> Result<()> {
     let response = store
         .response(task)?
         .ok_or_else(|| Error::corrupt(format!("the answer to {} is not to be found", task.id)))?;
-    let depth = store.queue_depth(&task.lane)?;
+    // The answer stands, whether or not this can be told beside it.
+    let depth = store.queue_depth(&task.lane).map_err(|error| context.out.warn(&error.to_string())).ok();
     let next_action = format!("submitter: `lanes wait {}`; worker: claim the next task or stop", task.id);
     if context.out.json {
         let mut reply = object([
@@ -131,10 +132,10 @@ fn show(context: &mut Context, store: &Store, task: &Task) -> Result<()> {
             ("correlation_id", task.correlation_id.clone().into()),
             ("lane", task.lane.clone().into()),
             ("response_path", task.response_path.clone().into()),
-            ("queue_depth", depth.into()),
             ("next_action", next_action.into()),
             ("response", Value::Object(response.to_object())),
         ]);
+        reply.insert("queue_depth".into(), depth.into());
         reply.insert("verdict".into(), response.verdict.into());
         reply.insert("blocking_count".into(), response.blocking_count.into());
         reply.insert("nonblocking_count".into(), response.nonblocking_count.into());
@@ -147,5 +148,8 @@ fn show(context: &mut Context, store: &Store, task: &Task) -> Result<()> {
         out.pair("verdict", verdict)?;
     }
     out.pair("response_path", &task.response_path)?;
-    out.pair("queue_depth", &depth.to_string())
+    match depth {
+        Some(depth) => out.pair("queue_depth", &depth.to_string()),
+        None => Ok(()),
+    }
 }

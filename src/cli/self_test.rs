@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::context::Context;
-use super::env;
 use crate::error::{EXIT_OK, Error, ErrorKind, Result};
 use crate::model::{Answer, Command, FailureClass, Filter, ResponseStatus, TaskId, json};
-use crate::store::{Store, Want};
+use crate::store::{Options, Store, Want};
 use crate::workspace::{Config, SubmitWish, check_submit};
 
 /// Run a task through a temporary queue: submit, claim, respond, wait.
@@ -22,7 +21,7 @@ const ANSWER: &str = "all is well\n";
 impl SelfTestCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         let place = Place::make()?;
-        let id = round(&place.0)?;
+        let id = round(&place.0, &context.store_options()?)?;
         drop(place);
         context.out.line(&format!("self-test passed: {id}"))?;
         Ok(EXIT_OK)
@@ -47,12 +46,12 @@ impl Drop for Place {
     }
 }
 
-fn round(place: &Path) -> Result<TaskId> {
+fn round(place: &Path, options: &Options) -> Result<TaskId> {
     let request = place.join("request.md");
     let response = place.join("response.md");
     std::fs::write(&request, "Is all well?\n").map_err(|error| Error::io("write", &request, error))?;
     let config = Config::store_only(&place.join("state"), place)?;
-    let store = Store::open(&config.store_root, env::store_options()?)?;
+    let store = Store::open(&config.store_root, options.clone())?;
     let wish = SubmitWish {
         lane: Some(LANE.to_string()),
         request_from: Some(request),
@@ -62,7 +61,7 @@ fn round(place: &Path) -> Result<TaskId> {
     let checked = check_submit(&config, place, store.now().wall, wish)?;
     let id = store.submit(checked.task)?.task.id;
     std::thread::scope(|scope| {
-        let worker = scope.spawn(|| work(&config.store_root));
+        let worker = scope.spawn(|| work(&config.store_root, options));
         let waited = wait(&store, &id);
         let worked = worker.join().unwrap_or_else(|_| Err(failed("the worker died")));
         worked.and(waited)
@@ -75,8 +74,8 @@ fn round(place: &Path) -> Result<TaskId> {
     if delivered == ANSWER { Ok(id) } else { Err(failed("the answer is not the one that was given")) }
 }
 
-fn work(root: &Path) -> Result<()> {
-    let store = Store::open(root, env::store_options()?)?;
+fn work(root: &Path, options: &Options) -> Result<()> {
+    let store = Store::open(root, options.clone())?;
     let want = Want { lanes: vec![LANE.to_string()], filter: Filter::default() };
     let task =
         store.claim_next(&want, "self-test", 60.0)?.ok_or_else(|| failed("the task could not be claimed"))?;

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::context::Context;
+use super::events::kind_width;
 use super::list::state_words;
 use super::table::{relative, short};
 use super::view::{next_action, task_view};
@@ -119,10 +120,11 @@ pub(super) fn print_task(context: &mut Context, store: &Store, task: &Task) -> R
 
 fn print_history(context: &mut Context, store: &Store, events: &[Event]) -> Result<()> {
     let now = store.now();
+    let width = kind_width(events);
     context.out.line("\nhistory")?;
     for event in events {
         context.out.line(&format!(
-            "  {}  {:>8}  {:<12} {}",
+            "  {}  {:>8}  {:<width$} {}",
             event.created_at,
             relative(event.created_at, &now),
             printable(&event.kind),

@@ -1,24 +1,22 @@
 //! `lanes submit` and `lanes call`: hand work to a lane.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value;
 
-use super::args::WaitArgs;
+use super::args::{WaitArgs, span};
 use super::body;
 use super::context::Context;
 use super::env;
+use super::submit_batch::submit_batch;
 use super::wait::print_body;
 use super::waiting::wait_for_answers;
 use crate::error::{EXIT_OK, EXIT_TASK_FAILED, Error, ErrorKind, Result};
 use crate::model::task::object;
 use crate::model::{ResponseStatus, Time};
 use crate::store::{Store, Submitted};
-use crate::workspace::{Config, SubmitWish, check_submit, parse_pairs, parse_span};
-
-/// The largest prompt read from standard input, in bytes.
-const MAX_PROMPT: usize = 8 * 1024 * 1024;
+use crate::workspace::{MAX_PROMPT_ONLY, SubmitWish, check_submit, parse_pairs};
 
 /// What the task is.
 #[derive(Args, Debug)]
@@ -53,8 +51,8 @@ pub struct TaskArgs {
     /// Free-form; routing reads required_vendor, model_class and effort; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     metadata: Vec<String>,
-    /// Who submits
-    #[arg(long, value_name = "NAME", default_value = "orchestrator")]
+    /// Who submits [default: orchestrator]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     source_agent: String,
     /// Your own name for the work, part of the id [default: the task file's name, else the lane]
     #[arg(long, value_name = "NAME")]
@@ -66,8 +64,8 @@ pub struct TaskArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     priority: Option<i64>,
     /// Not to be claimed for this long: seconds, or 15m, 2h, 1d
-    #[arg(long, value_name = "SPAN", allow_negative_numbers = true)]
-    delay: Option<String>,
+    #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
+    delay: Option<f64>,
     /// Not to be claimed before this moment, such as 2026-12-24T18:00:00Z
     #[arg(long, value_name = "TIME", conflicts_with = "delay")]
     not_before: Option<String>,
@@ -86,7 +84,7 @@ impl TaskArgs {
     /// Submits the task; `run_limit` is how long one run of it may take.
     fn submit(&self, context: &Context, run_limit: Option<f64>) -> Result<(Store, Submitted)> {
         let (config, store) = context.workspace()?;
-        let wish = self.wish(&config, run_limit)?;
+        let wish = self.wish(run_limit)?;
         let checked = check_submit(&config, &context.cwd()?, store.now().wall, wish)?;
         for warning in &checked.warnings {
             context.out.warn(warning);
@@ -98,13 +96,12 @@ impl TaskArgs {
         Ok((store, submitted))
     }
 
-    fn wish(&self, _config: &Config, run_limit: Option<f64>) -> Result<SubmitWish> {
-        let from_stdin = self.prompt.as_deref() == Some("-")
-            || self.prompt_file.as_deref() == Some(std::path::Path::new("-"));
-        let (prompt, prompt_file) = if from_stdin {
-            (Some(body::from_stdin(MAX_PROMPT)?), None)
-        } else {
-            (self.prompt.clone(), self.prompt_file.clone())
+    pub(super) fn wish(&self, run_limit: Option<f64>) -> Result<SubmitWish> {
+        let dash = Path::new("-");
+        let (prompt, prompt_file) = match (&self.prompt, &self.prompt_file) {
+            (_, Some(file)) if file == dash => (Some(body::from_stdin(MAX_PROMPT_ONLY)?), None),
+            (Some(text), None) if text == "-" => (Some(body::from_stdin(MAX_PROMPT_ONLY)?), None),
+            (prompt, file) => (prompt.clone(), file.clone()),
         };
         let mut metadata = parse_pairs("--metadata", &self.metadata)?;
         if let Some(depth) = env::depth() {
@@ -126,7 +123,7 @@ impl TaskArgs {
             supporting: self.supporting.clone(),
             priority: self.priority,
             not_before: self.not_before.as_deref().map(Time::parse).transpose()?,
-            delay_seconds: self.delay.as_deref().map(|text| span("--delay", text)).transpose()?,
+            delay_seconds: self.delay,
             max_attempts: self.max_attempts,
             key: self.key.clone(),
             name: self.name.clone(),
@@ -134,13 +131,6 @@ impl TaskArgs {
             timeout_seconds: run_limit,
         })
     }
-}
-
-fn span(flag: &str, text: &str) -> Result<f64> {
-    parse_span(text).ok_or_else(|| {
-        let shown = crate::error::printable(text);
-        Error::invalid(format!("{flag} must be seconds or a span such as 15m, 2h or 1d, not '{shown}'"))
-    })
 }
 
 /// Submit a task and print its id.
@@ -152,14 +142,24 @@ pub struct SubmitCommand {
     #[command(flatten)]
     task: TaskArgs,
     /// How long one run may take: seconds, or 15m, 2h, 1d
-    #[arg(long, value_name = "SPAN", allow_negative_numbers = true)]
-    timeout: Option<String>,
+    #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
+    timeout: Option<f64>,
+    /// Submit many tasks: FILE (or `-`) holds one JSON object a line, with the keys of a task file
+    /// and `task_id` and `source_agent`; flags count for every line
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["task", "prompt", "prompt_file", "request_from", "response_to", "key"]
+    )]
+    batch: Option<PathBuf>,
 }
 
 impl SubmitCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
-        let limit = self.timeout.as_deref().map(|text| span("--timeout", text)).transpose()?;
-        let (_, submitted) = self.task.submit(context, limit)?;
+        if let Some(file) = &self.batch {
+            return submit_batch(context, file, &self.task.wish(self.timeout)?);
+        }
+        let (_, submitted) = self.task.submit(context, self.timeout)?;
         if context.out.json {
             context.out.object(&object([
                 ("task_id", submitted.task.id.as_str().into()),
@@ -182,8 +182,8 @@ pub struct CallCommand {
     #[command(flatten)]
     task: TaskArgs,
     /// How long one run may take: seconds, or 15m, 2h, 1d
-    #[arg(long, value_name = "SPAN", allow_negative_numbers = true)]
-    run_timeout: Option<String>,
+    #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
+    run_timeout: Option<f64>,
     #[command(flatten)]
     wait: WaitArgs,
 }
@@ -191,8 +191,7 @@ pub struct CallCommand {
 impl CallCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         let timing = self.wait.timing()?;
-        let limit = self.run_timeout.as_deref().map(|text| span("--run-timeout", text)).transpose()?;
-        let (store, submitted) = self.task.submit(context, limit)?;
+        let (store, submitted) = self.task.submit(context, self.run_timeout)?;
         let id = submitted.task.id.clone();
         let (mut answered, _) = wait_for_answers(context, &store, std::slice::from_ref(&id), false, timing)?;
         let Some(answer) = answered.pop() else {

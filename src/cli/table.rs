@@ -78,6 +78,12 @@ pub fn span(seconds: f64) -> String {
     }
 }
 
+/// `1 task`, `2 tasks`.
+pub fn count(n: u64, noun: &str) -> String {
+    let ending = if n == 1 { "" } else { "s" };
+    format!("{n} {noun}{ending}")
+}
+
 /// At most `length` characters of the first line of a text.
 pub fn short(text: &str, length: usize) -> String {
     let first = text.lines().next().unwrap_or_default();

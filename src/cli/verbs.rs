@@ -107,6 +107,7 @@ impl RetryCommand {
 
 /// Submit dead tasks again: those named, or all of a lane.
 #[derive(Args, Debug)]
+#[command(override_usage = "lanes redrive [OPTIONS] <ID>...\n       lanes redrive [OPTIONS] --lane <LANE>")]
 pub struct RedriveCommand {
     /// The tasks
     #[arg(value_name = "ID", required_unless_present = "lane", conflicts_with = "lane")]
@@ -122,10 +123,9 @@ impl RedriveCommand {
         let is_dead = |status: &Status| matches!(status, Status::Failed { class: FailureClass::Dead, .. });
         let ids = match &self.lane {
             Some(lane) => context
-                .collect(&store, |task| {
-                    task.lane == *lane && is_dead(&task.status) && task.retried_as.is_none()
-                })?
+                .collect(&store, |task| task.lane == *lane && task.state == "failed")?
                 .into_iter()
+                .filter(|task| is_dead(&task.status) && task.retried_as.is_none())
                 .map(|task| task.id)
                 .collect(),
             None => resolve_all(&store, &self.ids)?,

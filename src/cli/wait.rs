@@ -18,6 +18,7 @@ use crate::store::Store;
 /// With --lane instead of ids: wait until a task of the lane can be claimed, without claiming it.
 /// Ends with code 2 when the time is over before an answer.
 #[derive(Args, Debug)]
+#[command(override_usage = "lanes wait [OPTIONS] <ID>...\n       lanes wait [OPTIONS] --lane <LANE>...")]
 pub struct WaitCommand {
     /// The tasks: ids, or beginnings or ends that only one id has
     #[arg(value_name = "ID", required_unless_present = "lane", conflicts_with = "lane")]
@@ -50,11 +51,19 @@ impl WaitCommand {
         let ids = resolve_all(&store, &self.ids)?;
         let (answered, pending) = wait_for_answers(context, &store, &ids, self.any, timing)?;
         let complete = pending.is_empty() || (self.any && !answered.is_empty());
-        let mut results = Vec::with_capacity(answered.len());
+        // An answer that cannot be delivered keeps no other from being delivered and told.
+        let mut delivered = Vec::with_capacity(answered.len());
+        let mut failure = None;
         for answer in &answered {
-            results.push(deliver(&store, answer)?);
+            match deliver(&store, answer) {
+                Ok(result) => delivered.push((answer, result)),
+                Err(error) => failure = failure.or(Some(error)),
+            }
         }
-        self.render(context, &answered, results, &pending, complete)?;
+        self.render(context, &store, delivered, &pending, complete)?;
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
         if !complete {
             let names: Vec<&str> = pending.iter().map(TaskId::as_str).collect();
             return Err(Error::new(
@@ -70,35 +79,32 @@ impl WaitCommand {
     fn render(
         &self,
         context: &mut Context,
-        answered: &[Answered],
-        results: Vec<Object>,
+        store: &Store,
+        delivered: Vec<(&Answered, Object)>,
         pending: &[TaskId],
         complete: bool,
     ) -> Result<()> {
         let single = self.ids.len() == 1;
         if context.out.json {
-            return match (single, results.into_iter().collect::<Vec<_>>()) {
-                (true, mut results) => match results.pop() {
-                    Some(result) => context.out.object(&result),
-                    None => Ok(()),
-                },
-                (false, results) => {
-                    let results: Vec<Value> = results.into_iter().map(Value::Object).collect();
-                    let pending: Vec<&str> = pending.iter().map(TaskId::as_str).collect();
-                    let status = if complete { "answered" } else { "timed_out" };
-                    context.out.object(&object([
-                        ("status", status.into()),
-                        ("results", results.into()),
-                        ("pending", pending.into()),
-                    ]))
-                }
-            };
+            let mut results = delivered.into_iter().map(|(_, result)| Value::Object(result));
+            if single {
+                return match results.next() {
+                    Some(Value::Object(result)) => context.out.object(&result),
+                    _ => Ok(()),
+                };
+            }
+            let results: Vec<Value> = results.collect();
+            let pending: Vec<&str> = pending.iter().map(TaskId::as_str).collect();
+            let status = if complete { "answered" } else { "timed_out" };
+            return context.out.object(&object([
+                ("status", status.into()),
+                ("results", results.into()),
+                ("pending", pending.into()),
+            ]));
         }
-        for answer in answered {
-            // A task that was given no place for its answer has nowhere else to show it.
-            let kept_in_store = answer.task.response_path.ends_with("/response.md")
-                && answer.task.response_path.contains(answer.task.id.as_str());
-            if self.body || (single && kept_in_store) {
+        for (answer, _) in delivered {
+            // An answer that was given no place of its own is shown here or nowhere.
+            if self.body || (single && store.keeps_answer_of(&answer.task)) {
                 print_body(context, &answer.response.body)?;
             } else {
                 context.out.line(answer.task.id.as_str())?;
@@ -124,7 +130,7 @@ fn deliver(store: &Store, answer: &Answered) -> Result<Object> {
 
 /// Prints an answer's text, ended by a newline so that a prompt does not stick to it.
 pub(super) fn print_body(context: &mut Context, body: &str) -> Result<()> {
-    context.out.raw(body.as_bytes())?;
+    context.out.foreign(body.as_bytes())?;
     if !body.is_empty() && !body.ends_with('\n') {
         context.out.raw(b"\n")?;
     }

@@ -189,6 +189,8 @@ pub struct Journal {
     pub lease: Option<LeaseClock>,
     /// Fingerprint of what was submitted, for idempotency keys.
     pub content_sha256: Option<String>,
+    /// Whether the name of the task's directory is known to be safe on disk.
+    pub name_is_durable: bool,
 }
 
 /// One task.

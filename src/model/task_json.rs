@@ -334,6 +334,7 @@ fn journal(mut object: Object) -> Journal {
         response,
         lease,
         content_sha256: object.get("content_sha256").and_then(Value::as_str).map(str::to_string),
+        name_is_durable: object.get("name_is_durable").and_then(Value::as_bool).unwrap_or(false),
     }
 }
 
@@ -355,6 +356,7 @@ fn journal_object(journal: &Journal) -> Object {
     });
     put("lease", lease.into());
     put("content_sha256", journal.content_sha256.clone().into());
+    put("name_is_durable", journal.name_is_durable.then_some(true).into());
     object
 }
 

@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use super::layout::Dir;
-use crate::error::{Error, Result};
+use super::layout::{Dir, is_regular};
+use crate::error::{Error, Result, printable};
 
 pub(super) use group::Group;
 pub(super) use upkeep::{create_archive, discard, drop_head, set_aside};
@@ -41,14 +41,15 @@ pub(super) fn make_root(path: &Path) -> Result<()> {
         .mode(0o700)
         .create(path)
         .map_err(|error| Error::io("create the store", path, error))?;
-    for part in made {
-        let parent = match part.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        sync_path(parent)?;
+    made.into_iter().try_for_each(sync_parent)
+}
+
+/// Syncs the directory that holds `path`, so that the name of `path` survives a power cut.
+pub(super) fn sync_parent(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_path(parent),
+        _ => sync_path(Path::new(".")),
     }
-    Ok(())
 }
 
 /// Makes a directory inside `parent`, private from birth, and makes its name durable. One that
@@ -90,6 +91,9 @@ pub(super) struct Staged<'a> {
     published: bool,
 }
 
+/// A staged directory, and what is still to be synced of it: files and directories, and itself.
+type Written<'a> = (Staged<'a>, Vec<(File, PathBuf)>, Dir);
+
 impl Drop for Staged<'_> {
     fn drop(&mut self) {
         if self.published {
@@ -98,9 +102,6 @@ impl Drop for Staged<'_> {
         let _ = remove_tree(self.tmp, &self.name);
     }
 }
-
-/// Open files that are still to be synced, with their paths for messages.
-type Unsynced = Vec<(File, PathBuf)>;
 
 impl<'a> Staged<'a> {
     /// Writes each of `contents` to a file of its own under `tmp/` and syncs them side by side.
@@ -126,7 +127,7 @@ impl<'a> Staged<'a> {
         Ok(staged)
     }
 
-    fn written_directory(tmp: &'a Dir, files: &[(&str, &[u8], bool)]) -> Result<(Self, Unsynced, Dir)> {
+    fn written_directory(tmp: &'a Dir, files: &[(&str, &[u8], bool)]) -> Result<Written<'a>> {
         let staged = Self { tmp, name: unique_name(), published: false };
         rustix::fs::mkdirat(tmp, &staged.name, DIR_MODE)
             .map_err(|errno| Error::io("create", tmp.path().join(&staged.name), errno))?;
@@ -223,17 +224,25 @@ pub(super) fn open_for_append(dir: &Dir, name: &str) -> Result<File> {
         | OFlags::NOFOLLOW
         | OFlags::NONBLOCK
         | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, name, flags, FILE_MODE)
-        .map(File::from)
-        .map_err(|errno| Error::io("open", dir.path().join(name), errno))
+    open_regular(dir, name, flags)
 }
 
 /// Opens a file for reading and writing in place, private from birth.
 pub(super) fn open_for_update(dir: &Dir, name: &str) -> Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, name, flags, FILE_MODE)
-        .map(File::from)
-        .map_err(|errno| Error::io("open", dir.path().join(name), errno))
+    open_regular(dir, name, flags)
+}
+
+fn open_regular(dir: &Dir, name: &str, flags: OFlags) -> Result<File> {
+    let path = || dir.path().join(name);
+    let fd =
+        rustix::fs::openat(dir, name, flags, FILE_MODE).map_err(|errno| Error::io("open", path(), errno))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io("read", path(), errno))?;
+    if !is_regular(&stat) {
+        let path = printable(&path().to_string_lossy());
+        return Err(Error::corrupt(format!("{path} is not a regular file")));
+    }
+    Ok(File::from(fd))
 }
 
 /// Syncs the content of a file that was opened here.

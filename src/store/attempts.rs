@@ -12,14 +12,14 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::index::Index;
-use super::layout::Dir;
-use super::{Store, atomic, read};
-use crate::error::Result;
-use crate::model::{Status, Task, TaskId};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
-const ATTEMPTS: &str = "attempts";
-const OUTBOX: &str = "outbox";
+use super::index::Index;
+use super::layout::{ATTEMPTS, Dir, OUTBOX, is_regular};
+use super::{Store, atomic, read};
+use crate::error::{Error, Result, printable};
+use crate::model::{Status, Task, TaskId};
 
 /// The directory of one run.
 #[derive(Debug)]
@@ -56,6 +56,26 @@ impl Attempt {
     /// Writes a whole file that need not survive a power cut.
     pub fn put(&self, name: &str, content: &[u8]) -> Result<()> {
         atomic::replace_derived(&self.dir, name, content)
+    }
+
+    /// Opens a file for reading as it grows, if it exists. Links are not followed.
+    ///
+    /// # Errors
+    /// `Corrupt` when what lies there is no regular file; `Io`.
+    pub fn open(&self, name: &str) -> Result<Option<File>> {
+        let path = self.file_path(name);
+        let stranger =
+            || Error::corrupt(format!("{} is not a file of the store", printable(&path.to_string_lossy())));
+        // NONBLOCK: opening a FIFO must not wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = match rustix::fs::openat(&self.dir, name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => return Err(stranger()),
+            Err(errno) => return Err(Error::io("open", path, errno)),
+        };
+        let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io("read", &path, errno))?;
+        if is_regular(&stat) { Ok(Some(File::from(fd))) } else { Err(stranger()) }
     }
 
     /// A file's content, if it exists and has at most `limit` bytes.

@@ -10,7 +10,7 @@ use super::index::Index;
 use super::submit::{Draft, content_fingerprint};
 use super::{Store, Submitted, mark_format};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::NewTask;
+use crate::model::{NewTask, Time};
 
 /// How many tasks are synced together. Each keeps up to four files open meanwhile.
 const GROUP: usize = 48;
@@ -20,7 +20,8 @@ type InHand<'a> = Result<(Draft, Staged<'a>, Option<Staged<'a>>)>;
 
 impl Store {
     /// Adds many tasks; the results come in the order of `new`. Each task is added whole or not at
-    /// all, and the failure of one does not keep the others out. Keys are honoured as in
+    /// all, and the failure of one does not keep the others out; within a lane and a priority they
+    /// are served in the order of `new`. Keys are honoured as in
     /// [`Store::submit`], also between tasks of one batch.
     ///
     /// Once this returns, every task with a successful result survives a power cut.
@@ -35,23 +36,26 @@ impl Store {
         }
         let mut results = Vec::with_capacity(new.len());
         let mut new = new.into_iter();
+        let mut last = Time::from_micros(0);
         loop {
             let group: Vec<NewTask> = new.by_ref().take(GROUP).collect();
             if group.is_empty() {
                 return Ok(results);
             }
-            results.extend(self.submit_group(group)?);
+            results.extend(self.submit_group(group, &mut last)?);
         }
     }
 
-    fn submit_group(&self, new: Vec<NewTask>) -> Result<Vec<Result<Submitted>>> {
+    fn submit_group(&self, new: Vec<NewTask>, last: &mut Time) -> Result<Vec<Result<Submitted>>> {
         let index = Index::open(&self.layout)?;
         let tmp = self.layout.tmp()?;
         let drafts: Vec<Draft> = new
             .into_iter()
             .map(|new| {
                 let content = content_fingerprint(&new);
-                self.draft(new, content)
+                // Each a little younger than the one before, so that their order is kept.
+                *last = self.now().wall.max(Time::from_micros(last.micros() + 1));
+                self.draft(new, content, *last)
             })
             .collect();
         // Only the newest task of a correlation is pointed at in the end.

@@ -84,6 +84,12 @@ impl Store {
     /// Saves a changed task; `None` when somebody else wrote it meanwhile.
     fn commit(&self, dir: &Dir, loaded: &Loaded, mut task: Task) -> Result<Option<Task>> {
         task.journal.written_at = Some(task.updated_at);
+        // A change that survives must not lose the task itself: its submitter may have been killed
+        // between showing it and syncing its name.
+        if !task.journal.name_is_durable {
+            atomic::sync_dir(&self.layout.tasks)?;
+            task.journal.name_is_durable = true;
+        }
         self.trim_ring(dir, loaded, &mut task)?;
         let response = task.journal.response.take_if(|_| loaded.task.journal.response.is_none());
         let tmp = self.layout.tmp()?;
@@ -138,11 +144,6 @@ impl Store {
         drop(lock);
 
         atomic::sync_dir(dir)?;
-        // A claim that survives must not lose the task itself: its submitter may have been killed
-        // between showing it and syncing its name.
-        if task.fence == 1 && loaded.task.fence == 0 {
-            atomic::sync_dir(&self.layout.tasks)?;
-        }
         self.ring(&[&task.lane, &loaded.task.lane]);
         Ok(Some(task))
     }

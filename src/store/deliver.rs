@@ -6,9 +6,18 @@ use super::change::body;
 use super::layout::RESPONSE_BODY_FILE;
 use super::{Store, atomic};
 use crate::error::{Error, Result, printable};
-use crate::model::{Response, Task};
+use crate::model::{Response, Task, TaskId};
 
 impl Store {
+    /// Whether a task was given no place for its answer, so that only the store keeps it.
+    pub fn keeps_answer_of(&self, task: &Task) -> bool {
+        Path::new(&task.response_path) == self.own_response_path(&task.id)
+    }
+
+    fn own_response_path(&self, id: &TaskId) -> PathBuf {
+        self.layout.tasks.path().join(id.as_str()).join(RESPONSE_BODY_FILE)
+    }
+
     /// Writes the body of `response` to the task's response path, whole or not at all, and returns
     /// the path. The permissions of a file that is replaced are kept.
     ///
@@ -21,10 +30,10 @@ impl Store {
         let dir = self.task_dir(&task.id)?;
         atomic::sync_dir(&dir)?;
         let wanted = PathBuf::from(&task.response_path);
-        if wanted == dir.path().join(RESPONSE_BODY_FILE) {
+        if self.keeps_answer_of(task) {
             // A second copy of what the store has already; on a full or read-only disk the answer can
             // still be told.
-            let tmp = self.layout.tmp();
+            let tmp = self.check_writable().and_then(|()| self.layout.tmp());
             let _ =
                 tmp.and_then(|tmp| atomic::replace_durably(&tmp, &dir, RESPONSE_BODY_FILE, body(response)));
             return Ok(wanted);

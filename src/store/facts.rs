@@ -11,41 +11,41 @@ use crate::model::{RequestCheck, Task, TaskId, Time};
 impl Store {
     /// The next moment at which a task of these lanes comes due by itself (wall clock).
     pub fn next_due(&self, lanes: &[String]) -> Option<Time> {
-        let index = Index::open(&self.layout).ok()?;
-        let mut next = None;
-        for lane in lanes {
-            next = earlier(next, index.next_due(lane).ok()?);
-        }
-        next
+        let next = |index: &Index<'_>| {
+            lanes.iter().try_fold(None, |next, lane| Ok(earlier(next, index.next_due(lane)?)))
+        };
+        self.ask_index(next).ok()?
     }
 
     /// Whether somebody holds a task of this lane under a lease that has not ended.
     pub fn lane_has_live_claim(&self, lane: &str) -> Result<bool> {
-        let index = Index::open(&self.layout)?;
         let now = self.now();
-        let mut found = false;
-        if let Some(shelves) = index.lane_if_any(lane)? {
-            shelves.held.visit(|entry| {
-                let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
-                found = task.is_some_and(|task| task.lane == lane && task.lease_is_live(&now));
-                Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-            })?;
-        }
-        Ok(found)
+        self.ask_index(|index| {
+            let mut found = false;
+            if let Some(shelves) = index.lane_if_any(lane)? {
+                shelves.held.visit(|entry| {
+                    let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
+                    found = task.is_some_and(|task| task.lane == lane && task.lease_is_live(&now));
+                    Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                })?;
+            }
+            Ok(found)
+        })
     }
 
     /// How many tasks of its lane are served before a task that waits.
     pub fn tasks_ahead(&self, task: &Task) -> Result<u64> {
-        let index = Index::open(&self.layout)?;
-        let mut ahead = 0;
-        if let Some(shelves) = index.lane_if_any(&task.lane)? {
-            shelves.ready.visit(|entry| {
-                let is_before = (entry.rank, entry.id.as_str()) < (task.rank(), task.id.as_str());
-                ahead += u64::from(is_before);
-                Ok(if is_before { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-            })?;
-        }
-        Ok(ahead)
+        self.ask_index(|index| {
+            let mut ahead = 0;
+            if let Some(shelves) = index.lane_if_any(&task.lane)? {
+                shelves.ready.visit(|entry| {
+                    let is_before = (entry.rank, entry.id.as_str()) < (task.rank(), task.id.as_str());
+                    ahead += u64::from(is_before);
+                    Ok(if is_before { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+                })?;
+            }
+            Ok(ahead)
+        })
     }
 
     /// What is known of a task's request file now.
@@ -53,29 +53,32 @@ impl Store {
         check_request(task)
     }
 
-    /// The index, made to fit if that is needed and possible: a store that cannot be written is read
+    /// Makes the index fit, if that is needed and possible: a store that cannot be written is read
     /// with what its index says.
-    fn fitting_index(&self) -> Result<Index<'_>> {
-        let index = Index::open(&self.layout)?;
+    fn fit(&self, index: &Index<'_>) -> Result<()> {
         if index.usable()?.is_none() {
             match self.lock_store() {
                 Ok(lock) => drop(index.ensure(&lock)?),
-                Err(error) if error.kind() == ErrorKind::Io => {}
+                Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(index)
+        Ok(())
     }
 
     /// Whether any task was ever in this lane.
     pub fn lane_has_tasks(&self, lane: &str) -> Result<bool> {
-        let index = self.fitting_index()?;
-        Ok(index.lane_if_any(lane)?.is_some())
+        self.ask_index(|index| {
+            self.fit(index)?;
+            Ok(index.lane_if_any(lane)?.is_some())
+        })
     }
 
     /// How many tasks of a lane are waiting to be claimed.
     pub fn queue_depth(&self, lane: &str) -> Result<u64> {
-        let index = self.fitting_index()?;
-        index.depth(lane)
+        self.ask_index(|index| {
+            self.fit(index)?;
+            index.depth(lane)
+        })
     }
 }

@@ -71,7 +71,17 @@ fn cut_half_line(file: &File, path: &std::path::Path) -> Result<()> {
 fn tail(file: &File, size: u64, length: u64) -> std::io::Result<Vec<u8>> {
     let start = size.saturating_sub(length);
     let mut bytes = vec![0; usize::try_from(size - start).unwrap_or(0)];
-    file.read_exact_at(&mut bytes, start)?;
+    let mut filled = 0;
+    // A writer may cut off half a line meanwhile, then there is less.
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], start + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
     Ok(bytes)
 }
 
@@ -123,11 +133,18 @@ pub(super) fn last_event(dir: &Dir, task: &Task) -> Result<Option<Event>> {
     let path = dir.path().join(EVENTS_FILE);
     let fail = |error| Error::io("read", &path, error);
     let size = file.metadata().map_err(fail)?.len();
-    let bytes = tail(&file, size, TAIL).map_err(fail)?;
-    let last = lines(&bytes)
-        .rev()
-        .filter_map(|line| json::parse_object(line).ok())
-        .find_map(|object| Event::from_object(&object));
+    let mut length = TAIL;
+    let last = loop {
+        let bytes = tail(&file, size, length).map_err(fail)?;
+        let last = lines(&bytes)
+            .rev()
+            .filter_map(|line| json::parse_object(line).ok())
+            .find_map(|object| Event::from_object(&object));
+        if last.is_some() || length >= size {
+            break last;
+        }
+        length *= 2;
+    };
     Ok(match (last, newest) {
         (Some(last), Some(newest)) if last.n.is_some_and(|n| Some(n) < newest.n) => Some(newest.clone()),
         (Some(last), _) => Some(last),
@@ -265,15 +282,21 @@ pub(super) fn feed_first(root: &Dir) -> Result<Option<u64>> {
     Ok(first)
 }
 
-/// The last entries of the feed, at most `length` bytes of them.
-pub(super) fn feed_tail(root: &Dir, length: u64) -> Result<Vec<FeedEntry>> {
+/// The last entries of the feed: `length` bytes of them, or more where that is not even one.
+pub(super) fn feed_tail(root: &Dir, mut length: u64) -> Result<Vec<FeedEntry>> {
     let Some(file) = open_read(root, FEED)? else {
         return Ok(Vec::new());
     };
     let fail = |error| Error::io("read", root.path().join(FEED), error);
     let size = file.metadata().map_err(fail)?.len();
-    let bytes = tail(&file, size, length).map_err(fail)?;
-    Ok(lines(&bytes).filter_map(FeedEntry::from_line).collect())
+    loop {
+        let bytes = tail(&file, size, length).map_err(fail)?;
+        let entries: Vec<FeedEntry> = lines(&bytes).filter_map(FeedEntry::from_line).collect();
+        if !entries.is_empty() || length >= size {
+            return Ok(entries);
+        }
+        length *= 2;
+    }
 }
 
 /// The entries after number `since`, at most `limit` of them.

@@ -30,12 +30,15 @@ pub(super) const FEED: &str = "feed.jsonl";
 pub(super) const BOARD: &str = "board.json";
 pub(super) const LANES: &str = "lanes.json";
 pub(super) const VENDORS: &str = "vendors.json";
+pub(super) const OUTBOX: &str = "outbox";
 pub(super) const USAGE: &str = "usage.jsonl";
 pub(super) const TASK_FILE: &str = "task.json";
 pub(super) const EVENTS_FILE: &str = "events.jsonl";
 pub(super) const RESPONSE_FILE: &str = "response.json";
 pub(super) const REQUEST_FILE: &str = "request.md";
 pub(super) const RESPONSE_BODY_FILE: &str = "response.md";
+/// Inside a task: one numbered directory for each run.
+pub(super) const ATTEMPTS: &str = "attempts";
 
 /// A directory of the store: its descriptor, and its path for messages.
 #[derive(Debug)]

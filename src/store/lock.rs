@@ -132,7 +132,7 @@ fn acquire(file: File, path: &Path, timeout: Duration) -> Result<File> {
                 holder(&stat).unwrap_or_else(|| "another process".to_string())
             ),
         )
-        .with_hint("end or continue that process, or wait longer with LANES_LOCK_TIMEOUT=SECONDS")),
+        .with_hint("end or continue that process, or wait longer with --lock-timeout or LANES_LOCK_TIMEOUT")),
     }
 }
 

@@ -22,6 +22,7 @@ mod change;
 mod clock;
 mod deliver;
 mod facts;
+mod glance;
 mod health;
 mod history;
 mod index;
@@ -45,6 +46,7 @@ use std::time::Duration;
 
 pub use attempts::Attempt;
 pub use clock::{Clock, Entropy};
+pub use glance::Glance;
 pub use health::Space;
 pub use history::{FeedCursor, FeedEntry};
 pub use lanes::Pause;
@@ -130,7 +132,7 @@ impl Store {
 
     /// Where the run logs of a task are kept: one numbered directory for each attempt.
     pub fn attempts_dir(&self, id: &TaskId) -> PathBuf {
-        self.layout.tasks.path().join(id.as_str()).join("attempts")
+        self.layout.tasks.path().join(id.as_str()).join(layout::ATTEMPTS)
     }
 
     /// Refuses to change a store that a newer version wrote.
@@ -296,7 +298,9 @@ impl Store {
         Ok(history::feed_tail(&self.layout.root, 64 * 1024)?.last().map_or(0, |entry| entry.seq))
     }
 
+    /// The store lock. Whoever takes it means to write, if only derived data.
     fn lock_store(&self) -> Result<lock::StoreLock> {
+        self.check_writable()?;
         lock::StoreLock::acquire(&self.layout.root, self.options.lock_timeout)
     }
 }
@@ -323,6 +327,8 @@ fn mark_format(layout: &Layout) -> Result<()> {
     let mut object = json::Object::new();
     object.insert("version".into(), FORMAT_VERSION.into());
     object.insert("writer".into(), concat!("lanes ", env!("CARGO_PKG_VERSION")).into());
+    // Whoever made the root may have been killed before its name was safe.
+    atomic::sync_parent(layout.root.path())?;
     atomic::replace_durably(&layout.tmp()?, &layout.root, layout::FORMAT, json::to_text(&object).as_bytes())
 }
 

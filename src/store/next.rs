@@ -85,16 +85,21 @@ impl Store {
                 Ok(dir) => dir,
                 Err(look) => return Ok(look),
             };
-            let loaded = match found(read::task(&dir, id))? {
+            let mut loaded = match found(read::task(&dir, id))? {
                 Ok(loaded) => loaded,
                 Err(look) => return Ok(look),
             };
-            let spent = loaded.task.availability(&self.now()) == Availability::Spent;
-            if spent || matches!(loaded.task.status, Status::Scheduled { .. }) {
-                let settled = self.settle_if_possible(&loaded.task)?;
-                return Ok(if spent { Look::Passed } else { self.judge(want, entry, lane, &settled) });
+            if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task).map(Some))? {
+                return Ok(look);
             }
-            Ok(match self.judge(want, entry, lane, &loaded.task) {
+            let spent = loaded.task.availability(&self.now()) == Availability::Spent;
+            let task = match loaded.task.status {
+                Status::Scheduled { .. } => self.settle_if_possible(&loaded.task)?,
+                _ if spent => self.settle_if_possible(&loaded.task)?,
+                _ => loaded.task,
+            };
+            Ok(match self.judge(want, entry, lane, &task) {
+                _ if spent => Look::Passed,
                 Look::Found(task) if check_request(&task) != RequestCheck::Same => Look::Passed,
                 look => look,
             })
@@ -103,15 +108,25 @@ impl Store {
 
     fn walk(&self, want: &Want, attempt: &Try<'_>) -> Result<Option<Task>> {
         let paused = self.paused()?;
-        let index = Index::open(&self.layout)?;
+        let lanes: Vec<&String> = want.lanes.iter().filter(|lane| !paused.contains_key(*lane)).collect();
+        self.ask_index(|index| self.walk_lanes(index, &lanes, want, attempt))
+    }
+
+    fn walk_lanes(
+        &self,
+        index: &Index<'_>,
+        lanes: &[&String],
+        want: &Want,
+        attempt: &Try<'_>,
+    ) -> Result<Option<Task>> {
         let mut stuck = false;
         loop {
             let mut seq = None;
             let mut busy = None;
-            for lane in want.lanes.iter().filter(|lane| !paused.contains_key(*lane)) {
-                let state = self.refresh(&index, lane)?;
+            for lane in lanes {
+                let state = self.refresh(index, lane)?;
                 seq = seq.or(Some(state));
-                match self.walk_lane(&index, lane, want, attempt)? {
+                match self.walk_lane(index, lane, want, attempt)? {
                     (Some(task), _) => return Ok(Some(*task)),
                     (None, first_busy) => busy = busy.or(first_busy),
                 }
@@ -128,8 +143,8 @@ impl Store {
             // what we had. Nothing changed: there is nothing.
             let unchanged = index.usable()?.map(|state| state.seq) == seq.flatten();
             let mut corrected = false;
-            for lane in want.lanes.iter().filter(|lane| !paused.contains_key(*lane)) {
-                corrected |= self.recheck_held(&index, lane)?;
+            for lane in lanes {
+                corrected |= self.recheck_held(index, lane)?;
             }
             if (unchanged && !corrected) || seq.flatten().is_none() {
                 return Ok(None);
@@ -165,7 +180,7 @@ impl Store {
                 index.promote_due(&lock, lane, &now)?;
                 Ok(Some(state.seq))
             }
-            Err(error) if error.kind() == ErrorKind::Io => Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -201,8 +216,13 @@ impl Store {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        self.correct(index, lane, &stale)?;
-        Ok((found, busy))
+        match self.correct(index, lane, &stale) {
+            // What was taken is taken, and a store that cannot be written is corrected by others.
+            Err(error) if found.is_none() && !matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => {
+                Err(error)
+            }
+            _ => Ok((found, busy)),
+        }
     }
 
     fn correct(&self, index: &Index<'_>, lane: &str, stale: &[Entry]) -> Result<()> {
@@ -260,7 +280,7 @@ impl Store {
         };
         match put_right() {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::Io => Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -295,12 +315,12 @@ impl Store {
         let Some(lock) = TaskLock::try_acquire(&dir)? else {
             return Ok(Look::Busy);
         };
-        let loaded = match found(read::task(&dir, id))? {
+        let mut loaded = match found(read::task(&dir, id))? {
             Ok(loaded) => loaded,
             Err(look) => return Ok(look),
         };
         // Its history must be readable as well, or its claims cannot be counted.
-        if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task.clone()).map(Some))? {
+        if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task).map(Some))? {
             return Ok(look);
         }
         if loaded.task.availability(&self.now()) == Availability::Spent {
@@ -357,6 +377,9 @@ impl Store {
         let task = self.task(id)?;
         let now = self.now();
         let mut draft = task.clone();
+        if !task.status.is_terminal() {
+            catch_up_with_others(&self.task_dir(id)?, &mut draft)?;
+        }
         let context = Context { now: &now, request: &RequestCheck::Unchecked, previous: None };
         if Command::Settle.apply(&mut draft, &context)? == Effect::Unchanged {
             return Ok(task);

@@ -12,7 +12,7 @@ use crate::error::{Error, Result, printable};
 use crate::model::{Response, Task, TaskId, json};
 
 /// The largest task.json read, in bytes.
-const MAX_TASK_FILE: u64 = 32 * 1024 * 1024;
+pub(super) const MAX_TASK_FILE: u64 = 32 * 1024 * 1024;
 
 /// The largest response.json read, in bytes: the largest body with every character escaped.
 const MAX_RESPONSE_FILE: u64 = 640 * 1024 * 1024;
@@ -86,9 +86,14 @@ impl Loaded {
 
 /// Reads the task in `dir`; `None` when it has no task.json.
 pub(super) fn task(dir: &Dir, id: &TaskId) -> Result<Option<Loaded>> {
-    let Some(content) = file(dir, TASK_FILE, MAX_TASK_FILE)? else {
-        return Ok(None);
-    };
+    match file(dir, TASK_FILE, MAX_TASK_FILE)? {
+        Some(content) => parse(content, dir, id).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Makes a task of what was read from its file.
+pub(super) fn parse(content: Content, dir: &Dir, id: &TaskId) -> Result<Loaded> {
     let broken = |why: String| {
         let path = dir.path().join(TASK_FILE);
         Error::corrupt(format!("{} is not a task: {}", printable(&path.to_string_lossy()), printable(&why)))
@@ -98,7 +103,7 @@ pub(super) fn task(dir: &Dir, id: &TaskId) -> Result<Option<Loaded>> {
     if task.id != *id {
         return Err(broken(format!("its id is '{}'", task.id)));
     }
-    Ok(Some(Loaded { task, content }))
+    Ok(Loaded { task, content })
 }
 
 /// The file that holds a large response between its writing and the commit.

@@ -11,7 +11,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -179,10 +179,9 @@ impl Store {
             let file = match archive {
                 Some(file) => file,
                 None => {
-                    let path = self.archive_path(directory)?;
-                    let file = archive.insert(atomic::create_archive(&path)?);
+                    let (path, file) = self.open_archive(directory)?;
                     report.archive = Some(path);
-                    file
+                    archive.insert(file)
                 }
             };
             let path = report.archive.clone().unwrap_or_default();
@@ -204,11 +203,24 @@ impl Store {
         Ok(())
     }
 
-    fn archive_path(&self, directory: &std::path::Path) -> Result<PathBuf> {
+    /// A new file in `directory`, named after the present time.
+    fn open_archive(&self, directory: &Path) -> Result<(PathBuf, File)> {
         let directory =
             std::path::absolute(directory).map_err(|error| Error::io("find", directory, error))?;
         let time = self.now().wall.compact();
-        Ok(directory.join(format!("lanes-{time}-{}.jsonl", std::process::id())))
+        let taken = Some(rustix::io::Errno::EXIST.raw_os_error());
+        let mut path = directory.join(format!("lanes-{time}.jsonl"));
+        let mut n = 1;
+        loop {
+            match atomic::create_archive(&path) {
+                Ok(file) => return Ok((path, file)),
+                Err(error) if error.raw_os_error() == taken && path.exists() => {
+                    n += 1;
+                    path = directory.join(format!("lanes-{time}-{n}.jsonl"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// `false` when somebody changed the task meanwhile.

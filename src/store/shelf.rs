@@ -8,11 +8,12 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use super::atomic;
 use super::layout::Dir;
 use super::read;
-use crate::error::Result;
+use crate::error::{Error, Result, printable};
 
 /// A chunk that is larger than this is rewritten, in bytes.
 const REWRITE: u64 = 24 * 1024;
@@ -64,6 +65,12 @@ fn parse_removal(line: &str) -> Option<(i64, String)> {
     Some((key.parse().ok()?, id.to_string()))
 }
 
+/// The error that tells that a part of the index cannot be what was written there. Whoever gets it
+/// has the index built anew.
+pub(super) fn damaged(path: &Path) -> Error {
+    Error::corrupt(format!("{} is damaged", printable(&path.to_string_lossy())))
+}
+
 /// A sorted set of tasks.
 pub(super) struct Shelf {
     dir: Dir,
@@ -104,12 +111,13 @@ impl Shelf {
         let text = String::from_utf8_lossy(&content.bytes);
         let mut entries: Vec<Option<Entry>> = Vec::new();
         let mut places: HashMap<(i64, String), usize> = HashMap::new();
-        for line in text.lines() {
-            if let Some((key, id)) = parse_removal(line) {
+        for line in text.split_inclusive('\n') {
+            let whole = line.strip_suffix('\n');
+            if let Some((key, id)) = whole.and_then(parse_removal) {
                 if let Some(place) = places.remove(&(key, id)) {
                     entries[place] = None;
                 }
-            } else if let Some(entry) = Entry::parse(line) {
+            } else if let Some(entry) = whole.and_then(Entry::parse) {
                 match places.get(&(entry.key, entry.id.clone())) {
                     Some(place) => entries[*place] = Some(entry),
                     None => {
@@ -117,6 +125,8 @@ impl Shelf {
                         entries.push(Some(entry));
                     }
                 }
+            } else {
+                return Err(damaged(&self.dir.path().join(name)));
             }
         }
         let mut entries: Vec<Entry> = entries.into_iter().flatten().collect();
@@ -199,8 +209,7 @@ impl Shelf {
     fn append(&self, name: &str, line: &str) -> Result<()> {
         use std::io::Write;
         let mut file = atomic::open_for_append(&self.dir, name)?;
-        file.write_all(line.as_bytes())
-            .map_err(|error| crate::error::Error::io("write", self.dir.path().join(name), error))
+        file.write_all(line.as_bytes()).map_err(|error| Error::io("write", self.dir.path().join(name), error))
     }
 
     /// Writes the live entries of a chunk anew, split into several where they are too many.

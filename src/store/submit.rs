@@ -49,7 +49,6 @@ impl Store {
             return Ok(Submitted { task: existing, existing: true });
         }
         let request = self.request_again(&old)?;
-        let own_response = self.own_response_path(id);
         let new = NewTask {
             workspace_id: old.workspace_id.clone(),
             correlation_id: old.correlation_id.clone(),
@@ -60,7 +59,7 @@ impl Store {
             expected_branch: old.expected_branch.clone(),
             request,
             supporting_paths: old.supporting_paths.clone(),
-            response_path: Some(old.response_path.clone()).filter(|path| *path != own_response),
+            response_path: (!self.keeps_answer_of(&old)).then(|| old.response_path.clone()),
             prompt: old.prompt.clone(),
             metadata: old.metadata.clone(),
             priority: old.priority,
@@ -108,10 +107,6 @@ impl Store {
         Ok(NewRequest::Text(text))
     }
 
-    fn own_response_path(&self, id: &TaskId) -> String {
-        self.layout.tasks.path().join(id.as_str()).join(RESPONSE_BODY_FILE).to_string_lossy().into_owned()
-    }
-
     fn add(&self, new: NewTask, takes_over: Option<&TaskId>) -> Result<Submitted> {
         self.check_writable()?;
         let content = content_fingerprint(&new);
@@ -126,7 +121,7 @@ impl Store {
         if self.version == 0 {
             mark_format(&self.layout)?;
         }
-        let draft = self.draft(new, content);
+        let draft = self.draft(new, content, self.now().wall);
         let tmp = self.layout.tmp()?;
         let staged = Staged::directory(&tmp, &draft.files())?;
         let correlation = Staged::files(&tmp, &[draft.correlation.1.as_bytes()])?.pop();
@@ -139,8 +134,8 @@ impl Store {
     }
 
     /// Everything about a new task that can be known without looking at the store.
-    pub(super) fn draft(&self, new: NewTask, content: String) -> Draft {
-        let (task, request) = self.build(new.clone(), content.clone(), self.now().wall);
+    pub(super) fn draft(&self, new: NewTask, content: String, now: Time) -> Draft {
+        let (task, request) = self.build(new.clone(), content.clone(), now);
         let text = json::to_text(&task.to_object());
         let events =
             task.journal.recent.iter().map(|event| json::to_ascii_line(&event.to_object())).collect();
@@ -166,13 +161,18 @@ impl Store {
         }
         index.begin(&lock, &state, &task.id)?;
         staged.publish(&self.layout.tasks, task.id.as_str())?;
-        let seq = history::append_feed(&self.layout.root, &task, &task.journal.recent, state.seq)?;
-        if let Some(file) = correlation {
-            file.publish(&index.correlations()?, &draft.correlation.0)?;
-        }
-        index.set_key(&task)?;
-        index.update(&lock, None, &task)?;
-        index.finish(&lock, &state, seq, Some(&task.id))?;
+        // The task is there from here on: an error would only have it submitted once more. What cannot
+        // be noted now is completed by the next change, which finds `busy` still set.
+        let noted = || -> Result<()> {
+            let seq = history::append_feed(&self.layout.root, &task, &task.journal.recent, state.seq)?;
+            if let Some(file) = correlation {
+                file.publish(&index.correlations()?, &draft.correlation.0)?;
+            }
+            index.set_key(&task)?;
+            index.update(&lock, None, &task)?;
+            index.finish(&lock, &state, seq, Some(&task.id)).map(|_| ())
+        };
+        let _ = noted();
         Ok(Submitted { task, existing: false })
     }
 

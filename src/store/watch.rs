@@ -57,7 +57,7 @@ impl Store {
     }
 
     fn watch_bells(&self, names: &[String]) -> Watch {
-        let Ok(bells) = self.layout.root.open_or_make(BELLS) else {
+        let Ok(bells) = self.check_writable().and_then(|()| self.layout.root.open_or_make(BELLS)) else {
             return Watch::polling();
         };
         for name in names {

@@ -125,6 +125,7 @@ impl Store {
     /// Makes a worker known until the returned value is dropped or the process ends.
     pub fn register(&self, worker: &WorkerInfo) -> Result<Registration> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
+        self.check_writable()?;
         let workers = self.layout.root.open_or_make(WORKERS)?;
         let random = self.options.entropy.draw(self.now().wall) as u32;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -193,13 +194,17 @@ fn look_at_card(workers: &Dir, name: &str) -> Option<WorkerInfo> {
     }
     let content = read::file(workers, name, 1024 * 1024).ok().flatten()?;
     if !lock::is_held(workers, name) {
-        let info =
-            json::parse_object(&content.bytes).ok().and_then(|object| WorkerInfo::from_object(&object));
-        let keep = info.is_some_and(|info| info.kind == DISPATCHER);
-        if !keep {
+        if !is_dispatchers_card(workers, name) {
             let _ = atomic::remove(workers, name);
         }
         return None;
     }
     WorkerInfo::from_object(&json::parse_object(&content.bytes).ok()?)
+}
+
+/// Whether a card is a dispatcher's. It outlives its owner, for whoever puts the owner's tasks in order.
+pub(super) fn is_dispatchers_card(workers: &Dir, name: &str) -> bool {
+    let content = read::file(workers, name, 1024 * 1024).ok().flatten();
+    let object = content.and_then(|content| json::parse_object(&content.bytes).ok());
+    object.and_then(|object| WorkerInfo::from_object(&object)).is_some_and(|info| info.kind == DISPATCHER)
 }

@@ -21,6 +21,11 @@ impl Fields {
         Self { source, object }
     }
 
+    /// What the object was read from.
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
     /// An error about one key.
     pub(super) fn wrong(&self, key: &str, expected: &str) -> Error {
         Error::config(format!("{}: '{key}' must be {expected}", self.source))

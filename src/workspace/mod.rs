@@ -29,4 +29,4 @@ pub use limits::{MAX_ATTEMPTS, MAX_KEY, MAX_LABEL, MAX_LABELS, MAX_TIMEOUT_SECON
 pub use pairs::parse_pairs;
 pub use scaffold::{InitWish, Initialized, PoolInitialized, init, init_pool};
 pub use span::parse_span;
-pub use submit::{Checked, MAX_PROMPT, MAX_PROMPT_ONLY, SubmitWish, check_submit};
+pub use submit::{Checked, MAX_PROMPT, MAX_PROMPT_ONLY, SubmitWish, check_line, check_submit};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::config::Config;
+use super::fields::Fields;
 use super::lane::check_lane;
 use super::limits;
 use super::paths::{absolute, as_text, resolve};
@@ -14,7 +15,7 @@ use super::task_file::TaskFile;
 use crate::error::{Error, Result};
 use crate::model::task::NewRequest;
 use crate::model::transition::check_delay;
-use crate::model::{NewTask, SupportingPath, Time};
+use crate::model::{NewTask, SupportingPath, Time, json};
 
 /// The largest prompt beside a request file, in bytes (1 MiB).
 pub const MAX_PROMPT: usize = 1024 * 1024;
@@ -87,7 +88,6 @@ pub struct Checked {
 /// # Errors
 /// `Invalid` for what the caller can mend in the wish, `Config` for the task file, `Io`.
 pub fn check_submit(config: &Config, cwd: &Path, now: Time, wish: SubmitWish) -> Result<Checked> {
-    let places = Places::new(config, cwd)?;
     let mut file = TaskFile::default();
     let mut stem = None;
     if let Some(path) = &wish.task_file {
@@ -95,8 +95,51 @@ pub fn check_submit(config: &Config, cwd: &Path, now: Time, wish: SubmitWish) ->
         stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         file = TaskFile::load(&resolve(&path)?)?;
     }
+    check(config, cwd, now, wish, file, stem.as_deref())
+}
+
+/// Checks one line of a batch: a JSON object with the keys of a task file, and `task_id` and
+/// `source_agent`. `common` is what the flags say for all lines and wins over the line.
+///
+/// # Errors
+/// As [`check_submit`]; the message names the line.
+pub fn check_line(
+    config: &Config,
+    cwd: &Path,
+    now: Time,
+    (number, line): (u64, &[u8]),
+    common: SubmitWish,
+) -> Result<Checked> {
+    let source = format!("line {number}");
+    let object = json::parse_object(line).map_err(|why| Error::invalid(format!("{source}: {why}")))?;
+    let mut fields = Fields::new(source.clone(), object);
+    let (task_id, source_agent) = (fields.text_or_blank("task_id")?, fields.text_or_blank("source_agent")?);
+    let mut wish = common;
+    wish.correlation_id = wish.correlation_id.or(task_id);
+    if wish.source_agent.is_empty() {
+        wish.source_agent = source_agent.unwrap_or_default();
+    }
+    let file = TaskFile::read(fields, cwd)?;
+    check(config, cwd, now, wish, file, None).map_err(|error| {
+        let named = Error::new(error.kind(), format!("{source}: {}", error.message()));
+        match error.hint() {
+            Some(hint) => named.with_hint(hint),
+            None => named,
+        }
+    })
+}
+
+fn check(
+    config: &Config,
+    cwd: &Path,
+    now: Time,
+    wish: SubmitWish,
+    file: TaskFile,
+    stem: Option<&str>,
+) -> Result<Checked> {
+    let places = Places::new(config, cwd)?;
     let source_agent = said(Some(&wish.source_agent)).unwrap_or("orchestrator").to_string();
-    let correlation_id = said(wish.correlation_id.as_deref()).or(said(stem.as_deref())).map(str::to_string);
+    let correlation_id = said(wish.correlation_id.as_deref()).or(said(stem)).map(str::to_string);
     let asked = overlay(file, wish, cwd)?;
     let mut warnings = asked.warnings;
 

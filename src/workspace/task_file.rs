@@ -49,9 +49,13 @@ impl TaskFile {
     /// # Errors
     /// `Config` or `Io`, naming the file and the key, or line and column.
     pub(super) fn load(path: &Path) -> Result<Self> {
-        let mut fields = Fields::new(format!("task file {}", show(path)), TASK_FILE.read_document(path)?);
+        let fields = Fields::new(format!("task file {}", show(path)), TASK_FILE.read_document(path)?);
         // A file that could be read has a directory.
-        let directory = path.parent().unwrap_or(Path::new("/"));
+        Self::read(fields, path.parent().unwrap_or(Path::new("/")))
+    }
+
+    /// Reads the same fields from an object; paths of prompts are relative to `directory`.
+    pub(super) fn read(mut fields: Fields, directory: &Path) -> Result<Self> {
         let mut file = Self {
             lane: fields.text_or_blank("lane")?,
             metadata: fields.mapping("metadata")?,
@@ -77,10 +81,8 @@ impl TaskFile {
         };
         file.warnings.extend(fields.unknown_keys());
         if file.prompt.is_some() && file.prompt_file.take().is_some() {
-            file.warnings.push(format!(
-                "task file {} has both 'prompt' and 'prompt_file'; 'prompt' is used",
-                show(path)
-            ));
+            file.warnings
+                .push(format!("{} has both 'prompt' and 'prompt_file'; 'prompt' is used", fields.source()));
         }
         Ok(file)
     }

@@ -115,6 +115,9 @@ fn a_held_lock_is_named_in_time() {
         outcome.refused(1, "lock");
         assert!(outcome.stderr.contains("LANES_LOCK_TIMEOUT"), "{outcome}");
     }
+    let flag = ["--lock-timeout", "0.1", "cancel", &id];
+    let outcome = sandbox.outcome(sandbox.command(&flag).env("LANES_LOCK_TIMEOUT", "60").output().unwrap());
+    outcome.refused(1, "0.1 seconds");
     assert!(begin.elapsed() < Duration::from_secs(5));
     // Readers need no lock.
     for args in [&["list"][..], &["status"], &["status", &id], &["show", &id], &["why", &id], &["events"]] {

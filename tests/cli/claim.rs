@@ -100,6 +100,9 @@ fn nothing_to_claim_ends_with_4() {
     assert_snapshot!(sandbox.run(&["claim", "--lane", "l", "--match", "k=other", "--json"]), @r#"
         {
           "lane": "l",
+          "lanes": [
+            "l"
+          ],
           "message": "lane l has nothing to claim",
           "next_action": "worker: `lanes claim --lane l --wait` again; submitter: submit",
           "reason": "no_queued_task",
@@ -245,6 +248,9 @@ fn next_shows_and_does_not_claim() {
     assert_snapshot!(sandbox.run(&["next", "--lane", "none", "--timeout", "0", "--json"]), @r#"
         {
           "lane": "none",
+          "lanes": [
+            "none"
+          ],
           "message": "nothing was ever submitted to lane none",
           "next_action": "worker: `lanes claim --lane none --wait` again; submitter: submit",
           "reason": "no_task_submitted",

@@ -106,6 +106,21 @@ fn events_can_be_followed() {
 }
 
 #[test]
+fn the_events_of_a_task_are_followed_to_its_end() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    let mut follow = Running::start(sandbox.live_command(&["events", &id, "-f"]));
+    let mut lines = BufReader::new(follow.child().stdout.take().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap();
+    assert!(next().ends_with("submitted to l"));
+    sandbox.ok(&["event", &id, "--message", "half way"]);
+    assert!(next().ends_with("half way"));
+    sandbox.ok(&["respond", &id, "--body", "x"]);
+    assert!(next().ends_with("completed by worker"));
+    assert_eq!(follow.finish(&sandbox).code, 0);
+}
+
+#[test]
 fn logs_of_a_run() {
     let sandbox = Sandbox::new();
     let id = sandbox.submit("l", &[]);
@@ -120,6 +135,22 @@ fn logs_of_a_run() {
     assert_eq!(sandbox.ok(&["logs", &id, "--attempt", "2"]), "run 2");
     assert_eq!(sandbox.ok(&["logs", &id, "--stderr"]), "oops");
     sandbox.run(&["logs", &id, "--attempt", "7"]).refused(1, "7");
+}
+
+#[test]
+fn logs_stay_within_the_store() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    sandbox.write("secret", "secret");
+    let runs = sandbox.task_dir(&id).join("attempts");
+    std::fs::create_dir_all(runs.join("1")).unwrap();
+    std::os::unix::fs::symlink(sandbox.path("secret"), runs.join("1/stdout.log")).unwrap();
+    let fifo = runs.join("1/stderr.log");
+    rustix::fs::mkfifoat(rustix::fs::CWD, fifo, rustix::fs::Mode::RUSR).unwrap();
+    std::os::unix::fs::symlink(sandbox.root(), runs.join("2")).unwrap();
+    sandbox.run(&["logs", &id, "--attempt", "1"]).refused(1, "not a file of the store");
+    sandbox.run(&["logs", &id, "--attempt", "1", "--stderr"]).refused(1, "not a file of the store");
+    sandbox.run(&["logs", &id, "--attempt", "2"]).refused(1, "not a directory of the store");
 }
 
 #[test]

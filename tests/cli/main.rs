@@ -6,6 +6,7 @@
 mod admin;
 mod bad_input;
 mod broken_store;
+mod care;
 mod claim;
 mod compat;
 mod history;

@@ -72,13 +72,20 @@ fn a_claim_that_nobody_hears_of_is_given_back() {
 fn closed_descriptors_do_no_harm() {
     let sandbox = Sandbox::new();
     let lanes = env!("CARGO_BIN_EXE_lanes");
+    let id = sandbox.submit("l", &[]);
     for redirect in [">&-", "2>&-", ">&- 2>&-", "<&-", "<&- >&- 2>&-"] {
-        let script = format!("exec '{lanes}' submit --lane l --prompt x {redirect}");
+        let script = format!("exec '{lanes}' renew {id} --claim-token x {redirect}");
         let mut command = std::process::Command::new("/bin/sh");
         command.args(["-c", &script]).env_clear().current_dir(sandbox.root());
         let outcome = sandbox.outcome(command.output().unwrap());
-        assert!(outcome.code == 0 || outcome.code == 1, "{redirect}: {outcome}");
+        assert_eq!(outcome.code, 1, "{redirect}: {outcome}");
     }
+    // Whose answer nobody can hear is not even tried.
+    let script = format!("exec '{lanes}' claim {id} >&-");
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", &script]).env_clear().current_dir(sandbox.root());
+    sandbox.outcome(command.output().unwrap()).refused(1, "standard output is closed");
+    assert_eq!(sandbox.json(&["status", &id])["task"]["fence"], 0);
     // Whatever a descriptor number was reused for, no file of the store holds output of ours.
     let listed = sandbox.run(&["list", "--json"]);
     assert_eq!((listed.code, listed.stderr.as_str()), (0, ""), "{listed}");
@@ -106,4 +113,39 @@ fn no_escape_codes_reach_a_file() {
         let outcome = sandbox.run(args);
         assert!(!outcome.stdout.contains('\u{1b}'), "{outcome}");
     }
+}
+
+/// What a command prints on a terminal, by way of script(1); `None` when that is not installed.
+fn on_a_terminal(sandbox: &Sandbox, args: &[&str], env: &[(&str, &str)]) -> Option<String> {
+    let lanes = env!("CARGO_BIN_EXE_lanes");
+    let mut command = sandbox.command(&[]);
+    let words: Vec<String> = args.iter().map(|word| format!("'{word}'")).collect();
+    let mut script = std::process::Command::new("/usr/bin/script");
+    script.args(["-qec", &format!("'{lanes}' {}", words.join(" ")), "/dev/null"]);
+    script.env_clear().envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    script.env("TERM", "xterm").envs(env.iter().copied()).current_dir(sandbox.root()).stdin(Stdio::null());
+    command.stdin(Stdio::null());
+    let output = script.output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n"))
+}
+
+#[test]
+fn a_terminal_gets_colour_and_no_foreign_escape_codes() {
+    let sandbox = Sandbox::new();
+    let evil = "red \u{1b}[31m and \u{9b}2J\n\tindented\n";
+    let id = sandbox.answered("l", "completed", evil);
+    let Some(list) = on_a_terminal(&sandbox, &["list"], &[]) else {
+        println!("skipped: script is not installed");
+        return;
+    };
+    assert!(list.starts_with("\u{1b}[1mID"), "{list:?}");
+    assert!(on_a_terminal(&sandbox, &["list"], &[("NO_COLOR", "1")]).unwrap().starts_with("ID"));
+    let answer = on_a_terminal(&sandbox, &["wait", &id], &[]).unwrap();
+    assert_eq!(answer, "red \\u{1b}[31m and \\u{9b}2J\n\tindented\n");
+    let json = on_a_terminal(&sandbox, &["wait", &id, "--json"], &[]).unwrap();
+    assert!(!json.contains(['\u{1b}', '\u{9b}']), "{json:?}");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(text(&json["response"]["body"]), evil);
+    // A pipe gets the answer as it is.
+    assert_eq!(sandbox.run(&["wait", &id]).stdout, evil);
 }

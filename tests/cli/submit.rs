@@ -159,9 +159,10 @@ fn refusals_name_the_way_out() {
     submit(&[&file[..], &["--metadata", "novalue"]].concat()).refused(1, "KEY=VALUE");
     submit(&[&file[..], &["--priority", "1001"]].concat()).refused(1, "priority");
     submit(&[&file[..], &["--max-attempts", "0"]].concat()).refused(1, "attempts");
-    submit(&[&file[..], &["--delay", "-5"]].concat()).refused(1, "--delay");
-    submit(&[&file[..], &["--delay", "1e99"]].concat()).refused(1, "--delay");
-    submit(&[&file[..], &["--timeout", "nan"]].concat()).refused(1, "--timeout");
+    submit(&[&file[..], &["--delay", "-5"]].concat()).refused(1, "delay of -5");
+    submit(&[&file[..], &["--delay", "1e99"]].concat()).refused(1, "out of range");
+    submit(&[&file[..], &["--timeout", "nan"]].concat()).refused(1, "timeout");
+    submit(&[&file[..], &["--delay", "soon"]].concat()).refused(2, "15m");
     submit(&[&file[..], &["--not-before", "tomorrow"]].concat()).refused(1, "RFC 3339");
     submit(&["--task", "nowhere.yaml"]).refused(1, "nowhere.yaml");
     assert_eq!(sandbox.json(&["list"])["count"], 0, "nothing was stored by a refused submit");

@@ -120,6 +120,7 @@ fn odd_environments_are_named() {
         let outcome = sandbox.outcome(sandbox.command(&["list"]).env(name, value).output().unwrap());
         outcome.refused(1, name);
     }
+    sandbox.run(&["list", "--lock-timeout", "-1"]).refused(1, "--lock-timeout");
     let outcome =
         sandbox.outcome(sandbox.command(&["list"]).env("LANES_CONFIG", "/nowhere.yaml").output().unwrap());
     outcome.refused(1, "/nowhere.yaml");

@@ -92,6 +92,21 @@ fn several_tasks() {
 }
 
 #[test]
+fn one_answer_that_cannot_be_delivered_does_not_hide_the_others() {
+    let sandbox = Sandbox::new();
+    sandbox.write("request.md", "x");
+    let stuck = sandbox.ok(&words("submit --lane l --request-from request.md --response-to out/a.md"));
+    let fine = sandbox.submit("l", &[]);
+    for id in [&stuck, &fine] {
+        sandbox.ok(&["respond", id, "--body", "x"]);
+    }
+    std::os::unix::fs::symlink(sandbox.root().parent().unwrap(), sandbox.path("out")).unwrap();
+    let outcome = sandbox.run(&["wait", &stuck, &fine]);
+    assert_eq!((outcome.code, outcome.stdout.trim()), (1, fine.as_str()), "{outcome}");
+    assert!(outcome.stderr.contains("outside workspace_root"), "{outcome}");
+}
+
+#[test]
 fn odd_times_are_refused() {
     let sandbox = Sandbox::new();
     let id = sandbox.submit("l", &[]);
@@ -102,7 +117,9 @@ fn odd_times_are_refused() {
             .refused(1, "--heartbeat-seconds");
         sandbox.run(&["next", "--lane", "l", "--timeout", bad]).refused(1, "--timeout");
     }
-    assert_eq!(sandbox.run(&["wait", &id, "--timeout", "soon"]).code, 2);
+    sandbox.run(&["wait", &id, "--timeout", "soon"]).refused(2, "15m");
+    sandbox.ok(&["respond", &id, "--body", "x"]);
+    assert_eq!(sandbox.run(&["wait", &id, "--timeout", "1h30m"]).code, 0);
     assert_eq!(sandbox.run(&["wait", "--timeout", "1"]).code, 2);
 }
 

@@ -1,16 +1,18 @@
 //! Making the index fit the store again: after a process died in the middle of a change, after
 //! another implementation added tasks, and from nothing.
 
-use std::collections::{BTreeMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::super::layout::Dir;
+use super::super::glance::{Glance, Seen, glance};
+use super::super::layout::{Dir, RESPONSE_FILE};
 use super::super::shelf::Entry;
-use super::super::{atomic, history};
+use super::super::{atomic, history, read};
 use super::lane::{LaneShelves, Place, entry, place};
 use super::state::{State, boot_word};
-use super::{Index, KEYS, SHELVES};
+use super::{Index, KEYS, SHELVES, STATE};
 use crate::error::Result;
-use crate::model::{Event, Task, TaskId, Time};
+use crate::model::{Event, Task, TaskId, Time, json};
 
 /// After a power cut the numbers of the feed go on this much higher, so that none is used twice.
 const SEQ_GAP: u64 = 1_000_000;
@@ -26,6 +28,7 @@ impl Index<'_> {
                 seq = self.complete_feed(&dir, task, seq)?;
                 // One task whose history cannot be written must not stop the others.
                 let _ = history::append(&dir, task);
+                let _ = self.complete_response(&dir, task);
             }
             self.set_key(task)?;
             if let Some(place) = place(task) {
@@ -35,6 +38,23 @@ impl Index<'_> {
         let next = State { seq, busy: None, ..state.clone() };
         self.write_state(&next)?;
         Ok(next)
+    }
+
+    /// Puts the answer of an ended task under the name by which other implementations find it.
+    fn complete_response(&self, dir: &Dir, task: &Task) -> Result<()> {
+        if !task.status.is_terminal() || dir.path().join(RESPONSE_FILE).exists() {
+            return Ok(());
+        }
+        match &task.journal.response {
+            Some(response) => {
+                let text = json::to_text(&response.to_object());
+                atomic::replace_durably(&self.layout.tmp()?, dir, RESPONSE_FILE, text.as_bytes())
+            }
+            None => {
+                atomic::rename_derived(dir, &read::pending_response_name(task.fence), dir, RESPONSE_FILE)?;
+                atomic::sync_dir(dir)
+            }
+        }
     }
 
     /// Adds to the feed what a task tells and neither its events.jsonl nor the feed knows.
@@ -93,13 +113,25 @@ impl Index<'_> {
             feed.iter().map(|entry| (entry.task_id.as_str(), entry.event.n)).collect();
         let feed_end = feed.iter().map(|entry| entry.event.created_at).max();
         let names = self.layout.tasks.names()?;
+        let used: RefCell<BTreeSet<String>> = RefCell::default();
+        let end_text = feed_end.map(|end| end.to_string());
+        // An ended task leaves no trace but its lane, unless it has a key or news for the feed.
+        let matters = |glance: &Glance<'_>| {
+            if !used.borrow().contains(&*glance.lane) {
+                used.borrow_mut().insert(glance.lane.to_string());
+            }
+            let is_news = end_text.as_ref().is_none_or(|end| *glance.updated_at >= **end);
+            !glance.is_terminal() || glance.key.is_some() || is_news
+        };
         for name in &names {
-            let Some(task) = self.load(name)? else {
-                continue;
+            let task = match glance(self.layout, name, &matters) {
+                Ok(Seen::Task(task)) => *task,
+                Ok(Seen::Gone | Seen::Passed) => continue,
+                Err(error) if !read::is_passing(&error) => continue,
+                Err(error) => return Err(error),
             };
-            // An ended task too leaves a trace: the lane has been used.
-            let shelves = lanes.entry(task.lane.clone()).or_default();
             if let Some(place) = place(&task) {
+                let shelves = lanes.entry(task.lane.clone()).or_default();
                 match place {
                     Place::Ready(key) => shelves[0].push(entry(&task, key)),
                     Place::Later(key) => shelves[1].push(entry(&task, key)),
@@ -112,18 +144,31 @@ impl Index<'_> {
                     lost.push((task.clone(), event.clone()));
                 }
             }
-            if task.key.is_some() && task.retried_as.is_none() {
+            if task.key.is_some() {
                 keyed.push(task);
             }
         }
+        for lane in used.into_inner() {
+            lanes.entry(lane).or_default();
+        }
+        // Whoever dies from here on leaves an index that nobody takes for whole.
+        atomic::remove_tree(&self.indexes, STATE)?;
         self.swap_shelves(lanes)?;
-        self.indexes.open_or_make_derived(KEYS)?;
+        if self.indexes.open_or_make_derived(KEYS).is_err() {
+            atomic::remove_tree(&self.indexes, KEYS)?;
+            self.indexes.open_or_make_derived(KEYS)?;
+        }
         keyed.sort_by_key(|task| task.created_at);
         for task in &keyed {
             self.set_key(task)?;
         }
         let feed_seq = feed.last().map_or(0, |entry| entry.seq);
         let mut seq = seq.max(feed_seq);
+        if feed.is_empty() {
+            // The feed is gone, and with it what numbers were used; seconds since 1970 are higher.
+            let newest = lost.iter().map(|(_, event)| event.created_at.micros() / 1_000_000).max();
+            seq = seq.max(newest.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0));
+        }
         if seq > 0 {
             seq = (seq / SEQ_GAP + 1).saturating_mul(SEQ_GAP);
         }

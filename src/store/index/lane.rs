@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt;
 
 use super::super::layout::{Dir, lane_key};
-use super::super::shelf::{Entry, NO_LEASE, Shelf};
+use super::super::shelf::{Entry, NO_LEASE, Shelf, damaged};
 use super::super::{atomic, read};
 use crate::error::{Error, Result};
 use crate::model::{Now, Status, Task, json};
@@ -62,6 +62,9 @@ pub(in crate::store) struct LaneShelves {
 
 impl LaneShelves {
     pub(super) fn make(lanes: &Dir, lane: &str) -> Result<Self> {
+        if let Some(shelves) = Self::open(lanes, lane)? {
+            return Ok(shelves);
+        }
         let dir = lanes.open_or_make_derived(&lane_key(lane))?;
         let ready = Shelf::new(dir.open_or_make_derived(READY)?);
         let later = Shelf::new(dir.open_or_make_derived(LATER)?);
@@ -73,13 +76,13 @@ impl LaneShelves {
         Self::open_at(lanes, &lane_key(lane))
     }
 
-    /// The shelves in the directory `name`, if they are all there.
+    /// The shelves in the directory `name`, if it is there.
     pub(super) fn open_at(lanes: &Dir, name: &str) -> Result<Option<Self>> {
         let Some(dir) = lanes.open_existing(name)? else { return Ok(None) };
         let shelf = |name: &str| dir.open_existing(name).map(|dir| dir.map(Shelf::new));
         match (shelf(READY)?, shelf(LATER)?, shelf(HELD)?) {
             (Some(ready), Some(later), Some(held)) => Ok(Some(Self { dir, ready, later, held })),
-            _ => Ok(None),
+            _ => Err(damaged(&dir.path().join(READY))),
         }
     }
 
@@ -131,9 +134,9 @@ impl LaneShelves {
 
     /// How many tasks of the lane can be claimed.
     pub(in crate::store) fn count(&self) -> Result<u64> {
-        let content = read::file(&self.dir, COUNT, 64)?;
-        let text = content.map(|content| String::from_utf8_lossy(&content.bytes).into_owned());
-        Ok(text.and_then(|text| text.trim().parse().ok()).unwrap_or(0))
+        let Some(content) = read::file(&self.dir, COUNT, 64)? else { return Ok(0) };
+        let count = String::from_utf8_lossy(&content.bytes).trim().parse();
+        count.map_err(|_| damaged(&self.dir.path().join(COUNT)))
     }
 
     fn add_to_count(&self, change: i64) -> Result<()> {

@@ -14,6 +14,7 @@
 //!   it behind, and the next one finishes the work.
 
 mod catch_up;
+mod damage;
 mod lane;
 mod state;
 mod upkeep;
@@ -25,7 +26,7 @@ use super::layout::{Dir, Layout, TASKS, idempotency_key};
 use super::lock::StoreLock;
 use super::shelf::Entry;
 use super::{atomic, read};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Now, Task, TaskId, Time};
 pub(super) use lane::{LaneShelves, Place, place};
 
@@ -49,8 +50,13 @@ impl<'a> Index<'a> {
     }
 
     fn read_state(&self) -> Result<Option<State>> {
-        let content = read::file(&self.indexes, STATE, 4096)?;
-        Ok(content.and_then(|content| State::parse(&String::from_utf8_lossy(&content.bytes))))
+        match read::file(&self.indexes, STATE, 4096) {
+            Ok(content) => {
+                Ok(content.and_then(|content| State::parse(&String::from_utf8_lossy(&content.bytes))))
+            }
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn write_state(&self, state: &State) -> Result<()> {
@@ -69,18 +75,27 @@ impl<'a> Index<'a> {
     /// The state, if the index can be used as it is. Takes no lock.
     pub(super) fn usable(&self) -> Result<Option<State>> {
         let time = self.tasks_time()?;
-        Ok(self
-            .read_state()?
-            .filter(|state| state.boot == boot_word() && state.stamp == time && state.busy.is_none()))
+        let fits = |state: &State| state.boot == boot_word() && state.stamp == time && state.busy.is_none();
+        match self.read_state()?.filter(fits) {
+            Some(state) if self.is_complete()? => Ok(Some(state)),
+            _ => Ok(None),
+        }
     }
 
     /// Makes the index fit the store and returns its state.
     pub(super) fn ensure(&self, _lock: &StoreLock) -> Result<State> {
-        let keys_exist = self.indexes.open_existing(KEYS)?.is_some();
         let state = match self.read_state()? {
-            Some(state) if state.boot == boot_word() && keys_exist => state,
+            Some(state) if state.boot == boot_word() && self.is_complete()? => state,
             old => return self.rebuild(old.map_or(0, |state| state.seq)),
         };
+        let seq = state.seq;
+        match self.bring_up_to_date(state) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => self.rebuild(seq),
+            done => done,
+        }
+    }
+
+    fn bring_up_to_date(&self, state: State) -> Result<State> {
         let state = match &state.busy {
             Some(id) => self.finish_for_another(&state, id)?,
             None => state,
@@ -269,7 +284,8 @@ impl<'a> Index<'a> {
 
     /// Notes which task holds its idempotency key.
     pub(super) fn set_key(&self, task: &Task) -> Result<()> {
-        let Some(key) = &task.key else { return Ok(()) };
+        // A task that was retried has given its key to the new one.
+        let Some(key) = task.key.as_ref().filter(|_| task.retried_as.is_none()) else { return Ok(()) };
         let keys = self.indexes.open_or_make_derived(KEYS)?;
         let line = format!("{}\n", task.id);
         atomic::replace_derived(&keys, &idempotency_key(&task.workspace_id, key), line.as_bytes())

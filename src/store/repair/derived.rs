@@ -97,7 +97,17 @@ impl Check<'_> {
         self.feed()?;
         let store = self.store;
         let Ok(Some(indexes)) = store.layout.root.open_existing(INDEXES) else { return Ok(()) };
-        self.index(&indexes, facts)?;
+        match self.index(&indexes, facts) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                if self.repair {
+                    Index::open(&store.layout)?.heal(&store.lock_store()?)?;
+                }
+                let (path, remedy) = (indexes.path().to_path_buf(), "repair builds the index anew");
+                let (code, message) = ("index-disagrees", error.message());
+                self.found(code, Severity::Damage, path, message, remedy, self.repair);
+            }
+            done => done?,
+        }
         self.keys(&indexes, facts)?;
         self.correlations(&indexes, facts)
     }

@@ -10,7 +10,10 @@ use serde::Deserialize;
 
 use super::{Check, Severity};
 use crate::error::{ErrorKind, Result};
-use crate::store::layout::{BELLS, Dir, FEED, INDEXES, LANES, LOCK, QUARANTINE, TMP, WORKERS};
+use crate::store::layout::{
+    BELLS, Dir, FEED, INDEXES, LANES, LOCK, OUTBOX, QUARANTINE, TMP, USAGE, VENDORS, WORKERS,
+};
+use crate::store::workers::is_dispatchers_card;
 use crate::store::{atomic, history, lock};
 
 /// A thing under `tmp/` that names no process is left alone for this long.
@@ -39,7 +42,7 @@ impl Check<'_> {
         let store = self.store;
         let root = &store.layout.root;
         for (name, kind) in root.entries()? {
-            let ours = [BELLS, FEED, INDEXES, LANES, LOCK, QUARANTINE, TMP, WORKERS];
+            let ours = [BELLS, FEED, INDEXES, LANES, LOCK, OUTBOX, QUARANTINE, TMP, USAGE, VENDORS, WORKERS];
             if kind == FileType::Symlink && ours.iter().any(|ours| name == *ours) {
                 if self.repair {
                     self.set_aside(root, &name)?;
@@ -92,10 +95,17 @@ impl Check<'_> {
             if fresh || lock::is_held(&workers, &name) {
                 continue;
             }
+            let path = workers.path().join(&name);
+            if is_dispatchers_card(&workers, &name) {
+                // Its claims are known by this card alone: whoever dispatches next needs it.
+                let message = "the card of a dispatcher that has died";
+                let remedy = "the next `lanes dispatch` puts its tasks in order and removes it";
+                self.found("dead-dispatcher", Severity::Leftover, path, message, remedy, false);
+                continue;
+            }
             if self.repair {
                 atomic::remove(&workers, &name)?;
             }
-            let path = workers.path().join(&name);
             let message = "the card of a worker that has ended";
             self.found("dead-worker", Severity::Leftover, path, message, "repair removes it", self.repair);
         }

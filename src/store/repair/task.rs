@@ -46,6 +46,9 @@ impl Mend {
     }
 }
 
+/// The one fault that cannot come from a change under way.
+const MODE: &str = "mode";
+
 /// One thing that is wrong with a task.
 struct Fault {
     code: &'static str,
@@ -87,8 +90,12 @@ impl Check<'_> {
             return Ok(());
         };
         let mut look = look(&dir, &id)?;
-        if !look.faults.is_empty() {
+        if look.faults.iter().any(|fault| fault.code != MODE) {
             look = self.under_locks(dir, &id)?;
+        } else {
+            for fault in &look.faults {
+                self.report_fault(&dir, fault, false);
+            }
         }
         if let Some(task) = look.task {
             facts.add(&task);
@@ -147,6 +154,14 @@ impl Check<'_> {
         Ok(look)
     }
 
+    fn report_fault(&mut self, dir: &Dir, fault: &Fault, repaired: bool) {
+        let path = match fault.file.as_str() {
+            "" => dir.path().to_path_buf(),
+            file => dir.path().join(file),
+        };
+        self.found(fault.code, fault.severity, path, &fault.message, fault.mend.words(), repaired);
+    }
+
     fn mend(&mut self, dir: &Dir, id: &TaskId, look: &Look, fault: &Fault) -> Result<()> {
         let store = self.store;
         let file = OsStr::new(&fault.file);
@@ -201,7 +216,7 @@ fn look(dir: &Dir, id: &TaskId) -> Result<Look> {
         }
     }
     if dir.is_open_to_others()? {
-        look.fault("mode", Severity::Leftover, "", "other users may look into it", Mend::Nothing);
+        look.fault(MODE, Severity::Leftover, "", "other users may look into it", Mend::Nothing);
     }
     let Some(task) = look.task.take() else {
         return Ok(look);

@@ -128,7 +128,7 @@ pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
         Ok(workers) => workers,
         Err(error) => return chart.error("workers", &error, "look at the store with `lanes fsck`"),
     };
-    chart.ok("workers", format!("{} workers are alive", workers.len()));
+    chart.ok("workers", format!("workers alive: {}", workers.len()));
     let paused = store.paused().unwrap_or_default();
     for (lane, pause) in &paused {
         let why = pause.reason.as_ref().map_or_else(String::new, |why| format!(": {}", printable(why)));
@@ -146,7 +146,7 @@ pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
                     let lane = printable(lane);
                     chart.warn(
                         "unserved",
-                        format!("{count} tasks wait in lane {lane} and no worker is there for it"),
+                        format!("lane {lane} has work ({count}) and no worker"),
                         format!("start one: `lanes claim --lane {lane} --wait`, or a dispatcher"),
                     );
                 }

@@ -1,0 +1,48 @@
+//! `lanes doctor`: is everything there that `lanes` needs?
+
+use clap::Args;
+use serde_json::Value;
+
+use super::context::Context;
+use super::env;
+use crate::error::{EXIT_OK, EXIT_REFUSED, Result};
+use crate::model::task::object;
+use crate::workspace::{DoctorWish, Level, Locate, doctor};
+
+/// Look at the installation, the configuration, the store and the workers.
+///
+/// Every problem comes with a remedy. Ends with code 1 when something does not work at all.
+#[derive(Args, Debug)]
+pub struct DoctorCommand {}
+
+impl DoctorCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let cwd = context.cwd()?;
+        let (config, store) = context.named();
+        let diagnoses = doctor(&DoctorWish {
+            locate: Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd },
+            options: context.store_options()?,
+            search_path: env::search_path(),
+            program: std::env::current_exe().ok(),
+        });
+        let worst = diagnoses.iter().map(|diagnosis| diagnosis.level).max().unwrap_or(Level::Ok);
+        if context.out.json {
+            let checks: Vec<Value> =
+                diagnoses.iter().map(|diagnosis| Value::Object(diagnosis.to_object())).collect();
+            context.out.object(&object([("status", worst.as_str().into()), ("checks", checks.into())]))?;
+        } else {
+            let mut area = "";
+            for diagnosis in &diagnoses {
+                if diagnosis.area != area {
+                    area = diagnosis.area;
+                    context.out.line(area)?;
+                }
+                context.out.line(&format!("  {:<8} {}", diagnosis.level.as_str(), diagnosis.message))?;
+                if let Some(remedy) = &diagnosis.remedy {
+                    context.out.line(&format!("  {:<8} → {remedy}", ""))?;
+                }
+            }
+        }
+        Ok(if worst == Level::Blocking { EXIT_REFUSED } else { EXIT_OK })
+    }
+}

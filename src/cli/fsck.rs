@@ -1,0 +1,61 @@
+//! `lanes fsck`: is the store sound?
+
+use clap::Args;
+
+use super::context::Context;
+use super::output::Progress;
+use super::table::count;
+use crate::error::{EXIT_OK, EXIT_REFUSED, Result, printable};
+use crate::store::{Report, Severity};
+
+/// Check the whole store, and put right what can be.
+///
+/// Without --repair nothing is changed. With it derived files are built anew, leftovers of dead
+/// processes are removed, and what cannot be read is moved to quarantine/ in the store, never
+/// removed. Ends with code 1 when something is damaged and has not been put right; leftovers are
+/// harmless.
+#[derive(Args, Debug)]
+pub struct FsckCommand {
+    /// Put right what can be
+    #[arg(long)]
+    repair: bool,
+}
+
+impl FsckCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let store = context.store()?;
+        let mut progress = Progress::new(&context.out, "lanes fsck");
+        let report =
+            store.fsck(self.repair, &mut |done, of| progress.tell(|| format!("{done} of {of} tasks")))?;
+        drop(progress);
+        let sound = report.worst().is_none_or(|worst| worst == Severity::Leftover);
+        if context.out.json {
+            let mut object = report.to_object();
+            object.insert("status".into(), if sound { "ok" } else { "damaged" }.into());
+            context.out.object(&object)?;
+        } else {
+            print(context, &report)?;
+        }
+        Ok(if sound { EXIT_OK } else { EXIT_REFUSED })
+    }
+}
+
+fn print(context: &mut Context, report: &Report) -> Result<()> {
+    for finding in &report.findings {
+        let done = if finding.repaired { "repaired: " } else { "" };
+        let path = printable(&finding.path.to_string_lossy());
+        let (severity, code) = (finding.severity.as_str(), finding.code);
+        let message = printable(&finding.message);
+        context.out.line(&format!("{severity} {code} {path}: {message} ({done}{})", finding.remedy))?;
+    }
+    let total: u64 = report.counts.values().sum();
+    if total > report.findings.len() as u64 {
+        context.out.line(&format!("and {} more", total - report.findings.len() as u64))?;
+    }
+    if let Some(quarantine) = &report.quarantine {
+        let path = printable(&quarantine.to_string_lossy());
+        context.out.line(&format!("what could not be read is in {path}"))?;
+    }
+    let found = if total == 0 { "nothing wrong".to_string() } else { count(total, "finding") };
+    context.out.line(&format!("{}, {found}", count(report.tasks, "task")))
+}

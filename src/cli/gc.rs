@@ -1,0 +1,82 @@
+//! `lanes gc`: remove tasks that ended long ago.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::args::span;
+use super::context::Context;
+use super::table::count;
+use crate::error::{EXIT_OK, Result, printable};
+use crate::model::task::object;
+use crate::store::GcPlan;
+
+/// Remove tasks that ended long ago.
+///
+/// Only completed and failed tasks go, by the time they ended. One stays while an open task repeats
+/// it or continues its conversation. Idempotency keys go with their tasks, and the queue's feed
+/// forgets changes of that age.
+#[derive(Args, Debug)]
+pub struct GcCommand {
+    /// How long ago a task must have ended: seconds, or 12h, 7d
+    #[arg(long, value_name = "SPAN", value_parser = span, required_unless_present = "all_ended", allow_negative_numbers = true)]
+    older_than: Option<f64>,
+    /// Every task that has ended, however short a time ago
+    #[arg(long)]
+    all_ended: bool,
+    /// Only tasks of this lane
+    #[arg(long)]
+    lane: Option<String>,
+    /// Only tell what would be removed
+    #[arg(long)]
+    dry_run: bool,
+    /// Write the tasks to a new file in this directory first, which `lanes import` reads
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
+}
+
+impl GcCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let store = context.store()?;
+        let report = store.gc(&GcPlan {
+            older_than_seconds: self.older_than.unwrap_or(0.0),
+            all_ended: self.all_ended,
+            lane: self.lane.clone(),
+            dry_run: self.dry_run,
+            archive: self.archive.clone(),
+        })?;
+        for note in &report.notes {
+            context.out.warn(note);
+        }
+        let archive = report.archive.as_ref().map(|path| path.to_string_lossy().into_owned());
+        if context.out.json {
+            let removed: Vec<Value> = report.removed.iter().map(|id| id.as_str().into()).collect();
+            let mut answer = object([
+                ("status", if self.dry_run { "dry_run" } else { "ok" }.into()),
+                ("count", removed.len().into()),
+                ("removed", removed.into()),
+                ("kept", report.kept.into()),
+                ("feed_dropped", report.feed_dropped.into()),
+            ]);
+            answer.insert("archive".into(), archive.into());
+            context.out.object(&answer)?;
+            return Ok(EXIT_OK);
+        }
+        if self.dry_run {
+            for id in &report.removed {
+                context.out.line(id.as_str())?;
+            }
+        }
+        let done = if self.dry_run { "would be removed" } else { "removed" };
+        let kept = match report.kept {
+            0 => String::new(),
+            kept => format!(", {kept} kept because something still refers to them or is using them"),
+        };
+        context.out.note(&format!("lanes: {} {done}{kept}", count(report.removed.len() as u64, "task")));
+        if let Some(archive) = archive {
+            context.out.line(&printable(&archive))?;
+        }
+        Ok(EXIT_OK)
+    }
+}

@@ -1,0 +1,62 @@
+//! A damaged index is noticed and built anew on the spot: it is derived data, and whoever asks for
+//! the next task must not have to know of it.
+
+use std::ops::ControlFlow;
+
+use super::super::Store;
+use super::super::lock::StoreLock;
+use super::super::shelf::Shelf;
+use super::{Index, KEYS, LaneShelves, SHELVES};
+use crate::error::{ErrorKind, Result};
+
+impl Store {
+    /// Asks the index something. When that shows it to be damaged, it is repaired and asked again.
+    pub(in crate::store) fn ask_index<T>(&self, ask: impl Fn(&Index<'_>) -> Result<T>) -> Result<T> {
+        let index = Index::open(&self.layout)?;
+        match ask(&index) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                let Ok(lock) = self.lock_store() else { return Err(error) };
+                index.heal(&lock)?;
+                drop(lock);
+                ask(&index)
+            }
+            answer => answer,
+        }
+    }
+}
+
+impl Index<'_> {
+    /// Whether the parts are there without which the index says nothing.
+    pub(super) fn is_complete(&self) -> Result<bool> {
+        for name in [KEYS, SHELVES] {
+            match self.indexes.open_existing(name) {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Builds the index anew if any part of it cannot be read. Under the lock: without it, a line
+    /// that is just being written looks damaged too.
+    pub(in crate::store) fn heal(&self, lock: &StoreLock) -> Result<()> {
+        let state = self.ensure(lock)?;
+        match self.read_all() {
+            Err(error) if error.kind() == ErrorKind::Corrupt => self.rebuild(state.seq).map(drop),
+            read => read,
+        }
+    }
+
+    fn read_all(&self) -> Result<()> {
+        let Some(lanes) = self.indexes.open_existing(SHELVES)? else { return Ok(()) };
+        for name in lanes.names()? {
+            let Some(shelves) = LaneShelves::open_at(&lanes, &name)? else { continue };
+            shelves.count()?;
+            let read = |shelf: &Shelf| shelf.visit(|_| Ok(ControlFlow::Continue(())));
+            read(&shelves.ready).and_then(|()| read(&shelves.later)).and_then(|()| read(&shelves.held))?;
+        }
+        Ok(())
+    }
+}

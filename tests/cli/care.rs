@@ -1,0 +1,140 @@
+//! `fsck`, `doctor`, `gc`, `export`, `import`, `submit --batch`.
+
+use std::fs;
+
+use crate::sandbox::{Sandbox, text};
+
+#[test]
+fn fsck_reports_and_repairs() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    assert_eq!(sandbox.ok(&["fsck"]), "1 task, nothing wrong");
+    fs::write(sandbox.task_dir(&id).join("task.json"), "{").unwrap();
+    let found = sandbox.run(&["--json", "fsck"]);
+    assert_eq!(found.code, 1, "{found}");
+    let report = found.json();
+    assert_eq!(report["findings"][0]["code"], "task-unreadable");
+    assert_eq!(report["findings"][0]["repaired"], false);
+    assert_eq!((&report["worst"], &report["status"]), (&"damage".into(), &"damaged".into()));
+    let repaired = sandbox.json(&["fsck", "--repair"]);
+    assert_eq!(repaired["status"], "ok");
+    let quarantine = text(&repaired["quarantine"]).replace("$DIR/project", &sandbox.root().to_string_lossy());
+    assert!(fs::exists(format!("{quarantine}/tasks/{id}/task.json")).unwrap());
+    sandbox.ok(&["fsck", "--repair"]);
+    assert_eq!(sandbox.ok(&["fsck"]), "0 tasks, nothing wrong");
+}
+
+#[test]
+fn doctor_has_a_remedy_for_every_problem() {
+    let sandbox = Sandbox::new();
+    let fresh = sandbox.json(&["doctor"]);
+    assert_eq!(fresh["status"], "warning", "the queue has not been used and lanes is not on PATH");
+    sandbox.submit("l", &[]);
+    sandbox.ok(&["pause", "other"]);
+    let used = sandbox.json(&["doctor"]);
+    let checks = used["checks"].as_array().unwrap();
+    let level = |code: &str| {
+        let check =
+            checks.iter().find(|check| check["code"] == code).unwrap_or_else(|| panic!("{code}: {used}"));
+        text(&check["level"])
+    };
+    for (code, expected) in [
+        ("version", "ok"),
+        ("path", "warning"),
+        ("configuration", "ok"),
+        ("store", "ok"),
+        ("format", "ok"),
+        ("lock", "ok"),
+        ("clock", "ok"),
+        ("fsck", "ok"),
+        ("workers", "ok"),
+        ("paused", "warning"),
+        ("unserved", "warning"),
+    ] {
+        assert_eq!(level(code), expected, "{code}");
+    }
+    for check in checks {
+        assert_eq!(check["level"] == "ok", check["remedy"].is_null(), "{check}");
+    }
+    sandbox.write("handoff/state/lanes.json", "{");
+    let broken = sandbox.run(&["doctor"]);
+    assert_eq!(broken.code, 1, "{broken}");
+    assert!(broken.stdout.contains("pauses-unreadable"), "{broken}");
+    let nowhere = Sandbox::empty().run(&["doctor"]);
+    assert_eq!(nowhere.code, 1, "{nowhere}");
+    assert!(nowhere.stdout.contains("lanes init"), "{nowhere}");
+}
+
+#[test]
+fn gc_archives_what_import_brings_back() {
+    let sandbox = Sandbox::new();
+    let done = sandbox.answered("l", "completed", "fine");
+    let open = sandbox.submit("l", &[]);
+    sandbox.run(&["gc"]).refused(2, "--older-than");
+    sandbox.run(&["gc", "--older-than", "0"]).refused(1, "--all-ended");
+    sandbox.run(&["gc", "--older-than", "soon"]).refused(2, "--older-than");
+    assert_eq!(sandbox.json(&["gc", "--older-than", "1d"])["count"], 0);
+    sandbox.pass(2 * 86_400);
+    assert_eq!(sandbox.ok(&["gc", "--older-than", "1d", "--dry-run"]), done);
+    let removed = sandbox.json(&["gc", "--older-than", "1d", "--archive", "old"]);
+    assert_eq!(removed["removed"][0], done.as_str());
+    assert_eq!(sandbox.json(&["list"])["count"], 1);
+    let late = sandbox.run(&["events", "--since", "1"]);
+    assert!(late.stderr.contains("no longer kept"), "{late}");
+    let archive = text(&removed["archive"]).replace("$DIR/project/", "");
+    assert_eq!(sandbox.ok(&["import", &archive]), "1 task added, 0 here already");
+    assert_eq!(sandbox.ok(&["import", &archive]), "0 tasks added, 1 here already");
+    assert_eq!(sandbox.json(&["status", &done])["task"]["state"], "completed");
+    assert_eq!(sandbox.json(&["status", &open])["task"]["state"], "queued");
+}
+
+#[test]
+fn export_feeds_another_store() {
+    let sandbox = Sandbox::new();
+    sandbox.answered("l", "completed", "fine");
+    sandbox.submit("other", &[]);
+    assert_eq!(sandbox.ok(&["export", "--lane", "other"]).lines().count(), 1);
+    assert_eq!(sandbox.ok(&["export", "--ended"]).lines().count(), 1);
+    let all = sandbox.run(&["export"]);
+    let imported = sandbox.run_with(&["--store", "copy", "--json", "import", "-"], &all.stdout);
+    assert_eq!(imported.code, 0, "{imported}");
+    assert_eq!(imported.json()["added"], 2);
+    assert_eq!(sandbox.ok(&["--store", "copy", "fsck"]), "2 tasks, nothing wrong");
+    let refused = sandbox.run_with(&["import", "-"], "{}\n\nnonsense\n");
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("line 1:") && refused.stderr.contains("line 3:"), "{refused}");
+}
+
+#[test]
+fn a_batch_takes_what_is_right_and_names_the_lines_that_are_not() {
+    let sandbox = Sandbox::new();
+    let lines = "{\"lane\": \"a\", \"prompt\": \"one\", \"task_id\": \"first\", \"key\": \"k\"}\n\
+                 {\"lane\": \"a\"\n\
+                 \n\
+                 {\"lane\": \"b\", \"prompt\": \"two\", \"labels\": [\"x\"], \"delay\": \"1h\"}\n\
+                 {\"lane\": \"b\"}\n\
+                 {\"lane\": 7, \"prompt\": \"\", \"request_from\": \"../x\"}\n\
+                 {\"lane\": \"a\", \"prompt\": \"one\", \"task_id\": \"first\", \"key\": \"k\"}";
+    sandbox.write("batch.jsonl", lines);
+    let outcome = sandbox.run(&["--json", "submit", "--batch", "batch.jsonl"]);
+    assert_eq!(outcome.code, 1, "{outcome}");
+    let answer = outcome.json();
+    let numbers = |key: &str| -> Vec<u64> {
+        answer[key].as_array().unwrap().iter().map(|entry| entry["line"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((numbers("tasks"), numbers("errors")), (vec![1, 4, 7], vec![2, 5, 6]));
+    assert_eq!(answer["tasks"][2]["existing"], true);
+    assert_eq!(answer["tasks"][2]["task_id"], answer["tasks"][0]["task_id"]);
+    for error in answer["errors"].as_array().unwrap() {
+        assert!(text(&error["error"]).starts_with(&format!("line {}: ", error["line"])), "{error}");
+    }
+    let list = sandbox.json(&["list"]);
+    assert_eq!(list["count"], 2);
+    assert_eq!(list["tasks"][0]["correlation_id"], "first");
+    assert_eq!(list["tasks"][1]["state"], "scheduled");
+    let more = sandbox.run_with(&["submit", "--batch", "-", "--lane", "c"], "{\"prompt\": \"x\"}\n");
+    assert_eq!(more.stdout.lines().count(), 1, "{more}");
+    assert_eq!(sandbox.json(&["list", "--lane", "c"])["count"], 1);
+    sandbox.run(&["submit", "--batch", "none.jsonl"]).refused(1, "none.jsonl");
+    sandbox.run(&["submit", "--batch", "x", "--prompt", "y"]).refused(2, "--prompt");
+}
