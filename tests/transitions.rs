@@ -277,6 +277,7 @@ fn check_change(place: &str, command: &Command, before: &Task, after: &Task) {
     (rest.journal, rest.updated_at) = (before.journal.clone(), before.updated_at);
     match command {
         Command::Move { .. } => rest.lane.clone_from(&before.lane),
+        Command::Edit { .. } => rest.name.clone_from(&before.name),
         Command::Retried { .. } => rest.retried_as.clone_from(&before.retried_as),
         _ => {}
     }

@@ -30,7 +30,7 @@ impl Index<'_> {
                 let _ = history::append(&dir, task);
                 let _ = self.complete_response(&dir, task);
             }
-            self.set_key(task)?;
+            self.recover_key(task)?;
             if let Some(place) = place(task) {
                 self.lane(&task.lane)?.insert(task, place)?;
             }
@@ -55,6 +55,19 @@ impl Index<'_> {
                 atomic::sync_dir(dir)
             }
         }
+    }
+
+    /// Notes the key of a task unless it has moved on to a later task that repeats this one.
+    fn recover_key(&self, task: &Task) -> Result<()> {
+        let Some(key) = &task.key else { return Ok(()) };
+        if let Some(holder) = self.key_holder(&task.workspace_id, key)?
+            && holder > task.id
+            && task.retry_of.as_deref() != Some(holder.as_str())
+            && self.layout.task(&holder)?.is_some()
+        {
+            return Ok(());
+        }
+        self.set_key(task)
     }
 
     /// Adds to the feed what a task tells and neither its events.jsonl nor the feed knows.
@@ -85,7 +98,7 @@ impl Index<'_> {
             let Some(task) = self.load(name)? else {
                 continue;
             };
-            self.set_key(&task)?;
+            self.recover_key(&task)?;
             let shelves = self.lane(&task.lane)?;
             let is_new = match place(&task) {
                 Some(place) => shelves.insert(&task, place)?,

@@ -1,0 +1,130 @@
+//! Every command, with each system call that changes or syncs a file failing once; full and
+//! read-only disks; limits on file size and open files.
+//!
+//! Without LANES_TEST_EVERY_POINT a sample of the calls is made to fail.
+
+#![expect(clippy::disallowed_methods, reason = "a test puts directories back as they were")]
+#![expect(clippy::print_stdout, reason = "whoever runs the tests must see what was not tested")]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod faults;
+
+use std::process::Output;
+
+use faults::points::Point;
+use faults::reader::{After, Snapshot};
+use faults::{Scenario, World, points, usage};
+
+const SAMPLE: usize = 7;
+
+/// The scenarios are dealt out to this many tests, which run side by side.
+const HANDS: usize = 3;
+
+/// What the kernel says, and the words of the message for it.
+const ERRORS: [(&str, &str); 5] = [
+    ("ENOSPC", "No space left on device"),
+    ("EIO", "Input/output error"),
+    ("EDQUOT", "Disk quota exceeded"),
+    ("EACCES", "Permission denied"),
+    ("EMFILE", "Too many open files"),
+];
+
+/// Whether a call can fail with an error at all.
+fn can_fail_with(call: &str, error: &str) -> bool {
+    match error {
+        "EACCES" => !matches!(call, "write" | "pwrite64" | "fsync" | "ftruncate" | "copy_file_range"),
+        "EMFILE" => call == "openat",
+        _ => true,
+    }
+}
+
+/// Whether a call only concerns what is derived from the tasks, or cleans up, so that its failure
+/// need not stop anything.
+fn may_be_ignored(point: &Point) -> bool {
+    let shown = &point.shown;
+    let derived =
+        ["/indexes", "feed.jsonl", "events.jsonl", "/bells", "response.json", "response.md", "/workers"];
+    point.call != "fsync" && derived.iter().any(|part| shown.contains(part))
+        || matches!(point.call.as_str(), "utimensat" | "unlinkat" | "unlink")
+        // A second copy of an answer that the store keeps already.
+        || shown.contains("/tmp/")
+}
+
+fn one_line(output: &Output, what: &str) -> String {
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(said.starts_with("lanes: ") && said.trim_end().lines().count() == 1, "{what}: said {said:?}");
+    assert!(!said.contains("internal error"), "{what}: {said}");
+    said
+}
+
+fn play(hand: usize) {
+    if !faults::have("strace") {
+        return faults::skipped("strace is not installed");
+    }
+    let world = World::new();
+    let base = usage::look(&world, After::Kill, "the prepared store");
+    let every = faults::asked_for("LANES_TEST_EVERY_POINT");
+    for (number, scenario) in world.scenarios().iter().enumerate().filter(|(n, _)| n % HANDS == hand) {
+        world.set_up(scenario);
+        let points = points::of_run(&world, scenario);
+        let effect = usage::look(&world, After::Kill, "after").named(&base);
+        let mut tried = 0;
+        for (n, point) in points.iter().enumerate().filter(|(n, _)| every || (n + number) % SAMPLE == 0) {
+            let errors: Vec<_> = ERRORS.iter().filter(|error| can_fail_with(&point.call, error.0)).collect();
+            fail(&world, scenario, point, *errors[(n + number) % errors.len()], &base, &effect);
+            tried += 1;
+        }
+        println!("{}: {} points, {tried} tried", scenario.name, points.len());
+    }
+}
+
+fn fail(
+    world: &World,
+    scenario: &Scenario,
+    point: &Point,
+    (error, words): (&str, &str),
+    base: &Snapshot,
+    effect: &Snapshot,
+) {
+    let what = format!("{} with {error} at {} {}: {}", scenario.name, point.call, point.nth, point.shown);
+    world.set_up(scenario);
+    let start = usage::look(world, After::Kill, &what);
+    let inject = format!("inject={}:error={error}:when={}", point.call, point.nth);
+    let output = world.traced(&["-e", &inject], scenario);
+    assert!(world.trace().contains("(INJECTED)"), "{what}: nothing failed");
+    let left = usage::look(world, After::Kill, &what);
+    let is_after = left.named(base) == *effect;
+    if output.status.success() {
+        assert!(is_after, "{what}: success without effect: {left:#?}");
+        assert!(may_be_ignored(point), "{what}: success");
+    } else {
+        assert_eq!(output.status.code(), Some(1), "{what}");
+        let said = one_line(&output, &what);
+        assert!(said.contains(words), "{what}: no cause in {said:?}");
+        let on_output = point.shown.starts_with("write(1");
+        assert!(on_output || said.contains(world.home().to_str().unwrap()), "{what}: no file in {said:?}");
+        assert!(on_output || output.stdout.is_empty(), "{what}: told a success");
+        let between = scenario.steps;
+        assert!(left == start || is_after || between, "{what}: between before and after: {left:#?}");
+        // Once it stands, only what makes it last, or tells of it, may still be reported.
+        if is_after && left != start && !between {
+            assert!(on_output || point.call == "fsync", "{what}: it stands, and yet: {said}");
+        }
+    }
+    usage::work_it_off(world, After::Kill, &what);
+}
+
+#[test]
+fn any_call_of_any_command_may_fail_1() {
+    play(0);
+}
+
+#[test]
+fn any_call_of_any_command_may_fail_2() {
+    play(1);
+}
+
+#[test]
+fn any_call_of_any_command_may_fail_3() {
+    play(2);
+}

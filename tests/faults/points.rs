@@ -1,0 +1,59 @@
+//! The system calls of one run that change or sync files, from strace.
+
+use std::collections::HashMap;
+use std::process::Output;
+
+use super::{Scenario, World};
+
+/// One call at which a run can be ended or made to fail.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// The system call.
+    pub call: String,
+    /// The how-manieth of its thread, counting all calls of that name.
+    pub nth: usize,
+    /// The call as strace shows it.
+    pub shown: String,
+    /// Whether it makes a change of a task visible.
+    pub commits: bool,
+}
+
+const CALLS: &str = "openat,mkdir,mkdirat,write,pwrite64,rename,renameat,renameat2,unlink,unlinkat,rmdir,\
+                     ftruncate,utimensat,fsync,fdatasync,fchmod,copy_file_range,sendfile,linkat";
+
+/// Runs a scenario to its end and lists its points. The store has been set up.
+pub fn of_run(world: &World, scenario: &Scenario) -> Vec<Point> {
+    let (output, points) = listed(world, scenario);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", scenario.name);
+    points
+}
+
+/// The same with what the run said.
+pub fn listed(world: &World, scenario: &Scenario) -> (Output, Vec<Point>) {
+    let output = world.traced(&["-e", &format!("trace={CALLS}")], scenario);
+    let mut counts: HashMap<(String, String), usize> = HashMap::new();
+    let mut points: Vec<Point> = Vec::new();
+    for line in world.trace().lines() {
+        // Unfinished and resumed calls of threads: the first half counts.
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let rest = rest.trim_start();
+        let Some((call, _)) = rest.split_once('(') else { continue };
+        if !call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            continue;
+        }
+        let count = counts.entry((thread.to_string(), call.to_string())).or_default();
+        *count += 1;
+        if call == "openat" && !rest.contains("O_CREAT") {
+            continue;
+        }
+        // The first thread to reach a number is the one that is hit.
+        if points.iter().any(|point| point.call == call && point.nth == *count) {
+            continue;
+        }
+        let commits =
+            call == "renameat" && (rest.contains("\"task.json\")") || rest.contains("/tasks>, \"2"));
+        points.push(Point { call: call.to_string(), nth: *count, shown: rest.to_string(), commits });
+    }
+    (output, points)
+}
