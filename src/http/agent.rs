@@ -6,11 +6,9 @@ use super::answer::{members, ok};
 use super::app::{App, Call, Outcome};
 use super::run_log;
 use crate::error::{Error, Result};
-use crate::model::{Status, Task, TaskId};
-use crate::store::WorkerInfo;
+use crate::model::{Status, Task, TaskId, Time};
+use crate::store::{DISPATCHER, WorkerInfo};
 
-/// The kind of worker that runs agents.
-const DISPATCHER: &str = "dispatcher";
 /// How much of an agent's output is shown, in bytes.
 const RECENT_OUTPUT: u64 = 16 * 1024;
 
@@ -19,10 +17,10 @@ pub fn status(call: &Call<'_>) -> Outcome {
     let app = call.app;
     let workers = app.store.live_workers()?;
     let dispatchers: Vec<&WorkerInfo> = workers.iter().filter(|worker| worker.kind == DISPATCHER).collect();
-    let number = |worker: &&WorkerInfo, key: &str| worker.data.get(key).and_then(Value::as_u64).unwrap_or(0);
-    let capacity: u64 = dispatchers.iter().map(|worker| number(worker, "capacity")).sum();
+    let slots = |worker: &&WorkerInfo| worker.data.get("max_concurrent").and_then(Value::as_u64).unwrap_or(0);
+    let capacity: u64 = dispatchers.iter().map(slots).sum();
     let active: u64 = dispatchers.iter().map(|worker| running(worker).len() as u64).sum();
-    let shown: Vec<Value> = workers.iter().map(|worker| Value::Object(worker.to_object())).collect();
+    let shown: Vec<Value> = workers.iter().map(view).collect();
     Ok(ok([
         ("status", "ok".into()),
         ("version", env!("CARGO_PKG_VERSION").into()),
@@ -62,6 +60,15 @@ pub fn show(call: &Call<'_>) -> Outcome {
     Ok(ok([("agent", Value::Object(agent))]).into())
 }
 
+/// What of a worker's card is for everyone: not what it needs to recognise its own claims.
+fn view(worker: &WorkerInfo) -> Value {
+    let mut object = worker.to_object();
+    if let Some(Value::Object(data)) = object.get_mut("data") {
+        data.retain(|key, _| matches!(key.as_str(), "vendors" | "max_concurrent" | "version" | "draining"));
+    }
+    Value::Object(object)
+}
+
 /// What a dispatcher's card says of the agents it runs.
 fn running(worker: &WorkerInfo) -> &[Value] {
     worker.data.get("running").and_then(Value::as_array).map_or(&[], Vec::as_slice)
@@ -80,6 +87,7 @@ fn agent(app: &App, worker: &WorkerInfo, entry: &Value) -> Option<Value> {
     let id = entry.as_str().or_else(|| entry.get("task_id")?.as_str())?;
     let task = app.store.task(&TaskId::parse(id).ok()?).ok()?;
     let mut object = entry.as_object().cloned().unwrap_or_default();
+    object.remove("run");
     object.extend(members([
         ("task_id", task.id.as_str().into()),
         ("name", task.name.clone().unwrap_or_else(|| task.correlation_id.clone()).into()),
@@ -102,5 +110,9 @@ fn runtime(app: &App, task: &Task) -> Option<f64> {
 }
 
 fn timeout(entry: &crate::model::json::Object, task: &Task) -> Value {
-    entry.get("timeout_seconds").cloned().unwrap_or_else(|| task.timeout_seconds.into())
+    let time = |key: &str| Time::parse(entry.get(key)?.as_str()?).ok();
+    match (time("started_at"), time("deadline")) {
+        (Some(start), Some(end)) => end.seconds_since(start).into(),
+        _ => task.timeout_seconds.into(),
+    }
 }

@@ -86,7 +86,15 @@ pub fn follow_all(call: &Call<'_>) -> Outcome {
         Some(since) => since,
         None => call.app.store.feed_end()?,
     };
-    call.stream(Wish::Feed { since, lane: call.query.text("lane") }, begin())
+    let mut begin = begin();
+    if let Some(first) = call.app.store.feed_start()?
+        && since > 0
+        && since + 1 < first
+    {
+        // Entries that retention has dropped cannot be sent, but the client shall know.
+        begin.body.extend_from_slice(format!("event: gap\ndata: {{\"first\": {first}}}\n\n").as_bytes());
+    }
+    call.stream(Wish::Feed { since, lane: call.query.text("lane") }, begin)
 }
 
 /// The number of the last event that the client has, by its header or its query.

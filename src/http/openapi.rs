@@ -10,6 +10,10 @@ use super::schema;
 use super::table::ROUTES;
 use crate::model::json::Object;
 
+/// What ids of tasks and names of lanes look like.
+const ID_PATTERN: &str = r"^(?!.*\.\.)[a-zA-Z0-9][a-zA-Z0-9._-]*$";
+const LANE_PATTERN: &str = r"^(?!-|\.$|\.\.$|\s*$)[^\u0000-\u001f\u007f-\u009f]+$";
+
 /// `GET /openapi.json`
 pub fn show(_call: &Call<'_>) -> Outcome {
     Ok(Answer::json(200, &document()).into())
@@ -51,9 +55,10 @@ fn operation(route: &Route) -> Value {
     let mut parameters: Vec<Value> = route.query.iter().map(|field| parameter(field, "query")).collect();
     if let Some(name) = path_parameter(route.path) {
         let about = if name == "id" { "The id of a task, whole." } else { "The name, percent-encoded." };
+        let pattern = if name == "id" { ID_PATTERN } else { LANE_PATTERN };
         parameters.push(json!({
             "name": name, "in": "path", "required": true, "description": about,
-            "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+            "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": pattern},
         }));
     }
     if route.name == "submitTask" {
@@ -100,6 +105,13 @@ fn body(fields: &[Field]) -> Value {
         .iter()
         .map(|field| {
             let mut schema = field.kind.schema();
+            if !field.is_required {
+                // Null counts as absent.
+                schema["type"] = json!([schema["type"], "null"]);
+                if let Some(Value::Array(words)) = schema.get_mut("enum") {
+                    words.push(Value::Null);
+                }
+            }
             schema["description"] = field.about.into();
             (field.name.to_string(), schema)
         })
@@ -142,15 +154,16 @@ fn errors(route: &Route) -> Vec<(u16, &'static str)> {
         (400, "Something in the request cannot be understood."),
         (401, "The token is missing or wrong."),
         (403, "The Host or the Origin is not served, or the change is switched off."),
+        (405, "The path has other methods."),
+        (408, "The request did not arrive in time, or the wait ended in vain."),
         (413, "The body is too large."),
+        (414, "The request line is too long."),
+        (431, "The headers are too large."),
         (500, "The store cannot be read or written."),
         (503, "The store is locked, or the server is stopping."),
     ];
     if has_parameter || route.name == "waitForTasks" {
         errors.push((404, "There is no such thing."));
-    }
-    if route.query.iter().any(|field| field.name == "wait_seconds") {
-        errors.push((408, "The wait ended in vain."));
     }
     if route.body.is_some() {
         errors.push((409, "The rules of the queue say no."));

@@ -18,9 +18,9 @@ use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::workspace::Config;
 
-/// Requests that may be in the store at the same time. Most of their time goes into waiting for the
-/// disk, so that there are more than processors.
-const WORKERS: usize = 16;
+/// Requests that may be in the store at the same time. Some of their time goes into waiting for the
+/// disk, so that there are more than processors; but more of them only queue for the store's lock.
+const WORKERS: usize = 8;
 
 /// How often deadlines and signals are looked at.
 const TICK: Duration = Duration::from_millis(100);

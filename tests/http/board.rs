@@ -167,8 +167,13 @@ fn agents_are_those_of_live_dispatchers() {
     fixture.claim(&id);
     let store = fixture.store();
     assert_eq!(fixture.get("/agents").at("/count"), json!(0));
-    let data =
-        json!({"capacity": 3, "running": [{"task_id": id, "timeout_seconds": 60.0, "vendor": "claude"}]});
+    let data = json!({
+        "max_concurrent": 3, "claims": "0123456789abcdef",
+        "running": [{
+            "task_id": id, "vendor": "claude", "run": "4711",
+            "started_at": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:01:00Z",
+        }],
+    });
     let worker = lanes::store::WorkerInfo {
         kind: "dispatcher".into(),
         owner: "d".into(),
@@ -183,7 +188,9 @@ fn agents_are_those_of_live_dispatchers() {
     for (pointer, n) in [("/capacity", 3), ("/active_agents", 1), ("/free_slots", 2), ("/dispatchers", 1)] {
         assert_eq!(status.at(pointer), json!(n), "{pointer}");
     }
+    assert!(!status.text.contains("0123456789abcdef"), "{}", status.text);
     let agents = fixture.get("/agents");
+    assert!(!agents.text.contains("4711"), "{}", agents.text);
     assert_eq!(
         (agents.text_at("/agents/0/task_id"), agents.at("/agents/0/timeout_seconds")),
         (id.clone(), json!(60.0))
