@@ -31,7 +31,7 @@ pub struct ServeCommand {
     /// A name, beside localhost, under which clients may address the server; repeatable
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
-    /// Let clients change lanes and dispatch routes
+    /// Let clients describe, rename, pause and delete lanes
     #[arg(long)]
     enable_queue_management: bool,
     /// A line of JSON on standard error for each answer

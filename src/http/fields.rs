@@ -71,6 +71,3 @@ pub const EDIT_LANE: &[Field] = &[
     may("paused", Kind::Flag, "Whether it hands out nothing."),
     may("reason", LONG, "Why it is paused."),
 ];
-pub const CREATE_ROUTE: &[Field] =
-    &[must("lane", LANE_TEXT, "The lane."), may("settings", Kind::Map, "As in handoff.yaml.")];
-pub const EDIT_ROUTE: &[Field] = &[may("settings", Kind::Map, "What changes; null takes a setting away.")];

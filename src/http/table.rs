@@ -277,34 +277,6 @@ pub const ROUTES: &[Route] = &[
         &[(200, "OneRoute")],
         dispatch::show,
     ),
-    manage(
-        "POST",
-        post(
-            "/routes",
-            "createRoute",
-            "Adds a dispatch route.",
-            CREATE_ROUTE,
-            &[(201, "OneRoute")],
-            dispatch::create,
-        ),
-    ),
-    manage(
-        "PATCH",
-        post(
-            "/routes/{lane}",
-            "editRoute",
-            "Changes a dispatch route that was added here.",
-            EDIT_ROUTE,
-            &[(200, "OneRoute")],
-            dispatch::edit,
-        ),
-    ),
-    delete(
-        "/routes/{lane}",
-        "deleteRoute",
-        "Deletes a dispatch route that was added here.",
-        dispatch::delete,
-    ),
     get(
         "/status",
         "showStatus",

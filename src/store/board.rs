@@ -1,4 +1,4 @@
-//! What boards keep beside the tasks: descriptions of lanes, routes for dispatchers.
+//! What boards keep beside the tasks: descriptions of lanes.
 //!
 //! The configuration file belongs to a person, with its comments and its order; what programs add
 //! over HTTP is kept in the store instead, in `board.json`.
