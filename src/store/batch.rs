@@ -85,7 +85,8 @@ impl Store {
             }
             results.push(result);
         }
-        if !lanes.is_empty() {
+        // One that was there already may have been left half-way by a killed process.
+        if results.iter().flatten().any(|submitted| !submitted.task.journal.name_is_durable) {
             let synced = atomic::sync_dir(&self.layout.tasks);
             self.ring(&lanes.iter().map(String::as_str).collect::<Vec<_>>());
             if let Err(error) = synced {

@@ -73,6 +73,9 @@ impl Store {
             let now = self.now();
             let context = Context { now: &now, request: &request, previous: previous.as_ref() };
             if command.apply(&mut task, &context)? == Effect::Unchanged {
+                // Whoever made it so may have been killed before it was safe on disk.
+                atomic::sync_dir(dir)?;
+                self.sync_name(&task)?;
                 return Ok((task, Effect::Unchanged));
             }
             if let Some(task) = self.commit(dir, &loaded, task)? {
@@ -86,10 +89,8 @@ impl Store {
         task.journal.written_at = Some(task.updated_at);
         // A change that survives must not lose the task itself: its submitter may have been killed
         // between showing it and syncing its name.
-        if !task.journal.name_is_durable {
-            atomic::sync_dir(&self.layout.tasks)?;
-            task.journal.name_is_durable = true;
-        }
+        self.sync_name(&task)?;
+        task.journal.name_is_durable = true;
         self.trim_ring(dir, loaded, &mut task)?;
         let response = task.journal.response.take_if(|_| loaded.task.journal.response.is_none());
         let tmp = self.layout.tmp()?;
@@ -146,6 +147,11 @@ impl Store {
         atomic::sync_dir(dir)?;
         self.ring(&[&task.lane, &loaded.task.lane]);
         Ok(Some(task))
+    }
+
+    /// Makes the name of a task's directory durable, unless it is known to be.
+    pub(super) fn sync_name(&self, task: &Task) -> Result<()> {
+        if task.journal.name_is_durable { Ok(()) } else { atomic::sync_dir(&self.layout.tasks) }
     }
 
     /// Copies what a commit said to the places that are derived from it.

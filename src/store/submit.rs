@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::atomic::{self, Staged};
+use super::atomic::Staged;
 use super::index::Index;
 use super::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE, hex};
 use super::{Store, history, mark_format};
@@ -116,6 +116,7 @@ impl Store {
             && index.usable()?.is_some()
             && let Some(existing) = self.same_key(&index, &new, &content, takes_over)?
         {
+            self.sync_name(&existing)?;
             return Ok(Submitted { task: existing, existing: true });
         }
         if self.version == 0 {
@@ -126,8 +127,8 @@ impl Store {
         let staged = Staged::directory(&tmp, &draft.files())?;
         let correlation = Staged::files(&tmp, &[draft.correlation.1.as_bytes()])?.pop();
         let submitted = self.publish(&index, draft, staged, correlation, takes_over)?;
+        self.sync_name(&submitted.task)?;
         if !submitted.existing {
-            atomic::sync_dir(&self.layout.tasks)?;
             self.ring(&[&submitted.task.lane]);
         }
         Ok(submitted)
