@@ -215,7 +215,7 @@ impl Store {
                 index.promote_due(&lock, lane, &now)?;
                 Ok(Some(state.seq))
             }
-            Err(error) if error.kind() == ErrorKind::Io => Ok(None),
+            Err(error) if error.kind() == ErrorKind::Io && !read::is_passing(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
