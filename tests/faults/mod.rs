@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub mod disk;
 pub mod points;
 pub mod reader;
 pub mod usage;
@@ -163,7 +164,7 @@ impl World {
     /// Runs a scenario under strace with `options`.
     pub fn traced(&self, options: &[&str], scenario: &Scenario) -> Output {
         let mut command = self.in_workspace(Command::new("strace"));
-        command.args(["-f", "-y", "-o"]).arg(self.aside("trace")).args(options);
+        command.args(["-f", "-o"]).arg(self.aside("trace")).args(options);
         command.arg(env!("CARGO_BIN_EXE_lanes")).arg("--store").arg(self.store()).args(&scenario.args);
         command.output().unwrap()
     }

@@ -31,7 +31,7 @@ pub fn of_run(world: &World, scenario: &Scenario) -> Vec<Point> {
 
 /// The same with what the run said.
 pub fn listed(world: &World, scenario: &Scenario) -> (Output, Vec<Point>) {
-    let output = world.traced(&["-e", &format!("trace={CALLS}")], scenario);
+    let output = world.traced(&["-y", "-e", &format!("trace={CALLS}")], scenario);
     let mut counts: HashMap<(String, String), usize> = HashMap::new();
     let mut points: Vec<Point> = Vec::new();
     for line in world.trace().lines() {
