@@ -75,7 +75,7 @@ impl Store {
                 return Ok(if spent { Look::Passed } else { self.judge(want, entry, lane, &settled) });
             }
             Ok(match self.judge(want, entry, lane, &loaded.task) {
-                Look::Found(task) if check_request(&task) != RequestCheck::Same => Look::Passed,
+                Look::Found(task) if check_request(&task)? != RequestCheck::Same => Look::Passed,
                 look => look,
             })
         })
@@ -122,7 +122,7 @@ impl Store {
 
     /// What is known of a task's request file now.
     pub fn request_check(&self, task: &Task) -> RequestCheck {
-        check_request(task)
+        check_request(task).unwrap_or(RequestCheck::Missing)
     }
 
     /// The index, made to fit if that is needed and possible: a store that cannot be written is read
@@ -377,7 +377,7 @@ impl Store {
     fn note_changed_request(&self, dir: &super::layout::Dir, id: &TaskId, lock: &TaskLock) -> Result<()> {
         let loaded = self.load(dir, id)?;
         let said = loaded.task.journal.recent.iter().any(|event| event.kind == "request_changed");
-        if said || check_request(&loaded.task) == RequestCheck::Same {
+        if said || check_request(&loaded.task)? == RequestCheck::Same {
             return Ok(());
         }
         self.apply_locked(dir, id, &Command::RequestChanged, lock).map(|_| ())
