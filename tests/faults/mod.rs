@@ -64,7 +64,12 @@ pub struct Scenario {
 
 impl World {
     pub fn new() -> Self {
-        let mut world = Self { dir: tempfile::tempdir().unwrap(), tasks: Tasks::default() };
+        Self::in_dir(&std::env::temp_dir())
+    }
+
+    pub fn in_dir(parent: &Path) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
+        let mut world = Self { dir, tasks: Tasks::default() };
         std::fs::create_dir(world.home()).unwrap();
         std::fs::write(world.home().join("request.md"), "Look at this.\n").unwrap();
         std::fs::write(world.home().join("large.md"), "0123456789\n".repeat(4000)).unwrap();
@@ -131,7 +136,7 @@ impl World {
         assert!(copied.unwrap().success());
     }
 
-    /// `program` with the arguments that come before those of `lanes`, in the workspace.
+    /// `command` with nothing of our environment, in the workspace.
     fn in_workspace(&self, mut command: Command) -> Command {
         command.env_clear().env("USER", "tester").env("PATH", "/usr/bin:/bin");
         command.current_dir(self.home()).stdin(Stdio::null());
@@ -167,6 +172,13 @@ impl World {
         command.args(["-f", "-o"]).arg(self.aside("trace")).args(options);
         command.arg(env!("CARGO_BIN_EXE_lanes")).arg("--store").arg(self.store()).args(&scenario.args);
         command.output().unwrap()
+    }
+
+    /// Runs a scenario through another program, such as `prlimit`.
+    pub fn through(&self, program: &str, options: &[&str], scenario: &Scenario) -> Output {
+        let mut command = self.in_workspace(Command::new(program));
+        command.args(options).arg(env!("CARGO_BIN_EXE_lanes")).arg("--store").arg(self.store());
+        command.args(&scenario.args).output().unwrap()
     }
 
     pub fn trace(&self) -> String {
