@@ -2,7 +2,6 @@
 //!
 //! Without LANES_TEST_EVERY_POINT a sample of the points is tried, another one for each command.
 
-#![expect(clippy::disallowed_methods, reason = "a test puts directories back as they were")]
 #![expect(clippy::print_stdout, reason = "whoever runs the tests must see what was not tested")]
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 

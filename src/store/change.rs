@@ -63,7 +63,7 @@ impl Store {
             let mut task = loaded.task.clone();
             catch_up_with_others(dir, &mut task)?;
             let request = match command {
-                Command::Claim { .. } | Command::Respond(_) => check_request(&task),
+                Command::Claim { .. } | Command::Respond(_) => check_request(&task)?,
                 _ => RequestCheck::Unchecked,
             };
             let previous = match command {
@@ -192,11 +192,15 @@ impl Store {
 }
 
 /// What is known of a task's request file.
-pub(super) fn check_request(task: &Task) -> RequestCheck {
+pub(super) fn check_request(task: &Task) -> Result<RequestCheck> {
     match sha256_file(task.request_path.as_ref()) {
-        Ok(sha256) if sha256 == task.request_sha256 => RequestCheck::Same,
-        Ok(sha256) => RequestCheck::Changed(sha256),
-        Err(_) => RequestCheck::Missing,
+        Ok(sha256) if sha256 == task.request_sha256 => Ok(RequestCheck::Same),
+        Ok(sha256) => Ok(RequestCheck::Changed(sha256)),
+        Err(error) => match Error::io("read the request", &task.request_path, error) {
+            // A process without descriptors says nothing of the file.
+            error if read::is_passing(&error) => Err(error),
+            _ => Ok(RequestCheck::Missing),
+        },
     }
 }
 

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use super::change::check_request;
 use super::index::Index;
-use super::{Store, earlier};
-use crate::error::{ErrorKind, Result};
+use super::{Store, cannot_write, earlier};
+use crate::error::Result;
 use crate::model::{RequestCheck, Task, TaskId, Time};
 
 impl Store {
@@ -50,7 +50,7 @@ impl Store {
 
     /// What is known of a task's request file now.
     pub fn request_check(&self, task: &Task) -> RequestCheck {
-        check_request(task)
+        check_request(task).unwrap_or(RequestCheck::Missing)
     }
 
     /// Makes the index fit, if that is needed and possible: a store that cannot be written is read
@@ -59,7 +59,7 @@ impl Store {
         if index.usable()?.is_none() {
             match self.lock_store() {
                 Ok(lock) => drop(index.ensure(&lock)?),
-                Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => {}
+                Err(error) if cannot_write(&error) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -59,7 +59,7 @@ pub use vendors::Parked;
 pub use watch::Watch;
 pub use workers::{Abandoned, DISPATCHER, Registration, WorkerInfo};
 
-use crate::error::{Error, Result, printable};
+use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Event, Now, Response, Task, TaskId, Time, json};
 use layout::{Dir, Layout};
 
@@ -330,6 +330,16 @@ fn mark_format(layout: &Layout) -> Result<()> {
     // Whoever made the root may have been killed before its name was safe.
     atomic::sync_parent(layout.root.path())?;
     atomic::replace_durably(&layout.tmp()?, &layout.root, layout::FORMAT, json::to_text(&object).as_bytes())
+}
+
+/// Whether an error only says that this store cannot be written, so that it can still be read.
+fn cannot_write(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Config => true,
+        // Unless it is this process that can open no more files.
+        ErrorKind::Io => !read::is_passing(error),
+        _ => false,
+    }
 }
 
 /// The earlier of two moments of which each may be absent.

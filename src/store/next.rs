@@ -7,7 +7,7 @@ use super::change::{catch_up_with_others, check_request};
 use super::index::Index;
 use super::lock::TaskLock;
 use super::shelf::Entry;
-use super::{Store, read};
+use super::{Store, cannot_write, read};
 use crate::error::{ErrorKind, Result};
 use crate::model::task::Availability;
 use crate::model::transition::Context;
@@ -100,7 +100,7 @@ impl Store {
             };
             Ok(match self.judge(want, entry, lane, &task) {
                 _ if spent => Look::Passed,
-                Look::Found(task) if check_request(&task) != RequestCheck::Same => Look::Passed,
+                Look::Found(task) if check_request(&task)? != RequestCheck::Same => Look::Passed,
                 look => look,
             })
         })
@@ -180,7 +180,7 @@ impl Store {
                 index.promote_due(&lock, &state, lane, &now)?;
                 Ok(Some(state.seq))
             }
-            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => Ok(None),
+            Err(error) if cannot_write(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -218,9 +218,7 @@ impl Store {
         })?;
         match self.correct(index, lane, &stale) {
             // What was taken is taken, and a store that cannot be written is corrected by others.
-            Err(error) if found.is_none() && !matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => {
-                Err(error)
-            }
+            Err(error) if found.is_none() && !cannot_write(&error) => Err(error),
             _ => Ok((found, busy)),
         }
     }
@@ -280,7 +278,7 @@ impl Store {
         };
         match put_right() {
             Ok(()) => Ok(true),
-            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Io) => Ok(false),
+            Err(error) if cannot_write(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -350,7 +348,7 @@ impl Store {
     fn note_changed_request(&self, dir: &super::layout::Dir, id: &TaskId, lock: &TaskLock) -> Result<()> {
         let loaded = self.load(dir, id)?;
         let said = loaded.task.journal.recent.iter().any(|event| event.kind == "request_changed");
-        if said || check_request(&loaded.task) == RequestCheck::Same {
+        if said || check_request(&loaded.task)? == RequestCheck::Same {
             return Ok(());
         }
         self.apply_locked(dir, id, &Command::RequestChanged, lock).map(|_| ())

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub mod disk;
 pub mod points;
 pub mod reader;
 pub mod usage;
@@ -20,6 +21,7 @@ pub fn have(program: &str) -> bool {
 }
 
 /// Says that a test did nothing, for want of `what`.
+#[expect(clippy::print_stdout, reason = "whoever runs the tests must see what was not tested")]
 pub fn skipped(what: &str) {
     println!("skipped: {what}");
 }
@@ -63,7 +65,12 @@ pub struct Scenario {
 
 impl World {
     pub fn new() -> Self {
-        let mut world = Self { dir: tempfile::tempdir().unwrap(), tasks: Tasks::default() };
+        Self::in_dir(&std::env::temp_dir())
+    }
+
+    pub fn in_dir(parent: &Path) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
+        let mut world = Self { dir, tasks: Tasks::default() };
         std::fs::create_dir(world.home()).unwrap();
         std::fs::write(world.home().join("request.md"), "Look at this.\n").unwrap();
         std::fs::write(world.home().join("large.md"), "0123456789\n".repeat(4000)).unwrap();
@@ -130,7 +137,7 @@ impl World {
         assert!(copied.unwrap().success());
     }
 
-    /// `program` with the arguments that come before those of `lanes`, in the workspace.
+    /// `command` with nothing of our environment, in the workspace.
     fn in_workspace(&self, mut command: Command) -> Command {
         command.env_clear().env("USER", "tester").env("PATH", "/usr/bin:/bin");
         command.current_dir(self.home()).stdin(Stdio::null());
@@ -163,9 +170,16 @@ impl World {
     /// Runs a scenario under strace with `options`.
     pub fn traced(&self, options: &[&str], scenario: &Scenario) -> Output {
         let mut command = self.in_workspace(Command::new("strace"));
-        command.args(["-f", "-y", "-o"]).arg(self.aside("trace")).args(options);
+        command.args(["-f", "-o"]).arg(self.aside("trace")).args(options);
         command.arg(env!("CARGO_BIN_EXE_lanes")).arg("--store").arg(self.store()).args(&scenario.args);
         command.output().unwrap()
+    }
+
+    /// Runs a scenario through another program, such as `prlimit`.
+    pub fn through(&self, program: &str, options: &[&str], scenario: &Scenario) -> Output {
+        let mut command = self.in_workspace(Command::new(program));
+        command.args(options).arg(env!("CARGO_BIN_EXE_lanes")).arg("--store").arg(self.store());
+        command.args(&scenario.args).output().unwrap()
     }
 
     pub fn trace(&self) -> String {
@@ -250,6 +264,7 @@ fn interrupted_submit(world: &World) {
 }
 
 /// Kills a command right after its first rename into `tasks/`.
+#[expect(clippy::disallowed_methods, reason = "the test puts a directory back as it was")]
 fn interrupt_after_commit(world: &World, words: &[&str]) {
     let dry = world.scenario("", words);
     let copy = world.aside("before-crash");

@@ -152,6 +152,10 @@ fn view(dir: &Path, id: &str, after: After) -> Result<View, String> {
     let recent = task["_lanes"]["recent"].as_array().ok_or("no recent events")?;
     for event in lines(&dir.join("events.jsonl"), after)?.iter().chain(recent) {
         let n = event["n"].as_u64().ok_or("an event without a number")?;
+        // The copy of an event may survive a power cut that its commit did not.
+        if after == After::PowerCut && n > last_event {
+            continue;
+        }
         events.insert(n, text(&event["type"]).ok_or("an event without a type")?);
     }
     if events.keys().copied().ne(1..=last_event) {
@@ -197,7 +201,7 @@ pub fn check_feed(store: &Path, tasks: &BTreeMap<String, View>, after: After) ->
         .map(|entry| (text(&entry["task_id"]).unwrap_or_default(), entry["n"].as_u64().unwrap_or(0)))
         .collect();
     let unique: BTreeSet<&(String, u64)> = told.iter().collect();
-    if unique.len() != told.len() {
+    if unique.len() != told.len() && after == After::Kill {
         return Err(format!("the feed tells something twice: {told:?}"));
     }
     for (id, view) in tasks {

@@ -52,7 +52,7 @@ pub fn work_it_off(world: &World, after: After, what: &str) {
         .chain([new.clone()])
         .collect();
     let mut had = BTreeSet::new();
-    let lanes = ["--lane", "l", "--lane", "m", "--lane", "n", "--lane", "o"];
+    let lanes = ["--lane", "l", "--lane", "m", "--lane", "n", "--lane", "o", "--lane", "h"];
     loop {
         let words: Vec<&str> = ["claim", "--json"].into_iter().chain(lanes).collect();
         let output = world.run(&words);

@@ -1,0 +1,184 @@
+//! Every command on a disk that is really full or read-only, and under limits on the size of files
+//! and the number of open ones.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod faults;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use faults::reader::{After, Snapshot};
+use faults::{Scenario, World, usage};
+
+/// Runs a test of this file that mounts something, in a namespace of its own.
+fn in_a_namespace(test: &str) {
+    let can = Command::new("unshare").args(["-rm", "sh", "-c", "mount -t tmpfs none /mnt"]).output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        return faults::skipped("nothing can be mounted here");
+    }
+    let me = std::env::current_exe().unwrap();
+    let words = [test, "--exact", "--ignored", "--nocapture"];
+    let status = Command::new("unshare").arg("-rm").arg(me).args(words).status().unwrap();
+    assert!(status.success(), "{test}");
+}
+
+fn mount(options: &str, at: &Path) {
+    let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(at).status();
+    assert!(status.unwrap().success());
+}
+
+/// What a command did that was in trouble: all of it, or nothing with one line that says why.
+fn all_or_nothing(
+    world: &World,
+    scenario: &Scenario,
+    output: &Output,
+    (start, effect, base): (&Snapshot, &Snapshot, &Snapshot),
+    words: &[&str],
+) -> bool {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let left = usage::look(world, After::Kill, scenario.name);
+    if output.status.success() {
+        assert!(left.named(base) == *effect, "{}: success without effect: {left:#?}", scenario.name);
+        return true;
+    }
+    assert_eq!(output.status.code(), Some(1), "{}: {said}", scenario.name);
+    assert!(said.starts_with("lanes: ") && said.trim_end().lines().count() == 1, "{}: {said}", scenario.name);
+    assert!(words.iter().any(|word| said.contains(word)), "{}: {said}", scenario.name);
+    assert!(output.stdout.is_empty(), "{}: told a success", scenario.name);
+    assert!(left == *start || scenario.steps, "{}: {said}: something was done: {left:#?}", scenario.name);
+    false
+}
+
+/// Looking and waiting works whatever happened to the disk.
+fn can_be_read(world: &World) {
+    for words in [&["status"][..], &["list"], &["show", &world.tasks.full], &["events", &world.tasks.full]] {
+        world.ok(words);
+    }
+    for (id, body) in [(&world.tasks.failed, "no"), (&world.tasks.answered, "the answer")] {
+        if *id == world.tasks.failed {
+            assert_eq!(world.ok(&["wait", id, "--timeout", "0", "--body"]), body);
+        } else {
+            assert!(world.ok(&["show", id]).contains(id.as_str()));
+        }
+    }
+}
+
+fn effect(world: &World, scenario: &Scenario, base: &Snapshot) -> (Snapshot, Snapshot) {
+    world.set_up(scenario);
+    let words: Vec<&str> = scenario.args.iter().map(String::as_str).collect();
+    world.ok(&words);
+    let effect = usage::look(world, After::Kill, "after").named(base);
+    world.set_up(scenario);
+    (usage::look(world, After::Kill, "before"), effect)
+}
+
+/// The scenarios that do not need strace to be prepared.
+fn scenarios(world: &World) -> Vec<Scenario> {
+    let mut scenarios = world.scenarios();
+    scenarios.retain(|scenario| !scenario.name.ends_with("after a crash"));
+    scenarios
+}
+
+/// Takes all the room there is.
+fn fill(path: &Path) {
+    let mut file = std::fs::File::create(path).unwrap();
+    for size in [65536, 4096, 512, 1] {
+        while file.write_all(&vec![b'x'; size]).is_ok() {}
+    }
+}
+
+#[test]
+fn a_full_disk() {
+    in_a_namespace("on_a_full_disk");
+}
+
+#[test]
+#[ignore = "run by a_full_disk in a namespace of its own"]
+fn on_a_full_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    mount("size=4m", dir.path());
+    let world = World::in_dir(dir.path());
+    let base = usage::look(&world, After::Kill, "the prepared store");
+    let filler = dir.path().join("filler");
+    let (mut done, mut refused) = (0, 0);
+    for scenario in scenarios(&world) {
+        let (start, effect) = effect(&world, &scenario, &base);
+        fill(&filler);
+        let words: Vec<&str> = scenario.args.iter().map(String::as_str).collect();
+        let output = world.run(&words);
+        if world.store().join("tasks").exists() && !start.tasks.is_empty() {
+            can_be_read(&world);
+        }
+        std::fs::remove_file(&filler).unwrap();
+        let worked = all_or_nothing(&world, &scenario, &output, (&start, &effect, &base), &["No space left"]);
+        *(if worked { &mut done } else { &mut refused }) += 1;
+        usage::work_it_off(&world, After::Kill, scenario.name);
+    }
+    println!("full disk: {done} done, {refused} refused");
+    assert!(refused > done);
+}
+
+#[test]
+fn a_read_only_disk() {
+    in_a_namespace("on_a_read_only_disk");
+}
+
+#[test]
+#[ignore = "run by a_read_only_disk in a namespace of its own"]
+fn on_a_read_only_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    mount("size=8m", dir.path());
+    let world = World::in_dir(dir.path());
+    let base = usage::look(&world, After::Kill, "the prepared store");
+    for scenario in scenarios(&world) {
+        let (start, effect) = effect(&world, &scenario, &base);
+        mount("remount,ro", dir.path());
+        let words: Vec<&str> = scenario.args.iter().map(String::as_str).collect();
+        let output = world.run(&words);
+        if world.store().join("tasks").exists() && !start.tasks.is_empty() {
+            can_be_read(&world);
+        }
+        mount("remount,rw", dir.path());
+        let worked = all_or_nothing(&world, &scenario, &output, (&start, &effect, &base), &["Read-only"]);
+        // The store has that answer itself, so it can be told.
+        assert_eq!(worked, scenario.name == "wait for our own file", "{}", scenario.name);
+    }
+    usage::work_it_off(&world, After::Kill, "after all");
+}
+
+#[test]
+fn a_limit_on_the_size_of_files() {
+    if !faults::have("prlimit") {
+        return faults::skipped("prlimit is not installed");
+    }
+    let world = World::new();
+    let base = usage::look(&world, After::Kill, "the prepared store");
+    for (number, scenario) in scenarios(&world).iter().enumerate() {
+        let (start, effect) = effect(&world, scenario, &base);
+        // Nothing, a part of the index, part of a task, all but a large answer.
+        let limit = format!("--fsize={}", [0, 600, 1000, 20_000][number % 4]);
+        let output = world.through("prlimit", &[&limit], scenario);
+        all_or_nothing(&world, scenario, &output, (&start, &effect, &base), &["File too large"]);
+        usage::work_it_off(&world, After::Kill, &format!("{} with {limit}", scenario.name));
+    }
+}
+
+#[test]
+fn a_limit_on_open_files() {
+    if !faults::have("prlimit") {
+        return faults::skipped("prlimit is not installed");
+    }
+    let world = World::new();
+    let base = usage::look(&world, After::Kill, "the prepared store");
+    for (number, scenario) in scenarios(&world).iter().enumerate() {
+        let (start, effect) = effect(&world, scenario, &base);
+        for limit in (5..22).filter(|limit| (limit + number) % 4 == 0) {
+            world.set_up(scenario);
+            let output = world.through("prlimit", &[&format!("--nofile={limit}")], scenario);
+            all_or_nothing(&world, scenario, &output, (&start, &effect, &base), &["Too many open files"]);
+        }
+        usage::work_it_off(&world, After::Kill, &format!("{} with few open files", scenario.name));
+    }
+}
