@@ -29,7 +29,7 @@ fn play(hand: usize) {
     }
     let effort = match faults::asked_for("LANES_TEST_EVERY_POINT") {
         true => Effort { states: 256, works: 50 },
-        false => Effort { states: 4, works: 17 },
+        false => Effort { states: 4, works: 13 },
     };
     let world = World::new();
     let base = usage::look(&world, After::Kill, "the prepared store");
