@@ -37,7 +37,7 @@ impl Told {
     fn run(&self, world: &World, dice: &mut Dice, words: &[&str]) -> Option<String> {
         self.commands.fetch_add(1, Ordering::Relaxed);
         let mut child = world.lanes(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        if dice.roll() % 8 == 0 {
+        if dice.roll().is_multiple_of(8) {
             // A moment that differs: between nothing and more than a command takes.
             std::thread::sleep(Duration::from_micros(dice.roll() % 15_000));
             let _ = child.kill();
@@ -100,7 +100,7 @@ impl Told {
                     let words: Vec<&str> = match kind {
                         6 => vec!["renew", &id, "--claim-token", &token],
                         7 => vec!["release", &id, "--claim-token", &token],
-                        8 if dice.roll() % 3 == 0 => vec!["cancel", &id],
+                        8 if dice.roll().is_multiple_of(3) => vec!["cancel", &id],
                         _ => vec!["respond", &id, "--claim-token", &token, "--body", &name],
                     };
                     let done = self.run(world, &mut dice, &words).is_some();

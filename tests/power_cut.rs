@@ -4,6 +4,7 @@
 //! Without LANES_TEST_EVERY_POINT only a few of the states are tried.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::print_stdout, reason = "it says how much was tried")]
 
 mod faults;
 
@@ -73,7 +74,7 @@ fn cut(world: &World, scenario: &Scenario, number: usize, base: &Snapshot, effor
             let is_after = found.named(base) == effect;
             assert!(is_after || !disk.told, "{what}: what was told of is gone: {found:#?}");
             assert!(is_after || found == start || scenario.steps, "{what}: in between: {found:#?}");
-            if (seen.len() + number) % effort.works == 0 {
+            if (seen.len() + number).is_multiple_of(effort.works) {
                 usage::work_it_off(world, After::PowerCut, &what);
                 worked += 1;
             }
