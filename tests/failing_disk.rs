@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "whoever runs the tests must see what was not tested")]
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::print_stdout, reason = "it says how much was tried")]
 
 mod faults;
 
@@ -39,14 +40,17 @@ fn can_fail_with(call: &str, error: &str) -> bool {
 
 /// Whether a call only concerns what is derived from the tasks, or cleans up, so that its failure
 /// need not stop anything.
-fn may_be_ignored(point: &Point) -> bool {
+fn may_be_ignored(scenario: &Scenario, point: &Point) -> bool {
     let shown = &point.shown;
     let derived =
         ["/indexes", "feed.jsonl", "events.jsonl", "/bells", "response.json", "response.md", "/workers"];
-    point.call != "fsync" && derived.iter().any(|part| shown.contains(part))
+    (point.call != "fsync" || shown.contains("/indexes")) && derived.iter().any(|part| shown.contains(part))
         || matches!(point.call.as_str(), "utimensat" | "unlinkat" | "unlink")
-        // A second copy of an answer that the store keeps already.
-        || shown.contains("/tmp/")
+        || shown.starts_with("write(2<")
+        // The look before a claim is content with the index as it is.
+        || scenario.name.starts_with("claim") && shown.contains("\"lock\"")
+        // A second copy of an answer that the store keeps already; what keeps it is synced first.
+        || scenario.name == "wait for our own file" && (point.call.as_str(), point.nth) != ("fsync", 1)
 }
 
 fn one_line(output: &Output, what: &str) -> String {
@@ -68,7 +72,9 @@ fn play(hand: usize) {
         let points = points::of_run(&world, scenario);
         let effect = usage::look(&world, After::Kill, "after").named(&base);
         let mut tried = 0;
-        for (n, point) in points.iter().enumerate().filter(|(n, _)| every || (n + number) % SAMPLE == 0) {
+        for (n, point) in
+            points.iter().enumerate().filter(|(n, _)| every || (n + number).is_multiple_of(SAMPLE))
+        {
             let errors: Vec<_> = ERRORS.iter().filter(|error| can_fail_with(&point.call, error.0)).collect();
             fail(&world, scenario, point, *errors[(n + number) % errors.len()], &base, &effect);
             tried += 1;
@@ -95,7 +101,7 @@ fn fail(
     let is_after = left.named(base) == *effect;
     if output.status.success() {
         assert!(is_after, "{what}: success without effect: {left:#?}");
-        assert!(may_be_ignored(point), "{what}: success");
+        assert!(may_be_ignored(scenario, point), "{what}: success");
     } else {
         assert_eq!(output.status.code(), Some(1), "{what}");
         let said = one_line(&output, &what);

@@ -174,7 +174,7 @@ fn a_limit_on_open_files() {
     let base = usage::look(&world, After::Kill, "the prepared store");
     for (number, scenario) in scenarios(&world).iter().enumerate() {
         let (start, effect) = effect(&world, scenario, &base);
-        for limit in (5..22).filter(|limit| (limit + number) % 4 == 0) {
+        for limit in (5..22).filter(|limit| (limit + number).is_multiple_of(4)) {
             world.set_up(scenario);
             let output = world.through("prlimit", &[&format!("--nofile={limit}")], scenario);
             all_or_nothing(&world, scenario, &output, (&start, &effect, &base), &["Too many open files"]);

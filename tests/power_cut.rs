@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "whoever runs the tests may see how much was tried")]
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::print_stdout, reason = "it says how much was tried")]
 
 mod faults;
 
@@ -30,7 +31,7 @@ fn play(hand: usize) {
     }
     let effort = match faults::asked_for("LANES_TEST_EVERY_POINT") {
         true => Effort { states: 256, works: 50 },
-        false => Effort { states: 4, works: 17 },
+        false => Effort { states: 4, works: 13 },
     };
     let world = World::new();
     let base = usage::look(&world, After::Kill, "the prepared store");

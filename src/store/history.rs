@@ -30,6 +30,7 @@ pub(super) fn append(dir: &Dir, task: &Task) -> Result<()> {
     let mut file = atomic::open_for_append(dir, EVENTS_FILE)?;
     let path = dir.path().join(EVENTS_FILE);
     cut_half_line(&file, &path)?;
+    cut_undone(&file, &path, task)?;
     let written = last_number(&file, &path)?;
     let lines: String = task
         .journal
@@ -66,6 +67,33 @@ fn cut_half_line(file: &File, path: &std::path::Path) -> Result<()> {
             None => length *= 2,
         }
     }
+}
+
+/// Cuts off the newest lines of ours that task.json does not confirm: after a power cut the copy of
+/// an event may be there without the commit. What task.json carries is written again.
+fn cut_undone(file: &File, path: &std::path::Path, task: &Task) -> Result<()> {
+    let fail = |error| Error::io("write", path, error);
+    let size = file.metadata().map_err(fail)?.len();
+    let bytes = tail(file, size, TAIL).map_err(fail)?;
+    let mut keep = bytes.len();
+    for line in bytes.split_inclusive(|byte| *byte == b'\n').rev() {
+        let Some(n) = json::parse_object(line).ok().and_then(|object| object.get("n")?.as_u64()) else {
+            break;
+        };
+        let ours = task.journal.recent.iter().find(|event| event.n == Some(n));
+        let undone = match ours {
+            Some(event) => json::to_ascii_line(&event.to_object()).as_bytes() != line,
+            None => n > task.journal.last_event,
+        };
+        if !undone {
+            break;
+        }
+        keep -= line.len();
+    }
+    if keep == bytes.len() {
+        return Ok(());
+    }
+    file.set_len(size - (bytes.len() - keep) as u64).map_err(fail)
 }
 
 fn tail(file: &File, size: u64, length: u64) -> std::io::Result<Vec<u8>> {

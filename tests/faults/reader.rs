@@ -181,8 +181,12 @@ pub fn check_events(store: &Path, id: &str, last_event: u64) -> Result<(), Strin
     if !bytes.ends_with(b"\n") {
         return Err(format!("{id}: events.jsonl ends in the middle of a line"));
     }
-    let numbers: Vec<u64> =
-        lines(&path, After::Kill)?.iter().map(|event| event["n"].as_u64().unwrap_or(0)).collect();
+    let written = lines(&path, After::Kill)?;
+    let task = parse(&store.join("tasks").join(id).join("task.json"))?;
+    if let Some(event) = task["_lanes"]["recent"].as_array().unwrap().iter().find(|e| !written.contains(e)) {
+        return Err(format!("{id}: events.jsonl lacks {event}"));
+    }
+    let numbers: Vec<u64> = written.iter().map(|event| event["n"].as_u64().unwrap_or(0)).collect();
     match numbers.iter().copied().eq(1..=last_event) {
         true => Ok(()),
         false => Err(format!("{id}: events.jsonl has {numbers:?}, not 1 to {last_event}")),
