@@ -3,7 +3,6 @@
 //!
 //! Without LANES_TEST_EVERY_POINT a sample of the calls is made to fail.
 
-#![expect(clippy::print_stdout, reason = "whoever runs the tests must see what was not tested")]
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![expect(clippy::print_stdout, reason = "it says how much was tried")]
 

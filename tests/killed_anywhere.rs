@@ -2,7 +2,6 @@
 //!
 //! Without LANES_TEST_EVERY_POINT a sample of the points is tried, another one for each command.
 
-#![expect(clippy::print_stdout, reason = "whoever runs the tests must see what was not tested")]
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![expect(clippy::print_stdout, reason = "it says how much was tried")]
 

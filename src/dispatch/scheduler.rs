@@ -21,12 +21,15 @@ use super::telling::{Over, finish};
 use super::vendor::version_of;
 use crate::Result;
 use crate::model::{Command, Task, Time};
-use crate::store::{Store, Taker, Want};
+use crate::store::{DISPATCHER, Store, Taker, Want};
 
 /// How soon the listening thread notices that its dispatcher ends.
 const ATTENTION: Duration = Duration::from_secs(1);
 /// How often to look for dispatchers that died.
 const BURIAL_PAUSE: Duration = Duration::from_secs(5);
+/// How often, and at what interval, `once` looks again for dispatchers that are dying.
+const LAST_LOOKS: u32 = 100;
+const LAST_LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// How long to wait after the store refused to work.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
 /// How long a task waits whose conversation is being continued by another run.
@@ -89,6 +92,8 @@ struct State {
     retry_until: Option<Time>,
     /// When to look for dispatchers that died.
     bury_at: Instant,
+    /// How often `once` has put off its end for dispatchers that are dying.
+    last_looks: u32,
 }
 
 impl<'a> Dispatcher<'a> {
@@ -184,6 +189,7 @@ impl<'env> Work<'env> {
             stop_at: None,
             retry_until: None,
             bury_at: Instant::now() + BURIAL_PAUSE,
+            last_looks: 0,
         };
         // What no wake-up tells is found by looking: tasks of other implementations, vendors whose
         // pause is over, dispatchers that died.
@@ -194,7 +200,10 @@ impl<'env> Work<'env> {
             let mut nap = longest_nap;
             if !state.draining {
                 match self.fill_slots(&mut state, scope) {
-                    Ok(idle) if idle && self.is_done(&state) => return state.summary,
+                    Ok(idle) if idle && self.is_done(&state) => match self.last_look(&mut state) {
+                        Some(pause) => nap = pause,
+                        None => return state.summary,
+                    },
                     Ok(_) => {}
                     Err(error) => {
                         self.desk.warn(error.to_string());
@@ -370,6 +379,24 @@ impl<'env> Work<'env> {
             let _ = sender.send(Wake::Over(over));
         });
         Ok(())
+    }
+
+    /// The last look of `once`: what dead dispatchers left must not stay claimed until a lease ends.
+    /// `None` when there is nothing; else how long to wait before going on.
+    ///
+    /// A dispatcher that was killed while it started an agent dies a moment later than its process
+    /// seems to: until the agent's program runs, its card is still held.
+    fn last_look(&self, state: &mut State) -> Option<Duration> {
+        let store = self.dispatcher.store;
+        let left = store.abandoned(DISPATCHER).is_ok_and(|dead| !dead.is_empty());
+        if state.last_looks >= LAST_LOOKS || !(left || store.someone_is_dying(DISPATCHER)) {
+            return None;
+        }
+        state.last_looks += 1;
+        if let Err(error) = recover(store, self.dispatcher.observe) {
+            self.desk.warn(error.to_string());
+        }
+        Some(LAST_LOOK_PAUSE)
     }
 
     /// Whether `once` is satisfied: nothing runs, and no retry of ours is still to come.

@@ -169,6 +169,15 @@ impl Store {
         Ok(abandoned)
     }
 
+    /// Whether a card of `kind` is held although the process on it is gone: a child of it that does not
+    /// run its own program yet holds the lock a moment longer.
+    pub fn someone_is_dying(&self, kind: &str) -> bool {
+        let gone = |worker: &WorkerInfo| {
+            worker.kind == kind && !std::path::Path::new(&format!("/proc/{}", worker.pid)).exists()
+        };
+        self.live_workers().is_ok_and(|live| live.iter().any(gone))
+    }
+
     /// The workers that are alive. Cards of dead ones are cleared away on the way, except those that
     /// [`Store::abandoned`] hands out.
     pub fn live_workers(&self) -> Result<Vec<WorkerInfo>> {

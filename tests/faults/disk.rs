@@ -283,14 +283,14 @@ impl Disk {
     /// are few, else the extremes, each item missing or surviving alone, and others by `dice`.
     pub fn after_power_cut(&self, limit: usize, dice: &mut Dice) -> Vec<Left> {
         let items = self.items();
-        let all = 1_u64.checked_shl(items.len() as u32).map_or(u64::MAX, |all| all - 1);
-        let mut masks: Vec<u64> = vec![0, all];
+        let all = 1_u128.checked_shl(items.len() as u32).map_or(u128::MAX, |all| all - 1);
+        let mut masks: Vec<u128> = vec![0, all];
         if items.len() <= 12 && (1 << items.len()) <= limit {
             masks = (0..=all).collect();
         } else {
-            masks.extend((0..items.len()).flat_map(|n| [1 << n, all & !(1 << n)]));
+            masks.extend((0..items.len().min(128)).flat_map(|n| [1 << n, all & !(1 << n)]));
             while masks.len() < limit {
-                masks.push(dice.roll() & all);
+                masks.push((u128::from(dice.roll()) << 64 | u128::from(dice.roll())) & all);
             }
             // The extremes stay, of the others a choice.
             while masks.len() > limit {
@@ -300,9 +300,9 @@ impl Disk {
         masks.into_iter().map(|mask| self.state(&items, mask, dice)).collect()
     }
 
-    fn state(&self, items: &[(Node, usize)], mask: u64, dice: &mut Dice) -> Left {
+    fn state(&self, items: &[(Node, usize)], mask: u128, dice: &mut Dice) -> Left {
         let survives = |node: Node, n: usize| {
-            items.iter().position(|item| *item == (node, n)).is_some_and(|at| mask >> at & 1 == 1)
+            items.iter().position(|item| *item == (node, n)).is_some_and(|at| at < 128 && mask >> at & 1 == 1)
         };
         let contents: Vec<Content> = self
             .nodes

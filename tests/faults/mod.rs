@@ -265,7 +265,6 @@ fn interrupted_submit(world: &World) {
 }
 
 /// Kills a command right after its first rename into `tasks/`.
-#[expect(clippy::disallowed_methods, reason = "the test puts a directory back as it was")]
 fn interrupt_after_commit(world: &World, words: &[&str]) {
     let dry = world.scenario("", words);
     let copy = world.aside("before-crash");
