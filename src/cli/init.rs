@@ -1,6 +1,6 @@
 //! `lanes init` and `lanes init-pool`: lay out a workspace.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -46,6 +46,9 @@ impl InitCommand {
             ]))?;
         } else {
             context.out.line(&printable(&made.handoff.to_string_lossy()))?;
+            if self.path != Path::new(".") {
+                context.out.note(&format!("next: cd {}", printable(&self.path.to_string_lossy())));
+            }
             for step in &made.next_steps {
                 context.out.note(&format!("next: {}", printable(step)));
             }

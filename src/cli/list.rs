@@ -28,8 +28,7 @@ pub struct Selection {
     limit: Option<usize>,
 }
 
-const STATES: [&str; 7] =
-    ["queued", "scheduled", "claimed", "completed", "failed", "blocked", "input_required"];
+const STATES: [&str; 5] = ["queued", "scheduled", "claimed", "completed", "failed"];
 
 impl Selection {
     /// The tasks, oldest first.

@@ -59,7 +59,12 @@ pub(super) fn tell_idle(context: &mut Context, store: &Store, want: &Want, timeo
         used |= store.lane_has_tasks(lane)?;
     }
     let reason = if used { "no_queued_task" } else { "no_task_submitted" };
-    let message = if used {
+    let paused = store.paused()?;
+    let stopped: Vec<&str> =
+        want.lanes.iter().filter(|lane| paused.contains_key(*lane)).map(String::as_str).collect();
+    let message = if !stopped.is_empty() && stopped.len() == want.lanes.len() {
+        format!("lane {lanes} is paused; `lanes resume {}` opens it", stopped.join("`, `lanes resume "))
+    } else if used {
         format!("lane {lanes} has nothing to claim")
     } else {
         format!("nothing was ever submitted to lane {lanes}")
@@ -70,6 +75,7 @@ pub(super) fn tell_idle(context: &mut Context, store: &Store, want: &Want, timeo
             ("lane", want.lanes.first().cloned().unwrap_or_default().into()),
             ("lanes", want.lanes.clone().into()),
             ("reason", reason.into()),
+            ("paused", stopped.into()),
             ("timeout_seconds", timeout.into()),
             ("message", message.into()),
             (

@@ -67,7 +67,11 @@ impl StatusCommand {
         let tasks = self.selection.tasks(context, store)?;
         let now = store.now();
         let workers = store.live_workers()?;
-        let paused = store.paused()?;
+        // The overview is worth having without the pauses, which nothing is claimed without.
+        let paused = store.paused().unwrap_or_else(|error| {
+            context.out.warn(&error.to_string());
+            Default::default()
+        });
         let mut lanes: BTreeMap<&str, Lane> = BTreeMap::new();
         for task in &tasks {
             lanes.entry(&task.lane).or_default().add(task, &now);

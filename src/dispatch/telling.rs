@@ -47,7 +47,7 @@ fn tell(desk: &Desk<'_>, job: &Job<'_>, ended: &Ended) -> Over {
         retry_at: None,
     };
     // Before the task goes back: the next free slot must not send it to the same vendor at once.
-    park(desk, &job.service.account, &ended.outcome);
+    park(desk, &job.service.account, ended);
     // As it stands now: the agent may have answered by itself.
     let current = store.task(&job.task.id).unwrap_or_else(|_| job.task.clone());
     let now = store.now().wall;
@@ -92,10 +92,13 @@ fn tell(desk: &Desk<'_>, job: &Job<'_>, ended: &Ended) -> Over {
 }
 
 /// Leaves a vendor alone that reported a usage limit, and forgets the pause of one that works again.
-fn park(desk: &Desk<'_>, account: &str, outcome: &Outcome) {
+fn park(desk: &Desk<'_>, account: &str, ended: &Ended) {
     let store = desk.store;
     let before = store.parked_vendors().remove(account);
-    let parked = match outcome {
+    let started = store.now().wall.plus_seconds(-ended.duration.as_secs_f64());
+    let parked = match &ended.outcome {
+        // What began before the pause says nothing about its end.
+        _ if before.as_ref().is_some_and(|parked| started < parked.since) => return,
         Outcome::Failed(failure) if failure.class == FailureClass::UsageLimit => {
             policy::pause(failure, store.now().wall, before.as_ref(), store.random() as u64)
         }

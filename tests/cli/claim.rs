@@ -105,6 +105,7 @@ fn nothing_to_claim_ends_with_4() {
           ],
           "message": "lane l has nothing to claim",
           "next_action": "worker: `lanes claim --lane l --wait` again; submitter: submit",
+          "paused": [],
           "reason": "no_queued_task",
           "status": "idle",
           "timeout_seconds": 0.0
@@ -253,6 +254,7 @@ fn next_shows_and_does_not_claim() {
           ],
           "message": "nothing was ever submitted to lane none",
           "next_action": "worker: `lanes claim --lane none --wait` again; submitter: submit",
+          "paused": [],
           "reason": "no_task_submitted",
           "status": "idle",
           "timeout_seconds": 0.0
