@@ -318,9 +318,15 @@ fn what_could_not_be_noted_is_noted_later() {
 fn a_key_stays_with_the_task_that_was_retried_last() {
     let fixture = Fixture::new();
     let store = fixture.open();
+    let fillers: Vec<_> = (0..8).map(|_| fixture.submit(&store, None, 0.0).task.id).collect();
+    let old: Vec<Task> =
+        (0..8).map(|number| fixture.submit(&store, Some(format!("k{number}")), 0.0).task).collect();
+    // Their places in the directory go to the new tasks, so that those are listed before the old.
+    for id in fillers {
+        remove(&fixture.state().join("tasks").join(id.as_str()));
+    }
     let mut newest = Vec::new();
-    for number in 0..8 {
-        let old = fixture.submit(&store, Some(format!("k{number}")), 0.0).task;
+    for old in &old {
         store.apply(&old.id, &Command::Cancel { reason: None, by: "me".into() }).unwrap();
         fixture.clock.fetch_add(1000, Ordering::SeqCst);
         newest.push(store.retry(&old.id, "me").unwrap().task);
