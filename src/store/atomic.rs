@@ -310,6 +310,8 @@ pub(super) fn deliver(path: &Path, content: &[u8]) -> Result<()> {
     let mode = std::fs::symlink_metadata(path).map(|meta| meta.permissions().mode() & 0o7777).ok();
     let write = || -> Result<()> {
         let fail = |error| Error::io("write", path, error);
+        // Opened first: what cannot be synced afterwards is better not begun.
+        let directory = File::open(parent).map_err(|error| Error::io("open", parent, error))?;
         let mut file = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -322,7 +324,7 @@ pub(super) fn deliver(path: &Path, content: &[u8]) -> Result<()> {
         file.write_all(content).map_err(fail)?;
         file.sync_all().map_err(|error| Error::io("sync", path, error))?;
         std::fs::rename(&temporary, path).map_err(|error| Error::io("rename into place", path, error))?;
-        sync_path(parent)
+        directory.sync_all().map_err(|error| Error::io("sync", parent, error))
     };
     let result = write();
     if result.is_err() {
