@@ -170,3 +170,26 @@ fn moving_a_task_takes_it_along_in_the_index() {
     let order: Vec<TaskId> = std::iter::from_fn(|| fixture.next(&["b"])).collect();
     assert_eq!(order, [first, second, later], "a task keeps its age when it moves");
 }
+
+#[test]
+fn a_history_goes_on_where_another_writer_dropped_our_keys() {
+    let fixture = Fixture::new();
+    let task = fixture.submit("l", "whole", 0);
+    let note = |message: &str| {
+        let (kind, data) = ("note".to_string(), json::Object::new());
+        let note = Command::Note { kind, message: message.into(), data, token: None };
+        fixture.store.apply(&task.id, &note).unwrap();
+    };
+    note("before");
+    let path = fixture.store.root().join("tasks").join(task.id.as_str()).join("task.json");
+    let mut object = json::parse_object(&std::fs::read(&path).unwrap()).unwrap();
+    for ours in ["_lanes", "fence", "attempt"] {
+        object.remove(ours);
+    }
+    std::fs::write(&path, json::to_text(&object)).unwrap();
+    note("after");
+    assert_eq!(fixture.kinds(&task.id), ["created", "note", "note"]);
+    let numbers: Vec<Option<u64>> =
+        fixture.store.events(&task.id).unwrap().iter().map(|event| event.n).collect();
+    assert_eq!(numbers, [Some(1), Some(2), Some(3)]);
+}
