@@ -123,10 +123,10 @@ fn with_stand_ins(text: &str) -> Option<String> {
     changed.then_some(out)
 }
 
-/// The code unit of a `\uXXXX` escape at the head of `text`.
-fn escaped_unit(text: &str) -> Option<u32> {
+/// The code unit that the escape at the head of `text` stands for: `\u` and four hex digits.
+pub fn escaped_unit(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
-    u32::from_str_radix(digits, 16).ok()
+    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
 }
 
 fn restore_numbers(value: &mut Value) {

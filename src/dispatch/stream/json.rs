@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::model::json::escaped_unit;
+
 /// The object on this line, if there is one. Bytes that are not UTF-8 become replacement
 /// characters, and half a surrogate pair (which a strict parser refuses) does too: a result is not
 /// thrown away because of one broken character in it.
@@ -52,8 +54,12 @@ fn without_lone_surrogates(text: &str) -> String {
     while let Some(at) = rest.find('\\') {
         out.push_str(&rest[..at]);
         let escape = &rest[at..];
-        let taken = match unit(escape) {
-            Some(0xd800..=0xdbff) if matches!(escape.get(6..).and_then(unit), Some(0xdc00..=0xdfff)) => 12,
+        let taken = match escaped_unit(escape) {
+            Some(0xd800..=0xdbff)
+                if matches!(escape.get(6..).and_then(escaped_unit), Some(0xdc00..=0xdfff)) =>
+            {
+                12
+            }
             Some(0xd800..=0xdfff) => {
                 out.push('\u{fffd}');
                 rest = &escape[6..];
@@ -68,12 +74,6 @@ fn without_lone_surrogates(text: &str) -> String {
     }
     out.push_str(rest);
     out
-}
-
-/// The number of the `\uXXXX` escape that `text` starts with.
-fn unit(text: &str) -> Option<u32> {
-    let digits = text.strip_prefix("\\u")?.get(..4)?;
-    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
 }
 
 #[cfg(test)]
