@@ -5,7 +5,7 @@ use super::index::Index;
 use super::layout::{Dir, RESPONSE_FILE, TASK_FILE};
 use super::lock::{StoreLock, TaskLock};
 use super::read::{self, Loaded};
-use super::{Store, history};
+use super::{Store, feed, history};
 use crate::digest::sha256_file;
 use crate::error::{Error, Result, printable};
 use crate::model::transition::Context;
@@ -167,7 +167,7 @@ impl Store {
         let before = loaded.task.journal.last_event;
         let new: Vec<_> =
             task.journal.recent.iter().filter(|event| event.n > Some(before)).cloned().collect();
-        let seq = history::append_feed(&self.layout.root, task, &new, seq)?;
+        let seq = feed::append(&self.layout.root, task, &new, seq)?;
         history::append(dir, task)?;
         index.update(lock, Some(&loaded.task), task)?;
         Ok(seq)

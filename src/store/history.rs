@@ -1,20 +1,20 @@
-//! events.jsonl of each task, and the feed of all changes of the store.
+//! events.jsonl of each task.
 //!
-//! Both are copies: what happened is committed with task.json, which carries the newest events
-//! itself. They are appended after the commit under the store lock, without a sync; the next writer
-//! fills what a crash left out.
+//! It is a copy: what happened is committed with task.json, which carries the newest events itself.
+//! Events are appended after the commit under the store lock, without a sync; the next writer fills
+//! what a crash left out.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use serde_json::Value;
 
 use super::atomic;
-use super::layout::{Dir, EVENTS_FILE, FEED};
+use super::layout::{Dir, EVENTS_FILE};
 use super::read;
 use crate::error::{Error, Result};
-use crate::model::{Event, Task, TaskId, Time, json};
+use crate::model::{Event, Task, json};
 
 /// How many events ride inside task.json before events.jsonl is synced and they are dropped.
 pub(super) const RING: usize = 16;
@@ -49,7 +49,7 @@ pub(super) fn sync(dir: &Dir) -> Result<()> {
 }
 
 /// Cuts off what follows the last newline: half a line, or the zeros a power cut left.
-fn cut_half_line(file: &File, path: &std::path::Path) -> Result<()> {
+pub(super) fn cut_half_line(file: &File, path: &std::path::Path) -> Result<()> {
     let fail = |error| Error::io("read", path, error);
     let size = file.metadata().map_err(fail)?.len();
     let mut length = TAIL;
@@ -96,7 +96,7 @@ fn cut_undone(file: &File, path: &std::path::Path, task: &Task) -> Result<()> {
     file.set_len(size - (bytes.len() - keep) as u64).map_err(fail)
 }
 
-fn tail(file: &File, size: u64, length: u64) -> std::io::Result<Vec<u8>> {
+pub(super) fn tail(file: &File, size: u64, length: u64) -> std::io::Result<Vec<u8>> {
     let start = size.saturating_sub(length);
     let mut bytes = vec![0; usize::try_from(size - start).unwrap_or(0)];
     let mut filled = 0;
@@ -133,7 +133,7 @@ fn last_number(file: &File, path: &std::path::Path) -> Result<u64> {
     }
 }
 
-fn lines(bytes: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+pub(super) fn lines(bytes: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
@@ -180,7 +180,7 @@ pub(super) fn last_event(dir: &Dir, task: &Task) -> Result<Option<Event>> {
     })
 }
 
-fn open_read(dir: &Dir, name: &str) -> Result<Option<File>> {
+pub(super) fn open_read(dir: &Dir, name: &str) -> Result<Option<File>> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     match rustix::fs::openat(dir, name, flags, Mode::empty()) {
@@ -197,245 +197,4 @@ pub(super) fn count_claims(events: &[Event]) -> (u64, u64) {
         events.iter().filter(|event| event.kind == "released" && !event.data.contains_key("spent")).count()
             as u64;
     (claims, given_back)
-}
-
-/// One change of the store.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FeedEntry {
-    /// Its number; grows with every change of the store, never used twice.
-    pub seq: u64,
-    /// The task that changed.
-    pub task_id: TaskId,
-    /// The lane of the task after the change.
-    pub lane: String,
-    /// What happened.
-    pub event: Event,
-}
-
-impl FeedEntry {
-    /// The entry as it is written.
-    pub fn to_object(&self) -> json::Object {
-        let mut object = self.event.to_object();
-        object.insert("seq".into(), self.seq.into());
-        object.insert("task_id".into(), self.task_id.as_str().into());
-        object.insert("lane".into(), self.lane.clone().into());
-        object
-    }
-
-    fn from_line(line: &[u8]) -> Option<Self> {
-        let object = json::parse_object(line).ok()?;
-        Some(Self {
-            seq: object.get("seq")?.as_u64()?,
-            task_id: TaskId::parse(object.get("task_id")?.as_str()?).ok()?,
-            lane: object.get("lane")?.as_str()?.to_string(),
-            event: Event::from_object(&object)?,
-        })
-    }
-}
-
-/// Appends events to the store's feed, numbered from `seq + 1`, and returns the last number.
-pub(super) fn append_feed(root: &Dir, task: &Task, events: &[Event], mut seq: u64) -> Result<u64> {
-    if events.is_empty() {
-        return Ok(seq);
-    }
-    let mut lines = String::new();
-    for event in events {
-        seq = seq.saturating_add(1);
-        let entry =
-            FeedEntry { seq, task_id: task.id.clone(), lane: task.lane.clone(), event: event.clone() };
-        lines.push_str(&json::to_ascii_line(&entry.to_object()));
-    }
-    let mut file = atomic::open_for_append(root, FEED)?;
-    cut_half_line(&file, &root.path().join(FEED))?;
-    file.write_all(lines.as_bytes()).map_err(|error| Error::io("write", root.path().join(FEED), error))?;
-    Ok(seq)
-}
-
-/// Whether the feed ends with a whole line.
-pub(super) fn feed_is_whole(root: &Dir) -> Result<bool> {
-    let Some(file) = open_read(root, FEED)? else {
-        return Ok(true);
-    };
-    let fail = |error| Error::io("read", root.path().join(FEED), error);
-    let size = file.metadata().map_err(fail)?.len();
-    Ok(tail(&file, size, 1).map_err(fail)?.last().is_none_or(|last| *last == b'\n'))
-}
-
-/// Cuts half a line off the end of the feed. The caller holds the store lock.
-pub(super) fn cut_feed(root: &Dir) -> Result<()> {
-    cut_half_line(&atomic::open_for_append(root, FEED)?, &root.path().join(FEED))
-}
-
-/// Shows every whole line of the feed.
-pub(super) fn each_feed_line(root: &Dir, mut visit: impl FnMut(&[u8])) -> Result<()> {
-    let Some(file) = open_read(root, FEED)? else {
-        return Ok(());
-    };
-    let mut reader = BufReader::with_capacity(64 * 1024, file);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        reader
-            .read_until(b'\n', &mut line)
-            .map_err(|error| Error::io("read", root.path().join(FEED), error))?;
-        if line.last() != Some(&b'\n') {
-            return Ok(());
-        }
-        visit(&line);
-    }
-}
-
-/// How many bytes at the head of the feed, and how many lines, tell of changes before `cutoff`. The
-/// newest line always stays, so that the numbers go on from it.
-pub(super) fn feed_before(root: &Dir, cutoff: Time) -> Result<(u64, u64)> {
-    let (mut bytes, mut count, mut last, mut done) = (0, 0, 0, false);
-    each_feed_line(root, |line| {
-        let old = FeedEntry::from_line(line).is_none_or(|entry| entry.event.created_at < cutoff);
-        done |= !old;
-        if !done {
-            last = line.len() as u64;
-            bytes += last;
-            count += 1;
-        }
-    })?;
-    Ok(if done { (bytes, count) } else { (bytes - last, count.max(1) - 1) })
-}
-
-/// The number of the first entry that is still there.
-pub(super) fn feed_first(root: &Dir) -> Result<Option<u64>> {
-    let mut first = None;
-    for entry in feed_since(root, 0, 1)? {
-        first = Some(entry.seq);
-    }
-    Ok(first)
-}
-
-/// The last entries of the feed: `length` bytes of them, or more where that is not even one.
-pub(super) fn feed_tail(root: &Dir, mut length: u64) -> Result<Vec<FeedEntry>> {
-    let Some(file) = open_read(root, FEED)? else {
-        return Ok(Vec::new());
-    };
-    let fail = |error| Error::io("read", root.path().join(FEED), error);
-    let size = file.metadata().map_err(fail)?.len();
-    loop {
-        let bytes = tail(&file, size, length).map_err(fail)?;
-        let entries: Vec<FeedEntry> = lines(&bytes).filter_map(FeedEntry::from_line).collect();
-        if !entries.is_empty() || length >= size {
-            return Ok(entries);
-        }
-        length *= 2;
-    }
-}
-
-/// The entries after number `since`, at most `limit` of them.
-pub(super) fn feed_since(root: &Dir, since: u64, limit: usize) -> Result<Vec<FeedEntry>> {
-    let Some(mut file) = open_read(root, FEED)? else {
-        return Ok(Vec::new());
-    };
-    let fail = |error| Error::io("read", root.path().join(FEED), error);
-    let size = file.metadata().map_err(fail)?.len();
-    let start = seek_entry(&file, size, since).map_err(fail)?;
-    file.seek(SeekFrom::Start(start)).map_err(fail)?;
-    let mut entries = Vec::new();
-    let mut rest: Vec<u8> = Vec::new();
-    let mut buffer = vec![0; 64 * 1024];
-    while entries.len() < limit {
-        let read = file.read(&mut buffer).map_err(fail)?;
-        if read == 0 {
-            break;
-        }
-        rest.extend_from_slice(&buffer[..read]);
-        let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else {
-            continue;
-        };
-        let whole: Vec<u8> = rest.drain(..=end).collect();
-        entries.extend(lines(&whole).filter_map(FeedEntry::from_line).filter(|entry| entry.seq > since));
-    }
-    entries.truncate(limit);
-    Ok(entries)
-}
-
-/// A reader's place in the feed, so that following it costs what is new and no more.
-#[derive(Clone, Debug, Default)]
-pub struct FeedCursor {
-    seq: u64,
-    /// Where the entry after `seq` begins; `None` when that is not known.
-    offset: Option<u64>,
-}
-
-impl FeedCursor {
-    /// The place after change number `seq`.
-    pub fn after(seq: u64) -> Self {
-        Self { seq, offset: None }
-    }
-
-    /// The number of the last change that was read.
-    pub fn seq(&self) -> u64 {
-        self.seq
-    }
-}
-
-/// The entries after a cursor, at most about `limit` of them; the cursor moves behind them.
-pub(super) fn feed_after(root: &Dir, cursor: &mut FeedCursor, limit: usize) -> Result<Vec<FeedEntry>> {
-    const BLOCK: usize = 256 * 1024;
-    if let Some(offset) = cursor.offset
-        && let Some(file) = open_read(root, FEED)?
-    {
-        let fail = |error| Error::io("read", root.path().join(FEED), error);
-        let mut block = vec![0; BLOCK];
-        let read = file.read_at(&mut block, offset).map_err(fail)?;
-        let whole = block[..read].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        if whole == 0 && read < BLOCK && file.metadata().map_err(fail)?.len() >= offset {
-            return Ok(Vec::new());
-        }
-        let entries: Option<Vec<_>> = lines(&block[..whole]).map(FeedEntry::from_line).collect();
-        // Anything unexpected (another file under this name, an entry larger than a block): search.
-        if let Some(entries) = entries
-            && entries.first().is_some_and(|first| first.seq == cursor.seq + 1)
-        {
-            cursor.offset = Some(offset + whole as u64);
-            cursor.seq = entries.last().map_or(cursor.seq, |last| last.seq);
-            return Ok(entries);
-        }
-    }
-    cursor.offset = None;
-    let entries = feed_since(root, cursor.seq, limit)?;
-    match entries.last() {
-        Some(last) => cursor.seq = last.seq,
-        None => cursor.offset = feed_size_at(root, cursor.seq)?,
-    }
-    Ok(entries)
-}
-
-/// The size of the feed, if the entry `seq` is the last in it.
-fn feed_size_at(root: &Dir, seq: u64) -> Result<Option<u64>> {
-    let Some(file) = open_read(root, FEED)? else {
-        return Ok((seq == 0).then_some(0));
-    };
-    let fail = |error| Error::io("read", root.path().join(FEED), error);
-    let size = file.metadata().map_err(fail)?.len();
-    let bytes = tail(&file, size, 64 * 1024).map_err(fail)?;
-    let is_last = bytes.is_empty() || bytes.ends_with(b"\n");
-    let last = lines(&bytes).next_back().and_then(FeedEntry::from_line).map_or(0, |entry| entry.seq);
-    Ok((is_last && last == seq).then_some(size))
-}
-
-/// A position at or before the first entry after `since`, found by halving the file.
-fn seek_entry(file: &File, size: u64, since: u64) -> std::io::Result<u64> {
-    let (mut low, mut high) = (0, size);
-    while high - low > 64 * 1024 {
-        let middle = low + (high - low) / 2;
-        let mut block = vec![0; 32 * 1024];
-        let read = file.read_at(&mut block, middle)?;
-        let first = block[..read]
-            .split(|byte| *byte == b'\n')
-            .skip(1)
-            .find_map(|line| FeedEntry::from_line(line).map(|entry| entry.seq));
-        match first {
-            Some(seq) if seq <= since => low = middle,
-            _ => high = middle,
-        }
-    }
-    // `low` may be in the middle of a line that ends before the first wanted entry.
-    Ok(low)
 }

@@ -22,6 +22,7 @@ mod change;
 mod clock;
 mod deliver;
 mod facts;
+mod feed;
 mod glance;
 mod health;
 mod history;
@@ -46,9 +47,9 @@ use std::time::Duration;
 
 pub use attempts::Attempt;
 pub use clock::{Clock, Entropy};
+pub use feed::{FeedCursor, FeedEntry};
 pub use glance::Glance;
 pub use health::Space;
-pub use history::{FeedCursor, FeedEntry};
 pub use lanes::Pause;
 pub use next::{Taker, Want};
 pub use repair::{Finding, Report, Severity};
@@ -279,23 +280,23 @@ impl Store {
 
     /// The changes after number `since`, oldest first, at most `limit` of them.
     pub fn feed_since(&self, since: u64, limit: usize) -> Result<Vec<FeedEntry>> {
-        history::feed_since(&self.layout.root, since, limit)
+        feed::since(&self.layout.root, since, limit)
     }
 
     /// The changes after a cursor, which moves behind them; cheap to ask again and again.
     pub fn feed_after(&self, cursor: &mut FeedCursor, limit: usize) -> Result<Vec<FeedEntry>> {
-        history::feed_after(&self.layout.root, cursor, limit)
+        feed::after(&self.layout.root, cursor, limit)
     }
 
     /// The number of the oldest change that the feed still tells of; `None` when it is empty. It
     /// grows when [`Store::gc`] drops old entries: who asks for earlier ones has missed some.
     pub fn feed_start(&self) -> Result<Option<u64>> {
-        history::feed_first(&self.layout.root)
+        feed::first(&self.layout.root)
     }
 
     /// The number of the newest change.
     pub fn feed_end(&self) -> Result<u64> {
-        Ok(history::feed_tail(&self.layout.root, 64 * 1024)?.last().map_or(0, |entry| entry.seq))
+        Ok(feed::newest(&self.layout.root, 64 * 1024)?.last().map_or(0, |entry| entry.seq))
     }
 
     /// The store lock. Whoever takes it means to write, if only derived data.

@@ -20,7 +20,7 @@ use super::layout::{Dir, FEED};
 use super::lock::TaskLock;
 use super::read::Loaded;
 use super::transfer::line;
-use super::{Store, atomic, history, read};
+use super::{Store, atomic, feed, read};
 use crate::error::{Error, Result};
 use crate::model::{Status, Task, TaskId, Time};
 
@@ -91,7 +91,7 @@ impl Store {
         if plan.dry_run {
             report.removed = candidates.into_iter().map(|candidate| candidate.id).collect();
             if plan.lane.is_none() {
-                report.feed_dropped = history::feed_before(&self.layout.root, cutoff)?.1;
+                report.feed_dropped = feed::before(&self.layout.root, cutoff)?.1;
             }
             return Ok(report);
         }
@@ -257,7 +257,7 @@ impl Store {
 
     fn forget_old_changes(&self, cutoff: Time, report: &mut GcReport) -> Result<()> {
         let root = &self.layout.root;
-        let (bytes, count) = history::feed_before(root, cutoff)?;
+        let (bytes, count) = feed::before(root, cutoff)?;
         if count > 0 {
             atomic::drop_head(&self.layout.tmp()?, root, FEED, bytes, || self.lock_store())?;
             report.feed_dropped = count;

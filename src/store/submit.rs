@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::atomic::Staged;
 use super::index::Index;
 use super::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE, hex};
-use super::{Store, history, mark_format};
+use super::{Store, feed, mark_format};
 use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
 use crate::model::id::slug;
@@ -165,7 +165,7 @@ impl Store {
         // The task is there from here on: an error would only have it submitted once more. What cannot
         // be noted now is completed by the next change, which finds `busy` still set.
         let noted = || -> Result<()> {
-            let seq = history::append_feed(&self.layout.root, &task, &task.journal.recent, state.seq)?;
+            let seq = feed::append(&self.layout.root, &task, &task.journal.recent, state.seq)?;
             if let Some(file) = correlation {
                 file.publish(&index.correlations()?, &draft.correlation.0)?;
             }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::super::glance::{Glance, Seen, glance};
 use super::super::layout::{Dir, RESPONSE_FILE};
 use super::super::shelf::Entry;
-use super::super::{atomic, history, read};
+use super::super::{atomic, feed, history, read};
 use super::lane::{LaneShelves, Place, clock_of, entry, place};
 use super::state::{State, boot_word};
 use super::{Index, KEYS, SHELVES, STATE};
@@ -72,7 +72,7 @@ impl Index<'_> {
 
     /// Adds to the feed what a task tells and neither its events.jsonl nor the feed knows.
     fn complete_feed(&self, dir: &Dir, task: &Task, seq: u64) -> Result<u64> {
-        let tail = history::feed_tail(&self.layout.root, 256 * 1024)?;
+        let tail = feed::newest(&self.layout.root, 256 * 1024)?;
         let seq = tail.last().map_or(seq, |entry| entry.seq.max(seq));
         let known =
             tail.iter().filter(|entry| entry.task_id == task.id).filter_map(|entry| entry.event.n).max();
@@ -82,7 +82,7 @@ impl Index<'_> {
         let newest = known.max(copied);
         let missing: Vec<Event> =
             task.journal.recent.iter().filter(|event| event.n > newest).cloned().collect();
-        history::append_feed(&self.layout.root, task, &missing, seq)
+        feed::append(&self.layout.root, task, &missing, seq)
     }
 
     /// Looks for tasks that another implementation added.
@@ -122,10 +122,10 @@ impl Index<'_> {
         let mut keyed: Vec<Task> = Vec::new();
         let mut clock = i64::MIN;
         let mut lost: Vec<(Task, Event)> = Vec::new();
-        let feed = history::feed_tail(&self.layout.root, 1024 * 1024)?;
+        let tail = feed::newest(&self.layout.root, 1024 * 1024)?;
         let in_feed: HashSet<(&str, Option<u64>)> =
-            feed.iter().map(|entry| (entry.task_id.as_str(), entry.event.n)).collect();
-        let feed_end = feed.iter().map(|entry| entry.event.created_at).max();
+            tail.iter().map(|entry| (entry.task_id.as_str(), entry.event.n)).collect();
+        let feed_end = tail.iter().map(|entry| entry.event.created_at).max();
         let names = self.layout.tasks.names()?;
         let used: RefCell<BTreeSet<String>> = RefCell::default();
         let end_text = feed_end.map(|end| end.to_string());
@@ -177,9 +177,9 @@ impl Index<'_> {
         for task in &keyed {
             self.set_key(task)?;
         }
-        let feed_seq = feed.last().map_or(0, |entry| entry.seq);
+        let feed_seq = tail.last().map_or(0, |entry| entry.seq);
         let mut seq = seq.max(feed_seq);
-        if feed.is_empty() {
+        if tail.is_empty() {
             // The feed is gone, and with it what numbers were used; seconds since 1970 are higher.
             let newest = lost.iter().map(|(_, event)| event.created_at.micros() / 1_000_000).max();
             seq = seq.max(newest.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0));
@@ -189,7 +189,7 @@ impl Index<'_> {
         }
         lost.sort_by_key(|(_, event)| (event.created_at, event.n));
         for (task, event) in &lost {
-            seq = history::append_feed(&self.layout.root, task, std::slice::from_ref(event), seq)?;
+            seq = feed::append(&self.layout.root, task, std::slice::from_ref(event), seq)?;
         }
         let state = State {
             boot: boot_word(),

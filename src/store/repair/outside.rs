@@ -14,7 +14,7 @@ use crate::store::layout::{
     BELLS, Dir, FEED, INDEXES, LANES, LOCK, OUTBOX, QUARANTINE, TMP, USAGE, VENDORS, WORKERS,
 };
 use crate::store::workers::is_dispatchers_card;
-use crate::store::{atomic, history, lock};
+use crate::store::{atomic, feed, lock};
 
 /// A thing under `tmp/` that names no process is left alone for this long.
 const STRANGER_GRACE: Duration = Duration::from_secs(3600);
@@ -132,16 +132,16 @@ impl Check<'_> {
     fn feed_end(&mut self) -> Result<()> {
         let store = self.store;
         let root = &store.layout.root;
-        if history::feed_is_whole(root)? {
+        if feed::is_whole(root)? {
             return Ok(());
         }
         match store.lock_store() {
             Ok(_lock) => {
-                if history::feed_is_whole(root)? {
+                if feed::is_whole(root)? {
                     return Ok(());
                 }
                 if self.repair {
-                    history::cut_feed(root)?;
+                    feed::cut(root)?;
                 }
             }
             Err(error) if !self.repair && error.kind() == ErrorKind::Io => {}
@@ -161,7 +161,7 @@ impl Check<'_> {
         }
         let root = &self.store.layout.root;
         let (mut broken, mut backwards, mut newest) = (0_u64, 0_u64, 0);
-        history::each_feed_line(root, |line| match serde_json::from_slice::<Numbered>(line) {
+        feed::each_line(root, |line| match serde_json::from_slice::<Numbered>(line) {
             Ok(entry) => {
                 backwards += u64::from(entry.seq <= newest);
                 newest = newest.max(entry.seq);

@@ -12,7 +12,7 @@ use crate::store::atomic::{self, Group, Staged};
 use crate::store::index::Index;
 use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::submit::{correlation_content, correlation_name};
-use crate::store::{Store, history, mark_format, read};
+use crate::store::{Store, feed, mark_format, read};
 
 /// How many tasks are made durable together.
 const GROUP: usize = 32;
@@ -204,7 +204,7 @@ impl Store {
             message: "imported from another store".to_string(),
             data: Object::new(),
         };
-        let seq = history::append_feed(&self.layout.root, task, &[news], state.seq)?;
+        let seq = feed::append(&self.layout.root, task, &[news], state.seq)?;
         if self.is_newer(index.correlation_target(task)?, task) {
             correlation.publish(&index.correlations()?, &correlation_name(task))?;
         }
