@@ -108,7 +108,7 @@ impl DispatchCommand {
             drain: self.drain,
             once: self.once,
         };
-        let plan = Plan::make(&config, options, surroundings)?;
+        let plan = Plan::make(&config, &store, options, surroundings)?;
         if self.dry_run {
             return show_preview(context, &plan, &preview(&store, &plan)?);
         }

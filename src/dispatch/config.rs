@@ -62,8 +62,9 @@ pub struct DispatchConfig {
 }
 
 impl DispatchConfig {
-    /// Reads the value of the `dispatch` key; a missing one gives the defaults.
-    pub fn read(dispatch: Option<&Value>, source: Source<'_>) -> Result<Self> {
+    /// Reads the value of the `dispatch` key; a missing one gives the defaults. A route of `overlay`
+    /// replaces the route of the same lane, and `null` there takes it away.
+    pub fn read(dispatch: Option<&Value>, source: Source<'_>, overlay: Option<&Section<'_>>) -> Result<Self> {
         let section = Section::new(source, &["dispatch"], dispatch)?;
         let known: Vec<&str> = PROCESS_KEYS.into_iter().chain(ROUTE_KEYS).collect();
         section.only(&known)?;
@@ -71,8 +72,18 @@ impl DispatchConfig {
         let defaults = read_route(Route::plain(""), &section, &vendors)?;
         let lanes = section.section("routes")?;
         let mut routes = Vec::new();
-        for lane in lanes.keys()? {
-            let route = lanes.section(&lane)?;
+        let mut names = lanes.keys()?;
+        for lane in overlay.map(Section::keys).transpose()?.into_iter().flatten() {
+            if !names.contains(&lane) {
+                names.push(lane);
+            }
+        }
+        for lane in names {
+            let place = overlay.filter(|overlay| overlay.mapping().contains_key(&lane)).unwrap_or(&lanes);
+            if overlay.is_some_and(|overlay| overlay.mapping().get(&lane) == Some(&Value::Null)) {
+                continue;
+            }
+            let route = place.section(&lane)?;
             route.only(&ROUTE_KEYS)?;
             let inherited = Route { lane: lane.clone(), ..defaults.clone() };
             routes.push(read_route(inherited, &route, &vendors)?);
@@ -116,7 +127,7 @@ mod tests {
     fn read(text: &str) -> Result<DispatchConfig> {
         let value: Value = serde_yaml::from_str(text).expect("valid YAML");
         let source = Source { file: "handoff.yaml", text };
-        DispatchConfig::read(value.get("dispatch"), source)
+        DispatchConfig::read(value.get("dispatch"), source, None)
     }
 
     fn message(text: &str) -> String {

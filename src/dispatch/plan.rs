@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use super::config::DispatchConfig;
 use super::route::{Route, Runner};
+use super::settings;
 use super::stream::Format;
 use super::vendor::{COMMAND, Vendor, agent_environment};
-use super::yaml::Source;
 use crate::error::printable;
 use crate::model::Filter;
+use crate::store::Store;
 use crate::workspace::{Config, check_lane};
 use crate::{Error, Result};
 
@@ -125,14 +126,13 @@ impl Plan {
     /// # Errors
     /// `Config` for the file, naming line and key, for a missing program and when nothing would be
     /// served; `Invalid` for the command line; `Refused` when dispatchers are nested too deeply.
-    pub fn make(workspace: &Config, options: Options, surroundings: Surroundings) -> Result<Self> {
-        let file = workspace.path.as_ref().map(|path| path.to_string_lossy().into_owned());
-        let text = workspace.path.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
-        let source = Source {
-            file: file.as_deref().unwrap_or("handoff.yaml"),
-            text: text.as_deref().unwrap_or_default(),
-        };
-        let config = DispatchConfig::read(workspace.dispatch.as_ref(), source)?;
+    pub fn make(
+        workspace: &Config,
+        store: &Store,
+        options: Options,
+        surroundings: Surroundings,
+    ) -> Result<Self> {
+        let config = settings::load(workspace, store)?;
         let depth = depth(&surroundings, config.max_depth)?;
         let base = workspace.path.as_ref().and_then(|path| path.parent()).unwrap_or(&surroundings.cwd);
         let mut warnings = Vec::new();

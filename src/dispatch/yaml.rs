@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
+use super::place::line_of;
 use super::span;
 use crate::{Error, Result};
 
@@ -217,82 +218,45 @@ fn scalar(value: &Value) -> std::result::Result<String, String> {
 }
 
 fn error_at(source: Source<'_>, path: &[String], reason: &str) -> Error {
-    let key = crate::error::printable(&path.join("."));
-    let file = crate::error::printable(source.file);
-    match line_of(source.text, path) {
-        Some(line) => Error::config(format!("{file} line {line}: {key}: {reason}")),
-        None => Error::config(format!("{file}: {key}: {reason}")),
+    let mut place = crate::error::printable(source.file);
+    if let Some(line) = line_of(source.text, path) {
+        place.push_str(&format!(" line {line}"));
     }
-}
-
-/// The line of the deepest key of `path` that stands on a line of its own. A mapping written in
-/// braces has no lines for its keys; the line of the mapping is the answer then.
-fn line_of(text: &str, path: &[String]) -> Option<usize> {
-    let mut found = None;
-    let mut wanted = path.iter();
-    let mut next = wanted.next()?;
-    // The indentation of the key found last: what belongs to it stands further right.
-    let mut parent_indent: Option<usize> = None;
-    let mut sibling_indent: Option<usize> = None;
-    for (number, line) in text.lines().enumerate() {
-        let content = line.trim_start_matches([' ', '\u{feff}']);
-        if content.is_empty() || content.starts_with('#') {
-            continue;
-        }
-        let indent = line.trim_start_matches('\u{feff}').len() - content.len();
-        if parent_indent.is_some_and(|parent| indent <= parent) {
-            break;
-        }
-        // Only direct children count: a deeper key may have the same name.
-        if *sibling_indent.get_or_insert(indent) != indent || !is_key(content, next) {
-            continue;
-        }
-        found = Some(number + 1);
-        parent_indent = Some(indent);
-        sibling_indent = None;
-        match wanted.next() {
-            Some(key) => next = key,
-            None => break,
-        }
+    if !path.is_empty() {
+        place.push_str(&format!(": {}", crate::error::printable(&path.join("."))));
     }
-    found
+    Error::config(format!("{place}: {reason}"))
 }
 
-fn is_key(content: &str, key: &str) -> bool {
-    let quoted = |quote: char| {
-        content
-            .strip_prefix(quote)
-            .and_then(|rest| rest.strip_prefix(key))
-            .and_then(|rest| rest.strip_prefix(quote))
-    };
-    let rest = content.strip_prefix(key).or_else(|| quoted('"')).or_else(|| quoted('\''));
-    rest.is_some_and(|rest| rest.trim_start().starts_with(':'))
-}
-
-/// The known word that differs from `word` least, if it is near enough to be meant.
+/// The known word that differs from `word` least, if it is near enough to be meant: one letter of
+/// every three may be wrong.
 fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     known
         .iter()
         .map(|candidate| (distance(word, candidate), *candidate))
         .min()
-        .filter(|(distance, _)| *distance <= 3 && *distance < word.chars().count())
+        .filter(|(distance, candidate)| distance * 3 <= word.len().max(candidate.len()))
         .map(|(_, candidate)| candidate)
 }
 
-/// How many letters must be added, removed or replaced to turn one word into the other.
+/// How many letters must be added, removed, replaced or swapped with their neighbour to turn one word
+/// into the other.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
         }
+        rows.push(row);
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -353,7 +317,7 @@ dispatch:
     }
 
     #[test]
-    fn a_key_in_braces_is_reported_at_the_mapping() {
+    fn a_key_in_braces_has_a_line_too() {
         let error = dispatch()
             .section("routes")
             .and_then(|routes| routes.section("review"))
@@ -361,6 +325,27 @@ dispatch:
             .and_then(|env| env.list("A"))
             .expect_err("1 is no list");
         assert!(error.message().starts_with("handoff.yaml line 10: "), "{error}");
+    }
+
+    #[test]
+    fn only_words_that_are_near_are_suggested() {
+        let known = ["timeout", "env", "cwd", "vendor", "model", "lanes", "args"];
+        for (word, near) in [
+            ("timeuot", Some("timeout")),
+            ("tiemout", Some("timeout")),
+            ("evn", Some("env")),
+            ("vendors", Some("vendor")),
+            ("lane", Some("lanes")),
+            ("arg", Some("args")),
+            ("mode", Some("model")),
+            ("colour", None),
+            ("pwd", Some("cwd")),
+            ("time", None),
+            ("x", None),
+            ("max", None),
+        ] {
+            assert_eq!(nearest(word, &known), near, "{word}");
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(super) const FORMAT: &str = "format.json";
 pub(super) const FEED: &str = "feed.jsonl";
 /// What boards keep beside the tasks.
 pub(super) const BOARD: &str = "board.json";
+/// Dispatch routes that programs add.
+pub(super) const ROUTES: &str = "routes.json";
 pub(super) const LANES: &str = "lanes.json";
 pub(super) const VENDORS: &str = "vendors.json";
 pub(super) const OUTBOX: &str = "outbox";

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::{Check, Severity};
 use crate::error::{ErrorKind, Result};
 use crate::store::layout::{
-    BELLS, Dir, FEED, INDEXES, LANES, LOCK, OUTBOX, QUARANTINE, TMP, USAGE, VENDORS, WORKERS,
+    BELLS, BOARD, Dir, FEED, INDEXES, LANES, LOCK, OUTBOX, QUARANTINE, ROUTES, TMP, USAGE, VENDORS, WORKERS,
 };
 use crate::store::workers::is_dispatchers_card;
 use crate::store::{atomic, feed, lock};
@@ -42,7 +42,10 @@ impl Check<'_> {
         let store = self.store;
         let root = &store.layout.root;
         for (name, kind) in root.entries()? {
-            let ours = [BELLS, FEED, INDEXES, LANES, LOCK, OUTBOX, QUARANTINE, TMP, USAGE, VENDORS, WORKERS];
+            let ours = [
+                BELLS, BOARD, FEED, INDEXES, LANES, LOCK, OUTBOX, QUARANTINE, ROUTES, TMP, USAGE, VENDORS,
+                WORKERS,
+            ];
             if kind == FileType::Symlink && ours.iter().any(|ours| name == *ours) {
                 if self.repair {
                     self.set_aside(root, &name)?;

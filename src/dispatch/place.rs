@@ -1,0 +1,167 @@
+//! Where in a YAML text a key stands.
+//!
+//! The parser tells the place of an error and of nothing else. So the text is read once more with a
+//! reader that fails on purpose at the key in question.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// The error that says that the key has been found.
+const FOUND: &str = "this is the key";
+
+/// The line of the deepest key of `path` that stands in `text`.
+pub fn line_of(text: &str, path: &[String]) -> Option<usize> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    (1..=path.len()).rev().find_map(|depth| {
+        let error = Seek(&path[..depth]).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
+        let is_found = error.to_string().contains(FOUND);
+        error.location().filter(|_| is_found).map(|place| place.line())
+    })
+}
+
+/// Looks for the path in a value.
+struct Seek<'p>(&'p [String]);
+
+impl<'de> DeserializeSeed<'de> for Seek<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seek<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
+        while let Some(is_wanted) = access.next_key_seed(Key(self.0))? {
+            if is_wanted {
+                access.next_value_seed(Seek(&self.0[1..]))?;
+            } else {
+                access.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
+        while access.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// Compares a key with the first of the path; stops the reading at the last one.
+struct Key<'p>(&'p [String]);
+
+impl Key<'_> {
+    fn meet<E: serde::de::Error>(&self, key: &str) -> Result<bool, E> {
+        match self.0 {
+            [wanted] if wanted == key => Err(E::custom(FOUND)),
+            [wanted, ..] => Ok(wanted == key),
+            [] => Ok(false),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<bool, E> {
+        self.meet(key)
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, key: bool) -> Result<bool, E> {
+        self.meet(&key.to_string())
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, key: i64) -> Result<bool, E> {
+        self.meet(&key.to_string())
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, key: u64) -> Result<bool, E> {
+        self.meet(&key.to_string())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, key: f64) -> Result<bool, E> {
+        self.meet(&key.to_string())
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<bool, E> {
+        self.meet("null")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str, path: &str) -> Option<usize> {
+        let path: Vec<String> = path.split('.').map(str::to_string).collect();
+        line_of(text, &path)
+    }
+
+    #[test]
+    fn keys_are_found_in_every_style() {
+        let block =
+            "\u{feff}a: 1\n# a comment\nb:\n  'c d':\n    e: |\n      f: no key\n    f: 1\n  7: x\nf: 2\n";
+        assert_eq!(line(block, "a"), Some(1));
+        assert_eq!(line(block, "b.c d"), Some(4));
+        assert_eq!(line(block, "b.c d.f"), Some(7));
+        assert_eq!(line(block, "b.7"), Some(8));
+        assert_eq!(line(block, "f"), Some(9));
+        let flow = "a: {b: 1,\n  c: {\"d\": [x,\n    y], e: 2}}\n";
+        assert_eq!(line(flow, "a.c"), Some(2));
+        assert_eq!(line(flow, "a.c.e"), Some(3));
+        assert_eq!(line("{\n  \"a\": {\n    \"b\": 1\n  }\n}", "a.b"), Some(3));
+    }
+
+    #[test]
+    fn what_is_missing_is_reported_at_what_should_contain_it() {
+        assert_eq!(line("a:\n  b:\n    c: 1\n", "a.b.x"), Some(2));
+        assert_eq!(line("a: [b]\n", "a.b"), Some(1));
+        assert_eq!(line("a: 1\n", "x.y"), None);
+        assert_eq!(line("a: [", "b"), None);
+        assert_eq!(line("", "a"), None);
+    }
+}

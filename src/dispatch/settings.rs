@@ -1,0 +1,107 @@
+//! Where the settings of a dispatcher come from: `dispatch:` in `handoff.yaml`, which a person writes,
+//! and `routes.json` in the store, which programs write.
+
+use serde_yaml::Value;
+
+use super::config::DispatchConfig;
+use super::yaml::{Section, Source};
+use crate::error::printable;
+use crate::model::json::{self, Object};
+use crate::store::Store;
+use crate::workspace::Config;
+use crate::{Error, Result};
+
+/// Reads all settings as they are now.
+///
+/// # Errors
+/// `Config`, naming file, line and key; `Corrupt` or `Io` for routes.json.
+pub fn load(workspace: &Config, store: &Store) -> Result<DispatchConfig> {
+    let Some((path, text)) = store.routes_text()? else {
+        return read(workspace, None);
+    };
+    let file = path.to_string_lossy();
+    let source = Source { file: &file, text: &text };
+    read(workspace, Some(&overlay(source)?))
+}
+
+/// Checks a route before it is written to routes.json.
+///
+/// # Errors
+/// `Config`, naming the key of the route.
+pub fn check_route(workspace: &Config, lane: &str, route: &serde_json::Value) -> Result<()> {
+    let routes = Object::from_iter([(lane.to_string(), route.clone())]);
+    let text = json::to_text(&Object::from_iter([("routes".to_string(), routes.into())]));
+    let value = parse("the route", &text)?;
+    // Without a text there is no line: the one it would name is nobody's.
+    let source = Source { file: "the route", text: "" };
+    read(workspace, Some(&Section::new(source, &[], Some(&value))?.section("routes")?)).map(drop)
+}
+
+fn read(workspace: &Config, overlay: Option<&Section<'_>>) -> Result<DispatchConfig> {
+    let file = workspace.path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let text = workspace.path.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+    let source =
+        Source { file: file.as_deref().unwrap_or("handoff.yaml"), text: text.as_deref().unwrap_or_default() };
+    DispatchConfig::read(workspace.dispatch.as_ref(), source, overlay)
+}
+
+fn overlay(source: Source<'_>) -> Result<Section<'_>> {
+    let value = parse(source.file, source.text)?;
+    let file = Section::new(source, &[], Some(&value))?;
+    file.only(&["routes"])?;
+    file.section("routes")
+}
+
+/// JSON is YAML, and YAML keeps the types that the rest of this module reads.
+fn parse(file: &str, text: &str) -> Result<Value> {
+    serde_yaml::from_str(text).map_err(|error| {
+        Error::config(format!("cannot parse {}: {}", printable(file), printable(&error.to_string())))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "dispatch:\n  timeout: 5m\n  routes:\n    a: {vendor: claude, max_retries: 3}\n    b: {vendor: codex}\n    c: {vendor: claude}\n";
+
+    fn read_both(routes: &str) -> Result<DispatchConfig> {
+        let value: Value = serde_yaml::from_str(FILE).expect("valid YAML");
+        let source = Source { file: "handoff.yaml", text: FILE };
+        let overlay = overlay(Source { file: "routes.json", text: routes })?;
+        DispatchConfig::read(value.get("dispatch"), source, Some(&overlay))
+    }
+
+    #[test]
+    fn routes_of_programs_replace_those_of_the_file() {
+        let config =
+            read_both(r#"{"routes": {"a": {"vendor": "gemini"}, "b": null, "d": {"vendor": "claude"}}}"#)
+                .expect("valid");
+        let lanes: Vec<&str> = config.routes.iter().map(|route| route.lane.as_str()).collect();
+        assert_eq!(lanes, ["a", "c", "d"]);
+        let a = config.route("a");
+        assert_eq!(a.max_retries, 0, "the route as a whole is replaced");
+        assert_eq!(a.timeout.map(|length| length.as_secs()), Some(300), "the defaults stay");
+    }
+
+    #[test]
+    fn errors_name_the_file_and_the_key() {
+        let message = |routes| read_both(routes).expect_err("a mistake").to_string();
+        assert_eq!(
+            message("{\n  \"routes\": {\n    \"a\": {\n      \"timeuot\": 5\n    }\n  }\n}\n"),
+            "routes.json line 4: routes.a.timeuot: unknown key; did you mean timeout?"
+        );
+        assert!(message("{\"rutes\": {}}").contains("rutes: unknown key; did you mean routes?"));
+        assert!(message("[1]").starts_with("routes.json: expected keys with values"));
+        assert!(message("{").starts_with("cannot parse routes.json: "));
+        let workspace =
+            Config::store_only(std::path::Path::new("/q"), std::path::Path::new("/")).expect("one");
+        let check =
+            |route: serde_json::Value| check_route(&workspace, "a", &route).map_err(|e| e.to_string());
+        assert_eq!(check(serde_json::json!({"vendor": "codex", "priority": 5})), Ok(()));
+        assert_eq!(
+            check(serde_json::json!({"on_success": {"move_to": "a"}})),
+            Err("the route: routes.a.on_success: a lane cannot pass its tasks on to itself".to_string())
+        );
+    }
+}
