@@ -39,10 +39,11 @@ mod waiting;
 mod why;
 mod workers;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::builder::StyledStr;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{EXIT_INTERNAL, EXIT_OK, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
 use context::{Context, GlobalArgs};
@@ -65,87 +66,83 @@ pub struct Cli {
     command: Option<Command>,
 }
 
-#[derive(Subcommand, Debug)]
-enum Command {
-    Init(init::InitCommand),
-    InitPool(init::InitPoolCommand),
-    Submit(submit::SubmitCommand),
-    Call(submit::CallCommand),
-    Wait(wait::WaitCommand),
-    Next(next::NextCommand),
-    /// The same as next
-    Watch(next::NextCommand),
-    Claim(claim::ClaimCommand),
-    Renew(hold::RenewCommand),
-    Release(hold::ReleaseCommand),
-    Event(event::EventCommand),
-    Respond(respond::RespondCommand),
-    Cancel(verbs::CancelCommand),
-    Retry(verbs::RetryCommand),
-    Redrive(verbs::RedriveCommand),
-    Move(verbs::MoveCommand),
-    Pause(lane_verbs::PauseCommand),
-    Resume(lane_verbs::ResumeCommand),
-    Status(status::StatusCommand),
-    List(list::ListCommand),
-    Show(show::ShowCommand),
-    Why(why::WhyCommand),
-    Dispatch(dispatch::DispatchCommand),
-    Stats(stats::StatsCommand),
-    Events(events::EventsCommand),
-    Logs(logs::LogsCommand),
-    Workers(workers::WorkersCommand),
-    Doctor(doctor::DoctorCommand),
-    Fsck(fsck::FsckCommand),
-    Gc(gc::GcCommand),
-    Export(transfer::ExportCommand),
-    Import(transfer::ImportCommand),
-    Serve(serve::ServeCommand),
-    SelfTest(self_test::SelfTestCommand),
-    Completions(shell::CompletionsCommand),
-    Man(shell::ManCommand),
+/// The commands, once each: the variants, which one of them runs, and where its flags come from.
+macro_rules! commands {
+    ($($(#[$attribute:meta])* $name:literal $variant:ident($flags:ty) $($said:literal)?;)*) => {
+        #[derive(Subcommand, Debug)]
+        enum Command {
+            $($(#[$attribute])* #[command(name = $name)] $variant($flags),)*
+        }
+
+        impl Command {
+            fn run(&self, context: &mut Context) -> Result<u8> {
+                match self {
+                    $(Self::$variant(command) => command.run(context $(, $said)?),)*
+                }
+            }
+        }
+
+        /// The name of each command, and what adds its flags.
+        const FLAGS: &[(&str, fn(clap::Command) -> clap::Command)] =
+            &[$(($name, <$flags as clap::Args>::augment_args),)*];
+    };
 }
 
-impl Command {
-    fn run(&self, context: &mut Context) -> Result<u8> {
-        match self {
-            Self::Init(command) => command.run(context),
-            Self::InitPool(command) => command.run(context),
-            Self::Submit(command) => command.run(context),
-            Self::Call(command) => command.run(context),
-            Self::Wait(command) => command.run(context),
-            Self::Next(command) => command.run(context, "next"),
-            Self::Watch(command) => command.run(context, "watch"),
-            Self::Claim(command) => command.run(context),
-            Self::Renew(command) => command.run(context),
-            Self::Release(command) => command.run(context),
-            Self::Event(command) => command.run(context),
-            Self::Respond(command) => command.run(context),
-            Self::Cancel(command) => command.run(context),
-            Self::Retry(command) => command.run(context),
-            Self::Redrive(command) => command.run(context),
-            Self::Move(command) => command.run(context),
-            Self::Pause(command) => command.run(context),
-            Self::Resume(command) => command.run(context),
-            Self::Status(command) => command.run(context),
-            Self::List(command) => command.run(context),
-            Self::Show(command) => command.run(context),
-            Self::Why(command) => command.run(context),
-            Self::Dispatch(command) => command.run(context),
-            Self::Stats(command) => command.run(context),
-            Self::Events(command) => command.run(context),
-            Self::Logs(command) => command.run(context),
-            Self::Workers(command) => command.run(context),
-            Self::Doctor(command) => command.run(context),
-            Self::Fsck(command) => command.run(context),
-            Self::Gc(command) => command.run(context),
-            Self::Export(command) => command.run(context),
-            Self::Import(command) => command.run(context),
-            Self::Serve(command) => command.run(context),
-            Self::SelfTest(command) => command.run(context),
-            Self::Completions(command) => command.run(context),
-            Self::Man(command) => command.run(context),
-        }
+commands! {
+    "init" Init(init::InitCommand);
+    "init-pool" InitPool(init::InitPoolCommand);
+    "submit" Submit(submit::SubmitCommand);
+    "call" Call(submit::CallCommand);
+    "wait" Wait(wait::WaitCommand);
+    "next" Next(next::NextCommand) "next";
+    /// The same as next
+    "watch" Watch(next::NextCommand) "watch";
+    "claim" Claim(claim::ClaimCommand);
+    "renew" Renew(hold::RenewCommand);
+    "release" Release(hold::ReleaseCommand);
+    "event" Event(event::EventCommand);
+    "respond" Respond(respond::RespondCommand);
+    "cancel" Cancel(verbs::CancelCommand);
+    "retry" Retry(verbs::RetryCommand);
+    "redrive" Redrive(verbs::RedriveCommand);
+    "move" Move(verbs::MoveCommand);
+    "pause" Pause(lane_verbs::PauseCommand);
+    "resume" Resume(lane_verbs::ResumeCommand);
+    "status" Status(status::StatusCommand);
+    "list" List(list::ListCommand);
+    "show" Show(show::ShowCommand);
+    "why" Why(why::WhyCommand);
+    "dispatch" Dispatch(dispatch::DispatchCommand);
+    "stats" Stats(stats::StatsCommand);
+    "events" Events(events::EventsCommand);
+    "logs" Logs(logs::LogsCommand);
+    "workers" Workers(workers::WorkersCommand);
+    "doctor" Doctor(doctor::DoctorCommand);
+    "fsck" Fsck(fsck::FsckCommand);
+    "gc" Gc(gc::GcCommand);
+    "export" Export(transfer::ExportCommand);
+    "import" Import(transfer::ImportCommand);
+    "serve" Serve(serve::ServeCommand);
+    "self-test" SelfTest(self_test::SelfTestCommand);
+    "completions" Completions(shell::CompletionsCommand);
+    "man" Man(shell::ManCommand);
+}
+
+/// Reads a command line.
+///
+/// The flags of all commands together take longer to build than most commands take to run, so those
+/// of the commands that are named in it are tried first. What does not parse that way is read again
+/// with everything there is, for the help and the error texts.
+fn parse(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
+    let top = clap::Command::new("lanes").version(env!("CARGO_PKG_VERSION")).args_override_self(true);
+    let named = FLAGS.iter().filter(|(name, _)| args.iter().any(|word| word == name));
+    let some = named.fold(GlobalArgs::augment_args(top), |all, (name, add_flags)| {
+        all.subcommand(add_flags(clap::Command::new(*name)))
+    });
+    match some.try_get_matches_from(args).and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
+        Ok(cli) if cli.command.is_some() => Ok(cli),
+        Err(version) if version.kind() == clap::error::ErrorKind::DisplayVersion => Err(version),
+        _ => Cli::try_parse_from(args),
     }
 }
 
@@ -160,7 +157,8 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
         );
         return ExitCode::from(EXIT_REFUSED);
     }
-    let parsed = Cli::try_parse();
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let parsed = parse(&args);
     let global = parsed.as_ref().map(|cli| cli.global.clone()).unwrap_or_default();
     let out = Output::new(global.json, global.quiet);
     let mut context = Context { global, out };
@@ -235,5 +233,30 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_line_means_the_same_with_few_flags_as_with_all() {
+        for line in [
+            "--json status --all",
+            "--store status list --limit 3",
+            "submit --lane claim --prompt next -q",
+            "status --json --json",
+            "next next",
+            "watch a",
+            "help",
+            "status --help",
+            "--version",
+            "stat",
+            "",
+        ] {
+            let args: Vec<OsString> =
+                std::iter::once("lanes").chain(line.split_whitespace()).map(Into::into).collect();
+            let said = |parsed: std::result::Result<Cli, clap::Error>| match parsed {
+                Ok(cli) => format!("{cli:?}"),
+                Err(error) => error.render().to_string(),
+            };
+            assert_eq!(said(parse(&args)), said(Cli::try_parse_from(&args)), "{line}");
+        }
     }
 }
