@@ -6,8 +6,9 @@ use clap::Args;
 
 use crate::error::{Error, Result};
 use crate::model::Filter;
+use crate::model::span::parse as parse_span;
 use crate::store::Want;
-use crate::workspace::{check_lane, parse_span};
+use crate::workspace::check_lane;
 
 /// How long a wait lasts when nothing is said, in seconds: six hours.
 pub const DEFAULT_WAIT: f64 = 21_600.0;
@@ -102,7 +103,7 @@ impl Timing {
 /// Reads a length of time as seconds (any number: whether it makes sense is for the rules to say) or
 /// as a span such as `15m`.
 pub fn span(text: &str) -> std::result::Result<f64, String> {
-    let seconds = text.trim().parse().ok().or_else(|| parse_span(text));
+    let seconds = text.trim().parse().ok().or_else(|| parse_span(text).map(|length| length.as_secs_f64()));
     seconds.ok_or_else(|| "expected seconds, or a span such as 15m, 2h or 1d".to_string())
 }
 

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::context::Context;
 use super::table::Table;
 use crate::dispatch::journal::{Group, Period, Record, stats};
-use crate::dispatch::span;
 use crate::error::{EXIT_OK, Result};
+use crate::model::span;
 use crate::model::task::object;
 
 /// Show the runs of agents: how many, how long, how much.

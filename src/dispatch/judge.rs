@@ -4,9 +4,8 @@
 use super::answer;
 use super::limit::{Speaker, is_usage_limit, reset_time};
 use super::outcome::{Answer, Exit, Failure, Outcome, Run, StopReason};
-use super::span;
 use super::stream::{Format, RunReport, one_line};
-use crate::model::FailureClass;
+use crate::model::{FailureClass, span};
 
 /// The first words of every message about a usage limit.
 pub const LIMIT_WORDS: &str = "the vendor's usage limit is reached";

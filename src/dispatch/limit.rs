@@ -6,8 +6,7 @@
 use jiff::civil::{self, Weekday};
 use jiff::tz::TimeZone;
 
-use super::span;
-use crate::model::Time;
+use crate::model::{Time, span};
 
 /// Phrases that mean a limit wherever an agent says them.
 const CERTAIN: [&str; 12] = [

@@ -28,7 +28,6 @@ pub mod runner;
 pub mod scheduler;
 pub mod settings;
 pub mod settle;
-pub mod span;
 pub mod stream;
 pub mod telling;
 #[cfg(test)]

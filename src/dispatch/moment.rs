@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::span;
 use crate::model::json::Object;
+use crate::model::span;
 use crate::model::task::object;
 
 /// Something worth telling.

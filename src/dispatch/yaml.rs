@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_yaml::{Mapping, Value};
 
 use super::place::line_of;
-use super::span;
+use crate::model::span;
 use crate::{Error, Result};
 
 /// The file that the values come from: its name for messages, its text for line numbers.

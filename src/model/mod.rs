@@ -8,6 +8,7 @@ pub mod filter;
 pub mod id;
 pub mod json;
 pub mod response;
+pub mod span;
 pub mod task;
 mod task_json;
 pub mod time;

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::document::scalar_text;
-use super::span::parse_span;
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
+use crate::model::span;
 
 /// Takes values out of an object; what is left at the end are the keys that nobody asked for.
 ///
@@ -71,7 +71,7 @@ impl Fields {
         let seconds = match self.value(key) {
             None => return Ok(None),
             Some(Value::Number(number)) => number.as_f64(),
-            Some(Value::String(text)) => parse_span(&text),
+            Some(Value::String(text)) => span::parse(&text).map(|length| length.as_secs_f64()),
             Some(_) => None,
         };
         match seconds {

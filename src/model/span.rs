@@ -1,11 +1,11 @@
-//! Lengths of time as people write them: in configuration (`900`, `15m`, `1h30m`) and in the
-//! messages of agents ("2 hours 5 minutes", "3h20m10s").
+//! Lengths of time as people write them, in flags and files (`900`, `15m`, `1h30m`), and as agents
+//! say them ("2 hours 5 minutes", "3h20m10s").
 
 use std::time::Duration;
 
-/// The longest length of time accepted anywhere, one year: anything above is a slip of the pen, and
+/// The longest length of time that is read, ten years: anything above is a slip of the pen, and
 /// keeps sums of times far from overflow.
-pub const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+pub const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 /// Reads a whole text as a length of time: a number of seconds, or numbers with units.
 pub fn parse(text: &str) -> Option<Duration> {
@@ -17,7 +17,7 @@ pub fn parse(text: &str) -> Option<Duration> {
     rest.trim().is_empty().then_some(length)
 }
 
-/// A length of time from a number of seconds, if it is finite, not negative and below [`LONGEST`].
+/// A length of time from a number of seconds, if it is finite, not negative and at most [`LONGEST`].
 pub fn from_seconds(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|length| *length <= LONGEST)
 }
@@ -103,11 +103,30 @@ mod tests {
         assert_eq!(seconds("2 hours 5 minutes"), Some(7500.0));
         assert_eq!(seconds("1 day, 2 hours and 3 mins"), Some(93_780.0));
         assert_eq!(seconds("250ms"), Some(0.25));
+        assert_eq!(seconds(" 2w "), Some(1_209_600.0));
+        assert_eq!(seconds("3650d"), Some(LONGEST.as_secs_f64()));
     }
 
     #[test]
     fn refuses_what_is_no_length() {
-        for text in ["", "nan", "-5", "1e20", "15x", "m", "5m later", "..", "99999999999d", "inf"] {
+        for text in [
+            "",
+            "nan",
+            "-5",
+            "1e20",
+            "15x",
+            "m",
+            "5m later",
+            "..",
+            "99999999999d",
+            "inf",
+            "1h30",
+            "1e3",
+            "+5",
+            ".",
+            "1..2",
+            "é",
+        ] {
             assert_eq!(seconds(text), None, "{text:?}");
         }
     }
