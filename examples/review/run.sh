@@ -31,7 +31,7 @@ unset LANES_STORE
 pool=$scratch/pool
 project=$pool/project
 mkdir -p -- "$project"
-"$LANES_BIN" init-pool "$pool" >/dev/null
+"$LANES_BIN" init-pool --quiet "$pool" >/dev/null
 cp -- "$root/src/model/transition.rs" "$project/"
 export LANES_CONFIG=$pool/.agent-lanes-queue/handoff.yaml
 

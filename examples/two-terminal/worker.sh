@@ -22,7 +22,11 @@ field() {
 
 printf 'waiting for questions in %s\n' "$LANES_STORE"
 while :; do
-    claim=$("$lanes" claim --lane questions --wait --owner "worker-$$" --lease-seconds 60)
+    # Exit 4 means that no question came in six hours: ask again.
+    claim=$("$lanes" claim --lane questions --wait --owner "worker-$$" --lease-seconds 60) || {
+        [ "$?" -eq 4 ] || exit 1
+        continue
+    }
     id=$(field task_id)
     token=$(field claim_token)
     request=$(field request_path)

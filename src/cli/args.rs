@@ -1,5 +1,6 @@
 //! Arguments and checks that several commands share.
 
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -105,6 +106,16 @@ impl Timing {
 pub fn span(text: &str) -> std::result::Result<f64, String> {
     let seconds = text.trim().parse().ok().or_else(|| parse_span(text).map(|length| length.as_secs_f64()));
     seconds.ok_or_else(|| "expected seconds, or a span such as 15m, 2h or 1d".to_string())
+}
+
+/// Reads a whole number that may be negative: whether it makes sense is for the rules to say.
+pub fn integer(text: &str) -> std::result::Result<i64, String> {
+    text.trim().parse().map_err(|_| "expected a whole number".to_string())
+}
+
+/// Reads a number of things.
+pub fn number<T: FromStr>(text: &str) -> std::result::Result<T, String> {
+    text.trim().parse().map_err(|_| "expected a whole number from 0".to_string())
 }
 
 /// The moment `timeout` seconds from now.

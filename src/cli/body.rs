@@ -16,12 +16,17 @@ pub fn from_file(path: &Path, limit: usize) -> Result<String> {
     if path == Path::new("-") {
         return from_stdin(limit);
     }
+    bounded(open(path)?, limit, &path.to_string_lossy())
+}
+
+/// Opens a file for reading; a directory is refused here, and not by the first read.
+pub fn open(path: &Path) -> Result<File> {
     let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
     if file.metadata().is_ok_and(|meta| meta.is_dir()) {
         let shown = printable(&path.to_string_lossy());
         return Err(Error::invalid(format!("{shown} is a directory, not a file")));
     }
-    bounded(file, limit, &path.to_string_lossy())
+    Ok(file)
 }
 
 fn bounded(source: impl Read, limit: usize, name: &str) -> Result<String> {

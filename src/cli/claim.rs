@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::Value;
 
 use super::args::{DEFAULT_LEASE, DEFAULT_WAIT, WaitArgs, WantArgs, deadline, span};
@@ -24,9 +24,11 @@ use crate::store::{Store, WorkerInfo};
 /// longer yours: stop and report nothing.
 #[derive(Args, Debug)]
 #[command(override_usage = "lanes claim [OPTIONS] <ID>\n       lanes claim [OPTIONS] --lane <LANE>...")]
+#[command(after_help = "Examples:\n  lanes claim --lane review --wait --owner ada\n  lanes claim d64cf2")]
+#[command(group(ArgGroup::new("what").args(["id", "lane"]).required(true)))]
 pub struct ClaimCommand {
     /// The task
-    #[arg(value_name = "ID", required_unless_present = "lane", conflicts_with_all = ["lane", "filter", "wait"])]
+    #[arg(value_name = "ID", conflicts_with_all = ["filter", "wait"])]
     id: Option<String>,
     #[command(flatten)]
     want: WantArgs,

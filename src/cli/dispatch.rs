@@ -11,6 +11,7 @@ use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::args::number;
 use super::context::Context;
 use super::env;
 use super::output::Output;
@@ -30,6 +31,9 @@ use crate::workspace::check_lane;
 /// Reads `dispatch:` in handoff.yaml; flags win over it. The first SIGINT or SIGTERM lets the agents
 /// at work finish, the second ends them and gives their tasks back.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  lanes dispatch --vendor claude\n  lanes dispatch --lane work --command -- ./my-agent --quiet"
+)]
 pub struct DispatchCommand {
     /// Whose agents: claude, codex, gemini, opencode, or one of handoff.yaml
     #[arg(long, value_name = "NAME", conflicts_with = "command")]
@@ -41,7 +45,7 @@ pub struct DispatchCommand {
     #[arg(long, value_name = "LANE")]
     lane: Vec<String>,
     /// Most agents at once [default: 3]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<u32>, allow_negative_numbers = true)]
     max_concurrent: Option<u32>,
     /// Under which name tasks are claimed [default: USER-VENDOR-PID]
     #[arg(long, value_name = "NAME")]
@@ -53,7 +57,7 @@ pub struct DispatchCommand {
     #[arg(long, value_name = "SPAN", value_parser = length)]
     timeout: Option<Duration>,
     /// How many more attempts follow a failed first one [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<u32>, allow_negative_numbers = true)]
     max_retries: Option<u32>,
     /// Where agents work [default: the task's worktree, else its workspace]
     #[arg(long, value_name = "DIR")]

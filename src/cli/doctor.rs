@@ -13,6 +13,7 @@ use crate::workspace::{DoctorWish, Level, Locate, doctor};
 ///
 /// Every problem comes with a remedy. Ends with code 1 when something does not work at all.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes doctor")]
 pub struct DoctorCommand {}
 
 impl DoctorCommand {

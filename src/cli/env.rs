@@ -25,6 +25,11 @@ pub(super) fn no_colour() -> bool {
     set("NO_COLOR").is_some()
 }
 
+/// `LANES_COMPLETE`: the shell whose script asks what may come next on a command line.
+pub(super) fn completing() -> Option<OsString> {
+    set(super::complete::VARIABLE)
+}
+
 /// `PATH`: where a shell looks for programs.
 pub(super) fn search_path() -> Option<OsString> {
     set("PATH")

@@ -10,6 +10,9 @@ use crate::workspace::parse_pairs;
 
 /// Add a line to a task's history, such as the progress of the work.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  lanes event d64cf2 --type progress --message 'half way' --data percent=50"
+)]
 pub struct EventCommand {
     /// The task
     #[arg(value_name = "ID")]

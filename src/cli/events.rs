@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::Value;
 
+use super::args::number;
 use super::context::Context;
 use crate::error::{EXIT_OK, Result, printable};
 use crate::model::task::object;
@@ -20,18 +21,19 @@ const CHUNK: usize = 1000;
 /// from there with --since; nothing is missed and nothing is seen twice. With --json and --follow, and
 /// for the whole queue, each line is an object of its own.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes events d64cf2\n  lanes events --since 1041 --follow --json")]
 pub struct EventsCommand {
     /// The task; without it the whole queue
     #[arg(value_name = "ID", conflicts_with = "since")]
     id: Option<String>,
     /// Only what happened after change number N
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", value_parser = number::<u64>, default_value_t = 0, allow_negative_numbers = true)]
     since: u64,
     /// Go on as things happen; with a task, until it has ended
     #[arg(long, short)]
     follow: bool,
     /// At most this many
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<usize>, allow_negative_numbers = true)]
     limit: Option<usize>,
 }
 

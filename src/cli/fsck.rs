@@ -15,6 +15,7 @@ use crate::store::{Report, Severity};
 /// removed. Ends with code 1 when something is damaged and has not been put right; leftovers are
 /// harmless.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes fsck\n  lanes fsck --repair")]
 pub struct FsckCommand {
     /// Put right what can be
     #[arg(long)]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::args::span;
 use super::context::Context;
 use super::table::count;
-use crate::error::{EXIT_OK, Result, printable};
+use crate::error::{EXIT_OK, Error, Result, printable};
 use crate::model::task::object;
 use crate::store::GcPlan;
 
@@ -18,6 +18,7 @@ use crate::store::GcPlan;
 /// it or continues its conversation. Idempotency keys go with their tasks, and the queue's feed
 /// forgets changes of that age.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes gc --older-than 7d --archive ~/lanes-archive")]
 pub struct GcCommand {
     /// How long ago a task must have ended: seconds, or 12h, 7d
     #[arg(long, value_name = "SPAN", value_parser = span, required_unless_present = "all_ended", allow_negative_numbers = true)]
@@ -38,6 +39,11 @@ pub struct GcCommand {
 
 impl GcCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        if let Some(archive) = self.archive.as_ref().filter(|path| path.exists() && !path.is_dir()) {
+            let shown = printable(&archive.to_string_lossy());
+            return Err(Error::invalid(format!("--archive {shown} is a file, not a directory"))
+                .with_hint("name a directory; every archive is a new file in it"));
+        }
         let store = context.store()?;
         let report = store.gc(&GcPlan {
             older_than_seconds: self.older_than.unwrap_or(0.0),

@@ -14,6 +14,7 @@ use crate::model::{ClaimToken, Command, FailureClass};
 /// Refused with code 1 when the task is no longer yours (cancelled, taken over after the lease
 /// ended, answered): stop working on it and report nothing.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes renew d64cf2 --claim-token $token")]
 pub struct RenewCommand {
     /// The task
     #[arg(value_name = "ID")]
@@ -48,6 +49,9 @@ impl RenewCommand {
 
 /// Give a claimed task back unfinished.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  lanes release d64cf2 --claim-token $token --reason 'no network' --delay 10m"
+)]
 pub struct ReleaseCommand {
     /// The task
     #[arg(value_name = "ID")]

@@ -12,6 +12,7 @@ use crate::workspace::{InitWish, init, init_pool};
 
 /// Lay out a queue for one project: a `handoff/` directory in PATH.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes init\n  lanes init ~/src/project --workspace-id project")]
 pub struct InitCommand {
     /// The project
     #[arg(value_name = "PATH", default_value = ".")]
@@ -59,6 +60,7 @@ impl InitCommand {
 
 /// Lay out one queue for a directory of projects: `.agent-lanes-queue/` and `dispatchers/` in PATH.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes init-pool ~/src")]
 pub struct InitPoolCommand {
     /// The directory that holds the projects
     #[arg(value_name = "PATH")]

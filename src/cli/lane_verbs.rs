@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::context::Context;
-use crate::error::{EXIT_OK, Result};
+use crate::error::{EXIT_OK, Result, printable};
 use crate::model::task::object;
 use crate::workspace::check_lane;
 
@@ -11,6 +11,7 @@ use crate::workspace::check_lane;
 ///
 /// Submitting goes on, and claimed tasks can be answered.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes pause deploy --reason 'code freeze'")]
 pub struct PauseCommand {
     /// The lane
     #[arg(value_name = "LANE")]
@@ -23,13 +24,19 @@ pub struct PauseCommand {
 impl PauseCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         check_lane(&self.lane)?;
-        let changed = context.store()?.pause(&self.lane, self.reason.as_deref())?;
+        let store = context.store()?;
+        let changed = store.pause(&self.lane, self.reason.as_deref())?;
+        // A name that was mistyped would leave the lane that was meant open.
+        if store.lane_has_tasks(&self.lane).is_ok_and(|used| !used) {
+            context.out.note(&format!("lanes: nothing was ever submitted to lane {}", printable(&self.lane)));
+        }
         tell(context, "paused", &self.lane, changed)
     }
 }
 
 /// Hand out the tasks of a paused lane again.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes resume deploy")]
 pub struct ResumeCommand {
     /// The lane
     #[arg(value_name = "LANE")]

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
+use super::args::number;
 use super::context::Context;
 use super::table::{Table, relative, short};
 use super::view::task_view;
@@ -24,13 +25,18 @@ pub struct Selection {
     #[arg(long, value_name = "STATE[,STATE...]", value_delimiter = ',')]
     state: Vec<String>,
     /// Only the newest N
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<usize>, allow_negative_numbers = true)]
     limit: Option<usize>,
 }
 
 const STATES: [&str; 5] = ["queued", "scheduled", "claimed", "completed", "failed"];
 
 impl Selection {
+    /// Whether it leaves tasks out.
+    pub fn is_narrow(&self) -> bool {
+        self.lane.is_some() || self.active_only || !self.state.is_empty() || self.limit.is_some()
+    }
+
     /// The tasks, oldest first.
     pub fn tasks(&self, context: &Context, store: &Store) -> Result<Vec<Task>> {
         if let Some(wrong) = self.state.iter().find(|state| !STATES.contains(&state.as_str())) {
@@ -51,6 +57,7 @@ impl Selection {
 
 /// Show the tasks of the queue, oldest first.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes list --lane review --active-only")]
 pub struct ListCommand {
     #[command(flatten)]
     selection: Selection,
@@ -67,6 +74,9 @@ impl ListCommand {
                 ("count", views.len().into()),
                 ("tasks", views.into()),
             ]))?;
+        } else if tasks.is_empty() {
+            let narrow = self.selection.is_narrow();
+            context.out.note(if narrow { "lanes: no task fits" } else { "lanes: the queue has no task" });
         } else {
             print_tasks(context, &tasks, &store.now())?;
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::args::number;
 use super::context::Context;
 use crate::dispatch::runner::files;
 use crate::error::{EXIT_OK, Error, Result};
@@ -16,12 +17,13 @@ use crate::store::Store;
 ///
 /// Dispatchers keep the output of every run; tasks that were worked on by hand have none.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes logs -f d64cf2")]
 pub struct LogsCommand {
     /// The task
     #[arg(value_name = "ID")]
     id: String,
     /// Which run [default: the last]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<u64>, allow_negative_numbers = true)]
     attempt: Option<u64>,
     /// Show the error output instead
     #[arg(long)]

@@ -6,6 +6,7 @@
 mod args;
 mod body;
 mod claim;
+mod complete;
 mod context;
 mod dispatch;
 mod doctor;
@@ -32,6 +33,7 @@ mod submit;
 mod submit_batch;
 mod table;
 mod transfer;
+mod usage;
 mod verbs;
 mod view;
 mod wait;
@@ -39,7 +41,7 @@ mod waiting;
 mod why;
 mod workers;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use clap::builder::StyledStr;
@@ -49,8 +51,17 @@ use crate::error::{EXIT_INTERNAL, EXIT_OK, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT, 
 use context::{Context, GlobalArgs};
 use output::{Output, complain};
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed, with one line on standard error; 2 bad usage, \
-    or a wait whose time was over; 3 the task failed (call, wait --exit-status); 4 nothing to claim (claim --lane)";
+/// What a command's exit code says.
+const EXIT_CODES: [(&str, &str); 5] = [
+    ("0", "done"),
+    ("1", "refused or failed, with one line on standard error"),
+    ("2", "bad usage, or a wait whose time was over"),
+    ("3", "the task failed (call, wait --exit-status)"),
+    ("4", "nothing to claim (claim --lane)"),
+];
+
+/// How the end of every command's help begins.
+const EXAMPLES: &str = "Examples:";
 
 /// A task queue for coding agents, shell scripts and people on one machine.
 ///
@@ -58,7 +69,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed, with one line
 /// your wait returns. The queue is a directory of plain files: no daemon.
 #[derive(Parser, Debug)]
 // Of a flag given twice the last one counts, so that wrapper scripts can pass defaults first.
-#[command(name = "lanes", version, max_term_width = 100, args_override_self = true, after_help = EXIT_CODES)]
+#[command(name = "lanes", version, max_term_width = 100, args_override_self = true, after_help = after_help())]
 pub struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
@@ -158,6 +169,9 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
         return ExitCode::from(EXIT_REFUSED);
     }
     let args: Vec<OsString> = std::env::args_os().collect();
+    if let Some(shell) = env::completing() {
+        return completed(&shell, &args);
+    }
     let parsed = parse(&args);
     let global = parsed.as_ref().map(|cli| cli.global.clone()).unwrap_or_default();
     let out = Output::new(global.json, global.quiet);
@@ -167,7 +181,7 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
         Ok(Cli { command: None, .. }) => help(&mut context.out, &Cli::command().render_help()),
         // Help and version are answers; everything else that clap says is bad usage.
         Err(error) if error.use_stderr() => {
-            complain(&format!("lanes: {}", usage_line(&error.render().to_string())));
+            complain(&format!("lanes: {}", usage::one_line(&error, &args)));
             return ExitCode::from(EXIT_USAGE_OR_TIMEOUT);
         }
         Err(error) => help(&mut context.out, &error.render()),
@@ -185,13 +199,23 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
     }
 }
 
-/// What clap says of bad usage, as one line.
-fn usage_line(text: &str) -> String {
-    let head = text.split("\n\nUsage:").next().unwrap_or(text);
-    let head = head.split("\n\nFor more information").next().unwrap_or(head);
-    let words: Vec<&str> = head.split_whitespace().collect();
-    let line = words.join(" ");
-    format!("{}; `lanes help COMMAND` tells what it takes", line.strip_prefix("error: ").unwrap_or(&line))
+/// Answers the completion script of a shell. Nobody reads what went wrong there.
+fn completed(shell: &OsStr, args: &[OsString]) -> ExitCode {
+    let mut context = Context { global: GlobalArgs::default(), out: Output::new(false, true) };
+    let answered = complete::answer(&mut context, shell, args);
+    let code = answered.and_then(|code| context.out.flush().map(|()| code));
+    ExitCode::from(code.unwrap_or(EXIT_REFUSED))
+}
+
+/// The end of the help of `lanes` itself.
+fn after_help() -> String {
+    let codes: Vec<String> =
+        EXIT_CODES.iter().map(|(code, meaning)| format!("  {code}  {meaning}")).collect();
+    format!(
+        "{EXAMPLES}\n  lanes init\n  lanes submit --lane review --prompt 'Is the lock fair?'\n  \
+         lanes claim --lane review --wait\n\nExit codes:\n{}",
+        codes.join("\n")
+    )
 }
 
 fn help(out: &mut Output, text: &StyledStr) -> Result<u8> {
@@ -224,13 +248,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bad_usage_is_told_in_one_line() {
-        let said = Cli::try_parse_from(["lanes", "claim"]).unwrap_err().render().to_string();
-        let expected = "the following required arguments were not provided: <ID>; `lanes help COMMAND` tells what it takes";
-        assert_eq!(usage_line(&said), expected);
-    }
-
-    #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
@@ -258,5 +275,38 @@ mod tests {
             };
             assert_eq!(said(parse(&args)), said(Cli::try_parse_from(&args)), "{line}");
         }
+    }
+
+    #[test]
+    fn every_command_has_examples_that_it_understands() {
+        for command in Cli::command().get_subcommands().chain([&Cli::command()]) {
+            let name = command.get_name();
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples =
+                help.strip_prefix(EXAMPLES).unwrap_or_default().split("\n\n").next().unwrap_or_default();
+            assert!(
+                examples.contains(&format!("lanes {}", name.trim_start_matches("lanes"))),
+                "{name}: {help}"
+            );
+            for example in examples.lines().filter(|line| !line.is_empty()) {
+                let words = words(example);
+                let parsed = Cli::try_parse_from(&words);
+                assert!(parsed.is_ok(), "{example}: {words:?}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+
+    /// The words of the last command of a pipeline, without where its output goes.
+    fn words(line: &str) -> Vec<String> {
+        let command = line.split(" | ").last().unwrap_or_default();
+        let command = command.split(" > ").next().unwrap_or_default();
+        let mut words = Vec::new();
+        for (number, part) in command.trim().split('\'').enumerate() {
+            match number % 2 {
+                0 => words.extend(part.split_whitespace().map(str::to_string)),
+                _ => words.push(part.to_string()),
+            }
+        }
+        words
     }
 }

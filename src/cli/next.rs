@@ -15,6 +15,7 @@ use crate::store::{Store, Want};
 /// To take a task use `claim --lane`, which looks and claims in one step.
 #[derive(Args, Debug)]
 #[command(mut_arg("lane", |lane| lane.required(true)))]
+#[command(after_help = "Examples:\n  lanes next --lane review --timeout 0\n  lanes watch --lane review")]
 pub struct NextCommand {
     #[command(flatten)]
     want: WantArgs,

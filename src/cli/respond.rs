@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
+use super::args::number;
 use super::body;
 use super::context::Context;
 use crate::error::{EXIT_OK, Error, Result};
@@ -32,6 +33,7 @@ enum VerdictArg {
 /// The answer is read from --file, --body or standard input. Repeating an answer with the same token
 /// and content succeeds and changes nothing; another answer to an answered task is refused.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes respond d64cf2 --claim-token $token --file answer.md")]
 pub struct RespondCommand {
     /// The task
     #[arg(value_name = "ID")]
@@ -58,10 +60,10 @@ pub struct RespondCommand {
     #[arg(long, value_enum)]
     verdict: Option<VerdictArg>,
     /// Findings that block; above 0 the verdict must be needs-revision
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = number::<u64>, allow_negative_numbers = true)]
     blocking_count: Option<u64>,
     /// Findings that do not block
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = number::<u64>, allow_negative_numbers = true)]
     nonblocking_count: Option<u64>,
     /// Refuse unless the task's request has this sha256
     #[arg(long, value_name = "SHA256")]
@@ -109,9 +111,10 @@ impl RespondCommand {
             }
             (None, None) => (body::from_stdin(MAX_BODY)?, "-".to_string()),
         };
-        if body.is_empty() {
+        if body.trim().is_empty() {
             let source = if source == "-" { "standard input" } else { source.as_str() };
-            return Err(Error::invalid(format!("the answer is empty: nothing came from {source}"))
+            let what = if body.is_empty() { "nothing" } else { "nothing but white space" };
+            return Err(Error::invalid(format!("the answer is empty: {what} came from {source}"))
                 .with_hint("if that is meant, say --body ''"));
         }
         Ok(body)

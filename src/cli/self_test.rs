@@ -13,6 +13,7 @@ use crate::workspace::{Config, SubmitWish, check_submit};
 
 /// Run a task through a temporary queue: submit, claim, respond, wait.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes self-test")]
 pub struct SelfTestCommand {}
 
 const LANE: &str = "self-test";

@@ -15,12 +15,15 @@ use crate::http::{self, ServeOptions};
 /// GET /openapi.json describes every route. Web pages of other origins are refused. Beyond this
 /// machine only with a token.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  lanes serve\n  lanes serve --host 0.0.0.0 --token-file ~/.config/lanes/token"
+)]
 pub struct ServeCommand {
     /// The address to listen at: an IP address, or localhost
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     host: String,
     /// The port; 0 for any that is free
-    #[arg(long, value_name = "N", default_value_t = 8765)]
+    #[arg(long, value_name = "N", value_parser = port, default_value_t = 8765, allow_negative_numbers = true)]
     port: u16,
     /// A file with the token that clients must show; needed beyond the loopback
     #[arg(long, value_name = "FILE")]
@@ -37,6 +40,10 @@ pub struct ServeCommand {
     /// A line of JSON on standard error for each answer
     #[arg(long)]
     log: bool,
+}
+
+fn port(text: &str) -> std::result::Result<u16, String> {
+    text.trim().parse().map_err(|_| "expected a port from 0 to 65535".to_string())
 }
 
 impl ServeCommand {

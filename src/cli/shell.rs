@@ -1,16 +1,25 @@
 //! `lanes completions` and `lanes man`: help for shells and readers.
 
+use std::io;
 use std::path::PathBuf;
 
+use clap::builder::Resettable;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
 
-use super::Cli;
 use super::context::Context;
+use super::{Cli, EXIT_CODES, complete};
 use crate::error::{EXIT_OK, Error, Result};
 
 /// Print the completion script for a shell.
+///
+/// It completes commands, flags, files, and the lanes and task ids of the queue at hand.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  lanes completions bash > ~/.local/share/bash-completion/completions/lanes\n  lanes completions zsh > ~/.zfunc/_lanes\n  lanes completions fish > ~/.config/fish/completions/lanes.fish"
+)]
 pub struct CompletionsCommand {
     /// The shell
     #[arg(value_enum)]
@@ -19,15 +28,14 @@ pub struct CompletionsCommand {
 
 impl CompletionsCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
-        let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "lanes", &mut script);
-        context.out.raw(&script)?;
+        context.out.raw(&complete::script(&self.shell.to_string())?)?;
         Ok(EXIT_OK)
     }
 }
 
 /// Print the manual page, or write a page for every command into DIR.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes man ~/.local/share/man/man1")]
 pub struct ManCommand {
     /// Where to write the pages; made if missing
     #[arg(value_name = "DIR")]
@@ -36,18 +44,49 @@ pub struct ManCommand {
 
 impl ManCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
-        let mut command = Cli::command();
+        // The pages of `lanes help COMMAND` would be those of COMMAND once more.
+        let mut command = Cli::command().disable_help_subcommand(true);
         command.build();
         let Some(directory) = &self.directory else {
-            let mut page = Vec::new();
-            let rendered = clap_mangen::Man::new(command).render(&mut page);
-            rendered.map_err(|error| Error::io("write", "the manual page", error))?;
+            let page = page(&command).map_err(|error| Error::io("write", "the manual page", error))?;
             context.out.raw(&page)?;
             return Ok(EXIT_OK);
         };
         let fail = |error| Error::io("write manual pages to", directory, error);
         std::fs::create_dir_all(directory).map_err(fail)?;
-        clap_mangen::generate_to(command, directory).map_err(fail)?;
+        for command in std::iter::once(&command).chain(command.get_subcommands()) {
+            let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+            let page = page(command).map_err(fail)?;
+            std::fs::write(directory.join(format!("{name}.1")), page).map_err(fail)?;
+        }
         Ok(EXIT_OK)
     }
+}
+
+/// The manual page of one command.
+fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
+    let version = env!("CARGO_PKG_VERSION");
+    let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let mut page = Vec::new();
+    Man::new(command.clone().after_help(Resettable::Reset).version(version))
+        .source(format!("lanes {version}"))
+        .manual("lanes")
+        .render(&mut page)?;
+    let mut end = Roff::new();
+    if let Some(examples) = examples.strip_prefix(super::EXAMPLES) {
+        end.control("SH", ["EXAMPLES"]).control("nf", []);
+        for example in examples.trim_matches('\n').lines() {
+            end.text([roman(example.trim_start())]);
+        }
+        end.control("fi", []);
+    }
+    end.control("SH", ["EXIT STATUS"]);
+    for (code, meaning) in EXIT_CODES {
+        end.control("TP", []).text([bold(code)]).text([roman(meaning)]);
+    }
+    if !command.has_subcommands() {
+        end.control("SH", ["SEE ALSO"]).text([bold("lanes"), roman("(1)")]);
+    }
+    page.extend(end.to_roff().into_bytes());
+    Ok(page)
 }

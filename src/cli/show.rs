@@ -15,6 +15,7 @@ use crate::store::Store;
 
 /// Show a task with its prompt, its history and its answer.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes show d64cf2")]
 pub struct ShowCommand {
     /// The task
     #[arg(value_name = "ID")]

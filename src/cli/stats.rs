@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
+use super::args::number;
 use super::context::Context;
 use super::table::Table;
 use crate::dispatch::journal::{Group, Period, Record, stats};
@@ -17,9 +18,10 @@ use crate::model::task::object;
 ///
 /// Durations are those of answered runs. Costs are summed over the runs that told theirs.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes stats --days 7")]
 pub struct StatsCommand {
     /// Only the last N days
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<u32>, allow_negative_numbers = true)]
     days: Option<u32>,
 }
 

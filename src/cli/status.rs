@@ -19,6 +19,9 @@ use crate::store::Store;
 
 /// Show one task, all tasks (--all), or without either the queue at a glance.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  lanes status\n  lanes status d64cf2\n  lanes status --all --state queued,claimed"
+)]
 pub struct StatusCommand {
     /// The task
     #[arg(value_name = "ID", conflicts_with_all = ["all", "rack"])]
@@ -98,6 +101,10 @@ impl StatusCommand {
             ]));
         }
         if lanes.is_empty() {
+            if self.selection.is_narrow() {
+                context.out.note("lanes: no task fits");
+                return Ok(());
+            }
             return context.out.line("nothing was ever submitted here; `lanes submit` starts it");
         }
         let mut table = Table::new(&[

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::Value;
 
-use super::args::{WaitArgs, span};
+use super::args::{WaitArgs, integer, span};
 use super::body;
 use super::context::Context;
 use super::env;
 use super::submit_batch::submit_batch;
 use super::wait::print_body;
 use super::waiting::wait_for_answers;
-use crate::error::{EXIT_OK, EXIT_TASK_FAILED, Error, ErrorKind, Result};
+use crate::error::{EXIT_OK, EXIT_TASK_FAILED, Error, ErrorKind, Result, printable};
 use crate::model::task::object;
 use crate::model::{ResponseStatus, Time};
 use crate::store::{Store, Submitted};
@@ -61,7 +61,7 @@ pub struct TaskArgs {
     #[arg(long)]
     key: Option<String>,
     /// Higher goes first; one step is worth an hour of waiting
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = integer, allow_negative_numbers = true)]
     priority: Option<i64>,
     /// Not to be claimed for this long: seconds, or 15m, 2h, 1d
     #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
@@ -70,7 +70,7 @@ pub struct TaskArgs {
     #[arg(long, value_name = "TIME", conflicts_with = "delay")]
     not_before: Option<String>,
     /// Runs allowed; then the task is dead instead of being offered again
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = integer, allow_negative_numbers = true)]
     max_attempts: Option<i64>,
     /// A title for people
     #[arg(long)]
@@ -122,7 +122,7 @@ impl TaskArgs {
             correlation_id: self.task_id.clone(),
             supporting: self.supporting.clone(),
             priority: self.priority,
-            not_before: self.not_before.as_deref().map(Time::parse).transpose()?,
+            not_before: self.not_before.as_deref().map(not_before).transpose()?,
             delay_seconds: self.delay,
             max_attempts: self.max_attempts,
             key: self.key.clone(),
@@ -133,11 +133,21 @@ impl TaskArgs {
     }
 }
 
+fn not_before(text: &str) -> Result<Time> {
+    Time::parse(text).map_err(|_| {
+        Error::invalid(format!("--not-before is no RFC 3339 time: {}", printable(text)))
+            .with_hint("write it as 2026-12-24T18:00:00Z, or with an offset such as +01:00 in place of Z")
+    })
+}
+
 /// Submit a task and print its id.
 ///
 /// A task is a request file with a place for the answer (--request-from, --response-to), or just a
 /// prompt (--prompt, --prompt-file).
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  lanes submit --lane review --prompt 'Is the lock fair?'\n  lanes submit --lane review --request-from plan.md --response-to plan.review.md --key plan-1"
+)]
 pub struct SubmitCommand {
     #[command(flatten)]
     task: TaskArgs,
@@ -178,6 +188,7 @@ impl SubmitCommand {
 /// Ends with code 3 when the task failed, with 2 when the time is over; then the task goes on and
 /// `lanes wait` can fetch its answer later.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  git diff | lanes call --lane review --prompt-file -")]
 pub struct CallCommand {
     #[command(flatten)]
     task: TaskArgs,
@@ -193,7 +204,8 @@ impl CallCommand {
         let timing = self.wait.timing()?;
         let (store, submitted) = self.task.submit(context, self.run_timeout)?;
         let id = submitted.task.id.clone();
-        let (mut answered, _) = wait_for_answers(context, &store, std::slice::from_ref(&id), false, timing)?;
+        let ids = std::slice::from_ref(&id);
+        let (mut answered, _) = wait_for_answers(context, &store, ids, false, "call", timing)?;
         let Some(answer) = answered.pop() else {
             return Err(Error::new(
                 ErrorKind::TimedOut,

@@ -1,11 +1,11 @@
 //! `lanes submit --batch`: many tasks from one file.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde_json::Value;
 
+use super::body;
 use super::context::Context;
 use super::output::Progress;
 use crate::error::{EXIT_OK, EXIT_REFUSED, Error, Result};
@@ -26,7 +26,7 @@ pub fn submit_batch(context: &mut Context, file: &Path, common: &SubmitWish) -> 
     let mut input: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(std::io::stdin().lock())
     } else {
-        Box::new(BufReader::new(File::open(file).map_err(|error| Error::io("open", file, error))?))
+        Box::new(BufReader::new(body::open(file)?))
     };
     let mut progress = Progress::new(&context.out, "lanes submit");
     let (mut number, mut tasks, mut errors) = (0, Vec::new(), Vec::new());
@@ -52,7 +52,7 @@ pub fn submit_batch(context: &mut Context, file: &Path, common: &SubmitWish) -> 
             match check_line(&config, &cwd, store.now().wall, (number, &line), common.clone()) {
                 Ok(fine) => {
                     for warning in &fine.warnings {
-                        context.out.warn(&format!("line {number}: {warning}"));
+                        context.out.warn(warning);
                     }
                     numbers.push(number);
                     checked.push(fine.task);

@@ -1,5 +1,7 @@
 //! Text for people: aligned columns and times relative to now.
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 use super::output::Output;
 use crate::error::{Result, printable};
 use crate::model::{Now, Time};
@@ -30,7 +32,7 @@ impl Table {
     pub fn print(&self, out: &mut Output) -> Result<()> {
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
-            let longest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+            let longest = cells.map(|cell| cell.width()).max().unwrap_or(0);
             longest.max(self.headings[column].len())
         };
         let widths: Vec<usize> = (0..self.headings.len()).map(width).collect();
@@ -52,7 +54,7 @@ fn line(cells: &[String], widths: &[usize]) -> String {
     let mut text = String::new();
     for (cell, width) in cells.iter().zip(widths) {
         text.push_str(cell);
-        let gap = width.saturating_sub(cell.chars().count()) + 2;
+        let gap = width.saturating_sub(cell.width()) + 2;
         text.extend(std::iter::repeat_n(' ', gap));
     }
     text.trim_end().to_string()
@@ -84,13 +86,42 @@ pub fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{ending}")
 }
 
-/// At most `length` characters of the first line of a text.
-pub fn short(text: &str, length: usize) -> String {
+/// As much of the first line of a text as fits into `columns` of a terminal.
+pub fn short(text: &str, columns: usize) -> String {
     let first = text.lines().next().unwrap_or_default();
-    if first.chars().count() <= length {
-        first.to_string()
-    } else {
-        let head: String = first.chars().take(length.saturating_sub(1)).collect();
-        format!("{head}…")
+    if first.width() <= columns {
+        return first.to_string();
+    }
+    let mut left = columns.saturating_sub(1);
+    let fits = |c: &char| {
+        let width = c.width().unwrap_or(0);
+        let fits = width <= left;
+        left = if fits { left - width } else { 0 };
+        fits
+    };
+    let head: String = first.chars().take_while(fits).collect();
+    format!("{head}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_those_of_a_terminal() {
+        let cells = |name: &str| vec![name.to_string(), "x".to_string()];
+        assert_eq!(line(&cells("lane"), &[6, 1]), "lane    x");
+        assert_eq!(line(&cells("レ票"), &[6, 1]), "レ票    x");
+        assert_eq!(line(&cells("e\u{301}"), &[6, 1]), "e\u{301}       x");
+    }
+
+    #[test]
+    fn what_is_shortened_fits() {
+        assert_eq!(short("five!", 5), "five!");
+        assert_eq!(short("sixsix", 5), "sixs…");
+        assert_eq!(short("レビュー", 8), "レビュー");
+        assert_eq!(short("レビュー", 7), "レビュ…");
+        assert_eq!(short("レビュー", 6), "レビ…");
+        assert_eq!(short("one\ntwo", 5), "one");
     }
 }

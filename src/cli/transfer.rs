@@ -1,12 +1,12 @@
 //! `lanes export` and `lanes import`: tasks as JSON lines.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value;
 
+use super::body;
 use super::context::Context;
 use super::output::{Output, Progress};
 use super::submit_batch::refusal;
@@ -18,6 +18,7 @@ use crate::model::task::object;
 ///
 /// Tasks that cannot be read are left out with a warning, and the command ends with code 1.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes export --ended > tasks.jsonl")]
 pub struct ExportCommand {
     /// Only tasks of this lane
     #[arg(long)]
@@ -76,6 +77,7 @@ impl ExportCommand {
 /// A task that is here already is skipped when it is the same, and refused when it is not. Ends
 /// with code 1 when any line was refused; the others are in.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes import tasks.jsonl")]
 pub struct ImportCommand {
     /// The file that `lanes export` or `lanes gc --archive` wrote; `-` is standard input
     #[arg(value_name = "FILE")]
@@ -87,8 +89,7 @@ impl ImportCommand {
         let mut input: Box<dyn BufRead> = if self.file == Path::new("-") {
             Box::new(io::stdin().lock())
         } else {
-            let file = File::open(&self.file).map_err(|error| Error::io("open", &self.file, error))?;
-            Box::new(BufReader::new(file))
+            Box::new(BufReader::new(body::open(&self.file)?))
         };
         let store = context.store()?;
         let mut progress = Progress::new(&context.out, "lanes import");

@@ -1,6 +1,6 @@
 //! The commands that change tasks at an operator's word: cancel, retry, redrive, move.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::Value;
 
 use super::context::{Context, resolve_all};
@@ -17,6 +17,7 @@ use crate::workspace::check_lane;
 /// A claimed task's token is void at once: its worker learns at the next renew that it was
 /// cancelled. Whoever waits for the task gets a failed answer.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes cancel d64cf2 --reason 'no longer needed'")]
 pub struct CancelCommand {
     /// The tasks
     #[arg(value_name = "ID", required = true)]
@@ -91,6 +92,7 @@ fn each(
 ///
 /// The failed task stays as it is and names its successor; asking twice gives the same successor.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes retry d64cf2")]
 pub struct RetryCommand {
     /// The tasks
     #[arg(value_name = "ID", required = true)]
@@ -108,9 +110,11 @@ impl RetryCommand {
 /// Submit dead tasks again: those named, or all of a lane.
 #[derive(Args, Debug)]
 #[command(override_usage = "lanes redrive [OPTIONS] <ID>...\n       lanes redrive [OPTIONS] --lane <LANE>")]
+#[command(after_help = "Examples:\n  lanes redrive --lane review")]
+#[command(group(ArgGroup::new("what").args(["ids", "lane"]).required(true)))]
 pub struct RedriveCommand {
     /// The tasks
-    #[arg(value_name = "ID", required_unless_present = "lane", conflicts_with = "lane")]
+    #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// All dead tasks of this lane that were not retried yet
     #[arg(long)]
@@ -162,6 +166,7 @@ fn retry(context: &Context, store: &Store, id: &TaskId) -> Result<(String, Objec
 
 /// Put a waiting task into another lane.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes move d64cf2 --to review")]
 pub struct MoveCommand {
     /// The task
     #[arg(value_name = "ID")]

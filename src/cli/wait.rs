@@ -1,6 +1,6 @@
 //! `lanes wait`: sleep until tasks are answered, or until a lane has one to claim.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::Value;
 
 use super::args::{WaitArgs, WantArgs};
@@ -19,9 +19,13 @@ use crate::store::Store;
 /// Ends with code 2 when the time is over before an answer.
 #[derive(Args, Debug)]
 #[command(override_usage = "lanes wait [OPTIONS] <ID>...\n       lanes wait [OPTIONS] --lane <LANE>...")]
+#[command(
+    after_help = "Examples:\n  lanes wait d64cf2 --timeout 1h\n  lanes wait --any d64cf2 57ebd2 --body"
+)]
+#[command(group(ArgGroup::new("what").args(["ids", "lane"]).required(true)))]
 pub struct WaitCommand {
     /// The tasks: ids, or beginnings or ends that only one id has
-    #[arg(value_name = "ID", required_unless_present = "lane", conflicts_with = "lane")]
+    #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// Return as soon as one of the tasks is answered
     #[arg(long, conflicts_with = "all")]
@@ -49,7 +53,7 @@ impl WaitCommand {
         let timing = self.wait.timing()?;
         let store = context.store()?;
         let ids = resolve_all(&store, &self.ids)?;
-        let (answered, pending) = wait_for_answers(context, &store, &ids, self.any, timing)?;
+        let (answered, pending) = wait_for_answers(context, &store, &ids, self.any, "wait", timing)?;
         let complete = pending.is_empty() || (self.any && !answered.is_empty());
         // An answer that cannot be delivered keeps no other from being delivered and told.
         let mut delivered = Vec::with_capacity(answered.len());

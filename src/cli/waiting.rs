@@ -19,12 +19,13 @@ pub struct Answered {
 }
 
 /// Waits until all of `ids` are answered, or any one of them. When the time is over, what has been
-/// answered so far comes with the ids that have not.
+/// answered so far comes with the ids that have not. `verb` names the command in signs of life.
 pub fn wait_for_answers(
     context: &Context,
     store: &Store,
     ids: &[TaskId],
     any: bool,
+    verb: &str,
     mut timing: Timing,
 ) -> Result<(Vec<Answered>, Vec<TaskId>)> {
     let mut watch = until_exit(store.watch_tasks(ids));
@@ -46,13 +47,13 @@ pub fn wait_for_answers(
             break;
         }
         if !told_no_worker {
-            told_no_worker = tell_if_nobody_works(context, store, &open)?;
+            told_no_worker = tell_if_nobody_works(context, store, verb, &open)?;
         }
         let over = timing.is_over();
         // The last one tells how things stood when the time was over.
         if timing.heartbeat_due() || (over && timing.has_heartbeat()) {
             for task in &open {
-                context.out.note(&heartbeat(context, store, task));
+                context.out.note(&format!("lanes {verb}: {}", heartbeat(context, store, task)));
             }
         }
         if over {
@@ -105,13 +106,13 @@ fn next_due(tasks: &[Task], now: &Now) -> Option<Duration> {
 }
 
 /// Says so when a queued task waits in a lane that nobody serves. `true`: there is no more to say.
-fn tell_if_nobody_works(context: &Context, store: &Store, open: &[Task]) -> Result<bool> {
+fn tell_if_nobody_works(context: &Context, store: &Store, verb: &str, open: &[Task]) -> Result<bool> {
     let Some(task) = open.iter().find(|task| task.status == Status::Queued) else { return Ok(false) };
     if lane_is_served(store, &task.lane)? {
         return Ok(false);
     }
     context.out.note(&format!(
-        "lanes wait: no live worker serves lane {}; {} waits until one claims it",
+        "lanes {verb}: no live worker serves lane {}; {} waits until one claims it",
         task.lane, task.id
     ));
     Ok(true)
@@ -130,13 +131,13 @@ fn heartbeat(context: &Context, store: &Store, task: &Task) -> String {
     let id = &task.id;
     let now = store.now();
     let Status::Claimed(claim) = &task.status else {
-        return format!("lanes wait: task_id={id}; state={}; awaiting reviewer claim", task.status.as_str());
+        return format!("task_id={id}; state={}; awaiting reviewer claim", task.status.as_str());
     };
     let last = context.last_event(store, task);
     let last_words =
         last.as_ref().map_or("none".to_string(), |event| format!("{}@{}", event.kind, event.created_at));
     format!(
-        "lanes wait: task_id={id}; state={}; claim_owner={}; claimed_age_seconds={}; lease_expires_at={}; \
+        "task_id={id}; state={}; claim_owner={}; claimed_age_seconds={}; lease_expires_at={}; \
          lease_expired={}; response_path={}; response_exists={}; last_event={last_words}; next_action={}",
         task.status.as_str(),
         claim.owner,

@@ -12,6 +12,7 @@ use crate::store::{Parked, Store};
 
 /// Tell the one thing that a task waits for.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes why d64cf2")]
 pub struct WhyCommand {
     /// The task
     #[arg(value_name = "ID")]

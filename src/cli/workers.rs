@@ -14,6 +14,7 @@ use crate::store::{Parked, Store, WorkerInfo};
 
 /// Show the workers that are alive: dispatchers, and parked `claim --wait`s.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes workers")]
 pub struct WorkersCommand {}
 
 impl WorkersCommand {

@@ -40,7 +40,7 @@ pub(super) fn make_root(path: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|error| Error::io("create the store", path, error))?;
+        .map_err(|error| Error::io("make the directory", path, error))?;
     made.into_iter().try_for_each(sync_parent)
 }
 

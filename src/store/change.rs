@@ -23,12 +23,12 @@ impl Store {
     pub fn claim(&self, id: &TaskId, owner: &str, lease_seconds: f64) -> Result<Task> {
         let task = self.task(id)?;
         if let Some(pause) = self.paused()?.get(&task.lane) {
+            let lane = printable(&task.lane);
             return Err(Error::refused(format!(
-                "cannot claim {id}; lane {} is paused since {}",
-                printable(&task.lane),
+                "cannot claim {id}; lane {lane} is paused since {}",
                 pause.since
             ))
-            .with_hint("`lanes resume LANE` opens it again"));
+            .with_hint(format!("`lanes resume {lane}` opens it again")));
         }
         let command = self.claim_command(owner, lease_seconds);
         self.apply(id, &command).map(|(task, _)| task)

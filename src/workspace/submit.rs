@@ -120,13 +120,19 @@ pub fn check_line(
         wish.source_agent = source_agent.unwrap_or_default();
     }
     let file = TaskFile::read(fields, cwd)?;
-    check(config, cwd, now, wish, file, None).map_err(|error| {
+    let mut checked = check(config, cwd, now, wish, file, None).map_err(|error| {
         let named = Error::new(error.kind(), format!("{source}: {}", error.message()));
         match error.hint() {
             Some(hint) => named.with_hint(hint),
             None => named,
         }
-    })
+    })?;
+    for warning in &mut checked.warnings {
+        if !warning.starts_with(&source) {
+            *warning = format!("{source}: {warning}");
+        }
+    }
+    Ok(checked)
 }
 
 fn check(

@@ -77,12 +77,16 @@ fn a_paused_lane_hands_out_nothing() {
     assert_eq!(sandbox.ok(&["pause", "l", "--reason", "upgrade"]), "l paused");
     assert_eq!(sandbox.json(&["pause", "l"])["changed"], false);
     assert_eq!(sandbox.run(&["claim", "--lane", "l"]).code, 4);
-    sandbox.run(&["claim", &id]).refused(1, "paused");
+    sandbox.run(&["claim", &id]).refused(1, "`lanes resume l`");
     let parked = Running::start(sandbox.live_command(&words("claim --lane l --wait --timeout 20 --json")));
     eventually("the claim is parked", || sandbox.peek(&["workers"])["count"] == 1);
     assert_eq!(sandbox.ok(&["resume", "l"]), "l resumed");
     assert_eq!(text(&parked.finish(&sandbox).json()["task_id"]), id);
     assert_eq!(sandbox.json(&["resume", "l"])["changed"], false);
+    assert!(sandbox.run(&["pause", "l"]).stderr.is_empty());
+    assert!(
+        sandbox.run(&["pause", "mistyped"]).stderr.contains("nothing was ever submitted to lane mistyped")
+    );
 }
 
 #[test]

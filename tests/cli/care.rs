@@ -135,6 +135,14 @@ fn a_batch_takes_what_is_right_and_names_the_lines_that_are_not() {
     let more = sandbox.run_with(&["submit", "--batch", "-", "--lane", "c"], "{\"prompt\": \"x\"}\n");
     assert_eq!(more.stdout.lines().count(), 1, "{more}");
     assert_eq!(sandbox.json(&["list", "--lane", "c"])["count"], 1);
+    let file = "{\"prompt\": \"x\", \"colour\": 1}\n{\"prompt\": \"x\", \"prompt_file\": \"y\"}\n";
+    let odd = sandbox.run_with(&["submit", "--batch", "-", "--lane", "c"], file);
+    assert_eq!((odd.code, odd.stderr.lines().count()), (0, 2), "{odd}");
+    for (number, warning) in (1..).zip(odd.stderr.lines()) {
+        assert_eq!(warning.matches(&format!("line {number}")).count(), 1, "{odd}");
+    }
     sandbox.run(&["submit", "--batch", "none.jsonl"]).refused(1, "none.jsonl");
+    sandbox.run(&["submit", "--batch", "."]).refused(1, "is a directory");
+    sandbox.run(&["import", "."]).refused(1, "is a directory");
     sandbox.run(&["submit", "--batch", "x", "--prompt", "y"]).refused(2, "--prompt");
 }

@@ -54,6 +54,18 @@ fn init_keeps_the_paths_it_was_given() {
 }
 
 #[test]
+fn init_into_a_file_says_that_it_is_one() {
+    let sandbox = Sandbox::empty();
+    sandbox.write("notes.md", "mine");
+    for command in ["init", "init-pool"] {
+        for path in ["notes.md", "notes.md/project"] {
+            sandbox.run(&[command, path]).refused(1, "/notes.md is a file, not a directory");
+        }
+    }
+    assert_eq!(sandbox.read("notes.md"), "mine");
+}
+
+#[test]
 fn init_never_touches_what_is_there() {
     let sandbox = Sandbox::new();
     let before = sandbox.read("handoff/handoff.yaml");

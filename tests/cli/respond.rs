@@ -100,6 +100,7 @@ fn bodies_that_are_refused() {
     let id = sandbox.submit("l", &[]);
     let respond = ["respond", id.as_str()];
     sandbox.run_with(&respond, "").refused(1, "--body ''");
+    sandbox.run_with(&respond, " \n\t\n").refused(1, "nothing but white space came from standard input");
     sandbox.write("empty.md", "");
     sandbox.run(&["respond", &id, "--file", "empty.md"]).refused(1, "empty.md");
     sandbox.run(&["respond", &id, "--file", "nowhere.md"]).refused(1, "nowhere.md");

@@ -3,7 +3,8 @@
 use crate::sandbox::{Sandbox, text, words};
 
 const COMMANDS: &str = "init init-pool submit call wait next watch claim renew release event respond cancel retry \
-    redrive move pause resume status list show logs events why workers self-test completions man";
+    redrive move pause resume status list show why dispatch stats events logs workers doctor fsck gc export import \
+    serve self-test completions man";
 
 #[test]
 fn every_command_has_help() {
@@ -40,11 +41,10 @@ fn bad_usage_ends_with_2_and_touches_nothing() {
         &["completions", "cmd.exe"],
         &["events", "--since", "-1"],
     ] {
-        let outcome = sandbox.run(args);
-        assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{args:?}: {outcome}");
-        assert!(outcome.stderr.starts_with("lanes: "), "{args:?}: {outcome}");
-        assert_eq!(outcome.stderr.lines().count(), 1, "{args:?}: {outcome}");
+        sandbox.run(args).refused(2, "; `lanes help");
     }
+    sandbox.run(&["--config", "wait", "list", "--limit", "-1"]).refused(2, "`lanes help list`");
+    sandbox.run(&["respond", "x", "--blocking-count", "-1"]).refused(2, "expected a whole number from 0");
     assert_eq!(std::fs::read_dir(sandbox.root()).unwrap().count(), 0);
 }
 
@@ -131,8 +131,33 @@ fn completions_for_every_shell() {
     let sandbox = Sandbox::empty();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = sandbox.ok(&["completions", shell]);
-        assert!(script.contains("init-pool"), "{shell}");
+        assert!(script.contains("LANES_COMPLETE"), "{shell}");
     }
+}
+
+#[test]
+fn lanes_and_ids_are_completed() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.submit("review", &[]);
+    let second = sandbox.submit("$(touch owned)", &[]);
+    let offered = |words: &[&str]| {
+        let mut command = sandbox.command(&[&["--", "lanes"], words].concat());
+        let index = words.len().to_string();
+        command.env("LANES_COMPLETE", "fish").env("_CLAP_COMPLETE_INDEX", index);
+        let outcome = sandbox.outcome(command.output().unwrap());
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome}");
+        let lines = outcome.stdout.lines().map(|line| line.split('\t').next().unwrap().to_string());
+        lines.filter(|word| !word.starts_with('-')).collect::<Vec<String>>()
+    };
+    // What a shell would run is not offered.
+    assert_eq!(offered(&["claim", "--lane", ""]), ["questions", "review", "work"]);
+    assert_eq!(offered(&["pause", "r"]), ["review"]);
+    assert_eq!(offered(&["wait", ""]), [second.as_str(), &first]);
+    assert_eq!(offered(&["show", &first[first.len() - 6..]]), [first.as_str()]);
+    assert_eq!(offered(&["pau"]), ["pause"]);
+    assert!(!sandbox.path("owned").exists());
+    std::fs::remove_dir_all(sandbox.path("handoff")).unwrap();
+    assert!(offered(&["show", ""]).is_empty());
 }
 
 #[test]
@@ -140,9 +165,19 @@ fn man_pages_for_every_command() {
     let sandbox = Sandbox::empty();
     assert!(sandbox.ok(&["man"]).contains(".TH lanes"));
     sandbox.ok(&["man", "pages"]);
-    for command in words(COMMANDS) {
-        let page = sandbox.read(format!("pages/lanes-{command}.1"));
-        assert!(page.contains(".SH NAME"), "{command}");
+    let mut pages = 0;
+    for page in std::fs::read_dir(sandbox.path("pages")).unwrap() {
+        let page = page.unwrap().path();
+        let text = std::fs::read_to_string(&page).unwrap();
+        for part in [".SH NAME", ".SH EXAMPLES", ".SH \"EXIT STATUS\"", env!("CARGO_PKG_VERSION")] {
+            assert!(text.contains(part), "no {part} in {}", page.display());
+        }
+        pages += 1;
     }
-    assert!(sandbox.path("pages/lanes.1").exists());
+    assert!(words(COMMANDS).iter().all(|name| sandbox.path(&format!("pages/lanes-{name}.1")).exists()));
+    // Those of the commands and that of `lanes` itself.
+    let help = sandbox.ok(&["--help"]);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").take_while(|line| !line.is_empty());
+    let names = commands.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    assert_eq!(pages, names.filter(|line| !line.starts_with("  help ")).count() + 1);
 }

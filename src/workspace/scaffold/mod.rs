@@ -151,7 +151,15 @@ pub fn init_pool(target: &Path, id: Option<&str>) -> Result<PoolInitialized> {
 }
 
 fn real_target(target: &Path) -> Result<PathBuf> {
-    resolve(&absolute(&current_dir()?, target)?)
+    let path = absolute(&current_dir()?, target)?;
+    // A directory that is missing will be made; anything else of that name, or above it, is in the way.
+    if let Some(there) = path.ancestors().find(|above| above.exists())
+        && !there.is_dir()
+    {
+        return Err(Error::refused(format!("{} is a file, not a directory", show(there)))
+            .with_hint("give the directory to lay the queue out in"));
+    }
+    resolve(&path)
 }
 
 /// The id that was asked for, else the name of the directory.

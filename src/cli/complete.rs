@@ -1,0 +1,102 @@
+//! Completion for shells: their scripts ask this program what may come next, so that lanes and task
+//! ids are those of the queue at hand.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+
+use clap::CommandFactory;
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
+use clap_complete::env::Shells;
+
+use super::Cli;
+use super::context::{Context, GlobalArgs};
+use super::output::Output;
+use super::table::short;
+use crate::error::{EXIT_OK, Error, Result, printable};
+use crate::model::Task;
+use crate::store::Store;
+use crate::workspace::Config;
+
+/// The variable by which a script asks; its value is the name of the shell.
+pub const VARIABLE: &str = "LANES_COMPLETE";
+
+/// The most ids that are offered.
+const IDS: usize = 200;
+
+/// The script that makes `shell` ask this program.
+pub fn script(shell: &str) -> Result<Vec<u8>> {
+    let mut script = Vec::new();
+    let shells = Shells::builtins();
+    let shell = shells.completer(shell).ok_or_else(|| Error::invalid("there is no such shell"))?;
+    shell
+        .write_registration(VARIABLE, "lanes", "lanes", "lanes", &mut script)
+        .map_err(|error| Error::io("write", "the completion script", error))?;
+    Ok(script)
+}
+
+/// Answers a script that asks what may come next; `args` are this process's own, from its name on.
+pub fn answer(context: &mut Context, shell: &OsStr, args: &[OsString]) -> Result<u8> {
+    let words: Vec<OsString> = args.iter().skip_while(|arg| *arg != "--").skip(1).cloned().collect();
+    let cwd = context.cwd().ok();
+    let mut reply = Vec::new();
+    let shells = Shells::builtins();
+    if let Some(shell) = shell.to_str().and_then(|name| shells.completer(name)) {
+        shell
+            .write_complete(&mut with_queue(Cli::command()), words, cwd.as_deref(), &mut reply)
+            .map_err(|error| Error::io("complete", "the command line", error))?;
+    }
+    context.out.raw(&reply)?;
+    Ok(EXIT_OK)
+}
+
+/// Lets every argument that is called LANE or ID be completed from the queue.
+fn with_queue(command: clap::Command) -> clap::Command {
+    command.mut_subcommands(|command| {
+        command.mut_args(|arg| match arg.get_value_names() {
+            Some([name]) if name == "LANE" => arg.add(ArgValueCandidates::new(lanes)),
+            Some([name]) if name == "ID" => arg.add(ArgValueCompleter::new(ids)),
+            _ => arg,
+        })
+    })
+}
+
+/// The queue that the current directory or the environment names: its configuration and its tasks,
+/// newest first. Whoever presses a key wants no error, and no store to be made.
+fn queue() -> Option<(Config, Vec<Task>)> {
+    let context = Context { global: GlobalArgs::default(), out: Output::new(false, true) };
+    let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
+    let store = Store::open(&config.store_root, context.store_options().ok()?).ok()?;
+    let mut tasks = Vec::new();
+    store.scan_some(&|_| true, &mut |_, task| tasks.extend(task)).ok()?;
+    tasks.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
+    Some((config, tasks))
+}
+
+/// Lanes that every shell takes as they are: bash puts what it is offered on the command line
+/// unquoted, and anybody may have named a lane `$(…)`.
+fn lanes() -> Vec<CompletionCandidate> {
+    let Some((config, tasks)) = queue() else { return Vec::new() };
+    let used = tasks.into_iter().map(|task| task.lane);
+    let names: BTreeSet<String> = used.chain(config.lanes.into_keys()).collect();
+    let plain = |c: char| c.is_alphanumeric() || "-_.,/@+=%".contains(c);
+    names.into_iter().filter(|name| name.chars().all(plain)).map(CompletionCandidate::new).collect()
+}
+
+/// Ids that begin with what was typed, or whose last digits do.
+fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = current.to_string_lossy();
+    let fits = |task: &Task| {
+        let id = task.id.as_str();
+        id.starts_with(&*typed) || id.rsplit('-').next().is_some_and(|end| end.starts_with(&*typed))
+    };
+    let Some((_, tasks)) = queue() else { return Vec::new() };
+    let offered = tasks.into_iter().filter(fits).take(IDS).enumerate();
+    offered
+        .map(|(place, task)| {
+            let what = task.name.as_deref().unwrap_or(&task.prompt);
+            let help = format!("{} in {}: {}", task.status.as_str(), task.lane, short(what, 40));
+            let help = printable(&help);
+            CompletionCandidate::new(task.id.as_str()).help(Some(help.into())).display_order(Some(place))
+        })
+        .collect()
+}

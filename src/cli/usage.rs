@@ -1,0 +1,92 @@
+//! Bad usage, told in one line.
+
+use std::ffi::OsString;
+
+use clap::CommandFactory;
+
+use super::Cli;
+
+/// What `error` says, any suggestion, and where to read on.
+pub fn one_line(error: &clap::Error, args: &[OsString]) -> String {
+    line(&error.render().to_string(), command_meant(args).as_deref())
+}
+
+/// The command that the words of a command line name, as far as they can be understood.
+fn command_meant(args: &[OsString]) -> Option<String> {
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(args).ok()?;
+    matches.subcommand_name().map(str::to_string)
+}
+
+fn line(text: &str, command: Option<&str>) -> String {
+    let mut paragraphs = text.split("\n\n");
+    let problem = paragraphs.next().unwrap_or(text);
+    let mut said = joined(problem.strip_prefix("error: ").unwrap_or(problem));
+    let tips = paragraphs.filter_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
+    // How to give a value that looks like a flag helps nobody who gave a flag that there is not.
+    for tip in tips.filter(|tip| !tip.starts_with("to pass ")) {
+        said.push_str("; ");
+        said.push_str(&joined(tip));
+    }
+    match command {
+        Some("help") | None => said.push_str("; `lanes help` lists the commands"),
+        Some(command) => said.push_str(&format!("; `lanes help {command}` tells what it takes")),
+    }
+    said
+}
+
+/// Several lines as one: what follows a colon is a list.
+fn joined(text: &str) -> String {
+    let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    let first = lines.next().unwrap_or_default();
+    let rest: Vec<String> = lines.filter(|line| !line.is_empty()).collect();
+    if rest.is_empty() {
+        return first;
+    }
+    let separator = if first.ends_with(':') { ", " } else { " " };
+    format!("{first} {}", rest.join(separator))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(words: &str) -> String {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let error = Cli::command().try_get_matches_from(&words).unwrap_err();
+        line(&error.render().to_string(), words.get(1).copied())
+    }
+
+    #[test]
+    fn bad_usage_is_one_line_that_names_the_command() {
+        for (words, expected) in [
+            (
+                "lanes claim",
+                "the following required arguments were not provided: <ID|--lane <LANE>>; `lanes help claim` tells what it takes",
+            ),
+            (
+                "lanes renew",
+                "the following required arguments were not provided: --claim-token <TOKEN>, <ID>; `lanes help renew` tells what it takes",
+            ),
+            (
+                "lanes submit --promt x",
+                "unexpected argument '--promt' found; a similar argument exists: '--prompt'; `lanes help submit` tells what it takes",
+            ),
+            (
+                "lanes respond x --status fail",
+                "invalid value 'fail' for '--status <STATUS>' [possible values: completed, failed]; a similar value exists: 'failed'; `lanes help respond` tells what it takes",
+            ),
+            (
+                "lanes list --limit -1",
+                "invalid value '-1' for '--limit <N>': expected a whole number from 0; `lanes help list` tells what it takes",
+            ),
+            ("lanes help clam", "unrecognized subcommand 'clam'; `lanes help` lists the commands"),
+        ] {
+            assert_eq!(said(words), expected);
+        }
+    }
+
+    #[test]
+    fn a_flag_that_there_is_not_is_not_taken_for_a_value() {
+        assert!(!said("lanes logs x -1").contains("to pass"));
+    }
+}
