@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod care;
+mod common;
 
-use care::Fixture;
+use common::Fixture;
 use lanes::model::NewTask;
 
 fn keyed(fixture: &Fixture, key: &str, prompt: &str) -> NewTask {

@@ -2,14 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod care;
+mod common;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use care::{Fixture, task_file};
+use common::{Fixture, task_file};
 use lanes::model::{Status, Task};
 use lanes::store::{Report, Severity, Store};
 

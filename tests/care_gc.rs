@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod care;
+mod common;
 
 use std::fs;
 
-use care::Fixture;
+use common::Fixture;
 use lanes::model::{Command, ResponseStatus, Task};
 use lanes::store::{GcPlan, Store};
 

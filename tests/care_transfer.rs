@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod care;
+mod common;
 
 use std::fs;
 
-use care::{Fixture, task_file};
+use common::{Fixture, task_file};
 use lanes::model::{Status, json};
 use lanes::store::{Imported, Store};
 

@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod common;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use lanes::model::task::NewRequest;
-use lanes::model::{Command, Filter, NewTask, Task, Time, json};
-use lanes::store::{Clock, Options, Store, Want};
+use common::{want, wish};
+use lanes::model::{Command, Task, Time, json};
+use lanes::store::{Clock, Options, Store};
 
 const HOUR: i64 = 3_600_000_000;
 
@@ -33,30 +36,8 @@ impl World {
     }
 
     fn submit(&self) {
-        let new = NewTask {
-            workspace_id: "w".into(),
-            correlation_id: "c".into(),
-            source_agent: "test".into(),
-            lane: "l".into(),
-            workspace_root: "/".into(),
-            worktree_path: None,
-            expected_branch: None,
-            request: NewRequest::Text("do it".into()),
-            supporting_paths: Vec::new(),
-            response_path: None,
-            prompt: String::new(),
-            metadata: json::Object::new(),
-            priority: 0,
-            not_before: None,
-            max_attempts: None,
-            key: None,
-            name: None,
-            labels: Vec::new(),
-            timeout_seconds: None,
-            retry_of: None,
-        };
         self.pass(1);
-        self.store.submit(new).unwrap();
+        self.store.submit(wish("l", Path::new("/"))).unwrap();
     }
 
     fn claim(&self) -> Option<Task> {
@@ -64,8 +45,7 @@ impl World {
     }
 
     fn claim_for(&self, seconds: f64) -> Option<Task> {
-        let want = Want { lanes: vec!["l".into()], filter: Filter::default() };
-        self.store.claim_next(&want, "a", seconds).unwrap()
+        self.store.claim_next(&want("l"), "a", seconds).unwrap()
     }
 
     fn pass(&self, micros: i64) {

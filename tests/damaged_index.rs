@@ -2,14 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod common;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use lanes::model::task::NewRequest;
-use lanes::model::{Command, Filter, NewTask, Task, Time, json};
-use lanes::store::{Clock, Options, Store, Submitted, Want};
+use common::{note, want, wish};
+use lanes::model::{Command, NewTask, Task, Time, json};
+use lanes::store::{Clock, Options, Store, Submitted};
 
 const LANE: &str = "a lane";
 
@@ -36,28 +38,8 @@ impl Fixture {
 
     fn submit(&self, store: &Store, key: Option<String>, delay: f64) -> Submitted {
         let now = self.clock.fetch_add(1000, Ordering::SeqCst) + 1000;
-        let new = NewTask {
-            workspace_id: "w".into(),
-            correlation_id: "c".into(),
-            source_agent: "test".into(),
-            lane: LANE.into(),
-            workspace_root: "/".into(),
-            worktree_path: None,
-            expected_branch: None,
-            request: NewRequest::Text("do it".into()),
-            supporting_paths: Vec::new(),
-            response_path: None,
-            prompt: String::new(),
-            metadata: json::Object::new(),
-            priority: 0,
-            not_before: (delay > 0.0).then(|| Time::from_micros(now).plus_seconds(delay)),
-            max_attempts: None,
-            key,
-            name: None,
-            labels: Vec::new(),
-            timeout_seconds: None,
-            retry_of: None,
-        };
+        let not_before = (delay > 0.0).then(|| Time::from_micros(now).plus_seconds(delay));
+        let new = NewTask { not_before, key, ..wish(LANE, Path::new("/")) };
         store.submit(new).unwrap()
     }
 
@@ -73,17 +55,8 @@ impl Fixture {
     }
 }
 
-fn want() -> Want {
-    Want { lanes: vec![LANE.into()], filter: Filter::default() }
-}
-
 fn claim(store: &Store) -> Option<Task> {
-    store.claim_next(&want(), "a", 60.0).unwrap()
-}
-
-fn note(message: &str) -> Command {
-    let data = json::Object::new();
-    Command::Note { kind: "note".into(), message: message.into(), data, token: None }
+    store.claim_next(&want(LANE), "a", 60.0).unwrap()
 }
 
 /// The only directory below `dir` whose name begins with `prefix`.
@@ -202,7 +175,7 @@ fn a_damaged_index_hides_no_task() {
             let mut given = Vec::new();
             match first {
                 "claim" => given.push(claim(&store).unwrap().id),
-                "peek" => assert_eq!(store.peek_next(&want()).unwrap().unwrap().id, ready[0], "{place}"),
+                "peek" => assert_eq!(store.peek_next(&want(LANE)).unwrap().unwrap().id, ready[0], "{place}"),
                 "submit" => ready.push(fixture.submit(&store, None, 0.0).task.id),
                 _ => drop(store.apply(&held, &note("still here")).unwrap()),
             }

@@ -2,17 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use common::{answer, note, wish};
 use lanes::ErrorKind;
-use lanes::model::task::NewRequest;
-use lanes::model::{
-    Answer, ClaimToken, Command, Effect, FailureClass, Filter, NewTask, ResponseStatus, Status, Task, TaskId,
-    Time, json,
-};
+use lanes::model::{Command, Effect, FailureClass, Filter, Status, Task, TaskId, Time, json};
 use lanes::store::{Clock, Options, Store, Want};
 use serde_json::Value;
 
@@ -83,29 +82,8 @@ fn drain(store: &Store, lane: &str) -> Vec<Task> {
     std::iter::from_fn(|| store.claim_next(&want(lane), "me", 600.0).unwrap()).collect()
 }
 
-fn note() -> Command {
-    Command::Note { kind: "note".into(), message: "read".into(), data: json::Object::new(), token: None }
-}
-
-fn answer(token: Option<ClaimToken>, body: &str) -> Answer {
-    Answer {
-        token,
-        reviewer: "anna".into(),
-        status: ResponseStatus::Completed,
-        class: FailureClass::Error,
-        body: body.into(),
-        verdict: None,
-        blocking_count: None,
-        nonblocking_count: None,
-        follow_up_required: false,
-        expect_sha256: None,
-        metadata: json::Object::new(),
-    }
-}
-
 fn respond(store: &Store, task: &Task, body: &str) -> lanes::Result<Effect> {
-    let token = task.status.claim().map(|claim| claim.token.clone());
-    store.apply(&task.id, &Command::Respond(answer(token, body))).map(|(_, effect)| effect)
+    store.apply(&task.id, &Command::Respond(answer(task, body))).map(|(_, effect)| effect)
 }
 
 #[test]
@@ -160,7 +138,7 @@ fn agent_lanes_0_1_1_is_read_and_its_tasks_go_on() {
     let again = store.retry(&all["failed"].id, "me").unwrap().task;
     assert_eq!(drain(&store, "other")[0].id, again.id);
     for (name, task) in &all {
-        store.apply(&task.id, &note()).unwrap();
+        store.apply(&task.id, &note("read")).unwrap();
         let after = frozen.object(&task.id);
         for key in before[name.as_str()].keys() {
             assert!(after.contains_key(key), "{name} lost {key}");
@@ -190,7 +168,7 @@ fn odd_tasks_are_read_and_nothing_of_them_is_lost() {
     let given: Vec<TaskId> = drain(&store, "odd").into_iter().map(|task| task.id).collect();
     assert_eq!(given.len(), 7, "all but the blocked one and the answered one");
     for (name, task) in &all {
-        store.apply(&task.id, &note()).unwrap();
+        store.apply(&task.id, &note("read")).unwrap();
         let after = frozen.object(&task.id);
         for (key, value) in &before[name.as_str()] {
             let ours =
@@ -321,33 +299,11 @@ fn a_newer_format_is_read_and_left_alone() {
     assert_eq!(store.events(&task.id).unwrap().len(), 1);
     assert_eq!(store.feed_since(0, 1000).unwrap().len(), 49);
     let _ = (store.peek_next(&want("review")), store.queue_depth("review"));
-    let new = NewTask {
-        workspace_id: "frozen".into(),
-        correlation_id: "c".into(),
-        source_agent: "test".into(),
-        lane: "review".into(),
-        workspace_root: "/".into(),
-        worktree_path: None,
-        expected_branch: None,
-        request: NewRequest::Text("do it".into()),
-        supporting_paths: Vec::new(),
-        response_path: None,
-        prompt: String::new(),
-        metadata: json::Object::new(),
-        priority: 0,
-        not_before: None,
-        max_attempts: None,
-        key: None,
-        name: None,
-        labels: Vec::new(),
-        timeout_seconds: None,
-        retry_of: None,
-    };
     let refused = [
-        store.submit(new).map(drop),
+        store.submit(wish("review", Path::new("/"))).map(drop),
         store.claim_next(&want("review"), "me", 60.0).map(drop),
         store.claim(&task.id, "me", 60.0).map(drop),
-        store.apply(&task.id, &note()).map(drop),
+        store.apply(&task.id, &note("read")).map(drop),
         store.pause("review", None).map(drop),
     ];
     for result in refused {

@@ -3,17 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use lanes::model::task::NewRequest;
-use lanes::model::{
-    Answer, Command, FailureClass, Filter, NewTask, ResponseStatus, Task, TaskId, Time, json,
-};
-use lanes::store::{Clock, Options, Store, Want, WorkerInfo};
+use common::{answer, note, want, wish};
+use lanes::model::{Command, Task, TaskId, Time, json};
+use lanes::store::{Clock, Options, Store, WorkerInfo};
 use lanes::{ErrorKind, Result};
 use rustix::fs::{CWD, FileType, Mode};
 
@@ -48,29 +48,7 @@ impl Fixture {
 
     fn submit(&self, store: &Store) -> Result<Task> {
         self.clock.fetch_add(1000, Ordering::SeqCst);
-        let new = NewTask {
-            workspace_id: "w".into(),
-            correlation_id: "c".into(),
-            source_agent: "test".into(),
-            lane: "l".into(),
-            workspace_root: self.dir.path().to_string_lossy().into_owned(),
-            worktree_path: None,
-            expected_branch: None,
-            request: NewRequest::Text("do it".into()),
-            supporting_paths: Vec::new(),
-            response_path: None,
-            prompt: String::new(),
-            metadata: json::Object::new(),
-            priority: 0,
-            not_before: None,
-            max_attempts: None,
-            key: None,
-            name: None,
-            labels: Vec::new(),
-            timeout_seconds: None,
-            retry_of: None,
-        };
-        store.submit(new).map(|submitted| submitted.task)
+        store.submit(wish("l", self.dir.path())).map(|submitted| submitted.task)
     }
 
     /// What is outside of the store: names, contents, times.
@@ -84,32 +62,12 @@ impl Fixture {
     }
 }
 
-fn want() -> Want {
-    Want { lanes: vec!["l".into()], filter: Filter::default() }
-}
-
 fn claim(store: &Store) -> Option<TaskId> {
-    store.claim_next(&want(), "a", 60.0).unwrap().map(|task| task.id)
-}
-
-fn note() -> Command {
-    Command::Note { kind: "note".into(), message: "m".into(), data: json::Object::new(), token: None }
+    store.claim_next(&want("l"), "a", 60.0).unwrap().map(|task| task.id)
 }
 
 fn respond(task: &Task) -> Command {
-    Command::Respond(Answer {
-        token: task.status.claim().map(|claim| claim.token.clone()),
-        reviewer: "a".into(),
-        status: ResponseStatus::Completed,
-        class: FailureClass::Error,
-        body: "done".into(),
-        verdict: None,
-        blocking_count: None,
-        nonblocking_count: None,
-        follow_up_required: false,
-        expect_sha256: None,
-        metadata: json::Object::new(),
-    })
+    Command::Respond(answer(task, "done"))
 }
 
 fn fifo(path: &Path) {
@@ -210,13 +168,13 @@ fn check_others(fixture: &Fixture, what: &str, store: &Store, good: &[TaskId], b
         .unwrap();
     assert_eq!((readable.as_slice(), reported), (good, broken), "{what}");
     assert!(store.lane_has_tasks("l").unwrap());
-    assert_eq!(store.peek_next(&want()).unwrap().map(|task| task.id), good.first().cloned(), "{what}");
+    assert_eq!(store.peek_next(&want("l")).unwrap().map(|task| task.id), good.first().cloned(), "{what}");
     let new = fixture.submit(store).unwrap().id;
     for id in good.iter().chain([&new]) {
         assert_eq!(store.resolve(&id.as_str()[id.as_str().len() - 6..]).unwrap(), *id, "{what}");
         assert_eq!(claim(store).as_ref(), Some(id), "{what}");
         let task = store.task(id).unwrap();
-        store.apply(id, &note()).unwrap();
+        store.apply(id, &note("m")).unwrap();
         store.apply(id, &respond(&task)).unwrap();
     }
     assert_eq!(claim(store), None, "{what}");
@@ -235,7 +193,7 @@ fn a_broken_task_is_passed_over() {
         let outside = fixture.snapshot();
         let error = store.task(&ids[0]).unwrap_err();
         assert!(!error.to_string().contains('\n'), "{what}: {error}");
-        for command in [note(), Command::Settle, Command::Cancel { reason: None, by: "me".into() }] {
+        for command in [note("m"), Command::Settle, Command::Cancel { reason: None, by: "me".into() }] {
             store.apply(&ids[0], &command).unwrap_err();
         }
         assert!(store.claim(&ids[0], "a", 60.0).is_err(), "{what}");
@@ -297,7 +255,7 @@ fn a_planted_history_is_not_followed() {
             let mut got = Vec::new();
             while let Some(id) = claim(&store) {
                 let task = store.task(&id).unwrap();
-                let _ = store.apply(&id, &note());
+                let _ = store.apply(&id, &note("m"));
                 if store.apply(&id, &respond(&task)).is_ok() {
                     let done = store.task(&id).unwrap();
                     let response = store.response(&done).unwrap().unwrap();
@@ -354,11 +312,12 @@ fn planted_places_of_the_store_are_refused() {
             continue;
         };
         if ["lock", "tmp", "indexes", "lanes.json"].contains(&name) {
-            let error = store.claim_next(&want(), "a", 60.0).unwrap_err().to_string();
+            let error = store.claim_next(&want("l"), "a", 60.0).unwrap_err().to_string();
             assert!(error.contains(name), "{name}: {error}");
         }
-        let _ = (fixture.submit(&store), store.pause("more", None), store.apply(&task.id, &note()));
-        let _ = (store.claim_next(&want(), "a", 60.0), store.peek_next(&want()), store.queue_depth("l"));
+        let _ = (fixture.submit(&store), store.pause("more", None), store.apply(&task.id, &note("m")));
+        let _ =
+            (store.claim_next(&want("l"), "a", 60.0), store.peek_next(&want("l")), store.queue_depth("l"));
         let _ = store.feed_since(0, 10).map(|entries| assert!(entries.is_empty() || name != "feed.jsonl"));
         drop(store.watch_lanes(&["l".to_string()]));
         drop(store.watch_feed());

@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod common;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use common::wish;
 use lanes::digest::sha256_bytes;
 use lanes::model::task::NewRequest;
 use lanes::model::{Command, Filter, NewTask, Status, Task, TaskId, Time, json};
@@ -43,31 +46,12 @@ impl Fixture {
         };
         std::fs::write(&path, text).unwrap();
         let now = Time::from_micros(self.clock.load(Ordering::SeqCst));
-        let new = NewTask {
-            workspace_id: "w".into(),
-            correlation_id: "c".into(),
-            source_agent: "test".into(),
-            lane: lane.into(),
-            workspace_root: self.dir.path().to_string_lossy().into_owned(),
-            worktree_path: None,
-            expected_branch: None,
-            request: NewRequest::File {
-                path: path.to_string_lossy().into_owned(),
-                sha256: sha256_bytes(text.as_bytes()),
-            },
-            supporting_paths: Vec::new(),
-            response_path: None,
-            prompt: String::new(),
-            metadata: json::Object::new(),
-            priority: 0,
-            not_before: (delay > 0).then(|| now.plus_seconds(delay as f64)),
-            max_attempts: None,
-            key: None,
-            name: None,
-            labels: Vec::new(),
-            timeout_seconds: None,
-            retry_of: None,
+        let request = NewRequest::File {
+            path: path.to_string_lossy().into_owned(),
+            sha256: sha256_bytes(text.as_bytes()),
         };
+        let not_before = (delay > 0).then(|| now.plus_seconds(delay as f64));
+        let new = NewTask { request, not_before, ..wish(lane, self.dir.path()) };
         self.store.submit(new).unwrap().task
     }
 

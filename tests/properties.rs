@@ -8,6 +8,7 @@
 
 #[path = "properties/checks.rs"]
 mod checks;
+mod common;
 #[path = "properties/model.rs"]
 mod model;
 #[path = "properties/world.rs"]

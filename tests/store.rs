@@ -2,111 +2,30 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod common;
+
 use std::collections::HashSet;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
-use lanes::model::task::NewRequest;
-use lanes::model::{
-    Answer, Command, Effect, FailureClass, Filter, NewTask, ResponseStatus, Status, Task, json,
-};
-use lanes::store::{Clock, Options, Store, Want};
-
-struct Fixture {
-    dir: tempfile::TempDir,
-    clock: Arc<AtomicI64>,
-}
-
-const START: i64 = 1_795_244_400_000_000;
-
-impl Fixture {
-    fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), clock: Arc::new(AtomicI64::new(START)) }
-    }
-
-    fn store(&self) -> Store {
-        let options = Options { clock: Clock::by_hand(Arc::clone(&self.clock)), ..Options::default() };
-        Store::open(&self.dir.path().join("state"), options).unwrap()
-    }
-
-    fn pass(&self, seconds: f64) {
-        self.clock.fetch_add((seconds * 1e6) as i64, Ordering::SeqCst);
-    }
-
-    fn root(&self) -> &Path {
-        self.dir.path()
-    }
-}
-
-fn wish(fixture: &Fixture, lane: &str) -> NewTask {
-    NewTask {
-        workspace_id: "w".into(),
-        correlation_id: "c".into(),
-        source_agent: "test".into(),
-        lane: lane.into(),
-        workspace_root: fixture.root().to_string_lossy().into_owned(),
-        worktree_path: None,
-        expected_branch: None,
-        request: NewRequest::Text("do it".into()),
-        supporting_paths: Vec::new(),
-        response_path: None,
-        prompt: "do it".into(),
-        metadata: json::Object::new(),
-        priority: 0,
-        not_before: None,
-        max_attempts: None,
-        key: None,
-        name: None,
-        labels: Vec::new(),
-        timeout_seconds: None,
-        retry_of: None,
-    }
-}
-
-fn submit(fixture: &Fixture, store: &Store, change: impl FnOnce(&mut NewTask)) -> Task {
-    let mut new = wish(fixture, "l");
-    change(&mut new);
-    fixture.pass(0.001);
-    store.submit(new).unwrap().task
-}
-
-fn want(lane: &str) -> Want {
-    Want { lanes: vec![lane.into()], filter: Filter::default() }
-}
-
-fn answer(task: &Task, body: &str) -> Answer {
-    Answer {
-        token: task.status.claim().map(|claim| claim.token.clone()),
-        reviewer: "me".into(),
-        status: ResponseStatus::Completed,
-        class: FailureClass::Error,
-        body: body.into(),
-        verdict: None,
-        blocking_count: None,
-        nonblocking_count: None,
-        follow_up_required: false,
-        expect_sha256: None,
-        metadata: json::Object::new(),
-    }
-}
-
-fn respond(store: &Store, task: &Task, body: &str) -> Effect {
-    store.apply(&task.id, &Command::Respond(answer(task, body))).unwrap().1
-}
+use common::{Fixture, answer, want};
+use lanes::model::{Command, Effect, FailureClass, Filter, ResponseStatus, Status, json};
+use lanes::store::{Store, Want};
 
 #[test]
 fn a_task_goes_from_submit_to_answer() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let task = submit(&fixture, &store, |_| {});
+    let task = fixture.submit(&store, |_| {});
     assert_eq!(store.queue_depth("l").unwrap(), 1);
     let claimed = store.claim_next(&want("l"), "me", 60.0).unwrap().unwrap();
     assert_eq!((claimed.id.clone(), claimed.fence, claimed.attempt), (task.id.clone(), 1, 1));
     assert_eq!(store.queue_depth("l").unwrap(), 0);
     assert!(store.claim_next(&want("l"), "other", 60.0).unwrap().is_none());
-    assert_eq!(respond(&store, &claimed, "done"), Effect::Changed);
-    assert_eq!(respond(&store, &claimed, "done"), Effect::Unchanged, "a repeated answer changes nothing");
+    assert_eq!(fixture.respond(&store, &claimed, "done"), Effect::Changed);
+    assert_eq!(
+        fixture.respond(&store, &claimed, "done"),
+        Effect::Unchanged,
+        "a repeated answer changes nothing"
+    );
     let other = store.apply(&task.id, &Command::Respond(answer(&claimed, "else"))).unwrap_err();
     assert!(other.to_string().contains("task is completed"), "{other}");
     let done = store.task(&task.id).unwrap();
@@ -124,11 +43,11 @@ fn a_task_goes_from_submit_to_answer() {
 fn higher_priority_first_then_age_and_old_tasks_overtake() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let old = submit(&fixture, &store, |_| {});
+    let old = fixture.submit(&store, |_| {});
     fixture.pass(3.0 * 3600.0);
-    let plain = submit(&fixture, &store, |_| {});
-    let second = submit(&fixture, &store, |_| {});
-    let urgent = submit(&fixture, &store, |new| new.priority = 2);
+    let plain = fixture.submit(&store, |_| {});
+    let second = fixture.submit(&store, |_| {});
+    let urgent = fixture.submit(&store, |new| new.priority = 2);
     let mut order = Vec::new();
     while let Some(task) = store.claim_next(&want("l"), "me", 60.0).unwrap() {
         order.push(task.id);
@@ -142,8 +61,8 @@ fn a_task_for_others_does_not_block_the_lane() {
     let store = fixture.store();
     let vendor =
         |name: &str| -> json::Object { [("required_vendor".into(), name.into())].into_iter().collect() };
-    submit(&fixture, &store, |new| new.metadata = vendor("codex"));
-    let mine = submit(&fixture, &store, |new| new.metadata = vendor("claude"));
+    fixture.submit(&store, |new| new.metadata = vendor("codex"));
+    let mine = fixture.submit(&store, |new| new.metadata = vendor("claude"));
     let filter = Filter::parse(&["required_vendor=claude,any"]).unwrap();
     let claude = Want { lanes: vec!["l".into()], filter };
     assert_eq!(store.peek_next(&claude).unwrap().unwrap().id, mine.id);
@@ -155,7 +74,7 @@ fn a_task_for_others_does_not_block_the_lane() {
 fn an_expired_lease_is_offered_again_and_the_old_token_is_void() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    submit(&fixture, &store, |_| {});
+    fixture.submit(&store, |_| {});
     let first = store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap();
     fixture.pass(61.0);
     assert_eq!(store.next_due(&["l".into()]).unwrap(), first.status.claim().unwrap().lease_expires_at);
@@ -163,14 +82,14 @@ fn an_expired_lease_is_offered_again_and_the_old_token_is_void() {
     assert_eq!((second.fence, second.attempt), (2, 2));
     let late = store.apply(&first.id, &Command::Respond(answer(&first, "late"))).unwrap_err();
     assert!(late.to_string().contains("claim token"), "{late}");
-    respond(&store, &second, "in time");
+    fixture.respond(&store, &second, "in time");
 }
 
 #[test]
 fn attempts_run_out_and_a_waiter_gets_an_answer() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let task = submit(&fixture, &store, |new| new.max_attempts = Some(2));
+    let task = fixture.submit(&store, |new| new.max_attempts = Some(2));
     for _ in 0..2 {
         store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap();
         fixture.pass(61.0);
@@ -190,7 +109,7 @@ fn delays_end_by_themselves() {
     let fixture = Fixture::new();
     let store = fixture.store();
     let now = store.now().wall;
-    let task = submit(&fixture, &store, |new| new.not_before = Some(now.plus_seconds(30.0)));
+    let task = fixture.submit(&store, |new| new.not_before = Some(now.plus_seconds(30.0)));
     assert!(store.claim_next(&want("l"), "a", 60.0).unwrap().is_none());
     assert!(store.claim(&task.id, "a", 60.0).is_err());
     fixture.pass(30.0);
@@ -209,7 +128,7 @@ fn a_key_submits_once() {
     let fixture = Fixture::new();
     let store = fixture.store();
     let keyed = |store: &Store, prompt: &str| {
-        let mut new = wish(&fixture, "l");
+        let mut new = fixture.wish("l");
         new.key = Some("k".into());
         new.prompt = prompt.into();
         store.submit(new)
@@ -227,7 +146,7 @@ fn a_key_submits_once() {
 fn cancel_voids_the_claim() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    submit(&fixture, &store, |_| {});
+    fixture.submit(&store, |_| {});
     let claimed = store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap();
     let cancel = Command::Cancel { reason: Some("no longer needed".into()), by: "boss".into() };
     store.apply(&claimed.id, &cancel).unwrap();
@@ -242,12 +161,12 @@ fn large_and_odd_answers_come_back_unchanged() {
     let fixture = Fixture::new();
     let store = fixture.store();
     for body in ["x".repeat(3_000_000), "a\r\nb\u{0}\u{2028}é😀".to_string(), String::new()] {
-        submit(&fixture, &store, |_| {});
+        fixture.submit(&store, |_| {});
         let claimed = store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap();
-        respond(&store, &claimed, &body);
+        fixture.respond(&store, &claimed, &body);
         let done = store.task(&claimed.id).unwrap();
         assert!(store.response(&done).unwrap().unwrap().body == body);
-        assert_eq!(respond(&store, &claimed, &body), Effect::Unchanged);
+        assert_eq!(fixture.respond(&store, &claimed, &body), Effect::Unchanged);
     }
 }
 
@@ -257,7 +176,7 @@ fn threads_share_a_lane_without_taking_a_task_twice() {
     let store = fixture.store();
     let count = 60;
     for _ in 0..count {
-        submit(&fixture, &store, |_| {});
+        fixture.submit(&store, |_| {});
     }
     let taken: Vec<String> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..8)
@@ -282,7 +201,7 @@ fn threads_share_a_lane_without_taking_a_task_twice() {
 fn what_another_implementation_writes_is_noticed() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let ours = submit(&fixture, &store, |_| {});
+    let ours = fixture.submit(&store, |_| {});
     let foreign_id = "20261121T080000000000Z-x-0123456789ab";
     let text =
         std::fs::read_to_string(store.root().join("tasks").join(ours.id.as_str()).join("task.json")).unwrap();
@@ -313,8 +232,8 @@ fn what_another_implementation_writes_is_noticed() {
 fn a_deleted_index_is_rebuilt() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let first = submit(&fixture, &store, |_| {});
-    let second = submit(&fixture, &store, |new| new.priority = 1);
+    let first = fixture.submit(&store, |_| {});
+    let second = fixture.submit(&store, |new| new.priority = 1);
     std::fs::remove_dir_all(store.root().join("indexes")).unwrap();
     let store = fixture.store();
     assert_eq!(store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap().id, second.id);
@@ -325,7 +244,7 @@ fn a_deleted_index_is_rebuilt() {
 fn many_events_stay_in_order_and_complete() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let task = submit(&fixture, &store, |_| {});
+    let task = fixture.submit(&store, |_| {});
     for n in 0..50 {
         let data = json::Object::new();
         let note = Command::Note { kind: "note".into(), message: n.to_string(), data, token: None };
@@ -355,7 +274,7 @@ fn long_lanes_stay_sorted() {
     let store = fixture.store();
     let mut expected = Vec::new();
     for n in 0..400 {
-        let task = submit(&fixture, &store, |new| new.priority = n % 3);
+        let task = fixture.submit(&store, |new| new.priority = n % 3);
         expected.push((task.rank(), task.id));
     }
     expected.sort();
@@ -371,7 +290,7 @@ fn long_lanes_stay_sorted() {
 fn paused_lanes_hand_out_nothing() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let task = submit(&fixture, &store, |_| {});
+    let task = fixture.submit(&store, |_| {});
     assert!(store.pause("l", Some("maintenance")).unwrap());
     assert!(!store.pause("l", None).unwrap());
     assert!(store.claim_next(&want("l"), "a", 60.0).unwrap().is_none());

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use lanes::model::task::NewRequest;
 use lanes::model::{
     Answer, ClaimToken, Command, Effect, FailureClass, Filter, NewTask, ResponseStatus, Status, Task, TaskId,
     json,
 };
 use lanes::store::{Clock, Entropy, Options, Store, Submitted};
 
+use crate::common::{answer_with, wish};
 use crate::model::{Mirror, Model, Outcome, State, Want};
 use crate::{Proof, Step};
 
@@ -225,26 +225,12 @@ impl World {
         metadata.extend(vendor.map(|vendor| ("vendor".to_string(), vendor.into())));
         let key = key.map(|key| format!("key {key}"));
         let submitted = self.store.submit(NewTask {
-            workspace_id: "w".into(),
-            correlation_id: "c".into(),
-            source_agent: "o".into(),
-            lane: lane.into(),
-            workspace_root: self.dir.path().to_string_lossy().into_owned(),
-            worktree_path: None,
-            expected_branch: None,
-            request: NewRequest::Text("do it".into()),
-            supporting_paths: Vec::new(),
-            response_path: None,
-            prompt: "do it".into(),
             metadata,
             priority: *priority,
             not_before: (*delay > 0).then(|| lanes::model::Time::from_micros(wall + seconds(*delay))),
             max_attempts: *max,
             key: key.clone(),
-            name: None,
-            labels: Vec::new(),
-            timeout_seconds: None,
-            retry_of: None,
+            ..wish(lane, self.dir.path())
         });
         let state = if *delay > 0 { State::Later(wall + seconds(*delay)) } else { State::Queued };
         let (outcome, at) = self.model.submit(Mirror {
@@ -379,17 +365,6 @@ impl World {
 }
 
 pub fn answer(token: Option<ClaimToken>, success: bool, body: String) -> Answer {
-    Answer {
-        token,
-        reviewer: "worker".into(),
-        status: if success { ResponseStatus::Completed } else { ResponseStatus::Failed },
-        class: FailureClass::Error,
-        body,
-        verdict: None,
-        blocking_count: None,
-        nonblocking_count: None,
-        follow_up_required: false,
-        expect_sha256: None,
-        metadata: json::Object::new(),
-    }
+    let status = if success { ResponseStatus::Completed } else { ResponseStatus::Failed };
+    Answer { status, ..answer_with(token, &body) }
 }
