@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lanes::dispatch::agent::household::Household;
 use lanes::dispatch::agent::log::CappedLog;
 use lanes::dispatch::agent::stop::StopHandle;
 use lanes::dispatch::agent::tree::{MARKER, RunId, orphans};
@@ -18,6 +19,10 @@ const SOON: Duration = Duration::from_secs(60);
 
 fn stand_in(name: &str) -> String {
     format!("{}/tests/agents/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn household() -> Household {
+    Household::new(env!("CARGO_BIN_EXE_lanes"))
 }
 
 struct Scene {
@@ -53,7 +58,8 @@ impl Scene {
                 (MARKER.into(), self.run.marker(None).into()),
             ]),
             run: self.run.clone(),
-            stdin: File::open(self.path("prompt")).expect("prompt"),
+            stdin: self.path("prompt"),
+            lock: None,
             stdout: log("stdout"),
             stderr: log("stderr"),
             parser: StreamParser::new(Format::ClaudeStream),
@@ -71,7 +77,7 @@ impl Scene {
         stop: &StopHandle,
         observe: &mut dyn FnMut(Happening<'_>),
     ) -> (Finished, RunReport) {
-        let mut finished = run(spec, stop, observe).expect("the stand-in starts");
+        let mut finished = run(spec, &household(), stop, observe).expect("the stand-in starts");
         assert!(self.started.elapsed() < SOON, "took {:?}", finished.duration);
         assert_eq!(orphans(&self.run), [], "nothing of the run is left");
         let parser = std::mem::replace(&mut finished.parser, StreamParser::new(Format::Text));
@@ -213,18 +219,16 @@ fn tools_in_their_own_session_die_with_a_killed_agent() {
 }
 
 #[test]
-fn a_stranger_that_holds_the_pipe_delays_nothing() {
+fn a_stranger_without_parent_session_and_environment_is_ended() {
     let scene = Scene::new();
     let file = scene.path("pids");
     let spec = scene.spec(&stand_in("leaves_children.py"), &[file.to_str().expect("a path"), "stranger"]);
     let (finished, report) = scene.run_plainly(spec);
     assert_eq!(report.text, "done");
-    assert_eq!(finished.exit, Exit::Code(0));
-    for pid in pids(&file) {
-        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-    }
+    assert_eq!((finished.exit, finished.leftovers, finished.survivors), (Exit::Code(0), 1, 0));
+    let pids = pids(&file);
+    assert_eq!(pids.len(), 1);
+    assert!(pids.into_iter().all(|pid| !is_alive(pid)));
 }
 
 #[test]
@@ -272,7 +276,7 @@ fn the_wrong_conversation_is_ended_at_once() {
 fn what_cannot_start_says_why() {
     let scene = Scene::new();
     let stop = StopHandle::new().expect("a handle");
-    let failure = |spec| run(spec, &stop, &mut |_| {}).expect_err("cannot start");
+    let failure = |spec| run(spec, &household(), &stop, &mut |_| {}).expect_err("cannot start");
     let missing = failure(scene.spec("no-such-agent", &[]));
     assert_eq!(missing.class, FailureClass::Permanent);
     assert_eq!(missing.message, "no-such-agent is not installed, or not on the PATH of the dispatcher");

@@ -119,8 +119,8 @@ fn a_result_outlives_its_dispatcher() {
 #[test]
 fn a_task_that_kills_its_workers_comes_to_an_end() {
     let pool = Pool::scripted("");
-    // The agent ends its own dispatcher.
-    let id = pool.submit("kill -9 $PPID\nsleep 1000", &[]);
+    // The agent ends its own dispatcher, which is the parent of its guard.
+    let id = pool.submit("kill -9 $(sed -n 's/^PPid://p' /proc/$PPID/status)\nsleep 1000", &[]);
     for _ in 0..20 {
         if pool.state(&id) == "failed" {
             break;
@@ -136,10 +136,11 @@ fn a_task_that_kills_its_workers_comes_to_an_end() {
 fn two_hundred_tasks_survive_a_dispatcher_that_is_killed_at_random() {
     let pool = Pool::scripted("  max_concurrent: 4\n  max_retries: 50\n");
     let count = 200;
-    let script = "[ -z \"$(find running -name \"$LANES_TASK_ID\")\" ] || echo \"$LANES_TASK_ID\" >> twice\n\
-                  touch \"running/$LANES_TASK_ID\"\nsleep 0.01 &\nwait\nrm \"running/$LANES_TASK_ID\"\n\
-                  echo \"$LANES_TASK_ID\" >> done\nresult \"$LANES_TASK_ID\"";
-    std::fs::create_dir(pool.path("running")).unwrap();
+    // All that a run starts holds the run's lock: two runs of a task at once, or what is left of one
+    // beside another, would show.
+    let script = "exec 9>> \"locks/$LANES_TASK_ID\"\nflock -n 9 || echo \"$LANES_TASK_ID\" >> twice\n\
+                  setsid sleep 0.02 &\nsleep 0.01\nresult \"$LANES_TASK_ID\"";
+    std::fs::create_dir(pool.path("locks")).unwrap();
     let ids: Vec<String> =
         (0..count).map(|n| pool.submit(script, &["--task-id", &format!("t{n}")])).collect();
     // A fixed sequence of moments: a failure can be repeated.
@@ -149,9 +150,6 @@ fn two_hundred_tasks_survive_a_dispatcher_that_is_killed_at_random() {
         moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         std::thread::sleep(std::time::Duration::from_millis(50 + (moment >> 33) % 600));
         dispatcher.kill();
-        // An agent that died in the middle leaves its mark; only one that lives must not be doubled.
-        let _ = std::fs::remove_dir_all(pool.path("running"));
-        std::fs::create_dir(pool.path("running")).unwrap();
     }
     let dispatcher = pool.dispatcher(&["--once"]);
     assert!(dispatcher.wait().success());

@@ -16,6 +16,7 @@ use super::context::Context;
 use super::env;
 use super::output::Output;
 use super::table::Table;
+use crate::dispatch::agent::household::Household;
 use crate::dispatch::moment::Moment;
 use crate::dispatch::plan::{Options, Plan, Surroundings};
 use crate::dispatch::preview::{Preview, preview};
@@ -132,7 +133,8 @@ fn work(context: &mut Context, store: &Store, plan: &Plan, form: LogForm) -> Res
             let _ = tell(&mut out, store, &moment, form);
         }
     };
-    let dispatcher = Dispatcher::new(store, plan, &observe);
+    let household = Household::of_this_process();
+    let dispatcher = Dispatcher::new(store, plan, &household, &observe);
     obey_signals(dispatcher.control())?;
     dispatcher.run()?;
     Ok(EXIT_OK)

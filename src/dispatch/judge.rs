@@ -18,7 +18,9 @@ pub const EXIT_MISCONFIGURED: i32 = 78;
 /// Decides how a run ended; `wants_json` when the task asked for a JSON answer.
 pub fn judge(run: &Run<'_>, wants_json: bool) -> Outcome {
     match run.stopped {
-        Some(reason @ (StopReason::Cancelled | StopReason::LeaseLost)) => return Outcome::Withheld(reason),
+        Some(reason @ (StopReason::Cancelled | StopReason::LeaseLost | StopReason::Busy)) => {
+            return Outcome::Withheld(reason);
+        }
         // A result that arrived counts, however its process was ended.
         Some(reason @ StopReason::Shutdown) if !run.report.complete => return Outcome::Withheld(reason),
         _ => {}

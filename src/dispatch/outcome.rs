@@ -35,6 +35,8 @@ pub enum StopReason {
     WrongSession,
     /// The result was there, the process stayed.
     Lingering,
+    /// It was not even started: another run continues the same conversation.
+    Busy,
 }
 
 /// Everything that decides about a run.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -152,7 +151,8 @@ impl Desk<'_> {
         let card = run_card(service, token, &line, started_at.to_string(), input.wants_json);
         let text = serde_json::to_vec(&card).map_err(|error| Error::corrupt(format!("a run: {error}")))?;
         attempt.put(files::RUN, &text)?;
-        let prompt_path = attempt.file_path(files::PROMPT);
+        let conversation = card.resume_id.as_ref().or(card.session_id.as_ref());
+        let lock = conversation.map(|session| self.store.conversation_file(session)).transpose()?;
         let log = |name| Ok::<_, Error>(CappedLog::new(attempt.create(name)?, LOG_HEAD, LOG_TAIL));
         let own_limit = task.timeout_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let run = run_id(token);
@@ -162,7 +162,8 @@ impl Desk<'_> {
             env: self.environment(job, &run),
             cwd: line.cwd,
             run,
-            stdin: File::open(&prompt_path).map_err(|error| Error::io("open", &prompt_path, error))?,
+            stdin: attempt.file_path(files::PROMPT),
+            lock,
             stdout: log(files::STDOUT)?,
             stderr: log(files::STDERR)?,
             parser: StreamParser::new(vendor.format),

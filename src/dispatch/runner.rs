@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use super::agent::household::Household;
 use super::agent::stop::StopHandle;
 use super::agent::tree::{self, RunId};
 use super::agent::{self, Finished, Happening};
@@ -56,6 +57,8 @@ pub struct Desk<'a> {
     pub plan: &'a Plan,
     /// The dispatcher's card.
     pub roster: &'a Roster,
+    /// Starts the agents.
+    pub household: &'a Household,
     /// Versions of the vendors' programs, by account.
     pub versions: &'a BTreeMap<String, String>,
     /// Hears what happens.
@@ -181,7 +184,7 @@ impl Desk<'_> {
         )?;
         let timeout = prepared.spec.timeout;
         let mut progress = Progress::new(attempt.create(files::PROGRESS)?);
-        let finished = match agent::run(prepared.spec, &job.stop, &mut |happening| {
+        let finished = match agent::run(prepared.spec, self.household, &job.stop, &mut |happening| {
             self.happened(task, happening, &mut progress);
         }) {
             Ok(finished) => finished,

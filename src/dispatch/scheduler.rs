@@ -1,13 +1,14 @@
 //! The loop: a free slot, the first lane with a matching task, a claim, a run, a report.
 //!
-//! One thread decides; each run has a thread of its own, because the kernel ties an agent's life to
-//! the thread that started it; one thread keeps the claims alive and one listens for new tasks.
+//! One thread decides; each run has a thread of its own, which listens to the run's guard; one thread
+//! keeps the claims alive and one listens for new tasks.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use super::agent::household::Household;
 use super::agent::stop::StopHandle;
 use super::brief::word;
 use super::keeper::Keeper;
@@ -20,7 +21,7 @@ use super::runner::{Desk, Job, run_id};
 use super::telling::{Over, finish};
 use super::vendor::version_of;
 use crate::Result;
-use crate::model::{Command, Task, Time};
+use crate::model::{Task, Time};
 use crate::store::{DISPATCHER, Store, Taker, Want};
 
 /// How soon the listening thread notices that its dispatcher ends.
@@ -32,8 +33,6 @@ const LAST_LOOKS: u32 = 100;
 const LAST_LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// How long to wait after the store refused to work.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
-/// How long a task waits whose conversation is being continued by another run.
-const SESSION_DELAY_SECONDS: f64 = 5.0;
 
 /// What wakes the loop.
 enum Wake {
@@ -61,6 +60,7 @@ impl Control {
 pub struct Dispatcher<'a> {
     store: &'a Store,
     plan: &'a Plan,
+    household: &'a Household,
     observe: &'a (dyn Fn(Moment) + Sync),
     sender: Sender<Wake>,
     receiver: Receiver<Wake>,
@@ -98,9 +98,14 @@ struct State {
 
 impl<'a> Dispatcher<'a> {
     /// A dispatcher for `plan`; `observe` hears what happens, from several threads.
-    pub fn new(store: &'a Store, plan: &'a Plan, observe: &'a (dyn Fn(Moment) + Sync)) -> Self {
+    pub fn new(
+        store: &'a Store,
+        plan: &'a Plan,
+        household: &'a Household,
+        observe: &'a (dyn Fn(Moment) + Sync),
+    ) -> Self {
         let (sender, receiver) = mpsc::channel();
-        Self { store, plan, observe, sender, receiver }
+        Self { store, plan, household, observe, sender, receiver }
     }
 
     /// A handle that ends it.
@@ -119,12 +124,13 @@ impl<'a> Dispatcher<'a> {
         }
         recover(self.store, self.observe)?;
         tell_outbox(self.store, self.observe)?;
+        self.store.clear_conversations()?;
         let versions: BTreeMap<String, String> = self
             .plan
             .services
             .iter()
             .filter_map(|service| {
-                Some((service.account.clone(), version_of(service, &self.plan.surroundings)?))
+                Some((service.account.clone(), version_of(service, &self.plan.surroundings, self.household)?))
             })
             .collect();
         let prefix = TokenPrefix::from_random(self.store.random());
@@ -134,6 +140,7 @@ impl<'a> Dispatcher<'a> {
             store: self.store,
             plan: self.plan,
             roster: &roster,
+            household: self.household,
             versions: &versions,
             observe: self.observe,
         };
@@ -349,20 +356,6 @@ impl<'env> Work<'env> {
                 ..Entry::default()
             },
         );
-        if let Some(session) = &session
-            && let Some((other, _)) = session_user(self.dispatcher.store, session, &id)
-            && other < id
-        {
-            // Another dispatcher took a task of the same conversation in the same moment.
-            self.roster.remove(&id);
-            let command = Command::Release {
-                token,
-                reason: Some(format!("its conversation is being continued by {other}")),
-                delay_seconds: Some(SESSION_DELAY_SECONDS),
-                spent: None,
-            };
-            return self.dispatcher.store.apply(&task.id, &command).map(drop);
-        }
         (self.dispatcher.observe)(Moment::Claimed {
             task_id: id.clone(),
             lane: task.lane.clone(),

@@ -14,6 +14,9 @@ use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Status, Task, Time};
 
+/// How long a task waits whose conversation is being continued by another run.
+const BUSY_DELAY_SECONDS: f64 = 5.0;
+
 /// The run that is settled.
 pub struct Settling<'a> {
     /// The task under its claim.
@@ -56,6 +59,11 @@ pub fn settle(run: &Settling<'_>) -> Option<(Report, Moment)> {
                 Moment::Returned { task_id: id, message: reason.to_string() },
                 "withheld",
             )
+        }
+        Outcome::Withheld(StopReason::Busy) => {
+            let reason = "its conversation is being continued by another run";
+            let moment = Moment::Returned { task_id: id, message: reason.to_string() };
+            (release(reason, BUSY_DELAY_SECONDS, None), moment, "withheld")
         }
         Outcome::Withheld(_) => return None,
     };

@@ -33,6 +33,7 @@ pub(super) const ROUTES: &str = "routes.json";
 pub(super) const LANES: &str = "lanes.json";
 pub(super) const VENDORS: &str = "vendors.json";
 pub(super) const OUTBOX: &str = "outbox";
+pub(super) const CONVERSATIONS: &str = "conversations";
 pub(super) const USAGE: &str = "usage.jsonl";
 pub(super) const TASK_FILE: &str = "task.json";
 pub(super) const EVENTS_FILE: &str = "events.jsonl";

@@ -9,9 +9,12 @@
 //!    of the protocol and held for microseconds: look again, rename, note it in the index.
 //!
 //! Neither is ever held across a child process, a network call or a wait, and readers take none.
+//!
+//! A [`FileLock`] has nothing to do with them: it says that one of us is at some longer work.
 
 #![expect(clippy::disallowed_methods, reason = "this is the module that locks")]
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind as IoErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
@@ -41,28 +44,73 @@ impl StoreLock {
     /// Waits at most `timeout` for the store lock.
     pub(super) fn acquire(root: &Dir, timeout: Duration) -> Result<Self> {
         loop {
-            let path = root.path().join(LOCK);
-            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let fd = rustix::fs::openat(root, LOCK, flags, Mode::RUSR | Mode::WUSR)
-                .map_err(|errno| Error::io("open", &path, errno))?;
-            let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io("read", &path, errno))?;
-            if !is_regular(&stat) {
-                return Err(Error::corrupt(format!(
-                    "{} is not a regular file",
-                    printable(&path.to_string_lossy())
-                )));
-            }
-            let file = acquire(File::from(fd), &path, timeout)?;
+            let (file, stat) = open_lock_file(root, LOCK)?;
+            let file = acquire(file, &root.path().join(LOCK), timeout)?;
             // Somebody may have deleted the file while we waited; then others lock a new one.
-            if still_there(root, &stat) {
+            if still_there(root, LOCK, &stat) {
                 return Ok(Self { _file: file });
             }
         }
     }
 }
 
-fn still_there(root: &Dir, locked: &Stat) -> bool {
-    rustix::fs::statat(root, LOCK, AtFlags::SYMLINK_NOFOLLOW)
+/// A lock outside that order, for what one process at a time may do for as long as it likes. Its file
+/// is made for it and removed with it.
+#[derive(Debug)]
+pub struct FileLock {
+    dir: Dir,
+    name: String,
+    _file: File,
+}
+
+impl FileLock {
+    /// Takes the lock on the file at `path`; `None` when somebody has it.
+    ///
+    /// # Errors
+    /// `Io`; `Corrupt` when something else than a file lies there.
+    pub fn try_acquire(path: &Path) -> Result<Option<Self>> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) else {
+            return Err(Error::invalid(format!("{} names no file", printable(&path.to_string_lossy()))));
+        };
+        Self::try_acquire_in(Dir::open_root(parent)?, name)
+    }
+
+    /// Takes the lock on the file `name` in `dir`.
+    pub(super) fn try_acquire_in(dir: Dir, name: &str) -> Result<Option<Self>> {
+        loop {
+            let (file, stat) = open_lock_file(&dir, name)?;
+            if !try_lock(&file, &dir.path().join(name))? {
+                return Ok(None);
+            }
+            // Its last holder may have removed it just now; then others lock a new one.
+            if still_there(&dir, name, &stat) {
+                return Ok(Some(Self { dir, name: name.to_string(), _file: file }));
+            }
+        }
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Before the lock is let go: who gets it afterwards sees that the file is another one.
+        let _ = atomic::remove(&self.dir, &self.name);
+    }
+}
+
+fn open_lock_file(dir: &Dir, name: &str) -> Result<(File, Stat)> {
+    let path = dir.path().join(name);
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|errno| Error::io("open", &path, errno))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io("read", &path, errno))?;
+    if !is_regular(&stat) {
+        return Err(Error::corrupt(format!("{} is not a regular file", printable(&path.to_string_lossy()))));
+    }
+    Ok((File::from(fd), stat))
+}
+
+fn still_there(dir: &Dir, name: &str, locked: &Stat) -> bool {
+    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
         .is_ok_and(|now| (now.st_dev, now.st_ino) == (locked.st_dev, locked.st_ino))
 }
 

@@ -1,13 +1,15 @@
 //! One agent process, from its start until nothing of it is left.
 //!
-//! One thread starts it, reads both of its pipes as they fill, watches the clock and the
-//! [`StopHandle`], and ends it: asks the group (TERM), waits, then kills the group and every process
-//! found to belong to the run. The first process is collected only after that, so that its number
-//! cannot come to mean another group while signals are sent to it.
+//! Two processes see to that. The dispatcher reads both pipes as they fill, watches the clock and the
+//! [`StopHandle`], and decides when a run has to end ([`supervision`]). Between it and the agent
+//! stands a [`guard`], which ends the agent and all that it started: when it is told to, when the
+//! agent has ended, and when the dispatcher is gone.
 //!
-//! The end never depends on the end of a pipe: a descendant may hold it open for ever. Once the first
-//! process is gone and its family ended, what is in the pipes is read and they are closed.
+//! The end never depends on the end of a pipe: a stranger may hold it open for ever. Once the guard is
+//! done, what is in the pipes is read and they are closed.
 
+pub mod guard;
+pub mod household;
 pub mod log;
 mod pipes;
 mod spawn;
@@ -19,17 +21,16 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
-
+use self::guard::Orders;
+use self::household::Household;
 use self::log::CappedLog;
 use self::pipes::Output;
 use self::stop::StopHandle;
-use self::supervision::{Ending, Limits, Supervision};
+use self::supervision::{Ending, Fate, Limits, Supervision};
 use self::tree::RunId;
 use super::outcome::{Exit, Failure, StopReason};
 use super::stream::{Note, StreamParser};
@@ -49,7 +50,9 @@ pub struct AgentSpec {
     /// The run's random name; must also be in `env` as [`tree::MARKER`].
     pub run: RunId,
     /// Standard input: the file that holds the prompt. A file needs no feeding and no reader.
-    pub stdin: File,
+    pub stdin: PathBuf,
+    /// A file that is held locked during the run; nothing is started while another run holds it.
+    pub lock: Option<PathBuf>,
     /// Receives standard output.
     pub stdout: CappedLog<File>,
     /// Receives standard error.
@@ -105,45 +108,53 @@ pub struct Finished {
 /// A reason given to `stop` before the start wins: nothing is started then.
 pub fn run(
     spec: AgentSpec,
+    household: &Household,
     stop: &StopHandle,
     observe: &mut dyn FnMut(Happening<'_>),
 ) -> Result<Finished, Failure> {
     let started = Instant::now();
     let mut output = Output::new(spec.stdout, spec.stderr, spec.parser, spec.expected_session);
+    let not_started =
+        |reason, output| Ok(finished(Exit::NotStarted, Some(reason), started, Ending::default(), output));
     if let Some(reason) = stop.reason() {
-        return Ok(finished(Exit::NotStarted, Some(reason), started, Ending::default(), output));
+        return not_started(reason, output);
     }
-    let mut command = Command::new(&spec.program);
-    command
-        .args(&spec.args)
-        .current_dir(&spec.cwd)
-        .env_clear()
-        .envs(&spec.env)
-        .stdin(Stdio::from(spec.stdin))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    spawn::tie_to_this_thread(&mut command);
-    let mut child = command.spawn().map_err(|error| cannot_start(&spec.program, &spec.cwd, &error))?;
-    observe(Happening::Started(child.id()));
-    output.take_pipes(&mut child);
+    let orders = Orders {
+        run: &spec.run,
+        grace: spec.grace,
+        lock: spec.lock.as_deref(),
+        stdin: &spec.stdin,
+        cwd: &spec.cwd,
+        program: &spec.program,
+        args: &spec.args,
+    };
+    let with_environment = |command: &mut std::process::Command| {
+        command.env_clear().envs(&spec.env).stdout(Stdio::piped()).stderr(Stdio::piped());
+    };
+    let (mut guard, control) =
+        household.start(&orders, with_environment).map_err(|error| match error.kind() {
+            io::ErrorKind::ArgumentListTooLong => cannot_start(&spec.program, &spec.cwd, &error),
+            _ => Failure::new(FailureClass::Error, format!("the agent's guard cannot be started: {error}")),
+        })?;
+    output.take_pipes(&mut guard);
     let limits = Limits {
         deadline: spec.timeout.and_then(|limit| started.checked_add(limit)),
         grace: spec.grace,
         linger: spec.linger,
     };
-    let mut supervision = Supervision::new(Pid::from_child(&child), spec.run, limits, stop.clone());
-    let has_ended = supervision.until_leader_ends(&mut output, observe);
-    let ending = supervision.end_family(&mut output, observe);
-    let exit = if has_ended {
-        // Until here the uncollected process kept its number.
-        child.wait().map_or(Exit::Signal(9), exit_of)
-    } else {
-        // Killed, but stuck in the kernel: somebody has to collect it whenever it gets out.
-        std::thread::spawn(move || child.wait());
-        Exit::Signal(9)
-    };
+    let mut supervision = Supervision::new(household, (guard, control), spec.run, limits, stop.clone());
+    let (fate, ending) = supervision.until_over(&mut output, observe);
     output.drain(observe);
-    Ok(finished(exit, supervision.stopped(), started, ending, output))
+    match fate {
+        Fate::Ended(exit) => Ok(finished(exit, supervision.stopped(), started, ending, output)),
+        Fate::Locked => not_started(StopReason::Busy, output),
+        Fate::Failed(errno) => {
+            Err(cannot_start(&spec.program, &spec.cwd, &io::Error::from_raw_os_error(errno)))
+        }
+        Fate::Broken(why) => {
+            Err(Failure::new(FailureClass::Error, format!("the agent's guard cannot work: {why}")))
+        }
+    }
 }
 
 fn finished(
@@ -184,12 +195,5 @@ fn cannot_start(program: &OsStr, cwd: &Path, error: &io::Error) -> Failure {
             Failure::permanent(format!("the arguments of {program} are too long"))
         }
         _ => Failure::new(FailureClass::Error, format!("{program} could not be started: {error}")),
-    }
-}
-
-fn exit_of(status: ExitStatus) -> Exit {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, signal) => Exit::Signal(signal.unwrap_or(0)),
     }
 }

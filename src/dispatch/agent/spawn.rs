@@ -1,4 +1,4 @@
-//! Starting a process that dies with its supervisor. The only unsafe code of the crate.
+//! Starting an agent that dies with its guard. The only unsafe code of the library.
 
 use std::io;
 use std::os::unix::process::CommandExt;

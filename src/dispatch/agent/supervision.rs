@@ -1,31 +1,40 @@
-//! When a run ends, and how all of it is made to end.
+//! When a run ends, as its dispatcher decides, and the end of a run whose guard fails.
 
+use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::Happening;
+use super::guard::{END, VANISH, Word};
+use super::household::Household;
 use super::pipes::Output;
 use super::stop::StopHandle;
 use super::tree::{self, Process, RunId};
-use crate::dispatch::outcome::StopReason;
+use crate::dispatch::outcome::{Exit, StopReason};
 
-/// How long a killed process may take to vanish before it is left behind.
-const VANISH: Duration = Duration::from_secs(5);
+/// How much longer than it needs a guard may take before it is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often to look whether processes that were told to end have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Longest sleep; every wake-up this is a fallback for comes at once.
 const LONGEST_NAP: Duration = Duration::from_secs(60);
 
-/// How far ending the first process has come.
-#[derive(Clone, Copy, Debug)]
-enum Phase {
-    Running,
-    /// Asked to end; killed at this time.
-    Asked(Instant),
-    /// Killed; left behind at this time.
-    Killed(Instant),
+/// What became of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The agent ran and ended.
+    Ended(Exit),
+    /// It could not be started, for this reason (`errno`).
+    Failed(i32),
+    /// Another run has what it needs for itself.
+    Locked,
+    /// The guard could not do its work.
+    Broken(String),
 }
 
 /// What became of the rest of the family.
@@ -47,31 +56,47 @@ pub struct Limits {
     pub linger: Duration,
 }
 
-/// Watches one process and its family, and ends them.
-pub struct Supervision {
-    leader: Pid,
-    /// Readable once the first process has ended. Without such a descriptor (an old kernel) the loop
-    /// looks from time to time.
-    exit_fd: Option<OwnedFd>,
+/// Listens to the guard of one run, and tells it when to end the run.
+pub struct Supervision<'a> {
+    household: &'a Household,
+    guard: Child,
+    control: Option<UnixStream>,
+    /// What came from the guard and is no whole line yet.
+    heard: Vec<u8>,
+    /// Readable once the agent has ended, whatever its guard says.
+    agent: Option<OwnedFd>,
     run: RunId,
     limits: Limits,
     stop: StopHandle,
     stopped: Option<StopReason>,
-    /// Members seen before the first process ended: afterwards descent no longer tells.
-    family: Vec<Process>,
+    fate: Option<Fate>,
+    ending: Option<Ending>,
+    /// When the guard must be done.
+    due: Option<Instant>,
 }
 
-impl Supervision {
-    /// Watches `leader`, which must not be collected before this is over.
-    pub fn new(leader: Pid, run: RunId, limits: Limits, stop: StopHandle) -> Self {
+impl<'a> Supervision<'a> {
+    /// Listens to `guard` through `control`.
+    pub fn new(
+        household: &'a Household,
+        (guard, control): (Child, UnixStream),
+        run: RunId,
+        limits: Limits,
+        stop: StopHandle,
+    ) -> Self {
         Self {
-            leader,
-            exit_fd: rustix::process::pidfd_open(leader, PidfdFlags::empty()).ok(),
+            household,
+            guard,
+            control: Some(control),
+            heard: Vec::new(),
+            agent: None,
             run,
             limits,
             stop,
             stopped: None,
-            family: Vec::new(),
+            fate: None,
+            ending: None,
+            due: None,
         }
     }
 
@@ -80,40 +105,38 @@ impl Supervision {
         self.stopped
     }
 
-    /// Reads and waits until the first process has ended, ending it when there is a reason to.
-    /// False if even killing did not end it.
-    pub fn until_leader_ends(&mut self, output: &mut Output, observe: &mut dyn FnMut(Happening<'_>)) -> bool {
-        let mut phase = Phase::Running;
-        loop {
+    /// Reads and waits until nothing of the run is left, ending it when there is a reason to.
+    pub fn until_over(
+        &mut self,
+        output: &mut Output,
+        observe: &mut dyn FnMut(Happening<'_>),
+    ) -> (Fate, Ending) {
+        while self.ending.is_none() && self.control.is_some() {
             let now = Instant::now();
-            let next = match phase {
-                Phase::Running => match self.reason_to_end(now, output) {
-                    Some(reason) => {
-                        self.stopped = Some(reason);
-                        self.ask();
-                        let kill_at = now + self.limits.grace;
-                        phase = Phase::Asked(kill_at);
-                        Some(kill_at)
-                    }
-                    None => self.next_moment(output),
-                },
-                Phase::Asked(at) if now >= at => {
-                    self.kill();
-                    phase = Phase::Killed(now + VANISH);
-                    Some(now + VANISH)
-                }
-                Phase::Killed(at) if now >= at => return false,
-                Phase::Asked(at) | Phase::Killed(at) => Some(at),
-            };
-            if self.leader_has_ended() {
-                return true;
+            if self.due.is_some_and(|due| now >= due) {
+                // It is stopped, or worse. What it held falls to this process.
+                tree::crush(Pid::from_child(&self.guard), &self.run);
+                break;
             }
-            let listen = matches!(phase, Phase::Running);
-            let wake = listen.then(|| self.stop.clone());
-            let extra = [self.exit_fd.as_ref().map(AsFd::as_fd), wake.as_ref().map(StopHandle::wake_fd)];
-            let nap = if self.exit_fd.is_some() { LONGEST_NAP } else { LOOK_AGAIN };
-            output.wait(&extra, next.map_or(nap, |at| at.saturating_duration_since(now).min(nap)), observe);
+            if self.stopped.is_none() && self.fate.is_none() {
+                self.stopped = self.reason_to_end(now, output);
+                if self.stopped.is_some() {
+                    self.tell_end();
+                    // The agent's grace, then that of what it leaves behind.
+                    self.due = Some(now + (self.limits.grace + VANISH) * 2 + PATIENCE);
+                }
+            }
+            self.sleep(now, output, observe);
+            self.listen(observe);
         }
+        self.control = None;
+        self.collect_guard();
+        let ending = match self.ending {
+            Some(ending) => ending,
+            None => self.end_leftovers(output, observe),
+        };
+        // Without its guard's word about its end it was killed, by the kernel if by nobody else.
+        (self.fate.take().unwrap_or(Fate::Ended(Exit::Signal(9))), ending)
     }
 
     fn reason_to_end(&self, now: Instant, output: &Output) -> Option<StopReason> {
@@ -129,50 +152,117 @@ impl Supervision {
         self.limits.deadline.filter(|at| now >= *at).map(|_| StopReason::Timeout)
     }
 
-    /// When something will have to be done even if nothing happens.
-    fn next_moment(&self, output: &Output) -> Option<Instant> {
-        [self.linger_end(output), self.limits.deadline].into_iter().flatten().min()
-    }
-
     fn linger_end(&self, output: &Output) -> Option<Instant> {
         output.done_since()?.checked_add(self.limits.linger)
     }
 
-    fn leader_has_ended(&self) -> bool {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        // Looks without collecting. An error means that there is nothing to wait for any more.
-        !matches!(rustix::process::waitid(WaitId::Pid(self.leader), options), Ok(None))
-    }
-
-    fn ask(&mut self) {
-        self.family = tree::members(self.leader, &self.run);
-        let _ = rustix::process::kill_process_group(self.leader, Signal::TERM);
-        // A stopped process would get the signal only after being continued.
-        let _ = rustix::process::kill_process_group(self.leader, Signal::CONT);
-    }
-
-    fn kill(&mut self) {
-        let _ = rustix::process::kill_process_group(self.leader, Signal::KILL);
-        for process in self.living_family() {
-            process.signal(Signal::KILL);
+    fn tell_end(&mut self) {
+        if let Some(control) = &self.control {
+            // If nobody hears it any more, the end of the socket says so.
+            let _ = rustix::io::write(control, END);
         }
     }
 
-    /// Everything of the run that lives, apart from the first process.
-    fn living_family(&mut self) -> Vec<Process> {
-        self.family.extend(tree::members(self.leader, &self.run));
-        self.family.sort();
-        self.family.dedup();
-        self.family.retain(|process| process.is_alive());
-        self.family.clone()
+    fn sleep(&mut self, now: Instant, output: &mut Output, observe: &mut dyn FnMut(Happening<'_>)) {
+        let is_running = self.stopped.is_none() && self.fate.is_none();
+        let reasons = if is_running { [self.linger_end(output), self.limits.deadline] } else { [None; 2] };
+        let next = reasons.into_iter().flatten().chain(self.due).min();
+        let nap = next.map_or(LONGEST_NAP, |at| at.saturating_duration_since(now).min(LONGEST_NAP));
+        let wake = is_running.then(|| self.stop.clone());
+        let extra = [
+            self.control.as_ref().map(AsFd::as_fd),
+            self.agent.as_ref().map(AsFd::as_fd),
+            wake.as_ref().map(StopHandle::wake_fd),
+        ];
+        output.wait(&extra, nap, observe);
     }
 
-    /// Ends what the first process left behind, reading on meanwhile.
-    pub fn end_family(&mut self, output: &mut Output, observe: &mut dyn FnMut(Happening<'_>)) -> Ending {
-        let mut left = self.living_family();
+    /// Takes in what the guard says.
+    fn listen(&mut self, observe: &mut dyn FnMut(Happening<'_>)) {
+        let mut buffer = [0; 1024];
+        while let Some(control) = &mut self.control {
+            match control.read(&mut buffer) {
+                Ok(0) => self.control = None,
+                Ok(length) => self.heard.extend(&buffer[..length]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(_) => self.control = None,
+            }
+        }
+        while let Some(end) = self.heard.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.heard.drain(..=end).collect();
+            if let Some(word) = Word::parse(String::from_utf8_lossy(&line).trim_end()) {
+                self.take(word, observe);
+            }
+        }
+        if self.fate.is_none() && self.agent.as_ref().is_some_and(has_ended) {
+            // The guard should have said so; it gets a little time for it.
+            self.agent = None;
+            self.must_be_done_soon();
+        }
+    }
+
+    fn take(&mut self, word: Word, observe: &mut dyn FnMut(Happening<'_>)) {
+        match word {
+            Word::Started(pid) => {
+                let agent = Pid::from_raw(pid.cast_signed());
+                self.agent = agent.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+                observe(Happening::Started(pid));
+            }
+            Word::Failed(errno) => self.is_over(Fate::Failed(errno)),
+            Word::Locked => self.is_over(Fate::Locked),
+            Word::Broken(why) => self.is_over(Fate::Broken(why)),
+            Word::Ended(exit) => {
+                self.agent = None;
+                self.fate = Some(Fate::Ended(exit));
+                self.must_be_done_soon();
+            }
+            Word::Done(leftovers, survivors) => self.ending = Some(Ending { leftovers, survivors }),
+        }
+    }
+
+    fn is_over(&mut self, fate: Fate) {
+        self.fate = Some(fate);
+        self.ending = Some(Ending::default());
+    }
+
+    fn must_be_done_soon(&mut self) {
+        self.due = Some(Instant::now() + self.limits.grace + VANISH + PATIENCE);
+    }
+
+    /// Collects the guard, which has said its last word or is dead; killed if it stays all the same.
+    fn collect_guard(&mut self) {
+        let pid = Pid::from_child(&self.guard);
+        let exit = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok();
+        for _ in 0..2 {
+            let until = Instant::now() + PATIENCE;
+            while Instant::now() < until {
+                if !matches!(self.guard.try_wait(), Ok(None)) {
+                    self.household.collected(pid);
+                    return;
+                }
+                match &exit {
+                    Some(exit) => drop(wait_readable(exit, until.saturating_duration_since(Instant::now()))),
+                    None => std::thread::sleep(LOOK_AGAIN),
+                }
+            }
+            tree::crush(pid, &self.run);
+        }
+        // Killed, but stuck in the kernel: it stays known, so that nobody takes it for a leftover.
+    }
+
+    /// Ends what a guard left behind that was killed, reading on meanwhile.
+    fn end_leftovers(&self, output: &mut Output, observe: &mut dyn FnMut(Happening<'_>)) -> Ending {
+        let find = || {
+            let mut left = tree::orphans(&self.run);
+            left.extend(self.household.leftovers());
+            left.sort();
+            left.dedup();
+            left
+        };
+        let mut left = find();
         let mut ending = Ending { leftovers: left.len(), survivors: 0 };
         let asked = Instant::now();
-        let mut signal = Signal::TERM;
         let mut told: Vec<Process> = Vec::new();
         while !left.is_empty() {
             let waited = asked.elapsed();
@@ -180,19 +270,26 @@ impl Supervision {
                 ending.survivors = left.len();
                 break;
             }
-            if waited >= self.limits.grace && signal == Signal::TERM {
-                signal = Signal::KILL;
-                told.clear();
-            }
             for process in &left {
-                if !told.contains(process) {
-                    process.signal(signal);
+                if waited >= self.limits.grace {
+                    process.signal(Signal::KILL);
+                } else if !told.contains(process) {
+                    process.signal(Signal::TERM);
                     told.push(*process);
                 }
             }
             output.wait(&[], LOOK_AGAIN, observe);
-            left = self.living_family();
+            left = find();
         }
         ending
     }
+}
+
+fn has_ended(process: &OwnedFd) -> bool {
+    wait_readable(process, Duration::ZERO)
+}
+
+fn wait_readable(descriptor: &OwnedFd, patience: Duration) -> bool {
+    let timeout = Timespec::try_from(patience).ok();
+    poll(&mut [PollFd::new(descriptor, PollFlags::IN)], timeout.as_ref()).is_ok_and(|ready| ready > 0)
 }

@@ -1,11 +1,9 @@
 //! The processes that belong to a run, found and ended.
 //!
 //! A process group is not enough: agents give each tool its own session, and what was started in the
-//! background outlives its parent. Members of a run are found in three ways that each cover the gaps
-//! of the others: by descent (parent numbers in `/proc`), by the group and session of the first
-//! process, and by a variable in their environment, which also finds orphans of a dispatcher that
-//! died. A process that left all three (a new session, a parent that ended, a scrubbed environment)
-//! is not found.
+//! background outlives its parent. The [guard](super::guard) of a run sees all of it, because whatever
+//! loses its parent becomes the guard's child. Where there is no guard any more, members are known by a
+//! variable in their environment, and with them their descendants.
 //!
 //! Numbers of processes are reused, so a process is known by its number and its start time, and is
 //! signalled through a descriptor that cannot come to mean another process.
@@ -71,8 +69,6 @@ pub struct Process {
 struct Stat {
     process: Process,
     parent: i32,
-    group: i32,
-    session: i32,
     /// Ended and waiting to be collected by its parent.
     is_dead: bool,
 }
@@ -102,59 +98,87 @@ impl Process {
     }
 }
 
-/// The living processes of the run whose first process is `leader`, without that one. `leader` must
-/// not have been collected yet, because its number stands for its group and session here.
-pub fn members(leader: Pid, run: &RunId) -> Vec<Process> {
-    let leader = leader.as_raw_pid();
-    find(run, |stat| stat.process.pid == leader || stat.group == leader || stat.session == leader)
-        .into_iter()
-        .filter(|process| process.pid != leader)
-        .collect()
+/// Everything of the run that lives, as its guard sees it: all that descends from the calling process,
+/// and what carries the marker elsewhere.
+pub fn family(run: &RunId) -> Vec<Process> {
+    let guard = std::process::id().cast_signed();
+    find(|stat| stat.parent == guard || carries_marker(stat.process.pid, run))
 }
 
-/// The living processes of a run whose dispatcher is gone.
+/// The living processes of a run that can be told without its guard.
 pub fn orphans(run: &RunId) -> Vec<Process> {
-    find(run, |_| false)
+    find(|stat| carries_marker(stat.process.pid, run))
+}
+
+/// The living processes below those children of the calling process for which `is_meant` holds, these
+/// included; and which of these children have ended and wait to be collected.
+pub fn below(is_meant: impl Fn(i32) -> bool) -> (Vec<Process>, Vec<i32>) {
+    let own = std::process::id().cast_signed();
+    let ended = snapshot().into_iter().filter(|stat| stat.parent == own && stat.is_dead);
+    let ended = ended.map(|stat| stat.process.pid).filter(|pid| is_meant(*pid)).collect();
+    (find(|stat| stat.parent == own && is_meant(stat.process.pid)), ended)
+}
+
+/// Kills all of a run below its guard, and only then the guard itself: as long as that one lives,
+/// nothing escapes it.
+pub fn crush(guard: Pid, run: &RunId) {
+    let guard = guard.as_raw_pid();
+    for process in find(|stat| stat.parent == guard || carries_marker(stat.process.pid, run)) {
+        if process.pid != guard {
+            process.signal(Signal::KILL);
+        }
+    }
+    if let Some(stat) = stat_of(guard) {
+        stat.process.signal(Signal::KILL);
+    }
 }
 
 /// Ends what is left of a run whose dispatcher is gone: asks, waits up to `grace`, kills. Returns how
 /// many processes there were, or how many are still there.
+///
+/// Its guard does the same by itself and is killed only when it is the last and does not go: it alone
+/// sees processes that bear no mark.
 pub fn sweep(run: &RunId, grace: Duration) -> Result<usize, usize> {
     let mut ended = HashSet::new();
-    let mut signal = Signal::TERM;
-    let mut until = Instant::now() + grace;
-    loop {
-        let found = orphans(run);
-        if found.is_empty() {
-            return Ok(ended.len());
-        }
-        for process in &found {
-            // Each is asked once; killing is repeated, for those that appear meanwhile.
-            if ended.insert(*process) || signal == Signal::KILL {
-                process.signal(signal);
+    let steps = [(Signal::TERM, false, grace), (Signal::KILL, false, VANISH), (Signal::KILL, true, VANISH)];
+    for (signal, guards_too, patience) in steps {
+        let until = Instant::now() + patience;
+        loop {
+            let found = orphans(run);
+            if found.is_empty() {
+                return Ok(ended.len());
             }
-        }
-        if Instant::now() >= until {
-            if signal == Signal::KILL {
-                return Err(found.len());
+            for process in &found {
+                let is_spared = signal == Signal::KILL && !guards_too && is_guard(process.pid, run);
+                // Each is asked once; killing is repeated, for those that appear meanwhile.
+                if (ended.insert(*process) || signal == Signal::KILL) && !is_spared {
+                    process.signal(signal);
+                }
             }
-            signal = Signal::KILL;
-            until = Instant::now() + VANISH;
-            continue;
+            if Instant::now() >= until {
+                break;
+            }
+            std::thread::sleep(LOOK_AGAIN);
         }
-        std::thread::sleep(LOOK_AGAIN);
+    }
+    match orphans(run).len() {
+        0 => Ok(ended.len()),
+        left => Err(left),
     }
 }
 
-/// All living processes for which `belongs` holds or that carry the marker, with their descendants.
-fn find(run: &RunId, belongs: impl Fn(&Stat) -> bool) -> Vec<Process> {
+fn is_guard(pid: i32, run: &RunId) -> bool {
+    let words = read_proc(pid, "cmdline").unwrap_or_default();
+    let mut words = words.split(|byte| *byte == 0);
+    words.next() == Some(super::guard::NAME.as_bytes()) && words.next() == Some(run.0.as_bytes())
+}
+
+/// All living processes for which `belongs` holds, with their descendants.
+fn find(belongs: impl Fn(&Stat) -> bool) -> Vec<Process> {
     let all = snapshot();
     let spared = own_ancestry(&all);
-    let mut members: HashSet<i32> = all
-        .iter()
-        .filter(|stat| belongs(stat) || carries_marker(stat.process.pid, run))
-        .map(|stat| stat.process.pid)
-        .collect();
+    let mut members: HashSet<i32> =
+        all.iter().filter(|stat| belongs(stat)).map(|stat| stat.process.pid).collect();
     loop {
         let before = members.len();
         let children = all.iter().filter(|stat| members.contains(&stat.parent)).map(|stat| stat.process.pid);
@@ -193,10 +217,10 @@ fn snapshot() -> Vec<Stat> {
 }
 
 fn stat_of(pid: i32) -> Option<Stat> {
-    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    parse_stat(&read_proc(pid, "stat")?)
 }
 
-/// Reads `PID (name) state ppid pgrp session …`. The name may hold anything, so what counts is what
+/// Reads `PID (name) state ppid …`. The name may hold anything, so what counts is what
 /// follows the last parenthesis.
 fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let text = String::from_utf8_lossy(bytes);
@@ -206,25 +230,26 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     Some(Stat {
         process: Process { pid: pid.parse().ok()?, start: fields.get(19)?.parse().ok()? },
         parent: fields.get(1)?.parse().ok()?,
-        group: fields.get(2)?.parse().ok()?,
-        session: fields.get(3)?.parse().ok()?,
         is_dead: matches!(*fields.first()?, "Z" | "X" | "x"),
     })
 }
 
 fn carries_marker(pid: i32, run: &RunId) -> bool {
+    let Some(environment) = read_proc(pid, "environ") else { return false };
+    environment.split(|byte| *byte == 0).any(|variable| {
+        let value =
+            std::str::from_utf8(variable).ok().and_then(|text| text.strip_prefix(MARKER)?.strip_prefix('='));
+        value.is_some_and(|value| value.split(':').any(|id| id == run.0))
+    })
+}
+
+/// A file of `/proc/PID`, in few calls: its size is not known before.
+fn read_proc(pid: i32, name: &str) -> Option<Vec<u8>> {
     // The kernel keeps the environment a program was started with; no program's is longer.
     const LONGEST: u64 = 4 * 1024 * 1024;
-    let mut environment = Vec::new();
-    let read = fs::File::open(format!("/proc/{pid}/environ"))
-        .and_then(|file| file.take(LONGEST).read_to_end(&mut environment));
-    read.is_ok()
-        && environment.split(|byte| *byte == 0).any(|variable| {
-            let value = std::str::from_utf8(variable)
-                .ok()
-                .and_then(|text| text.strip_prefix(MARKER)?.strip_prefix('='));
-            value.is_some_and(|value| value.split(':').any(|id| id == run.0))
-        })
+    let mut bytes = Vec::with_capacity(8 * 1024);
+    fs::File::open(format!("/proc/{pid}/{name}")).ok()?.take(LONGEST).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -237,7 +262,7 @@ mod tests {
     fn stat_lines_with_hostile_names() {
         let line = b"42 (a) S 1 (b c) S 7 40 41 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 9876 1 2";
         let stat = parse_stat(line).expect("readable");
-        assert_eq!((stat.process.pid, stat.parent, stat.group, stat.session), (42, 7, 40, 41));
+        assert_eq!((stat.process.pid, stat.parent), (42, 7));
         assert_eq!(stat.process.start, 9876);
         assert!(!stat.is_dead);
         assert_eq!(parse_stat(b"garbage"), None);
@@ -260,7 +285,7 @@ mod tests {
         assert!(own.process.is_alive());
         let earlier = Process { start: own.process.start - 1, ..own.process };
         assert!(!earlier.is_alive(), "the same number at another time is another process");
-        let all = find(&RunId::from_random(3), |stat| stat.process.pid == own.process.pid);
+        let all = find(|stat| stat.process.pid == own.process.pid);
         assert!(!all.contains(&own.process));
     }
 

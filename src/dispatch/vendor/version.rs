@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::time::Duration;
 
+use crate::dispatch::agent::household::Household;
 use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::stop::StopHandle;
 use crate::dispatch::agent::tree::RunId;
@@ -16,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The version of the program behind a service; nothing if it does not say. Programs that tell it in
 /// every run are not asked.
-pub fn version_of(service: &Service, around: &Surroundings) -> Option<String> {
+pub fn version_of(service: &Service, around: &Surroundings, household: &Household) -> Option<String> {
     let vendor = &service.vendor;
     if vendor.version.is_empty() || vendor.format == Format::ClaudeStream {
         return None;
@@ -28,7 +29,8 @@ pub fn version_of(service: &Service, around: &Surroundings) -> Option<String> {
         cwd: around.cwd.clone(),
         env: agent_environment(around.environment.clone(), &[&vendor.env, &service.route.env]),
         run: RunId::from_random(0),
-        stdin: File::open("/dev/null").ok()?,
+        stdin: "/dev/null".into(),
+        lock: None,
         stdout: no_log()?,
         stderr: no_log()?,
         parser: StreamParser::new(Format::Text),
@@ -37,7 +39,7 @@ pub fn version_of(service: &Service, around: &Surroundings) -> Option<String> {
         linger: PATIENCE,
         expected_session: None,
     };
-    let finished = agent::run(spec, &StopHandle::new().ok()?, &mut |_| {}).ok()?;
+    let finished = agent::run(spec, household, &StopHandle::new().ok()?, &mut |_| {}).ok()?;
     let text = finished.parser.finish(&Baseline::Fresh).text;
     let version = one_line(text.lines().next()?, 80);
     (!version.is_empty()).then_some(version)

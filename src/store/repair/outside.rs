@@ -11,7 +11,8 @@ use serde::Deserialize;
 use super::{Check, Severity};
 use crate::error::{ErrorKind, Result};
 use crate::store::layout::{
-    BELLS, BOARD, Dir, FEED, INDEXES, LANES, LOCK, OUTBOX, QUARANTINE, ROUTES, TMP, USAGE, VENDORS, WORKERS,
+    BELLS, BOARD, CONVERSATIONS, Dir, FEED, INDEXES, LANES, LOCK, OUTBOX, QUARANTINE, ROUTES, TMP, USAGE,
+    VENDORS, WORKERS,
 };
 use crate::store::workers::is_dispatchers_card;
 use crate::store::{atomic, feed, lock};
@@ -43,7 +44,19 @@ impl Check<'_> {
         let root = &store.layout.root;
         for (name, kind) in root.entries()? {
             let ours = [
-                BELLS, BOARD, FEED, INDEXES, LANES, LOCK, OUTBOX, QUARANTINE, ROUTES, TMP, USAGE, VENDORS,
+                BELLS,
+                BOARD,
+                CONVERSATIONS,
+                FEED,
+                INDEXES,
+                LANES,
+                LOCK,
+                OUTBOX,
+                QUARANTINE,
+                ROUTES,
+                TMP,
+                USAGE,
+                VENDORS,
                 WORKERS,
             ];
             if kind == FileType::Symlink && ours.iter().any(|ours| name == *ours) {
