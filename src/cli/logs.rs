@@ -58,7 +58,11 @@ impl LogsCommand {
             match &mut open {
                 Some((_, file)) => copy(context, file)?,
                 None if self.follow && !ended => {}
-                None => return Err(self.nothing(&id).with_hint("`lanes show ID` tells the task's history")),
+                None => {
+                    return Err(self
+                        .nothing(&id)
+                        .with_hint(format!("`lanes show {id}` tells the task's history")));
+                }
             }
             if !self.follow || ended {
                 return Ok(EXIT_OK);

@@ -74,7 +74,10 @@ impl WaitCommand {
                 ErrorKind::TimedOut,
                 format!("no answer within {} seconds from {}", self.wait.timeout, names.join(", ")),
             )
-            .with_hint("the tasks go on; wait again, or ask `lanes why ID`"));
+            .with_hint(match names[..] {
+                [name] => format!("the task goes on; wait again, or ask `lanes why {name}`"),
+                _ => "the tasks go on; wait again, or ask `lanes why` for one of them".to_string(),
+            }));
         }
         let failed = answered.iter().any(|answer| answer.response.status == ResponseStatus::Failed);
         Ok(if failed && self.exit_status { EXIT_TASK_FAILED } else { EXIT_OK })

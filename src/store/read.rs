@@ -97,6 +97,7 @@ pub(super) fn parse(content: Content, dir: &Dir, id: &TaskId) -> Result<Loaded> 
     let broken = |why: String| {
         let path = dir.path().join(TASK_FILE);
         Error::corrupt(format!("{} is not a task: {}", printable(&path.to_string_lossy()), printable(&why)))
+            .with_hint("`lanes fsck` tells what can be done")
     };
     let object = json::parse_object(&content.bytes).map_err(broken)?;
     let task = Task::from_object(object).map_err(broken)?;
