@@ -105,7 +105,8 @@ impl Timing {
 /// as a span such as `15m`.
 pub fn span(text: &str) -> std::result::Result<f64, String> {
     let seconds = text.trim().parse().ok().or_else(|| parse_span(text).map(|length| length.as_secs_f64()));
-    seconds.ok_or_else(|| "expected seconds, or a span such as 15m, 2h or 1d".to_string())
+    seconds
+        .ok_or_else(|| "expected seconds, or a span such as 15m, 2h or 1d, of at most ten years".to_string())
 }
 
 /// Reads a whole number that may be negative: whether it makes sense is for the rules to say.
