@@ -184,10 +184,15 @@ fn sync_all(files: &[(File, PathBuf)]) -> Result<()> {
         [] => Ok(()),
         [only] => sync(only),
         [first, rest @ ..] => std::thread::scope(|scope| {
-            let others: Vec<_> = rest.iter().map(|file| scope.spawn(move || sync(file))).collect();
+            let beside = |file| std::thread::Builder::new().spawn_scoped(scope, move || sync(file));
+            let others: Vec<_> = rest.iter().map(|file| (file, beside(file))).collect();
             let mut result = sync(first);
-            for other in others {
-                let other = other.join().unwrap_or_else(|_| Err(Error::corrupt("a sync thread died")));
+            for (file, other) in others {
+                let other = match other {
+                    Ok(other) => other.join().unwrap_or_else(|_| Err(Error::corrupt("a sync thread died"))),
+                    // Where no thread can be had, one after the other does.
+                    Err(_) => sync(file),
+                };
                 result = result.and(other);
             }
             result

@@ -3,20 +3,30 @@
 //! A task costs several syncs, and a file system commits whatever comes together in one go. So a
 //! group of tasks is staged first, then everything of the group is synced side by side, then each is
 //! published under the store lock as a single submit would be, and one sync of the task directory
-//! makes the names of all of them durable. The lock is held for one task at a time.
+//! makes the names of all of them durable. The lock is held for one task at a time. While one group
+//! is synced and published, the next one is staged.
+
+use std::sync::mpsc;
+use std::thread;
 
 use super::atomic::{self, Group, Staged};
 use super::index::Index;
+use super::layout::Dir;
 use super::submit::{Draft, content_fingerprint};
 use super::{Store, Submitted, mark_format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{NewTask, Time};
 
-/// How many tasks are synced together. Each keeps up to four files open meanwhile.
-const GROUP: usize = 48;
+/// How many tasks are synced together. Each keeps up to four files open meanwhile, and two groups are
+/// in hand at a time: fewer than the 256 files that a process may have open in the narrowest of usual
+/// limits.
+const GROUP: usize = 28;
 
 /// A task of a group between its staging and its publication.
 type InHand<'a> = Result<(Draft, Staged<'a>, Option<Staged<'a>>)>;
+
+/// The tasks of a group, and what is to be synced of them.
+type StagedGroup<'a> = (Vec<InHand<'a>>, Group);
 
 impl Store {
     /// Adds many tasks; the results come in the order of `new`. Each task is added whole or not at
@@ -34,21 +44,44 @@ impl Store {
         if self.version == 0 && !new.is_empty() {
             mark_format(&self.layout)?;
         }
-        let mut results = Vec::with_capacity(new.len());
-        let mut new = new.into_iter();
-        let mut last = Time::from_micros(0);
-        loop {
-            let group: Vec<NewTask> = new.by_ref().take(GROUP).collect();
-            if group.is_empty() {
-                return Ok(results);
-            }
-            results.extend(self.submit_group(group, &mut last)?);
-        }
-    }
-
-    fn submit_group(&self, new: Vec<NewTask>, last: &mut Time) -> Result<Vec<Result<Submitted>>> {
         let index = Index::open(&self.layout)?;
         let tmp = self.layout.tmp()?;
+        let mut results = Vec::with_capacity(new.len());
+        let mut groups = self.groups(&tmp, new);
+        thread::scope(|scope| {
+            let (sender, receiver) = mpsc::sync_channel(0);
+            let groups = &mut groups;
+            let stage_ahead = move || {
+                for group in groups {
+                    // Nobody receives only when this process is about to end.
+                    if sender.send(group).is_err() {
+                        break;
+                    }
+                }
+            };
+            // Where no thread can be had, nothing is received, and the loop below does it all.
+            let _ = thread::Builder::new().name("stage".to_string()).spawn_scoped(scope, stage_ahead);
+            for (in_hand, group) in receiver {
+                results.extend(self.publish_group(&index, in_hand, group));
+            }
+        });
+        for (in_hand, group) in groups {
+            results.extend(self.publish_group(&index, in_hand, group));
+        }
+        Ok(results)
+    }
+
+    /// Stages the tasks of `new` group by group, each when it is asked for.
+    fn groups<'a>(&'a self, tmp: &'a Dir, new: Vec<NewTask>) -> impl Iterator<Item = StagedGroup<'a>> + Send {
+        let mut new = new.into_iter();
+        let mut last = Time::from_micros(0);
+        std::iter::from_fn(move || {
+            let group: Vec<NewTask> = new.by_ref().take(GROUP).collect();
+            (!group.is_empty()).then(|| self.stage_group(tmp, group, &mut last))
+        })
+    }
+
+    fn stage_group<'a>(&self, tmp: &'a Dir, new: Vec<NewTask>, last: &mut Time) -> StagedGroup<'a> {
         let drafts: Vec<Draft> = new
             .into_iter()
             .map(|new| {
@@ -63,10 +96,22 @@ impl Store {
             .map(|n| drafts[n + 1..].iter().all(|later| later.correlation.0 != drafts[n].correlation.0))
             .collect();
         let mut group = Group::default();
-        let mut in_hand: Vec<InHand<'_>> = Vec::with_capacity(drafts.len());
-        for (n, (draft, newest)) in drafts.into_iter().zip(newest).enumerate() {
-            in_hand.push(stage(&tmp, draft, newest, n, &mut group));
-        }
+        let in_hand = drafts
+            .into_iter()
+            .zip(newest)
+            .enumerate()
+            .map(|(n, (draft, newest))| stage(tmp, draft, newest, n, &mut group))
+            .collect();
+        (in_hand, group)
+    }
+
+    /// Syncs a staged group and makes its tasks visible.
+    fn publish_group(
+        &self,
+        index: &Index<'_>,
+        mut in_hand: Vec<InHand<'_>>,
+        group: Group,
+    ) -> Vec<Result<Submitted>> {
         for (n, error) in group.sync() {
             if let Some(item) = in_hand.get_mut(n) {
                 *item = Err(error);
@@ -76,7 +121,7 @@ impl Store {
         let mut results: Vec<Result<Submitted>> = Vec::with_capacity(in_hand.len());
         for item in in_hand {
             let result = item.and_then(|(draft, staged, correlation)| {
-                self.publish(&index, draft, staged, correlation, None)
+                self.publish(index, draft, staged, correlation, None)
             });
             if let Ok(Submitted { task, existing: false }) = &result
                 && !lanes.contains(&task.lane)
@@ -96,17 +141,11 @@ impl Store {
                 }
             }
         }
-        Ok(results)
+        results
     }
 }
 
-fn stage<'a>(
-    tmp: &'a super::layout::Dir,
-    draft: Draft,
-    is_newest: bool,
-    item: usize,
-    group: &mut Group,
-) -> InHand<'a> {
+fn stage<'a>(tmp: &'a Dir, draft: Draft, is_newest: bool, item: usize, group: &mut Group) -> InHand<'a> {
     let staged = Staged::directory_in_group(tmp, &draft.files(), item, group)?;
     let correlation = match is_newest {
         true => Some(Staged::file_in_group(tmp, draft.correlation.1.as_bytes(), item, group)?),

@@ -14,13 +14,14 @@
 
 #![expect(clippy::disallowed_methods, reason = "this is the module that locks")]
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind as IoErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 
@@ -32,6 +33,23 @@ use crate::error::{Error, ErrorKind, Result, printable};
 #[derive(Debug)]
 pub(super) struct StoreLock {
     _file: File,
+    since: Instant,
+}
+
+thread_local! {
+    static HELD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// For how long this thread held the store lock when it last did; for measurements.
+#[doc(hidden)]
+pub fn lock_was_held() -> Duration {
+    HELD.get()
+}
+
+impl Drop for StoreLock {
+    fn drop(&mut self) {
+        HELD.set(self.since.elapsed());
+    }
 }
 
 /// The lock of one task; released when dropped.
@@ -48,7 +66,7 @@ impl StoreLock {
             let file = acquire(file, &root.path().join(LOCK), timeout)?;
             // Somebody may have deleted the file while we waited; then others lock a new one.
             if still_there(root, LOCK, &stat) {
-                return Ok(Self { _file: file });
+                return Ok(Self { _file: file, since: Instant::now() });
             }
         }
     }

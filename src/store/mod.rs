@@ -54,6 +54,8 @@ pub use glance::Glance;
 pub use health::Space;
 pub use lanes::Pause;
 pub use lock::FileLock;
+#[doc(hidden)]
+pub use lock::lock_was_held;
 pub use next::{Taker, Want};
 pub use repair::{Finding, Report, Severity};
 pub use retention::{GcPlan, GcReport};

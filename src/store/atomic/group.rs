@@ -31,7 +31,10 @@ impl Group {
         };
         std::thread::scope(|scope| {
             let threads = SYNCS_AT_ONCE.min(self.0.len()).saturating_sub(1);
-            let others: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            // Fewer threads than wished for only take longer.
+            let others: Vec<_> = (0..threads)
+                .map_while(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
+                .collect();
             let mut failed = work();
             for other in others {
                 // A thread that died took an item with it, and nobody knows which.

@@ -1,0 +1,45 @@
+//! What the queue costs, as ratios of things measured in the same run: an empty store, the machine's
+//! own floors, and agent-lanes when it is on PATH.
+//!
+//! `cargo bench --bench cost` runs everything (about five minutes); `cargo bench --bench cost -- wake lock`
+//! only these parts. Nothing is asserted: on a machine that does other work the figures mean little.
+
+#![expect(clippy::print_stdout, reason = "the figures are what a bench is for")]
+#![expect(clippy::disallowed_methods, reason = "the floors are measured with bare calls")]
+
+mod cycles;
+mod fast;
+mod flat;
+mod floor;
+mod linear;
+mod lock;
+mod measure;
+mod peer;
+mod scene;
+mod wake;
+
+#[path = "../support/store.rs"]
+mod support;
+
+/// A part of the bench, and what runs it.
+type Part = (&'static str, fn());
+
+const PARTS: [Part; 6] = [
+    ("flat", flat::run),
+    ("linear", linear::run),
+    ("fast", fast::run),
+    ("cycles", cycles::run),
+    ("wake", wake::run),
+    ("lock", lock::run),
+];
+
+fn main() {
+    // Cargo passes flags of its own, such as --bench.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    for (name, run) in PARTS {
+        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+            println!("\n{name}");
+            run();
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Stores to measure in, and what each command needs to find there.
+
+use std::path::{Path, PathBuf};
+
+use lanes::model::task::NewRequest;
+use lanes::model::{Answer, Command, FailureClass, NewTask, ResponseStatus, TaskId, json};
+use lanes::store::{Options, Store};
+
+use crate::support;
+
+/// The binary that is measured.
+pub const LANES: &str = env!("CARGO_BIN_EXE_lanes");
+
+/// The lane that is worked in.
+pub const LANE: &str = "lane-00";
+
+/// A workspace with a store in it.
+pub struct Scene {
+    dir: tempfile::TempDir,
+}
+
+impl Scene {
+    /// A workspace with an empty store.
+    pub fn empty() -> Self {
+        let scene = Self { dir: tempfile::tempdir().expect("a temporary directory") };
+        let config =
+            "workspace_id: bench\nworkspace_root: ..\nqueue_root: state\nlanes:\n  lane-00: measured\n";
+        std::fs::create_dir(scene.dir.path().join("handoff")).expect("a new directory");
+        std::fs::write(scene.dir.path().join("handoff/handoff.yaml"), config).expect("a new file");
+        std::fs::write(scene.dir.path().join("request.md"), "do it").expect("a new file");
+        scene.store();
+        scene
+    }
+
+    /// A workspace with a store that holds what `plan` says, all of it on disk.
+    pub fn filled(plan: &support::Plan) -> Self {
+        let scene = Self::empty();
+        std::fs::remove_dir_all(scene.root()).expect("it was just made");
+        support::make(&scene.root(), plan);
+        rustix::fs::sync();
+        scene
+    }
+
+    /// Where commands run.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The state directory.
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("handoff/state")
+    }
+
+    /// The store, for the library.
+    pub fn store(&self) -> Store {
+        Store::open(&self.root(), Options::default()).expect("the store opens")
+    }
+}
+
+/// What a task is in when a command finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Queued,
+    Claimed,
+    Answered,
+}
+
+/// A command that is measured as a process.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// What to call it.
+    pub name: &'static str,
+    /// How often its promise makes the machine write durably: new directories, replaced files.
+    pub durable: (u32, u32),
+    /// Whether agent-lanes has it.
+    pub at_peer: bool,
+    found: Found,
+    args: &'static [&'static str],
+}
+
+impl Measured {
+    const fn new(
+        name: &'static str,
+        durable: (u32, u32),
+        at_peer: bool,
+        found: Found,
+        args: &'static [&'static str],
+    ) -> Self {
+        Self { name, durable, at_peer, found, args }
+    }
+
+    /// Prepares `times` runs in the store, and gives the arguments of each.
+    pub fn prepare(&self, store: &Store, times: usize) -> Vec<Vec<String>> {
+        (0..times)
+            .map(|_| {
+                let (id, token) = self.task(store);
+                self.args.iter().map(|word| word.replace("ID", &id).replace("TOKEN", &token)).collect()
+            })
+            .collect()
+    }
+
+    fn task(&self, store: &Store) -> (String, String) {
+        if self.found == Found::Nothing {
+            return (String::new(), String::new());
+        }
+        let id = store.submit(wish(store.root())).expect("a task can be submitted").task.id;
+        if self.found == Found::Queued {
+            return (id.to_string(), String::new());
+        }
+        let task = store.claim(&id, "bench", 3600.0).expect("it can be claimed");
+        let token = task.status.claim().expect("it is claimed").token.clone();
+        if self.found == Found::Answered {
+            store.apply(&id, &answer(token.clone())).expect("it can be answered");
+        }
+        (id.to_string(), token.as_str().to_string())
+    }
+}
+
+const SUBMIT_FILE: [&str; 9] = [
+    "submit",
+    "--lane",
+    LANE,
+    "--request-from",
+    "request.md",
+    "--response-to",
+    "response.md",
+    "--prompt",
+    "do it",
+];
+
+/// Every command whose cost must not depend on the size of the store.
+pub const COMMANDS: [Measured; 10] = [
+    Measured::new("submit FILE", (1, 0), true, Found::Nothing, &SUBMIT_FILE),
+    Measured::new(
+        "submit",
+        (1, 0),
+        false,
+        Found::Nothing,
+        &["submit", "-q", "--lane", LANE, "--prompt", "do it"],
+    ),
+    Measured::new("claim ID", (0, 1), true, Found::Queued, &["claim", "ID", "--owner", "bench"]),
+    Measured::new(
+        "claim --lane",
+        (0, 1),
+        false,
+        Found::Queued,
+        &["claim", "--lane", LANE, "--owner", "bench"],
+    ),
+    Measured::new("renew", (0, 1), true, Found::Claimed, &["renew", "ID", "--claim-token", "TOKEN"]),
+    Measured::new("release", (0, 1), true, Found::Claimed, &["release", "ID", "--claim-token", "TOKEN"]),
+    Measured::new(
+        "respond",
+        (0, 1),
+        true,
+        Found::Claimed,
+        &["respond", "ID", "--claim-token", "TOKEN", "--body", "done"],
+    ),
+    Measured::new("status ID", (0, 0), true, Found::Queued, &["status", "ID"]),
+    // It also writes the answer to the task's response_path.
+    Measured::new("wait ID", (0, 1), true, Found::Answered, &["wait", "ID"]),
+    Measured::new("cancel", (0, 1), false, Found::Queued, &["cancel", "ID"]),
+];
+
+/// A small task.
+pub fn wish(root: &Path) -> NewTask {
+    NewTask {
+        workspace_id: "bench".into(),
+        correlation_id: "bench".into(),
+        source_agent: "bench".into(),
+        lane: LANE.into(),
+        workspace_root: root.to_string_lossy().into_owned(),
+        worktree_path: None,
+        expected_branch: None,
+        request: NewRequest::Text("do it".into()),
+        supporting_paths: Vec::new(),
+        response_path: None,
+        prompt: "do it".into(),
+        metadata: json::Object::new(),
+        priority: 0,
+        not_before: None,
+        max_attempts: None,
+        key: None,
+        name: None,
+        labels: Vec::new(),
+        timeout_seconds: None,
+        retry_of: None,
+    }
+}
+
+/// A short answer.
+pub fn answer(token: lanes::model::ClaimToken) -> Command {
+    Command::Respond(Answer {
+        token: Some(token),
+        reviewer: "bench".into(),
+        status: ResponseStatus::Completed,
+        class: FailureClass::Error,
+        body: "done".into(),
+        verdict: None,
+        blocking_count: None,
+        nonblocking_count: None,
+        follow_up_required: false,
+        expect_sha256: None,
+        metadata: json::Object::new(),
+    })
+}
+
+/// Submits, claims and answers one task.
+pub fn cycle(store: &Store) -> TaskId {
+    let id = store.submit(wish(store.root())).expect("a task can be submitted").task.id;
+    let task = store.claim(&id, "bench", 3600.0).expect("it can be claimed");
+    let token = task.status.claim().expect("it is claimed").token.clone();
+    store.apply(&id, &answer(token)).expect("it can be answered");
+    id
+}

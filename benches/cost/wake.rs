@@ -1,0 +1,166 @@
+//! From an answer to the end of the wait for it, and what waiting costs.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lanes::model::Filter;
+use lanes::store::{Store, Want};
+
+use crate::measure::{ms, quantile, ratio, repeat};
+use crate::scene::{LANE, LANES, Scene, answer, wish};
+use crate::support::Plan;
+
+const ROUNDS: usize = 1000;
+const PARKED: usize = 200;
+
+pub fn run() {
+    let scene = Scene::empty();
+    let store = scene.store();
+    let (mut told, mut ended) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let id = store.submit(wish(store.root())).expect("a task can be submitted").task.id;
+        let task = store.claim(&id, "bench", 3600.0).expect("it can be claimed");
+        let token = task.status.claim().expect("it is claimed").token.clone();
+        let mut wait = park(&scene, &["wait", id.as_str(), "--quiet"]);
+        store.apply(&id, &answer(token)).expect("it can be answered");
+        let begin = Instant::now();
+        let (first, end) = follow(&mut wait, begin);
+        told.push(first);
+        ended.push(end);
+    }
+    show("wait ID: its answer is printed", &told);
+    show("wait ID: its process has ended", &ended);
+
+    let (mut told, mut ended) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let mut wait = park(&scene, &["claim", "--wait", "--lane", "woken", "--owner", "bench", "--quiet"]);
+        store
+            .submit(lanes::model::NewTask { lane: "woken".into(), ..wish(store.root()) })
+            .expect("a task can be submitted");
+        let begin = Instant::now();
+        let (first, end) = follow(&mut wait, begin);
+        told.push(first);
+        ended.push(end);
+    }
+    show("claim --wait: its claim is printed", &told);
+    show("claim --wait: its process has ended", &ended);
+
+    for (name, scene) in
+        [("empty store", Scene::empty()), ("100,000 stored", Scene::filled(&Plan::of(100_000)))]
+    {
+        let mut waits: Vec<Child> = [["wait", "--lane", "never"], ["next", "--lane", "never"]]
+            .iter()
+            .map(|args| park(&scene, args))
+            .collect();
+        let before: Vec<Duration> = waits.iter().map(|wait| cpu(wait.id())).collect();
+        std::thread::sleep(Duration::from_secs(30));
+        for (wait, before) in waits.iter().zip(before) {
+            println!(
+                "parked for 30 s, {name:<16} CPU {:.1} ms, {:.1} MiB resident",
+                ms(cpu(wait.id()) - before),
+                resident(wait.id())
+            );
+        }
+        waits.iter_mut().for_each(end);
+    }
+
+    let quiet = submits(&Scene::empty());
+    let scene = Scene::filled(&Plan { completed: 10_000, ..Plan::queue(0) });
+    let mut waits: Vec<Child> =
+        (0..PARKED).map(|_| park(&scene, &["wait", "--lane", LANE, "--match", "kind=none"])).collect();
+    let busy = submits(&scene);
+    waits.iter_mut().for_each(end);
+    println!(
+        "submit beside {PARKED} waits on its lane and 10,000 finished tasks: {:.2} ms, {:.2} x of {:.2} ms without",
+        ms(busy),
+        ratio(busy, quiet),
+        ms(quiet)
+    );
+}
+
+/// Starts a wait and lets it go to sleep.
+fn park(scene: &Scene, args: &[&str]) -> Child {
+    let mut child = Command::new(LANES)
+        .args(args)
+        .current_dir(scene.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("lanes can be started");
+    // It sleeps once it polls; before that it may still be about to look.
+    let wchan = format!("/proc/{}/syscall", child.id());
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(10) {
+        let calls = std::fs::read_to_string(&wchan).unwrap_or_default();
+        if is_sleep(&calls) {
+            return child;
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    end(&mut child);
+    panic!("{args:?} did not go to sleep");
+}
+
+/// Whether /proc/PID/syscall names poll, ppoll or a futex wait.
+fn is_sleep(calls: &str) -> bool {
+    calls.split_whitespace().next().is_some_and(|number| ["7", "271", "202"].contains(&number))
+}
+
+/// When the first bytes of its output came, and when it had ended.
+fn follow(child: &mut Child, begin: Instant) -> (Duration, Duration) {
+    let mut stdout = child.stdout.take().expect("it is piped");
+    let mut byte = [0; 1];
+    stdout.read_exact(&mut byte).expect("it prints something");
+    let told = begin.elapsed();
+    let status = child.wait().expect("a child can be waited for");
+    assert!(status.success(), "the wait failed");
+    (told, begin.elapsed())
+}
+
+fn show(what: &str, times: &[Duration]) {
+    println!(
+        "{what:<38} median {:.2} ms, 99 % {:.2} ms, worst of {} {:.2} ms",
+        ms(quantile(times, 0.5)),
+        ms(quantile(times, 0.99)),
+        times.len(),
+        ms(quantile(times, 1.0))
+    );
+}
+
+fn submits(scene: &Scene) -> Duration {
+    let store = scene.store();
+    let times = repeat(200, |_| drop(store.submit(wish(store.root())).expect("a task can be submitted")));
+    drain(&store);
+    quantile(&times, 0.5)
+}
+
+/// Leaves nothing queued behind.
+fn drain(store: &Store) {
+    let want = Want { lanes: vec![LANE.into()], filter: Filter::default() };
+    while store.claim_next(&want, "bench", 3600.0).expect("the lane can be read").is_some() {}
+}
+
+/// User and system time of a running process, in the scheduler's own figures.
+fn cpu(pid: u32) -> Duration {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let nanos = threads.filter_map(|thread| {
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
+fn resident(pid: u32) -> f64 {
+    let status =
+        std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the kernel tells it");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() / 1024.0
+}
+
+fn end(child: &mut Child) {
+    child.kill().expect("a child can be ended");
+    child.wait().expect("a child can be waited for");
+}
