@@ -44,4 +44,4 @@ mod watcher;
 mod wire;
 
 pub use openapi::document;
-pub use serve::{ServeOptions, Server, Stopper, serve};
+pub use serve::{ServeOptions, serve};

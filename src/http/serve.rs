@@ -51,43 +51,29 @@ pub struct ServeOptions {
 }
 
 /// A server that listens, and serves once it runs.
-pub struct Server {
+struct Server {
     app: App,
     stop: Arc<AtomicBool>,
-}
-
-/// Ends a running server from another thread.
-#[derive(Clone, Debug)]
-pub struct Stopper(Arc<AtomicBool>);
-
-impl Stopper {
-    /// Lets the server answer what is open, and end.
-    pub fn stop(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 /// Serves until SIGINT or SIGTERM; `announce` is told the address once clients can connect.
 ///
 /// # Errors
-/// As [`Server::listen`]; `Io` when a thread cannot be started.
+/// `Config` when the address is not this machine's alone and no token is asked for, or for a token
+/// file without a token; `Io` when the address is taken, or a thread cannot be started.
 pub fn serve(options: ServeOptions, announce: impl FnOnce(SocketAddr) -> Result<()>) -> Result<()> {
     let server = Server::listen(options)?;
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&server.stop))
             .map_err(|error| Error::io("listen for", "signals", error))?;
     }
-    announce(server.address()?)?;
+    announce(server.app.sockets.address()?)?;
     server.run()
 }
 
 impl Server {
     /// Checks the options and listens.
-    ///
-    /// # Errors
-    /// `Config` when the address is not this machine's alone and no token is asked for, or for a
-    /// token file without a token; `Io` when the address is taken.
-    pub fn listen(options: ServeOptions) -> Result<Self> {
+    fn listen(options: ServeOptions) -> Result<Self> {
         if !options.host.is_loopback() && options.token_file.is_none() {
             return Err(Error::config(format!("{} can be reached from other machines", options.host))
                 .with_hint("serve there only with --token-file, or stay on 127.0.0.1"));
@@ -111,24 +97,8 @@ impl Server {
         Ok(Self { app, stop: Arc::new(AtomicBool::new(false)) })
     }
 
-    /// The address that clients connect to.
-    ///
-    /// # Errors
-    /// `Io`, hardly ever.
-    pub fn address(&self) -> Result<SocketAddr> {
-        self.app.sockets.address()
-    }
-
-    /// What ends the server.
-    pub fn stopper(&self) -> Stopper {
-        Stopper(Arc::clone(&self.stop))
-    }
-
     /// Serves until it is stopped; answers whoever waits, and returns within five seconds of that.
-    ///
-    /// # Errors
-    /// `Io` when a thread cannot be started.
-    pub fn run(&self) -> Result<()> {
+    fn run(&self) -> Result<()> {
         let app = &self.app;
         let (signals, inbox) = app.parked.connect();
         let mut watcher = Watcher::new(app, inbox)?;

@@ -99,7 +99,7 @@ fn lanes_are_managed_only_when_that_is_switched_on() {
         assert_eq!((answer.status, answer.code().as_str()), (403, "management_disabled"), "{method} {path}");
     }
 
-    let fixture = Fixture::with(|options| options.manage_queues = true);
+    let fixture = Fixture::with(&["--enable-queue-management"]);
     let created = fixture.post("/queues", &json!({"name": "a/b c", "description": "d"}));
     assert_eq!((created.status, created.text_at("/queue/name").as_str()), (201, "a/b c"));
     assert_eq!(fixture.post("/lanes", &json!({"name": "a/b c"})).status, 409);
@@ -134,11 +134,8 @@ fn lanes_are_managed_only_when_that_is_switched_on() {
 
 #[test]
 fn routes_are_those_of_the_file() {
-    let text = "{routes: {review: {vendor: claude, env: {SECRET: s3cret}}}}";
-    let fixture = Fixture::with(|options| {
-        options.manage_queues = true;
-        options.config.dispatch = Some(serde_yaml::from_str(text).unwrap());
-    });
+    let text = "dispatch: {routes: {review: {vendor: claude, env: {SECRET: s3cret}}}}";
+    let fixture = Fixture::configured(text, &["--enable-queue-management"]);
     let listed = fixture.get("/routes");
     assert_eq!(listed.text_at("/routes/0/settings/vendor"), "claude");
     assert!(!listed.text.contains("s3cret"), "{}", listed.text);

@@ -132,7 +132,7 @@ fn workspaces_are_limited() {
     std::fs::create_dir_all(allowed.join("inner")).unwrap();
     std::fs::write(elsewhere.path().join("secret"), "s").unwrap();
     std::os::unix::fs::symlink(elsewhere.path(), allowed.join("link")).unwrap();
-    let fixture = Fixture::with(|options| options.allow_roots.push(allowed.clone()));
+    let fixture = Fixture::with(&["--allow-root", allowed.to_str().unwrap()]);
     for (root, request, status) in [
         (allowed.join("inner"), allowed.join("inner/request"), 201),
         (elsewhere.path().to_path_buf(), elsewhere.path().join("secret"), 400),

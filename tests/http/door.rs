@@ -1,14 +1,12 @@
 //! Who is let in, and how bytes become requests.
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Shutdown};
+use std::net::{Ipv4Addr, Shutdown};
 use std::time::{Duration, Instant};
 
-use lanes::ErrorKind;
-use lanes::http::Server;
 use serde_json::json;
 
-use super::{Client, Fixture};
+use super::{Client, Fixture, refused};
 
 #[test]
 fn a_page_of_another_site_reads_and_posts_nothing() {
@@ -54,31 +52,19 @@ fn a_token_is_asked_for_when_there_is_one() {
     let secrets = tempfile::tempdir().unwrap();
     let path = secrets.path().join("token");
     std::fs::write(&path, "correct horse battery\n").unwrap();
-    let refused = super::config(secrets.path());
-    let options = |host, token| lanes::http::ServeOptions {
-        store: lanes::store::Store::open(&refused.store_root, lanes::store::Options::default()).unwrap(),
-        config: refused.clone(),
-        host,
-        port: 0,
-        token_file: token,
-        allow_roots: Vec::new(),
-        allow_hosts: Vec::new(),
-        manage_queues: false,
-        access_log: None,
-    };
-    let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    let error = Server::listen(options(everywhere, None)).map(|_| ()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("--token-file"), "{error}");
+    let token = path.to_str().unwrap();
+    let everywhere = ["--host", "0.0.0.0", "--token-file", token];
+    let open = refused(secrets.path(), &everywhere[..2]);
+    assert_eq!(open.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&open.stderr).contains("--token-file"), "{open:?}");
     // A token of several words is none.
-    let error = Server::listen(options(everywhere, Some(path.clone()))).map(|_| ()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Config);
+    let words = refused(secrets.path(), &everywhere);
+    assert_eq!(words.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&words.stderr).contains("holds no token"), "{words:?}");
 
     std::fs::write(&path, "correct-horse-battery\n").unwrap();
-    let fixture = Fixture::with(|options| {
-        options.token_file = Some(path);
-        options.host = everywhere;
-    });
+    let fixture = Fixture::with(&everywhere);
+    assert!(fixture.stderr().contains("nothing on the way is encrypted"), "{}", fixture.stderr());
     let address = (Ipv4Addr::LOCALHOST, fixture.address.port()).into();
     let ask = |headers: &[(&str, &str)]| Client::to(address).ask("GET", "/tasks", headers, None);
     let without = ask(&[]);
@@ -93,20 +79,10 @@ fn a_token_is_asked_for_when_there_is_one() {
 fn a_taken_port_is_a_clear_error() {
     let fixture = Fixture::new();
     let dir = tempfile::tempdir().unwrap();
-    let config = super::config(dir.path());
-    let options = lanes::http::ServeOptions {
-        store: lanes::store::Store::open(&config.store_root, lanes::store::Options::default()).unwrap(),
-        config,
-        host: fixture.address.ip(),
-        port: fixture.address.port(),
-        token_file: None,
-        allow_roots: Vec::new(),
-        allow_hosts: Vec::new(),
-        manage_queues: false,
-        access_log: None,
-    };
-    let error = Server::listen(options).map(|_| ()).unwrap_err().to_string();
-    assert!(error.contains("Address already in use") && error.contains("--port"), "{error}");
+    let taken = refused(dir.path(), &["--port", &fixture.address.port().to_string()]);
+    let said = String::from_utf8(taken.stderr).unwrap();
+    assert_eq!((taken.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("Address already in use") && said.contains("--port"), "{said}");
 }
 
 #[test]

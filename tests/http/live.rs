@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Client, Fixture};
+use super::{Client, Fixture, eventually};
 
 /// The events of a stream, read until one for which `is_last` holds.
 fn events(client: &mut Client, mut is_last: impl FnMut(&Value) -> bool) -> Vec<(u64, Value)> {
@@ -70,15 +70,9 @@ fn a_server_that_starts_again_goes_on_counting() {
     let mut client = fixture.client();
     client.request("GET", "/events?since=0", &[], None);
     let last = events(&mut client, is_note("before")).last().unwrap().0;
-    fixture.stop();
-    let config = super::config(fixture.dir.path());
-    let again = Fixture::with(|options| {
-        options.store =
-            lanes::store::Store::open(&config.store_root, lanes::store::Options::default()).unwrap();
-        options.config = config;
-    });
-    note(&again, &id, "after");
-    let mut client = again.client();
+    fixture.restart();
+    note(&fixture, &id, "after");
+    let mut client = fixture.client();
     client.request("GET", &format!("/events?since={last}"), &[], None);
     assert_eq!(events(&mut client, is_note("after")).first().unwrap().0, last + 1);
 }
@@ -157,11 +151,7 @@ fn a_reader_that_hangs_up_is_forgotten() {
     }
     assert_eq!(fixture.get("/status").at("/waiting_requests"), json!(10));
     drop(streams);
-    for _ in 0..200 {
-        if fixture.get("/status").at("/waiting_requests") == json!(0) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("streams without readers are kept");
+    eventually("streams without readers are forgotten", || {
+        fixture.get("/status").at("/waiting_requests") == json!(0)
+    });
 }

@@ -10,57 +10,86 @@ mod live;
 mod operations;
 mod wait;
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
-use lanes::http::{ServeOptions, Server, Stopper};
 use lanes::store::{Options, Store};
-use lanes::workspace::Config;
 use serde_json::{Value, json};
 
-/// A workspace with a server.
+/// A workspace with a server, which is the real program.
 struct Fixture {
     dir: tempfile::TempDir,
     address: SocketAddr,
-    stopper: Stopper,
-    running: Option<JoinHandle<()>>,
+    server: Child,
 }
 
-fn config(root: &Path) -> Config {
-    let mut config = Config::store_only(Path::new("state"), root).unwrap();
-    config.lanes.insert("review".to_string(), "Look, and say.".to_string());
-    config
+/// What every workspace of these tests has in its handoff.yaml.
+const CONFIG: &str =
+    "workspace_id: w\nworkspace_root: ..\nqueue_root: ../state\nlanes:\n  review: Look, and say.\n";
+
+/// The program in a workspace, with nothing of this process's environment.
+fn program(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lanes"));
+    command.args(args).current_dir(dir).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// What `lanes serve` says that does not get to serving.
+fn refused(dir: &Path, args: &[&str]) -> Output {
+    let store = ["--store", "state", "serve", "--port", "0"];
+    program(dir, &[&store[..], args].concat()).output().unwrap()
 }
 
 impl Fixture {
     fn new() -> Self {
-        Self::with(|_| {})
+        Self::with(&[])
     }
 
-    fn with(change: impl FnOnce(&mut ServeOptions)) -> Self {
+    /// With flags for `lanes serve`.
+    fn with(args: &[&str]) -> Self {
+        Self::configured("", args)
+    }
+
+    /// With more lines in handoff.yaml.
+    fn configured(more: &str, args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = config(dir.path());
-        let store = Store::open(&config.store_root, Options::default()).unwrap();
-        let mut options = ServeOptions {
-            config,
-            store,
-            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            port: 0,
-            token_file: None,
-            allow_roots: Vec::new(),
-            allow_hosts: Vec::new(),
-            manage_queues: false,
-            access_log: None,
-        };
-        change(&mut options);
-        let server = Server::listen(options).unwrap();
-        let address = server.address().unwrap();
-        let stopper = server.stopper();
-        let running = std::thread::spawn(move || server.run().unwrap());
-        Self { dir, address, stopper, running: Some(running) }
+        std::fs::create_dir(dir.path().join("handoff")).unwrap();
+        std::fs::write(dir.path().join("handoff/handoff.yaml"), format!("{CONFIG}{more}")).unwrap();
+        let command = program(dir.path(), &[&["serve", "--port", "0"], args].concat());
+        let (server, address) = Self::start(dir.path(), command);
+        Self { dir, address, server }
+    }
+
+    fn start(dir: &Path, mut command: Command) -> (Child, SocketAddr) {
+        let errors = File::options().create(true).append(true).open(dir.join("stderr")).unwrap();
+        let mut server = command.stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().rsplit("http://").next().unwrap().parse();
+        (server, address.unwrap_or_else(|_| panic!("{line:?}")))
+    }
+
+    /// Ends the server and starts another one in the same workspace.
+    fn restart(&mut self) {
+        self.stop();
+        (self.server, self.address) =
+            Self::start(self.dir.path(), program(self.dir.path(), &["serve", "--port", "0"]));
+    }
+
+    /// What the server has said on standard error.
+    fn stderr(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("stderr")).unwrap()
+    }
+
+    /// What another process prints that works on the same queue.
+    fn lanes(&self, args: &[&str]) -> String {
+        let output = program(self.dir.path(), args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim_end().to_string()
     }
 
     fn root(&self) -> PathBuf {
@@ -103,20 +132,30 @@ impl Fixture {
         assert_eq!(answer.status, 200, "{}", answer.text);
     }
 
+    fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.server), signal).unwrap();
+    }
+
+    /// Tells the server to end, and sees that it ends well.
     fn stop(&mut self) {
-        self.stopper.stop();
-        if let Some(running) = self.running.take() {
-            running.join().unwrap();
-        }
+        self.signal(rustix::process::Signal::TERM);
+        assert!(self.server.wait().unwrap().success(), "{}", self.stderr());
     }
 }
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        self.stopper.stop();
-        if let Some(running) = self.running.take() {
-            let _ = running.join();
-        }
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// Waits until `holds`, and fails after a while.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(20), "not within 20 seconds: {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -1,41 +1,21 @@
 //! Running a server: the binary, its log, its counters, its description of itself.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Client, Fixture};
-
-/// A writer that a test can look into.
-#[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use super::{Fixture, eventually};
 
 #[test]
 fn the_log_has_a_line_for_each_answer() {
-    let log = Shared::default();
-    let writer = log.clone();
-    let fixture = Fixture::with(|options| options.access_log = Some(Box::new(writer)));
+    let fixture = Fixture::with(&["--log"]);
     fixture.get("/healthz?secret=1");
     fixture.get("/nowhere");
     fixture.get("/tasks/next?lane=l&wait_seconds=0.1");
     fixture.client().send("nonsense\r\n\r\n");
-    std::thread::sleep(Duration::from_millis(100));
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    eventually("four lines are logged", || fixture.stderr().lines().count() >= 4);
+    let text = fixture.stderr();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let seen: Vec<(&Value, &Value)> = lines.iter().map(|line| (&line["path"], &line["status"])).collect();
     let expected = [
@@ -122,7 +102,7 @@ fn lanes_routes(document: &Value) -> usize {
 
 #[test]
 fn every_shape_holds_what_the_document_promises() {
-    let fixture = Fixture::with(|options| options.manage_queues = true);
+    let fixture = Fixture::with(&["--enable-queue-management"]);
     let document = fixture.get("/openapi.json").json();
     let id = fixture.submit("l");
     let claimed = fixture.post(&format!("/tasks/{id}/claim"), &json!({})).json();
@@ -186,56 +166,18 @@ fn fits(document: &Value, schema: &Value, value: &Value, place: &str) {
     }
 }
 
-/// The real program, killed at the end of the test.
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+#[test]
+fn the_server_answers_whoever_waits_and_ends() {
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
+        let mut fixture = Fixture::new();
+        let mut client = fixture.client();
+        client.request("GET", "/tasks/next?lane=l", &[], None);
+        eventually("the poll waits", || fixture.get("/status").at("/waiting_requests") == json!(1));
+        let start = Instant::now();
+        fixture.signal(signal);
+        assert_eq!(client.answer(false).at("/task"), Value::Null);
+        assert!(fixture.server.wait().unwrap().success());
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert_eq!(fixture.stderr(), "");
     }
-}
-
-#[test]
-fn the_program_prints_its_address_and_stops_when_asked() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut program = Program(
-        Command::new(env!("CARGO_BIN_EXE_lanes"))
-            .args(["--store", "state", "serve", "--port", "0", "--log"])
-            .current_dir(dir.path())
-            .env_clear()
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap(),
-    );
-    let mut line = String::new();
-    BufReader::new(program.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().rsplit("http://").next().unwrap().parse().unwrap();
-    let mut client = Client::to(address);
-    assert_eq!(client.ask("GET", "/healthz", &[], None).status, 200);
-    client.request("GET", "/tasks/next?lane=l", &[], None);
-    std::thread::sleep(Duration::from_millis(200));
-    let start = Instant::now();
-    let pid = rustix::process::Pid::from_child(&program.0);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert_eq!(client.answer(false).at("/task"), Value::Null);
-    assert!(program.0.wait().unwrap().success());
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-    let mut log = String::new();
-    program.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    assert_eq!(log.lines().count(), 2, "{log}");
-}
-
-#[test]
-fn the_program_refuses_to_be_open_to_all() {
-    let dir = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_lanes"))
-        .args(["--store", "state", "serve", "--host", "0.0.0.0", "--port", "0"])
-        .current_dir(dir.path())
-        .env_clear()
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--token-file"));
 }
