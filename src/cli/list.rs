@@ -29,8 +29,6 @@ pub struct Selection {
     limit: Option<usize>,
 }
 
-const STATES: [&str; 5] = ["queued", "scheduled", "claimed", "completed", "failed"];
-
 impl Selection {
     /// Whether it leaves tasks out.
     pub fn is_narrow(&self) -> bool {
@@ -39,9 +37,9 @@ impl Selection {
 
     /// The tasks, oldest first.
     pub fn tasks(&self, context: &Context, store: &Store) -> Result<Vec<Task>> {
-        if let Some(wrong) = self.state.iter().find(|state| !STATES.contains(&state.as_str())) {
+        if let Some(wrong) = self.state.iter().find(|state| !Status::WORDS.contains(&state.as_str())) {
             return Err(Error::invalid(format!("there is no state '{}'", printable(wrong)))
-                .with_hint(format!("the states are {}", STATES.join(", "))));
+                .with_hint(format!("the states are {}", Status::WORDS.join(", "))));
         }
         let mut tasks = context.collect(store, |task| {
             self.lane.as_ref().is_none_or(|lane| *lane == task.lane)

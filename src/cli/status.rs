@@ -10,7 +10,7 @@ use super::list::{Selection, print_tasks, views};
 use super::show::print_task;
 use super::table::{Table, relative};
 use super::view::task_view;
-use super::workers::{parked, parked_object, print_parked, print_workers, worker_objects};
+use super::workers::{parked_object, print_parked, print_workers, worker_objects};
 use crate::error::{EXIT_OK, Result};
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -96,7 +96,7 @@ impl StatusCommand {
                 ("status", "ok".into()),
                 ("lanes", Value::Object(lanes)),
                 ("workers", worker_objects(&workers).into()),
-                ("parked", parked_object(&parked(store, &now))),
+                ("parked", parked_object(&store.parked_now())),
                 ("summary", Value::Object(Summary::of(store, &tasks).to_object())),
             ]));
         }
@@ -126,7 +126,7 @@ impl StatusCommand {
             context.out.line("")?;
             print_workers(context, &workers, &now)?;
         }
-        print_parked(context, &parked(store, &now), &now)
+        print_parked(context, &store.parked_now(), &now)
     }
 }
 

@@ -5,10 +5,11 @@ use serde_json::Value;
 
 use super::context::{Context, resolve_all};
 use super::env;
-use crate::error::{EXIT_OK, Error, Result};
+use crate::error::{EXIT_OK, Result};
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{Command, Effect, FailureClass, Status, TaskId};
+use crate::model::transition::check_redrive;
+use crate::model::{Command, Effect, TaskId};
 use crate::store::Store;
 use crate::workspace::check_lane;
 
@@ -124,22 +125,12 @@ pub struct RedriveCommand {
 impl RedriveCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         let store = context.store()?;
-        let is_dead = |status: &Status| matches!(status, Status::Failed { class: FailureClass::Dead, .. });
         let ids = match &self.lane {
-            Some(lane) => context
-                .collect(&store, |task| task.lane == *lane && task.state == "failed")?
-                .into_iter()
-                .filter(|task| is_dead(&task.status) && task.retried_as.is_none())
-                .map(|task| task.id)
-                .collect(),
+            Some(lane) => store.dead_tasks(lane, &mut |error| context.out.warn(&error.to_string()))?,
             None => resolve_all(&store, &self.ids)?,
         };
         for id in &ids {
-            let task = store.task(id)?;
-            if !is_dead(&task.status) {
-                return Err(Error::refused(format!("{id} is not dead but {}", task.status.as_str()))
-                    .with_hint("`lanes retry` submits any failed task again"));
-            }
+            check_redrive(&store.task(id)?)?;
         }
         if ids.is_empty() {
             context.out.note("lanes: no dead task to redrive");

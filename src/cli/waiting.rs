@@ -108,7 +108,7 @@ fn next_due(tasks: &[Task], now: &Now) -> Option<Duration> {
 /// Says so when a queued task waits in a lane that nobody serves. `true`: there is no more to say.
 fn tell_if_nobody_works(context: &Context, store: &Store, verb: &str, open: &[Task]) -> Result<bool> {
     let Some(task) = open.iter().find(|task| task.status == Status::Queued) else { return Ok(false) };
-    if lane_is_served(store, &task.lane)? {
+    if store.lane_is_served(&task.lane)? {
         return Ok(false);
     }
     context.out.note(&format!(
@@ -116,14 +116,6 @@ fn tell_if_nobody_works(context: &Context, store: &Store, verb: &str, open: &[Ta
         task.lane, task.id
     ));
     Ok(true)
-}
-
-/// Whether somebody is registered for the lane, or holds one of its tasks.
-pub fn lane_is_served(store: &Store, lane: &str) -> Result<bool> {
-    if store.live_workers()?.iter().any(|worker| worker.lanes.iter().any(|served| served == lane)) {
-        return Ok(true);
-    }
-    store.lane_has_live_claim(lane)
 }
 
 /// The sign of life of a waiting task, in the protocol's shape.

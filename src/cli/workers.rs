@@ -10,7 +10,7 @@ use super::table::{Table, relative, short};
 use crate::error::{EXIT_OK, Result, printable};
 use crate::model::task::object;
 use crate::model::{Now, Time};
-use crate::store::{Parked, Store, WorkerInfo};
+use crate::store::{Parked, WorkerInfo};
 
 /// Show the workers that are alive: dispatchers, and parked `claim --wait`s.
 #[derive(Args, Debug)]
@@ -27,13 +27,13 @@ impl WorkersCommand {
                 ("status", "ok".into()),
                 ("count", workers.len().into()),
                 ("workers", worker_objects(&workers).into()),
-                ("parked", parked_object(&parked(&store, &now))),
+                ("parked", parked_object(&store.parked_now())),
             ]))?;
         } else if workers.is_empty() {
             context.out.note("lanes: no worker is alive");
         } else {
             print_workers(context, &workers, &now)?;
-            print_parked(context, &parked(&store, &now), &now)?;
+            print_parked(context, &store.parked_now(), &now)?;
         }
         Ok(EXIT_OK)
     }
@@ -80,13 +80,6 @@ fn print_runs(context: &mut Context, workers: &[WorkerInfo], now: &Now) -> Resul
     }
     context.out.line("")?;
     table.print(&mut context.out)
-}
-
-/// The vendors that are left alone at present.
-pub(super) fn parked(store: &Store, now: &Now) -> BTreeMap<String, Parked> {
-    let mut parked = store.parked_vendors();
-    parked.retain(|_, parked| now.wall < parked.until);
-    parked
 }
 
 pub(super) fn parked_object(parked: &BTreeMap<String, Parked>) -> Value {

@@ -260,6 +260,6 @@ pub fn stopping() -> Answer {
 }
 
 /// An operating system's refusal that a client's own words have caused is the client's to mend.
-pub fn blame_client(error: Error) -> Answer {
-    if error.kind() == ErrorKind::Io { Error::invalid(error.to_string()).into() } else { error.into() }
+pub fn blame_client(error: Error) -> Error {
+    if error.kind() == ErrorKind::Io { Error::invalid(error.to_string()) } else { error }
 }

@@ -1,9 +1,9 @@
 //! What a request may say: named, typed fields of its body and its query.
 //!
 //! The same lists check requests and describe them in the OpenAPI document, so that the two cannot
-//! drift apart. Fields that are not listed are ignored.
+//! drift apart. Fields that are not listed are ignored; a submit tells which.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::strict;
 use super::wire::MAX_BODY;
@@ -19,7 +19,7 @@ pub const PATH: usize = 4096;
 pub const MESSAGE: usize = 16 * 1024;
 /// See [`NAME`].
 pub const BODY: usize = MAX_BODY;
-/// The most texts of a list.
+/// The most texts, or objects, of a list.
 const MAX_TEXTS: usize = 1000;
 
 fn is_within(text: &str, most: usize) -> bool {
@@ -27,7 +27,7 @@ fn is_within(text: &str, most: usize) -> bool {
 }
 
 /// What a field may hold. A field that is null counts as absent.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// Text of at most so many characters.
     Text(usize),
@@ -43,6 +43,10 @@ pub enum Kind {
     Flag,
     /// A list of texts; in a query, a field that may be repeated.
     Texts,
+    /// The same with these words only.
+    Words(&'static [&'static str]),
+    /// A list of objects with these fields, which whoever reads them checks one by one.
+    Items(&'static [Field]),
     /// An object.
     Map,
 }
@@ -81,6 +85,8 @@ impl Kind {
             Self::Seconds(most) => format!("a number of seconds from 0 to {most}"),
             Self::Flag => "true or false".to_string(),
             Self::Texts => format!("a list of at most {MAX_TEXTS} texts"),
+            Self::Words(words) => format!("some of {}", words.join(", ")),
+            Self::Items(_) => format!("a list of 1 to {MAX_TEXTS} objects"),
             Self::Map => "an object".to_string(),
         }
     }
@@ -97,6 +103,12 @@ impl Kind {
                 let fits = |item: &Value| item.as_str().is_some_and(|text| is_within(text, PATH));
                 items.len() <= MAX_TEXTS && items.iter().all(fits)
             }),
+            Self::Words(words) => value.as_array().is_some_and(|items| {
+                items.len() <= MAX_TEXTS && items.iter().all(|item| Self::Word(words).fits(item))
+            }),
+            Self::Items(_) => value.as_array().is_some_and(|items| {
+                (1..=MAX_TEXTS).contains(&items.len()) && items.iter().all(Value::is_object)
+            }),
             Self::Map => value.is_object(),
         }
     }
@@ -104,7 +116,7 @@ impl Kind {
     /// The text of a query as a value of this kind; as text where it is none.
     fn read(self, text: String) -> Value {
         let value = match self {
-            Self::Whole(..) => text.parse::<i64>().ok().map(Value::from),
+            Self::Whole(..) => text.parse().ok().map(Value::Number),
             // Neither names of infinity nor of what is no number.
             Self::Seconds(_) => text.parse().ok().filter(|n: &f64| n.is_finite()).map(Value::from),
             Self::Flag => match text.as_str() {
@@ -112,7 +124,9 @@ impl Kind {
                 "0" | "false" => Some(false.into()),
                 _ => None,
             },
-            Self::Text(_) | Self::Word(_) | Self::Time | Self::Texts | Self::Map => None,
+            Self::Text(_) | Self::Word(_) | Self::Time => None,
+            // Of these a query has the items one by one, and no object at all.
+            Self::Texts | Self::Words(_) | Self::Items(_) | Self::Map => None,
         };
         value.unwrap_or_else(|| text.into())
     }
@@ -129,14 +143,46 @@ impl Kind {
             Self::Texts => {
                 json!({"type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "maxLength": PATH}})
             }
+            Self::Words(words) => json!({
+                "type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "enum": words},
+            }),
+            Self::Items(fields) => json!({
+                "type": "array", "minItems": 1, "maxItems": MAX_TEXTS, "items": schema_of(fields),
+            }),
             Self::Map => json!({"type": "object"}),
         }
     }
 }
 
+/// Fields as the JSON schema of an object.
+pub fn schema_of(fields: &[Field]) -> Value {
+    let properties: Map<String, Value> = fields
+        .iter()
+        .map(|field| {
+            let mut schema = field.kind.schema();
+            if !field.is_required {
+                // Null counts as absent.
+                schema["type"] = json!([schema["type"], "null"]);
+                if let Some(Value::Array(words)) = schema.get_mut("enum") {
+                    words.push(Value::Null);
+                }
+            }
+            schema["description"] = field.about.into();
+            (field.name.to_string(), schema)
+        })
+        .collect();
+    let required: Vec<&str> =
+        fields.iter().filter(|field| field.is_required).map(|field| field.name).collect();
+    json!({"type": "object", "properties": properties, "required": required})
+}
+
 /// The checked fields of one request's body or query.
 #[derive(Debug, Default)]
-pub struct Input(Object);
+pub struct Input {
+    object: Object,
+    /// Keys that no field has.
+    unknown: Vec<String>,
+}
 
 impl Input {
     /// Reads a body; empty bytes are an object without fields.
@@ -154,7 +200,7 @@ impl Input {
             let Some(field) = fields.iter().find(|field| field.name == name) else {
                 continue;
             };
-            if field.kind == Kind::Texts {
+            if matches!(field.kind, Kind::Texts | Kind::Words(_)) {
                 let list = object.entry(name).or_insert_with(|| Value::Array(Vec::new()));
                 if let Value::Array(items) = list {
                     items.push(text.into());
@@ -167,8 +213,13 @@ impl Input {
     }
 
     fn check(fields: &[Field], mut object: Object) -> Result<Self> {
+        let is_known = |key: &String| fields.iter().any(|field| field.name == key);
+        let unknown = object.keys().filter(|key| !is_known(key)).cloned().collect();
         object.retain(|_, value| !value.is_null());
         for field in fields {
+            if let (Kind::Whole(..), Some(value)) = (field.kind, object.get_mut(field.name)) {
+                *value = whole(value);
+            }
             match object.get(field.name) {
                 None if field.is_required => return Err(missing(field.name)),
                 Some(value) if !field.kind.fits(value) => {
@@ -181,17 +232,29 @@ impl Input {
                 None | Some(_) => {}
             }
         }
-        Ok(Self(object))
+        Ok(Self { object, unknown })
+    }
+
+    /// The fields of one object of a list.
+    pub fn from_item(fields: &[Field], item: &Value) -> Result<Self> {
+        Self::check(fields, item.as_object().cloned().unwrap_or_default())
+    }
+
+    /// A line about what was said and not understood.
+    pub fn warning(&self) -> Option<String> {
+        let keys: Vec<String> = self.unknown.iter().map(|key| printable(key)).collect();
+        (!keys.is_empty())
+            .then(|| format!("the body has unknown keys, which are ignored: {}", keys.join(", ")))
     }
 
     /// Whether a field is there.
     pub fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.object.contains_key(name)
     }
 
     /// Text.
     pub fn text(&self, name: &str) -> Option<String> {
-        self.0.get(name)?.as_str().map(str::to_string)
+        self.object.get(name)?.as_str().map(str::to_string)
     }
 
     /// Text that must be there though the list of fields cannot say so.
@@ -206,43 +269,58 @@ impl Input {
 
     /// A time.
     pub fn time(&self, name: &str) -> Option<Time> {
-        Time::parse(self.0.get(name)?.as_str()?).ok()
+        Time::parse(self.object.get(name)?.as_str()?).ok()
     }
 
     /// A whole number.
     pub fn whole(&self, name: &str) -> Option<i64> {
-        self.0.get(name)?.as_i64()
+        self.object.get(name)?.as_i64()
     }
 
     /// A whole number that its field keeps from being negative.
     pub fn count(&self, name: &str) -> Option<u64> {
-        self.0.get(name)?.as_u64()
+        self.object.get(name)?.as_u64()
     }
 
     /// Seconds.
     pub fn seconds(&self, name: &str) -> Option<f64> {
-        self.0.get(name)?.as_f64()
+        self.object.get(name)?.as_f64()
     }
 
     /// True or false; false when absent.
     pub fn flag(&self, name: &str) -> bool {
-        self.0.get(name).and_then(Value::as_bool).unwrap_or(false)
+        self.object.get(name).and_then(Value::as_bool).unwrap_or(false)
     }
 
     /// A list of texts; `None` when absent.
     pub fn texts(&self, name: &str) -> Option<Vec<String>> {
-        let items = self.0.get(name)?.as_array()?;
+        let items = self.object.get(name)?.as_array()?;
         Some(items.iter().filter_map(|item| item.as_str().map(str::to_string)).collect())
+    }
+
+    /// The objects of a list; empty when absent.
+    pub fn items(&self, name: &str) -> &[Value] {
+        self.object.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
     /// An object; empty when absent.
     pub fn map(&self, name: &str) -> Object {
-        self.0.get(name).and_then(Value::as_object).cloned().unwrap_or_default()
+        self.object.get(name).and_then(Value::as_object).cloned().unwrap_or_default()
     }
 
     /// A claim token.
     pub fn token(&self, name: &str) -> Option<ClaimToken> {
         self.text(name).map(ClaimToken::from_text)
+    }
+}
+
+/// A number without a fraction as a whole number, however it is written: `1.0` is what some
+/// languages make of 1.
+fn whole(value: &Value) -> Value {
+    match value.as_f64() {
+        // Larger ones have no exact value, and are out of every range.
+        Some(n) if value.as_i64().is_none() && n.fract() == 0.0 && n.abs() < 1e15 => Value::from(n as i64),
+        _ => value.clone(),
     }
 }
 
@@ -293,7 +371,10 @@ mod tests {
         for bad in ["wait=1", "lane=a&wait=nan", "lane=a&wait=inf", "lane=a&wait=-1", "lane=a&wait=11"] {
             assert!(Input::from_query(FIELDS, bad).is_err(), "{bad}");
         }
-        for bad in ["lane=a&n=1.0", "lane=a&lane=b", "lane=%4", "lane=a&wait=", "lane=a&n=10"] {
+        let input = Input::from_query(FIELDS, "lane=a&n=3.0").unwrap();
+        assert_eq!(input.whole("n"), Some(3));
+        for bad in ["lane=a&n=1.5", "lane=a&n=+1", "lane=a&lane=b", "lane=%4", "lane=a&wait=", "lane=a&n=10"]
+        {
             assert!(Input::from_query(FIELDS, bad).is_err(), "{bad}");
         }
     }
@@ -308,6 +389,14 @@ mod tests {
             "'wait' must be a number of seconds from 0 to 10"
         );
         assert_eq!(why("{\"lane\": \"a\", \"id\": [1]}"), "'id' must be a list of at most 1000 texts");
-        assert!(Input::from_body(FIELDS, b"{\"lane\": \"a\", \"n\": null, \"x\": 1}").is_ok());
+        let input = Input::from_body(FIELDS, b"{\"lane\": \"a\", \"n\": null, \"x\": 1}").unwrap();
+        assert!(input.warning().unwrap().ends_with("ignored: x"), "{:?}", input.warning());
+        let input = Input::from_body(FIELDS, b"{\"lane\": \"a\", \"n\": 9.0e0}").unwrap();
+        assert_eq!((input.whole("n"), input.warning()), (Some(9), None));
+        for bad in ["1.5", "1e300", "-1.0", "\"1\"", "9.1"] {
+            assert!(
+                why(&format!("{{\"lane\": \"a\", \"n\": {bad}}}")).contains("a whole number from 0 to 9")
+            );
+        }
     }
 }

@@ -89,6 +89,22 @@ pub fn delete(call: &Call<'_>) -> Outcome {
     Ok(Answer::empty().into())
 }
 
+/// `POST /lanes/{name}/pause`: also of a lane that nobody has used yet.
+pub fn pause(call: &Call<'_>) -> Outcome {
+    let name = &call.parameter;
+    check_lane(name)?;
+    let changed = call.app.store.pause(name, call.body.text("reason").as_deref())?;
+    Ok(ok([("lane", name.as_str().into()), ("paused", true.into()), ("changed", changed.into())]).into())
+}
+
+/// `POST /lanes/{name}/resume`
+pub fn resume(call: &Call<'_>) -> Outcome {
+    let name = &call.parameter;
+    check_lane(name)?;
+    let changed = call.app.store.resume(name)?;
+    Ok(ok([("lane", name.as_str().into()), ("paused", false.into()), ("changed", changed.into())]).into())
+}
+
 fn removable(app: &App, name: &str, verb: &str) -> Result<()> {
     if app.config.lanes.contains_key(name) {
         return Err(Error::refused(format!("cannot {verb} lane {}; handoff.yaml names it", printable(name)))

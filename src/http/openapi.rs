@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
 use super::app::{Call, Outcome};
-use super::input::Field;
+use super::input::{Field, schema_of};
 use super::route::Route;
 use super::schema;
 use super::table::ROUTES;
@@ -83,7 +83,7 @@ fn operation(route: &Route) -> Value {
         let needs_body = fields.iter().any(|field| field.is_required);
         operation.insert(
             "requestBody".into(),
-            json!({"required": needs_body, "content": {"application/json": {"schema": body(fields)}}}),
+            json!({"required": needs_body, "content": {"application/json": {"schema": schema_of(fields)}}}),
         );
     }
     Value::Object(operation)
@@ -98,27 +98,6 @@ fn parameter(field: &Field, place: &str) -> Value {
         "name": field.name, "in": place, "required": field.is_required, "description": field.about,
         "schema": field.kind.schema(),
     })
-}
-
-fn body(fields: &[Field]) -> Value {
-    let properties: Map<String, Value> = fields
-        .iter()
-        .map(|field| {
-            let mut schema = field.kind.schema();
-            if !field.is_required {
-                // Null counts as absent.
-                schema["type"] = json!([schema["type"], "null"]);
-                if let Some(Value::Array(words)) = schema.get_mut("enum") {
-                    words.push(Value::Null);
-                }
-            }
-            schema["description"] = field.about.into();
-            (field.name.to_string(), schema)
-        })
-        .collect();
-    let required: Vec<&str> =
-        fields.iter().filter(|field| field.is_required).map(|field| field.name).collect();
-    json!({"type": "object", "properties": properties, "required": required})
 }
 
 fn responses(route: &Route) -> Map<String, Value> {

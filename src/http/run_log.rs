@@ -2,20 +2,26 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 
 use super::answer::Answer;
 use super::app::{App, Call, Outcome};
 use super::park::Wish;
 use crate::error::{Error, Result};
 use crate::model::TaskId;
-use rustix::fs::{Mode, OFlags};
 
 /// The most bytes sent of a run that is not followed.
 const MAX_WHOLE: usize = 8 * 1024 * 1024;
 
 /// The files a run writes, by the names that clients use for them.
-const FILES: [(&str, &str); 2] = [("stdout", "stdout.log"), ("stderr", "stderr.log")];
+const FILES: [(&str, &str); 4] = [
+    ("stdout", "stdout.log"),
+    ("stderr", "stderr.log"),
+    ("progress", "progress.log"),
+    ("prompt", "prompt.md"),
+];
+
+/// Those names.
+pub const STREAMS: [&str; 4] = ["stdout", "stderr", "progress", "prompt"];
 
 /// A place in the output of a task's runs.
 #[derive(Clone, Debug)]
@@ -100,18 +106,14 @@ impl Follow {
 
     /// The newest run.
     fn latest(&self, app: &App) -> Option<u64> {
-        let runs = std::fs::read_dir(app.store.attempts_dir(&self.id)).ok()?;
-        runs.filter_map(|run| run.ok()?.file_name().to_str()?.parse().ok()).max()
+        app.store.attempt_numbers(&self.id).ok()?.pop()
     }
 
     fn open(&self, app: &App) -> Result<Option<File>> {
         let Some(attempt) = self.attempt else { return Ok(None) };
-        let path: PathBuf = app.store.attempts_dir(&self.id).join(attempt.to_string()).join(self.file);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        match rustix::fs::open(&path, flags, Mode::empty()).map(File::from) {
-            Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => Ok(Some(file)),
-            Ok(_) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP) => Ok(None),
-            Err(errno) => Err(Error::io("open", &path, errno)),
+        match app.store.existing_attempt(&self.id, attempt)? {
+            Some(attempt) => attempt.open(self.file),
+            None => Ok(None),
         }
     }
 }

@@ -113,6 +113,15 @@ fn response() -> Value {
     ])
 }
 
+fn event() -> Value {
+    object([
+        ("created_at", json!({"type": "string", "format": "date-time"})),
+        ("type", text()),
+        ("message", text()),
+        ("data", map()),
+    ])
+}
+
 /// Either a schema or null.
 fn maybe(schema: &Value) -> Value {
     json!({"anyOf": [schema, {"type": "null"}]})
@@ -173,7 +182,51 @@ pub fn all() -> Map<String, Value> {
                 ("queue", text()),
             ]),
         ),
-        ("Retried", object([("task", named("Task")), ("task_id", text()), ("existing", flag())])),
+        (
+            "SubmittedBatch",
+            object([
+                ("status", json!({"type": "string", "enum": ["ok", "partly_refused"]})),
+                ("count", count()),
+                (
+                    "tasks",
+                    list(&object([
+                        ("index", count()),
+                        ("task_id", text()),
+                        ("existing", flag()),
+                        ("warnings", list(&text())),
+                    ])),
+                ),
+                ("errors", list(&object([("index", count()), ("code", text()), ("error", text())]))),
+            ]),
+        ),
+        (
+            "Retried",
+            object([
+                ("retry_of", text()),
+                ("task_id", text()),
+                ("existing", flag()),
+                ("task", named("Task")),
+            ]),
+        ),
+        (
+            "Redriven",
+            object([
+                ("count", count()),
+                ("results", list(&object([("retry_of", text()), ("task_id", text()), ("existing", flag())]))),
+            ]),
+        ),
+        ("Changed", object([("task", named("Task")), ("changed", flag())])),
+        ("Paused", object([("lane", text()), ("paused", flag()), ("changed", flag())])),
+        ("Reason", object([("task_id", text()), ("state", text()), ("reason", text()), ("message", text())])),
+        ("Event", event()),
+        (
+            "History",
+            object([
+                ("task", named("Task")),
+                ("events", list(&named("Event"))),
+                ("response", maybe(&named("Response"))),
+            ]),
+        ),
         (
             "BoardTask",
             object([

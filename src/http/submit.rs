@@ -1,4 +1,4 @@
-//! New tasks: `POST /tasks`.
+//! New tasks: `POST /tasks`, `POST /tasks/batch`.
 //!
 //! Two forms in one route. agent-lanes' form names everything (workspace, request and response
 //! file); the short form names a lane and a prompt (`queue_name` and `description` on boards) or a
@@ -8,28 +8,95 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::answer::{Answer, members};
+use super::answer::{Answer, members, ok};
 use super::app::{Call, Outcome, blame_client};
+use super::fields::SUBMIT;
 use super::input::{Input, missing};
 use super::task::redacted;
 use crate::error::{Error, Result};
 use crate::model::json::{self, Object};
-use crate::workspace::{Config, SubmitWish, check_submit};
+use crate::workspace::{Checked, Config, SubmitWish, check_submit};
 
 /// The largest metadata, in bytes as they are written.
 const MAX_METADATA: usize = 1024 * 1024;
 
+/// Any of these fields makes it agent-lanes' form.
+const FULL: [&str; 5] = ["workspace_id", "workspace_root", "request_path", "response_path", "checkpoint_id"];
+
 /// `POST /tasks`
 pub fn submit(call: &Call<'_>) -> Outcome {
-    let body = &call.body;
-    let names_workspace =
-        ["workspace_id", "workspace_root", "request_path", "response_path", "checkpoint_id"];
-    let is_short = ["prompt", "description", "name", "queue_name", "request_from"];
-    let is_full =
-        names_workspace.iter().any(|name| body.has(name)) || !is_short.iter().any(|name| body.has(name));
-    let (config, mut wish) = if is_full { full(call)? } else { (call.app.config.clone(), short(body)?) };
+    let Checked { task, warnings } = check(call, &call.body, key(call)?)?;
+    let submitted = call.app.store.submit(task)?;
+    let status = if submitted.existing { 200 } else { 201 };
+    let answer = Answer::json(
+        status,
+        &members([
+            ("task", redacted(&submitted.task)),
+            ("task_id", submitted.task.id.as_str().into()),
+            ("existing", submitted.existing.into()),
+            ("warnings", warnings.into()),
+            // What boards look for in the answer to their own form.
+            ("id", submitted.task.id.as_str().into()),
+            ("name", submitted.task.name.clone().map_or(Value::Null, Value::from)),
+            ("queue", submitted.task.lane.clone().into()),
+        ]),
+    );
+    Ok(answer.with("Location", format!("/tasks/{}", submitted.task.id)).into())
+}
 
-    wish.key = key(call)?;
+/// `POST /tasks/batch`: each task is taken or refused for itself.
+pub fn submit_batch(call: &Call<'_>) -> Outcome {
+    let (mut checked, mut warnings, mut numbers, mut errors) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (number, item) in call.body.items("tasks").iter().enumerate() {
+        let fine = Input::from_item(SUBMIT, item).and_then(|item| check(call, &item, item.text("key")));
+        match fine {
+            Ok(fine) => {
+                numbers.push(number);
+                warnings.push(fine.warnings);
+                checked.push(fine.task);
+            }
+            Err(error) => errors.push((number, error)),
+        }
+    }
+    let submitted = call.app.store.submit_batch(checked)?;
+    let mut tasks = Vec::new();
+    for ((number, warnings), result) in numbers.into_iter().zip(warnings).zip(submitted) {
+        match result {
+            Ok(submitted) => tasks.push(Value::Object(members([
+                ("index", number.into()),
+                ("task_id", submitted.task.id.as_str().into()),
+                ("existing", submitted.existing.into()),
+                ("warnings", warnings.into()),
+            ]))),
+            Err(error) => errors.push((number, error)),
+        }
+    }
+    errors.sort_by_key(|(number, _)| *number);
+    let errors = errors.into_iter().map(|(number, error)| {
+        Value::Object(members([
+            ("index", number.into()),
+            ("code", error.kind().code().into()),
+            ("error", error.to_string().into()),
+        ]))
+    });
+    let errors: Vec<Value> = errors.collect();
+    let status = if errors.is_empty() { "ok" } else { "partly_refused" };
+    Ok(ok([
+        ("status", status.into()),
+        ("count", tasks.len().into()),
+        ("tasks", tasks.into()),
+        ("errors", errors.into()),
+    ])
+    .into())
+}
+
+/// From the fields of a body to a checked task, in either form.
+fn check(call: &Call<'_>, body: &Input, key: Option<String>) -> Result<Checked> {
+    let is_full = FULL.iter().any(|name| body.has(name));
+    let (config, mut wish) =
+        if is_full { full(call, body)? } else { (call.app.config.clone(), short(body)?) };
+    wish.key = key;
     wish.source_agent = body.text_or("source_agent", "api");
     wish.supporting =
         body.texts("supporting_paths").unwrap_or_default().into_iter().map(PathBuf::from).collect();
@@ -49,26 +116,11 @@ pub fn submit(call: &Call<'_>) -> Outcome {
     let mut checked = check_submit(&config, &root, now, wish).map_err(blame_client)?;
     // A shell can only give texts; here any JSON will do.
     checked.task.metadata = metadata;
-    let submitted = call.app.store.submit(checked.task)?;
-    let status = if submitted.existing { 200 } else { 201 };
-    let answer = Answer::json(
-        status,
-        &members([
-            ("task", redacted(&submitted.task)),
-            ("task_id", submitted.task.id.as_str().into()),
-            ("existing", submitted.existing.into()),
-            ("warnings", checked.warnings.into()),
-            // What boards look for in the answer to their own form.
-            ("id", submitted.task.id.as_str().into()),
-            ("name", submitted.task.name.clone().map_or(Value::Null, Value::from)),
-            ("queue", submitted.task.lane.clone().into()),
-        ]),
-    );
-    Ok(answer.with("Location", format!("/tasks/{}", submitted.task.id)).into())
+    checked.warnings.extend(body.warning());
+    Ok(checked)
 }
 
-fn full(call: &Call<'_>) -> Result<(Config, SubmitWish)> {
-    let body = &call.body;
+fn full(call: &Call<'_>, body: &Input) -> Result<(Config, SubmitWish)> {
     let workspace_id = body.needed("workspace_id")?;
     if workspace_id.trim().is_empty() {
         return Err(Error::invalid("'workspace_id' is empty"));
@@ -101,6 +153,12 @@ fn short(body: &Input) -> Result<SubmitWish> {
         .iter()
         .find_map(|name| body.text(name).filter(|text| !text.trim().is_empty()));
     let has_request = body.has("request_from");
+    if prompt.is_none() && !has_request {
+        return Err(missing("prompt").with_hint(
+            "beside the lane give prompt, description, name or request_from; or agent-lanes' form: \
+             workspace_id, correlation_id, workspace_root, request_path and response_path",
+        ));
+    }
     Ok(SubmitWish {
         lane: Some(lane),
         correlation_id: body.text("correlation_id"),

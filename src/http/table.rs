@@ -6,8 +6,10 @@ use super::app::{Call, Outcome};
 use super::fields::*;
 use super::input::{BODY, Field, Kind, may, must};
 use super::route::Route;
+use super::run_log::STREAMS;
 use super::task::MAX_PAGE;
 use super::{agent, claim, dispatch, event, health, lane, metrics, openapi, response, run_log, submit, task};
+use crate::model::Status;
 
 const fn get(
     path: &'static str,
@@ -54,7 +56,7 @@ pub const ROUTES: &[Route] = &[
         "Lists tasks, oldest first, a page at a time.",
         &[
             may("lane", Kind::Texts, "Only of these lanes."),
-            may("state", Kind::Texts, "Only in these states."),
+            may("state", Kind::Words(&Status::WORDS), "Only in these states."),
             may("limit", Kind::Whole(1, MAX_PAGE), "Tasks of a page; 100 by default."),
             may("cursor", TEXT, "The `next_cursor` of the page before."),
         ],
@@ -68,6 +70,14 @@ pub const ROUTES: &[Route] = &[
         SUBMIT,
         &[(201, "Submitted"), (200, "Submitted")],
         submit::submit,
+    ),
+    post(
+        "/tasks/batch",
+        "submitTasks",
+        "Submits many tasks; each is taken or refused for itself.",
+        &[must("tasks", Kind::Items(SUBMIT), "What `POST /tasks` takes, each.")],
+        &[(200, "SubmittedBatch")],
+        submit::submit_batch,
     ),
     get(
         "/tasks/next",
@@ -215,7 +225,7 @@ pub const ROUTES: &[Route] = &[
         "cancelTask",
         "Ends a task without an answer.",
         &[may("reason", LONG, "Why."), BY],
-        &[(200, "OneTask")],
+        &[(200, "Changed")],
         task::cancel,
     ),
     post(
@@ -226,13 +236,41 @@ pub const ROUTES: &[Route] = &[
         &[(201, "Retried"), (200, "Retried")],
         task::retry,
     ),
+    post(
+        "/tasks/{id}/redrive",
+        "redriveTask",
+        "Submits a dead task again, as a new one.",
+        &[BY],
+        &[(201, "Retried"), (200, "Retried")],
+        task::redrive,
+    ),
+    get(
+        "/tasks/{id}/why",
+        "explainTask",
+        "Tells the one thing that a task waits for.",
+        NO_QUERY,
+        &[(200, "Reason")],
+        task::why,
+    ),
+    get(
+        "/tasks/{id}/history",
+        "showHistory",
+        "Shows a task with all of its events and its response.",
+        NO_QUERY,
+        &[(200, "History")],
+        task::history,
+    ),
     get(
         "/tasks/{id}/log",
         "showLog",
         "Shows or follows what a run of the task prints.",
         &[
             may("follow", Kind::Flag, "Go on until the task ends."),
-            may("stream", Kind::Word(&["stdout", "stderr"]), "Which output; stdout by default."),
+            may(
+                "stream",
+                Kind::Word(&STREAMS),
+                "Which output; stdout by default; prompt is what the agent was told.",
+            ),
             may("attempt", Kind::Whole(1, 1_000_000), "Which run; the newest by default."),
         ],
         &[(200, "text/plain; charset=utf-8")],
@@ -255,6 +293,36 @@ pub const ROUTES: &[Route] = &[
     manage(
         "PATCH",
         post("/lanes/{name}", "editLane", "Changes a lane.", EDIT_LANE, &[(200, "OneLane")], lane::edit),
+    ),
+    manage(
+        "POST",
+        post(
+            "/lanes/{name}/pause",
+            "pauseLane",
+            "Hands out nothing of a lane.",
+            &[may("reason", LONG, "Why.")],
+            &[(200, "Paused")],
+            lane::pause,
+        ),
+    ),
+    manage(
+        "POST",
+        post(
+            "/lanes/{name}/resume",
+            "resumeLane",
+            "Hands out the tasks of a lane again.",
+            &[],
+            &[(200, "Paused")],
+            lane::resume,
+        ),
+    ),
+    post(
+        "/lanes/{name}/redrive",
+        "redriveLane",
+        "Submits all dead tasks of a lane again that were not retried yet.",
+        &[BY],
+        &[(200, "Redriven")],
+        task::redrive_lane,
     ),
     delete("/lanes/{name}", "deleteLane", "Deletes a lane without tasks.", lane::delete),
     get("/queues", "listQueues", "Lists lanes.", NO_QUERY, &[(200, "Lanes")], lane::list),

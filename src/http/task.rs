@@ -7,8 +7,12 @@ use serde_json::Value;
 use super::answer::{Answer, members, ok};
 use super::app::{Call, Outcome};
 use super::event;
+use super::service::Reply;
 use crate::error::Result;
-use crate::model::{Command, Task, TaskId};
+use crate::model::json::Object;
+use crate::model::transition::check_redrive;
+use crate::model::{Command, Effect, Task, TaskId};
+use crate::store::Submitted;
 use crate::workspace::{EditWish, check_edit, check_lane};
 
 /// The most tasks of one page, and how many there are unless the client says otherwise.
@@ -60,20 +64,70 @@ pub fn edit(call: &Call<'_>) -> Outcome {
 pub fn cancel(call: &Call<'_>) -> Outcome {
     let by = call.body.text_or("by", "api");
     let cancel = Command::Cancel { reason: call.body.text("reason"), by };
-    let (task, _) = call.app.store.apply(&call.id()?, &cancel)?;
-    Ok(ok([("task", redacted(&task))]).into())
+    let (task, effect) = call.app.store.apply(&call.id()?, &cancel)?;
+    Ok(ok([("task", redacted(&task)), ("changed", (effect == Effect::Changed).into())]).into())
 }
 
 /// `POST /tasks/{id}/retry`
 pub fn retry(call: &Call<'_>) -> Outcome {
-    let retried = call.app.store.retry(&call.id()?, &call.body.text_or("by", "api"))?;
-    let object = members([
-        ("task", redacted(&retried.task)),
-        ("task_id", retried.task.id.as_str().into()),
-        ("existing", retried.existing.into()),
-    ]);
-    let answer = Answer::json(if retried.existing { 200 } else { 201 }, &object);
-    Ok(answer.with("Location", format!("/tasks/{}", retried.task.id)).into())
+    let id = call.id()?;
+    Ok(retried(&id, &call.app.store.retry(&id, &call.body.text_or("by", "api"))?))
+}
+
+/// `POST /tasks/{id}/redrive`: as retry, for dead tasks alone.
+pub fn redrive(call: &Call<'_>) -> Outcome {
+    let id = call.id()?;
+    check_redrive(&call.app.store.task(&id)?)?;
+    retry(call)
+}
+
+/// `POST /lanes/{name}/redrive`: all dead tasks of a lane that were not retried yet.
+pub fn redrive_lane(call: &Call<'_>) -> Outcome {
+    check_lane(&call.parameter)?;
+    let (store, by) = (&call.app.store, call.body.text_or("by", "api"));
+    let mut results = Vec::new();
+    // What cannot be read is shown by `GET /tasks`; it keeps the others from nothing.
+    for id in store.dead_tasks(&call.parameter, &mut |_| {})? {
+        results.push(Value::Object(successor(&id, &store.retry(&id, &by)?)));
+    }
+    Ok(ok([("count", results.len().into()), ("results", results.into())]).into())
+}
+
+fn retried(id: &TaskId, submitted: &Submitted) -> Reply {
+    let mut object = successor(id, submitted);
+    object.insert("task".into(), redacted(&submitted.task));
+    let answer = Answer::json(if submitted.existing { 200 } else { 201 }, &object);
+    answer.with("Location", format!("/tasks/{}", submitted.task.id)).into()
+}
+
+fn successor(id: &TaskId, submitted: &Submitted) -> Object {
+    members([
+        ("retry_of", id.as_str().into()),
+        ("task_id", submitted.task.id.as_str().into()),
+        ("existing", submitted.existing.into()),
+    ])
+}
+
+/// `GET /tasks/{id}/why`
+pub fn why(call: &Call<'_>) -> Outcome {
+    let task = call.app.store.task(&call.id()?)?;
+    let reason = crate::workspace::why(&call.app.store, &task)?;
+    Ok(ok([
+        ("task_id", task.id.as_str().into()),
+        ("state", task.status.as_str().into()),
+        ("reason", reason.code.into()),
+        ("message", reason.sentence.into()),
+    ])
+    .into())
+}
+
+/// `GET /tasks/{id}/history`: the task with everything that happened to it, and its response.
+pub fn history(call: &Call<'_>) -> Outcome {
+    let (id, store) = (call.id()?, &call.app.store);
+    let task = store.task(&id)?;
+    let events = store.events(&id)?.into_iter().map(|event| Value::Object(event.to_object()));
+    let response = store.response(&task)?.map(|response| Value::Object(response.to_object()));
+    Ok(ok([("task", redacted(&task)), ("events", events.collect()), ("response", response.into())]).into())
 }
 
 /// `POST /tasks/{id}/move`

@@ -134,6 +134,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// The words on disk, but for those of a newer version.
+    pub const WORDS: [&'static str; 5] = ["queued", "scheduled", "claimed", "completed", "failed"];
+
     /// The word on disk.
     pub fn as_str(&self) -> &str {
         match self {

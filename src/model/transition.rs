@@ -13,7 +13,7 @@ use super::json::Object;
 use super::response::{Response, ResponseStatus, Verdict};
 use super::task::{Claim, FailureClass, Status, Task};
 use super::time::Now;
-pub use end::check_retry;
+pub use end::{check_redrive, check_retry};
 
 use crate::error::{Error, ErrorKind, Result, printable};
 

@@ -17,6 +17,14 @@ impl Store {
         self.ask_index(next).ok()?
     }
 
+    /// Whether somebody is registered for the lane, or holds one of its tasks.
+    pub fn lane_is_served(&self, lane: &str) -> Result<bool> {
+        if self.live_workers()?.iter().any(|worker| worker.lanes.iter().any(|served| served == lane)) {
+            return Ok(true);
+        }
+        self.lane_has_live_claim(lane)
+    }
+
     /// Whether somebody holds a task of this lane under a lease that has not ended.
     pub fn lane_has_live_claim(&self, lane: &str) -> Result<bool> {
         let now = self.now();

@@ -11,6 +11,7 @@ use super::Store;
 use super::layout::{Layout, TASK_FILE};
 use super::read::{self, MAX_TASK_FILE};
 use crate::error::{Error, Result, printable};
+use crate::model::transition::check_redrive;
 use crate::model::{Task, TaskId};
 
 /// The fields by which tasks are chosen, as they stand in task.json.
@@ -54,6 +55,22 @@ pub(super) enum Seen {
 }
 
 impl Store {
+    /// The dead tasks of a lane that were not retried yet, oldest first; what cannot be read is shown
+    /// to `unreadable`.
+    pub fn dead_tasks(&self, lane: &str, unreadable: &mut dyn FnMut(Error)) -> Result<Vec<TaskId>> {
+        let mut dead = Vec::new();
+        let wanted = |glance: &Glance<'_>| glance.lane == lane && glance.state == "failed";
+        self.scan_some(&wanted, &mut |_, task| match task {
+            Ok(task) if task.retried_as.is_none() && check_redrive(&task).is_ok() => {
+                dead.push((task.created_at, task.id));
+            }
+            Ok(_) => {}
+            Err(error) => unreadable(error),
+        })?;
+        dead.sort();
+        Ok(dead.into_iter().map(|(_, id)| id).collect())
+    }
+
     /// As [`Store::scan`], for the tasks that `want` accepts: the others are only glanced at, and
     /// one of them that would not be readable in full goes unnoticed.
     pub fn scan_some(

@@ -41,6 +41,14 @@ impl Store {
             .collect()
     }
 
+    /// The vendors that are left alone at present.
+    pub fn parked_now(&self) -> BTreeMap<String, Parked> {
+        let now = self.now().wall;
+        let mut parked = self.parked_vendors();
+        parked.retain(|_, parked| now < parked.until);
+        parked
+    }
+
     /// Parks a vendor, or forgets that it was parked.
     pub fn park_vendor(&self, vendor: &str, parked: Option<Parked>) -> Result<()> {
         self.check_writable()?;

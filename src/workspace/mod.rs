@@ -1,7 +1,7 @@
 //! The rules of use: turns what a user or program asked for into something the store can do.
 //!
 //! Here are configuration, task files, path rules and scaffolds. Nothing here prints, and nothing
-//! but `doctor` looks at the state directory.
+//! but `doctor` and `why` looks at the state directory.
 
 mod config;
 mod discover;
@@ -18,6 +18,7 @@ mod scaffold;
 mod submit;
 mod task_file;
 mod text_file;
+mod why;
 
 pub use config::Config;
 pub use discover::{Locate, locate};
@@ -28,3 +29,4 @@ pub use limits::{MAX_ATTEMPTS, MAX_KEY, MAX_LABEL, MAX_LABELS, MAX_TIMEOUT_SECON
 pub use pairs::parse_pairs;
 pub use scaffold::{InitWish, Initialized, PoolInitialized, init, init_pool};
 pub use submit::{Checked, MAX_PROMPT, MAX_PROMPT_ONLY, SubmitWish, check_line, check_submit};
+pub use why::{Reason, why};

@@ -2,11 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Fixture};
-
-fn ask(fixture: &Fixture, method: &str, path: &str, body: Option<Value>) -> Answer {
-    fixture.client().ask(method, path, &[], body.as_ref())
-}
+use super::{Fixture, ask};
 
 #[test]
 fn a_card_is_a_task_in_both_shapes() {

@@ -8,6 +8,7 @@ mod door;
 mod input;
 mod live;
 mod operations;
+mod parity;
 mod wait;
 
 use std::fs::File;
@@ -148,6 +149,10 @@ impl Drop for Fixture {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+fn ask(fixture: &Fixture, method: &str, path: &str, body: Option<Value>) -> Answer {
+    fixture.client().ask(method, path, &[], body.as_ref())
 }
 
 /// Waits until `holds`, and fails after a while.

@@ -116,6 +116,15 @@ fn every_shape_holds_what_the_document_promises() {
     check(&document, "TaskPage", &fixture.get("/tasks").json());
     check(&document, "MaybeTask", &fixture.get("/tasks/next?lane=l&wait_seconds=0").json());
     check(&document, "Submitted", &fixture.post("/tasks", &json!({"lane": "l", "prompt": "p"})).json());
+    check(&document, "History", &fixture.get(&format!("/tasks/{id}/history")).json());
+    check(&document, "Reason", &fixture.get(&format!("/tasks/{id}/why")).json());
+    let batch = json!({"tasks": [{"lane": "l", "prompt": "p"}, {}]});
+    check(&document, "SubmittedBatch", &fixture.post("/tasks/batch", &batch).json());
+    check(&document, "Paused", &fixture.post("/lanes/l/pause", &json!({})).json());
+    check(&document, "Redriven", &fixture.post("/lanes/l/redrive", &json!({})).json());
+    let new = fixture.submit("l");
+    check(&document, "Changed", &fixture.post(&format!("/tasks/{new}/cancel"), &json!({})).json());
+    check(&document, "Retried", &fixture.post(&format!("/tasks/{new}/retry"), &json!({})).json());
     check(&document, "Lanes", &fixture.get("/lanes").json());
     check(&document, "OneLane", &fixture.get("/queues/review").json());
     check(&document, "ServerStatus", &fixture.get("/status").json());

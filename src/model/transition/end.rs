@@ -48,6 +48,15 @@ pub fn check_retry(task: &Task) -> Result<()> {
     }
 }
 
+/// Whether a task may be redriven: it has failed because its attempts were spent.
+pub fn check_redrive(task: &Task) -> Result<()> {
+    match &task.status {
+        Status::Failed { class: FailureClass::Dead, .. } => Ok(()),
+        status => Err(Error::refused(format!("{} is not dead but {}", task.id, status.as_str()))
+            .with_hint("`lanes retry` submits any failed task again")),
+    }
+}
+
 pub(super) fn settle(task: &mut Task, context: &Context<'_>) -> Effect {
     match (task.availability(context.now), &task.status) {
         (Availability::Spent, _) => {

@@ -6,9 +6,13 @@ use super::{Context, Effect, check_delay, check_lease, check_request, closed, en
 use crate::error::{Error, Result, printable};
 use crate::model::event::ENGINE_KINDS;
 use crate::model::id::ClaimToken;
-use crate::model::json::Object;
+use crate::model::json::{self, Object};
 use crate::model::task::{Availability, Claim, FailureClass, LeaseClock, Status, Task, object};
 use crate::model::time::Now;
+
+/// The most that an event of others may say, message and data together, in bytes: the newest events
+/// ride inside task.json, which every look at the task reads.
+const MAX_NOTE: usize = 128 * 1024;
 
 pub(super) fn claim(
     task: &mut Task,
@@ -140,6 +144,13 @@ pub(super) fn note(
     }
     if kind.is_empty() || kind.len() > 64 || kind.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(Error::invalid("an event type is one word of at most 64 bytes"));
+    }
+    let size = message.len() + json::to_text(data).len();
+    if size > MAX_NOTE {
+        return Err(Error::invalid(format!(
+            "an event of {size} bytes is too large; at most {MAX_NOTE} are taken"
+        ))
+        .with_hint("write it to a file and name that"));
     }
     if let Some(token) = token {
         held(task, token, "add an event to")?;

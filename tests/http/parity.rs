@@ -1,0 +1,172 @@
+//! What the command line can do to tasks and lanes: the same here, with the same refusals.
+
+use serde_json::{Value, json};
+
+use super::{Fixture, ask};
+
+/// A task whose attempts are spent.
+fn dead(fixture: &Fixture, lane: &str) -> String {
+    let body = json!({"lane": lane, "prompt": "p", "max_attempts": 1});
+    let id = fixture.post("/tasks", &body).text_at("/task/id");
+    let token = fixture.claim(&id);
+    let spent = json!({"claim_token": token, "failure_class": "error"});
+    let released = fixture.post(&format!("/tasks/{id}/release"), &spent);
+    assert_eq!(released.text_at("/task/failure_class"), "dead", "{}", released.text);
+    id
+}
+
+#[test]
+fn dead_tasks_are_redriven_one_by_one_or_by_lane() {
+    let fixture = Fixture::new();
+    let (first, second) = (dead(&fixture, "l"), dead(&fixture, "l"));
+    let other = dead(&fixture, "other");
+    let failed = fixture.submit("l");
+    fixture.post(&format!("/tasks/{failed}/cancel"), &json!({}));
+    let refused = fixture.post(&format!("/tasks/{failed}/redrive"), &json!({}));
+    assert_eq!((refused.status, refused.code().as_str()), (409, "refused"));
+    assert!(refused.text.contains("is not dead"), "{}", refused.text);
+
+    let redriven = fixture.post(&format!("/tasks/{first}/redrive"), &json!({"by": "me"}));
+    assert_eq!((redriven.status, redriven.text_at("/task/state").as_str()), (201, "queued"));
+    assert_eq!(redriven.text_at("/retry_of"), first);
+    let again = fixture.post(&format!("/tasks/{first}/redrive"), &json!({}));
+    assert_eq!((again.status, again.text_at("/task_id")), (200, redriven.text_at("/task_id")));
+
+    let lane = fixture.post("/lanes/l/redrive", &json!({}));
+    assert_eq!((lane.status, lane.at("/count")), (200, json!(1)), "{}", lane.text);
+    assert_eq!(lane.text_at("/results/0/retry_of"), second);
+    assert_eq!(fixture.post("/lanes/l/redrive", &json!({})).at("/count"), json!(0));
+    // Whoever does it: what is left is the command line's.
+    let left: Value =
+        serde_json::from_str(&fixture.lanes(&["redrive", "--lane", "other", "--json"])).unwrap();
+    assert_eq!((&left["count"], &left["results"][0]["retry_of"]), (&json!(1), &json!(other)));
+}
+
+#[test]
+fn why_and_history_are_those_of_the_command_line() {
+    let fixture = Fixture::new();
+    let id = fixture.submit("l");
+    let why = fixture.get(&format!("/tasks/{id}/why"));
+    assert_eq!((why.status, why.text_at("/reason").as_str()), (200, "no_worker"), "{}", why.text);
+    assert_eq!(why.text_at("/message"), fixture.lanes(&["why", &id]));
+    let token = fixture.claim(&id);
+    assert_eq!(fixture.get(&format!("/tasks/{id}/why")).text_at("/reason"), "claimed");
+    fixture.lanes(&["event", &id, "--message", "half"]);
+    fixture.post(&format!("/tasks/{id}/response"), &json!({"claim_token": token, "body": "done"}));
+    let history = fixture.get(&format!("/tasks/{id}/history"));
+    let shown: Value = serde_json::from_str(&fixture.lanes(&["show", &id, "--json"])).unwrap();
+    assert_eq!(history.at("/events"), shown["events"]);
+    assert_eq!(history.at("/response"), shown["response"]);
+    assert_eq!(history.at("/task/claim_token"), Value::Null);
+    for path in ["why", "history"] {
+        assert_eq!(fixture.get(&format!("/tasks/20260101T000000000000Z-a-b/{path}")).status, 404);
+    }
+}
+
+#[test]
+fn a_lane_is_paused_and_resumed_by_those_who_may() {
+    let closed = Fixture::new();
+    for verb in ["pause", "resume"] {
+        let refused = closed.post(&format!("/lanes/l/{verb}"), &json!({}));
+        assert_eq!((refused.status, refused.code().as_str()), (403, "management_disabled"));
+    }
+    let fixture = Fixture::with(&["--enable-queue-management"]);
+    // Also before anybody has used it, as on the command line.
+    let paused = fixture.post("/lanes/a%2Fb/pause", &json!({"reason": "lunch"}));
+    assert_eq!(paused.json(), json!({"lane": "a/b", "paused": true, "changed": true}));
+    assert_eq!(fixture.post("/lanes/a%2Fb/pause", &json!({"reason": "lunch"})).at("/changed"), json!(false));
+    let id = fixture.submit("a/b");
+    assert!(fixture.lanes(&["why", &id]).contains("lunch"));
+    assert_eq!(fixture.post("/tasks/claim", &json!({"lane": "a/b"})).at("/task"), Value::Null);
+    assert_eq!(fixture.post("/lanes/a%2Fb/resume", &json!({})).at("/changed"), json!(true));
+    assert_eq!(fixture.post("/tasks/claim", &json!({"lane": "a/b"})).text_at("/task/id"), id);
+    assert_eq!(fixture.post("/lanes/-rf/pause", &json!({})).status, 400);
+}
+
+#[test]
+fn many_tasks_are_submitted_at_once_each_for_itself() {
+    let fixture = Fixture::new();
+    std::fs::write(fixture.root().join("request.md"), "look").unwrap();
+    let root = fixture.root();
+    let batch = json!({"tasks": [
+        {"lane": "l", "prompt": "one", "key": "k", "colour": "red"},
+        {"lane": "l"},
+        {"lane": "l", "prompt": "two", "priority": 1001},
+        {"workspace_id": "w", "correlation_id": "c", "lane": "l", "workspace_root": root,
+         "request_path": "request.md", "response_path": "out.md"},
+        {"lane": "l", "prompt": "other", "key": "k"},
+        {"queue_name": "l", "name": "Paint", "metadata": {"n": 1}},
+    ]});
+    let answer = fixture.post("/tasks/batch", &batch);
+    assert_eq!(
+        (answer.status, answer.text_at("/status").as_str()),
+        (200, "partly_refused"),
+        "{}",
+        answer.text
+    );
+    let indexes = |list: &str| -> Vec<Value> {
+        answer.at(list).as_array().unwrap().iter().map(|entry| entry["index"].clone()).collect()
+    };
+    assert_eq!(indexes("/tasks"), [json!(0), json!(3), json!(5)]);
+    assert_eq!(indexes("/errors"), [json!(1), json!(2), json!(4)]);
+    assert!(answer.text_at("/tasks/0/warnings/0").contains("unknown keys, which are ignored: colour"));
+    assert!(answer.text_at("/errors/0/error").starts_with("missing field: prompt"));
+    assert_eq!(answer.text_at("/errors/2/code"), "refused");
+    let last = answer.text_at("/tasks/2/task_id");
+    assert_eq!(fixture.get(&format!("/tasks/{last}")).at("/task/metadata/n"), json!(1));
+    let again = fixture.post("/tasks/batch", &json!({"tasks": [{"lane": "l", "prompt": "one", "key": "k"}]}));
+    assert_eq!((again.text_at("/status").as_str(), again.at("/tasks/0/existing")), ("ok", json!(true)));
+    for bad in [json!({}), json!({"tasks": []}), json!({"tasks": [1]}), json!({"tasks": {}})] {
+        assert_eq!(fixture.post("/tasks/batch", &bad).status, 400, "{bad}");
+    }
+    assert_eq!(fixture.get("/tasks").at("/count"), json!(3));
+}
+
+#[test]
+fn what_is_not_understood_is_said() {
+    let fixture = Fixture::new();
+    let warned = fixture.post("/tasks", &json!({"lane": "l", "prompt": "p", "colour": "red", "size": null}));
+    assert_eq!(warned.status, 201);
+    let warning = warned.text_at("/warnings/0");
+    assert_eq!(warning, "the body has unknown keys, which are ignored: colour, size");
+    for body in
+        [json!({"lane": "a"}), json!({"lane": "a", "prompt": " "}), json!({"queue_name": "a", "key": "k"})]
+    {
+        let text = fixture.post("/tasks", &body).text_at("/error");
+        assert!(text.starts_with("missing field: prompt; beside the lane give"), "{text}");
+        assert!(text.contains("workspace_id"), "{text}");
+    }
+    assert_eq!(fixture.post("/tasks", &json!({})).text_at("/error"), "missing field: lane");
+    let state = fixture.get("/tasks?state=bogus");
+    assert_eq!((state.status, state.code().as_str()), (400, "invalid"));
+    assert!(
+        state.text_at("/error").contains("queued, scheduled, claimed, completed, failed"),
+        "{}",
+        state.text
+    );
+    let whole = fixture.post("/tasks", &json!({"lane": "l", "prompt": "p", "priority": 2.0}));
+    assert_eq!((whole.status, whole.at("/task/priority")), (201, json!(2)), "{}", whole.text);
+}
+
+#[test]
+fn an_event_is_bounded_at_every_door() {
+    let fixture = Fixture::new();
+    let id = fixture.submit("l");
+    let path = format!("/tasks/{id}/events");
+    let large = fixture.post(&path, &json!({"message": "m", "data": {"a": "x".repeat(200_000)}}));
+    assert_eq!((large.status, large.code().as_str()), (400, "invalid"));
+    assert!(large.text_at("/error").contains("131072"), "{}", large.text);
+    assert_eq!(fixture.post(&path, &json!({"data": {"a": "x".repeat(100_000)}})).status, 200);
+    let half = "x".repeat(70_000);
+    let output = super::program(
+        fixture.dir.path(),
+        &["event", &id, "--message", &half, "--data", &format!("a={half}")],
+    );
+    let output = { output }.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("at most 131072 are taken"));
+    assert_eq!(
+        ask(&fixture, "GET", &format!("/tasks/{id}/history"), None).at("/events/1/data/a"),
+        "x".repeat(100_000)
+    );
+}
