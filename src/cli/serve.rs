@@ -7,8 +7,9 @@ use clap::Args;
 
 use super::context::Context;
 use super::output::complain;
+use crate::dispatch::settings::check_route;
 use crate::error::{EXIT_OK, Error, Result};
-use crate::http::{self, ServeOptions};
+use crate::http::{self, RouteRules, ServeOptions};
 
 /// Serve the queue over HTTP, for programs that do not know where it lives.
 ///
@@ -34,9 +35,13 @@ pub struct ServeCommand {
     /// A name, beside localhost, under which clients may address the server; repeatable
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
-    /// Let clients describe, rename, pause and delete lanes
+    /// Let clients describe, rename, pause and delete lanes, and change dispatch routes
     #[arg(long)]
     enable_queue_management: bool,
+    /// Let them also say in a route which program is run, how, and what it may do: whoever can
+    /// reach the server can then run anything here
+    #[arg(long, requires = "enable_queue_management")]
+    allow_route_programs: bool,
     /// A line of JSON on standard error for each answer
     #[arg(long)]
     log: bool,
@@ -59,6 +64,7 @@ impl ServeCommand {
             allow_roots: self.allow_root.clone(),
             allow_hosts: self.allow_host.clone(),
             manage_queues: self.enable_queue_management,
+            routes: RouteRules { programs: self.allow_route_programs, check: check_route },
             access_log: self.log.then(|| Box::new(std::io::stderr()) as _),
         };
         http::serve(options, |address| {

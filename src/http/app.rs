@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::access::{Access, Line};
 use super::answer::Answer;
 use super::census::Census;
+use super::dispatch::RouteRules;
 use super::guard::Guard;
 use super::input::{Input, decode};
 use super::metrics::Metrics;
@@ -39,6 +40,8 @@ pub struct App {
     pub roots: Vec<PathBuf>,
     /// Whether lanes and dispatch routes may be changed.
     pub manages: bool,
+    /// How dispatch routes may be changed.
+    pub routes: RouteRules,
     /// The network.
     pub sockets: Sockets,
     /// Requests that wait.
@@ -87,7 +90,7 @@ impl App {
         config: Config,
         roots: Vec<PathBuf>,
         guard: Guard,
-        manages: bool,
+        (manages, routes): (bool, RouteRules),
         access: Access,
         sockets: Sockets,
     ) -> Result<Self> {
@@ -97,6 +100,7 @@ impl App {
             config,
             roots,
             manages,
+            routes,
             sockets,
             parked: Parked::default(),
             census: Census::default(),

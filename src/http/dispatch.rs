@@ -1,20 +1,57 @@
 //! Dispatch routes: which program serves which lane.
 //!
-//! They are read from the configuration file, which stays a person's to change.
+//! Those of handoff.yaml are a person's, and stay as they are. What is said over HTTP is kept in
+//! routes.json in the store, where it replaces the file's route of the same lane; dispatchers follow.
+
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::answer::{Answer, ok};
+use super::answer::{Answer, members, ok};
 use super::app::{App, Call, Outcome};
+use super::input::missing;
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
+use crate::workspace::{Config, check_lane};
+
+/// What may be said of a route without being able to choose what runs here, with which rights.
+const HARMLESS: [&str; 16] = [
+    "vendor",
+    "priority",
+    "timeout",
+    "poll_interval",
+    "max_retries",
+    "retry_delay",
+    "retry_delay_max",
+    "dead_letter_lane",
+    "prompt",
+    "on_success",
+    "in_progress",
+    "concurrency",
+    "model",
+    "effort",
+    "max_budget_usd",
+    "wants_json",
+];
+
+/// How routes may be changed.
+pub struct RouteRules {
+    /// Whether a route may name programs, their arguments, environment and rights.
+    pub programs: bool,
+    /// The dispatcher's own check of a lane's route.
+    pub check: fn(&Config, &str, &Value) -> Result<()>,
+}
+
+/// One lane's route, and whether it stands in handoff.yaml or in the store.
+struct Entry {
+    settings: Object,
+    is_ours: bool,
+}
 
 /// `GET /routes`
 pub fn list(call: &Call<'_>) -> Outcome {
-    let routes = all(call.app);
-    let count = routes.len();
-    let routes: Vec<Value> = routes.into_iter().map(|(_, route)| route).collect();
-    Ok(ok([("routes", routes.into()), ("count", count.into())]).into())
+    let routes: Vec<Value> = all(call.app)?.iter().map(|(lane, entry)| view(lane, entry)).collect();
+    Ok(ok([("count", routes.len().into()), ("routes", routes.into())]).into())
 }
 
 /// `GET /routes/{lane}`
@@ -22,42 +59,139 @@ pub fn show(call: &Call<'_>) -> Outcome {
     Ok(one(call.app, &call.parameter, 200)?.into())
 }
 
-fn one(app: &App, lane: &str, status: u16) -> Result<Answer> {
-    let route = all(app).into_iter().find(|(name, _)| name == lane);
-    let (_, route) =
-        route.ok_or_else(|| Error::not_found(format!("no route for lane {}", printable(lane))))?;
-    Ok(Answer::json(status, &super::answer::members([("route", route)])))
+/// `POST /routes`
+pub fn create(call: &Call<'_>) -> Outcome {
+    let lane =
+        call.body.text("lane").or_else(|| call.body.text("queue_name")).ok_or_else(|| missing("lane"))?;
+    check_lane(&lane)?;
+    if all(call.app)?.contains_key(&lane) {
+        return Err(Error::refused(format!("lane {} has a route", printable(&lane)))
+            .with_hint("PATCH changes it")
+            .into());
+    }
+    let settings = call.body.map("settings");
+    allowed(call.app, &lane, &settings, &settings)?;
+    put(call.app, &lane, settings, None)?;
+    Ok(one(call.app, &lane, 201)?.with("Location", format!("/routes/{}", encoded(&lane))).into())
 }
 
-/// All routes by lane.
-fn all(app: &App) -> Vec<(String, Value)> {
-    let dispatch = app.config.dispatch.as_ref().and_then(|yaml| serde_json::to_value(yaml).ok());
-    let mut routes: Vec<(String, Value)> = match dispatch.as_ref().and_then(|dispatch| dispatch.get("routes"))
-    {
-        Some(Value::Object(routes)) => {
-            routes.iter().map(|(lane, route)| (lane.clone(), view(lane, route))).collect()
+/// `PATCH /routes/{lane}`: what is not named stays as it is.
+pub fn edit(call: &Call<'_>) -> Outcome {
+    let lane = &call.parameter;
+    let entry = all(call.app)?.remove(lane).ok_or_else(|| unknown(lane))?;
+    let (before, changes) = (entry.is_ours.then(|| entry.settings.clone()), call.body.map("settings"));
+    let mut settings = entry.settings;
+    settings.extend(changes.clone());
+    allowed(call.app, lane, &settings, &changes)?;
+    put(call.app, lane, settings, before)?;
+    Ok(one(call.app, lane, 200)?.into())
+}
+
+/// `DELETE /routes/{lane}`: what was said over HTTP; the file's route counts again, if it has one.
+pub fn delete(call: &Call<'_>) -> Outcome {
+    let lane = &call.parameter;
+    let entry = all(call.app)?.remove(lane).ok_or_else(|| unknown(lane))?;
+    if !entry.is_ours {
+        return Err(Error::refused(format!("the route of lane {} is handoff.yaml's", printable(lane)))
+            .with_hint("edit that file, or PATCH the route")
+            .into());
+    }
+    call.app.store.change_routes(|routes| {
+        routes.remove(lane);
+        Ok(())
+    })?;
+    Ok(Answer::empty().into())
+}
+
+/// Refuses settings that the dispatcher could not use, and changes that this server does not allow.
+fn allowed(app: &App, lane: &str, settings: &Object, changes: &Object) -> std::result::Result<(), Answer> {
+    (app.routes.check)(&current(app), lane, &Value::Object(settings.clone()))?;
+    let risky = changes.keys().find(|key| !HARMLESS.contains(&key.as_str()));
+    match risky {
+        Some(key) if !app.routes.programs => {
+            let text = format!(
+                "'{}' decides what runs on this machine; start with --allow-route-programs to have it set over HTTP",
+                printable(key)
+            );
+            Err(Answer::refusal(403, "programs_disabled", &text))
         }
-        Some(Value::Array(routes)) => routes
-            .iter()
-            .filter_map(|route| Some((route.get("lane")?.as_str()?, route)))
-            .map(|(lane, route)| (lane.to_string(), view(lane, route)))
-            .collect(),
-        _ => Vec::new(),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a route, unless somebody else has changed it since it was `before`.
+fn put(app: &App, lane: &str, settings: Object, before: Option<Object>) -> Result<()> {
+    app.store.change_routes(|routes| {
+        if routes.get(lane).and_then(Value::as_object) != before.as_ref() {
+            return Err(Error::refused(format!(
+                "the route of lane {} has just been changed",
+                printable(lane)
+            ))
+            .with_hint("look at it again"));
+        }
+        routes.insert(lane.to_string(), settings.into());
+        Ok(())
+    })
+}
+
+fn unknown(lane: &str) -> Error {
+    Error::not_found(format!("no route for lane {}", printable(lane)))
+}
+
+fn one(app: &App, lane: &str, status: u16) -> Result<Answer> {
+    let all = all(app)?;
+    let entry = all.get(lane).ok_or_else(|| unknown(lane))?;
+    Ok(Answer::json(status, &members([("route", view(lane, entry))])))
+}
+
+/// The configuration as the file has it now; one that cannot be read any more counts as it was.
+fn current(app: &App) -> Config {
+    let again = app.config.path.as_ref().and_then(|path| Config::load(path, None).ok());
+    again.unwrap_or_else(|| app.config.clone())
+}
+
+/// The routes that count, by lane.
+fn all(app: &App) -> Result<BTreeMap<String, Entry>> {
+    let dispatch = current(app).dispatch.and_then(|yaml| serde_json::to_value(yaml).ok()).unwrap_or_default();
+    let of_file = dispatch.get("routes").and_then(Value::as_object).cloned().unwrap_or_default();
+    let entry = |settings: Value, is_ours| Entry {
+        settings: settings.as_object().cloned().unwrap_or_default(),
+        is_ours,
     };
-    routes.sort_by(|a, b| a.0.cmp(&b.0));
-    routes
+    let mut routes: BTreeMap<String, Entry> =
+        of_file.into_iter().map(|(lane, settings)| (lane, entry(settings, false))).collect();
+    for (lane, settings) in app.store.routes()? {
+        if settings.is_null() {
+            routes.remove(&lane);
+        } else {
+            routes.insert(lane, entry(settings, true));
+        }
+    }
+    Ok(routes)
 }
 
 /// A route without the values of its environment, which may be secrets.
-fn view(lane: &str, settings: &Value) -> Value {
-    let mut settings: Object = settings.as_object().cloned().unwrap_or_default();
+fn view(lane: &str, entry: &Entry) -> Value {
+    let mut settings = entry.settings.clone();
     if let Some(Value::Object(env)) = settings.get_mut("env") {
         env.values_mut().for_each(|value| *value = Value::Null);
     }
-    Value::Object(super::answer::members([
+    Value::Object(members([
         ("lane", lane.into()),
         ("queue_name", lane.into()),
-        ("source", "handoff.yaml".into()),
+        ("source", if entry.is_ours { "routes.json" } else { "handoff.yaml" }.into()),
         ("settings", Value::Object(settings)),
     ]))
+}
+
+/// A name as a part of a path.
+fn encoded(name: &str) -> String {
+    name.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
 }

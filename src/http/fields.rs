@@ -71,3 +71,12 @@ pub const EDIT_LANE: &[Field] = &[
     may("paused", Kind::Flag, "Whether it hands out nothing."),
     may("reason", LONG, "Why it is paused."),
 ];
+
+const SETTINGS: &str = "The keys of a route in handoff.yaml. Those that name programs, arguments, environment, \
+    directories or rights are taken only with --allow-route-programs.";
+pub const CREATE_ROUTE: &[Field] = &[
+    may("lane", LANE_TEXT, "The lane."),
+    may("queue_name", LANE_TEXT, "The same, as boards call it."),
+    must("settings", Kind::Map, SETTINGS),
+];
+pub const EDIT_ROUTE: &[Field] = &[must("settings", Kind::Map, SETTINGS)];

@@ -43,5 +43,6 @@ mod task;
 mod watcher;
 mod wire;
 
+pub use dispatch::RouteRules;
 pub use openapi::document;
 pub use serve::{ServeOptions, serve};

@@ -11,6 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::access::Access;
 use super::app::App;
+use super::dispatch::RouteRules;
 use super::guard::{Guard, read_token};
 use super::socket::Sockets;
 use super::watcher::{Watcher, ring_for};
@@ -46,6 +47,8 @@ pub struct ServeOptions {
     pub allow_hosts: Vec<String>,
     /// Whether lanes and dispatch routes may be changed.
     pub manage_queues: bool,
+    /// How dispatch routes may be changed.
+    pub routes: RouteRules,
     /// Where a line of JSON goes for each request.
     pub access_log: Option<Box<dyn Write + Send>>,
 }
@@ -90,7 +93,7 @@ impl Server {
             options.config,
             roots,
             Guard { hosts, token },
-            options.manage_queues,
+            (options.manage_queues, options.routes),
             Access::new(options.access_log),
             sockets,
         )?;

@@ -345,6 +345,34 @@ pub const ROUTES: &[Route] = &[
         &[(200, "OneRoute")],
         dispatch::show,
     ),
+    manage(
+        "POST",
+        post(
+            "/routes",
+            "createRoute",
+            "Gives a lane a dispatch route.",
+            CREATE_ROUTE,
+            &[(201, "OneRoute")],
+            dispatch::create,
+        ),
+    ),
+    manage(
+        "PATCH",
+        post(
+            "/routes/{lane}",
+            "editRoute",
+            "Changes a dispatch route; what is not named stays.",
+            EDIT_ROUTE,
+            &[(200, "OneRoute")],
+            dispatch::edit,
+        ),
+    ),
+    delete(
+        "/routes/{lane}",
+        "deleteRoute",
+        "Deletes a dispatch route that was made over HTTP.",
+        dispatch::delete,
+    ),
     get(
         "/status",
         "showStatus",

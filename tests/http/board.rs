@@ -129,18 +129,6 @@ fn lanes_are_managed_only_when_that_is_switched_on() {
 }
 
 #[test]
-fn routes_are_those_of_the_file() {
-    let text = "dispatch: {routes: {review: {vendor: claude, env: {SECRET: s3cret}}}}";
-    let fixture = Fixture::configured(text, &["--enable-queue-management"]);
-    let listed = fixture.get("/routes");
-    assert_eq!(listed.text_at("/routes/0/settings/vendor"), "claude");
-    assert!(!listed.text.contains("s3cret"), "{}", listed.text);
-    assert_eq!(fixture.get("/routes/fix").status, 404);
-    assert_eq!(ask(&fixture, "DELETE", "/routes/review", None).status, 405);
-    assert_eq!(fixture.get("/routes/review").text_at("/route/source"), "handoff.yaml");
-}
-
-#[test]
 fn agents_are_those_of_live_dispatchers() {
     let fixture = Fixture::new();
     let id = fixture.submit("l");

@@ -9,6 +9,7 @@ mod input;
 mod live;
 mod operations;
 mod parity;
+mod routes;
 mod wait;
 
 use std::fs::File;

@@ -1,0 +1,144 @@
+//! Dispatch routes that are made over HTTP.
+
+use std::process::{Child, Stdio};
+
+use serde_json::json;
+
+use super::{Fixture, ask, eventually, program};
+
+const PROGRAMS: [&str; 2] = ["--enable-queue-management", "--allow-route-programs"];
+
+#[test]
+fn routes_are_those_of_the_file_and_what_was_said_on_top() {
+    let text = "dispatch: {routes: {review: {vendor: claude, priority: 3, env: {SECRET: s3cret}}}}\n";
+    let fixture = Fixture::configured(text, &PROGRAMS);
+    let file = fixture.dir.path().join("handoff/handoff.yaml");
+    let before = std::fs::read(&file).unwrap();
+    let listed = fixture.get("/routes");
+    assert_eq!(listed.text_at("/routes/0/settings/vendor"), "claude");
+    assert!(!listed.text.contains("s3cret"), "{}", listed.text);
+    assert_eq!(fixture.get("/routes/fix").status, 404);
+    assert_eq!(fixture.get("/routes/review").text_at("/route/source"), "handoff.yaml");
+
+    let delete = |lane: &str| ask(&fixture, "DELETE", &format!("/routes/{lane}"), None);
+    let patch = |lane: &str, settings| {
+        ask(&fixture, "PATCH", &format!("/routes/{lane}"), Some(json!({"settings": settings})))
+    };
+    let theirs = delete("review");
+    assert_eq!((theirs.status, theirs.code().as_str()), (409, "refused"));
+    assert!(theirs.text.contains("handoff.yaml"), "{}", theirs.text);
+    let taken = fixture.post("/routes", &json!({"lane": "review", "settings": {"vendor": "codex"}}));
+    assert_eq!(taken.status, 409);
+    let changed = patch("review", json!({"priority": 1}));
+    assert_eq!((changed.status, changed.text_at("/route/source").as_str()), (200, "routes.json"));
+    assert_eq!(
+        changed.at("/route/settings"),
+        json!({"vendor": "claude", "priority": 1, "env": {"SECRET": null}})
+    );
+    let kept = std::fs::read_to_string(fixture.dir.path().join("state/routes.json")).unwrap();
+    assert!(kept.contains("s3cret"), "a route stands there as a whole: {kept}");
+    assert_eq!(delete("review").status, 204);
+    assert_eq!(fixture.get("/routes/review").at("/route/settings/priority"), json!(3), "the file's is back");
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+
+    let made = fixture.post("/routes", &json!({"queue_name": "a/b", "settings": {"vendor": "codex"}}));
+    assert_eq!((made.status, made.header("location")), (201, Some("/routes/a%2Fb")));
+    assert_eq!(delete("a%2Fb").status, 204);
+    assert_eq!(delete("a%2Fb").status, 404);
+    assert_eq!(patch("a%2Fb", json!({"priority": 1})).status, 404);
+}
+
+#[test]
+fn a_route_that_no_dispatcher_could_use_is_refused_by_its_key() {
+    let fixture = Fixture::with(&PROGRAMS);
+    for (settings, words) in [
+        (json!({"timeuot": 5}), "routes.l.timeuot: unknown key; did you mean timeout?"),
+        (json!({"vendor": "clod"}), "routes.l.vendor: unknown vendor clod"),
+        (json!({"vendor": "claude", "command": "x"}), "either a vendor or a command"),
+        (json!({"max_retries": -1}), "routes.l.max_retries"),
+        (json!({"on_success": {"move_to": "l"}}), "to itself"),
+    ] {
+        let refused = fixture.post("/routes", &json!({"lane": "l", "settings": settings}));
+        assert_eq!((refused.status, refused.code().as_str()), (400, "config"), "{}", refused.text);
+        assert!(refused.text_at("/error").contains(words), "{}", refused.text);
+    }
+    for body in [json!({"lane": "l"}), json!({"settings": {}}), json!({"lane": "-l", "settings": {}})] {
+        assert_eq!(fixture.post("/routes", &body).status, 400, "{body}");
+    }
+    assert_eq!(fixture.get("/routes").at("/count"), json!(0));
+    assert!(!fixture.dir.path().join("state/routes.json").exists());
+}
+
+#[test]
+fn programs_are_named_only_where_that_is_allowed() {
+    let closed = Fixture::new();
+    let route = json!({"lane": "l", "settings": {"vendor": "claude"}});
+    assert_eq!(closed.post("/routes", &route).code(), "management_disabled");
+    assert_eq!(ask(&closed, "DELETE", "/routes/l", None).code(), "management_disabled");
+
+    let text = "dispatch: {routes: {work: {command: /bin/cat}}}\n";
+    let fixture = Fixture::configured(text, &["--enable-queue-management"]);
+    for (key, value) in [
+        ("command", json!("/bin/sh")),
+        ("args", json!(["-c", "id"])),
+        ("env", json!({"LD_PRELOAD": "/tmp/x"})),
+        ("cwd", json!("/")),
+        ("permission_mode", json!("bypassPermissions")),
+        ("allowed_tools", json!(["Bash"])),
+        ("disallowed_tools", json!([])),
+        ("mcp_config", json!("/tmp/x")),
+        ("add_dirs", json!(["/"])),
+    ] {
+        let made = fixture.post("/routes", &json!({"lane": "l", "settings": {key: value}}));
+        assert_eq!((made.status, made.code().as_str()), (403, "programs_disabled"), "{key}: {}", made.text);
+        let changed = ask(&fixture, "PATCH", "/routes/work", Some(json!({"settings": {key: value}})));
+        assert_eq!(changed.status, 403, "{key}");
+    }
+    assert_eq!(fixture.post("/routes", &route).status, 201);
+    // What the file says of the program stays, when something else is changed.
+    let slower = json!({"settings": {"concurrency": 1}});
+    let changed = ask(&fixture, "PATCH", "/routes/work", Some(slower));
+    assert_eq!(changed.at("/route/settings"), json!({"command": "/bin/cat", "concurrency": 1}));
+    let alone = super::refused(fixture.dir.path(), &["--allow-route-programs"]);
+    assert_eq!(alone.status.code(), Some(2), "{alone:?}");
+}
+
+/// A dispatcher that ends with the test.
+struct Dispatcher(Child);
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_dispatcher_runs_tasks_by_the_route_that_was_posted() {
+    let text = "dispatch: {routes: {review: {command: /bin/cat}}}\n";
+    let fixture = Fixture::configured(text, &PROGRAMS);
+    let mut command = program(fixture.dir.path(), &["dispatch", "--log", "json"]);
+    command.env("PATH", std::env::var_os("PATH").unwrap());
+    let _dispatcher = Dispatcher(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    eventually("a dispatcher is at work", || fixture.get("/status").at("/dispatchers") == json!(1));
+
+    let answer_of = |id: &str| fixture.get(&format!("/tasks/{id}/response?wait_seconds=60"));
+    let says =
+        |word: &str| json!({"command": "/bin/sh", "args": ["-c", format!("cat >/dev/null; echo {word}")]});
+    let made = fixture.post("/routes", &json!({"lane": "work", "settings": says("first")}));
+    assert_eq!(made.status, 201, "{}", made.text);
+    assert_eq!(answer_of(&fixture.submit("work")).text_at("/response/body").trim(), "first");
+    let changed = ask(&fixture, "PATCH", "/routes/work", Some(json!({"settings": says("second")})));
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    assert_eq!(answer_of(&fixture.submit("work")).text_at("/response/body").trim(), "second");
+}
+
+#[test]
+fn a_dispatcher_that_starts_later_uses_it_as_well() {
+    let fixture = Fixture::configured("dispatch: {routes: {review: {command: /bin/cat}}}\n", &PROGRAMS);
+    let settings = json!({"command": "/bin/sh", "args": ["-c", "cat >/dev/null; echo routed"]});
+    assert_eq!(fixture.post("/routes", &json!({"lane": "work", "settings": settings})).status, 201);
+    let id = fixture.submit("work");
+    fixture.lanes(&["dispatch", "--once", "--quiet"]);
+    assert_eq!(fixture.get(&format!("/tasks/{id}/response")).text_at("/response/body").trim(), "routed");
+}
