@@ -233,6 +233,9 @@ fn say_panics_in_one_line() {
         let place =
             info.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
         complain(&format!("lanes: internal error at {place}; nothing that was reported as done is lost"));
+        if crate::http::is_contained() {
+            return;
+        }
         // Whichever thread it was: the rest of the process cannot be trusted, and an abort would add
         // the shell's own words.
         std::process::exit(EXIT_INTERNAL.into());

@@ -7,7 +7,9 @@ use std::time::Instant;
 use super::access::{Access, Line};
 use super::answer::Answer;
 use super::census::Census;
+use super::contain::{contain, internal};
 use super::dispatch::RouteRules;
+use super::gather::Gather;
 use super::guard::Guard;
 use super::input::{Input, decode};
 use super::metrics::Metrics;
@@ -46,6 +48,8 @@ pub struct App {
     pub sockets: Sockets,
     /// Requests that wait.
     pub parked: Parked,
+    /// Submits under way.
+    pub submits: Gather,
     /// How many tasks there are.
     pub census: Census,
     /// What was counted.
@@ -103,6 +107,7 @@ impl App {
             routes,
             sockets,
             parked: Parked::default(),
+            submits: Gather::default(),
             census: Census::default(),
             metrics,
             started: Instant::now(),
@@ -190,7 +195,8 @@ impl Service for App {
             path: request.path.clone(),
             route: "",
         };
-        let reply = match self.handle(&request, ticket, &mut trace) {
+        let handled = contain(|| self.handle(&request, ticket, &mut trace));
+        let reply = match handled.unwrap_or_else(|| Err(internal())) {
             Ok(reply) => reply,
             Err(refusal) => Reply::Answer(refusal),
         };
@@ -201,7 +207,11 @@ impl Service for App {
     }
 
     fn resume(&self, ticket: Ticket) -> Reply {
-        let Some((entry, answer)) = self.parked.try_claim(self, ticket) else {
+        let Some(tried) = contain(|| self.parked.try_claim(self, ticket)) else {
+            self.parked.forget(ticket);
+            return Reply::Answer(internal());
+        };
+        let Some((entry, answer)) = tried else {
             return Reply::Parked;
         };
         self.note(&entry.trace, &answer);

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::answer::{Answer, ok};
 use super::app::{App, Call, Outcome};
+use super::contain::contain;
 use super::park::Wish;
 use super::run_log::Read;
 use super::service::{Sent, Ticket};
@@ -163,16 +164,16 @@ impl Streams {
         }
         for (number, ticket, wish) in streams {
             let has_comments = !matches!(wish, Wish::Log(_));
-            let step = match wish {
+            let step = contain(|| match wish {
                 Wish::Feed { since, lane } => feed(app, news, ticket, since, lane),
                 Wish::History { id, sent } if is_retry || news.concerns(number, &id) => {
                     history(app, ticket, id, sent)
                 }
-                wish @ Wish::History { .. } => Step::On(wish),
                 Wish::Log(follow) => log(app, ticket, follow),
-                Wish::Next(_) | Wish::Claim { .. } | Wish::Answered { .. } => continue,
-            };
-            match step {
+                wish => Step::On(wish),
+            });
+            // A client whose stream breaks off comes again.
+            match step.unwrap_or(Step::Over) {
                 Step::On(wish) => app.parked.update(number, wish),
                 Step::Behind(wish) => {
                     app.parked.update(number, wish);

@@ -2,15 +2,17 @@
 //!
 //! A door like the command line: it says what a client asked for and holds no rule of the queue.
 //!
-//! - The seam to the network is `socket` (epoll, accepting, deadlines), `connection` (one client),
-//!   `wire` and `chunk` (bytes to requests), `answer` (answers to bytes); `service` is what both
-//!   sides say to each other. Nothing else knows sockets.
+//! - The seam to the network is `socket` (epoll, answers, deadlines), `accept` (listening, letting in),
+//!   `connection` (one client), `wire` and `chunk` (bytes to requests), `answer` (answers to bytes);
+//!   `service` is what both sides say to each other. Nothing else knows sockets.
 //! - `guard` decides who may ask, `input` and `strict` what a request may say.
 //! - `table` lists every route with its `fields`; checks and the OpenAPI document are made from it.
 //! - The handlers are in a file for each noun: `task`, `submit`, `claim`, `response`, `event`, `lane`,
 //!   `agent`, `dispatch`, `run_log`, `health`, `metrics`, `openapi`.
 //! - `park` keeps requests that wait, `watcher` is the one thread that wakes them all.
+//! - `contain` keeps a panic from ending more than the request that showed it.
 
+mod accept;
 mod access;
 mod agent;
 mod answer;
@@ -19,9 +21,11 @@ mod census;
 mod chunk;
 mod claim;
 mod connection;
+mod contain;
 mod dispatch;
 mod event;
 mod fields;
+mod gather;
 mod guard;
 mod health;
 mod input;
@@ -43,6 +47,7 @@ mod task;
 mod watcher;
 mod wire;
 
+pub use contain::is_contained;
 pub use dispatch::RouteRules;
 pub use openapi::document;
 pub use serve::{ServeOptions, serve};

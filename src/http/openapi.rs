@@ -1,5 +1,7 @@
 //! `GET /openapi.json`: the routes as an OpenAPI 3.1 document.
 
+use std::sync::OnceLock;
+
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
@@ -16,7 +18,8 @@ const LANE_PATTERN: &str = r"^(?!-|\.$|\.\.$|\s*$)[^\u0000-\u001f\u007f-\u009f]+
 
 /// `GET /openapi.json`
 pub fn show(_call: &Call<'_>) -> Outcome {
-    Ok(Answer::json(200, &document()).into())
+    static ANSWER: OnceLock<Answer> = OnceLock::new();
+    Ok(ANSWER.get_or_init(|| Answer::json(200, &document())).clone().into())
 }
 
 /// The document.
@@ -106,6 +109,8 @@ fn responses(route: &Route) -> Map<String, Value> {
         let mut response = json!({"description": route.about});
         match *shape {
             "" => {}
+            // A schema would be that of one event for some programs, and of the whole text for others.
+            "text/event-stream" => response["content"] = json!({"text/event-stream": {}}),
             kind if kind.contains('/') => {
                 response["content"] = json!({kind: {"schema": {"type": "string"}}});
             }
@@ -132,7 +137,7 @@ fn errors(route: &Route) -> Vec<(u16, &'static str)> {
     let mut errors = vec![
         (400, "Something in the request cannot be understood."),
         (401, "The token is missing or wrong."),
-        (403, "The Host or the Origin is not served, or the change is switched off."),
+        (403, "The Host or the Origin is not served, or the change is not allowed."),
         (405, "The path has other methods."),
         (408, "The request did not arrive in time, or the wait ended in vain."),
         (413, "The body is too large."),
@@ -148,7 +153,7 @@ fn errors(route: &Route) -> Vec<(u16, &'static str)> {
         errors.push((409, "The rules of the queue say no."));
         errors.push((415, "The body is not declared as JSON."));
     } else if route.is_managing {
-        errors.push((409, "The lane is in use."));
+        errors.push((409, "It is in use, or handoff.yaml names it."));
     }
     errors
 }

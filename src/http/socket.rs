@@ -8,98 +8,41 @@
 //! answer gives it through [`Sockets::answer`].
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::event::{EventfdFlags, Timespec, eventfd};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
 
 use super::answer::Answer;
 use super::connection::{Connection, Phase, State};
+use super::contain::contain;
 use super::service::{Reply, Sent, Service, Ticket};
 use super::wire::Progress;
-use crate::error::{Error, Result};
-
-/// The most connections at once; fewer when the system allows fewer descriptors.
-const MAX_CONNECTIONS: usize = 8192;
-/// Descriptors kept for files.
-const SPARE_DESCRIPTORS: u64 = 128;
 
 // What an event is about; connections are numbered from there on.
-const LISTENER: u64 = 0;
-const WAKE: u64 = 1;
-const FIRST_CONNECTION: u64 = 2;
+pub(super) const LISTENER: u64 = 0;
+pub(super) const WAKE: u64 = 1;
+pub(super) const FIRST_CONNECTION: u64 = 2;
 
 /// All connections of one server.
 pub struct Sockets {
-    epoll: OwnedFd,
-    wake: OwnedFd,
-    listener: TcpListener,
-    connections: Mutex<HashMap<u64, Arc<Connection>>>,
-    next_id: AtomicU64,
-    most: usize,
+    pub(super) epoll: OwnedFd,
+    pub(super) wake: OwnedFd,
+    pub(super) listener: TcpListener,
+    pub(super) connections: Mutex<HashMap<u64, Arc<Connection>>>,
+    pub(super) next_id: AtomicU64,
+    pub(super) most: usize,
     /// Whether accepting has to wait for descriptors.
-    is_full: AtomicBool,
-    stopping: AtomicBool,
-    ended: AtomicBool,
+    pub(super) is_full: AtomicBool,
+    pub(super) stopping: AtomicBool,
+    pub(super) ended: AtomicBool,
 }
 
 impl Sockets {
-    /// Listens at `address`.
-    ///
-    /// # Errors
-    /// `Io` when the address is taken or cannot be used.
-    pub fn listen(address: SocketAddr) -> Result<Self> {
-        let fail = |error: std::io::Error| {
-            let taken = error.kind() == ErrorKind::AddrInUse;
-            let error = Error::io("listen at", address.to_string(), error);
-            if taken {
-                error.with_hint("another program has this port; choose one with --port")
-            } else {
-                error
-            }
-        };
-        let listener = TcpListener::bind(address).map_err(fail)?;
-        let prepare = || -> std::io::Result<(OwnedFd, OwnedFd)> {
-            listener.set_nonblocking(true)?;
-            let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-            let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-            epoll::add(
-                &epoll,
-                &listener,
-                EventData::new_u64(LISTENER),
-                EventFlags::IN | EventFlags::ONESHOT,
-            )?;
-            epoll::add(&epoll, &wake, EventData::new_u64(WAKE), EventFlags::IN)?;
-            Ok((epoll, wake))
-        };
-        let (epoll, wake) = prepare().map_err(fail)?;
-        Ok(Self {
-            epoll,
-            wake,
-            listener,
-            connections: Mutex::new(HashMap::new()),
-            next_id: AtomicU64::new(FIRST_CONNECTION),
-            most: most_connections(),
-            is_full: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
-        })
-    }
-
-    /// The address that clients connect to.
-    ///
-    /// # Errors
-    /// `Io`, hardly ever.
-    pub fn address(&self) -> Result<SocketAddr> {
-        self.listener.local_addr().map_err(|error| Error::io("look at", "the listening socket", error))
-    }
-
     /// How many connections there are.
     pub fn count(&self) -> usize {
         self.all().len()
@@ -120,8 +63,10 @@ impl Sockets {
                 WAKE => {}
                 id => {
                     let connection = self.all().get(&id).cloned();
-                    if let Some(connection) = connection {
-                        self.ready(&connection, flags, service);
+                    if let Some(connection) = connection
+                        && contain(|| self.ready(&connection, flags, service)).is_none()
+                    {
+                        self.lose(&connection, &mut connection.lock(), service);
                     }
                 }
             }
@@ -226,65 +171,16 @@ impl Sockets {
         (state.request == ticket.request).then(|| act(&connection, &mut state))
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+    pub(super) fn all(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn list(&self) -> Vec<Arc<Connection>> {
+    pub(super) fn list(&self) -> Vec<Arc<Connection>> {
         self.all().values().cloned().collect()
     }
 
-    fn stays(&self) -> bool {
+    pub(super) fn stays(&self) -> bool {
         !self.stopping.load(Ordering::SeqCst)
-    }
-
-    fn accept(&self) {
-        while self.stays() {
-            let has_room = self.all().len() < self.most || self.evict();
-            match if has_room { self.listener.accept() } else { Err(ErrorKind::OutOfMemory.into()) } {
-                Ok((stream, _)) => self.admit(stream),
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => {
-                        let flags = EventFlags::IN | EventFlags::ONESHOT;
-                        let _ =
-                            epoll::modify(&self.epoll, &self.listener, EventData::new_u64(LISTENER), flags);
-                        return;
-                    }
-                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
-                    // No descriptors, or no room: the kernel keeps new clients until the next sweep.
-                    _ => return self.is_full.store(true, Ordering::SeqCst),
-                },
-            }
-        }
-    }
-
-    /// Closes the connection that has been waiting for nothing the longest. `false`: there is none.
-    fn evict(&self) -> bool {
-        let mut all = self.list();
-        all.sort_unstable_by_key(|connection| connection.id);
-        all.iter().any(|connection| {
-            let mut state = connection.lock();
-            let is_idle = state.is_idle();
-            if is_idle {
-                self.forget(connection, &mut state);
-            }
-            is_idle
-        })
-    }
-
-    fn admit(&self, stream: TcpStream) {
-        // Without it, small answers would wait for the acknowledgement of those before them.
-        if stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).is_err() {
-            return;
-        }
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::new(Connection::new(id, stream));
-        let mut state = connection.lock();
-        self.all().insert(id, Arc::clone(&connection));
-        let flags = state.wanted().unwrap_or(EventFlags::empty());
-        if epoll::add(&self.epoll, &connection.stream, EventData::new_u64(id), flags).is_err() {
-            self.forget(&connection, &mut state);
-        }
     }
 
     /// Something happened on a connection that this thread now has for itself.
@@ -399,7 +295,7 @@ impl Sockets {
         self.forget(connection, state);
     }
 
-    fn forget(&self, connection: &Connection, state: &mut State) {
+    pub(super) fn forget(&self, connection: &Connection, state: &mut State) {
         state.phase = Phase::Closed;
         let _ = epoll::delete(&self.epoll, &connection.stream);
         let _ = connection.stream.shutdown(Shutdown::Both);
@@ -407,11 +303,50 @@ impl Sockets {
     }
 }
 
-/// As many connections as descriptors allow, after asking for all that may be had.
-fn most_connections() -> usize {
-    let hard = getrlimit(Resource::Nofile).maximum;
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
-    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(allowed.saturating_sub(SPARE_DESCRIPTORS))
-        .map_or(MAX_CONNECTIONS, |n| n.clamp(1, MAX_CONNECTIONS))
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use super::*;
+    use crate::http::wire::Request;
+
+    /// A service with a mistake in it.
+    struct Mistaken;
+
+    impl Service for Mistaken {
+        fn call(&self, request: Request, _: Ticket) -> Reply {
+            assert_ne!(request.path, "/mistake", "on purpose");
+            Reply::Answer(Answer::empty())
+        }
+
+        fn resume(&self, _: Ticket) -> Reply {
+            Reply::Parked
+        }
+
+        fn gone(&self, _: Ticket) {}
+
+        fn refused(&self, _: &Answer) {}
+    }
+
+    #[test]
+    fn a_panic_ends_its_connection_and_no_other() {
+        let sockets = Sockets::listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = sockets.address().unwrap();
+        let ask = |path: &str| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| sockets.work(&Mistaken));
+            for _ in 0..3 {
+                assert_eq!(ask("/mistake"), "");
+                assert!(ask("/").starts_with("HTTP/1.1 204"));
+            }
+            sockets.end();
+        });
+    }
 }

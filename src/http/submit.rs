@@ -26,7 +26,7 @@ const FULL: [&str; 5] = ["workspace_id", "workspace_root", "request_path", "resp
 /// `POST /tasks`
 pub fn submit(call: &Call<'_>) -> Outcome {
     let Checked { task, warnings } = check(call, &call.body, key(call)?)?;
-    let submitted = call.app.store.submit(task)?;
+    let submitted = call.app.submits.submit(&call.app.store, task)?;
     let status = if submitted.existing { 200 } else { 201 };
     let answer = Answer::json(
         status,

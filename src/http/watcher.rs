@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::answer::Answer;
 use super::app::App;
+use super::contain::{contain, internal};
 use super::event::Streams;
 use super::park::{Entry, Signal, Wish, group};
 use crate::error::Result;
@@ -171,10 +172,9 @@ impl<'a> Watcher<'a> {
                 }
                 // What one of a group sees, all of it see.
                 Wish::Next(want) => {
-                    let look = || entry.wish.look(self.app).unwrap_or_else(|error| Some(error.into()));
-                    looked.entry(group(want)).or_insert_with(look).clone()
+                    looked.entry(group(want)).or_insert_with(|| self.look(&entry.wish)).clone()
                 }
-                wish => wish.look(self.app).unwrap_or_else(|error| Some(error.into())),
+                wish => self.look(wish),
             };
             if let Some(answer) = answer {
                 self.answer(number, answer);
@@ -187,6 +187,14 @@ impl<'a> Watcher<'a> {
         self.expire();
         self.learn_due(&news);
         self.show_card();
+    }
+
+    /// What a request gets now, if anything.
+    fn look(&self, wish: &Wish) -> Option<Answer> {
+        match contain(|| wish.look(self.app)) {
+            Some(looked) => looked.unwrap_or_else(|error| Some(error.into())),
+            None => Some(internal()),
+        }
     }
 
     /// The requests for which something may have come up.

@@ -155,3 +155,66 @@ fn a_reader_that_hangs_up_is_forgotten() {
         fixture.get("/status").at("/waiting_requests") == json!(0)
     });
 }
+
+/// Reads a stream from after event `since` until `is_last`, as a client that comes again does.
+fn go_on(fixture: &Fixture, since: u64, is_last: impl FnMut(&Value) -> bool) -> Vec<(u64, Value)> {
+    let mut client = fixture.client();
+    client.request("GET", "/events?since=0", &[("Last-Event-ID", &since.to_string())], None);
+    events(&mut client, is_last)
+}
+
+#[test]
+fn nothing_is_missed_or_repeated_whoever_writes_and_however_often_the_stream_breaks() {
+    let mut fixture = Fixture::new();
+    let id = fixture.submit("l");
+    let mut seen: Vec<(u64, Value)> = Vec::new();
+    for round in 0..6 {
+        let since = seen.last().map_or(0, |(id, _)| *id);
+        let mut client = fixture.client();
+        client.request("GET", "/events?since=0", &[("Last-Event-ID", &since.to_string())], None);
+        client.until("retry");
+        // Some while somebody listens, by the server and by others; some while nobody does.
+        note(&fixture, &id, &format!("{round} heard"));
+        let other = format!("{round} heard of others");
+        fixture.lanes(&["event", &id, "--message", &other]);
+        seen.extend(events(&mut client, is_note(&other)));
+        drop(client);
+        fixture.lanes(&["submit", "--lane", "elsewhere", "--prompt", "p"]);
+        note(&fixture, &id, &format!("{round} unheard"));
+        if round % 2 == 1 {
+            fixture.restart();
+            fixture.lanes(&["event", &id, "--message", &format!("{round} after a restart")]);
+        }
+    }
+    note(&fixture, &id, "end");
+    let since = seen.last().unwrap().0;
+    seen.extend(go_on(&fixture, since, is_note("end")));
+    let ids: Vec<u64> = seen.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids, (1..=ids.len() as u64).collect::<Vec<u64>>());
+    // One for the submit, four in each round, three after restarts, the end.
+    assert_eq!(ids.len(), 1 + 6 * 4 + 3 + 1);
+}
+
+#[test]
+fn a_client_learns_that_what_it_asks_for_is_gone() {
+    let fixture = Fixture::new();
+    let old = fixture.submit("l");
+    note(&fixture, &old, "first");
+    fixture.respond(&old, "done");
+    // The newest change is never forgotten, so that the numbers go on from it.
+    let last = go_on(&fixture, 0, |event| event["type"] == "response").last().unwrap().0;
+    fixture.lanes(&["gc", "--all-ended"]);
+    let new = fixture.submit("l");
+
+    let mut client = fixture.client();
+    client.request("GET", "/events?since=1", &[], None);
+    client.until("retry: 1000\n\n");
+    let gap = client.until("\n\n");
+    assert_eq!(gap, format!("event: gap\ndata: {{\"first\": {last}}}\n\n"));
+    let next = events(&mut client, |event| event["type"] == "created");
+    assert_eq!((next[0].0, next[1].0, &next[1].1["task_id"]), (last, last + 1, &json!(new)));
+    // Whoever has everything up to there has missed nothing.
+    let mut client = fixture.client();
+    client.request("GET", "/events", &[("Last-Event-ID", &(last - 1).to_string())], None);
+    assert!(!client.until(&format!("id: {last}\n")).contains("gap"));
+}

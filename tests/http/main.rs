@@ -10,6 +10,7 @@ mod live;
 mod operations;
 mod parity;
 mod routes;
+mod strain;
 mod wait;
 
 use std::fs::File;
@@ -62,6 +63,19 @@ impl Fixture {
         std::fs::create_dir(dir.path().join("handoff")).unwrap();
         std::fs::write(dir.path().join("handoff/handoff.yaml"), format!("{CONFIG}{more}")).unwrap();
         let command = program(dir.path(), &[&["serve", "--port", "0"], args].concat());
+        Self::running(dir, command)
+    }
+
+    /// After a line of shell.
+    fn under(line: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("/bin/sh");
+        let script = format!("{line} && exec \"$0\" --store state serve --port 0");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_lanes")]).current_dir(dir.path()).env_clear();
+        Self::running(dir, command)
+    }
+
+    fn running(dir: tempfile::TempDir, command: Command) -> Self {
         let (server, address) = Self::start(dir.path(), command);
         Self { dir, address, server }
     }

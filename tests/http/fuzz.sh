@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Asks `lanes serve` what its OpenAPI document allows, and much that it does not: no answer may be a
+# 5xx or one that the document does not describe.
+# Usage: tests/http/fuzz.sh LANES SCHEMATHESIS [SECONDS]
+set -euo pipefail
+
+lanes=$(realpath "$1")
+schemathesis=$2
+seconds=${3:-60}
+hooks=$(dirname "$(realpath "$0")")/fuzz.py
+work=$(mktemp -d)
+server=
+end() {
+  [ -z "$server" ] || { kill "$server" 2>/dev/null && wait "$server" || true; }
+  rm -rf "$work"
+}
+trap end EXIT
+
+# Streams do not end, so that nobody waits for them here; tests/http/live.rs follows them.
+cd "$work"
+"$lanes" --store state --quiet submit --lane l --prompt p >/dev/null
+"$lanes" --store state serve --port 0 --enable-queue-management >address 2>errors &
+server=$!
+while ! [ -s address ]; do
+  kill -0 "$server" || { cat errors >&2; exit 1; }
+  sleep 0.1
+done
+url=$(sed 's/.*http/http/' address)
+
+SCHEMATHESIS_HOOKS=$hooks "$schemathesis" run "$url/openapi.json" \
+  --seed 20260101 --max-examples 40 --max-time "$seconds" --phases examples,coverage,fuzzing \
+  --checks all --exclude-checks positive_data_acceptance \
+  --exclude-operation-id followAll --request-timeout 10 \
+  --suppress-health-check all --generation-database none --no-color
+
+kill -0 "$server" || { echo "the server is gone" >&2; exit 1; }
+if [ -s errors ]; then
+  echo "the server complained:" >&2
+  cat errors >&2
+  exit 1
+fi
