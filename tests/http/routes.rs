@@ -1,10 +1,8 @@
 //! Dispatch routes that are made over HTTP.
 
-use std::process::{Child, Stdio};
-
 use serde_json::json;
 
-use super::{Fixture, ask, eventually, program};
+use super::{Fixture, ask};
 
 const PROGRAMS: [&str; 2] = ["--enable-queue-management", "--allow-route-programs"];
 
@@ -101,36 +99,6 @@ fn programs_are_named_only_where_that_is_allowed() {
     assert_eq!(changed.at("/route/settings"), json!({"command": "/bin/cat", "concurrency": 1}));
     let alone = super::refused(fixture.dir.path(), &["--allow-route-programs"]);
     assert_eq!(alone.status.code(), Some(2), "{alone:?}");
-}
-
-/// A dispatcher that ends with the test.
-struct Dispatcher(Child);
-
-impl Drop for Dispatcher {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[test]
-fn a_dispatcher_runs_tasks_by_the_route_that_was_posted() {
-    let text = "dispatch: {routes: {review: {command: /bin/cat}}}\n";
-    let fixture = Fixture::configured(text, &PROGRAMS);
-    let mut command = program(fixture.dir.path(), &["dispatch", "--log", "json"]);
-    command.env("PATH", std::env::var_os("PATH").unwrap());
-    let _dispatcher = Dispatcher(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-    eventually("a dispatcher is at work", || fixture.get("/status").at("/dispatchers") == json!(1));
-
-    let answer_of = |id: &str| fixture.get(&format!("/tasks/{id}/response?wait_seconds=60"));
-    let says =
-        |word: &str| json!({"command": "/bin/sh", "args": ["-c", format!("cat >/dev/null; echo {word}")]});
-    let made = fixture.post("/routes", &json!({"lane": "work", "settings": says("first")}));
-    assert_eq!(made.status, 201, "{}", made.text);
-    assert_eq!(answer_of(&fixture.submit("work")).text_at("/response/body").trim(), "first");
-    let changed = ask(&fixture, "PATCH", "/routes/work", Some(json!({"settings": says("second")})));
-    assert_eq!(changed.status, 200, "{}", changed.text);
-    assert_eq!(answer_of(&fixture.submit("work")).text_at("/response/body").trim(), "second");
 }
 
 #[test]
