@@ -5,9 +5,11 @@ use serde_json::Value;
 
 use super::context::Context;
 use super::env;
+use crate::dispatch::settings::load;
 use crate::error::{EXIT_OK, EXIT_REFUSED, Result};
 use crate::model::task::object;
-use crate::workspace::{DoctorWish, Level, Locate, doctor};
+use crate::store::Store;
+use crate::workspace::{Diagnosis, DoctorWish, Level, Locate, doctor};
 
 /// Look at the installation, the configuration, the store and the workers.
 ///
@@ -20,12 +22,16 @@ impl DoctorCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         let cwd = context.cwd()?;
         let (config, store) = context.named();
-        let diagnoses = doctor(&DoctorWish {
+        let mut diagnoses = doctor(&DoctorWish {
             locate: Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd },
             options: context.store_options()?,
             search_path: env::search_path(),
             program: std::env::current_exe().ok(),
         });
+        if let Some(diagnosis) = dispatch_section(context) {
+            let place = diagnoses.iter().rposition(|other| other.area == diagnosis.area);
+            diagnoses.insert(place.map_or(0, |last| last + 1), diagnosis);
+        }
         let worst = diagnoses.iter().map(|diagnosis| diagnosis.level).max().unwrap_or(Level::Ok);
         if context.out.json {
             let checks: Vec<Value> =
@@ -46,4 +52,20 @@ impl DoctorCommand {
         }
         Ok(if worst == Level::Blocking { EXIT_REFUSED } else { EXIT_OK })
     }
+}
+
+/// Whether a dispatcher can read what the configuration says to it; `None` when it says nothing, and
+/// when there is no queue yet or something else is in the way of asking.
+fn dispatch_section(context: &Context) -> Option<Diagnosis> {
+    let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
+    let store = Store::open(&config.store_root, context.store_options().ok()?).ok()?;
+    let (level, message, remedy) = match load(&config, &store) {
+        Ok(_) if config.dispatch.is_none() => return None,
+        Ok(_) => (Level::Ok, "what it says under dispatch can be used".to_string(), None),
+        Err(error) => {
+            let remedy = error.hint().unwrap_or("correct it; until then nothing is dispatched");
+            (Level::Blocking, error.message().to_string(), Some(remedy.to_string()))
+        }
+    };
+    Some(Diagnosis { area: "configuration", code: "dispatch", level, message, remedy })
 }

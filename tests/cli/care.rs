@@ -60,6 +60,21 @@ fn doctor_has_a_remedy_for_every_problem() {
     let broken = sandbox.run(&["doctor"]);
     assert_eq!(broken.code, 1, "{broken}");
     assert!(broken.stdout.contains("pauses-unreadable"), "{broken}");
+    std::fs::remove_file(sandbox.path("handoff/state/lanes.json")).unwrap();
+    for (said, code, exit) in [
+        ("workspace_root: gone", "workspace-root", 0),
+        ("dispatch: {colour: 1}", "dispatch", 1),
+        ("dispatch: {vendor: claude}", "dispatch", 0),
+    ] {
+        sandbox.write("handoff/handoff.yaml", format!("workspace_id: w\n{said}\n"));
+        let outcome = sandbox.run(&["--json", "doctor"]);
+        assert_eq!(outcome.code, exit, "{outcome}");
+        let checks = outcome.json()["checks"].as_array().unwrap().clone();
+        let place = checks.iter().position(|check| check["code"] == code).unwrap();
+        assert_eq!(checks[place]["area"], "configuration");
+        assert_eq!(checks[place - 1]["area"], "configuration", "areas stay together");
+        assert_eq!(checks[place]["level"] == "blocking", exit == 1, "{outcome}");
+    }
     let nowhere = Sandbox::empty().run(&["doctor"]);
     assert_eq!(nowhere.code, 1, "{nowhere}");
     assert!(nowhere.stdout.contains("lanes init"), "{nowhere}");

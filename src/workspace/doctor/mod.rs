@@ -124,6 +124,14 @@ pub fn doctor(wish: &DoctorWish<'_>) -> Vec<Diagnosis> {
             for warning in &config.warnings {
                 chart.warn("configuration-warning", warning, "correct the configuration file");
             }
+            if !config.workspace_root.is_dir() {
+                let message = format!("workspace_root {} is no directory", show(&config.workspace_root));
+                chart.warn(
+                    "workspace-root",
+                    message,
+                    "correct the configuration file, or make the directory",
+                );
+            }
             chart.area = "store";
             if let Some(store) = state::check(&mut chart, &config.store_root, &wish.options) {
                 chart.area = "workers";
