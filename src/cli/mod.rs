@@ -302,9 +302,10 @@ mod tests {
         }
     }
 
-    /// The words of the last command of a pipeline, without where its output goes.
+    /// The words of the `lanes` in a command line, without where its output goes.
     fn words(line: &str) -> Vec<String> {
-        let command = line.split(" | ").last().unwrap_or_default();
+        let line = line.trim().trim_start_matches("source <(").trim_end_matches(')');
+        let command = line.split(" | ").find(|part| part.starts_with("lanes ")).unwrap_or_default();
         let command = command.split(" > ").next().unwrap_or_default();
         let mut words = Vec::new();
         for (number, part) in command.trim().split('\'').enumerate() {

@@ -18,7 +18,7 @@ use crate::error::{EXIT_OK, Error, Result};
 /// It completes commands, flags, files, and the lanes and task ids of the queue at hand.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  lanes completions bash > ~/.local/share/bash-completion/completions/lanes\n  lanes completions zsh > ~/.zfunc/_lanes\n  lanes completions fish > ~/.config/fish/completions/lanes.fish"
+    after_help = "Examples:\n  source <(lanes completions bash)\n  source <(lanes completions zsh)\n  lanes completions fish | source"
 )]
 pub struct CompletionsCommand {
     /// The shell
