@@ -60,7 +60,7 @@ fn doctor_has_a_remedy_for_every_problem() {
     let broken = sandbox.run(&["doctor"]);
     assert_eq!(broken.code, 1, "{broken}");
     assert!(broken.stdout.contains("pauses-unreadable"), "{broken}");
-    std::fs::remove_file(sandbox.path("handoff/state/lanes.json")).unwrap();
+    fs::remove_file(sandbox.path("handoff/state/lanes.json")).unwrap();
     for (said, code, exit) in [
         ("workspace_root: gone", "workspace-root", 0),
         ("dispatch: {colour: 1}", "dispatch", 1),
