@@ -1,48 +1,88 @@
-#!/bin/sh
-# Requests per second of `lanes serve`, measured with wrk, and beside it agent-lanes when it is on PATH.
-# Usage: benches/serve.sh [SECONDS]; needs wrk and curl. Builds the release binary.
-set -eu
+#!/usr/bin/env bash
+# `lanes serve` beside agent-lanes, measured in turns in the same run: requests per second, latencies and
+# errors with wrk, and what a thousand waiting clients cost. Compare the ratios; the absolute numbers are
+# those of a machine and a moment.
+# Usage: benches/serve.sh [SECONDS]; needs wrk, curl and python3, and agent-lanes on PATH for the ratios.
+# Builds the release binary unless LANES names one.
+set -euo pipefail
 
 seconds=${1:-5}
 cd "$(dirname "$0")/.."
 command -v wrk >/dev/null || { echo "wrk is not installed" >&2; exit 1; }
-cargo build --release --quiet
-lanes=${CARGO_TARGET_DIR:-$PWD/target}/release/lanes
+if [ -z "${LANES:-}" ]; then
+  cargo build --release --quiet
+  LANES=${CARGO_TARGET_DIR:-$PWD/target}/release/lanes
+fi
+here=$PWD/benches
 work=$(mktemp -d)
-server=
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$work"' EXIT
+pids=()
+end() {
+  for pid in "${pids[@]}"; do
+    kill "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
+  rm -rf "$work"
+}
+trap end EXIT
 
-# measure NAME PORT COMMAND...: starts the server in a workspace of its own and loads it.
-measure() {
-    name=$1 port=$2
-    shift 2
-    root=$work/$name
-    mkdir "$root"
-    echo 'please look' >"$root/request.md"
-    printf '{"workspace_id": "w", "correlation_id": "c", "lane": "l", "workspace_root": "%s", "request_path": "%s", "response_path": "%s"}' \
-        "$root" "$root/request.md" "$root/response.md" >"$root/body.json"
-    printf 'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\nwrk.body = io.open("%s"):read("*a")\n' \
-        "$root/body.json" >"$root/post.lua"
-    (cd "$root" && "$1" init . >/dev/null && exec "$@" serve --port "$port" >/dev/null 2>&1) &
-    server=$!
-    url=http://127.0.0.1:$port/tasks
-    until answer=$(curl -sf -H 'Content-Type: application/json' -d "@$root/body.json" "$url"); do sleep 0.2; done
-    id=$(printf '%s' "$answer" | tr -d '\n' | sed 's/.*"id": *"\([^"]*Z-[^"]*\)".*/\1/')
-    for connections in 8 32 200; do
-        echo "$name GET, $connections connections"
-        wrk -t2 -c"$connections" -d"$seconds" --latency "$url/$id" | grep -E 'Requests/sec|  50%|  99%|errors|Non-2xx' || true
-    done
-    for connections in 8 32; do
-        echo "$name POST, $connections connections"
-        wrk -t2 -c"$connections" -d"$seconds" --latency -s "$root/post.lua" "$url" |
-            grep -E 'Requests/sec|  50%|  99%|errors|Non-2xx' || true
-    done
-    kill "$server"
-    wait "$server" 2>/dev/null || true
-    server=
+cat >"$work/report.lua" <<'LUA'
+if os.getenv("BODY") then
+  wrk.method = "POST"
+  wrk.headers["Content-Type"] = "application/json"
+  wrk.body = io.open(os.getenv("BODY")):read("*a")
+end
+done = function(summary, latency)
+  local e = summary.errors
+  io.write(string.format("RESULT %.0f %.1f %.1f %d\n", summary.requests / summary.duration * 1e6,
+    latency:percentile(50) / 1000, latency:percentile(99) / 1000,
+    e.connect + e.read + e.write + e.status + e.timeout))
+end
+LUA
+
+# start NAME PORT COMMAND: a server in a workspace of its own, with one task in it.
+start() {
+  local root=$work/$1 port=$2 command=$3 answer
+  mkdir "$root"
+  echo 'please look' >"$root/request.md"
+  printf '{"workspace_id": "w", "correlation_id": "c", "lane": "l", "workspace_root": "%s", "request_path": "%s", "response_path": "%s"}' \
+    "$root" "$root/request.md" "$root/response.md" >"$root/body.json"
+  (cd "$root" && "$command" init . >/dev/null 2>&1 && exec "$command" serve --port "$port" >/dev/null 2>"$root/errors") &
+  pids+=($!)
+  until answer=$(curl -sf -H 'Content-Type: application/json' -d "@$root/body.json" "http://127.0.0.1:$port/tasks"); do
+    sleep 0.2
+  done
+  printf '%s' "$answer" | python3 -c 'import json, sys; print(json.load(sys.stdin)["task"]["id"])' >"$root/id"
 }
 
-measure lanes 18765 "$lanes"
+# load NAME PORT METHOD CONNECTIONS: prints requests per second, p50 and p99 in milliseconds, errors.
+load() {
+  local root=$work/$1 url=http://127.0.0.1:$2/tasks
+  if [ "$3" = POST ]; then
+    BODY=$root/body.json wrk -t2 -c"$4" -d"$seconds" --latency -s "$work/report.lua" "$url"
+  else
+    wrk -t2 -c"$4" -d"$seconds" --latency -s "$work/report.lua" "$url/$(cat "$root/id")"
+  fi | sed -n 's/^RESULT //p'
+}
+
+start lanes 18765 "$LANES"
+reference=
 if command -v agent-lanes >/dev/null; then
-    measure agent-lanes 18766 agent-lanes
+  reference=yes
+  start agent-lanes 18766 agent-lanes
 fi
+
+printf '%-22s %28s  %28s  %s\n' '' 'lanes: req/s p50 p99 errors' 'agent-lanes' ratio
+for measure in 'GET 8' 'GET 32' 'GET 200' 'POST 8' 'POST 32'; do
+  read -r method connections <<<"$measure"
+  ours=$(load lanes 18765 "$method" "$connections")
+  theirs='- - - -'
+  if [ -n "$reference" ]; then
+    theirs=$(load agent-lanes 18766 "$method" "$connections")
+  fi
+  # shellcheck disable=SC2086 # four words each
+  printf '%-22s %10s %5s %6s %4s  %10s %5s %6s %4s  %s\n' "$method, $connections clients" $ours $theirs \
+    "$(awk -v a="${ours%% *}" -v b="${theirs%% *}" 'BEGIN { if (b > 0) printf "%.1f", a / b; else print "-" }')"
+done
+
+echo
+python3 "$here/parked.py" 127.0.0.1 18765 "${pids[0]}" 1000

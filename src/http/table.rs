@@ -75,7 +75,7 @@ pub const ROUTES: &[Route] = &[
         "/tasks/batch",
         "submitTasks",
         "Submits many tasks; each is taken or refused for itself.",
-        &[must("tasks", Kind::Items(SUBMIT), "What `POST /tasks` takes, each.")],
+        &[must("tasks", Kind::Items, "What `POST /tasks` takes, each.")],
         &[(200, "SubmittedBatch")],
         submit::submit_batch,
     ),

@@ -18,5 +18,7 @@ def before_call(context, case, kwargs):
         if "wait_seconds" not in query or is_long(query["wait_seconds"]):
             query["wait_seconds"] = 0
         case.query = query
+    if name == "showLog" and isinstance(case.query, dict) and case.query.get("follow") in (True, "true", "1"):
+        case.query["follow"] = False
     if name == "claimNext" and isinstance(case.body, dict) and is_long(case.body.get("wait_seconds")):
         case.body["wait_seconds"] = 0
