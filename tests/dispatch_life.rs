@@ -47,6 +47,32 @@ fn a_lost_claim_ends_the_agent() {
 }
 
 #[test]
+fn a_short_lease_is_renewed_at_a_third_of_it() {
+    let pool = Pool::scripted("");
+    let id = pool.submit("until [ -e go ]; do sleep 0.02; done\nresult fine", &[]);
+    let dispatcher = pool.dispatcher(&["--lease-seconds", "2"]);
+    let renewals = || {
+        let events = pool.json(&["show", &id])["events"].clone();
+        let of = |kind: &str| -> Vec<lanes::model::Time> {
+            let all = events.as_array().unwrap().iter().filter(|event| event["type"] == kind);
+            let time = |event: &serde_json::Value| event["created_at"].as_str().unwrap().to_string();
+            all.map(|event| lanes::model::Time::parse(&time(event)).unwrap()).collect()
+        };
+        (of("claimed"), of("renewed"))
+    };
+    pool.until("it was renewed four times", || renewals().1.len() >= 4);
+    let (claimed, renewed) = renewals();
+    let times: Vec<_> = claimed.into_iter().chain(renewed).collect();
+    let mut gaps: Vec<f64> = times.windows(2).map(|pair| pair[1].seconds_since(pair[0])).collect();
+    gaps.sort_by(f64::total_cmp);
+    // The machine may be late now and then; sleeping through a half of each lease it would always be.
+    assert!(gaps[0] > 0.6 && gaps[0] < 0.9, "{gaps:?}");
+    std::fs::write(pool.path("go"), "").unwrap();
+    pool.until("the answer", || pool.state(&id) == "completed");
+    drop(dispatcher);
+}
+
+#[test]
 fn a_timeout_ends_the_whole_family() {
     let pool = Pool::scripted("  timeout: 0.5\n");
     let id = pool.submit("setsid sh -c 'trap \"\" TERM; echo $$ > tool; sleep 1000' &\nsleep 1000", &[]);
@@ -95,20 +121,27 @@ fn a_killed_dispatcher_leaves_no_agent_and_no_claim() {
     let tool = pool.until_file("tool");
     dispatcher.kill();
     pool.until("the agent dies with it", || !is_alive(&agent));
+    let why = pool.json(&["why", &id]);
+    assert_eq!(why["reason"], "dispatcher_gone", "{why}");
     let said = pool.dispatch_once(&[]);
     assert!(said.contains("its dispatcher died; back in its lane"), "{said}");
     assert!(!is_alive(&tool), "{said}");
     assert_eq!(pool.response(&id)["body"], "second");
     assert_eq!(pool.task(&id)["attempt"], 2);
+    let stats = pool.json(&["stats"]);
+    let outcomes = &stats["stats"]["all"]["outcomes"];
+    assert_eq!((&outcomes["lost"], &outcomes["completed"]), (&1.into(), &1.into()), "{stats}");
     assert!(std::fs::read_dir(pool.path("state/workers")).unwrap().next().is_none());
 }
 
 #[test]
 fn a_result_outlives_its_dispatcher() {
     let pool = Pool::scripted("  linger: 100\n");
-    let id = pool.submit("result kept\necho $$ > agent\nsleep 1000", &[]);
+    let id = pool.submit("result kept\nsleep 1000", &[]);
     let dispatcher = pool.dispatcher(&[]);
-    pool.until_file("agent");
+    let log = pool.path(&format!("state/tasks/{id}/attempts/1/stdout.log"));
+    // What is still in the pipe dies with its reader.
+    pool.until("the result is read", || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("kept")));
     dispatcher.kill();
     let said = pool.dispatch_once(&[]);
     assert!(said.contains("the answer was kept"), "{said}");

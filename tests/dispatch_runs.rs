@@ -125,10 +125,19 @@ fn a_usage_limit_parks_the_vendor_and_costs_no_attempt() {
     assert_eq!((&task["state"], &task["attempt"]), (&"queued".into(), &0.into()));
     let parked = pool.json(&["workers"])["parked"].clone();
     assert!(parked["claude"]["reason"].as_str().unwrap().contains("usage limit"), "{parked}");
-    pool.dispatch_once(&[]);
+    let again = pool.dispatch_once(&[]);
     assert_eq!(pool.task(&id)["fence"], 1, "nothing was claimed meanwhile");
+    assert!(again.contains("claude is left alone until"), "{again}");
+    assert!(pool.ok(&["dispatch", "--dry-run"]).contains("work: claude is left alone until"));
+    let why = pool.json(&["why", &id]);
+    assert_eq!(why["reason"], "vendor_parked");
+    let words = why["message"].as_str().unwrap();
+    assert!(words.contains("claude, which is left alone") && words.contains("nobody serves"), "{words}");
     let dispatcher = pool.dispatcher(&[]);
-    pool.until("why names the vendor", || pool.ok(&["why", &id]).contains("claude, which is left alone"));
+    pool.until("why knows of the dispatcher", || {
+        let why = pool.ok(&["why", &id]);
+        why.contains("claude, which is left alone") && !why.contains("nobody serves")
+    });
     drop(dispatcher);
 }
 
@@ -160,6 +169,70 @@ fn a_pipeline_hands_the_answer_on() {
         std::fs::read_to_string(pool.path(&format!("state/tasks/{id}/attempts/1/prompt.md"))).unwrap();
     assert!(prompt.starts_with("Review job in next.\n"), "{prompt}");
     assert!(prompt.contains(&format!("to task {first}:")) && prompt.contains("first part"), "{prompt}");
+}
+
+/// How often in a row the vendor was parked, and until when.
+fn parked(pool: &Pool) -> (u64, String) {
+    let text = std::fs::read_to_string(pool.path("state/vendors.json")).unwrap();
+    let claude = serde_json::from_str::<serde_json::Value>(&text).unwrap()["parked"]["claude"].clone();
+    (claude["strikes"].as_u64().unwrap(), claude["until"].as_str().unwrap().to_string())
+}
+
+#[test]
+fn runs_that_meet_a_limit_together_park_their_vendor_once() {
+    let pool = Pool::scripted("  max_concurrent: 3\n");
+    std::fs::create_dir(pool.path("started")).unwrap();
+    let meet = |then: &str| {
+        let wait =
+            "touch \"started/$LANES_TASK_ID\"\nuntil [ $(ls started | wc -l) -ge 6 ]; do sleep 0.02; done";
+        pool.submit(&format!("{wait}\n{then}"), &[])
+    };
+    let limited: Vec<String> = (0..5).map(|_| meet("failure 'rate limited' 429")).collect();
+    // One that began before the pause and ends well after it has begun.
+    let good = meet("until [ -e go ]; do sleep 0.02; done\nresult fine");
+    let dispatchers = [pool.dispatcher(&[]), pool.dispatcher(&[])];
+    pool.until("all are back", || {
+        limited.iter().all(|id| pool.task(id)["fence"] == 1 && pool.state(id) == "queued")
+    });
+    let (strikes, until) = parked(&pool);
+    assert_eq!(strikes, 1);
+    std::fs::write(pool.path("go"), "").unwrap();
+    pool.until("the answer", || pool.state(&good) == "completed");
+    assert_eq!(parked(&pool), (1, until), "an older run says nothing about the pause");
+    drop(dispatchers);
+}
+
+#[test]
+fn a_conversation_has_one_run_at_a_time_whoever_dispatches() {
+    let pool = Pool::scripted("");
+    let script = "mkdir busy || echo both >> overlap\nsleep 0.1\nrmdir busy\nresult \"$session\"";
+    let ids: Vec<String> = (0..8).map(|_| pool.submit(script, &["--metadata", "session_id=talk"])).collect();
+    let dispatchers = [pool.dispatcher(&[]), pool.dispatcher(&[]), pool.dispatcher(&[])];
+    pool.until("all are answered", || ids.iter().all(|id| pool.state(id) == "completed"));
+    assert!(!pool.path("overlap").exists());
+    drop(dispatchers);
+}
+
+#[test]
+fn the_lock_of_a_conversation_alone_keeps_a_second_run_out() {
+    let pool = Pool::scripted("");
+    let id = pool.submit("result fine", &["--metadata", "session_id=talk"]);
+    let file = pool.path("state/conversations").join(&lanes::digest::sha256_bytes(b"talk")[..32]);
+    std::fs::create_dir(file.parent().unwrap()).unwrap();
+    let mut holder = std::process::Command::new("flock");
+    holder.arg(&file).args(["-c", "echo held; read line"]);
+    holder.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut holder = holder.spawn().unwrap();
+    let mut held = [0; 4];
+    std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut held).unwrap();
+    let dispatcher = pool.dispatcher(&[]);
+    pool.until("it goes back", || pool.log().contains("its conversation is being continued by another run"));
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    pool.until("the answer", || pool.state(&id) == "completed");
+    assert_eq!(pool.task(&id)["attempt"], 1, "waiting costs no attempt");
+    pool.until("the lock's file is gone", || !file.exists());
+    drop(dispatcher);
 }
 
 #[test]

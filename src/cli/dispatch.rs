@@ -17,7 +17,7 @@ use super::env;
 use super::output::Output;
 use super::table::Table;
 use crate::dispatch::agent::household::Household;
-use crate::dispatch::moment::Moment;
+use crate::dispatch::moment::{Moment, parked_words};
 use crate::dispatch::plan::{Options, Plan, Surroundings};
 use crate::dispatch::preview::{Preview, preview};
 use crate::dispatch::scheduler::{Control, Dispatcher};
@@ -196,6 +196,13 @@ fn show_preview(context: &mut Context, plan: &Plan, previews: &[Preview]) -> Res
         ]);
     }
     table.print(&mut context.out)?;
+    for preview in previews {
+        if let Some(parked) = &preview.parked {
+            let words = parked_words(&preview.vendor, &parked.until.to_string(), &parked.reason);
+            context.out.line("")?;
+            context.out.line(&printable(&format!("{}: {words}", preview.lane)))?;
+        }
+    }
     for preview in previews.iter().filter(|preview| preview.task_id.is_some()) {
         let words = match &preview.command {
             Ok(argv) => argv.join(" "),

@@ -87,49 +87,52 @@ impl Keeper {
             // A copy, so that nobody waits for the files that are read below.
             let kept = self.lock().clone();
             for claim in &kept {
-                self.look_after(store, claim);
+                if !self.look_after(store, claim) {
+                    self.remove(&claim.token);
+                }
             }
-            watch.wait(Instant::now() + LOOK);
+            watch.wait(self.next_look());
         }
     }
 
-    fn look_after(&self, store: &Store, claim: &Kept) {
+    /// Does what is due for a claim; false when there is nothing to look after any more.
+    fn look_after(&self, store: &Store, claim: &Kept) -> bool {
+        let ends_for = |reason| {
+            claim.stop.stop(reason);
+            false
+        };
         match store.task(&claim.id).map(|task| hold(&task, &claim.token)) {
             Ok(Hold::Ours) => {}
             // The agent goes on until it ends by itself.
-            Ok(Hold::Answered) => return,
-            Ok(Hold::Cancelled) => {
-                claim.stop.stop(StopReason::Cancelled);
-                return;
-            }
-            Ok(Hold::Lost) => {
-                claim.stop.stop(StopReason::LeaseLost);
-                return;
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                claim.stop.stop(StopReason::LeaseLost);
-                return;
-            }
+            Ok(Hold::Answered) => return false,
+            Ok(Hold::Cancelled) => return ends_for(StopReason::Cancelled),
+            Ok(Hold::Lost) => return ends_for(StopReason::LeaseLost),
+            Err(error) if error.kind() == ErrorKind::NotFound => return ends_for(StopReason::LeaseLost),
             // Unreadable for a moment: the lease tells when it becomes serious.
             Err(_) => {}
         }
         if Instant::now() < claim.renew_at {
-            return;
+            return true;
         }
         let command = Command::Renew { token: claim.token.clone(), lease_seconds: Some(self.lease_seconds) };
         let next = match store.apply(&claim.id, &command) {
             Ok(_) => Instant::now() + self.third(),
-            Err(error) if error.kind() == ErrorKind::Refused => {
-                claim.stop.stop(StopReason::LeaseLost);
-                return;
-            }
+            Err(error) if error.kind() == ErrorKind::Refused => return ends_for(StopReason::LeaseLost),
             // The store is locked or the disk is full: again in a moment, two thirds of the lease
             // are left for that.
-            Err(_) => Instant::now() + LOOK,
+            Err(_) => Instant::now() + LOOK.min(self.third()),
         };
         if let Some(kept) = self.lock().iter_mut().find(|kept| kept.token == claim.token) {
             kept.renew_at = next;
         }
+        true
+    }
+
+    /// When the next lease has to be renewed, or else when to look again. A claim that is added during
+    /// the sleep before that is due no earlier than its end.
+    fn next_look(&self) -> Instant {
+        let look = Instant::now() + LOOK.min(self.third());
+        self.lock().iter().map(|kept| kept.renew_at).fold(look, Instant::min)
     }
 
     fn third(&self) -> Duration {

@@ -110,6 +110,11 @@ pub enum Moment {
     },
 }
 
+/// That a vendor is left alone, in a person's words.
+pub fn parked_words(vendor: &str, until: &str, reason: &str) -> String {
+    format!("{vendor} is left alone until {until}: {reason}")
+}
+
 impl Moment {
     /// The moment's name for programs.
     pub fn kind(&self) -> &'static str {
@@ -170,9 +175,7 @@ impl Moment {
             | Self::Returned { message, .. }
             | Self::Recovered { message, .. }
             | Self::Warning { message } => message.clone(),
-            Self::Parked { vendor, until, message } => {
-                format!("{vendor} is left alone until {until}: {message}")
-            }
+            Self::Parked { vendor, until, message } => parked_words(vendor, until, message),
             Self::Draining { running } => {
                 format!("taking nothing new; {running} at work; once more to stop them")
             }

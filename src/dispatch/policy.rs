@@ -6,7 +6,7 @@ use super::judge::LIMIT_WORDS;
 use super::outcome::{Failure, retry_delay};
 use super::route::Route;
 use crate::model::{Event, FailureClass, Task, Time};
-use crate::store::Parked;
+use crate::store::{ParkChange, Parked};
 
 /// How often a task may lose its worker (a crash, a power cut) without anybody having failed. A task
 /// that takes the machine down with it must come to an end too.
@@ -102,19 +102,52 @@ pub fn after_failure(failure: &Failure, past: Past, task: &Task, route: &Route, 
     Next::GiveUp(if was_repeated { FailureClass::Dead } else { failure.class.clone() })
 }
 
-/// For how long a vendor that reported a usage limit is left alone.
-pub fn pause(failure: &Failure, now: Time, before: Option<&Parked>, random: u64) -> Parked {
-    // A limit right after the last pause was over means that the pause was too short.
-    let strikes = before
-        .filter(|before| now.seconds_since(before.until) < LONGEST_PAUSE.as_secs_f64())
-        .map_or(1, |before| before.strikes.saturating_add(1));
-    let until = failure.until.map(|time| time.plus_seconds(MARGIN_SECONDS)).unwrap_or_else(|| {
+/// What a usage limit means for the vendor's pause; `claimed` is when the run's task was claimed.
+///
+/// Runs that were at work together meet the same limit: the first parks the vendor, the others change
+/// nothing, except that a time the vendor names counts more than a guess, and the later of two named
+/// times more than the earlier, as one account may have met two limits. A limit met by a run that began
+/// after the last pause was over is a new one, and soon after it means that the pause was too short.
+pub fn after_limit(
+    failure: &Failure,
+    claimed: Time,
+    now: Time,
+    before: Option<&Parked>,
+    random: u64,
+) -> ParkChange {
+    let named = failure.until.map(|time| time.plus_seconds(MARGIN_SECONDS));
+    if let Some(before) = before.filter(|before| now < before.until) {
+        return match named {
+            Some(until) if !before.named || until > before.until => ParkChange::Park(Parked {
+                until,
+                named: true,
+                reason: failure.message.clone(),
+                ..before.clone()
+            }),
+            _ => ParkChange::Keep,
+        };
+    }
+    let recent = before.filter(|before| now.seconds_since(before.until) < LONGEST_PAUSE.as_secs_f64());
+    let strikes = recent.map_or(1, |before| {
+        let is_new = claimed >= before.until;
+        before.strikes.saturating_add(u32::from(is_new))
+    });
+    let until = named.unwrap_or_else(|| {
         let ceiling = FIRST_PAUSE.saturating_mul(1 << strikes.saturating_sub(1).min(8)).min(LONGEST_PAUSE);
         // Between half of it and all of it: many dispatchers must not come back at once.
         let share = 0.5 + random as f64 / u64::MAX as f64 / 2.0;
         now.plus_seconds(ceiling.as_secs_f64() * share)
     });
-    Parked { since: now, until, reason: failure.message.clone(), strikes }
+    let (reason, named) = (failure.message.clone(), named.is_some());
+    ParkChange::Park(Parked { since: now, until, named, reason, strikes })
+}
+
+/// What an answer means for the vendor's pause: one that began after the pause shows that it is over.
+pub fn after_answer(claimed: Time, before: Option<&Parked>) -> ParkChange {
+    match before {
+        Some(before) if claimed >= before.until => ParkChange::Forget,
+        _ => ParkChange::Keep,
+    }
 }
 
 #[cfg(test)]
@@ -149,18 +182,59 @@ mod tests {
         assert!(lines[0].ends_with("error: boom"), "{}", lines[0]);
     }
 
+    fn limit(until: Option<Time>) -> Failure {
+        Failure { class: FailureClass::UsageLimit, until, message: "limit".to_string() }
+    }
+
+    fn parked(change: ParkChange) -> Parked {
+        match change {
+            ParkChange::Park(parked) => parked,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn pauses_last_as_named_or_grow() {
         let now = Time::from_micros(1_000_000_000_000_000);
-        let limit = |until| Failure { class: FailureClass::UsageLimit, until, message: "limit".to_string() };
-        let named = pause(&limit(Some(now.plus_seconds(100.0))), now, None, 0);
-        assert_eq!(named.until.seconds_since(now), 105.0);
-        let first = pause(&limit(None), now, None, u64::MAX);
+        let meet = |until, at, before| parked(after_limit(&limit(until), at, at, before, u64::MAX));
+        let named = meet(Some(now.plus_seconds(100.0)), now, None);
+        assert_eq!((named.until.seconds_since(now), named.named), (105.0, true));
+        let first = meet(None, now, None);
         assert_eq!((first.strikes, first.until.seconds_since(now).round()), (1, 300.0));
-        let again = pause(&limit(None), first.until, Some(&first), u64::MAX);
+        let again = meet(None, first.until, Some(&first));
         assert_eq!((again.strikes, again.until.seconds_since(first.until).round()), (2, 600.0));
         let much_later = first.until.plus_seconds(10_000.0);
-        assert_eq!(pause(&limit(None), much_later, Some(&first), 0).strikes, 1);
+        assert_eq!(meet(None, much_later, Some(&first)).strikes, 1);
+    }
+
+    #[test]
+    fn runs_that_meet_a_limit_together_meet_it_once() {
+        let claimed = Time::from_micros(1_000_000_000_000_000);
+        let now = claimed.plus_seconds(10.0);
+        let meet = |until: Option<f64>, now, before: &Parked| {
+            let until = until.map(|seconds| claimed.plus_seconds(seconds));
+            after_limit(&limit(until), claimed, now, Some(before), 0)
+        };
+        let guess = parked(after_limit(&limit(None), claimed, now, None, 0));
+        assert_eq!(meet(None, now, &guess), ParkChange::Keep);
+        let named = parked(meet(Some(30.0), now, &guess));
+        assert!(named.named && named.until < guess.until, "a named time counts more than a guess");
+        assert_eq!((named.strikes, named.since), (1, guess.since));
+        assert_eq!(meet(None, now, &named), ParkChange::Keep);
+        assert_eq!(meet(Some(20.0), now, &named), ParkChange::Keep, "never shorter than what was named");
+        assert_eq!(parked(meet(Some(60.0), now, &named)).until, claimed.plus_seconds(65.0));
+        // A long run from before the pause that meets the limit after it: parked again, no new strike.
+        let late = parked(meet(None, guess.until.plus_seconds(1.0), &guess));
+        assert_eq!((late.strikes, late.since), (1, guess.until.plus_seconds(1.0)));
+    }
+
+    #[test]
+    fn only_an_answer_from_after_the_pause_ends_it() {
+        let claimed = Time::from_micros(1_000_000_000_000_000);
+        let guess = parked(after_limit(&limit(None), claimed, claimed, None, 0));
+        assert_eq!(after_answer(claimed, Some(&guess)), ParkChange::Keep);
+        assert_eq!(after_answer(guess.until, Some(&guess)), ParkChange::Forget);
+        assert_eq!(after_answer(claimed, None), ParkChange::Keep);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::prepare::command_line;
 use crate::Result;
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::store::{Store, Want};
+use crate::store::{Parked, Store, Want};
 
 /// What would be run for the next task of a lane.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Preview {
     pub vendor: String,
     /// With which program.
     pub program: String,
+    /// The pause that the vendor has to keep at present.
+    pub parked: Option<Parked>,
     /// The next task, if there is one.
     pub task_id: Option<String>,
     /// The command line for it, or why it would fail.
@@ -33,6 +35,7 @@ impl Preview {
             ("lane", self.lane.clone().into()),
             ("vendor", self.vendor.clone().into()),
             ("program", self.program.clone().into()),
+            ("parked_until", self.parked.as_ref().map(|parked| parked.until.to_string()).into()),
             ("task_id", self.task_id.clone().into()),
             ("argv", argv.map_or(Value::Null, Value::from)),
             ("problem", self.command.as_ref().err().cloned().into()),
@@ -45,6 +48,7 @@ impl Preview {
 /// # Errors
 /// When the store cannot be read.
 pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
+    let (parked, now) = (store.parked_vendors(), store.now().wall);
     let mut previews = Vec::new();
     for service in &plan.services {
         let lanes = vec![service.route.lane.clone()];
@@ -62,6 +66,7 @@ pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
         previews.push(Preview {
             lane: service.route.lane.clone(),
             vendor: service.vendor.name.clone(),
+            parked: parked.get(&service.account).filter(|parked| now < parked.until).cloned(),
             program: service.program.to_string_lossy().into_owned(),
             task_id: task.map(|task| task.id.to_string()),
             command,

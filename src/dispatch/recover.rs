@@ -9,18 +9,19 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::agent::tree::{self, RunId};
+use super::journal::Record;
 use super::judge::judge;
 use super::moment::Moment;
 use super::outcome::{Exit, Outcome, Run, StopReason};
 use super::policy::Past;
-use super::report::{Report, Told};
-use super::roster::{TokenPrefix, runs_on_card};
+use super::report::{REPORT_FILE, Report, Told};
+use super::roster::runs_on_card;
 use super::route::Route;
 use super::runner::{Ended, RunCard, files, read_card, run_id};
 use super::settle::{Settling, settle};
-use super::stream::{Baseline, Format, StreamParser, Totals};
+use super::stream::{Baseline, Format, RunReport, StreamParser, Totals};
 use crate::error::ErrorKind;
-use crate::model::{Command, FailureClass, Task, Time};
+use crate::model::{Command, FailureClass, Task, TaskId, Time};
 use crate::store::{Abandoned, Attempt, DISPATCHER, Store};
 use crate::{Error, Result};
 
@@ -79,16 +80,66 @@ fn bury(store: &Store, dead: &Abandoned, observe: &dyn Fn(Moment)) -> Result<()>
     for (_, run, _) in runs_on_card(&dead.info) {
         end_run(RunId::parse(&run).as_ref())?;
     }
-    let Some(prefix) = TokenPrefix::of_card(&dead.info) else {
-        return Ok(());
-    };
     for lane in &dead.info.lanes {
-        let ours = |task: &Task| task.status.claim().is_some_and(|claim| prefix.fits(&claim.token));
+        let ours = |task: &Task| task.status.claim().is_some_and(|claim| dead.info.made(&claim.token));
         for task in store.held_tasks(lane, &ours)? {
             put_in_order(store, &task, observe)?;
         }
     }
+    for (task_id, run, _) in runs_on_card(&dead.info) {
+        count_as_lost(store, &task_id, &run)?;
+    }
     Ok(())
+}
+
+/// Puts a run into the journal that was cut short by the death of its dispatcher, whatever became of its
+/// task. One that was reported is in there by that, and one without a run card never began.
+fn count_as_lost(store: &Store, task_id: &str, run: &str) -> Result<()> {
+    let Ok(task) = TaskId::parse(task_id).and_then(|id| store.task(&id)) else {
+        return Ok(());
+    };
+    for fence in store.attempt_numbers(&task.id)?.into_iter().rev() {
+        let Some(attempt) = store.existing_attempt(&task.id, fence)? else { continue };
+        let Some(card) = read_card(&attempt).filter(|card| card.run == run) else { continue };
+        if attempt.open(REPORT_FILE)?.is_none() {
+            store.append_usage(&lost_record(store, &task, &attempt, &card)?.to_line())?;
+        }
+        break;
+    }
+    Ok(())
+}
+
+fn lost_record(store: &Store, task: &Task, attempt: &Attempt, card: &RunCard) -> Result<Record> {
+    let started = Time::parse(&card.started_at).unwrap_or(store.now().wall);
+    // Its last sign of life; nobody knows when exactly it ended.
+    let mut ended = started;
+    for name in [files::STDOUT, files::STDERR, files::PROGRESS] {
+        let written = attempt.open(name)?.and_then(|file| file.metadata().ok()?.modified().ok());
+        let since_1970 = written.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        let micros = since_1970.and_then(|time| i64::try_from(time.as_micros()).ok());
+        ended = ended.max(micros.map_or(started, Time::from_micros));
+    }
+    let report = read_report(attempt, card)?.unwrap_or_default();
+    Ok(Record {
+        started_at: started.to_string(),
+        ended_at: ended.to_string(),
+        task_id: task.id.to_string(),
+        run: card.run.clone(),
+        attempt: task.attempt,
+        lane: task.lane.clone(),
+        vendor: card.vendor.clone(),
+        outcome: FailureClass::Lost.as_str().to_string(),
+        seconds: ended.seconds_since(started),
+        model: report.models.first().cloned().or(card.model.clone()),
+        cli_version: report.cli_version,
+        session_id: report.session_id.or(card.resume_id.clone()).or(card.session_id.clone()),
+        cost_usd: report.cost_usd,
+        session_cost_usd: report.totals.cost_usd,
+        tokens: report.tokens,
+        session_tokens: report.totals.tokens,
+        turns: report.turns,
+        denied: report.denials.len() as u64,
+    })
 }
 
 fn end_run(run: Option<&RunId>) -> Result<()> {
@@ -140,13 +191,11 @@ fn put_in_order(store: &Store, task: &Task, observe: &dyn Fn(Moment)) -> Result<
     Ok(())
 }
 
-/// The report of a run that was complete when its dispatcher died. Only a success counts: everything
-/// else may have been caused by that death.
-fn finished_run(store: &Store, task: &Task, attempt: &Attempt, card: &RunCard) -> Result<Option<Report>> {
-    let (Some(format), Some(claim)) = (Format::parse(&card.format), task.status.claim()) else {
-        return Ok(None);
-    };
-    let Some(output) = attempt.read(files::STDOUT, LARGEST_LOG)? else {
+/// What the output of a run says as far as it was written down.
+fn read_report(attempt: &Attempt, card: &RunCard) -> Result<Option<RunReport>> {
+    let (Some(format), Some(output)) =
+        (Format::parse(&card.format), attempt.read(files::STDOUT, LARGEST_LOG)?)
+    else {
         return Ok(None);
     };
     let mut parser = StreamParser::new(format);
@@ -156,7 +205,18 @@ fn finished_run(store: &Store, task: &Task, attempt: &Attempt, card: &RunCard) -
         Some(_) => Baseline::Resumed(Totals::default()),
         None => Baseline::Fresh,
     };
-    let report = parser.finish(&baseline);
+    Ok(Some(parser.finish(&baseline)))
+}
+
+/// The report of a run that was complete when its dispatcher died. Only a success counts: everything
+/// else may have been caused by that death.
+fn finished_run(store: &Store, task: &Task, attempt: &Attempt, card: &RunCard) -> Result<Option<Report>> {
+    let (Some(format), Some(claim)) = (Format::parse(&card.format), task.status.claim()) else {
+        return Ok(None);
+    };
+    let Some(report) = read_report(attempt, card)? else {
+        return Ok(None);
+    };
     if !report.complete {
         return Ok(None);
     }

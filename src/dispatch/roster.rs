@@ -64,21 +64,9 @@ impl TokenPrefix {
         Self(format!("{:016x}", random as u64))
     }
 
-    /// The prefix that a card names.
-    pub fn of_card(info: &WorkerInfo) -> Option<Self> {
-        let text = info.data.get("claims")?.as_str()?;
-        let is_prefix = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_prefix.then(|| Self(text.to_string()))
-    }
-
     /// A new token with this prefix.
     pub fn token(&self, random: u128) -> ClaimToken {
         ClaimToken::from_text(format!("{}{:016x}", self.0, random as u64))
-    }
-
-    /// Whether a claim was made under this prefix.
-    pub fn fits(&self, token: &ClaimToken) -> bool {
-        token.as_str().starts_with(&self.0)
     }
 }
 
@@ -88,9 +76,14 @@ impl Roster {
         let mut vendors: Vec<&str> = plan.services.iter().map(|service| service.account.as_str()).collect();
         vendors.sort_unstable();
         vendors.dedup();
+        let serves = plan.services.iter().map(|service| {
+            let (lane, vendor) = (service.route.lane.clone(), service.account.clone());
+            Value::Object(object([("lane", lane.into()), ("vendor", vendor.into())]))
+        });
         let data = object([
             ("claims", prefix.0.clone().into()),
             ("vendors", vendors.into()),
+            ("serves", serves.collect::<Vec<_>>().into()),
             ("max_concurrent", plan.max_concurrent.into()),
             ("version", env!("CARGO_PKG_VERSION").into()),
             ("running", Value::Array(Vec::new())),

@@ -262,11 +262,12 @@ impl Desk<'_> {
 
     fn totals(&self, session: &str) -> Totals {
         let usage = self.store.usage().unwrap_or_default();
-        let last = usage
-            .lines()
-            .rev()
-            .filter_map(Record::from_line)
-            .find(|record| record.session_id.as_deref() == Some(session));
+        let lines = usage.lines().rev().filter(|line| line.contains(session));
+        let last = lines.filter_map(Record::from_line).find(|record| {
+            // A run that was cut short told no totals: those before it hold.
+            let has_totals = record.session_cost_usd.is_some() || record.session_tokens.is_some();
+            record.session_id.as_deref() == Some(session) && has_totals
+        });
         last.map_or_else(Totals::default, |record| Totals {
             cost_usd: record.session_cost_usd,
             tokens: record.session_tokens,

@@ -22,7 +22,7 @@ use super::telling::{Over, finish};
 use super::vendor::version_of;
 use crate::Result;
 use crate::model::{Task, Time};
-use crate::store::{DISPATCHER, Store, Taker, Want};
+use crate::store::{DISPATCHER, Parked, Store, Taker, Want};
 
 /// How soon the listening thread notices that its dispatcher ends.
 const ATTENTION: Duration = Duration::from_secs(1);
@@ -92,6 +92,8 @@ struct State {
     retry_until: Option<Time>,
     /// When to look for dispatchers that died.
     bury_at: Instant,
+    /// Until when which account is left alone, as far as it has been told.
+    told_parked: BTreeMap<String, Time>,
     /// How often `once` has put off its end for dispatchers that are dying.
     last_looks: u32,
 }
@@ -196,6 +198,7 @@ impl<'env> Work<'env> {
             stop_at: None,
             retry_until: None,
             bury_at: Instant::now() + BURIAL_PAUSE,
+            told_parked: BTreeMap::new(),
             last_looks: 0,
         };
         // What no wake-up tells is found by looking: tasks of other implementations, vendors whose
@@ -266,6 +269,20 @@ impl<'env> Work<'env> {
         state.summary.answered += u64::from(over.answered);
         state.summary.failed += u64::from(over.failed);
         state.retry_until = state.retry_until.max(over.retry_at);
+        if let Some((account, parked)) = over.parked {
+            self.tell_parked(state, &account, &parked);
+        }
+    }
+
+    /// Says once for each pause that a vendor is left alone.
+    fn tell_parked(&self, state: &mut State, account: &str, parked: &Parked) {
+        if state.told_parked.insert(account.to_string(), parked.until) != Some(parked.until) {
+            (self.dispatcher.observe)(Moment::Parked {
+                vendor: account.to_string(),
+                until: parked.until.to_string(),
+                message: parked.reason.clone(),
+            });
+        }
     }
 
     /// Claims and starts as much as fits. True if there was nothing to claim.
@@ -294,7 +311,7 @@ impl<'env> Work<'env> {
     }
 
     /// Claims from the first lane that has something for us.
-    fn claim_first(&self, state: &State) -> Result<Option<(&'env Service, Task)>> {
+    fn claim_first(&self, state: &mut State) -> Result<Option<(&'env Service, Task)>> {
         let (store, plan) = (self.dispatcher.store, self.dispatcher.plan);
         let now = store.now().wall;
         let parked = store.parked_vendors();
@@ -302,10 +319,14 @@ impl<'env> Work<'env> {
             let lane = &service.route.lane;
             let at_work = state.running.values().filter(|run| run.lane == *lane).count();
             let is_full = service.route.concurrency.is_some_and(|most| at_work >= most as usize);
-            let is_parked = parked.get(&service.account).is_some_and(|parked| now < parked.until);
-            if is_full || is_parked {
+            if let Some(parked) = parked.get(&service.account).filter(|parked| now < parked.until) {
+                self.tell_parked(state, &service.account, parked);
                 continue;
             }
+            if is_full {
+                continue;
+            }
+            let state = &*state;
             let want = Want { lanes: vec![lane.clone()], filter: service.filter.clone() };
             let taker = Taker {
                 owner: &plan.owner,

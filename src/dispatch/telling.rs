@@ -11,6 +11,7 @@ use super::runner::{Desk, Ended, Job, run_id};
 use super::settle::{Settling, answered_by_agent, record, settle};
 use crate::error::{ErrorKind, Result};
 use crate::model::{FailureClass, Time};
+use crate::store::{ParkChange, Parked};
 
 /// How long to wait before a report is told again, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -26,6 +27,8 @@ pub struct Over {
     pub failed: bool,
     /// When the next attempt is due.
     pub retry_at: Option<Time>,
+    /// The account that it parked.
+    pub parked: Option<(String, Parked)>,
 }
 
 /// Runs one task and reports it. For a thread of its own.
@@ -45,9 +48,10 @@ fn tell(desk: &Desk<'_>, job: &Job<'_>, ended: &Ended) -> Over {
         answered: matches!(ended.outcome, Outcome::Completed(_)),
         failed: matches!(ended.outcome, Outcome::Failed(_)),
         retry_at: None,
+        parked: None,
     };
     // Before the task goes back: the next free slot must not send it to the same vendor at once.
-    park(desk, &job.service.account, ended);
+    over.parked = park(desk, job, ended).map(|parked| (job.service.account.clone(), parked));
     // As it stands now: the agent may have answered by itself.
     let current = store.task(&job.task.id).unwrap_or_else(|_| job.task.clone());
     let now = store.now().wall;
@@ -92,29 +96,28 @@ fn tell(desk: &Desk<'_>, job: &Job<'_>, ended: &Ended) -> Over {
 }
 
 /// Leaves a vendor alone that reported a usage limit, and forgets the pause of one that works again.
-fn park(desk: &Desk<'_>, account: &str, ended: &Ended) {
-    let store = desk.store;
-    let before = store.parked_vendors().remove(account);
-    let started = store.now().wall.plus_seconds(-ended.duration.as_secs_f64());
-    let parked = match &ended.outcome {
-        // What began before the pause says nothing about its end.
-        _ if before.as_ref().is_some_and(|parked| started < parked.since) => return,
-        Outcome::Failed(failure) if failure.class == FailureClass::UsageLimit => {
-            policy::pause(failure, store.now().wall, before.as_ref(), store.random() as u64)
+/// Returns the pause, if this began or changed one.
+fn park(desk: &Desk<'_>, job: &Job<'_>, ended: &Ended) -> Option<Parked> {
+    let (store, account) = (desk.store, &job.service.account);
+    let claimed = job.task.status.claim()?.claimed_at;
+    let changed = match &ended.outcome {
+        Outcome::Failed(failure) if failure.class == FailureClass::UsageLimit => store
+            .change_parked(account, |before| {
+                policy::after_limit(failure, claimed, store.now().wall, before, store.random() as u64)
+            }),
+        // Most vendors are not parked, and then nobody needs the lock.
+        Outcome::Completed(_) if store.parked_vendors().contains_key(account) => {
+            store.change_parked(account, |before| policy::after_answer(claimed, before))
         }
-        Outcome::Completed(_) if before.is_some() => {
-            let _ = store.park_vendor(account, None);
-            return;
-        }
-        _ => return,
+        _ => return None,
     };
-    (desk.observe)(Moment::Parked {
-        vendor: account.to_string(),
-        until: parked.until.to_string(),
-        message: parked.reason.clone(),
-    });
-    if let Err(error) = store.park_vendor(account, Some(parked)) {
-        desk.warn(format!("{account} cannot be parked: {error}"));
+    match changed {
+        Ok(ParkChange::Park(parked)) => Some(parked),
+        Ok(_) => None,
+        Err(error) => {
+            desk.warn(format!("{account} cannot be parked: {error}"));
+            None
+        }
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) const VENDORS: &str = "vendors.json";
 pub(super) const OUTBOX: &str = "outbox";
 pub(super) const CONVERSATIONS: &str = "conversations";
 pub(super) const USAGE: &str = "usage.jsonl";
+pub(super) const OLD_USAGE: &str = "usage.old.jsonl";
 pub(super) const TASK_FILE: &str = "task.json";
 pub(super) const EVENTS_FILE: &str = "events.jsonl";
 pub(super) const RESPONSE_FILE: &str = "response.json";

@@ -1,17 +1,20 @@
 //! Vendors that want a pause, and the journal of runs.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write as _;
 
 use serde_json::Value;
 
-use super::layout::{USAGE, VENDORS};
+use super::layout::{OLD_USAGE, USAGE, VENDORS};
 use super::{Store, atomic, read};
 use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{Time, json};
 
-/// The largest usage journal read at once, in bytes.
+/// Where the usage journal is cut, in bytes: some hundred thousand runs.
+const LONGEST_USAGE: u64 = 64 * 1024 * 1024;
+/// The largest usage journal read at once, in bytes. Others may have made it longer than we do.
 const MAX_USAGE: u64 = 1024 * 1024 * 1024;
 
 /// Until when and why a vendor is left alone.
@@ -21,10 +24,23 @@ pub struct Parked {
     pub since: Time,
     /// Until when.
     pub until: Time,
+    /// Whether the vendor named that time; else it is a guess.
+    pub named: bool,
     /// Why, in the vendor's words.
     pub reason: String,
     /// How often in a row it was parked.
     pub strikes: u32,
+}
+
+/// What becomes of a vendor's pause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParkChange {
+    /// It stays as it is.
+    Keep,
+    /// This is the pause from now on.
+    Park(Parked),
+    /// There is none any more.
+    Forget,
 }
 
 impl Store {
@@ -49,34 +65,58 @@ impl Store {
         parked
     }
 
-    /// Parks a vendor, or forgets that it was parked.
-    pub fn park_vendor(&self, vendor: &str, parked: Option<Parked>) -> Result<()> {
+    /// Changes the pause of a vendor as `decide` says, which is given what stands there: nobody else
+    /// changes it meanwhile. Returns what it said.
+    pub fn change_parked(
+        &self,
+        vendor: &str,
+        decide: impl FnOnce(Option<&Parked>) -> ParkChange,
+    ) -> Result<ParkChange> {
         self.check_writable()?;
         let lock = self.lock_store()?;
         let mut all = self.parked_vendors();
-        match parked {
-            Some(parked) => all.insert(vendor.to_string(), parked),
-            None => all.remove(vendor),
-        };
+        let change = decide(all.get(vendor));
+        match &change {
+            ParkChange::Keep => return Ok(change),
+            ParkChange::Park(parked) => drop(all.insert(vendor.to_string(), parked.clone())),
+            ParkChange::Forget => drop(all.remove(vendor)),
+        }
         let text = json::to_text(&object([("parked", Value::Object(all.iter().map(entry).collect()))]));
         atomic::replace_derived(&self.layout.root, VENDORS, text.as_bytes())?;
         drop(lock);
         self.ring(&[]);
-        Ok(())
+        Ok(change)
     }
 
-    /// Adds a line to the journal of runs.
+    /// Adds a line to the journal of runs. A journal that has become too long becomes the old one, and
+    /// the one that was old before is gone.
     pub fn append_usage(&self, line: &str) -> Result<()> {
-        let mut file = atomic::open_for_append(&self.layout.root, USAGE)?;
+        let root = &self.layout.root;
+        let is_long = |file: &File| file.metadata().is_ok_and(|meta| meta.len() >= LONGEST_USAGE);
+        let mut file = atomic::open_for_append(root, USAGE)?;
+        if is_long(&file) {
+            let _lock = self.lock_store()?;
+            // Again under the lock: only the first who sees it moves it.
+            if is_long(&atomic::open_for_append(root, USAGE)?) {
+                atomic::rename_derived(root, USAGE, root, OLD_USAGE)?;
+            }
+            file = atomic::open_for_append(root, USAGE)?;
+        }
         // One write: lines of several processes never mix.
         file.write_all(line.as_bytes())
-            .map_err(|error| crate::error::Error::io("write", self.layout.root.path().join(USAGE), error))
+            .map_err(|error| crate::error::Error::io("write", root.path().join(USAGE), error))
     }
 
-    /// The journal of runs, as text.
+    /// The journal of runs, the old one first, as text.
     pub fn usage(&self) -> Result<String> {
-        let content = read::file(&self.layout.root, USAGE, MAX_USAGE)?;
-        Ok(content.map_or_else(String::new, |content| String::from_utf8_lossy(&content.bytes).into_owned()))
+        let read = |name| -> Result<String> {
+            let content = read::file(&self.layout.root, name, MAX_USAGE)?;
+            Ok(content
+                .map_or_else(String::new, |content| String::from_utf8_lossy(&content.bytes).into_owned()))
+        };
+        // In this order: a journal that is moved meanwhile is seen twice, which does no harm.
+        let new = read(USAGE)?;
+        Ok(read(OLD_USAGE)? + &new)
     }
 }
 
@@ -86,6 +126,7 @@ fn entry((vendor, parked): (&String, &Parked)) -> (String, Value) {
         ("until", parked.until.to_string().into()),
         ("reason", parked.reason.clone().into()),
         ("strikes", parked.strikes.into()),
+        ("named", parked.named.into()),
     ]);
     (vendor.clone(), Value::Object(entry))
 }
@@ -95,6 +136,7 @@ fn parked_from(entry: &Value) -> Option<Parked> {
     Some(Parked {
         since: time("since")?,
         until: time("until")?,
+        named: entry.get("named").and_then(Value::as_bool).unwrap_or(false),
         reason: entry.get("reason").and_then(Value::as_str).unwrap_or_default().to_string(),
         strikes: entry
             .get("strikes")

@@ -15,7 +15,7 @@ use super::layout::{Dir, WORKERS};
 use super::{Store, atomic, lock, read};
 use crate::error::{Error, Result};
 use crate::model::task::object;
-use crate::model::{Time, json};
+use crate::model::{ClaimToken, Time, json};
 
 /// The kind of workers whose cards outlive them, because what they ran must be put in order.
 pub const DISPATCHER: &str = "dispatcher";
@@ -51,6 +51,22 @@ impl WorkerInfo {
             ("since", self.since.to_string().into()),
             ("data", Value::Object(self.data.clone())),
         ])
+    }
+
+    /// Whether a claim with this token is one of the worker's: the tokens of a dispatcher share a
+    /// beginning, which stands on its card.
+    pub fn made(&self, token: &ClaimToken) -> bool {
+        let beginning = self.data.get("claims").and_then(Value::as_str);
+        // A shorter one would fit strangers.
+        beginning.is_some_and(|beginning| beginning.len() == 16 && token.as_str().starts_with(beginning))
+    }
+
+    /// The vendors by which a dispatcher serves a lane.
+    pub fn vendors_in(&self, lane: &str) -> Vec<String> {
+        let serves = self.data.get("serves").and_then(Value::as_array);
+        let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_string);
+        let meant = serves.into_iter().flatten().filter(|entry| text(entry, "lane").as_deref() == Some(lane));
+        meant.filter_map(|entry| text(entry, "vendor")).collect()
     }
 
     fn from_object(object: &json::Object) -> Option<Self> {
@@ -149,12 +165,7 @@ impl Store {
             if name.starts_with('.') || lock::is_held(&workers, &name) {
                 continue;
             }
-            let Some(content) = read::file(&workers, &name, 1024 * 1024).ok().flatten() else {
-                continue;
-            };
-            let info =
-                json::parse_object(&content.bytes).ok().and_then(|object| WorkerInfo::from_object(&object));
-            let Some(info) = info.filter(|info| info.kind == kind) else {
+            let Some(info) = card_in(&workers, &name).filter(|info| info.kind == kind) else {
                 continue;
             };
             // What cannot be opened is no card of ours; it must not keep others from their work.
@@ -167,6 +178,17 @@ impl Store {
             }
         }
         Ok(abandoned)
+    }
+
+    /// What dead workers of `kind` said of themselves that nobody has put in order yet; only for a look,
+    /// see [`Store::abandoned`].
+    pub fn dead_workers(&self, kind: &str) -> Result<Vec<WorkerInfo>> {
+        let Some(workers) = self.layout.root.open_existing(WORKERS)? else {
+            return Ok(Vec::new());
+        };
+        let dead = |name: &String| !name.starts_with('.') && !lock::is_held(&workers, name);
+        let cards = workers.names()?.into_iter().filter(dead).filter_map(|name| card_in(&workers, &name));
+        Ok(cards.filter(|info| info.kind == kind).collect())
     }
 
     /// Whether a card of `kind` is held although the process on it is gone: a child of it that does not
@@ -213,7 +235,10 @@ fn look_at_card(workers: &Dir, name: &str) -> Option<WorkerInfo> {
 
 /// Whether a card is a dispatcher's. It outlives its owner, for whoever puts the owner's tasks in order.
 pub(super) fn is_dispatchers_card(workers: &Dir, name: &str) -> bool {
-    let content = read::file(workers, name, 1024 * 1024).ok().flatten();
-    let object = content.and_then(|content| json::parse_object(&content.bytes).ok());
-    object.and_then(|object| WorkerInfo::from_object(&object)).is_some_and(|info| info.kind == DISPATCHER)
+    card_in(workers, name).is_some_and(|info| info.kind == DISPATCHER)
+}
+
+fn card_in(workers: &Dir, name: &str) -> Option<WorkerInfo> {
+    let content = read::file(workers, name, 1024 * 1024).ok().flatten()?;
+    WorkerInfo::from_object(&json::parse_object(&content.bytes).ok()?)
 }

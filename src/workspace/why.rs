@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::error::Result;
 use crate::model::task::Availability;
-use crate::model::{FailureClass, RequestCheck, Status, Task};
-use crate::store::{Parked, Store};
+use crate::model::{Claim, FailureClass, RequestCheck, Status, Task, Time};
+use crate::store::{DISPATCHER, Parked, Store};
 
 /// A reason: a stable word for programs, and a sentence.
 pub struct Reason {
@@ -37,9 +37,7 @@ pub fn why(store: &Store, task: &Task) -> Result<Reason> {
             say(word, format!("nothing: it has failed ({reason}); {then}"))
         }
         (Status::Parked(word), _) => say("parked", format!("a newer lanes put it into the state '{word}'")),
-        (Status::Claimed(claim), Availability::Leased(until)) => {
-            say("claimed", format!("{} works on it, under a lease until {until}", claim.owner))
-        }
+        (Status::Claimed(claim), Availability::Leased(until)) => claimed_reason(store, claim, until),
         (_, Availability::Spent) => say(
             "spent",
             "nothing: its attempts are spent; the next look for work declares it dead".to_string(),
@@ -49,6 +47,23 @@ pub fn why(store: &Store, task: &Task) -> Result<Reason> {
         }
         _ => waiting_reason(store, task),
     }
+}
+
+/// What goes on under a lease that has not ended.
+fn claimed_reason(store: &Store, claim: &Claim, until: Time) -> Result<Reason> {
+    if !store.dead_workers(DISPATCHER)?.iter().any(|worker| worker.made(&claim.token)) {
+        let sentence = format!("{} works on it, under a lease until {until}", claim.owner);
+        return Ok(Reason { code: "claimed", sentence });
+    }
+    let next = if store.live_workers()?.iter().any(|worker| worker.kind == DISPATCHER) {
+        "another one puts it in order in a moment".to_string()
+    } else {
+        format!(
+            "the next `lanes dispatch` puts it in order at once, else it is free when its lease ends at {until}"
+        )
+    };
+    let sentence = format!("a dispatcher: {}, which claimed it, is gone; {next}", claim.owner);
+    Ok(Reason { code: "dispatcher_gone", sentence })
 }
 
 /// Why a task that could be claimed is not.
@@ -77,15 +92,17 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
         }
         RequestCheck::Same | RequestCheck::Unchecked => {}
     }
-    if !store.lane_is_served(lane)? {
-        return say("no_worker", format!("a worker: nobody serves lane {lane}"));
-    }
-    if let Some((vendor, parked)) = all_vendors_parked(store, lane)? {
+    let is_served = store.lane_is_served(lane)?;
+    if let Some((vendor, parked)) = all_vendors_parked(store, task, is_served)? {
         let reason = short(&parked.reason, 200);
+        let nobody = if is_served { String::new() } else { format!(" (and nobody serves lane {lane} now)") };
         return say(
             "vendor_parked",
-            format!("{vendor}, which is left alone until {}: {reason}", parked.until),
+            format!("{vendor}, which is left alone until {}{nobody}: {reason}", parked.until),
         );
+    }
+    if !is_served {
+        return say("no_worker", format!("a worker: nobody serves lane {lane}"));
     }
     let ahead = store.tasks_ahead(task)?;
     let what = match ahead {
@@ -96,26 +113,46 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
     say("queued", format!("a free worker in lane {lane}: {what}"))
 }
 
-/// The vendor that comes back first, if all who serve a lane are dispatchers of parked vendors.
-fn all_vendors_parked(store: &Store, lane: &str) -> Result<Option<(String, Parked)>> {
+/// The vendor that comes back first, if all who may serve a task are parked.
+fn all_vendors_parked(store: &Store, task: &Task, is_served: bool) -> Result<Option<(String, Parked)>> {
     let parked = store.parked_now();
-    let mut back_first: Option<(String, Parked)> = None;
-    for worker in
-        store.live_workers()?.iter().filter(|worker| worker.lanes.iter().any(|served| served == lane))
-    {
-        let vendors = worker.data.get("vendors").and_then(Value::as_array);
-        let vendors: Vec<&str> = vendors.into_iter().flatten().filter_map(Value::as_str).collect();
-        if vendors.is_empty() {
-            return Ok(None);
-        }
-        for vendor in vendors {
-            let Some(entry) = parked.get(vendor) else { return Ok(None) };
-            if back_first.as_ref().is_none_or(|(_, first)| entry.until < first.until) {
-                back_first = Some((vendor.to_string(), entry.clone()));
-            }
-        }
+    if parked.is_empty() {
+        return Ok(None);
     }
-    Ok(back_first)
+    let vendors =
+        if is_served { vendors_at_work(store, task)? } else { Vec::from_iter(usual_vendor(store, task)?) };
+    let pauses: Option<Vec<(String, Parked)>> =
+        vendors.into_iter().map(|vendor| parked.get(&vendor).cloned().map(|pause| (vendor, pause))).collect();
+    Ok(pauses.into_iter().flatten().min_by_key(|(_, pause)| pause.until))
+}
+
+/// The vendors of the dispatchers that are alive and may take a task; none if somebody else may too.
+fn vendors_at_work(store: &Store, task: &Task) -> Result<Vec<String>> {
+    let mut vendors = Vec::new();
+    for worker in store.live_workers()?.iter().filter(|worker| worker.lanes.contains(&task.lane)) {
+        if worker.kind != DISPATCHER {
+            return Ok(Vec::new());
+        }
+        vendors.extend(worker.vendors_in(&task.lane));
+    }
+    if let Some(required) = required_vendor(task) {
+        vendors.retain(|vendor| vendor == required);
+    }
+    Ok(vendors)
+}
+
+/// The vendor that a task is for, as far as it can be known without a dispatcher: by its own word, or
+/// because one has run it before.
+fn usual_vendor(store: &Store, task: &Task) -> Result<Option<String>> {
+    if let Some(required) = required_vendor(task) {
+        return Ok(Some(required.to_string()));
+    }
+    let started = store.events(&task.id)?.into_iter().rev().find(|event| event.kind == "headless_started");
+    Ok(started.and_then(|event| event.data.get("vendor")?.as_str().map(str::to_string)))
+}
+
+fn required_vendor(task: &Task) -> Option<&str> {
+    task.metadata.get("required_vendor").and_then(Value::as_str).filter(|vendor| *vendor != "any")
 }
 
 /// At most `length` characters of the first line of a text.

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::{Check, Severity};
 use crate::error::{ErrorKind, Result};
 use crate::store::layout::{
-    BELLS, BOARD, CONVERSATIONS, Dir, FEED, INDEXES, LANES, LOCK, OUTBOX, QUARANTINE, ROUTES, TMP, USAGE,
-    VENDORS, WORKERS,
+    BELLS, BOARD, CONVERSATIONS, Dir, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES, TMP,
+    USAGE, VENDORS, WORKERS,
 };
 use crate::store::workers::is_dispatchers_card;
 use crate::store::{atomic, feed, lock};
@@ -51,6 +51,7 @@ impl Check<'_> {
                 INDEXES,
                 LANES,
                 LOCK,
+                OLD_USAGE,
                 OUTBOX,
                 QUARANTINE,
                 ROUTES,
