@@ -220,6 +220,16 @@ pub fn printable(text: &str) -> String {
     out
 }
 
+/// `text` as one word of a command line that somebody may copy into a shell: quoted where the shell
+/// would see more in it than its letters.
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_string();
+    }
+    format!("'{}'", printable(text).replace('\'', r"'\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,6 +241,21 @@ mod tests {
         assert_eq!(ErrorKind::TaskFailed.exit_code(), 3);
         assert_eq!(ErrorKind::NothingAvailable.exit_code(), 4);
         assert_eq!(ErrorKind::Interrupted(15).exit_code(), 143);
+    }
+
+    #[test]
+    fn a_shell_takes_a_quoted_word_as_one() {
+        for (text, word) in [
+            ("review", "review"),
+            ("レビュー/a-b", "レビュー/a-b"),
+            ("two words", "'two words'"),
+            ("$(rm x); y", "'$(rm x); y'"),
+            ("it's", r"'it'\''s'"),
+            ("a\nb", r"'a\nb'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(text), word);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::context::Context;
-use crate::error::{EXIT_OK, Result, printable};
+use crate::error::{EXIT_OK, Result, printable, shell_word};
 use crate::model::task::object;
 use crate::workspace::{InitWish, init, init_pool};
 
@@ -48,7 +48,7 @@ impl InitCommand {
         } else {
             context.out.line(&printable(&made.handoff.to_string_lossy()))?;
             if self.path != Path::new(".") {
-                context.out.note(&format!("next: cd {}", printable(&self.path.to_string_lossy())));
+                context.out.note(&format!("next: cd {}", shell_word(&self.path.to_string_lossy())));
             }
             for step in &made.next_steps {
                 context.out.note(&format!("next: {}", printable(step)));

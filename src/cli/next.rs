@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::args::{WaitArgs, WantArgs};
 use super::context::Context;
 use super::waiting::wait_for_task;
-use crate::error::{EXIT_OK, Result};
+use crate::error::{EXIT_OK, Result, shell_word};
 use crate::model::task::object;
 use crate::store::{Store, Want};
 
@@ -54,7 +54,7 @@ pub(super) fn wait_on_lanes(
 /// Says that nothing came.
 pub(super) fn tell_idle(context: &mut Context, store: &Store, want: &Want, timeout: f64) -> Result<()> {
     let lanes = want.lanes.join(", ");
-    let flags: Vec<String> = want.lanes.iter().map(|lane| format!("--lane {lane}")).collect();
+    let flags: Vec<String> = want.lanes.iter().map(|lane| format!("--lane {}", shell_word(lane))).collect();
     let mut used = false;
     for lane in &want.lanes {
         used |= store.lane_has_tasks(lane)?;
@@ -64,7 +64,8 @@ pub(super) fn tell_idle(context: &mut Context, store: &Store, want: &Want, timeo
     let stopped: Vec<&str> =
         want.lanes.iter().filter(|lane| paused.contains_key(*lane)).map(String::as_str).collect();
     let message = if !stopped.is_empty() && stopped.len() == want.lanes.len() {
-        format!("lane {lanes} is paused; `lanes resume {}` opens it", stopped.join("`, `lanes resume "))
+        let words: Vec<String> = stopped.iter().map(|lane| shell_word(lane)).collect();
+        format!("lane {lanes} is paused; `lanes resume {}` opens it", words.join("`, `lanes resume "))
     } else if used {
         format!("lane {lanes} has nothing to claim")
     } else {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::context::Context;
+use crate::error::shell_word;
 use crate::model::json::Object;
 use crate::model::{Event, FailureClass, Now, Status, Task};
 use crate::store::Store;
@@ -56,13 +57,13 @@ fn whole(seconds: f64) -> i64 {
 
 /// What to do about a task, in one line.
 pub fn next_action(task: &Task, now: &Now, last: Option<&Event>, missing_response: bool) -> String {
-    let id = &task.id;
+    let (id, lane) = (&task.id, shell_word(&task.lane));
     match &task.status {
         Status::Queued => {
-            format!("worker: claim it with `lanes claim {id}` or `lanes claim --lane {}`", task.lane)
+            format!("worker: claim it with `lanes claim {id}` or `lanes claim --lane {lane}`")
         }
         Status::Scheduled { until } if *until > now.wall => format!("nothing to do before {until}"),
-        Status::Scheduled { .. } => format!("worker: it is due; `lanes claim --lane {}` takes it", task.lane),
+        Status::Scheduled { .. } => format!("worker: it is due; `lanes claim --lane {lane}` takes it"),
         Status::Claimed(claim) if lease_expired(task, now) => {
             format!("the lease of {} has ended; any worker may claim the task", claim.owner)
         }

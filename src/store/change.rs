@@ -7,7 +7,7 @@ use super::lock::{StoreLock, TaskLock};
 use super::read::{self, Loaded};
 use super::{Store, feed, history};
 use crate::digest::sha256_file;
-use crate::error::{Error, Result, printable};
+use crate::error::{Error, Result, printable, shell_word};
 use crate::model::transition::Context;
 use crate::model::{Command, Effect, RequestCheck, Response, Status, Task, TaskId, json};
 
@@ -23,12 +23,12 @@ impl Store {
     pub fn claim(&self, id: &TaskId, owner: &str, lease_seconds: f64) -> Result<Task> {
         let task = self.task(id)?;
         if let Some(pause) = self.paused()?.get(&task.lane) {
-            let lane = printable(&task.lane);
             return Err(Error::refused(format!(
-                "cannot claim {id}; lane {lane} is paused since {}",
+                "cannot claim {id}; lane {} is paused since {}",
+                printable(&task.lane),
                 pause.since
             ))
-            .with_hint(format!("`lanes resume {lane}` opens it again")));
+            .with_hint(format!("`lanes resume {}` opens it again", shell_word(&task.lane))));
         }
         let command = self.claim_command(owner, lease_seconds);
         self.apply(id, &command).map(|(task, _)| task)

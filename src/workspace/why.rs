@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::error::Result;
+use crate::error::{Result, shell_word};
 use crate::model::task::Availability;
 use crate::model::{Claim, FailureClass, RequestCheck, Status, Task, Time};
 use crate::store::{DISPATCHER, Parked, Store};
@@ -74,7 +74,11 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
         let why = pause.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         return say(
             "paused",
-            format!("lane {lane} is paused since {}{why}; `lanes resume {lane}` opens it", pause.since),
+            format!(
+                "lane {lane} is paused since {}{why}; `lanes resume {}` opens it",
+                pause.since,
+                shell_word(lane)
+            ),
         );
     }
     match store.request_check(task) {

@@ -90,6 +90,21 @@ fn a_paused_lane_hands_out_nothing() {
 }
 
 #[test]
+fn a_hint_can_be_copied_whatever_the_lane_is_called() {
+    let sandbox = Sandbox::new();
+    let lane = "$(touch owned); two words";
+    let id = sandbox.submit(lane, &[]);
+    let next = text(&sandbox.json(&["status", &id])["task"]["next_action"]);
+    assert!(next.ends_with("`lanes claim --lane '$(touch owned); two words'`"), "{next}");
+    sandbox.ok(&["pause", lane]);
+    let hint = "`lanes resume '$(touch owned); two words'`";
+    sandbox.run(&["claim", &id]).refused(1, hint);
+    assert!(sandbox.ok(&["why", &id]).contains(hint));
+    assert!(sandbox.run(&["claim", "--lane", lane]).stderr.contains(hint));
+    assert!(sandbox.run(&["doctor"]).stdout.contains(hint));
+}
+
+#[test]
 fn why_tells_the_one_thing() {
     let sandbox = Sandbox::new();
     sandbox.write("request.md", "one");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::paths::show;
 use super::{Chart, Level};
-use crate::error::printable;
+use crate::error::{printable, shell_word};
 use crate::store::{FORMAT_VERSION, Options, Severity, Store};
 
 /// Less free space than this stops a queue soon, in bytes.
@@ -132,22 +132,21 @@ pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
     let paused = store.paused().unwrap_or_default();
     for (lane, pause) in &paused {
         let why = pause.reason.as_ref().map_or_else(String::new, |why| format!(": {}", printable(why)));
-        let lane = printable(lane);
         chart.warn(
             "paused",
-            format!("lane {lane} is paused since {}{why}", pause.since),
-            format!("`lanes resume {lane}` opens it again"),
+            format!("lane {} is paused since {}{why}", printable(lane), pause.since),
+            format!("`lanes resume {}` opens it again", shell_word(lane)),
         );
     }
     match store.waiting_lanes() {
         Ok(lanes) => {
             for (lane, count) in lanes.iter().filter(|(lane, _)| !paused.contains_key(*lane)) {
                 if !workers.iter().any(|worker| worker.lanes.contains(lane)) {
-                    let lane = printable(lane);
+                    let word = shell_word(lane);
                     chart.warn(
                         "unserved",
-                        format!("lane {lane} has work ({count}) and no worker"),
-                        format!("start one: `lanes claim --lane {lane} --wait`, or a dispatcher"),
+                        format!("lane {} has work ({count}) and no worker", printable(lane)),
+                        format!("start one: `lanes claim --lane {word} --wait`, or a dispatcher"),
                     );
                 }
             }
