@@ -99,6 +99,13 @@ impl DispatchCommand {
         self.lane.iter().try_for_each(|lane| check_lane(lane))?;
         let surroundings =
             Surroundings { environment: env::all(), cwd: context.cwd()?, pid: std::process::id() };
+        let cwd = self.cwd.as_ref().map(|cwd| surroundings.cwd.join(cwd));
+        if let Some(missing) = cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
+            // Found out later it would fail every task.
+            let shown = printable(&missing.to_string_lossy());
+            return Err(Error::invalid(format!("--cwd {shown} is no directory"))
+                .with_hint("make it, or name the directory where agents are to work"));
+        }
         let options = Options {
             lanes: self.lane.clone(),
             vendor: self.vendor.clone(),
@@ -108,7 +115,7 @@ impl DispatchCommand {
             lease_seconds: self.lease_seconds,
             timeout: self.timeout,
             max_retries: self.max_retries,
-            cwd: self.cwd.as_ref().map(|cwd| surroundings.cwd.join(cwd)),
+            cwd,
             grace: self.grace,
             drain: self.drain,
             once: self.once,

@@ -30,6 +30,14 @@ pub fn parse_object(bytes: &[u8]) -> Result<Object, String> {
     }
 }
 
+/// Parses a JSON object that stands on a line of a file, whose number the caller knows.
+pub fn parse_line(line: &[u8]) -> Result<Object, String> {
+    parse_object(line).map_err(|why| match why.rsplit_once(" at line 1 column ") {
+        Some((what, column)) => format!("not JSON: {what} at column {column}"),
+        None => why,
+    })
+}
+
 /// An object as text: indented by two, keys sorted, newline at the end, non-ASCII as it is.
 pub fn to_text(object: &Object) -> String {
     // Serializing a map of JSON values to memory has no way to fail.
@@ -205,6 +213,8 @@ mod tests {
             assert!(parse_object(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(parse_object(&[b'{', 0xff, b'}']).is_err());
+        assert_eq!(parse_line(b"oops").unwrap_err(), "not JSON: expected value at column 1");
+        assert_eq!(parse_line(b"[]").unwrap_err(), "not a JSON object");
         let deep = "[".repeat(200_000);
         assert!(parse_object(format!("{{\"a\": {deep}").as_bytes()).is_err());
     }

@@ -111,7 +111,7 @@ pub fn check_line(
     common: SubmitWish,
 ) -> Result<Checked> {
     let source = format!("line {number}");
-    let object = json::parse_object(line).map_err(|why| Error::invalid(format!("{source}: {why}")))?;
+    let object = json::parse_line(line).map_err(|why| Error::invalid(format!("{source}: {why}")))?;
     let mut fields = Fields::new(source.clone(), object);
     let (task_id, source_agent) = (fields.text_or_blank("task_id")?, fields.text_or_blank("source_agent")?);
     let mut wish = common;

@@ -90,6 +90,15 @@ fn a_paused_lane_hands_out_nothing() {
 }
 
 #[test]
+fn a_dispatcher_that_has_nowhere_to_work_claims_nothing() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    let dispatch = ["dispatch", "--lane", "l", "--once", "--command", "--cwd", "nowhere", "--", "cat"];
+    sandbox.run(&dispatch).refused(1, "nowhere is no directory");
+    assert_eq!(sandbox.json(&["status", &id])["task"]["state"], "queued");
+}
+
+#[test]
 fn a_hint_can_be_copied_whatever_the_lane_is_called() {
     let sandbox = Sandbox::new();
     let lane = "$(touch owned); two words";

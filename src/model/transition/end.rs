@@ -1,7 +1,7 @@
 //! Ends that no worker gives: cancelled, dead; and what can still be said of an ended task.
 
 use super::{Context, Effect, closed};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::model::response::{Response, ResponseStatus};
 use crate::model::task::{Availability, FailureClass, Status, Task, object};
@@ -52,8 +52,13 @@ pub fn check_retry(task: &Task) -> Result<()> {
 pub fn check_redrive(task: &Task) -> Result<()> {
     match &task.status {
         Status::Failed { class: FailureClass::Dead, .. } => Ok(()),
-        status => Err(Error::refused(format!("{} is not dead but {}", task.id, status.as_str()))
-            .with_hint("`lanes retry` submits any failed task again")),
+        Status::Failed { class, .. } => Err(Error::refused(format!(
+            "{} is not dead: it has failed, with class {}",
+            task.id,
+            printable(class.as_str())
+        ))
+        .with_hint(format!("`lanes retry {}` submits it again", task.id))),
+        status => Err(Error::refused(format!("{} is not dead but {}", task.id, status.as_str()))),
     }
 }
 

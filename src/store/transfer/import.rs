@@ -86,7 +86,7 @@ impl Store {
     /// Reads one line, and makes the paths that led into the old store lead into this one.
     fn item(&self, line: u64, bytes: &[u8]) -> Result<Item> {
         let wrong = |why: &str| Error::invalid(format!("line {line}: {}", printable(why)));
-        let mut object = json::parse_object(bytes).map_err(|why| wrong(&why))?;
+        let mut object = json::parse_line(bytes).map_err(|why| wrong(&why))?;
         if object.get("lanes_export").and_then(Value::as_u64) != Some(VERSION) {
             return Err(wrong("this is no line of an export that this version understands"));
         }
