@@ -9,7 +9,7 @@ use lanes::dispatch::agent::household::Household;
 use lanes::dispatch::agent::log::CappedLog;
 use lanes::dispatch::agent::stop::StopHandle;
 use lanes::dispatch::agent::tree::{MARKER, RunId, orphans};
-use lanes::dispatch::agent::{AgentSpec, Finished, Happening, run};
+use lanes::dispatch::agent::{AgentSpec, Finished, Happening, NoStart, run};
 use lanes::dispatch::outcome::{Exit, StopReason};
 use lanes::dispatch::stream::{Baseline, Format, RunReport, StreamParser};
 use lanes::model::FailureClass;
@@ -277,12 +277,19 @@ fn what_cannot_start_says_why() {
     let scene = Scene::new();
     let stop = StopHandle::new().expect("a handle");
     let failure = |spec| run(spec, &household(), &stop, &mut |_| {}).expect_err("cannot start");
-    let missing = failure(scene.spec("no-such-agent", &[]));
-    assert_eq!(missing.class, FailureClass::Permanent);
-    assert_eq!(missing.message, "no-such-agent is not installed, or not on the PATH of the dispatcher");
+    match failure(scene.spec("no-such-agent", &[])) {
+        NoStart::Program(message) => {
+            assert_eq!(message, "no-such-agent is not installed, or its interpreter is missing");
+        }
+        other => panic!("{other:?}"),
+    }
     let mut spec = scene.spec("sh", &[]);
     spec.cwd = scene.path("gone");
-    let missing = failure(spec);
-    assert_eq!(missing.class, FailureClass::Permanent);
-    assert!(missing.message.contains("working directory"), "{}", missing.message);
+    match failure(spec) {
+        NoStart::Task(failure) => {
+            assert_eq!(failure.class, FailureClass::Permanent);
+            assert!(failure.message.contains("working directory"), "{}", failure.message);
+        }
+        other => panic!("{other:?}"),
+    }
 }

@@ -17,10 +17,12 @@ use super::env;
 use super::output::Output;
 use super::table::Table;
 use crate::dispatch::agent::household::Household;
+use crate::dispatch::follow::Follower;
 use crate::dispatch::moment::{Moment, parked_words};
 use crate::dispatch::plan::{Options, Plan, Surroundings};
 use crate::dispatch::preview::{Preview, preview};
-use crate::dispatch::scheduler::{Control, Dispatcher};
+use crate::dispatch::scheduler::Dispatcher;
+use crate::dispatch::wake::Control;
 use crate::error::{EXIT_OK, Error, Result, printable};
 use crate::model::span;
 use crate::model::task::object;
@@ -99,13 +101,6 @@ impl DispatchCommand {
         self.lane.iter().try_for_each(|lane| check_lane(lane))?;
         let surroundings =
             Surroundings { environment: env::all(), cwd: context.cwd()?, pid: std::process::id() };
-        let cwd = self.cwd.as_ref().map(|cwd| surroundings.cwd.join(cwd));
-        if let Some(missing) = cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
-            // Found out later it would fail every task.
-            let shown = printable(&missing.to_string_lossy());
-            return Err(Error::invalid(format!("--cwd {shown} is no directory"))
-                .with_hint("make it, or name the directory where agents are to work"));
-        }
         let options = Options {
             lanes: self.lane.clone(),
             vendor: self.vendor.clone(),
@@ -115,22 +110,26 @@ impl DispatchCommand {
             lease_seconds: self.lease_seconds,
             timeout: self.timeout,
             max_retries: self.max_retries,
-            cwd,
+            cwd: self.cwd.as_ref().map(|cwd| surroundings.cwd.join(cwd)),
             grace: self.grace,
             drain: self.drain,
             once: self.once,
         };
-        let plan = Plan::make(&config, &store, options, surroundings)?;
+        let (plan, follower) = Follower::start(config, &store, options, surroundings)?;
+        for warning in &plan.warnings {
+            context.out.warn(warning);
+        }
         if self.dry_run {
             return show_preview(context, &plan, &preview(&store, &plan)?);
         }
+        plan.check_ready()?;
         let json = context.out.json || self.log == LogForm::Json;
         let form = if json { LogForm::Json } else { LogForm::Text };
-        work(context, &store, &plan, form)
+        work(context, &store, plan, follower, form)
     }
 }
 
-fn work(context: &mut Context, store: &Store, plan: &Plan, form: LogForm) -> Result<u8> {
+fn work(context: &mut Context, store: &Store, plan: Plan, follower: Follower, form: LogForm) -> Result<u8> {
     let quiet = context.out.quiet;
     let out = Mutex::new(&mut context.out);
     let observe = |moment: Moment| {
@@ -141,7 +140,7 @@ fn work(context: &mut Context, store: &Store, plan: &Plan, form: LogForm) -> Res
         }
     };
     let household = Household::of_this_process();
-    let dispatcher = Dispatcher::new(store, plan, &household, &observe);
+    let dispatcher = Dispatcher::new(store, plan, follower, &household, &observe);
     obey_signals(dispatcher.control())?;
     dispatcher.run()?;
     Ok(EXIT_OK)
@@ -149,6 +148,10 @@ fn work(context: &mut Context, store: &Store, plan: &Plan, form: LogForm) -> Res
 
 fn tell(out: &mut Output, store: &Store, moment: &Moment, form: LogForm) -> Result<()> {
     let now = store.now().wall.to_string();
+    if let (Moment::Warning { message }, LogForm::Text) = (moment, form) {
+        out.warn(&printable(message));
+        return Ok(());
+    }
     if form == LogForm::Json {
         let mut all = moment.to_object();
         all.insert("at".to_string(), now.into());
@@ -179,9 +182,6 @@ fn obey_signals(control: Control) -> Result<()> {
 }
 
 fn show_preview(context: &mut Context, plan: &Plan, previews: &[Preview]) -> Result<u8> {
-    for warning in &plan.warnings {
-        context.out.warn(warning);
-    }
     if context.out.json {
         let services: Vec<Value> =
             previews.iter().map(|preview| Value::Object(preview.to_object())).collect();
@@ -198,7 +198,7 @@ fn show_preview(context: &mut Context, plan: &Plan, previews: &[Preview]) -> Res
         table.row(vec![
             preview.lane.clone(),
             preview.vendor.clone(),
-            preview.program.clone(),
+            preview.program.clone().unwrap_or_else(|| "not installed".to_string()),
             preview.task_id.clone().unwrap_or_else(|| "none".to_string()),
         ]);
     }
@@ -210,9 +210,10 @@ fn show_preview(context: &mut Context, plan: &Plan, previews: &[Preview]) -> Res
             context.out.line(&printable(&format!("{}: {words}", preview.lane)))?;
         }
     }
-    for preview in previews.iter().filter(|preview| preview.task_id.is_some()) {
+    for preview in previews {
         let words = match &preview.command {
-            Ok(argv) => argv.join(" "),
+            Ok(argv) if preview.task_id.is_some() => argv.join(" "),
+            Ok(_) => continue,
             Err(reason) => format!("would fail: {reason}"),
         };
         context.out.line("")?;

@@ -56,7 +56,20 @@ pub(super) fn print_workers(context: &mut Context, workers: &[WorkerInfo], now: 
         ]);
     }
     table.print(&mut context.out)?;
-    print_runs(context, workers, now)
+    print_runs(context, workers, now)?;
+    print_unready(context, workers)
+}
+
+/// The lanes that dispatchers leave alone for the lack of something.
+fn print_unready(context: &mut Context, workers: &[WorkerInfo]) -> Result<()> {
+    for worker in workers {
+        for (lane, missing) in worker.data.get("unready").and_then(Value::as_object).into_iter().flatten() {
+            let missing = short(missing.as_str().unwrap_or_default(), 200);
+            let line = format!("lane {lane} is left alone by {}: {missing}", worker.owner);
+            context.out.line(&printable(&line))?;
+        }
+    }
+    Ok(())
 }
 
 /// The agents at work, if there are any.

@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
-use super::route::{ROUTE_KEYS, Route, read_route};
+use super::route::{Level, ROUTE_KEYS, Route, read_route};
 use super::vendor::Vendors;
 use super::yaml::{Section, Source};
-use crate::Result;
+use crate::workspace::check_lane;
+use crate::{Error, Result};
 
 /// Keys that stand once, for the whole dispatcher.
 const PROCESS_KEYS: [&str; 10] = [
@@ -33,6 +34,24 @@ const PROCESS_KEYS: [&str; 10] = [
     "vendors",
     "routes",
 ];
+
+/// A file that settings come from.
+#[derive(Clone, Debug, Default)]
+struct Origin {
+    file: String,
+    text: String,
+}
+
+impl Origin {
+    fn of(source: Source<'_>) -> Self {
+        Self { file: source.file.to_string(), text: source.text.to_string() }
+    }
+
+    fn place(&self, path: &[&str]) -> String {
+        let path: Vec<String> = path.iter().map(ToString::to_string).collect();
+        Source { file: &self.file, text: &self.text }.place(&path)
+    }
+}
 
 /// The whole `dispatch:` part.
 #[derive(Clone, Debug)]
@@ -59,6 +78,9 @@ pub struct DispatchConfig {
     pub defaults: Route,
     /// Routes in the order in which they are served.
     pub routes: Vec<Route>,
+    origin: Origin,
+    /// routes.json, and the lanes whose routes stand there.
+    overlay: Option<(Origin, Vec<String>)>,
 }
 
 impl DispatchConfig {
@@ -70,20 +92,25 @@ impl DispatchConfig {
         section.only(&known)?;
         let vendors = Vendors::with_overrides(&section.section("vendors")?)?;
         let defaults = read_route(Route::plain(""), &section, &vendors)?;
-        let lanes = section.section("routes")?;
+        let written = section.section("routes")?;
         let mut routes = Vec::new();
-        let mut names = lanes.keys()?;
+        let mut names = written.keys()?;
+        let order = key_order(source.text);
+        names.sort_by_key(|lane| order.iter().position(|key| key == lane).unwrap_or(usize::MAX));
         for lane in overlay.map(Section::keys).transpose()?.into_iter().flatten() {
             if !names.contains(&lane) {
                 names.push(lane);
             }
         }
         for lane in names {
-            let place = overlay.filter(|overlay| overlay.mapping().contains_key(&lane)).unwrap_or(&lanes);
+            let place = overlay.filter(|overlay| overlay.mapping().contains_key(&lane)).unwrap_or(&written);
             if overlay.is_some_and(|overlay| overlay.mapping().get(&lane) == Some(&Value::Null)) {
                 continue;
             }
             let route = place.section(&lane)?;
+            if let Err(error) = check_lane(&lane) {
+                return Err(route.error_here(error.message()));
+            }
             route.only(&ROUTE_KEYS)?;
             let inherited = Route { lane: lane.clone(), ..defaults.clone() };
             routes.push(read_route(inherited, &route, &vendors)?);
@@ -96,19 +123,51 @@ impl DispatchConfig {
                 section.error("lease_seconds", "must be at least 10 seconds, or renewing cannot keep up")
             );
         }
+        let max_concurrent = section.count("max_concurrent")?.or(3);
+        if max_concurrent == 0 {
+            return Err(section.error("max_concurrent", "must be at least 1; `lanes pause` pauses a lane"));
+        }
+        let lanes = section.list("lanes")?.or(Vec::new());
+        if let Some(Err(error)) = lanes.iter().map(|lane| check_lane(lane)).find(Result::is_err) {
+            return Err(section.error("lanes", error.message()));
+        }
         Ok(Self {
-            max_concurrent: section.count("max_concurrent")?.or(3),
+            max_concurrent,
             max_depth: section.count("max_depth")?.or(3),
             lease_seconds,
             owner: section.text("owner")?.value(),
-            lanes: section.list("lanes")?.or(Vec::new()),
+            lanes,
             drain: section.length("drain")?.value(),
             grace: section.length("grace")?.or(Duration::from_secs(5)),
             linger: section.length("linger")?.or(Duration::from_secs(30)),
             vendors,
             defaults,
             routes,
+            origin: Origin::of(source),
+            overlay: match overlay {
+                Some(overlay) => Some((Origin::of(overlay.source()), overlay.keys()?)),
+                None => None,
+            },
         })
+    }
+
+    /// An error about a key of a lane's route, at the place where it is said.
+    pub fn error(&self, route: &Route, key: &str, reason: &str) -> Error {
+        Error::config(format!("{}: {reason}", self.place(route, key)))
+    }
+
+    /// File, line and key of what is said about a lane's route.
+    pub fn place(&self, route: &Route, key: &str) -> String {
+        let lane = route.lane.as_str();
+        if route.given.get(key) != Some(&Level::Own) {
+            return self.origin.place(&["dispatch", key]);
+        }
+        match &self.overlay {
+            Some((origin, lanes)) if lanes.iter().any(|own| own == lane) => {
+                origin.place(&["routes", lane, key])
+            }
+            _ => self.origin.place(&["dispatch", "routes", lane, key]),
+        }
     }
 
     /// The route of `lane`; a lane without one is served by the defaults.
@@ -116,6 +175,15 @@ impl DispatchConfig {
         let own = self.routes.iter().find(|route| route.lane == lane);
         own.cloned().unwrap_or_else(|| Route { lane: lane.to_string(), ..self.defaults.clone() })
     }
+}
+
+/// The lanes under `routes` in the order of the file, which the value that was read has lost.
+fn key_order(text: &str) -> Vec<String> {
+    let file: Value = serde_yaml::from_str(text).unwrap_or_default();
+    let routes = file.get("dispatch").and_then(|dispatch| dispatch.get("routes"));
+    let keys = routes.and_then(Value::as_mapping).into_iter().flat_map(|routes| routes.keys());
+    // A key that is no text gets its place at the end, which is as good as any.
+    keys.filter_map(Value::as_str).map(str::to_string).collect()
 }
 
 #[cfg(test)]

@@ -84,6 +84,23 @@ pub enum Moment {
         /// Why.
         message: String,
     },
+    /// A lane is left alone because something that all its runs need is missing.
+    Unready {
+        /// The lane.
+        lane: String,
+        /// What is missing.
+        message: String,
+    },
+    /// What was missing is there again.
+    LaneBack {
+        /// The lane.
+        lane: String,
+    },
+    /// The settings have changed; new runs use them.
+    Reloaded {
+        /// The lanes that are served now.
+        lanes: Vec<String>,
+    },
     /// What a dead dispatcher left behind was put in order.
     Recovered {
         /// The task.
@@ -128,6 +145,9 @@ impl Moment {
             Self::Failed { .. } => "failed",
             Self::Returned { .. } => "returned",
             Self::Parked { .. } => "parked",
+            Self::Unready { .. } => "lane_unready",
+            Self::LaneBack { .. } => "lane_back",
+            Self::Reloaded { .. } => "reloaded",
             Self::Recovered { .. } => "recovered",
             Self::Warning { .. } => "warning",
             Self::Draining { .. } => "draining",
@@ -148,6 +168,9 @@ impl Moment {
             | Self::Recovered { task_id, .. } => Some(task_id),
             Self::Ready { .. }
             | Self::Parked { .. }
+            | Self::Unready { .. }
+            | Self::LaneBack { .. }
+            | Self::Reloaded { .. }
             | Self::Warning { .. }
             | Self::Draining { .. }
             | Self::Done { .. } => None,
@@ -176,6 +199,9 @@ impl Moment {
             | Self::Recovered { message, .. }
             | Self::Warning { message } => message.clone(),
             Self::Parked { vendor, until, message } => parked_words(vendor, until, message),
+            Self::Unready { lane, message } => format!("lane {lane} is left alone: {message}"),
+            Self::LaneBack { lane } => format!("lane {lane} is served again"),
+            Self::Reloaded { lanes } => format!("the settings have changed; serves {}", lanes.join(", ")),
             Self::Draining { running } => {
                 format!("taking nothing new; {running} at work; once more to stop them")
             }
@@ -207,6 +233,8 @@ impl Moment {
             Self::Parked { vendor, until, .. } => {
                 object([("vendor", vendor.clone().into()), ("until", until.clone().into())])
             }
+            Self::Unready { lane, .. } | Self::LaneBack { lane } => object([("lane", lane.clone().into())]),
+            Self::Reloaded { lanes } => object([("lanes", lanes.clone().into())]),
             Self::Draining { running } => object([("running", (*running).into())]),
             Self::Done { answered, failed } => {
                 object([("answered", (*answered).into()), ("failed", (*failed).into())])

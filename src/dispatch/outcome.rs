@@ -69,6 +69,8 @@ pub enum Outcome {
     Completed(Answer),
     /// Try again, give up or pause, by the class.
     Failed(Failure),
+    /// Give it back as if it had not been taken: what every run of its lane needs is missing.
+    Unready(String),
     /// Say nothing about it: it was cancelled, belongs to somebody else, or goes back unfinished.
     Withheld(StopReason),
 }

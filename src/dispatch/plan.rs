@@ -1,22 +1,19 @@
 //! What a dispatcher will do: the wish of a command line and the `dispatch:` part of the file, checked
 //! and brought together before anything is claimed.
 
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::DispatchConfig;
-use super::route::{Route, Runner};
+use super::fit::{self, Choice};
+use super::route::Route;
+use super::service::{Bases, Service};
 use super::settings;
-use super::stream::Format;
-use super::vendor::{COMMAND, Vendor, agent_environment};
 use crate::error::printable;
-use crate::model::Filter;
 use crate::store::Store;
-use crate::workspace::{Config, check_lane};
+use crate::workspace::Config;
 use crate::{Error, Result};
 
 /// Length of a lease unless the file or the command line says otherwise, in seconds.
@@ -74,26 +71,11 @@ impl Surroundings {
     }
 }
 
-/// One lane and what serves it.
-#[derive(Clone, Debug)]
-pub struct Service {
-    /// The lane's route.
-    pub route: Route,
-    /// How to run the agent.
-    pub vendor: Vendor,
-    /// The program, as it will be started.
-    pub program: PathBuf,
-    /// Under which name a usage limit is remembered.
-    pub account: String,
-    /// Which tasks it takes.
-    pub filter: Filter,
-}
-
 /// All that a dispatcher needs to know before it starts.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The lanes in the order in which they are served.
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
     /// Owner name in claims.
     pub owner: String,
     /// Length of a lease, in seconds.
@@ -137,30 +119,47 @@ impl Plan {
         let base = workspace.path.as_ref().and_then(|path| path.parent()).unwrap_or(&surroundings.cwd);
         let mut warnings = Vec::new();
         let mut services = Vec::new();
+        let mut taken_over: Vec<String> = Vec::new();
         for lane in served_lanes(workspace, &config, &options) {
             let route = with_options(config.route(&lane), &options);
-            for target in [&route.move_to, &route.dead_letter_lane].into_iter().flatten() {
-                check_lane(target)?;
-            }
-            let own = config.routes.iter().any(|own| own.lane == lane && own.names_runner);
-            match choose_runner(&route, own, &options) {
+            let (route, is_asked) = match fit::choose(&route, &options) {
+                Choice::Route => (route, false),
                 Choice::Asked(runner) => {
+                    if route.runner.as_ref().is_some_and(|default| *default != runner) {
+                        taken_over.push(printable(&lane));
+                    }
                     let args = options.command.iter().skip(1);
                     let args = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
-                    let route = route.served_by(runner, args);
-                    services.push(service(route, &config, &surroundings.cwd, &surroundings)?);
+                    (route.served_by(runner, args, &config.vendors), true)
                 }
-                Choice::Route => services.push(service(route, &config, base, &surroundings)?),
-                Choice::Another(vendor) if options.lanes.contains(&lane) => {
-                    warnings
-                        .push(format!("lane {} is left to {vendor}, as its route says", printable(&lane)));
+                Choice::Another(vendor) => {
+                    if options.lanes.contains(&lane) {
+                        let lane = printable(&lane);
+                        warnings.push(format!("lane {lane} is left to {vendor}, as its route says"));
+                    }
+                    continue;
                 }
-                Choice::Another(_) => {}
                 Choice::Nobody => {
                     return Err(Error::config(format!("nothing says who serves lane {}", printable(&lane)))
                         .with_hint("give --vendor NAME, or `vendor:` under dispatch in handoff.yaml"));
                 }
-            }
+            };
+            let names_program = is_asked && !options.command.is_empty();
+            let bases = Bases {
+                file: base,
+                program: if names_program { &surroundings.cwd } else { base },
+                asked: names_program,
+                cwd_asked: options.cwd.is_some(),
+            };
+            let service = Service::new(route, &config, bases, &surroundings)?;
+            warnings.extend(fit::check(&config, &service.route, &service.vendor, is_asked)?);
+            services.push(Arc::new(service));
+        }
+        if let (Some(default), false) = (&config.defaults.runner, taken_over.is_empty()) {
+            let (default, lanes) = (printable(default.name()), taken_over.join(", "));
+            warnings.push(format!(
+                "{lanes}: served as the command line says, not by {default}, the default of the file"
+            ));
         }
         if services.is_empty() {
             return Err(Error::config("no lane is left to serve")
@@ -170,7 +169,7 @@ impl Plan {
         services.sort_by_key(|service| service.route.priority);
         let max_concurrent = options.max_concurrent.unwrap_or(config.max_concurrent);
         if max_concurrent == 0 {
-            return Err(Error::invalid("at least one agent must be allowed at once"));
+            return Err(Error::invalid("--max-concurrent must be at least 1"));
         }
         let lease_seconds = options.lease_seconds.or(config.lease_seconds).unwrap_or(LEASE_SECONDS);
         crate::model::transition::check_lease(lease_seconds)?;
@@ -194,6 +193,15 @@ impl Plan {
             surroundings,
             warnings,
         })
+    }
+
+    /// Makes sure that everything is there that runs need: a task should not fail because the
+    /// dispatcher was started without its agent.
+    ///
+    /// # Errors
+    /// `Config`, naming what is missing and where it is set.
+    pub fn check_ready(&self) -> Result<()> {
+        self.services.iter().try_for_each(|service| service.check_ready())
     }
 
     /// The lanes that are served, in order.
@@ -251,78 +259,4 @@ fn with_options(mut route: Route, options: &Options) -> Route {
         route.cwd = Some(cwd.to_string_lossy().into_owned());
     }
     route
-}
-
-enum Choice {
-    /// What the route or the file's default says.
-    Route,
-    /// What the command line says.
-    Asked(Runner),
-    /// The route names another vendor than the command line.
-    Another(String),
-    Nobody,
-}
-
-/// A route's own word wins; then comes the command line, then the default of the file. A dispatcher
-/// for one vendor leaves lanes alone that are meant for another.
-fn choose_runner(route: &Route, is_own: bool, options: &Options) -> Choice {
-    let asked = match (&options.vendor, options.command.first()) {
-        (Some(vendor), _) => Some(Runner::Vendor(vendor.clone())),
-        (None, Some(program)) => {
-            Some(Runner::Command { program: program.to_string_lossy().into_owned(), format: Format::Text })
-        }
-        (None, None) => None,
-    };
-    match (&route.runner, asked) {
-        (Some(Runner::Vendor(own)), Some(Runner::Vendor(asked))) if is_own && *own != asked => {
-            Choice::Another(own.clone())
-        }
-        (Some(_), _) if is_own => Choice::Route,
-        (_, Some(asked)) => Choice::Asked(asked),
-        (Some(_), None) => Choice::Route,
-        (None, None) => Choice::Nobody,
-    }
-}
-
-/// A route with what serves it; `base` is where relative programs are looked for.
-fn service(
-    mut route: Route,
-    config: &DispatchConfig,
-    base: &Path,
-    surroundings: &Surroundings,
-) -> Result<Service> {
-    let (vendor, account) = match &route.runner {
-        Some(Runner::Vendor(name)) => (config.vendors.get(name)?.clone(), name.clone()),
-        Some(Runner::Command { program, format }) => {
-            let args = std::mem::take(&mut route.args);
-            let vendor = Vendor { format: *format, ..Vendor::command(program, &args) };
-            (vendor, format!("{COMMAND}:{program}"))
-        }
-        None => return Err(Error::config(format!("nothing serves lane {}", printable(&route.lane)))),
-    };
-    let program = find_program(&vendor, &route, base, surroundings)?;
-    let filter = Filter::parse(&[format!("required_vendor={},any", vendor.name)])?;
-    Ok(Service { route, vendor, program, account, filter })
-}
-
-/// Where the vendor's program is. Looked up before anything is claimed: a task should not fail because
-/// the dispatcher was started without its agent.
-fn find_program(vendor: &Vendor, route: &Route, base: &Path, surroundings: &Surroundings) -> Result<PathBuf> {
-    let name = OsStr::new(&vendor.command);
-    let mut candidates = if name.as_bytes().contains(&b'/') {
-        vec![base.join(name)]
-    } else {
-        let layers: [&BTreeMap<String, Option<String>>; 2] = [&vendor.env, &route.env];
-        let environment = agent_environment(surroundings.environment.clone(), &layers);
-        let path = environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-        std::env::split_paths(&path).map(|dir| base.join(dir).join(name)).collect()
-    };
-    candidates.retain(|path| {
-        path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    });
-    candidates.into_iter().next().ok_or_else(|| {
-        let program = printable(&vendor.command);
-        Error::config(format!("{program}, the program of {}, is not installed", vendor.name))
-            .with_hint(format!("install it, or name another with dispatch.vendors.{}.command", vendor.name))
-    })
 }

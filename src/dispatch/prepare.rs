@@ -10,9 +10,10 @@ use super::agent::log::CappedLog;
 use super::agent::tree::{MARKER, RunId};
 use super::brief::{self, word};
 use super::outcome::Failure;
-use super::plan::{DEPTH, Plan, Service};
+use super::plan::{DEPTH, Plan};
 use super::prompt;
 use super::runner::{Desk, Job, RunCard, files, run_id};
+use super::service::Service;
 use super::stream::StreamParser;
 use super::vendor::{SessionIds, Slots, agent_environment};
 use crate::model::{ClaimToken, Event, Task};
@@ -44,8 +45,30 @@ pub struct CommandLine {
     pub warnings: Vec<String>,
 }
 
-/// Decides how the agent for a task is started; `random` chooses a new conversation's id. The inner
-/// error is a failure of the task.
+/// Why a task is not run.
+#[derive(Clone, Debug)]
+pub enum Refusal {
+    /// The task itself cannot be run.
+    Task(Failure),
+    /// What all runs of its lane need is missing; the task is not to blame.
+    Lane(String),
+}
+
+impl Refusal {
+    /// What is wrong, in a person's words.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Task(failure) => &failure.message,
+            Self::Lane(message) => message,
+        }
+    }
+
+    fn task(message: impl Into<String>) -> Self {
+        Self::Task(Failure::permanent(message))
+    }
+}
+
+/// Decides how the agent for a task is started; `random` chooses a new conversation's id.
 ///
 /// # Errors
 /// `Invalid` when a value of the task could be read as a flag.
@@ -55,22 +78,27 @@ pub fn command_line(
     service: &Service,
     task: &Task,
     random: u128,
-) -> Result<std::result::Result<CommandLine, Failure>> {
+) -> Result<std::result::Result<CommandLine, Refusal>> {
     let (route, vendor) = (&service.route, &service.vendor);
+    let program = match (service.check_ready(), service.program()) {
+        (Ok(()), Some(program)) => program.to_path_buf(),
+        (Ok(()), None) => PathBuf::from(&vendor.command),
+        (Err(error), _) => return Ok(Err(Refusal::Lane(error.message().to_string()))),
+    };
     let cwd = match &route.cwd {
         Some(cwd) => plan.surroundings.cwd.join(cwd),
         None => PathBuf::from(task.worktree_path.as_ref().unwrap_or(&task.workspace_root)),
     };
     if !cwd.is_dir() {
         let cwd = crate::error::printable(&cwd.to_string_lossy());
-        return Ok(Err(Failure::permanent(format!("the working directory {cwd} does not exist"))));
+        return Ok(Err(Refusal::task(format!("the working directory {cwd} does not exist"))));
     }
     let resume_id = word(task, "session_id").map(str::to_string);
     let template = match (&resume_id, &vendor.resume_args) {
         (None, _) => &vendor.args,
         (Some(_), Some(resume_args)) => resume_args,
         (Some(_), None) => {
-            return Ok(Err(Failure::permanent(format!("{} cannot continue a conversation", vendor.name))));
+            return Ok(Err(Refusal::task(format!("{} cannot continue a conversation", vendor.name))));
         }
     };
     let is_chosen = resume_id.is_none() && vendor.session == SessionIds::Uuid;
@@ -86,7 +114,7 @@ pub fn command_line(
         None => None,
     };
     let mut line = CommandLine {
-        program: service.program.clone(),
+        program,
         args: Vec::new(),
         cwd,
         model: model.or_else(|| route.model.clone()).or_else(|| vendor.model.clone()),
@@ -123,21 +151,23 @@ pub struct Prepared {
     pub spec: AgentSpec,
     /// What is written down about it.
     pub card: RunCard,
+    /// Version of the vendor's program, if it was asked.
+    pub version: Option<String>,
 }
 
 impl Desk<'_> {
-    /// Brings together what the agent gets. The inner error is a failure of the task.
+    /// Brings together what the agent gets.
     pub(super) fn prepare(
         &self,
-        job: &Job<'_>,
+        job: &Job,
         events: &[Event],
         attempt: &Attempt,
-    ) -> Result<std::result::Result<Prepared, Failure>> {
+    ) -> Result<std::result::Result<Prepared, Refusal>> {
         let Job { task, service, token, .. } = job;
         let (route, vendor) = (&service.route, &service.vendor);
-        let line = match command_line(self.store, self.plan, service, task, self.store.random())? {
+        let line = match command_line(self.store, &self.plan, service, task, self.store.random())? {
             Ok(line) => line,
-            Err(failure) => return Ok(Err(failure)),
+            Err(refusal) => return Ok(Err(refusal)),
         };
         for warning in &line.warnings {
             self.warn(format!("{}: {warning}", task.id));
@@ -156,6 +186,7 @@ impl Desk<'_> {
         let log = |name| Ok::<_, Error>(CappedLog::new(attempt.create(name)?, LOG_HEAD, LOG_TAIL));
         let own_limit = task.timeout_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let run = run_id(token);
+        let version = self.versions.of(service, &line.program, &self.plan.surroundings, self.household);
         let spec = AgentSpec {
             program: line.program.into_os_string(),
             args: line.args,
@@ -177,10 +208,10 @@ impl Desk<'_> {
             entry.deadline =
                 spec.timeout.map(|limit| started_at.plus_seconds(limit.as_secs_f64()).to_string());
         });
-        Ok(Ok(Prepared { spec, card }))
+        Ok(Ok(Prepared { spec, card, version }))
     }
 
-    fn environment(&self, job: &Job<'_>, run: &RunId) -> BTreeMap<OsString, OsString> {
+    fn environment(&self, job: &Job, run: &RunId) -> BTreeMap<OsString, OsString> {
         let around = &self.plan.surroundings;
         let task = &job.task;
         // One more than whoever submitted the task: chains through the queue grow as well.

@@ -16,8 +16,8 @@ pub struct Preview {
     pub lane: String,
     /// Who serves it.
     pub vendor: String,
-    /// With which program.
-    pub program: String,
+    /// With which program; nothing when it is not installed.
+    pub program: Option<String>,
     /// The pause that the vendor has to keep at present.
     pub parked: Option<Parked>,
     /// The next task, if there is one.
@@ -54,12 +54,12 @@ pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
         let lanes = vec![service.route.lane.clone()];
         let task = store.peek_next(&Want { lanes, filter: service.filter.clone() })?;
         let command = match &task {
-            None => Ok(Vec::new()),
+            None => service.check_ready().map(|()| Vec::new()).map_err(|error| error.to_string()),
             Some(task) => match command_line(store, plan, service, task, 0) {
                 Ok(Ok(line)) => Ok(std::iter::once(line.program.to_string_lossy().into_owned())
                     .chain(line.args)
                     .collect()),
-                Ok(Err(failure)) => Err(failure.message),
+                Ok(Err(refusal)) => Err(refusal.message().to_string()),
                 Err(error) => Err(error.to_string()),
             },
         };
@@ -67,7 +67,7 @@ pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
             lane: service.route.lane.clone(),
             vendor: service.vendor.name.clone(),
             parked: parked.get(&service.account).filter(|parked| now < parked.until).cloned(),
-            program: service.program.to_string_lossy().into_owned(),
+            program: service.program().map(|path| path.to_string_lossy().into_owned()),
             task_id: task.map(|task| task.id.to_string()),
             command,
         });

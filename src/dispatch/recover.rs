@@ -238,7 +238,7 @@ fn finished_run(store: &Store, task: &Task, attempt: &Attempt, card: &RunCard) -
     }
     let seconds = Time::parse(&card.started_at).map_or(0.0, |started| now.seconds_since(started).max(0.0));
     let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let ended = Ended { outcome, report, duration, past: Past::default() };
+    let ended = Ended { outcome, report, duration, past: Past::default(), version: None };
     let route = Route { move_to: card.move_to.clone(), ..Route::plain(&task.lane) };
     let settled = settle(&Settling {
         task,
@@ -247,7 +247,6 @@ fn finished_run(store: &Store, task: &Task, attempt: &Attempt, card: &RunCard) -
         route: &route,
         vendor: &card.vendor,
         run: &card.run,
-        version: None,
         ended: &ended,
         now,
         random: 0,

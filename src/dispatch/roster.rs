@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::plan::Plan;
 use crate::Result;
+use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Time};
 use crate::store::{DISPATCHER, Registration, Store, WorkerInfo};
@@ -73,18 +74,12 @@ impl TokenPrefix {
 impl Roster {
     /// Hangs up the card.
     pub fn register(store: &Store, plan: &Plan, prefix: &TokenPrefix) -> Result<Self> {
-        let mut vendors: Vec<&str> = plan.services.iter().map(|service| service.account.as_str()).collect();
-        vendors.sort_unstable();
-        vendors.dedup();
-        let serves = plan.services.iter().map(|service| {
-            let (lane, vendor) = (service.route.lane.clone(), service.account.clone());
-            Value::Object(object([("lane", lane.into()), ("vendor", vendor.into())]))
-        });
         let data = object([
             ("claims", prefix.0.clone().into()),
-            ("vendors", vendors.into()),
-            ("serves", serves.collect::<Vec<_>>().into()),
+            ("vendors", vendors(plan)),
+            ("serves", serves(plan)),
             ("max_concurrent", plan.max_concurrent.into()),
+            ("unready", Value::Object(Object::new())),
             ("version", env!("CARGO_PKG_VERSION").into()),
             ("running", Value::Array(Vec::new())),
         ]);
@@ -100,6 +95,23 @@ impl Roster {
         let registration = store.register(&info)?;
         let state = State { info, running: BTreeMap::new(), draining: false, written: Instant::now() };
         Ok(Self { registration, state: Mutex::new(state) })
+    }
+
+    /// The plan is another one now.
+    pub fn replan(&self, plan: &Plan) {
+        let mut state = self.lock();
+        state.info.lanes = plan.lanes();
+        state.info.data.insert("vendors".to_string(), vendors(plan));
+        state.info.data.insert("serves".to_string(), serves(plan));
+        state.info.data.insert("max_concurrent".to_string(), plan.max_concurrent.into());
+        self.write(&mut state);
+    }
+
+    /// These lanes are left alone: lane → what is missing.
+    pub fn unready(&self, lanes: Object) {
+        let mut state = self.lock();
+        state.info.data.insert("unready".to_string(), lanes.into());
+        self.write(&mut state);
     }
 
     /// A run begins.
@@ -169,6 +181,23 @@ impl Roster {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Each lane with the account that serves it.
+fn serves(plan: &Plan) -> Value {
+    let serves = plan.services.iter().map(|service| {
+        let (lane, vendor) = (service.route.lane.clone(), service.account.clone());
+        Value::Object(object([("lane", lane.into()), ("vendor", vendor.into())]))
+    });
+    serves.collect::<Vec<_>>().into()
+}
+
+/// The accounts that a usage limit may be remembered under.
+fn vendors(plan: &Plan) -> Value {
+    let mut vendors: Vec<&str> = plan.services.iter().map(|service| service.account.as_str()).collect();
+    vendors.sort_unstable();
+    vendors.dedup();
+    vendors.into()
 }
 
 /// The runs that a card shows: task, run and conversation of each.

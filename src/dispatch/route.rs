@@ -10,6 +10,7 @@ use super::stream::Format;
 use super::vendor::Vendors;
 use super::yaml::{Given, Section};
 use crate::Result;
+use crate::workspace::check_lane;
 
 /// Placeholders of a prompt template.
 pub const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
@@ -58,6 +59,37 @@ pub enum Runner {
     },
 }
 
+impl Runner {
+    /// The vendor's name, or the program's.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Vendor(name) | Self::Command { program: name, .. } => name,
+        }
+    }
+}
+
+/// Where something about a route is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Directly under `dispatch:`.
+    Default,
+    /// In the route.
+    Own,
+}
+
+/// Settings that were said in the words of another vendor than the one that serves the route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// That other vendor.
+    pub vendor: String,
+    /// The keys.
+    pub keys: Vec<&'static str>,
+}
+
+/// Keys whose values are words of a vendor.
+const VENDOR_WORDS: [&str; 6] =
+    ["args", "model", "permission_mode", "allowed_tools", "disallowed_tools", "mcp_config"];
+
 /// How the tasks of one lane are run. Every field has its final value: defaults are merged in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
@@ -65,8 +97,6 @@ pub struct Route {
     pub lane: String,
     /// What serves it; nothing when neither the route nor the defaults say so.
     pub runner: Option<Runner>,
-    /// Whether the route itself says so, rather than a default.
-    pub names_runner: bool,
     /// Further arguments of a vendor, or all arguments of a command.
     pub args: Vec<String>,
     /// Lower is served first; equal ones in the order of the file.
@@ -113,6 +143,10 @@ pub struct Route {
     pub add_dirs: Vec<String>,
     /// Answers are parsed as JSON even when the task does not ask for it.
     pub wants_json: bool,
+    /// The keys that are given, and where.
+    pub given: BTreeMap<&'static str, Level>,
+    /// What does not hold because the vendor is another one.
+    pub dropped: Option<Dropped>,
 }
 
 impl Route {
@@ -121,7 +155,6 @@ impl Route {
         Self {
             lane: lane.to_string(),
             runner: None,
-            names_runner: false,
             args: Vec::new(),
             priority: 0,
             timeout: None,
@@ -145,29 +178,59 @@ impl Route {
             mcp_config: None,
             add_dirs: Vec::new(),
             wants_json: false,
+            given: BTreeMap::new(),
+            dropped: None,
         }
     }
 }
 
 impl Route {
+    /// Whether the route itself says what serves it, rather than a default.
+    pub fn names_runner(&self) -> bool {
+        let is_own = |key| self.given.get(key) == Some(&Level::Own);
+        self.runner.is_some() && (is_own("vendor") || is_own("command"))
+    }
+
     /// The same route served by `runner` instead. What was said in the words of another vendor does not
     /// come along: its arguments, models, permissions and tools mean nothing to this one.
-    pub fn served_by(self, runner: Runner, args: Vec<String>) -> Self {
+    pub fn served_by(self, runner: Runner, args: Vec<String>, vendors: &Vendors) -> Self {
+        let before = match &self.runner {
+            None => None,
+            Some(before) if vendors.speak_alike(before, &runner) => None,
+            Some(before) => Some(before.name().to_string()),
+        };
+        let Some(vendor) = before else {
+            let args = if args.is_empty() { self.args } else { args };
+            return Self { runner: Some(runner), args, ..self };
+        };
         let plain = Self::plain(&self.lane);
-        match self.runner {
-            Some(own) if own == runner && args.is_empty() => Self { runner: Some(own), ..self },
-            None if args.is_empty() => Self { runner: Some(runner), ..self },
-            None => Self { runner: Some(runner), args, ..self },
-            Some(_) => Self {
-                runner: Some(runner),
-                args,
-                model: plain.model,
-                permission_mode: plain.permission_mode,
-                allowed_tools: plain.allowed_tools,
-                disallowed_tools: plain.disallowed_tools,
-                mcp_config: plain.mcp_config,
-                ..self
-            },
+        let keys = VENDOR_WORDS.into_iter().filter(|key| self.has(key)).collect();
+        Self {
+            runner: Some(runner),
+            args,
+            model: plain.model,
+            permission_mode: plain.permission_mode,
+            allowed_tools: plain.allowed_tools,
+            disallowed_tools: plain.disallowed_tools,
+            mcp_config: plain.mcp_config,
+            dropped: Some(Dropped { vendor, keys }),
+            ..self
+        }
+    }
+
+    /// Whether a setting that a vendor may have no place for has a value.
+    pub fn has(&self, key: &str) -> bool {
+        let lists = |list: &Given<Vec<String>>| matches!(list, Given::Value(_));
+        match key {
+            "args" => !self.args.is_empty(),
+            "model" => self.model.is_some(),
+            "permission_mode" => matches!(self.permission_mode, Given::Value(_)),
+            "allowed_tools" => lists(&self.allowed_tools),
+            "disallowed_tools" => lists(&self.disallowed_tools),
+            "mcp_config" => self.mcp_config.is_some(),
+            "max_budget_usd" => self.max_budget_usd.is_some(),
+            "add_dirs" => !self.add_dirs.is_empty(),
+            _ => false,
         }
     }
 }
@@ -175,9 +238,19 @@ impl Route {
 /// `base` with everything that `section` says put in its place.
 pub(super) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) -> Result<Route> {
     let base = match read_runner(base.runner.clone(), section, vendors)? {
-        Some(runner) => base.served_by(runner, Vec::new()),
+        Some(runner) => base.served_by(runner, Vec::new(), vendors),
         None => Route { runner: None, ..base },
     };
+    let level = if base.lane.is_empty() { Level::Default } else { Level::Own };
+    let mut given = base.given;
+    given.extend(
+        ROUTE_KEYS.iter().filter(|key| section.mapping().contains_key(**key)).map(|key| (*key, level)),
+    );
+    let mut dropped = base.dropped;
+    if let Some(dropped) = &mut dropped {
+        // What the route says by itself is meant for its own vendor.
+        dropped.keys.retain(|key| !section.mapping().contains_key(*key));
+    }
     let runner = base.runner;
     let mut env = base.env;
     env.extend(section.variables("env")?);
@@ -201,13 +274,14 @@ pub(super) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         if is_own && !base.lane.is_empty() && target.as_ref() == Some(&base.lane) {
             return Err(section.error(key, "a lane cannot pass its tasks on to itself"));
         }
+        if let Some(Err(error)) = target.as_deref().filter(|_| is_own).map(check_lane) {
+            return Err(section.error(key, error.message()));
+        }
     }
     let elsewhere = |target: Option<String>| target.filter(|target| *target != base.lane);
     let priority = section.integer("priority")?.or(base.priority);
     let retry_delay = section.length("retry_delay")?.or(base.retry_delay);
-    let names_runner = ["vendor", "command"].iter().any(|key| section.mapping().contains_key(key));
     Ok(Route {
-        names_runner: names_runner && runner.is_some(),
         runner,
         args: section.list("args")?.over(Some(base.args)).unwrap_or_default(),
         priority,
@@ -232,6 +306,8 @@ pub(super) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         mcp_config: section.text("mcp_config")?.over(base.mcp_config),
         add_dirs: section.list("add_dirs")?.over(Some(base.add_dirs)).unwrap_or_default(),
         wants_json: section.flag("wants_json")?.or(base.wants_json),
+        given,
+        dropped,
         lane: base.lane,
     })
 }

@@ -1,8 +1,8 @@
 //! One task, from the claim to the report.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
@@ -11,16 +11,19 @@ use serde::{Deserialize, Serialize};
 use super::agent::household::Household;
 use super::agent::stop::StopHandle;
 use super::agent::tree::{self, RunId};
-use super::agent::{self, Finished, Happening};
+use super::agent::{self, Finished, Happening, NoStart};
 use super::brief;
 use super::journal::Record;
 use super::judge::judge;
 use super::moment::Moment;
 use super::outcome::{Failure, Outcome, Run};
-use super::plan::{Plan, Service};
+use super::plan::Plan;
 use super::policy::{self, MAX_INTERRUPTIONS, Past};
+use super::prepare::{Prepared, Refusal};
 use super::roster::Roster;
+use super::service::Service;
 use super::stream::{Baseline, Note, RunReport, Totals};
+use super::vendor::Versions;
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Command, Task, Time};
@@ -49,30 +52,30 @@ const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 const SWEEP_GRACE: Duration = Duration::from_secs(2);
 
 /// What a run needs from its dispatcher.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Desk<'a> {
     /// The store.
     pub store: &'a Store,
-    /// The plan.
-    pub plan: &'a Plan,
+    /// The plan, as it was when the run began.
+    pub plan: Arc<Plan>,
     /// The dispatcher's card.
     pub roster: &'a Roster,
     /// Starts the agents.
     pub household: &'a Household,
-    /// Versions of the vendors' programs, by account.
-    pub versions: &'a BTreeMap<String, String>,
+    /// Versions of the vendors' programs.
+    pub versions: &'a Versions,
     /// Hears what happens.
     pub observe: &'a (dyn Fn(Moment) + Sync),
 }
 
 /// A claimed task and what serves it.
-pub struct Job<'a> {
+pub struct Job {
     /// The task.
     pub task: Task,
     /// Proof of the claim.
     pub token: ClaimToken,
     /// What serves it.
-    pub service: &'a Service,
+    pub service: Arc<Service>,
     /// Ends the run.
     pub stop: StopHandle,
 }
@@ -112,6 +115,8 @@ pub struct Ended {
     pub duration: Duration,
     /// What came of the attempts before.
     pub past: Past,
+    /// Version of the vendor's program, if it was asked.
+    pub version: Option<String>,
 }
 
 /// The name of the run under a claim: anybody who knows the claim knows it.
@@ -123,7 +128,7 @@ pub fn run_id(token: &ClaimToken) -> RunId {
 
 impl Desk<'_> {
     /// Runs the agent for a task; whatever goes wrong is an outcome.
-    pub fn run(&self, job: &Job<'_>) -> Ended {
+    pub fn run(&self, job: &Job) -> Ended {
         let begun = Instant::now();
         self.try_run(job).unwrap_or_else(|error| {
             let failure = match error.kind() {
@@ -137,10 +142,10 @@ impl Desk<'_> {
     }
 
     fn ended(&self, outcome: Outcome, begun: Instant, past: Past) -> Ended {
-        Ended { outcome, report: RunReport::default(), duration: begun.elapsed(), past }
+        Ended { outcome, report: RunReport::default(), duration: begun.elapsed(), past, version: None }
     }
 
-    fn try_run(&self, job: &Job<'_>) -> Result<Ended> {
+    fn try_run(&self, job: &Job) -> Result<Ended> {
         let begun = Instant::now();
         let task = &job.task;
         let events = self.store.events(&task.id)?;
@@ -163,9 +168,12 @@ impl Desk<'_> {
         let attempt = self.store.attempt(&task.id, task.fence)?;
         let prepared = match self.prepare(job, &events, &attempt)? {
             Ok(prepared) => prepared,
-            Err(failure) => return refused(failure),
+            Err(Refusal::Task(failure)) => return refused(failure),
+            Err(Refusal::Lane(missing)) => {
+                return Ok(self.ended(Outcome::Unready(missing), begun, past));
+            }
         };
-        let card = &prepared.card;
+        let Prepared { spec, card, version } = prepared;
         let resumed = card.resume_id.clone();
         let baseline = match &resumed {
             Some(session) => Baseline::Resumed(self.totals(session)),
@@ -182,13 +190,16 @@ impl Desk<'_> {
                 ("session_id", resumed.clone().or(card.session_id.clone()).into()),
             ]),
         )?;
-        let timeout = prepared.spec.timeout;
+        let timeout = spec.timeout;
         let mut progress = Progress::new(attempt.create(files::PROGRESS)?);
-        let finished = match agent::run(prepared.spec, self.household, &job.stop, &mut |happening| {
+        let finished = match agent::run(spec, self.household, &job.stop, &mut |happening| {
             self.happened(task, happening, &mut progress);
         }) {
             Ok(finished) => finished,
-            Err(failure) => return refused(failure),
+            Err(NoStart::Task(failure)) => return refused(failure),
+            Err(NoStart::Program(message)) => {
+                return Ok(self.ended(Outcome::Unready(message), begun, past));
+            }
         };
         if let Some(error) = &finished.log_error {
             self.warn(format!("{}: the log is incomplete: {error}", task.id));
@@ -218,7 +229,7 @@ impl Desk<'_> {
             },
             card.wants_json,
         );
-        Ok(Ended { outcome, report, duration, past })
+        Ok(Ended { outcome, report, duration, past, version })
     }
 
     /// Why a task is not run at all.
@@ -294,7 +305,7 @@ impl Desk<'_> {
     }
 
     /// Adds to the task's history, as the holder of the claim.
-    pub fn note(&self, job: &Job<'_>, kind: &str, message: String, data: Object) -> Result<()> {
+    pub fn note(&self, job: &Job, kind: &str, message: String, data: Object) -> Result<()> {
         let token = Some(job.token.clone());
         let command = Command::Note { kind: kind.to_string(), message, data, token };
         match self.store.apply(&job.task.id, &command) {

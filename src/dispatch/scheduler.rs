@@ -4,6 +4,7 @@
 //! keeps the claims alive and one listens for new tasks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -11,21 +12,23 @@ use std::time::{Duration, Instant};
 use super::agent::household::Household;
 use super::agent::stop::StopHandle;
 use super::brief::word;
+use super::follow::Follower;
 use super::keeper::Keeper;
 use super::moment::Moment;
 use super::outcome::StopReason;
-use super::plan::{Plan, Service};
+use super::plan::Plan;
 use super::recover::{recover, tell_outbox};
 use super::roster::{Entry, Roster, TokenPrefix, session_user};
 use super::runner::{Desk, Job, run_id};
+use super::service::Service;
 use super::telling::{Over, finish};
-use super::vendor::version_of;
+use super::unready::Unready;
+use super::vendor::Versions;
+use super::wake::{Control, Listened, Wake};
 use crate::Result;
 use crate::model::{Task, Time};
 use crate::store::{DISPATCHER, Parked, Store, Taker, Want};
 
-/// How soon the listening thread notices that its dispatcher ends.
-const ATTENTION: Duration = Duration::from_secs(1);
 /// How often to look for dispatchers that died.
 const BURIAL_PAUSE: Duration = Duration::from_secs(5);
 /// How often, and at what interval, `once` looks again for dispatchers that are dying.
@@ -34,32 +37,11 @@ const LAST_LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// How long to wait after the store refused to work.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
 
-/// What wakes the loop.
-enum Wake {
-    /// Something in a lane may have become claimable.
-    Lanes,
-    /// A run is over.
-    Over(Over),
-    /// Somebody wants the dispatcher to end.
-    End,
-}
-
-/// Ends a dispatcher from another thread. The first call lets agents finish, the second stops them.
-#[derive(Clone, Debug)]
-pub struct Control(Sender<Wake>);
-
-impl Control {
-    /// Asks once.
-    pub fn end(&self) {
-        // Nobody listens any more: it has ended already.
-        let _ = self.0.send(Wake::End);
-    }
-}
-
 /// A dispatcher that is ready to run.
 pub struct Dispatcher<'a> {
     store: &'a Store,
-    plan: &'a Plan,
+    plan: Arc<Plan>,
+    follower: Follower,
     household: &'a Household,
     observe: &'a (dyn Fn(Moment) + Sync),
     sender: Sender<Wake>,
@@ -84,6 +66,9 @@ struct Running {
 
 /// What the loop remembers.
 struct State {
+    plan: Arc<Plan>,
+    follower: Follower,
+    unready: Unready,
     running: BTreeMap<String, Running>,
     summary: Summary,
     draining: bool,
@@ -98,16 +83,43 @@ struct State {
     last_looks: u32,
 }
 
+impl State {
+    fn new(plan: Arc<Plan>, follower: Follower) -> Self {
+        Self {
+            plan,
+            follower,
+            unready: Unready::default(),
+            running: BTreeMap::new(),
+            summary: Summary::default(),
+            draining: false,
+            stop_at: None,
+            retry_until: None,
+            bury_at: Instant::now() + BURIAL_PAUSE,
+            told_parked: BTreeMap::new(),
+            last_looks: 0,
+        }
+    }
+}
+
+/// How long the loop sleeps at most. What no wake-up tells is found by looking: tasks of other
+/// implementations, vendors whose pause is over, changed settings, dispatchers that died.
+fn longest_nap(plan: &Plan) -> Duration {
+    let intervals = plan.services.iter().map(|service| service.route.poll_interval);
+    intervals.min().unwrap_or(BURIAL_PAUSE).min(BURIAL_PAUSE)
+}
+
 impl<'a> Dispatcher<'a> {
-    /// A dispatcher for `plan`; `observe` hears what happens, from several threads.
+    /// A dispatcher that begins with `plan` and follows its changes; `observe` hears what happens, from
+    /// several threads.
     pub fn new(
         store: &'a Store,
-        plan: &'a Plan,
+        plan: Plan,
+        follower: Follower,
         household: &'a Household,
         observe: &'a (dyn Fn(Moment) + Sync),
     ) -> Self {
         let (sender, receiver) = mpsc::channel();
-        Self { store, plan, household, observe, sender, receiver }
+        Self { store, plan: Arc::new(plan), follower, household, observe, sender, receiver }
     }
 
     /// A handle that ends it.
@@ -120,94 +132,68 @@ impl<'a> Dispatcher<'a> {
     /// # Errors
     /// When the store cannot be used at all; a store that is in trouble for a while is waited for.
     pub fn run(self) -> Result<Summary> {
-        self.store.check_writable()?;
-        for warning in &self.plan.warnings {
-            (self.observe)(Moment::Warning { message: warning.clone() });
-        }
-        recover(self.store, self.observe)?;
-        tell_outbox(self.store, self.observe)?;
-        self.store.clear_conversations()?;
-        let versions: BTreeMap<String, String> = self
-            .plan
-            .services
-            .iter()
-            .filter_map(|service| {
-                Some((service.account.clone(), version_of(service, &self.plan.surroundings, self.household)?))
-            })
-            .collect();
-        let prefix = TokenPrefix::from_random(self.store.random());
-        let roster = Roster::register(self.store, self.plan, &prefix)?;
-        let keeper = Keeper::new(self.plan.lease_seconds);
-        let desk = Desk {
-            store: self.store,
-            plan: self.plan,
-            roster: &roster,
-            household: self.household,
-            versions: &versions,
-            observe: self.observe,
-        };
-        let lanes = self.plan.lanes();
-        (self.observe)(Moment::Ready { owner: self.plan.owner.clone(), lanes: lanes.clone() });
+        let Self { store, plan, follower, household, observe, sender, receiver } = self;
+        store.check_writable()?;
+        recover(store, observe)?;
+        tell_outbox(store, observe)?;
+        store.clear_conversations()?;
+        let prefix = TokenPrefix::from_random(store.random());
+        let roster = Roster::register(store, &plan, &prefix)?;
+        let keeper = Keeper::new(plan.lease_seconds);
+        let versions = Versions::default();
+        let listened = Listened::new(plan.lanes());
+        observe(Moment::Ready { owner: plan.owner.clone(), lanes: plan.lanes() });
+        let state = State::new(plan, follower);
         let ended = AtomicBool::new(false);
         let summary = std::thread::scope(|scope| {
-            scope.spawn(|| keeper.watch(self.store));
-            let (sender, store, ended) = (self.sender.clone(), self.store, &ended);
-            let listened = lanes.clone();
-            scope.spawn(move || listen(store, &listened, &sender, ended));
-            let work = Work { dispatcher: &self, desk, keeper: &keeper, roster: &roster, prefix: &prefix };
-            let summary = work.run(scope);
+            scope.spawn(|| keeper.watch(store));
+            let ears = sender.clone();
+            scope.spawn(|| listened.listen(store, ears, &ended));
+            let work = Work {
+                store,
+                observe,
+                household,
+                receiver,
+                sender,
+                keeper: &keeper,
+                roster: &roster,
+                versions: &versions,
+                listened: &listened,
+                prefix: &prefix,
+            };
+            let summary = work.run(state, scope);
             keeper.end();
             ended.store(true, Ordering::SeqCst);
-            store.nudge(&lanes);
+            store.nudge(&listened.lanes());
             summary
         });
-        (self.observe)(Moment::Done { answered: summary.answered, failed: summary.failed });
+        observe(Moment::Done { answered: summary.answered, failed: summary.failed });
         Ok(summary)
-    }
-}
-
-/// Wakes the loop when a lane changes.
-fn listen(store: &Store, lanes: &[String], sender: &Sender<Wake>, ended: &AtomicBool) {
-    let mut watch = store.watch_lanes(lanes);
-    while !ended.load(Ordering::SeqCst) {
-        let has_changed = watch.wait(Instant::now() + ATTENTION);
-        if has_changed && sender.send(Wake::Lanes).is_err() {
-            return;
-        }
     }
 }
 
 /// The loop with everything it uses.
 struct Work<'env> {
-    dispatcher: &'env Dispatcher<'env>,
-    desk: Desk<'env>,
+    store: &'env Store,
+    observe: &'env (dyn Fn(Moment) + Sync),
+    household: &'env Household,
+    receiver: Receiver<Wake>,
+    sender: Sender<Wake>,
     keeper: &'env Keeper,
     roster: &'env Roster,
+    versions: &'env Versions,
+    listened: &'env Listened,
     prefix: &'env TokenPrefix,
 }
 
 impl<'env> Work<'env> {
-    fn run<'scope>(&self, scope: &'scope std::thread::Scope<'scope, 'env>) -> Summary
+    fn run<'scope>(&self, mut state: State, scope: &'scope std::thread::Scope<'scope, 'env>) -> Summary
     where
         'env: 'scope,
     {
-        let mut state = State {
-            running: BTreeMap::new(),
-            summary: Summary::default(),
-            draining: false,
-            stop_at: None,
-            retry_until: None,
-            bury_at: Instant::now() + BURIAL_PAUSE,
-            told_parked: BTreeMap::new(),
-            last_looks: 0,
-        };
-        // What no wake-up tells is found by looking: tasks of other implementations, vendors whose
-        // pause is over, dispatchers that died.
-        let services = &self.dispatcher.plan.services;
-        let intervals = services.iter().map(|service| service.route.poll_interval);
-        let longest_nap = intervals.min().unwrap_or(BURIAL_PAUSE).min(BURIAL_PAUSE);
         loop {
-            let mut nap = longest_nap;
+            self.follow(&mut state);
+            let mut nap = longest_nap(&state.plan);
             if !state.draining {
                 match self.fill_slots(&mut state, scope) {
                     Ok(idle) if idle && self.is_done(&state) => match self.last_look(&mut state) {
@@ -216,7 +202,7 @@ impl<'env> Work<'env> {
                     },
                     Ok(_) => {}
                     Err(error) => {
-                        self.desk.warn(error.to_string());
+                        self.warn(error.to_string());
                         nap = AFTER_TROUBLE;
                     }
                 }
@@ -230,21 +216,45 @@ impl<'env> Work<'env> {
         }
     }
 
+    /// Takes over changed settings, and looks which lanes can be served.
+    fn follow(&self, state: &mut State) {
+        match state.follower.look(self.store, &state.plan) {
+            None => {}
+            Some(Ok(plan)) => {
+                state.plan = Arc::new(plan);
+                self.listened.change(self.store, state.plan.lanes());
+                self.roster.replan(&state.plan);
+                (self.observe)(Moment::Reloaded { lanes: state.plan.lanes() });
+                state.plan.warnings.iter().for_each(|warning| self.warn(warning.clone()));
+            }
+            Some(Err(error)) => self.warn(format!("{error}; the settings stay as they were")),
+        }
+        let changes = state.unready.look(&state.plan);
+        if !changes.is_empty() {
+            self.roster.unready(state.unready.to_object());
+            changes.into_iter().for_each(|moment| (self.observe)(moment));
+        }
+    }
+
+    fn warn(&self, message: String) {
+        (self.observe)(Moment::Warning { message });
+    }
+
     /// Sleeps until something happens or is due, and takes note of it.
     fn sleep(&self, state: &mut State, nap: Duration) {
         let mut nap = state.stop_at.map_or(nap, |at| at.saturating_duration_since(Instant::now()).min(nap));
-        let store = self.dispatcher.store;
-        let due = store.next_due(&self.dispatcher.plan.lanes());
+        let store = self.store;
+        let due = store.next_due(&state.plan.lanes());
         if let Some(due) = due {
             let seconds = due.seconds_since(store.now().wall).max(0.01);
             nap = nap.min(Duration::try_from_secs_f64(seconds).unwrap_or(nap));
         }
-        match self.dispatcher.receiver.recv_timeout(nap) {
+        match self.receiver.recv_timeout(nap) {
             Ok(wake) => self.woken(state, wake),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
         }
         // All that came at the same time leads to one look.
-        while let Ok(wake) = self.dispatcher.receiver.try_recv() {
+        while let Ok(wake) = self.receiver.try_recv() {
             self.woken(state, wake);
         }
     }
@@ -256,10 +266,9 @@ impl<'env> Work<'env> {
             Wake::End if state.draining => stop_all(state),
             Wake::End => {
                 state.draining = true;
-                state.stop_at =
-                    self.dispatcher.plan.drain.and_then(|drain| Instant::now().checked_add(drain));
+                state.stop_at = state.plan.drain.and_then(|drain| Instant::now().checked_add(drain));
                 self.roster.drain();
-                (self.dispatcher.observe)(Moment::Draining { running: state.running.len() });
+                (self.observe)(Moment::Draining { running: state.running.len() });
             }
         }
     }
@@ -272,12 +281,15 @@ impl<'env> Work<'env> {
         if let Some((account, parked)) = over.parked {
             self.tell_parked(state, &account, &parked);
         }
+        if let Some((lane, missing)) = over.unready {
+            state.unready.could_not_start(lane, missing);
+        }
     }
 
     /// Says once for each pause that a vendor is left alone.
     fn tell_parked(&self, state: &mut State, account: &str, parked: &Parked) {
         if state.told_parked.insert(account.to_string(), parked.until) != Some(parked.until) {
-            (self.dispatcher.observe)(Moment::Parked {
+            (self.observe)(Moment::Parked {
                 vendor: account.to_string(),
                 until: parked.until.to_string(),
                 message: parked.reason.clone(),
@@ -294,10 +306,10 @@ impl<'env> Work<'env> {
     where
         'env: 'scope,
     {
-        let (store, plan) = (self.dispatcher.store, self.dispatcher.plan);
+        let (store, plan) = (self.store, state.plan.clone());
         if Instant::now() >= state.bury_at {
             state.bury_at = Instant::now() + BURIAL_PAUSE;
-            recover(store, self.dispatcher.observe)?;
+            recover(store, self.observe)?;
         }
         while state.running.len() < plan.max_concurrent as usize {
             // Made first: once a task is claimed nothing may keep its run from starting.
@@ -311,8 +323,8 @@ impl<'env> Work<'env> {
     }
 
     /// Claims from the first lane that has something for us.
-    fn claim_first(&self, state: &mut State) -> Result<Option<(&'env Service, Task)>> {
-        let (store, plan) = (self.dispatcher.store, self.dispatcher.plan);
+    fn claim_first(&self, state: &mut State) -> Result<Option<(Arc<Service>, Task)>> {
+        let (store, plan) = (self.store, state.plan.clone());
         let now = store.now().wall;
         let parked = store.parked_vendors();
         for service in &plan.services {
@@ -323,7 +335,7 @@ impl<'env> Work<'env> {
                 self.tell_parked(state, &service.account, parked);
                 continue;
             }
-            if is_full {
+            if is_full || state.unready.contains(lane) {
                 continue;
             }
             let state = &*state;
@@ -335,7 +347,7 @@ impl<'env> Work<'env> {
                 accepts: &|task| self.conversation_is_free(state, task),
             };
             if let Some(task) = store.claim_next_as(&want, &taker)? {
-                return Ok(Some((service, task)));
+                return Ok(Some((service.clone(), task)));
             }
         }
         Ok(None)
@@ -347,13 +359,13 @@ impl<'env> Work<'env> {
             return true;
         };
         let here = state.running.values().any(|run| run.session.as_deref() == Some(session));
-        !here && session_user(self.dispatcher.store, session, task.id.as_str()).is_none()
+        !here && session_user(self.store, session, task.id.as_str()).is_none()
     }
 
     fn start<'scope>(
         &self,
         state: &mut State,
-        service: &'env Service,
+        service: Arc<Service>,
         task: Task,
         stop: StopHandle,
         scope: &'scope std::thread::Scope<'scope, 'env>,
@@ -377,7 +389,7 @@ impl<'env> Work<'env> {
                 ..Entry::default()
             },
         );
-        (self.dispatcher.observe)(Moment::Claimed {
+        (self.observe)(Moment::Claimed {
             task_id: id.clone(),
             lane: task.lane.clone(),
             vendor: service.vendor.name.clone(),
@@ -387,7 +399,15 @@ impl<'env> Work<'env> {
         let running = Running { lane: task.lane.clone(), session, stop: stop.clone() };
         state.running.insert(id, running);
         let job = Job { task, token, service, stop };
-        let (desk, keeper, sender) = (self.desk, self.keeper, self.dispatcher.sender.clone());
+        let desk = Desk {
+            store: self.store,
+            plan: state.plan.clone(),
+            roster: self.roster,
+            household: self.household,
+            versions: self.versions,
+            observe: self.observe,
+        };
+        let (keeper, sender) = (self.keeper, self.sender.clone());
         scope.spawn(move || {
             let over = finish(&desk, keeper, &job);
             let _ = sender.send(Wake::Over(over));
@@ -401,22 +421,22 @@ impl<'env> Work<'env> {
     /// A dispatcher that was killed while it started an agent dies a moment later than its process
     /// seems to: until the agent's program runs, its card is still held.
     fn last_look(&self, state: &mut State) -> Option<Duration> {
-        let store = self.dispatcher.store;
+        let store = self.store;
         let left = store.abandoned(DISPATCHER).is_ok_and(|dead| !dead.is_empty());
         if state.last_looks >= LAST_LOOKS || !(left || store.someone_is_dying(DISPATCHER)) {
             return None;
         }
         state.last_looks += 1;
-        if let Err(error) = recover(store, self.dispatcher.observe) {
-            self.desk.warn(error.to_string());
+        if let Err(error) = recover(store, self.observe) {
+            self.warn(error.to_string());
         }
         Some(LAST_LOOK_PAUSE)
     }
 
     /// Whether `once` is satisfied: nothing runs, and no retry of ours is still to come.
     fn is_done(&self, state: &State) -> bool {
-        let waits = state.retry_until.is_some_and(|until| self.dispatcher.store.now().wall < until);
-        self.dispatcher.plan.once && state.running.is_empty() && !waits
+        let waits = state.retry_until.is_some_and(|until| self.store.now().wall < until);
+        state.plan.once && state.running.is_empty() && !waits
     }
 }
 

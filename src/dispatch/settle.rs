@@ -31,8 +31,6 @@ pub struct Settling<'a> {
     pub vendor: &'a str,
     /// The run's name.
     pub run: &'a str,
-    /// Version of the vendor's program, if it was asked.
-    pub version: Option<&'a str>,
     /// How it ended.
     pub ended: &'a Ended,
     /// When.
@@ -52,6 +50,11 @@ pub fn settle(run: &Settling<'_>) -> Option<(Report, Moment)> {
             (respond(run, answer), Moment::Answered { task_id: id, duration, cost_usd }, "completed")
         }
         Outcome::Failed(failure) => failed(run, id, failure),
+        Outcome::Unready(missing) => (
+            release(missing, 0.0, None),
+            Moment::Returned { task_id: id, message: missing.clone() },
+            "withheld",
+        ),
         Outcome::Withheld(StopReason::Shutdown) => {
             let reason = "the dispatcher was stopped before the agent was done";
             (
@@ -126,7 +129,7 @@ pub fn record(run: &Settling<'_>, outcome: &str) -> Record {
 }
 
 fn version(run: &Settling<'_>) -> Option<String> {
-    run.ended.report.cli_version.clone().or_else(|| run.version.map(str::to_string))
+    run.ended.report.cli_version.clone().or_else(|| run.ended.version.clone())
 }
 
 fn follow_up(lane: Option<&String>, after_success: bool) -> Option<FollowUp> {
@@ -233,7 +236,13 @@ mod tests {
     fn settled(outcome: Outcome, route: &Route) -> Option<(Report, Moment)> {
         let task = testing::task();
         let report = RunReport { cost_usd: Some(0.5), models: vec!["m".to_string()], ..RunReport::default() };
-        let ended = Ended { outcome, report, duration: Duration::from_secs(5), past: Past::default() };
+        let ended = Ended {
+            outcome,
+            report,
+            duration: Duration::from_secs(5),
+            past: Past::default(),
+            version: Some("1.0".to_string()),
+        };
         settle(&Settling {
             task: &task,
             token: &ClaimToken::from_text("t"),
@@ -241,7 +250,6 @@ mod tests {
             route,
             vendor: "claude",
             run: "r",
-            version: Some("1.0"),
             ended: &ended,
             now: task.created_at,
             random: 0,

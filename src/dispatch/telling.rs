@@ -29,10 +29,12 @@ pub struct Over {
     pub retry_at: Option<Time>,
     /// The account that it parked.
     pub parked: Option<(String, Parked)>,
+    /// The lane that no run can be started for, and why.
+    pub unready: Option<(String, String)>,
 }
 
 /// Runs one task and reports it. For a thread of its own.
-pub fn finish(desk: &Desk<'_>, keeper: &Keeper, job: &Job<'_>) -> Over {
+pub fn finish(desk: &Desk<'_>, keeper: &Keeper, job: &Job) -> Over {
     let ended = desk.run(job);
     let over = tell(desk, job, &ended);
     keeper.remove(&job.token);
@@ -40,7 +42,7 @@ pub fn finish(desk: &Desk<'_>, keeper: &Keeper, job: &Job<'_>) -> Over {
     over
 }
 
-fn tell(desk: &Desk<'_>, job: &Job<'_>, ended: &Ended) -> Over {
+fn tell(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Over {
     let store = desk.store;
     let task_id = job.task.id.to_string();
     let mut over = Over {
@@ -49,6 +51,10 @@ fn tell(desk: &Desk<'_>, job: &Job<'_>, ended: &Ended) -> Over {
         failed: matches!(ended.outcome, Outcome::Failed(_)),
         retry_at: None,
         parked: None,
+        unready: match &ended.outcome {
+            Outcome::Unready(missing) => Some((job.task.lane.clone(), missing.clone())),
+            _ => None,
+        },
     };
     // Before the task goes back: the next free slot must not send it to the same vendor at once.
     over.parked = park(desk, job, ended).map(|parked| (job.service.account.clone(), parked));
@@ -63,7 +69,6 @@ fn tell(desk: &Desk<'_>, job: &Job<'_>, ended: &Ended) -> Over {
         route: &job.service.route,
         vendor: &job.service.vendor.name,
         run: run.as_str(),
-        version: desk.versions.get(&job.service.account).map(String::as_str),
         ended,
         now,
         random: store.random() as u64,
@@ -97,7 +102,7 @@ fn tell(desk: &Desk<'_>, job: &Job<'_>, ended: &Ended) -> Over {
 
 /// Leaves a vendor alone that reported a usage limit, and forgets the pause of one that works again.
 /// Returns the pause, if this began or changed one.
-fn park(desk: &Desk<'_>, job: &Job<'_>, ended: &Ended) -> Option<Parked> {
+fn park(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Option<Parked> {
     let (store, account) = (desk.store, &job.service.account);
     let claimed = job.task.status.claim()?.claimed_at;
     let changed = match &ended.outcome {
@@ -127,9 +132,11 @@ fn answered_moment(task_id: &str, ended: &Ended) -> Moment {
 }
 
 /// Adds how the run ended to the task's history; without it the report is as good.
-fn note_end(desk: &Desk<'_>, job: &Job<'_>, moment: &Moment, ended: &Ended) {
+fn note_end(desk: &Desk<'_>, job: &Job, moment: &Moment, ended: &Ended) {
     let kind = match ended.outcome {
         Outcome::Completed(_) => "headless_completed",
+        // No run has begun.
+        Outcome::Unready(_) => return,
         _ => "headless_failed",
     };
     let mut data = crate::model::json::Object::new();
@@ -144,7 +151,7 @@ fn note_end(desk: &Desk<'_>, job: &Job<'_>, moment: &Moment, ended: &Ended) {
 
 /// Tells a report, again and again if the store is in trouble: the claim is renewed meanwhile, and the
 /// agent's work is worth the wait. Somebody who wants the run to end ends this too.
-fn tell_patiently(desk: &Desk<'_>, job: &Job<'_>, report: &Report) -> Result<Told> {
+fn tell_patiently(desk: &Desk<'_>, job: &Job, report: &Report) -> Result<Told> {
     let mut pause = FIRST_PAUSE;
     loop {
         let error = match report.save_and_tell(desk.store) {

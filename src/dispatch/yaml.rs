@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_yaml::{Mapping, Value};
 
 use super::place::line_of;
+use crate::error::printable;
 use crate::model::span;
 use crate::{Error, Result};
 
@@ -20,6 +21,20 @@ pub struct Source<'a> {
     pub file: &'a str,
     /// The file's whole text.
     pub text: &'a str,
+}
+
+impl Source<'_> {
+    /// File, line and key, for messages.
+    pub fn place(&self, path: &[String]) -> String {
+        let mut place = printable(self.file);
+        if let Some(line) = line_of(self.text, path) {
+            place.push_str(&format!(" line {line}"));
+        }
+        if !path.is_empty() {
+            place.push_str(&format!(": {}", printable(&path.join("."))));
+        }
+        place
+    }
 }
 
 /// What a mapping says about one key. An explicit `null` differs from silence: it switches an
@@ -82,6 +97,11 @@ impl<'a> Section<'a> {
         Self { mapping, ..self.clone() }
     }
 
+    /// The file it stands in.
+    pub fn source(&self) -> Source<'a> {
+        self.source
+    }
+
     /// The mapping itself.
     pub fn mapping(&self) -> &Mapping {
         &self.mapping
@@ -116,9 +136,13 @@ impl<'a> Section<'a> {
         Ok(())
     }
 
-    /// Text; numbers and booleans read as their text.
+    /// Text. A number or a boolean is refused: whoever means the word puts it in quotes.
     pub fn text(&self, key: &str) -> Result<Given<String>> {
-        self.read(key, scalar)
+        self.read(key, |value| match value {
+            Value::String(text) => Ok(text.clone()),
+            Value::Number(_) | Value::Bool(_) => Err("expected text; put it in quotes".to_string()),
+            _ => Err("expected text".to_string()),
+        })
     }
 
     /// A whole number from zero up.
@@ -163,20 +187,21 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// A list of text.
+    /// A list of text; numbers in it read as their text, as arguments are often numbers.
     pub fn list(&self, key: &str) -> Result<Given<Vec<String>>> {
         self.read(key, |value| match value {
-            Value::Sequence(items) => items.iter().map(scalar).collect(),
+            Value::Sequence(items) => items.iter().map(argument).collect(),
             _ => Err("expected a list of text".to_string()),
         })
     }
 
-    /// A mapping from text to text; a `null` value means "unset".
+    /// A mapping from text to text, in which numbers and booleans read as their text; a `null` value
+    /// means "unset".
     pub fn variables(&self, key: &str) -> Result<BTreeMap<String, Option<String>>> {
         let section = self.section(key)?;
         let mut variables = BTreeMap::new();
         for name in section.keys()? {
-            let value = section.text(&name)?.value();
+            let value = section.read(&name, scalar)?.value();
             variables.insert(name, value);
         }
         Ok(variables)
@@ -217,15 +242,15 @@ fn scalar(value: &Value) -> std::result::Result<String, String> {
     }
 }
 
+fn argument(value: &Value) -> std::result::Result<String, String> {
+    match value {
+        Value::Bool(_) => Err("expected a list of text; put each in quotes".to_string()),
+        _ => scalar(value).map_err(|_| "expected a list of text".to_string()),
+    }
+}
+
 fn error_at(source: Source<'_>, path: &[String], reason: &str) -> Error {
-    let mut place = crate::error::printable(source.file);
-    if let Some(line) = line_of(source.text, path) {
-        place.push_str(&format!(" line {line}"));
-    }
-    if !path.is_empty() {
-        place.push_str(&format!(": {}", crate::error::printable(&path.join("."))));
-    }
-    Error::config(format!("{place}: {reason}"))
+    Error::config(format!("{}: {reason}", source.place(path)))
 }
 
 /// The known word that differs from `word` least, if it is near enough to be meant: one letter of

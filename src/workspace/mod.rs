@@ -27,6 +27,7 @@ pub use edit::{EditWish, check_edit};
 pub use lane::{MAX_LANE, check_lane};
 pub use limits::{MAX_ATTEMPTS, MAX_KEY, MAX_LABEL, MAX_LABELS, MAX_TIMEOUT_SECONDS, MAX_WORD};
 pub use pairs::parse_pairs;
+pub use paths::absolute;
 pub use scaffold::{InitWish, Initialized, PoolInitialized, init, init_pool};
 pub use submit::{Checked, MAX_PROMPT, MAX_PROMPT_ONLY, SubmitWish, check_line, check_submit};
 pub use why::{Reason, why};

@@ -14,7 +14,10 @@ const MAX_LINKS: usize = 40;
 ///
 /// Paths that a shell has expanded already come back as they are; the `~` is for those written
 /// in files. `~name` is refused instead of being taken for a file of that name.
-pub(super) fn absolute(base: &Path, path: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// `Invalid` for `~name`, and for `~` when the home directory is unknown.
+pub fn absolute(base: &Path, path: &Path) -> Result<PathBuf> {
     Ok(base.join(expand_home(path, std::env::home_dir().as_deref())?))
 }
 

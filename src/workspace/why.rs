@@ -108,6 +108,9 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
     if !is_served {
         return say("no_worker", format!("a worker: nobody serves lane {lane}"));
     }
+    if let Some((owner, missing)) = unready_everywhere(store, lane)? {
+        return say("lane_unready", format!("what {owner} needs for lane {lane}: {missing}"));
+    }
     let ahead = store.tasks_ahead(task)?;
     let what = match ahead {
         0 => "it is next".to_string(),
@@ -115,6 +118,17 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
         n => format!("{n} tasks are ahead of it"),
     };
     say("queued", format!("a free worker in lane {lane}: {what}"))
+}
+
+/// What is missing, if all who serve a lane are dispatchers that leave it alone for the lack of it.
+fn unready_everywhere(store: &Store, lane: &str) -> Result<Option<(String, String)>> {
+    let mut first = None;
+    for worker in store.live_workers()?.iter().filter(|worker| worker.lanes.iter().any(|own| own == lane)) {
+        let missing = worker.data.get("unready").and_then(|unready| unready.get(lane)?.as_str());
+        let Some(missing) = missing else { return Ok(None) };
+        first.get_or_insert((worker.owner.clone(), short(missing, 200)));
+    }
+    Ok(first)
 }
 
 /// The vendor that comes back first, if all who may serve a task are parked.

@@ -103,6 +103,22 @@ pub struct Finished {
     pub log_error: Option<io::Error>,
 }
 
+/// Why a run could not be started.
+#[derive(Clone, Debug)]
+pub enum NoStart {
+    /// It is this task's run alone.
+    Task(Failure),
+    /// The program itself cannot be run here, for whichever task.
+    Program(String),
+}
+
+impl NoStart {
+    /// A trouble that may have passed at the next attempt.
+    fn for_now(message: String) -> Self {
+        Self::Task(Failure::new(FailureClass::Error, message))
+    }
+}
+
 /// Runs one agent to its end. Fails only if it cannot be started.
 ///
 /// A reason given to `stop` before the start wins: nothing is started then.
@@ -111,7 +127,7 @@ pub fn run(
     household: &Household,
     stop: &StopHandle,
     observe: &mut dyn FnMut(Happening<'_>),
-) -> Result<Finished, Failure> {
+) -> Result<Finished, NoStart> {
     let started = Instant::now();
     let mut output = Output::new(spec.stdout, spec.stderr, spec.parser, spec.expected_session);
     let not_started =
@@ -134,7 +150,7 @@ pub fn run(
     let (mut guard, control) =
         household.start(&orders, with_environment).map_err(|error| match error.kind() {
             io::ErrorKind::ArgumentListTooLong => cannot_start(&spec.program, &spec.cwd, &error),
-            _ => Failure::new(FailureClass::Error, format!("the agent's guard cannot be started: {error}")),
+            _ => NoStart::for_now(format!("the agent's guard cannot be started: {error}")),
         })?;
     output.take_pipes(&mut guard);
     let limits = Limits {
@@ -151,9 +167,7 @@ pub fn run(
         Fate::Failed(errno) => {
             Err(cannot_start(&spec.program, &spec.cwd, &io::Error::from_raw_os_error(errno)))
         }
-        Fate::Broken(why) => {
-            Err(Failure::new(FailureClass::Error, format!("the agent's guard cannot work: {why}")))
-        }
+        Fate::Broken(why) => Err(NoStart::for_now(format!("the agent's guard cannot work: {why}"))),
     }
 }
 
@@ -178,22 +192,29 @@ fn finished(
     }
 }
 
-fn cannot_start(program: &OsStr, cwd: &Path, error: &io::Error) -> Failure {
+fn cannot_start(program: &OsStr, cwd: &Path, error: &io::Error) -> NoStart {
     let program = crate::error::printable(&program.to_string_lossy());
-    let cwd_text = crate::error::printable(&cwd.to_string_lossy());
     if !cwd.is_dir() {
-        return Failure::permanent(format!("the working directory {cwd_text} does not exist"));
+        let cwd = crate::error::printable(&cwd.to_string_lossy());
+        return NoStart::Task(Failure::permanent(format!("the working directory {cwd} does not exist")));
+    }
+    if rustix::fs::access(cwd, rustix::fs::Access::EXEC_OK).is_err() {
+        let cwd = crate::error::printable(&cwd.to_string_lossy());
+        return NoStart::Task(Failure::permanent(format!("the working directory {cwd} may not be entered")));
     }
     match error.kind() {
         io::ErrorKind::NotFound => {
-            Failure::permanent(format!("{program} is not installed, or not on the PATH of the dispatcher"))
+            NoStart::Program(format!("{program} is not installed, or its interpreter is missing"))
         }
-        io::ErrorKind::PermissionDenied => {
-            Failure::permanent(format!("{program} may not be executed here: {error}"))
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ExecutableFileBusy => {
+            NoStart::Program(format!("{program} may not be executed here: {error}"))
         }
         io::ErrorKind::ArgumentListTooLong => {
-            Failure::permanent(format!("the arguments of {program} are too long"))
+            NoStart::Task(Failure::permanent(format!("the arguments of {program} are too long")))
         }
-        _ => Failure::new(FailureClass::Error, format!("{program} could not be started: {error}")),
+        _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
+            NoStart::Program(format!("{program} is no program for this machine"))
+        }
+        _ => NoStart::for_now(format!("{program} could not be started: {error}")),
     }
 }

@@ -14,8 +14,9 @@ use serde_yaml::{Mapping, Value};
 
 pub use argv::{Argv, Slots, guard};
 pub use environment::agent_environment;
-pub use version::version_of;
+pub use version::Versions;
 
+use super::route::Runner;
 use super::stream::Format;
 use super::yaml::{Section, Source};
 use crate::{Error, Result};
@@ -58,6 +59,8 @@ pub enum SessionIds {
 pub struct Vendor {
     /// Name in routes and in `required_vendor`.
     pub name: String,
+    /// The vendor whose words it understands: its own name, or the one that it is `like`.
+    pub dialect: String,
     /// Program, found on PATH unless it contains a slash.
     pub command: String,
     /// What it prints.
@@ -92,6 +95,7 @@ impl Vendor {
     pub fn command(program: &str, args: &[String]) -> Self {
         Self {
             name: COMMAND.to_string(),
+            dialect: COMMAND.to_string(),
             command: program.to_string(),
             format: Format::Text,
             session: SessionIds::None,
@@ -106,6 +110,14 @@ impl Vendor {
             model_classes: BTreeMap::new(),
             env: BTreeMap::new(),
         }
+    }
+
+    /// Whether a setting of a route has a place on its command lines.
+    pub fn takes(&self, setting: &str) -> bool {
+        let name = if setting == "args" { "extra_args" } else { setting };
+        let singular = name.trim_end_matches('s');
+        let takes = |argv: &Argv| argv.mentions(name) || argv.mentions(singular);
+        takes(&self.args) && self.resume_args.as_ref().is_none_or(takes)
     }
 
     /// Whether the effort a task asks for has a flag; otherwise it goes into the prompt.
@@ -181,6 +193,15 @@ impl Vendors {
         })
     }
 
+    /// Whether what is said in the words of one is understood by the other.
+    pub fn speak_alike(&self, one: &Runner, other: &Runner) -> bool {
+        let dialect = |runner: &Runner| match runner {
+            Runner::Vendor(name) => self.0.get(name).map(|vendor| vendor.dialect.clone()),
+            Runner::Command { .. } => None,
+        };
+        one == other || dialect(one).is_some_and(|own| Some(own) == dialect(other))
+    }
+
     /// Their names, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
@@ -230,6 +251,7 @@ fn read_vendor(name: &str, section: &Section<'_>) -> Result<Vendor> {
     }
     Ok(Vendor {
         name: name.to_string(),
+        dialect: section.text("like")?.or(name.to_string()),
         command,
         format: format.or(Format::Text),
         session: session.or(SessionIds::None),

@@ -1,6 +1,10 @@
-//! Asking a vendor's program for its version, once, when a dispatcher starts.
+//! Asking a vendor's program for its version: once for each state of the program's file, since agents
+//! are updated while a dispatcher runs.
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::dispatch::agent::household::Household;
@@ -8,23 +12,57 @@ use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::stop::StopHandle;
 use crate::dispatch::agent::tree::RunId;
 use crate::dispatch::agent::{self, AgentSpec};
-use crate::dispatch::plan::{Service, Surroundings};
+use crate::dispatch::plan::Surroundings;
+use crate::dispatch::service::Service;
 use crate::dispatch::stream::{Baseline, Format, StreamParser, one_line};
 use crate::dispatch::vendor::agent_environment;
+use crate::store::Stamp;
 
 /// How long a program may take to say its version.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The version of the program behind a service; nothing if it does not say. Programs that tell it in
-/// every run are not asked.
-pub fn version_of(service: &Service, around: &Surroundings, household: &Household) -> Option<String> {
-    let vendor = &service.vendor;
-    if vendor.version.is_empty() || vendor.format == Format::ClaudeStream {
-        return None;
+/// What a program said when its file was in this state.
+#[derive(Debug)]
+struct Said {
+    stamp: Option<Stamp>,
+    version: Option<String>,
+}
+
+/// Versions that were asked for, by program.
+#[derive(Debug, Default)]
+pub struct Versions(Mutex<BTreeMap<PathBuf, Said>>);
+
+impl Versions {
+    /// The version of the program behind a service; nothing if it does not say. Programs that tell it
+    /// in every run are not asked.
+    pub fn of(
+        &self,
+        service: &Service,
+        program: &Path,
+        around: &Surroundings,
+        household: &Household,
+    ) -> Option<String> {
+        let vendor = &service.vendor;
+        if vendor.version.is_empty() || vendor.format == Format::ClaudeStream {
+            return None;
+        }
+        // Held while the program is asked: the runs that start with it need the same answer.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = Stamp::at(program);
+        if let Some(said) = known.get(program).filter(|said| said.stamp == stamp) {
+            return said.version.clone();
+        }
+        let version = ask(service, program, around, household);
+        known.insert(program.to_path_buf(), Said { stamp, version: version.clone() });
+        version
     }
+}
+
+fn ask(service: &Service, program: &Path, around: &Surroundings, household: &Household) -> Option<String> {
+    let vendor = &service.vendor;
     let no_log = || Some(CappedLog::new(File::options().write(true).open("/dev/null").ok()?, 0, 0));
     let spec = AgentSpec {
-        program: service.program.clone().into_os_string(),
+        program: program.into(),
         args: vendor.version.clone(),
         cwd: around.cwd.clone(),
         env: agent_environment(around.environment.clone(), &[&vendor.env, &service.route.env]),
