@@ -41,7 +41,7 @@ pub struct DispatchCommand {
     /// Whose agents: claude, codex, gemini, opencode, or one of handoff.yaml
     #[arg(long, value_name = "NAME", conflicts_with = "command")]
     vendor: Option<String>,
-    /// Run a program that reads the prompt on standard input: `--command -- PROGRAM ARGUMENTS…`
+    /// Run a program that reads the prompt on standard input: `--command -- PROGRAM ARGUMENTS...`
     #[arg(long, requires = "program")]
     command: bool,
     /// The lane; repeatable [default: all lanes of handoff.yaml]

@@ -172,7 +172,10 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
         return ExitCode::from(EXIT_REFUSED);
     }
     let args: Vec<OsString> = std::env::args_os().collect();
-    if let Some(shell) = env::completing() {
+    // No command begins so: a variable that was left behind must not make a claim answer nothing.
+    if args.get(1).is_some_and(|word| word == "--")
+        && let Some(shell) = env::completing()
+    {
         return completed(&shell, &args);
     }
     let parsed = parse(&args);

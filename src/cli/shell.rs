@@ -69,13 +69,15 @@ fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
     let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let mut page = Vec::new();
     Man::new(command.clone().after_help(Resettable::Reset).version(version))
+        // Not empty: roff would take what follows for the date.
+        .date(" ")
         .source(format!("lanes {version}"))
         .manual("lanes")
         .render(&mut page)?;
     let mut end = Roff::new();
     if let Some(examples) = examples.strip_prefix(super::EXAMPLES) {
         end.control("SH", ["EXAMPLES"]).control("nf", []);
-        for example in examples.trim_matches('\n').lines() {
+        for example in examples.trim_start_matches('\n').lines().take_while(|line| !line.is_empty()) {
             end.text([roman(example.trim_start())]);
         }
         end.control("fi", []);

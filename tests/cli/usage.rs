@@ -156,6 +156,8 @@ fn lanes_and_ids_are_completed() {
     assert_eq!(offered(&["show", &first[first.len() - 6..]]), [first.as_str()]);
     assert_eq!(offered(&["pau"]), ["pause"]);
     assert!(!sandbox.path("owned").exists());
+    let left_behind = sandbox.command(&["list"]).env("LANES_COMPLETE", "bash").output().unwrap();
+    assert!(sandbox.outcome(left_behind).stdout.contains(&first));
     std::fs::remove_dir_all(sandbox.path("handoff")).unwrap();
     assert!(offered(&["show", ""]).is_empty());
 }
@@ -169,7 +171,9 @@ fn man_pages_for_every_command() {
     for page in std::fs::read_dir(sandbox.path("pages")).unwrap() {
         let page = page.unwrap().path();
         let text = std::fs::read_to_string(&page).unwrap();
-        for part in [".SH NAME", ".SH EXAMPLES", ".SH \"EXIT STATUS\"", env!("CARGO_PKG_VERSION")] {
+        for part in
+            [".SH NAME", ".SH EXAMPLES", ".SH \"EXIT STATUS\"", concat!("lanes ", env!("CARGO_PKG_VERSION"))]
+        {
             assert!(text.contains(part), "no {part} in {}", page.display());
         }
         pages += 1;
