@@ -17,8 +17,9 @@ use crate::error::{Error, Result};
 
 /// The most connections at once; fewer when the system allows fewer descriptors.
 const MAX_CONNECTIONS: usize = 8192;
-/// Descriptors kept for files.
-const SPARE_DESCRIPTORS: u64 = 128;
+/// Descriptors kept for files: half of all, but at least what a few requests need, and at most what
+/// as many requests as are served at once need, batches among them.
+const SPARE_DESCRIPTORS: (u64, u64) = (128, 512);
 
 impl Sockets {
     /// Listens at `address`.
@@ -126,6 +127,6 @@ fn most_connections() -> usize {
     let hard = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(allowed.saturating_sub(SPARE_DESCRIPTORS))
-        .map_or(MAX_CONNECTIONS, |n| n.clamp(1, MAX_CONNECTIONS))
+    let spare = (allowed / 2).clamp(SPARE_DESCRIPTORS.0, SPARE_DESCRIPTORS.1);
+    usize::try_from(allowed.saturating_sub(spare)).map_or(MAX_CONNECTIONS, |n| n.clamp(1, MAX_CONNECTIONS))
 }

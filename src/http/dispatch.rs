@@ -170,11 +170,17 @@ fn all(app: &App) -> Result<BTreeMap<String, Entry>> {
     Ok(routes)
 }
 
-/// A route without the values of its environment, which may be secrets.
+/// A route without what may be secret: the values of its environment, and servers that are described
+/// right here rather than in a file.
 fn view(lane: &str, entry: &Entry) -> Value {
     let mut settings = entry.settings.clone();
     if let Some(Value::Object(env)) = settings.get_mut("env") {
         env.values_mut().for_each(|value| *value = Value::Null);
+    }
+    if let Some(servers) = settings.get_mut("mcp_config")
+        && servers.as_str().is_some_and(|text| text.trim_start().starts_with('{'))
+    {
+        *servers = Value::Null;
     }
     Value::Object(members([
         ("lane", lane.into()),

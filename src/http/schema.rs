@@ -2,6 +2,41 @@
 
 use serde_json::{Map, Value, json};
 
+/// Every `code` of a refusal. They mean the same for ever; new ones may come.
+const CODES: [&str; 29] = [
+    // What the queue says, at every door.
+    "invalid",
+    "config",
+    "not_found",
+    "refused",
+    "timed_out",
+    "nothing_available",
+    "task_failed",
+    "locked",
+    "corrupt",
+    "io",
+    // What the server says.
+    "bad_request",
+    "unauthorized",
+    "host_refused",
+    "origin_refused",
+    "management_disabled",
+    "programs_disabled",
+    "unknown_route",
+    "method_not_allowed",
+    "request_timeout",
+    "body_too_large",
+    "uri_too_long",
+    "content_type_refused",
+    "expectation_failed",
+    "headers_too_large",
+    "internal",
+    "encoding_unsupported",
+    "too_many_waits",
+    "stopping",
+    "version_unsupported",
+];
+
 fn text() -> Value {
     json!({"type": "string"})
 }
@@ -151,7 +186,7 @@ pub fn all() -> Map<String, Value> {
     ]);
     let answered = object([("task_id", text()), ("state", text()), ("response", maybe(&named("Response")))]);
     let pairs = [
-        ("Error", object([("error", text()), ("code", text())])),
+        ("Error", object([("error", text()), ("code", json!({"type": "string", "enum": CODES}))])),
         ("Task", task()),
         ("Response", response()),
         ("Lane", lane),

@@ -210,7 +210,12 @@ impl Answer {
             .to_string()
     }
 
+    /// The stable word of a refusal, which must be one that the document lists.
     fn code(&self) -> String {
+        let document = Value::Object(lanes::http::document());
+        let known = &document["components"]["schemas"]["Error"]["properties"]["code"]["enum"];
+        let code = self.at("/code");
+        assert!(known.as_array().unwrap().contains(&code), "{code}");
         self.text_at("/code")
     }
 

@@ -8,7 +8,7 @@ const PROGRAMS: [&str; 2] = ["--enable-queue-management", "--allow-route-program
 
 #[test]
 fn routes_are_those_of_the_file_and_what_was_said_on_top() {
-    let text = "dispatch: {routes: {review: {vendor: claude, priority: 3, env: {SECRET: s3cret}}}}\n";
+    let text = "dispatch: {routes: {review: {vendor: claude, priority: 3, env: {SECRET: s3cret}, mcp_config: '{s3cret: 1}'}}}\n";
     let fixture = Fixture::configured(text, &PROGRAMS);
     let file = fixture.dir.path().join("handoff/handoff.yaml");
     let before = std::fs::read(&file).unwrap();
@@ -31,7 +31,7 @@ fn routes_are_those_of_the_file_and_what_was_said_on_top() {
     assert_eq!((changed.status, changed.text_at("/route/source").as_str()), (200, "routes.json"));
     assert_eq!(
         changed.at("/route/settings"),
-        json!({"vendor": "claude", "priority": 1, "env": {"SECRET": null}})
+        json!({"vendor": "claude", "priority": 1, "env": {"SECRET": null}, "mcp_config": null})
     );
     let kept = std::fs::read_to_string(fixture.dir.path().join("state/routes.json")).unwrap();
     assert!(kept.contains("s3cret"), "a route stands there as a whole: {kept}");
