@@ -48,7 +48,7 @@ pub struct App {
     pub sockets: Sockets,
     /// Requests that wait.
     pub parked: Parked,
-    /// Submits under way.
+    /// The way of submits into the store.
     pub submits: Gather,
     /// How many tasks there are.
     pub census: Census,
@@ -69,6 +69,12 @@ pub struct Trace {
     path: String,
     /// The pattern of the route it took.
     route: &'static str,
+}
+
+/// A request that is answered by another thread than its handler's.
+pub struct Later {
+    ticket: Ticket,
+    trace: Trace,
 }
 
 /// One request as its handler sees it.
@@ -135,6 +141,12 @@ impl App {
             self.note(&entry.trace, &answer);
             self.sockets.answer(entry.ticket, answer);
         }
+    }
+
+    /// Answers a request that another thread saw to.
+    pub fn answer_later(&self, later: &Later, answer: Answer) {
+        self.note(&later.trace, &answer);
+        self.sockets.answer(later.ticket, answer);
     }
 
     fn note(&self, trace: &Trace, answer: &Answer) {
@@ -232,6 +244,11 @@ impl Call<'_> {
     /// The task that the path names.
     pub fn id(&self) -> Result<TaskId> {
         TaskId::parse(&self.parameter)
+    }
+
+    /// What it takes to answer the request from elsewhere.
+    pub fn later(&self) -> Later {
+        Later { ticket: self.ticket, trace: self.trace.clone() }
     }
 
     /// Whether only the head of the answer is wanted, for which nobody should have to wait.

@@ -1,77 +1,90 @@
 //! Submits that come at the same time, made durable together.
 //!
 //! What a submit costs is mostly waiting for the disk, and a file system commits what comes together
-//! in one go. So the first of several submits takes along those that came while the one before was
-//! under way, as one batch; each still succeeds or fails for itself.
+//! in one go. So one thread takes all submits that came while it was at the ones before, as one
+//! batch; each still succeeds or fails for itself. A thousand clients that submit while somebody
+//! keeps the store locked occupy this thread and no other.
 
-use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 
-use super::contain::contain;
+use super::answer::Answer;
+use super::app::{App, Call, Later, Outcome, stopping};
+use super::contain::{contain, internal};
+use super::service::Reply;
+use super::submit::submitted;
 use crate::error::{Error, Result};
 use crate::model::NewTask;
-use crate::store::{Store, Submitted};
+use crate::store::Submitted;
+use crate::workspace::Checked;
 
-#[derive(Default)]
-struct Inner {
-    waiting: Vec<(u64, NewTask)>,
-    done: HashMap<u64, Result<Submitted>>,
-    last: u64,
-    /// Whether somebody is at it.
-    is_led: bool,
+/// The most submits of one batch, for the answers to the first not to wait for the last.
+const MOST: usize = 128;
+
+/// A submit on its way.
+pub struct Pending {
+    task: NewTask,
+    warnings: Vec<String>,
+    later: Later,
 }
 
-/// The submits under way.
+/// The way to the thread that submits; nothing before it starts and after it ends.
 #[derive(Default)]
-pub struct Gather {
-    inner: Mutex<Inner>,
-    turn: Condvar,
-}
+pub struct Gather(Mutex<Option<Sender<Pending>>>);
 
 impl Gather {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Opens the way.
+    pub fn connect(&self) -> Receiver<Pending> {
+        let (way, inbox) = channel();
+        self.set(Some(way));
+        inbox
     }
 
-    /// As [`Store::submit`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn submit(&self, store: &Store, task: NewTask) -> Result<Submitted> {
-        let mut inner = self.inner();
-        inner.last += 1;
-        let number = inner.last;
-        inner.waiting.push((number, task));
-        loop {
-            if let Some(result) = inner.done.remove(&number) {
-                return result;
-            }
-            if inner.is_led {
-                inner = self.turn.wait(inner).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            inner.is_led = true;
-            let batch = std::mem::take(&mut inner.waiting);
-            drop(inner);
-            let (numbers, tasks): (Vec<u64>, Vec<NewTask>) = batch.into_iter().unzip();
-            let mut results = contain(|| submit_all(store, tasks)).unwrap_or_default().into_iter();
-            inner = self.inner();
-            for number in numbers {
-                let result = results.next().unwrap_or_else(|| Err(Error::corrupt("an internal error")));
-                inner.done.insert(number, result);
-            }
-            inner.is_led = false;
-            self.turn.notify_all();
+    /// Closes it, so that [`work`] returns once it has come to the end.
+    pub fn end(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, way: Option<Sender<Pending>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = way;
+    }
+
+    /// Answers a submit as soon as it is durable.
+    pub fn submit(&self, call: &Call<'_>, checked: Checked) -> Outcome {
+        let Checked { task, warnings } = checked;
+        let pending = Pending { task, warnings, later: call.later() };
+        let way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match way.as_ref().map(|way| way.send(pending)) {
+            Some(Ok(())) => Ok(Reply::Parked),
+            Some(Err(_)) | None => Err(stopping()),
         }
     }
 }
 
-fn submit_all(store: &Store, mut tasks: Vec<NewTask>) -> Vec<Result<Submitted>> {
+/// Submits what comes until the way to it is closed.
+pub fn work(app: &App, inbox: &Receiver<Pending>) {
+    while let Ok(first) = inbox.recv() {
+        let batch = std::iter::once(first).chain(inbox.try_iter().take(MOST - 1));
+        let (tasks, clients): (Vec<NewTask>, Vec<(Vec<String>, Later)>) =
+            batch.map(|pending| (pending.task, (pending.warnings, pending.later))).unzip();
+        let mut results = contain(|| submit_all(app, tasks)).unwrap_or_default().into_iter();
+        for (warnings, later) in clients {
+            let answer = match results.next() {
+                Some(Ok(task)) => submitted(&task, warnings),
+                Some(Err(error)) => Answer::error(&error),
+                None => internal(),
+            };
+            app.answer_later(&later, answer);
+        }
+    }
+}
+
+fn submit_all(app: &App, mut tasks: Vec<NewTask>) -> Vec<Result<Submitted>> {
     let count = tasks.len();
     if count == 1 {
-        return tasks.pop().map(|task| store.submit(task)).into_iter().collect();
+        return tasks.pop().map(|task| app.store.submit(task)).into_iter().collect();
     }
-    store.submit_batch(tasks).unwrap_or_else(|error| {
+    app.store.submit_batch(tasks).unwrap_or_else(|error| {
         let again = || Err(Error::new(error.kind(), error.to_string()));
         (0..count).map(|_| again()).collect()
     })

@@ -12,6 +12,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::access::Access;
 use super::app::App;
 use super::dispatch::RouteRules;
+use super::gather;
 use super::guard::{Guard, read_token};
 use super::socket::Sockets;
 use super::watcher::{Watcher, ring_for};
@@ -104,6 +105,7 @@ impl Server {
     fn run(&self) -> Result<()> {
         let app = &self.app;
         let (signals, inbox) = app.parked.connect();
+        let submits = app.submits.connect();
         let mut watcher = Watcher::new(app, inbox)?;
         std::thread::scope(|scope| {
             let thread = |name: &str| std::thread::Builder::new().name(name.to_string());
@@ -111,6 +113,7 @@ impl Server {
                 for _ in 0..WORKERS {
                     thread("worker").spawn_scoped(scope, || app.sockets.work(app))?;
                 }
+                thread("submits").spawn_scoped(scope, move || gather::work(app, &submits))?;
                 thread("watcher").spawn_scoped(scope, move || watcher.run())?;
                 thread("bell").spawn_scoped(scope, move || ring_for(app, &signals))?;
                 Ok(())
@@ -126,6 +129,7 @@ impl Server {
                 std::thread::sleep(TICK / 10);
             }
             app.sockets.end();
+            app.submits.end();
             started
         })
     }

@@ -15,6 +15,7 @@ use super::input::{Input, missing};
 use super::task::redacted;
 use crate::error::{Error, Result};
 use crate::model::json::{self, Object};
+use crate::store::Submitted;
 use crate::workspace::{Checked, Config, SubmitWish, check_submit};
 
 /// The largest metadata, in bytes as they are written.
@@ -25,8 +26,12 @@ const FULL: [&str; 5] = ["workspace_id", "workspace_root", "request_path", "resp
 
 /// `POST /tasks`
 pub fn submit(call: &Call<'_>) -> Outcome {
-    let Checked { task, warnings } = check(call, &call.body, key(call)?)?;
-    let submitted = call.app.submits.submit(&call.app.store, task)?;
+    let checked = check(call, &call.body, key(call)?)?;
+    call.app.submits.submit(call, checked)
+}
+
+/// The answer to a submit that is durable.
+pub fn submitted(submitted: &Submitted, warnings: Vec<String>) -> Answer {
     let status = if submitted.existing { 200 } else { 201 };
     let answer = Answer::json(
         status,
@@ -41,7 +46,7 @@ pub fn submit(call: &Call<'_>) -> Outcome {
             ("queue", submitted.task.lane.clone().into()),
         ]),
     );
-    Ok(answer.with("Location", format!("/tasks/{}", submitted.task.id)).into())
+    answer.with("Location", format!("/tasks/{}", submitted.task.id))
 }
 
 /// `POST /tasks/batch`: each task is taken or refused for itself.

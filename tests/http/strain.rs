@@ -1,6 +1,7 @@
 //! Too few descriptors, and clients that take their time.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -108,4 +109,36 @@ fn clients_that_never_read_cost_a_bounded_buffer() {
     // All answers together would take several hundred megabytes.
     assert!(resident() < 100_000, "{} kB", resident());
     drop(deaf);
+}
+
+#[test]
+fn a_locked_store_holds_up_nobody_who_reads() {
+    let fixture = Fixture::new();
+    let id = fixture.submit("l");
+    let mut holder = Command::new("flock")
+        .args(["state/lock", "sh", "-c", "echo held; cat"])
+        .current_dir(fixture.dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "held\n");
+    let mut writers: Vec<Client> = (0..30).map(|_| fixture.client()).collect();
+    for writer in &mut writers {
+        writer.request("POST", "/tasks", &[], Some(&json!({"lane": "l", "prompt": "p"})));
+    }
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(fixture.get(&format!("/tasks/{id}")).status, 200);
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    drop(holder.stdin.take());
+    assert!(holder.wait().unwrap().success());
+    for writer in &mut writers {
+        let answer = writer.answer(false);
+        assert_eq!(answer.status, 201, "{}", answer.text);
+    }
+    assert_eq!(fixture.get("/tasks").at("/count"), json!(31));
 }
