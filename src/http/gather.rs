@@ -54,9 +54,9 @@ impl Gather {
         let Checked { task, warnings } = checked;
         let pending = Pending { task, warnings, later: call.later() };
         let way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match way.as_ref().map(|way| way.send(pending)) {
-            Some(Ok(())) => Ok(Reply::Parked),
-            Some(Err(_)) | None => Err(stopping()),
+        match way.as_ref() {
+            Some(way) if way.send(pending).is_ok() => Ok(Reply::Parked),
+            _ => Err(stopping()),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Dispatch routes that are made over HTTP.
 
+use std::process::{Child, Stdio};
+
 use serde_json::json;
 
-use super::{Fixture, ask};
+use super::{Fixture, ask, eventually, program};
 
 const PROGRAMS: [&str; 2] = ["--enable-queue-management", "--allow-route-programs"];
 
@@ -101,10 +103,38 @@ fn programs_are_named_only_where_that_is_allowed() {
     assert_eq!(alone.status.code(), Some(2), "{alone:?}");
 }
 
+/// A dispatcher that ends with the test.
+struct Dispatcher(Child);
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_dispatcher_runs_tasks_by_the_route_that_was_posted() {
+    let text = "dispatch: {routes: {review: {command: /bin/cat}}}\n";
+    let fixture = Fixture::configured(text, &PROGRAMS);
+    let mut command = program(fixture.dir.path(), &["dispatch", "--log", "json"]);
+    let _dispatcher = Dispatcher(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    eventually("a dispatcher is at work", || fixture.get("/status").at("/dispatchers") == json!(1));
+
+    let answer_of = |id: &str| fixture.get(&format!("/tasks/{id}/response?wait_seconds=60"));
+    let says = |word: &str| json!({"command": "/bin/sh", "args": ["-c", format!("/bin/cat >/dev/null; echo {word}")]});
+    let made = fixture.post("/routes", &json!({"lane": "work", "settings": says("first")}));
+    assert_eq!(made.status, 201, "{}", made.text);
+    assert_eq!(answer_of(&fixture.submit("work")).text_at("/response/body").trim(), "first");
+    let changed = ask(&fixture, "PATCH", "/routes/work", Some(json!({"settings": says("second")})));
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    assert_eq!(answer_of(&fixture.submit("work")).text_at("/response/body").trim(), "second");
+}
+
 #[test]
 fn a_dispatcher_that_starts_later_uses_it_as_well() {
     let fixture = Fixture::configured("dispatch: {routes: {review: {command: /bin/cat}}}\n", &PROGRAMS);
-    let settings = json!({"command": "/bin/sh", "args": ["-c", "cat >/dev/null; echo routed"]});
+    let settings = json!({"command": "/bin/sh", "args": ["-c", "/bin/cat >/dev/null; echo routed"]});
     assert_eq!(fixture.post("/routes", &json!({"lane": "work", "settings": settings})).status, 201);
     let id = fixture.submit("work");
     fixture.lanes(&["dispatch", "--once", "--quiet"]);
