@@ -60,6 +60,7 @@ impl Scene {
             run: self.run.clone(),
             stdin: self.path("prompt"),
             lock: None,
+            log: None,
             stdout: log("stdout"),
             stderr: log("stderr"),
             parser: StreamParser::new(Format::ClaudeStream),

@@ -150,6 +150,23 @@ fn a_result_outlives_its_dispatcher() {
 }
 
 #[test]
+fn a_result_that_its_dispatcher_never_read_is_kept() {
+    let pool = Pool::scripted("");
+    let id =
+        pool.submit("echo $$ > agent\nuntil [ -e go ]; do sleep 0.02; done\nresult kept\ntouch said", &[]);
+    let dispatcher = pool.dispatcher(&[]);
+    let agent = pool.until_file("agent");
+    dispatcher.signal(Signal::STOP);
+    std::fs::write(pool.path("go"), "").unwrap();
+    pool.until("the agent has said it", || pool.path("said").exists() && !is_alive(&agent));
+    dispatcher.kill();
+    let said = pool.dispatch_once(&[]);
+    assert!(said.contains("the answer was kept"), "{said}");
+    assert_eq!(pool.response(&id)["body"], "kept");
+    assert_eq!(pool.task(&id)["attempt"], 1);
+}
+
+#[test]
 fn a_task_that_kills_its_workers_comes_to_an_end() {
     let pool = Pool::scripted("");
     // The agent ends its own dispatcher, which is the parent of its guard.

@@ -196,6 +196,7 @@ impl Desk<'_> {
             stdin: attempt.file_path(files::PROMPT),
             lock,
             stdout: log(files::STDOUT)?,
+            log: Some(attempt.file_path(files::STDOUT)),
             stderr: log(files::STDERR)?,
             parser: StreamParser::new(vendor.format),
             timeout: own_limit.or(route.timeout),

@@ -4,18 +4,23 @@
 //! It is this program under another name. The kernel hands it every process below it that loses its
 //! parent, whatever session, group or environment that has, so "no child is left" means that nothing
 //! of the run is left. Its standard input is a socket to the dispatcher: it tells there what happens
-//! ([`Word`]), and as soon as nothing can come from there any more, because the dispatcher wants the
-//! run to end or has ended itself, it ends the run: asks, waits, kills. Then it ends too.
+//! ([`Word`]), and when the dispatcher says so, or the other end of the socket closes because the
+//! dispatcher has died, it ends the run: asks, waits, kills. Then it ends too.
+//!
+//! Once the dispatcher is gone, the guard puts into the log what was left unread in the agent's pipe: a
+//! result that was given is not lost. For that it stays until the dispatcher has read everything.
 //!
 //! Should the guard itself be killed, the kernel kills the agent (parent-death signal), and what
 //! the agent had started falls to the dispatcher; see [`household`](super::household).
 
-use std::ffi::{OsStr, OsString};
+mod talk;
+mod unread;
+
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
@@ -23,9 +28,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
+pub use self::talk::{END, Orders, Word};
+use self::unread::Unread;
 use super::spawn;
 use super::tree::{self, Process, RunId};
 use crate::dispatch::outcome::Exit;
@@ -36,133 +44,31 @@ pub const NAME: &str = "lanes-guard";
 
 /// How long a killed process may take to vanish before it is left behind.
 pub const VANISH: Duration = Duration::from_secs(5);
-/// Longest time between the polite and the final signal once the dispatcher is gone: nobody keeps
-/// what the agent still says, and the next dispatcher waits for its end.
+/// Longest time between the polite and the final signal once the dispatcher is gone: the next one has
+/// to wait for the end of the run.
 const ORPHAN_GRACE: Duration = Duration::from_secs(2);
 /// How often to look whether processes that were told to end have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// What the dispatcher sends when it wants the run to end; the end of the socket alone says that the
-/// dispatcher is gone.
-pub const END: &[u8] = b"e";
-
-/// What a guard is told before it starts.
-pub struct Orders<'a> {
-    /// The run.
-    pub run: &'a RunId,
-    /// Time between the polite and the final signal.
-    pub grace: Duration,
-    /// The file to be held locked during the run.
-    pub lock: Option<&'a Path>,
-    /// The agent's standard input.
-    pub stdin: &'a Path,
-    /// The agent's working directory.
-    pub cwd: &'a Path,
-    /// The agent's program.
-    pub program: &'a OsStr,
-    /// The agent's arguments.
-    pub args: &'a [String],
-}
-
-impl Orders<'_> {
-    /// The guard's command line; `guard` is this program.
-    pub fn command(&self, guard: &Path) -> Command {
-        let mut command = Command::new(guard);
-        command
-            .arg0(NAME)
-            .arg(self.run.as_str())
-            .arg(self.grace.as_millis().to_string())
-            .arg(self.lock.unwrap_or(Path::new("")))
-            .args([self.stdin, self.cwd])
-            .arg(self.program)
-            .args(self.args)
-            // Signals of a terminal are meant for the dispatcher.
-            .process_group(0);
-        command
-    }
-}
-
-/// What a guard tells its dispatcher, a line each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// The agent runs under this number.
-    Started(u32),
-    /// The agent cannot be started, for this reason (`errno`).
-    Failed(i32),
-    /// The lock is held by another run.
-    Locked,
-    /// The guard cannot do its work.
-    Broken(String),
-    /// The agent ended.
-    Ended(Exit),
-    /// All is over: how many processes had to be ended after the agent, and how many are still there.
-    Done(usize, usize),
-}
-
-impl Word {
-    fn line(&self) -> String {
-        match self {
-            Self::Started(pid) => format!("started {pid}\n"),
-            Self::Failed(errno) => format!("failed {errno}\n"),
-            Self::Locked => "locked\n".to_string(),
-            Self::Broken(why) => format!("broken {}\n", why.replace('\n', " ")),
-            Self::Ended(Exit::Signal(signal)) => format!("signal {signal}\n"),
-            Self::Ended(Exit::Code(code)) => format!("exit {code}\n"),
-            Self::Ended(Exit::NotStarted) => String::new(),
-            Self::Done(leftovers, survivors) => format!("done {leftovers} {survivors}\n"),
-        }
-    }
-
-    /// The word on a line, without its end.
-    pub fn parse(line: &str) -> Option<Self> {
-        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-        Some(match word {
-            "started" => Self::Started(rest.parse().ok()?),
-            "failed" => Self::Failed(rest.parse().ok()?),
-            "locked" => Self::Locked,
-            "broken" => Self::Broken(rest.to_string()),
-            "signal" => Self::Ended(Exit::Signal(rest.parse().ok()?)),
-            "exit" => Self::Ended(Exit::Code(rest.parse().ok()?)),
-            "done" => {
-                let (leftovers, survivors) = rest.split_once(' ')?;
-                Self::Done(leftovers.parse().ok()?, survivors.parse().ok()?)
-            }
-            _ => return None,
-        })
-    }
-
-    /// Tells the dispatcher. If it is gone there is nobody to tell.
-    fn tell(&self) {
-        let line = self.line();
-        let mut left = line.as_bytes();
-        while !left.is_empty() {
-            match rustix::io::write(rustix::stdio::stdin(), left) {
-                Ok(length) => left = &left[length..],
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return,
-            }
-        }
-    }
-}
 
 /// Does a guard's work if this process was started as one.
 pub fn run_if_asked(mut words: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     if words.next()? != NAME {
         return None;
     }
-    let word = match work(words) {
-        Ok(word) => word,
-        Err(error) => Word::Broken(error.to_string()),
-    };
-    word.tell();
+    let word = work(words).unwrap_or_else(|error| Some(Word::Broken(error.to_string())));
+    if let Some(word) = word {
+        word.tell();
+    }
     Some(ExitCode::SUCCESS)
 }
 
-fn work(mut words: impl Iterator<Item = OsString>) -> io::Result<Word> {
+/// Returns a last word that is not told yet.
+fn work(mut words: impl Iterator<Item = OsString>) -> io::Result<Option<Word>> {
     let bad = || io::Error::new(io::ErrorKind::InvalidInput, "a guard is started by a dispatcher alone");
     let mut next = || words.next().ok_or_else(bad);
     let run = next()?.to_str().and_then(RunId::parse).ok_or_else(bad)?;
     let grace = next()?.to_str().and_then(|text| text.parse().ok()).ok_or_else(bad)?;
-    let (lock, stdin, cwd) = (next()?, PathBuf::from(next()?), next()?);
+    let (lock, log, stdin, cwd) = (next()?, PathBuf::from(next()?), next()?, next()?);
     let mut agent = Command::new(next()?);
     // What people see in lists of processes, where the kernel would put "exe".
     let _ = std::fs::write("/proc/self/comm", NAME);
@@ -171,7 +77,7 @@ fn work(mut words: impl Iterator<Item = OsString>) -> io::Result<Word> {
     let _lock = match (!lock.is_empty()).then(|| FileLock::try_acquire(Path::new(&lock))) {
         None => None,
         Some(Ok(Some(held))) => Some(held),
-        Some(Ok(None)) => return Ok(Word::Locked),
+        Some(Ok(None)) => return Ok(Some(Word::Locked)),
         Some(Err(error)) => return Err(io::Error::other(error.to_string())),
     };
     // Inherited by the agent: both of its pipes.
@@ -179,7 +85,7 @@ fn work(mut words: impl Iterator<Item = OsString>) -> io::Result<Word> {
     spawn::tie_to_this_thread(&mut agent);
     let child = match agent.spawn() {
         Ok(child) => child,
-        Err(error) => return Ok(Word::Failed(error.raw_os_error().unwrap_or(0))),
+        Err(error) => return Ok(Some(Word::Failed(error.raw_os_error().unwrap_or(0)))),
     };
     drop(agent);
     Word::Started(child.id()).tell();
@@ -190,8 +96,14 @@ fn work(mut words: impl Iterator<Item = OsString>) -> io::Result<Word> {
         phase: Phase::Running,
         told: Vec::new(),
         leftovers: None,
+        unread: None,
     };
-    Ok(guard.watch(&signals))
+    let done = guard.watch(&signals, &log);
+    done.tell();
+    // The dispatcher closes the socket when it has read everything, or the kernel does so for it.
+    while matches!(rustix::io::read(rustix::stdio::stdin(), &mut [0; 64]), Ok(1..) | Err(Errno::INTR)) {}
+    guard.save_unread(&log);
+    Ok(None)
 }
 
 /// What wakes the guard besides its dispatcher.
@@ -248,13 +160,18 @@ struct Guard {
     told: Vec<Process>,
     /// How many were there when the agent ended.
     leftovers: Option<usize>,
+    /// What saves the rest of the agent's output, once the dispatcher is gone.
+    unread: Option<Unread>,
 }
 
 impl Guard {
     /// Watches until nothing of the run is left.
-    fn watch(&mut self, signals: &Signals) -> Word {
+    fn watch(&mut self, signals: &Signals, log: &Path) -> Word {
         loop {
             let is_childless = self.collect();
+            if self.unread.is_some() {
+                self.save_unread(log);
+            }
             let now = Instant::now();
             // While the agent works there is nothing to look for.
             let is_over = self.leader.is_none();
@@ -271,7 +188,17 @@ impl Guard {
                 return Word::Done(self.leftovers.unwrap_or_default(), left.len());
             }
             self.go_on(now, &left);
-            self.sleep(signals);
+            self.sleep(signals, log);
+        }
+    }
+
+    /// Saves what the dispatcher has left unread. What cannot be saved is lost with it.
+    fn save_unread(&mut self, log: &Path) {
+        if self.unread.is_none() {
+            self.unread = Unread::open(log).ok();
+        }
+        if let Some(unread) = &mut self.unread {
+            unread.save();
         }
     }
 
@@ -283,7 +210,7 @@ impl Guard {
                     self.leader = None;
                     Word::Ended(exit_of(status)).tell();
                 }
-                Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+                Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return false,
                 Err(_) => return true,
             }
@@ -326,7 +253,7 @@ impl Guard {
     }
 
     /// Sleeps until something happens, or for a moment while processes are ending.
-    fn sleep(&mut self, signals: &Signals) {
+    fn sleep(&mut self, signals: &Signals, log: &Path) {
         let is_running = self.phase == Phase::Running;
         let nap = (!is_running).then(|| Timespec::try_from(LOOK_AGAIN).ok()).flatten();
         let control = rustix::stdio::stdin();
@@ -345,6 +272,7 @@ impl Guard {
         if has_word {
             match rustix::io::read(control, &mut buffer) {
                 Ok(0) | Err(_) => {
+                    self.save_unread(log);
                     self.grace = self.grace.min(ORPHAN_GRACE);
                     self.ask(self.grace);
                 }
@@ -366,25 +294,6 @@ fn exit_of(status: WaitStatus) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_come_back() {
-        let words = [
-            Word::Started(7),
-            Word::Failed(2),
-            Word::Locked,
-            Word::Broken("no room".to_string()),
-            Word::Ended(Exit::Code(3)),
-            Word::Ended(Exit::Signal(9)),
-            Word::Done(2, 1),
-        ];
-        for word in words {
-            assert_eq!(Word::parse(word.line().trim_end()).as_ref(), Some(&word));
-        }
-        for line in ["", "started", "started x", "done 1", "nonsense 1"] {
-            assert_eq!(Word::parse(line), None, "{line}");
-        }
-    }
 
     #[test]
     fn only_its_name_makes_a_guard() {

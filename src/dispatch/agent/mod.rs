@@ -55,6 +55,8 @@ pub struct AgentSpec {
     pub lock: Option<PathBuf>,
     /// Receives standard output.
     pub stdout: CappedLog<File>,
+    /// The file behind it, which receives the rest if this process dies.
+    pub log: Option<PathBuf>,
     /// Receives standard error.
     pub stderr: CappedLog<File>,
     /// Reads standard output.
@@ -139,6 +141,7 @@ pub fn run(
         run: &spec.run,
         grace: spec.grace,
         lock: spec.lock.as_deref(),
+        log: spec.log.as_deref(),
         stdin: &spec.stdin,
         cwd: &spec.cwd,
         program: &spec.program,
@@ -160,7 +163,6 @@ pub fn run(
     };
     let mut supervision = Supervision::new(household, (guard, control), spec.run, limits, stop.clone());
     let (fate, ending) = supervision.until_over(&mut output, observe);
-    output.drain(observe);
     match fate {
         Fate::Ended(exit) => Ok(finished(exit, supervision.stopped(), started, ending, output)),
         Fate::Locked => not_started(StopReason::Busy, output),

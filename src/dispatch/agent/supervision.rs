@@ -129,11 +129,13 @@ impl<'a> Supervision<'a> {
             self.sleep(now, output, observe);
             self.listen(observe);
         }
+        // The guard stays until everything is read.
+        output.drain(observe);
         self.control = None;
         self.collect_guard();
         let ending = match self.ending {
             Some(ending) => ending,
-            None => self.end_leftovers(output, observe),
+            None => self.end_leftovers(),
         };
         // Without its guard's word about its end it was killed, by the kernel if by nobody else.
         (self.fate.take().unwrap_or(Fate::Ended(Exit::Signal(9))), ending)
@@ -251,8 +253,8 @@ impl<'a> Supervision<'a> {
         // Killed, but stuck in the kernel: it stays known, so that nobody takes it for a leftover.
     }
 
-    /// Ends what a guard left behind that was killed, reading on meanwhile.
-    fn end_leftovers(&self, output: &mut Output, observe: &mut dyn FnMut(Happening<'_>)) -> Ending {
+    /// Ends what a guard left behind that was killed.
+    fn end_leftovers(&self) -> Ending {
         let find = || {
             let mut left = tree::orphans(&self.run);
             left.extend(self.household.leftovers());
@@ -278,7 +280,7 @@ impl<'a> Supervision<'a> {
                     told.push(*process);
                 }
             }
-            output.wait(&[], LOOK_AGAIN, observe);
+            std::thread::sleep(LOOK_AGAIN);
             left = find();
         }
         ending

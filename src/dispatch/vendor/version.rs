@@ -70,6 +70,7 @@ fn ask(service: &Service, program: &Path, around: &Surroundings, household: &Hou
         stdin: "/dev/null".into(),
         lock: None,
         stdout: no_log()?,
+        log: None,
         stderr: no_log()?,
         parser: StreamParser::new(Format::Text),
         timeout: Some(PATIENCE),
