@@ -124,7 +124,7 @@ fn agent_lanes_0_1_1_is_read_and_its_tasks_go_on() {
         store.events(&all["claimed"].id).unwrap().into_iter().map(|event| event.message).collect();
     assert_eq!(messages.last().unwrap(), "half — way");
 
-    assert_eq!(store.queue_depth("review").unwrap(), 3);
+    assert_eq!(store.queue_depth("review").unwrap(), 4);
     let claimed = drain(&store, "review");
     let names: Vec<&str> = claimed.iter().map(|task| task.correlation_id.as_str()).collect();
     assert_eq!(names, ["queued one", "released one", "expired one", "supported"]);

@@ -73,8 +73,13 @@ fn cut(world: &World, scenario: &Scenario, number: usize, base: &Snapshot, effor
             let found = usage::look(world, After::PowerCut, &what);
             let is_after = found.named(base) == effect;
             assert!(is_after || !disk.told, "{what}: what was told of is gone: {found:#?}");
-            assert!(is_after || found == start || scenario.steps, "{what}: in between: {found:#?}");
+            let between = scenario.steps && found.named(base).is_between(&start.named(base), &effect);
+            assert!(is_after || found == start || between, "{what}: in between: {found:#?}");
+            usage::nothing_is_lost(world, After::PowerCut, scenario, &start, &what);
             if (seen.len() + number).is_multiple_of(effort.works) {
+                if scenario.steps && (worked % 2 == 0 || !found.broken.is_empty()) {
+                    usage::repeat(world, After::PowerCut, scenario, (base, &effect), &what);
+                }
                 usage::work_it_off(world, After::PowerCut, &what);
                 worked += 1;
             }

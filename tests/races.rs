@@ -92,7 +92,7 @@ fn sixty_four_processes_take_each_task_once() {
 fn parked_claims_each_get_one_of_what_comes() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("state");
-    ok(&store, &["status"]);
+    ok(&store, &["import", "/dev/null"]);
     let workers: Vec<_> = (0..6)
         .map(|n| {
             lanes(&store)
@@ -179,7 +179,7 @@ fn one_answer_of_many_is_accepted() {
 fn a_cancelled_wait_leaves_no_worker_behind() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("state");
-    ok(&store, &["status"]);
+    ok(&store, &["import", "/dev/null"]);
     let mut worker = lanes(&store)
         .args(["claim", "--lane", "l", "--wait"])
         .stdout(Stdio::null())

@@ -55,7 +55,7 @@ impl ClaimCommand {
         if self.owner.trim().is_empty() {
             return Err(Error::invalid("--owner must not be empty"));
         }
-        let store = context.store()?;
+        let store = if self.wait { context.store_or_new()? } else { context.store()? };
         let claimed = match &self.id {
             Some(id) => Some(store.claim(&store.resolve(id)?, &self.owner, self.lease_seconds)?),
             None => self.claim_next(context, &store)?,

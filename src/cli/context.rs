@@ -73,13 +73,26 @@ impl Context {
         env::store_options(self.global.lock_timeout)
     }
 
-    /// Opens the store. When it is named outright, no configuration is needed.
+    /// Opens the store. One that is named outright must be there: a typing error must not look like an
+    /// empty queue, nor make one. That of a configuration is made.
     pub fn store(&self) -> Result<Store> {
+        let (_, named) = self.named();
+        match named {
+            Some(_) => Store::open_existing(&self.store_root()?, self.store_options()?),
+            None => self.store_or_new(),
+        }
+    }
+
+    /// Opens the store, and makes it if there is none: for who brings work or waits for it.
+    pub fn store_or_new(&self) -> Result<Store> {
+        Store::open(&self.store_root()?, self.store_options()?)
+    }
+
+    /// Where the store is. When it is named outright, no configuration is needed.
+    pub fn store_root(&self) -> Result<PathBuf> {
         match (&self.global.store, &self.global.config) {
-            (Some(store), None) if env::config().is_none() => {
-                Store::open(&self.cwd()?.join(store), self.store_options()?)
-            }
-            _ => Store::open(&self.config()?.store_root, self.store_options()?),
+            (Some(store), None) if env::config().is_none() => Ok(self.cwd()?.join(store)),
+            _ => Ok(self.config()?.store_root),
         }
     }
 

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::output::Progress;
 use super::table::count;
 use crate::error::{EXIT_OK, EXIT_REFUSED, Result, printable};
-use crate::store::{Report, Severity};
+use crate::store::{Report, Severity, Store};
 
 /// Check the whole store, and put right what can be.
 ///
@@ -24,10 +24,16 @@ pub struct FsckCommand {
 
 impl FsckCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
-        let store = context.store()?;
+        let root = context.store_root()?;
+        if !root.exists() {
+            // That of a configuration is made, any other is an error.
+            context.store()?;
+        }
+        let options = context.store_options()?;
         let mut progress = Progress::new(&context.out, "lanes fsck");
-        let report =
-            store.fsck(self.repair, &mut |done, of| progress.tell(|| format!("{done} of {of} tasks")))?;
+        let report = Store::fsck_at(&root, options, self.repair, &mut |done, of| {
+            progress.tell(|| format!("{done} of {of} tasks"));
+        })?;
         drop(progress);
         let sound = report.worst().is_none_or(|worst| worst == Severity::Leftover);
         if context.out.json {

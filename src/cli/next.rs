@@ -37,7 +37,7 @@ pub(super) fn wait_on_lanes(
 ) -> Result<u8> {
     let want = want.want()?;
     let timing = wait.timing()?;
-    let store = context.store()?;
+    let store = if wait.timeout > 0.0 { context.store_or_new()? } else { context.store()? };
     let task = wait_for_task(context, &store, &want.lanes, verb, timing, || store.peek_next(&want))?;
     match task {
         Some(task) if context.out.json => context.out.object(&object([

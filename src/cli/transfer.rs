@@ -91,7 +91,7 @@ impl ImportCommand {
         } else {
             Box::new(BufReader::new(body::open(&self.file)?))
         };
-        let store = context.store()?;
+        let store = context.store_or_new()?;
         let mut progress = Progress::new(&context.out, "lanes import");
         let imported = store.import(&mut input, &mut |line| progress.tell(|| format!("{line} lines")))?;
         drop(progress);

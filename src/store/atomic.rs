@@ -19,7 +19,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::layout::{Dir, is_regular};
@@ -283,6 +283,12 @@ pub(super) fn remove_tree(parent: &Dir, name: &str) -> Result<()> {
 pub(super) fn rename_derived(from: &Dir, old: &str, to: &Dir, new: &str) -> Result<()> {
     rustix::fs::renameat(from, old, to, new)
         .map_err(|errno| Error::io("rename into place", to.path().join(new), errno))
+}
+
+/// The same unless something has the new name already.
+pub(super) fn rename_if_free(dir: &Dir, old: &str, new: &str) -> Result<()> {
+    rustix::fs::renameat_with(dir, old, dir, new, RenameFlags::NOREPLACE)
+        .map_err(|errno| Error::io("rename into place", dir.path().join(new), errno))
 }
 
 /// Sets the modification time of a directory to `nanos` after 1970.

@@ -12,7 +12,7 @@ use std::thread;
 use super::atomic::{self, Group, Staged};
 use super::index::Index;
 use super::layout::Dir;
-use super::submit::{Draft, content_fingerprint};
+use super::submit::{Draft, content_fingerprint, is_taken};
 use super::{Store, Submitted, mark_format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{NewTask, Time};
@@ -121,7 +121,10 @@ impl Store {
         let mut results: Vec<Result<Submitted>> = Vec::with_capacity(in_hand.len());
         for item in in_hand {
             let result = item.and_then(|(draft, staged, correlation)| {
-                self.publish(index, draft, staged, correlation, None)
+                match self.publish(index, &draft, staged, correlation, None) {
+                    Err(error) if is_taken(&error) => self.submit(draft.new),
+                    published => published,
+                }
             });
             if let Ok(Submitted { task, existing: false }) = &result
                 && !lanes.contains(&task.lane)

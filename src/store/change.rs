@@ -211,8 +211,7 @@ pub(super) fn catch_up_with_others(dir: &Dir, task: &mut Task) -> Result<()> {
     }
     let events = history::events(dir, task)?;
     // A writer may have dropped our keys; then the history knows better where it ends.
-    let newest = events.iter().filter_map(|event| event.n).max().unwrap_or(0);
-    task.journal.last_event = task.journal.last_event.max(newest);
+    task.journal.last_event = task.journal.last_event.max(history::end_of(&events));
     let (claims, given_back) = history::count_claims(&events);
     task.fence = task.fence.max(claims);
     let spent = claims.saturating_sub(given_back);

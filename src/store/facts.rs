@@ -82,11 +82,12 @@ impl Store {
         })
     }
 
-    /// How many tasks of a lane are waiting to be claimed.
+    /// How many tasks of a lane can be claimed: those that wait, those that have come due, and those
+    /// whose lease is over.
     pub fn queue_depth(&self, lane: &str) -> Result<u64> {
-        self.ask_index(|index| {
-            self.fit(index)?;
-            index.depth(lane)
+        self.ask_index(|index| match self.refresh(index, lane) {
+            Err(error) if cannot_write(&error) => index.depth(lane, &self.now()),
+            fits => fits.and_then(|_| index.depth(lane, &self.now())),
         })
     }
 }

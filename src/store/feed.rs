@@ -65,6 +65,38 @@ pub(super) fn append(root: &Dir, task: &Task, events: &[Event], mut seq: u64) ->
     Ok(seq)
 }
 
+/// Takes back entries among the newest `length` bytes that `happened` denies, each in its place: a
+/// reader passes over what stands there then, and the numbers stay as they are.
+pub(super) fn withdraw(
+    root: &Dir,
+    length: u64,
+    mut happened: impl FnMut(&FeedEntry, &[FeedEntry]) -> Result<bool>,
+) -> Result<()> {
+    let Some(file) = open_read(root, FEED)? else {
+        return Ok(());
+    };
+    let fail = |error| Error::io("read", root.path().join(FEED), error);
+    let size = file.metadata().map_err(fail)?.len();
+    let bytes = tail(&file, size, length).map_err(fail)?;
+    let all: Vec<FeedEntry> = lines(&bytes).filter_map(FeedEntry::from_line).collect();
+    let mut at = size - bytes.len() as u64;
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        if let Some(entry) = FeedEntry::from_line(line).filter(|_| line.ends_with(b"\n"))
+            && !happened(&entry, &all)?
+        {
+            let start = format!("{{\"seq\": {}, \"withdrawn\": true", entry.seq);
+            let text = format!("{start:<width$}}}\n", width = line.len().saturating_sub(2));
+            if text.len() == line.len() {
+                let file = atomic::open_for_update(root, FEED)?;
+                file.write_all_at(text.as_bytes(), at)
+                    .map_err(|error| Error::io("write", root.path().join(FEED), error))?;
+            }
+        }
+        at += line.len() as u64;
+    }
+    Ok(())
+}
+
 /// Whether the feed ends with a whole line.
 pub(super) fn is_whole(root: &Dir) -> Result<bool> {
     let Some(file) = open_read(root, FEED)? else {

@@ -31,7 +31,7 @@ pub(super) fn append(dir: &Dir, task: &Task) -> Result<()> {
     let path = dir.path().join(EVENTS_FILE);
     cut_half_line(&file, &path)?;
     cut_undone(&file, &path, task)?;
-    let written = last_number(&file, &path)?;
+    let written = last_number(&file, &path, task)?;
     let lines: String = task
         .journal
         .recent
@@ -74,26 +74,38 @@ pub(super) fn cut_half_line(file: &File, path: &std::path::Path) -> Result<()> {
 fn cut_undone(file: &File, path: &std::path::Path, task: &Task) -> Result<()> {
     let fail = |error| Error::io("write", path, error);
     let size = file.metadata().map_err(fail)?.len();
-    let bytes = tail(file, size, TAIL).map_err(fail)?;
-    let mut keep = bytes.len();
-    for line in bytes.split_inclusive(|byte| *byte == b'\n').rev() {
-        let Some(n) = json::parse_object(line).ok().and_then(|object| object.get("n")?.as_u64()) else {
-            break;
-        };
-        let ours = task.journal.recent.iter().find(|event| event.n == Some(n));
-        let undone = match ours {
-            Some(event) => json::to_ascii_line(&event.to_object()).as_bytes() != line,
-            None => n > task.journal.last_event,
-        };
-        if !undone {
-            break;
+    let mut length = TAIL;
+    loop {
+        let bytes = tail(file, size, length).map_err(fail)?;
+        let undone: usize = bytes
+            .split_inclusive(|byte| *byte == b'\n')
+            .rev()
+            .take_while(|line| is_undone(line, task))
+            .map(<[u8]>::len)
+            .sum();
+        let keep = bytes.len() - undone;
+        let is_whole = bytes.len() as u64 == size;
+        // The look may begin in the middle of a line, which says nothing of it.
+        if !is_whole && bytes[..keep].iter().filter(|byte| **byte == b'\n').count() < 2 {
+            length *= 2;
+            continue;
         }
-        keep -= line.len();
+        return match undone {
+            0 => Ok(()),
+            _ => file.set_len(size - undone as u64).map_err(fail),
+        };
     }
-    if keep == bytes.len() {
-        return Ok(());
+}
+
+/// Whether a line has a number of ours and is not what task.json says of it.
+fn is_undone(line: &[u8], task: &Task) -> bool {
+    let Some(n) = json::parse_object(line).ok().and_then(|object| object.get("n")?.as_u64()) else {
+        return false;
+    };
+    match task.journal.recent.iter().find(|event| event.n == Some(n)) {
+        Some(event) => json::to_ascii_line(&event.to_object()).as_bytes() != line,
+        None => n > task.journal.last_event,
     }
-    file.set_len(size - (bytes.len() - keep) as u64).map_err(fail)
 }
 
 pub(super) fn tail(file: &File, size: u64, length: u64) -> std::io::Result<Vec<u8>> {
@@ -113,8 +125,9 @@ pub(super) fn tail(file: &File, size: u64, length: u64) -> std::io::Result<Vec<u
     Ok(bytes)
 }
 
-/// The number of the newest of our events in the file; lines of others carry none.
-fn last_number(file: &File, path: &std::path::Path) -> Result<u64> {
+/// The number of the newest of our events in the file; lines of others carry none, or one that we
+/// have not given yet.
+fn last_number(file: &File, path: &std::path::Path, task: &Task) -> Result<u64> {
     let fail = |error| Error::io("read", path, error);
     let size = file.metadata().map_err(fail)?.len();
     let mut length = TAIL;
@@ -123,7 +136,7 @@ fn last_number(file: &File, path: &std::path::Path) -> Result<u64> {
         let whole = bytes.len() as u64 == size;
         let newest = lines(&bytes).rev().find_map(|line| {
             let object = json::parse_object(line).ok()?;
-            object.get("n").and_then(Value::as_u64)
+            object.get("n").and_then(Value::as_u64).filter(|n| *n <= task.journal.last_event)
         });
         match newest {
             Some(n) => return Ok(n),
@@ -147,7 +160,8 @@ pub(super) fn events(dir: &Dir, task: &Task) -> Result<Vec<Event>> {
         .filter_map(|line| json::parse_object(line).ok())
         .filter_map(|object| Event::from_object(&object))
         .collect();
-    let written = events.iter().filter_map(|event| event.n).max().unwrap_or(0);
+    let numbers = events.iter().filter_map(|event| event.n);
+    let written = numbers.filter(|n| *n <= task.journal.last_event).max().unwrap_or(0);
     events.extend(task.journal.recent.iter().filter(|event| event.n > Some(written)).cloned());
     Ok(events)
 }
@@ -164,10 +178,11 @@ pub(super) fn last_event(dir: &Dir, task: &Task) -> Result<Option<Event>> {
     let mut length = TAIL;
     let last = loop {
         let bytes = tail(&file, size, length).map_err(fail)?;
-        let last = lines(&bytes)
-            .rev()
-            .filter_map(|line| json::parse_object(line).ok())
-            .find_map(|object| Event::from_object(&object));
+        let last = lines(&bytes).rev().filter_map(|line| json::parse_object(line).ok()).find_map(|object| {
+            // Where another writer has dropped our keys, every number is believed.
+            let end = task.journal.last_event;
+            Event::from_object(&object).filter(|event| end == 0 || event.n.is_none_or(|n| n <= end))
+        });
         if last.is_some() || length >= size {
             break last;
         }
@@ -188,6 +203,16 @@ pub(super) fn open_read(dir: &Dir, name: &str) -> Result<Option<File>> {
         Err(rustix::io::Errno::NOENT) => Ok(None),
         Err(errno) => Err(Error::io("open", dir.path().join(name), errno)),
     }
+}
+
+/// How many numbers may be missing between two lines of a history that goes on.
+const GAP: u64 = 10_000;
+
+/// The number of the newest of our events, as a history tells it whose task.json does not: what lies
+/// far beyond the number before it is none of ours.
+pub(super) fn end_of(events: &[Event]) -> u64 {
+    let numbers = events.iter().filter_map(|event| event.n);
+    numbers.fold(0, |end, n| if n <= end.saturating_add(GAP) { end.max(n) } else { end })
 }
 
 /// How many claims and how many releases that gave the attempt back a history tells of.

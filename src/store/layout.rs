@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::atomic;
-use crate::error::{Error, Result, printable};
+use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::TaskId;
 use crate::model::id::slug;
 
@@ -75,7 +75,8 @@ impl Dir {
             Err(Errno::NOTDIR) => Err(Error::config(format!(
                 "the store {} is not a directory",
                 printable(&path.to_string_lossy())
-            ))),
+            ))
+            .with_hint("name a directory with --store, LANES_STORE or queue_root")),
             Err(errno) => Err(Error::io("open", path, errno)),
         }
     }
@@ -183,7 +184,10 @@ impl Layout {
             }
             Err(error) => return Err(error),
         };
-        let tasks = root.open_or_make(TASKS)?;
+        let tasks = root.open_or_make(TASKS).map_err(|error| match error.kind() {
+            ErrorKind::Corrupt => error.with_hint(super::REPAIR),
+            _ => error,
+        })?;
         Ok(Self { root, tasks })
     }
 

@@ -27,12 +27,13 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 
 use super::atomic;
 use super::layout::{Dir, LOCK, is_regular};
+use super::turn::Turn;
 use crate::error::{Error, ErrorKind, Result, printable};
 
 /// The store lock; released when dropped. Only who has it may change what others see.
 #[derive(Debug)]
 pub(super) struct StoreLock {
-    _file: File,
+    _lock: Locked,
     since: Instant,
 }
 
@@ -55,7 +56,14 @@ impl Drop for StoreLock {
 /// The lock of one task; released when dropped.
 #[derive(Debug)]
 pub(super) struct TaskLock {
+    _lock: Locked,
+}
+
+/// A locked file, and then, as they are dropped in this order, the turn of our threads.
+#[derive(Debug)]
+struct Locked {
     _file: File,
+    _turn: Turn,
 }
 
 impl StoreLock {
@@ -63,10 +71,10 @@ impl StoreLock {
     pub(super) fn acquire(root: &Dir, timeout: Duration) -> Result<Self> {
         loop {
             let (file, stat) = open_lock_file(root, LOCK)?;
-            let file = acquire(file, &root.path().join(LOCK), timeout)?;
+            let lock = acquire(file, &stat, &root.path().join(LOCK), timeout)?;
             // Somebody may have deleted the file while we waited; then others lock a new one.
             if still_there(root, LOCK, &stat) {
-                return Ok(Self { _file: file, since: Instant::now() });
+                return Ok(Self { _lock: lock, since: Instant::now() });
             }
         }
     }
@@ -136,13 +144,16 @@ impl TaskLock {
     /// Waits at most `timeout` for the lock of the task in `dir`.
     pub(super) fn acquire(dir: &Dir, timeout: Duration) -> Result<Self> {
         let file = File::from(atomic::duplicate(dir)?);
-        Ok(Self { _file: acquire(file, dir.path(), timeout)? })
+        let stat = rustix::fs::fstat(&file).map_err(|errno| Error::io("read", dir.path(), errno))?;
+        Ok(Self { _lock: acquire(file, &stat, dir.path(), timeout)? })
     }
 
     /// The lock of the task in `dir` if nobody has it.
     pub(super) fn try_acquire(dir: &Dir) -> Result<Option<Self>> {
         let file = File::from(atomic::duplicate(dir)?);
-        Ok(try_lock(&file, dir.path())?.then_some(Self { _file: file }))
+        let stat = rustix::fs::fstat(&file).map_err(|errno| Error::io("read", dir.path(), errno))?;
+        let Some(turn) = Turn::take(&stat, Instant::now()) else { return Ok(None) };
+        Ok(try_lock(&file, dir.path())?.then_some(Self { _lock: Locked { _file: file, _turn: turn } }))
     }
 }
 
@@ -170,12 +181,14 @@ fn try_lock(file: &File, path: &Path) -> Result<bool> {
     }
 }
 
-/// Locks `file`: tries, then sleeps in the kernel's queue, then gives up and says who holds it.
-fn acquire(file: File, path: &Path, timeout: Duration) -> Result<File> {
+/// Locks `file`: waits for the turn of this thread, tries, then sleeps in the kernel's queue, then
+/// gives up and says who holds it.
+fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<Locked> {
+    let deadline = Instant::now() + timeout;
+    let Some(turn) = Turn::take(stat, deadline) else { return Err(held(stat, path, timeout)) };
     if try_lock(&file, path)? {
-        return Ok(file);
+        return Ok(Locked { _file: file, _turn: turn });
     }
-    let stat = rustix::fs::fstat(&file).map_err(|errno| Error::io("read", path, errno))?;
     let (sender, receiver) = mpsc::channel();
     // flock has no time limit of its own. A thread that is left behind lets go as soon as it gets
     // the lock, because nobody receives the file any more.
@@ -186,20 +199,24 @@ fn acquire(file: File, path: &Path, timeout: Duration) -> Result<File> {
             let _ = sender.send(result);
         })
         .map_err(|error| Error::io("wait for", path, error))?;
-    match receiver.recv_timeout(timeout) {
-        Ok(Ok(file)) => Ok(file),
+    match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        Ok(Ok(file)) => Ok(Locked { _file: file, _turn: turn }),
         Ok(Err(error)) => Err(Error::io("lock", path, error)),
-        Err(_) => Err(Error::new(
-            ErrorKind::Locked,
-            format!(
-                "{} has been locked for {} seconds by {}",
-                printable(&path.to_string_lossy()),
-                timeout.as_secs_f64(),
-                holder(&stat).unwrap_or_else(|| "another process".to_string())
-            ),
-        )
-        .with_hint("end or continue that process, or wait longer with --lock-timeout or LANES_LOCK_TIMEOUT")),
+        Err(_) => Err(held(stat, path, timeout)),
     }
+}
+
+fn held(stat: &Stat, path: &Path, timeout: Duration) -> Error {
+    Error::new(
+        ErrorKind::Locked,
+        format!(
+            "{} has been locked for {} seconds by {}",
+            printable(&path.to_string_lossy()),
+            timeout.as_secs_f64(),
+            holder(stat).unwrap_or_else(|| "another process".to_string())
+        ),
+    )
+    .with_hint("end or continue that process, or wait longer with --lock-timeout or LANES_LOCK_TIMEOUT")
 }
 
 /// Who holds a lock on the file, from the kernel's own list: it knows every implementation's locks,

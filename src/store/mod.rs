@@ -39,6 +39,7 @@ mod routes;
 mod shelf;
 mod submit;
 mod transfer;
+mod turn;
 mod vendors;
 mod watch;
 mod workers;
@@ -65,6 +66,8 @@ pub use transfer::Imported;
 pub use vendors::{ParkChange, Parked};
 pub use watch::Watch;
 pub use workers::{Abandoned, DISPATCHER, Registration, WorkerInfo};
+
+use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Event, Now, Response, Task, TaskId, Time, json};
@@ -120,6 +123,22 @@ impl Store {
         }
         let version = format_version(&layout)?;
         Ok(Self { layout, options, version })
+    }
+
+    /// Opens the store at `root` if there is one; makes nothing.
+    ///
+    /// # Errors
+    /// `NotFound` when nothing is there, or no store; else as [`Store::open`].
+    pub fn open_existing(root: &Path, options: Options) -> Result<Self> {
+        let is_missing = |path: &Path| {
+            std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
+        if is_missing(root) || (root.is_dir() && is_missing(&root.join(layout::TASKS))) {
+            let path = printable(&root.to_string_lossy());
+            return Err(Error::not_found(format!("there is no store at {path}"))
+                .with_hint("look at --store and LANES_STORE; the first `lanes submit` makes a store"));
+        }
+        Self::open(root, options)
     }
 
     /// The absolute path of the state directory.
@@ -312,6 +331,9 @@ impl Store {
     }
 }
 
+/// What to do about a store that cannot be opened.
+const REPAIR: &str = "`lanes fsck --repair` moves it out of the way";
+
 /// Reads format.json, and writes it into a store that has none.
 fn format_version(layout: &Layout) -> Result<u64> {
     let path = || layout.root.path().join(layout::FORMAT);
@@ -321,6 +343,7 @@ fn format_version(layout: &Layout) -> Result<u64> {
             .and_then(|object| object.get("version")?.as_u64())
             .ok_or_else(|| {
                 Error::corrupt(format!("{} does not name a version", printable(&path().to_string_lossy())))
+                    .with_hint(REPAIR)
             }),
         None => Ok(0),
     }
@@ -341,10 +364,10 @@ fn mark_format(layout: &Layout) -> Result<()> {
 
 /// Whether an error only says that this store cannot be written, so that it can still be read.
 fn cannot_write(error: &Error) -> bool {
+    let refused = [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOSPC, Errno::DQUOT];
     match error.kind() {
         ErrorKind::Config => true,
-        // Unless it is this process that can open no more files.
-        ErrorKind::Io => !read::is_passing(error),
+        ErrorKind::Io => refused.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())),
         _ => false,
     }
 }

@@ -72,7 +72,7 @@ impl Store {
     pub fn claim_next_as(&self, want: &Want, taker: &Taker<'_>) -> Result<Option<Task>> {
         self.check_writable()?;
         crate::model::transition::check_lease(taker.lease_seconds)?;
-        self.walk(want, &|id, entry, lane| self.try_claim(want, id, entry, lane, taker))
+        self.walk(want, true, &|id, entry, lane| self.try_claim(want, id, entry, lane, taker))
     }
 
     /// The task that [`Store::claim_next`] would take, left where it is.
@@ -80,7 +80,7 @@ impl Store {
     /// What time has decided is written down on the way, so that others see it too: a task that has
     /// come due is queued, one whose attempts are spent is dead.
     pub fn peek_next(&self, want: &Want) -> Result<Option<Task>> {
-        self.walk(want, &|id, entry, lane| {
+        self.walk(want, false, &|id, entry, lane| {
             let dir = match found(self.layout.task(id))? {
                 Ok(dir) => dir,
                 Err(look) => return Ok(look),
@@ -106,10 +106,11 @@ impl Store {
         })
     }
 
-    fn walk(&self, want: &Want, attempt: &Try<'_>) -> Result<Option<Task>> {
+    /// `writes`: whoever asks means to change what is found.
+    fn walk(&self, want: &Want, writes: bool, attempt: &Try<'_>) -> Result<Option<Task>> {
         let paused = self.paused()?;
         let lanes: Vec<&String> = want.lanes.iter().filter(|lane| !paused.contains_key(*lane)).collect();
-        self.ask_index(|index| self.walk_lanes(index, &lanes, want, attempt))
+        self.ask_index(|index| self.walk_lanes(index, &lanes, want, writes, attempt))
     }
 
     fn walk_lanes(
@@ -117,14 +118,21 @@ impl Store {
         index: &Index<'_>,
         lanes: &[&String],
         want: &Want,
+        writes: bool,
         attempt: &Try<'_>,
     ) -> Result<Option<Task>> {
         let mut stuck = false;
         loop {
-            let mut seq = None;
-            let mut busy = None;
+            let (mut seq, mut busy, mut unfit) = (None, None, None);
             for lane in lanes {
-                let state = self.refresh(index, lane)?;
+                let state = match self.refresh(index, lane) {
+                    // A store that cannot be written can still be read, with what the index says.
+                    Err(error) if cannot_write(&error) => {
+                        unfit = Some(error);
+                        None
+                    }
+                    state => Some(state?),
+                };
                 seq = seq.or(Some(state));
                 match self.walk_lane(index, lane, want, attempt)? {
                     (Some(task), _) => return Ok(Some(*task)),
@@ -141,6 +149,10 @@ impl Store {
             }
             // What changed while we walked may have been moved from what we had not yet seen to
             // what we had. Nothing changed: there is nothing.
+            if let Some(error) = unfit.filter(|_| writes) {
+                // Nor does anybody know, without an index that fits.
+                return Err(error);
+            }
             let unchanged = index.usable()?.map(|state| state.seq) == seq.flatten();
             let mut corrected = false;
             for lane in lanes {
@@ -165,24 +177,18 @@ impl Store {
     }
 
     /// Makes the index of a lane fit, under the lock only if there is something to do.
-    fn refresh(&self, index: &Index<'_>, lane: &str) -> Result<Option<u64>> {
+    pub(super) fn refresh(&self, index: &Index<'_>, lane: &str) -> Result<u64> {
         let now = self.now();
         let usable = index.usable()?;
         if let Some(state) = usable
             && !index.has_due(&state, lane, &now)?
         {
-            return Ok(Some(state.seq));
+            return Ok(state.seq);
         }
-        // A store that cannot be written can still be read, with what the index says.
-        match self.lock_store() {
-            Ok(lock) => {
-                let state = index.ensure(&lock)?;
-                index.promote_due(&lock, &state, lane, &now)?;
-                Ok(Some(state.seq))
-            }
-            Err(error) if cannot_write(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let lock = self.lock_store()?;
+        let state = index.ensure(&lock)?;
+        index.promote_due(&lock, &state, lane, &now)?;
+        Ok(state.seq)
     }
 
     /// Shows the candidates of one lane to `attempt` until one is found.

@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::layout::{Dir, RESPONSE_FILE, TASK_FILE, is_regular};
-use crate::error::{Error, Result, printable};
+use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Response, Task, TaskId, json};
 
 /// The largest task.json read, in bytes.
@@ -123,19 +123,28 @@ pub(super) fn response(dir: &Dir, task: &Task) -> Result<Option<Response>> {
     // A crash between the two renames of a large answer leaves it under its first name. The second
     // rename may also happen between our first two looks.
     let pending = pending_response_name(task.fence);
+    let mut unreadable = None;
     for name in [RESPONSE_FILE, pending.as_str(), RESPONSE_FILE] {
-        if let Some(content) = file(dir, name, MAX_RESPONSE_FILE)? {
-            let path = dir.path().join(name);
-            let broken = |why: String| {
-                Error::corrupt(format!(
-                    "{} is not a response: {}",
-                    printable(&path.to_string_lossy()),
-                    printable(&why)
-                ))
-            };
-            let object = json::parse_object(&content.bytes).map_err(broken)?;
-            return Response::from_object(object).map(Some).map_err(|error| broken(error.to_string()));
+        match response_file(dir, name) {
+            Ok(None) => {}
+            // What stands in the way of the second rename must not hide the answer.
+            Err(error) if error.kind() == ErrorKind::Corrupt => unreadable = Some(error),
+            found => return found,
         }
     }
-    Ok(None)
+    unreadable.map_or(Ok(None), Err)
+}
+
+fn response_file(dir: &Dir, name: &str) -> Result<Option<Response>> {
+    let Some(content) = file(dir, name, MAX_RESPONSE_FILE)? else { return Ok(None) };
+    let broken = |why: String| {
+        let path = dir.path().join(name);
+        Error::corrupt(format!(
+            "{} is not a response: {}",
+            printable(&path.to_string_lossy()),
+            printable(&why)
+        ))
+    };
+    let object = json::parse_object(&content.bytes).map_err(broken)?;
+    Response::from_object(object).map(Some).map_err(|error| broken(error.to_string()))
 }

@@ -99,9 +99,6 @@ impl Store {
         for group in candidates.chunks(GROUP) {
             self.remove_group(group, plan, cutoff, &mut archive, &mut report)?;
         }
-        if !report.removed.is_empty() {
-            atomic::sync_dir(&self.layout.tasks)?;
-        }
         if plan.lane.is_none()
             && let Err(error) = self.forget_old_changes(cutoff, &mut report)
         {
@@ -116,8 +113,14 @@ impl Store {
         let mut referred: HashMap<String, Vec<String>> = HashMap::new();
         let mut wanted: Vec<String> = Vec::new();
         let mut all: HashSet<String> = HashSet::new();
+        let mut blind = None;
         self.scan(&mut |_, task| {
-            let Ok(task) = task else { return };
+            let task = match task {
+                Ok(task) => task,
+                // What it refers to is not known, since this process cannot open files now.
+                Err(error) if read::is_passing(&error) => return blind = Some(error),
+                Err(_) => return,
+            };
             all.insert(task.id.to_string());
             let references = references(&task);
             if !task.status.is_terminal() {
@@ -132,6 +135,9 @@ impl Store {
                 old.push(Candidate { ended, id: task.id, retry_of: task.retry_of });
             }
         })?;
+        if let Some(error) = blind {
+            return Err(error);
+        }
         let mut needed = HashSet::new();
         while let Some(id) = wanted.pop() {
             if needed.insert(id.clone()) {
@@ -165,7 +171,10 @@ impl Store {
             // Gone already: as good as removed by us.
             let Some(dir) = self.layout.task(&candidate.id)? else { continue };
             let lock = TaskLock::try_acquire(&dir)?;
-            let loaded = read::task(&dir, &candidate.id).ok().flatten();
+            let loaded = match read::task(&dir, &candidate.id) {
+                Err(error) if read::is_passing(&error) => return Err(error),
+                loaded => loaded.ok().flatten(),
+            };
             match (lock, loaded) {
                 (Some(lock), Some(loaded)) if ended(&loaded.task).is_some_and(|at| at <= cutoff) => {
                     held.push((dir, lock, loaded));
@@ -191,14 +200,27 @@ impl Store {
             }
             atomic::sync_file(file, &path)?;
         }
+        let tmp = self.layout.tmp().ok();
+        let (before, mut discarded) = (report.removed.len(), Vec::new());
         for (dir, lock, loaded) in held {
             let id = loaded.task.id.clone();
-            if self.remove_one(&dir, &loaded, report)? {
+            if self.remove_one(&dir, &loaded, tmp.as_ref(), &mut discarded)? {
                 report.removed.push(id);
             } else {
                 report.kept += 1;
             }
             drop(lock);
+        }
+        if report.removed.len() > before {
+            // Before they are taken apart: a power cut must not bring back a part of one.
+            atomic::sync_dir(&self.layout.tasks)?;
+        }
+        for gone in discarded {
+            if let Some(tmp) = &tmp
+                && let Err(error) = atomic::remove_tree(tmp, &gone)
+            {
+                report.notes.push(error.message().to_string());
+            }
         }
         Ok(())
     }
@@ -223,34 +245,31 @@ impl Store {
         }
     }
 
-    /// `false` when somebody changed the task meanwhile.
-    fn remove_one(&self, dir: &Dir, loaded: &Loaded, report: &mut GcReport) -> Result<bool> {
+    /// Takes one task out of sight; what is to be taken apart in `tmp` is added to `discarded`. `false`
+    /// when somebody changed it meanwhile.
+    fn remove_one(
+        &self,
+        dir: &Dir,
+        loaded: &Loaded,
+        tmp: Option<&Dir>,
+        discarded: &mut Vec<String>,
+    ) -> Result<bool> {
         let task = &loaded.task;
         let index = Index::open(&self.layout)?;
-        let tmp = self.layout.tmp();
         let lock = self.lock_store()?;
         if !loaded.is_current(dir)? {
             return Ok(false);
         }
         // An index that is not up to date stays so: building it anew would need room.
         let state = index.usable()?;
-        let gone = match &tmp {
-            Ok(tmp) => Some(atomic::discard(&self.layout.tasks, task.id.as_str(), tmp)?),
+        match tmp {
+            Some(tmp) => discarded.push(atomic::discard(&self.layout.tasks, task.id.as_str(), tmp)?),
             // No room even for the staging directory.
-            Err(_) => {
-                atomic::remove_tree(&self.layout.tasks, task.id.as_str())?;
-                None
-            }
-        };
+            None => atomic::remove_tree(&self.layout.tasks, task.id.as_str())?,
+        }
         match &state {
             Some(state) => index.removed(&lock, state, task)?,
             None => index.forget(task)?,
-        }
-        drop(lock);
-        if let (Some(gone), Ok(tmp)) = (gone, &tmp)
-            && let Err(error) = atomic::remove_tree(tmp, &gone)
-        {
-            report.notes.push(error.message().to_string());
         }
         Ok(true)
     }

@@ -1,5 +1,6 @@
 //! New tasks.
 
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::atomic::Staged;
@@ -112,8 +113,9 @@ impl Store {
         let content = content_fingerprint(&new);
         let index = Index::open(&self.layout)?;
         // A look without the lock spares the writing below when the task is there already.
-        if new.key.is_some()
+        if let Some(key) = &new.key
             && index.usable()?.is_some()
+            && index.key_holder(&new.workspace_id, key).is_ok()
             && let Some(existing) = self.same_key(&index, &new, &content, takes_over)?
         {
             self.sync_name(&existing)?;
@@ -122,11 +124,18 @@ impl Store {
         if self.version == 0 {
             mark_format(&self.layout)?;
         }
-        let draft = self.draft(new, content, self.now().wall);
         let tmp = self.layout.tmp()?;
-        let staged = Staged::directory(&tmp, &draft.files())?;
-        let correlation = Staged::files(&tmp, &[draft.correlation.1.as_bytes()])?.pop();
-        let submitted = self.publish(&index, draft, staged, correlation, takes_over)?;
+        let mut tries = 0;
+        let submitted = loop {
+            let draft = self.draft(new.clone(), content.clone(), self.now().wall);
+            let staged = Staged::directory(&tmp, &draft.files())?;
+            let correlation = Staged::files(&tmp, &[draft.correlation.1.as_bytes()])?.pop();
+            tries += 1;
+            match self.publish(&index, &draft, staged, correlation, takes_over) {
+                Err(error) if is_taken(&error) && tries < TRIES => {}
+                published => break published?,
+            }
+        };
         self.sync_name(&submitted.task)?;
         if !submitted.existing {
             self.ring(&[&submitted.task.lane]);
@@ -145,36 +154,41 @@ impl Store {
     }
 
     /// Makes a staged task visible, unless its key is taken. The caller syncs the task directory
-    /// and rings.
+    /// and rings, and tries again with another id when [`is_taken`] tells of the error.
     pub(super) fn publish(
         &self,
         index: &Index<'_>,
-        draft: Draft,
+        draft: &Draft,
         staged: Staged<'_>,
         correlation: Option<Staged<'_>>,
         takes_over: Option<&TaskId>,
     ) -> Result<Submitted> {
         let Draft { new, content, task, .. } = draft;
         let lock = self.lock_store()?;
-        let state = index.ensure(&lock)?;
-        if let Some(existing) = self.same_key(index, &new, &content, takes_over)? {
+        let mut state = index.ensure(&lock)?;
+        if let Some(key) = &new.key
+            && index.heal_key(&lock, &new.workspace_id, key)?
+        {
+            state = index.ensure(&lock)?;
+        }
+        if let Some(existing) = self.same_key(index, new, content, takes_over)? {
             return Ok(Submitted { task: existing, existing: true });
         }
-        let state = index.begin(&lock, &state, &task)?;
+        let state = index.begin(&lock, &state, task)?;
         staged.publish(&self.layout.tasks, task.id.as_str())?;
         // The task is there from here on: an error would only have it submitted once more. What cannot
         // be noted now is completed by the next change, which finds `busy` still set.
         let noted = || -> Result<()> {
-            let seq = feed::append(&self.layout.root, &task, &task.journal.recent, state.seq)?;
+            let seq = feed::append(&self.layout.root, task, &task.journal.recent, state.seq)?;
             if let Some(file) = correlation {
                 file.publish(&index.correlations()?, &draft.correlation.0)?;
             }
-            index.set_key(&task)?;
-            index.update(&lock, None, &task)?;
+            index.set_key(task)?;
+            index.update(&lock, None, task)?;
             index.finish(&lock, &state, seq, Some(&task.id)).map(|_| ())
         };
         let _ = noted();
-        Ok(Submitted { task, existing: false })
+        Ok(Submitted { task: task.clone(), existing: false })
     }
 
     /// The task that holds the key of `new` already. Its content must be the same.
@@ -266,9 +280,19 @@ impl Store {
     }
 }
 
+/// How often another id is tried. A second time is as good as never needed: ids carry the time in
+/// microseconds and 24 random bits.
+const TRIES: u32 = 10;
+
+/// Whether a task could not be published because its id is another's.
+pub(super) fn is_taken(error: &Error) -> bool {
+    let taken = [Errno::EXIST, Errno::NOTEMPTY].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|number| taken.contains(&number))
+}
+
 /// A new task on its way into the store.
 pub(super) struct Draft {
-    new: NewTask,
+    pub(super) new: NewTask,
     content: String,
     pub(super) task: Task,
     text: String,

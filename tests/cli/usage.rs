@@ -70,6 +70,36 @@ fn json_is_accepted_before_and_after_the_command() {
 }
 
 #[test]
+fn a_store_that_is_not_there_is_made_by_who_brings_work() {
+    let sandbox = Sandbox::new();
+    let missing = sandbox.path("mistyped");
+    let named = missing.to_str().unwrap();
+    let commands: [&[&str]; 8] = [
+        &["list"],
+        &["status"],
+        &["show", "x"],
+        &["claim", "--lane", "l"],
+        &["wait", "x", "--timeout", "0"],
+        &["gc", "--all-ended"],
+        &["fsck", "--repair"],
+        &["export"],
+    ];
+    for words in commands {
+        let outcome = sandbox.run(&[&["--store", named], words].concat());
+        assert_eq!(outcome.code, 1, "{words:?}: {outcome}");
+        assert!(outcome.stderr.contains("there is no store at "), "{words:?}: {outcome}");
+        assert_eq!(outcome.stderr.lines().count(), 1, "{words:?}: {outcome}");
+        assert!(!missing.exists(), "{words:?}");
+    }
+    // A directory of something else is no store either.
+    let other = sandbox.path("handoff");
+    assert_eq!(sandbox.run(&["--store", other.to_str().unwrap(), "list"]).code, 1);
+    assert!(!other.join("tasks").exists());
+    sandbox.run(&["--store", named, "submit", "--lane", "l", "--prompt", "x"]);
+    assert!(missing.join("tasks").is_dir());
+}
+
+#[test]
 fn the_workspace_can_be_named() {
     let sandbox = Sandbox::new();
     let id = sandbox.submit("l", &[]);
@@ -90,6 +120,7 @@ fn the_workspace_can_be_named() {
     assert_eq!(count(&[], &[("LANES_STORE", store)]), 1);
     // A flag beats the environment.
     let other = away.path().join("other");
+    std::fs::create_dir_all(other.join("tasks")).unwrap();
     let other = other.to_str().unwrap();
     assert_eq!(count(&["--store", other], &[("LANES_STORE", store)]), 0);
     assert_eq!(count(&["--config", config], &[("LANES_STORE", other)]), 1);

@@ -3,6 +3,7 @@
 //! is pending may survive in any combination, data also in part.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The number of a node.
@@ -170,6 +171,12 @@ impl Disk {
                 }
                 false
             }
+            "lseek" => {
+                if let Some(file) = self.open.get_mut(&words[0].parse().unwrap()) {
+                    file.1 = result as usize;
+                }
+                false
+            }
             "mkdir" => self.mkdir("AT_FDCWD", words[0]),
             "mkdirat" => self.mkdir(words[0], words[1]),
             "write" => self.write(words[0], &bytes(words[1]), None),
@@ -180,7 +187,9 @@ impl Disk {
             "unlink" | "rmdir" => self.unlink("AT_FDCWD", words[0]),
             "unlinkat" => self.unlink(words[0], words[1]),
             "fsync" | "fdatasync" => self.sync(words[0]),
-            "copy_file_range" | "sendfile" | "linkat" | "fallocate" | "writev" | "dup" | "dup2" => {
+            "copy_file_range" => self.copy(words[0], words[2], result as usize),
+            "sendfile" => self.copy(words[1], words[0], result as usize),
+            "linkat" | "fallocate" | "writev" | "dup" | "dup2" => {
                 panic!("not modelled: {line}")
             }
             _ => false,
@@ -224,6 +233,15 @@ impl Disk {
             *place = start + bytes.len();
         }
         true
+    }
+
+    /// From where the one file stands to where the other does, as `std::io::copy` asks for it.
+    fn copy(&mut self, from: &str, to: &str, length: usize) -> bool {
+        let Some((node, place, _)) = self.open.get_mut(&from.parse().unwrap()) else { return false };
+        let Content::File { now, .. } = &self.nodes[*node] else { panic!("not a file") };
+        let bytes = now[*place..*place + length].to_vec();
+        *place += length;
+        self.write(to, &bytes, None)
     }
 
     fn truncate(&mut self, fd: &str, length: usize) -> bool {
@@ -369,7 +387,7 @@ pub fn materialise(home: &Path, left: &Left) {
     std::fs::remove_dir_all(home).unwrap();
     for (path, content) in left {
         match content {
-            None => std::fs::create_dir(home.join(path)).unwrap(),
+            None => std::fs::DirBuilder::new().mode(0o700).create(home.join(path)).unwrap(),
             Some(data) if path.ends_with("indexes/state") => {
                 let text = String::from_utf8_lossy(data);
                 let boot = text.split(' ').nth(1).unwrap_or_default();

@@ -4,15 +4,17 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 #![allow(clippy::print_stdout, reason = "tests say what they tried")]
 
+pub mod copies;
 pub mod disk;
 pub mod points;
 pub mod reader;
+pub mod scenarios;
 pub mod usage;
 
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+pub use scenarios::Scenario;
 use serde_json::Value;
 
 /// Whether a command of this machine can be started.
@@ -29,8 +31,13 @@ pub fn skipped(what: &str) {
 
 /// Whether the environment asks for the long form of a test.
 pub fn asked_for(name: &str) -> bool {
+    setting(name).is_some()
+}
+
+/// What the environment says of a test.
+pub fn setting(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "tests have no cli/env.rs")]
-    std::env::var_os(name).is_some()
+    std::env::var(name).ok()
 }
 
 /// The prepared tasks, one in every state that the commands need.
@@ -53,17 +60,6 @@ pub struct World {
     pub tasks: Tasks,
 }
 
-/// One command that is tried.
-pub struct Scenario {
-    pub name: &'static str,
-    pub args: Vec<String>,
-    /// What is done to the prepared store first.
-    pub before: fn(&World),
-    /// How often the command has to be repeated before it has its whole effect: each of its tasks,
-    /// or each of its steps, is a change of its own.
-    pub steps: bool,
-}
-
 impl World {
     pub fn new() -> Self {
         Self::in_dir(&std::env::temp_dir())
@@ -76,6 +72,8 @@ impl World {
         std::fs::write(world.home().join("request.md"), "Look at this.\n").unwrap();
         std::fs::write(world.home().join("large.md"), "0123456789\n".repeat(4000)).unwrap();
         world.tasks = world.prepare();
+        std::fs::write(world.home().join("exported.jsonl"), world.ok(&["export"]) + "\n").unwrap();
+        std::fs::write(world.home().join("batch.jsonl"), scenarios::BATCH).unwrap();
         world.keep();
         world
     }
@@ -116,6 +114,9 @@ impl World {
         }
         let waiting = submit(&["--task-id", "waiting", "--request-from", "request.md"]);
         let other = self.ok(&["submit", "--lane", "o", "--prompt", "another"]);
+        for n in 0..18 {
+            self.ok(&["event", &other, "--type", "note", "--message", &n.to_string()]);
+        }
         Tasks { waiting, other, held, token: held_token, failed, answered, full, full_token }
     }
 
@@ -192,93 +193,6 @@ impl World {
         self.reset();
         (scenario.before)(self);
     }
-
-    pub fn scenario(&self, name: &'static str, words: &[&str]) -> Scenario {
-        Scenario { name, args: words.iter().map(ToString::to_string).collect(), before: |_| {}, steps: false }
-    }
-
-    /// Every command that changes something.
-    pub fn scenarios(&self) -> Vec<Scenario> {
-        let Tasks { waiting, held, token, failed, answered, full, full_token, .. } = &self.tasks;
-        let plain = |name, words: &[&str]| self.scenario(name, words);
-        let large = self.home().join("large.md");
-        let large = large.to_str().unwrap();
-        vec![
-            plain("submit", &["submit", "--lane", "l", "--prompt", "new"]),
-            plain("submit a file", &["submit", "--lane", "n", "--request-from", "request.md"]),
-            plain("submit a key", &["submit", "--lane", "l", "--prompt", "new", "--key", "k"]),
-            Scenario {
-                before: |world| std::fs::remove_dir_all(world.store()).unwrap(),
-                ..plain("submit into nothing", &["submit", "--lane", "l", "--prompt", "new"])
-            },
-            Scenario {
-                before: |world| std::fs::remove_dir_all(world.store().join("indexes")).unwrap(),
-                ..plain("submit without an index", &["submit", "--lane", "l", "--prompt", "new"])
-            },
-            plain("claim", &["claim", waiting]),
-            plain("claim next", &["claim", "--lane", "l"]),
-            Scenario {
-                before: |world| std::fs::remove_dir_all(world.store().join("indexes")).unwrap(),
-                ..plain("claim next without an index", &["claim", "--lane", "l"])
-            },
-            Scenario { before: interrupted_claim, ..plain("claim after a crash", &["claim", "--lane", "l"]) },
-            Scenario {
-                before: interrupted_submit,
-                ..plain("submit after a crash", &["submit", "--lane", "l", "--prompt", "new"])
-            },
-            plain("renew", &["renew", held, "--claim-token", token, "--lease-seconds", "9000"]),
-            plain("release", &["release", held, "--claim-token", token]),
-            plain("release later", &["release", held, "--claim-token", token, "--delay", "3600"]),
-            plain("respond", &["respond", held, "--claim-token", token, "--body", "done"]),
-            plain("respond at length", &["respond", held, "--claim-token", token, "--file", large]),
-            plain(
-                "respond after many events",
-                &["respond", full, "--claim-token", full_token, "--body", "ok"],
-            ),
-            plain("wait", &["wait", answered, "--timeout", "0"]),
-            plain("wait for our own file", &["wait", failed, "--timeout", "0"]),
-            plain("cancel", &["cancel", waiting]),
-            plain("cancel a claim", &["cancel", held]),
-            plain("move", &["move", waiting, "--to", "m"]),
-            Scenario { steps: true, ..plain("retry", &["retry", failed]) },
-            plain("pause", &["pause", "l"]),
-            plain("event", &["event", held, "--type", "note", "--message", "half way"]),
-            plain("event after many", &["event", full, "--type", "note", "--message", "more"]),
-        ]
-    }
-}
-
-/// Ends a command by SIGKILL at its `n`th `call`.
-fn interrupt(world: &World, call: &str, n: usize, words: &[&str]) {
-    let inject = format!("inject={call}:signal=KILL:when={n}");
-    let output = world.traced(&["-e", &inject], &world.scenario("", words));
-    assert_eq!(output.status.signal(), Some(9));
-}
-
-/// Leaves a claim that was committed and nothing more: the rename is done, the next write is not.
-fn interrupted_claim(world: &World) {
-    interrupt_after_commit(world, &["claim", &world.tasks.other.clone()]);
-}
-
-fn interrupted_submit(world: &World) {
-    interrupt_after_commit(world, &["submit", "--lane", "l", "--prompt", "crashed", "--key", "crashed"]);
-}
-
-/// Kills a command right after its first rename into `tasks/`.
-fn interrupt_after_commit(world: &World, words: &[&str]) {
-    let dry = world.scenario("", words);
-    let copy = world.aside("before-crash");
-    if !copy.exists() {
-        let copied = Command::new("cp").arg("-a").arg(world.home()).arg(&copy).status();
-        assert!(copied.unwrap().success());
-    }
-    let points = points::of_run(world, &dry);
-    let commit = points.iter().position(|point| point.commits).unwrap();
-    let next = &points[commit + 1];
-    std::fs::remove_dir_all(world.home()).unwrap();
-    let moved = Command::new("mv").arg(&copy).arg(world.home()).status();
-    assert!(moved.unwrap().success());
-    interrupt(world, &next.call, next.nth, words);
 }
 
 /// Everything below `root` as relative paths, sorted.

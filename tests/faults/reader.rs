@@ -1,4 +1,5 @@
-//! Reads a store without the library: what the files say, and whether they are whole.
+//! Reads a store without the library: what the files say, and whether they are whole. What is kept a
+//! second time elsewhere is compared in `copies`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,6 +18,8 @@ pub struct View {
     pub events: Vec<String>,
     pub answer: Option<String>,
     pub has_successor: bool,
+    /// Its request, as the store keeps it or as the file that is named.
+    pub request: Option<String>,
 }
 
 /// What the files say of a store: tasks by id, and the paused lanes.
@@ -26,6 +29,10 @@ pub struct Snapshot {
     pub paused: BTreeSet<String>,
     /// What `wait` wrote into the workspace.
     pub delivered: Option<String>,
+    /// What stands in the store and cannot be read, and why.
+    pub broken: BTreeMap<String, String>,
+    /// What was moved to the quarantine.
+    pub set_aside: BTreeSet<String>,
 }
 
 impl Snapshot {
@@ -45,6 +52,35 @@ impl Snapshot {
         }
         named
     }
+
+    /// Whether a command that makes several changes may stop here on its way from `start` to
+    /// `effect`, each of them made or not. All three are named.
+    pub fn is_between(&self, start: &Snapshot, effect: &Snapshot) -> bool {
+        let known = |snapshot: &Snapshot| -> BTreeSet<String> {
+            snapshot.tasks.keys().filter(|id| !id.starts_with("new-")).cloned().collect()
+        };
+        let new = |snapshot: &Snapshot| -> Vec<View> {
+            let views = snapshot.tasks.iter().filter(|(id, _)| id.starts_with("new-"));
+            views.map(|(_, view)| view.clone()).collect()
+        };
+        let mut possible = new(effect);
+        let all_new_are_wanted = new(self).iter().all(|view| {
+            let at = possible.iter().position(|wanted| wanted == view);
+            at.map(|at| possible.swap_remove(at)).is_some()
+        });
+        let ids: BTreeSet<String> = [self, start, effect].into_iter().flat_map(known).collect();
+        let is_one = |id: &String| {
+            let here = self.tasks.get(id);
+            here == start.tasks.get(id) || here == effect.tasks.get(id)
+        };
+        all_new_are_wanted
+            && ids.iter().all(is_one)
+            && (self.paused == start.paused || self.paused == effect.paused)
+            && (self.delivered == start.delivered || self.delivered == effect.delivered)
+            && self.broken.iter().all(|entry| start.broken.get(entry.0) == Some(entry.1))
+            && self.set_aside.is_subset(&effect.set_aside)
+            && start.set_aside.is_subset(&self.set_aside)
+    }
 }
 
 /// How strict a look is.
@@ -61,7 +97,7 @@ pub fn parse(path: &Path) -> Result<Value, String> {
     serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn text(value: &Value) -> Option<String> {
+pub fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_string)
 }
 
@@ -85,22 +121,52 @@ pub fn read(home: &Path, after: After) -> Result<Snapshot, String> {
     let store = home.join("state");
     let mut snapshot =
         Snapshot { delivered: std::fs::read_to_string(home.join("answer.md")).ok(), ..Snapshot::default() };
-    if store.join("lanes.json").exists() {
-        let lanes = parse(&store.join("lanes.json"))?;
-        let paused = lanes["paused"].as_object().ok_or("lanes.json names no lanes")?;
-        snapshot.paused = paused.keys().cloned().collect();
+    match paused(&store) {
+        Ok(paused) => snapshot.paused = paused,
+        Err(why) => drop(snapshot.broken.insert("lanes.json".to_string(), why)),
     }
     if store.join("format.json").exists() && parse(&store.join("format.json"))?["version"] != 1 {
         return Err("format.json names no version".to_string());
+    }
+    if let Ok(quarantine) = std::fs::read_dir(store.join("quarantine")) {
+        for run in quarantine {
+            let run = run.unwrap().path();
+            let files = super::files_below(&run).into_iter().filter(|path| run.join(path).is_file());
+            snapshot.set_aside.extend(files.map(|path| path.display().to_string()));
+        }
     }
     let Ok(tasks) = std::fs::read_dir(store.join("tasks")) else { return Ok(snapshot) };
     for entry in tasks {
         let dir = entry.unwrap().path();
         let id = dir.file_name().unwrap().to_str().unwrap().to_string();
-        let view = view(&dir, &id, after).map_err(|error| format!("{id}: {error}"))?;
-        snapshot.tasks.insert(id, view);
+        match view(&dir, &id, after) {
+            Ok(view) => drop(snapshot.tasks.insert(id, view)),
+            Err(why) => drop(snapshot.broken.insert(id, why)),
+        }
     }
     Ok(snapshot)
+}
+
+fn paused(store: &Path) -> Result<BTreeSet<String>, String> {
+    if !store.join("lanes.json").exists() {
+        return Ok(BTreeSet::new());
+    }
+    let lanes = parse(&store.join("lanes.json"))?;
+    Ok(lanes["paused"].as_object().ok_or("lanes.json names no lanes")?.keys().cloned().collect())
+}
+
+/// The ids of the tasks that were written to an archive beside the store.
+pub fn archived(home: &Path, after: After) -> Result<BTreeSet<String>, String> {
+    let Ok(files) = std::fs::read_dir(home.join("archive")) else { return Ok(BTreeSet::new()) };
+    let mut ids = BTreeSet::new();
+    for file in files {
+        for line in lines(&file.unwrap().path(), after)? {
+            let whole = line["response"]["body"].is_string() && line["events"].as_array().is_some();
+            let id = text(&line["task"]["id"]).filter(|_| whole);
+            ids.insert(id.ok_or("a line of the archive holds no ended task")?);
+        }
+    }
+    Ok(ids)
 }
 
 fn view(dir: &Path, id: &str, after: After) -> Result<View, String> {
@@ -141,11 +207,10 @@ fn view(dir: &Path, id: &str, after: After) -> Result<View, String> {
     if (state == "claimed") == task["claim_token"].is_null() && answer.is_none() {
         return Err("state and token disagree".to_string());
     }
-    if dir.join("request.md") == Path::new(task["request_path"].as_str().unwrap_or_default()) {
-        let request = std::fs::read_to_string(dir.join("request.md")).map_err(|error| error.to_string())?;
-        if task["prompt"] != request.as_str() {
-            return Err("request.md is not what was asked".to_string());
-        }
+    let request_path = Path::new(task["request_path"].as_str().ok_or("no request_path")?);
+    let request = std::fs::read_to_string(request_path).ok();
+    if dir.join("request.md") == request_path && request.as_deref() != task["prompt"].as_str() {
+        return Err("request.md is not what was asked".to_string());
     }
     let last_event = task["_lanes"]["last_event"].as_u64().ok_or("no events")?;
     let mut events: BTreeMap<u64, String> = BTreeMap::new();
@@ -171,51 +236,8 @@ fn view(dir: &Path, id: &str, after: After) -> Result<View, String> {
         events: events.into_values().collect(),
         answer,
         has_successor: !task["retried_as"].is_null(),
+        request,
     })
-}
-
-/// Each event of a task stands once in its events.jsonl, in order.
-pub fn check_events(store: &Path, id: &str, last_event: u64) -> Result<(), String> {
-    let path = store.join("tasks").join(id).join("events.jsonl");
-    let bytes = std::fs::read(&path).unwrap_or_default();
-    if !bytes.ends_with(b"\n") {
-        return Err(format!("{id}: events.jsonl ends in the middle of a line"));
-    }
-    let written = lines(&path, After::Kill)?;
-    let task = parse(&store.join("tasks").join(id).join("task.json"))?;
-    if let Some(event) = task["_lanes"]["recent"].as_array().unwrap().iter().find(|e| !written.contains(e)) {
-        return Err(format!("{id}: events.jsonl lacks {event}"));
-    }
-    let numbers: Vec<u64> = written.iter().map(|event| event["n"].as_u64().unwrap_or(0)).collect();
-    match numbers.iter().copied().eq(1..=last_event) {
-        true => Ok(()),
-        false => Err(format!("{id}: events.jsonl has {numbers:?}, not 1 to {last_event}")),
-    }
-}
-
-/// The feed is in order, and has each change of `tasks` once.
-pub fn check_feed(store: &Path, tasks: &BTreeMap<String, View>, after: After) -> Result<(), String> {
-    let feed = lines(&store.join("feed.jsonl"), after)?;
-    let numbers: Vec<u64> = feed.iter().map(|entry| entry["seq"].as_u64().unwrap_or(0)).collect();
-    if !numbers.windows(2).all(|pair| pair[0] < pair[1]) {
-        return Err(format!("the numbers of the feed do not grow: {numbers:?}"));
-    }
-    let told: Vec<(String, u64)> = feed
-        .iter()
-        .map(|entry| (text(&entry["task_id"]).unwrap_or_default(), entry["n"].as_u64().unwrap_or(0)))
-        .collect();
-    let unique: BTreeSet<&(String, u64)> = told.iter().collect();
-    if unique.len() != told.len() && after == After::Kill {
-        return Err(format!("the feed tells something twice: {told:?}"));
-    }
-    for (id, view) in tasks {
-        let missing: Vec<u64> =
-            (1..=view.last_event).filter(|n| !unique.contains(&(id.clone(), *n))).collect();
-        if !missing.is_empty() && after == After::Kill {
-            return Err(format!("the feed lacks {missing:?} of {id}"));
-        }
-    }
-    Ok(())
 }
 
 /// Whether a name in a store has an explanation; `path` is relative to the store.
@@ -228,11 +250,12 @@ pub fn is_explained(path: &Path) -> bool {
     match parts.as_slice() {
         [
             "tasks" | "tmp" | "indexes" | "bells" | "workers" | "lock" | "format.json" | "feed.jsonl"
-            | "lanes.json",
+            | "lanes.json" | "quarantine",
         ]
         | ["tasks", _]
         | ["tasks", _, "task.json" | "events.jsonl" | "request.md" | "response.json" | "response.md"]
         | ["bells" | "workers", _]
+        | ["quarantine", ..]
         | ["indexes", "state" | "keys" | "correlations" | "lanes"]
         | ["indexes", "keys" | "correlations" | "lanes", ..] => true,
         ["tasks", _, name] => name
@@ -242,4 +265,17 @@ pub fn is_explained(path: &Path) -> bool {
         ["tmp", name, ..] => is_unique(name) || name.starts_with("lanes-"),
         _ => false,
     }
+}
+
+/// Whether a name is that of something finished; the others are what a killed process left.
+pub fn is_finished(path: &Path) -> bool {
+    let parts: Vec<&str> = path.iter().map(|part| part.to_str().unwrap_or("?")).collect();
+    let staged = match parts.as_slice() {
+        ["tmp", ..] => parts.len() > 1,
+        ["tasks", _, name] => {
+            name.starts_with("response.") && !["response.json", "response.md"].contains(name)
+        }
+        _ => false,
+    };
+    is_explained(path) && !staged && !parts.iter().any(|part| part.starts_with('.'))
 }

@@ -8,6 +8,7 @@ use super::super::glance::{Glance, Seen, glance};
 use super::super::layout::{Dir, RESPONSE_FILE};
 use super::super::shelf::Entry;
 use super::super::{atomic, feed, history, read};
+use super::after_crash::UNWRITTEN;
 use super::lane::{LaneShelves, Place, clock_of, entry, place};
 use super::state::{State, boot_word};
 use super::{Index, KEYS, SHELVES, STATE};
@@ -31,6 +32,7 @@ impl Index<'_> {
                 let _ = self.complete_response(&dir, task);
             }
             self.recover_key(task)?;
+            self.recover_correlation(task)?;
             if let Some(place) = place(task) {
                 self.lane(&task.lane)?.insert(task, place)?;
             }
@@ -41,7 +43,7 @@ impl Index<'_> {
     }
 
     /// Puts the answer of an ended task under the name by which other implementations find it.
-    fn complete_response(&self, dir: &Dir, task: &Task) -> Result<()> {
+    pub(super) fn complete_response(&self, dir: &Dir, task: &Task) -> Result<()> {
         if !task.status.is_terminal() || dir.path().join(RESPONSE_FILE).exists() {
             return Ok(());
         }
@@ -60,7 +62,7 @@ impl Index<'_> {
     /// Notes the key of a task unless it has moved on to a later task that repeats this one.
     fn recover_key(&self, task: &Task) -> Result<()> {
         let Some(key) = &task.key else { return Ok(()) };
-        if let Some(holder) = self.key_holder(&task.workspace_id, key)?
+        if let Some(holder) = self.known_holder(&task.workspace_id, key)?
             && holder > task.id
             && task.retry_of.as_deref() != Some(holder.as_str())
             && self.layout.task(&holder)?.is_some()
@@ -78,7 +80,8 @@ impl Index<'_> {
             tail.iter().filter(|entry| entry.task_id == task.id).filter_map(|entry| entry.event.n).max();
         let bare = Task { journal: Default::default(), ..task.clone() };
         let copied = history::events(dir, &bare).unwrap_or_default();
-        let copied = copied.iter().filter_map(|event| event.n).max();
+        let copied =
+            copied.iter().filter_map(|event| event.n).filter(|n| *n <= task.journal.last_event).max();
         let newest = known.max(copied);
         let missing: Vec<Event> =
             task.journal.recent.iter().filter(|event| event.n > newest).cloned().collect();
@@ -122,19 +125,21 @@ impl Index<'_> {
         let mut keyed: Vec<Task> = Vec::new();
         let mut clock = i64::MIN;
         let mut lost: Vec<(Task, Event)> = Vec::new();
+        self.withdraw_undone()?;
         let tail = feed::newest(&self.layout.root, 1024 * 1024)?;
         let in_feed: HashSet<(&str, Option<u64>)> =
             tail.iter().map(|entry| (entry.task_id.as_str(), entry.event.n)).collect();
         let feed_end = tail.iter().map(|entry| entry.event.created_at).max();
         let names = self.layout.tasks.names()?;
+        let mut youngest = self.youngest(&names)?;
         let used: RefCell<BTreeSet<String>> = RefCell::default();
-        let end_text = feed_end.map(|end| end.to_string());
-        // An ended task leaves no trace but its lane, unless it has a key or news for the feed.
+        let fresh = feed_end.map(|end| end.plus_seconds(-UNWRITTEN).to_string());
+        // An ended task leaves no trace but its lane, unless it has a key or its end is news.
         let matters = |glance: &Glance<'_>| {
             if !used.borrow().contains(&*glance.lane) {
                 used.borrow_mut().insert(glance.lane.to_string());
             }
-            let is_news = end_text.as_ref().is_none_or(|end| *glance.updated_at >= **end);
+            let is_news = fresh.as_ref().is_none_or(|fresh| *glance.updated_at >= **fresh);
             !glance.is_terminal() || glance.key.is_some() || is_news
         };
         for name in &names {
@@ -144,6 +149,8 @@ impl Index<'_> {
                 Err(error) if !read::is_passing(&error) => continue,
                 Err(error) => return Err(error),
             };
+            youngest.add(&task);
+            self.put_answer_right(&task)?;
             if let Some(place) = place(&task) {
                 clock = clock_of(&task).map_or(clock, |lead| lead.max(clock));
                 let shelves = lanes.entry(task.lane.clone()).or_default();
@@ -177,6 +184,7 @@ impl Index<'_> {
         for task in &keyed {
             self.set_key(task)?;
         }
+        self.recover_correlations(&youngest)?;
         let feed_seq = tail.last().map_or(0, |entry| entry.seq);
         let mut seq = seq.max(feed_seq);
         if tail.is_empty() {

@@ -15,6 +15,7 @@
 //! * *busy*: the task that a change is under way for. A process that is killed in the middle leaves
 //!   it behind, and the next one finishes the work.
 
+mod after_crash;
 mod catch_up;
 mod damage;
 mod lane;
@@ -26,11 +27,12 @@ use std::os::unix::fs::FileExt;
 
 use super::layout::{Dir, Layout, TASKS, idempotency_key};
 use super::lock::StoreLock;
-use super::shelf::{Entry, Shelf};
+use super::shelf::{Entry, Shelf, damaged};
 use super::{atomic, read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Now, Task, TaskId, Time};
 pub(super) use lane::{LaneShelves, Place, place};
+pub(super) use upkeep::target_of;
 
 use lane::{clock_of, is_due};
 use state::{State, boot_word};
@@ -276,18 +278,51 @@ impl<'a> Index<'a> {
         Ok(keys.into_iter().flatten().min().map(Time::from_micros))
     }
 
-    /// How many tasks of a lane can be claimed.
-    pub(super) fn depth(&self, lane: &str) -> Result<u64> {
-        self.lane_if_any(lane)?.map_or(Ok(0), |shelves| shelves.count())
+    /// How many tasks of a lane can be claimed, with those that nobody has put among them yet.
+    pub(super) fn depth(&self, lane: &str, now: &Now) -> Result<u64> {
+        let Some(shelves) = self.lane_if_any(lane)? else { return Ok(0) };
+        let mut depth = shelves.count()? + due(&shelves.later, false, now, usize::MAX)?.len() as u64;
+        for entry in due(&shelves.held, true, now, usize::MAX)? {
+            depth += u64::from(self.load(&entry.id)?.is_some_and(|task| !task.lease_is_live(now)));
+        }
+        Ok(depth)
     }
 
     /// The task that holds an idempotency key, as far as the index knows.
+    ///
+    /// # Errors
+    /// `Corrupt` when the key's file names no task: then a task may hold it all the same.
     pub(super) fn key_holder(&self, workspace_id: &str, key: &str) -> Result<Option<TaskId>> {
         let Some(keys) = self.indexes.open_existing(KEYS)? else {
             return Ok(None);
         };
-        let content = read::file(&keys, &idempotency_key(workspace_id, key), 4096)?;
-        Ok(content.and_then(|content| TaskId::parse(String::from_utf8_lossy(&content.bytes).trim()).ok()))
+        let name = idempotency_key(workspace_id, key);
+        let Some(content) = read::file(&keys, &name, 4096)? else { return Ok(None) };
+        let holder = TaskId::parse(String::from_utf8_lossy(&content.bytes).trim());
+        holder.map(Some).map_err(|_| damaged(&keys.path().join(name)))
+    }
+
+    /// The same where a damaged file is about to be written anew and counts as none.
+    pub(super) fn known_holder(&self, workspace_id: &str, key: &str) -> Result<Option<TaskId>> {
+        match self.key_holder(workspace_id, key) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            known => known,
+        }
+    }
+
+    /// Makes the index tell who holds a key, where its file has been damaged. Whether it had been.
+    pub(super) fn heal_key(&self, lock: &StoreLock, workspace_id: &str, key: &str) -> Result<bool> {
+        let damaged = match self.key_holder(workspace_id, key) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => true,
+            known => known.map(|_| false)?,
+        };
+        if damaged {
+            let keys = self.indexes.open_or_make_derived(KEYS)?;
+            atomic::remove_tree(&keys, &idempotency_key(workspace_id, key))?;
+            let state = self.ensure(lock)?;
+            self.rebuild(state.seq)?;
+        }
+        Ok(damaged)
     }
 
     /// Notes which task holds its idempotency key.

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::super::layout::idempotency_key;
+use super::super::layout::{Dir, idempotency_key};
 use super::super::lock::StoreLock;
 use super::super::submit::correlation_name;
 use super::super::{atomic, read};
@@ -26,7 +26,7 @@ impl Index<'_> {
     /// Removes the key and the correlation that lead to a task which is gone.
     pub(in crate::store) fn forget(&self, task: &Task) -> Result<()> {
         if let Some(key) = &task.key
-            && self.key_holder(&task.workspace_id, key)?.as_ref() == Some(&task.id)
+            && self.known_holder(&task.workspace_id, key)?.as_ref() == Some(&task.id)
             && let Some(keys) = self.indexes.open_existing(KEYS)?
         {
             atomic::remove(&keys, &idempotency_key(&task.workspace_id, key))?;
@@ -41,10 +41,10 @@ impl Index<'_> {
 
     /// The task that the correlation of `task` leads to.
     pub(in crate::store) fn correlation_target(&self, task: &Task) -> Result<Option<TaskId>> {
-        let Some(correlations) = self.indexes.open_existing(CORRELATIONS)? else { return Ok(None) };
-        let content = read::file(&correlations, &correlation_name(task), 1024 * 1024)?;
-        let object = content.and_then(|content| json::parse_object(&content.bytes).ok());
-        Ok(object.and_then(|object| TaskId::parse(object.get("task_id")?.as_str()?).ok()))
+        match self.indexes.open_existing(CORRELATIONS)? {
+            Some(correlations) => target_of(&correlations, &correlation_name(task)),
+            None => Ok(None),
+        }
     }
 
     /// For each lane with tasks that can be claimed: the first of them, and their number.
@@ -64,4 +64,11 @@ impl Index<'_> {
         }
         Ok(found)
     }
+}
+
+/// The task that a correlation file leads to, if it can be read.
+pub(in crate::store) fn target_of(correlations: &Dir, name: &str) -> Result<Option<TaskId>> {
+    let content = read::file(correlations, name, 1024 * 1024)?;
+    let object = content.and_then(|content| json::parse_object(&content.bytes).ok());
+    Ok(object.and_then(|object| TaskId::parse(object.get("task_id")?.as_str()?).ok()))
 }

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use super::{Check, Severity};
 use crate::error::{ErrorKind, Result};
-use crate::model::{Task, TaskId, Time, json};
-use crate::store::index::{Index, LaneShelves, Place, place};
+use crate::model::{Task, TaskId, Time};
+use crate::store::index::{Index, LaneShelves, Place, place, target_of};
 use crate::store::layout::{Dir, INDEXES, idempotency_key};
 use crate::store::shelf::Shelf;
 use crate::store::submit::{correlation_content, correlation_name};
@@ -241,35 +241,67 @@ impl Check<'_> {
     }
 
     fn correlations(&mut self, indexes: &Dir, facts: &Facts) -> Result<()> {
-        let store = self.store;
         let Some(correlations) = indexes.open_existing("correlations")? else { return Ok(()) };
-        let target = |name: &str| -> Option<String> {
-            let content = read::file(&correlations, name, 1024 * 1024).ok().flatten()?;
-            let object = json::parse_object(&content.bytes).ok()?;
-            object.get("task_id")?.as_str().map(str::to_string)
-        };
-        for name in correlations.names()? {
-            if target(&name).is_some_and(|id| self.exists(&id)) {
-                continue;
-            }
-            let newest = facts.correlations.get(&name).and_then(|(_, id)| TaskId::parse(id).ok());
+        self.half_written(&correlations)?;
+        let mut present = HashSet::new();
+        for name in correlations.names()?.into_iter().filter(|name| !name.starts_with('.')) {
+            present.insert(name.clone());
+            let newest = facts.correlations.get(&name);
+            let Some(message) = self.wrong_target(&correlations, &name, newest) else { continue };
             let repaired = self.repair && {
-                let lock = store.lock_store()?;
-                if !target(&name).is_some_and(|id| self.exists(&id)) {
-                    atomic::remove_tree(&correlations, &name)?;
-                    if let Some(task) = newest.and_then(|id| store.scan_one(&id).ok().flatten()) {
-                        let text = correlation_content(&task);
-                        atomic::replace_durably(&store.layout.tmp()?, &correlations, &name, text.as_bytes())?;
-                    }
+                let _lock = self.store.lock_store()?;
+                if self.wrong_target(&correlations, &name, newest).is_some() {
+                    self.retarget(&correlations, &name, newest)?;
                 }
-                drop(lock);
                 true
             };
-            let message = "it leads to no task";
             let path = correlations.path().join(&name);
             let remedy = "repair lets it lead to the newest task, or removes it when there is none";
             self.found("correlation-stale", Severity::Leftover, path, message, remedy, repaired);
         }
+        for (name, newest) in &facts.correlations {
+            if present.contains(name) || !self.exists(&newest.1) {
+                continue;
+            }
+            let repaired = self.repair && {
+                let _lock = self.store.lock_store()?;
+                self.retarget(&correlations, name, Some(newest))?;
+                true
+            };
+            let path = correlations.path().join(name);
+            let message = "other implementations do not find the tasks of this correlation";
+            let remedy = "repair lets it lead to the newest task";
+            self.found("correlation-missing", Severity::Leftover, path, message, remedy, repaired);
+        }
         Ok(())
+    }
+
+    /// What is wrong with where a correlation leads.
+    fn wrong_target(
+        &self,
+        correlations: &Dir,
+        name: &str,
+        newest: Option<&(Time, String)>,
+    ) -> Option<&'static str> {
+        let target = target_of(correlations, name).ok().flatten();
+        let Some(target) = target.and_then(|id| self.store.scan_one(&id).ok().flatten()) else {
+            return Some("it leads to no task");
+        };
+        let is_older = newest.is_some_and(|(at, id)| target.created_at < *at && self.exists(id));
+        is_older.then_some("it leads to an older task than it should")
+    }
+
+    fn retarget(&self, correlations: &Dir, name: &str, newest: Option<&(Time, String)>) -> Result<()> {
+        let newest = newest.and_then(|(_, id)| TaskId::parse(id).ok());
+        match newest.and_then(|id| self.store.scan_one(&id).ok().flatten()) {
+            Some(task) => {
+                if target_of(correlations, name).is_err() {
+                    atomic::remove_tree(correlations, name)?;
+                }
+                let (tmp, text) = (self.store.layout.tmp()?, correlation_content(&task));
+                atomic::replace_durably(&tmp, correlations, name, text.as_bytes())
+            }
+            None => atomic::remove_tree(correlations, name),
+        }
     }
 }

@@ -7,6 +7,7 @@
 //! it is reported, so that a change under way is no finding.
 
 mod derived;
+mod foundation;
 mod outside;
 mod task;
 
@@ -17,8 +18,9 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::layout::{Dir, QUARANTINE};
-use super::{Store, atomic};
-use crate::error::Result;
+use super::{Store, atomic, read};
+use crate::error::{Result, printable};
+use crate::model::Time;
 use crate::model::json::Object;
 use crate::model::task::object;
 use derived::Facts;
@@ -132,10 +134,21 @@ impl Store {
     /// for a repair of a store that a newer version wrote. What is wrong with a single task is a
     /// finding, not an error.
     pub fn fsck(&self, repair: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> {
+        self.check(repair, progress, Report::default(), None)
+    }
+
+    /// The same with what has been found and set aside before.
+    fn check(
+        &self,
+        repair: bool,
+        progress: &mut dyn FnMut(u64, u64),
+        report: Report,
+        quarantine: Option<String>,
+    ) -> Result<Report> {
         if repair {
             self.check_writable()?;
         }
-        let mut check = Check { store: self, repair, report: Report::default(), quarantine: None };
+        let mut check = Check { store: self, repair, report, quarantine };
         check.outside()?;
         let names = self.layout.tasks.entries()?;
         let total = names.len() as u64;
@@ -151,14 +164,6 @@ impl Store {
         check.derived(&facts)?;
         Ok(check.report)
     }
-
-    /// The part of [`Store::fsck`] that does not depend on the number of tasks: leftovers, workers,
-    /// the pauses, the end of the feed.
-    pub fn fsck_quick(&self) -> Result<Report> {
-        let mut check = Check { store: self, repair: false, report: Report::default(), quarantine: None };
-        check.outside()?;
-        Ok(check.report)
-    }
 }
 
 /// A check under way.
@@ -166,7 +171,8 @@ struct Check<'a> {
     store: &'a Store,
     repair: bool,
     report: Report,
-    quarantine: Option<Dir>,
+    /// The name of this run's quarantine.
+    quarantine: Option<String>,
 }
 
 impl Check<'_> {
@@ -180,31 +186,67 @@ impl Check<'_> {
         repaired: bool,
     ) {
         let (message, remedy) = (message.into(), remedy.to_string());
+        // Errors name their file, which the finding does already.
+        let shown = printable(&path.to_string_lossy());
+        let message = match message.strip_prefix(&format!("{shown} ")) {
+            Some(rest) => rest.to_string(),
+            None => message,
+        };
         self.report.add(Finding { code, severity, path, message, remedy, repaired });
     }
 
     /// Moves `name` out of `from`, to the same place below this run's quarantine.
     fn set_aside(&mut self, from: &Dir, name: &OsStr) -> Result<()> {
         let root = &self.store.layout.root;
-        if self.quarantine.is_none() {
-            let all = root.open_or_make(QUARANTINE)?;
-            let time = self.store.now().wall.compact();
+        let time = self.store.now().wall;
+        self.report.quarantine = Some(set_aside_in(root, &mut self.quarantine, time, from, name)?);
+        Ok(())
+    }
+
+    /// The same with a copy of a file, where the repaired one is to take its place in one step.
+    fn copy_aside(&mut self, from: &Dir, name: &str) -> Result<()> {
+        let root = &self.store.layout.root;
+        let time = self.store.now().wall;
+        let (run, place) = quarantine_for(root, &mut self.quarantine, time, from)?;
+        self.report.quarantine = Some(run);
+        let content = read::file(from, name, u64::MAX)?.map(|content| content.bytes).unwrap_or_default();
+        atomic::replace_durably(&self.store.layout.tmp()?, &place, name, &content)
+    }
+}
+
+/// Moves `name` out of `from`, a directory of the store in `root`, to the same place below the
+/// quarantine of this run, which gets its name from `time` the first time; returns the path of that.
+fn set_aside_in(
+    root: &Dir,
+    run: &mut Option<String>,
+    time: Time,
+    from: &Dir,
+    name: &OsStr,
+) -> Result<PathBuf> {
+    let (path, place) = quarantine_for(root, run, time, from)?;
+    atomic::set_aside(from, name, &place)?;
+    Ok(path)
+}
+
+fn quarantine_for(root: &Dir, run: &mut Option<String>, time: Time, from: &Dir) -> Result<(PathBuf, Dir)> {
+    let all = root.open_or_make(QUARANTINE)?;
+    let name = match run {
+        Some(name) => name.clone(),
+        None => {
+            let time = time.compact();
             let mut candidate = time.clone();
             let mut n = 1;
             while all.open_existing(&candidate)?.is_some() {
                 n += 1;
                 candidate = format!("{time}-{n}");
             }
-            let run = all.open_or_make(&candidate)?;
-            self.report.quarantine = Some(run.path().to_path_buf());
-            self.quarantine = Some(run);
+            run.insert(candidate).clone()
         }
-        let Some(run) = &self.quarantine else { return Ok(()) };
-        let below = from.path().strip_prefix(root.path()).unwrap_or(from.path());
-        let mut target: Option<Dir> = None;
-        for part in below.iter() {
-            target = Some(target.as_ref().unwrap_or(run).open_or_make(&part.to_string_lossy())?);
-        }
-        atomic::set_aside(from, name, target.as_ref().unwrap_or(run))
+    };
+    let mut place = all.open_or_make(&name)?;
+    let path = place.path().to_path_buf();
+    for part in from.path().strip_prefix(root.path()).unwrap_or(from.path()) {
+        place = place.open_or_make(&part.to_string_lossy())?;
     }
+    Ok((path, place))
 }

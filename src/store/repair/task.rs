@@ -17,6 +17,8 @@ use crate::store::{atomic, history, read};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mend {
     Nothing,
+    /// Leave it to a person: somebody may have opened it on purpose.
+    Close,
     /// Move the whole directory of the task.
     SetTaskAside,
     /// Move the file in question.
@@ -34,12 +36,13 @@ impl Mend {
     const fn words(self) -> &'static str {
         match self {
             Self::Nothing => "nothing can be done about it",
+            Self::Close => "chmod 700 closes it",
             Self::SetTaskAside => "repair moves the task's directory to the quarantine",
             Self::SetAside => "repair moves it to the quarantine",
             Self::ReplaceResponse => "repair moves it to the quarantine and writes it anew from task.json",
             Self::Remove => "repair removes it",
             Self::CompleteEvents => "repair completes it from task.json",
-            Self::RewriteEvents => "repair moves it to the quarantine and keeps the whole lines",
+            Self::RewriteEvents => "repair copies it to the quarantine and keeps the lines that are events",
             Self::WriteResponse => "repair writes it from task.json",
             Self::RenameResponse => "repair gives it its proper name",
         }
@@ -139,7 +142,7 @@ impl Check<'_> {
         let look = look(&dir, id)?;
         let mut gone = false;
         for fault in &look.faults {
-            let repaired = self.repair && fault.mend != Mend::Nothing;
+            let repaired = self.repair && !matches!(fault.mend, Mend::Nothing | Mend::Close);
             if repaired && !gone {
                 self.mend(&dir, id, &look, fault)?;
                 gone |= fault.mend == Mend::SetTaskAside;
@@ -180,13 +183,13 @@ impl Check<'_> {
                 history::sync(dir)
             }
             (Mend::RewriteEvents, Some(task)) => {
-                let whole = whole_event_lines(dir)?;
-                self.set_aside(dir, file)?;
+                let whole = whole_event_lines(dir, task)?;
+                self.copy_aside(dir, &fault.file)?;
                 atomic::replace_durably(&store.layout.tmp()?, dir, EVENTS_FILE, &whole)?;
                 history::append(dir, task)?;
                 history::sync(dir)
             }
-            (Mend::Nothing, _) | (_, None) => Ok(()),
+            (Mend::Nothing | Mend::Close, _) | (_, None) => Ok(()),
         }
     }
 
@@ -216,7 +219,7 @@ fn look(dir: &Dir, id: &TaskId) -> Result<Look> {
         }
     }
     if dir.is_open_to_others()? {
-        look.fault(MODE, Severity::Leftover, "", "other users may look into it", Mend::Nothing);
+        look.fault(MODE, Severity::Leftover, "", "other users may look into it", Mend::Close);
     }
     let Some(task) = look.task.take() else {
         return Ok(look);
@@ -260,9 +263,15 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n") && line.len() > 1)
 }
 
-fn whole_event_lines(dir: &Dir) -> Result<Vec<u8>> {
+fn whole_event_lines(dir: &Dir, task: &Task) -> Result<Vec<u8>> {
     let content = read::file(dir, EVENTS_FILE, u64::MAX)?.map(|content| content.bytes).unwrap_or_default();
-    Ok(lines(&content).filter(|line| numbered(line).is_some()).collect::<Vec<_>>().concat())
+    let is_event = |line: &&[u8]| numbered(line).is_some_and(|n| !is_undone(n, task));
+    Ok(lines(&content).filter(is_event).collect::<Vec<_>>().concat())
+}
+
+/// Whether a line has a number that the task has not come to.
+fn is_undone(n: Option<u64>, task: &Task) -> bool {
+    !task.was_written_by_others() && n > Some(task.journal.last_event)
 }
 
 fn events(look: &mut Look, dir: &Dir, task: &Task) -> Result<()> {
@@ -283,12 +292,13 @@ fn events(look: &mut Look, dir: &Dir, task: &Task) -> Result<()> {
         }
         Err(error) => return Err(error),
     };
-    let (mut broken, mut gap, mut newest) = (0_u32, false, 0);
+    let (mut broken, mut undone, mut gap, mut newest) = (0_u32, 0_u32, false, 0_u64);
     for line in lines(&bytes) {
         match numbered(line) {
             None => broken += 1,
+            Some(n) if is_undone(n, task) => undone += 1,
             Some(Some(n)) => {
-                gap |= n > newest + 1;
+                gap |= n > newest.saturating_add(1);
                 newest = newest.max(n);
             }
             Some(None) => {}
@@ -296,10 +306,13 @@ fn events(look: &mut Look, dir: &Dir, task: &Task) -> Result<()> {
     }
     let recent = &task.journal.recent;
     let next = recent.iter().filter_map(|event| event.n).find(|n| *n > newest);
-    gap |= next.is_some_and(|next| next > newest + 1);
+    gap |= next.is_some_and(|next| next > newest.saturating_add(1));
     if broken > 0 {
         let message = format!("{broken} lines are no events");
         look.fault("events-broken", Severity::Damage, EVENTS_FILE, message, Mend::RewriteEvents);
+    } else if undone > 0 {
+        let message = format!("{undone} lines tell of what did not happen");
+        look.fault("events-undone", Severity::Leftover, EVENTS_FILE, message, Mend::RewriteEvents);
     } else if bytes.last().is_some_and(|last| *last != b'\n') {
         let message = "the last line is only half there";
         look.fault("events-torn", Severity::Leftover, EVENTS_FILE, message, Mend::CompleteEvents);

@@ -93,7 +93,8 @@ fn events(dir: &Dir, task: &Task) -> Result<Vec<Value>> {
     let content = read::file(dir, EVENTS_FILE, u64::MAX)?;
     let lines = content.iter().flat_map(|content| content.bytes.split(|byte| *byte == b'\n'));
     let mut events: Vec<Object> = lines.filter_map(|line| json::parse_object(line).ok()).collect();
-    let newest = events.iter().filter_map(|event| event.get("n")?.as_u64()).max().unwrap_or(0);
+    let numbers = events.iter().filter_map(|event| event.get("n")?.as_u64());
+    let newest = numbers.filter(|n| *n <= task.journal.last_event).max().unwrap_or(0);
     let missing = task.journal.recent.iter().filter(|event| event.n > Some(newest));
     events.extend(missing.map(|event| event.to_object()));
     Ok(events.into_iter().map(Value::Object).collect())

@@ -209,7 +209,7 @@ impl Store {
             correlation.publish(&index.correlations()?, &correlation_name(task))?;
         }
         if let (Some(key), None) = (&task.key, &task.retried_as)
-            && self.is_newer(index.key_holder(&task.workspace_id, key)?, task)
+            && self.is_newer(index.known_holder(&task.workspace_id, key)?, task)
         {
             index.set_key(task)?;
         }

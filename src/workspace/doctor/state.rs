@@ -106,19 +106,19 @@ fn clock(chart: &mut Chart, store: &Store) {
 }
 
 fn findings(chart: &mut Chart, store: &Store) {
-    let report = match store.fsck_quick() {
+    let report = match store.fsck(false, &mut |_, _| {}) {
         Ok(report) => report,
         Err(error) => return chart.error("fsck", &error, "look at the store with `lanes fsck`"),
     };
     if report.findings.is_empty() {
-        return chart.ok("fsck", "a quick look found nothing wrong; `lanes fsck` looks at every task");
+        return chart.ok("fsck", format!("nothing wrong with {} tasks", report.tasks));
     }
     for (code, count) in &report.counts {
         let Some(first) = report.findings.iter().find(|finding| finding.code == *code) else { continue };
         let level = if first.severity == Severity::Blocking { Level::Blocking } else { Level::Warning };
         let more = if *count > 1 { format!(" ({count} such)") } else { String::new() };
         let message = format!("{code}: {}: {}{more}", show(&first.path), first.message);
-        chart.add("fsck", level, message, Some("`lanes fsck --repair` puts it right".to_string()));
+        chart.add("fsck", level, message, Some(format!("`lanes fsck --repair`: {}", first.remedy)));
     }
 }
 

@@ -1,0 +1,165 @@
+//! The commands that are tried, and what is done to the prepared store first.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+use super::{Tasks, World, points};
+
+/// One command that is tried.
+pub struct Scenario {
+    pub name: &'static str,
+    pub args: Vec<String>,
+    /// What is done to the prepared store first.
+    pub before: fn(&World),
+    /// Each of its tasks, or each of its steps, is a change of its own. Repeating it completes it.
+    pub steps: bool,
+    /// Whether errors come one for each line of a file.
+    pub by_line: bool,
+}
+
+/// Three tasks of two lanes. Their keys make it harmless to submit them again.
+pub const BATCH: &str = r#"{"lane": "l", "prompt": "one", "key": "b1"}
+{"lane": "n", "prompt": "two", "key": "b2"}
+{"lane": "l", "prompt": "three", "key": "b3", "request_from": "request.md"}
+"#;
+
+impl World {
+    pub fn scenario(&self, name: &'static str, words: &[&str]) -> Scenario {
+        let args = words.iter().map(ToString::to_string).collect();
+        Scenario { name, args, before: |_| {}, steps: false, by_line: false }
+    }
+
+    /// Every command that changes something; with LANES_TEST_ONLY those whose names begin so.
+    pub fn scenarios(&self) -> Vec<Scenario> {
+        let mut scenarios = self.scenarios_of_one_task();
+        scenarios.extend(self.scenarios_of_many_tasks());
+        if let Some(only) = super::setting("LANES_TEST_ONLY") {
+            scenarios.retain(|scenario| scenario.name.starts_with(&only));
+        }
+        scenarios
+    }
+
+    fn scenarios_of_one_task(&self) -> Vec<Scenario> {
+        let Tasks { waiting, held, token, failed, answered, full, full_token, .. } = &self.tasks;
+        let plain = |name, words: &[&str]| self.scenario(name, words);
+        let large = self.home().join("large.md");
+        let large = large.to_str().unwrap();
+        vec![
+            plain("submit", &["submit", "--lane", "l", "--prompt", "new"]),
+            plain("submit a file", &["submit", "--lane", "n", "--request-from", "request.md"]),
+            plain("submit a key", &["submit", "--lane", "l", "--prompt", "new", "--key", "k"]),
+            Scenario {
+                before: |world| std::fs::remove_dir_all(world.store()).unwrap(),
+                ..plain("submit into nothing", &["submit", "--lane", "l", "--prompt", "new"])
+            },
+            Scenario {
+                before: |world| std::fs::remove_dir_all(world.store().join("indexes")).unwrap(),
+                ..plain("submit without an index", &["submit", "--lane", "l", "--prompt", "new"])
+            },
+            plain("claim", &["claim", waiting]),
+            plain("claim next", &["claim", "--lane", "l"]),
+            Scenario {
+                before: |world| std::fs::remove_dir_all(world.store().join("indexes")).unwrap(),
+                ..plain("claim next without an index", &["claim", "--lane", "l"])
+            },
+            Scenario { before: interrupted_claim, ..plain("claim after a crash", &["claim", "--lane", "l"]) },
+            Scenario {
+                before: interrupted_submit,
+                ..plain("submit after a crash", &["submit", "--lane", "l", "--prompt", "new"])
+            },
+            plain("renew", &["renew", held, "--claim-token", token, "--lease-seconds", "9000"]),
+            plain("release", &["release", held, "--claim-token", token]),
+            plain("release later", &["release", held, "--claim-token", token, "--delay", "3600"]),
+            plain("respond", &["respond", held, "--claim-token", token, "--body", "done"]),
+            plain("respond at length", &["respond", held, "--claim-token", token, "--file", large]),
+            plain(
+                "respond after many events",
+                &["respond", full, "--claim-token", full_token, "--body", "ok"],
+            ),
+            plain("wait", &["wait", answered, "--timeout", "0"]),
+            plain("wait for our own file", &["wait", failed, "--timeout", "0"]),
+            plain("cancel", &["cancel", waiting]),
+            plain("cancel a claim", &["cancel", held]),
+            plain("move", &["move", waiting, "--to", "m"]),
+            plain("pause", &["pause", "l"]),
+            plain("event", &["event", held, "--type", "note", "--message", "half way"]),
+            plain("event after many", &["event", full, "--type", "note", "--message", "more"]),
+        ]
+    }
+
+    fn scenarios_of_many_tasks(&self) -> Vec<Scenario> {
+        let steps = |name, words: &[&str]| Scenario { steps: true, ..self.scenario(name, words) };
+        vec![
+            steps("retry", &["retry", &self.tasks.failed]),
+            Scenario { by_line: true, ..steps("batch", &["submit", "--batch", "batch.jsonl"]) },
+            steps("gc", &["gc", "--all-ended", "--json"]),
+            steps("gc with an archive", &["gc", "--all-ended", "--archive", "archive"]),
+            Scenario {
+                before: |world| drop(world.ok(&["gc", "--all-ended"])),
+                by_line: true,
+                ..steps("import", &["import", "exported.jsonl"])
+            },
+            Scenario { before: damage, ..steps("repair", &["fsck", "--repair"]) },
+        ]
+    }
+}
+
+/// Something of every kind that a repair puts right.
+fn damage(world: &World) {
+    let store = world.store();
+    let Tasks { waiting, other, held, answered, failed, .. } = &world.tasks;
+    let task = |id: &str, name: &str| store.join("tasks").join(id).join(name);
+    let append = |path: &std::path::Path, text: &str| {
+        let content = std::fs::read_to_string(path).unwrap_or_default();
+        std::fs::write(path, content + text).unwrap();
+    };
+    let text = std::fs::read_to_string(task(waiting, "task.json")).unwrap();
+    std::fs::write(task(waiting, "task.json"), &text[..text.len() / 2]).unwrap();
+    std::fs::write(store.join("tasks/stray"), "not a task").unwrap();
+    let history = std::fs::read_to_string(task(other, "events.jsonl")).unwrap();
+    std::fs::write(task(other, "events.jsonl"), history.replacen('\n', "\nnot an event\n", 3)).unwrap();
+    append(&task(held, "events.jsonl"), "{\"half a li");
+    std::fs::write(task(held, "response.1.json"), "{}").unwrap();
+    std::fs::write(task(held, "response.json"), "{}").unwrap();
+    std::fs::remove_file(task(answered, "response.json")).unwrap();
+    std::fs::write(task(failed, "response.json"), "{").unwrap();
+    append(&store.join("feed.jsonl"), "{\"half a li");
+    std::fs::write(store.join("lanes.json"), "{").unwrap();
+    std::fs::write(store.join("indexes/keys").join("0".repeat(64)), "gone\n").unwrap();
+    std::fs::write(store.join("indexes/correlations/w--gone.json"), "{}").unwrap();
+    std::fs::create_dir_all(store.join("tmp/999999-1-1")).unwrap();
+    std::fs::write(store.join("tmp/999999-1-1/task.json"), "{}").unwrap();
+}
+
+/// Ends a command by SIGKILL at its `n`th `call`.
+fn interrupt(world: &World, call: &str, n: usize, words: &[&str]) {
+    let inject = format!("inject={call}:signal=KILL:when={n}");
+    let output = world.traced(&["-e", &inject], &world.scenario("", words));
+    assert_eq!(output.status.signal(), Some(9));
+}
+
+/// Leaves a claim that was committed and nothing more: the rename is done, the next write is not.
+fn interrupted_claim(world: &World) {
+    interrupt_after_commit(world, &["claim", &world.tasks.other.clone()]);
+}
+
+fn interrupted_submit(world: &World) {
+    interrupt_after_commit(world, &["submit", "--lane", "l", "--prompt", "crashed", "--key", "crashed"]);
+}
+
+/// Kills a command right after its first rename into `tasks/`.
+fn interrupt_after_commit(world: &World, words: &[&str]) {
+    let dry = world.scenario("", words);
+    let copy = world.aside("before-crash");
+    if !copy.exists() {
+        let copied = Command::new("cp").arg("-a").arg(world.home()).arg(&copy).status();
+        assert!(copied.unwrap().success());
+    }
+    let points = points::of_run(world, &dry);
+    let commit = points.iter().position(|point| point.commits).unwrap();
+    let next = &points[commit + 1];
+    std::fs::remove_dir_all(world.home()).unwrap();
+    let moved = Command::new("mv").arg(&copy).arg(world.home()).status();
+    assert!(moved.unwrap().success());
+    interrupt(world, &next.call, next.nth, words);
+}
