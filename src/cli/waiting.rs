@@ -1,6 +1,5 @@
 //! Sleeping until tasks are answered, with signs of life.
 
-use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use super::args::Timing;
@@ -8,7 +7,7 @@ use super::context::Context;
 use super::view::{lease_expired, next_action};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Now, Response, Status, Task, TaskId, Time};
-use crate::store::{Store, Watch};
+use crate::store::Store;
 
 /// A task that was answered.
 pub struct Answered {
@@ -28,7 +27,7 @@ pub fn wait_for_answers(
     verb: &str,
     mut timing: Timing,
 ) -> Result<(Vec<Answered>, Vec<TaskId>)> {
-    let mut watch = until_exit(store.watch_tasks(ids));
+    let mut watch = store.watch_tasks_until_exit(ids);
     let mut pending: Vec<TaskId> = ids.to_vec();
     let mut answered = Vec::new();
     let mut told_no_worker = false;
@@ -63,12 +62,6 @@ pub fn wait_for_answers(
     }
     answered.sort_by_key(|answer| ids.iter().position(|id| *id == answer.task.id));
     Ok((answered, pending))
-}
-
-/// Keeps a watch until the process ends. The kernel takes some milliseconds to close one, and the
-/// answer is to be told before that.
-fn until_exit(watch: Watch) -> ManuallyDrop<Watch> {
-    ManuallyDrop::new(watch)
 }
 
 /// The task as it is now, with what time has decided. A store that cannot be written is still read.
@@ -155,7 +148,7 @@ pub fn wait_for_task(
     if timing.is_over() {
         return look();
     }
-    let mut watch = until_exit(store.watch_lanes(lanes));
+    let mut watch = store.watch_lanes_until_exit(lanes);
     loop {
         if let Some(task) = look()? {
             return Ok(Some(task));

@@ -2,11 +2,14 @@
 //!
 //! A wait arms its watch, then looks, then sleeps, so that no change falls between looking and
 //! sleeping. What is watched is small and never touched by the waiter itself: the directory of a
-//! task for its answer, and a *doorbell* for a lane, an empty file whose time every change of the
-//! lane sets. Nobody rings a bell that nobody has hung up.
+//! task for its answer, and a *doorbell* for a lane, an empty directory whose time every change of the
+//! lane sets (a directory, because only those can be watched by signal). Nobody rings a bell that
+//! nobody has hung up.
 //!
-//! Doorbells are rung by `lanes` alone, and inotify has limits, so every sleep also ends after a
-//! while for a look. Where inotify is not to be had, that is all there is.
+//! Doorbells are rung by `lanes` alone, and notifications have limits, so every sleep also ends
+//! after a while for a look. Where there are no notifications, that is all there is.
+
+mod directories;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -18,6 +21,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use super::layout::{BELLS, lane_key};
 use super::{Store, atomic};
 use crate::model::TaskId;
+use directories::Directories;
 
 /// The slow look, for changes that no notification tells of.
 const FALLBACK: Duration = Duration::from_secs(2);
@@ -29,42 +33,62 @@ const POLL: Duration = Duration::from_millis(250);
 const ANY: &str = "any";
 
 /// Something to sleep on; see the module's own words.
-pub struct Watch {
-    // Dropping it ends the notifications.
-    _watcher: Option<RecommendedWatcher>,
-    changes: Option<Receiver<()>>,
+pub struct Watch(Means);
+
+/// How a watch learns of changes.
+enum Means {
+    /// inotify: serves many watches in a process that lives on. Dropping the watcher ends it.
+    Channel { _watcher: RecommendedWatcher, changes: Receiver<()> },
+    /// dnotify: serves a process that waits once and ends.
+    Signal(Directories),
+    /// Looking again and again.
+    Nothing,
 }
 
 impl Store {
     /// Whether waits are woken by notifications, or have to look again and again.
     pub fn can_watch(&self) -> bool {
-        Watch::on(vec![self.root().to_path_buf()]).changes.is_some()
+        !matches!(Watch::on(vec![self.root().to_path_buf()]).0, Means::Nothing)
     }
 
     /// A watch that wakes when one of these tasks changes.
     pub fn watch_tasks(&self, ids: &[TaskId]) -> Watch {
-        Watch::on(ids.iter().map(|id| self.layout.tasks.path().join(id.as_str())).collect())
+        Watch::on(self.task_paths(ids))
+    }
+
+    /// The same for a process that ends after it and has no other use of SIGIO.
+    pub fn watch_tasks_until_exit(&self, ids: &[TaskId]) -> Watch {
+        Watch::until_exit(self.task_paths(ids))
+    }
+
+    fn task_paths(&self, ids: &[TaskId]) -> Vec<PathBuf> {
+        ids.iter().map(|id| self.layout.tasks.path().join(id.as_str())).collect()
     }
 
     /// A watch that wakes when something in one of these lanes may have become claimable.
     pub fn watch_lanes(&self, lanes: &[String]) -> Watch {
-        self.watch_bells(&lanes.iter().map(|lane| lane_key(lane)).collect::<Vec<_>>())
+        self.hang_up(&lane_keys(lanes)).map_or_else(Watch::polling, Watch::on)
+    }
+
+    /// The same for a process that ends after it and has no other use of SIGIO.
+    pub fn watch_lanes_until_exit(&self, lanes: &[String]) -> Watch {
+        self.hang_up(&lane_keys(lanes)).map_or_else(Watch::polling, Watch::until_exit)
     }
 
     /// A watch that wakes when anything changes.
     pub fn watch_feed(&self) -> Watch {
-        self.watch_bells(&[ANY.to_string()])
+        self.hang_up(&[ANY.to_string()]).map_or_else(Watch::polling, Watch::on)
     }
 
-    fn watch_bells(&self, names: &[String]) -> Watch {
-        let Ok(bells) = self.check_writable().and_then(|()| self.layout.root.open_or_make(BELLS)) else {
-            return Watch::polling();
-        };
+    /// Hangs up doorbells and tells where; `None` in a store that cannot be written.
+    fn hang_up(&self, names: &[String]) -> Option<Vec<PathBuf>> {
+        self.check_writable().ok()?;
+        let bells = self.layout.root.open_or_make(BELLS).ok()?;
         for name in names {
-            // Fails when it hangs there already, which is as good.
-            let _ = atomic::create_plain(&bells, name, b"");
+            // One that cannot be hung up cannot be watched either, and that is noticed then.
+            let _ = atomic::make_dir_derived(&bells, name);
         }
-        Watch::on(names.iter().map(|name| bells.path().join(name)).collect())
+        Some(names.iter().map(|name| bells.path().join(name)).collect())
     }
 
     /// Wakes who waits for these lanes although nothing has changed: a process that ends wakes its own
@@ -85,13 +109,24 @@ impl Store {
     }
 }
 
+fn lane_keys(lanes: &[String]) -> Vec<String> {
+    lanes.iter().map(|lane| lane_key(lane)).collect()
+}
+
 impl Watch {
     fn polling() -> Self {
-        Self { _watcher: None, changes: None }
+        Self(Means::Nothing)
     }
 
     fn on(paths: Vec<PathBuf>) -> Self {
         Self::try_on(&paths).unwrap_or_else(|_| Self::polling())
+    }
+
+    fn until_exit(paths: Vec<PathBuf>) -> Self {
+        match Directories::watch(&paths) {
+            Ok(directories) => Self(Means::Signal(directories)),
+            Err(_) => Self::on(paths),
+        }
     }
 
     fn try_on(paths: &[PathBuf]) -> notify::Result<Self> {
@@ -114,7 +149,7 @@ impl Watch {
         for path in paths {
             watcher.watch(Path::new(path), RecursiveMode::NonRecursive)?;
         }
-        Ok(Self { _watcher: Some(watcher), changes: Some(changes) })
+        Ok(Self(Means::Channel { _watcher: watcher, changes }))
     }
 
     /// Sleeps until something may have changed, at the latest until `until`. `true`: look again;
@@ -124,17 +159,21 @@ impl Watch {
         if left.is_zero() {
             return false;
         }
-        let Some(changes) = &self.changes else {
-            std::thread::sleep(left.min(POLL));
-            return true;
-        };
-        match changes.recv_timeout(left.min(FALLBACK)) {
-            Ok(()) => true,
-            Err(RecvTimeoutError::Timeout) => left > FALLBACK || Instant::now() < until,
-            Err(RecvTimeoutError::Disconnected) => {
-                self.changes = None;
-                true
+        let told = match &mut self.0 {
+            Means::Nothing => {
+                std::thread::sleep(left.min(POLL));
+                return true;
             }
-        }
+            Means::Signal(directories) => directories.wait(left.min(FALLBACK)),
+            Means::Channel { changes, .. } => match changes.recv_timeout(left.min(FALLBACK)) {
+                Ok(()) => true,
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.0 = Means::Nothing;
+                    true
+                }
+            },
+        };
+        told || left > FALLBACK || Instant::now() < until
     }
 }
