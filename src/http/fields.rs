@@ -1,12 +1,13 @@
 //! The fields that requests may have.
 
-use super::input::{BODY, Field, Kind, MESSAGE, NAME, PATH, may, must};
+use super::input::{BODY, Field, Kind, MESSAGE, NAME, PATH, WORD, may, must};
 
 pub const TEXT: Kind = Kind::Text(NAME);
+pub const WORDS: Kind = Kind::Text(WORD);
 pub const LONG: Kind = Kind::Text(MESSAGE);
 pub const FILE: Kind = Kind::Text(PATH);
 pub const NO_QUERY: &[Field] = &[];
-pub const WAIT: Kind = Kind::Seconds(86_400.0);
+pub const WAIT: Kind = Kind::Seconds(315_360_000.0);
 pub const LEASE: Kind = Kind::Seconds(2_592_000.0);
 pub const DELAY: Kind = Kind::Seconds(315_360_000.0);
 pub const CLASSES: Kind = Kind::Word(&["error", "timeout", "lost", "usage_limit", "permanent"]);
@@ -15,9 +16,9 @@ pub const LANE_TEXT: Kind = TEXT;
 pub const WAIT_SECONDS: Field =
     may("wait_seconds", WAIT, "How long to wait for it, in seconds; the default is six hours.");
 pub const TOKEN: Field = must("claim_token", TEXT, "The proof of the claim.");
-pub const OWNER: Field = may("owner", TEXT, "Who claims; `worker` by default.");
+pub const OWNER: Field = may("owner", WORDS, "Who claims; `worker` by default.");
 pub const LEASE_SECONDS: Field = may("lease_seconds", LEASE, "How long the claim lasts; 7200 by default.");
-pub const BY: Field = may("by", TEXT, "Who asks; `api` by default.");
+pub const BY: Field = may("by", WORDS, "Who asks; `api` by default.");
 pub const SINCE: Field =
     may("since", Kind::Whole(0, i64::MAX), "The number of the last event that is known.");
 
@@ -29,15 +30,15 @@ pub const SUBMIT: &[Field] = &[
     may("name", TEXT, "A title for people."),
     may("request_from", FILE, "The file to work on, relative to the workspace root."),
     may("response_to", FILE, "Where the answer goes, relative to the workspace root."),
-    may("workspace_id", TEXT, "agent-lanes' form, which needs the next five fields too."),
-    may("correlation_id", TEXT, "The submitter's name for the work."),
-    may("checkpoint_id", TEXT, "An old name of correlation_id."),
+    may("workspace_id", WORDS, "agent-lanes' form, which needs the next five fields too."),
+    may("correlation_id", WORDS, "The submitter's name for the work."),
+    may("checkpoint_id", WORDS, "An old name of correlation_id."),
     may("workspace_root", FILE, "The workspace: the server's own, or one that it allows."),
     may("request_path", FILE, "The file to work on."),
     may("response_path", FILE, "Where the answer goes."),
-    may("source_agent", TEXT, "Who submits; `api` by default."),
+    may("source_agent", WORDS, "Who submits; `api` by default."),
     may("worktree_path", FILE, "Where to work."),
-    may("expected_branch", TEXT, "The branch to work on."),
+    may("expected_branch", WORDS, "The branch to work on."),
     may("supporting_paths", Kind::Texts, "Further files of the request."),
     may("metadata", Kind::Map, "Free-form; routing reads it."),
     may("priority", Kind::Whole(-1000, 1000), "Higher goes first."),
@@ -52,7 +53,7 @@ pub const SUBMIT: &[Field] = &[
 pub const RESPOND: &[Field] = &[
     must("body", Kind::Text(BODY), "The answer."),
     may("claim_token", TEXT, "The proof of the claim; none for a task that nobody holds."),
-    may("reviewer", TEXT, "Who answers; `worker` by default."),
+    may("reviewer", WORDS, "Who answers; `worker` by default."),
     may("status", Kind::Word(&["completed", "failed"]), "How it ended; completed by default."),
     may("failure_class", CLASSES, "Why it failed; error by default."),
     may("verdict", Kind::Word(&["accept", "accept-with-follow-ups", "needs-revision"]), "For reviews."),

@@ -11,12 +11,15 @@ use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::model::{ClaimToken, Time};
 
-/// Characters of a name, of a path, of a message, and of a whole body.
+/// Characters of a name, of a word, of a path, of a message, and of a whole body: no less than the
+/// rules of the queue allow, which count bytes.
 pub const NAME: usize = 200;
+/// See [`NAME`].
+pub const WORD: usize = 1000;
 /// See [`NAME`].
 pub const PATH: usize = 4096;
 /// See [`NAME`].
-pub const MESSAGE: usize = 16 * 1024;
+pub const MESSAGE: usize = 128 * 1024;
 /// See [`NAME`].
 pub const BODY: usize = MAX_BODY;
 /// The most texts, or objects, of a list.

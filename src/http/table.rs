@@ -205,7 +205,7 @@ pub const ROUTES: &[Route] = &[
         "/tasks/{id}/comments",
         "addComment",
         "Adds a comment.",
-        &[must("comment", LONG, "The words."), may("author", TEXT, "Whose they are.")],
+        &[must("comment", LONG, "The words."), may("author", WORDS, "Whose they are.")],
         &[(201, "Comments")],
         event::comment,
     ),
