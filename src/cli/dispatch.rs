@@ -11,7 +11,7 @@ use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::args::number;
+use super::args::{number, span as seconds};
 use super::context::Context;
 use super::env;
 use super::output::Output;
@@ -53,8 +53,8 @@ pub struct DispatchCommand {
     /// Under which name tasks are claimed [default: USER-VENDOR-PID]
     #[arg(long, value_name = "NAME")]
     owner: Option<String>,
-    /// Length of a lease; it is renewed while the agent works [default: 900]
-    #[arg(long, value_name = "SECONDS")]
+    /// Length of a lease, as 900 or 15m; it is renewed while the agent works [default: 900]
+    #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     lease_seconds: Option<f64>,
     /// How long one run may take: seconds, or 15m, 2h [default: no limit]
     #[arg(long, value_name = "SPAN", value_parser = length)]

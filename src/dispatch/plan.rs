@@ -11,6 +11,7 @@ use super::fit::{self, Choice};
 use super::route::Route;
 use super::service::{Bases, Service};
 use super::settings;
+use super::yaml::nearest;
 use crate::error::printable;
 use crate::store::Store;
 use crate::workspace::Config;
@@ -117,7 +118,7 @@ impl Plan {
         let config = settings::load(workspace, store)?;
         let depth = depth(&surroundings, config.max_depth)?;
         let base = workspace.path.as_ref().and_then(|path| path.parent()).unwrap_or(&surroundings.cwd);
-        let mut warnings = Vec::new();
+        let mut warnings = strange_lanes(workspace, store, &config, &options);
         let mut services = Vec::new();
         let mut taken_over: Vec<String> = Vec::new();
         for lane in served_lanes(workspace, &config, &options) {
@@ -246,6 +247,35 @@ fn served_lanes(workspace: &Config, config: &DispatchConfig, options: &Options) 
         lanes.push(DEFAULT_LANE.to_string());
     }
     lanes
+}
+
+/// Lanes of the command line that stand in no file and have no task: most likely a slip of the pen.
+/// They are served all the same, as their first task may be on its way.
+fn strange_lanes(
+    workspace: &Config,
+    store: &Store,
+    config: &DispatchConfig,
+    options: &Options,
+) -> Vec<String> {
+    let routes = config.routes.iter().chain([&config.defaults]);
+    let named = routes.flat_map(|route| {
+        [Some(&route.lane), route.move_to.as_ref(), route.dead_letter_lane.as_ref()].into_iter().flatten()
+    });
+    let known: Vec<&str> =
+        named.chain(&config.lanes).chain(workspace.lanes.keys()).map(String::as_str).collect();
+    let is_strange =
+        |lane: &&String| !known.contains(&lane.as_str()) && store.lane_has_tasks(lane).is_ok_and(|has| !has);
+    let strange = options.lanes.iter().filter(is_strange);
+    strange
+        .map(|lane| {
+            let near = nearest(lane, &known).map(|near| format!("; did you mean {}?", printable(near)));
+            format!(
+                "lane {} is not in handoff.yaml, and nothing was ever submitted to it{}",
+                printable(lane),
+                near.unwrap_or_default()
+            )
+        })
+        .collect()
 }
 
 fn with_options(mut route: Route, options: &Options) -> Route {

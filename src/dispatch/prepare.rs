@@ -128,6 +128,8 @@ pub fn command_line(
     let list = |own: &super::yaml::Given<Vec<String>>, vendor: &Vec<String>| {
         own.clone().over(Some(vendor.clone())).unwrap_or_default()
     };
+    let attempt = store.attempts_dir(&task.id).join(task.fence.to_string());
+    let last_message = attempt.join(files::LAST_MESSAGE);
     line.args = template.render(&Slots {
         session_id: line.session_id.clone(),
         resume_id: line.resume_id.clone(),
@@ -137,6 +139,7 @@ pub fn command_line(
         max_budget_usd: route.max_budget_usd.map(|amount| amount.to_string()),
         mcp_config: route.mcp_config.clone(),
         cwd: Some(line.cwd.to_string_lossy().into_owned()),
+        last_message: Some(last_message.to_string_lossy().into_owned()),
         allowed_tools: list(&route.allowed_tools, &vendor.allowed_tools),
         disallowed_tools: list(&route.disallowed_tools, &vendor.disallowed_tools),
         add_dirs,

@@ -22,7 +22,7 @@ use super::policy::{self, MAX_INTERRUPTIONS, Past};
 use super::prepare::{Prepared, Refusal};
 use super::roster::Roster;
 use super::service::Service;
-use super::stream::{Baseline, Note, RunReport, Totals};
+use super::stream::{Baseline, LONGEST_TEXT, Note, RunReport, Totals};
 use super::vendor::Versions;
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -38,6 +38,8 @@ pub mod files {
     pub const STDOUT: &str = "stdout.log";
     /// What it complained about.
     pub const STDERR: &str = "stderr.log";
+    /// Its answer, from vendors that write it into a file besides.
+    pub const LAST_MESSAGE: &str = "last.md";
     /// Its progress, one line each: when, and what.
     pub const PROGRESS: &str = "progress.log";
     /// What must be known to put a run in order whose dispatcher died.
@@ -214,6 +216,11 @@ impl Desk<'_> {
         let mut report = parser.finish(&baseline);
         if report.session_id.is_none() {
             report.session_id.clone_from(&card.session_id);
+        }
+        if report.complete && report.text.is_empty() {
+            // The stream may lack a line that was too long to be read.
+            let last = attempt.read(files::LAST_MESSAGE, LONGEST_TEXT as u64).ok().flatten();
+            report.text = String::from_utf8_lossy(&last.unwrap_or_default()).into_owned();
         }
         let outcome = judge(
             &Run {

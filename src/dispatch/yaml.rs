@@ -255,7 +255,7 @@ fn error_at(source: Source<'_>, path: &[String], reason: &str) -> Error {
 
 /// The known word that differs from `word` least, if it is near enough to be meant: one letter of
 /// every three may be wrong.
-fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     known
         .iter()
         .map(|candidate| (distance(word, candidate), *candidate))

@@ -16,6 +16,8 @@ const CONFIG_FILE: TextFile = TextFile {
     limit: 1024 * 1024,
     refusal: ErrorKind::Config,
     hint_if_missing: "`lanes init` writes a new workspace",
+    // Of two settings that contradict each other neither may be believed.
+    unique_keys: true,
 };
 
 /// What the commands need to know of a workspace. All paths are absolute and resolved.

@@ -37,14 +37,25 @@ fn parse_yaml(text: &str) -> Result<Object, String> {
         Ok(Node(Value::Object(object))) => Ok(object),
         Ok(_) => Err("it must be a mapping: lines of the form `key: value`".to_string()),
         Err(error) => {
-            let message = error.to_string();
-            match error.location() {
-                Some(at) if !message.contains(" line ") => {
-                    Err(format!("{message} at line {} column {}", at.line(), at.column()))
+            let mut message = error.to_string();
+            if let Some(at) = error.location() {
+                if !message.contains(" line ") {
+                    message.push_str(&format!(" at line {} column {}", at.line(), at.column()));
                 }
-                _ => Err(message),
+                message.push_str(&near(text, at.line()));
             }
+            Err(message)
         }
+    }
+}
+
+/// What stands in a line of the text, or before it if there is nothing.
+fn near(text: &str, line: usize) -> String {
+    let mut before: Vec<&str> = text.lines().take(line).collect();
+    while before.pop_if(|line| line.trim().is_empty()).is_some() {}
+    match before.last() {
+        Some(words) => format!(", near '{}'", words.trim().chars().take(60).collect::<String>()),
+        None => String::new(),
     }
 }
 
@@ -257,6 +268,8 @@ mod tests {
             let error = parse(text).unwrap_err();
             assert!(error.contains(words), "{text:?}: {error}");
         }
+        assert!(parse("a: 1\n  b: 2\n\n").unwrap_err().ends_with(", near 'b: 2'"));
+        assert!(parse("a: [\n\n").unwrap_err().ends_with(", near 'a: ['"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod limits;
 mod pairs;
 mod paths;
 mod places;
+mod repeats;
 mod scaffold;
 mod submit;
 mod task_file;

@@ -78,6 +78,7 @@ impl<'a> Places<'a> {
             limit: most,
             refusal: ErrorKind::Invalid,
             hint_if_missing: "a flag's path is relative to the current directory, a task file's to that file",
+            unique_keys: false,
         };
         prompt_file.read(&real)
     }

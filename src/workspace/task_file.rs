@@ -16,6 +16,7 @@ const TASK_FILE: TextFile = TextFile {
     limit: 1024 * 1024,
     refusal: ErrorKind::Config,
     hint_if_missing: "check the path given to --task",
+    unique_keys: false,
 };
 
 /// What a task file says, types checked, ranges not yet.

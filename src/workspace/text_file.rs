@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::document;
 use super::paths::show;
+use super::repeats;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::json::Object;
 
@@ -20,6 +21,8 @@ pub(super) struct TextFile {
     pub refusal: ErrorKind,
     /// What to do when there is none.
     pub hint_if_missing: &'static str,
+    /// Whether a key that stands twice is refused; otherwise the last one counts.
+    pub unique_keys: bool,
 }
 
 impl TextFile {
@@ -70,10 +73,19 @@ impl TextFile {
     /// # Errors
     /// As [`TextFile::read`]; for bad syntax with line and column.
     pub(super) fn read_document(&self, path: &Path) -> Result<Object> {
-        document::parse(&self.read(path)?).map_err(|reason| {
+        let text = self.read(path)?;
+        let object = document::parse(&text).map_err(|reason| {
             let message = format!("cannot parse {} {}: {}", self.name, show(path), printable(&reason));
             Error::new(self.refusal, message)
-        })
+        })?;
+        if self.unique_keys
+            && let Some(repeated) = repeats::first(&text)
+        {
+            let (line, key) = (repeated.line, printable(&repeated.key));
+            let message = format!("{} {} line {line}: {key}: this key is given twice", self.name, show(path));
+            return Err(Error::new(self.refusal, message).with_hint("keep one of them"));
+        }
+        Ok(object)
     }
 }
 
@@ -89,8 +101,13 @@ mod tests {
 
     use super::*;
 
-    const NOTE: TextFile =
-        TextFile { name: "note", limit: 8, refusal: ErrorKind::Config, hint_if_missing: "write one" };
+    const NOTE: TextFile = TextFile {
+        name: "note",
+        limit: 8,
+        refusal: ErrorKind::Config,
+        hint_if_missing: "write one",
+        unique_keys: false,
+    };
 
     #[test]
     fn files_up_to_the_limit_are_read_exactly() {

@@ -27,6 +27,8 @@ pub struct Slots {
     pub mcp_config: Option<String>,
     /// Working directory.
     pub cwd: Option<String>,
+    /// File for the text of the last message.
+    pub last_message: Option<String>,
     /// Tools that run without asking.
     pub allowed_tools: Vec<String>,
     /// Tools that are refused.
@@ -46,7 +48,7 @@ enum Fill<'a> {
     Repeat(&'a [String]),
 }
 
-const PLACEHOLDERS: [&str; 14] = [
+const PLACEHOLDERS: [&str; 15] = [
     "session_id",
     "resume_id",
     "model",
@@ -55,6 +57,7 @@ const PLACEHOLDERS: [&str; 14] = [
     "max_budget_usd",
     "mcp_config",
     "cwd",
+    "last_message",
     "allowed_tools",
     "allowed_tool",
     "disallowed_tools",
@@ -74,6 +77,7 @@ impl Slots {
             "max_budget_usd" => Fill::One(self.max_budget_usd.as_deref()),
             "mcp_config" => Fill::One(self.mcp_config.as_deref()),
             "cwd" => Fill::One(self.cwd.as_deref()),
+            "last_message" => Fill::One(self.last_message.as_deref()),
             "allowed_tools" => Fill::Spread(&self.allowed_tools),
             "allowed_tool" => Fill::Repeat(&self.allowed_tools),
             "disallowed_tools" => Fill::Spread(&self.disallowed_tools),
@@ -96,6 +100,7 @@ impl Slots {
             ("budget", &self.max_budget_usd),
             ("MCP configuration", &self.mcp_config),
             ("working directory", &self.cwd),
+            ("file for the last message", &self.last_message),
         ];
         for (what, value) in single {
             if let Some(value) = value {

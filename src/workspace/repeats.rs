@@ -1,0 +1,166 @@
+//! Finds keys that stand twice in one mapping of a YAML or JSON text.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+/// Where the error that ends the reading begins.
+const MARK: &str = "repeated key: ";
+
+/// A key that stands twice.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Repeated {
+    /// The line of the second one.
+    pub line: usize,
+    /// The keys that lead to it, with dots between.
+    pub key: String,
+}
+
+/// The first key that stands twice. What cannot be read has none.
+pub(super) fn first(text: &str) -> Option<Repeated> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let seed = Unique { path: String::new() };
+    let (line, message) = if text.trim_start().starts_with('{') {
+        // JSON proper has tabs, which YAML refuses.
+        let error = seed.deserialize(&mut serde_json::Deserializer::from_str(text)).err()?;
+        (error.line(), error.to_string())
+    } else {
+        let error = seed.deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
+        (error.location()?.line(), error.to_string())
+    };
+    let (_, found) = message.split_once(MARK)?;
+    // The reader adds the place to the message.
+    let key = found.split_once('\n').map_or(found, |(key, _)| key);
+    Some(Repeated { line, key: key.to_string() })
+}
+
+/// Reads a value whose mappings must have each key once.
+struct Unique {
+    path: String,
+}
+
+impl<'de> DeserializeSeed<'de> for Unique {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
+        let mut seen = BTreeSet::new();
+        while let Some(path) = access.next_key_seed(Key { seen: &mut seen, path: &self.path })? {
+            access.next_value_seed(Unique { path })?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
+        while access.next_element_seed(Unique { path: self.path.clone() })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// Reads a key that must be a new one, into the path that leads to its value.
+struct Key<'s> {
+    seen: &'s mut BTreeSet<String>,
+    path: &'s str,
+}
+
+impl Key<'_> {
+    fn take<E: Error>(self, key: &str) -> Result<String, E> {
+        let path = if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) };
+        if self.seen.insert(key.to_string()) { Ok(path) } else { Err(E::custom(format!("{MARK}{path}\n"))) }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key<'_> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<String, E> {
+        self.take("null")
+    }
+
+    fn visit_bool<E: Error>(self, key: bool) -> Result<String, E> {
+        self.take(&key.to_string())
+    }
+
+    fn visit_i64<E: Error>(self, key: i64) -> Result<String, E> {
+        self.take(&key.to_string())
+    }
+
+    fn visit_u64<E: Error>(self, key: u64) -> Result<String, E> {
+        self.take(&key.to_string())
+    }
+
+    fn visit_f64<E: Error>(self, key: f64) -> Result<String, E> {
+        self.take(&key.to_string())
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<String, E> {
+        self.take(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Option<(usize, String)> {
+        first(text).map(|repeated| (repeated.line, repeated.key))
+    }
+
+    #[test]
+    fn the_second_key_is_named_with_its_line() {
+        let yaml = "a: 1\nb:\n  c: {d: [x, {e: 1}]}\n  1: x\n  'c': 2\n";
+        assert_eq!(found(yaml), Some((5, "b.c".to_string())));
+        assert_eq!(found("a: {x: 1,\n  x: 2}\n"), Some((2, "a.x".to_string())));
+        assert_eq!(found("{\n\t\"a\": 1.5,\n\t\"a\": 2\n}"), Some((3, "a".to_string())));
+        assert_eq!(found("a: 1\nb: {a: ~, c: [{a: 1}, {a: 2}]}\n"), None);
+        assert_eq!(found("a: [\n"), None);
+    }
+}
