@@ -270,6 +270,20 @@ dispatch:
     }
 
     #[test]
+    fn the_template_of_a_pool_shows_every_key_of_a_route() {
+        let template = include_str!("../../templates/pool/queue/handoff.yaml");
+        let (_, commented) = template.split_once("\n#\n").expect("a commented section");
+        let text = commented
+            .lines()
+            .fold(String::new(), |text, line| text + line.strip_prefix("# ").unwrap_or(line) + "\n");
+        let config = read(&text).expect("valid");
+        let shown: Vec<&str> = config.routes.iter().flat_map(|route| route.given.keys().copied()).collect();
+        for key in ROUTE_KEYS {
+            assert!(shown.contains(&key), "{key}");
+        }
+    }
+
+    #[test]
     fn nothing_at_all_is_a_configuration_too() {
         let config = read("workspace_id: x\n").expect("valid");
         assert_eq!((config.max_concurrent, config.max_depth), (3, 3));
