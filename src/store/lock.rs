@@ -30,6 +30,9 @@ use super::layout::{Dir, LOCK, is_regular};
 use super::turn::Turn;
 use crate::error::{Error, ErrorKind, Result, printable};
 
+/// For how many times the time limit a lock is waited for whose holder changes meanwhile.
+const WINDOWS: u32 = 6;
+
 /// The store lock; released when dropped. Only who has it may change what others see.
 #[derive(Debug)]
 pub(super) struct StoreLock {
@@ -67,7 +70,7 @@ struct Locked {
 }
 
 impl StoreLock {
-    /// Waits at most `timeout` for the store lock.
+    /// Waits for the store lock until one process has kept it for `timeout`.
     pub(super) fn acquire(root: &Dir, timeout: Duration) -> Result<Self> {
         loop {
             let (file, stat) = open_lock_file(root, LOCK)?;
@@ -141,7 +144,7 @@ fn still_there(dir: &Dir, name: &str, locked: &Stat) -> bool {
 }
 
 impl TaskLock {
-    /// Waits at most `timeout` for the lock of the task in `dir`.
+    /// Waits for the lock of the task in `dir` until one process has kept it for `timeout`.
     pub(super) fn acquire(dir: &Dir, timeout: Duration) -> Result<Self> {
         let file = File::from(atomic::duplicate(dir)?);
         let stat = rustix::fs::fstat(&file).map_err(|errno| Error::io("read", dir.path(), errno))?;
@@ -199,11 +202,28 @@ fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<Lo
             let _ = sender.send(result);
         })
         .map_err(|error| Error::io("wait for", path, error))?;
-    match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        Ok(Ok(file)) => Ok(Locked { _file: file, _turn: turn }),
-        Ok(Err(error)) => Err(Error::io("lock", path, error)),
-        Err(_) => Err(held(stat, path, timeout)),
+    let received =
+        |until: Instant| match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(result) => Some(result.map_err(|error| Error::io("lock", path, error))),
+            Err(_) => None,
+        };
+    // Most locks are free again before it is worth asking who has them.
+    let mut file = received(Instant::now() + timeout / 10);
+    let mut until = deadline;
+    let mut holder = None;
+    for window in 0..=WINDOWS {
+        if let Some(file) = file {
+            return Ok(Locked { _file: file?, _turn: turn });
+        }
+        // Another one by now: many want it on a busy machine, and nobody keeps it.
+        let now = holder_pid(stat);
+        if window == WINDOWS || holder == Some(now) {
+            break;
+        }
+        (holder, file) = (Some(now), received(until));
+        until = Instant::now() + timeout;
     }
+    Err(held(stat, path, timeout))
 }
 
 fn held(stat: &Stat, path: &Path, timeout: Duration) -> Error {
@@ -222,8 +242,7 @@ fn held(stat: &Stat, path: &Path, timeout: Duration) -> Error {
 /// Who holds a lock on the file, from the kernel's own list: it knows every implementation's locks,
 /// and costs nothing until somebody asks.
 fn holder(stat: &Stat) -> Option<String> {
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let pid = locks.lines().find_map(|line| pid_in_lock_line(line, stat))?;
+    let pid = holder_pid(stat)?;
     let command = PathBuf::from(format!("/proc/{pid}/cmdline"));
     let words = std::fs::read(command).map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
     match words {
@@ -233,6 +252,11 @@ fn holder(stat: &Stat) -> Option<String> {
         }
         _ => Some(format!("process {pid}")),
     }
+}
+
+fn holder_pid(stat: &Stat) -> Option<u32> {
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| pid_in_lock_line(line, stat))
 }
 
 /// The pid of a line such as `1: FLOCK  ADVISORY  WRITE 4711 fe:00:12345 0 EOF` about this file.
