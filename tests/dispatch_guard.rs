@@ -52,6 +52,19 @@ fn nothing_is_left_after_a_cancel() {
 }
 
 #[test]
+fn a_stopped_guard_is_no_way_out() {
+    let pool = Pool::scripted("");
+    let (id, dispatcher, pids) = with_stray(&pool);
+    kill(&pids[0], Signal::STOP);
+    let start = std::time::Instant::now();
+    pool.ok(&["cancel", &id]);
+    until_all_are_gone(&pool, &pids);
+    // Well before the guard would be given up.
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+    drop(dispatcher);
+}
+
+#[test]
 fn nothing_is_left_by_a_killed_dispatcher() {
     let pool = Pool::scripted("");
     let (id, dispatcher, pids) = with_stray(&pool);

@@ -171,6 +171,19 @@ fn a_pipeline_hands_the_answer_on() {
     assert!(prompt.contains(&format!("to task {first}:")) && prompt.contains("first part"), "{prompt}");
 }
 
+#[test]
+fn the_journal_of_runs_does_not_grow_for_ever() {
+    let pool = Pool::scripted("");
+    pool.submit("result one", &[]);
+    pool.dispatch_once(&[]);
+    let journal = std::fs::File::options().write(true).open(pool.path("state/usage.jsonl")).unwrap();
+    journal.set_len(64 * 1024 * 1024).unwrap();
+    pool.submit("result two", &[]);
+    pool.dispatch_once(&[]);
+    assert_eq!(std::fs::read_to_string(pool.path("state/usage.jsonl")).unwrap().lines().count(), 1);
+    assert_eq!(pool.json(&["stats"])["stats"]["all"]["completed"], 2, "the old journal counts as well");
+}
+
 /// How often in a row the vendor was parked, and until when.
 fn parked(pool: &Pool) -> (u64, String) {
     let text = std::fs::read_to_string(pool.path("state/vendors.json")).unwrap();

@@ -116,7 +116,8 @@ impl Store {
         };
         // In this order: a journal that is moved meanwhile is seen twice, which does no harm.
         let new = read(USAGE)?;
-        Ok(read(OLD_USAGE)? + &new)
+        // The last line of the old one may be broken; it must not take the first of the new one with it.
+        Ok(read(OLD_USAGE)? + "\n" + &new)
     }
 }
 

@@ -163,6 +163,8 @@ impl<'a> Supervision<'a> {
             // If nobody hears it any more, the end of the socket says so.
             let _ = rustix::io::write(control, END);
         }
+        // It hears nothing while somebody keeps it stopped.
+        let _ = rustix::process::kill_process(Pid::from_child(&self.guard), Signal::CONT);
     }
 
     fn sleep(&mut self, now: Instant, output: &mut Output, observe: &mut dyn FnMut(Happening<'_>)) {
