@@ -184,10 +184,7 @@ impl Layout {
             }
             Err(error) => return Err(error),
         };
-        let tasks = root.open_or_make(TASKS).map_err(|error| match error.kind() {
-            ErrorKind::Corrupt => error.with_hint(super::REPAIR),
-            _ => error,
-        })?;
+        let tasks = root.open_or_make(TASKS).map_err(hint_at_repair)?;
         Ok(Self { root, tasks })
     }
 
@@ -204,6 +201,14 @@ impl Layout {
     /// The directory of the derived files.
     pub(super) fn indexes(&self) -> Result<Dir> {
         self.root.open_or_make(INDEXES)
+    }
+}
+
+/// Says what to do about what keeps a store from being opened.
+pub(super) fn hint_at_repair(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Corrupt => error.with_hint("`lanes fsck --repair` moves it out of the way"),
+        _ => error,
     }
 }
 

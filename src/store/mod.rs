@@ -331,19 +331,17 @@ impl Store {
     }
 }
 
-/// What to do about a store that cannot be opened.
-const REPAIR: &str = "`lanes fsck --repair` moves it out of the way";
-
 /// Reads format.json, and writes it into a store that has none.
 fn format_version(layout: &Layout) -> Result<u64> {
     let path = || layout.root.path().join(layout::FORMAT);
-    match read::file(&layout.root, layout::FORMAT, 64 * 1024)? {
+    let content = read::file(&layout.root, layout::FORMAT, 64 * 1024).map_err(layout::hint_at_repair)?;
+    match content {
         Some(content) => json::parse_object(&content.bytes)
             .ok()
             .and_then(|object| object.get("version")?.as_u64())
             .ok_or_else(|| {
-                Error::corrupt(format!("{} does not name a version", printable(&path().to_string_lossy())))
-                    .with_hint(REPAIR)
+                let path = printable(&path().to_string_lossy());
+                layout::hint_at_repair(Error::corrupt(format!("{path} does not name a version")))
             }),
         None => Ok(0),
     }
