@@ -5,7 +5,7 @@
 set -euo pipefail
 
 lanes=$(realpath "$1")
-schemathesis=$2
+schemathesis=$(realpath "$2")
 seconds=${3:-60}
 hooks=$(dirname "$(realpath "$0")")/fuzz.py
 work=$(mktemp -d)
