@@ -31,7 +31,8 @@ use crate::workspace::check_lane;
 
 /// Claim tasks and run an agent for each, until told to end.
 ///
-/// Reads `dispatch:` in handoff.yaml; flags win over it. The first SIGINT or SIGTERM lets the agents
+/// Reads `dispatch:` in handoff.yaml and follows its changes; flags win over it, but for a vendor that
+/// a route itself names. The first SIGINT or SIGTERM lets the agents
 /// at work finish, the second ends them and gives their tasks back.
 #[derive(Args, Debug)]
 #[command(

@@ -4,6 +4,9 @@
 use serde_yaml::Value;
 
 use super::config::DispatchConfig;
+use super::fit;
+use super::route::Runner;
+use super::vendor::Vendor;
 use super::yaml::{Section, Source};
 use crate::error::printable;
 use crate::model::json::{self, Object};
@@ -34,7 +37,14 @@ pub fn check_route(workspace: &Config, lane: &str, route: &serde_json::Value) ->
     let value = parse("the route", &text)?;
     // Without a text there is no line: the one it would name is nobody's.
     let source = Source { file: "the route", text: "" };
-    read(workspace, Some(&Section::new(source, &[], Some(&value))?.section("routes")?)).map(drop)
+    let config = read(workspace, Some(&Section::new(source, &[], Some(&value))?.section("routes")?))?;
+    let route = config.route(lane);
+    let vendor = match &route.runner {
+        None => return Ok(()),
+        Some(Runner::Vendor(name)) => config.vendors.get(name)?.clone(),
+        Some(Runner::Command { program, .. }) => Vendor::command(program, &[]),
+    };
+    fit::check(&config, &route, &vendor, false).map(drop)
 }
 
 fn read(workspace: &Config, overlay: Option<&Section<'_>>) -> Result<DispatchConfig> {
@@ -102,6 +112,12 @@ mod tests {
         assert_eq!(
             check(serde_json::json!({"on_success": {"move_to": "a"}})),
             Err("the route: routes.a.on_success: a lane cannot pass its tasks on to itself".to_string())
+        );
+        let unfit = check(serde_json::json!({"vendor": "codex", "disallowed_tools": ["web"]}));
+        assert!(
+            unfit
+                .unwrap_err()
+                .contains("routes.a.disallowed_tools: codex, which serves lane a, has no place")
         );
     }
 }
