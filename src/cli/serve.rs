@@ -38,9 +38,9 @@ pub struct ServeCommand {
     /// Let clients describe, rename, pause and delete lanes, and change dispatch routes
     #[arg(long)]
     enable_queue_management: bool,
-    /// Let them also say in a route which program is run, how, and what it may do: whoever can
-    /// reach the server can then run anything here
-    #[arg(long, requires = "enable_queue_management")]
+    /// Let them also say in a route which program is run, how, and what it may do: whoever has the
+    /// token can then run anything here
+    #[arg(long, requires_all = ["enable_queue_management", "token_file"])]
     allow_route_programs: bool,
     /// A line of JSON on standard error for each answer
     #[arg(long)]

@@ -28,7 +28,12 @@ struct Fixture {
     dir: tempfile::TempDir,
     address: SocketAddr,
     server: Child,
+    /// Whether clients show [`TOKEN`].
+    has_token: bool,
 }
+
+/// What the file `token` of every workspace of these tests holds.
+const TOKEN: &str = "correct-horse-battery";
 
 /// What every workspace of these tests has in its handoff.yaml.
 const CONFIG: &str =
@@ -62,8 +67,11 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("handoff")).unwrap();
         std::fs::write(dir.path().join("handoff/handoff.yaml"), format!("{CONFIG}{more}")).unwrap();
+        std::fs::write(dir.path().join("token"), TOKEN).unwrap();
         let command = program(dir.path(), &[&["serve", "--port", "0"], args].concat());
-        Self::running(dir, command)
+        let mut fixture = Self::running(dir, command);
+        fixture.has_token = args.contains(&"--token-file");
+        fixture
     }
 
     /// After a line of shell.
@@ -77,7 +85,7 @@ impl Fixture {
 
     fn running(dir: tempfile::TempDir, command: Command) -> Self {
         let (server, address) = Self::start(dir.path(), command);
-        Self { dir, address, server }
+        Self { dir, address, server, has_token: false }
     }
 
     fn start(dir: &Path, mut command: Command) -> (Child, SocketAddr) {
@@ -118,7 +126,7 @@ impl Fixture {
     }
 
     fn client(&self) -> Client {
-        Client::to(self.address)
+        Client { token: self.has_token.then_some(TOKEN), ..Client::to(self.address) }
     }
 
     fn get(&self, path: &str) -> Answer {
@@ -184,6 +192,7 @@ struct Client {
     stream: TcpStream,
     /// What was read beyond the last answer.
     rest: Vec<u8>,
+    token: Option<&'static str>,
 }
 
 /// One answer.
@@ -232,7 +241,7 @@ impl Client {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, rest: Vec::new() }
+        Self { stream, rest: Vec::new(), token: None }
     }
 
     fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -244,6 +253,9 @@ impl Client {
         let has = |name: &str| headers.iter().any(|(have, _)| have.eq_ignore_ascii_case(name));
         if !has("host") {
             text.push_str("Host: localhost\r\n");
+        }
+        if let Some(token) = self.token {
+            text.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
         for (name, value) in headers {
             text.push_str(&format!("{name}: {value}\r\n"));

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Fixture, ask, eventually, program};
 
-const PROGRAMS: [&str; 2] = ["--enable-queue-management", "--allow-route-programs"];
+const PROGRAMS: [&str; 4] = ["--enable-queue-management", "--allow-route-programs", "--token-file", "token"];
 
 #[test]
 fn routes_are_those_of_the_file_and_what_was_said_on_top() {
@@ -100,8 +100,11 @@ fn programs_are_named_only_where_that_is_allowed() {
     let slower = json!({"settings": {"concurrency": 1}});
     let changed = ask(&fixture, "PATCH", "/routes/work", Some(slower));
     assert_eq!(changed.at("/route/settings"), json!({"command": "/bin/cat", "concurrency": 1}));
-    let alone = super::refused(fixture.dir.path(), &["--allow-route-programs"]);
-    assert_eq!(alone.status.code(), Some(2), "{alone:?}");
+    // Only who has a token may choose programs, also where other users of the machine can connect.
+    for some in [&PROGRAMS[..2], &PROGRAMS[1..]] {
+        let refused = super::refused(fixture.dir.path(), some);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    }
 }
 
 /// A dispatcher that ends with the test.
