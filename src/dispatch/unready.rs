@@ -33,7 +33,9 @@ impl Unready {
         self.no_start.retain(|_, (until, _)| now < *until);
         let missing: BTreeMap<String, String> =
             plan.services.iter().filter_map(|service| self.missing_for(service)).collect();
-        let back = self.missing.keys().filter(|lane| !missing.contains_key(*lane));
+        // A lane that is not served any more does not come back.
+        let lanes = plan.lanes();
+        let back = self.missing.keys().filter(|lane| !missing.contains_key(*lane) && lanes.contains(lane));
         let back = back.map(|lane| Moment::LaneBack { lane: lane.clone() });
         let gone = missing.iter().filter(|(lane, _)| !self.missing.contains_key(*lane));
         let gone = gone.map(|(lane, why)| Moment::Unready { lane: lane.clone(), message: why.clone() });
