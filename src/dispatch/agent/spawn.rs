@@ -1,4 +1,4 @@
-//! Starting an agent that dies with its guard. The only unsafe code of the library.
+//! Starting an agent that dies with its guard. The only unsafe code of the dispatcher.
 
 use std::io;
 use std::os::unix::process::CommandExt;
