@@ -143,6 +143,7 @@ const DAMAGES: &[(&str, Damage)] = &[
         remove(&chunk);
         std::fs::create_dir(chunk).unwrap();
     }),
+    ("the count is gone", |index| remove(&below(&index.join("lanes"), "a-lane").join("count"))),
     ("the count is noise", |index| {
         std::fs::write(below(&index.join("lanes"), "a-lane").join("count"), "many").unwrap();
     }),
@@ -194,6 +195,19 @@ fn a_damaged_index_hides_no_task() {
             assert!(seqs.is_sorted_by(|a, b| a < b) || what.contains("largest"), "{place}: {seqs:?}");
         }
     }
+}
+
+#[test]
+fn a_chunk_that_is_gone_hides_no_task_for_long() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let mut ids: Vec<_> = (0..3).map(|_| fixture.submit(&store, None, 0.0).task.id).collect();
+    remove(&chunk(&fixture.state().join("indexes"), "ready"));
+    ids.push(fixture.submit(&store, None, 0.0).task.id);
+    let mut given: Vec<_> = std::iter::from_fn(|| claim(&store).map(|task| task.id)).collect();
+    given.sort();
+    assert_eq!(given, ids);
+    assert_eq!(store.queue_depth(LANE).unwrap(), 0);
 }
 
 #[test]

@@ -121,9 +121,10 @@ impl Store {
         writes: bool,
         attempt: &Try<'_>,
     ) -> Result<Option<Task>> {
-        let mut stuck = false;
+        let (mut stuck, mut healed) = (false, false);
         loop {
             let (mut seq, mut busy, mut unfit) = (None, None, None);
+            let mut seen = Vec::with_capacity(lanes.len());
             for lane in lanes {
                 let state = match self.refresh(index, lane) {
                     // A store that cannot be written can still be read, with what the index says.
@@ -134,10 +135,12 @@ impl Store {
                     state => Some(state?),
                 };
                 seq = seq.or(Some(state));
-                match self.walk_lane(index, lane, want, attempt)? {
+                let mut count = 0;
+                match self.walk_lane(index, lane, want, attempt, &mut count)? {
                     (Some(task), _) => return Ok(Some(*task)),
                     (None, first_busy) => busy = busy.or(first_busy),
                 }
+                seen.push((*lane, count));
             }
             if let Some(id) = busy
                 && !stuck
@@ -149,6 +152,7 @@ impl Store {
             }
             // What changed while we walked may have been moved from what we had not yet seen to
             // what we had. Nothing changed: there is nothing.
+            let fits = unfit.is_none();
             if let Some(error) = unfit.filter(|_| writes) {
                 // Nor does anybody know, without an index that fits.
                 return Err(error);
@@ -158,10 +162,31 @@ impl Store {
             for lane in lanes {
                 corrected |= self.recheck_held(index, lane)?;
             }
+            if unchanged && !corrected && !healed && fits {
+                healed = self.heal_miscounted(index, &seen)?;
+                corrected |= healed;
+            }
             if (unchanged && !corrected) || seq.flatten().is_none() {
                 return Ok(None);
             }
         }
+    }
+
+    /// Has the index looked through where a lane counts other tasks than were `seen`: a part of it that
+    /// somebody removed leaves no other trace. Whether that was so.
+    fn heal_miscounted(&self, index: &Index<'_>, seen: &[(&String, u64)]) -> Result<bool> {
+        for (lane, count) in seen {
+            if let Some(shelves) = index.lane_if_any(lane)?
+                && shelves.count()? != *count
+            {
+                return match self.lock_store() {
+                    Ok(lock) => index.heal(&lock).map(|()| true),
+                    Err(error) if cannot_write(&error) => Ok(false),
+                    Err(error) => Err(error),
+                };
+            }
+        }
+        Ok(false)
     }
 
     /// Waits until nobody changes a task any more. `false`: that took too long.
@@ -191,19 +216,21 @@ impl Store {
         Ok(state.seq)
     }
 
-    /// Shows the candidates of one lane to `attempt` until one is found.
+    /// Shows the candidates of one lane to `attempt` until one is found; `seen` counts all of them.
     fn walk_lane(
         &self,
         index: &Index<'_>,
         lane: &str,
         want: &Want,
         attempt: &Try<'_>,
+        seen: &mut u64,
     ) -> Result<(Option<Box<Task>>, Option<TaskId>)> {
         let Some(shelves) = index.lane_if_any(lane)? else {
             return Ok((None, None));
         };
         let (mut found, mut busy, mut stale) = (None, None, Vec::new());
         shelves.ready.visit(|entry| {
+            *seen += 1;
             if !may_fit(want, entry) {
                 return Ok(ControlFlow::Continue(()));
             }

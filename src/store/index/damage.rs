@@ -53,9 +53,17 @@ impl Index<'_> {
         let Some(lanes) = self.indexes.open_existing(SHELVES)? else { return Ok(()) };
         for name in lanes.names()? {
             let Some(shelves) = LaneShelves::open_at(&lanes, &name)? else { continue };
-            shelves.count()?;
-            let read = |shelf: &Shelf| shelf.visit(|_| Ok(ControlFlow::Continue(())));
-            read(&shelves.ready).and_then(|()| read(&shelves.later)).and_then(|()| read(&shelves.held))?;
+            let read = |shelf: &Shelf| -> Result<u64> {
+                let mut seen = 0;
+                shelf.visit(|_| {
+                    seen += 1;
+                    Ok(ControlFlow::Continue(()))
+                })?;
+                Ok(seen)
+            };
+            shelves.check_count(read(&shelves.ready)?)?;
+            read(&shelves.later)?;
+            read(&shelves.held)?;
         }
         Ok(())
     }

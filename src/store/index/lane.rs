@@ -78,7 +78,9 @@ impl LaneShelves {
         let ready = Shelf::new(dir.open_or_make_derived(READY)?);
         let later = Shelf::new(dir.open_or_make_derived(LATER)?);
         let held = Shelf::new(dir.open_or_make_derived(HELD)?);
-        Ok(Self { dir, ready, later, held })
+        let shelves = Self { dir, ready, later, held };
+        shelves.set_count(0)?;
+        Ok(shelves)
     }
 
     pub(super) fn open(lanes: &Dir, lane: &str) -> Result<Option<Self>> {
@@ -143,9 +145,14 @@ impl LaneShelves {
 
     /// How many tasks of the lane can be claimed.
     pub(in crate::store) fn count(&self) -> Result<u64> {
-        let Some(content) = read::file(&self.dir, COUNT, 64)? else { return Ok(0) };
-        let count = String::from_utf8_lossy(&content.bytes).trim().parse();
-        count.map_err(|_| damaged(&self.dir.path().join(COUNT)))
+        let content = read::file(&self.dir, COUNT, 64)?;
+        let count = content.and_then(|content| String::from_utf8_lossy(&content.bytes).trim().parse().ok());
+        count.ok_or_else(|| damaged(&self.dir.path().join(COUNT)))
+    }
+
+    /// Compares the count with the number of tasks on the shelf. The caller holds the store lock.
+    pub(super) fn check_count(&self, there: u64) -> Result<()> {
+        if self.count()? == there { Ok(()) } else { Err(damaged(&self.dir.path().join(COUNT))) }
     }
 
     fn add_to_count(&self, change: i64) -> Result<()> {

@@ -111,14 +111,18 @@ fn findings(chart: &mut Chart, store: &Store) {
         Err(error) => return chart.error("fsck", &error, "look at the store with `lanes fsck`"),
     };
     if report.findings.is_empty() {
-        return chart.ok("fsck", format!("nothing wrong with {} tasks", report.tasks));
+        return chart.ok("fsck", format!("nothing wrong, tasks looked at: {}", report.tasks));
     }
     for (code, count) in &report.counts {
         let Some(first) = report.findings.iter().find(|finding| finding.code == *code) else { continue };
         let level = if first.severity == Severity::Blocking { Level::Blocking } else { Level::Warning };
         let more = if *count > 1 { format!(" ({count} such)") } else { String::new() };
         let message = format!("{code}: {}: {}{more}", show(&first.path), first.message);
-        chart.add("fsck", level, message, Some(format!("`lanes fsck --repair`: {}", first.remedy)));
+        let remedy = match first.remedy.strip_prefix("repair ") {
+            Some(does) => format!("`lanes fsck --repair` {does}"),
+            None => first.remedy.clone(),
+        };
+        chart.add("fsck", level, message, Some(remedy));
     }
 }
 
