@@ -304,6 +304,14 @@ dispatch:
             "handoff.yaml line 4: dispatch.routes.a.timeuot: unknown key; did you mean timeout?"
         );
         assert!(routes("      max_concurrent: 5\n").contains("unknown key"));
+        for value in ["permission_mode: 7", "cwd: 3", "model: true", "command: false"] {
+            let key = value.split(':').next().expect("a key");
+            assert_eq!(
+                routes(&format!("      {value}\n")),
+                format!("handoff.yaml line 4: dispatch.routes.a.{key}: expected text; put it in quotes")
+            );
+        }
+        assert!(message("dispatch:\n  max_concurrent: 0\n").contains("line 2: dispatch.max_concurrent"));
         assert!(
             routes("      prompt: 'x {tsk}'\n")
                 .contains("line 4: dispatch.routes.a.prompt: unknown placeholder {tsk}")

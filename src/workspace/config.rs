@@ -223,7 +223,9 @@ mod tests {
             ("workspace_id: w\nlanes: [a]", "'lanes' must be a mapping"),
             ("workspace_id: w\nqueue_root: ~nobody-here/x", "cannot expand ~nobody-here/x"),
             ("workspace_id: w\ncheckpoints: ~", "checkpoints in handoff.yaml are no longer supported"),
-            ("workspace_id: [", "line 2 column 1"),
+            ("workspace_id: w\nlanes: {}\nlanes: {}", "line 3: lanes: this key is given twice"),
+            ("workspace_id: w\ndispatch: {a: 1,\n  a: 2}", "line 3: dispatch.a: this key is given twice"),
+            ("workspace_id: [", "line 2 column 1, while parsing a flow node, near 'workspace_id: ['"),
             ("- a", "must be a mapping"),
             ("", "must be a mapping"),
         ] {
