@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
 
 use clap::CommandFactory;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
@@ -13,7 +14,7 @@ use super::context::{Context, GlobalArgs};
 use super::output::Output;
 use super::table::short;
 use crate::error::{EXIT_OK, Error, Result, printable};
-use crate::model::Task;
+use crate::model::TaskText;
 use crate::store::Store;
 use crate::workspace::Config;
 
@@ -60,37 +61,45 @@ fn with_queue(command: clap::Command) -> clap::Command {
     })
 }
 
-/// The queue that the current directory or the environment names: its configuration and its tasks,
-/// newest first. Whoever presses a key wants no error, and no store to be made.
-fn queue() -> Option<(Config, Vec<Task>)> {
+/// The queue that the current directory or the environment names. Whoever presses a key wants no
+/// error, and no store to be made.
+fn queue() -> Option<(Config, Store)> {
     let context = Context { global: GlobalArgs::default(), out: Output::new(false, true) };
     let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
     let store = Store::open(&config.store_root, context.store_options().ok()?).ok()?;
-    let mut tasks = Vec::new();
-    store.scan_some(&|_| true, &mut |_, task| tasks.extend(task)).ok()?;
-    tasks.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
-    Some((config, tasks))
+    Some((config, store))
 }
 
 /// Lanes that every shell takes as they are: bash puts what it is offered on the command line
 /// unquoted, and anybody may have named a lane `$(…)`.
 fn lanes() -> Vec<CompletionCandidate> {
-    let Some((config, tasks)) = queue() else { return Vec::new() };
-    let used = tasks.into_iter().map(|task| task.lane);
-    let names: BTreeSet<String> = used.chain(config.lanes.into_keys()).collect();
+    let Some((config, store)) = queue() else { return Vec::new() };
+    let mut lanes: BTreeSet<String> = config.lanes.into_keys().collect();
+    let lane = |task: &TaskText<'_>| task.lane.decode().into_owned();
+    store.look_at(&store.task_names().unwrap_or_default(), lane, &mut |_, lane| {
+        lanes.extend(lane);
+        ControlFlow::Continue(())
+    });
     let plain = |c: char| c.is_alphanumeric() || "-_.,/@+=%".contains(c);
-    names.into_iter().filter(|name| name.chars().all(plain)).map(CompletionCandidate::new).collect()
+    lanes.into_iter().filter(|name| name.chars().all(plain)).map(CompletionCandidate::new).collect()
 }
 
-/// Ids that begin with what was typed, or whose last digits do.
+/// Ids that begin with what was typed, or whose last digits do, newest first.
 fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
     let typed = current.to_string_lossy();
-    let fits = |task: &Task| {
-        let id = task.id.as_str();
+    let fits = |id: &String| {
         id.starts_with(&*typed) || id.rsplit('-').next().is_some_and(|end| end.starts_with(&*typed))
     };
-    let Some((_, tasks)) = queue() else { return Vec::new() };
-    let offered = tasks.into_iter().filter(fits).take(IDS).enumerate();
+    let Some((_, store)) = queue() else { return Vec::new() };
+    let mut names = store.task_names().unwrap_or_default();
+    names.retain(fits);
+    names.reverse();
+    let mut tasks = Vec::new();
+    store.look_at(&names, |task| task.to_task(), &mut |_, task| {
+        tasks.extend(task);
+        if tasks.len() < IDS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let offered = tasks.into_iter().enumerate();
     offered
         .map(|(place, task)| {
             let what = task.name.as_deref().unwrap_or(&task.prompt);

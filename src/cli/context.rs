@@ -1,15 +1,16 @@
 //! What every command starts from: the global flags, the workspace, the store.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::args::span;
 use super::env;
-use super::output::Output;
+use super::output::{Output, Progress};
 use crate::error::{Error, Result};
-use crate::model::{Event, Task, TaskId};
-use crate::store::{Glance, Options, Store};
+use crate::model::{Event, Task, TaskId, TaskText};
+use crate::store::{Options, Store};
 use crate::workspace::{Config, Locate, locate};
 
 /// Keeps the flags below apart from a command's own in its help.
@@ -111,17 +112,26 @@ impl Context {
         })
     }
 
-    /// Every task that `want` accepts, oldest first; what cannot be read is a warning.
-    pub fn collect(&self, store: &Store, want: impl Fn(&Glance<'_>) -> bool) -> Result<Vec<Task>> {
-        let mut tasks = Vec::new();
-        store.scan_some(&want, &mut |_, task| match task {
-            Ok(task) => tasks.push(task),
-            Err(error) => self.out.warn(&error.to_string()),
-        })?;
-        // As the protocol has it: oldest first. Ids carry the time of their making, but another
-        // implementation's clock need not be ours.
-        tasks.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        Ok(tasks)
+    /// What `look` makes of the named tasks for which it makes anything, in the order given; what
+    /// cannot be read is a warning.
+    pub fn look_at<T: Send>(
+        &self,
+        store: &Store,
+        names: &[String],
+        look: impl Fn(&TaskText<'_>) -> Option<T> + Sync,
+    ) -> Vec<T> {
+        let mut progress = Progress::new(&self.out, "lanes");
+        let (mut found, mut done) = (Vec::new(), 0);
+        store.look_at(names, look, &mut |_, seen| {
+            done += 1;
+            progress.tell_of(done, names.len() as u64);
+            match seen {
+                Ok(seen) => found.extend(seen),
+                Err(error) => self.out.warn(&error.to_string()),
+            }
+            ControlFlow::Continue(())
+        });
+        found
     }
 }
 

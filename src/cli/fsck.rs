@@ -31,9 +31,7 @@ impl FsckCommand {
         }
         let options = context.store_options()?;
         let mut progress = Progress::new(&context.out, "lanes fsck");
-        let report = Store::fsck_at(&root, options, self.repair, &mut |done, of| {
-            progress.tell(|| format!("{done} of {of} tasks"));
-        })?;
+        let report = Store::fsck_at(&root, options, self.repair, &mut |done, of| progress.tell_of(done, of))?;
         drop(progress);
         let sound = report.worst().is_none_or(|worst| worst == Severity::Leftover);
         if context.out.json {

@@ -1,5 +1,8 @@
 //! `lanes list`: the tasks of the queue.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
 use clap::Args;
 use serde_json::Value;
 
@@ -8,8 +11,9 @@ use super::context::Context;
 use super::table::{Table, relative, short};
 use super::view::task_view;
 use crate::error::{EXIT_OK, Error, Result, printable};
+use crate::model::json::{self, Object};
 use crate::model::task::object;
-use crate::model::{Now, Status, Task};
+use crate::model::{Now, Status, Task, TaskId, TaskText, Time};
 use crate::store::Store;
 
 /// Which tasks are shown.
@@ -29,28 +33,105 @@ pub struct Selection {
     limit: Option<usize>,
 }
 
+/// How much later a task may say it was made than the time at the head of its id, in seconds.
+const ID_SLACK: f64 = 3600.0;
+
+/// A selected task: when it was made, its id, and what was wanted of it.
+pub(super) type Selected<T> = (Time, TaskId, T);
+
 impl Selection {
     /// Whether it leaves tasks out.
     pub fn is_narrow(&self) -> bool {
         self.lane.is_some() || self.active_only || !self.state.is_empty() || self.limit.is_some()
     }
 
-    /// The tasks, oldest first.
-    pub fn tasks(&self, context: &Context, store: &Store) -> Result<Vec<Task>> {
+    /// What `look` makes of the selected tasks, oldest first; what cannot be read is a warning.
+    pub(super) fn collect<T: Send>(
+        &self,
+        context: &Context,
+        store: &Store,
+        look: impl Fn(&TaskText<'_>) -> T + Sync,
+    ) -> Result<Vec<Selected<T>>> {
         if let Some(wrong) = self.state.iter().find(|state| !Status::WORDS.contains(&state.as_str())) {
             return Err(Error::invalid(format!("there is no state '{}'", printable(wrong)))
                 .with_hint(format!("the states are {}", Status::WORDS.join(", "))));
         }
-        let mut tasks = context.collect(store, |task| {
-            self.lane.as_ref().is_none_or(|lane| *lane == task.lane)
-                && !(self.active_only && task.is_terminal())
-                && (self.state.is_empty() || self.state.iter().any(|state| *state == task.state))
-        })?;
-        if let Some(limit) = self.limit {
-            tasks.drain(..tasks.len().saturating_sub(limit));
-        }
-        Ok(tasks)
+        let look =
+            |task: &TaskText<'_>| self.wants(task).then(|| (task.created_at, task.id.clone(), look(task)));
+        let names = self.names(store)?;
+        let mut found = match self.limit {
+            Some(limit) => newest(context, store, names, limit, look),
+            None => context.look_at(store, &names, look),
+        };
+        // As the protocol has it. Ids carry the time of their making, but another implementation's
+        // clock need not be ours.
+        found.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        Ok(found)
     }
+
+    fn wants(&self, task: &TaskText<'_>) -> bool {
+        self.lane.as_ref().is_none_or(|lane| task.lane.is(lane))
+            && !(self.active_only && task.is_terminal())
+            && (self.state.is_empty() || self.state.contains(&task.state().into_owned()))
+    }
+
+    /// The names among which the selected tasks are, sorted. Open tasks are known to the index.
+    fn names(&self, store: &Store) -> Result<Vec<String>> {
+        let is_open = |state: &String| !matches!(state.as_str(), "completed" | "failed");
+        if !self.state.is_empty()
+            && self.state.iter().all(is_open)
+            && let Some(names) = store.open_names(self.lane.as_deref())?
+        {
+            return Ok(names);
+        }
+        store.task_names()
+    }
+}
+
+/// The newest tasks for which `look` makes anything. Ids begin with the time of their making, so that
+/// the rest of the store need not be read; ids that do not are looked at in any case.
+fn newest<T: Send>(
+    context: &Context,
+    store: &Store,
+    names: Vec<String>,
+    limit: usize,
+    look: impl Fn(&TaskText<'_>) -> Option<Selected<T>> + Sync,
+) -> Vec<Selected<T>> {
+    let (mut names, timeless): (Vec<String>, Vec<String>) =
+        names.into_iter().partition(|name| has_time(name));
+    let mut found: BTreeMap<(Time, TaskId), T> = BTreeMap::new();
+    let mut keep = |(at, id, seen): Selected<T>| {
+        found.insert((at, id), seen);
+        if found.len() > limit {
+            found.pop_first();
+        }
+        let oldest = found.first_key_value().filter(|_| found.len() == limit);
+        oldest.map(|((at, _), _)| at.plus_seconds(-ID_SLACK).compact())
+    };
+    for selected in context.look_at(store, &timeless, &look) {
+        keep(selected);
+    }
+    names.reverse();
+    let mut bound: Option<String> = (limit == 0).then(|| "9".to_string());
+    store.look_at(&names, look, &mut |name, seen| {
+        if bound.as_deref().is_some_and(|bound| name < bound) {
+            return ControlFlow::Break(());
+        }
+        match seen {
+            Ok(Some(selected)) => bound = keep(selected),
+            Ok(None) => {}
+            Err(error) => context.out.warn(&error.to_string()),
+        }
+        ControlFlow::Continue(())
+    });
+    found.into_iter().map(|((at, id), seen)| (at, id, seen)).collect()
+}
+
+/// Whether an id begins as those that both implementations make: `20261121T070000123456Z-`.
+fn has_time(name: &str) -> bool {
+    const FORM: &[u8; 23] = b"00000000T000000000000Z-";
+    let fits = |(byte, form): (&u8, &u8)| byte == form || (*form == b'0' && byte.is_ascii_digit());
+    name.len() > FORM.len() && name.as_bytes().iter().zip(FORM).all(fits)
 }
 
 /// Show the tasks of the queue, oldest first.
@@ -64,46 +145,94 @@ pub struct ListCommand {
 impl ListCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         let store = context.store()?;
-        let tasks = self.selection.tasks(context, &store)?;
         if context.out.json {
-            let views = views(context, &store, &tasks);
-            context.out.object(&object([
-                ("status", "ok".into()),
-                ("count", views.len().into()),
-                ("tasks", views.into()),
-            ]))?;
-        } else if tasks.is_empty() {
-            let narrow = self.selection.is_narrow();
-            context.out.note(if narrow { "lanes: no task fits" } else { "lanes: the queue has no task" });
+            let selected = self.selection.collect(context, &store, |_| ())?;
+            let head = object([("status", "ok".into()), ("count", selected.len().into())]);
+            print_views(context, &store, head, selected)?;
         } else {
-            print_tasks(context, &tasks, &store.now())?;
+            let now = store.now();
+            let rows = self.selection.collect(context, &store, |task| row(task, &now))?;
+            if rows.is_empty() {
+                let narrow = self.selection.is_narrow();
+                context.out.note(if narrow { "lanes: no task fits" } else { "lanes: the queue has no task" });
+            }
+            print_rows(context, rows)?;
         }
         Ok(EXIT_OK)
     }
 }
 
-/// The JSON views of several tasks.
-pub(super) fn views(context: &Context, store: &Store, tasks: &[Task]) -> Vec<Value> {
-    tasks.iter().map(|task| Value::Object(task_view(context, store, task))).collect()
+/// Prints `head` with the JSON views of tasks in it. They are read only now, so that memory does not
+/// grow with their number.
+pub(super) fn print_views<T>(
+    context: &mut Context,
+    store: &Store,
+    mut head: Object,
+    tasks: Vec<Selected<T>>,
+) -> Result<()> {
+    const PLACE: &str = "\"tasks\": []";
+    head.insert("tasks".into(), Value::Array(Vec::new()));
+    let text = json::to_text(&head);
+    let (before, after) = text.split_once(PLACE).unwrap_or((&text, ""));
+    context.out.json_text(before)?;
+    context.out.json_text("\"tasks\": [")?;
+    let names: Vec<String> = tasks.into_iter().map(|(_, id, _)| id.to_string()).collect();
+    let now = store.now();
+    let view = |task: &TaskText<'_>| {
+        let task = task.to_task();
+        let last_event = store.last_event(&task);
+        let (last_event, warning) = match last_event {
+            Ok(event) => (event, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let text = json::to_text(&task_view(store, &task, &now, last_event));
+        (text.trim_end().replace('\n', "\n    "), warning)
+    };
+    let (mut result, mut separator) = (Ok(()), "\n    ");
+    let out = &mut context.out;
+    store.look_at(&names, view, &mut |_, seen| {
+        match seen {
+            Ok((text, warning)) => {
+                warning.iter().for_each(|warning| out.warn(warning));
+                result = out.json_text(separator).and_then(|()| out.json_text(&text));
+                separator = ",\n    ";
+            }
+            Err(error) => out.warn(&error.to_string()),
+        }
+        if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    result?;
+    out.json_text(if separator.starts_with(',') { "\n  ]" } else { "]" })?;
+    out.json_text(after)
+}
+
+/// A task as a row of [`print_rows`].
+pub(super) fn row(task: &TaskText<'_>, now: &Now) -> [String; 5] {
+    let name = task.name.map(|name| name.decode().into_owned());
+    let plain = || match task.prompt.is_empty() {
+        true => short(&task.correlation_id.decode(), 50),
+        false => short(&task.prompt.decode(), 50),
+    };
+    let (state, what) = match &*task.state() {
+        "completed" => ("completed".to_string(), name.unwrap_or_else(plain)),
+        _ => {
+            let whole = task.to_task();
+            let what = name.unwrap_or_else(|| match &whole.status {
+                Status::Claimed(claim) => format!("held by {}", claim.owner),
+                Status::Failed { reason, .. } => short(reason, 50),
+                _ => plain(),
+            });
+            (state_words(&whole, now), what)
+        }
+    };
+    [task.id.to_string(), task.lane.decode().into_owned(), state, relative(task.created_at, now), what]
 }
 
 /// Tasks as a table for people.
-pub(super) fn print_tasks(context: &mut Context, tasks: &[Task], now: &Now) -> Result<()> {
+pub(super) fn print_rows(context: &mut Context, rows: Vec<Selected<[String; 5]>>) -> Result<()> {
     let mut table = Table::new(&["ID", "LANE", "STATE", "AGE", "WHAT"]);
-    for task in tasks {
-        let what = task.name.clone().unwrap_or_else(|| match &task.status {
-            Status::Claimed(claim) => format!("held by {}", claim.owner),
-            Status::Failed { reason, .. } => short(reason, 50),
-            _ if !task.prompt.is_empty() => short(&task.prompt, 50),
-            _ => short(&task.correlation_id, 50),
-        });
-        table.row(vec![
-            task.id.to_string(),
-            task.lane.clone(),
-            state_words(task, now),
-            relative(task.created_at, now),
-            what,
-        ]);
+    for (_, _, cells) in rows {
+        table.row(cells.into());
     }
     if table.is_empty() { Ok(()) } else { table.print(&mut context.out) }
 }

@@ -71,7 +71,7 @@ impl Output {
     }
 
     /// JSON escapes most control characters by itself; a terminal obeys some of the rest.
-    fn json_text(&mut self, text: &str) -> Result<()> {
+    pub(super) fn json_text(&mut self, text: &str) -> Result<()> {
         if !self.terminal {
             return self.raw(text.as_bytes());
         }
@@ -127,6 +127,16 @@ impl Progress {
             self.shown = Some(Instant::now());
             let _ = write!(io::stderr(), "\r\u{1b}[K{}: {}", self.what, text());
         }
+    }
+
+    /// Says how many of how many tasks have been looked at.
+    pub fn tell_of(&mut self, done: u64, total: u64) {
+        const WIDTH: u64 = 30;
+        self.tell(|| {
+            let filled = (done * WIDTH / total.max(1)).min(WIDTH) as usize;
+            let bar = "#".repeat(filled) + &".".repeat(WIDTH as usize - filled);
+            format!("[{bar}] {done} of {total} tasks")
+        });
     }
 }
 

@@ -33,7 +33,10 @@ impl ShowCommand {
             let response = response.map(|response| Value::Object(response.to_object()));
             let mut reply = object([
                 ("status", "ok".into()),
-                ("task", Value::Object(task_view(context, &store, &task))),
+                (
+                    "task",
+                    Value::Object(task_view(&store, &task, &store.now(), context.last_event(&store, &task))),
+                ),
                 ("events", events.into()),
             ]);
             reply.insert("response".into(), response.into());

@@ -1,12 +1,13 @@
 //! `lanes status`: one task, all tasks, or the queue at a glance.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::list::{Selection, print_tasks, views};
+use super::list::{Selection, print_rows, print_views, row};
 use super::show::print_task;
 use super::table::{Table, relative};
 use super::view::task_view;
@@ -14,7 +15,7 @@ use super::workers::{parked_object, print_parked, print_workers, worker_objects}
 use crate::error::{EXIT_OK, Result};
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{Now, Status, Task};
+use crate::model::{Now, Status, TaskText, Time};
 use crate::store::Store;
 
 /// Show one task, all tasks (--all), or without either the queue at a glance.
@@ -50,25 +51,33 @@ impl StatusCommand {
     }
 
     fn everything(&self, context: &mut Context, store: &Store) -> Result<()> {
-        let tasks = self.selection.tasks(context, store)?;
-        let summary = Summary::of(store, &tasks);
+        let now = store.now();
         if context.out.json {
-            let views = views(context, store, &tasks);
-            return context.out.object(&object([
+            let selected =
+                self.selection.collect(context, store, |task| Brief::of(store, task, &now, true))?;
+            let summary = Summary::of(selected.iter().map(|(_, _, brief)| brief));
+            let head = object([
                 ("status", "ok".into()),
-                ("count", views.len().into()),
-                ("tasks", views.into()),
+                ("count", selected.len().into()),
                 ("summary", Value::Object(summary.to_object())),
                 ("next_action", summary.next_action().into()),
-            ]));
+            ]);
+            return print_views(context, store, head, selected);
         }
-        print_tasks(context, &tasks, &store.now())?;
-        context.out.line(&summary.words())
+        let look = |task: &TaskText<'_>| (Brief::of(store, task, &now, false), row(task, &now));
+        let (mut briefs, mut rows) = (Vec::new(), Vec::new());
+        for (at, id, (brief, row)) in self.selection.collect(context, store, look)? {
+            briefs.push(brief);
+            rows.push((at, id, row));
+        }
+        print_rows(context, rows)?;
+        context.out.line(&Summary::of(&briefs).words())
     }
 
     fn overview(&self, context: &mut Context, store: &Store) -> Result<()> {
-        let tasks = self.selection.tasks(context, store)?;
         let now = store.now();
+        let json = context.out.json;
+        let briefs = self.selection.collect(context, store, |task| Brief::of(store, task, &now, json))?;
         let workers = store.live_workers()?;
         // The overview is worth having without the pauses, which nothing is claimed without.
         let paused = store.paused().unwrap_or_else(|error| {
@@ -76,8 +85,8 @@ impl StatusCommand {
             Default::default()
         });
         let mut lanes: BTreeMap<&str, Lane> = BTreeMap::new();
-        for task in &tasks {
-            lanes.entry(&task.lane).or_default().add(task, &now);
+        for (created_at, _, brief) in &briefs {
+            lanes.entry(&brief.lane).or_default().add(brief, *created_at);
         }
         for worker in &workers {
             for lane in &worker.lanes {
@@ -97,7 +106,7 @@ impl StatusCommand {
                 ("lanes", Value::Object(lanes)),
                 ("workers", worker_objects(&workers).into()),
                 ("parked", parked_object(&store.parked_now())),
-                ("summary", Value::Object(Summary::of(store, &tasks).to_object())),
+                ("summary", Value::Object(Summary::of(briefs.iter().map(|(_, _, brief)| brief)).to_object())),
             ]));
         }
         if lanes.is_empty() {
@@ -133,10 +142,41 @@ impl StatusCommand {
 fn one(context: &mut Context, store: &Store, word: &str) -> Result<()> {
     let task = store.task(&store.resolve(word)?)?;
     if context.out.json {
-        let view = task_view(context, store, &task);
+        let view = task_view(store, &task, &store.now(), context.last_event(store, &task));
         return context.out.object(&object([("status", "ok".into()), ("task", Value::Object(view))]));
     }
     print_task(context, store, &task)
+}
+
+/// What the counts need to know of a task.
+struct Brief {
+    lane: String,
+    state: Cow<'static, str>,
+    /// Claimed under a lease that has ended.
+    is_stale: bool,
+    /// Completed, and the answer is gone.
+    is_missing: bool,
+}
+
+impl Brief {
+    fn of(store: &Store, task: &TaskText<'_>, now: &Now, with_answer: bool) -> Self {
+        let (mut is_stale, mut is_missing) = (false, false);
+        let state = match task.status() {
+            Status::Claimed(_) => {
+                is_stale = !task.to_task().lease_is_live(now);
+                "claimed".into()
+            }
+            Status::Completed { .. } => {
+                is_missing = with_answer && !store.response_exists(&task.to_task());
+                "completed".into()
+            }
+            Status::Queued => "queued".into(),
+            Status::Scheduled { .. } => "scheduled".into(),
+            Status::Failed { .. } => "failed".into(),
+            Status::Parked(word) => word.into(),
+        };
+        Self { lane: task.lane.decode().into_owned(), state, is_stale, is_missing }
+    }
 }
 
 /// One lane at a glance.
@@ -150,24 +190,24 @@ struct Lane {
     failed: u64,
     workers: u64,
     paused: bool,
-    oldest: Option<crate::model::Time>,
+    oldest: Option<Time>,
 }
 
 impl Lane {
-    fn add(&mut self, task: &Task, now: &Now) {
-        match &task.status {
-            Status::Queued => {
+    fn add(&mut self, task: &Brief, created_at: Time) {
+        match &*task.state {
+            "queued" => {
                 self.queued += 1;
-                self.oldest = Some(self.oldest.map_or(task.created_at, |oldest| oldest.min(task.created_at)));
+                self.oldest = Some(self.oldest.map_or(created_at, |oldest| oldest.min(created_at)));
             }
-            Status::Scheduled { .. } => self.scheduled += 1,
-            Status::Claimed(_) => {
+            "scheduled" => self.scheduled += 1,
+            "claimed" => {
                 self.claimed += 1;
-                self.stale += u64::from(!task.lease_is_live(now));
+                self.stale += u64::from(task.is_stale);
             }
-            Status::Completed { .. } => self.completed += 1,
-            Status::Failed { .. } => self.failed += 1,
-            Status::Parked(_) => {}
+            "completed" => self.completed += 1,
+            "failed" => self.failed += 1,
+            _ => {}
         }
     }
 
@@ -217,8 +257,7 @@ struct Summary {
 }
 
 impl Summary {
-    fn of(store: &Store, tasks: &[Task]) -> Self {
-        let now = store.now();
+    fn of<'a>(tasks: impl IntoIterator<Item = &'a Brief>) -> Self {
         let mut states: BTreeMap<&'static str, u64> =
             ["queued", "scheduled", "claimed", "completed", "failed"]
                 .into_iter()
@@ -226,13 +265,12 @@ impl Summary {
                 .collect();
         let (mut stale, mut missing, mut others) = (0, 0, BTreeSet::new());
         for task in tasks {
-            match states.get_mut(task.status.as_str()) {
+            match states.get_mut(&*task.state) {
                 Some(count) => *count += 1,
-                None => drop(others.insert(task.status.as_str().to_string())),
+                None => drop(others.insert(task.state.to_string())),
             }
-            stale += u64::from(matches!(task.status, Status::Claimed(_)) && !task.lease_is_live(&now));
-            missing +=
-                u64::from(matches!(task.status, Status::Completed { .. }) && !store.response_exists(task));
+            stale += u64::from(task.is_stale);
+            missing += u64::from(task.is_missing);
         }
         Self { states, stale, missing, others }
     }

@@ -2,16 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::context::Context;
 use crate::error::shell_word;
 use crate::model::json::Object;
 use crate::model::{Event, FailureClass, Now, Status, Task};
 use crate::store::Store;
 
 /// The JSON view of a task at this moment.
-pub fn task_view(context: &Context, store: &Store, task: &Task) -> Object {
-    let now = store.now();
-    let last_event = context.last_event(store, task);
+pub fn task_view(store: &Store, task: &Task, now: &Now, last_event: Option<Event>) -> Object {
     let response_exists = store.response_exists(task);
     let missing = matches!(task.status, Status::Completed { .. }) && !response_exists;
     let mut view = task.to_public_object();
@@ -19,7 +16,7 @@ pub fn task_view(context: &Context, store: &Store, task: &Task) -> Object {
         view.insert(key.to_string(), value);
     };
     put("response_exists", response_exists.into());
-    put("lease_expired", lease_expired(task, &now).into());
+    put("lease_expired", lease_expired(task, now).into());
     put("missing_response", missing.into());
     put(
         "last_event_age_seconds",
@@ -41,7 +38,7 @@ pub fn task_view(context: &Context, store: &Store, task: &Task) -> Object {
             "review_scope": "request_path is what to work on; the worktree is context unless the prompt says otherwise",
         }),
     );
-    put("next_action", next_action(task, &now, last_event.as_ref(), missing).into());
+    put("next_action", next_action(task, now, last_event.as_ref(), missing).into());
     view
 }
 

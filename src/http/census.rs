@@ -1,10 +1,12 @@
 //! How many tasks there are in each lane and state.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
+use crate::model::TaskText;
 use crate::store::Store;
 
 /// Tasks by lane and state.
@@ -45,12 +47,13 @@ impl Census {
         }
         let at = Instant::now();
         let mut counts = Counts::new();
-        store.scan(&mut |_, task| {
-            if let Ok(task) = task {
-                let lane = counts.entry(task.lane.clone()).or_default();
-                *lane.entry(task.status.as_str().to_string()).or_default() += 1;
+        let place = |task: &TaskText<'_>| (task.lane.decode().into_owned(), task.state().into_owned());
+        store.look_at(&store.task_names()?, place, &mut |_, place| {
+            if let Ok((lane, state)) = place {
+                *counts.entry(lane).or_default().entry(state).or_default() += 1;
             }
-        })?;
+            ControlFlow::Continue(())
+        });
         let counts = Arc::new(counts);
         *last = Some(Taken { counts: Arc::clone(&counts), feed, at, took: at.elapsed() });
         Ok(counts)

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::json::Object;
+use super::json::raw::{Raw, read_object};
 use super::time::Time;
 
 /// One line of a task's history.
@@ -39,13 +40,27 @@ pub const ENGINE_KINDS: [&str; 13] = [
 
 impl Event {
     /// Reads one line; `None` when it is not an event.
-    pub fn from_object(object: &Object) -> Option<Self> {
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        read_object(line, Self::from_raw).ok()?
+    }
+
+    /// Reads an event; `None` when it is something else.
+    pub fn from_raw(raw: Raw<'_>) -> Option<Self> {
+        let (mut n, mut created_at, mut kind, mut message, mut data) = (None, None, None, None, None);
+        raw.members(|key, raw| match key {
+            "n" => n = raw.integer(),
+            "created_at" => created_at = raw.text(),
+            "type" => kind = raw.text(),
+            "message" => message = raw.text(),
+            "data" => data = raw.object(),
+            _ => {}
+        });
         Some(Self {
-            n: object.get("n").and_then(Value::as_u64),
-            created_at: Time::parse(object.get("created_at")?.as_str()?).ok()?,
-            kind: object.get("type")?.as_str()?.to_string(),
-            message: object.get("message").and_then(Value::as_str).unwrap_or_default().to_string(),
-            data: object.get("data").and_then(Value::as_object).cloned().unwrap_or_default(),
+            n,
+            created_at: Time::parse(&created_at?.decode()).ok()?,
+            kind: kind?.decode().into_owned(),
+            message: message.map(|text| text.decode().into_owned()).unwrap_or_default(),
+            data: data.unwrap_or_default(),
         })
     }
 

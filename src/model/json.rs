@@ -4,6 +4,8 @@
 //! neither make a task unreadable nor be changed by our next write, so a text that the strict parser
 //! refuses is read a second time with stand-ins for these values, which [`to_text`] turns back.
 
+pub mod raw;
+
 use serde_json::{Map, Number, Value};
 
 /// A JSON object; keys are kept sorted.
@@ -13,18 +15,7 @@ pub type Object = Map<String, Value>;
 /// serde_json has it.
 pub fn parse_object(bytes: &[u8]) -> Result<Object, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_string())?;
-    let value = match serde_json::from_str::<Value>(text) {
-        Ok(value) => value,
-        Err(strict) => {
-            let Some(lenient) = with_stand_ins(text) else {
-                return Err(strict.to_string());
-            };
-            let mut value = serde_json::from_str::<Value>(&lenient).map_err(|_| strict.to_string())?;
-            restore_numbers(&mut value);
-            value
-        }
-    };
-    match value {
+    match parse_value(text)? {
         Value::Object(object) => Ok(object),
         _ => Err("not a JSON object".to_string()),
     }
@@ -36,6 +27,17 @@ pub fn parse_line(line: &[u8]) -> Result<Object, String> {
         Some((what, column)) => format!("not JSON: {what} at column {column}"),
         None => why,
     })
+}
+
+fn parse_value(text: &str) -> Result<Value, String> {
+    let strict = match serde_json::from_str::<Value>(text) {
+        Ok(value) => return Ok(value),
+        Err(error) => error.to_string(),
+    };
+    let Some(lenient) = with_stand_ins(text) else { return Err(strict) };
+    let mut value = serde_json::from_str::<Value>(&lenient).map_err(|_| strict)?;
+    restore_numbers(&mut value);
+    Ok(value)
 }
 
 /// An object as text: indented by two, keys sorted, newline at the end, non-ASCII as it is.

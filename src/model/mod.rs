@@ -11,6 +11,7 @@ pub mod response;
 pub mod span;
 pub mod task;
 mod task_json;
+mod task_text;
 pub mod time;
 pub mod transition;
 
@@ -20,5 +21,6 @@ pub use id::{ClaimToken, TaskId};
 pub use response::{Response, ResponseStatus, Verdict};
 pub use task::{Claim, FailureClass, Journal, SupportingPath, Task};
 pub use task::{NewTask, Status};
+pub use task_text::TaskText;
 pub use time::{Now, Time};
 pub use transition::{Answer, Command, Effect, RequestCheck};

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::json::Object;
+use super::json::raw::{Raw, Text, read_object};
 use super::time::Time;
-use crate::error::{Error, Result};
 
 /// The largest body accepted, in bytes (100 MiB).
 pub const MAX_BODY: usize = 100 * 1024 * 1024;
@@ -115,46 +115,95 @@ impl Response {
         object
     }
 
-    /// Reads a response; missing optional keys get their defaults.
-    pub fn from_object(mut object: Object) -> Result<Self> {
-        let wrong = |key: &str| Error::corrupt(format!("response: '{key}' is missing or has the wrong type"));
-        let mut text = |key: &str| match object.remove(key) {
-            Some(Value::String(text)) => Some(text),
-            _ => None,
-        };
-        let task_id = text("task_id").ok_or_else(|| wrong("task_id"))?;
-        let body = text("body").ok_or_else(|| wrong("body"))?;
-        let status =
-            text("status").as_deref().and_then(ResponseStatus::parse).ok_or_else(|| wrong("status"))?;
-        let reviewer = text("reviewer").unwrap_or_default();
-        let reviewed_request_sha256 = text("reviewed_request_sha256").unwrap_or_default();
-        let verdict = text("verdict");
-        let created_at =
-            text("created_at").and_then(|text| Time::parse(&text).ok()).ok_or_else(|| wrong("created_at"))?;
-        let mut flag = |key: &str| object.remove(key).and_then(|value| value.as_bool()).unwrap_or(false);
-        let request_changed_before_response = flag("request_changed_before_response");
-        let follow_up_required = flag("follow_up_required");
-        let mut count = |key: &str| object.remove(key).and_then(|value| value.as_u64());
-        let blocking_count = count("blocking_count");
-        let nonblocking_count = count("nonblocking_count");
-        let metadata = match object.remove("metadata") {
-            Some(Value::Object(metadata)) => metadata,
-            _ => Object::new(),
-        };
+    /// Reads a response from the content of its file.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        read_object(bytes, Self::from_raw)?.map_err(|key| format!("'{key}' is missing or has the wrong type"))
+    }
+
+    /// Reads a response; missing optional keys get their defaults. The error is the key that is
+    /// missing or has the wrong type.
+    pub fn from_raw(raw: Raw<'_>) -> Result<Self, &'static str> {
+        let parts = Parts::of(raw)?;
+        let owned = |text: Option<Text<'_>>| text.map(|text| text.decode().into_owned());
+        let extra = parts.others.into_iter();
         Ok(Self {
-            task_id,
-            reviewer,
-            status,
-            body,
-            reviewed_request_sha256,
-            request_changed_before_response,
-            follow_up_required,
-            verdict,
-            blocking_count,
-            nonblocking_count,
-            metadata,
-            created_at,
-            extra: object,
+            task_id: owned(parts.task_id).unwrap_or_default(),
+            body: owned(parts.body).unwrap_or_default(),
+            status: parts.status,
+            created_at: parts.created_at,
+            reviewer: owned(parts.reviewer).unwrap_or_default(),
+            reviewed_request_sha256: owned(parts.sha256).unwrap_or_default(),
+            request_changed_before_response: parts.changed.unwrap_or(false),
+            follow_up_required: parts.follow_up.unwrap_or(false),
+            verdict: owned(parts.verdict),
+            blocking_count: parts.blocking_count,
+            nonblocking_count: parts.nonblocking_count,
+            metadata: parts.metadata.and_then(Raw::object).unwrap_or_default(),
+            extra: extra.map(|(key, raw)| (Text::of_key(key).decode().into_owned(), raw.value())).collect(),
         })
+    }
+
+    /// Whether a value is a response.
+    pub fn is_one(raw: Raw<'_>) -> bool {
+        Parts::of(raw).is_ok()
+    }
+}
+
+/// The members of a response's text.
+struct Parts<'a> {
+    task_id: Option<Text<'a>>,
+    body: Option<Text<'a>>,
+    status: ResponseStatus,
+    created_at: Time,
+    reviewer: Option<Text<'a>>,
+    sha256: Option<Text<'a>>,
+    verdict: Option<Text<'a>>,
+    changed: Option<bool>,
+    follow_up: Option<bool>,
+    blocking_count: Option<u64>,
+    nonblocking_count: Option<u64>,
+    metadata: Option<Raw<'a>>,
+    others: Vec<(&'a str, Raw<'a>)>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(raw: Raw<'a>) -> Result<Self, &'static str> {
+        let mut parts = Self {
+            task_id: None,
+            body: None,
+            status: ResponseStatus::Failed,
+            created_at: Time::from_micros(0),
+            reviewer: None,
+            sha256: None,
+            verdict: None,
+            changed: None,
+            follow_up: None,
+            blocking_count: None,
+            nonblocking_count: None,
+            metadata: None,
+            others: Vec::new(),
+        };
+        let (mut status, mut created_at) = (None, None);
+        raw.members(|key, raw| match key {
+            "task_id" => parts.task_id = raw.text(),
+            "body" => parts.body = raw.text(),
+            "status" => status = raw.text(),
+            "created_at" => created_at = raw.text(),
+            "reviewer" => parts.reviewer = raw.text(),
+            "reviewed_request_sha256" => parts.sha256 = raw.text(),
+            "verdict" => parts.verdict = raw.text(),
+            "request_changed_before_response" => parts.changed = raw.boolean(),
+            "follow_up_required" => parts.follow_up = raw.boolean(),
+            "blocking_count" => parts.blocking_count = raw.integer(),
+            "nonblocking_count" => parts.nonblocking_count = raw.integer(),
+            "metadata" => parts.metadata = Some(raw),
+            key => parts.others.push((key, raw)),
+        });
+        parts.task_id.ok_or("task_id")?;
+        parts.body.ok_or("body")?;
+        parts.status = status.and_then(|word| ResponseStatus::parse(&word.decode())).ok_or("status")?;
+        let time = created_at.and_then(|text: Text<'_>| Time::parse(&text.decode()).ok());
+        parts.created_at = time.ok_or("created_at")?;
+        Ok(parts)
     }
 }

@@ -1,171 +1,12 @@
-//! Tasks from and to JSON.
-//!
-//! By hand instead of derived: unknown keys and exact numbers must survive, missing keys of older
-//! files need defaults, and a wrong type must be named.
+//! Tasks to JSON; `task_text.rs` reads them.
 
 use serde_json::Value;
 
-use super::event::Event;
-use super::id::{ClaimToken, TaskId};
 use super::json::Object;
-use super::response::Response;
-use super::task::{Claim, FailureClass, Journal, LeaseClock, Status, SupportingPath, Task};
-use super::time::Time;
-
-/// The key under which our bookkeeping lives in task.json.
-const JOURNAL_KEY: &str = "_lanes";
-
-/// Takes typed values out of an object and remembers the first that was wrong.
-struct Fields {
-    object: Object,
-    wrong: Option<String>,
-}
-
-impl Fields {
-    fn fail(&mut self, key: &str, expected: &str) {
-        if self.wrong.is_none() {
-            self.wrong = Some(format!("'{key}' must be {expected}"));
-        }
-    }
-
-    fn optional_text(&mut self, key: &str) -> Option<String> {
-        match self.object.remove(key) {
-            None | Some(Value::Null) => None,
-            Some(Value::String(text)) => Some(text),
-            Some(_) => {
-                self.fail(key, "text");
-                None
-            }
-        }
-    }
-
-    fn text(&mut self, key: &str) -> String {
-        self.optional_text(key).unwrap_or_else(|| {
-            self.fail(key, "text");
-            String::new()
-        })
-    }
-
-    fn optional_time(&mut self, key: &str) -> Option<Time> {
-        let text = self.optional_text(key)?;
-        let time = Time::parse(&text).ok();
-        if time.is_none() {
-            self.fail(key, "a time like 2026-11-21T07:00:00.000000Z");
-        }
-        time
-    }
-
-    fn time(&mut self, key: &str) -> Time {
-        self.optional_time(key).unwrap_or_else(|| {
-            self.fail(key, "a time like 2026-11-21T07:00:00.000000Z");
-            Time::from_micros(0)
-        })
-    }
-
-    fn number<T>(&mut self, key: &str, convert: impl Fn(&Value) -> Option<T>) -> Option<T> {
-        match self.object.remove(key) {
-            None | Some(Value::Null) => None,
-            Some(value) => {
-                let number = convert(&value);
-                if number.is_none() {
-                    self.fail(key, "a number in range");
-                }
-                number
-            }
-        }
-    }
-
-    fn map(&mut self, key: &str) -> Object {
-        match self.object.remove(key) {
-            None | Some(Value::Null) => Object::new(),
-            Some(Value::Object(map)) => map,
-            Some(_) => {
-                self.fail(key, "an object");
-                Object::new()
-            }
-        }
-    }
-
-    fn list(&mut self, key: &str) -> Vec<Value> {
-        match self.object.remove(key) {
-            None | Some(Value::Null) => Vec::new(),
-            Some(Value::Array(items)) => items,
-            Some(_) => {
-                self.fail(key, "a list");
-                Vec::new()
-            }
-        }
-    }
-}
+use super::task::{Journal, Status, SupportingPath, Task};
+use super::task_text::JOURNAL_KEY;
 
 impl Task {
-    /// Reads a task; the error names the first key that is missing or has the wrong type.
-    pub fn from_object(object: Object) -> Result<Self, String> {
-        let mut fields = Fields { object, wrong: None };
-        let legacy_correlation = fields.optional_text("checkpoint_id");
-        let correlation_id =
-            fields.optional_text("correlation_id").or(legacy_correlation).unwrap_or_else(|| {
-                fields.fail("correlation_id", "text");
-                String::new()
-            });
-        let id_text = fields.text("id");
-        let Ok(id) = TaskId::parse(&id_text) else {
-            return Err(fields.wrong.unwrap_or_else(|| "'id' is not a valid task id".to_string()));
-        };
-        let listed = fields.list("supporting_paths");
-        let supporting_paths: Vec<SupportingPath> = listed.iter().filter_map(supporting_path).collect();
-        if supporting_paths.iter().map(supporting_object).ne(listed.iter().cloned()) {
-            // Others say more of these files than we understand: it stays among the unknown keys.
-            fields.object.insert("supporting_paths".to_string(), listed.into());
-        }
-        let labels = fields
-            .list("labels")
-            .into_iter()
-            .filter_map(|label| label.as_str().map(str::to_string))
-            .collect();
-        let status = status(&mut fields);
-        let task = Self {
-            id,
-            workspace_id: fields.text("workspace_id"),
-            correlation_id,
-            source_agent: fields.optional_text("source_agent").unwrap_or_default(),
-            lane: fields.text("lane"),
-            workspace_root: fields.text("workspace_root"),
-            worktree_path: fields.optional_text("worktree_path"),
-            expected_branch: fields.optional_text("expected_branch"),
-            request_path: fields.text("request_path"),
-            request_sha256: fields.text("request_sha256"),
-            supporting_paths,
-            response_path: fields.text("response_path"),
-            prompt: fields.optional_text("prompt").unwrap_or_default(),
-            metadata: fields.map("metadata"),
-            status,
-            created_at: fields.time("created_at"),
-            updated_at: fields.time("updated_at"),
-            priority: fields
-                .number("priority", |value| value.as_i64().and_then(|n| i32::try_from(n).ok()))
-                .unwrap_or(0),
-            attempt: fields
-                .number("attempt", |value| value.as_u64().and_then(|n| u32::try_from(n).ok()))
-                .unwrap_or(0),
-            max_attempts: fields
-                .number("max_attempts", |value| value.as_u64().and_then(|n| u32::try_from(n).ok())),
-            fence: fields.number("fence", Value::as_u64).unwrap_or(0),
-            key: fields.optional_text("idempotency_key"),
-            name: fields.optional_text("name"),
-            labels,
-            timeout_seconds: fields.number("timeout_seconds", Value::as_f64),
-            retry_of: fields.optional_text("retry_of"),
-            retried_as: fields.optional_text("retried_as"),
-            journal: journal(fields.map(JOURNAL_KEY)),
-            extra: Object::new(),
-        };
-        match fields.wrong {
-            Some(wrong) => Err(wrong),
-            None => Ok(Self { extra: fields.object, ..task }),
-        }
-    }
-
     /// The task as readers see it: every field, none of our bookkeeping.
     pub fn to_public_object(&self) -> Object {
         let supporting: Vec<Value> = self.supporting_paths.iter().map(supporting_object).collect();
@@ -211,68 +52,8 @@ impl Task {
     }
 }
 
-fn supporting_path(value: &Value) -> Option<SupportingPath> {
-    Some(SupportingPath {
-        path: value.get("path")?.as_str()?.to_string(),
-        sha256: value.get("sha256").and_then(Value::as_str).unwrap_or_default().to_string(),
-    })
-}
-
-fn supporting_object(file: &SupportingPath) -> Value {
+pub(super) fn supporting_object(file: &SupportingPath) -> Value {
     serde_json::json!({"path": file.path, "sha256": file.sha256})
-}
-
-fn status(fields: &mut Fields) -> Status {
-    let state = fields.text("state");
-    if !["queued", "scheduled", "claimed", "completed", "failed"].contains(&state.as_str()) {
-        // What belongs to a state of a newer version stays among the unknown keys, as it is.
-        return Status::Parked(state);
-    }
-    let owner = fields.optional_text("claim_owner");
-    let token = fields.optional_text("claim_token");
-    let claimed_at = fields.optional_time("claimed_at");
-    let lease_expires_at = fields.optional_time("lease_expires_at");
-    let lease_seconds = fields.number("lease_seconds", Value::as_f64);
-    let completed_at = fields.optional_time("completed_at");
-    let failed_at = fields.optional_time("failed_at");
-    let reason = fields.optional_text("failure_reason");
-    let class = fields.optional_text("failure_class");
-    let not_before = fields.optional_time("not_before");
-    let updated_at =
-        fields.object.get("updated_at").and_then(Value::as_str).and_then(|text| Time::parse(text).ok());
-    let claim = match (token, claimed_at, lease_expires_at) {
-        (Some(token), Some(claimed_at), Some(lease_expires_at)) => Some(Claim {
-            owner: owner.unwrap_or_default(),
-            token: ClaimToken::from_text(token),
-            claimed_at,
-            lease_expires_at,
-            lease_seconds,
-        }),
-        _ => None,
-    };
-    let ended = |at: Option<Time>| at.or(updated_at).unwrap_or(Time::from_micros(0));
-    match state.as_str() {
-        "queued" => Status::Queued,
-        "scheduled" => match not_before {
-            Some(until) => Status::Scheduled { until },
-            None => Status::Queued,
-        },
-        "claimed" => match claim {
-            Some(claim) => Status::Claimed(claim),
-            None => {
-                fields.fail("claim_token", "text in a claimed task, beside claimed_at and lease_expires_at");
-                Status::Queued
-            }
-        },
-        "completed" => Status::Completed { at: ended(completed_at), claim },
-        "failed" => Status::Failed {
-            at: ended(failed_at),
-            claim,
-            reason: reason.unwrap_or_default(),
-            class: class.map_or(FailureClass::Error, |word| FailureClass::parse(&word)),
-        },
-        _ => Status::Parked(state),
-    }
 }
 
 fn put_status(put: &mut impl FnMut(&str, Value), status: &Status) {
@@ -303,39 +84,6 @@ fn put_status(put: &mut impl FnMut(&str, Value), status: &Status) {
     put("failure_reason", reason.into());
     put("failure_class", class.into());
     put("not_before", not_before.into());
-}
-
-/// Reads our bookkeeping leniently: whatever is missing or odd is as if it had never been there.
-fn journal(mut object: Object) -> Journal {
-    let time = |value: Option<&Value>| value.and_then(Value::as_str).and_then(|text| Time::parse(text).ok());
-    let number = |value: Option<&Value>| value.and_then(Value::as_u64);
-    let response = match object.remove("response") {
-        Some(Value::Object(response)) => Response::from_object(response).ok(),
-        _ => None,
-    };
-    let recent: Vec<Event> = object
-        .get("recent")
-        .and_then(Value::as_array)
-        .map(|events| events.iter().filter_map(Value::as_object).filter_map(Event::from_object).collect())
-        .unwrap_or_default();
-    let lease = object.get("lease").and_then(Value::as_object).and_then(|lease| {
-        Some(LeaseClock {
-            expires_at: time(lease.get("expires_at"))?,
-            boot: lease.get("boot")?.as_str()?.to_string(),
-            until: lease.get("until")?.as_i64()?,
-        })
-    });
-    let newest = recent.iter().filter_map(|event| event.n).max().unwrap_or(0);
-    Journal {
-        written_at: time(object.get("written_at")),
-        last_event: number(object.get("last_event")).unwrap_or(0).max(newest),
-        synced_event: number(object.get("synced_event")).unwrap_or(0),
-        recent,
-        response,
-        lease,
-        content_sha256: object.get("content_sha256").and_then(Value::as_str).map(str::to_string),
-        name_is_durable: object.get("name_is_durable").and_then(Value::as_bool).unwrap_or(false),
-    }
 }
 
 fn journal_object(journal: &Journal) -> Object {

@@ -1,6 +1,7 @@
 //! Instants as the queue writes them, and the two clocks a decision may need.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::error::{Error, Result};
 
@@ -39,6 +40,9 @@ impl Time {
 
     /// Parses RFC 3339 text with any number of decimals and any offset.
     pub fn parse(text: &str) -> Result<Self> {
+        if let Some(time) = Self::parse_own(text.as_bytes()) {
+            return Ok(time);
+        }
         text.parse::<jiff::Timestamp>()
             .map(|stamp| Self::from_micros(stamp.as_microsecond()))
             .map_err(|_| Error::invalid(format!("not an RFC 3339 time: {}", crate::error::printable(text))))
@@ -46,19 +50,86 @@ impl Time {
 
     /// The form used at the head of task ids: `20261121T070000123456Z`.
     pub fn compact(self) -> String {
-        self.format("%Y%m%dT%H%M%S%6fZ")
+        let text = self.text();
+        let digits = text.iter().filter(|byte| !matches!(byte, b'-' | b':' | b'.'));
+        digits.map(|byte| char::from(*byte)).collect()
     }
 
-    fn format(self, pattern: &str) -> String {
-        // The clamp in from_micros keeps every value inside what jiff can express.
-        let stamp = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        stamp.strftime(pattern).to_string()
+    /// Reads the one form that we write. A store is full of times, and this takes a fraction of what
+    /// reading every form does.
+    fn parse_own(text: &[u8]) -> Option<Self> {
+        let text: &[u8; TEXT.len()] = text.try_into().ok()?;
+        let fits =
+            |(byte, pattern): (&u8, &u8)| byte == pattern || (*pattern == b'0' && byte.is_ascii_digit());
+        if !text.iter().zip(TEXT).all(fits) {
+            return None;
+        }
+        let number =
+            |range: Range<usize>| text[range].iter().fold(0, |n, byte| n * 10 + i64::from(byte - b'0'));
+        let (year, month, day) = (number(0..4), number(5..7), number(8..10));
+        let (hour, minute, second) = (number(11..13), number(14..16), number(17..19));
+        let days = days_before(year, month, day);
+        // What is no date comes back as another one.
+        if !(1970..9999).contains(&year)
+            || date_of(days) != (year, month, day)
+            || hour > 23
+            || minute > 59
+            || second > 59
+        {
+            return None;
+        }
+        let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+        Some(Self::from_micros(seconds * 1_000_000 + number(20..26)))
     }
+
+    fn text(self) -> [u8; TEXT.len()] {
+        let mut text = *TEXT;
+        let mut put = |range: Range<usize>, mut number: i64| {
+            for byte in text[range].iter_mut().rev() {
+                *byte = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        let (seconds, micros) = (self.0 / 1_000_000, self.0 % 1_000_000);
+        let (year, month, day) = date_of(seconds / 86_400);
+        put(0..4, year);
+        put(5..7, month);
+        put(8..10, day);
+        put(11..13, seconds / 3600 % 24);
+        put(14..16, seconds / 60 % 60);
+        put(17..19, seconds % 60);
+        put(20..26, micros);
+        text
+    }
+}
+
+/// The form of a time's text: a digit wherever there is a 0.
+const TEXT: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
+
+/// The days from 1970-01-01 to a date of the Gregorian calendar. March counts as the first month,
+/// so that the odd day of a leap year is the last of its year.
+fn days_before(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month > 2 { year } else { year - 1 };
+    let month = (month + 9) % 12;
+    365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468
+}
+
+/// The date (year, month, day) that many days after 1970-01-01.
+fn date_of(days: i64) -> (i64, i64, i64) {
+    const DAYS_OF_400_YEARS: i64 = 146_097;
+    let days = days + 719_468;
+    let (era, day) = (days / DAYS_OF_400_YEARS, days % DAYS_OF_400_YEARS);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + i64::from(month <= 2), month, day)
 }
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.format("%Y-%m-%dT%H:%M:%S%.6fZ"))
+        f.write_str(&String::from_utf8_lossy(&self.text()))
     }
 }
 
@@ -104,6 +175,44 @@ mod tests {
             "2026-11-21T07:00:00.500000Z"
         );
         assert!(Time::parse("yesterday").is_err());
+    }
+
+    #[test]
+    fn the_calendar_is_the_one_of_everybody() {
+        let mut seed = 1_u64;
+        let moments = (0..20_000).map(|_| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 8) as i64 % LAST
+        });
+        let days = (0..3_000_000).step_by(13).map(|day| day * 86_400_000_000);
+        for micros in moments.chain(days).chain([0, LAST]) {
+            let time = Time::from_micros(micros);
+            let stamp = jiff::Timestamp::from_microsecond(time.micros()).unwrap();
+            let text = time.to_string();
+            assert_eq!(text, stamp.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string());
+            assert_eq!(
+                Time::parse_own(text.as_bytes()),
+                (micros < LAST - 31_536_000_000_000).then_some(time)
+            );
+            assert_eq!(Time::parse(&text).unwrap(), time);
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for bad in [
+            "2025-02-29T00:00:00.000000Z",
+            "2026-13-01T00:00:00.000000Z",
+            "2026-00-10T00:00:00.000000Z",
+            "2026-04-31T00:00:00.000000Z",
+            "2026-01-01T24:00:00.000000Z",
+            "2026-01-01T00:60:00.000000Z",
+            "2026-01-01T00:00:0x.000000Z",
+            "2026-01-00T00:00:00.000000Z",
+        ] {
+            assert!(Time::parse(bad).is_err(), "{bad}");
+        }
+        assert!(Time::parse("2024-02-29T23:59:59.999999Z").is_ok());
     }
 
     #[test]

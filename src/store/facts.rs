@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::change::check_request;
 use super::index::Index;
 use super::{Store, cannot_write, earlier};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::model::{RequestCheck, Task, TaskId, Time};
 
 impl Store {
@@ -54,6 +54,19 @@ impl Store {
             }
             Ok(ahead)
         })
+    }
+
+    /// The ids of all tasks that can still change, or of those of one lane, sorted; ended ones may be
+    /// among them. `None` when the index does not tell.
+    pub fn open_names(&self, lane: Option<&str>) -> Result<Option<Vec<String>>> {
+        let listed = |index: &Index<'_>| match index.usable()? {
+            Some(_) => index.open_ids(lane).map(Some),
+            None => Ok(None),
+        };
+        match Index::open(&self.layout).and_then(|index| listed(&index)) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            names => names,
+        }
     }
 
     /// What is known of a task's request file now.

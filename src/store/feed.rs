@@ -11,6 +11,7 @@ use super::atomic;
 use super::history::{cut_half_line, lines, open_read, tail};
 use super::layout::{Dir, FEED};
 use crate::error::{Error, Result};
+use crate::model::json::raw::read_object;
 use crate::model::{Event, Task, TaskId, Time, json};
 
 /// One change of the store.
@@ -37,13 +38,22 @@ impl FeedEntry {
     }
 
     fn from_line(line: &[u8]) -> Option<Self> {
-        let object = json::parse_object(line).ok()?;
-        Some(Self {
-            seq: object.get("seq")?.as_u64()?,
-            task_id: TaskId::parse(object.get("task_id")?.as_str()?).ok()?,
-            lane: object.get("lane")?.as_str()?.to_string(),
-            event: Event::from_object(&object)?,
+        read_object(line, |raw| {
+            let (mut seq, mut task_id, mut lane) = (None, None, None);
+            raw.members(|key, raw| match key {
+                "seq" => seq = raw.integer(),
+                "task_id" => task_id = raw.text(),
+                "lane" => lane = raw.text(),
+                _ => {}
+            });
+            Some(Self {
+                seq: seq?,
+                task_id: TaskId::parse(&task_id?.decode()).ok()?,
+                lane: lane?.decode().into_owned(),
+                event: Event::from_raw(raw)?,
+            })
         })
+        .ok()?
     }
 }
 

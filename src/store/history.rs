@@ -154,12 +154,8 @@ pub(super) fn lines(bytes: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
 /// Lines that are no events are skipped.
 pub(super) fn events(dir: &Dir, task: &Task) -> Result<Vec<Event>> {
     let content = read::file(dir, EVENTS_FILE, MAX_READ)?;
-    let mut events: Vec<Event> = content
-        .iter()
-        .flat_map(|content| lines(&content.bytes))
-        .filter_map(|line| json::parse_object(line).ok())
-        .filter_map(|object| Event::from_object(&object))
-        .collect();
+    let mut events: Vec<Event> =
+        content.iter().flat_map(|content| lines(&content.bytes)).filter_map(Event::parse).collect();
     let numbers = events.iter().filter_map(|event| event.n);
     let written = numbers.filter(|n| *n <= task.journal.last_event).max().unwrap_or(0);
     events.extend(task.journal.recent.iter().filter(|event| event.n > Some(written)).cloned());
@@ -178,11 +174,10 @@ pub(super) fn last_event(dir: &Dir, task: &Task) -> Result<Option<Event>> {
     let mut length = TAIL;
     let last = loop {
         let bytes = tail(&file, size, length).map_err(fail)?;
-        let last = lines(&bytes).rev().filter_map(|line| json::parse_object(line).ok()).find_map(|object| {
-            // Where another writer has dropped our keys, every number is believed.
-            let end = task.journal.last_event;
-            Event::from_object(&object).filter(|event| end == 0 || event.n.is_none_or(|n| n <= end))
-        });
+        // Where another writer has dropped our keys, every number is believed.
+        let end = task.journal.last_event;
+        let counts = |event: &Event| end == 0 || event.n.is_none_or(|n| n <= end);
+        let last = lines(&bytes).rev().filter_map(Event::parse).find(counts);
         if last.is_some() || length >= size {
             break last;
         }

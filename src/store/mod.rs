@@ -24,7 +24,6 @@ mod conversations;
 mod deliver;
 mod facts;
 mod feed;
-mod glance;
 mod health;
 mod history;
 mod index;
@@ -36,6 +35,7 @@ mod read;
 mod repair;
 mod retention;
 mod routes;
+mod scan;
 mod shelf;
 mod submit;
 mod transfer;
@@ -44,14 +44,12 @@ mod vendors;
 mod watch;
 mod workers;
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use attempts::Attempt;
 pub use clock::{Clock, Entropy};
 pub use feed::{FeedCursor, FeedEntry};
-pub use glance::Glance;
 pub use health::Space;
 pub use lanes::Pause;
 pub use lock::FileLock;
@@ -252,55 +250,6 @@ impl Store {
     /// The newest event of a task.
     pub fn last_event(&self, task: &Task) -> Result<Option<Event>> {
         history::last_event(&self.task_dir(&task.id)?, task)
-    }
-
-    /// Shows every entry of the store's task directory, in the order of their names. What cannot be
-    /// read as a task comes as an error.
-    pub fn scan(&self, visit: &mut dyn FnMut(&str, Result<Task>)) -> Result<()> {
-        self.scan_after(None, &mut |name, task| {
-            visit(name, task);
-            ControlFlow::Continue(())
-        })
-    }
-
-    /// The same for what stands behind `after` in that order, until `visit` has enough.
-    pub fn scan_after(
-        &self,
-        after: Option<&TaskId>,
-        visit: &mut dyn FnMut(&str, Result<Task>) -> ControlFlow<()>,
-    ) -> Result<()> {
-        let mut names = self.layout.tasks.names()?;
-        names.retain(|name| after.is_none_or(|after| name.as_str() > after.as_str()));
-        names.sort_unstable();
-        for name in names {
-            let task = match TaskId::parse(&name) {
-                Ok(id) => self.scan_one(&id),
-                Err(_) => {
-                    let path = self.layout.tasks.path().join(&name);
-                    let path = printable(&path.to_string_lossy());
-                    Err(Error::corrupt(format!("{path} is not the directory of a task")))
-                }
-            };
-            // Removed between the listing and the look: as if it had never been listed.
-            if let Some(task) = task.transpose()
-                && visit(&name, task).is_break()
-            {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn scan_one(&self, id: &TaskId) -> Result<Option<Task>> {
-        let Some(dir) = self.layout.task(id)? else {
-            return Ok(None);
-        };
-        match read::task(&dir, id)? {
-            Some(loaded) => Ok(Some(loaded.task)),
-            None => {
-                Err(Error::corrupt(format!("{} has no task.json", printable(&dir.path().to_string_lossy()))))
-            }
-        }
     }
 
     /// The changes after number `since`, oldest first, at most `limit` of them.

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::layout::{Dir, RESPONSE_FILE, TASK_FILE, is_regular};
 use crate::error::{Error, ErrorKind, Result, printable};
-use crate::model::{Response, Task, TaskId, json};
+use crate::model::{Response, Task, TaskId, TaskText};
 
 /// The largest task.json read, in bytes.
 pub(super) const MAX_TASK_FILE: u64 = 32 * 1024 * 1024;
@@ -86,25 +86,27 @@ impl Loaded {
 
 /// Reads the task in `dir`; `None` when it has no task.json.
 pub(super) fn task(dir: &Dir, id: &TaskId) -> Result<Option<Loaded>> {
-    match file(dir, TASK_FILE, MAX_TASK_FILE)? {
-        Some(content) => parse(content, dir, id).map(Some),
-        None => Ok(None),
-    }
+    let Some(content) = file(dir, TASK_FILE, MAX_TASK_FILE)? else { return Ok(None) };
+    let task = parse(&content.bytes, dir, id, |task| task.to_task())?;
+    Ok(Some(Loaded { task, content }))
 }
 
-/// Makes a task of what was read from its file.
-pub(super) fn parse(content: Content, dir: &Dir, id: &TaskId) -> Result<Loaded> {
-    let broken = |why: String| {
+/// Shows `look` the task in `dir`; `None` when it has no task.json.
+pub(super) fn with_task<T>(dir: &Dir, id: &TaskId, look: impl Fn(&TaskText<'_>) -> T) -> Result<Option<T>> {
+    let Some(content) = file(dir, TASK_FILE, MAX_TASK_FILE)? else { return Ok(None) };
+    parse(&content.bytes, dir, id, look).map(Some)
+}
+
+fn parse<T>(bytes: &[u8], dir: &Dir, id: &TaskId, look: impl Fn(&TaskText<'_>) -> T) -> Result<T> {
+    let of_its_directory = |task: &TaskText<'_>| match task.id == *id {
+        true => Ok(look(task)),
+        false => Err(format!("its id is '{}'", task.id)),
+    };
+    TaskText::read(bytes, of_its_directory).and_then(|seen| seen).map_err(|why| {
         let path = dir.path().join(TASK_FILE);
         Error::corrupt(format!("{} is not a task: {}", printable(&path.to_string_lossy()), printable(&why)))
             .with_hint("`lanes fsck` tells what can be done")
-    };
-    let object = json::parse_object(&content.bytes).map_err(broken)?;
-    let task = Task::from_object(object).map_err(broken)?;
-    if task.id != *id {
-        return Err(broken(format!("its id is '{}'", task.id)));
-    }
-    Ok(Loaded { task, content })
+    })
 }
 
 /// The file that holds a large response between its writing and the commit.
@@ -145,6 +147,5 @@ fn response_file(dir: &Dir, name: &str) -> Result<Option<Response>> {
             printable(&why)
         ))
     };
-    let object = json::parse_object(&content.bytes).map_err(broken)?;
-    Response::from_object(object).map(Some).map_err(|error| broken(error.to_string()))
+    Response::parse(&content.bytes).map(Some).map_err(broken)
 }

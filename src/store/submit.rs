@@ -340,16 +340,16 @@ pub(super) fn content_fingerprint(new: &NewTask) -> String {
 
 /// Name and content of the file that leads from a correlation to its newest task.
 fn correlation_file(task: &Task) -> (String, String) {
-    (correlation_name(task), correlation_content(task))
+    (correlation_name(&task.workspace_id, &task.correlation_id), correlation_content(task))
 }
 
-pub(super) fn correlation_name(task: &Task) -> String {
+pub(super) fn correlation_name(workspace_id: &str, correlation_id: &str) -> String {
     let part = |text: &str| {
         let mut slug = slug(text);
         slug.truncate(100);
         slug
     };
-    format!("{}--{}.json", part(&task.workspace_id), part(&task.correlation_id))
+    format!("{}--{}.json", part(workspace_id), part(correlation_id))
 }
 
 pub(super) fn correlation_content(task: &Task) -> String {

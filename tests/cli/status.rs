@@ -52,6 +52,31 @@ fn list_selects() {
 }
 
 #[test]
+fn a_narrow_list_reads_no_more_than_it_must() {
+    let sandbox = Sandbox::new();
+    let old = sandbox.answered("review", "completed", "fine");
+    sandbox.pass(2 * 3600);
+    let ids: Vec<String> = (0..3).map(|_| sandbox.submit("review", &[])).collect();
+    std::fs::write(sandbox.task_dir(&old).join("task.json"), "{").unwrap();
+    let listed = |flags: &[&str]| {
+        let outcome = sandbox.run(&[&["list", "--json"], flags].concat());
+        let tasks =
+            outcome.json()["tasks"].as_array().unwrap().iter().map(|task| text(&task["id"])).collect();
+        (tasks, outcome.stderr.contains(&old))
+    };
+    assert_eq!(listed(&[]), (ids.clone(), true));
+    assert_eq!(listed(&["--limit", "2"]), (ids[1..].to_vec(), false));
+    assert_eq!(listed(&["--limit", "3"]), (ids.clone(), false));
+    assert_eq!(listed(&["--limit", "9"]), (ids.clone(), true));
+    assert_eq!(listed(&["--limit", "0"]), (Vec::new(), false));
+    assert_eq!(listed(&["--state", "queued,claimed"]), (ids.clone(), false));
+    assert_eq!(listed(&["--state", "queued", "--lane", "review"]), (ids.clone(), false));
+    assert_eq!(listed(&["--state", "queued", "--lane", "build"]), (Vec::new(), false));
+    std::fs::remove_dir_all(sandbox.path("handoff/state/indexes")).unwrap();
+    assert_eq!(listed(&["--state", "queued,claimed"]), (ids, true), "without an index all is read");
+}
+
+#[test]
 fn status_of_one_task() {
     let sandbox = busy();
     let id = text(&sandbox.json(&["list", "--state", "claimed"])["tasks"][0]["id"]);

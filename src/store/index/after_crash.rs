@@ -27,7 +27,10 @@ pub(super) struct Youngest {
 impl Youngest {
     pub(super) fn add(&mut self, task: &Task) {
         if task.id.as_str() >= self.since.as_str() {
-            let newest = self.newest.entry(correlation_name(task)).or_insert_with(|| task.id.clone());
+            let newest = self
+                .newest
+                .entry(correlation_name(&task.workspace_id, &task.correlation_id))
+                .or_insert_with(|| task.id.clone());
             if *newest < task.id {
                 newest.clone_from(&task.id);
             }
@@ -110,6 +113,10 @@ impl Index<'_> {
             return Ok(());
         }
         let (correlations, text) = (self.correlations()?, correlation_content(task));
-        atomic::replace_derived(&correlations, &correlation_name(task), text.as_bytes())
+        atomic::replace_derived(
+            &correlations,
+            &correlation_name(&task.workspace_id, &task.correlation_id),
+            text.as_bytes(),
+        )
     }
 }

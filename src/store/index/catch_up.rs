@@ -1,11 +1,11 @@
 //! Making the index fit the store again: after a process died in the middle of a change, after
 //! another implementation added tasks, and from nothing.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::ControlFlow;
 
-use super::super::glance::{Glance, Seen, glance};
-use super::super::layout::{Dir, RESPONSE_FILE};
+use super::super::layout::{Dir, RESPONSE_FILE, idempotency_key};
+use super::super::scan::{Reader, look_at};
 use super::super::shelf::Entry;
 use super::super::{atomic, feed, history, read};
 use super::after_crash::UNWRITTEN;
@@ -13,10 +13,18 @@ use super::lane::{LaneShelves, Place, clock_of, entry, place};
 use super::state::{State, boot_word};
 use super::{Index, KEYS, SHELVES, STATE};
 use crate::error::Result;
-use crate::model::{Event, Task, TaskId, Time, json};
+use crate::model::{Event, Task, TaskId, TaskText, Time, json};
 
 /// After a power cut the numbers of the feed go on this much higher, so that none is used twice.
 const SEQ_GAP: u64 = 1_000_000;
+
+/// What a look at a task says to a new index.
+enum Seen {
+    /// It is to be looked at closely.
+    Task(Box<Task>),
+    /// It has ended and only shows that its lane was used.
+    Lane(String),
+}
 
 impl Index<'_> {
     /// Completes the bookkeeping of a change whose process died in the middle of it.
@@ -132,25 +140,38 @@ impl Index<'_> {
         let feed_end = tail.iter().map(|entry| entry.event.created_at).max();
         let names = self.layout.tasks.names()?;
         let mut youngest = self.youngest(&names)?;
-        let used: RefCell<BTreeSet<String>> = RefCell::default();
-        let fresh = feed_end.map(|end| end.plus_seconds(-UNWRITTEN).to_string());
+        let mut used: BTreeSet<String> = BTreeSet::new();
+        let fresh = feed_end.map(|end| end.plus_seconds(-UNWRITTEN));
         // An ended task leaves no trace but its lane, unless it has a key or its end is news.
-        let matters = |glance: &Glance<'_>| {
-            if !used.borrow().contains(&*glance.lane) {
-                used.borrow_mut().insert(glance.lane.to_string());
+        let mut failed = Ok(());
+        let look = |task: &TaskText<'_>| {
+            let is_news = fresh.is_none_or(|fresh| task.updated_at >= fresh);
+            let matters = !task.is_terminal() || task.key.is_some() || is_news;
+            if matters {
+                Seen::Task(Box::new(task.to_task()))
+            } else {
+                Seen::Lane(task.lane.decode().into_owned())
             }
-            let is_news = fresh.as_ref().is_none_or(|fresh| *glance.updated_at >= **fresh);
-            !glance.is_terminal() || glance.key.is_some() || is_news
         };
-        for name in &names {
-            let task = match glance(self.layout, name, &matters) {
+        look_at(self.layout, &names, &look, &mut |_, seen| {
+            let task = match seen {
                 Ok(Seen::Task(task)) => *task,
-                Ok(Seen::Gone | Seen::Passed) => continue,
-                Err(error) if !read::is_passing(&error) => continue,
-                Err(error) => return Err(error),
+                Ok(Seen::Lane(lane)) => {
+                    used.insert(lane);
+                    return ControlFlow::Continue(());
+                }
+                Err(error) if !read::is_passing(&error) => return ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Err(error);
+                    return ControlFlow::Break(());
+                }
             };
             youngest.add(&task);
-            self.put_answer_right(&task)?;
+            failed = self.put_answer_right(&task);
+            if failed.is_err() {
+                return ControlFlow::Break(());
+            }
+            used.insert(task.lane.clone());
             if let Some(place) = place(&task) {
                 clock = clock_of(&task).map_or(clock, |lead| lead.max(clock));
                 let shelves = lanes.entry(task.lane.clone()).or_default();
@@ -169,8 +190,10 @@ impl Index<'_> {
             if task.key.is_some() {
                 keyed.push(task);
             }
-        }
-        for lane in used.into_inner() {
+            ControlFlow::Continue(())
+        });
+        failed?;
+        for lane in used {
             lanes.entry(lane).or_default();
         }
         // Whoever dies from here on leaves an index that nobody takes for whole.
@@ -181,9 +204,7 @@ impl Index<'_> {
             self.indexes.open_or_make_derived(KEYS)?;
         }
         keyed.sort_by_key(|task| task.created_at);
-        for task in &keyed {
-            self.set_key(task)?;
-        }
+        self.fill_keys(&keyed)?;
         self.recover_correlations(&youngest)?;
         let feed_seq = tail.last().map_or(0, |entry| entry.seq);
         let mut seq = seq.max(feed_seq);
@@ -211,6 +232,22 @@ impl Index<'_> {
         };
         self.write_state(&state)?;
         Ok(state)
+    }
+
+    /// Notes the keys of tasks, of which a later one takes precedence. Most are right already.
+    fn fill_keys(&self, tasks: &[Task]) -> Result<()> {
+        let keys = self.indexes.open_or_make_derived(KEYS)?;
+        let holders = tasks.iter().filter(|task| task.retried_as.is_none());
+        let named = holders
+            .filter_map(|task| Some((idempotency_key(&task.workspace_id, task.key.as_deref()?), &task.id)));
+        let mut reader = Reader::new();
+        for (name, id) in named.collect::<BTreeMap<_, _>>() {
+            let line = format!("{id}\n");
+            if reader.quick(&keys, "", &name) != Some(line.as_bytes()) {
+                atomic::replace_derived(&keys, &name, line.as_bytes())?;
+            }
+        }
+        Ok(())
     }
 
     fn swap_shelves(&self, lanes: BTreeMap<String, [Vec<Entry>; 3]>) -> Result<()> {

@@ -1,8 +1,9 @@
 //! What the care of a store asks of the index and does to it.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use super::super::layout::{Dir, idempotency_key};
+use super::super::layout::{Dir, idempotency_key, lane_key};
 use super::super::lock::StoreLock;
 use super::super::submit::correlation_name;
 use super::super::{atomic, read};
@@ -34,17 +35,38 @@ impl Index<'_> {
         if self.correlation_target(task)?.as_ref() == Some(&task.id)
             && let Some(correlations) = self.indexes.open_existing(CORRELATIONS)?
         {
-            atomic::remove(&correlations, &correlation_name(task))?;
+            atomic::remove(&correlations, &correlation_name(&task.workspace_id, &task.correlation_id))?;
         }
         Ok(())
     }
 
     /// The task that the correlation of `task` leads to.
     pub(in crate::store) fn correlation_target(&self, task: &Task) -> Result<Option<TaskId>> {
+        let name = correlation_name(&task.workspace_id, &task.correlation_id);
         match self.indexes.open_existing(CORRELATIONS)? {
-            Some(correlations) => target_of(&correlations, &correlation_name(task)),
+            Some(correlations) => target_of(&correlations, &name),
             None => Ok(None),
         }
+    }
+
+    /// The ids on all shelves, or on those of one lane, sorted.
+    pub(in crate::store) fn open_ids(&self, lane: Option<&str>) -> Result<Vec<String>> {
+        let Some(lanes) = self.indexes.open_existing(SHELVES)? else { return Ok(Vec::new()) };
+        let names = match lane {
+            Some(lane) => vec![lane_key(lane)],
+            None => lanes.names()?,
+        };
+        let mut ids = BTreeSet::new();
+        for name in names {
+            let Some(shelves) = LaneShelves::open_at(&lanes, &name)? else { continue };
+            for shelf in [&shelves.ready, &shelves.later, &shelves.held] {
+                shelf.visit(|entry| {
+                    ids.insert(entry.id.clone());
+                    Ok(ControlFlow::Continue(()))
+                })?;
+            }
+        }
+        Ok(ids.into_iter().collect())
     }
 
     /// For each lane with tasks that can be claimed: the first of them, and their number.

@@ -5,9 +5,11 @@ use std::ops::ControlFlow;
 
 use super::{Check, Severity};
 use crate::error::{ErrorKind, Result};
-use crate::model::{Task, TaskId, Time};
+use crate::model::json::raw::read_object;
+use crate::model::{TaskId, TaskText, Time};
 use crate::store::index::{Index, LaneShelves, Place, place, target_of};
 use crate::store::layout::{Dir, INDEXES, idempotency_key};
+use crate::store::scan::{Reader, each};
 use crate::store::shelf::Shelf;
 use crate::store::submit::{correlation_content, correlation_name};
 use crate::store::{atomic, read};
@@ -20,9 +22,41 @@ struct Open {
     place: Place,
 }
 
+/// What one task says that is kept a second time elsewhere.
+pub(super) struct TaskFacts {
+    id: TaskId,
+    created_at: Time,
+    open: Option<Open>,
+    /// The file name of its key.
+    key: Option<String>,
+    /// The file name of its correlation.
+    correlation: String,
+}
+
+impl TaskFacts {
+    pub(super) fn of(task: &TaskText<'_>) -> Self {
+        let whole = (!task.is_terminal()).then(|| task.to_task());
+        let open = whole.and_then(|task| {
+            let (rank, place) = (task.rank(), place(&task)?);
+            Some(Open { id: task.id.to_string(), lane: task.lane, rank, place })
+        });
+        let workspace = task.workspace_id.decode();
+        let key = task.key.filter(|_| task.retried_as.is_none());
+        Self {
+            id: task.id.clone(),
+            created_at: task.created_at,
+            open,
+            key: key.map(|key| idempotency_key(&workspace, &key.decode())),
+            correlation: correlation_name(&workspace, &task.correlation_id.decode()),
+        }
+    }
+}
+
 /// What the tasks say that is kept a second time elsewhere.
 #[derive(Default)]
 pub(super) struct Facts {
+    /// The tasks that can be read and when they were made, sorted as they were looked at.
+    tasks: Vec<(TaskId, Time)>,
     open: Vec<Open>,
     /// File name of a key → the newest task that holds it.
     keys: HashMap<String, (Time, String)>,
@@ -31,15 +65,19 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn add(&mut self, task: &Task) {
-        let id = task.id.as_str();
-        if let Some(place) = place(task) {
-            self.open.push(Open { id: id.to_string(), lane: task.lane.clone(), rank: task.rank(), place });
+    pub(super) fn add(&mut self, task: TaskFacts) {
+        self.open.extend(task.open);
+        self.tasks.push((task.id.clone(), task.created_at));
+        if let Some(key) = task.key {
+            keep_newest(&mut self.keys, key, task.created_at, task.id.as_str());
         }
-        if let (Some(key), None) = (&task.key, &task.retried_as) {
-            keep_newest(&mut self.keys, idempotency_key(&task.workspace_id, key), task.created_at, id);
-        }
-        keep_newest(&mut self.correlations, correlation_name(task), task.created_at, id);
+        keep_newest(&mut self.correlations, task.correlation, task.created_at, task.id.as_str());
+    }
+
+    /// When a task was made, if it is among those that were looked at and can be read.
+    fn created_at(&self, id: &str) -> Option<Time> {
+        let place = self.tasks.binary_search_by(|(known, _)| known.as_str().cmp(id)).ok()?;
+        Some(self.tasks[place].1)
     }
 }
 
@@ -89,6 +127,39 @@ fn entries(shelf: &Shelf) -> Result<HashSet<(i64, String)>> {
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(entries)
+}
+
+/// The task that the file of a key leads to.
+fn key_holder(content: &[u8]) -> Option<String> {
+    Some(String::from_utf8_lossy(content).trim().to_string())
+}
+
+/// The task that the file of a correlation leads to.
+fn correlated(content: &[u8]) -> Option<String> {
+    let mut id = None;
+    read_object(content, |raw| {
+        raw.members(|key, raw| {
+            if key == "task_id" {
+                id = raw.text().map(|text| text.decode().into_owned());
+            }
+        });
+    })
+    .ok()?;
+    id
+}
+
+/// The files whose content does not lead where it should: what to look at more closely.
+fn doubtful(dir: &Dir, mut names: Vec<String>, leads: impl Fn(&str, &[u8]) -> bool + Sync) -> Vec<String> {
+    names.sort_unstable();
+    let look = |reader: &mut Reader, name: &String| {
+        reader.quick(dir, "", name).is_some_and(|content| leads(name, content))
+    };
+    let mut doubtful = Vec::new();
+    let _ = each(&names, &Reader::new, &look, &mut |name, leads| {
+        doubtful.extend((!leads).then(|| name.clone()));
+        ControlFlow::Continue(())
+    });
+    doubtful
 }
 
 impl Check<'_> {
@@ -203,16 +274,18 @@ impl Check<'_> {
         let store = self.store;
         let Some(keys) = indexes.open_existing("keys")? else { return Ok(()) };
         self.half_written(&keys)?;
-        let mut present = HashSet::new();
-        for name in keys.names()?.into_iter().filter(|name| !name.starts_with('.')) {
-            let holder = |name: &str| -> Option<String> {
-                let content = read::file(&keys, name, 4096).ok().flatten()?;
-                Some(String::from_utf8_lossy(&content.bytes).trim().to_string())
-            };
+        let mut present: HashSet<String> =
+            keys.names()?.into_iter().filter(|name| !name.starts_with('.')).collect();
+        let holder = |name: &str| -> Option<String> {
+            key_holder(&read::file(&keys, name, 4096).ok().flatten()?.bytes)
+        };
+        let leads =
+            |_: &str, content: &[u8]| key_holder(content).is_some_and(|id| facts.created_at(&id).is_some());
+        for name in doubtful(&keys, present.iter().cloned().collect(), leads) {
             if holder(&name).is_some_and(|id| self.exists(&id)) {
-                present.insert(name);
                 continue;
             }
+            present.remove(&name);
             let repaired = self.repair && {
                 let _lock = store.lock_store()?;
                 if !holder(&name).is_some_and(|id| self.exists(&id)) {
@@ -243,9 +316,14 @@ impl Check<'_> {
     fn correlations(&mut self, indexes: &Dir, facts: &Facts) -> Result<()> {
         let Some(correlations) = indexes.open_existing("correlations")? else { return Ok(()) };
         self.half_written(&correlations)?;
-        let mut present = HashSet::new();
-        for name in correlations.names()?.into_iter().filter(|name| !name.starts_with('.')) {
-            present.insert(name.clone());
+        let mut names = correlations.names()?;
+        names.retain(|name| !name.starts_with('.'));
+        let present: HashSet<String> = names.iter().cloned().collect();
+        let leads = |name: &str, content: &[u8]| {
+            let newest = facts.correlations.get(name).map(|(at, _)| *at);
+            correlated(content).and_then(|id| facts.created_at(&id)).is_some_and(|at| Some(at) >= newest)
+        };
+        for name in doubtful(&correlations, names, leads) {
             let newest = facts.correlations.get(&name);
             let Some(message) = self.wrong_target(&correlations, &name, newest) else { continue };
             let repaired = self.repair && {

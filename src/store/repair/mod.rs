@@ -9,21 +9,27 @@
 mod derived;
 mod foundation;
 mod outside;
+mod quick;
 mod task;
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+
+use rustix::fs::FileType;
 
 use serde_json::Value;
 
 use super::layout::{Dir, QUARANTINE};
+use super::scan::each;
 use super::{Store, atomic, read};
 use crate::error::{Result, printable};
 use crate::model::Time;
 use crate::model::json::Object;
 use crate::model::task::object;
 use derived::Facts;
+use quick::Desk;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,14 +159,20 @@ impl Store {
         let names = self.layout.tasks.entries()?;
         let total = names.len() as u64;
         let mut facts = Facts::default();
-        for (n, (name, kind)) in names.into_iter().enumerate() {
-            check.entry(&name, kind, &mut facts)?;
-            if n % 256 == 255 {
-                progress(n as u64 + 1, total);
+        let sound =
+            |desk: &mut Desk, (name, kind): &(OsString, FileType)| desk.sound(&self.layout, name, *kind);
+        let (mut done, mut result) = (0, Ok(()));
+        let _ = each(&names, &Desk::new, &sound, &mut |(name, kind), found| {
+            match found {
+                Some(found) => facts.add(found),
+                None => result = check.entry(name, *kind, &mut facts),
             }
-        }
+            done += 1;
+            progress(done, total);
+            if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        result?;
         check.report.tasks = total;
-        progress(total, total);
         check.derived(&facts)?;
         Ok(check.report)
     }

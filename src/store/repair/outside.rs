@@ -6,10 +6,10 @@ use std::time::Duration;
 use rustix::fs::FileType;
 use rustix::process::{Pid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
-use serde::Deserialize;
 
 use super::{Check, Severity};
 use crate::error::{ErrorKind, Result};
+use crate::model::json::raw::{Raw, members};
 use crate::store::layout::{
     BELLS, BOARD, CONVERSATIONS, Dir, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES, TMP,
     USAGE, VENDORS, WORKERS,
@@ -172,18 +172,14 @@ impl Check<'_> {
 
     /// Reads the whole feed.
     pub(super) fn feed(&mut self) -> Result<()> {
-        #[derive(Deserialize)]
-        struct Numbered {
-            seq: u64,
-        }
         let root = &self.store.layout.root;
         let (mut broken, mut backwards, mut newest) = (0_u64, 0_u64, 0);
-        feed::each_line(root, |line| match serde_json::from_slice::<Numbered>(line) {
-            Ok(entry) => {
-                backwards += u64::from(entry.seq <= newest);
-                newest = newest.max(entry.seq);
+        feed::each_line(root, |line| match number_of(line) {
+            Some(seq) => {
+                backwards += u64::from(seq <= newest);
+                newest = newest.max(seq);
             }
-            Err(_) => broken += 1,
+            None => broken += 1,
         })?;
         for (code, count, what) in
             [("feed-broken", broken, "cannot be read"), ("feed-disordered", backwards, "are out of order")]
@@ -214,6 +210,18 @@ impl Check<'_> {
         }
         Ok(())
     }
+}
+
+/// The number of a line of the feed.
+fn number_of(line: &[u8]) -> Option<u64> {
+    let mut seq = None;
+    let note = |key: &str, raw: Raw<'_>| {
+        if key == "seq" {
+            seq = raw.integer();
+        }
+    };
+    members(std::str::from_utf8(line).ok()?, note)?;
+    seq
 }
 
 /// How long ago an entry was last changed.

@@ -5,10 +5,10 @@ use std::ffi::OsStr;
 use rustix::fs::FileType;
 use serde::Deserialize;
 
-use super::derived::Facts;
+use super::derived::{Facts, TaskFacts};
 use super::{Check, Severity};
 use crate::error::{Error, ErrorKind, Result, printable};
-use crate::model::{Response, Task, TaskId, json};
+use crate::model::{Response, Task, TaskId, TaskText, json};
 use crate::store::layout::{Dir, EVENTS_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::lock::TaskLock;
 use crate::store::{atomic, history, read};
@@ -101,7 +101,11 @@ impl Check<'_> {
             }
         }
         if let Some(task) = look.task {
-            facts.add(&task);
+            // What was read once is read again in the form that facts come from.
+            let text = json::to_line(&task.to_object());
+            if let Ok(found) = TaskText::read(text.as_bytes(), TaskFacts::of) {
+                facts.add(found);
+            }
         }
         Ok(())
     }
@@ -381,7 +385,7 @@ fn response(
 }
 
 /// `response.<number>.json`
-fn is_pending(name: &str) -> bool {
+pub(super) fn is_pending(name: &str) -> bool {
     name.strip_prefix("response.")
         .and_then(|rest| rest.strip_suffix(".json"))
         .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
@@ -397,8 +401,7 @@ fn readable(dir: &Dir, name: &str) -> Result<Response> {
         ))
     };
     let content = read::file(dir, name, u64::MAX)?.ok_or_else(|| broken("it is gone".to_string()))?;
-    let object = json::parse_object(&content.bytes).map_err(broken)?;
-    Response::from_object(object).map_err(|error| broken(error.message().to_string()))
+    Response::parse(&content.bytes).map_err(broken)
 }
 
 /// How response.json differs from the answer that task.json carries.

@@ -96,7 +96,9 @@ impl Store {
         let mut task = Task::from_object(task).map_err(|why| wrong(&why))?;
         let response = match object.remove("response") {
             Some(Value::Object(response)) if task.status.is_terminal() => {
-                Some(Response::from_object(response).map_err(|error| wrong(error.message()))?)
+                let text = json::to_line(&response);
+                let broken = |why: String| wrong(&format!("response: {why}"));
+                Some(Response::parse(text.as_bytes()).map_err(broken)?)
             }
             _ => None,
         };
@@ -206,7 +208,10 @@ impl Store {
         };
         let seq = feed::append(&self.layout.root, task, &[news], state.seq)?;
         if self.is_newer(index.correlation_target(task)?, task) {
-            correlation.publish(&index.correlations()?, &correlation_name(task))?;
+            correlation.publish(
+                &index.correlations()?,
+                &correlation_name(&task.workspace_id, &task.correlation_id),
+            )?;
         }
         if let (Some(key), None) = (&task.key, &task.retried_as)
             && self.is_newer(index.known_holder(&task.workspace_id, key)?, task)

@@ -1,0 +1,407 @@
+//! A task read from the text of its task.json.
+//!
+//! By hand instead of derived: unknown keys and exact numbers must survive, missing keys of older
+//! files need defaults, and a wrong type must be named. Nothing is copied until it is asked for: a
+//! look at many tasks wants few fields of each, and still has to know that all of them are sound.
+
+mod fields;
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::event::Event;
+use super::id::{ClaimToken, TaskId};
+use super::json::raw::{Raw, Text, members};
+use super::json::{Object, parse_object};
+use super::response::Response;
+use super::task::{Claim, FailureClass, Journal, LeaseClock, Status, SupportingPath, Task};
+use super::task_json::supporting_object;
+use super::time::Time;
+use fields::{Fields, KEYS, place};
+
+pub(super) use fields::JOURNAL_KEY;
+
+/// The place of a key, found when the program is built.
+macro_rules! key {
+    ($name:expr) => {
+        const { place($name) }
+    };
+}
+
+/// A task as it stands in its file, every field of the right type.
+pub struct TaskText<'a> {
+    /// See [`Task::id`].
+    pub id: TaskId,
+    /// See [`Task::workspace_id`].
+    pub workspace_id: Text<'a>,
+    /// See [`Task::correlation_id`].
+    pub correlation_id: Text<'a>,
+    /// See [`Task::lane`].
+    pub lane: Text<'a>,
+    /// See [`Task::prompt`].
+    pub prompt: Text<'a>,
+    /// See [`Task::created_at`].
+    pub created_at: Time,
+    /// See [`Task::updated_at`].
+    pub updated_at: Time,
+    /// See [`Task::key`].
+    pub key: Option<Text<'a>>,
+    /// See [`Task::name`].
+    pub name: Option<Text<'a>>,
+    /// See [`Task::retried_as`].
+    pub retried_as: Option<Text<'a>>,
+    /// See [`Task::priority`].
+    pub priority: i32,
+    /// See [`Task::fence`].
+    pub fence: u64,
+    state: Text<'a>,
+    state_fields: StateFields<'a>,
+    source_agent: Text<'a>,
+    workspace_root: Text<'a>,
+    worktree_path: Option<Text<'a>>,
+    expected_branch: Option<Text<'a>>,
+    request_path: Text<'a>,
+    request_sha256: Text<'a>,
+    supporting_paths: Option<Raw<'a>>,
+    response_path: Text<'a>,
+    metadata: Option<Raw<'a>>,
+    attempt: u32,
+    max_attempts: Option<u32>,
+    labels: Option<Raw<'a>>,
+    timeout_seconds: Option<f64>,
+    retry_of: Option<Text<'a>>,
+    journal: Option<Raw<'a>>,
+    others: Vec<(&'a str, Raw<'a>)>,
+}
+
+/// What a check of the store asks of our bookkeeping.
+#[derive(Default)]
+pub struct Marks<'a> {
+    /// The number of the newest event, as task.json has it.
+    pub last_event: u64,
+    /// The number of the newest event that rides in task.json, at least.
+    pub newest_event: u64,
+    /// The answer that rides in task.json, if there is one.
+    pub response: Option<Raw<'a>>,
+}
+
+/// What is only known in some state.
+#[derive(Default)]
+struct StateFields<'a> {
+    owner: Option<Text<'a>>,
+    token: Option<Text<'a>>,
+    claimed_at: Option<Time>,
+    lease_expires_at: Option<Time>,
+    lease_seconds: Option<f64>,
+    completed_at: Option<Time>,
+    failed_at: Option<Time>,
+    reason: Option<Text<'a>>,
+    class: Option<Text<'a>>,
+    not_before: Option<Time>,
+}
+
+impl<'a> StateFields<'a> {
+    fn take(fields: &mut Fields<'a>, state: &str) -> Self {
+        if !Status::WORDS.contains(&state) {
+            // What belongs to a state of a newer version stays among the unknown keys, as it is.
+            for key in [
+                key!("claim_owner"),
+                key!("claim_token"),
+                key!("claimed_at"),
+                key!("completed_at"),
+                key!("failed_at"),
+                key!("failure_class"),
+                key!("failure_reason"),
+                key!("lease_expires_at"),
+                key!("lease_seconds"),
+                key!("not_before"),
+            ] {
+                if let Some(raw) = fields.known[key].take() {
+                    fields.others.push((KEYS[key], raw));
+                }
+            }
+            return Self::default();
+        }
+        let own = Self {
+            owner: fields.optional_text(key!("claim_owner")),
+            token: fields.optional_text(key!("claim_token")),
+            claimed_at: fields.optional_time(key!("claimed_at")),
+            lease_expires_at: fields.optional_time(key!("lease_expires_at")),
+            lease_seconds: fields.number(key!("lease_seconds"), Raw::float),
+            completed_at: fields.optional_time(key!("completed_at")),
+            failed_at: fields.optional_time(key!("failed_at")),
+            reason: fields.optional_text(key!("failure_reason")),
+            class: fields.optional_text(key!("failure_class")),
+            not_before: fields.optional_time(key!("not_before")),
+        };
+        if state == "claimed" && own.claim().is_none() {
+            fields
+                .fail(key!("claim_token"), "text in a claimed task, beside claimed_at and lease_expires_at");
+        }
+        own
+    }
+
+    fn claim(&self) -> Option<Claim> {
+        Some(Claim {
+            token: ClaimToken::from_text(self.token?.decode()),
+            claimed_at: self.claimed_at?,
+            lease_expires_at: self.lease_expires_at?,
+            owner: text(self.owner),
+            lease_seconds: self.lease_seconds,
+        })
+    }
+}
+
+fn text(text: Option<Text<'_>>) -> String {
+    text.map(|text| text.decode().into_owned()).unwrap_or_default()
+}
+
+fn optional(text: Option<Text<'_>>) -> Option<String> {
+    text.map(|text| text.decode().into_owned())
+}
+
+impl<'a> TaskText<'a> {
+    /// Reads a task from text that is strictly valid JSON. `None` for other text, which may still be
+    /// a task; the error names the first key that is missing or has the wrong type.
+    pub fn parse(text: &'a str) -> Option<Result<Self, String>> {
+        let mut fields = Fields::new();
+        let mut next = 0;
+        members(text, |key, raw| fields.put(key, raw, &mut next))?;
+        Some(Self::from_fields(fields))
+    }
+
+    /// Shows `look` the task that the content of a file holds, also one with words of Python; the
+    /// error tells what is wrong with it.
+    pub fn read<T>(bytes: &[u8], look: impl FnOnce(&TaskText<'_>) -> T) -> Result<T, String> {
+        if let Ok(text) = std::str::from_utf8(bytes)
+            && let Some(task) = TaskText::parse(text)
+        {
+            return task.map(|task| look(&task));
+        }
+        let text = serde_json::to_string(&parse_object(bytes)?).map_err(|error| error.to_string())?;
+        TaskText::parse_ours(&text).map(|task| look(&task))
+    }
+
+    /// Reads a task from the text of an object that a parser of ours wrote.
+    fn parse_ours(text: &'a str) -> Result<Self, String> {
+        let mut fields = Fields::new();
+        let mut next = 0;
+        match Raw::ours(text).members(|key, raw| fields.put(key, raw, &mut next)) {
+            true => Self::from_fields(fields),
+            false => Err("not a JSON object".to_string()),
+        }
+    }
+
+    fn from_fields(mut fields: Fields<'a>) -> Result<Self, String> {
+        let legacy_correlation = fields.optional_text(key!("checkpoint_id"));
+        let correlation_id =
+            fields.optional_text(key!("correlation_id")).or(legacy_correlation).unwrap_or_else(|| {
+                fields.fail(key!("correlation_id"), "text");
+                Text::default()
+            });
+        let Ok(id) = TaskId::parse(&fields.text(key!("id")).decode()) else {
+            return Err(fields.wrong.unwrap_or_else(|| "'id' is not a valid task id".to_string()));
+        };
+        let supporting_paths = fields.list(key!("supporting_paths"));
+        let labels = fields.list(key!("labels"));
+        let state = fields.text(key!("state"));
+        let state_fields = StateFields::take(&mut fields, &state.decode());
+        let task = Self {
+            id,
+            workspace_id: fields.text(key!("workspace_id")),
+            correlation_id,
+            source_agent: fields.optional_text(key!("source_agent")).unwrap_or_default(),
+            lane: fields.text(key!("lane")),
+            workspace_root: fields.text(key!("workspace_root")),
+            worktree_path: fields.optional_text(key!("worktree_path")),
+            expected_branch: fields.optional_text(key!("expected_branch")),
+            request_path: fields.text(key!("request_path")),
+            request_sha256: fields.text(key!("request_sha256")),
+            supporting_paths,
+            response_path: fields.text(key!("response_path")),
+            prompt: fields.optional_text(key!("prompt")).unwrap_or_default(),
+            metadata: fields.map(key!("metadata")),
+            state,
+            state_fields,
+            created_at: fields.time(key!("created_at")),
+            updated_at: fields.time(key!("updated_at")),
+            priority: fields.number(key!("priority"), Raw::integer).unwrap_or(0),
+            attempt: fields.number(key!("attempt"), Raw::integer).unwrap_or(0),
+            max_attempts: fields.number(key!("max_attempts"), Raw::integer),
+            fence: fields.number(key!("fence"), Raw::integer).unwrap_or(0),
+            key: fields.optional_text(key!("idempotency_key")),
+            name: fields.optional_text(key!("name")),
+            labels,
+            timeout_seconds: fields.number(key!("timeout_seconds"), Raw::float),
+            retry_of: fields.optional_text(key!("retry_of")),
+            retried_as: fields.optional_text(key!("retried_as")),
+            journal: fields.map(key!(JOURNAL_KEY)),
+            others: Vec::new(),
+        };
+        match fields.wrong {
+            Some(wrong) => Err(wrong),
+            None => Ok(Self { others: fields.others, ..task }),
+        }
+    }
+
+    /// The word for its state.
+    pub fn state(&self) -> Cow<'a, str> {
+        self.state.decode()
+    }
+
+    /// Whether nothing can change any more.
+    pub fn is_terminal(&self) -> bool {
+        self.state.is("completed") || self.state.is("failed")
+    }
+
+    /// Where it stands.
+    pub fn status(&self) -> Status {
+        let own = &self.state_fields;
+        let state = self.state.decode();
+        match (&*state, own.not_before, own.claim()) {
+            ("scheduled", Some(until), _) => Status::Scheduled { until },
+            ("queued" | "scheduled", ..) => Status::Queued,
+            ("claimed", _, Some(claim)) => Status::Claimed(claim),
+            ("completed", _, claim) => {
+                Status::Completed { at: own.completed_at.unwrap_or(self.updated_at), claim }
+            }
+            ("failed", _, claim) => Status::Failed {
+                at: own.failed_at.unwrap_or(self.updated_at),
+                claim,
+                reason: text(own.reason),
+                class: own.class.map_or(FailureClass::Error, |word| FailureClass::parse(&word.decode())),
+            },
+            _ => Status::Parked(state.into_owned()),
+        }
+    }
+
+    /// What a check of the store asks of our bookkeeping.
+    pub fn marks(&self) -> Marks<'a> {
+        let mut marks = Marks::default();
+        if let Some(journal) = self.journal {
+            journal.members(|key, raw| match key {
+                "recent" => {
+                    raw.items(|event| {
+                        event.members(|key, raw| {
+                            if key == "n" {
+                                marks.newest_event = marks.newest_event.max(raw.integer().unwrap_or(0));
+                            }
+                        });
+                    });
+                }
+                "last_event" => marks.last_event = raw.integer().unwrap_or(0),
+                "response" => marks.response = Some(raw).filter(|raw| raw.is_object()),
+                _ => {}
+            });
+        }
+        marks
+    }
+
+    /// Our bookkeeping, read leniently: whatever is missing or odd is as if it had never been there.
+    pub fn journal(&self) -> Journal {
+        self.journal.map(journal).unwrap_or_default()
+    }
+
+    /// The task, with all that is in it.
+    pub fn to_task(&self) -> Task {
+        let mut extra = Object::new();
+        for (key, raw) in &self.others {
+            extra.insert(Text::of_key(key).decode().into_owned(), raw.value());
+        }
+        let mut supporting_paths = Vec::new();
+        if let Some(listed) = self.supporting_paths.filter(|raw| raw.as_str() != "[]")
+            && let Value::Array(listed) = listed.value()
+        {
+            supporting_paths = listed.iter().filter_map(supporting_path).collect();
+            if supporting_paths.iter().map(supporting_object).ne(listed.iter().cloned()) {
+                // Others say more of these files than we understand: it stays among the unknown keys.
+                extra.insert("supporting_paths".to_string(), listed.into());
+            }
+        }
+        let mut labels = Vec::new();
+        self.labels.map(|raw| raw.items(|label| labels.extend(optional(label.text()))));
+        Task {
+            id: self.id.clone(),
+            workspace_id: self.workspace_id.decode().into_owned(),
+            correlation_id: self.correlation_id.decode().into_owned(),
+            source_agent: self.source_agent.decode().into_owned(),
+            lane: self.lane.decode().into_owned(),
+            workspace_root: self.workspace_root.decode().into_owned(),
+            worktree_path: optional(self.worktree_path),
+            expected_branch: optional(self.expected_branch),
+            request_path: self.request_path.decode().into_owned(),
+            request_sha256: self.request_sha256.decode().into_owned(),
+            supporting_paths,
+            response_path: self.response_path.decode().into_owned(),
+            prompt: self.prompt.decode().into_owned(),
+            metadata: self.metadata.and_then(Raw::object).unwrap_or_default(),
+            status: self.status(),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            priority: self.priority,
+            attempt: self.attempt,
+            max_attempts: self.max_attempts,
+            fence: self.fence,
+            key: optional(self.key),
+            name: optional(self.name),
+            labels,
+            timeout_seconds: self.timeout_seconds,
+            retry_of: optional(self.retry_of),
+            retried_as: optional(self.retried_as),
+            journal: self.journal(),
+            extra,
+        }
+    }
+}
+
+impl Task {
+    /// Reads a task; the error names the first key that is missing or has the wrong type.
+    pub fn from_object(object: Object) -> Result<Self, String> {
+        let text = serde_json::to_string(&object).map_err(|error| error.to_string())?;
+        TaskText::parse_ours(&text).map(|task| task.to_task())
+    }
+}
+
+fn supporting_path(value: &Value) -> Option<SupportingPath> {
+    Some(SupportingPath {
+        path: value.get("path")?.as_str()?.to_string(),
+        sha256: value.get("sha256").and_then(Value::as_str).unwrap_or_default().to_string(),
+    })
+}
+
+fn time(raw: Raw<'_>) -> Option<Time> {
+    Time::parse(&raw.text()?.decode()).ok()
+}
+
+fn journal(raw: Raw<'_>) -> Journal {
+    let mut journal = Journal::default();
+    raw.members(|key, raw| match key {
+        "written_at" => journal.written_at = time(raw),
+        "last_event" => journal.last_event = raw.integer().unwrap_or(0),
+        "synced_event" => journal.synced_event = raw.integer().unwrap_or(0),
+        "recent" => {
+            journal.recent.clear();
+            raw.items(|raw| journal.recent.extend(Event::from_raw(raw)));
+        }
+        "response" => journal.response = Response::from_raw(raw).ok(),
+        "lease" => journal.lease = lease(raw),
+        "content_sha256" => journal.content_sha256 = optional(raw.text()),
+        "name_is_durable" => journal.name_is_durable = raw.boolean().unwrap_or(false),
+        _ => {}
+    });
+    let newest = journal.recent.iter().filter_map(|event| event.n).max().unwrap_or(0);
+    journal.last_event = journal.last_event.max(newest);
+    journal
+}
+
+fn lease(raw: Raw<'_>) -> Option<LeaseClock> {
+    let (mut expires_at, mut boot, mut until) = (None, None, None);
+    raw.members(|key, raw| match key {
+        "expires_at" => expires_at = time(raw),
+        "boot" => boot = optional(raw.text()),
+        "until" => until = raw.integer(),
+        _ => {}
+    });
+    Some(LeaseClock { expires_at: expires_at?, boot: boot?, until: until? })
+}

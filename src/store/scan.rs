@@ -1,0 +1,244 @@
+//! Looking through many tasks of a store.
+//!
+//! What such a look costs is mostly system calls, so the usual case takes three for each task: one
+//! open that goes straight to task.json and refuses every link on its way, one read, one close.
+//! Whatever is unusual is read again by the careful way of `read.rs`, which tells what is wrong.
+//! Large stores are read by several threads; results come in order, and only a few wait for their
+//! turn.
+
+use std::ops::ControlFlow;
+use std::sync::mpsc::sync_channel;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use super::layout::{Dir, Layout, TASK_FILE};
+use super::{Store, read};
+use crate::error::{Error, Result, printable};
+use crate::model::transition::check_redrive;
+use crate::model::{Task, TaskId, TaskText};
+
+/// Files up to this size are read by one call, in bytes.
+const BUFFER: usize = 64 * 1024;
+
+/// What a thread hands over at once.
+const GROUP: usize = 64;
+
+/// How many groups of a thread may wait to be taken.
+const AHEAD: usize = 4;
+
+/// More threads than this only wait for the one that takes their results.
+const MAX_THREADS: usize = 8;
+
+/// Reads files by few system calls.
+pub(super) struct Reader {
+    buffer: Vec<u8>,
+    path: String,
+}
+
+impl Reader {
+    pub(super) fn new() -> Self {
+        Self { buffer: vec![0; BUFFER], path: String::new() }
+    }
+
+    /// The content of the regular file `name` in the directory `inside` of `dir`, or in `dir` itself.
+    /// `None` for whatever is unusual about it: it must be looked at with care.
+    pub(super) fn quick(&mut self, dir: &Dir, inside: &str, name: &str) -> Option<&[u8]> {
+        self.path.clear();
+        for part in [inside, name] {
+            if !self.path.is_empty() {
+                self.path.push('/');
+            }
+            self.path.push_str(part);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let fd = rustix::fs::openat2(dir, self.path.as_str(), flags, Mode::empty(), resolve).ok()?;
+        // A read at a place of the file is refused by pipes.
+        let length = rustix::io::pread(&fd, &mut self.buffer, 0).ok()?;
+        // A full buffer may not be all.
+        (length < self.buffer.len()).then(|| &self.buffer[..length])
+    }
+}
+
+/// Applies `look` to each name and hands the results to `take` in the order of the names, until that
+/// has enough. Each thread has a desk of its own to work at.
+pub(super) fn each<N, D, T>(
+    names: &[N],
+    desk: &(impl Fn() -> D + Sync),
+    look: &(impl Fn(&mut D, &N) -> T + Sync),
+    take: &mut dyn FnMut(&N, T) -> ControlFlow<()>,
+) -> ControlFlow<()>
+where
+    N: Sync,
+    T: Send,
+{
+    // Asking for the number of processors costs as much as several tasks.
+    let several = names.len() > 4 * GROUP;
+    let threads = if several { std::thread::available_parallelism().map_or(1, |n| n.get()) } else { 1 };
+    let threads = threads.min(MAX_THREADS);
+    if threads == 1 {
+        let mut desk = desk();
+        return names.iter().try_for_each(|name| take(name, look(&mut desk, name)));
+    }
+    std::thread::scope(|scope| {
+        let mut queues = Vec::with_capacity(threads);
+        for thread in 0..threads {
+            let (sender, receiver) = sync_channel::<Vec<T>>(AHEAD);
+            queues.push(receiver);
+            scope.spawn(move || {
+                let mut desk = desk();
+                for group in names.chunks(GROUP).skip(thread).step_by(threads) {
+                    let results = group.iter().map(|name| look(&mut desk, name)).collect();
+                    if sender.send(results).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        for (number, group) in names.chunks(GROUP).enumerate() {
+            // A thread that ends early has panicked, which ends the process.
+            let results = queues[number % threads].recv().unwrap_or_default();
+            for (name, result) in group.iter().zip(results) {
+                take(name, result)?;
+            }
+        }
+        ControlFlow::Continue(())
+    })
+}
+
+/// Looks at some entries of the task directory and shows what `look` makes of them, in the order
+/// given, until `visit` has enough.
+pub(super) fn look_at<T: Send>(
+    layout: &Layout,
+    names: &[String],
+    look: &(impl Fn(&TaskText<'_>) -> T + Sync),
+    visit: &mut dyn FnMut(&str, Result<T>) -> ControlFlow<()>,
+) {
+    let look = |reader: &mut Reader, name: &String| look_at_one(layout, reader, name, look);
+    let _ = each(names, &Reader::new, &look, &mut |name, seen| match seen.transpose() {
+        Some(seen) => visit(name, seen),
+        // Removed between the listing and the look: as if it had never been listed.
+        None => ControlFlow::Continue(()),
+    });
+}
+
+/// Looks at one entry of the task directory; `None` when it is gone.
+pub(super) fn look_at_one<T>(
+    layout: &Layout,
+    reader: &mut Reader,
+    name: &str,
+    look: &impl Fn(&TaskText<'_>) -> T,
+) -> Result<Option<T>> {
+    if TaskId::is_valid(name)
+        && let Some(bytes) = reader.quick(&layout.tasks, name, TASK_FILE)
+        && let Ok(text) = std::str::from_utf8(bytes)
+        && let Some(Ok(task)) = TaskText::parse(text)
+        && task.id.as_str() == name
+    {
+        return Ok(Some(look(&task)));
+    }
+    let shown = || printable(&layout.tasks.path().join(name).to_string_lossy());
+    let Ok(id) = TaskId::parse(name) else {
+        return Err(Error::corrupt(format!("{} is not the directory of a task", shown())));
+    };
+    let Some(dir) = layout.task(&id)? else { return Ok(None) };
+    match read::with_task(&dir, &id, look)? {
+        Some(seen) => Ok(Some(seen)),
+        None => Err(Error::corrupt(format!("{} has no task.json", shown()))),
+    }
+}
+
+impl Store {
+    /// The names in the task directory, sorted.
+    pub fn task_names(&self) -> Result<Vec<String>> {
+        let mut names = self.layout.tasks.names()?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Looks at entries of the task directory, by several threads if there are many, and shows what
+    /// `look` makes of them, in the order given, until `visit` has enough. What cannot be read as a
+    /// task comes as an error; what is gone does not come.
+    pub fn look_at<T: Send>(
+        &self,
+        names: &[String],
+        look: impl Fn(&TaskText<'_>) -> T + Sync,
+        visit: &mut dyn FnMut(&str, Result<T>) -> ControlFlow<()>,
+    ) {
+        look_at(&self.layout, names, &look, visit);
+    }
+
+    /// Shows every entry of the store's task directory, in the order of their names. What cannot be
+    /// read as a task comes as an error.
+    pub fn scan(&self, visit: &mut dyn FnMut(&str, Result<Task>)) -> Result<()> {
+        self.look_at(&self.task_names()?, |task| task.to_task(), &mut |name, task| {
+            visit(name, task);
+            ControlFlow::Continue(())
+        });
+        Ok(())
+    }
+
+    /// The same for what stands behind `after` in that order, until `visit` has enough.
+    pub fn scan_after(
+        &self,
+        after: Option<&TaskId>,
+        visit: &mut dyn FnMut(&str, Result<Task>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut reader = Reader::new();
+        for name in self.task_names()? {
+            if after.is_none_or(|after| name.as_str() > after.as_str())
+                && let Some(task) =
+                    look_at_one(&self.layout, &mut reader, &name, &|task: &TaskText<'_>| task.to_task())
+                        .transpose()
+                && visit(&name, task).is_break()
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The dead tasks of a lane that were not retried yet, oldest first; what cannot be read is shown
+    /// to `unreadable`.
+    pub fn dead_tasks(&self, lane: &str, unreadable: &mut dyn FnMut(Error)) -> Result<Vec<TaskId>> {
+        let dead = |task: &TaskText<'_>| {
+            let is_candidate = task.lane.is(lane) && task.is_terminal() && task.retried_as.is_none();
+            let is_dead = is_candidate && check_redrive(&task.to_task()).is_ok();
+            is_dead.then(|| (task.created_at, task.id.clone()))
+        };
+        let mut found = Vec::new();
+        self.look_at(&self.task_names()?, dead, &mut |_, seen| {
+            match seen {
+                Ok(seen) => found.extend(seen),
+                Err(error) => unreadable(error),
+            }
+            ControlFlow::Continue(())
+        });
+        found.sort();
+        Ok(found.into_iter().map(|(_, id)| id).collect())
+    }
+
+    /// Reads one task; `None` when it is gone.
+    pub(super) fn scan_one(&self, id: &TaskId) -> Result<Option<Task>> {
+        look_at_one(&self.layout, &mut Reader::new(), id.as_str(), &|task: &TaskText<'_>| task.to_task())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_in_order_and_only_as_many_as_wanted() {
+        let names: Vec<usize> = (0..10 * GROUP + 7).collect();
+        for enough in [0, 1, GROUP, 5 * GROUP + 3, names.len()] {
+            let mut seen = Vec::new();
+            let _ = each(&names, &|| 1, &|one, name| name + *one, &mut |name, result| {
+                assert_eq!(result, name + 1);
+                seen.push(*name);
+                if seen.len() < enough { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            assert_eq!(seen, names[..enough.max(1)]);
+        }
+    }
+}
