@@ -1,7 +1,7 @@
 //! One agent process, from its start until nothing of it is left.
 //!
 //! Two processes see to that. The dispatcher reads both pipes as they fill, watches the clock and the
-//! [`StopHandle`], and decides when a run has to end ([`supervision`]). Between it and the agent
+//! [`StopHandle`], and decides when a run has to end (`supervision.rs`). Between it and the agent
 //! stands a [`guard`], which ends the agent and all that it started: when it is told to, when the
 //! agent has ended, and when the dispatcher is gone.
 //!
