@@ -189,7 +189,8 @@ impl Disk {
             "fsync" | "fdatasync" => self.sync(words[0]),
             "copy_file_range" => self.copy(words[0], words[2], result as usize),
             "sendfile" => self.copy(words[1], words[0], result as usize),
-            "linkat" | "fallocate" | "writev" | "dup" | "dup2" => {
+            "linkat" => self.link((words[0], words[1]), (words[2], words[3])),
+            "fallocate" | "writev" | "dup" | "dup2" => {
                 panic!("not modelled: {line}")
             }
             _ => false,
@@ -263,6 +264,14 @@ impl Disk {
             self.rename_in(to.0, vec![Change::Set(to.1, node)]);
             self.rename_in(from.0, vec![Change::Drop(from.1)]);
         }
+        true
+    }
+
+    fn link(&mut self, from: (&str, &str), to: (&str, &str)) -> bool {
+        let from = self.place(from.0, &name(from.1)).unwrap();
+        let to = self.place(to.0, &name(to.1)).unwrap();
+        let node = self.find(&from).unwrap_or_else(|| panic!("{from:?} is not there"));
+        self.rename_in(to.0, vec![Change::Set(to.1, node)]);
         true
     }
 

@@ -6,6 +6,7 @@ use std::io::{Seek, SeekFrom};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Stat};
+use rustix::io::Errno;
 
 use super::{Staged, create, make_root, open_for_update, sync_dir, sync_file, sync_path, unique_name};
 use crate::error::{Error, Result};
@@ -20,10 +21,20 @@ pub(in crate::store) fn set_aside(from: &Dir, name: &OsStr, to: &Dir) -> Result<
         free = name.to_os_string();
         free.push(format!(".{n}"));
     }
-    rustix::fs::renameat(from, name, to, &free)
-        .map_err(|errno| Error::io("move aside", from.path().join(name), errno))?;
-    // The new place first: better in both than in none.
-    sync_dir(to)?;
+    let fail = |errno| Error::io("move aside", from.path().join(name), errno);
+    // Safe in the new place before it leaves the old one: better in both than in none.
+    match rustix::fs::linkat(from, name, to, &free, AtFlags::empty()) {
+        Ok(()) => {
+            sync_dir(to)?;
+            rustix::fs::unlinkat(from, name, AtFlags::empty()).map_err(fail)?;
+        }
+        // A directory has one name only, and some file systems know no second ones.
+        Err(Errno::PERM | Errno::MLINK | Errno::NOTSUP | Errno::NOSYS) => {
+            rustix::fs::renameat(from, name, to, &free).map_err(fail)?;
+            sync_dir(to)?;
+        }
+        Err(errno) => return Err(fail(errno)),
+    }
     sync_dir(from)
 }
 
