@@ -9,7 +9,7 @@ use super::paths::{absolute, show};
 use crate::error::{Error, Result};
 
 /// Where a configuration lies below its workspace or pool, the first one first.
-const PLACES: [&str; 2] = ["handoff/handoff.yaml", ".agent-lanes-queue/handoff.yaml"];
+pub(super) const CONFIG_PLACES: [&str; 2] = ["handoff/handoff.yaml", ".agent-lanes-queue/handoff.yaml"];
 
 /// What a user said about the workspace; flags and environment are merged by the caller.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ pub fn locate(wish: &Locate<'_>) -> Result<Config> {
 /// The configuration file closest to `cwd`.
 fn nearest(cwd: &Path) -> Result<Option<PathBuf>> {
     for directory in cwd.ancestors() {
-        for place in PLACES {
+        for place in CONFIG_PLACES {
             let candidate = directory.join(place);
             // What cannot be looked at is as good as not there: the search goes on above.
             if let Ok(metadata) = std::fs::metadata(&candidate) {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::config::Config;
+use super::discover::CONFIG_PLACES;
 use super::paths::{absolute, as_text, file_type, require_inside, resolve, show};
 use super::text_file::TextFile;
 use crate::digest::sha256_file;
@@ -16,12 +17,18 @@ pub(super) struct Places<'a> {
     /// The workspace root, resolved.
     pub root: PathBuf,
     store: &'a Path,
+    config: Option<&'a Path>,
 }
 
 impl<'a> Places<'a> {
     /// `cwd` is absolute.
     pub(super) fn new(config: &'a Config, cwd: &'a Path) -> Result<Self> {
-        Ok(Self { cwd, root: resolve(&config.workspace_root)?, store: &config.store_root })
+        Ok(Self {
+            cwd,
+            root: resolve(&config.workspace_root)?,
+            store: &config.store_root,
+            config: config.path.as_deref(),
+        })
     }
 
     /// Where `path` leads, whether or not it exists.
@@ -62,6 +69,10 @@ impl<'a> Places<'a> {
         if real.starts_with(self.store) {
             return Err(Error::invalid(format!("{label} is inside the state directory: {}", show(&real)))
                 .with_hint("name a file outside it, or leave it out to keep the answer in the store"));
+        }
+        if self.config == Some(&real) || CONFIG_PLACES.iter().any(|place| self.root.join(place) == real) {
+            return Err(Error::invalid(format!("{label} is the workspace's configuration: {}", show(&real)))
+                .with_hint("name another file, or leave it out to keep the answer in the store"));
         }
         if file_type(&real)?.is_some_and(|kind| !kind.is_file()) {
             return Err(Error::invalid(format!("{label} is not a regular file: {}", show(&real)))

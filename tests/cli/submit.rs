@@ -156,6 +156,8 @@ fn refusals_name_the_way_out() {
     submit(&["--request-from", "/etc/hostname"]).refused(1, "is outside workspace_root");
     submit(&["--request-from", "."]).refused(1, "not a regular file");
     submit(&[&file[..], &["--response-to", "../out.md"]].concat()).refused(1, "is outside workspace_root");
+    let settings = ["--response-to", "handoff/handoff.yaml"];
+    submit(&[&file[..], &settings].concat()).refused(1, "is the workspace's configuration");
     submit(&[&file[..], &["--metadata", "novalue"]].concat()).refused(1, "KEY=VALUE");
     submit(&[&file[..], &["--priority", "1001"]].concat()).refused(1, "priority");
     submit(&[&file[..], &["--max-attempts", "0"]].concat()).refused(1, "attempts");

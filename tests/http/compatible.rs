@@ -154,6 +154,27 @@ fn workspaces_are_limited() {
 }
 
 #[test]
+fn answers_keep_away_from_what_decides_over_tasks() {
+    let fixture = Fixture::new();
+    let mut body = full(&fixture, "c");
+    for (path, status) in [
+        ("handoff/handoff.yaml", 400),
+        ("handoff/../handoff/handoff.yaml", 400),
+        (".agent-lanes-queue/handoff.yaml", 400),
+        ("state/format.json", 400),
+        ("state/tasks/new/response.md", 400),
+        ("handoff/responses/c.md", 201),
+        ("handoff/responses/handoff.yaml", 201),
+    ] {
+        body["response_path"] = json!(path);
+        let full = fixture.post("/tasks", &body);
+        assert_eq!(full.status, status, "{path}: {}", full.text);
+        let short = fixture.post("/tasks", &json!({"lane": "l", "prompt": "p", "response_to": path}));
+        assert_eq!(short.status, status, "{path}: {}", short.text);
+    }
+}
+
+#[test]
 fn a_key_makes_a_submit_repeatable() {
     let fixture = Fixture::new();
     let body = json!({"lane": "l", "prompt": "once"});
