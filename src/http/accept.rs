@@ -6,9 +6,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::connection::Connection;
@@ -20,6 +22,11 @@ const MAX_CONNECTIONS: usize = 8192;
 /// Descriptors kept for files: half of all, but at least what a few requests need, and at most what
 /// as many requests as are served at once need, batches among them.
 const SPARE_DESCRIPTORS: (u64, u64) = (128, 512);
+/// A client that says nothing is asked whether it is there after the first time, then after each of the
+/// second; one that answers none of so many is gone.
+const PROBES: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
+/// How long what was sent may stay unacknowledged, in milliseconds.
+const SILENCE: u32 = 60_000;
 
 impl Sockets {
     /// Listens at `address`.
@@ -111,6 +118,10 @@ impl Sockets {
         if stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).is_err() {
             return;
         }
+        // A client whose machine went away says no farewell, and may wait for hours by our leave.
+        if notice_absence(&stream).is_err() {
+            return;
+        }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection::new(id, stream));
         let mut state = connection.lock();
@@ -120,6 +131,16 @@ impl Sockets {
             self.forget(&connection, &mut state);
         }
     }
+}
+
+/// Lets the kernel end the connection of a client that is not there any more.
+fn notice_absence(stream: &TcpStream) -> rustix::io::Result<()> {
+    let (idle, interval, count) = PROBES;
+    sockopt::set_tcp_keepidle(stream, idle)?;
+    sockopt::set_tcp_keepintvl(stream, interval)?;
+    sockopt::set_tcp_keepcnt(stream, count)?;
+    sockopt::set_tcp_user_timeout(stream, SILENCE)?;
+    sockopt::set_socket_keepalive(stream, true)
 }
 
 /// As many connections as descriptors allow, after asking for all that may be had.

@@ -87,7 +87,9 @@ impl Answer {
             // Values are our own words; this is the second line of defence.
             let _ = write!(head, "{name}: {}\r\n", value.replace(|c: char| c.is_control(), " "));
         }
-        head.push_str(if keep_alive { "\r\n" } else { "Connection: close\r\n\r\n" });
+        // To clients of HTTP/1.1 the first goes without saying, to those of 1.0 it does not.
+        let connection = if keep_alive { "keep-alive" } else { "close" };
+        let _ = write!(head, "Connection: {connection}\r\n\r\n");
         let mut bytes = head.into_bytes();
         if !without_body {
             bytes.extend_from_slice(&self.body);

@@ -258,7 +258,7 @@ impl Call<'_> {
 
     /// Answers when the wish is fulfilled, at once if it is already, at the latest after `seconds`.
     pub fn wait(&self, wish: Wish, seconds: f64) -> Outcome {
-        if let Some(answer) = wish.look(self.app)? {
+        if let Some(answer) = wish.look(self.app, self.ticket)? {
             return Ok(answer.into());
         }
         if seconds <= 0.0 || self.is_head() || self.app.is_stopping() {

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::answer::{Answer, ok};
-use super::app::{Call, Outcome};
+use super::app::{App, Call, Outcome};
 use super::park::Wish;
+use super::service::Ticket;
 use super::task::redacted;
 use crate::error::{Error, Result};
 use crate::model::{Command, FailureClass, Filter, Task};
@@ -49,6 +50,33 @@ pub fn claim_next(call: &Call<'_>) -> Outcome {
         lease_seconds: call.body.seconds("lease_seconds").unwrap_or(DEFAULT_LEASE),
     };
     call.wait(wish, call.body.seconds("wait_seconds").unwrap_or(0.0))
+}
+
+/// Claims the next task for a client, unless that has gone; what was claimed by then is given back.
+pub fn take(
+    app: &App,
+    ticket: Ticket,
+    want: &Want,
+    owner: &str,
+    lease_seconds: f64,
+) -> Result<Option<Answer>> {
+    if !app.sockets.is_here(ticket) {
+        return Ok(None);
+    }
+    let Some(task) = app.store.claim_next(want, owner, lease_seconds)? else { return Ok(None) };
+    match task.status.claim() {
+        Some(claim) if !app.sockets.is_here(ticket) => {
+            let release = Command::Release {
+                token: claim.token.clone(),
+                reason: Some("the client had hung up".to_string()),
+                delay_seconds: None,
+                spent: None,
+            };
+            app.store.apply(&task.id, &release)?;
+            Ok(None)
+        }
+        _ => Ok(Some(proof(&task))),
+    }
 }
 
 fn want(lanes: Vec<String>, filter: Filter) -> Result<Want> {

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::answer::Answer;
 use super::wire::Parser;
@@ -110,6 +111,13 @@ impl Connection {
             state.deadline = Some(Instant::now() + HEAD_TIME);
         }
         true
+    }
+
+    /// Whether the client has ended its side, or gone.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut ends = [PollFd::new(&self.stream, PollFlags::RDHUP)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut ends, Some(&at_once)).is_ok_and(|ready| ready > 0)
     }
 
     /// Reads away what nobody wants any more. `false`: the client has ended.

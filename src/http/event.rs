@@ -89,7 +89,6 @@ pub fn follow_all(call: &Call<'_>) -> Outcome {
     };
     let mut begin = begin();
     if let Some(first) = call.app.store.feed_start()?
-        && since > 0
         && since + 1 < first
     {
         // Entries that retention has dropped cannot be sent, but the client shall know.
@@ -103,7 +102,10 @@ fn last_seen(call: &Call<'_>) -> Result<Option<u64>> {
     match call.request.header("last-event-id") {
         None => Ok(call.query.count("since")),
         Some(text) => {
-            text.parse().map(Some).map_err(|_| Error::invalid("Last-Event-ID is not a number of ours"))
+            let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+            // No larger than `since` may be.
+            let number = text.parse().ok().filter(|n| is_plain && i64::try_from(*n).is_ok());
+            number.map(Some).ok_or_else(|| Error::invalid("Last-Event-ID is not a number of ours"))
         }
     }
 }

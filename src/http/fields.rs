@@ -26,7 +26,7 @@ pub const SUBMIT: &[Field] = &[
     may("lane", LANE_TEXT, "The lane."),
     may("queue_name", LANE_TEXT, "The same, as boards call it."),
     may("prompt", Kind::Text(BODY), "Words for the worker; without a request file they are the request."),
-    may("description", Kind::Text(BODY), "The same, as boards call it."),
+    may("description", Kind::Text(BODY), "The same, as boards call it; `prompt` goes before it."),
     may("name", TEXT, "A title for people."),
     may("request_from", FILE, "The file to work on, relative to the workspace root."),
     may("response_to", FILE, "Where the answer goes, relative to the workspace root."),

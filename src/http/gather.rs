@@ -40,9 +40,13 @@ impl Gather {
         inbox
     }
 
-    /// Closes it, so that [`work`] returns once it has come to the end.
+    /// Closes it: what is still on the way is refused, and then [`work`] returns.
     pub fn end(&self) {
         self.set(None);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     fn set(&self, way: Option<Sender<Pending>>) {
@@ -67,6 +71,10 @@ pub fn work(app: &App, inbox: &Receiver<Pending>) {
         let batch = std::iter::once(first).chain(inbox.try_iter().take(MOST - 1));
         let (tasks, clients): (Vec<NewTask>, Vec<(Vec<String>, Later)>) =
             batch.map(|pending| (pending.task, (pending.warnings, pending.later))).unzip();
+        if app.submits.has_ended() {
+            clients.iter().for_each(|(_, later)| app.answer_later(later, stopping()));
+            continue;
+        }
         let mut results = contain(|| submit_all(app, tasks)).unwrap_or_default().into_iter();
         for (warnings, later) in clients {
             let answer = match results.next() {

@@ -1,12 +1,16 @@
 //! Whether the server can do its work.
 
-use super::answer::ok;
+use super::answer::{Answer, ok};
 use super::app::{Call, Outcome, stopping};
 
-/// `GET /healthz`: the store can be read.
+/// `GET /healthz`: the store is there and can be read.
 pub fn show(call: &Call<'_>) -> Outcome {
     if call.app.is_stopping() {
         return Err(stopping());
+    }
+    if !call.app.store.is_in_place() {
+        let text = "the state directory was removed or moved; start the server again once it is back";
+        return Err(Answer::refusal(503, "store_gone", text));
     }
     call.app.store.feed_end()?;
     call.app.store.paused()?;

@@ -64,10 +64,17 @@ fn operation(route: &Route) -> Value {
             "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": pattern},
         }));
     }
-    if route.name == "submitTask" {
+    let repeats = match route.name {
+        "submitTask" => Some("A second submit with the same key and content gives the first one's task."),
+        "submitTasks" => {
+            Some("A task without a key of its own gets this one with # and its index behind it.")
+        }
+        _ => None,
+    };
+    if let Some(about) = repeats {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 200},
-            "description": "A second submit with the same key and content gives the first one's task.",
+            "description": about,
         }));
     }
     if route.gives.iter().any(|(_, shape)| *shape == "text/event-stream") {
@@ -142,9 +149,12 @@ fn errors(route: &Route) -> Vec<(u16, &'static str)> {
         (408, "The request did not arrive in time, or the wait ended in vain."),
         (413, "The body is too large."),
         (414, "The request line is too long."),
+        (417, "Something else than 100-continue is expected."),
         (431, "The headers are too large."),
         (500, "The store cannot be read or written."),
-        (503, "The store is locked, or the server is stopping."),
+        (501, "The Transfer-Encoding is not chunked."),
+        (503, "The store is locked or gone, or the server is stopping."),
+        (505, "The version of HTTP is neither 1.1 nor 1.0."),
     ];
     if has_parameter || route.name == "waitForTasks" {
         errors.push((404, "There is no such thing."));

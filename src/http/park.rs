@@ -71,19 +71,18 @@ pub enum Wish {
 }
 
 impl Wish {
-    /// The answer, if it can be given now.
+    /// The answer to the client with this ticket, if it can be given now.
     ///
     /// # Errors
     /// Whatever the store says.
-    pub fn look(&self, app: &App) -> Result<Option<Answer>> {
+    pub fn look(&self, app: &App, ticket: Ticket) -> Result<Option<Answer>> {
         match self {
             Self::Next(want) => {
                 let task = app.store.peek_next(want)?;
                 Ok(task.map(|task| ok([("task", task::redacted(&task))])))
             }
             Self::Claim { want, owner, lease_seconds } => {
-                let task = app.store.claim_next(want, owner, *lease_seconds)?;
-                Ok(task.map(|task| claim::proof(&task)))
+                claim::take(app, ticket, want, owner, *lease_seconds)
             }
             Self::Answered { ids, all, is_single } => response::look(app, ids, *all, *is_single),
             Self::Feed { .. } | Self::History { .. } | Self::Log(_) => Ok(None),
@@ -271,7 +270,7 @@ impl Parked {
                 entry.again = false;
                 (number, entry.wish.clone())
             };
-            let looked = wish.look(app);
+            let looked = wish.look(app, ticket);
             let is_found = matches!(looked, Ok(Some(_)));
             let answer = match looked {
                 Ok(Some(answer)) => Some(answer),
@@ -285,6 +284,12 @@ impl Parked {
                     self.wake_claims(app, &group(want), 1);
                 }
                 return Some((entry, answer));
+            }
+            if !app.sockets.is_here(ticket) {
+                // Its turn is somebody else's.
+                let entry = self.inner().remove(number)?;
+                self.wake_claims(app, &entry.wish.want().map(group).unwrap_or_default(), 1);
+                return None;
             }
             let mut inner = self.inner();
             let entry = inner.entries.get_mut(&number)?;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 /// Every `code` of a refusal. They mean the same for ever; new ones may come.
-const CODES: [&str; 29] = [
+const CODES: [&str; 30] = [
     // What the queue says, at every door.
     "invalid",
     "config",
@@ -34,6 +34,7 @@ const CODES: [&str; 29] = [
     "encoding_unsupported",
     "too_many_waits",
     "stopping",
+    "store_gone",
     "version_unsupported",
 ];
 

@@ -17,7 +17,7 @@ use super::guard::{Guard, read_token};
 use super::socket::Sockets;
 use super::watcher::{Watcher, ring_for};
 use crate::error::{Error, Result};
-use crate::store::Store;
+use crate::store::{Store, give_up_waiting};
 use crate::workspace::Config;
 
 /// Requests that may be in the store at the same time. Some of their time goes into waiting for the
@@ -26,6 +26,9 @@ const WORKERS: usize = 8;
 
 /// How often deadlines and signals are looked at.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How long requests that wait for a lock may go on doing so in a server that stops.
+const LOCK_TIME: Duration = Duration::from_secs(3);
 
 /// How long a server that stops waits for answers to be taken.
 const STOP_TIME: Duration = Duration::from_secs(4);
@@ -124,12 +127,17 @@ impl Server {
                 app.sockets.sweep(app);
             }
             app.stop();
-            let end = Instant::now() + STOP_TIME;
-            while !app.sockets.is_quiet() && Instant::now() < end {
+            let stopped = Instant::now();
+            while !app.sockets.is_quiet() && stopped.elapsed() < STOP_TIME {
+                if stopped.elapsed() > LOCK_TIME {
+                    app.submits.end();
+                    give_up_waiting();
+                }
                 std::thread::sleep(TICK / 10);
             }
             app.sockets.end();
             app.submits.end();
+            give_up_waiting();
             started
         })
     }

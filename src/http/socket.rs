@@ -117,6 +117,13 @@ impl Sockets {
         }
     }
 
+    /// Whether the client of a request is there to take the answer: one that has ended its side of the
+    /// connection looks no different from one that has closed it.
+    pub fn is_here(&self, ticket: Ticket) -> bool {
+        self.with(ticket, |connection, state| state.phase != Phase::Closed && !connection.has_ended())
+            .unwrap_or(false)
+    }
+
     /// Answers a parked request. Does nothing when its client has gone.
     pub fn answer(&self, ticket: Ticket, answer: Answer) {
         self.with(ticket, |connection, state| match state.phase {

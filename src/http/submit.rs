@@ -51,10 +51,13 @@ pub fn submitted(submitted: &Submitted, warnings: Vec<String>) -> Answer {
 
 /// `POST /tasks/batch`: each task is taken or refused for itself.
 pub fn submit_batch(call: &Call<'_>) -> Outcome {
+    let common = key(call)?;
     let (mut checked, mut warnings, mut numbers, mut errors) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (number, item) in call.body.items("tasks").iter().enumerate() {
-        let fine = Input::from_item(SUBMIT, item).and_then(|item| check(call, &item, item.text("key")));
+        let derived = common.as_ref().map(|key| format!("{key}#{number}"));
+        let fine =
+            Input::from_item(SUBMIT, item).and_then(|item| check(call, &item, item.text("key").or(derived)));
         match fine {
             Ok(fine) => {
                 numbers.push(number);
@@ -122,6 +125,7 @@ fn check(call: &Call<'_>, body: &Input, key: Option<String>) -> Result<Checked> 
     // A shell can only give texts; here any JSON will do.
     checked.task.metadata = metadata;
     checked.warnings.extend(body.warning());
+    checked.warnings.extend(two_prompts(body));
     Ok(checked)
 }
 
@@ -144,7 +148,7 @@ fn full(call: &Call<'_>, body: &Input) -> Result<(Config, SubmitWish)> {
         correlation_id: Some(correlation_id),
         request_from: Some(request.into()),
         response_to: Some(response.into()),
-        prompt: body.text("prompt"),
+        prompt: first_said(body, &["prompt", "description"]),
         branch: body.text("expected_branch"),
         ..SubmitWish::default()
     };
@@ -154,10 +158,9 @@ fn full(call: &Call<'_>, body: &Input) -> Result<(Config, SubmitWish)> {
 fn short(body: &Input) -> Result<SubmitWish> {
     let lane = body.text("lane").or_else(|| body.text("queue_name")).ok_or_else(|| missing("lane"))?;
     // A card that has nothing but a title is still something to do.
-    let prompt = ["prompt", "description", "name"]
-        .iter()
-        .find_map(|name| body.text(name).filter(|text| !text.trim().is_empty()));
     let has_request = body.has("request_from");
+    let names = ["prompt", "description", "name"];
+    let prompt = first_said(body, if has_request { &names[..2] } else { &names });
     if prompt.is_none() && !has_request {
         return Err(missing("prompt").with_hint(
             "beside the lane give prompt, description, name or request_from; or agent-lanes' form: \
@@ -169,10 +172,21 @@ fn short(body: &Input) -> Result<SubmitWish> {
         correlation_id: body.text("correlation_id"),
         request_from: body.text("request_from").map(PathBuf::from),
         response_to: body.text("response_to").map(PathBuf::from),
-        prompt: if has_request { body.text("prompt").or(body.text("description")) } else { prompt },
+        prompt,
         branch: body.text("expected_branch"),
         ..SubmitWish::default()
     })
+}
+
+/// The first of these fields that says something.
+fn first_said(body: &Input, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| body.text(name).filter(|text| !text.trim().is_empty()))
+}
+
+fn two_prompts(body: &Input) -> Option<String> {
+    let (prompt, description) = (first_said(body, &["prompt"])?, first_said(body, &["description"])?);
+    (prompt != description)
+        .then(|| "the body has both prompt and description: the prompt is used".to_string())
 }
 
 /// The idempotency key, by header or by field.

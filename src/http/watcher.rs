@@ -171,10 +171,8 @@ impl<'a> Watcher<'a> {
                     continue;
                 }
                 // What one of a group sees, all of it see.
-                Wish::Next(want) => {
-                    looked.entry(group(want)).or_insert_with(|| self.look(&entry.wish)).clone()
-                }
-                wish => self.look(wish),
+                Wish::Next(want) => looked.entry(group(want)).or_insert_with(|| self.look(&entry)).clone(),
+                _ => self.look(&entry),
             };
             if let Some(answer) = answer {
                 self.answer(number, answer);
@@ -190,8 +188,8 @@ impl<'a> Watcher<'a> {
     }
 
     /// What a request gets now, if anything.
-    fn look(&self, wish: &Wish) -> Option<Answer> {
-        match contain(|| wish.look(self.app)) {
+    fn look(&self, entry: &Entry) -> Option<Answer> {
+        match contain(|| entry.wish.look(self.app, entry.ticket)) {
             Some(looked) => looked.unwrap_or_else(|error| Some(error.into())),
             None => Some(internal()),
         }

@@ -32,6 +32,16 @@ impl Store {
         self.version <= FORMAT_VERSION
     }
 
+    /// Whether the directory that was opened is still where its path leads: nobody has moved it,
+    /// removed it, or put another in its place.
+    pub fn is_in_place(&self) -> bool {
+        let tasks = &self.layout.tasks;
+        match (rustix::fs::fstat(tasks), rustix::fs::stat(tasks.path())) {
+            (Ok(open), Ok(named)) => (open.st_dev, open.st_ino) == (named.st_dev, named.st_ino),
+            _ => false,
+        }
+    }
+
     /// Takes the store lock and lets go of it.
     ///
     /// # Errors

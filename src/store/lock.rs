@@ -20,18 +20,21 @@ use std::fs::File;
 use std::io::ErrorKind as IoErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 
 use super::atomic;
 use super::layout::{Dir, LOCK, is_regular};
-use super::turn::Turn;
+use super::turn::{Turn, has_given_up};
 use crate::error::{Error, ErrorKind, Result, printable};
 
 /// For how many times the time limit a lock is waited for whose holder changes meanwhile.
 const WINDOWS: u32 = 6;
+
+/// How often a thread that waits looks whether it still should.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The store lock; released when dropped. Only who has it may change what others see.
 #[derive(Debug)]
@@ -202,11 +205,14 @@ fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<Lo
             let _ = sender.send(result);
         })
         .map_err(|error| Error::io("wait for", path, error))?;
-    let received =
-        |until: Instant| match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(result) => Some(result.map_err(|error| Error::io("lock", path, error))),
-            Err(_) => None,
-        };
+    let received = |until: Instant| loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match receiver.recv_timeout(left.min(LOOK)) {
+            Ok(result) => return Some(result.map_err(|error| Error::io("lock", path, error))),
+            Err(RecvTimeoutError::Timeout) if left > LOOK && !has_given_up() => {}
+            Err(_) => return None,
+        }
+    };
     // Most locks are free again before it is worth asking who has them.
     let mut file = received(Instant::now() + timeout / 10);
     let mut until = deadline;
@@ -217,7 +223,7 @@ fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<Lo
         }
         // Another one by now: many want it on a busy machine, and nobody keeps it.
         let now = holder_pid(stat);
-        if window == WINDOWS || holder == Some(now) {
+        if window == WINDOWS || holder == Some(now) || has_given_up() {
             break;
         }
         (holder, file) = (Some(now), received(until));
@@ -227,12 +233,12 @@ fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<Lo
 }
 
 fn held(stat: &Stat, path: &Path, timeout: Duration) -> Error {
+    let time = if has_given_up() { String::new() } else { format!(" for {} seconds", timeout.as_secs_f64()) };
     Error::new(
         ErrorKind::Locked,
         format!(
-            "{} has been locked for {} seconds by {}",
+            "{} has been locked{time} by {}",
             printable(&path.to_string_lossy()),
-            timeout.as_secs_f64(),
             holder(stat).unwrap_or_else(|| "another process".to_string())
         ),
     )

@@ -61,6 +61,7 @@ pub use retention::{GcPlan, GcReport};
 pub use routes::Stamp;
 pub use submit::Submitted;
 pub use transfer::Imported;
+pub use turn::give_up_waiting;
 pub use vendors::{ParkChange, Parked};
 pub use watch::Watch;
 pub use workers::{Abandoned, DISPATCHER, Registration, WorkerInfo};

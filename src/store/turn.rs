@@ -5,6 +5,7 @@
 //! turn it is asks the kernel.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,23 @@ static TAKEN: Mutex<Option<HashSet<(u64, u64)>>> = Mutex::new(None);
 
 /// A turn has ended.
 static ENDED: Condvar = Condvar::new();
+
+/// Whether nobody waits any more.
+static GIVEN_UP: AtomicBool = AtomicBool::new(false);
+
+/// Ends every wait for a lock in this process, now and from now on; a lock that is free can still be
+/// had. For a process that is about to end: whoever waits for a lock has changed nothing yet.
+pub fn give_up_waiting() {
+    // Under the lock, so that nobody begins to wait between the word and the call.
+    let _taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    GIVEN_UP.store(true, Ordering::SeqCst);
+    ENDED.notify_all();
+}
+
+/// Whether [`give_up_waiting`] was called.
+pub(super) fn has_given_up() -> bool {
+    GIVEN_UP.load(Ordering::SeqCst)
+}
 
 /// One thread's turn with one file; ends when dropped.
 #[derive(Debug)]
@@ -31,7 +49,7 @@ impl Turn {
                 return Some(Self(file));
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left == Duration::ZERO {
+            if left == Duration::ZERO || has_given_up() {
                 return None;
             }
             taken = ENDED.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;

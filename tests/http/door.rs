@@ -158,6 +158,8 @@ fn nonsense_is_refused_and_others_are_served() {
         ("GET / HTTP/1.1\nHost: localhost\n\n", 400),
         ("GET /%zz HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
         ("GET /tasks/%zz HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nExpect: tea\r\n\r\n", 417),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
         ("PRI * HTTP/2.0\r\n\r\n", 505),
     ] {
         let mut client = fixture.client();
@@ -165,6 +167,8 @@ fn nonsense_is_refused_and_others_are_served() {
         let answer = client.answer(false);
         assert_eq!(answer.status, status, "{bytes:?}: {}", answer.text);
         answer.code();
+        let listed = &lanes::http::document()["paths"]["/tasks/{id}"]["get"]["responses"];
+        assert!(listed.get(status.to_string()).is_some(), "{status} is not in the document");
         assert_eq!(fixture.get("/healthz").status, 200);
     }
     let mut long = fixture.client();
@@ -232,4 +236,15 @@ fn many_clients_that_keep_their_connections_are_all_served() {
             assert_eq!(client.answer(false).status, 200);
         }
     }
+}
+
+#[test]
+fn an_old_client_is_told_that_its_connection_stays() {
+    let fixture = Fixture::new();
+    let mut client = fixture.client();
+    for says in ["keep-alive", "close"] {
+        client.send(format!("GET /healthz HTTP/1.0\r\nHost: localhost\r\nConnection: {says}\r\n\r\n"));
+        assert_eq!(client.answer(false).header("connection"), Some(says));
+    }
+    assert!(client.is_closed());
 }

@@ -58,8 +58,12 @@ fn a_stream_goes_on_where_it_broke() {
     let mut lane = fixture.client();
     lane.request("GET", "/events?since=0&lane=other", &[], None);
     assert_eq!(events(&mut lane, |event| event["type"] == "created").len(), 1);
-    let wrong = fixture.client().ask("GET", "/events", &[("Last-Event-ID", "x")], None);
-    assert_eq!(wrong.status, 400);
+    for path in ["/events".to_string(), format!("/tasks/{id}/events")] {
+        for wrong in ["x", "+1", "-1", "1.0", "18446744073709551615", "9223372036854775808"] {
+            let wrong = fixture.client().ask("GET", &path, &[("Last-Event-ID", wrong)], None);
+            assert_eq!(wrong.status, 400, "{}", wrong.text);
+        }
+    }
 }
 
 #[test]
@@ -206,13 +210,15 @@ fn a_client_learns_that_what_it_asks_for_is_gone() {
     fixture.lanes(&["gc", "--all-ended"]);
     let new = fixture.submit("l");
 
-    let mut client = fixture.client();
-    client.request("GET", "/events?since=1", &[], None);
-    client.until("retry: 1000\n\n");
-    let gap = client.until("\n\n");
-    assert_eq!(gap, format!("event: gap\ndata: {{\"first\": {last}}}\n\n"));
-    let next = events(&mut client, |event| event["type"] == "created");
-    assert_eq!((next[0].0, next[1].0, &next[1].1["task_id"]), (last, last + 1, &json!(new)));
+    for since in [0, 1] {
+        let mut client = fixture.client();
+        client.request("GET", &format!("/events?since={since}"), &[], None);
+        client.until("retry: 1000\n\n");
+        let gap = client.until("\n\n");
+        assert_eq!(gap, format!("event: gap\ndata: {{\"first\": {last}}}\n\n"));
+        let next = events(&mut client, |event| event["type"] == "created");
+        assert_eq!((next[0].0, next[1].0, &next[1].1["task_id"]), (last, last + 1, &json!(new)));
+    }
     // Whoever has everything up to there has missed nothing.
     let mut client = fixture.client();
     client.request("GET", "/events", &[("Last-Event-ID", &(last - 1).to_string())], None);

@@ -46,6 +46,16 @@ fn program(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// Another process that keeps the store locked until this is dropped.
+struct Holder(Child);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
 /// What `lanes serve` says that does not get to serving.
 fn refused(dir: &Path, args: &[&str]) -> Output {
     let store = ["--store", "state", "serve", "--port", "0"];
@@ -118,6 +128,21 @@ impl Fixture {
 
     fn root(&self) -> PathBuf {
         self.dir.path().canonicalize().unwrap()
+    }
+
+    /// Lets another process lock the store.
+    fn hold_lock(&self) -> Holder {
+        let mut holder = Command::new("flock")
+            .args(["state/lock", "sh", "-c", "echo held; cat"])
+            .current_dir(self.dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "held\n");
+        Holder(holder)
     }
 
     /// The same store, as another process would open it.

@@ -116,15 +116,35 @@ fn many_tasks_are_submitted_at_once_each_for_itself() {
     assert_eq!(fixture.get(&format!("/tasks/{last}")).at("/task/metadata/n"), json!(1));
     let again = fixture.post("/tasks/batch", &json!({"tasks": [{"lane": "l", "prompt": "one", "key": "k"}]}));
     assert_eq!((again.text_at("/status").as_str(), again.at("/tasks/0/existing")), ("ok", json!(true)));
+    // A key for all of them stands for one each.
+    let twins = json!({"tasks": [{"lane": "m", "prompt": "p"}, {"lane": "m", "prompt": "p"}]});
+    let keyed =
+        || fixture.client().ask("POST", "/tasks/batch", &[("Idempotency-Key", "b")], Some(&twins)).json();
+    let (first, second) = (keyed(), keyed());
+    for n in 0..2 {
+        assert_eq!(
+            (&first["tasks"][n]["existing"], &second["tasks"][n]["existing"]),
+            (&json!(false), &json!(true))
+        );
+        assert_eq!(first["tasks"][n]["task_id"], second["tasks"][n]["task_id"]);
+    }
+    let one = json!({"lane": "m", "prompt": "p", "key": "b#1"});
+    assert_eq!(fixture.post("/tasks", &one).json()["task_id"], first["tasks"][1]["task_id"]);
     for bad in [json!({}), json!({"tasks": []}), json!({"tasks": [1]}), json!({"tasks": {}})] {
         assert_eq!(fixture.post("/tasks/batch", &bad).status, 400, "{bad}");
     }
-    assert_eq!(fixture.get("/tasks").at("/count"), json!(3));
+    assert_eq!(fixture.get("/tasks").at("/count"), json!(5));
 }
 
 #[test]
 fn what_is_not_understood_is_said() {
     let fixture = Fixture::new();
+    let two = |description: &str| {
+        let body = json!({"lane": "l", "prompt": "p", "description": description});
+        fixture.post("/tasks", &body).at("/warnings")
+    };
+    assert_eq!(two("d"), json!(["the body has both prompt and description: the prompt is used"]));
+    assert_eq!(two("p"), json!([]));
     let warned = fixture.post("/tasks", &json!({"lane": "l", "prompt": "p", "colour": "red", "size": null}));
     assert_eq!(warned.status, 201);
     let warning = warned.text_at("/warnings/0");

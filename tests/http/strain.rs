@@ -1,7 +1,6 @@
 //! Too few descriptors, and clients that take their time.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -115,16 +114,7 @@ fn clients_that_never_read_cost_a_bounded_buffer() {
 fn a_locked_store_holds_up_nobody_who_reads() {
     let fixture = Fixture::new();
     let id = fixture.submit("l");
-    let mut holder = Command::new("flock")
-        .args(["state/lock", "sh", "-c", "echo held; cat"])
-        .current_dir(fixture.dir.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line, "held\n");
+    let holder = fixture.hold_lock();
     let mut writers: Vec<Client> = (0..30).map(|_| fixture.client()).collect();
     for writer in &mut writers {
         writer.request("POST", "/tasks", &[], Some(&json!({"lane": "l", "prompt": "p"})));
@@ -134,11 +124,86 @@ fn a_locked_store_holds_up_nobody_who_reads() {
         assert_eq!(fixture.get(&format!("/tasks/{id}")).status, 200);
     }
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-    drop(holder.stdin.take());
-    assert!(holder.wait().unwrap().success());
+    drop(holder);
     for writer in &mut writers {
         let answer = writer.answer(false);
         assert_eq!(answer.status, 201, "{}", answer.text);
     }
     assert_eq!(fixture.get("/tasks").at("/count"), json!(31));
+}
+
+#[test]
+fn a_locked_store_does_not_keep_the_server_from_ending() {
+    let mut fixture = Fixture::with(&["--lock-timeout", "60"]);
+    let id = fixture.submit("l");
+    let holder = fixture.hold_lock();
+    let staged = || std::fs::read_dir(fixture.dir.path().join("state/tmp")).unwrap().count();
+    let before = staged();
+    let task = json!({"lane": "l", "prompt": "p"});
+    let mut writers = Vec::new();
+    for (path, body) in [
+        ("/tasks".to_string(), task.clone()),
+        ("/tasks/batch".to_string(), json!({"tasks": [task]})),
+        (format!("/tasks/{id}/cancel"), json!({})),
+    ] {
+        let mut writer = fixture.client();
+        writer.request("POST", &path, &[], Some(&body));
+        writers.push(writer);
+        eventually("it has come as far as the lock", || staged() >= before + writers.len());
+    }
+    // Behind the one that the thread for submits is at.
+    let mut last = fixture.client();
+    assert_eq!(last.ask("GET", "/healthz", &[], None).status, 200);
+    last.request("POST", "/tasks", &[], Some(&task));
+    assert_eq!(fixture.get("/healthz").status, 200);
+    writers.push(last);
+
+    let start = Instant::now();
+    fixture.stop();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    for (n, writer) in writers.iter_mut().enumerate() {
+        let answer = writer.answer(false);
+        // A batch says of each task what became of it.
+        let is_batch = n == 1;
+        assert_eq!(answer.status, if is_batch { 200 } else { 503 }, "{}", answer.text);
+        let code = if is_batch { answer.text_at("/errors/0/code") } else { answer.code() };
+        assert!(["locked", "stopping"].contains(&code.as_str()), "{}", answer.text);
+    }
+    drop(holder);
+    let tasks = std::fs::read_dir(fixture.dir.path().join("state/tasks")).unwrap();
+    assert_eq!(tasks.count(), 1, "what was refused was not done");
+    assert!(fixture.lanes(&["show", &id]).contains("queued"));
+}
+
+#[test]
+fn the_kernel_watches_over_silent_clients() {
+    let fixture = Fixture::new();
+    let mut client = fixture.client();
+    client.request("GET", "/tasks/next?lane=l&wait_seconds=60", &[], None);
+    // Of the server's end: the timer that runs is the one for probes.
+    let port = client.stream.local_addr().unwrap().port();
+    let end = format!(":{:04X} 0100007F:{port:04X} 01 ", fixture.address.port());
+    let is_watched = || {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        sockets
+            .lines()
+            .any(|line| line.contains(&end) && line.split_whitespace().nth(5).unwrap().starts_with("02:"))
+    };
+    eventually("probes are set up", is_watched);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a person moves the store")]
+fn a_server_whose_store_is_gone_says_so() {
+    let fixture = Fixture::new();
+    fixture.submit("l");
+    let (state, aside) = (fixture.dir.path().join("state"), fixture.dir.path().join("aside"));
+    std::fs::rename(&state, &aside).unwrap();
+    let gone = fixture.get("/healthz");
+    assert_eq!((gone.status, gone.code().as_str()), (503, "store_gone"));
+    std::fs::create_dir_all(state.join("tasks")).unwrap();
+    assert_eq!(fixture.get("/healthz").status, 503, "another store is not ours");
+    std::fs::remove_dir_all(&state).unwrap();
+    std::fs::rename(&aside, &state).unwrap();
+    assert_eq!(fixture.get("/healthz").status, 200);
 }

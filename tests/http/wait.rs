@@ -1,6 +1,7 @@
 //! Requests that wait.
 
 use std::collections::HashSet;
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use lanes::model::{Command, Filter};
@@ -112,6 +113,30 @@ fn nothing_is_claimed_for_a_client_that_has_gone() {
     let id = fixture.submit("l");
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(fixture.get(&format!("/tasks/{id}")).text_at("/task/state"), "queued");
+}
+
+#[test]
+fn a_claim_whose_client_hangs_up_at_once_is_nobodys() {
+    let fixture = Fixture::with(&["--log"]);
+    let id = fixture.submit("l");
+    let holder = fixture.hold_lock();
+    for _ in 0..3 {
+        fixture.client().request("POST", CLAIM, &[], Some(&json!({"lane": "l"})));
+    }
+    // One that only ends its side is told that it gets nothing.
+    let mut half = fixture.client();
+    half.request("POST", CLAIM, &[], Some(&json!({"lane": "l"})));
+    half.stream.shutdown(Shutdown::Write).unwrap();
+    drop(holder);
+    assert_eq!(half.answer(false).at("/task"), Value::Null);
+    eventually("all are done with", || fixture.stderr().matches("/tasks/claim").count() == 4);
+    let task = fixture.get(&format!("/tasks/{id}"));
+    assert_eq!((task.text_at("/task/state").as_str(), task.at("/task/attempt")), ("queued", json!(0)));
+
+    let mut waits = fixture.client();
+    waits.request("POST", CLAIM, &[], Some(&json!({"lane": "other", "wait_seconds": 20})));
+    waits.stream.shutdown(Shutdown::Write).unwrap();
+    assert!(waits.is_closed());
 }
 
 #[test]
