@@ -244,7 +244,11 @@ fn the_index_is_compared_with_the_tasks() {
     heals(&store, "index-disagrees");
     let key = find(&store.root().join("indexes/keys"), "");
     fs::remove_file(&key).unwrap();
-    heals(&store, "key-missing");
+    let report = check(&store);
+    assert_eq!(codes(&report), ["index-outdated", "key-missing"]);
+    assert_eq!(report.worst(), Some(Severity::Leftover), "the next submit notices it");
+    store.fsck(true, &mut |_, _| {}).unwrap();
+    assert!(key.exists() && check(&store).findings.is_empty());
     fs::write(&key, "20260101T000000000000Z-x-0123456789ab\n").unwrap();
     let report = store.fsck(true, &mut |_, _| {}).unwrap();
     assert_eq!(codes(&report), ["key-missing", "key-stale"]);
@@ -254,6 +258,22 @@ fn the_index_is_compared_with_the_tasks() {
     fs::write(&correlation, "{").unwrap();
     heals(&store, "correlation-stale");
     assert_eq!(fs::read(&correlation).unwrap().len(), whole.len());
+}
+
+#[test]
+fn two_open_tasks_with_one_key_are_reported() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let first = fixture.submit(&store, |new| new.key = Some("first-key".into()));
+    let second = fixture.submit(&store, |new| new.key = Some("second-key".into()));
+    let file = store.root().join("tasks").join(second.id.as_str()).join("task.json");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("second-key", "first-key")).unwrap();
+    let report = check(&store);
+    assert_eq!(report.worst(), Some(Severity::Damage));
+    let shared: Vec<_> = report.findings.iter().filter(|finding| finding.code == "key-shared").collect();
+    assert!(shared[0].message.contains(second.id.as_str()), "{shared:?}");
+    assert!(shared[0].path.ends_with(first.id.as_str()), "{shared:?}");
 }
 
 #[test]

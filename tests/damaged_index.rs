@@ -302,6 +302,39 @@ fn what_could_not_be_noted_is_noted_later() {
 }
 
 #[test]
+fn names_removed_from_the_index_are_noticed() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let task = fixture.submit(&store, Some("k".into()), 0.0).task;
+    let indexes = fixture.state().join("indexes");
+    for name in ["keys", "lanes"] {
+        for entry in std::fs::read_dir(indexes.join(name)).unwrap() {
+            remove(&entry.unwrap().path());
+        }
+        let again = fixture.submit(&store, Some("k".into()), 0.0);
+        assert_eq!((again.existing, &again.task.id), (true, &task.id), "{name}");
+        assert_eq!(store.queue_depth(LANE).unwrap(), 1, "{name}");
+    }
+    remove(&std::fs::read_dir(indexes.join("lanes")).unwrap().next().unwrap().unwrap().path());
+    assert_eq!(claim(&store).unwrap().id, task.id);
+}
+
+#[test]
+fn what_we_change_ourselves_leaves_the_index_complete() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    fixture.submit(&store, Some("k".into()), 0.0);
+    let state = || std::fs::read_to_string(fixture.state().join("indexes/state")).unwrap();
+    let seq = |text: &str| text.split_whitespace().nth(5).unwrap().parse::<u64>().unwrap();
+    for key in ["l", "m"] {
+        fixture.submit(&store, Some(key.into()), 0.0);
+    }
+    claim(&store).unwrap();
+    // A new index would go on after the next million.
+    assert_eq!(seq(&state()), 4);
+}
+
+#[test]
 fn a_key_stays_with_the_task_that_was_retried_last() {
     let fixture = Fixture::new();
     let store = fixture.open();

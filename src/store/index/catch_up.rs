@@ -9,6 +9,7 @@ use super::super::scan::{Reader, look_at};
 use super::super::shelf::Entry;
 use super::super::{atomic, feed, history, read};
 use super::after_crash::UNWRITTEN;
+use super::damage::seal;
 use super::lane::{LaneShelves, Place, clock_of, entry, place};
 use super::state::{State, boot_word};
 use super::{Index, KEYS, SHELVES, STATE};
@@ -219,6 +220,9 @@ impl Index<'_> {
         lost.sort_by_key(|(_, event)| (event.created_at, event.n));
         for (task, event) in &lost {
             seq = feed::append(&self.layout.root, task, std::slice::from_ref(event), seq)?;
+        }
+        for name in [KEYS, SHELVES] {
+            seal(&self.indexes.open_or_make_derived(name)?)?;
         }
         let state = State {
             boot: boot_word(),

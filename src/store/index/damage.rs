@@ -3,11 +3,26 @@
 
 use std::ops::ControlFlow;
 
-use super::super::Store;
+use super::super::layout::Dir;
 use super::super::lock::StoreLock;
 use super::super::shelf::Shelf;
+use super::super::{Store, atomic};
 use super::{Index, KEYS, LaneShelves, SHELVES};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The modification time of a directory of the index that only we have changed, in seconds.
+const SEAL: i64 = 1_000_000_000;
+
+/// Notes that all that has changed in a directory of the index was our doing. The caller holds the
+/// store lock and has found the index complete.
+pub(in crate::store) fn seal(dir: &Dir) -> Result<()> {
+    atomic::stamp(dir, SEAL * 1_000_000_000)
+}
+
+fn is_sealed(dir: &Dir) -> Result<bool> {
+    let stat = rustix::fs::fstat(dir).map_err(|errno| Error::io("read", dir.path(), errno))?;
+    Ok((stat.st_mtime, stat.st_mtime_nsec) == (SEAL, 0))
+}
 
 impl Store {
     /// Asks the index something. When that shows it to be damaged, it is repaired and asked again.
@@ -26,11 +41,12 @@ impl Store {
 }
 
 impl Index<'_> {
-    /// Whether the parts are there without which the index says nothing.
+    /// Whether the parts are there without which the index says nothing, with all names that we gave.
     pub(super) fn is_complete(&self) -> Result<bool> {
         for name in [KEYS, SHELVES] {
             match self.indexes.open_existing(name) {
-                Ok(Some(_)) => {}
+                Ok(Some(dir)) if is_sealed(&dir)? => {}
+                Ok(Some(_)) => return Ok(false),
                 Ok(None) => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(false),
                 Err(error) => return Err(error),

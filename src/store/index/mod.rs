@@ -12,6 +12,8 @@
 //!   another implementation adds a task, the time becomes another, and the new ones are looked for;
 //! * *clock*: how far the wall clock was ahead of the uptime when a lease was given. When it is less
 //!   far ahead now, leases end in another order than their entries say, and all are looked at;
+//! * the modification time of `indexes/lanes` and `indexes/keys`, which is always the same after a
+//!   change of ours: with another one somebody has removed or added names, and the index is rebuilt;
 //! * *busy*: the task that a change is under way for. A process that is killed in the middle leaves
 //!   it behind, and the next one finishes the work.
 
@@ -31,6 +33,7 @@ use super::shelf::{Entry, Shelf, damaged};
 use super::{atomic, read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Now, Task, TaskId, Time};
+pub(super) use damage::seal;
 pub(super) use lane::{LaneShelves, Place, place};
 pub(super) use upkeep::target_of;
 
@@ -104,12 +107,18 @@ impl<'a> Index<'a> {
     /// Makes the index fit the store and returns its state.
     pub(super) fn ensure(&self, _lock: &StoreLock) -> Result<State> {
         let state = match self.read_state()? {
-            Some(state) if state.boot == boot_word() && self.is_complete()? => state,
+            Some(state) if state.boot == boot_word() => state,
             old => return self.rebuild(old.map_or(0, |state| state.seq)),
         };
         let seq = state.seq;
+        let is_complete = self.is_complete()?;
+        // What a process that died has left undone may not be among what a new index looks for.
+        if !is_complete && state.busy.is_none() {
+            return self.rebuild(seq);
+        }
         match self.bring_up_to_date(state) {
             Err(error) if error.kind() == ErrorKind::Corrupt => self.rebuild(seq),
+            Ok(state) if !is_complete => self.rebuild(state.seq),
             done => done,
         }
     }
@@ -162,7 +171,13 @@ impl<'a> Index<'a> {
 
     /// The shelves of a lane, made if they are not there. For writers.
     fn lane(&self, lane: &str) -> Result<LaneShelves> {
-        LaneShelves::make(&self.indexes.open_or_make_derived(SHELVES)?, lane)
+        let lanes = self.indexes.open_or_make_derived(SHELVES)?;
+        if let Some(shelves) = LaneShelves::open(&lanes, lane)? {
+            return Ok(shelves);
+        }
+        let shelves = LaneShelves::make(&lanes, lane)?;
+        seal(&lanes)?;
+        Ok(shelves)
     }
 
     /// The shelves of a lane, if any task was ever in it.
@@ -318,9 +333,9 @@ impl<'a> Index<'a> {
         };
         if damaged {
             let keys = self.indexes.open_or_make_derived(KEYS)?;
+            // The keys without it are not complete, so the index is built anew.
             atomic::remove_tree(&keys, &idempotency_key(workspace_id, key))?;
-            let state = self.ensure(lock)?;
-            self.rebuild(state.seq)?;
+            self.ensure(lock)?;
         }
         Ok(damaged)
     }
@@ -331,7 +346,8 @@ impl<'a> Index<'a> {
         let Some(key) = task.key.as_ref().filter(|_| task.retried_as.is_none()) else { return Ok(()) };
         let keys = self.indexes.open_or_make_derived(KEYS)?;
         let line = format!("{}\n", task.id);
-        atomic::replace_derived(&keys, &idempotency_key(&task.workspace_id, key), line.as_bytes())
+        atomic::replace_derived(&keys, &idempotency_key(&task.workspace_id, key), line.as_bytes())?;
+        seal(&keys)
     }
 
     /// The directory of the correlation files.

@@ -7,6 +7,7 @@ use super::super::layout::{Dir, idempotency_key, lane_key};
 use super::super::lock::StoreLock;
 use super::super::submit::correlation_name;
 use super::super::{atomic, read};
+use super::damage::seal;
 use super::{CORRELATIONS, Index, KEYS, LaneShelves, SHELVES, State};
 use crate::error::Result;
 use crate::model::{Task, TaskId, json};
@@ -31,6 +32,7 @@ impl Index<'_> {
             && let Some(keys) = self.indexes.open_existing(KEYS)?
         {
             atomic::remove(&keys, &idempotency_key(&task.workspace_id, key))?;
+            seal(&keys)?;
         }
         if self.correlation_target(task)?.as_ref() == Some(&task.id)
             && let Some(correlations) = self.indexes.open_existing(CORRELATIONS)?

@@ -7,7 +7,7 @@ use super::{Check, Severity};
 use crate::error::{ErrorKind, Result};
 use crate::model::json::raw::read_object;
 use crate::model::{TaskId, TaskText, Time};
-use crate::store::index::{Index, LaneShelves, Place, place, target_of};
+use crate::store::index::{Index, LaneShelves, Place, place, seal, target_of};
 use crate::store::layout::{Dir, INDEXES, idempotency_key};
 use crate::store::scan::{Reader, each};
 use crate::store::shelf::Shelf;
@@ -27,6 +27,7 @@ pub(super) struct TaskFacts {
     id: TaskId,
     created_at: Time,
     open: Option<Open>,
+    is_open: bool,
     /// The file name of its key.
     key: Option<String>,
     /// The file name of its correlation.
@@ -46,6 +47,7 @@ impl TaskFacts {
             id: task.id.clone(),
             created_at: task.created_at,
             open,
+            is_open: !task.is_terminal(),
             key: key.map(|key| idempotency_key(&workspace, &key.decode())),
             correlation: correlation_name(&workspace, &task.correlation_id.decode()),
         }
@@ -60,6 +62,10 @@ pub(super) struct Facts {
     open: Vec<Open>,
     /// File name of a key → the newest task that holds it.
     keys: HashMap<String, (Time, String)>,
+    /// File name of a key → the newest open task that holds it.
+    open_keys: HashMap<String, String>,
+    /// Pairs of open tasks with one key.
+    sharing: Vec<(String, String)>,
     /// File name of a correlation → its newest task.
     correlations: HashMap<String, (Time, String)>,
 }
@@ -69,6 +75,11 @@ impl Facts {
         self.open.extend(task.open);
         self.tasks.push((task.id.clone(), task.created_at));
         if let Some(key) = task.key {
+            if task.is_open
+                && let Some(older) = self.open_keys.insert(key.clone(), task.id.to_string())
+            {
+                self.sharing.push((older, task.id.to_string()));
+            }
             keep_newest(&mut self.keys, key, task.created_at, task.id.as_str());
         }
         keep_newest(&mut self.correlations, task.correlation, task.created_at, task.id.as_str());
@@ -168,6 +179,7 @@ impl Check<'_> {
         self.feed()?;
         let store = self.store;
         let Ok(Some(indexes)) = store.layout.root.open_existing(INDEXES) else { return Ok(()) };
+        let mut is_current = true;
         match self.index(&indexes, facts) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 if self.repair {
@@ -177,13 +189,14 @@ impl Check<'_> {
                 let (code, message) = ("index-disagrees", error.message());
                 self.found(code, Severity::Damage, path, message, remedy, self.repair);
             }
-            done => done?,
+            done => is_current = done?,
         }
-        self.keys(&indexes, facts)?;
+        self.keys(&indexes, facts, is_current)?;
         self.correlations(&indexes, facts)
     }
 
-    fn index(&mut self, indexes: &Dir, facts: &Facts) -> Result<()> {
+    /// Compares the shelves with the tasks. Whether the index was up to date, or is now.
+    fn index(&mut self, indexes: &Dir, facts: &Facts) -> Result<bool> {
         let store = self.store;
         let index = Index::open(&store.layout)?;
         let path = indexes.path().to_path_buf();
@@ -204,7 +217,7 @@ impl Check<'_> {
                 let message = "the index is not up to date";
                 let remedy = "the next command that needs it brings it up to date";
                 self.found("index-outdated", Severity::Leftover, path, message, remedy, false);
-                return Ok(());
+                return Ok(false);
             }
         }
         let mut lanes: BTreeMap<&str, Shelved> = BTreeMap::new();
@@ -223,7 +236,7 @@ impl Check<'_> {
             .map(|(name, _)| *name)
             .collect();
         if hidden.is_empty() && miscounted.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         // What changed since may have moved; a second look keeps everybody else out.
         let lock = match store.lock_store() {
@@ -249,13 +262,13 @@ impl Check<'_> {
                 ));
             }
         }
-        let Some(message) = wrong else { return Ok(()) };
+        let Some(message) = wrong else { return Ok(true) };
         if self.repair && lock.is_some() {
             index.rebuild(index.last_seq()?)?;
         }
         let remedy = "repair builds the index anew";
         self.found("index-disagrees", Severity::Damage, path, message, remedy, self.repair);
-        Ok(())
+        Ok(true)
     }
 
     fn is_hidden(&self, index: &Index<'_>, id: &str) -> bool {
@@ -270,10 +283,14 @@ impl Check<'_> {
         TaskId::parse(id).is_ok_and(|id| matches!(self.store.layout.task(&id), Ok(Some(_))))
     }
 
-    fn keys(&mut self, indexes: &Dir, facts: &Facts) -> Result<()> {
+    fn keys(&mut self, indexes: &Dir, facts: &Facts, is_current: bool) -> Result<()> {
         let store = self.store;
         let Some(keys) = indexes.open_existing("keys")? else { return Ok(()) };
         self.half_written(&keys)?;
+        if self.repair {
+            let _lock = store.lock_store()?;
+            seal(&keys)?;
+        }
         let mut present: HashSet<String> =
             keys.names()?.into_iter().filter(|name| !name.starts_with('.')).collect();
         let holder = |name: &str| -> Option<String> {
@@ -290,6 +307,7 @@ impl Check<'_> {
                 let _lock = store.lock_store()?;
                 if !holder(&name).is_some_and(|id| self.exists(&id)) {
                     atomic::remove_tree(&keys, &name)?;
+                    seal(&keys)?;
                 }
                 true
             };
@@ -304,13 +322,30 @@ impl Check<'_> {
             let repaired = self.repair && {
                 let _lock = store.lock_store()?;
                 atomic::replace_derived(&keys, name, format!("{id}\n").as_bytes())?;
+                seal(&keys)?;
                 true
             };
             let message = format!("the idempotency key of {id} is not noted: it could be submitted twice");
             let path = keys.path().join(name);
-            self.found("key-missing", Severity::Damage, path, message, "repair notes it", repaired);
+            // Whoever submits brings an outdated index up to date first.
+            let severity = if is_current { Severity::Damage } else { Severity::Leftover };
+            self.found("key-missing", severity, path, message, "repair notes it", repaired);
+        }
+        for (older, newer) in &facts.sharing {
+            if !self.is_open(older) || !self.is_open(newer) {
+                continue;
+            }
+            let message = format!("it is open and has the same idempotency key as {newer}");
+            let remedy = "cancel the one that is not wanted with `lanes cancel`";
+            let path = store.layout.tasks.path().join(older);
+            self.found("key-shared", Severity::Damage, path, message, remedy, false);
         }
         Ok(())
+    }
+
+    fn is_open(&self, id: &str) -> bool {
+        let task = TaskId::parse(id).ok().and_then(|id| self.store.scan_one(&id).ok().flatten());
+        task.is_some_and(|task| !task.status.is_terminal())
     }
 
     fn correlations(&mut self, indexes: &Dir, facts: &Facts) -> Result<()> {
