@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use common::{Fixture, task_file};
 use lanes::model::{Status, Task};
-use lanes::store::{Report, Severity, Store};
+use lanes::store::{Options, Report, Severity, Store};
 
 fn check(store: &Store) -> Report {
     store.fsck(false, &mut |_, _| {}).unwrap()
@@ -274,6 +274,37 @@ fn two_open_tasks_with_one_key_are_reported() {
     let shared: Vec<_> = report.findings.iter().filter(|finding| finding.code == "key-shared").collect();
     assert!(shared[0].message.contains(second.id.as_str()), "{shared:?}");
     assert!(shared[0].path.ends_with(first.id.as_str()), "{shared:?}");
+}
+
+#[test]
+fn what_has_the_wrong_type_is_moved_out_of_the_way() {
+    let files = ["feed.jsonl", "lock", "lanes.json"];
+    let directories = ["tmp", "workers", "indexes", "indexes/correlations", "quarantine", "indexes/keys"];
+    for name in files.into_iter().chain(directories) {
+        let fixture = Fixture::new();
+        let (store, [_, queued, _]) = busy_store(&fixture);
+        let place = store.root().join(name);
+        let aside = fixture.root().join("moved");
+        let _ = fs::rename(&place, &aside);
+        if name == "quarantine" {
+            symlink(&aside, &place).unwrap();
+        } else if files.contains(&name) {
+            fs::create_dir(&place).unwrap();
+        } else {
+            fs::write(&place, "x").unwrap();
+        }
+        assert!(store.live_workers().is_ok(), "{name}");
+        let report = check(&store);
+        assert_eq!(report.worst(), Some(Severity::Blocking), "{name}: {:?}", report.findings);
+        assert!(report.findings.iter().any(|finding| finding.path == place), "{name}: {:?}", report.findings);
+        let repair =
+            |repair| Store::fsck_at(store.root(), Options::default(), repair, &mut |_, _| {}).unwrap();
+        let report = repair(true);
+        assert!(report.findings.iter().any(|finding| finding.path == place && finding.repaired), "{name}");
+        assert!(report.worst().is_none_or(|worst| worst == Severity::Leftover), "{:?}", report.findings);
+        assert!(repair(false).worst().is_none_or(|worst| worst == Severity::Leftover), "{name}");
+        assert_eq!(fixture.claim(&store, "l").id, queued.id, "{name}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::layout::{Dir, WORKERS};
 use super::{Store, atomic, lock, read};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::task::object;
 use crate::model::{ClaimToken, Time, json};
 
@@ -180,10 +180,18 @@ impl Store {
         Ok(abandoned)
     }
 
+    /// The directory of the cards. Where something else stands there, nobody can be known.
+    fn workers(&self) -> Result<Option<Dir>> {
+        match self.layout.root.open_existing(WORKERS) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            workers => workers,
+        }
+    }
+
     /// What dead workers of `kind` said of themselves that nobody has put in order yet; only for a look,
     /// see [`Store::abandoned`].
     pub fn dead_workers(&self, kind: &str) -> Result<Vec<WorkerInfo>> {
-        let Some(workers) = self.layout.root.open_existing(WORKERS)? else {
+        let Some(workers) = self.workers()? else {
             return Ok(Vec::new());
         };
         let dead = |name: &String| !name.starts_with('.') && !lock::is_held(&workers, name);
@@ -203,7 +211,7 @@ impl Store {
     /// The workers that are alive. Cards of dead ones are cleared away on the way, except those that
     /// [`Store::abandoned`] hands out.
     pub fn live_workers(&self) -> Result<Vec<WorkerInfo>> {
-        let Some(workers) = self.layout.root.open_existing(WORKERS)? else {
+        let Some(workers) = self.workers()? else {
             return Ok(Vec::new());
         };
         let mut live = Vec::new();

@@ -285,7 +285,7 @@ impl Check<'_> {
 
     fn keys(&mut self, indexes: &Dir, facts: &Facts, is_current: bool) -> Result<()> {
         let store = self.store;
-        let Some(keys) = indexes.open_existing("keys")? else { return Ok(()) };
+        let Ok(Some(keys)) = indexes.open_existing("keys") else { return Ok(()) };
         self.half_written(&keys)?;
         if self.repair {
             let _lock = store.lock_store()?;
@@ -349,7 +349,7 @@ impl Check<'_> {
     }
 
     fn correlations(&mut self, indexes: &Dir, facts: &Facts) -> Result<()> {
-        let Some(correlations) = indexes.open_existing("correlations")? else { return Ok(()) };
+        let Ok(Some(correlations)) = indexes.open_existing("correlations") else { return Ok(()) };
         self.half_written(&correlations)?;
         let mut names = correlations.names()?;
         names.retain(|name| !name.starts_with('.'));

@@ -6,11 +6,12 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
+use super::outside::misplaced;
 use super::{Finding, Report, Severity, set_aside_in};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::layout::{Dir, FORMAT, Layout, TASKS};
+use crate::store::layout::{Dir, FORMAT, LOCK, Layout, QUARANTINE, TASKS};
 use crate::store::lock::StoreLock;
-use crate::store::{FORMAT_VERSION, Options, Store, format_version, lock};
+use crate::store::{FORMAT_VERSION, Options, Store, atomic, format_version, lock};
 
 impl Store {
     /// Checks the store at `root` as [`Store::fsck`] does, also one that cannot be opened otherwise:
@@ -33,6 +34,25 @@ impl Store {
         };
         let mut quarantine = None;
         let mut report = Report::default();
+        // Without these nothing else can be moved.
+        for (name, expected) in [(QUARANTINE, FileType::Directory), (LOCK, FileType::RegularFile)] {
+            let Some((code, message)) = misplaced(&dir, name, expected).filter(|_| repair) else { continue };
+            let remedy = if name == QUARANTINE {
+                atomic::set_aside(&dir, OsStr::new(name), &dir)?;
+                "repair gives it another name"
+            } else {
+                set_aside_in(&dir, &mut quarantine, options.clock.now().wall, &dir, OsStr::new(name))?;
+                "repair moves it to the quarantine"
+            };
+            report.add(Finding {
+                code,
+                severity: Severity::Blocking,
+                path: path.join(name),
+                message: message.to_string(),
+                remedy: remedy.to_string(),
+                repaired: true,
+            });
+        }
         let mut aside = |name: &str| -> Result<()> {
             if repair {
                 let _lock = StoreLock::acquire(&dir, options.lock_timeout)?;

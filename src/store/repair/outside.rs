@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use rustix::fs::FileType;
+use rustix::fs::{AtFlags, FileType};
 use rustix::process::{Pid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -23,10 +23,53 @@ const STRANGER_GRACE: Duration = Duration::from_secs(3600);
 /// A worker locks its card within microseconds of making it.
 const CARD_GRACE: Duration = Duration::from_secs(10);
 
+/// The directories at the root of a store, without that of the tasks.
+const DIRECTORIES: &[(&str, FileType)] = &[
+    (BELLS, FileType::Directory),
+    (CONVERSATIONS, FileType::Directory),
+    (INDEXES, FileType::Directory),
+    (OUTBOX, FileType::Directory),
+    (QUARANTINE, FileType::Directory),
+    (TMP, FileType::Directory),
+    (WORKERS, FileType::Directory),
+];
+
+/// The files there, without format.json.
+const FILES: &[(&str, FileType)] = &[
+    (BOARD, FileType::RegularFile),
+    (FEED, FileType::RegularFile),
+    (LANES, FileType::RegularFile),
+    (LOCK, FileType::RegularFile),
+    (OLD_USAGE, FileType::RegularFile),
+    (ROUTES, FileType::RegularFile),
+    (USAGE, FileType::RegularFile),
+    (VENDORS, FileType::RegularFile),
+];
+
+const PLACES_IN_INDEXES: &[(&str, FileType)] = &[
+    ("correlations", FileType::Directory),
+    ("keys", FileType::Directory),
+    ("lanes", FileType::Directory),
+    ("state", FileType::RegularFile),
+];
+
+/// What is wrong with the type of what stands at `name`, if anything does: code and message.
+pub(super) fn misplaced(dir: &Dir, name: &str, expected: FileType) -> Option<(&'static str, &'static str)> {
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        kind if kind == expected => None,
+        FileType::Symlink => Some(("link", "a symbolic link stands where the store keeps its own files")),
+        _ if expected == FileType::Directory => {
+            Some(("not-a-directory", "something else stands where the store keeps a directory"))
+        }
+        _ => Some(("not-a-file", "something else stands where the store keeps a file")),
+    }
+}
+
 impl Check<'_> {
     /// Everything that does not grow with the number of tasks.
     pub(super) fn outside(&mut self) -> Result<()> {
-        self.links()?;
+        self.places()?;
         let root = &self.store.layout.root;
         if root.is_open_to_others()? {
             let path = root.path().to_path_buf();
@@ -39,35 +82,25 @@ impl Check<'_> {
         self.feed_end()
     }
 
-    fn links(&mut self) -> Result<()> {
+    /// Finds what is not of the type that the store gave it.
+    fn places(&mut self) -> Result<()> {
         let store = self.store;
         let root = &store.layout.root;
-        for (name, kind) in root.entries()? {
-            let ours = [
-                BELLS,
-                BOARD,
-                CONVERSATIONS,
-                FEED,
-                INDEXES,
-                LANES,
-                LOCK,
-                OLD_USAGE,
-                OUTBOX,
-                QUARANTINE,
-                ROUTES,
-                TMP,
-                USAGE,
-                VENDORS,
-                WORKERS,
-            ];
-            if kind == FileType::Symlink && ours.iter().any(|ours| name == *ours) {
-                if self.repair {
-                    self.set_aside(root, &name)?;
-                }
-                let message = "a symbolic link stands where the store keeps its own files";
-                let (path, remedy) = (root.path().join(&name), "repair moves it to the quarantine");
-                self.found("link", Severity::Blocking, path, message, remedy, self.repair);
+        self.places_in(root, &[DIRECTORIES, FILES].concat())?;
+        match root.open_existing(INDEXES) {
+            Ok(Some(indexes)) => self.places_in(&indexes, PLACES_IN_INDEXES),
+            _ => Ok(()),
+        }
+    }
+
+    fn places_in(&mut self, dir: &Dir, places: &[(&'static str, FileType)]) -> Result<()> {
+        for (name, expected) in places {
+            let Some((code, message)) = misplaced(dir, name, *expected) else { continue };
+            let (path, remedy) = (dir.path().join(name), "repair moves it to the quarantine");
+            if self.repair {
+                self.set_aside(dir, OsStr::new(name))?;
             }
+            self.found(code, Severity::Blocking, path, message, remedy, self.repair);
         }
         Ok(())
     }
@@ -131,6 +164,9 @@ impl Check<'_> {
 
     fn pauses(&mut self) -> Result<()> {
         let store = self.store;
+        if misplaced(&store.layout.root, LANES, FileType::RegularFile).is_some() {
+            return Ok(());
+        }
         match store.paused() {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 if self.repair {
@@ -149,7 +185,7 @@ impl Check<'_> {
     fn feed_end(&mut self) -> Result<()> {
         let store = self.store;
         let root = &store.layout.root;
-        if feed::is_whole(root)? {
+        if misplaced(root, FEED, FileType::RegularFile).is_some() || feed::is_whole(root)? {
             return Ok(());
         }
         match store.lock_store() {
@@ -173,6 +209,9 @@ impl Check<'_> {
     /// Reads the whole feed.
     pub(super) fn feed(&mut self) -> Result<()> {
         let root = &self.store.layout.root;
+        if misplaced(root, FEED, FileType::RegularFile).is_some() {
+            return Ok(());
+        }
         let (mut broken, mut backwards, mut newest) = (0_u64, 0_u64, 0);
         feed::each_line(root, |line| match number_of(line) {
             Some(seq) => {
