@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use common::{Fixture, task_file};
+use lanes::model::task::NewRequest;
 use lanes::model::{Status, Task};
 use lanes::store::{Options, Report, Severity, Store};
 
@@ -179,7 +180,8 @@ fn answers_that_never_counted_and_large_ones() {
     heals(&store, "response-staged");
     fs::write(&proper, "torn").unwrap();
     let report = store.fsck(true, &mut |_, _| {}).unwrap();
-    assert_eq!(codes(&report), ["response-unreadable"]);
+    assert_eq!(codes(&report), ["response-lost", "response-unreadable"]);
+    assert_eq!(report.worst(), Some(Severity::Damage), "no copy is left");
     let report = check(&store);
     assert_eq!(codes(&report), ["response-lost"]);
     assert_eq!(report.worst(), Some(Severity::Damage), "what is lost stays known");
@@ -261,6 +263,47 @@ fn the_index_is_compared_with_the_tasks() {
 }
 
 #[test]
+fn the_request_of_an_open_task_is_restored_from_it() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let ask = |prompt: &str| {
+        let (prompt, text) = (prompt.to_string(), "do it\n".to_string());
+        fixture.submit(&store, |new| (new.prompt, new.request) = (prompt, NewRequest::Text(text)))
+    };
+    let (whole, other) = (ask("do it\n"), ask("short"));
+    assert!(check(&store).findings.is_empty());
+    let file = task_file(&store, &whole.id, "request.md");
+    fs::remove_file(&file).unwrap();
+    heals(&store, "request-missing");
+    assert_eq!(fs::read(&file).unwrap(), b"do it\n");
+    fs::write(&file, "do that\n").unwrap();
+    heals(&store, "request-changed");
+    assert_eq!(fs::read(&file).unwrap(), b"do it\n");
+    fs::remove_file(task_file(&store, &other.id, "request.md")).unwrap();
+    let report = store.fsck(true, &mut |_, _| {}).unwrap();
+    assert_eq!((codes(&report), report.worst()), (vec!["request-missing"], Some(Severity::Damage)));
+}
+
+#[test]
+fn a_history_that_is_no_file_is_written_anew_at_once() {
+    for link in [false, true] {
+        let fixture = Fixture::new();
+        let store = fixture.store();
+        let task = fixture.submit(&store, |_| {});
+        let events = task_file(&store, &task.id, "events.jsonl");
+        let whole = fs::read(&events).unwrap();
+        fs::remove_file(&events).unwrap();
+        if link {
+            symlink("/nowhere", &events).unwrap()
+        } else {
+            fs::create_dir(&events).unwrap()
+        }
+        heals(&store, if link { "link" } else { "events-unreadable" });
+        assert_eq!(fs::read(&events).unwrap(), whole);
+    }
+}
+
+#[test]
 fn two_open_tasks_with_one_key_are_reported() {
     let fixture = Fixture::new();
     let store = fixture.store();
@@ -284,10 +327,13 @@ fn what_has_the_wrong_type_is_moved_out_of_the_way() {
         let fixture = Fixture::new();
         let (store, [_, queued, _]) = busy_store(&fixture);
         let place = store.root().join(name);
-        let aside = fixture.root().join("moved");
-        let _ = fs::rename(&place, &aside);
+        if place.is_dir() {
+            fs::remove_dir_all(&place).unwrap()
+        } else {
+            drop(fs::remove_file(&place))
+        }
         if name == "quarantine" {
-            symlink(&aside, &place).unwrap();
+            symlink(fixture.root(), &place).unwrap();
         } else if files.contains(&name) {
             fs::create_dir(&place).unwrap();
         } else {

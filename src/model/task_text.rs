@@ -255,6 +255,11 @@ impl<'a> TaskText<'a> {
         self.state.is("completed") || self.state.is("failed")
     }
 
+    /// See [`Task::request_path`] and [`Task::request_sha256`].
+    pub fn request(&self) -> (Text<'a>, Text<'a>) {
+        (self.request_path, self.request_sha256)
+    }
+
     /// Where it stands.
     pub fn status(&self) -> Status {
         let own = &self.state_fields;

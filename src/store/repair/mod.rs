@@ -7,6 +7,7 @@
 //! it is reported, so that a change under way is no finding.
 
 mod derived;
+mod events;
 mod foundation;
 mod outside;
 mod quick;

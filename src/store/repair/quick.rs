@@ -11,9 +11,10 @@ use rustix::fs::{FileType, RawDir};
 
 use super::derived::TaskFacts;
 use super::task::is_pending;
+use crate::digest::sha256_bytes;
 use crate::model::json::raw::{Raw, members, same_text};
 use crate::model::{Response, TaskId, TaskText};
-use crate::store::layout::{Dir, EVENTS_FILE, Layout, RESPONSE_FILE, TASK_FILE};
+use crate::store::layout::{Dir, EVENTS_FILE, Layout, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::scan::Reader;
 
 /// What a thread needs for its checks: one reader for each file that is looked at beside the others.
@@ -44,6 +45,11 @@ impl Desk {
         let is_told = (marks.newest_event..=marks.last_event.max(marks.newest_event)).contains(&newest);
         if !is_told || has_response != task.is_terminal() {
             return None;
+        }
+        let (request, sha256) = task.request();
+        if !has_response && request.decode() == dir.path().join(REQUEST_FILE).to_string_lossy() {
+            let content = self.other.quick(&dir, "", REQUEST_FILE)?;
+            Some(sha256_bytes(content)).filter(|found| sha256.is(found))?;
         }
         if has_response {
             let text = std::str::from_utf8(self.other.quick(&dir, "", RESPONSE_FILE)?).ok()?;

@@ -3,19 +3,20 @@
 use std::ffi::OsStr;
 
 use rustix::fs::FileType;
-use serde::Deserialize;
 
 use super::derived::{Facts, TaskFacts};
+use super::events::{events, whole_event_lines};
 use super::{Check, Severity};
+use crate::digest::sha256_bytes;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Response, Task, TaskId, TaskText, json};
-use crate::store::layout::{Dir, EVENTS_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::lock::TaskLock;
 use crate::store::{atomic, history, read};
 
 /// How a fault is put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mend {
+pub(super) enum Mend {
     Nothing,
     /// Leave it to a person: somebody may have opened it on purpose.
     Close,
@@ -28,6 +29,10 @@ enum Mend {
     Remove,
     CompleteEvents,
     RewriteEvents,
+    /// Move what is no file and write events.jsonl from task.json.
+    ReplaceEvents,
+    /// Move what is there and write request.md from task.json.
+    RestoreRequest,
     WriteResponse,
     RenameResponse,
 }
@@ -39,7 +44,10 @@ impl Mend {
             Self::Close => "chmod 700 closes it",
             Self::SetTaskAside => "repair moves the task's directory to the quarantine",
             Self::SetAside => "repair moves it to the quarantine",
-            Self::ReplaceResponse => "repair moves it to the quarantine and writes it anew from task.json",
+            Self::ReplaceResponse | Self::ReplaceEvents => {
+                "repair moves it to the quarantine and writes it anew from task.json"
+            }
+            Self::RestoreRequest => "repair writes it anew from task.json",
             Self::Remove => "repair removes it",
             Self::CompleteEvents => "repair completes it from task.json",
             Self::RewriteEvents => "repair copies it to the quarantine and keeps the lines that are events",
@@ -49,27 +57,29 @@ impl Mend {
     }
 }
 
+const LOST: &str = "the task has ended and its answer is gone";
+
 /// The one fault that cannot come from a change under way.
 const MODE: &str = "mode";
 
 /// One thing that is wrong with a task.
-struct Fault {
+pub(super) struct Fault {
     code: &'static str,
     severity: Severity,
-    file: String,
+    pub(super) file: String,
     message: String,
-    mend: Mend,
+    pub(super) mend: Mend,
 }
 
 /// What a look at a task's directory says.
 #[derive(Default)]
-struct Look {
-    faults: Vec<Fault>,
+pub(super) struct Look {
+    pub(super) faults: Vec<Fault>,
     task: Option<Task>,
 }
 
 impl Look {
-    fn fault(
+    pub(super) fn fault(
         &mut self,
         code: &'static str,
         severity: Severity,
@@ -182,6 +192,18 @@ impl Check<'_> {
                 self.set_aside(dir, file)?;
                 self.write_response(dir, task)
             }
+            (Mend::ReplaceEvents, Some(task)) => {
+                self.set_aside(dir, file)?;
+                history::append(dir, task)?;
+                history::sync(dir)
+            }
+            (Mend::RestoreRequest, Some(task)) => {
+                if dir.entries()?.iter().any(|(name, _)| name == file) {
+                    self.set_aside(dir, file)?;
+                }
+                let text = task.prompt.as_bytes();
+                atomic::replace_durably(&store.layout.tmp()?, dir, REQUEST_FILE, text)
+            }
             (Mend::CompleteEvents, Some(task)) => {
                 history::append(dir, task)?;
                 history::sync(dir)
@@ -232,6 +254,7 @@ fn look(dir: &Dir, id: &TaskId) -> Result<Look> {
         entry_in_task(&mut look, name, *kind);
     }
     events(&mut look, dir, &task)?;
+    request(&mut look, dir, &task)?;
     response(&mut look, dir, &task, has(RESPONSE_FILE), &entries)?;
     look.task = Some(task);
     Ok(look)
@@ -248,85 +271,25 @@ fn entry_in_task(look: &mut Look, name: &OsStr, kind: FileType) {
     }
 }
 
-/// The part of an event line that counts here.
-#[derive(Deserialize)]
-struct Numbered {
-    n: Option<u64>,
-}
-
-/// The number of an event line; `None` when it is no JSON object.
-fn numbered(line: &[u8]) -> Option<Option<u64>> {
-    match serde_json::from_slice::<Numbered>(line) {
-        Ok(event) => Some(event.n),
-        // What Python writes and a strict parser refuses is no damage.
-        Err(_) => json::parse_object(line).ok().map(|object| object.get("n").and_then(|n| n.as_u64())),
+/// Looks at the request of an open task that the store keeps itself.
+fn request(look: &mut Look, dir: &Dir, task: &Task) -> Result<()> {
+    let is_own = task.request_path == dir.path().join(REQUEST_FILE).to_string_lossy();
+    if task.status.is_terminal() || !is_own {
+        return Ok(());
     }
-}
-
-fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n") && line.len() > 1)
-}
-
-fn whole_event_lines(dir: &Dir, task: &Task) -> Result<Vec<u8>> {
-    let content = read::file(dir, EVENTS_FILE, u64::MAX)?.map(|content| content.bytes).unwrap_or_default();
-    let is_event = |line: &&[u8]| numbered(line).is_some_and(|n| !is_undone(n, task));
-    Ok(lines(&content).filter(is_event).collect::<Vec<_>>().concat())
-}
-
-/// Whether a line has a number that the task has not come to.
-fn is_undone(n: Option<u64>, task: &Task) -> bool {
-    !task.was_written_by_others() && n > Some(task.journal.last_event)
-}
-
-fn events(look: &mut Look, dir: &Dir, task: &Task) -> Result<()> {
-    let bytes = match read::file(dir, EVENTS_FILE, u64::MAX) {
-        Ok(content) => content.map(|content| content.bytes).unwrap_or_default(),
-        // A link has been found already; a directory or a pipe must make room.
-        Err(error) if error.kind() == ErrorKind::Corrupt => {
-            if !look.faults.iter().any(|fault| fault.file == EVENTS_FILE) {
-                look.fault(
-                    "events-unreadable",
-                    Severity::Damage,
-                    EVENTS_FILE,
-                    error.message(),
-                    Mend::SetAside,
-                );
-            }
-            return Ok(());
-        }
+    let can_restore = sha256_bytes(task.prompt.as_bytes()) == task.request_sha256;
+    let mend = if can_restore { Mend::RestoreRequest } else { Mend::Nothing };
+    let (code, message) = match read::file(dir, REQUEST_FILE, u64::MAX) {
+        Ok(Some(content)) if sha256_bytes(&content.bytes) == task.request_sha256 => return Ok(()),
+        Ok(Some(_)) => ("request-changed", "it is not the request that was submitted".to_string()),
+        Ok(None) => ("request-missing", "the request of an open task is gone".to_string()),
+        Err(error) if error.kind() == ErrorKind::Corrupt => ("request-changed", error.message().to_string()),
         Err(error) => return Err(error),
     };
-    let (mut broken, mut undone, mut gap, mut newest) = (0_u32, 0_u32, false, 0_u64);
-    for line in lines(&bytes) {
-        match numbered(line) {
-            None => broken += 1,
-            Some(n) if is_undone(n, task) => undone += 1,
-            Some(Some(n)) => {
-                gap |= n > newest.saturating_add(1);
-                newest = newest.max(n);
-            }
-            Some(None) => {}
-        }
-    }
-    let recent = &task.journal.recent;
-    let next = recent.iter().filter_map(|event| event.n).find(|n| *n > newest);
-    gap |= next.is_some_and(|next| next > newest.saturating_add(1));
-    if broken > 0 {
-        let message = format!("{broken} lines are no events");
-        look.fault("events-broken", Severity::Damage, EVENTS_FILE, message, Mend::RewriteEvents);
-    } else if undone > 0 {
-        let message = format!("{undone} lines tell of what did not happen");
-        look.fault("events-undone", Severity::Leftover, EVENTS_FILE, message, Mend::RewriteEvents);
-    } else if bytes.last().is_some_and(|last| *last != b'\n') {
-        let message = "the last line is only half there";
-        look.fault("events-torn", Severity::Leftover, EVENTS_FILE, message, Mend::CompleteEvents);
-    } else if next.is_some() {
-        let message = "events that task.json tells of are not copied to it yet";
-        look.fault("events-behind", Severity::Leftover, EVENTS_FILE, message, Mend::CompleteEvents);
-    }
-    if gap {
-        let message = "some events of the past are lost";
-        look.fault("events-lost", Severity::Leftover, EVENTS_FILE, message, Mend::Nothing);
+    match look.faults.iter_mut().find(|fault| fault.file == REQUEST_FILE) {
+        Some(link) if can_restore => link.mend = mend,
+        Some(_) => {}
+        None => look.fault(code, Severity::Damage, REQUEST_FILE, message, mend),
     }
     Ok(())
 }
@@ -340,7 +303,14 @@ fn response(
 ) -> Result<()> {
     let pending = entries.iter().filter_map(|(name, _)| name.to_str()).filter(|name| is_pending(name));
     let mut pending: Vec<&str> = pending.collect();
-    if look.faults.iter().any(|fault| fault.file == RESPONSE_FILE) {
+    let own = read::pending_response_name(task.fence);
+    let saved = pending.contains(&own.as_str()) && readable(dir, &own).is_ok();
+    if let Some(link) = look.faults.iter_mut().find(|fault| fault.file == RESPONSE_FILE) {
+        if task.status.is_terminal() && task.journal.response.is_some() {
+            link.mend = Mend::ReplaceResponse;
+        } else if task.status.is_terminal() && !saved {
+            look.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Mend::Nothing);
+        }
         return Ok(());
     }
     if !task.status.is_terminal() {
@@ -357,19 +327,16 @@ fn response(
             look.fault(code, Severity::Damage, RESPONSE_FILE, message, Mend::ReplaceResponse);
         }
     } else {
-        let own = read::pending_response_name(task.fence);
-        let saved = pending.contains(&own.as_str()) && readable(dir, &own).is_ok();
         match has_file.then(|| readable(dir, RESPONSE_FILE)) {
             Some(Ok(_)) => {}
             Some(Err(error)) => {
                 let message = error.message();
                 look.fault("response-unreadable", Severity::Damage, RESPONSE_FILE, message, Mend::SetAside);
             }
-            None if !saved => {
-                let message = "the task has ended and its answer is gone";
-                look.fault("response-lost", Severity::Damage, RESPONSE_FILE, message, Mend::Nothing);
-            }
             None => {}
+        }
+        if !saved && !matches!(has_file.then(|| readable(dir, RESPONSE_FILE)), Some(Ok(_))) {
+            look.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Mend::Nothing);
         }
         if saved && !matches!(has_file.then(|| readable(dir, RESPONSE_FILE)), Some(Ok(_))) {
             let message = "the answer still has the name it was staged under";
