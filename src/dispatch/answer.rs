@@ -1,11 +1,16 @@
 //! What an answer says besides its text: a verdict, how far the work came, a JSON value.
 
+use std::ops::Range;
+
 use serde_json::Value;
 
 use crate::model::Verdict;
 
 /// How many lines at the end of an answer may hold its closing lines.
 const CLOSING_LINES: usize = 8;
+
+/// How many beginnings of a value are tried in a text that is no JSON as a whole.
+const MOST_VALUES: usize = 1000;
 
 /// How far the agent says it came, in a line `STATUS: …` at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,46 +61,63 @@ fn closing_word(text: &str, label: &str) -> Option<String> {
     })
 }
 
-/// The JSON value an answer was asked to be: the whole text, or its last fenced block, or its
-/// outermost braces or brackets. The error says why there is none.
+/// The JSON value an answer was asked to be: the whole text but for its closing lines, or its last fenced
+/// block, or the longest object or array in it. The error says why there is none.
 pub fn json_value(text: &str) -> Result<Value, String> {
-    let whole = text.trim();
+    let whole = without_closing_lines(text).trim();
     let first = match serde_json::from_str(whole) {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    let candidates = fenced_blocks(whole)
-        .into_iter()
-        .rev()
-        .chain(outermost(whole, '{', '}'))
-        .chain(outermost(whole, '[', ']'));
-    candidates
-        .filter_map(|candidate| serde_json::from_str(candidate.trim()).ok())
-        .find(|value: &Value| value.is_object() || value.is_array())
-        .ok_or_else(|| format!("the answer is not JSON: {first}"))
+    let (range, bare) = longest_value(whole).map_or((0..0, None), |(range, value)| (range, Some(value)));
+    let fenced = fenced_blocks(whole, &range).into_iter().rev().find_map(block_value);
+    fenced.or(bare).ok_or_else(|| format!("the answer is not JSON: {first}"))
 }
 
-/// The insides of all ``` blocks, in order.
-fn fenced_blocks(text: &str) -> Vec<&str> {
-    let mut blocks = Vec::new();
-    let mut start = None;
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        let end = at + line.len();
-        if line.trim_start().starts_with("```") {
-            match start.take() {
-                Some(from) => blocks.push(&text[from..at]),
-                None => start = Some(end),
-            }
+/// `text` without the `STATUS:` and `VERDICT:` lines at its end.
+fn without_closing_lines(text: &str) -> &str {
+    let mut rest = text.trim_end();
+    for _ in 0..CLOSING_LINES {
+        let start = rest.rfind('\n').map_or(0, |at| at + 1);
+        if verdict(&rest[start..]).is_none() && closing(&rest[start..]).is_none() {
+            break;
         }
-        at = end;
+        rest = rest[..start].trim_end();
     }
-    blocks
+    rest
 }
 
-fn outermost(text: &str, open: char, close: char) -> Option<&str> {
-    let (start, end) = (text.find(open)?, text.rfind(close)?);
-    text.get(start..=end)
+/// The insides of all ``` blocks, in order. A fence within `value` is a part of its words.
+fn fenced_blocks<'a>(text: &'a str, value: &Range<usize>) -> Vec<&'a str> {
+    let fences = text.match_indices("```").map(|(at, _)| at);
+    let fences: Vec<usize> = fences.filter(|at| !value.contains(at)).collect();
+    fences.as_chunks::<2>().0.iter().filter_map(|[from, to]| text.get(from + 3..*to)).collect()
+}
+
+/// The value of a block, with or without the name of a language before it.
+fn block_value(block: &str) -> Option<Value> {
+    let unnamed = block.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+    [block, unnamed].iter().find_map(|text| serde_json::from_str(text.trim()).ok())
+}
+
+/// The longest object or array in `text`, and where it stands.
+fn longest_value(text: &str) -> Option<(Range<usize>, Value)> {
+    let mut longest: Option<(Range<usize>, Value)> = None;
+    let mut at = 0;
+    for _ in 0..MOST_VALUES {
+        let Some(next) = text[at..].find(['{', '[']) else { break };
+        let start = at + next;
+        let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Value>();
+        if let Some(Ok(value)) = values.next() {
+            at = start + values.byte_offset();
+            if longest.as_ref().is_none_or(|(range, _)| range.len() < at - start) {
+                longest = Some((start..at, value));
+            }
+        } else {
+            at = start + 1;
+        }
+    }
+    longest
 }
 
 #[cfg(test)]
@@ -130,11 +152,18 @@ mod tests {
             "Here it is:\n```json\n{\"a\": 1}\n```\nSTATUS: done",
             "```\n{\"b\": 2}\n```\nbetter:\n```json\n{\"a\": 1}\n```",
             "Sure! {\"a\": 1} Done.",
+            "{\"a\": 1}\n\n**VERDICT:** accept\nSTATUS: done\n",
+            "As [1] and [the manual] say: {\"a\": 1}.\nSTATUS: done",
+            "Here it is: ```json\n{\"a\": 1}\n```",
+            "Here: ```json {\"a\": 1}``` {\"b\": [2, 3, 4]}",
+            "So: {\"a\": 1, \"code\": \"```2```\"} it is",
         ] {
             assert_eq!(json_value(text).expect("JSON")["a"], 1, "{text}");
         }
         assert_eq!(json_value("[1, 2]").expect("JSON")[1], 2);
-        assert_eq!(json_value("5").expect("JSON"), 5);
+        assert_eq!(json_value("5\nSTATUS: done").expect("JSON"), 5);
+        assert_eq!(json_value("Yes:\n```json\ntrue\n```").expect("JSON"), true);
+        assert_eq!(json_value("Two: [{\"a\": 1}, {\"a\": 2}] in all").expect("JSON")[1]["a"], 2);
         let error = json_value("no").expect_err("not JSON");
         assert!(error.starts_with("the answer is not JSON: "), "{error}");
         assert!(json_value("```json\n{\"a\":\n").is_err());

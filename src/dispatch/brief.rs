@@ -11,6 +11,7 @@ use super::prompt::{
     Artifact, LONGEST_REQUEST, PromptInput, ThreadAnswer, ThreadLink, fill_template, thread_history,
 };
 use super::route::Route;
+use super::stream::one_line;
 use crate::model::{Event, Task, TaskId};
 use crate::store::Store;
 use crate::{Error, Result};
@@ -23,9 +24,30 @@ pub fn word<'a>(task: &'a Task, key: &str) -> Option<&'a str> {
     task.metadata.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
 }
 
+/// The conversation that the task continues.
+///
+/// # Errors
+/// Why none can be, in a person's words: what stands in its place is no text.
+pub fn session(task: &Task) -> std::result::Result<Option<&str>, String> {
+    match task.metadata.get("session_id") {
+        None | Some(Value::Null | Value::String(_)) => Ok(word(task, "session_id")),
+        Some(other) => {
+            let shown = one_line(&other.to_string(), 80);
+            Err(format!(
+                "session_id in the task's metadata must be text, the id of a conversation, not {shown}"
+            ))
+        }
+    }
+}
+
 /// How deep the agent was that submitted the task; 0 for a task from outside.
 pub fn depth(task: &Task) -> u32 {
-    word(task, "dispatch_depth").and_then(|depth| depth.parse().ok()).unwrap_or(0)
+    let depth = match task.metadata.get("dispatch_depth") {
+        Some(Value::Number(number)) => number.as_f64(),
+        _ => word(task, "dispatch_depth").and_then(|depth| depth.parse().ok()),
+    };
+    // Saturates: what is beyond every number is beyond every limit.
+    depth.unwrap_or(0.0) as u32
 }
 
 /// Whether the answer is to be JSON.
@@ -141,6 +163,29 @@ fn link(store: &Store, id: &str) -> Option<ThreadLink> {
 mod tests {
     use super::*;
     use crate::dispatch::testing;
+
+    #[test]
+    fn a_conversation_is_text_and_a_depth_is_a_number() {
+        let mut task = testing::task();
+        assert_eq!((session(&task), depth(&task)), (Ok(None), 0));
+        task.metadata.insert("session_id".to_string(), "s1".into());
+        assert_eq!(session(&task), Ok(Some("s1")));
+        task.metadata.insert("session_id".to_string(), Value::Null);
+        assert_eq!(session(&task), Ok(None));
+        task.metadata.insert("session_id".to_string(), 17.into());
+        assert!(session(&task).expect_err("no text").ends_with("not 17"));
+        for (given, expected) in [
+            (Value::from("2"), 2),
+            (2.into(), 2),
+            (u64::MAX.into(), u32::MAX),
+            ("99999999999".into(), u32::MAX),
+            (Value::from(-1), 0),
+            ("deep".into(), 0),
+        ] {
+            task.metadata.insert("dispatch_depth".to_string(), given);
+            assert_eq!(depth(&task), expected);
+        }
+    }
 
     #[test]
     fn unknown_efforts_become_medium_with_a_warning() {

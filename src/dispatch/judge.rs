@@ -4,6 +4,7 @@
 use super::answer;
 use super::limit::{Speaker, is_usage_limit, reset_time};
 use super::outcome::{Answer, Exit, Failure, Outcome, Run, StopReason};
+use super::said::{is_permanent_text, said, service_words, tail, with_stderr};
 use super::stream::{Format, RunReport, one_line};
 use crate::model::{FailureClass, span};
 
@@ -72,8 +73,8 @@ fn wrong_session(run: &Run<'_>) -> Option<Failure> {
 /// A run that reported a result, judged by that result.
 fn reported_failure(run: &Run<'_>) -> Option<Failure> {
     let report = run.report;
-    let said = said(report);
     if !report.is_error {
+        let said = one_line(tail(&report.text), 1000);
         // A limit has been seen presented as an ordinary answer; a real answer is longer than this.
         let is_notice =
             said.len() < 200 && is_usage_limit(&said, Speaker::Anyone, None) && starts_like_notice(&said);
@@ -85,16 +86,18 @@ fn reported_failure(run: &Run<'_>) -> Option<Failure> {
             Failure::new(FailureClass::Error, with_stderr(message, run.stderr))
         });
     }
-    if is_usage_limit(&said, Speaker::Agent, report.api_error_status) {
-        return Some(usage_limit(run, &said));
+    let told = service_words(run);
+    if is_usage_limit(&told, Speaker::Agent, report.api_error_status) {
+        return Some(usage_limit(run, &told));
     }
     let reason = report.terminal_reason.as_deref().unwrap_or("error");
-    let words = if said.is_empty() { one_line(run.stderr, 1000) } else { said };
+    let told = if told.is_empty() { one_line(run.stderr, 1000) } else { told };
+    let words = if told.is_empty() { said(report) } else { told.clone() };
     let message = match report.api_error_status {
         Some(status) => format!("the agent failed ({reason}, HTTP {status}): {words}"),
         None => format!("the agent failed ({reason}): {words}"),
     };
-    let class = if cannot_improve(report, reason) || is_permanent_text(&words) {
+    let class = if cannot_improve(report, reason) || is_permanent_text(&told) {
         FailureClass::Permanent
     } else {
         FailureClass::Error
@@ -132,19 +135,20 @@ fn timeout(run: &Run<'_>) -> Failure {
 
 /// A run that should have reported a result and did not.
 fn ended_without_result(run: &Run<'_>) -> Failure {
-    let said = said(run.report);
-    let words = format!("{said} {}", run.stderr);
-    let limited = is_usage_limit(&said, Speaker::Agent, run.report.api_error_status)
+    let told = service_words(run);
+    let limited = is_usage_limit(&told, Speaker::Agent, run.report.api_error_status)
         || is_usage_limit(run.stderr, Speaker::Anyone, None);
+    let told = format!("{told} {}", run.stderr);
     if limited {
-        return usage_limit(run, &words);
+        return usage_limit(run, &told);
     }
+    let words = format!("{} {}", said(run.report), run.stderr);
     let garbage = match run.report.skipped_lines {
         0 => String::new(),
         count => format!(" ({count} unreadable lines)"),
     };
     let message = format!("the agent {} without a result{garbage}", exit_words(run.exit));
-    let class = if is_permanent_text(&words) || is_usage_error(run) {
+    let class = if is_permanent_text(&told) || is_usage_error(run) {
         FailureClass::Permanent
     } else {
         FailureClass::Error
@@ -180,32 +184,6 @@ fn usage_limit(run: &Run<'_>, words: &str) -> Failure {
     Failure { class: FailureClass::UsageLimit, until, message: with_stderr(LIMIT_WORDS, words) }
 }
 
-/// What the agent says about itself: its errors, else its last words.
-fn said(report: &RunReport) -> String {
-    if report.errors.is_empty() { one_line(tail(&report.text), 1000) } else { report.errors.join("; ") }
-}
-
-/// Messages of the known programs that the next attempt would only repeat.
-fn is_permanent_text(words: &str) -> bool {
-    const PERMANENT: [&str; 13] = [
-        "not logged in",
-        "no conversation found",
-        "no rollout found",
-        "session not found",
-        "invalid session id",
-        "unknown option",
-        "unexpected argument",
-        "not inside a trusted directory",
-        "missing environment variable",
-        "cannot be used with root",
-        "invalid api key",
-        "prompt is too long",
-        "please set an auth method",
-    ];
-    let words = words.to_lowercase();
-    PERMANENT.iter().any(|phrase| words.contains(phrase))
-}
-
 /// Exit codes that the known programs reserve for a wrong command line or a missing key.
 fn is_usage_error(run: &Run<'_>) -> bool {
     match run.format {
@@ -221,21 +199,6 @@ fn exit_words(exit: Exit) -> String {
         Exit::Code(code) => format!("exited with code {code}"),
         Exit::Signal(signal) => format!("was ended by signal {signal}"),
     }
-}
-
-fn with_stderr(message: &str, words: &str) -> String {
-    match one_line(tail(words), 1000) {
-        words if words.is_empty() => message.to_string(),
-        words => format!("{message}: {words}"),
-    }
-}
-
-/// The last part of a long text: reasons stand at the end.
-fn tail(text: &str) -> &str {
-    const LENGTH: usize = 1000;
-    let text = text.trim();
-    let start = (text.len().saturating_sub(LENGTH)..=text.len()).find(|at| text.is_char_boundary(*at));
-    &text[start.unwrap_or(0)..]
 }
 
 #[cfg(test)]
@@ -370,6 +333,31 @@ mod tests {
             run.exit = Exit::Code(2);
         });
         assert_eq!(class, "permanent");
+    }
+
+    #[test]
+    fn the_words_of_the_model_are_not_those_of_its_service() {
+        let last_words = "I raise the quota; not logged in users hit your limit, try again in 10 minutes";
+        for format in [Format::CodexJsonl, Format::GeminiStream, Format::OpencodeJson] {
+            let crashed = RunReport { text: last_words.to_string(), ..RunReport::default() };
+            let (class, until, message) = failure(&crashed, |run| {
+                run.format = format;
+                run.exit = Exit::Code(1);
+            });
+            assert_eq!((class.as_str(), until), ("error", None), "{format:?}");
+            assert!(message.contains(last_words), "{message}");
+            let (class, ..) = failure(&failed(last_words, None, "error"), |run| run.format = format);
+            assert_eq!(class, "error", "{format:?}");
+            let (class, until, _) = failure(&crashed, |run| {
+                run.format = format;
+                run.stderr = "usage limit reached";
+            });
+            assert_eq!((class.as_str(), until), ("usage_limit", None), "{format:?}");
+            let mut told = crashed.clone();
+            told.add_error("Quota exceeded, try again in 20 minutes");
+            let (class, until, _) = failure(&told, |run| run.format = format);
+            assert_eq!((class.as_str(), until.as_deref()), ("usage_limit", Some("12:20")), "{format:?}");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod report;
 pub mod roster;
 pub mod route;
 pub mod runner;
+mod said;
 pub mod scheduler;
 pub mod service;
 pub mod settings;

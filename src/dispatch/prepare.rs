@@ -93,7 +93,10 @@ pub fn command_line(
         let cwd = crate::error::printable(&cwd.to_string_lossy());
         return Ok(Err(Refusal::task(format!("the working directory {cwd} does not exist"))));
     }
-    let resume_id = word(task, "session_id").map(str::to_string);
+    let resume_id = match brief::session(task) {
+        Ok(session) => session.map(str::to_string),
+        Err(message) => return Ok(Err(Refusal::task(message))),
+    };
     let template = match (&resume_id, &vendor.resume_args) {
         (None, _) => &vendor.args,
         (Some(_), Some(resume_args)) => resume_args,

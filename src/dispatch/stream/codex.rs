@@ -37,11 +37,16 @@ impl Codex {
                 report.terminal_reason = Some("turn.failed".to_string());
                 let message = text(value.get("error").unwrap_or(&Value::Null), "message");
                 report.api_error_status = last_status(message);
+                report.errors.clear();
                 report.add_error(message);
                 None
             }
-            // A notice: the run goes on.
-            "error" => some_text(value, "message"),
+            // A notice: the run goes on, and if it does not, the last one says why.
+            "error" => {
+                report.errors.clear();
+                report.add_error(text(value, "message"));
+                some_text(value, "message")
+            }
             "item.started" => started(value.get("item")?),
             "item.completed" => completed(value.get("item")?, report),
             _ => None,
