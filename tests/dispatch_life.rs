@@ -215,3 +215,48 @@ fn two_hundred_tasks_survive_a_dispatcher_that_is_killed_at_random() {
     let stats = pool.json(&["stats"]);
     assert_eq!(stats["stats"]["all"]["completed"], count);
 }
+
+#[test]
+fn a_follow_up_that_cannot_be_made_is_told_once_and_holds_nothing_up() {
+    let pool = Pool::scripted("  routes: {work: {dead_letter_lane: next}}\n");
+    let id = pool.submit("rm \"state/tasks/$LANES_TASK_ID/request.md\"\nfailure boom 400", &[]);
+    let dispatcher = pool.dispatcher(&["--max-concurrent", "1"]);
+    pool.until("it is told", || pool.log().contains("no task follows it in lane next"));
+    let after = pool.submit("result after", &[]);
+    pool.until("the slot is free", || pool.state(&after) == "completed");
+    dispatcher.signal(Signal::TERM);
+    assert!(dispatcher.wait().success());
+    let told = pool.events(&id).into_iter().filter(|kind| kind == "follow_up_failed").count();
+    assert_eq!((told, pool.log().matches("no task follows it").count()), (1, 1), "{}", pool.log());
+    assert_eq!(pool.json(&["stats"])["stats"]["all"]["runs"], 2);
+    assert!(std::fs::read_dir(pool.path("state/outbox")).unwrap().next().is_none());
+}
+
+#[test]
+fn a_report_that_cannot_be_told_does_not_hold_up_the_end_and_is_told_at_the_next_start() {
+    let pool = Pool::scripted("");
+    let id = pool.submit("mkdir state/usage.jsonl\nresult fine", &[]);
+    let dispatcher = pool.dispatcher(&["--max-concurrent", "1"]);
+    pool.until("it is tried again", || pool.log().contains("its report is tried again"));
+    dispatcher.signal(Signal::TERM);
+    assert!(dispatcher.wait().success());
+    assert!(pool.log().contains("its report could not be told"), "{}", pool.log());
+    assert_eq!(std::fs::read_dir(pool.path("state/outbox")).unwrap().count(), 1);
+    std::fs::remove_dir(pool.path("state/usage.jsonl")).unwrap();
+    let said = pool.dispatch_once(&[]);
+    assert!(said.contains("a report that was written and not sent was sent"), "{said}");
+    assert_eq!(pool.json(&["stats"])["stats"]["all"]["completed"], 1);
+    assert_eq!(pool.response(&id)["body"], "fine");
+}
+
+#[test]
+fn trouble_before_the_agent_starts_costs_no_attempt() {
+    let pool = Pool::scripted("");
+    let id = pool.submit("result fine", &[]);
+    let in_the_way = pool.path(&format!("state/tasks/{id}/attempts/1/prompt.md"));
+    std::fs::create_dir_all(&in_the_way).unwrap();
+    let said = pool.dispatch_once(&[]);
+    assert!(said.contains("its agent was not started"), "{said}");
+    let task = pool.task(&id);
+    assert_eq!((&task["attempt"], &task["failure_class"]), (&0.into(), &serde_json::Value::Null), "{task}");
+}

@@ -71,6 +71,8 @@ pub enum Outcome {
     Failed(Failure),
     /// Give it back as if it had not been taken: what every run of its lane needs is missing.
     Unready(String),
+    /// Give it back as if it had not been taken: the store was in trouble before its agent was started.
+    NotBegun(String),
     /// Say nothing about it: it was cancelled, belongs to somebody else, or goes back unfinished.
     Withheld(StopReason),
 }

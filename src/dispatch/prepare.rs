@@ -16,9 +16,9 @@ use super::runner::{Desk, Job, RunCard, files, run_id};
 use super::service::Service;
 use super::stream::StreamParser;
 use super::vendor::{SessionIds, Slots, agent_environment};
-use crate::model::{ClaimToken, Event, Task};
+use crate::model::{ClaimToken, Event, FailureClass, Task};
 use crate::store::{Attempt, Store};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Beginning and end of a log that are kept.
 const LOG_HEAD: usize = 16 * 1024 * 1024;
@@ -178,7 +178,14 @@ impl Desk<'_> {
         for warning in &line.warnings {
             self.warn(format!("{}: {warning}", task.id));
         }
-        let mut input = brief::brief(self.store, task, events, route, &self.plan.surroundings)?;
+        let mut input = match brief::brief(self.store, task, events, route, &self.plan.surroundings) {
+            Ok(input) => input,
+            // Its own request cannot be read.
+            Err(error) if error.kind() == ErrorKind::Io => {
+                return Ok(Err(Refusal::Task(Failure::new(FailureClass::Error, error.to_string()))));
+            }
+            Err(error) => return Err(error),
+        };
         if !vendor.takes_effort() {
             input.effort_hint.clone_from(&line.effort);
         }

@@ -53,7 +53,7 @@ pub fn recover(store: &Store, observe: &dyn Fn(Moment)) -> Result<()> {
 pub fn tell_outbox(store: &Store, observe: &dyn Fn(Moment)) -> Result<()> {
     for (id, fence) in store.outbox()? {
         let told = match Report::load(store, &id, fence) {
-            Ok(Some(report)) => report.tell(store),
+            Ok(Some(report)) => report.tell(store, &|message| warn_about(&id, message, observe)),
             // Nothing to tell: the task is gone, or died before its report was written.
             Ok(None) => store.posted(&id, fence).map(|()| Told::TooLate),
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -73,6 +73,10 @@ pub fn tell_outbox(store: &Store, observe: &dyn Fn(Moment)) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn warn_about(id: &TaskId, message: String, observe: &dyn Fn(Moment)) {
+    observe(Moment::Warning { message: format!("{id}: {message}") });
 }
 
 fn bury(store: &Store, dead: &Abandoned, observe: &dyn Fn(Moment)) -> Result<()> {
@@ -157,7 +161,7 @@ fn put_in_order(store: &Store, task: &Task, observe: &dyn Fn(Moment)) -> Result<
         observe(Moment::Recovered { task_id: task.id.to_string(), message: message.to_string() });
     };
     if let Some(report) = Report::load(store, &task.id, task.fence)? {
-        report.tell(store)?;
+        report.tell(store, &|message| warn_about(&task.id, message, observe))?;
         said("its dispatcher died before it could report; reported now");
         return Ok(());
     }
@@ -167,7 +171,7 @@ fn put_in_order(store: &Store, task: &Task, observe: &dyn Fn(Moment)) -> Result<
     let spent = match (&attempt, &card) {
         (Some(attempt), Some(card)) => {
             if let Some(report) = finished_run(store, task, attempt, card)? {
-                report.save_and_tell(store)?;
+                report.save_and_tell(store, &|message| warn_about(&task.id, message, observe))?;
                 said("its dispatcher died after the agent was done; the answer was kept");
                 return Ok(());
             }

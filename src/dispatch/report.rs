@@ -94,12 +94,12 @@ impl Report {
     ///
     /// # Errors
     /// When the store cannot be written just now; the report stays in the outbox and can be told later.
-    pub fn save_and_tell(&self, store: &Store) -> Result<Told> {
+    pub fn save_and_tell(&self, store: &Store, warn: &dyn Fn(String)) -> Result<Told> {
         let id = TaskId::parse(&self.task_id)?;
         let text = serde_json::to_vec(self).map_err(|error| Error::corrupt(format!("a report: {error}")))?;
         store.attempt(&id, self.fence)?.save(REPORT_FILE, &text)?;
         store.post(&id, self.fence)?;
-        self.tell(store)
+        self.tell(store, warn)
     }
 
     /// The report of an attempt, if one was written.
@@ -113,20 +113,31 @@ impl Report {
             .map_err(|error| Error::corrupt(format!("{}: {error}", attempt.file_path(REPORT_FILE).display())))
     }
 
-    /// Tells a report that was written before.
+    /// Tells a report that was written before. A follow-up that cannot be made, now or ever, is told about
+    /// through `warn` and in the task's history.
     ///
     /// # Errors
     /// As [`Report::save_and_tell`].
-    pub fn tell(&self, store: &Store) -> Result<Told> {
+    pub fn tell(&self, store: &Store, warn: &dyn Fn(String)) -> Result<Told> {
         let id = TaskId::parse(&self.task_id)?;
         let told = self.act(store, &id)?;
+        let mut undeliverable = None;
         if told == Told::Heard
             && let Some(follow_up) = &self.follow_up
+            && let Err(error) = submit_follow_up(store, &store.task(&id)?, follow_up, self.fence)?
         {
-            submit_follow_up(store, &store.task(&id)?, follow_up, self.fence)?;
+            undeliverable = Some(format!("no task follows it in lane {}: {error}", follow_up.lane));
         }
         store.append_usage(&self.record.to_line())?;
         store.posted(&id, self.fence)?;
+        if let Some(message) = undeliverable {
+            let kind = "follow_up_failed".to_string();
+            let note = Command::Note { kind, message: message.clone(), data: Object::new(), token: None };
+            warn(match store.apply(&id, &note) {
+                Ok(_) => message,
+                Err(error) => format!("{message}; its history lacks that: {error}"),
+            });
+        }
         Ok(told)
     }
 
@@ -188,12 +199,23 @@ impl Report {
     }
 }
 
-/// Submits the task that follows `task`, unless it has not ended as the follow-up expects.
-fn submit_follow_up(store: &Store, task: &Task, follow_up: &FollowUp, fence: u64) -> Result<()> {
+/// Submits the task that follows `task`, unless it has not ended as the follow-up expects. The inner error is
+/// one that no further try would end: its request is gone, or the queue's rules say no.
+fn submit_follow_up(
+    store: &Store,
+    task: &Task,
+    follow_up: &FollowUp,
+    fence: u64,
+) -> Result<std::result::Result<(), Error>> {
     let key = match (&task.status, follow_up.after_success) {
         (Status::Completed { .. }, true) => format!("after:{}", task.id),
         (Status::Failed { .. }, false) => format!("dead-letter:{}", task.id),
-        _ => return Ok(()),
+        _ => return Ok(Ok(())),
+    };
+    let request = match store.request_again(task) {
+        Ok(request) => request,
+        Err(error) if error.kind() == ErrorKind::Locked => return Err(error),
+        Err(error) => return Ok(Err(error)),
     };
     let mut metadata = task.metadata.clone();
     // The next stage is a conversation of its own; the answer reaches it through the thread.
@@ -211,7 +233,7 @@ fn submit_follow_up(store: &Store, task: &Task, follow_up: &FollowUp, fence: u64
             metadata.insert("failure_class".to_string(), class.as_str().into());
         }
     }
-    store.submit(NewTask {
+    let submitted = store.submit(NewTask {
         workspace_id: task.workspace_id.clone(),
         correlation_id: task.correlation_id.clone(),
         source_agent: task.source_agent.clone(),
@@ -219,7 +241,7 @@ fn submit_follow_up(store: &Store, task: &Task, follow_up: &FollowUp, fence: u64
         workspace_root: task.workspace_root.clone(),
         worktree_path: task.worktree_path.clone(),
         expected_branch: task.expected_branch.clone(),
-        request: store.request_again(task)?,
+        request,
         supporting_paths: task.supporting_paths.clone(),
         response_path: None,
         prompt: task.prompt.clone(),
@@ -232,6 +254,10 @@ fn submit_follow_up(store: &Store, task: &Task, follow_up: &FollowUp, fence: u64
         labels: task.labels.clone(),
         timeout_seconds: task.timeout_seconds,
         retry_of: None,
-    })?;
-    Ok(())
+    });
+    match submitted {
+        Ok(_) => Ok(Ok(())),
+        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked) => Err(error),
+        Err(error) => Ok(Err(error)),
+    }
 }

@@ -2,7 +2,7 @@
 //! its affairs in order should it die.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -45,6 +45,8 @@ pub struct Entry {
 pub struct Roster {
     registration: Registration,
     state: Mutex<State>,
+    /// Told when the dispatcher is to end.
+    drained: Condvar,
 }
 
 #[derive(Debug)]
@@ -94,7 +96,7 @@ impl Roster {
         };
         let registration = store.register(&info)?;
         let state = State { info, running: BTreeMap::new(), draining: false, written: Instant::now() };
-        Ok(Self { registration, state: Mutex::new(state) })
+        Ok(Self { registration, state: Mutex::new(state), drained: Condvar::new() })
     }
 
     /// The plan is another one now.
@@ -153,6 +155,18 @@ impl Roster {
         let mut state = self.lock();
         state.draining = true;
         self.write(&mut state);
+        self.drained.notify_all();
+    }
+
+    /// Whether nothing new is taken any more.
+    pub fn is_draining(&self) -> bool {
+        self.lock().draining
+    }
+
+    /// Sleeps for `pause`, or until nothing new is taken any more.
+    pub fn sleep_until_drain(&self, pause: Duration) {
+        // A panic elsewhere leaves the flag as it was.
+        drop(self.drained.wait_timeout_while(self.lock(), pause, |state| !state.draining));
     }
 
     fn write(&self, state: &mut State) {

@@ -133,13 +133,12 @@ impl Desk<'_> {
     pub fn run(&self, job: &Job) -> Ended {
         let begun = Instant::now();
         self.try_run(job).unwrap_or_else(|error| {
-            let failure = match error.kind() {
-                ErrorKind::Io | ErrorKind::Locked => {
-                    Failure::new(crate::model::FailureClass::Error, error.to_string())
-                }
-                _ => Failure::permanent(error.to_string()),
+            // Nothing fails that way once the agent has been started.
+            let outcome = match error.kind() {
+                ErrorKind::Io | ErrorKind::Locked => Outcome::NotBegun(error.to_string()),
+                _ => Outcome::Failed(Failure::permanent(error.to_string())),
             };
-            self.ended(Outcome::Failed(failure), begun, Past::default())
+            self.ended(outcome, begun, Past::default())
         })
     }
 
@@ -152,7 +151,7 @@ impl Desk<'_> {
         let task = &job.task;
         let events = self.store.events(&task.id)?;
         let past = policy::past(&events);
-        self.note(
+        self.note_if_possible(
             job,
             "dispatcher_started",
             format!("{} runs it", self.plan.owner),
@@ -160,7 +159,7 @@ impl Desk<'_> {
                 ("owner", self.plan.owner.clone().into()),
                 ("vendor", job.service.vendor.name.clone().into()),
             ]),
-        )?;
+        );
         let refused = |failure| Ok(self.ended(Outcome::Failed(failure), begun, past));
         if let Some(failure) = self.refusal(task, past) {
             return refused(failure);
@@ -181,7 +180,7 @@ impl Desk<'_> {
             Some(session) => Baseline::Resumed(self.totals(session)),
             None => Baseline::Fresh,
         };
-        self.note(
+        self.note_if_possible(
             job,
             "headless_started",
             format!("{} runs", card.vendor),
@@ -191,7 +190,7 @@ impl Desk<'_> {
                 ("run", card.run.clone().into()),
                 ("session_id", resumed.clone().or(card.session_id.clone()).into()),
             ]),
-        )?;
+        );
         let timeout = spec.timeout;
         let mut progress = Progress::new(attempt.create(files::PROGRESS)?);
         let finished = match agent::run(spec, self.household, &job.stop, &mut |happening| {
@@ -311,8 +310,14 @@ impl Desk<'_> {
         }
     }
 
-    /// Adds to the task's history, as the holder of the claim.
-    pub fn note(&self, job: &Job, kind: &str, message: String, data: Object) -> Result<()> {
+    /// Adds to the task's history, as the holder of the claim; the run is as good without it.
+    pub(super) fn note_if_possible(&self, job: &Job, kind: &str, message: String, data: Object) {
+        if let Err(error) = self.note(job, kind, message, data) {
+            self.warn(format!("{}: its history lacks a line: {error}", job.task.id));
+        }
+    }
+
+    fn note(&self, job: &Job, kind: &str, message: String, data: Object) -> Result<()> {
         let token = Some(job.token.clone());
         let command = Command::Note { kind: kind.to_string(), message, data, token };
         match self.store.apply(&job.task.id, &command) {

@@ -16,6 +16,8 @@ use crate::model::{ClaimToken, Status, Task, Time};
 
 /// How long a task waits whose conversation is being continued by another run.
 const BUSY_DELAY_SECONDS: f64 = 5.0;
+/// How long a task waits whose agent could not be started because the store was in trouble.
+const TROUBLE_DELAY_SECONDS: f64 = 10.0;
 
 /// The run that is settled.
 pub struct Settling<'a> {
@@ -55,6 +57,11 @@ pub fn settle(run: &Settling<'_>) -> Option<(Report, Moment)> {
             Moment::Returned { task_id: id, message: missing.clone() },
             "withheld",
         ),
+        Outcome::NotBegun(trouble) => {
+            let message = format!("its agent was not started: {trouble}");
+            let moment = Moment::Returned { task_id: id, message: message.clone() };
+            (release(&message, TROUBLE_DELAY_SECONDS, None), moment, "withheld")
+        }
         Outcome::Withheld(StopReason::Shutdown) => {
             let reason = "the dispatcher was stopped before the agent was done";
             (
@@ -289,6 +296,13 @@ mod tests {
         assert_eq!(report.follow_up, None);
         let (report, _) = settled(failure(FailureClass::UsageLimit), &route).expect("a report");
         assert!(matches!(report.action, Action::Release { spent: None, .. }), "{:?}", report.action);
+        let (report, _) = settled(Outcome::NotBegun("locked".to_string()), &route).expect("a report");
+        assert!(
+            matches!(report.action, Action::Release { spent: None, delay_seconds: 10.0, .. }),
+            "{:?}",
+            report.action
+        );
+        assert_eq!(report.follow_up, None);
         let (report, moment) = settled(failure(FailureClass::Permanent), &route).expect("a report");
         assert!(matches!(report.action, Action::Respond { completed: false, .. }));
         assert_eq!(report.follow_up.map(|next| next.lane).as_deref(), Some("attic"));

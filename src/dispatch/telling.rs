@@ -1,6 +1,6 @@
 //! From the end of a run to the end of its report.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::keeper::{Hold, Keeper, hold};
 use super::moment::Moment;
@@ -16,6 +16,11 @@ use crate::store::{ParkChange, Parked};
 /// How long to wait before a report is told again, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long telling a report is tried, and how long once the dispatcher is to end. What is not told by then
+/// stays in the outbox for the next start.
+const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE_WHILE_DRAINING: Duration = Duration::from_secs(3);
+const PAUSE_WHILE_DRAINING: Duration = Duration::from_secs(1);
 
 /// A run that is over and told, as far as the loop has to know.
 pub struct Over {
@@ -136,7 +141,7 @@ fn note_end(desk: &Desk<'_>, job: &Job, moment: &Moment, ended: &Ended) {
     let kind = match ended.outcome {
         Outcome::Completed(_) => "headless_completed",
         // No run has begun.
-        Outcome::Unready(_) => return,
+        Outcome::Unready(_) | Outcome::NotBegun(_) => return,
         _ => "headless_failed",
     };
     let mut data = crate::model::json::Object::new();
@@ -144,26 +149,33 @@ fn note_end(desk: &Desk<'_>, job: &Job, moment: &Moment, ended: &Ended) {
     if let Some(cost) = ended.report.cost_usd {
         data.insert("cost_usd".to_string(), cost.into());
     }
-    if let Err(error) = desk.note(job, kind, moment.words(), data) {
-        desk.warn(format!("{}: its history lacks a line: {error}", job.task.id));
-    }
+    desk.note_if_possible(job, kind, moment.words(), data);
 }
 
 /// Tells a report, again and again if the store is in trouble: the claim is renewed meanwhile, and the
-/// agent's work is worth the wait. Somebody who wants the run to end ends this too.
+/// agent's work is worth a wait, though not a slot for ever. Somebody who wants the run to end ends this
+/// too.
 fn tell_patiently(desk: &Desk<'_>, job: &Job, report: &Report) -> Result<Told> {
+    let warn = |message: String| desk.warn(format!("{}: {message}", job.task.id));
+    let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
     loop {
-        let error = match report.save_and_tell(desk.store) {
+        let error = match report.save_and_tell(desk.store, &warn) {
             Ok(told) => return Ok(told),
             Err(error) => error,
         };
         let is_over = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid);
-        if is_over || job.stop.reason().is_some() {
+        let is_draining = desk.roster.is_draining();
+        let patience = if is_draining { PATIENCE_WHILE_DRAINING } else { PATIENCE };
+        if is_over || job.stop.reason().is_some() || begun.elapsed() >= patience {
             return Err(error);
         }
         desk.warn(format!("{}: its report is tried again: {error}", job.task.id));
-        std::thread::sleep(pause);
+        if is_draining {
+            std::thread::sleep(PAUSE_WHILE_DRAINING);
+        } else {
+            desk.roster.sleep_until_drain(pause);
+        }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
