@@ -260,3 +260,24 @@ fn trouble_before_the_agent_starts_costs_no_attempt() {
     let task = pool.task(&id);
     assert_eq!((&task["attempt"], &task["failure_class"]), (&0.into(), &serde_json::Value::Null), "{task}");
 }
+
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up() {
+    let pool = Pool::scripted("");
+    let first = pool.submit("result fine", &[]);
+    let (_unread, mut writer) = std::io::pipe().unwrap();
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    while std::io::Write::write(&mut writer, &[b'x'; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, flags).unwrap();
+    let mut command = pool.lanes(&["dispatch", "--json"]);
+    let dispatcher = pool::Dispatcher::of(command.stdout(writer));
+    drop(command);
+    pool.until("the answer", || pool.state(&first) == "completed");
+    let second = pool.submit(STAYS, &[]);
+    let agent = pool.until_file("agent");
+    pool.ok(&["cancel", &second]);
+    pool.until("the agent ends", || !is_alive(&agent));
+    dispatcher.signal(Signal::TERM);
+    assert!(dispatcher.wait().success());
+}

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -13,6 +12,7 @@ use signal_hook::iterator::Signals;
 
 use super::args::{number, span as seconds};
 use super::context::Context;
+use super::dispatch_log::DispatchLog;
 use super::env;
 use super::output::Output;
 use super::table::Table;
@@ -24,8 +24,8 @@ use crate::dispatch::preview::{Preview, preview};
 use crate::dispatch::scheduler::Dispatcher;
 use crate::dispatch::wake::Control;
 use crate::error::{EXIT_OK, Error, Result, printable};
-use crate::model::span;
 use crate::model::task::object;
+use crate::model::{Time, span};
 use crate::store::Store;
 use crate::workspace::check_lane;
 
@@ -132,23 +132,30 @@ impl DispatchCommand {
 
 fn work(context: &mut Context, store: &Store, plan: Plan, follower: Follower, form: LogForm) -> Result<u8> {
     let quiet = context.out.quiet;
-    let out = Mutex::new(&mut context.out);
+    context.out.flush()?;
+    let mut out = Output::new(context.out.json, quiet);
+    let log = DispatchLog::start(move |at, moment| {
+        // Whoever reads the log may go away; the work goes on.
+        let _ = tell(&mut out, at, moment, form);
+    });
     let observe = |moment: Moment| {
         if !(quiet && matches!(moment, Moment::Progress { .. })) {
-            let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
-            // Whoever reads the log may go away; the work goes on.
-            let _ = tell(&mut out, store, &moment, form);
+            log.add(store.now().wall, moment);
         }
     };
     let household = Household::of_this_process();
     let dispatcher = Dispatcher::new(store, plan, follower, &household, &observe);
     obey_signals(dispatcher.control())?;
-    dispatcher.run()?;
-    Ok(EXIT_OK)
+    let ended = dispatcher.run();
+    if !log.finish(store.now().wall) && ended.is_ok() {
+        // The log's thread still holds standard output, which an ordinary end would wait for.
+        std::process::exit(EXIT_OK.into());
+    }
+    ended.map(|_| EXIT_OK)
 }
 
-fn tell(out: &mut Output, store: &Store, moment: &Moment, form: LogForm) -> Result<()> {
-    let now = store.now().wall.to_string();
+fn tell(out: &mut Output, at: Time, moment: &Moment, form: LogForm) -> Result<()> {
+    let now = at.to_string();
     if let (Moment::Warning { message }, LogForm::Text) = (moment, form) {
         out.warn(&printable(message));
         return Ok(());

@@ -9,6 +9,7 @@ mod claim;
 mod complete;
 mod context;
 mod dispatch;
+mod dispatch_log;
 mod doctor;
 mod env;
 mod event;

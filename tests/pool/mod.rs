@@ -158,6 +158,11 @@ fn bin_dir() -> String {
 pub struct Dispatcher(Child);
 
 impl Dispatcher {
+    /// Starts one whose output goes where `command` says.
+    pub fn of(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), signal).unwrap();
     }
