@@ -152,6 +152,9 @@ fn what_is_archived_can_be_imported_again() {
     fs::create_dir_all(&logs).unwrap();
     fs::write(logs.join("stdout.log"), b"caf\xe9").unwrap();
     fixture.pass(8.0 * DAY);
+    let inside = GcPlan { archive: Some(store.root().join("old/archive")), ..plan(7.0) };
+    assert!(store.gc(&inside).unwrap_err().to_string().contains("inside the state directory"));
+    assert!(!store.root().join("old").exists());
     let archive = fixture.root().join("old/archive");
     let report = store.gc(&GcPlan { archive: Some(archive.clone()), ..plan(7.0) }).unwrap();
     assert_eq!(report.removed.len(), 70);

@@ -82,6 +82,14 @@ impl Store {
             return Err(Error::invalid("an age of 0 removes every task that has ended")
                 .with_hint("give --all-ended if that is meant"));
         }
+        if let Some(archive) = &plan.archive
+            && let (Ok(archive), Ok(root)) = (std::path::absolute(archive), self.root().canonicalize())
+            // It may have to be made first.
+            && archive.ancestors().find_map(|part| part.canonicalize().ok()).is_some_and(|part| part.starts_with(&root))
+        {
+            return Err(Error::invalid("an archive inside the state directory would be lost with it")
+                .with_hint("name a directory outside of it with --archive"));
+        }
         if !plan.dry_run {
             self.check_writable()?;
         }

@@ -159,7 +159,8 @@ impl Store {
             let result =
                 result.and_then(|(dir, correlation)| self.add_imported(&index, &item, dir, correlation));
             match result {
-                Ok(()) => added += 1,
+                Ok(true) => added += 1,
+                Ok(false) => imported.skipped += 1,
                 Err(error) => imported.refused.push((item.line, error)),
             }
             if !lanes.contains(&item.task.lane) {
@@ -183,18 +184,21 @@ impl Store {
         Ok(Some(same))
     }
 
+    /// Adds a task; `false` when it was there already, just so.
     fn add_imported(
         &self,
         index: &Index<'_>,
         item: &Item,
         dir: Staged<'_>,
         correlation: Staged<'_>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let task = &item.task;
         let lock = self.lock_store()?;
         let state = index.ensure(&lock)?;
-        if self.layout.task(&task.id)?.is_some() {
-            return Err(already_different(&task.id));
+        match self.present(item)? {
+            Some(true) => return Ok(false),
+            Some(false) => return Err(already_different(&task.id)),
+            None => {}
         }
         // Not marked as under way: a half-done import is noticed by the number of tasks, and its
         // events of long ago are not to be told as news.
@@ -220,7 +224,7 @@ impl Store {
         }
         index.update(&lock, None, task)?;
         index.finish(&lock, &state, seq, Some(&task.id))?;
-        Ok(())
+        Ok(true)
     }
 
     /// Whether `task` was made after the one that has a name already.
