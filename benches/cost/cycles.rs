@@ -64,7 +64,7 @@ fn library(scene: &Scene, workers: usize) -> f64 {
             scope.spawn(|| {
                 let store = scene.store();
                 for _ in 0..LIBRARY / workers {
-                    cycle(&store);
+                    cycle(&store, &scene.path().join("request.md"));
                 }
             });
         }

@@ -1,7 +1,9 @@
 //! Stores to measure in, and what each command needs to find there.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use lanes::digest::sha256_file;
 use lanes::model::task::NewRequest;
 use lanes::model::{Answer, Command, FailureClass, NewTask, ResponseStatus, TaskId, json};
 use lanes::store::{Options, Store};
@@ -14,20 +16,25 @@ pub const LANES: &str = env!("CARGO_BIN_EXE_lanes");
 /// The lane that is worked in.
 pub const LANE: &str = "lane-00";
 
+/// Where workspaces are made; removed at the end.
+pub static WORK: OnceLock<PathBuf> = OnceLock::new();
+
 /// A workspace with a store in it.
 pub struct Scene {
-    dir: tempfile::TempDir,
+    dir: PathBuf,
 }
 
 impl Scene {
     /// A workspace with an empty store.
     pub fn empty() -> Self {
-        let scene = Self { dir: tempfile::tempdir().expect("a temporary directory") };
+        let work = WORK.get().expect("it is set at the start");
+        let dir = tempfile::tempdir_in(work).expect("a temporary directory").keep();
+        let scene = Self { dir };
         let config =
             "workspace_id: bench\nworkspace_root: ..\nqueue_root: state\nlanes:\n  lane-00: measured\n";
-        std::fs::create_dir(scene.dir.path().join("handoff")).expect("a new directory");
-        std::fs::write(scene.dir.path().join("handoff/handoff.yaml"), config).expect("a new file");
-        std::fs::write(scene.dir.path().join("request.md"), "do it").expect("a new file");
+        std::fs::create_dir(scene.dir.join("handoff")).expect("a new directory");
+        std::fs::write(scene.dir.join("handoff/handoff.yaml"), config).expect("a new file");
+        std::fs::write(scene.dir.join("request.md"), "do it").expect("a new file");
         scene.store();
         scene
     }
@@ -43,12 +50,12 @@ impl Scene {
 
     /// Where commands run.
     pub fn path(&self) -> &Path {
-        self.dir.path()
+        &self.dir
     }
 
     /// The state directory.
     pub fn root(&self) -> PathBuf {
-        self.dir.path().join("handoff/state")
+        self.dir.join("handoff/state")
     }
 
     /// The store, for the library.
@@ -205,9 +212,14 @@ pub fn answer(token: lanes::model::ClaimToken) -> Command {
     })
 }
 
-/// Submits, claims and answers one task.
-pub fn cycle(store: &Store) -> TaskId {
-    let id = store.submit(wish(store.root())).expect("a task can be submitted").task.id;
+/// Submits a task that names a request file, as agent-lanes' tasks all do, claims and answers it.
+pub fn cycle(store: &Store, request: &Path) -> TaskId {
+    let request = NewRequest::File {
+        path: request.to_string_lossy().into_owned(),
+        sha256: sha256_file(request).expect("it can be read"),
+    };
+    let wish = NewTask { request, ..wish(store.root()) };
+    let id = store.submit(wish).expect("a task can be submitted").task.id;
     let task = store.claim(&id, "bench", 3600.0).expect("it can be claimed");
     let token = task.status.claim().expect("it is claimed").token.clone();
     store.apply(&id, &answer(token)).expect("it can be answered");
