@@ -16,7 +16,7 @@ use super::task::redacted;
 use crate::error::{Error, Result};
 use crate::model::json::{self, Object};
 use crate::store::Submitted;
-use crate::workspace::{Checked, Config, SubmitWish, check_submit};
+use crate::workspace::{Checked, Config, SubmitWish, check_key, check_submit};
 
 /// The largest metadata, in bytes as they are written.
 const MAX_METADATA: usize = 1024 * 1024;
@@ -199,7 +199,7 @@ fn key(call: &Call<'_>) -> Result<Option<String>> {
         (Some(header), Some(field)) if header != field => {
             Err(Error::invalid("Idempotency-Key and the field 'key' differ"))
         }
-        (header, field) => Ok(header.or(field)),
+        (header, field) => header.or(field).map(check_key).transpose(),
     }
 }
 

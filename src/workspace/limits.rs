@@ -42,7 +42,11 @@ pub(super) fn timeout(seconds: f64) -> Result<f64> {
     )))
 }
 
-pub(super) fn key(key: String) -> Result<String> {
+/// An idempotency key, if it may be one.
+///
+/// # Errors
+/// `Invalid` when it is empty, longer than [`MAX_KEY`] or not one line.
+pub fn key(key: String) -> Result<String> {
     one_line("key", &key, MAX_KEY).map(|()| key)
 }
 

@@ -26,6 +26,7 @@ pub use discover::{Locate, locate};
 pub use doctor::{Diagnosis, DoctorWish, Level, doctor};
 pub use edit::{EditWish, check_edit};
 pub use lane::{MAX_LANE, check_lane};
+pub use limits::key as check_key;
 pub use limits::{MAX_ATTEMPTS, MAX_KEY, MAX_LABEL, MAX_LABELS, MAX_TIMEOUT_SECONDS, MAX_WORD};
 pub use pairs::parse_pairs;
 pub use paths::absolute;

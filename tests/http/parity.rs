@@ -120,6 +120,9 @@ fn many_tasks_are_submitted_at_once_each_for_itself() {
     let twins = json!({"tasks": [{"lane": "m", "prompt": "p"}, {"lane": "m", "prompt": "p"}]});
     let keyed =
         || fixture.client().ask("POST", "/tasks/batch", &[("Idempotency-Key", "b")], Some(&twins)).json();
+    let long = "k".repeat(201);
+    let refused = fixture.client().ask("POST", "/tasks/batch", &[("Idempotency-Key", &long)], Some(&twins));
+    assert_eq!(refused.status, 400, "{}", refused.text);
     let (first, second) = (keyed(), keyed());
     for n in 0..2 {
         assert_eq!(
