@@ -1,7 +1,7 @@
 //! What the queue costs, as ratios of things measured in the same run: an empty store, the machine's
 //! own floors, and agent-lanes when it is on PATH.
 //!
-//! `cargo bench --bench cost` runs everything (about five minutes); `cargo bench --bench cost -- wake lock`
+//! `cargo bench --bench cost` runs everything (about a quarter of an hour); `cargo bench --bench cost -- wake lock`
 //! only these parts. Nothing is asserted: on a machine that does other work the figures mean little.
 
 #![expect(clippy::print_stdout, reason = "the figures are what a bench is for")]
