@@ -105,20 +105,21 @@ fn a_store_of_another_implementation_is_taken_over() {
     fs::create_dir(&dir).unwrap();
     let task = r#"{"id": "ID", "workspace_id": "w", "checkpoint_id": "c", "source_agent": "o",
         "lane": "l", "workspace_root": "/w", "worktree_path": null, "expected_branch": null,
-        "request_path": "/w/r", "request_sha256": "ab", "supporting_paths": [], "response_path": "/w/o",
+        "request_path": "/w/r", "request_sha256": "SHA", "supporting_paths": [], "response_path": "/w/o",
         "prompt": "", "state": "completed", "created_at": "2026-01-01T00:00:00.000000Z",
         "updated_at": "2026-01-01T00:00:01.000000Z", "claim_owner": null, "claim_token": null,
         "lease_expires_at": null, "claimed_at": null, "completed_at": "2026-01-01T00:00:01.000000Z",
         "failed_at": null, "failure_reason": null, "theirs": NaN}"#;
-    fs::write(dir.join("task.json"), task.replace("ID", id)).unwrap();
+    fs::write(dir.join("task.json"), task.replace("ID", id).replace("SHA", &"ab".repeat(32))).unwrap();
     fs::write(
         dir.join("events.jsonl"),
         "{\"created_at\": \"2026-01-01T00:00:00.000000Z\", \"type\": \"created\", \"message\": \"m\", \"data\": {}, \"more\": 1}\n",
     )
     .unwrap();
     let response = r#"{"task_id": "ID", "reviewer": "r", "status": "completed", "body": "fine",
-        "reviewed_request_sha256": "ab", "created_at": "2026-01-01T00:00:01.000000Z"}"#;
-    fs::write(dir.join("response.json"), response.replace("ID", id)).unwrap();
+        "reviewed_request_sha256": "SHA", "created_at": "2026-01-01T00:00:01.000000Z"}"#;
+    fs::write(dir.join("response.json"), response.replace("ID", id).replace("SHA", &"ab".repeat(32)))
+        .unwrap();
 
     let new = fixture.store();
     assert_eq!(counts(&import(&new, &export(&old))), (1, 0, vec![]));

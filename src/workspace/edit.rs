@@ -1,8 +1,8 @@
 //! From a wish to change a task's words to a checked command.
 
-use super::limits;
 use crate::error::Result;
 use crate::model::Command;
+use crate::model::limits;
 
 /// What is to change; what is left out stays.
 #[derive(Clone, Debug, Default)]

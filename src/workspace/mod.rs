@@ -9,8 +9,6 @@ mod doctor;
 mod document;
 mod edit;
 mod fields;
-mod lane;
-mod limits;
 mod pairs;
 mod paths;
 mod places;
@@ -21,15 +19,17 @@ mod task_file;
 mod text_file;
 mod why;
 
+pub use crate::model::limits::key as check_key;
+pub use crate::model::limits::{
+    MAX_ATTEMPTS, MAX_KEY, MAX_LABEL, MAX_LABELS, MAX_PROMPT, MAX_PROMPT_ONLY, MAX_TIMEOUT_SECONDS, MAX_WORD,
+};
+pub use crate::model::{MAX_LANE, check_lane};
 pub use config::Config;
 pub use discover::{Locate, locate};
 pub use doctor::{Diagnosis, DoctorWish, Level, doctor};
 pub use edit::{EditWish, check_edit};
-pub use lane::{MAX_LANE, check_lane};
-pub use limits::key as check_key;
-pub use limits::{MAX_ATTEMPTS, MAX_KEY, MAX_LABEL, MAX_LABELS, MAX_TIMEOUT_SECONDS, MAX_WORD};
 pub use pairs::parse_pairs;
 pub use paths::absolute;
 pub use scaffold::{InitWish, Initialized, PoolInitialized, init, init_pool};
-pub use submit::{Checked, MAX_PROMPT, MAX_PROMPT_ONLY, SubmitWish, check_line, check_submit};
+pub use submit::{Checked, SubmitWish, check_line, check_submit};
 pub use why::{Reason, why};

@@ -7,20 +7,15 @@ use serde_json::Value;
 
 use super::config::Config;
 use super::fields::Fields;
-use super::lane::check_lane;
-use super::limits;
 use super::paths::{absolute, as_text, resolve};
 use super::places::Places;
 use super::task_file::TaskFile;
 use crate::error::{Error, Result};
+use crate::model::limits::{self, MAX_PROMPT, MAX_PROMPT_ONLY};
 use crate::model::task::NewRequest;
 use crate::model::transition::check_delay;
-use crate::model::{NewTask, SupportingPath, Time, json};
+use crate::model::{NewTask, SupportingPath, Time, check_lane, json};
 
-/// The largest prompt beside a request file, in bytes (1 MiB).
-pub const MAX_PROMPT: usize = 1024 * 1024;
-/// The largest prompt that is the whole request, in bytes (8 MiB).
-pub const MAX_PROMPT_ONLY: usize = 8 * 1024 * 1024;
 /// The longest prompt, in bytes, that task.json repeats when the prompt is the whole request.
 const MAX_REPEATED: usize = 16 * 1024;
 

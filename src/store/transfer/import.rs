@@ -4,6 +4,7 @@ use std::io::BufRead;
 
 use serde_json::Value;
 
+use super::check::check;
 use super::{MAX_DEPTH, VERSION, decode};
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
@@ -95,37 +96,47 @@ impl Store {
         };
         let mut task = Task::from_object(task).map_err(|why| wrong(&why))?;
         let response = match object.remove("response") {
-            Some(Value::Object(response)) if task.status.is_terminal() => {
+            None | Some(Value::Null) => None,
+            Some(Value::Object(response)) => {
                 let text = json::to_line(&response);
                 let broken = |why: String| wrong(&format!("response: {why}"));
                 Some(Response::parse(text.as_bytes()).map_err(broken)?)
             }
-            _ => None,
+            Some(_) => return Err(wrong("'response' must be an object")),
         };
         let mut files = Vec::new();
-        if let Some(Value::String(request)) = object.remove("request") {
-            files.push((REQUEST_FILE.to_string(), request.into_bytes()));
+        match object.remove("request") {
+            None | Some(Value::Null) => {}
+            Some(Value::String(request)) => files.push((REQUEST_FILE.to_string(), request.into_bytes())),
+            Some(_) => return Err(wrong("'request' must be text")),
         }
-        if let Some(Value::Object(others)) = object.remove("files") {
-            for (path, content) in others {
-                if !is_safe(&path) {
-                    return Err(wrong(&format!("'{path}' cannot be the path of a file")));
-                }
-                let content = decode(&content).ok_or_else(|| wrong(&format!("'{path}' is not readable")))?;
-                files.push((path, content));
+        let others = match object.remove("files") {
+            None | Some(Value::Null) => Object::new(),
+            Some(Value::Object(others)) => others,
+            Some(_) => return Err(wrong("'files' must be an object")),
+        };
+        for (path, content) in others {
+            if !is_safe(&path) || files.iter().any(|(taken, _)| *taken == path) {
+                return Err(wrong(&format!("'{path}' cannot be the path of a file")));
             }
+            let content = decode(&content).ok_or_else(|| wrong(&format!("'{path}' is not readable")))?;
+            files.push((path, content));
         }
         let own =
             |name: &str| self.attempts_dir(&task.id).with_file_name(name).to_string_lossy().into_owned();
         let (request_path, response_path) = (own(REQUEST_FILE), own(RESPONSE_BODY_FILE));
-        if files.iter().any(|(path, _)| path == REQUEST_FILE) {
+        let was_own = task.request_path.ends_with(&format!("/tasks/{}/{REQUEST_FILE}", task.id));
+        if was_own || files.iter().any(|(path, _)| path == REQUEST_FILE) {
             task.request_path = request_path;
         }
         if task.response_path.ends_with(&format!("/tasks/{}/{RESPONSE_BODY_FILE}", task.id)) {
             task.response_path = response_path;
         }
         files.push((TASK_FILE.to_string(), json::to_text(&task.to_object()).into_bytes()));
-        files.push((EVENTS_FILE.to_string(), event_lines(object.remove("events")).into_bytes()));
+        let events = event_lines(object.remove("events"))
+            .ok_or_else(|| wrong("'events' must be a list of objects"))?;
+        files.push((EVENTS_FILE.to_string(), events.into_bytes()));
+        check(&task, response.as_ref(), &files, &self.now()).map_err(|error| wrong(error.message()))?;
         if let Some(response) = &response {
             files.push((RESPONSE_FILE.to_string(), json::to_text(&response.to_object()).into_bytes()));
         }
@@ -194,37 +205,65 @@ impl Store {
     ) -> Result<bool> {
         let task = &item.task;
         let lock = self.lock_store()?;
-        let state = index.ensure(&lock)?;
+        let mut state = index.ensure(&lock)?;
         match self.present(item)? {
             Some(true) => return Ok(false),
             Some(false) => return Err(already_different(&task.id)),
             None => {}
         }
+        if let Some(key) = &task.key
+            && index.heal_key(&lock, &task.workspace_id, key)?
+        {
+            state = index.ensure(&lock)?;
+        }
+        self.check_key(index, task)?;
         // Not marked as under way: a half-done import is noticed by the number of tasks, and its
         // events of long ago are not to be told as news.
         dir.publish(&self.layout.tasks, task.id.as_str())?;
-        let news = Event {
-            n: None,
-            created_at: self.now().wall,
-            kind: "imported".to_string(),
-            message: "imported from another store".to_string(),
-            data: Object::new(),
+        // The task is in from here on, and what cannot be noted now is completed by the next change.
+        let noted = || -> Result<()> {
+            let news = Event {
+                n: None,
+                created_at: self.now().wall,
+                kind: "imported".to_string(),
+                message: "imported from another store".to_string(),
+                data: Object::new(),
+            };
+            let seq = feed::append(&self.layout.root, task, &[news], state.seq)?;
+            if self.is_newer(index.correlation_target(task)?, task) {
+                correlation.publish(
+                    &index.correlations()?,
+                    &correlation_name(&task.workspace_id, &task.correlation_id),
+                )?;
+            }
+            if let (Some(key), None) = (&task.key, &task.retried_as)
+                && self.is_newer(index.known_holder(&task.workspace_id, key)?, task)
+            {
+                index.set_key(task)?;
+            }
+            index.update(&lock, None, task)?;
+            index.finish(&lock, &state, seq, Some(&task.id)).map(drop)
         };
-        let seq = feed::append(&self.layout.root, task, &[news], state.seq)?;
-        if self.is_newer(index.correlation_target(task)?, task) {
-            correlation.publish(
-                &index.correlations()?,
-                &correlation_name(&task.workspace_id, &task.correlation_id),
-            )?;
-        }
-        if let (Some(key), None) = (&task.key, &task.retried_as)
-            && self.is_newer(index.known_holder(&task.workspace_id, key)?, task)
-        {
-            index.set_key(task)?;
-        }
-        index.update(&lock, None, task)?;
-        index.finish(&lock, &state, seq, Some(&task.id))?;
+        let _ = noted();
         Ok(true)
+    }
+
+    /// Refuses a task whose idempotency key belongs to another one, unless a submit could have made
+    /// both: with the same content, and one of them ended.
+    fn check_key(&self, index: &Index<'_>, task: &Task) -> Result<()> {
+        let Some(key) = task.key.as_ref().filter(|_| task.retried_as.is_none()) else { return Ok(()) };
+        let Some(id) = index.known_holder(&task.workspace_id, key)? else { return Ok(()) };
+        let Some(holder) = self.scan_one(&id)? else { return Ok(()) };
+        let is_retry = task.retry_of.as_deref() == Some(id.as_str())
+            || holder.retry_of.as_deref() == Some(task.id.as_str());
+        let same = holder.journal.content_sha256 == task.journal.content_sha256;
+        let ended = holder.status.is_terminal() || task.status.is_terminal();
+        if is_retry || (same && ended) {
+            return Ok(());
+        }
+        let what = if same { "is open as well" } else { "has other content" };
+        Err(Error::refused(format!("the idempotency key '{}' belongs to {id}, which {what}", printable(key)))
+            .with_hint("take 'idempotency_key' out of the line to import it without"))
     }
 
     /// Whether `task` was made after the one that has a name already.
@@ -248,15 +287,21 @@ fn stage<'a>(tmp: &'a Dir, item: &Item, n: usize, group: &mut Group) -> Result<(
 
 /// A path inside a task's directory that hides nothing and leaves it nowhere.
 fn is_safe(path: &str) -> bool {
-    let reserved = [TASK_FILE, EVENTS_FILE, RESPONSE_FILE];
-    !reserved.contains(&path)
+    let reserved = [TASK_FILE, EVENTS_FILE, RESPONSE_FILE].contains(&path)
+        || (path.starts_with("response.") && path.ends_with(".json"));
+    !reserved
         && path.split('/').count() <= MAX_DEPTH
         && path.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains('\0'))
 }
 
-fn event_lines(events: Option<Value>) -> String {
-    let Some(Value::Array(events)) = events else { return String::new() };
-    events.iter().filter_map(Value::as_object).map(json::to_ascii_line).collect()
+fn event_lines(events: Option<Value>) -> Option<String> {
+    match events {
+        None | Some(Value::Null) => Some(String::new()),
+        Some(Value::Array(events)) => {
+            events.iter().map(|event| event.as_object().map(json::to_ascii_line)).collect()
+        }
+        Some(_) => None,
+    }
 }
 
 fn next_line(input: &mut dyn BufRead) -> Result<Option<Vec<u8>>> {

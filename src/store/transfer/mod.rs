@@ -13,6 +13,7 @@
 //!
 //! A store that another implementation of the protocol wrote is exported the same way.
 
+mod check;
 mod export;
 mod import;
 

@@ -10,9 +10,9 @@ use self::plant::Plant;
 use self::render::Values;
 use self::templates::{DISPATCHERS, QUEUE, STATE, Template, WORKSPACE};
 use super::config::current_dir;
-use super::limits;
 use super::paths::{absolute, as_text, resolve, show};
 use crate::error::{Error, ErrorKind, Result, printable};
+use crate::model::limits;
 
 /// What a new `handoff.yaml` is to say; `None` for the defaults.
 #[derive(Clone, Debug, Default)]

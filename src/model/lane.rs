@@ -6,7 +6,10 @@ use crate::error::{Error, Result, printable};
 pub const MAX_LANE: usize = 200;
 
 /// Checks a lane's name: not blank, at most [`MAX_LANE`] bytes, no control characters, no leading
-/// `-` (it would read as a flag), and neither `.` nor `..`.
+/// `-` (it would read as a flag), and no part between slashes that is empty, `.` or `..`.
+///
+/// # Errors
+/// `Invalid`, with the reason.
 pub fn check_lane(name: &str) -> Result<()> {
     let reason = if name.trim().is_empty() {
         "it is empty"
@@ -16,8 +19,8 @@ pub fn check_lane(name: &str) -> Result<()> {
         "it has control characters"
     } else if name.starts_with('-') {
         "it starts with '-'"
-    } else if matches!(name, "." | "..") {
-        "it is the name of a directory"
+    } else if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        "it reads as a path that leads elsewhere"
     } else {
         return Ok(());
     };
@@ -32,7 +35,7 @@ mod tests {
 
     #[test]
     fn ordinary_names_pass() {
-        for good in ["review", "a b", "ü", "x/y", "...", "a-b", &"x".repeat(MAX_LANE)] {
+        for good in ["review", "a b", "ü", "team/review", "...", "a/...", "a-b", &"x".repeat(MAX_LANE)] {
             assert!(check_lane(good).is_ok(), "{good}");
         }
     }
@@ -40,7 +43,22 @@ mod tests {
     #[test]
     fn hostile_names_are_refused_in_one_line() {
         let long = "x".repeat(MAX_LANE + 1);
-        for bad in ["", "  ", "-x", ".", "..", "a\nb", "a\u{0}", "\u{1b}[2J", &long] {
+        for bad in [
+            "",
+            "  ",
+            "-x",
+            ".",
+            "..",
+            "../x",
+            "a/../x",
+            "/x",
+            "x/",
+            "a//b",
+            "a\nb",
+            "a\u{0}",
+            "\u{1b}[2J",
+            &long,
+        ] {
             let error = check_lane(bad).unwrap_err().to_string();
             assert!(error.starts_with("invalid lane name"), "{error}");
             assert!(!error.contains(['\n', '\u{1b}', '\0']), "{error}");

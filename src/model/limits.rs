@@ -1,4 +1,4 @@
-//! The ranges of what a submit may ask for.
+//! The ranges of what a submit may ask for. An import keeps to them too.
 
 use crate::error::{Error, Result, printable};
 use crate::model::task::MAX_PRIORITY;
@@ -15,8 +15,16 @@ pub const MAX_LABEL: usize = 100;
 pub const MAX_LABELS: usize = 50;
 /// The longest correlation id, source agent and branch, in bytes.
 pub const MAX_WORD: usize = 1000;
+/// The largest prompt beside a request file, in bytes (1 MiB).
+pub const MAX_PROMPT: usize = 1024 * 1024;
+/// The largest prompt that is the whole request, in bytes (8 MiB).
+pub const MAX_PROMPT_ONLY: usize = 8 * 1024 * 1024;
 
-pub(super) fn priority(wanted: i64) -> Result<i32> {
+/// Checks a priority: at most [`MAX_PRIORITY`] in either direction.
+///
+/// # Errors
+/// `Invalid` when it is out of range.
+pub fn priority(wanted: i64) -> Result<i32> {
     i32::try_from(wanted)
         .ok()
         .filter(|priority| (-MAX_PRIORITY..=MAX_PRIORITY).contains(priority))
@@ -27,13 +35,21 @@ pub(super) fn priority(wanted: i64) -> Result<i32> {
         })
 }
 
-pub(super) fn max_attempts(wanted: i64) -> Result<u32> {
+/// Checks a number of attempts: 1 to [`MAX_ATTEMPTS`].
+///
+/// # Errors
+/// `Invalid` when it is out of range.
+pub fn max_attempts(wanted: i64) -> Result<u32> {
     u32::try_from(wanted).ok().filter(|attempts| (1..=MAX_ATTEMPTS).contains(attempts)).ok_or_else(|| {
         Error::invalid(format!("max_attempts of {wanted} is out of range; give 1 to {MAX_ATTEMPTS}"))
     })
 }
 
-pub(super) fn timeout(seconds: f64) -> Result<f64> {
+/// Checks the length of a run, in seconds.
+///
+/// # Errors
+/// `Invalid` unless it is more than 0 and at most [`MAX_TIMEOUT_SECONDS`].
+pub fn timeout(seconds: f64) -> Result<f64> {
     if seconds > 0.0 && seconds <= MAX_TIMEOUT_SECONDS {
         return Ok(seconds);
     }
@@ -50,17 +66,27 @@ pub fn key(key: String) -> Result<String> {
     one_line("key", &key, MAX_KEY).map(|()| key)
 }
 
-pub(super) fn name(name: String) -> Result<String> {
+/// Checks a title.
+///
+/// # Errors
+/// As [`key`].
+pub fn name(name: String) -> Result<String> {
     one_line("name", &name, MAX_KEY).map(|()| name)
 }
 
 /// Checks the name of a new workspace; what others chose already is taken as it is.
-pub(super) fn workspace_id(id: &str) -> Result<()> {
+///
+/// # Errors
+/// As [`key`].
+pub fn workspace_id(id: &str) -> Result<()> {
     one_line("the workspace id", id, MAX_KEY)
 }
 
 /// Checks labels and drops repeated ones.
-pub(super) fn labels(wanted: Vec<String>) -> Result<Vec<String>> {
+///
+/// # Errors
+/// `Invalid` when there are too many, or one is empty, too long or not one line.
+pub fn labels(wanted: Vec<String>) -> Result<Vec<String>> {
     let mut labels: Vec<String> = Vec::new();
     for label in wanted {
         one_line("label", &label, MAX_LABEL)?;
@@ -78,7 +104,10 @@ pub(super) fn labels(wanted: Vec<String>) -> Result<Vec<String>> {
 }
 
 /// Checks free text that stands in lists and file names: bounded, otherwise as the caller likes.
-pub(super) fn word(what: &str, text: &str) -> Result<()> {
+///
+/// # Errors
+/// `Invalid` when it is longer than [`MAX_WORD`].
+pub fn word(what: &str, text: &str) -> Result<()> {
     if text.len() > MAX_WORD {
         return Err(Error::invalid(format!("{what} is {} bytes long; give at most {MAX_WORD}", text.len())));
     }

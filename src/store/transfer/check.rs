@@ -1,0 +1,154 @@
+//! What a line of an import must be: a task that a submit and the commands after it could have made.
+//! A file may come from anywhere, and what is in the store is believed.
+
+use super::super::layout::{REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE};
+use super::super::read::MAX_TASK_FILE;
+use crate::digest::sha256_bytes;
+use crate::error::{Error, Result, printable};
+use crate::model::limits::{self, MAX_PROMPT, MAX_PROMPT_ONLY};
+use crate::model::response::MAX_BODY;
+use crate::model::transition::{MAX_LEASE_SECONDS, check_lease};
+use crate::model::{Claim, Now, Response, ResponseStatus, Status, Task, TaskId, check_lane};
+
+/// Numbers up to here are the same to every reader of JSON.
+const MAX_COUNT: u64 = 1 << 53;
+
+/// What `retry` puts before the id of a task without a key, to make one.
+const RETRY_KEY: &str = "retry-of:";
+
+/// Checks a task and its answer; the files are those of its directory, by their paths there.
+pub(super) fn check(
+    task: &Task,
+    response: Option<&Response>,
+    files: &[(String, Vec<u8>)],
+    now: &Now,
+) -> Result<()> {
+    words(task)?;
+    paths(task)?;
+    numbers(task)?;
+    key(task)?;
+    if let Status::Claimed(claim) = &task.status {
+        lease(task, claim, now)?;
+    }
+    answer(task, response)?;
+    for (path, content) in files {
+        file(task, path, content)?;
+    }
+    Ok(())
+}
+
+fn words(task: &Task) -> Result<()> {
+    refuse(task.workspace_id.trim().is_empty(), "the workspace id is empty")?;
+    check_lane(&task.lane)?;
+    limits::word("the correlation id", &task.correlation_id)?;
+    limits::word("the source agent", &task.source_agent)?;
+    limits::word("the branch", task.expected_branch.as_deref().unwrap_or_default())?;
+    task.name.clone().map(limits::name).transpose()?;
+    limits::labels(task.labels.clone())?;
+    refuse(task.prompt.len() > MAX_PROMPT, format!("the prompt is longer than {MAX_PROMPT} bytes"))?;
+    for (what, id) in [("retry_of", &task.retry_of), ("retried_as", &task.retried_as)] {
+        refuse(id.as_ref().is_some_and(|id| !TaskId::is_valid(id)), format!("'{what}' is no task id"))?;
+    }
+    let is_failed = matches!(task.status, Status::Failed { .. });
+    refuse(task.retried_as.is_some() && !is_failed, "'retried_as' stands in a task that has not failed")
+}
+
+fn paths(task: &Task) -> Result<()> {
+    let own = [
+        ("workspace_root", Some(&task.workspace_root)),
+        ("worktree_path", task.worktree_path.as_ref()),
+        ("request_path", Some(&task.request_path)),
+        ("response_path", Some(&task.response_path)),
+    ];
+    let supporting = task.supporting_paths.iter().map(|file| ("supporting_paths", Some(&file.path)));
+    for (what, path) in own.into_iter().chain(supporting) {
+        let is_path = path.is_none_or(|path| path.starts_with('/') && !path.contains('\0'));
+        refuse(!is_path, format!("'{what}' is no absolute path"))?;
+    }
+    let mut hashes = task.supporting_paths.iter().map(|file| &file.sha256).chain([&task.request_sha256]);
+    refuse(!hashes.all(|hash| is_sha256(hash)), "a 'sha256' is not 64 hex digits")
+}
+
+fn numbers(task: &Task) -> Result<()> {
+    limits::priority(task.priority.into())?;
+    task.max_attempts.map(|most| limits::max_attempts(most.into())).transpose()?;
+    task.timeout_seconds.map(limits::timeout).transpose()?;
+    let counts = [task.fence, task.journal.last_event, task.journal.synced_event];
+    refuse(counts.into_iter().any(|count| count > MAX_COUNT), "a count is out of range")?;
+    refuse(u64::from(task.attempt) > task.fence, "there are more attempts than claims")
+}
+
+fn key(task: &Task) -> Result<()> {
+    let Some(key) = &task.key else { return Ok(()) };
+    // Ours for a retry of a task without one may be longer than what a submit may give.
+    if !key.strip_prefix(RETRY_KEY).is_some_and(TaskId::is_valid) {
+        limits::key(key.clone())?;
+    }
+    let content = task.journal.content_sha256.as_deref();
+    refuse(
+        !content.is_some_and(is_sha256),
+        "it has an idempotency key and no 'content_sha256' to compare a repeated submit with",
+    )
+}
+
+fn lease(task: &Task, claim: &Claim, now: &Now) -> Result<()> {
+    refuse(claim.owner.trim().is_empty(), "it is claimed and names no owner")?;
+    refuse(claim.token.as_str().trim().is_empty(), "it is claimed and has an empty token")?;
+    claim.lease_seconds.map(check_lease).transpose()?;
+    let too_long = |seconds: f64| seconds > MAX_LEASE_SECONDS + 1.0;
+    let last_change = task.updated_at.max(claim.claimed_at);
+    let uptime = task.journal.lease.as_ref().filter(|lease| lease.boot == now.boot);
+    refuse(
+        too_long(claim.lease_expires_at.seconds_since(last_change))
+            || uptime.is_some_and(|lease| too_long(lease.until.saturating_sub(now.uptime) as f64 / 1e6)),
+        format!("its lease is longer than {MAX_LEASE_SECONDS} seconds"),
+    )
+}
+
+fn answer(task: &Task, response: Option<&Response>) -> Result<()> {
+    let expected = match &task.status {
+        Status::Completed { .. } => Some(ResponseStatus::Completed),
+        Status::Failed { .. } => Some(ResponseStatus::Failed),
+        Status::Parked(word) => {
+            return Err(Error::invalid(format!("this version knows no state '{}'", printable(word))));
+        }
+        Status::Queued | Status::Scheduled { .. } | Status::Claimed(_) => None,
+    };
+    let state = task.status.as_str();
+    let Some(response) = response else {
+        return refuse(expected.is_some(), format!("it is {state} and its answer is missing"));
+    };
+    refuse(expected.is_none(), format!("it has an answer and is {state}"))?;
+    refuse(response.task_id != task.id.as_str(), "its answer belongs to another task")?;
+    refuse(
+        expected.is_some_and(|expected| expected != response.status),
+        format!("it is {state} and its answer says {}", response.status.as_str()),
+    )?;
+    refuse(response.body.len() > MAX_BODY, format!("its answer is longer than {MAX_BODY} bytes"))?;
+    let carried = task.journal.response.as_ref();
+    refuse(carried.is_some_and(|carried| carried != response), "it holds two answers that differ")
+}
+
+fn file(task: &Task, path: &str, content: &[u8]) -> Result<()> {
+    match path {
+        TASK_FILE => {
+            refuse(content.len() as u64 > MAX_TASK_FILE, format!("it is longer than {MAX_TASK_FILE} bytes"))
+        }
+        REQUEST_FILE if !task.status.is_terminal() => {
+            let most = MAX_PROMPT_ONLY;
+            refuse(content.len() > most, format!("its request is longer than {most} bytes"))?;
+            let is_submitted = sha256_bytes(content) == task.request_sha256;
+            refuse(!is_submitted, "its request is not the one that 'request_sha256' tells of")
+        }
+        RESPONSE_BODY_FILE => refuse(content.len() > MAX_BODY, "its response.md is too long"),
+        _ => Ok(()),
+    }
+}
+
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn refuse(wrong: bool, why: impl Into<String>) -> Result<()> {
+    if wrong { Err(Error::invalid(why)) } else { Ok(()) }
+}
