@@ -11,7 +11,7 @@ use super::yaml::{Section, Source};
 use crate::error::printable;
 use crate::model::json::{self, Object};
 use crate::store::Store;
-use crate::workspace::Config;
+use crate::workspace::{Config, check_nesting};
 use crate::{Error, Result};
 
 /// Reads all settings as they are now.
@@ -64,9 +64,9 @@ fn overlay(source: Source<'_>) -> Result<Section<'_>> {
 
 /// JSON is YAML, and YAML keeps the types that the rest of this module reads.
 fn parse(file: &str, text: &str) -> Result<Value> {
-    serde_yaml::from_str(text).map_err(|error| {
-        Error::config(format!("cannot parse {}: {}", printable(file), printable(&error.to_string())))
-    })
+    let refuse = |why: &str| Error::config(format!("cannot parse {}: {}", printable(file), printable(why)));
+    check_nesting(text).map_err(|why| refuse(&why))?;
+    serde_yaml::from_str(text).map_err(|error| refuse(&error.to_string()))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
+use super::nesting;
 use crate::model::json::{self, Object};
 
 /// Parses YAML, or JSON if the text starts like a JSON object.
@@ -19,6 +20,7 @@ use crate::model::json::{self, Object};
 /// One line that says what is wrong, with line and column where they are known.
 pub(super) fn parse(text: &str) -> Result<Object, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    nesting::check(text)?;
     if looks_like_json(text) {
         // YAML allows a little more, such as a comma at the end; what neither can read was most
         // likely meant as JSON.
@@ -274,10 +276,13 @@ mod tests {
 
     #[test]
     fn bombs_are_refused() {
-        let deep = format!("a: {}", "[".repeat(5000));
-        assert!(parse(&deep).unwrap_err().contains("recursion"));
-        let deep = format!("{{\"a\": {}", "[".repeat(5000));
-        assert!(parse(&deep).is_err());
+        for deep in ["[", "{a: ", "- ", "? ", "[\n"] {
+            let many = deep.repeat(1024 * 1024 / deep.len());
+            let why = parse(&format!("a:\n- {many}")).unwrap_err();
+            assert!(why.contains("nested") || why.contains("recursion"), "{why}");
+        }
+        let deep = format!("{{\"a\": {}", "[".repeat(500_000));
+        assert!(parse(&deep).unwrap_err().contains("nested"));
         let mut wide = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
         for n in 1..12 {
             let aliases = format!("*a{},", n - 1).repeat(9);

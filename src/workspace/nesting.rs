@@ -1,0 +1,184 @@
+//! How deep the brackets of a YAML text are nested, before a parser is given it: the time that the
+//! parser takes grows with the square of the depth.
+//!
+//! Only brackets can be nested deeply in little text, so the rest of YAML is understood just well
+//! enough to pass by brackets that are text: in quotes, comments, block scalars and plain words.
+
+/// The deepest nesting that is read; the parser refuses more, too.
+const LIMIT: usize = 128;
+
+/// Refuses text whose brackets are nested deeper than is read.
+///
+/// # Errors
+/// One line that names the line.
+pub fn check(text: &str) -> Result<(), String> {
+    let mut scan = Scan::default();
+    for (n, line) in text.lines().enumerate() {
+        scan.line(line.as_bytes());
+        if scan.deepest > LIMIT {
+            return Err(format!("it is nested more than {LIMIT} levels deep at line {}", n + 1));
+        }
+    }
+    Ok(())
+}
+
+/// Lines that are text, after a `|` or `>`.
+struct Block {
+    /// The column that they are indented from; -1 at the top.
+    parent: isize,
+    /// The indentation of the first of them.
+    own: Option<isize>,
+}
+
+#[derive(Default)]
+struct Scan {
+    depth: usize,
+    deepest: usize,
+    quote: Option<u8>,
+    block: Option<Block>,
+}
+
+impl Scan {
+    fn line(&mut self, line: &[u8]) {
+        let indent = line.iter().take_while(|byte| **byte == b' ').count() as isize;
+        if let Some(block) = &mut self.block {
+            if line.trim_ascii().is_empty() {
+                return;
+            }
+            let first = if indent > block.parent { indent } else { isize::MAX };
+            if indent >= *block.own.get_or_insert(first) {
+                return;
+            }
+            self.block = None;
+        }
+        self.outside_of_blocks(line);
+    }
+
+    fn outside_of_blocks(&mut self, line: &[u8]) {
+        // Whether a value may begin here, and where the mapping or list that it belongs to stands.
+        let (mut fresh, mut parent, mut word) = (true, -1, -1);
+        let mut at = if line.starts_with(b"---") { 3 } else { 0 };
+        while let Some(byte) = line.get(at) {
+            let ends = line.get(at + 1).is_none_or(u8::is_ascii_whitespace);
+            if let Some(quote) = self.quote {
+                match byte {
+                    b'\\' if quote == b'"' => at += 1,
+                    b'\'' if quote == b'\'' && line.get(at + 1) == Some(&b'\'') => at += 1,
+                    _ if *byte == quote => self.quote = None,
+                    _ => {}
+                }
+                at += 1;
+                continue;
+            }
+            match byte {
+                b' ' | b'\t' => {}
+                b'#' if at == 0 || line[at - 1].is_ascii_whitespace() => return,
+                b'"' | b'\'' if fresh => {
+                    (self.quote, fresh) = (Some(*byte), false);
+                    word = at as isize;
+                }
+                b'[' | b'{' if fresh || self.depth > 0 => {
+                    self.depth += 1;
+                    self.deepest = self.deepest.max(self.depth);
+                    fresh = true;
+                }
+                b']' | b'}' if self.depth > 0 => {
+                    self.depth -= 1;
+                    fresh = false;
+                }
+                b',' if self.depth > 0 => fresh = true,
+                b':' if ends || self.depth > 0 => (fresh, parent) = (true, word),
+                b'-' | b'?' if fresh && ends => parent = at as isize,
+                b'&' | b'!' if fresh => {
+                    let rest = &line[at..];
+                    at += rest.iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
+                    continue;
+                }
+                b'|' | b'>' if fresh && self.depth == 0 && is_header(&line[at + 1..]) => {
+                    self.block =
+                        Some(Block { parent, own: explicit(&line[at + 1..]).map(|n| parent.max(0) + n) });
+                    return;
+                }
+                _ => {
+                    if fresh {
+                        word = at as isize;
+                    }
+                    fresh = false;
+                }
+            }
+            at += 1;
+        }
+    }
+}
+
+/// Whether what follows a `|` or `>` says that text follows in the next lines.
+fn is_header(rest: &[u8]) -> bool {
+    let marks = rest.iter().take_while(|byte| matches!(byte, b'+' | b'-' | b'1'..=b'9')).count();
+    let after = &rest[marks..];
+    let words = after.trim_ascii_start();
+    marks <= 2 && (words.is_empty() || (words[0] == b'#' && words.len() < after.len()))
+}
+
+/// The indentation that a header names.
+fn explicit(rest: &[u8]) -> Option<isize> {
+    let digit = rest.iter().take(2).find(|byte| byte.is_ascii_digit())?;
+    Some(isize::from(digit - b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn depth(text: &str) -> usize {
+        let mut scan = Scan::default();
+        text.lines().for_each(|line| scan.line(line.as_bytes()));
+        scan.deepest
+    }
+
+    #[test]
+    fn brackets_that_nest_are_counted() {
+        for (text, expected) in [
+            ("a: 1\nb: x\n", 0),
+            ("a: [1, [2, {b: [c]}]]\n", 4),
+            ("a:\n  - [\n    [x],\n  [y]]\n", 2),
+            ("{\"a\":[\"]\",[\"]\",[1]]]}", 4),
+            ("a: ['it''s ]', [\"\\\"]\", [x]]]", 3),
+            ("- - - [[x]]", 2),
+            ("a: &x [!tag [x]]", 2),
+            ("--- [[x]]", 2),
+            ("a: | # text\n  x\nb: [[x]]", 2),
+            ("- a: |\n    x\n  b: [[x]]", 2),
+            ("- a: |\n  b: [[x]]", 2),
+            ("a: |2\n    x\n [[x]]", 2),
+            ("a: [ # ]\n [x]]", 2),
+        ] {
+            assert_eq!(depth(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn brackets_that_are_text_are_not() {
+        let many = "[".repeat(1000);
+        for text in [
+            format!("prompt: |\n  {many}\n\n  {many}\nb: 1\n"),
+            format!("- prompt: >-\n    {many}\n     {many}\n"),
+            format!("p: |2-\n  {many}\n"),
+            format!("p: word {many}\n"),
+            format!("p: 'it''s {many}'\n"),
+            format!("p: \"\\\"{many}\n  {many}\"\n"),
+            format!("# {many}\na: 1 # {many}\n"),
+            format!("a: {{b: \"{many}\"}}\n"),
+        ] {
+            assert!(depth(&text) <= 1, "{}", &text[..30]);
+        }
+        let log = "  \u{1b}[31mred\n".repeat(1000);
+        assert_eq!(depth(&format!("prompt: |\n{log}")), 0);
+    }
+
+    #[test]
+    fn what_is_too_deep_is_refused_with_its_line() {
+        assert!(check(&format!("a: 1\nb: {}{}", "[".repeat(LIMIT), "]".repeat(LIMIT))).is_ok());
+        let why = check(&format!("a: 1\nb: {}", "[{a: ".repeat(LIMIT))).unwrap_err();
+        assert_eq!(why, "it is nested more than 128 levels deep at line 2");
+    }
+}
