@@ -127,6 +127,45 @@ fn keys_and_correlations_go_with_their_task() {
 }
 
 #[test]
+fn a_correlation_leads_to_the_newest_task_that_stays() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let oldest = fixture.submit(&store, |_| {});
+    let older = fixture.submit(&store, |_| {});
+    let ended = fixture.ended(&store, |_| {});
+    let alone = fixture.ended(&store, |new| new.correlation_id = "alone".into());
+    let target = |name: &str| {
+        let path = store.root().join("indexes/correlations").join(name);
+        fs::read(path).ok().map(|bytes| lanes::model::json::parse_object(&bytes).unwrap()["task_id"].clone())
+    };
+    assert_eq!(target("w--c.json").unwrap(), ended.id.as_str());
+    fixture.pass(8.0 * DAY);
+    assert_eq!(gc(&store, &plan(7.0)), ids(&[&ended, &alone]));
+    assert_eq!(target("w--c.json").unwrap(), older.id.as_str());
+    assert_eq!(target("w--alone.json"), None);
+    let claimed = store.claim(&older.id, "me", 60.0).unwrap();
+    fixture.respond(&store, &claimed, "done");
+    assert_eq!(gc(&store, &GcPlan { all_ended: true, ..plan(0.0) }), ids(&[&older]));
+    assert_eq!(target("w--c.json").unwrap(), oldest.id.as_str());
+    sound(&store);
+}
+
+#[test]
+fn a_task_whose_answer_cannot_be_archived_stays() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let large = fixture.submit(&store, |_| {});
+    let claimed = store.claim(&large.id, "me", 60.0).unwrap();
+    fixture.respond(&store, &claimed, &"x".repeat(100_000));
+    let small = fixture.ended(&store, |_| {});
+    fs::write(common::task_file(&store, &large.id, "response.json"), "{").unwrap();
+    let plan = GcPlan { all_ended: true, archive: Some(fixture.root().join("old")), ..plan(0.0) };
+    let report = store.gc(&plan).unwrap();
+    assert_eq!((report.removed, report.kept), (vec![small.id], 1));
+    assert!(report.notes[0].contains("response.json"), "{:?}", report.notes);
+}
+
+#[test]
 fn the_feed_forgets_and_says_so() {
     let fixture = Fixture::new();
     let store = fixture.store();

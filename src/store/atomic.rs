@@ -26,7 +26,7 @@ use super::layout::{Dir, is_regular};
 use crate::error::{Error, Result, printable};
 
 pub(super) use group::Group;
-pub(super) use upkeep::{create_archive, discard, drop_head, set_aside};
+pub(super) use upkeep::{Archive, discard, drop_head, set_aside};
 
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const DIR_MODE: Mode = Mode::RWXU;

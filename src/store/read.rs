@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::layout::{Dir, RESPONSE_FILE, TASK_FILE, is_regular};
+use crate::digest::sha256_bytes;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Response, Task, TaskId, TaskText};
 
@@ -70,6 +71,11 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    /// A fingerprint of the content that was read.
+    pub(super) fn fingerprint(&self) -> String {
+        sha256_bytes(&self.content.bytes)
+    }
+
     /// Whether task.json is still the file that was read.
     pub(super) fn is_current(&self, dir: &Dir) -> Result<bool> {
         match rustix::fs::statat(dir, TASK_FILE, AtFlags::SYMLINK_NOFOLLOW) {

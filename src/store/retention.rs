@@ -2,29 +2,33 @@
 //!
 //! Only ended tasks, judged by the time they ended. One stays all the same while an open task
 //! repeats it or continues its conversation, and while the task that it repeats stays, so that a
-//! link from what is left leads somewhere. With a task go its idempotency key and its correlation.
+//! link from what is left leads somewhere. With a task goes its idempotency key; its correlation leads
+//! to the newest task of it that stays.
+//!
+//! An archive is written first, as a whole, and only what it holds is removed: it has its name when all
+//! of it is on the disk, and a task that changes after that stays.
 //!
 //! A task leaves by one rename into `tmp/` and is taken apart there: a reader sees it or not, and a
 //! full disk is no obstacle. The feed forgets changes older than the age asked for (unless only one
 //! lane is cleaned), so that it does not grow for ever; [`Store::feed_start`] tells where it begins.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::atomic::Archive;
 use super::index::Index;
 use super::layout::{Dir, FEED};
 use super::lock::TaskLock;
 use super::read::Loaded;
+use super::submit::correlation_name;
 use super::transfer::line;
 use super::{Store, atomic, feed, read};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Status, Task, TaskId, Time};
 
-/// How many tasks are archived with one sync.
+/// How many tasks are removed with one sync.
 const GROUP: usize = 32;
 
 /// What to remove.
@@ -64,6 +68,22 @@ struct Candidate {
     ended: Time,
     id: TaskId,
     retry_of: Option<String>,
+    created: Time,
+    /// The name of its correlation's file.
+    correlation: String,
+    /// The fingerprint of what was archived.
+    archived: Option<String>,
+}
+
+/// For the file of each correlation: the newest task that stays.
+type Successors = HashMap<String, (Time, TaskId)>;
+
+fn succeed(successors: &mut Successors, correlation: String, created: Time, id: &TaskId) {
+    let task = (created, id.clone());
+    let newest = successors.entry(correlation).or_insert_with(|| task.clone());
+    if *newest < task {
+        *newest = task;
+    }
 }
 
 impl Store {
@@ -95,7 +115,7 @@ impl Store {
         }
         let cutoff = self.now().wall.plus_seconds(-age);
         let mut report = GcReport::default();
-        let candidates = self.candidates(plan, cutoff, &mut report)?;
+        let (mut candidates, successors) = self.candidates(plan, cutoff, &mut report)?;
         if plan.dry_run {
             report.removed = candidates.into_iter().map(|candidate| candidate.id).collect();
             if plan.lane.is_none() {
@@ -103,9 +123,18 @@ impl Store {
             }
             return Ok(report);
         }
-        let mut archive = None;
+        if let Some(directory) = &plan.archive {
+            self.archive(&mut candidates, directory, cutoff, &mut report)?;
+        }
         for group in candidates.chunks(GROUP) {
-            self.remove_group(group, plan, cutoff, &mut archive, &mut report)?;
+            let removed = self.remove_group(group, &successors, cutoff, &mut report);
+            removed.map_err(|error| match &report.archive {
+                Some(path) => error.with_hint(format!(
+                    "what was removed until then is in {}",
+                    printable(&path.to_string_lossy())
+                )),
+                None => error,
+            })?;
         }
         if plan.lane.is_none()
             && let Err(error) = self.forget_old_changes(cutoff, &mut report)
@@ -116,8 +145,14 @@ impl Store {
     }
 
     /// The tasks to remove, the one that ended first at the head.
-    fn candidates(&self, plan: &GcPlan, cutoff: Time, report: &mut GcReport) -> Result<Vec<Candidate>> {
+    fn candidates(
+        &self,
+        plan: &GcPlan,
+        cutoff: Time,
+        report: &mut GcReport,
+    ) -> Result<(Vec<Candidate>, Successors)> {
         let mut old = Vec::new();
+        let mut successors = Successors::new();
         let mut referred: HashMap<String, Vec<String>> = HashMap::new();
         let mut wanted: Vec<String> = Vec::new();
         let mut all: HashSet<String> = HashSet::new();
@@ -140,7 +175,12 @@ impl Store {
                 && ended <= cutoff
                 && plan.lane.as_ref().is_none_or(|lane| *lane == task.lane)
             {
-                old.push(Candidate { ended, id: task.id, retry_of: task.retry_of });
+                let correlation = correlation_name(&task.workspace_id, &task.correlation_id);
+                let Task { id, retry_of, created_at: created, .. } = task;
+                old.push(Candidate { ended, id, retry_of, created, correlation, archived: None });
+            } else {
+                let correlation = correlation_name(&task.workspace_id, &task.correlation_id);
+                succeed(&mut successors, correlation, task.created_at, &task.id);
             }
         })?;
         if let Some(error) = blind {
@@ -159,22 +199,72 @@ impl Store {
             let goes = !needed.contains(candidate.id.as_str()) && !source_stays;
             if goes {
                 all.remove(candidate.id.as_str());
+            } else {
+                succeed(&mut successors, candidate.correlation.clone(), candidate.created, &candidate.id);
             }
             goes
         });
         report.kept += (before - old.len()) as u64;
-        Ok(old)
+        Ok((old, successors))
+    }
+
+    /// Writes the candidates to a new file in `directory`. Those that cannot be written stay.
+    fn archive(
+        &self,
+        candidates: &mut Vec<Candidate>,
+        directory: &Path,
+        cutoff: Time,
+        report: &mut GcReport,
+    ) -> Result<()> {
+        let directory =
+            std::path::absolute(directory).map_err(|error| Error::io("find", directory, error))?;
+        let mut archive = None;
+        for candidate in candidates.iter_mut() {
+            let Some(dir) = self.layout.task(&candidate.id)? else { continue };
+            let loaded = match read::task(&dir, &candidate.id) {
+                Err(error) if read::is_passing(&error) => return Err(error),
+                loaded => loaded.ok().flatten(),
+            };
+            let Some(loaded) = loaded.filter(|loaded| ended(&loaded.task).is_some_and(|at| at <= cutoff))
+            else {
+                continue;
+            };
+            let line = match line(&dir, &loaded) {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    report.notes.push(format!("{} stays: {}", candidate.id, error.message()));
+                    continue;
+                }
+                line => line?,
+            };
+            if loaded.is_current(&dir)? {
+                let file = match &mut archive {
+                    Some(file) => file,
+                    None => archive.insert(Archive::create(&directory)?),
+                };
+                file.write(&line)?;
+                candidate.archived = Some(loaded.fingerprint());
+            }
+        }
+        if let Some(archive) = archive {
+            let time = self.now().wall.compact();
+            let numbered = (2..).map(|n| format!("lanes-{time}-{n}.jsonl"));
+            let names = [format!("lanes-{time}.jsonl")].into_iter().chain(numbered);
+            report.archive = Some(archive.publish(names)?);
+        }
+        let before = candidates.len();
+        candidates.retain(|candidate| candidate.archived.is_some());
+        report.kept += (before - candidates.len()) as u64;
+        Ok(())
     }
 
     fn remove_group(
         &self,
         group: &[Candidate],
-        plan: &GcPlan,
+        successors: &Successors,
         cutoff: Time,
-        archive: &mut Option<File>,
         report: &mut GcReport,
     ) -> Result<()> {
-        let mut held: Vec<(Dir, TaskLock, Loaded)> = Vec::with_capacity(group.len());
+        let mut held: Vec<(Dir, TaskLock, Loaded, &Candidate)> = Vec::with_capacity(group.len());
         for candidate in group {
             // Gone already: as good as removed by us.
             let Some(dir) = self.layout.task(&candidate.id)? else { continue };
@@ -183,36 +273,21 @@ impl Store {
                 Err(error) if read::is_passing(&error) => return Err(error),
                 loaded => loaded.ok().flatten(),
             };
+            let goes = |loaded: &Loaded| {
+                ended(&loaded.task).is_some_and(|at| at <= cutoff)
+                    && candidate.archived.as_ref().is_none_or(|archived| *archived == loaded.fingerprint())
+            };
             match (lock, loaded) {
-                (Some(lock), Some(loaded)) if ended(&loaded.task).is_some_and(|at| at <= cutoff) => {
-                    held.push((dir, lock, loaded));
-                }
+                (Some(lock), Some(loaded)) if goes(&loaded) => held.push((dir, lock, loaded, candidate)),
                 _ => report.kept += 1,
             }
         }
-        if let Some(directory) = &plan.archive
-            && !held.is_empty()
-        {
-            let file = match archive {
-                Some(file) => file,
-                None => {
-                    let (path, file) = self.open_archive(directory)?;
-                    report.archive = Some(path);
-                    archive.insert(file)
-                }
-            };
-            let path = report.archive.clone().unwrap_or_default();
-            for (dir, _, loaded) in &held {
-                let line = line(dir, loaded)?;
-                file.write_all(line.as_bytes()).map_err(|error| Error::io("write", &path, error))?;
-            }
-            atomic::sync_file(file, &path)?;
-        }
         let tmp = self.layout.tmp().ok();
         let (before, mut discarded) = (report.removed.len(), Vec::new());
-        for (dir, lock, loaded) in held {
+        for (dir, lock, loaded, candidate) in held {
             let id = loaded.task.id.clone();
-            if self.remove_one(&dir, &loaded, tmp.as_ref(), &mut discarded)? {
+            let successor = successors.get(&candidate.correlation).map(|(_, id)| id);
+            if self.remove_one(&dir, &loaded, successor, tmp.as_ref(), &mut discarded)? {
                 report.removed.push(id);
             } else {
                 report.kept += 1;
@@ -233,37 +308,19 @@ impl Store {
         Ok(())
     }
 
-    /// A new file in `directory`, named after the present time.
-    fn open_archive(&self, directory: &Path) -> Result<(PathBuf, File)> {
-        let directory =
-            std::path::absolute(directory).map_err(|error| Error::io("find", directory, error))?;
-        let time = self.now().wall.compact();
-        let taken = Some(rustix::io::Errno::EXIST.raw_os_error());
-        let mut path = directory.join(format!("lanes-{time}.jsonl"));
-        let mut n = 1;
-        loop {
-            match atomic::create_archive(&path) {
-                Ok(file) => return Ok((path, file)),
-                Err(error) if error.raw_os_error() == taken && path.exists() => {
-                    n += 1;
-                    path = directory.join(format!("lanes-{time}-{n}.jsonl"));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     /// Takes one task out of sight; what is to be taken apart in `tmp` is added to `discarded`. `false`
     /// when somebody changed it meanwhile.
     fn remove_one(
         &self,
         dir: &Dir,
         loaded: &Loaded,
+        successor: Option<&TaskId>,
         tmp: Option<&Dir>,
         discarded: &mut Vec<String>,
     ) -> Result<bool> {
         let task = &loaded.task;
         let index = Index::open(&self.layout)?;
+        let successor = successor.and_then(|id| self.scan_one(id).ok().flatten());
         let lock = self.lock_store()?;
         if !loaded.is_current(dir)? {
             return Ok(false);
@@ -276,8 +333,8 @@ impl Store {
             None => atomic::remove_tree(&self.layout.tasks, task.id.as_str())?,
         }
         match &state {
-            Some(state) => index.removed(&lock, state, task)?,
-            None => index.forget(task)?,
+            Some(state) => index.removed(&lock, state, task, successor.as_ref())?,
+            None => index.forget(task, successor.as_ref())?,
         }
         Ok(true)
     }

@@ -104,6 +104,32 @@ fn gc_archives_what_import_brings_back() {
 }
 
 #[test]
+fn an_archive_is_whole_or_absent_and_nothing_goes_before_it() {
+    let sandbox = Sandbox::new();
+    for _ in 0..4 {
+        sandbox.answered("l", "completed", &"x".repeat(3000));
+    }
+    // No file may be longer than 8 blocks, of 512 or of 1024 bytes: the second line is too much.
+    let gc = "ulimit -f 8; exec \"$0\" gc --all-ended --archive old";
+    let mut command = sandbox.command(&[]);
+    let lanes = command.get_program().to_owned();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", gc]).arg(lanes).current_dir(sandbox.root()).env_clear();
+    shell.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    drop(command.stdin(std::process::Stdio::null()));
+    let failed = shell.output().unwrap();
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("lanes: cannot write the archive ") && said.lines().count() == 1, "{said}");
+    assert_eq!(fs::read_dir(sandbox.path("old")).unwrap().count(), 0);
+    assert_eq!(sandbox.json(&["list"])["count"], 4);
+    let path = sandbox.ok(&["gc", "--all-ended", "--archive", "old"]);
+    let path = path.replace("$DIR/project", &sandbox.root().to_string_lossy());
+    assert_eq!(fs::read_to_string(path).unwrap().lines().count(), 4);
+    assert_eq!(fs::read_dir(sandbox.path("old")).unwrap().count(), 1);
+}
+
+#[test]
 fn export_feeds_another_store() {
     let sandbox = Sandbox::new();
     sandbox.answered("l", "completed", "fine");
@@ -111,7 +137,8 @@ fn export_feeds_another_store() {
     assert_eq!(sandbox.ok(&["export", "--lane", "other"]).lines().count(), 1);
     assert_eq!(sandbox.ok(&["export", "--ended"]).lines().count(), 1);
     let all = sandbox.run(&["export"]);
-    let imported = sandbox.run_with(&["--store", "copy", "--json", "import", "-"], &all.stdout);
+    let tasks = all.stdout.replace("$DIR/project", &sandbox.root().to_string_lossy());
+    let imported = sandbox.run_with(&["--store", "copy", "--json", "import", "-"], tasks);
     assert_eq!(imported.code, 0, "{imported}");
     assert_eq!(imported.json()["added"], 2);
     assert_eq!(sandbox.ok(&["--store", "copy", "fsck"]), "2 tasks, nothing wrong");

@@ -2,10 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
-use std::path::Path;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Stat};
+use rustix::fs::{AtFlags, CWD, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use super::{Staged, create, make_root, open_for_update, sync_dir, sync_file, sync_path, unique_name};
@@ -74,14 +74,64 @@ pub(in crate::store) fn drop_head<L>(
     staged.publish(dir, name)
 }
 
-/// A file outside the store to which lines are appended, made new and private.
-pub(in crate::store) fn create_archive(path: &Path) -> Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    make_root(parent)?;
-    let fail = |error| Error::io("create", path, error);
-    let file = std::fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(path);
-    let file = file.map_err(fail)?;
-    sync_path(parent)?;
-    Ok(file)
+/// A file outside the store that has its name only when all of it is on the disk.
+pub(in crate::store) struct Archive {
+    directory: PathBuf,
+    temporary: PathBuf,
+    file: File,
+}
+
+impl Archive {
+    /// A new, private file in `directory`, which is made if it is not there.
+    pub(in crate::store) fn create(directory: &Path) -> Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        make_root(directory)?;
+        let temporary = directory.join(format!(".lanes-{}.tmp", unique_name()));
+        let file = std::fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(&temporary);
+        let file = file.map_err(|error| Error::io("create", &temporary, error))?;
+        Ok(Self { directory: directory.to_path_buf(), temporary, file })
+    }
+
+    pub(in crate::store) fn write(&mut self, line: &str) -> Result<()> {
+        let written = self.file.write_all(line.as_bytes());
+        written.map_err(|error| Error::io("write the archive", &self.temporary, error))
+    }
+
+    /// Makes the file durable under the first of `names` that is free; returns its path.
+    pub(in crate::store) fn publish(self, names: impl Iterator<Item = String>) -> Result<PathBuf> {
+        sync_file(&self.file, &self.temporary)?;
+        for name in names {
+            let path = self.directory.join(name);
+            match rename_to_free(&self.temporary, &path) {
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(Error::io("rename into place", &path, errno)),
+                Ok(()) => {
+                    let synced = sync_path(&self.directory);
+                    if synced.is_err() {
+                        let _ = std::fs::remove_file(&path);
+                    }
+                    return synced.map(|()| path);
+                }
+            }
+        }
+        Err(Error::io("create", &self.directory, Errno::EXIST))
+    }
+}
+
+impl Drop for Archive {
+    fn drop(&mut self) {
+        // It is not there any more once it is published.
+        let _ = std::fs::remove_file(&self.temporary);
+    }
+}
+
+fn rename_to_free(from: &Path, to: &Path) -> rustix::io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Some file systems know no such rename.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if std::fs::symlink_metadata(to).is_err() => {
+            rustix::fs::rename(from, to)
+        }
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Err(Errno::EXIST),
+        renamed => renamed,
+    }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::super::layout::{Dir, idempotency_key, lane_key};
 use super::super::lock::StoreLock;
-use super::super::submit::correlation_name;
+use super::super::submit::{correlation_content, correlation_name};
 use super::super::{atomic, read};
 use super::damage::seal;
 use super::{CORRELATIONS, Index, KEYS, LaneShelves, SHELVES, State};
@@ -19,14 +19,21 @@ impl Index<'_> {
     }
 
     /// Notes that a task which stood on no shelf has been removed.
-    pub(in crate::store) fn removed(&self, _lock: &StoreLock, state: &State, task: &Task) -> Result<()> {
+    pub(in crate::store) fn removed(
+        &self,
+        _lock: &StoreLock,
+        state: &State,
+        task: &Task,
+        successor: Option<&Task>,
+    ) -> Result<()> {
         let stamp = self.stamp_tasks()?;
         self.write_state(&State { stamp, known: state.known.saturating_sub(1), ..state.clone() })?;
-        self.forget(task)
+        self.forget(task, successor)
     }
 
-    /// Removes the key and the correlation that lead to a task which is gone.
-    pub(in crate::store) fn forget(&self, task: &Task) -> Result<()> {
+    /// Removes the key that leads to a task which is gone, and lets its correlation lead to
+    /// `successor`, if there is one.
+    pub(in crate::store) fn forget(&self, task: &Task, successor: Option<&Task>) -> Result<()> {
         if let Some(key) = &task.key
             && self.known_holder(&task.workspace_id, key)?.as_ref() == Some(&task.id)
             && let Some(keys) = self.indexes.open_existing(KEYS)?
@@ -37,7 +44,15 @@ impl Index<'_> {
         if self.correlation_target(task)?.as_ref() == Some(&task.id)
             && let Some(correlations) = self.indexes.open_existing(CORRELATIONS)?
         {
-            atomic::remove(&correlations, &correlation_name(&task.workspace_id, &task.correlation_id))?;
+            let name = correlation_name(&task.workspace_id, &task.correlation_id);
+            let replaced = successor.is_some_and(|task| {
+                let content = correlation_content(task);
+                atomic::replace_derived(&correlations, &name, content.as_bytes()).is_ok()
+            });
+            // A full disk has no room for the new one, and none is better than one that leads nowhere.
+            if !replaced {
+                atomic::remove(&correlations, &name)?;
+            }
         }
         Ok(())
     }
