@@ -54,7 +54,12 @@ fn keys_hold_within_a_batch_and_one_refusal_keeps_nobody_out() {
     let [first, again, other, same] = results.try_into().unwrap();
     let (first, again, same) = (first.unwrap(), again.unwrap(), same.unwrap());
     assert!(!first.existing && again.existing && same.existing);
-    assert_eq!((again.task.id, same.task.id), (first.task.id, old.id));
+    assert_eq!((&again.task.id, &same.task.id), (&first.task.id, &old.id));
     assert!(other.unwrap_err().to_string().contains("idempotency key"));
     assert_eq!(store.queue_depth("l").unwrap(), 2);
+    let correlation = std::fs::read_to_string(store.root().join("indexes/correlations/w--c.json")).unwrap();
+    assert!(
+        correlation.contains(first.task.id.as_str()),
+        "the newest, although others follow: {correlation}"
+    );
 }

@@ -3,12 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod common;
 mod faults;
 
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use faults::door::Door;
 use faults::reader::{After, Snapshot};
 use faults::{Scenario, World, usage};
 
@@ -123,7 +125,7 @@ fn on_a_full_disk() {
         // Reads, waits and the removal of old tasks must work, else there is never room again.
         assert!(worked || !matches!(scenario.name, "gc" | "wait for our own file"), "{}", scenario.name);
         usage::mend(&world, After::Kill, scenario.name);
-        usage::work_it_off(&world, After::Kill, scenario.name);
+        usage::work_it_off(&world, After::Kill, Door::Commands, scenario.name);
     }
     println!("full disk: {done} done, {refused} refused");
     assert!(refused > done);
@@ -155,7 +157,7 @@ fn on_a_read_only_disk() {
         assert_eq!(worked, scenario.name == "wait for our own file", "{}", scenario.name);
     }
     usage::mend(&world, After::Kill, "after all");
-    usage::work_it_off(&world, After::Kill, "after all");
+    usage::work_it_off(&world, After::Kill, Door::Commands, "after all");
 }
 
 #[test]
@@ -172,7 +174,7 @@ fn a_limit_on_the_size_of_files() {
         let output = world.through("prlimit", &[&limit], scenario);
         all_or_nothing(&world, scenario, &output, (&start, &effect, &base), &["File too large"]);
         usage::mend(&world, After::Kill, scenario.name);
-        usage::work_it_off(&world, After::Kill, &format!("{} with {limit}", scenario.name));
+        usage::work_it_off(&world, After::Kill, Door::Commands, &format!("{} with {limit}", scenario.name));
     }
 }
 
@@ -191,6 +193,11 @@ fn a_limit_on_open_files() {
             all_or_nothing(&world, scenario, &output, (&start, &effect, &base), &["Too many open files"]);
         }
         usage::mend(&world, After::Kill, scenario.name);
-        usage::work_it_off(&world, After::Kill, &format!("{} with few open files", scenario.name));
+        usage::work_it_off(
+            &world,
+            After::Kill,
+            Door::Commands,
+            &format!("{} with few open files", scenario.name),
+        );
     }
 }

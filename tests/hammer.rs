@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod common;
 mod faults;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use faults::disk::Dice;
+use faults::door::Door;
 use faults::reader::{self, After};
 use faults::{World, usage};
 use serde_json::Value;
@@ -169,7 +171,7 @@ fn many_at_once_with_kills() {
     }
     // Of several submits at once any may be the last to set the correlation; this one is.
     world.ok(&["submit", "--lane", "h", "--prompt", "the last"]);
-    usage::work_it_off(&world, After::Kill, what);
+    usage::work_it_off(&world, After::Kill, Door::Commands, what);
     let lives = usage::look(&world, After::Kill, what);
     for (id, view) in lives.tasks.iter().filter(|(_, view)| view.lane == "h") {
         let path = world.store().join("tasks").join(id).join("events.jsonl");

@@ -4,19 +4,19 @@
 //! Without LANES_TEST_EVERY_POINT only a few of the states are tried.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-#![expect(clippy::print_stdout, reason = "it says how much was tried")]
 
+mod common;
 mod faults;
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use faults::disk::{Dice, Disk, materialise};
+use faults::crew::{Crew, Stage};
+use faults::disk::{Dice, Disk, Left, materialise};
+use faults::door::Door;
 use faults::reader::{After, Snapshot};
-use faults::{Scenario, World, usage};
-
-/// The scenarios are dealt out to this many tests, which run side by side.
-const HANDS: usize = 3;
+use faults::usage;
 
 /// How many states are looked at: after one call, and in how manieth the queue is worked off.
 struct Effort {
@@ -24,7 +24,8 @@ struct Effort {
     works: usize,
 }
 
-fn play(hand: usize) {
+#[test]
+fn the_power_may_fail_at_any_time() {
     if !faults::have("strace") {
         return faults::skipped("strace is not installed");
     }
@@ -32,25 +33,28 @@ fn play(hand: usize) {
         true => Effort { states: 256, works: 50 },
         false => Effort { states: 4, works: 13 },
     };
-    let world = World::new();
-    let base = usage::look(&world, After::Kill, "the prepared store");
-    for (number, scenario) in world.scenarios().iter().enumerate().filter(|(n, _)| n % HANDS == hand) {
-        cut(&world, scenario, number, &base, &effort);
-    }
+    let calls = AtomicUsize::new(0);
+    let crew = Crew::play(|crew, stage| {
+        calls.fetch_add(cut(crew, stage, &effort), Ordering::Relaxed);
+    });
+    let (states, scenarios) = crew.finish();
+    println!("power cut after {} calls of {scenarios} scenarios: {states} states", calls.into_inner());
 }
 
-fn cut(world: &World, scenario: &Scenario, number: usize, base: &Snapshot, effort: &Effort) {
-    world.set_up(scenario);
-    let start = usage::look(world, After::Kill, "before");
+/// Cuts the power after every call, and tells how many there were.
+fn cut(crew: &Crew, stage: &Stage<'_>, effort: &Effort) -> usize {
+    let Stage { world, scenario, number, base, .. } = stage;
     let mut disk = Disk::load(&world.home());
     let output = world.traced(&["-xx", "-s", "100000000"], scenario);
     assert!(output.status.success(), "{}: {}", scenario.name, String::from_utf8_lossy(&output.stderr));
     let effect = usage::look(world, After::Kill, "after").named(base);
     let trace = world.trace();
 
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15 + number as u64);
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15 + *number as u64);
     let mut seen = HashSet::new();
-    let (mut calls, mut worked) = (0, 0);
+    let mut calls = 0;
+    // What is in the workspace now, as long as nothing has changed it.
+    let mut shown: Option<Left> = None;
     for line in trace.lines() {
         let told = disk.told;
         if !disk.replay(line) && disk.told == told {
@@ -69,37 +73,33 @@ fn cut(world: &World, scenario: &Scenario, number: usize, base: &Snapshot, effor
                 seen.len(),
                 disk.told
             );
-            materialise(&world.home(), &left);
-            let found = usage::look(world, After::PowerCut, &what);
-            let is_after = found.named(base) == effect;
-            assert!(is_after || !disk.told, "{what}: what was told of is gone: {found:#?}");
-            let between = scenario.steps && found.named(base).is_between(&start.named(base), &effect);
-            assert!(is_after || found == start || between, "{what}: in between: {found:#?}");
-            usage::nothing_is_lost(world, After::PowerCut, scenario, &start, &what);
-            if (seen.len() + number).is_multiple_of(effort.works) {
-                if scenario.steps && (worked % 2 == 0 || !found.broken.is_empty()) {
-                    usage::repeat(world, After::PowerCut, scenario, (base, &effect), &what);
-                }
-                usage::work_it_off(world, After::PowerCut, &what);
-                worked += 1;
-            }
+            let nth = seen.len() + number;
+            let works = nth.is_multiple_of(effort.works).then_some(nth / effort.works);
+            let before = shown.take();
+            crew.attempt(|| {
+                materialise(&world.home(), &left, before.as_ref());
+                look(stage, disk.told, &effect, works, &what);
+                shown = works.is_none().then_some(left);
+            });
         }
     }
     assert!(disk.told, "{}: the output was not seen", scenario.name);
-    println!("{}: {calls} calls, {} states, {worked} worked off", scenario.name, seen.len());
+    calls
 }
 
-#[test]
-fn the_power_may_fail_at_any_time_1() {
-    play(0);
-}
-
-#[test]
-fn the_power_may_fail_at_any_time_2() {
-    play(1);
-}
-
-#[test]
-fn the_power_may_fail_at_any_time_3() {
-    play(2);
+/// Looks at one state, and works the queue off if it is the `works`th for which that is done.
+fn look(stage: &Stage<'_>, told: bool, effect: &Snapshot, works: Option<usize>, what: &str) {
+    let Stage { world, scenario, base, start, .. } = stage;
+    let found = usage::look(world, After::PowerCut, what);
+    let is_after = found.named(base) == *effect;
+    assert!(is_after || !told, "{what}: what was told of is gone: {found:#?}");
+    let between = scenario.steps && found.named(base).is_between(&start.named(base), effect);
+    assert!(is_after || found == *start || between, "{what}: in between: {found:#?}");
+    usage::nothing_is_lost(world, After::PowerCut, scenario, start, what);
+    let Some(works) = works else { return };
+    if scenario.steps && (works.is_multiple_of(2) || !found.broken.is_empty()) {
+        usage::repeat(world, After::PowerCut, scenario, (base, effect), what);
+    }
+    let door = if works.is_multiple_of(8) { Door::Commands } else { Door::Library };
+    usage::work_it_off(world, After::PowerCut, door, what);
 }

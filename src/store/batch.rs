@@ -6,6 +6,7 @@
 //! makes the names of all of them durable. The lock is held for one task at a time. While one group
 //! is synced and published, the next one is staged.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::thread;
 
@@ -15,7 +16,7 @@ use super::layout::Dir;
 use super::submit::{Draft, content_fingerprint, is_taken};
 use super::{Store, Submitted, mark_format};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{NewTask, Time};
+use crate::model::{NewTask, Task, Time};
 
 /// How many tasks are synced together. Each keeps up to four files open meanwhile, and two groups are
 /// in hand at a time: fewer than the 256 files that a process may have open in the narrowest of usual
@@ -119,19 +120,34 @@ impl Store {
         }
         let mut lanes: Vec<String> = Vec::new();
         let mut results: Vec<Result<Submitted>> = Vec::with_capacity(in_hand.len());
+        // New tasks that no correlation leads to yet: another one of the group was to be the newest.
+        let mut passed_over: BTreeMap<String, Task> = BTreeMap::new();
         for item in in_hand {
+            let correlation =
+                item.as_ref().ok().map(|(draft, _, file)| (draft.correlation.0.clone(), file.is_some()));
             let result = item.and_then(|(draft, staged, correlation)| {
                 match self.publish(index, &draft, staged, correlation, None) {
                     Err(error) if is_taken(&error) => self.submit(draft.new),
                     published => published,
                 }
             });
-            if let Ok(Submitted { task, existing: false }) = &result
-                && !lanes.contains(&task.lane)
-            {
-                lanes.push(task.lane.clone());
+            if let Ok(Submitted { task, existing: false }) = &result {
+                match correlation {
+                    Some((name, false)) => drop(passed_over.insert(name, task.clone())),
+                    Some((name, true)) => drop(passed_over.remove(&name)),
+                    None => {}
+                }
+                if !lanes.contains(&task.lane) {
+                    lanes.push(task.lane.clone());
+                }
             }
             results.push(result);
+        }
+        // That one failed or was there already. The tasks stand, whether or not this can be noted.
+        if !passed_over.is_empty()
+            && let Ok(_lock) = self.lock_store()
+        {
+            let _ = passed_over.values().try_for_each(|task| index.recover_correlation(task));
         }
         // One that was there already may have been left half-way by a killed process.
         if results.iter().flatten().any(|submitted| !submitted.task.journal.name_is_durable) {

@@ -3,8 +3,11 @@
 //! is pending may survive in any combination, data also in part.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Deref;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The number of a node.
 type Node = usize;
@@ -15,11 +18,43 @@ enum Change {
     Drop(String),
 }
 
+/// The content of a file, shared by all states in which it is the same.
+#[derive(Clone)]
+pub struct Data(Arc<(u64, Vec<u8>)>);
+
+impl Data {
+    fn new(bytes: Vec<u8>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        Self(Arc::new((hasher.finish(), bytes)))
+    }
+}
+
+impl Deref for Data {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0.1
+    }
+}
+
+impl PartialEq for Data {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.0 == other.0.0
+    }
+}
+
+impl Hash for Data {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.0.hash(state);
+    }
+}
+
 #[derive(Clone)]
 enum Content {
     File {
-        now: Vec<u8>,
-        safe: Vec<u8>,
+        now: Data,
+        safe: Data,
     },
     /// Each pending item is a list of changes that survive together.
     Dir {
@@ -54,7 +89,7 @@ pub struct Disk {
 }
 
 /// What a power cut leaves: paths and contents; `None` is a directory.
-pub type Left = BTreeMap<PathBuf, Option<Vec<u8>>>;
+pub type Left = BTreeMap<PathBuf, Option<Data>>;
 
 impl Disk {
     /// Everything below `home`, all of it safe.
@@ -79,7 +114,7 @@ impl Disk {
             let child = if entry.file_type().unwrap().is_dir() {
                 self.load_dir(&entry.path())
             } else {
-                let data = std::fs::read(entry.path()).unwrap();
+                let data = Data::new(std::fs::read(entry.path()).unwrap());
                 self.add(Content::File { now: data.clone(), safe: data })
             };
             names.insert(entry.file_name().into_string().unwrap(), child);
@@ -183,6 +218,9 @@ impl Disk {
             "pwrite64" => self.write(words[0], &bytes(words[1]), Some(words[3].parse().unwrap())),
             "ftruncate" => self.truncate(words[0], words[1].parse().unwrap()),
             "rename" => self.rename("AT_FDCWD", words[0], "AT_FDCWD", words[1]),
+            "renameat2" if words[4].contains("RENAME_EXCHANGE") => {
+                self.exchange((words[0], words[1]), (words[2], words[3]))
+            }
             "renameat" | "renameat2" => self.rename(words[0], words[1], words[2], words[3]),
             "unlink" | "rmdir" => self.unlink("AT_FDCWD", words[0]),
             "unlinkat" => self.unlink(words[0], words[1]),
@@ -208,7 +246,8 @@ impl Disk {
             assert!(!words[2].contains("O_TRUNC"), "not modelled: {words:?}");
             return false;
         }
-        let node = self.add(Content::File { now: Vec::new(), safe: Vec::new() });
+        let empty = Data::new(Vec::new());
+        let node = self.add(Content::File { now: empty.clone(), safe: empty });
         self.rename_in(place.0, vec![Change::Set(place.1, node)]);
         self.open.insert(result, (node, 0, append));
         true
@@ -228,8 +267,10 @@ impl Disk {
         let Some((node, place, append)) = self.open.get_mut(&number) else { return false };
         let Content::File { now, .. } = &mut self.nodes[*node] else { panic!("not a file") };
         let start = at.unwrap_or(if *append { now.len() } else { *place });
-        now.resize(now.len().max(start + bytes.len()), 0);
-        now[start..start + bytes.len()].copy_from_slice(bytes);
+        let mut whole = now.to_vec();
+        whole.resize(whole.len().max(start + bytes.len()), 0);
+        whole[start..start + bytes.len()].copy_from_slice(bytes);
+        *now = Data::new(whole);
         if at.is_none() {
             *place = start + bytes.len();
         }
@@ -248,7 +289,9 @@ impl Disk {
     fn truncate(&mut self, fd: &str, length: usize) -> bool {
         let Some((node, ..)) = self.open.get(&fd.parse().unwrap()) else { return false };
         let Content::File { now, .. } = &mut self.nodes[*node] else { panic!("not a file") };
-        now.resize(length, 0);
+        let mut whole = now.to_vec();
+        whole.resize(length, 0);
+        *now = Data::new(whole);
         true
     }
 
@@ -264,6 +307,15 @@ impl Disk {
             self.rename_in(to.0, vec![Change::Set(to.1, node)]);
             self.rename_in(from.0, vec![Change::Drop(from.1)]);
         }
+        true
+    }
+
+    fn exchange(&mut self, one: (&str, &str), other: (&str, &str)) -> bool {
+        let one = self.place(one.0, &name(one.1)).unwrap();
+        let other = self.place(other.0, &name(other.1)).unwrap();
+        let nodes = [self.find(&one).unwrap(), self.find(&other).unwrap()];
+        self.rename_in(other.0, vec![Change::Set(other.1, nodes[0])]);
+        self.rename_in(one.0, vec![Change::Set(one.1, nodes[1])]);
         true
     }
 
@@ -341,9 +393,9 @@ impl Disk {
                     let data = match (survives(node, 0), dice.roll() % 3) {
                         (true, _) => now.clone(),
                         (false, 0) => safe.clone(),
-                        (false, kind) => torn(now, safe, kind == 1),
+                        (false, kind) => Data::new(torn(now, safe, kind == 1)),
                     };
-                    Content::File { now: data, safe: Vec::new() }
+                    Content::File { now: data.clone(), safe: data }
                 }
                 Content::Dir { safe, pending, .. } => {
                     let mut names = safe.clone();
@@ -391,21 +443,39 @@ fn collect(contents: &[Content], node: Node, path: &Path, left: &mut Left) {
     }
 }
 
-/// Makes `home` what the power cut left, and the machine one that was started since.
-pub fn materialise(home: &Path, left: &Left) {
-    std::fs::remove_dir_all(home).unwrap();
-    for (path, content) in left {
+/// Makes `home` what a power cut left, and the machine one that was started since. `before` is what is
+/// there now, if that is known, so that only the differences need be written.
+pub fn materialise(home: &Path, left: &Left, before: Option<&Left>) {
+    match before {
+        None => std::fs::remove_dir_all(home).unwrap(),
+        Some(before) => {
+            for (path, content) in before.iter().rev() {
+                match (content, left.get(path)) {
+                    (None, Some(None)) => {}
+                    (None, _) => std::fs::remove_dir(home.join(path)).unwrap(),
+                    (Some(data), Some(Some(new))) if data == new => {}
+                    (Some(_), _) => std::fs::remove_file(home.join(path)).unwrap(),
+                }
+            }
+        }
+    }
+    let is_there = |path: &PathBuf, content| before.is_some_and(|before| before.get(path) == Some(content));
+    for (path, content) in left.iter().filter(|(path, content)| !is_there(path, content)) {
         match content {
             None => std::fs::DirBuilder::new().mode(0o700).create(home.join(path)).unwrap(),
             Some(data) if path.ends_with("indexes/state") => {
-                let text = String::from_utf8_lossy(data);
-                let boot = text.split(' ').nth(1).unwrap_or_default();
-                let other = if boot.len() == 36 { text.replace(boot, &"0".repeat(36)) } else { text.into() };
-                std::fs::write(home.join(path), other).unwrap();
+                std::fs::write(home.join(path), of_an_earlier_boot(data)).unwrap();
             }
-            Some(data) => std::fs::write(home.join(path), data).unwrap(),
+            Some(data) => std::fs::write(home.join(path), &**data).unwrap(),
         }
     }
+}
+
+/// The state of an index, as if the machine had been started again since.
+pub fn of_an_earlier_boot(state: &[u8]) -> String {
+    let text = String::from_utf8_lossy(state);
+    let boot = text.split(' ').nth(1).unwrap_or_default();
+    if boot.len() == 36 { text.replace(boot, &"0".repeat(36)) } else { text.into() }
 }
 
 fn bytes(quoted: &str) -> Vec<u8> {

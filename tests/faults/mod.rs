@@ -5,14 +5,20 @@
 #![allow(clippy::print_stdout, reason = "tests say what they tried")]
 
 pub mod copies;
+pub mod crew;
 pub mod disk;
+pub mod door;
 pub mod points;
 pub mod reader;
 pub mod scenarios;
 pub mod usage;
 
+use std::ffi::OsStr;
+use std::fs::{File, FileTimes};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
 
 pub use scenarios::Scenario;
 use serde_json::Value;
@@ -53,21 +59,30 @@ pub struct Tasks {
     pub full_token: String,
 }
 
-/// A directory for one test: `w` with the workspace and its store in `w/state`, and `t`, a copy of
-/// `w` that it is put back from.
+/// A directory for one test: `w` with the workspace and its store in `w/state`, and the copies that it
+/// is put back from: `t` as it was prepared, `s` with what the present scenario needs.
 pub struct World {
     dir: tempfile::TempDir,
     pub tasks: Tasks,
+    /// The scenario that `s` is for.
+    staged: Mutex<Option<&'static str>>,
 }
 
 impl World {
+    /// In memory if there is a place for it, where a sync costs nothing.
     pub fn new() -> Self {
-        Self::in_dir(&std::env::temp_dir())
+        match tempfile::tempdir_in("/dev/shm") {
+            Ok(dir) => Self::with(dir),
+            Err(_) => Self::with(tempfile::tempdir().unwrap()),
+        }
     }
 
     pub fn in_dir(parent: &Path) -> Self {
-        let dir = tempfile::tempdir_in(parent).unwrap();
-        let mut world = Self { dir, tasks: Tasks::default() };
+        Self::with(tempfile::tempdir_in(parent).unwrap())
+    }
+
+    fn with(dir: tempfile::TempDir) -> Self {
+        let mut world = Self { dir, tasks: Tasks::default(), staged: Mutex::new(None) };
         std::fs::create_dir(world.home()).unwrap();
         std::fs::write(world.home().join("request.md"), "Look at this.\n").unwrap();
         std::fs::write(world.home().join("large.md"), "0123456789\n".repeat(4000)).unwrap();
@@ -122,6 +137,7 @@ impl World {
 
     /// Makes what is there now what [`World::reset`] goes back to.
     pub fn keep(&self) {
+        *self.staged.lock().unwrap() = None;
         self.copy("w", "t");
     }
 
@@ -130,13 +146,7 @@ impl World {
     }
 
     fn copy(&self, from: &str, to: &str) {
-        let to = self.dir.path().join(to);
-        if to.exists() {
-            std::fs::remove_dir_all(&to).unwrap();
-        }
-        // With all times: the index is right only as long as they are.
-        let copied = Command::new("cp").arg("-a").arg(self.dir.path().join(from)).arg(&to).status();
-        assert!(copied.unwrap().success());
+        copy_tree(&self.dir.path().join(from), &self.dir.path().join(to));
     }
 
     /// `command` with nothing of our environment, in the workspace.
@@ -170,7 +180,7 @@ impl World {
     }
 
     /// Runs a scenario under strace with `options`.
-    pub fn traced(&self, options: &[&str], scenario: &Scenario) -> Output {
+    pub fn traced(&self, options: &[impl AsRef<OsStr>], scenario: &Scenario) -> Output {
         let mut command = self.in_workspace(Command::new("strace"));
         command.args(["-f", "-o"]).arg(self.aside("trace")).args(options);
         command.arg(env!("CARGO_BIN_EXE_lanes")).arg("--store").arg(self.store()).args(&scenario.args);
@@ -190,9 +200,42 @@ impl World {
 
     /// Puts the store back and prepares it for `scenario`.
     pub fn set_up(&self, scenario: &Scenario) {
-        self.reset();
-        (scenario.before)(self);
+        match scenario.before {
+            None => self.reset(),
+            Some(_) if *self.staged.lock().unwrap() == Some(scenario.name) => self.copy("s", "w"),
+            Some(before) => {
+                self.reset();
+                before(self);
+                self.copy("w", "s");
+                *self.staged.lock().unwrap() = Some(scenario.name);
+            }
+        }
     }
+}
+
+/// Makes `to` a copy of `from` with all times: an index is right only as long as they are.
+pub fn copy_tree(from: &Path, to: &Path) {
+    if to.exists() {
+        std::fs::remove_dir_all(to).unwrap();
+    }
+    std::fs::DirBuilder::new().mode(0o700).create(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let copy = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &copy);
+        } else {
+            std::fs::copy(entry.path(), &copy).unwrap();
+            copy_times(&entry.path(), &copy);
+        }
+    }
+    copy_times(from, to);
+}
+
+fn copy_times(from: &Path, to: &Path) {
+    let modified = std::fs::metadata(from).unwrap().modified().unwrap();
+    let times = FileTimes::new().set_modified(modified).set_accessed(modified);
+    File::open(to).unwrap().set_times(times).unwrap();
 }
 
 /// Everything below `root` as relative paths, sorted.

@@ -16,9 +16,20 @@ pub struct Point {
     pub shown: String,
     /// Whether it makes a change of a task visible.
     pub commits: bool,
+    /// Whether it only opens something to read it.
+    pub reads: bool,
 }
 
-const CALLS: &str = "openat,mkdir,mkdirat,write,pwrite64,rename,renameat,renameat2,unlink,unlinkat,rmdir,\
+impl Point {
+    /// The options by which strace does something at this point.
+    pub fn inject(&self, what: &str) -> [String; 2] {
+        // Only what is traced is written down, which takes time.
+        let call = &self.call;
+        [format!("--trace={call}"), format!("--inject={call}:{what}:when={}", self.nth)]
+    }
+}
+
+const CALLS: &str = "openat,openat2,mkdir,mkdirat,write,pwrite64,rename,renameat,renameat2,unlink,unlinkat,rmdir,\
                      ftruncate,utimensat,fsync,fdatasync,fchmod,copy_file_range,sendfile,linkat";
 
 /// Runs a scenario to its end and lists its points. The store has been set up.
@@ -29,9 +40,18 @@ pub fn of_run(world: &World, scenario: &Scenario) -> Vec<Point> {
     points
 }
 
+/// The same without those that only read.
+pub fn of_changes(world: &World, scenario: &Scenario) -> Vec<Point> {
+    let mut points = of_run(world, scenario);
+    points.retain(|point| !point.reads);
+    points
+}
+
 /// The same with what the run said.
 pub fn listed(world: &World, scenario: &Scenario) -> (Output, Vec<Point>) {
     let output = world.traced(&["-y", "-e", &format!("trace={CALLS}")], scenario);
+    let home = world.home();
+    let home = home.to_str().unwrap();
     let mut counts: HashMap<(String, String), usize> = HashMap::new();
     let mut points: Vec<Point> = Vec::new();
     for line in world.trace().lines() {
@@ -45,7 +65,9 @@ pub fn listed(world: &World, scenario: &Scenario) -> (Output, Vec<Point>) {
         let count = counts.entry((thread.to_string(), call.to_string())).or_default();
         *count += 1;
         // Threads wake each other through event descriptors, which no disk can fail.
-        if call == "openat" && !rest.contains("O_CREAT") || rest.contains("anon_inode") {
+        let reads = call.starts_with("open") && !rest.contains("O_CREAT");
+        let is_ours = rest.rsplit_once(" = ").is_some_and(|(_, opened)| opened.contains(home));
+        if reads && !is_ours || rest.contains("anon_inode") {
             continue;
         }
         // The first thread to reach a number is the one that is hit.
@@ -54,7 +76,7 @@ pub fn listed(world: &World, scenario: &Scenario) -> (Output, Vec<Point>) {
         }
         let commits =
             call == "renameat" && (rest.contains("\"task.json\")") || rest.contains("/tasks>, \"2"));
-        points.push(Point { call: call.to_string(), nth: *count, shown: rest.to_string(), commits });
+        points.push(Point { call: call.to_string(), nth: *count, shown: rest.to_string(), commits, reads });
     }
     (output, points)
 }

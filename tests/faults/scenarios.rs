@@ -1,16 +1,15 @@
 //! The commands that are tried, and what is done to the prepared store first.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 
-use super::{Tasks, World, points};
+use super::{Tasks, World, copy_tree, points};
 
 /// One command that is tried.
 pub struct Scenario {
     pub name: &'static str,
     pub args: Vec<String>,
     /// What is done to the prepared store first.
-    pub before: fn(&World),
+    pub before: Option<fn(&World)>,
     /// Each of its tasks, or each of its steps, is a change of its own. Repeating it completes it.
     pub steps: bool,
     /// Whether errors come one for each line of a file.
@@ -26,7 +25,7 @@ pub const BATCH: &str = r#"{"lane": "l", "prompt": "one", "key": "b1"}
 impl World {
     pub fn scenario(&self, name: &'static str, words: &[&str]) -> Scenario {
         let args = words.iter().map(ToString::to_string).collect();
-        Scenario { name, args, before: |_| {}, steps: false, by_line: false }
+        Scenario { name, args, before: None, steps: false, by_line: false }
     }
 
     /// Every command that changes something; with LANES_TEST_ONLY those whose names begin so.
@@ -49,22 +48,25 @@ impl World {
             plain("submit a file", &["submit", "--lane", "n", "--request-from", "request.md"]),
             plain("submit a key", &["submit", "--lane", "l", "--prompt", "new", "--key", "k"]),
             Scenario {
-                before: |world| std::fs::remove_dir_all(world.store()).unwrap(),
+                before: Some(|world| std::fs::remove_dir_all(world.store()).unwrap()),
                 ..plain("submit into nothing", &["submit", "--lane", "l", "--prompt", "new"])
             },
             Scenario {
-                before: |world| std::fs::remove_dir_all(world.store().join("indexes")).unwrap(),
+                before: Some(without_index),
                 ..plain("submit without an index", &["submit", "--lane", "l", "--prompt", "new"])
             },
             plain("claim", &["claim", waiting]),
             plain("claim next", &["claim", "--lane", "l"]),
             Scenario {
-                before: |world| std::fs::remove_dir_all(world.store().join("indexes")).unwrap(),
+                before: Some(without_index),
                 ..plain("claim next without an index", &["claim", "--lane", "l"])
             },
-            Scenario { before: interrupted_claim, ..plain("claim after a crash", &["claim", "--lane", "l"]) },
             Scenario {
-                before: interrupted_submit,
+                before: Some(interrupted_claim),
+                ..plain("claim after a crash", &["claim", "--lane", "l"])
+            },
+            Scenario {
+                before: Some(interrupted_submit),
                 ..plain("submit after a crash", &["submit", "--lane", "l", "--prompt", "new"])
             },
             plain("renew", &["renew", held, "--claim-token", token, "--lease-seconds", "9000"]),
@@ -95,13 +97,17 @@ impl World {
             steps("gc", &["gc", "--all-ended", "--json"]),
             steps("gc with an archive", &["gc", "--all-ended", "--archive", "archive"]),
             Scenario {
-                before: |world| drop(world.ok(&["gc", "--all-ended"])),
+                before: Some(|world| drop(world.ok(&["gc", "--all-ended"]))),
                 by_line: true,
                 ..steps("import", &["import", "exported.jsonl"])
             },
-            Scenario { before: damage, ..steps("repair", &["fsck", "--repair"]) },
+            Scenario { before: Some(damage), ..steps("repair", &["fsck", "--repair"]) },
         ]
     }
+}
+
+fn without_index(world: &World) {
+    std::fs::remove_dir_all(world.store().join("indexes")).unwrap();
 }
 
 /// Something of every kind that a repair puts right.
@@ -131,13 +137,6 @@ fn damage(world: &World) {
     std::fs::write(store.join("tmp/999999-1-1/task.json"), "{}").unwrap();
 }
 
-/// Ends a command by SIGKILL at its `n`th `call`.
-fn interrupt(world: &World, call: &str, n: usize, words: &[&str]) {
-    let inject = format!("inject={call}:signal=KILL:when={n}");
-    let output = world.traced(&["-e", &inject], &world.scenario("", words));
-    assert_eq!(output.status.signal(), Some(9));
-}
-
 /// Leaves a claim that was committed and nothing more: the rename is done, the next write is not.
 fn interrupted_claim(world: &World) {
     interrupt_after_commit(world, &["claim", &world.tasks.other.clone()]);
@@ -151,15 +150,10 @@ fn interrupted_submit(world: &World) {
 fn interrupt_after_commit(world: &World, words: &[&str]) {
     let dry = world.scenario("", words);
     let copy = world.aside("before-crash");
-    if !copy.exists() {
-        let copied = Command::new("cp").arg("-a").arg(world.home()).arg(&copy).status();
-        assert!(copied.unwrap().success());
-    }
-    let points = points::of_run(world, &dry);
+    copy_tree(&world.home(), &copy);
+    let points = points::of_changes(world, &dry);
     let commit = points.iter().position(|point| point.commits).unwrap();
     let next = &points[commit + 1];
-    std::fs::remove_dir_all(world.home()).unwrap();
-    let moved = Command::new("mv").arg(&copy).arg(world.home()).status();
-    assert!(moved.unwrap().success());
-    interrupt(world, &next.call, next.nth, words);
+    copy_tree(&copy, &world.home());
+    assert_eq!(world.traced(&next.inject("signal=KILL"), &dry).status.signal(), Some(9));
 }

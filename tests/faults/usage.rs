@@ -1,10 +1,10 @@
 //! Uses a store after a fault: everything must work at once, and add up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use lanes::store::{Options, Severity, Store};
-use serde_json::Value;
+use lanes::store::Severity;
 
+use super::door::{Door, User};
 use super::reader::{self, After, Snapshot};
 use super::{Scenario, World, copies, files_below};
 
@@ -53,75 +53,48 @@ pub fn nothing_is_lost(world: &World, after: After, scenario: &Scenario, start: 
     }
 }
 
-/// Works the whole queue off, and compares what the commands say with what the files say.
-pub fn work_it_off(world: &World, after: After, what: &str) {
+/// Works the whole queue off, and compares what is told with what the files say.
+pub fn work_it_off(world: &World, after: After, door: Door, what: &str) {
+    let user = User { world, door, what };
     if !world.store().exists() {
         // Nothing was made yet; what comes next makes it.
-        world.ok(&["submit", "--lane", "l", "--prompt", "the first"]);
+        user.submit();
         return;
     }
     let seen = look(world, after, what);
     assert!(seen.broken.is_empty(), "{what}: {:#?}", seen.broken);
-    let count = |state: &str| seen.tasks.values().filter(|view| view.state == state).count();
-    let ok = |words: &[&str]| {
-        let output = world.run(words);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{what}: then {words:?}: {said}");
-        String::from_utf8(output.stdout).unwrap().trim_end().to_string()
-    };
-    let json = |words: &[&str]| -> Value { serde_json::from_str(&ok(words)).unwrap() };
-
-    let status = json(&["status", "--json"]);
-    for state in ["queued", "scheduled", "claimed", "completed", "failed"] {
-        assert_eq!(status["summary"][state].as_u64().unwrap() as usize, count(state), "{what}: {state}");
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for view in seen.tasks.values() {
+        *counts.entry(view.state.clone()).or_default() += 1;
     }
-    assert_eq!(json(&["list", "--json"])["count"].as_u64().unwrap() as usize, seen.tasks.len(), "{what}");
+    assert_eq!(user.counts(), (counts, seen.tasks.len()), "{what}");
 
     for lane in &seen.paused {
-        ok(&["resume", lane]);
+        user.resume(lane);
     }
-    let new = ok(&["submit", "--lane", "l", "--prompt", "afterwards", "--key", "afterwards"]);
-    let same = ok(&["submit", "--lane", "l", "--prompt", "afterwards", "--key", "afterwards"]);
-    assert_eq!(new, same, "{what}: a key submits once");
+    let new = user.submit();
+    assert_eq!(user.submit(), new, "{what}: a key submits once");
 
     // Everything that waits can be had, each once; nothing else can.
-    let waiting: BTreeSet<String> = seen
-        .tasks
-        .iter()
-        .filter(|(_, view)| view.state == "queued")
-        .map(|(id, _)| id.clone())
-        .chain([new.clone()])
-        .collect();
+    let waiting = seen.tasks.iter().filter(|(_, view)| view.state == "queued").map(|(id, _)| id.clone());
+    let waiting: BTreeSet<String> = waiting.chain([new]).collect();
     let mut had = BTreeSet::new();
-    let lanes = ["--lane", "l", "--lane", "m", "--lane", "n", "--lane", "o", "--lane", "h"];
-    loop {
-        let words: Vec<&str> = ["claim", "--json"].into_iter().chain(lanes).collect();
-        let output = world.run(&words);
-        if output.status.code() == Some(4) {
-            break;
-        }
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{what}: then {words:?}: {said}");
-        let reply: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let (id, token) =
-            (reply["task"]["id"].as_str().unwrap(), reply["task"]["claim_token"].as_str().unwrap());
-        assert!(had.insert(id.to_string()), "{what}: {id} was had twice");
-        ok(&["respond", id, "--claim-token", token, "--body", "afterwards"]);
+    while let Some((id, token)) = user.claim() {
+        assert!(had.insert(id.clone()), "{what}: {id} was had twice");
+        user.respond(&id, &token);
     }
     assert_eq!(had, waiting, "{what}: what could be claimed");
     for (id, view) in &seen.tasks {
         match view.state.as_str() {
             "claimed" => {
                 let task = reader::parse(&world.store().join("tasks").join(id).join("task.json")).unwrap();
-                let token = task["claim_token"].as_str().unwrap();
-                ok(&["respond", id, "--claim-token", token, "--body", "afterwards"]);
+                user.respond(id, task["claim_token"].as_str().unwrap());
             }
             "completed" | "failed" => {
-                ok(&["event", id, "--type", "seen"]);
-                let reply = json(&["wait", id, "--timeout", "0", "--json"]);
-                assert_eq!(reply["response"]["body"].as_str(), view.answer.as_deref(), "{what}: {id}");
+                user.note(id);
+                assert_eq!(user.answer(id), view.answer, "{what}: {id}");
             }
-            "scheduled" => drop(ok(&["cancel", id])),
+            "scheduled" => user.cancel(id),
             _ => {}
         }
     }
@@ -132,13 +105,13 @@ pub fn work_it_off(world: &World, after: After, what: &str) {
         assert!(view.answer.is_some(), "{what}: {id} is {}", view.state);
     }
     copies::check(&world.store(), after, false).unwrap_or_else(|error| panic!("{what}: {error}"));
-    care(world, after, what);
+    care(&user, after, then);
 }
 
 /// What is left is harmless, known to fsck, and gone after a repair, which touches nothing else.
-fn care(world: &World, after: After, what: &str) {
-    let before = look(world, after, what);
-    let store = Store::open(&world.store(), Options::default()).unwrap();
+fn care(user: &User<'_>, after: After, before: Snapshot) {
+    let User { world, what, .. } = *user;
+    let store = user.store();
     let report = store.fsck(false, &mut |_, _| {}).unwrap();
     let bad: Vec<_> = report.findings.iter().filter(|found| found.severity != Severity::Leftover).collect();
     assert!(bad.is_empty(), "{what}: {bad:#?}");

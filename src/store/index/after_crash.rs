@@ -103,7 +103,7 @@ impl Index<'_> {
     }
 
     /// Lets the correlation of a task lead to it, unless it leads to a younger one.
-    pub(super) fn recover_correlation(&self, task: &Task) -> Result<()> {
+    pub(in crate::store) fn recover_correlation(&self, task: &Task) -> Result<()> {
         let target = self.correlation_target(task)?;
         if target.as_ref() == Some(&task.id) {
             return Ok(());
