@@ -43,6 +43,7 @@ fn keys_hold_within_a_batch_and_one_refusal_keeps_nobody_out() {
     let fixture = Fixture::new();
     let store = fixture.store();
     let old = store.submit(keyed(&fixture, "old", "a")).unwrap().task;
+    fixture.pass(1.0);
     let results = store
         .submit_batch(vec![
             keyed(&fixture, "new", "a"),

@@ -116,7 +116,7 @@ fn an_archive_is_whole_or_absent_and_nothing_goes_before_it() {
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", gc]).arg(lanes).current_dir(sandbox.root()).env_clear();
     shell.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    drop(command.stdin(std::process::Stdio::null()));
+    command.stdin(std::process::Stdio::null());
     let failed = shell.output().unwrap();
     let said = String::from_utf8_lossy(&failed.stderr);
     assert_eq!(failed.status.code(), Some(1), "{said}");
