@@ -1,7 +1,7 @@
 //! SHA-256 fingerprints, which pin request and supporting files.
 
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -17,7 +17,11 @@ const CHUNK: usize = 64 * 1024;
 /// Constant memory, and never blocked by a named pipe in the place of a file.
 pub fn sha256_file(path: &Path) -> io::Result<String> {
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let mut file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
+    sha256_open(OpenOptions::new().read(true).custom_flags(nonblock).open(path)?)
+}
+
+/// The same of a file that is open.
+pub fn sha256_open(mut file: File) -> io::Result<String> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }

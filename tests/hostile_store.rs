@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use common::{answer, note, want, wish};
-use lanes::model::{Command, Task, TaskId, Time, json};
+use lanes::model::task::NewRequest;
+use lanes::model::{Command, RequestCheck, Task, TaskId, Time, json};
 use lanes::store::{Clock, Options, Store, WorkerInfo};
 use lanes::{ErrorKind, Result};
 use rustix::fs::{CWD, FileType, Mode};
@@ -334,4 +335,44 @@ fn planted_places_of_the_store_are_refused() {
         let _ = store.live_workers();
         assert_eq!(fixture.snapshot(), outside, "{name}");
     }
+}
+
+#[test]
+fn a_link_in_the_place_of_a_request_is_not_followed() {
+    let fixture = Fixture::new();
+    std::fs::write(fixture.outside().join("file"), "do it").unwrap();
+    let before = fixture.snapshot();
+    let store = fixture.open().unwrap();
+    let task = fixture.submit(&store).unwrap();
+    let own = common::task_file(&store, &task.id, "request.md");
+    std::fs::remove_file(&own).unwrap();
+    link(&fixture.outside().join("file"), &own);
+    let refused = store.claim(&task.id, "me", 60.0).unwrap_err().to_string();
+    assert!(refused.contains("is missing"), "{refused}");
+    assert!(store.claim_next(&want("l"), "me", 60.0).unwrap().is_none());
+    assert_eq!(store.request_check(&task), RequestCheck::Missing);
+    assert!(store.own_request(&task).is_err());
+    assert!(store.request_again(&task).is_err());
+    assert_eq!(fixture.snapshot(), before);
+
+    let file = fixture.outside().join("asked.md");
+    link(&fixture.outside().join("file"), &file);
+    let mut new = wish("l", fixture.dir.path());
+    let path = file.to_string_lossy().into_owned();
+    let sha256 = lanes::digest::sha256_file(&file).unwrap();
+    new.request = NewRequest::File { path, sha256 };
+    let asked = store.submit(new).unwrap().task;
+    assert_eq!(store.claim(&asked.id, "me", 60.0).unwrap().id, asked.id, "a person's file may be a link");
+}
+
+#[test]
+fn a_request_of_the_store_is_known_by_any_path_to_it() {
+    let fixture = Fixture::new();
+    let store = fixture.open().unwrap();
+    let task = fixture.submit(&store).unwrap();
+    let other = fixture.dir.path().join("other");
+    link(&fixture.state(), &other);
+    let store = Store::open(&other, Options::default()).unwrap();
+    assert!(store.own_request(&task).unwrap().is_some());
+    assert_eq!(store.claim(&task.id, "me", 60.0).unwrap().id, task.id);
 }

@@ -1,5 +1,6 @@
 //! From a task and its surroundings to what the agent is told.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -87,11 +88,9 @@ pub fn brief(
     // Without a server the task's own directory is the place to look.
     let task_url = api_url.clone().unwrap_or_else(|| task_dir.to_string_lossy().into_owned());
     let request_path = Path::new(&task.request_path);
-    let is_prompt_only = request_path.starts_with(&task_dir);
-    let (words, request) = if is_prompt_only {
-        (read_prompt(request_path)?, None)
-    } else {
-        (task.prompt.clone(), Some(artifact(request_path)?))
+    let (words, request) = match store.own_request(task)? {
+        Some(file) => (read_prompt(file, request_path)?, None),
+        None => (task.prompt.clone(), Some(artifact(request_path)?)),
     };
     let standing = match &route.prompt {
         Some(template) => {
@@ -131,8 +130,7 @@ pub fn brief(
     })
 }
 
-fn read_prompt(path: &Path) -> Result<String> {
-    let file = std::fs::File::open(path).map_err(|error| Error::io("open", path, error))?;
+fn read_prompt(file: File, path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     file.take(LONGEST_PROMPT).read_to_end(&mut bytes).map_err(|error| Error::io("read", path, error))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -141,7 +139,7 @@ fn read_prompt(path: &Path) -> Result<String> {
 /// The request file; its content only if it is not too large for a prompt.
 fn artifact(path: &Path) -> Result<Artifact> {
     let fail = |error| Error::io("read the request", path, error);
-    let file = std::fs::File::open(path).map_err(fail)?;
+    let file = File::open(path).map_err(fail)?;
     let mut bytes = Vec::new();
     file.take(LONGEST_REQUEST as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
     let content = (bytes.len() <= LONGEST_REQUEST).then_some(bytes);

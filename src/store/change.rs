@@ -5,8 +5,7 @@ use super::index::Index;
 use super::layout::{Dir, RESPONSE_FILE, TASK_FILE};
 use super::lock::{StoreLock, TaskLock};
 use super::read::{self, Loaded};
-use super::{Store, feed, history};
-use crate::digest::sha256_file;
+use super::{Store, feed, history, request};
 use crate::error::{Error, Result, printable, shell_word};
 use crate::model::transition::Context;
 use crate::model::{Command, Effect, RequestCheck, Response, Status, Task, TaskId, json};
@@ -63,7 +62,7 @@ impl Store {
             let mut task = loaded.task.clone();
             catch_up_with_others(dir, &mut task)?;
             let request = match command {
-                Command::Claim { .. } | Command::Respond(_) => check_request(&task)?,
+                Command::Claim { .. } | Command::Respond(_) => request::check(dir, &task)?,
                 _ => RequestCheck::Unchecked,
             };
             let previous = match command {
@@ -188,19 +187,6 @@ impl Store {
         // One old event stays, so that the newest is known even when nothing new is added.
         task.journal.recent.retain(|event| event.n >= Some(safe));
         Ok(())
-    }
-}
-
-/// What is known of a task's request file.
-pub(super) fn check_request(task: &Task) -> Result<RequestCheck> {
-    match sha256_file(task.request_path.as_ref()) {
-        Ok(sha256) if sha256 == task.request_sha256 => Ok(RequestCheck::Same),
-        Ok(sha256) => Ok(RequestCheck::Changed(sha256)),
-        Err(error) => match Error::io("read the request", &task.request_path, error) {
-            // A process without descriptors says nothing of the file.
-            error if read::is_passing(&error) => Err(error),
-            _ => Ok(RequestCheck::Missing),
-        },
     }
 }
 

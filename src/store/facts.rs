@@ -2,11 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use super::change::check_request;
 use super::index::Index;
 use super::{Store, cannot_write, earlier};
 use crate::error::{ErrorKind, Result};
-use crate::model::{RequestCheck, Task, TaskId, Time};
+use crate::model::{Task, TaskId, Time};
 
 impl Store {
     /// The next moment at which a task of these lanes comes due by itself (wall clock).
@@ -67,11 +66,6 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
             names => names,
         }
-    }
-
-    /// What is known of a task's request file now.
-    pub fn request_check(&self, task: &Task) -> RequestCheck {
-        check_request(task).unwrap_or(RequestCheck::Missing)
     }
 
     /// Makes the index fit, if that is needed and possible: a store that cannot be written is read

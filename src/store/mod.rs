@@ -33,6 +33,7 @@ mod lock;
 mod next;
 mod read;
 mod repair;
+mod request;
 mod retention;
 mod routes;
 mod scan;

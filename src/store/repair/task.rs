@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Response, Task, TaskId, TaskText, json};
 use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::lock::TaskLock;
+use crate::store::request::is_own;
 use crate::store::{atomic, history, read};
 
 /// How a fault is put right.
@@ -273,8 +274,7 @@ fn entry_in_task(look: &mut Look, name: &OsStr, kind: FileType) {
 
 /// Looks at the request of an open task that the store keeps itself.
 fn request(look: &mut Look, dir: &Dir, task: &Task) -> Result<()> {
-    let is_own = task.request_path == dir.path().join(REQUEST_FILE).to_string_lossy();
-    if task.status.is_terminal() || !is_own {
+    if task.status.is_terminal() || !is_own(dir, task) {
         return Ok(());
     }
     let can_restore = sha256_bytes(task.prompt.as_bytes()) == task.request_sha256;
