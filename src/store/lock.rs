@@ -1,14 +1,16 @@
 //! The only code that locks.
 //!
-//! Two locks, always taken in this order:
+//! Three locks, always taken in this order:
 //!
 //! 1. the *task lock*, an exclusive flock on the directory of one task, held by a `lanes` process
 //!    from reading a task until its change is committed. It keeps two of us from preparing (and
 //!    syncing) changes of one task at the same time, without holding up any other task;
 //! 2. the *store lock*, an exclusive flock on `<store>/lock`, shared with every other implementation
-//!    of the protocol and held for microseconds: look again, rename, note it in the index.
+//!    of the protocol and held for microseconds: look again, rename, note it in the index;
+//! 3. with it, a flock on the store's directory: somebody may delete `lock` while we have it, and the
+//!    next one would lock another file. Among us that lets nobody in, since the directory stays.
 //!
-//! Neither is ever held across a child process, a network call or a wait, and readers take none.
+//! None is ever held across a child process, a network call or a wait, and readers take none.
 //!
 //! A [`FileLock`] has nothing to do with them: it says that one of us is at some longer work.
 
@@ -39,7 +41,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The store lock; released when dropped. Only who has it may change what others see.
 #[derive(Debug)]
 pub(super) struct StoreLock {
-    _lock: Locked,
+    // Let go first: whoever has the file next finds the directory free.
+    _directory: Locked,
+    _file: Locked,
     since: Instant,
 }
 
@@ -76,11 +80,13 @@ impl StoreLock {
     /// Waits for the store lock until one process has kept it for `timeout`.
     pub(super) fn acquire(root: &Dir, timeout: Duration) -> Result<Self> {
         loop {
+            let (directory, its_stat) = open_directory(root)?;
             let (file, stat) = open_lock_file(root, LOCK)?;
-            let lock = acquire(file, &stat, &root.path().join(LOCK), timeout)?;
+            let file = acquire(file, &stat, &root.path().join(LOCK), timeout)?;
+            let directory = acquire(directory, &its_stat, root.path(), timeout)?;
             // Somebody may have deleted the file while we waited; then others lock a new one.
             if still_there(root, LOCK, &stat) {
-                return Ok(Self { _lock: lock, since: Instant::now() });
+                return Ok(Self { _directory: directory, _file: file, since: Instant::now() });
             }
         }
     }
@@ -129,6 +135,12 @@ impl Drop for FileLock {
     }
 }
 
+fn open_directory(dir: &Dir) -> Result<(File, Stat)> {
+    let file = File::from(atomic::duplicate(dir)?);
+    let stat = rustix::fs::fstat(&file).map_err(|errno| Error::io("read", dir.path(), errno))?;
+    Ok((file, stat))
+}
+
 fn open_lock_file(dir: &Dir, name: &str) -> Result<(File, Stat)> {
     let path = dir.path().join(name);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -149,15 +161,13 @@ fn still_there(dir: &Dir, name: &str, locked: &Stat) -> bool {
 impl TaskLock {
     /// Waits for the lock of the task in `dir` until one process has kept it for `timeout`.
     pub(super) fn acquire(dir: &Dir, timeout: Duration) -> Result<Self> {
-        let file = File::from(atomic::duplicate(dir)?);
-        let stat = rustix::fs::fstat(&file).map_err(|errno| Error::io("read", dir.path(), errno))?;
+        let (file, stat) = open_directory(dir)?;
         Ok(Self { _lock: acquire(file, &stat, dir.path(), timeout)? })
     }
 
     /// The lock of the task in `dir` if nobody has it.
     pub(super) fn try_acquire(dir: &Dir) -> Result<Option<Self>> {
-        let file = File::from(atomic::duplicate(dir)?);
-        let stat = rustix::fs::fstat(&file).map_err(|errno| Error::io("read", dir.path(), errno))?;
+        let (file, stat) = open_directory(dir)?;
         let Some(turn) = Turn::take(&stat, Instant::now()) else { return Ok(None) };
         Ok(try_lock(&file, dir.path())?.then_some(Self { _lock: Locked { _file: file, _turn: turn } }))
     }
