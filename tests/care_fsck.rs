@@ -348,6 +348,8 @@ fn what_has_the_wrong_type_is_moved_out_of_the_way() {
         let report = repair(true);
         assert!(report.findings.iter().any(|finding| finding.path == place && finding.repaired), "{name}");
         assert!(report.worst().is_none_or(|worst| worst == Severity::Leftover), "{:?}", report.findings);
+        let aside = report.quarantine.map(|run| run.join(name));
+        assert!(name == "quarantine" || aside.is_some_and(|aside| aside.exists()), "{name}");
         assert!(repair(false).worst().is_none_or(|worst| worst == Severity::Leftover), "{name}");
         assert_eq!(fixture.claim(&store, "l").id, queued.id, "{name}");
     }

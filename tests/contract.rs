@@ -14,6 +14,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![expect(clippy::disallowed_methods, reason = "the wish to rewrite the documents comes by the environment")]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::Path;
@@ -221,6 +222,33 @@ fn every_command_has_its_contract_and_an_example() {
         });
         assert!(shown, "CONTRACT.md has no example of `{name}`");
     }
+}
+
+/// The words in quotes or backticks that look like the code of a finding.
+fn codes(text: &str, quote: char) -> BTreeSet<String> {
+    const WITHOUT_HYPHEN: [&str; 4] = ["link", "mode", "staged", "stranger"];
+    let is_code = |word: &&str| {
+        let letters = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+        WITHOUT_HYPHEN.contains(word) || (word.contains('-') && word.split('-').all(letters))
+    };
+    text.split(quote).filter(is_code).map(str::to_string).collect()
+}
+
+#[test]
+fn every_finding_of_fsck_is_in_its_table() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = BTreeSet::new();
+    for file in fs::read_dir(root.join("src/store/repair")).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        found.extend(text.lines().flat_map(|line| codes(line, '"')));
+    }
+    let contract = fs::read_to_string(root.join("CONTRACT.md")).unwrap();
+    let section = contract.split("\n### `fsck`\n").nth(1).unwrap().split("\n### ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let listed: BTreeSet<String> = rows.flat_map(|cell| codes(&format!("`{cell}"), '`')).collect();
+    assert!(found.len() > 30, "{found:?}");
+    assert_eq!(found, listed);
 }
 
 #[test]

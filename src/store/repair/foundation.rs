@@ -41,7 +41,8 @@ impl Store {
                 atomic::set_aside(&dir, OsStr::new(name), &dir)?;
                 "repair gives it another name"
             } else {
-                set_aside_in(&dir, &mut quarantine, options.clock.now().wall, &dir, OsStr::new(name))?;
+                let time = options.clock.now().wall;
+                report.quarantine = Some(set_aside_in(&dir, &mut quarantine, time, &dir, OsStr::new(name))?);
                 "repair moves it to the quarantine"
             };
             report.add(Finding {
@@ -53,17 +54,18 @@ impl Store {
                 repaired: true,
             });
         }
-        let mut aside = |name: &str| -> Result<()> {
+        let mut aside = |name: &str, report: &mut Report| -> Result<()> {
             if repair {
                 let _lock = StoreLock::acquire(&dir, options.lock_timeout)?;
-                set_aside_in(&dir, &mut quarantine, options.clock.now().wall, &dir, OsStr::new(name))?;
+                let time = options.clock.now().wall;
+                report.quarantine = Some(set_aside_in(&dir, &mut quarantine, time, &dir, OsStr::new(name))?);
             }
             Ok(())
         };
         if let Ok(stat) = rustix::fs::statat(&dir, TASKS, AtFlags::SYMLINK_NOFOLLOW)
             && FileType::from_raw_mode(stat.st_mode) != FileType::Directory
         {
-            aside(TASKS)?;
+            aside(TASKS, &mut report)?;
             report.add(Finding {
                 code: "not-a-directory",
                 severity: Severity::Blocking,
@@ -83,7 +85,7 @@ impl Store {
         }
         let version = match format_version(&layout) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                aside(FORMAT)?;
+                aside(FORMAT, &mut report)?;
                 report.add(Finding {
                     code: "format-unreadable",
                     severity: Severity::Blocking,
