@@ -54,17 +54,30 @@ fn unknown_ids_are_unknown() {
 #[test]
 fn hostile_lanes_are_refused() {
     let sandbox = Sandbox::new();
-    for lane in ["", " ", "..", "a\nb", "\u{1b}[2J", "-x"] {
+    let long = "x".repeat(201);
+    let id = sandbox.submit("l", &[]);
+    for lane in ["", " ", "..", "../x", "/x", "a//b", "a/../b", "a\nb", "\u{1b}[2J", "-x", &long] {
         let flag = format!("--lane={lane}");
         for args in [
             &["submit", &flag, "--prompt", "x"][..],
             &["claim", &flag],
             &["next", &flag, "--timeout", "0"],
             &["wait", &flag, "--timeout", "0"],
+            &["call", &flag, "--prompt", "x", "--timeout", "0"],
+            &["move", &id, &format!("--to={lane}")],
+            &["pause", "--", lane],
+            &["resume", "--", lane],
         ] {
             sandbox.run(args).refused(1, "lane");
         }
+        for args in [&["list", &flag][..], &["export", &flag], &["gc", "--all-ended", "--dry-run", &flag]] {
+            assert!(!sandbox.ok(args).contains(id.as_str()), "{args:?}");
+        }
     }
+    assert_eq!(sandbox.json(&["list"])["count"], 1);
+    sandbox.submit("team/review", &[]);
+    sandbox.run(&["claim", &id, "--owner", &"x".repeat(1001)]).refused(1, "the owner is 1001 bytes long");
+    sandbox.run(&["respond", &id, "--body", "x", "--reviewer", &"x".repeat(1001)]).refused(1, "the reviewer");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::error::{Error, Result, printable};
 use crate::model::event::ENGINE_KINDS;
 use crate::model::id::ClaimToken;
 use crate::model::json::{self, Object};
+use crate::model::limits;
 use crate::model::task::{Availability, Claim, FailureClass, LeaseClock, Status, Task, object};
 use crate::model::time::Now;
 
@@ -22,6 +23,7 @@ pub(super) fn claim(
     lease_seconds: f64,
 ) -> Result<Effect> {
     let lease_seconds = check_lease(lease_seconds)?;
+    limits::word("the owner", owner)?;
     let now = context.now;
     match task.availability(now) {
         Availability::Ready => {}

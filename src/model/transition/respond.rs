@@ -3,6 +3,7 @@
 use super::{Answer, Context, Effect, check_request, closed, held};
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
+use crate::model::limits;
 use crate::model::response::{Response, ResponseStatus, Verdict};
 use crate::model::task::{Status, Task, object};
 
@@ -96,6 +97,7 @@ pub(super) fn repeated(task: &Task, context: &Context<'_>, answer: &Answer) -> R
 }
 
 pub(super) fn check_answer(task: &Task, answer: &Answer) -> Result<()> {
+    limits::word("the reviewer", &answer.reviewer)?;
     if let Some(expected) = &answer.expect_sha256
         && *expected != task.request_sha256
     {
