@@ -10,8 +10,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use common::{Fixture, task_file};
+use lanes::error::ErrorKind;
 use lanes::model::task::NewRequest;
-use lanes::model::{Status, Task};
+use lanes::model::{RequestCheck, Status, Task};
 use lanes::store::{Options, Report, Severity, Store};
 
 fn check(store: &Store) -> Report {
@@ -282,6 +283,28 @@ fn the_request_of_an_open_task_is_restored_from_it() {
     fs::remove_file(task_file(&store, &other.id, "request.md")).unwrap();
     let report = store.fsck(true, &mut |_, _| {}).unwrap();
     assert_eq!((codes(&report), report.worst()), (vec!["request-missing"], Some(Severity::Damage)));
+}
+
+#[test]
+fn a_claim_writes_what_was_lost_of_a_prompt_and_refuses_what_was_changed() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    for (left, is_lost) in [(&b""[..], true), (b"do", true), (b"do\0\0\0\0", true), (b"do that\n", false)] {
+        let task = fixture.submit(&store, |new| {
+            (new.prompt, new.request) = ("do it\n".to_string(), NewRequest::Text("do it\n".to_string()));
+        });
+        let file = task_file(&store, &task.id, "request.md");
+        fs::write(&file, left).unwrap();
+        assert_eq!(store.request_check(&task) == RequestCheck::Same, is_lost);
+        let claimed = store.claim(&task.id, "worker", 60.0);
+        if is_lost {
+            claimed.unwrap();
+            assert_eq!(fs::read(&file).unwrap(), b"do it\n");
+        } else {
+            assert_eq!(claimed.unwrap_err().kind(), ErrorKind::Refused);
+            assert_eq!(fs::read(&file).unwrap(), left);
+        }
+    }
 }
 
 #[test]

@@ -7,11 +7,16 @@ use std::time::Duration;
 
 use crate::measure::{processes, quantile, repeat};
 
+/// Makes this program end at once.
+pub const NOTHING: &str = "--do-nothing";
+
 /// The cheapest way to do each of these, in the median.
 #[derive(Clone, Copy, Debug)]
 pub struct Floor {
-    /// A process that does nothing.
+    /// A Rust program that does nothing: this one, see [`NOTHING`].
     pub start: Duration,
+    /// `/bin/true`, for comparison with other machines.
+    pub least: Duration,
     /// A new directory with one file of 1 KB, durable.
     pub directory: Duration,
     /// A file of 1 KB replaced by another, durable.
@@ -21,7 +26,9 @@ pub struct Floor {
 impl Floor {
     /// Measures in `dir`.
     pub fn measure(dir: &Path) -> Self {
-        let start = processes("/bin/true".as_ref(), dir, &vec![Vec::<String>::new(); 200]);
+        let least = processes("/bin/true".as_ref(), dir, &vec![Vec::<String>::new(); 200]).median();
+        let this = std::env::current_exe().expect("this program has a path");
+        let start = processes(&this, dir, &vec![vec![NOTHING]; 200]).median();
         let directory = repeat(200, |n| {
             let (made, name) = (dir.join(format!("made-{n}")), dir.join(format!("directory-{n}")));
             std::fs::create_dir(&made).expect("a new directory");
@@ -35,7 +42,7 @@ impl Floor {
             std::fs::rename(dir.join("new"), dir.join("file")).expect("it can be renamed");
             sync(dir);
         });
-        Self { start: start.median(), directory: quantile(&directory, 0.5), replace: quantile(&replace, 0.5) }
+        Self { start, least, directory: quantile(&directory, 0.5), replace: quantile(&replace, 0.5) }
     }
 }
 

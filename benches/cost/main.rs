@@ -34,6 +34,9 @@ const PARTS: [Part; 6] = [
 ];
 
 fn main() {
+    if std::env::args().nth(1).is_some_and(|word| word == floor::NOTHING) {
+        return;
+    }
     // Cargo passes flags of its own, such as --bench.
     // ext4 takes many times as long to create a file for minutes after many were deleted: what was
     // measured in goes at the very end.

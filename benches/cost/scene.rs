@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lanes::digest::sha256_file;
 use lanes::model::task::NewRequest;
@@ -169,11 +170,12 @@ pub const COMMANDS: [Measured; 10] = [
     Measured::new("cancel", (0, 1), false, Found::Queued, &["cancel", "ID"]),
 ];
 
-/// A small task.
+/// A small task, in a correlation of its own.
 pub fn wish(root: &Path) -> NewTask {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
     NewTask {
         workspace_id: "bench".into(),
-        correlation_id: "bench".into(),
+        correlation_id: format!("bench-{}", COUNT.fetch_add(1, Ordering::Relaxed)),
         source_agent: "bench".into(),
         lane: LANE.into(),
         workspace_root: root.to_string_lossy().into_owned(),

@@ -104,17 +104,11 @@ impl Drop for Staged<'_> {
 }
 
 impl<'a> Staged<'a> {
-    /// Writes each of `contents` to a file of its own under `tmp/` and syncs them side by side.
-    pub(super) fn files(tmp: &'a Dir, contents: &[&[u8]]) -> Result<Vec<Self>> {
-        let mut staged = Vec::with_capacity(contents.len());
-        let mut open = Vec::with_capacity(contents.len());
-        for content in contents {
-            let item = Self { tmp, name: unique_name(), published: false };
-            let file = create(tmp, &item.name, content)?;
-            open.push((file, tmp.path().join(&item.name)));
-            staged.push(item);
-        }
-        sync_all(&open)?;
+    /// Writes `content` to a file under `tmp/` and syncs it.
+    pub(super) fn file(tmp: &'a Dir, content: &[u8]) -> Result<Self> {
+        let staged = Self { tmp, name: unique_name(), published: false };
+        let file = create(tmp, &staged.name, content)?;
+        sync_file(&file, &tmp.path().join(&staged.name))?;
         Ok(staged)
     }
 
@@ -158,6 +152,30 @@ impl<'a> Staged<'a> {
         Ok((staged, open, dir))
     }
 
+    /// Writes `content` to a file under `tmp/` without syncing it: a copy of what is durable elsewhere.
+    pub(super) fn copy(tmp: &'a Dir, content: &[u8]) -> Result<Self> {
+        let staged = Self { tmp, name: unique_name(), published: false };
+        create(tmp, &staged.name, content)?;
+        Ok(staged)
+    }
+
+    /// Gives a staged copy its name in `dir`, whatever has that name now, and keeps that instead
+    /// until it is dropped.
+    ///
+    /// A rename onto an existing file makes ext4 write the new one out at once; exchanging the two
+    /// does not, and a copy is not worth the wait.
+    pub(super) fn publish_copy(&mut self, dir: &Dir, name: &str) -> Result<()> {
+        match rustix::fs::renameat_with(self.tmp, &self.name, dir, name, RenameFlags::EXCHANGE) {
+            Ok(()) => return Ok(()),
+            // Nothing has that name yet, or this file system exchanges nothing.
+            Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS) => {}
+            Err(errno) => return Err(Error::io("rename into place", dir.path().join(name), errno)),
+        }
+        rename_derived(self.tmp, &self.name, dir, name)?;
+        self.published = true;
+        Ok(())
+    }
+
     /// Gives the staged thing its name in `dir`. The caller syncs `dir` when the name must last.
     pub(super) fn publish(mut self, dir: &Dir, name: &str) -> Result<()> {
         rustix::fs::renameat(self.tmp, &self.name, dir, name)
@@ -176,35 +194,13 @@ fn create(dir: &Dir, name: &str, content: &[u8]) -> Result<File> {
     Ok(file)
 }
 
-/// Syncs open files; several side by side, since the file system can do them in one go.
 fn sync_all(files: &[(File, PathBuf)]) -> Result<()> {
-    let sync =
-        |(file, path): &(File, PathBuf)| file.sync_all().map_err(|error| Error::io("sync", path, error));
-    match files {
-        [] => Ok(()),
-        [only] => sync(only),
-        [first, rest @ ..] => std::thread::scope(|scope| {
-            let beside = |file| std::thread::Builder::new().spawn_scoped(scope, move || sync(file));
-            let others: Vec<_> = rest.iter().map(|file| (file, beside(file))).collect();
-            let mut result = sync(first);
-            for (file, other) in others {
-                let other = match other {
-                    Ok(other) => other.join().unwrap_or_else(|_| Err(Error::corrupt("a sync thread died"))),
-                    // Where no thread can be had, one after the other does.
-                    Err(_) => sync(file),
-                };
-                result = result.and(other);
-            }
-            result
-        }),
-    }
+    files.iter().try_for_each(|(file, path)| sync_file(file, path))
 }
 
 /// Writes a file durably: staged, published, and the directory synced.
 pub(super) fn replace_durably(tmp: &Dir, dir: &Dir, name: &str, content: &[u8]) -> Result<()> {
-    for staged in Staged::files(tmp, &[content])? {
-        staged.publish(dir, name)?;
-    }
+    Staged::file(tmp, content)?.publish(dir, name)?;
     sync_dir(dir)
 }
 
@@ -296,6 +292,23 @@ pub(super) fn stamp(dir: &Dir, nanos: i64) -> Result<()> {
     let time = Timespec { tv_sec: nanos / 1_000_000_000, tv_nsec: nanos % 1_000_000_000 };
     rustix::fs::futimens(dir, &Timestamps { last_access: time, last_modification: time })
         .map_err(|errno| Error::io("set the time of", dir.path(), errno))
+}
+
+/// The access time that says of a directory that its own name is durable, in seconds after 1970.
+const NAMED: i64 = 1_000_000_000;
+
+/// Notes on the directory `name` in `dir` that its name is durable: the caller has synced `dir` since it
+/// was made. Without the note, which any listing of the directory may undo, `dir` is synced once more.
+pub(super) fn note_named(dir: &Dir, name: &str) {
+    let omit = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+    let named = Timespec { tv_sec: NAMED, tv_nsec: 0 };
+    let times = Timestamps { last_access: named, last_modification: omit };
+    let _ = rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW);
+}
+
+/// Whether [`note_named`] has been there.
+pub(super) fn is_named(dir: &Dir) -> bool {
+    rustix::fs::fstat(dir).is_ok_and(|stat| (stat.st_atime, stat.st_atime_nsec) == (NAMED, 0))
 }
 
 /// Touches `name` in `dir` so that whoever watches it wakes; nobody there is fine.

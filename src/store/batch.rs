@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::thread;
 
-use super::atomic::{self, Group, Staged};
+use super::atomic::{Group, Staged};
 use super::index::Index;
 use super::layout::Dir;
 use super::submit::{Draft, content_fingerprint, is_taken};
@@ -125,8 +125,8 @@ impl Store {
         for item in in_hand {
             let correlation =
                 item.as_ref().ok().map(|(draft, _, file)| (draft.correlation.0.clone(), file.is_some()));
-            let result = item.and_then(|(draft, staged, correlation)| {
-                match self.publish(index, &draft, staged, correlation, None) {
+            let result = item.and_then(|(draft, staged, mut correlation)| {
+                match self.publish(index, &draft, staged, correlation.as_mut(), None) {
                     Err(error) if is_taken(&error) => self.submit(draft.new),
                     published => published,
                 }
@@ -149,15 +149,13 @@ impl Store {
         {
             let _ = passed_over.values().try_for_each(|task| index.recover_correlation(task));
         }
-        // One that was there already may have been left half-way by a killed process.
-        if results.iter().flatten().any(|submitted| !submitted.task.journal.name_is_durable) {
-            let synced = atomic::sync_dir(&self.layout.tasks);
-            self.ring(&lanes.iter().map(String::as_str).collect::<Vec<_>>());
-            if let Err(error) = synced {
-                // They are there, but nobody may rely on it.
-                for result in results.iter_mut().filter(|result| result.is_ok()) {
-                    *result = Err(Error::new(ErrorKind::Io, error.message()));
-                }
+        let added: Vec<&Task> = results.iter().flatten().map(|submitted| &submitted.task).collect();
+        let synced = self.sync_new(&added);
+        self.ring(&lanes.iter().map(String::as_str).collect::<Vec<_>>());
+        if let Err(error) = synced {
+            // They are there, but nobody may rely on it.
+            for result in results.iter_mut().filter(|result| result.is_ok()) {
+                *result = Err(Error::new(ErrorKind::Io, error.message()));
             }
         }
         results
@@ -167,7 +165,7 @@ impl Store {
 fn stage<'a>(tmp: &'a Dir, draft: Draft, is_newest: bool, item: usize, group: &mut Group) -> InHand<'a> {
     let staged = Staged::directory_in_group(tmp, &draft.files(), item, group)?;
     let correlation = match is_newest {
-        true => Some(Staged::file_in_group(tmp, draft.correlation.1.as_bytes(), item, group)?),
+        true => Some(Staged::copy(tmp, draft.correlation.1.as_bytes())?),
         false => None,
     };
     Ok((draft, staged, correlation))

@@ -62,7 +62,8 @@ impl Store {
             let mut task = loaded.task.clone();
             catch_up_with_others(dir, &mut task)?;
             let request = match command {
-                Command::Claim { .. } | Command::Respond(_) => request::check(dir, &task)?,
+                Command::Claim { .. } => self.check_and_mend_request(dir, &task)?,
+                Command::Respond(_) => request::check(dir, &task)?,
                 _ => RequestCheck::Unchecked,
             };
             let previous = match command {
@@ -74,7 +75,7 @@ impl Store {
             if command.apply(&mut task, &context)? == Effect::Unchanged {
                 // Whoever made it so may have been killed before it was safe on disk.
                 atomic::sync_dir(dir)?;
-                self.sync_name(&task)?;
+                self.sync_name(dir, &task)?;
                 return Ok((task, Effect::Unchanged));
             }
             if let Some(task) = self.commit(dir, &loaded, task)? {
@@ -88,7 +89,7 @@ impl Store {
         task.journal.written_at = Some(task.updated_at);
         // A change that survives must not lose the task itself: its submitter may have been killed
         // between showing it and syncing its name.
-        self.sync_name(&task)?;
+        self.sync_name(dir, &task)?;
         task.journal.name_is_durable = true;
         self.trim_ring(dir, loaded, &mut task)?;
         let response = task.journal.response.take_if(|_| loaded.task.journal.response.is_none());
@@ -100,22 +101,18 @@ impl Store {
             task.journal.response = response.or(task.journal.response.take());
         }
         let task_text = json::to_text(&task.to_object());
-        let mut staged_response = None;
-        let staged_task = match &response_text {
+        let staged_response = match &response_text {
             // A large answer is made durable under a name of its own before the commit, so that a
             // task that says it was answered always has its answer.
             Some(text) if large => {
                 atomic::replace_durably(&tmp, dir, &pending, text.as_bytes())?;
-                Staged::files(&tmp, &[task_text.as_bytes()])?.pop()
+                None
             }
-            Some(text) => {
-                let mut both = Staged::files(&tmp, &[task_text.as_bytes(), text.as_bytes()])?;
-                staged_response = both.pop();
-                both.pop()
-            }
-            None => Staged::files(&tmp, &[task_text.as_bytes()])?.pop(),
+            // A small one is a copy of what task.json says itself.
+            Some(text) => Some(Staged::copy(&tmp, text.as_bytes())?),
+            None => None,
         };
-        let staged_task = staged_task.ok_or_else(|| Error::corrupt("nothing was staged"))?;
+        let staged_task = Staged::file(&tmp, task_text.as_bytes())?;
 
         let index = Index::open(&self.layout)?;
         let lock = self.lock_store()?;
@@ -149,8 +146,21 @@ impl Store {
     }
 
     /// Makes the name of a task's directory durable, unless it is known to be.
-    pub(super) fn sync_name(&self, task: &Task) -> Result<()> {
-        if task.journal.name_is_durable { Ok(()) } else { atomic::sync_dir(&self.layout.tasks) }
+    fn sync_name(&self, dir: &Dir, task: &Task) -> Result<()> {
+        let is_known = task.journal.name_is_durable || atomic::is_named(dir);
+        if is_known { Ok(()) } else { self.sync_new(&[task]) }
+    }
+
+    /// Makes the names of tasks durable, of which some may be new.
+    pub(super) fn sync_new(&self, tasks: &[&Task]) -> Result<()> {
+        if tasks.iter().all(|task| task.journal.name_is_durable) {
+            return Ok(());
+        }
+        atomic::sync_dir(&self.layout.tasks)?;
+        for task in tasks {
+            atomic::note_named(&self.layout.tasks, task.id.as_str());
+        }
+        Ok(())
     }
 
     /// Copies what a commit said to the places that are derived from it.

@@ -118,7 +118,7 @@ impl Store {
             && index.key_holder(&new.workspace_id, key).is_ok()
             && let Some(existing) = self.same_key(&index, &new, &content, takes_over)?
         {
-            self.sync_name(&existing)?;
+            self.sync_new(&[&existing])?;
             return Ok(Submitted { task: existing, existing: true });
         }
         if self.version == 0 {
@@ -129,14 +129,14 @@ impl Store {
         let submitted = loop {
             let draft = self.draft(new.clone(), content.clone(), self.now().wall);
             let staged = Staged::directory(&tmp, &draft.files())?;
-            let correlation = Staged::files(&tmp, &[draft.correlation.1.as_bytes()])?.pop();
+            let mut correlation = Staged::copy(&tmp, draft.correlation.1.as_bytes())?;
             tries += 1;
-            match self.publish(&index, &draft, staged, correlation, takes_over) {
+            match self.publish(&index, &draft, staged, Some(&mut correlation), takes_over) {
                 Err(error) if is_taken(&error) && tries < TRIES => {}
                 published => break published?,
             }
         };
-        self.sync_name(&submitted.task)?;
+        self.sync_new(&[&submitted.task])?;
         if !submitted.existing {
             self.ring(&[&submitted.task.lane]);
         }
@@ -153,14 +153,15 @@ impl Store {
         Draft { new, content, task, text, events, request, correlation }
     }
 
-    /// Makes a staged task visible, unless its key is taken. The caller syncs the task directory
-    /// and rings, and tries again with another id when [`is_taken`] tells of the error.
+    /// Makes a staged task visible, unless its key is taken. The caller makes its name durable
+    /// ([`Store::sync_new`]) and rings, and tries again with another id when [`is_taken`] tells of the
+    /// error.
     pub(super) fn publish(
         &self,
         index: &Index<'_>,
         draft: &Draft,
         staged: Staged<'_>,
-        correlation: Option<Staged<'_>>,
+        correlation: Option<&mut Staged<'_>>,
         takes_over: Option<&TaskId>,
     ) -> Result<Submitted> {
         let Draft { new, content, task, .. } = draft;
@@ -181,7 +182,7 @@ impl Store {
         let noted = || -> Result<()> {
             let seq = feed::append(&self.layout.root, task, &task.journal.recent, state.seq)?;
             if let Some(file) = correlation {
-                file.publish(&index.correlations()?, &draft.correlation.0)?;
+                file.publish_copy(&index.correlations()?, &draft.correlation.0)?;
             }
             index.set_key(task)?;
             index.update(&lock, None, task)?;
@@ -307,7 +308,8 @@ impl Draft {
         let mut files: Vec<(&str, &[u8], bool)> =
             vec![(TASK_FILE, self.text.as_bytes(), true), (EVENTS_FILE, self.events.as_bytes(), false)];
         if let Some(text) = &self.request {
-            files.push((REQUEST_FILE, text.as_bytes(), true));
+            // A prompt and nothing else is in task.json already.
+            files.push((REQUEST_FILE, text.as_bytes(), *text != self.task.prompt));
         }
         files
     }

@@ -70,19 +70,20 @@ impl Index<'_> {
         })
     }
 
-    /// Lets others find the answer of an ended task, and none of an open one: the answer's name and the
-    /// commit survive a power cut without each other. The caller holds the store lock, without which
-    /// no answer gets that name. What cannot be done is left to fsck.
-    pub(super) fn put_answer_right(&self, task: &Task) -> Result<()> {
+    /// Lets others find the answer of an ended task, and none of an open one: the answer's name, its
+    /// content and the commit survive a power cut without each other, if the task is news. The caller holds
+    /// the store lock, without which no answer gets that name. What cannot be done is left to fsck.
+    pub(super) fn put_answer_right(&self, task: &Task, is_news: bool) -> Result<()> {
         let path = format!("{}/{RESPONSE_FILE}", task.id);
         let is_there = rustix::fs::statat(&self.layout.tasks, path, AtFlags::SYMLINK_NOFOLLOW).is_ok();
-        if is_there != task.status.is_terminal()
+        let has_ended = task.status.is_terminal();
+        if (is_there != has_ended || (is_there && is_news))
             && let Some(dir) = self.layout.task(&task.id)?
         {
-            let _ = if is_there {
-                atomic::rename_if_free(&dir, RESPONSE_FILE, &read::pending_response_name(task.fence))
-            } else {
+            let _ = if has_ended {
                 self.complete_response(&dir, task)
+            } else {
+                atomic::rename_if_free(&dir, RESPONSE_FILE, &read::pending_response_name(task.fence))
             };
         }
         Ok(())

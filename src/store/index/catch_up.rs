@@ -53,14 +53,19 @@ impl Index<'_> {
 
     /// Puts the answer of an ended task under the name by which other implementations find it.
     pub(super) fn complete_response(&self, dir: &Dir, task: &Task) -> Result<()> {
-        if !task.status.is_terminal() || dir.path().join(RESPONSE_FILE).exists() {
+        if !task.status.is_terminal() {
             return Ok(());
         }
         match &task.journal.response {
             Some(response) => {
                 let text = json::to_text(&response.to_object());
+                let found = read::file(dir, RESPONSE_FILE, text.len() as u64);
+                if found.is_ok_and(|found| found.is_some_and(|found| found.bytes == text.as_bytes())) {
+                    return Ok(());
+                }
                 atomic::replace_durably(&self.layout.tmp()?, dir, RESPONSE_FILE, text.as_bytes())
             }
+            None if dir.path().join(RESPONSE_FILE).exists() => Ok(()),
             None => {
                 atomic::rename_derived(dir, &read::pending_response_name(task.fence), dir, RESPONSE_FILE)?;
                 atomic::sync_dir(dir)
@@ -168,7 +173,8 @@ impl Index<'_> {
                 }
             };
             youngest.add(&task);
-            failed = self.put_answer_right(&task);
+            let is_news = fresh.is_none_or(|fresh| task.updated_at >= fresh);
+            failed = self.put_answer_right(&task, is_news);
             if failed.is_err() {
                 return ControlFlow::Break(());
             }
