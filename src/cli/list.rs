@@ -8,12 +8,13 @@ use serde_json::Value;
 
 use super::args::number;
 use super::context::Context;
-use super::table::{Table, relative, short};
+use super::table::{Row, Table, relative, short};
 use super::view::task_view;
 use crate::error::{EXIT_OK, Error, Result, printable};
+use crate::model::json::raw::Text;
 use crate::model::json::{self, Object};
 use crate::model::task::object;
-use crate::model::{Now, Status, Task, TaskId, TaskText, Time};
+use crate::model::{Now, Status, TaskId, TaskText, Time};
 use crate::store::Store;
 
 /// Which tasks are shown.
@@ -207,42 +208,44 @@ pub(super) fn print_views<T>(
 }
 
 /// A task as a row of [`print_rows`].
-pub(super) fn row(task: &TaskText<'_>, now: &Now) -> [String; 5] {
-    let name = task.name.map(|name| name.decode().into_owned());
+pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
+    let name = task.name.map(Text::decode);
     let plain = || match task.prompt.is_empty() {
-        true => short(&task.correlation_id.decode(), 50),
-        false => short(&task.prompt.decode(), 50),
+        true => short(&task.correlation_id.decode(), 50).into(),
+        false => short(&task.prompt.decode(), 50).into(),
     };
-    let (state, what) = match &*task.state() {
-        "completed" => ("completed".to_string(), name.unwrap_or_else(plain)),
+    let (state, what) = match task.state() {
+        completed if completed == "completed" => (completed, name.unwrap_or_else(plain)),
         _ => {
-            let whole = task.to_task();
-            let what = name.unwrap_or_else(|| match &whole.status {
-                Status::Claimed(claim) => format!("held by {}", claim.owner),
-                Status::Failed { reason, .. } => short(reason, 50),
+            let status = task.status();
+            let words = state_words(&status, now, || task.to_task().lease_is_live(now)).into();
+            let what = name.unwrap_or_else(|| match status {
+                Status::Claimed(claim) => format!("held by {}", claim.owner).into(),
+                Status::Failed { reason, .. } => short(&reason, 50).into(),
                 _ => plain(),
             });
-            (state_words(&whole, now), what)
+            (words, what)
         }
     };
-    [task.id.to_string(), task.lane.decode().into_owned(), state, relative(task.created_at, now), what]
+    let age = relative(task.created_at, now);
+    Row::new(&[task.id.as_str(), &task.lane.decode(), &state, &age, &what])
 }
 
 /// Tasks as a table for people.
-pub(super) fn print_rows(context: &mut Context, rows: Vec<Selected<[String; 5]>>) -> Result<()> {
+pub(super) fn print_rows(context: &mut Context, rows: Vec<Selected<Row>>) -> Result<()> {
     let mut table = Table::new(&["ID", "LANE", "STATE", "AGE", "WHAT"]);
-    for (_, _, cells) in rows {
-        table.row(cells.into());
+    for (_, _, row) in rows {
+        table.add(row);
     }
     if table.is_empty() { Ok(()) } else { table.print(&mut context.out) }
 }
 
 /// A task's state for people, with what qualifies it.
-pub(super) fn state_words(task: &Task, now: &Now) -> String {
-    match &task.status {
+pub(super) fn state_words(status: &Status, now: &Now, is_live: impl FnOnce() -> bool) -> String {
+    match status {
         Status::Scheduled { until } if *until <= now.wall => "scheduled (due)".to_string(),
         Status::Scheduled { until } => format!("scheduled {}", relative(*until, now)),
-        Status::Claimed(_) if !task.lease_is_live(now) => "claimed (lease over)".to_string(),
+        Status::Claimed(_) if !is_live() => "claimed (lease over)".to_string(),
         Status::Failed { class, .. } if class.as_str() != "error" => format!("failed ({})", class.as_str()),
         status => status.as_str().to_string(),
     }

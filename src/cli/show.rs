@@ -86,7 +86,7 @@ pub(super) fn print_task(context: &mut Context, store: &Store, task: &Task) -> R
         ("task", some(task.id.as_str())),
         ("name", task.name.clone()),
         ("lane", some(&task.lane)),
-        ("state", some(&state_words(task, &now))),
+        ("state", some(&state_words(&task.status, &now, || task.lease_is_live(&now)))),
         (
             "submitted",
             Some(format!(

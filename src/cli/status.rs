@@ -77,7 +77,9 @@ impl StatusCommand {
     fn overview(&self, context: &mut Context, store: &Store) -> Result<()> {
         let now = store.now();
         let json = context.out.json;
-        let briefs = self.selection.collect(context, store, |task| Brief::of(store, task, &now, json))?;
+        let look =
+            |task: &TaskText<'_>| (task.lane.decode().into_owned(), Brief::of(store, task, &now, json));
+        let briefs = self.selection.collect(context, store, look)?;
         let workers = store.live_workers()?;
         // The overview is worth having without the pauses, which nothing is claimed without.
         let paused = store.paused().unwrap_or_else(|error| {
@@ -85,8 +87,8 @@ impl StatusCommand {
             Default::default()
         });
         let mut lanes: BTreeMap<&str, Lane> = BTreeMap::new();
-        for (created_at, _, brief) in &briefs {
-            lanes.entry(&brief.lane).or_default().add(brief, *created_at);
+        for (created_at, _, (lane, brief)) in &briefs {
+            lanes.entry(lane).or_default().add(brief, *created_at);
         }
         for worker in &workers {
             for lane in &worker.lanes {
@@ -106,7 +108,10 @@ impl StatusCommand {
                 ("lanes", Value::Object(lanes)),
                 ("workers", worker_objects(&workers).into()),
                 ("parked", parked_object(&store.parked_now())),
-                ("summary", Value::Object(Summary::of(briefs.iter().map(|(_, _, brief)| brief)).to_object())),
+                (
+                    "summary",
+                    Value::Object(Summary::of(briefs.iter().map(|(_, _, (_, brief))| brief)).to_object()),
+                ),
             ]));
         }
         if lanes.is_empty() {
@@ -150,7 +155,6 @@ fn one(context: &mut Context, store: &Store, word: &str) -> Result<()> {
 
 /// What the counts need to know of a task.
 struct Brief {
-    lane: String,
     state: Cow<'static, str>,
     /// Claimed under a lease that has ended.
     is_stale: bool,
@@ -161,21 +165,23 @@ struct Brief {
 impl Brief {
     fn of(store: &Store, task: &TaskText<'_>, now: &Now, with_answer: bool) -> Self {
         let (mut is_stale, mut is_missing) = (false, false);
-        let state = match task.status() {
-            Status::Claimed(_) => {
-                is_stale = !task.to_task().lease_is_live(now);
-                "claimed".into()
-            }
-            Status::Completed { .. } => {
+        let state = match &*task.state() {
+            "completed" => {
                 is_missing = with_answer && !store.response_exists(&task.to_task());
                 "completed".into()
             }
-            Status::Queued => "queued".into(),
-            Status::Scheduled { .. } => "scheduled".into(),
-            Status::Failed { .. } => "failed".into(),
-            Status::Parked(word) => word.into(),
+            "failed" => "failed".into(),
+            _ => match task.status() {
+                Status::Claimed(_) => {
+                    is_stale = !task.to_task().lease_is_live(now);
+                    "claimed".into()
+                }
+                Status::Queued => "queued".into(),
+                Status::Scheduled { .. } => "scheduled".into(),
+                status => status.as_str().to_string().into(),
+            },
         };
-        Self { lane: task.lane.decode().into_owned(), state, is_stale, is_missing }
+        Self { state, is_stale, is_missing }
     }
 }
 

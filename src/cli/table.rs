@@ -1,5 +1,7 @@
 //! Text for people: aligned columns and times relative to now.
 
+use std::borrow::Cow;
+
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::output::Output;
@@ -9,7 +11,40 @@ use crate::model::{Now, Time};
 /// Rows under headings, columns aligned.
 pub struct Table {
     headings: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<Row>,
+}
+
+/// The cells of one row as they are shown, in one piece, since a table may have very many.
+pub struct Row {
+    text: String,
+    /// Where each cell ends in the text, and how many columns of a terminal it takes.
+    cells: Vec<(u32, u32)>,
+}
+
+impl Row {
+    /// A row of these cells; control characters are escaped.
+    pub fn new<C: AsRef<str>>(cells: &[C]) -> Self {
+        let shown: Vec<Cow<'_, str>> = cells.iter().map(|cell| shown(cell.as_ref())).collect();
+        let mut end = 0;
+        let place = |cell: &Cow<'_, str>| {
+            end += cell.len() as u32;
+            (end, columns(cell) as u32)
+        };
+        Self { cells: shown.iter().map(place).collect(), text: shown.concat() }
+    }
+
+    /// Writes the row into `line`.
+    fn write(&self, widths: &[usize], line: &mut String) {
+        line.clear();
+        let mut start = 0;
+        for ((end, columns), width) in self.cells.iter().zip(widths) {
+            line.push_str(&self.text[start..*end as usize]);
+            let gap = width.saturating_sub(*columns as usize) + 2;
+            line.extend(std::iter::repeat_n(' ', gap));
+            start = *end as usize;
+        }
+        line.truncate(line.trim_end().len());
+    }
 }
 
 impl Table {
@@ -20,7 +55,12 @@ impl Table {
 
     /// Adds a row; control characters are escaped.
     pub fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells.iter().map(|cell| printable(cell)).collect());
+        self.add(Row::new(&cells));
+    }
+
+    /// Adds a row that was made before.
+    pub fn add(&mut self, row: Row) {
+        self.rows.push(row);
     }
 
     /// Whether there is no row.
@@ -30,34 +70,38 @@ impl Table {
 
     /// Prints the table.
     pub fn print(&self, out: &mut Output) -> Result<()> {
-        let width = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column));
-            let longest = cells.map(|cell| cell.width()).max().unwrap_or(0);
-            longest.max(self.headings[column].len())
-        };
-        let widths: Vec<usize> = (0..self.headings.len()).map(width).collect();
-        let headings: Vec<String> = self.headings.iter().map(ToString::to_string).collect();
-        let text = line(&headings, &widths);
+        let mut widths: Vec<usize> = self.headings.iter().map(|heading| heading.len()).collect();
+        for row in &self.rows {
+            for (width, (_, columns)) in widths.iter_mut().zip(&row.cells) {
+                *width = (*width).max(*columns as usize);
+            }
+        }
+        let mut line = String::new();
+        Row::new(&self.headings).write(&widths, &mut line);
         if out.colour() {
-            out.line(&format!("\u{1b}[1m{text}\u{1b}[0m"))?;
+            out.line(&format!("\u{1b}[1m{line}\u{1b}[0m"))?;
         } else {
-            out.line(&text)?;
+            out.line(&line)?;
         }
         for row in &self.rows {
-            out.line(&line(row, &widths))?;
+            row.write(&widths, &mut line);
+            out.line(&line)?;
         }
         Ok(())
     }
 }
 
-fn line(cells: &[String], widths: &[usize]) -> String {
-    let mut text = String::new();
-    for (cell, width) in cells.iter().zip(widths) {
-        text.push_str(cell);
-        let gap = width.saturating_sub(cell.width()) + 2;
-        text.extend(std::iter::repeat_n(' ', gap));
-    }
-    text.trim_end().to_string()
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..0x7f).contains(&byte))
+}
+
+fn shown(text: &str) -> Cow<'_, str> {
+    if is_plain(text) { Cow::Borrowed(text) } else { Cow::Owned(printable(text)) }
+}
+
+/// How many columns of a terminal a text takes.
+fn columns(text: &str) -> usize {
+    if is_plain(text) { text.len() } else { text.width() }
 }
 
 /// `3m ago`, `in 2h`, `now`.
@@ -86,13 +130,13 @@ pub fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{ending}")
 }
 
-/// As much of the first line of a text as fits into `columns` of a terminal.
-pub fn short(text: &str, columns: usize) -> String {
+/// As much of the first line of a text as fits into `room` columns of a terminal.
+pub fn short(text: &str, room: usize) -> String {
     let first = text.lines().next().unwrap_or_default();
-    if first.width() <= columns {
+    if columns(first) <= room {
         return first.to_string();
     }
-    let mut left = columns.saturating_sub(1);
+    let mut left = room.saturating_sub(1);
     let fits = |c: &char| {
         let width = c.width().unwrap_or(0);
         let fits = width <= left;
@@ -109,10 +153,15 @@ mod tests {
 
     #[test]
     fn columns_are_those_of_a_terminal() {
-        let cells = |name: &str| vec![name.to_string(), "x".to_string()];
-        assert_eq!(line(&cells("lane"), &[6, 1]), "lane    x");
-        assert_eq!(line(&cells("レ票"), &[6, 1]), "レ票    x");
-        assert_eq!(line(&cells("e\u{301}"), &[6, 1]), "e\u{301}       x");
+        let line = |name: &str| {
+            let mut line = "of the row before".to_string();
+            Row::new(&[name, "x", ""]).write(&[6, 1, 4], &mut line);
+            line
+        };
+        assert_eq!(line("lane"), "lane    x");
+        assert_eq!(line("レ票"), "レ票    x");
+        assert_eq!(line("e\u{301}"), "e\u{301}       x");
+        assert_eq!(line("a\tb"), "a\\tb    x");
     }
 
     #[test]
