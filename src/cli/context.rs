@@ -71,7 +71,8 @@ impl Context {
 
     /// How the store is to be used.
     pub fn store_options(&self) -> Result<Options> {
-        env::store_options(self.global.lock_timeout)
+        let options = env::store_options(self.global.lock_timeout)?;
+        Ok(Options { tell: Progress::teller(&self.out, "lanes"), ..options })
     }
 
     /// Opens the store. One that is named outright must be there: a typing error must not look like an

@@ -1,10 +1,12 @@
 //! All printing: data on standard output, everything else on standard error.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::json::{self, Object};
+use crate::store::Tell;
 
 /// Where a command's words go.
 pub struct Output {
@@ -107,7 +109,7 @@ impl Output {
 /// A line on a terminal that tells how far a long command is; shows itself after a second.
 pub struct Progress {
     what: &'static str,
-    started: Instant,
+    started: Option<Instant>,
     shown: Option<Instant>,
     wanted: bool,
 }
@@ -116,15 +118,36 @@ impl Progress {
     /// For a person who watches standard error, unless quiet.
     pub fn new(out: &Output, what: &'static str) -> Self {
         let wanted = !out.quiet && io::stderr().is_terminal();
-        Self { what, started: Instant::now(), shown: None, wanted }
+        Self { what, started: Some(Instant::now()), shown: None, wanted }
+    }
+
+    /// The same for what the store does by itself before it can do as it was told.
+    pub fn teller(out: &Output, what: &'static str) -> Tell {
+        let progress = Self { started: None, ..Self::new(out, what) };
+        if !progress.wanted {
+            return Tell::default();
+        }
+        let progress = Mutex::new(progress);
+        Tell::new(move |done, total| {
+            let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+            if done < total {
+                progress.tell_of(done, total);
+            } else {
+                progress.clear();
+            }
+        })
     }
 
     /// Says how far it is.
     pub fn tell(&mut self, text: impl FnOnce() -> String) {
         let pause = Duration::from_millis(200);
-        let due = self.shown.map_or(self.started + Duration::from_secs(1), |shown| shown + pause);
-        if self.wanted && Instant::now() >= due {
-            self.shown = Some(Instant::now());
+        if !self.wanted {
+            return;
+        }
+        let now = Instant::now();
+        let started = *self.started.get_or_insert(now);
+        if now >= self.shown.map_or(started + Duration::from_secs(1), |shown| shown + pause) {
+            self.shown = Some(now);
             let _ = write!(io::stderr(), "\r\u{1b}[K{}: {}", self.what, text());
         }
     }
@@ -140,11 +163,19 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.shown.is_some() {
+impl Progress {
+    /// Takes the line away; what is told next is the beginning of something else.
+    fn clear(&mut self) {
+        if self.shown.take().is_some() {
             let _ = write!(io::stderr(), "\r\u{1b}[K");
         }
+        self.started = None;
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::atomic;
@@ -123,21 +124,49 @@ pub(super) fn cut(root: &Dir) -> Result<()> {
 }
 
 /// Shows every whole line of the feed.
-pub(super) fn each_line(root: &Dir, mut visit: impl FnMut(&[u8])) -> Result<()> {
-    let Some(file) = open_read(root, FEED)? else {
-        return Ok(());
-    };
-    let mut reader = BufReader::with_capacity(64 * 1024, file);
+pub(super) fn each_line(root: &Dir, visit: impl FnMut(&[u8])) -> Result<()> {
+    match open_read(root, FEED)? {
+        Some(file) => each_line_in(&file, 0..u64::MAX, visit)
+            .map_err(|error| Error::io("read", root.path().join(FEED), error)),
+        None => Ok(()),
+    }
+}
+
+/// The same for the lines that begin within a part of the open feed.
+pub(super) fn each_line_in(
+    file: &File,
+    part: Range<u64>,
+    mut visit: impl FnMut(&[u8]),
+) -> std::io::Result<()> {
     let mut line = Vec::new();
-    loop {
+    // The line end before the part tells whether a line begins with it.
+    let mut at = part.start.saturating_sub(1);
+    let mut reader = BufReader::with_capacity(64 * 1024, ReadFrom { file, at });
+    if part.start > 0 {
+        at += reader.read_until(b'\n', &mut line)? as u64;
+    }
+    while at < part.end {
         line.clear();
-        reader
-            .read_until(b'\n', &mut line)
-            .map_err(|error| Error::io("read", root.path().join(FEED), error))?;
+        at += reader.read_until(b'\n', &mut line)? as u64;
         if line.last() != Some(&b'\n') {
-            return Ok(());
+            break;
         }
         visit(&line);
+    }
+    Ok(())
+}
+
+/// Reads on from a place of a file that others read as well.
+struct ReadFrom<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for ReadFrom<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.file.read_at(buffer, self.at)?;
+        self.at += length as u64;
+        Ok(length)
     }
 }
 

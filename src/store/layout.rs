@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::atomic;
+use super::scan::Tell;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::TaskId;
 use crate::model::id::slug;
@@ -171,6 +172,8 @@ impl Dir {
 pub(super) struct Layout {
     pub(super) root: Dir,
     pub(super) tasks: Dir,
+    /// Who is told how far we are with what takes long.
+    pub(super) tell: Tell,
 }
 
 impl Layout {
@@ -185,7 +188,7 @@ impl Layout {
             Err(error) => return Err(error),
         };
         let tasks = root.open_or_make(TASKS).map_err(hint_at_repair)?;
-        Ok(Self { root, tasks })
+        Ok(Self { root, tasks, tell: Tell::default() })
     }
 
     /// The directory of a task; `None` when there is none.

@@ -60,6 +60,7 @@ pub use next::{Taker, Want};
 pub use repair::{Finding, Report, Severity};
 pub use retention::{GcPlan, GcReport};
 pub use routes::Stamp;
+pub use scan::Tell;
 pub use submit::Submitted;
 pub use transfer::Imported;
 pub use turn::give_up_waiting;
@@ -87,6 +88,8 @@ pub struct Options {
     pub entropy: Entropy,
     /// Whether a store on a network file system is used all the same.
     pub allow_network_fs: bool,
+    /// Who is told how far the store is with what takes it long.
+    pub tell: Tell,
 }
 
 impl Default for Options {
@@ -96,6 +99,7 @@ impl Default for Options {
             clock: Clock::system(),
             entropy: Entropy::system(),
             allow_network_fs: false,
+            tell: Tell::default(),
         }
     }
 }
@@ -117,7 +121,7 @@ impl Store {
     /// opened or made.
     pub fn open(root: &Path, options: Options) -> Result<Self> {
         let root = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
-        let layout = Layout::open(&root)?;
+        let layout = Layout { tell: options.tell.clone(), ..Layout::open(&root)? };
         if !options.allow_network_fs {
             lock::refuse_network_file_system(&layout.root)?;
         }

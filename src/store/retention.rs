@@ -126,7 +126,8 @@ impl Store {
         if let Some(directory) = &plan.archive {
             self.archive(&mut candidates, directory, cutoff, &mut report)?;
         }
-        for group in candidates.chunks(GROUP) {
+        for (n, group) in candidates.chunks(GROUP).enumerate() {
+            self.layout.tell.tell(n * GROUP, candidates.len());
             let removed = self.remove_group(group, &successors, cutoff, &mut report);
             removed.map_err(|error| match &report.archive {
                 Some(path) => error.with_hint(format!(
@@ -136,6 +137,7 @@ impl Store {
                 None => error,
             })?;
         }
+        self.layout.tell.tell(candidates.len(), candidates.len());
         if plan.lane.is_none()
             && let Err(error) = self.forget_old_changes(cutoff, &mut report)
         {

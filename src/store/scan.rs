@@ -6,7 +6,9 @@
 //! Large stores are read by several threads; results come in order, and only a few wait for their
 //! turn.
 
+use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -20,14 +22,40 @@ use crate::model::{Task, TaskId, TaskText};
 /// Files up to this size are read by one call, in bytes.
 const BUFFER: usize = 64 * 1024;
 
-/// What a thread hands over at once.
-const GROUP: usize = 64;
+/// What a thread hands over at once: little at first, for who wants few, and then more, since waking
+/// the one who takes it costs as much as a look at several tasks.
+const FIRST_GROUP: usize = 32;
+const LAST_GROUP: usize = 512;
 
 /// How many groups of a thread may wait to be taken.
 const AHEAD: usize = 4;
 
 /// More threads than this only wait for the one that takes their results.
 const MAX_THREADS: usize = 8;
+
+/// Is told how far the store is with what takes it long: at how many of how many tasks, and at the
+/// end that it is at all of them.
+#[derive(Clone, Default)]
+pub struct Tell(Option<Arc<dyn Fn(u64, u64) + Send + Sync>>);
+
+impl Tell {
+    /// Tells `listener`.
+    pub fn new(listener: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(listener)))
+    }
+
+    pub(super) fn tell(&self, done: usize, total: usize) {
+        if let Some(listener) = &self.0 {
+            listener(done as u64, total as u64);
+        }
+    }
+}
+
+impl fmt::Debug for Tell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Tell(..)" } else { "Tell" })
+    }
+}
 
 /// Reads files by few system calls.
 pub(super) struct Reader {
@@ -73,13 +101,14 @@ where
     T: Send,
 {
     // Asking for the number of processors costs as much as several tasks.
-    let several = names.len() > 4 * GROUP;
+    let several = names.len() > 256;
     let threads = if several { std::thread::available_parallelism().map_or(1, |n| n.get()) } else { 1 };
     let threads = threads.min(MAX_THREADS);
     if threads == 1 {
         let mut desk = desk();
         return names.iter().try_for_each(|name| take(name, look(&mut desk, name)));
     }
+    let groups = &groups(names, threads);
     std::thread::scope(|scope| {
         let mut queues = Vec::with_capacity(threads);
         for thread in 0..threads {
@@ -87,7 +116,7 @@ where
             queues.push(receiver);
             scope.spawn(move || {
                 let mut desk = desk();
-                for group in names.chunks(GROUP).skip(thread).step_by(threads) {
+                for group in groups.iter().skip(thread).step_by(threads) {
                     let results = group.iter().map(|name| look(&mut desk, name)).collect();
                     if sender.send(results).is_err() {
                         return;
@@ -95,7 +124,7 @@ where
                 }
             });
         }
-        for (number, group) in names.chunks(GROUP).enumerate() {
+        for (number, group) in groups.iter().enumerate() {
             // A thread that ends early has panicked, which ends the process.
             let results = queues[number % threads].recv().unwrap_or_default();
             for (name, result) in group.iter().zip(results) {
@@ -104,6 +133,18 @@ where
         }
         ControlFlow::Continue(())
     })
+}
+
+/// The names in groups, of which each thread takes every so many-th.
+fn groups<N>(mut names: &[N], threads: usize) -> Vec<&[N]> {
+    let mut groups = Vec::new();
+    while !names.is_empty() {
+        let size = FIRST_GROUP << (groups.len() / threads).min(8);
+        let (group, rest) = names.split_at(size.min(LAST_GROUP).min(names.len()));
+        groups.push(group);
+        names = rest;
+    }
+    groups
 }
 
 /// Looks at some entries of the task directory and shows what `look` makes of them, in the order
@@ -120,6 +161,22 @@ pub(super) fn look_at<T: Send>(
         // Removed between the listing and the look: as if it had never been listed.
         None => ControlFlow::Continue(()),
     });
+}
+
+/// The same, and tells how far it is.
+pub(super) fn look_long_at<T: Send>(
+    layout: &Layout,
+    names: &[String],
+    look: &(impl Fn(&TaskText<'_>) -> T + Sync),
+    visit: &mut dyn FnMut(&str, Result<T>) -> ControlFlow<()>,
+) {
+    let mut done = 0;
+    look_at(layout, names, look, &mut |name, seen| {
+        done += 1;
+        layout.tell.tell(done, names.len());
+        visit(name, seen)
+    });
+    layout.tell.tell(names.len(), names.len());
 }
 
 /// Looks at one entry of the task directory; `None` when it is gone.
@@ -171,7 +228,7 @@ impl Store {
     /// Shows every entry of the store's task directory, in the order of their names. What cannot be
     /// read as a task comes as an error.
     pub fn scan(&self, visit: &mut dyn FnMut(&str, Result<Task>)) -> Result<()> {
-        self.look_at(&self.task_names()?, |task| task.to_task(), &mut |name, task| {
+        look_long_at(&self.layout, &self.task_names()?, &|task| task.to_task(), &mut |name, task| {
             visit(name, task);
             ControlFlow::Continue(())
         });
@@ -207,7 +264,7 @@ impl Store {
             is_dead.then(|| (task.created_at, task.id.clone()))
         };
         let mut found = Vec::new();
-        self.look_at(&self.task_names()?, dead, &mut |_, seen| {
+        look_long_at(&self.layout, &self.task_names()?, &dead, &mut |_, seen| {
             match seen {
                 Ok(seen) => found.extend(seen),
                 Err(error) => unreadable(error),
@@ -230,8 +287,8 @@ mod tests {
 
     #[test]
     fn results_come_in_order_and_only_as_many_as_wanted() {
-        let names: Vec<usize> = (0..10 * GROUP + 7).collect();
-        for enough in [0, 1, GROUP, 5 * GROUP + 3, names.len()] {
+        let names: Vec<usize> = (0..10 * LAST_GROUP + 7).collect();
+        for enough in [0, 1, FIRST_GROUP, 5 * LAST_GROUP + 3, names.len()] {
             let mut seen = Vec::new();
             let _ = each(&names, &|| 1, &|one, name| name + *one, &mut |name, result| {
                 assert_eq!(result, name + 1);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
 use super::super::layout::{Dir, RESPONSE_FILE, idempotency_key};
-use super::super::scan::{Reader, look_at};
+use super::super::scan::look_long_at;
 use super::super::shelf::Entry;
 use super::super::{atomic, feed, history, read};
 use super::after_crash::UNWRITTEN;
@@ -21,10 +21,27 @@ const SEQ_GAP: u64 = 1_000_000;
 
 /// What a look at a task says to a new index.
 enum Seen {
-    /// It is to be looked at closely.
-    Task(Box<Task>),
+    /// It is open or has only just ended, and is to be looked at closely.
+    Task(Box<Task>, Option<Holder>),
     /// It has ended and only shows that its lane was used.
-    Lane(String),
+    Ended(String, Option<Holder>),
+}
+
+/// A task with an idempotency key.
+struct Holder {
+    /// The file name of its key.
+    name: String,
+    created_at: Time,
+    id: TaskId,
+}
+
+impl Holder {
+    fn of(task: &TaskText<'_>) -> Option<Self> {
+        // A task that was retried has given its key to the new one.
+        let key = task.key.filter(|_| task.retried_as.is_none())?;
+        let name = idempotency_key(&task.workspace_id.decode(), &key.decode());
+        Some(Self { name, created_at: task.created_at, id: task.id.clone() })
+    }
 }
 
 impl Index<'_> {
@@ -136,7 +153,7 @@ impl Index<'_> {
     /// Builds the index anew from the tasks.
     pub(in crate::store) fn rebuild(&self, seq: u64) -> Result<State> {
         let mut lanes: BTreeMap<String, [Vec<Entry>; 3]> = BTreeMap::new();
-        let mut keyed: Vec<Task> = Vec::new();
+        let mut keys: BTreeMap<String, (Time, TaskId)> = BTreeMap::new();
         let mut clock = i64::MIN;
         let mut lost: Vec<(Task, Event)> = Vec::new();
         self.withdraw_undone()?;
@@ -148,21 +165,30 @@ impl Index<'_> {
         let mut youngest = self.youngest(&names)?;
         let mut used: BTreeSet<String> = BTreeSet::new();
         let fresh = feed_end.map(|end| end.plus_seconds(-UNWRITTEN));
-        // An ended task leaves no trace but its lane, unless it has a key or its end is news.
+        // An ended task leaves no trace but its lane and its key, unless its end is news.
         let mut failed = Ok(());
         let look = |task: &TaskText<'_>| {
-            let is_news = fresh.is_none_or(|fresh| task.updated_at >= fresh);
-            let matters = !task.is_terminal() || task.key.is_some() || is_news;
-            if matters {
-                Seen::Task(Box::new(task.to_task()))
+            let holder = Holder::of(task);
+            if !task.is_terminal() || fresh.is_none_or(|fresh| task.updated_at >= fresh) {
+                Seen::Task(Box::new(task.to_task()), holder)
             } else {
-                Seen::Lane(task.lane.decode().into_owned())
+                Seen::Ended(task.lane.decode().into_owned(), holder)
             }
         };
-        look_at(self.layout, &names, &look, &mut |_, seen| {
+        let mut hold = |holder: Option<Holder>| {
+            if let Some(Holder { name, created_at, id }) = holder {
+                let newest = keys.get(&name).is_none_or(|(newest, _)| *newest <= created_at);
+                newest.then(|| keys.insert(name, (created_at, id)));
+            }
+        };
+        look_long_at(self.layout, &names, &look, &mut |_, seen| {
             let task = match seen {
-                Ok(Seen::Task(task)) => *task,
-                Ok(Seen::Lane(lane)) => {
+                Ok(Seen::Task(task, holder)) => {
+                    hold(holder);
+                    *task
+                }
+                Ok(Seen::Ended(lane, holder)) => {
+                    hold(holder);
                     used.insert(lane);
                     return ControlFlow::Continue(());
                 }
@@ -194,9 +220,6 @@ impl Index<'_> {
                     lost.push((task.clone(), event.clone()));
                 }
             }
-            if task.key.is_some() {
-                keyed.push(task);
-            }
             ControlFlow::Continue(())
         });
         failed?;
@@ -210,8 +233,8 @@ impl Index<'_> {
             atomic::remove_tree(&self.indexes, KEYS)?;
             self.indexes.open_or_make_derived(KEYS)?;
         }
-        keyed.sort_by_key(|task| task.created_at);
-        self.fill_keys(&keyed)?;
+        let keys = keys.into_iter().map(|(name, (_, id))| (name, id)).collect();
+        self.keys_or_make()?.fill(&keys)?;
         self.recover_correlations(&youngest)?;
         let feed_seq = tail.last().map_or(0, |entry| entry.seq);
         let mut seq = seq.max(feed_seq);
@@ -242,22 +265,6 @@ impl Index<'_> {
         };
         self.write_state(&state)?;
         Ok(state)
-    }
-
-    /// Notes the keys of tasks, of which a later one takes precedence. Most are right already.
-    fn fill_keys(&self, tasks: &[Task]) -> Result<()> {
-        let keys = self.indexes.open_or_make_derived(KEYS)?;
-        let holders = tasks.iter().filter(|task| task.retried_as.is_none());
-        let named = holders
-            .filter_map(|task| Some((idempotency_key(&task.workspace_id, task.key.as_deref()?), &task.id)));
-        let mut reader = Reader::new();
-        for (name, id) in named.collect::<BTreeMap<_, _>>() {
-            let line = format!("{id}\n");
-            if reader.quick(&keys, "", &name) != Some(line.as_bytes()) {
-                atomic::replace_derived(&keys, &name, line.as_bytes())?;
-            }
-        }
-        Ok(())
     }
 
     fn swap_shelves(&self, lanes: BTreeMap<String, [Vec<Entry>; 3]>) -> Result<()> {

@@ -66,6 +66,7 @@ impl Index<'_> {
     }
 
     fn read_all(&self) -> Result<()> {
+        self.keys()?.map_or(Ok(Vec::new()), |keys| keys.packed())?;
         let Some(lanes) = self.indexes.open_existing(SHELVES)? else { return Ok(()) };
         for name in lanes.names()? {
             let Some(shelves) = LaneShelves::open_at(&lanes, &name)? else { continue };

@@ -20,6 +20,7 @@
 mod after_crash;
 mod catch_up;
 mod damage;
+mod keys;
 mod lane;
 mod state;
 mod upkeep;
@@ -29,7 +30,7 @@ use std::os::unix::fs::FileExt;
 
 use super::layout::{Dir, Layout, TASKS, idempotency_key};
 use super::lock::StoreLock;
-use super::shelf::{Entry, Shelf, damaged};
+use super::shelf::{Entry, Shelf};
 use super::{atomic, read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Now, Task, TaskId, Time};
@@ -308,13 +309,10 @@ impl<'a> Index<'a> {
     /// # Errors
     /// `Corrupt` when the key's file names no task: then a task may hold it all the same.
     pub(super) fn key_holder(&self, workspace_id: &str, key: &str) -> Result<Option<TaskId>> {
-        let Some(keys) = self.indexes.open_existing(KEYS)? else {
-            return Ok(None);
-        };
-        let name = idempotency_key(workspace_id, key);
-        let Some(content) = read::file(&keys, &name, 4096)? else { return Ok(None) };
-        let holder = TaskId::parse(String::from_utf8_lossy(&content.bytes).trim());
-        holder.map(Some).map_err(|_| damaged(&keys.path().join(name)))
+        match self.keys()? {
+            Some(keys) => keys.holder(&idempotency_key(workspace_id, key)),
+            None => Ok(None),
+        }
     }
 
     /// The same where a damaged file is about to be written anew and counts as none.
@@ -332,9 +330,8 @@ impl<'a> Index<'a> {
             known => known.map(|_| false)?,
         };
         if damaged {
-            let keys = self.indexes.open_or_make_derived(KEYS)?;
             // The keys without it are not complete, so the index is built anew.
-            atomic::remove_tree(&keys, &idempotency_key(workspace_id, key))?;
+            self.keys_or_make()?.discard(&idempotency_key(workspace_id, key))?;
             self.ensure(lock)?;
         }
         Ok(damaged)
@@ -344,10 +341,9 @@ impl<'a> Index<'a> {
     pub(super) fn set_key(&self, task: &Task) -> Result<()> {
         // A task that was retried has given its key to the new one.
         let Some(key) = task.key.as_ref().filter(|_| task.retried_as.is_none()) else { return Ok(()) };
-        let keys = self.indexes.open_or_make_derived(KEYS)?;
-        let line = format!("{}\n", task.id);
-        atomic::replace_derived(&keys, &idempotency_key(&task.workspace_id, key), line.as_bytes())?;
-        seal(&keys)
+        let keys = self.keys_or_make()?;
+        keys.set(&idempotency_key(&task.workspace_id, key), &task.id)?;
+        seal(keys.dir())
     }
 
     /// The directory of the correlation files.

@@ -4,7 +4,7 @@ use super::super::clock::boot_id;
 use crate::model::Now;
 
 /// The version of the index; one of another version is built anew.
-const FORMAT: &str = "index-3";
+const FORMAT: &str = "index-4";
 
 /// The boot id as one word.
 pub(super) fn boot_word() -> String {

@@ -8,7 +8,7 @@ use super::super::lock::StoreLock;
 use super::super::submit::{correlation_content, correlation_name};
 use super::super::{atomic, read};
 use super::damage::seal;
-use super::{CORRELATIONS, Index, KEYS, LaneShelves, SHELVES, State};
+use super::{CORRELATIONS, Index, LaneShelves, SHELVES, State};
 use crate::error::Result;
 use crate::model::{Task, TaskId, json};
 
@@ -36,10 +36,10 @@ impl Index<'_> {
     pub(in crate::store) fn forget(&self, task: &Task, successor: Option<&Task>) -> Result<()> {
         if let Some(key) = &task.key
             && self.known_holder(&task.workspace_id, key)?.as_ref() == Some(&task.id)
-            && let Some(keys) = self.indexes.open_existing(KEYS)?
+            && let Some(keys) = self.keys()?
         {
-            atomic::remove(&keys, &idempotency_key(&task.workspace_id, key))?;
-            seal(&keys)?;
+            keys.forget(&idempotency_key(&task.workspace_id, key))?;
+            seal(keys.dir())?;
         }
         if self.correlation_target(task)?.as_ref() == Some(&task.id)
             && let Some(correlations) = self.indexes.open_existing(CORRELATIONS)?

@@ -7,12 +7,12 @@ use super::{Check, Severity};
 use crate::error::{ErrorKind, Result};
 use crate::model::json::raw::read_object;
 use crate::model::{TaskId, TaskText, Time};
+use crate::store::atomic;
 use crate::store::index::{Index, LaneShelves, Place, place, seal, target_of};
 use crate::store::layout::{Dir, INDEXES, idempotency_key};
 use crate::store::scan::{Reader, each};
 use crate::store::shelf::Shelf;
 use crate::store::submit::{correlation_content, correlation_name};
-use crate::store::{atomic, read};
 
 /// A task that must be found through the index.
 struct Open {
@@ -60,29 +60,30 @@ pub(super) struct Facts {
     /// The tasks that can be read and when they were made, sorted as they were looked at.
     tasks: Vec<(TaskId, Time)>,
     open: Vec<Open>,
-    /// File name of a key → the newest task that holds it.
-    keys: HashMap<String, (Time, String)>,
+    /// File name of a key → the newest task that holds it, by its place among the tasks.
+    keys: HashMap<String, usize>,
     /// File name of a key → the newest open task that holds it.
-    open_keys: HashMap<String, String>,
+    open_keys: HashMap<String, usize>,
     /// Pairs of open tasks with one key.
-    sharing: Vec<(String, String)>,
+    sharing: Vec<(usize, usize)>,
     /// File name of a correlation → its newest task.
-    correlations: HashMap<String, (Time, String)>,
+    correlations: HashMap<String, usize>,
 }
 
 impl Facts {
     pub(super) fn add(&mut self, task: TaskFacts) {
+        let place = self.tasks.len();
         self.open.extend(task.open);
-        self.tasks.push((task.id.clone(), task.created_at));
+        self.tasks.push((task.id, task.created_at));
         if let Some(key) = task.key {
             if task.is_open
-                && let Some(older) = self.open_keys.insert(key.clone(), task.id.to_string())
+                && let Some(older) = self.open_keys.insert(key.clone(), place)
             {
-                self.sharing.push((older, task.id.to_string()));
+                self.sharing.push((older, place));
             }
-            keep_newest(&mut self.keys, key, task.created_at, task.id.as_str());
+            keep_newest(&mut self.keys, key, place, &self.tasks);
         }
-        keep_newest(&mut self.correlations, task.correlation, task.created_at, task.id.as_str());
+        keep_newest(&mut self.correlations, task.correlation, place, &self.tasks);
     }
 
     /// When a task was made, if it is among those that were looked at and can be read.
@@ -90,12 +91,24 @@ impl Facts {
         let place = self.tasks.binary_search_by(|(known, _)| known.as_str().cmp(id)).ok()?;
         Some(self.tasks[place].1)
     }
+
+    fn id(&self, place: usize) -> &str {
+        self.tasks[place].0.as_str()
+    }
+
+    /// Whether the correlation of this file name may lead to a task: it is the newest, or no older.
+    fn may_lead(&self, correlation: &str, id: &str) -> bool {
+        match self.correlations.get(correlation).map(|place| &self.tasks[*place]) {
+            Some((newest, _)) if newest.as_str() == id => true,
+            newest => self.created_at(id).is_some_and(|at| newest.is_none_or(|(_, newest)| at >= *newest)),
+        }
+    }
 }
 
-fn keep_newest(map: &mut HashMap<String, (Time, String)>, name: String, at: Time, id: &str) {
+fn keep_newest(map: &mut HashMap<String, usize>, name: String, place: usize, tasks: &[(TaskId, Time)]) {
     match map.get(&name) {
-        Some((newest, _)) if *newest > at => {}
-        _ => drop(map.insert(name, (at, id.to_string()))),
+        Some(newest) if tasks[*newest].1 > tasks[place].1 => {}
+        _ => drop(map.insert(name, place)),
     }
 }
 
@@ -140,11 +153,6 @@ fn entries(shelf: &Shelf) -> Result<HashSet<(i64, String)>> {
     Ok(entries)
 }
 
-/// The task that the file of a key leads to.
-fn key_holder(content: &[u8]) -> Option<String> {
-    Some(String::from_utf8_lossy(content).trim().to_string())
-}
-
 /// The task that the file of a correlation leads to.
 fn correlated(content: &[u8]) -> Option<String> {
     let mut id = None;
@@ -160,13 +168,12 @@ fn correlated(content: &[u8]) -> Option<String> {
 }
 
 /// The files whose content does not lead where it should: what to look at more closely.
-fn doubtful(dir: &Dir, mut names: Vec<String>, leads: impl Fn(&str, &[u8]) -> bool + Sync) -> Vec<String> {
-    names.sort_unstable();
+fn doubtful(dir: &Dir, names: &[String], leads: impl Fn(&str, &[u8]) -> bool + Sync) -> Vec<String> {
     let look = |reader: &mut Reader, name: &String| {
         reader.quick(dir, "", name).is_some_and(|content| leads(name, content))
     };
     let mut doubtful = Vec::new();
-    let _ = each(&names, &Reader::new, &look, &mut |name, leads| {
+    let _ = each(names, &Reader::new, &look, &mut |name, leads| {
         doubtful.extend((!leads).then(|| name.clone()));
         ControlFlow::Continue(())
     });
@@ -191,7 +198,7 @@ impl Check<'_> {
             }
             done => is_current = done?,
         }
-        self.keys(&indexes, facts, is_current)?;
+        self.keys(facts, is_current)?;
         self.correlations(&indexes, facts)
     }
 
@@ -210,6 +217,7 @@ impl Check<'_> {
                 }
             }
         }
+        index.keys()?.map_or(Ok(Vec::new()), |keys| keys.packed())?;
         if index.usable()?.is_none() {
             if self.repair {
                 index.ensure(&store.lock_store()?)?;
@@ -283,55 +291,63 @@ impl Check<'_> {
         TaskId::parse(id).is_ok_and(|id| matches!(self.store.layout.task(&id), Ok(Some(_))))
     }
 
-    fn keys(&mut self, indexes: &Dir, facts: &Facts, is_current: bool) -> Result<()> {
+    fn keys(&mut self, facts: &Facts, is_current: bool) -> Result<()> {
         let store = self.store;
-        let Ok(Some(keys)) = indexes.open_existing("keys") else { return Ok(()) };
-        self.half_written(&keys)?;
+        let index = Index::open(&store.layout)?;
+        let Ok(Some(keys)) = index.keys() else { return Ok(()) };
+        self.half_written(keys.dir())?;
         if self.repair {
             let _lock = store.lock_store()?;
-            seal(&keys)?;
+            seal(keys.dir())?;
         }
-        let mut present: HashSet<String> =
-            keys.names()?.into_iter().filter(|name| !name.starts_with('.')).collect();
-        let holder = |name: &str| -> Option<String> {
-            key_holder(&read::file(&keys, name, 4096).ok().flatten()?.bytes)
-        };
-        let leads =
-            |_: &str, content: &[u8]| key_holder(content).is_some_and(|id| facts.created_at(&id).is_some());
-        for name in doubtful(&keys, present.iter().cloned().collect(), leads) {
-            if holder(&name).is_some_and(|id| self.exists(&id)) {
+        let holder = |name: &str| keys.holder(name).ok().flatten();
+        let is_known = |id: &str| facts.created_at(id).is_some();
+        let mut present = keys.own_names()?;
+        let mut own: Vec<String> = present.iter().cloned().collect();
+        own.sort_unstable();
+        let leads = |_: &str, content: &[u8]| is_known(String::from_utf8_lossy(content).trim());
+        let mut doubtful = doubtful(keys.dir(), &own, leads);
+        for (name, id) in keys.packed().unwrap_or_default() {
+            if !present.contains(&name) && !is_known(id.as_str()) {
+                doubtful.push(name.clone());
+            }
+            present.insert(name);
+        }
+        for name in doubtful {
+            if holder(&name).is_some_and(|id| self.exists(id.as_str())) {
                 continue;
             }
             present.remove(&name);
             let repaired = self.repair && {
                 let _lock = store.lock_store()?;
-                if !holder(&name).is_some_and(|id| self.exists(&id)) {
-                    atomic::remove_tree(&keys, &name)?;
-                    seal(&keys)?;
+                if !holder(&name).is_some_and(|id| self.exists(id.as_str())) {
+                    keys.forget(&name)?;
+                    seal(keys.dir())?;
                 }
                 true
             };
             let message = "an idempotency key of a task that is gone";
-            let path = keys.path().join(&name);
+            let path = keys.dir().path().join(&name);
             self.found("key-stale", Severity::Leftover, path, message, "repair removes it", repaired);
         }
-        for (name, (_, id)) in &facts.keys {
+        for (name, id) in facts.keys.iter().map(|(name, place)| (name, facts.id(*place))) {
             if present.contains(name) || !self.exists(id) {
                 continue;
             }
             let repaired = self.repair && {
                 let _lock = store.lock_store()?;
-                atomic::replace_derived(&keys, name, format!("{id}\n").as_bytes())?;
-                seal(&keys)?;
+                TaskId::parse(id).map_or(Ok(()), |id| keys.set(name, &id))?;
+                seal(keys.dir())?;
                 true
             };
             let message = format!("the idempotency key of {id} is not noted: it could be submitted twice");
-            let path = keys.path().join(name);
+            let path = keys.dir().path().join(name);
             // Whoever submits brings an outdated index up to date first.
             let severity = if is_current { Severity::Damage } else { Severity::Leftover };
             self.found("key-missing", severity, path, message, "repair notes it", repaired);
         }
-        for (older, newer) in &facts.sharing {
+        for (older, newer) in facts.sharing.iter().map(|(older, newer)| (facts.id(*older), facts.id(*newer)))
+        {
             if !self.is_open(older) || !self.is_open(newer) {
                 continue;
             }
@@ -353,13 +369,11 @@ impl Check<'_> {
         self.half_written(&correlations)?;
         let mut names = correlations.names()?;
         names.retain(|name| !name.starts_with('.'));
-        let present: HashSet<String> = names.iter().cloned().collect();
-        let leads = |name: &str, content: &[u8]| {
-            let newest = facts.correlations.get(name).map(|(at, _)| *at);
-            correlated(content).and_then(|id| facts.created_at(&id)).is_some_and(|at| Some(at) >= newest)
-        };
-        for name in doubtful(&correlations, names, leads) {
-            let newest = facts.correlations.get(&name);
+        names.sort_unstable();
+        let leads =
+            |name: &str, content: &[u8]| correlated(content).is_some_and(|id| facts.may_lead(name, &id));
+        for name in doubtful(&correlations, &names, leads) {
+            let newest = facts.correlations.get(&name).map(|place| &facts.tasks[*place]);
             let Some(message) = self.wrong_target(&correlations, &name, newest) else { continue };
             let repaired = self.repair && {
                 let _lock = self.store.lock_store()?;
@@ -372,8 +386,9 @@ impl Check<'_> {
             let remedy = "repair lets it lead to the newest task, or removes it when there is none";
             self.found("correlation-stale", Severity::Leftover, path, message, remedy, repaired);
         }
-        for (name, newest) in &facts.correlations {
-            if present.contains(name) || !self.exists(&newest.1) {
+        for (name, place) in &facts.correlations {
+            let newest = &facts.tasks[*place];
+            if names.binary_search(name).is_ok() || !self.exists(newest.0.as_str()) {
                 continue;
             }
             let repaired = self.repair && {
@@ -394,19 +409,18 @@ impl Check<'_> {
         &self,
         correlations: &Dir,
         name: &str,
-        newest: Option<&(Time, String)>,
+        newest: Option<&(TaskId, Time)>,
     ) -> Option<&'static str> {
         let target = target_of(correlations, name).ok().flatten();
         let Some(target) = target.and_then(|id| self.store.scan_one(&id).ok().flatten()) else {
             return Some("it leads to no task");
         };
-        let is_older = newest.is_some_and(|(at, id)| target.created_at < *at && self.exists(id));
+        let is_older = newest.is_some_and(|(id, at)| target.created_at < *at && self.exists(id.as_str()));
         is_older.then_some("it leads to an older task than it should")
     }
 
-    fn retarget(&self, correlations: &Dir, name: &str, newest: Option<&(Time, String)>) -> Result<()> {
-        let newest = newest.and_then(|(_, id)| TaskId::parse(id).ok());
-        match newest.and_then(|id| self.store.scan_one(&id).ok().flatten()) {
+    fn retarget(&self, correlations: &Dir, name: &str, newest: Option<&(TaskId, Time)>) -> Result<()> {
+        match newest.and_then(|(id, _)| self.store.scan_one(id).ok().flatten()) {
             Some(task) => {
                 if target_of(correlations, name).is_err() {
                     atomic::remove_tree(correlations, name)?;

@@ -79,7 +79,7 @@ impl Store {
                 return Ok(report);
             }
         }
-        let layout = Layout::open(&path)?;
+        let layout = Layout { tell: options.tell.clone(), ..Layout::open(&path)? };
         if !options.allow_network_fs {
             lock::refuse_network_file_system(&layout.root)?;
         }

@@ -1,6 +1,8 @@
 //! What can be wrong outside the tasks: staging, workers, the files at the store's root.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType};
@@ -8,12 +10,14 @@ use rustix::process::{Pid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Check, Severity};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::json::raw::{Raw, members};
+use crate::store::history::open_read;
 use crate::store::layout::{
     BELLS, BOARD, CONVERSATIONS, Dir, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES, TMP,
     USAGE, VENDORS, WORKERS,
 };
+use crate::store::scan::each;
 use crate::store::workers::is_dispatchers_card;
 use crate::store::{atomic, feed, lock};
 
@@ -212,14 +216,24 @@ impl Check<'_> {
         if misplaced(root, FEED, FileType::RegularFile).is_some() {
             return Ok(());
         }
-        let (mut broken, mut backwards, mut newest) = (0_u64, 0_u64, 0);
-        feed::each_line(root, |line| match number_of(line) {
-            Some(seq) => {
-                backwards += u64::from(seq <= newest);
-                newest = newest.max(seq);
-            }
-            None => broken += 1,
-        })?;
+        let Some(file) = open_read(root, FEED)? else { return Ok(()) };
+        let fail = |error| Error::io("read", root.path().join(FEED), error);
+        let size = file.metadata().map_err(fail)?.len();
+        let parts: Vec<Part> = (0..size).step_by(PART as usize).map(|start| start..start + PART).collect();
+        let read = |_: &mut (), part: &Part| Numbers::read(&file, part, 0);
+        let mut all = Numbers::default();
+        let mut result = Ok(());
+        let _ = each(&parts, &|| (), &read, &mut |part, numbers| {
+            result = numbers.and_then(|numbers| {
+                // What a part finds by itself holds if all of it is newer than what comes before.
+                let is_newer = numbers.lowest.is_none_or(|lowest| lowest > all.newest);
+                all.add(if is_newer { numbers } else { Numbers::read(&file, part, all.newest)? });
+                Ok(())
+            });
+            if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        result.map_err(fail)?;
+        let Numbers { broken, backwards, .. } = all;
         for (code, count, what) in
             [("feed-broken", broken, "cannot be read"), ("feed-disordered", backwards, "are out of order")]
         {
@@ -248,6 +262,43 @@ impl Check<'_> {
             self.found("half-written", Severity::Leftover, path, message, "repair removes it", self.repair);
         }
         Ok(())
+    }
+}
+
+/// A part of the feed, in bytes.
+type Part = Range<u64>;
+
+/// What is read of the feed at once, in bytes.
+const PART: u64 = 128 * 1024;
+
+/// What is wrong with the numbers in a part of the feed.
+#[derive(Default)]
+struct Numbers {
+    broken: u64,
+    backwards: u64,
+    lowest: Option<u64>,
+    newest: u64,
+}
+
+impl Numbers {
+    /// Reads a part, where `newest` has been seen before.
+    fn read(file: &File, part: &Part, newest: u64) -> std::io::Result<Self> {
+        let mut found = Self { newest, ..Self::default() };
+        feed::each_line_in(file, part.clone(), |line| match number_of(line) {
+            Some(seq) => {
+                found.backwards += u64::from(seq <= found.newest);
+                found.newest = found.newest.max(seq);
+                found.lowest = Some(found.lowest.map_or(seq, |lowest| lowest.min(seq)));
+            }
+            None => found.broken += 1,
+        })?;
+        Ok(found)
+    }
+
+    fn add(&mut self, part: Self) {
+        self.broken += part.broken;
+        self.backwards += part.backwards;
+        self.newest = self.newest.max(part.newest);
     }
 }
 

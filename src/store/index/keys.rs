@@ -1,0 +1,213 @@
+//! Which task holds an idempotency key.
+//!
+//! A submit notes its key in a file of its own. Building the index anew may find very many keys at
+//! once, and making a file costs more than reading a task; those go into one file, sorted, in which
+//! a key is found by halving. A key's own file counts before it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::{ControlFlow, Range};
+use std::os::unix::fs::FileExt;
+
+use rustix::io::Errno;
+
+use super::super::history::{lines, open_read};
+use super::super::layout::Dir;
+use super::super::scan::{Reader, each};
+use super::super::shelf::damaged;
+use super::super::{atomic, read};
+use super::{Index, KEYS};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::TaskId;
+
+/// The file of many keys: its size, and a line for each key, its name and its task.
+const PACKED: &str = "packed";
+
+/// How long the first line is, in bytes.
+const HEAD: u64 = 26;
+
+fn head(size: u64) -> String {
+    format!("size {size:020}\n")
+}
+
+/// Up to this many keys get files of their own in any case.
+const FEW: usize = 64;
+
+/// More than the longest line: a name, a space, an id, a line end.
+const LINE: u64 = 300;
+
+/// The keys that are noted.
+pub(in crate::store) struct Keys {
+    dir: Dir,
+}
+
+/// A key that is noted among many, and where the id of its task stands in the file.
+struct Place {
+    id: Option<TaskId>,
+    at: Range<u64>,
+}
+
+impl Index<'_> {
+    /// The keys, if any were ever noted.
+    pub(in crate::store) fn keys(&self) -> Result<Option<Keys>> {
+        Ok(self.indexes.open_existing(KEYS)?.map(|dir| Keys { dir }))
+    }
+
+    /// The keys, to be written.
+    pub(in crate::store) fn keys_or_make(&self) -> Result<Keys> {
+        self.indexes.open_or_make_derived(KEYS).map(|dir| Keys { dir })
+    }
+}
+
+impl Keys {
+    /// Where they are.
+    pub(in crate::store) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// The task that a key leads to.
+    ///
+    /// # Errors
+    /// `Corrupt` when what is noted names no task.
+    pub(in crate::store) fn holder(&self, name: &str) -> Result<Option<TaskId>> {
+        let Some(content) = read::file(&self.dir, name, 4096)? else {
+            return Ok(self.find(name)?.and_then(|place| place.id));
+        };
+        let holder = TaskId::parse(String::from_utf8_lossy(&content.bytes).trim());
+        holder.map(Some).map_err(|_| damaged(&self.dir.path().join(name)))
+    }
+
+    /// Lets a key lead to a task.
+    pub(in crate::store) fn set(&self, name: &str, id: &TaskId) -> Result<()> {
+        atomic::replace_derived(&self.dir, name, format!("{id}\n").as_bytes())
+    }
+
+    /// Lets a key lead nowhere.
+    pub(in crate::store) fn forget(&self, name: &str) -> Result<()> {
+        // First among the many: its own file must not be gone while an older task stands there.
+        if let Some(place) = self.find(name)? {
+            let path = self.dir.path().join(PACKED);
+            let blank = vec![b'-'; (place.at.end - place.at.start) as usize];
+            atomic::open_for_update(&self.dir, PACKED)?
+                .write_all_at(&blank, place.at.start)
+                .map_err(|error| Error::io("write", path, error))?;
+        }
+        atomic::remove_tree(&self.dir, name)
+    }
+
+    /// Removes what is damaged of where a key leads.
+    pub(in crate::store) fn discard(&self, name: &str) -> Result<()> {
+        match self.find(name) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => atomic::remove_tree(&self.dir, PACKED)?,
+            found => drop(found?),
+        }
+        atomic::remove_tree(&self.dir, name)
+    }
+
+    /// The names of the keys that have files of their own.
+    pub(in crate::store) fn own_names(&self) -> Result<HashSet<String>> {
+        let names = self.dir.names()?.into_iter();
+        Ok(names.filter(|name| !name.starts_with('.') && name != PACKED).collect())
+    }
+
+    /// The keys that are noted among many, and their tasks.
+    pub(in crate::store) fn packed(&self) -> Result<Vec<(String, TaskId)>> {
+        let Some(content) = read::file(&self.dir, PACKED, u64::MAX)? else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        let mut before = String::new();
+        let keys = content.bytes.strip_prefix(head(content.bytes.len() as u64).as_bytes());
+        for line in lines(keys.ok_or_else(|| self.damage())?) {
+            let parsed = parse(line).filter(|(name, _)| **name > *before);
+            let (name, id) = parsed.ok_or_else(|| self.damage())?;
+            before = name.to_string();
+            found.extend(id.map(|id| (name.to_string(), id)));
+        }
+        Ok(found)
+    }
+
+    /// Lets each key lead to its task; most may be noted already.
+    pub(super) fn fill(&self, holders: &BTreeMap<String, TaskId>) -> Result<()> {
+        let own = self.own_names()?;
+        let (own, others): (Vec<_>, Vec<_>) = holders.iter().partition(|(name, _)| own.contains(*name));
+        let is_right = |reader: &mut Reader, (name, id): &(&String, &TaskId)| {
+            reader.quick(&self.dir, "", name).is_some_and(|content| content == format!("{id}\n").as_bytes())
+        };
+        let mut result = Ok(());
+        let _ = each(&own, &Reader::new, &is_right, &mut |(name, id), is_right| {
+            if !is_right {
+                result = self.set(name, id);
+            }
+            if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        result?;
+        if others.len() <= FEW {
+            others.iter().try_for_each(|(name, id)| self.set(name, id))?;
+            return atomic::remove_tree(&self.dir, PACKED);
+        }
+        let keys: String = others.iter().map(|(name, id)| format!("{name} {id}\n")).collect();
+        let text = head(HEAD + keys.len() as u64) + &keys;
+        let known = read::file(&self.dir, PACKED, text.len() as u64);
+        if known.is_ok_and(|known| known.is_some_and(|known| known.bytes == text.as_bytes())) {
+            return Ok(());
+        }
+        atomic::remove_tree(&self.dir, PACKED)?;
+        atomic::replace_derived(&self.dir, PACKED, text.as_bytes())
+    }
+
+    fn damage(&self) -> Error {
+        damaged(&self.dir.path().join(PACKED))
+    }
+
+    /// Finds a key among many.
+    fn find(&self, wanted: &str) -> Result<Option<Place>> {
+        let file = match open_read(&self.dir, PACKED) {
+            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+                return Err(self.damage());
+            }
+            opened => opened?,
+        };
+        let Some(file) = file else { return Ok(None) };
+        let fail = |error| Error::io("read", self.dir.path().join(PACKED), error);
+        let read = |from: u64, length: u64| -> Result<Vec<u8>> {
+            let mut bytes = vec![0; length as usize];
+            file.read_exact_at(&mut bytes, from).map_err(fail)?;
+            Ok(bytes)
+        };
+        // Both always stand where a line begins, or at the end.
+        let about = file.metadata().map_err(fail)?;
+        let (mut low, mut high) = (HEAD, about.len());
+        if !about.is_file() || high < HEAD || read(0, HEAD)? != head(high).as_bytes() {
+            return Err(self.damage());
+        }
+        while high - low > 16 * LINE {
+            let middle = low + (high - low) / 2;
+            let bytes = read(middle, 2 * LINE)?;
+            let mut ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
+            let (Some(first), Some(second)) = (ends.next(), ends.next()) else { return Err(self.damage()) };
+            let (name, _) = parse(&bytes[first + 1..second]).ok_or_else(|| self.damage())?;
+            let start = middle + first as u64 + 1;
+            if name <= wanted { low = start } else { high = start }
+        }
+        let bytes = read(low, high - low)?;
+        let mut start = low;
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let end = start + line.len() as u64;
+            let whole = line.strip_suffix(b"\n").and_then(parse);
+            let (name, id) = whole.ok_or_else(|| self.damage())?;
+            if name == wanted {
+                let at = start + name.len() as u64 + 1..end - 1;
+                return Ok(Some(Place { id, at }));
+            }
+            start = end;
+        }
+        Ok(None)
+    }
+}
+
+/// The name of a key and its task; none when it has been taken away.
+fn parse(line: &[u8]) -> Option<(&str, Option<TaskId>)> {
+    let (name, id) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+    let is_name = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_gone = !id.is_empty() && id.bytes().all(|byte| byte == b'-');
+    let id = if is_gone { None } else { Some(TaskId::parse(id).ok()?) };
+    is_name.then_some((name, id))
+}
