@@ -211,6 +211,35 @@ fn a_chunk_that_is_gone_hides_no_task_for_long() {
 }
 
 #[test]
+fn a_chunk_that_is_gone_is_noticed_by_the_next_claim() {
+    for (shelf, changed_before) in
+        ["ready", "later", "held"].into_iter().flat_map(|shelf| [(shelf, false), (shelf, true)])
+    {
+        let fixture = Fixture::new();
+        let store = fixture.open();
+        let held = fixture.submit(&store, None, 0.0).task.id;
+        claim(&store).unwrap();
+        let later = fixture.submit(&store, None, 30.0).task.id;
+        let ready = fixture.submit(&store, None, 0.0).task.id;
+        remove(&chunk(&fixture.state().join("indexes"), shelf));
+        let mut expected = vec![held, later, ready.clone()];
+        if changed_before {
+            expected.push(fixture.submit(&store, None, 30.0).task.id);
+            let other = fixture.submit(&store, None, 0.0).task.id;
+            store.claim(&other, "me", 60.0).unwrap();
+            expected.push(other);
+        }
+        assert_eq!(claim(&store).unwrap().id, ready, "{shelf}");
+        assert!(claim(&store).is_none(), "{shelf}");
+        fixture.clock.fetch_add(120_000_000, Ordering::SeqCst);
+        let mut rest: Vec<_> = std::iter::from_fn(|| claim(&store).map(|task| task.id)).collect();
+        rest.sort();
+        expected.sort();
+        assert_eq!(rest, expected, "{shelf} {changed_before}");
+    }
+}
+
+#[test]
 fn fsck_puts_a_damaged_index_right() {
     for (what, damage) in DAMAGES {
         let fixture = Fixture::new();

@@ -206,14 +206,13 @@ impl Store {
         let now = self.now();
         let usable = index.usable()?;
         if let Some(state) = usable
-            && !index.has_due(&state, lane, &now)?
+            && !index.needs_care(&state, lane, &now)?
         {
             return Ok(state.seq);
         }
         let lock = self.lock_store()?;
         let state = index.ensure(&lock)?;
-        index.promote_due(&lock, &state, lane, &now)?;
-        Ok(state.seq)
+        Ok(index.promote_due(&lock, state, lane, &now)?.seq)
     }
 
     /// Shows the candidates of one lane to `attempt` until one is found; `seen` counts all of them.

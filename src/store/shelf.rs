@@ -4,13 +4,16 @@
 //! Adding and taking away append one line to one chunk; a chunk that has grown is rewritten, and
 //! split when it is full. So the cost of every operation depends on the size of a chunk, hardly on
 //! how much is on the shelf. Writers hold the store lock; readers take none and may see an entry
-//! twice or see one that is gone, which is why an entry is only a hint to look at the task.
+//! twice or see one that is gone, which is why an entry is only a hint to look at the task. A chunk that
+//! somebody else removes is noticed by the modification time of the directory, which we set after
+//! every change of names in it.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::atomic;
+use super::index::{is_sealed, seal};
 use super::layout::Dir;
 use super::read;
 use crate::error::{Error, Result, printable};
@@ -86,6 +89,25 @@ impl Shelf {
         Self { dir }
     }
 
+    /// Notes that the names on the shelf are those that we gave. The caller holds the store lock.
+    pub(super) fn seal(&self) -> Result<()> {
+        seal(&self.dir)
+    }
+
+    /// Whether nobody else has removed or added chunks. `false` as well while one of us does.
+    pub(super) fn is_sealed(&self) -> Result<bool> {
+        is_sealed(&self.dir)
+    }
+
+    /// Adds or removes chunks. What somebody else has done before must not be hidden by it.
+    fn change_names(&self, change: impl FnOnce() -> Result<()>) -> Result<()> {
+        if !self.is_sealed()? {
+            return Err(damaged(self.dir.path()));
+        }
+        change()?;
+        self.seal()
+    }
+
     fn chunks(&self) -> Result<Vec<String>> {
         let mut names = self.dir.names()?;
         names.retain(|name| name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit()));
@@ -150,7 +172,10 @@ impl Shelf {
                 return Ok(true);
             }
         }
-        self.append(&name, &entry.line())?;
+        match exists {
+            true => self.append(&name, &entry.line())?,
+            false => self.change_names(|| self.append(&name, &entry.line()))?,
+        }
         Ok(true)
     }
 
@@ -165,7 +190,7 @@ impl Shelf {
             return Ok(false);
         }
         if entries.len() == 1 {
-            atomic::remove(&self.dir, &name)?;
+            self.change_names(|| atomic::remove(&self.dir, &name))?;
         } else {
             self.append(&name, &format!("-\t{key}\t{id}\n"))?;
         }
@@ -229,9 +254,8 @@ impl Shelf {
             last_key = Some(entry.key);
         }
         // The later parts first: a reader may see an entry twice, but never miss one that stays.
-        for (name, text) in parts.iter().rev() {
-            atomic::replace_derived(&self.dir, name, text.as_bytes())?;
-        }
-        Ok(())
+        let write =
+            |(name, text): &(String, String)| atomic::replace_derived(&self.dir, name, text.as_bytes());
+        self.change_names(|| parts.iter().rev().try_for_each(write))
     }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::super::layout::Dir;
 use super::super::lock::StoreLock;
-use super::super::shelf::Shelf;
+use super::super::shelf::{Shelf, damaged};
 use super::super::{Store, atomic};
 use super::{Index, KEYS, LaneShelves, SHELVES};
 use crate::error::{Error, ErrorKind, Result};
@@ -19,7 +19,8 @@ pub(in crate::store) fn seal(dir: &Dir) -> Result<()> {
     atomic::stamp(dir, SEAL * 1_000_000_000)
 }
 
-fn is_sealed(dir: &Dir) -> Result<bool> {
+/// Whether nobody else has changed the names in a directory of the index.
+pub(in crate::store) fn is_sealed(dir: &Dir) -> Result<bool> {
     let stat = rustix::fs::fstat(dir).map_err(|errno| Error::io("read", dir.path(), errno))?;
     Ok((stat.st_mtime, stat.st_mtime_nsec) == (SEAL, 0))
 }
@@ -78,6 +79,9 @@ impl Index<'_> {
                 })?;
                 Ok(seen)
             };
+            if !shelves.are_sealed()? {
+                return Err(damaged(&lanes.path().join(name)));
+            }
             shelves.check_count(read(&shelves.ready)?)?;
             read(&shelves.later)?;
             read(&shelves.held)?;

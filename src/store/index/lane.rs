@@ -79,6 +79,7 @@ impl LaneShelves {
         let later = Shelf::new(dir.open_or_make_derived(LATER)?);
         let held = Shelf::new(dir.open_or_make_derived(HELD)?);
         let shelves = Self { dir, ready, later, held };
+        shelves.all().into_iter().try_for_each(Shelf::seal)?;
         shelves.set_count(0)?;
         Ok(shelves)
     }
@@ -95,6 +96,20 @@ impl LaneShelves {
             (Some(ready), Some(later), Some(held)) => Ok(Some(Self { dir, ready, later, held })),
             _ => Err(damaged(&dir.path().join(READY))),
         }
+    }
+
+    fn all(&self) -> [&Shelf; 3] {
+        [&self.ready, &self.later, &self.held]
+    }
+
+    /// Whether no shelf has lost a part, and nobody is about to change one.
+    pub(super) fn are_sealed(&self) -> Result<bool> {
+        for shelf in self.all() {
+            if !shelf.is_sealed()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Adds a task; `false` when it was there already.

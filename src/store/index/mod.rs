@@ -12,8 +12,9 @@
 //!   another implementation adds a task, the time becomes another, and the new ones are looked for;
 //! * *clock*: how far the wall clock was ahead of the uptime when a lease was given. When it is less
 //!   far ahead now, leases end in another order than their entries say, and all are looked at;
-//! * the modification time of `indexes/lanes` and `indexes/keys`, which is always the same after a
-//!   change of ours: with another one somebody has removed or added names, and the index is rebuilt;
+//! * the modification time of `indexes/lanes`, `indexes/keys` and every shelf, which is always the same
+//!   after a change of ours: with another one somebody has removed or added names, and the index is
+//!   rebuilt;
 //! * *busy*: the task that a change is under way for. A process that is killed in the middle leaves
 //!   it behind, and the next one finishes the work.
 
@@ -34,7 +35,7 @@ use super::shelf::{Entry, Shelf};
 use super::{atomic, read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Now, Task, TaskId, Time};
-pub(super) use damage::seal;
+pub(super) use damage::{is_sealed, seal};
 pub(super) use lane::{LaneShelves, Place, place};
 pub(super) use upkeep::target_of;
 
@@ -250,20 +251,34 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// Whether something on the `later` or `held` shelf of a lane has come due.
-    pub(super) fn has_due(&self, state: &State, lane: &str, now: &Now) -> Result<bool> {
+    /// Whether something on the `later` or `held` shelf of a lane has come due, or a shelf may have
+    /// lost a part.
+    pub(super) fn needs_care(&self, state: &State, lane: &str, now: &Now) -> Result<bool> {
         let Some(shelves) = self.lane_if_any(lane)? else {
             return Ok(false);
         };
-        Ok(!due(&shelves.later, false, now, 1)?.is_empty()
+        Ok(!shelves.are_sealed()?
+            || !due(&shelves.later, false, now, 1)?.is_empty()
             || !due(&shelves.held, state.is_set_back(now), now, 1)?.is_empty())
     }
 
-    /// Puts what has come due among the tasks that can be claimed. No task changes by this.
-    pub(super) fn promote_due(&self, _lock: &StoreLock, state: &State, lane: &str, now: &Now) -> Result<()> {
-        let Some(shelves) = self.lane_if_any(lane)? else {
-            return Ok(());
-        };
+    /// Puts what has come due among the tasks that can be claimed; builds the index anew first when a
+    /// shelf has lost a part. No task changes by this. Returns the state of the index.
+    pub(super) fn promote_due(
+        &self,
+        _lock: &StoreLock,
+        state: State,
+        lane: &str,
+        now: &Now,
+    ) -> Result<State> {
+        let (mut state, mut shelves) = (state, self.lane_if_any(lane)?);
+        if let Some(damaged) = &shelves
+            && !damaged.are_sealed()?
+        {
+            state = self.rebuild(state.seq)?;
+            shelves = self.lane_if_any(lane)?;
+        }
+        let Some(shelves) = shelves else { return Ok(state) };
         for (shelf, unordered) in [(&shelves.later, false), (&shelves.held, state.is_set_back(now))] {
             let due = due(shelf, unordered, now, usize::MAX)?;
             for entry in due {
@@ -274,7 +289,7 @@ impl<'a> Index<'a> {
                 shelves.promote(shelf, &entry)?;
             }
         }
-        Ok(())
+        Ok(state)
     }
 
     /// Puts a claimed task whose lease is over among the tasks that can be claimed.
