@@ -2,6 +2,8 @@
 
 /// A text that anybody may read.
 const TEXT: u32 = 0o644;
+/// A text in a directory that is nobody else's business.
+const PRIVATE: u32 = 0o600;
 /// A program.
 const PROGRAM: u32 = 0o755;
 
@@ -32,7 +34,7 @@ pub(super) const WORKSPACE: &[Template] = &[
 ];
 
 /// The state directory of either kind.
-pub(super) const STATE: &[Template] = &[template!(".gitignore", "workspace/gitignore", TEXT)];
+pub(super) const STATE: &[Template] = &[template!(".gitignore", "workspace/gitignore", PRIVATE)];
 
 /// `.agent-lanes-queue/`.
 pub(super) const QUEUE: &[Template] = &[

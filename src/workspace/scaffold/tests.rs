@@ -65,6 +65,8 @@ fn init_makes_a_workspace_that_loads() {
     assert!(!is_executable(&made.handoff.join("handoff.yaml")));
     let state = std::fs::metadata(made.handoff.join("state")).unwrap();
     assert_eq!(state.permissions().mode() & 0o777, 0o700);
+    let ignore = std::fs::metadata(made.handoff.join("state/.gitignore")).unwrap();
+    assert_eq!(ignore.permissions().mode() & 0o777, 0o600);
 
     let config = Config::load(&made.handoff.join("handoff.yaml"), None).unwrap();
     assert_eq!(config.workspace_id, "my project");
