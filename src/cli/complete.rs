@@ -14,7 +14,6 @@ use super::context::{Context, GlobalArgs};
 use super::output::Output;
 use super::table::short;
 use crate::error::{EXIT_OK, Error, Result, printable};
-use crate::model::TaskText;
 use crate::store::Store;
 use crate::workspace::Config;
 
@@ -75,25 +74,26 @@ fn queue() -> Option<(Config, Store)> {
 fn lanes() -> Vec<CompletionCandidate> {
     let Some((config, store)) = queue() else { return Vec::new() };
     let mut lanes: BTreeSet<String> = config.lanes.into_keys().collect();
-    let lane = |task: &TaskText<'_>| task.lane.decode().into_owned();
-    store.look_at(&store.task_names().unwrap_or_default(), lane, &mut |_, lane| {
-        lanes.extend(lane);
-        ControlFlow::Continue(())
-    });
+    lanes.extend(store.lanes_at_hand());
     let plain = |c: char| c.is_alphanumeric() || "-_.,/@+=%".contains(c);
     lanes.into_iter().filter(|name| name.chars().all(plain)).map(CompletionCandidate::new).collect()
 }
 
-/// Ids that begin with what was typed, or whose last digits do, newest first.
+/// Ids that begin with what was typed, or whose last digits do, newest first: of open tasks and those
+/// that changed last, and of all only when none of these is meant.
 fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
     let typed = current.to_string_lossy();
     let fits = |id: &String| {
         id.starts_with(&*typed) || id.rsplit('-').next().is_some_and(|end| end.starts_with(&*typed))
     };
     let Some((_, store)) = queue() else { return Vec::new() };
-    let mut names = store.task_names().unwrap_or_default();
+    let mut names = store.ids_at_hand();
     names.retain(fits);
-    names.reverse();
+    if names.is_empty() {
+        names = store.task_names().unwrap_or_default();
+        names.retain(fits);
+        names.reverse();
+    }
     let mut tasks = Vec::new();
     store.look_at(&names, |task| task.to_task(), &mut |_, task| {
         tasks.extend(task);

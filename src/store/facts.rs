@@ -1,11 +1,15 @@
 //! What is known of a lane without walking through its tasks.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::index::Index;
-use super::{Store, cannot_write, earlier};
+use super::{Store, cannot_write, earlier, feed};
 use crate::error::{ErrorKind, Result};
 use crate::model::{Task, TaskId, Time};
+
+/// How much of the end of the feed tells of the latest changes, in bytes.
+const LATEST: u64 = 64 * 1024;
 
 impl Store {
     /// The next moment at which a task of these lanes comes due by itself (wall clock).
@@ -66,6 +70,29 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
             names => names,
         }
+    }
+
+    /// The ids of the tasks that can still change, as far as the index tells, and of those that changed
+    /// last, newest first: what somebody is likely to mean. Does not look through the tasks.
+    pub fn ids_at_hand(&self) -> Vec<String> {
+        let mut ids: BTreeSet<String> = self.open_names(None).ok().flatten().into_iter().flatten().collect();
+        ids.extend(self.latest().into_iter().map(|entry| entry.task_id.to_string()));
+        ids.into_iter().rev().collect()
+    }
+
+    /// The lanes of such tasks.
+    pub fn lanes_at_hand(&self) -> BTreeSet<String> {
+        let mut lanes: BTreeSet<String> = self.latest().into_iter().map(|entry| entry.lane).collect();
+        let index = Index::open(&self.layout);
+        for id in index.and_then(|index| index.one_of_each_lane()).unwrap_or_default() {
+            let task = TaskId::parse(&id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
+            lanes.extend(task.map(|task| task.lane));
+        }
+        lanes
+    }
+
+    fn latest(&self) -> Vec<feed::FeedEntry> {
+        feed::newest(&self.layout.root, LATEST).unwrap_or_default()
     }
 
     /// Makes the index fit, if that is needed and possible: a store that cannot be written is read

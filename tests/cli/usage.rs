@@ -186,6 +186,12 @@ fn lanes_and_ids_are_completed() {
     assert_eq!(offered(&["wait", ""]), [second.as_str(), &first]);
     assert_eq!(offered(&["show", &first[first.len() - 6..]]), [first.as_str()]);
     assert_eq!(offered(&["pau"]), ["pause"]);
+    // What ended long ago is offered to whoever means it.
+    let old = sandbox.answered("old-lane", "completed", "x");
+    std::fs::remove_file(sandbox.path("handoff/state/feed.jsonl")).unwrap();
+    assert_eq!(offered(&["show", ""]), [second.as_str(), &first]);
+    assert_eq!(offered(&["show", &old[old.len() - 6..]]), [old.as_str()]);
+    assert_eq!(offered(&["claim", "--lane", ""]), ["questions", "review", "work"]);
     assert!(!sandbox.path("owned").exists());
     let left_behind = sandbox.command(&["list"]).env("LANES_COMPLETE", "bash").output().unwrap();
     assert!(sandbox.outcome(left_behind).stdout.contains(&first));

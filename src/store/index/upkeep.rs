@@ -86,6 +86,26 @@ impl Index<'_> {
         Ok(ids.into_iter().collect())
     }
 
+    /// The id of a task on a shelf of each lane that has one.
+    pub(in crate::store) fn one_of_each_lane(&self) -> Result<Vec<String>> {
+        let Some(lanes) = self.indexes.open_existing(SHELVES)? else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for name in lanes.names()? {
+            let Some(shelves) = LaneShelves::open_at(&lanes, &name)? else { continue };
+            let mut first = None;
+            for shelf in [&shelves.ready, &shelves.later, &shelves.held] {
+                if first.is_none() {
+                    shelf.visit(|entry| {
+                        first = Some(entry.id.clone());
+                        Ok(ControlFlow::Break(()))
+                    })?;
+                }
+            }
+            found.extend(first);
+        }
+        Ok(found)
+    }
+
     /// For each lane with tasks that can be claimed: the first of them, and their number.
     pub(in crate::store) fn first_of_lanes(&self) -> Result<Vec<(String, u64)>> {
         let Some(lanes) = self.indexes.open_existing(SHELVES)? else { return Ok(Vec::new()) };
