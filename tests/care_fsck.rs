@@ -14,6 +14,7 @@ use lanes::error::ErrorKind;
 use lanes::model::task::NewRequest;
 use lanes::model::{RequestCheck, Status, Task};
 use lanes::store::{Options, Report, Severity, Store};
+use lanes::workspace::{DoctorWish, Level, Locate, doctor};
 
 fn check(store: &Store) -> Report {
     store.fsck(false, &mut |_, _| {}).unwrap()
@@ -375,6 +376,25 @@ fn what_has_the_wrong_type_is_moved_out_of_the_way() {
         assert!(name == "quarantine" || aside.is_some_and(|aside| aside.exists()), "{name}");
         assert!(repair(false).worst().is_none_or(|worst| worst == Severity::Leftover), "{name}");
         assert_eq!(fixture.claim(&store, "l").id, queued.id, "{name}");
+    }
+}
+
+#[test]
+fn the_doctor_tells_how_far_it_is() {
+    let fixture = Fixture::new();
+    let (store, tasks) = busy_store(&fixture);
+    let wish = DoctorWish {
+        locate: Locate { config: None, store: Some(store.root()), cwd: fixture.root() },
+        options: Options::default(),
+        search_path: None,
+        program: None,
+    };
+    let mut told = Vec::new();
+    let diagnoses = doctor(&wish, &mut |done, of| told.push((done, of)));
+    let count = tasks.len() as u64;
+    assert_eq!(told.last(), Some(&(count, count)), "{told:?}");
+    for diagnosis in diagnoses {
+        assert_eq!(diagnosis.level == Level::Ok, diagnosis.remedy.is_none(), "{diagnosis:?}");
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::context::Context;
 use super::env;
+use super::output::Progress;
 use crate::dispatch::settings::load;
 use crate::error::{EXIT_OK, EXIT_REFUSED, Result};
 use crate::model::task::object;
@@ -22,12 +23,15 @@ impl DoctorCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         let cwd = context.cwd()?;
         let (config, store) = context.named();
-        let mut diagnoses = doctor(&DoctorWish {
+        let wish = DoctorWish {
             locate: Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd },
             options: context.store_options()?,
             search_path: env::search_path(),
             program: std::env::current_exe().ok(),
-        });
+        };
+        let mut progress = Progress::new(&context.out, "lanes doctor");
+        let mut diagnoses = doctor(&wish, &mut |done, of| progress.tell_of(done, of));
+        drop(progress);
         if let Some(diagnosis) = dispatch_section(context) {
             let place = diagnoses.iter().rposition(|other| other.area == diagnosis.area);
             diagnoses.insert(place.map_or(0, |last| last + 1), diagnosis);

@@ -109,8 +109,9 @@ impl Chart {
     }
 }
 
-/// Looks at everything, in the order installation, configuration, store, workers.
-pub fn doctor(wish: &DoctorWish<'_>) -> Vec<Diagnosis> {
+/// Looks at everything, in the order installation, configuration, store, workers. `progress` hears
+/// how many of how many tasks have been looked at.
+pub fn doctor(wish: &DoctorWish<'_>, progress: &mut dyn FnMut(u64, u64)) -> Vec<Diagnosis> {
     let mut chart = Chart { area: "installation", entries: Vec::new() };
     installation::check(&mut chart, wish);
     chart.area = "configuration";
@@ -133,7 +134,7 @@ pub fn doctor(wish: &DoctorWish<'_>) -> Vec<Diagnosis> {
                 );
             }
             chart.area = "store";
-            if let Some(store) = state::check(&mut chart, &config.store_root, &wish.options) {
+            if let Some(store) = state::check(&mut chart, &config.store_root, &wish.options, progress) {
                 chart.area = "workers";
                 state::check_workers(&mut chart, &store);
             }
@@ -144,7 +145,7 @@ pub fn doctor(wish: &DoctorWish<'_>) -> Vec<Diagnosis> {
             if let Some(store) = wish.locate.store {
                 chart.area = "store";
                 let store: &Path = &wish.locate.cwd.join(store);
-                state::check(&mut chart, store, &wish.options);
+                state::check(&mut chart, store, &wish.options, progress);
             }
         }
     }

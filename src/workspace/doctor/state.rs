@@ -17,7 +17,12 @@ const FEW_FILES: u64 = 10_000;
 const CLOCK_SLACK: f64 = 60.0;
 
 /// Checks the store; returns it if it can be used.
-pub(super) fn check(chart: &mut Chart, root: &Path, options: &Options) -> Option<Store> {
+pub(super) fn check(
+    chart: &mut Chart,
+    root: &Path,
+    options: &Options,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Option<Store> {
     if !root.exists() {
         chart.warn(
             "store",
@@ -50,7 +55,7 @@ pub(super) fn check(chart: &mut Chart, root: &Path, options: &Options) -> Option
     space(chart, &store);
     watching(chart, &store);
     clock(chart, &store);
-    findings(chart, &store);
+    findings(chart, &store, progress);
     Some(store)
 }
 
@@ -105,8 +110,8 @@ fn clock(chart: &mut Chart, store: &Store) {
     }
 }
 
-fn findings(chart: &mut Chart, store: &Store) {
-    let report = match store.fsck(false, &mut |_, _| {}) {
+fn findings(chart: &mut Chart, store: &Store, progress: &mut dyn FnMut(u64, u64)) {
+    let report = match store.fsck(false, progress) {
         Ok(report) => report,
         Err(error) => return chart.error("fsck", &error, "look at the store with `lanes fsck`"),
     };
