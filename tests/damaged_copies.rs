@@ -185,6 +185,18 @@ fn the_feed_takes_back_what_did_not_happen() {
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
 
+#[test]
+fn numbers_that_were_taken_back_are_not_given_out_again() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    fixture.submit(&store, |_| {});
+    append(&store.root().join("feed.jsonl"), "{\"seq\": 1000001, \"withdrawn\": true}\n");
+    fs::remove_file(store.root().join("indexes/state")).unwrap();
+    fixture.submit(&store, |_| {});
+    let numbers: Vec<u64> = store.feed_since(0, 9).unwrap().iter().map(|entry| entry.seq).collect();
+    assert_eq!(numbers, [1, 2_000_001]);
+}
+
 fn fsck(store: &Path, repair: bool) -> Result<Report> {
     Store::fsck_at(store, Options::default(), repair, &mut |_, _| {})
 }

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use faults::crew::{Crew, Stage};
 use faults::disk::{Dice, Disk, Left, materialise};
 use faults::door::Door;
-use faults::reader::{After, Snapshot};
-use faults::usage;
+use faults::reader::{self, After, Snapshot};
+use faults::{World, usage};
 
 /// How many states are looked at: after one call, and in how manieth the queue is worked off.
 struct Effort {
@@ -39,6 +39,28 @@ fn the_power_may_fail_at_any_time() {
     });
     let (states, scenarios) = crew.finish();
     println!("power cut after {} calls of {scenarios} scenarios: {states} states", calls.into_inner());
+}
+
+#[test]
+fn a_missing_sync_is_noticed() {
+    if !faults::have("strace") {
+        return faults::skipped("strace is not installed");
+    }
+    let world = World::new();
+    let scenario = world.scenario("submit", &["submit", "--lane", "l", "--prompt", "new"]);
+    let mut disk = Disk::load(&world.home());
+    assert!(world.traced(&["-xx", "-s", "100000000"], &scenario).status.success());
+    for line in world.trace().lines().filter(|line| !line.contains("fsync(")) {
+        disk.replay(line);
+    }
+    let new = usage::look(&world, After::Kill, "after").tasks.len();
+    let mut seen = HashSet::new();
+    for left in disk.after_power_cut(64, &mut Dice(1)) {
+        materialise(&world.home(), &left, None);
+        let read = reader::read(&world.home(), After::PowerCut);
+        seen.insert(read.is_ok_and(|found| found.broken.is_empty() && found.tasks.len() == new));
+    }
+    assert_eq!(seen.len(), 2, "without a sync a task may be there, and be lost or torn: {seen:?}");
 }
 
 /// Cuts the power after every call, and tells how many there were.

@@ -212,6 +212,30 @@ pub(super) fn newest(root: &Dir, mut length: u64) -> Result<Vec<FeedEntry>> {
     }
 }
 
+/// The last number that the end of the feed shows as used, be it of an entry that was taken back.
+pub(super) fn last_number(root: &Dir) -> Result<u64> {
+    let Some(file) = open_read(root, FEED)? else {
+        return Ok(0);
+    };
+    let fail = |error| Error::io("read", root.path().join(FEED), error);
+    let size = file.metadata().map_err(fail)?.len();
+    let bytes = tail(&file, size, 64 * 1024).map_err(fail)?;
+    Ok(lines(&bytes).filter_map(number).max().unwrap_or(0))
+}
+
+fn number(line: &[u8]) -> Option<u64> {
+    read_object(line, |raw| {
+        let mut seq = None;
+        raw.members(|key, raw| {
+            if key == "seq" {
+                seq = raw.integer();
+            }
+        });
+        seq
+    })
+    .ok()?
+}
+
 /// The entries after number `since`, at most `limit` of them.
 pub(super) fn since(root: &Dir, since: u64, limit: usize) -> Result<Vec<FeedEntry>> {
     let Some(mut file) = open_read(root, FEED)? else {

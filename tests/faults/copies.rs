@@ -34,6 +34,13 @@ pub fn check(store: &Path, after: After, strict: bool) -> Result<(), String> {
         let json = parse(&dir.join("task.json"))?;
         let events = history(&dir, &json).map_err(|why| format!("{id}: events.jsonl {why}"))?;
         response(&dir, &json).map_err(|why| format!("{id}: {why}"))?;
+        let request = dir.join("request.md");
+        if strict
+            && request.exists()
+            && std::fs::read_to_string(request).ok().as_deref() != json["prompt"].as_str()
+        {
+            return Err(format!("{id}: request.md is not what was asked"));
+        }
         tasks.push(Task { id, dir, json, events });
     }
     feed(store, &tasks, after)?;

@@ -40,6 +40,11 @@ pub fn asked_for(name: &str) -> bool {
     setting(name).is_some()
 }
 
+/// A directory in memory, where a sync costs nothing, if there is a place for it.
+pub fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 /// What the environment says of a test.
 pub fn setting(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "tests have no cli/env.rs")]
@@ -55,6 +60,7 @@ pub struct Tasks {
     pub token: String,
     pub failed: String,
     pub answered: String,
+    pub dead: String,
     pub full: String,
     pub full_token: String,
 }
@@ -69,12 +75,8 @@ pub struct World {
 }
 
 impl World {
-    /// In memory if there is a place for it, where a sync costs nothing.
     pub fn new() -> Self {
-        match tempfile::tempdir_in("/dev/shm") {
-            Ok(dir) => Self::with(dir),
-            Err(_) => Self::with(tempfile::tempdir().unwrap()),
-        }
+        Self::with(in_memory())
     }
 
     pub fn in_dir(parent: &Path) -> Self {
@@ -121,6 +123,8 @@ impl World {
         self.ok(&["respond", &answered, "--body", "the answer"]);
         let failed = submit(&["--task-id", "failed", "--key", "again"]);
         self.ok(&["respond", &failed, "--status", "failed", "--body", "no"]);
+        let dead = self.ok(&["submit", "--lane", "d", "--prompt", "too much", "--max-attempts", "1"]);
+        self.ok(&["release", &dead, "--claim-token", &token(&dead), "--spent", "--reason", "it crashed"]);
         let held = submit(&["--task-id", "held"]);
         let full = submit(&["--task-id", "full"]);
         let (held_token, full_token) = (token(&held), token(&full));
@@ -132,7 +136,7 @@ impl World {
         for n in 0..18 {
             self.ok(&["event", &other, "--type", "note", "--message", &n.to_string()]);
         }
-        Tasks { waiting, other, held, token: held_token, failed, answered, full, full_token }
+        Tasks { waiting, other, held, token: held_token, failed, answered, dead, full, full_token }
     }
 
     /// Makes what is there now what [`World::reset`] goes back to.

@@ -57,6 +57,15 @@ impl World {
             },
             plain("claim", &["claim", waiting]),
             plain("claim next", &["claim", "--lane", "l"]),
+            Scenario { before: Some(expired_claim), ..plain("claim of a lost lease", &["claim", waiting]) },
+            Scenario {
+                before: Some(expired_claim),
+                ..plain("claim next of a lost lease", &["claim", "--lane", "l"])
+            },
+            Scenario {
+                before: Some(spent_task),
+                ..plain("next of a spent task", &["next", "--lane", "m", "--timeout", "0", "--json"])
+            },
             Scenario {
                 before: Some(without_index),
                 ..plain("claim next without an index", &["claim", "--lane", "l"])
@@ -84,6 +93,10 @@ impl World {
             plain("cancel a claim", &["cancel", held]),
             plain("move", &["move", waiting, "--to", "m"]),
             plain("pause", &["pause", "l"]),
+            Scenario {
+                before: Some(|world| drop(world.ok(&["pause", "l"]))),
+                ..plain("resume", &["resume", "l"])
+            },
             plain("event", &["event", held, "--type", "note", "--message", "half way"]),
             plain("event after many", &["event", full, "--type", "note", "--message", "more"]),
         ]
@@ -93,6 +106,7 @@ impl World {
         let steps = |name, words: &[&str]| Scenario { steps: true, ..self.scenario(name, words) };
         vec![
             steps("retry", &["retry", &self.tasks.failed]),
+            steps("redrive", &["redrive", &self.tasks.dead]),
             Scenario { by_line: true, ..steps("batch", &["submit", "--batch", "batch.jsonl"]) },
             steps("gc", &["gc", "--all-ended", "--json"]),
             steps("gc with an archive", &["gc", "--all-ended", "--archive", "archive"]),
@@ -108,6 +122,19 @@ impl World {
 
 fn without_index(world: &World) {
     std::fs::remove_dir_all(world.store().join("indexes")).unwrap();
+}
+
+/// Leaves a claim whose lease is over.
+fn expired_claim(world: &World) {
+    world.ok(&["claim", &world.tasks.waiting, "--lease-seconds", "0.001"]);
+    std::thread::sleep(std::time::Duration::from_millis(2));
+}
+
+/// Leaves a task in lane `m` whose only attempt is over, which nobody has seen yet.
+fn spent_task(world: &World) {
+    let id = world.ok(&["submit", "--lane", "m", "--prompt", "once", "--max-attempts", "1"]);
+    world.ok(&["claim", &id, "--lease-seconds", "0.001"]);
+    std::thread::sleep(std::time::Duration::from_millis(2));
 }
 
 /// Something of every kind that a repair puts right.

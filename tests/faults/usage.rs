@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lanes::store::Severity;
+use lanes::model::Time;
+use lanes::store::{Options, Severity};
+use serde_json::Value;
 
 use super::door::{Door, User};
-use super::reader::{self, After, Snapshot};
+use super::reader::{self, After, Snapshot, View};
 use super::{Scenario, World, copies, files_below};
 
 /// Reads the store, and complains with `what` when it is not whole.
@@ -53,6 +55,15 @@ pub fn nothing_is_lost(world: &World, after: After, scenario: &Scenario, start: 
     }
 }
 
+fn lease_is_over(task: &Value) -> bool {
+    let end = Time::parse(task["lease_expires_at"].as_str().unwrap()).unwrap();
+    end <= Options::default().clock.now().wall
+}
+
+fn is_spent(task: &Value) -> bool {
+    task["max_attempts"].as_u64().is_some_and(|most| task["attempt"].as_u64() >= Some(most))
+}
+
 /// Works the whole queue off, and compares what is told with what the files say.
 pub fn work_it_off(world: &World, after: After, door: Door, what: &str) {
     let user = User { world, door, what };
@@ -76,7 +87,13 @@ pub fn work_it_off(world: &World, after: After, door: Door, what: &str) {
     assert_eq!(user.submit(), new, "{what}: a key submits once");
 
     // Everything that waits can be had, each once; nothing else can.
-    let waiting = seen.tasks.iter().filter(|(_, view)| view.state == "queued").map(|(id, _)| id.clone());
+    let held = |id: &str| reader::parse(&world.store().join("tasks").join(id).join("task.json")).unwrap();
+    let waits = |(id, view): &(&String, &View)| match view.state.as_str() {
+        "queued" => true,
+        "claimed" => lease_is_over(&held(id)) && !is_spent(&held(id)),
+        _ => false,
+    };
+    let waiting = seen.tasks.iter().filter(waits).map(|(id, _)| id.clone());
     let waiting: BTreeSet<String> = waiting.chain([new]).collect();
     let mut had = BTreeSet::new();
     while let Some((id, token)) = user.claim() {
@@ -86,10 +103,10 @@ pub fn work_it_off(world: &World, after: After, door: Door, what: &str) {
     assert_eq!(had, waiting, "{what}: what could be claimed");
     for (id, view) in &seen.tasks {
         match view.state.as_str() {
-            "claimed" => {
-                let task = reader::parse(&world.store().join("tasks").join(id).join("task.json")).unwrap();
-                user.respond(id, task["claim_token"].as_str().unwrap());
-            }
+            "claimed" if had.contains(id) => {}
+            // Its attempts are spent, as whoever looked for work has noticed.
+            "claimed" if held(id)["state"] == "failed" => {}
+            "claimed" => user.respond(id, held(id)["claim_token"].as_str().unwrap()),
             "completed" | "failed" => {
                 user.note(id);
                 assert_eq!(user.answer(id), view.answer, "{what}: {id}");

@@ -47,6 +47,11 @@ impl Index<'_> {
         Ok(Youngest { since, newest: HashMap::new() })
     }
 
+    /// Whether a task that could not be read is not there at all.
+    pub(super) fn is_gone(&self, id: &TaskId) -> bool {
+        matches!(self.layout.task(id), Ok(None))
+    }
+
     /// Takes back what the feed tells and no task confirms: an unsynced line may survive a power cut
     /// that its change did not.
     pub(super) fn withdraw_undone(&self) -> Result<()> {
@@ -60,7 +65,10 @@ impl Index<'_> {
             }
             Ok(match tasks.get(&entry.task_id).and_then(Option::as_ref) {
                 // Its submit did not happen. One that was removed has told more than its beginning.
-                None => n > 1 || all.iter().filter(|other| other.task_id == entry.task_id).count() > 1,
+                None if self.is_gone(&entry.task_id) => {
+                    n > 1 || all.iter().filter(|other| other.task_id == entry.task_id).count() > 1
+                }
+                None => true,
                 Some(task) if task.was_written_by_others() => true,
                 Some(task) => match task.journal.recent.iter().find(|event| event.n == Some(n)) {
                     Some(event) => *event == entry.event,

@@ -13,7 +13,7 @@ use super::damage::seal;
 use super::lane::{LaneShelves, Place, clock_of, entry, place};
 use super::state::{State, boot_word};
 use super::{Index, KEYS, SHELVES, STATE};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Event, Task, TaskId, TaskText, Time, json};
 
 /// After a power cut the numbers of the feed go on this much higher, so that none is used twice.
@@ -48,6 +48,10 @@ impl Index<'_> {
     /// Completes the bookkeeping of a change whose process died in the middle of it.
     pub(super) fn finish_for_another(&self, state: &State, id: &str) -> Result<State> {
         let task = self.load(id)?;
+        if task.is_none() && TaskId::parse(id).is_ok_and(|id| !self.is_gone(&id)) {
+            // What it lacks is found when all are looked at, if it can be read then.
+            return Err(Error::corrupt(format!("{id} cannot be read")));
+        }
         let mut seq = state.seq;
         if let Some(task) = &task {
             let dir = self.layout.task(&task.id)?;
@@ -237,7 +241,8 @@ impl Index<'_> {
         self.keys_or_make()?.fill(&keys)?;
         self.recover_correlations(&youngest)?;
         let feed_seq = tail.last().map_or(0, |entry| entry.seq);
-        let mut seq = seq.max(feed_seq);
+        // Numbers that were taken back are not given out again.
+        let mut seq = seq.max(feed_seq).max(feed::last_number(&self.layout.root)?);
         if tail.is_empty() {
             // The feed is gone, and with it what numbers were used; seconds since 1970 are higher.
             let newest = lost.iter().map(|(_, event)| event.created_at.micros() / 1_000_000).max();
