@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::args::number;
 use super::context::Context;
+use super::output::Progress;
 use super::table::{Row, Table, relative, short};
 use super::view::task_view;
 use crate::error::{EXIT_OK, Error, Result, printable};
@@ -114,7 +115,10 @@ fn newest<T: Send>(
     }
     names.reverse();
     let mut bound: Option<String> = (limit == 0).then(|| "9".to_string());
+    let (mut progress, mut done) = (Progress::new(&context.out, "lanes"), 0);
     store.look_at(&names, look, &mut |name, seen| {
+        done += 1;
+        progress.tell_of(done, names.len() as u64);
         if bound.as_deref().is_some_and(|bound| name < bound) {
             return ControlFlow::Break(());
         }

@@ -1,116 +1,20 @@
 //! The index, the keys and the correlations, compared with the tasks.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::facts::{Facts, Open};
 use super::{Check, Severity};
 use crate::error::{ErrorKind, Result};
 use crate::model::json::raw::read_object;
-use crate::model::{TaskId, TaskText, Time};
+use crate::model::{TaskId, Time};
 use crate::store::atomic;
 use crate::store::index::{Index, LaneShelves, Place, place, seal, target_of};
-use crate::store::layout::{Dir, INDEXES, idempotency_key};
+use crate::store::layout::{Dir, INDEXES};
 use crate::store::scan::{Reader, each};
 use crate::store::shelf::Shelf;
-use crate::store::submit::{correlation_content, correlation_name};
-
-/// A task that must be found through the index.
-struct Open {
-    id: String,
-    lane: String,
-    rank: i64,
-    place: Place,
-}
-
-/// What one task says that is kept a second time elsewhere.
-pub(super) struct TaskFacts {
-    id: TaskId,
-    created_at: Time,
-    open: Option<Open>,
-    is_open: bool,
-    /// The file name of its key.
-    key: Option<String>,
-    /// The file name of its correlation.
-    correlation: String,
-}
-
-impl TaskFacts {
-    pub(super) fn of(task: &TaskText<'_>) -> Self {
-        let whole = (!task.is_terminal()).then(|| task.to_task());
-        let open = whole.and_then(|task| {
-            let (rank, place) = (task.rank(), place(&task)?);
-            Some(Open { id: task.id.to_string(), lane: task.lane, rank, place })
-        });
-        let workspace = task.workspace_id.decode();
-        let key = task.key.filter(|_| task.retried_as.is_none());
-        Self {
-            id: task.id.clone(),
-            created_at: task.created_at,
-            open,
-            is_open: !task.is_terminal(),
-            key: key.map(|key| idempotency_key(&workspace, &key.decode())),
-            correlation: correlation_name(&workspace, &task.correlation_id.decode()),
-        }
-    }
-}
-
-/// What the tasks say that is kept a second time elsewhere.
-#[derive(Default)]
-pub(super) struct Facts {
-    /// The tasks that can be read and when they were made, sorted as they were looked at.
-    tasks: Vec<(TaskId, Time)>,
-    open: Vec<Open>,
-    /// File name of a key → the newest task that holds it, by its place among the tasks.
-    keys: HashMap<String, usize>,
-    /// File name of a key → the newest open task that holds it.
-    open_keys: HashMap<String, usize>,
-    /// Pairs of open tasks with one key.
-    sharing: Vec<(usize, usize)>,
-    /// File name of a correlation → its newest task.
-    correlations: HashMap<String, usize>,
-}
-
-impl Facts {
-    pub(super) fn add(&mut self, task: TaskFacts) {
-        let place = self.tasks.len();
-        self.open.extend(task.open);
-        self.tasks.push((task.id, task.created_at));
-        if let Some(key) = task.key {
-            if task.is_open
-                && let Some(older) = self.open_keys.insert(key.clone(), place)
-            {
-                self.sharing.push((older, place));
-            }
-            keep_newest(&mut self.keys, key, place, &self.tasks);
-        }
-        keep_newest(&mut self.correlations, task.correlation, place, &self.tasks);
-    }
-
-    /// When a task was made, if it is among those that were looked at and can be read.
-    fn created_at(&self, id: &str) -> Option<Time> {
-        let place = self.tasks.binary_search_by(|(known, _)| known.as_str().cmp(id)).ok()?;
-        Some(self.tasks[place].1)
-    }
-
-    fn id(&self, place: usize) -> &str {
-        self.tasks[place].0.as_str()
-    }
-
-    /// Whether the correlation of this file name may lead to a task: it is the newest, or no older.
-    fn may_lead(&self, correlation: &str, id: &str) -> bool {
-        match self.correlations.get(correlation).map(|place| &self.tasks[*place]) {
-            Some((newest, _)) if newest.as_str() == id => true,
-            newest => self.created_at(id).is_some_and(|at| newest.is_none_or(|(_, newest)| at >= *newest)),
-        }
-    }
-}
-
-fn keep_newest(map: &mut HashMap<String, usize>, name: String, place: usize, tasks: &[(TaskId, Time)]) {
-    match map.get(&name) {
-        Some(newest) if tasks[*newest].1 > tasks[place].1 => {}
-        _ => drop(map.insert(name, place)),
-    }
-}
+use crate::store::submit::correlation_content;
 
 /// The entries of one lane's shelves.
 #[derive(Default)]
@@ -177,6 +81,7 @@ fn doubtful(dir: &Dir, names: &[String], leads: impl Fn(&str, &[u8]) -> bool + S
         doubtful.extend((!leads).then(|| name.clone()));
         ControlFlow::Continue(())
     });
+    doubtful.sort_unstable();
     doubtful
 }
 
@@ -303,11 +208,12 @@ impl Check<'_> {
         let holder = |name: &str| keys.holder(name).ok().flatten();
         let is_known = |id: &str| facts.created_at(id).is_some();
         let mut present = keys.own_names()?;
-        let mut own: Vec<String> = present.iter().cloned().collect();
-        own.sort_unstable();
+        let own: Vec<String> = present.iter().cloned().collect();
+        // Where it is damaged, the index has been told of.
+        let Ok(packed) = keys.packed() else { return Ok(()) };
         let leads = |_: &str, content: &[u8]| is_known(String::from_utf8_lossy(content).trim());
         let mut doubtful = doubtful(keys.dir(), &own, leads);
-        for (name, id) in keys.packed().unwrap_or_default() {
+        for (name, id) in packed {
             if !present.contains(&name) && !is_known(id.as_str()) {
                 doubtful.push(name.clone());
             }
@@ -366,12 +272,12 @@ impl Check<'_> {
 
     fn correlations(&mut self, indexes: &Dir, facts: &Facts) -> Result<()> {
         let Ok(Some(correlations)) = indexes.open_existing("correlations") else { return Ok(()) };
-        self.half_written(&correlations)?;
-        let mut names = correlations.names()?;
-        names.retain(|name| !name.starts_with('.'));
-        names.sort_unstable();
-        let leads =
-            |name: &str, content: &[u8]| correlated(content).is_some_and(|id| facts.may_lead(name, &id));
+        let names = self.half_written(&correlations)?;
+        let known = AtomicUsize::new(0);
+        let leads = |name: &str, content: &[u8]| {
+            known.fetch_add(facts.correlations.contains_key(name).into(), Ordering::Relaxed);
+            correlated(content).is_some_and(|id| facts.may_lead(name, &id))
+        };
         for name in doubtful(&correlations, &names, leads) {
             let newest = facts.correlations.get(&name).map(|place| &facts.tasks[*place]);
             let Some(message) = self.wrong_target(&correlations, &name, newest) else { continue };
@@ -386,9 +292,12 @@ impl Check<'_> {
             let remedy = "repair lets it lead to the newest task, or removes it when there is none";
             self.found("correlation-stale", Severity::Leftover, path, message, remedy, repaired);
         }
-        for (name, place) in &facts.correlations {
+        // Usually each of them has been seen.
+        let all_known = known.into_inner() == facts.correlations.len();
+        let present: HashSet<String> = names.into_iter().filter(|_| !all_known).collect();
+        for (name, place) in facts.correlations.iter().filter(|_| !all_known) {
             let newest = &facts.tasks[*place];
-            if names.binary_search(name).is_ok() || !self.exists(newest.0.as_str()) {
+            if present.contains(name) || !self.exists(newest.0.as_str()) {
                 continue;
             }
             let repaired = self.repair && {

@@ -8,6 +8,7 @@
 
 mod derived;
 mod events;
+mod facts;
 mod foundation;
 mod outside;
 mod quick;
@@ -29,7 +30,7 @@ use crate::error::{Result, printable};
 use crate::model::Time;
 use crate::model::json::Object;
 use crate::model::task::object;
-use derived::Facts;
+use facts::Facts;
 use quick::Desk;
 
 /// How bad a finding is.

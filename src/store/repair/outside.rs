@@ -247,9 +247,11 @@ impl Check<'_> {
     }
 
     /// Reports and removes what a process left in a directory of derived files when it ended before
-    /// the rename.
-    pub(super) fn half_written(&mut self, dir: &Dir) -> Result<()> {
-        for name in dir.names()?.iter().filter(|name| name.starts_with('.')) {
+    /// the rename; the names of all others.
+    pub(super) fn half_written(&mut self, dir: &Dir) -> Result<Vec<String>> {
+        let (left, others): (Vec<_>, Vec<_>) =
+            dir.names()?.into_iter().partition(|name| name.starts_with('.'));
+        for name in &left {
             let owner = name.rsplit('.').next().and_then(Owner::parse);
             if owner.is_some_and(|owner| owner.is_alive()) {
                 continue;
@@ -261,7 +263,7 @@ impl Check<'_> {
             let path = dir.path().join(name);
             self.found("half-written", Severity::Leftover, path, message, "repair removes it", self.repair);
         }
-        Ok(())
+        Ok(others)
     }
 }
 

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 
 use rustix::fs::{FileType, RawDir};
 
-use super::derived::TaskFacts;
+use super::facts::TaskFacts;
 use super::task::is_pending;
 use crate::digest::sha256_bytes;
 use crate::model::json::raw::{Raw, members, same_text};

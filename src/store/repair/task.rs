@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 
 use rustix::fs::FileType;
 
-use super::derived::{Facts, TaskFacts};
 use super::events::{events, whole_event_lines};
+use super::facts::{Facts, TaskFacts};
 use super::{Check, Severity};
 use crate::digest::sha256_bytes;
 use crate::error::{Error, ErrorKind, Result, printable};
