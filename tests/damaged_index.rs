@@ -239,6 +239,43 @@ fn a_chunk_that_is_gone_is_noticed_by_the_next_claim() {
     }
 }
 
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn any_file_of_the_index_may_be_deleted() {
+    let mut number = 0;
+    loop {
+        let fixture = Fixture::new();
+        let store = fixture.open();
+        let held = fixture.submit(&store, None, 0.0).task.id;
+        claim(&store).unwrap();
+        let later = fixture.submit(&store, None, 30.0).task.id;
+        let keyed = fixture.submit(&store, Some("k".into()), 0.0).task.id;
+        let files = files_below(&fixture.state().join("indexes"));
+        let Some(file) = files.get(number) else { break };
+        remove(file);
+        let shown = file.strip_prefix(fixture.state()).unwrap().display();
+        assert_eq!(claim(&store).unwrap().id, keyed, "{shown}");
+        assert_eq!(fixture.submit(&store, Some("k".into()), 0.0).task.id, keyed, "{shown}");
+        fixture.clock.fetch_add(120_000_000, Ordering::SeqCst);
+        let mut rest: Vec<_> = std::iter::from_fn(|| claim(&store).map(|task| task.id)).collect();
+        let mut expected = [held, later, keyed];
+        rest.sort();
+        expected.sort();
+        assert_eq!(rest, expected, "{shown}");
+        number += 1;
+    }
+    assert!(number >= 7, "only {number} files were deleted");
+}
+
 #[test]
 fn fsck_puts_a_damaged_index_right() {
     for (what, damage) in DAMAGES {
