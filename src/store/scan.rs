@@ -24,14 +24,18 @@ const BUFFER: usize = 64 * 1024;
 
 /// What a thread hands over at once: little at first, for who wants few, and then more, since waking
 /// the one who takes it costs as much as a look at several tasks.
-const FIRST_GROUP: usize = 32;
-const LAST_GROUP: usize = 512;
+const FIRST_GROUP: usize = 8;
+const LAST_GROUP: usize = 128;
 
 /// How many groups of a thread may wait to be taken.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 
-/// More threads than this only wait for the one that takes their results.
-const MAX_THREADS: usize = 8;
+/// How many threads look. More than most machines have processors: what was not used for a while is read
+/// from the disk, which can do many things at a time.
+const THREADS: usize = 8;
+
+/// Up to this many looks are not worth the threads.
+const FEW: usize = 256;
 
 /// Is told how far the store is with what takes it long: at how many of how many tasks, and at the
 /// end that it is at all of them.
@@ -100,33 +104,35 @@ where
     N: Sync,
     T: Send,
 {
-    // Asking for the number of processors costs as much as several tasks.
-    let several = names.len() > 256;
-    let threads = if several { std::thread::available_parallelism().map_or(1, |n| n.get()) } else { 1 };
-    let threads = threads.min(MAX_THREADS);
-    if threads == 1 {
+    if names.len() <= FEW {
         let mut desk = desk();
         return names.iter().try_for_each(|name| take(name, look(&mut desk, name)));
     }
-    let groups = &groups(names, threads);
+    let groups = &groups(names);
     std::thread::scope(|scope| {
-        let mut queues = Vec::with_capacity(threads);
-        for thread in 0..threads {
+        let mut queues = Vec::with_capacity(THREADS);
+        for thread in 0..THREADS {
             let (sender, receiver) = sync_channel::<Vec<T>>(AHEAD);
-            queues.push(receiver);
-            scope.spawn(move || {
+            let work = move || {
                 let mut desk = desk();
-                for group in groups.iter().skip(thread).step_by(threads) {
+                for group in groups.iter().skip(thread).step_by(THREADS) {
                     let results = group.iter().map(|name| look(&mut desk, name)).collect();
                     if sender.send(results).is_err() {
                         return;
                     }
                 }
-            });
+            };
+            let spawned = std::thread::Builder::new().spawn_scoped(scope, work);
+            queues.push(spawned.ok().map(|_| receiver));
         }
+        let mut desk = desk();
         for (number, group) in groups.iter().enumerate() {
             // A thread that ends early has panicked, which ends the process.
-            let results = queues[number % threads].recv().unwrap_or_default();
+            let results: Vec<T> = match &queues[number % THREADS] {
+                Some(queue) => queue.recv().unwrap_or_default(),
+                // Where no thread can be had, it is done here.
+                None => group.iter().map(|name| look(&mut desk, name)).collect(),
+            };
             for (name, result) in group.iter().zip(results) {
                 take(name, result)?;
             }
@@ -136,10 +142,10 @@ where
 }
 
 /// The names in groups, of which each thread takes every so many-th.
-fn groups<N>(mut names: &[N], threads: usize) -> Vec<&[N]> {
+fn groups<N>(mut names: &[N]) -> Vec<&[N]> {
     let mut groups = Vec::new();
     while !names.is_empty() {
-        let size = FIRST_GROUP << (groups.len() / threads).min(8);
+        let size = FIRST_GROUP << (groups.len() / THREADS).min(8);
         let (group, rest) = names.split_at(size.min(LAST_GROUP).min(names.len()));
         groups.push(group);
         names = rest;
