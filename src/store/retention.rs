@@ -15,6 +15,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use serde_json::Value;
 
 use super::atomic::Archive;
@@ -330,7 +331,12 @@ impl Store {
         // An index that is not up to date stays so: building it anew would need room.
         let state = index.usable()?;
         match tmp {
-            Some(tmp) => discarded.push(atomic::discard(&self.layout.tasks, task.id.as_str(), tmp)?),
+            Some(tmp) => match atomic::discard(&self.layout.tasks, task.id.as_str(), tmp) {
+                Ok(name) => discarded.push(name),
+                // Another gc has been here since the task was read.
+                Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => return Ok(false),
+                Err(error) => return Err(error),
+            },
             // No room even for the staging directory.
             None => atomic::remove_tree(&self.layout.tasks, task.id.as_str())?,
         }
