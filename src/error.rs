@@ -173,6 +173,11 @@ impl Error {
         &self.message
     }
 
+    /// The operating system's words for what is behind this failure, if there are any.
+    pub fn cause(&self) -> Option<String> {
+        self.source.as_ref().map(cause)
+    }
+
     /// The error number of the operating system behind this failure, if there is one.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.source.as_ref().and_then(std::io::Error::raw_os_error)

@@ -30,7 +30,7 @@ fn the_power_may_fail_at_any_time() {
         return faults::skipped("strace is not installed");
     }
     let effort = match faults::asked_for("LANES_TEST_EVERY_POINT") {
-        true => Effort { states: 256, works: 50 },
+        true => Effort { states: 64, works: 40 },
         false => Effort { states: 4, works: 13 },
     };
     let calls = AtomicUsize::new(0);

@@ -30,8 +30,10 @@ pub enum RequestCheck {
     Unchecked,
     /// As it was submitted.
     Same,
-    /// Gone or unreadable.
+    /// Gone.
     Missing,
+    /// There, it seems, but it cannot be read: why.
+    Unreadable(String),
     /// Different: the new fingerprint.
     Changed(String),
 }
@@ -242,6 +244,7 @@ fn check_request(task: &Task, context: &Context<'_>) -> Result<()> {
     let (what, hint) = match context.request {
         RequestCheck::Same | RequestCheck::Unchecked => return Ok(()),
         RequestCheck::Missing => ("is missing".to_string(), "restore the file, or cancel the task"),
+        RequestCheck::Unreadable(why) => (format!("cannot be read: {why}"), "mend that, or cancel the task"),
         RequestCheck::Changed(sha256) => (
             format!("has changed since submit: sha256 {} is now {sha256}", task.request_sha256),
             "restore the file, or cancel the task and submit it again",

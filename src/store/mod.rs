@@ -232,6 +232,9 @@ impl Store {
     /// # Errors
     /// `Corrupt` when the file is not a response.
     pub fn response(&self, task: &Task) -> Result<Option<Response>> {
+        if let Some(response) = task.journal.response.as_ref().filter(|_| task.status.is_terminal()) {
+            return Ok(Some(response.clone()));
+        }
         let dir = self.task_dir(&task.id)?;
         read::response(&dir, task)
     }

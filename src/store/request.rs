@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::Read;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::layout::{Dir, REQUEST_FILE};
 use super::{Store, atomic, read};
@@ -66,9 +67,16 @@ fn look(dir: &Dir, task: &Task) -> Result<Found> {
         Err(error) => match Error::io("read the request", &task.request_path, error) {
             // A process without descriptors says nothing of the file.
             error if read::is_passing(&error) => return Err(error),
+            error if is_unreadable(&error) => RequestCheck::Unreadable(error.cause().unwrap_or_default()),
             _ => RequestCheck::Missing,
         },
     }))
+}
+
+/// Whether an error leaves it open what is there.
+fn is_unreadable(error: &Error) -> bool {
+    let numbers = [Errno::ACCESS, Errno::PERM, Errno::IO].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|number| numbers.contains(&number))
 }
 
 /// Whether part of the store's own copy was lost, and task.json carries all of it.

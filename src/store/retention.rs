@@ -160,12 +160,15 @@ impl Store {
         let mut wanted: Vec<String> = Vec::new();
         let mut all: HashSet<String> = HashSet::new();
         let mut blind = None;
-        self.scan(&mut |_, task| {
+        self.scan(&mut |name, task| {
             let task = match task {
                 Ok(task) => task,
                 // What it refers to is not known, since this process cannot open files now.
                 Err(error) if read::is_passing(&error) => return blind = Some(error),
-                Err(_) => return,
+                Err(error) => {
+                    let name = printable(name);
+                    return report.notes.push(format!("{name} stays: {}", error.message()));
+                }
             };
             all.insert(task.id.to_string());
             let references = references(&task);
@@ -226,7 +229,11 @@ impl Store {
             let Some(dir) = self.layout.task(&candidate.id)? else { continue };
             let loaded = match read::task(&dir, &candidate.id) {
                 Err(error) if read::is_passing(&error) => return Err(error),
-                loaded => loaded.ok().flatten(),
+                Err(error) => {
+                    report.notes.push(format!("{} stays: {}", candidate.id, error.message()));
+                    None
+                }
+                Ok(loaded) => loaded,
             };
             let Some(loaded) = loaded.filter(|loaded| ended(&loaded.task).is_some_and(|at| at <= cutoff))
             else {
@@ -274,7 +281,11 @@ impl Store {
             let lock = TaskLock::try_acquire(&dir)?;
             let loaded = match read::task(&dir, &candidate.id) {
                 Err(error) if read::is_passing(&error) => return Err(error),
-                loaded => loaded.ok().flatten(),
+                Err(error) => {
+                    report.notes.push(format!("{} stays: {}", candidate.id, error.message()));
+                    None
+                }
+                Ok(loaded) => loaded,
             };
             let goes = |loaded: &Loaded| {
                 ended(&loaded.task).is_some_and(|at| at <= cutoff)

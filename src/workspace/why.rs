@@ -85,6 +85,10 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
         RequestCheck::Missing => {
             return say("request_missing", format!("its request file is missing: {}", task.request_path));
         }
+        RequestCheck::Unreadable(why) => {
+            let path = &task.request_path;
+            return say("request_missing", format!("its request file cannot be read: {why}: {path}"));
+        }
         RequestCheck::Changed(_) => {
             return say(
                 "request_changed",
