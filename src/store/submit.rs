@@ -1,6 +1,7 @@
 //! New tasks.
 
 use rustix::io::Errno;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::atomic::Staged;
@@ -321,21 +322,23 @@ pub(super) fn content_fingerprint(new: &NewTask) -> String {
         NewRequest::File { path, sha256 } => (Some(path.as_str()), sha256.clone()),
         NewRequest::Text(text) => (None, sha256_bytes(text.as_bytes())),
     };
-    let supporting: Vec<serde_json::Value> =
-        new.supporting_paths.iter().map(|file| serde_json::json!([file.path, file.sha256])).collect();
-    let content = serde_json::json!([
-        new.workspace_id,
-        new.correlation_id,
-        new.lane,
-        new.workspace_root,
-        new.worktree_path,
-        new.expected_branch,
-        request_path,
-        request,
-        supporting,
-        new.response_path,
-        new.prompt,
-        new.metadata,
+    let supporting = new.supporting_paths.iter().map(|file| serde_json::json!([file.path, file.sha256]));
+    // Read back as the next reader of task.json finds it: that settles how a number is written.
+    let metadata = json::parse_object(json::to_line(&new.metadata).as_bytes());
+    // Not by `json!`, which cannot take what Python calls NaN.
+    let content = Value::Array(vec![
+        new.workspace_id.as_str().into(),
+        new.correlation_id.as_str().into(),
+        new.lane.as_str().into(),
+        new.workspace_root.as_str().into(),
+        new.worktree_path.as_deref().into(),
+        new.expected_branch.as_deref().into(),
+        request_path.into(),
+        request.into(),
+        supporting.collect(),
+        new.response_path.as_deref().into(),
+        new.prompt.as_str().into(),
+        metadata.unwrap_or_else(|_| new.metadata.clone()).into(),
     ]);
     hex(&Sha256::digest(content.to_string().as_bytes()))
 }
@@ -362,4 +365,52 @@ pub(super) fn correlation_content(task: &Task) -> String {
         ("updated_at", task.updated_at.to_string().into()),
     ]);
     json::to_text(&content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fingerprint(metadata: json::Object) -> String {
+        content_fingerprint(&NewTask {
+            workspace_id: "w".into(),
+            correlation_id: "c".into(),
+            source_agent: "test".into(),
+            lane: "l".into(),
+            workspace_root: "/w".into(),
+            worktree_path: None,
+            expected_branch: Some("main".into()),
+            request: NewRequest::Text("do it".into()),
+            supporting_paths: Vec::new(),
+            response_path: None,
+            prompt: "do it".into(),
+            metadata,
+            priority: 0,
+            not_before: None,
+            max_attempts: None,
+            key: None,
+            name: None,
+            labels: Vec::new(),
+            timeout_seconds: None,
+            retry_of: None,
+        })
+    }
+
+    #[test]
+    fn a_fingerprint_never_changes() {
+        // Keys of the past are compared with it.
+        let text = br#"{"a": 1.10, "b": [1e5, -0, {"c": null}], "d": 123456789012345678901234567890, "e": "\ud800"}"#;
+        let mut metadata = json::parse_object(text).unwrap();
+        metadata.insert("f".into(), 1e16.into());
+        assert_eq!(fingerprint(metadata), "190cbfc3c596a4757aaa8bdaa2a1e00502bf54d7894f04d87ad87027e627291c");
+    }
+
+    #[test]
+    fn what_python_calls_numbers_has_a_fingerprint() {
+        let of = |text: &str| fingerprint(json::parse_object(text.as_bytes()).unwrap());
+        let [not, infinite] =
+            ["NaN", "Infinity"].map(|word| of(&format!("{{\"a\": [{word}], \"b\": {word}}}")));
+        assert_eq!(not, of("{\"b\": NaN, \"a\": [NaN]}"));
+        assert_ne!(not, infinite);
+    }
 }

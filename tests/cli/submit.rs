@@ -210,3 +210,21 @@ fn call_ends_with_3_when_the_task_failed_and_2_when_time_is_over() {
     let late = sandbox.run(&["call", "--lane", "ask", "--prompt", "x", "--timeout", "0.05", "--quiet"]);
     late.refused(2, "lanes wait");
 }
+
+#[test]
+fn numbers_that_only_python_writes_are_taken_like_any_other() {
+    let sandbox = Sandbox::new();
+    let lines = "{\"lane\":\"a\",\"prompt\":\"good\"}\n\
+                 {\"lane\":\"a\",\"prompt\":\"x\",\"key\":\"k\",\"metadata\":{\"t\":NaN,\"u\":[-Infinity]}}\n";
+    let outcome = sandbox.run_with(&["submit", "--batch", "-"], lines);
+    assert_eq!((outcome.code, outcome.stdout.lines().count()), (0, 2), "{outcome}");
+    let id = outcome.stdout.lines().nth(1).unwrap();
+    let again = sandbox.run_with(&["submit", "--batch", "-"], lines.lines().nth(1).unwrap());
+    assert_eq!(again.stdout.trim_end(), id, "the same key and the same content");
+    sandbox.write("t.json", "{\"lane\": \"b\", \"prompt\": \"x\", \"metadata\": {\"t\": Infinity}}");
+    sandbox.ok(&["submit", "--task", "t.json"]);
+    sandbox.ok(&["cancel", id]);
+    let new = sandbox.ok(&["retry", id]);
+    let stored = std::fs::read_to_string(sandbox.task_dir(&new).join("task.json")).unwrap();
+    assert!(stored.contains("\"t\": NaN"), "{stored}");
+}
