@@ -308,6 +308,50 @@ fn a_claim_writes_what_was_lost_of_a_prompt_and_refuses_what_was_changed() {
     }
 }
 
+fn run(words: &[&str], from: &Path, to: &Path) {
+    let status = std::process::Command::new(words[0]).args(&words[1..]).args([from, to]).status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn a_store_that_was_moved_or_copied_keeps_its_requests_and_answers() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let ask = || fixture.submit(&store, |new| new.request = NewRequest::Text(new.prompt.clone()));
+    let (first, second) = (ask(), ask());
+    let old = store.root().to_path_buf();
+    drop(store);
+    for (words, name, id) in [(&["mv"][..], "moved", first.id), (&["cp", "-a"], "copied", second.id)] {
+        let new = old.with_file_name(name);
+        run(words, &old, &new);
+        let store = Store::open(&new, Options::default()).unwrap();
+        assert!(check(&store).findings.is_empty());
+        let task = store.claim(&id, "worker", 60.0).unwrap();
+        assert_eq!(Path::new(&task.request_path), task_file(&store, &id, "request.md"));
+        assert_eq!(fs::read_to_string(&task.request_path).unwrap(), task.prompt);
+        fixture.respond(&store, &task, "done");
+        let task = store.task(&id).unwrap();
+        let answer = store.response(&task).unwrap().unwrap();
+        assert_eq!(store.deliver(&task, &answer).unwrap(), task_file(&store, &id, "response.md"));
+        assert!(check(&store).findings.is_empty());
+        if name == "moved" {
+            run(words, &new, &old);
+        }
+    }
+}
+
+#[test]
+fn a_request_is_looked_at_wherever_its_store_was() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let task = fixture.submit(&store, |new| new.request = NewRequest::Text(new.prompt.clone()));
+    let moved = store.root().with_file_name("moved");
+    run(&["mv"], store.root(), &moved);
+    let store = Store::open(&moved, Options::default()).unwrap();
+    fs::write(task_file(&store, &task.id, "request.md"), "something else").unwrap();
+    heals(&store, "request-changed");
+}
+
 #[test]
 fn a_history_that_is_no_file_is_written_anew_at_once() {
     for link in [false, true] {

@@ -4,18 +4,15 @@ use std::path::{Path, PathBuf};
 
 use super::change::body;
 use super::layout::RESPONSE_BODY_FILE;
+use super::request::is_in_task;
 use super::{Store, atomic};
 use crate::error::{Error, Result, printable};
-use crate::model::{Response, Task, TaskId};
+use crate::model::{Response, Task};
 
 impl Store {
     /// Whether a task was given no place for its answer, so that only the store keeps it.
     pub fn keeps_answer_of(&self, task: &Task) -> bool {
-        Path::new(&task.response_path) == self.own_response_path(&task.id)
-    }
-
-    fn own_response_path(&self, id: &TaskId) -> PathBuf {
-        self.layout.tasks.path().join(id.as_str()).join(RESPONSE_BODY_FILE)
+        is_in_task(&task.response_path, task.id.as_str(), RESPONSE_BODY_FILE)
     }
 
     /// Writes the body of `response` to the task's response path, whole or not at all, and returns

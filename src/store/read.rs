@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::layout::{Dir, RESPONSE_FILE, TASK_FILE, is_regular};
+use super::request;
 use crate::digest::sha256_bytes;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Response, Task, TaskId, TaskText};
@@ -93,7 +94,8 @@ impl Loaded {
 /// Reads the task in `dir`; `None` when it has no task.json.
 pub(super) fn task(dir: &Dir, id: &TaskId) -> Result<Option<Loaded>> {
     let Some(content) = file(dir, TASK_FILE, MAX_TASK_FILE)? else { return Ok(None) };
-    let task = parse(&content.bytes, dir, id, |task| task.to_task())?;
+    let mut task = parse(&content.bytes, dir, id, |task| task.to_task())?;
+    request::bring_home(&mut task, dir.path());
     Ok(Some(Loaded { task, content }))
 }
 

@@ -8,29 +8,39 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::layout::{Dir, REQUEST_FILE};
+use super::layout::{Dir, REQUEST_FILE, RESPONSE_BODY_FILE, TASKS};
 use super::{Store, atomic, read};
 use crate::digest::{sha256_bytes, sha256_file, sha256_open};
 use crate::error::{Error, Result};
 use crate::model::{RequestCheck, Task};
 
-/// Whether the request of the task in `dir` is the copy that the store keeps.
-pub(super) fn is_own(dir: &Dir, task: &Task) -> bool {
-    let own = dir.path().join(REQUEST_FILE);
-    // The store may have been reached by another path when the task was submitted.
-    let by_another_path = || {
-        let parent = task.request_path.strip_suffix(&format!("/{REQUEST_FILE}"));
-        let parent = parent.filter(|parent| parent.ends_with(&format!("/tasks/{}", task.id)));
-        match (parent.map(rustix::fs::stat), rustix::fs::fstat(dir)) {
-            (Some(Ok(there)), Ok(here)) => (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino),
-            _ => false,
+/// Whether the request of a task is the copy that the store keeps.
+pub(super) fn is_own(task: &Task) -> bool {
+    is_in_task(&task.request_path, task.id.as_str(), REQUEST_FILE)
+}
+
+/// Whether `path` is that of the file `name` of the task `id`, in this store or wherever it was before.
+pub(super) fn is_in_task(path: &str, id: &str, name: &str) -> bool {
+    let dir = path.strip_suffix(name).and_then(|path| path.strip_suffix('/'));
+    dir.and_then(|dir| dir.strip_suffix(id)).is_some_and(|tasks| tasks.ends_with(&format!("/{TASKS}/")))
+}
+
+/// Lets the files that a store keeps for a task be those in `dir`, also when the store has been moved or
+/// copied since, or was reached by another path.
+pub(super) fn bring_home(task: &mut Task, dir: &Path) {
+    let id = task.id.as_str();
+    for (path, name) in
+        [(&mut task.request_path, REQUEST_FILE), (&mut task.response_path, RESPONSE_BODY_FILE)]
+    {
+        if is_in_task(path, id, name) {
+            *path = dir.join(name).to_string_lossy().into_owned();
         }
-    };
-    own.to_str() == Some(&task.request_path) || by_another_path()
+    }
 }
 
 fn open_own(dir: &Dir) -> rustix::io::Result<File> {
@@ -55,7 +65,7 @@ pub(super) fn check(dir: &Dir, task: &Task) -> Result<RequestCheck> {
 }
 
 fn look(dir: &Dir, task: &Task) -> Result<Found> {
-    let is_own = is_own(dir, task);
+    let is_own = is_own(task);
     let found = match is_own {
         true => open_own(dir).map_err(Into::into).and_then(sha256_open),
         false => sha256_file(task.request_path.as_ref()),
@@ -96,6 +106,13 @@ fn is_part(found: &[u8], whole: &[u8]) -> bool {
 }
 
 impl Store {
+    /// A task as it was written, with the paths of the files that this store keeps for it.
+    pub fn at_home(&self, mut task: Task) -> Task {
+        let dir = self.layout.tasks.path().join(task.id.as_str());
+        bring_home(&mut task, &dir);
+        task
+    }
+
     /// What is known of the request of the task in `dir`, which is written again if part of it was lost.
     pub(super) fn check_and_mend_request(&self, dir: &Dir, task: &Task) -> Result<RequestCheck> {
         match look(dir, task)? {
@@ -120,7 +137,7 @@ impl Store {
     /// `Io` when it cannot be opened, as when a symbolic link stands in its place; `NotFound`.
     pub fn own_request(&self, task: &Task) -> Result<Option<File>> {
         let dir = self.task_dir(&task.id)?;
-        if !is_own(&dir, task) {
+        if !is_own(task) {
             return Ok(None);
         }
         let file = open_own(&dir).map_err(|errno| Error::io("open", &task.request_path, errno))?;
@@ -130,7 +147,19 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::is_part;
+    use super::{is_in_task, is_part};
+
+    #[test]
+    fn files_of_a_task_are_known_wherever_its_store_was() {
+        for path in ["/s/tasks/ID/request.md", "/tasks/ID/request.md"] {
+            assert!(is_in_task(path, "ID", "request.md"), "{path}");
+        }
+        for path in
+            ["/s/tasks/OTHER/request.md", "/s/ID/request.md", "/xtasks/ID/request.md", "request.md", ""]
+        {
+            assert!(!is_in_task(path, "ID", "request.md"), "{path}");
+        }
+    }
 
     #[test]
     fn what_a_power_cut_leaves_is_told_from_what_somebody_wrote() {

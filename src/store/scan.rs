@@ -234,10 +234,15 @@ impl Store {
     /// Shows every entry of the store's task directory, in the order of their names. What cannot be
     /// read as a task comes as an error.
     pub fn scan(&self, visit: &mut dyn FnMut(&str, Result<Task>)) -> Result<()> {
-        look_long_at(&self.layout, &self.task_names()?, &|task| task.to_task(), &mut |name, task| {
-            visit(name, task);
-            ControlFlow::Continue(())
-        });
+        look_long_at(
+            &self.layout,
+            &self.task_names()?,
+            &|task| self.at_home(task.to_task()),
+            &mut |name, task| {
+                visit(name, task);
+                ControlFlow::Continue(())
+            },
+        );
         Ok(())
     }
 
@@ -250,9 +255,10 @@ impl Store {
         let mut reader = Reader::new();
         for name in self.task_names()? {
             if after.is_none_or(|after| name.as_str() > after.as_str())
-                && let Some(task) =
-                    look_at_one(&self.layout, &mut reader, &name, &|task: &TaskText<'_>| task.to_task())
-                        .transpose()
+                && let Some(task) = look_at_one(&self.layout, &mut reader, &name, &|task: &TaskText<'_>| {
+                    self.at_home(task.to_task())
+                })
+                .transpose()
                 && visit(&name, task).is_break()
             {
                 break;
@@ -283,7 +289,9 @@ impl Store {
 
     /// Reads one task; `None` when it is gone.
     pub(super) fn scan_one(&self, id: &TaskId) -> Result<Option<Task>> {
-        look_at_one(&self.layout, &mut Reader::new(), id.as_str(), &|task: &TaskText<'_>| task.to_task())
+        look_at_one(&self.layout, &mut Reader::new(), id.as_str(), &|task: &TaskText<'_>| {
+            self.at_home(task.to_task())
+        })
     }
 }
 

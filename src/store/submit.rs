@@ -97,7 +97,7 @@ impl Store {
     pub fn request_again(&self, old: &Task) -> Result<NewRequest> {
         let dir = self.task_dir(&old.id)?;
         let path = &old.request_path;
-        if !super::request::is_own(&dir, old) {
+        if !super::request::is_own(old) {
             let sha256 = crate::digest::sha256_file(path.as_ref())
                 .map_err(|error| Error::io("read the request", path, error))?;
             return Ok(NewRequest::File { path: path.clone(), sha256 });

@@ -15,6 +15,7 @@ use crate::digest::sha256_bytes;
 use crate::model::json::raw::{Raw, members, same_text};
 use crate::model::{Response, TaskId, TaskText};
 use crate::store::layout::{Dir, EVENTS_FILE, Layout, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::request::is_in_task;
 use crate::store::scan::Reader;
 
 /// What a thread needs for its checks: one reader for each file that is looked at beside the others.
@@ -47,7 +48,7 @@ impl Desk {
             return None;
         }
         let (request, sha256) = task.request();
-        if !has_response && request.decode() == dir.path().join(REQUEST_FILE).to_string_lossy() {
+        if !has_response && is_in_task(&request.decode(), id.as_str(), REQUEST_FILE) {
             let content = self.other.quick(&dir, "", REQUEST_FILE)?;
             Some(sha256_bytes(content)).filter(|found| sha256.is(found))?;
         }

@@ -274,7 +274,7 @@ fn entry_in_task(look: &mut Look, name: &OsStr, kind: FileType) {
 
 /// Looks at the request of an open task that the store keeps itself.
 fn request(look: &mut Look, dir: &Dir, task: &Task) -> Result<()> {
-    if task.status.is_terminal() || !is_own(dir, task) {
+    if task.status.is_terminal() || !is_own(task) {
         return Ok(());
     }
     let can_restore = sha256_bytes(task.prompt.as_bytes()) == task.request_sha256;
