@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use common::{note, want, wish};
 use lanes::model::{Command, NewTask, Task, Time, json};
-use lanes::store::{Clock, Options, Store, Submitted};
+use lanes::store::{Clock, Options, Severity, Store, Submitted};
 
 const LANE: &str = "a lane";
 
@@ -73,6 +73,14 @@ fn remove(path: &Path) {
     }
 }
 
+/// Puts a directory in the place of a file, with `content` in it unless that is empty.
+fn turn_into_directory(path: &Path, content: &str) {
+    if path.exists() {
+        remove(path);
+    }
+    std::fs::create_dir_all(path.join(content)).unwrap();
+}
+
 fn append(path: &Path, bytes: &[u8]) {
     std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(bytes).unwrap();
 }
@@ -118,6 +126,24 @@ const DAMAGES: &[(&str, Damage)] = &[
     }),
     ("the lanes are gone", |index| remove(&index.join("lanes"))),
     ("the keys are gone", |index| remove(&index.join("keys"))),
+    ("a key is a directory", |index| turn_into_directory(&below(&index.join("keys"), ""), "")),
+    ("a key is a full directory", |index| turn_into_directory(&below(&index.join("keys"), ""), "full")),
+    ("the packed keys are a directory", |index| turn_into_directory(&index.join("keys/packed"), "full")),
+    ("the keys are a file", |index| {
+        remove(&index.join("keys"));
+        std::fs::write(index.join("keys"), "x").unwrap();
+    }),
+    ("a correlation is a directory", |index| {
+        turn_into_directory(&below(&index.join("correlations"), ""), "");
+    }),
+    ("a correlation is a full directory, and the state is gone", |index| {
+        turn_into_directory(&below(&index.join("correlations"), ""), "full");
+        remove(&index.join("state"));
+    }),
+    ("the correlations are a file", |index| {
+        remove(&index.join("correlations"));
+        std::fs::write(index.join("correlations"), "x").unwrap();
+    }),
     ("a shelf is gone", |index| remove(&below(&index.join("lanes"), "a-lane").join("ready"))),
     ("the lanes are a file", |index| {
         remove(&index.join("lanes"));
@@ -290,6 +316,27 @@ fn fsck_puts_a_damaged_index_right() {
         let left = store.fsck(false, &mut |_, _| {}).unwrap();
         assert!(left.findings.is_empty(), "{what}: {:?}", left.findings);
         assert_eq!(store.queue_depth(LANE).unwrap(), 1, "{what}");
+    }
+}
+
+#[test]
+fn a_directory_in_the_place_of_a_key_is_found_and_kept() {
+    for repairs in [true, false] {
+        let fixture = Fixture::new();
+        let store = fixture.open();
+        let keyed = fixture.submit(&store, Some("k".into()), 0.0).task.id;
+        let key = below(&fixture.state().join("indexes/keys"), "");
+        turn_into_directory(&key, "full");
+        let report = store.fsck(false, &mut |_, _| {}).unwrap();
+        assert_eq!((report.counts["not-a-file"], report.worst()), (1, Some(Severity::Damage)));
+        if repairs {
+            let report = store.fsck(true, &mut |_, _| {}).unwrap();
+            assert!(report.findings.iter().all(|finding| finding.repaired), "{:?}", report.findings);
+        }
+        assert_eq!(fixture.submit(&store, Some("k".into()), 0.0).task.id, keyed);
+        assert!(key.is_file());
+        let kept = below(&fixture.state().join("quarantine"), "").join("indexes/keys");
+        assert!(kept.join(key.file_name().unwrap()).join("full").is_dir());
     }
 }
 

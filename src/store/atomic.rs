@@ -259,6 +259,19 @@ pub(super) fn remove(dir: &Dir, name: &str) -> Result<()> {
     }
 }
 
+/// Removes a file or an empty directory; `false`: it is a directory that holds something.
+pub(super) fn remove_unless_full(dir: &Dir, name: &str) -> Result<bool> {
+    let removed = match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Err(Errno::ISDIR | Errno::PERM) => rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR),
+        removed => removed,
+    };
+    match removed {
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+        Err(errno) => Err(Error::io("remove", dir.path().join(name), errno)),
+    }
+}
+
 /// Removes a directory with everything below it, without following links.
 pub(super) fn remove_tree(parent: &Dir, name: &str) -> Result<()> {
     let fail = |errno: Errno| Error::io("remove", parent.path().join(name), errno);

@@ -8,7 +8,7 @@ use rustix::fs::AtFlags;
 use super::super::layout::RESPONSE_FILE;
 use super::super::submit::{correlation_content, correlation_name};
 use super::super::{atomic, feed, read};
-use super::{CORRELATIONS, Index, target_of};
+use super::{CORRELATIONS, Index, room, target_of};
 use crate::error::Result;
 use crate::model::{Task, TaskId};
 
@@ -100,9 +100,14 @@ impl Index<'_> {
     /// Lets the correlations that may not have been written before a power cut lead to their newest
     /// tasks, of which `youngest` names one for each file.
     pub(super) fn recover_correlations(&self, youngest: &Youngest) -> Result<()> {
-        let Some(correlations) = self.indexes.open_existing(CORRELATIONS)? else { return Ok(()) };
+        let correlations = match self.indexes.open_existing(CORRELATIONS) {
+            Ok(None) => return Ok(()),
+            Ok(Some(correlations)) => correlations,
+            // Something else stands in its place.
+            Err(_) => self.correlations()?,
+        };
         for (name, id) in &youngest.newest {
-            if target_of(&correlations, name)?.as_ref() != Some(id)
+            if !target_of(&correlations, name).is_ok_and(|target| target.as_ref() == Some(id))
                 && let Some(task) = self.load(id.as_str())?
             {
                 self.recover_correlation(&task)?;
@@ -122,10 +127,9 @@ impl Index<'_> {
             return Ok(());
         }
         let (correlations, text) = (self.correlations()?, correlation_content(task));
-        atomic::replace_derived(
-            &correlations,
-            &correlation_name(&task.workspace_id, &task.correlation_id),
-            text.as_bytes(),
-        )
+        let name = correlation_name(&task.workspace_id, &task.correlation_id);
+        room::put(self.layout, &correlations, &name, || {
+            atomic::replace_derived(&correlations, &name, text.as_bytes())
+        })
     }
 }

@@ -12,7 +12,7 @@ use super::after_crash::UNWRITTEN;
 use super::damage::seal;
 use super::lane::{LaneShelves, Place, clock_of, entry, place};
 use super::state::{State, boot_word};
-use super::{Index, KEYS, SHELVES, STATE};
+use super::{Index, KEYS, SHELVES, STATE, room};
 use crate::error::{Error, Result};
 use crate::model::{Event, Task, TaskId, TaskText, Time, json};
 
@@ -231,12 +231,9 @@ impl Index<'_> {
             lanes.entry(lane).or_default();
         }
         // Whoever dies from here on leaves an index that nobody takes for whole.
-        atomic::remove_tree(&self.indexes, STATE)?;
+        room::clear(self.layout, &self.indexes, STATE)?;
         self.swap_shelves(lanes)?;
-        if self.indexes.open_or_make_derived(KEYS).is_err() {
-            atomic::remove_tree(&self.indexes, KEYS)?;
-            self.indexes.open_or_make_derived(KEYS)?;
-        }
+        room::directory(self.layout, &self.indexes, KEYS)?;
         let keys = keys.into_iter().map(|(name, (_, id))| (name, id)).collect();
         self.keys_or_make()?.fill(&keys)?;
         self.recover_correlations(&youngest)?;

@@ -11,11 +11,11 @@ use std::os::unix::fs::FileExt;
 use rustix::io::Errno;
 
 use super::super::history::{lines, open_read};
-use super::super::layout::Dir;
+use super::super::layout::{Dir, Layout};
 use super::super::scan::{Reader, each};
 use super::super::shelf::damaged;
 use super::super::{atomic, read};
-use super::{Index, KEYS};
+use super::{Index, KEYS, room};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::TaskId;
 
@@ -36,7 +36,8 @@ const FEW: usize = 64;
 const LINE: u64 = 300;
 
 /// The keys that are noted.
-pub(in crate::store) struct Keys {
+pub(in crate::store) struct Keys<'a> {
+    layout: &'a Layout,
     dir: Dir,
 }
 
@@ -46,19 +47,19 @@ struct Place {
     at: Range<u64>,
 }
 
-impl Index<'_> {
+impl<'a> Index<'a> {
     /// The keys, if any were ever noted.
-    pub(in crate::store) fn keys(&self) -> Result<Option<Keys>> {
-        Ok(self.indexes.open_existing(KEYS)?.map(|dir| Keys { dir }))
+    pub(in crate::store) fn keys(&self) -> Result<Option<Keys<'a>>> {
+        Ok(self.indexes.open_existing(KEYS)?.map(|dir| Keys { layout: self.layout, dir }))
     }
 
     /// The keys, to be written.
-    pub(in crate::store) fn keys_or_make(&self) -> Result<Keys> {
-        self.indexes.open_or_make_derived(KEYS).map(|dir| Keys { dir })
+    pub(in crate::store) fn keys_or_make(&self) -> Result<Keys<'a>> {
+        self.indexes.open_or_make_derived(KEYS).map(|dir| Keys { layout: self.layout, dir })
     }
 }
 
-impl Keys {
+impl Keys<'_> {
     /// Where they are.
     pub(in crate::store) fn dir(&self) -> &Dir {
         &self.dir
@@ -78,7 +79,16 @@ impl Keys {
 
     /// Lets a key lead to a task.
     pub(in crate::store) fn set(&self, name: &str, id: &TaskId) -> Result<()> {
-        atomic::replace_derived(&self.dir, name, format!("{id}\n").as_bytes())
+        self.put(name, &format!("{id}\n"))
+    }
+
+    fn put(&self, name: &str, text: &str) -> Result<()> {
+        let write = || atomic::replace_derived(&self.dir, name, text.as_bytes());
+        room::put(self.layout, &self.dir, name, write)
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        room::clear(self.layout, &self.dir, name)
     }
 
     /// Lets a key lead nowhere.
@@ -91,16 +101,16 @@ impl Keys {
                 .write_all_at(&blank, place.at.start)
                 .map_err(|error| Error::io("write", path, error))?;
         }
-        atomic::remove_tree(&self.dir, name)
+        self.remove(name)
     }
 
     /// Removes what is damaged of where a key leads.
     pub(in crate::store) fn discard(&self, name: &str) -> Result<()> {
         match self.find(name) {
-            Err(error) if error.kind() == ErrorKind::Corrupt => atomic::remove_tree(&self.dir, PACKED)?,
+            Err(error) if error.kind() == ErrorKind::Corrupt => self.remove(PACKED)?,
             found => drop(found?),
         }
-        atomic::remove_tree(&self.dir, name)
+        self.remove(name)
     }
 
     /// The names of the keys that have files of their own.
@@ -141,7 +151,7 @@ impl Keys {
         result?;
         if others.len() <= FEW {
             others.iter().try_for_each(|(name, id)| self.set(name, id))?;
-            return atomic::remove_tree(&self.dir, PACKED);
+            return self.remove(PACKED);
         }
         let keys: String = others.iter().map(|(name, id)| format!("{name} {id}\n")).collect();
         let text = head(HEAD + keys.len() as u64) + &keys;
@@ -149,8 +159,8 @@ impl Keys {
         if known.is_ok_and(|known| known.is_some_and(|known| known.bytes == text.as_bytes())) {
             return Ok(());
         }
-        atomic::remove_tree(&self.dir, PACKED)?;
-        atomic::replace_derived(&self.dir, PACKED, text.as_bytes())
+        self.remove(PACKED)?;
+        self.put(PACKED, &text)
     }
 
     fn damage(&self) -> Error {

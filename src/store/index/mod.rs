@@ -23,6 +23,7 @@ mod catch_up;
 mod damage;
 mod keys;
 mod lane;
+mod room;
 mod state;
 mod upkeep;
 
@@ -37,6 +38,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Now, Task, TaskId, Time};
 pub(super) use damage::{is_sealed, seal};
 pub(super) use lane::{LaneShelves, Place, place};
+pub(super) use room::put;
 pub(super) use upkeep::target_of;
 
 use lane::{clock_of, is_due};
@@ -363,6 +365,6 @@ impl<'a> Index<'a> {
 
     /// The directory of the correlation files.
     pub(super) fn correlations(&self) -> Result<Dir> {
-        self.indexes.open_or_make(CORRELATIONS)
+        room::directory(self.layout, &self.indexes, CORRELATIONS)
     }
 }

@@ -9,7 +9,7 @@ use super::super::submit::{correlation_content, correlation_name};
 use super::super::{atomic, read};
 use super::damage::seal;
 use super::{CORRELATIONS, Index, LaneShelves, SHELVES, State};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::model::{Task, TaskId, json};
 
 impl Index<'_> {
@@ -60,9 +60,14 @@ impl Index<'_> {
     /// The task that the correlation of `task` leads to.
     pub(in crate::store) fn correlation_target(&self, task: &Task) -> Result<Option<TaskId>> {
         let name = correlation_name(&task.workspace_id, &task.correlation_id);
-        match self.indexes.open_existing(CORRELATIONS)? {
+        let target = || match self.indexes.open_existing(CORRELATIONS)? {
             Some(correlations) => target_of(&correlations, &name),
             None => Ok(None),
+        };
+        match target() {
+            // Something else stands in its place.
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            target => target,
         }
     }
 

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::fs::FileType;
+
 use super::facts::{Facts, Open};
+use super::outside::misplaced;
 use super::{Check, Severity};
 use crate::error::{ErrorKind, Result};
 use crate::model::json::raw::read_object;
 use crate::model::{TaskId, Time};
 use crate::store::atomic;
-use crate::store::index::{Index, LaneShelves, Place, place, seal, target_of};
+use crate::store::index::{Index, LaneShelves, Place, place, put, seal, target_of};
 use crate::store::layout::{Dir, INDEXES};
 use crate::store::scan::{Reader, each};
 use crate::store::shelf::Shelf;
@@ -91,6 +94,11 @@ impl Check<'_> {
         self.feed()?;
         let store = self.store;
         let Ok(Some(indexes)) = store.layout.root.open_existing(INDEXES) else { return Ok(()) };
+        for name in ["keys", "correlations"] {
+            if let Ok(Some(dir)) = indexes.open_existing(name) {
+                self.files_alone(&dir)?;
+            }
+        }
         let mut is_current = true;
         match self.index(&indexes, facts) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -105,6 +113,23 @@ impl Check<'_> {
         }
         self.keys(facts, is_current)?;
         self.correlations(&indexes, facts)
+    }
+
+    /// Finds what is no file in a directory of the index that holds files alone.
+    fn files_alone(&mut self, dir: &Dir) -> Result<()> {
+        for (name, _) in dir.entries()?.into_iter().filter(|(_, kind)| *kind != FileType::RegularFile) {
+            if self.repair {
+                let _lock = self.store.lock_store()?;
+                // Whoever needed the place may have been here.
+                if misplaced(dir, name.as_os_str(), FileType::RegularFile).is_some() {
+                    self.set_aside(dir, &name)?;
+                }
+            }
+            let message = "something else stands where the index keeps a file";
+            let (path, remedy) = (dir.path().join(&name), "repair moves it to the quarantine");
+            self.found("not-a-file", Severity::Damage, path, message, remedy, self.repair);
+        }
+        Ok(())
     }
 
     /// Compares the shelves with the tasks. Whether the index was up to date, or is now.
@@ -220,7 +245,8 @@ impl Check<'_> {
             present.insert(name);
         }
         for name in doubtful {
-            if holder(&name).is_some_and(|id| self.exists(id.as_str())) {
+            let is_known = holder(&name).is_some_and(|id| self.exists(id.as_str()));
+            if is_known || misplaced(keys.dir(), name.as_str(), FileType::RegularFile).is_some() {
                 continue;
             }
             present.remove(&name);
@@ -281,6 +307,9 @@ impl Check<'_> {
         for name in doubtful(&correlations, &names, leads) {
             let newest = facts.correlations.get(&name).map(|place| &facts.tasks[*place]);
             let Some(message) = self.wrong_target(&correlations, &name, newest) else { continue };
+            if misplaced(&correlations, name.as_str(), FileType::RegularFile).is_some() {
+                continue;
+            }
             let repaired = self.repair && {
                 let _lock = self.store.lock_store()?;
                 if self.wrong_target(&correlations, &name, newest).is_some() {
@@ -331,13 +360,12 @@ impl Check<'_> {
     fn retarget(&self, correlations: &Dir, name: &str, newest: Option<&(TaskId, Time)>) -> Result<()> {
         match newest.and_then(|(id, _)| self.store.scan_one(id).ok().flatten()) {
             Some(task) => {
-                if target_of(correlations, name).is_err() {
-                    atomic::remove_tree(correlations, name)?;
-                }
                 let (tmp, text) = (self.store.layout.tmp()?, correlation_content(&task));
-                atomic::replace_durably(&tmp, correlations, name, text.as_bytes())
+                put(&self.store.layout, correlations, name, || {
+                    atomic::replace_durably(&tmp, correlations, name, text.as_bytes())
+                })
             }
-            None => atomic::remove_tree(correlations, name),
+            None => atomic::remove(correlations, name),
         }
     }
 }

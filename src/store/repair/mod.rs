@@ -230,7 +230,7 @@ impl Check<'_> {
 
 /// Moves `name` out of `from`, a directory of the store in `root`, to the same place below the
 /// quarantine of this run, which gets its name from `time` the first time; returns the path of that.
-fn set_aside_in(
+pub(in crate::store) fn set_aside_in(
     root: &Dir,
     run: &mut Option<String>,
     time: Time,

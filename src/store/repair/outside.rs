@@ -6,6 +6,7 @@ use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType};
+use rustix::path::Arg;
 use rustix::process::{Pid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -58,7 +59,11 @@ const PLACES_IN_INDEXES: &[(&str, FileType)] = &[
 ];
 
 /// What is wrong with the type of what stands at `name`, if anything does: code and message.
-pub(super) fn misplaced(dir: &Dir, name: &str, expected: FileType) -> Option<(&'static str, &'static str)> {
+pub(super) fn misplaced(
+    dir: &Dir,
+    name: impl Arg,
+    expected: FileType,
+) -> Option<(&'static str, &'static str)> {
     let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     match FileType::from_raw_mode(stat.st_mode) {
         kind if kind == expected => None,
@@ -99,7 +104,7 @@ impl Check<'_> {
 
     fn places_in(&mut self, dir: &Dir, places: &[(&'static str, FileType)]) -> Result<()> {
         for (name, expected) in places {
-            let Some((code, message)) = misplaced(dir, name, *expected) else { continue };
+            let Some((code, message)) = misplaced(dir, *name, *expected) else { continue };
             let (path, remedy) = (dir.path().join(name), "repair moves it to the quarantine");
             if self.repair {
                 self.set_aside(dir, OsStr::new(name))?;
