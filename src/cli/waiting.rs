@@ -1,6 +1,6 @@
 //! Sleeping until tasks are answered, with signs of life.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::args::Timing;
 use super::context::Context;
@@ -135,6 +135,22 @@ fn heartbeat(context: &Context, store: &Store, task: &Task) -> String {
     )
 }
 
+/// After a sleep of this length a wait looks at once when it is woken.
+const CALM: Duration = Duration::from_millis(100);
+
+/// The longest rest before a look.
+const LONGEST_REST: Duration = Duration::from_millis(16);
+
+/// How long a wait that was woken after it had slept for `slept` rests before it looks. Many that wait
+/// for other tasks of a busy lane, each looking after every change, would keep the processors from those who
+/// have work; so whoever is woken again and again in vain looks less often.
+fn rest(last: Duration, slept: Duration) -> Duration {
+    match slept < CALM {
+        true => (last * 2).clamp(Duration::from_millis(1), LONGEST_REST),
+        false => Duration::ZERO,
+    }
+}
+
 /// Waits until a task of the wanted lanes can be had, as `look` decides.
 pub fn wait_for_task(
     context: &Context,
@@ -149,6 +165,7 @@ pub fn wait_for_task(
         return look();
     }
     let mut watch = store.watch_lanes_until_exit(lanes);
+    let mut rested = Duration::ZERO;
     loop {
         if let Some(task) = look()? {
             return Ok(Some(task));
@@ -164,6 +181,25 @@ pub fn wait_for_task(
             .next_due(lanes)
             .filter(|due| *due > now)
             .map(|due| Duration::from_secs_f64(due.seconds_since(now)) + Duration::from_millis(1));
+        let begin = Instant::now();
         watch.wait(timing.sleep_until(due));
+        rested = rest(rested, begin.elapsed());
+        std::thread::sleep(rested);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_woken_in_vain_looks_less_often_and_after_a_calm_at_once() {
+        let mut rested = Duration::ZERO;
+        let rests = [0, 0, 5, 99, 20, 0, 0].map(|slept| {
+            rested = rest(rested, Duration::from_millis(slept));
+            rested.as_millis()
+        });
+        assert_eq!(rests, [1, 2, 4, 8, 16, 16, 16]);
+        assert_eq!(rest(rested, CALM), Duration::ZERO);
     }
 }
