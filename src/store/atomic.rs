@@ -344,7 +344,9 @@ pub(super) fn deliver(path: &Path, content: &[u8]) -> Result<()> {
     // A name as long as the limit allows must still have room for ours.
     let short: String = name.chars().take(40).collect();
     let temporary = parent.join(format!(".{short}.{}.tmp", unique_name()));
-    let mode = std::fs::symlink_metadata(path).map(|meta| meta.permissions().mode() & 0o7777).ok();
+    // A link to nowhere has no permissions to keep, and setuid was given to the old content alone.
+    let replaced = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file);
+    let mode = replaced.map(|meta| meta.permissions().mode() & 0o777);
     let write = || -> Result<()> {
         let fail = |error| Error::io("write", path, error);
         // Opened first: what cannot be synced afterwards is better not begun.

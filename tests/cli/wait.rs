@@ -42,6 +42,22 @@ fn an_answer_is_written_where_it_was_wanted() {
 }
 
 #[test]
+fn an_answer_has_the_permissions_of_the_file_that_it_replaces_and_never_of_a_link() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let sandbox = Sandbox::new();
+    let mode = |name: &str| sandbox.path(name).symlink_metadata().unwrap().permissions().mode() & 0o7777;
+    let id = sandbox.submit("l", &["--response-to", "out.md"]);
+    sandbox.ok(&["respond", &id, "--body", "fine"]);
+    symlink("nowhere", sandbox.path("out.md")).unwrap();
+    sandbox.ok(&["wait", &id]);
+    assert_eq!((sandbox.read("out.md"), mode("out.md") & !0o666), ("fine".to_string(), 0));
+    let old = std::fs::Permissions::from_mode(0o4750);
+    std::fs::set_permissions(sandbox.path("out.md"), old).unwrap();
+    sandbox.ok(&["wait", &id]);
+    assert_eq!(mode("out.md"), 0o750);
+}
+
+#[test]
 fn the_answer_to_a_prompt_is_printed() {
     let sandbox = Sandbox::new();
     let id = sandbox.answered("l", "completed", "because");
