@@ -50,7 +50,9 @@ fn values_that_no_submit_takes_are_refused_and_leave_nothing() {
     let held = fixture.submit(&old, |_| {});
     old.claim(&held.id, "me", 60.0).unwrap();
     let ended = fixture.ended(&old, |_| {});
-    let [queued, held, ended] = [&queued, &held, &ended].map(|task| line_of(&old, task.id.as_str()));
+    let other = fixture.submit(&old, |new| new.prompt = String::new());
+    let [queued, held, ended, other] =
+        [&queued, &held, &ended, &other].map(|task| line_of(&old, task.id.as_str()));
     let long = |length: usize| Value::from("x".repeat(length));
     let cases = [
         (&queued, "task/priority", json!(5000), "priority"),
@@ -87,6 +89,17 @@ fn values_that_no_submit_takes_are_refused_and_leave_nothing() {
         (&queued, "task/state", json!("paused"), "'paused'"),
         (&queued, "task/state", json!("completed"), "answer is missing"),
         (&queued, "task/state", json!("failed"), "answer is missing"),
+        (&queued, "task/retry_of", queued["task"]["id"].clone(), "the task itself"),
+        (&queued, "task/_lanes/response", ended["response"].clone(), "holds an answer"),
+        (&queued, "task/not_before", json!("2026-11-21T08:00:00Z"), "'not_before'"),
+        (&queued, "task/claim_token", json!("t"), "'claim_token'"),
+        (&queued, "task/claim_owner", json!("me"), "'claim_owner'"),
+        (&queued, "task/lease_seconds", json!(-5), "'lease_seconds'"),
+        (&queued, "task/state", json!("scheduled"), "'not_before' is missing"),
+        (&queued, "task/created_at", json!("0000-01-01T00:00:00Z"), "'created_at'"),
+        (&ended, "task/lease_seconds", json!(-5), "lease"),
+        (&ended, "task/retry_of", ended["task"]["id"].clone(), "the task itself"),
+        (&other, "request", json!(null), "request is missing"),
         (&queued, "request", json!("something else"), "request"),
         (&queued, "request", json!(7), "request"),
         (&queued, "files", json!([]), "files"),
@@ -124,7 +137,7 @@ fn values_that_no_submit_takes_are_refused_and_leave_nothing() {
         assert_eq!(names(&new), Vec::<String>::new(), "{path} = {shown}");
     }
     let new = fixture.store_named("new");
-    assert_eq!(import(&new, &export(&old)).added, 3, "as it was written it is taken");
+    assert_eq!(import(&new, &export(&old)).added, 4, "as it was written it is taken");
 }
 
 #[test]
@@ -155,4 +168,24 @@ fn a_key_that_belongs_to_another_task_is_refused() {
     let mut again = fixture.wish("l");
     again.key = Some("k".into());
     assert_eq!(ours.submit(again).unwrap().task.id, holder.id, "the younger task keeps the key");
+}
+
+#[test]
+fn a_request_that_is_a_prompt_and_nothing_else_is_written_again() {
+    let fixture = Fixture::new();
+    let old = fixture.store_named("old");
+    let task = fixture.submit(&old, |_| {});
+    let line = with(&line_of(&old, task.id.as_str()), "request", json!(null));
+    let new = fixture.store_named("new");
+    assert_eq!(import(&new, &line).added, 1);
+    assert!(new.fsck(false, &mut |_, _| {}).unwrap().findings.is_empty());
+    assert_eq!(fixture.claim(&new, "l").id, task.id);
+}
+
+#[test]
+fn a_store_that_took_nothing_is_sound() {
+    let fixture = Fixture::new();
+    let new = fixture.store();
+    assert_eq!(import(&new, "{}\n").refused.len(), 1);
+    assert!(new.fsck(false, &mut |_, _| {}).unwrap().findings.is_empty());
 }

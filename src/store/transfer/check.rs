@@ -1,14 +1,17 @@
 //! What a line of an import must be: a task that a submit and the commands after it could have made.
 //! A file may come from anywhere, and what is in the store is believed.
 
+use serde_json::Value;
+
 use super::super::layout::{REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE};
 use super::super::read::MAX_TASK_FILE;
 use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
+use crate::model::json::Object;
 use crate::model::limits::{self, MAX_PROMPT, MAX_PROMPT_ONLY};
 use crate::model::response::MAX_BODY;
 use crate::model::transition::{MAX_LEASE_SECONDS, check_lease};
-use crate::model::{Claim, Now, Response, ResponseStatus, Status, Task, TaskId, check_lane};
+use crate::model::{Claim, Now, Response, ResponseStatus, Status, Task, TaskId, Time, check_lane};
 
 /// Numbers up to here are the same to every reader of JSON.
 const MAX_COUNT: u64 = 1 << 53;
@@ -47,7 +50,9 @@ fn words(task: &Task) -> Result<()> {
     limits::labels(task.labels.clone())?;
     refuse(task.prompt.len() > MAX_PROMPT, format!("the prompt is longer than {MAX_PROMPT} bytes"))?;
     for (what, id) in [("retry_of", &task.retry_of), ("retried_as", &task.retried_as)] {
-        refuse(id.as_ref().is_some_and(|id| !TaskId::is_valid(id)), format!("'{what}' is no task id"))?;
+        let Some(id) = id else { continue };
+        refuse(!TaskId::is_valid(id), format!("'{what}' is no task id"))?;
+        refuse(id == task.id.as_str(), format!("'{what}' names the task itself"))?;
     }
     let is_failed = matches!(task.status, Status::Failed { .. });
     refuse(task.retried_as.is_some() && !is_failed, "'retried_as' stands in a task that has not failed")
@@ -75,7 +80,9 @@ fn numbers(task: &Task) -> Result<()> {
     task.timeout_seconds.map(limits::timeout).transpose()?;
     let counts = [task.fence, task.journal.last_event, task.journal.synced_event];
     refuse(counts.into_iter().any(|count| count > MAX_COUNT), "a count is out of range")?;
-    refuse(u64::from(task.attempt) > task.fence, "there are more attempts than claims")
+    refuse(u64::from(task.attempt) > task.fence, "there are more attempts than claims")?;
+    refuse(task.created_at == Time::from_micros(0), "'created_at' is not after 1970")?;
+    task.status.claim().and_then(|claim| claim.lease_seconds).map(check_lease).transpose().map(drop)
 }
 
 fn key(task: &Task) -> Result<()> {
@@ -94,7 +101,6 @@ fn key(task: &Task) -> Result<()> {
 fn lease(task: &Task, claim: &Claim, now: &Now) -> Result<()> {
     refuse(claim.owner.trim().is_empty(), "it is claimed and names no owner")?;
     refuse(claim.token.as_str().trim().is_empty(), "it is claimed and has an empty token")?;
-    claim.lease_seconds.map(check_lease).transpose()?;
     let too_long = |seconds: f64| seconds > MAX_LEASE_SECONDS + 1.0;
     let last_change = task.updated_at.max(claim.claimed_at);
     let uptime = task.journal.lease.as_ref().filter(|lease| lease.boot == now.boot);
@@ -115,6 +121,8 @@ fn answer(task: &Task, response: Option<&Response>) -> Result<()> {
         Status::Queued | Status::Scheduled { .. } | Status::Claimed(_) => None,
     };
     let state = task.status.as_str();
+    let carried = task.journal.response.as_ref();
+    refuse(expected.is_none() && carried.is_some(), format!("it holds an answer and is {state}"))?;
     let Some(response) = response else {
         return refuse(expected.is_some(), format!("it is {state} and its answer is missing"));
     };
@@ -125,9 +133,45 @@ fn answer(task: &Task, response: Option<&Response>) -> Result<()> {
         format!("it is {state} and its answer says {}", response.status.as_str()),
     )?;
     refuse(response.body.len() > MAX_BODY, format!("its answer is longer than {MAX_BODY} bytes"))?;
-    let carried = task.journal.response.as_ref();
     refuse(carried.is_some_and(|carried| carried != response), "it holds two answers that differ")
 }
+
+/// What a line says of the state of its task. Reading a task passes over what its state has no use for.
+pub(super) struct StateWords(Vec<(&'static str, Value)>);
+
+impl StateWords {
+    pub(super) fn of(given: &Object) -> Self {
+        let words = STATE_WORDS.iter().filter_map(|key| Some((*key, given.get(*key)?.clone())));
+        Self(words.filter(|(_, value)| !value.is_null()).collect())
+    }
+
+    /// Checks that nothing of it is missing in what is written.
+    pub(super) fn check(&self, written: &Object) -> Result<()> {
+        let state = written.get("state").unwrap_or(&Value::Null);
+        for (key, value) in &self.0 {
+            refuse(*key == "state" && value != state, "it is scheduled and 'not_before' is missing")?;
+            let is_kept = written.get(*key).is_some_and(|written| !written.is_null());
+            let state = state.as_str().unwrap_or_default();
+            refuse(!is_kept, format!("'{key}' stands in a task that is {}", printable(state)))?;
+        }
+        Ok(())
+    }
+}
+
+/// The keys that only some states have.
+const STATE_WORDS: [&str; 11] = [
+    "state",
+    "claim_owner",
+    "claim_token",
+    "claimed_at",
+    "lease_expires_at",
+    "lease_seconds",
+    "completed_at",
+    "failed_at",
+    "failure_reason",
+    "failure_class",
+    "not_before",
+];
 
 fn file(task: &Task, path: &str, content: &[u8]) -> Result<()> {
     match path {

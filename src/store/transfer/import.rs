@@ -4,8 +4,9 @@ use std::io::BufRead;
 
 use serde_json::Value;
 
-use super::check::check;
+use super::check::{StateWords, check};
 use super::{MAX_DEPTH, VERSION, decode};
+use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::model::{Event, Response, Task, TaskId, json};
@@ -94,6 +95,7 @@ impl Store {
         let Some(Value::Object(task)) = object.remove("task") else {
             return Err(wrong("it holds no task"));
         };
+        let said = StateWords::of(&task);
         let mut task = Task::from_object(task).map_err(|why| wrong(&why))?;
         let response = match object.remove("response") {
             None | Some(Value::Null) => None,
@@ -129,14 +131,22 @@ impl Store {
         if was_own || files.iter().any(|(path, _)| path == REQUEST_FILE) {
             task.request_path = request_path;
         }
+        if was_own && !task.status.is_terminal() && !files.iter().any(|(path, _)| path == REQUEST_FILE) {
+            let is_prompt = sha256_bytes(task.prompt.as_bytes()) == task.request_sha256;
+            let prompt = is_prompt.then(|| task.prompt.clone().into_bytes());
+            files.push((REQUEST_FILE.to_string(), prompt.ok_or_else(|| wrong("its request is missing"))?));
+        }
         if task.response_path.ends_with(&format!("/tasks/{}/{RESPONSE_BODY_FILE}", task.id)) {
             task.response_path = response_path;
         }
-        files.push((TASK_FILE.to_string(), json::to_text(&task.to_object()).into_bytes()));
+        let kept = task.to_object();
+        files.push((TASK_FILE.to_string(), json::to_text(&kept).into_bytes()));
         let events = event_lines(object.remove("events"))
             .ok_or_else(|| wrong("'events' must be a list of objects"))?;
         files.push((EVENTS_FILE.to_string(), events.into_bytes()));
-        check(&task, response.as_ref(), &files, &self.now()).map_err(|error| wrong(error.message()))?;
+        check(&task, response.as_ref(), &files, &self.now())
+            .and_then(|()| said.check(&kept))
+            .map_err(|error| wrong(error.message()))?;
         if let Some(response) = &response {
             files.push((RESPONSE_FILE.to_string(), json::to_text(&response.to_object()).into_bytes()));
         }
@@ -144,6 +154,9 @@ impl Store {
     }
 
     fn import_group(&self, items: Vec<Item>, imported: &mut Imported) -> Result<()> {
+        if items.is_empty() {
+            return Ok(());
+        }
         let index = Index::open(&self.layout)?;
         let tmp = self.layout.tmp()?;
         let mut group = Group::default();
