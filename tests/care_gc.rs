@@ -163,6 +163,16 @@ fn a_task_whose_answer_cannot_be_archived_stays() {
     let report = store.gc(&plan).unwrap();
     assert_eq!((report.removed, report.kept), (vec![small.id], 1));
     assert!(report.notes[0].contains("response.json"), "{:?}", report.notes);
+    fs::remove_file(common::task_file(&store, &large.id, "response.json")).unwrap();
+    let report = store.gc(&plan).unwrap();
+    assert_eq!((report.removed.len(), report.kept, report.archive), (0, 1, None));
+    assert!(report.notes[0].contains("its answer is gone"), "{:?}", report.notes);
+    let mut unreadable = Vec::new();
+    let mut out = Vec::new();
+    store.export(&mut out, &|_| true, &mut |_, error| unreadable.push(error.to_string())).unwrap();
+    assert!(out.is_empty() && unreadable[0].contains("without --archive"), "{unreadable:?}");
+    assert_eq!(store.gc(&GcPlan { archive: None, ..plan }).unwrap().removed, [large.id]);
+    sound(&store);
 }
 
 #[test]

@@ -240,6 +240,8 @@ impl Store {
                 continue;
             };
             let line = match line(&dir, &loaded) {
+                // Another gc is taking it apart.
+                Err(_) if self.layout.task(&candidate.id)?.is_none() => continue,
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     report.notes.push(format!("{} stays: {}", candidate.id, error.message()));
                     continue;

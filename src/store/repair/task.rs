@@ -19,6 +19,8 @@ use crate::store::{atomic, history, read};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mend {
     Nothing,
+    /// Leave the task until it is removed.
+    Collect,
     /// Leave it to a person: somebody may have opened it on purpose.
     Close,
     /// Move the whole directory of the task.
@@ -42,6 +44,7 @@ impl Mend {
     const fn words(self) -> &'static str {
         match self {
             Self::Nothing => "nothing can be done about it",
+            Self::Collect => "`lanes gc` without --archive removes the task when its time has come",
             Self::Close => "chmod 700 closes it",
             Self::SetTaskAside => "repair moves the task's directory to the quarantine",
             Self::SetAside => "repair moves it to the quarantine",
@@ -157,7 +160,7 @@ impl Check<'_> {
         let look = look(&dir, id)?;
         let mut gone = false;
         for fault in &look.faults {
-            let repaired = self.repair && !matches!(fault.mend, Mend::Nothing | Mend::Close);
+            let repaired = self.repair && !matches!(fault.mend, Mend::Nothing | Mend::Collect | Mend::Close);
             if repaired && !gone {
                 self.mend(&dir, id, &look, fault)?;
                 gone |= fault.mend == Mend::SetTaskAside;
@@ -216,7 +219,7 @@ impl Check<'_> {
                 history::append(dir, task)?;
                 history::sync(dir)
             }
-            (Mend::Nothing | Mend::Close, _) | (_, None) => Ok(()),
+            (Mend::Nothing | Mend::Collect | Mend::Close, _) | (_, None) => Ok(()),
         }
     }
 
@@ -309,7 +312,7 @@ fn response(
         if task.status.is_terminal() && task.journal.response.is_some() {
             link.mend = Mend::ReplaceResponse;
         } else if task.status.is_terminal() && !saved {
-            look.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Mend::Nothing);
+            look.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Mend::Collect);
         }
         return Ok(());
     }
@@ -336,7 +339,7 @@ fn response(
             None => {}
         }
         if !saved && !matches!(has_file.then(|| readable(dir, RESPONSE_FILE)), Some(Ok(_))) {
-            look.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Mend::Nothing);
+            look.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Mend::Collect);
         }
         if saved && !matches!(has_file.then(|| readable(dir, RESPONSE_FILE)), Some(Ok(_))) {
             let message = "the answer still has the name it was staged under";

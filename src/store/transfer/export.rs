@@ -57,9 +57,13 @@ impl Store {
             if !keep(&loaded.task) {
                 return Ok(None);
             }
-            let line = line(&dir, &loaded)?;
+            let line = match line(&dir, &loaded) {
+                // What is being taken apart may look damaged.
+                Err(_) if self.layout.task(id)?.is_none() => return Ok(None),
+                line => line,
+            };
             if loaded.is_current(&dir)? {
-                return Ok(Some(line));
+                return line.map(Some);
             }
         }
         Err(Error::refused(format!("{id} changes faster than it can be read")))
@@ -70,6 +74,10 @@ impl Store {
 pub(in crate::store) fn line(dir: &Dir, loaded: &Loaded) -> Result<String> {
     let task = &loaded.task;
     let response = read::response(dir, task)?.map(|response| Value::Object(response.to_object()));
+    if response.is_none() && task.status.is_terminal() {
+        let lost = format!("{} has ended and its answer is gone, so that no import would take it", task.id);
+        return Err(Error::corrupt(lost).with_hint("`lanes gc` without --archive removes it"));
+    }
     let mut files = Object::new();
     other_files(dir, "", 0, &mut files)?;
     let request = files.remove(REQUEST_FILE);
