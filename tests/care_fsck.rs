@@ -95,6 +95,7 @@ fn a_task_directory_without_a_task_and_things_that_are_no_task() {
     symlink(tasks.join(queued.id.as_str()), tasks.join("20260101T000000000001Z-y-0123456789ab")).unwrap();
     let report = store.fsck(true, &mut |_, _| {}).unwrap();
     assert_eq!((report.counts["task-missing"], report.counts["not-a-task"]), (1, 3), "{:?}", report.findings);
+    assert_eq!(report.tasks, 5, "what is no task does not count as one");
     let aside = report.quarantine.unwrap().join("tasks");
     assert_eq!(fs::read_to_string(aside.join("note.txt")).unwrap(), "hello");
     store.fsck(true, &mut |_, _| {}).unwrap();
@@ -187,6 +188,7 @@ fn answers_that_never_counted_and_large_ones() {
     let report = check(&store);
     assert_eq!(codes(&report), ["response-lost"]);
     assert_eq!(report.worst(), Some(Severity::Damage), "what is lost stays known");
+    assert!(report.findings[0].remedy.contains("lanes gc"), "{:?}", report.findings);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::Value;
 
 use super::args::span;
@@ -18,10 +18,11 @@ use crate::store::GcPlan;
 /// it or continues its conversation. Idempotency keys go with their tasks, and the queue's feed
 /// forgets changes of that age.
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("which").args(["older_than", "all_ended"]).required(true))]
 #[command(after_help = "Examples:\n  lanes gc --older-than 7d --archive ~/lanes-archive")]
 pub struct GcCommand {
     /// How long ago a task must have ended: seconds, or 12h, 7d
-    #[arg(long, value_name = "SPAN", value_parser = span, required_unless_present = "all_ended", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
     older_than: Option<f64>,
     /// Every task that has ended, however short a time ago
     #[arg(long)]

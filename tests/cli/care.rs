@@ -85,7 +85,8 @@ fn gc_archives_what_import_brings_back() {
     let sandbox = Sandbox::new();
     let done = sandbox.answered("l", "completed", "fine");
     let open = sandbox.submit("l", &[]);
-    sandbox.run(&["gc"]).refused(2, "--older-than");
+    sandbox.run(&["gc"]).refused(2, "<--older-than <SPAN>|--all-ended>");
+    sandbox.run(&["gc", "--all-ended", "--older-than", "30d"]).refused(2, "cannot be used with");
     sandbox.run(&["gc", "--older-than", "0"]).refused(1, "--all-ended");
     sandbox.run(&["gc", "--older-than", "soon"]).refused(2, "--older-than");
     assert_eq!(sandbox.json(&["gc", "--older-than", "1d"])["count"], 0);

@@ -27,9 +27,9 @@ use super::layout::{Dir, QUARANTINE};
 use super::scan::each;
 use super::{Store, atomic, read};
 use crate::error::{Result, printable};
-use crate::model::Time;
 use crate::model::json::Object;
 use crate::model::task::object;
+use crate::model::{TaskId, Time};
 use facts::Facts;
 use quick::Desk;
 
@@ -92,7 +92,7 @@ const KEPT_PER_CODE: u64 = 1000;
 /// What [`Store::fsck`] found.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// How many entries of the task directory were looked at.
+    /// How many tasks were looked at, those that cannot be read included.
     pub tasks: u64,
     /// What is not as it should be, at most a thousand findings of each code.
     pub findings: Vec<Finding>,
@@ -163,18 +163,22 @@ impl Store {
         let mut facts = Facts::default();
         let sound =
             |desk: &mut Desk, (name, kind): &(OsString, FileType)| desk.sound(&self.layout, name, *kind);
-        let (mut done, mut result) = (0, Ok(()));
+        let is_task = |name: &OsStr, kind: FileType| {
+            kind == FileType::Directory && name.to_str().is_some_and(TaskId::is_valid)
+        };
+        let (mut done, mut tasks, mut result) = (0, 0, Ok(()));
         let _ = each(&names, &Desk::new, &sound, &mut |(name, kind), found| {
             match found {
                 Some(found) => facts.add(found),
                 None => result = check.entry(name, *kind, &mut facts),
             }
             done += 1;
+            tasks += u64::from(is_task(name, *kind));
             progress(done, total);
             if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         result?;
-        check.report.tasks = total;
+        check.report.tasks = tasks;
         check.derived(&facts)?;
         Ok(check.report)
     }
