@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 
 use common::Fixture;
+use lanes::model::ResponseStatus;
 use lanes::store::{Imported, Store};
 use serde_json::{Value, json};
 
@@ -51,8 +52,12 @@ fn values_that_no_submit_takes_are_refused_and_leave_nothing() {
     old.claim(&held.id, "me", 60.0).unwrap();
     let ended = fixture.ended(&old, |_| {});
     let other = fixture.submit(&old, |new| new.prompt = String::new());
-    let [queued, held, ended, other] =
-        [&queued, &held, &ended, &other].map(|task| line_of(&old, task.id.as_str()));
+    let failed = fixture.submit(&old, |_| {});
+    let claimed = old.claim(&failed.id, "me", 60.0).unwrap();
+    fixture.answer(&old, &claimed, "no", ResponseStatus::Failed);
+    let tasks = [&queued, &held, &ended, &other, &failed];
+    let [queued, held, ended, other, failed] = tasks.map(|task| line_of(&old, task.id.as_str()));
+    let event = queued["events"][0].clone();
     let long = |length: usize| Value::from("x".repeat(length));
     let cases = [
         (&queued, "task/priority", json!(5000), "priority"),
@@ -106,6 +111,8 @@ fn values_that_no_submit_takes_are_refused_and_leave_nothing() {
         (&queued, "files", json!({"response.7.json": {"text": "{}"}}), "path of a file"),
         (&queued, "files", json!({"request.md": {"text": "do it"}}), "path of a file"),
         (&queued, "events", json!({}), "events"),
+        (&queued, "events", json!([event, event]), "one event twice"),
+        (&failed, "task/failure_class", json!("zz"), "'zz'"),
         (&queued, "events", json!(["x"]), "events"),
         (&queued, "response", ended["response"].clone(), "queued"),
         (&held, "task/claim_owner", json!(""), "owner"),
@@ -137,7 +144,7 @@ fn values_that_no_submit_takes_are_refused_and_leave_nothing() {
         assert_eq!(names(&new), Vec::<String>::new(), "{path} = {shown}");
     }
     let new = fixture.store_named("new");
-    assert_eq!(import(&new, &export(&old)).added, 4, "as it was written it is taken");
+    assert_eq!(import(&new, &export(&old)).added, 5, "as it was written it is taken");
 }
 
 #[test]

@@ -11,7 +11,9 @@ use crate::model::json::Object;
 use crate::model::limits::{self, MAX_PROMPT, MAX_PROMPT_ONLY};
 use crate::model::response::MAX_BODY;
 use crate::model::transition::{MAX_LEASE_SECONDS, check_lease};
-use crate::model::{Claim, Now, Response, ResponseStatus, Status, Task, TaskId, Time, check_lane};
+use crate::model::{
+    Claim, FailureClass, Now, Response, ResponseStatus, Status, Task, TaskId, Time, check_lane,
+};
 
 /// Numbers up to here are the same to every reader of JSON.
 const MAX_COUNT: u64 = 1 << 53;
@@ -53,6 +55,9 @@ fn words(task: &Task) -> Result<()> {
         let Some(id) = id else { continue };
         refuse(!TaskId::is_valid(id), format!("'{what}' is no task id"))?;
         refuse(id == task.id.as_str(), format!("'{what}' names the task itself"))?;
+    }
+    if let Status::Failed { class: FailureClass::Other(word), .. } = &task.status {
+        return Err(Error::invalid(format!("this version knows no failure class '{}'", printable(word))));
     }
     let is_failed = matches!(task.status, Status::Failed { .. });
     refuse(task.retried_as.is_some() && !is_failed, "'retried_as' stands in a task that has not failed")

@@ -1,5 +1,6 @@
 //! From JSON lines to the store.
 
+use std::collections::HashSet;
 use std::io::BufRead;
 
 use serde_json::Value;
@@ -141,8 +142,7 @@ impl Store {
         }
         let kept = task.to_object();
         files.push((TASK_FILE.to_string(), json::to_text(&kept).into_bytes()));
-        let events = event_lines(object.remove("events"))
-            .ok_or_else(|| wrong("'events' must be a list of objects"))?;
+        let events = event_lines(object.remove("events")).map_err(|error| wrong(error.message()))?;
         files.push((EVENTS_FILE.to_string(), events.into_bytes()));
         check(&task, response.as_ref(), &files, &self.now())
             .and_then(|()| said.check(&kept))
@@ -307,14 +307,24 @@ fn is_safe(path: &str) -> bool {
         && path.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains('\0'))
 }
 
-fn event_lines(events: Option<Value>) -> Option<String> {
-    match events {
-        None | Some(Value::Null) => Some(String::new()),
-        Some(Value::Array(events)) => {
-            events.iter().map(|event| event.as_object().map(json::to_ascii_line)).collect()
+fn event_lines(events: Option<Value>) -> Result<String> {
+    let no_list = || Error::invalid("'events' must be a list of objects");
+    let events = match events {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(events)) => events,
+        Some(_) => return Err(no_list()),
+    };
+    let (mut lines, mut told) = (String::new(), HashSet::new());
+    for event in &events {
+        let event = event.as_object().ok_or_else(no_list)?;
+        let line = json::to_ascii_line(event);
+        lines.push_str(&line);
+        // Others write lines without a number, of which two may be the same.
+        if event.contains_key("n") && !told.insert(line) {
+            return Err(Error::invalid("'events' tells of one event twice"));
         }
-        Some(_) => None,
     }
+    Ok(lines)
 }
 
 fn next_line(input: &mut dyn BufRead) -> Result<Option<Vec<u8>>> {
