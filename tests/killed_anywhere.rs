@@ -13,7 +13,8 @@ use faults::crew::{Crew, Stage};
 use faults::door::Door;
 use faults::points::{self, Point};
 use faults::reader::{After, Snapshot};
-use faults::{World, usage};
+use faults::{Scenario, World, usage};
+use serde_json::Value;
 
 /// Of how many points one is tried, unless all are.
 const SAMPLE: usize = 7;
@@ -89,4 +90,27 @@ fn a_key_that_moved_to_a_retry_stays_there() {
     assert_eq!(world.traced(&next.inject("signal=KILL"), &scenario).status.signal(), Some(9));
     let again = ["submit", "--lane", "l", "--prompt", "do it", "--task-id", "failed", "--key", "again"];
     assert_eq!(world.ok(&again), retried);
+}
+
+#[test]
+fn what_a_killed_import_told_leaves_its_number_used() {
+    if !faults::have("strace") {
+        return faults::skipped("strace is not installed");
+    }
+    let world = World::new();
+    let scenario = Scenario {
+        before: Some(|world| std::fs::remove_dir_all(world.store()).unwrap()),
+        ..world.scenario("import", &["import", "exported.jsonl"])
+    };
+    world.set_up(&scenario);
+    let points = points::of_changes(&world, &scenario);
+    let told = points.iter().position(|point| point.shown.contains("/feed.jsonl>, \"")).unwrap();
+    for how in ["signal=KILL", "error=EIO"] {
+        world.set_up(&scenario);
+        world.traced(&points[told + 1].inject(how), &scenario);
+        world.ok(&["submit", "--lane", "l", "--prompt", "x"]);
+        let feed = std::fs::read_to_string(world.store().join("feed.jsonl")).unwrap();
+        let numbers = feed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64());
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{how} at {:?}: {feed}", points[told + 1]);
+    }
 }

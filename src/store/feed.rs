@@ -58,11 +58,16 @@ impl FeedEntry {
     }
 }
 
-/// Appends events to the store's feed, numbered from `seq + 1`, and returns the last number.
+/// Appends events to the store's feed and returns the last number. They are numbered from `seq + 1`, or
+/// from where the feed ends: whoever wrote there may have been killed before `seq` was noted.
 pub(super) fn append(root: &Dir, task: &Task, events: &[Event], mut seq: u64) -> Result<u64> {
     if events.is_empty() {
         return Ok(seq);
     }
+    let path = root.path().join(FEED);
+    let mut file = atomic::open_for_append(root, FEED)?;
+    let end = cut_half_line(&file, &path)?;
+    seq = seq.max(end_number(&file, end).map_err(|error| Error::io("read", &path, error))?);
     let mut lines = String::new();
     for event in events {
         seq = seq.saturating_add(1);
@@ -70,10 +75,22 @@ pub(super) fn append(root: &Dir, task: &Task, events: &[Event], mut seq: u64) ->
             FeedEntry { seq, task_id: task.id.clone(), lane: task.lane.clone(), event: event.clone() };
         lines.push_str(&json::to_ascii_line(&entry.to_object()));
     }
-    let mut file = atomic::open_for_append(root, FEED)?;
-    cut_half_line(&file, &root.path().join(FEED))?;
-    file.write_all(lines.as_bytes()).map_err(|error| Error::io("write", root.path().join(FEED), error))?;
+    file.write_all(lines.as_bytes()).map_err(|error| Error::io("write", path, error))?;
     Ok(seq)
+}
+
+/// The last number that the feed shows as used; `end` is what is known of its end.
+fn end_number(file: &File, mut end: Vec<u8>) -> std::io::Result<u64> {
+    loop {
+        if let Some(number) = lines(&end).rev().find_map(number) {
+            return Ok(number);
+        }
+        let size = file.metadata()?.len();
+        if end.len() as u64 >= size {
+            return Ok(0);
+        }
+        end = tail(file, size, (2 * end.len() as u64).max(64 * 1024))?;
+    }
 }
 
 /// Takes back entries among the newest `length` bytes that `happened` denies, each in its place: a
@@ -120,7 +137,7 @@ pub(super) fn is_whole(root: &Dir) -> Result<bool> {
 
 /// Cuts half a line off the end of the feed. The caller holds the store lock.
 pub(super) fn cut(root: &Dir) -> Result<()> {
-    cut_half_line(&atomic::open_for_append(root, FEED)?, &root.path().join(FEED))
+    cut_half_line(&atomic::open_for_append(root, FEED)?, &root.path().join(FEED)).map(drop)
 }
 
 /// Shows every whole line of the feed.

@@ -48,24 +48,28 @@ pub(super) fn sync(dir: &Dir) -> Result<()> {
     atomic::sync_file(&file, &dir.path().join(EVENTS_FILE))
 }
 
-/// Cuts off what follows the last newline: half a line, or the zeros a power cut left.
-pub(super) fn cut_half_line(file: &File, path: &std::path::Path) -> Result<()> {
+/// Cuts off what follows the last newline: half a line, or the zeros a power cut left. Returns the end
+/// of the file as it is then.
+pub(super) fn cut_half_line(file: &File, path: &std::path::Path) -> Result<Vec<u8>> {
     let fail = |error| Error::io("read", path, error);
     let size = file.metadata().map_err(fail)?.len();
     let mut length = TAIL;
     loop {
-        let tail = tail(file, size, length).map_err(fail)?;
-        match tail.iter().rposition(|byte| *byte == b'\n') {
-            Some(at) if at + 1 == tail.len() => return Ok(()),
-            Some(at) => {
-                let keep = size - (tail.len() - at - 1) as u64;
-                return file.set_len(keep).map_err(|error| Error::io("write", path, error));
+        let mut tail = tail(file, size, length).map_err(fail)?;
+        let whole = match tail.iter().rposition(|byte| *byte == b'\n') {
+            Some(at) => at + 1,
+            None if tail.len() as u64 == size => 0,
+            None => {
+                length *= 2;
+                continue;
             }
-            None if tail.len() as u64 == size => {
-                return if size == 0 { Ok(()) } else { file.set_len(0).map_err(fail) };
-            }
-            None => length *= 2,
+        };
+        if whole < tail.len() {
+            let keep = size - (tail.len() - whole) as u64;
+            file.set_len(keep).map_err(|error| Error::io("write", path, error))?;
+            tail.truncate(whole);
         }
+        return Ok(tail);
     }
 }
 
