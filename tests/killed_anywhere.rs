@@ -114,3 +114,36 @@ fn what_a_killed_import_told_leaves_its_number_used() {
         assert!(numbers.is_sorted_by(|a, b| a < b), "{how} at {:?}: {feed}", points[told + 1]);
     }
 }
+
+#[test]
+fn a_lane_counts_its_tasks_after_any_failure() {
+    if !faults::have("strace") {
+        return faults::skipped("strace is not installed");
+    }
+    let world = World::new();
+    let mut tried = 0;
+    for scenario in world.scenarios() {
+        let of_one_lane = ["claim next", "next", "release", "submit a key", "cancel"];
+        if !of_one_lane.iter().any(|name| scenario.name.starts_with(name)) {
+            continue;
+        }
+        world.set_up(&scenario);
+        let points = points::of_changes(&world, &scenario);
+        let at_lanes = |point: &&Point| point.shown.contains("/indexes/lanes/");
+        for (point, how) in
+            points.iter().filter(at_lanes).flat_map(|point| [(point, "signal=KILL"), (point, "error=EIO")])
+        {
+            let what = format!("{}: {how} at {} {}: {}", scenario.name, point.call, point.nth, point.shown);
+            world.set_up(&scenario);
+            world.traced(&point.inject(how), &scenario);
+            for lane in ["l", "m"] {
+                world.ok(&["submit", "--lane", lane, "--prompt", "x"]);
+            }
+            let report: Value = serde_json::from_slice(&world.run(&["fsck", "--json"]).stdout).unwrap();
+            let disagrees = |found: &Value| found["code"] == "index-disagrees";
+            assert!(!report["findings"].as_array().unwrap().iter().any(disagrees), "{what}: {report}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 20 || faults::asked_for("LANES_TEST_ONLY"), "only {tried} points were tried");
+}

@@ -158,12 +158,18 @@ impl Shelf {
 
     /// Adds an entry; `false` when it is there already.
     pub(super) fn insert(&self, entry: &Entry) -> Result<bool> {
+        self.insert_after(entry, &mut || Ok(()))
+    }
+
+    /// The same, with something to be done before the shelf is changed, if it is.
+    pub(super) fn insert_after(&self, entry: &Entry, before: &mut dyn FnMut() -> Result<()>) -> Result<bool> {
         let (name, exists) = self.chunk_for(entry.key)?;
         if exists {
             let (entries, size) = self.read_chunk(&name)?;
             if entries.contains(entry) {
                 return Ok(false);
             }
+            before()?;
             if size > REWRITE {
                 self.rewrite(&name, entries)?;
                 // A split may have moved the place of the new entry.
@@ -172,15 +178,27 @@ impl Shelf {
                 return Ok(true);
             }
         }
-        match exists {
-            true => self.append(&name, &entry.line())?,
-            false => self.change_names(|| self.append(&name, &entry.line()))?,
+        if exists {
+            self.append(&name, &entry.line())?;
+        } else {
+            before()?;
+            self.change_names(|| self.append(&name, &entry.line()))?;
         }
         Ok(true)
     }
 
     /// Takes the entry of `id` at `key` away; `false` when it is not there.
     pub(super) fn remove(&self, key: i64, id: &str) -> Result<bool> {
+        self.remove_after(key, id, &mut || Ok(()))
+    }
+
+    /// The same, with something to be done before the shelf is changed, if it is.
+    pub(super) fn remove_after(
+        &self,
+        key: i64,
+        id: &str,
+        before: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<bool> {
         let (name, exists) = self.chunk_for(key)?;
         if !exists {
             return Ok(false);
@@ -189,6 +207,7 @@ impl Shelf {
         if !entries.iter().any(|entry| entry.key == key && entry.id == id) {
             return Ok(false);
         }
+        before()?;
         if entries.len() == 1 {
             self.change_names(|| atomic::remove(&self.dir, &name))?;
         } else {

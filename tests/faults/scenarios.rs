@@ -63,6 +63,10 @@ impl World {
                 ..plain("claim next of a lost lease", &["claim", "--lane", "l"])
             },
             Scenario {
+                before: Some(expired_claim),
+                ..plain("next of a lost lease", &["next", "--lane", "l", "--timeout", "0", "--json"])
+            },
+            Scenario {
                 before: Some(spent_task),
                 ..plain("next of a spent task", &["next", "--lane", "m", "--timeout", "0", "--json"])
             },

@@ -1,5 +1,7 @@
 //! The shelves of one lane.
 
+use std::fs::File;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 
 use super::super::layout::{Dir, lane_key};
@@ -12,6 +14,12 @@ const READY: &str = "ready";
 const LATER: &str = "later";
 const HELD: &str = "held";
 const COUNT: &str = "count";
+
+/// Stands for the count while the shelf is being changed: whoever finds it counts the entries.
+const UNSETTLED: &str = "?";
+
+/// The longest count, in bytes.
+const MAX_COUNT: usize = 64;
 
 /// Metadata longer than this is not kept in the index, in bytes.
 const MAX_METADATA: usize = 1024;
@@ -122,11 +130,7 @@ impl LaneShelves {
     }
 
     pub(super) fn insert_ready(&self, entry: &Entry) -> Result<bool> {
-        let added = self.ready.insert(entry)?;
-        if added {
-            self.add_to_count(1)?;
-        }
-        Ok(added)
+        self.change_ready(1, |before| self.ready.insert_after(entry, before))
     }
 
     /// Puts what has come due, on the `later` or the `held` shelf, among the ready ones.
@@ -152,17 +156,29 @@ impl LaneShelves {
 
     /// Takes an entry away from the ready ones.
     pub(in crate::store) fn remove_ready(&self, rank: i64, id: &str) -> Result<()> {
-        if self.ready.remove(rank, id)? {
-            self.add_to_count(-1)?;
-        }
-        Ok(())
+        self.change_ready(-1, |before| self.ready.remove_after(rank, id, before)).map(drop)
     }
 
     /// How many tasks of the lane can be claimed.
     pub(in crate::store) fn count(&self) -> Result<u64> {
-        let content = read::file(&self.dir, COUNT, 64)?;
-        let count = content.and_then(|content| String::from_utf8_lossy(&content.bytes).trim().parse().ok());
-        count.ok_or_else(|| damaged(&self.dir.path().join(COUNT)))
+        match read::file(&self.dir, COUNT, MAX_COUNT as u64)? {
+            Some(content) => self.counted(&content.bytes),
+            None => Err(damaged(&self.dir.path().join(COUNT))),
+        }
+    }
+
+    fn counted(&self, text: &[u8]) -> Result<u64> {
+        match String::from_utf8_lossy(text).trim() {
+            UNSETTLED => {
+                let mut count = 0;
+                self.ready.visit(|_| {
+                    count += 1;
+                    Ok(ControlFlow::Continue(()))
+                })?;
+                Ok(count)
+            }
+            count => count.parse().map_err(|_| damaged(&self.dir.path().join(COUNT))),
+        }
     }
 
     /// Compares the count with the number of tasks on the shelf. The caller holds the store lock.
@@ -170,13 +186,37 @@ impl LaneShelves {
         if self.count()? == there { Ok(()) } else { Err(damaged(&self.dir.path().join(COUNT))) }
     }
 
-    fn add_to_count(&self, change: i64) -> Result<()> {
-        let count = self.count()?.saturating_add_signed(change);
-        self.set_count(count)
+    /// Changes the ready ones by an entry. The count is unsettled meanwhile, so that nobody believes the
+    /// old one if that is as far as it gets.
+    fn change_ready(
+        &self,
+        by: i64,
+        change: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<bool>,
+    ) -> Result<bool> {
+        let mut unsettled = None;
+        let changed = change(&mut || {
+            let file = atomic::open_for_update(&self.dir, COUNT)?;
+            let mut text = [0; MAX_COUNT];
+            let length = file
+                .read_at(&mut text, 0)
+                .map_err(|error| Error::io("read", self.dir.path().join(COUNT), error))?;
+            let count = self.counted(&text[..length])?;
+            self.write_count(&file, UNSETTLED)?;
+            unsettled = Some((file, count));
+            Ok(())
+        })?;
+        if let Some((file, count)) = unsettled {
+            self.write_count(&file, &count.saturating_add_signed(by).to_string())?;
+        }
+        Ok(changed)
     }
 
     pub(super) fn set_count(&self, count: u64) -> Result<()> {
-        let file = atomic::open_for_update(&self.dir, COUNT)?;
+        self.write_count(&atomic::open_for_update(&self.dir, COUNT)?, &count.to_string())
+    }
+
+    /// Always of one length, so that it can be overwritten in place by one call.
+    fn write_count(&self, file: &File, count: &str) -> Result<()> {
         file.write_all_at(format!("{count:<20}\n").as_bytes(), 0)
             .map_err(|error| Error::io("write", self.dir.path().join(COUNT), error))
     }
