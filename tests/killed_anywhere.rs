@@ -147,3 +147,29 @@ fn a_lane_counts_its_tasks_after_any_failure() {
     }
     assert!(tried > 20 || faults::asked_for("LANES_TEST_ONLY"), "only {tried} points were tried");
 }
+
+#[test]
+fn an_index_that_is_removed_meanwhile_stops_nobody() {
+    if !faults::have("strace") {
+        return faults::skipped("strace is not installed");
+    }
+    let world = World::new();
+    let mut tried = 0;
+    for scenario in world.scenarios().iter().filter(|scenario| scenario.name.ends_with("without an index")) {
+        world.set_up(scenario);
+        let points = points::of_run(&world, scenario);
+        let commit = points.iter().position(|point| point.commits).unwrap();
+        let names = |point: &&Point| {
+            point.shown.contains("/indexes") && ["openat", "mkdirat", "renameat"].contains(&&*point.call)
+        };
+        for point in points[..commit].iter().filter(names) {
+            world.set_up(scenario);
+            let output = world.traced(&point.inject("error=ENOENT"), scenario);
+            let said = String::from_utf8_lossy(&output.stderr);
+            let what = format!("{} at {} {}: {}", scenario.name, point.call, point.nth, point.shown);
+            assert!(output.status.success(), "{what}: {said}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 20 || faults::asked_for("LANES_TEST_ONLY"), "only {tried} points were tried");
+}

@@ -100,7 +100,7 @@ impl Index<'_> {
     /// Lets the correlations that may not have been written before a power cut lead to their newest
     /// tasks, of which `youngest` names one for each file.
     pub(super) fn recover_correlations(&self, youngest: &Youngest) -> Result<()> {
-        let correlations = match self.indexes.open_existing(CORRELATIONS) {
+        let correlations = match self.dir().open_existing(CORRELATIONS) {
             Ok(None) => return Ok(()),
             Ok(Some(correlations)) => correlations,
             // Something else stands in its place.

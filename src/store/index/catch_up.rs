@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
+use rustix::io::Errno;
+
 use super::super::layout::{Dir, RESPONSE_FILE, idempotency_key};
 use super::super::scan::look_long_at;
 use super::super::shelf::Entry;
@@ -231,9 +233,9 @@ impl Index<'_> {
             lanes.entry(lane).or_default();
         }
         // Whoever dies from here on leaves an index that nobody takes for whole.
-        room::clear(self.layout, &self.indexes, STATE)?;
+        room::clear(self.layout, &self.dir(), STATE)?;
         self.swap_shelves(lanes)?;
-        room::directory(self.layout, &self.indexes, KEYS)?;
+        room::directory(self.layout, &self.dir(), KEYS)?;
         let keys = keys.into_iter().map(|(name, (_, id))| (name, id)).collect();
         self.keys_or_make()?.fill(&keys)?;
         self.recover_correlations(&youngest)?;
@@ -253,7 +255,9 @@ impl Index<'_> {
             seq = feed::append(&self.layout.root, task, std::slice::from_ref(event), seq)?;
         }
         for name in [KEYS, SHELVES] {
-            seal(&self.indexes.open_or_make_derived(name)?)?;
+            // One that is not there any more must not be taken for a whole one that is empty.
+            let dir = self.dir().open_existing(name)?;
+            seal(&dir.ok_or_else(|| Error::io("open", self.dir().path().join(name), Errno::NOENT))?)?;
         }
         let state = State {
             boot: boot_word(),
@@ -281,7 +285,7 @@ impl Index<'_> {
             shelves.later.fill(later)?;
             shelves.held.fill(held)?;
         }
-        atomic::remove_tree(&self.indexes, SHELVES)?;
-        atomic::rename_derived(&tmp, &staging, &self.indexes, SHELVES)
+        atomic::remove_tree(&self.dir(), SHELVES)?;
+        atomic::rename_derived(&tmp, &staging, &self.dir(), SHELVES)
     }
 }

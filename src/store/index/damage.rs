@@ -2,8 +2,11 @@
 //! the next task must not have to know of it.
 
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
-use super::super::layout::Dir;
+use rustix::io::Errno;
+
+use super::super::layout::{Dir, Layout};
 use super::super::lock::StoreLock;
 use super::super::shelf::{Shelf, damaged};
 use super::super::{Store, atomic};
@@ -25,27 +28,66 @@ pub(in crate::store) fn is_sealed(dir: &Dir) -> Result<bool> {
     Ok((stat.st_mtime, stat.st_mtime_nsec) == (SEAL, 0))
 }
 
+/// How often something is tried while somebody removes the index.
+const TRIES: usize = 3;
+
+/// Whether something was not there that has just been made or seen: somebody removes it.
+fn is_gone(error: &Error) -> bool {
+    error.raw_os_error() == Some(Errno::NOENT.raw_os_error())
+}
+
+/// The directory of the index, made if it is not there.
+pub(super) fn made(layout: &Layout) -> Result<Dir> {
+    for _ in 1..TRIES {
+        match layout.indexes() {
+            Err(error) if is_gone(&error) => {}
+            made => return made,
+        }
+    }
+    layout.indexes()
+}
+
 impl Store {
     /// Asks the index something. When that shows it to be damaged, it is repaired and asked again.
     pub(in crate::store) fn ask_index<T>(&self, ask: impl Fn(&Index<'_>) -> Result<T>) -> Result<T> {
         let index = Index::open(&self.layout)?;
-        match ask(&index) {
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                let Ok(lock) = self.lock_store() else { return Err(error) };
-                index.heal(&lock)?;
-                drop(lock);
-                ask(&index)
+        for _ in 1..TRIES {
+            match index.again(|| ask(&index)) {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    let Ok(lock) = self.lock_store() else { return Err(error) };
+                    index.heal(&lock)?;
+                }
+                answer => return answer,
             }
-            answer => answer,
         }
+        ask(&index)
     }
 }
 
 impl Index<'_> {
+    /// Where it is.
+    pub(super) fn dir(&self) -> Rc<Dir> {
+        Rc::clone(&self.indexes.borrow())
+    }
+
+    /// Does something with the index, and does it again where somebody removes it meanwhile.
+    pub(super) fn again<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
+        for _ in 1..TRIES {
+            match work() {
+                Err(error) if is_gone(&error) => match made(self.layout) {
+                    Ok(dir) => *self.indexes.borrow_mut() = Rc::new(dir),
+                    Err(_) => return Err(error),
+                },
+                done => return done,
+            }
+        }
+        work()
+    }
+
     /// Whether the parts are there without which the index says nothing, with all names that we gave.
     pub(super) fn is_complete(&self) -> Result<bool> {
         for name in [KEYS, SHELVES] {
-            match self.indexes.open_existing(name) {
+            match self.dir().open_existing(name) {
                 Ok(Some(dir)) if is_sealed(&dir)? => {}
                 Ok(Some(_)) => return Ok(false),
                 Ok(None) => return Ok(false),
@@ -60,15 +102,15 @@ impl Index<'_> {
     /// that is just being written looks damaged too.
     pub(in crate::store) fn heal(&self, lock: &StoreLock) -> Result<()> {
         let state = self.ensure(lock)?;
-        match self.read_all() {
+        self.again(|| match self.read_all() {
             Err(error) if error.kind() == ErrorKind::Corrupt => self.rebuild(state.seq).map(drop),
             read => read,
-        }
+        })
     }
 
     fn read_all(&self) -> Result<()> {
         self.keys()?.map_or(Ok(Vec::new()), |keys| keys.packed())?;
-        let Some(lanes) = self.indexes.open_existing(SHELVES)? else { return Ok(()) };
+        let Some(lanes) = self.dir().open_existing(SHELVES)? else { return Ok(()) };
         for name in lanes.names()? {
             let Some(shelves) = LaneShelves::open_at(&lanes, &name)? else { continue };
             let read = |shelf: &Shelf| -> Result<u64> {

@@ -50,12 +50,12 @@ struct Place {
 impl<'a> Index<'a> {
     /// The keys, if any were ever noted.
     pub(in crate::store) fn keys(&self) -> Result<Option<Keys<'a>>> {
-        Ok(self.indexes.open_existing(KEYS)?.map(|dir| Keys { layout: self.layout, dir }))
+        Ok(self.dir().open_existing(KEYS)?.map(|dir| Keys { layout: self.layout, dir }))
     }
 
     /// The keys, to be written.
     pub(in crate::store) fn keys_or_make(&self) -> Result<Keys<'a>> {
-        self.indexes.open_or_make_derived(KEYS).map(|dir| Keys { layout: self.layout, dir })
+        self.dir().open_or_make_derived(KEYS).map(|dir| Keys { layout: self.layout, dir })
     }
 }
 

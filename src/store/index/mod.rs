@@ -27,8 +27,10 @@ mod room;
 mod state;
 mod upkeep;
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
 use super::layout::{Dir, Layout, TASKS, idempotency_key};
 use super::lock::StoreLock;
@@ -36,6 +38,7 @@ use super::shelf::{Entry, Shelf};
 use super::{atomic, read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Now, Task, TaskId, Time};
+use damage::made;
 pub(super) use damage::{is_sealed, seal};
 pub(super) use lane::{LaneShelves, Place, place};
 pub(super) use room::put;
@@ -67,16 +70,17 @@ fn due(shelf: &Shelf, unordered: bool, now: &Now, count: usize) -> Result<Vec<En
 /// The index of one store.
 pub(super) struct Index<'a> {
     layout: &'a Layout,
-    indexes: Dir,
+    /// Its directory; another one after somebody has removed it.
+    indexes: RefCell<Rc<Dir>>,
 }
 
 impl<'a> Index<'a> {
     pub(super) fn open(layout: &'a Layout) -> Result<Self> {
-        Ok(Self { layout, indexes: layout.indexes()? })
+        Ok(Self { layout, indexes: RefCell::new(Rc::new(made(layout)?)) })
     }
 
     fn read_state(&self) -> Result<Option<State>> {
-        match read::file(&self.indexes, STATE, 4096) {
+        match read::file(&self.dir(), STATE, 4096) {
             Ok(content) => {
                 Ok(content.and_then(|content| State::parse(&String::from_utf8_lossy(&content.bytes))))
             }
@@ -86,9 +90,9 @@ impl<'a> Index<'a> {
     }
 
     fn write_state(&self, state: &State) -> Result<()> {
-        let file = atomic::open_for_update(&self.indexes, STATE)?;
+        let file = atomic::open_for_update(&self.dir(), STATE)?;
         file.write_all_at(state.line().as_bytes(), 0)
-            .map_err(|error| Error::io("write", self.indexes.path().join(STATE), error))
+            .map_err(|error| Error::io("write", self.dir().path().join(STATE), error))
     }
 
     /// The modification time of the `tasks` directory, in nanoseconds.
@@ -110,6 +114,10 @@ impl<'a> Index<'a> {
 
     /// Makes the index fit the store and returns its state.
     pub(super) fn ensure(&self, _lock: &StoreLock) -> Result<State> {
+        self.again(|| self.brought_up_to_date())
+    }
+
+    fn brought_up_to_date(&self) -> Result<State> {
         let state = match self.read_state()? {
             Some(state) if state.boot == boot_word() => state,
             old => return self.rebuild(old.map_or(0, |state| state.seq)),
@@ -139,7 +147,7 @@ impl<'a> Index<'a> {
     pub(super) fn begin(&self, _lock: &StoreLock, state: &State, task: &Task) -> Result<State> {
         let clock = clock_of(task).map_or(state.clock, |clock| clock.max(state.clock));
         let state = State { busy: Some(task.id.to_string()), clock, ..state.clone() };
-        self.write_state(&state)?;
+        self.again(|| self.write_state(&state))?;
         Ok(state)
     }
 
@@ -175,18 +183,22 @@ impl<'a> Index<'a> {
 
     /// The shelves of a lane, made if they are not there. For writers.
     fn lane(&self, lane: &str) -> Result<LaneShelves> {
-        let lanes = self.indexes.open_or_make_derived(SHELVES)?;
+        let lanes = self.dir().open_or_make_derived(SHELVES)?;
         if let Some(shelves) = LaneShelves::open(&lanes, lane)? {
             return Ok(shelves);
         }
+        // What somebody else has done before must not be hidden.
+        let was_whole = is_sealed(&lanes)?;
         let shelves = LaneShelves::make(&lanes, lane)?;
-        seal(&lanes)?;
+        if was_whole {
+            seal(&lanes)?;
+        }
         Ok(shelves)
     }
 
     /// The shelves of a lane, if any task was ever in it.
     pub(super) fn lane_if_any(&self, lane: &str) -> Result<Option<LaneShelves>> {
-        match self.indexes.open_existing(SHELVES)? {
+        match self.dir().open_existing(SHELVES)? {
             Some(lanes) => LaneShelves::open(&lanes, lane),
             None => Ok(None),
         }
@@ -273,6 +285,10 @@ impl<'a> Index<'a> {
         lane: &str,
         now: &Now,
     ) -> Result<State> {
+        self.again(|| self.promoted(state.clone(), lane, now))
+    }
+
+    fn promoted(&self, state: State, lane: &str, now: &Now) -> Result<State> {
         let (mut state, mut shelves) = (state, self.lane_if_any(lane)?);
         if let Some(damaged) = &shelves
             && !damaged.are_sealed()?
@@ -359,12 +375,14 @@ impl<'a> Index<'a> {
         // A task that was retried has given its key to the new one.
         let Some(key) = task.key.as_ref().filter(|_| task.retried_as.is_none()) else { return Ok(()) };
         let keys = self.keys_or_make()?;
+        // What somebody else has done before must not be hidden.
+        let was_whole = is_sealed(keys.dir())?;
         keys.set(&idempotency_key(&task.workspace_id, key), &task.id)?;
-        seal(keys.dir())
+        if was_whole { seal(keys.dir()) } else { Ok(()) }
     }
 
     /// The directory of the correlation files.
     pub(super) fn correlations(&self) -> Result<Dir> {
-        room::directory(self.layout, &self.indexes, CORRELATIONS)
+        room::directory(self.layout, &self.dir(), CORRELATIONS)
     }
 }

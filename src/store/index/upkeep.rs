@@ -7,7 +7,7 @@ use super::super::layout::{Dir, idempotency_key, lane_key};
 use super::super::lock::StoreLock;
 use super::super::submit::{correlation_content, correlation_name};
 use super::super::{atomic, read};
-use super::damage::seal;
+use super::damage::{is_sealed, seal};
 use super::{CORRELATIONS, Index, LaneShelves, SHELVES, State};
 use crate::error::{ErrorKind, Result};
 use crate::model::{Task, TaskId, json};
@@ -38,11 +38,14 @@ impl Index<'_> {
             && self.known_holder(&task.workspace_id, key)?.as_ref() == Some(&task.id)
             && let Some(keys) = self.keys()?
         {
+            let was_whole = is_sealed(keys.dir())?;
             keys.forget(&idempotency_key(&task.workspace_id, key))?;
-            seal(keys.dir())?;
+            if was_whole {
+                seal(keys.dir())?;
+            }
         }
         if self.correlation_target(task)?.as_ref() == Some(&task.id)
-            && let Some(correlations) = self.indexes.open_existing(CORRELATIONS)?
+            && let Some(correlations) = self.dir().open_existing(CORRELATIONS)?
         {
             let name = correlation_name(&task.workspace_id, &task.correlation_id);
             let replaced = successor.is_some_and(|task| {
@@ -60,7 +63,7 @@ impl Index<'_> {
     /// The task that the correlation of `task` leads to.
     pub(in crate::store) fn correlation_target(&self, task: &Task) -> Result<Option<TaskId>> {
         let name = correlation_name(&task.workspace_id, &task.correlation_id);
-        let target = || match self.indexes.open_existing(CORRELATIONS)? {
+        let target = || match self.dir().open_existing(CORRELATIONS)? {
             Some(correlations) => target_of(&correlations, &name),
             None => Ok(None),
         };
@@ -73,7 +76,7 @@ impl Index<'_> {
 
     /// The ids on all shelves, or on those of one lane, sorted.
     pub(in crate::store) fn open_ids(&self, lane: Option<&str>) -> Result<Vec<String>> {
-        let Some(lanes) = self.indexes.open_existing(SHELVES)? else { return Ok(Vec::new()) };
+        let Some(lanes) = self.dir().open_existing(SHELVES)? else { return Ok(Vec::new()) };
         let names = match lane {
             Some(lane) => vec![lane_key(lane)],
             None => lanes.names()?,
@@ -93,7 +96,7 @@ impl Index<'_> {
 
     /// The id of a task on a shelf of each lane that has one.
     pub(in crate::store) fn one_of_each_lane(&self) -> Result<Vec<String>> {
-        let Some(lanes) = self.indexes.open_existing(SHELVES)? else { return Ok(Vec::new()) };
+        let Some(lanes) = self.dir().open_existing(SHELVES)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for name in lanes.names()? {
             let Some(shelves) = LaneShelves::open_at(&lanes, &name)? else { continue };
@@ -113,7 +116,7 @@ impl Index<'_> {
 
     /// For each lane with tasks that can be claimed: the first of them, and their number.
     pub(in crate::store) fn first_of_lanes(&self) -> Result<Vec<(String, u64)>> {
-        let Some(lanes) = self.indexes.open_existing(SHELVES)? else { return Ok(Vec::new()) };
+        let Some(lanes) = self.dir().open_existing(SHELVES)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for name in lanes.names()? {
             let Some(shelves) = LaneShelves::open_at(&lanes, &name)? else { continue };
