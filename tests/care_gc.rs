@@ -169,7 +169,9 @@ fn a_task_whose_answer_cannot_be_archived_stays() {
     assert!(report.notes[0].contains("its answer is gone"), "{:?}", report.notes);
     let mut unreadable = Vec::new();
     let mut out = Vec::new();
-    store.export(&mut out, &|_| true, &mut |_, error| unreadable.push(error.to_string())).unwrap();
+    store
+        .export(&mut out, &|_| true, &mut |_, error| unreadable.push(error.to_string()), &mut |_| ())
+        .unwrap();
     assert!(out.is_empty() && unreadable[0].contains("without --archive"), "{unreadable:?}");
     assert_eq!(store.gc(&GcPlan { archive: None, ..plan }).unwrap().removed, [large.id]);
     sound(&store);

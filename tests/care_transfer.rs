@@ -12,7 +12,11 @@ use lanes::store::{Imported, Store};
 
 fn export(store: &Store) -> String {
     let mut out = Vec::new();
-    store.export(&mut out, &|_| true, &mut |name, error| panic!("{name}: {error}")).unwrap();
+    store
+        .export(&mut out, &|_| true, &mut |name, error| panic!("{name}: {error}"), &mut |what| {
+            panic!("{what}")
+        })
+        .unwrap();
     String::from_utf8(out).unwrap()
 }
 

@@ -16,7 +16,8 @@ use crate::model::task::object;
 
 /// Print tasks with their history, answers and files: one JSON object a line.
 ///
-/// Tasks that cannot be read are left out with a warning, and the command ends with code 1.
+/// Tasks that cannot be read are left out with a warning, and the command ends with code 1. Files of
+/// a task that a line cannot carry are left out with a warning.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes export --ended > tasks.jsonl")]
 pub struct ExportCommand {
@@ -51,7 +52,7 @@ impl Write for Sink<'_> {
 impl ExportCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         let store = context.store()?;
-        let mut unreadable = Vec::new();
+        let (mut unreadable, mut left_out) = (Vec::new(), Vec::new());
         let mut sink = Sink { out: &mut context.out, failed: None };
         let result = store.export(
             &mut sink,
@@ -60,11 +61,15 @@ impl ExportCommand {
                     && (!self.ended || task.status.is_terminal())
             },
             &mut |_, error| unreadable.push(error),
+            &mut |what| left_out.push(what.to_string()),
         );
         if let Some(error) = sink.failed {
             return Err(error);
         }
         result?;
+        for what in &left_out {
+            context.out.warn(what);
+        }
         for error in &unreadable {
             context.out.warn(&error.to_string());
         }

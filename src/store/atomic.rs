@@ -12,6 +12,7 @@
 mod group;
 mod upkeep;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -273,7 +274,8 @@ pub(super) fn remove_unless_full(dir: &Dir, name: &str) -> Result<bool> {
 }
 
 /// Removes a directory with everything below it, without following links.
-pub(super) fn remove_tree(parent: &Dir, name: &str) -> Result<()> {
+pub(super) fn remove_tree(parent: &Dir, name: impl AsRef<OsStr>) -> Result<()> {
+    let name = name.as_ref();
     let fail = |errno: Errno| Error::io("remove", parent.path().join(name), errno);
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
@@ -281,8 +283,8 @@ pub(super) fn remove_tree(parent: &Dir, name: &str) -> Result<()> {
         Err(errno) => return Err(fail(errno)),
     }
     if let Some(dir) = parent.open_existing(name)? {
-        for child in dir.names()? {
-            remove_tree(&dir, &child)?;
+        for (child, _) in dir.entries()? {
+            remove_tree(&dir, child.as_os_str())?;
         }
     }
     rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(fail)

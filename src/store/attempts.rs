@@ -99,7 +99,7 @@ impl Store {
         let Some(attempts) = self.task_dir(id)?.open_existing(ATTEMPTS)? else {
             return Ok(None);
         };
-        let dir = attempts.open_existing(&fence.to_string())?;
+        let dir = attempts.open_existing(fence.to_string())?;
         dir.map(|dir| Ok(Attempt { dir, tmp: self.layout.tmp()? })).transpose()
     }
 

@@ -83,7 +83,8 @@ impl Dir {
     }
 
     /// Opens a directory inside this one; `None` when it does not exist.
-    pub(super) fn open_existing(&self, name: &str) -> Result<Option<Self>> {
+    pub(super) fn open_existing(&self, name: impl AsRef<OsStr>) -> Result<Option<Self>> {
+        let name = name.as_ref();
         let path = self.path.join(name);
         match rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty()) {
             Ok(fd) => Ok(Some(Self { fd, path })),

@@ -253,7 +253,8 @@ impl Store {
                     Some(file) => file,
                     None => archive.insert(Archive::create(&directory)?),
                 };
-                file.write(&line)?;
+                file.write(&line.text)?;
+                report.notes.extend(line.left_out);
                 candidate.archived = Some(loaded.fingerprint());
             }
         }

@@ -2,6 +2,11 @@
 
 use std::fs;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
 use crate::sandbox::{Sandbox, text};
 
 #[test]
@@ -22,6 +27,57 @@ fn fsck_reports_and_repairs() {
     assert!(fs::exists(format!("{quarantine}/tasks/{id}/task.json")).unwrap());
     sandbox.ok(&["fsck", "--repair"]);
     assert_eq!(sandbox.ok(&["fsck"]), "0 tasks, nothing wrong");
+}
+
+#[test]
+fn one_repair_that_fails_keeps_no_other_from_being_made() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    // Named by a process that ended long ago, and too deep for the few files that may be open.
+    let left = sandbox.path("handoff/state/tmp/999999999-1-1");
+    fs::create_dir_all(left.join("a/".repeat(90))).unwrap();
+    fs::remove_file(sandbox.task_dir(&id).join("events.jsonl")).unwrap();
+    let repair = |json: &str| {
+        let mut limited = Command::new("sh");
+        let lanes = env!("CARGO_BIN_EXE_lanes");
+        limited.args(["-c", &format!("ulimit -n 60; exec '{lanes}' {json} fsck --repair")]);
+        limited.env_clear().current_dir(sandbox.root());
+        sandbox.outcome(limited.output().unwrap())
+    };
+    let report = repair("--json");
+    assert_eq!(report.code, 1, "{report}");
+    let report = report.json();
+    let finding = |code: &str| {
+        report["findings"].as_array().unwrap().iter().find(|finding| finding["code"] == code).unwrap()
+    };
+    assert_eq!(finding("staged")["repaired"], false);
+    assert!(text(&finding("staged")["remedy"]).starts_with("repair failed: cannot "));
+    assert_eq!(finding("staged")["severity"], "damage");
+    assert_eq!(finding("events-behind")["repaired"], true);
+    assert!(repair("").stdout.contains("repair failed"));
+    sandbox.ok(&["fsck", "--repair"]);
+    assert_eq!(sandbox.ok(&["fsck"]), "1 task, nothing wrong");
+}
+
+#[test]
+fn names_that_are_not_utf_8_are_removed_and_named_where_they_are_left_out() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.answered("l", "completed", "fine");
+    let run = sandbox.task_dir(&id).join("attempts/1");
+    fs::create_dir_all(&run).unwrap();
+    fs::write(run.join(OsStr::from_bytes(b"bad\xff")), "").unwrap();
+    fs::write(run.join("good"), "").unwrap();
+    symlink("good", run.join("link")).unwrap();
+    let export = sandbox.run(&["export"]);
+    assert_eq!(export.code, 0, "{export}");
+    let archived = sandbox.run(&["gc", "--all-ended", "--archive", "old"]);
+    assert_eq!(archived.code, 0, "{archived}");
+    for told in [export.stderr, archived.stderr] {
+        assert!(told.contains("/attempts/1/bad\u{fffd} is left out: its name is not UTF-8"), "{told}");
+        assert!(told.contains("/attempts/1/link is left out: it is not a regular file"), "{told}");
+        assert!(!told.contains("good") && !told.contains("cannot"), "{told}");
+    }
+    assert_eq!(fs::read_dir(sandbox.path("handoff/state/tmp")).unwrap().count(), 0);
 }
 
 #[test]
@@ -114,7 +170,7 @@ fn an_archive_is_whole_or_absent_and_nothing_goes_before_it() {
     let gc = "ulimit -f 8; exec \"$0\" gc --all-ended --archive old";
     let mut command = sandbox.command(&[]);
     let lanes = command.get_program().to_owned();
-    let mut shell = std::process::Command::new("sh");
+    let mut shell = Command::new("sh");
     shell.args(["-c", gc]).arg(lanes).current_dir(sandbox.root()).env_clear();
     shell.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
     command.stdin(std::process::Stdio::null());

@@ -102,12 +102,10 @@ impl Check<'_> {
         let mut is_current = true;
         match self.index(&indexes, facts) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                if self.repair {
-                    Index::open(&store.layout)?.heal(&store.lock_store()?)?;
-                }
+                let repaired = self.attempt(|_| Index::open(&store.layout)?.heal(&store.lock_store()?))?;
                 let (path, remedy) = (indexes.path().to_path_buf(), "repair builds the index anew");
                 let (code, message) = ("index-disagrees", error.message());
-                self.found(code, Severity::Damage, path, message, remedy, self.repair);
+                self.found(code, Severity::Damage, path, message, remedy, repaired);
             }
             done => is_current = done?,
         }
@@ -118,16 +116,17 @@ impl Check<'_> {
     /// Finds what is no file in a directory of the index that holds files alone.
     fn files_alone(&mut self, dir: &Dir) -> Result<()> {
         for (name, _) in dir.entries()?.into_iter().filter(|(_, kind)| *kind != FileType::RegularFile) {
-            if self.repair {
-                let _lock = self.store.lock_store()?;
+            let repaired = self.attempt(|check| {
+                let _lock = check.store.lock_store()?;
                 // Whoever needed the place may have been here.
-                if misplaced(dir, name.as_os_str(), FileType::RegularFile).is_some() {
-                    self.set_aside(dir, &name)?;
+                match misplaced(dir, name.as_os_str(), FileType::RegularFile) {
+                    Some(_) => check.set_aside(dir, &name),
+                    None => Ok(()),
                 }
-            }
+            })?;
             let message = "something else stands where the index keeps a file";
             let (path, remedy) = (dir.path().join(&name), "repair moves it to the quarantine");
-            self.found("not-a-file", Severity::Damage, path, message, remedy, self.repair);
+            self.found("not-a-file", Severity::Damage, path, message, remedy, repaired);
         }
         Ok(())
     }
@@ -148,15 +147,11 @@ impl Check<'_> {
             }
         }
         index.keys()?.map_or(Ok(Vec::new()), |keys| keys.packed())?;
-        if index.usable()?.is_none() {
-            if self.repair {
-                index.ensure(&store.lock_store()?)?;
-            } else {
-                let message = "the index is not up to date";
-                let remedy = "the next command that needs it brings it up to date";
-                self.found("index-outdated", Severity::Leftover, path, message, remedy, false);
-                return Ok(false);
-            }
+        if index.usable()?.is_none() && !self.attempt(|_| index.ensure(&store.lock_store()?).map(drop))? {
+            let message = "the index is not up to date";
+            let remedy = "the next command that needs it brings it up to date";
+            self.found("index-outdated", Severity::Leftover, path, message, remedy, false);
+            return Ok(false);
         }
         let mut lanes: BTreeMap<&str, Shelved> = BTreeMap::new();
         for task in &facts.open {
@@ -201,11 +196,9 @@ impl Check<'_> {
             }
         }
         let Some(message) = wrong else { return Ok(true) };
-        if self.repair && lock.is_some() {
-            index.rebuild(index.last_seq()?)?;
-        }
+        let repaired = lock.is_some() && self.attempt(|_| index.rebuild(index.last_seq()?).map(drop))?;
         let remedy = "repair builds the index anew";
-        self.found("index-disagrees", Severity::Damage, path, message, remedy, self.repair);
+        self.found("index-disagrees", Severity::Damage, path, message, remedy, repaired);
         Ok(true)
     }
 
@@ -250,14 +243,14 @@ impl Check<'_> {
                 continue;
             }
             present.remove(&name);
-            let repaired = self.repair && {
+            let repaired = self.attempt(|check| {
                 let _lock = store.lock_store()?;
-                if !holder(&name).is_some_and(|id| self.exists(id.as_str())) {
+                if !holder(&name).is_some_and(|id| check.exists(id.as_str())) {
                     keys.forget(&name)?;
                     seal(keys.dir())?;
                 }
-                true
-            };
+                Ok(())
+            })?;
             let message = "an idempotency key of a task that is gone";
             let path = keys.dir().path().join(&name);
             self.found("key-stale", Severity::Leftover, path, message, "repair removes it", repaired);
@@ -266,12 +259,11 @@ impl Check<'_> {
             if present.contains(name) || !self.exists(id) {
                 continue;
             }
-            let repaired = self.repair && {
+            let repaired = self.attempt(|_| {
                 let _lock = store.lock_store()?;
                 TaskId::parse(id).map_or(Ok(()), |id| keys.set(name, &id))?;
-                seal(keys.dir())?;
-                true
-            };
+                seal(keys.dir())
+            })?;
             let message = format!("the idempotency key of {id} is not noted: it could be submitted twice");
             let path = keys.dir().path().join(name);
             // Whoever submits brings an outdated index up to date first.
@@ -310,13 +302,13 @@ impl Check<'_> {
             if misplaced(&correlations, name.as_str(), FileType::RegularFile).is_some() {
                 continue;
             }
-            let repaired = self.repair && {
-                let _lock = self.store.lock_store()?;
-                if self.wrong_target(&correlations, &name, newest).is_some() {
-                    self.retarget(&correlations, &name, newest)?;
+            let repaired = self.attempt(|check| {
+                let _lock = check.store.lock_store()?;
+                if check.wrong_target(&correlations, &name, newest).is_some() {
+                    check.retarget(&correlations, &name, newest)?;
                 }
-                true
-            };
+                Ok(())
+            })?;
             let path = correlations.path().join(&name);
             let remedy = "repair lets it lead to the newest task, or removes it when there is none";
             self.found("correlation-stale", Severity::Leftover, path, message, remedy, repaired);
@@ -329,11 +321,10 @@ impl Check<'_> {
             if present.contains(name) || !self.exists(newest.0.as_str()) {
                 continue;
             }
-            let repaired = self.repair && {
-                let _lock = self.store.lock_store()?;
-                self.retarget(&correlations, name, Some(newest))?;
-                true
-            };
+            let repaired = self.attempt(|check| {
+                let _lock = check.store.lock_store()?;
+                check.retarget(&correlations, name, Some(newest))
+            })?;
             let path = correlations.path().join(name);
             let message = "other implementations do not find the tasks of this correlation";
             let remedy = "repair lets it lead to the newest task";

@@ -20,13 +20,14 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use rustix::fs::FileType;
+use rustix::io::Errno;
 
 use serde_json::Value;
 
 use super::layout::{Dir, QUARANTINE};
 use super::scan::each;
 use super::{Store, atomic, read};
-use crate::error::{Result, printable};
+use crate::error::{ErrorKind, Result, printable};
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{TaskId, Time};
@@ -156,7 +157,7 @@ impl Store {
         if repair {
             self.check_writable()?;
         }
-        let mut check = Check { store: self, repair, report, quarantine };
+        let mut check = Check { store: self, repair, report, quarantine, failure: None };
         check.outside()?;
         let names = self.layout.tasks.entries()?;
         let total = names.len() as u64;
@@ -191,9 +192,32 @@ struct Check<'a> {
     report: Report,
     /// The name of this run's quarantine.
     quarantine: Option<String>,
+    /// Why what is about to be reported could not be put right.
+    failure: Option<String>,
 }
 
 impl Check<'_> {
+    /// Puts something right if this is a repair. Whether it has been: a failure is told by the finding
+    /// that follows, and keeps nothing else from being put right.
+    ///
+    /// # Errors
+    /// What every other repair would meet as well: `Locked`, and a disk that is full or fails.
+    fn attempt(&mut self, mend: impl FnOnce(&mut Self) -> Result<()>) -> Result<bool> {
+        if !self.repair {
+            return Ok(false);
+        }
+        let disk = [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS].map(Errno::raw_os_error);
+        match mend(self) {
+            Err(error) if error.kind() == ErrorKind::Locked => Err(error),
+            Err(error) if error.raw_os_error().is_some_and(|number| disk.contains(&number)) => Err(error),
+            Err(error) => {
+                self.failure = Some(error.message().to_string());
+                Ok(false)
+            }
+            Ok(()) => Ok(true),
+        }
+    }
+
     fn found(
         &mut self,
         code: &'static str,
@@ -203,7 +227,11 @@ impl Check<'_> {
         remedy: &str,
         repaired: bool,
     ) {
-        let (message, remedy) = (message.into(), remedy.to_string());
+        let message = message.into();
+        let (severity, remedy) = match self.failure.take() {
+            Some(why) => (severity.max(Severity::Damage), format!("repair failed: {why}")),
+            None => (severity, remedy.to_string()),
+        };
         // Errors name their file, which the finding does already.
         let shown = printable(&path.to_string_lossy());
         let message = match message.strip_prefix(&format!("{shown} ")) {

@@ -106,10 +106,8 @@ impl Check<'_> {
         for (name, expected) in places {
             let Some((code, message)) = misplaced(dir, *name, *expected) else { continue };
             let (path, remedy) = (dir.path().join(name), "repair moves it to the quarantine");
-            if self.repair {
-                self.set_aside(dir, OsStr::new(name))?;
-            }
-            self.found(code, Severity::Blocking, path, message, remedy, self.repair);
+            let repaired = self.attempt(|check| check.set_aside(dir, OsStr::new(name)))?;
+            self.found(code, Severity::Blocking, path, message, remedy, repaired);
         }
         Ok(())
     }
@@ -122,25 +120,21 @@ impl Check<'_> {
             let owner = name.to_str().and_then(Owner::parse);
             let path = tmp.path().join(&name);
             let old = age.map_or_else(String::new, |age| format!(", {} seconds ago", age.as_secs()));
-            match (owner, name.to_str()) {
-                (Some(owner), _) if owner.is_alive() => {}
-                (Some(owner), Some(text)) => {
-                    if self.repair {
-                        atomic::remove_tree(&tmp, text)?;
-                    }
+            match owner {
+                Some(owner) if owner.is_alive() => {}
+                Some(owner) => {
+                    let repaired = self.attempt(|_| atomic::remove_tree(&tmp, &name))?;
                     let message = format!("left by process {}, which has ended{old}", owner.pid);
                     let severity = Severity::Leftover;
-                    self.found("staged", severity, path, message, "repair removes it", self.repair);
+                    self.found("staged", severity, path, message, "repair removes it", repaired);
                 }
                 _ if age.is_none_or(|age| age < STRANGER_GRACE) => {}
                 _ => {
-                    if self.repair {
-                        self.set_aside(&tmp, &name)?;
-                    }
+                    let repaired = self.attempt(|check| check.set_aside(&tmp, &name))?;
                     let message =
                         format!("nobody knows whose it is; last changed{}", old.trim_start_matches(','));
                     let remedy = "repair moves it to the quarantine";
-                    self.found("stranger", Severity::Leftover, path, message, remedy, self.repair);
+                    self.found("stranger", Severity::Leftover, path, message, remedy, repaired);
                 }
             }
         }
@@ -162,11 +156,9 @@ impl Check<'_> {
                 self.found("dead-dispatcher", Severity::Leftover, path, message, remedy, false);
                 continue;
             }
-            if self.repair {
-                atomic::remove(&workers, &name)?;
-            }
+            let repaired = self.attempt(|_| atomic::remove(&workers, &name))?;
             let message = "the card of a worker that has ended";
-            self.found("dead-worker", Severity::Leftover, path, message, "repair removes it", self.repair);
+            self.found("dead-worker", Severity::Leftover, path, message, "repair removes it", repaired);
         }
         Ok(())
     }
@@ -178,13 +170,12 @@ impl Check<'_> {
         }
         match store.paused() {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                if self.repair {
-                    self.set_aside(&store.layout.root, OsStr::new(LANES))?;
-                }
+                let repaired =
+                    self.attempt(|check| check.set_aside(&store.layout.root, OsStr::new(LANES)))?;
                 let path = store.layout.root.path().join(LANES);
                 let remedy = "repair moves it to the quarantine, which resumes every lane";
                 let message = "it cannot be read, so no lane hands out anything";
-                self.found("pauses-unreadable", Severity::Blocking, path, message, remedy, self.repair);
+                self.found("pauses-unreadable", Severity::Blocking, path, message, remedy, repaired);
                 Ok(())
             }
             paused => paused.map(|_| ()),
@@ -197,21 +188,19 @@ impl Check<'_> {
         if misplaced(root, FEED, FileType::RegularFile).is_some() || feed::is_whole(root)? {
             return Ok(());
         }
-        match store.lock_store() {
+        let repaired = match store.lock_store() {
             Ok(_lock) => {
                 if feed::is_whole(root)? {
                     return Ok(());
                 }
-                if self.repair {
-                    feed::cut(root)?;
-                }
+                self.attempt(|_| feed::cut(root))?
             }
-            Err(error) if !self.repair && error.kind() == ErrorKind::Io => {}
+            Err(error) if !self.repair && error.kind() == ErrorKind::Io => false,
             Err(error) => return Err(error),
-        }
+        };
         let path = root.path().join(FEED);
         let message = "the last line is only half there";
-        self.found("feed-torn", Severity::Leftover, path, message, "repair cuts it off", self.repair);
+        self.found("feed-torn", Severity::Leftover, path, message, "repair cuts it off", repaired);
         Ok(())
     }
 
@@ -261,12 +250,10 @@ impl Check<'_> {
             if owner.is_some_and(|owner| owner.is_alive()) {
                 continue;
             }
-            if self.repair {
-                atomic::remove(dir, name)?;
-            }
+            let repaired = self.attempt(|_| atomic::remove(dir, name))?;
             let message = "a half-written file of a process that ended in the middle";
             let path = dir.path().join(name);
-            self.found("half-written", Severity::Leftover, path, message, "repair removes it", self.repair);
+            self.found("half-written", Severity::Leftover, path, message, "repair removes it", repaired);
         }
         Ok(others)
     }

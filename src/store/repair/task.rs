@@ -125,21 +125,19 @@ impl Check<'_> {
     }
 
     fn no_task(&mut self, name: &OsStr, kind: FileType) -> Result<()> {
-        let tasks = &self.store.layout.tasks;
+        let store = self.store;
+        let tasks = &store.layout.tasks;
         let what = match kind {
             FileType::Symlink => "a symbolic link",
             FileType::Directory => "a directory whose name is no task id",
             FileType::RegularFile => "a file",
             _ => "a special file",
         };
-        if self.repair {
-            let store = self.store;
-            self.set_aside(&store.layout.tasks, name)?;
-        }
+        let repaired = self.attempt(|check| check.set_aside(tasks, name))?;
         let message = format!("{what} stands among the tasks");
         let path = tasks.path().join(name);
         let severity = Severity::Damage;
-        self.found("not-a-task", severity, path, message, Mend::SetAside.words(), self.repair);
+        self.found("not-a-task", severity, path, message, Mend::SetAside.words(), repaired);
         Ok(())
     }
 
@@ -158,13 +156,14 @@ impl Check<'_> {
             return Ok(Look::default());
         };
         let look = look(&dir, id)?;
-        let mut gone = false;
+        let (mut gone, mut failed) = (false, false);
         for fault in &look.faults {
-            let repaired = self.repair && !matches!(fault.mend, Mend::Nothing | Mend::Collect | Mend::Close);
-            if repaired && !gone {
-                self.mend(&dir, id, &look, fault)?;
-                gone |= fault.mend == Mend::SetTaskAside;
-            }
+            let has_mend = !matches!(fault.mend, Mend::Nothing | Mend::Collect | Mend::Close);
+            // What is mended builds on what was mended before.
+            let repaired =
+                has_mend && !failed && (gone || self.attempt(|check| check.mend(&dir, id, &look, fault))?);
+            failed |= self.repair && has_mend && !repaired;
+            gone |= repaired && fault.mend == Mend::SetTaskAside;
             let path =
                 if fault.file.is_empty() { dir.path().to_path_buf() } else { dir.path().join(&fault.file) };
             self.found(fault.code, fault.severity, path, &fault.message, fault.mend.words(), repaired);

@@ -1,12 +1,13 @@
 //! From the store to JSON lines.
 
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::FileType;
 use serde_json::Value;
 
 use super::{MAX_DEPTH, VERSION, encode};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{Task, TaskId, json};
@@ -20,7 +21,8 @@ const TRIES: usize = 100;
 impl Store {
     /// Writes every task that `keep` wants to `out`, one JSON object a line, in the order of the
     /// ids; returns how many. What cannot be read goes to `unreadable` with its name and is left
-    /// out. Takes no lock; each task is written as it was at one moment.
+    /// out; so are files that a line cannot carry, of which `left_out` is told in a sentence. Takes no
+    /// lock; each task is written as it was at one moment.
     ///
     /// # Errors
     /// `Io` when the store cannot be listed or `out` cannot be written.
@@ -29,6 +31,7 @@ impl Store {
         out: &mut dyn Write,
         keep: &dyn Fn(&Task) -> bool,
         unreadable: &mut dyn FnMut(&str, Error),
+        left_out: &mut dyn FnMut(&str),
     ) -> Result<u64> {
         let mut count = 0;
         let mut names = self.layout.tasks.names()?;
@@ -37,8 +40,9 @@ impl Store {
             let line = TaskId::parse(&name).and_then(|id| self.export_one(&id, keep));
             match line {
                 Ok(Some(line)) => {
-                    out.write_all(line.as_bytes())
+                    out.write_all(line.text.as_bytes())
                         .map_err(|error| Error::io("write", "the export", error))?;
+                    line.left_out.iter().for_each(|what| left_out(what));
                     count += 1;
                 }
                 Ok(None) => {}
@@ -48,7 +52,7 @@ impl Store {
         Ok(count)
     }
 
-    fn export_one(&self, id: &TaskId, keep: &dyn Fn(&Task) -> bool) -> Result<Option<String>> {
+    fn export_one(&self, id: &TaskId, keep: &dyn Fn(&Task) -> bool) -> Result<Option<Line>> {
         for _ in 0..TRIES {
             let Some(dir) = self.layout.task(id)? else { return Ok(None) };
             let Some(loaded) = read::task(&dir, id)? else {
@@ -71,15 +75,22 @@ impl Store {
 }
 
 /// The line of one task.
-pub(in crate::store) fn line(dir: &Dir, loaded: &Loaded) -> Result<String> {
+pub(in crate::store) struct Line {
+    pub(in crate::store) text: String,
+    /// A sentence for each file that it cannot carry.
+    pub(in crate::store) left_out: Vec<String>,
+}
+
+/// Makes the line of one task.
+pub(in crate::store) fn line(dir: &Dir, loaded: &Loaded) -> Result<Line> {
     let task = &loaded.task;
     let response = read::response(dir, task)?.map(|response| Value::Object(response.to_object()));
     if response.is_none() && task.status.is_terminal() {
         let lost = format!("{} has ended and its answer is gone, so that no import would take it", task.id);
         return Err(Error::corrupt(lost).with_hint("`lanes gc` without --archive removes it"));
     }
-    let mut files = Object::new();
-    other_files(dir, "", 0, &mut files)?;
+    let (mut files, mut left_out) = (Object::new(), Vec::new());
+    other_files(dir, "", 0, &mut files, &mut left_out)?;
     let request = files.remove(REQUEST_FILE);
     let text = request.as_ref().and_then(|request| request.get("text")).cloned();
     if let (Some(request), None) = (request, &text) {
@@ -93,7 +104,7 @@ pub(in crate::store) fn line(dir: &Dir, loaded: &Loaded) -> Result<String> {
     ]);
     line.insert("response".into(), response.into());
     line.insert("request".into(), text.into());
-    Ok(json::to_ascii_line(&line))
+    Ok(Line { text: json::to_ascii_line(&line), left_out })
 }
 
 /// The history with every key that its lines have.
@@ -108,9 +119,26 @@ fn events(dir: &Dir, task: &Task) -> Result<Vec<Value>> {
     Ok(events.into_iter().map(Value::Object).collect())
 }
 
-fn other_files(dir: &Dir, path: &str, depth: usize, files: &mut Object) -> Result<()> {
+fn other_files(
+    dir: &Dir,
+    path: &str,
+    depth: usize,
+    files: &mut Object,
+    left_out: &mut Vec<String>,
+) -> Result<()> {
     for (name, kind) in dir.entries()? {
-        let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
+        // A file that is being written.
+        if name.as_bytes().starts_with(b".") {
+            continue;
+        }
+        let mut leave_out = |why: &str| {
+            let shown = dir.path().join(&name);
+            left_out.push(format!("{} is left out: {why}", printable(&shown.to_string_lossy())));
+        };
+        let Some(name) = name.to_str() else {
+            leave_out("its name is not UTF-8");
+            continue;
+        };
         let ours = [TASK_FILE, EVENTS_FILE, RESPONSE_FILE].contains(&name)
             || (name.starts_with("response.") && name.ends_with(".json"));
         if depth == 0 && ours {
@@ -124,10 +152,11 @@ fn other_files(dir: &Dir, path: &str, depth: usize, files: &mut Object) -> Resul
             }
             FileType::Directory if depth + 1 < MAX_DEPTH => {
                 if let Some(child) = dir.open_existing(name)? {
-                    other_files(&child, &format!("{path}{name}/"), depth + 1, files)?;
+                    other_files(&child, &format!("{path}{name}/"), depth + 1, files, left_out)?;
                 }
             }
-            _ => {}
+            FileType::Directory => leave_out("directories are nested too deeply"),
+            _ => leave_out("it is not a regular file"),
         }
     }
     Ok(())
