@@ -167,8 +167,13 @@ pub fn wait_for_task(
     let mut watch = store.watch_lanes_until_exit(lanes);
     let mut rested = Duration::ZERO;
     loop {
-        if let Some(task) = look()? {
-            return Ok(Some(task));
+        match look() {
+            Ok(Some(task)) => return Ok(Some(task)),
+            looked => {
+                // Whoever looked on in tasks that nobody sees any more would wait in vain.
+                store.check_in_place()?;
+                looked?;
+            }
         }
         if timing.is_over() {
             return Ok(None);

@@ -153,7 +153,8 @@ fn open_lock_file(dir: &Dir, name: &str) -> Result<(File, Stat)> {
     Ok((File::from(fd), stat))
 }
 
-fn still_there(dir: &Dir, name: &str, locked: &Stat) -> bool {
+/// Whether `name` in `dir` is still what was opened.
+pub(super) fn still_there(dir: &Dir, name: &str, locked: &Stat) -> bool {
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
         .is_ok_and(|now| (now.st_dev, now.st_ino) == (locked.st_dev, locked.st_ino))
 }

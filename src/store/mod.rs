@@ -150,6 +150,21 @@ impl Store {
         self.layout.root.path()
     }
 
+    /// Refuses to wait for work in tasks that are not the store's any more.
+    ///
+    /// # Errors
+    /// `NotFound` when the directory of the tasks was removed or replaced after the store was opened.
+    pub fn check_in_place(&self) -> Result<()> {
+        let Layout { root, tasks, .. } = &self.layout;
+        let opened = rustix::fs::fstat(tasks).map_err(|errno| Error::io("read", tasks.path(), errno))?;
+        if lock::still_there(root, layout::TASKS, &opened) {
+            return Ok(());
+        }
+        let path = printable(&tasks.path().to_string_lossy());
+        Err(Error::not_found(format!("{path} was removed or replaced while this command waited"))
+            .with_hint("give the command again to wait for the tasks that are there now"))
+    }
+
     /// The present moment by the store's clock.
     pub fn now(&self) -> Now {
         self.options.clock.now()

@@ -278,3 +278,31 @@ fn next_wakes_for_a_submit_and_for_a_due_task() {
     let id = String::from_utf8(sandbox.live_command(&submit).output().unwrap().stdout).unwrap();
     assert_eq!(text(&next.finish(&sandbox).json()["task"]["id"]), id.trim());
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the tasks are moved away")]
+fn who_waits_in_tasks_that_are_gone_is_told() {
+    let waits: [&[&str]; 3] = [
+        &["claim", "--lane", "l", "--wait", "--timeout", "60"],
+        &["next", "--lane", "l", "--timeout", "60"],
+        &["wait", "--lane", "l", "--timeout", "60"],
+    ];
+    for wait in waits {
+        for is_moved in [true, false] {
+            let sandbox = Sandbox::new();
+            sandbox.submit("other", &[]);
+            let parked = Running::start(sandbox.live_command(wait));
+            let bells = sandbox.path("handoff/state/bells");
+            eventually("it waits", || std::fs::read_dir(&bells).is_ok_and(|bells| bells.count() > 0));
+            let tasks = sandbox.path("handoff/state/tasks");
+            if is_moved {
+                std::fs::rename(&tasks, sandbox.path("moved")).unwrap();
+                std::fs::create_dir(&tasks).unwrap();
+            } else {
+                std::fs::remove_dir_all(&tasks).unwrap();
+            }
+            sandbox.submit("l", &[]);
+            parked.finish(&sandbox).refused(1, "was removed or replaced while this command waited");
+        }
+    }
+}
