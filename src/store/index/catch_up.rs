@@ -285,7 +285,11 @@ impl Index<'_> {
             shelves.later.fill(later)?;
             shelves.held.fill(held)?;
         }
-        atomic::remove_tree(&self.dir(), SHELVES)?;
-        atomic::rename_derived(&tmp, &staging, &self.dir(), SHELVES)
+        let swapped = atomic::remove_tree(&self.dir(), SHELVES)
+            .and_then(|()| atomic::rename_derived(&tmp, &staging, &self.dir(), SHELVES));
+        if swapped.is_err() {
+            let _ = atomic::remove_tree(&tmp, &staging);
+        }
+        swapped
     }
 }

@@ -29,7 +29,7 @@ pub(in crate::store) fn is_sealed(dir: &Dir) -> Result<bool> {
 }
 
 /// How often something is tried while somebody removes the index.
-const TRIES: usize = 3;
+const TRIES: usize = 5;
 
 /// Whether something was not there that has just been made or seen: somebody removes it.
 fn is_gone(error: &Error) -> bool {
