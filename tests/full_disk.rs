@@ -42,10 +42,19 @@ fn all_or_nothing(
     let said = String::from_utf8_lossy(&output.stderr);
     let left = usage::look(world, After::Kill, scenario.name);
     if output.status.success() {
+        // What time has decided is told whether or not it can be written down.
+        if scenario.name.starts_with("next") && left == *start {
+            return false;
+        }
         assert!(left.named(base) == *effect, "{}: success without effect: {left:#?}", scenario.name);
         return true;
     }
     assert_eq!(output.status.code(), Some(1), "{}: {said}", scenario.name);
+    // A repair goes on after what it cannot do, and tells of it in its report.
+    let report = String::from_utf8_lossy(&output.stdout);
+    if scenario.name == "repair" && words.iter().any(|word| report.contains(word)) {
+        return false;
+    }
     let lines: Vec<&str> = said.trim_end().lines().collect();
     let is_short = lines.len() == 1 || scenario.by_line;
     assert!(is_short && lines.iter().all(|line| line.starts_with("lanes: ")), "{}: {said}", scenario.name);
