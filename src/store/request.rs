@@ -101,7 +101,7 @@ fn is_torn(dir: &Dir, task: &Task) -> bool {
 
 /// Whether a power cut may have left `found` of `whole`: a beginning of it, with zeros for what was not
 /// written.
-fn is_part(found: &[u8], whole: &[u8]) -> bool {
+pub(super) fn is_part(found: &[u8], whole: &[u8]) -> bool {
     found.len() <= whole.len() && found.iter().zip(whole).all(|(is, was)| is == was || *is == 0)
 }
 

@@ -159,7 +159,7 @@ fn damage(world: &World) {
     std::fs::write(task(held, "response.1.json"), "{}").unwrap();
     std::fs::write(task(held, "response.json"), "{}").unwrap();
     std::fs::remove_file(task(answered, "response.json")).unwrap();
-    std::fs::write(task(failed, "response.json"), "{").unwrap();
+    std::fs::write(task(failed, "response.json"), "no answer").unwrap();
     append(&store.join("feed.jsonl"), "{\"half a li");
     std::fs::write(store.join("lanes.json"), "{").unwrap();
     std::fs::write(store.join("indexes/keys").join("0".repeat(64)), "gone\n").unwrap();

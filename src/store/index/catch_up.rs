@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use rustix::io::Errno;
 
 use super::super::layout::{Dir, RESPONSE_FILE, idempotency_key};
+use super::super::request::is_part;
 use super::super::scan::look_long_at;
 use super::super::shelf::Entry;
 use super::super::{atomic, feed, history, read};
@@ -82,9 +83,13 @@ impl Index<'_> {
         match &task.journal.response {
             Some(response) => {
                 let text = json::to_text(&response.to_object());
-                let found = read::file(dir, RESPONSE_FILE, text.len() as u64);
-                if found.is_ok_and(|found| found.is_some_and(|found| found.bytes == text.as_bytes())) {
-                    return Ok(());
+                match read::file(dir, RESPONSE_FILE, text.len() as u64).map(|found| found.map(|it| it.bytes))
+                {
+                    Ok(Some(found)) if found == text.as_bytes() => return Ok(()),
+                    // What a power cut left of it, if anything.
+                    Ok(found) if is_part(found.as_deref().unwrap_or_default(), text.as_bytes()) => {}
+                    // Whatever else stands there is for fsck to move aside.
+                    Ok(_) | Err(_) => return Ok(()),
                 }
                 atomic::replace_durably(&self.layout.tmp()?, dir, RESPONSE_FILE, text.as_bytes())
             }
