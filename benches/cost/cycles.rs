@@ -83,7 +83,7 @@ fn batch(scene: &Scene) -> f64 {
     let path = scene.path().join("batch.jsonl");
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path).expect("a new file"));
     for number in 0..LINES {
-        writeln!(file, r#"{{"lane": "{LANE}", "prompt": "do it", "correlation_id": "batch-{number}"}}"#)
+        writeln!(file, r#"{{"lane": "{LANE}", "prompt": "do it", "task_id": "batch-{number}"}}"#)
             .expect("it can be written");
     }
     file.into_inner().expect("it can be written");
