@@ -117,7 +117,7 @@ impl<'a> Staged<'a> {
     /// directory. A name may hold slashes; the directories in it are made.
     pub(super) fn directory(tmp: &'a Dir, files: &[(&str, &[u8], bool)]) -> Result<Self> {
         let (staged, open, dir) = Self::written_directory(tmp, files)?;
-        sync_all(&open)?;
+        open.iter().try_for_each(|(file, path)| sync_file(file, path))?;
         sync_dir(&dir)?;
         Ok(staged)
     }
@@ -193,10 +193,6 @@ fn create(dir: &Dir, name: &str, content: &[u8]) -> Result<File> {
     let mut file = File::from(fd);
     file.write_all(content).map_err(|error| Error::io("write", path(), error))?;
     Ok(file)
-}
-
-fn sync_all(files: &[(File, PathBuf)]) -> Result<()> {
-    files.iter().try_for_each(|(file, path)| sync_file(file, path))
 }
 
 /// Writes a file durably: staged, published, and the directory synced.

@@ -227,14 +227,7 @@ impl Store {
         let mut archive = None;
         for candidate in candidates.iter_mut() {
             let Some(dir) = self.layout.task(&candidate.id)? else { continue };
-            let loaded = match read::task(&dir, &candidate.id) {
-                Err(error) if read::is_passing(&error) => return Err(error),
-                Err(error) => {
-                    report.notes.push(format!("{} stays: {}", candidate.id, error.message()));
-                    None
-                }
-                Ok(loaded) => loaded,
-            };
+            let loaded = read_or_note(&dir, &candidate.id, report)?;
             let Some(loaded) = loaded.filter(|loaded| ended(&loaded.task).is_some_and(|at| at <= cutoff))
             else {
                 continue;
@@ -282,14 +275,7 @@ impl Store {
             // Gone already: as good as removed by us.
             let Some(dir) = self.layout.task(&candidate.id)? else { continue };
             let lock = TaskLock::try_acquire(&dir)?;
-            let loaded = match read::task(&dir, &candidate.id) {
-                Err(error) if read::is_passing(&error) => return Err(error),
-                Err(error) => {
-                    report.notes.push(format!("{} stays: {}", candidate.id, error.message()));
-                    None
-                }
-                Ok(loaded) => loaded,
-            };
+            let loaded = read_or_note(&dir, &candidate.id, report)?;
             let goes = |loaded: &Loaded| {
                 ended(&loaded.task).is_some_and(|at| at <= cutoff)
                     && candidate.archived.as_ref().is_none_or(|archived| *archived == loaded.fingerprint())
@@ -369,6 +355,17 @@ impl Store {
             report.feed_dropped = count;
         }
         Ok(())
+    }
+}
+
+/// Reads a task; one that cannot be read stays, which is noted.
+fn read_or_note(dir: &Dir, id: &TaskId, report: &mut GcReport) -> Result<Option<Loaded>> {
+    match read::task(dir, id) {
+        Err(error) if !read::is_passing(&error) => {
+            report.notes.push(format!("{id} stays: {}", error.message()));
+            Ok(None)
+        }
+        read => read,
     }
 }
 

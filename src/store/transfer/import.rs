@@ -13,7 +13,8 @@ use crate::model::json::Object;
 use crate::model::{Event, Response, Task, TaskId, json};
 use crate::store::atomic::{self, Group, Staged};
 use crate::store::index::Index;
-use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::request::is_own;
 use crate::store::submit::{correlation_content, correlation_name};
 use crate::store::{Store, feed, mark_format, read};
 
@@ -97,7 +98,7 @@ impl Store {
             return Err(wrong("it holds no task"));
         };
         let said = StateWords::of(&task);
-        let mut task = Task::from_object(task).map_err(|why| wrong(&why))?;
+        let task = Task::from_object(task).map_err(|why| wrong(&why))?;
         let response = match object.remove("response") {
             None | Some(Value::Null) => None,
             Some(Value::Object(response)) => {
@@ -125,20 +126,16 @@ impl Store {
             let content = decode(&content).ok_or_else(|| wrong(&format!("'{path}' is not readable")))?;
             files.push((path, content));
         }
-        let own =
-            |name: &str| self.attempts_dir(&task.id).with_file_name(name).to_string_lossy().into_owned();
-        let (request_path, response_path) = (own(REQUEST_FILE), own(RESPONSE_BODY_FILE));
-        let was_own = task.request_path.ends_with(&format!("/tasks/{}/{REQUEST_FILE}", task.id));
-        if was_own || files.iter().any(|(path, _)| path == REQUEST_FILE) {
-            task.request_path = request_path;
+        let was_own = is_own(&task);
+        let mut task = self.at_home(task);
+        if files.iter().any(|(path, _)| path == REQUEST_FILE) {
+            task.request_path =
+                self.attempts_dir(&task.id).with_file_name(REQUEST_FILE).to_string_lossy().into_owned();
         }
         if was_own && !task.status.is_terminal() && !files.iter().any(|(path, _)| path == REQUEST_FILE) {
             let is_prompt = sha256_bytes(task.prompt.as_bytes()) == task.request_sha256;
             let prompt = is_prompt.then(|| task.prompt.clone().into_bytes());
             files.push((REQUEST_FILE.to_string(), prompt.ok_or_else(|| wrong("its request is missing"))?));
-        }
-        if task.response_path.ends_with(&format!("/tasks/{}/{RESPONSE_BODY_FILE}", task.id)) {
-            task.response_path = response_path;
         }
         let kept = task.to_object();
         files.push((TASK_FILE.to_string(), json::to_text(&kept).into_bytes()));
