@@ -195,7 +195,7 @@ mod tests {
         let store = Path::new("relative");
         let config = Config::load(&path, Some(store)).unwrap();
         assert_eq!(config.store_root, current_dir().unwrap().join(store));
-        if let Some(home) = std::env::home_dir().filter(|home| home.is_absolute()) {
+        if let Some(home) = crate::workspace::paths::home().filter(|home| home.is_absolute()) {
             let config = Config::load(&path, None).unwrap();
             assert_eq!(config.store_root, resolve(&home.join("q")).unwrap());
         }

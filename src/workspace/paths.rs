@@ -18,7 +18,14 @@ const MAX_LINKS: usize = 40;
 /// # Errors
 /// `Invalid` for `~name`, and for `~` when the home directory is unknown.
 pub fn absolute(base: &Path, path: &Path) -> Result<PathBuf> {
-    Ok(base.join(expand_home(path, std::env::home_dir().as_deref())?))
+    Ok(base.join(expand_home(path, home().as_deref())?))
+}
+
+/// `HOME`. The list of users, which `std::env::home_dir` asks as well, can only be read by loading
+/// libraries, and a binary that was linked without them may find those of another libc.
+#[expect(clippy::disallowed_methods, reason = "a ~ means the same wherever it is read")]
+pub(super) fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
 }
 
 fn expand_home(path: &Path, home: Option<&Path>) -> Result<PathBuf> {
