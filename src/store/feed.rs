@@ -9,8 +9,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::atomic;
-use super::history::{cut_half_line, lines, open_read, tail};
+use super::history::open_read;
 use super::layout::{Dir, FEED};
+use super::tail::{Tail, lines};
 use crate::error::{Error, Result};
 use crate::model::json::raw::read_object;
 use crate::model::{Event, Task, TaskId, Time, json};
@@ -66,7 +67,7 @@ pub(super) fn append(root: &Dir, task: &Task, events: &[Event], mut seq: u64) ->
     }
     let path = root.path().join(FEED);
     let mut file = atomic::open_for_append(root, FEED)?;
-    let end = cut_half_line(&file, &path)?;
+    let end = Tail::of_whole_lines(&file, &path)?;
     seq = seq.max(end_number(&file, end).map_err(|error| Error::io("read", &path, error))?);
     let mut lines = String::new();
     for event in events {
@@ -80,16 +81,15 @@ pub(super) fn append(root: &Dir, task: &Task, events: &[Event], mut seq: u64) ->
 }
 
 /// The last number that the feed shows as used; `end` is what is known of its end.
-fn end_number(file: &File, mut end: Vec<u8>) -> std::io::Result<u64> {
+fn end_number(file: &File, mut end: Tail) -> std::io::Result<u64> {
     loop {
-        if let Some(number) = lines(&end).rev().find_map(number) {
+        if let Some(number) = end.lines().rev().find_map(number) {
             return Ok(number);
         }
-        let size = file.metadata()?.len();
-        if end.len() as u64 >= size {
+        if end.is_all() {
             return Ok(0);
         }
-        end = tail(file, size, (2 * end.len() as u64).max(64 * 1024))?;
+        end.read_more(file)?;
     }
 }
 
@@ -104,11 +104,10 @@ pub(super) fn withdraw(
         return Ok(());
     };
     let fail = |error| Error::io("read", root.path().join(FEED), error);
-    let size = file.metadata().map_err(fail)?.len();
-    let bytes = tail(&file, size, length).map_err(fail)?;
-    let all: Vec<FeedEntry> = lines(&bytes).filter_map(FeedEntry::from_line).collect();
-    let mut at = size - bytes.len() as u64;
-    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+    let tail = Tail::read(&file, length).map_err(fail)?;
+    let all: Vec<FeedEntry> = tail.lines().filter_map(FeedEntry::from_line).collect();
+    let mut at = tail.start();
+    for line in tail.bytes.split_inclusive(|byte| *byte == b'\n') {
         if let Some(entry) = FeedEntry::from_line(line).filter(|_| line.ends_with(b"\n"))
             && !happened(&entry, &all)?
         {
@@ -131,13 +130,12 @@ pub(super) fn is_whole(root: &Dir) -> Result<bool> {
         return Ok(true);
     };
     let fail = |error| Error::io("read", root.path().join(FEED), error);
-    let size = file.metadata().map_err(fail)?.len();
-    Ok(tail(&file, size, 1).map_err(fail)?.last().is_none_or(|last| *last == b'\n'))
+    Ok(Tail::read(&file, 1).map_err(fail)?.bytes.last().is_none_or(|last| *last == b'\n'))
 }
 
 /// Cuts half a line off the end of the feed. The caller holds the store lock.
 pub(super) fn cut(root: &Dir) -> Result<()> {
-    cut_half_line(&atomic::open_for_append(root, FEED)?, &root.path().join(FEED)).map(drop)
+    Tail::of_whole_lines(&atomic::open_for_append(root, FEED)?, &root.path().join(FEED)).map(drop)
 }
 
 /// Shows every whole line of the feed.
@@ -213,19 +211,18 @@ pub(super) fn first(root: &Dir) -> Result<Option<u64>> {
 }
 
 /// The last entries of the feed: `length` bytes of them, or more where that is not even one.
-pub(super) fn newest(root: &Dir, mut length: u64) -> Result<Vec<FeedEntry>> {
+pub(super) fn newest(root: &Dir, length: u64) -> Result<Vec<FeedEntry>> {
     let Some(file) = open_read(root, FEED)? else {
         return Ok(Vec::new());
     };
     let fail = |error| Error::io("read", root.path().join(FEED), error);
-    let size = file.metadata().map_err(fail)?.len();
+    let mut tail = Tail::read(&file, length).map_err(fail)?;
     loop {
-        let bytes = tail(&file, size, length).map_err(fail)?;
-        let entries: Vec<FeedEntry> = lines(&bytes).filter_map(FeedEntry::from_line).collect();
-        if !entries.is_empty() || length >= size {
+        let entries: Vec<FeedEntry> = tail.lines().filter_map(FeedEntry::from_line).collect();
+        if !entries.is_empty() || tail.is_all() {
             return Ok(entries);
         }
-        length *= 2;
+        tail.read_more(&file).map_err(fail)?;
     }
 }
 
@@ -235,9 +232,8 @@ pub(super) fn last_number(root: &Dir) -> Result<u64> {
         return Ok(0);
     };
     let fail = |error| Error::io("read", root.path().join(FEED), error);
-    let size = file.metadata().map_err(fail)?.len();
-    let bytes = tail(&file, size, 64 * 1024).map_err(fail)?;
-    Ok(lines(&bytes).filter_map(number).max().unwrap_or(0))
+    let end = Tail::read(&file, 64 * 1024).map_err(fail)?;
+    Ok(end.lines().filter_map(number).max().unwrap_or(0))
 }
 
 fn number(line: &[u8]) -> Option<u64> {
@@ -339,11 +335,10 @@ fn size_at(root: &Dir, seq: u64) -> Result<Option<u64>> {
         return Ok((seq == 0).then_some(0));
     };
     let fail = |error| Error::io("read", root.path().join(FEED), error);
-    let size = file.metadata().map_err(fail)?.len();
-    let bytes = tail(&file, size, 64 * 1024).map_err(fail)?;
-    let is_last = bytes.is_empty() || bytes.ends_with(b"\n");
-    let last = lines(&bytes).next_back().and_then(FeedEntry::from_line).map_or(0, |entry| entry.seq);
-    Ok((is_last && last == seq).then_some(size))
+    let tail = Tail::read(&file, 64 * 1024).map_err(fail)?;
+    let is_last = tail.bytes.is_empty() || tail.bytes.ends_with(b"\n");
+    let last = tail.lines().next_back().and_then(FeedEntry::from_line).map_or(0, |entry| entry.seq);
+    Ok((is_last && last == seq).then_some(tail.end()))
 }
 
 /// A position at or before the first entry after `since`, found by halving the file.

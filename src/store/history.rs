@@ -5,14 +5,15 @@
 //! what a crash left out.
 
 use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::io::{Result as IoResult, Write};
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::atomic;
 use super::layout::{Dir, EVENTS_FILE};
 use super::read;
+use super::tail::{FIRST_LOOK, Tail, lines};
 use crate::error::{Error, Result};
 use crate::model::{Event, Task, json};
 
@@ -22,16 +23,13 @@ pub(super) const RING: usize = 16;
 /// The largest events.jsonl or feed read at once, in bytes.
 const MAX_READ: u64 = 1024 * 1024 * 1024;
 
-/// The first look at the end of a file, in bytes; doubled until it suffices.
-const TAIL: u64 = 8 * 1024;
-
 /// Copies the events that ride in `task` to its events.jsonl, as far as they are missing there.
 pub(super) fn append(dir: &Dir, task: &Task) -> Result<()> {
     let mut file = atomic::open_for_append(dir, EVENTS_FILE)?;
     let path = dir.path().join(EVENTS_FILE);
-    cut_half_line(&file, &path)?;
-    cut_undone(&file, &path, task)?;
-    let written = last_number(&file, &path, task)?;
+    let mut tail = Tail::of_whole_lines(&file, &path)?;
+    cut_undone(&file, &path, task, &mut tail)?;
+    let written = last_number(&file, task, &mut tail).map_err(|error| Error::io("read", &path, error))?;
     let lines: String = task
         .journal
         .recent
@@ -48,55 +46,26 @@ pub(super) fn sync(dir: &Dir) -> Result<()> {
     atomic::sync_file(&file, &dir.path().join(EVENTS_FILE))
 }
 
-/// Cuts off what follows the last newline: half a line, or the zeros a power cut left. Returns the end
-/// of the file as it is then.
-pub(super) fn cut_half_line(file: &File, path: &std::path::Path) -> Result<Vec<u8>> {
-    let fail = |error| Error::io("read", path, error);
-    let size = file.metadata().map_err(fail)?.len();
-    let mut length = TAIL;
-    loop {
-        let mut tail = tail(file, size, length).map_err(fail)?;
-        let whole = match tail.iter().rposition(|byte| *byte == b'\n') {
-            Some(at) => at + 1,
-            None if tail.len() as u64 == size => 0,
-            None => {
-                length *= 2;
-                continue;
-            }
-        };
-        if whole < tail.len() {
-            let keep = size - (tail.len() - whole) as u64;
-            file.set_len(keep).map_err(|error| Error::io("write", path, error))?;
-            tail.truncate(whole);
-        }
-        return Ok(tail);
-    }
-}
-
 /// Cuts off the newest lines of ours that task.json does not confirm: after a power cut the copy of
 /// an event may be there without the commit. What task.json carries is written again.
-fn cut_undone(file: &File, path: &std::path::Path, task: &Task) -> Result<()> {
-    let fail = |error| Error::io("write", path, error);
-    let size = file.metadata().map_err(fail)?.len();
-    let mut length = TAIL;
+fn cut_undone(file: &File, path: &Path, task: &Task, tail: &mut Tail) -> Result<()> {
     loop {
-        let bytes = tail(file, size, length).map_err(fail)?;
-        let undone: usize = bytes
+        let undone: usize = tail
+            .bytes
             .split_inclusive(|byte| *byte == b'\n')
             .rev()
             .take_while(|line| is_undone(line, task))
             .map(<[u8]>::len)
             .sum();
-        let keep = bytes.len() - undone;
-        let is_whole = bytes.len() as u64 == size;
+        let keep = tail.bytes.len() - undone;
         // The look may begin in the middle of a line, which says nothing of it.
-        if !is_whole && bytes[..keep].iter().filter(|byte| **byte == b'\n').count() < 2 {
-            length *= 2;
+        if !tail.is_all() && tail.bytes[..keep].iter().filter(|byte| **byte == b'\n').count() < 2 {
+            tail.read_more(file).map_err(|error| Error::io("read", path, error))?;
             continue;
         }
         return match undone {
             0 => Ok(()),
-            _ => file.set_len(size - undone as u64).map_err(fail),
+            _ => tail.cut(file, keep).map_err(|error| Error::io("write", path, error)),
         };
     }
 }
@@ -112,46 +81,20 @@ fn is_undone(line: &[u8], task: &Task) -> bool {
     }
 }
 
-pub(super) fn tail(file: &File, size: u64, length: u64) -> std::io::Result<Vec<u8>> {
-    let start = size.saturating_sub(length);
-    let mut bytes = vec![0; usize::try_from(size - start).unwrap_or(0)];
-    let mut filled = 0;
-    // A writer may cut off half a line meanwhile, then there is less.
-    while filled < bytes.len() {
-        match file.read_at(&mut bytes[filled..], start + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
-}
-
 /// The number of the newest of our events in the file; lines of others carry none, or one that we
 /// have not given yet.
-fn last_number(file: &File, path: &std::path::Path, task: &Task) -> Result<u64> {
-    let fail = |error| Error::io("read", path, error);
-    let size = file.metadata().map_err(fail)?.len();
-    let mut length = TAIL;
+fn last_number(file: &File, task: &Task, tail: &mut Tail) -> IoResult<u64> {
     loop {
-        let bytes = tail(file, size, length).map_err(fail)?;
-        let whole = bytes.len() as u64 == size;
-        let newest = lines(&bytes).rev().find_map(|line| {
+        let newest = tail.lines().rev().find_map(|line| {
             let object = json::parse_object(line).ok()?;
             object.get("n").and_then(Value::as_u64).filter(|n| *n <= task.journal.last_event)
         });
         match newest {
             Some(n) => return Ok(n),
-            None if whole => return Ok(0),
-            None => length *= 2,
+            None if tail.is_all() => return Ok(0),
+            None => tail.read_more(file)?,
         }
     }
-}
-
-pub(super) fn lines(bytes: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
-    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
 /// The whole history of a task: what is in events.jsonl, and what only rides in task.json yet.
@@ -174,18 +117,16 @@ pub(super) fn last_event(dir: &Dir, task: &Task) -> Result<Option<Event>> {
     };
     let path = dir.path().join(EVENTS_FILE);
     let fail = |error| Error::io("read", &path, error);
-    let size = file.metadata().map_err(fail)?.len();
-    let mut length = TAIL;
+    let mut tail = Tail::read(&file, FIRST_LOOK).map_err(fail)?;
     let last = loop {
-        let bytes = tail(&file, size, length).map_err(fail)?;
         // Where another writer has dropped our keys, every number is believed.
         let end = task.journal.last_event;
         let counts = |event: &Event| end == 0 || event.n.is_none_or(|n| n <= end);
-        let last = lines(&bytes).rev().filter_map(Event::parse).find(counts);
-        if last.is_some() || length >= size {
+        let last = tail.lines().rev().filter_map(Event::parse).find(counts);
+        if last.is_some() || tail.is_all() {
             break last;
         }
-        length *= 2;
+        tail.read_more(&file).map_err(fail)?;
     };
     Ok(match (last, newest) {
         (Some(last), Some(newest)) if last.n.is_some_and(|n| Some(n) < newest.n) => Some(newest.clone()),

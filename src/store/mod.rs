@@ -39,6 +39,7 @@ mod routes;
 mod scan;
 mod shelf;
 mod submit;
+mod tail;
 mod transfer;
 mod turn;
 mod vendors;

@@ -256,6 +256,9 @@ impl Store {
     }
 
     fn correct(&self, index: &Index<'_>, lane: &str, stale: &[Entry]) -> Result<()> {
+        if stale.is_empty() {
+            return Ok(());
+        }
         let Some(shelves) = index.lane_if_any(lane)? else {
             return Ok(());
         };

@@ -8,9 +8,8 @@
 //! somebody else removes is noticed by the modification time of the directory, which we set after
 //! every change of names in it.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::atomic;
 use super::index::{is_sealed, seal};
@@ -19,10 +18,14 @@ use super::read;
 use crate::error::{Error, Result, printable};
 
 /// A chunk that is larger than this is rewritten, in bytes.
-const REWRITE: u64 = 24 * 1024;
+const REWRITE: usize = 24 * 1024;
 
 /// A chunk whose live lines are longer than this is split, in bytes.
 const SPLIT: usize = 12 * 1024;
+
+/// The last chunk stays when its last entry is taken away unless it is larger than this, in bytes: the
+/// next entry goes there, and a file costs more to make than a line to write.
+const KEPT: usize = 4 * 1024;
 
 const MAX_CHUNK: u64 = 64 * 1024 * 1024;
 
@@ -49,23 +52,58 @@ impl Entry {
         let Self { key, id, rank, lease_until, metadata } = self;
         format!("{key}\t{id}\t{rank}\t{lease_until}\t{metadata}\n")
     }
+}
 
-    fn parse(line: &str) -> Option<Self> {
+/// A line of a chunk, where it stands: it adds an entry, or takes one away.
+struct Line<'a> {
+    key: i64,
+    id: &'a str,
+    added: Option<Added<'a>>,
+}
+
+/// What a line says of the entry that it adds.
+#[derive(Clone, Copy)]
+struct Added<'a> {
+    rank: i64,
+    lease_until: i64,
+    metadata: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        if let Some(gone) = line.strip_prefix("-\t") {
+            let (key, id) = gone.split_once('\t')?;
+            return Some(Self { key: key.parse().ok()?, id, added: None });
+        }
         let mut words = line.splitn(5, '\t');
-        Some(Self {
-            key: words.next()?.parse().ok()?,
-            id: words.next()?.to_string(),
-            rank: words.next()?.parse().ok()?,
-            lease_until: words.next()?.parse().ok()?,
-            metadata: words.next()?.to_string(),
-        })
+        let (key, id) = (words.next()?.parse().ok()?, words.next()?);
+        let (rank, lease_until) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(Self { key, id, added: Some(Added { rank, lease_until, metadata: words.next()? }) })
+    }
+
+    fn is(&self, key: i64, id: &str) -> bool {
+        self.key == key && self.id == id
+    }
+
+    fn to_entry(&self) -> Option<Entry> {
+        let Added { rank, lease_until, metadata } = self.added?;
+        Some(Entry { key: self.key, id: self.id.into(), rank, lease_until, metadata: metadata.into() })
     }
 }
 
-/// The line that takes an entry away: `-`, its key, its id.
-fn parse_removal(line: &str) -> Option<(i64, String)> {
-    let (key, id) = line.strip_prefix("-\t")?.split_once('\t')?;
-    Some((key.parse().ok()?, id.to_string()))
+/// The lines of a chunk that add what has not been taken away since, in order.
+fn live<'a>(text: &'a str, path: &Path) -> Result<Vec<Line<'a>>> {
+    let mut lines = Vec::new();
+    for line in text.split_inclusive('\n') {
+        lines.push(line.strip_suffix('\n').and_then(Line::parse).ok_or_else(|| damaged(path))?);
+    }
+    // Lines of one entry stay in the order in which they were written, and the last of them counts.
+    lines.sort_by(|a, b| (a.key, a.id).cmp(&(b.key, b.id)));
+    lines.reverse();
+    lines.dedup_by(|earlier, later| earlier.is(later.key, later.id));
+    lines.reverse();
+    lines.retain(|line| line.added.is_some());
+    Ok(lines)
 }
 
 /// The error that tells that a part of the index cannot be what was written there. Whoever gets it
@@ -77,6 +115,13 @@ pub(super) fn damaged(path: &Path) -> Error {
 /// A sorted set of tasks.
 pub(super) struct Shelf {
     dir: Dir,
+}
+
+/// Where a key belongs.
+struct Chunk {
+    name: String,
+    exists: bool,
+    is_last: bool,
 }
 
 /// The name of the chunk that starts at `key`; names sort as keys do.
@@ -115,45 +160,28 @@ impl Shelf {
         Ok(names)
     }
 
-    /// The chunk that a key belongs to, and whether it exists.
-    fn chunk_for(&self, key: i64) -> Result<(String, bool)> {
+    fn chunk_for(&self, key: i64) -> Result<Chunk> {
         let wanted = chunk_name(key);
-        let chunks = self.chunks()?;
+        let mut chunks = self.chunks()?;
         let at = chunks.partition_point(|name| *name <= wanted);
+        let is_last = at == chunks.len();
         Ok(match at {
-            0 => (chunk_name(i64::MIN), false),
-            at => (chunks[at - 1].clone(), true),
+            0 => Chunk { name: chunk_name(i64::MIN), exists: false, is_last },
+            at => Chunk { name: chunks.swap_remove(at - 1), exists: true, is_last },
         })
     }
 
-    fn read_chunk(&self, name: &str) -> Result<(Vec<Entry>, u64)> {
-        let Some(content) = read::file(&self.dir, name, MAX_CHUNK)? else {
-            return Ok((Vec::new(), 0));
-        };
-        let text = String::from_utf8_lossy(&content.bytes);
-        let mut entries: Vec<Option<Entry>> = Vec::new();
-        let mut places: HashMap<(i64, String), usize> = HashMap::new();
-        for line in text.split_inclusive('\n') {
-            let whole = line.strip_suffix('\n');
-            if let Some((key, id)) = whole.and_then(parse_removal) {
-                if let Some(place) = places.remove(&(key, id)) {
-                    entries[place] = None;
-                }
-            } else if let Some(entry) = whole.and_then(Entry::parse) {
-                match places.get(&(entry.key, entry.id.clone())) {
-                    Some(place) => entries[*place] = Some(entry),
-                    None => {
-                        places.insert((entry.key, entry.id.clone()), entries.len());
-                        entries.push(Some(entry));
-                    }
-                }
-            } else {
-                return Err(damaged(&self.dir.path().join(name)));
-            }
-        }
-        let mut entries: Vec<Entry> = entries.into_iter().flatten().collect();
-        entries.sort_by(|a, b| (a.key, &a.id).cmp(&(b.key, &b.id)));
-        Ok((entries, content.bytes.len() as u64))
+    /// The text of a chunk; none when somebody has just removed it.
+    fn text(&self, name: &str) -> Result<String> {
+        let content = read::file(&self.dir, name, MAX_CHUNK)?;
+        Ok(content.map_or_else(String::new, |content| match String::from_utf8(content.bytes) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        }))
+    }
+
+    fn path(&self, chunk: &str) -> PathBuf {
+        self.dir.path().join(chunk)
     }
 
     /// Adds an entry; `false` when it is there already.
@@ -163,17 +191,19 @@ impl Shelf {
 
     /// The same, with something to be done before the shelf is changed, if it is.
     pub(super) fn insert_after(&self, entry: &Entry, before: &mut dyn FnMut() -> Result<()>) -> Result<bool> {
-        let (name, exists) = self.chunk_for(entry.key)?;
+        let Chunk { name, exists, .. } = self.chunk_for(entry.key)?;
         if exists {
-            let (entries, size) = self.read_chunk(&name)?;
-            if entries.contains(entry) {
+            let text = self.text(&name)?;
+            let lines = live(&text, &self.path(&name))?;
+            let there = lines.iter().find(|line| line.is(entry.key, &entry.id));
+            if there.and_then(Line::to_entry).as_ref() == Some(entry) {
                 return Ok(false);
             }
             before()?;
-            if size > REWRITE {
-                self.rewrite(&name, entries)?;
+            if text.len() > REWRITE {
+                self.rewrite(&name, lines.iter().filter_map(Line::to_entry))?;
                 // A split may have moved the place of the new entry.
-                let (name, _) = self.chunk_for(entry.key)?;
+                let Chunk { name, .. } = self.chunk_for(entry.key)?;
                 self.append(&name, &entry.line())?;
                 return Ok(true);
             }
@@ -199,16 +229,17 @@ impl Shelf {
         id: &str,
         before: &mut dyn FnMut() -> Result<()>,
     ) -> Result<bool> {
-        let (name, exists) = self.chunk_for(key)?;
+        let Chunk { name, exists, is_last } = self.chunk_for(key)?;
         if !exists {
             return Ok(false);
         }
-        let (entries, _) = self.read_chunk(&name)?;
-        if !entries.iter().any(|entry| entry.key == key && entry.id == id) {
+        let text = self.text(&name)?;
+        let lines = live(&text, &self.path(&name))?;
+        if !lines.iter().any(|line| line.is(key, id)) {
             return Ok(false);
         }
         before()?;
-        if entries.len() == 1 {
+        if lines.len() == 1 && !(is_last && text.len() <= KEPT) {
             self.change_names(|| atomic::remove(&self.dir, &name))?;
         } else {
             self.append(&name, &format!("-\t{key}\t{id}\n"))?;
@@ -218,14 +249,14 @@ impl Shelf {
 
     /// Whether the entry of `id` at `key` is there.
     pub(super) fn contains(&self, key: i64, id: &str) -> Result<bool> {
-        let (name, exists) = self.chunk_for(key)?;
-        Ok(exists && self.read_chunk(&name)?.0.iter().any(|entry| entry.key == key && entry.id == id))
+        let Chunk { name, exists, .. } = self.chunk_for(key)?;
+        Ok(exists && live(&self.text(&name)?, &self.path(&name))?.iter().any(|line| line.is(key, id)))
     }
 
     /// Shows every entry in order until `visit` breaks.
     pub(super) fn visit(&self, mut visit: impl FnMut(&Entry) -> Result<ControlFlow<()>>) -> Result<()> {
         for name in self.chunks()? {
-            for entry in self.read_chunk(&name)?.0 {
+            for entry in live(&self.text(&name)?, &self.path(&name))?.iter().filter_map(Line::to_entry) {
                 if visit(&entry)?.is_break() {
                     return Ok(());
                 }
@@ -247,17 +278,17 @@ impl Shelf {
     /// Writes a new shelf; `entries` are sorted here.
     pub(super) fn fill(&self, mut entries: Vec<Entry>) -> Result<()> {
         entries.sort_by(|a, b| (a.key, &a.id).cmp(&(b.key, &b.id)));
-        if entries.is_empty() { Ok(()) } else { self.rewrite(&chunk_name(i64::MIN), entries) }
+        if entries.is_empty() { Ok(()) } else { self.rewrite(&chunk_name(i64::MIN), entries.into_iter()) }
     }
 
     fn append(&self, name: &str, line: &str) -> Result<()> {
         use std::io::Write;
         let mut file = atomic::open_for_append(&self.dir, name)?;
-        file.write_all(line.as_bytes()).map_err(|error| Error::io("write", self.dir.path().join(name), error))
+        file.write_all(line.as_bytes()).map_err(|error| Error::io("write", self.path(name), error))
     }
 
     /// Writes the live entries of a chunk anew, split into several where they are too many.
-    fn rewrite(&self, name: &str, entries: Vec<Entry>) -> Result<()> {
+    fn rewrite(&self, name: &str, entries: impl Iterator<Item = Entry>) -> Result<()> {
         let mut parts: Vec<(String, String)> = vec![(name.to_string(), String::new())];
         let mut last_key = None;
         for entry in entries {
@@ -276,5 +307,32 @@ impl Shelf {
         let write =
             |(name, text): &(String, String)| atomic::replace_derived(&self.dir, name, text.as_bytes());
         self.change_names(|| parts.iter().rev().try_for_each(write))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(text: &str) -> Vec<String> {
+        let lines = live(text, Path::new("chunk")).unwrap();
+        lines.iter().filter_map(Line::to_entry).map(|entry| format!("{} {}", entry.id, entry.rank)).collect()
+    }
+
+    #[test]
+    fn the_last_line_of_an_entry_counts() {
+        let added = "5\tb\t1\t0\t{}\n3\tc\t1\t0\t{}\n5\ta\t1\t0\t{}\n";
+        assert_eq!(ids(added), ["c 1", "a 1", "b 1"]);
+        assert_eq!(ids(&format!("{added}-\t5\ta\n-\t9\tb\n")), ["c 1", "b 1"]);
+        assert_eq!(ids(&format!("{added}-\t5\ta\n5\ta\t2\t0\t{{}}\n")), ["c 1", "a 2", "b 1"]);
+        assert_eq!(ids(&format!("{added}5\tb\t7\t0\t{{}}\n-\t3\tc\n-\t3\tc\n")), ["a 1", "b 7"]);
+        assert!(ids("").is_empty());
+    }
+
+    #[test]
+    fn what_nobody_wrote_is_damage() {
+        for text in ["5\ta\t1\t0\n", "5\ta\t1\t0\t{}", "x\ta\t1\t0\t{}\n", "-\t5\n", "\n"] {
+            assert!(live(text, Path::new("chunk")).is_err(), "{text:?}");
+        }
     }
 }

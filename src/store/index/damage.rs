@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
+use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
 use super::super::layout::{Dir, Layout};
@@ -26,6 +27,16 @@ pub(in crate::store) fn seal(dir: &Dir) -> Result<()> {
 pub(in crate::store) fn is_sealed(dir: &Dir) -> Result<bool> {
     let stat = rustix::fs::fstat(dir).map_err(|errno| Error::io("read", dir.path(), errno))?;
     Ok((stat.st_mtime, stat.st_mtime_nsec) == (SEAL, 0))
+}
+
+/// The same of the directory `name` in `dir`; `false` as well when there is none.
+fn is_sealed_at(dir: &Dir, name: &str) -> Result<bool> {
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+            && (stat.st_mtime, stat.st_mtime_nsec) == (SEAL, 0)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(Error::io("read", dir.path().join(name), errno)),
+    }
 }
 
 /// How often something is tried while somebody removes the index.
@@ -86,16 +97,8 @@ impl Index<'_> {
 
     /// Whether the parts are there without which the index says nothing, with all names that we gave.
     pub(super) fn is_complete(&self) -> Result<bool> {
-        for name in [KEYS, SHELVES] {
-            match self.dir().open_existing(name) {
-                Ok(Some(dir)) if is_sealed(&dir)? => {}
-                Ok(Some(_)) => return Ok(false),
-                Ok(None) => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
+        let dir = self.dir();
+        Ok(is_sealed_at(&dir, KEYS)? && is_sealed_at(&dir, SHELVES)?)
     }
 
     /// Builds the index anew if any part of it cannot be read. Under the lock: without it, a line

@@ -10,10 +10,11 @@ use std::os::unix::fs::FileExt;
 
 use rustix::io::Errno;
 
-use super::super::history::{lines, open_read};
+use super::super::history::open_read;
 use super::super::layout::{Dir, Layout};
 use super::super::scan::{Reader, each};
 use super::super::shelf::damaged;
+use super::super::tail::lines;
 use super::super::{atomic, read};
 use super::{Index, KEYS, room};
 use crate::error::{Error, ErrorKind, Result};

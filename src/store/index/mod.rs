@@ -209,13 +209,19 @@ impl<'a> Index<'a> {
     pub(super) fn update(&self, _lock: &StoreLock, old: Option<&Task>, new: &Task) -> Result<()> {
         let new_place = place(new);
         let old_place = old.and_then(place);
+        let mut of_new = None;
         if let Some(new_place) = new_place {
-            self.lane(&new.lane)?.insert(new, new_place)?;
+            let shelves = self.lane(&new.lane)?;
+            shelves.insert(new, new_place)?;
+            of_new = Some(shelves);
         }
         if let (Some(old), Some(old_place)) = (old, old_place) {
             let moved = old.lane != new.lane || Some(old_place) != new_place;
             if moved {
-                let shelves = self.lane(&old.lane)?;
+                let shelves = match of_new {
+                    Some(shelves) if old.lane == new.lane => shelves,
+                    _ => self.lane(&old.lane)?,
+                };
                 // A task that stays among the ready ones has only just been put there.
                 match (old.lane == new.lane, new_place) {
                     (true, Some(Place::Ready(rank))) if rank == old.rank() => match old_place {
