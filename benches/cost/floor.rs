@@ -5,44 +5,54 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::measure::{processes, quantile, repeat};
+use crate::measure::{Cost, processes, quantile, repeat};
 
 /// Makes this program end at once.
 pub const NOTHING: &str = "--do-nothing";
 
-/// The cheapest way to do each of these, in the median.
-#[derive(Clone, Copy, Debug)]
+/// The cheapest way to do each of these.
+#[derive(Clone, Debug, Default)]
 pub struct Floor {
-    /// A Rust program that does nothing: this one, see [`NOTHING`].
-    pub start: Duration,
-    /// `/bin/true`, for comparison with other machines.
-    pub least: Duration,
-    /// A new directory with one file of 1 KB, durable.
-    pub directory: Duration,
-    /// A file of 1 KB replaced by another, durable.
-    pub replace: Duration,
+    start: Cost,
+    directory: Vec<Duration>,
+    replace: Vec<Duration>,
 }
 
 impl Floor {
-    /// Measures in `dir`.
-    pub fn measure(dir: &Path) -> Self {
-        let least = processes("/bin/true".as_ref(), dir, &vec![Vec::<String>::new(); 200]).median();
+    /// Measures each `times` more times in `dir`, which is made.
+    pub fn take(&mut self, dir: &Path, times: usize) {
+        std::fs::create_dir_all(dir).expect("a new directory");
         let this = std::env::current_exe().expect("this program has a path");
-        let start = processes(&this, dir, &vec![vec![NOTHING]; 200]).median();
-        let directory = repeat(200, |n| {
-            let (made, name) = (dir.join(format!("made-{n}")), dir.join(format!("directory-{n}")));
+        self.start.add(processes(&this, dir, &vec![vec![NOTHING]; times]));
+        let before = self.directory.len();
+        self.directory.extend(repeat(times, |n| {
+            let made = dir.join("made");
             std::fs::create_dir(&made).expect("a new directory");
             write(&made.join("file"));
             sync(&made);
-            std::fs::rename(made, name).expect("it can be renamed");
+            std::fs::rename(made, dir.join(format!("directory-{}", before + n))).expect("it can be renamed");
             sync(dir);
-        });
-        let replace = repeat(200, |_| {
+        }));
+        self.replace.extend(repeat(times, |_| {
             write(&dir.join("new"));
             std::fs::rename(dir.join("new"), dir.join("file")).expect("it can be renamed");
             sync(dir);
-        });
-        Self { start, least, directory: quantile(&directory, 0.5), replace: quantile(&replace, 0.5) }
+        }));
+    }
+
+    /// A Rust program that does nothing: this one, see [`NOTHING`]. All these are medians.
+    pub fn start(&self) -> Duration {
+        self.start.median()
+    }
+
+    /// A new directory with one file of 1 KB, durable.
+    pub fn directory(&self) -> Duration {
+        quantile(&self.directory, 0.5)
+    }
+
+    /// A file of 1 KB replaced by another, durable.
+    pub fn replace(&self) -> Duration {
+        quantile(&self.replace, 0.5)
     }
 }
 

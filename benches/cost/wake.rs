@@ -1,6 +1,6 @@
 //! From an answer to the end of the wait for it, and what waiting costs.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +16,10 @@ const ROUNDS: usize = 1000;
 const PARKED: usize = 200;
 
 pub fn run() {
+    let (told, ended): (Vec<Duration>, Vec<Duration>) = (0..ROUNDS).map(|_| through_cat()).unzip();
+    show("floor: cat has passed on a byte", &told);
+    show("floor: and its process has ended", &ended);
+
     let scene = Scene::empty();
     let store = scene.store();
     let (mut told, mut ended) = (Vec::new(), Vec::new());
@@ -80,33 +84,44 @@ pub fn run() {
     );
 }
 
+/// What the machine takes to wake a process that says a byte and ends.
+fn through_cat() -> (Duration, Duration) {
+    let mut cat = asleep(Command::new("cat").stdin(Stdio::piped()));
+    let begin = Instant::now();
+    let mut stdin = cat.stdin.take().expect("it is piped");
+    stdin.write_all(b"x").expect("it can be written");
+    drop(stdin);
+    follow(&mut cat, begin)
+}
+
 /// Starts a wait and lets it go to sleep.
 fn park(scene: &Scene, args: &[&str]) -> Child {
-    let mut child = Command::new(LANES)
-        .args(args)
-        .current_dir(scene.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("lanes can be started");
-    // It sleeps once it polls; before that it may still be about to look.
-    let wchan = format!("/proc/{}/syscall", child.id());
+    asleep(Command::new(LANES).args(args).current_dir(scene.path()).stdin(Stdio::null()))
+}
+
+/// Starts a process and lets it go to sleep.
+fn asleep(command: &mut Command) -> Child {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it can be started");
+    let calls = format!("/proc/{}/syscall", child.id());
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(10) {
-        let calls = std::fs::read_to_string(&wchan).unwrap_or_default();
-        if is_sleep(&calls) {
+        if is_sleep(&std::fs::read_to_string(&calls).unwrap_or_default()) {
             return child;
         }
         std::thread::sleep(Duration::from_micros(200));
     }
     end(&mut child);
-    panic!("{args:?} did not go to sleep");
+    panic!("{command:?} did not go to sleep");
 }
 
-/// Whether /proc/PID/syscall names poll, ppoll or a futex wait.
-fn is_sleep(calls: &str) -> bool {
-    calls.split_whitespace().next().is_some_and(|number| ["7", "271", "202"].contains(&number))
+/// Whether /proc/PID/syscall names poll, ppoll, a futex wait, or reading standard input. Before it does,
+/// the process may still be about to look.
+fn is_sleep(call: &str) -> bool {
+    let mut words = call.split_whitespace();
+    match words.next() {
+        Some("0") => words.next() == Some("0x0"),
+        number => number.is_some_and(|number| ["7", "271", "202"].contains(&number)),
+    }
 }
 
 /// When the first bytes of its output came, and when it had ended.
