@@ -22,7 +22,6 @@ const DN_CREATE: i32 = 0x04;
 const DN_DELETE: i32 = 0x08;
 const DN_RENAME: i32 = 0x10;
 const DN_ATTRIB: i32 = 0x20;
-const DN_MULTISHOT: i32 = i32::MIN;
 
 /// Directories whose changes wake this process.
 pub(super) struct Directories {
@@ -43,13 +42,14 @@ impl Directories {
         for path in paths {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let dir = rustix::fs::open(path, flags, Mode::empty())?;
-            ask_for_signals(&dir)?;
+            ask_for_a_signal(&dir)?;
             directories.watched.push(dir);
         }
         Ok(directories)
     }
 
-    /// Sleeps until one of the directories changes, for at most `time`. `true`: one may have.
+    /// Sleeps until one of the directories changes, for at most `time`. `true`: one may have; what changes
+    /// from then on ends the next sleep.
     pub(super) fn wait(&mut self, time: Duration) -> bool {
         let time = Timespec::try_from(time).ok();
         let mut alarm = [PollFd::new(&self.alarm, PollFlags::IN)];
@@ -61,6 +61,10 @@ impl Directories {
         }
         let mut rung = [0; 64];
         while matches!(self.alarm.read(&mut rung), Ok(count) if count == rung.len()) {}
+        for dir in &self.watched {
+            // Of what nothing tells, the slow look of every sleep does.
+            let _ = ask_for_a_signal(dir);
+        }
         true
     }
 }
@@ -72,10 +76,11 @@ impl Drop for Directories {
     }
 }
 
-/// Has the kernel send SIGIO for every change of what lies in `dir`, until it is closed.
+/// Has the kernel send SIGIO for the next change of what lies in `dir`, and for no other: on a busy lane
+/// hundreds of waits, each told of every change, would take more time for that than all the work.
 #[expect(unsafe_code, reason = "no library offers this call")]
-fn ask_for_signals(dir: &OwnedFd) -> std::io::Result<()> {
-    let changes = DN_CREATE | DN_DELETE | DN_RENAME | DN_ATTRIB | DN_MULTISHOT;
+fn ask_for_a_signal(dir: &OwnedFd) -> std::io::Result<()> {
+    let changes = DN_CREATE | DN_DELETE | DN_RENAME | DN_ATTRIB;
     // SAFETY: the descriptor is open, and the call takes a number and touches no memory of ours.
     match unsafe { libc::fcntl(dir.as_raw_fd(), libc::F_NOTIFY, changes) } {
         0 => Ok(()),
