@@ -139,7 +139,7 @@ fn heartbeat(context: &Context, store: &Store, task: &Task) -> String {
 const CALM: Duration = Duration::from_millis(100);
 
 /// The longest rest before a look.
-const LONGEST_REST: Duration = Duration::from_millis(128);
+const LONGEST_REST: Duration = Duration::from_millis(200);
 
 /// How long a wait that was woken after it had slept for `slept` rests before it looks. Many that wait
 /// for other tasks of a busy lane, each looking after every change, would keep the processors from those who
@@ -200,11 +200,11 @@ mod tests {
     #[test]
     fn who_is_woken_in_vain_looks_less_often_and_after_a_calm_at_once() {
         let mut rested = Duration::ZERO;
-        let rests = [0, 0, 5, 99, 20, 0, 0, 0, 0].map(|slept| {
+        let rests = [0, 0, 5, 99, 20, 0, 0, 0, 0, 0].map(|slept| {
             rested = rest(rested, Duration::from_millis(slept));
             rested.as_millis()
         });
-        assert_eq!(rests, [1, 2, 4, 8, 16, 32, 64, 128, 128]);
+        assert_eq!(rests, [1, 2, 4, 8, 16, 32, 64, 128, 200, 200]);
         assert_eq!(rest(rested, CALM), Duration::ZERO);
     }
 }
