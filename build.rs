@@ -32,9 +32,11 @@ fn variable(name: &str) -> OsString {
     std::env::var_os(name).unwrap_or_default()
 }
 
-/// A debug build is spared, so that its tests can put another clock or a checker under it.
+/// A debug build is spared, so that its tests can put another clock or a checker under it, and so is
+/// whoever brings a linker along, which may belong to another C library than is found here.
 fn is_wanted() -> bool {
     variable(DYNAMIC).is_empty()
+        && !rust_flags().iter().any(|flag| flag.contains("linker="))
         && variable("PROFILE") == "release"
         && variable("TARGET") == variable("HOST")
         && variable("CARGO_CFG_TARGET_OS") == "linux"
@@ -51,13 +53,21 @@ fn static_linking(out: &Path) -> Option<Vec<String>> {
     }
     for name in LIBRARIES {
         let file = format!("lib{name}.a");
-        std::os::unix::fs::symlink(place_of(&file)?, libraries.join(file)).ok()?;
+        let place = place_of(&file)?;
+        println!("cargo:rerun-if-changed={}", place.display());
+        std::os::unix::fs::symlink(place, libraries.join(file)).ok()?;
     }
     // There is no static libgcc_s: what it holds is in libgcc_eh. This is an archive of nothing.
     std::fs::write(libraries.join("libgcc_s.a"), "!<arch>\n").ok()?;
     let args = [&format!("-L{}", libraries.to_str()?), "-static", "-no-pie", "-lgcc_eh", "-lc"];
     let args: Vec<String> = args.into_iter().map(str::to_string).collect();
     works(out, &args).then_some(args)
+}
+
+/// What RUSTFLAGS and the configuration of Cargo give to rustc.
+fn rust_flags() -> Vec<String> {
+    let flags = variable("CARGO_ENCODED_RUSTFLAGS").to_string_lossy().into_owned();
+    flags.split('\x1f').filter(|flag| !flag.is_empty()).map(str::to_string).collect()
 }
 
 fn linker() -> OsString {
@@ -78,11 +88,9 @@ fn place_of(file: &str) -> Option<PathBuf> {
 fn works(out: &Path, args: &[String]) -> bool {
     let (source, program) = (out.join("probe.rs"), out.join("probe"));
     let text = "fn main() { assert!(std::thread::spawn(|| std::panic::resume_unwind(Box::new(()))).join().is_err()) }";
-    let flags = variable("CARGO_ENCODED_RUSTFLAGS").to_string_lossy().into_owned();
-    let flags = flags.split('\x1f').filter(|flag| !flag.is_empty());
     let built = std::fs::write(&source, text).is_ok()
         && Command::new(variable("RUSTC"))
-            .args(flags)
+            .args(rust_flags())
             .arg(format!("-Clinker={}", linker().to_string_lossy()))
             .args(args.iter().map(|arg| format!("-Clink-arg={arg}")))
             .args(["--edition=2024", "-o"])

@@ -10,7 +10,7 @@ use crate::measure::{Cost, processes, quantile, repeat};
 /// Makes this program end at once.
 pub const NOTHING: &str = "--do-nothing";
 
-/// The cheapest way to do each of these.
+/// How long each of these takes.
 #[derive(Clone, Debug, Default)]
 pub struct Floor {
     start: Cost,
@@ -40,7 +40,7 @@ impl Floor {
         }));
     }
 
-    /// A Rust program that does nothing: this one, see [`NOTHING`]. All these are medians.
+    /// A Rust program, linked as usual, that does nothing: this one, see [`NOTHING`]. All these are medians.
     pub fn start(&self) -> Duration {
         self.start.median()
     }

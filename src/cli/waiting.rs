@@ -186,10 +186,10 @@ pub fn wait_for_task(
             .next_due(lanes)
             .filter(|due| *due > now)
             .map(|due| Duration::from_secs_f64(due.seconds_since(now)) + Duration::from_millis(1));
-        let begin = Instant::now();
-        watch.wait(timing.sleep_until(due));
-        rested = rest(rested, begin.elapsed());
-        std::thread::sleep(rested);
+        let (begin, until) = (Instant::now(), timing.sleep_until(due));
+        let woken = watch.wait(until);
+        rested = if woken { rest(rested, begin.elapsed()) } else { Duration::ZERO };
+        std::thread::sleep(rested.min(until.saturating_duration_since(Instant::now())));
     }
 }
 

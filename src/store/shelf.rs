@@ -173,11 +173,10 @@ impl Shelf {
 
     /// The text of a chunk; none when somebody has just removed it.
     fn text(&self, name: &str) -> Result<String> {
-        let content = read::file(&self.dir, name, MAX_CHUNK)?;
-        Ok(content.map_or_else(String::new, |content| match String::from_utf8(content.bytes) {
-            Ok(text) => text,
-            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-        }))
+        match read::file(&self.dir, name, MAX_CHUNK)? {
+            Some(content) => String::from_utf8(content.bytes).map_err(|_| damaged(&self.path(name))),
+            None => Ok(String::new()),
+        }
     }
 
     fn path(&self, chunk: &str) -> PathBuf {

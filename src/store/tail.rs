@@ -1,7 +1,7 @@
-//! The end of a file of lines, read once by whoever appends to it.
+//! The end of a file of lines: whoever appends to it reads it once.
 
 use std::fs::File;
-use std::io::{Error as IoError, ErrorKind as IoErrorKind, Result as IoResult};
+use std::io::{ErrorKind as IoErrorKind, Result as IoResult};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -72,7 +72,7 @@ impl Tail {
         self.start == 0
     }
 
-    /// The size of the file.
+    /// Where the bytes end in the file: its size, unless somebody has written meanwhile.
     pub(super) fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
@@ -86,9 +86,6 @@ impl Tail {
 
     /// Shortens the file, so that only the first `keep` of these bytes are left.
     pub(super) fn cut(&mut self, file: &File, keep: usize) -> IoResult<()> {
-        if keep > self.bytes.len() {
-            return Err(IoError::from(IoErrorKind::InvalidInput));
-        }
         file.set_len(self.start + keep as u64)?;
         self.bytes.truncate(keep);
         Ok(())
