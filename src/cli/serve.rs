@@ -29,7 +29,7 @@ pub struct ServeCommand {
     /// A file with the token that clients must show; needed beyond the loopback
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// A directory, beside the workspace root, that tasks may name as their workspace; repeatable
+    /// A directory, beside the workspace root, in which tasks may have their workspace or worktree; repeatable
     #[arg(long, value_name = "DIR")]
     allow_root: Vec<PathBuf>,
     /// A name, beside localhost, under which clients may address the server; repeatable

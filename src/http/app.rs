@@ -38,7 +38,7 @@ pub struct App {
     pub store: Store,
     /// The workspace.
     pub config: Config,
-    /// Directories that a task's workspace may be in.
+    /// Directories that a task's workspace and worktree may be in, without links.
     pub roots: Vec<PathBuf>,
     /// Whether lanes and dispatch routes may be changed.
     pub manages: bool,

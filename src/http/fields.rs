@@ -37,7 +37,7 @@ pub const SUBMIT: &[Field] = &[
     may("request_path", FILE, "The file to work on."),
     may("response_path", FILE, "Where the answer goes."),
     may("source_agent", WORDS, "Who submits; `api` by default."),
-    may("worktree_path", FILE, "Where to work."),
+    may("worktree_path", FILE, "Where to work: in the server's workspace, or in a directory that it allows."),
     may("expected_branch", WORDS, "The branch to work on."),
     may("supporting_paths", Kind::Texts, "Further files of the request."),
     may("metadata", Kind::Map, "Free-form; routing reads it."),

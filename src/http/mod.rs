@@ -5,7 +5,7 @@
 //! - The seam to the network is `socket` (epoll, answers, deadlines), `accept` (listening, letting in),
 //!   `connection` (one client), `wire` and `chunk` (bytes to requests), `answer` (answers to bytes);
 //!   `service` is what both sides say to each other. Nothing else knows sockets.
-//! - `guard` decides who may ask, `input` and `strict` what a request may say.
+//! - `guard` decides who may ask, `input` and `strict` what a request may say, `bounds` where its paths may lead.
 //! - `table` lists every route with its `fields`; checks and the OpenAPI document are made from it.
 //! - The handlers are in a file for each noun: `task`, `submit`, `claim`, `response`, `event`, `lane`,
 //!   `agent`, `dispatch`, `run_log`, `health`, `metrics`, `openapi`.
@@ -17,6 +17,7 @@ mod access;
 mod agent;
 mod answer;
 mod app;
+mod bounds;
 mod census;
 mod chunk;
 mod claim;

@@ -45,7 +45,7 @@ pub struct ServeOptions {
     pub port: u16,
     /// A file with the token that clients must show; needed beyond the loopback.
     pub token_file: Option<PathBuf>,
-    /// Directories, beside the workspace's own root, that tasks may name as their workspace.
+    /// Directories, beside the workspace's own root, in which tasks may have their workspace or worktree.
     pub allow_roots: Vec<PathBuf>,
     /// Names, beside the loopback's, under which clients may address the server.
     pub allow_hosts: Vec<String>,

@@ -4,12 +4,13 @@
 //! file); the short form names a lane and a prompt (`queue_name` and `description` on boards) or a
 //! request file, and takes the rest from the server's own workspace.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
 use super::answer::{Answer, members, ok};
 use super::app::{Call, Outcome, blame_client};
+use super::bounds;
 use super::fields::SUBMIT;
 use super::input::{Input, missing};
 use super::task::redacted;
@@ -121,6 +122,7 @@ fn check(call: &Call<'_>, body: &Input, key: Option<String>) -> Result<Checked> 
     check_metadata(&metadata)?;
     let now = call.app.store.now().wall;
     let root = config.workspace_root.clone();
+    bounds::settle(call.app, &root, &mut wish)?;
     let mut checked = check_submit(&config, &root, now, wish).map_err(blame_client)?;
     // A shell can only give texts; here any JSON will do.
     checked.task.metadata = metadata;
@@ -139,7 +141,7 @@ fn full(call: &Call<'_>, body: &Input) -> Result<(Config, SubmitWish)> {
         .or_else(|| body.text("checkpoint_id"))
         .ok_or_else(|| missing("correlation_id"))?;
     let lane = body.needed("lane")?;
-    let workspace_root = allowed_root(call, &body.needed("workspace_root")?)?;
+    let workspace_root = bounds::workspace_root(call.app, &body.needed("workspace_root")?)?;
     let request = body.needed("request_path")?;
     let response = body.needed("response_path")?;
     let config = Config { workspace_id, workspace_root, ..call.app.config.clone() };
@@ -201,19 +203,6 @@ fn key(call: &Call<'_>) -> Result<Option<String>> {
         }
         (header, field) => header.or(field).map(check_key).transpose(),
     }
-}
-
-/// The workspace that a client names, if tasks may have it.
-fn allowed_root(call: &Call<'_>, wanted: &str) -> Result<PathBuf> {
-    let base = &call.app.config.workspace_root;
-    // One refusal for all, so that nobody learns which directories exist.
-    let refused = || {
-        Error::invalid("workspace_root is neither the server's workspace nor in a directory it allows")
-            .with_hint("`lanes serve --allow-root DIR` allows one more")
-    };
-    let root = base.join(Path::new(wanted)).canonicalize().map_err(|_| refused())?;
-    let is_allowed = root.is_dir() && call.app.roots.iter().any(|allowed| root.starts_with(allowed));
-    if is_allowed { Ok(root) } else { Err(refused()) }
 }
 
 /// Refuses metadata that would swell a task's file, which every look at the task reads.

@@ -31,7 +31,7 @@ pub use doctor::{Diagnosis, DoctorWish, Level, doctor};
 pub use edit::{EditWish, check_edit};
 pub use nesting::check as check_nesting;
 pub use pairs::parse_pairs;
-pub use paths::absolute;
+pub use paths::{absolute, real_path};
 pub use scaffold::{InitWish, Initialized, PoolInitialized, init, init_pool};
 pub use submit::{Checked, SubmitWish, check_line, check_submit};
 pub use why::{Reason, why};

@@ -48,6 +48,15 @@ fn expand_home(path: &Path, home: Option<&Path>) -> Result<PathBuf> {
     }
 }
 
+/// Where `path`, relative to the absolute `base`, really leads: as [`absolute`], and without `.`, `..` and
+/// symbolic links. It need not exist.
+///
+/// # Errors
+/// As [`absolute`]; `Io` when a part of the path cannot be looked at, or links go round in circles.
+pub fn real_path(base: &Path, path: &Path) -> Result<PathBuf> {
+    resolve(&absolute(base, path)?)
+}
+
 /// The path that `path` really leads to: absolute, without `.`, `..` and symbolic links.
 ///
 /// What does not exist is kept as it is written, so that a path may name a file to be made; a

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::config::Config;
 use super::discover::CONFIG_PLACES;
-use super::paths::{absolute, as_text, file_type, require_inside, resolve, show};
+use super::paths::{as_text, file_type, real_path, require_inside, resolve, show};
 use super::text_file::TextFile;
 use crate::digest::sha256_file;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,7 +36,7 @@ impl<'a> Places<'a> {
         if path.as_os_str().is_empty() {
             return Err(Error::invalid(format!("{label} is empty")).with_hint("leave it out or name a file"));
         }
-        resolve(&absolute(base, path)?)
+        real_path(base, path)
     }
 
     /// Where `path` leads, which must be in the workspace.

@@ -190,3 +190,74 @@ fn a_key_makes_a_submit_repeatable() {
     let by_field = fixture.post("/tasks", &json!({"lane": "l", "prompt": "once", "key": "k"}));
     assert_eq!(by_field.text_at("/task/id"), first.text_at("/task/id"));
 }
+
+#[test]
+fn a_path_that_leads_outside_is_refused_in_the_same_words_whatever_is_there() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let outside = elsewhere.path().canonicalize().unwrap();
+    let allowed = outside.join("allowed");
+    std::fs::create_dir_all(allowed.join("tree")).unwrap();
+    std::fs::create_dir(outside.join("closed")).unwrap();
+    std::fs::write(outside.join("file"), "s").unwrap();
+    let fixture = Fixture::with(&["--allow-root", allowed.to_str().unwrap()]);
+    let root = fixture.root();
+    std::fs::create_dir_all(root.join("tree")).unwrap();
+    std::fs::write(root.join("plain"), "p").unwrap();
+    std::os::unix::fs::symlink(&outside, root.join("out")).unwrap();
+    std::os::unix::fs::symlink("round", root.join("round")).unwrap();
+    let submit = |name: &str, value: Value| {
+        let mut body = json!({"lane": "l", "prompt": "p"});
+        body[name] = value;
+        fixture.post("/tasks", &body)
+    };
+    for good in [json!("tree"), json!(root.join("tree")), json!("tree/later"), json!(allowed.join("tree"))] {
+        let answer = submit("worktree_path", good.clone());
+        assert_eq!(answer.status, 201, "{good}: {}", answer.text);
+    }
+    let nowhere = |path: &str| outside.join(path).to_str().unwrap().to_string();
+    let elsewhere = [
+        nowhere(""),
+        nowhere("file"),
+        nowhere("missing"),
+        nowhere("file/below"),
+        nowhere("closed/below"),
+        "/proc/self/fd/0".to_string(),
+        "/proc/1/root".to_string(),
+        "/".to_string(),
+        "..".to_string(),
+        "tree/../../x".to_string(),
+        "out".to_string(),
+        "out/missing".to_string(),
+        "round".to_string(),
+        "plain/below".to_string(),
+        "~nobody/x".to_string(),
+        "~".to_string(),
+        "x".repeat(300),
+    ];
+    for name in ["worktree_path", "request_from", "response_to"] {
+        let mut words = std::collections::BTreeSet::new();
+        for path in &elsewhere {
+            let answer = submit(name, json!(path));
+            assert_eq!((answer.status, answer.code().as_str()), (400, "invalid"), "{name} {path}");
+            words.insert(answer.text);
+        }
+        assert_eq!(words.len(), 1, "{name}: {words:?}");
+        let words = words.pop_first().unwrap();
+        assert!(words.contains(name) && !words.contains(outside.to_str().unwrap()), "{words}");
+    }
+    for store in ["state", "state/tasks/new", "/proc/self/fd/3"] {
+        assert_eq!(submit("worktree_path", json!(store)).status, 400, "{store}");
+    }
+    for path in &elsewhere {
+        let answer = submit("supporting_paths", json!([path]));
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(
+            answer.text_at("/error").starts_with("supporting_paths[0] is not a path in"),
+            "{}",
+            answer.text
+        );
+        let batch = fixture
+            .post("/tasks/batch", &json!({"tasks": [{"lane": "l", "prompt": "p", "worktree_path": path}]}));
+        assert_eq!(batch.at("/count"), json!(0), "{path}: {}", batch.text);
+    }
+}
