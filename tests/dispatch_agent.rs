@@ -65,6 +65,7 @@ impl Scene {
             stderr: log("stderr"),
             parser: StreamParser::new(Format::ClaudeStream),
             timeout: Some(SOON),
+            silence: None,
             grace: Duration::from_millis(300),
             linger: SOON,
             expected_session: None,
@@ -293,4 +294,22 @@ fn what_cannot_start_says_why() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_run_that_falls_silent_is_ended_and_one_that_speaks_goes_on() {
+    let scene = Scene::new();
+    let mut spec = scene.spec("/bin/sh", &["-c", "echo one; sleep 1000"]);
+    spec.silence = Some(Duration::from_millis(300));
+    let (finished, _) = scene.run_plainly(spec);
+    assert_eq!(finished.stopped, Some(StopReason::Silent));
+
+    // A word on either pipe is a sign of life.
+    let scene = Scene::new();
+    let words = "for n in 1 2 3 4 5 6; do sleep 0.5; echo out; sleep 0.5; echo err >&2; done";
+    let mut spec = scene.spec("/bin/sh", &["-c", words]);
+    spec.silence = Some(Duration::from_secs(5));
+    let (finished, _) = scene.run_plainly(spec);
+    assert_eq!((finished.stopped, finished.exit), (None, Exit::Code(0)));
+    assert!(finished.duration > Duration::from_secs(5), "it took longer than it may be silent");
 }

@@ -84,6 +84,36 @@ fn a_timeout_ends_the_whole_family() {
 }
 
 #[test]
+fn a_silent_agent_is_ended_as_a_timeout_and_its_limits_are_shown() {
+    let pool = Pool::scripted("  silence_timeout: 2\n");
+    let id = pool.submit("say working\nwhile [ ! -e hush ]; do say more; sleep 0.1; done\nsleep 1000", &[]);
+    let plan = pool.json(&["dispatch", "--dry-run"])["lanes"].clone();
+    let work = plan.as_array().unwrap().iter().find(|lane| lane["lane"] == "work").unwrap();
+    assert_eq!((&work["timeout_seconds"], &work["silence_timeout_seconds"]), (&21_600.0.into(), &2.0.into()));
+    let _dispatcher = pool.dispatcher(&[]);
+    let card = || pool.json(&["workers"])["workers"][0]["data"].clone();
+    pool.until("the agent speaks", || card()["running"][0]["progress"] == "more");
+    let running = card()["running"][0].clone();
+    assert_eq!(running["silence_timeout_seconds"], 2.0, "{running}");
+    assert!(running["deadline"].is_string(), "{running}");
+    let serves = card()["serves"][0].clone();
+    assert_eq!(
+        (&serves["timeout_seconds"], &serves["silence_timeout_seconds"]),
+        (&21_600.0.into(), &2.0.into())
+    );
+    for command in ["workers", "status"] {
+        let shown = pool.ok(&[command]);
+        assert!(shown.contains("TIME UP") && shown.contains("  2s"), "{command}: {shown}");
+    }
+    std::fs::write(pool.path("hush"), "").unwrap();
+    pool.until("the silent agent is ended", || pool.state(&id) == "failed");
+    let task = pool.task(&id);
+    assert_eq!(task["failure_class"], "timeout", "{task}");
+    let reason = task["failure_reason"].as_str().unwrap();
+    assert!(reason.contains("printed nothing for 2s; silence_timeout says"), "{reason}");
+}
+
+#[test]
 fn the_first_signal_drains_and_the_second_stops() {
     let pool = Pool::scripted("");
     let first = pool.submit("echo $$ > agent\nwhile [ ! -e go ]; do sleep 0.02; done\nresult finished", &[]);

@@ -24,8 +24,9 @@ use crate::dispatch::preview::{Preview, preview};
 use crate::dispatch::scheduler::Dispatcher;
 use crate::dispatch::wake::Control;
 use crate::error::{EXIT_OK, Error, Result, printable};
+use crate::model::Time;
+use crate::model::span::{self, Limit};
 use crate::model::task::object;
-use crate::model::{Time, span};
 use crate::store::Store;
 use crate::workspace::check_lane;
 
@@ -57,9 +58,12 @@ pub struct DispatchCommand {
     /// Length of a lease, as 900 or 15m; it is renewed while the agent works [default: 900]
     #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     lease_seconds: Option<f64>,
-    /// How long one run may take: seconds, or 15m, 2h [default: no limit]
-    #[arg(long, value_name = "SPAN", value_parser = length)]
-    timeout: Option<Duration>,
+    /// How long one run may take: seconds, 15m, 2h, or none [default: 6h]
+    #[arg(long, value_name = "SPAN", value_parser = limit)]
+    timeout: Option<Limit>,
+    /// How long an agent may print nothing, or none [default: 30m, none for --command]
+    #[arg(long, value_name = "SPAN", value_parser = limit)]
+    silence_timeout: Option<Limit>,
     /// How many more attempts follow a failed first one [default: 0]
     #[arg(long, value_name = "N", value_parser = number::<u32>, allow_negative_numbers = true)]
     max_retries: Option<u32>,
@@ -96,6 +100,10 @@ fn length(text: &str) -> std::result::Result<Duration, String> {
     span::parse(text).ok_or_else(|| "expected seconds, or a length such as 90s, 15m or 2h".to_string())
 }
 
+fn limit(text: &str) -> std::result::Result<Limit, String> {
+    Limit::parse(text).ok_or_else(|| "expected seconds, a length such as 90s, 15m or 2h, or none".to_string())
+}
+
 impl DispatchCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         let (config, store) = context.workspace()?;
@@ -110,6 +118,7 @@ impl DispatchCommand {
             owner: self.owner.clone(),
             lease_seconds: self.lease_seconds,
             timeout: self.timeout,
+            silence_timeout: self.silence_timeout,
             max_retries: self.max_retries,
             cwd: self.cwd.as_ref().map(|cwd| surroundings.cwd.join(cwd)),
             grace: self.grace,
@@ -201,12 +210,14 @@ fn show_preview(context: &mut Context, plan: &Plan, previews: &[Preview]) -> Res
         ]))?;
         return Ok(EXIT_OK);
     }
-    let mut table = Table::new(&["LANE", "VENDOR", "PROGRAM", "NEXT TASK"]);
+    let mut table = Table::new(&["LANE", "VENDOR", "PROGRAM", "TIMEOUT", "SILENCE", "NEXT TASK"]);
     for preview in previews {
         table.row(vec![
             preview.lane.clone(),
             preview.vendor.clone(),
             preview.program.clone().unwrap_or_else(|| "not installed".to_string()),
+            limit_words(preview.timeout),
+            limit_words(preview.silence),
             preview.task_id.clone().unwrap_or_else(|| "none".to_string()),
         ]);
     }
@@ -228,4 +239,9 @@ fn show_preview(context: &mut Context, plan: &Plan, previews: &[Preview]) -> Res
         context.out.line(&printable(&format!("{}: {words}", preview.lane)))?;
     }
     Ok(EXIT_OK)
+}
+
+/// A limit of a run for people.
+fn limit_words(limit: Option<Duration>) -> String {
+    limit.map_or_else(|| "none".to_string(), span::words)
 }

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::table::{Table, relative, short};
 use crate::error::{EXIT_OK, Result, printable};
 use crate::model::task::object;
-use crate::model::{Now, Time};
+use crate::model::{Now, Time, span};
 use crate::store::{Parked, WorkerInfo};
 
 /// Show the workers that are alive: dispatchers, and parked `claim --wait`s.
@@ -74,17 +74,21 @@ fn print_unready(context: &mut Context, workers: &[WorkerInfo]) -> Result<()> {
 
 /// The agents at work, if there are any.
 fn print_runs(context: &mut Context, workers: &[WorkerInfo], now: &Now) -> Result<()> {
-    let mut table = Table::new(&["TASK", "LANE", "VENDOR", "AGENT", "SINCE", "LAST WORDS"]);
+    let mut table =
+        Table::new(&["TASK", "LANE", "VENDOR", "AGENT", "SINCE", "TIME UP", "SILENCE", "LAST WORDS"]);
     let runs = workers.iter().filter_map(|worker| worker.data.get("running")?.as_array());
     for run in runs.flatten() {
         let text = |key: &str| run.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
         let since = Time::parse(&text("started_at")).map_or(String::new(), |since| relative(since, now));
+        let silence = run.get("silence_timeout_seconds").and_then(Value::as_f64);
         table.row(vec![
             text("task_id"),
             text("lane"),
             text("vendor"),
             run.get("pid").and_then(Value::as_u64).map_or("starts".to_string(), |pid| pid.to_string()),
             since,
+            Time::parse(&text("deadline")).map_or("never".to_string(), |deadline| relative(deadline, now)),
+            silence.and_then(span::from_seconds).map_or("any".to_string(), span::words),
             short(&text("progress"), 60),
         ]);
     }

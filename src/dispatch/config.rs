@@ -189,6 +189,7 @@ fn key_order(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::super::route::Runner;
+    use super::super::stream::Format;
     use super::super::yaml::Given;
     use super::*;
 
@@ -258,6 +259,26 @@ dispatch:
         let other = config.route("other");
         assert_eq!(other.timeout, Some(Duration::from_secs(1800)));
         assert_eq!(other.lane, "other");
+    }
+
+    #[test]
+    fn a_run_has_limits_unless_none_is_said() {
+        let limits = |text: &str, lane: &str| {
+            let route = read(text).expect("valid").route(lane);
+            let minutes = |limit: Option<Duration>| limit.map(|limit| limit.as_secs() / 60);
+            let stream = route.silence_limit(Format::ClaudeStream);
+            (minutes(route.timeout), minutes(stream), minutes(route.silence_limit(Format::Text)))
+        };
+        assert_eq!(limits("dispatch: {}", "a"), (Some(360), Some(30), None));
+        for none in ["none", "0", "null", "0s"] {
+            let text = format!("dispatch: {{timeout: {none}, silence_timeout: {none}}}");
+            assert_eq!(limits(&text, "a"), (None, None, None), "{none}");
+        }
+        let levels =
+            "dispatch: {silence_timeout: 1h, routes: {a: {silence_timeout: none}, b: {timeout: 2h}}}";
+        assert_eq!(limits(levels, "a"), (Some(360), None, None));
+        assert_eq!(limits(levels, "b"), (Some(120), Some(60), Some(60)));
+        assert!(message("dispatch:\n  silence_timeout: soon\n").contains("line 2: dispatch.silence_timeout"));
     }
 
     #[test]

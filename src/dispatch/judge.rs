@@ -31,7 +31,7 @@ pub fn judge(run: &Run<'_>, wants_json: bool) -> Outcome {
     }
     let failure = if run.report.complete {
         reported_failure(run)
-    } else if run.stopped == Some(StopReason::Timeout) {
+    } else if matches!(run.stopped, Some(StopReason::Timeout | StopReason::Silent)) {
         Some(timeout(run))
     } else if run.format.has_result_object() {
         Some(ended_without_result(run))
@@ -126,7 +126,14 @@ fn timeout(run: &Run<'_>) -> Failure {
     if matches!(run.report.api_error_status, Some(429 | 529)) {
         return usage_limit(run, "the service kept refusing until the time was up");
     }
-    let message = match run.timeout {
+    let is_silence = run.stopped == Some(StopReason::Silent);
+    let message = match if is_silence { run.silence } else { run.timeout } {
+        Some(limit) if is_silence => {
+            let limit = span::words(limit);
+            format!(
+                "the agent was ended: it printed nothing for {limit}; silence_timeout says how long it may"
+            )
+        }
         Some(limit) => format!("the agent was ended: it took longer than {}", span::words(limit)),
         None => "the agent was ended: it took too long".to_string(),
     };
@@ -233,6 +240,7 @@ mod tests {
             stderr: "",
             resumed: None,
             timeout: Some(Duration::from_secs(900)),
+            silence: Some(Duration::from_secs(1800)),
             now: Time::parse("2026-11-21T12:00:00Z").expect("a time"),
             zone: &TimeZone::UTC,
         };
@@ -290,6 +298,9 @@ mod tests {
         let (class, _, message) = failure(&unfinished, |run| run.stopped = Some(StopReason::Timeout));
         assert_eq!(class, "timeout");
         assert_eq!(message, "the agent was ended: it took longer than 15m");
+        let (class, _, message) = failure(&unfinished, |run| run.stopped = Some(StopReason::Silent));
+        assert_eq!(class, "timeout");
+        assert!(message.starts_with("the agent was ended: it printed nothing for 30m; silence_timeout"));
     }
 
     #[test]

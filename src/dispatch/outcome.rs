@@ -25,6 +25,8 @@ pub enum Exit {
 pub enum StopReason {
     /// It took longer than allowed.
     Timeout,
+    /// It printed nothing for longer than allowed.
+    Silent,
     /// The task was cancelled.
     Cancelled,
     /// The task was taken over by somebody else.
@@ -56,6 +58,8 @@ pub struct Run<'a> {
     pub resumed: Option<&'a str>,
     /// How long it was allowed to take.
     pub timeout: Option<Duration>,
+    /// How long it was allowed to print nothing.
+    pub silence: Option<Duration>,
     /// When it ended.
     pub now: Time,
     /// Zone of clock times in messages.

@@ -11,8 +11,9 @@ use super::fit::{self, Choice};
 use super::route::Route;
 use super::service::{Bases, Service};
 use super::settings;
-use super::yaml::nearest;
+use super::yaml::{Given, nearest};
 use crate::error::printable;
+use crate::model::span::Limit;
 use crate::store::Store;
 use crate::workspace::Config;
 use crate::{Error, Result};
@@ -40,7 +41,9 @@ pub struct Options {
     /// Length of a lease, in seconds.
     pub lease_seconds: Option<f64>,
     /// How long one run may take.
-    pub timeout: Option<Duration>,
+    pub timeout: Option<Limit>,
+    /// How long a run may print nothing.
+    pub silence_timeout: Option<Limit>,
     /// How many more attempts follow the first.
     pub max_retries: Option<u32>,
     /// Working directory of the agents.
@@ -279,8 +282,11 @@ fn strange_lanes(
 }
 
 fn with_options(mut route: Route, options: &Options) -> Route {
-    if options.timeout.is_some() {
-        route.timeout = options.timeout;
+    if let Some(Limit(timeout)) = options.timeout {
+        route.timeout = timeout;
+    }
+    if let Some(Limit(silence)) = options.silence_timeout {
+        route.silence_timeout = silence.map_or(Given::Off, Given::Value);
     }
     if let Some(retries) = options.max_retries {
         route.max_retries = retries;

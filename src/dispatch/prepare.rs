@@ -197,7 +197,6 @@ impl Desk<'_> {
         let conversation = card.resume_id.as_ref().or(card.session_id.as_ref());
         let lock = conversation.map(|session| self.store.conversation_file(session)).transpose()?;
         let log = |name| Ok::<_, Error>(CappedLog::new(attempt.create(name)?, LOG_HEAD, LOG_TAIL));
-        let own_limit = task.timeout_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let run = run_id(token);
         let version = self.versions.of(service, &line.program, &self.plan.surroundings, self.household);
         let spec = AgentSpec {
@@ -212,13 +211,15 @@ impl Desk<'_> {
             log: Some(attempt.file_path(files::STDOUT)),
             stderr: log(files::STDERR)?,
             parser: StreamParser::new(vendor.format),
-            timeout: own_limit.or(route.timeout),
+            timeout: own_timeout(task).or(route.timeout),
+            silence: route.silence_limit(vendor.format),
             grace: self.plan.grace,
             linger: self.plan.linger,
             expected_session: line.resume_id,
         };
         self.roster.change(task.id.as_str(), |entry| {
             entry.session_id = card.resume_id.clone().or(card.session_id.clone());
+            entry.silence = spec.silence;
             entry.deadline =
                 spec.timeout.map(|limit| started_at.plus_seconds(limit.as_secs_f64()).to_string());
         });
@@ -251,6 +252,11 @@ impl Desk<'_> {
             &[&job.service.vendor.env, &job.service.route.env, &own],
         )
     }
+}
+
+/// How long a run of the task may take by the task's own words.
+pub fn own_timeout(task: &Task) -> Option<Duration> {
+    task.timeout_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
 
 /// A random UUID (version 4).

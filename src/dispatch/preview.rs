@@ -1,9 +1,11 @@
 //! What a dispatcher would do, without doing it.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::plan::Plan;
-use super::prepare::command_line;
+use super::prepare::{command_line, own_timeout};
 use crate::Result;
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -20,6 +22,10 @@ pub struct Preview {
     pub program: Option<String>,
     /// The pause that the vendor has to keep at present.
     pub parked: Option<Parked>,
+    /// How long a run may take, that of the next task if it says so itself.
+    pub timeout: Option<Duration>,
+    /// How long a run may print nothing.
+    pub silence: Option<Duration>,
     /// The next task, if there is one.
     pub task_id: Option<String>,
     /// The command line for it, or why it would fail.
@@ -36,6 +42,8 @@ impl Preview {
             ("vendor", self.vendor.clone().into()),
             ("program", self.program.clone().into()),
             ("parked_until", self.parked.as_ref().map(|parked| parked.until.to_string()).into()),
+            ("timeout_seconds", self.timeout.map(|limit| limit.as_secs_f64()).into()),
+            ("silence_timeout_seconds", self.silence.map(|limit| limit.as_secs_f64()).into()),
             ("task_id", self.task_id.clone().into()),
             ("argv", argv.map_or(Value::Null, Value::from)),
             ("problem", self.command.as_ref().err().cloned().into()),
@@ -68,6 +76,8 @@ pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
             vendor: service.vendor.name.clone(),
             parked: parked.get(&service.account).filter(|parked| now < parked.until).cloned(),
             program: service.program().map(|path| path.to_string_lossy().into_owned()),
+            timeout: task.as_ref().and_then(own_timeout).or(service.route.timeout),
+            silence: service.silence_limit(),
             task_id: task.map(|task| task.id.to_string()),
             command,
         });

@@ -233,6 +233,7 @@ fn finished_run(store: &Store, task: &Task, attempt: &Attempt, card: &RunCard) -
         stderr: "",
         resumed: card.resume_id.as_deref(),
         timeout: None,
+        silence: None,
         now,
         zone: &TimeZone::system(),
     };

@@ -32,6 +32,8 @@ pub struct Entry {
     pub started_at: String,
     /// When it must be done, RFC 3339.
     pub deadline: Option<String>,
+    /// How long it may print nothing.
+    pub silence: Option<Duration>,
     /// The agent's process.
     pub pid: Option<u32>,
     /// The conversation.
@@ -179,6 +181,7 @@ impl Roster {
                 ("in_progress", entry.in_progress.clone().into()),
                 ("started_at", entry.started_at.clone().into()),
                 ("deadline", entry.deadline.clone().into()),
+                ("silence_timeout_seconds", entry.silence.map(|limit| limit.as_secs_f64()).into()),
                 ("pid", entry.pid.into()),
                 ("session_id", entry.session_id.clone().into()),
                 ("progress", entry.progress.clone().into()),
@@ -197,11 +200,16 @@ impl Roster {
     }
 }
 
-/// Each lane with the account that serves it.
+/// Each lane with the account that serves it and the limits of its runs.
 fn serves(plan: &Plan) -> Value {
     let serves = plan.services.iter().map(|service| {
-        let (lane, vendor) = (service.route.lane.clone(), service.account.clone());
-        Value::Object(object([("lane", lane.into()), ("vendor", vendor.into())]))
+        let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs_f64());
+        Value::Object(object([
+            ("lane", service.route.lane.clone().into()),
+            ("vendor", service.account.clone().into()),
+            ("timeout_seconds", seconds(service.route.timeout).into()),
+            ("silence_timeout_seconds", seconds(service.silence_limit()).into()),
+        ]))
     });
     serves.collect::<Vec<_>>().into()
 }

@@ -16,13 +16,14 @@ use crate::workspace::check_lane;
 pub const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
 
 /// Keys that stand in a route or, as a default, directly under `dispatch:`.
-pub(super) const ROUTE_KEYS: [&str; 26] = [
+pub(super) const ROUTE_KEYS: [&str; 27] = [
     "vendor",
     "command",
     "args",
     "format",
     "priority",
     "timeout",
+    "silence_timeout",
     "poll_interval",
     "max_retries",
     "retry_delay",
@@ -44,6 +45,13 @@ pub(super) const ROUTE_KEYS: [&str; 26] = [
     "add_dirs",
     "wants_json",
 ];
+
+/// How long one run may take unless something else is said. Long enough for the longest useful run of an
+/// agent; short enough that one that hangs costs a slot for part of a day and not for a weekend.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+/// How long an agent may print nothing unless something else is said. Well above the ten minutes that the
+/// shell tools of agents give a command.
+pub const DEFAULT_SILENCE: Duration = Duration::from_secs(30 * 60);
 
 /// What serves the tasks of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +111,8 @@ pub struct Route {
     pub priority: i64,
     /// How long one run may take; nothing means without limit.
     pub timeout: Option<Duration>,
+    /// How long a run may print nothing; absent leaves it to the format, see [`Route::silence_limit`].
+    pub silence_timeout: Given<Duration>,
     /// How often to look when no wake-up arrives.
     pub poll_interval: Duration,
     /// How many more attempts follow the first.
@@ -157,7 +167,8 @@ impl Route {
             runner: None,
             args: Vec::new(),
             priority: 0,
-            timeout: None,
+            timeout: Some(DEFAULT_TIMEOUT),
+            silence_timeout: Given::Absent,
             poll_interval: Duration::from_secs(2),
             max_retries: 0,
             retry_delay: Duration::from_secs(30),
@@ -189,6 +200,14 @@ impl Route {
     pub fn names_runner(&self) -> bool {
         let is_own = |key| self.given.get(key) == Some(&Level::Own);
         self.runner.is_some() && (is_own("vendor") || is_own("command"))
+    }
+
+    /// How long a run that prints this format may print nothing; nothing means without limit. A program whose
+    /// output is its answer has no reason to print anything before the end, so it has a limit only when one is
+    /// set.
+    pub fn silence_limit(&self, format: Format) -> Option<Duration> {
+        let default = format.has_result_object().then_some(DEFAULT_SILENCE);
+        self.silence_timeout.clone().over(default)
     }
 
     /// The same route served by `runner` instead. What was said in the words of another vendor does not
@@ -285,7 +304,8 @@ pub(super) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         runner,
         args: section.list("args")?.over(Some(base.args)).unwrap_or_default(),
         priority,
-        timeout: section.length("timeout")?.over(base.timeout),
+        timeout: section.limit("timeout")?.over(base.timeout),
+        silence_timeout: inherit(section.limit("silence_timeout")?, base.silence_timeout),
         poll_interval: section.length("poll_interval")?.or(base.poll_interval).max(Duration::from_secs(1)),
         max_retries: section.count("max_retries")?.over(Some(base.max_retries)).unwrap_or(0),
         retry_delay,

@@ -191,7 +191,7 @@ impl Desk<'_> {
                 ("session_id", resumed.clone().or(card.session_id.clone()).into()),
             ]),
         );
-        let timeout = spec.timeout;
+        let (timeout, silence) = (spec.timeout, spec.silence);
         let mut progress = Progress::new(attempt.create(files::PROGRESS)?);
         let finished = match agent::run(spec, self.household, &job.stop, &mut |happening| {
             self.happened(task, happening, &mut progress);
@@ -230,6 +230,7 @@ impl Desk<'_> {
                 stderr: &stderr,
                 resumed: resumed.as_deref(),
                 timeout,
+                silence,
                 now: self.store.now().wall,
                 zone: &TimeZone::system(),
             },

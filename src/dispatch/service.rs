@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::config::DispatchConfig;
 use super::plan::Surroundings;
@@ -90,6 +91,11 @@ impl Service {
                 path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
             })
             .map(PathBuf::as_path)
+    }
+
+    /// How long a run may print nothing; nothing means without limit.
+    pub fn silence_limit(&self) -> Option<Duration> {
+        self.route.silence_limit(self.vendor.format)
     }
 
     /// What is missing, if anything is: then no task of the lane can be run, and none is to blame.

@@ -11,7 +11,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::place::line_of;
 use crate::error::printable;
-use crate::model::span;
+use crate::model::span::{self, Limit};
 use crate::{Error, Result};
 
 /// The file that the values come from: its name for messages, its text for line numbers.
@@ -184,6 +184,23 @@ impl<'a> Section<'a> {
                 _ => None,
             };
             length.ok_or_else(|| "expected seconds or a length such as 90s, 15m, 2h or 1d".to_string())
+        })
+    }
+
+    /// A limit on a length of time; `null`, `none` and 0 mean that there is none.
+    pub fn limit(&self, key: &str) -> Result<Given<Duration>> {
+        let given = self.read(key, |value| {
+            let limit = match value {
+                Value::Number(number) => number.as_f64().and_then(span::from_seconds).map(Limit::of),
+                Value::String(text) => Limit::parse(text),
+                _ => None,
+            };
+            limit.ok_or_else(|| "expected seconds, a length such as 90s, 15m, 2h or 1d, or none".to_string())
+        })?;
+        Ok(match given {
+            Given::Absent => Given::Absent,
+            Given::Off | Given::Value(Limit(None)) => Given::Off,
+            Given::Value(Limit(Some(length))) => Given::Value(length),
         })
     }
 

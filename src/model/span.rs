@@ -22,6 +22,25 @@ pub fn from_seconds(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|length| *length <= LONGEST)
 }
 
+/// A limit on a length of time, or that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit(pub Option<Duration>);
+
+impl Limit {
+    /// Reads a length of time as [`parse`] does; `none` and 0 mean no limit.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.trim() == "none" {
+            return Some(Self(None));
+        }
+        parse(text).map(Self::of)
+    }
+
+    /// The limit that this length is; 0 means none.
+    pub fn of(length: Duration) -> Self {
+        Self((!length.is_zero()).then_some(length))
+    }
+}
+
 /// Reads numbers with units from the start of `text` as far as they go; returns the rest too.
 pub fn leading(text: &str) -> Option<(Duration, &str)> {
     let mut total = Duration::ZERO;

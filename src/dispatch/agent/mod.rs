@@ -63,6 +63,8 @@ pub struct AgentSpec {
     pub parser: StreamParser,
     /// How long the run may take.
     pub timeout: Option<Duration>,
+    /// How long it may print nothing, neither on standard output nor on standard error.
+    pub silence: Option<Duration>,
     /// Time between the polite and the final signal.
     pub grace: Duration,
     /// How long the process may stay, silent, after it has reported its result.
@@ -158,6 +160,7 @@ pub fn run(
     output.take_pipes(&mut guard);
     let limits = Limits {
         deadline: spec.timeout.and_then(|limit| started.checked_add(limit)),
+        silence: spec.silence,
         grace: spec.grace,
         linger: spec.linger,
     };

@@ -28,7 +28,10 @@ pub struct Output {
     expected_session: Option<String>,
     session_told: bool,
     wrong_session: bool,
+    /// When standard output was last written to.
     last_output: Instant,
+    /// When either pipe was, or else when the run began.
+    last_byte: Instant,
 }
 
 impl Output {
@@ -50,7 +53,13 @@ impl Output {
             session_told: false,
             wrong_session: false,
             last_output: Instant::now(),
+            last_byte: Instant::now(),
         }
+    }
+
+    /// When the agent last printed anything, or else when its run began.
+    pub fn last_byte(&self) -> Instant {
+        self.last_byte
     }
 
     /// Whether the agent announced another conversation than the expected one.
@@ -110,6 +119,9 @@ impl Output {
             self.err_log.push(bytes);
             self.err_tail.push(bytes);
             got_some = true;
+        }
+        if got_some {
+            self.last_byte = Instant::now();
         }
         got_some
     }

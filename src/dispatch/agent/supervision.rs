@@ -50,6 +50,8 @@ pub struct Ending {
 pub struct Limits {
     /// When time is up.
     pub deadline: Option<Instant>,
+    /// How long the process may print nothing.
+    pub silence: Option<Duration>,
     /// Time between the polite and the final signal.
     pub grace: Duration,
     /// How long the process may stay, silent, after it has reported its result.
@@ -151,7 +153,14 @@ impl<'a> Supervision<'a> {
         if self.linger_end(output).is_some_and(|at| now >= at) {
             return Some(StopReason::Lingering);
         }
-        self.limits.deadline.filter(|at| now >= *at).map(|_| StopReason::Timeout)
+        if self.limits.deadline.is_some_and(|at| now >= at) {
+            return Some(StopReason::Timeout);
+        }
+        self.silence_end(output).filter(|at| now >= *at).map(|_| StopReason::Silent)
+    }
+
+    fn silence_end(&self, output: &Output) -> Option<Instant> {
+        output.last_byte().checked_add(self.limits.silence?)
     }
 
     fn linger_end(&self, output: &Output) -> Option<Instant> {
@@ -169,7 +178,11 @@ impl<'a> Supervision<'a> {
 
     fn sleep(&mut self, now: Instant, output: &mut Output, observe: &mut dyn FnMut(Happening<'_>)) {
         let is_running = self.stopped.is_none() && self.fate.is_none();
-        let reasons = if is_running { [self.linger_end(output), self.limits.deadline] } else { [None; 2] };
+        let reasons = if is_running {
+            [self.linger_end(output), self.limits.deadline, self.silence_end(output)]
+        } else {
+            [None; 3]
+        };
         let next = reasons.into_iter().flatten().chain(self.due).min();
         let nap = next.map_or(LONGEST_NAP, |at| at.saturating_duration_since(now).min(LONGEST_NAP));
         let wake = is_running.then(|| self.stop.clone());

@@ -74,6 +74,7 @@ fn ask(service: &Service, program: &Path, around: &Surroundings, household: &Hou
         stderr: no_log()?,
         parser: StreamParser::new(Format::Text),
         timeout: Some(PATIENCE),
+        silence: None,
         grace: Duration::from_millis(500),
         linger: PATIENCE,
         expected_session: None,
