@@ -14,7 +14,7 @@ use lanes::error::ErrorKind;
 use lanes::model::task::NewRequest;
 use lanes::model::{RequestCheck, Status, Task};
 use lanes::store::{Options, Report, Severity, Store};
-use lanes::workspace::{DoctorWish, Level, Locate, doctor};
+use lanes::workspace::{DoctorWish, Identity, Level, Locate, doctor};
 
 fn check(store: &Store) -> Report {
     store.fsck(false, &mut |_, _| {}).unwrap()
@@ -430,7 +430,12 @@ fn the_doctor_tells_how_far_it_is() {
     let fixture = Fixture::new();
     let (store, _) = busy_store(&fixture);
     let wish = DoctorWish {
-        locate: Locate { config: None, store: Some(store.root()), cwd: fixture.root() },
+        locate: Locate {
+            config: None,
+            store: Some(store.root()),
+            cwd: fixture.root(),
+            identity: Identity::of_process(None),
+        },
         options: Options::default(),
         search_path: None,
         program: None,

@@ -57,7 +57,12 @@ impl Context {
     pub fn config(&self) -> Result<Config> {
         let cwd = self.cwd()?;
         let (config, store) = self.named();
-        locate(&Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd })
+        locate(&Locate {
+            config: config.as_deref(),
+            store: store.as_deref(),
+            cwd: &cwd,
+            identity: env::identity(),
+        })
     }
 
     /// The configuration and the store that flags and environment name.

@@ -24,7 +24,12 @@ impl DoctorCommand {
         let cwd = context.cwd()?;
         let (config, store) = context.named();
         let wish = DoctorWish {
-            locate: Locate { config: config.as_deref(), store: store.as_deref(), cwd: &cwd },
+            locate: Locate {
+                config: config.as_deref(),
+                store: store.as_deref(),
+                cwd: &cwd,
+                identity: env::identity(),
+            },
             options: context.store_options()?,
             search_path: env::search_path(),
             program: std::env::current_exe().ok(),

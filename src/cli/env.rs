@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::error::{Error, Result, printable};
 use crate::model::Time;
 use crate::store::{Clock, Entropy, Options};
+use crate::workspace::Identity;
 
 /// `LANES_CONFIG`: the configuration, as `--config`.
 pub(super) fn config() -> Option<PathBuf> {
@@ -18,6 +19,12 @@ pub(super) fn config() -> Option<PathBuf> {
 /// `LANES_STORE`: the state directory, as `--store`.
 pub(super) fn store() -> Option<PathBuf> {
     set("LANES_STORE").map(PathBuf::from)
+}
+
+/// Whose files count when a search finds them; root counts the files of the user that `SUDO_UID` names
+/// as well.
+pub(super) fn identity() -> Identity {
+    Identity::of_process(set("SUDO_UID").and_then(|uid| uid.to_str()?.parse().ok()))
 }
 
 /// `NO_COLOR`: no colour, whatever the terminal could do.

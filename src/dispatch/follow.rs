@@ -52,10 +52,7 @@ impl Follower {
     }
 
     fn read(&mut self, store: &Store) -> Result<Plan> {
-        let workspace = match &self.workspace.path {
-            Some(path) => Config::load(path, Some(store.root()))?,
-            None => self.workspace.clone(),
-        };
+        let workspace = self.workspace.reload(Some(store.root()))?;
         Plan::make(&workspace, store, self.options.clone(), self.surroundings.clone())
     }
 }

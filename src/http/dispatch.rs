@@ -146,8 +146,7 @@ fn one(app: &App, lane: &str, status: u16) -> Result<Answer> {
 
 /// The configuration as the file has it now; one that cannot be read any more counts as it was.
 fn current(app: &App) -> Config {
-    let again = app.config.path.as_ref().and_then(|path| Config::load(path, None).ok());
-    again.unwrap_or_else(|| app.config.clone())
+    app.config.reload(None).unwrap_or_else(|_| app.config.clone())
 }
 
 /// The routes that count, by lane.

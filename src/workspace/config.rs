@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::document;
 use super::fields::Fields;
-use super::paths::{absolute, resolve, show};
+use super::ownership::{Found, Passed};
+use super::paths::{absolute, resolve, resolve_past, show};
 use super::text_file::TextFile;
 use crate::error::{Error, ErrorKind, Result, printable};
 
@@ -25,6 +26,8 @@ const CONFIG_FILE: TextFile = TextFile {
 pub struct Config {
     /// The file it was read from; `None` when only a store was named.
     pub path: Option<PathBuf>,
+    /// Where the file was found; `None` when it was named.
+    pub found: Option<Found>,
     /// The name that stands in every task.
     pub workspace_id: String,
     /// Request, response and supporting files must lie inside this directory.
@@ -52,8 +55,39 @@ impl Config {
     /// # Errors
     /// `Config` or `Io`, naming the file and the key, or line and column.
     pub fn load(path: &Path, store_override: Option<&Path>) -> Result<Self> {
+        Self::read(path, None, store_override)
+    }
+
+    /// The same for a file that a search found, which must not be somebody else's.
+    ///
+    /// # Errors
+    /// As [`Config::load`]; `Config` when another user can change the file, its directory, the directory
+    /// that holds it, or the state directory that it names.
+    pub fn load_found(found: Found, store_override: Option<&Path>) -> Result<Self> {
+        Self::read(&found.file.clone(), Some(found), store_override)
+    }
+
+    /// Reads the same file once more, and checks it as it was checked the first time.
+    ///
+    /// # Errors
+    /// As [`Config::load_found`].
+    pub fn reload(&self, store_override: Option<&Path>) -> Result<Self> {
+        match (&self.path, &self.found) {
+            (Some(path), found) => Self::read(path, found.clone(), store_override),
+            (None, _) => Ok(self.clone()),
+        }
+    }
+
+    fn read(path: &Path, found: Option<Found>, store_override: Option<&Path>) -> Result<Self> {
         let here = current_dir()?;
-        let path = resolve(&absolute(&here, path)?)?;
+        let mut passed = Passed::new();
+        let file = found.as_ref().map_or(path, |found| &found.file);
+        let path = resolve_past(&absolute(&here, file)?, &mut |path, metadata| {
+            passed.push((path.into(), metadata))
+        })?;
+        if let Some(found) = &found {
+            found.check_file(&path, &passed)?;
+        }
         let object = CONFIG_FILE.read_document(&path)?;
         // A file that could be read has a directory.
         let base = path.parent().unwrap_or(Path::new("/"));
@@ -74,7 +108,16 @@ impl Config {
         let worktree_path = fields.text_or_blank("worktree_path")?.map(directory).transpose()?;
         let store_root = match store_override {
             Some(store) => resolve(&absolute(&here, store)?)?,
-            None => directory(queue_root)?,
+            None => {
+                let mut passed = Passed::new();
+                let root = resolve_past(&absolute(base, Path::new(&queue_root))?, &mut |path, metadata| {
+                    passed.push((path.into(), metadata));
+                })?;
+                if let Some(found) = &found {
+                    found.check_store(&root, &passed)?;
+                }
+                root
+            }
         };
         let expected_branch = fields.text_or_blank("expected_branch")?;
         let lanes = lanes(&mut fields)?;
@@ -89,6 +132,7 @@ impl Config {
             dispatch,
             warnings: fields.unknown_keys().into_iter().collect(),
             path: Some(path),
+            found,
         })
     }
 
@@ -100,6 +144,7 @@ impl Config {
         let name = printable(name.trim());
         Ok(Self {
             path: None,
+            found: None,
             workspace_id: if name.is_empty() { "workspace".to_string() } else { name },
             store_root: resolve(&absolute(cwd, store)?)?,
             workspace_root,

@@ -1,10 +1,9 @@
 //! Which workspace a command means.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::config::Config;
+use super::ownership::{Found, Identity};
 use super::paths::{absolute, show};
 use crate::error::{Error, Result};
 
@@ -20,21 +19,23 @@ pub struct Locate<'a> {
     pub store: Option<&'a Path>,
     /// The current directory, absolute.
     pub cwd: &'a Path,
+    /// Whose files count when they are found.
+    pub identity: Identity,
 }
 
 /// Finds and reads the configuration: the one named, else the nearest `handoff/handoff.yaml` or
 /// `.agent-lanes-queue/handoff.yaml` here or above, else the store alone.
 ///
 /// # Errors
-/// `Config` when there is none of these, or when the nearest file above belongs to a stranger;
-/// otherwise as [`Config::load`].
+/// `Config` when there is none of these; otherwise as [`Config::load`] for what was named, and as
+/// [`Config::load_found`] for what was found.
 pub fn locate(wish: &Locate<'_>) -> Result<Config> {
     let store = wish.store.map(|store| absolute(wish.cwd, store)).transpose()?;
     if let Some(config) = wish.config {
         return Config::load(&absolute(wish.cwd, config)?, store.as_deref());
     }
-    if let Some(found) = nearest(wish.cwd)? {
-        return Config::load(&found, store.as_deref());
+    if let Some(found) = nearest(wish.cwd, wish.identity) {
+        return Config::load_found(found, store.as_deref());
     }
     match store {
         Some(store) => Config::store_only(&store, wish.cwd),
@@ -44,44 +45,23 @@ pub fn locate(wish: &Locate<'_>) -> Result<Config> {
 }
 
 /// The configuration file closest to `cwd`.
-fn nearest(cwd: &Path) -> Result<Option<PathBuf>> {
+fn nearest(cwd: &Path, identity: Identity) -> Option<Found> {
     for directory in cwd.ancestors() {
         for place in CONFIG_PLACES {
-            let candidate = directory.join(place);
+            let file = directory.join(place);
             // What cannot be looked at is as good as not there: the search goes on above.
-            if let Ok(metadata) = std::fs::metadata(&candidate) {
-                if directory != cwd {
-                    check_owner(cwd, &candidate, &metadata)?;
-                }
-                return Ok(Some(candidate));
+            if std::fs::metadata(&file).is_ok() {
+                return Some(Found { holder: directory.to_path_buf(), file, identity });
             }
         }
     }
-    Ok(None)
-}
-
-/// Refuses a configuration found above `cwd` that a stranger wrote.
-///
-/// A directory such as /tmp is above everybody's work; whoever puts a `handoff/` there would
-/// otherwise choose where tasks go and which programs a dispatcher starts.
-fn check_owner(cwd: &Path, candidate: &Path, found: &Metadata) -> Result<()> {
-    let us = rustix::process::geteuid().as_raw();
-    let here = std::fs::metadata(cwd).map(|metadata| metadata.uid()).ok();
-    if is_trusted(found.uid(), us, here) {
-        return Ok(());
-    }
-    Err(Error::config(format!("found {}, which belongs to another user", show(candidate)))
-        .with_hint("if you trust it, name it with --config"))
-}
-
-/// Whether `owner` is us, the administrator, or whoever owns the directory we work in (as in a
-/// container where root works on a user's files).
-fn is_trusted(owner: u32, us: u32, here: Option<u32>) -> bool {
-    owner == us || owner == 0 || here == Some(owner)
+    None
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::error::ErrorKind;
 
@@ -92,7 +72,8 @@ mod tests {
     }
 
     fn find(cwd: &Path, config: Option<&str>, store: Option<&str>) -> Result<Config> {
-        locate(&Locate { config: config.map(Path::new), store: store.map(Path::new), cwd })
+        let identity = Identity::of_process(None);
+        locate(&Locate { config: config.map(Path::new), store: store.map(Path::new), cwd, identity })
     }
 
     fn tree() -> (tempfile::TempDir, PathBuf) {
@@ -136,7 +117,7 @@ mod tests {
     fn without_configuration_a_store_is_enough_and_nothing_is_not() {
         let (_dir, root) = tree();
         // The directory of temporary files could lie below a workspace; then there is nothing to test.
-        if nearest(&root).unwrap().is_some() {
+        if nearest(&root, Identity::of_process(None)).is_some() {
             return;
         }
         let config = find(&root.join("pool"), None, Some("q")).unwrap();
@@ -154,15 +135,5 @@ mod tests {
         std::fs::create_dir_all(root.join("pool/handoff/handoff.yaml")).unwrap();
         let error = find(&root.join("pool"), None, None).unwrap_err();
         assert!(error.to_string().contains("is a directory"), "{error}");
-    }
-
-    #[test]
-    fn strangers_are_not_trusted() {
-        let (alice, bob, root) = (1000, 1001, 0);
-        assert!(is_trusted(alice, alice, None));
-        assert!(is_trusted(root, alice, Some(alice)));
-        assert!(is_trusted(alice, root, Some(alice)));
-        assert!(!is_trusted(bob, alice, Some(alice)));
-        assert!(!is_trusted(bob, root, Some(root)));
     }
 }

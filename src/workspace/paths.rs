@@ -1,7 +1,7 @@
 //! Where a path really leads, and whether that is inside the workspace.
 
 use std::ffi::OsString;
-use std::fs::FileType;
+use std::fs::{FileType, Metadata};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -65,10 +65,15 @@ pub fn real_path(base: &Path, path: &Path) -> Result<PathBuf> {
 /// # Errors
 /// When a part of the path cannot be looked at, or links go round in circles.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
-    walk(path).map_err(|error| Error::io("follow", path, error))
+    resolve_past(path, &mut |_, _| {})
 }
 
-fn walk(path: &Path) -> io::Result<PathBuf> {
+/// The same; `pass` is told of everything on the way that exists, links and the end included.
+pub(super) fn resolve_past(path: &Path, pass: &mut dyn FnMut(&Path, Metadata)) -> Result<PathBuf> {
+    walk(path, pass).map_err(|error| Error::io("follow", path, error))
+}
+
+fn walk(path: &Path, pass: &mut dyn FnMut(&Path, Metadata)) -> io::Result<PathBuf> {
     let mut real = PathBuf::from("/");
     // What is left to walk, the next part last.
     let mut left: Vec<OsString> = Vec::new();
@@ -82,7 +87,11 @@ fn walk(path: &Path) -> io::Result<PathBuf> {
         }
         real.push(&part);
         let is_link = match std::fs::symlink_metadata(&real) {
-            Ok(metadata) => metadata.is_symlink(),
+            Ok(metadata) => {
+                let is_link = metadata.is_symlink();
+                pass(&real, metadata);
+                is_link
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(error),
         };

@@ -15,6 +15,7 @@ mod output;
 mod respond;
 mod sandbox;
 mod status;
+mod strangers;
 mod submit;
 mod usage;
 mod wait;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// Permissions of a directory that anybody may read, before the umask.
-pub(super) const OPEN: u32 = 0o777;
+/// Permissions of a directory that everybody may read, before the umask: a configuration that everybody
+/// may write to is refused.
+pub(super) const OPEN: u32 = 0o775;
 /// Permissions of a directory for its owner only.
 pub(super) const PRIVATE: u32 = 0o700;
 
