@@ -1,6 +1,6 @@
 //! `lanes serve`: the queue over HTTP.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,8 +8,11 @@ use clap::Args;
 use super::context::Context;
 use super::output::complain;
 use crate::dispatch::settings::check_route;
-use crate::error::{EXIT_OK, Error, Result};
+use crate::error::{EXIT_OK, Error, Result, printable};
 use crate::http::{self, RouteRules, ServeOptions};
+use crate::workspace::absolute;
+
+const DEFAULT_PORT: u16 = 8765;
 
 /// Serve the queue over HTTP, for programs that do not know where it lives.
 ///
@@ -20,12 +23,16 @@ use crate::http::{self, RouteRules, ServeOptions};
     after_help = "Examples:\n  lanes serve\n  lanes serve --host 0.0.0.0 --token-file ~/.config/lanes/token"
 )]
 pub struct ServeCommand {
-    /// The address to listen at: an IP address, or localhost
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
-    host: String,
-    /// The port; 0 for any that is free
-    #[arg(long, value_name = "N", value_parser = port, default_value_t = 8765, allow_negative_numbers = true)]
-    port: u16,
+    /// The address to listen at: an IP address, or localhost [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<String>,
+    /// The port; 0 for any that is free [default: 8765]
+    #[arg(long, value_name = "N", value_parser = port, allow_negative_numbers = true)]
+    port: Option<u16>,
+    /// A socket to make in the file system, which only you can reach; without --host and --port, TCP
+    /// is not served then
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
     /// A file with the token that clients must show; needed beyond the loopback
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -54,12 +61,13 @@ fn port(text: &str) -> std::result::Result<u16, String> {
 impl ServeCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         let (config, store) = context.workspace()?;
-        let host = self.address()?;
+        let address = self.address()?;
+        let socket = self.socket.as_deref().map(|path| absolute(&context.cwd()?, path)).transpose()?;
         let options = ServeOptions {
             config,
             store,
-            host,
-            port: self.port,
+            address,
+            socket,
             token_file: self.token_file.clone(),
             allow_roots: self.allow_root.clone(),
             allow_hosts: self.allow_host.clone(),
@@ -67,25 +75,36 @@ impl ServeCommand {
             routes: RouteRules { programs: self.allow_route_programs, check: check_route },
             access_log: self.log.then(|| Box::new(std::io::stderr()) as _),
         };
-        http::serve(options, |address| {
-            if !host.is_loopback() {
+        http::serve(options, |places| {
+            if places.address.is_some_and(|address| !address.ip().is_loopback()) {
                 complain(
                     "warning: other machines can reach this server, and nothing on the way is encrypted",
                 );
             }
-            context.out.line(&format!("lanes: serving on http://{address}"))?;
+            if let Some(address) = places.address {
+                context.out.line(&format!("lanes: serving on http://{address}"))?;
+            }
+            if let Some(socket) = &places.socket {
+                let socket = printable(&socket.to_string_lossy());
+                context.out.line(&format!("lanes: serving on {socket}"))?;
+            }
             context.out.flush()
         })?;
         Ok(EXIT_OK)
     }
 
-    fn address(&self) -> Result<IpAddr> {
-        if self.host == "localhost" {
-            return Ok(IpAddr::from([127, 0, 0, 1]));
+    /// Where to serve TCP; `None` when only a socket is asked for.
+    fn address(&self) -> Result<Option<SocketAddr>> {
+        if self.socket.is_some() && self.host.is_none() && self.port.is_none() {
+            return Ok(None);
         }
-        self.host.parse().map_err(|_| {
-            Error::invalid(format!("--host is not an IP address: {}", crate::error::printable(&self.host)))
-                .with_hint("127.0.0.1 is this machine alone, 0.0.0.0 every network it is in")
-        })
+        let host = match self.host.as_deref() {
+            None | Some("localhost") => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Some(host) => host.parse().map_err(|_| {
+                Error::invalid(format!("--host is not an IP address: {}", printable(host)))
+                    .with_hint("127.0.0.1 is this machine alone, 0.0.0.0 every network it is in")
+            })?,
+        };
+        Ok(Some(SocketAddr::new(host, self.port.unwrap_or(DEFAULT_PORT))))
     }
 }

@@ -2,19 +2,18 @@
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::connection::Connection;
-use super::socket::{FIRST_CONNECTION, LISTENER, Sockets, WAKE};
+use super::socket::{FIRST_CONNECTION, LISTENERS, Sockets, WAKE};
+use super::transport::{Listener, Stream};
 use crate::error::{Error, Result};
 
 /// The most connections at once; fewer when the system allows fewer descriptors.
@@ -22,46 +21,27 @@ const MAX_CONNECTIONS: usize = 8192;
 /// Descriptors kept for files: half of all, but at least what a few requests need, and at most what
 /// as many requests as are served at once need, batches among them.
 const SPARE_DESCRIPTORS: (u64, u64) = (128, 512);
-/// A client that says nothing is asked whether it is there after the first time, then after each of the
-/// second; one that answers none of so many is gone.
-const PROBES: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
-/// How long what was sent may stay unacknowledged, in milliseconds.
-const SILENCE: u32 = 60_000;
-
 impl Sockets {
-    /// Listens at `address`.
+    /// Lets clients in at each of these.
     ///
     /// # Errors
-    /// `Io` when the address is taken or cannot be used.
-    pub fn listen(address: SocketAddr) -> Result<Self> {
-        let fail = |error: std::io::Error| {
-            let taken = error.kind() == ErrorKind::AddrInUse;
-            let error = Error::io("listen at", address.to_string(), error);
-            if taken {
-                error.with_hint("another program has this port; choose one with --port")
-            } else {
-                error
-            }
-        };
-        let listener = TcpListener::bind(address).map_err(fail)?;
+    /// `Io` when the system has no room for it.
+    pub fn listen(listeners: Vec<Listener>) -> Result<Self> {
         let prepare = || -> std::io::Result<(OwnedFd, OwnedFd)> {
-            listener.set_nonblocking(true)?;
             let epoll = epoll::create(CreateFlags::CLOEXEC)?;
             let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-            epoll::add(
-                &epoll,
-                &listener,
-                EventData::new_u64(LISTENER),
-                EventFlags::IN | EventFlags::ONESHOT,
-            )?;
+            for (number, listener) in (LISTENERS..).zip(&listeners) {
+                let flags = EventFlags::IN | EventFlags::ONESHOT;
+                epoll::add(&epoll, listener, EventData::new_u64(number), flags)?;
+            }
             epoll::add(&epoll, &wake, EventData::new_u64(WAKE), EventFlags::IN)?;
             Ok((epoll, wake))
         };
-        let (epoll, wake) = prepare().map_err(fail)?;
+        let (epoll, wake) = prepare().map_err(|error| Error::io("listen for", "clients", error))?;
         Ok(Self {
             epoll,
             wake,
-            listener,
+            listeners,
             connections: Mutex::new(HashMap::new()),
             next_id: AtomicU64::new(FIRST_CONNECTION),
             most: most_connections(),
@@ -71,24 +51,31 @@ impl Sockets {
         })
     }
 
-    /// The address that clients connect to.
+    /// The address that clients connect to; `None` when there are only sockets in the file system.
     ///
     /// # Errors
     /// `Io`, hardly ever.
-    pub fn address(&self) -> Result<SocketAddr> {
-        self.listener.local_addr().map_err(|error| Error::io("look at", "the listening socket", error))
+    pub fn address(&self) -> Result<Option<SocketAddr>> {
+        let addresses = self.listeners.iter().map(Listener::address).collect::<Result<Vec<_>>>()?;
+        Ok(addresses.into_iter().flatten().next())
     }
 
-    pub(super) fn accept(&self) {
+    /// Lets in who waits at any listener.
+    pub(super) fn accept_all(&self) {
+        for (number, listener) in (LISTENERS..).zip(&self.listeners) {
+            self.accept(number, listener);
+        }
+    }
+
+    pub(super) fn accept(&self, number: u64, listener: &Listener) {
         while self.stays() {
             let has_room = self.all().len() < self.most || self.evict();
-            match if has_room { self.listener.accept() } else { Err(ErrorKind::OutOfMemory.into()) } {
-                Ok((stream, _)) => self.admit(stream),
+            match if has_room { listener.accept() } else { Err(ErrorKind::OutOfMemory.into()) } {
+                Ok(stream) => self.admit(stream),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => {
                         let flags = EventFlags::IN | EventFlags::ONESHOT;
-                        let _ =
-                            epoll::modify(&self.epoll, &self.listener, EventData::new_u64(LISTENER), flags);
+                        let _ = epoll::modify(&self.epoll, listener, EventData::new_u64(number), flags);
                         return;
                     }
                     ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
@@ -113,13 +100,8 @@ impl Sockets {
         })
     }
 
-    fn admit(&self, stream: TcpStream) {
-        // Without it, small answers would wait for the acknowledgement of those before them.
-        if stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).is_err() {
-            return;
-        }
-        // A client whose machine went away says no farewell, and may wait for hours by our leave.
-        if notice_absence(&stream).is_err() {
+    fn admit(&self, stream: Stream) {
+        if stream.prepare().is_err() {
             return;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -131,16 +113,6 @@ impl Sockets {
             self.forget(&connection, &mut state);
         }
     }
-}
-
-/// Lets the kernel end the connection of a client that is not there any more.
-fn notice_absence(stream: &TcpStream) -> rustix::io::Result<()> {
-    let (idle, interval, count) = PROBES;
-    sockopt::set_tcp_keepidle(stream, idle)?;
-    sockopt::set_tcp_keepintvl(stream, interval)?;
-    sockopt::set_tcp_keepcnt(stream, count)?;
-    sockopt::set_tcp_user_timeout(stream, SILENCE)?;
-    sockopt::set_socket_keepalive(stream, true)
 }
 
 /// As many connections as descriptors allow, after asking for all that may be had.

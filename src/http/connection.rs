@@ -1,7 +1,7 @@
 //! One connection: what was received, what is to be sent, and what it waits for.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::answer::Answer;
+use super::transport::Stream;
 use super::wire::Parser;
 
 /// How long a client may take for a head, for a body, between requests, and to take some of an answer.
@@ -42,7 +43,7 @@ pub(super) enum Phase {
 /// for those who answer from outside and for the sweep, and is never held while the service works.
 pub(super) struct Connection {
     pub(super) id: u64,
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     state: Mutex<State>,
 }
 
@@ -64,10 +65,10 @@ pub(super) struct State {
 }
 
 impl Connection {
-    pub(super) fn new(id: u64, stream: TcpStream) -> Self {
+    pub(super) fn new(id: u64, stream: Stream) -> Self {
         let state = State {
             phase: Phase::Reading,
-            parser: Parser::default(),
+            parser: Parser::new(stream.is_own()),
             request: 0,
             early: None,
             again: false,
@@ -173,7 +174,7 @@ impl Connection {
         }
         if state.out.is_empty() && state.phase == Phase::Reading && !state.keep_alive {
             // Closing at once while more is coming would make the kernel throw our answer away.
-            let _ = self.stream.shutdown(Shutdown::Write);
+            self.stream.shutdown(Shutdown::Write);
             state.phase = Phase::Draining;
             state.deadline = Some(Instant::now() + DRAIN_TIME);
         }

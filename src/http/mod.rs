@@ -2,10 +2,12 @@
 //!
 //! A door like the command line: it says what a client asked for and holds no rule of the queue.
 //!
-//! - The seam to the network is `socket` (epoll, answers, deadlines), `accept` (listening, letting in),
-//!   `connection` (one client), `wire` and `chunk` (bytes to requests), `answer` (answers to bytes);
-//!   `service` is what both sides say to each other. Nothing else knows sockets.
-//! - `guard` decides who may ask, `input` and `strict` what a request may say, `bounds` where its paths may lead.
+//! - The seam to the network is `socket` (epoll, answers, deadlines), `accept` (letting in), `transport` and
+//!   `own_socket` (TCP, or a socket in the file system), `connection` (one client), `wire` and `chunk` (bytes to
+//!   requests), `answer` (answers to bytes); `service` is what both sides say to each other. Nothing else
+//!   knows sockets.
+//! - `guard` decides who may ask, `input` and `strict` what a request may say, `bounds` where its paths may
+//!   lead.
 //! - `table` lists every route with its `fields`; checks and the OpenAPI document are made from it.
 //! - The handlers are in a file for each noun: `task`, `submit`, `claim`, `response`, `event`, `lane`,
 //!   `agent`, `dispatch`, `run_log`, `health`, `metrics`, `openapi`.
@@ -33,6 +35,7 @@ mod input;
 mod lane;
 mod metrics;
 mod openapi;
+mod own_socket;
 mod park;
 mod response;
 mod route;
@@ -45,10 +48,11 @@ mod strict;
 mod submit;
 mod table;
 mod task;
+mod transport;
 mod watcher;
 mod wire;
 
 pub use contain::is_contained;
 pub use dispatch::RouteRules;
 pub use openapi::document;
-pub use serve::{ServeOptions, serve};
+pub use serve::{Places, ServeOptions, serve};

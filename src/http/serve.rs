@@ -1,7 +1,7 @@
 //! Starting, running and stopping a server.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,9 @@ use super::app::App;
 use super::dispatch::RouteRules;
 use super::gather;
 use super::guard::{Guard, read_token};
+use super::own_socket::OwnSocket;
 use super::socket::Sockets;
+use super::transport::Listener;
 use super::watcher::{Watcher, ring_for};
 use crate::error::{Error, Result};
 use crate::store::{Store, give_up_waiting};
@@ -39,10 +41,10 @@ pub struct ServeOptions {
     pub config: Config,
     /// Its store.
     pub store: Store,
-    /// The address to listen at.
-    pub host: IpAddr,
-    /// The port; 0 for any that is free.
-    pub port: u16,
+    /// The address to listen at, if any; port 0 takes a free one.
+    pub address: Option<SocketAddr>,
+    /// The absolute path of a socket to listen at, for this user alone.
+    pub socket: Option<PathBuf>,
     /// A file with the token that clients must show; needed beyond the loopback.
     pub token_file: Option<PathBuf>,
     /// Directories, beside the workspace's own root, in which tasks may have their workspace or worktree.
@@ -57,32 +59,43 @@ pub struct ServeOptions {
     pub access_log: Option<Box<dyn Write + Send>>,
 }
 
+/// Where a server can be reached.
+pub struct Places {
+    /// By TCP.
+    pub address: Option<SocketAddr>,
+    /// In the file system.
+    pub socket: Option<PathBuf>,
+}
+
 /// A server that listens, and serves once it runs.
 struct Server {
     app: App,
+    socket: Option<OwnSocket>,
     stop: Arc<AtomicBool>,
 }
 
-/// Serves until SIGINT or SIGTERM; `announce` is told the address once clients can connect.
+/// Serves until SIGINT or SIGTERM; `announce` is told where once clients can connect.
 ///
 /// # Errors
 /// `Config` when the address is not this machine's alone and no token is asked for, or for a token
 /// file without a token; `Io` when the address is taken, or a thread cannot be started.
-pub fn serve(options: ServeOptions, announce: impl FnOnce(SocketAddr) -> Result<()>) -> Result<()> {
+pub fn serve(options: ServeOptions, announce: impl FnOnce(&Places) -> Result<()>) -> Result<()> {
     let server = Server::listen(options)?;
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&server.stop))
             .map_err(|error| Error::io("listen for", "signals", error))?;
     }
-    announce(server.app.sockets.address()?)?;
+    let socket = server.socket.as_ref().map(|socket| socket.path().to_path_buf());
+    announce(&Places { address: server.app.sockets.address()?, socket })?;
     server.run()
 }
 
 impl Server {
     /// Checks the options and listens.
     fn listen(options: ServeOptions) -> Result<Self> {
-        if !options.host.is_loopback() && options.token_file.is_none() {
-            return Err(Error::config(format!("{} can be reached from other machines", options.host))
+        let outside = options.address.map(|address| address.ip()).filter(|host| !host.is_loopback());
+        if let (Some(host), None) = (outside, &options.token_file) {
+            return Err(Error::config(format!("{host} can be reached from other machines"))
                 .with_hint("serve there only with --token-file, or stay on 127.0.0.1"));
         }
         let token = options.token_file.as_deref().map(read_token).transpose()?;
@@ -91,7 +104,10 @@ impl Server {
         for root in &options.allow_roots {
             roots.push(root.canonicalize().map_err(|error| Error::io("open", root, error))?);
         }
-        let sockets = Sockets::listen(SocketAddr::new(options.host, options.port))?;
+        let mut listeners = options.address.map(Listener::tcp).into_iter().collect::<Result<Vec<_>>>()?;
+        let (socket, listener) = options.socket.as_deref().map(OwnSocket::listen).transpose()?.unzip();
+        listeners.extend(listener);
+        let sockets = Sockets::listen(listeners)?;
         let app = App::new(
             options.store,
             options.config,
@@ -101,7 +117,7 @@ impl Server {
             Access::new(options.access_log),
             sockets,
         )?;
-        Ok(Self { app, stop: Arc::new(AtomicBool::new(false)) })
+        Ok(Self { app, socket, stop: Arc::new(AtomicBool::new(false)) })
     }
 
     /// Serves until it is stopped; answers whoever waits, and returns within five seconds of that.

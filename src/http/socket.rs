@@ -8,7 +8,7 @@
 //! answer gives it through [`Sockets::answer`].
 
 use std::collections::HashMap;
-use std::net::{Shutdown, TcpListener};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,18 +21,19 @@ use super::answer::Answer;
 use super::connection::{Connection, Phase, State};
 use super::contain::contain;
 use super::service::{Reply, Sent, Service, Ticket};
+use super::transport::Listener;
 use super::wire::Progress;
 
-// What an event is about; connections are numbered from there on.
-pub(super) const LISTENER: u64 = 0;
-pub(super) const WAKE: u64 = 1;
-pub(super) const FIRST_CONNECTION: u64 = 2;
+// What an event is about; listeners are numbered from one on, connections from the other.
+pub(super) const WAKE: u64 = 0;
+pub(super) const LISTENERS: u64 = 1;
+pub(super) const FIRST_CONNECTION: u64 = 8;
 
 /// All connections of one server.
 pub struct Sockets {
     pub(super) epoll: OwnedFd,
     pub(super) wake: OwnedFd,
-    pub(super) listener: TcpListener,
+    pub(super) listeners: Vec<Listener>,
     pub(super) connections: Mutex<HashMap<u64, Arc<Connection>>>,
     pub(super) next_id: AtomicU64,
     pub(super) most: usize,
@@ -59,8 +60,13 @@ impl Sockets {
             }
             let [Event { flags, data }] = events;
             match data.u64() {
-                LISTENER => self.accept(),
                 WAKE => {}
+                number if number < FIRST_CONNECTION => {
+                    let listener = usize::try_from(number - LISTENERS).ok();
+                    if let Some(listener) = listener.and_then(|n| self.listeners.get(n)) {
+                        self.accept(number, listener);
+                    }
+                }
                 id => {
                     let connection = self.all().get(&id).cloned();
                     if let Some(connection) = connection
@@ -90,14 +96,16 @@ impl Sockets {
             self.lose(&connection, &mut state, service);
         }
         if self.is_full.swap(false, Ordering::SeqCst) {
-            self.accept();
+            self.accept_all();
         }
     }
 
     /// Accepts nothing more and ends connections as soon as they have their answers.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        let _ = epoll::delete(&self.epoll, &self.listener);
+        for listener in &self.listeners {
+            let _ = epoll::delete(&self.epoll, listener);
+        }
     }
 
     /// Whether every request has its answer.
@@ -113,7 +121,7 @@ impl Sockets {
         self.ended.store(true, Ordering::SeqCst);
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         for (_, connection) in self.all().drain() {
-            let _ = connection.stream.shutdown(Shutdown::Both);
+            connection.stream.shutdown(Shutdown::Both);
         }
     }
 
@@ -305,7 +313,7 @@ impl Sockets {
     pub(super) fn forget(&self, connection: &Connection, state: &mut State) {
         state.phase = Phase::Closed;
         let _ = epoll::delete(&self.epoll, &connection.stream);
-        let _ = connection.stream.shutdown(Shutdown::Both);
+        connection.stream.shutdown(Shutdown::Both);
         self.all().remove(&connection.id);
     }
 }
@@ -338,8 +346,9 @@ mod tests {
 
     #[test]
     fn a_panic_ends_its_connection_and_no_other() {
-        let sockets = Sockets::listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let address = sockets.address().unwrap();
+        let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let sockets = Sockets::listen(vec![listener]).unwrap();
+        let address = sockets.address().unwrap().unwrap();
         let ask = |path: &str| {
             let mut stream = TcpStream::connect(address).unwrap();
             write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();

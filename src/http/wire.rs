@@ -32,6 +32,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// Whether the client wants to send another request on this connection.
     pub keep_alive: bool,
+    /// Whether it came over a socket that only this user can reach.
+    pub is_own: bool,
 }
 
 impl Request {
@@ -79,9 +81,15 @@ pub struct Parser {
     head: Option<(Request, Framing)>,
     /// Up to where `bytes` was searched for the end of the head in vain.
     searched: usize,
+    is_own: bool,
 }
 
 impl Parser {
+    /// For a connection whose client is this user's, or anybody's.
+    pub fn new(is_own: bool) -> Self {
+        Self { is_own, ..Self::default() }
+    }
+
     /// Adds what was received.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
@@ -110,7 +118,8 @@ impl Parser {
             let Some(end) = self.head_end()? else {
                 return Ok(Progress::More);
             };
-            let head = parse_head(&self.bytes[..end])?;
+            let mut head = parse_head(&self.bytes[..end])?;
+            head.0.is_own = self.is_own;
             self.bytes.drain(..end + 4);
             self.searched = 0;
             self.head = Some(head);

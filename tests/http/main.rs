@@ -8,6 +8,7 @@ mod door;
 mod input;
 mod live;
 mod operations;
+mod own_socket;
 mod parity;
 mod routes;
 mod strain;

@@ -1,0 +1,153 @@
+//! `lanes serve --socket`: a door for this user alone.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+use super::{program, refused};
+
+/// A server at a socket.
+struct Server {
+    child: Child,
+    path: PathBuf,
+    announced: String,
+}
+
+impl Server {
+    fn start(dir: &Path, path: &Path) -> Self {
+        let args = ["--store", "state", "serve", "--socket", path.to_str().unwrap()];
+        let mut child = program(dir, &args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut announced = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut announced).unwrap();
+        Self { child, path: path.to_path_buf(), announced }
+    }
+
+    fn ask(&self, request: &str) -> String {
+        let mut stream = UnixStream::connect(&self.path).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn end(&mut self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const STATUS: &str = "GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+fn why(dir: &Path, socket: &Path) -> (Option<i32>, String) {
+    let args = ["--store", "state", "serve", "--socket", socket.to_str().unwrap()];
+    let output = program(dir, &args).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_socket_is_this_users_alone_and_goes_with_its_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let mut server = Server::start(dir.path(), &path);
+    let there = std::fs::symlink_metadata(&path).unwrap();
+    assert!(there.file_type().is_socket());
+    assert_eq!(there.permissions().mode() & 0o777, 0o600);
+    assert!(server.announced.contains(path.to_str().unwrap()), "{}", server.announced);
+    assert!(!server.announced.contains("http"), "TCP is served as well: {}", server.announced);
+    assert!(server.ask(STATUS).starts_with("HTTP/1.1 200 "));
+    let body = "{\"lane\":\"l\",\"prompt\":\"p\"}";
+    let posted = server.ask(&format!(
+        "POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    ));
+    assert!(posted.starts_with("HTTP/1.1 201 "), "{posted}");
+    let rebound = server.ask("GET /status HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n\r\n");
+    assert!(rebound.starts_with("HTTP/1.1 403 "), "{rebound}");
+    server.end(Signal::TERM);
+    let left: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["state"]);
+}
+
+#[test]
+fn what_a_dead_server_left_is_replaced_and_a_live_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let mut first = Server::start(dir.path(), &path);
+    let (code, said) = why(dir.path(), &path);
+    assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("another server listens"), "{said}");
+    assert!(first.ask(STATUS).starts_with("HTTP/1.1 200 "));
+    first.end(Signal::KILL);
+    assert!(path.exists());
+    let second = Server::start(dir.path(), &path);
+    assert!(second.ask(STATUS).starts_with("HTTP/1.1 200 "));
+    // One that knows nothing of our lock.
+    let other = dir.path().join("other");
+    let _listener = UnixListener::bind(&other).unwrap();
+    let (code, said) = why(dir.path(), &other);
+    assert!(code == Some(1) && said.contains("another server listens"), "{said}");
+}
+
+#[test]
+fn a_place_that_is_no_place_for_a_socket_is_refused_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "kept").unwrap();
+    let open = dir.path().join("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
+    for (path, words) in [
+        (file.clone(), "something else than a socket"),
+        (dir.path().join("x".repeat(120)), "too long"),
+        (dir.path().join("missing/s"), "No such file"),
+        (open.join("s"), "others may exchange files"),
+    ] {
+        let (code, said) = why(dir.path(), &path);
+        assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
+        assert!(said.contains(words), "{said}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
+    let both = refused(dir.path(), &["--socket", file.to_str().unwrap()]);
+    assert_eq!(both.status.code(), Some(1));
+}
+
+#[test]
+fn another_user_is_turned_away_even_at_an_open_socket() {
+    let perl = Path::new("/usr/bin/perl");
+    if !geteuid().is_root() || !perl.exists() {
+        println!("skipped: needs root and perl");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let path = dir.path().join("s");
+    let server = Server::start(dir.path(), &path);
+    let script = "use Socket; socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die; \
+        connect($s, pack_sockaddr_un($ARGV[0])) or exit 1; syswrite $s, $ARGV[1]; \
+        exit(sysread($s, my $answer, 64) ? 0 : 2)";
+    let ask = |user: u32| {
+        let mut command = Command::new(perl);
+        command.args(["-e", script]).arg(&path).arg(STATUS).uid(user).gid(user).current_dir("/");
+        command.stdout(Stdio::null()).status().unwrap().code()
+    };
+    assert_eq!(ask(0), Some(0));
+    assert_eq!(ask(65534), Some(1), "by the mode of the file");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
+    assert_eq!(ask(65534), Some(2), "by the peer's credentials");
+    assert_eq!(ask(0), Some(0));
+    drop(server);
+}
