@@ -2,8 +2,9 @@
 //! alone: agents exit with 0 after an interrupt, and call a failed run a success.
 
 use super::answer;
-use super::limit::{Speaker, is_usage_limit, reset_time};
+use super::limit::{self, Speaker, is_usage_limit};
 use super::outcome::{Answer, Exit, Failure, Outcome, Run, StopReason};
+use super::reset::{Reset, Setting, reset_in};
 use super::said::{is_permanent_text, said, service_words, tail, with_stderr};
 use super::stream::{Format, RunReport, one_line};
 use crate::model::{FailureClass, span};
@@ -187,8 +188,19 @@ fn program_failure(run: &Run<'_>) -> Option<Failure> {
 
 fn usage_limit(run: &Run<'_>, words: &str) -> Failure {
     let words = words.trim();
-    let until = reset_time(words, run.now, run.zone);
-    Failure { class: FailureClass::UsageLimit, until, message: with_stderr(LIMIT_WORDS, words) }
+    let reset = reset_told(run, words);
+    Failure { class: FailureClass::UsageLimit, reset, message: with_stderr(LIMIT_WORDS, words) }
+}
+
+/// When the limit ends: what an event for programs says counts more than any words.
+fn reset_told(run: &Run<'_>, words: &str) -> Option<Reset> {
+    let in_text = |text: &str| {
+        let setting = Setting { now: run.now, zone: run.zone, within: limit::longest(text) };
+        reset_in(text, setting)
+    };
+    limit::refusal(&run.report.limits)
+        .and_then(|event| in_text(&event.to_string()))
+        .or_else(|| in_text(words))
 }
 
 /// Exit codes that the known programs reserve for a wrong command line or a missing key.
@@ -252,7 +264,10 @@ mod tests {
         match outcome(report, change) {
             Outcome::Failed(failure) => (
                 failure.class.as_str().to_string(),
-                failure.until.map(|time| time.to_string()[11..16].to_string()),
+                failure.reset.map(|reset| match reset {
+                    Reset::Exact(time) | Reset::Clock(time) => time.to_string()[11..16].to_string(),
+                    Reset::Passed => "passed".to_string(),
+                }),
                 failure.message,
             ),
             other => panic!("expected a failure, got {other:?}"),

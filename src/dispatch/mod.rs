@@ -24,6 +24,7 @@ pub mod preview;
 pub mod prompt;
 pub mod recover;
 pub mod report;
+pub mod reset;
 pub mod roster;
 pub mod route;
 pub mod runner;

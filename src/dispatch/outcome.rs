@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::answer::Closing;
+use super::reset::Reset;
 use super::stream::{Format, RunReport};
 use crate::model::{FailureClass, Time, Verdict};
 
@@ -100,7 +101,7 @@ pub struct Failure {
     /// Error, timeout, usage limit or permanent.
     pub class: FailureClass,
     /// For a usage limit: when it ends, if that is known.
-    pub until: Option<Time>,
+    pub reset: Option<Reset>,
     /// What happened, in a person's words.
     pub message: String,
 }
@@ -108,7 +109,7 @@ pub struct Failure {
 impl Failure {
     /// A failure of `class` that happened as `message` says.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, until: None, message: message.into() }
+        Self { class, reset: None, message: message.into() }
     }
 
     /// Trying again cannot help.

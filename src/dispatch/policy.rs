@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::judge::LIMIT_WORDS;
 use super::outcome::{Failure, retry_delay};
+use super::reset::Reset;
 use super::route::Route;
 use crate::model::{Event, FailureClass, Task, Time};
-use crate::store::{ParkChange, Parked};
+use crate::store::{ParkChange, Parked, Told};
 
 /// How often a task may lose its worker (a crash, a power cut) without anybody having failed. A task
 /// that takes the machine down with it must come to an end too.
@@ -18,8 +19,12 @@ const AFTER_LIMIT: Duration = Duration::from_secs(10 * 60);
 const FIRST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Where doubling ends.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
-/// Added to a named reset time: the vendor's clock and ours differ.
-const MARGIN_SECONDS: f64 = 5.0;
+/// How long after the reset to try again, at least and at most, in seconds: after a figure for programs,
+/// and after a time for people, which is cut to the minute. Many dispatchers must not come back at once.
+const AFTER_EXACT: (f64, f64) = (2.0, 5.0);
+const AFTER_CLOCK: (f64, f64) = (60.0, 90.0);
+/// Two times nearer to each other than this are the same, in seconds.
+const SAME_TIME: f64 = 120.0;
 
 /// What came of the attempts before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,9 +110,9 @@ pub fn after_failure(failure: &Failure, past: Past, task: &Task, route: &Route, 
 /// What a usage limit means for the vendor's pause; `claimed` is when the run's task was claimed.
 ///
 /// Runs that were at work together meet the same limit: the first parks the vendor, the others change
-/// nothing, except that a time the vendor names counts more than a guess, and the later of two named
-/// times more than the earlier, as one account may have met two limits. A limit met by a run that began
-/// after the last pause was over is a new one, and soon after it means that the pause was too short.
+/// nothing, except that a notice that says more, or says as much and came later, takes the place of the
+/// one before, whether the pause becomes longer by that or shorter. A limit met by a run that began after
+/// the last pause was over is a new one, and soon after it means that the pause was too short.
 pub fn after_limit(
     failure: &Failure,
     claimed: Time,
@@ -115,16 +120,15 @@ pub fn after_limit(
     before: Option<&Parked>,
     random: u64,
 ) -> ParkChange {
-    let named = failure.until.map(|time| time.plus_seconds(MARGIN_SECONDS));
+    let share = random as f64 / u64::MAX as f64;
+    let reason = failure.message.clone();
     if let Some(before) = before.filter(|before| now < before.until) {
-        return match named {
-            Some(until) if !before.named || until > before.until => ParkChange::Park(Parked {
-                until,
-                named: true,
-                reason: failure.message.clone(),
-                ..before.clone()
-            }),
-            _ => ParkChange::Keep,
+        let (told, until) = pause(failure.reset, now, before.strikes, share);
+        let is_other = until.seconds_since(before.until).abs() >= SAME_TIME;
+        let is_better = told > before.told || (told == before.told && told > Told::Guess && is_other);
+        return match is_better {
+            true => ParkChange::Park(Parked { until, told, reason, ..before.clone() }),
+            false => ParkChange::Keep,
         };
     }
     let recent = before.filter(|before| now.seconds_since(before.until) < LONGEST_PAUSE.as_secs_f64());
@@ -132,14 +136,26 @@ pub fn after_limit(
         let is_new = claimed >= before.until;
         before.strikes.saturating_add(u32::from(is_new))
     });
-    let until = named.unwrap_or_else(|| {
-        let ceiling = FIRST_PAUSE.saturating_mul(1 << strikes.saturating_sub(1).min(8)).min(LONGEST_PAUSE);
-        // Between half of it and all of it: many dispatchers must not come back at once.
-        let share = 0.5 + random as f64 / u64::MAX as f64 / 2.0;
-        now.plus_seconds(ceiling.as_secs_f64() * share)
-    });
-    let (reason, named) = (failure.message.clone(), named.is_some());
-    ParkChange::Park(Parked { since: now, until, named, reason, strikes })
+    let (told, until) = pause(failure.reset, now, strikes, share);
+    ParkChange::Park(Parked { since: now, until, told, reason, strikes })
+}
+
+/// Until when a vendor is left alone, and who says so; `share` (0 to 1) spreads it.
+fn pause(reset: Option<Reset>, now: Time, strikes: u32, share: f64) -> (Told, Time) {
+    let spread = |(least, most): (f64, f64)| least + (most - least) * share;
+    let grown = |seconds: f64| {
+        let doublings = strikes.saturating_sub(1).min(8);
+        (seconds * f64::from(1_u32 << doublings)).min(LONGEST_PAUSE.as_secs_f64())
+    };
+    match reset {
+        Some(Reset::Exact(time)) => (Told::Exact, time.plus_seconds(spread(AFTER_EXACT))),
+        Some(Reset::Clock(time)) => (Told::Named, time.plus_seconds(spread(AFTER_CLOCK))),
+        Some(Reset::Passed) => (Told::Named, now.plus_seconds(grown(spread(AFTER_CLOCK)))),
+        None => {
+            let ceiling = grown(FIRST_PAUSE.as_secs_f64());
+            (Told::Guess, now.plus_seconds(spread((ceiling / 2.0, ceiling))))
+        }
+    }
 }
 
 /// What an answer means for the vendor's pause: one that began after the pause shows that it is over.
@@ -182,8 +198,8 @@ mod tests {
         assert!(lines[0].ends_with("error: boom"), "{}", lines[0]);
     }
 
-    fn limit(until: Option<Time>) -> Failure {
-        Failure { class: FailureClass::UsageLimit, until, message: "limit".to_string() }
+    fn limit(reset: Option<Reset>) -> Failure {
+        Failure { class: FailureClass::UsageLimit, reset, message: "limit".to_string() }
     }
 
     fn parked(change: ParkChange) -> Parked {
@@ -196,9 +212,16 @@ mod tests {
     #[test]
     fn pauses_last_as_named_or_grow() {
         let now = Time::from_micros(1_000_000_000_000_000);
-        let meet = |until, at, before| parked(after_limit(&limit(until), at, at, before, u64::MAX));
-        let named = meet(Some(now.plus_seconds(100.0)), now, None);
-        assert_eq!((named.until.seconds_since(now), named.named), (105.0, true));
+        let at = |seconds| now.plus_seconds(seconds);
+        let meet = |reset, at, before| parked(after_limit(&limit(reset), at, at, before, u64::MAX));
+        let least =
+            |reset| parked(after_limit(&limit(Some(reset)), now, now, None, 0)).until.seconds_since(now);
+        let exact = meet(Some(Reset::Exact(at(100.0))), now, None);
+        assert_eq!((exact.until.seconds_since(now), exact.told), (105.0, Told::Exact));
+        assert_eq!(least(Reset::Exact(at(100.0))), 102.0);
+        let clock = meet(Some(Reset::Clock(at(100.0))), now, None);
+        assert_eq!((clock.until.seconds_since(now), clock.told), (190.0, Told::Named));
+        assert_eq!(least(Reset::Clock(at(100.0))), 160.0);
         let first = meet(None, now, None);
         assert_eq!((first.strikes, first.until.seconds_since(now).round()), (1, 300.0));
         let again = meet(None, first.until, Some(&first));
@@ -208,21 +231,44 @@ mod tests {
     }
 
     #[test]
+    fn a_time_that_has_passed_is_a_short_pause_that_grows() {
+        let now = Time::from_micros(1_000_000_000_000_000);
+        let meet = |now, before: Option<&Parked>, random| {
+            parked(after_limit(&limit(Some(Reset::Passed)), now, now, before, random))
+        };
+        assert_eq!(meet(now, None, 0).until.seconds_since(now), 60.0);
+        let mut last = meet(now, None, u64::MAX);
+        assert_eq!(last.until.seconds_since(now), 90.0);
+        for expected in [180.0, 360.0, 720.0, 1440.0, 2880.0, 3600.0, 3600.0] {
+            let next = meet(last.until, Some(&last), u64::MAX);
+            assert_eq!(next.until.seconds_since(last.until), expected);
+            last = next;
+        }
+    }
+
+    #[test]
     fn runs_that_meet_a_limit_together_meet_it_once() {
         let claimed = Time::from_micros(1_000_000_000_000_000);
         let now = claimed.plus_seconds(10.0);
-        let meet = |until: Option<f64>, now, before: &Parked| {
-            let until = until.map(|seconds| claimed.plus_seconds(seconds));
-            after_limit(&limit(until), claimed, now, Some(before), 0)
-        };
+        let at = |seconds: f64| claimed.plus_seconds(seconds);
+        let meet = |reset, now, before: &Parked| after_limit(&limit(reset), claimed, now, Some(before), 0);
         let guess = parked(after_limit(&limit(None), claimed, now, None, 0));
         assert_eq!(meet(None, now, &guess), ParkChange::Keep);
-        let named = parked(meet(Some(30.0), now, &guess));
-        assert!(named.named && named.until < guess.until, "a named time counts more than a guess");
+        let named = parked(meet(Some(Reset::Clock(at(30.0))), now, &guess));
+        assert!(
+            named.told == Told::Named && named.until < guess.until,
+            "a named time counts more than a guess"
+        );
         assert_eq!((named.strikes, named.since), (1, guess.since));
         assert_eq!(meet(None, now, &named), ParkChange::Keep);
-        assert_eq!(meet(Some(20.0), now, &named), ParkChange::Keep, "never shorter than what was named");
-        assert_eq!(parked(meet(Some(60.0), now, &named)).until, claimed.plus_seconds(65.0));
+        assert_eq!(meet(Some(Reset::Clock(at(30.0))), now, &named), ParkChange::Keep, "the same notice");
+        let other = parked(meet(Some(Reset::Clock(at(600.0))), now, &named));
+        assert_eq!(other.until, at(660.0), "a later notice counts more");
+        assert_eq!(parked(meet(Some(Reset::Clock(at(30.0))), now, &other)).until, at(90.0), "shorter, too");
+        let exact = parked(meet(Some(Reset::Exact(at(45.0))), now, &other));
+        assert_eq!((exact.until, exact.told), (at(47.0), Told::Exact));
+        assert_eq!(meet(Some(Reset::Clock(at(9000.0))), now, &exact), ParkChange::Keep);
+        assert_eq!(parked(meet(Some(Reset::Exact(at(9000.0))), now, &exact)).until, at(9002.0));
         // A long run from before the pause that meets the limit after it: parked again, no new strike.
         let late = parked(meet(None, guess.until.plus_seconds(1.0), &guess));
         assert_eq!((late.strikes, late.since), (1, guess.until.plus_seconds(1.0)));

@@ -65,7 +65,7 @@ pub use scan::Tell;
 pub use submit::Submitted;
 pub use transfer::Imported;
 pub use turn::give_up_waiting;
-pub use vendors::{ParkChange, Parked};
+pub use vendors::{ParkChange, Parked, Told};
 pub use watch::Watch;
 pub use workers::{Abandoned, DISPATCHER, Registration, WorkerInfo};
 

@@ -24,12 +24,23 @@ pub struct Parked {
     pub since: Time,
     /// Until when.
     pub until: Time,
-    /// Whether the vendor named that time; else it is a guess.
-    pub named: bool,
+    /// Who says until when.
+    pub told: Told,
     /// Why, in the vendor's words.
     pub reason: String,
     /// How often in a row it was parked.
     pub strikes: u32,
+}
+
+/// Who says until when a pause lasts, the least certain first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Told {
+    /// Nobody; it is a guess.
+    Guess,
+    /// The vendor, in words for people, which are cut to the minute.
+    Named,
+    /// The vendor, in a figure for programs.
+    Exact,
 }
 
 /// What becomes of a vendor's pause.
@@ -127,17 +138,23 @@ fn entry((vendor, parked): (&String, &Parked)) -> (String, Value) {
         ("until", parked.until.to_string().into()),
         ("reason", parked.reason.clone().into()),
         ("strikes", parked.strikes.into()),
-        ("named", parked.named.into()),
+        ("named", (parked.told > Told::Guess).into()),
+        ("exact", (parked.told == Told::Exact).into()),
     ]);
     (vendor.clone(), Value::Object(entry))
 }
 
 fn parked_from(entry: &Value) -> Option<Parked> {
     let time = |key: &str| Time::parse(entry.get(key)?.as_str()?).ok();
+    let is = |key: &str| entry.get(key).and_then(Value::as_bool).unwrap_or(false);
     Some(Parked {
         since: time("since")?,
         until: time("until")?,
-        named: entry.get("named").and_then(Value::as_bool).unwrap_or(false),
+        told: match (is("exact"), is("named")) {
+            (true, _) => Told::Exact,
+            (_, true) => Told::Named,
+            _ => Told::Guess,
+        },
         reason: entry.get("reason").and_then(Value::as_str).unwrap_or_default().to_string(),
         strikes: entry
             .get("strikes")

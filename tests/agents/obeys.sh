@@ -17,6 +17,11 @@ failure() {
     printf '{"type":"result","subtype":"success","is_error":true,"result":"%s","terminal_reason":"api_error","api_error_status":%s,"session_id":"%s"}\n' "$1" "${2:-null}" "$session"
     exit 1
 }
+# The account's limit: kind, seconds since 1970 at which it ends, words.
+limit() {
+    printf '{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":%s,"rateLimitType":"%s","overageStatus":"rejected"},"session_id":"%s"}\n' "$2" "$1" "$session"
+    failure "$3" 429
+}
 prompt=$(cat)
 printf '{"type":"system","subtype":"init","session_id":"%s","model":"model-x","claude_code_version":"2.1.329"}\n' "$session"
 eval "$(printf '%s\n' "$prompt" | sed -n 's/^DO: //p')"

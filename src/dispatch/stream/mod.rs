@@ -21,6 +21,9 @@ use lines::Lines;
 /// Longest answer that is kept from a program whose whole output is the answer.
 pub const LONGEST_TEXT: usize = 16 * 1024 * 1024;
 
+/// Longest line about an account's limits that is kept, in bytes.
+const LONGEST_LIMIT_LINE: usize = 16 * 1024;
+
 /// How an agent's standard output is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -153,6 +156,11 @@ fn read_line(decoder: &mut Decoder, report: &mut RunReport, line: &[u8], note: &
         report.skipped_lines += 1;
         return;
     };
+    let is_about_limits =
+        value.get("type").and_then(Value::as_str).is_some_and(|name| name.contains("limit"));
+    if is_about_limits && line.len() <= LONGEST_LIMIT_LINE {
+        report.add_limit(&value);
+    }
     let progress = match decoder {
         Decoder::Claude(claude) => claude.line(&value, report),
         Decoder::Codex(codex) => codex.line(&value, report),

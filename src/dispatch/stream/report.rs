@@ -129,6 +129,8 @@ pub struct RunReport {
     pub api_error_status: Option<u16>,
     /// The vendor's word for why the run ended.
     pub terminal_reason: Option<String>,
+    /// What the program told of its account's limits, the last few objects as they came.
+    pub limits: Vec<Value>,
     /// Tool calls that were not permitted; the run may still call itself a success.
     pub denials: Vec<Denial>,
     /// The conversation.
@@ -155,6 +157,15 @@ impl RunReport {
         if !model.is_empty() && !self.models.iter().any(|known| known == model) {
             self.models.push(model.to_string());
         }
+    }
+
+    /// Remembers an object about limits; the last few are kept, as each replaces those before.
+    pub fn add_limit(&mut self, event: &Value) {
+        const MOST: usize = 8;
+        if self.limits.len() == MOST {
+            self.limits.remove(0);
+        }
+        self.limits.push(event.clone());
     }
 
     /// Remembers an error text, bounded in number and length.
