@@ -70,6 +70,9 @@ pub struct DispatchCommand {
     /// Where agents work [default: the task's worktree, else its workspace]
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
+    /// A directory outside the workspace below which tasks may have agents work; repeatable
+    #[arg(long, value_name = "DIR")]
+    worktree_root: Vec<PathBuf>,
     /// Time between the polite and the final signal to an agent [default: 5]
     #[arg(long, value_name = "SPAN", value_parser = length)]
     grace: Option<Duration>,
@@ -121,6 +124,7 @@ impl DispatchCommand {
             silence_timeout: self.silence_timeout,
             max_retries: self.max_retries,
             cwd: self.cwd.as_ref().map(|cwd| surroundings.cwd.join(cwd)),
+            worktree_roots: self.worktree_root.iter().map(|root| surroundings.cwd.join(root)).collect(),
             grace: self.grace,
             drain: self.drain,
             once: self.once,

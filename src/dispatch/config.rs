@@ -22,7 +22,7 @@ use crate::workspace::check_lane;
 use crate::{Error, Result};
 
 /// Keys that stand once, for the whole dispatcher.
-const PROCESS_KEYS: [&str; 10] = [
+const PROCESS_KEYS: [&str; 11] = [
     "max_concurrent",
     "max_depth",
     "lease_seconds",
@@ -31,6 +31,7 @@ const PROCESS_KEYS: [&str; 10] = [
     "drain",
     "lanes",
     "linger",
+    "worktree_roots",
     "vendors",
     "routes",
 ];
@@ -72,6 +73,8 @@ pub struct DispatchConfig {
     pub grace: Duration,
     /// How long a process may stay once it has reported its result and fallen silent.
     pub linger: Duration,
+    /// Directories outside the workspace below which tasks may have agents work, as they are written.
+    pub worktree_roots: Vec<String>,
     /// Known vendors.
     pub vendors: Vendors,
     /// The defaults as a route, for lanes that have none of their own.
@@ -140,6 +143,7 @@ impl DispatchConfig {
             drain: section.length("drain")?.value(),
             grace: section.length("grace")?.or(Duration::from_secs(5)),
             linger: section.length("linger")?.or(Duration::from_secs(30)),
+            worktree_roots: section.list("worktree_roots")?.or(Vec::new()),
             vendors,
             defaults,
             routes,
@@ -168,6 +172,11 @@ impl DispatchConfig {
             }
             _ => self.origin.place(&["dispatch", "routes", lane, key]),
         }
+    }
+
+    /// An error about a key that stands once, at its place.
+    pub fn error_of(&self, key: &str, reason: &str) -> Error {
+        Error::config(format!("{}: {reason}", self.origin.place(&["dispatch", key])))
     }
 
     /// The route of `lane`; a lane without one is served by the defaults.

@@ -13,10 +13,11 @@ use crate::Result;
 use crate::error::printable;
 
 /// Settings that limit what an agent may do.
-const LIMITS: [&str; 3] = ["permission_mode", "disallowed_tools", "max_budget_usd"];
+const LIMITS: [&str; 4] = ["permission_mode", "setting_sources", "disallowed_tools", "max_budget_usd"];
 /// Settings that a vendor may have no place for.
-const PLACES: [&str; 8] = [
+const PLACES: [&str; 9] = [
     "permission_mode",
+    "setting_sources",
     "disallowed_tools",
     "max_budget_usd",
     "allowed_tools",

@@ -40,4 +40,5 @@ mod testing;
 pub mod unready;
 pub mod vendor;
 pub mod wake;
+pub mod workplace;
 pub mod yaml;

@@ -2,7 +2,7 @@
 //! and brought together before anything is claimed.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use super::fit::{self, Choice};
 use super::route::Route;
 use super::service::{Bases, Service};
 use super::settings;
+use super::workplace::Workplaces;
 use super::yaml::{Given, nearest};
 use crate::error::printable;
 use crate::model::span::Limit;
 use crate::store::Store;
-use crate::workspace::Config;
+use crate::workspace::{Config, absolute};
 use crate::{Error, Result};
 
 /// Length of a lease unless the file or the command line says otherwise, in seconds.
@@ -48,6 +49,8 @@ pub struct Options {
     pub max_retries: Option<u32>,
     /// Working directory of the agents.
     pub cwd: Option<PathBuf>,
+    /// Directories outside the workspace below which tasks may have agents work.
+    pub worktree_roots: Vec<PathBuf>,
     /// Time between the polite and the final signal.
     pub grace: Option<Duration>,
     /// How long agents may go on after the first request to end.
@@ -98,6 +101,8 @@ pub struct Plan {
     pub max_depth: u32,
     /// End when the lanes are empty.
     pub once: bool,
+    /// Where tasks may have their agents work.
+    pub workplaces: Workplaces,
     /// The configuration file, for the agents.
     pub config_path: Option<PathBuf>,
     /// Where the dispatcher runs.
@@ -121,6 +126,8 @@ impl Plan {
         let config = settings::load(workspace, store)?;
         let depth = depth(&surroundings, config.max_depth)?;
         let base = workspace.path.as_ref().and_then(|path| path.parent()).unwrap_or(&surroundings.cwd);
+        let named = worktree_roots(&config, &options, base)?;
+        let workplaces = Workplaces::new(workspace, named, &surroundings);
         let mut warnings = strange_lanes(workspace, store, &config, &options);
         let mut services = Vec::new();
         let mut taken_over: Vec<String> = Vec::new();
@@ -193,6 +200,7 @@ impl Plan {
             depth,
             max_depth: config.max_depth,
             once: options.once,
+            workplaces,
             config_path: workspace.path.clone(),
             surroundings,
             warnings,
@@ -212,6 +220,14 @@ impl Plan {
     pub fn lanes(&self) -> Vec<String> {
         self.services.iter().map(|service| service.route.lane.clone()).collect()
     }
+}
+
+/// The directories of file and command line; those of the file count from its directory.
+fn worktree_roots(config: &DispatchConfig, options: &Options, base: &Path) -> Result<Vec<PathBuf>> {
+    let of_file = config.worktree_roots.iter().map(|root| {
+        absolute(base, Path::new(root)).map_err(|error| config.error_of("worktree_roots", &error.to_string()))
+    });
+    of_file.chain(options.worktree_roots.iter().cloned().map(Ok)).collect()
 }
 
 /// How deep the agents of a dispatcher in these surroundings are nested.

@@ -87,7 +87,13 @@ pub fn command_line(
     };
     let cwd = match &route.cwd {
         Some(cwd) => plan.surroundings.cwd.join(cwd),
-        None => PathBuf::from(task.worktree_path.as_ref().unwrap_or(&task.workspace_root)),
+        None => {
+            let asked = task.worktree_path.as_ref().unwrap_or(&task.workspace_root);
+            match plan.workplaces.admit(Path::new(asked)) {
+                Ok(real) => real,
+                Err(message) => return Ok(Err(Refusal::task(message))),
+            }
+        }
     };
     if !cwd.is_dir() {
         let cwd = crate::error::printable(&cwd.to_string_lossy());
@@ -139,6 +145,8 @@ pub fn command_line(
         model: line.model.clone(),
         effort: line.effort.clone(),
         permission_mode: route.permission_mode.clone().over(vendor.permission_mode.clone()),
+        setting_sources: Some(list(&route.setting_sources, &vendor.setting_sources).join(","))
+            .filter(|sources| !sources.is_empty()),
         max_budget_usd: route.max_budget_usd.map(|amount| amount.to_string()),
         mcp_config: route.mcp_config.clone(),
         cwd: Some(line.cwd.to_string_lossy().into_owned()),

@@ -16,7 +16,7 @@ use crate::workspace::check_lane;
 pub const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
 
 /// Keys that stand in a route or, as a default, directly under `dispatch:`.
-pub(super) const ROUTE_KEYS: [&str; 27] = [
+pub(super) const ROUTE_KEYS: [&str; 28] = [
     "vendor",
     "command",
     "args",
@@ -38,6 +38,7 @@ pub(super) const ROUTE_KEYS: [&str; 27] = [
     "model",
     "effort",
     "permission_mode",
+    "setting_sources",
     "allowed_tools",
     "disallowed_tools",
     "max_budget_usd",
@@ -95,8 +96,15 @@ pub struct Dropped {
 }
 
 /// Keys whose values are words of a vendor.
-const VENDOR_WORDS: [&str; 6] =
-    ["args", "model", "permission_mode", "allowed_tools", "disallowed_tools", "mcp_config"];
+const VENDOR_WORDS: [&str; 7] = [
+    "args",
+    "model",
+    "permission_mode",
+    "setting_sources",
+    "allowed_tools",
+    "disallowed_tools",
+    "mcp_config",
+];
 
 /// How the tasks of one lane are run. Every field has its final value: defaults are merged in.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,6 +149,8 @@ pub struct Route {
     pub effort: Option<String>,
     /// Permission mode; absent leaves the vendor's default.
     pub permission_mode: Given<String>,
+    /// Whose settings the agent loads; absent leaves the vendor's default, off leaves it to the program.
+    pub setting_sources: Given<Vec<String>>,
     /// Tools that run without asking; absent leaves the vendor's default.
     pub allowed_tools: Given<Vec<String>>,
     /// Tools that are refused; absent leaves the vendor's default.
@@ -183,6 +193,7 @@ impl Route {
             model: None,
             effort: None,
             permission_mode: Given::Absent,
+            setting_sources: Given::Absent,
             allowed_tools: Given::Absent,
             disallowed_tools: Given::Absent,
             max_budget_usd: None,
@@ -229,6 +240,7 @@ impl Route {
             args,
             model: plain.model,
             permission_mode: plain.permission_mode,
+            setting_sources: plain.setting_sources,
             allowed_tools: plain.allowed_tools,
             disallowed_tools: plain.disallowed_tools,
             mcp_config: plain.mcp_config,
@@ -244,6 +256,7 @@ impl Route {
             "args" => !self.args.is_empty(),
             "model" => self.model.is_some(),
             "permission_mode" => matches!(self.permission_mode, Given::Value(_)),
+            "setting_sources" => lists(&self.setting_sources),
             "allowed_tools" => lists(&self.allowed_tools),
             "disallowed_tools" => lists(&self.disallowed_tools),
             "mcp_config" => self.mcp_config.is_some(),
@@ -320,6 +333,7 @@ pub(super) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         model: section.text("model")?.over(base.model),
         effort: section.text("effort")?.over(base.effort),
         permission_mode: inherit(section.text("permission_mode")?, base.permission_mode),
+        setting_sources: inherit(setting_sources(section)?, base.setting_sources),
         allowed_tools: inherit(section.list("allowed_tools")?, base.allowed_tools),
         disallowed_tools: inherit(section.list("disallowed_tools")?, base.disallowed_tools),
         max_budget_usd: section.amount("max_budget_usd")?.over(base.max_budget_usd),
@@ -352,6 +366,18 @@ fn read_runner(base: Option<Runner>, section: &Section<'_>, vendors: &Vendors) -
             }
             _ => Ok(base),
         },
+    }
+}
+
+/// The value of `setting_sources`. An empty list would be an empty argument, which reads as a mistake.
+pub(super) fn setting_sources(section: &Section<'_>) -> Result<Given<Vec<String>>> {
+    let list = section.list("setting_sources")?;
+    match &list {
+        Given::Value(sources) if sources.is_empty() => Err(section.error(
+            "setting_sources",
+            "name at least one source; `null` leaves the choice to the agent's program",
+        )),
+        _ => Ok(list),
     }
 }
 

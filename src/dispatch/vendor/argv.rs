@@ -21,6 +21,8 @@ pub struct Slots {
     pub effort: Option<String>,
     /// Permission mode in the vendor's words.
     pub permission_mode: Option<String>,
+    /// Whose settings the program loads, separated by commas.
+    pub setting_sources: Option<String>,
     /// Most money one run may cost, in dollars.
     pub max_budget_usd: Option<String>,
     /// MCP configuration: a file, or JSON text.
@@ -48,12 +50,13 @@ enum Fill<'a> {
     Repeat(&'a [String]),
 }
 
-const PLACEHOLDERS: [&str; 15] = [
+const PLACEHOLDERS: [&str; 16] = [
     "session_id",
     "resume_id",
     "model",
     "effort",
     "permission_mode",
+    "setting_sources",
     "max_budget_usd",
     "mcp_config",
     "cwd",
@@ -74,6 +77,7 @@ impl Slots {
             "model" => Fill::One(self.model.as_deref()),
             "effort" => Fill::One(self.effort.as_deref()),
             "permission_mode" => Fill::One(self.permission_mode.as_deref()),
+            "setting_sources" => Fill::One(self.setting_sources.as_deref()),
             "max_budget_usd" => Fill::One(self.max_budget_usd.as_deref()),
             "mcp_config" => Fill::One(self.mcp_config.as_deref()),
             "cwd" => Fill::One(self.cwd.as_deref()),
@@ -97,11 +101,21 @@ impl Slots {
             ("model", &self.model),
             ("effort", &self.effort),
             ("permission mode", &self.permission_mode),
+            ("setting sources", &self.setting_sources),
             ("budget", &self.max_budget_usd),
             ("MCP configuration", &self.mcp_config),
             ("working directory", &self.cwd),
             ("file for the last message", &self.last_message),
         ];
+        // A program may take other words for a file, a title or "the latest": conversations of others.
+        let is_id = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+        if let Some(id) = self.resume_id.as_ref().filter(|id| !id.chars().all(is_id)) {
+            let shown: String = id.chars().take(60).collect();
+            return Err(Error::invalid(format!(
+                "session id {:?} is not the id of a conversation and is not passed to an agent",
+                crate::error::printable(&shown)
+            )));
+        }
         for (what, value) in single {
             if let Some(value) = value {
                 guard(what, value)?;
@@ -326,10 +340,7 @@ mod tests {
         slots.permission_mode = Some("yolo".to_string());
         slots.model = Some("m".to_string());
         slots.add_dirs.clear();
-        assert_eq!(
-            rendered("gemini", &slots),
-            "-o stream-json --skip-trust --approval-mode yolo --session-id u -m m"
-        );
+        assert_eq!(rendered("gemini", &slots), "-o stream-json --approval-mode yolo --session-id u -m m");
         assert_eq!(rendered("opencode", &slots), "run --format json --dir /w -m m");
     }
 

@@ -16,7 +16,7 @@ pub use argv::{Argv, Slots, guard};
 pub use environment::agent_environment;
 pub use version::Versions;
 
-use super::route::Runner;
+use super::route::{Runner, setting_sources};
 use super::stream::Format;
 use super::yaml::{Section, Source};
 use crate::{Error, Result};
@@ -26,7 +26,7 @@ const PROFILES: &str = include_str!("profiles.yaml");
 /// The vendor name of runs whose program the route itself names.
 pub const COMMAND: &str = "command";
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "like",
     "command",
     "format",
@@ -35,6 +35,7 @@ const KEYS: [&str; 14] = [
     "resume_args",
     "version",
     "permission_mode",
+    "setting_sources",
     "allowed_tools",
     "disallowed_tools",
     "model_classes",
@@ -79,6 +80,8 @@ pub struct Vendor {
     pub effort: Option<String>,
     /// Permission mode in the vendor's own words.
     pub permission_mode: Option<String>,
+    /// Whose settings the program loads, in the vendor's own words; empty leaves it to the program.
+    pub setting_sources: Vec<String>,
     /// Tools that run without asking.
     pub allowed_tools: Vec<String>,
     /// Tools that are refused.
@@ -105,6 +108,7 @@ impl Vendor {
             model: None,
             effort: None,
             permission_mode: None,
+            setting_sources: Vec::new(),
             allowed_tools: Vec::new(),
             disallowed_tools: Vec::new(),
             model_classes: BTreeMap::new(),
@@ -261,6 +265,7 @@ fn read_vendor(name: &str, section: &Section<'_>) -> Result<Vendor> {
         model: section.text("model")?.value(),
         effort: section.text("effort")?.value(),
         permission_mode: section.text("permission_mode")?.value(),
+        setting_sources: setting_sources(section)?.or(Vec::new()),
         allowed_tools: section.list("allowed_tools")?.or(Vec::new()),
         disallowed_tools: section.list("disallowed_tools")?.or(Vec::new()),
         model_classes,

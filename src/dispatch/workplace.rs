@@ -1,0 +1,225 @@
+//! Where agents may work.
+//!
+//! A task names a directory, and anybody who may submit one can name any. What lies in it decides what
+//! runs: agents read settings, hooks and build files of the directory they start in. So an agent starts
+//! only where the operator of the dispatcher expects it, and only where nobody else could have put them.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::plan::Surroundings;
+use crate::error::printable;
+use crate::workspace::Config;
+
+/// Permission bits: everybody may write; only owners may remove.
+const WORLD_WRITABLE: u32 = 0o002;
+const STICKY: u32 = 0o1000;
+
+/// The directories below which agents may work, and whose they may be.
+#[derive(Clone, Debug, Default)]
+pub struct Workplaces {
+    /// The workspace, and what the configuration says besides.
+    own: Vec<PathBuf>,
+    /// What `worktree_roots` names: whoever owns one may own what is in it, too.
+    named: Vec<PathBuf>,
+    /// Users who decide anyway what runs here.
+    trusted: Vec<u32>,
+}
+
+impl Workplaces {
+    /// Those of a workspace; `named` are absolute paths, which need not exist.
+    pub fn new(workspace: &Config, named: Vec<PathBuf>, around: &Surroundings) -> Self {
+        let us = rustix::process::geteuid();
+        let mut trusted = vec![us.as_raw(), 0];
+        if us.is_root() {
+            // As with git: who became root by sudo works in directories of their own.
+            trusted.extend(around.variable("SUDO_UID").and_then(|uid| uid.parse::<u32>().ok()));
+        }
+        // Whoever wrote the configuration has chosen the programs.
+        let file = workspace.path.as_ref().and_then(|path| std::fs::metadata(path).ok());
+        trusted.extend(file.map(|metadata| metadata.uid()));
+        let own = std::iter::once(workspace.workspace_root.clone()).chain(workspace.worktree_path.clone());
+        Self { own: own.collect(), named, trusted }
+    }
+
+    /// The real path of a directory that a task asks for, if an agent may work there.
+    ///
+    /// # Errors
+    /// Why not, in one line that says what to do. About what lies outside it says nothing else, not
+    /// even whether it exists.
+    pub fn admit(&self, asked: &Path) -> Result<PathBuf, String> {
+        let shown = printable(&asked.to_string_lossy());
+        let outside = || {
+            let workspace = self.own.first().map(|root| printable(&root.to_string_lossy()));
+            format!(
+                "the working directory {shown} is outside the workspace {}; if agents may work there, name a \
+                 directory above it in dispatch.worktree_roots of handoff.yaml or with --worktree-root",
+                workspace.unwrap_or_default()
+            )
+        };
+        let is_inside = |path: &Path| self.all().any(|root| path.starts_with(root));
+        let real = match asked.canonicalize() {
+            Ok(real) => real,
+            Err(_) if !is_inside(asked) => return Err(outside()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(format!("the working directory {shown} does not exist"));
+            }
+            Err(error) => return Err(format!("the working directory {shown} cannot be used: {error}")),
+        };
+        let roots = self.all().filter_map(|root| Some((root, root.canonicalize().ok()?)));
+        // The deepest root that it is in: named last, and most exactly.
+        let root = roots
+            .filter(|(_, root)| real.starts_with(root))
+            .max_by_key(|(_, root)| root.components().count());
+        let Some((written, root)) = root else { return Err(outside()) };
+        if !real.is_dir() {
+            return Err(format!("the working directory {shown} does not exist"));
+        }
+        if root == real && self.named.contains(written) {
+            return Ok(real);
+        }
+        let lent = self.named.contains(written).then(|| owner(&root)).flatten();
+        let below: Vec<&Path> = real.ancestors().take_while(|path| path.starts_with(&root)).collect();
+        for path in below {
+            let complaint = match path.symlink_metadata() {
+                Ok(metadata) => self.complaint(&metadata, path == real, lent),
+                Err(error) => Some(format!("cannot be looked at: {error}")),
+            };
+            if let Some(complaint) = complaint {
+                let path = printable(&path.to_string_lossy());
+                return Err(format!(
+                    "the working directory {shown} is not used: {path} {complaint}; if agents may work there, name \
+                     {path} in dispatch.worktree_roots of handoff.yaml or with --worktree-root"
+                ));
+            }
+        }
+        Ok(real)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        self.own.iter().chain(&self.named)
+    }
+
+    /// What is wrong with a directory on the way; `is_last` for the one to work in.
+    fn complaint(&self, metadata: &Metadata, is_last: bool, lent: Option<u32>) -> Option<String> {
+        let (owner, mode) = (metadata.uid(), metadata.mode());
+        if !self.trusted.contains(&owner) && lent != Some(owner) {
+            return Some(format!("belongs to another user (uid {owner})"));
+        }
+        // Whoever may write in a directory on the way could put another one in the place of the next.
+        let is_open = mode & WORLD_WRITABLE != 0 && (is_last || mode & STICKY == 0);
+        is_open.then(|| "may be written to by everybody".to_string())
+    }
+}
+
+fn owner(path: &Path) -> Option<u32> {
+    std::fs::metadata(path).map(|metadata| metadata.uid()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    struct Scene {
+        _dir: tempfile::TempDir,
+        top: PathBuf,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().expect("a directory");
+            let top = dir.path().canonicalize().expect("it exists");
+            for name in ["ws/in/deep", "other/tree"] {
+                std::fs::create_dir_all(top.join(name)).expect("made");
+            }
+            Self { _dir: dir, top }
+        }
+
+        fn admit(&self, named: &[&str], asked: &str) -> Result<PathBuf, String> {
+            let config = Config::store_only(Path::new("state"), &self.top.join("ws")).expect("a workspace");
+            let named = named.iter().map(|name| self.top.join(name)).collect();
+            Workplaces::new(&config, named, &Surroundings::default()).admit(&self.top.join(asked))
+        }
+
+        fn open_up(&self, name: &str, mode: u32) {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(self.top.join(name), permissions).expect("changed");
+        }
+    }
+
+    #[test]
+    fn agents_work_in_the_workspace_and_where_the_configuration_says() {
+        let scene = Scene::new();
+        assert_eq!(scene.admit(&[], "ws"), Ok(scene.top.join("ws")));
+        assert_eq!(scene.admit(&[], "ws/in/../in/deep"), Ok(scene.top.join("ws/in/deep")));
+        assert_eq!(scene.admit(&["other"], "other/tree"), Ok(scene.top.join("other/tree")));
+        assert!(scene.admit(&["gone"], "ws").is_ok(), "a root that is not there hinders nothing");
+        let missing = scene.admit(&[], "ws/gone").expect_err("missing");
+        assert!(missing.ends_with("ws/gone does not exist"), "{missing}");
+        std::fs::write(scene.top.join("ws/file"), "").expect("written");
+        assert!(scene.admit(&[], "ws/file").is_err());
+    }
+
+    #[test]
+    fn what_lies_outside_gets_one_refusal_whether_or_not_it_exists() {
+        let scene = Scene::new();
+        symlink(scene.top.join("other"), scene.top.join("ws/link")).expect("linked");
+        std::fs::create_dir(scene.top.join("ws2")).expect("made");
+        let words = |asked: &str| {
+            let refusal = scene.admit(&[], asked).expect_err("outside");
+            refusal.replace(scene.top.join(asked).to_str().expect("text"), "HERE")
+        };
+        let one = words("other/tree");
+        assert!(
+            one.contains("HERE is outside the workspace") && one.contains("dispatch.worktree_roots"),
+            "{one}"
+        );
+        for asked in ["other/gone", "other", "ws2", "ws/link/tree", "ws/../other"] {
+            assert_eq!(words(asked), one, "{asked}");
+        }
+        assert_eq!(scene.admit(&[], "/proc/self/fd/0"), scene.admit(&[], "/proc/self/fd/0"));
+        assert!(scene.admit(&["other"], "ws/link/tree").is_ok(), "what it leads to counts");
+    }
+
+    #[test]
+    fn a_directory_that_everybody_may_fill_is_refused_unless_it_is_named() {
+        let scene = Scene::new();
+        scene.open_up("ws/in", 0o1777);
+        assert!(scene.admit(&[], "ws/in/deep").is_ok(), "others cannot replace it there");
+        let refusal = scene.admit(&[], "ws/in").expect_err("anybody may have written there");
+        assert!(
+            refusal.contains("ws/in may be written to by everybody; if agents may work there, name"),
+            "{refusal}"
+        );
+        assert!(scene.admit(&["ws/in"], "ws/in").is_ok());
+        scene.open_up("ws/in", 0o777);
+        assert!(scene.admit(&[], "ws/in/deep").is_err(), "others could replace it");
+        scene.open_up("ws/in", 0o775);
+        assert!(scene.admit(&[], "ws/in/deep").is_ok(), "a group shares its work");
+    }
+
+    #[test]
+    fn a_directory_of_another_user_is_refused_unless_it_is_named() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root can give a directory away");
+            return;
+        }
+        let scene = Scene::new();
+        std::os::unix::fs::chown(scene.top.join("ws/in/deep"), Some(65534), None).expect("given away");
+        let refusal = scene.admit(&[], "ws/in/deep").expect_err("a stranger's");
+        assert!(refusal.contains("ws/in/deep belongs to another user (uid 65534)"), "{refusal}");
+        assert!(scene.admit(&["ws/in/deep"], "ws/in/deep").is_ok());
+        assert!(
+            scene.admit(&["ws/in"], "ws/in/deep").is_err(),
+            "the root is ours, so what is in it has to be"
+        );
+        // Whose root it is, theirs is what lies in it.
+        std::os::unix::fs::chown(scene.top.join("ws/in"), Some(65534), None).expect("given away");
+        assert!(scene.admit(&["ws/in"], "ws/in/deep").is_ok());
+        assert!(scene.admit(&[], "ws/in/deep").is_err());
+    }
+}
