@@ -11,6 +11,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::budget::Budget;
 use super::connection::Connection;
 use super::socket::{FIRST_CONNECTION, LISTENERS, Sockets, WAKE};
 use super::transport::{Listener, Stream};
@@ -18,6 +19,8 @@ use crate::error::{Error, Result};
 
 /// The most connections at once; fewer when the system allows fewer descriptors.
 const MAX_CONNECTIONS: usize = 8192;
+/// What the bodies of all requests may take that are on their way or being answered, in bytes.
+const MAX_BODIES: usize = 256 * 1024 * 1024;
 /// Descriptors kept for files: half of all, but at least what a few requests need, and at most what
 /// as many requests as are served at once need, batches among them.
 const SPARE_DESCRIPTORS: (u64, u64) = (128, 512);
@@ -47,6 +50,7 @@ impl Sockets {
             most: most_connections(),
             is_full: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            bodies: Budget::new(MAX_BODIES),
             ended: AtomicBool::new(false),
         })
     }

@@ -1,11 +1,13 @@
 //! What all handlers work with, and the way of a request to its handler and back.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::access::{Access, Line};
 use super::answer::Answer;
+use super::budget::Hold;
 use super::census::Census;
 use super::contain::{contain, internal};
 use super::dispatch::RouteRules;
@@ -17,7 +19,7 @@ use super::park::{Entry, Parked, Wish};
 use super::route::{self, Found, Route};
 use super::service::{Reply, Service, Ticket};
 use super::socket::Sockets;
-use super::wire::Request;
+use super::wire::{MAX_BODY, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::TaskId;
 use crate::store::Store;
@@ -71,10 +73,19 @@ pub struct Trace {
     route: &'static str,
 }
 
+impl Trace {
+    /// A request that comes in now.
+    fn of(request: &Request, route: &'static str) -> Self {
+        Self { at: Instant::now(), method: request.method.clone(), path: request.path.clone(), route }
+    }
+}
+
 /// A request that is answered by another thread than its handler's.
 pub struct Later {
     ticket: Ticket,
     trace: Trace,
+    /// Its body counts until it is answered.
+    _hold: Hold,
 }
 
 /// One request as its handler sees it.
@@ -89,6 +100,8 @@ pub struct Call<'a> {
     pub body: Input,
     /// What stands in the path where the route has a name in braces, in clear.
     pub parameter: String,
+    /// What its body counts for.
+    hold: Cell<Hold>,
     ticket: Ticket,
     trace: &'a Trace,
 }
@@ -162,36 +175,47 @@ impl App {
         });
     }
 
-    fn handle(&self, request: &Request, ticket: Ticket, trace: &mut Trace) -> Outcome {
-        self.guard.check(request)?;
-        let (route, parameter): (&Route, _) = match route::find(&request.method, &request.path) {
-            Found::Route(route, parameter) => (route, parameter),
-            Found::Options(allow) => return Ok(Answer::empty().with("Allow", allow).into()),
-            Found::Method(allow) => {
-                let answer = Answer::refusal(405, "method_not_allowed", "this route has other methods");
-                return Err(answer.with("Allow", allow));
-            }
-            Found::Nothing => return Err(Answer::refusal(404, "unknown_route", "no such route")),
+    /// Everything about a request that its head decides: how large its body may be, or why it is not served.
+    fn judge(&self, head: &Request, pattern: &mut &'static str) -> std::result::Result<usize, Answer> {
+        self.guard.check(head)?;
+        let route = match route::find(&head.method, &head.path) {
+            Found::Route(route, _) => route,
+            Found::Options(_) => return Ok(0),
+            Found::Method(allow) => return Err(other_methods(allow)),
+            Found::Nothing => return Err(unknown_route()),
         };
-        trace.route = route.path;
+        *pattern = route.path;
         if route.is_managing && !self.manages {
             let text = "changing lanes and routes is switched off; start with --enable-queue-management";
             return Err(Answer::refusal(403, "management_disabled", text));
         }
-        let body = match route.body {
-            Some(fields) => {
-                self.guard.check_body(request)?;
-                Input::from_body(fields, &request.body)?
-            }
-            None if request.body.is_empty() => Input::default(),
-            None => return Err(Error::invalid("this route takes no body").into()),
+        if route.body.is_none() {
+            return Ok(0);
+        }
+        self.guard.check_body(head)?;
+        Ok(MAX_BODY)
+    }
+
+    fn handle(&self, mut request: Request, ticket: Ticket, trace: &mut Trace) -> Outcome {
+        let (route, parameter): (&Route, _) = match route::find(&request.method, &request.path) {
+            Found::Route(route, parameter) => (route, parameter),
+            Found::Options(allow) => return Ok(Answer::empty().with("Allow", allow).into()),
+            Found::Method(allow) => return Err(other_methods(allow)),
+            Found::Nothing => return Err(unknown_route()),
         };
+        trace.route = route.path;
+        let parameter = decode(parameter.unwrap_or_default(), false)?;
+        // What is used of a body is copied out of it.
+        let bytes = std::mem::take(&mut request.body);
+        let body = route.body.map_or(Ok(Input::default()), |fields| Input::from_body(fields, &bytes))?;
+        drop(bytes);
         let call = Call {
             app: self,
-            request,
             query: Input::from_query(route.query, &request.query)?,
+            hold: Cell::new(std::mem::take(&mut request.hold)),
+            request: &request,
             body,
-            parameter: decode(parameter.unwrap_or_default(), false)?,
+            parameter,
             ticket,
             trace,
         };
@@ -200,14 +224,14 @@ impl App {
 }
 
 impl Service for App {
+    fn admit(&self, head: &Request) -> std::result::Result<usize, Answer> {
+        let mut route = "";
+        self.judge(head, &mut route).inspect_err(|refusal| self.note(&Trace::of(head, route), refusal))
+    }
+
     fn call(&self, request: Request, ticket: Ticket) -> Reply {
-        let mut trace = Trace {
-            at: Instant::now(),
-            method: request.method.clone(),
-            path: request.path.clone(),
-            route: "",
-        };
-        let handled = contain(|| self.handle(&request, ticket, &mut trace));
+        let mut trace = Trace::of(&request, "");
+        let handled = contain(|| self.handle(request, ticket, &mut trace));
         let reply = match handled.unwrap_or_else(|| Err(internal())) {
             Ok(reply) => reply,
             Err(refusal) => Reply::Answer(refusal),
@@ -248,7 +272,7 @@ impl Call<'_> {
 
     /// What it takes to answer the request from elsewhere.
     pub fn later(&self) -> Later {
-        Later { ticket: self.ticket, trace: self.trace.clone() }
+        Later { ticket: self.ticket, trace: self.trace.clone(), _hold: self.hold.take() }
     }
 
     /// Whether only the head of the answer is wanted, for which nobody should have to wait.
@@ -283,6 +307,14 @@ impl Call<'_> {
         }
         Err(Answer::refusal(503, "too_many_waits", "too many requests are waiting").with("Retry-After", "5"))
     }
+}
+
+fn other_methods(allow: String) -> Answer {
+    Answer::refusal(405, "method_not_allowed", "this route has other methods").with("Allow", allow)
+}
+
+fn unknown_route() -> Answer {
+    Answer::refusal(404, "unknown_route", "no such route")
 }
 
 /// The refusal of what a stopping server cannot bring to its end.

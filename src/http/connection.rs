@@ -10,15 +10,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::answer::Answer;
 use super::transport::Stream;
-use super::wire::Parser;
+use super::wire::{MAX_BODY, Parser};
 
 /// How long a client may take for a head, for a body, between requests, and to take some of an answer.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 const BODY_TIME: Duration = Duration::from_secs(60);
 const IDLE_TIME: Duration = Duration::from_secs(75);
 const WRITE_TIME: Duration = Duration::from_secs(20);
-/// How long the rest of a refused request is read away, so that the refusal reaches its client.
+/// How long, and how many bytes of it, the rest of a refused request is read away, so that the refusal
+/// reaches its client.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
+const DRAIN_BYTES: usize = 2 * MAX_BODY;
 /// What a stream may be behind before it gets nothing more for now, in bytes.
 const STREAM_BACKLOG: usize = 256 * 1024;
 
@@ -62,6 +64,8 @@ pub(super) struct State {
     deadline: Option<Instant>,
     keep_alive: bool,
     without_body: bool,
+    /// Bytes read away so far.
+    drained: usize,
 }
 
 impl Connection {
@@ -77,6 +81,7 @@ impl Connection {
             deadline: Some(Instant::now() + HEAD_TIME),
             keep_alive: true,
             without_body: false,
+            drained: 0,
         };
         Self { id, stream, state: Mutex::new(state) }
     }
@@ -86,20 +91,22 @@ impl Connection {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Receives what is there, up to a bound. `false`: the client has ended or gone.
+    /// Receives what is there, up to what the parser takes. `false`: the client has ended or gone.
     pub(super) fn read(&self, state: &mut State) -> bool {
         let mut buffer = [0; 16 * 1024];
         let was_idle = state.parser.is_idle();
+        let most = state.parser.room();
         let mut received = 0;
-        while received < 16 * buffer.len() {
-            match (&self.stream).read(&mut buffer) {
+        while received < most {
+            let wanted = buffer.len().min(most - received);
+            match (&self.stream).read(&mut buffer[..wanted]) {
                 // Once more when there is something to answer first.
                 Ok(0) if received == 0 => return false,
                 Ok(0) => break,
                 Ok(length) => {
                     state.parser.push(&buffer[..length]);
                     received += length;
-                    if length < buffer.len() {
+                    if length < wanted {
                         break;
                     }
                 }
@@ -121,19 +128,19 @@ impl Connection {
         poll(&mut ends, Some(&at_once)).is_ok_and(|ready| ready > 0)
     }
 
-    /// Reads away what nobody wants any more. `false`: the client has ended.
-    pub(super) fn drain(&self) -> bool {
+    /// Reads away what nobody wants any more. `false`: the client has ended, or goes on for too long.
+    pub(super) fn drain(&self, state: &mut State) -> bool {
         let mut buffer = [0; 16 * 1024];
-        for _ in 0..64 {
+        while state.drained < DRAIN_BYTES {
             match (&self.stream).read(&mut buffer) {
                 Ok(0) => return false,
-                Ok(_) => {}
+                Ok(length) => state.drained += length,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return false,
             }
         }
-        true
+        false
     }
 
     /// Sends what the socket takes. `false`: the client is gone.
@@ -161,6 +168,7 @@ impl Connection {
         state.written = 0;
         state.deadline = match state.phase {
             Phase::Reading if state.parser.is_idle() => Some(Instant::now() + IDLE_TIME),
+            Phase::Reading if state.parser.has_head() => Some(Instant::now() + BODY_TIME),
             Phase::Reading => Some(Instant::now() + HEAD_TIME),
             Phase::Busy | Phase::Parked | Phase::Streaming | Phase::Draining | Phase::Closed => None,
         };
@@ -200,9 +208,10 @@ impl State {
         self.phase = if goes_on { Phase::Streaming } else { Phase::Reading };
     }
 
-    /// Refuses what is no request.
+    /// Refuses what is no request, or one whose body nobody wants; whatever came of it is dropped.
     pub(super) fn refuse(&mut self, refusal: &Answer) {
-        self.without_body = false;
+        self.without_body = self.parser.head().is_some_and(|head| head.method == "HEAD");
+        self.parser.clear();
         self.put(refusal, false);
     }
 

@@ -70,7 +70,7 @@ impl Guard {
             kind.eq_ignore_ascii_case("application/json")
         };
         let is_fine = match request.count("content-type") {
-            0 => request.body.is_empty(),
+            0 => !request.has_body,
             _ => request.header("content-type").is_some_and(is_json),
         };
         if is_fine {

@@ -3,9 +3,9 @@
 //! A door like the command line: it says what a client asked for and holds no rule of the queue.
 //!
 //! - The seam to the network is `socket` (epoll, answers, deadlines), `accept` (letting in), `transport` and
-//!   `own_socket` (TCP, or a socket in the file system), `connection` (one client), `wire` and `chunk` (bytes to
-//!   requests), `answer` (answers to bytes); `service` is what both sides say to each other. Nothing else
-//!   knows sockets.
+//!   `own_socket` (TCP, or a socket in the file system), `connection` (one client), `wire`, `head` and `chunk`
+//!   (bytes to requests), `budget` (memory that all connections share), `answer` (answers to bytes); `service` is
+//!   what both sides say to each other. Nothing else knows sockets.
 //! - `guard` decides who may ask, `input` and `strict` what a request may say, `bounds` where its paths may
 //!   lead.
 //! - `table` lists every route with its `fields`; checks and the OpenAPI document are made from it.
@@ -20,6 +20,7 @@ mod agent;
 mod answer;
 mod app;
 mod bounds;
+mod budget;
 mod census;
 mod chunk;
 mod claim;
@@ -30,6 +31,7 @@ mod event;
 mod fields;
 mod gather;
 mod guard;
+mod head;
 mod health;
 mod input;
 mod lane;

@@ -153,7 +153,7 @@ fn errors(route: &Route) -> Vec<(u16, &'static str)> {
         (431, "The headers are too large."),
         (500, "The store cannot be read or written."),
         (501, "The Transfer-Encoding is not chunked."),
-        (503, "The store is locked or gone, or the server is stopping."),
+        (503, "The store is locked or gone, the server is stopping, or too many requests are on their way."),
         (505, "The version of HTTP is neither 1.1 nor 1.0."),
     ];
     if has_parameter || route.name == "waitForTasks" {

@@ -32,7 +32,13 @@ pub enum Sent {
 
 /// Who answers requests; called by several threads at once.
 pub trait Service: Sync {
-    /// Answers a request, or parks it under its ticket.
+    /// Says by its head whether a request is wanted, and how many bytes its body may have. Must neither
+    /// wait for anything nor call `Sockets`, whose locks are held.
+    ///
+    /// # Errors
+    /// The answer to a request that is not wanted.
+    fn admit(&self, head: &Request) -> Result<usize, Answer>;
+    /// Answers a request that was admitted, or parks it under its ticket.
     fn call(&self, request: Request, ticket: Ticket) -> Reply;
     /// Looks again at a parked request, because of `Sockets::resume`.
     fn resume(&self, ticket: Ticket) -> Reply;

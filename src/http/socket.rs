@@ -18,6 +18,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 
 use super::answer::Answer;
+use super::budget::{Budget, Hold};
 use super::connection::{Connection, Phase, State};
 use super::contain::contain;
 use super::service::{Reply, Sent, Service, Ticket};
@@ -40,6 +41,8 @@ pub struct Sockets {
     /// Whether accepting has to wait for descriptors.
     pub(super) is_full: AtomicBool,
     pub(super) stopping: AtomicBool,
+    /// What the bodies of all requests take that are on their way or being answered.
+    pub(super) bodies: Arc<Budget>,
     pub(super) ended: AtomicBool,
 }
 
@@ -47,6 +50,11 @@ impl Sockets {
     /// How many connections there are.
     pub fn count(&self) -> usize {
         self.all().len()
+    }
+
+    /// What the bodies take that are on their way or being answered, in bytes.
+    pub fn body_bytes(&self) -> usize {
+        self.bodies.used()
     }
 
     /// Serves until [`Sockets::end`]; to be called by as many threads as requests may be in the
@@ -216,7 +224,7 @@ impl Sockets {
                 true
             }
             Phase::Parked | Phase::Streaming => true,
-            Phase::Draining => connection.drain(),
+            Phase::Draining => connection.drain(&mut state),
             Phase::Reading => {
                 let has_input = flags.contains(EventFlags::IN) || has_hung_up;
                 connection.flush(&mut state) && (!has_input || connection.read(&mut state))
@@ -237,7 +245,6 @@ impl Sockets {
         service: &dyn Service,
     ) {
         while state.phase == Phase::Reading && state.is_sent() {
-            let had_head = state.parser.has_head();
             match state.parser.next() {
                 Ok(Progress::Request(request)) => {
                     state.begin(request.keep_alive, request.method == "HEAD");
@@ -248,16 +255,8 @@ impl Sockets {
                     state = connection.lock();
                     self.take(&mut state, reply);
                 }
-                Ok(Progress::Continue) => {
-                    state.expect_body();
-                    state.push(b"HTTP/1.1 100 Continue\r\n\r\n");
-                }
-                Ok(Progress::More) => {
-                    if !had_head && state.parser.has_head() {
-                        state.expect_body();
-                    }
-                    break;
-                }
+                Ok(Progress::Head) => self.judge(&mut state, service),
+                Ok(Progress::More) => break,
                 Err(refusal) => {
                     service.refused(&refusal);
                     state.refuse(&refusal);
@@ -271,6 +270,35 @@ impl Sockets {
             self.arm(connection, &state);
         } else {
             self.lose(connection, &mut state, service);
+        }
+    }
+
+    /// Lets the service say whether it wants the request whose head has come, before anything of its body
+    /// is kept.
+    fn judge(&self, state: &mut State, service: &dyn Service) {
+        let Some(head) = state.parser.head() else { return };
+        let (keep_alive, is_head, has_body) = (head.keep_alive, head.method == "HEAD", head.has_body);
+        match service.admit(head) {
+            Ok(most) => match state.parser.admit(most, Hold::on(&self.bodies)) {
+                Ok(waits) => {
+                    if has_body {
+                        state.expect_body();
+                    }
+                    if waits {
+                        state.push(b"HTTP/1.1 100 Continue\r\n\r\n");
+                    }
+                }
+                Err(refusal) => {
+                    service.refused(&refusal);
+                    state.refuse(&refusal);
+                }
+            },
+            Err(refusal) if has_body => state.refuse(&refusal),
+            Err(refusal) => {
+                state.parser.skip();
+                state.begin(keep_alive, is_head);
+                state.put(&refusal, self.stays());
+            }
         }
     }
 
@@ -330,6 +358,10 @@ mod tests {
     struct Mistaken;
 
     impl Service for Mistaken {
+        fn admit(&self, _: &Request) -> Result<usize, Answer> {
+            Ok(0)
+        }
+
         fn call(&self, request: Request, _: Ticket) -> Reply {
             assert_ne!(request.path, "/mistake", "on purpose");
             Reply::Answer(Answer::empty())

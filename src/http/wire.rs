@@ -4,16 +4,22 @@
 //! chunks, a bare line feed, a folded header) is refused, so that no request can hide in another.
 
 use super::answer::Answer;
-use super::chunk::dechunk;
+use super::budget::Hold;
+use super::chunk::{Dechunked, append};
+use super::head::{Framing, Head, bad, parse_head};
 
 /// The longest request line, in bytes.
 const MAX_LINE: usize = 8 * 1024;
 /// The largest head (request line and headers), in bytes.
-const MAX_HEAD: usize = 32 * 1024;
+const MAX_HEAD: usize = 16 * 1024;
 /// The most headers of one request.
 pub(super) const MAX_HEADERS: usize = 100;
 /// The largest body, in bytes.
 pub const MAX_BODY: usize = 8 * 1024 * 1024;
+/// How much of a body is received before it is put where it belongs, in bytes.
+const BODY_PIECE: usize = 64 * 1024;
+/// What a connection that waits for a request keeps of its buffer, in bytes.
+const IDLE_BUFFER: usize = 4 * 1024;
 
 /// One request, whole.
 #[derive(Debug, Default)]
@@ -28,8 +34,12 @@ pub struct Request {
     pub host: String,
     /// Names in lower case, in the order they came.
     pub headers: Vec<(String, String)>,
+    /// Whether the head announces a body.
+    pub has_body: bool,
     /// The body, without its framing.
     pub body: Vec<u8>,
+    /// What the body counts for.
+    pub hold: Hold,
     /// Whether the client wants to send another request on this connection.
     pub keep_alive: bool,
     /// Whether it came over a socket that only this user can reach.
@@ -52,21 +62,13 @@ impl Request {
     }
 }
 
-/// How a request's body is framed.
-#[derive(Debug)]
-enum Framing {
-    Length(usize),
-    /// Chunks; once the last has come, the number of trailers read so far.
-    Chunked(Option<usize>),
-}
-
 /// What the bytes so far amount to.
 #[derive(Debug)]
 pub enum Progress {
     /// Part of a request, or nothing.
     More,
-    /// The client waits for leave to send its body.
-    Continue,
+    /// A head, which is [`Parser::head`]; nothing of its body is kept until it is admitted.
+    Head,
     /// A request; what follows it stays for the next call.
     Request(Request),
 }
@@ -78,7 +80,9 @@ pub type Refusal = Answer;
 #[derive(Debug, Default)]
 pub struct Parser {
     bytes: Vec<u8>,
-    head: Option<(Request, Framing)>,
+    head: Option<Head>,
+    /// The largest body that the head was admitted with.
+    admitted: Option<usize>,
     /// Up to where `bytes` was searched for the end of the head in vain.
     searched: usize,
     is_own: bool,
@@ -90,9 +94,14 @@ impl Parser {
         Self { is_own, ..Self::default() }
     }
 
+    /// How many bytes may be added before the next call of [`Parser::next`].
+    pub fn room(&self) -> usize {
+        if self.head.is_some() { BODY_PIECE } else { (MAX_HEAD + 4).saturating_sub(self.bytes.len()) }
+    }
+
     /// Adds what was received.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        append(&mut self.bytes, bytes, MAX_HEAD + 4);
     }
 
     /// Whether nothing of a next request has come yet.
@@ -105,46 +114,87 @@ impl Parser {
         self.head.is_some()
     }
 
+    /// The request whose body is awaited.
+    pub fn head(&self) -> Option<&Request> {
+        self.head.as_ref().map(|head| &head.request)
+    }
+
+    /// Takes in a body of at most `most` bytes for the head that has come; its memory is counted by
+    /// `hold`. `true`: the client waits to be told that it may send it.
+    ///
+    /// # Errors
+    /// The answer to a body that is announced as larger, or for which there is no room now.
+    pub fn admit(&mut self, most: usize, hold: Hold) -> Result<bool, Refusal> {
+        let Some(head) = &mut self.head else { return Ok(false) };
+        head.request.hold = hold;
+        self.admitted = Some(most);
+        if let Framing::Length(length) = head.framing {
+            if length > most {
+                return Err(too_large(most));
+            }
+            if !head.request.hold.grow(length) {
+                return Err(no_room());
+            }
+        }
+        // A client that has sent some of the body already waits no more.
+        Ok(head.waits && head.request.has_body && self.bytes.is_empty())
+    }
+
+    /// Forgets everything that has come.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.is_own);
+    }
+
+    /// Forgets a request without a body.
+    pub fn skip(&mut self) {
+        self.head = None;
+        self.admitted = None;
+    }
+
     /// Takes the next request out of the bytes.
     ///
     /// # Errors
     /// The answer to bytes that can never become a request that is served.
     pub fn next(&mut self) -> Result<Progress, Refusal> {
-        let mut fresh = false;
-        if self.head.is_none() {
+        let Some(Head { request, framing, .. }) = &mut self.head else {
             // RFC 9112 2.2: empty lines before a request are skipped.
             let blank = self.bytes.chunks_exact(2).take_while(|pair| pair == b"\r\n").count() * 2;
             self.bytes.drain(..blank.min(MAX_LINE));
-            let Some(end) = self.head_end()? else {
-                return Ok(Progress::More);
-            };
+            let Some(end) = self.head_end()? else { return Ok(Progress::More) };
             let mut head = parse_head(&self.bytes[..end])?;
-            head.0.is_own = self.is_own;
+            head.request.is_own = self.is_own;
+            self.head = Some(head);
             self.bytes.drain(..end + 4);
             self.searched = 0;
-            self.head = Some(head);
-            fresh = true;
-        }
-        let Some((request, framing)) = &mut self.head else {
-            return Ok(Progress::More);
+            return Ok(Progress::Head);
         };
-        let whole = match framing {
-            Framing::Length(length) if self.bytes.len() < *length => false,
+        let Some(most) = self.admitted else { return Ok(Progress::Head) };
+        let is_whole = match framing {
             Framing::Length(length) => {
-                request.body = self.bytes.drain(..*length).collect();
-                true
+                let more = self.bytes.len().min(*length - request.body.len());
+                append(&mut request.body, &self.bytes[..more], *length);
+                self.bytes.drain(..more);
+                request.body.len() == *length
             }
-            Framing::Chunked(trailers) => dechunk(&mut self.bytes, &mut request.body, trailers)?,
+            Framing::Chunked(chunks) => {
+                let taken = chunks.take(&mut self.bytes, &mut request.body, most)?;
+                if taken == Dechunked::TooLarge {
+                    return Err(too_large(most));
+                }
+                if !request.hold.grow(request.body.capacity()) {
+                    return Err(no_room());
+                }
+                taken == Dechunked::Whole
+            }
         };
-        if !whole {
-            let waits = fresh && request.header("expect").is_some();
-            return Ok(if waits { Progress::Continue } else { Progress::More });
+        if self.bytes.is_empty() && self.bytes.capacity() > IDLE_BUFFER {
+            self.bytes = Vec::new();
         }
-        if self.bytes.is_empty() {
-            // A connection that idles keeps no large buffer.
-            self.bytes.shrink_to(MAX_HEAD);
+        if !is_whole {
+            return Ok(Progress::More);
         }
-        Ok(self.head.take().map_or(Progress::More, |(request, _)| Progress::Request(request)))
+        self.admitted = None;
+        Ok(self.head.take().map_or(Progress::More, |head| Progress::Request(head.request)))
     }
 
     /// The length of the head without its blank line, once it is there.
@@ -169,133 +219,42 @@ impl Parser {
     }
 }
 
-pub(super) fn bad(why: &str) -> Refusal {
-    Answer::refusal(400, "bad_request", why)
+fn too_large(most: usize) -> Refusal {
+    if most == 0 {
+        return Answer::refusal(400, "invalid", "this route takes no body");
+    }
+    Answer::refusal(413, "body_too_large", &format!("the body is larger than {most} bytes"))
 }
 
-pub(super) fn too_large() -> Refusal {
-    Answer::refusal(413, "body_too_large", &format!("the body is larger than {MAX_BODY} bytes"))
-}
-
-fn parse_head(head: &[u8]) -> Result<(Request, Framing), Refusal> {
-    let text = std::str::from_utf8(head).map_err(|_| bad("the head is not UTF-8 text"))?;
-    let mut lines = text.split("\r\n");
-    let line = lines.next().unwrap_or_default();
-    let mut parts = line.split(' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(bad("the request line is not METHOD TARGET VERSION"));
-    };
-    if !is_token(method) {
-        return Err(bad("the method is not a word"));
-    }
-    let is_1_0 = match version {
-        "HTTP/1.1" => false,
-        "HTTP/1.0" => true,
-        _ => return Err(Answer::refusal(505, "version_unsupported", "only HTTP/1.1 and 1.0 are spoken")),
-    };
-    let headers = lines.map(parse_header).collect::<Result<Vec<_>, _>>()?;
-    if headers.len() > MAX_HEADERS {
-        return Err(Answer::refusal(431, "headers_too_large", "the request has too many headers"));
-    }
-    let mut request = Request { method: method.to_string(), headers, ..Request::default() };
-    if request.count("host") > 1 || (request.count("host") == 0 && !is_1_0) {
-        return Err(bad("a request has exactly one Host"));
-    }
-    request.host = request.header("host").unwrap_or_default().to_string();
-    set_target(&mut request, target)?;
-    let connection = request.header("connection").unwrap_or_default().to_ascii_lowercase();
-    let says = |word: &str| connection.split(',').any(|item| item.trim() == word);
-    request.keep_alive = if is_1_0 { says("keep-alive") } else { !says("close") };
-    if request.count("connection") > 1 {
-        request.keep_alive = false;
-    }
-    let framing = framing(&request, is_1_0)?;
-    match request.header("expect") {
-        None if request.count("expect") == 0 => {}
-        Some(value) if value.eq_ignore_ascii_case("100-continue") => {}
-        _ => return Err(Answer::refusal(417, "expectation_failed", "only 100-continue can be expected")),
-    }
-    Ok((request, framing))
-}
-
-fn set_target(request: &mut Request, target: &str) -> Result<(), Refusal> {
-    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(bad("the target has characters that must be percent-encoded"));
-    }
-    let origin = if let Some(rest) = target.strip_prefix("http://") {
-        // The absolute form, as proxies send it, speaks for itself and replaces Host.
-        let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        request.host = host.to_string();
-        if path.is_empty() { "/" } else { path }
-    } else {
-        target
-    };
-    let (path, query) = origin.split_once('?').unwrap_or((origin, ""));
-    let is_server = path == "*" && request.method == "OPTIONS";
-    if !path.starts_with('/') && !is_server {
-        return Err(bad("the target is not a path"));
-    }
-    request.path = path.split('#').next().unwrap_or_default().to_string();
-    request.query = query.split('#').next().unwrap_or_default().to_string();
-    Ok(())
-}
-
-fn parse_header(line: &str) -> Result<(String, String), Refusal> {
-    let (name, value) = line.split_once(':').ok_or_else(|| bad("a header is not NAME: VALUE"))?;
-    if !is_token(name) {
-        return Err(bad("the name of a header is not a word"));
-    }
-    let value = value.trim_matches([' ', '\t']);
-    if value.chars().any(|c| c.is_control() && c != '\t') {
-        return Err(bad("a header has control characters"));
-    }
-    Ok((name.to_ascii_lowercase(), value.to_string()))
-}
-
-fn is_token(text: &str) -> bool {
-    let is_mark = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
-}
-
-fn framing(request: &Request, is_1_0: bool) -> Result<Framing, Refusal> {
-    let (lengths, encodings) = (request.count("content-length"), request.count("transfer-encoding"));
-    match (lengths, encodings) {
-        (0, 0) => Ok(Framing::Length(0)),
-        (1, 0) => {
-            let text = request.header("content-length").unwrap_or_default();
-            if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(bad("Content-Length is not a number"));
-            }
-            // A number too long for a usize is certainly too large.
-            text.parse().ok().filter(|length| *length <= MAX_BODY).map(Framing::Length).ok_or_else(too_large)
-        }
-        (0, 1) if is_1_0 => Err(bad("HTTP/1.0 knows no Transfer-Encoding")),
-        (0, 1) => match request.header("transfer-encoding") {
-            Some(value) if value.eq_ignore_ascii_case("chunked") => Ok(Framing::Chunked(None)),
-            _ => Err(Answer::refusal(501, "encoding_unsupported", "the only Transfer-Encoding is chunked")),
-        },
-        _ => Err(bad("the length of the body is given twice")),
-    }
+fn no_room() -> Refusal {
+    let text = "too many bodies are on their way at the same time; try again later";
+    Answer::refusal(503, "too_many_bodies", text).with("Retry-After", "1")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::budget::Budget;
     use super::*;
 
-    fn one(text: &str) -> Result<Progress, u16> {
-        let mut parser = Parser::default();
-        parser.push(text.as_bytes());
-        parser.next().map_err(|refusal| refusal.status)
+    /// What a parser says next that lets every head in; `true`: it waits for leave.
+    fn step(parser: &mut Parser) -> Result<(Progress, bool), Refusal> {
+        Ok(match parser.next()? {
+            Progress::Head => {
+                let waits = parser.admit(MAX_BODY, Hold::default())?;
+                (parser.next()?, waits)
+            }
+            progress => (progress, false),
+        })
     }
 
     fn status_of(text: &str) -> u16 {
-        match one(text) {
-            Ok(Progress::Request(_)) => 200,
-            Ok(Progress::Continue) => 100,
-            Ok(Progress::More) => 0,
-            Err(status) => status,
+        let mut parser = Parser::default();
+        parser.push(text.as_bytes());
+        match step(&mut parser) {
+            Ok((_, true)) => 100,
+            Ok((Progress::Request(_), false)) => 200,
+            Ok((Progress::More | Progress::Head, false)) => 0,
+            Err(refusal) => refusal.status,
         }
     }
 
@@ -345,29 +304,88 @@ mod tests {
     fn a_request_comes_out_however_its_bytes_arrive() {
         let text = "\r\nPOST /a?b=c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
                     3;n=v\r\nabc\r\n2\r\nde\r\n0\r\nT: v\r\n\r\nGET /next HTTP/1.1\r\nHost: x\r\n\r\n";
-        for step in [1, 2, 7, text.len()] {
+        for size in [1, 2, 7, text.len()] {
             let mut parser = Parser::default();
             let mut seen = Vec::new();
-            for piece in text.as_bytes().chunks(step) {
+            for piece in text.as_bytes().chunks(size) {
                 parser.push(piece);
-                while let Progress::Request(request) = parser.next().unwrap() {
+                while let (Progress::Request(request), _) = step(&mut parser).unwrap() {
                     seen.push((request.path, request.query, request.body));
                 }
             }
             let expected = [("/a", "b=c", "abcde"), ("/next", "", "")]
                 .map(|(path, query, body)| (path.to_string(), query.to_string(), body.as_bytes().to_vec()));
-            assert_eq!(seen, expected, "{step}");
+            assert_eq!(seen, expected, "{size}");
             assert!(parser.is_idle());
         }
     }
 
     #[test]
     fn a_client_that_waits_for_leave_gets_it_once() {
+        let head = |version, more| {
+            format!(
+                "POST / HTTP/{version}\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{more}"
+            )
+        };
+        assert_eq!(status_of(&head("1.1", "")), 100);
+        assert_eq!(status_of(&head("1.1", "a")), 0, "it has not waited");
+        assert_eq!(status_of(&head("1.0", "")), 0, "that client does not know what it would be told");
         let mut parser = Parser::default();
-        parser.push(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
-        assert!(matches!(parser.next(), Ok(Progress::Continue)));
-        assert!(matches!(parser.next(), Ok(Progress::More)));
+        parser.push(head("1.1", "").as_bytes());
+        assert!(matches!(step(&mut parser), Ok((Progress::More, true))));
+        assert!(matches!(step(&mut parser), Ok((Progress::More, false))));
         parser.push(b"ab");
-        assert!(matches!(parser.next(), Ok(Progress::Request(_))));
+        assert!(matches!(step(&mut parser), Ok((Progress::Request(_), false))));
+    }
+
+    #[test]
+    fn a_head_is_judged_before_its_body_is_kept() {
+        let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
+        let mut parser = Parser::default();
+        parser.push(head.as_bytes());
+        for _ in 0..2 {
+            assert!(matches!(parser.next(), Ok(Progress::Head)), "it waits to be let in");
+        }
+        assert_eq!(parser.head().unwrap().method, "POST");
+        assert_eq!(parser.admit(99_999, Hold::default()).unwrap_err().status, 413);
+        assert_eq!(parser.admit(0, Hold::default()).unwrap_err().status, 400, "no body is wanted");
+
+        let budget = Budget::new(150_000);
+        let mut parsers = [Parser::default(), Parser::default()];
+        let admitted = parsers.each_mut().map(|parser| {
+            parser.push(head.as_bytes());
+            assert!(matches!(parser.next(), Ok(Progress::Head)));
+            parser.admit(MAX_BODY, Hold::on(&budget)).map_err(|refusal| refusal.status)
+        });
+        assert_eq!(admitted, [Ok(false), Err(503)]);
+        let [mut first, _] = parsers;
+        first.push(&[b' '; 100_000]);
+        let Ok(Progress::Request(request)) = first.next() else { panic!("not whole") };
+        assert_eq!((request.body.len(), budget.used()), (100_000, 100_000));
+        drop(request);
+        assert_eq!(budget.used(), 0, "what is answered counts no more");
+
+        let mut chunked = Parser::default();
+        chunked.push(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n");
+        assert!(matches!(chunked.next(), Ok(Progress::Head)));
+        assert!(!chunked.admit(MAX_BODY, Hold::on(&budget)).unwrap());
+        let refused = std::iter::repeat_with(|| {
+            chunked.push(&[b' '; 10_000]);
+            chunked.next()
+        })
+        .take(20)
+        .find_map(Result::err);
+        assert_eq!(refused.unwrap().status, 503, "a body without a length counts as it comes");
+    }
+
+    #[test]
+    fn a_parser_takes_no_more_than_a_head_before_it_is_let_in() {
+        let mut parser = Parser::default();
+        assert_eq!(parser.room(), MAX_HEAD + 4);
+        parser.push(b"GET / HTTP/1.1\r\nHost: x\r\n");
+        assert!(matches!(parser.next(), Ok(Progress::More)));
+        parser.push(&vec![b'x'; parser.room()]);
+        assert_eq!((parser.room(), parser.bytes.capacity()), (0, MAX_HEAD + 4));
+        assert_eq!(parser.next().unwrap_err().status, 431);
     }
 }

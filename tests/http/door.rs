@@ -89,7 +89,8 @@ fn a_taken_port_is_a_clear_error() {
 fn bodies_are_capped_and_the_client_is_told() {
     let fixture = Fixture::new();
     let mut declared = fixture.client();
-    declared.send("POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n");
+    let head = "POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    declared.send(format!("{head}Content-Length: 9000000\r\n\r\n"));
     // Far more than the server reads, as a client that does not look would send.
     let _ = declared.stream.write_all(&vec![b' '; 1_000_000]);
     let answer = declared.answer(false);
@@ -97,7 +98,7 @@ fn bodies_are_capped_and_the_client_is_told() {
     assert!(answer.head.contains("Connection: close"));
 
     let mut chunked = fixture.client();
-    chunked.send("POST /tasks HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+    chunked.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n"));
     let chunk = format!("100000\r\n{}\r\n", " ".repeat(0x10_0000));
     for _ in 0..9 {
         if chunked.stream.write_all(chunk.as_bytes()).is_err() {

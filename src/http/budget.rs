@@ -1,0 +1,90 @@
+//! Memory that all connections share: how much of it may be in use at once, and who holds how much.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Requests that ask for no more than this are served from a reserve of an eighth, so that a few clients
+/// with large bodies cannot keep out everybody else.
+const SMALL: usize = 64 * 1024;
+
+/// So many bytes at most, over all connections.
+#[derive(Debug)]
+pub struct Budget {
+    most: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    /// A budget of `most` bytes.
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, used: AtomicUsize::new(0) })
+    }
+
+    /// The bytes in use.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Takes `more` bytes for somebody who then has `total`. `false`: there is no room for them.
+    fn take(&self, more: usize, total: usize) -> bool {
+        let most = if total > SMALL { self.most - self.most / 8 } else { self.most };
+        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(more).filter(|sum| *sum <= most)
+        });
+        taken.is_ok()
+    }
+}
+
+/// A part of a budget, given back when this is dropped. One without a budget is not counted.
+#[derive(Debug, Default)]
+pub struct Hold {
+    budget: Option<Arc<Budget>>,
+    bytes: usize,
+}
+
+impl Hold {
+    /// Nothing of `budget` yet.
+    pub fn on(budget: &Arc<Budget>) -> Self {
+        Self { budget: Some(Arc::clone(budget)), bytes: 0 }
+    }
+
+    /// Makes it at least `bytes`. `false`: the budget has no room for that, and the hold stays as it is.
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let has_room =
+            more == 0 || self.budget.as_ref().is_none_or(|budget| budget.take(more, self.bytes + more));
+        if has_room {
+            self.bytes += more;
+        }
+        has_room
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget {
+            budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_counted_and_given_back() {
+        let budget = Budget::new(8 * SMALL);
+        let mut first = Hold::on(&budget);
+        assert!(first.grow(6 * SMALL) && first.grow(5 * SMALL) && first.grow(7 * SMALL));
+        assert_eq!(budget.used(), 7 * SMALL, "a hold never shrinks, and counts once");
+        let (mut large, mut small) = (Hold::on(&budget), Hold::on(&budget));
+        assert!(!large.grow(SMALL + 1), "the reserve is for small ones");
+        assert!(small.grow(SMALL) && !Hold::on(&budget).grow(1), "and it has an end");
+        drop((large, small));
+        assert_eq!(budget.used(), 7 * SMALL);
+        drop(first);
+        assert_eq!(budget.used(), 0);
+        assert!(Hold::default().grow(usize::MAX), "what has no budget is not counted");
+    }
+}
