@@ -200,3 +200,23 @@ fn a_store_that_took_nothing_is_sound() {
     assert_eq!(import(&new, "{}\n").refused.len(), 1);
     assert!(new.fsck(false, &mut |_, _| {}).unwrap().findings.is_empty());
 }
+
+#[test]
+fn an_open_task_that_asks_for_a_file_of_the_store_is_refused() {
+    let fixture = Fixture::new();
+    let old = fixture.store_named("old");
+    let open = fixture.submit(&old, |_| {});
+    let ended = fixture.ended(&old, |_| {});
+    let new = fixture.store_named("new");
+    let secret = new.root().join("tasks").join(ended.id.as_str()).join("task.json");
+    for (key, value) in [
+        ("task/request_path", json!(secret)),
+        ("task/supporting_paths", json!([{"path": secret, "sha256": "0".repeat(64)}])),
+    ] {
+        let imported = import(&new, &with(&line_of(&old, open.id.as_str()), key, value));
+        assert_eq!((imported.added, imported.refused.len()), (0, 1), "{key}");
+        let refusal = imported.refused[0].1.to_string();
+        assert!(refusal.contains("is a file of the store"), "{refusal}");
+    }
+    assert!(names(&new).is_empty(), "{:?}", names(&new));
+}

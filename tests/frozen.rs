@@ -115,8 +115,11 @@ fn agent_lanes_0_1_1_is_read_and_its_tasks_go_on() {
     assert_eq!((response.body.as_str(), response.reviewer.as_str()), ("All fine.\n✓ done\n", "anna"));
     assert_eq!(response.verdict.as_deref(), Some("accept-with-follow-ups"));
     assert_eq!((response.blocking_count, response.nonblocking_count), (Some(0), Some(2)));
-    let delivered = store.deliver(&all["completed"], &response).unwrap();
+    let delivered = PathBuf::from(&all["completed"].response_path);
     assert_eq!(delivered, frozen.dir.path().join("responses/completed.md"));
+    store
+        .deliver(&all["completed"], &response, &delivered.canonicalize().unwrap_or(delivered.clone()))
+        .unwrap();
     assert_eq!(std::fs::read_to_string(delivered).unwrap(), response.body);
     let Status::Failed { reason, class, .. } = &all["failed"].status else { panic!("{:?}", all["failed"]) };
     assert_eq!((reason.as_str(), class), ("it does not build", &FailureClass::Error));

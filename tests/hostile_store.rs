@@ -260,7 +260,7 @@ fn a_planted_history_is_not_followed() {
                 if store.apply(&id, &respond(&task)).is_ok() {
                     let done = store.task(&id).unwrap();
                     let response = store.response(&done).unwrap().unwrap();
-                    let _ = store.deliver(&done, &response);
+                    let _ = store.copy_answer(&done, &response);
                 }
                 got.push(id);
             }
@@ -363,6 +363,30 @@ fn a_link_in_the_place_of_a_request_is_not_followed() {
     new.request = NewRequest::File { path, sha256 };
     let asked = store.submit(new).unwrap().task;
     assert_eq!(store.claim(&asked.id, "me", 60.0).unwrap().id, asked.id, "a person's file may be a link");
+}
+
+#[test]
+fn a_request_that_comes_to_lead_into_the_store_is_not_read() {
+    let fixture = Fixture::new();
+    let store = fixture.open().unwrap();
+    let secret = fixture.submit(&store).unwrap();
+    let secret = common::task_file(&store, &secret.id, "task.json");
+    let file = fixture.dir.path().join("asked.md");
+    std::fs::copy(&secret, &file).unwrap();
+    let mut new = wish("l", fixture.dir.path());
+    let sha256 = lanes::digest::sha256_file(&file).unwrap();
+    new.request = NewRequest::File { path: file.to_string_lossy().into_owned(), sha256 };
+    let asked = store.submit(new).unwrap().task;
+    // Of the same content, so that the fingerprint says nothing.
+    std::fs::remove_file(&file).unwrap();
+    link(&secret, &file);
+    let refused = store.claim(&asked.id, "me", 60.0).unwrap_err().to_string();
+    assert!(refused.contains("lies in the state directory"), "{refused}");
+    let refused = store.request_again(&asked).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("lies in the state directory"), "{refused}");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::copy(&secret, &file).unwrap();
+    assert!(store.claim(&asked.id, "me", 60.0).is_ok(), "with the file back in its place");
 }
 
 #[test]

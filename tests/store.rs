@@ -31,7 +31,8 @@ fn a_task_goes_from_submit_to_answer() {
     let done = store.task(&task.id).unwrap();
     let response = store.response(&done).unwrap().unwrap();
     assert_eq!(response.body, "done");
-    let path = store.deliver(&done, &response).unwrap();
+    let path = std::path::PathBuf::from(&done.response_path);
+    store.deliver(&done, &response, &path).unwrap();
     assert_eq!(std::fs::read_to_string(path).unwrap(), "done");
     let kinds: Vec<String> = store.events(&task.id).unwrap().into_iter().map(|event| event.kind).collect();
     assert_eq!(kinds, ["created", "claimed", "response"]);
@@ -210,6 +211,9 @@ fn what_another_implementation_writes_is_noticed() {
     object.insert("id".into(), foreign_id.into());
     let dir = store.root().join("tasks").join(foreign_id);
     std::fs::create_dir(&dir).unwrap();
+    // Its request is its own; one that another task keeps in the store would be refused.
+    std::fs::copy(&ours.request_path, dir.join("request.md")).unwrap();
+    object.insert("request_path".into(), dir.join("request.md").to_string_lossy().into());
     std::fs::write(dir.join("task.json"), json::to_text(&object)).unwrap();
     let claimed = store.claim_next(&want("l"), "a", 600.0).unwrap().unwrap();
     let other = store.claim_next(&want("l"), "a", 600.0).unwrap().unwrap();

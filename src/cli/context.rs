@@ -103,6 +103,14 @@ impl Context {
         }
     }
 
+    /// The root of the workspace whose configuration names the store. A store that is named outright may
+    /// belong to any workspace.
+    pub fn workspace_root(&self) -> Option<PathBuf> {
+        let is_named = self.named().1.is_some();
+        let config = self.config().ok().filter(|config| !is_named && config.path.is_some())?;
+        config.workspace_root.canonicalize().ok()
+    }
+
     /// Opens the store together with its configuration.
     pub fn workspace(&self) -> Result<(Config, Store)> {
         let config = self.config()?;

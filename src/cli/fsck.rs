@@ -6,7 +6,7 @@ use super::context::Context;
 use super::output::Progress;
 use super::table::count;
 use crate::error::{EXIT_OK, EXIT_REFUSED, Result, printable};
-use crate::store::{Report, Severity, Store};
+use crate::store::{Options, Report, Severity, Store};
 
 /// Check the whole store, and put right what can be.
 ///
@@ -29,7 +29,7 @@ impl FsckCommand {
             // That of a configuration is made, any other is an error.
             context.store()?;
         }
-        let options = context.store_options()?;
+        let options = Options { workspace_root: context.workspace_root(), ..context.store_options()? };
         let mut progress = Progress::new(&context.out, "lanes fsck");
         let report = Store::fsck_at(&root, options, self.repair, &mut |done, of| progress.tell_of(done, of))?;
         drop(progress);

@@ -9,7 +9,7 @@ use super::context::Context;
 use crate::error::{EXIT_OK, Error, ErrorKind, Result};
 use crate::model::{Answer, Command, FailureClass, Filter, ResponseStatus, TaskId, json};
 use crate::store::{Options, Store, Want};
-use crate::workspace::{Config, SubmitWish, check_submit};
+use crate::workspace::{Config, SubmitWish, check_submit, deliver};
 
 /// Run a task through a temporary queue: submit, claim, respond, wait.
 #[derive(Args, Debug)]
@@ -69,7 +69,7 @@ fn round(place: &Path, options: &Options) -> Result<TaskId> {
     })?;
     let task = store.task(&id)?;
     let answer = store.response(&task)?.ok_or_else(|| failed("there is no answer"))?;
-    store.deliver(&task, &answer)?;
+    deliver(&store, &task, &answer, || Ok(config.clone()))?;
     let delivered =
         std::fs::read_to_string(&response).map_err(|error| Error::io("read", &response, error))?;
     if delivered == ANSWER { Ok(id) } else { Err(failed("the answer is not the one that was given")) }

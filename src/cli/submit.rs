@@ -16,7 +16,7 @@ use crate::error::{EXIT_OK, EXIT_TASK_FAILED, Error, ErrorKind, Result, printabl
 use crate::model::task::object;
 use crate::model::{ResponseStatus, Time};
 use crate::store::{Store, Submitted};
-use crate::workspace::{MAX_PROMPT_ONLY, SubmitWish, check_submit, parse_pairs};
+use crate::workspace::{MAX_PROMPT_ONLY, SubmitWish, check_submit, deliver, parse_pairs};
 
 /// What the task is.
 #[derive(Args, Debug)]
@@ -129,6 +129,7 @@ impl TaskArgs {
             name: self.name.clone(),
             labels: self.label.clone(),
             timeout_seconds: run_limit,
+            for_client: false,
         })
     }
 }
@@ -213,14 +214,14 @@ impl CallCommand {
             )
             .with_hint(format!("the task goes on; fetch its answer with `lanes wait {id}`")));
         };
-        let path = store.deliver(&answer.task, &answer.response)?;
+        let delivered = deliver(&store, &answer.task, &answer.response, || context.config());
         let failed = answer.response.status == ResponseStatus::Failed;
         if context.out.json {
             context.out.object(&object([
                 ("status", answer.response.status.as_str().into()),
                 ("task_id", id.as_str().into()),
                 ("existing", submitted.existing.into()),
-                ("response_path", path.to_string_lossy().into()),
+                ("response_path", answer.task.response_path.as_str().into()),
                 ("response", Value::Object(answer.response.to_object())),
             ]))?;
         } else {
@@ -229,6 +230,7 @@ impl CallCommand {
                 context.out.note(&format!("lanes call: {id} failed"));
             }
         }
+        delivered?;
         Ok(if failed { EXIT_TASK_FAILED } else { EXIT_OK })
     }
 }

@@ -13,6 +13,7 @@ use super::submit_batch::refusal;
 use super::table::count;
 use crate::error::{EXIT_OK, EXIT_REFUSED, Error, Result};
 use crate::model::task::object;
+use crate::store::{Options, Store};
 
 /// Print tasks with their history, answers and files: one JSON object a line.
 ///
@@ -96,10 +97,14 @@ impl ImportCommand {
         } else {
             Box::new(BufReader::new(body::open(&self.file)?))
         };
-        let store = context.store_or_new()?;
+        let options = Options { workspace_root: context.workspace_root(), ..context.store_options()? };
+        let store = Store::open(&context.store_root()?, options)?;
         let mut progress = Progress::new(&context.out, "lanes import");
         let imported = store.import(&mut input, &mut |line| progress.tell(|| format!("{line} lines")))?;
         drop(progress);
+        for (line, warning) in &imported.warnings {
+            context.out.warn(&format!("line {line}: {warning}"));
+        }
         for (line, error) in &imported.refused {
             let named = format!("line {line}");
             let text = error.to_string();

@@ -12,6 +12,7 @@ use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ResponseStatus, TaskId};
 use crate::store::Store;
+use crate::workspace::deliver;
 
 /// Wait until tasks are answered and write their answers to their response paths.
 ///
@@ -56,16 +57,13 @@ impl WaitCommand {
         let (answered, pending) = wait_for_answers(context, &store, &ids, self.any, "wait", timing)?;
         let complete = pending.is_empty() || (self.any && !answered.is_empty());
         // An answer that cannot be delivered keeps no other from being delivered and told.
-        let mut delivered = Vec::with_capacity(answered.len());
-        let mut failure = None;
-        for answer in &answered {
-            match deliver(&store, answer) {
-                Ok(result) => delivered.push((answer, result)),
-                Err(error) => failure = failure.or(Some(error)),
+        let told: Vec<Told> = answered.iter().map(|answer| Told::of(context, &store, answer)).collect();
+        self.render(context, &store, &told, &pending, complete)?;
+        let mut failures = told.into_iter().filter_map(|told| told.failure);
+        if let Some(failure) = failures.next() {
+            for other in failures {
+                context.out.warn(&other.to_string());
             }
-        }
-        self.render(context, &store, delivered, &pending, complete)?;
-        if let Some(failure) = failure {
             return Err(failure);
         }
         if !complete {
@@ -87,20 +85,17 @@ impl WaitCommand {
         &self,
         context: &mut Context,
         store: &Store,
-        delivered: Vec<(&Answered, Object)>,
+        told: &[Told<'_>],
         pending: &[TaskId],
         complete: bool,
     ) -> Result<()> {
         let single = self.ids.len() == 1;
         if context.out.json {
-            let mut results = delivered.into_iter().map(|(_, result)| Value::Object(result));
+            let mut results = told.iter().map(Told::to_object);
             if single {
-                return match results.next() {
-                    Some(Value::Object(result)) => context.out.object(&result),
-                    _ => Ok(()),
-                };
+                return results.next().map_or(Ok(()), |result| context.out.object(&result));
             }
-            let results: Vec<Value> = results.collect();
+            let results: Vec<Value> = results.map(Value::Object).collect();
             let pending: Vec<&str> = pending.iter().map(TaskId::as_str).collect();
             let status = if complete { "answered" } else { "timed_out" };
             return context.out.object(&object([
@@ -109,11 +104,12 @@ impl WaitCommand {
                 ("pending", pending.into()),
             ]));
         }
-        for (answer, _) in delivered {
-            // An answer that was given no place of its own is shown here or nowhere.
-            if self.body || (single && store.keeps_answer_of(&answer.task)) {
+        for Told { answer, failure } in told {
+            // An answer that has no place of its own, or cannot be written there, is shown here or nowhere.
+            let is_only_here = failure.is_some() || store.keeps_answer_of(&answer.task);
+            if self.body || (single && is_only_here) {
                 print_body(context, &answer.response.body)?;
-            } else {
+            } else if failure.is_none() {
                 context.out.line(answer.task.id.as_str())?;
             }
             if answer.response.status == ResponseStatus::Failed {
@@ -124,15 +120,32 @@ impl WaitCommand {
     }
 }
 
-/// Writes an answer to its response path and tells what was written where.
-fn deliver(store: &Store, answer: &Answered) -> Result<Object> {
-    let path = store.deliver(&answer.task, &answer.response)?;
-    Ok(object([
-        ("status", answer.response.status.as_str().into()),
-        ("task_id", answer.task.id.as_str().into()),
-        ("response_path", path.to_string_lossy().into()),
-        ("response", Value::Object(answer.response.to_object())),
-    ]))
+/// An answer, and why it was not written to its response path if it was not.
+struct Told<'a> {
+    answer: &'a Answered,
+    failure: Option<Error>,
+}
+
+impl<'a> Told<'a> {
+    /// Writes an answer to its response path.
+    fn of(context: &Context, store: &Store, answer: &'a Answered) -> Self {
+        let failure = deliver(store, &answer.task, &answer.response, || context.config()).err();
+        Self { answer, failure }
+    }
+
+    fn to_object(&self) -> Object {
+        let response = &self.answer.response;
+        let mut result = object([
+            ("status", response.status.as_str().into()),
+            ("task_id", self.answer.task.id.as_str().into()),
+            ("response_path", self.answer.task.response_path.as_str().into()),
+            ("response", Value::Object(response.to_object())),
+        ]);
+        if let Some(failure) = &self.failure {
+            result.insert("undelivered".to_string(), failure.message().into());
+        }
+        result
+    }
 }
 
 /// Prints an answer's text, ended by a newline so that a prompt does not stick to it.

@@ -1,7 +1,8 @@
 //! From a task and its surroundings to what the agent is told.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -13,6 +14,7 @@ use super::prompt::{
 };
 use super::route::Route;
 use super::stream::one_line;
+use crate::digest::sha256_bytes;
 use crate::model::{Event, Task, TaskId};
 use crate::store::Store;
 use crate::{Error, Result};
@@ -90,7 +92,7 @@ pub fn brief(
     let request_path = Path::new(&task.request_path);
     let (words, request) = match store.own_request(task)? {
         Some(file) => (read_prompt(file, request_path)?, None),
-        None => (task.prompt.clone(), Some(artifact(request_path)?)),
+        None => (task.prompt.clone(), Some(artifact(request_path, &task.request_sha256)?)),
     };
     let standing = match &route.prompt {
         Some(template) => {
@@ -136,13 +138,19 @@ fn read_prompt(file: File, path: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The request file; its content only if it is not too large for a prompt.
-fn artifact(path: &Path) -> Result<Artifact> {
+/// The request file; its content only if it is not too large for a prompt. What was checked at the claim may
+/// have been replaced since, so that what goes into the prompt is checked once more.
+fn artifact(path: &Path, sha256: &str) -> Result<Artifact> {
     let fail = |error| Error::io("read the request", path, error);
-    let file = File::open(path).map_err(fail)?;
+    // A pipe in its place must not hold up the dispatcher.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(fail)?;
     let mut bytes = Vec::new();
     file.take(LONGEST_REQUEST as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
     let content = (bytes.len() <= LONGEST_REQUEST).then_some(bytes);
+    if content.as_deref().is_some_and(|content| sha256_bytes(content) != sha256) {
+        return Err(fail(std::io::Error::other("it has changed since the claim")));
+    }
     Ok(Artifact { path: path.to_string_lossy().into_owned(), content })
 }
 

@@ -117,6 +117,7 @@ fn check(call: &Call<'_>, body: &Input, key: Option<String>) -> Result<Checked> 
     wish.name = body.text("name");
     wish.labels = body.texts("labels").unwrap_or_default();
     wish.worktree_path = body.text("worktree_path").map(PathBuf::from);
+    wish.for_client = true;
 
     let metadata = body.map("metadata");
     check_metadata(&metadata)?;

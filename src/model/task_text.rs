@@ -260,6 +260,11 @@ impl<'a> TaskText<'a> {
         (self.request_path, self.request_sha256)
     }
 
+    /// See [`Task::response_path`].
+    pub fn response_path(&self) -> Text<'a> {
+        self.response_path
+    }
+
     /// Where it stands.
     pub fn status(&self) -> Status {
         let own = &self.state_fields;

@@ -5,7 +5,7 @@ use super::index::Index;
 use super::layout::{Dir, RESPONSE_FILE, TASK_FILE};
 use super::lock::{StoreLock, TaskLock};
 use super::read::{self, Loaded};
-use super::{Store, feed, history, request};
+use super::{Store, feed, history};
 use crate::error::{Error, Result, printable, shell_word};
 use crate::model::transition::Context;
 use crate::model::{Command, Effect, RequestCheck, Response, Status, Task, TaskId, json};
@@ -63,7 +63,7 @@ impl Store {
             catch_up_with_others(dir, &mut task)?;
             let request = match command {
                 Command::Claim { .. } => self.check_and_mend_request(dir, &task)?,
-                Command::Respond(_) => request::check(dir, &task)?,
+                Command::Respond(_) => self.check_request(dir, &task)?,
                 _ => RequestCheck::Unchecked,
             };
             let previous = match command {

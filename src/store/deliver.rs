@@ -1,6 +1,6 @@
 //! Writing an answer where its submitter wants it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::change::body;
 use super::layout::RESPONSE_BODY_FILE;
@@ -15,66 +15,39 @@ impl Store {
         is_in_task(&task.response_path, task.id.as_str(), RESPONSE_BODY_FILE)
     }
 
-    /// Writes the body of `response` to the task's response path, whole or not at all, and returns
-    /// the path. The permissions of a file that is replaced are kept.
+    /// Writes the body of `response` to the copy that the store keeps beside the task. It is a second copy:
+    /// on a full or read-only disk the answer can still be told.
     ///
-    /// The answer itself is made durable first: what this reports can never turn out not to have
-    /// happened.
+    /// The answer itself is made durable first: what this reports can never turn out not to have happened.
     ///
     /// # Errors
-    /// `Refused` when the path leads outside the workspace; `Io` when it cannot be written.
-    pub fn deliver(&self, task: &Task, response: &Response) -> Result<PathBuf> {
+    /// `Io` when the answer cannot be made durable.
+    pub fn copy_answer(&self, task: &Task, response: &Response) -> Result<()> {
         let dir = self.task_dir(&task.id)?;
         atomic::sync_dir(&dir)?;
-        let wanted = PathBuf::from(&task.response_path);
-        if self.keeps_answer_of(task) {
-            // A second copy of what the store has already; on a full or read-only disk the answer can
-            // still be told.
-            let tmp = self.check_writable().and_then(|()| self.layout.tmp());
-            let _ =
-                tmp.and_then(|tmp| atomic::replace_durably(&tmp, &dir, RESPONSE_BODY_FILE, body(response)));
-            return Ok(wanted);
-        }
-        let target = resolve_inside(Path::new(&task.workspace_root), &wanted)?;
-        atomic::deliver(&target, body(response))?;
-        Ok(wanted)
+        let tmp = self.check_writable().and_then(|()| self.layout.tmp());
+        let _ = tmp.and_then(|tmp| atomic::replace_durably(&tmp, &dir, RESPONSE_BODY_FILE, body(response)));
+        Ok(())
     }
-}
 
-/// Where writing to `wanted` would really write, which must be inside `root`. Missing directories
-/// are made.
-fn resolve_inside(root: &Path, wanted: &Path) -> Result<PathBuf> {
-    let outside = || {
-        Error::refused(format!(
-            "response_path is outside workspace_root: {}",
-            printable(&wanted.to_string_lossy())
-        ))
-    };
-    let root = root.canonicalize().map_err(|error| Error::io("open the workspace", root, error))?;
-    let (Some(parent), Some(name)) = (wanted.parent(), wanted.file_name()) else {
-        return Err(outside());
-    };
-    let existing = parent.ancestors().find(|part| part.exists()).unwrap_or(Path::new("/"));
-    let resolved = existing.canonicalize().map_err(|error| Error::io("open", existing, error))?;
-    if !resolved.starts_with(&root) || wanted.components().any(|part| part.as_os_str() == "..") {
-        return Err(outside());
+    /// Writes the body of `response` to `target`, whole or not at all, with the permissions of a file that is
+    /// replaced. Missing directories are made. `target` is absolute and without links, and the caller has
+    /// checked that an answer may be written there.
+    ///
+    /// The answer itself is made durable first, as in [`Store::copy_answer`].
+    ///
+    /// # Errors
+    /// `Refused` when the path has come to lead elsewhere; `Io` when it cannot be written.
+    pub fn deliver(&self, task: &Task, response: &Response, target: &Path) -> Result<()> {
+        let dir = self.task_dir(&task.id)?;
+        atomic::sync_dir(&dir)?;
+        let parent = target.parent().unwrap_or(Path::new("/"));
+        std::fs::create_dir_all(parent).map_err(|error| Error::io("create", parent, error))?;
+        let real = parent.canonicalize().map_err(|error| Error::io("open", parent, error))?;
+        if real != parent {
+            let shown = printable(&target.to_string_lossy());
+            return Err(Error::refused(format!("response_path has come to lead elsewhere: {shown}")));
+        }
+        atomic::deliver(target, body(response))
     }
-    std::fs::create_dir_all(parent).map_err(|error| Error::io("create", parent, error))?;
-    let parent = parent.canonicalize().map_err(|error| Error::io("open", parent, error))?;
-    let target = parent.join(name);
-    let target = match target.canonicalize() {
-        Ok(target) => target,
-        // A link to nowhere would be replaced by the rename, not followed.
-        Err(_) => target,
-    };
-    if !target.starts_with(&root) {
-        return Err(outside());
-    }
-    if target.is_dir() {
-        return Err(Error::refused(format!(
-            "response_path is a directory: {}",
-            printable(&wanted.to_string_lossy())
-        )));
-    }
-    Ok(target)
 }

@@ -31,6 +31,7 @@ mod lanes;
 mod layout;
 mod lock;
 mod next;
+mod own;
 mod read;
 mod repair;
 mod request;
@@ -58,6 +59,7 @@ pub use lock::FileLock;
 #[doc(hidden)]
 pub use lock::lock_was_held;
 pub use next::{Taker, Want};
+pub use own::{is_linked_into_store, lies_in_store};
 pub use repair::{Finding, Report, Severity};
 pub use retention::{GcPlan, GcReport};
 pub use routes::Stamp;
@@ -91,6 +93,9 @@ pub struct Options {
     pub allow_network_fs: bool,
     /// Who is told how far the store is with what takes it long.
     pub tell: Tell,
+    /// The root of the workspace that the store belongs to, resolved. Where it is known, fsck reports tasks
+    /// whose answers belong elsewhere, and an import keeps such answers in the store.
+    pub workspace_root: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -101,6 +106,7 @@ impl Default for Options {
             entropy: Entropy::system(),
             allow_network_fs: false,
             tell: Tell::default(),
+            workspace_root: None,
         }
     }
 }

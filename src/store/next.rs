@@ -7,7 +7,7 @@ use super::change::catch_up_with_others;
 use super::index::Index;
 use super::lock::TaskLock;
 use super::shelf::Entry;
-use super::{Store, cannot_write, read, request};
+use super::{Store, cannot_write, read};
 use crate::error::{ErrorKind, Result};
 use crate::model::task::Availability;
 use crate::model::transition::Context;
@@ -100,7 +100,7 @@ impl Store {
             };
             Ok(match self.judge(want, entry, lane, &task) {
                 _ if spent => Look::Passed,
-                Look::Found(task) if request::check(&dir, &task)? != RequestCheck::Same => Look::Passed,
+                Look::Found(task) if self.check_request(&dir, &task)? != RequestCheck::Same => Look::Passed,
                 look => look,
             })
         })
@@ -383,7 +383,7 @@ impl Store {
     fn note_changed_request(&self, dir: &super::layout::Dir, id: &TaskId, lock: &TaskLock) -> Result<()> {
         let loaded = self.load(dir, id)?;
         let said = loaded.task.journal.recent.iter().any(|event| event.kind == "request_changed");
-        if said || request::check(dir, &loaded.task)? == RequestCheck::Same {
+        if said || self.check_request(dir, &loaded.task)? == RequestCheck::Same {
             return Ok(());
         }
         self.apply_locked(dir, id, &Command::RequestChanged, lock).map(|_| ())

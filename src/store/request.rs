@@ -8,15 +8,16 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::layout::{Dir, REQUEST_FILE, RESPONSE_BODY_FILE, TASKS};
+use super::own::lies_in_store;
 use super::{Store, atomic, read};
 use crate::digest::{sha256_bytes, sha256_file, sha256_open};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, printable};
 use crate::model::{RequestCheck, Task};
 
 /// Whether the request of a task is the copy that the store keeps.
@@ -56,16 +57,11 @@ enum Found {
     Torn,
 }
 
-/// What is known of the request of the task in `dir` now. One that the store can write again is the same.
-pub(super) fn check(dir: &Dir, task: &Task) -> Result<RequestCheck> {
-    Ok(match look(dir, task)? {
-        Found::Whole(check) => check,
-        Found::Torn => RequestCheck::Same,
-    })
-}
-
-fn look(dir: &Dir, task: &Task) -> Result<Found> {
+fn look(root: &Path, dir: &Dir, task: &Task) -> Result<Found> {
     let is_own = is_own(task);
+    if !is_own && is_in_store(root, task.request_path.as_ref()) {
+        return Ok(Found::Whole(RequestCheck::Unreadable(IN_STORE.to_string())));
+    }
     let found = match is_own {
         true => open_own(dir).map_err(Into::into).and_then(sha256_open),
         false => sha256_file(task.request_path.as_ref()),
@@ -81,6 +77,16 @@ fn look(dir: &Dir, task: &Task) -> Result<Found> {
             _ => RequestCheck::Missing,
         },
     }))
+}
+
+/// Why a file of the store is not read as a request.
+const IN_STORE: &str = "it lies in the state directory and is not the task's own";
+
+/// Whether the path of a request, which may have come to lead elsewhere since the submit, leads into the
+/// store.
+fn is_in_store(root: &Path, path: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    lies_in_store(&real(root), &real(path)).unwrap_or(true)
 }
 
 /// Whether an error leaves it open what is there.
@@ -113,20 +119,53 @@ impl Store {
         task
     }
 
+    /// What is known of the request of the task in `dir` now. One that the store can write again is the same.
+    pub(super) fn check_request(&self, dir: &Dir, task: &Task) -> Result<RequestCheck> {
+        Ok(match look(self.layout.root.path(), dir, task)? {
+            Found::Whole(check) => check,
+            Found::Torn => RequestCheck::Same,
+        })
+    }
+
     /// What is known of the request of the task in `dir`, which is written again if part of it was lost.
     pub(super) fn check_and_mend_request(&self, dir: &Dir, task: &Task) -> Result<RequestCheck> {
-        match look(dir, task)? {
+        match look(self.layout.root.path(), dir, task)? {
             Found::Whole(check) => Ok(check),
             Found::Torn => {
                 atomic::replace_durably(&self.layout.tmp()?, dir, REQUEST_FILE, task.prompt.as_bytes())?;
-                check(dir, task)
+                self.check_request(dir, task)
             }
         }
     }
 
+    /// Whether the answer of a task belongs outside the workspace, going by how its path is written. Where that
+    /// leads is looked at when the answer is delivered.
+    pub(super) fn is_answered_outside(&self, id: &str, response_path: &str) -> bool {
+        let path = Path::new(response_path);
+        let climbs = path.components().any(|part| part == Component::ParentDir);
+        let is_outside = |root: &PathBuf| climbs || !path.starts_with(root);
+        !is_in_task(response_path, id, RESPONSE_BODY_FILE)
+            && self.options.workspace_root.as_ref().is_some_and(is_outside)
+    }
+
+    /// Whether the request of a task is written as a file of this store that is not the task's own copy.
+    pub(super) fn is_asked_in_store(&self, id: &str, request_path: &str) -> bool {
+        !is_in_task(request_path, id, REQUEST_FILE)
+            && Path::new(request_path).starts_with(self.layout.root.path())
+    }
+
+    /// Refuses a path of a request that leads into the store.
+    pub(super) fn check_request_path(&self, path: &str) -> Result<()> {
+        if is_in_store(self.layout.root.path(), path.as_ref()) {
+            return Err(Error::refused(format!("cannot read the request {}: {IN_STORE}", printable(path)))
+                .with_hint("submit the task again with a copy of that file"));
+        }
+        Ok(())
+    }
+
     /// What is known of a task's request file now.
     pub fn request_check(&self, task: &Task) -> RequestCheck {
-        let checked = self.task_dir(&task.id).and_then(|dir| check(&dir, task));
+        let checked = self.task_dir(&task.id).and_then(|dir| self.check_request(&dir, task));
         checked.unwrap_or(RequestCheck::Missing)
     }
 

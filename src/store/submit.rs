@@ -98,6 +98,7 @@ impl Store {
         let dir = self.task_dir(&old.id)?;
         let path = &old.request_path;
         if !super::request::is_own(old) {
+            self.check_request_path(path)?;
             let sha256 = crate::digest::sha256_file(path.as_ref())
                 .map_err(|error| Error::io("read the request", path, error))?;
             return Ok(NewRequest::File { path: path.clone(), sha256 });

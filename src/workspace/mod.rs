@@ -1,14 +1,16 @@
 //! The rules of use: turns what a user or program asked for into something the store can do.
 //!
 //! Here are configuration, task files, path rules and scaffolds. Nothing here prints, and nothing
-//! but `doctor` and `why` looks at the state directory.
+//! but `deliver`, `doctor` and `why` touches the state directory.
 
 mod config;
+mod delivery;
 mod discover;
 mod doctor;
 mod document;
 mod edit;
 mod fields;
+mod guarded;
 mod nesting;
 mod ownership;
 mod pairs;
@@ -27,6 +29,7 @@ pub use crate::model::limits::{
 };
 pub use crate::model::{MAX_LANE, check_lane};
 pub use config::Config;
+pub use delivery::deliver;
 pub use discover::{Locate, locate};
 pub use doctor::{Diagnosis, DoctorWish, Level, doctor};
 pub use edit::{EditWish, check_edit};

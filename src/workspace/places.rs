@@ -1,14 +1,18 @@
 //! The path rules of a submit: what may be named, and where it must lie.
 
+use std::fs::Metadata;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::config::Config;
 use super::discover::CONFIG_PLACES;
+use super::guarded::{is_document, is_secret, runs_or_configures};
 use super::paths::{as_text, file_type, real_path, require_inside, resolve, show};
 use super::text_file::TextFile;
 use crate::digest::sha256_file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::SupportingPath;
+use crate::store::{is_linked_into_store, lies_in_store};
 
 /// The path rules of one workspace.
 pub(super) struct Places<'a> {
@@ -18,16 +22,22 @@ pub(super) struct Places<'a> {
     pub root: PathBuf,
     store: &'a Path,
     config: Option<&'a Path>,
+    /// Whether a client names the files, who may not be able to read them.
+    for_client: bool,
 }
 
+/// What to do instead of naming a file that is not for tasks.
+const NAME_ANOTHER: &str = "name another file, or leave it out to keep the answer in the store";
+
 impl<'a> Places<'a> {
-    /// `cwd` is absolute.
-    pub(super) fn new(config: &'a Config, cwd: &'a Path) -> Result<Self> {
+    /// `cwd` is absolute; `for_client` refuses what only somebody who can read it anyway may name.
+    pub(super) fn new(config: &'a Config, cwd: &'a Path, for_client: bool) -> Result<Self> {
         Ok(Self {
             cwd,
             root: resolve(&config.workspace_root)?,
             store: &config.store_root,
             config: config.path.as_deref(),
+            for_client,
         })
     }
 
@@ -46,9 +56,20 @@ impl<'a> Places<'a> {
         Ok(real)
     }
 
+    /// A directory to work in, which may lie anywhere but in the store.
+    pub(super) fn worktree(&self, base: &Path, path: &Path) -> Result<PathBuf> {
+        let real = self.real(base, path, "worktree_path")?;
+        if self.is_in_store(&real)? {
+            let message = format!("worktree_path is inside the state directory: {}", show(&real));
+            return Err(Error::invalid(message).with_hint("name the directory that the worker is to work in"));
+        }
+        Ok(real)
+    }
+
     /// An existing file of the workspace with its fingerprint.
     pub(super) fn pinned(&self, base: &Path, path: &Path, label: &str) -> Result<SupportingPath> {
         let real = self.inside(base, path, label)?;
+        self.check_readable(&real, label)?;
         match file_type(&real)? {
             None => return Err(Error::invalid(format!("{label} does not exist: {}", show(&real)))),
             Some(kind) if !kind.is_file() => {
@@ -63,27 +84,120 @@ impl<'a> Places<'a> {
     }
 
     /// A file of the workspace that may be written, now or later.
-    pub(super) fn response(&self, path: &Path) -> Result<String> {
-        let label = "response_to";
+    ///
+    /// # Errors
+    /// `Invalid` for what lies elsewhere, is the store's or the configuration's, or is what programs execute
+    /// or read as configuration.
+    pub(super) fn response(&self, path: &Path, label: &str) -> Result<PathBuf> {
         let real = self.inside(self.cwd, path, label)?;
-        if real.starts_with(self.store) {
-            return Err(Error::invalid(format!("{label} is inside the state directory: {}", show(&real)))
-                .with_hint("name a file outside it, or leave it out to keep the answer in the store"));
+        self.check_writable(&real, label)?;
+        Ok(real)
+    }
+
+    /// The same of an answer that is about to be written: a link to nowhere is replaced, not followed.
+    pub(super) fn delivery(&self, path: &Path, label: &str) -> Result<PathBuf> {
+        let is_link = std::fs::symlink_metadata(path).is_ok_and(|there| there.is_symlink());
+        let (Some(parent), Some(name)) =
+            (path.parent().filter(|_| is_link && !path.exists()), path.file_name())
+        else {
+            return self.response(path, label);
+        };
+        let real = self.inside(self.cwd, parent, label)?.join(name);
+        self.check_writable(&real, label)?;
+        Ok(real)
+    }
+
+    /// Refuses a file that no answer may replace.
+    fn check_writable(&self, real: &Path, label: &str) -> Result<()> {
+        let refuse = |what: &str, hint: &str| {
+            Err(Error::invalid(format!("{label} is {what}: {}", show(real))).with_hint(hint))
+        };
+        if self.is_in_store(real)? {
+            return refuse(
+                "inside the state directory",
+                "name a file outside it, or leave it out to keep the answer in the store",
+            );
         }
-        if self.config == Some(&real) || CONFIG_PLACES.iter().any(|place| self.root.join(place) == real) {
-            return Err(Error::invalid(format!("{label} is the workspace's configuration: {}", show(&real)))
-                .with_hint("name another file, or leave it out to keep the answer in the store"));
+        let there = std::fs::symlink_metadata(real).ok();
+        if self.is_config(real, there.as_ref()) {
+            return refuse("the workspace's configuration", NAME_ANOTHER);
         }
-        if file_type(&real)?.is_some_and(|kind| !kind.is_file()) {
-            return Err(Error::invalid(format!("{label} is not a regular file: {}", show(&real)))
-                .with_hint("name a file that may be written"));
+        if there.as_ref().is_some_and(|there| !there.is_file() && !there.is_symlink()) {
+            return refuse("not a regular file", "name a file that may be written");
         }
-        as_text(&real, label)
+        let is_executable =
+            there.is_some_and(|there| there.is_file() && there.permissions().mode() & 0o111 != 0);
+        if runs_or_configures(real.strip_prefix(&self.root).unwrap_or(real))
+            || (is_executable && !is_document(real))
+            || self.is_program_of_workspace(real)
+        {
+            return refuse("a file that programs execute or read as configuration", NAME_ANOTHER);
+        }
+        Ok(())
+    }
+
+    /// Refuses a file that no task may have a worker read: the store's, the configuration, and for a client
+    /// those that hold credentials.
+    fn check_readable(&self, real: &Path, label: &str) -> Result<()> {
+        let refuse = |what: &str, hint: &str| {
+            Err(Error::invalid(format!("{label} is {what}: {}", show(real))).with_hint(hint))
+        };
+        const COPY: &str = "copy what the worker is to read into a file of its own";
+        if self.is_in_store(real)? {
+            return refuse("inside the state directory", COPY);
+        }
+        let there = std::fs::symlink_metadata(real).ok();
+        if self.is_config(real, there.as_ref()) {
+            return refuse("the workspace's configuration", COPY);
+        }
+        if self.for_client && is_secret(real.strip_prefix(&self.root).unwrap_or(real)) {
+            return refuse("of a kind that holds credentials", "submit it with the command line");
+        }
+        let Some(there) = there.filter(|there| there.is_file() && there.nlink() > 1) else { return Ok(()) };
+        if self.for_client {
+            return refuse("a hard link, which over HTTP may be to any file", "name a copy of it");
+        }
+        let is_linked = is_linked_into_store(self.store, &there);
+        if is_linked.map_err(|error| Error::io("look through", self.store, error))? {
+            return refuse("a hard link into the state directory", COPY);
+        }
+        Ok(())
+    }
+
+    fn is_in_store(&self, real: &Path) -> Result<bool> {
+        lies_in_store(self.store, real).map_err(|error| Error::io("look at", self.store, error))
+    }
+
+    /// Whether a file is the workspace's configuration, also by another name; `there` is what is known of it.
+    fn is_config(&self, real: &Path, there: Option<&Metadata>) -> bool {
+        let places = CONFIG_PLACES.iter().map(|place| self.root.join(place));
+        self.config.map(Path::to_path_buf).into_iter().chain(places).any(|config| {
+            let is_same = |there: &Metadata| {
+                std::fs::metadata(&config)
+                    .is_ok_and(|config| (config.dev(), config.ino()) == (there.dev(), there.ino()))
+            };
+            config == real || there.is_some_and(is_same)
+        })
+    }
+
+    /// Whether a file is one of the scripts and settings in the directory of the configuration.
+    fn is_program_of_workspace(&self, real: &Path) -> bool {
+        let beside = self.config.and_then(Path::parent).filter(|beside| *beside != self.root);
+        let places = CONFIG_PLACES.iter().filter_map(|place| Path::new(place).parent());
+        let places = places.map(|place| self.root.join(place));
+        beside.map(Path::to_path_buf).into_iter().chain(places).any(|directory| {
+            real.strip_prefix(&directory).is_ok_and(|below| {
+                below.starts_with("bin")
+                    || below.extension().is_some_and(|end| end == "sh")
+                    || (below.components().count() == 1 && !is_document(below))
+            })
+        })
     }
 
     /// The text of a prompt file of at most `most` bytes.
     pub(super) fn prompt(&self, path: &Path, most: usize) -> Result<String> {
         let real = self.inside(self.cwd, path, "prompt_file")?;
+        self.check_readable(&real, "prompt_file")?;
         let prompt_file = TextFile {
             name: "prompt_file",
             limit: most,

@@ -65,6 +65,9 @@ pub struct SubmitWish {
     pub labels: Vec<String>,
     /// How long one run may take, in seconds.
     pub timeout_seconds: Option<f64>,
+    /// Whether a client wishes this over the network, who may not be able to read the files that it names:
+    /// those that hold credentials are refused then.
+    pub for_client: bool,
 }
 
 /// A wish that passed every check.
@@ -138,7 +141,7 @@ fn check(
     file: TaskFile,
     stem: Option<&str>,
 ) -> Result<Checked> {
-    let places = Places::new(config, cwd)?;
+    let places = Places::new(config, cwd, wish.for_client)?;
     let source_agent = said(Some(&wish.source_agent)).unwrap_or("orchestrator").to_string();
     let correlation_id = said(wish.correlation_id.as_deref()).or(said(stem)).map(str::to_string);
     let asked = overlay(file, wish, cwd)?;
@@ -155,7 +158,10 @@ fn check(
     limits::word("the branch", expected_branch.as_deref().unwrap_or_default())?;
 
     let prompt = prompt(&places, asked.prompt, asked.prompt_file, asked.request_from.is_some())?;
-    let response_path = asked.response_to.map(|path| places.response(&path)).transpose()?;
+    let response_path = asked
+        .response_to
+        .map(|path| places.response(&path, "response_to").and_then(|real| as_text(&real, "response_to")))
+        .transpose()?;
     let (request, prompt) = match asked.request_from {
         Some(path) => {
             let pinned = places.pinned(cwd, &path, "request_from")?;
@@ -176,7 +182,7 @@ fn check(
         .map(|(n, path)| places.pinned(&places.root, path, &format!("supporting_paths[{n}]")))
         .collect::<Result<Vec<SupportingPath>>>()?;
     let worktree_path = match asked.worktree_path {
-        Some(path) => Some(places.real(cwd, &path, "worktree_path")?),
+        Some(path) => Some(places.worktree(cwd, &path)?),
         None => config.worktree_path.clone(),
     };
 

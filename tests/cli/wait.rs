@@ -223,24 +223,84 @@ fn a_wait_outside_the_workspace_is_refused() {
         sandbox.ok(&["submit", "--lane", "l", "--request-from", "request.md", "--response-to", "out/a.md"]);
     sandbox.ok(&["respond", &id, "--body", "secret"]);
     std::os::unix::fs::symlink(sandbox.root().parent().unwrap(), sandbox.path("out")).unwrap();
-    sandbox.run(&["wait", &id]).refused(1, "outside workspace_root");
+    let outcome = sandbox.run(&["wait", &id]);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (1, "secret\n"), "{outcome}");
+    assert!(outcome.stderr.contains("outside workspace_root"), "{outcome}");
     assert!(!sandbox.root().parent().unwrap().join("a.md").exists());
 }
 
 #[test]
-fn the_executable_bit_of_the_output_stays() {
+fn the_permissions_of_the_output_stay() {
     use std::os::unix::fs::PermissionsExt;
     let sandbox = Sandbox::new();
     sandbox.write("request.md", "x");
-    sandbox.write("out.sh", "old");
-    std::fs::set_permissions(sandbox.path("out.sh"), PermissionsExt::from_mode(0o755)).unwrap();
-    let id =
-        sandbox.ok(&["submit", "--lane", "l", "--request-from", "request.md", "--response-to", "out.sh"]);
-    sandbox.ok(&["respond", &id, "--body", "new"]);
-    sandbox.ok(&["wait", &id]);
-    assert_eq!(sandbox.read("out.sh"), "new");
-    let mode = std::fs::metadata(sandbox.path("out.sh")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o755);
+    // As on a file system that gives every file the right to be executed.
+    for (name, wanted) in [("out.txt", 0o640), ("out.md", 0o755)] {
+        sandbox.write(name, "old");
+        std::fs::set_permissions(sandbox.path(name), PermissionsExt::from_mode(wanted)).unwrap();
+        let id =
+            sandbox.ok(&["submit", "--lane", "l", "--request-from", "request.md", "--response-to", name]);
+        sandbox.ok(&["respond", &id, "--body", "new"]);
+        sandbox.ok(&["wait", &id]);
+        assert_eq!(sandbox.read(name), "new");
+        let mode = std::fs::metadata(sandbox.path(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, wanted);
+    }
+}
+
+/// Changes what a task says of its paths, as another implementation, an import or a copied store may.
+fn say(sandbox: &Sandbox, id: &str, keys: &[(&str, &str)]) {
+    let file = sandbox.path("handoff/state/tasks").join(id).join("task.json");
+    let mut task: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    for (key, value) in keys {
+        task[*key] = (*value).into();
+    }
+    std::fs::write(&file, task.to_string()).unwrap();
+}
+
+#[test]
+fn answers_are_written_only_where_the_configuration_allows() {
+    let sandbox = Sandbox::new();
+    let outside = sandbox.root().parent().unwrap().join("planted.md");
+    let hook = sandbox.path(".git/hooks/pre-commit");
+    let other = sandbox.submit("other", &[]);
+    let other = sandbox.path("handoff/state/tasks").join(other).join("task.json");
+    let before = std::fs::read(&other).unwrap();
+    for (place, words) in [
+        (&outside, "outside workspace_root"),
+        (&hook, "execute"),
+        (&other, "inside the state directory"),
+        (&sandbox.path("handoff/handoff.yaml"), "configuration"),
+        (&sandbox.path("handoff/dispatcher.sh"), "execute"),
+    ] {
+        let id = sandbox.submit("l", &[]);
+        sandbox.ok(&["respond", &id, "--body", "the answer"]);
+        say(&sandbox, &id, &[("workspace_root", "/"), ("response_path", place.to_str().unwrap())]);
+        let outcome = sandbox.run(&["wait", &id]);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (1, "the answer\n"), "{outcome}");
+        assert!(outcome.stderr.contains(words), "{outcome}");
+        let name = place.file_name().unwrap().to_str().unwrap();
+        assert!(outcome.stderr.contains(name), "{outcome}");
+        assert!(outcome.stderr.contains("stays in the store"), "{outcome}");
+        let json = sandbox.run(&["wait", &id, "--json"]);
+        assert_eq!(json.code, 1);
+        let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+        assert!(text(&json["undelivered"]).contains(words), "{json}");
+        assert_eq!(text(&json["response"]["body"]), "the answer");
+    }
+    assert!(!outside.exists() && !hook.exists());
+    assert_eq!(std::fs::read(&other).unwrap(), before);
+    assert!(!sandbox.read("handoff/dispatcher.sh").contains("the answer"));
+    let found = sandbox.json(&["fsck"]);
+    assert_eq!(found["counts"]["path-refused"], 1, "{found}");
+    assert!(text(&found["findings"][0]["message"]).contains("planted.md"), "{found}");
+    // The same answers come by an export, and then have no place of their own.
+    let export = sandbox.ok(&["export"]);
+    sandbox.ok(&["gc", "--all-ended"]);
+    let imported = sandbox.run_with(&["import", "-"], export.as_bytes());
+    assert!(imported.stderr.contains("stays in the store: its response_path is outside"), "{imported}");
+    let found = sandbox.json(&["fsck"]);
+    assert_eq!(found["counts"].get("path-refused"), None, "{found}");
 }
 
 #[test]

@@ -162,8 +162,7 @@ impl Store {
         let names = self.layout.tasks.entries()?;
         let total = names.len() as u64;
         let mut facts = Facts::default();
-        let sound =
-            |desk: &mut Desk, (name, kind): &(OsString, FileType)| desk.sound(&self.layout, name, *kind);
+        let sound = |desk: &mut Desk, (name, kind): &(OsString, FileType)| desk.sound(self, name, *kind);
         let is_task = |name: &OsStr, kind: FileType| {
             kind == FileType::Directory && name.to_str().is_some_and(TaskId::is_valid)
         };

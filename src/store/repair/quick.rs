@@ -14,7 +14,8 @@ use super::task::is_pending;
 use crate::digest::sha256_bytes;
 use crate::model::json::raw::{Raw, members, same_text};
 use crate::model::{Response, TaskId, TaskText};
-use crate::store::layout::{Dir, EVENTS_FILE, Layout, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::Store;
+use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::request::is_in_task;
 use crate::store::scan::Reader;
 
@@ -32,9 +33,9 @@ impl Desk {
 
     /// What a sound task says that is kept a second time elsewhere; `None` when there may be
     /// something wrong with it.
-    pub(super) fn sound(&mut self, layout: &Layout, name: &OsStr, kind: FileType) -> Option<TaskFacts> {
+    pub(super) fn sound(&mut self, store: &Store, name: &OsStr, kind: FileType) -> Option<TaskFacts> {
         let id = TaskId::parse(name.to_str()?).ok().filter(|_| kind == FileType::Directory)?;
-        let dir = layout.task(&id).ok()??;
+        let dir = store.layout.task(&id).ok()??;
         if dir.is_open_to_others().ok()? {
             return None;
         }
@@ -48,7 +49,13 @@ impl Desk {
             return None;
         }
         let (request, sha256) = task.request();
-        if !has_response && is_in_task(&request.decode(), id.as_str(), REQUEST_FILE) {
+        let request = request.decode();
+        if store.is_asked_in_store(id.as_str(), &request)
+            || store.is_answered_outside(id.as_str(), &task.response_path().decode())
+        {
+            return None;
+        }
+        if !has_response && is_in_task(&request, id.as_str(), REQUEST_FILE) {
             let content = self.other.quick(&dir, "", REQUEST_FILE)?;
             Some(sha256_bytes(content)).filter(|found| sha256.is(found))?;
         }

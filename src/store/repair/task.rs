@@ -23,6 +23,8 @@ pub(super) enum Mend {
     Collect,
     /// Leave it to a person: somebody may have opened it on purpose.
     Close,
+    /// Leave it: no command uses the path.
+    Refuse,
     /// Move the whole directory of the task.
     SetTaskAside,
     /// Move the file in question.
@@ -46,6 +48,7 @@ impl Mend {
             Self::Nothing => "nothing can be done about it",
             Self::Collect => "`lanes gc` without --archive removes the task when its time has come",
             Self::Close => "chmod 700 closes it",
+            Self::Refuse => "no command uses that path; an answer is printed and stays in the store",
             Self::SetTaskAside => "repair moves the task's directory to the quarantine",
             Self::SetAside => "repair moves it to the quarantine",
             Self::ReplaceResponse | Self::ReplaceEvents => {
@@ -63,8 +66,10 @@ impl Mend {
 
 const LOST: &str = "the task has ended and its answer is gone";
 
-/// The one fault that cannot come from a change under way.
+/// The faults that cannot come from a change under way.
+const LASTING: [&str; 2] = [MODE, PATH];
 const MODE: &str = "mode";
+const PATH: &str = "path-refused";
 
 /// One thing that is wrong with a task.
 pub(super) struct Fault {
@@ -106,8 +111,8 @@ impl Check<'_> {
         let Some(dir) = self.store.layout.task(&id)? else {
             return Ok(());
         };
-        let mut look = look(&dir, &id)?;
-        if look.faults.iter().any(|fault| fault.code != MODE) {
+        let mut look = self.look(&dir, &id)?;
+        if look.faults.iter().any(|fault| !LASTING.contains(&fault.code)) {
             look = self.under_locks(dir, &id)?;
         } else {
             for fault in &look.faults {
@@ -122,6 +127,23 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    fn look(&self, dir: &Dir, id: &TaskId) -> Result<Look> {
+        let mut look = look(dir, id)?;
+        let Some(task) = look.task.take() else { return Ok(look) };
+        let mut fault = |what: &str, path: &str| {
+            let message = format!("{what}: {}", printable(path));
+            look.fault(PATH, Severity::Leftover, TASK_FILE, message, Mend::Refuse);
+        };
+        if self.store.is_answered_outside(id.as_str(), &task.response_path) {
+            fault("its response_path is outside workspace_root", &task.response_path);
+        }
+        if self.store.is_asked_in_store(id.as_str(), &task.request_path) {
+            fault("its request_path is a file of the store", &task.request_path);
+        }
+        look.task = Some(task);
+        Ok(look)
     }
 
     fn no_task(&mut self, name: &OsStr, kind: FileType) -> Result<()> {
@@ -155,10 +177,10 @@ impl Check<'_> {
         let Some(dir) = store.layout.task(id)? else {
             return Ok(Look::default());
         };
-        let look = look(&dir, id)?;
+        let look = self.look(&dir, id)?;
         let (mut gone, mut failed) = (false, false);
         for fault in &look.faults {
-            let has_mend = !matches!(fault.mend, Mend::Nothing | Mend::Collect | Mend::Close);
+            let has_mend = !matches!(fault.mend, Mend::Nothing | Mend::Collect | Mend::Close | Mend::Refuse);
             // What is mended builds on what was mended before.
             let repaired =
                 has_mend && !failed && (gone || self.attempt(|check| check.mend(&dir, id, &look, fault))?);
@@ -218,7 +240,7 @@ impl Check<'_> {
                 history::append(dir, task)?;
                 history::sync(dir)
             }
-            (Mend::Nothing | Mend::Collect | Mend::Close, _) | (_, None) => Ok(()),
+            (Mend::Nothing | Mend::Collect | Mend::Close | Mend::Refuse, _) | (_, None) => Ok(()),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::model::json::Object;
 use crate::model::{Event, Response, Task, TaskId, json};
 use crate::store::atomic::{self, Group, Staged};
 use crate::store::index::Index;
-use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::request::is_own;
 use crate::store::submit::{correlation_content, correlation_name};
 use crate::store::{Store, feed, mark_format, read};
@@ -36,6 +36,8 @@ pub struct Imported {
     pub skipped: u64,
     /// The lines that were not taken, with their numbers from 1, and why.
     pub refused: Vec<(u64, Error)>,
+    /// What is other than the lines say, with their numbers from 1.
+    pub warnings: Vec<(u64, String)>,
 }
 
 /// A task on its way into the store.
@@ -44,6 +46,7 @@ struct Item {
     task: Task,
     response: Option<Response>,
     files: Vec<(String, Vec<u8>)>,
+    warning: Option<String>,
 }
 
 impl Store {
@@ -128,6 +131,15 @@ impl Store {
         }
         let was_own = is_own(&task);
         let mut task = self.at_home(task);
+        let warning = self.keep_answer_inside(&mut task);
+        if !task.status.is_terminal() {
+            let supporting = task.supporting_paths.iter().map(|file| file.path.as_str());
+            for path in supporting.chain([task.request_path.as_str()]) {
+                if self.is_asked_in_store(task.id.as_str(), path) {
+                    return Err(wrong(&format!("'{path}' is a file of the store")));
+                }
+            }
+        }
         if files.iter().any(|(path, _)| path == REQUEST_FILE) {
             task.request_path =
                 self.attempts_dir(&task.id).with_file_name(REQUEST_FILE).to_string_lossy().into_owned();
@@ -147,7 +159,21 @@ impl Store {
         if let Some(response) = &response {
             files.push((RESPONSE_FILE.to_string(), json::to_text(&response.to_object()).into_bytes()));
         }
-        Ok(Item { line, task, response, files })
+        Ok(Item { line, task, response, files, warning })
+    }
+
+    /// Lets the store keep an answer that the task would have elsewhere than in the workspace, and says so.
+    fn keep_answer_inside(&self, task: &mut Task) -> Option<String> {
+        if !self.is_answered_outside(task.id.as_str(), &task.response_path) {
+            return None;
+        }
+        let own = self.attempts_dir(&task.id).with_file_name(RESPONSE_BODY_FILE);
+        let wanted = std::mem::replace(&mut task.response_path, own.to_string_lossy().into_owned());
+        Some(format!(
+            "the answer of {} stays in the store: its response_path is outside workspace_root: {}",
+            task.id,
+            printable(&wanted)
+        ))
     }
 
     fn import_group(&self, items: Vec<Item>, imported: &mut Imported) -> Result<()> {
@@ -177,15 +203,18 @@ impl Store {
         let mut lanes: Vec<String> = Vec::new();
         let mut added = 0;
         for (item, result) in staged {
+            if !lanes.contains(&item.task.lane) {
+                lanes.push(item.task.lane.clone());
+            }
             let result =
                 result.and_then(|(dir, correlation)| self.add_imported(&index, &item, dir, correlation));
             match result {
-                Ok(true) => added += 1,
+                Ok(true) => {
+                    added += 1;
+                    imported.warnings.extend(item.warning.map(|warning| (item.line, warning)));
+                }
                 Ok(false) => imported.skipped += 1,
                 Err(error) => imported.refused.push((item.line, error)),
-            }
-            if !lanes.contains(&item.task.lane) {
-                lanes.push(item.task.lane);
             }
         }
         if added > 0 {

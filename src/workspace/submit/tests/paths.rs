@@ -77,6 +77,105 @@ fn responses_may_be_new_but_not_elsewhere() {
 }
 
 #[test]
+fn files_of_the_store_and_the_configuration_are_not_read_through_a_task() {
+    let bench = Bench::new();
+    let task = bench.root.join("handoff/state/tasks/20261121T070000000000Z-l-f0ba2131f057-d64cf2");
+    std::fs::create_dir_all(task.join("attempts/1")).unwrap();
+    std::fs::write(task.join("task.json"), "token").unwrap();
+    std::fs::write(task.join("attempts/1/prompt.md"), "token").unwrap();
+    symlink(task.join("task.json"), bench.root.join("soft.md")).unwrap();
+    symlink(&task, bench.root.join("dir")).unwrap();
+    std::fs::hard_link(task.join("attempts/1/prompt.md"), bench.root.join("hard.md")).unwrap();
+    std::fs::hard_link(bench.root.join("handoff/handoff.yaml"), bench.root.join("config.md")).unwrap();
+    bench.write("twin.md", "harmless");
+    std::fs::hard_link(bench.root.join("twin.md"), bench.root.join("twin2.md")).unwrap();
+    let direct = task.join("task.json");
+    for (path, words) in [
+        (direct.to_str().unwrap(), "is inside the state directory"),
+        ("handoff/state/routes.json", "is inside the state directory"),
+        ("soft.md", "is inside the state directory"),
+        ("dir/task.json", "is inside the state directory"),
+        ("hard.md", "is a hard link into the state directory"),
+        ("handoff/handoff.yaml", "is the workspace's configuration"),
+        ("config.md", "is the workspace's configuration"),
+    ] {
+        for (field, asked) in [
+            ("request_from", SubmitWish { request_from: Some(path.into()), ..wish() }),
+            ("supporting_paths[0]", SubmitWish { supporting: vec![path.into()], ..wish() }),
+            ("prompt_file", SubmitWish { prompt_file: Some(path.into()), ..wish() }),
+        ] {
+            let refusal = bench.refusal(asked);
+            assert!(refusal.starts_with(&format!("{field} {words}")), "{path}: {refusal}");
+        }
+    }
+    let refusal = bench.refusal(SubmitWish { worktree_path: Some("dir".into()), ..wish() });
+    assert!(refusal.starts_with("worktree_path is inside the state directory"), "{refusal}");
+    let twin = SubmitWish { request_from: Some("twin2.md".into()), ..wish() };
+    assert!(bench.check(twin.clone()).is_ok());
+    // Over HTTP nobody looks through the store for it.
+    let refusal = bench.refusal(SubmitWish { for_client: true, ..twin });
+    assert!(refusal.starts_with("request_from is a hard link"), "{refusal}");
+}
+
+#[test]
+fn a_client_names_no_file_that_holds_credentials() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.root.join(".ssh")).unwrap();
+    for path in [".env", ".env.local", ".ssh/config", "server.pem"] {
+        bench.write(path, "secret");
+        let asked = SubmitWish { request_from: Some(path.into()), ..wish() };
+        assert!(bench.check(asked.clone()).is_ok(), "who can read it may name it: {path}");
+        let refusal = bench.refusal(SubmitWish { for_client: true, ..asked });
+        assert!(refusal.starts_with("request_from is of a kind that holds credentials"), "{refusal}");
+        let refusal = bench.refusal(SubmitWish { supporting: vec![path.into()], for_client: true, ..wish() });
+        assert!(refusal.contains("holds credentials"), "{refusal}");
+    }
+    // Whether it is there is not told either.
+    let none = SubmitWish { request_from: Some(".netrc".into()), for_client: true, ..wish() };
+    assert!(bench.refusal(none).contains("holds credentials"));
+    assert!(bench.check(SubmitWish { for_client: true, ..wish() }).is_ok());
+}
+
+#[test]
+fn answers_replace_nothing_that_programs_execute_or_read_as_configuration() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new();
+    std::fs::create_dir(bench.root.join(".git")).unwrap();
+    symlink(".git", bench.root.join("vcs")).unwrap();
+    bench.write("tool.md", "x");
+    for path in ["run", "run.md"] {
+        let file = bench.write(path, "x");
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let respond_to = |path: &str| SubmitWish { response_to: Some(path.into()), ..wish() };
+    for path in [
+        ".git/hooks/pre-commit",
+        "vcs/config",
+        "sub/.claude/settings.json",
+        ".envrc",
+        "handoff/bin/handoff",
+        "handoff/bin/notes.md",
+        "handoff/dispatcher.sh",
+        "handoff/other.yaml",
+        "run",
+        "Makefile",
+    ] {
+        let refusal = bench.refusal(respond_to(path));
+        assert!(refusal.contains("that programs execute or read as configuration"), "{path}: {refusal}");
+    }
+    for path in [
+        "plan.review.md",
+        "docs/new/answer.md",
+        "handoff/responses/1.md",
+        "handoff/1.md",
+        "run.md",
+        "src/x.rs",
+    ] {
+        assert!(bench.check(respond_to(path)).is_ok(), "{path}");
+    }
+}
+
+#[test]
 fn supporting_files_count_from_the_workspace_root() {
     let bench = Bench::new();
     bench.write("sub/s.md", "s");

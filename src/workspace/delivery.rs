@@ -1,0 +1,44 @@
+//! Writing an answer where its submitter wants it, if the workspace allows it.
+
+use std::path::{Path, PathBuf};
+
+use super::config::Config;
+use super::places::Places;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Response, Task};
+use crate::store::Store;
+
+/// Where an answer is that was not written to a file.
+const KEPT: &str = "the answer was not written there and stays in the store";
+
+/// Writes the body of `response` to the task's response path, whole or not at all, and returns the path.
+/// The permissions of a file that is replaced are kept.
+///
+/// The path obeys the rules of a submit in the workspace that `config` reads: what task.json says of the
+/// workspace is not believed, since a store or an export may come from anywhere. `config` is not asked when
+/// the store keeps the answer itself.
+///
+/// # Errors
+/// That of `config`; `Refused` when the path leads outside the workspace or to a file that no answer may
+/// replace; `Io` when it cannot be written. The answer stays in the store.
+pub fn deliver(
+    store: &Store,
+    task: &Task,
+    response: &Response,
+    config: impl FnOnce() -> Result<Config>,
+) -> Result<PathBuf> {
+    let wanted = PathBuf::from(&task.response_path);
+    if store.keeps_answer_of(task) {
+        store.copy_answer(task, response)?;
+        return Ok(wanted);
+    }
+    let config = config()?;
+    let places = Places::new(&config, Path::new("/"), false)?;
+    let target = places.delivery(&wanted, "response_path").map_err(|error| match error.kind() {
+        // The words are the store's, not the caller's.
+        ErrorKind::Invalid => Error::refused(error.message()).with_hint(KEPT),
+        _ => error,
+    })?;
+    store.deliver(task, response, &target)?;
+    Ok(wanted)
+}

@@ -1,0 +1,213 @@
+//! Files that an answer may not replace, and files that a client may not hand to a worker, by their names.
+//!
+//! An answer is text that an agent wrote, perhaps led by what it read. Where a program picks a file up by its
+//! name alone (a git hook, an agent's settings, a CI workflow), such an answer would run or decide what runs
+//! without anybody looking at it. Source code is not in these lists: somebody builds and runs it on purpose.
+
+use std::path::Path;
+
+/// Directories whose files tools execute or take settings from.
+const TOOL_DIRECTORIES: [&str; 41] = [
+    ".aider",
+    ".aws",
+    ".azure",
+    ".buildkite",
+    ".bundle",
+    ".cargo",
+    ".ci",
+    ".circleci",
+    ".claude",
+    ".codex",
+    ".config",
+    ".continue",
+    ".cursor",
+    ".devcontainer",
+    ".direnv",
+    ".docker",
+    ".fleet",
+    ".forgejo",
+    ".gemini",
+    ".git",
+    ".gitea",
+    ".github",
+    ".gitlab",
+    ".gnupg",
+    ".gradle",
+    ".hg",
+    ".husky",
+    ".idea",
+    ".jj",
+    ".kube",
+    ".local",
+    ".mvn",
+    ".opencode",
+    ".ssh",
+    ".svn",
+    ".venv",
+    ".vscode",
+    ".windsurf",
+    ".woodpecker",
+    ".yarn",
+    ".zed",
+];
+
+/// Files that build tools and agents pick up by name; names that begin with a dot need no list.
+const TOOL_FILES: [&str; 24] = [
+    "agents.md",
+    "claude.local.md",
+    "claude.md",
+    "conftest.py",
+    "gemini.md",
+    "gnumakefile",
+    "jenkinsfile",
+    "justfile",
+    "lefthook.yml",
+    "makefile",
+    "opencode.json",
+    "package.json",
+    "polling-chat-prompt.md",
+    "rakefile",
+    "reviewer-agent-prompt.md",
+    "setup.py",
+    "sitecustomize.py",
+    "taskfile.yaml",
+    "taskfile.yml",
+    "tox.ini",
+    "usercustomize.py",
+    "vagrantfile",
+    "flake.nix",
+    "shell.nix",
+];
+
+/// Ends of the names of documents, which nothing executes even where a file system gives every file the
+/// right to be executed.
+const DOCUMENTS: [&str; 11] =
+    ["adoc", "csv", "diff", "html", "json", "jsonl", "markdown", "md", "patch", "rst", "txt"];
+
+/// Directories that hold credentials.
+const SECRET_DIRECTORIES: [&str; 8] =
+    [".aws", ".azure", ".docker", ".git", ".gnupg", ".kube", ".ssh", ".password-store"];
+
+/// Files that hold credentials.
+const SECRET_FILES: [&str; 17] = [
+    ".claude.json",
+    ".credentials.json",
+    ".dockercfg",
+    ".env",
+    ".envrc",
+    ".git-credentials",
+    ".htpasswd",
+    ".my.cnf",
+    ".netrc",
+    ".npmrc",
+    ".pgpass",
+    ".pypirc",
+    "_netrc",
+    "id_dsa",
+    "id_ecdsa",
+    "id_ed25519",
+    "id_rsa",
+];
+
+/// Ends of the names of keys and of stores for them.
+const SECRET_ENDS: [&str; 8] = ["jks", "kdbx", "key", "keystore", "p12", "pem", "pfx", "ppk"];
+
+/// What `.env.NAME` may be called when it is an example without secrets.
+const EXAMPLES: [&str; 4] = ["dist", "example", "sample", "template"];
+
+/// Whether some program executes the file at `path`, relative to a workspace root, or reads it as
+/// configuration, going by its name and those of the directories above it.
+pub(super) fn runs_or_configures(path: &Path) -> bool {
+    let (directories, file) = parts(path);
+    directories.iter().any(|name| TOOL_DIRECTORIES.contains(&name.as_str()))
+        || file.starts_with('.')
+        || TOOL_FILES.contains(&file.as_str())
+}
+
+/// Whether the file at `path`, relative to a workspace root, is one of those that hold credentials.
+pub(super) fn is_secret(path: &Path) -> bool {
+    let (directories, file) = parts(path);
+    let is_env = file.strip_prefix(".env.").is_some_and(|rest| !EXAMPLES.contains(&rest));
+    directories.iter().any(|name| SECRET_DIRECTORIES.contains(&name.as_str()))
+        || is_env
+        || SECRET_FILES.contains(&file.as_str())
+        || file.rsplit_once('.').is_some_and(|(_, end)| SECRET_ENDS.contains(&end))
+}
+
+/// Whether the name at the end of `path` is that of a document.
+pub(super) fn is_document(path: &Path) -> bool {
+    parts(path).1.rsplit_once('.').is_some_and(|(_, end)| DOCUMENTS.contains(&end))
+}
+
+/// The directories and the file of a path, in lower case: some file systems do not tell cases apart.
+fn parts(path: &Path) -> (Vec<String>, String) {
+    let mut names: Vec<String> =
+        path.components().map(|part| part.as_os_str().to_string_lossy().to_ascii_lowercase()).collect();
+    let file = names.pop().unwrap_or_default();
+    (names, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_programs_pick_up_by_name_is_known() {
+        for name in [
+            ".git/hooks/pre-commit",
+            "sub/.git/config",
+            ".GIT/config",
+            ".claude/settings.json",
+            "deep/er/.claude/agents/x.md",
+            ".codex/config.toml",
+            ".gemini/settings.json",
+            ".github/workflows/ci.yml",
+            ".github/copilot-instructions.md",
+            ".vscode/tasks.json",
+            ".husky/pre-push",
+            ".envrc",
+            ".env",
+            ".env.local",
+            ".bashrc",
+            ".gitattributes",
+            ".npmrc",
+            ".mcp.json",
+            "CLAUDE.md",
+            "sub/AGENTS.md",
+            "Makefile",
+            "package.json",
+        ] {
+            assert!(runs_or_configures(Path::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn ordinary_answers_are_free() {
+        for name in [
+            "plan.review.md",
+            "docs/answer.md",
+            "handoff/responses/1.md",
+            ".agent-lanes-queue/responses/1.md",
+            ".reviews/1.md",
+            ".scratch/out.json",
+            "src/main.rs",
+            "git/hooks.md",
+            "env.md",
+            "make.md",
+        ] {
+            assert!(!runs_or_configures(Path::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_known_by_name() {
+        for name in
+            [".env", "app/.env.production", ".ssh/config", "certs/server.KEY", "id_ed25519", ".git/config"]
+        {
+            assert!(is_secret(Path::new(name)), "{name}");
+        }
+        for name in ["plan.md", ".env.example", ".github/workflows/ci.yml", "keys.md", "key", "src/env.rs"] {
+            assert!(!is_secret(Path::new(name)), "{name}");
+        }
+    }
+}
