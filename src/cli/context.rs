@@ -30,6 +30,9 @@ pub struct GlobalArgs {
     /// [env: LANES_LOCK_TIMEOUT] [default: 10]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
     pub lock_timeout: Option<f64>,
+    /// Let an agent of a dispatcher use a command that decides what runs
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub inside_run: bool,
     /// Print JSON
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,

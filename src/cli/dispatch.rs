@@ -14,6 +14,7 @@ use super::args::{number, span as seconds};
 use super::context::Context;
 use super::dispatch_log::DispatchLog;
 use super::env;
+use super::inside_run;
 use super::output::Output;
 use super::table::Table;
 use crate::dispatch::agent::household::Household;
@@ -109,6 +110,9 @@ fn limit(text: &str) -> std::result::Result<Limit, String> {
 
 impl DispatchCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        if !self.dry_run {
+            inside_run::refuse(context, "dispatch")?;
+        }
         let (config, store) = context.workspace()?;
         self.lane.iter().try_for_each(|lane| check_lane(lane))?;
         let surroundings =

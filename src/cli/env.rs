@@ -52,6 +52,11 @@ pub(super) fn all() -> Vec<(OsString, OsString)> {
     std::env::vars_os().collect()
 }
 
+/// `LANES_RUN_ID`: whether a dispatcher's agent, or something that it started, gave the command.
+pub(super) fn is_inside_run() -> bool {
+    set(crate::dispatch::agent::tree::MARKER).is_some()
+}
+
 /// `LANES_DEPTH`: how deep we are inside agents that a dispatcher started.
 pub(super) fn depth() -> Option<u32> {
     set("LANES_DEPTH")?.to_str()?.parse().ok()

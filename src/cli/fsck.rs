@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::context::Context;
+use super::inside_run;
 use super::output::Progress;
 use super::table::count;
 use crate::error::{EXIT_OK, EXIT_REFUSED, Result, printable};
@@ -24,6 +25,9 @@ pub struct FsckCommand {
 
 impl FsckCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        if self.repair {
+            inside_run::refuse(context, "fsck --repair")?;
+        }
         let root = context.store_root()?;
         if !root.exists() {
             // That of a configuration is made, any other is an error.

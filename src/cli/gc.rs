@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::args::span;
 use super::context::Context;
+use super::inside_run;
 use super::table::count;
 use crate::error::{EXIT_OK, Error, Result, printable};
 use crate::model::task::object;
@@ -40,6 +41,9 @@ pub struct GcCommand {
 
 impl GcCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        if !self.dry_run {
+            inside_run::refuse(context, "gc")?;
+        }
         if let Some(archive) = self.archive.as_ref().filter(|path| path.exists() && !path.is_dir()) {
             let shown = printable(&archive.to_string_lossy());
             return Err(Error::invalid(format!("--archive {shown} is a file, not a directory"))

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::context::Context;
+use super::inside_run;
 use crate::error::{EXIT_OK, Result, printable, shell_word};
 use crate::model::task::object;
 use crate::workspace::{InitWish, init, init_pool};
@@ -30,6 +31,7 @@ pub struct InitCommand {
 
 impl InitCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        inside_run::refuse(context, "init")?;
         let wish = InitWish {
             workspace_id: self.workspace_id.clone(),
             workspace_root: Some(self.workspace_root.clone()),
@@ -72,6 +74,7 @@ pub struct InitPoolCommand {
 
 impl InitPoolCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        inside_run::refuse(context, "init-pool")?;
         let made = init_pool(&self.path, self.workspace_id.as_deref())?;
         let text = |path: &PathBuf| Value::from(path.to_string_lossy());
         if context.out.json {

@@ -18,6 +18,7 @@ mod fsck;
 mod gc;
 mod hold;
 mod init;
+mod inside_run;
 mod lane_verbs;
 mod list;
 mod logs;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::context::Context;
+use super::inside_run;
 use super::output::complain;
 use crate::dispatch::settings::check_route;
 use crate::error::{EXIT_OK, Error, Result, printable};
@@ -60,6 +61,7 @@ fn port(text: &str) -> std::result::Result<u16, String> {
 
 impl ServeCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        inside_run::refuse(context, "serve")?;
         let (config, store) = context.workspace()?;
         let address = self.address()?;
         let socket = self.socket.as_deref().map(|path| absolute(&context.cwd()?, path)).transpose()?;

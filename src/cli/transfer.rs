@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::body;
 use super::context::Context;
+use super::inside_run;
 use super::output::{Output, Progress};
 use super::submit_batch::refusal;
 use super::table::count;
@@ -92,6 +93,7 @@ pub struct ImportCommand {
 
 impl ImportCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        inside_run::refuse(context, "import")?;
         let mut input: Box<dyn BufRead> = if self.file == Path::new("-") {
             Box::new(io::stdin().lock())
         } else {

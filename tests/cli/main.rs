@@ -11,6 +11,7 @@ mod claim;
 mod compat;
 mod history;
 mod init;
+mod inside_run;
 mod output;
 mod respond;
 mod sandbox;
