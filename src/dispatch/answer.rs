@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+use super::stream::CutShort;
 use crate::model::Verdict;
 
 /// How many lines at the end of an answer may hold its closing lines.
@@ -24,6 +25,11 @@ pub enum Closing {
 }
 
 impl Closing {
+    /// Whether the work goes on to the next lane after an answer that closes so, or with no word about it.
+    pub fn is_success(closing: Option<Self>) -> bool {
+        matches!(closing, None | Some(Self::Done))
+    }
+
     /// The word in answers and metadata.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -33,31 +39,48 @@ impl Closing {
         }
     }
 
+    /// Agents were told three words; those they put in their place mean the same. `word` has lost its underscores.
     fn parse(word: &str) -> Option<Self> {
-        [Self::Done, Self::Partial, Self::Blocked].into_iter().find(|closing| closing.as_str() == word)
+        match word {
+            "done" | "complete" | "completed" => Some(Self::Done),
+            "partial" | "incomplete" | "unfinished" => Some(Self::Partial),
+            "blocked" | "failed" | "needsinput" | "needs-input" => Some(Self::Blocked),
+            _ => None,
+        }
+    }
+
+    /// How far the work came when some of what the agent started in the background was cut short. What the agent
+    /// says itself counts, except that it cannot know of agents that were cut short after its last word.
+    pub fn with_cut_short(closing: Option<Self>, cut_short: &[CutShort]) -> Option<Self> {
+        let is_unknown_agent = |work: &CutShort| !work.is_command && !work.is_known;
+        match closing {
+            Some(Self::Done) if cut_short.iter().any(is_unknown_agent) => Some(Self::Partial),
+            None if !cut_short.is_empty() => Some(Self::Partial),
+            _ => closing,
+        }
     }
 }
 
 /// The verdict of a `VERDICT:` line at the end of `text`.
 pub fn verdict(text: &str) -> Option<Verdict> {
-    closing_word(text, "verdict").and_then(|word| Verdict::parse(&word))
+    closing_word(text, "verdict", Verdict::parse)
 }
 
 /// The outcome of a `STATUS:` line at the end of `text`.
 pub fn closing(text: &str) -> Option<Closing> {
-    closing_word(text, "status").and_then(|word| Closing::parse(&word))
+    closing_word(text, "status", Closing::parse)
 }
 
-/// The first word after `label:` in the last lines of `text`, in lower case. Agents like to dress
-/// such lines as headings, bold text or list items.
-fn closing_word(text: &str, label: &str) -> Option<String> {
+/// What the first word after `label:` means, in the last lines of `text` and in lower case; lines whose word means
+/// nothing are passed over. Agents like to dress such lines as headings, bold text or list items.
+fn closing_word<T>(text: &str, label: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
     let lines = text.lines().rev().filter(|line| !line.trim().is_empty());
     lines.take(CLOSING_LINES).find_map(|line| {
         let plain: String = line.chars().filter(|c| !matches!(c, '*' | '_' | '`' | '#' | '>')).collect();
         let plain = plain.trim().trim_start_matches("- ").to_lowercase();
         let rest = plain.strip_prefix(label)?.trim_start().strip_prefix(':')?;
         let word = rest.split_whitespace().next()?;
-        Some(word.trim_end_matches(['.', ',', ';']).to_string())
+        parse(word.trim_end_matches(['.', ',', ';']))
     })
 }
 
@@ -122,6 +145,7 @@ fn longest_value(text: &str) -> Option<(Range<usize>, Value)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stream::Ending;
     use super::*;
 
     #[test]
@@ -134,6 +158,32 @@ mod tests {
         );
         assert_eq!(closing("text\nSTATUS: partial\n\n"), Some(Closing::Partial));
         assert_eq!(closing("## Status: blocked"), Some(Closing::Blocked));
+        assert_eq!(closing("STATUS: needs_input"), Some(Closing::Blocked));
+        assert_eq!(closing("STATUS: partial\nstatus: 200 OK"), Some(Closing::Partial));
+    }
+
+    #[test]
+    fn only_what_is_done_or_says_nothing_goes_on() {
+        assert!(Closing::is_success(None) && Closing::is_success(Some(Closing::Done)));
+        assert!(!Closing::is_success(Some(Closing::Partial)) && !Closing::is_success(Some(Closing::Blocked)));
+        let work = |is_command, is_known| CutShort {
+            name: "x".to_string(),
+            is_command,
+            ending: Ending::Stopped,
+            is_known,
+        };
+        let with = |closing, work| Closing::with_cut_short(closing, &[work]);
+        // An agent that was cut short after the last word: whatever that word was.
+        assert_eq!(with(None, work(false, false)), Some(Closing::Partial));
+        assert_eq!(with(Some(Closing::Done), work(false, false)), Some(Closing::Partial));
+        assert_eq!(with(Some(Closing::Blocked), work(false, false)), Some(Closing::Blocked));
+        // What the agent knew of is judged by its own word.
+        assert_eq!(with(Some(Closing::Done), work(false, true)), Some(Closing::Done));
+        assert_eq!(with(None, work(false, true)), Some(Closing::Partial));
+        // A command that it left running.
+        assert_eq!(with(Some(Closing::Done), work(true, false)), Some(Closing::Done));
+        assert_eq!(with(None, work(true, false)), Some(Closing::Partial));
+        assert_eq!(Closing::with_cut_short(None, &[]), None);
     }
 
     #[test]

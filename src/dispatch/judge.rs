@@ -1,12 +1,12 @@
 //! How a run ended, decided from everything that is known about it and never from the exit code
 //! alone: agents exit with 0 after an interrupt, and call a failed run a success.
 
-use super::answer;
+use super::answer::{self, Closing};
 use super::limit::{self, Speaker, is_usage_limit};
 use super::outcome::{Answer, Exit, Failure, Outcome, Run, StopReason};
 use super::reset::{Reset, Setting, reset_in};
 use super::said::{is_permanent_text, said, service_words, tail, with_stderr};
-use super::stream::{Format, RunReport, one_line};
+use super::stream::{CutShort, Format, RunReport, one_line};
 use crate::model::{FailureClass, span};
 
 /// The first words of every message about a usage limit.
@@ -24,7 +24,9 @@ pub fn judge(run: &Run<'_>, wants_json: bool) -> Outcome {
             return Outcome::Withheld(reason);
         }
         // A result that arrived counts, however its process was ended.
-        Some(reason @ StopReason::Shutdown) if !run.report.complete => return Outcome::Withheld(reason),
+        Some(reason @ StopReason::Shutdown) if !run.report.complete || run.report.is_interim => {
+            return Outcome::Withheld(reason);
+        }
         _ => {}
     }
     if let Some(failure) = wrong_session(run) {
@@ -52,7 +54,8 @@ fn answer_of(report: &RunReport, wants_json: bool) -> Answer {
     });
     Answer {
         verdict: answer::verdict(&report.text),
-        closing: answer::closing(&report.text),
+        closing: Closing::with_cut_short(answer::closing(&report.text), &report.cut_short),
+        cut_short: report.cut_short.iter().map(CutShort::words).collect(),
         parsed,
         body: report.text.clone(),
     }
@@ -226,7 +229,6 @@ mod tests {
 
     use jiff::tz::TimeZone;
 
-    use super::super::answer::Closing;
     use super::*;
     use crate::model::{Time, Verdict};
 

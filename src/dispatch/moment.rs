@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::answer::Closing;
 use crate::model::json::Object;
 use crate::model::span;
 use crate::model::task::object;
@@ -51,6 +52,8 @@ pub enum Moment {
         duration: Duration,
         /// What it cost, in dollars.
         cost_usd: Option<f64>,
+        /// How far the work came, if that is known.
+        outcome: Option<&'static str>,
     },
     /// It failed and will be tried again.
     Retry {
@@ -187,10 +190,13 @@ impl Moment {
             },
             Self::Started { pid, .. } => format!("agent runs as process {pid}"),
             Self::Progress { text, .. } => text.clone(),
-            Self::Answered { duration, cost_usd, .. } => match cost_usd {
-                Some(cost) => format!("answered after {}, ${cost:.2}", span::words(*duration)),
-                None => format!("answered after {}", span::words(*duration)),
-            },
+            Self::Answered { duration, cost_usd, outcome, .. } => {
+                let cost = cost_usd.map(|cost| format!(", ${cost:.2}")).unwrap_or_default();
+                // An answer that is done is what everybody expects.
+                let outcome = outcome.filter(|outcome| *outcome != Closing::Done.as_str());
+                let outcome = outcome.map(|outcome| format!(" ({outcome})")).unwrap_or_default();
+                format!("answered after {}{cost}{outcome}", span::words(*duration))
+            }
             Self::Retry { message, delay, .. } => {
                 format!("{message}; next attempt in {}", span::words(*delay))
             }
@@ -226,9 +232,11 @@ impl Moment {
                 ("attempt", (*attempt).into()),
             ]),
             Self::Started { pid, .. } => object([("pid", (*pid).into())]),
-            Self::Answered { duration, cost_usd, .. } => {
-                object([("seconds", duration.as_secs_f64().into()), ("cost_usd", (*cost_usd).into())])
-            }
+            Self::Answered { duration, cost_usd, outcome, .. } => object([
+                ("seconds", duration.as_secs_f64().into()),
+                ("cost_usd", (*cost_usd).into()),
+                ("outcome", (*outcome).into()),
+            ]),
             Self::Retry { delay, .. } => object([("delay_seconds", delay.as_secs_f64().into())]),
             Self::Parked { vendor, until, .. } => {
                 object([("vendor", vendor.clone().into()), ("until", until.clone().into())])
@@ -260,6 +268,7 @@ mod tests {
             task_id: "t1".to_string(),
             duration: Duration::from_secs(61),
             cost_usd: Some(0.25),
+            outcome: Some("done"),
         };
         assert_eq!(moment.words(), "answered after 1m 1s, $0.25");
         let object = moment.to_object();

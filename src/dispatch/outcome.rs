@@ -89,8 +89,10 @@ pub struct Answer {
     pub body: String,
     /// From a closing `VERDICT:` line.
     pub verdict: Option<Verdict>,
-    /// From a closing `STATUS:` line.
+    /// From a closing `STATUS:` line, and from what was cut short.
     pub closing: Option<Closing>,
+    /// What the agent started in the background and what did not come to its own end, in a person's words.
+    pub cut_short: Vec<String>,
     /// The value of an answer that was asked to be JSON, or why there is none.
     pub parsed: Option<Result<Value, String>>,
 }

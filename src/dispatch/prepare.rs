@@ -255,10 +255,9 @@ impl Desk<'_> {
             ]
             .map(|(name, value)| (name.to_string(), value)),
         );
-        agent_environment(
-            around.environment.clone(),
-            &[&job.service.vendor.env, &job.service.route.env, &own],
-        )
+        let vendor = &job.service.vendor;
+        let defaults = vendor.defaults_beside(&around.environment);
+        agent_environment(around.environment.clone(), &[&defaults, &vendor.env, &job.service.route.env, &own])
     }
 }
 

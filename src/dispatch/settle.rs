@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::answer::Closing;
 use super::journal::Record;
 use super::moment::Moment;
 use super::outcome::{Answer, Failure, Outcome, StopReason};
@@ -48,8 +49,8 @@ pub fn settle(run: &Settling<'_>) -> Option<(Report, Moment)> {
     let (action, moment, outcome) = match &run.ended.outcome {
         Outcome::Completed(answer) => {
             let duration = run.ended.duration;
-            let cost_usd = run.ended.report.cost_usd;
-            (respond(run, answer), Moment::Answered { task_id: id, duration, cost_usd }, "completed")
+            let (cost_usd, outcome) = (run.ended.report.cost_usd, answer.closing.map(Closing::as_str));
+            (respond(run, answer), Moment::Answered { task_id: id, duration, cost_usd, outcome }, "completed")
         }
         Outcome::Failed(failure) => failed(run, id, failure),
         Outcome::Unready(missing) => (
@@ -77,8 +78,12 @@ pub fn settle(run: &Settling<'_>) -> Option<(Report, Moment)> {
         }
         Outcome::Withheld(_) => return None,
     };
+    let closing = match &run.ended.outcome {
+        Outcome::Completed(answer) => answer.closing,
+        _ => None,
+    };
     let follow_up = match &action {
-        Action::Respond { completed: true, .. } => follow_up(run.route.move_to.as_ref(), true),
+        Action::Respond { completed: true, .. } => on_success(run, closing),
         Action::Respond { completed: false, .. } => follow_up(run.route.dead_letter_lane.as_ref(), false),
         Action::Release { .. } | Action::Nothing => None,
     };
@@ -94,9 +99,9 @@ pub fn settle(run: &Settling<'_>) -> Option<(Report, Moment)> {
     Some((report, moment))
 }
 
-/// The report of a run whose agent answered the task by itself: only the journal has to be told, and
-/// the next stage.
-pub fn answered_by_agent(run: &Settling<'_>) -> Report {
+/// The report of a run whose agent answered the task by itself, with an answer that closes so: only the journal has
+/// to be told, and the next stage.
+pub fn answered_by_agent(run: &Settling<'_>, closing: Option<Closing>) -> Report {
     let completed = matches!(run.task.status, Status::Completed { .. });
     Report {
         task_id: run.task.id.to_string(),
@@ -104,7 +109,7 @@ pub fn answered_by_agent(run: &Settling<'_>) -> Report {
         token: run.token.as_str().to_string(),
         owner: run.owner.to_string(),
         action: Action::Nothing,
-        follow_up: follow_up(run.route.move_to.as_ref(), true),
+        follow_up: on_success(run, closing),
         record: record(run, if completed { "completed" } else { "error" }),
     }
 }
@@ -139,6 +144,12 @@ fn version(run: &Settling<'_>) -> Option<String> {
     run.ended.report.cli_version.clone().or_else(|| run.ended.version.clone())
 }
 
+/// The task that follows an answer that closes so.
+fn on_success(run: &Settling<'_>, closing: Option<Closing>) -> Option<FollowUp> {
+    let next = run.route.move_to.as_ref().filter(|_| Closing::is_success(closing));
+    follow_up(next, true)
+}
+
 fn follow_up(lane: Option<&String>, after_success: bool) -> Option<FollowUp> {
     Some(FollowUp { lane: lane?.clone(), after_success })
 }
@@ -151,6 +162,9 @@ fn respond(run: &Settling<'_>, answer: &Answer) -> Action {
     let mut metadata = metadata(run);
     if let Some(closing) = answer.closing {
         metadata.insert("outcome".to_string(), closing.as_str().into());
+    }
+    if !answer.cut_short.is_empty() {
+        metadata.insert("background_cut_short".to_string(), answer.cut_short.clone().into());
     }
     match &answer.parsed {
         Some(Ok(value)) => drop(metadata.insert("parsed_result".to_string(), value.clone())),
@@ -264,7 +278,13 @@ mod tests {
     }
 
     fn answer(body: &str) -> Outcome {
-        Outcome::Completed(Answer { body: body.to_string(), verdict: None, closing: None, parsed: None })
+        Outcome::Completed(Answer {
+            body: body.to_string(),
+            verdict: None,
+            closing: None,
+            cut_short: Vec::new(),
+            parsed: None,
+        })
     }
 
     #[test]
@@ -284,6 +304,32 @@ mod tests {
         let text = serde_json::to_string(&report).expect("JSON");
         let back: Report = serde_json::from_str(&text).expect("readable");
         assert_eq!(back, report);
+    }
+
+    #[test]
+    fn only_what_is_done_goes_on_to_the_next_lane() {
+        let route = Route { move_to: Some("review".to_string()), ..Route::plain("work") };
+        let next = |closing| {
+            let answer = Answer {
+                body: "x".to_string(),
+                verdict: None,
+                closing,
+                cut_short: vec!["background agent was stopped".to_string()],
+                parsed: None,
+            };
+            let (report, moment) = settled(Outcome::Completed(answer), &route).expect("a report");
+            let Action::Respond { completed: true, metadata, .. } = report.action else {
+                panic!("{:?}", report.action)
+            };
+            assert_eq!(metadata["background_cut_short"][0], "background agent was stopped");
+            let told = moment.to_object();
+            assert_eq!(told.get("outcome").and_then(Value::as_str), closing.map(Closing::as_str));
+            report.follow_up.map(|next| next.lane)
+        };
+        assert_eq!(next(None).as_deref(), Some("review"));
+        assert_eq!(next(Some(Closing::Done)).as_deref(), Some("review"));
+        assert_eq!(next(Some(Closing::Partial)), None);
+        assert_eq!(next(Some(Closing::Blocked)), None);
     }
 
     #[test]

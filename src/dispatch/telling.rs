@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::answer::{self, Closing};
 use super::keeper::{Hold, Keeper, hold};
 use super::moment::Moment;
 use super::outcome::Outcome;
@@ -10,7 +11,7 @@ use super::report::{Report, Told};
 use super::runner::{Desk, Ended, Job, run_id};
 use super::settle::{Settling, answered_by_agent, record, settle};
 use crate::error::{ErrorKind, Result};
-use crate::model::{FailureClass, Time};
+use crate::model::{FailureClass, Task, Time};
 use crate::store::{ParkChange, Parked};
 
 /// How long to wait before a report is told again, at first and at most.
@@ -79,7 +80,11 @@ fn tell(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Over {
         random: store.random() as u64,
     };
     let settled = match hold(&current, &job.token) {
-        Hold::Answered => Some((answered_by_agent(&settling), answered_moment(&task_id, ended))),
+        Hold::Answered => {
+            let closing = own_closing(desk, &current);
+            let moment = answered_moment(&task_id, ended, closing);
+            Some((answered_by_agent(&settling, closing), moment))
+        }
         _ => settle(&settling),
     };
     let Some((report, moment)) = settled else {
@@ -131,9 +136,19 @@ fn park(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Option<Parked> {
     }
 }
 
-fn answered_moment(task_id: &str, ended: &Ended) -> Moment {
-    let cost_usd = ended.report.cost_usd;
-    Moment::Answered { task_id: task_id.to_string(), duration: ended.duration, cost_usd }
+fn answered_moment(task_id: &str, ended: &Ended, closing: Option<Closing>) -> Moment {
+    Moment::Answered {
+        task_id: task_id.to_string(),
+        duration: ended.duration,
+        cost_usd: ended.report.cost_usd,
+        outcome: closing.map(Closing::as_str),
+    }
+}
+
+/// How the answer closes that an agent gave by itself.
+fn own_closing(desk: &Desk<'_>, task: &Task) -> Option<Closing> {
+    let response = desk.store.response(task).ok().flatten()?;
+    answer::closing(&response.body)
 }
 
 /// Adds how the run ended to the task's history; without it the report is as good.

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::super::answer::{self, Closing};
+use super::background::Background;
 use super::json::{amount, count, some_text, status, text};
 use super::report::{Baseline, Denial, RunReport, Tokens, Totals};
 use super::tool_call;
@@ -12,6 +14,8 @@ pub struct Claude {
     cost_since_last_result: Option<f64>,
     /// Cost as the last result tells it: of the whole conversation in recent versions.
     total_cost: Option<f64>,
+    /// What the agent started in the background.
+    background: Background,
 }
 
 impl Claude {
@@ -19,21 +23,35 @@ impl Claude {
         if let Some(id) = some_text(value, "session_id") {
             report.session_id = Some(id);
         }
-        match text(value, "type") {
-            "system" => system(value, report),
+        let note = match text(value, "type") {
+            "system" => {
+                self.background.system(value);
+                system(value, report)
+            }
             "assistant" => {
-                // More work after a result: that result was not the last one.
-                report.complete = false;
+                // Sub-agents speak under the call that started them.
+                if value.get("parent_tool_use_id").is_none_or(Value::is_null) {
+                    // More work after a result: that result was not the last one.
+                    report.complete = false;
+                    self.background.agent_goes_on();
+                }
                 // The service answers again: what its retries said is over.
                 report.api_error_status = None;
-                assistant(value.get("message")?)
+                value.get("message").and_then(assistant)
+            }
+            "user" => {
+                self.background.tool_result(value);
+                None
             }
             "result" => {
+                self.background.result();
                 self.result(value, report);
                 None
             }
             _ => None,
-        }
+        };
+        report.is_interim = report.complete && self.background.is_at_work(!says_done(report));
+        note
     }
 
     fn result(&mut self, value: &Value, report: &mut RunReport) {
@@ -83,9 +101,16 @@ impl Claude {
     }
 
     pub fn finish(self, report: &mut RunReport, baseline: &Baseline) {
+        report.cut_short = self.background.cut_short();
         report.totals = Totals { cost_usd: self.total_cost, tokens: None };
         report.cost_usd = self.cost_since_last_result.or_else(|| run_cost(self.total_cost?, baseline));
     }
+}
+
+/// Whether the agent says itself that nothing is missing: then a command that it left running, a server say, is
+/// not waited for. An agent of its own is: it would be told of that one's end, and go on.
+fn says_done(report: &RunReport) -> bool {
+    report.is_error || answer::closing(&report.text) == Some(Closing::Done)
 }
 
 /// The cost of one run from a figure that may count from the conversation's start.

@@ -4,6 +4,7 @@
 //! unknown fields are normal, a line may arrive in any number of pieces. Nothing an agent prints can
 //! make reading fail; what is missing from the report is judged in [`super::judge`].
 
+mod background;
 mod claude;
 mod codex;
 mod gemini;
@@ -14,7 +15,7 @@ mod report;
 
 use serde_json::Value;
 
-pub use report::{Baseline, Denial, Note, RunReport, Tokens, Totals, one_line};
+pub use report::{Baseline, CutShort, Denial, Ending, Note, RunReport, Tokens, Totals, one_line};
 
 use lines::Lines;
 
@@ -118,9 +119,9 @@ impl StreamParser {
         self.report.session_id.as_deref()
     }
 
-    /// Whether the agent has reported its result: from then on only clean-up is outstanding.
+    /// Whether the agent has reported its last result: from then on only clean-up is outstanding.
     pub fn has_result(&self) -> bool {
-        self.report.complete
+        self.report.complete && !self.report.is_interim
     }
 
     /// The report, when no more output will come. `baseline` says what is known about earlier runs

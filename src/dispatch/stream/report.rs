@@ -110,11 +110,53 @@ pub struct Denial {
     pub call: String,
 }
 
+/// How work in the background ended that did not come to its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It was still going on when the agent's program ended.
+    Outstanding,
+    /// Somebody stopped it.
+    Stopped,
+    /// It failed.
+    Failed,
+}
+
+/// Work that the agent started in the background and that did not come to its own end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutShort {
+    /// What it was, in the agent's words.
+    pub name: String,
+    /// A shell command, not an agent.
+    pub is_command: bool,
+    /// How it ended.
+    pub ending: Ending,
+    /// The agent went on after that, so it knew.
+    pub is_known: bool,
+}
+
+impl CutShort {
+    /// What happened, in a person's words.
+    pub fn words(&self) -> String {
+        let kind = if self.is_command { "command" } else { "agent" };
+        let end = match self.ending {
+            Ending::Outstanding => "had not ended",
+            Ending::Stopped => "was stopped",
+            Ending::Failed => "failed",
+        };
+        let name = if self.name.is_empty() { String::new() } else { format!(" \"{}\"", self.name) };
+        format!("background {kind}{name} {end}")
+    }
+}
+
 /// Everything one run told about itself. A missing figure is unknown, never zero.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunReport {
     /// A result object was seen: the agent says that it is done.
     pub complete: bool,
+    /// The result is an interim one: work in the background goes on, and another result will follow.
+    pub is_interim: bool,
+    /// Work in the background that did not come to its own end.
+    pub cut_short: Vec<CutShort>,
     /// The agent says that it failed.
     pub is_error: bool,
     /// The answer: the agent's last message.

@@ -9,6 +9,7 @@ mod environment;
 mod version;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 
 use serde_yaml::{Mapping, Value};
 
@@ -26,7 +27,7 @@ const PROFILES: &str = include_str!("profiles.yaml");
 /// The vendor name of runs whose program the route itself names.
 pub const COMMAND: &str = "command";
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "like",
     "command",
     "format",
@@ -40,6 +41,7 @@ const KEYS: [&str; 15] = [
     "disallowed_tools",
     "model_classes",
     "env",
+    "env_defaults",
     "model",
     "effort",
 ];
@@ -90,6 +92,8 @@ pub struct Vendor {
     pub model_classes: BTreeMap<String, String>,
     /// Variables to set, or to remove where the value is missing.
     pub env: BTreeMap<String, Option<String>>,
+    /// Variables to set where the dispatcher's environment has none of that name.
+    pub env_defaults: BTreeMap<String, Option<String>>,
 }
 
 impl Vendor {
@@ -113,7 +117,18 @@ impl Vendor {
             disallowed_tools: Vec::new(),
             model_classes: BTreeMap::new(),
             env: BTreeMap::new(),
+            env_defaults: BTreeMap::new(),
         }
+    }
+
+    /// The defaults among its variables that hold beside this environment.
+    pub fn defaults_beside(&self, parent: &[(OsString, OsString)]) -> BTreeMap<String, Option<String>> {
+        let is_free = |name: &String| !parent.iter().any(|(taken, _)| taken == name.as_str());
+        self.env_defaults
+            .iter()
+            .filter(|(name, _)| is_free(name))
+            .map(|(n, v)| (n.clone(), v.clone()))
+            .collect()
     }
 
     /// Whether a setting of a route has a place on its command lines.
@@ -270,6 +285,7 @@ fn read_vendor(name: &str, section: &Section<'_>) -> Result<Vendor> {
         disallowed_tools: section.list("disallowed_tools")?.or(Vec::new()),
         model_classes,
         env: section.variables("env")?,
+        env_defaults: section.variables("env_defaults")?,
     })
 }
 
@@ -293,6 +309,17 @@ mod tests {
         assert_eq!(claude.session, SessionIds::Uuid);
         assert!(claude.takes_effort());
         assert!(!vendors.get("gemini").expect("gemini").takes_effort());
+    }
+
+    #[test]
+    fn a_default_variable_gives_way_to_one_that_a_person_set() {
+        let vendors = vendors("vendors: {mine: {command: x, env_defaults: {A: 1}}}\n").expect("readable");
+        let mine = vendors.get("mine").expect("mine");
+        assert_eq!(mine.defaults_beside(&[("B".into(), "2".into())])["A"].as_deref(), Some("1"));
+        assert!(mine.defaults_beside(&[("A".into(), "2".into())]).is_empty());
+        let ceiling = "CLAUDE_CODE_PRINT_BG_WAIT_CEILING_MS";
+        let claude = vendors.get("claude").expect("claude");
+        assert_eq!(claude.defaults_beside(&[])[ceiling].as_deref(), Some("0"));
     }
 
     #[test]
