@@ -9,6 +9,7 @@ use super::body;
 use super::context::Context;
 use super::output::Progress;
 use crate::error::{EXIT_OK, EXIT_REFUSED, Error, Result};
+use crate::model::json;
 use crate::model::task::object;
 use crate::store::Submitted;
 use crate::workspace::{SubmitWish, check_line};
@@ -46,7 +47,7 @@ pub fn submit_batch(context: &mut Context, file: &Path, common: &SubmitWish) -> 
                 return Err(Error::invalid(format!("line {} is longer than {MAX_LINE} bytes", number + 1)));
             }
             number += 1;
-            if line.trim_ascii().is_empty() {
+            if json::without_mark(&line).trim_ascii().is_empty() {
                 continue;
             }
             match check_line(&config, &cwd, store.now().wall, (number, &line), common.clone()) {

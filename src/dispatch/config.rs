@@ -242,6 +242,22 @@ dispatch:
 ";
 
     #[test]
+    fn numbers_that_are_meant_as_text_stay_as_they_are_written() {
+        let config = read(
+            "dispatch:\n  env: {A: 0x1F}\n  routes:\n    w:\n      command: x\n      args: [-v, 1.10, 6e2, 0o17]\n      \
+             env: {V: 1.10, N: 7, T: true}\n",
+        )
+        .expect("valid");
+        let route = config.route("w");
+        assert_eq!(route.args, ["-v", "1.10", "6e2", "0o17"]);
+        for (name, value) in [("A", "0x1F"), ("V", "1.10"), ("N", "7"), ("T", "true")] {
+            assert_eq!(route.env[name].as_deref(), Some(value), "{name}");
+        }
+        let refused = message("dispatch:\n  vendor: claude\n  model: 4.10\n");
+        assert!(refused.contains("line 3: dispatch.model: expected text; put it in quotes"), "{refused}");
+    }
+
+    #[test]
     fn routes_override_defaults_and_null_switches_them_off() {
         let config = read(FULL).expect("valid");
         assert_eq!(config.max_concurrent, 5);

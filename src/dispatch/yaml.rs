@@ -12,6 +12,7 @@ use serde_yaml::{Mapping, Value};
 use super::place::line_of;
 use crate::error::printable;
 use crate::model::span::{self, Limit};
+use crate::workspace::written_number;
 use crate::{Error, Result};
 
 /// The file that the values come from: its name for messages, its text for line numbers.
@@ -118,7 +119,7 @@ impl<'a> Section<'a> {
     pub fn keys(&self) -> Result<Vec<String>> {
         self.mapping
             .keys()
-            .map(|key| scalar(key).map_err(|_| self.error_here("every key must be text")))
+            .map(|key| scalar(key, self.source, &[]).map_err(|_| self.error_here("every key must be text")))
             .collect()
     }
 
@@ -207,9 +208,16 @@ impl<'a> Section<'a> {
     /// A list of text; numbers in it read as their text, as arguments are often numbers.
     pub fn list(&self, key: &str) -> Result<Given<Vec<String>>> {
         self.read(key, |value| match value {
-            Value::Sequence(items) => items.iter().map(argument).collect(),
+            Value::Sequence(items) => {
+                let place = |n: usize| self.below([key.to_string(), n.to_string()]);
+                items.iter().enumerate().map(|(n, item)| argument(item, self.source, &place(n))).collect()
+            }
             _ => Err("expected a list of text".to_string()),
         })
+    }
+
+    fn below(&self, keys: impl IntoIterator<Item = String>) -> Vec<String> {
+        self.path.iter().cloned().chain(keys).collect()
     }
 
     /// A mapping from text to text, in which numbers and booleans read as their text; a `null` value
@@ -218,7 +226,8 @@ impl<'a> Section<'a> {
         let section = self.section(key)?;
         let mut variables = BTreeMap::new();
         for name in section.keys()? {
-            let value = section.read(&name, scalar)?.value();
+            let place = section.below([name.clone()]);
+            let value = section.read(&name, |value| scalar(value, self.source, &place))?.value();
             variables.insert(name, value);
         }
         Ok(variables)
@@ -250,19 +259,26 @@ impl<'a> Section<'a> {
     }
 }
 
-fn scalar(value: &Value) -> std::result::Result<String, String> {
+/// The text of a scalar at `place`, a number as it is written there.
+fn scalar(value: &Value, source: Source<'_>, place: &[String]) -> std::result::Result<String, String> {
     match value {
         Value::String(text) => Ok(text.clone()),
-        Value::Number(number) => Ok(number.to_string()),
+        Value::Number(number) => match written_number(source.text, place) {
+            // Unless the value was merged in from elsewhere.
+            Some(text) if serde_yaml::from_str::<Value>(&text).is_ok_and(|found| found == *value) => Ok(text),
+            _ if number.is_f64() => Err("expected text; put it in quotes".to_string()),
+            _ => Ok(number.to_string()),
+        },
         Value::Bool(flag) => Ok(flag.to_string()),
         _ => Err("expected text".to_string()),
     }
 }
 
-fn argument(value: &Value) -> std::result::Result<String, String> {
+fn argument(value: &Value, source: Source<'_>, place: &[String]) -> std::result::Result<String, String> {
     match value {
         Value::Bool(_) => Err("expected a list of text; put each in quotes".to_string()),
-        _ => scalar(value).map_err(|_| "expected a list of text".to_string()),
+        Value::Number(_) => scalar(value, source, place),
+        _ => scalar(value, source, place).map_err(|_| "expected a list of text".to_string()),
     }
 }
 

@@ -21,9 +21,18 @@ pub fn parse_object(bytes: &[u8]) -> Result<Object, String> {
     }
 }
 
+/// What editors on Windows put before a text.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// A line without the mark of its encoding, which stands before the first one of a file, and of each file
+/// that was put behind another.
+pub fn without_mark(line: &[u8]) -> &[u8] {
+    line.strip_prefix(BYTE_ORDER_MARK.to_string().as_bytes()).unwrap_or(line)
+}
+
 /// Parses a JSON object that stands on a line of a file, whose number the caller knows.
 pub fn parse_line(line: &[u8]) -> Result<Object, String> {
-    parse_object(line).map_err(|why| match why.rsplit_once(" at line 1 column ") {
+    parse_object(without_mark(line)).map_err(|why| match why.rsplit_once(" at line 1 column ") {
         Some((what, column)) => format!("not JSON: {what} at column {column}"),
         None => why,
     })
@@ -216,6 +225,7 @@ mod tests {
         }
         assert!(parse_object(&[b'{', 0xff, b'}']).is_err());
         assert_eq!(parse_line(b"oops").unwrap_err(), "not JSON: expected value at column 1");
+        assert!(parse_line("\u{feff}{\"a\": 1}\r\n".as_bytes()).is_ok());
         assert_eq!(parse_line(b"[]").unwrap_err(), "not a JSON object");
         let deep = "[".repeat(200_000);
         assert!(parse_object(format!("{{\"a\": {deep}").as_bytes()).is_err());

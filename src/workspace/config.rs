@@ -88,10 +88,10 @@ impl Config {
         if let Some(found) = &found {
             found.check_file(&path, &passed)?;
         }
-        let object = CONFIG_FILE.read_document(&path)?;
+        let document = CONFIG_FILE.read_document(&path)?;
         // A file that could be read has a directory.
         let base = path.parent().unwrap_or(Path::new("/"));
-        let mut fields = Fields::new(format!("config file {}", show(&path)), object);
+        let mut fields = Fields::of_file(format!("config file {}", show(&path)), document);
         if fields.has("checkpoints") {
             return Err(Error::config(format!(
                 "checkpoints in handoff.yaml are no longer supported: {}",
@@ -231,6 +231,28 @@ mod tests {
             "{}",
             config.warnings[0]
         );
+    }
+
+    #[test]
+    fn numbers_that_are_meant_as_text_stay_as_they_are_written() {
+        for number in
+            ["1.10", "6e2", "0x1F", "0o17", "+5", ".5", "007", "1_000", ".inf", "1:30", "2026-01-01", "yes"]
+        {
+            let config = load(&format!(
+                "workspace_id: {number}\nexpected_branch: {number}\nqueue_root: {number}\nlanes:\n  {number}: x\n"
+            ))
+            .unwrap();
+            assert_eq!(config.workspace_id, number);
+            assert_eq!(config.expected_branch.as_deref(), Some(number));
+            assert!(config.store_root.ends_with(number), "{number}: {:?}", config.store_root);
+            assert_eq!(config.lanes.keys().collect::<Vec<_>>(), [number]);
+        }
+        for none in ["", "~", "null"] {
+            assert_eq!(
+                load(&format!("workspace_id: w\nexpected_branch: {none}\n")).unwrap().expected_branch,
+                None
+            );
+        }
     }
 
     #[test]

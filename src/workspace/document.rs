@@ -1,30 +1,54 @@
 //! YAML and JSON files that people write, read into one form: a JSON object.
 //!
 //! The shape follows what PyYAML accepts, since the same files are read by other implementations:
-//! duplicate keys (the last wins), a byte order mark, CRLF, keys that are not text, merge keys.
+//! a byte order mark, CRLF, keys that are not text, merge keys.
 
-use std::fmt;
+use std::collections::BTreeMap;
 
-use serde::de::{Deserialize, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
 use super::nesting;
+use super::tree::Tree;
 use crate::model::json::{self, Object};
+
+/// What a file says.
+#[derive(Debug, Default)]
+pub(super) struct Document {
+    /// Its keys and values.
+    pub object: Object,
+    /// How numbers are written that JSON writes otherwise.
+    pub written: Written,
+    /// Whether the other numbers are as they are written; the parser of JSON spells exponents anew.
+    pub is_exact: bool,
+}
+
+/// How the number at `path` (keys, and positions in lists) of a YAML or JSON text is written.
+pub fn written_number(text: &str, path: &[String]) -> Option<String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    nesting::check(text).ok()?;
+    match Tree::parse(text).ok()?.at(path)? {
+        Tree::Number { written, .. } => Some(written.clone()),
+        _ => None,
+    }
+}
 
 /// Parses YAML, or JSON if the text starts like a JSON object.
 ///
 /// What YAML has and JSON lacks becomes text: keys that are numbers or booleans, numbers that are
-/// not finite.
+/// not finite. Numbers keep the way they are written where JSON has it.
 ///
 /// # Errors
 /// One line that says what is wrong, with line and column where they are known.
-pub(super) fn parse(text: &str) -> Result<Object, String> {
+pub(super) fn parse(text: &str) -> Result<Document, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     nesting::check(text)?;
     if looks_like_json(text) {
         // YAML allows a little more, such as a comma at the end; what neither can read was most
         // likely meant as JSON.
-        return json::parse_object(text.as_bytes()).or_else(|error| parse_yaml(text).map_err(|_| error));
+        return match json::parse_object(text.as_bytes()) {
+            Ok(object) => Ok(Document { object, ..Document::default() }),
+            Err(error) => parse_yaml(text).map_err(|_| error),
+        };
     }
     parse_yaml(text)
 }
@@ -34,9 +58,15 @@ fn looks_like_json(text: &str) -> bool {
     text.trim_start().strip_prefix('{').is_some_and(|inner| inner.trim_start().starts_with(['"', '}']))
 }
 
-fn parse_yaml(text: &str) -> Result<Object, String> {
-    match serde_yaml::from_str(text) {
-        Ok(Node(Value::Object(object))) => Ok(object),
+fn parse_yaml(text: &str) -> Result<Document, String> {
+    match Tree::parse(text) {
+        Ok(tree @ Tree::Map(_)) => {
+            let mut written = Written::new();
+            match to_json(tree, "", &mut written)? {
+                Value::Object(object) => Ok(Document { object, written, is_exact: true }),
+                _ => Ok(Document::default()),
+            }
+        }
         Ok(_) => Err("it must be a mapping: lines of the form `key: value`".to_string()),
         Err(error) => {
             let mut message = error.to_string();
@@ -85,112 +115,74 @@ pub(super) fn to_yaml(value: Value) -> serde_yaml::Value {
     }
 }
 
-/// A value on its way from YAML to JSON.
-struct Node(Value);
+/// Where a number stands: the keys and positions that lead to it, with `/` before each.
+pub(super) type Written = BTreeMap<String, String>;
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor).map(Node)
-    }
+/// Turns a tree into JSON, and notes in `written` under `path` how numbers are written that JSON writes
+/// otherwise.
+fn to_json(tree: Tree, path: &str, written: &mut Written) -> Result<Value, String> {
+    Ok(match tree {
+        Tree::Null => Value::Null,
+        Tree::Bool(flag) => flag.into(),
+        Tree::Number { value: None, written: text } | Tree::Text(text) => text.into(),
+        Tree::Number { value: Some(number), written: text } => match as_json_number(&text) {
+            Some(same) => Value::Number(same),
+            None => {
+                written.insert(path.to_string(), text);
+                Value::Number(number)
+            }
+        },
+        Tree::List(items) => items
+            .into_iter()
+            .enumerate()
+            .map(|(n, item)| to_json(item, &format!("{path}/{n}"), written))
+            .collect::<Result<_, _>>()?,
+        Tree::Map(entries) => {
+            let (mut object, mut merged) = (Object::new(), None);
+            for (key, value) in entries {
+                let key = key.scalar().unwrap_or_default().to_string();
+                if key == "<<" {
+                    merged = Some(value);
+                    continue;
+                }
+                let value = to_json(value, &format!("{path}/{key}"), written)?;
+                object.insert(key, value);
+            }
+            if let Some(merged) = merged {
+                merge(&mut object, merged, path, written)?;
+            }
+            Value::Object(object)
+        }
+    })
 }
 
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
-        Ok(flag.into())
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_i128<E>(self, number: i128) -> Result<Value, E> {
-        Ok(big(number))
-    }
-
-    fn visit_u128<E>(self, number: u128) -> Result<Value, E> {
-        Ok(big(number))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(number).map_or_else(|| number.to_string().into(), Value::Number))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(text.into())
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(text.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(Node(item)) = access.next_element()? {
-            items.push(item);
-        }
-        Ok(Value::Array(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut object = Object::new();
-        while let Some(Node(key)) = access.next_key()? {
-            let Some(key) = scalar_text(&key) else {
-                return Err(A::Error::custom("a key must be text, not a list or a mapping"));
-            };
-            let Node(value) = access.next_value()?;
-            object.insert(key, value);
-        }
-        merge(&mut object).map_err(A::Error::custom)?;
-        Ok(Value::Object(object))
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, _access: A) -> Result<Value, A::Error> {
-        Err(A::Error::custom("tags such as !name are not supported"))
-    }
-}
-
-fn big(number: impl fmt::Display) -> Value {
-    // An integer's decimal digits are a JSON number.
-    Value::Number(Number::from_string_unchecked(number.to_string()))
+/// A number as it is written, if JSON may write it so.
+fn as_json_number(text: &str) -> Option<Number> {
+    serde_json::from_str::<Number>(text).ok()?;
+    // What the parser returns has its exponents spelt otherwise.
+    Some(Number::from_string_unchecked(text.to_string()))
 }
 
 /// Carries out a merge key: `<<` names mappings whose keys stand in for those that are missing.
-fn merge(object: &mut Object) -> Result<(), &'static str> {
-    let sources = match object.remove("<<") {
-        None => return Ok(()),
-        Some(Value::Array(items)) => items,
-        Some(single) => vec![single],
+fn merge(object: &mut Object, merged: Tree, path: &str, written: &mut Written) -> Result<(), String> {
+    let sources = match merged {
+        Tree::List(items) => items,
+        single => vec![single],
     };
     for source in sources {
-        let Value::Object(source) = source else {
-            return Err("'<<' takes mappings only");
+        let Tree::Map(entries) = source else {
+            return Err("'<<' takes mappings only".to_string());
         };
+        let mut texts = Written::new();
+        let Value::Object(source) = to_json(Tree::Map(entries), path, &mut texts)? else { continue };
         for (key, value) in source {
-            object.entry(key).or_insert(value);
+            if !object.contains_key(&key) {
+                let place = format!("{path}/{key}");
+                let below = format!("{place}/");
+                let moved = texts.iter().filter(|(at, _)| **at == place || at.starts_with(&below));
+                written.extend(moved.map(|(at, text)| (at.clone(), text.clone())));
+                object.insert(key, value);
+            }
         }
     }
     Ok(())
@@ -212,7 +204,7 @@ mod tests {
     use super::*;
 
     fn value(text: &str) -> Value {
-        Value::Object(parse(text).unwrap_or_else(|error| panic!("{text:?}: {error}")))
+        Value::Object(parse(text).unwrap_or_else(|error| panic!("{text:?}: {error}")).object)
     }
 
     #[test]
@@ -235,7 +227,7 @@ mod tests {
         );
         assert_eq!(
             value("a: .nan\nb: 2026-01-01\nc: ~\nd:\n"),
-            json!({"a": "NaN", "b": "2026-01-01", "c": null, "d": null})
+            json!({"a": ".nan", "b": "2026-01-01", "c": null, "d": null})
         );
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::document::scalar_text;
+use super::document::{Document, Written, scalar_text};
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::model::span;
@@ -14,11 +14,32 @@ pub(super) struct Fields {
     /// What the object was read from, for messages: `config file /w/handoff.yaml`.
     source: String,
     object: Object,
+    written: Written,
+    is_exact: bool,
 }
 
 impl Fields {
     pub(super) fn new(source: String, object: Object) -> Self {
-        Self { source, object }
+        Self::of_file(source, Document { object, ..Document::default() })
+    }
+
+    /// The fields of a file.
+    pub(super) fn of_file(source: String, document: Document) -> Self {
+        let Document { object, written, is_exact } = document;
+        Self { source, object, written, is_exact }
+    }
+
+    /// Text, or a number as it is written; `place` is the keys and positions that lead to it.
+    fn written(&self, place: &str, value: &Value) -> Option<String> {
+        match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(_) => self
+                .written
+                .get(place)
+                .cloned()
+                .or_else(|| scalar_text(value).filter(|text| self.is_exact || !text.contains(['e', 'E']))),
+            _ => None,
+        }
     }
 
     /// What the object was read from.
@@ -45,8 +66,10 @@ impl Fields {
     pub(super) fn text(&mut self, key: &str) -> Result<Option<String>> {
         match self.value(key) {
             None => Ok(None),
-            Some(value @ (Value::String(_) | Value::Number(_))) => Ok(scalar_text(&value)),
-            Some(_) => Err(self.wrong(key, "text; put it in quotes")),
+            Some(value) => match self.written(&format!("/{key}"), &value) {
+                Some(text) => Ok(Some(text)),
+                None => Err(self.wrong(key, "text; put it in quotes")),
+            },
         }
     }
 
@@ -101,13 +124,22 @@ impl Fields {
     /// A list of texts; empty when absent.
     pub(super) fn texts(&mut self, key: &str) -> Result<Vec<String>> {
         self.list(key)?
-            .into_iter()
-            .map(|item| match item {
-                Value::String(_) | Value::Number(_) => scalar_text(&item),
-                _ => None,
-            })
+            .iter()
+            .enumerate()
+            .map(|(n, item)| self.written(&format!("/{key}/{n}"), item))
             .collect::<Option<Vec<String>>>()
             .ok_or_else(|| self.wrong(key, "a list of texts"))
+    }
+
+    /// A list of texts, each alone or as the value `name` of a mapping; empty when absent, and `None` when
+    /// there is something else.
+    pub(super) fn texts_or(&mut self, key: &str, name: &str) -> Result<Option<Vec<String>>> {
+        let items = self.list(key)?;
+        let texts = items.iter().enumerate().map(|(n, item)| match item.get(name) {
+            Some(inner) => self.written(&format!("/{key}/{n}/{name}"), inner),
+            None => self.written(&format!("/{key}/{n}"), item),
+        });
+        Ok(texts.collect())
     }
 
     /// A warning about the keys that nobody asked for, if there are any.

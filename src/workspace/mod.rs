@@ -21,6 +21,7 @@ mod scaffold;
 mod submit;
 mod task_file;
 mod text_file;
+mod tree;
 mod why;
 
 pub use crate::model::limits::key as check_key;
@@ -32,6 +33,7 @@ pub use config::Config;
 pub use delivery::deliver;
 pub use discover::{Locate, locate};
 pub use doctor::{Diagnosis, DoctorWish, Level, doctor};
+pub use document::written_number;
 pub use edit::{EditWish, check_edit};
 pub use nesting::check as check_nesting;
 pub use ownership::{Found, Identity};

@@ -21,18 +21,22 @@ pub(super) struct Repeated {
 pub(super) fn first(text: &str) -> Option<Repeated> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let seed = Unique { path: String::new() };
-    let (line, message) = if text.trim_start().starts_with('{') {
+    if text.trim_start().starts_with('{') {
         // JSON proper has tabs, which YAML refuses.
-        let error = seed.deserialize(&mut serde_json::Deserializer::from_str(text)).err()?;
-        (error.line(), error.to_string())
-    } else {
-        let error = seed.deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
-        (error.location()?.line(), error.to_string())
-    };
+        let Err(error) = seed.deserialize(&mut serde_json::Deserializer::from_str(text)) else { return None };
+        if let Some(key) = marked(&error.to_string()) {
+            return Some(Repeated { line: error.line(), key });
+        }
+    }
+    let seed = Unique { path: String::new() };
+    let error = seed.deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
+    Some(Repeated { line: error.location()?.line(), key: marked(&error.to_string())? })
+}
+
+/// The key that an error tells of; the reader adds the place to the message.
+fn marked(message: &str) -> Option<String> {
     let (_, found) = message.split_once(MARK)?;
-    // The reader adds the place to the message.
-    let key = found.split_once('\n').map_or(found, |(key, _)| key);
-    Some(Repeated { line, key: key.to_string() })
+    Some(found.split_once('\n').map_or(found, |(key, _)| key).to_string())
 }
 
 /// Reads a value whose mappings must have each key once.
@@ -110,7 +114,8 @@ impl<'de> DeserializeSeed<'de> for Key<'_> {
     type Value = String;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        deserializer.deserialize_any(self)
+        // As it is written, so that 1 and 1.0 are two keys.
+        deserializer.deserialize_str(self)
     }
 }
 
@@ -119,26 +124,6 @@ impl<'de> Visitor<'de> for Key<'_> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<String, E> {
-        self.take("null")
-    }
-
-    fn visit_bool<E: Error>(self, key: bool) -> Result<String, E> {
-        self.take(&key.to_string())
-    }
-
-    fn visit_i64<E: Error>(self, key: i64) -> Result<String, E> {
-        self.take(&key.to_string())
-    }
-
-    fn visit_u64<E: Error>(self, key: u64) -> Result<String, E> {
-        self.take(&key.to_string())
-    }
-
-    fn visit_f64<E: Error>(self, key: f64) -> Result<String, E> {
-        self.take(&key.to_string())
     }
 
     fn visit_str<E: Error>(self, key: &str) -> Result<String, E> {
@@ -160,6 +145,9 @@ mod tests {
         assert_eq!(found(yaml), Some((5, "b.c".to_string())));
         assert_eq!(found("a: {x: 1,\n  x: 2}\n"), Some((2, "a.x".to_string())));
         assert_eq!(found("{\n\t\"a\": 1.5,\n\t\"a\": 2\n}"), Some((3, "a".to_string())));
+        assert_eq!(found("{a: 1,\na: 2,}"), Some((2, "a".to_string())));
+        assert_eq!(found("1.0: a\n1.0: b"), Some((2, "1.0".to_string())));
+        assert_eq!(found("1.0: a\n1: b\n~: c"), None);
         assert_eq!(found("a: 1\nb: {a: ~, c: [{a: 1}, {a: 2}]}\n"), None);
         assert_eq!(found("a: [\n"), None);
     }

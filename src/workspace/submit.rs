@@ -9,8 +9,10 @@ use super::config::Config;
 use super::fields::Fields;
 use super::paths::{absolute, as_text, resolve};
 use super::places::Places;
+use super::repeats;
 use super::task_file::TaskFile;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, printable};
+use crate::model::json::BYTE_ORDER_MARK;
 use crate::model::limits::{self, MAX_PROMPT, MAX_PROMPT_ONLY};
 use crate::model::task::NewRequest;
 use crate::model::transition::check_delay;
@@ -110,6 +112,10 @@ pub fn check_line(
 ) -> Result<Checked> {
     let source = format!("line {number}");
     let object = json::parse_line(line).map_err(|why| Error::invalid(format!("{source}: {why}")))?;
+    if let Some(repeated) = std::str::from_utf8(line).ok().and_then(repeats::first) {
+        let message = format!("{source}: {}: this key is given twice", printable(&repeated.key));
+        return Err(Error::invalid(message).with_hint("keep one of them"));
+    }
     let mut fields = Fields::new(source.clone(), object);
     let (task_id, source_agent) = (fields.text_or_blank("task_id")?, fields.text_or_blank("source_agent")?);
     let mut wish = common;
@@ -283,6 +289,8 @@ fn prompt(
         (None, Some(file)) => places.prompt(&file, most)?,
         (None, None) => String::new(),
     };
+    // An editor's mark of the encoding, not a word for the worker.
+    let prompt = prompt.strip_prefix(BYTE_ORDER_MARK).map(str::to_string).unwrap_or(prompt);
     if prompt.len() > most {
         let message = format!("the prompt is {} bytes long; at most {most} are taken", prompt.len());
         return Err(Error::invalid(message).with_hint("write it to a file and name that with --request-from"));

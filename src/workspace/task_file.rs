@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::fields::Fields;
 use super::paths::{absolute, show};
 use super::text_file::TextFile;
@@ -16,7 +14,7 @@ const TASK_FILE: TextFile = TextFile {
     limit: 1024 * 1024,
     refusal: ErrorKind::Config,
     hint_if_missing: "check the path given to --task",
-    unique_keys: false,
+    unique_keys: true,
 };
 
 /// What a task file says, types checked, ranges not yet.
@@ -50,7 +48,7 @@ impl TaskFile {
     /// # Errors
     /// `Config` or `Io`, naming the file and the key, or line and column.
     pub(super) fn load(path: &Path) -> Result<Self> {
-        let fields = Fields::new(format!("task file {}", show(path)), TASK_FILE.read_document(path)?);
+        let fields = Fields::of_file(format!("task file {}", show(path)), TASK_FILE.read_document(path)?);
         // A file that could be read has a directory.
         Self::read(fields, path.parent().unwrap_or(Path::new("/")))
     }
@@ -92,19 +90,9 @@ impl TaskFile {
 /// `supporting_paths`: each a text, or a mapping with the key `path`.
 fn supporting(fields: &mut Fields) -> Result<Vec<PathBuf>> {
     let key = "supporting_paths";
-    let mut paths = Vec::new();
-    for item in fields.list(key)? {
-        let path = match item {
-            Value::Object(mut details) => details.remove("path").unwrap_or_default(),
-            other => other,
-        };
-        match path {
-            Value::String(path) if !path.is_empty() => paths.push(PathBuf::from(path)),
-            Value::Number(name) => paths.push(PathBuf::from(name.to_string())),
-            _ => return Err(fields.wrong(key, "a list of paths")),
-        }
-    }
-    Ok(paths)
+    let paths = fields.texts_or(key, "path")?.filter(|paths| !paths.iter().any(String::is_empty));
+    let paths = paths.ok_or_else(|| fields.wrong(key, "a list of paths"))?;
+    Ok(paths.into_iter().map(PathBuf::from).collect())
 }
 
 fn not_before(fields: &mut Fields) -> Result<Option<Time>> {
@@ -120,7 +108,7 @@ fn not_before(fields: &mut Fields) -> Result<Option<Time>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -155,6 +143,37 @@ mod tests {
         assert_eq!(file.labels, ["x", "7"]);
         assert_eq!(file.timeout_seconds, Some(5400.0));
         assert!(file.warnings.is_empty(), "{:?}", file.warnings);
+    }
+
+    #[test]
+    fn numbers_that_are_meant_as_text_stay_as_they_are_written() {
+        for number in ["1.10", "6e2", "0x1F", "0b11", "-0", "5.", ".inf", "12345678901234567890123"] {
+            let file = load(&format!(
+                "base: &b {{branch: {number}}}\n<<: *b\nlane: {number}\nprompt: {number}\nrequest_from: {number}\n\
+                 supporting_paths: [{number}, {{path: {number}}}]\nkey: {number}\nname: {number}\nlabels: [a, {number}]\n\
+                 metadata: {{n: {number}, {number}: x}}\n"
+            ));
+            let file = file.unwrap();
+            for text in [&file.lane, &file.branch, &file.prompt, &file.key, &file.name] {
+                assert_eq!(text.as_deref(), Some(number));
+            }
+            assert_eq!(file.request_from, Some(number.into()));
+            assert_eq!(file.supporting, [PathBuf::from(number), number.into()]);
+            assert_eq!(file.labels, ["a", number]);
+            assert_eq!(file.metadata[number], "x");
+        }
+        // The parser of JSON would spell it 6e+2.
+        let json = load("{\"branch\": 1.10}").unwrap();
+        assert_eq!(json.branch.as_deref(), Some("1.10"));
+        assert!(
+            load("{\"branch\": 6e2}")
+                .unwrap_err()
+                .to_string()
+                .contains("'branch' must be text; put it in quotes")
+        );
+        // A number in metadata is a number, written as in the file where JSON has that.
+        let metadata = load("metadata: {a: 1.10, b: 0x1F, c: 6e2, d: 7}\n").unwrap().metadata;
+        assert_eq!(Value::Object(metadata).to_string(), "{\"a\":1.10,\"b\":31,\"c\":6e2,\"d\":7}");
     }
 
     #[test]

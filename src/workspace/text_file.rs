@@ -5,11 +5,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::document;
+use super::document::{self, Document};
 use super::paths::show;
 use super::repeats;
 use crate::error::{Error, ErrorKind, Result, printable};
-use crate::model::json::Object;
 
 /// What a text file is for.
 pub(super) struct TextFile {
@@ -72,9 +71,9 @@ impl TextFile {
     ///
     /// # Errors
     /// As [`TextFile::read`]; for bad syntax with line and column.
-    pub(super) fn read_document(&self, path: &Path) -> Result<Object> {
+    pub(super) fn read_document(&self, path: &Path) -> Result<Document> {
         let text = self.read(path)?;
-        let object = document::parse(&text).map_err(|reason| {
+        let document = document::parse(&text).map_err(|reason| {
             let message = format!("cannot parse {} {}: {}", self.name, show(path), printable(&reason));
             Error::new(self.refusal, message)
         })?;
@@ -85,7 +84,7 @@ impl TextFile {
             let message = format!("{} {} line {line}: {key}: this key is given twice", self.name, show(path));
             return Err(Error::new(self.refusal, message).with_hint("keep one of them"));
         }
-        Ok(object)
+        Ok(document)
     }
 }
 

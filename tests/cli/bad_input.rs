@@ -106,6 +106,42 @@ fn configurations_that_cannot_be_used() {
 }
 
 #[test]
+fn what_editors_put_before_a_text_is_passed_over() {
+    let sandbox = Sandbox::new();
+    let mark = "\u{feff}";
+    let lines = format!(
+        "{mark}{{\"lane\": \"l\", \"prompt\": \"one\"}}\r\n\r\n{mark}{{\"lane\": \"l\", \"prompt\": \"two\"}}\r\n"
+    );
+    let outcome = sandbox.run_with(&["submit", "--batch", "-"], lines);
+    assert_eq!((outcome.code, outcome.stdout.lines().count()), (0, 2), "{outcome}");
+    assert_eq!(sandbox.run_with(&["submit", "--batch", "-"], mark).code, 0);
+    sandbox.write("prompt.md", format!("{mark}Look."));
+    let id = sandbox.ok(&["submit", "--lane", "p", "--prompt-file", "prompt.md"]);
+    let export = sandbox.ok(&["export", "--lane", "p"]);
+    let export = export.replace("$DIR", sandbox.root().parent().unwrap().to_str().unwrap());
+    let exported: serde_json::Value = serde_json::from_str(&export).unwrap();
+    assert_eq!(exported["request"], "Look.");
+    sandbox.ok(&["cancel", &id]);
+    sandbox.ok(&["gc", "--all-ended"]);
+    let imported = sandbox.run_with(&["import", "-"], format!("{mark}{export}\r\n"));
+    assert_eq!((imported.code, imported.stdout.trim()), (0, "1 task added, 0 here already"), "{imported}");
+}
+
+#[test]
+fn a_key_that_stands_twice_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.write("t.yaml", "lane: l\nprompt: a\nprompt: b\n");
+    sandbox.run(&["submit", "--task", "t.yaml"]).refused(1, "line 3: prompt: this key is given twice");
+    sandbox.write("t.json", "{\"lane\": \"l\", \"metadata\": {\"a\": 1,\n\"a\": 2}, \"prompt\": \"x\"}");
+    sandbox.run(&["submit", "--task", "t.json"]).refused(1, "line 2: metadata.a: this key is given twice");
+    let lines =
+        "{\"lane\": \"l\", \"prompt\": \"a\", \"prompt\": \"b\"}\n{\"lane\": \"l\", \"prompt\": \"c\"}\n";
+    let outcome = sandbox.run_with(&["submit", "--batch", "-"], lines);
+    assert_eq!((outcome.code, outcome.stdout.lines().count()), (1, 1), "{outcome}");
+    assert!(outcome.stderr.contains("line 1: prompt: this key is given twice"), "{outcome}");
+}
+
+#[test]
 fn a_store_that_is_no_directory() {
     let sandbox = Sandbox::new();
     sandbox.write("file", "x");

@@ -296,6 +296,7 @@ fn answers_are_written_only_where_the_configuration_allows() {
     assert!(text(&found["findings"][0]["message"]).contains("planted.md"), "{found}");
     // The same answers come by an export, and then have no place of their own.
     let export = sandbox.ok(&["export"]);
+    let export = export.replace("$DIR", sandbox.root().parent().unwrap().to_str().unwrap());
     sandbox.ok(&["gc", "--all-ended"]);
     let imported = sandbox.run_with(&["import", "-"], export.as_bytes());
     assert!(imported.stderr.contains("stays in the store: its response_path is outside"), "{imported}");

@@ -71,7 +71,7 @@ impl Store {
             if let Some(line) = line {
                 number += 1;
                 bytes += line.len();
-                if !line.trim_ascii().is_empty() {
+                if !json::without_mark(&line).trim_ascii().is_empty() {
                     match self.item(number, &line) {
                         Ok(item) => group.push(item),
                         Err(error) => imported.refused.push((number, error)),

@@ -229,8 +229,11 @@ fn what_the_file_says_wrong_is_refused_like_the_flags() {
         ("lane: -x", "invalid lane name"),
         ("request_from: ../../../etc/passwd", "outside workspace_root"),
         ("supporting_paths: [/etc/passwd]", "supporting_paths[0] is outside workspace_root"),
+        ("name: a\nname: b", "line 4: name: this key is given twice"),
+        ("metadata: {a: 1,\n  a: 2}", "line 4: metadata.a: this key is given twice"),
     ] {
-        let text = format!("lane: l\nprompt: p\n{line}\n");
+        let lane = if line.starts_with("lane") { "" } else { "lane: l\n" };
+        let text = format!("{lane}prompt: p\n{line}\n");
         let refusal = bench.refusal(from_file(&bench, &text));
         assert!(refusal.contains(words), "{line}: {refusal}");
     }

@@ -1,0 +1,277 @@
+//! A YAML document with every number as it is written.
+//!
+//! YAML turns `1.10`, `6e2` and `0x1F` into numbers, from which nobody can tell how they were written. Where
+//! text is wanted, as for a branch or a key, what was written counts. So the text is read twice: once for the
+//! kinds of its values, and once, following those, for the texts of its numbers.
+
+use std::fmt;
+
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, IgnoredAny, MapAccess, SeqAccess,
+    Visitor,
+};
+use serde_json::Number;
+
+/// A value of a YAML document.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Tree {
+    Null,
+    Bool(bool),
+    Number {
+        /// `None` for those that are not finite, which JSON lacks.
+        value: Option<Number>,
+        /// As it stands in the document.
+        written: String,
+    },
+    Text(String),
+    List(Vec<Tree>),
+    /// Keys and values in their order, repetitions and merge keys included.
+    Map(Vec<(Tree, Tree)>),
+}
+
+impl Tree {
+    /// Reads one document.
+    ///
+    /// # Errors
+    /// What is wrong with it, with its place.
+    pub(super) fn parse(text: &str) -> Result<Self, serde_yaml::Error> {
+        let mut tree: Self = serde_yaml::from_str(text)?;
+        Fill(&mut tree).deserialize(serde_yaml::Deserializer::from_str(text))?;
+        Ok(tree)
+    }
+
+    /// The text of a scalar, a number as it is written; `None` for lists and mappings.
+    pub(super) fn scalar(&self) -> Option<&str> {
+        Some(match self {
+            Self::Null => "null",
+            Self::Bool(true) => "true",
+            Self::Bool(false) => "false",
+            Self::Number { written, .. } => written,
+            Self::Text(text) => text,
+            Self::List(_) | Self::Map(_) => return None,
+        })
+    }
+
+    /// The value that keys and positions in lists lead to.
+    pub(super) fn at(&self, path: &[String]) -> Option<&Self> {
+        let Some((first, rest)) = path.split_first() else { return Some(self) };
+        match self {
+            Self::List(items) => items.get(first.parse::<usize>().ok()?)?.at(rest),
+            Self::Map(entries) => {
+                let is = |key: &Self, name: &str| key.scalar() == Some(name);
+                // Of a key that stands twice the last one counts, and all before what is merged in.
+                match entries.iter().rev().find(|(key, _)| is(key, first)) {
+                    Some((_, value)) => value.at(rest),
+                    None => {
+                        entries.iter().filter(|(key, _)| is(key, "<<")).find_map(|(_, merged)| match merged {
+                            Self::List(items) => items.iter().find_map(|item| item.at(path)),
+                            single => single.at(path),
+                        })
+                    }
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<Number> for Tree {
+    fn from(number: Number) -> Self {
+        Self::Number { value: Some(number), written: String::new() }
+    }
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Kinds)
+    }
+}
+
+/// Reads the kinds of values.
+struct Kinds;
+
+impl<'de> Visitor<'de> for Kinds {
+    type Value = Tree;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Tree, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Tree, E> {
+        Ok(Tree::Bool(flag))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Tree, E> {
+        Ok(Number::from(number).into())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Tree, E> {
+        Ok(Number::from(number).into())
+    }
+
+    fn visit_i128<E>(self, number: i128) -> Result<Tree, E> {
+        Ok(big(number).into())
+    }
+
+    fn visit_u128<E>(self, number: u128) -> Result<Tree, E> {
+        Ok(big(number).into())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Tree, E> {
+        Ok(Tree::Number { value: Number::from_f64(number), written: String::new() })
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Tree, E> {
+        Ok(Tree::Text(text.to_string()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Tree, E> {
+        Ok(Tree::Text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Tree, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Tree::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Tree, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = access.next_key::<Tree>()? {
+            if key.scalar().is_none() {
+                return Err(A::Error::custom("a key must be text, not a list or a mapping"));
+            }
+            entries.push((key, access.next_value()?));
+        }
+        Ok(Tree::Map(entries))
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, _access: A) -> Result<Tree, A::Error> {
+        Err(A::Error::custom("tags such as !name are not supported"))
+    }
+}
+
+fn big(number: impl fmt::Display) -> Number {
+    // An integer's decimal digits are a JSON number.
+    Number::from_string_unchecked(number.to_string())
+}
+
+/// Reads the texts of the numbers of a tree.
+struct Fill<'t>(&'t mut Tree);
+
+impl<'de> DeserializeSeed<'de> for Fill<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        match self.0 {
+            Tree::Number { .. } => deserializer.deserialize_str(self),
+            Tree::List(_) => deserializer.deserialize_seq(self),
+            Tree::Map(_) => deserializer.deserialize_map(self),
+            Tree::Null | Tree::Bool(_) | Tree::Text(_) => {
+                deserializer.deserialize_ignored_any(IgnoredAny).map(drop)
+            }
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Fill<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the value that was read before")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        if let Tree::Number { written, .. } = self.0 {
+            *written = text.to_string();
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
+        if let Tree::List(items) = self.0 {
+            for item in items {
+                access.next_element_seed(Fill(item))?;
+            }
+        }
+        while access.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
+        if let Tree::Map(entries) = self.0 {
+            for (key, value) in entries {
+                if access.next_key_seed(Fill(key))?.is_some() {
+                    access.next_value_seed(Fill(value))?;
+                }
+            }
+        }
+        while access.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: &str, path: &[&str]) -> String {
+        let tree = Tree::parse(text).unwrap();
+        let path: Vec<String> = path.iter().map(ToString::to_string).collect();
+        tree.at(&path).and_then(Tree::scalar).unwrap_or("none").to_string()
+    }
+
+    #[test]
+    fn numbers_keep_their_spelling_wherever_they_stand() {
+        for number in [
+            "1.10",
+            "6e2",
+            "6E+2",
+            "0x1F",
+            "0o17",
+            "0b11",
+            "+5",
+            "-0",
+            ".5",
+            "5.",
+            ".inf",
+            "-.INF",
+            ".nan",
+            "007",
+            "1_000",
+            "12345678901234567890123456789012345678901234567890",
+            "1:30",
+            "2026-01-01",
+        ] {
+            let yaml = format!("a: {number}\nb: [x, {number}, {{c: {number}}}]\n{number}: d\n");
+            assert_eq!(written(&yaml, &["a"]), number);
+            assert_eq!(written(&yaml, &["b", "1"]), number);
+            assert_eq!(written(&yaml, &["b", "2", "c"]), number);
+            assert_eq!(written(&yaml, &[number]), "d");
+        }
+    }
+
+    #[test]
+    fn aliases_and_merge_keys_keep_the_spelling_of_their_anchor() {
+        let yaml = "base: &b {x: 1.10, y: &n 0x1F}\nall:\n  <<: *b\n  z: *n\nmore:\n  <<: [*b, {w: 2.0}]\n  x: 1.0\n";
+        assert_eq!(written(yaml, &["all", "x"]), "1.10");
+        assert_eq!(written(yaml, &["all", "z"]), "0x1F");
+        assert_eq!(written(yaml, &["more", "x"]), "1.0");
+        assert_eq!(written(yaml, &["more", "w"]), "2.0");
+        assert_eq!(written(yaml, &["more", "none"]), "none");
+    }
+}
