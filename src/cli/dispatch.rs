@@ -18,18 +18,20 @@ use super::inside_run;
 use super::output::Output;
 use super::table::Table;
 use crate::dispatch::agent::household::Household;
+use crate::dispatch::consent::{FileChoices, Gate};
 use crate::dispatch::follow::Follower;
 use crate::dispatch::moment::{Moment, parked_words};
 use crate::dispatch::plan::{Options, Plan, Surroundings};
 use crate::dispatch::preview::{Preview, preview};
 use crate::dispatch::scheduler::Dispatcher;
+use crate::dispatch::settings::choices_now;
 use crate::dispatch::wake::Control;
 use crate::error::{EXIT_OK, Error, Result, printable};
 use crate::model::Time;
 use crate::model::span::{self, Limit};
 use crate::model::task::object;
 use crate::store::Store;
-use crate::workspace::check_lane;
+use crate::workspace::{Config, check_lane};
 
 /// Claim tasks and run an agent for each, until told to end.
 ///
@@ -83,6 +85,9 @@ pub struct DispatchCommand {
     /// End when the lanes are empty
     #[arg(long)]
     once: bool,
+    /// Agree to what the configuration lets run, as `lanes trust` does
+    #[arg(long, conflicts_with = "dry_run")]
+    trust: bool,
     /// Show what would be run, and claim nothing
     #[arg(long)]
     dry_run: bool,
@@ -115,8 +120,12 @@ impl DispatchCommand {
         }
         let (config, store) = context.workspace()?;
         self.lane.iter().try_for_each(|lane| check_lane(lane))?;
-        let surroundings =
-            Surroundings { environment: env::all(), cwd: context.cwd()?, pid: std::process::id() };
+        let surroundings = Surroundings {
+            environment: env::all(),
+            cwd: context.cwd()?,
+            pid: std::process::id(),
+            gate: self.gate(context, &config, &store)?,
+        };
         let options = Options {
             lanes: self.lane.clone(),
             vendor: self.vendor.clone(),
@@ -144,6 +153,28 @@ impl DispatchCommand {
         let json = context.out.json || self.log == LogForm::Json;
         let form = if json { LogForm::Json } else { LogForm::Text };
         work(context, &store, plan, follower, form)
+    }
+}
+
+impl DispatchCommand {
+    /// What settings may choose. With --trust that is all they say now; a preview runs nothing, so that it
+    /// only says what is missing.
+    fn gate(&self, context: &Context, config: &Config, store: &Store) -> Result<Gate> {
+        let gate = Gate::new(env::trust_records());
+        if self.trust {
+            let files = choices_now(config, Some(store))?;
+            let asked: Vec<FileChoices> = files.into_iter().filter(|file| file.is_asked).collect();
+            if !asked.is_empty() {
+                gate.agree(&asked, store.now().wall)?;
+            }
+        }
+        if !self.dry_run {
+            return Ok(gate);
+        }
+        if let Err(error) = gate.check(&choices_now(config, Some(store))?) {
+            context.out.warn(&error.to_string());
+        }
+        Ok(gate.opened())
     }
 }
 

@@ -6,8 +6,10 @@ use serde_json::Value;
 use super::context::Context;
 use super::env;
 use super::output::Progress;
+use super::trust;
+use crate::dispatch::consent::Gate;
 use crate::dispatch::settings::load;
-use crate::error::{EXIT_OK, EXIT_REFUSED, Result};
+use crate::error::{EXIT_OK, EXIT_REFUSED, Result, printable};
 use crate::model::task::object;
 use crate::store::Store;
 use crate::workspace::{Diagnosis, DoctorWish, Level, Locate, doctor};
@@ -37,6 +39,7 @@ impl DoctorCommand {
         let mut progress = Progress::new(&context.out, "lanes doctor");
         let mut diagnoses = doctor(&wish, &mut |done, of| progress.tell_of(done, of));
         drop(progress);
+        add_consent(context, &mut diagnoses);
         if let Some(diagnosis) = dispatch_section(context) {
             let place = diagnoses.iter().rposition(|other| other.area == diagnosis.area);
             diagnoses.insert(place.map_or(0, |last| last + 1), diagnosis);
@@ -63,12 +66,35 @@ impl DoctorCommand {
     }
 }
 
+/// Adds, behind what else is said of the configuration, whether it may choose what runs.
+fn add_consent(context: &Context, diagnoses: &mut Vec<Diagnosis>) {
+    let Ok(config) = context.config() else { return };
+    let Ok(files) = trust::files(context, &config) else { return };
+    let gate = Gate::new(env::trust_records());
+    let asked: Vec<_> = files.into_iter().filter(|file| file.is_asked).collect();
+    let place = diagnoses.iter().rposition(|other| other.area == "configuration");
+    let place = place.map_or(diagnoses.len(), |last| last + 1);
+    for (place, file) in (place..).zip(asked) {
+        let (level, message, remedy) = match gate.check(std::slice::from_ref(&file)) {
+            Ok(()) => {
+                let path = printable(&file.path.to_string_lossy());
+                (Level::Ok, format!("you have agreed to what {path} lets dispatchers run"), None)
+            }
+            Err(error) => {
+                let remedy = error.hint().unwrap_or("look at it; until then nothing is dispatched");
+                (Level::Warning, error.message().to_string(), Some(remedy.to_string()))
+            }
+        };
+        diagnoses.insert(place, Diagnosis { area: "configuration", code: "trust", level, message, remedy });
+    }
+}
+
 /// Whether a dispatcher can read what the configuration says to it; `None` when it says nothing, and
 /// when there is no queue yet or something else is in the way of asking.
 fn dispatch_section(context: &Context) -> Option<Diagnosis> {
     let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
     let store = Store::open(&config.store_root, context.store_options().ok()?).ok()?;
-    let (level, message, remedy) = match load(&config, &store) {
+    let (level, message, remedy) = match load(&config, &store, &Gate::default().opened()) {
         Ok(_) if config.dispatch.is_none() => return None,
         Ok(_) => (Level::Ok, "what it says under dispatch can be used".to_string(), None),
         Err(error) => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::error::{Error, Result, printable};
 use crate::model::Time;
 use crate::store::{Clock, Entropy, Options};
-use crate::workspace::Identity;
+use crate::workspace::{Identity, TrustRecords, state_home};
 
 /// `LANES_CONFIG`: the configuration, as `--config`.
 pub(super) fn config() -> Option<PathBuf> {
@@ -25,6 +25,12 @@ pub(super) fn store() -> Option<PathBuf> {
 /// as well.
 pub(super) fn identity() -> Identity {
     Identity::of_process(set("SUDO_UID").and_then(|uid| uid.to_str()?.parse().ok()))
+}
+
+/// Where the user keeps what is trusted, below `XDG_STATE_HOME`, else `HOME`; nothing when neither is set.
+pub(super) fn trust_records() -> Option<TrustRecords> {
+    let path = |name| set(name).map(PathBuf::from);
+    state_home(path("XDG_STATE_HOME"), path("HOME")).map(|home| TrustRecords::below(&home))
 }
 
 /// `NO_COLOR`: no colour, whatever the terminal could do.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::inside_run;
+use super::trust::trust_own;
 use crate::error::{EXIT_OK, Result, printable, shell_word};
 use crate::model::task::object;
 use crate::workspace::{InitWish, init, init_pool};
@@ -38,6 +39,9 @@ impl InitCommand {
             queue_root: Some(self.queue_root.clone()),
         };
         let made = init(&self.path, wish)?;
+        if let Some(holder) = made.handoff.parent() {
+            trust_own(context, holder, &made.handoff.join("handoff.yaml"));
+        }
         if context.out.json {
             context.out.object(&object([
                 ("status", "initialized".into()),
@@ -76,6 +80,9 @@ impl InitPoolCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         inside_run::refuse(context, "init-pool")?;
         let made = init_pool(&self.path, self.workspace_id.as_deref())?;
+        if let Some(holder) = made.queue.parent() {
+            trust_own(context, holder, &made.config);
+        }
         let text = |path: &PathBuf| Value::from(path.to_string_lossy());
         if context.out.json {
             let dispatchers: Vec<Value> = made

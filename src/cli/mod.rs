@@ -35,6 +35,7 @@ mod submit;
 mod submit_batch;
 mod table;
 mod transfer;
+mod trust;
 mod usage;
 mod verbs;
 mod view;
@@ -126,6 +127,7 @@ commands! {
     "show" Show(show::ShowCommand);
     "why" Why(why::WhyCommand);
     "dispatch" Dispatch(dispatch::DispatchCommand);
+    "trust" Trust(trust::TrustCommand);
     "stats" Stats(stats::StatsCommand);
     "events" Events(events::EventsCommand);
     "logs" Logs(logs::LogsCommand);

@@ -100,6 +100,11 @@ impl Output {
         }
     }
 
+    /// A part of a question to the person at the terminal, on standard error.
+    pub fn prompt(&self, text: &str) {
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+
     /// A warning, on standard error.
     pub fn warn(&self, text: &str) {
         complain(&format!("lanes: warning: {text}"));

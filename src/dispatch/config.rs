@@ -22,7 +22,7 @@ use crate::workspace::check_lane;
 use crate::{Error, Result};
 
 /// Keys that stand once, for the whole dispatcher.
-const PROCESS_KEYS: [&str; 11] = [
+pub(super) const PROCESS_KEYS: [&str; 11] = [
     "max_concurrent",
     "max_depth",
     "lease_seconds",

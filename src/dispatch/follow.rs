@@ -1,5 +1,6 @@
 //! Following the settings of a dispatcher at work: new runs use what the files say now.
 
+use super::consent::Gate;
 use super::plan::{Options, Plan, Surroundings};
 use crate::Result;
 use crate::store::{Stamp, Store};
@@ -14,7 +15,7 @@ pub struct Follower {
     seen: Seen,
 }
 
-type Seen = (Option<Stamp>, Option<Stamp>);
+type Seen = [Option<Stamp>; 4];
 
 impl Follower {
     /// Makes the first plan.
@@ -28,7 +29,7 @@ impl Follower {
         surroundings: Surroundings,
     ) -> Result<(Plan, Self)> {
         // Before they are read: what changes meanwhile is seen as a change.
-        let seen = stamps(&workspace, store);
+        let seen = stamps(&workspace, store, &surroundings.gate);
         let plan = Plan::make(&workspace, store, options.clone(), surroundings.clone())?;
         Ok((plan, Self { workspace, options, surroundings, seen }))
     }
@@ -38,7 +39,7 @@ impl Follower {
     /// Under which name and for how long tasks are claimed stays as it was: claims that exist are
     /// known by that.
     pub fn look(&mut self, store: &Store, present: &Plan) -> Option<Result<Plan>> {
-        let seen = stamps(&self.workspace, store);
+        let seen = stamps(&self.workspace, store, &self.surroundings.gate);
         if seen == self.seen {
             return None;
         }
@@ -57,6 +58,8 @@ impl Follower {
     }
 }
 
-fn stamps(workspace: &Config, store: &Store) -> Seen {
-    (workspace.path.as_deref().and_then(Stamp::at), store.routes_stamp())
+/// The versions of the files, and of what was agreed to about them.
+fn stamps(workspace: &Config, store: &Store, gate: &Gate) -> Seen {
+    let [file, routes] = gate.stamps(workspace, store);
+    [workspace.path.as_deref().and_then(Stamp::at), store.routes_stamp(), file, routes]
 }

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod answer;
 pub mod brief;
 pub mod config;
+pub mod consent;
 pub mod fit;
 pub mod follow;
 pub mod journal;

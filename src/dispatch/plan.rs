@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::DispatchConfig;
+use super::consent::Gate;
 use super::fit::{self, Choice};
 use super::route::Route;
 use super::service::{Bases, Service};
@@ -68,6 +69,8 @@ pub struct Surroundings {
     pub cwd: PathBuf,
     /// Its process number.
     pub pid: u32,
+    /// Which settings may choose what runs.
+    pub gate: Gate,
 }
 
 impl Surroundings {
@@ -123,7 +126,7 @@ impl Plan {
         options: Options,
         surroundings: Surroundings,
     ) -> Result<Self> {
-        let config = settings::load(workspace, store)?;
+        let config = settings::load(workspace, store, &surroundings.gate)?;
         let depth = depth(&surroundings, config.max_depth)?;
         let base = workspace.path.as_ref().and_then(|path| path.parent()).unwrap_or(&surroundings.cwd);
         let named = worktree_roots(&config, &options, base)?;

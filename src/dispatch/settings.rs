@@ -4,6 +4,7 @@
 use serde_yaml::Value;
 
 use super::config::DispatchConfig;
+use super::consent::{FileChoices, Gate, choices};
 use super::fit;
 use super::route::Runner;
 use super::vendor::Vendor;
@@ -14,17 +15,32 @@ use crate::store::Store;
 use crate::workspace::{Config, check_nesting};
 use crate::{Error, Result};
 
-/// Reads all settings as they are now.
+/// Reads all settings as they are now, if `gate` lets them pass.
 ///
 /// # Errors
-/// `Config`, naming file, line and key; `Corrupt` or `Io` for routes.json.
-pub fn load(workspace: &Config, store: &Store) -> Result<DispatchConfig> {
-    let Some((path, text)) = store.routes_text()? else {
-        return read(workspace, None);
+/// `Config`, naming file, line and key; `Corrupt` or `Io` for routes.json; as [`Gate::check`].
+pub fn load(workspace: &Config, store: &Store, gate: &Gate) -> Result<DispatchConfig> {
+    let routes = store.routes_text()?;
+    let routes = routes.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
+    let config = match routes {
+        None => read(workspace, None)?,
+        Some((path, text)) => {
+            let file = path.to_string_lossy();
+            read(workspace, Some(&overlay(Source { file: &file, text })?))?
+        }
     };
-    let file = path.to_string_lossy();
-    let source = Source { file: &file, text: &text };
-    read(workspace, Some(&overlay(source)?))
+    // The very text that was read is the one that is judged.
+    gate.check(&choices(workspace, routes))?;
+    Ok(config)
+}
+
+/// What the files that settings come from choose, and whether consent is asked for it.
+///
+/// # Errors
+/// `Corrupt` or `Io` for routes.json.
+pub fn choices_now(workspace: &Config, store: Option<&Store>) -> Result<Vec<FileChoices>> {
+    let routes = store.map(Store::routes_text).transpose()?.flatten();
+    Ok(choices(workspace, routes.as_ref().map(|(path, text)| (path.as_path(), text.as_str()))))
 }
 
 /// Checks a route before it is written to routes.json.

@@ -50,7 +50,7 @@ impl Store {
     /// # Errors
     /// `Corrupt` when it is no regular file, too large or no text; `Io`.
     pub fn routes_text(&self) -> Result<Option<(PathBuf, String)>> {
-        let path = self.layout.root.path().join(ROUTES);
+        let path = self.routes_path();
         let Some(content) = read::file(&self.layout.root, ROUTES, MAX_ROUTES)? else {
             return Ok(None);
         };
@@ -60,6 +60,11 @@ impl Store {
                 Err(Error::corrupt(format!("{} is not UTF-8 text", printable(&path.to_string_lossy()))))
             }
         }
+    }
+
+    /// Where routes.json is, or would be.
+    pub fn routes_path(&self) -> PathBuf {
+        self.layout.root.path().join(ROUTES)
     }
 
     /// The routes of routes.json: lane → route, or null for a lane whose route in the configuration

@@ -34,6 +34,10 @@ pub struct Config {
     pub workspace_root: PathBuf,
     /// The state directory; it need not exist yet.
     pub store_root: PathBuf,
+    /// Whether the state directory was named beside the file, instead of by it.
+    pub store_is_named: bool,
+    /// The state directory that the file names, not resolved; `None` without a file.
+    pub queue_root: Option<PathBuf>,
     /// Where workers work, unless a task says otherwise.
     pub worktree_path: Option<PathBuf>,
     /// The branch workers work on, unless a task says otherwise.
@@ -73,7 +77,10 @@ impl Config {
     /// As [`Config::load_found`].
     pub fn reload(&self, store_override: Option<&Path>) -> Result<Self> {
         match (&self.path, &self.found) {
-            (Some(path), found) => Self::read(path, found.clone(), store_override),
+            (Some(path), found) => {
+                let again = Self::read(path, found.clone(), store_override)?;
+                Ok(Self { store_is_named: self.store_is_named, ..again })
+            }
             (None, _) => Ok(self.clone()),
         }
     }
@@ -105,12 +112,13 @@ impl Config {
         let directory = |text: String| resolve(&absolute(base, Path::new(&text))?);
         let workspace_root = directory(fields.text("workspace_root")?.unwrap_or_else(|| "..".to_string()))?;
         let queue_root = fields.text("queue_root")?.unwrap_or_else(|| "state".to_string());
+        let queue_root = absolute(base, Path::new(&queue_root))?;
         let worktree_path = fields.text_or_blank("worktree_path")?.map(directory).transpose()?;
         let store_root = match store_override {
             Some(store) => resolve(&absolute(&here, store)?)?,
             None => {
                 let mut passed = Passed::new();
-                let root = resolve_past(&absolute(base, Path::new(&queue_root))?, &mut |path, metadata| {
+                let root = resolve_past(&queue_root, &mut |path, metadata| {
                     passed.push((path.into(), metadata));
                 })?;
                 if let Some(found) = &found {
@@ -133,6 +141,8 @@ impl Config {
             warnings: fields.unknown_keys().into_iter().collect(),
             path: Some(path),
             found,
+            store_is_named: store_override.is_some(),
+            queue_root: Some(queue_root),
         })
     }
 
@@ -145,6 +155,8 @@ impl Config {
         Ok(Self {
             path: None,
             found: None,
+            store_is_named: true,
+            queue_root: None,
             workspace_id: if name.is_empty() { "workspace".to_string() } else { name },
             store_root: resolve(&absolute(cwd, store)?)?,
             workspace_root,

@@ -1,6 +1,6 @@
 //! Which workspace a command means.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::config::Config;
 use super::ownership::{Found, Identity};
@@ -44,6 +44,18 @@ pub fn locate(wish: &Locate<'_>) -> Result<Config> {
     }
 }
 
+/// The configuration file that a search in `directory` alone finds: in its `handoff/` or
+/// `.agent-lanes-queue/`, or in itself.
+///
+/// # Errors
+/// `Config` when there is none.
+pub fn find_in(directory: &Path) -> Result<PathBuf> {
+    let places = CONFIG_PLACES.iter().chain(&["handoff.yaml"]).map(|place| directory.join(place));
+    places.into_iter().find(|file| file.is_file()).ok_or_else(|| {
+        Error::config(format!("no handoff.yaml found in {}", show(directory))).with_hint("name the file")
+    })
+}
+
 /// The configuration file closest to `cwd`.
 fn nearest(cwd: &Path, identity: Identity) -> Option<Found> {
     for directory in cwd.ancestors() {
@@ -60,8 +72,6 @@ fn nearest(cwd: &Path, identity: Identity) -> Option<Found> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::error::ErrorKind;
 

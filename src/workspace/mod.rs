@@ -22,6 +22,7 @@ mod submit;
 mod task_file;
 mod text_file;
 mod tree;
+mod trust;
 mod why;
 
 pub use crate::model::limits::key as check_key;
@@ -31,7 +32,7 @@ pub use crate::model::limits::{
 pub use crate::model::{MAX_LANE, check_lane};
 pub use config::Config;
 pub use delivery::deliver;
-pub use discover::{Locate, locate};
+pub use discover::{Locate, find_in, locate};
 pub use doctor::{Diagnosis, DoctorWish, Level, doctor};
 pub use document::written_number;
 pub use edit::{EditWish, check_edit};
@@ -41,4 +42,5 @@ pub use pairs::parse_pairs;
 pub use paths::{absolute, real_path};
 pub use scaffold::{InitWish, Initialized, PoolInitialized, init, init_pool};
 pub use submit::{Checked, SubmitWish, check_line, check_submit};
+pub use trust::{Choices, Standing, TrustRecord, TrustRecords, fingerprint, is_in_repository, state_home};
 pub use why::{Reason, why};

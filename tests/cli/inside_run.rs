@@ -5,6 +5,7 @@ use crate::sandbox::{Outcome, Sandbox};
 /// What a command does to the process of an agent.
 fn in_a_run(sandbox: &Sandbox, words: &[&str]) -> Outcome {
     let mut command = sandbox.command(words);
+    command.env("HOME", sandbox.root());
     command.env("LANES_RUN_ID", "0123456789abcdef0123456789abcdef");
     sandbox.outcome(command.output().unwrap())
 }
@@ -13,7 +14,8 @@ fn in_a_run(sandbox: &Sandbox, words: &[&str]) -> Outcome {
 fn what_decides_what_runs_is_for_people() {
     let sandbox = Sandbox::new();
     let id = sandbox.answered("l", "completed", "x");
-    let refused: [&[&str]; 8] = [
+    let refused: [&[&str]; 9] = [
+        &["trust", "handoff"],
         &["dispatch", "--once", "--command", "--", "/bin/true"],
         &["serve", "--port", "0"],
         &["init", "other"],

@@ -18,5 +18,6 @@ mod sandbox;
 mod status;
 mod strangers;
 mod submit;
+mod trust;
 mod usage;
 mod wait;

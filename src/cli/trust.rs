@@ -1,0 +1,219 @@
+//! `lanes trust`: agree to what a configuration in a repository lets dispatchers run.
+
+use std::io::{BufRead, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::Value;
+
+use super::context::Context;
+use super::env;
+use super::inside_run;
+use super::table::Table;
+use crate::dispatch::consent::{FileChoices, Gate, no_place, setting};
+use crate::dispatch::settings::choices_now;
+use crate::error::{EXIT_OK, Error, Result, printable, shell_word};
+use crate::model::json::Object;
+use crate::model::task::object;
+use crate::store::Store;
+use crate::workspace::{Config, Found, TrustRecord, TrustRecords, find_in, fingerprint, real_path};
+
+/// How much of a value is shown before somebody agrees to it.
+const LONGEST_VALUE: usize = 1000;
+
+/// Let a configuration in a repository choose what `dispatch` runs.
+///
+/// A handoff.yaml that came with a clone, or changed with a pull, may name programs, their arguments,
+/// environment and rights. `dispatch` uses it once you have agreed to just that; a change of these settings
+/// asks again. On a terminal the settings are shown first; without one, naming PATH is the agreement. What is
+/// agreed to is noted below $XDG_STATE_HOME/lanes or ~/.local/state/lanes.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  lanes trust\n  lanes trust ~/src/project --yes\n  lanes trust --list\n  lanes trust --revoke ~/src/project"
+)]
+pub struct TrustCommand {
+    /// The handoff.yaml, or the directory that holds `handoff/` [default: the one that `dispatch` would find]
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
+    /// Agree without being asked
+    #[arg(long, short, conflicts_with_all = ["list", "revoke"])]
+    yes: bool,
+    /// Show what was agreed to
+    #[arg(long, conflicts_with_all = ["path", "revoke"])]
+    list: bool,
+    /// Take the agreement back
+    #[arg(long)]
+    revoke: bool,
+}
+
+impl TrustCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+        let records = env::trust_records().ok_or_else(no_place)?;
+        if self.list {
+            return list(context, &records);
+        }
+        inside_run::refuse(context, "trust")?;
+        if self.revoke {
+            return self.revoke(context, &records);
+        }
+        let asks = !self.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        if self.path.is_none() && !self.yes && !asks {
+            return Err(Error::invalid("nobody is there to ask").with_hint(
+                "name the file, or give --yes, to agree to what it chooses: `lanes trust handoff/handoff.yaml`",
+            ));
+        }
+        let config = self.config(context)?;
+        let files = files(context, &config)?;
+        if asks && !files.is_empty() && !ask(context, &files)? {
+            return Err(Error::refused("nothing was agreed to"));
+        }
+        Gate::new(Some(records)).agree(&files, context.store_options()?.clock.now().wall)?;
+        report(context, &config, &files)
+    }
+
+    /// The configuration that is meant, checked as one that is found.
+    fn config(&self, context: &Context) -> Result<Config> {
+        let Some(path) = &self.path else { return context.config() };
+        let path = real_path(&context.cwd()?, path)?;
+        let file = if path.is_dir() { find_in(&path)? } else { path };
+        let holder = file.parent().and_then(Path::parent).unwrap_or(Path::new("/")).to_path_buf();
+        Config::load_found(Found { holder, file, identity: env::identity() }, None)
+    }
+
+    fn revoke(&self, context: &mut Context, records: &TrustRecords) -> Result<u8> {
+        let path = match &self.path {
+            None => context.config()?.path.ok_or_else(|| Error::invalid("name the file"))?,
+            // The file may be gone.
+            Some(path) => {
+                let path = real_path(&context.cwd()?, path)?;
+                if path.is_dir() { find_in(&path)? } else { path }
+            }
+        };
+        let mut revoked = records.revoke(&path)?;
+        if let Ok(config) = Config::load(&path, None) {
+            for file in files(context, &config)?.iter().filter(|file| file.path != path) {
+                revoked |= records.revoke(&file.path)?;
+            }
+        }
+        let shown = path.to_string_lossy();
+        if !revoked {
+            return Err(Error::not_found(format!("{} was not trusted", printable(&shown)))
+                .with_hint("`lanes trust --list` shows what is"));
+        }
+        if context.out.json {
+            context.out.object(&object([("status", "revoked".into()), ("path", shown.into())]))?;
+        } else {
+            context.out.line(&format!("no longer trusted: {}", printable(&shown)))?;
+        }
+        Ok(EXIT_OK)
+    }
+}
+
+/// What the configuration, and routes.json in a store that is there, choose.
+pub(super) fn files(context: &Context, config: &Config) -> Result<Vec<FileChoices>> {
+    let store = match config.store_root.is_dir() {
+        true => Store::open_existing(&config.store_root, context.store_options()?).ok(),
+        false => None,
+    };
+    choices_now(config, store.as_ref())
+}
+
+/// Shows the settings and asks; only a clear yes is one.
+fn ask(context: &mut Context, files: &[FileChoices]) -> Result<bool> {
+    for file in files {
+        context.out.prompt(&format!("{} chooses:\n", printable(&file.path.to_string_lossy())));
+        for key in file.choices.keys() {
+            context.out.prompt(&format!("  {}\n", setting(&file.choices, key, LONGEST_VALUE)));
+        }
+    }
+    context.out.prompt("Let `lanes dispatch` run this? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(|error| Error::io("read", "the answer", error))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+fn report(context: &mut Context, config: &Config, files: &[FileChoices]) -> Result<u8> {
+    let path = config.path.as_deref().map(Path::to_string_lossy).unwrap_or_default();
+    if context.out.json {
+        let status = if files.is_empty() { "nothing_to_trust" } else { "trusted" };
+        let files: Vec<Value> = files.iter().map(file_object).collect();
+        context.out.object(&object([
+            ("status", status.into()),
+            ("path", path.into()),
+            ("files", files.into()),
+        ]))?;
+        return Ok(EXIT_OK);
+    }
+    if files.is_empty() {
+        context.out.line(&format!("nothing to trust: {} chooses nothing that runs", printable(&path)))?;
+    }
+    for file in files {
+        let keys: Vec<&str> = file.choices.keys().map(String::as_str).collect();
+        let path = file.path.to_string_lossy();
+        context.out.line(&printable(&format!("trusted: {path}: {}", keys.join(", "))))?;
+    }
+    Ok(EXIT_OK)
+}
+
+fn file_object(file: &FileChoices) -> Value {
+    let settings: Object = file.choices.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    Value::Object(object([
+        ("path", file.path.to_string_lossy().into()),
+        ("sha256", fingerprint(&file.choices).into()),
+        ("settings", settings.into()),
+    ]))
+}
+
+fn list(context: &mut Context, records: &TrustRecords) -> Result<u8> {
+    let all = records.all()?;
+    if context.out.json {
+        let records: Vec<Value> = all.iter().map(record_object).collect();
+        context.out.object(&object([
+            ("status", "ok".into()),
+            ("count", all.len().into()),
+            ("trusted", records.into()),
+        ]))?;
+        return Ok(EXIT_OK);
+    }
+    if all.is_empty() {
+        context.out.note("lanes: nothing is trusted");
+        return Ok(EXIT_OK);
+    }
+    let mut table = Table::new(&["TRUSTED AT", "SHA256", "FILE"]);
+    for record in all {
+        let newest: String =
+            record.sha256.last().map(|sha256| sha256.chars().take(12).collect()).unwrap_or_default();
+        table.row(vec![record.trusted_at, newest, record.path]);
+    }
+    table.print(&mut context.out)?;
+    Ok(EXIT_OK)
+}
+
+fn record_object(record: &TrustRecord) -> Value {
+    Value::Object(object([
+        ("path", record.path.clone().into()),
+        ("sha256", record.sha256.clone().into()),
+        ("trusted_at", record.trusted_at.clone().into()),
+    ]))
+}
+
+/// Agrees to what a configuration chooses that this program has just written itself, and says what keeps
+/// the commands from using it, if anything does.
+pub(super) fn trust_own(context: &Context, holder: &Path, file: &Path) {
+    let found = Found { holder: holder.to_path_buf(), file: file.to_path_buf(), identity: env::identity() };
+    let agreed =
+        Config::load_found(found, None).and_then(|config| choices_now(&config, None)).and_then(|files| {
+            match files.is_empty() {
+                true => Ok(()),
+                false => Gate::new(env::trust_records())
+                    .agree(&files, context.store_options()?.clock.now().wall)
+                    .map_err(|error| {
+                        let file = shell_word(&file.to_string_lossy());
+                        error.with_hint(format!("run `lanes trust {file}` before `lanes dispatch`"))
+                    }),
+            }
+        });
+    if let Err(error) = agreed {
+        context.out.warn(&error.to_string());
+    }
+}

@@ -1,0 +1,280 @@
+//! Which files may choose what runs: those that a person has trusted, as they were then.
+//!
+//! A configuration in a repository came with everything else in it, and changes with every pull. What it
+//! says about programs and rights counts once somebody has agreed to just that.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::digest::sha256_bytes;
+use crate::error::{Error, Result, printable};
+use crate::model::Time;
+use crate::model::json::{self, Object};
+use crate::model::task::object;
+use crate::store::{PrivateFiles, Stamp};
+
+/// What marks the top of a repository.
+const REPOSITORY_MARKS: [&str; 4] = [".git", ".jj", ".hg", ".svn"];
+/// How many contents of one file are remembered: a server that changes a file notes each of them.
+const MOST_DIGESTS: usize = 16;
+
+/// The settings of a file that choose what runs: where each stands, such as `dispatch.env`, and its value.
+pub type Choices = BTreeMap<String, Value>;
+
+/// Whether a file, which may not exist, lies in a repository: in a git, jj, Mercurial or Subversion work
+/// tree. `path` must be resolved.
+pub fn is_in_repository(path: &Path) -> bool {
+    path.ancestors()
+        .skip(1)
+        .any(|directory| REPOSITORY_MARKS.iter().any(|mark| directory.join(mark).symlink_metadata().is_ok()))
+}
+
+/// The fingerprint of all choices of a file.
+pub fn fingerprint(choices: &Choices) -> String {
+    let all: Object = choices.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    sha256_bytes(json::to_line(&all).as_bytes())
+}
+
+/// How a file stands to what was trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It chooses what was agreed to.
+    Trusted,
+    /// Nobody has agreed to anything.
+    Unknown,
+    /// It chooses something else now; these keys are new, changed or gone.
+    Changed(Vec<String>),
+}
+
+/// What was agreed to for one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustRecord {
+    /// The file, resolved.
+    pub path: String,
+    /// When it was trusted last.
+    pub trusted_at: String,
+    /// Fingerprints of the contents that are agreed to, the newest last.
+    pub sha256: Vec<String>,
+    /// Fingerprints of the single values of the newest, which may be secret themselves.
+    settings: BTreeMap<String, String>,
+}
+
+impl TrustRecord {
+    /// How `choices` stand to it.
+    pub fn standing(&self, choices: &Choices) -> Standing {
+        if self.sha256.contains(&fingerprint(choices)) {
+            return Standing::Trusted;
+        }
+        let now = digests(choices);
+        let keys = now.keys().chain(self.settings.keys());
+        let mut changed: Vec<String> =
+            keys.filter(|key| now.get(*key) != self.settings.get(*key)).cloned().collect();
+        changed.sort_unstable();
+        changed.dedup();
+        Standing::Changed(changed)
+    }
+}
+
+fn digests(choices: &Choices) -> BTreeMap<String, String> {
+    choices.iter().map(|(key, value)| (key.clone(), sha256_bytes(value.to_string().as_bytes()))).collect()
+}
+
+/// The records of one user.
+#[derive(Clone, Debug)]
+pub struct TrustRecords {
+    files: PrivateFiles,
+}
+
+impl TrustRecords {
+    /// The records below the user's directory for state (`XDG_STATE_HOME`), an absolute path.
+    pub fn below(state_home: &Path) -> Self {
+        Self { files: PrivateFiles::at(state_home.join("lanes/trust")) }
+    }
+
+    /// What was agreed to for `path`, which must be resolved.
+    ///
+    /// # Errors
+    /// `Corrupt` when the record cannot be read or another user can write it; `Io`.
+    pub fn find(&self, path: &Path) -> Result<Option<TrustRecord>> {
+        self.read(&name(path))
+    }
+
+    /// Agrees to what a file chooses now, and to nothing else.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn trust(&self, path: &Path, choices: &Choices, now: Time) -> Result<()> {
+        self.write(path, choices, vec![fingerprint(choices)], now)
+    }
+
+    /// Agrees to what a file is about to choose, beside what was agreed to before.
+    ///
+    /// # Errors
+    /// As [`TrustRecords::find`].
+    pub fn trust_also(&self, path: &Path, choices: &Choices, now: Time) -> Result<()> {
+        let mut sha256 = self.find(path)?.map(|record| record.sha256).unwrap_or_default();
+        sha256.retain(|before| *before != fingerprint(choices));
+        sha256.push(fingerprint(choices));
+        sha256.drain(..sha256.len().saturating_sub(MOST_DIGESTS));
+        self.write(path, choices, sha256, now)
+    }
+
+    /// Takes an agreement back; whether there was one.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn revoke(&self, path: &Path) -> Result<bool> {
+        self.files.remove(&name(path))
+    }
+
+    /// All records, by path.
+    ///
+    /// # Errors
+    /// As [`TrustRecords::find`].
+    pub fn all(&self) -> Result<Vec<TrustRecord>> {
+        let names = self.files.names()?;
+        let names = names.iter().filter(|name| name.ends_with(".json"));
+        let mut records: Vec<TrustRecord> =
+            names.filter_map(|name| self.read(name).transpose()).collect::<Result<_>>()?;
+        records.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(records)
+    }
+
+    /// The present version of the record for `path`; nothing when there is none.
+    pub fn stamp(&self, path: &Path) -> Option<Stamp> {
+        self.files.stamp(&name(path))
+    }
+
+    fn write(&self, path: &Path, choices: &Choices, sha256: Vec<String>, now: Time) -> Result<()> {
+        let settings: Object = digests(choices).into_iter().map(|(key, value)| (key, value.into())).collect();
+        let record = object([
+            ("path", path.to_string_lossy().into()),
+            ("sha256", sha256.into()),
+            ("settings", settings.into()),
+            ("trusted_at", now.to_string().into()),
+        ]);
+        self.files.write(&name(path), &json::to_text(&record))
+    }
+
+    fn read(&self, name: &str) -> Result<Option<TrustRecord>> {
+        let Some(text) = self.files.read(name)? else { return Ok(None) };
+        let record = json::parse_object(text.as_bytes()).ok().and_then(|object| record(&object));
+        match record {
+            Some(record) => Ok(Some(record)),
+            None => {
+                let path = printable(&self.files.path(name).to_string_lossy());
+                Err(Error::corrupt(format!("{path} is not a record of trust")).with_hint("remove it"))
+            }
+        }
+    }
+}
+
+fn record(object: &Object) -> Option<TrustRecord> {
+    let text = |value: &Value| value.as_str().map(str::to_string);
+    let sha256 = object.get("sha256")?.as_array()?;
+    let settings = object.get("settings")?.as_object()?;
+    Some(TrustRecord {
+        path: text(object.get("path")?)?,
+        trusted_at: text(object.get("trusted_at")?)?,
+        sha256: sha256.iter().map(text).collect::<Option<_>>()?,
+        settings: settings
+            .iter()
+            .map(|(key, value)| Some((key.clone(), text(value)?)))
+            .collect::<Option<_>>()?,
+    })
+}
+
+/// The name of the record for a path, which may be longer than a name or no text.
+fn name(path: &Path) -> String {
+    format!("{}.json", sha256_bytes(path.as_os_str().as_bytes()))
+}
+
+/// The user's directory for state; nothing when neither variable names one.
+pub fn state_home(xdg_state_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
+    // A relative one is to be passed over, says the XDG base directory specification.
+    let named = xdg_state_home.filter(|path| path.is_absolute());
+    named.or_else(|| Some(home.filter(|home| home.is_absolute())?.join(".local/state")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn choices(pairs: &[(&str, Value)]) -> Choices {
+        pairs.iter().map(|(key, value)| ((*key).to_string(), value.clone())).collect()
+    }
+
+    fn standing(records: &TrustRecords, path: &Path, choices: &Choices) -> Standing {
+        let record = records.find(path).unwrap();
+        record.map_or(Standing::Unknown, |record| record.standing(choices))
+    }
+
+    #[test]
+    fn what_was_agreed_to_counts_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (records, path, now) =
+            (TrustRecords::below(dir.path()), Path::new("/w/h.yaml"), Time::from_micros(0));
+        let first = choices(&[("dispatch.command", json!("a")), ("dispatch.env", json!({"A": "1"}))]);
+        assert_eq!(standing(&records, path, &first), Standing::Unknown);
+        records.trust(path, &first, now).unwrap();
+        assert_eq!(standing(&records, path, &first), Standing::Trusted);
+        assert_eq!(standing(&records, Path::new("/w/other.yaml"), &first), Standing::Unknown);
+        let second = choices(&[("dispatch.args", json!(["x"])), ("dispatch.env", json!({"A": "2"}))]);
+        let keys = ["dispatch.args", "dispatch.command", "dispatch.env"].map(str::to_string);
+        assert_eq!(standing(&records, path, &second), Standing::Changed(keys.to_vec()));
+        assert!(
+            matches!(standing(&records, path, &choices(&[])), Standing::Changed(_)),
+            "less is a change too"
+        );
+        records.trust(path, &second, now).unwrap();
+        assert!(matches!(standing(&records, path, &first), Standing::Changed(_)), "what was before is over");
+        records.trust_also(path, &first, now).unwrap();
+        assert_eq!(standing(&records, path, &first), Standing::Trusted);
+        assert_eq!(standing(&records, path, &second), Standing::Trusted);
+        assert_eq!(records.all().unwrap().len(), 1);
+        assert!(records.revoke(path).unwrap() && !records.revoke(path).unwrap());
+        assert_eq!(standing(&records, path, &first), Standing::Unknown);
+    }
+
+    #[test]
+    fn values_are_not_written_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = TrustRecords::below(dir.path());
+        records
+            .trust(Path::new("/w"), &choices(&[("env", json!({"KEY": "hush"}))]), Time::from_micros(0))
+            .unwrap();
+        let name = records.files.names().unwrap().remove(0);
+        assert!(!records.files.read(&name).unwrap().unwrap().contains("hush"));
+        records.files.write(&name, "{\"path\": 1}").unwrap();
+        assert!(records.find(Path::new("/w")).unwrap_err().message().contains("is not a record of trust"));
+    }
+
+    #[test]
+    fn repositories_are_known_by_their_marks() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        let file = root.join("a/b/handoff.yaml");
+        if is_in_repository(&file) {
+            return;
+        }
+        // A linked work tree and a submodule have a file there.
+        std::fs::write(root.join("a/.git"), "gitdir: elsewhere\n").unwrap();
+        assert!(is_in_repository(&file));
+        assert!(!is_in_repository(&root.join("handoff.yaml")));
+    }
+
+    #[test]
+    fn state_is_kept_where_the_user_says() {
+        let path = |text: &str| Some(PathBuf::from(text));
+        assert_eq!(state_home(path("/x"), path("/h")), path("/x"));
+        assert_eq!(state_home(path("x"), path("/h")), path("/h/.local/state"));
+        assert_eq!(state_home(None, path("h")), None);
+        assert_eq!(state_home(None, None), None);
+    }
+}
