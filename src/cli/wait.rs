@@ -91,7 +91,7 @@ impl WaitCommand {
     ) -> Result<()> {
         let single = self.ids.len() == 1;
         if context.out.json {
-            let mut results = told.iter().map(Told::to_object);
+            let mut results = told.iter().filter(|told| told.is_known()).map(Told::to_object);
             if single {
                 return results.next().map_or(Ok(()), |result| context.out.object(&result));
             }
@@ -104,8 +104,8 @@ impl WaitCommand {
                 ("pending", pending.into()),
             ]));
         }
-        for Told { answer, failure } in told {
-            // An answer that has no place of its own, or cannot be written there, is shown here or nowhere.
+        for Told { answer, failure } in told.iter().filter(|told| told.is_known()) {
+            // An answer that has no place of its own, or may not be written there, is shown here or nowhere.
             let is_only_here = failure.is_some() || store.keeps_answer_of(&answer.task);
             if self.body || (single && is_only_here) {
                 print_body(context, &answer.response.body)?;
@@ -131,6 +131,12 @@ impl<'a> Told<'a> {
     fn of(context: &Context, store: &Store, answer: &'a Answered) -> Self {
         let failure = deliver(store, &answer.task, &answer.response, || context.config()).err();
         Self { answer, failure }
+    }
+
+    /// Whether the answer may be told: it is durable, though its path may have been refused. After an error of
+    /// the disk nothing is.
+    fn is_known(&self) -> bool {
+        self.failure.as_ref().is_none_or(|failure| failure.kind() == ErrorKind::Refused)
     }
 
     fn to_object(&self) -> Object {

@@ -15,6 +15,14 @@ impl Store {
         is_in_task(&task.response_path, task.id.as_str(), RESPONSE_BODY_FILE)
     }
 
+    /// Makes the answer of a task durable, so that it may be told.
+    ///
+    /// # Errors
+    /// `Io` when that fails.
+    pub fn sync_answer(&self, task: &Task) -> Result<()> {
+        atomic::sync_dir(&self.task_dir(&task.id)?)
+    }
+
     /// Writes the body of `response` to the copy that the store keeps beside the task. It is a second copy:
     /// on a full or read-only disk the answer can still be told.
     ///

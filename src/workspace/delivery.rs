@@ -19,8 +19,9 @@ const KEPT: &str = "the answer was not written there and stays in the store";
 /// the store keeps the answer itself.
 ///
 /// # Errors
-/// That of `config`; `Refused` when the path leads outside the workspace or to a file that no answer may
-/// replace; `Io` when it cannot be written. The answer stays in the store.
+/// `Refused` when the path leads outside the workspace or to a file that no answer may replace, or when no
+/// configuration says what the workspace is; then the answer is durable all the same. `Io` when it cannot be
+/// written. The answer stays in the store.
 pub fn deliver(
     store: &Store,
     task: &Task,
@@ -32,13 +33,16 @@ pub fn deliver(
         store.copy_answer(task, response)?;
         return Ok(wanted);
     }
-    let config = config()?;
-    let places = Places::new(&config, Path::new("/"), false)?;
-    let target = places.delivery(&wanted, "response_path").map_err(|error| match error.kind() {
-        // The words are the store's, not the caller's.
-        ErrorKind::Invalid => Error::refused(error.message()).with_hint(KEPT),
-        _ => error,
-    })?;
-    store.deliver(task, response, &target)?;
+    let target = config()
+        .and_then(|config| Places::new(&config, Path::new("/"), false)?.delivery(&wanted, "response_path"));
+    match target {
+        Ok(target) => store.deliver(task, response, &target)?,
+        Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Config) => {
+            // What is told instead must not turn out not to have happened.
+            store.sync_answer(task)?;
+            return Err(Error::refused(error.message()).with_hint(KEPT));
+        }
+        Err(error) => return Err(error),
+    }
     Ok(wanted)
 }
