@@ -91,6 +91,66 @@ fn claude_loads_the_settings_of_its_user_unless_a_route_says_more() {
 }
 
 #[test]
+fn an_agent_is_handed_its_own_task_and_no_other() {
+    let pool = Pool::scripted("");
+    let other = pool.submit("result other", &[]);
+    let id = pool.submit(
+        "lanes event \"$LANES_TASK_ID\" --claim-token \"$LANES_CLAIM_TOKEN\" --type note --message hi\n\
+         lanes submit --lane later --prompt more > follow\n\
+         lanes respond \"$LANES_TASK_ID\" --claim-token \"$LANES_CLAIM_TOKEN\" --body by-myself\nresult late",
+        &[],
+    );
+    pool.dispatch_once(&["--lane", "work"]);
+    let (argv, state) = (argv(&pool, &id), pool.path("state").canonicalize().unwrap());
+    let own = format!(" --add-dir {} {}/tasks/{id}", state.parent().unwrap().display(), state.display());
+    assert!(argv.contains(&own), "{argv}");
+    assert!(!argv.contains(&format!("{} ", state.display())) && !argv.contains(&other), "{argv}");
+    // Its commands run with rights of their own.
+    assert_eq!(pool.response(&id)["body"], "by-myself");
+    assert!(pool.events(&id).contains(&"note".to_string()));
+    assert_eq!(pool.state(&pool.until_file("follow")), "queued");
+}
+
+#[test]
+fn an_agent_cannot_start_a_dispatcher() {
+    let pool = Pool::scripted("");
+    let id =
+        pool.submit("result \"$(lanes dispatch --once --command -- touch made 2>&1 | tr -d '\"')\"", &[]);
+    pool.dispatch_once(&["--lane", "work"]);
+    let said = pool.response(&id)["body"].as_str().unwrap().to_string();
+    assert!(said.contains("dispatch is not for agents"), "{said}");
+    assert!(!pool.path("made").exists());
+}
+
+#[test]
+fn codex_may_write_what_a_commit_writes_unless_a_route_says_no() {
+    let pool = Pool::new(
+        "dispatch:\n  vendor: codex\n  vendors: {codex: {command: AGENT}}\n  routes: {next: {git_writable: false}}\n",
+    );
+    let git = |words: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("GIT_CONFIG_NOSYSTEM", "1");
+        git.args(["-c", "user.name=n", "-c", "user.email=e@x"]).current_dir(pool.path("")).args(words);
+        assert!(git.output().unwrap().status.success(), "{words:?}");
+    };
+    git(&["init", "-q", "."]);
+    git(&["commit", "-q", "--allow-empty", "-m", "first"]);
+    git(&["worktree", "add", "-q", "tree"]);
+    let submit = |lane: &str, tree: &str| {
+        let tree = pool.path(tree);
+        let tree = tree.to_str().unwrap().trim_end_matches('/');
+        pool.ok(&["submit", "--lane", lane, "--prompt", "DO: result x", "--worktree-path", tree])
+    };
+    let [main, tree, closed] = [submit("work", ""), submit("work", "tree"), submit("next", "tree")];
+    pool.output(&["dispatch", "--once"]);
+    let common = pool.path(".git").canonicalize().unwrap().display().to_string();
+    assert!(argv(&pool, &main).contains(&format!(" --add-dir {common} ")), "{}", argv(&pool, &main));
+    let both = format!(" --add-dir {common} --add-dir {common}/worktrees/tree ");
+    assert!(argv(&pool, &tree).contains(&both), "{}", argv(&pool, &tree));
+    assert!(!argv(&pool, &closed).contains("--add-dir"), "{}", argv(&pool, &closed));
+}
+
+#[test]
 fn only_ids_continue_a_conversation() {
     let pool = Pool::scripted("");
     let named = |session: &str| pool.submit("result fine", &["--metadata", &format!("session_id={session}")]);

@@ -299,7 +299,7 @@ mod tests {
 
     /// Every other setting, each for a reason: it names a program or its words, environment, place, rights,
     /// or the money that it may cost.
-    const NEED_CONSENT: [&str; 17] = [
+    const NEED_CONSENT: [&str; 18] = [
         "vendor",
         "command",
         "args",
@@ -317,6 +317,7 @@ mod tests {
         "max_depth",
         "worktree_roots",
         "setting_sources",
+        "git_writable",
     ];
 
     #[test]

@@ -25,6 +25,7 @@ pub mod preview;
 pub mod prompt;
 pub mod recover;
 pub mod report;
+pub mod repository;
 pub mod reset;
 pub mod roster;
 pub mod route;

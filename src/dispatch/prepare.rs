@@ -12,6 +12,7 @@ use super::brief::{self, word};
 use super::outcome::Failure;
 use super::plan::{DEPTH, Plan};
 use super::prompt;
+use super::repository;
 use super::runner::{Desk, Job, RunCard, files, run_id};
 use super::service::Service;
 use super::stream::StreamParser;
@@ -132,12 +133,13 @@ pub fn command_line(
         resume_id,
         warnings,
     };
-    let mut add_dirs = vec![store.root().to_string_lossy().into_owned()];
-    add_dirs.extend(route.add_dirs.iter().cloned());
     let list = |own: &super::yaml::Given<Vec<String>>, vendor: &Vec<String>| {
         own.clone().over(Some(vendor.clone())).unwrap_or_default()
     };
-    let attempt = store.attempts_dir(&task.id).join(task.fence.to_string());
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let git_dirs = if route.git_writable { repository::git_dirs(&line.cwd) } else { Vec::new() };
+    let attempts = store.attempts_dir(&task.id);
+    let attempt = attempts.join(task.fence.to_string());
     let last_message = attempt.join(files::LAST_MESSAGE);
     line.args = template.render(&Slots {
         session_id: line.session_id.clone(),
@@ -149,11 +151,13 @@ pub fn command_line(
             .filter(|sources| !sources.is_empty()),
         max_budget_usd: route.max_budget_usd.map(|amount| amount.to_string()),
         mcp_config: route.mcp_config.clone(),
-        cwd: Some(line.cwd.to_string_lossy().into_owned()),
-        last_message: Some(last_message.to_string_lossy().into_owned()),
+        cwd: Some(text(&line.cwd)),
+        last_message: Some(text(&last_message)),
         allowed_tools: list(&route.allowed_tools, &vendor.allowed_tools),
         disallowed_tools: list(&route.disallowed_tools, &vendor.disallowed_tools),
-        add_dirs,
+        task_dir: attempts.parent().map(text),
+        add_dirs: route.add_dirs.clone(),
+        git_dirs: git_dirs.iter().map(|dir| text(dir)).collect(),
         extra_args: route.args.clone(),
     })?;
     Ok(Ok(line))

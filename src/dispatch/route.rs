@@ -16,7 +16,7 @@ use crate::workspace::check_lane;
 pub const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
 
 /// Keys that stand in a route or, as a default, directly under `dispatch:`.
-pub(super) const ROUTE_KEYS: [&str; 28] = [
+pub(super) const ROUTE_KEYS: [&str; 29] = [
     "vendor",
     "command",
     "args",
@@ -44,6 +44,7 @@ pub(super) const ROUTE_KEYS: [&str; 28] = [
     "max_budget_usd",
     "mcp_config",
     "add_dirs",
+    "git_writable",
     "wants_json",
 ];
 
@@ -161,6 +162,8 @@ pub struct Route {
     pub mcp_config: Option<String>,
     /// Directories outside the working directory that the agent may use.
     pub add_dirs: Vec<String>,
+    /// Whether an agent in a sandbox may write what a commit writes, which includes hooks.
+    pub git_writable: bool,
     /// Answers are parsed as JSON even when the task does not ask for it.
     pub wants_json: bool,
     /// The keys that are given, and where.
@@ -199,6 +202,7 @@ impl Route {
             max_budget_usd: None,
             mcp_config: None,
             add_dirs: Vec::new(),
+            git_writable: true,
             wants_json: false,
             given: BTreeMap::new(),
             dropped: None,
@@ -339,6 +343,7 @@ pub(super) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         max_budget_usd: section.amount("max_budget_usd")?.over(base.max_budget_usd),
         mcp_config: section.text("mcp_config")?.over(base.mcp_config),
         add_dirs: section.list("add_dirs")?.over(Some(base.add_dirs)).unwrap_or_default(),
+        git_writable: section.flag("git_writable")?.or(base.git_writable),
         wants_json: section.flag("wants_json")?.or(base.wants_json),
         given,
         dropped,

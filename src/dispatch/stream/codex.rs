@@ -3,7 +3,12 @@
 use serde_json::Value;
 
 use super::json::{count, some_text, text};
-use super::report::{Baseline, Denial, RunReport, Tokens, Totals};
+use super::report::{Baseline, Denial, RunReport, Tokens, Totals, one_line};
+
+/// How a program ends its complaint about what the sandbox keeps read-only.
+const READ_ONLY: &str = "Read-only file system";
+/// Longest complaint that is passed on.
+const LONGEST_REFUSAL: usize = 300;
 
 #[derive(Debug, Default)]
 pub struct Codex {
@@ -103,6 +108,15 @@ fn completed(item: &Value, report: &mut RunReport) -> Option<String> {
             report.denials.push(Denial { call });
             None
         }
+        "command_execution" => {
+            // The sandbox refuses by way of the file system, and a shell may well end with 0 after it.
+            let mut lines = text(item, "aggregated_output").lines();
+            if let Some(line) = lines.find(|line| line.ends_with(READ_ONLY)) {
+                let call = format!("{}: {}", text(item, "command"), one_line(line, LONGEST_REFUSAL));
+                report.denials.push(Denial { call });
+            }
+            None
+        }
         "error" => some_text(item, "message"),
         _ => None,
     }
@@ -190,5 +204,23 @@ mod tests {
     fn without_an_end_of_turn_there_is_no_result() {
         let cut = RUN.find("{\"type\":\"turn.completed\"").expect("present");
         assert!(!read(&RUN[..cut], &Baseline::Fresh).0.complete);
+    }
+
+    #[test]
+    fn what_the_sandbox_refused_is_a_denial() {
+        let line = |output: &str| {
+            let item = serde_json::json!({"type": "command_execution", "command": "/bin/bash -lc 'git commit -m x'",
+                "aggregated_output": output, "exit_code": 0, "status": "completed"});
+            let mut report = RunReport::default();
+            Codex::default().line(&serde_json::json!({"type": "item.completed", "item": item}), &mut report);
+            report.denials
+        };
+        let refused = line("one\nfatal: Unable to create '/w/.git/index.lock': Read-only file system\ntwo\n");
+        assert_eq!(
+            refused[0].call,
+            "/bin/bash -lc 'git commit -m x': fatal: Unable to create '/w/.git/index.lock': Read-only file system"
+        );
+        assert_eq!(line("all is well"), []);
+        assert_eq!(line("Read-only file system is what mount says of /x"), []);
     }
 }

@@ -35,8 +35,12 @@ pub struct Slots {
     pub allowed_tools: Vec<String>,
     /// Tools that are refused.
     pub disallowed_tools: Vec<String>,
-    /// Directories outside the working directory that the agent may use, the queue among them.
+    /// The task's own directory in the store.
+    pub task_dir: Option<String>,
+    /// Directories outside the working directory that the agent may use.
     pub add_dirs: Vec<String>,
+    /// Where the repository of the working directory keeps what a commit writes.
+    pub git_dirs: Vec<String>,
     /// Arguments that the configuration adds; the only ones that may look like flags.
     pub extra_args: Vec<String>,
 }
@@ -50,7 +54,7 @@ enum Fill<'a> {
     Repeat(&'a [String]),
 }
 
-const PLACEHOLDERS: [&str; 16] = [
+const PLACEHOLDERS: [&str; 18] = [
     "session_id",
     "resume_id",
     "model",
@@ -64,8 +68,10 @@ const PLACEHOLDERS: [&str; 16] = [
     "allowed_tools",
     "allowed_tool",
     "disallowed_tools",
+    "task_dir",
     "add_dirs",
     "add_dir",
+    "git_dir",
     "extra_args",
 ];
 
@@ -85,8 +91,10 @@ impl Slots {
             "allowed_tools" => Fill::Spread(&self.allowed_tools),
             "allowed_tool" => Fill::Repeat(&self.allowed_tools),
             "disallowed_tools" => Fill::Spread(&self.disallowed_tools),
+            "task_dir" => Fill::One(self.task_dir.as_deref()),
             "add_dirs" => Fill::Spread(&self.add_dirs),
             "add_dir" => Fill::Repeat(&self.add_dirs),
+            "git_dir" => Fill::Repeat(&self.git_dirs),
             "extra_args" => Fill::Spread(&self.extra_args),
             _ => Fill::One(None),
         }
@@ -105,6 +113,7 @@ impl Slots {
             ("budget", &self.max_budget_usd),
             ("MCP configuration", &self.mcp_config),
             ("working directory", &self.cwd),
+            ("task directory", &self.task_dir),
             ("file for the last message", &self.last_message),
         ];
         // A program may take other words for a file, a title or "the latest": conversations of others.
@@ -121,7 +130,7 @@ impl Slots {
                 guard(what, value)?;
             }
         }
-        let lists = [&self.allowed_tools, &self.disallowed_tools, &self.add_dirs];
+        let lists = [&self.allowed_tools, &self.disallowed_tools, &self.add_dirs, &self.git_dirs];
         lists.into_iter().flatten().try_for_each(|value| guard("tool or directory", value))
     }
 }
@@ -293,6 +302,7 @@ mod tests {
     fn slots() -> Slots {
         Slots {
             cwd: Some("/w".to_string()),
+            task_dir: Some("/t".to_string()),
             add_dirs: vec!["/q".to_string(), "/r".to_string()],
             ..Slots::default()
         }
@@ -305,7 +315,7 @@ mod tests {
         slots.allowed_tools = vec!["Bash(git *)".to_string(), "mcp__lanes".to_string()];
         assert_eq!(
             rendered("claude", &slots),
-            "-p --output-format stream-json --verbose --session-id u --allowedTools Bash(git *) mcp__lanes --add-dir /q /r"
+            "-p --output-format stream-json --verbose --session-id u --allowedTools Bash(git *) mcp__lanes --add-dir /w /t --add-dir /q /r"
         );
         slots.model = Some("opus".to_string());
         slots.effort = Some("high".to_string());
@@ -313,7 +323,7 @@ mod tests {
         slots.resume_id = Some("u2".to_string());
         assert_eq!(
             rendered("claude", &slots),
-            "-p --output-format stream-json --verbose --resume u2 --model opus --effort high --allowedTools Bash(git *) mcp__lanes --add-dir /q /r"
+            "-p --output-format stream-json --verbose --resume u2 --model opus --effort high --allowedTools Bash(git *) mcp__lanes --add-dir /w /t --add-dir /q /r"
         );
     }
 
@@ -340,7 +350,10 @@ mod tests {
         slots.permission_mode = Some("yolo".to_string());
         slots.model = Some("m".to_string());
         slots.add_dirs.clear();
-        assert_eq!(rendered("gemini", &slots), "-o stream-json --approval-mode yolo --session-id u -m m");
+        assert_eq!(
+            rendered("gemini", &slots),
+            "-o stream-json --skip-trust --approval-mode yolo --session-id u -m m --include-directories /t"
+        );
         assert_eq!(rendered("opencode", &slots), "run --format json --dir /w -m m");
     }
 
