@@ -11,8 +11,9 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::budget::Budget;
+use super::budget::{Budget, Hold};
 use super::connection::Connection;
+use super::outbox::Outbox;
 use super::socket::{FIRST_CONNECTION, LISTENERS, Sockets, WAKE};
 use super::transport::{Listener, Stream};
 use crate::error::{Error, Result};
@@ -21,6 +22,8 @@ use crate::error::{Error, Result};
 const MAX_CONNECTIONS: usize = 8192;
 /// What the bodies of all requests may take that are on their way or being answered, in bytes.
 const MAX_BODIES: usize = 256 * 1024 * 1024;
+/// What all answers may take that are not sent yet, in bytes, before large ones have to wait.
+const MAX_ANSWERS: usize = 128 * 1024 * 1024;
 /// Descriptors kept for files: half of all, but at least what a few requests need, and at most what
 /// as many requests as are served at once need, batches among them.
 const SPARE_DESCRIPTORS: (u64, u64) = (128, 512);
@@ -51,6 +54,7 @@ impl Sockets {
             is_full: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             bodies: Budget::new(MAX_BODIES),
+            answers: Budget::new(MAX_ANSWERS),
             ended: AtomicBool::new(false),
         })
     }
@@ -109,7 +113,7 @@ impl Sockets {
             return;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::new(Connection::new(id, stream));
+        let connection = Arc::new(Connection::new(id, stream, Outbox::new(Hold::on(&self.answers))));
         let mut state = connection.lock();
         self.all().insert(id, Arc::clone(&connection));
         let flags = state.wanted().unwrap_or(EventFlags::empty());

@@ -71,8 +71,8 @@ impl Answer {
         self
     }
 
-    /// The bytes of the answer. A stream has no length; its end is the connection's.
-    pub fn render(&self, keep_alive: bool, without_body: bool) -> Vec<u8> {
+    /// What goes before the body. A stream has no length; its end is the connection's.
+    pub fn head(&self, keep_alive: bool) -> Vec<u8> {
         let mut head = String::with_capacity(256);
         // Writing to a string cannot fail.
         let _ = write!(head, "HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
@@ -90,11 +90,7 @@ impl Answer {
         // To clients of HTTP/1.1 the first goes without saying, to those of 1.0 it does not.
         let connection = if keep_alive { "keep-alive" } else { "close" };
         let _ = write!(head, "Connection: {connection}\r\n\r\n");
-        let mut bytes = head.into_bytes();
-        if !without_body {
-            bytes.extend_from_slice(&self.body);
-        }
-        bytes
+        head.into_bytes()
     }
 }
 
@@ -148,7 +144,7 @@ mod tests {
     fn no_value_can_begin_a_header_of_its_own() {
         let mut answer = Answer::refusal(400, "x", "y");
         answer.headers.push(("Allow", "GET\r\nSet-Cookie: a=b".to_string()));
-        let text = String::from_utf8(answer.render(true, true)).unwrap();
+        let text = String::from_utf8(answer.head(true)).unwrap();
         assert!(!text.contains("\r\nSet-Cookie"), "{text}");
     }
 }

@@ -151,15 +151,29 @@ impl App {
     /// Answers a request that waited.
     pub fn answer(&self, entry: &Entry, answer: Answer) {
         if !entry.wish.is_stream() {
-            self.note(&entry.trace, &answer);
+            let answer = self.conclude(&entry.trace, answer);
             self.sockets.answer(entry.ticket, answer);
         }
     }
 
     /// Answers a request that another thread saw to.
     pub fn answer_later(&self, later: &Later, answer: Answer) {
-        self.note(&later.trace, &answer);
+        let answer = self.conclude(&later.trace, answer);
         self.sockets.answer(later.ticket, answer);
+    }
+
+    /// The answer as it is given. One that can be asked for again gives way while too many are not taken.
+    fn conclude(&self, trace: &Trace, answer: Answer) -> Answer {
+        let is_repeatable = trace.method == "GET" && !answer.is_stream;
+        let is_postponed = is_repeatable && !self.sockets.has_room(answer.body.len());
+        let answer = if is_postponed {
+            let text = "too many answers are on their way to clients that do not take them; try again later";
+            Answer::refusal(503, "too_many_answers", text).with("Retry-After", "5")
+        } else {
+            answer
+        };
+        self.note(trace, &answer);
+        answer
     }
 
     fn note(&self, trace: &Trace, answer: &Answer) {
@@ -236,10 +250,10 @@ impl Service for App {
             Ok(reply) => reply,
             Err(refusal) => Reply::Answer(refusal),
         };
-        if let Reply::Answer(answer) = &reply {
-            self.note(&trace, answer);
+        match reply {
+            Reply::Answer(answer) => Reply::Answer(self.conclude(&trace, answer)),
+            Reply::Parked => Reply::Parked,
         }
-        reply
     }
 
     fn resume(&self, ticket: Ticket) -> Reply {
@@ -250,8 +264,7 @@ impl Service for App {
         let Some((entry, answer)) = tried else {
             return Reply::Parked;
         };
-        self.note(&entry.trace, &answer);
-        Reply::Answer(answer)
+        Reply::Answer(self.conclude(&entry.trace, answer))
     }
 
     fn gone(&self, ticket: Ticket) {

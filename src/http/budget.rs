@@ -25,9 +25,18 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Whether there is room for somebody who needs `bytes`; for one alone there always is.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.used() <= self.most / 8 || self.used().saturating_add(bytes) <= self.most_for(bytes)
+    }
+
+    fn most_for(&self, bytes: usize) -> usize {
+        if bytes > SMALL { self.most - self.most / 8 } else { self.most }
+    }
+
     /// Takes `more` bytes for somebody who then has `total`. `false`: there is no room for them.
     fn take(&self, more: usize, total: usize) -> bool {
-        let most = if total > SMALL { self.most - self.most / 8 } else { self.most };
+        let most = self.most_for(total);
         let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(more).filter(|sum| *sum <= most)
         });
@@ -58,13 +67,28 @@ impl Hold {
         }
         has_room
     }
+
+    /// Makes it `bytes`, whether the budget has room for that or not.
+    pub fn force(&mut self, bytes: usize) {
+        if let Some(budget) = &self.budget {
+            budget.used.fetch_add(bytes, Ordering::Relaxed);
+        }
+        self.clear();
+        self.bytes = bytes;
+    }
+
+    /// Gives back all of it.
+    pub fn clear(&mut self) {
+        if let Some(budget) = &self.budget {
+            budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+        self.bytes = 0;
+    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if let Some(budget) = &self.budget {
-            budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
-        }
+        self.clear();
     }
 }
 
@@ -83,8 +107,16 @@ mod tests {
         assert!(small.grow(SMALL) && !Hold::on(&budget).grow(1), "and it has an end");
         drop((large, small));
         assert_eq!(budget.used(), 7 * SMALL);
+        assert!(budget.has_room(SMALL) && !budget.has_room(SMALL + 1));
         drop(first);
         assert_eq!(budget.used(), 0);
+        assert!(budget.has_room(20 * SMALL), "one alone may have more than all together");
+        let mut forced = Hold::on(&budget);
+        forced.force(20 * SMALL);
+        assert!(!budget.has_room(1));
+        forced.force(2 * SMALL);
+        assert_eq!(budget.used(), 2 * SMALL);
+        drop(forced);
         assert!(Hold::default().grow(usize::MAX), "what has no budget is not counted");
     }
 }

@@ -1,6 +1,6 @@
 //! One connection: what was received, what is to be sent, and what it waits for.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::answer::Answer;
+use super::outbox::Outbox;
 use super::transport::Stream;
 use super::wire::{MAX_BODY, Parser};
 
-/// How long a client may take for a head, for a body, between requests, and to take some of an answer.
+/// How long a client may take for a head, for a body, and between requests.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 const BODY_TIME: Duration = Duration::from_secs(60);
 const IDLE_TIME: Duration = Duration::from_secs(75);
-const WRITE_TIME: Duration = Duration::from_secs(20);
 /// How long, and how many bytes of it, the rest of a refused request is read away, so that the refusal
 /// reaches its client.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -58,8 +58,7 @@ pub(super) struct State {
     pub(super) early: Option<Answer>,
     /// Whether the connection is to be looked at again though nothing has come.
     pub(super) again: bool,
-    out: Vec<u8>,
-    written: usize,
+    out: Outbox,
     /// When the connection ends unless something happens; `None` for never.
     deadline: Option<Instant>,
     keep_alive: bool,
@@ -69,15 +68,14 @@ pub(super) struct State {
 }
 
 impl Connection {
-    pub(super) fn new(id: u64, stream: Stream) -> Self {
+    pub(super) fn new(id: u64, stream: Stream, out: Outbox) -> Self {
         let state = State {
             phase: Phase::Reading,
             parser: Parser::new(stream.is_own()),
             request: 0,
             early: None,
             again: false,
-            out: Vec::new(),
-            written: 0,
+            out,
             deadline: Some(Instant::now() + HEAD_TIME),
             keep_alive: true,
             without_body: false,
@@ -148,24 +146,15 @@ impl Connection {
         if state.out.is_empty() {
             return true;
         }
-        while state.written < state.out.len() {
-            match (&self.stream).write(&state.out[state.written..]) {
-                Ok(0) => return false,
-                Ok(length) => {
-                    state.written += length;
-                    state.deadline = Some(Instant::now() + WRITE_TIME);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    state.deadline = state.deadline.or(Some(Instant::now() + WRITE_TIME));
-                    return true;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return false,
+        match state.out.send(&self.stream, state.phase == Phase::Streaming) {
+            Ok(true) => {}
+            Ok(false) => {
+                // From here on the pace counts.
+                state.deadline = None;
+                return true;
             }
+            Err(_) => return false,
         }
-        state.out.clear();
-        state.out.shrink_to(STREAM_BACKLOG);
-        state.written = 0;
         state.deadline = match state.phase {
             Phase::Reading if state.parser.is_idle() => Some(Instant::now() + IDLE_TIME),
             Phase::Reading if state.parser.has_head() => Some(Instant::now() + BODY_TIME),
@@ -201,15 +190,18 @@ impl State {
     }
 
     /// Turns an answer into bytes to send. Unless `stays`, it is the last one.
-    pub(super) fn put(&mut self, answer: &Answer, stays: bool) {
+    pub(super) fn put(&mut self, answer: Answer, stays: bool) {
         self.keep_alive = self.keep_alive && stays && !answer.is_stream;
-        self.out.extend_from_slice(&answer.render(self.keep_alive, self.without_body));
+        self.out.push(&answer.head(self.keep_alive));
         let goes_on = answer.is_stream && !self.without_body;
+        if !self.without_body {
+            self.out.push_body(answer.body);
+        }
         self.phase = if goes_on { Phase::Streaming } else { Phase::Reading };
     }
 
     /// Refuses what is no request, or one whose body nobody wants; whatever came of it is dropped.
-    pub(super) fn refuse(&mut self, refusal: &Answer) {
+    pub(super) fn refuse(&mut self, refusal: Answer) {
         self.without_body = self.parser.head().is_some_and(|head| head.method == "HEAD");
         self.parser.clear();
         self.put(refusal, false);
@@ -217,7 +209,7 @@ impl State {
 
     /// Adds bytes as they are.
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.out.extend_from_slice(bytes);
+        self.out.push(bytes);
     }
 
     /// Gives the client time to send the body that its head announced.
@@ -232,7 +224,7 @@ impl State {
 
     /// Whether a stream has enough to send already.
     pub(super) fn is_behind(&self) -> bool {
-        self.out.len() - self.written > STREAM_BACKLOG
+        self.out.len() > STREAM_BACKLOG
     }
 
     /// Whether the client may be told to come again later without losing anything.
@@ -245,8 +237,8 @@ impl State {
         self.phase == Phase::Reading && !self.parser.is_idle() && self.out.is_empty()
     }
 
-    pub(super) fn is_overdue(&self, now: Instant) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
+    pub(super) fn is_overdue(&mut self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now) || self.out.is_too_slow(now)
     }
 
     /// What to be woken for; `None` while a thread has the connection, and at its end.

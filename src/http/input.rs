@@ -191,7 +191,8 @@ pub struct Input {
 impl Input {
     /// Reads a body; empty bytes are an object without fields.
     pub fn from_body(fields: &[Field], bytes: &[u8]) -> Result<Self> {
-        let object = if bytes.is_empty() { Object::new() } else { strict::parse(bytes)? };
+        let is_known = |key: &str| fields.iter().any(|field| field.name == key);
+        let object = if bytes.is_empty() { Object::new() } else { strict::parse(bytes, is_known)? };
         Self::check(fields, object)
     }
 

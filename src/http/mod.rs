@@ -4,7 +4,8 @@
 //!
 //! - The seam to the network is `socket` (epoll, answers, deadlines), `accept` (letting in), `transport` and
 //!   `own_socket` (TCP, or a socket in the file system), `connection` (one client), `wire`, `head` and `chunk`
-//!   (bytes to requests), `budget` (memory that all connections share), `answer` (answers to bytes); `service` is
+//!   (bytes to requests), `answer` and `outbox` (answers to bytes), `pace` (clients that are too slow), `budget`
+//!   (memory that all connections share), `memory` (which goes back to the system); `service` is
 //!   what both sides say to each other. Nothing else knows sockets.
 //! - `guard` decides who may ask, `input` and `strict` what a request may say, `bounds` where its paths may
 //!   lead.
@@ -35,9 +36,12 @@ mod head;
 mod health;
 mod input;
 mod lane;
+mod memory;
 mod metrics;
 mod openapi;
+mod outbox;
 mod own_socket;
+mod pace;
 mod park;
 mod response;
 mod route;

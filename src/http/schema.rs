@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 /// Every `code` of a refusal. They mean the same for ever; new ones may come.
-const CODES: [&str; 31] = [
+const CODES: [&str; 32] = [
     // What the queue says, at every door.
     "invalid",
     "config",
@@ -32,6 +32,7 @@ const CODES: [&str; 31] = [
     "headers_too_large",
     "internal",
     "encoding_unsupported",
+    "too_many_answers",
     "too_many_bodies",
     "too_many_waits",
     "stopping",

@@ -14,6 +14,7 @@ use super::app::App;
 use super::dispatch::RouteRules;
 use super::gather;
 use super::guard::{Guard, read_token};
+use super::memory::Memory;
 use super::own_socket::OwnSocket;
 use super::socket::Sockets;
 use super::transport::Listener;
@@ -125,6 +126,7 @@ impl Server {
         let app = &self.app;
         let (signals, inbox) = app.parked.connect();
         let submits = app.submits.connect();
+        let mut memory = Memory::prepare();
         let mut watcher = Watcher::new(app, inbox)?;
         std::thread::scope(|scope| {
             let thread = |name: &str| std::thread::Builder::new().name(name.to_string());
@@ -141,6 +143,7 @@ impl Server {
             while started.is_ok() && !self.stop.load(Ordering::SeqCst) {
                 std::thread::sleep(TICK);
                 app.sockets.sweep(app);
+                memory.look(app.sockets.body_bytes() + app.sockets.answer_bytes());
             }
             app.stop();
             let stopped = Instant::now();

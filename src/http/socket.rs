@@ -43,6 +43,8 @@ pub struct Sockets {
     pub(super) stopping: AtomicBool,
     /// What the bodies of all requests take that are on their way or being answered.
     pub(super) bodies: Arc<Budget>,
+    /// What all answers take that are not sent yet.
+    pub(super) answers: Arc<Budget>,
     pub(super) ended: AtomicBool,
 }
 
@@ -55,6 +57,16 @@ impl Sockets {
     /// What the bodies take that are on their way or being answered, in bytes.
     pub fn body_bytes(&self) -> usize {
         self.bodies.used()
+    }
+
+    /// What answers take that are not sent yet, in bytes.
+    pub fn answer_bytes(&self) -> usize {
+        self.answers.used()
+    }
+
+    /// Whether an answer with so large a body may be given now.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.answers.has_room(bytes)
     }
 
     /// Serves until [`Sockets::end`]; to be called by as many threads as requests may be in the
@@ -98,7 +110,7 @@ impl Sockets {
             if state.is_half_there() {
                 let refusal = Answer::refusal(408, "request_timeout", "the request did not arrive in time");
                 service.refused(&refusal);
-                state.refuse(&refusal);
+                state.refuse(refusal);
                 let _ = connection.flush(&mut state);
             }
             self.lose(&connection, &mut state, service);
@@ -145,7 +157,7 @@ impl Sockets {
         self.with(ticket, |connection, state| match state.phase {
             Phase::Busy => state.early = Some(answer),
             Phase::Parked => {
-                state.put(&answer, self.stays());
+                state.put(answer, self.stays());
                 // A request that came behind this one is already here, and no event tells of it.
                 state.again = !state.parser.is_idle();
                 self.settle(connection, state);
@@ -259,7 +271,7 @@ impl Sockets {
                 Ok(Progress::More) => break,
                 Err(refusal) => {
                     service.refused(&refusal);
-                    state.refuse(&refusal);
+                    state.refuse(refusal);
                 }
             }
             if !connection.settle(&mut state) {
@@ -290,14 +302,14 @@ impl Sockets {
                 }
                 Err(refusal) => {
                     service.refused(&refusal);
-                    state.refuse(&refusal);
+                    state.refuse(refusal);
                 }
             },
-            Err(refusal) if has_body => state.refuse(&refusal),
+            Err(refusal) if has_body => state.refuse(refusal),
             Err(refusal) => {
                 state.parser.skip();
                 state.begin(keep_alive, is_head);
-                state.put(&refusal, self.stays());
+                state.put(refusal, self.stays());
             }
         }
     }
@@ -308,7 +320,7 @@ impl Sockets {
             return;
         }
         match (reply, state.early.take()) {
-            (Reply::Answer(answer), _) | (Reply::Parked, Some(answer)) => state.put(&answer, self.stays()),
+            (Reply::Answer(answer), _) | (Reply::Parked, Some(answer)) => state.put(answer, self.stays()),
             (Reply::Parked, None) => state.phase = Phase::Parked,
         }
     }

@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 /// A client that says nothing is asked whether it is there after the first time, then after each of the
 /// second; one that answers none of so many is gone.
 const PROBES: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
+/// What the kernel keeps for a client, in bytes. It tells of progress when a third of that is free, and with as
+/// much as it would take by itself a slow client could not be told from one that has stopped.
+const SEND_BUFFER: usize = 64 * 1024;
 /// How long what was sent may stay unacknowledged, in milliseconds.
 const SILENCE: u32 = 60_000;
 
@@ -107,6 +110,7 @@ impl Stream {
                 stream.set_nonblocking(true)?;
                 // Without it, small answers would wait for the acknowledgement of those before them.
                 stream.set_nodelay(true)?;
+                sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER)?;
                 // A client whose machine went away says no farewell, and may wait for hours by our leave.
                 Ok(notice_absence(stream)?)
             }

@@ -136,7 +136,7 @@ fn another_user_is_turned_away_even_at_an_open_socket() {
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let path = dir.path().join("s");
     let server = Server::start(dir.path(), &path);
-    let script = "use Socket; socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die; \
+    let script = "use Socket; $SIG{PIPE} = 'IGNORE'; socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die; \
         connect($s, pack_sockaddr_un($ARGV[0])) or exit 1; syswrite $s, $ARGV[1]; \
         exit(sysread($s, my $answer, 64) ? 0 : 2)";
     let ask = |user: u32| {

@@ -106,6 +106,67 @@ fn clients_that_never_read_cost_a_bounded_buffer() {
 }
 
 #[test]
+fn clients_that_hardly_read_are_ended_and_bounded() {
+    let fixture = Fixture::new();
+    let id = fixture.submit("l");
+    fixture.respond(&id, &"x".repeat(8_000_000));
+    let path = format!("/tasks/{id}/response");
+    let mut deaf: Vec<Client> = (0..20).map(|_| fixture.client()).collect();
+    for client in &mut deaf {
+        client.request("GET", &path, &[], None);
+    }
+    let held = || {
+        let metrics = fixture.get("/metrics").text;
+        let line = metrics.lines().find_map(|line| line.strip_prefix("lanes_http_answer_bytes "));
+        line.unwrap().parse::<usize>().unwrap()
+    };
+    // 128 MiB, of which an eighth is for small ones.
+    eventually("many answers wait to be taken", || held() > 13 * 8_000_000);
+    let refused = fixture.get(&path);
+    assert_eq!((refused.status, refused.code().as_str()), (503, "too_many_answers"));
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(fixture.get(&format!("/tasks/{id}")).status, 200, "small ones are given all the same");
+    assert!(fixture.resident() < 300_000, "{} kB", fixture.resident());
+
+    let start = Instant::now();
+    let mut crumbs = [0; 512];
+    while held() > 0 {
+        assert!(start.elapsed() < Duration::from_secs(120), "they are waited for for ever");
+        deaf[0].stream.read_exact(&mut crumbs).unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert!(start.elapsed() > Duration::from_secs(20), "{:?}", start.elapsed());
+    assert_eq!(fixture.get(&path).text_at("/response/body").len(), 8_000_000, "who reads gets all of it");
+    eventually("their memory has gone back", || fixture.resident() < 60_000);
+}
+
+#[test]
+fn a_body_of_many_small_values_costs_hardly_more_than_itself() {
+    let fixture = Fixture::new();
+    let zeros = format!("[{}0]", "0,".repeat(4_000_000));
+    for body in [&zeros, &format!("{{\"lane\": \"l\", \"prompt\": \"p\", \"metadata\": {{\"a\": {zeros}}}}}")]
+    {
+        let mut clients: Vec<Client> = (0..8).map(|_| fixture.client()).collect();
+        for client in &mut clients {
+            client.send(format!(
+                "POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            ));
+        }
+        for client in &mut clients {
+            let answer = client.answer(false);
+            assert_eq!((answer.status, answer.code().as_str()), (400, "invalid"));
+        }
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", fixture.server.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 200_000, "{peak} kB");
+    eventually("the memory has gone back", || fixture.resident() < 60_000);
+}
+
+#[test]
 fn a_locked_store_holds_up_nobody_who_reads() {
     let fixture = Fixture::new();
     let id = fixture.submit("l");
