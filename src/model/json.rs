@@ -3,6 +3,7 @@
 //! Python writes what RFC 8259 forbids: `NaN`, `Infinity` and lone surrogates. One such value must
 //! neither make a task unreadable nor be changed by our next write, so a text that the strict parser
 //! refuses is read a second time with stand-ins for these values, which [`to_text`] turns back.
+//! So is one that may have a key of serde_json's own, which the parser takes for a number.
 
 pub mod raw;
 
@@ -39,14 +40,20 @@ pub fn parse_line(line: &[u8]) -> Result<Object, String> {
 }
 
 fn parse_value(text: &str) -> Result<Value, String> {
-    let strict = match serde_json::from_str::<Value>(text) {
-        Ok(value) => return Ok(value),
-        Err(error) => error.to_string(),
-    };
-    let Some(lenient) = with_stand_ins(text) else { return Err(strict) };
-    let mut value = serde_json::from_str::<Value>(&lenient).map_err(|_| strict)?;
-    restore_numbers(&mut value);
-    Ok(value)
+    let strict = serde_json::from_str::<Value>(text).map_err(|error| error.to_string());
+    // serde_json reads an object whose first key is `$serde_json::private::Number` as a number.
+    let may_be_misread = text.contains("\"$") || text.contains("\"\\u0024");
+    if strict.is_ok() && !may_be_misread {
+        return strict;
+    }
+    let Some(lenient) = with_stand_ins(text) else { return strict };
+    match serde_json::from_str::<Value>(&lenient) {
+        Ok(mut value) => {
+            restore(&mut value);
+            Ok(value)
+        }
+        Err(error) => Err(strict.err().unwrap_or_else(|| error.to_string())),
+    }
 }
 
 /// An object as text: indented by two, keys sorted, newline at the end, non-ASCII as it is.
@@ -92,6 +99,10 @@ const NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 /// Marks a stand-in for half of a surrogate pair: its four hex digits follow.
 const SURROGATE_MARK: &str = "\u{10F7FF}surrogate:";
 
+/// Stands before a string that may be taken for a key of serde_json's own.
+const STRING_MARK: &str = "\u{10F7FF}string:";
+const STRING_MARK_START: char = '\u{10F7FF}';
+
 fn with_stand_ins(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let mut out = String::with_capacity(text.len() + 64);
@@ -132,8 +143,16 @@ fn with_stand_ins(text: &str) -> Option<String> {
             changed = true;
             at += word.len();
             continue;
-        } else {
-            in_string = bytes[at] == b'"';
+        } else if let Some(inside) = rest.strip_prefix('"') {
+            in_string = true;
+            // Escapes may spell a dollar sign, or this very mark.
+            if inside.starts_with(['$', STRING_MARK_START]) || inside.starts_with("\\u") {
+                out.push('"');
+                out.push_str(STRING_MARK);
+                changed = true;
+                at += 1;
+                continue;
+            }
         }
         let length = rest.chars().next().map_or(1, char::len_utf8);
         out.push_str(&rest[..length]);
@@ -148,15 +167,27 @@ pub fn escaped_unit(text: &str) -> Option<u32> {
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
 }
 
-fn restore_numbers(value: &mut Value) {
+fn restore(value: &mut Value) {
     match value {
         Value::String(text) => {
             if let Some(number) = text.strip_prefix(NUMBER_MARK).filter(|word| NUMBERS.contains(word)) {
                 *value = Value::Number(Number::from_string_unchecked(number.to_string()));
+            } else if text.starts_with(STRING_MARK) {
+                text.drain(..STRING_MARK.len());
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(restore_numbers),
-        Value::Object(object) => object.values_mut().for_each(restore_numbers),
+        Value::Array(items) => items.iter_mut().for_each(restore),
+        Value::Object(object) => {
+            object.values_mut().for_each(restore);
+            if object.keys().any(|key| key.starts_with(STRING_MARK)) {
+                let marked = std::mem::take(object);
+                let unmarked = |key: String| match key.strip_prefix(STRING_MARK) {
+                    Some(own) => own.to_string(),
+                    None => key,
+                };
+                *object = marked.into_iter().map(|(key, value)| (unmarked(key), value)).collect();
+            }
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -201,6 +232,21 @@ mod tests {
             round_trip("{\"n\": NaN, \"a\": \"\\ud83d\\ude00\\\\ud800\"}"),
             "{\n  \"a\": \"😀\\\\ud800\",\n  \"n\": NaN\n}\n"
         );
+    }
+
+    #[test]
+    fn keys_of_the_parser_itself_are_ordinary_keys() {
+        for text in [
+            "{\n  \"$serde_json::private::Number\": \"x\"\n}\n",
+            "{\n  \"m\": {\n    \"$serde_json::private::Number\": \"7\",\n    \"n\": NaN\n  }\n}\n",
+            "{\n  \"$a\": \"$b\",\n  \"\u{10F7FF}string:$\": \"\u{10F7FF}string:\"\n}\n",
+        ] {
+            assert_eq!(round_trip(text), text);
+        }
+        let spelt = "{\"\\u0024serde_json::private::Number\": \"7\", \"a\": \"\\udbfd\\udfffstring:b\"}";
+        let object = parse_object(spelt.as_bytes()).unwrap();
+        assert_eq!(object["$serde_json::private::Number"], "7");
+        assert_eq!(object["a"], "\u{10F7FF}string:b");
     }
 
     #[test]
