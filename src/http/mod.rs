@@ -13,6 +13,7 @@
 //! - The handlers are in a file for each noun: `task`, `submit`, `claim`, `response`, `event`, `lane`,
 //!   `agent`, `dispatch`, `run_log`, `health`, `metrics`, `openapi`.
 //! - `park` keeps requests that wait, `watcher` is the one thread that wakes them all.
+//! - `fuzzing` lets tests read requests out of bytes, nothing else.
 //! - `contain` keeps a panic from ending more than the request that showed it.
 
 mod accept;
@@ -30,6 +31,8 @@ mod contain;
 mod dispatch;
 mod event;
 mod fields;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 mod guard;
 mod head;

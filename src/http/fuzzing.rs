@@ -1,0 +1,68 @@
+//! The reader of requests as tests see it that try arbitrary bytes: bytes in, requests out.
+
+use super::budget::Hold;
+use super::wire::{MAX_BODY, Parser, Progress};
+
+/// A request that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The method as it was sent.
+    pub method: String,
+    /// Path and query as they were sent, joined by a question mark if there is a query.
+    pub target: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body, without its framing.
+    pub body: Vec<u8>,
+}
+
+/// What the bytes of one connection amount to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// The requests, in the order they came.
+    pub requests: Vec<Heard>,
+    /// The status of the answer to bytes that are no request; nothing is read after it.
+    pub refused: Option<u16>,
+    /// Whether part of a request is left that waits for more.
+    pub waits: bool,
+}
+
+/// Reads what arrives in these pieces; every body is admitted.
+pub fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Connection {
+    let mut parser = Parser::default();
+    let mut seen = Connection::default();
+    for mut piece in pieces {
+        while !piece.is_empty() && seen.refused.is_none() {
+            let (now, later) = piece.split_at(parser.room().min(piece.len()));
+            parser.push(now);
+            piece = later;
+            take(&mut parser, &mut seen);
+        }
+    }
+    seen.waits = seen.refused.is_none() && !parser.is_idle();
+    seen
+}
+
+fn take(parser: &mut Parser, seen: &mut Connection) {
+    loop {
+        let step = match parser.next() {
+            Ok(Progress::Head) => parser.admit(MAX_BODY, Hold::default()).map(|_| ()),
+            Ok(Progress::More) => return,
+            Ok(Progress::Request(request)) => {
+                let mark = if request.query.is_empty() { "" } else { "?" };
+                seen.requests.push(Heard {
+                    target: format!("{}{mark}{}", request.path, request.query),
+                    method: request.method,
+                    headers: request.headers,
+                    body: request.body,
+                });
+                Ok(())
+            }
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = step {
+            seen.refused = Some(refusal.status);
+            return;
+        }
+    }
+}

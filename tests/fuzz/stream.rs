@@ -1,0 +1,204 @@
+//! What agents print: whatever it is, it ends in a report with believable figures, and in a judgement.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use lanes::dispatch::judge::judge;
+use lanes::dispatch::outcome::{Exit, Run};
+use lanes::dispatch::stream::{
+    Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser, Tokens, Totals,
+};
+use lanes::model::Time;
+
+use crate::noise::Noise;
+use crate::run::Target;
+
+/// What the real programs printed for scripted models.
+macro_rules! recorded {
+    ($($name:literal),*) => {
+        [$(include_bytes!(concat!("recorded/", $name, ".jsonl"))),*]
+    };
+}
+
+const CLAUDE: [&[u8]; 3] = recorded!("claude-tools", "claude-background", "claude-limit");
+const CODEX: [&[u8]; 2] = recorded!("codex-tools", "codex-limit");
+const GEMINI: [&[u8]; 2] = recorded!("gemini-tools", "gemini-error");
+const OPENCODE: [&[u8]; 2] = recorded!("opencode-tools", "opencode-error");
+
+const WORDS: [&str; 40] = [
+    "\n",
+    "\r\n",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"",
+    "\\",
+    "null",
+    "true",
+    "{}",
+    "[]",
+    "\"\"",
+    "0",
+    "-1",
+    "1e999",
+    "18446744073709551615",
+    "\"type\":",
+    "\"type\":\"result\"",
+    "\"type\":\"error\"",
+    "\"type\":\"system\"",
+    "\"usage\":{",
+    "\"input_tokens\":",
+    "\"modelUsage\":{\"m\":{",
+    "\"costUSD\":-1,",
+    "\"total_cost_usd\":1e308,",
+    "\"is_error\":true,",
+    "\"result\":\"x\",",
+    "\"errors\":[1],",
+    "\"message\":",
+    "\"content\":[",
+    "\"permission_denials\":[{",
+    "\"session_id\":",
+    "\"thread_id\":",
+    "\"resetsAt\":99999999999999,",
+    "\"status\":\"rejected\",",
+    "\u{1b}[31m",
+    "\u{202e}",
+];
+
+#[test]
+fn claude() {
+    let target = Target {
+        name: "claude",
+        found: &[],
+        make: |noise| lines(noise, &CLAUDE),
+        check: |bytes| check(bytes, Format::ClaudeStream),
+    };
+    target.run(1_000);
+}
+
+#[test]
+fn codex() {
+    let target = Target {
+        name: "codex",
+        found: &[],
+        make: |noise| lines(noise, &CODEX),
+        check: |bytes| check(bytes, Format::CodexJsonl),
+    };
+    target.run(3_000);
+}
+
+#[test]
+fn gemini() {
+    let target = Target {
+        name: "gemini",
+        found: &[],
+        make: |noise| lines(noise, &GEMINI),
+        check: |bytes| check(bytes, Format::GeminiStream),
+    };
+    target.run(3_000);
+}
+
+#[test]
+fn opencode() {
+    let target = Target {
+        name: "opencode",
+        found: &[],
+        make: |noise| lines(noise, &OPENCODE),
+        check: |bytes| check(bytes, Format::OpencodeJson),
+    };
+    target.run(3_000);
+}
+
+/// Lines of a recording: some changed, some away, some twice, some in another order.
+fn lines(noise: &mut Noise, recorded: &[&[u8]]) -> Vec<u8> {
+    if noise.one_in(4) {
+        return noise.changed(recorded, &WORDS);
+    }
+    let all: Vec<&[u8]> = noise.pick(recorded).split_inclusive(|byte| *byte == b'\n').collect();
+    let mut bytes = Vec::new();
+    for line in &all {
+        let line = if noise.one_in(10) { all[noise.below(all.len())] } else { line };
+        match noise.below(6) {
+            0 => bytes.extend(noise.changed(&[line], &WORDS)),
+            1 => bytes.extend(other_values(noise, line)),
+            2 => {}
+            3 if noise.one_in(3) => bytes.extend_from_slice(&[line, line].concat()),
+            _ => bytes.extend_from_slice(line),
+        }
+    }
+    bytes
+}
+
+/// A line that stays JSON, with other values here and there.
+fn other_values(noise: &mut Noise, line: &[u8]) -> Vec<u8> {
+    let Ok(mut value) = serde_json::from_slice(line) else { return line.to_vec() };
+    for _ in 0..=noise.size(3) {
+        replace(noise, &mut value);
+    }
+    let mut text = value.to_string().into_bytes();
+    text.push(b'\n');
+    text
+}
+
+fn replace(noise: &mut Noise, value: &mut serde_json::Value) {
+    let inner = match value {
+        serde_json::Value::Object(object) if !object.is_empty() && !noise.one_in(8) => {
+            let at = noise.below(object.len());
+            object.values_mut().nth(at)
+        }
+        serde_json::Value::Array(items) if !items.is_empty() && !noise.one_in(8) => {
+            let at = noise.below(items.len());
+            items.get_mut(at)
+        }
+        _ => None,
+    };
+    match inner {
+        Some(inner) => replace(noise, inner),
+        None => *value = serde_json::from_str(&crate::json::value(noise, 2, false)).unwrap_or_default(),
+    }
+}
+
+fn report<'b>(format: Format, pieces: impl IntoIterator<Item = &'b [u8]>, baseline: &Baseline) -> RunReport {
+    let mut parser = StreamParser::new(format);
+    for piece in pieces {
+        parser.feed(piece, &mut |Note { text }| {
+            assert!(text.chars().count() <= 300 && !text.contains(char::is_control), "{text:?}");
+        });
+    }
+    parser.finish(baseline)
+}
+
+fn check(bytes: &[u8], format: Format) {
+    let mut noise = Noise::new(bytes.len() as u64);
+    let whole = report(format, [bytes], &Baseline::Fresh);
+    let pieces = report(format, noise.pieces(bytes), &Baseline::Fresh);
+    assert_eq!(format!("{whole:?}"), format!("{pieces:?}"), "it matters in which pieces bytes arrive");
+    let tokens = Tokens { input: 100, output: u64::MAX, cache_read: 0, cache_write: 1 };
+    let earlier = Totals { cost_usd: Some(0.5), tokens: Some(tokens) };
+    let resumed = report(format, [bytes], &Baseline::Resumed(earlier));
+    for report in [whole, resumed] {
+        for cost in [report.cost_usd, report.totals.cost_usd].into_iter().flatten() {
+            assert!(cost.is_finite() && cost >= 0.0, "it cost {cost}");
+        }
+        assert!(report.text.len() <= LONGEST_TEXT);
+        for exit in [Exit::Code(0), Exit::Code(1), Exit::Signal(15)] {
+            let now = Time::from_micros(1_795_000_000_000_000);
+            let run = Run {
+                report: &report,
+                format,
+                exit,
+                stopped: None,
+                stderr: "",
+                resumed: None,
+                timeout: Some(Duration::from_secs(60)),
+                silence: None,
+                now,
+                zone: &TimeZone::UTC,
+            };
+            let _ = judge(&run, noise.one_in(2));
+        }
+    }
+}
