@@ -190,7 +190,7 @@ pub(super) fn print_views<T>(
             Ok(event) => (event, None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let text = json::to_text(&task_view(store, &task, &now, last_event));
+        let text = json::portable_text(&task_view(store, &task, &now, last_event));
         (text.trim_end().replace('\n', "\n    "), warning)
     };
     let (mut result, mut separator) = (Ok(()), "\n    ");

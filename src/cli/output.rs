@@ -64,12 +64,12 @@ impl Output {
 
     /// A JSON object: keys sorted, indented by two, non-ASCII as it is.
     pub fn object(&mut self, object: &Object) -> Result<()> {
-        self.json_text(&json::to_text(object))
+        self.json_text(&json::portable_text(object))
     }
 
     /// A JSON object on one line, for streams.
     pub fn object_line(&mut self, object: &Object) -> Result<()> {
-        self.json_text(&json::to_line(object))
+        self.json_text(&json::portable_line(object))
     }
 
     /// JSON escapes most control characters by itself; a terminal obeys some of the rest.

@@ -29,7 +29,7 @@ impl Answer {
 
     /// A JSON object.
     pub fn json(status: u16, object: &Object) -> Self {
-        Self::new(status, "application/json", json::to_text(object).into_bytes())
+        Self::new(status, "application/json", json::portable_text(object).into_bytes())
     }
 
     /// Text of some kind.

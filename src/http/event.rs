@@ -12,7 +12,7 @@ use super::run_log::Read;
 use super::service::{Sent, Ticket};
 use super::watcher::News;
 use crate::error::{Error, Result};
-use crate::model::json::Object;
+use crate::model::json::{Object, portable_line};
 use crate::model::task::object;
 use crate::model::{Command, TaskId};
 
@@ -118,7 +118,7 @@ fn begin() -> Answer {
 
 fn frame(id: u64, event: Object) -> String {
     // One line, whatever the texts in it hold.
-    format!("id: {id}\ndata: {}\n\n", Value::Object(event))
+    format!("id: {id}\ndata: {}\n", portable_line(&event))
 }
 
 /// What the watcher knows of streams between two rounds.

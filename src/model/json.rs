@@ -5,8 +5,10 @@
 //! refuses is read a second time with stand-ins for these values, which [`to_text`] turns back.
 //! So is one that may have a key of serde_json's own, which the parser takes for a number.
 
+mod portable;
 pub mod raw;
 
+pub use portable::{portable_line, portable_text};
 use serde_json::{Map, Number, Value};
 
 /// A JSON object; keys are kept sorted.

@@ -142,3 +142,38 @@ fn what_python_writes_is_read_and_shown() {
     sandbox.ok(&["claim", &id]);
     assert!(fs::read_to_string(&path).unwrap().contains("123456789012345678901234567890"));
 }
+
+#[test]
+fn values_that_readers_refuse_hide_nothing() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    sandbox.submit("l", &[]);
+    let digits = "7".repeat(5000);
+    let file = sandbox.task_dir(&id).join("task.json");
+    let task = fs::read_to_string(&file).unwrap();
+    let theirs = format!("\"theirs\": [{digits}, 1e999, NaN, -Infinity, \"\\ud800\", 1.10]");
+    let task = task.replacen('{', &format!("{{\n{theirs},"), 1);
+    fs::write(&file, task.replace("\"metadata\": {}", "\"metadata\": {\"n\": NaN}")).unwrap();
+    let expected = serde_json::json!([digits, "1e+999", "NaN", "-Infinity", "\\ud800"]);
+    for args in [
+        &["list"][..],
+        &["show", &id],
+        &["status", "--all"],
+        &["events", &id],
+        &["event", &id, "--type", "note", "--message", "m"],
+    ] {
+        let outcome = sandbox.run(&[&["--json"], args].concat());
+        assert_eq!(outcome.code, 0, "{outcome}");
+        // The reader refuses names of numbers and halves of pairs; of the others only text is left.
+        let unquoted = |value: &str| outcome.stdout.contains(&format!(" {value}"));
+        assert!(outcome.json().is_object() && !unquoted(&digits) && !unquoted("1e"), "{args:?}");
+    }
+    let listed = sandbox.json(&["list"]);
+    assert_eq!(listed["count"], 2);
+    let task = listed["tasks"].as_array().unwrap().iter().find(|task| task["id"] == id.as_str()).unwrap();
+    let theirs = task["theirs"].as_array().unwrap();
+    assert_eq!(serde_json::json!(theirs[..5]), expected);
+    assert_eq!(theirs[5].to_string(), "1.10");
+    let export = sandbox.ok(&["export"]);
+    assert!(export.contains(&digits) && export.contains("NaN"), "an export carries it as it is");
+}
