@@ -16,7 +16,7 @@ use super::repository;
 use super::runner::{Desk, Job, RunCard, files, run_id};
 use super::service::Service;
 use super::stream::StreamParser;
-use super::vendor::{SessionIds, Slots, agent_environment};
+use super::vendor::{SessionIds, Slots};
 use crate::model::{ClaimToken, Event, FailureClass, Task};
 use crate::store::{Attempt, Store};
 use crate::{Error, ErrorKind, Result};
@@ -214,7 +214,7 @@ impl Desk<'_> {
         let spec = AgentSpec {
             program: line.program.into_os_string(),
             args: line.args,
-            env: self.environment(job, &run),
+            env: self.environment(job, &run, &line.cwd),
             cwd: line.cwd,
             run,
             stdin: attempt.file_path(files::PROMPT),
@@ -238,7 +238,7 @@ impl Desk<'_> {
         Ok(Ok(Prepared { spec, card, version }))
     }
 
-    fn environment(&self, job: &Job, run: &RunId) -> BTreeMap<OsString, OsString> {
+    fn environment(&self, job: &Job, run: &RunId, cwd: &Path) -> BTreeMap<OsString, OsString> {
         let around = &self.plan.surroundings;
         let task = &job.task;
         // One more than whoever submitted the task: chains through the queue grow as well.
@@ -255,13 +255,13 @@ impl Desk<'_> {
                 ("LANES_FENCE", Some(task.fence.to_string())),
                 ("LANES_API_URL", around.variable("LANES_API_URL").map(str::to_string)),
                 (DEPTH, Some(depth.to_string())),
+                // As a shell does: programs that ask nobody else would work where the dispatcher was started.
+                ("PWD", path(cwd)),
                 (MARKER, Some(run.marker(around.variable(MARKER)))),
             ]
             .map(|(name, value)| (name.to_string(), value)),
         );
-        let vendor = &job.service.vendor;
-        let defaults = vendor.defaults_beside(&around.environment);
-        agent_environment(around.environment.clone(), &[&defaults, &vendor.env, &job.service.route.env, &own])
+        job.service.environment(around, &own)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A lane that is served: its route, the vendor, and whether all that its runs need is there.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,8 @@ pub struct Service {
     program_hint: String,
     /// Where the working directory is named.
     cwd_place: String,
+    /// What agents' programs set for what they start.
+    session_env: Vec<String>,
 }
 
 impl Service {
@@ -78,9 +80,43 @@ impl Service {
         };
         let program_place = (!is_named && !bases.asked).then(|| config.place(&route, "command"));
         let cwd_place = if bases.cwd_asked { "--cwd".to_string() } else { config.place(&route, "cwd") };
-        let candidates = candidates(&vendor, &route, bases.program, surroundings);
         let filter = Filter::parse(&[format!("required_vendor={},any", vendor.name)])?;
-        Ok(Self { route, vendor, account, filter, candidates, program_place, program_hint, cwd_place })
+        let session_env = config.vendors.session_env().to_vec();
+        let candidates = Vec::new();
+        let mut service = Self {
+            route,
+            vendor,
+            account,
+            filter,
+            candidates,
+            program_place,
+            program_hint,
+            cwd_place,
+            session_env,
+        };
+        service.candidates = service.find_candidates(bases.program, surroundings);
+        Ok(service)
+    }
+
+    /// The environment of what is started for the lane; `last` has the last word.
+    pub fn environment(
+        &self,
+        around: &Surroundings,
+        last: &BTreeMap<String, Option<String>>,
+    ) -> BTreeMap<OsString, OsString> {
+        let defaults = self.vendor.defaults_beside(&around.environment);
+        let layers = [&defaults, &self.vendor.env, &self.route.env, last];
+        agent_environment(&around.environment, &self.session_env, &layers)
+    }
+
+    fn find_candidates(&self, base: &Path, around: &Surroundings) -> Vec<PathBuf> {
+        let name = OsStr::new(&self.vendor.command);
+        if name.as_bytes().contains(&b'/') {
+            return vec![absolute(base, Path::new(name)).unwrap_or_else(|_| base.join(name))];
+        }
+        let environment = self.environment(around, &BTreeMap::new());
+        let path = environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+        std::env::split_paths(&path).map(|dir| base.join(dir).join(name)).collect()
     }
 
     /// The program as it would be started now; nothing when it is not there.
@@ -135,15 +171,4 @@ fn make_absolute(route: &mut Route, config: &DispatchConfig, base: &Path) -> Res
     route.add_dirs = add_dirs;
     route.mcp_config = mcp_config.or(route.mcp_config.take());
     Ok(())
-}
-
-fn candidates(vendor: &Vendor, route: &Route, base: &Path, surroundings: &Surroundings) -> Vec<PathBuf> {
-    let name = OsStr::new(&vendor.command);
-    if name.as_bytes().contains(&b'/') {
-        return vec![absolute(base, Path::new(name)).unwrap_or_else(|_| base.join(name))];
-    }
-    let layers: [&BTreeMap<String, Option<String>>; 2] = [&vendor.env, &route.env];
-    let environment = agent_environment(surroundings.environment.clone(), &layers);
-    let path = environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-    std::env::split_paths(&path).map(|dir| base.join(dir).join(name)).collect()
 }

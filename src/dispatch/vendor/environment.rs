@@ -1,64 +1,93 @@
-//! The environment of an agent: the dispatcher's own, without what belongs to a session around it.
+//! The environment of an agent: the dispatcher's own, without what binds a process to another session or
+//! another place. Everything else was chosen by a person, and stays.
 //!
-//! A dispatcher is often started from inside an agent's shell. The variables of that session would
-//! make the new agent believe it is nested, resume a foreign conversation or run in a foreign
-//! sandbox. Keys and settings that a person chose are kept.
+//! A dispatcher is often started from inside an agent's shell, a git hook, a build or a service manager.
+//! What these set for their children would make the agent believe it is nested, or commit to the
+//! repository of the hook. The variables of agents' sessions are known to their vendors' profiles
+//! (`session_env`), those below to everybody.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-/// Variables of a surrounding session; a final `*` matches any ending.
-const SCRUBBED: [&str; 12] = [
-    "CLAUDECODE",
-    "CLAUDE_CODE_*",
-    "CLAUDE_PROJECT_DIR",
-    "CLAUDE_PLUGIN_*",
-    "CLAUDE_AGENT_SDK_*",
-    "CODEX_*",
-    "GEMINI_CLI*",
-    "GEMINI_SESSION_ID",
-    "OPENCODE",
-    "OPENCODE_PID",
-    "OPENCODE_SESSION*",
-    "LANES_*",
+/// What is dropped whoever the agent is. A final `*` matches any ending.
+const BINDING: &[&str] = &[
+    // What git calls local to a repository, and sets for hooks and aliases: `git rev-parse --local-env-vars`
+    // of git 2.47, and what belongs to it.
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_COUNT",
+    "GIT_CONFIG_KEY_*",
+    "GIT_CONFIG_VALUE_*",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_PREFIX",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_QUARANTINE_PATH",
+    // The directory before, and where `cd NAME` of a shell looks first. PWD is set to where the agent works.
+    "OLDPWD",
+    "CDPATH",
+    // The package that `npm run` or `cargo run` was given in.
+    "INIT_CWD",
+    "npm_config_local_prefix",
+    "npm_lifecycle_*",
+    "npm_package_*",
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_PATH",
+    "CARGO_PKG_*",
+    // The unit of a service manager: only its own process may speak for it.
+    "NOTIFY_SOCKET",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    // Another task. The agent's own are set by its dispatcher.
+    "LANES_ATTEMPT",
+    "LANES_CLAIM_TOKEN",
+    "LANES_COMPLETE",
+    "LANES_CONFIG",
+    "LANES_DEPTH",
+    "LANES_FENCE",
+    "LANES_LANE",
+    "LANES_RUN_ID",
+    "LANES_STORE",
+    "LANES_TASK_ID",
+    "LANES_TEST_*",
 ];
 
-/// Exceptions from [`SCRUBBED`]: credentials, the choice of a provider, and settings.
-const KEPT: [&str; 17] = [
-    "CLAUDE_CODE_OAUTH_TOKEN",
-    "CLAUDE_CODE_USE_*",
-    "CLAUDE_CODE_SKIP_*",
-    "CLAUDE_CODE_API_*",
-    "CLAUDE_CODE_CLIENT_*",
-    "CLAUDE_CODE_MAX_*",
-    "CLAUDE_CODE_EFFORT_LEVEL",
-    "CLAUDE_CODE_SUBAGENT_MODEL",
-    "CLAUDE_CODE_DISABLE_*",
-    "CLAUDE_CODE_ENABLE_TELEMETRY",
-    "CLAUDE_CODE_TMPDIR",
-    "CODEX_HOME",
-    "CODEX_API_KEY",
-    "CODEX_ACCESS_TOKEN",
-    "GEMINI_CLI_HOME",
-    "GEMINI_CLI_TRUST_WORKSPACE",
-    "GEMINI_CLI_SYSTEM_*",
-];
+/// Set below `make`: its flags (such as -n), the variables of its command line and its job server, whose
+/// descriptors the agent does not get. Without [`UNDER_MAKE`] they are a person's.
+const OF_MAKE: &[&str] =
+    &["MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MAKE_TERMOUT", "MAKE_TERMERR"];
+/// What says that a `make` is around.
+const UNDER_MAKE: &str = "MAKELEVEL";
 
-/// The variables of an agent, sorted: `parent` without those of a surrounding session, then the
-/// `layers` in turn, where a missing value removes a variable. `LANES_…` variables of the parent go
-/// as well: they describe another task, and the caller sets the right ones in a layer.
+/// The variables of an agent, sorted: `parent` without what binds to a session (`session` lists those of
+/// agents' programs) or a place, then the `layers` in turn, where a missing value removes a variable.
 pub fn agent_environment(
-    parent: impl IntoIterator<Item = (OsString, OsString)>,
+    parent: &[(OsString, OsString)],
+    session: &[String],
     layers: &[&BTreeMap<String, Option<String>>],
 ) -> BTreeMap<OsString, OsString> {
+    let is_under_make = parent.iter().any(|(name, _)| name == UNDER_MAKE);
+    let of_make = if is_under_make { OF_MAKE } else { &[] };
+    let dropped: Vec<&str> =
+        BINDING.iter().chain(of_make).copied().chain(session.iter().map(String::as_str)).collect();
     let mut environment: BTreeMap<OsString, OsString> = parent
-        .into_iter()
-        .filter(|(name, _)| {
-            let name = name.as_bytes();
-            !SCRUBBED.iter().any(|pattern| matches(pattern, name))
-                || KEPT.iter().any(|pattern| matches(pattern, name))
-        })
+        .iter()
+        .filter(|(name, _)| !dropped.iter().any(|pattern| matches(pattern, name.as_bytes())))
+        .cloned()
         .collect();
     for (name, value) in layers.iter().flat_map(|layer| layer.iter()) {
         match value {
@@ -78,39 +107,113 @@ fn matches(pattern: &str, name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Vendors;
     use super::*;
 
+    /// The names that are left of these, all set.
+    fn left(names: &[&str]) -> Vec<String> {
+        let parent: Vec<(OsString, OsString)> = names.iter().map(|name| (name.into(), "1".into())).collect();
+        let vendors = Vendors::built_in().expect("built-in profiles");
+        let environment = agent_environment(&parent, vendors.session_env(), &[]);
+        environment.into_keys().map(|name| name.into_string().expect("text")).collect()
+    }
+
     #[test]
-    fn the_surrounding_session_goes_and_keys_stay() {
-        let parent = [
-            ("PATH", "/bin"),
-            ("ANTHROPIC_API_KEY", "k"),
-            ("CLAUDECODE", "1"),
-            ("CLAUDE_CODE_SESSION_ID", "s"),
-            ("CLAUDE_CODE_OAUTH_TOKEN", "o"),
-            ("CLAUDE_CODE_USE_BEDROCK", "1"),
-            ("CODEX_HOME", "/c"),
-            ("CODEX_SANDBOX", "seatbelt"),
-            ("GEMINI_CLI", "1"),
-            ("GEMINI_API_KEY", "g"),
-            ("LANES_CLAIM_TOKEN", "t"),
+    fn what_a_person_chose_stays() {
+        let mut chosen = [
+            "ANTHROPIC_API_KEY",
+            "BASH_ENV",
+            "CARGO_HOME",
+            "CARGO_TARGET_DIR",
+            "CLAUDE_CODE_CERT_STORE",
+            "CLAUDE_CODE_EFFORT_LEVEL",
+            "CLAUDE_CODE_OAUTH_REFRESH_TOKEN",
+            "CLAUDE_CODE_OAUTH_TOKEN",
+            "CLAUDE_CODE_PRINT_BG_WAIT_CEILING_MS",
+            "CLAUDE_CODE_SUBPROCESS_ENV_SCRUB",
+            "CLAUDE_CODE_USE_BEDROCK",
+            "CLAUDE_CODE_WHAT_COMES_NEXT",
+            "CLAUDE_CONFIG_DIR",
+            "CODEX_API_KEY",
+            "CODEX_CA_CERTIFICATE",
+            "CODEX_HOME",
+            "GEMINI_API_KEY",
+            "GEMINI_CLI_HOME",
+            "GEMINI_CLI_TRUST_WORKSPACE",
+            "GIT_AUTHOR_EMAIL",
+            "GIT_COMMITTER_NAME",
+            "GIT_CONFIG_GLOBAL",
+            "GIT_EDITOR",
+            "GIT_SSH",
+            "GIT_SSH_COMMAND",
+            "GIT_TERMINAL_PROMPT",
+            "LANES_ALLOW_NETWORK_FS",
+            "LANES_BIN",
+            "LANES_LOCK_TIMEOUT",
+            "MAKEFLAGS",
+            "NODE_OPTIONS",
+            "OPENCODE_CONFIG",
+            "PATH",
+            "VIRTUAL_ENV",
+            "npm_config_registry",
         ];
-        let parent = parent.map(|(name, value)| (name.into(), value.into()));
+        chosen.sort_unstable();
+        assert_eq!(left(&chosen), chosen);
+    }
+
+    #[test]
+    fn what_binds_to_another_session_or_place_goes() {
+        let bound = [
+            "AGENT",
+            "AI_AGENT",
+            "CARGO_MANIFEST_DIR",
+            "CDPATH",
+            "CLAUDECODE",
+            "CLAUDE_CODE_CHILD_SESSION",
+            "CLAUDE_CODE_ENTRYPOINT",
+            "CLAUDE_CODE_MESSAGING_TOKEN",
+            "CLAUDE_CODE_SESSION_ID",
+            "CLAUDE_PROJECT_DIR",
+            "CODEX_SANDBOX",
+            "CODEX_SANDBOX_NETWORK_DISABLED",
+            "CODEX_THREAD_ID",
+            "GEMINI_CLI",
+            "GEMINI_SESSION_ID",
+            "GIT_CONFIG_KEY_0",
+            "GIT_DIR",
+            "GIT_INDEX_FILE",
+            "LANES_CLAIM_TOKEN",
+            "LANES_TEST_NOW",
+            "MAKEFLAGS",
+            "MAKELEVEL",
+            "NOTIFY_SOCKET",
+            "OPENCODE",
+            "OPENCODE_PID",
+            "npm_package_json",
+        ];
+        assert_eq!(left(&bound), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn nothing_that_git_calls_local_is_left() {
+        let git = std::process::Command::new("git").args(["rev-parse", "--local-env-vars"]).output();
+        let said = String::from_utf8(git.expect("git is there").stdout).expect("text");
+        let names: Vec<&str> = said.lines().collect();
+        assert!(names.contains(&"GIT_DIR"), "{said}");
+        assert_eq!(left(&names), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn layers_have_the_last_word() {
+        let parent = [("PATH", "/bin"), ("GIT_DIR", "/hook")].map(|(n, v)| (n.into(), v.into()));
         let vendor = BTreeMap::from([("A".to_string(), Some("1".to_string())), ("PATH".to_string(), None)]);
-        let route = BTreeMap::from([("A".to_string(), Some("2".to_string()))]);
-        let environment = agent_environment(parent, &[&vendor, &route]);
-        let names: Vec<&str> = environment.keys().filter_map(|name| name.to_str()).collect();
-        assert_eq!(
-            names,
-            [
-                "A",
-                "ANTHROPIC_API_KEY",
-                "CLAUDE_CODE_OAUTH_TOKEN",
-                "CLAUDE_CODE_USE_BEDROCK",
-                "CODEX_HOME",
-                "GEMINI_API_KEY"
-            ]
-        );
-        assert_eq!(environment[&OsString::from("A")], "2");
+        let route = BTreeMap::from([
+            ("A".to_string(), Some("2".to_string())),
+            ("GIT_DIR".to_string(), Some("/chosen".to_string())),
+        ]);
+        let environment = agent_environment(&parent, &[], &[&vendor, &route]);
+        let all: Vec<(&str, &str)> =
+            environment.iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?))).collect();
+        assert_eq!(all, [("A", "2"), ("GIT_DIR", "/chosen")]);
     }
 }

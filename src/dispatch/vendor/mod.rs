@@ -27,7 +27,7 @@ const PROFILES: &str = include_str!("profiles.yaml");
 /// The vendor name of runs whose program the route itself names.
 pub const COMMAND: &str = "command";
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "like",
     "command",
     "format",
@@ -42,6 +42,7 @@ const KEYS: [&str; 16] = [
     "model_classes",
     "env",
     "env_defaults",
+    "session_env",
     "model",
     "effort",
 ];
@@ -94,6 +95,9 @@ pub struct Vendor {
     pub env: BTreeMap<String, Option<String>>,
     /// Variables to set where the dispatcher's environment has none of that name.
     pub env_defaults: BTreeMap<String, Option<String>>,
+    /// Variables that its program sets for what it starts, and that no agent may inherit; a final `*`
+    /// matches any ending.
+    pub session_env: Vec<String>,
 }
 
 impl Vendor {
@@ -118,6 +122,7 @@ impl Vendor {
             model_classes: BTreeMap::new(),
             env: BTreeMap::new(),
             env_defaults: BTreeMap::new(),
+            session_env: Vec::new(),
         }
     }
 
@@ -166,7 +171,10 @@ impl Vendor {
 
 /// The vendors a dispatcher knows: the built-in ones and those of `handoff.yaml`.
 #[derive(Clone, Debug)]
-pub struct Vendors(BTreeMap<String, Vendor>);
+pub struct Vendors {
+    by_name: BTreeMap<String, Vendor>,
+    session_env: Vec<String>,
+}
 
 impl Vendors {
     /// The built-in vendors.
@@ -198,13 +206,14 @@ impl Vendors {
             let vendor = read_vendor(&name, &over.with_mapping(merged))?;
             vendors.insert(name, vendor);
         }
-        Ok(Self(vendors))
+        let session_env = vendors.values().flat_map(|vendor| vendor.session_env.clone()).collect();
+        Ok(Self { by_name: vendors, session_env })
     }
 
     /// The vendor called `name`.
     pub fn get(&self, name: &str) -> Result<&Vendor> {
-        self.0.get(name).ok_or_else(|| {
-            let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
+        self.by_name.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
             Error::config(format!("unknown vendor {}", crate::error::printable(name))).with_hint(format!(
                 "known vendors are {}; add others under dispatch.vendors in handoff.yaml",
                 known.join(", ")
@@ -215,15 +224,21 @@ impl Vendors {
     /// Whether what is said in the words of one is understood by the other.
     pub fn speak_alike(&self, one: &Runner, other: &Runner) -> bool {
         let dialect = |runner: &Runner| match runner {
-            Runner::Vendor(name) => self.0.get(name).map(|vendor| vendor.dialect.clone()),
+            Runner::Vendor(name) => self.by_name.get(name).map(|vendor| vendor.dialect.clone()),
             Runner::Command { .. } => None,
         };
         one == other || dialect(one).is_some_and(|own| Some(own) == dialect(other))
     }
 
+    /// What the programs of all of them set for what they start: an agent of one may have been started
+    /// by one of another.
+    pub fn session_env(&self) -> &[String] {
+        &self.session_env
+    }
+
     /// Their names, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.by_name.keys().map(String::as_str)
     }
 }
 
@@ -286,6 +301,7 @@ fn read_vendor(name: &str, section: &Section<'_>) -> Result<Vendor> {
         model_classes,
         env: section.variables("env")?,
         env_defaults: section.variables("env_defaults")?,
+        session_env: section.list("session_env")?.or(Vec::new()),
     })
 }
 

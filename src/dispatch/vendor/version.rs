@@ -15,7 +15,6 @@ use crate::dispatch::agent::{self, AgentSpec};
 use crate::dispatch::plan::Surroundings;
 use crate::dispatch::service::Service;
 use crate::dispatch::stream::{Baseline, Format, StreamParser, one_line};
-use crate::dispatch::vendor::agent_environment;
 use crate::store::Stamp;
 
 /// How long a program may take to say its version.
@@ -65,7 +64,7 @@ fn ask(service: &Service, program: &Path, around: &Surroundings, household: &Hou
         program: program.into(),
         args: vendor.version.clone(),
         cwd: around.cwd.clone(),
-        env: agent_environment(around.environment.clone(), &[&vendor.env, &service.route.env]),
+        env: service.environment(around, &BTreeMap::new()),
         run: RunId::from_random(0),
         stdin: "/dev/null".into(),
         lock: None,
