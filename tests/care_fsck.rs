@@ -14,7 +14,7 @@ use lanes::error::ErrorKind;
 use lanes::model::task::NewRequest;
 use lanes::model::{RequestCheck, Status, Task};
 use lanes::store::{Options, Report, Severity, Store};
-use lanes::workspace::{DoctorWish, Identity, Level, Locate, doctor};
+use lanes::workspace::{Base, DoctorWish, Identity, Level, Locate, doctor};
 
 fn check(store: &Store) -> Report {
     store.fsck(false, &mut |_, _| {}).unwrap()
@@ -435,7 +435,7 @@ fn the_doctor_tells_how_far_it_is() {
         locate: Locate {
             config: None,
             store: Some(store.root()),
-            cwd: fixture.root(),
+            base: &Base::at(fixture.root()),
             identity: Identity::of_process(None),
         },
         options: Options::default(),

@@ -15,7 +15,7 @@ use super::output::Output;
 use super::table::short;
 use crate::error::{EXIT_OK, Error, Result, printable};
 use crate::store::Store;
-use crate::workspace::Config;
+use crate::workspace::{Base, Config};
 
 /// The variable by which a script asks; its value is the name of the shell.
 pub const VARIABLE: &str = "LANES_COMPLETE";
@@ -37,7 +37,7 @@ pub fn script(shell: &str) -> Result<Vec<u8>> {
 /// Answers a script that asks what may come next; `args` are this process's own, from its name on.
 pub fn answer(context: &mut Context, shell: &OsStr, args: &[OsString]) -> Result<u8> {
     let words: Vec<OsString> = args.iter().skip_while(|arg| *arg != "--").skip(1).cloned().collect();
-    let cwd = context.cwd().ok();
+    let cwd = context.base.directory().ok().map(std::path::Path::to_path_buf);
     let mut reply = Vec::new();
     let shells = Shells::builtins();
     if let Some(shell) = shell.to_str().and_then(|name| shells.completer(name)) {
@@ -63,7 +63,8 @@ fn with_queue(command: clap::Command) -> clap::Command {
 /// The queue that the current directory or the environment names. Whoever presses a key wants no
 /// error, and no store to be made.
 fn queue() -> Option<(Config, Store)> {
-    let context = Context { global: GlobalArgs::default(), out: Output::new(false, true) };
+    let context =
+        Context { global: GlobalArgs::default(), out: Output::new(false, true), base: Base::current() };
     let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
     let store = Store::open(&config.store_root, context.store_options().ok()?).ok()?;
     Some((config, store))

@@ -8,10 +8,10 @@ use clap::Args;
 use super::args::span;
 use super::env;
 use super::output::{Output, Progress};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::{Event, Task, TaskId, TaskText};
 use crate::store::{Options, Store};
-use crate::workspace::{Config, Locate, locate};
+use crate::workspace::{Base, Config, Locate, locate};
 
 /// Keeps the flags below apart from a command's own in its help.
 const GLOBAL: &str = "Global options";
@@ -47,23 +47,19 @@ pub struct Context {
     pub global: GlobalArgs,
     /// Where its words go.
     pub out: Output,
+    /// The current directory, which relative paths count from.
+    pub base: Base,
 }
 
 impl Context {
-    /// The current directory.
-    pub fn cwd(&self) -> Result<PathBuf> {
-        std::env::current_dir().map_err(|error| Error::io("find", "the current directory", error))
-    }
-
     /// Finds and reads the configuration. A flag beats the environment, and a configuration that is
     /// named by flag is not mixed with a store that the environment names.
     pub fn config(&self) -> Result<Config> {
-        let cwd = self.cwd()?;
         let (config, store) = self.named();
         locate(&Locate {
             config: config.as_deref(),
             store: store.as_deref(),
-            cwd: &cwd,
+            base: &self.base,
             identity: env::identity(),
         })
     }
@@ -98,11 +94,12 @@ impl Context {
         Store::open(&self.store_root()?, self.store_options()?)
     }
 
-    /// Where the store is. When it is named outright, no configuration is needed.
+    /// Where the store is. When it is named outright, no configuration is read: one that is broken or gone
+    /// keeps no agent from answering.
     pub fn store_root(&self) -> Result<PathBuf> {
-        match (&self.global.store, &self.global.config) {
-            (Some(store), None) if env::config().is_none() => Ok(self.cwd()?.join(store)),
-            _ => Ok(self.config()?.store_root),
+        match self.named().1 {
+            Some(store) => self.base.absolute(&store),
+            None => Ok(self.config()?.store_root),
         }
     }
 

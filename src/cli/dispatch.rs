@@ -1,7 +1,7 @@
 //! `lanes dispatch`: run an agent for every task, unattended.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ impl DispatchCommand {
         self.lane.iter().try_for_each(|lane| check_lane(lane))?;
         let surroundings = Surroundings {
             environment: env::all(),
-            cwd: context.cwd()?,
+            cwd: self.directory(context)?,
             pid: std::process::id(),
             gate: self.gate(context, &config, &store)?,
         };
@@ -157,6 +157,17 @@ impl DispatchCommand {
 }
 
 impl DispatchCommand {
+    /// The current directory. When it is gone and nothing counts from it, any other does.
+    fn directory(&self, context: &Context) -> Result<PathBuf> {
+        let program = self.program.first().map(Path::new).filter(|program| program.components().count() > 1);
+        let paths = self.cwd.iter().chain(&self.worktree_root).map(PathBuf::as_path).chain(program);
+        match context.base.directory() {
+            Err(error) if paths.into_iter().any(Path::is_relative) => Err(error),
+            Err(_) => Ok(PathBuf::from("/")),
+            Ok(directory) => Ok(directory.to_path_buf()),
+        }
+    }
+
     /// What settings may choose. With --trust that is all they say now; a preview runs nothing, so that it
     /// only says what is missing.
     fn gate(&self, context: &Context, config: &Config, store: &Store) -> Result<Gate> {

@@ -23,13 +23,12 @@ pub struct DoctorCommand {}
 
 impl DoctorCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
-        let cwd = context.cwd()?;
         let (config, store) = context.named();
         let wish = DoctorWish {
             locate: Locate {
                 config: config.as_deref(),
                 store: store.as_deref(),
-                cwd: &cwd,
+                base: &context.base,
                 identity: env::identity(),
             },
             options: context.store_options()?,

@@ -51,6 +51,7 @@ use clap::builder::StyledStr;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{EXIT_INTERNAL, EXIT_OK, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
+use crate::workspace::Base;
 use context::{Context, GlobalArgs};
 use output::{Output, complain};
 
@@ -185,7 +186,7 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
     let parsed = parse(&args);
     let global = parsed.as_ref().map(|cli| cli.global.clone()).unwrap_or_default();
     let out = Output::new(global.json, global.quiet);
-    let mut context = Context { global, out };
+    let mut context = Context { global, out, base: Base::current() };
     let result = match parsed {
         Ok(Cli { command: Some(command), .. }) => command.run(&mut context),
         Ok(Cli { command: None, .. }) => help(&mut context.out, &Cli::command().render_help()),
@@ -211,7 +212,8 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
 
 /// Answers the completion script of a shell. Nobody reads what went wrong there.
 fn completed(shell: &OsStr, args: &[OsString]) -> ExitCode {
-    let mut context = Context { global: GlobalArgs::default(), out: Output::new(false, true) };
+    let mut context =
+        Context { global: GlobalArgs::default(), out: Output::new(false, true), base: Base::current() };
     let answered = complete::answer(&mut context, shell, args);
     let code = answered.and_then(|code| context.out.flush().map(|()| code));
     ExitCode::from(code.unwrap_or(EXIT_REFUSED))

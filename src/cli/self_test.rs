@@ -9,7 +9,7 @@ use super::context::Context;
 use crate::error::{EXIT_OK, Error, ErrorKind, Result};
 use crate::model::{Answer, Command, FailureClass, Filter, ResponseStatus, TaskId, json};
 use crate::store::{Options, Store, Want};
-use crate::workspace::{Config, SubmitWish, check_submit, deliver};
+use crate::workspace::{Base, Config, SubmitWish, check_submit, deliver};
 
 /// Run a task through a temporary queue: submit, claim, respond, wait.
 #[derive(Args, Debug)]
@@ -59,7 +59,7 @@ fn round(place: &Path, options: &Options) -> Result<TaskId> {
         response_to: Some(response.clone()),
         ..SubmitWish::default()
     };
-    let checked = check_submit(&config, place, store.now().wall, wish)?;
+    let checked = check_submit(&config, &Base::at(place), store.now().wall, wish)?;
     let id = store.submit(checked.task)?.task.id;
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| work(&config.store_root, options));

@@ -11,7 +11,6 @@ use super::output::complain;
 use crate::dispatch::settings::check_route;
 use crate::error::{EXIT_OK, Error, Result, printable};
 use crate::http::{self, RouteRules, ServeOptions};
-use crate::workspace::absolute;
 
 const DEFAULT_PORT: u16 = 8765;
 
@@ -64,7 +63,7 @@ impl ServeCommand {
         inside_run::refuse(context, "serve")?;
         let (config, store) = context.workspace()?;
         let address = self.address()?;
-        let socket = self.socket.as_deref().map(|path| absolute(&context.cwd()?, path)).transpose()?;
+        let socket = self.socket.as_deref().map(|path| context.base.absolute(path)).transpose()?;
         let options = ServeOptions {
             config,
             store,

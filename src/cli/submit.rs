@@ -85,7 +85,7 @@ impl TaskArgs {
     fn submit(&self, context: &Context, run_limit: Option<f64>) -> Result<(Store, Submitted)> {
         let (config, store) = context.workspace()?;
         let wish = self.wish(run_limit)?;
-        let checked = check_submit(&config, &context.cwd()?, store.now().wall, wish)?;
+        let checked = check_submit(&config, &context.base, store.now().wall, wish)?;
         for warning in &checked.warnings {
             context.out.warn(warning);
         }

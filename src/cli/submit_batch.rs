@@ -23,7 +23,6 @@ const MAX_LINE: u64 = 64 * 1024 * 1024;
 /// Submits the tasks of `file`. Ends with code 1 when any line was refused; the others are in.
 pub fn submit_batch(context: &mut Context, file: &Path, common: &SubmitWish) -> Result<u8> {
     let (config, store) = context.workspace()?;
-    let cwd = context.cwd()?;
     let mut input: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(std::io::stdin().lock())
     } else {
@@ -50,7 +49,7 @@ pub fn submit_batch(context: &mut Context, file: &Path, common: &SubmitWish) -> 
             if json::without_mark(&line).trim_ascii().is_empty() {
                 continue;
             }
-            match check_line(&config, &cwd, store.now().wall, (number, &line), common.clone()) {
+            match check_line(&config, &context.base, store.now().wall, (number, &line), common.clone()) {
                 Ok(fine) => {
                     for warning in &fine.warnings {
                         context.out.warn(warning);

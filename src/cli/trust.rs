@@ -16,7 +16,7 @@ use crate::error::{EXIT_OK, Error, Result, printable, shell_word};
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::store::Store;
-use crate::workspace::{Config, Found, TrustRecord, TrustRecords, find_in, fingerprint, real_path};
+use crate::workspace::{Config, Found, TrustRecord, TrustRecords, find_in, fingerprint};
 
 /// How much of a value is shown before somebody agrees to it.
 const LONGEST_VALUE: usize = 1000;
@@ -74,7 +74,7 @@ impl TrustCommand {
     /// The configuration that is meant, checked as one that is found.
     fn config(&self, context: &Context) -> Result<Config> {
         let Some(path) = &self.path else { return context.config() };
-        let path = real_path(&context.cwd()?, path)?;
+        let path = context.base.real(path)?;
         let file = if path.is_dir() { find_in(&path)? } else { path };
         let holder = file.parent().and_then(Path::parent).unwrap_or(Path::new("/")).to_path_buf();
         Config::load_found(Found { holder, file, identity: env::identity() }, None)
@@ -85,7 +85,7 @@ impl TrustCommand {
             None => context.config()?.path.ok_or_else(|| Error::invalid("name the file"))?,
             // The file may be gone.
             Some(path) => {
-                let path = real_path(&context.cwd()?, path)?;
+                let path = context.base.real(path)?;
                 if path.is_dir() { find_in(&path)? } else { path }
             }
         };

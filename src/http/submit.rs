@@ -17,7 +17,7 @@ use super::task::redacted;
 use crate::error::{Error, Result};
 use crate::model::json::{self, Object};
 use crate::store::Submitted;
-use crate::workspace::{Checked, Config, SubmitWish, check_key, check_submit};
+use crate::workspace::{Base, Checked, Config, SubmitWish, check_key, check_submit};
 
 /// The largest metadata, in bytes as they are written.
 const MAX_METADATA: usize = 1024 * 1024;
@@ -124,7 +124,7 @@ fn check(call: &Call<'_>, body: &Input, key: Option<String>) -> Result<Checked> 
     let now = call.app.store.now().wall;
     let root = config.workspace_root.clone();
     bounds::settle(call.app, &root, &mut wish)?;
-    let mut checked = check_submit(&config, &root, now, wish).map_err(blame_client)?;
+    let mut checked = check_submit(&config, &Base::at(root), now, wish).map_err(blame_client)?;
     // A shell can only give texts; here any JSON will do.
     checked.task.metadata = metadata;
     checked.warnings.extend(body.warning());

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::base::Base;
 use super::document;
 use super::fields::Fields;
 use super::ownership::{Found, Passed};
@@ -86,12 +87,11 @@ impl Config {
     }
 
     fn read(path: &Path, found: Option<Found>, store_override: Option<&Path>) -> Result<Self> {
-        let here = current_dir()?;
+        let here = Base::current();
         let mut passed = Passed::new();
         let file = found.as_ref().map_or(path, |found| &found.file);
-        let path = resolve_past(&absolute(&here, file)?, &mut |path, metadata| {
-            passed.push((path.into(), metadata))
-        })?;
+        let path =
+            resolve_past(&here.absolute(file)?, &mut |path, metadata| passed.push((path.into(), metadata)))?;
         if let Some(found) = &found {
             found.check_file(&path, &passed)?;
         }
@@ -115,7 +115,7 @@ impl Config {
         let queue_root = absolute(base, Path::new(&queue_root))?;
         let worktree_path = fields.text_or_blank("worktree_path")?.map(directory).transpose()?;
         let store_root = match store_override {
-            Some(store) => resolve(&absolute(&here, store)?)?,
+            Some(store) => here.real(store)?,
             None => {
                 let mut passed = Passed::new();
                 let root = resolve_past(&queue_root, &mut |path, metadata| {
@@ -167,11 +167,6 @@ impl Config {
             warnings: Vec::new(),
         })
     }
-}
-
-/// The current directory of this process.
-pub(super) fn current_dir() -> Result<PathBuf> {
-    std::env::current_dir().map_err(|error| Error::io("find", "the current directory", error))
 }
 
 /// The lanes and what is said about them; the texts are for people, so that any kind of value will do.
@@ -273,7 +268,7 @@ mod tests {
         let path = root.join("handoff/handoff.yaml");
         let store = Path::new("relative");
         let config = Config::load(&path, Some(store)).unwrap();
-        assert_eq!(config.store_root, current_dir().unwrap().join(store));
+        assert_eq!(config.store_root, std::env::current_dir().unwrap().join(store));
         if let Some(home) = crate::workspace::paths::home().filter(|home| home.is_absolute()) {
             let config = Config::load(&path, None).unwrap();
             assert_eq!(config.store_root, resolve(&home.join("q")).unwrap());

@@ -1,7 +1,8 @@
 //! Writing an answer where its submitter wants it, if the workspace allows it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::base::Base;
 use super::config::Config;
 use super::places::Places;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,8 +34,9 @@ pub fn deliver(
         store.copy_answer(task, response)?;
         return Ok(wanted);
     }
-    let target = config()
-        .and_then(|config| Places::new(&config, Path::new("/"), false)?.delivery(&wanted, "response_path"));
+    let base = Base::at("/");
+    let target =
+        config().and_then(|config| Places::new(&config, &base, false)?.delivery(&wanted, "response_path"));
     match target {
         Ok(target) => store.deliver(task, response, &target)?,
         Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Config) => {

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::base::Base;
 use super::config::Config;
 use super::ownership::{Found, Identity};
-use super::paths::{absolute, show};
+use super::paths::show;
 use crate::error::{Error, Result};
 
 /// Where a configuration lies below its workspace or pool, the first one first.
@@ -13,12 +14,12 @@ pub(super) const CONFIG_PLACES: [&str; 2] = ["handoff/handoff.yaml", ".agent-lan
 /// What a user said about the workspace; flags and environment are merged by the caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Locate<'a> {
-    /// `--config`, relative to `cwd`.
+    /// `--config`, relative to `base`.
     pub config: Option<&'a Path>,
-    /// `--store`, relative to `cwd`; overrides the configuration's `queue_root`.
+    /// `--store`, relative to `base`; overrides the configuration's `queue_root`.
     pub store: Option<&'a Path>,
-    /// The current directory, absolute.
-    pub cwd: &'a Path,
+    /// The current directory: here a search begins.
+    pub base: &'a Base,
     /// Whose files count when they are found.
     pub identity: Identity,
 }
@@ -30,16 +31,17 @@ pub struct Locate<'a> {
 /// `Config` when there is none of these; otherwise as [`Config::load`] for what was named, and as
 /// [`Config::load_found`] for what was found.
 pub fn locate(wish: &Locate<'_>) -> Result<Config> {
-    let store = wish.store.map(|store| absolute(wish.cwd, store)).transpose()?;
+    let store = wish.store.map(|store| wish.base.absolute(store)).transpose()?;
     if let Some(config) = wish.config {
-        return Config::load(&absolute(wish.cwd, config)?, store.as_deref());
+        return Config::load(&wish.base.absolute(config)?, store.as_deref());
     }
-    if let Some(found) = nearest(wish.cwd, wish.identity) {
+    let cwd = wish.base.directory()?;
+    if let Some(found) = nearest(cwd, wish.identity) {
         return Config::load_found(found, store.as_deref());
     }
     match store {
-        Some(store) => Config::store_only(&store, wish.cwd),
-        None => Err(Error::config(format!("no workspace found in {} or above it", show(wish.cwd)))
+        Some(store) => Config::store_only(&store, cwd),
+        None => Err(Error::config(format!("no workspace found in {} or above it", show(cwd)))
             .with_hint("make one with `lanes init`, or name one with --config or --store")),
     }
 }
@@ -83,7 +85,12 @@ mod tests {
 
     fn find(cwd: &Path, config: Option<&str>, store: Option<&str>) -> Result<Config> {
         let identity = Identity::of_process(None);
-        locate(&Locate { config: config.map(Path::new), store: store.map(Path::new), cwd, identity })
+        locate(&Locate {
+            config: config.map(Path::new),
+            store: store.map(Path::new),
+            base: &Base::at(cwd),
+            identity,
+        })
     }
 
     fn tree() -> (tempfile::TempDir, PathBuf) {

@@ -3,6 +3,7 @@
 //! Here are configuration, task files, path rules and scaffolds. Nothing here prints, and nothing
 //! but `deliver`, `doctor` and `why` touches the state directory.
 
+mod base;
 mod config;
 mod delivery;
 mod discover;
@@ -30,6 +31,7 @@ pub use crate::model::limits::{
     MAX_ATTEMPTS, MAX_KEY, MAX_LABEL, MAX_LABELS, MAX_PROMPT, MAX_PROMPT_ONLY, MAX_TIMEOUT_SECONDS, MAX_WORD,
 };
 pub use crate::model::{MAX_LANE, check_lane};
+pub use base::Base;
 pub use config::Config;
 pub use delivery::deliver;
 pub use discover::{Locate, find_in, locate};

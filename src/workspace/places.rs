@@ -4,10 +4,11 @@ use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::base::Base;
 use super::config::Config;
 use super::discover::CONFIG_PLACES;
 use super::guarded::{is_document, is_secret, runs_or_configures};
-use super::paths::{as_text, file_type, real_path, require_inside, resolve, show};
+use super::paths::{as_text, file_type, require_inside, resolve, show};
 use super::text_file::TextFile;
 use crate::digest::sha256_file;
 use crate::error::{Error, ErrorKind, Result};
@@ -16,8 +17,8 @@ use crate::store::{is_linked_into_store, lies_in_store};
 
 /// The path rules of one workspace.
 pub(super) struct Places<'a> {
-    /// The caller's current directory.
-    pub cwd: &'a Path,
+    /// What the caller's relative paths count from.
+    pub cwd: &'a Base,
     /// The workspace root, resolved.
     pub root: PathBuf,
     store: &'a Path,
@@ -30,8 +31,8 @@ pub(super) struct Places<'a> {
 const NAME_ANOTHER: &str = "name another file, or leave it out to keep the answer in the store";
 
 impl<'a> Places<'a> {
-    /// `cwd` is absolute; `for_client` refuses what only somebody who can read it anyway may name.
-    pub(super) fn new(config: &'a Config, cwd: &'a Path, for_client: bool) -> Result<Self> {
+    /// `for_client` refuses what only somebody who can read it anyway may name.
+    pub(super) fn new(config: &'a Config, cwd: &'a Base, for_client: bool) -> Result<Self> {
         Ok(Self {
             cwd,
             root: resolve(&config.workspace_root)?,
@@ -42,22 +43,22 @@ impl<'a> Places<'a> {
     }
 
     /// Where `path` leads, whether or not it exists.
-    pub(super) fn real(&self, base: &Path, path: &Path, label: &str) -> Result<PathBuf> {
+    pub(super) fn real(&self, base: &Base, path: &Path, label: &str) -> Result<PathBuf> {
         if path.as_os_str().is_empty() {
             return Err(Error::invalid(format!("{label} is empty")).with_hint("leave it out or name a file"));
         }
-        real_path(base, path)
+        base.real(path)
     }
 
     /// Where `path` leads, which must be in the workspace.
-    fn inside(&self, base: &Path, path: &Path, label: &str) -> Result<PathBuf> {
+    fn inside(&self, base: &Base, path: &Path, label: &str) -> Result<PathBuf> {
         let real = self.real(base, path, label)?;
         require_inside(&self.root, &real, label)?;
         Ok(real)
     }
 
     /// A directory to work in, which may lie anywhere but in the store.
-    pub(super) fn worktree(&self, base: &Path, path: &Path) -> Result<PathBuf> {
+    pub(super) fn worktree(&self, base: &Base, path: &Path) -> Result<PathBuf> {
         let real = self.real(base, path, "worktree_path")?;
         if self.is_in_store(&real)? {
             let message = format!("worktree_path is inside the state directory: {}", show(&real));
@@ -67,7 +68,7 @@ impl<'a> Places<'a> {
     }
 
     /// An existing file of the workspace with its fingerprint.
-    pub(super) fn pinned(&self, base: &Path, path: &Path, label: &str) -> Result<SupportingPath> {
+    pub(super) fn pinned(&self, base: &Base, path: &Path, label: &str) -> Result<SupportingPath> {
         let real = self.inside(base, path, label)?;
         self.check_readable(&real, label)?;
         match file_type(&real)? {

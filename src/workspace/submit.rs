@@ -1,13 +1,14 @@
 //! From a wish for a task to a checked [`NewTask`].
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::base::Base;
 use super::config::Config;
 use super::fields::Fields;
-use super::paths::{absolute, as_text, resolve};
+use super::paths::{as_text, resolve};
 use super::places::Places;
 use super::repeats;
 use super::task_file::TaskFile;
@@ -83,15 +84,15 @@ pub struct Checked {
 
 /// Checks a wish against the rules of the workspace and fingerprints its files.
 ///
-/// `cwd` is the absolute current directory of whoever wishes.
+/// `cwd` is what relative paths of the wish count from.
 ///
 /// # Errors
 /// `Invalid` for what the caller can mend in the wish, `Config` for the task file, `Io`.
-pub fn check_submit(config: &Config, cwd: &Path, now: Time, wish: SubmitWish) -> Result<Checked> {
+pub fn check_submit(config: &Config, cwd: &Base, now: Time, wish: SubmitWish) -> Result<Checked> {
     let mut file = TaskFile::default();
     let mut stem = None;
     if let Some(path) = &wish.task_file {
-        let path = absolute(cwd, path)?;
+        let path = cwd.absolute(path)?;
         stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         file = TaskFile::load(&resolve(&path)?)?;
     }
@@ -105,7 +106,7 @@ pub fn check_submit(config: &Config, cwd: &Path, now: Time, wish: SubmitWish) ->
 /// As [`check_submit`]; the message names the line.
 pub fn check_line(
     config: &Config,
-    cwd: &Path,
+    cwd: &Base,
     now: Time,
     (number, line): (u64, &[u8]),
     common: SubmitWish,
@@ -141,7 +142,7 @@ pub fn check_line(
 
 fn check(
     config: &Config,
-    cwd: &Path,
+    cwd: &Base,
     now: Time,
     wish: SubmitWish,
     file: TaskFile,
@@ -181,11 +182,12 @@ fn check(
         }
         None => prompt_only(prompt)?,
     };
+    let root = Base::at(places.root.clone());
     let supporting_paths = asked
         .supporting
         .iter()
         .enumerate()
-        .map(|(n, path)| places.pinned(&places.root, path, &format!("supporting_paths[{n}]")))
+        .map(|(n, path)| places.pinned(&root, path, &format!("supporting_paths[{n}]")))
         .collect::<Result<Vec<SupportingPath>>>()?;
     let worktree_path = match asked.worktree_path {
         Some(path) => Some(places.worktree(cwd, &path)?),
@@ -223,14 +225,14 @@ fn said(text: Option<&str>) -> Option<&str> {
 }
 
 /// The fields of the task file with those of the flags laid over them.
-fn overlay(file: TaskFile, wish: SubmitWish, cwd: &Path) -> Result<TaskFile> {
+fn overlay(file: TaskFile, wish: SubmitWish, cwd: &Base) -> Result<TaskFile> {
     let mut asked = file;
     if let Some(path) = wish.prompt_file.filter(is_not_empty) {
         if wish.prompt.is_some() {
             let warning = "both --prompt and --prompt-file are given: the file is used";
             asked.warnings.push(warning.to_string());
         }
-        asked.prompt_file = Some(absolute(cwd, &path)?);
+        asked.prompt_file = Some(cwd.absolute(&path)?);
         asked.prompt = None;
     } else if wish.prompt.is_some() {
         asked.prompt = wish.prompt;

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::base::Base;
 use super::fields::Fields;
-use super::paths::{absolute, show};
+use super::paths::show;
 use super::text_file::TextFile;
 use crate::error::{ErrorKind, Result};
 use crate::model::Time;
@@ -50,18 +51,18 @@ impl TaskFile {
     pub(super) fn load(path: &Path) -> Result<Self> {
         let fields = Fields::of_file(format!("task file {}", show(path)), TASK_FILE.read_document(path)?);
         // A file that could be read has a directory.
-        Self::read(fields, path.parent().unwrap_or(Path::new("/")))
+        Self::read(fields, &Base::at(path.parent().unwrap_or(Path::new("/"))))
     }
 
-    /// Reads the same fields from an object; paths of prompts are relative to `directory`.
-    pub(super) fn read(mut fields: Fields, directory: &Path) -> Result<Self> {
+    /// Reads the same fields from an object; paths of prompts are relative to `base`.
+    pub(super) fn read(mut fields: Fields, base: &Base) -> Result<Self> {
         let mut file = Self {
             lane: fields.text_or_blank("lane")?,
             metadata: fields.mapping("metadata")?,
             prompt: fields.text("prompt")?,
             prompt_file: fields
                 .text_or_blank("prompt_file")?
-                .map(|text| absolute(directory, Path::new(&text)))
+                .map(|text| base.absolute(Path::new(&text)))
                 .transpose()?,
             request_from: fields.text_or_blank("request_from")?.map(PathBuf::from),
             response_to: fields.text_or_blank("response_to")?.map(PathBuf::from),

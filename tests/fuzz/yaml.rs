@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use lanes::dispatch::config::DispatchConfig;
 use lanes::dispatch::yaml::Source;
 use lanes::model::Time;
-use lanes::workspace::{Config, SubmitWish, check_nesting, check_submit};
+use lanes::workspace::{Base, Config, SubmitWish, check_nesting, check_submit};
 
 use crate::noise::Noise;
 use crate::run::Target;
@@ -165,7 +165,9 @@ fn check(bytes: &[u8]) {
             configuration(path, text);
         }
         let wish = SubmitWish { task_file: Some(path.clone()), ..SubmitWish::default() };
-        if let Err(error) = check_submit(workspace, path.parent().unwrap(), Time::from_micros(0), wish) {
+        if let Err(error) =
+            check_submit(workspace, &Base::at(path.parent().unwrap()), Time::from_micros(0), wish)
+        {
             one_line(&error);
         }
     });

@@ -58,7 +58,7 @@ fn on_path(wish: &DoctorWish<'_>) -> Vec<PathBuf> {
     let Some(path) = &wish.search_path else { return Vec::new() };
     let mut found: Vec<PathBuf> = Vec::new();
     for directory in std::env::split_paths(path) {
-        let candidate = wish.locate.cwd.join(directory).join("lanes");
+        let Ok(candidate) = wish.locate.base.absolute(&directory.join("lanes")) else { continue };
         let runs = std::fs::metadata(&candidate)
             .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0);
         if runs && !found.iter().any(|known| identity(known) == identity(&candidate)) {

@@ -7,7 +7,7 @@ mod installation;
 mod state;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::discover::{Locate, locate};
 use super::paths::show;
@@ -144,8 +144,10 @@ pub fn doctor(wish: &DoctorWish<'_>, progress: &mut dyn FnMut(u64, u64)) -> Vec<
             // A store that is named can be looked at all the same.
             if let Some(store) = wish.locate.store {
                 chart.area = "store";
-                let store: &Path = &wish.locate.cwd.join(store);
-                state::check(&mut chart, store, &wish.options, progress);
+                match wish.locate.base.absolute(store) {
+                    Ok(store) => drop(state::check(&mut chart, &store, &wish.options, progress)),
+                    Err(error) => chart.error("store", &error, "name the store with an absolute path"),
+                }
             }
         }
     }

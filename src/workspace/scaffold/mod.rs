@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use self::plant::Plant;
 use self::render::Values;
 use self::templates::{DISPATCHERS, QUEUE, STATE, Template, WORKSPACE};
-use super::config::current_dir;
+use super::base::Base;
 use super::paths::{absolute, as_text, resolve, show};
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::limits;
@@ -151,7 +151,7 @@ pub fn init_pool(target: &Path, id: Option<&str>) -> Result<PoolInitialized> {
 }
 
 fn real_target(target: &Path) -> Result<PathBuf> {
-    let path = absolute(&current_dir()?, target)?;
+    let path = Base::current().absolute(target)?;
     // A directory that is missing will be made; anything else of that name, or above it, is in the way.
     if let Some(there) = path.ancestors().find(|above| above.exists())
         && !there.is_dir()

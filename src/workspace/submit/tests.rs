@@ -40,7 +40,7 @@ impl Bench {
 
     /// Submits from the workspace root.
     fn check(&self, wish: SubmitWish) -> Result<Checked> {
-        check_submit(&self.config, &self.root, now(), wish)
+        check_submit(&self.config, &Base::at(&self.root), now(), wish)
     }
 
     fn task(&self, wish: SubmitWish) -> NewTask {

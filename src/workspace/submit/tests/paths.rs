@@ -186,7 +186,7 @@ fn supporting_files_count_from_the_workspace_root() {
             supporting: supporting.iter().map(PathBuf::from).collect(),
             ..wish()
         };
-        check_submit(&bench.config, &bench.root.join("sub"), now(), wish)
+        check_submit(&bench.config, &Base::at(bench.root.join("sub")), now(), wish)
     };
     let task = from_sub(&["sub/s.md", "t.md"]).unwrap().task;
     let pinned = |name: &str, text: &str| SupportingPath {
@@ -226,6 +226,6 @@ fn a_workspace_behind_a_link_is_resolved() {
     let link = bench.root.join("../link");
     symlink(&bench.root, &link).unwrap();
     let config = Config { workspace_root: link.clone(), ..bench.config.clone() };
-    let task = check_submit(&config, &link, now(), wish()).unwrap().task;
+    let task = check_submit(&config, &Base::at(link), now(), wish()).unwrap().task;
     assert_eq!(task.workspace_root, bench.root.to_str().unwrap());
 }

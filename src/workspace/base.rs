@@ -1,0 +1,80 @@
+//! What relative paths count from.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use super::paths::{absolute, resolve};
+use crate::error::{Error, Result};
+
+/// A directory that relative paths count from.
+///
+/// The current directory is looked up when it is first needed: it may have been removed, and absolute paths
+/// need none. An agent whose work tree is gone can still answer its task.
+#[derive(Clone, Debug, Default)]
+pub struct Base {
+    directory: OnceCell<PathBuf>,
+}
+
+impl Base {
+    /// The current directory of this process.
+    pub fn current() -> Self {
+        Self::default()
+    }
+
+    /// `directory`, an absolute path.
+    pub fn at(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: OnceCell::from(directory.into()) }
+    }
+
+    /// The directory itself.
+    ///
+    /// # Errors
+    /// `Io` when the current directory does not exist any more.
+    pub fn directory(&self) -> Result<&Path> {
+        if let Some(directory) = self.directory.get() {
+            return Ok(directory);
+        }
+        let found = std::env::current_dir().map_err(|error| {
+            Error::io("find", "the current directory", error).with_hint(
+                "change to one that exists, or give absolute paths and name the workspace with --config",
+            )
+        })?;
+        Ok(self.directory.get_or_init(|| found))
+    }
+
+    /// `path` made absolute, a leading `~` expanded.
+    ///
+    /// # Errors
+    /// As [`absolute`], and as [`Base::directory`] for a relative path.
+    pub fn absolute(&self, path: &Path) -> Result<PathBuf> {
+        let needs_none = path.is_absolute() || path.as_os_str().as_encoded_bytes().starts_with(b"~");
+        let base = if needs_none { Path::new("/") } else { self.directory()? };
+        absolute(base, path)
+    }
+
+    /// Where `path` really leads: as [`Base::absolute`], and without `.`, `..` and symbolic links. It need not
+    /// exist.
+    ///
+    /// # Errors
+    /// As [`Base::absolute`]; `Io` when a part of the path cannot be looked at.
+    pub fn real(&self, path: &Path) -> Result<PathBuf> {
+        resolve(&self.absolute(path)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_relative_paths_need_a_directory() {
+        let base = Base::at("/w");
+        assert_eq!(base.absolute(Path::new("x")).unwrap(), Path::new("/w/x"));
+        assert_eq!(base.absolute(Path::new("/y")).unwrap(), Path::new("/y"));
+        assert_eq!(base.directory().unwrap(), Path::new("/w"));
+        let current = Base::current();
+        current.absolute(Path::new("/y")).unwrap();
+        assert_eq!(current.directory.get(), None, "nobody has asked for it");
+        assert_eq!(current.directory().unwrap(), std::env::current_dir().unwrap());
+    }
+}
