@@ -16,7 +16,8 @@ use crate::model::task::object;
 
 /// Show the runs of agents: how many, how long, how much.
 ///
-/// Durations are those of answered runs. Costs are summed over the runs that told theirs.
+/// Durations are those of answered runs. Costs and tokens are those that runs told, or the least that their output
+/// shows; where something is missing the sum says "at least".
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes stats --days 7")]
 pub struct StatsCommand {
@@ -50,6 +51,9 @@ impl StatsCommand {
             add(&mut table, what, groups);
         }
         table.print(&mut context.out)?;
+        for line in gaps(&stats.all) {
+            context.out.line(&line)?;
+        }
         Ok(EXIT_OK)
     }
 }
@@ -71,7 +75,36 @@ fn row(name: &str, group: &Group) -> Vec<String> {
         format!("{} ({}%)", group.completed, group.completed * 100 / group.runs.max(1)),
         length(group.median_seconds),
         length(group.p90_seconds),
-        group.cost_usd.map_or_else(|| "-".to_string(), |cost| format!("${cost:.2}")),
-        group.tokens.map_or_else(|| "-".to_string(), |tokens| tokens.total().to_string()),
+        known(group.known_cost().map(|(cost, is_least)| (format!("${cost:.2}"), is_least))),
+        known(group.known_tokens().map(|(tokens, is_least)| (tokens.total().to_string(), is_least))),
     ]
+}
+
+fn known(figure: Option<(String, bool)>) -> String {
+    match figure {
+        Some((figure, true)) => format!("at least {figure}"),
+        Some((figure, false)) => figure,
+        None => "-".to_string(),
+    }
+}
+
+/// Why the sums may be too small.
+fn gaps(all: &Group) -> Vec<String> {
+    let runs = |count: u64| if count == 1 { "1 run".to_string() } else { format!("{count} runs") };
+    let mut lines = Vec::new();
+    if all.runs_at_least > 0 {
+        let cut = runs(all.runs_at_least);
+        lines
+            .push(format!("{cut} ended before the sum was told; the least that the output shows is counted"));
+    }
+    if all.runs_untold > 0 {
+        lines.push(format!("{} told nothing of what was used", runs(all.runs_untold)));
+    }
+    if all.runs_unpriced > 0 {
+        let unpriced = runs(all.runs_unpriced);
+        lines.push(format!(
+            "{unpriced} told their tokens and no cost; see `prices:` under dispatch in handoff.yaml"
+        ));
+    }
+    lines
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
+use super::prices::Prices;
 use super::route::{Level, ROUTE_KEYS, Route, read_route};
 use super::vendor::Vendors;
 use super::yaml::{Section, Source};
@@ -22,7 +23,7 @@ use crate::workspace::check_lane;
 use crate::{Error, Result};
 
 /// Keys that stand once, for the whole dispatcher.
-pub(super) const PROCESS_KEYS: [&str; 11] = [
+pub(super) const PROCESS_KEYS: [&str; 12] = [
     "max_concurrent",
     "max_depth",
     "lease_seconds",
@@ -33,6 +34,7 @@ pub(super) const PROCESS_KEYS: [&str; 11] = [
     "linger",
     "worktree_roots",
     "vendors",
+    "prices",
     "routes",
 ];
 
@@ -77,6 +79,8 @@ pub struct DispatchConfig {
     pub worktree_roots: Vec<String>,
     /// Known vendors.
     pub vendors: Vendors,
+    /// What tokens cost, for vendors that do not say it.
+    pub prices: Prices,
     /// The defaults as a route, for lanes that have none of their own.
     pub defaults: Route,
     /// Routes in the order in which they are served.
@@ -145,6 +149,7 @@ impl DispatchConfig {
             linger: section.length("linger")?.or(Duration::from_secs(30)),
             worktree_roots: section.list("worktree_roots")?.or(Vec::new()),
             vendors,
+            prices: Prices::read(&section.section("prices")?)?,
             defaults,
             routes,
             origin: Origin::of(source),

@@ -15,7 +15,7 @@ use crate::workspace::{Choices, Config, Standing, TrustRecords, is_in_repository
 
 /// Settings that say when and in which order runs happen, or how many of them, but neither what runs, nor
 /// with which rights, words or money. Everything else needs consent, whatever a later version adds.
-const HARMLESS: [&str; 22] = [
+const HARMLESS: [&str; 23] = [
     "priority",
     "timeout",
     "silence_timeout",
@@ -36,6 +36,7 @@ const HARMLESS: [&str; 22] = [
     "drain",
     "lanes",
     "linger",
+    "prices",
     // Their content is looked at one by one.
     "routes",
     "vendors",

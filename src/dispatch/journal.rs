@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::stream::Tokens;
+use super::stream::{ModelUsage, RunReport, Tokens, Totals, Usage, plus_cost};
 use crate::model::Time;
 
 /// One run, as a line of `usage.jsonl`. Fields of later versions are ignored when reading.
@@ -44,6 +44,9 @@ pub struct Record {
     /// Dollars for this run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
+    /// `reported` by the vendor, or `computed` from tokens and the prices of handoff.yaml.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_source: Option<String>,
     /// Dollars of the conversation so far, the starting point of its next run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_cost_usd: Option<f64>,
@@ -53,6 +56,24 @@ pub struct Record {
     /// Tokens of the conversation so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_tokens: Option<Tokens>,
+    /// Tokens and dollars of this run by model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_usage: Option<Usage>,
+    /// Tokens of the conversation so far by model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_model_usage: Option<Usage>,
+    /// The fewest dollars that a run cost which was cut short before it told its sum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least_cost_usd: Option<f64>,
+    /// The fewest tokens of such a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least_tokens: Option<Tokens>,
+    /// The same by model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least_model_usage: Option<Usage>,
+    /// No agent was started, so nothing was used.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_started: bool,
     /// Turns of this run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turns: Option<u64>,
@@ -66,6 +87,28 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl Record {
+    /// Takes over what a run told about itself.
+    pub fn take(self, report: &RunReport) -> Self {
+        let known = |usage: &Usage| Some(usage.clone()).filter(|usage| !usage.0.is_empty());
+        let least = report.at_least.as_ref();
+        Self {
+            model: report.models.first().cloned(),
+            cost_usd: report.cost_usd,
+            cost_source: report.cost_source.map(|source| source.as_str().to_string()),
+            session_cost_usd: report.totals.cost_usd,
+            tokens: report.tokens,
+            session_tokens: report.totals.tokens,
+            model_usage: known(&report.usage),
+            session_model_usage: report.totals.usage.clone(),
+            at_least_cost_usd: least.and_then(|least| least.cost_usd),
+            at_least_tokens: least.map(|least| least.tokens),
+            at_least_model_usage: least.and_then(|least| known(&least.usage)),
+            turns: report.turns,
+            denied: report.denials.len() as u64,
+            ..self
+        }
+    }
+
     /// The line to append, with its end.
     pub fn to_line(&self) -> String {
         // Only numbers that are not finite could fail, and those are left out here.
@@ -73,6 +116,12 @@ impl Record {
         let finite = |number: &f64| number.is_finite();
         record.cost_usd = record.cost_usd.filter(finite);
         record.session_cost_usd = record.session_cost_usd.filter(finite);
+        record.at_least_cost_usd = record.at_least_cost_usd.filter(finite);
+        let usages =
+            [&mut record.model_usage, &mut record.session_model_usage, &mut record.at_least_model_usage];
+        for used in usages.into_iter().flatten().flat_map(|usage| usage.0.values_mut()) {
+            used.cost_usd = used.cost_usd.filter(finite);
+        }
         let mut line = serde_json::to_string(&record).unwrap_or_default();
         line.push('\n');
         line
@@ -82,6 +131,21 @@ impl Record {
     pub fn from_line(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok()
     }
+}
+
+/// What a conversation has come to, by the last line of the journal that says so.
+pub fn totals(journal: &str, session: &str) -> Totals {
+    let lines = journal.lines().rev().filter(|line| line.contains(session));
+    let last = lines.filter_map(Record::from_line).find(|record| {
+        // A run that was cut short told no totals: those before it hold.
+        let has_totals = record.session_cost_usd.is_some() || record.session_tokens.is_some();
+        record.session_id.as_deref() == Some(session) && has_totals
+    });
+    last.map_or_else(Totals::default, |record| Totals {
+        cost_usd: record.session_cost_usd,
+        tokens: record.session_tokens,
+        usage: record.session_model_usage,
+    })
 }
 
 /// What to count.
@@ -138,6 +202,16 @@ pub struct Group {
     pub runs_with_cost: u64,
     /// Tokens of the runs that told them.
     pub tokens: Option<Tokens>,
+    /// The fewest dollars that runs cost which were cut short before they told their sum; not part of `cost_usd`.
+    pub at_least_cost_usd: Option<f64>,
+    /// The fewest tokens of such runs; not part of `tokens`.
+    pub at_least_tokens: Option<Tokens>,
+    /// How many such runs there are.
+    pub runs_at_least: u64,
+    /// How many runs of agents told nothing about what they used.
+    pub runs_untold: u64,
+    /// How many runs told their tokens and no cost.
+    pub runs_unpriced: u64,
     #[serde(skip)]
     durations: Vec<f64>,
 }
@@ -152,13 +226,55 @@ impl Group {
                 self.durations.push(record.seconds);
             }
         }
-        if let Some(cost) = record.cost_usd.filter(|cost| cost.is_finite()) {
-            self.cost_usd = Some(self.cost_usd.unwrap_or(0.0) + cost);
+        let (exact, least) = (record.tokens, record.at_least_tokens);
+        self.spent(record.cost_usd, exact, record.at_least_cost_usd, least);
+        if !record.not_started {
+            let is_told = record.cost_usd.is_some() || exact.is_some();
+            self.runs_at_least += u64::from(least.is_some());
+            self.runs_untold += u64::from(!is_told && least.is_none());
+            self.runs_unpriced += u64::from(exact.is_some() && record.cost_usd.is_none());
+        }
+    }
+
+    fn spent(
+        &mut self,
+        cost: Option<f64>,
+        tokens: Option<Tokens>,
+        least_cost: Option<f64>,
+        least_tokens: Option<Tokens>,
+    ) {
+        let finite = |cost: &f64| cost.is_finite();
+        if let Some(cost) = cost.filter(finite) {
+            self.cost_usd = Some(plus_cost(self.cost_usd, cost));
             self.runs_with_cost += 1;
         }
-        if let Some(tokens) = record.tokens {
-            self.tokens = Some(self.tokens.unwrap_or_default().plus(tokens));
+        if let Some(cost) = least_cost.filter(finite) {
+            self.at_least_cost_usd = Some(plus_cost(self.at_least_cost_usd, cost));
         }
+        let plus = |sum: Option<Tokens>, more: Option<Tokens>| match more {
+            Some(more) => Some(sum.unwrap_or_default().plus(more)),
+            None => sum,
+        };
+        self.tokens = plus(self.tokens, tokens);
+        self.at_least_tokens = plus(self.at_least_tokens, least_tokens);
+    }
+
+    /// What the runs cost as far as it is known, and whether it is more than that.
+    pub fn known_cost(&self) -> Option<(f64, bool)> {
+        let known = [self.cost_usd, self.at_least_cost_usd];
+        known.iter().any(Option::is_some).then(|| {
+            let is_least = self.runs_at_least + self.runs_untold + self.runs_unpriced > 0;
+            (known.into_iter().flatten().sum(), is_least)
+        })
+    }
+
+    /// How many tokens the runs used as far as it is known, and whether it is more than that.
+    pub fn known_tokens(&self) -> Option<(Tokens, bool)> {
+        let known = [self.tokens, self.at_least_tokens];
+        known.iter().any(Option::is_some).then(|| {
+            let is_least = self.runs_at_least + self.runs_untold > 0;
+            (known.into_iter().flatten().fold(Tokens::default(), Tokens::plus), is_least)
+        })
     }
 
     fn finish(&mut self) {
@@ -186,14 +302,35 @@ pub fn stats(records: impl IntoIterator<Item = Record>, period: Period) -> Stats
         stats.all.add(&record);
         stats.lanes.entry(record.lane.clone()).or_default().add(&record);
         stats.vendors.entry(record.vendor.clone()).or_default().add(&record);
-        if let Some(model) = &record.model {
-            stats.models.entry(model.clone()).or_default().add(&record);
+        for (model, record) in by_model(&record) {
+            stats.models.entry(model).or_default().add(&record);
         }
     }
     let groups = [&mut stats.lanes, &mut stats.vendors, &mut stats.models];
     groups.into_iter().flat_map(BTreeMap::values_mut).for_each(Group::finish);
     stats.all.finish();
     stats
+}
+
+/// The run as each of its models saw it: its own tokens and dollars, where they are known by model.
+fn by_model(record: &Record) -> Vec<(String, Record)> {
+    let (exact, least) = (record.model_usage.as_ref(), record.at_least_model_usage.as_ref());
+    let Some(usage) = exact.or(least) else {
+        return record.model.iter().map(|model| (model.clone(), record.clone())).collect();
+    };
+    let is_only = usage.0.len() == 1;
+    let of_model = |(model, used): (&String, &ModelUsage)| {
+        let mut own = record.clone();
+        if exact.is_some() {
+            own.tokens = Some(used.tokens);
+            own.cost_usd = used.cost_usd.or(record.cost_usd.filter(|_| is_only));
+        } else {
+            own.at_least_tokens = Some(used.tokens);
+            own.at_least_cost_usd = used.cost_usd.or(record.at_least_cost_usd.filter(|_| is_only));
+        }
+        (model.clone(), own)
+    };
+    usage.0.iter().map(of_model).collect()
 }
 
 #[cfg(test)]
@@ -244,6 +381,44 @@ mod tests {
         assert_eq!(stats.all.cost_usd, None);
         assert_eq!(stats.all.median_seconds, None);
         assert!(stats.models.is_empty());
+    }
+
+    #[test]
+    fn runs_that_were_cut_short_count_with_the_least_and_the_rest_is_told() {
+        let tokens = |input| Some(Tokens { input, ..Tokens::default() });
+        let told = Record { cost_usd: Some(1.0), tokens: tokens(10), ..record(1.0, "completed") };
+        let cut =
+            Record { at_least_cost_usd: Some(0.5), at_least_tokens: tokens(4), ..record(1.0, "timeout") };
+        let silent = record(1.0, "withheld");
+        let never = Record { not_started: true, ..record(0.0, "withheld") };
+        let unpriced = Record { tokens: tokens(3), ..record(1.0, "completed") };
+        let all = stats([told.clone(), cut, silent, never, unpriced], Period::default()).all;
+        assert_eq!((all.cost_usd, all.at_least_cost_usd), (Some(1.0), Some(0.5)));
+        assert_eq!((all.tokens, all.at_least_tokens), (tokens(13), tokens(4)));
+        assert_eq!((all.runs_at_least, all.runs_untold, all.runs_unpriced), (1, 1, 1));
+        assert_eq!(all.known_cost(), Some((1.5, true)));
+        assert_eq!(all.known_tokens().map(|(tokens, least)| (tokens.input, least)), Some((17, true)));
+        let all = stats([told], Period::default()).all;
+        assert_eq!(all.known_cost(), Some((1.0, false)));
+        assert_eq!(stats([record(1.0, "error")], Period::default()).all.known_cost(), None);
+    }
+
+    #[test]
+    fn each_model_counts_what_it_did_itself() {
+        let mut usage = Usage::default();
+        usage.add("opus", Tokens { input: 7, ..Tokens::default() }, Some(0.75));
+        usage.add("haiku", Tokens { input: 1, ..Tokens::default() }, Some(0.25));
+        let run = Record {
+            model: Some("opus".to_string()),
+            cost_usd: Some(1.0),
+            model_usage: Some(usage),
+            ..record(1.0, "completed")
+        };
+        let stats = stats([run], Period::default());
+        let of = |model: &str| (stats.models[model].cost_usd, stats.models[model].tokens.map(|t| t.input));
+        assert_eq!(of("opus"), (Some(0.75), Some(7)));
+        assert_eq!(of("haiku"), (Some(0.25), Some(1)));
+        assert_eq!(stats.all.cost_usd, Some(1.0));
     }
 
     #[test]

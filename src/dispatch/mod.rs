@@ -22,6 +22,7 @@ pub mod plan;
 pub mod policy;
 pub mod prepare;
 pub mod preview;
+pub mod prices;
 pub mod prompt;
 pub mod recover;
 pub mod report;

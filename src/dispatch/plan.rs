@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::config::DispatchConfig;
 use super::consent::Gate;
 use super::fit::{self, Choice};
+use super::prices::Prices;
 use super::route::Route;
 use super::service::{Bases, Service};
 use super::settings;
@@ -98,6 +99,8 @@ pub struct Plan {
     pub linger: Duration,
     /// How long agents may go on after the first request to end; nothing means until they are done.
     pub drain: Option<Duration>,
+    /// What tokens cost, for vendors that do not say it.
+    pub prices: Prices,
     /// How deep this dispatcher's agents are nested.
     pub depth: u32,
     /// How deep they may be.
@@ -200,6 +203,7 @@ impl Plan {
             grace: options.grace.unwrap_or(config.grace),
             linger: config.linger,
             drain: options.drain.or(config.drain),
+            prices: config.prices,
             depth,
             max_depth: config.max_depth,
             once: options.once,

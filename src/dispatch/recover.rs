@@ -9,17 +9,18 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::agent::tree::{self, RunId};
-use super::journal::Record;
+use super::journal::{Record, totals};
 use super::judge::judge;
 use super::moment::Moment;
 use super::outcome::{Exit, Outcome, Run, StopReason};
 use super::policy::Past;
+use super::prices::Prices;
 use super::report::{REPORT_FILE, Report, Told};
 use super::roster::runs_on_card;
 use super::route::Route;
 use super::runner::{Ended, RunCard, files, read_card, run_id};
 use super::settle::{Settling, settle};
-use super::stream::{Baseline, Format, RunReport, StreamParser, Totals};
+use super::stream::{Baseline, Format, RunReport, StreamParser};
 use crate::error::ErrorKind;
 use crate::model::{Command, FailureClass, Task, TaskId, Time};
 use crate::store::{Abandoned, Attempt, DISPATCHER, Store};
@@ -30,13 +31,13 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Largest log that is read for a result.
 const LARGEST_LOG: u64 = 64 * 1024 * 1024;
 
-/// Puts in order what dead dispatchers left. What cannot be done now is left for the next time.
+/// Puts in order what dead dispatchers left; what their runs used costs `prices`. What cannot be done now is left for the next time.
 ///
 /// # Errors
 /// When the cards cannot be read at all.
-pub fn recover(store: &Store, observe: &dyn Fn(Moment)) -> Result<()> {
+pub fn recover(store: &Store, prices: &Prices, observe: &dyn Fn(Moment)) -> Result<()> {
     for dead in store.abandoned(DISPATCHER)? {
-        match bury(store, &dead, observe) {
+        match bury(store, prices, &dead, observe) {
             Ok(()) => dead.clear()?,
             Err(error) => observe(Moment::Warning {
                 message: format!("what {} left behind is not in order yet: {error}", dead.info.owner),
@@ -79,7 +80,7 @@ fn warn_about(id: &TaskId, message: String, observe: &dyn Fn(Moment)) {
     observe(Moment::Warning { message: format!("{id}: {message}") });
 }
 
-fn bury(store: &Store, dead: &Abandoned, observe: &dyn Fn(Moment)) -> Result<()> {
+fn bury(store: &Store, prices: &Prices, dead: &Abandoned, observe: &dyn Fn(Moment)) -> Result<()> {
     // First what it ran, whatever became of the tasks: some agents answer by themselves.
     for (_, run, _) in runs_on_card(&dead.info) {
         end_run(RunId::parse(&run).as_ref())?;
@@ -87,18 +88,18 @@ fn bury(store: &Store, dead: &Abandoned, observe: &dyn Fn(Moment)) -> Result<()>
     for lane in &dead.info.lanes {
         let ours = |task: &Task| task.status.claim().is_some_and(|claim| dead.info.made(&claim.token));
         for task in store.held_tasks(lane, &ours)? {
-            put_in_order(store, &task, observe)?;
+            put_in_order(store, prices, &task, observe)?;
         }
     }
     for (task_id, run, _) in runs_on_card(&dead.info) {
-        count_as_lost(store, &task_id, &run)?;
+        count_as_lost(store, prices, &task_id, &run)?;
     }
     Ok(())
 }
 
 /// Puts a run into the journal that was cut short by the death of its dispatcher, whatever became of its
 /// task. One that was reported is in there by that, and one without a run card never began.
-fn count_as_lost(store: &Store, task_id: &str, run: &str) -> Result<()> {
+fn count_as_lost(store: &Store, prices: &Prices, task_id: &str, run: &str) -> Result<()> {
     let Ok(task) = TaskId::parse(task_id).and_then(|id| store.task(&id)) else {
         return Ok(());
     };
@@ -106,14 +107,20 @@ fn count_as_lost(store: &Store, task_id: &str, run: &str) -> Result<()> {
         let Some(attempt) = store.existing_attempt(&task.id, fence)? else { continue };
         let Some(card) = read_card(&attempt).filter(|card| card.run == run) else { continue };
         if attempt.open(REPORT_FILE)?.is_none() {
-            store.append_usage(&lost_record(store, &task, &attempt, &card)?.to_line())?;
+            store.append_usage(&lost_record(store, prices, &task, &attempt, &card)?.to_line())?;
         }
         break;
     }
     Ok(())
 }
 
-fn lost_record(store: &Store, task: &Task, attempt: &Attempt, card: &RunCard) -> Result<Record> {
+fn lost_record(
+    store: &Store,
+    prices: &Prices,
+    task: &Task,
+    attempt: &Attempt,
+    card: &RunCard,
+) -> Result<Record> {
     let started = Time::parse(&card.started_at).unwrap_or(store.now().wall);
     // Its last sign of life; nobody knows when exactly it ended.
     let mut ended = started;
@@ -123,7 +130,7 @@ fn lost_record(store: &Store, task: &Task, attempt: &Attempt, card: &RunCard) ->
         let micros = since_1970.and_then(|time| i64::try_from(time.as_micros()).ok());
         ended = ended.max(micros.map_or(started, Time::from_micros));
     }
-    let report = read_report(attempt, card)?.unwrap_or_default();
+    let report = read_report(store, prices, attempt, card)?.unwrap_or_default();
     Ok(Record {
         started_at: started.to_string(),
         ended_at: ended.to_string(),
@@ -134,16 +141,11 @@ fn lost_record(store: &Store, task: &Task, attempt: &Attempt, card: &RunCard) ->
         vendor: card.vendor.clone(),
         outcome: FailureClass::Lost.as_str().to_string(),
         seconds: ended.seconds_since(started),
-        model: report.models.first().cloned().or(card.model.clone()),
-        cli_version: report.cli_version,
-        session_id: report.session_id.or(card.resume_id.clone()).or(card.session_id.clone()),
-        cost_usd: report.cost_usd,
-        session_cost_usd: report.totals.cost_usd,
-        tokens: report.tokens,
-        session_tokens: report.totals.tokens,
-        turns: report.turns,
-        denied: report.denials.len() as u64,
-    })
+        cli_version: report.cli_version.clone(),
+        session_id: report.session_id.clone().or(card.resume_id.clone()).or(card.session_id.clone()),
+        ..Record::default()
+    }
+    .take(&report))
 }
 
 fn end_run(run: Option<&RunId>) -> Result<()> {
@@ -154,7 +156,7 @@ fn end_run(run: Option<&RunId>) -> Result<()> {
 }
 
 /// One task whose claim belongs to a dead dispatcher.
-fn put_in_order(store: &Store, task: &Task, observe: &dyn Fn(Moment)) -> Result<()> {
+fn put_in_order(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(Moment)) -> Result<()> {
     let Some(claim) = task.status.claim() else { return Ok(()) };
     end_run(Some(&run_id(&claim.token)))?;
     let said = |message: &str| {
@@ -170,7 +172,7 @@ fn put_in_order(store: &Store, task: &Task, observe: &dyn Fn(Moment)) -> Result<
     let reason = "its dispatcher died during the run";
     let spent = match (&attempt, &card) {
         (Some(attempt), Some(card)) => {
-            if let Some(report) = finished_run(store, task, attempt, card)? {
+            if let Some(report) = finished_run(store, prices, task, attempt, card)? {
                 report.save_and_tell(store, &|message| warn_about(&task.id, message, observe))?;
                 said("its dispatcher died after the agent was done; the answer was kept");
                 return Ok(());
@@ -196,7 +198,12 @@ fn put_in_order(store: &Store, task: &Task, observe: &dyn Fn(Moment)) -> Result<
 }
 
 /// What the output of a run says as far as it was written down.
-fn read_report(attempt: &Attempt, card: &RunCard) -> Result<Option<RunReport>> {
+fn read_report(
+    store: &Store,
+    prices: &Prices,
+    attempt: &Attempt,
+    card: &RunCard,
+) -> Result<Option<RunReport>> {
     let (Some(format), Some(output)) =
         (Format::parse(&card.format), attempt.read(files::STDOUT, LARGEST_LOG)?)
     else {
@@ -204,21 +211,29 @@ fn read_report(attempt: &Attempt, card: &RunCard) -> Result<Option<RunReport>> {
     };
     let mut parser = StreamParser::new(format);
     parser.feed(&output, &mut |_| {});
-    let baseline = match card.resume_id {
-        // What the conversation had cost before is not looked up here: unknown rather than wrong.
-        Some(_) => Baseline::Resumed(Totals::default()),
+    let baseline = match &card.resume_id {
+        Some(session) => Baseline::Resumed(totals(&store.usage().unwrap_or_default(), session)),
         None => Baseline::Fresh,
     };
-    Ok(Some(parser.finish(&baseline)))
+    let mut report = parser.finish(&baseline);
+    report.name_model(card.model.as_deref());
+    prices.complete(&mut report);
+    Ok(Some(report))
 }
 
 /// The report of a run that was complete when its dispatcher died. Only a success counts: everything
 /// else may have been caused by that death.
-fn finished_run(store: &Store, task: &Task, attempt: &Attempt, card: &RunCard) -> Result<Option<Report>> {
+fn finished_run(
+    store: &Store,
+    prices: &Prices,
+    task: &Task,
+    attempt: &Attempt,
+    card: &RunCard,
+) -> Result<Option<Report>> {
     let (Some(format), Some(claim)) = (Format::parse(&card.format), task.status.claim()) else {
         return Ok(None);
     };
-    let Some(report) = read_report(attempt, card)? else {
+    let Some(report) = read_report(store, prices, attempt, card)? else {
         return Ok(None);
     };
     if !report.complete {
@@ -243,7 +258,7 @@ fn finished_run(store: &Store, task: &Task, attempt: &Attempt, card: &RunCard) -
     }
     let seconds = Time::parse(&card.started_at).map_or(0.0, |started| now.seconds_since(started).max(0.0));
     let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let ended = Ended { outcome, report, duration, past: Past::default(), version: None };
+    let ended = Ended { outcome, report, duration, is_started: true, past: Past::default(), version: None };
     let route = Route { move_to: card.move_to.clone(), ..Route::plain(&task.lane) };
     let settled = settle(&Settling {
         task,

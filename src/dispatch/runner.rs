@@ -13,16 +13,16 @@ use super::agent::stop::StopHandle;
 use super::agent::tree::{self, RunId};
 use super::agent::{self, Finished, Happening, NoStart};
 use super::brief;
-use super::journal::Record;
+use super::journal;
 use super::judge::judge;
 use super::moment::Moment;
-use super::outcome::{Failure, Outcome, Run};
+use super::outcome::{Exit, Failure, Outcome, Run};
 use super::plan::Plan;
 use super::policy::{self, MAX_INTERRUPTIONS, Past};
 use super::prepare::{Prepared, Refusal};
 use super::roster::Roster;
 use super::service::Service;
-use super::stream::{Baseline, LONGEST_TEXT, Note, RunReport, Totals};
+use super::stream::{Baseline, LONGEST_TEXT, Note, RunReport};
 use super::vendor::Versions;
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -115,6 +115,8 @@ pub struct Ended {
     pub report: RunReport,
     /// How long it took.
     pub duration: Duration,
+    /// An agent was started.
+    pub is_started: bool,
     /// What came of the attempts before.
     pub past: Past,
     /// Version of the vendor's program, if it was asked.
@@ -143,7 +145,8 @@ impl Desk<'_> {
     }
 
     fn ended(&self, outcome: Outcome, begun: Instant, past: Past) -> Ended {
-        Ended { outcome, report: RunReport::default(), duration: begun.elapsed(), past, version: None }
+        let (report, duration) = (RunReport::default(), begun.elapsed());
+        Ended { outcome, report, duration, is_started: false, past, version: None }
     }
 
     fn try_run(&self, job: &Job) -> Result<Ended> {
@@ -177,7 +180,9 @@ impl Desk<'_> {
         let Prepared { spec, card, version } = prepared;
         let resumed = card.resume_id.clone();
         let baseline = match &resumed {
-            Some(session) => Baseline::Resumed(self.totals(session)),
+            Some(session) => {
+                Baseline::Resumed(journal::totals(&self.store.usage().unwrap_or_default(), session))
+            }
             None => Baseline::Fresh,
         };
         self.note_if_possible(
@@ -216,6 +221,8 @@ impl Desk<'_> {
         if report.session_id.is_none() {
             report.session_id.clone_from(&card.session_id);
         }
+        report.name_model(card.model.as_deref());
+        self.plan.prices.complete(&mut report);
         if report.complete && report.text.is_empty() {
             // The stream may lack a line that was too long to be read.
             let last = attempt.read(files::LAST_MESSAGE, LONGEST_TEXT as u64).ok().flatten();
@@ -236,7 +243,8 @@ impl Desk<'_> {
             },
             card.wants_json,
         );
-        Ok(Ended { outcome, report, duration, past, version })
+        let is_started = exit != Exit::NotStarted;
+        Ok(Ended { outcome, report, duration, is_started, past, version })
     }
 
     /// Why a task is not run at all.
@@ -276,20 +284,6 @@ impl Desk<'_> {
             )),
             _ => Ok(()),
         }
-    }
-
-    fn totals(&self, session: &str) -> Totals {
-        let usage = self.store.usage().unwrap_or_default();
-        let lines = usage.lines().rev().filter(|line| line.contains(session));
-        let last = lines.filter_map(Record::from_line).find(|record| {
-            // A run that was cut short told no totals: those before it hold.
-            let has_totals = record.session_cost_usd.is_some() || record.session_tokens.is_some();
-            record.session_id.as_deref() == Some(session) && has_totals
-        });
-        last.map_or_else(Totals::default, |record| Totals {
-            cost_usd: record.session_cost_usd,
-            tokens: record.session_tokens,
-        })
     }
 
     fn happened(&self, task: &Task, happening: Happening<'_>, progress: &mut Progress) {

@@ -134,7 +134,7 @@ impl<'a> Dispatcher<'a> {
     pub fn run(self) -> Result<Summary> {
         let Self { store, plan, follower, household, observe, sender, receiver } = self;
         store.check_writable()?;
-        recover(store, observe)?;
+        recover(store, &plan.prices, observe)?;
         tell_outbox(store, observe)?;
         store.clear_conversations()?;
         let prefix = TokenPrefix::from_random(store.random());
@@ -309,7 +309,7 @@ impl<'env> Work<'env> {
         let (store, plan) = (self.store, state.plan.clone());
         if Instant::now() >= state.bury_at {
             state.bury_at = Instant::now() + BURIAL_PAUSE;
-            recover(store, self.observe)?;
+            recover(store, &plan.prices, self.observe)?;
         }
         while state.running.len() < plan.max_concurrent as usize {
             // Made first: once a task is claimed nothing may keep its run from starting.
@@ -427,7 +427,7 @@ impl<'env> Work<'env> {
             return None;
         }
         state.last_looks += 1;
-        if let Err(error) = recover(store, self.observe) {
+        if let Err(error) = recover(store, &state.plan.prices, self.observe) {
             self.warn(error.to_string());
         }
         Some(LAST_LOOK_PAUSE)

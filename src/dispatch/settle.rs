@@ -10,7 +10,7 @@ use super::policy::{Next, after_failure};
 use super::report::{Action, FollowUp, Report};
 use super::route::Route;
 use super::runner::Ended;
-use super::stream::RunReport;
+use super::stream::{CostSource, Tokens, Usage};
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Status, Task, Time};
@@ -128,16 +128,12 @@ pub fn record(run: &Settling<'_>, outcome: &str) -> Record {
         vendor: run.vendor.to_string(),
         outcome: outcome.to_string(),
         seconds: run.ended.duration.as_secs_f64(),
-        model: report.models.first().cloned(),
         cli_version: version(run),
         session_id: report.session_id.clone(),
-        cost_usd: report.cost_usd,
-        session_cost_usd: report.totals.cost_usd,
-        tokens: report.tokens,
-        session_tokens: report.totals.tokens,
-        turns: report.turns,
-        denied: report.denials.len() as u64,
+        not_started: !run.ended.is_started,
+        ..Record::default()
     }
+    .take(report)
 }
 
 fn version(run: &Settling<'_>) -> Option<String> {
@@ -217,6 +213,7 @@ fn failed(run: &Settling<'_>, task_id: String, failure: &Failure) -> (Action, Mo
 /// What is known about the run; unknown figures are left out.
 fn metadata(run: &Settling<'_>) -> Object {
     let report = &run.ended.report;
+    let least = report.at_least.as_ref();
     let list = |texts: Vec<String>| if texts.is_empty() { Value::Null } else { texts.into() };
     object([
         ("vendor", run.vendor.into()),
@@ -225,7 +222,11 @@ fn metadata(run: &Settling<'_>) -> Object {
         ("cli_version", version(run).into()),
         ("session_id", report.session_id.clone().into()),
         ("cost_usd", report.cost_usd.into()),
-        ("tokens", tokens(report)),
+        ("cost_source", report.cost_source.map(CostSource::as_str).into()),
+        ("tokens", tokens(report.tokens)),
+        ("model_usage", model_usage(&report.usage)),
+        ("at_least_cost_usd", least.and_then(|least| least.cost_usd).into()),
+        ("at_least_tokens", tokens(least.map(|least| least.tokens))),
         ("num_turns", report.turns.into()),
         ("duration_seconds", run.ended.duration.as_secs_f64().into()),
         ("attempt", run.task.attempt.into()),
@@ -234,15 +235,12 @@ fn metadata(run: &Settling<'_>) -> Object {
     ])
 }
 
-fn tokens(report: &RunReport) -> Value {
-    report.tokens.map_or(Value::Null, |tokens| {
-        Value::Object(object([
-            ("input", tokens.input.into()),
-            ("output", tokens.output.into()),
-            ("cache_read", tokens.cache_read.into()),
-            ("cache_write", tokens.cache_write.into()),
-        ]))
-    })
+fn tokens(tokens: Option<Tokens>) -> Value {
+    serde_json::to_value(tokens).unwrap_or(Value::Null)
+}
+
+fn model_usage(usage: &Usage) -> Value {
+    if usage.0.is_empty() { Value::Null } else { serde_json::to_value(usage).unwrap_or(Value::Null) }
 }
 
 #[cfg(test)]
@@ -251,6 +249,7 @@ mod tests {
 
     use super::*;
     use crate::dispatch::policy::Past;
+    use crate::dispatch::stream::RunReport;
     use crate::dispatch::testing;
     use crate::model::FailureClass;
 
@@ -261,6 +260,7 @@ mod tests {
             outcome,
             report,
             duration: Duration::from_secs(5),
+            is_started: true,
             past: Past::default(),
             version: Some("1.0".to_string()),
         };

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use lanes::dispatch::judge::judge;
 use lanes::dispatch::outcome::{Exit, Run};
 use lanes::dispatch::stream::{
-    Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser, Tokens, Totals,
+    Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser, Tokens, Totals, Usage,
 };
 use lanes::model::Time;
 
@@ -177,10 +177,13 @@ fn check(bytes: &[u8], format: Format) {
     let pieces = report(format, noise.pieces(bytes), &Baseline::Fresh);
     assert_eq!(format!("{whole:?}"), format!("{pieces:?}"), "it matters in which pieces bytes arrive");
     let tokens = Tokens { input: 100, output: u64::MAX, cache_read: 0, cache_write: 1 };
-    let earlier = Totals { cost_usd: Some(0.5), tokens: Some(tokens) };
+    let mut usage = Usage::default();
+    usage.add("model-x", tokens, Some(f64::MAX));
+    let earlier = Totals { cost_usd: Some(0.5), tokens: Some(tokens), usage: Some(usage) };
     let resumed = report(format, [bytes], &Baseline::Resumed(earlier));
     for report in [whole, resumed] {
-        for cost in [report.cost_usd, report.totals.cost_usd].into_iter().flatten() {
+        let least = report.at_least.as_ref().and_then(|least| least.cost_usd);
+        for cost in [report.cost_usd, report.totals.cost_usd, least].into_iter().flatten() {
             assert!(cost.is_finite() && cost >= 0.0, "it cost {cost}");
         }
         assert!(report.text.len() <= LONGEST_TEXT);

@@ -4,16 +4,15 @@ use serde_json::Value;
 
 use super::super::answer::{self, Closing};
 use super::background::Background;
-use super::json::{amount, count, some_text, status, text};
-use super::report::{Baseline, Denial, RunReport, Tokens, Totals};
+use super::json::{count, some_text, status, text};
+use super::report::{Baseline, Denial, RunReport};
+use super::tally::Tally;
 use super::tool_call;
 
 #[derive(Debug, Default)]
 pub struct Claude {
-    /// Cost of the model calls since the result before, summed over the run's results.
-    cost_since_last_result: Option<f64>,
-    /// Cost as the last result tells it: of the whole conversation in recent versions.
-    total_cost: Option<f64>,
+    /// What it used.
+    tally: Tally,
     /// What the agent started in the background.
     background: Background,
 }
@@ -34,6 +33,9 @@ impl Claude {
                     // More work after a result: that result was not the last one.
                     report.complete = false;
                     self.background.agent_goes_on();
+                }
+                if let Some(message) = value.get("message") {
+                    self.tally.message(message);
                 }
                 // The service answers again: what its retries said is over.
                 report.api_error_status = None;
@@ -75,35 +77,19 @@ impl Claude {
             })
             .collect();
         add(&mut report.turns, count(value, "num_turns"));
-        self.total_cost = amount(value, "total_cost_usd").or(self.total_cost);
-        if let Some(usage) = value.get("usage") {
-            let tokens = Tokens {
-                input: count(usage, "input_tokens").unwrap_or(0),
-                output: count(usage, "output_tokens").unwrap_or(0),
-                cache_read: count(usage, "cache_read_input_tokens").unwrap_or(0),
-                cache_write: count(usage, "cache_creation_input_tokens").unwrap_or(0),
-            };
-            report.tokens = Some(report.tokens.unwrap_or_default().plus(tokens));
-        }
+        self.tally.result(value);
         for key in ["model_usage_since_last_result", "modelUsage"] {
-            let Some(models) = value.get(key).and_then(Value::as_object) else {
-                continue;
-            };
-            for (model, usage) in models {
+            for model in
+                value.get(key).and_then(Value::as_object).into_iter().flat_map(|models| models.keys())
+            {
                 report.add_model(model);
-                if key == "model_usage_since_last_result"
-                    && let Some(cost) = amount(usage, "costUSD")
-                {
-                    self.cost_since_last_result = Some(self.cost_since_last_result.unwrap_or(0.0) + cost);
-                }
             }
         }
     }
 
     pub fn finish(self, report: &mut RunReport, baseline: &Baseline) {
         report.cut_short = self.background.cut_short();
-        report.totals = Totals { cost_usd: self.total_cost, tokens: None };
-        report.cost_usd = self.cost_since_last_result.or_else(|| run_cost(self.total_cost?, baseline));
+        self.tally.finish(report, baseline);
     }
 }
 
@@ -111,18 +97,6 @@ impl Claude {
 /// not waited for. An agent of its own is: it would be told of that one's end, and go on.
 fn says_done(report: &RunReport) -> bool {
     report.is_error || answer::closing(&report.text) == Some(Closing::Done)
-}
-
-/// The cost of one run from a figure that may count from the conversation's start.
-fn run_cost(total: f64, baseline: &Baseline) -> Option<f64> {
-    match baseline {
-        Baseline::Fresh => Some(total),
-        Baseline::Resumed(before) => {
-            let before = before.cost_usd?;
-            // A figure below the earlier total cannot be cumulative: this version counts per run.
-            Some(if total >= before { total - before } else { total })
-        }
-    }
 }
 
 fn system(value: &Value, report: &mut RunReport) -> Option<String> {
@@ -167,7 +141,7 @@ fn add(sum: &mut Option<u64>, more: Option<u64>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Format, StreamParser};
+    use super::super::{Format, StreamParser, Totals};
     use super::*;
 
     const INIT: &str = r#"{"type":"system","subtype":"init","session_id":"s1","model":"claude-opus-5-5","permissionMode":"default","tools":["Bash"],"claude_code_version":"2.1.329"}"#;
@@ -208,7 +182,7 @@ mod tests {
     #[test]
     fn cost_is_of_this_run_alone() {
         let close = |cost: Option<f64>, expected: f64| (cost.expect("known") - expected).abs() < 1e-9;
-        let resumed = |cost_usd| Baseline::Resumed(Totals { cost_usd, tokens: None });
+        let resumed = |cost_usd| Baseline::Resumed(Totals { cost_usd, ..Totals::default() });
         let (report, _) = read(&[RESULT], &resumed(Some(0.05)));
         assert!(close(report.cost_usd, 0.0598), "the vendor's own figure");
         assert!(close(report.totals.cost_usd, 0.0998));

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::json::{count, some_text, text};
-use super::report::{Baseline, Denial, RunReport, Tokens, Totals, one_line};
+use super::report::{Baseline, Denial, RunReport, Totals, one_line};
+use super::usage::Tokens;
 
 /// How a program ends its complaint about what the sandbox keeps read-only.
 const READ_ONLY: &str = "Read-only file system";
@@ -59,7 +60,7 @@ impl Codex {
     }
 
     pub fn finish(self, report: &mut RunReport, baseline: &Baseline) {
-        report.totals = Totals { cost_usd: None, tokens: self.total };
+        report.totals = Totals { tokens: self.total, ..Totals::default() };
         report.turns = (self.turns > 0).then_some(self.turns);
         report.tokens = match (self.total, baseline) {
             (total, Baseline::Fresh) => total,
@@ -180,7 +181,7 @@ mod tests {
     #[test]
     fn tokens_of_a_resumed_run_are_the_difference() {
         let before = Tokens { input: 9000, output: 1, ..Tokens::default() };
-        let baseline = Baseline::Resumed(Totals { cost_usd: None, tokens: Some(before) });
+        let baseline = Baseline::Resumed(Totals { tokens: Some(before), ..Totals::default() });
         let (report, _) = read(RUN, &baseline);
         let tokens = report.tokens.expect("known");
         assert_eq!((tokens.input, tokens.output, tokens.cache_read), (36, 2, 500));

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::json::{count, some_text, status, text};
-use super::report::{RunReport, Tokens};
+use super::report::RunReport;
 use super::tool_call;
+use super::usage::Tokens;
 
 #[derive(Debug, Default)]
 pub struct Gemini {
@@ -65,20 +66,25 @@ fn result(value: &Value, report: &mut RunReport) {
         report.api_error_status = status(error, "code");
     }
     if let Some(stats) = value.get("stats") {
-        let cached = count(stats, "cached").unwrap_or(0);
-        let input = count(stats, "input_tokens");
-        report.tokens = input.map(|input| Tokens {
-            input: input.saturating_sub(cached),
-            output: count(stats, "output_tokens").unwrap_or(0),
-            cache_read: cached,
-            cache_write: 0,
-        });
-        for model in
-            stats.get("models").and_then(Value::as_object).into_iter().flat_map(|models| models.keys())
-        {
+        report.tokens = tokens(stats);
+        for (model, of_model) in stats.get("models").and_then(Value::as_object).into_iter().flatten() {
             report.add_model(model);
+            if let Some(tokens) = tokens(of_model) {
+                report.usage.add(model, tokens, None);
+            }
         }
     }
+}
+
+fn tokens(stats: &Value) -> Option<Tokens> {
+    let cached = count(stats, "cached").unwrap_or(0);
+    count(stats, "input_tokens").map(|input| Tokens {
+        // gemini counts cached tokens among the input; here each token is counted once.
+        input: input.saturating_sub(cached),
+        output: count(stats, "output_tokens").unwrap_or(0),
+        cache_read: cached,
+        cache_write: 0,
+    })
 }
 
 #[cfg(test)]

@@ -12,10 +12,13 @@ mod json;
 mod lines;
 mod opencode;
 mod report;
+mod tally;
+mod usage;
 
 use serde_json::Value;
 
-pub use report::{Baseline, CutShort, Denial, Ending, Note, RunReport, Tokens, Totals, one_line};
+pub use report::{Baseline, CutShort, Denial, Ending, Note, RunReport, Totals, one_line};
+pub use usage::{AtLeast, CostSource, ModelUsage, Tokens, Usage, plus_cost};
 
 use lines::Lines;
 
@@ -83,7 +86,7 @@ pub struct StreamParser {
 /// What a format remembers between two lines.
 #[derive(Debug)]
 enum Decoder {
-    Claude(claude::Claude),
+    Claude(Box<claude::Claude>),
     Codex(codex::Codex),
     Gemini(gemini::Gemini),
     Opencode(opencode::Opencode),
@@ -94,7 +97,7 @@ impl StreamParser {
     /// A parser at the start of a run.
     pub fn new(format: Format) -> Self {
         let decoder = match format {
-            Format::ClaudeStream => Decoder::Claude(claude::Claude::default()),
+            Format::ClaudeStream => Decoder::Claude(Box::default()),
             Format::CodexJsonl => Decoder::Codex(codex::Codex::default()),
             Format::GeminiStream => Decoder::Gemini(gemini::Gemini::default()),
             Format::OpencodeJson => Decoder::Opencode(opencode::Opencode::default()),

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::json::{amount, count, some_text, status, text};
-use super::report::{RunReport, Tokens};
+use super::report::RunReport;
 use super::tool_call;
+use super::usage::{AtLeast, Tokens, plus_cost};
 
 #[derive(Debug, Default)]
 pub struct Opencode {
@@ -54,7 +55,7 @@ impl Opencode {
         report.complete = !reason.is_empty() && reason != "tool-calls";
         report.terminal_reason = some_text(part, "reason");
         if let Some(cost) = amount(part, "cost") {
-            report.cost_usd = Some(report.cost_usd.unwrap_or(0.0) + cost);
+            report.cost_usd = Some(plus_cost(report.cost_usd, cost));
         }
         if let Some(tokens) = part.get("tokens") {
             let nothing = Value::Null;
@@ -71,6 +72,12 @@ impl Opencode {
 
     pub fn finish(self, report: &mut RunReport) {
         report.turns = (self.steps > 0).then_some(self.steps);
+        // Each step told its own share; what the last one would have told is missing.
+        if let (false, Some(tokens)) = (report.complete, report.tokens) {
+            let cost_usd = report.cost_usd.take();
+            report.tokens = None;
+            report.at_least = Some(AtLeast { tokens, cost_usd, ..AtLeast::default() });
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What is known about a run once its output has been read.
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::usage::{AtLeast, CostSource, Tokens, Usage};
 
 /// Longest progress note, in characters.
 pub const LONGEST_NOTE: usize = 300;
@@ -40,61 +41,19 @@ pub fn one_line(text: &str, limit: usize) -> String {
     out
 }
 
-/// Tokens by what they cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Tokens {
-    /// Read by the model, cached ones not included where the vendor tells them apart.
-    pub input: u64,
-    /// Written by the model.
-    pub output: u64,
-    /// Read from the vendor's cache.
-    pub cache_read: u64,
-    /// Written to the vendor's cache.
-    pub cache_write: u64,
-}
-
-impl Tokens {
-    /// These tokens without those counted before; zero rather than negative.
-    pub fn since(self, earlier: Self) -> Self {
-        Self {
-            input: self.input.saturating_sub(earlier.input),
-            output: self.output.saturating_sub(earlier.output),
-            cache_read: self.cache_read.saturating_sub(earlier.cache_read),
-            cache_write: self.cache_write.saturating_sub(earlier.cache_write),
-        }
-    }
-
-    /// Both together.
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            input: self.input.saturating_add(other.input),
-            output: self.output.saturating_add(other.output),
-            cache_read: self.cache_read.saturating_add(other.cache_read),
-            cache_write: self.cache_write.saturating_add(other.cache_write),
-        }
-    }
-
-    /// All tokens together.
-    pub fn total(self) -> u64 {
-        self.input
-            .saturating_add(self.output)
-            .saturating_add(self.cache_read)
-            .saturating_add(self.cache_write)
-    }
-}
-
 /// Figures that a vendor counts from the start of a conversation.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
     /// Dollars.
     pub cost_usd: Option<f64>,
     /// Tokens.
     pub tokens: Option<Tokens>,
+    /// Tokens by model.
+    pub usage: Option<Usage>,
 }
 
 /// What came before this run in its conversation.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Baseline {
     /// Nothing: the conversation starts with this run.
     #[default]
@@ -183,8 +142,14 @@ pub struct RunReport {
     pub cli_version: Option<String>,
     /// Dollars for this run alone.
     pub cost_usd: Option<f64>,
+    /// Where they come from; nothing until prices were looked at.
+    pub cost_source: Option<CostSource>,
     /// Tokens of this run alone.
     pub tokens: Option<Tokens>,
+    /// The same by model, where the models are known.
+    pub usage: Usage,
+    /// In place of these figures, the least that a run used which did not come to tell them.
+    pub at_least: Option<AtLeast>,
     /// Totals of the conversation after this run, the [`Baseline`] of the next.
     pub totals: Totals,
     /// Turns of this run.
@@ -208,6 +173,20 @@ impl RunReport {
             self.limits.remove(0);
         }
         self.limits.push(event.clone());
+    }
+
+    /// Takes `asked` for the model of a run that does not name its own, and what was used for that of the only model.
+    pub fn name_model(&mut self, asked: Option<&str>) {
+        if self.models.is_empty() {
+            self.add_model(asked.unwrap_or_default());
+        }
+        let [model] = self.models.as_slice() else { return };
+        if let Some(tokens) = self.tokens.filter(|_| self.usage.0.is_empty()) {
+            self.usage.add(model, tokens, self.cost_usd);
+        }
+        if let Some(least) = self.at_least.as_mut().filter(|least| least.usage.0.is_empty()) {
+            least.usage.add(model, least.tokens, least.cost_usd);
+        }
     }
 
     /// Remembers an error text, bounded in number and length.
