@@ -9,19 +9,21 @@ use super::context::Context;
 use super::inside_run;
 use super::output::complain;
 use crate::dispatch::settings::check_route;
-use crate::error::{EXIT_OK, Error, Result, printable};
-use crate::http::{self, RouteRules, ServeOptions};
+use crate::error::{EXIT_OK, Error, Result, printable, shell_word};
+use crate::http::{self, Places, RouteRules, ServeOptions, TokenRule};
 
 const DEFAULT_PORT: u16 = 8765;
 
 /// Serve the queue over HTTP, for programs that do not know where it lives.
 ///
-/// GET /openapi.json describes every route. Web pages of other origins are refused. Beyond this
-/// machine only with a token.
+/// GET /openapi.json describes every route. Clients show the token that the store keeps for them in
+/// serve.token, unless --token-file names another one. Web pages of other origins are refused.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  lanes serve\n  lanes serve --host 0.0.0.0 --token-file ~/.config/lanes/token"
-)]
+#[command(after_help = "Examples:
+  lanes serve
+  lanes serve --open
+  lanes serve --socket \"$XDG_RUNTIME_DIR/lanes.sock\"
+  lanes serve --host 0.0.0.0 --token-file ~/.config/lanes/token")]
 pub struct ServeCommand {
     /// The address to listen at: an IP address, or localhost [default: 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
@@ -33,9 +35,16 @@ pub struct ServeCommand {
     /// is not served then
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// A file with the token that clients must show; needed beyond the loopback
+    /// A file with the token that clients must show, which only you can read; needed beyond the loopback
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Ask for no token: every user and every sandbox that can reach the port may use the queue. For
+    /// the loopback alone, and for clients that know no token, such as those of agent-lanes
+    #[arg(long, conflicts_with_all = ["token_file", "enable_queue_management", "open"])]
+    no_token: bool,
+    /// Print an address that lets one browser in, once and within five minutes
+    #[arg(long)]
+    open: bool,
     /// A directory, beside the workspace root, in which tasks may have their workspace or worktree; repeatable
     #[arg(long, value_name = "DIR")]
     allow_root: Vec<PathBuf>,
@@ -58,18 +67,51 @@ fn port(text: &str) -> std::result::Result<u16, String> {
     text.trim().parse().map_err(|_| "expected a port from 0 to 65535".to_string())
 }
 
+/// Where to ask, and how to be let in; no secret but the code that was asked for.
+fn announcement(places: &Places) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(address) = places.address {
+        lines.push(format!("lanes: serving on http://{address}"));
+        lines.push(match &places.token_file {
+            Some(path) => format!(
+                "lanes: ask with the token: curl -H \"Authorization: Bearer $(cat {})\" http://{address}/status",
+                shell_word(&path.to_string_lossy())
+            ),
+            None => "lanes: no token is asked for: whoever can reach the port may use the queue".to_string(),
+        });
+    }
+    if let Some(path) = &places.socket {
+        let path = path.to_string_lossy();
+        lines.push(format!("lanes: serving on {}", printable(&path)));
+        lines.push(format!("lanes: ask: curl --unix-socket {} http://localhost/status", shell_word(&path)));
+    }
+    if let Some(address) = &places.browser {
+        lines.push(format!("lanes: open once, within 5 minutes: {address}"));
+    }
+    lines
+}
+
 impl ServeCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         inside_run::refuse(context, "serve")?;
         let (config, store) = context.workspace()?;
         let address = self.address()?;
         let socket = self.socket.as_deref().map(|path| context.base.absolute(path)).transpose()?;
+        if self.open && address.is_none() {
+            return Err(Error::invalid("a browser cannot open a socket in the file system")
+                .with_hint("add --port to serve TCP as well"));
+        }
         let options = ServeOptions {
             config,
             store,
             address,
             socket,
-            token_file: self.token_file.clone(),
+            token: match &self.token_file {
+                Some(path) => TokenRule::File(path.clone()),
+                None if self.no_token => TokenRule::Nothing,
+                None => TokenRule::OfStore,
+            },
+            opens: self.open,
             allow_roots: self.allow_root.clone(),
             allow_hosts: self.allow_host.clone(),
             manage_queues: self.enable_queue_management,
@@ -82,12 +124,8 @@ impl ServeCommand {
                     "warning: other machines can reach this server, and nothing on the way is encrypted",
                 );
             }
-            if let Some(address) = places.address {
-                context.out.line(&format!("lanes: serving on http://{address}"))?;
-            }
-            if let Some(socket) = &places.socket {
-                let socket = printable(&socket.to_string_lossy());
-                context.out.line(&format!("lanes: serving on {socket}"))?;
+            for line in announcement(places) {
+                context.out.line(&line)?;
             }
             context.out.flush()
         })?;

@@ -58,7 +58,8 @@ pub struct App {
     pub metrics: Metrics,
     /// When the server started.
     pub started: Instant,
-    guard: Guard,
+    /// Who may ask.
+    pub guard: Guard,
     access: Access,
     stopping: AtomicBool,
 }

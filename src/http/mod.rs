@@ -7,11 +7,11 @@
 //!   (bytes to requests), `answer` and `outbox` (answers to bytes), `pace` (clients that are too slow), `budget`
 //!   (memory that all connections share), `memory` (which goes back to the system); `service` is
 //!   what both sides say to each other. Nothing else knows sockets.
-//! - `guard` decides who may ask, `input` and `strict` what a request may say, `bounds` where its paths may
+//! - `guard` decides who may ask, by a `token` or a `session`; `input` and `strict` what a request may say, `bounds` where its paths may
 //!   lead.
 //! - `table` lists every route with its `fields`; checks and the OpenAPI document are made from it.
 //! - The handlers are in a file for each noun: `task`, `submit`, `claim`, `response`, `event`, `lane`,
-//!   `agent`, `dispatch`, `run_log`, `health`, `metrics`, `openapi`.
+//!   `agent`, `dispatch`, `run_log`, `health`, `metrics`, `openapi`, `open`.
 //! - `park` keeps requests that wait, `watcher` is the one thread that wakes them all.
 //! - `fuzzing` lets tests read requests out of bytes, nothing else.
 //! - `contain` keeps a panic from ending more than the request that showed it.
@@ -41,6 +41,7 @@ mod input;
 mod lane;
 mod memory;
 mod metrics;
+mod open;
 mod openapi;
 mod outbox;
 mod own_socket;
@@ -52,11 +53,13 @@ mod run_log;
 mod schema;
 mod serve;
 mod service;
+mod session;
 mod socket;
 mod strict;
 mod submit;
 mod table;
 mod task;
+mod token;
 mod transport;
 mod watcher;
 mod wire;
@@ -64,4 +67,4 @@ mod wire;
 pub use contain::is_contained;
 pub use dispatch::RouteRules;
 pub use openapi::document;
-pub use serve::{Places, ServeOptions, serve};
+pub use serve::{Places, ServeOptions, TokenRule, serve};

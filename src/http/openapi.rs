@@ -144,7 +144,7 @@ fn errors(route: &Route) -> Vec<(u16, &'static str)> {
     let mut errors = vec![
         (400, "Something in the request cannot be understood."),
         (401, "The token is missing or wrong."),
-        (403, "The Host or the Origin is not served, or the change is not allowed."),
+        (403, "The Host or the Origin is not served, the change is not allowed, or the code is refused."),
         (405, "The path has other methods."),
         (408, "The request did not arrive in time, or the wait ended in vain."),
         (413, "The body is too large."),
@@ -161,7 +161,7 @@ fn errors(route: &Route) -> Vec<(u16, &'static str)> {
     }
     if route.body.is_some() {
         errors.push((409, "The rules of the queue say no."));
-        errors.push((415, "The body is not declared as JSON."));
+        errors.push((415, "The body is a browser's, and not declared as JSON."));
     } else if route.is_managing {
         errors.push((409, "It is in use, or handoff.yaml names it."));
     }

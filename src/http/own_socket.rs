@@ -81,11 +81,6 @@ impl OwnSocket {
         let identity = (there.dev(), there.ino());
         Ok((Self { path: path.to_path_buf(), identity, _lock: lock }, Listener::Unix(listener)))
     }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 /// Whether somebody listens there, also somebody who is too busy to answer now.

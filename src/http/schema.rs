@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 /// Every `code` of a refusal. They mean the same for ever; new ones may come.
-const CODES: [&str; 32] = [
+const CODES: &[&str] = &[
     // What the queue says, at every door.
     "invalid",
     "config",
@@ -18,6 +18,7 @@ const CODES: [&str; 32] = [
     // What the server says.
     "bad_request",
     "unauthorized",
+    "code_refused",
     "host_refused",
     "origin_refused",
     "management_disabled",
@@ -37,6 +38,7 @@ const CODES: [&str; 32] = [
     "too_many_waits",
     "stopping",
     "store_gone",
+    "unhealthy",
     "version_unsupported",
 ];
 

@@ -13,10 +13,12 @@ use super::access::Access;
 use super::app::App;
 use super::dispatch::RouteRules;
 use super::gather;
-use super::guard::{Guard, read_token};
+use super::guard::Guard;
 use super::memory::Memory;
 use super::own_socket::OwnSocket;
+use super::session::{self, Session};
 use super::socket::Sockets;
+use super::token;
 use super::transport::Listener;
 use super::watcher::{Watcher, ring_for};
 use crate::error::{Error, Result};
@@ -46,8 +48,10 @@ pub struct ServeOptions {
     pub address: Option<SocketAddr>,
     /// The absolute path of a socket to listen at, for this user alone.
     pub socket: Option<PathBuf>,
-    /// A file with the token that clients must show; needed beyond the loopback.
-    pub token_file: Option<PathBuf>,
+    /// What clients must show.
+    pub token: TokenRule,
+    /// Whether a browser is offered a session.
+    pub opens: bool,
     /// Directories, beside the workspace's own root, in which tasks may have their workspace or worktree.
     pub allow_roots: Vec<PathBuf>,
     /// Names, beside the loopback's, under which clients may address the server.
@@ -60,18 +64,35 @@ pub struct ServeOptions {
     pub access_log: Option<Box<dyn Write + Send>>,
 }
 
-/// Where a server can be reached.
+/// What clients over TCP must show. Those of the socket in the file system never show anything.
+#[derive(Clone, Debug)]
+pub enum TokenRule {
+    /// The token of the store, which is made when there is none; for the loopback only.
+    OfStore,
+    /// The token in this file.
+    File(PathBuf),
+    /// Nothing; for the loopback only.
+    Nothing,
+}
+
+/// Where a server can be reached, and how.
 pub struct Places {
     /// By TCP.
     pub address: Option<SocketAddr>,
     /// In the file system.
     pub socket: Option<PathBuf>,
+    /// The file with the token that clients over TCP must show.
+    pub token_file: Option<PathBuf>,
+    /// What a browser may open once, soon; a secret.
+    pub browser: Option<String>,
 }
 
 /// A server that listens, and serves once it runs.
 struct Server {
     app: App,
-    socket: Option<OwnSocket>,
+    /// Removed with the server.
+    _socket: Option<OwnSocket>,
+    places: Places,
     stop: Arc<AtomicBool>,
 }
 
@@ -86,8 +107,7 @@ pub fn serve(options: ServeOptions, announce: impl FnOnce(&Places) -> Result<()>
         signal_hook::flag::register(signal, Arc::clone(&server.stop))
             .map_err(|error| Error::io("listen for", "signals", error))?;
     }
-    let socket = server.socket.as_ref().map(|socket| socket.path().to_path_buf());
-    announce(&Places { address: server.app.sockets.address()?, socket })?;
+    announce(&server.places)?;
     server.run()
 }
 
@@ -95,12 +115,18 @@ impl Server {
     /// Checks the options and listens.
     fn listen(options: ServeOptions) -> Result<Self> {
         let outside = options.address.map(|address| address.ip()).filter(|host| !host.is_loopback());
-        if let (Some(host), None) = (outside, &options.token_file) {
+        if let (Some(host), TokenRule::OfStore | TokenRule::Nothing) = (outside, &options.token) {
             return Err(Error::config(format!("{host} can be reached from other machines"))
                 .with_hint("serve there only with --token-file, or stay on 127.0.0.1"));
         }
-        let token = options.token_file.as_deref().map(read_token).transpose()?;
-        let hosts = options.allow_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let token_file = match (options.token, options.address) {
+            (TokenRule::File(path), _) => Some(path),
+            (TokenRule::OfStore, Some(_)) => Some(options.store.server_token_file()?),
+            (TokenRule::OfStore, None) | (TokenRule::Nothing, _) => None,
+        };
+        let token = token_file.as_deref().map(token::read).transpose()?;
+        let mut hosts: Vec<String> =
+            options.allow_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
         let mut roots = vec![options.config.workspace_root.clone()];
         for root in &options.allow_roots {
             roots.push(root.canonicalize().map_err(|error| Error::io("open", root, error))?);
@@ -109,16 +135,31 @@ impl Server {
         let (socket, listener) = options.socket.as_deref().map(OwnSocket::listen).transpose()?.unzip();
         listeners.extend(listener);
         let sockets = Sockets::listen(listeners)?;
+        let address = sockets.address()?;
+        let (mut session, mut browser) = (None, None);
+        if let (true, Some(address)) = (options.opens, address) {
+            let (offered, code) = Session::offer(address.port(), Instant::now())?;
+            let host = if address.ip().is_loopback() || address.ip().is_unspecified() {
+                let name = session::host_name()?;
+                hosts.push(name.clone());
+                format!("{name}:{}", address.port())
+            } else {
+                address.to_string()
+            };
+            session = Some(offered);
+            browser = Some(format!("http://{host}/open?code={code}"));
+        }
+        let places = Places { address, socket: options.socket, token_file, browser };
         let app = App::new(
             options.store,
             options.config,
             roots,
-            Guard { hosts, token },
+            Guard { hosts, token, session },
             (options.manage_queues, options.routes),
             Access::new(options.access_log),
             sockets,
         )?;
-        Ok(Self { app, socket, stop: Arc::new(AtomicBool::new(false)) })
+        Ok(Self { app, _socket: socket, places, stop: Arc::new(AtomicBool::new(false)) })
     }
 
     /// Serves until it is stopped; answers whoever waits, and returns within five seconds of that.

@@ -8,7 +8,9 @@ use super::input::{BODY, Field, Kind, may, must};
 use super::route::Route;
 use super::run_log::STREAMS;
 use super::task::MAX_PAGE;
-use super::{agent, claim, dispatch, event, health, lane, metrics, openapi, response, run_log, submit, task};
+use super::{
+    agent, claim, dispatch, event, health, lane, metrics, open, openapi, response, run_log, submit, task,
+};
 use crate::model::Status;
 
 const fn get(
@@ -405,6 +407,14 @@ pub const ROUTES: &[Route] = &[
         NO_QUERY,
         &[(200, "text/plain; version=0.0.4; charset=utf-8")],
         metrics::show,
+    ),
+    get(
+        "/open",
+        "openSession",
+        "Lets a browser in: takes the code that `lanes serve --open` has printed, once, and sets a cookie.",
+        &[must("code", TEXT, "The code.")],
+        &[(303, "text/plain; charset=utf-8")],
+        open::open,
     ),
     get("/openapi.json", "showDocument", "This document.", NO_QUERY, &[(200, "Document")], openapi::show),
 ];

@@ -31,6 +31,8 @@ pub(super) const FEED: &str = "feed.jsonl";
 pub(super) const BOARD: &str = "board.json";
 /// Dispatch routes that programs add.
 pub(super) const ROUTES: &str = "routes.json";
+/// What clients of `lanes serve` show.
+pub(super) const SERVER_TOKEN: &str = "serve.token";
 pub(super) const LANES: &str = "lanes.json";
 pub(super) const VENDORS: &str = "vendors.json";
 pub(super) const OUTBOX: &str = "outbox";

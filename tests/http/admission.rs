@@ -41,7 +41,7 @@ fn a_head_that_is_refused_is_refused_before_its_body() {
         (
             "POST",
             "/tasks",
-            vec![host, token, ("Content-Type", "text/plain")],
+            vec![host, token, ("Content-Type", "text/plain"), ("Origin", "http://localhost")],
             LARGEST,
             415,
             "content_type_refused",

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Client, Fixture, refused};
+use super::{Client, Fixture, refused, write_secret};
 
 #[test]
 fn a_page_of_another_site_reads_and_posts_nothing() {
@@ -32,10 +32,13 @@ fn a_page_of_another_site_reads_and_posts_nothing() {
     }
     // What a form or a fetch without permission can send.
     for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""] {
-        let simple = ask(&[("Host", &host), ("Content-Type", kind)], "POST");
+        let simple = ask(&[("Host", &host), ("Origin", &own), ("Content-Type", kind)], "POST");
         assert_eq!((simple.status, simple.code().as_str()), (415, "content_type_refused"), "{kind}");
     }
-    let charset = ask(&[("Host", &host), ("Content-Type", "Application/JSON; charset=utf-8")], "POST");
+    let charset = ask(
+        &[("Host", &host), ("Origin", &own), ("Content-Type", "Application/JSON; charset=utf-8")],
+        "POST",
+    );
     assert_eq!(charset.status, 201);
     let preflight = fixture.client().ask(
         "OPTIONS",
@@ -51,7 +54,7 @@ fn a_page_of_another_site_reads_and_posts_nothing() {
 fn a_token_is_asked_for_when_there_is_one() {
     let secrets = tempfile::tempdir().unwrap();
     let path = secrets.path().join("token");
-    std::fs::write(&path, "correct horse battery\n").unwrap();
+    write_secret(&path, "correct horse battery\n");
     let token = path.to_str().unwrap();
     let everywhere = ["--host", "0.0.0.0", "--token-file", token];
     let open = refused(secrets.path(), &everywhere[..2]);
@@ -62,7 +65,7 @@ fn a_token_is_asked_for_when_there_is_one() {
     assert_eq!(words.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&words.stderr).contains("holds no token"), "{words:?}");
 
-    std::fs::write(&path, "correct-horse-battery\n").unwrap();
+    write_secret(&path, "correct-horse-battery\n");
     let fixture = Fixture::with(&everywhere);
     assert!(fixture.stderr().contains("nothing on the way is encrypted"), "{}", fixture.stderr());
     let address = (Ipv4Addr::LOCALHOST, fixture.address.port()).into();

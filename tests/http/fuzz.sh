@@ -28,14 +28,15 @@ while ! [ -s address ]; do
   kill -0 "$server" || { cat errors >&2; exit 1; }
   sleep 0.1
 done
-url=$(sed 's/.*http/http/' address)
+url=$(sed -n '1s/.*http/http/p' address)
+token=$(cat state/serve.token)
 
 # A request may be refused for its length before anybody looks into it.
 cat >schemathesis.toml <<'TOML'
 [checks.negative_data_rejection]
 expected-statuses = [400, 403, 404, 405, 409, 413, 414, 415, 431]
 TOML
-SCHEMATHESIS_HOOKS=$hooks "$schemathesis" run "$url/openapi.json" \
+SCHEMATHESIS_HOOKS=$hooks "$schemathesis" run "$url/openapi.json" --header "Authorization: Bearer $token" \
   --seed 20260101 --max-examples 40 --max-time "$seconds" --phases examples,coverage,fuzzing \
   --checks all --exclude-checks positive_data_acceptance \
   --exclude-operation-id followAll --request-timeout 10 \

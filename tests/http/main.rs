@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod access;
 mod admission;
 mod board;
 mod compatible;
@@ -18,6 +19,7 @@ mod wait;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -30,8 +32,8 @@ struct Fixture {
     dir: tempfile::TempDir,
     address: SocketAddr,
     server: Child,
-    /// Whether clients show [`TOKEN`].
-    has_token: bool,
+    /// What clients show.
+    token: Option<String>,
 }
 
 /// What the file `token` of every workspace of these tests holds.
@@ -46,6 +48,12 @@ fn program(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lanes"));
     command.args(args).current_dir(dir).env_clear().stdin(Stdio::null());
     command
+}
+
+/// A file that only its owner can read.
+fn write_secret(path: &Path, text: &str) {
+    let mut file = File::options().create(true).write(true).truncate(true).mode(0o600).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
 }
 
 /// Another process that keeps the store locked until this is dropped.
@@ -79,25 +87,47 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("handoff")).unwrap();
         std::fs::write(dir.path().join("handoff/handoff.yaml"), format!("{CONFIG}{more}")).unwrap();
-        std::fs::write(dir.path().join("token"), TOKEN).unwrap();
-        let command = program(dir.path(), &[&["serve", "--port", "0"], args].concat());
+        write_secret(&dir.path().join("token"), TOKEN);
+        // Most tests are about what is said once a client is let in.
+        let takes_token = ["--token-file", "--enable-queue-management", "--open"];
+        let open: &[&str] =
+            if args.iter().any(|arg| takes_token.contains(arg)) { &[] } else { &["--no-token"] };
+        let command = program(dir.path(), &[&["serve", "--port", "0"], open, args].concat());
         let mut fixture = Self::running(dir, command);
-        fixture.has_token = args.contains(&"--token-file");
+        if args.contains(&"--token-file") {
+            fixture.token = Some(TOKEN.to_string());
+        } else if open.is_empty() {
+            fixture.token = Some(fixture.token_of_store());
+        }
         fixture
+    }
+
+    /// A server whose clients show the token of the store, as by default.
+    fn with_token() -> Self {
+        let mut fixture = Self::new();
+        fixture.stop();
+        let command = program(fixture.dir.path(), &["serve", "--port", "0"]);
+        (fixture.server, fixture.address) = Self::start(fixture.dir.path(), command);
+        fixture.token = Some(fixture.token_of_store());
+        fixture
+    }
+
+    fn token_of_store(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("state/serve.token")).unwrap().trim().to_string()
     }
 
     /// After a line of shell.
     fn under(line: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new("/bin/sh");
-        let script = format!("{line} && exec \"$0\" --store state serve --port 0");
+        let script = format!("{line} && exec \"$0\" --store state serve --port 0 --no-token");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_lanes")]).current_dir(dir.path()).env_clear();
         Self::running(dir, command)
     }
 
     fn running(dir: tempfile::TempDir, command: Command) -> Self {
         let (server, address) = Self::start(dir.path(), command);
-        Self { dir, address, server, has_token: false }
+        Self { dir, address, server, token: None }
     }
 
     fn start(dir: &Path, mut command: Command) -> (Child, SocketAddr) {
@@ -113,7 +143,7 @@ impl Fixture {
     fn restart(&mut self) {
         self.stop();
         (self.server, self.address) =
-            Self::start(self.dir.path(), program(self.dir.path(), &["serve", "--port", "0"]));
+            Self::start(self.dir.path(), program(self.dir.path(), &["serve", "--port", "0", "--no-token"]));
     }
 
     /// What the server has said on standard error.
@@ -160,7 +190,7 @@ impl Fixture {
     }
 
     fn client(&self) -> Client {
-        Client { token: self.has_token.then_some(TOKEN), ..Client::to(self.address) }
+        Client { token: self.token.clone(), ..Client::to(self.address) }
     }
 
     fn get(&self, path: &str) -> Answer {
@@ -226,7 +256,7 @@ struct Client {
     stream: TcpStream,
     /// What was read beyond the last answer.
     rest: Vec<u8>,
-    token: Option<&'static str>,
+    token: Option<String>,
 }
 
 /// One answer.
@@ -288,7 +318,7 @@ impl Client {
         if !has("host") {
             text.push_str("Host: localhost\r\n");
         }
-        if let Some(token) = self.token {
+        if let Some(token) = &self.token {
             text.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
         for (name, value) in headers {

@@ -15,8 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::json::raw::{Raw, members};
 use crate::store::history::open_read;
 use crate::store::layout::{
-    BELLS, BOARD, CONVERSATIONS, Dir, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES, TMP,
-    USAGE, VENDORS, WORKERS,
+    BELLS, BOARD, CONVERSATIONS, Dir, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES,
+    SERVER_TOKEN, TMP, USAGE, VENDORS, WORKERS,
 };
 use crate::store::scan::each;
 use crate::store::workers::is_dispatchers_card;
@@ -47,6 +47,7 @@ const FILES: &[(&str, FileType)] = &[
     (LOCK, FileType::RegularFile),
     (OLD_USAGE, FileType::RegularFile),
     (ROUTES, FileType::RegularFile),
+    (SERVER_TOKEN, FileType::RegularFile),
     (USAGE, FileType::RegularFile),
     (VENDORS, FileType::RegularFile),
 ];
@@ -85,6 +86,7 @@ impl Check<'_> {
             let message = "other users may look into the store";
             self.found("mode", Severity::Leftover, path, message, "chmod 700 closes it", false);
         }
+        self.token()?;
         self.staging()?;
         self.cards()?;
         self.pauses()?;
@@ -109,6 +111,20 @@ impl Check<'_> {
             let repaired = self.attempt(|check| check.set_aside(dir, OsStr::new(name)))?;
             self.found(code, Severity::Blocking, path, message, remedy, repaired);
         }
+        Ok(())
+    }
+
+    /// A token that others have read is theirs as well.
+    fn token(&mut self) -> Result<()> {
+        if !self.store.is_server_token_open() {
+            return Ok(());
+        }
+        let root = &self.store.layout.root;
+        let repaired = self.attempt(|_| atomic::remove(root, SERVER_TOKEN))?;
+        let path = root.path().join(SERVER_TOKEN);
+        let message = "other users may read the token of `lanes serve`";
+        let remedy = "repair removes it, and the next server makes another one";
+        self.found("token-open", Severity::Leftover, path, message, remedy, repaired);
         Ok(())
     }
 

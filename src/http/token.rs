@@ -1,0 +1,146 @@
+//! Secrets that clients show: read from a file as ssh reads keys, kept and compared as fingerprints.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result, printable};
+
+/// The shortest token that is accepted, in bytes.
+const MIN_TOKEN: usize = 16;
+/// The largest token file, in bytes.
+const MAX_FILE: u64 = 4096;
+
+/// What is kept of a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// The fingerprint of a secret.
+    pub fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
+    /// Whether `shown` is the secret. How long this takes tells nothing: fingerprints have one length, and all
+    /// of their bytes are always looked at.
+    pub fn fits(self, shown: &str) -> bool {
+        let shown = Self::of(shown);
+        shown.0.iter().zip(self.0).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+    }
+}
+
+/// The fingerprint of the token in a file, which nobody else may be able to read or to write.
+///
+/// Links are followed: directories of secrets are often made of them.
+///
+/// # Errors
+/// `Config` when the file holds no good token, or is not private; `Io`.
+pub fn read(path: &Path) -> Result<Fingerprint> {
+    let shown = printable(&path.to_string_lossy());
+    // NONBLOCK: opening a FIFO must not wait for a writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|errno| Error::io("read the token file", path, errno))?;
+    let stat = rustix::fs::fstat(&file).map_err(|errno| Error::io("read the token file", path, errno))?;
+    check_owner(stat.st_mode, stat.st_uid, rustix::process::geteuid().as_raw(), &shown)?;
+    let mut text = String::new();
+    File::from(file)
+        .take(MAX_FILE + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| Error::io("read the token file", path, error))?;
+    let token = text.trim();
+    let is_token = token.len() >= MIN_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if text.len() as u64 > MAX_FILE || !is_token {
+        return Err(Error::config(format!(
+            "{shown} holds no token: at least {MIN_TOKEN} visible ASCII characters are needed, in one line"
+        ))
+        .with_hint("`head -c 32 /dev/urandom | base64` makes a good one"));
+    }
+    Ok(Fingerprint::of(token))
+}
+
+/// Refuses what others can read or exchange. A file of root's that its group may read is how secrets are handed to
+/// a service.
+fn check_owner(mode: u32, owner: u32, user: u32, shown: &str) -> Result<()> {
+    if rustix::fs::FileType::from_raw_mode(mode) != rustix::fs::FileType::RegularFile {
+        return Err(Error::config(format!("the token file {shown} is not a regular file"))
+            .with_hint("write the token into a file of mode 0600"));
+    }
+    if owner != user && owner != 0 {
+        return Err(Error::config(format!("the token file {shown} belongs to another user"))
+            .with_hint("name a file of your own"));
+    }
+    let allowed = if owner == user { 0o600 } else { 0o640 };
+    if mode & 0o077 & !allowed != 0 {
+        return Err(Error::config(format!(
+            "the token file {shown} can be read or written by others (mode {:04o})",
+            mode & 0o7777
+        ))
+        .with_hint("put a new token into it and `chmod 600` it"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const FILE: u32 = 0o100_000;
+
+    #[test]
+    fn a_secret_is_known_whole() {
+        let secret = Fingerprint::of("0123456789abcdef");
+        assert!(secret.fits("0123456789abcdef"));
+        for bad in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef "] {
+            assert!(!secret.fits(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_file_is_its_owners_alone() {
+        let is_fine = |mode, owner, user| check_owner(mode, owner, user, "t").is_ok();
+        for (mode, owner, user) in [(0o600, 7, 7), (0o400, 7, 7), (0o700, 0, 0), (0o640, 0, 7), (0o440, 0, 7)]
+        {
+            assert!(is_fine(FILE | mode, owner, user), "{mode:o} of {owner} for {user}");
+        }
+        for (mode, owner, user) in [
+            (0o640, 7, 7),
+            (0o604, 7, 7),
+            (0o644, 0, 7),
+            (0o660, 0, 7),
+            (0o600, 8, 7),
+            (0o600, 8, 0),
+            (0o620, 0, 0),
+        ] {
+            assert!(!is_fine(FILE | mode, owner, user), "{mode:o} of {owner} for {user}");
+        }
+        for kind in [0o010_000, 0o020_000, 0o040_000, 0o140_000] {
+            assert!(!is_fine(kind | 0o600, 7, 7), "{kind:o}");
+        }
+    }
+
+    #[test]
+    fn a_file_holds_one_token_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        let read_text = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+            read(&path)
+        };
+        assert!(read_text(" 0123456789abcdef\n").unwrap().fits("0123456789abcdef"));
+        for bad in ["", "short", "two words of it here", "0123456789abcdef\u{e9}", &"x".repeat(5000)] {
+            let error = read_text(bad).unwrap_err().to_string();
+            assert!(error.contains("holds no token"), "{error}");
+        }
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        std::fs::write(&path, "0123456789abcdef").unwrap();
+        assert!(read(&link).is_ok());
+    }
+}

@@ -1,0 +1,70 @@
+//! The token that clients of `lanes serve` show unless another one is chosen.
+//!
+//! It stays the same from one server to the next, so that clients may keep it; a removed one is replaced by a
+//! new one.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use rustix::fs::{AtFlags, FileType};
+use rustix::rand::GetRandomFlags;
+
+use super::layout::SERVER_TOKEN;
+use super::{Store, atomic};
+use crate::error::{Error, Result};
+
+/// The size of a secret before it is written in hexadecimal, in bytes.
+const SECRET_BYTES: usize = 32;
+
+impl Store {
+    /// The file with the server's token, readable for its owner alone; made when there is none.
+    ///
+    /// # Errors
+    /// `Refused` when the store is of a newer version, `Io`, `Locked`.
+    pub fn server_token_file(&self) -> Result<PathBuf> {
+        let path = self.layout.root.path().join(SERVER_TOKEN);
+        if self.has_server_token() {
+            return Ok(path);
+        }
+        self.check_writable()?;
+        let tmp = self.layout.tmp()?;
+        // Once in the life of a store; of two servers that start, the second takes the token of the first.
+        let _lock = self.lock_store()?;
+        if !self.has_server_token() {
+            let line = format!("{}\n", new_secret()?);
+            atomic::replace_durably(&tmp, &self.layout.root, SERVER_TOKEN, line.as_bytes())?;
+        }
+        Ok(path)
+    }
+
+    /// Whether something stands where the token belongs; whether it is one is judged by its reader.
+    fn has_server_token(&self) -> bool {
+        rustix::fs::statat(&self.layout.root, SERVER_TOKEN, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Whether other users may read the token.
+    pub(super) fn is_server_token_open(&self) -> bool {
+        rustix::fs::statat(&self.layout.root, SERVER_TOKEN, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o077 != 0
+        })
+    }
+}
+
+/// 64 hexadecimal digits that nobody can guess. Unlike an id, a secret comes from the system's generator or not at all.
+///
+/// # Errors
+/// `Io` when the system has no random bytes.
+pub fn new_secret() -> Result<String> {
+    let mut bytes = [0_u8; SECRET_BYTES];
+    let read = rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty())
+        .map_err(|errno| Error::io("ask for", "random bytes", errno))?;
+    if read != bytes.len() {
+        return Err(Error::io("ask for", "random bytes", std::io::ErrorKind::UnexpectedEof));
+    }
+    let mut secret = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(secret, "{byte:02x}");
+    }
+    Ok(secret)
+}
