@@ -135,11 +135,13 @@ impl Noise {
             "1e",
             "NaN",
         ];
-        match self.below(3) {
+        let sign = if self.one_in(5) { "-" } else { "" };
+        let number = match self.below(3) {
             0 => self.next().to_string(),
             1 => self.size(1 << 20).to_string(),
             _ => self.pick(&ODD).to_string(),
-        }
+        };
+        format!("{sign}{number}")
     }
 
     /// `bytes` in pieces of random sizes.

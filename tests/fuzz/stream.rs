@@ -144,20 +144,22 @@ fn other_values(noise: &mut Noise, line: &[u8]) -> Vec<u8> {
 }
 
 fn replace(noise: &mut Noise, value: &mut serde_json::Value) {
-    let inner = match value {
-        serde_json::Value::Object(object) if !object.is_empty() && !noise.one_in(8) => {
+    use serde_json::Value;
+    match value {
+        Value::Object(object) if !object.is_empty() && !noise.one_in(8) => {
             let at = noise.below(object.len());
-            object.values_mut().nth(at)
+            object.values_mut().nth(at).into_iter().for_each(|inner| replace(noise, inner));
         }
-        serde_json::Value::Array(items) if !items.is_empty() && !noise.one_in(8) => {
+        Value::Array(items) if !items.is_empty() && !noise.one_in(8) => {
             let at = noise.below(items.len());
-            items.get_mut(at)
+            replace(noise, &mut items[at]);
         }
-        _ => None,
-    };
-    match inner {
-        Some(inner) => replace(noise, inner),
-        None => *value = serde_json::from_str(&crate::json::value(noise, 2, false)).unwrap_or_default(),
+        _ => {
+            // A figure more often stays one.
+            let is_figure = value.is_number() && !noise.one_in(4);
+            let text = if is_figure { noise.number() } else { crate::json::value(noise, 2, false) };
+            *value = serde_json::from_str(&text).unwrap_or_default();
+        }
     }
 }
 

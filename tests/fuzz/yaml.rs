@@ -80,14 +80,38 @@ fn yaml() {
 }
 
 fn make(noise: &mut Noise) -> Vec<u8> {
-    match noise.below(4) {
-        0 => node(noise, 0, 5).into_bytes(),
-        1 => {
+    match noise.below(5) {
+        0 => brackets(noise).into_bytes(),
+        1 => node(noise, 0, 5).into_bytes(),
+        2 => {
             let good = node(noise, 0, 4).into_bytes();
             noise.changed(&[&good], &WORDS)
         }
         _ => noise.changed(&GOOD, &WORDS),
     }
+}
+
+/// A mapping that can be read, with many brackets: some nested, most of them text.
+fn brackets(noise: &mut Noise) -> String {
+    let mut text = String::new();
+    for n in 0..=noise.size(6) {
+        let most = if noise.one_in(10) { 140 } else { 30 };
+        let levels = noise.size(most);
+        let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+        let value = match noise.below(9) {
+            0 => format!("{open}{close}"),
+            1 => format!("{}x{}", "{a: ".repeat(levels), "}".repeat(levels)),
+            2 => format!("|\n  {open}\n\n   {open}"),
+            3 => format!(">-\n  a {open} # b"),
+            4 => format!("'it''s {open}\n  {open}'"),
+            5 => format!("\"\\\"{open}\\\\\""),
+            6 => format!("word {open}: # {open}").replace(": #", " #"),
+            7 => format!("# {open}\n  - {open}{close}\n  - a"),
+            _ => format!("{{a: '{open}', \"{open}\": [x, {open}{close}]}}"),
+        };
+        text.push_str(&format!("k{n}: {value}\n"));
+    }
+    text
 }
 
 /// A mapping in block style whose values have any style.
