@@ -6,13 +6,14 @@ says, on the store, and on what the scripted model was asked.
 
 import argparse
 import concurrent.futures
+import json
 import os
 import pathlib
 import sys
 import time
 import traceback
 
-from lab import Failed, Lab, Skipped, expect
+from lab import Failed, Lab, Skipped, expect, wait_until
 
 CHECKS = []
 
@@ -80,15 +81,226 @@ def tools_run(lab, vendor):
 
 # --- claude ------------------------------------------------------------------------------------
 
+CLAUDE = VENDORS["claude"]
 
-@check("claude", "a tool that is not allowed is denied, and told")
+
+@check("claude", "a tool that is not allowed is denied, and told", CLAUDE)
 def claude_denied(lab):
     task = lab.submit("[[tool:bash:python3 -c 'open(\"forbidden\", \"w\")']] [[echo:done]]")
-    lab.dispatch("--vendor", "claude")
+    lab.dispatch()
     answer = lab.response(task)
     expect(not (lab.project / "forbidden").exists(), "a tool ran that nobody allowed")
     denied = answer["metadata"]["denied_tools"]
     expect(len(denied) == 1 and denied[0].startswith("Bash: python3 -c"), denied)
+
+
+@check("claude", "no allowed command starts a program of the agent's choice", CLAUDE)
+def claude_allowed_commands(lab):
+    tools = (
+        "lanes dispatch --command -- touch by-dispatch",
+        "git -c alias.x='!touch by-alias' x",
+        "git commit --allow-empty -m fine",
+    )
+    task = lab.submit("".join(f"[[tool:bash:{tool}]]" for tool in tools) + "[[echo:done]]")
+    lab.dispatch()
+    expect(len(lab.response(task)["metadata"]["denied_tools"]) == 2, lab.response(task))
+    made = [path.name for path in lab.dir.rglob("by-*")]
+    expect(not made, "an allowed command ran", made)
+    expect("fine" in lab.git("log", "--oneline"), "a commit was refused")
+
+
+@check("claude", "what a project brings starts nothing, and its CLAUDE.md is read", CLAUDE)
+def claude_project_settings(lab):
+    mark = f"touch {lab.dir}/ran-"
+    hook = {"SessionStart": [{"hooks": [{"type": "command", "command": f"{mark}hook"}]}]}
+    settings = {"hooks": hook, "apiKeyHelper": f"{mark}helper; echo sk-x", "env": {"FROM_PROJECT": "yes"}}
+    (lab.project / ".claude").mkdir()
+    for name in ("settings.json", "settings.local.json"):
+        (lab.project / ".claude" / name).write_text(json.dumps(settings))
+    server = {"command": "sh", "args": ["-c", f"{mark}server; cat"]}
+    (lab.project / ".mcp.json").write_text(json.dumps({"mcpServers": {"theirs": server}}))
+    (lab.project / "CLAUDE.md").write_text("PROJECT-NOTE: tests live in tests/.\n")
+    task = lab.submit("[[echo:done]]")
+    lab.dispatch()
+    expect(lab.response(task)["status"] == "completed", lab.response(task))
+    ran = [path.name for path in lab.dir.glob("ran-*")]
+    expect(not ran, "the project ran programs:", ran)
+    expect(lab.requests()[0]["has_project_note"], "CLAUDE.md of the project is not read")
+    # The same project starts them once a route says that it is trusted: the check can fail.
+    lab.configure("routes: {work: {vendor: claude, setting_sources: [user, project]}}\n")
+    lab.submit("[[echo:done]]")
+    lab.dispatch()
+    expect((lab.dir / "ran-hook").exists(), "setting_sources has no effect")
+
+
+SUB_AGENT = (
+    '[[tool:Task:{"description":"d","prompt":"[[sleep:SLEEP]][[usage:5000,500,50,60]][[echo:found it]]",'
+    '"subagent_type":"general-purpose","run_in_background":BACKGROUND}]]'
+)
+
+
+def sub_agent(background, sleep=0):
+    return SUB_AGENT.replace("BACKGROUND", str(background).lower()).replace("SLEEP", str(sleep))
+
+
+@check("claude", "an answer comes after agents in the background", CLAUDE)
+def claude_background(lab):
+    task = lab.submit(f"{sub_agent(True, sleep=4)}[[echo:all in]]")
+    lab.dispatch()
+    answer = lab.response(task)
+    expect(answer["body"] == "all in", answer)
+    expect("background_cut_short" not in answer["metadata"], answer)
+    turns = [row for row in lab.requests() if "[[sleep" not in row["prompt"][:10]]
+    expect(len(lab.requests()) == 4 and turns, "the last turn is missing", lab.requests())
+
+
+@check("claude", "background agents that are cut short make an answer partial", CLAUDE)
+def claude_cut_short(lab):
+    task = lab.submit(f"{sub_agent(True, sleep=30)}[[echo:interim]]")
+    lab.dispatch(env={"CLAUDE_CODE_PRINT_BG_WAIT_CEILING_MS": "1000"})
+    answer = lab.response(task)
+    expect(answer["body"] == "interim", answer)
+    expect(answer["metadata"]["outcome"] == "partial", answer)
+    expect(len(answer["metadata"]["background_cut_short"]) == 1, answer)
+
+
+def limit(kind, seconds, times="", more=""):
+    """A refusal because of a limit of this kind, that ends in so many seconds."""
+    head = f"anthropic-ratelimit-unified-representative-claim={kind};anthropic-ratelimit-unified-reset=+{seconds}"
+    return f"[[fail:429{times}:limit]][[head:anthropic-ratelimit-unified-status=rejected;{head}{more}]]"
+
+
+def pause_after(lab, task, vendor, env=None):
+    """What is on record of the pause that a run of this task met, and in how many seconds it ends."""
+    before = time.time()
+    lab.dispatch(env=env)
+    parked = lab.parked()[vendor]
+    expect(lab.task(task)["state"] in ("queued", "scheduled"), lab.task(task))
+    expect(lab.task(task)["attempt"] == 0, "a limit spent an attempt", lab.task(task)["attempt"])
+    return parked, lab.instant(parked["until"]) - before
+
+
+@check("claude", "a limit is waited for until just after the instant that its event names", CLAUDE)
+def claude_limit(lab):
+    task = lab.submit(limit("five_hour", 3600))
+    parked, seconds = pause_after(lab, task, "claude", lab.subscription())
+    expect(parked["named"] and parked["exact"], parked)
+    expect(3600 <= seconds <= 3600 + 30, seconds)
+    expect(len(lab.requests()) == 1, "it was asked again", len(lab.requests()))
+    expect(lab.json("why", task)["reason"] == "vendor_parked", lab.json("why", task))
+
+
+@check("claude", "a limit met in the minute of its reset is over in seconds, and then the task is done", CLAUDE)
+def claude_limit_in_its_minute(lab):
+    task = lab.submit(limit("five_hour", 2, times="x1") + "[[echo:after the limit]]")
+    parked, seconds = pause_after(lab, task, "claude", lab.subscription())
+    expect(seconds < 30, "left alone for", seconds, "s", parked)
+    wait_until(lambda: time.time() > lab.instant(parked["until"]), "the pause is over", 60)
+    lab.dispatch(env=lab.subscription())
+    expect(lab.response(task)["body"] == "after the limit", lab.response(task))
+    expect(lab.task(task)["attempt"] == 1, lab.task(task))
+
+
+@check("claude", "a limit without a time is waited for by guess", CLAUDE)
+def claude_limit_without_time(lab):
+    task = lab.submit("[[fail:429:Number of request tokens has exceeded your rate limit]]")
+    parked, seconds = pause_after(lab, task, "claude", {"CLAUDE_CODE_MAX_RETRIES": "1"})
+    expect(not parked["named"], parked)
+    expect(100 < seconds < 330, seconds)
+
+
+@check("claude", "a warning about a limit is no limit", CLAUDE)
+def claude_warning(lab):
+    names = ("status=allowed_warning", "reset=+3600", "representative-claim=five_hour", "5h-utilization=0.95")
+    head = ";".join(f"anthropic-ratelimit-unified-{name}" for name in names)
+    task = lab.submit(f"[[head:{head}]][[echo:done]]")
+    lab.dispatch(env=lab.subscription())
+    expect(lab.response(task)["body"] == "done", lab.response(task))
+    expect(not lab.parked(), lab.parked())
+
+
+# --- codex -------------------------------------------------------------------------------------
+
+CODEX = VENDORS["codex"]
+COMMIT = "[[tool:bash:date +%N >>f && git add f && git commit -qm by-codex; echo code $?]]"
+
+
+def sandbox_works(lab):
+    """codex wraps tools in a sandbox of the kernel's, which not every kernel and container allows."""
+    task = lab.submit("[[tool:bash:echo it $((40 + 2)) runs]]")
+    lab.dispatch()
+    body = (lab.response(task) or {}).get("body", "")
+    if "it 42 runs" not in body:
+        raise Skipped(f"codex has no sandbox here: {body[:100]}")
+
+
+@check("codex", "it can commit in its sandbox, also in a linked worktree", CODEX)
+def codex_commits(lab):
+    sandbox_works(lab)
+    task = lab.submit(COMMIT)
+    lab.dispatch()
+    expect("by-codex" in lab.git("log", "--oneline"), lab.response(task))
+    linked = lab.workspace / "linked"
+    lab.git("worktree", "add", "-q", str(linked), "-b", "side")
+    task = lab.submit(COMMIT.replace("-qm by-codex", "-qm by-codex-there"), worktree=linked)
+    lab.dispatch()
+    expect("by-codex-there" in lab.git("log", "--oneline", "side"), lab.response(task))
+
+
+@check("codex", "git_writable: false keeps the repository read-only", CODEX)
+def codex_does_not_commit(lab):
+    sandbox_works(lab)
+    lab.configure("routes: {work: {vendor: codex, git_writable: false}}\n")
+    task = lab.submit(COMMIT)
+    lab.dispatch()
+    expect("by-codex" not in lab.git("log", "--oneline"), "it could commit", lab.response(task))
+    denied = lab.response(task)["metadata"]["denied_tools"]
+    expect(len(denied) == 1 and "Read-only file system" in denied[0], "it is not told", denied)
+
+
+@check("codex", "what an untrusted project brings starts nothing", CODEX)
+def codex_project_settings(lab):
+    mark = f"touch {lab.dir}/ran-"
+    (lab.project / ".codex").mkdir()
+    (lab.project / ".codex" / "config.toml").write_text(
+        f'notify = ["touch", "{lab.dir}/ran-notify"]\n'
+        f'[mcp_servers.theirs]\ncommand = "sh"\nargs = ["-c", "{mark}server; cat"]\n'
+    )
+    hook = {"hooks": {"SessionStart": [{"hooks": [{"type": "command", "command": f"{mark}hook"}]}]}}
+    (lab.project / ".codex" / "hooks.json").write_text(json.dumps(hook))
+    task = lab.submit("[[echo:done]]")
+    lab.dispatch()
+    expect(lab.response(task)["body"] == "done", lab.response(task))
+    ran = [path.name for path in lab.dir.glob("ran-*")]
+    expect(not ran, "the project ran programs:", ran)
+
+
+def codex_refusal(seconds, times=""):
+    error = f'{{"type":"usage_limit_reached","message":"m","plan_type":"plus","resets_at":+{seconds}s}}'
+    return f'[[fail:429{times}:{{"error":{error}}}]]'
+
+
+@check("codex", "a limit is waited for until after the minute that its words name", CODEX)
+def codex_limit(lab):
+    task = lab.submit(codex_refusal(7200))
+    parked, seconds = pause_after(lab, task, "codex")
+    expect(parked["named"], parked)
+    # The words are cut to the minute.
+    expect(7200 - 60 + 60 <= seconds <= 7200 + 100, seconds)
+
+
+@check("codex", "a limit met in the minute of its reset is over in minutes, not tomorrow", CODEX)
+def codex_limit_in_its_minute(lab):
+    task = lab.submit(codex_refusal(1))
+    parked, seconds = pause_after(lab, task, "codex")
+    expect(0 < seconds < 200, seconds, parked)
+
+
+@check("codex", "a limit of days is read with its date", CODEX)
+def codex_limit_of_days(lab):
+    task = lab.submit(codex_refusal(3 * 86400))
+    parked, seconds = pause_after(lab, task, "codex")
+    expect(3 * 86400 <= seconds <= 3 * 86400 + 100, seconds, parked)
 
 
 # --- running them ------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What the checks share: a workspace, a home, the scripted model and `lanes`, all in one directory."""
 
+import datetime
 import json
 import os
 import pathlib
@@ -195,8 +196,9 @@ class Lab:
     def json(self, *words):
         return json.loads(self.lanes(*words, "--json"))
 
-    def submit(self, prompt, lane="work", **metadata):
-        words = ["submit", "--lane", lane, "--prompt", prompt, "--worktree-path", str(self.project)]
+    def submit(self, prompt, worktree=None, **metadata):
+        where = str(worktree or self.project)
+        words = ["submit", "--lane", "work", "--prompt", prompt, "--worktree-path", where]
         for key, value in metadata.items():
             words += ["--metadata", f"{key}={value}"]
         return self.lanes(*words)
@@ -215,6 +217,20 @@ class Lab:
 
     def response(self, task):
         return self.json("show", task)["response"]
+
+    def parked(self):
+        """The vendors that are left alone, as the store has them; `status` must name the same."""
+        file = self.workspace / "state" / "vendors.json"
+        parked = json.loads(file.read_text())["parked"] if file.exists() else {}
+        told = self.json("status")["parked"]
+        for vendor, entry in parked.items():
+            if self.instant(entry["until"]) > time.time() + 1:
+                expect(told[vendor]["until"] == entry["until"], told, parked)
+        return parked
+
+    @staticmethod
+    def instant(text):
+        return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
     def requests(self):
         """What the model was asked, oldest first; without the questions for lists and titles."""
