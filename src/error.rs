@@ -6,6 +6,8 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::model::names;
+
 /// Result of everything in this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -209,20 +211,43 @@ impl std::error::Error for Error {
     }
 }
 
-/// `text` with control characters escaped, so that a hostile name cannot move a terminal's cursor
-/// or break a one-line message in two.
+/// `text` with control characters and invisible ones escaped, so that a hostile name cannot move a terminal's
+/// cursor, break a one-line message in two, or read as another.
 pub fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
+    if names::hidden(text).is_none() {
+        return text.to_string();
+    }
+    let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
+        if names::is_hidden(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
         }
     }
     out
+}
+
+/// The beginning of a text that somebody else chose, as a message repeats it.
+pub fn brief(text: &str) -> String {
+    const MOST: usize = 60;
+    let mut shown = printable(&text.chars().take(MOST).collect::<String>());
+    if text.chars().nth(MOST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The names of things that somebody else chose, as a message lists them: not too many, none too long.
+pub fn brief_list<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
+    const MOST: usize = 10;
+    let mut names = names.into_iter();
+    let mut shown: Vec<String> = names.by_ref().take(MOST).map(|name| brief(name.as_ref())).collect();
+    match names.count() {
+        0 => {}
+        more => shown.push(format!("and {more} more")),
+    }
+    shown.join(", ")
 }
 
 /// `text` as one word of a command line that somebody may copy into a shell: quoted where the shell

@@ -217,7 +217,14 @@ fn hostile_words_stay_on_one_line() {
         Command::Claim { owner: evil.into(), token: ClaimToken::from_text("a"), lease_seconds: 60.0 };
     let mut task = queued(None);
     on(&mut task, 0, &RequestCheck::Missing, &claim("a")).unwrap_err();
-    run(&mut task, 0, &command).unwrap();
+    run(&mut task, 0, &command).unwrap_err();
+    // Another implementation takes such a name.
+    let claim_as_evil = |task: &mut Task, moment: i64| {
+        run(task, moment, &claim("a")).unwrap();
+        let Status::Claimed(held) = &mut task.status else { panic!("{:?}", task.status) };
+        held.owner = evil.into();
+    };
+    claim_as_evil(&mut task, 0);
     let others = [
         claim("b"),
         release("b", None),
@@ -236,7 +243,7 @@ fn hostile_words_stay_on_one_line() {
         run(&mut task, 2, &command).unwrap_err();
     }
     let mut dead = queued(Some(1));
-    run(&mut dead, 0, &command).unwrap();
+    claim_as_evil(&mut dead, 0);
     run(&mut dead, 60, &Command::Settle).unwrap();
     run(&mut dead, 61, &claim("b")).unwrap_err();
     dead.status = Status::Parked(evil.into());

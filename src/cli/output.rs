@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::json::{self, Object};
+use crate::model::names::is_hidden;
 use crate::store::Tell;
 
 /// Where a command's words go.
@@ -79,8 +80,11 @@ impl Output {
         }
         let mut safe = String::with_capacity(text.len());
         for c in text.chars() {
-            if c.is_control() && c != '\n' {
-                safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+            if is_hidden(c) && c != '\n' {
+                let mut units = [0; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    safe.push_str(&format!("\\u{unit:04x}"));
+                }
             } else {
                 safe.push(c);
             }

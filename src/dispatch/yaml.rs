@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde_yaml::{Mapping, Value};
 
 use super::place::line_of;
-use crate::error::printable;
+use crate::error::{brief, printable};
+use crate::model::names;
 use crate::model::span::{self, Limit};
 use crate::workspace::written_number;
 use crate::{Error, Result};
@@ -32,7 +33,8 @@ impl Source<'_> {
             place.push_str(&format!(" line {line}"));
         }
         if !path.is_empty() {
-            place.push_str(&format!(": {}", printable(&path.join("."))));
+            let path: Vec<String> = path.iter().map(|key| brief(key)).collect();
+            place.push_str(&format!(": {}", path.join(".")));
         }
         place
     }
@@ -144,6 +146,18 @@ impl<'a> Section<'a> {
             Value::Number(_) | Value::Bool(_) => Err("expected text; put it in quotes".to_string()),
             _ => Err("expected text".to_string()),
         })
+    }
+
+    /// Text that is handed to a program: visible, and nothing that it would read as a flag.
+    pub fn argument(&self, key: &str) -> Result<Given<String>> {
+        let given = self.text(key)?;
+        match &given {
+            Given::Value(text) => {
+                names::argument("it", text).map_err(|error| self.error(key, error.message()))?
+            }
+            Given::Absent | Given::Off => {}
+        }
+        Ok(given)
     }
 
     /// A whole number from zero up.

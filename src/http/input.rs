@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::strict;
 use super::wire::MAX_BODY;
-use crate::error::{Error, Result, printable};
+use crate::error::{Error, Result, brief_list, printable};
 use crate::model::json::Object;
 use crate::model::{ClaimToken, Time};
 
@@ -247,9 +247,8 @@ impl Input {
 
     /// A line about what was said and not understood.
     pub fn warning(&self) -> Option<String> {
-        let keys: Vec<String> = self.unknown.iter().map(|key| printable(key)).collect();
-        (!keys.is_empty())
-            .then(|| format!("the body has unknown keys, which are ignored: {}", keys.join(", ")))
+        (!self.unknown.is_empty())
+            .then(|| format!("the body has unknown keys, which are ignored: {}", brief_list(&self.unknown)))
     }
 
     /// Whether a field is there.

@@ -16,6 +16,7 @@ use super::input::{Input, missing};
 use super::task::redacted;
 use crate::error::{Error, Result};
 use crate::model::json::{self, Object};
+use crate::model::limits;
 use crate::store::Submitted;
 use crate::workspace::{Base, Checked, Config, SubmitWish, check_key, check_submit};
 
@@ -206,8 +207,10 @@ fn key(call: &Call<'_>) -> Result<Option<String>> {
     }
 }
 
-/// Refuses metadata that would swell a task's file, which every look at the task reads.
+/// Refuses metadata that would swell a task's file, which every look at the task reads, and words in it that
+/// a program could read as a flag.
 pub fn check_metadata(metadata: &Object) -> Result<()> {
+    limits::metadata(metadata)?;
     if json::to_text(metadata).len() <= MAX_METADATA {
         return Ok(());
     }

@@ -1,11 +1,12 @@
 //! What a lane may be called.
 
-use crate::error::{Error, Result, printable};
+use super::names::hidden;
+use crate::error::{Error, Result, brief};
 
 /// The longest lane name, in bytes.
 pub const MAX_LANE: usize = 200;
 
-/// Checks a lane's name: not blank, at most [`MAX_LANE`] bytes, no control characters, no leading
+/// Checks a lane's name: not blank, at most [`MAX_LANE`] bytes, no control or invisible characters, no leading
 /// `-` (it would read as a flag), and no part between slashes that is empty, `.` or `..`.
 ///
 /// # Errors
@@ -17,6 +18,8 @@ pub fn check_lane(name: &str) -> Result<()> {
         "it is longer than 200 bytes"
     } else if name.chars().any(char::is_control) {
         "it has control characters"
+    } else if hidden(name).is_some() {
+        "it has invisible characters"
     } else if name.starts_with('-') {
         "it starts with '-'"
     } else if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
@@ -24,9 +27,7 @@ pub fn check_lane(name: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    // A name that is too long is not worth repeating whole.
-    let shown: String = name.chars().take(60).collect();
-    Err(Error::invalid(format!("invalid lane name '{}': {reason}", printable(&shown))))
+    Err(Error::invalid(format!("invalid lane name '{}': {reason}", brief(name))))
 }
 
 #[cfg(test)]
@@ -57,6 +58,8 @@ mod tests {
             "a\nb",
             "a\u{0}",
             "\u{1b}[2J",
+            "re\u{200b}view",
+            "\u{202e}weiver",
             &long,
         ] {
             let error = check_lane(bad).unwrap_err().to_string();

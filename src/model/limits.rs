@@ -1,6 +1,10 @@
 //! The ranges of what a submit may ask for. An import keeps to them too.
 
-use crate::error::{Error, Result, printable};
+use serde_json::Value;
+
+use super::json::Object;
+use super::names;
+use crate::error::{Error, Result};
 use crate::model::task::MAX_PRIORITY;
 
 /// The most attempts a task may be allowed.
@@ -103,13 +107,39 @@ pub fn labels(wanted: Vec<String>) -> Result<Vec<String>> {
     Ok(labels)
 }
 
-/// Checks free text that stands in lists and file names: bounded, otherwise as the caller likes.
+/// Checks free text that stands in lists and file names: bounded and visible, otherwise as the caller likes.
 ///
 /// # Errors
-/// `Invalid` when it is longer than [`MAX_WORD`].
+/// `Invalid` when it is longer than [`MAX_WORD`] or holds hidden characters.
 pub fn word(what: &str, text: &str) -> Result<()> {
     if text.len() > MAX_WORD {
         return Err(Error::invalid(format!("{what} is {} bytes long; give at most {MAX_WORD}", text.len())));
+    }
+    names::visible(what, text)
+}
+
+/// Checks a word that goes to other programs, such as a branch: as [`word`], and no flag.
+///
+/// # Errors
+/// `Invalid`.
+pub fn argument(what: &str, text: &str) -> Result<()> {
+    word(what, text)?;
+    names::argument(what, text)
+}
+
+/// What the dispatcher reads from metadata and hands to programs.
+const WORDS_FOR_PROGRAMS: [&str; 6] =
+    ["effort", "model", "model_class", "required_vendor", "session_id", "vendor"];
+
+/// Checks the words in metadata that go to other programs.
+///
+/// # Errors
+/// As [`argument`], for the first of them.
+pub fn metadata(metadata: &Object) -> Result<()> {
+    for key in WORDS_FOR_PROGRAMS {
+        if let Some(text) = metadata.get(key).and_then(Value::as_str) {
+            argument(&format!("metadata {key}"), text)?;
+        }
     }
     Ok(())
 }
@@ -119,10 +149,8 @@ fn one_line(what: &str, text: &str, most: usize) -> Result<()> {
         Err(Error::invalid(format!("{what} is empty")))
     } else if text.len() > most {
         Err(Error::invalid(format!("{what} is {} bytes long; give at most {most}", text.len())))
-    } else if text.chars().any(char::is_control) {
-        Err(Error::invalid(format!("{what} has control characters: {}", printable(text))))
     } else {
-        Ok(())
+        names::visible(what, text)
     }
 }
 
@@ -153,7 +181,7 @@ mod tests {
     fn texts_are_single_bounded_lines() {
         assert!(key("k".repeat(MAX_KEY)).is_ok());
         assert!(name("Ein Name, 名前".to_string()).is_ok());
-        for bad in ["", " ", "a\nb", "a\u{7f}", &"k".repeat(MAX_KEY + 1)] {
+        for bad in ["", " ", "a\nb", "a\u{7f}", "a\u{200b}", "\u{202e}a", &"k".repeat(MAX_KEY + 1)] {
             assert!(key(bad.to_string()).is_err(), "{bad:?}");
             assert!(name(bad.to_string()).is_err(), "{bad:?}");
             assert!(labels(vec![bad.to_string()]).is_err(), "{bad:?}");

@@ -9,6 +9,7 @@ pub mod id;
 pub mod json;
 mod lane;
 pub mod limits;
+pub mod names;
 pub mod response;
 pub mod span;
 pub mod task;

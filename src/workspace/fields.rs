@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::document::{Document, Written, scalar_text};
-use crate::error::{Error, Result, printable};
+use crate::error::{Error, Result, brief_list};
 use crate::model::json::Object;
 use crate::model::span;
 
@@ -147,7 +147,10 @@ impl Fields {
         if self.object.is_empty() {
             return None;
         }
-        let keys: Vec<String> = self.object.keys().map(|key| printable(key)).collect();
-        Some(format!("{} has unknown keys, which are ignored: {}", self.source, keys.join(", ")))
+        Some(format!(
+            "{} has unknown keys, which are ignored: {}",
+            self.source,
+            brief_list(self.object.keys())
+        ))
     }
 }

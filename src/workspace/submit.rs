@@ -162,7 +162,8 @@ fn check(
     let expected_branch = asked.branch.or_else(|| config.expected_branch.clone());
     limits::word("the correlation id", &correlation_id)?;
     limits::word("the source agent", &source_agent)?;
-    limits::word("the branch", expected_branch.as_deref().unwrap_or_default())?;
+    limits::argument("the branch", expected_branch.as_deref().unwrap_or_default())?;
+    limits::metadata(&asked.metadata)?;
 
     let prompt = prompt(&places, asked.prompt, asked.prompt_file, asked.request_from.is_some())?;
     let response_path = asked

@@ -128,6 +128,40 @@ fn what_editors_put_before_a_text_is_passed_over() {
 }
 
 #[test]
+fn names_that_mislead_are_refused() {
+    let sandbox = Sandbox::new();
+    let submit = |more: &[&str]| sandbox.run(&[&["submit", "--lane", "l", "--prompt", "x"], more].concat());
+    for (more, words) in [
+        (&["--name", "a\u{200b}"][..], "name has invisible characters (U+200B): a\\u{200b}"),
+        (&["--label", "\u{202e}x"], "label has invisible characters (U+202E)"),
+        (&["--task-id", "a\nb"], "the correlation id has control characters (U+000A): a\\nb"),
+        (&["--source-agent", "a\u{feff}"], "the source agent has invisible characters"),
+        (&["--branch=--upload-pack=x"], "the branch starts with a dash: --upload-pack=x"),
+        (&["--metadata", "session_id=--resume"], "metadata session_id starts with a dash"),
+        (&["--metadata", "effort=-x"], "metadata effort starts with a dash"),
+        (&["--metadata", "model_class=a\u{2066}b"], "metadata model_class has invisible characters"),
+    ] {
+        submit(more).refused(1, words);
+    }
+    sandbox
+        .run(&["submit", "--lane", "re\u{200b}view", "--prompt", "x"])
+        .refused(1, "it has invisible characters");
+    let id = sandbox.submit("l", &["--metadata", "note=--x", "--name", "👩\u{200d}💻"]);
+    sandbox.run(&["claim", &id, "--owner", "me\u{202e}"]).refused(1, "the owner has invisible characters");
+    assert_eq!(sandbox.json(&["list"])["count"], 1);
+}
+
+#[test]
+fn unknown_keys_are_told_in_short() {
+    let sandbox = Sandbox::new();
+    let keys: String = (0..500).map(|n| format!("{}{n}: 1\n", "k".repeat(900))).collect();
+    sandbox.write("t.yaml", format!("lane: l\nprompt: x\n{keys}"));
+    let outcome = sandbox.run(&["submit", "--task", "t.yaml"]);
+    assert_eq!(outcome.code, 0, "{outcome}");
+    assert!(outcome.stderr.len() < 1500 && outcome.stderr.trim_end().ends_with("and 490 more"), "{outcome}");
+}
+
+#[test]
 fn a_key_that_stands_twice_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.write("t.yaml", "lane: l\nprompt: a\nprompt: b\n");
@@ -181,10 +215,20 @@ fn untrusted_text_is_shown_escaped() {
     let sandbox = Sandbox::new();
     let evil = "x\u{1b}]0;owned\u{7}\nclaim_token=forged";
     let metadata = format!("k={evil}");
-    let id = sandbox.submit("l", &["--task-id", evil, "--source-agent", evil, "--metadata", &metadata]);
+    let id = sandbox.submit("l", &["--metadata", &metadata]);
     sandbox.ok(&["event", &id, "--message", evil]);
-    let claim = sandbox.run(&["claim", &id, "--owner", evil]);
+    // Our own commands refuse such names; another implementation does not.
+    sandbox.run(&["claim", &id, "--owner", evil]).refused(1, "control characters");
+    let file = sandbox.task_dir(&id).join("task.json");
+    let rewrite = |keys: &[&str]| {
+        let mut task: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        keys.iter().for_each(|key| task[*key] = evil.into());
+        std::fs::write(&file, task.to_string()).unwrap();
+    };
+    rewrite(&["correlation_id", "source_agent"]);
+    let claim = sandbox.run(&["claim", &id]);
     assert_eq!(claim.stdout.lines().filter(|line| line.starts_with("claim_token=")).count(), 1, "{claim}");
+    rewrite(&["claim_owner"]);
     for args in [
         &["status"][..],
         &["status", &id],

@@ -3,6 +3,7 @@
 
 use serde_yaml::Value;
 
+use crate::model::names::hidden;
 use crate::{Error, Result};
 
 /// Longest value that may be put into an argument.
@@ -143,6 +144,8 @@ pub fn guard(what: &str, value: &str) -> Result<()> {
         "starts with a dash"
     } else if value.chars().any(char::is_control) {
         "contains control characters"
+    } else if hidden(value).is_some() {
+        "contains invisible characters"
     } else if value.len() > LONGEST_VALUE {
         "is too long"
     } else {

@@ -48,6 +48,10 @@ fn words(task: &Task) -> Result<()> {
     limits::word("the correlation id", &task.correlation_id)?;
     limits::word("the source agent", &task.source_agent)?;
     limits::word("the branch", task.expected_branch.as_deref().unwrap_or_default())?;
+    if !task.status.is_terminal() {
+        limits::argument("the branch", task.expected_branch.as_deref().unwrap_or_default())?;
+        limits::metadata(&task.metadata)?;
+    }
     task.name.clone().map(limits::name).transpose()?;
     limits::labels(task.labels.clone())?;
     refuse(task.prompt.len() > MAX_PROMPT, format!("the prompt is longer than {MAX_PROMPT} bytes"))?;

@@ -1,0 +1,88 @@
+//! What names may hold: they stand in lists, on terminals, in prompts and on the command lines of programs.
+
+use crate::error::{Error, Result, brief};
+
+/// Whether a character is not to be seen, or moves or turns around what stands beside it: control characters,
+/// line and paragraph separators, zero-width characters, marks of direction, tags.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// The first hidden character of a text. A joiner between two letters or pictures that are not ASCII is part
+/// of how they are written.
+pub fn hidden(text: &str) -> Option<char> {
+    let mut before = None;
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let joins = |c: Option<char>| c.is_some_and(|c| !c.is_ascii() && !is_hidden(c));
+        let is_joiner = matches!(c, '\u{200c}' | '\u{200d}') && joins(before) && joins(rest.peek().copied());
+        if is_hidden(c) && !is_joiner {
+            return Some(c);
+        }
+        before = Some(c);
+    }
+    None
+}
+
+/// Refuses a name with hidden characters; `what` says whose it is.
+///
+/// # Errors
+/// `Invalid`, naming the first of them.
+pub fn visible(what: &str, text: &str) -> Result<()> {
+    let Some(found) = hidden(text) else { return Ok(()) };
+    let kind = if found.is_control() { "control" } else { "invisible" };
+    Err(Error::invalid(format!("{what} has {kind} characters (U+{:04X}): {}", u32::from(found), brief(text))))
+}
+
+/// Refuses what a program could read as a flag, or could not show: the value of an argument. What is empty
+/// is not given.
+///
+/// # Errors
+/// `Invalid`.
+pub fn argument(what: &str, text: &str) -> Result<()> {
+    visible(what, text)?;
+    if text.starts_with('-') {
+        return Err(Error::invalid(format!("{what} starts with a dash: {}", brief(text)))
+            .with_hint("a program would read it as a flag"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_is_refused_and_named() {
+        for (text, words) in [
+            ("a\nb", "control characters (U+000A): a\\nb"),
+            ("a\u{200b}", "invisible characters (U+200B): a\\u{200b}"),
+            ("\u{202e}gpj.exe", "invisible characters (U+202E)"),
+            ("a\u{200d}b", "invisible characters (U+200D)"),
+            ("x\u{feff}", "invisible characters (U+FEFF)"),
+            ("\u{e0041}", "invisible characters (U+E0041)"),
+            ("é\u{200d}", "invisible characters (U+200D)"),
+        ] {
+            let refusal = visible("the name", text).unwrap_err().to_string();
+            assert!(refusal.starts_with(&format!("the name has {words}")), "{refusal}");
+        }
+        for text in ["", "Ein Name, 名前", "👩\u{200d}💻 work", "می\u{200c}خواهم", "❤\u{fe0f}", "e\u{301}"]
+        {
+            assert!(visible("it", text).is_ok(), "{text}");
+        }
+        assert!(visible("it", &format!("\u{7}{}", "x".repeat(10_000))).unwrap_err().to_string().len() < 200);
+    }
+
+    #[test]
+    fn flags_are_no_values() {
+        assert!(argument("the model", "opus-4.1[1m]").is_ok());
+        for flag in ["-", "--x", "-rf"] {
+            assert!(argument("the model", flag).unwrap_err().to_string().contains("starts with a dash"));
+        }
+    }
+}
