@@ -8,7 +8,7 @@ use clap::Args;
 use super::context::Context;
 use super::inside_run;
 use super::output::complain;
-use crate::dispatch::settings::check_route;
+use crate::dispatch::settings::{check_route, route_widening};
 use crate::error::{EXIT_OK, Error, Result, printable, shell_word};
 use crate::http::{self, Places, RouteRules, ServeOptions, TokenRule};
 
@@ -115,7 +115,11 @@ impl ServeCommand {
             allow_roots: self.allow_root.clone(),
             allow_hosts: self.allow_host.clone(),
             manage_queues: self.enable_queue_management,
-            routes: RouteRules { programs: self.allow_route_programs, check: check_route },
+            routes: RouteRules {
+                programs: self.allow_route_programs,
+                check: check_route,
+                widening: route_widening,
+            },
             access_log: self.log.then(|| Box::new(std::io::stderr()) as _),
         };
         http::serve(options, |places| {

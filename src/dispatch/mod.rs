@@ -24,6 +24,7 @@ pub mod prepare;
 pub mod preview;
 pub mod prices;
 pub mod prompt;
+pub mod reach;
 pub mod recover;
 pub mod report;
 pub mod repository;

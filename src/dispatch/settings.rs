@@ -6,6 +6,7 @@ use serde_yaml::Value;
 use super::config::DispatchConfig;
 use super::consent::{FileChoices, Gate, choices};
 use super::fit;
+use super::reach::{Said, widening};
 use super::route::Runner;
 use super::vendor::Vendor;
 use super::yaml::{Section, Source};
@@ -48,12 +49,7 @@ pub fn choices_now(workspace: &Config, store: Option<&Store>) -> Result<Vec<File
 /// # Errors
 /// `Config`, naming the key of the route.
 pub fn check_route(workspace: &Config, lane: &str, route: &serde_json::Value) -> Result<()> {
-    let routes = Object::from_iter([(lane.to_string(), route.clone())]);
-    let text = json::to_text(&Object::from_iter([("routes".to_string(), routes.into())]));
-    let value = parse("the route", &text)?;
-    // Without a text there is no line: the one it would name is nobody's.
-    let source = Source { file: "the route", text: "" };
-    let config = read(workspace, Some(&Section::new(source, &[], Some(&value))?.section("routes")?))?;
+    let config = with_route(workspace, lane, route)?;
     let route = config.route(lane);
     let vendor = match &route.runner {
         None => return Ok(()),
@@ -61,6 +57,32 @@ pub fn check_route(workspace: &Config, lane: &str, route: &serde_json::Value) ->
         Some(Runner::Command { program, .. }) => Vendor::command(program, &[]),
     };
     fit::check(&config, &route, &vendor, false).map(drop)
+}
+
+/// Why a change of a lane's route needs the right to choose what runs; nothing when it does not. `before` is null
+/// for a lane without a route.
+///
+/// # Errors
+/// As [`check_route`].
+pub fn route_widening(
+    workspace: &Config,
+    lane: &str,
+    before: &serde_json::Value,
+    after: &serde_json::Value,
+) -> Result<Option<String>> {
+    let (old, new) = (with_route(workspace, lane, before)?, with_route(workspace, lane, after)?);
+    let before = Said { settings: before, route: &old.route(lane) };
+    Ok(widening(&before, &Said { settings: after, route: &new.route(lane) }))
+}
+
+/// The settings with this route of a lane; null for none.
+fn with_route(workspace: &Config, lane: &str, route: &serde_json::Value) -> Result<DispatchConfig> {
+    let routes = Object::from_iter([(lane.to_string(), route.clone())]);
+    let text = json::to_text(&Object::from_iter([("routes".to_string(), routes.into())]));
+    let value = parse("the route", &text)?;
+    // Without a text there is no line: the one it would name is nobody's.
+    let source = Source { file: "the route", text: "" };
+    read(workspace, Some(&Section::new(source, &[], Some(&value))?.section("routes")?))
 }
 
 fn read(workspace: &Config, overlay: Option<&Section<'_>>) -> Result<DispatchConfig> {

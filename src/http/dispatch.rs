@@ -14,32 +14,14 @@ use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::workspace::{Config, check_lane};
 
-/// What may be said of a route without being able to choose what runs here, with which rights.
-const HARMLESS: [&str; 16] = [
-    "vendor",
-    "priority",
-    "timeout",
-    "poll_interval",
-    "max_retries",
-    "retry_delay",
-    "retry_delay_max",
-    "dead_letter_lane",
-    "prompt",
-    "on_success",
-    "in_progress",
-    "concurrency",
-    "model",
-    "effort",
-    "max_budget_usd",
-    "wants_json",
-];
-
 /// How routes may be changed.
 pub struct RouteRules {
-    /// Whether a route may name programs, their arguments, environment and rights.
+    /// Whether a route may choose what runs, with which rights and limits.
     pub programs: bool,
     /// The dispatcher's own check of a lane's route.
     pub check: fn(&Config, &str, &Value) -> Result<()>,
+    /// Why a change of a lane's route, from one (null for none) to another, chooses that, if it does.
+    pub widening: fn(&Config, &str, &Value, &Value) -> Result<Option<String>>,
 }
 
 /// One lane's route, and whether it stands in handoff.yaml or in the store.
@@ -70,7 +52,7 @@ pub fn create(call: &Call<'_>) -> Outcome {
             .into());
     }
     let settings = call.body.map("settings");
-    allowed(call.app, &lane, &settings, &settings)?;
+    allowed(call.app, &lane, &Value::Null, &settings)?;
     put(call.app, &lane, settings, None)?;
     Ok(one(call.app, &lane, 201)?.with("Location", format!("/routes/{}", encoded(&lane))).into())
 }
@@ -80,9 +62,10 @@ pub fn edit(call: &Call<'_>) -> Outcome {
     let lane = &call.parameter;
     let entry = all(call.app)?.remove(lane).ok_or_else(|| unknown(lane))?;
     let (before, changes) = (entry.is_ours.then(|| entry.settings.clone()), call.body.map("settings"));
+    let old = Value::Object(entry.settings.clone());
     let mut settings = entry.settings;
-    settings.extend(changes.clone());
-    allowed(call.app, lane, &settings, &changes)?;
+    settings.extend(changes);
+    allowed(call.app, lane, &old, &settings)?;
     put(call.app, lane, settings, before)?;
     Ok(one(call.app, lane, 200)?.into())
 }
@@ -104,18 +87,18 @@ pub fn delete(call: &Call<'_>) -> Outcome {
 }
 
 /// Refuses settings that the dispatcher could not use, and changes that this server does not allow.
-fn allowed(app: &App, lane: &str, settings: &Object, changes: &Object) -> std::result::Result<(), Answer> {
-    (app.routes.check)(&current(app), lane, &Value::Object(settings.clone()))?;
-    let risky = changes.keys().find(|key| !HARMLESS.contains(&key.as_str()));
-    match risky {
-        Some(key) if !app.routes.programs => {
-            let text = format!(
-                "'{}' decides what runs on this machine; start with --allow-route-programs to have it set over HTTP",
-                printable(key)
-            );
+fn allowed(app: &App, lane: &str, before: &Value, after: &Object) -> std::result::Result<(), Answer> {
+    let (config, after) = (current(app), Value::Object(after.clone()));
+    (app.routes.check)(&config, lane, &after)?;
+    if app.routes.programs {
+        return Ok(());
+    }
+    match (app.routes.widening)(&config, lane, before, &after)? {
+        None => Ok(()),
+        Some(why) => {
+            let text = format!("{why}; start with --allow-route-programs to have it set over HTTP");
             Err(Answer::refusal(403, "programs_disabled", &text))
         }
-        _ => Ok(()),
     }
 }
 

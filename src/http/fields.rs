@@ -73,8 +73,8 @@ pub const EDIT_LANE: &[Field] = &[
     may("reason", LONG, "Why it is paused."),
 ];
 
-const SETTINGS: &str = "The keys of a route in handoff.yaml. Those that name programs, arguments, environment, \
-    directories or rights are taken only with --allow-route-programs.";
+const SETTINGS: &str = "The keys of a route in handoff.yaml. Those that choose programs, models, arguments, environment, \
+    directories or rights, and wider limits, are taken only with --allow-route-programs.";
 pub const CREATE_ROUTE: &[Field] = &[
     may("lane", LANE_TEXT, "The lane."),
     may("queue_name", LANE_TEXT, "The same, as boards call it."),

@@ -2,7 +2,7 @@
 
 use std::process::{Child, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Fixture, ask, eventually, program};
 
@@ -77,7 +77,7 @@ fn a_route_that_no_dispatcher_could_use_is_refused_by_its_key() {
 #[test]
 fn programs_are_named_only_where_that_is_allowed() {
     let closed = Fixture::new();
-    let route = json!({"lane": "l", "settings": {"vendor": "claude"}});
+    let route = json!({"lane": "l", "settings": {"priority": 3}});
     assert_eq!(closed.post("/routes", &route).code(), "management_disabled");
     assert_eq!(ask(&closed, "DELETE", "/routes/l", None).code(), "management_disabled");
 
@@ -100,16 +100,56 @@ fn programs_are_named_only_where_that_is_allowed() {
         // A program without a vendor has no place for some of them, which is said first.
         assert!([400, 403].contains(&changed.status), "{key}: {}", changed.text);
     }
-    assert_eq!(fixture.post("/routes", &route).status, 201);
+    // Another vendor is another program, and the words of a model are its arguments.
+    for settings in [json!({"vendor": "claude"}), json!({"model": "--x"})] {
+        let made = fixture.post("/routes", &json!({"lane": "l", "settings": settings}));
+        assert_eq!((made.status, made.code().as_str()), (403, "programs_disabled"), "{}", made.text);
+    }
+    assert_eq!(fixture.post("/routes", &json!({"lane": "l", "settings": {"priority": 3}})).status, 201);
     // What the file says of the program stays, when something else is changed.
     let slower = json!({"settings": {"concurrency": 1}});
     let changed = ask(&fixture, "PATCH", "/routes/work", Some(slower));
     assert_eq!(changed.at("/route/settings"), json!({"command": "/bin/cat", "concurrency": 1}));
+    // The same once more is no change.
+    let same = json!({"settings": {"command": "/bin/cat", "priority": 1}});
+    assert_eq!(ask(&fixture, "PATCH", "/routes/work", Some(same)).status, 200);
     // Only who has a token may choose programs, also where other users of the machine can connect.
     for some in [&PROGRAMS[..2], &PROGRAMS[1..]] {
         let refused = super::refused(fixture.dir.path(), some);
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     }
+}
+
+#[test]
+fn limits_can_only_be_narrowed() {
+    let text = "dispatch: {max_retries: 2, routes: {work: {vendor: claude, timeout: 1h, concurrency: 2, \
+                max_budget_usd: 1, retry_delay: 60, retry_delay_max: 600, silence_timeout: 10m}}}\n";
+    let fixture = Fixture::configured(text, &["--enable-queue-management"]);
+    let patch = |settings: Value| ask(&fixture, "PATCH", "/routes/work", Some(json!({"settings": settings})));
+    for (key, narrower, wider) in [
+        ("timeout", json!("30m"), [json!("2h"), json!(null)]),
+        ("silence_timeout", json!("5m"), [json!("6m"), json!(null)]),
+        ("concurrency", json!(1), [json!(9999), json!(null)]),
+        ("max_budget_usd", json!(0.5), [json!(9999), json!(null)]),
+        ("max_retries", json!(1), [json!(2), json!(100)]),
+        ("retry_delay", json!(120), [json!(1), json!("119s")]),
+        ("retry_delay_max", json!("20m"), [json!(599), json!("19m")]),
+    ] {
+        let less = patch(json!({key: narrower}));
+        assert_eq!(less.status, 200, "{key}: {}", less.text);
+        for more in wider {
+            let refused = patch(json!({key: more}));
+            assert_eq!((refused.status, refused.code().as_str()), (403, "programs_disabled"), "{key}={more}");
+            assert!(refused.text_at("/error").contains(key), "{}", refused.text);
+        }
+    }
+    assert_eq!(patch(json!({"concurrency": 0, "priority": 5, "timeout": "10m"})).status, 200);
+    assert_eq!(patch(json!({"concurrency": 1, "priority": 5})).status, 403);
+    // A new route may not allow more than a lane without one has.
+    let made = |settings| fixture.post("/routes", &json!({"lane": "other", "settings": settings})).status;
+    assert_eq!(made(json!({"max_retries": 3})), 403);
+    assert_eq!(made(json!({"timeout": "7h"})), 403);
+    assert_eq!(made(json!({"max_retries": 1, "timeout": "1h", "concurrency": 1})), 201);
 }
 
 /// A dispatcher that ends with the test.
