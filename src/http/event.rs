@@ -73,21 +73,32 @@ pub fn follow_task(call: &Call<'_>) -> Outcome {
     let id = call.id()?;
     let task = call.app.store.task(&id)?;
     let since = last_seen(call)?;
-    let sent = usize::try_from(since.unwrap_or(0)).unwrap_or(usize::MAX);
-    if task.status.is_terminal() && since.is_some() && call.app.store.events(&id)?.len() <= sent {
-        // Tells a browser that there is nothing to reconnect for.
-        return Ok(Answer::empty().into());
+    let mut sent = usize::try_from(since.unwrap_or(0)).unwrap_or(usize::MAX);
+    let mut begin = begin();
+    if since.is_some() {
+        let end = call.app.store.events(&id)?.len();
+        if task.status.is_terminal() && end == sent {
+            // Tells a browser that there is nothing to reconnect for.
+            return Ok(Answer::empty().into());
+        }
+        if sent > end {
+            begin.body.extend_from_slice(beyond(end as u64).as_bytes());
+            sent = end;
+        }
     }
-    call.stream(Wish::History { id, sent }, begin())
+    call.stream(Wish::History { id, sent }, begin)
 }
 
 /// `GET /events`
 pub fn follow_all(call: &Call<'_>) -> Outcome {
-    let since = match last_seen(call)? {
-        Some(since) => since,
-        None => call.app.store.feed_end()?,
-    };
+    // In this order: the end can only move away from what the client has seen.
+    let seen = last_seen(call)?;
+    let end = call.app.store.feed_end()?;
+    let since = seen.unwrap_or(end).min(end);
     let mut begin = begin();
+    if seen.is_some_and(|seen| seen > end) {
+        begin.body.extend_from_slice(beyond(end).as_bytes());
+    }
     if let Some(first) = call.app.store.feed_start()?
         && since + 1 < first
     {
@@ -95,6 +106,12 @@ pub fn follow_all(call: &Call<'_>) -> Outcome {
         begin.body.extend_from_slice(format!("event: gap\ndata: {{\"first\": {first}}}\n\n").as_bytes());
     }
     call.stream(Wish::Feed { since, lane: call.query.text("lane") }, begin)
+}
+
+/// What a client is told that has seen more than there is, as after the store was replaced: where it goes on.
+/// The id lets a browser that comes again ask from there.
+fn beyond(end: u64) -> String {
+    format!("event: gap\nid: {end}\ndata: {{\"first\": {}}}\n\n", end + 1)
 }
 
 /// The number of the last event that the client has, by its header or its query.

@@ -224,3 +224,42 @@ fn a_client_learns_that_what_it_asks_for_is_gone() {
     client.request("GET", "/events", &[("Last-Event-ID", &(last - 1).to_string())], None);
     assert!(!client.until(&format!("id: {last}\n")).contains("gap"));
 }
+
+#[test]
+fn a_client_that_has_seen_more_than_there_is_is_told_and_goes_on() {
+    let fixture = Fixture::new();
+    let id = fixture.submit("l");
+    for ahead in [1, 1_000_000, i64::MAX as u64 / 2] {
+        for by_header in [true, false] {
+            let end = fixture.store().feed_end().unwrap();
+            let text = (end + ahead).to_string();
+            let mut client = fixture.client();
+            if by_header {
+                client.request("GET", "/events", &[("Last-Event-ID", &text)], None);
+            } else {
+                client.request("GET", &format!("/events?since={text}"), &[], None);
+            }
+            client.until("retry: 1000\n\n");
+            let first = end + 1;
+            assert_eq!(
+                client.until("\n\n"),
+                format!("event: gap\nid: {end}\ndata: {{\"first\": {first}}}\n\n")
+            );
+            note(&fixture, &id, "live");
+            let live = events(&mut client, |event| event["message"] == "live");
+            assert_eq!((live.len(), live[0].0), (1, first), "nothing old comes first");
+        }
+    }
+    // The history of one task numbers its events from 1.
+    let path = format!("/tasks/{id}/events?since=1000000");
+    let mut client = fixture.client();
+    client.request("GET", &path, &[], None);
+    client.until("retry: 1000\n\n");
+    assert_eq!(client.until("\n\n"), "event: gap\nid: 7\ndata: {\"first\": 8}\n\n");
+    fixture.respond(&id, "done");
+    client.until("\"type\":\"response\"");
+    let mut late = fixture.client();
+    late.request("GET", &path, &[], None);
+    late.until("event: gap\n");
+    assert_eq!(fixture.get(&format!("/tasks/{id}/events?since=8")).status, 204);
+}
