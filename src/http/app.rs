@@ -220,13 +220,14 @@ impl App {
         };
         trace.route = route.path;
         let parameter = decode(parameter.unwrap_or_default(), false)?;
+        let query = Input::from_query(route.query, &request.query)?;
         // What is used of a body is copied out of it.
         let bytes = std::mem::take(&mut request.body);
         let body = route.body.map_or(Ok(Input::default()), |fields| Input::from_body(fields, &bytes))?;
         drop(bytes);
         let call = Call {
             app: self,
-            query: Input::from_query(route.query, &request.query)?,
+            query,
             hold: Cell::new(std::mem::take(&mut request.hold)),
             request: &request,
             body,

@@ -1,7 +1,8 @@
 //! What a request may say: named, typed fields of its body and its query.
 //!
 //! The same lists check requests and describe them in the OpenAPI document, so that the two cannot
-//! drift apart. Fields that are not listed are ignored; a submit tells which.
+//! drift apart. Fields of a body that are not listed are ignored, and a submit tells which; a query that has
+//! others is refused, since who asks for less than everything must not get everything.
 
 use serde_json::{Map, Value, json};
 
@@ -22,6 +23,8 @@ pub const PATH: usize = 4096;
 pub const MESSAGE: usize = 128 * 1024;
 /// See [`NAME`].
 pub const BODY: usize = MAX_BODY;
+/// How much of an unknown name is repeated, in characters.
+const MAX_SHOWN: usize = 60;
 /// The most texts, or objects, of a list.
 const MAX_TEXTS: usize = 1000;
 
@@ -203,7 +206,7 @@ impl Input {
             let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, text) = (decode(name, true)?, decode(text, true)?);
             let Some(field) = fields.iter().find(|field| field.name == name) else {
-                continue;
+                return Err(unknown_parameter(fields, &name));
             };
             if matches!(field.kind, Kind::Texts | Kind::Words(_)) {
                 let list = object.entry(name).or_insert_with(|| Value::Array(Vec::new()));
@@ -328,6 +331,14 @@ fn whole(value: &Value) -> Value {
     }
 }
 
+/// The refusal of a query with a parameter that the route does not have.
+fn unknown_parameter(fields: &[Field], name: &str) -> Error {
+    let shown: String = name.chars().take(MAX_SHOWN).collect();
+    let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
+    let known = if names.is_empty() { "no parameters".to_string() } else { names.join(", ") };
+    Error::invalid(format!("unknown query parameter '{}'; this route takes {known}", printable(&shown)))
+}
+
 /// The refusal of a request that lacks a field.
 pub fn missing(name: &str) -> Error {
     Error::invalid(format!("missing field: {name}"))
@@ -366,9 +377,9 @@ mod tests {
 
     #[test]
     fn queries_are_typed_like_bodies() {
-        let input = Input::from_query(FIELDS, "lane=a+b%2Fc&wait=1.5&n=3&id=x&id=y&other=%FF").unwrap_err();
+        let input = Input::from_query(FIELDS, "lane=a+b%2Fc&wait=1.5&n=3&id=x&id=%FF").unwrap_err();
         assert!(input.to_string().contains("not UTF-8"), "{input}");
-        let input = Input::from_query(FIELDS, "lane=a+b%2Fc&wait=1.5&n=3&id=x&id=y&other=1").unwrap();
+        let input = Input::from_query(FIELDS, "lane=a+b%2Fc&wait=1.5&n=3&id=x&id=y").unwrap();
         assert_eq!(input.text("lane").as_deref(), Some("a b/c"));
         assert_eq!((input.seconds("wait"), input.whole("n")), (Some(1.5), Some(3)));
         assert_eq!(input.texts("id"), Some(vec!["x".to_string(), "y".to_string()]));
@@ -381,6 +392,20 @@ mod tests {
         {
             assert!(Input::from_query(FIELDS, bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_parameter_that_a_route_does_not_have_is_refused_by_its_name() {
+        let why = |fields, query: &str| Input::from_query(fields, query).unwrap_err().to_string();
+        assert_eq!(
+            why(FIELDS, "lane=a&lanes=b"),
+            "unknown query parameter 'lanes'; this route takes lane, wait, n, id"
+        );
+        assert_eq!(why(&[], "_=1"), "unknown query parameter '_'; this route takes no parameters");
+        assert_eq!(why(&[], "=1"), "unknown query parameter ''; this route takes no parameters");
+        assert!(why(FIELDS, "LANE=a").contains("'LANE'"));
+        assert!(why(&[], &format!("{}=1", "x".repeat(8000))).len() < 200);
+        assert!(Input::from_query(&[], "&&").is_ok());
     }
 
     #[test]

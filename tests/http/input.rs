@@ -137,3 +137,25 @@ fn methods_are_answered_for_every_path() {
         assert_eq!((answer.status, answer.code().as_str()), (404, "unknown_route"), "{path}");
     }
 }
+
+#[test]
+fn a_query_that_a_route_does_not_understand_is_refused_by_name() {
+    let fixture = Fixture::with(&["--enable-queue-management"]);
+    let id = fixture.submit("l");
+    let document = fixture.get("/openapi.json").json();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let target = path.replace("{id}", &id).replace("{name}", "l").replace("{lane}", "l");
+        for method in methods.as_object().unwrap().keys() {
+            let method = method.to_uppercase();
+            let body = matches!(method.as_str(), "POST" | "PATCH").then(|| json!({}));
+            let answer = fixture.client().ask(&method, &format!("{target}?zzz=1"), &[], body.as_ref());
+            assert_eq!((answer.status, answer.code().as_str()), (400, "invalid"), "{method} {target}");
+            assert!(answer.text_at("/error").contains("'zzz'"), "{}", answer.text);
+        }
+    }
+    // Which would have been every task, and two answers to one question.
+    assert_eq!(fixture.get("/tasks?key=x").status, 400);
+    assert_eq!(fixture.get("/tasks?limit=1&limit=2").text_at("/error"), "'limit' is given twice");
+    assert_eq!(fixture.get("/tasks?lane=a&lane=b").status, 200);
+    assert_eq!(fixture.get("/tasks?").status, 200);
+}
