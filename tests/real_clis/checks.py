@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 
-from lab import Failed, Lab, Skipped, expect, wait_until
+from lab import BOUND, Failed, Lab, Skipped, expect, wait_until
 
 CHECKS = []
 
@@ -77,6 +77,58 @@ def tools_run(lab, vendor):
     expect(lab.response(task)["body"] == "done", lab.response(task))
     expect((lab.project / "made-by-agent").exists(), "the tool did not run in the worktree")
     expect("denied_tools" not in lab.response(task)["metadata"], lab.response(task))
+
+
+@for_each_vendor("a conversation goes on in the next task")
+def conversations(lab, vendor):
+    first = lab.submit("[[echo:one]]")
+    lab.dispatch()
+    session = lab.response(first)["metadata"]["session_id"]
+    before = lab.requests()[-1]
+    second = lab.submit("[[echo:two]]", session_id=session)
+    lab.dispatch()
+    answer = lab.response(second)
+    expect(answer["body"] == "two", answer)
+    expect(answer["metadata"]["session_id"] == session, answer)
+    expect(lab.requests()[-1]["messages"] > before["messages"], "it began anew", lab.requests())
+    tokens = answer["metadata"]["tokens"]
+    expect(tokens["input"] == lab.requests()[-1]["usage"]["in"], "not this run's tokens alone:", tokens)
+
+
+def endless_tool(lab, vendor):
+    """A task whose tool never ends, and the file that appears when it runs."""
+    file = lab.project / "started"
+    script = f"import time; open('{file}', 'w').close(); time.sleep(600)"
+    return lab.submit(f'[[usage:900,90,9,7]][[tool:bash:python3 -c "{script}"]]'), file
+
+
+def with_python(vendor, more=""):
+    """Settings under which a tool may run python3."""
+    if vendor == "claude":
+        return more + 'routes: {work: {vendor: claude, allowed_tools: ["Bash(python3 *)"]}}\n'
+    return more + VENDORS[vendor]
+
+
+@for_each_vendor("a run whose task is cancelled is ended with all that it started")
+def cancelled(lab, vendor):
+    lab.configure(with_python(vendor))
+    task, file = endless_tool(lab, vendor)
+    with lab.dispatching() as dispatcher:
+        wait_until(file.exists, "the tool runs")
+        lab.lanes("cancel", task)
+        dispatcher.wait(timeout=BOUND)
+    expect(lab.task(task)["failure_class"] == "cancelled", lab.task(task))
+    expect(not lab.left_over(), "a run left processes behind:", lab.left_over())
+
+
+def timed_out(lab, vendor):
+    lab.configure(with_python(vendor, "timeout: 10\n"))
+    task, file = endless_tool(lab, vendor)
+    lab.dispatch()  # fails if anything is left behind
+    expect(file.exists(), "the tool did not start within the time")
+    ended = lab.task(task)
+    expect(ended["state"] == "failed" and ended["failure_class"] == "timeout", ended)
+    return lab.response(task)["metadata"], lab.json("stats")["stats"]["vendors"][vendor]
 
 
 # --- claude ------------------------------------------------------------------------------------
@@ -162,6 +214,44 @@ def claude_cut_short(lab):
     expect(answer["body"] == "interim", answer)
     expect(answer["metadata"]["outcome"] == "partial", answer)
     expect(len(answer["metadata"]["background_cut_short"]) == 1, answer)
+
+
+@check("claude", "a commit goes to the worktree's repository, whatever a git hook left in the environment", CLAUDE)
+def claude_in_a_hook(lab):
+    other = lab.workspace / "other"
+    lab.git("init", "-q", str(other))
+    hook = {"GIT_DIR": f"{other}/.git", "GIT_WORK_TREE": str(other), "GIT_INDEX_FILE": f"{other}/.git/index"}
+    lab.submit("[[tool:bash:git commit --allow-empty -m from-agent]][[echo:done]]")
+    lab.dispatch(env=hook)
+    expect("from-agent" in lab.git("log", "--oneline"), "no commit")
+    elsewhere = lab.git("-C", str(other), "log", "--all", "--oneline")
+    expect("from-agent" not in elsewhere, "it went to the repository of the hook")
+
+
+@check("claude", "tokens and costs of sub-agents count", CLAUDE)
+def claude_sub_agents(lab):
+    task = lab.submit(f"[[usage:1000,100,10,20]]{sub_agent(False)}[[echo:done]]")
+    lab.dispatch()
+    about = lab.response(task)["metadata"]
+    billed = [row["usage"] for row in lab.requests()]
+    expect(len(billed) == 3, billed)
+    kinds = {"input": "in", "output": "out", "cache_read": "cache_read", "cache_write": "cache_write"}
+    total = {kind: sum(usage[name] for usage in billed) for kind, name in kinds.items()}
+    expect(about["tokens"] == total, about["tokens"], total)
+    (by_model,) = about["model_usage"].values()
+    expect(by_model["input"] == total["input"] and by_model["cost_usd"] == about["cost_usd"], by_model)
+    all_runs = lab.json("stats")["stats"]["all"]
+    expect(all_runs["tokens"] == total, all_runs)
+    expect(all_runs["cost_usd"] == about["cost_usd"] and about["cost_usd"] > 0, all_runs)
+
+
+@check("claude", "a run that takes too long counts with the least that it used")
+def claude_timeout(lab):
+    about, stats = timed_out(lab, "claude")
+    expect(about["at_least_tokens"]["input"] == 900, about)
+    expect(about["at_least_tokens"]["cache_read"] == 9, about)
+    expect("cost_usd" not in about and "tokens" not in about, about)
+    expect(stats["runs_at_least"] == 1 and stats["at_least_tokens"]["input"] == 900, stats)
 
 
 def limit(kind, seconds, times="", more=""):
@@ -273,6 +363,25 @@ def codex_project_settings(lab):
     expect(lab.response(task)["body"] == "done", lab.response(task))
     ran = [path.name for path in lab.dir.glob("ran-*")]
     expect(not ran, "the project ran programs:", ran)
+
+
+@check("codex", "a run that takes too long says that it told nothing")
+def codex_timeout(lab):
+    about, stats = timed_out(lab, "codex")
+    expect("cost_usd" not in about and "tokens" not in about, about)
+    expect(stats["runs_untold"] == 1, stats)
+
+
+PRICED = "prices: {gpt-5.5: {input: 2, output: 10, cache_read: 1}}\nroutes: {work: {vendor: codex, model: gpt-5.5}}\n"
+
+
+@check("codex", "costs come from the prices in the configuration", PRICED)
+def codex_prices(lab):
+    task = lab.submit("[[usage:1000,100,200,0]][[echo:done]]")
+    lab.dispatch()
+    about = lab.response(task)["metadata"]
+    expect(about["cost_source"] == "computed", about)
+    expect(abs(about["cost_usd"] - (800 * 2 + 100 * 10 + 200 * 1) / 1e6) < 1e-9, about)
 
 
 def codex_refusal(seconds, times=""):

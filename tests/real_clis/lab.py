@@ -1,5 +1,6 @@
 """What the checks share: a workspace, a home, the scripted model and `lanes`, all in one directory."""
 
+import contextlib
 import datetime
 import json
 import os
@@ -211,6 +212,17 @@ class Lab:
         left = self.left_over()
         expect(not left, "a run left processes behind:", left)
         return [json.loads(line) for line in done.stdout.splitlines()]
+
+    @contextlib.contextmanager
+    def dispatching(self):
+        """A dispatcher that ends when nothing is left to claim, at work beside the check."""
+        log = self.dir / "dispatch.log"
+        with open(log, "w", encoding="utf-8") as output:
+            dispatcher = subprocess.Popen(**self.command("dispatch", "--once"), stdout=output, stderr=output)
+        self.children.append(dispatcher)
+        yield dispatcher
+        dispatcher.wait(timeout=BOUND)
+        expect(dispatcher.returncode == 0, "dispatch exits with", dispatcher.returncode, log.read_text()[-2000:])
 
     def task(self, task):
         return self.json("status", task)["task"]
