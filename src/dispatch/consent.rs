@@ -15,7 +15,7 @@ use crate::workspace::{Choices, Config, Standing, TrustRecords, is_in_repository
 
 /// Settings that say when and in which order runs happen, or how many of them, but neither what runs, nor
 /// with which rights, words or money. Everything else needs consent, whatever a later version adds.
-const HARMLESS: [&str; 23] = [
+const HARMLESS: [&str; 24] = [
     "priority",
     "timeout",
     "silence_timeout",
@@ -23,6 +23,7 @@ const HARMLESS: [&str; 23] = [
     "max_retries",
     "retry_delay",
     "retry_delay_max",
+    "resume_on",
     "dead_letter_lane",
     "on_success",
     "in_progress",

@@ -29,6 +29,7 @@ pub mod recover;
 pub mod report;
 pub mod repository;
 pub mod reset;
+pub mod resume;
 pub mod roster;
 pub mod route;
 pub mod runner;

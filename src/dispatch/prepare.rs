@@ -13,6 +13,7 @@ use super::outcome::Failure;
 use super::plan::{DEPTH, Plan};
 use super::prompt;
 use super::repository;
+use super::resume::Continuation;
 use super::runner::{Desk, Job, RunCard, files, run_id};
 use super::service::Service;
 use super::stream::StreamParser;
@@ -69,7 +70,8 @@ impl Refusal {
     }
 }
 
-/// Decides how the agent for a task is started; `random` chooses a new conversation's id.
+/// Decides how the agent for a task is started; `random` chooses a new conversation's id. Where the task names no
+/// conversation itself, the run goes on with `continued`.
 ///
 /// # Errors
 /// `Invalid` when a value of the task could be read as a flag.
@@ -78,6 +80,7 @@ pub fn command_line(
     plan: &Plan,
     service: &Service,
     task: &Task,
+    continued: Option<&str>,
     random: u128,
 ) -> Result<std::result::Result<CommandLine, Refusal>> {
     let (route, vendor) = (&service.route, &service.vendor);
@@ -101,7 +104,7 @@ pub fn command_line(
         return Ok(Err(Refusal::task(format!("the working directory {cwd} does not exist"))));
     }
     let resume_id = match brief::session(task) {
-        Ok(session) => session.map(str::to_string),
+        Ok(session) => session.or(continued).map(str::to_string),
         Err(message) => return Ok(Err(Refusal::task(message))),
     };
     let template = match (&resume_id, &vendor.resume_args) {
@@ -180,10 +183,13 @@ impl Desk<'_> {
         job: &Job,
         events: &[Event],
         attempt: &Attempt,
+        continued: Option<&Continuation>,
     ) -> Result<std::result::Result<Prepared, Refusal>> {
         let Job { task, service, token, .. } = job;
         let (route, vendor) = (&service.route, &service.vendor);
-        let line = match command_line(self.store, &self.plan, service, task, self.store.random())? {
+        let session = continued.map(|continued| continued.session.as_str());
+        let random = self.store.random();
+        let line = match command_line(self.store, &self.plan, service, task, session, random)? {
             Ok(line) => line,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -201,7 +207,11 @@ impl Desk<'_> {
         if !vendor.takes_effort() {
             input.effort_hint.clone_from(&line.effort);
         }
-        attempt.put(files::PROMPT, prompt::build(&input).as_bytes())?;
+        let words = match continued {
+            Some(continued) => prompt::go_on(&input, continued.cut.words()),
+            None => prompt::build(&input),
+        };
+        attempt.put(files::PROMPT, words.as_bytes())?;
         let started_at = self.store.now().wall;
         let card = run_card(service, token, &line, started_at.to_string(), input.wants_json);
         let text = serde_json::to_vec(&card).map_err(|error| Error::corrupt(format!("a run: {error}")))?;

@@ -5,8 +5,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::plan::Plan;
-use super::prepare::{command_line, own_timeout};
+use super::prepare::{CommandLine, Refusal, command_line, own_timeout};
+use super::resume;
+use super::service::Service;
 use crate::Result;
+use crate::model::Task;
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::store::{Parked, Store, Want};
@@ -51,6 +54,19 @@ impl Preview {
     }
 }
 
+/// The command line for the next claim of a task.
+fn next_command(
+    store: &Store,
+    plan: &Plan,
+    service: &Service,
+    task: &Task,
+) -> Result<std::result::Result<CommandLine, Refusal>> {
+    let events = store.events(&task.id)?;
+    let continued = resume::continuation(store, task, &events, service, task.fence + 1)?;
+    let session = continued.as_ref().map(|continued| continued.session.as_str());
+    command_line(store, plan, service, task, session, 0)
+}
+
 /// Looks what would be run in each lane; claims nothing.
 ///
 /// # Errors
@@ -63,7 +79,7 @@ pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
         let task = store.peek_next(&Want { lanes, filter: service.filter.clone() })?;
         let command = match &task {
             None => service.check_ready().map(|()| Vec::new()).map_err(|error| error.to_string()),
-            Some(task) => match command_line(store, plan, service, task, 0) {
+            Some(task) => match next_command(store, plan, service, task) {
                 Ok(Ok(line)) => Ok(std::iter::once(line.program.to_string_lossy().into_owned())
                     .chain(line.args)
                     .collect()),

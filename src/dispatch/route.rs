@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_yaml::Value;
 
 use super::prompt;
+use super::resume::Cut;
 use super::stream::Format;
 use super::vendor::Vendors;
 use super::yaml::{Given, Section};
@@ -16,7 +17,7 @@ use crate::workspace::check_lane;
 pub const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
 
 /// Keys that stand in a route or, as a default, directly under `dispatch:`.
-pub(super) const ROUTE_KEYS: [&str; 29] = [
+pub(super) const ROUTE_KEYS: [&str; 30] = [
     "vendor",
     "command",
     "args",
@@ -28,6 +29,7 @@ pub(super) const ROUTE_KEYS: [&str; 29] = [
     "max_retries",
     "retry_delay",
     "retry_delay_max",
+    "resume_on",
     "dead_letter_lane",
     "prompt",
     "on_success",
@@ -130,6 +132,8 @@ pub struct Route {
     pub retry_delay: Duration,
     /// Where doubling ends.
     pub retry_delay_max: Duration,
+    /// After which ends the next attempt goes on with the conversation of the last.
+    pub resume_on: Vec<Cut>,
     /// Lane that receives what failed for good.
     pub dead_letter_lane: Option<String>,
     /// Template of the prompt; nothing means the task's own prompt.
@@ -186,6 +190,7 @@ impl Route {
             max_retries: 0,
             retry_delay: Duration::from_secs(30),
             retry_delay_max: Duration::from_secs(3600),
+            resume_on: Vec::new(),
             dead_letter_lane: None,
             prompt: None,
             move_to: None,
@@ -327,6 +332,10 @@ pub(super) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         max_retries: section.count("max_retries")?.over(Some(base.max_retries)).unwrap_or(0),
         retry_delay,
         retry_delay_max: section.length("retry_delay_max")?.or(base.retry_delay_max).max(retry_delay),
+        resume_on: section
+            .read("resume_on", Cut::list_from_yaml)?
+            .over(Some(base.resume_on))
+            .unwrap_or_default(),
         dead_letter_lane: elsewhere(dead_letter_lane),
         prompt: prompt.over(base.prompt),
         move_to: elsewhere(move_to),

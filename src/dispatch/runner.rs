@@ -20,13 +20,14 @@ use super::outcome::{Exit, Failure, Outcome, Run};
 use super::plan::Plan;
 use super::policy::{self, MAX_INTERRUPTIONS, Past};
 use super::prepare::{Prepared, Refusal};
+use super::resume::{self, Continuation};
 use super::roster::Roster;
 use super::service::Service;
-use super::stream::{Baseline, LONGEST_TEXT, Note, RunReport};
+use super::stream::{Baseline, LONGEST_TEXT, Note, RunReport, Tokens, Totals};
 use super::vendor::Versions;
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{ClaimToken, Command, Task, Time};
+use crate::model::{ClaimToken, Command, Event, Task, Time};
 use crate::store::{Attempt, Store};
 use crate::{Error, ErrorKind, Result};
 
@@ -123,6 +124,15 @@ pub struct Ended {
     pub version: Option<String>,
 }
 
+/// What all runs of an attempt have in common.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    events: &'a [Event],
+    attempt: &'a Attempt,
+    begun: Instant,
+    past: Past,
+}
+
 /// The name of the run under a claim: anybody who knows the claim knows it.
 pub fn run_id(token: &ClaimToken) -> RunId {
     let digest = crate::digest::sha256_bytes(format!("run:{}", token.as_str()).as_bytes());
@@ -170,7 +180,26 @@ impl Desk<'_> {
         // Nobody else runs it: what an earlier dispatcher left of it is ended first.
         self.sweep_earlier(task)?;
         let attempt = self.store.attempt(&task.id, task.fence)?;
-        let prepared = match self.prepare(job, &events, &attempt)? {
+        let about = About { events: &events, attempt: &attempt, begun, past };
+        let Some(continued) = resume::continuation(self.store, task, &events, &job.service, task.fence)?
+        else {
+            return self.run_agent(job, &about, None);
+        };
+        let ended = self.run_agent(job, &about, Some(&continued))?;
+        let is_refused = resume::is_refused(&ended.outcome, &ended.report, &continued.session);
+        if !is_refused || job.stop.reason().is_some() {
+            return Ok(ended);
+        }
+        let message = format!("its conversation {} cannot be continued; begun anew", continued.session);
+        self.note_if_possible(job, "resume_refused", message, Object::new());
+        self.run_agent(job, &about, None)
+    }
+
+    /// Runs the agent once, in a new conversation unless it is to continue one.
+    fn run_agent(&self, job: &Job, about: &About<'_>, continued: Option<&Continuation>) -> Result<Ended> {
+        let (task, About { events, attempt, begun, past }) = (&job.task, *about);
+        let refused = |failure| Ok(self.ended(Outcome::Failed(failure), begun, past));
+        let prepared = match self.prepare(job, events, attempt, continued)? {
             Ok(prepared) => prepared,
             Err(Refusal::Task(failure)) => return refused(failure),
             Err(Refusal::Lane(missing)) => {
@@ -180,15 +209,16 @@ impl Desk<'_> {
         let Prepared { spec, card, version } = prepared;
         let resumed = card.resume_id.clone();
         let baseline = match &resumed {
-            Some(session) => {
-                Baseline::Resumed(journal::totals(&self.store.usage().unwrap_or_default(), session))
-            }
+            Some(session) => Baseline::Resumed(self.totals(session, continued.is_some())),
             None => Baseline::Fresh,
         };
         self.note_if_possible(
             job,
             "headless_started",
-            format!("{} runs", card.vendor),
+            match continued {
+                Some(continued) => format!("{} goes on after {}", card.vendor, continued.cut.as_str()),
+                None => format!("{} runs", card.vendor),
+            },
             object([
                 ("vendor", card.vendor.clone().into()),
                 ("model", card.model.clone().into()),
@@ -245,6 +275,16 @@ impl Desk<'_> {
         );
         let is_started = exit != Exit::NotStarted;
         Ok(Ended { outcome, report, duration, is_started, past, version })
+    }
+
+    /// What a conversation has come to before.
+    fn totals(&self, session: &str, is_own: bool) -> Totals {
+        let mut totals = journal::totals(&self.store.usage().unwrap_or_default(), session);
+        if is_own && totals.tokens.is_none() {
+            // It began with a run of this task that was cut short and told none of its tokens: they count now.
+            totals.tokens = Some(Tokens::default());
+        }
+        totals
     }
 
     /// Why a task is not run at all.

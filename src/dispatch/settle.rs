@@ -15,6 +15,8 @@ use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Status, Task, Time};
 
+/// Why a task goes back whose dispatcher was stopped.
+pub const STOPPED: &str = "the dispatcher was stopped before the agent was done";
 /// How long a task waits whose conversation is being continued by another run.
 const BUSY_DELAY_SECONDS: f64 = 5.0;
 /// How long a task waits whose agent could not be started because the store was in trouble.
@@ -64,7 +66,7 @@ pub fn settle(run: &Settling<'_>) -> Option<(Report, Moment)> {
             (release(&message, TROUBLE_DELAY_SECONDS, None), moment, "withheld")
         }
         Outcome::Withheld(StopReason::Shutdown) => {
-            let reason = "the dispatcher was stopped before the agent was done";
+            let reason = STOPPED;
             (
                 release(reason, 0.0, None),
                 Moment::Returned { task_id: id, message: reason.to_string() },

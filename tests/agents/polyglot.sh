@@ -24,6 +24,7 @@ codex)
     echo '{"type":"turn.started"}'
     echo '{"type":"item.completed","item":{"id":"item_0","type":"error","message":"a warning"}}'
     case $answer in
+    hang) echo '{"type":"item.completed","item":{"id":"item_1","type":"agent_message","text":"begun"}}'; sleep 1000 ;;
     nothing) exit 0 ;;
     boom) echo '{"type":"turn.failed","error":{"message":"boom"}}'; exit 1 ;;
     long) [ -n "$file" ] && printf 'from the file' > "$file" ;;

@@ -78,14 +78,24 @@ pub fn build(input: &PromptInput) -> String {
     out.request(input.request.as_ref());
     out.thread(&input.thread);
     out.attempts(&input.earlier_attempts);
-    if input.wants_json {
-        out.paragraph("Answer with one JSON value and nothing else before it.");
-    }
+    out.closing(input.wants_json);
+    out.text
+}
+
+/// What an agent is told that goes on with its conversation after `why` cut it short. It has the task already; what is
+/// new is the claim.
+pub fn go_on(input: &PromptInput, why: &str) -> String {
+    let mut out = Text { nonce: nonce(input), task_id: input.task_id.clone(), text: String::new() };
+    out.paragraph(&format!(
+        "You were cut short while you worked on task {}: {why}. Go on where you stopped and finish the task. First look \
+         at what is already there, and do nothing twice that is done.",
+        input.task_id
+    ));
     out.paragraph(
-        "Nobody can answer questions during this run: decide yourself, and say what you assumed. \
-         End your answer with one line `STATUS: done`, `STATUS: partial` or `STATUS: blocked`; after \
-         partial or blocked say in the line before what is missing.",
+        "The task is claimed anew for this run: the claim token that you have seen before is void, the environment of your \
+         commands has the new one.",
     );
+    out.closing(input.wants_json);
     out.text
 }
 
@@ -117,6 +127,18 @@ impl Text {
         if let Some(body) = body.filter(|body| !body.trim().is_empty()) {
             self.paragraph(&format!("# {title}\n\n{body}"));
         }
+    }
+
+    /// How every answer is to end.
+    fn closing(&mut self, wants_json: bool) {
+        if wants_json {
+            self.paragraph("Answer with one JSON value and nothing else before it.");
+        }
+        self.paragraph(
+            "Nobody can answer questions during this run: decide yourself, and say what you assumed. \
+             End your answer with one line `STATUS: done`, `STATUS: partial` or `STATUS: blocked`; after \
+             partial or blocked say in the line before what is missing.",
+        );
     }
 
     fn places(&mut self, input: &PromptInput) {
@@ -231,6 +253,20 @@ mod tests {
         assert!(text.starts_with("Fix the bug.\n\nNobody can answer"), "{text}");
         assert!(!text.contains('#'));
         assert!(text.ends_with("is missing.\n"));
+    }
+
+    #[test]
+    fn going_on_says_why_and_how_to_end_and_not_the_task_again() {
+        let text = go_on(&PromptInput { wants_json: true, ..input() }, "its time was up");
+        assert!(
+            text.starts_with("You were cut short while you worked on task t1: its time was up."),
+            "{text}"
+        );
+        assert!(text.contains("one JSON value") && text.contains("STATUS: done"), "{text}");
+        assert!(
+            text.contains("token that you have seen before is void") && !text.contains("Fix the bug"),
+            "{text}"
+        );
     }
 
     #[test]

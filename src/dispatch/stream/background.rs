@@ -41,6 +41,11 @@ enum End {
 }
 
 impl End {
+    /// Whether the agent is told of it and goes on. What the program stops, it stops because it ends itself.
+    fn is_told(self) -> bool {
+        self != Self::Stopped
+    }
+
     fn parse(status: &str) -> Option<Self> {
         match status {
             "completed" => Some(Self::Completed),
@@ -72,7 +77,7 @@ impl Background {
                     task.is_foreground = moved.map_or(task.is_foreground, |background| !background);
                     task.end = end.or(task.end);
                 });
-                self.owes_turn |= end.is_some();
+                self.owes_turn |= end.is_some_and(End::is_told);
             }
             "task_notification" => {
                 let end = End::parse(text(value, "status"));
@@ -80,7 +85,7 @@ impl Background {
                     name_it(task, value);
                     task.end = end.or(task.end);
                 });
-                self.owes_turn |= end.is_some();
+                self.owes_turn |= end.is_some_and(End::is_told);
             }
             "background_tasks_changed" => self.replaced(value),
             _ => {}
@@ -297,6 +302,9 @@ mod tests {
         let (report, done) = read(&[&command, SAYS, &result("The server runs.\\nSTATUS: done")]);
         assert!(!report.is_interim && done[2]);
         assert_eq!(report.cut_short[0].words(), "background command \"look\" had not ended");
+        let (last, stopped) = (result("The server runs.\\nSTATUS: done"), notified("stopped"));
+        let (report, done) = read(&[&command, SAYS, &last, &stopped, EMPTY]);
+        assert!(!report.is_interim && done[4], "stopped with the program, which nobody waits for");
         let watcher = STARTED.replace("\"description\"", "\"ambient\":true,\"description\"");
         let (report, done) = read(&[&watcher, SAYS, &result("x")]);
         assert_eq!((report.cut_short.len(), done[2]), (0, true));

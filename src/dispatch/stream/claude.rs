@@ -36,6 +36,8 @@ impl Claude {
                 }
                 if let Some(message) = value.get("message") {
                     self.tally.message(message);
+                    // The program tells errors of the service in the model's place.
+                    report.has_worked |= text(message, "model") != "<synthetic>";
                 }
                 // The service answers again: what its retries said is over.
                 report.api_error_status = None;

@@ -53,8 +53,11 @@ impl Codex {
                 report.add_error(text(value, "message"));
                 some_text(value, "message")
             }
-            "item.started" => started(value.get("item")?),
-            "item.completed" => completed(value.get("item")?, report),
+            "item.started" | "item.completed" => {
+                let item = value.get("item")?;
+                report.has_worked |= text(item, "type") != "error";
+                if text(value, "type") == "item.started" { started(item) } else { completed(item, report) }
+            }
             _ => None,
         }
     }

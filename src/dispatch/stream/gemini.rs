@@ -24,6 +24,7 @@ impl Gemini {
                 None
             }
             "message" if text(value, "role") != "user" => {
+                report.has_worked = true;
                 let content = text(value, "content");
                 let is_piece = value.get("delta").and_then(Value::as_bool).unwrap_or(false);
                 if !is_piece {
@@ -33,6 +34,7 @@ impl Gemini {
                 Some(content.to_string())
             }
             "tool_use" => {
+                report.has_worked = true;
                 if !self.message.is_empty() {
                     self.earlier = std::mem::take(&mut self.message);
                 }

@@ -27,6 +27,7 @@ impl Opencode {
                 None
             }
             "text" => {
+                report.has_worked = true;
                 if !self.step_text.is_empty() {
                     self.step_text.push('\n');
                 }
@@ -36,6 +37,7 @@ impl Opencode {
                 some_text(part, "text")
             }
             "tool_use" => {
+                report.has_worked = true;
                 let input = part.get("state").and_then(|state| state.get("input")).unwrap_or(&nothing);
                 Some(tool_call(text(part, "tool"), input))
             }

@@ -116,6 +116,8 @@ pub struct RunReport {
     pub is_interim: bool,
     /// Work in the background that did not come to its own end.
     pub cut_short: Vec<CutShort>,
+    /// The model has said or done something.
+    pub has_worked: bool,
     /// The agent says that it failed.
     pub is_error: bool,
     /// The answer: the agent's last message.
