@@ -66,7 +66,7 @@ fn queue() -> Option<(Config, Store)> {
     let context =
         Context { global: GlobalArgs::default(), out: Output::new(false, true), base: Base::current() };
     let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
-    let store = Store::open(&config.store_root, context.store_options().ok()?).ok()?;
+    let store = Store::open_to_read(&config.store_root, context.store_options().ok()?).ok()?;
     Some((config, store))
 }
 

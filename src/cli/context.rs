@@ -79,12 +79,19 @@ impl Context {
         Ok(Options { tell: Progress::teller(&self.out, "lanes"), ..options })
     }
 
-    /// Opens the store. One that is named outright must be there: a typing error must not look like an
-    /// empty queue, nor make one. That of a configuration is made.
+    /// Opens the store, and makes nothing. One that is named outright must be there: a typing error must not
+    /// look like an empty queue. While that of a configuration is not there, its queue is empty.
     pub fn store(&self) -> Result<Store> {
-        let (_, named) = self.named();
-        match named {
+        match self.named().1 {
             Some(_) => Store::open_existing(&self.store_root()?, self.store_options()?),
+            None => Store::open_to_read(&self.store_root()?, self.store_options()?),
+        }
+    }
+
+    /// Opens the store to change what is no task's: that of a configuration is made.
+    pub fn store_to_change(&self) -> Result<Store> {
+        match self.named().1 {
+            Some(_) => self.store(),
             None => self.store_or_new(),
         }
     }
@@ -116,6 +123,11 @@ impl Context {
         let config = self.config()?;
         let store = Store::open(&config.store_root, self.store_options()?)?;
         Ok((config, store))
+    }
+
+    /// The same, making nothing.
+    pub fn workspace_to_read(&self) -> Result<(Config, Store)> {
+        Ok((self.config()?, self.store()?))
     }
 
     /// The newest event of a task. A history that cannot be read is a warning: the task itself can.

@@ -118,7 +118,8 @@ impl DispatchCommand {
         if !self.dry_run {
             inside_run::refuse(context, "dispatch")?;
         }
-        let (config, store) = context.workspace()?;
+        let (config, store) =
+            if self.dry_run { context.workspace_to_read()? } else { context.workspace()? };
         self.lane.iter().try_for_each(|lane| check_lane(lane))?;
         let surroundings = Surroundings {
             environment: env::all(),

@@ -92,7 +92,7 @@ fn add_consent(context: &Context, diagnoses: &mut Vec<Diagnosis>) {
 /// when there is no queue yet or something else is in the way of asking.
 fn dispatch_section(context: &Context) -> Option<Diagnosis> {
     let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
-    let store = Store::open(&config.store_root, context.store_options().ok()?).ok()?;
+    let store = Store::open_to_read(&config.store_root, context.store_options().ok()?).ok()?;
     let (level, message, remedy) = match load(&config, &store, &Gate::default().opened()) {
         Ok(_) if config.dispatch.is_none() => return None,
         Ok(_) => (Level::Ok, "what it says under dispatch can be used".to_string(), None),

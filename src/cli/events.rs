@@ -39,7 +39,9 @@ pub struct EventsCommand {
 
 impl EventsCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
-        let store = context.store()?;
+        // Who waits for changes must see those of a queue that is made meanwhile.
+        let waits = self.follow && self.id.is_none();
+        let store = if waits { context.store_to_change()? } else { context.store()? };
         match &self.id {
             Some(id) => self.one(context, &store, id)?,
             None => self.feed(context, &store)?,

@@ -29,24 +29,29 @@ impl FsckCommand {
             inside_run::refuse(context, "fsck --repair")?;
         }
         let root = context.store_root()?;
-        if !root.exists() {
-            // That of a configuration is made, any other is an error.
+        if !Store::is_there(&root) && (root.is_dir() || !root.exists()) {
+            // That of a configuration is empty, any other is an error.
             context.store()?;
+            return tell(context, &Report::default());
         }
         let options = Options { workspace_root: context.workspace_root(), ..context.store_options()? };
         let mut progress = Progress::new(&context.out, "lanes fsck");
         let report = Store::fsck_at(&root, options, self.repair, &mut |done, of| progress.tell_of(done, of))?;
         drop(progress);
-        let sound = report.worst().is_none_or(|worst| worst == Severity::Leftover);
-        if context.out.json {
-            let mut object = report.to_object();
-            object.insert("status".into(), if sound { "ok" } else { "damaged" }.into());
-            context.out.object(&object)?;
-        } else {
-            print(context, &report)?;
-        }
-        Ok(if sound { EXIT_OK } else { EXIT_REFUSED })
+        tell(context, &report)
     }
+}
+
+fn tell(context: &mut Context, report: &Report) -> Result<u8> {
+    let sound = report.worst().is_none_or(|worst| worst == Severity::Leftover);
+    if context.out.json {
+        let mut object = report.to_object();
+        object.insert("status".into(), if sound { "ok" } else { "damaged" }.into());
+        context.out.object(&object)?;
+    } else {
+        print(context, report)?;
+    }
+    Ok(if sound { EXIT_OK } else { EXIT_REFUSED })
 }
 
 fn print(context: &mut Context, report: &Report) -> Result<()> {

@@ -24,7 +24,7 @@ pub struct PauseCommand {
 impl PauseCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         check_lane(&self.lane)?;
-        let store = context.store()?;
+        let store = context.store_to_change()?;
         let changed = store.pause(&self.lane, self.reason.as_deref())?;
         // A name that was mistyped would leave the lane that was meant open.
         if store.lane_has_tasks(&self.lane).is_ok_and(|used| !used) {
@@ -46,7 +46,7 @@ pub struct ResumeCommand {
 impl ResumeCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         check_lane(&self.lane)?;
-        let changed = context.store()?.resume(&self.lane)?;
+        let changed = context.store_to_change()?.resume(&self.lane)?;
         tell(context, "resumed", &self.lane, changed)
     }
 }

@@ -52,6 +52,8 @@ pub(super) const ATTEMPTS: &str = "attempts";
 pub(super) struct Dir {
     fd: OwnedFd,
     path: PathBuf,
+    /// Whether it stands for one that is not there, and is empty.
+    is_absent: bool,
 }
 
 impl AsFd for Dir {
@@ -66,6 +68,9 @@ impl From<Dir> for OwnedFd {
     }
 }
 
+/// A directory that always exists, holds no name that a store has, and in which nothing can be made.
+const NOTHING: &str = "/proc/self/ns";
+
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -74,7 +79,7 @@ impl Dir {
     pub(super) fn open_root(path: &Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(fd) => Ok(Self { fd, path: path.to_path_buf() }),
+            Ok(fd) => Ok(Self { fd, path: path.to_path_buf(), is_absent: false }),
             Err(Errno::NOTDIR) => Err(Error::config(format!(
                 "the store {} is not a directory",
                 printable(&path.to_string_lossy())
@@ -84,12 +89,20 @@ impl Dir {
         }
     }
 
+    /// Stands for the directory at `path`, which is not there.
+    fn absent(path: PathBuf) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(NOTHING, flags, Mode::empty())
+            .map_err(|_| Error::io("open", &path, std::io::Error::from(Errno::NOENT)))?;
+        Ok(Self { fd, path, is_absent: true })
+    }
+
     /// Opens a directory inside this one; `None` when it does not exist.
     pub(super) fn open_existing(&self, name: impl AsRef<OsStr>) -> Result<Option<Self>> {
         let name = name.as_ref();
         let path = self.path.join(name);
         match rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty()) {
-            Ok(fd) => Ok(Some(Self { fd, path })),
+            Ok(fd) => Ok(Some(Self { fd, path, is_absent: false })),
             Err(Errno::NOENT) => Ok(None),
             Err(Errno::NOTDIR | Errno::LOOP) => Err(Error::corrupt(format!(
                 "{} is not a directory of the store",
@@ -104,6 +117,7 @@ impl Dir {
         if let Some(dir) = self.open_existing(name)? {
             return Ok(dir);
         }
+        self.refuse_if_absent(name)?;
         atomic::make_dir(self, name)?;
         self.open_existing(name)?
             .ok_or_else(|| Error::io("open", self.path.join(name), std::io::Error::from(Errno::NOENT)))
@@ -114,9 +128,18 @@ impl Dir {
         if let Some(dir) = self.open_existing(name)? {
             return Ok(dir);
         }
+        self.refuse_if_absent(name)?;
         atomic::make_dir_derived(self, name)?;
         self.open_existing(name)?
             .ok_or_else(|| Error::io("open", self.path.join(name), std::io::Error::from(Errno::NOENT)))
+    }
+
+    /// What is not there cannot be written to, as if its disk could only be read.
+    fn refuse_if_absent(&self, name: &str) -> Result<()> {
+        match self.is_absent {
+            true => Err(Error::io("create", self.path.join(name), std::io::Error::from(Errno::ROFS))),
+            false => Ok(()),
+        }
     }
 
     /// Its path, for messages and for other programs.
@@ -128,6 +151,9 @@ impl Dir {
     pub(super) fn entries(&self) -> Result<Vec<(OsString, FileType)>> {
         let fail = |errno: Errno| Error::io("list", &self.path, errno);
         let mut entries = Vec::new();
+        if self.is_absent {
+            return Ok(entries);
+        }
         for entry in rustix::fs::Dir::read_from(&self.fd).map_err(fail)? {
             let entry = entry.map_err(fail)?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
@@ -157,6 +183,9 @@ impl Dir {
     pub(super) fn names(&self) -> Result<Vec<String>> {
         let fail = |errno: Errno| Error::io("list", &self.path, errno);
         let mut names = Vec::new();
+        if self.is_absent {
+            return Ok(names);
+        }
         for entry in rustix::fs::Dir::read_from(&self.fd).map_err(fail)? {
             let entry = entry.map_err(fail)?;
             if let Ok(name) = entry.file_name().to_str()
@@ -192,6 +221,28 @@ impl Layout {
         };
         let tasks = root.open_or_make(TASKS).map_err(hint_at_repair)?;
         Ok(Self { root, tasks, tell: Tell::default() })
+    }
+
+    /// Opens the store at `path` if there is one; makes nothing.
+    pub(super) fn open_existing(path: &Path) -> Result<Option<Self>> {
+        let root = match Dir::open_root(path) {
+            Ok(root) => root,
+            Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let tasks = root.open_existing(TASKS).map_err(hint_at_repair)?;
+        Ok(tasks.map(|tasks| Self { root, tasks, tell: Tell::default() }))
+    }
+
+    /// The empty store that `path` stands for while there is none. Nothing can be written to it.
+    pub(super) fn absent(path: &Path) -> Result<Self> {
+        let (root, tasks) = (Dir::absent(path.to_path_buf())?, Dir::absent(path.join(TASKS))?);
+        Ok(Self { root, tasks, tell: Tell::default() })
+    }
+
+    /// Whether it stands for a store that is not there.
+    pub(super) fn is_absent(&self) -> bool {
+        self.tasks.is_absent
     }
 
     /// The directory of a task; `None` when there is none.

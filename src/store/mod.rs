@@ -132,7 +132,11 @@ impl Store {
     /// opened or made.
     pub fn open(root: &Path, options: Options) -> Result<Self> {
         let root = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
-        let layout = Layout { tell: options.tell.clone(), ..Layout::open(&root)? };
+        Self::of(Layout::open(&root)?, options)
+    }
+
+    fn of(layout: Layout, options: Options) -> Result<Self> {
+        let layout = Layout { tell: options.tell.clone(), ..layout };
         if !options.allow_network_fs {
             lock::refuse_network_file_system(&layout.root)?;
         }
@@ -145,15 +149,32 @@ impl Store {
     /// # Errors
     /// `NotFound` when nothing is there, or no store; else as [`Store::open`].
     pub fn open_existing(root: &Path, options: Options) -> Result<Self> {
-        let is_missing = |path: &Path| {
-            std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-        };
-        if is_missing(root) || (root.is_dir() && is_missing(&root.join(layout::TASKS))) {
-            let path = printable(&root.to_string_lossy());
-            return Err(Error::not_found(format!("there is no store at {path}"))
-                .with_hint("look at --store and LANES_STORE; the first `lanes submit` makes a store"));
+        let root = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
+        match Layout::open_existing(&root)? {
+            Some(layout) => Self::of(layout, options),
+            None => {
+                Err(Error::not_found(format!("there is no store at {}", printable(&root.to_string_lossy())))
+                    .with_hint("look at --store and LANES_STORE; the first `lanes submit` makes a store"))
+            }
         }
-        Self::open(root, options)
+    }
+
+    /// Opens the store at `root` to look at it; makes nothing. While there is none, it reads as an empty one,
+    /// to which nothing can be written.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_to_read(root: &Path, options: Options) -> Result<Self> {
+        let root = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
+        match Layout::open_existing(&root)? {
+            Some(layout) => Self::of(layout, options),
+            None => Ok(Self { layout: Layout::absent(&root)?, options, version: FORMAT_VERSION }),
+        }
+    }
+
+    /// Whether there is a store at `root`, as far as can be seen.
+    pub fn is_there(root: &Path) -> bool {
+        root.join(layout::TASKS).symlink_metadata().is_ok()
     }
 
     /// The absolute path of the state directory.

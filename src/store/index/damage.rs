@@ -59,8 +59,12 @@ pub(super) fn made(layout: &Layout) -> Result<Dir> {
 }
 
 impl Store {
-    /// Asks the index something. When that shows it to be damaged, it is repaired and asked again.
-    pub(in crate::store) fn ask_index<T>(&self, ask: impl Fn(&Index<'_>) -> Result<T>) -> Result<T> {
+    /// Asks the index something. When that shows it to be damaged, it is repaired and asked again. A store
+    /// that is not there has no index, and the answer of an empty one.
+    pub(in crate::store) fn ask_index<T: Default>(&self, ask: impl Fn(&Index<'_>) -> Result<T>) -> Result<T> {
+        if self.layout.is_absent() {
+            return Ok(T::default());
+        }
         let index = Index::open(&self.layout)?;
         for _ in 1..TRIES {
             match index.again(|| ask(&index)) {

@@ -134,7 +134,8 @@ pub fn doctor(wish: &DoctorWish<'_>, progress: &mut dyn FnMut(u64, u64)) -> Vec<
                 );
             }
             chart.area = "store";
-            if let Some(store) = state::check(&mut chart, &config.store_root, &wish.options, progress) {
+            let (root, is_named) = (&config.store_root, config.store_is_named);
+            if let Some(store) = state::check(&mut chart, root, is_named, &wish.options, progress) {
                 chart.area = "workers";
                 state::check_workers(&mut chart, &store);
             }
@@ -145,7 +146,7 @@ pub fn doctor(wish: &DoctorWish<'_>, progress: &mut dyn FnMut(u64, u64)) -> Vec<
             if let Some(store) = wish.locate.store {
                 chart.area = "store";
                 match wish.locate.base.absolute(store) {
-                    Ok(store) => drop(state::check(&mut chart, &store, &wish.options, progress)),
+                    Ok(store) => drop(state::check(&mut chart, &store, true, &wish.options, progress)),
                     Err(error) => chart.error("store", &error, "name the store with an absolute path"),
                 }
             }

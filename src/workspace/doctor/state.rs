@@ -16,19 +16,24 @@ const FEW_FILES: u64 = 10_000;
 /// How far a task may seem to come from the future before the clock is in doubt, in seconds.
 const CLOCK_SLACK: f64 = 60.0;
 
-/// Checks the store; returns it if it can be used.
+/// Checks the store, which may be named or the configuration's; returns it if it can be used.
 pub(super) fn check(
     chart: &mut Chart,
     root: &Path,
+    is_named: bool,
     options: &Options,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Option<Store> {
-    if !root.exists() {
-        chart.warn(
-            "store",
-            format!("{} does not exist yet", show(root)),
-            "nothing to do: the first submit makes it",
-        );
+    if !Store::is_there(root) && (root.is_dir() || !root.exists()) {
+        if is_named {
+            let message = format!("there is no store at {}", show(root));
+            chart.block("store", message, "look at --store and LANES_STORE; the first submit makes a store");
+        } else if root.is_dir() {
+            chart.ok("store", format!("{} can be opened; nothing was submitted yet", show(root)));
+        } else {
+            let message = format!("{} does not exist yet", show(root));
+            chart.warn("store", message, "nothing to do: the first submit makes it");
+        }
         return None;
     }
     let store = match Store::open(root, options.clone()) {
