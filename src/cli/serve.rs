@@ -73,8 +73,10 @@ fn announcement(places: &Places) -> Vec<String> {
     if let Some(address) = places.address {
         lines.push(format!("lanes: serving on http://{address}"));
         lines.push(match &places.token_file {
+            // On standard input, since arguments of a command are there for every user to see.
             Some(path) => format!(
-                "lanes: ask with the token: curl -H \"Authorization: Bearer $(cat {})\" http://{address}/status",
+                "lanes: ask with the token: printf 'header=\"Authorization: Bearer %s\"' \"$(cat {})\" | \
+                 curl -K - http://{address}/status",
                 shell_word(&path.to_string_lossy())
             ),
             None => "lanes: no token is asked for: whoever can reach the port may use the queue".to_string(),

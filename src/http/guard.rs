@@ -19,7 +19,7 @@ use super::token::Fingerprint;
 use super::wire::Request;
 
 /// What may be asked for without showing anything. What the handlers of these tell is for everybody.
-const OPEN_PATHS: [&str; 2] = ["/healthz", "/open"];
+pub const OPEN_PATHS: [&str; 2] = ["/healthz", "/open"];
 
 /// The door's rules.
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
 use super::app::{Call, Outcome};
+use super::guard::OPEN_PATHS;
 use super::input::{Field, schema_of};
 use super::route::Route;
 use super::schema;
@@ -50,7 +51,8 @@ pub fn document() -> Object {
                 "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             }),
         ),
-        ("security", json!([{}, {"token": []}])),
+        // A server that asks for no token takes one all the same.
+        ("security", json!([{"token": []}])),
     ])
 }
 
@@ -89,6 +91,9 @@ fn operation(route: &Route) -> Value {
         ("parameters", parameters.into()),
         ("responses", Value::Object(responses(route))),
     ]);
+    if OPEN_PATHS.contains(&route.path) {
+        operation.insert("security".into(), json!([]));
+    }
     if let Some(fields) = route.body {
         let needs_body = fields.iter().any(|field| field.is_required);
         operation.insert(

@@ -57,7 +57,7 @@ fn a_route_that_no_dispatcher_could_use_is_refused_by_its_key() {
         (json!({"vendor": "claude", "command": "x"}), "either a vendor or a command"),
         (json!({"max_retries": -1}), "routes.l.max_retries"),
         (json!({"on_success": {"move_to": "l"}}), "to itself"),
-        (json!({"model": "--x"}), "routes.l.model: it starts with a dash: --x"),
+        (json!({"model": "opus"}), "routes.l.model: it starts with a dash: --x"),
         (json!({"effort": "-x"}), "routes.l.effort: it starts with a dash"),
         (json!({"model": "a\u{200b}"}), "routes.l.model: it has invisible characters (U+200B)"),
         (json!({"k".repeat(800): 1}), "unknown key"),
@@ -100,8 +100,8 @@ fn programs_are_named_only_where_that_is_allowed() {
         // A program without a vendor has no place for some of them, which is said first.
         assert!([400, 403].contains(&changed.status), "{key}: {}", changed.text);
     }
-    // Another vendor is another program, and the words of a model are its arguments.
-    for settings in [json!({"vendor": "claude"}), json!({"model": "--x"})] {
+    // Another vendor is another program, and a model is what runs as well.
+    for settings in [json!({"vendor": "claude"}), json!({"model": "opus"})] {
         let made = fixture.post("/routes", &json!({"lane": "l", "settings": settings}));
         assert_eq!((made.status, made.code().as_str()), (403, "programs_disabled"), "{}", made.text);
     }
