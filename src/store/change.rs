@@ -96,6 +96,7 @@ impl Store {
         let tmp = self.layout.tmp()?;
         let large = response.as_ref().is_some_and(|response| response.body.len() > INLINE_BODY);
         let pending = read::pending_response_name(task.fence);
+        let is_answer = response.is_some();
         let response_text = response.as_ref().map(|response| json::to_text(&response.to_object()));
         if !large {
             task.journal.response = response.or(task.journal.response.take());
@@ -128,19 +129,24 @@ impl Store {
         // The change stands from here on. What cannot be noted now, for want of space perhaps, is
         // completed by the next change, which finds `busy` still set.
         let noted = || -> Result<()> {
-            if large {
-                atomic::rename_derived(dir, &pending, dir, RESPONSE_FILE)?;
-            }
-            if let Some(staged) = staged_response {
-                staged.publish(dir, RESPONSE_FILE)?;
-            }
             let seq = self.note_change(&lock, &index, dir, loaded, &task, state.seq)?;
-            index.finish(&lock, &state, seq, None).map(|_| ())
+            let finished = match is_answer {
+                true => index.finish_answered(&lock, &state, seq, &task.id),
+                false => index.finish(&lock, &state, seq, None),
+            };
+            finished.map(drop)
         };
         let _ = noted();
         drop(lock);
 
         atomic::sync_dir(dir)?;
+        // Other implementations believe response.json whatever task.json says, so that it appears when no
+        // power cut can take the change back. The next change completes what fails here.
+        let _ = match staged_response {
+            Some(staged) => staged.publish(dir, RESPONSE_FILE),
+            None if large => atomic::rename_derived(dir, &pending, dir, RESPONSE_FILE),
+            None => Ok(()),
+        };
         self.ring(&[&task.lane, &loaded.task.lane]);
         Ok(Some(task))
     }

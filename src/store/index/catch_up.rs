@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::super::layout::{Dir, RESPONSE_FILE, idempotency_key};
+use super::super::lock::TaskLock;
 use super::super::request::is_part;
 use super::super::scan::look_long_at;
 use super::super::shelf::Entry;
@@ -75,6 +77,22 @@ impl Index<'_> {
         Ok(next)
     }
 
+    /// Gives the answer of the task that was answered last its name, if its process died before that.
+    pub(super) fn pay_answer(&self, state: State) -> Result<State> {
+        let Some(id) = &state.owed else { return Ok(state) };
+        let path = format!("{id}/{RESPONSE_FILE}");
+        let is_there = rustix::fs::statat(&self.layout.tasks, path, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        if !is_there
+            && let Some(task) = self.load(id)?
+            && let Some(dir) = self.layout.task(&task.id)?
+        {
+            // Whoever holds it is about to do so.
+            let Some(_lock) = TaskLock::try_acquire(&dir)? else { return Ok(state) };
+            let _ = self.complete_response(&dir, &task);
+        }
+        Ok(State { owed: None, ..state })
+    }
+
     /// Puts the answer of an ended task under the name by which other implementations find it.
     pub(super) fn complete_response(&self, dir: &Dir, task: &Task) -> Result<()> {
         if !task.status.is_terminal() {
@@ -91,10 +109,13 @@ impl Index<'_> {
                     // Whatever else stands there is for fsck to move aside.
                     Ok(_) | Err(_) => return Ok(()),
                 }
+                // Nobody is to find an answer whose commit a power cut may take back.
+                atomic::sync_dir(dir)?;
                 atomic::replace_durably(&self.layout.tmp()?, dir, RESPONSE_FILE, text.as_bytes())
             }
             None if dir.path().join(RESPONSE_FILE).exists() => Ok(()),
             None => {
+                atomic::sync_dir(dir)?;
                 atomic::rename_derived(dir, &read::pending_response_name(task.fence), dir, RESPONSE_FILE)?;
                 atomic::sync_dir(dir)
             }
@@ -273,6 +294,7 @@ impl Index<'_> {
             seq,
             clock,
             busy: None,
+            owed: None,
         };
         self.write_state(&state)?;
         Ok(state)

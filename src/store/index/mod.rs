@@ -140,6 +140,7 @@ impl<'a> Index<'a> {
             Some(id) => self.finish_for_another(&state, id)?,
             None => state,
         };
+        let state = self.pay_answer(state)?;
         if state.stamp == self.tasks_time()? { Ok(state) } else { self.adopt_new_tasks(state) }
     }
 
@@ -169,6 +170,18 @@ impl<'a> Index<'a> {
         }
         self.write_state(&next)?;
         Ok(next)
+    }
+
+    /// The same for a change that answered a task: the answer gets its name only once the change is durable,
+    /// and the next change sees to that if this process dies before.
+    pub(super) fn finish_answered(
+        &self,
+        lock: &StoreLock,
+        state: &State,
+        seq: u64,
+        answered: &TaskId,
+    ) -> Result<State> {
+        self.finish(lock, &State { owed: Some(answered.to_string()), ..state.clone() }, seq, None)
     }
 
     /// Gives the `tasks` directory a modification time of our own, and returns it.

@@ -4,7 +4,7 @@ use super::super::clock::boot_id;
 use crate::model::Now;
 
 /// The version of the index; one of another version is built anew.
-const FORMAT: &str = "index-4";
+const FORMAT: &str = "index-5";
 
 /// The boot id as one word.
 pub(super) fn boot_word() -> String {
@@ -27,6 +27,8 @@ pub(in crate::store) struct State {
     /// microseconds.
     pub(super) clock: i64,
     pub(super) busy: Option<String>,
+    /// The task that was answered last, whose answer may not have its name yet.
+    pub(super) owed: Option<String>,
 }
 
 /// By how much the two clocks may drift apart before the wall clock counts as set back.
@@ -46,6 +48,7 @@ impl State {
             seq: words.next()?.parse().ok()?,
             clock: words.next()?.parse().ok()?,
             busy: words.next().filter(|word| *word != "-").map(str::to_string),
+            owed: words.next().filter(|word| *word != "-").map(str::to_string),
         };
         (words.next() == Some(".")).then_some(state)
     }
@@ -59,8 +62,9 @@ impl State {
     /// Always of one length, so that it can be overwritten in place by one call.
     pub(super) fn line(&self) -> String {
         let busy = self.busy.as_deref().unwrap_or("-");
+        let owed = self.owed.as_deref().unwrap_or("-");
         let Self { boot, stamp, known, newest, seq, clock, .. } = self;
-        let line = format!("{FORMAT} {boot} {stamp} {known} {newest} {seq} {clock} {busy} .");
-        format!("{line:<639}\n")
+        let line = format!("{FORMAT} {boot} {stamp} {known} {newest} {seq} {clock} {busy} {owed} .");
+        format!("{line:<839}\n")
     }
 }
