@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result, printable};
+use crate::model::names;
 
 /// As many symbolic links as the kernel follows in one path.
 const MAX_LINKS: usize = 40;
@@ -148,6 +149,13 @@ pub(super) fn as_text(path: &Path, label: &str) -> Result<String> {
         Error::invalid(format!("{label} is not valid UTF-8: {}", show(path)))
             .with_hint("tasks are JSON text; rename the file or directory")
     })
+}
+
+/// The same of a path that an agent reads in the middle of its instructions.
+pub(super) fn as_name(path: &Path, label: &str) -> Result<String> {
+    let text = as_text(path, label)?;
+    names::visible(label, &text).map_err(|error| error.with_hint("rename the file or directory"))?;
+    Ok(text)
 }
 
 /// A path as a message shows it.

@@ -8,7 +8,7 @@ use super::base::Base;
 use super::config::Config;
 use super::discover::CONFIG_PLACES;
 use super::guarded::{is_document, is_secret, runs_or_configures};
-use super::paths::{as_text, file_type, require_inside, resolve, show};
+use super::paths::{as_name, file_type, require_inside, resolve, show};
 use super::text_file::TextFile;
 use crate::digest::sha256_file;
 use crate::error::{Error, ErrorKind, Result};
@@ -79,7 +79,7 @@ impl<'a> Places<'a> {
             Some(_) => {}
         }
         Ok(SupportingPath {
-            path: as_text(&real, label)?,
+            path: as_name(&real, label)?,
             sha256: sha256_file(&real).map_err(|error| Error::io("read", &real, error))?,
         })
     }

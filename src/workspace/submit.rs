@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::base::Base;
 use super::config::Config;
 use super::fields::Fields;
-use super::paths::{as_text, resolve};
+use super::paths::{as_name, as_text, resolve};
 use super::places::Places;
 use super::repeats;
 use super::task_file::TaskFile;
@@ -201,7 +201,7 @@ fn check(
         source_agent,
         lane,
         workspace_root: as_text(&places.root, "workspace_root")?,
-        worktree_path: worktree_path.map(|path| as_text(&path, "worktree_path")).transpose()?,
+        worktree_path: worktree_path.map(|path| as_name(&path, "worktree_path")).transpose()?,
         expected_branch,
         request,
         supporting_paths,
