@@ -109,7 +109,7 @@ fn failures_are_retried_and_then_collected() {
     assert_eq!(collected["metadata"]["dead_letter_of"], never.as_str());
     assert_eq!(collected["state"], "queued", "a lane that only collects is not served");
 
-    let hopeless = pool.submit("failure 'Not logged in'", &[]);
+    let hopeless = pool.submit("failure 'Prompt is too long' 400", &[]);
     pool.dispatch_once(&[]);
     let task = pool.task(&hopeless);
     assert_eq!((&task["failure_class"], &task["attempt"]), (&"permanent".into(), &1.into()), "{task}");

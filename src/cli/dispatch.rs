@@ -20,7 +20,7 @@ use super::table::Table;
 use crate::dispatch::agent::household::Household;
 use crate::dispatch::consent::{FileChoices, Gate};
 use crate::dispatch::follow::Follower;
-use crate::dispatch::moment::{Moment, parked_words};
+use crate::dispatch::moment::Moment;
 use crate::dispatch::plan::{Options, Plan, Surroundings};
 use crate::dispatch::preview::{Preview, preview};
 use crate::dispatch::scheduler::Dispatcher;
@@ -275,9 +275,8 @@ fn show_preview(context: &mut Context, plan: &Plan, previews: &[Preview]) -> Res
     table.print(&mut context.out)?;
     for preview in previews {
         if let Some(parked) = &preview.parked {
-            let words = parked_words(&preview.vendor, &parked.until.to_string(), &parked.reason);
             context.out.line("")?;
-            context.out.line(&printable(&format!("{}: {words}", preview.lane)))?;
+            context.out.line(&printable(&format!("{}: {}", preview.lane, parked.words())))?;
         }
     }
     for preview in previews {

@@ -1,7 +1,5 @@
 //! `lanes workers`: who is at work.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
 use serde_json::Value;
 
@@ -9,8 +7,8 @@ use super::context::Context;
 use super::table::{Table, relative, short};
 use crate::error::{EXIT_OK, Result, printable};
 use crate::model::task::object;
-use crate::model::{Now, Time, span};
-use crate::store::{Parked, WorkerInfo};
+use crate::model::{AllParked, Now, Obstacle, Time, parked, span};
+use crate::store::WorkerInfo;
 
 /// Show the workers that are alive: dispatchers, and parked `claim --wait`s.
 #[derive(Args, Debug)]
@@ -31,6 +29,7 @@ impl WorkersCommand {
             ]))?;
         } else if workers.is_empty() {
             context.out.note("lanes: no worker is alive");
+            print_parked(context, &store.parked_now(), &now)?;
         } else {
             print_workers(context, &workers, &now)?;
             print_parked(context, &store.parked_now(), &now)?;
@@ -99,24 +98,23 @@ fn print_runs(context: &mut Context, workers: &[WorkerInfo], now: &Now) -> Resul
     table.print(&mut context.out)
 }
 
-pub(super) fn parked_object(parked: &BTreeMap<String, Parked>) -> Value {
-    let entry = |parked: &Parked| {
-        Value::Object(object([
-            ("until", parked.until.to_string().into()),
-            ("reason", parked.reason.clone().into()),
-        ]))
-    };
-    Value::Object(parked.iter().map(|(vendor, parked)| (vendor.clone(), entry(parked))).collect())
+pub(super) fn parked_object(parked: &AllParked) -> Value {
+    let entries = parked.iter().map(|(key, parked)| (key.clone(), Value::Object(parked.to_object())));
+    Value::Object(entries.collect())
 }
 
-pub(super) fn print_parked(
-    context: &mut Context,
-    parked: &BTreeMap<String, Parked>,
-    now: &Now,
-) -> Result<()> {
-    for (vendor, parked) in parked {
-        let until = relative(parked.until, now);
-        let line = format!("{vendor} is left alone, goes on {until}: {}", short(&parked.reason, 200));
+pub(super) fn print_parked(context: &mut Context, all: &AllParked, now: &Now) -> Result<()> {
+    for parked in all.values() {
+        let (name, until) = (parked.name(), relative(parked.until, now));
+        let what = match parked.obstacle {
+            Obstacle::Account => format!("{name} is unready: log in; one task tries again {until}"),
+            Obstacle::Asked if parked.until == parked::never() => {
+                format!("{name} is left alone until it is resumed")
+            }
+            _ => format!("{name} is left alone, goes on {until}"),
+        };
+        let reason = short(&parked.reason, 200);
+        let line = if reason.is_empty() { what } else { format!("{what}: {reason}") };
         context.out.line(&printable(&line))?;
     }
     Ok(())

@@ -2,15 +2,17 @@
 //! alone: agents exit with 0 after an interrupt, and call a failed run a success.
 
 use super::answer::{self, Closing};
-use super::limit::{self, Speaker, is_usage_limit};
+use super::limit::{Diagnosis, asked_pause, diagnose, refused_answer};
 use super::outcome::{Answer, Exit, Failure, Outcome, Run, StopReason};
-use super::reset::{Reset, Setting, reset_in};
-use super::said::{is_permanent_text, said, service_words, tail, with_stderr};
-use super::stream::{CutShort, Format, RunReport, one_line};
-use crate::model::{FailureClass, span};
+use super::said::{last_line, last_lines, last_words, said, service_words, tail, with_stderr};
+use super::stream::{CutShort, RunReport, one_line};
+use super::vendor::{Cause, Speaker};
+use crate::model::{FailureClass, Obstacle, span};
 
 /// The first words of every message about a usage limit.
 pub const LIMIT_WORDS: &str = "the vendor's usage limit is reached";
+/// Those about everything that keeps a vendor from working.
+pub const HALT_WORDS: [&str; 3] = [LIMIT_WORDS, "the vendor is overloaded", "the vendor refuses the account"];
 
 /// Exit code of a program that asks to be run again later (`EX_TEMPFAIL`).
 pub const EXIT_TRY_LATER: i32 = 75;
@@ -78,57 +80,64 @@ fn wrong_session(run: &Run<'_>) -> Option<Failure> {
 fn reported_failure(run: &Run<'_>) -> Option<Failure> {
     let report = run.report;
     if !report.is_error {
-        let said = one_line(tail(&report.text), 1000);
-        // A limit has been seen presented as an ordinary answer; a real answer is longer than this.
-        let is_notice =
-            said.len() < 200 && is_usage_limit(&said, Speaker::Anyone, None) && starts_like_notice(&said);
-        if is_notice {
-            return Some(usage_limit(run, &said));
+        // A limit may be presented as an ordinary answer; then an event says so too.
+        if let Some(diagnosis) = refused_answer(run, report.text.trim()) {
+            return halted(&diagnosis, &report.text);
         }
         return report.text.trim().is_empty().then(|| {
             let message = "the agent ended its turn without an answer";
             Failure::new(FailureClass::Error, with_stderr(message, run.stderr))
         });
     }
+    let diagnosis = diagnosis(run);
     let told = service_words(run);
-    if is_usage_limit(&told, Speaker::Agent, report.api_error_status) {
-        return Some(usage_limit(run, &told));
-    }
+    let words = if told.is_empty() { one_line(run.stderr, 1000) } else { told };
+    let words = if words.is_empty() { said(report) } else { words };
     let reason = report.terminal_reason.as_deref().unwrap_or("error");
-    let told = if told.is_empty() { one_line(run.stderr, 1000) } else { told };
-    let words = if told.is_empty() { said(report) } else { told.clone() };
     let message = match report.api_error_status {
         Some(status) => format!("the agent failed ({reason}, HTTP {status}): {words}"),
         None => format!("the agent failed ({reason}): {words}"),
     };
-    let class = if cannot_improve(report, reason) || is_permanent_text(&told) {
-        FailureClass::Permanent
-    } else {
-        FailureClass::Error
+    Some(halted(&diagnosis, &words).unwrap_or_else(|| Failure::new(class_of(diagnosis.cause), message)))
+}
+
+/// What the service said decides; without that, what the program itself said at its end.
+fn diagnosis(run: &Run<'_>) -> Diagnosis {
+    match last_words(run) {
+        words if words.is_empty() => diagnose(run, &last_lines(run.stderr), Speaker::Anyone),
+        words => diagnose(run, &words, Speaker::Service),
+    }
+}
+
+/// The failure of a run that its vendor kept from working, with what it said.
+fn halted(diagnosis: &Diagnosis, words: &str) -> Option<Failure> {
+    let halt = diagnosis.halt.clone()?;
+    let begins = match halt.obstacle {
+        Obstacle::Limit | Obstacle::Asked => HALT_WORDS[0],
+        Obstacle::Overloaded => HALT_WORDS[1],
+        Obstacle::Account => HALT_WORDS[2],
     };
-    Some(Failure::new(class, message))
+    let message = with_stderr(begins, words);
+    Some(Failure { class: class_of(diagnosis.cause), halt: Some(halt), message })
 }
 
-fn starts_like_notice(said: &str) -> bool {
-    ["You've hit", "You have hit", "Claude AI usage limit", "5-hour limit", "You have exhausted"]
-        .iter()
-        .any(|start| said.starts_with(start))
-}
-
-/// Whether the next attempt would meet the same wall: a refused key, a request the service does not
-/// understand, a prompt that is too long, a budget or number of turns that is spent.
-fn cannot_improve(report: &RunReport, reason: &str) -> bool {
-    matches!(report.api_error_status, Some(400 | 401 | 403 | 404 | 413 | 422))
-        || matches!(
-            reason,
-            "blocking_limit" | "budget_exhausted" | "max_turns" | "error_max_budget_usd" | "error_max_turns"
-        )
+/// What a failure is if the task is to blame after all.
+fn class_of(cause: Cause) -> FailureClass {
+    match cause {
+        Cause::Limit => FailureClass::UsageLimit,
+        Cause::Account | Cause::Permanent => FailureClass::Permanent,
+        Cause::Overloaded | Cause::Error => FailureClass::Error,
+    }
 }
 
 fn timeout(run: &Run<'_>) -> Failure {
     // The clock ran out while the service was refusing: that is the reason, not the work.
-    if matches!(run.report.api_error_status, Some(429 | 529)) {
-        return usage_limit(run, "the service kept refusing until the time was up");
+    let words = match run.report.api_error_status {
+        Some(status) => format!("the service kept answering HTTP {status} until the time was up"),
+        None => "the service kept refusing until the time was up".to_string(),
+    };
+    if let Some(failure) = halted(&diagnose(run, "", Speaker::Service), &words) {
+        return failure;
     }
     let is_silence = run.stopped == Some(StopReason::Silent);
     let message = match if is_silence { run.silence } else { run.timeout } {
@@ -146,12 +155,16 @@ fn timeout(run: &Run<'_>) -> Failure {
 
 /// A run that should have reported a result and did not.
 fn ended_without_result(run: &Run<'_>) -> Failure {
-    let told = service_words(run);
-    let limited = is_usage_limit(&told, Speaker::Agent, run.report.api_error_status)
-        || is_usage_limit(run.stderr, Speaker::Anyone, None);
-    let told = format!("{told} {}", run.stderr);
-    if limited {
-        return usage_limit(run, &told);
+    let diagnosis = diagnosis(run);
+    let refused = match run.report.api_error_status {
+        Some(status) if run.stopped == Some(StopReason::Refused) => {
+            format!("the service answers HTTP {status}")
+        }
+        _ => String::new(),
+    };
+    let reason = format!("{} {} {refused}", service_words(run), run.stderr);
+    if let Some(failure) = halted(&diagnosis, &reason) {
+        return failure;
     }
     let words = format!("{} {}", said(run.report), run.stderr);
     let garbage = match run.report.skipped_lines {
@@ -159,26 +172,26 @@ fn ended_without_result(run: &Run<'_>) -> Failure {
         count => format!(" ({count} unreadable lines)"),
     };
     let message = format!("the agent {} without a result{garbage}", exit_words(run.exit));
-    let class = if is_permanent_text(&told) || is_usage_error(run) {
-        FailureClass::Permanent
-    } else {
-        FailureClass::Error
-    };
-    Failure::new(class, with_stderr(&message, &words))
+    Failure::new(class_of(diagnosis.cause), with_stderr(&message, &words))
 }
 
-/// A program whose output is the answer: the exit code decides, and an empty answer is none.
+/// A program whose output is the answer: the exit code decides, and an empty answer is none. Of what it
+/// prints only the last line of standard error may be a notice: anything may have been said before.
 fn program_failure(run: &Run<'_>) -> Option<Failure> {
+    let last = last_line(run.stderr);
     let class = match run.exit {
         Exit::Code(0) if run.report.text.trim().is_empty() => FailureClass::Error,
         Exit::Code(0) => return None,
         Exit::Code(EXIT_TRY_LATER) => {
-            return Some(usage_limit(run, &format!("{} {}", run.stderr, tail(&run.report.text))));
+            let words = if last.is_empty() { tail(&run.report.text) } else { last };
+            return halted(&asked_pause(run, words), words);
         }
         // 126 and 127: a shell wrapper could not start what it wraps.
         Exit::Code(EXIT_MISCONFIGURED | 126 | 127) => FailureClass::Permanent,
-        _ if is_usage_limit(run.stderr, Speaker::Anyone, None) => return Some(usage_limit(run, run.stderr)),
-        _ => FailureClass::Error,
+        _ => match diagnose(run, last, Speaker::Anyone) {
+            limit if limit.cause == Cause::Limit => return halted(&limit, last),
+            _ => FailureClass::Error,
+        },
     };
     let message = match run.exit {
         Exit::Code(0) => "the program printed nothing".to_string(),
@@ -187,32 +200,6 @@ fn program_failure(run: &Run<'_>) -> Option<Failure> {
     // A program that explains itself on standard output is heard as well.
     let words = if run.stderr.trim().is_empty() { tail(&run.report.text) } else { run.stderr };
     Some(Failure::new(class, with_stderr(&message, words)))
-}
-
-fn usage_limit(run: &Run<'_>, words: &str) -> Failure {
-    let words = words.trim();
-    let reset = reset_told(run, words);
-    Failure { class: FailureClass::UsageLimit, reset, message: with_stderr(LIMIT_WORDS, words) }
-}
-
-/// When the limit ends: what an event for programs says counts more than any words.
-fn reset_told(run: &Run<'_>, words: &str) -> Option<Reset> {
-    let in_text = |text: &str| {
-        let setting = Setting { now: run.now, zone: run.zone, within: limit::longest(text) };
-        reset_in(text, setting)
-    };
-    limit::refusal(&run.report.limits)
-        .and_then(|event| in_text(&event.to_string()))
-        .or_else(|| in_text(words))
-}
-
-/// Exit codes that the known programs reserve for a wrong command line or a missing key.
-fn is_usage_error(run: &Run<'_>) -> bool {
-    match run.format {
-        Format::CodexJsonl => run.exit == Exit::Code(2),
-        Format::GeminiStream => matches!(run.exit, Exit::Code(41 | 42 | 52)),
-        _ => matches!(run.exit, Exit::Code(126 | 127)),
-    }
 }
 
 fn exit_words(exit: Exit) -> String {
@@ -229,8 +216,22 @@ mod tests {
 
     use jiff::tz::TimeZone;
 
+    use super::super::reset::Reset;
+    use super::super::stream::Format;
+    use super::super::vendor::{Notices, Vendors};
     use super::*;
     use crate::model::{Time, Verdict};
+
+    /// What the vendor with this format says.
+    fn notices(format: Format) -> Notices {
+        let vendors = Vendors::built_in().expect("built-in profiles");
+        let with_format =
+            vendors.names().find(|name| vendors.get(name).is_ok_and(|one| one.format == format));
+        match with_format {
+            Some(name) => (*vendors.get(name).expect("a vendor").notices).clone(),
+            None => (*vendors.every()).clone(),
+        }
+    }
 
     fn complete(text: &str) -> RunReport {
         RunReport { complete: true, text: text.to_string(), ..RunReport::default() }
@@ -256,17 +257,18 @@ mod tests {
             timeout: Some(Duration::from_secs(900)),
             silence: Some(Duration::from_secs(1800)),
             now: Time::parse("2026-11-21T12:00:00Z").expect("a time"),
+            notices: &Notices::default(),
             zone: &TimeZone::UTC,
         };
         change(&mut run);
-        judge(&run, false)
+        judge(&Run { notices: &notices(run.format), ..run }, false)
     }
 
     fn failure(report: &RunReport, change: impl FnOnce(&mut Run<'_>)) -> (String, Option<String>, String) {
         match outcome(report, change) {
             Outcome::Failed(failure) => (
                 failure.class.as_str().to_string(),
-                failure.reset.map(|reset| match reset {
+                failure.halt.and_then(|halt| halt.reset).map(|reset| match reset {
                     Reset::Exact(time) | Reset::Clock(time) => time.to_string()[11..16].to_string(),
                     Reset::Passed => "passed".to_string(),
                 }),
@@ -327,12 +329,19 @@ mod tests {
         assert_eq!((class.as_str(), until.as_deref()), ("usage_limit", Some("15:00")));
         let (class, until, _) = failure(&failed("API Error", Some(429), "api_error"), |_| {});
         assert_eq!((class.as_str(), until), ("usage_limit", None));
-        // The disguise as an ordinary answer.
-        let (class, until, _) = failure(&complete("Claude AI usage limit reached|1795269600"), |_| {});
-        assert_eq!((class.as_str(), until.as_deref()), ("usage_limit", Some("14:00")));
-        // An answer about usage limits is an answer.
-        let essay = "I documented how the usage limit is handled.";
-        assert!(matches!(outcome(&complete(essay), |_| {}), Outcome::Completed(_)));
+        // An answer about usage limits is an answer, whatever it begins with.
+        for essay in ["You've hit your usage limit, try again in 2 hours.", "usage limit reached|1795269600"]
+        {
+            assert!(matches!(outcome(&complete(essay), |_| {}), Outcome::Completed(_)), "{essay}");
+            // The disguise as an ordinary answer, of a call that was refused.
+            let mut refused = complete(essay);
+            let info = r#"{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":1795269600}}"#;
+            refused.add_limit(&serde_json::from_str(info).expect("JSON"));
+            let (class, until, _) = failure(&refused, |_| {});
+            assert_eq!((class.as_str(), until.as_deref()), ("usage_limit", Some("14:00")));
+            refused.text = "I documented how limits are handled.".to_string();
+            assert!(matches!(outcome(&refused, |_| {}), Outcome::Completed(_)));
+        }
         // The clock ran out during retries.
         let retrying = RunReport { api_error_status: Some(429), ..RunReport::default() };
         let (class, _, _) = failure(&retrying, |run| run.stopped = Some(StopReason::Timeout));

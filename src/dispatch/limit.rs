@@ -1,104 +1,95 @@
-//! Usage limits: recognising that a vendor wants a pause, and until when.
+//! Whose fault a failed run is: the task's, or that of the account and the service behind it.
 //!
-//! A limit is a pause, not a failure: it costs no attempt, and the vendor is left alone until the
-//! time its message names ([`super::reset`]). The words differ by vendor and version, so recognition goes by phrases.
+//! A vendor that refuses is a pause, not a failure of the task. What counts as its word, in this order:
+//! its own name for how the run ended, the words of its notice, the HTTP status, an event about limits,
+//! and, where nothing else was said, the exit code. What they mean is data ([`Notices`]).
+//!
+//! [`Notices`]: super::vendor::Notices
 
-use std::time::Duration;
+use super::outcome::{Exit, Halt, Run};
+use super::reset::{Reset, Setting, instant_in, reset_in};
+use super::stream::status_in;
+use super::vendor::{Cause, Heard, Refusal, Speaker};
+use crate::model::Obstacle;
 
-use serde_json::Value;
+/// A longer text is no notice: it has something else to say.
+const LONGEST_NOTICE: usize = 1000;
 
-/// Phrases that mean a limit wherever an agent says them.
-const CERTAIN: [&str; 12] = [
-    "usage limit",
-    "hit your limit",
-    "session limit reached",
-    "weekly limit reached",
-    "5-hour limit reached",
-    "hit your session limit",
-    "hit your weekly limit",
-    "exhausted your capacity",
-    "resource_exhausted",
-    "insufficient_quota",
-    "credit balance is too low",
-    "out of credits",
-];
-
-/// Phrases that mean a limit when the vendor's service is known to be the speaker: a program under
-/// test may well print them too.
-const LIKELY: [&str; 7] = [
-    "rate limit",
-    "rate_limit",
-    "too many requests",
-    "quota",
-    "resource has been exhausted",
-    "overloaded",
-    "limit reached",
-];
-
-/// Who said the words that are searched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speaker {
-    /// The agent program, about its own run.
-    Agent,
-    /// Anything that may have been running: standard error, say.
-    Anyone,
+/// What is known about why a run failed.
+#[derive(Clone, Debug)]
+pub struct Diagnosis {
+    /// What it means.
+    pub cause: Cause,
+    /// What keeps the vendor from working, if that is the cause.
+    pub halt: Option<Halt>,
 }
 
-/// Whether `text` or the HTTP status speaks of a usage limit.
-pub fn is_usage_limit(text: &str, speaker: Speaker, status: Option<u16>) -> bool {
-    // 529 is one vendor's "overloaded": waiting helps, and the task is not to blame.
-    if matches!(status, Some(429 | 529)) {
-        return true;
+/// Judges a run that failed, by `words`, said by `speaker`, and by everything else that is known.
+pub fn diagnose(run: &Run<'_>, words: &str, speaker: Speaker) -> Diagnosis {
+    let notices = run.notices;
+    if let Some(cause) = run.report.terminal_reason.as_deref().and_then(|reason| notices.reason(reason)) {
+        return Diagnosis { cause, halt: halt(run, heard_as(cause), None, words) };
     }
-    let text = text.to_ascii_lowercase();
-    let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
-    says(&CERTAIN) || (speaker == Speaker::Agent && says(&LIKELY))
+    let words = if words.len() <= LONGEST_NOTICE { words } else { "" };
+    let status = run.report.api_error_status;
+    let status = status.or_else(|| status_in(words).filter(|_| speaker == Speaker::Service));
+    let refusal = refusal(run);
+    let by_status = || status.and_then(|status| notices.status(status)).map(heard_as);
+    let heard = notices.heard(words, speaker).or_else(by_status);
+    let heard = heard.or_else(|| refusal.as_ref().map(|refusal| refusal.heard.clone()));
+    let heard = heard.or_else(|| exit_cause(run).map(heard_as)).unwrap_or(heard_as(Cause::Error));
+    Diagnosis { cause: heard.cause, halt: halt(run, heard, refusal, words) }
 }
 
-/// How long a limit lasts at most, by the word that its notice calls it.
-const LONGEST: [(&str, Duration); 7] = [
-    ("five_hour", FIVE_HOURS),
-    ("5-hour", FIVE_HOURS),
-    ("5 hour", FIVE_HOURS),
-    ("session limit", FIVE_HOURS),
-    ("seven_day", SEVEN_DAYS),
-    ("weekly", SEVEN_DAYS),
-    ("7-day", SEVEN_DAYS),
-];
-const FIVE_HOURS: Duration = Duration::from_secs(5 * 3600);
-const SEVEN_DAYS: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// How long the limit that `text` speaks of lasts at most, if its kind is known.
-pub fn longest(text: &str) -> Option<Duration> {
-    let text = text.to_ascii_lowercase();
-    LONGEST.iter().find(|(word, _)| text.contains(word)).map(|(_, longest)| *longest)
+/// The account's limit, if an event says that the last call was refused, and the text of an answer is
+/// nothing but the notice of it.
+pub fn refused_answer(run: &Run<'_>, words: &str) -> Option<Diagnosis> {
+    let refusal = refusal(run)?;
+    let heard = run.notices.heard(words, Speaker::Anyone).filter(|_| words.len() <= LONGEST_NOTICE);
+    let heard = heard.filter(|heard| heard.cause == Cause::Limit)?;
+    Some(Diagnosis { cause: heard.cause, halt: halt(run, heard, Some(refusal), words) })
 }
 
-/// The last event of `events` that tells of a call refused because of a limit.
-pub fn refusal(events: &[Value]) -> Option<&Value> {
-    let told = |event: &'_ Value| event.get("rate_limit_info").cloned();
-    let refused = |info: &Value| {
-        let says = |key: &str, word: &str| {
-            info.get(key).and_then(Value::as_str).is_some_and(|v| v.starts_with(word))
-        };
-        // What goes beyond a limit may be paid for; then nothing is refused.
-        says("status", "rejected") && !says("overageStatus", "allowed")
+/// A limit that a program asks for by its exit code.
+pub fn asked_pause(run: &Run<'_>, words: &str) -> Diagnosis {
+    let heard = run.notices.heard(words, Speaker::Anyone).filter(|heard| heard.cause == Cause::Limit);
+    let heard = heard.unwrap_or(heard_as(Cause::Limit));
+    Diagnosis { cause: Cause::Limit, halt: halt(run, heard, None, words) }
+}
+
+/// The vendor's last word about limits, unless what it refused is possible again by now.
+fn refusal(run: &Run<'_>) -> Option<Refusal> {
+    let refusal = run.notices.refusal(&run.report.limits)?;
+    let time = refusal.reset.as_deref().and_then(instant_in);
+    // A time that has only just passed may well be that of this refusal.
+    let is_over = time.is_some_and(|time| run.now.seconds_since(time) > 600.0);
+    (!is_over).then_some(refusal)
+}
+
+fn heard_as(cause: Cause) -> Heard {
+    Heard { cause, model: None, within: None }
+}
+
+fn exit_cause(run: &Run<'_>) -> Option<Cause> {
+    match run.exit {
+        Exit::Code(code) if !run.report.complete => run.notices.exit(code),
+        _ => None,
+    }
+}
+
+fn halt(run: &Run<'_>, heard: Heard, refusal: Option<Refusal>, words: &str) -> Option<Halt> {
+    let obstacle = match heard.cause {
+        Cause::Limit => Obstacle::Limit,
+        Cause::Overloaded => Obstacle::Overloaded,
+        Cause::Account => Obstacle::Account,
+        Cause::Permanent | Cause::Error => return None,
     };
-    events.iter().rfind(|event| told(event).is_some_and(|info| refused(&info)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn likely_words_count_only_from_the_agent_itself() {
-        let certain = "You've hit your usage limit.";
-        assert!(is_usage_limit(certain, Speaker::Anyone, None));
-        let likely = "test failed: rate limit of the fake server";
-        assert!(is_usage_limit(likely, Speaker::Agent, None));
-        assert!(!is_usage_limit(likely, Speaker::Anyone, None));
-        assert!(is_usage_limit("", Speaker::Anyone, Some(429)));
-        assert!(!is_usage_limit("", Speaker::Agent, Some(500)));
-    }
+    let event = refusal.filter(|_| obstacle == Obstacle::Limit);
+    let event_heard = event.as_ref().map(|refusal| refusal.heard.clone());
+    let within = event_heard.as_ref().and_then(|heard| heard.within).or(heard.within);
+    let model = event_heard.and_then(|heard| heard.model).or(heard.model);
+    let setting = Setting { now: run.now, zone: run.zone, within, resets: run.notices.resets() };
+    let told = event.and_then(|refusal| setting.exact(instant_in(&refusal.reset?)?));
+    let reset: Option<Reset> = told.or_else(|| reset_in(words, setting));
+    Some(Halt { obstacle, reset, model })
 }

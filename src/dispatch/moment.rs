@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::answer::Closing;
+use crate::model::Parked;
 use crate::model::json::Object;
 use crate::model::span;
 use crate::model::task::object;
@@ -78,15 +79,8 @@ pub enum Moment {
         /// Why.
         message: String,
     },
-    /// A vendor is left alone.
-    Parked {
-        /// Which.
-        vendor: String,
-        /// Until when, RFC 3339.
-        until: String,
-        /// Why.
-        message: String,
-    },
+    /// A vendor, or one of its models, is left alone.
+    Parked(Parked),
     /// A lane is left alone because something that all its runs need is missing.
     Unready {
         /// The lane.
@@ -130,11 +124,6 @@ pub enum Moment {
     },
 }
 
-/// That a vendor is left alone, in a person's words.
-pub fn parked_words(vendor: &str, until: &str, reason: &str) -> String {
-    format!("{vendor} is left alone until {until}: {reason}")
-}
-
 impl Moment {
     /// The moment's name for programs.
     pub fn kind(&self) -> &'static str {
@@ -147,7 +136,7 @@ impl Moment {
             Self::Retry { .. } => "retry",
             Self::Failed { .. } => "failed",
             Self::Returned { .. } => "returned",
-            Self::Parked { .. } => "parked",
+            Self::Parked(_) => "parked",
             Self::Unready { .. } => "lane_unready",
             Self::LaneBack { .. } => "lane_back",
             Self::Reloaded { .. } => "reloaded",
@@ -170,7 +159,7 @@ impl Moment {
             | Self::Returned { task_id, .. }
             | Self::Recovered { task_id, .. } => Some(task_id),
             Self::Ready { .. }
-            | Self::Parked { .. }
+            | Self::Parked(_)
             | Self::Unready { .. }
             | Self::LaneBack { .. }
             | Self::Reloaded { .. }
@@ -204,7 +193,7 @@ impl Moment {
             | Self::Returned { message, .. }
             | Self::Recovered { message, .. }
             | Self::Warning { message } => message.clone(),
-            Self::Parked { vendor, until, message } => parked_words(vendor, until, message),
+            Self::Parked(parked) => parked.words(),
             Self::Unready { lane, message } => format!("lane {lane} is left alone: {message}"),
             Self::LaneBack { lane } => format!("lane {lane} is served again"),
             Self::Reloaded { lanes } => format!("the settings have changed; serves {}", lanes.join(", ")),
@@ -238,9 +227,7 @@ impl Moment {
                 ("outcome", (*outcome).into()),
             ]),
             Self::Retry { delay, .. } => object([("delay_seconds", delay.as_secs_f64().into())]),
-            Self::Parked { vendor, until, .. } => {
-                object([("vendor", vendor.clone().into()), ("until", until.clone().into())])
-            }
+            Self::Parked(parked) => parked.to_object(),
             Self::Unready { lane, .. } | Self::LaneBack { lane } => object([("lane", lane.clone().into())]),
             Self::Reloaded { lanes } => object([("lanes", lanes.clone().into())]),
             Self::Draining { running } => object([("running", (*running).into())]),

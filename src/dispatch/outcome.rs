@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::answer::Closing;
 use super::reset::Reset;
 use super::stream::{Format, RunReport};
-use crate::model::{FailureClass, Time, Verdict};
+use super::vendor::Notices;
+use crate::model::{FailureClass, Obstacle, Time, Verdict};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub enum StopReason {
     Shutdown,
     /// The agent started another conversation than the one it was to continue.
     WrongSession,
+    /// The service refuses the account, and the agent only tries again.
+    Refused,
     /// The result was there, the process stayed.
     Lingering,
     /// It was not even started: another run continues the same conversation.
@@ -63,6 +66,8 @@ pub struct Run<'a> {
     pub silence: Option<Duration>,
     /// When it ended.
     pub now: Time,
+    /// What its vendor says when the task is not to blame.
+    pub notices: &'a Notices,
     /// Zone of clock times in messages.
     pub zone: &'a TimeZone,
 }
@@ -97,13 +102,24 @@ pub struct Answer {
     pub parsed: Option<Result<Value, String>>,
 }
 
+/// What keeps a vendor from working, whatever the task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Halt {
+    /// What it is.
+    pub obstacle: Obstacle,
+    /// When it ends, if that was said.
+    pub reset: Option<Reset>,
+    /// The one model that it is about, as the vendor calls it.
+    pub model: Option<String>,
+}
+
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
     /// Error, timeout, usage limit or permanent.
     pub class: FailureClass,
-    /// For a usage limit: when it ends, if that is known.
-    pub reset: Option<Reset>,
+    /// What keeps the vendor from working, if the task is not to blame.
+    pub halt: Option<Halt>,
     /// What happened, in a person's words.
     pub message: String,
 }
@@ -111,7 +127,7 @@ pub struct Failure {
 impl Failure {
     /// A failure of `class` that happened as `message` says.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, reset: None, message: message.into() }
+        Self { class, halt: None, message: message.into() }
     }
 
     /// Trying again cannot help.

@@ -118,6 +118,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// How long the loop sleeps at most, `longest` or less. What no wake-up tells is found by looking: tasks
+    /// of other implementations, vendors whose pause is over, changed settings, dispatchers that died.
+    pub fn longest_nap(&self, longest: Duration) -> Duration {
+        self.services.iter().map(|service| service.route.poll_interval).fold(longest, Duration::min)
+    }
+
     /// Brings file and command line together.
     ///
     /// # Errors

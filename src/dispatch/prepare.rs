@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::agent::AgentSpec;
 use super::agent::log::CappedLog;
 use super::agent::tree::{MARKER, RunId};
-use super::brief::{self, word};
+use super::brief;
 use super::outcome::Failure;
 use super::plan::{DEPTH, Plan};
 use super::prompt;
@@ -118,19 +118,13 @@ pub fn command_line(
     let mut warnings = Vec::new();
     let (effort, warning) = brief::effort(task, route);
     warnings.extend(warning);
-    let model = match word(task, "model_class").map(|class| vendor.model_for_class(class)) {
-        Some(Ok(model)) => model,
-        Some(Err(warning)) => {
-            warnings.push(warning);
-            None
-        }
-        None => None,
-    };
+    let (model, warning) = service.model_for(task);
+    warnings.extend(warning);
     let mut line = CommandLine {
         program,
         args: Vec::new(),
         cwd,
-        model: model.or_else(|| route.model.clone()).or_else(|| vendor.model.clone()),
+        model,
         effort: effort.or_else(|| vendor.effort.clone()),
         session_id: is_chosen.then(|| uuid(random)),
         resume_id,
@@ -232,7 +226,7 @@ impl Desk<'_> {
             stdout: log(files::STDOUT)?,
             log: Some(attempt.file_path(files::STDOUT)),
             stderr: log(files::STDERR)?,
-            parser: StreamParser::new(vendor.format),
+            parser: StreamParser::new(vendor.format).refused_by(vendor.notices.refusing_statuses()),
             timeout: own_timeout(task).or(route.timeout),
             silence: route.silence_limit(vendor.format),
             grace: self.plan.grace,

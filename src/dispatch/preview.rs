@@ -12,7 +12,8 @@ use crate::Result;
 use crate::model::Task;
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::store::{Parked, Store, Want};
+use crate::model::{Parked, parked};
+use crate::store::{Store, Want};
 
 /// What would be run for the next task of a lane.
 #[derive(Clone, Debug)]
@@ -72,7 +73,7 @@ fn next_command(
 /// # Errors
 /// When the store cannot be read.
 pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
-    let (parked, now) = (store.parked_vendors(), store.now().wall);
+    let (all_parked, now) = (store.parked_vendors(), store.now().wall);
     let mut previews = Vec::new();
     for service in &plan.services {
         let lanes = vec![service.route.lane.clone()];
@@ -87,10 +88,11 @@ pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
                 Err(error) => Err(error.to_string()),
             },
         };
+        let model = task.as_ref().and_then(|task| service.model_for(task).0);
         previews.push(Preview {
             lane: service.route.lane.clone(),
             vendor: service.vendor.name.clone(),
-            parked: parked.get(&service.account).filter(|parked| now < parked.until).cloned(),
+            parked: parked::obstacle_to(&all_parked, &service.account, model.as_deref(), now).cloned(),
             program: service.program().map(|path| path.to_string_lossy().into_owned()),
             timeout: task.as_ref().and_then(own_timeout).or(service.route.timeout),
             silence: service.silence_limit(),

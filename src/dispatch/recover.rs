@@ -21,6 +21,7 @@ use super::route::Route;
 use super::runner::{Ended, RunCard, files, read_card, run_id};
 use super::settle::{Settling, settle};
 use super::stream::{Baseline, Format, RunReport, StreamParser};
+use super::vendor::Notices;
 use crate::error::ErrorKind;
 use crate::model::{Command, FailureClass, Task, TaskId, Time};
 use crate::store::{Abandoned, Attempt, DISPATCHER, Store};
@@ -250,6 +251,7 @@ fn finished_run(
         timeout: None,
         silence: None,
         now,
+        notices: &Notices::default(),
         zone: &TimeZone::system(),
     };
     let outcome = judge(&run, card.wants_json);
@@ -268,6 +270,7 @@ fn finished_run(
         vendor: &card.vendor,
         run: &card.run,
         ended: &ended,
+        is_to_blame: false,
         now,
         random: 0,
     });

@@ -204,9 +204,13 @@ impl Roster {
 fn serves(plan: &Plan) -> Value {
     let serves = plan.services.iter().map(|service| {
         let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs_f64());
+        let classes = service.vendor.model_classes.iter();
+        let classes: Object = classes.map(|(class, model)| (class.clone(), model.clone().into())).collect();
         Value::Object(object([
             ("lane", service.route.lane.clone().into()),
             ("vendor", service.account.clone().into()),
+            ("model", service.route.model.clone().or_else(|| service.vendor.model.clone()).into()),
+            ("model_classes", classes.into()),
             ("timeout_seconds", seconds(service.route.timeout).into()),
             ("silence_timeout_seconds", seconds(service.silence_limit()).into()),
         ]))

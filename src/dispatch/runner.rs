@@ -269,6 +269,7 @@ impl Desk<'_> {
                 timeout,
                 silence,
                 now: self.store.now().wall,
+                notices: &job.service.vendor.notices,
                 zone: &TimeZone::system(),
             },
             card.wants_json,

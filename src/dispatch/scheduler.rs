@@ -3,6 +3,7 @@
 //! One thread decides; each run has a thread of its own, which listens to the run's guard; one thread
 //! keeps the claims alive and one listens for new tasks.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use super::agent::household::Household;
 use super::agent::stop::StopHandle;
 use super::brief::word;
 use super::follow::Follower;
+use super::gate::Gate;
 use super::keeper::Keeper;
 use super::moment::Moment;
 use super::outcome::StopReason;
@@ -26,8 +28,8 @@ use super::unready::Unready;
 use super::vendor::Versions;
 use super::wake::{Control, Listened, Wake};
 use crate::Result;
-use crate::model::{Task, Time};
-use crate::store::{DISPATCHER, Parked, Store, Taker, Want};
+use crate::model::{Parked, Task, Time};
+use crate::store::{DISPATCHER, Store, Taker, Want};
 
 /// How often to look for dispatchers that died.
 const BURIAL_PAUSE: Duration = Duration::from_secs(5);
@@ -77,7 +79,7 @@ struct State {
     retry_until: Option<Time>,
     /// When to look for dispatchers that died.
     bury_at: Instant,
-    /// Until when which account is left alone, as far as it has been told.
+    /// Until when what is left alone, as far as it has been told.
     told_parked: BTreeMap<String, Time>,
     /// How often `once` has put off its end for dispatchers that are dying.
     last_looks: u32,
@@ -99,13 +101,6 @@ impl State {
             last_looks: 0,
         }
     }
-}
-
-/// How long the loop sleeps at most. What no wake-up tells is found by looking: tasks of other
-/// implementations, vendors whose pause is over, changed settings, dispatchers that died.
-fn longest_nap(plan: &Plan) -> Duration {
-    let intervals = plan.services.iter().map(|service| service.route.poll_interval);
-    intervals.min().unwrap_or(BURIAL_PAUSE).min(BURIAL_PAUSE)
 }
 
 impl<'a> Dispatcher<'a> {
@@ -193,7 +188,7 @@ impl<'env> Work<'env> {
     {
         loop {
             self.follow(&mut state);
-            let mut nap = longest_nap(&state.plan);
+            let mut nap = state.plan.longest_nap(BURIAL_PAUSE);
             if !state.draining {
                 match self.fill_slots(&mut state, scope) {
                     Ok(idle) if idle && self.is_done(&state) => match self.last_look(&mut state) {
@@ -278,8 +273,8 @@ impl<'env> Work<'env> {
         state.summary.answered += u64::from(over.answered);
         state.summary.failed += u64::from(over.failed);
         state.retry_until = state.retry_until.max(over.retry_at);
-        if let Some((account, parked)) = over.parked {
-            self.tell_parked(state, &account, &parked);
+        if let Some(parked) = over.parked {
+            self.tell_parked(state, &parked);
         }
         if let Some((lane, missing)) = over.unready {
             state.unready.could_not_start(lane, missing);
@@ -287,13 +282,9 @@ impl<'env> Work<'env> {
     }
 
     /// Says once for each pause that a vendor is left alone.
-    fn tell_parked(&self, state: &mut State, account: &str, parked: &Parked) {
-        if state.told_parked.insert(account.to_string(), parked.until) != Some(parked.until) {
-            (self.observe)(Moment::Parked {
-                vendor: account.to_string(),
-                until: parked.until.to_string(),
-                message: parked.reason.clone(),
-            });
+    fn tell_parked(&self, state: &mut State, parked: &Parked) {
+        if state.told_parked.insert(parked.key(), parked.until) != Some(parked.until) {
+            (self.observe)(Moment::Parked(parked.clone()));
         }
     }
 
@@ -325,28 +316,34 @@ impl<'env> Work<'env> {
     /// Claims from the first lane that has something for us.
     fn claim_first(&self, state: &mut State) -> Result<Option<(Arc<Service>, Task)>> {
         let (store, plan) = (self.store, state.plan.clone());
-        let now = store.now().wall;
-        let parked = store.parked_vendors();
+        let gate = Gate::look(store);
         for service in &plan.services {
             let lane = &service.route.lane;
             let at_work = state.running.values().filter(|run| run.lane == *lane).count();
             let is_full = service.route.concurrency.is_some_and(|most| at_work >= most as usize);
-            if let Some(parked) = parked.get(&service.account).filter(|parked| now < parked.until) {
-                self.tell_parked(state, &service.account, parked);
+            if let Some(parked) = gate.closed(&service.account) {
+                self.tell_parked(state, parked);
                 continue;
             }
             if is_full || state.unready.contains(lane) {
                 continue;
             }
-            let state = &*state;
+            let stopped = RefCell::new(Vec::new());
+            let admit = |task: &Task| {
+                let note = |parked| stopped.borrow_mut().push(parked);
+                gate.admit(service, task).map_err(note).unwrap_or(false)
+            };
+            let known = &*state;
             let want = Want { lanes: vec![lane.clone()], filter: service.filter.clone() };
             let taker = Taker {
                 owner: &plan.owner,
                 lease_seconds: plan.lease_seconds,
                 token: Some(self.prefix.token(store.random())),
-                accepts: &|task| self.conversation_is_free(state, task),
+                accepts: &|task| self.conversation_is_free(known, task) && admit(task),
             };
-            if let Some(task) = store.claim_next_as(&want, &taker)? {
+            let claimed = store.claim_next_as(&want, &taker)?;
+            stopped.into_inner().iter().for_each(|parked| self.tell_parked(state, parked));
+            if let Some(task) = claimed {
                 return Ok(Some((service.clone(), task)));
             }
         }

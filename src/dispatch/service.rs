@@ -7,12 +7,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::brief::word;
 use super::config::DispatchConfig;
 use super::plan::Surroundings;
 use super::route::{Route, Runner};
 use super::vendor::{COMMAND, Vendor, agent_environment};
 use crate::error::printable;
-use crate::model::Filter;
+use crate::model::{Filter, Task};
 use crate::workspace::absolute;
 use crate::{Error, Result};
 
@@ -66,7 +67,11 @@ impl Service {
             Some(Runner::Vendor(name)) => (config.vendors.get(name)?.clone(), name.clone()),
             Some(Runner::Command { program, format }) => {
                 let args = std::mem::take(&mut route.args);
-                let vendor = Vendor { format: *format, ..Vendor::command(program, &args) };
+                let vendor = Vendor {
+                    format: *format,
+                    notices: config.vendors.every(),
+                    ..Vendor::command(program, &args)
+                };
                 (vendor, format!("{COMMAND}:{program}"))
             }
             None => return Err(Error::config(format!("nothing serves lane {}", printable(&route.lane)))),
@@ -117,6 +122,19 @@ impl Service {
         let environment = self.environment(around, &BTreeMap::new());
         let path = environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
         std::env::split_paths(&path).map(|dir| base.join(dir).join(name)).collect()
+    }
+
+    /// The model that a run for `task` asks for, and a line about a class that means nothing; no model is
+    /// the default of the vendor's program.
+    pub fn model_for(&self, task: &Task) -> (Option<String>, Option<String>) {
+        let class = word(task, "model_class").map(|class| self.vendor.model_for_class(class));
+        let (model, warning) = match class {
+            Some(Ok(model)) => (model, None),
+            Some(Err(warning)) => (None, Some(warning)),
+            None => (None, None),
+        };
+        let usual = || self.route.model.clone().or_else(|| self.vendor.model.clone());
+        (model.or_else(usual), warning)
     }
 
     /// The program as it would be started now; nothing when it is not there.

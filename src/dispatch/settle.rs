@@ -38,6 +38,8 @@ pub struct Settling<'a> {
     pub run: &'a str,
     /// How it ended.
     pub ended: &'a Ended,
+    /// Whether the task itself is what its vendor refuses, if it does.
+    pub is_to_blame: bool,
     /// When.
     pub now: Time,
     /// Spreads delays.
@@ -180,35 +182,36 @@ fn respond(run: &Settling<'_>, answer: &Answer) -> Action {
 
 fn failed(run: &Settling<'_>, task_id: String, failure: &Failure) -> (Action, Moment, &'static str) {
     let message = failure.message.clone();
-    let outcome = match failure.class.as_str() {
-        "timeout" => "timeout",
-        "usage_limit" => "usage_limit",
-        "permanent" => "permanent",
-        _ => "error",
+    let outcome = match (&failure.halt, failure.class.as_str()) {
+        (Some(halt), _) => halt.obstacle.word(),
+        (None, "timeout") => "timeout",
+        (None, "permanent") => "permanent",
+        (None, _) => "error",
     };
-    let (action, moment) = match after_failure(failure, run.ended.past, run.task, run.route, run.random) {
-        Next::Pause(delay) => {
-            (release(&message, delay.as_secs_f64(), None), Moment::Returned { task_id, message })
-        }
-        Next::Retry(delay) => {
-            let spent = Some(failure.class.as_str());
-            (release(&message, delay.as_secs_f64(), spent), Moment::Retry { task_id, message, delay })
-        }
-        Next::GiveUp(class) => {
-            let body = match run.ended.past.failures {
-                0 => message,
-                earlier => format!("{message} (after {} failed attempts)", earlier + 1),
-            };
-            let action = Action::Respond {
-                completed: false,
-                class: class.as_str().to_string(),
-                body: body.clone(),
-                verdict: None,
-                metadata: metadata(run),
-            };
-            (action, Moment::Failed { task_id, message: body })
-        }
-    };
+    let (action, moment) =
+        match after_failure(failure, run.ended.past, run.is_to_blame, run.task, run.route, run.random) {
+            Next::Pause(delay) => {
+                (release(&message, delay.as_secs_f64(), None), Moment::Returned { task_id, message })
+            }
+            Next::Retry(delay) => {
+                let spent = Some(failure.class.as_str());
+                (release(&message, delay.as_secs_f64(), spent), Moment::Retry { task_id, message, delay })
+            }
+            Next::GiveUp(class) => {
+                let body = match run.ended.past.failures {
+                    0 => message,
+                    earlier => format!("{message} (after {} failed attempts)", earlier + 1),
+                };
+                let action = Action::Respond {
+                    completed: false,
+                    class: class.as_str().to_string(),
+                    body: body.clone(),
+                    verdict: None,
+                    metadata: metadata(run),
+                };
+                (action, Moment::Failed { task_id, message: body })
+            }
+        };
     (action, moment, outcome)
 }
 
@@ -250,10 +253,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::dispatch::outcome::Halt;
     use crate::dispatch::policy::Past;
     use crate::dispatch::stream::RunReport;
     use crate::dispatch::testing;
-    use crate::model::FailureClass;
+    use crate::model::{FailureClass, Obstacle};
 
     fn settled(outcome: Outcome, route: &Route) -> Option<(Report, Moment)> {
         let task = testing::task();
@@ -274,6 +278,7 @@ mod tests {
             vendor: "claude",
             run: "r",
             ended: &ended,
+            is_to_blame: false,
             now: task.created_at,
             random: 0,
         })
@@ -342,8 +347,11 @@ mod tests {
         let (report, _) = settled(failure(FailureClass::Error), &route).expect("a report");
         assert!(matches!(report.action, Action::Release { spent: Some(_), .. }), "{:?}", report.action);
         assert_eq!(report.follow_up, None);
-        let (report, _) = settled(failure(FailureClass::UsageLimit), &route).expect("a report");
+        let halt = Halt { obstacle: Obstacle::Overloaded, reset: None, model: None };
+        let halted = Failure { halt: Some(halt), ..Failure::new(FailureClass::Error, "busy") };
+        let (report, _) = settled(Outcome::Failed(halted), &route).expect("a report");
         assert!(matches!(report.action, Action::Release { spent: None, .. }), "{:?}", report.action);
+        assert_eq!(report.record.outcome, "overloaded");
         let (report, _) = settled(Outcome::NotBegun("locked".to_string()), &route).expect("a report");
         assert!(
             matches!(report.action, Action::Release { spent: None, delay_seconds: 10.0, .. }),

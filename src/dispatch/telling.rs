@@ -3,16 +3,20 @@
 use std::time::{Duration, Instant};
 
 use super::answer::{self, Closing};
+use super::journal::Record;
 use super::keeper::{Hold, Keeper, hold};
 use super::moment::Moment;
-use super::outcome::Outcome;
+use super::outcome::{Failure, Outcome};
+use super::parking::{self, Blocked};
 use super::policy;
 use super::report::{Report, Told};
 use super::runner::{Desk, Ended, Job, run_id};
 use super::settle::{Settling, answered_by_agent, record, settle};
+use super::vendor::COMMAND;
 use crate::error::{ErrorKind, Result};
-use crate::model::{FailureClass, Task, Time};
-use crate::store::{ParkChange, Parked};
+use crate::model::parked::{is_model, park_key};
+use crate::model::{AllParked, Obstacle, Parked, Task, Time};
+use crate::store::ParkChange;
 
 /// How long to wait before a report is told again, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -33,8 +37,8 @@ pub struct Over {
     pub failed: bool,
     /// When the next attempt is due.
     pub retry_at: Option<Time>,
-    /// The account that it parked.
-    pub parked: Option<(String, Parked)>,
+    /// The pause that it began or changed.
+    pub parked: Option<Parked>,
     /// The lane that no run can be started for, and why.
     pub unready: Option<(String, String)>,
 }
@@ -62,8 +66,11 @@ fn tell(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Over {
             _ => None,
         },
     };
+    let is_to_blame = is_to_blame(desk, job, ended);
     // Before the task goes back: the next free slot must not send it to the same vendor at once.
-    over.parked = park(desk, job, ended).map(|parked| (job.service.account.clone(), parked));
+    if !is_to_blame {
+        over.parked = park(desk, job, ended);
+    }
     // As it stands now: the agent may have answered by itself.
     let current = store.task(&job.task.id).unwrap_or_else(|_| job.task.clone());
     let now = store.now().wall;
@@ -76,6 +83,7 @@ fn tell(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Over {
         vendor: &job.service.vendor.name,
         run: run.as_str(),
         ended,
+        is_to_blame,
         now,
         random: store.random() as u64,
     };
@@ -110,21 +118,64 @@ fn tell(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Over {
     over
 }
 
-/// Leaves a vendor alone that reported a usage limit, and forgets the pause of one that works again.
-/// Returns the pause, if this began or changed one.
+/// Whether a task that its vendor refused is to blame itself.
+fn is_to_blame(desk: &Desk<'_>, job: &Job, ended: &Ended) -> bool {
+    let Outcome::Failed(Failure { halt: Some(halt), .. }) = &ended.outcome else {
+        return false;
+    };
+    let others_done = || {
+        let usage = desk.store.usage().unwrap_or_default();
+        let since = ended.past.last_halt.unwrap_or(job.task.created_at);
+        let mut others = usage.lines().rev().filter_map(Record::from_line).filter(|record| {
+            let is_same = match job.service.vendor.name.as_str() {
+                COMMAND => record.lane == job.task.lane,
+                vendor => record.vendor == vendor,
+            };
+            let model = halt.model.as_ref();
+            let has_model =
+                model.is_none_or(|model| record.model.as_ref().is_some_and(|used| is_model(used, model)));
+            let is_since = Time::parse(&record.started_at).is_ok_and(|started| started > since);
+            is_same && has_model && is_since && record.task_id != job.task.id.as_str()
+        });
+        others.any(|record| record.outcome == "completed")
+    };
+    policy::is_to_blame(ended.past, policy::is_suspicious(ended.past) && others_done())
+}
+
+/// Leaves a vendor, or one of its models, alone that refused a run, and forgets the pauses of one that
+/// works again. Returns the pause, if this began or changed one.
 fn park(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Option<Parked> {
-    let (store, account) = (desk.store, &job.service.account);
+    let (store, account) = (desk.store, job.service.account.as_str());
     let claimed = job.task.status.claim()?.claimed_at;
+    let (asked, _) = job.service.model_for(&job.task);
     let changed = match &ended.outcome {
-        Outcome::Failed(failure) if failure.class == FailureClass::UsageLimit => store
-            .change_parked(account, |before| {
-                policy::after_limit(failure, claimed, store.now().wall, before, store.random() as u64)
-            }),
-        // Most vendors are not parked, and then nobody needs the lock.
-        Outcome::Completed(_) if store.parked_vendors().contains_key(account) => {
-            store.change_parked(account, |before| policy::after_answer(claimed, before))
+        Outcome::Failed(Failure { halt: Some(halt), message, .. }) => {
+            let blocked = Blocked::by(halt, account, asked.as_deref());
+            store.change_parked(&park_key(account, blocked.model.as_deref()), |before| {
+                let times = (claimed, store.now().wall);
+                parking::after_halt(halt, message, &blocked, times, before, store.random() as u64)
+            })
         }
-        _ => return None,
+        outcome => {
+            let is_done = matches!(outcome, Outcome::Completed(_));
+            // A run that failed by itself shows that the account is in order.
+            let has_worked = is_done || ended.report.tokens.is_some_and(|tokens| tokens.output > 0);
+            let is_over = |parked: &&Parked| {
+                parked.vendor == account
+                    && (is_done || parked.obstacle == Obstacle::Account)
+                    && match (&parked.model, &asked) {
+                        (None, _) => true,
+                        (Some(parked), Some(asked)) => is_model(asked, parked),
+                        (Some(_), None) => parked.by_default,
+                    }
+            };
+            // Most vendors are not parked, and then nobody needs the lock.
+            let parked = if has_worked { store.parked_vendors() } else { AllParked::new() };
+            let keys: Vec<String> = parked.values().filter(is_over).map(Parked::key).collect();
+            let forget =
+                |key: String| store.change_parked(&key, |before| parking::after_work(claimed, before));
+            keys.into_iter().try_fold(ParkChange::Keep, |_, key| forget(key))
+        }
     };
     match changed {
         Ok(ParkChange::Park(parked)) => Some(parked),

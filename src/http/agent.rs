@@ -6,6 +6,7 @@ use super::answer::{members, ok};
 use super::app::{App, Call, Outcome};
 use super::run_log;
 use crate::error::{Error, Result};
+use crate::model::json::Object;
 use crate::model::{Status, Task, TaskId, Time};
 use crate::store::{DISPATCHER, WorkerInfo};
 
@@ -20,6 +21,9 @@ pub fn status(call: &Call<'_>) -> Outcome {
     let slots = |worker: &&WorkerInfo| worker.data.get("max_concurrent").and_then(Value::as_u64).unwrap_or(0);
     let capacity: u64 = dispatchers.iter().map(slots).sum();
     let active: u64 = dispatchers.iter().map(|worker| running(worker).len() as u64).sum();
+    let parked = app.store.parked_now();
+    let parked: Object =
+        parked.iter().map(|(key, parked)| (key.clone(), Value::Object(parked.to_object()))).collect();
     let shown: Vec<Value> = workers.iter().map(view).collect();
     Ok(ok([
         ("status", "ok".into()),
@@ -31,6 +35,7 @@ pub fn status(call: &Call<'_>) -> Outcome {
         ("free_slots", capacity.saturating_sub(active).into()),
         ("dispatchers", dispatchers.len().into()),
         ("workers", shown.into()),
+        ("parked", parked.into()),
         ("waiting_requests", app.parked.len().into()),
         ("lanes", super::lane::all(app)?.into()),
     ])
@@ -109,7 +114,7 @@ fn runtime(app: &App, task: &Task) -> Option<f64> {
     }
 }
 
-fn timeout(entry: &crate::model::json::Object, task: &Task) -> Value {
+fn timeout(entry: &Object, task: &Task) -> Value {
     let time = |key: &str| Time::parse(entry.get(key)?.as_str()?).ok();
     match (time("started_at"), time("deadline")) {
         (Some(start), Some(end)) => end.seconds_since(start).into(),

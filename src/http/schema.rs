@@ -308,6 +308,7 @@ pub fn all() -> Map<String, Value> {
                 ("dispatchers", count()),
                 ("workers", list(&map())),
                 ("waiting_requests", count()),
+                ("parked", map()),
                 ("lanes", list(&named("Lane"))),
             ]),
         ),

@@ -71,7 +71,7 @@ pub use server_token::new_secret;
 pub use submit::Submitted;
 pub use transfer::Imported;
 pub use turn::give_up_waiting;
-pub use vendors::{ParkChange, Parked, Told};
+pub use vendors::ParkChange;
 pub use watch::Watch;
 pub use workers::{Abandoned, DISPATCHER, Registration, WorkerInfo};
 

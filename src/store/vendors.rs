@@ -1,6 +1,5 @@
 //! Vendors that want a pause, and the journal of runs.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 
@@ -10,38 +9,15 @@ use super::layout::{OLD_USAGE, USAGE, VENDORS};
 use super::{Store, atomic, read};
 use crate::error::Result;
 use crate::model::task::object;
-use crate::model::{Time, json};
+use crate::model::{AllParked, Obstacle, Parked, Time, Told, json};
 
+/// The parts of vendors.json: pauses, and accounts that are refused.
+const PARKED: &str = "parked";
+const UNREADY: &str = "unready";
 /// Where the usage journal is cut, in bytes: some hundred thousand runs.
 const LONGEST_USAGE: u64 = 64 * 1024 * 1024;
 /// The largest usage journal read at once, in bytes. Others may have made it longer than we do.
 const MAX_USAGE: u64 = 1024 * 1024 * 1024;
-
-/// Until when and why a vendor is left alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parked {
-    /// Since when.
-    pub since: Time,
-    /// Until when.
-    pub until: Time,
-    /// Who says until when.
-    pub told: Told,
-    /// Why, in the vendor's words.
-    pub reason: String,
-    /// How often in a row it was parked.
-    pub strikes: u32,
-}
-
-/// Who says until when a pause lasts, the least certain first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Told {
-    /// Nobody; it is a guess.
-    Guess,
-    /// The vendor, in words for people, which are cut to the minute.
-    Named,
-    /// The vendor, in a figure for programs.
-    Exact,
-}
 
 /// What becomes of a vendor's pause.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,48 +31,99 @@ pub enum ParkChange {
 }
 
 impl Store {
-    /// The vendors that were parked last, whether or not their time is over. What cannot be read
+    /// The pauses that were made last, by key, whether or not their time is over. What cannot be read
     /// counts as nothing: the vendor itself will say again that it wants a pause.
-    pub fn parked_vendors(&self) -> BTreeMap<String, Parked> {
+    pub fn parked_vendors(&self) -> AllParked {
         let content = read::file(&self.layout.root, VENDORS, 1024 * 1024).ok().flatten();
-        let object = content.and_then(|content| json::parse_object(&content.bytes).ok());
-        let parked = object.as_ref().and_then(|object| object.get("parked")).and_then(Value::as_object);
-        parked
-            .into_iter()
-            .flatten()
-            .filter_map(|(vendor, entry)| Some((vendor.clone(), parked_from(entry)?)))
-            .collect()
+        let Some(file) = content.and_then(|content| json::parse_object(&content.bytes).ok()) else {
+            return AllParked::new();
+        };
+        let entries = [PARKED, UNREADY].into_iter().filter_map(|part| file.get(part)?.as_object()).flatten();
+        entries.filter_map(|(key, entry)| Some((key.clone(), parked_from(key, entry)?))).collect()
     }
 
-    /// The vendors that are left alone at present.
-    pub fn parked_now(&self) -> BTreeMap<String, Parked> {
+    /// The pauses that hold at present.
+    pub fn parked_now(&self) -> AllParked {
         let now = self.now().wall;
         let mut parked = self.parked_vendors();
-        parked.retain(|_, parked| now < parked.until);
+        parked.retain(|_, parked| parked.holds(now));
         parked
     }
 
-    /// Changes the pause of a vendor as `decide` says, which is given what stands there: nobody else
+    /// Changes the pause with this key as `decide` says, which is given what stands there: nobody else
     /// changes it meanwhile. Returns what it said.
+    ///
+    /// # Errors
+    /// `Locked` or `Io`, with nothing changed.
     pub fn change_parked(
         &self,
-        vendor: &str,
+        key: &str,
         decide: impl FnOnce(Option<&Parked>) -> ParkChange,
     ) -> Result<ParkChange> {
         self.check_writable()?;
         let lock = self.lock_store()?;
         let mut all = self.parked_vendors();
-        let change = decide(all.get(vendor));
+        let change = decide(all.get(key));
         match &change {
             ParkChange::Keep => return Ok(change),
-            ParkChange::Park(parked) => drop(all.insert(vendor.to_string(), parked.clone())),
-            ParkChange::Forget => drop(all.remove(vendor)),
+            ParkChange::Park(parked) => drop(all.insert(key.to_string(), parked.clone())),
+            ParkChange::Forget => drop(all.remove(key)),
         }
-        let text = json::to_text(&object([("parked", Value::Object(all.iter().map(entry).collect()))]));
+        let text = vendors_text(&all, self.now().wall);
         atomic::replace_derived(&self.layout.root, VENDORS, text.as_bytes())?;
         drop(lock);
         self.ring(&[]);
         Ok(change)
+    }
+
+    /// Leaves a vendor, or one of its models, alone because a person says so; what kept it from working
+    /// before is forgotten.
+    ///
+    /// # Errors
+    /// `Locked` or `Io`, with nothing changed.
+    pub fn pause_vendor(
+        &self,
+        vendor: &str,
+        model: Option<&str>,
+        until: Time,
+        reason: Option<&str>,
+    ) -> Result<Parked> {
+        let pause = Parked::asked(vendor, model, self.now().wall, until, reason);
+        self.change_durably(|all| drop(all.insert(pause.key(), pause.clone())))?;
+        Ok(pause)
+    }
+
+    /// Uses a vendor again that is left alone, whatever for, and all of its models, or one of its models.
+    /// Returns the pauses that held.
+    ///
+    /// # Errors
+    /// `Locked` or `Io`, with nothing changed.
+    pub fn resume_vendor(&self, vendor: &str, model: Option<&str>) -> Result<Vec<Parked>> {
+        let model = model.map(str::to_lowercase);
+        let is_meant =
+            |parked: &Parked| parked.vendor == vendor && (model.is_none() || parked.model == model);
+        let now = self.now().wall;
+        let mut ended = Vec::new();
+        self.change_durably(|all| {
+            ended = all.values().filter(|parked| is_meant(parked) && parked.holds(now)).cloned().collect();
+            all.retain(|_, parked| !is_meant(parked));
+        })?;
+        Ok(ended)
+    }
+
+    /// What a person says is on the disk when the call returns.
+    fn change_durably(&self, change: impl FnOnce(&mut AllParked)) -> Result<()> {
+        self.check_writable()?;
+        let tmp = self.layout.tmp()?;
+        // Rare, and a person waits for it: here the sync may happen under the lock.
+        let lock = self.lock_store()?;
+        let mut all = self.parked_vendors();
+        change(&mut all);
+        let text = vendors_text(&all, self.now().wall);
+        atomic::replace_durably(&tmp, &self.layout.root, VENDORS, text.as_bytes())?;
+        drop(lock);
+        self.ring(&[]);
+        Ok(())
     }
 
     /// Adds a line to the journal of runs. A journal that has become too long becomes the old one, and
@@ -132,22 +159,49 @@ impl Store {
     }
 }
 
-fn entry((vendor, parked): (&String, &Parked)) -> (String, Value) {
-    let entry = object([
+/// The content of vendors.json. What was over a day ago says nothing any more.
+fn vendors_text(all: &AllParked, now: Time) -> String {
+    const FORGOTTEN_SECONDS: f64 = 86_400.0;
+    // A refused account stands apart: to a lanes that knows nothing of those it is no pause.
+    let part = |unready: bool| {
+        let is_part = |parked: &Parked| {
+            let is_old = !parked.holds(now) && now.seconds_since(parked.until) > FORGOTTEN_SECONDS;
+            (parked.obstacle == Obstacle::Account) == unready && !is_old
+        };
+        Value::Object(all.iter().filter(|(_, parked)| is_part(parked)).map(entry).collect())
+    };
+    json::to_text(&object([(PARKED, part(false)), (UNREADY, part(true))]))
+}
+
+fn entry((key, parked): (&String, &Parked)) -> (String, Value) {
+    let mut entry = object([
         ("since", parked.since.to_string().into()),
         ("until", parked.until.to_string().into()),
         ("reason", parked.reason.clone().into()),
         ("strikes", parked.strikes.into()),
         ("named", (parked.told > Told::Guess).into()),
         ("exact", (parked.told == Told::Exact).into()),
+        ("kind", parked.obstacle.word().into()),
     ]);
-    (vendor.clone(), Value::Object(entry))
+    if let Some(model) = &parked.model {
+        entry.extend(object([
+            ("vendor", parked.vendor.clone().into()),
+            ("model", model.clone().into()),
+            ("by_default", parked.by_default.into()),
+        ]));
+    }
+    (key.clone(), Value::Object(entry))
 }
 
-fn parked_from(entry: &Value) -> Option<Parked> {
-    let time = |key: &str| Time::parse(entry.get(key)?.as_str()?).ok();
+fn parked_from(key: &str, entry: &Value) -> Option<Parked> {
+    let text = |key: &str| entry.get(key).and_then(Value::as_str);
+    let time = |key: &str| Time::parse(text(key)?).ok();
     let is = |key: &str| entry.get(key).and_then(Value::as_bool).unwrap_or(false);
     Some(Parked {
+        vendor: text("vendor").unwrap_or(key).to_string(),
+        model: text("model").map(str::to_string),
+        by_default: is("by_default"),
+        obstacle: Obstacle::parse(text("kind").unwrap_or_default()),
         since: time("since")?,
         until: time("until")?,
         told: match (is("exact"), is("named")) {
@@ -155,7 +209,7 @@ fn parked_from(entry: &Value) -> Option<Parked> {
             (_, true) => Told::Named,
             _ => Told::Guess,
         },
-        reason: entry.get("reason").and_then(Value::as_str).unwrap_or_default().to_string(),
+        reason: text("reason").unwrap_or_default().to_string(),
         strikes: entry
             .get("strikes")
             .and_then(Value::as_u64)

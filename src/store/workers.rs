@@ -61,12 +61,17 @@ impl WorkerInfo {
         beginning.is_some_and(|beginning| beginning.len() == 16 && token.as_str().starts_with(beginning))
     }
 
-    /// The vendors by which a dispatcher serves a lane.
-    pub fn vendors_in(&self, lane: &str) -> Vec<String> {
+    /// The vendors by which a dispatcher serves a lane, each with the model that a task of `class` gets
+    /// there, if one is named.
+    pub fn vendors_in(&self, lane: &str, class: Option<&str>) -> Vec<(String, Option<String>)> {
         let serves = self.data.get("serves").and_then(Value::as_array);
         let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_string);
         let meant = serves.into_iter().flatten().filter(|entry| text(entry, "lane").as_deref() == Some(lane));
-        meant.filter_map(|entry| text(entry, "vendor")).collect()
+        let model = |entry: &Value| {
+            let by_class = class.and_then(|class| text(entry.get("model_classes")?, class));
+            by_class.or_else(|| text(entry, "model"))
+        };
+        meant.filter_map(|entry| Some((text(entry, "vendor")?, model(entry)))).collect()
     }
 
     fn from_object(object: &json::Object) -> Option<Self> {

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::error::{Result, shell_word};
 use crate::model::task::Availability;
-use crate::model::{Claim, FailureClass, RequestCheck, Status, Task, Time};
-use crate::store::{DISPATCHER, Parked, Store};
+use crate::model::{Claim, FailureClass, Obstacle, Parked, RequestCheck, Status, Task, Time, parked};
+use crate::store::{DISPATCHER, Store};
 
 /// A reason: a stable word for programs, and a sentence.
 pub struct Reason {
@@ -101,13 +101,9 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
         RequestCheck::Same | RequestCheck::Unchecked => {}
     }
     let is_served = store.lane_is_served(lane)?;
-    if let Some((vendor, parked)) = all_vendors_parked(store, task, is_served)? {
-        let reason = short(&parked.reason, 200);
+    if let Some(parked) = all_vendors_parked(store, task, is_served)? {
         let nobody = if is_served { String::new() } else { format!(" (and nobody serves lane {lane} now)") };
-        return say(
-            "vendor_parked",
-            format!("{vendor}, which is left alone until {}{nobody}: {reason}", parked.until),
-        );
+        return say(parked_code(&parked), parked_sentence(&parked, &nobody));
     }
     if !is_served {
         return say("no_worker", format!("a worker: nobody serves lane {lane}"));
@@ -135,42 +131,75 @@ fn unready_everywhere(store: &Store, lane: &str) -> Result<Option<(String, Strin
     Ok(first)
 }
 
-/// The vendor that comes back first, if all who may serve a task are parked.
-fn all_vendors_parked(store: &Store, task: &Task, is_served: bool) -> Result<Option<(String, Parked)>> {
-    let parked = store.parked_now();
-    if parked.is_empty() {
-        return Ok(None);
-    }
-    let vendors =
-        if is_served { vendors_at_work(store, task)? } else { Vec::from_iter(usual_vendor(store, task)?) };
-    let pauses: Option<Vec<(String, Parked)>> =
-        vendors.into_iter().map(|vendor| parked.get(&vendor).cloned().map(|pause| (vendor, pause))).collect();
-    Ok(pauses.into_iter().flatten().min_by_key(|(_, pause)| pause.until))
+fn parked_code(parked: &Parked) -> &'static str {
+    if parked.obstacle == Obstacle::Account { "vendor_unready" } else { "vendor_parked" }
 }
 
-/// The vendors of the dispatchers that are alive and may take a task; none if somebody else may too.
-fn vendors_at_work(store: &Store, task: &Task) -> Result<Vec<String>> {
+fn parked_sentence(parked: &Parked, nobody: &str) -> String {
+    let (name, until) = (parked.name(), parked.until);
+    let reason = short(&parked.reason, 200);
+    let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+    let vendor = shell_word(&parked.vendor);
+    let model =
+        parked.model.as_ref().map_or(String::new(), |model| format!(" --model {}", shell_word(model)));
+    let resume = format!("`lanes resume --vendor {vendor}{model}`");
+    match parked.obstacle {
+        Obstacle::Account => format!(
+            "{name}, which is unready: log in{nobody}{reason}; one task tries again at {until}, {resume} lets all"
+        ),
+        Obstacle::Asked if until == parked::never() => {
+            format!("{name}, which is left alone until {resume}{nobody}{reason}")
+        }
+        Obstacle::Asked => format!("{name}, which is left alone until {until} or {resume}{nobody}{reason}"),
+        Obstacle::Limit | Obstacle::Overloaded => {
+            format!("{name}, which is left alone until {until}{nobody}{reason}")
+        }
+    }
+}
+
+/// The pause that ends first, if all who may serve a task are kept from it.
+fn all_vendors_parked(store: &Store, task: &Task, is_served: bool) -> Result<Option<Parked>> {
+    let all = store.parked_now();
+    if all.is_empty() {
+        return Ok(None);
+    }
+    let now = store.now().wall;
+    let vendors =
+        if is_served { vendors_at_work(store, task)? } else { Vec::from_iter(usual_vendor(store, task)?) };
+    let stopping = |(vendor, model): &(String, Option<String>)| {
+        parked::obstacle_to(&all, vendor, model.as_deref(), now).cloned()
+    };
+    let pauses: Option<Vec<Parked>> = vendors.iter().map(stopping).collect();
+    Ok(pauses.into_iter().flatten().min_by_key(|pause| pause.until))
+}
+
+/// The vendors of the dispatchers that are alive and may take a task, with the models that it would get;
+/// none if somebody else may too.
+fn vendors_at_work(store: &Store, task: &Task) -> Result<Vec<(String, Option<String>)>> {
     let mut vendors = Vec::new();
     for worker in store.live_workers()?.iter().filter(|worker| worker.lanes.contains(&task.lane)) {
         if worker.kind != DISPATCHER {
             return Ok(Vec::new());
         }
-        vendors.extend(worker.vendors_in(&task.lane));
+        vendors.extend(worker.vendors_in(&task.lane, model_class(task)));
     }
     if let Some(required) = required_vendor(task) {
-        vendors.retain(|vendor| vendor == required);
+        vendors.retain(|(vendor, _)| vendor == required);
     }
     Ok(vendors)
 }
 
-/// The vendor that a task is for, as far as it can be known without a dispatcher: by its own word, or
-/// because one has run it before.
-fn usual_vendor(store: &Store, task: &Task) -> Result<Option<String>> {
-    if let Some(required) = required_vendor(task) {
-        return Ok(Some(required.to_string()));
-    }
+/// The vendor and model that a task is for, as far as they can be known without a dispatcher: by its own
+/// word, or because one has run it before.
+fn usual_vendor(store: &Store, task: &Task) -> Result<Option<(String, Option<String>)>> {
     let started = store.events(&task.id)?.into_iter().rev().find(|event| event.kind == "headless_started");
-    Ok(started.and_then(|event| event.data.get("vendor")?.as_str().map(str::to_string)))
+    let told = |key: &str| started.as_ref()?.data.get(key)?.as_str().map(str::to_string);
+    let model = told("model").or_else(|| model_class(task).map(str::to_string));
+    Ok(required_vendor(task).map(str::to_string).or_else(|| told("vendor")).map(|vendor| (vendor, model)))
+}
+
+fn model_class(task: &Task) -> Option<&str> {
+    task.metadata.get("model_class").and_then(Value::as_str).filter(|class| *class != "any")
 }
 
 fn required_vendor(task: &Task) -> Option<&str> {

@@ -1,15 +1,21 @@
 //! When a limit ends: whatever a notice says, never in the past, never further away than its kind allows, and
 //! what vendors write is read as they mean it.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lanes::dispatch::reset::{Reset, Setting, reset_in};
+use lanes::dispatch::vendor::{Notices, Vendors};
 use lanes::model::Time;
 
 use crate::noise::Noise;
 use crate::run::Target;
+
+/// What is the same for all vendors.
+static NOTICES: LazyLock<Arc<Notices>> =
+    LazyLock::new(|| Vendors::built_in().expect("built-in profiles").every());
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -137,7 +143,12 @@ fn check(bytes: &[u8]) {
     let zone = zone(&mut noise);
     for now in [some_time(&mut noise), Time::from_micros(0), Time::from_micros(i64::MAX)] {
         for within in [None, Some(5 * HOUR), Some(7 * DAY)] {
-            let setting = Setting { now, zone: &zone, within: within.map(Duration::from_secs) };
+            let setting = Setting {
+                now,
+                zone: &zone,
+                within: within.map(Duration::from_secs),
+                resets: NOTICES.resets(),
+            };
             match reset_in(&text, setting) {
                 Some(Reset::Exact(time) | Reset::Clock(time)) => {
                     let ahead = time.seconds_since(now);
@@ -214,6 +225,6 @@ fn notice(noise: &mut Noise) {
         _ if is_exact => Reset::Exact(begin),
         _ => Reset::Clock(begin),
     };
-    let setting = Setting { now, zone: &zone, within: None };
+    let setting = Setting { now, zone: &zone, within: None, resets: NOTICES.resets() };
     assert_eq!(reset_in(&text, setting), Some(expected), "{text}, read at {now} in {zone_name}");
 }

@@ -1,5 +1,6 @@
 //! What agents print: whatever it is, it ends in a report with believable figures, and in a judgement.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -8,10 +9,15 @@ use lanes::dispatch::outcome::{Exit, Run};
 use lanes::dispatch::stream::{
     Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser, Tokens, Totals, Usage,
 };
+use lanes::dispatch::vendor::{Notices, Vendors};
 use lanes::model::Time;
 
 use crate::noise::Noise;
 use crate::run::Target;
+
+/// What is the same for all vendors.
+static NOTICES: LazyLock<Arc<Notices>> =
+    LazyLock::new(|| Vendors::built_in().expect("built-in profiles").every());
 
 /// What the real programs printed for scripted models.
 macro_rules! recorded {
@@ -201,6 +207,7 @@ fn check(bytes: &[u8], format: Format) {
                 timeout: Some(Duration::from_secs(60)),
                 silence: None,
                 now,
+                notices: &NOTICES,
                 zone: &TimeZone::UTC,
             };
             let _ = judge(&run, noise.one_in(2));

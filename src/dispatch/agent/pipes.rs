@@ -28,6 +28,8 @@ pub struct Output {
     expected_session: Option<String>,
     session_told: bool,
     wrong_session: bool,
+    /// Since when the service has refused the account and the agent has tried again.
+    refused_since: Option<Instant>,
     /// When standard output was last written to.
     last_output: Instant,
     /// When either pipe was, or else when the run began.
@@ -52,6 +54,7 @@ impl Output {
             expected_session,
             session_told: false,
             wrong_session: false,
+            refused_since: None,
             last_output: Instant::now(),
             last_byte: Instant::now(),
         }
@@ -65,6 +68,11 @@ impl Output {
     /// Whether the agent announced another conversation than the expected one.
     pub fn is_wrong_session(&self) -> bool {
         self.wrong_session
+    }
+
+    /// Since when the service has refused the account and the agent has tried again.
+    pub fn refused_since(&self) -> Option<Instant> {
+        self.refused_since
     }
 
     /// Since when the agent has reported its result and said nothing more.
@@ -112,6 +120,8 @@ impl Output {
             self.parser.feed(bytes, &mut |note| observe(Happening::Note(note)));
             self.last_output = Instant::now();
             self.tell_session(observe);
+            let since = self.refused_since.unwrap_or(self.last_output);
+            self.refused_since = self.parser.is_refused().then_some(since);
             got_some = true;
         }
         if let Some(length) = read_some(&mut self.stderr, &mut buffer) {

@@ -21,6 +21,8 @@ use crate::dispatch::outcome::{Exit, StopReason};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often to look whether processes that were told to end have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long an agent may try again whose account is refused: long enough to take a fresh access token.
+const REFUSAL: Duration = Duration::from_secs(5);
 /// Longest sleep; every wake-up this is a fallback for comes at once.
 const LONGEST_NAP: Duration = Duration::from_secs(60);
 
@@ -150,6 +152,9 @@ impl<'a> Supervision<'a> {
         if output.is_wrong_session() {
             return Some(StopReason::WrongSession);
         }
+        if self.refusal_end(output).is_some_and(|at| now >= at) {
+            return Some(StopReason::Refused);
+        }
         if self.linger_end(output).is_some_and(|at| now >= at) {
             return Some(StopReason::Lingering);
         }
@@ -161,6 +166,10 @@ impl<'a> Supervision<'a> {
 
     fn silence_end(&self, output: &Output) -> Option<Instant> {
         output.last_byte().checked_add(self.limits.silence?)
+    }
+
+    fn refusal_end(&self, output: &Output) -> Option<Instant> {
+        output.refused_since()?.checked_add(REFUSAL)
     }
 
     fn linger_end(&self, output: &Output) -> Option<Instant> {
@@ -179,9 +188,14 @@ impl<'a> Supervision<'a> {
     fn sleep(&mut self, now: Instant, output: &mut Output, observe: &mut dyn FnMut(Happening<'_>)) {
         let is_running = self.stopped.is_none() && self.fate.is_none();
         let reasons = if is_running {
-            [self.linger_end(output), self.limits.deadline, self.silence_end(output)]
+            [
+                self.linger_end(output),
+                self.limits.deadline,
+                self.silence_end(output),
+                self.refusal_end(output),
+            ]
         } else {
-            [None; 3]
+            [None; 4]
         };
         let next = reasons.into_iter().flatten().chain(self.due).min();
         let nap = next.map_or(LONGEST_NAP, |at| at.saturating_duration_since(now).min(LONGEST_NAP));

@@ -8,9 +8,10 @@ mod spoken;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-
-use crate::model::{Time, span};
 use spoken::Spoken;
+
+use super::vendor::Follows;
+use crate::model::{Time, span};
 
 /// When a limit ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,15 +24,8 @@ pub enum Reset {
     Passed,
 }
 
-/// Words after which a message names the time of the reset.
-const ANNOUNCING: [&str; 6] = ["reset", "try again", "retry", "available again", "until", "limit reached|"];
-
 /// Words that may stand between the announcement and the time.
 const FILLERS: [&str; 9] = ["s", "at", "on", "in", "after", "again", "time", "is", "your"];
-
-/// Names of members that hold the instant of the reset, and of those that hold the seconds until then.
-const INSTANTS: [&str; 4] = ["resets_at", "resetsAt", "reset_at", "resetAt"];
-const SECONDS: [&str; 4] = ["resets_in_seconds", "resetsInSeconds", "retry_after_seconds", "retry_after"];
 
 /// A reset further away than this is taken for a misreading.
 const FURTHEST: Duration = Duration::from_secs(32 * 86_400);
@@ -50,6 +44,8 @@ pub struct Setting<'a> {
     pub zone: &'a TimeZone,
     /// How long this kind of limit lasts at most.
     pub within: Option<Duration>,
+    /// What the time follows, in the vendor's words.
+    pub resets: &'a [(String, Follows)],
 }
 
 impl Setting<'_> {
@@ -76,12 +72,14 @@ pub fn reset_in(text: &str, setting: Setting<'_>) -> Option<Reset> {
 
 /// The last figure for programs in `text`, which may hold JSON.
 fn figure_in(text: &str, setting: Setting<'_>) -> Option<Reset> {
-    let instant = |value: &str| setting.exact(machine_time(value)?);
+    let instant = |value: &str| setting.exact(instant_in(value)?);
     let seconds = |value: &str| setting.exact(setting.now.plus_seconds(value.parse().ok()?));
-    let instants =
-        INSTANTS.iter().flat_map(|name| values(text, name)).filter_map(|(at, v)| Some((at, instant(v)?)));
-    let seconds =
-        SECONDS.iter().flat_map(|name| values(text, name)).filter_map(|(at, v)| Some((at, seconds(v)?)));
+    let members = |wanted: Follows| {
+        let names = setting.resets.iter().filter(move |(_, follows)| *follows == wanted);
+        names.flat_map(|(name, _)| values(text, name))
+    };
+    let instants = members(Follows::Instant).filter_map(|(at, value)| Some((at, instant(value)?)));
+    let seconds = members(Follows::Seconds).filter_map(|(at, value)| Some((at, seconds(value)?)));
     // An instant does not age while it is on its way.
     let last =
         |found: Vec<(usize, Reset)>| found.into_iter().max_by_key(|(at, _)| *at).map(|(_, reset)| reset);
@@ -104,7 +102,7 @@ fn values<'t>(text: &'t str, name: &str) -> impl Iterator<Item = (usize, &'t str
 }
 
 /// Seconds or milliseconds since 1970, or RFC 3339 text.
-fn machine_time(word: &str) -> Option<Time> {
+pub fn instant_in(word: &str) -> Option<Time> {
     let digits = word.split_once('.').map_or(word, |(whole, _)| whole);
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
         let number: i64 = digits.parse().ok()?;
@@ -122,8 +120,8 @@ fn prose_in(text: &str, setting: Setting<'_>) -> Option<Reset> {
     let text: String = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect();
     let lower = text.to_ascii_lowercase();
     let mut has_passed = false;
-    for word in ANNOUNCING {
-        for (at, found) in lower.match_indices(word) {
+    for (word, _) in setting.resets.iter().filter(|(_, follows)| *follows == Follows::Words) {
+        for (at, found) in lower.match_indices(word.as_str()) {
             match named_time(&text[at + found.len()..], setting) {
                 Some(Reset::Passed) => has_passed = true,
                 Some(reset) => return Some(reset),
@@ -146,7 +144,7 @@ fn named_time(rest: &str, setting: Setting<'_>) -> Option<Reset> {
         return setting.believable(time, if is_cut { Reset::Clock } else { Reset::Exact });
     }
     let word = rest.split_whitespace().next()?.trim_end_matches(['.', ',', ')', '"']);
-    if let Some(time) = machine_time(word) {
+    if let Some(time) = instant_in(word) {
         return setting.exact(time);
     }
     if let Ok(seconds) = word.parse::<u32>()
@@ -167,6 +165,7 @@ fn without_filler(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::vendor::Vendors;
     use super::*;
 
     /// 2026-11-21 is a Saturday.
@@ -175,7 +174,9 @@ mod tests {
     fn read_at(now: &str, text: &str, hours: Option<u64>) -> Option<String> {
         let berlin = TimeZone::fixed(jiff::tz::offset(1));
         let within = hours.map(|hours| Duration::from_secs(hours * 3600));
-        let setting = Setting { now: Time::parse(now).expect("a time"), zone: &berlin, within };
+        let every = Vendors::built_in().expect("built-in profiles").every();
+        let (now, resets) = (Time::parse(now).expect("a time"), every.resets());
+        let setting = Setting { now, zone: &berlin, within, resets };
         reset_in(text, setting).map(|reset| match reset {
             Reset::Exact(time) => format!("exact {}", &time.to_string()[..19]),
             Reset::Clock(time) => format!("clock {}", &time.to_string()[..16]),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::json::{count, some_text, text};
+use super::json::{count, some_text, status_in, text};
 use super::report::{Baseline, Denial, RunReport, Totals, one_line};
 use super::usage::Tokens;
 
@@ -42,7 +42,7 @@ impl Codex {
                 report.is_error = true;
                 report.terminal_reason = Some("turn.failed".to_string());
                 let message = text(value.get("error").unwrap_or(&Value::Null), "message");
-                report.api_error_status = last_status(message);
+                report.api_error_status = status_in(message);
                 report.errors.clear();
                 report.add_error(message);
                 None
@@ -131,14 +131,6 @@ fn error_text(error: &Value) -> String {
         Value::String(text) => text.clone(),
         other => text(other, "message").to_string(),
     }
-}
-
-/// The HTTP status that an error message names: "last status: 429 Too Many Requests".
-fn last_status(message: &str) -> Option<u16> {
-    let (_, after) = message.rsplit_once("status")?;
-    let digits: String =
-        after.trim_start_matches([':', ' ']).chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok().filter(|status| (100..600).contains(status))
 }
 
 #[cfg(test)]

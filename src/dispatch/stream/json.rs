@@ -47,6 +47,22 @@ pub fn status(value: &Value, key: &str) -> Option<u16> {
     u16::try_from(count(value, key)?).ok()
 }
 
+/// The HTTP status that a message names: "last status: 429 Too Many Requests", `"code":400`.
+pub fn status_in(message: &str) -> Option<u16> {
+    const NAMES: [&str; 5] = ["status", "code", "api error", "http", "statuscode"];
+    let lower = message.to_ascii_lowercase();
+    let named = NAMES.iter().flat_map(|name| lower.match_indices(name));
+    let found = named.filter_map(|(at, name)| {
+        let rest = lower[at + name.len()..].trim_start_matches([':', ' ', '"', '\\', '=', '(']);
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
+        let is_whole = !rest[digits.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '.');
+        let status = digits.parse().ok().filter(|status| digits.len() == 3 && (400..600).contains(status));
+        Some((at, status.filter(|_| is_whole)?))
+    });
+    // What stands first is the outer one; a body that is quoted after it has words of its own.
+    found.min_by_key(|(at, _)| *at).map(|(_, status)| status)
+}
+
 /// The same JSON text with every `\uD800`…`\uDFFF` that has no partner replaced.
 fn without_lone_surrogates(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -85,6 +101,23 @@ mod tests {
         let line = br#"{"type":"result","result":"a\ud83d b\udc00 \\ud800 \ud83d\ude00"}"#;
         let value = object(line).expect("readable");
         assert_eq!(text(&value, "result"), "a\u{fffd} b\u{fffd} \\ud800 \u{1f600}");
+    }
+
+    #[test]
+    fn messages_name_their_status() {
+        for (message, expected) in [
+            ("exceeded retry limit, last status: 429 Too Many Requests", Some(429)),
+            ("unexpected status 400 Bad Request: {\"error\":{\"status\":\"INVALID\"}}", Some(400)),
+            ("{\"type\":\"error\",\"status\":400,\"error\":{}}", Some(400)),
+            ("{\\\"code\\\": 404}", Some(404)),
+            ("API Error: 529 Overloaded", Some(529)),
+            ("HTTP 503", Some(503)),
+            ("exited with code 1", None),
+            ("code 4000", None),
+            ("status 200 OK", None),
+        ] {
+            assert_eq!(status_in(message), expected, "{message}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use serde_json::Value;
 pub use report::{Baseline, CutShort, Denial, Ending, Note, RunReport, Totals, one_line};
 pub use usage::{AtLeast, CostSource, ModelUsage, Tokens, Usage, plus_cost};
 
+pub use json::status_in;
 use lines::Lines;
 
 /// Longest answer that is kept from a program whose whole output is the answer.
@@ -81,6 +82,8 @@ pub struct StreamParser {
     lines: Lines,
     decoder: Decoder,
     report: RunReport,
+    /// HTTP statuses with which the service refuses the account.
+    refusing: Vec<u16>,
 }
 
 /// What a format remembers between two lines.
@@ -103,12 +106,23 @@ impl StreamParser {
             Format::OpencodeJson => Decoder::Opencode(opencode::Opencode::default()),
             Format::Text => Decoder::Text(Vec::new()),
         };
-        Self { lines: Lines::default(), decoder, report: RunReport::default() }
+        Self { lines: Lines::default(), decoder, report: RunReport::default(), refusing: Vec::new() }
+    }
+
+    /// The same parser, for a service that refuses accounts with these HTTP statuses.
+    pub fn refused_by(self, refusing: Vec<u16>) -> Self {
+        Self { refusing, ..self }
+    }
+
+    /// Whether the service refuses the account, and the agent only tries again and again.
+    pub fn is_refused(&self) -> bool {
+        let status = self.report.api_error_status;
+        !self.report.complete && status.is_some_and(|status| self.refusing.contains(&status))
     }
 
     /// Takes the next bytes, whatever their boundaries; gives progress to `note`.
     pub fn feed(&mut self, bytes: &[u8], note: &mut dyn FnMut(Note)) {
-        let Self { lines, decoder, report } = self;
+        let Self { lines, decoder, report, .. } = self;
         if let Decoder::Text(kept) = decoder {
             let room = LONGEST_TEXT - kept.len();
             kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -130,7 +144,7 @@ impl StreamParser {
     /// The report, when no more output will come. `baseline` says what is known about earlier runs
     /// of the same conversation, because some figures count from the conversation's start.
     pub fn finish(mut self, baseline: &Baseline) -> RunReport {
-        let Self { lines, decoder, report } = &mut self;
+        let Self { lines, decoder, report, .. } = &mut self;
         lines.finish(|line| read_line(decoder, report, line, &mut |_| {}));
         report.skipped_lines += lines.overlong();
         match self.decoder {

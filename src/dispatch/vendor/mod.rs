@@ -6,21 +6,27 @@
 
 mod argv;
 mod environment;
+mod notices;
 mod version;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value};
 
 pub use argv::{Argv, Slots, guard};
 pub use environment::agent_environment;
+pub use notices::{Cause, Follows, Heard, Notices, Refusal, Speaker};
 pub use version::Versions;
 
 use super::route::{Runner, setting_sources};
 use super::stream::Format;
 use super::yaml::{Section, Source};
 use crate::{Error, Result};
+
+/// The profile that holds what is the same for all vendors.
+const EVERY: &str = "every";
 
 const PROFILES: &str = include_str!("profiles.yaml");
 
@@ -91,6 +97,8 @@ pub struct Vendor {
     pub disallowed_tools: Vec<String>,
     /// What a task's `model_class` means to this vendor.
     pub model_classes: BTreeMap<String, String>,
+    /// What it says when the task is not to blame.
+    pub notices: Arc<Notices>,
     /// Variables to set, or to remove where the value is missing.
     pub env: BTreeMap<String, Option<String>>,
     /// Variables to set where the dispatcher's environment has none of that name.
@@ -120,6 +128,7 @@ impl Vendor {
             allowed_tools: Vec::new(),
             disallowed_tools: Vec::new(),
             model_classes: BTreeMap::new(),
+            notices: Arc::default(),
             env: BTreeMap::new(),
             env_defaults: BTreeMap::new(),
             session_env: Vec::new(),
@@ -174,6 +183,8 @@ impl Vendor {
 pub struct Vendors {
     by_name: BTreeMap<String, Vendor>,
     session_env: Vec<String>,
+    /// What is the same for all, programs without a vendor included.
+    every: Arc<Notices>,
 }
 
 impl Vendors {
@@ -183,31 +194,43 @@ impl Vendors {
         Self::with_overrides(&Section::new(source, &["dispatch", "vendors"], None)?)
     }
 
-    /// The built-in vendors, overridden and extended by the `vendors:` mapping of the file.
+    /// The built-in vendors, overridden and extended by the `vendors:` mapping of the file; what it says
+    /// of `every` vendor holds for all of them.
     pub fn with_overrides(overrides: &Section<'_>) -> Result<Self> {
-        let built_in = profiles()?;
+        let mut built_in = profiles()?;
+        let every = mapping_of(&built_in, EVERY).unwrap_or_default();
+        built_in.remove(EVERY);
+        let over_every = overrides.section(EVERY)?;
+        over_every.only(&notices::KEYS)?;
+        let every = merge(every, over_every.mapping());
         let mut names: Vec<String> =
             built_in.keys().filter_map(|name| name.as_str()).map(str::to_string).collect();
         for name in overrides.keys()? {
-            if !names.contains(&name) {
+            if !names.contains(&name) && name != EVERY {
                 names.push(name);
             }
         }
         let mut vendors = BTreeMap::new();
         for name in names {
             let over = overrides.section(&name)?;
-            over.only(&KEYS)?;
+            over.only(&[&KEYS[..], &notices::KEYS].concat())?;
             let base = match over.text("like")?.value() {
                 Some(like) => mapping_of(&built_in, &like)
                     .ok_or_else(|| over.error("like", "no built-in vendor has this name"))?,
                 None => mapping_of(&built_in, &name).unwrap_or_default(),
             };
-            let merged = merge(base, over.mapping());
+            let merged = merge(merge(every.clone(), &base), over.mapping());
             let vendor = read_vendor(&name, &over.with_mapping(merged))?;
             vendors.insert(name, vendor);
         }
         let session_env = vendors.values().flat_map(|vendor| vendor.session_env.clone()).collect();
-        Ok(Self { by_name: vendors, session_env })
+        let every = Arc::new(Notices::read(&over_every.with_mapping(every))?);
+        Ok(Self { by_name: vendors, session_env, every })
+    }
+
+    /// What is the same for all vendors, and holds for programs without one.
+    pub fn every(&self) -> Arc<Notices> {
+        self.every.clone()
     }
 
     /// The vendor called `name`.
@@ -299,6 +322,7 @@ fn read_vendor(name: &str, section: &Section<'_>) -> Result<Vendor> {
         allowed_tools: section.list("allowed_tools")?.or(Vec::new()),
         disallowed_tools: section.list("disallowed_tools")?.or(Vec::new()),
         model_classes,
+        notices: Arc::new(Notices::read(section)?),
         env: section.variables("env")?,
         env_defaults: section.variables("env_defaults")?,
         session_env: section.list("session_env")?.or(Vec::new()),

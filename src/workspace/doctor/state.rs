@@ -5,6 +5,7 @@ use std::path::Path;
 use super::super::paths::show;
 use super::{Chart, Level};
 use crate::error::{printable, shell_word};
+use crate::model::Obstacle;
 use crate::store::{FORMAT_VERSION, Options, Severity, Store};
 
 /// Less free space than this stops a queue soon, in bytes.
@@ -151,6 +152,21 @@ pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
             format!("lane {} is paused since {}{why}", printable(lane), pause.since),
             format!("`lanes resume {}` opens it again", shell_word(lane)),
         );
+    }
+    for parked in store.parked_now().values().filter(|parked| parked.obstacle != Obstacle::Overloaded) {
+        let vendor = shell_word(&parked.vendor);
+        let resume = match &parked.model {
+            Some(model) => format!("`lanes resume --vendor {vendor} --model {}`", shell_word(model)),
+            None => format!("`lanes resume --vendor {vendor}`"),
+        };
+        let (code, remedy) = match parked.obstacle {
+            Obstacle::Account => (
+                "vendor-unready",
+                format!("log in as the dispatcher's user, or repair the key; then {resume}"),
+            ),
+            _ => ("vendor-parked", format!("nothing to do, or {resume} to try at once")),
+        };
+        chart.warn(code, printable(&parked.words()), remedy);
     }
     match store.waiting_lanes() {
         Ok(lanes) => {
