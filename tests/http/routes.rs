@@ -57,7 +57,7 @@ fn a_route_that_no_dispatcher_could_use_is_refused_by_its_key() {
         (json!({"vendor": "claude", "command": "x"}), "either a vendor or a command"),
         (json!({"max_retries": -1}), "routes.l.max_retries"),
         (json!({"on_success": {"move_to": "l"}}), "to itself"),
-        (json!({"model": "opus"}), "routes.l.model: it starts with a dash: --x"),
+        (json!({"model": "--x"}), "routes.l.model: it starts with a dash: --x"),
         (json!({"effort": "-x"}), "routes.l.effort: it starts with a dash"),
         (json!({"model": "a\u{200b}"}), "routes.l.model: it has invisible characters (U+200B)"),
         (json!({"k".repeat(800): 1}), "unknown key"),
