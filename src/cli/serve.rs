@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::context::Context;
+use super::env;
 use super::inside_run;
 use super::output::complain;
+use crate::dispatch::consent::Gate;
 use crate::dispatch::settings::{check_route, route_widening};
 use crate::error::{EXIT_OK, Error, Result, printable, shell_word};
-use crate::http::{self, Places, RouteRules, ServeOptions, TokenRule};
+use crate::http::{self, AgreeToRoutes, Places, RouteRules, ServeOptions, TokenRule};
 
 const DEFAULT_PORT: u16 = 8765;
 
@@ -93,6 +95,15 @@ fn announcement(places: &Places) -> Vec<String> {
     lines
 }
 
+/// Notes what clients that are let in make of the routes, where a dispatcher would ask for it.
+fn agree_to_routes(context: &Context) -> Result<AgreeToRoutes> {
+    let (gate, clock) = (Gate::new(env::trust_records()), context.store_options()?.clock);
+    Ok(Box::new(move |config, path, before, after| {
+        // Where that cannot be noted, the dispatcher asks.
+        let _ = gate.carry_over(config, path, (before, after), clock.now().wall);
+    }))
+}
+
 impl ServeCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         inside_run::refuse(context, "serve")?;
@@ -120,6 +131,7 @@ impl ServeCommand {
             routes: RouteRules {
                 programs: self.allow_route_programs,
                 check: check_route,
+                agree: agree_to_routes(context)?,
                 widening: route_widening,
             },
             access_log: self.log.then(|| Box::new(std::io::stderr()) as _),

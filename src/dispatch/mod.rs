@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod answer;
 pub mod brief;
+pub mod choices;
 pub mod config;
 pub mod consent;
 pub mod fit;

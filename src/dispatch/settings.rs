@@ -3,8 +3,9 @@
 
 use serde_yaml::Value;
 
+use super::choices::{FileChoices, choices};
 use super::config::DispatchConfig;
-use super::consent::{FileChoices, Gate, choices};
+use super::consent::Gate;
 use super::fit;
 use super::reach::{Said, widening};
 use super::route::Runner;

@@ -1,5 +1,7 @@
 //! What several unit tests need.
 
+use std::path::Path;
+
 use crate::model::{Journal, Status, Task, TaskId, Time};
 
 /// A queued task about which nothing special is known.
@@ -36,4 +38,15 @@ pub fn task() -> Task {
         journal: Journal::default(),
         extra: Default::default(),
     }
+}
+
+/// A workspace whose file was found in a repository, in `dir`.
+pub fn found_in_repository(dir: &Path, text: &str) -> crate::workspace::Config {
+    let holder = dir.canonicalize().unwrap();
+    std::fs::create_dir_all(holder.join(".git")).unwrap();
+    std::fs::create_dir_all(holder.join("handoff")).unwrap();
+    let file = holder.join("handoff/handoff.yaml");
+    std::fs::write(&file, format!("workspace_id: w\n{text}")).unwrap();
+    let identity = crate::workspace::Identity::of_process(None);
+    crate::workspace::Config::load_found(crate::workspace::Found { holder, file, identity }, None).unwrap()
 }

@@ -4,6 +4,7 @@
 //! routes.json in the store, where it replaces the file's route of the same lane; dispatchers follow.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -14,12 +15,18 @@ use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::workspace::{Config, check_lane};
 
+/// What [`RouteRules::agree`] is: the configuration, the path of routes.json, its routes before and after.
+pub type AgreeToRoutes = Box<dyn Fn(&Config, &Path, &Object, &Object) + Send + Sync>;
+
 /// How routes may be changed.
 pub struct RouteRules {
     /// Whether a route may choose what runs, with which rights and limits.
     pub programs: bool,
     /// The dispatcher's own check of a lane's route.
     pub check: fn(&Config, &str, &Value) -> Result<()>,
+    /// Is told which routes of routes.json a change is about to replace, and by which: who may change them here
+    /// need not be asked about it again by a dispatcher.
+    pub agree: AgreeToRoutes,
     /// Why a change of a lane's route, from one (null for none) to another, chooses that, if it does.
     pub widening: fn(&Config, &str, &Value, &Value) -> Result<Option<String>>,
 }
@@ -79,7 +86,7 @@ pub fn delete(call: &Call<'_>) -> Outcome {
             .with_hint("edit that file, or PATCH the route")
             .into());
     }
-    call.app.store.change_routes(|routes| {
+    change(call.app, |routes| {
         routes.remove(lane);
         Ok(())
     })?;
@@ -104,7 +111,7 @@ fn allowed(app: &App, lane: &str, before: &Value, after: &Object) -> std::result
 
 /// Writes a route, unless somebody else has changed it since it was `before`.
 fn put(app: &App, lane: &str, settings: Object, before: Option<Object>) -> Result<()> {
-    app.store.change_routes(|routes| {
+    change(app, |routes| {
         if routes.get(lane).and_then(Value::as_object) != before.as_ref() {
             return Err(Error::refused(format!(
                 "the route of lane {} has just been changed",
@@ -113,6 +120,16 @@ fn put(app: &App, lane: &str, settings: Object, before: Option<Object>) -> Resul
             .with_hint("look at it again"));
         }
         routes.insert(lane.to_string(), settings.into());
+        Ok(())
+    })
+}
+
+/// Changes routes.json.
+fn change(app: &App, make: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
+    app.store.change_routes(|routes| {
+        let before = routes.clone();
+        make(routes)?;
+        (app.routes.agree)(&current(app), &app.store.routes_path(), &before, routes);
         Ok(())
     })
 }

@@ -65,6 +65,6 @@ mod watcher;
 mod wire;
 
 pub use contain::is_contained;
-pub use dispatch::RouteRules;
+pub use dispatch::{AgreeToRoutes, RouteRules};
 pub use openapi::document;
 pub use serve::{Places, ServeOptions, TokenRule, serve};

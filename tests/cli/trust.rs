@@ -144,7 +144,9 @@ fn routes_in_a_cloned_queue_are_asked_about_too() {
     clone.sandbox.submit("l", &[]);
     let routes = json!({"routes": {"l": {"command": "touch", "args": ["routed"]}}});
     clone.sandbox.write("handoff/state/routes.json", routes.to_string());
-    clone.run(&["dispatch", "--once"]).refused(1, "handoff/state/routes.json is in a repository and chooses");
+    let refused = clone.run(&["dispatch", "--once"]);
+    refused.refused(1, "handoff/state/routes.json is in a repository and chooses");
+    refused.refused(1, "agree with `lanes trust $DIR/project/handoff/handoff.yaml`");
     let said = clone.ok(&["trust", "--yes", "--json"]);
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["files"][0]["settings"]["routes.l.command"], "touch", "{said}");
