@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod error;
 pub mod http;
 pub mod model;
+pub mod signals;
 pub mod store;
 pub mod workspace;
 

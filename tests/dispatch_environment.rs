@@ -91,3 +91,23 @@ fn settings_stay_and_the_place_is_the_agents_own() {
     }
     assert_eq!(value("PWD").as_deref(), pool.path("").canonicalize().unwrap().to_str());
 }
+
+#[test]
+fn what_a_run_leaves_to_read_does_not_show_its_claim_token() {
+    let pool = Pool::scripted("");
+    let script = "echo \"$LANES_CLAIM_TOKEN\" > token\nsay \"token $LANES_CLAIM_TOKEN\"\n\
+        echo \"$LANES_CLAIM_TOKEN\" >&2\nresult fine";
+    let id = pool.submit(script, &[]);
+    pool.dispatch_once(&[]);
+    assert_eq!(pool.response(&id)["body"], "fine");
+    let token = pool.until_file("token");
+    assert!(token.len() > 20, "{token}");
+    let mut seen = 0;
+    for file in std::fs::read_dir(pool.path(&format!("state/tasks/{id}/attempts/1"))).unwrap() {
+        let path = file.unwrap().path();
+        let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+        assert!(!text.contains(&token), "{}: {text}", path.display());
+        seen += usize::from(text.contains(&"*".repeat(token.len())));
+    }
+    assert!(seen >= 2, "standard output and standard error had it");
+}

@@ -79,6 +79,21 @@ fn a_lane_is_left_alone_while_its_agent_or_its_directory_is_gone() {
 }
 
 #[test]
+fn why_tells_that_a_route_allows_no_run() {
+    let pool = Pool::scripted("  routes:\n    work:\n      concurrency: 0\n");
+    let dispatcher = pool.dispatcher(&["--owner", "d"]);
+    pool.until("it runs", || pool.log().contains("serves"));
+    let id = pool.submit("result x", &[]);
+    let why = || pool.json(&["why", &id]);
+    pool.until("why tells", || why()["reason"] == "lane_unready");
+    let message = why()["message"].as_str().unwrap().to_string();
+    assert!(message.contains("what d needs for lane work: a concurrency above 0 ("), "{message}");
+    assert!(message.contains("line 11: dispatch.routes.work.concurrency)"), "{message}");
+    assert_eq!(pool.task(&id)["attempt"], 0);
+    drop(dispatcher);
+}
+
+#[test]
 fn a_program_that_cannot_be_started_costs_no_attempt() {
     let pool = Pool::new("dispatch:\n  vendor: claude\n  vendors: {claude: {command: ./agent.sh}}\n");
     install_agent(&pool);

@@ -206,6 +206,7 @@ impl Desk<'_> {
             None => prompt::build(&input),
         };
         attempt.put(files::PROMPT, words.as_bytes())?;
+        attempt.hide(files::PROMPT, token.as_str().as_bytes())?;
         let started_at = self.store.now().wall;
         let card = run_card(service, token, &line, started_at.to_string(), input.wants_json);
         let text = serde_json::to_vec(&card).map_err(|error| Error::corrupt(format!("a run: {error}")))?;

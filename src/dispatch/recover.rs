@@ -18,7 +18,7 @@ use super::prices::Prices;
 use super::report::{REPORT_FILE, Report, Told};
 use super::roster::runs_on_card;
 use super::route::Route;
-use super::runner::{Ended, RunCard, files, read_card, run_id};
+use super::runner::{Ended, RunCard, files, hide_token, read_card, run_id};
 use super::settle::{Settling, settle};
 use super::stream::{Baseline, Format, RunReport, StreamParser};
 use super::vendor::Notices;
@@ -170,6 +170,11 @@ fn put_in_order(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(Mo
     }
     let attempt = store.existing_attempt(&task.id, task.fence)?;
     let card = attempt.as_ref().and_then(read_card);
+    if let Some(attempt) = &attempt
+        && let Err(error) = hide_token(attempt, &claim.token)
+    {
+        warn_about(&task.id, format!("its logs may show the claim token of the run: {error}"), observe);
+    }
     let reason = "its dispatcher died during the run";
     let spent = match (&attempt, &card) {
         (Some(attempt), Some(card)) => {

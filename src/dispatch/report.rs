@@ -130,6 +130,10 @@ impl Report {
         }
         store.append_usage(&self.record.to_line())?;
         store.posted(&id, self.fence)?;
+        // What is told needs no proof any more. Where it cannot be taken out, it opens nothing either.
+        if let Ok(Some(attempt)) = store.existing_attempt(&id, self.fence) {
+            let _ = attempt.hide(REPORT_FILE, self.token.as_bytes());
+        }
         if let Some(message) = undeliverable {
             let kind = "follow_up_failed".to_string();
             let note = Command::Note { kind, message: message.clone(), data: Object::new(), token: None };

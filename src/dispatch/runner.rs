@@ -240,6 +240,9 @@ impl Desk<'_> {
         if let Some(error) = &finished.log_error {
             self.warn(format!("{}: the log is incomplete: {error}", task.id));
         }
+        if let Err(error) = hide_token(attempt, &job.token) {
+            self.warn(format!("{}: its logs may show the claim token of the run: {error}", task.id));
+        }
         if finished.survivors > 0 {
             self.warn(format!(
                 "{}: {} processes of the agent could not be ended",
@@ -367,6 +370,13 @@ impl Desk<'_> {
     pub(super) fn warn(&self, message: String) {
         (self.observe)(Moment::Warning { message });
     }
+}
+
+/// Takes the proof of a claim out of what a run has left to read, once nobody writes there any more.
+pub fn hide_token(attempt: &Attempt, token: &ClaimToken) -> Result<()> {
+    let mut all =
+        [files::PROMPT, files::STDOUT, files::STDERR, files::LAST_MESSAGE, files::PROGRESS].into_iter();
+    all.try_for_each(|name| attempt.hide(name, token.as_str().as_bytes()))
 }
 
 /// What is known of a run from its attempt's directory.

@@ -50,6 +50,8 @@ pub struct Service {
     cwd_place: String,
     /// What agents' programs set for what they start.
     session_env: Vec<String>,
+    /// Where the number of runs at once is named.
+    concurrency_place: String,
 }
 
 impl Service {
@@ -87,6 +89,7 @@ impl Service {
         let cwd_place = if bases.cwd_asked { "--cwd".to_string() } else { config.place(&route, "cwd") };
         let filter = Filter::parse(&[format!("required_vendor={},any", vendor.name)])?;
         let session_env = config.vendors.session_env().to_vec();
+        let concurrency_place = config.place(&route, "concurrency");
         let candidates = Vec::new();
         let mut service = Self {
             route,
@@ -98,9 +101,15 @@ impl Service {
             program_hint,
             cwd_place,
             session_env,
+            concurrency_place,
         };
         service.candidates = service.find_candidates(bases.program, surroundings);
         Ok(service)
+    }
+
+    /// Where it is said that the lane gets no run at all, if it is.
+    pub fn closed(&self) -> Option<&str> {
+        (self.route.concurrency == Some(0)).then_some(self.concurrency_place.as_str())
     }
 
     /// The environment of what is started for the lane; `last` has the last word.

@@ -1,5 +1,5 @@
 //! Lanes that cannot be served for a while, through no fault of their tasks: their agent's program or
-//! working directory is gone. They are looked at again and again, and no task of theirs is taken.
+//! working directory is gone, or their route allows no run. They are looked at again and again, and no task of theirs is taken.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,7 +58,10 @@ impl Unready {
         let lane = &service.route.lane;
         let why = match service.check_ready() {
             Err(error) => error.message().to_string(),
-            Ok(()) => self.no_start.get(lane)?.1.clone(),
+            Ok(()) => match service.closed() {
+                Some(place) => format!("a concurrency above 0 ({place})"),
+                None => self.no_start.get(lane)?.1.clone(),
+            },
         };
         Some((lane.clone(), why))
     }

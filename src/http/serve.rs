@@ -22,6 +22,7 @@ use super::token;
 use super::transport::Listener;
 use super::watcher::{Watcher, ring_for};
 use crate::error::{Error, Result};
+use crate::signals::heeded;
 use crate::store::{Store, give_up_waiting};
 use crate::workspace::Config;
 
@@ -103,7 +104,7 @@ struct Server {
 /// file without a token; `Io` when the address is taken, or a thread cannot be started.
 pub fn serve(options: ServeOptions, announce: impl FnOnce(&Places) -> Result<()>) -> Result<()> {
     let server = Server::listen(options)?;
-    for signal in [SIGINT, SIGTERM] {
+    for signal in heeded(&[SIGINT]).into_iter().chain([SIGTERM]) {
         signal_hook::flag::register(signal, Arc::clone(&server.stop))
             .map_err(|error| Error::io("listen for", "signals", error))?;
     }

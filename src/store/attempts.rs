@@ -9,7 +9,9 @@
 //! is told by the next.
 
 use std::fs::File;
+use std::io;
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -78,9 +80,49 @@ impl Attempt {
         if is_regular(&stat) { Ok(Some(File::from(fd))) } else { Err(stranger()) }
     }
 
+    /// Overwrites every `secret` in a file with stars, if the file exists. Nobody may be writing to it.
+    ///
+    /// # Errors
+    /// As [`Attempt::open`].
+    pub fn hide(&self, name: &str, secret: &[u8]) -> Result<()> {
+        if secret.is_empty() || self.open(name)?.is_none() {
+            return Ok(());
+        }
+        let path = self.file_path(name);
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.dir, name, flags, Mode::empty())
+            .map_err(|errno| Error::io("open", &path, errno))?;
+        hide_in(&File::from(fd), secret).map_err(|error| Error::io("write", &path, error))
+    }
+
     /// A file's content, if it exists and has at most `limit` bytes.
     pub fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         Ok(read::file(&self.dir, name, limit)?.map(|content| content.bytes))
+    }
+}
+
+fn hide_in(file: &File, secret: &[u8]) -> io::Result<()> {
+    let stars = vec![b'*'; secret.len()];
+    // Blocks overlap, so that none is missed on a border.
+    let overlap = secret.len() - 1;
+    let mut block = vec![0; 256 * 1024 + overlap];
+    let mut from = 0;
+    loop {
+        let mut length = 0;
+        while length < block.len() {
+            match file.read_at(&mut block[length..], from + length as u64)? {
+                0 => break,
+                read => length += read,
+            }
+        }
+        let found = block[..length].windows(secret.len()).enumerate().filter(|(_, part)| *part == secret);
+        for (at, _) in found {
+            file.write_all_at(&stars, from + at as u64)?;
+        }
+        if length < block.len() {
+            return Ok(());
+        }
+        from += (length - overlap) as u64;
     }
 }
 
@@ -163,4 +205,25 @@ fn outbox_name(id: &TaskId, fence: u64) -> String {
 fn entry(name: &str) -> Option<(TaskId, u64)> {
     let (fence, id) = name.split_once('.')?;
     Some((TaskId::parse(id).ok()?, fence.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_hidden_wherever_it_stands() {
+        let mut text = vec![b'x'; 600 * 1024];
+        // At both ends, on the borders of blocks, and one after the other.
+        for at in [0, 256 * 1024 - 3, 512 * 1024 - 1, 512 * 1024 + 6, text.len() - 6] {
+            text[at..at + 6].copy_from_slice(b"secret");
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for content in [&text[..], b"", b"secre", b"secret"] {
+            std::fs::write(file.path(), content).unwrap();
+            hide_in(&File::options().read(true).write(true).open(file.path()).unwrap(), b"secret").unwrap();
+            let hidden = std::fs::read(file.path()).unwrap();
+            assert_eq!(hidden, String::from_utf8_lossy(content).replace("secret", "******").as_bytes());
+        }
+    }
 }

@@ -37,6 +37,7 @@ use self::unread::Unread;
 use super::spawn;
 use super::tree::{self, Process, RunId};
 use crate::dispatch::outcome::Exit;
+use crate::signals::heeded;
 use crate::store::FileLock;
 
 /// Under which name this program is a guard.
@@ -119,10 +120,11 @@ impl Signals {
         let (wake, sender) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         let asked = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&asked))?;
+        let ending = [&[SIGTERM][..], &heeded(&[SIGINT, SIGHUP])].concat();
+        for signal in &ending {
+            signal_hook::flag::register(*signal, Arc::clone(&asked))?;
         }
-        for signal in [SIGCHLD, SIGTERM, SIGINT, SIGHUP] {
+        for signal in ending.into_iter().chain([SIGCHLD]) {
             signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
         }
         Ok(Self { wake: wake.into(), asked })
