@@ -216,3 +216,67 @@ fn a_wording_is_added_in_the_file() {
         wrong.refused(&["dispatch", "--once"]).contains("says.x: expected one of usage_limit, overloaded")
     );
 }
+
+#[test]
+fn pauses_of_an_older_lanes_hold() {
+    let pool = Pool::scripted("");
+    let id = pool.submit("result fine", &[]);
+    let old = r#"{"parked": {"claude": {"since": "2026-01-01T00:00:00Z", "until": "2999-01-01T00:00:00Z", "reason": "old", "strikes": 2}}}"#;
+    std::fs::write(pool.path("state/vendors.json"), old).unwrap();
+    pool.dispatch_once(&[]);
+    assert_eq!(pool.state(&id), "queued");
+    assert_eq!(pool.json(&["workers"])["parked"]["claude"]["kind"], "usage_limit");
+    pool.ok(&["resume", "--vendor", "claude"]);
+    pool.dispatch_once(&[]);
+    assert_eq!(pool.state(&id), "completed");
+}
+
+#[test]
+fn a_person_pauses_a_vendor_or_one_of_its_models() {
+    let pool = Pool::scripted("");
+    let said =
+        pool.ok(&["pause", "--vendor", "claude", "--model", "opus", "--for", "2h", "--reason", "dear"]);
+    assert!(
+        said.starts_with("claude with model opus is left alone until ") && said.ends_with(": dear"),
+        "{said}"
+    );
+    assert!((7000.0..=7200.0).contains(&pause(&pool, "claude/opus")));
+    let opus = pool.submit("result fine", &["--metadata", "model_class=opus"]);
+    let other = pool.submit("result fine", &[]);
+    pool.dispatch_once(&[]);
+    assert_eq!([&opus, &other].map(|id| pool.state(id)), ["queued", "completed"]);
+    // The work of others ends nothing that a person said.
+    assert_eq!(pool.json(&["workers"])["parked"]["claude/opus"]["kind"], "asked");
+    pool.ok(&["pause", "--vendor", "claude"]);
+    let third = pool.submit("result fine", &[]);
+    pool.dispatch_once(&[]);
+    assert_eq!(pool.state(&third), "queued");
+    assert!(pool.ok(&["status"]).contains("claude is left alone until it is resumed"));
+    pool.ok(&["resume", "--vendor", "claude", "--model", "opus"]);
+    assert_eq!(pool.json(&["workers"])["parked"].as_object().unwrap().len(), 1);
+    assert_eq!(pool.json(&["resume", "--vendor", "claude"])["changed"], true);
+    pool.dispatch_once(&[]);
+    assert_eq!([&opus, &third].map(|id| pool.state(id)), ["completed", "completed"]);
+    for (code, wrong) in [
+        (2, &["pause"][..]),
+        (2, &["pause", "work", "--vendor", "claude"]),
+        (2, &["pause", "--vendor", "claude", "--for", "2h", "--until", "2999-01-01T00:00:00Z"]),
+        (2, &["resume"]),
+        (1, &["pause", "work", "--model", "opus"]),
+        (1, &["pause", "work", "--for", "2h"]),
+        (1, &["resume", "work", "--model", "opus"]),
+        (1, &["pause", "--vendor", "claude", "--for", "0"]),
+        (1, &["pause", "--vendor", "claude", "--until", "2001-01-01T00:00:00Z"]),
+        (1, &["pause", "--vendor", "claude", "--until", "tomorrow"]),
+        (1, &["pause", "--vendor", ""]),
+    ] {
+        let output = pool.output(wrong);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{wrong:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    assert_eq!(pool.json(&["workers"])["parked"], serde_json::json!({}));
+}

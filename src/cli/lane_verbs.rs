@@ -47,6 +47,15 @@ struct VendorArgs {
 }
 
 impl VendorArgs {
+    /// The lane that is meant, as no vendor is.
+    fn lane<'l>(&self, lane: Option<&'l str>) -> Result<&'l str> {
+        if self.model.is_some() {
+            return Err(Error::invalid("--model goes with --vendor"));
+        }
+        let lane = lane.unwrap_or_default();
+        check_lane(lane).map(|()| lane)
+    }
+
     /// The model, if the names may be ones.
     fn model(&self) -> Result<Option<&str>> {
         limits::name(self.vendor.clone().unwrap_or_default())?;
@@ -60,8 +69,12 @@ impl PauseCommand {
         if let Some(vendor) = &self.vendor.vendor {
             return self.pause_vendor(context, vendor);
         }
-        let lane = self.lane.as_deref().unwrap_or_default();
-        check_lane(lane)?;
+        if self.length.is_some() || self.until.is_some() {
+            return Err(Error::invalid(
+                "--for and --until go with --vendor; a lane is paused until it is resumed",
+            ));
+        }
+        let lane = self.vendor.lane(self.lane.as_deref())?;
         let store = context.store_to_change()?;
         let changed = store.pause(lane, self.reason.as_deref())?;
         // A name that was mistyped would leave the lane that was meant open.
@@ -117,8 +130,7 @@ impl ResumeCommand {
             }
             return tell_vendor(context, "resumed", vendor, &ended);
         }
-        let lane = self.lane.as_deref().unwrap_or_default();
-        check_lane(lane)?;
+        let lane = self.vendor.lane(self.lane.as_deref())?;
         let changed = context.store_to_change()?.resume(lane)?;
         tell(context, "resumed", lane, changed)
     }

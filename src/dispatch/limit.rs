@@ -1,7 +1,7 @@
 //! Whose fault a failed run is: the task's, or that of the account and the service behind it.
 //!
 //! A vendor that refuses is a pause, not a failure of the task. What counts as its word, in this order:
-//! its own name for how the run ended, the words of its notice, the HTTP status, an event about limits,
+//! its own words, meant for programs, for how the run ended and what was refused, the words of its notice, the HTTP status, an event about limits,
 //! and, where nothing else was said, the exit code. What they mean is data ([`Notices`]).
 //!
 //! [`Notices`]: super::vendor::Notices
@@ -27,7 +27,8 @@ pub struct Diagnosis {
 /// Judges a run that failed, by `words`, said by `speaker`, and by everything else that is known.
 pub fn diagnose(run: &Run<'_>, words: &str, speaker: Speaker) -> Diagnosis {
     let notices = run.notices;
-    if let Some(cause) = run.report.terminal_reason.as_deref().and_then(|reason| notices.reason(reason)) {
+    let reasons = run.report.terminal_reason.iter().chain(&run.report.error_words);
+    if let Some(cause) = reasons.into_iter().find_map(|reason| notices.reason(reason)) {
         return Diagnosis { cause, halt: halt(run, heard_as(cause), None, words) };
     }
     let words = if words.len() <= LONGEST_NOTICE { words } else { "" };

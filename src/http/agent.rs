@@ -21,9 +21,6 @@ pub fn status(call: &Call<'_>) -> Outcome {
     let slots = |worker: &&WorkerInfo| worker.data.get("max_concurrent").and_then(Value::as_u64).unwrap_or(0);
     let capacity: u64 = dispatchers.iter().map(slots).sum();
     let active: u64 = dispatchers.iter().map(|worker| running(worker).len() as u64).sum();
-    let parked = app.store.parked_now();
-    let parked: Object =
-        parked.iter().map(|(key, parked)| (key.clone(), Value::Object(parked.to_object()))).collect();
     let shown: Vec<Value> = workers.iter().map(view).collect();
     Ok(ok([
         ("status", "ok".into()),
@@ -35,7 +32,7 @@ pub fn status(call: &Call<'_>) -> Outcome {
         ("free_slots", capacity.saturating_sub(active).into()),
         ("dispatchers", dispatchers.len().into()),
         ("workers", shown.into()),
-        ("parked", parked.into()),
+        ("parked", super::vendor::by_key(&app.store.parked_now())),
         ("waiting_requests", app.parked.len().into()),
         ("lanes", super::lane::all(app)?.into()),
     ])

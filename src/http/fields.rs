@@ -64,6 +64,14 @@ pub const RESPOND: &[Field] = &[
     may("metadata", Kind::Map, "Free-form."),
 ];
 
+const ONE_MODEL: Field = may("model", TEXT, "One of its models; all by default.");
+pub const PAUSE_VENDOR: &[Field] = &[
+    ONE_MODEL,
+    may("for_seconds", DELAY, "For how long; until it is resumed by default."),
+    may("until", Kind::Time, "Until when, instead."),
+    may("reason", LONG, "Why."),
+];
+pub const RESUME_VENDOR: &[Field] = &[ONE_MODEL];
 pub const CREATE_LANE: &[Field] =
     &[must("name", LANE_TEXT, "The lane."), may("description", LONG, "What it is for.")];
 pub const EDIT_LANE: &[Field] = &[

@@ -61,6 +61,7 @@ mod table;
 mod task;
 mod token;
 mod transport;
+mod vendor;
 mod watcher;
 mod wire;
 

@@ -1,6 +1,7 @@
 //! What a route is, and which one a request takes.
 
 use super::app::{Call, Outcome};
+use super::fields::NO_QUERY;
 use super::input::Field;
 use super::table::ROUTES;
 
@@ -36,6 +37,47 @@ pub enum Found<'a> {
     Method(String),
     /// Nothing.
     Nothing,
+}
+
+/// A route that reads.
+pub(super) const fn get(
+    path: &'static str,
+    name: &'static str,
+    about: &'static str,
+    query: &'static [Field],
+    gives: &'static [(u16, &'static str)],
+    run: fn(&Call<'_>) -> Outcome,
+) -> Route {
+    Route { method: "GET", path, name, about, query, body: None, gives, is_managing: false, run }
+}
+
+/// A route that changes something.
+pub(super) const fn post(
+    path: &'static str,
+    name: &'static str,
+    about: &'static str,
+    body: &'static [Field],
+    gives: &'static [(u16, &'static str)],
+    run: fn(&Call<'_>) -> Outcome,
+) -> Route {
+    let body = Some(body);
+    Route { method: "POST", path, name, about, query: NO_QUERY, body, gives, is_managing: false, run }
+}
+
+/// The same route, for those alone who may manage the queue.
+pub(super) const fn manage(method: &'static str, route: Route) -> Route {
+    Route { method, is_managing: true, ..route }
+}
+
+/// A route that removes something, for those who may manage the queue.
+pub(super) const fn delete(
+    path: &'static str,
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Call<'_>) -> Outcome,
+) -> Route {
+    let route = get(path, name, about, NO_QUERY, &[(204, "")], run);
+    manage("DELETE", route)
 }
 
 /// Finds the route for a request.

@@ -257,6 +257,11 @@ pub fn all() -> Map<String, Value> {
         ),
         ("Changed", object([("task", named("Task")), ("changed", flag())])),
         ("Paused", object([("lane", text()), ("paused", flag()), ("changed", flag())])),
+        ("Vendors", object([("parked", map()), ("count", count())])),
+        (
+            "PausedVendor",
+            object([("vendor", text()), ("paused", flag()), ("changed", flag()), ("pauses", list(&map()))]),
+        ),
         ("Reason", object([("task_id", text()), ("state", text()), ("reason", text()), ("message", text())])),
         ("Event", event()),
         (

@@ -2,53 +2,16 @@
 //!
 //! Requests are checked against this list and the OpenAPI document is made from it.
 
-use super::app::{Call, Outcome};
 use super::fields::*;
-use super::input::{BODY, Field, Kind, may, must};
-use super::route::Route;
+use super::input::{BODY, Kind, may, must};
+use super::route::{Route, delete, get, manage, post};
 use super::run_log::STREAMS;
 use super::task::MAX_PAGE;
 use super::{
     agent, claim, dispatch, event, health, lane, metrics, open, openapi, response, run_log, submit, task,
+    vendor,
 };
 use crate::model::Status;
-
-const fn get(
-    path: &'static str,
-    name: &'static str,
-    about: &'static str,
-    query: &'static [Field],
-    gives: &'static [(u16, &'static str)],
-    run: fn(&Call<'_>) -> Outcome,
-) -> Route {
-    Route { method: "GET", path, name, about, query, body: None, gives, is_managing: false, run }
-}
-
-const fn post(
-    path: &'static str,
-    name: &'static str,
-    about: &'static str,
-    body: &'static [Field],
-    gives: &'static [(u16, &'static str)],
-    run: fn(&Call<'_>) -> Outcome,
-) -> Route {
-    let body = Some(body);
-    Route { method: "POST", path, name, about, query: NO_QUERY, body, gives, is_managing: false, run }
-}
-
-const fn manage(method: &'static str, route: Route) -> Route {
-    Route { method, is_managing: true, ..route }
-}
-
-const fn delete(
-    path: &'static str,
-    name: &'static str,
-    about: &'static str,
-    run: fn(&Call<'_>) -> Outcome,
-) -> Route {
-    let route = get(path, name, about, NO_QUERY, &[(204, "")], run);
-    manage("DELETE", route)
-}
 
 /// All routes.
 pub const ROUTES: &[Route] = &[
@@ -327,6 +290,36 @@ pub const ROUTES: &[Route] = &[
         task::redrive_lane,
     ),
     delete("/lanes/{name}", "deleteLane", "Deletes a lane without tasks.", lane::delete),
+    get(
+        "/vendors",
+        "listVendors",
+        "Lists the vendors that are left alone.",
+        NO_QUERY,
+        &[(200, "Vendors")],
+        vendor::list,
+    ),
+    manage(
+        "POST",
+        post(
+            "/vendors/{name}/pause",
+            "pauseVendor",
+            "Leaves a vendor, or one of its models, alone.",
+            PAUSE_VENDOR,
+            &[(200, "PausedVendor")],
+            vendor::pause,
+        ),
+    ),
+    manage(
+        "POST",
+        post(
+            "/vendors/{name}/resume",
+            "resumeVendor",
+            "Uses a vendor again, whatever it is left alone for.",
+            RESUME_VENDOR,
+            &[(200, "PausedVendor")],
+            vendor::resume,
+        ),
+    ),
     get("/queues", "listQueues", "Lists lanes.", NO_QUERY, &[(200, "Lanes")], lane::list),
     get("/queues/{name}", "showQueue", "Shows a lane.", NO_QUERY, &[(200, "OneLane")], lane::show),
     manage(

@@ -122,6 +122,10 @@ fn every_shape_holds_what_the_document_promises() {
     let batch = json!({"tasks": [{"lane": "l", "prompt": "p"}, {}]});
     check(&document, "SubmittedBatch", &fixture.post("/tasks/batch", &batch).json());
     check(&document, "Paused", &fixture.post("/lanes/l/pause", &json!({})).json());
+    let pause = fixture.post("/vendors/claude/pause", &json!({"model": "opus", "for_seconds": 60}));
+    check(&document, "PausedVendor", &pause.json());
+    check(&document, "Vendors", &fixture.get("/vendors").json());
+    check(&document, "PausedVendor", &fixture.post("/vendors/claude/resume", &json!({})).json());
     check(&document, "Redriven", &fixture.post("/lanes/l/redrive", &json!({})).json());
     let new = fixture.submit("l");
     check(&document, "Changed", &fixture.post(&format!("/tasks/{new}/cancel"), &json!({})).json());

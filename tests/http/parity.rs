@@ -84,6 +84,43 @@ fn a_lane_is_paused_and_resumed_by_those_who_may() {
 }
 
 #[test]
+fn a_vendor_is_paused_and_resumed_by_those_who_may() {
+    let closed = Fixture::new();
+    let refused = closed.post("/vendors/claude/pause", &json!({}));
+    assert_eq!((refused.status, refused.code().as_str()), (403, "management_disabled"));
+    assert_eq!(closed.get("/vendors").json(), json!({"parked": {}, "count": 0}));
+    let fixture = Fixture::with(&["--enable-queue-management"]);
+    let wish = json!({"model": "Opus", "until": "2999-01-01T00:00:00Z", "reason": "dear"});
+    let paused = fixture.post("/vendors/claude/pause", &wish);
+    assert_eq!((paused.at("/paused"), paused.at("/changed")), (json!(true), json!(true)));
+    let listed = fixture.get("/vendors");
+    let expected = json!({
+        "vendor": "claude", "model": "opus", "kind": "asked", "until": "2999-01-01T00:00:00.000000Z", "reason": "dear",
+    });
+    assert_eq!(listed.json()["parked"]["claude/opus"], expected);
+    assert_eq!(fixture.get("/status").json()["parked"]["claude/opus"], expected);
+    assert!(fixture.lanes(&["workers"]).contains("claude with model opus is left alone"));
+    // A program's name has slashes.
+    assert_eq!(
+        fixture.post("/vendors/command:%2Fbin%2Fsh/pause", &json!({})).text_at("/vendor"),
+        "command:/bin/sh"
+    );
+    for wrong in [
+        json!({"for_seconds": 0}),
+        json!({"for_seconds": -1}),
+        json!({"until": "2001-01-01T00:00:00Z"}),
+        json!({"until": "tomorrow"}),
+        json!({"model": ""}),
+    ] {
+        assert_eq!(fixture.post("/vendors/claude/pause", &wrong).status, 400, "{wrong}");
+    }
+    let resumed = fixture.post("/vendors/claude/resume", &json!({}));
+    assert_eq!((resumed.at("/changed"), resumed.at("/pauses/0/model")), (json!(true), json!("opus")));
+    assert_eq!(fixture.post("/vendors/claude/resume", &json!({})).at("/changed"), json!(false));
+    assert_eq!(fixture.get("/vendors").at("/count"), json!(1));
+}
+
+#[test]
 fn many_tasks_are_submitted_at_once_each_for_itself() {
     let fixture = Fixture::new();
     std::fs::write(fixture.root().join("request.md"), "look").unwrap();

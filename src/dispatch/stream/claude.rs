@@ -1,6 +1,6 @@
 //! claude `--output-format stream-json`: one object a line, the last of type `result`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::answer::{self, Closing};
 use super::background::Background;
@@ -41,6 +41,13 @@ impl Claude {
                 }
                 // The service answers again: what its retries said is over.
                 report.api_error_status = None;
+                report.error_words = some_text(value, "error").into_iter().collect();
+                if let Some(info) =
+                    value.get("api_error_params").and_then(|about| about.get("rate_limit_info"))
+                {
+                    // Where no event was printed, as nothing was new to the program.
+                    report.add_limit(&json!({"type": "rate_limit_event", "rate_limit_info": info}));
+                }
                 value.get("message").and_then(assistant)
             }
             "user" => {
@@ -69,6 +76,7 @@ impl Claude {
         }
         report.terminal_reason = reason(value);
         report.api_error_status = status(value, "api_error_status");
+        report.error_words.extend(some_text(value, "api_error"));
         report.denials = value
             .get("permission_denials")
             .and_then(Value::as_array)

@@ -134,6 +134,8 @@ pub struct RunReport {
     pub terminal_reason: Option<String>,
     /// What the program told of its account's limits, the last few objects as they came.
     pub limits: Vec<Value>,
+    /// The program's words, meant for programs, for what the service refused last.
+    pub error_words: Vec<String>,
     /// Tool calls that were not permitted; the run may still call itself a success.
     pub denials: Vec<Denial>,
     /// The conversation.
