@@ -106,6 +106,21 @@ fn sub_agents_are_counted_by_model() {
     );
 }
 
+#[test]
+fn half_a_line_in_the_journal_costs_no_other_line() {
+    let pool = Pool::scripted("");
+    pool.submit("result one", &[]);
+    pool.dispatch_once(&[]);
+    let path = pool.path("state/usage.jsonl");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{whole}{}", &whole[..whole.len() / 2])).unwrap();
+    for answer in ["two", "three"] {
+        pool.submit(&format!("result {answer}"), &[]);
+        pool.dispatch_once(&[]);
+    }
+    assert_eq!(pool.json(&["stats"])["stats"]["all"]["completed"], 3);
+}
+
 /// A pool whose codex is a stand-in that tells 15 fresh, 5 cached and 3 written tokens and neither model nor cost.
 fn codex(more: &str) -> Pool {
     Pool::new(&format!(

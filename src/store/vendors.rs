@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 
 use serde_json::Value;
 
@@ -140,9 +141,15 @@ impl Store {
             }
             file = atomic::open_for_append(root, USAGE)?;
         }
+        let fail = |verb, error| crate::error::Error::io(verb, root.path().join(USAGE), error);
+        let mut text = String::new();
+        // Somebody was killed while writing: the half line must not take this one with it.
+        if is_torn(&file).map_err(|error| fail("read", error))? {
+            text.push('\n');
+        }
+        text.push_str(line);
         // One write: lines of several processes never mix.
-        file.write_all(line.as_bytes())
-            .map_err(|error| crate::error::Error::io("write", root.path().join(USAGE), error))
+        file.write_all(text.as_bytes()).map_err(|error| fail("write", error))
     }
 
     /// The journal of runs, the old one first, as text.
@@ -157,6 +164,13 @@ impl Store {
         // The last line of the old one may be broken; it must not take the first of the new one with it.
         Ok(read(OLD_USAGE)? + "\n" + &new)
     }
+}
+
+/// Whether the last line of a file has no end.
+fn is_torn(file: &File) -> std::io::Result<bool> {
+    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
+    let mut byte = [0];
+    Ok(file.read_at(&mut byte, last)? == 1 && byte != *b"\n")
 }
 
 /// The content of vendors.json. What was over a day ago says nothing any more.
