@@ -69,7 +69,7 @@ fn a_run_that_met_a_limit_goes_on_after_it() {
     assert!(plan["lanes"].to_string().contains("\"--resume\""), "{plan}");
     pool.dispatch_once(&[]);
     let (argv, prompt) = attempt(&pool, &id, 2);
-    assert!(prompt.contains("a usage limit was reached"), "{prompt}");
+    assert!(prompt.contains("as at a usage limit"), "{prompt}");
     assert_eq!(pool.response(&id)["body"], format!("went on with {}", session(&argv, "--resume")));
 }
 

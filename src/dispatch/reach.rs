@@ -42,6 +42,11 @@ const REACH: &[(&str, Reach)] = &[
     ("max_retries", Reach::Limit(|before, after| after.max_retries > before.max_retries)),
     ("retry_delay", Reach::Limit(|before, after| after.retry_delay < before.retry_delay)),
     ("retry_delay_max", Reach::Limit(|before, after| after.retry_delay_max < before.retry_delay_max)),
+    // A resumed run pays for reading its whole conversation.
+    (
+        "resume_on",
+        Reach::Limit(|before, after| after.resume_on.iter().any(|cut| !before.resume_on.contains(cut))),
+    ),
     ("concurrency", Reach::Limit(|before, after| is_more(before.concurrency, after.concurrency))),
     ("max_budget_usd", Reach::Limit(|before, after| is_more(before.max_budget_usd, after.max_budget_usd))),
     ("priority", Reach::Order),

@@ -4,7 +4,7 @@
 //! conversation of the one before. That is tried once for each attempt: a conversation that is gone, or that never came
 //! to any work, means a fresh run.
 
-use super::judge::LIMIT_WORDS;
+use super::judge::HALT_WORDS;
 use super::outcome::Outcome;
 use super::runner::{RunCard, files, read_card};
 use super::service::Service;
@@ -20,7 +20,7 @@ const LARGEST_LOG: u64 = 64 * 1024 * 1024;
 /// What cut a run short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// A usage limit of its vendor.
+    /// A usage limit of its vendor, or another refusal that is no fault of the task.
     Limit,
     /// Its own time limits.
     Timeout,
@@ -54,7 +54,7 @@ impl Cut {
     /// What happened, in words for the agent.
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Limit => "a usage limit was reached",
+            Self::Limit => "the service let you go no further, as at a usage limit",
             Self::Timeout => "its time was up",
             Self::Lost => "the process that ran you ended",
         }
@@ -82,7 +82,9 @@ pub fn last_cut(events: &[Event]) -> Option<Cut> {
                 (Some("lost"), _) => cut = Some(Cut::Lost),
                 (Some("timeout"), _) => cut = Some(Cut::Timeout),
                 (Some(_), _) => cut = None,
-                (None, reason) if reason.starts_with(LIMIT_WORDS) => cut = Some(Cut::Limit),
+                (None, reason) if HALT_WORDS.iter().any(|words| reason.starts_with(words)) => {
+                    cut = Some(Cut::Limit)
+                }
                 (None, STOPPED) => cut = Some(Cut::Lost),
                 // No run came of that claim: what was before it holds.
                 _ => {}
@@ -168,13 +170,16 @@ mod tests {
 
     #[test]
     fn what_cut_the_last_run_short_is_read_from_the_history() {
-        let limit = format!(r#"{{"reason": "{LIMIT_WORDS}: soon"}}"#);
+        let [limit, busy_service, account] =
+            HALT_WORDS.map(|words| format!(r#"{{"reason": "{words}: soon"}}"#));
         let stopped = format!(r#"{{"reason": "{STOPPED}"}}"#);
         let busy = r#"{"reason": "its conversation is being continued by another run"}"#;
         for (data, expected) in [
             (r#"{"spent": "timeout", "reason": "x"}"#, Some(Cut::Timeout)),
             (r#"{"spent": "lost", "reason": "x"}"#, Some(Cut::Lost)),
             (limit.as_str(), Some(Cut::Limit)),
+            (busy_service.as_str(), Some(Cut::Limit)),
+            (account.as_str(), Some(Cut::Limit)),
             (stopped.as_str(), Some(Cut::Lost)),
             (r#"{"spent": "error", "reason": "boom"}"#, None),
             (busy, None),
