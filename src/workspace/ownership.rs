@@ -1,7 +1,7 @@
 //! Who can write to a place that was found rather than named.
 //!
 //! A configuration chooses where tasks go and which programs a dispatcher starts. One that a search
-//! finds counts only when nobody but us and the administrator could have put it there.
+//! finds counts only when nobody else, the administrator apart, could have put it there.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -159,8 +159,8 @@ impl Mode {
     }
 }
 
-/// Whether a group has nobody in it but the owner of a file, as the groups have that a system makes for
-/// each user together with a umask of 002. `passwd` and `group` are the texts of the files in /etc.
+/// Whether the owner of a file is the only member of its group, as in the groups that systems make for each
+/// user together with a umask of 002. `passwd` and `group` are the texts of the files in /etc.
 ///
 /// The administrators' group counts as private: root can write everywhere. A group that no file lists, as
 /// in a container whose user has only a number, is private when it has that same number.

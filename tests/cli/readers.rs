@@ -81,7 +81,7 @@ fn read(sandbox: &Sandbox, line: &str) -> Outcome {
     sandbox.outcome(sandbox.command(&words(line)).env("HOME", sandbox.root()).output().unwrap())
 }
 
-/// What a reply says without the words for a queue that is not there yet.
+/// All that a reply says.
 fn comparable(outcome: &Outcome) -> (i32, String, String) {
     (outcome.code, outcome.stdout.clone(), outcome.stderr.clone())
 }
