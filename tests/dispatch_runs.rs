@@ -262,7 +262,14 @@ fn conversations_continue_one_at_a_time() {
     pool.dispatch_once(&[]);
     let task = pool.task(&other);
     assert_eq!(task["failure_class"], "permanent", "{task}");
-    let disguised = pool.submit("result x", &["--metadata", "session_id=--help"]);
+    let flag = ["submit", "--lane", "work", "--prompt", "x", "--metadata", "session_id=--help"];
+    assert!(pool.refused(&flag).contains("starts with a dash"));
+    // Our own commands take no such id; another implementation does.
+    let disguised = pool.submit("result x", &["--metadata", "session_id=FLAG"]);
+    let file = pool.path(&format!("state/tasks/{disguised}/task.json"));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("\"FLAG\""), "{text}");
+    std::fs::write(&file, text.replace("\"FLAG\"", "\"--help\"")).unwrap();
     pool.dispatch_once(&[]);
     assert!(pool.task(&disguised)["failure_reason"].as_str().unwrap().contains("starts with a dash"));
 }

@@ -90,7 +90,6 @@ pub fn build(input: &PromptInput) -> String {
     if let Some(effort) = &input.effort_hint {
         out.line(&format!("Effort: {effort}"));
     }
-    out.what_markers_mean(input);
     let is_headed = input.goal.is_some() || input.caller.is_some() || input.context.is_some();
     out.section("Goal", input.goal.as_deref());
     out.section("Dispatched by", input.caller.as_deref().map(name).as_deref());
@@ -101,6 +100,7 @@ pub fn build(input: &PromptInput) -> String {
         out.paragraph(&input.prompt);
     }
     out.places(input);
+    out.what_markers_mean(input);
     out.request(input.request.as_ref());
     out.thread(&input.thread);
     out.attempts(&input.earlier_attempts);
