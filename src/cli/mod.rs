@@ -46,6 +46,7 @@ mod workers;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::builder::StyledStr;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -241,10 +242,19 @@ fn say_panics_in_one_line() {
     std::panic::set_hook(Box::new(|info| {
         let place =
             info.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
-        complain(&format!("lanes: internal error at {place}; nothing that was reported as done is lost"));
+        let line = format!("lanes: internal error at {place}; nothing that was reported as done is lost");
         if crate::http::is_contained() {
+            // The server goes on, also when nobody reads its standard error: one thread may wait for that.
+            static IS_TELLING: AtomicBool = AtomicBool::new(false);
+            if !IS_TELLING.swap(true, Ordering::SeqCst) {
+                std::thread::spawn(move || {
+                    complain(&line);
+                    IS_TELLING.store(false, Ordering::SeqCst);
+                });
+            }
             return;
         }
+        complain(&line);
         // Whichever thread it was: the rest of the process cannot be trusted, and an abort would add
         // the shell's own words.
         std::process::exit(EXIT_INTERNAL.into());
@@ -253,7 +263,7 @@ fn say_panics_in_one_line() {
 
 /// A limit on file sizes is to be an error of the write, not the end of the process.
 fn ignore_file_size_signal() {
-    let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flag = std::sync::Arc::new(AtomicBool::new(false));
     // Without the handler the limit still holds, only less politely.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, flag);
 }

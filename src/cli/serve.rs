@@ -1,6 +1,9 @@
 //! `lanes serve`: the queue over HTTP.
 
+use std::fs::File;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -15,6 +18,8 @@ use crate::error::{EXIT_OK, Error, Result, printable, shell_word};
 use crate::http::{self, AgreeToRoutes, Places, RouteRules, ServeOptions, TokenRule};
 
 const DEFAULT_PORT: u16 = 8765;
+/// With fewer connections than this, a server says so.
+const FEW_CONNECTIONS: usize = 1000;
 
 /// Serve the queue over HTTP, for programs that do not know where it lives.
 ///
@@ -104,6 +109,13 @@ fn agree_to_routes(context: &Context) -> Result<AgreeToRoutes> {
     }))
 }
 
+/// Standard error by a descriptor of its own: whoever is kept waiting by it keeps no lock meanwhile.
+fn own_stderr() -> Result<Box<dyn Write + Send>> {
+    let own = std::io::stderr().as_fd().try_clone_to_owned();
+    own.map(|fd| Box::new(File::from(fd)) as _)
+        .map_err(|error| Error::io("write to", "standard error", error))
+}
+
 impl ServeCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         inside_run::refuse(context, "serve")?;
@@ -134,13 +146,20 @@ impl ServeCommand {
                 agree: agree_to_routes(context)?,
                 widening: route_widening,
             },
-            access_log: self.log.then(|| Box::new(std::io::stderr()) as _),
+            access_log: self.log.then(own_stderr).transpose()?,
         };
         http::serve(options, |places| {
             if places.address.is_some_and(|address| !address.ip().is_loopback()) {
                 complain(
                     "warning: other machines can reach this server, and nothing on the way is encrypted",
                 );
+            }
+            if places.connections < FEW_CONNECTIONS {
+                complain(&format!(
+                    "lanes: warning: only {} clients can be connected at once, for want of open files; raise the \
+                     limit: `ulimit -n`, or LimitNOFILE= of a service",
+                    places.connections
+                ));
             }
             for line in announcement(places) {
                 context.out.line(&line)?;

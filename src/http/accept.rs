@@ -20,6 +20,8 @@ use crate::error::{Error, Result};
 
 /// The most connections at once; fewer when the system allows fewer descriptors.
 const MAX_CONNECTIONS: usize = 8192;
+/// With fewer, a server is not worth starting.
+const LEAST_CONNECTIONS: u64 = 32;
 /// What the bodies of all requests may take that are on their way or being answered, in bytes.
 const MAX_BODIES: usize = 256 * 1024 * 1024;
 /// What all answers may take that are not sent yet, in bytes, before large ones have to wait.
@@ -31,7 +33,7 @@ impl Sockets {
     /// Lets clients in at each of these.
     ///
     /// # Errors
-    /// `Io` when the system has no room for it.
+    /// `Io` when the system has no room for it, `Config` when it allows too few open files.
     pub fn listen(listeners: Vec<Listener>) -> Result<Self> {
         let prepare = || -> std::io::Result<(OwnedFd, OwnedFd)> {
             let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -50,7 +52,7 @@ impl Sockets {
             listeners,
             connections: Mutex::new(HashMap::new()),
             next_id: AtomicU64::new(FIRST_CONNECTION),
-            most: most_connections(),
+            most: most_connections()?,
             is_full: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             bodies: Budget::new(MAX_BODIES),
@@ -124,10 +126,21 @@ impl Sockets {
 }
 
 /// As many connections as descriptors allow, after asking for all that may be had.
-fn most_connections() -> usize {
+///
+/// # Errors
+/// `Config` when there are so few that clients would wait for each other.
+fn most_connections() -> Result<usize> {
     let hard = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let spare = (allowed / 2).clamp(SPARE_DESCRIPTORS.0, SPARE_DESCRIPTORS.1);
-    usize::try_from(allowed.saturating_sub(spare)).map_or(MAX_CONNECTIONS, |n| n.clamp(1, MAX_CONNECTIONS))
+    let most = allowed.saturating_sub(spare);
+    if most < LEAST_CONNECTIONS {
+        let least = SPARE_DESCRIPTORS.0 + LEAST_CONNECTIONS;
+        return Err(Error::config(format!(
+            "a server needs {least} open files, and only {allowed} are allowed"
+        ))
+        .with_hint("raise the limit: `ulimit -n`, or LimitNOFILE= of a service"));
+    }
+    Ok(usize::try_from(most).map_or(MAX_CONNECTIONS, |most| most.min(MAX_CONNECTIONS)))
 }

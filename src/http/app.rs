@@ -144,6 +144,16 @@ impl App {
         self.parked.stop();
     }
 
+    /// Lines of the access log that nobody read in time.
+    pub fn dropped_lines(&self) -> u64 {
+        self.access.dropped()
+    }
+
+    /// Waits a moment for the access log.
+    pub fn finish_log(&self) {
+        self.access.finish(self.store.now().wall);
+    }
+
     /// Whether the server is about to end.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)

@@ -175,6 +175,8 @@ pub fn show(call: &Call<'_>) -> Outcome {
     let _ = writeln!(out, "lanes_http_body_bytes {}", app.sockets.body_bytes());
     head(&mut out, "lanes_http_answer_bytes", now, "What answers take that are not sent yet.");
     let _ = writeln!(out, "lanes_http_answer_bytes {}", app.sockets.answer_bytes());
+    head(&mut out, "lanes_log_dropped_total", "counter", "Lines of the access log that nobody read in time.");
+    let _ = writeln!(out, "lanes_log_dropped_total {}", app.dropped_lines());
     head(&mut out, "lanes_uptime_seconds", now, "Time since the server started.");
     let _ = writeln!(out, "lanes_uptime_seconds {}", app.started.elapsed().as_secs_f64());
     app.metrics.counted().write(&mut out);

@@ -86,6 +86,8 @@ pub struct Places {
     pub token_file: Option<PathBuf>,
     /// What a browser may open once, soon; a secret.
     pub browser: Option<String>,
+    /// For so many clients at once, as the system's limits allow.
+    pub connections: usize,
 }
 
 /// A server that listens, and serves once it runs.
@@ -101,7 +103,7 @@ struct Server {
 ///
 /// # Errors
 /// `Config` when the address is not this machine's alone and no token is asked for, or for a token
-/// file without a token; `Io` when the address is taken, or a thread cannot be started.
+/// file without a token, or when too few files may be open; `Io` when the address is taken, or a thread cannot be started.
 pub fn serve(options: ServeOptions, announce: impl FnOnce(&Places) -> Result<()>) -> Result<()> {
     let server = Server::listen(options)?;
     for signal in heeded(&[SIGINT]).into_iter().chain([SIGTERM]) {
@@ -150,14 +152,15 @@ impl Server {
             session = Some(offered);
             browser = Some(format!("http://{host}/open?code={code}"));
         }
-        let places = Places { address, socket: options.socket, token_file, browser };
+        let connections = sockets.most();
+        let places = Places { address, socket: options.socket, token_file, browser, connections };
         let app = App::new(
             options.store,
             options.config,
             roots,
             Guard { hosts, token, session },
             (options.manage_queues, options.routes),
-            Access::new(options.access_log),
+            Access::new(options.access_log)?,
             sockets,
         )?;
         Ok(Self { app, _socket: socket, places, stop: Arc::new(AtomicBool::new(false)) })
@@ -201,5 +204,6 @@ impl Server {
             give_up_waiting();
             started
         })
+        .inspect(|()| app.finish_log())
     }
 }

@@ -54,6 +54,11 @@ impl Sockets {
         self.all().len()
     }
 
+    /// How many connections there may be.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     /// What the bodies take that are on their way or being answered, in bytes.
     pub fn body_bytes(&self) -> usize {
         self.bodies.used()

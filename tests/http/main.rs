@@ -116,11 +116,11 @@ impl Fixture {
         std::fs::read_to_string(self.dir.path().join("state/serve.token")).unwrap().trim().to_string()
     }
 
-    /// After a line of shell.
+    /// After a line of shell, which may `set --` further arguments.
     fn under(line: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new("/bin/sh");
-        let script = format!("{line} && exec \"$0\" --store state serve --port 0 --no-token");
+        let script = format!("{line} && exec \"$0\" --store state serve --port 0 --no-token \"$@\"");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_lanes")]).current_dir(dir.path()).env_clear();
         Self::running(dir, command)
     }

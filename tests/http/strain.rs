@@ -48,6 +48,7 @@ fn a_server_without_descriptors_lives_on_and_recovers() {
 fn clients_beyond_the_descriptors_take_turns() {
     // Room for some forty connections.
     let fixture = Fixture::under("ulimit -n 168");
+    assert!(fixture.stderr().contains("warning: only 40 clients"), "{}", fixture.stderr());
     let idle: Vec<Client> = (0..100)
         .map(|_| {
             // Those that wait for nothing make room.
@@ -63,6 +64,47 @@ fn clients_beyond_the_descriptors_take_turns() {
     }
     drop((half, idle));
     eventually("others are served again", || fixture.get("/healthz").status == 200);
+}
+
+#[test]
+fn a_server_asks_for_the_files_it_needs_and_refuses_too_few() {
+    // The soft limit is raised by the server itself.
+    let fixture = Fixture::under("ulimit -Sn 64");
+    assert_eq!(fixture.stderr(), "");
+    let mut many: Vec<Client> = (0..100).map(|_| fixture.client()).collect();
+    for client in &mut many {
+        client.request("GET", "/tasks/next?lane=l&wait_seconds=60", &[], None);
+    }
+    let waiting = "lanes_waiting_requests 100\n";
+    eventually("all of them are served", || fixture.get("/metrics").text.contains(waiting));
+
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", "ulimit -n 100 && exec \"$0\" --store state serve --port 0"]);
+    let output =
+        command.arg(env!("CARGO_BIN_EXE_lanes")).current_dir(dir.path()).env_clear().output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("needs 160 open files, and only 100 are allowed"), "{said}");
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    // A pipe that is open and full: everybody who wrote to it would wait.
+    let mut fixture = Fixture::under("mkfifo pipe && exec 3<>pipe 2>pipe && set -- --log");
+    let mut client = fixture.client();
+    let path = format!("/{}", "x".repeat(4000));
+    for _ in 0..5000 {
+        assert_eq!(client.ask("GET", &path, &[], None).status, 404);
+    }
+    let metrics = fixture.get("/metrics").text;
+    let dropped = metrics.lines().find_map(|line| line.strip_prefix("lanes_log_dropped_total "));
+    // What fits into the pipe and waits for it is not dropped.
+    assert!(dropped.unwrap().parse::<u64>().unwrap() > 500, "{dropped:?}");
+    let start = Instant::now();
+    fixture.signal(rustix::process::Signal::TERM);
+    assert!(fixture.server.wait().unwrap().success());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[test]
