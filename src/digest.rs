@@ -16,12 +16,21 @@ const CHUNK: usize = 64 * 1024;
 /// Symbolic links are followed; anything but a regular file is an error of kind `InvalidInput`.
 /// Constant memory, and never blocked by a named pipe in the place of a file.
 pub fn sha256_file(path: &Path) -> io::Result<String> {
+    sha256_file_with(path, |_| Ok(()))
+}
+
+/// The same; `each` is told of every piece how long it is, and may end the reading with an error.
+pub fn sha256_file_with(path: &Path, each: impl FnMut(usize) -> io::Result<()>) -> io::Result<String> {
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    sha256_open(OpenOptions::new().read(true).custom_flags(nonblock).open(path)?)
+    read(OpenOptions::new().read(true).custom_flags(nonblock).open(path)?, each)
 }
 
 /// The same of a file that is open.
-pub fn sha256_open(mut file: File) -> io::Result<String> {
+pub fn sha256_open(file: File) -> io::Result<String> {
+    read(file, |_| Ok(()))
+}
+
+fn read(mut file: File, mut each: impl FnMut(usize) -> io::Result<()>) -> io::Result<String> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
@@ -30,7 +39,10 @@ pub fn sha256_open(mut file: File) -> io::Result<String> {
     loop {
         match file.read(&mut chunk) {
             Ok(0) => return Ok(hex(hasher)),
-            Ok(length) => hasher.update(&chunk[..length]),
+            Ok(length) => {
+                each(length)?;
+                hasher.update(&chunk[..length]);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

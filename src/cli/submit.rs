@@ -16,7 +16,7 @@ use crate::error::{EXIT_OK, EXIT_TASK_FAILED, Error, ErrorKind, Result, printabl
 use crate::model::task::object;
 use crate::model::{ResponseStatus, Time};
 use crate::store::{Store, Submitted};
-use crate::workspace::{MAX_PROMPT_ONLY, SubmitWish, check_submit, deliver, parse_pairs};
+use crate::workspace::{Fingerprints, MAX_PROMPT_ONLY, SubmitWish, check_submit, deliver, parse_pairs};
 
 /// What the task is.
 #[derive(Args, Debug)]
@@ -130,6 +130,7 @@ impl TaskArgs {
             labels: self.label.clone(),
             timeout_seconds: run_limit,
             for_client: false,
+            fingerprints: Fingerprints::default(),
         })
     }
 }

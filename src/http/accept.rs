@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::budget::{Budget, Hold};
 use super::connection::Connection;
+use super::crew::{Crew, WORKERS};
 use super::outbox::Outbox;
 use super::socket::{FIRST_CONNECTION, LISTENERS, Sockets, WAKE};
 use super::transport::{Listener, Stream};
@@ -55,6 +56,7 @@ impl Sockets {
             most: most_connections()?,
             is_full: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            crew: Crew::new(WORKERS),
             bodies: Budget::new(MAX_BODIES),
             answers: Budget::new(MAX_ANSWERS),
             ended: AtomicBool::new(false),

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use super::budget::Hold;
 use super::census::Census;
 use super::contain::{contain, internal};
 use super::dispatch::RouteRules;
+use super::errand::Errands;
 use super::gather::Gather;
 use super::guard::Guard;
 use super::input::{Input, decode};
@@ -23,7 +25,10 @@ use super::wire::{MAX_BODY, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::TaskId;
 use crate::store::Store;
-use crate::workspace::Config;
+use crate::workspace::{Config, Fingerprints};
+
+/// What the files that one request names may have together, in bytes.
+pub const MAX_FILES: u64 = 1024 * 1024 * 1024;
 
 /// What a handler comes to: an answer, a request that waits, or a refusal.
 pub type Outcome = std::result::Result<Reply, Answer>;
@@ -52,6 +57,8 @@ pub struct App {
     pub parked: Parked,
     /// The way of submits into the store.
     pub submits: Gather,
+    /// The way of those that name large files to who reads these.
+    pub errands: Errands,
     /// How many tasks there are.
     pub census: Census,
     /// What was counted.
@@ -61,7 +68,7 @@ pub struct App {
     /// Who may ask.
     pub guard: Guard,
     access: Access,
-    stopping: AtomicBool,
+    stopping: Arc<AtomicBool>,
 }
 
 /// A request on its way: for the log, and for what is counted.
@@ -128,12 +135,13 @@ impl App {
             sockets,
             parked: Parked::default(),
             submits: Gather::default(),
+            errands: Errands::default(),
             census: Census::default(),
             metrics,
             started: Instant::now(),
             guard,
             access,
-            stopping: AtomicBool::new(false),
+            stopping: Arc::default(),
         })
     }
 
@@ -152,6 +160,16 @@ impl App {
     /// Waits a moment for the access log.
     pub fn finish_log(&self) {
         self.access.finish(self.store.now().wall);
+    }
+
+    /// Fingerprints for the files of one request.
+    pub fn fingerprints(&self) -> Fingerprints {
+        Fingerprints::bounded(MAX_FILES, Arc::clone(&self.stopping))
+    }
+
+    /// Whether somebody still waits for the answer to a request.
+    pub fn is_wanted(&self, later: &Later) -> bool {
+        self.sockets.is_here(later.ticket)
     }
 
     /// Whether the server is about to end.
@@ -253,6 +271,10 @@ impl Service for App {
     fn admit(&self, head: &Request) -> std::result::Result<usize, Answer> {
         let mut route = "";
         self.judge(head, &mut route).inspect_err(|refusal| self.note(&Trace::of(head, route), refusal))
+    }
+
+    fn is_quick(&self, request: &Request) -> bool {
+        request.path == "/healthz"
     }
 
     fn call(&self, request: Request, ticket: Ticket) -> Reply {

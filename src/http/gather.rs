@@ -5,13 +5,12 @@
 //! batch; each still succeeds or fails for itself. A thousand clients that submit while somebody
 //! keeps the store locked occupy this thread and no other.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::answer::Answer;
-use super::app::{App, Call, Later, Outcome, stopping};
+use super::app::{App, Later, stopping};
 use super::contain::{contain, internal};
-use super::service::Reply;
 use super::submit::submitted;
 use crate::error::{Error, Result};
 use crate::model::NewTask;
@@ -53,14 +52,14 @@ impl Gather {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = way;
     }
 
-    /// Answers a submit as soon as it is durable.
-    pub fn submit(&self, call: &Call<'_>, checked: Checked) -> Outcome {
+    /// Answers a submit as soon as it is durable; gives back who waits for it when the way is closed.
+    pub fn submit(&self, later: Later, checked: Checked) -> Option<Later> {
         let Checked { task, warnings } = checked;
-        let pending = Pending { task, warnings, later: call.later() };
+        let pending = Pending { task, warnings, later };
         let way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match way.as_ref() {
-            Some(way) if way.send(pending).is_ok() => Ok(Reply::Parked),
-            _ => Err(stopping()),
+            Some(way) => way.send(pending).err().map(|SendError(pending)| pending.later),
+            None => Some(pending.later),
         }
     }
 }

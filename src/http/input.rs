@@ -261,7 +261,12 @@ impl Input {
 
     /// Text.
     pub fn text(&self, name: &str) -> Option<String> {
-        self.object.get(name)?.as_str().map(str::to_string)
+        self.str(name).map(str::to_string)
+    }
+
+    /// Text, where it stands.
+    pub fn str(&self, name: &str) -> Option<&str> {
+        self.object.get(name)?.as_str()
     }
 
     /// Text that must be there though the list of fields cannot say so.

@@ -12,8 +12,10 @@
 //! - `table` lists every route with its `fields`; checks and the OpenAPI document are made from it.
 //! - The handlers are in a file for each noun: `task`, `submit`, `claim`, `response`, `event`, `lane`,
 //!   `agent`, `dispatch`, `run_log`, `health`, `metrics`, `openapi`, `open`.
+//! - `draft` is a task to be submitted, `errand` reads the large files of such, `gather` submits many at once.
 //! - `park` keeps requests that wait, `watcher` is the one thread that wakes them all.
 //! - `fuzzing` lets tests read requests out of bytes, nothing else.
+//! - `crew` keeps one thread free for what never waits.
 //! - `contain` keeps a panic from ending more than the request that showed it.
 
 mod accept;
@@ -28,7 +30,10 @@ mod chunk;
 mod claim;
 mod connection;
 mod contain;
+mod crew;
 mod dispatch;
+mod draft;
+mod errand;
 mod event;
 mod fields;
 #[doc(hidden)]

@@ -152,7 +152,7 @@ fn errors(route: &Route) -> Vec<(u16, &'static str)> {
         (403, "The Host or the Origin is not served, the change is not allowed, or the code is refused."),
         (405, "The path has other methods."),
         (408, "The request did not arrive in time, or the wait ended in vain."),
-        (413, "The body is too large."),
+        (413, "The body is too large, or the files that it names."),
         (414, "The request line is too long."),
         (417, "Something else than 100-continue is expected."),
         (431, "The headers are too large."),

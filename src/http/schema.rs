@@ -35,6 +35,8 @@ const CODES: &[&str] = &[
     "encoding_unsupported",
     "too_many_answers",
     "too_many_bodies",
+    "too_many_files",
+    "files_too_large",
     "too_many_waits",
     "stopping",
     "store_gone",

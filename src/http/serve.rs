@@ -11,7 +11,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::access::Access;
 use super::app::App;
+use super::crew::WORKERS;
 use super::dispatch::RouteRules;
+use super::errand::{self, READERS};
 use super::gather;
 use super::guard::Guard;
 use super::memory::Memory;
@@ -25,10 +27,6 @@ use crate::error::{Error, Result};
 use crate::signals::heeded;
 use crate::store::{Store, give_up_waiting};
 use crate::workspace::Config;
-
-/// Requests that may be in the store at the same time. Some of their time goes into waiting for the
-/// disk, so that there are more than processors; but more of them only queue for the store's lock.
-const WORKERS: usize = 8;
 
 /// How often deadlines and signals are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -171,13 +169,18 @@ impl Server {
         let app = &self.app;
         let (signals, inbox) = app.parked.connect();
         let submits = app.submits.connect();
+        let errands = app.errands.connect();
         let mut memory = Memory::prepare();
         let mut watcher = Watcher::new(app, inbox)?;
         std::thread::scope(|scope| {
             let thread = |name: &str| std::thread::Builder::new().name(name.to_string());
             let start = || -> std::io::Result<()> {
-                for _ in 0..WORKERS {
+                // One more than may be in the store.
+                for _ in 0..=WORKERS {
                     thread("worker").spawn_scoped(scope, || app.sockets.work(app))?;
+                }
+                for _ in 0..READERS {
+                    thread("files").spawn_scoped(scope, || errand::work(app, &errands))?;
                 }
                 thread("submits").spawn_scoped(scope, move || gather::work(app, &submits))?;
                 thread("watcher").spawn_scoped(scope, move || watcher.run())?;
@@ -200,6 +203,7 @@ impl Server {
                 std::thread::sleep(TICK / 10);
             }
             app.sockets.end();
+            app.errands.end();
             app.submits.end();
             give_up_waiting();
             started

@@ -38,6 +38,8 @@ pub trait Service: Sync {
     /// # Errors
     /// The answer to a request that is not wanted.
     fn admit(&self, head: &Request) -> Result<usize, Answer>;
+    /// Whether a request is answered without waiting for a lock, so that it need not wait for others.
+    fn is_quick(&self, request: &Request) -> bool;
     /// Answers a request that was admitted, or parks it under its ticket.
     fn call(&self, request: Request, ticket: Ticket) -> Reply;
     /// Looks again at a parked request, because of `Sockets::resume`.

@@ -21,14 +21,22 @@ use super::answer::Answer;
 use super::budget::{Budget, Hold};
 use super::connection::{Connection, Phase, State};
 use super::contain::contain;
+use super::crew::Crew;
 use super::service::{Reply, Sent, Service, Ticket};
 use super::transport::Listener;
-use super::wire::Progress;
+use super::wire::{Progress, Request};
 
 // What an event is about; listeners are numbered from one on, connections from the other.
 pub(super) const WAKE: u64 = 0;
 pub(super) const LISTENERS: u64 = 1;
 pub(super) const FIRST_CONNECTION: u64 = 8;
+
+/// Something for the service to do; without a request, to look again at a parked one.
+pub(super) struct Job {
+    connection: Arc<Connection>,
+    ticket: Ticket,
+    request: Option<Request>,
+}
 
 /// All connections of one server.
 pub struct Sockets {
@@ -41,6 +49,8 @@ pub struct Sockets {
     /// Whether accepting has to wait for descriptors.
     pub(super) is_full: AtomicBool,
     pub(super) stopping: AtomicBool,
+    /// Whose requests the service has.
+    pub(super) crew: Crew<Job>,
     /// What the bodies of all requests take that are on their way or being answered.
     pub(super) bodies: Arc<Budget>,
     /// What all answers take that are not sent yet.
@@ -74,8 +84,8 @@ impl Sockets {
         self.answers.has_room(bytes)
     }
 
-    /// Serves until [`Sockets::end`]; to be called by as many threads as requests may be in the
-    /// service at once.
+    /// Serves until [`Sockets::end`]; to be called by one thread more than requests may be in the service at
+    /// once.
     pub fn work(&self, service: &dyn Service) {
         let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(WAKE) }; 1];
         while !self.ended.load(Ordering::SeqCst) {
@@ -99,9 +109,63 @@ impl Sockets {
                     {
                         self.lose(&connection, &mut connection.lock(), service);
                     }
+                    self.catch_up(service);
                 }
             }
         }
+    }
+
+    /// Does what has waited for a thread.
+    fn catch_up(&self, service: &dyn Service) {
+        while !self.ended.load(Ordering::SeqCst)
+            && let Some((leave, Job { connection, ticket, request })) = self.crew.next()
+        {
+            let done = contain(|| {
+                let state = self.ask(&connection, leave, ticket, request, service);
+                self.advance(&connection, state, service);
+            });
+            if done.is_none() {
+                self.lose(&connection, &mut connection.lock(), service);
+            }
+        }
+    }
+
+    /// Takes a job to the service, or leaves it to the next thread that is done. The service may take long, and
+    /// others must be able to look at the connection meanwhile.
+    fn ask_or_wait<'c>(
+        &self,
+        connection: &'c Arc<Connection>,
+        state: MutexGuard<'c, State>,
+        request: Option<Request>,
+        service: &dyn Service,
+    ) -> Option<MutexGuard<'c, State>> {
+        let ticket = Ticket { connection: connection.id, request: state.request };
+        drop(state);
+        if request.as_ref().is_some_and(|request| service.is_quick(request)) {
+            return Some(self.ask(connection, (), ticket, request, service));
+        }
+        let job = Job { connection: Arc::clone(connection), ticket, request };
+        let (leave, job) = self.crew.begin(job)?;
+        Some(self.ask(connection, leave, ticket, job.request, service))
+    }
+
+    /// Asks the service, and takes note of what it says; `leave` ends with that.
+    fn ask<'c, L>(
+        &self,
+        connection: &'c Connection,
+        leave: L,
+        ticket: Ticket,
+        request: Option<Request>,
+        service: &dyn Service,
+    ) -> MutexGuard<'c, State> {
+        let reply = match request {
+            Some(request) => service.call(request, ticket),
+            None => service.resume(ticket),
+        };
+        drop(leave);
+        let mut state = connection.lock();
+        self.take(&mut state, reply);
+        state
     }
 
     /// Ends connections whose time is up; to be called every now and then.
@@ -224,7 +288,7 @@ impl Sockets {
     }
 
     /// Something happened on a connection that this thread now has for itself.
-    fn ready(&self, connection: &Connection, flags: EventFlags, service: &dyn Service) {
+    fn ready(&self, connection: &Arc<Connection>, flags: EventFlags, service: &dyn Service) {
         let mut state = connection.lock();
         let has_hung_up = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
         let again = std::mem::take(&mut state.again);
@@ -233,11 +297,8 @@ impl Sockets {
             Phase::Parked | Phase::Streaming if has_hung_up => false,
             Phase::Parked if again => {
                 state.phase = Phase::Busy;
-                let ticket = Ticket { connection: connection.id, request: state.request };
-                drop(state);
-                let reply = service.resume(ticket);
-                state = connection.lock();
-                self.take(&mut state, reply);
+                let Some(after) = self.ask_or_wait(connection, state, None, service) else { return };
+                state = after;
                 true
             }
             Phase::Parked | Phase::Streaming => true,
@@ -254,23 +315,27 @@ impl Sockets {
         }
     }
 
-    /// Answers the requests that have come whole, one after the other, and arms what is next.
+    /// Sends what there is, answers the requests that have come whole, one after the other, and arms what is
+    /// next.
     fn advance<'c>(
         &self,
-        connection: &'c Connection,
+        connection: &'c Arc<Connection>,
         mut state: MutexGuard<'c, State>,
         service: &dyn Service,
     ) {
-        while state.phase == Phase::Reading && state.is_sent() {
+        loop {
+            if !connection.settle(&mut state) {
+                return self.lose(connection, &mut state, service);
+            }
+            if state.phase != Phase::Reading || !state.is_sent() {
+                break;
+            }
             match state.parser.next() {
                 Ok(Progress::Request(request)) => {
                     state.begin(request.keep_alive, request.method == "HEAD");
-                    let ticket = Ticket { connection: connection.id, request: state.request };
-                    // The service may take long, and others must be able to look at this connection.
-                    drop(state);
-                    let reply = service.call(request, ticket);
-                    state = connection.lock();
-                    self.take(&mut state, reply);
+                    let after = self.ask_or_wait(connection, state, Some(request), service);
+                    let Some(after) = after else { return };
+                    state = after;
                 }
                 Ok(Progress::Head) => self.judge(&mut state, service),
                 Ok(Progress::More) => break,
@@ -279,15 +344,8 @@ impl Sockets {
                     state.refuse(refusal);
                 }
             }
-            if !connection.settle(&mut state) {
-                return self.lose(connection, &mut state, service);
-            }
         }
-        if connection.settle(&mut state) {
-            self.arm(connection, &state);
-        } else {
-            self.lose(connection, &mut state, service);
-        }
+        self.arm(connection, &state);
     }
 
     /// Lets the service say whether it wants the request whose head has come, before anything of its body
@@ -364,54 +422,4 @@ impl Sockets {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::net::{Ipv4Addr, TcpStream};
-
-    use super::*;
-    use crate::http::wire::Request;
-
-    /// A service with a mistake in it.
-    struct Mistaken;
-
-    impl Service for Mistaken {
-        fn admit(&self, _: &Request) -> Result<usize, Answer> {
-            Ok(0)
-        }
-
-        fn call(&self, request: Request, _: Ticket) -> Reply {
-            assert_ne!(request.path, "/mistake", "on purpose");
-            Reply::Answer(Answer::empty())
-        }
-
-        fn resume(&self, _: Ticket) -> Reply {
-            Reply::Parked
-        }
-
-        fn gone(&self, _: Ticket) {}
-
-        fn refused(&self, _: &Answer) {}
-    }
-
-    #[test]
-    fn a_panic_ends_its_connection_and_no_other() {
-        let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let sockets = Sockets::listen(vec![listener]).unwrap();
-        let address = sockets.address().unwrap().unwrap();
-        let ask = |path: &str| {
-            let mut stream = TcpStream::connect(address).unwrap();
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).unwrap();
-            answer
-        };
-        std::thread::scope(|scope| {
-            scope.spawn(|| sockets.work(&Mistaken));
-            for _ in 0..3 {
-                assert_eq!(ask("/mistake"), "");
-                assert!(ask("/").starts_with("HTTP/1.1 204"));
-            }
-            sockets.end();
-        });
-    }
-}
+mod tests;

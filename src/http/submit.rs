@@ -4,32 +4,64 @@
 //! file); the short form names a lane and a prompt (`queue_name` and `description` on boards) or a
 //! request file, and takes the rest from the server's own workspace.
 
-use std::path::PathBuf;
-
 use serde_json::Value;
 
 use super::answer::{Answer, members, ok};
-use super::app::{Call, Outcome, blame_client};
-use super::bounds;
+use super::app::{App, Call, MAX_FILES, Outcome, stopping};
+use super::draft::{Draft, weight};
+use super::errand::Errand;
 use super::fields::SUBMIT;
-use super::input::{Input, missing};
+use super::input::Input;
+use super::service::Reply;
 use super::task::redacted;
 use crate::error::{Error, Result};
 use crate::model::json::{self, Object};
 use crate::model::limits;
 use crate::store::Submitted;
-use crate::workspace::{Base, Checked, Config, SubmitWish, check_key, check_submit};
+use crate::workspace::{Fingerprints, check_key};
 
 /// The largest metadata, in bytes as they are written.
 const MAX_METADATA: usize = 1024 * 1024;
-
-/// Any of these fields makes it agent-lanes' form.
-const FULL: [&str; 5] = ["workspace_id", "workspace_root", "request_path", "response_path", "checkpoint_id"];
+/// Files up to this size, in bytes, are read at once; larger ones by threads of their own.
+const MOST_AT_ONCE: u64 = 4 * 1024 * 1024;
 
 /// `POST /tasks`
 pub fn submit(call: &Call<'_>) -> Outcome {
-    let checked = check(call, &call.body, key(call)?)?;
-    call.app.submits.submit(call, checked)
+    let files = call.app.fingerprints();
+    let draft = Draft::read(call.app, &call.body, key(call)?, &files)?;
+    if is_heavy(weight([&draft]))? {
+        return call.app.errands.send(call, Errand::One(Box::new(draft)), files);
+    }
+    let checked = draft.check(call.app).map_err(|error| refusal(call.app, &files, error))?;
+    call.app.submits.submit(call.later(), checked).map_or(Ok(Reply::Parked), |_| Err(stopping()))
+}
+
+/// Whether files of so many bytes are to be read by others.
+fn is_heavy(bytes: u64) -> std::result::Result<bool, Answer> {
+    if bytes > MAX_FILES {
+        return Err(files_too_large());
+    }
+    Ok(bytes > MOST_AT_ONCE)
+}
+
+fn files_too_large() -> Answer {
+    let most = MAX_FILES / (1024 * 1024);
+    let text = format!(
+        "the files that this request names have more than {most} MiB together; `lanes submit` takes any size"
+    );
+    Answer::refusal(413, "files_too_large", &text)
+}
+
+/// Why a task is refused whose files were read.
+pub fn refusal(app: &App, files: &Fingerprints, error: Error) -> Answer {
+    if files.is_exceeded() {
+        // A file has grown meanwhile.
+        files_too_large()
+    } else if app.is_stopping() {
+        stopping()
+    } else {
+        error.into()
+    }
 }
 
 /// The answer to a submit that is durable.
@@ -54,13 +86,25 @@ pub fn submitted(submitted: &Submitted, warnings: Vec<String>) -> Answer {
 /// `POST /tasks/batch`: each task is taken or refused for itself.
 pub fn submit_batch(call: &Call<'_>) -> Outcome {
     let common = key(call)?;
+    let files = call.app.fingerprints();
+    let read = |(number, item)| {
+        let derived = common.as_ref().map(|key| format!("{key}#{number}"));
+        let item = Input::from_item(SUBMIT, item)?;
+        Draft::read(call.app, &item, item.text("key").or(derived), &files)
+    };
+    let drafts: Vec<Result<Draft>> = call.body.items("tasks").iter().enumerate().map(read).collect();
+    if is_heavy(weight(drafts.iter().flatten()))? {
+        return call.app.errands.send(call, Errand::Many(drafts), files);
+    }
+    Ok(finish_batch(call.app, drafts)?.into())
+}
+
+/// Checks and submits what a batch names.
+pub fn finish_batch(app: &App, drafts: Vec<Result<Draft>>) -> Result<Answer> {
     let (mut checked, mut warnings, mut numbers, mut errors) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (number, item) in call.body.items("tasks").iter().enumerate() {
-        let derived = common.as_ref().map(|key| format!("{key}#{number}"));
-        let fine =
-            Input::from_item(SUBMIT, item).and_then(|item| check(call, &item, item.text("key").or(derived)));
-        match fine {
+    for (number, draft) in drafts.into_iter().enumerate() {
+        match draft.and_then(|draft| draft.check(app)) {
             Ok(fine) => {
                 numbers.push(number);
                 warnings.push(fine.warnings);
@@ -69,7 +113,7 @@ pub fn submit_batch(call: &Call<'_>) -> Outcome {
             Err(error) => errors.push((number, error)),
         }
     }
-    let submitted = call.app.store.submit_batch(checked)?;
+    let submitted = app.store.submit_batch(checked)?;
     let mut tasks = Vec::new();
     for ((number, warnings), result) in numbers.into_iter().zip(warnings).zip(submitted) {
         match result {
@@ -97,100 +141,7 @@ pub fn submit_batch(call: &Call<'_>) -> Outcome {
         ("count", tasks.len().into()),
         ("tasks", tasks.into()),
         ("errors", errors.into()),
-    ])
-    .into())
-}
-
-/// From the fields of a body to a checked task, in either form.
-fn check(call: &Call<'_>, body: &Input, key: Option<String>) -> Result<Checked> {
-    let is_full = FULL.iter().any(|name| body.has(name));
-    let (config, mut wish) =
-        if is_full { full(call, body)? } else { (call.app.config.clone(), short(body)?) };
-    wish.key = key;
-    wish.source_agent = body.text_or("source_agent", "api");
-    wish.supporting =
-        body.texts("supporting_paths").unwrap_or_default().into_iter().map(PathBuf::from).collect();
-    wish.priority = body.whole("priority");
-    wish.not_before = body.time("not_before");
-    wish.delay_seconds = body.seconds("delay_seconds");
-    wish.max_attempts = body.whole("max_attempts");
-    wish.timeout_seconds = body.seconds("timeout_seconds");
-    wish.name = body.text("name");
-    wish.labels = body.texts("labels").unwrap_or_default();
-    wish.worktree_path = body.text("worktree_path").map(PathBuf::from);
-    wish.for_client = true;
-
-    let metadata = body.map("metadata");
-    check_metadata(&metadata)?;
-    let now = call.app.store.now().wall;
-    let root = config.workspace_root.clone();
-    bounds::settle(call.app, &root, &mut wish)?;
-    let mut checked = check_submit(&config, &Base::at(root), now, wish).map_err(blame_client)?;
-    // A shell can only give texts; here any JSON will do.
-    checked.task.metadata = metadata;
-    checked.warnings.extend(body.warning());
-    checked.warnings.extend(two_prompts(body));
-    Ok(checked)
-}
-
-fn full(call: &Call<'_>, body: &Input) -> Result<(Config, SubmitWish)> {
-    let workspace_id = body.needed("workspace_id")?;
-    if workspace_id.trim().is_empty() {
-        return Err(Error::invalid("'workspace_id' is empty"));
-    }
-    let correlation_id = body
-        .text("correlation_id")
-        .or_else(|| body.text("checkpoint_id"))
-        .ok_or_else(|| missing("correlation_id"))?;
-    let lane = body.needed("lane")?;
-    let workspace_root = bounds::workspace_root(call.app, &body.needed("workspace_root")?)?;
-    let request = body.needed("request_path")?;
-    let response = body.needed("response_path")?;
-    let config = Config { workspace_id, workspace_root, ..call.app.config.clone() };
-    let wish = SubmitWish {
-        lane: Some(lane),
-        correlation_id: Some(correlation_id),
-        request_from: Some(request.into()),
-        response_to: Some(response.into()),
-        prompt: first_said(body, &["prompt", "description"]),
-        branch: body.text("expected_branch"),
-        ..SubmitWish::default()
-    };
-    Ok((config, wish))
-}
-
-fn short(body: &Input) -> Result<SubmitWish> {
-    let lane = body.text("lane").or_else(|| body.text("queue_name")).ok_or_else(|| missing("lane"))?;
-    // A card that has nothing but a title is still something to do.
-    let has_request = body.has("request_from");
-    let names = ["prompt", "description", "name"];
-    let prompt = first_said(body, if has_request { &names[..2] } else { &names });
-    if prompt.is_none() && !has_request {
-        return Err(missing("prompt").with_hint(
-            "beside the lane give prompt, description, name or request_from; or agent-lanes' form: \
-             workspace_id, correlation_id, workspace_root, request_path and response_path",
-        ));
-    }
-    Ok(SubmitWish {
-        lane: Some(lane),
-        correlation_id: body.text("correlation_id"),
-        request_from: body.text("request_from").map(PathBuf::from),
-        response_to: body.text("response_to").map(PathBuf::from),
-        prompt,
-        branch: body.text("expected_branch"),
-        ..SubmitWish::default()
-    })
-}
-
-/// The first of these fields that says something.
-fn first_said(body: &Input, names: &[&str]) -> Option<String> {
-    names.iter().find_map(|name| body.text(name).filter(|text| !text.trim().is_empty()))
-}
-
-fn two_prompts(body: &Input) -> Option<String> {
-    let (prompt, description) = (first_said(body, &["prompt"])?, first_said(body, &["description"])?);
-    (prompt != description)
-        .then(|| "the body has both prompt and description: the prompt is used".to_string())
+    ]))
 }
 
 /// The idempotency key, by header or by field.

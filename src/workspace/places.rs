@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use super::base::Base;
 use super::config::Config;
 use super::discover::CONFIG_PLACES;
+use super::fingerprints::Fingerprints;
 use super::guarded::{is_document, is_secret, runs_or_configures};
 use super::paths::{as_name, file_type, require_inside, resolve, show};
 use super::text_file::TextFile;
-use crate::digest::sha256_file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::SupportingPath;
 use crate::store::{is_linked_into_store, lies_in_store};
@@ -25,6 +25,7 @@ pub(super) struct Places<'a> {
     config: Option<&'a Path>,
     /// Whether a client names the files, who may not be able to read them.
     for_client: bool,
+    fingerprints: Fingerprints,
 }
 
 /// What to do instead of naming a file that is not for tasks.
@@ -39,7 +40,13 @@ impl<'a> Places<'a> {
             store: &config.store_root,
             config: config.path.as_deref(),
             for_client,
+            fingerprints: Fingerprints::default(),
         })
+    }
+
+    /// The same, with these fingerprints of its files.
+    pub(super) fn with(self, fingerprints: Fingerprints) -> Self {
+        Self { fingerprints, ..self }
     }
 
     /// Where `path` leads, whether or not it exists.
@@ -78,10 +85,7 @@ impl<'a> Places<'a> {
             }
             Some(_) => {}
         }
-        Ok(SupportingPath {
-            path: as_name(&real, label)?,
-            sha256: sha256_file(&real).map_err(|error| Error::io("read", &real, error))?,
-        })
+        Ok(SupportingPath { path: as_name(&real, label)?, sha256: self.fingerprints.of(&real)? })
     }
 
     /// A file of the workspace that may be written, now or later.

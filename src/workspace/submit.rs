@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::base::Base;
 use super::config::Config;
 use super::fields::Fields;
+use super::fingerprints::Fingerprints;
 use super::paths::{as_name, as_text, resolve};
 use super::places::Places;
 use super::repeats;
@@ -71,6 +72,8 @@ pub struct SubmitWish {
     /// Whether a client wishes this over the network, who may not be able to read the files that it names:
     /// those that hold credentials are refused then.
     pub for_client: bool,
+    /// The fingerprints of the files that it names.
+    pub fingerprints: Fingerprints,
 }
 
 /// A wish that passed every check.
@@ -120,6 +123,8 @@ pub fn check_line(
     let mut fields = Fields::new(source.clone(), object);
     let (task_id, source_agent) = (fields.text_or_blank("task_id")?, fields.text_or_blank("source_agent")?);
     let mut wish = common;
+    // Lines may come hours apart, and their files change meanwhile.
+    wish.fingerprints = Fingerprints::default();
     wish.correlation_id = wish.correlation_id.or(task_id);
     if wish.source_agent.is_empty() {
         wish.source_agent = source_agent.unwrap_or_default();
@@ -148,7 +153,7 @@ fn check(
     file: TaskFile,
     stem: Option<&str>,
 ) -> Result<Checked> {
-    let places = Places::new(config, cwd, wish.for_client)?;
+    let places = Places::new(config, cwd, wish.for_client)?.with(wish.fingerprints.clone());
     let source_agent = said(Some(&wish.source_agent)).unwrap_or("orchestrator").to_string();
     let correlation_id = said(wish.correlation_id.as_deref()).or(said(stem)).map(str::to_string);
     let asked = overlay(file, wish, cwd)?;

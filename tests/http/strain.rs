@@ -1,5 +1,6 @@
 //! Too few descriptors, and clients that take their time.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
@@ -228,6 +229,65 @@ fn a_locked_store_holds_up_nobody_who_reads() {
         assert_eq!(answer.status, 201, "{}", answer.text);
     }
     assert_eq!(fixture.get("/tasks").at("/count"), json!(31));
+}
+
+#[test]
+fn health_is_told_while_every_request_waits() {
+    let fixture = Fixture::new();
+    let ids: Vec<String> = (0..20).map(|_| fixture.submit("l")).collect();
+    let holder = fixture.hold_lock();
+    let staged = || std::fs::read_dir(fixture.dir.path().join("state/tmp")).unwrap().count();
+    let before = staged();
+    let mut writers: Vec<Client> = ids.iter().map(|_| fixture.client()).collect();
+    for (writer, id) in writers.iter_mut().zip(&ids) {
+        writer.request("POST", &format!("/tasks/{id}/cancel"), &[], Some(&json!({})));
+    }
+    eventually("all threads wait for the lock", || staged() >= before + 8);
+    let start = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(fixture.get("/healthz").status, 200);
+        assert_eq!(fixture.get("/nowhere").status, 404);
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    drop(holder);
+    for writer in &mut writers {
+        assert_eq!(writer.answer(false).status, 200);
+    }
+}
+
+#[test]
+fn large_files_hold_up_nobody_and_not_the_end() {
+    let mut fixture = Fixture::new();
+    let id = fixture.submit("l");
+    let file = |name: &str, size: u64| {
+        File::create(fixture.dir.path().join(name)).unwrap().set_len(size).unwrap();
+    };
+    file("small", 10);
+    file("gigabyte", 1 << 30);
+    let body = |files: &[&str]| json!({"lane": "l", "prompt": "p", "supporting_paths": files});
+    let refused = fixture.post("/tasks", &body(&["gigabyte", "small"]));
+    assert_eq!((refused.status, refused.code().as_str()), (413, "files_too_large"), "{}", refused.text);
+    let batch = json!({"tasks": [body(&["gigabyte"]), body(&["small", "./small"])]});
+    assert_eq!(fixture.post("/tasks/batch", &batch).status, 413);
+    assert_eq!(fixture.post("/tasks", &body(&["small"; 12])).status, 201);
+    file("large", 5 << 20);
+    assert_eq!(fixture.post("/tasks", &body(&["large"; 500])).status, 201, "a file is read once");
+    let batch = json!({"tasks": [body(&["large"]), body(&["none"])]});
+    assert_eq!(fixture.post("/tasks/batch", &batch).at("/count"), json!(1));
+
+    let mut writers: Vec<Client> = (0..8).map(|_| fixture.client()).collect();
+    for writer in &mut writers {
+        writer.request("POST", "/tasks", &[], Some(&body(&["gigabyte"; 12])));
+    }
+    let start = Instant::now();
+    for path in ["/healthz", &format!("/tasks/{id}"), "/tasks"].repeat(10) {
+        assert_eq!(fixture.get(path).status, 200);
+    }
+    fixture.stop();
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    for writer in &mut writers {
+        assert!([201, 503].contains(&writer.answer(false).status));
+    }
 }
 
 #[test]

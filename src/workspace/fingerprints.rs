@@ -1,0 +1,98 @@
+//! Fingerprints of the files that one request names.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::digest::sha256_file_with;
+use crate::error::{Error, Result};
+
+/// Takes the fingerprint of each file once, however often it is named. Copies share what they know.
+#[derive(Clone, Debug, Default)]
+pub struct Fingerprints(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    known: HashMap<PathBuf, String>,
+    bounds: Option<Bounds>,
+    is_exceeded: bool,
+}
+
+#[derive(Debug)]
+struct Bounds {
+    left: u64,
+    stop: Arc<AtomicBool>,
+}
+
+impl Fingerprints {
+    /// For files of at most `most` bytes together; given up once `stop` is set.
+    pub fn bounded(most: u64, stop: Arc<AtomicBool>) -> Self {
+        let bounds = Some(Bounds { left: most, stop });
+        Self(Arc::new(Mutex::new(Inner { bounds, ..Inner::default() })))
+    }
+
+    /// Whether a fingerprint was refused because the files have too many bytes together.
+    pub fn is_exceeded(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_exceeded
+    }
+
+    /// The fingerprint of the regular file at `real`, a path without links.
+    ///
+    /// # Errors
+    /// `Io` for what cannot be read, beyond the bound, and when it was given up.
+    pub(super) fn of(&self, real: &Path) -> Result<String> {
+        let inner = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = inner.known.get(real) {
+            return Ok(known.clone());
+        }
+        let (bounds, is_exceeded) = (&mut inner.bounds, &mut inner.is_exceeded);
+        let count = |length: usize| {
+            let Some(Bounds { left, stop, .. }) = bounds else { return Ok(()) };
+            if stop.load(Ordering::Relaxed) {
+                return Err(io::Error::other("given up"));
+            }
+            match left.checked_sub(length as u64) {
+                Some(rest) => *left = rest,
+                None => {
+                    *is_exceeded = true;
+                    return Err(io::ErrorKind::FileTooLarge.into());
+                }
+            }
+            Ok(())
+        };
+        let digest = sha256_file_with(real, count).map_err(|error| Error::io("read", real, error))?;
+        inner.known.insert(real.to_path_buf(), digest.clone());
+        Ok(digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::sha256_bytes;
+
+    #[test]
+    fn files_count_once_and_up_to_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, size: usize| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, vec![b'x'; size]).unwrap();
+            path
+        };
+        let (large, small) = (file("large", 600_000), file("small", 500_000));
+        let stop = Arc::new(AtomicBool::new(false));
+        let fingerprints = Fingerprints::bounded(1024 * 1024, Arc::clone(&stop));
+        for _ in 0..5 {
+            assert_eq!(fingerprints.of(&large).unwrap(), sha256_bytes(&vec![b'x'; 600_000]));
+        }
+        assert!(!fingerprints.is_exceeded());
+        assert!(fingerprints.clone().of(&small).is_err() && fingerprints.is_exceeded());
+        assert!(Fingerprints::default().of(&small).is_ok(), "without a bound");
+
+        let fingerprints = Fingerprints::bounded(1024 * 1024, Arc::clone(&stop));
+        stop.store(true, Ordering::Relaxed);
+        assert!(fingerprints.of(&small).is_err() && !fingerprints.is_exceeded());
+    }
+}
