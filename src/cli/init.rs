@@ -54,10 +54,10 @@ impl InitCommand {
         } else {
             context.out.line(&printable(&made.handoff.to_string_lossy()))?;
             if self.path != Path::new(".") {
-                context.out.note(&format!("next: cd {}", shell_word(&self.path.to_string_lossy())));
+                context.out.hint(&format!("next: cd {}", shell_word(&self.path.to_string_lossy())));
             }
             for step in &made.next_steps {
-                context.out.note(&format!("next: {}", printable(step)));
+                context.out.hint(&format!("next: {}", printable(step)));
             }
         }
         Ok(EXIT_OK)
@@ -103,10 +103,10 @@ impl InitPoolCommand {
             context.out.line(&printable(&made.queue.to_string_lossy()))?;
             for (vendor, path) in &made.dispatchers {
                 let path = printable(&path.to_string_lossy());
-                context.out.note(&format!("next: {path} works on the queue with {vendor}"));
+                context.out.hint(&format!("next: {path} works on the queue with {vendor}"));
             }
             let prompt = printable(&made.polling_prompt.to_string_lossy());
-            context.out.note(&format!("or:   paste {prompt} into a chat that can run commands"));
+            context.out.hint(&format!("or:   paste {prompt} into a chat that can run commands"));
         }
         Ok(EXIT_OK)
     }

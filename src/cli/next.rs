@@ -82,7 +82,11 @@ pub(super) fn tell_idle(context: &mut Context, store: &Store, want: &Want, timeo
             ("message", message.into()),
             (
                 "next_action",
-                format!("worker: `lanes claim {} --wait` again; submitter: submit", flags.join(" ")).into(),
+                format!(
+                    "monitor: wait again; worker: `lanes claim {} --wait`; submitter: submit",
+                    flags.join(" ")
+                )
+                .into(),
             ),
         ]))
     } else {

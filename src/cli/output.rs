@@ -104,6 +104,13 @@ impl Output {
         }
     }
 
+    /// What a person may do next, on standard error; a program has no use for it.
+    pub fn hint(&self, text: &str) {
+        if io::stderr().is_terminal() {
+            self.note(text);
+        }
+    }
+
     /// A part of a question to the person at the terminal, on standard error.
     pub fn prompt(&self, text: &str) {
         let _ = io::stderr().write_all(text.as_bytes());

@@ -40,7 +40,7 @@ impl StatusCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         let store = context.store()?;
         if self.rack {
-            context.out.warn("--rack is the old name of --all; use --all");
+            context.out.warn("[deprecated] --rack is the old name of --all; use --all");
         }
         match &self.id {
             Some(id) => one(context, &store, id)?,

@@ -66,7 +66,7 @@ pub fn next_action(task: &Task, now: &Now, last: Option<&Event>, missing_respons
         }
         Status::Claimed(claim) => {
             let last = last.map_or("none", |event| event.kind.as_str());
-            format!("{} works on it until {}; last event: {last}", claim.owner, claim.lease_expires_at)
+            format!("claimed by {} until {}; last event: {last}", claim.owner, claim.lease_expires_at)
         }
         Status::Completed { .. } if missing_response => {
             "the answer's file is gone from the store; `lanes fsck` tells more".to_string()

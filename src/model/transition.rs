@@ -246,7 +246,10 @@ fn check_request(task: &Task, context: &Context<'_>) -> Result<()> {
         RequestCheck::Missing => ("is missing".to_string(), "restore the file, or cancel the task"),
         RequestCheck::Unreadable(why) => (format!("cannot be read: {why}"), "mend that, or cancel the task"),
         RequestCheck::Changed(sha256) => (
-            format!("has changed since submit: sha256 {} is now {sha256}", task.request_sha256),
+            format!(
+                "has changed since submit: request hash mismatch, expected {}, got {sha256}",
+                task.request_sha256
+            ),
             "restore the file, or cancel the task and submit it again",
         ),
     };

@@ -18,7 +18,7 @@ fn claiming_by_id() {
         request_path=$DIR/project/handoff/state/tasks/20261121T070002000000Z-l-f51c362d5cc7-209633/request.md
         --- exit 0
     ");
-    sandbox.run(&["claim", &id]).refused(1, "me holds it");
+    sandbox.run(&["claim", &id]).refused(1, "active lease held by me");
     sandbox.pass(60);
     assert_snapshot!(sandbox.run(&["claim", &id, "--json"]), @r#"
         {
@@ -104,7 +104,7 @@ fn nothing_to_claim_ends_with_4() {
             "l"
           ],
           "message": "lane l has nothing to claim",
-          "next_action": "worker: `lanes claim --lane l --wait` again; submitter: submit",
+          "next_action": "monitor: wait again; worker: `lanes claim --lane l --wait`; submitter: submit",
           "paused": [],
           "reason": "no_queued_task",
           "status": "idle",
@@ -253,7 +253,7 @@ fn next_shows_and_does_not_claim() {
             "none"
           ],
           "message": "nothing was ever submitted to lane none",
-          "next_action": "worker: `lanes claim --lane none --wait` again; submitter: submit",
+          "next_action": "monitor: wait again; worker: `lanes claim --lane none --wait`; submitter: submit",
           "paused": [],
           "reason": "no_task_submitted",
           "status": "idle",

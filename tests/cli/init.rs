@@ -31,10 +31,6 @@ fn init_makes_a_workspace_that_works() {
 fn init_says_in_plain_words_what_it_made() {
     assert_snapshot!(Sandbox::empty().run(&["init", "--workspace-id", "a: b"]), @r"
         $DIR/project/handoff
-        --- stderr
-        next: submit a task: lanes submit --lane review --prompt 'What does this project do?'
-        next: start a worker: ./handoff/dispatcher.sh --lane review
-        next: or give handoff/REVIEWER-AGENT-PROMPT.md to a chat; handoff/README.md has the rest
         --- exit 0
     ");
 }
@@ -103,10 +99,6 @@ fn init_pool_makes_a_pool() {
     sandbox.run(&["init-pool", "pool"]).refused(1, "already exists");
     assert_snapshot!(sandbox.run(&["init-pool", "other"]), @r"
         $DIR/project/other/.agent-lanes-queue
-        --- stderr
-        next: $DIR/project/other/dispatchers/claude.sh works on the queue with claude
-        next: $DIR/project/other/dispatchers/codex.sh works on the queue with codex
-        or:   paste $DIR/project/other/dispatchers/POLLING-CHAT-PROMPT.md into a chat that can run commands
         --- exit 0
     ");
 }

@@ -129,7 +129,7 @@ fn status_of_one_task() {
               "workspace_root": "$DIR/project",
               "worktree_path": null
             },
-            "next_action": "worker works on it until 2026-11-21T09:00:09.000000Z; last event: claimed",
+            "next_action": "claimed by worker until 2026-11-21T09:00:09.000000Z; last event: claimed",
             "not_before": null,
             "priority": 0,
             "prompt": "do it",
@@ -163,7 +163,7 @@ fn status_of_one_task() {
         workspace   $DIR/project
         request     $DIR/project/handoff/state/tasks/20261121T070008000000Z-review-f51c362d5cc7-20bee8/request.md
         answer to   $DIR/project/handoff/state/tasks/20261121T070008000000Z-review-f51c362d5cc7-20bee8/response.md
-        next        worker works on it until 2026-11-21T09:00:09.000000Z; last event: claimed
+        next        claimed by worker until 2026-11-21T09:00:09.000000Z; last event: claimed
         --- exit 0
     ");
 }

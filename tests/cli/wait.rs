@@ -165,7 +165,7 @@ fn signs_of_life_have_the_protocols_shape() {
     let claimed = sandbox.run(&wait).stderr;
     let line = claimed.lines().find(|line| line.contains("state=claimed")).unwrap();
     let line = line.replace(&id, "ID");
-    assert_snapshot!(line, @"lanes wait: task_id=ID; state=claimed; claim_owner=worker; claimed_age_seconds=1; lease_expires_at=2026-11-21T09:00:04.000000Z; lease_expired=false; response_path=$DIR/project/handoff/state/tasks/ID/response.md; response_exists=false; last_event=claimed@2026-11-21T07:00:04.000000Z; next_action=worker works on it until 2026-11-21T09:00:04.000000Z; last event: claimed");
+    assert_snapshot!(line, @"lanes wait: task_id=ID; state=claimed; claim_owner=worker; claimed_age_seconds=1; lease_expires_at=2026-11-21T09:00:04.000000Z; lease_expired=false; response_path=$DIR/project/handoff/state/tasks/ID/response.md; response_exists=false; last_event=claimed@2026-11-21T07:00:04.000000Z; next_action=claimed by worker until 2026-11-21T09:00:04.000000Z; last event: claimed");
     let quiet = sandbox.run(&[&wait[..], &["--quiet"]].concat()).stderr;
     assert_eq!(quiet.lines().count(), 1, "{quiet}");
     let silent = sandbox.run(&["wait", &id, "--timeout", "0.1", "--heartbeat-seconds", "0"]).stderr;

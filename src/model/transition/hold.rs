@@ -34,7 +34,7 @@ pub(super) fn claim(
         Availability::Leased(until) => {
             let owner = task.status.claim().map_or("unknown", |claim| claim.owner.as_str());
             return Err(Error::refused(format!(
-                "cannot claim {}; {} holds it under a lease until {until}",
+                "cannot claim {}; active lease held by {} until {until}",
                 task.id,
                 printable(owner)
             )));

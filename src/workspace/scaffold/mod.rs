@@ -220,6 +220,7 @@ fn write_state(plant: &mut Plant, store: &Path, values: &Values<'_>) -> Result<(
         plant.directories(parent)?;
     }
     plant.directory(store, plant::PRIVATE)?;
+    plant.directory(&store.join("indexes"), plant::PRIVATE)?;
     write_all(plant, store, STATE, values)
 }
 

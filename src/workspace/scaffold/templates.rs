@@ -34,7 +34,12 @@ pub(super) const WORKSPACE: &[Template] = &[
 ];
 
 /// The state directory of either kind.
-pub(super) const STATE: &[Template] = &[template!(".gitignore", "workspace/gitignore", PRIVATE)];
+pub(super) const STATE: &[Template] = &[
+    template!(".gitignore", "workspace/gitignore", PRIVATE),
+    // Programs that look for what agent-lanes lays out find these before the first task, too.
+    Template { path: ".gitkeep", text: "", mode: PRIVATE },
+    Template { path: "lock", text: "", mode: PRIVATE },
+];
 
 /// `.agent-lanes-queue/`.
 pub(super) const QUEUE: &[Template] = &[

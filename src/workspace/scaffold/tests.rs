@@ -56,7 +56,9 @@ fn init_makes_a_workspace_that_loads() {
             "bin/handoff",
             "dispatcher.sh",
             "handoff.yaml",
-            "state/.gitignore"
+            "state/.gitignore",
+            "state/.gitkeep",
+            "state/lock"
         ]
     );
     for program in ["bin/handoff", "dispatcher.sh"] {
@@ -191,7 +193,7 @@ fn of_many_at_once_one_wins_and_is_whole() {
     for error in results.into_iter().filter_map(std::result::Result::err) {
         assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     }
-    assert_eq!(files(&target).len(), 7);
+    assert_eq!(files(&target).len(), 9);
 }
 
 #[test]
@@ -202,7 +204,10 @@ fn a_pool_has_everything_it_names() {
     assert_eq!(made.workspace_id, "it's a `pool` $(x)");
     assert_eq!(made.queue, target.join(".agent-lanes-queue"));
     assert_eq!(made.store, target.join(".agent-lanes-queue/state"));
-    assert_eq!(files(&made.queue), ["README.md", "handoff.yaml", "state/.gitignore"]);
+    assert_eq!(
+        files(&made.queue),
+        ["README.md", "handoff.yaml", "state/.gitignore", "state/.gitkeep", "state/lock"]
+    );
     let vendors: Vec<&str> = made.dispatchers.iter().map(|(vendor, _)| *vendor).collect();
     assert_eq!(vendors, ["claude", "codex"]);
     for (_, script) in &made.dispatchers {
