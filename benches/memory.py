@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What memory `lanes serve` takes when clients mean it harm: the peak during each attack, and what is left
-of it afterwards. Ends with 1 when a peak is above the bound.
+of it afterwards. Ends with 1 when a peak is above its bound.
 
 Usage: benches/memory.py [ATTACK...]; LANES names the program, else the release build is used.
 """
@@ -16,7 +16,8 @@ import tempfile
 import threading
 import time
 
-BOUND = 300  # MiB
+# MiB; the bodies that may be on their way at the same time take 256 alone, and some of them are just being read.
+BOUND, BOUND_WITH_BODIES = 300, 400
 TOKEN = "correct-horse-battery"
 LARGEST = 8 * 1024 * 1024
 HEAD = "Host: localhost\r\nContent-Type: application/json\r\n"
@@ -163,7 +164,7 @@ def main():
         subprocess.run(["cargo", "build", "--release", "--quiet"], check=True)
         target = os.environ.get("CARGO_TARGET_DIR", "target")
         program = str(pathlib.Path(target, "release", "lanes").absolute())
-    worst = 0
+    is_too_much = False
     print(f"{'':<34} {'before':>8} {'peak':>8} {'settled':>8}  MiB")
     for name in sys.argv[1:] or ATTACKS:
         with tempfile.TemporaryDirectory() as root:
@@ -180,10 +181,10 @@ def main():
                 peak, settled = server.memory("VmHWM"), server.memory("VmRSS")
                 said = [word for word in result if isinstance(word, str)]
                 print(f"{name:<34} {before:8.0f} {peak:8.0f} {settled:8.0f}  {' '.join(said)}", flush=True)
-                worst = max(worst, peak)
+                is_too_much |= peak > (BOUND_WITH_BODIES if name == "64 large prompts" else BOUND)
             finally:
                 server.end()
-    return worst > BOUND
+    return is_too_much
 
 
 if __name__ == "__main__":
