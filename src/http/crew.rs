@@ -4,6 +4,7 @@
 //! instead and goes on with the network; the next thread that is done takes it from there.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Requests that may be in the store at the same time. Some of their time goes into waiting for the
@@ -14,6 +15,8 @@ pub const WORKERS: usize = 8;
 pub struct Crew<T> {
     most: usize,
     inner: Mutex<Inner<T>>,
+    /// How many wait, for whoever asks without the lock. Whoever has left after a job began to wait sees it.
+    waiting: AtomicUsize,
 }
 
 struct Inner<T> {
@@ -27,7 +30,11 @@ pub struct Leave<'a, T>(&'a Crew<T>);
 impl<T> Crew<T> {
     /// At most `most` at once.
     pub fn new(most: usize) -> Self {
-        Self { most, inner: Mutex::new(Inner { working: 0, waiting: VecDeque::new() }) }
+        Self {
+            most,
+            inner: Mutex::new(Inner { working: 0, waiting: VecDeque::new() }),
+            waiting: AtomicUsize::new(0),
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner<T>> {
@@ -39,6 +46,7 @@ impl<T> Crew<T> {
         let mut inner = self.inner();
         if inner.working >= self.most || !inner.waiting.is_empty() {
             inner.waiting.push_back(job);
+            self.waiting.store(inner.waiting.len(), Ordering::SeqCst);
             return None;
         }
         inner.working += 1;
@@ -47,11 +55,15 @@ impl<T> Crew<T> {
 
     /// The job that has waited the longest, with leave for it; to be asked by every thread that is done.
     pub fn next(&self) -> Option<(Leave<'_, T>, T)> {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
         let mut inner = self.inner();
         if inner.working >= self.most {
             return None;
         }
         let job = inner.waiting.pop_front()?;
+        self.waiting.store(inner.waiting.len(), Ordering::SeqCst);
         inner.working += 1;
         Some((Leave(self), job))
     }

@@ -85,20 +85,23 @@ pub fn find<'a>(method: &str, path: &'a str) -> Found<'a> {
     if path == "*" {
         return Found::Options("GET, HEAD, POST, PATCH, DELETE, OPTIONS".to_string());
     }
-    let mut fits: Vec<(&'static Route, Option<&'a str>)> =
-        ROUTES.iter().filter_map(|route| fit(route.path, path).map(|parameter| (route, parameter))).collect();
+    let wanted = if method == "HEAD" { "GET" } else { method };
     // A path in so many words goes before one with a parameter.
-    if fits.iter().any(|(_, parameter)| parameter.is_none()) {
-        fits.retain(|(_, parameter)| parameter.is_none());
+    let is_literal = !path.contains('{') && ROUTES.iter().any(|route| route.path == path);
+    let fits = || {
+        let fit = move |route: &'static Route| match is_literal {
+            true => (route.path == path).then_some((route, None)),
+            false => fit(route.path, path).map(|parameter| (route, parameter)),
+        };
+        ROUTES.iter().filter_map(fit)
+    };
+    if let Some((route, parameter)) = fits().find(|(route, _)| route.method == wanted) {
+        return Found::Route(route, parameter);
     }
-    if fits.is_empty() {
+    let mut methods: Vec<&str> = fits().map(|(route, _)| route.method).collect();
+    if methods.is_empty() {
         return Found::Nothing;
     }
-    let wanted = if method == "HEAD" { "GET" } else { method };
-    if let Some((route, parameter)) = fits.iter().find(|(route, _)| route.method == wanted) {
-        return Found::Route(route, *parameter);
-    }
-    let mut methods: Vec<&str> = fits.iter().map(|(route, _)| route.method).collect();
     if methods.contains(&"GET") {
         methods.push("HEAD");
     }
