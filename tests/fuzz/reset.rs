@@ -102,7 +102,8 @@ const WORDS: [&str; 56] = [
 
 #[test]
 fn reset() {
-    let target = Target { name: "reset", found: &[], make: |noise| noise.changed(&GOOD, &WORDS), check };
+    let found: &[&[u8]] = &[b"resetDec -655312"];
+    let target = Target { name: "reset", found, make: |noise| noise.changed(&GOOD, &WORDS), check };
     target.run(3_000);
 }
 

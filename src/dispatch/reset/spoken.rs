@@ -24,7 +24,8 @@ fn zone_called(name: &str) -> Option<TimeZone> {
             None if digits.len() == 4 && digits.is_ascii() => digits.split_at(2),
             None => (digits, "0"),
         };
-        let seconds = hours.parse::<i32>().ok()? * 3600 + minutes.parse::<i32>().ok()? * 60;
+        let (hours, minutes): (i16, i16) = (hours.parse().ok()?, minutes.parse().ok()?);
+        let seconds = i32::from(hours) * 3600 + i32::from(minutes) * 60;
         return jiff::tz::Offset::from_seconds(sign * seconds).ok().map(TimeZone::fixed);
     }
     TimeZone::get(name).or_else(|_| TimeZoneDatabase::bundled().get(name)).ok()
