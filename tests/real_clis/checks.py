@@ -131,6 +131,34 @@ def timed_out(lab, vendor):
     return lab.response(task)["metadata"], lab.json("stats")["stats"]["vendors"][vendor]
 
 
+#: What each service answers to a key that it does not know.
+REFUSED_KEY = {
+    "claude": '401:{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}',
+    "codex": '401:{"error":{"code":"invalid_api_key","message":"Incorrect API key provided: sk-dummy."}}',
+    "gemini": '400:{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.",'
+    '"status":"INVALID_ARGUMENT"}}',
+    "opencode": '401:{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}',
+}
+
+
+@for_each_vendor("a refused key is the account's fault: tasks keep their attempts, one tries again")
+def refused_keys(lab, vendor):
+    lab.configure(f"max_concurrent: 1\n{VENDORS[vendor]}")
+    tasks = [lab.submit(f"[[fail:{REFUSED_KEY[vendor]}]]"), lab.submit("[[echo:second]]"), lab.submit("[[echo:third]]")]
+    lab.dispatch()
+    expect(lab.unready().keys() == {vendor}, lab.unready())
+    for task in tasks:
+        expect(lab.task(task)["state"] in ("queued", "scheduled"), lab.task(task))
+        expect(lab.task(task)["attempt"] == 0, lab.task(task))
+    expect(lab.json("why", tasks[0])["reason"] == "vendor_unready", lab.json("why", tasks[0]))
+    expect(not any("second" in row["prompt"] for row in lab.requests()), "another task was tried")
+    lab.lanes("cancel", tasks[0])
+    lab.lanes("resume", "--vendor", vendor)
+    lab.dispatch()
+    expect([lab.response(task)["body"] for task in tasks[1:]] == ["second", "third"], lab.response(tasks[1]))
+    expect(not lab.unready(), lab.unready())
+
+
 # --- claude ------------------------------------------------------------------------------------
 
 CLAUDE = VENDORS["claude"]
@@ -299,6 +327,31 @@ def claude_limit_without_time(lab):
     expect(100 < seconds < 330, seconds)
 
 
+@check("claude", "without a key nothing is spent: it is not logged in", CLAUDE)
+def claude_not_logged_in(lab):
+    task = lab.submit("[[echo:done]]")
+    lab.dispatch(env={"ANTHROPIC_API_KEY": None})
+    expect(lab.unready()["claude"]["kind"] == "account", lab.unready())
+    expect(lab.task(task)["attempt"] == 0 and not lab.requests(), lab.task(task))
+
+
+@check("claude", "a limit of one model leaves the others at work", CLAUDE)
+def claude_limit_of_a_model(lab):
+    opus = lab.submit(limit("seven_day_opus", 200000), model_class="opus")
+    sonnet = lab.submit("[[echo:by sonnet]]", model_class="sonnet")
+    lab.dispatch(env=lab.subscription())
+    expect(list(lab.parked()) == ["claude/opus"], lab.parked())
+    expect(lab.task(opus)["attempt"] == 0, lab.task(opus))
+    expect(lab.response(sonnet)["body"] == "by sonnet", lab.task(sonnet))
+
+
+@check("claude", "an overloaded service is a short pause", CLAUDE)
+def claude_overloaded(lab):
+    task = lab.submit("[[fail:529:Overloaded]]")
+    parked, seconds = pause_after(lab, task, "claude")
+    expect(parked["kind"] == "overloaded" and 20 < seconds < 90, parked)
+
+
 @check("claude", "a warning about a limit is no limit", CLAUDE)
 def claude_warning(lab):
     names = ("status=allowed_warning", "reset=+3600", "representative-claim=five_hour", "5h-utilization=0.95")
@@ -405,11 +458,58 @@ def codex_limit_in_its_minute(lab):
     expect(0 < seconds < 200, seconds, parked)
 
 
+@check("codex", "a cap on what may be spent leaves the vendor alone", CODEX)
+def codex_spend_cap(lab):
+    head = "x-codex-rate-limit-reached-type=workspace_member_usage_limit_reached"
+    task = lab.submit(f"{codex_refusal(3600)}[[head:{head}]]")
+    lab.dispatch()
+    expect("codex" in {**lab.parked(), **lab.unready()}, lab.task(task))
+    expect(lab.task(task)["attempt"] == 0, lab.task(task))
+
+
+@check("codex", "a model that the service does not have fails at once, for good", CODEX)
+def codex_no_such_model(lab):
+    lab.configure("max_retries: 3\n" + CODEX)
+    task = lab.submit('[[fail:400:{"detail":"The model is not supported when using Codex with a ChatGPT account."}]]')
+    lab.dispatch()
+    expect(lab.task(task)["failure_class"] == "permanent", lab.task(task))
+    expect(len(lab.requests()) == 1, "it was tried again", len(lab.requests()))
+
+
 @check("codex", "a limit of days is read with its date", CODEX)
 def codex_limit_of_days(lab):
     task = lab.submit(codex_refusal(3 * 86400))
     parked, seconds = pause_after(lab, task, "codex")
     expect(3 * 86400 <= seconds <= 3 * 86400 + 100, seconds, parked)
+
+
+# --- claude and codex --------------------------------------------------------------------------
+
+
+def resumes(lab, vendor, refusal, env=None):
+    """A run that had begun its work meets a limit; the next attempt goes on with its conversation."""
+    lab.configure(f"resume_on: [limit]\n{VENDORS[vendor]}")
+    task = lab.submit(f"[[tool:bash:git status]]{refusal}[[echo:not again]]")
+    lab.dispatch(env=env)
+    expect(vendor in lab.parked(), lab.parked(), lab.task(task))
+    expect([row["status"] for row in lab.requests()] == [200, 429], lab.requests())
+    lab.end_pauses()
+    lab.dispatch(env=env)
+    answer = lab.response(task)
+    expect(answer["status"] == "completed" and answer["body"] != "not again", answer)
+    last, refused = lab.requests()[-1], lab.requests()[1]
+    expect(last["messages"] >= refused["messages"] > 2, "it began anew", last["messages"], refused["messages"])
+    expect(lab.task(task)["attempt"] == 1, "a limit spent an attempt", lab.task(task))
+
+
+@check("claude", "after a limit it goes on with its conversation where resume_on says so")
+def claude_resumes(lab):
+    resumes(lab, "claude", limit("five_hour", 3600, times="x2-2"), lab.subscription())
+
+
+@check("codex", "after a limit it goes on with its conversation where resume_on says so")
+def codex_resumes(lab):
+    resumes(lab, "codex", codex_refusal(3600, times="x2-2"))
 
 
 # --- running them ------------------------------------------------------------------------------

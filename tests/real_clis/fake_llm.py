@@ -20,6 +20,7 @@ The newest user prompt decides what happens. Markers, in any order:
     [[fail:429:BODY]]    answer that HTTP status; BODY is a message, or a whole JSON body ("{...");
                          in it "+60s" becomes the time 60 seconds from now, since 1970
     [[fail:429x2:BODY]]  ... only the first 2 times that this marker is met, then go on
+    [[fail:429x2-3:BODY]]  ... only the second and the third time
     [[head:K=V;K2=V2]]   response headers to add beside a `fail`; a value +N likewise is a time
     [[usage:I,O,CR,CW]]  the tokens to bill for each request: input, output, read from and written to the cache
     no marker            "I read N characters." (N = length of the prompt)
@@ -101,7 +102,8 @@ class Turn:
             status, _, times = status.partition("x")
             with LOCK:
                 met = MET[arg] = MET.get(arg, 0) + 1
-            if not times or met <= int(times):
+            first, _, last = times.rpartition("-")
+            if not times or int(first or 1) <= met <= int(last):
                 self.failure = (int(status), body)
         self.head = []
         for pair in (args("head") or [""])[-1].split(";"):
@@ -173,14 +175,15 @@ def anthropic_kind(message):
         return None
     content = message["content"]
     blocks = content if isinstance(content, list) else [{"type": "text", "text": content}]
-    for block in blocks:
-        if block.get("type") == "tool_result":
-            return "result", flat(block.get("content"))
-    # The client adds reminders and notices of its own around the prompt.
+    # The client adds reminders and notices of its own around the prompt. A prompt that follows right after
+    # a tool's result shares its message.
     own = ("<system-reminder>", "<task-notification>", "[SYSTEM NOTIFICATION")
     texts = [block.get("text", "") for block in blocks if block.get("type") == "text"]
     text = "\n".join(text for text in texts if not text.lstrip().startswith(own))
-    return ("prompt", text) if text.strip() else None
+    if text.strip():
+        return "prompt", text
+    results = [flat(block.get("content")) for block in blocks if block.get("type") == "tool_result"]
+    return ("result", results[0]) if results else None
 
 
 def openai_kind(item):

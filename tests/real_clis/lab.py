@@ -230,15 +230,25 @@ class Lab:
     def response(self, task):
         return self.json("show", task)["response"]
 
+    def refusals(self, kind):
+        file = self.workspace / "state" / "vendors.json"
+        return json.loads(file.read_text()).get(kind, {}) if file.exists() else {}
+
     def parked(self):
         """The vendors that are left alone, as the store has them; `status` must name the same."""
-        file = self.workspace / "state" / "vendors.json"
-        parked = json.loads(file.read_text())["parked"] if file.exists() else {}
+        parked = self.refusals("parked")
         told = self.json("status")["parked"]
         for vendor, entry in parked.items():
             if self.instant(entry["until"]) > time.time() + 1:
                 expect(told[vendor]["until"] == entry["until"], told, parked)
         return parked
+
+    def end_pauses(self):
+        (self.workspace / "state" / "vendors.json").unlink()
+
+    def unready(self):
+        """The vendors that refuse their account."""
+        return self.refusals("unready")
 
     @staticmethod
     def instant(text):
