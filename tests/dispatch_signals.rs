@@ -9,17 +9,8 @@ use rustix::process::Signal;
 
 /// A dispatcher started as with nohup, or with `&` in a script.
 fn ignoring(pool: &Pool, signals: &str) -> Dispatcher {
-    let mut command = pool.lanes(&["dispatch", "--lane", "work"]);
-    let lanes = command.get_program().to_os_string();
-    let mut shell = std::process::Command::new("sh");
-    shell.arg("-c").arg(format!("trap '' {signals}; exec \"$@\"")).arg("sh").arg(lanes);
-    shell.args(command.get_args()).env_clear();
-    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell.current_dir(pool.path("")).stdin(std::process::Stdio::null());
-    let log = std::fs::File::options().create(true).append(true).open(pool.path("log")).unwrap();
-    command.stdout(log.try_clone().unwrap());
-    shell.stdout(log.try_clone().unwrap()).stderr(log);
-    Dispatcher::of(&mut shell)
+    let script = format!("trap '' {signals}; exec \"$@\"");
+    pool.dispatcher_under(&["sh", "-c", &script, "sh"], &["--lane", "work"])
 }
 
 /// Which signals a process ignores, and which it holds back, as the kernel says.

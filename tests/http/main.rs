@@ -120,7 +120,9 @@ impl Fixture {
     fn under(line: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new("/bin/sh");
-        let script = format!("{line} && exec \"$0\" --store state serve --port 0 --no-token \"$@\"");
+        // The tests themselves may run with SIGINT ignored, as below `&` in a script.
+        let program = "/usr/bin/env --default-signal=INT \"$0\"";
+        let script = format!("{line} && exec {program} --store state serve --port 0 --no-token \"$@\"");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_lanes")]).current_dir(dir.path()).env_clear();
         Self::running(dir, command)
     }

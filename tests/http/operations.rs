@@ -183,7 +183,7 @@ fn fits(document: &Value, schema: &Value, value: &Value, place: &str) {
 #[test]
 fn the_server_answers_whoever_waits_and_ends() {
     for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
-        let mut fixture = Fixture::new();
+        let mut fixture = Fixture::under("true");
         let mut client = fixture.client();
         client.request("GET", "/tasks/next?lane=l", &[], None);
         eventually("the poll waits", || fixture.get("/status").at("/waiting_requests") == json!(1));

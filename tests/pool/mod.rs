@@ -110,7 +110,17 @@ impl Pool {
 
     /// Starts a dispatcher; it is killed when the value is dropped.
     pub fn dispatcher(&self, more: &[&str]) -> Dispatcher {
-        let mut command = self.lanes(&[&["dispatch"], more].concat());
+        // The tests themselves may run with signals ignored, as below nohup.
+        self.dispatcher_under(&["env", "--default-signal=HUP,INT"], more)
+    }
+
+    /// Starts a dispatcher by way of another program, given with its first arguments.
+    pub fn dispatcher_under(&self, program: &[&str], more: &[&str]) -> Dispatcher {
+        let lanes = self.lanes(&[&["dispatch"], more].concat());
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(lanes.get_program()).args(lanes.get_args()).env_clear();
+        command.envs(lanes.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(self.path("")).stdin(Stdio::null());
         let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         command.stdout(log.try_clone().unwrap()).stderr(log);
         Dispatcher(command.spawn().unwrap())
