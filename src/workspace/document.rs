@@ -20,6 +20,8 @@ pub(super) struct Document {
     pub written: Written,
     /// Whether the other numbers are as they are written; the parser of JSON spells exponents anew.
     pub is_exact: bool,
+    /// Whether a key may stand twice somewhere; `false` is certain.
+    pub may_repeat_a_key: bool,
 }
 
 /// How the number at `path` (keys, and positions in lists) of a YAML or JSON text is written.
@@ -46,7 +48,7 @@ pub(super) fn parse(text: &str) -> Result<Document, String> {
         // YAML allows a little more, such as a comma at the end; what neither can read was most
         // likely meant as JSON.
         return match json::parse_object(text.as_bytes()) {
-            Ok(object) => Ok(Document { object, ..Document::default() }),
+            Ok(object) => Ok(Document { object, may_repeat_a_key: true, ..Document::default() }),
             Err(error) => parse_yaml(text).map_err(|_| error),
         };
     }
@@ -62,8 +64,9 @@ fn parse_yaml(text: &str) -> Result<Document, String> {
     match Tree::parse(text) {
         Ok(tree @ Tree::Map(_)) => {
             let mut written = Written::new();
+            let may_repeat_a_key = tree.may_repeat_a_key();
             match to_json(tree, "", &mut written)? {
-                Value::Object(object) => Ok(Document { object, written, is_exact: true }),
+                Value::Object(object) => Ok(Document { object, written, is_exact: true, may_repeat_a_key }),
                 _ => Ok(Document::default()),
             }
         }

@@ -25,7 +25,7 @@ impl Fields {
 
     /// The fields of a file.
     pub(super) fn of_file(source: String, document: Document) -> Self {
-        let Document { object, written, is_exact } = document;
+        let Document { object, written, is_exact, .. } = document;
         Self { source, object, written, is_exact }
     }
 

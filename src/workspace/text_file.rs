@@ -78,6 +78,7 @@ impl TextFile {
             Error::new(self.refusal, message)
         })?;
         if self.unique_keys
+            && document.may_repeat_a_key
             && let Some(repeated) = repeats::first(&text)
         {
             let (line, key) = (repeated.line, printable(&repeated.key));

@@ -1,8 +1,8 @@
 //! A YAML document with every number as it is written.
 //!
 //! YAML turns `1.10`, `6e2` and `0x1F` into numbers, from which nobody can tell how they were written. Where
-//! text is wanted, as for a branch or a key, what was written counts. So the text is read twice: once for the
-//! kinds of its values, and once, following those, for the texts of its numbers.
+//! text is wanted, as for a branch or a key, what was written counts. So a text with numbers is read twice: once for
+//! the kinds of its values, and once, following those, for the texts of its numbers.
 
 use std::fmt;
 
@@ -36,8 +36,33 @@ impl Tree {
     /// What is wrong with it, with its place.
     pub(super) fn parse(text: &str) -> Result<Self, serde_yaml::Error> {
         let mut tree: Self = serde_yaml::from_str(text)?;
-        Fill(&mut tree).deserialize(serde_yaml::Deserializer::from_str(text))?;
+        // Every command reads the configuration, which is seldom a place for numbers.
+        if tree.any(&|node| matches!(node, Self::Number { .. })) {
+            Fill(&mut tree).deserialize(serde_yaml::Deserializer::from_str(text))?;
+        }
         Ok(tree)
+    }
+
+    /// Whether two keys of a mapping read alike. Keys that are written alike do; `null` and `~` do, too.
+    pub(super) fn may_repeat_a_key(&self) -> bool {
+        self.any(&|node| match node {
+            Self::Map(entries) => {
+                let mut keys: Vec<_> = entries.iter().map(|(key, _)| key.scalar()).collect();
+                keys.sort_unstable();
+                keys.windows(2).any(|pair| pair[0] == pair[1])
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether `is_it` holds for this value or any within it.
+    fn any(&self, is_it: &impl Fn(&Self) -> bool) -> bool {
+        is_it(self)
+            || match self {
+                Self::List(items) => items.iter().any(|item| item.any(is_it)),
+                Self::Map(entries) => entries.iter().any(|(key, value)| key.any(is_it) || value.any(is_it)),
+                _ => false,
+            }
     }
 
     /// The text of a scalar, a number as it is written; `None` for lists and mappings.
