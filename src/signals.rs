@@ -1,4 +1,4 @@
-//! Signals that whoever started this process had it ignore.
+//! Signals that the parent of this process had it ignore.
 //!
 //! `nohup` ignores SIGHUP, and a shell without job control ignores SIGINT for what it starts with `&`: the
 //! process is to outlive them. A handler would undo that.

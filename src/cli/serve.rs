@@ -86,7 +86,9 @@ fn announcement(places: &Places) -> Vec<String> {
                  curl -K - http://{address}/status",
                 shell_word(&path.to_string_lossy())
             ),
-            None => "lanes: no token is asked for: whoever can reach the port may use the queue".to_string(),
+            None => {
+                "lanes: no token is asked for: anyone who can reach the port may use the queue".to_string()
+            }
         });
     }
     if let Some(path) = &places.socket {
@@ -109,7 +111,7 @@ fn agree_to_routes(context: &Context) -> Result<AgreeToRoutes> {
     }))
 }
 
-/// Standard error by a descriptor of its own: whoever is kept waiting by it keeps no lock meanwhile.
+/// Standard error by a descriptor of its own: a thread that it keeps waiting holds no lock meanwhile.
 fn own_stderr() -> Result<Box<dyn Write + Send>> {
     let own = std::io::stderr().as_fd().try_clone_to_owned();
     own.map(|fd| Box::new(File::from(fd)) as _)

@@ -22,7 +22,7 @@ const STICKY: u32 = 0o1000;
 pub struct Workplaces {
     /// The workspace, and what the configuration says besides.
     own: Vec<PathBuf>,
-    /// What `worktree_roots` names: whoever owns one may own what is in it, too.
+    /// What `worktree_roots` names; the owner of one may own what is in it, too.
     named: Vec<PathBuf>,
     /// Users who decide anyway what runs here.
     trusted: Vec<u32>,
@@ -37,7 +37,7 @@ impl Workplaces {
             // As with git: who became root by sudo works in directories of their own.
             trusted.extend(around.variable("SUDO_UID").and_then(|uid| uid.parse::<u32>().ok()));
         }
-        // Whoever wrote the configuration has chosen the programs.
+        // The author of the configuration has chosen the programs.
         let file = workspace.path.as_ref().and_then(|path| std::fs::metadata(path).ok());
         trusted.extend(file.map(|metadata| metadata.uid()));
         let own = std::iter::once(workspace.workspace_root.clone()).chain(workspace.worktree_path.clone());

@@ -15,7 +15,7 @@ pub const WORKERS: usize = 8;
 pub struct Crew<T> {
     most: usize,
     inner: Mutex<Inner<T>>,
-    /// How many wait, for whoever asks without the lock. Whoever has left after a job began to wait sees it.
+    /// How many wait, readable without the lock. A thread that leaves after a job began to wait sees it.
     waiting: AtomicUsize,
 }
 

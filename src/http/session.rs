@@ -43,7 +43,7 @@ impl Session {
         Ok((Self { cookie_name: format!("lanes-{port}"), state: Mutex::new(state) }, code))
     }
 
-    /// The `Set-Cookie` for whoever shows the right code in time, once.
+    /// The `Set-Cookie` for the client that shows the right code in time, once.
     ///
     /// # Errors
     /// `Io` when the system has no random bytes.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-/// What is dropped whoever the agent is. A final `*` matches any ending.
+/// What is dropped for every agent. A final `*` matches any ending.
 const BINDING: &[&str] = &[
     // What git calls local to a repository, and sets for hooks and aliases: `git rev-parse --local-env-vars`
     // of git 2.47, and what belongs to it.
