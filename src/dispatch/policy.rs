@@ -141,17 +141,7 @@ fn held_back(obstacle: Obstacle, times: u32) -> Duration {
 mod tests {
     use super::*;
     use crate::dispatch::outcome::Halt;
-    use crate::model::json::parse_object;
-
-    fn event(kind: &str, data: &str) -> Event {
-        Event {
-            n: None,
-            created_at: Time::from_micros(0),
-            kind: kind.to_string(),
-            message: String::new(),
-            data: parse_object(data.as_bytes()).expect("an object"),
-        }
-    }
+    use crate::dispatch::testing::event;
 
     #[test]
     fn the_past_is_read_from_events() {

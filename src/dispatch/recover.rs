@@ -18,9 +18,9 @@ use super::prices::Prices;
 use super::report::{REPORT_FILE, Report, Told};
 use super::roster::runs_on_card;
 use super::route::Route;
-use super::runner::{Ended, RunCard, files, hide_token, read_card, run_id};
+use super::runner::{Ended, RunCard, files, hide_token, read_card, read_output, run_id};
 use super::settle::{Settling, settle};
-use super::stream::{Baseline, Format, RunReport, StreamParser};
+use super::stream::{Baseline, Format, RunReport};
 use super::vendor::Notices;
 use crate::error::ErrorKind;
 use crate::model::{Command, FailureClass, Task, TaskId, Time};
@@ -29,8 +29,6 @@ use crate::{Error, Result};
 
 /// How long leftovers may take to end politely.
 const GRACE: Duration = Duration::from_secs(2);
-/// Largest log that is read for a result.
-const LARGEST_LOG: u64 = 64 * 1024 * 1024;
 
 /// Puts in order what dead dispatchers left; what their runs used costs `prices`. What cannot be done now is left for the next time.
 ///
@@ -210,13 +208,7 @@ fn read_report(
     attempt: &Attempt,
     card: &RunCard,
 ) -> Result<Option<RunReport>> {
-    let (Some(format), Some(output)) =
-        (Format::parse(&card.format), attempt.read(files::STDOUT, LARGEST_LOG)?)
-    else {
-        return Ok(None);
-    };
-    let mut parser = StreamParser::new(format);
-    parser.feed(&output, &mut |_| {});
+    let Some(parser) = read_output(attempt, card)? else { return Ok(None) };
     let baseline = match &card.resume_id {
         Some(session) => Baseline::Resumed(totals(&store.usage().unwrap_or_default(), session)),
         None => Baseline::Fresh,

@@ -6,16 +6,13 @@
 
 use super::judge::HALT_WORDS;
 use super::outcome::Outcome;
-use super::runner::{RunCard, files, read_card};
+use super::runner::{RunCard, read_card, read_output};
 use super::service::Service;
 use super::settle::STOPPED;
-use super::stream::{Baseline, Format, RunReport, StreamParser};
+use super::stream::{Baseline, RunReport};
 use crate::Result;
 use crate::model::{Event, FailureClass, Task};
 use crate::store::{Attempt, Store};
-
-/// Largest log that is read for what a run came to.
-const LARGEST_LOG: u64 = 64 * 1024 * 1024;
 
 /// What cut a run short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,13 +126,7 @@ fn session_of(attempt: &Attempt, card: &RunCard) -> Result<Option<String>> {
     if card.resume_id.is_some() {
         return Ok(card.resume_id.clone());
     }
-    let (Some(format), Some(output)) =
-        (Format::parse(&card.format), attempt.read(files::STDOUT, LARGEST_LOG)?)
-    else {
-        return Ok(None);
-    };
-    let mut parser = StreamParser::new(format);
-    parser.feed(&output, &mut |_| {});
+    let Some(parser) = read_output(attempt, card)? else { return Ok(None) };
     let report = parser.finish(&Baseline::Fresh);
     let session = report.session_id.or_else(|| card.session_id.clone());
     Ok(session.filter(|_| report.has_worked))
@@ -155,18 +146,7 @@ pub fn is_refused(outcome: &Outcome, report: &RunReport, session: &str) -> bool 
 mod tests {
     use super::*;
     use crate::dispatch::outcome::Failure;
-    use crate::model::Time;
-    use crate::model::json::parse_object;
-
-    fn event(kind: &str, data: &str) -> Event {
-        Event {
-            n: None,
-            created_at: Time::from_micros(0),
-            kind: kind.to_string(),
-            message: String::new(),
-            data: parse_object(data.as_bytes()).expect("an object"),
-        }
-    }
+    use crate::dispatch::testing::event;
 
     #[test]
     fn what_cut_the_last_run_short_is_read_from_the_history() {

@@ -23,7 +23,7 @@ use super::prepare::{Prepared, Refusal};
 use super::resume::{self, Continuation};
 use super::roster::Roster;
 use super::service::Service;
-use super::stream::{Baseline, LONGEST_TEXT, Note, RunReport, Tokens, Totals};
+use super::stream::{Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser, Tokens, Totals};
 use super::vendor::Versions;
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -51,6 +51,8 @@ pub mod files {
 const MOST_PROGRESS: u32 = 2000;
 /// Least time between two of them.
 const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+/// Most of a run's output that is read again, in bytes.
+const LARGEST_LOG: u64 = 64 * 1024 * 1024;
 /// How long leftovers of an earlier run may take to end politely.
 const SWEEP_GRACE: Duration = Duration::from_secs(2);
 
@@ -383,6 +385,16 @@ pub fn hide_token(attempt: &Attempt, token: &ClaimToken) -> Result<()> {
 pub fn read_card(attempt: &Attempt) -> Option<RunCard> {
     let bytes = attempt.read(files::RUN, 1024 * 1024).ok().flatten()?;
     serde_json::from_slice(&bytes).ok()
+}
+
+/// What a run printed, as far as it was written down. `None` when there is no output, or when its format is
+/// one of a later version.
+pub(super) fn read_output(attempt: &Attempt, card: &RunCard) -> Result<Option<StreamParser>> {
+    let Some(format) = Format::parse(&card.format) else { return Ok(None) };
+    let Some(output) = attempt.read(files::STDOUT, LARGEST_LOG)? else { return Ok(None) };
+    let mut parser = StreamParser::new(format);
+    parser.feed(&output, &mut |_| {});
+    Ok(Some(parser))
 }
 
 /// The progress file of a run: bounded in lines and in lines per second.

@@ -2,7 +2,19 @@
 
 use std::path::Path;
 
-use crate::model::{Journal, Status, Task, TaskId, Time};
+use crate::model::json::parse_object;
+use crate::model::{Event, Journal, Status, Task, TaskId, Time};
+
+/// An event of a task's history, with `data` as JSON text.
+pub fn event(kind: &str, data: &str) -> Event {
+    Event {
+        n: None,
+        created_at: Time::from_micros(0),
+        kind: kind.to_string(),
+        message: String::new(),
+        data: parse_object(data.as_bytes()).expect("an object"),
+    }
+}
 
 /// A queued task about which nothing special is known.
 pub fn task() -> Task {
