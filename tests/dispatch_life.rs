@@ -263,6 +263,36 @@ fn a_follow_up_that_cannot_be_made_is_told_once_and_holds_nothing_up() {
 }
 
 #[test]
+fn lanes_that_pass_tasks_on_in_a_circle_come_to_an_end() {
+    let circles = [
+        ("work: {on_success: {move_to: back}}, back: {on_success: {move_to: work}}", "result fine"),
+        ("work: {dead_letter_lane: back}, back: {dead_letter_lane: work}", "failure boom 400"),
+    ];
+    for (routes, script) in circles {
+        let pool = Pool::scripted(&format!("  routes: {{{routes}}}\n"));
+        pool.submit(script, &[]);
+        let said = pool.output(&["dispatch", "--once"]);
+        let said = String::from_utf8(said.stderr).unwrap();
+        assert!(said.contains("16 tasks have followed one another already"), "{said}");
+        let tasks = pool.json(&["list"])["tasks"].clone();
+        assert_eq!(tasks.as_array().unwrap().len(), 17, "the first one and those that followed it");
+        let ids = tasks.as_array().unwrap().iter().map(|task| task["id"].as_str().unwrap());
+        let told = ids.filter(|id| pool.events(id).contains(&"follow_up_failed".to_string())).count();
+        assert_eq!(told, 1);
+    }
+}
+
+#[test]
+fn a_lane_for_dead_letters_passes_none_on_to_itself() {
+    for attic in ["", "    routes: {attic: {max_retries: 0}}\n"] {
+        let pool = Pool::scripted(&format!("  dead_letter_lane: attic\n{}", attic.replacen("    ", "  ", 1)));
+        pool.submit("failure boom 400", &[]);
+        pool.dispatch_once(&["--lane", "work", "--lane", "attic"]);
+        assert_eq!(pool.json(&["list"])["tasks"].as_array().unwrap().len(), 2);
+    }
+}
+
+#[test]
 fn a_report_that_cannot_be_told_does_not_hold_up_the_end_and_is_told_at_the_next_start() {
     let pool = Pool::scripted("");
     let id = pool.submit("mkdir state/usage.jsonl\nresult fine", &[]);

@@ -154,7 +154,7 @@ fn codex_may_write_what_a_commit_writes_unless_a_route_says_no() {
 fn only_ids_continue_a_conversation() {
     let pool = Pool::scripted("");
     let named = |session: &str| pool.submit("result fine", &["--metadata", &format!("session_id={session}")]);
-    let bad = ["/home/you/private.jsonl", "the one about taxes"].map(named);
+    let bad = ["/home/you/private.jsonl", "the one about taxes", "latest", "3", ".."].map(named);
     let good = named("ses_0198-ab.c:d");
     pool.dispatch_once(&[]);
     for id in &bad {

@@ -122,6 +122,11 @@ impl ServeCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
         inside_run::refuse(context, "serve")?;
         let (config, store) = context.workspace()?;
+        if !config.may_reach(&config.workspace_root) {
+            let root = printable(&config.workspace_root.to_string_lossy());
+            return Err(Error::config(format!("workspace_root leads out of the repository: {root}"))
+                .with_hint("look at the configuration, then name it with --config to serve files there"));
+        }
         let address = self.address()?;
         let socket = self.socket.as_deref().map(|path| context.base.absolute(path)).transpose()?;
         if self.open && address.is_none() {

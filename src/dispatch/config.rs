@@ -187,7 +187,7 @@ impl DispatchConfig {
     /// The route of `lane`; a lane without one is served by the defaults.
     pub fn route(&self, lane: &str) -> Route {
         let own = self.routes.iter().find(|route| route.lane == lane);
-        own.cloned().unwrap_or_else(|| Route { lane: lane.to_string(), ..self.defaults.clone() })
+        own.cloned().unwrap_or_else(|| self.defaults.clone().of_lane(lane))
     }
 }
 

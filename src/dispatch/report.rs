@@ -6,6 +6,7 @@
 //! was not told to its end tells it again from the beginning.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::journal::Record;
 use super::keeper::{Hold, hold};
@@ -203,6 +204,25 @@ impl Report {
     }
 }
 
+/// How many tasks may follow one another before a person has to look: pipelines and dead letters that lead in a
+/// circle would otherwise run agents for ever.
+const MOST_FOLLOW_UPS: u64 = 16;
+
+/// How many tasks came before the one that follows `task`.
+///
+/// # Errors
+/// `Refused` when they are too many.
+fn follow_up_depth(task: &Task) -> Result<u64> {
+    let before = task.metadata.get("follow_up_depth").and_then(Value::as_u64).unwrap_or(0);
+    if before >= MOST_FOLLOW_UPS {
+        return Err(Error::refused(format!(
+            "{MOST_FOLLOW_UPS} tasks have followed one another already; see whether on_success and dead_letter_lane \
+             lead in a circle"
+        )));
+    }
+    Ok(before + 1)
+}
+
 /// Submits the task that follows `task`, unless it has not ended as the follow-up expects. The inner error is
 /// one that no further try would end: its request is gone, or the queue's rules say no.
 fn submit_follow_up(
@@ -221,7 +241,12 @@ fn submit_follow_up(
         Err(error) if error.kind() == ErrorKind::Locked => return Err(error),
         Err(error) => return Ok(Err(error)),
     };
+    let depth = match follow_up_depth(task) {
+        Ok(depth) => depth,
+        Err(error) => return Ok(Err(error)),
+    };
     let mut metadata = task.metadata.clone();
+    metadata.insert("follow_up_depth".to_string(), depth.into());
     // The next stage is a conversation of its own; the answer reaches it through the thread.
     metadata.remove("session_id");
     let thread = metadata.get("thread_id").cloned().filter(|id| !id.is_null());

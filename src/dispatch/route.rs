@@ -177,6 +177,17 @@ pub struct Route {
 }
 
 impl Route {
+    /// The same settings for `lane`; a lane passes its tasks on to other lanes only.
+    pub fn of_lane(self, lane: &str) -> Self {
+        let is_other = |target: &String| target != lane;
+        Self {
+            lane: lane.to_string(),
+            dead_letter_lane: self.dead_letter_lane.filter(is_other),
+            move_to: self.move_to.filter(is_other),
+            ..self
+        }
+    }
+
     /// The route of a lane about which nothing is said.
     pub fn plain(lane: &str) -> Self {
         Self {

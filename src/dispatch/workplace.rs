@@ -41,6 +41,8 @@ impl Workplaces {
         let file = workspace.path.as_ref().and_then(|path| std::fs::metadata(path).ok());
         trusted.extend(file.map(|metadata| metadata.uid()));
         let own = std::iter::once(workspace.workspace_root.clone()).chain(workspace.worktree_path.clone());
+        // Where they lead at the start is what was agreed to: a link that takes their place later leads nowhere.
+        let named = named.into_iter().map(|root| root.canonicalize().unwrap_or(root)).collect();
         Self { own: own.collect(), named, trusted }
     }
 
@@ -68,20 +70,19 @@ impl Workplaces {
             }
             Err(error) => return Err(format!("the working directory {shown} cannot be used: {error}")),
         };
-        let roots = self.all().filter_map(|root| Some((root, root.canonicalize().ok()?)));
         // The deepest root that it is in: named last, and most exactly.
-        let root = roots
-            .filter(|(_, root)| real.starts_with(root))
-            .max_by_key(|(_, root)| root.components().count());
-        let Some((written, root)) = root else { return Err(outside()) };
+        let root =
+            self.all().filter(|root| real.starts_with(root)).max_by_key(|root| root.components().count());
+        let Some(root) = root else { return Err(outside()) };
         if !real.is_dir() {
             return Err(format!("the working directory {shown} does not exist"));
         }
-        if root == real && self.named.contains(written) {
+        let is_named = self.named.contains(root);
+        if *root == real && is_named {
             return Ok(real);
         }
-        let lent = self.named.contains(written).then(|| owner(&root)).flatten();
-        let below: Vec<&Path> = real.ancestors().take_while(|path| path.starts_with(&root)).collect();
+        let lent = is_named.then(|| owner(root)).flatten();
+        let below: Vec<&Path> = real.ancestors().take_while(|path| path.starts_with(root)).collect();
         for path in below {
             let complaint = match path.symlink_metadata() {
                 Ok(metadata) => self.complaint(&metadata, path == real, lent),
@@ -162,6 +163,21 @@ mod tests {
         assert!(missing.ends_with("ws/gone does not exist"), "{missing}");
         std::fs::write(scene.top.join("ws/file"), "").expect("written");
         assert!(scene.admit(&[], "ws/file").is_err());
+    }
+
+    #[test]
+    fn a_link_that_takes_the_place_of_a_root_leads_nowhere() {
+        let scene = Scene::new();
+        let config = Config::store_only(Path::new("state"), &scene.top.join("ws")).expect("a workspace");
+        let places = Workplaces::new(&config, vec![scene.top.join("other")], &Surroundings::default());
+        for (root, asked) in [("ws", "ws/in"), ("other", "other/in")] {
+            std::fs::rename(scene.top.join(root), scene.top.join("moved")).expect("moved");
+            std::fs::create_dir_all(scene.top.join("elsewhere/in")).expect("made");
+            symlink(scene.top.join("elsewhere"), scene.top.join(root)).expect("linked");
+            let refusal = places.admit(&scene.top.join(asked)).expect_err("elsewhere");
+            assert!(refusal.contains("is outside the workspace"), "{refusal}");
+            std::fs::remove_dir_all(scene.top.join("moved")).expect("removed");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::app::App;
 use crate::error::{Error, Result};
-use crate::workspace::{SubmitWish, real_path};
+use crate::workspace::{SubmitWish, is_in_secret_directory, real_path};
 
 /// The directory that a client names as the workspace of its task.
 ///
@@ -58,7 +58,12 @@ fn replace(
 /// Where a path leads, if somebody may work there.
 fn place(app: &App, base: &Path, path: &Path) -> Option<PathBuf> {
     let real = real_path(base, path).ok()?;
-    let is_allowed = app.roots.iter().any(|root| real.starts_with(root));
+    // A directory of credentials would make every file in it one of the task's workspace.
+    let is_allowed = app
+        .roots
+        .iter()
+        .filter_map(|root| real.strip_prefix(root).ok())
+        .any(|inside| !is_in_secret_directory(inside));
     (is_allowed && !real.starts_with(&app.config.store_root)).then_some(real)
 }
 

@@ -48,17 +48,24 @@ impl Store {
     /// The path of routes.json and its text, if there is one.
     ///
     /// # Errors
-    /// `Corrupt` when it is no regular file, too large or no text; `Io`.
+    /// `Corrupt` when it is no regular file, too large, no text, or one that another user may have written, since
+    /// it chooses what runs; `Io`.
     pub fn routes_text(&self) -> Result<Option<(PathBuf, String)>> {
         let path = self.routes_path();
         let Some(content) = read::file(&self.layout.root, ROUTES, MAX_ROUTES)? else {
             return Ok(None);
         };
+        let shown = || printable(&path.to_string_lossy());
+        let store = rustix::fs::fstat(&self.layout.root)
+            .map_err(|errno| Error::io("look at", self.layout.root.path(), errno))?;
+        let owners = [rustix::process::geteuid().as_raw(), 0, store.st_uid];
+        if !owners.contains(&content.stat.st_uid) || content.stat.st_mode & 0o002 != 0 {
+            return Err(Error::corrupt(format!("{} can be changed by another user", shown()))
+                .with_hint("look at it, then make it yours with mode 0600, or remove it"));
+        }
         match String::from_utf8(content.bytes) {
             Ok(text) => Ok(Some((path, text))),
-            Err(_) => {
-                Err(Error::corrupt(format!("{} is not UTF-8 text", printable(&path.to_string_lossy()))))
-            }
+            Err(_) => Err(Error::corrupt(format!("{} is not UTF-8 text", shown()))),
         }
     }
 

@@ -11,6 +11,7 @@ use super::fields::Fields;
 use super::ownership::{Found, Passed};
 use super::paths::{absolute, resolve, resolve_past, show};
 use super::text_file::TextFile;
+use super::trust::is_in_repository;
 use crate::error::{Error, ErrorKind, Result, printable};
 
 const CONFIG_FILE: TextFile = TextFile {
@@ -84,6 +85,14 @@ impl Config {
             }
             (None, _) => Ok(self.clone()),
         }
+    }
+
+    /// Whether files at `path` may be written or served because this configuration says so. One that was found in
+    /// a repository, where anybody may have written it, speaks for its own project alone.
+    pub fn may_reach(&self, path: &Path) -> bool {
+        let (Some(_), Some(file)) = (&self.found, &self.path) else { return true };
+        let project = file.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+        path.starts_with(project) || !is_in_repository(file)
     }
 
     fn read(path: &Path, found: Option<Found>, store_override: Option<&Path>) -> Result<Self> {

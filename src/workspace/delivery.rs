@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::base::Base;
 use super::config::Config;
+use super::paths::show;
 use super::places::Places;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Response, Task};
@@ -35,8 +36,16 @@ pub fn deliver(
         return Ok(wanted);
     }
     let base = Base::at("/");
-    let target =
-        config().and_then(|config| Places::new(&config, &base, false)?.delivery(&wanted, "response_path"));
+    let target = config().and_then(|config| {
+        let target = Places::new(&config, &base, false)?.delivery(&wanted, "response_path")?;
+        if config.may_reach(&target) {
+            return Ok(target);
+        }
+        Err(Error::invalid(format!(
+            "response_path leads out of the repository: {}; name its configuration with --config to allow that",
+            show(&target)
+        )))
+    });
     match target {
         Ok(target) => store.deliver(task, response, &target)?,
         Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Config) => {

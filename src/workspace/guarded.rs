@@ -52,8 +52,23 @@ const TOOL_DIRECTORIES: [&str; 41] = [
 ];
 
 /// Files that build tools and agents pick up by name; names that begin with a dot need no list.
-const TOOL_FILES: [&str; 24] = [
+const TOOL_FILES: [&str; 39] = [
     "agents.md",
+    "agents.override.md",
+    "build.gradle",
+    "build.gradle.kts",
+    "build.rs",
+    "build.xml",
+    "cargo.toml",
+    "cmakelists.txt",
+    "configure",
+    "dockerfile",
+    "mcp.json",
+    "meson.build",
+    "pom.xml",
+    "pyproject.toml",
+    "qwen.md",
+    "setup.cfg",
     "claude.local.md",
     "claude.md",
     "conftest.py",
@@ -89,7 +104,11 @@ const SECRET_DIRECTORIES: [&str; 8] =
     [".aws", ".azure", ".docker", ".git", ".gnupg", ".kube", ".ssh", ".password-store"];
 
 /// Files that hold credentials.
-const SECRET_FILES: [&str; 17] = [
+const SECRET_FILES: [&str; 21] = [
+    ".vault-token",
+    "credentials.json",
+    "credentials.toml",
+    "kubeconfig",
     ".claude.json",
     ".credentials.json",
     ".dockercfg",
@@ -127,11 +146,22 @@ pub(super) fn runs_or_configures(path: &Path) -> bool {
 /// Whether the file at `path`, relative to a workspace root, is one of those that hold credentials.
 pub(super) fn is_secret(path: &Path) -> bool {
     let (directories, file) = parts(path);
-    let is_env = file.strip_prefix(".env.").is_some_and(|rest| !EXAMPLES.contains(&rest));
+    // Copies that editors and people leave are as secret as what they are copies of.
+    let file = file.trim_end_matches('~');
+    let file = [".bak", ".old", ".orig"].iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file);
+    let is_env =
+        file.ends_with(".env") || file.strip_prefix(".env.").is_some_and(|rest| !EXAMPLES.contains(&rest));
     directories.iter().any(|name| SECRET_DIRECTORIES.contains(&name.as_str()))
         || is_env
-        || SECRET_FILES.contains(&file.as_str())
+        || SECRET_FILES.contains(&file)
         || file.rsplit_once('.').is_some_and(|(_, end)| SECRET_ENDS.contains(&end))
+}
+
+/// Whether `path`, relative to a directory that a server allows, is or lies in one that holds credentials.
+pub fn is_in_secret_directory(path: &Path) -> bool {
+    let (mut names, last) = parts(path);
+    names.push(last);
+    names.iter().any(|name| SECRET_DIRECTORIES.contains(&name.as_str()))
 }
 
 /// Whether the name at the end of `path` is that of a document.
@@ -176,6 +206,8 @@ mod tests {
             "sub/AGENTS.md",
             "Makefile",
             "package.json",
+            "Cargo.toml",
+            "Dockerfile",
         ] {
             assert!(runs_or_configures(Path::new(name)), "{name}");
         }
@@ -201,9 +233,18 @@ mod tests {
 
     #[test]
     fn credentials_are_known_by_name() {
-        for name in
-            [".env", "app/.env.production", ".ssh/config", "certs/server.KEY", "id_ed25519", ".git/config"]
-        {
+        for name in [
+            ".env",
+            "app/.env.production",
+            "prod.env",
+            ".env~",
+            ".ssh/config",
+            "certs/server.KEY",
+            "id_ed25519",
+            "id_rsa.bak",
+            ".git/config",
+            "kubeconfig",
+        ] {
             assert!(is_secret(Path::new(name)), "{name}");
         }
         for name in ["plan.md", ".env.example", ".github/workflows/ci.yml", "keys.md", "key", "src/env.rs"] {

@@ -40,6 +40,7 @@ pub use doctor::{Diagnosis, DoctorWish, Level, doctor};
 pub use document::written_number;
 pub use edit::{EditWish, check_edit};
 pub use fingerprints::Fingerprints;
+pub use guarded::is_in_secret_directory;
 pub use nesting::check as check_nesting;
 pub use ownership::{Found, Identity};
 pub use pairs::parse_pairs;

@@ -1,5 +1,6 @@
 //! What a configuration in a repository may run, and who agreed to it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -157,6 +158,29 @@ fn routes_in_a_cloned_queue_are_asked_about_too() {
     clone.sandbox.submit("l", &[]);
     let state = clone.sandbox.path("handoff/state");
     clone.ok(&["dispatch", "--once", "--store", state.to_str().unwrap()]);
+    // It chooses what runs, so nobody else may be able to write it.
+    std::fs::set_permissions(state.join("routes.json"), PermissionsExt::from_mode(0o666)).unwrap();
+    let open = clone.run(&["dispatch", "--once", "--store", state.to_str().unwrap()]);
+    open.refused(1, "routes.json can be changed by another user");
+}
+
+#[test]
+fn a_clone_reaches_no_file_outside_its_project() {
+    let clone = Clone::new("  {}\n");
+    let outside = clone.sandbox.path("../thesis.md");
+    std::fs::write(&outside, "mine").unwrap();
+    clone.sandbox.write("handoff/handoff.yaml", "workspace_id: w\nworkspace_root: /\n");
+    let submit = ["submit", "--lane", "l", "--prompt", "p", "--response-to", outside.to_str().unwrap()];
+    let id = clone.ok(&submit);
+    clone.ok(&["respond", id.trim(), "--body", "theirs"]);
+    let refused = clone.run(&["wait", id.trim()]);
+    assert_eq!((refused.code, refused.stdout.trim()), (1, "theirs"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("name its configuration with --config"), "{}", refused.stderr);
+    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "mine");
+    clone.run(&["serve", "--port", "0"]).refused(1, "workspace_root leads out of the repository");
+    let named = clone.sandbox.path("handoff/handoff.yaml");
+    clone.ok(&["--config", named.to_str().unwrap(), "wait", id.trim()]);
+    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "theirs");
 }
 
 #[test]

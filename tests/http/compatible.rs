@@ -214,6 +214,20 @@ fn a_path_that_leads_outside_is_refused_in_the_same_words_whatever_is_there() {
         let answer = submit("worktree_path", good.clone());
         assert_eq!(answer.status, 201, "{good}: {}", answer.text);
     }
+    // A directory of credentials would make its files those of the task's workspace.
+    std::fs::create_dir_all(root.join("tree/.aws")).unwrap();
+    std::fs::create_dir_all(root.join(".git")).unwrap();
+    for place in ["tree/.aws", ".git"] {
+        for name in ["workspace_root", "worktree_path"] {
+            let answer = submit(name, json!(root.join(place)));
+            assert_eq!(
+                (answer.status, answer.at("/code")),
+                (400, json!("invalid")),
+                "{place}: {}",
+                answer.text
+            );
+        }
+    }
     let nowhere = |path: &str| outside.join(path).to_str().unwrap().to_string();
     let elsewhere = [
         nowhere(""),

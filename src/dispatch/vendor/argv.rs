@@ -118,8 +118,14 @@ impl Slots {
             ("file for the last message", &self.last_message),
         ];
         // A program may take other words for a file, a title or "the latest": conversations of others.
-        let is_id = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-        if let Some(id) = self.resume_id.as_ref().filter(|id| !id.chars().all(is_id)) {
+        let is_id = |id: &str| {
+            let has_its_characters = id.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.:".contains(&c));
+            // "The last one", "the third one", and directories.
+            let is_choice = id.bytes().all(|c| c.is_ascii_digit() || c == b'.')
+                || ["last", "latest"].iter().any(|word| id.eq_ignore_ascii_case(word));
+            has_its_characters && !is_choice
+        };
+        if let Some(id) = self.resume_id.as_ref().filter(|id| !is_id(id)) {
             let shown: String = id.chars().take(60).collect();
             return Err(Error::invalid(format!(
                 "session id {:?} is not the id of a conversation and is not passed to an agent",
