@@ -171,12 +171,11 @@ mod tests {
         let config = Config::store_only(Path::new("state"), &scene.top.join("ws")).expect("a workspace");
         let places = Workplaces::new(&config, vec![scene.top.join("other")], &Surroundings::default());
         for (root, asked) in [("ws", "ws/in"), ("other", "other/in")] {
-            std::fs::rename(scene.top.join(root), scene.top.join("moved")).expect("moved");
+            std::fs::remove_dir_all(scene.top.join(root)).expect("removed");
             std::fs::create_dir_all(scene.top.join("elsewhere/in")).expect("made");
             symlink(scene.top.join("elsewhere"), scene.top.join(root)).expect("linked");
             let refusal = places.admit(&scene.top.join(asked)).expect_err("elsewhere");
             assert!(refusal.contains("is outside the workspace"), "{refusal}");
-            std::fs::remove_dir_all(scene.top.join("moved")).expect("removed");
         }
     }
 

@@ -121,7 +121,7 @@ impl Slots {
         let is_id = |id: &str| {
             let has_its_characters = id.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.:".contains(&c));
             // "The last one", "the third one", and directories.
-            let is_choice = id.bytes().all(|c| c.is_ascii_digit() || c == b'.')
+            let is_choice = (!id.is_empty() && id.bytes().all(|c| c.is_ascii_digit() || c == b'.'))
                 || ["last", "latest"].iter().any(|word| id.eq_ignore_ascii_case(word));
             has_its_characters && !is_choice
         };
