@@ -151,3 +151,79 @@ fn a_vendor_that_tells_no_cost_costs_what_the_prices_say() {
         assert_eq!(words.contains("told their tokens and no cost"), cost.is_null(), "{words}");
     }
 }
+
+/// A result whose figures count from the start of the conversation.
+fn total(dollars: f64, input: u64) -> String {
+    format!(
+        r#"printf '{{"type":"result","subtype":"success","is_error":false,"result":"done","session_id":"%s","total_cost_usd":{dollars},"usage":{{"input_tokens":1,"output_tokens":1}},"modelUsage":{{"model-x":{{"inputTokens":{input},"outputTokens":10,"costUSD":{dollars}}}}}}}\n' "$session""#
+    )
+}
+
+#[test]
+fn the_runs_of_a_conversation_add_up_to_its_total_though_one_was_cut_short() {
+    for (prices, least, rest) in
+        [("", Value::Null, 0.25), ("  prices: {model-x: {input: 15625, output: 0}}\n", 0.0625.into(), 0.1875)]
+    {
+        let pool =
+            Pool::scripted(&format!("  timeout: 1\n  max_retries: 1\n  resume_on: [timeout]\n{prices}"));
+        std::fs::write(pool.path("go-on"), total(0.25, 20)).unwrap();
+        let id = pool.submit(&format!("{}\nsleep 1000", message("m1", 4)), &[]);
+        pool.dispatch_once(&[]);
+        let [cut, told] = &journal(&pool)[..] else { panic!("two runs") };
+        assert_eq!(cut["begins_session"], true, "{cut}");
+        assert_eq!(cut.get("at_least_cost_usd").cloned().unwrap_or_default(), least, "{cut}");
+        assert_eq!((&told["cost_usd"], &told["cost_source"]), (&rest.into(), &"reported".into()), "{told}");
+        assert_eq!((&told["session_cost_usd"], told.get("begins_session")), (&0.25.into(), None), "{told}");
+        assert_eq!(told["tokens"]["input"], 16, "{told}");
+        assert_eq!(told["model_usage"]["model-x"]["cost_usd"], rest, "{told}");
+        let about = pool.response(&id)["metadata"].clone();
+        assert_eq!(
+            (&about["cost_usd"], &about["cost_source"]),
+            (&rest.into(), &"reported".into()),
+            "{about}"
+        );
+        let all = pool.json(&["stats"])["stats"]["all"].clone();
+        assert_eq!((&all["at_least_cost_usd"], &all["cost_usd"]), (&least, &rest.into()), "{all}");
+        assert_eq!(all["runs_unpriced"], 0, "{all}");
+        assert!(pool.ok(&["stats"]).contains("$0.25"));
+
+        // The next run of the conversation pays for itself alone.
+        let session = format!("session_id={}", told["session_id"].as_str().unwrap());
+        pool.submit(&total(0.375, 30), &["--metadata", &session]);
+        pool.dispatch_once(&[]);
+        let next = journal(&pool).pop().unwrap();
+        assert_eq!((&next["cost_usd"], &next["tokens"]["input"]), (&0.125.into(), &10.into()), "{next}");
+    }
+}
+
+#[test]
+fn a_conversation_goes_on_after_its_dispatcher_died_at_its_whole_cost() {
+    let pool = Pool::scripted("  max_retries: 1\n  resume_on: [lost]\n");
+    std::fs::write(pool.path("go-on"), total(0.25, 20)).unwrap();
+    pool.submit(&format!("{}\ntouch ready\nsleep 1000", message("m1", 4)), &[]);
+    let dispatcher = pool.dispatcher(&[]);
+    pool.until("the agent works", || pool.path("ready").exists());
+    dispatcher.kill();
+    pool.dispatch_once(&[]);
+    let lines = journal(&pool);
+    assert_eq!((lines.len(), &lines[0]["outcome"]), (2, &"lost".into()), "{lines:?}");
+    assert_eq!(
+        (&lines[1]["cost_usd"], &lines[1]["tokens"]["input"]),
+        (&0.25.into(), &16.into()),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_conversation_that_no_run_began_costs_nothing_known_at_first() {
+    let pool = Pool::scripted("  max_retries: 1\n  timeout: 1\n  resume_on: [timeout]\n");
+    // The first run that continues it is cut short, the second tells the total.
+    std::fs::write(pool.path("go-on"), total(0.25, 20)).unwrap();
+    let script = format!("{}\nsleep 1000", message("m1", 4));
+    let id = pool.submit(&script, &["--metadata", "session_id=of-a-person"]);
+    pool.dispatch_once(&[]);
+    let lines = journal(&pool);
+    assert_eq!((lines.len(), &lines[1]["session_cost_usd"]), (2, &0.25.into()), "{lines:?}");
+    assert!(lines.iter().all(|line| line.get("begins_session").is_none()), "{lines:?}");
+    assert!(lines[1].get("cost_usd").is_none() && pool.response(&id)["metadata"].get("cost_usd").is_none());
+}

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::stream::{ModelUsage, RunReport, Tokens, Totals, Usage, plus_cost};
+use super::stream::{ModelUsage, RunReport, Tokens, Usage, plus_cost};
 use crate::model::Time;
 
 /// One run, as a line of `usage.jsonl`. Fields of later versions are ignored when reading.
@@ -41,6 +41,9 @@ pub struct Record {
     /// The conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
+    /// The conversation began with this run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub begins_session: bool,
     /// Dollars for this run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
@@ -93,6 +96,7 @@ impl Record {
         let least = report.at_least.as_ref();
         Self {
             model: report.models.first().cloned(),
+            begins_session: report.begins_session && self.session_id.is_some(),
             cost_usd: report.cost_usd,
             cost_source: report.cost_source.map(|source| source.as_str().to_string()),
             session_cost_usd: report.totals.cost_usd,
@@ -131,21 +135,6 @@ impl Record {
     pub fn from_line(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok()
     }
-}
-
-/// What a conversation has come to, by the last line of the journal that says so.
-pub fn totals(journal: &str, session: &str) -> Totals {
-    let lines = journal.lines().rev().filter(|line| line.contains(session));
-    let last = lines.filter_map(Record::from_line).find(|record| {
-        // A run that was cut short told no totals: those before it hold.
-        let has_totals = record.session_cost_usd.is_some() || record.session_tokens.is_some();
-        record.session_id.as_deref() == Some(session) && has_totals
-    });
-    last.map_or_else(Totals::default, |record| Totals {
-        cost_usd: record.session_cost_usd,
-        tokens: record.session_tokens,
-        usage: record.session_model_usage,
-    })
 }
 
 /// What to count.
@@ -313,7 +302,7 @@ pub fn stats(records: impl IntoIterator<Item = Record>, period: Period) -> Stats
 }
 
 /// The run as each of its models saw it: its own tokens and dollars, where they are known by model.
-fn by_model(record: &Record) -> Vec<(String, Record)> {
+pub(super) fn by_model(record: &Record) -> Vec<(String, Record)> {
     let (exact, least) = (record.model_usage.as_ref(), record.at_least_model_usage.as_ref());
     let Some(usage) = exact.or(least) else {
         return record.model.iter().map(|model| (model.clone(), record.clone())).collect();

@@ -10,6 +10,7 @@ pub mod brief;
 pub mod choices;
 pub mod config;
 pub mod consent;
+mod conversation;
 pub mod fit;
 pub mod follow;
 pub mod gate;

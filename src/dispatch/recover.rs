@@ -9,7 +9,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::agent::tree::{self, RunId};
-use super::journal::{Record, totals};
+use super::conversation::baseline;
+use super::journal::Record;
 use super::judge::judge;
 use super::moment::Moment;
 use super::outcome::{Exit, Outcome, Run, StopReason};
@@ -210,7 +211,7 @@ fn read_report(
 ) -> Result<Option<RunReport>> {
     let Some(parser) = read_output(attempt, card)? else { return Ok(None) };
     let baseline = match &card.resume_id {
-        Some(session) => Baseline::Resumed(totals(&store.usage().unwrap_or_default(), session)),
+        Some(session) => baseline(&store.usage().unwrap_or_default(), session),
         None => Baseline::Fresh,
     };
     let mut report = parser.finish(&baseline);

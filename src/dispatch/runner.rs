@@ -13,7 +13,7 @@ use super::agent::stop::StopHandle;
 use super::agent::tree::{self, RunId};
 use super::agent::{self, Finished, Happening, NoStart};
 use super::brief;
-use super::journal;
+use super::conversation;
 use super::judge::judge;
 use super::moment::Moment;
 use super::outcome::{Exit, Failure, Outcome, Run};
@@ -23,7 +23,7 @@ use super::prepare::{Prepared, Refusal};
 use super::resume::{self, Continuation};
 use super::roster::Roster;
 use super::service::Service;
-use super::stream::{Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser, Tokens, Totals};
+use super::stream::{Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser};
 use super::vendor::Versions;
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -211,7 +211,7 @@ impl Desk<'_> {
         let Prepared { spec, card, version } = prepared;
         let resumed = card.resume_id.clone();
         let baseline = match &resumed {
-            Some(session) => Baseline::Resumed(self.totals(session, continued.is_some())),
+            Some(session) => conversation::baseline(&self.store.usage().unwrap_or_default(), session),
             None => Baseline::Fresh,
         };
         self.note_if_possible(
@@ -281,16 +281,6 @@ impl Desk<'_> {
         );
         let is_started = exit != Exit::NotStarted;
         Ok(Ended { outcome, report, duration, is_started, past, version })
-    }
-
-    /// What a conversation has come to before.
-    fn totals(&self, session: &str, is_own: bool) -> Totals {
-        let mut totals = journal::totals(&self.store.usage().unwrap_or_default(), session);
-        if is_own && totals.tokens.is_none() {
-            // It began with a run of this task that was cut short and told none of its tokens: they count now.
-            totals.tokens = Some(Tokens::default());
-        }
-        totals
     }
 
     /// Why a task is not run at all.

@@ -147,6 +147,7 @@ impl StreamParser {
         let Self { lines, decoder, report, .. } = &mut self;
         lines.finish(|line| read_line(decoder, report, line, &mut |_| {}));
         report.skipped_lines += lines.overlong();
+        report.begins_session = *baseline == Baseline::Fresh;
         match self.decoder {
             Decoder::Claude(claude) => claude.finish(&mut self.report, baseline),
             Decoder::Codex(codex) => codex.finish(&mut self.report, baseline),

@@ -60,6 +60,13 @@ pub enum Baseline {
     Fresh,
     /// The conversation goes on; these were its totals after the run before.
     Resumed(Totals),
+    /// The conversation goes on after runs whose part of its totals is not known in full, as they were cut short.
+    AfterCut {
+        /// The last totals that are known; zero if no run since the conversation's start told any.
+        totals: Totals,
+        /// What is counted of the runs since then.
+        counted: AtLeast,
+    },
 }
 
 /// A tool call that was not permitted.
@@ -140,6 +147,8 @@ pub struct RunReport {
     pub denials: Vec<Denial>,
     /// The conversation.
     pub session_id: Option<String>,
+    /// It began with this run.
+    pub begins_session: bool,
     /// Models that worked on it.
     pub models: Vec<String>,
     /// Version of the agent program.

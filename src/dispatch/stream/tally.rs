@@ -68,7 +68,7 @@ impl Tally {
 
     /// Says what the run used, when nothing more will come.
     pub fn finish(self, report: &mut RunReport, baseline: &Baseline) {
-        let cost_usd = self.cost_told.or_else(|| run_cost(self.total_cost?, baseline));
+        let cost_usd = run_cost(self.cost_told, self.total_cost, baseline);
         let usage = self.run_usage(baseline);
         report.totals = Totals { cost_usd: self.total_cost, tokens: None, usage: self.total };
         let rest = self.since_result.usage();
@@ -88,14 +88,23 @@ impl Tally {
     /// By model, what the results say of this run alone.
     fn run_usage(&self, baseline: &Baseline) -> Option<Usage> {
         let of_total = |before: Option<&Usage>| Some(self.total.as_ref()?.since(before?));
+        let after_cut = || match baseline {
+            Baseline::AfterCut { totals, counted } => {
+                let (total, before) = (self.total.as_ref()?, totals.usage.as_ref()?);
+                let since = total.since(before);
+                Some(if total.reaches(before) { since.without(&counted.usage) } else { since })
+            }
+            _ => None,
+        };
         match (&self.told, baseline) {
             // A later result may lack what came since the one before, and say it in the total alone.
             (Some(told), _) => {
                 let of_total = of_total(self.before.as_ref()).unwrap_or_default();
-                Some(told.clone().max(&of_total))
+                Some(told.clone().max(&of_total).max(&after_cut().unwrap_or_default()))
             }
             (None, Baseline::Fresh) => self.total.clone(),
             (None, Baseline::Resumed(before)) => of_total(before.usage.as_ref()),
+            (None, Baseline::AfterCut { .. }) => after_cut(),
         }
     }
 }
@@ -163,14 +172,20 @@ fn by_model(value: &Value, key: &str) -> Option<(Option<Usage>, Option<f64>)> {
     Some((has_tokens.then_some(usage), cost))
 }
 
-/// The cost of one run from a figure that may count from the conversation's start.
-fn run_cost(total: f64, baseline: &Baseline) -> Option<f64> {
+/// The cost of one run, by what was told of it alone, or by a total that may count from the conversation's start.
+fn run_cost(told: Option<f64>, total: Option<f64>, baseline: &Baseline) -> Option<f64> {
+    // A figure below the earlier total cannot be cumulative: this version counts per run.
+    let since = |before: f64, counted: f64| {
+        let total = total?;
+        Some(if total >= before { (total - before - counted).max(0.0) } else { total })
+    };
     match baseline {
-        Baseline::Fresh => Some(total),
-        Baseline::Resumed(before) => {
-            let before = before.cost_usd?;
-            // A figure below the earlier total cannot be cumulative: this version counts per run.
-            Some(if total >= before { total - before } else { total })
+        Baseline::Fresh => told.or(total),
+        Baseline::Resumed(before) => told.or_else(|| since(before.cost_usd?, 0.0)),
+        Baseline::AfterCut { totals, counted } => {
+            let since = totals.cost_usd.and_then(|before| since(before, counted.cost_usd.unwrap_or(0.0)));
+            // What the runs before did not tell is paid for as well, and part of the total alone.
+            told.zip(since).map(|(told, since)| told.max(since)).or(told).or(since)
         }
     }
 }

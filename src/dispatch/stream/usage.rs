@@ -116,14 +116,19 @@ impl Usage {
     /// This usage of a conversation without what it came to before. A total below the earlier one is none: then this
     /// version of the program counts each run by itself.
     pub fn since(&self, earlier: &Self) -> Self {
-        let before = |model: &String| earlier.0.get(model).copied().unwrap_or_default();
-        let is_total = earlier
-            .0
-            .iter()
-            .all(|(model, usage)| self.0.get(model).is_some_and(|now| now.tokens.reaches(usage.tokens)));
-        if !is_total {
-            return self.clone();
-        }
+        if self.reaches(earlier) { self.without(earlier) } else { self.clone() }
+    }
+
+    /// Whether no model has fewer tokens than in `earlier`.
+    pub fn reaches(&self, earlier: &Self) -> bool {
+        let mut models = earlier.0.iter();
+        models.all(|(model, usage)| self.0.get(model).is_some_and(|now| now.tokens.reaches(usage.tokens)))
+    }
+
+    /// What is left of each model's figures without those of `other`, zero rather than negative; models of which no
+    /// tokens are left are left out.
+    pub fn without(&self, other: &Self) -> Self {
+        let before = |model: &String| other.0.get(model).copied().unwrap_or_default();
         let mut since = Self::default();
         for (model, usage) in &self.0 {
             let before = before(model);
