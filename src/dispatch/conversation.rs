@@ -99,3 +99,57 @@ impl SoFar {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(json: &str) -> String {
+        let run = r#""started_at":"","ended_at":"","task_id":"t","attempt":1,"lane":"l","vendor":"v","outcome":"o","seconds":1,"session_id":"s""#;
+        format!("{{{run},{json}}}\n")
+    }
+
+    const BEGUN: &str = r#""run":"a","begins_session":true,"at_least_cost_usd":0.25,"at_least_tokens":{"input":4},"at_least_model_usage":{"m":{"input":4}}"#;
+
+    /// The dollars told and counted, whether a run was cut short, and the tokens told and counted of its models.
+    fn read(lines: &[&str]) -> (Option<f64>, Option<f64>, bool, Option<u64>, u64) {
+        let journal: String = lines.iter().map(|line| record(line)).collect();
+        let (totals, counted, is_cut) = match baseline(&journal, "s") {
+            Baseline::AfterCut { totals, counted } => (totals, counted, true),
+            Baseline::Resumed(totals) => (totals, AtLeast::default(), false),
+            Baseline::Fresh => panic!("a conversation that goes on"),
+        };
+        let told = totals.usage.map(|usage| usage.tokens().input);
+        (totals.cost_usd, counted.cost_usd, is_cut, told, counted.usage.tokens().input)
+    }
+
+    #[test]
+    fn runs_that_told_no_total_are_counted_with_the_least() {
+        assert_eq!(read(&[BEGUN]), (Some(0.0), Some(0.25), true, Some(0), 4));
+        assert_eq!(
+            read(&[BEGUN, BEGUN]),
+            (Some(0.0), Some(0.25), true, Some(0), 4),
+            "one run, written twice"
+        );
+        let silent = r#""run":"b""#;
+        assert_eq!(read(&[BEGUN, silent]), (Some(0.0), Some(0.25), true, Some(0), 4));
+        let never = r#""run":"c","not_started":true,"at_least_cost_usd":1"#;
+        assert_eq!(read(&[BEGUN, never]), (Some(0.0), Some(0.25), true, Some(0), 4));
+        // Without the run that began it nothing is known.
+        assert_eq!(read(&[silent]), (None, Some(0.0), true, None, 0));
+        assert_eq!(read(&[]), (None, None, false, None, 0));
+    }
+
+    #[test]
+    fn a_total_takes_the_place_of_what_was_counted() {
+        let told = r#""run":"b","cost_usd":0.75,"session_cost_usd":1,"tokens":{"input":6},"session_model_usage":{"m":{"input":10}}"#;
+        assert_eq!(read(&[BEGUN, told]), (Some(1.0), None, false, Some(10), 0));
+        assert_eq!(read(&[told]), (Some(1.0), None, false, Some(10), 0), "begun by somebody else");
+        // Cut short after a result: what it showed after that is counted beyond the total.
+        let more = r#""run":"c","session_cost_usd":2,"session_model_usage":{"m":{"input":20}},"at_least_cost_usd":1.5,"at_least_tokens":{"input":13},"at_least_model_usage":{"m":{"input":13}}"#;
+        assert_eq!(read(&[BEGUN, told, more]), (Some(2.0), Some(0.5), true, Some(20), 3));
+        // A smaller total counts from its run on.
+        let smaller = more.replace(r#"_usd":2"#, r#"_usd":0.5"#).replace(r#"input":20"#, r#"input":9"#);
+        assert_eq!(read(&[BEGUN, told, &smaller]), (Some(0.5), Some(1.0), true, Some(9), 4));
+    }
+}
