@@ -151,7 +151,7 @@ fn add(sum: &mut Option<u64>, more: Option<u64>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Format, StreamParser, Totals};
+    use super::super::{AtLeast, Format, StreamParser, Totals};
     use super::*;
 
     const INIT: &str = r#"{"type":"system","subtype":"init","session_id":"s1","model":"claude-opus-5-5","permissionMode":"default","tools":["Bash"],"claude_code_version":"2.1.329"}"#;
@@ -201,6 +201,17 @@ mod tests {
         assert!(close(read(&[plain], &resumed(Some(0.09))).0.cost_usd, 0.08), "counted per run");
         assert!(close(read(&[plain], &Baseline::Fresh).0.cost_usd, 0.08));
         assert_eq!(read(&[plain], &resumed(None)).0.cost_usd, None, "unknown rather than wrong");
+        let after_cut = |told, counted| Baseline::AfterCut {
+            totals: Totals { cost_usd: told, ..Totals::default() },
+            counted: AtLeast { cost_usd: counted, ..AtLeast::default() },
+        };
+        assert!(close(read(&[plain], &after_cut(Some(0.0), Some(0.03))).0.cost_usd, 0.05));
+        assert!(close(read(&[plain], &after_cut(Some(0.0), Some(0.1))).0.cost_usd, 0.0), "never negative");
+        assert_eq!(read(&[plain], &after_cut(None, Some(0.03))).0.cost_usd, None);
+        assert!(
+            close(read(&[RESULT], &after_cut(Some(0.0), None)).0.cost_usd, 0.0998),
+            "with the untold part"
+        );
     }
 
     #[test]
