@@ -231,6 +231,14 @@ fn root_files_are_checked() {
     fs::write(store.root().join("lanes.json"), "{").unwrap();
     assert_eq!(check(&store).worst(), Some(Severity::Blocking));
     heals(&store, "pauses-unreadable");
+    fs::remove_dir_all(store.root().join("quarantine")).unwrap();
+    for damaged in ["{bad", "", "[]", r#"{"parked": []}"#, r#"{"parked": {"claude": {"reason": "asked"}}}"#] {
+        fs::write(store.root().join("vendors.json"), damaged).unwrap();
+        assert_eq!(check(&store).worst(), Some(Severity::Blocking), "{damaged}");
+        heals(&store, "vendors-unreadable");
+        assert!(store.parked_now().unwrap().is_empty());
+        fs::remove_dir_all(store.root().join("quarantine")).unwrap();
+    }
 }
 
 #[test]

@@ -280,3 +280,45 @@ fn a_person_pauses_a_vendor_or_one_of_its_models() {
     }
     assert_eq!(pool.json(&["workers"])["parked"], serde_json::json!({}));
 }
+
+#[test]
+fn while_the_pauses_cannot_be_read_nothing_is_claimed() {
+    let pool = Pool::scripted("");
+    let id = pool.submit("result fine", &[]);
+    pool.ok(&["pause", "--vendor", "claude"]);
+    let file = pool.path("state/vendors.json");
+    std::fs::write(&file, "{bad").unwrap();
+    let told = format!(
+        "lanes: {} cannot be read, so nothing is claimed for any vendor; \
+         remove the file to end the pauses of all vendors\n",
+        file.display()
+    );
+    for refused in [
+        &["dispatch", "--once"][..],
+        &["dispatch", "--dry-run"],
+        &["pause", "--vendor", "codex"],
+        &["resume", "--vendor", "claude"],
+        &["why", &id],
+    ] {
+        let said = pool.refused(refused);
+        assert!(said.ends_with(&told), "{refused:?}: {said}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "{bad", "nothing is overwritten");
+    for shown in ["status", "workers"] {
+        let shown = pool.lanes(&[shown]).output().unwrap();
+        let warning = String::from_utf8(shown.stderr).unwrap();
+        assert!(shown.status.success() && warning.contains("so nothing is claimed for any vendor; remove"));
+    }
+    assert!(
+        String::from_utf8(pool.lanes(&["doctor"]).output().unwrap().stdout)
+            .unwrap()
+            .contains("vendors.json: it cannot be read, so nothing is claimed for any vendor")
+    );
+    // A dispatcher that stays goes on once the file is in order.
+    let dispatcher = pool.dispatcher(&[]);
+    pool.until("it says why", || pool.log().contains("so nothing is claimed for any vendor"));
+    assert_eq!((pool.state(&id), pool.task(&id)["attempt"].clone()), ("queued".to_string(), 0.into()));
+    pool.ok(&["fsck", "--repair"]);
+    pool.until("it is answered", || pool.state(&id) == "completed");
+    drop(dispatcher);
+}

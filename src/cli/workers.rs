@@ -8,7 +8,7 @@ use super::table::{Table, relative, short};
 use crate::error::{EXIT_OK, Result, printable};
 use crate::model::task::object;
 use crate::model::{AllParked, Now, Obstacle, Time, parked, span};
-use crate::store::WorkerInfo;
+use crate::store::{Store, WorkerInfo};
 
 /// Show the workers that are alive: dispatchers, and parked `claim --wait`s.
 #[derive(Args, Debug)]
@@ -20,19 +20,20 @@ impl WorkersCommand {
         let store = context.store()?;
         let workers = store.live_workers()?;
         let now = store.now();
+        let parked = read_parked(context, &store);
         if context.out.json {
             context.out.object(&object([
                 ("status", "ok".into()),
                 ("count", workers.len().into()),
                 ("workers", worker_objects(&workers).into()),
-                ("parked", parked_object(&store.parked_now())),
+                ("parked", parked_object(&parked)),
             ]))?;
         } else if workers.is_empty() {
             context.out.note("lanes: no worker is alive");
-            print_parked(context, &store.parked_now(), &now)?;
+            print_parked(context, &parked, &now)?;
         } else {
             print_workers(context, &workers, &now)?;
-            print_parked(context, &store.parked_now(), &now)?;
+            print_parked(context, &parked, &now)?;
         }
         Ok(EXIT_OK)
     }
@@ -96,6 +97,15 @@ fn print_runs(context: &mut Context, workers: &[WorkerInfo], now: &Now) -> Resul
     }
     context.out.line("")?;
     table.print(&mut context.out)
+}
+
+/// The pauses of vendors that hold. A list is worth having without them: when they cannot be read, a warning
+/// says so.
+pub(super) fn read_parked(context: &mut Context, store: &Store) -> AllParked {
+    store.parked_now().unwrap_or_else(|error| {
+        context.out.warn(&error.to_string());
+        AllParked::new()
+    })
 }
 
 pub(super) fn parked_object(parked: &AllParked) -> Value {

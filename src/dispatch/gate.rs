@@ -2,6 +2,7 @@
 
 use super::parking;
 use super::service::Service;
+use crate::error::Result;
 use crate::model::{AllParked, Parked, Task, Time};
 use crate::store::{ParkChange, Store};
 
@@ -14,8 +15,11 @@ pub struct Gate<'a> {
 
 impl<'a> Gate<'a> {
     /// The pauses as they are now.
-    pub fn look(store: &'a Store) -> Self {
-        Self { store, parked: store.parked_vendors(), now: store.now().wall }
+    ///
+    /// # Errors
+    /// When they cannot be read: then nothing may be claimed for any vendor.
+    pub fn look(store: &'a Store) -> Result<Self> {
+        Ok(Self { store, parked: store.parked_vendors()?, now: store.now().wall })
     }
 
     /// The pause that keeps every task from this account; a refused account that one task may try is none.
@@ -29,7 +33,7 @@ impl<'a> Gate<'a> {
     ///
     /// # Errors
     /// The pause, if there is one to tell of.
-    pub fn admit(&self, service: &Service, task: &Task) -> Result<bool, Parked> {
+    pub fn admit(&self, service: &Service, task: &Task) -> std::result::Result<bool, Parked> {
         let (model, _) = service.model_for(task);
         let mut models = self.parked.values().filter(|parked| parked.model.is_some());
         match models.find(|parked| parked.stops(&service.account, model.as_deref(), self.now)) {

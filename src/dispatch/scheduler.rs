@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use super::agent::household::Household;
@@ -27,7 +28,7 @@ use super::telling::{Over, finish};
 use super::unready::Unready;
 use super::vendor::Versions;
 use super::wake::{Control, Listened, Wake};
-use crate::Result;
+use crate::error::{ErrorKind, Result};
 use crate::model::{Parked, Task, Time};
 use crate::store::{DISPATCHER, Store, Taker, Want};
 
@@ -161,7 +162,7 @@ impl<'a> Dispatcher<'a> {
             ended.store(true, Ordering::SeqCst);
             store.nudge(&listened.lanes());
             summary
-        });
+        })?;
         observe(Moment::Done { answered: summary.answered, failed: summary.failed });
         Ok(summary)
     }
@@ -182,7 +183,7 @@ struct Work<'env> {
 }
 
 impl<'env> Work<'env> {
-    fn run<'scope>(&self, mut state: State, scope: &'scope std::thread::Scope<'scope, 'env>) -> Summary
+    fn run<'scope>(&self, mut state: State, scope: &'scope Scope<'scope, 'env>) -> Result<Summary>
     where
         'env: 'scope,
     {
@@ -193,16 +194,20 @@ impl<'env> Work<'env> {
                 match self.fill_slots(&mut state, scope) {
                     Ok(idle) if idle && self.is_done(&state) => match self.last_look(&mut state) {
                         Some(pause) => nap = pause,
-                        None => return state.summary,
+                        None => return Ok(state.summary),
                     },
                     Ok(_) => {}
+                    // Somebody has to repair the store first, and `once` does not wait for people.
+                    Err(error) if error.kind() == ErrorKind::Corrupt && self.is_done(&state) => {
+                        return Err(error);
+                    }
                     Err(error) => {
                         self.warn(error.to_string());
                         nap = AFTER_TROUBLE;
                     }
                 }
             } else if state.running.is_empty() {
-                return state.summary;
+                return Ok(state.summary);
             }
             if state.stop_at.is_some_and(|at| Instant::now() >= at) {
                 stop_all(&mut state);
@@ -289,11 +294,7 @@ impl<'env> Work<'env> {
     }
 
     /// Claims and starts as much as fits. True if there was nothing to claim.
-    fn fill_slots<'scope>(
-        &self,
-        state: &mut State,
-        scope: &'scope std::thread::Scope<'scope, 'env>,
-    ) -> Result<bool>
+    fn fill_slots<'scope>(&self, state: &mut State, scope: &'scope Scope<'scope, 'env>) -> Result<bool>
     where
         'env: 'scope,
     {
@@ -316,7 +317,7 @@ impl<'env> Work<'env> {
     /// Claims from the first lane that has something for us.
     fn claim_first(&self, state: &mut State) -> Result<Option<(Arc<Service>, Task)>> {
         let (store, plan) = (self.store, state.plan.clone());
-        let gate = Gate::look(store);
+        let gate = Gate::look(store)?;
         for service in &plan.services {
             let lane = &service.route.lane;
             let at_work = state.running.values().filter(|run| run.lane == *lane).count();
@@ -365,7 +366,7 @@ impl<'env> Work<'env> {
         service: Arc<Service>,
         task: Task,
         stop: StopHandle,
-        scope: &'scope std::thread::Scope<'scope, 'env>,
+        scope: &'scope Scope<'scope, 'env>,
     ) -> Result<()>
     where
         'env: 'scope,

@@ -170,18 +170,19 @@ fn park(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Option<Parked> {
                     }
             };
             // Most vendors are not parked, and then nobody needs the lock.
-            let parked = if has_worked { store.parked_vendors() } else { AllParked::new() };
-            let keys: Vec<String> = parked.values().filter(is_over).map(Parked::key).collect();
+            let parked = if has_worked { store.parked_vendors() } else { Ok(AllParked::new()) };
+            let keys = parked
+                .map(|parked| -> Vec<String> { parked.values().filter(is_over).map(Parked::key).collect() });
             let forget =
                 |key: String| store.change_parked(&key, |before| parking::after_work(claimed, before));
-            keys.into_iter().try_fold(ParkChange::Keep, |_, key| forget(key))
+            keys.and_then(|keys| keys.into_iter().try_fold(ParkChange::Keep, |_, key| forget(key)))
         }
     };
     match changed {
         Ok(ParkChange::Park(parked)) => Some(parked),
         Ok(_) => None,
         Err(error) => {
-            desk.warn(format!("{account} cannot be parked: {error}"));
+            desk.warn(format!("the pauses of {account} cannot be changed: {error}"));
             None
         }
     }

@@ -8,13 +8,15 @@ use serde_json::Value;
 
 use super::layout::{OLD_USAGE, USAGE, VENDORS};
 use super::{Store, atomic, read};
-use crate::error::Result;
+use crate::error::{Error, Result, printable};
 use crate::model::task::object;
 use crate::model::{AllParked, Obstacle, Parked, Time, Told, json};
 
 /// The parts of vendors.json: pauses, and accounts that are refused.
 const PARKED: &str = "parked";
 const UNREADY: &str = "unready";
+/// The largest vendors.json that is read, in bytes.
+const MAX_VENDORS: u64 = 1024 * 1024;
 /// Where the usage journal is cut, in bytes: some hundred thousand runs.
 const LONGEST_USAGE: u64 = 64 * 1024 * 1024;
 /// The largest usage journal read at once, in bytes. Others may have made it longer than we do.
@@ -32,38 +34,47 @@ pub enum ParkChange {
 }
 
 impl Store {
-    /// The pauses that were made last, by key, whether or not their time is over. What cannot be read
-    /// counts as nothing: the vendor itself will say again that it wants a pause.
-    pub fn parked_vendors(&self) -> AllParked {
-        let content = read::file(&self.layout.root, VENDORS, 1024 * 1024).ok().flatten();
-        let Some(file) = content.and_then(|content| json::parse_object(&content.bytes).ok()) else {
-            return AllParked::new();
+    /// The pauses that were made last, by key, whether or not their time is over.
+    ///
+    /// # Errors
+    /// `Corrupt` when vendors.json cannot be read: better no run than one against somebody's will.
+    pub fn parked_vendors(&self) -> Result<AllParked> {
+        let Some(content) = read::file(&self.layout.root, VENDORS, MAX_VENDORS)? else {
+            return Ok(AllParked::new());
         };
-        let entries = [PARKED, UNREADY].into_iter().filter_map(|part| file.get(part)?.as_object()).flatten();
-        entries.filter_map(|(key, entry)| Some((key.clone(), parked_from(key, entry)?))).collect()
+        parse_vendors(&content.bytes).ok_or_else(|| {
+            let path = self.layout.root.path().join(VENDORS);
+            let path = printable(&path.to_string_lossy());
+            Error::corrupt(format!("{path} cannot be read, so nothing is claimed for any vendor"))
+                .with_hint("remove the file to end the pauses of all vendors")
+        })
     }
 
     /// The pauses that hold at present.
-    pub fn parked_now(&self) -> AllParked {
+    ///
+    /// # Errors
+    /// As [`parked_vendors`](Self::parked_vendors).
+    pub fn parked_now(&self) -> Result<AllParked> {
         let now = self.now().wall;
-        let mut parked = self.parked_vendors();
+        let mut parked = self.parked_vendors()?;
         parked.retain(|_, parked| parked.holds(now));
-        parked
+        Ok(parked)
     }
 
     /// Changes the pause with this key as `decide` says, which is given what stands there: nobody else
     /// changes it meanwhile. Returns what it said.
     ///
     /// # Errors
-    /// `Locked` or `Io`, with nothing changed.
+    /// `Locked`, `Io`, or `Corrupt` when vendors.json cannot be read, with nothing changed.
     pub fn change_parked(
         &self,
         key: &str,
         decide: impl FnOnce(Option<&Parked>) -> ParkChange,
     ) -> Result<ParkChange> {
         self.check_writable()?;
+        let tmp = self.layout.tmp()?;
         let lock = self.lock_store()?;
-        let mut all = self.parked_vendors();
+        let mut all = self.parked_vendors()?;
         let change = decide(all.get(key));
         match &change {
             ParkChange::Keep => return Ok(change),
@@ -71,7 +82,8 @@ impl Store {
             ParkChange::Forget => drop(all.remove(key)),
         }
         let text = vendors_text(&all, self.now().wall);
-        atomic::replace_derived(&self.layout.root, VENDORS, text.as_bytes())?;
+        // A person's pauses are in it too: a power cut must not take them away.
+        atomic::replace_durably(&tmp, &self.layout.root, VENDORS, text.as_bytes())?;
         drop(lock);
         self.ring(&[]);
         Ok(change)
@@ -81,7 +93,7 @@ impl Store {
     /// before is forgotten.
     ///
     /// # Errors
-    /// `Locked` or `Io`, with nothing changed.
+    /// `Locked`, `Io`, or `Corrupt` when vendors.json cannot be read, with nothing changed.
     pub fn pause_vendor(
         &self,
         vendor: &str,
@@ -98,7 +110,7 @@ impl Store {
     /// Returns the pauses that held.
     ///
     /// # Errors
-    /// `Locked` or `Io`, with nothing changed.
+    /// `Locked`, `Io`, or `Corrupt` when vendors.json cannot be read, with nothing changed.
     pub fn resume_vendor(&self, vendor: &str, model: Option<&str>) -> Result<Vec<Parked>> {
         let model = model.map(str::to_lowercase);
         let is_meant =
@@ -118,7 +130,7 @@ impl Store {
         let tmp = self.layout.tmp()?;
         // Rare, and a person waits for it: here the sync may happen under the lock.
         let lock = self.lock_store()?;
-        let mut all = self.parked_vendors();
+        let mut all = self.parked_vendors()?;
         change(&mut all);
         let text = vendors_text(&all, self.now().wall);
         atomic::replace_durably(&tmp, &self.layout.root, VENDORS, text.as_bytes())?;
@@ -141,7 +153,7 @@ impl Store {
             }
             file = atomic::open_for_append(root, USAGE)?;
         }
-        let fail = |verb, error| crate::error::Error::io(verb, root.path().join(USAGE), error);
+        let fail = |verb, error| Error::io(verb, root.path().join(USAGE), error);
         let mut text = String::new();
         // Somebody was killed while writing: the half line must not take this one with it.
         if is_torn(&file).map_err(|error| fail("read", error))? {
@@ -185,6 +197,18 @@ fn vendors_text(all: &AllParked, now: Time) -> String {
         Value::Object(all.iter().filter(|(_, parked)| is_part(parked)).map(entry).collect())
     };
     json::to_text(&object([(PARKED, part(false)), (UNREADY, part(true))]))
+}
+
+/// The pauses that the content of vendors.json tells of; `None` when it cannot be understood.
+fn parse_vendors(bytes: &[u8]) -> Option<AllParked> {
+    let file = json::parse_object(bytes).ok()?;
+    let mut all = AllParked::new();
+    for part in [PARKED, UNREADY].into_iter().filter_map(|part| file.get(part)) {
+        for (key, entry) in part.as_object()? {
+            all.insert(key.clone(), parked_from(key, entry)?);
+        }
+    }
+    Some(all)
 }
 
 fn entry((key, parked): (&String, &Parked)) -> (String, Value) {

@@ -20,7 +20,7 @@ use crate::store::layout::{
 };
 use crate::store::scan::each;
 use crate::store::workers::is_dispatchers_card;
-use crate::store::{atomic, feed, lock};
+use crate::store::{Store, atomic, feed, lock};
 
 /// A thing under `tmp/` that names no process is left alone for this long.
 const STRANGER_GRACE: Duration = Duration::from_secs(3600);
@@ -90,6 +90,7 @@ impl Check<'_> {
         self.staging()?;
         self.cards()?;
         self.pauses()?;
+        self.vendors()?;
         self.feed_end()
     }
 
@@ -180,21 +181,40 @@ impl Check<'_> {
     }
 
     fn pauses(&mut self) -> Result<()> {
+        let read = |store: &Store| store.paused().map(drop);
+        let message = "it cannot be read, so no lane hands out anything";
+        let remedy = "repair moves it to the quarantine, which resumes every lane";
+        self.readable(LANES, read, "pauses-unreadable", message, remedy)
+    }
+
+    fn vendors(&mut self) -> Result<()> {
+        let read = |store: &Store| store.parked_vendors().map(drop);
+        let message = "it cannot be read, so nothing is claimed for any vendor";
+        let remedy = "repair moves it to the quarantine, which ends the pauses of all vendors";
+        self.readable(VENDORS, read, "vendors-unreadable", message, remedy)
+    }
+
+    /// Reports and moves away a file that stops the queue because `read` does not understand it.
+    fn readable(
+        &mut self,
+        name: &str,
+        read: fn(&Store) -> Result<()>,
+        code: &'static str,
+        message: &str,
+        remedy: &'static str,
+    ) -> Result<()> {
         let store = self.store;
-        if misplaced(&store.layout.root, LANES, FileType::RegularFile).is_some() {
+        let root = &store.layout.root;
+        if misplaced(root, name, FileType::RegularFile).is_some() {
             return Ok(());
         }
-        match store.paused() {
+        match read(store) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                let repaired =
-                    self.attempt(|check| check.set_aside(&store.layout.root, OsStr::new(LANES)))?;
-                let path = store.layout.root.path().join(LANES);
-                let remedy = "repair moves it to the quarantine, which resumes every lane";
-                let message = "it cannot be read, so no lane hands out anything";
-                self.found("pauses-unreadable", Severity::Blocking, path, message, remedy, repaired);
+                let repaired = self.attempt(|check| check.set_aside(root, OsStr::new(name)))?;
+                self.found(code, Severity::Blocking, root.path().join(name), message, remedy, repaired);
                 Ok(())
             }
-            paused => paused.map(|_| ()),
+            result => result,
         }
     }
 

@@ -144,6 +144,7 @@ pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
         Err(error) => return chart.error("workers", &error, "look at the store with `lanes fsck`"),
     };
     chart.ok("workers", format!("workers alive: {}", workers.len()));
+    // What cannot be read is among the findings of fsck.
     let paused = store.paused().unwrap_or_default();
     for (lane, pause) in &paused {
         let why = pause.reason.as_ref().map_or_else(String::new, |why| format!(": {}", printable(why)));
@@ -153,7 +154,8 @@ pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
             format!("`lanes resume {}` opens it again", shell_word(lane)),
         );
     }
-    for parked in store.parked_now().values().filter(|parked| parked.obstacle != Obstacle::Overloaded) {
+    let parked_now = store.parked_now().unwrap_or_default();
+    for parked in parked_now.values().filter(|parked| parked.obstacle != Obstacle::Overloaded) {
         let vendor = shell_word(&parked.vendor);
         let resume = match &parked.model {
             Some(model) => format!("`lanes resume --vendor {vendor} --model {}`", shell_word(model)),
