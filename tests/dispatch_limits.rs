@@ -322,3 +322,27 @@ fn while_the_pauses_cannot_be_read_nothing_is_claimed() {
     pool.until("it is answered", || pool.state(&id) == "completed");
     drop(dispatcher);
 }
+
+#[test]
+fn a_vendor_that_nobody_knows_is_paused_with_a_hint() {
+    let pool = Pool::new(
+        "dispatch:\n  vendor: claude\n  vendors:\n    mine: {like: claude}\n    claude: {command: AGENT}\n",
+    );
+    let told = |vendor: &str| {
+        let output = pool.output(&["pause", "--vendor", vendor]);
+        assert!(output.status.success());
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(said, format!("{vendor} is left alone until it is resumed\n"));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let hint = told("cluade");
+    assert!(
+        hint.starts_with("lanes: no vendor is called cluade here; known are ") && hint.lines().count() == 1
+    );
+    for known in ["claude", "codex", "mine"] {
+        assert!(hint.split([' ', ',', '\n']).any(|word| word == known), "{hint}");
+    }
+    for known in ["claude", "mine", "command:/bin/sh"] {
+        assert_eq!(told(known), "");
+    }
+}

@@ -5,11 +5,17 @@ use serde_json::Value;
 
 use super::args::span;
 use super::context::Context;
+use crate::dispatch::consent::Gate;
+use crate::dispatch::settings::load;
 use crate::error::{EXIT_OK, Error, Result, printable};
 use crate::model::parked::pause_end;
 use crate::model::task::object;
 use crate::model::{Parked, Time, limits};
+use crate::store::Store;
 use crate::workspace::check_lane;
+
+/// What the names of programs without a vendor begin with.
+const COMMAND_PREFIX: &str = "command:";
 
 /// Stop handing out the tasks of a lane, or giving any to a vendor.
 ///
@@ -93,6 +99,11 @@ impl PauseCommand {
         let store = context.store_to_change()?;
         let until = pause_end(store.now().wall, self.length, until)?;
         let pause = store.pause_vendor(vendor, model, until, self.reason.as_deref())?;
+        // A name that was mistyped would leave the vendor that was meant at work.
+        if let Some(known) = known_without(context, &store, vendor) {
+            let vendor = printable(vendor);
+            context.out.note(&format!("lanes: no vendor is called {vendor} here; known are {known}"));
+        }
         if !context.out.json {
             context.out.line(&printable(&pause.words()))?;
             return Ok(EXIT_OK);
@@ -134,6 +145,17 @@ impl ResumeCommand {
         let changed = context.store_to_change()?.resume(lane)?;
         tell(context, "resumed", lane, changed)
     }
+}
+
+/// The vendors that are known here, when `vendor` is none of them. A program without a vendor has the name
+/// `command:PROGRAM`; settings that cannot be read tell nothing.
+fn known_without(context: &Context, store: &Store, vendor: &str) -> Option<String> {
+    if vendor.starts_with(COMMAND_PREFIX) {
+        return None;
+    }
+    let settings = load(&context.config().ok()?, store, &Gate::default().opened()).ok()?;
+    let known: Vec<&str> = settings.vendors.names().collect();
+    (!known.contains(&vendor)).then(|| known.join(", "))
 }
 
 fn time(text: &str) -> Result<Time> {
