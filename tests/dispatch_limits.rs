@@ -82,6 +82,7 @@ fn an_overloaded_service_is_no_limit() {
     let (task, parked) = (pool.task(&id), pool.json(&["workers"])["parked"]["claude"].clone());
     assert_eq!((&task["state"], &task["attempt"]), (&"queued".into(), &0.into()));
     assert_eq!(parked["kind"], "overloaded");
+    assert!(pool.ok(&["doctor"]).contains("claude is left alone until "));
     assert!(parked["reason"].as_str().unwrap().starts_with("the vendor is overloaded: "), "{parked}");
     assert!(pause(&pool, "claude") <= 60.0);
     assert_eq!(pool.json(&["stats"])["stats"]["all"]["outcomes"]["overloaded"], 1);
@@ -247,7 +248,14 @@ fn a_person_pauses_a_vendor_or_one_of_its_models() {
     assert_eq!([&opus, &other].map(|id| pool.state(id)), ["queued", "completed"]);
     // The work of others ends nothing that a person said.
     assert_eq!(pool.json(&["workers"])["parked"]["claude/opus"]["kind"], "asked");
-    pool.ok(&["pause", "--vendor", "claude"]);
+    let pauses = pool.json(&["pause", "--vendor", "claude"])["pauses"].clone();
+    for pause in [
+        &pauses[0],
+        &pool.json(&["workers"])["parked"]["claude"],
+        &pool.json(&["status"])["parked"]["claude"],
+    ] {
+        assert_eq!(pause.get("model"), Some(&serde_json::Value::Null), "{pause}");
+    }
     let third = pool.submit("result fine", &[]);
     pool.dispatch_once(&[]);
     assert_eq!(pool.state(&third), "queued");

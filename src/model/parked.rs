@@ -138,13 +138,14 @@ impl Parked {
 
     /// The pause for programs: `vendor`, `model` (text or null), `kind`, `until`, `reason`.
     pub fn to_object(&self) -> Object {
-        object([
-            ("vendor", self.vendor.clone().into()),
-            ("model", self.model.clone().into()),
+        let mut pause = object([("vendor", self.vendor.clone().into())]);
+        pause.insert("model".to_string(), self.model.clone().into());
+        pause.extend(object([
             ("kind", self.obstacle.word().into()),
             ("until", self.until.to_string().into()),
             ("reason", self.reason.clone().into()),
-        ])
+        ]));
+        pause
     }
 
     /// The vendor, and the model if it is about one.

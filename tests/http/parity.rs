@@ -114,6 +114,9 @@ fn a_vendor_is_paused_and_resumed_by_those_who_may() {
     ] {
         assert_eq!(fixture.post("/vendors/claude/pause", &wrong).status, 400, "{wrong}");
     }
+    // Of all models: null, and not left out.
+    let program = fixture.get("/vendors").json()["parked"]["command:/bin/sh"].clone();
+    assert_eq!(program.get("model"), Some(&json!(null)), "{program}");
     let resumed = fixture.post("/vendors/claude/resume", &json!({}));
     assert_eq!((resumed.at("/changed"), resumed.at("/pauses/0/model")), (json!(true), json!("opus")));
     assert_eq!(fixture.post("/vendors/claude/resume", &json!({})).at("/changed"), json!(false));
