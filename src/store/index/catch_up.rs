@@ -77,20 +77,24 @@ impl Index<'_> {
         Ok(next)
     }
 
-    /// Gives the answer of the task that was answered last its name, if its process died before that.
-    pub(super) fn pay_answer(&self, state: State) -> Result<State> {
-        let Some(id) = &state.owed else { return Ok(state) };
-        let path = format!("{id}/{RESPONSE_FILE}");
-        let is_there = rustix::fs::statat(&self.layout.tasks, path, AtFlags::SYMLINK_NOFOLLOW).is_ok();
-        if !is_there
-            && let Some(task) = self.load(id)?
-            && let Some(dir) = self.layout.task(&task.id)?
-        {
-            // Whoever holds it is about to do so.
-            let Some(_lock) = TaskLock::try_acquire(&dir)? else { return Ok(state) };
-            let _ = self.complete_response(&dir, &task);
+    /// Gives the answers of the tasks that were answered last their names, if their processes died before that.
+    pub(super) fn pay_answers(&self, state: State) -> Result<State> {
+        let mut owed = Vec::new();
+        for id in &state.owed {
+            let path = format!("{id}/{RESPONSE_FILE}");
+            let is_there = rustix::fs::statat(&self.layout.tasks, path, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+            if !is_there
+                && let Some(task) = self.load(id)?
+                && let Some(dir) = self.layout.task(&task.id)?
+            {
+                match TaskLock::try_acquire(&dir)? {
+                    Some(_lock) => drop(self.complete_response(&dir, &task)),
+                    // The process that holds it is about to do so; until it has, this stays noted.
+                    None => owed.push(id.clone()),
+                }
+            }
         }
-        Ok(State { owed: None, ..state })
+        Ok(State { owed, ..state })
     }
 
     /// Puts the answer of an ended task under the name by which other implementations find it.
@@ -294,7 +298,7 @@ impl Index<'_> {
             seq,
             clock,
             busy: None,
-            owed: None,
+            owed: Vec::new(),
         };
         self.write_state(&state)?;
         Ok(state)

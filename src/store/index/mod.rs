@@ -140,7 +140,7 @@ impl<'a> Index<'a> {
             Some(id) => self.finish_for_another(&state, id)?,
             None => state,
         };
-        let state = self.pay_answer(state)?;
+        let state = self.pay_answers(state)?;
         if state.stamp == self.tasks_time()? { Ok(state) } else { self.adopt_new_tasks(state) }
     }
 
@@ -181,7 +181,7 @@ impl<'a> Index<'a> {
         seq: u64,
         answered: &TaskId,
     ) -> Result<State> {
-        self.finish(lock, &State { owed: Some(answered.to_string()), ..state.clone() }, seq, None)
+        self.finish(lock, &state.owing(answered.as_str()), seq, None)
     }
 
     /// Gives the `tasks` directory a modification time of our own, and returns it.

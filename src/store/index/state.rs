@@ -27,9 +27,12 @@ pub(in crate::store) struct State {
     /// microseconds.
     pub(super) clock: i64,
     pub(super) busy: Option<String>,
-    /// The task that was answered last, whose answer may not have its name yet.
-    pub(super) owed: Option<String>,
+    /// The tasks that were answered last, whose answers may not have their names yet; the newest last.
+    pub(super) owed: Vec<String>,
 }
+
+/// How many of those are noted: more than that are hardly ever being synced at the same time.
+const MOST_OWED: usize = 16;
 
 /// By how much the two clocks may drift apart before the wall clock counts as set back.
 const DRIFT: i64 = 1_000_000;
@@ -48,7 +51,7 @@ impl State {
             seq: words.next()?.parse().ok()?,
             clock: words.next()?.parse().ok()?,
             busy: words.next().filter(|word| *word != "-").map(str::to_string),
-            owed: words.next().filter(|word| *word != "-").map(str::to_string),
+            owed: words.next()?.split(',').filter(|word| *word != "-").map(str::to_string).collect(),
         };
         (words.next() == Some(".")).then_some(state)
     }
@@ -59,12 +62,20 @@ impl State {
         now.wall.micros().saturating_sub(now.uptime) < self.clock.saturating_sub(DRIFT)
     }
 
+    /// The same, after `id` was answered.
+    pub(super) fn owing(&self, id: &str) -> Self {
+        let mut owed = self.owed.clone();
+        owed.push(id.to_string());
+        owed.drain(..owed.len().saturating_sub(MOST_OWED));
+        Self { owed, ..self.clone() }
+    }
+
     /// Always of one length, so that it can be overwritten in place by one call.
     pub(super) fn line(&self) -> String {
         let busy = self.busy.as_deref().unwrap_or("-");
-        let owed = self.owed.as_deref().unwrap_or("-");
+        let owed = if self.owed.is_empty() { "-".to_string() } else { self.owed.join(",") };
         let Self { boot, stamp, known, newest, seq, clock, .. } = self;
         let line = format!("{FORMAT} {boot} {stamp} {known} {newest} {seq} {clock} {busy} {owed} .");
-        format!("{line:<839}\n")
+        format!("{line:<4095}\n")
     }
 }
