@@ -171,7 +171,7 @@ fn notice(noise: &mut Noise) {
     let zone = zone(noise);
     let ahead = noise.next() % (10 * DAY);
     let reset = Timestamp::from_second(now.micros() / 1_000_000 + ahead as i64).unwrap();
-    let local = reset.to_zoned(zone.clone());
+    let local = reset.to_zoned_datetime(zone.clone());
     let minute = local.with().second(0).subsec_nanosecond(0).build().unwrap();
     let is_far = ahead > DAY;
     let clock = local.strftime("%-I:%M");

@@ -182,7 +182,7 @@ impl Spoken {
         };
         let times = dates
             .into_iter()
-            .filter_map(|date| zone.to_zoned(date.to_datetime(clock)).ok())
+            .filter_map(|date| zone.to_zoned_datetime(date.to_datetime(clock)).ok())
             .map(|zoned| Time::from_micros(zoned.timestamp().as_microsecond()));
         let readings: Vec<Reset> = times.filter_map(|time| setting.believable(time, Reset::Clock)).collect();
         let has_passed = readings.contains(&Reset::Passed);
