@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::error::{Error, Result};
 use crate::model::Filter;
-use crate::model::span::parse as parse_span;
+use crate::model::duration::parse as parse_span;
 use crate::store::Want;
 use crate::workspace::check_lane;
 

@@ -29,7 +29,7 @@ use crate::dispatch::settings::choices_now;
 use crate::dispatch::wake::Control;
 use crate::error::{EXIT_OK, Error, Result, printable};
 use crate::model::Time;
-use crate::model::span::{self, Limit};
+use crate::model::duration::{self, Limit};
 use crate::model::task::object;
 use crate::signals::heeded;
 use crate::store::Store;
@@ -108,7 +108,7 @@ enum LogForm {
 }
 
 fn length(text: &str) -> std::result::Result<Duration, String> {
-    span::parse(text).ok_or_else(|| "expected seconds, or a length such as 90s, 15m or 2h".to_string())
+    duration::parse(text).ok_or_else(|| "expected seconds, or a length such as 90s, 15m or 2h".to_string())
 }
 
 fn limit(text: &str) -> std::result::Result<Limit, String> {
@@ -296,5 +296,5 @@ fn show_preview(context: &mut Context, plan: &Plan, previews: &[Preview]) -> Res
 
 /// A limit of a run for people.
 fn limit_words(limit: Option<Duration>) -> String {
-    limit.map_or_else(|| "none".to_string(), span::words)
+    limit.map_or_else(|| "none".to_string(), duration::words)
 }

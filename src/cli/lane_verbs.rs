@@ -8,7 +8,7 @@ use super::context::Context;
 use crate::dispatch::consent::Gate;
 use crate::dispatch::settings::load;
 use crate::error::{EXIT_OK, Error, Result, printable};
-use crate::model::parked::pause_end;
+use crate::model::cooldown::pause_end;
 use crate::model::task::object;
 use crate::model::{Parked, Time, limits};
 use crate::store::Store;

@@ -11,7 +11,7 @@ use super::context::Context;
 use super::table::Table;
 use crate::dispatch::journal::{Group, Period, Record, stats};
 use crate::error::{EXIT_OK, Result};
-use crate::model::span;
+use crate::model::duration;
 use crate::model::task::object;
 
 /// Show the runs of agents: how many, how long, how much.
@@ -67,7 +67,7 @@ fn add(table: &mut Table, what: &str, groups: &BTreeMap<String, Group>) {
 fn row(name: &str, group: &Group) -> Vec<String> {
     let length = |seconds: Option<f64>| {
         let length = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        length.map_or_else(|| "-".to_string(), span::words)
+        length.map_or_else(|| "-".to_string(), duration::words)
     };
     vec![
         name.to_string(),

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::table::{Table, relative, short};
 use crate::error::{EXIT_OK, Result, printable};
 use crate::model::task::object;
-use crate::model::{AllParked, Now, Obstacle, Time, parked, span};
+use crate::model::{AllParked, Now, Obstacle, Time, cooldown, duration};
 use crate::store::{Store, WorkerInfo};
 
 /// Show the workers that are alive: dispatchers, and parked `claim --wait`s.
@@ -88,7 +88,7 @@ fn print_runs(context: &mut Context, workers: &[WorkerInfo], now: &Now) -> Resul
             run.get("pid").and_then(Value::as_u64).map_or("starts".to_string(), |pid| pid.to_string()),
             since,
             Time::parse(&text("deadline")).map_or("never".to_string(), |deadline| relative(deadline, now)),
-            silence.and_then(span::from_seconds).map_or("any".to_string(), span::words),
+            silence.and_then(duration::from_seconds).map_or("any".to_string(), duration::words),
             short(&text("progress"), 60),
         ]);
     }
@@ -118,7 +118,7 @@ pub(super) fn print_parked(context: &mut Context, all: &AllParked, now: &Now) ->
         let (name, until) = (parked.name(), relative(parked.until, now));
         let what = match parked.obstacle {
             Obstacle::Account => format!("{name} is unready: log in; one task tries again {until}"),
-            Obstacle::Asked if parked.until == parked::never() => {
+            Obstacle::Asked if parked.until == cooldown::never() => {
                 format!("{name} is left alone until it is resumed")
             }
             _ => format!("{name} is left alone, goes on {until}"),

@@ -7,7 +7,7 @@ use super::outcome::{Answer, Exit, Failure, Outcome, Run, StopReason};
 use super::said::{last_line, last_lines, last_words, said, service_words, tail, with_stderr};
 use super::stream::{CutShort, RunReport, one_line};
 use super::vendor::{Cause, Speaker};
-use crate::model::{FailureClass, Obstacle, span};
+use crate::model::{FailureClass, Obstacle, duration};
 
 /// The first words of every message about a usage limit.
 pub const LIMIT_WORDS: &str = "the vendor's usage limit is reached";
@@ -142,12 +142,12 @@ fn timeout(run: &Run<'_>) -> Failure {
     let is_silence = run.stopped == Some(StopReason::Silent);
     let message = match if is_silence { run.silence } else { run.timeout } {
         Some(limit) if is_silence => {
-            let limit = span::words(limit);
+            let limit = duration::words(limit);
             format!(
                 "the agent was ended: it printed nothing for {limit}; silence_timeout says how long it may"
             )
         }
-        Some(limit) => format!("the agent was ended: it took longer than {}", span::words(limit)),
+        Some(limit) => format!("the agent was ended: it took longer than {}", duration::words(limit)),
         None => "the agent was ended: it took too long".to_string(),
     };
     Failure::new(FailureClass::Timeout, message)

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::answer::Closing;
 use crate::model::Parked;
+use crate::model::duration;
 use crate::model::json::Object;
-use crate::model::span;
 use crate::model::task::object;
 
 /// Something worth telling.
@@ -184,10 +184,10 @@ impl Moment {
                 // An answer that is done is what everybody expects.
                 let outcome = outcome.filter(|outcome| *outcome != Closing::Done.as_str());
                 let outcome = outcome.map(|outcome| format!(" ({outcome})")).unwrap_or_default();
-                format!("answered after {}{cost}{outcome}", span::words(*duration))
+                format!("answered after {}{cost}{outcome}", duration::words(*duration))
             }
             Self::Retry { message, delay, .. } => {
-                format!("{message}; next attempt in {}", span::words(*delay))
+                format!("{message}; next attempt in {}", duration::words(*delay))
             }
             Self::Failed { message, .. }
             | Self::Returned { message, .. }

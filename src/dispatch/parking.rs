@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::outcome::Halt;
 use super::reset::Reset;
-use crate::model::parked::{is_model, model_name};
+use crate::model::cooldown::{is_model, model_name};
 use crate::model::{Obstacle, Parked, Time, Told};
 use crate::store::ParkChange;
 

@@ -16,7 +16,7 @@ use super::settings;
 use super::workplace::Workplaces;
 use super::yaml::{Given, nearest};
 use crate::error::printable;
-use crate::model::span::Limit;
+use crate::model::duration::Limit;
 use crate::store::Store;
 use crate::workspace::{Config, absolute};
 use crate::{Error, Result};

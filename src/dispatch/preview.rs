@@ -12,7 +12,7 @@ use crate::Result;
 use crate::model::Task;
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{Parked, parked};
+use crate::model::{Parked, cooldown};
 use crate::store::{Store, Want};
 
 /// What would be run for the next task of a lane.
@@ -92,7 +92,7 @@ pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
         previews.push(Preview {
             lane: service.route.lane.clone(),
             vendor: service.vendor.name.clone(),
-            parked: parked::obstacle_to(&all_parked, &service.account, model.as_deref(), now).cloned(),
+            parked: cooldown::obstacle_to(&all_parked, &service.account, model.as_deref(), now).cloned(),
             program: service.program().map(|path| path.to_string_lossy().into_owned()),
             timeout: task.as_ref().and_then(own_timeout).or(service.route.timeout),
             silence: service.silence_limit(),

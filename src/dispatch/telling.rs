@@ -14,7 +14,7 @@ use super::runner::{Desk, Ended, Job, run_id};
 use super::settle::{Settling, answered_by_agent, record, settle};
 use super::vendor::COMMAND;
 use crate::error::{ErrorKind, Result};
-use crate::model::parked::{is_model, park_key};
+use crate::model::cooldown::{is_model, park_key};
 use crate::model::{AllParked, Obstacle, Parked, Task, Time};
 use crate::store::ParkChange;
 

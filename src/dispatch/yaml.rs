@@ -11,8 +11,8 @@ use serde_yaml::{Mapping, Value};
 
 use super::place::line_of;
 use crate::error::{brief, printable};
+use crate::model::duration::{self, Limit};
 use crate::model::names;
-use crate::model::span::{self, Limit};
 use crate::workspace::written_number;
 use crate::{Error, Result};
 
@@ -194,8 +194,8 @@ impl<'a> Section<'a> {
     pub fn length(&self, key: &str) -> Result<Given<Duration>> {
         self.read(key, |value| {
             let length = match value {
-                Value::Number(number) => number.as_f64().and_then(span::from_seconds),
-                Value::String(text) => span::parse(text),
+                Value::Number(number) => number.as_f64().and_then(duration::from_seconds),
+                Value::String(text) => duration::parse(text),
                 _ => None,
             };
             length.ok_or_else(|| "expected seconds or a length such as 90s, 15m, 2h or 1d".to_string())
@@ -206,7 +206,7 @@ impl<'a> Section<'a> {
     pub fn limit(&self, key: &str) -> Result<Given<Duration>> {
         let given = self.read(key, |value| {
             let limit = match value {
-                Value::Number(number) => number.as_f64().and_then(span::from_seconds).map(Limit::of),
+                Value::Number(number) => number.as_f64().and_then(duration::from_seconds).map(Limit::of),
                 Value::String(text) => Limit::parse(text),
                 _ => None,
             };

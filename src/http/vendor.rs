@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::answer::{Answer, ok};
 use super::app::{Call, Outcome};
 use crate::error::Result;
+use crate::model::cooldown::pause_end;
 use crate::model::json::Object;
-use crate::model::parked::pause_end;
 use crate::model::{AllParked, Parked, limits};
 
 /// `GET /vendors`: those that are left alone.

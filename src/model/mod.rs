@@ -3,6 +3,8 @@
 //! Nothing here touches a file, a clock or a terminal. A rule of the queue is written once, here,
 //! and every door (command line, HTTP, dispatcher) goes through it.
 
+pub mod cooldown;
+pub mod duration;
 pub mod event;
 pub mod filter;
 pub mod id;
@@ -10,20 +12,18 @@ pub mod json;
 mod lane;
 pub mod limits;
 pub mod names;
-pub mod parked;
 pub mod response;
-pub mod span;
 pub mod task;
 mod task_json;
 mod task_text;
 pub mod time;
 pub mod transition;
 
+pub use cooldown::{AllParked, Obstacle, Parked, Told};
 pub use event::Event;
 pub use filter::Filter;
 pub use id::{ClaimToken, TaskId};
 pub use lane::{MAX_LANE, check_lane};
-pub use parked::{AllParked, Obstacle, Parked, Told};
 pub use response::{Response, ResponseStatus, Verdict};
 pub use task::{Claim, FailureClass, Journal, SupportingPath, Task};
 pub use task::{NewTask, Status};

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::base::Base;
-use super::document;
-use super::fields::Fields;
+use super::base_dir::Base;
 use super::ownership::{Found, Passed};
 use super::paths::{absolute, resolve, resolve_past, show};
 use super::text_file::TextFile;
 use super::trust::is_in_repository;
+use super::yaml;
+use super::yaml::Fields;
 use crate::error::{Error, ErrorKind, Result, printable};
 
 const CONFIG_FILE: TextFile = TextFile {
@@ -138,7 +138,7 @@ impl Config {
         };
         let expected_branch = fields.text_or_blank("expected_branch")?;
         let lanes = lanes(&mut fields)?;
-        let dispatch = fields.value("dispatch").map(document::to_yaml);
+        let dispatch = fields.value("dispatch").map(yaml::to_yaml);
         Ok(Self {
             workspace_id: workspace_id.trim().to_string(),
             workspace_root,
@@ -182,7 +182,7 @@ impl Config {
 fn lanes(fields: &mut Fields) -> Result<BTreeMap<String, String>> {
     let describe = |value: Value| match value {
         Value::Null => String::new(),
-        other => document::scalar_text(&other).unwrap_or_else(|| other.to_string()),
+        other => yaml::scalar_text(&other).unwrap_or_else(|| other.to_string()),
     };
     let lanes = fields.mapping("lanes")?.into_iter();
     Ok(lanes

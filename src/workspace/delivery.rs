@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::base::Base;
+use super::base_dir::Base;
 use super::config::Config;
 use super::paths::show;
-use super::places::Places;
+use super::submit_paths::Places;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Response, Task};
 use crate::store::Store;

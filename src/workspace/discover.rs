@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::base::Base;
+use super::base_dir::Base;
 use super::config::Config;
 use super::ownership::{Found, Identity};
 use super::paths::show;

@@ -3,49 +3,44 @@
 //! Here are configuration, task files, path rules and scaffolds. Nothing here prints, and nothing
 //! but `deliver`, `doctor` and `why` touches the state directory.
 
-mod base;
+mod base_dir;
 mod config;
 mod delivery;
 mod discover;
 mod doctor;
-mod document;
 mod edit;
-mod fields;
 mod fingerprints;
-mod guarded;
-mod nesting;
+mod key_value;
 mod ownership;
-mod pairs;
 mod paths;
-mod places;
-mod repeats;
 mod scaffold;
+mod sensitive_paths;
 mod submit;
+mod submit_paths;
 mod task_file;
 mod text_file;
-mod tree;
 mod trust;
 mod why;
+mod yaml;
 
 pub use crate::model::limits::key as check_key;
 pub use crate::model::limits::{
     MAX_ATTEMPTS, MAX_KEY, MAX_LABEL, MAX_LABELS, MAX_PROMPT, MAX_PROMPT_ONLY, MAX_TIMEOUT_SECONDS, MAX_WORD,
 };
 pub use crate::model::{MAX_LANE, check_lane};
-pub use base::Base;
+pub use base_dir::Base;
 pub use config::Config;
 pub use delivery::deliver;
 pub use discover::{Locate, find_in, locate};
 pub use doctor::{Diagnosis, DoctorWish, Level, doctor};
-pub use document::written_number;
 pub use edit::{EditWish, check_edit};
 pub use fingerprints::Fingerprints;
-pub use guarded::is_in_secret_directory;
-pub use nesting::check as check_nesting;
+pub use key_value::parse_pairs;
 pub use ownership::{Found, Identity};
-pub use pairs::parse_pairs;
 pub use paths::{absolute, real_path};
 pub use scaffold::{InitWish, Initialized, PoolInitialized, init, init_pool};
+pub use sensitive_paths::is_in_secret_directory;
 pub use submit::{Checked, SubmitWish, check_line, check_submit};
 pub use trust::{Choices, Standing, TrustRecord, TrustRecords, fingerprint, is_in_repository, state_home};
 pub use why::{Reason, why};
+pub use yaml::{check_nesting, written_number};

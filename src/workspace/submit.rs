@@ -5,14 +5,13 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::base::Base;
+use super::base_dir::Base;
 use super::config::Config;
-use super::fields::Fields;
 use super::fingerprints::Fingerprints;
 use super::paths::{as_name, as_text, resolve};
-use super::places::Places;
-use super::repeats;
+use super::submit_paths::Places;
 use super::task_file::TaskFile;
+use super::yaml::{Fields, first_duplicate};
 use crate::error::{Error, Result, printable};
 use crate::model::json::BYTE_ORDER_MARK;
 use crate::model::limits::{self, MAX_PROMPT, MAX_PROMPT_ONLY};
@@ -116,7 +115,7 @@ pub fn check_line(
 ) -> Result<Checked> {
     let source = format!("line {number}");
     let object = json::parse_line(line).map_err(|why| Error::invalid(format!("{source}: {why}")))?;
-    if let Some(repeated) = std::str::from_utf8(line).ok().and_then(repeats::first) {
+    if let Some(repeated) = std::str::from_utf8(line).ok().and_then(first_duplicate) {
         let message = format!("{source}: {}: this key is given twice", printable(&repeated.key));
         return Err(Error::invalid(message).with_hint("keep one of them"));
     }

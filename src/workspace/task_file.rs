@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::base::Base;
-use super::fields::Fields;
+use super::base_dir::Base;
 use super::paths::show;
 use super::text_file::TextFile;
+use super::yaml::Fields;
 use crate::error::{ErrorKind, Result};
 use crate::model::Time;
 use crate::model::json::Object;

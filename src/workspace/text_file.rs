@@ -5,9 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::document::{self, Document};
 use super::paths::show;
-use super::repeats;
+use super::yaml::{self, Document};
 use crate::error::{Error, ErrorKind, Result, printable};
 
 /// What a text file is for.
@@ -73,13 +72,13 @@ impl TextFile {
     /// As [`TextFile::read`]; for bad syntax with line and column.
     pub(super) fn read_document(&self, path: &Path) -> Result<Document> {
         let text = self.read(path)?;
-        let document = document::parse(&text).map_err(|reason| {
+        let document = yaml::parse(&text).map_err(|reason| {
             let message = format!("cannot parse {} {}: {}", self.name, show(path), printable(&reason));
             Error::new(self.refusal, message)
         })?;
         if self.unique_keys
             && document.may_repeat_a_key
-            && let Some(repeated) = repeats::first(&text)
+            && let Some(repeated) = yaml::first_duplicate(&text)
         {
             let (line, key) = (repeated.line, printable(&repeated.key));
             let message = format!("{} {} line {line}: {key}: this key is given twice", self.name, show(path));

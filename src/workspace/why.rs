@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::error::{Result, shell_word};
 use crate::model::task::Availability;
-use crate::model::{Claim, FailureClass, Obstacle, Parked, RequestCheck, Status, Task, Time, parked};
+use crate::model::{Claim, FailureClass, Obstacle, Parked, RequestCheck, Status, Task, Time, cooldown};
 use crate::store::{DISPATCHER, Store};
 
 /// A reason: a stable word for programs, and a sentence.
@@ -147,7 +147,7 @@ fn parked_sentence(parked: &Parked, nobody: &str) -> String {
         Obstacle::Account => format!(
             "{name}, which is unready: log in{nobody}{reason}; one task tries again at {until}, {resume} lets all"
         ),
-        Obstacle::Asked if until == parked::never() => {
+        Obstacle::Asked if until == cooldown::never() => {
             format!("{name}, which is left alone until {resume}{nobody}{reason}")
         }
         Obstacle::Asked => format!("{name}, which is left alone until {until} or {resume}{nobody}{reason}"),
@@ -167,7 +167,7 @@ fn all_vendors_parked(store: &Store, task: &Task, is_served: bool) -> Result<Opt
     let vendors =
         if is_served { vendors_at_work(store, task)? } else { Vec::from_iter(usual_vendor(store, task)?) };
     let stopping = |(vendor, model): &(String, Option<String>)| {
-        parked::obstacle_to(&all, vendor, model.as_deref(), now).cloned()
+        cooldown::obstacle_to(&all, vendor, model.as_deref(), now).cloned()
     };
     let pauses: Option<Vec<Parked>> = vendors.iter().map(stopping).collect();
     Ok(pauses.into_iter().flatten().min_by_key(|pause| pause.until))

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use spoken::Spoken;
 
 use super::vendor::Follows;
-use crate::model::{Time, span};
+use crate::model::{Time, duration};
 
 /// When a limit ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ fn named_time(rest: &str, setting: Setting<'_>) -> Option<Reset> {
     while let Some(shorter) = without_filler(rest) {
         rest = shorter;
     }
-    if let Some((length, _)) = span::leading(rest) {
+    if let Some((length, _)) = duration::leading(rest) {
         let time = setting.now.plus_seconds(length.as_secs_f64());
         // Without seconds it is cut to the minute, as a time of the clock is.
         let is_cut = length.as_secs() % 60 == 0 && length.subsec_nanos() == 0;

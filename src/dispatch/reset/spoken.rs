@@ -4,7 +4,7 @@ use jiff::civil::{self, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use super::{Reset, Setting};
-use crate::model::{Time, span};
+use crate::model::{Time, duration};
 
 /// The zone called `name`, if it is known for certain: UTC with or without an offset, or a name of the
 /// time zone database, which the program carries. An abbreviation such as PST or CST is none of these.
@@ -95,7 +95,7 @@ impl Spoken {
     fn bracket(&mut self, first: &str, after: &str) {
         let is_one = first.contains(')');
         let name = first.split(')').next().unwrap_or_default();
-        if name.eq_ignore_ascii_case("in") || span::leading(name).is_some() {
+        if name.eq_ignore_ascii_case("in") || duration::leading(name).is_some() {
             return;
         }
         self.zone = match zone_called(name) {

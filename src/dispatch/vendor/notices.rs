@@ -8,7 +8,7 @@ use serde_yaml::Value;
 
 use crate::Result;
 use crate::dispatch::yaml::Section;
-use crate::model::span;
+use crate::model::duration;
 
 /// The keys of a vendor that are read here.
 pub const KEYS: [&str; 7] = ["says", "service_says", "http", "exits", "reasons", "resets", "limit_event"];
@@ -319,7 +319,7 @@ fn phrases(section: &Section<'_>) -> Result<Vec<Phrase>> {
 }
 
 fn length(value: &Value) -> std::result::Result<Duration, String> {
-    let length = value.as_str().and_then(span::parse).or_else(|| span::from_seconds(value.as_f64()?));
+    let length = value.as_str().and_then(duration::parse).or_else(|| duration::from_seconds(value.as_f64()?));
     length.ok_or_else(|| "expected a length of time such as 5h".to_string())
 }
 

@@ -1,15 +1,15 @@
 //! `init` and `init-pool`: a workspace or a pool from the embedded templates.
 
-mod plant;
 mod render;
+mod rollback;
 mod templates;
 
 use std::path::{Path, PathBuf};
 
-use self::plant::Plant;
 use self::render::Values;
+use self::rollback::Plant;
 use self::templates::{DISPATCHERS, QUEUE, STATE, Template, WORKSPACE};
-use super::base::Base;
+use super::base_dir::Base;
 use super::paths::{absolute, as_text, resolve, show};
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::limits;
@@ -192,7 +192,7 @@ fn refuse_existing(path: &Path) -> Result<()> {
 
 /// Makes a directory that must be new; of two processes at once, one gets it.
 fn claim_directory(plant: &mut Plant, path: &Path) -> Result<()> {
-    plant.directory(path, plant::OPEN).map_err(|error| {
+    plant.directory(path, rollback::OPEN).map_err(|error| {
         if error.kind() == ErrorKind::Io
             && error.raw_os_error() == Some(rustix::io::Errno::EXIST.raw_os_error())
         {
@@ -219,8 +219,8 @@ fn write_state(plant: &mut Plant, store: &Path, values: &Values<'_>) -> Result<(
     if let Some(parent) = store.parent() {
         plant.directories(parent)?;
     }
-    plant.directory(store, plant::PRIVATE)?;
-    plant.directory(&store.join("indexes"), plant::PRIVATE)?;
+    plant.directory(store, rollback::PRIVATE)?;
+    plant.directory(&store.join("indexes"), rollback::PRIVATE)?;
     write_all(plant, store, STATE, values)
 }
 

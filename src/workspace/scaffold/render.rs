@@ -190,7 +190,7 @@ mod tests {
         for text in HOSTILE.iter().chain(&CONTROL).chain(&plain) {
             let line = format!("key: {}\nnext: 1\n", yaml_scalar(text));
             assert_eq!(line.lines().count(), 2, "{line}");
-            let read = super::super::super::document::parse(&line)
+            let read = super::super::super::yaml::parse(&line)
                 .unwrap_or_else(|error| panic!("{line}: {error}"))
                 .object;
             assert_eq!(read["key"], **text, "{line}");
@@ -202,7 +202,7 @@ mod tests {
         #[test]
         fn any_text_comes_back_equal_from_yaml(text in "\\PC*|[ -~]*|(?s).*") {
             let line = format!("key: {}\nnext: 1\n", yaml_scalar(&text));
-            let read = super::super::super::document::parse(&line).unwrap().object;
+            let read = super::super::super::yaml::parse(&line).unwrap().object;
             proptest::prop_assert_eq!(read["key"].as_str(), Some(text.as_str()));
         }
     }

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Number, Value};
 
-use super::nesting;
+use super::depth;
 use super::tree::Tree;
 use crate::model::json::{self, Object};
 
 /// What a file says.
 #[derive(Debug, Default)]
-pub(super) struct Document {
+pub(in crate::workspace) struct Document {
     /// Its keys and values.
     pub object: Object,
     /// How numbers are written that JSON writes otherwise.
@@ -27,7 +27,7 @@ pub(super) struct Document {
 /// How the number at `path` (keys, and positions in lists) of a YAML or JSON text is written.
 pub fn written_number(text: &str, path: &[String]) -> Option<String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    nesting::check(text).ok()?;
+    depth::check(text).ok()?;
     match Tree::parse(text).ok()?.at(path)? {
         Tree::Number { written, .. } => Some(written.clone()),
         _ => None,
@@ -41,9 +41,9 @@ pub fn written_number(text: &str, path: &[String]) -> Option<String> {
 ///
 /// # Errors
 /// One line that says what is wrong, with line and column where they are known.
-pub(super) fn parse(text: &str) -> Result<Document, String> {
+pub(in crate::workspace) fn parse(text: &str) -> Result<Document, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    nesting::check(text)?;
+    depth::check(text)?;
     if looks_like_json(text) {
         // YAML allows a little more, such as a comma at the end; what neither can read was most
         // likely meant as JSON.
@@ -95,7 +95,7 @@ fn near(text: &str, line: usize) -> String {
 }
 
 /// A value as serde_yaml's own type holds it, for readers of the `dispatch` section.
-pub(super) fn to_yaml(value: Value) -> serde_yaml::Value {
+pub(in crate::workspace) fn to_yaml(value: Value) -> serde_yaml::Value {
     match value {
         Value::Null => serde_yaml::Value::Null,
         Value::Bool(flag) => flag.into(),
@@ -119,7 +119,7 @@ pub(super) fn to_yaml(value: Value) -> serde_yaml::Value {
 }
 
 /// Where a number stands: the keys and positions that lead to it, with `/` before each.
-pub(super) type Written = BTreeMap<String, String>;
+pub(in crate::workspace) type Written = BTreeMap<String, String>;
 
 /// Turns a tree into JSON, and notes in `written` under `path` how numbers are written that JSON writes
 /// otherwise.
@@ -192,7 +192,7 @@ fn merge(object: &mut Object, merged: Tree, path: &str, written: &mut Written) -
 }
 
 /// A value without parts as text; `None` for lists and mappings.
-pub(super) fn scalar_text(value: &Value) -> Option<String> {
+pub(in crate::workspace) fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Null | Value::Bool(_) | Value::Number(_) => Some(value.to_string()),

@@ -14,7 +14,7 @@ use serde_json::Number;
 
 /// A value of a YAML document.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Tree {
+pub(in crate::workspace) enum Tree {
     Null,
     Bool(bool),
     Number {
@@ -34,7 +34,7 @@ impl Tree {
     ///
     /// # Errors
     /// What is wrong with it, with its place.
-    pub(super) fn parse(text: &str) -> Result<Self, serde_yaml::Error> {
+    pub(in crate::workspace) fn parse(text: &str) -> Result<Self, serde_yaml::Error> {
         let mut tree: Self = serde_yaml::from_str(text)?;
         // Every command reads the configuration, which is seldom a place for numbers.
         if tree.any(&|node| matches!(node, Self::Number { .. })) {
@@ -44,7 +44,7 @@ impl Tree {
     }
 
     /// Whether two keys of a mapping read alike. Keys that are written alike do; `null` and `~` do, too.
-    pub(super) fn may_repeat_a_key(&self) -> bool {
+    pub(in crate::workspace) fn may_repeat_a_key(&self) -> bool {
         self.any(&|node| match node {
             Self::Map(entries) => {
                 let mut keys: Vec<_> = entries.iter().map(|(key, _)| key.scalar()).collect();
@@ -66,7 +66,7 @@ impl Tree {
     }
 
     /// The text of a scalar, a number as it is written; `None` for lists and mappings.
-    pub(super) fn scalar(&self) -> Option<&str> {
+    pub(in crate::workspace) fn scalar(&self) -> Option<&str> {
         Some(match self {
             Self::Null => "null",
             Self::Bool(true) => "true",
@@ -78,7 +78,7 @@ impl Tree {
     }
 
     /// The value that keys and positions in lists lead to.
-    pub(super) fn at(&self, path: &[String]) -> Option<&Self> {
+    pub(in crate::workspace) fn at(&self, path: &[String]) -> Option<&Self> {
         let Some((first, rest)) = path.split_first() else { return Some(self) };
         match self {
             Self::List(items) => items.get(first.parse::<usize>().ok()?)?.at(rest),

@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use super::document::{Document, Written, scalar_text};
 use crate::error::{Error, Result, brief_list};
+use crate::model::duration;
 use crate::model::json::Object;
-use crate::model::span;
 
 /// Takes values out of an object; what is left at the end are the keys that nobody asked for.
 ///
 /// A key that is null counts as absent, since YAML writes an empty value so.
-pub(super) struct Fields {
+pub(in crate::workspace) struct Fields {
     /// What the object was read from, for messages: `config file /w/handoff.yaml`.
     source: String,
     object: Object,
@@ -19,12 +19,12 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    pub(super) fn new(source: String, object: Object) -> Self {
+    pub(in crate::workspace) fn new(source: String, object: Object) -> Self {
         Self::of_file(source, Document { object, ..Document::default() })
     }
 
     /// The fields of a file.
-    pub(super) fn of_file(source: String, document: Document) -> Self {
+    pub(in crate::workspace) fn of_file(source: String, document: Document) -> Self {
         let Document { object, written, is_exact, .. } = document;
         Self { source, object, written, is_exact }
     }
@@ -43,27 +43,27 @@ impl Fields {
     }
 
     /// What the object was read from.
-    pub(super) fn source(&self) -> &str {
+    pub(in crate::workspace) fn source(&self) -> &str {
         &self.source
     }
 
     /// An error about one key.
-    pub(super) fn wrong(&self, key: &str, expected: &str) -> Error {
+    pub(in crate::workspace) fn wrong(&self, key: &str, expected: &str) -> Error {
         Error::config(format!("{}: '{key}' must be {expected}", self.source))
     }
 
     /// Whether the key is there, null included.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(in crate::workspace) fn has(&self, key: &str) -> bool {
         self.object.contains_key(key)
     }
 
     /// Any value.
-    pub(super) fn value(&mut self, key: &str) -> Option<Value> {
+    pub(in crate::workspace) fn value(&mut self, key: &str) -> Option<Value> {
         self.object.remove(key).filter(|value| !value.is_null())
     }
 
     /// Text; a number counts as the text it is written as.
-    pub(super) fn text(&mut self, key: &str) -> Result<Option<String>> {
+    pub(in crate::workspace) fn text(&mut self, key: &str) -> Result<Option<String>> {
         match self.value(key) {
             None => Ok(None),
             Some(value) => match self.written(&format!("/{key}"), &value) {
@@ -74,12 +74,12 @@ impl Fields {
     }
 
     /// Text that is not empty; empty counts as absent.
-    pub(super) fn text_or_blank(&mut self, key: &str) -> Result<Option<String>> {
+    pub(in crate::workspace) fn text_or_blank(&mut self, key: &str) -> Result<Option<String>> {
         Ok(self.text(key)?.filter(|text| !text.trim().is_empty()))
     }
 
     /// A whole number.
-    pub(super) fn integer(&mut self, key: &str) -> Result<Option<i64>> {
+    pub(in crate::workspace) fn integer(&mut self, key: &str) -> Result<Option<i64>> {
         match self.value(key) {
             None => Ok(None),
             Some(value) => match value.as_i64() {
@@ -90,11 +90,11 @@ impl Fields {
     }
 
     /// A length of time in seconds: a number, or text such as `15m`.
-    pub(super) fn span(&mut self, key: &str) -> Result<Option<f64>> {
+    pub(in crate::workspace) fn span(&mut self, key: &str) -> Result<Option<f64>> {
         let seconds = match self.value(key) {
             None => return Ok(None),
             Some(Value::Number(number)) => number.as_f64(),
-            Some(Value::String(text)) => span::parse(&text).map(|length| length.as_secs_f64()),
+            Some(Value::String(text)) => duration::parse(&text).map(|length| length.as_secs_f64()),
             Some(_) => None,
         };
         match seconds {
@@ -104,7 +104,7 @@ impl Fields {
     }
 
     /// A mapping; empty when absent.
-    pub(super) fn mapping(&mut self, key: &str) -> Result<Object> {
+    pub(in crate::workspace) fn mapping(&mut self, key: &str) -> Result<Object> {
         match self.value(key) {
             None => Ok(Object::new()),
             Some(Value::Object(object)) => Ok(object),
@@ -113,7 +113,7 @@ impl Fields {
     }
 
     /// A list; empty when absent.
-    pub(super) fn list(&mut self, key: &str) -> Result<Vec<Value>> {
+    pub(in crate::workspace) fn list(&mut self, key: &str) -> Result<Vec<Value>> {
         match self.value(key) {
             None => Ok(Vec::new()),
             Some(Value::Array(items)) => Ok(items),
@@ -122,7 +122,7 @@ impl Fields {
     }
 
     /// A list of texts; empty when absent.
-    pub(super) fn texts(&mut self, key: &str) -> Result<Vec<String>> {
+    pub(in crate::workspace) fn texts(&mut self, key: &str) -> Result<Vec<String>> {
         self.list(key)?
             .iter()
             .enumerate()
@@ -133,7 +133,7 @@ impl Fields {
 
     /// A list of texts, each alone or as the value `name` of a mapping; empty when absent, and `None` when
     /// there is something else.
-    pub(super) fn texts_or(&mut self, key: &str, name: &str) -> Result<Option<Vec<String>>> {
+    pub(in crate::workspace) fn texts_or(&mut self, key: &str, name: &str) -> Result<Option<Vec<String>>> {
         let items = self.list(key)?;
         let texts = items.iter().enumerate().map(|(n, item)| match item.get(name) {
             Some(inner) => self.written(&format!("/{key}/{n}/{name}"), inner),
@@ -143,7 +143,7 @@ impl Fields {
     }
 
     /// A warning about the keys that nobody asked for, if there are any.
-    pub(super) fn unknown_keys(&self) -> Option<String> {
+    pub(in crate::workspace) fn unknown_keys(&self) -> Option<String> {
         if self.object.is_empty() {
             return None;
         }

@@ -10,7 +10,7 @@ const MARK: &str = "repeated key: ";
 
 /// A key that stands twice.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Repeated {
+pub(in crate::workspace) struct Repeated {
     /// The line of the second one.
     pub line: usize,
     /// The keys that lead to it, with dots between.
@@ -18,7 +18,7 @@ pub(super) struct Repeated {
 }
 
 /// The first key that stands twice. What cannot be read has none.
-pub(super) fn first(text: &str) -> Option<Repeated> {
+pub(in crate::workspace) fn first(text: &str) -> Option<Repeated> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let seed = Unique { path: String::new() };
     if text.trim_start().starts_with('{') {

@@ -4,12 +4,12 @@ use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::base::Base;
+use super::base_dir::Base;
 use super::config::Config;
 use super::discover::CONFIG_PLACES;
 use super::fingerprints::Fingerprints;
-use super::guarded::{is_document, is_secret, runs_or_configures};
 use super::paths::{as_name, file_type, require_inside, resolve, show};
+use super::sensitive_paths::{is_document, is_secret, runs_or_configures};
 use super::text_file::TextFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::SupportingPath;

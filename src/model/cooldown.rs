@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Time;
+use super::duration;
 use super::json::Object;
-use super::span;
 use super::task::object;
 use crate::error::{Error, Result};
 
@@ -177,7 +177,7 @@ impl Parked {
 /// `Invalid` when that is not in the future.
 pub fn pause_end(now: Time, seconds: Option<f64>, until: Option<Time>) -> Result<Time> {
     let length = seconds.map(|seconds| {
-        let length = span::from_seconds(seconds).filter(|length| !length.is_zero());
+        let length = duration::from_seconds(seconds).filter(|length| !length.is_zero());
         length.ok_or_else(|| Error::invalid("a pause lasts more than 0 seconds and at most ten years"))
     });
     let until = length.transpose()?.map(|length| now.plus_seconds(length.as_secs_f64())).or(until);

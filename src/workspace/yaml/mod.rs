@@ -1,0 +1,14 @@
+//! YAML and JSON files that people write: bounded, parsed, and read into typed values.
+
+mod depth;
+mod document;
+mod duplicates;
+mod mapping;
+mod tree;
+
+pub use depth::check as check_nesting;
+pub use document::written_number;
+
+pub(super) use document::{Document, parse, scalar_text, to_yaml};
+pub(super) use duplicates::first as first_duplicate;
+pub(super) use mapping::Fields;
