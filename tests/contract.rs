@@ -238,7 +238,7 @@ fn codes(text: &str, quote: char) -> BTreeSet<String> {
 fn every_finding_of_fsck_is_in_its_table() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = BTreeSet::new();
-    for file in fs::read_dir(root.join("src/store/repair")).unwrap() {
+    for file in fs::read_dir(root.join("src/store/fsck")).unwrap() {
         let text = fs::read_to_string(file.unwrap().path()).unwrap();
         let text = text.split("#[cfg(test)]").next().unwrap();
         found.extend(text.lines().flat_map(|line| codes(line, '"')));

@@ -5,13 +5,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use lanes::dispatch::agent::household::Household;
 use lanes::dispatch::agent::log::CappedLog;
+use lanes::dispatch::agent::process_tree::{MARKER, RunId, orphans};
+use lanes::dispatch::agent::reaper::Household;
 use lanes::dispatch::agent::stop::StopHandle;
-use lanes::dispatch::agent::tree::{MARKER, RunId, orphans};
 use lanes::dispatch::agent::{AgentSpec, Finished, Happening, NoStart, run};
-use lanes::dispatch::outcome::{Exit, StopReason};
-use lanes::dispatch::stream::{Baseline, Format, RunReport, StreamParser};
+use lanes::dispatch::output::{Baseline, Format, RunReport, StreamParser};
+use lanes::dispatch::run::outcome::{Exit, StopReason};
 use lanes::model::FailureClass;
 
 /// Generous: a loaded machine must not fail a test, a hang must.

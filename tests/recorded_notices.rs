@@ -9,10 +9,10 @@
 use std::path::Path;
 
 use jiff::tz::TimeZone;
-use lanes::dispatch::judge::judge;
-use lanes::dispatch::outcome::{Exit, Outcome, Run};
-use lanes::dispatch::reset::Reset;
-use lanes::dispatch::stream::{Baseline, Format, StreamParser};
+use lanes::dispatch::output::{Baseline, Format, StreamParser};
+use lanes::dispatch::run::classify::judge;
+use lanes::dispatch::run::outcome::{Exit, Outcome, Run};
+use lanes::dispatch::run::reset_time::Reset;
 use lanes::dispatch::vendor::Vendors;
 use lanes::model::Time;
 use serde::Deserialize;

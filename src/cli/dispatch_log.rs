@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::dispatch::moment::Moment;
+use crate::dispatch::event::Moment;
 use crate::model::Time;
 
 /// Moments that may wait to be written.

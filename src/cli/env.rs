@@ -60,7 +60,7 @@ pub(super) fn all() -> Vec<(OsString, OsString)> {
 
 /// `LANES_RUN_ID`: whether a dispatcher's agent, or something that it started, gave the command.
 pub(super) fn is_inside_run() -> bool {
-    set(crate::dispatch::agent::tree::MARKER).is_some()
+    set(crate::dispatch::agent::process_tree::MARKER).is_some()
 }
 
 /// `LANES_DEPTH`: how deep we are inside agents that a dispatcher started.

@@ -7,7 +7,7 @@
 
 use super::context::Context;
 use super::env;
-use crate::dispatch::agent::tree::MARKER;
+use crate::dispatch::agent::process_tree::MARKER;
 use crate::error::{Error, Result};
 
 /// Refuses `command` to the processes of a run, unless `--inside-run` is given.

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::args::span;
 use super::context::Context;
-use crate::dispatch::consent::Gate;
-use crate::dispatch::settings::load;
+use crate::dispatch::config::consent::Gate;
+use crate::dispatch::config::load::load;
 use crate::error::{EXIT_OK, Error, Result, printable};
 use crate::model::cooldown::pause_end;
 use crate::model::task::object;

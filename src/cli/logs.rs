@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::args::number;
 use super::context::Context;
-use crate::dispatch::runner::files;
+use crate::dispatch::run::files;
 use crate::error::{EXIT_OK, Error, Result};
 use crate::model::TaskId;
 use crate::store::Store;

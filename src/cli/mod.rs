@@ -51,10 +51,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::builder::StyledStr;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use self::context::{Context, GlobalArgs};
+use self::output::{Output, complain};
 use crate::error::{EXIT_INTERNAL, EXIT_OK, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
 use crate::workspace::Base;
-use context::{Context, GlobalArgs};
-use output::{Output, complain};
 
 /// What a command's exit code says.
 const EXIT_CODES: [(&str, &str); 5] = [

@@ -12,8 +12,8 @@ use super::context::Context;
 use super::env;
 use super::inside_run;
 use super::output::complain;
-use crate::dispatch::consent::Gate;
-use crate::dispatch::settings::{check_route, route_widening};
+use crate::dispatch::config::consent::Gate;
+use crate::dispatch::config::load::{check_route, route_widening};
 use crate::error::{EXIT_OK, Error, Result, printable, shell_word};
 use crate::http::{self, AgreeToRoutes, Places, RouteRules, ServeOptions, TokenRule};
 

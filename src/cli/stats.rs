@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::args::number;
 use super::context::Context;
 use super::table::Table;
-use crate::dispatch::journal::{Group, Period, Record, stats};
+use crate::dispatch::usage_log::{Group, Period, Record, stats};
 use crate::error::{EXIT_OK, Result};
 use crate::model::duration;
 use crate::model::task::object;

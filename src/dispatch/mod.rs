@@ -1,53 +1,30 @@
 //! `lanes dispatch`: claims tasks and runs an agent for each, unattended.
 //!
-//! Rules are pure functions in files of their own: which command line ([`vendor`]), what to say to
-//! the agent ([`prompt`]), what its output means ([`stream`]), how a run ended ([`judge`]). Only
-//! [`agent`] touches processes.
+//! - [`dispatcher`] is the event loop: it claims when a slot is free, starts runs and reports their end.
+//! - [`config`] reads and checks settings: routes, vendors of lanes, consent, prices.
+//! - [`run`] is one run, from its preparation to what its end means for the task.
+//! - [`prompt`] builds what the agent is asked; [`output`] parses what it prints.
+//! - [`vendor`] describes the agents' programs as data.
+//! - [`agent`] starts, supervises and ends processes; nothing else touches them.
+//! - [`report`] delivers the result of a run to the queue, also for a dispatcher that died.
+//!
+//! Decisions are pure functions: the command line, the prompt, what output means, how a run ended.
 
 pub mod agent;
-pub mod answer;
-pub mod brief;
-pub mod choices;
+pub mod claim_gate;
 pub mod config;
-pub mod consent;
-mod conversation;
-pub mod fit;
-pub mod follow;
-pub mod gate;
-pub mod journal;
-pub mod judge;
-pub mod keeper;
-pub mod limit;
-pub mod moment;
-pub mod outcome;
-pub mod parking;
-pub mod place;
-pub mod plan;
-pub mod policy;
-pub mod prepare;
-pub mod preview;
-pub mod prices;
+pub mod cooldown;
+pub mod dispatcher;
+pub mod dry_run;
+pub mod event;
+pub mod heartbeat;
+pub mod output;
 pub mod prompt;
-pub mod reach;
-pub mod recover;
+pub mod registration;
 pub mod report;
-pub mod repository;
-pub mod reset;
-pub mod resume;
-pub mod roster;
-pub mod route;
-pub mod runner;
-mod said;
-pub mod scheduler;
-pub mod service;
-pub mod settings;
-pub mod settle;
-pub mod stream;
-pub mod telling;
+pub mod run;
 #[cfg(test)]
 mod testing;
-pub mod unready;
+pub mod usage_log;
 pub mod vendor;
 pub mod wake;
-pub mod workplace;
-pub mod yaml;

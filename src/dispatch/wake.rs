@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::telling::Over;
+use super::report::deliver::Over;
 use crate::store::Store;
 
 /// How soon the listening thread notices that its dispatcher ends.

@@ -1,7 +1,7 @@
 //! The reader of requests as tests see it that try arbitrary bytes: bytes in, requests out.
 
-use super::budget::Hold;
-use super::wire::{MAX_BODY, Parser, Progress};
+use super::transport::memory_budget::Hold;
+use super::transport::parser::{MAX_BODY, Parser, Progress};
 
 /// A request that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]

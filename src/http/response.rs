@@ -1,84 +1,151 @@
-//! Answers to tasks: giving one, and waiting for one or several.
+//! What a client is told.
+
+use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::answer::{Answer, members, ok};
-use super::app::{App, Call, Outcome};
-use super::claim::DEFAULT_WAIT;
-use super::park::Wish;
-use super::task::redacted;
-use crate::error::Result;
-use crate::model::{Command, FailureClass, ResponseStatus, TaskId, Verdict};
+use crate::error::{Error, ErrorKind};
+use crate::model::json::{self, Object};
 
-/// `POST /tasks/{id}/response`
-pub fn give(call: &Call<'_>) -> Outcome {
-    let body = &call.body;
-    // The fields' own lists have made sure that these words are known.
-    let status = body.text("status").and_then(|word| ResponseStatus::parse(&word));
-    let answer = crate::model::Answer {
-        token: body.token("claim_token"),
-        reviewer: body.text_or("reviewer", "worker"),
-        status: status.unwrap_or(ResponseStatus::Completed),
-        class: body.text("failure_class").map_or(FailureClass::Error, |word| FailureClass::parse(&word)),
-        body: body.needed("body")?,
-        verdict: body.text("verdict").and_then(|word| Verdict::parse(&word)),
-        blocking_count: body.count("blocking_count"),
-        nonblocking_count: body.count("nonblocking_count"),
-        follow_up_required: body.flag("follow_up_required"),
-        expect_sha256: body.text("expect_sha256"),
-        metadata: body.map("metadata"),
-    };
-    let id = call.id()?;
-    super::submit::check_metadata(&answer.metadata)?;
-    let (task, _) = call.app.store.apply(&id, &Command::Respond(answer))?;
-    let response = call.app.store.response(&task)?;
-    let response = response.map(|response| Value::Object(response.to_object()));
-    Ok(ok([("response", response.into()), ("task", redacted(&task))]).into())
+/// One answer, before it becomes bytes.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// What the body is.
+    pub content_type: &'static str,
+    /// Further headers; the values are never a client's words.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, or the beginning of a stream.
+    pub body: Vec<u8>,
+    /// Whether more follows until the connection ends.
+    pub is_stream: bool,
 }
 
-/// `GET /tasks/{id}/response`
-pub fn wait_one(call: &Call<'_>) -> Outcome {
-    let wish = Wish::Answered { ids: vec![call.id()?], all: true, is_single: true };
-    call.wait(wish, call.query.seconds("wait_seconds").unwrap_or(DEFAULT_WAIT))
-}
+impl Answer {
+    fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
+        Self { status, content_type, headers: Vec::new(), body, is_stream: false }
+    }
 
-/// `GET /tasks/wait`
-pub fn wait_several(call: &Call<'_>) -> Outcome {
-    let ids = call.query.texts("id").filter(|ids| !ids.is_empty());
-    let ids = ids.ok_or_else(|| super::input::missing("id"))?;
-    let ids = ids.iter().map(|id| TaskId::parse(id)).collect::<Result<Vec<_>>>()?;
-    let all = call.query.text("mode").as_deref() != Some("any");
-    let wish = Wish::Answered { ids, all, is_single: false };
-    call.wait(wish, call.query.seconds("wait_seconds").unwrap_or(DEFAULT_WAIT))
-}
+    /// A JSON object.
+    pub fn json(status: u16, object: &Object) -> Self {
+        Self::new(status, "application/json", json::portable_text(object).into_bytes())
+    }
 
-/// The answer to a wait, once enough of the tasks are answered.
-pub fn look(app: &App, ids: &[TaskId], all: bool, is_single: bool) -> Result<Option<Answer>> {
-    let (mut answered, mut pending) = (Vec::new(), Vec::new());
-    for id in ids {
-        // Also declares dead what has run out of attempts meanwhile, so that the wait ends.
-        let task = app.store.settle(id)?;
-        match app.store.response(&task)? {
-            Some(response) if is_single => {
-                return Ok(Some(ok([("response", Value::Object(response.to_object()))])));
-            }
-            Some(response) => answered.push(Value::Object(members([
-                ("task_id", id.as_str().into()),
-                ("state", task.status.as_str().into()),
-                ("response", Value::Object(response.to_object())),
-            ]))),
-            None if task.status.is_terminal() => answered.push(Value::Object(members([
-                ("task_id", id.as_str().into()),
-                ("state", task.status.as_str().into()),
-                ("response", Value::Null),
-            ]))),
-            None => pending.push(Value::from(id.as_str())),
+    /// Text of some kind.
+    pub fn text(content_type: &'static str, text: impl Into<Vec<u8>>) -> Self {
+        Self::new(200, content_type, text.into())
+    }
+
+    /// No body, and nothing more to say.
+    pub fn empty() -> Self {
+        Self::new(204, "", Vec::new())
+    }
+
+    /// The head of a stream; what follows is sent piece by piece.
+    pub fn stream(content_type: &'static str) -> Self {
+        Self { is_stream: true, ..Self::new(200, content_type, Vec::new()) }
+    }
+
+    /// A refusal with a stable word beside its text.
+    pub fn refusal(status: u16, code: &str, text: &str) -> Self {
+        let mut object = Object::new();
+        object.insert("error".into(), text.into());
+        object.insert("code".into(), code.into());
+        Self::json(status, &object)
+    }
+
+    /// What went wrong, in the words of the error.
+    pub fn error(error: &Error) -> Self {
+        let answer = Self::refusal(error.kind().http_status(), error.kind().code(), &error.to_string());
+        match error.kind() {
+            ErrorKind::Locked => answer.with("Retry-After", "1"),
+            _ => answer,
         }
     }
-    if is_single && !answered.is_empty() {
-        let text = format!("the response of {} is missing", ids.first().map_or("the task", TaskId::as_str));
-        return Err(crate::Error::corrupt(text));
+
+    /// The same answer with one more header.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
-    let is_enough = if all { pending.is_empty() } else { !answered.is_empty() };
-    Ok(is_enough.then(|| ok([("answered", answered.into()), ("pending", pending.into())])))
+
+    /// What goes before the body. A stream has no length; its end is the connection's.
+    pub fn head(&self, keep_alive: bool) -> Vec<u8> {
+        let mut head = String::with_capacity(256);
+        // Writing to a string cannot fail.
+        let _ = write!(head, "HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
+        if !matches!(self.status, 204 | 304) {
+            let _ = write!(head, "Content-Type: {}\r\n", self.content_type);
+            if !self.is_stream {
+                let _ = write!(head, "Content-Length: {}\r\n", self.body.len());
+            }
+        }
+        head.push_str("Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+        for (name, value) in &self.headers {
+            // Values are our own words; this is the second line of defence.
+            let _ = write!(head, "{name}: {}\r\n", value.replace(|c: char| c.is_control(), " "));
+        }
+        // To clients of HTTP/1.1 the first goes without saying, to those of 1.0 it does not.
+        let connection = if keep_alive { "keep-alive" } else { "close" };
+        let _ = write!(head, "Connection: {connection}\r\n\r\n");
+        head.into_bytes()
+    }
+}
+
+impl From<Error> for Answer {
+    fn from(error: Error) -> Self {
+        Self::error(&error)
+    }
+}
+
+/// A JSON object of the given members, nulls included.
+pub fn members<const N: usize>(pairs: [(&str, Value); N]) -> Object {
+    pairs.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
+}
+
+/// The answer `200` with these members.
+pub fn ok<const N: usize>(pairs: [(&str, Value); N]) -> Answer {
+    Answer::json(200, &members(pairs))
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        204 => "No Content",
+        303 => "See Other",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Status",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_can_begin_a_header_of_its_own() {
+        let mut answer = Answer::refusal(400, "x", "y");
+        answer.headers.push(("Allow", "GET\r\nSet-Cookie: a=b".to_string()));
+        let text = String::from_utf8(answer.head(true)).unwrap();
+        assert!(!text.contains("\r\nSet-Cookie"), "{text}");
+    }
 }

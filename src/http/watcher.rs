@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use super::answer::Answer;
-use super::app::App;
-use super::contain::{contain, internal};
-use super::event::Streams;
-use super::park::{Entry, Signal, Wish, group};
+use super::context::App;
+use super::handlers::events::Streams;
+use super::long_poll::{Entry, Signal, Wish, group};
+use super::response::Answer;
+use super::transport::catch_panic::{contain, internal};
 use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::{TaskId, Time};

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use self::fields::{Fields, KEYS, place};
 use super::event::Event;
 use super::id::{ClaimToken, TaskId};
 use super::json::raw::{Raw, Text, members};
@@ -18,7 +19,6 @@ use super::response::Response;
 use super::task::{Claim, FailureClass, Journal, LeaseClock, Status, SupportingPath, Task};
 use super::task_json::supporting_object;
 use super::time::Time;
-use fields::{Fields, KEYS, place};
 
 pub(super) use fields::JOURNAL_KEY;
 

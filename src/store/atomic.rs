@@ -9,8 +9,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "this is the module that creates, syncs and renames")]
 
-mod group;
-mod upkeep;
+mod maintenance;
+mod sync_group;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -26,8 +26,8 @@ use rustix::io::Errno;
 use super::layout::{Dir, is_regular};
 use crate::error::{Error, Result, printable};
 
-pub(super) use group::Group;
-pub(super) use upkeep::{Archive, discard, drop_head, set_aside};
+pub(super) use maintenance::{Archive, discard, drop_head, set_aside};
+pub(super) use sync_group::Group;
 
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const DIR_MODE: Mode = Mode::RWXU;

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use super::atomic;
 use super::history::open_read;
 use super::layout::{Dir, FEED};
-use super::tail::{Tail, lines};
+use super::log_tail::{Tail, lines};
 use crate::error::{Error, Result};
 use crate::model::json::raw::read_object;
 use crate::model::{Event, Task, TaskId, Time, json};

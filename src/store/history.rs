@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::atomic;
 use super::layout::{Dir, EVENTS_FILE};
-use super::read;
-use super::tail::{FIRST_LOOK, Tail, lines};
+use super::log_tail::{FIRST_LOOK, Tail, lines};
+use super::reader;
 use crate::error::{Error, Result};
 use crate::model::{Event, Task, json};
 
@@ -100,7 +100,7 @@ fn last_number(file: &File, task: &Task, tail: &mut Tail) -> IoResult<u64> {
 /// The whole history of a task: what is in events.jsonl, and what only rides in task.json yet.
 /// Lines that are no events are skipped.
 pub(super) fn events(dir: &Dir, task: &Task) -> Result<Vec<Event>> {
-    let content = read::file(dir, EVENTS_FILE, MAX_READ)?;
+    let content = reader::file(dir, EVENTS_FILE, MAX_READ)?;
     let mut events: Vec<Event> =
         content.iter().flat_map(|content| lines(&content.bytes)).filter_map(Event::parse).collect();
     let numbers = events.iter().filter_map(|event| event.n);

@@ -29,7 +29,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 
 use super::atomic;
 use super::layout::{Dir, LOCK, is_regular};
-use super::turn::{Turn, has_given_up};
+use super::thread_queue::{Turn, has_given_up};
 use crate::error::{Error, ErrorKind, Result, printable};
 
 /// For how many times the time limit a lock is waited for whose holder changes meanwhile.

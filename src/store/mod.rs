@@ -15,71 +15,70 @@
 //! the next change completes.
 
 mod atomic;
-mod attempts;
+mod attempt_files;
 mod batch;
-mod board;
-mod change;
+mod claim_next;
 mod clock;
-mod conversations;
-mod deliver;
-mod facts;
+mod commit;
+mod conversation_locks;
+mod disk_space;
 mod feed;
-mod health;
+mod fsck;
 mod history;
 mod index;
-mod lanes;
+mod lane_descriptions;
+mod lane_pauses;
+mod lane_queries;
 mod layout;
 mod lock;
-mod next;
-mod own;
-mod private;
-mod read;
-mod repair;
+mod log_tail;
+mod own_files;
+mod private_files;
+mod reader;
 mod request;
+mod response_delivery;
 mod retention;
 mod routes;
 mod scan;
 mod server_token;
-mod shelf;
 mod submit;
-mod tail;
+mod thread_queue;
 mod transfer;
-mod turn;
-mod vendors;
+mod vendor_cooldowns;
 mod watch;
-mod workers;
+mod worker_registry;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use attempts::Attempt;
+pub use attempt_files::Attempt;
+pub use claim_next::{Taker, Want};
 pub use clock::{Clock, Entropy};
+pub use disk_space::Space;
 pub use feed::{FeedCursor, FeedEntry};
-pub use health::Space;
-pub use lanes::Pause;
+pub use fsck::{Finding, Report, Severity};
+pub use lane_pauses::Pause;
 pub use lock::FileLock;
 #[doc(hidden)]
 pub use lock::lock_was_held;
-pub use next::{Taker, Want};
-pub use own::{is_linked_into_store, lies_in_store};
-pub use private::PrivateFiles;
-pub use repair::{Finding, Report, Severity};
+pub use own_files::{is_linked_into_store, lies_in_store};
+pub use private_files::PrivateFiles;
 pub use retention::{GcPlan, GcReport};
 pub use routes::Stamp;
 pub use scan::Tell;
 pub use server_token::new_secret;
 pub use submit::Submitted;
+pub use thread_queue::give_up_waiting;
 pub use transfer::Imported;
-pub use turn::give_up_waiting;
-pub use vendors::ParkChange;
+pub use vendor_cooldowns::ParkChange;
 pub use watch::Watch;
-pub use workers::{Abandoned, DISPATCHER, Registration, WorkerInfo};
+pub use worker_registry::{Abandoned, DISPATCHER, Registration, WorkerInfo};
 
 use rustix::io::Errno;
 
+use self::layout::{Dir, Layout};
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Event, Now, Response, Task, TaskId, Time, json};
-use layout::{Dir, Layout};
 
 /// The version of the layout that this program writes.
 pub const FORMAT_VERSION: u64 = 1;
@@ -237,8 +236,8 @@ impl Store {
         self.layout.task(id)?.ok_or_else(|| Self::unknown(id.as_str()))
     }
 
-    fn load(&self, dir: &Dir, id: &TaskId) -> Result<read::Loaded> {
-        read::task(dir, id)?.ok_or_else(|| Self::unknown(id.as_str()))
+    fn load(&self, dir: &Dir, id: &TaskId) -> Result<reader::Loaded> {
+        reader::task(dir, id)?.ok_or_else(|| Self::unknown(id.as_str()))
     }
 
     /// Finds the task that `text` names: its id, or a beginning or an end that only one id has.
@@ -283,7 +282,7 @@ impl Store {
             return Ok(Some(response.clone()));
         }
         let dir = self.task_dir(&task.id)?;
-        read::response(&dir, task)
+        reader::response(&dir, task)
     }
 
     /// Whether a task has an answer file, without reading it.
@@ -291,7 +290,8 @@ impl Store {
         task.status.is_terminal()
             && (task.journal.response.is_some()
                 || self.task_dir(&task.id).is_ok_and(|dir| {
-                    let names = [layout::RESPONSE_FILE.to_string(), read::pending_response_name(task.fence)];
+                    let names =
+                        [layout::RESPONSE_FILE.to_string(), reader::pending_response_name(task.fence)];
                     names.iter().any(|name| dir.path().join(name).exists())
                 }))
     }
@@ -339,7 +339,7 @@ impl Store {
 /// Reads format.json, and writes it into a store that has none.
 fn format_version(layout: &Layout) -> Result<u64> {
     let path = || layout.root.path().join(layout::FORMAT);
-    let content = read::file(&layout.root, layout::FORMAT, 64 * 1024).map_err(layout::hint_at_repair)?;
+    let content = reader::file(&layout.root, layout::FORMAT, 64 * 1024).map_err(layout::hint_at_repair)?;
     match content {
         Some(content) => json::parse_object(&content.bytes)
             .ok()
@@ -354,7 +354,7 @@ fn format_version(layout: &Layout) -> Result<u64> {
 
 /// Writes format.json if it is not there yet.
 fn mark_format(layout: &Layout) -> Result<()> {
-    if read::file(&layout.root, layout::FORMAT, 64 * 1024)?.is_some() {
+    if reader::file(&layout.root, layout::FORMAT, 64 * 1024)?.is_some() {
         return Ok(());
     }
     let mut object = json::Object::new();

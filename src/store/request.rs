@@ -14,8 +14,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::layout::{Dir, REQUEST_FILE, RESPONSE_BODY_FILE, TASKS};
-use super::own::lies_in_store;
-use super::{Store, atomic, read};
+use super::own_files::lies_in_store;
+use super::{Store, atomic, reader};
 use crate::digest::{sha256_bytes, sha256_file, sha256_open};
 use crate::error::{Error, Result, printable};
 use crate::model::{RequestCheck, Task};
@@ -72,7 +72,7 @@ fn look(root: &Path, dir: &Dir, task: &Task) -> Result<Found> {
         Ok(sha256) => RequestCheck::Changed(sha256),
         Err(error) => match Error::io("read the request", &task.request_path, error) {
             // A process without descriptors says nothing of the file.
-            error if read::is_passing(&error) => return Err(error),
+            error if reader::is_passing(&error) => return Err(error),
             error if is_unreadable(&error) => RequestCheck::Unreadable(error.cause().unwrap_or_default()),
             _ => RequestCheck::Missing,
         },

@@ -22,10 +22,10 @@ use super::atomic::Archive;
 use super::index::Index;
 use super::layout::{Dir, FEED};
 use super::lock::TaskLock;
-use super::read::Loaded;
+use super::reader::Loaded;
 use super::submit::correlation_name;
 use super::transfer::line;
-use super::{Store, atomic, feed, read};
+use super::{Store, atomic, feed, reader};
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Status, Task, TaskId, Time};
 
@@ -164,7 +164,7 @@ impl Store {
             let task = match task {
                 Ok(task) => task,
                 // What it refers to is not known, since this process cannot open files now.
-                Err(error) if read::is_passing(&error) => return blind = Some(error),
+                Err(error) if reader::is_passing(&error) => return blind = Some(error),
                 Err(error) => {
                     let name = printable(name);
                     return report.notes.push(format!("{name} stays: {}", error.message()));
@@ -360,8 +360,8 @@ impl Store {
 
 /// Reads a task; one that cannot be read stays, which is noted.
 fn read_or_note(dir: &Dir, id: &TaskId, report: &mut GcReport) -> Result<Option<Loaded>> {
-    match read::task(dir, id) {
-        Err(error) if !read::is_passing(&error) => {
+    match reader::task(dir, id) {
+        Err(error) if !reader::is_passing(&error) => {
             report.notes.push(format!("{id} stays: {}", error.message()));
             Ok(None)
         }

@@ -9,7 +9,7 @@ use rustix::fs::AtFlags;
 use serde_json::Value;
 
 use super::layout::ROUTES;
-use super::{Store, atomic, read};
+use super::{Store, atomic, reader};
 use crate::error::{Error, Result, printable};
 use crate::model::json::{self, Object};
 use crate::model::task::object;
@@ -52,7 +52,7 @@ impl Store {
     /// it chooses what runs; `Io`.
     pub fn routes_text(&self) -> Result<Option<(PathBuf, String)>> {
         let path = self.routes_path();
-        let Some(content) = read::file(&self.layout.root, ROUTES, MAX_ROUTES)? else {
+        let Some(content) = reader::file(&self.layout.root, ROUTES, MAX_ROUTES)? else {
             return Ok(None);
         };
         let shown = || printable(&path.to_string_lossy());

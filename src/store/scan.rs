@@ -14,7 +14,7 @@ use std::sync::mpsc::sync_channel;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::layout::{Dir, Layout, TASK_FILE};
-use super::{Store, read};
+use super::{Store, reader};
 use crate::error::{Error, Result, printable};
 use crate::model::transition::check_redrive;
 use crate::model::{Task, TaskId, TaskText};
@@ -205,7 +205,7 @@ pub(super) fn look_at_one<T>(
         return Err(Error::corrupt(format!("{} is not the directory of a task", shown())));
     };
     let Some(dir) = layout.task(&id)? else { return Ok(None) };
-    match read::with_task(&dir, &id, look)? {
+    match reader::with_task(&dir, &id, look)? {
         Some(seen) => Ok(Some(seen)),
         None => Err(Error::corrupt(format!("{} has no task.json", shown()))),
     }

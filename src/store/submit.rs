@@ -103,7 +103,7 @@ impl Store {
                 .map_err(|error| Error::io("read the request", path, error))?;
             return Ok(NewRequest::File { path: path.clone(), sha256 });
         }
-        let content = super::read::file(&dir, REQUEST_FILE, 64 * 1024 * 1024)?
+        let content = super::reader::file(&dir, REQUEST_FILE, 64 * 1024 * 1024)?
             .ok_or_else(|| Error::refused(format!("the request of {} is missing ({path})", old.id)))?;
         let text = String::from_utf8(content.bytes)
             .map_err(|_| Error::corrupt(format!("{} is not UTF-8 text", printable(path))))?;

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::path::PathBuf;
 
 use lanes::dispatch::config::DispatchConfig;
-use lanes::dispatch::yaml::Source;
+use lanes::dispatch::config::reader::Source;
 use lanes::model::Time;
 use lanes::workspace::{Base, Config, SubmitWish, check_nesting, check_submit};
 

@@ -9,13 +9,13 @@
 //! done, what is in the pipes is read and they are closed.
 
 pub mod guard;
-pub mod household;
 pub mod log;
 mod pipes;
+pub mod process_tree;
+pub mod reaper;
 mod spawn;
 pub mod stop;
-mod supervision;
-pub mod tree;
+mod supervisor;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -26,14 +26,14 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use self::guard::Orders;
-use self::household::Household;
 use self::log::CappedLog;
 use self::pipes::Output;
+use self::process_tree::RunId;
+use self::reaper::Household;
 use self::stop::StopHandle;
-use self::supervision::{Ending, Fate, Limits, Supervision};
-use self::tree::RunId;
-use super::outcome::{Exit, Failure, StopReason};
-use super::stream::{Note, StreamParser};
+use self::supervisor::{Ending, Fate, Limits, Supervision};
+use super::output::{Note, StreamParser};
+use super::run::outcome::{Exit, Failure, StopReason};
 use crate::model::FailureClass;
 
 /// What to run.
@@ -47,7 +47,7 @@ pub struct AgentSpec {
     pub cwd: PathBuf,
     /// The whole environment.
     pub env: BTreeMap<OsString, OsString>,
-    /// The run's random name; must also be in `env` as [`tree::MARKER`].
+    /// The run's random name; must also be in `env` as [`process_tree::MARKER`].
     pub run: RunId,
     /// Standard input: the file that holds the prompt. A file needs no feeding and no reader.
     pub stdin: PathBuf,

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Happening;
 use super::log::{CappedLog, Tail};
-use crate::dispatch::stream::StreamParser;
+use crate::dispatch::output::StreamParser;
 
 /// How much of standard error is kept in memory to judge the run by.
 const STDERR_TAIL: usize = 16 * 1024;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::dispatch::outcome::StopReason;
+use crate::dispatch::run::outcome::StopReason;
 use crate::{Error, Result};
 
 /// Ends one run. Copies belong to the same run; the first reason given is the one that counts, and

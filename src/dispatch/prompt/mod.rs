@@ -5,6 +5,7 @@
 //! agent can so tell the task from the material, and one sentence tells it to. What stands outside of them
 //! is the task's own words, and names, which are one line each whatever they contain.
 
+pub mod input;
 mod template;
 mod thread;
 

@@ -20,9 +20,9 @@ pub use environment::agent_environment;
 pub use notices::{Cause, Follows, Heard, Notices, Refusal, Speaker};
 pub use version::Versions;
 
-use super::route::{Runner, setting_sources};
-use super::stream::Format;
-use super::yaml::{Section, Source};
+use super::config::reader::{Section, Source};
+use super::config::route::{Runner, setting_sources};
+use super::output::Format;
 use crate::{Error, Result};
 
 /// The profile that holds what is the same for all vendors.

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use serde_yaml::Value;
 
 use crate::Result;
-use crate::dispatch::yaml::Section;
+use crate::dispatch::config::reader::Section;
 use crate::model::duration;
 
 /// The keys of a vendor that are read here.

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::dispatch::agent::household::Household;
 use crate::dispatch::agent::log::CappedLog;
+use crate::dispatch::agent::process_tree::RunId;
+use crate::dispatch::agent::reaper::Household;
 use crate::dispatch::agent::stop::StopHandle;
-use crate::dispatch::agent::tree::RunId;
 use crate::dispatch::agent::{self, AgentSpec};
-use crate::dispatch::plan::Surroundings;
-use crate::dispatch::service::Service;
-use crate::dispatch::stream::{Baseline, Format, StreamParser, one_line};
+use crate::dispatch::config::plan::Surroundings;
+use crate::dispatch::config::served_lane::Service;
+use crate::dispatch::output::{Baseline, Format, StreamParser, one_line};
 use crate::store::Stamp;
 
 /// How long a program may take to say its version.

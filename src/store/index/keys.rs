@@ -13,12 +13,12 @@ use rustix::io::Errno;
 use super::super::history::open_read;
 use super::super::layout::{Dir, Layout};
 use super::super::scan::{Reader, each};
-use super::super::shelf::damaged;
-use super::super::tail::lines;
-use super::super::{atomic, read};
-use super::{Index, KEYS, room};
+use super::sorted_set::damaged;
+use super::{Index, KEYS, clear_path};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::TaskId;
+use crate::store::log_tail::lines;
+use crate::store::{atomic, reader};
 
 /// The file of many keys: its size, and a line for each key, its name and its task.
 const PACKED: &str = "packed";
@@ -71,7 +71,7 @@ impl Keys<'_> {
     /// # Errors
     /// `Corrupt` when what is noted names no task.
     pub(in crate::store) fn holder(&self, name: &str) -> Result<Option<TaskId>> {
-        let Some(content) = read::file(&self.dir, name, 4096)? else {
+        let Some(content) = reader::file(&self.dir, name, 4096)? else {
             return Ok(self.find(name)?.and_then(|place| place.id));
         };
         let holder = TaskId::parse(String::from_utf8_lossy(&content.bytes).trim());
@@ -85,11 +85,11 @@ impl Keys<'_> {
 
     fn put(&self, name: &str, text: &str) -> Result<()> {
         let write = || atomic::replace_derived(&self.dir, name, text.as_bytes());
-        room::put(self.layout, &self.dir, name, write)
+        clear_path::put(self.layout, &self.dir, name, write)
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        room::clear(self.layout, &self.dir, name)
+        clear_path::clear(self.layout, &self.dir, name)
     }
 
     /// Lets a key lead nowhere.
@@ -122,7 +122,7 @@ impl Keys<'_> {
 
     /// The keys that are noted among many, and their tasks.
     pub(in crate::store) fn packed(&self) -> Result<Vec<(String, TaskId)>> {
-        let Some(content) = read::file(&self.dir, PACKED, u64::MAX)? else { return Ok(Vec::new()) };
+        let Some(content) = reader::file(&self.dir, PACKED, u64::MAX)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         let mut before = String::new();
         let keys = content.bytes.strip_prefix(head(content.bytes.len() as u64).as_bytes());
@@ -156,7 +156,7 @@ impl Keys<'_> {
         }
         let keys: String = others.iter().map(|(name, id)| format!("{name} {id}\n")).collect();
         let text = head(HEAD + keys.len() as u64) + &keys;
-        let known = read::file(&self.dir, PACKED, text.len() as u64);
+        let known = reader::file(&self.dir, PACKED, text.len() as u64);
         if known.is_ok_and(|known| known.is_some_and(|known| known.bytes == text.as_bytes())) {
             return Ok(());
         }

@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 
 use super::super::layout::{Dir, lane_key};
-use super::super::shelf::{Entry, NO_LEASE, Shelf, damaged};
-use super::super::{atomic, read};
+use super::sorted_set::{Entry, NO_LEASE, Shelf, damaged};
 use crate::error::{Error, Result};
 use crate::model::{Now, Status, Task, json};
+use crate::store::{atomic, reader};
 
 const READY: &str = "ready";
 const LATER: &str = "later";
@@ -161,7 +161,7 @@ impl LaneShelves {
 
     /// How many tasks of the lane can be claimed.
     pub(in crate::store) fn count(&self) -> Result<u64> {
-        match read::file(&self.dir, COUNT, MAX_COUNT as u64)? {
+        match reader::file(&self.dir, COUNT, MAX_COUNT as u64)? {
             Some(content) => self.counted(&content.bytes),
             None => Err(damaged(&self.dir.path().join(COUNT))),
         }

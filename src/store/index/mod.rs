@@ -18,34 +18,35 @@
 //! * *busy*: the task that a change is under way for. A process that is killed in the middle leaves
 //!   it behind, and the next one finishes the work.
 
-mod after_crash;
-mod catch_up;
-mod damage;
+mod clear_path;
+mod fsck;
 mod keys;
 mod lane;
-mod room;
+mod power_loss;
+mod rebuild;
+mod self_heal;
+pub(crate) mod sorted_set;
 mod state;
-mod upkeep;
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
+use self::self_heal::made;
+use self::sorted_set::{Entry, Shelf};
 use super::layout::{Dir, Layout, TASKS, idempotency_key};
 use super::lock::StoreLock;
-use super::shelf::{Entry, Shelf};
-use super::{atomic, read};
+use super::{atomic, reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Now, Task, TaskId, Time};
-use damage::made;
-pub(super) use damage::{is_sealed, seal};
+pub(super) use clear_path::put;
+pub(super) use fsck::target_of;
 pub(super) use lane::{LaneShelves, Place, place};
-pub(super) use room::put;
-pub(super) use upkeep::target_of;
+pub(super) use self_heal::{is_sealed, seal};
 
-use lane::{clock_of, is_due};
-use state::{State, boot_word};
+use self::lane::{clock_of, is_due};
+use self::state::{State, boot_word};
 
 const STATE: &str = "state";
 const KEYS: &str = "keys";
@@ -80,7 +81,7 @@ impl<'a> Index<'a> {
     }
 
     fn read_state(&self) -> Result<Option<State>> {
-        match read::file(&self.dir(), STATE, 4096) {
+        match reader::file(&self.dir(), STATE, 4096) {
             Ok(content) => {
                 Ok(content.and_then(|content| State::parse(&String::from_utf8_lossy(&content.bytes))))
             }
@@ -275,11 +276,11 @@ impl<'a> Index<'a> {
     fn load(&self, name: &str) -> Result<Option<Task>> {
         let Ok(id) = TaskId::parse(name) else { return Ok(None) };
         let read = || match self.layout.task(&id)? {
-            Some(dir) => Ok(read::task(&dir, &id)?.map(|loaded| loaded.task)),
+            Some(dir) => Ok(reader::task(&dir, &id)?.map(|loaded| loaded.task)),
             None => Ok(None),
         };
         match read() {
-            Err(error) if !read::is_passing(&error) => Ok(None),
+            Err(error) if !reader::is_passing(&error) => Ok(None),
             read => read,
         }
     }
@@ -402,6 +403,6 @@ impl<'a> Index<'a> {
 
     /// The directory of the correlation files.
     pub(super) fn correlations(&self) -> Result<Dir> {
-        room::directory(self.layout, &self.dir(), CORRELATIONS)
+        clear_path::directory(self.layout, &self.dir(), CORRELATIONS)
     }
 }

@@ -4,7 +4,6 @@
 use serde_json::Value;
 
 use super::super::layout::{REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE};
-use super::super::read::MAX_TASK_FILE;
 use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
@@ -14,6 +13,7 @@ use crate::model::transition::{MAX_LEASE_SECONDS, check_lease};
 use crate::model::{
     Claim, FailureClass, Now, Response, ResponseStatus, Status, Task, TaskId, Time, check_lane,
 };
+use crate::store::reader::MAX_TASK_FILE;
 
 /// Numbers up to here are the same to every reader of JSON.
 const MAX_COUNT: u64 = 1 << 53;

@@ -16,7 +16,7 @@ use crate::store::index::Index;
 use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::request::is_own;
 use crate::store::submit::{correlation_content, correlation_name};
-use crate::store::{Store, feed, mark_format, read};
+use crate::store::{Store, feed, mark_format, reader};
 
 /// How many tasks are made durable together.
 const GROUP: usize = 32;
@@ -228,9 +228,9 @@ impl Store {
     /// Whether the task is here already, and if so whether it is the same.
     fn present(&self, item: &Item) -> Result<Option<bool>> {
         let Some(dir) = self.layout.task(&item.task.id)? else { return Ok(None) };
-        let Some(loaded) = read::task(&dir, &item.task.id)? else { return Ok(Some(false)) };
+        let Some(loaded) = reader::task(&dir, &item.task.id)? else { return Ok(Some(false)) };
         let same = loaded.task.to_public_object() == item.task.to_public_object()
-            && read::response(&dir, &loaded.task)? == item.response;
+            && reader::response(&dir, &loaded.task)? == item.response;
         Ok(Some(same))
     }
 

@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 use notify::event::{EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
+use self::directories::Directories;
 use super::layout::{BELLS, lane_key};
 use super::{Store, atomic};
 use crate::model::TaskId;
-use directories::Directories;
 
 /// The slow look, for changes that no notification tells of.
 const FALLBACK: Duration = Duration::from_secs(2);

@@ -1,0 +1,306 @@
+//! The guard of a run: a process between the dispatcher and its agent, so that nothing the agent
+//! starts outlives the run, however the dispatcher ends.
+//!
+//! It is this program under another name. The kernel hands it every process below it that loses its
+//! parent, whatever session, group or environment that has, so "no child is left" means that nothing
+//! of the run is left. Its standard input is a socket to the dispatcher: it tells there what happens
+//! ([`Word`]), and when the dispatcher says so, or the other end of the socket closes because the
+//! dispatcher has died, it ends the run: asks, waits, kills. Then it ends too.
+//!
+//! Once the dispatcher is gone, the guard puts into the log what was left unread in the agent's pipe: a
+//! result that was given is not lost. For that it stays until the dispatcher has read everything.
+//!
+//! Should the guard itself be killed, the kernel kills the agent (parent-death signal), and what
+//! the agent had started falls to the dispatcher; see [`household`](super::reaper).
+
+mod protocol;
+mod salvage;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+
+use self::salvage::Unread;
+use super::process_tree::{self, Process, RunId};
+use super::spawn;
+use crate::dispatch::run::outcome::Exit;
+use crate::signals::heeded;
+use crate::store::FileLock;
+pub use protocol::{END, Orders, Word};
+
+/// Under which name this program is a guard.
+pub const NAME: &str = "lanes-guard";
+
+/// How long a killed process may take to vanish before it is left behind.
+pub const VANISH: Duration = Duration::from_secs(5);
+/// Longest time between the polite and the final signal once the dispatcher is gone: the next one has
+/// to wait for the end of the run.
+const ORPHAN_GRACE: Duration = Duration::from_secs(2);
+/// How often to look whether processes that were told to end have ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Does a guard's work if this process was started as one.
+pub fn run_if_asked(mut words: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    if words.next()? != NAME {
+        return None;
+    }
+    let word = work(words).unwrap_or_else(|error| Some(Word::Broken(error.to_string())));
+    if let Some(word) = word {
+        word.tell();
+    }
+    Some(ExitCode::SUCCESS)
+}
+
+/// Returns a last word that is not told yet.
+fn work(mut words: impl Iterator<Item = OsString>) -> io::Result<Option<Word>> {
+    let bad = || io::Error::new(io::ErrorKind::InvalidInput, "a guard is started by a dispatcher alone");
+    let mut next = || words.next().ok_or_else(bad);
+    let run = next()?.to_str().and_then(RunId::parse).ok_or_else(bad)?;
+    let grace = next()?.to_str().and_then(|text| text.parse().ok()).ok_or_else(bad)?;
+    let (lock, log, stdin, cwd) = (next()?, PathBuf::from(next()?), next()?, next()?);
+    let mut agent = Command::new(next()?);
+    // What people see in lists of processes, where the kernel would put "exe".
+    let _ = std::fs::write("/proc/self/comm", NAME);
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    let signals = Signals::listen()?;
+    let _lock = match (!lock.is_empty()).then(|| FileLock::try_acquire(Path::new(&lock))) {
+        None => None,
+        Some(Ok(Some(held))) => Some(held),
+        Some(Ok(None)) => return Ok(Some(Word::Locked)),
+        Some(Err(error)) => return Err(io::Error::other(error.to_string())),
+    };
+    // Inherited by the agent: both of its pipes.
+    agent.args(words).current_dir(cwd).stdin(Stdio::from(File::open(stdin)?));
+    spawn::tie_to_this_thread(&mut agent);
+    let child = match agent.spawn() {
+        Ok(child) => child,
+        Err(error) => return Ok(Some(Word::Failed(error.raw_os_error().unwrap_or(0)))),
+    };
+    drop(agent);
+    Word::Started(child.id()).tell();
+    let mut guard = Guard {
+        leader: Some(Pid::from_child(&child)),
+        run,
+        grace: Duration::from_millis(grace),
+        phase: Phase::Running,
+        told: Vec::new(),
+        leftovers: None,
+        unread: None,
+    };
+    let done = guard.watch(&signals, &log);
+    done.tell();
+    // The dispatcher closes the socket when it has read everything, or the kernel does so for it.
+    while matches!(rustix::io::read(rustix::stdio::stdin(), &mut [0; 64]), Ok(1..) | Err(Errno::INTR)) {}
+    guard.save_unread(&log);
+    Ok(None)
+}
+
+/// What wakes the guard besides its dispatcher.
+struct Signals {
+    /// Readable after any of the signals.
+    wake: OwnedFd,
+    /// Somebody asked the guard to end.
+    asked: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        let (wake, sender) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        let asked = Arc::new(AtomicBool::new(false));
+        let ending = [&[SIGTERM][..], &heeded(&[SIGINT, SIGHUP])].concat();
+        for signal in &ending {
+            signal_hook::flag::register(*signal, Arc::clone(&asked))?;
+        }
+        for signal in ending.into_iter().chain([SIGCHLD]) {
+            signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
+        }
+        Ok(Self { wake: wake.into(), asked })
+    }
+}
+
+/// How far ending the run, or what is left of it, has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// Asked to end; killed at this time.
+    Asked(Instant),
+    /// Killed; left behind at this time.
+    Killed(Instant),
+}
+
+impl Phase {
+    /// Whether asking has been enough.
+    fn is_late(self, now: Instant) -> bool {
+        match self {
+            Self::Running => false,
+            Self::Asked(at) => now >= at,
+            Self::Killed(_) => true,
+        }
+    }
+}
+
+struct Guard {
+    /// The agent, until it has been collected.
+    leader: Option<Pid>,
+    run: RunId,
+    grace: Duration,
+    phase: Phase,
+    /// Who was asked to end.
+    told: Vec<Process>,
+    /// How many were there when the agent ended.
+    leftovers: Option<usize>,
+    /// What saves the rest of the agent's output, once the dispatcher is gone.
+    unread: Option<Unread>,
+}
+
+impl Guard {
+    /// Watches until nothing of the run is left.
+    fn watch(&mut self, signals: &Signals, log: &Path) -> Word {
+        loop {
+            let is_childless = self.collect();
+            if self.unread.is_some() {
+                self.save_unread(log);
+            }
+            let now = Instant::now();
+            // While the agent works there is nothing to look for.
+            let is_over = self.leader.is_none();
+            let left =
+                if is_over || self.phase.is_late(now) { process_tree::family(&self.run) } else { Vec::new() };
+            if is_over && self.leftovers.is_none() {
+                self.leftovers = Some(left.len());
+                self.phase = match self.phase {
+                    Phase::Killed(_) => Phase::Killed(now + VANISH),
+                    _ => Phase::Asked(now + self.grace),
+                };
+            }
+            let is_stuck = matches!(self.phase, Phase::Killed(at) if now >= at);
+            if is_stuck || (is_over && is_childless && left.is_empty()) {
+                return Word::Done(self.leftovers.unwrap_or_default(), left.len());
+            }
+            self.go_on(now, &left);
+            self.sleep(signals, log);
+        }
+    }
+
+    /// Saves what the dispatcher has left unread. What cannot be saved is lost with it.
+    fn save_unread(&mut self, log: &Path) {
+        if self.unread.is_none() {
+            self.unread = Unread::open(log).ok();
+        }
+        if let Some(unread) = &mut self.unread {
+            unread.save();
+        }
+    }
+
+    /// Collects all children that have ended. True if there are no others.
+    fn collect(&mut self) -> bool {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if Some(pid) == self.leader => {
+                    self.leader = None;
+                    Word::Ended(exit_of(status)).tell();
+                }
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => return false,
+                Err(_) => return true,
+            }
+        }
+    }
+
+    /// Takes the step that is due against those that are left.
+    fn go_on(&mut self, now: Instant, left: &[Process]) {
+        match self.phase {
+            Phase::Running => return,
+            // Before the agent has ended, its tools are left to it: nobody is in `left` then.
+            Phase::Asked(at) if now < at => {
+                for process in left {
+                    if !self.told.contains(process) {
+                        process.signal(Signal::TERM);
+                        self.told.push(*process);
+                    }
+                }
+                return;
+            }
+            Phase::Asked(_) => self.phase = Phase::Killed(now + VANISH),
+            Phase::Killed(_) => {}
+        }
+        if let Some(leader) = self.leader {
+            let _ = rustix::process::kill_process_group(leader, Signal::KILL);
+        }
+        for process in left {
+            process.signal(Signal::KILL);
+        }
+    }
+
+    /// Asks the agent to end.
+    fn ask(&mut self, grace: Duration) {
+        self.phase = Phase::Asked(Instant::now() + grace);
+        if let Some(leader) = self.leader {
+            let _ = rustix::process::kill_process_group(leader, Signal::TERM);
+            // A stopped process would get the signal only after being continued.
+            let _ = rustix::process::kill_process_group(leader, Signal::CONT);
+        }
+    }
+
+    /// Sleeps until something happens, or for a moment while processes are ending.
+    fn sleep(&mut self, signals: &Signals, log: &Path) {
+        let is_running = self.phase == Phase::Running;
+        let nap = (!is_running).then(|| Timespec::try_from(LOOK_AGAIN).ok()).flatten();
+        let control = rustix::stdio::stdin();
+        let mut polled = vec![PollFd::new(&signals.wake, PollFlags::IN)];
+        if is_running {
+            polled.push(PollFd::new(&control, PollFlags::IN));
+        }
+        // An interrupted call only means one more turn.
+        let _ = poll(&mut polled, nap.as_ref());
+        let has_word = polled.get(1).is_some_and(|control| !control.revents().is_empty());
+        let mut buffer = [0; 64];
+        while rustix::io::read(signals.wake.as_fd(), &mut buffer).is_ok_and(|length| length > 0) {}
+        if !is_running {
+            return;
+        }
+        if has_word {
+            match rustix::io::read(control, &mut buffer) {
+                Ok(0) | Err(_) => {
+                    self.save_unread(log);
+                    self.grace = self.grace.min(ORPHAN_GRACE);
+                    self.ask(self.grace);
+                }
+                Ok(_) => self.ask(self.grace),
+            }
+        } else if signals.asked.load(Ordering::SeqCst) {
+            self.ask(self.grace);
+        }
+    }
+}
+
+fn exit_of(status: WaitStatus) -> Exit {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, signal) => Exit::Signal(signal.unwrap_or(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_name_makes_a_guard() {
+        assert!(run_if_asked(["lanes", "status"].map(OsString::from).into_iter()).is_none());
+        assert!(run_if_asked(std::iter::empty()).is_none());
+    }
+}

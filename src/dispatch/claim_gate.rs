@@ -1,0 +1,56 @@
+//! Which tasks may be claimed for which vendor, as pauses stand at one look.
+
+use super::config::served_lane::Service;
+use super::cooldown;
+use crate::error::Result;
+use crate::model::{AllParked, Parked, Task, Time};
+use crate::store::{ParkChange, Store};
+
+/// All pauses, at one look.
+pub struct Gate<'a> {
+    store: &'a Store,
+    parked: AllParked,
+    now: Time,
+}
+
+impl<'a> Gate<'a> {
+    /// The pauses as they are now.
+    ///
+    /// # Errors
+    /// When they cannot be read: then nothing may be claimed for any vendor.
+    pub fn look(store: &'a Store) -> Result<Self> {
+        Ok(Self { store, parked: store.parked_vendors()?, now: store.now().wall })
+    }
+
+    /// The pause that keeps every task from this account; a refused account that one task may try is none.
+    pub fn closed(&self, account: &str) -> Option<&Parked> {
+        self.whole(account).filter(|parked| !parked.is_probe_due(self.now))
+    }
+
+    /// Whether a task may be claimed for a service that is not [`closed`](Self::closed), or the pause of the
+    /// model that it needs. Of a refused account the first task that is asked about takes the try, in this
+    /// dispatcher and in others.
+    ///
+    /// # Errors
+    /// The pause, if there is one to tell of.
+    pub fn admit(&self, service: &Service, task: &Task) -> std::result::Result<bool, Parked> {
+        let (model, _) = service.model_for(task);
+        let mut models = self.parked.values().filter(|parked| parked.model.is_some());
+        match models.find(|parked| parked.stops(&service.account, model.as_deref(), self.now)) {
+            Some(parked) => Err(parked.clone()),
+            None => Ok(self.whole(&service.account).is_none() || self.takes_try(&service.account)),
+        }
+    }
+
+    fn whole(&self, account: &str) -> Option<&Parked> {
+        self.parked.get(account).filter(|parked| parked.holds(self.now))
+    }
+
+    fn takes_try(&self, account: &str) -> bool {
+        let store = self.store;
+        let change = store.change_parked(account, |before| {
+            cooldown::take_probe(before, store.now().wall, store.random() as u64)
+        });
+        matches!(change, Ok(ParkChange::Park(_)))
+    }
+}

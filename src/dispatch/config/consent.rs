@@ -1,0 +1,252 @@
+//! Whether settings that nobody named may choose what runs.
+//!
+//! A dispatcher follows a handoff.yaml that a search finds. In a repository that file, and a routes.json in
+//! a state directory there, may be anybody's: they came by a clone and change with a pull. So what they say
+//! about programs and rights counts only as far as a person has agreed to it (`lanes trust`).
+
+use std::path::Path;
+
+use super::sensitive_settings::{FileChoices, choices};
+use crate::error::{Error, Result, printable, shell_word};
+use crate::model::Time;
+use crate::model::json::{self, Object};
+use crate::model::task::object;
+use crate::store::{Stamp, Store};
+use crate::workspace::{Choices, Config, Standing, TrustRecords, is_in_repository};
+
+/// How many settings a refusal shows, and how much of each.
+const MOST_SHOWN: usize = 4;
+const LONGEST_SHOWN: usize = 60;
+
+/// Decides whether the settings of files may be used.
+#[derive(Clone, Debug, Default)]
+pub struct Gate {
+    records: Option<TrustRecords>,
+    is_open: bool,
+}
+
+impl Gate {
+    /// A gate that goes by the records of the user; without any, nothing that is asked for passes.
+    pub fn new(records: Option<TrustRecords>) -> Self {
+        Self { records, is_open: false }
+    }
+
+    /// The same gate, which lets everything pass.
+    #[must_use]
+    pub fn opened(self) -> Self {
+        Self { is_open: true, ..self }
+    }
+
+    /// Refuses settings that need consent and have none.
+    ///
+    /// # Errors
+    /// `Refused`, naming the file, what it chooses, and how to agree; `Corrupt` or `Io` when the records
+    /// cannot be read.
+    pub fn check(&self, files: &[FileChoices]) -> Result<()> {
+        if self.is_open {
+            return Ok(());
+        }
+        for file in files.iter().filter(|file| file.is_asked) {
+            match self.standing(file)? {
+                Standing::Trusted => {}
+                Standing::Unknown => return Err(self.refusal(file, None)),
+                Standing::Changed(keys) => return Err(self.refusal(file, Some(&keys))),
+            }
+        }
+        Ok(())
+    }
+
+    /// How a file stands to what was agreed to.
+    ///
+    /// # Errors
+    /// `Corrupt` or `Io` when the records cannot be read.
+    pub fn standing(&self, file: &FileChoices) -> Result<Standing> {
+        let record = self.records.as_ref().map(|records| records.find(&file.path)).transpose()?.flatten();
+        Ok(record.map_or(Standing::Unknown, |record| record.standing(&file.choices)))
+    }
+
+    /// Agrees to what `files` choose now.
+    ///
+    /// # Errors
+    /// `Config` when there is no place for records; `Io`.
+    pub fn agree(&self, files: &[FileChoices], now: Time) -> Result<()> {
+        let Some(records) = &self.records else { return Err(no_place()) };
+        files.iter().try_for_each(|file| records.trust(&file.path, &file.choices, now))
+    }
+
+    /// Agrees to what a server is about to make of the routes in routes.json, at `path`, for a client that it
+    /// lets change them: as far as what the files chose before needed no consent or had it, so that nothing
+    /// that came with a clone is agreed to along with it.
+    ///
+    /// # Errors
+    /// As [`Gate::agree`].
+    pub fn carry_over(
+        &self,
+        workspace: &Config,
+        path: &Path,
+        (before, after): (&Object, &Object),
+        now: Time,
+    ) -> Result<()> {
+        let Some(records) = &self.records else { return Err(no_place()) };
+        let text = |routes: &Object| json::to_text(&object([("routes", routes.clone().into())]));
+        for file in choices(workspace, Some((path, &text(before)))) {
+            if is_in_repository(&file.path) && self.standing(&file)? != Standing::Trusted {
+                return Ok(());
+            }
+        }
+        let after = choices(workspace, Some((path, &text(after))));
+        let after = after.iter().filter(|file| file.path == path && is_in_repository(path));
+        after.into_iter().try_for_each(|file| records.trust_also(path, &file.choices, now))
+    }
+
+    /// The versions of the records that `workspace` goes by.
+    pub(crate) fn stamps(&self, workspace: &Config, store: &Store) -> [Option<Stamp>; 2] {
+        let records = self.records.as_ref().filter(|_| workspace.found.is_some() && !self.is_open);
+        let stamp = |path: &Path| records.and_then(|records| records.stamp(path));
+        [workspace.path.as_deref().and_then(stamp), stamp(&store.routes_path())]
+    }
+
+    fn refusal(&self, file: &FileChoices, changed: Option<&[String]>) -> Error {
+        let path = printable(&file.path.to_string_lossy());
+        let message = match changed {
+            None => {
+                let keys: Vec<String> = file.choices.keys().cloned().collect();
+                let shown = shown(&file.choices, &keys);
+                format!(
+                    "{path} is in a repository and chooses what runs, which you have not agreed to: {shown}"
+                )
+            }
+            Some(keys) => {
+                let shown = shown(&file.choices, keys);
+                format!("{path} is in a repository and has changed what runs since you agreed to it: {shown}")
+            }
+        };
+        let hint = match self.records {
+            Some(_) => {
+                format!(
+                    "look at it, then agree with `lanes trust {}`",
+                    shell_word(&file.config.to_string_lossy())
+                )
+            }
+            None => no_place().to_string(),
+        };
+        Error::refused(message).with_hint(hint)
+    }
+}
+
+/// There is nowhere to keep what a person agrees to.
+pub fn no_place() -> Error {
+    Error::config("there is no directory to keep in what you trust")
+        .with_hint("set HOME or XDG_STATE_HOME, or name the file with --config")
+}
+
+/// Some settings with their values, on one line.
+fn shown(choices: &Choices, keys: &[String]) -> String {
+    let mut all: Vec<String> =
+        keys.iter().take(MOST_SHOWN).map(|key| setting(choices, key, LONGEST_SHOWN)).collect();
+    if keys.len() > MOST_SHOWN {
+        all.push(format!("and {} more", keys.len() - MOST_SHOWN));
+    }
+    all.join(", ")
+}
+
+/// One setting with at most `most` characters of its value.
+pub fn setting(choices: &Choices, key: &str, most: usize) -> String {
+    let Some(value) = choices.get(key) else { return format!("{} is gone", printable(key)) };
+    let text = printable(&value.to_string());
+    let cut: String = text.chars().take(most).collect();
+    let more = if cut.len() < text.len() { "…" } else { "" };
+    format!("{}: {cut}{more}", printable(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::testing::found_in_repository as found;
+
+    #[test]
+    fn consent_is_asked_for_once_and_again_for_a_change() {
+        let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let gate = Gate::new(Some(TrustRecords::below(home.path())));
+        let now = Time::from_micros(0);
+        let files = choices(&found(dir.path(), "dispatch: {command: ./x, env: {B: 1}}\n"), None);
+        let error = gate.check(&files).unwrap_err().to_string();
+        assert!(
+            error.contains(
+                "which you have not agreed to: dispatch.command: \"./x\", dispatch.env: {\"B\":1}; look"
+            ),
+            "{error}"
+        );
+        assert!(error.contains("handoff/handoff.yaml`"), "{error}");
+        gate.clone().opened().check(&files).unwrap();
+        gate.agree(&files, now).unwrap();
+        gate.check(&files).unwrap();
+        // Timing is nobody's business.
+        let files = choices(&found(dir.path(), "dispatch: {env: {B: 1}, command: ./x, timeout: 5}\n"), None);
+        gate.check(&files).unwrap();
+        let long = "y".repeat(100);
+        let files = choices(&found(dir.path(), &format!("dispatch: {{command: {long}}}\n")), None);
+        let error = gate.check(&files).unwrap_err().to_string();
+        assert!(error.contains("since you agreed to it: dispatch.command: \"yyy"), "{error}");
+        assert!(error.contains("…, dispatch.env is gone; look"), "{error}");
+        // Without a place for records nothing passes, and the error says what to do.
+        let error = Gate::default().check(&files).unwrap_err().to_string();
+        assert!(error.contains("set HOME or XDG_STATE_HOME"), "{error}");
+    }
+
+    #[test]
+    fn a_server_agrees_to_its_own_changes_and_to_nothing_else() {
+        let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let gate = Gate::new(Some(TrustRecords::below(home.path())));
+        let config = found(dir.path(), "dispatch: {timeout: 5}\n");
+        let path = dir.path().canonicalize().unwrap().join("handoff/state/routes.json");
+        let routes = |text: &str| json::parse_object(text.as_bytes()).unwrap();
+        let check = |routes: &Object| {
+            let text = json::to_text(&object([("routes", routes.clone().into())]));
+            gate.check(&choices(&config, Some((&path, &text))))
+        };
+        let carry = |config: &Config, before: &Object, after: &Object| {
+            gate.carry_over(config, &path, (before, after), Time::from_micros(0)).unwrap();
+        };
+        let (none, first) = (routes("{}"), routes(r#"{"a": {"command": "x"}}"#));
+        let second = routes(r#"{"a": {"command": "x"}, "b": {"vendor": "claude"}}"#);
+        check(&first).unwrap_err();
+        carry(&config, &none, &first);
+        carry(&config, &first, &second);
+        check(&second).unwrap();
+        check(&first).unwrap();
+        // What came with a clone stays what it was.
+        let (theirs, more) =
+            (routes(r#"{"c": {"command": "y"}}"#), routes(r#"{"c": {"command": "y", "args": []}}"#));
+        carry(&config, &theirs, &more);
+        check(&more).unwrap_err();
+        // A route over HTTP is a copy of the file's.
+        let config = found(dir.path(), "dispatch: {routes: {d: {command: z}}}\n");
+        let copied = routes(r#"{"d": {"command": "z"}}"#);
+        carry(&config, &none, &copied);
+        let text = json::to_text(&object([("routes", copied.into())]));
+        gate.check(&choices(&config, Some((&path, &text)))[1..]).unwrap_err();
+    }
+
+    #[test]
+    fn what_was_named_or_is_ones_own_is_not_asked_about() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = found(dir.path(), "dispatch: {command: ./x}\n");
+        let routes = dir.path().canonicalize().unwrap().join("handoff/state/routes.json");
+        let text = r#"{"routes": {"a": {"command": "x", "priority": 1}, "b": null}}"#;
+        let asked = |config: &Config| -> Vec<bool> {
+            choices(config, Some((&routes, text))).iter().map(|file| file.is_asked).collect()
+        };
+        assert_eq!(asked(&config), [true, true]);
+        assert_eq!(
+            choices(&config, Some((&routes, text)))[1].choices.keys().collect::<Vec<_>>(),
+            ["routes.a.command", "routes.b"]
+        );
+        assert_eq!(asked(&Config { store_is_named: true, ..config.clone() }), [true, false]);
+        assert_eq!(asked(&Config { found: None, ..config.clone() }), [false, false]);
+        std::fs::remove_dir(dir.path().join(".git")).unwrap();
+        if !is_in_repository(&routes) {
+            assert_eq!(asked(&config), [false, false], "a pool's file, edited by its owner");
+        }
+    }
+}

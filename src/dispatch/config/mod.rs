@@ -1,0 +1,393 @@
+//! The `dispatch:` part of `handoff.yaml`: which lane is served by which agent, and how.
+//!
+//! ```yaml
+//! dispatch:
+//!   vendor: claude            # defaults, for every route
+//!   timeout: 30m
+//!   routes:
+//!     review:                 # a lane
+//!       priority: 1           # lower is served first
+//!       vendor: codex
+//!       timeout: null         # switches the default off
+//! ```
+
+pub mod allowed_directories;
+pub mod consent;
+pub mod load;
+pub mod plan;
+pub mod prices;
+pub mod reader;
+pub mod readiness;
+pub mod reload;
+pub mod route;
+pub mod route_rights;
+pub mod sensitive_settings;
+pub mod served_lane;
+pub mod vendor_match;
+pub mod yaml_location;
+
+use std::time::Duration;
+
+use serde_yaml::Value;
+
+use self::prices::Prices;
+use self::reader::{Section, Source};
+use self::route::{Level, ROUTE_KEYS, Route, read_route};
+use super::vendor::Vendors;
+use crate::workspace::check_lane;
+use crate::{Error, Result};
+
+/// Keys that stand once, for the whole dispatcher.
+pub(super) const PROCESS_KEYS: [&str; 12] = [
+    "max_concurrent",
+    "max_depth",
+    "lease_seconds",
+    "owner",
+    "grace",
+    "drain",
+    "lanes",
+    "linger",
+    "worktree_roots",
+    "vendors",
+    "prices",
+    "routes",
+];
+
+/// A file that settings come from.
+#[derive(Clone, Debug, Default)]
+struct Origin {
+    file: String,
+    text: String,
+}
+
+impl Origin {
+    fn of(source: Source<'_>) -> Self {
+        Self { file: source.file.to_string(), text: source.text.to_string() }
+    }
+
+    fn place(&self, path: &[&str]) -> String {
+        let path: Vec<String> = path.iter().map(ToString::to_string).collect();
+        Source { file: &self.file, text: &self.text }.place(&path)
+    }
+}
+
+/// The whole `dispatch:` part.
+#[derive(Clone, Debug)]
+pub struct DispatchConfig {
+    /// Most agents at once.
+    pub max_concurrent: u32,
+    /// How deep dispatched agents may dispatch further ones.
+    pub max_depth: u32,
+    /// Length of a lease, in seconds.
+    pub lease_seconds: Option<f64>,
+    /// Owner name in claims.
+    pub owner: Option<String>,
+    /// Lanes to serve when the command line names none; empty for all that the file knows.
+    pub lanes: Vec<String>,
+    /// How long agents may go on after the first request to end; nothing means until they are done.
+    pub drain: Option<Duration>,
+    /// Time between the polite and the final signal.
+    pub grace: Duration,
+    /// How long a process may stay once it has reported its result and fallen silent.
+    pub linger: Duration,
+    /// Directories outside the workspace below which tasks may have agents work, as they are written.
+    pub worktree_roots: Vec<String>,
+    /// Known vendors.
+    pub vendors: Vendors,
+    /// What tokens cost, for vendors that do not say it.
+    pub prices: Prices,
+    /// The defaults as a route, for lanes that have none of their own.
+    pub defaults: Route,
+    /// Routes in the order in which they are served.
+    pub routes: Vec<Route>,
+    origin: Origin,
+    /// routes.json, and the lanes whose routes stand there.
+    overlay: Option<(Origin, Vec<String>)>,
+}
+
+impl DispatchConfig {
+    /// Reads the value of the `dispatch` key; a missing one gives the defaults. A route of `overlay`
+    /// replaces the route of the same lane, and `null` there takes it away.
+    pub fn read(dispatch: Option<&Value>, source: Source<'_>, overlay: Option<&Section<'_>>) -> Result<Self> {
+        let section = Section::new(source, &["dispatch"], dispatch)?;
+        let known: Vec<&str> = PROCESS_KEYS.into_iter().chain(ROUTE_KEYS).collect();
+        section.only(&known)?;
+        let vendors = Vendors::with_overrides(&section.section("vendors")?)?;
+        let defaults = read_route(Route::plain(""), &section, &vendors)?;
+        let written = section.section("routes")?;
+        let mut routes = Vec::new();
+        let mut names = written.keys()?;
+        let order = key_order(source.text);
+        names.sort_by_key(|lane| order.iter().position(|key| key == lane).unwrap_or(usize::MAX));
+        for lane in overlay.map(Section::keys).transpose()?.into_iter().flatten() {
+            if !names.contains(&lane) {
+                names.push(lane);
+            }
+        }
+        for lane in names {
+            let place = overlay.filter(|overlay| overlay.mapping().contains_key(&lane)).unwrap_or(&written);
+            if overlay.is_some_and(|overlay| overlay.mapping().get(&lane) == Some(&Value::Null)) {
+                continue;
+            }
+            let route = place.section(&lane)?;
+            if let Err(error) = check_lane(&lane) {
+                return Err(route.error_here(error.message()));
+            }
+            route.only(&ROUTE_KEYS)?;
+            let inherited = Route { lane: lane.clone(), ..defaults.clone() };
+            routes.push(read_route(inherited, &route, &vendors)?);
+        }
+        // Stable: equal priorities keep the order of the file.
+        routes.sort_by_key(|route| route.priority);
+        let lease_seconds = section.length("lease_seconds")?.value().map(|length| length.as_secs_f64());
+        if lease_seconds.is_some_and(|seconds| seconds < 10.0) {
+            return Err(
+                section.error("lease_seconds", "must be at least 10 seconds, or renewing cannot keep up")
+            );
+        }
+        let max_concurrent = section.count("max_concurrent")?.or(3);
+        if max_concurrent == 0 {
+            return Err(section.error("max_concurrent", "must be at least 1; `lanes pause` pauses a lane"));
+        }
+        let lanes = section.list("lanes")?.or(Vec::new());
+        if let Some(Err(error)) = lanes.iter().map(|lane| check_lane(lane)).find(Result::is_err) {
+            return Err(section.error("lanes", error.message()));
+        }
+        Ok(Self {
+            max_concurrent,
+            max_depth: section.count("max_depth")?.or(3),
+            lease_seconds,
+            owner: section.text("owner")?.value(),
+            lanes,
+            drain: section.length("drain")?.value(),
+            grace: section.length("grace")?.or(Duration::from_secs(5)),
+            linger: section.length("linger")?.or(Duration::from_secs(30)),
+            worktree_roots: section.list("worktree_roots")?.or(Vec::new()),
+            vendors,
+            prices: Prices::read(&section.section("prices")?)?,
+            defaults,
+            routes,
+            origin: Origin::of(source),
+            overlay: match overlay {
+                Some(overlay) => Some((Origin::of(overlay.source()), overlay.keys()?)),
+                None => None,
+            },
+        })
+    }
+
+    /// An error about a key of a lane's route, at the place where it is said.
+    pub fn error(&self, route: &Route, key: &str, reason: &str) -> Error {
+        Error::config(format!("{}: {reason}", self.place(route, key)))
+    }
+
+    /// File, line and key of what is said about a lane's route.
+    pub fn place(&self, route: &Route, key: &str) -> String {
+        let lane = route.lane.as_str();
+        if route.given.get(key) != Some(&Level::Own) {
+            return self.origin.place(&["dispatch", key]);
+        }
+        match &self.overlay {
+            Some((origin, lanes)) if lanes.iter().any(|own| own == lane) => {
+                origin.place(&["routes", lane, key])
+            }
+            _ => self.origin.place(&["dispatch", "routes", lane, key]),
+        }
+    }
+
+    /// An error about a key that stands once, at its place.
+    pub fn error_of(&self, key: &str, reason: &str) -> Error {
+        Error::config(format!("{}: {reason}", self.origin.place(&["dispatch", key])))
+    }
+
+    /// The route of `lane`; a lane without one is served by the defaults.
+    pub fn route(&self, lane: &str) -> Route {
+        let own = self.routes.iter().find(|route| route.lane == lane);
+        own.cloned().unwrap_or_else(|| self.defaults.clone().of_lane(lane))
+    }
+}
+
+/// The lanes under `routes` in the order of the file, which the value that was read has lost.
+fn key_order(text: &str) -> Vec<String> {
+    let file: Value = serde_yaml::from_str(text).unwrap_or_default();
+    let routes = file.get("dispatch").and_then(|dispatch| dispatch.get("routes"));
+    let keys = routes.and_then(Value::as_mapping).into_iter().flat_map(|routes| routes.keys());
+    // A key that is no text gets its place at the end, which is as good as any.
+    keys.filter_map(Value::as_str).map(str::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reader::Given;
+    use super::route::Runner;
+    use super::*;
+    use crate::dispatch::output::Format;
+
+    fn read(text: &str) -> Result<DispatchConfig> {
+        let value: Value = serde_yaml::from_str(text).expect("valid YAML");
+        let source = Source { file: "handoff.yaml", text };
+        DispatchConfig::read(value.get("dispatch"), source, None)
+    }
+
+    fn message(text: &str) -> String {
+        read(text).expect_err("a mistake").to_string()
+    }
+
+    const FULL: &str = "\
+dispatch:
+  vendor: claude
+  max_concurrent: 5
+  timeout: 30m
+  max_retries: 2
+  dead_letter_lane: attic
+  permission_mode: acceptEdits
+  env: {A: 1, B: 2}
+  routes:
+    build:
+      priority: 5
+      timeout: null
+      max_retries: null
+      permission_mode: null
+      allowed_tools: []
+      on_success: {move_to: review}
+      env: {A: null}
+    review:
+      vendor: codex
+      timeout: 2h
+      args: [--x]
+      concurrency: 1
+    attic:
+      command: ./notify.sh
+      args: [-v, '{literal}']
+      dead_letter_lane: null
+";
+
+    #[test]
+    fn numbers_that_are_meant_as_text_stay_as_they_are_written() {
+        let config = read(
+            "dispatch:\n  env: {A: 0x1F}\n  routes:\n    w:\n      command: x\n      args: [-v, 1.10, 6e2, 0o17]\n      \
+             env: {V: 1.10, N: 7, T: true}\n",
+        )
+        .expect("valid");
+        let route = config.route("w");
+        assert_eq!(route.args, ["-v", "1.10", "6e2", "0o17"]);
+        for (name, value) in [("A", "0x1F"), ("V", "1.10"), ("N", "7"), ("T", "true")] {
+            assert_eq!(route.env[name].as_deref(), Some(value), "{name}");
+        }
+        let refused = message("dispatch:\n  vendor: claude\n  model: 4.10\n");
+        assert!(refused.contains("line 3: dispatch.model: expected text; put it in quotes"), "{refused}");
+    }
+
+    #[test]
+    fn routes_override_defaults_and_null_switches_them_off() {
+        let config = read(FULL).expect("valid");
+        assert_eq!(config.max_concurrent, 5);
+        let lanes: Vec<&str> = config.routes.iter().map(|route| route.lane.as_str()).collect();
+        assert_eq!(lanes, ["review", "attic", "build"]);
+        let build = config.route("build");
+        assert_eq!(build.runner, Some(Runner::Vendor("claude".to_string())));
+        assert_eq!(build.timeout, None);
+        assert_eq!(build.max_retries, 0);
+        assert_eq!(build.permission_mode, Given::Off);
+        assert_eq!(build.allowed_tools, Given::Value(Vec::new()));
+        assert_eq!(build.move_to.as_deref(), Some("review"));
+        assert_eq!(build.dead_letter_lane.as_deref(), Some("attic"));
+        assert_eq!(build.env["A"], None);
+        assert_eq!(build.env["B"].as_deref(), Some("2"));
+        let review = config.route("review");
+        assert_eq!(review.runner, Some(Runner::Vendor("codex".to_string())));
+        assert_eq!(review.timeout, Some(Duration::from_secs(7200)));
+        assert_eq!(review.permission_mode, Given::Absent, "the word of another vendor");
+        assert_eq!(review.max_retries, 2);
+        let attic = config.route("attic");
+        assert!(matches!(attic.runner, Some(Runner::Command { .. })));
+        assert_eq!(attic.dead_letter_lane, None);
+        let other = config.route("other");
+        assert_eq!(other.timeout, Some(Duration::from_secs(1800)));
+        assert_eq!(other.lane, "other");
+    }
+
+    #[test]
+    fn a_run_has_limits_unless_none_is_said() {
+        let limits = |text: &str, lane: &str| {
+            let route = read(text).expect("valid").route(lane);
+            let minutes = |limit: Option<Duration>| limit.map(|limit| limit.as_secs() / 60);
+            let stream = route.silence_limit(Format::ClaudeStream);
+            (minutes(route.timeout), minutes(stream), minutes(route.silence_limit(Format::Text)))
+        };
+        assert_eq!(limits("dispatch: {}", "a"), (Some(360), Some(30), None));
+        for none in ["none", "0", "null", "0s"] {
+            let text = format!("dispatch: {{timeout: {none}, silence_timeout: {none}}}");
+            assert_eq!(limits(&text, "a"), (None, None, None), "{none}");
+        }
+        let levels =
+            "dispatch: {silence_timeout: 1h, routes: {a: {silence_timeout: none}, b: {timeout: 2h}}}";
+        assert_eq!(limits(levels, "a"), (Some(360), None, None));
+        assert_eq!(limits(levels, "b"), (Some(120), Some(60), Some(60)));
+        assert!(message("dispatch:\n  silence_timeout: soon\n").contains("line 2: dispatch.silence_timeout"));
+    }
+
+    #[test]
+    fn the_example_is_valid() {
+        let config = read(include_str!("../../../examples/pool/handoff.yaml")).expect("valid");
+        assert_eq!(config.route("build").move_to.as_deref(), Some("review"));
+        assert_eq!(config.route("questions").max_retries, 0);
+        assert_eq!(config.route("review").runner, Some(Runner::Vendor("codex".to_string())));
+        assert!(config.vendors.get("claude-proxy").is_ok());
+    }
+
+    #[test]
+    fn the_template_of_a_pool_shows_every_key_of_a_route() {
+        let template = include_str!("../../../templates/pool/queue/handoff.yaml");
+        let (_, commented) = template.split_once("\n#\n").expect("a commented section");
+        let text = commented
+            .lines()
+            .fold(String::new(), |text, line| text + line.strip_prefix("# ").unwrap_or(line) + "\n");
+        let config = read(&text).expect("valid");
+        let shown: Vec<&str> = config.routes.iter().flat_map(|route| route.given.keys().copied()).collect();
+        for key in ROUTE_KEYS {
+            assert!(shown.contains(&key), "{key}");
+        }
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_configuration_too() {
+        let config = read("workspace_id: x\n").expect("valid");
+        assert_eq!((config.max_concurrent, config.max_depth), (3, 3));
+        assert!(config.routes.is_empty());
+        assert_eq!(config.route("default").runner, None);
+        assert_eq!(config.grace, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_line_and_key() {
+        let routes = |body: &str| message(&format!("dispatch:\n  routes:\n    a:\n{body}"));
+        assert!(
+            routes("      vendor: clod\n")
+                .starts_with("handoff.yaml line 4: dispatch.routes.a.vendor: unknown vendor clod")
+        );
+        assert_eq!(
+            routes("      timeuot: 5\n"),
+            "handoff.yaml line 4: dispatch.routes.a.timeuot: unknown key; did you mean timeout?"
+        );
+        assert!(routes("      max_concurrent: 5\n").contains("unknown key"));
+        for value in ["permission_mode: 7", "cwd: 3", "model: true", "command: false"] {
+            let key = value.split(':').next().expect("a key");
+            assert_eq!(
+                routes(&format!("      {value}\n")),
+                format!("handoff.yaml line 4: dispatch.routes.a.{key}: expected text; put it in quotes")
+            );
+        }
+        assert!(message("dispatch:\n  max_concurrent: 0\n").contains("line 2: dispatch.max_concurrent"));
+        assert!(
+            routes("      prompt: 'x {tsk}'\n")
+                .contains("line 4: dispatch.routes.a.prompt: unknown placeholder {tsk}")
+        );
+        assert!(routes("      on_success: {move_to: a}\n").contains("to itself"));
+        assert!(routes("      vendor: claude\n      command: x\n").contains("line 5"));
+        assert!(routes("      max_retries: -1\n").contains("whole number from 0 up"));
+        assert!(routes("      max_budget_usd: 0\n").contains("above 0"));
+        assert!(routes("      - 5\n").contains("line 3: dispatch.routes.a: expected keys with values"));
+        assert!(message("dispatch:\n  lease_seconds: 2\n").contains("line 2: dispatch.lease_seconds"));
+        assert!(message("dispatch: 5\n").contains("line 1: dispatch: expected keys"));
+    }
+}

@@ -1,0 +1,184 @@
+//! What tokens cost, for vendors that do not say it: the `prices:` of handoff.yaml.
+
+use std::collections::BTreeMap;
+
+use serde_yaml::Value;
+
+use super::reader::Section;
+use crate::Result;
+use crate::dispatch::output::{CostSource, RunReport, Tokens, Usage, plus_cost};
+
+/// Tokens that a price is for.
+const PER: f64 = 1e6;
+
+/// Dollars for a million tokens of each kind; nothing where that is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Price {
+    input: Option<f64>,
+    output: Option<f64>,
+    cache_read: Option<f64>,
+    cache_write: Option<f64>,
+}
+
+impl Price {
+    /// Dollars for these tokens; nothing if the price of some of them is missing.
+    fn of(&self, tokens: Tokens) -> Option<f64> {
+        self.parts(tokens).into_iter().sum::<Option<f64>>().map(|sum| sum / PER)
+    }
+
+    /// Dollars for those of these tokens whose price is known.
+    fn at_least(&self, tokens: Tokens) -> f64 {
+        self.parts(tokens).into_iter().flatten().sum::<f64>() / PER
+    }
+
+    fn parts(&self, tokens: Tokens) -> [Option<f64>; 4] {
+        let part = |price: Option<f64>, count: u64| match count {
+            0 => Some(0.0),
+            _ => price.map(|price| price * count as f64),
+        };
+        [
+            part(self.input, tokens.input),
+            part(self.output, tokens.output),
+            part(self.cache_read, tokens.cache_read),
+            part(self.cache_write, tokens.cache_write),
+        ]
+    }
+}
+
+/// The prices of models, by their names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prices(BTreeMap<String, Price>);
+
+impl Prices {
+    /// Reads `prices:`, a mapping from models to their prices.
+    ///
+    /// # Errors
+    /// `Config`, naming file, line and key.
+    pub fn read(section: &Section<'_>) -> Result<Self> {
+        let mut prices = BTreeMap::new();
+        for model in section.keys()? {
+            let of_model = section.section(&model)?;
+            of_model.only(&["input", "output", "cache_read", "cache_write"])?;
+            let price = |key: &str| Ok::<_, crate::Error>(of_model.read(key, amount)?.value());
+            let price = Price {
+                input: price("input")?,
+                output: price("output")?,
+                cache_read: price("cache_read")?,
+                cache_write: price("cache_write")?,
+            };
+            prices.insert(model, price);
+        }
+        Ok(Self(prices))
+    }
+
+    /// What this usage costs; nothing if a price is missing, as unknown is not nothing.
+    fn cost(&self, usage: &Usage) -> Option<f64> {
+        let costs = usage.0.iter().map(|(model, used)| self.0.get(model)?.of(used.tokens));
+        costs.sum()
+    }
+
+    /// What this usage costs at the least; nothing if no price is known.
+    fn at_least(&self, usage: &Usage) -> Option<f64> {
+        let known = usage.0.iter().filter_map(|(model, used)| Some(self.0.get(model)?.at_least(used.tokens)));
+        let cost: f64 = known.sum();
+        (cost > 0.0).then_some(cost)
+    }
+
+    /// Adds the costs that the vendor did not tell.
+    pub fn complete(&self, report: &mut RunReport) {
+        if let Some(least) = &mut report.at_least {
+            let priced = self.at_least(&least.unpriced);
+            least.cost_usd = match (least.cost_usd, priced) {
+                (Some(reported), Some(priced)) => Some(plus_cost(Some(reported), priced)),
+                (reported, priced) => reported.or(priced),
+            };
+        }
+        report.cost_source = report.cost_usd.map(|_| CostSource::Reported);
+        if report.cost_usd.is_some() || report.at_least.is_some() || report.usage.0.is_empty() {
+            return;
+        }
+        if let Some(cost) = self.cost(&report.usage) {
+            report.cost_usd = Some(cost);
+            report.cost_source = Some(CostSource::Computed);
+            for (model, used) in &mut report.usage.0 {
+                used.cost_usd = self.0.get(model).and_then(|price| price.of(used.tokens));
+            }
+        }
+    }
+}
+
+/// A price: 0 is one, for models that run at home.
+fn amount(value: &Value) -> std::result::Result<f64, String> {
+    let price = value.as_f64().filter(|price| price.is_finite() && *price >= 0.0);
+    price.ok_or_else(|| "expected dollars for a million tokens, a number from 0 up".to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::config::reader::Source;
+    use crate::dispatch::output::AtLeast;
+
+    const TEXT: &str = "\
+prices:
+  gpt-x: {input: 2, output: 10, cache_read: 0.5, cache_write: 0}
+  half: {input: 1}
+";
+
+    fn prices(text: &str) -> Result<Prices> {
+        let value: Value = serde_yaml::from_str(text).expect("valid YAML");
+        let source = Source { file: "handoff.yaml", text };
+        Prices::read(&Section::new(source, &["prices"], value.get("prices"))?)
+    }
+
+    fn report(model: Option<&str>, tokens: Tokens) -> RunReport {
+        let mut report = RunReport { tokens: Some(tokens), ..RunReport::default() };
+        report.name_model(model);
+        prices(TEXT).expect("valid").complete(&mut report);
+        report
+    }
+
+    #[test]
+    fn a_cost_is_computed_only_from_known_prices() {
+        let tokens = Tokens { input: 1_000_000, output: 100_000, cache_read: 2_000_000, cache_write: 7 };
+        let known = report(Some("gpt-x"), tokens);
+        assert_eq!((known.cost_usd, known.cost_source), (Some(4.0), Some(CostSource::Computed)));
+        assert_eq!(known.usage.0["gpt-x"].cost_usd, Some(4.0));
+        for model in [Some("gpt-y"), Some("half"), None] {
+            let unknown = report(model, tokens);
+            assert_eq!((unknown.cost_usd, unknown.cost_source), (None, None), "{model:?}");
+        }
+        let input = Tokens { input: 500_000, ..Tokens::default() };
+        assert_eq!(report(Some("half"), input).cost_usd, Some(0.5), "no other price is needed");
+    }
+
+    #[test]
+    fn what_the_vendor_says_counts_more() {
+        let mut told = RunReport { cost_usd: Some(0.25), ..RunReport::default() };
+        told.usage.add("gpt-x", Tokens { input: 1, ..Tokens::default() }, None);
+        prices(TEXT).expect("valid").complete(&mut told);
+        assert_eq!((told.cost_usd, told.cost_source), (Some(0.25), Some(CostSource::Reported)));
+    }
+
+    #[test]
+    fn a_lower_bound_adds_what_was_told_and_what_can_be_priced() {
+        let mut rest = Usage::default();
+        rest.add("half", Tokens { input: 1_000_000, output: 5, ..Tokens::default() }, None);
+        rest.add("nobody", Tokens { input: 9, ..Tokens::default() }, None);
+        let mut cut = RunReport {
+            at_least: Some(AtLeast { unpriced: rest, cost_usd: Some(0.5), ..AtLeast::default() }),
+            ..RunReport::default()
+        };
+        prices(TEXT).expect("valid").complete(&mut cut);
+        assert_eq!((cut.at_least.expect("a bound").cost_usd, cut.cost_usd), (Some(1.5), None));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_line() {
+        let message = |text: &str| prices(text).expect_err("a mistake").to_string();
+        let negative = message("prices:\n  m:\n    input: -1\n");
+        assert!(negative.starts_with("handoff.yaml line 3: prices.m.input: expected dollars"), "{negative}");
+        assert!(message("prices:\n  m: {inptu: 1}\n").contains("did you mean input?"));
+        assert!(message("prices: {m: 3}\n").contains("prices.m: expected keys"));
+    }
+}

@@ -1,0 +1,415 @@
+//! One route: how the tasks of one lane are run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_yaml::Value;
+
+use super::reader::{Given, Section};
+use crate::Result;
+use crate::dispatch::output::Format;
+use crate::dispatch::prompt;
+use crate::dispatch::run::resume::Cut;
+use crate::dispatch::vendor::Vendors;
+use crate::workspace::check_lane;
+
+/// Placeholders of a prompt template.
+pub const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
+
+/// Keys that stand in a route or, as a default, directly under `dispatch:`.
+pub(crate) const ROUTE_KEYS: [&str; 30] = [
+    "vendor",
+    "command",
+    "args",
+    "format",
+    "priority",
+    "timeout",
+    "silence_timeout",
+    "poll_interval",
+    "max_retries",
+    "retry_delay",
+    "retry_delay_max",
+    "resume_on",
+    "dead_letter_lane",
+    "prompt",
+    "on_success",
+    "in_progress",
+    "concurrency",
+    "env",
+    "cwd",
+    "model",
+    "effort",
+    "permission_mode",
+    "setting_sources",
+    "allowed_tools",
+    "disallowed_tools",
+    "max_budget_usd",
+    "mcp_config",
+    "add_dirs",
+    "git_writable",
+    "wants_json",
+];
+
+/// How long one run may take unless something else is said. Long enough for the longest useful run of an
+/// agent; short enough that one that hangs costs a slot for part of a day and not for a weekend.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+/// How long an agent may print nothing unless something else is said. Well above the ten minutes that the
+/// shell tools of agents give a command.
+pub const DEFAULT_SILENCE: Duration = Duration::from_secs(30 * 60);
+
+/// What serves the tasks of a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Runner {
+    /// A vendor by name.
+    Vendor(String),
+    /// A program of the user's, found on PATH unless it contains a slash.
+    Command {
+        /// The program.
+        program: String,
+        /// What it prints.
+        format: Format,
+    },
+}
+
+impl Runner {
+    /// The vendor's name, or the program's.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Vendor(name) | Self::Command { program: name, .. } => name,
+        }
+    }
+}
+
+/// Where something about a route is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Directly under `dispatch:`.
+    Default,
+    /// In the route.
+    Own,
+}
+
+/// Settings that were said in the words of another vendor than the one that serves the route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// That other vendor.
+    pub vendor: String,
+    /// The keys.
+    pub keys: Vec<&'static str>,
+}
+
+/// Keys whose values are words of a vendor.
+const VENDOR_WORDS: [&str; 7] = [
+    "args",
+    "model",
+    "permission_mode",
+    "setting_sources",
+    "allowed_tools",
+    "disallowed_tools",
+    "mcp_config",
+];
+
+/// How the tasks of one lane are run. Every field has its final value: defaults are merged in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// The lane.
+    pub lane: String,
+    /// What serves it; nothing when neither the route nor the defaults say so.
+    pub runner: Option<Runner>,
+    /// Further arguments of a vendor, or all arguments of a command.
+    pub args: Vec<String>,
+    /// Lower is served first; equal ones in the order of the file.
+    pub priority: i64,
+    /// How long one run may take; nothing means without limit.
+    pub timeout: Option<Duration>,
+    /// How long a run may print nothing; absent leaves it to the format, see [`Route::silence_limit`].
+    pub silence_timeout: Given<Duration>,
+    /// How often to look when no wake-up arrives.
+    pub poll_interval: Duration,
+    /// How many more attempts follow the first.
+    pub max_retries: u32,
+    /// Longest wait before the first retry; it doubles with each further one.
+    pub retry_delay: Duration,
+    /// Where doubling ends.
+    pub retry_delay_max: Duration,
+    /// After which ends the next attempt goes on with the conversation of the last.
+    pub resume_on: Vec<Cut>,
+    /// Lane that receives what failed for good.
+    pub dead_letter_lane: Option<String>,
+    /// Template of the prompt; nothing means the task's own prompt.
+    pub prompt: Option<String>,
+    /// Lane that receives a task answered with success.
+    pub move_to: Option<String>,
+    /// What boards call the state of a running task.
+    pub in_progress: Option<String>,
+    /// Most runs of this route at once; 0 pauses it, nothing leaves it to the dispatcher's limit.
+    pub concurrency: Option<u32>,
+    /// Variables to set, or to remove where the value is missing.
+    pub env: BTreeMap<String, Option<String>>,
+    /// Working directory instead of the task's worktree or workspace root.
+    pub cwd: Option<String>,
+    /// Model for tasks that name no class.
+    pub model: Option<String>,
+    /// Effort for tasks that name none.
+    pub effort: Option<String>,
+    /// Permission mode; absent leaves the vendor's default.
+    pub permission_mode: Given<String>,
+    /// Whose settings the agent loads; absent leaves the vendor's default, off leaves it to the program.
+    pub setting_sources: Given<Vec<String>>,
+    /// Tools that run without asking; absent leaves the vendor's default.
+    pub allowed_tools: Given<Vec<String>>,
+    /// Tools that are refused; absent leaves the vendor's default.
+    pub disallowed_tools: Given<Vec<String>>,
+    /// Most money one run may cost, in dollars.
+    pub max_budget_usd: Option<f64>,
+    /// MCP configuration: a file, or JSON text.
+    pub mcp_config: Option<String>,
+    /// Directories outside the working directory that the agent may use.
+    pub add_dirs: Vec<String>,
+    /// Whether an agent in a sandbox may write what a commit writes, which includes hooks.
+    pub git_writable: bool,
+    /// Answers are parsed as JSON even when the task does not ask for it.
+    pub wants_json: bool,
+    /// The keys that are given, and where.
+    pub given: BTreeMap<&'static str, Level>,
+    /// What does not hold because the vendor is another one.
+    pub dropped: Option<Dropped>,
+}
+
+impl Route {
+    /// The same settings for `lane`; a lane passes its tasks on to other lanes only.
+    pub fn of_lane(self, lane: &str) -> Self {
+        let is_other = |target: &String| target != lane;
+        Self {
+            lane: lane.to_string(),
+            dead_letter_lane: self.dead_letter_lane.filter(is_other),
+            move_to: self.move_to.filter(is_other),
+            ..self
+        }
+    }
+
+    /// The route of a lane about which nothing is said.
+    pub fn plain(lane: &str) -> Self {
+        Self {
+            lane: lane.to_string(),
+            runner: None,
+            args: Vec::new(),
+            priority: 0,
+            timeout: Some(DEFAULT_TIMEOUT),
+            silence_timeout: Given::Absent,
+            poll_interval: Duration::from_secs(2),
+            max_retries: 0,
+            retry_delay: Duration::from_secs(30),
+            retry_delay_max: Duration::from_secs(3600),
+            resume_on: Vec::new(),
+            dead_letter_lane: None,
+            prompt: None,
+            move_to: None,
+            in_progress: None,
+            concurrency: None,
+            env: BTreeMap::new(),
+            cwd: None,
+            model: None,
+            effort: None,
+            permission_mode: Given::Absent,
+            setting_sources: Given::Absent,
+            allowed_tools: Given::Absent,
+            disallowed_tools: Given::Absent,
+            max_budget_usd: None,
+            mcp_config: None,
+            add_dirs: Vec::new(),
+            git_writable: true,
+            wants_json: false,
+            given: BTreeMap::new(),
+            dropped: None,
+        }
+    }
+}
+
+impl Route {
+    /// Whether the route itself says what serves it, rather than a default.
+    pub fn names_runner(&self) -> bool {
+        let is_own = |key| self.given.get(key) == Some(&Level::Own);
+        self.runner.is_some() && (is_own("vendor") || is_own("command"))
+    }
+
+    /// How long a run that prints this format may print nothing; nothing means without limit. A program whose
+    /// output is its answer has no reason to print anything before the end, so it has a limit only when one is
+    /// set.
+    pub fn silence_limit(&self, format: Format) -> Option<Duration> {
+        let default = format.has_result_object().then_some(DEFAULT_SILENCE);
+        self.silence_timeout.clone().over(default)
+    }
+
+    /// The same route served by `runner` instead. What was said in the words of another vendor does not
+    /// come along: its arguments, models, permissions and tools mean nothing to this one.
+    pub fn served_by(self, runner: Runner, args: Vec<String>, vendors: &Vendors) -> Self {
+        let before = match &self.runner {
+            None => None,
+            Some(before) if vendors.speak_alike(before, &runner) => None,
+            Some(before) => Some(before.name().to_string()),
+        };
+        let Some(vendor) = before else {
+            let args = if args.is_empty() { self.args } else { args };
+            return Self { runner: Some(runner), args, ..self };
+        };
+        let plain = Self::plain(&self.lane);
+        let keys = VENDOR_WORDS.into_iter().filter(|key| self.has(key)).collect();
+        Self {
+            runner: Some(runner),
+            args,
+            model: plain.model,
+            permission_mode: plain.permission_mode,
+            setting_sources: plain.setting_sources,
+            allowed_tools: plain.allowed_tools,
+            disallowed_tools: plain.disallowed_tools,
+            mcp_config: plain.mcp_config,
+            dropped: Some(Dropped { vendor, keys }),
+            ..self
+        }
+    }
+
+    /// Whether a setting that a vendor may have no place for has a value.
+    pub fn has(&self, key: &str) -> bool {
+        let lists = |list: &Given<Vec<String>>| matches!(list, Given::Value(_));
+        match key {
+            "args" => !self.args.is_empty(),
+            "model" => self.model.is_some(),
+            "permission_mode" => matches!(self.permission_mode, Given::Value(_)),
+            "setting_sources" => lists(&self.setting_sources),
+            "allowed_tools" => lists(&self.allowed_tools),
+            "disallowed_tools" => lists(&self.disallowed_tools),
+            "mcp_config" => self.mcp_config.is_some(),
+            "max_budget_usd" => self.max_budget_usd.is_some(),
+            "add_dirs" => !self.add_dirs.is_empty(),
+            _ => false,
+        }
+    }
+}
+
+/// `base` with everything that `section` says put in its place.
+pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) -> Result<Route> {
+    let base = match read_runner(base.runner.clone(), section, vendors)? {
+        Some(runner) => base.served_by(runner, Vec::new(), vendors),
+        None => Route { runner: None, ..base },
+    };
+    let level = if base.lane.is_empty() { Level::Default } else { Level::Own };
+    let mut given = base.given;
+    given.extend(
+        ROUTE_KEYS.iter().filter(|key| section.mapping().contains_key(**key)).map(|key| (*key, level)),
+    );
+    let mut dropped = base.dropped;
+    if let Some(dropped) = &mut dropped {
+        // What the route says by itself is meant for its own vendor.
+        dropped.keys.retain(|key| !section.mapping().contains_key(*key));
+    }
+    let runner = base.runner;
+    let mut env = base.env;
+    env.extend(section.variables("env")?);
+    let prompt = section.text("prompt")?;
+    if let Given::Value(template) = &prompt {
+        let values = PLACEHOLDERS.map(|name| (name, ""));
+        if let Err(error) = prompt::fill_template(template, &values) {
+            return Err(section.error("prompt", &error.to_string()));
+        }
+    }
+    let on_success = section.section("on_success")?;
+    on_success.only(&["move_to"])?;
+    let move_to = match section.mapping().get("on_success") {
+        Some(Value::Null) => None,
+        _ => on_success.text("move_to")?.over(base.move_to),
+    };
+    let dead_letter_lane = section.text("dead_letter_lane")?.over(base.dead_letter_lane);
+    for (key, target) in [("on_success", &move_to), ("dead_letter_lane", &dead_letter_lane)] {
+        // A default may name a lane that has a route of its own; only there it would be a circle.
+        let is_own = section.mapping().contains_key(key);
+        if is_own && !base.lane.is_empty() && target.as_ref() == Some(&base.lane) {
+            return Err(section.error(key, "a lane cannot pass its tasks on to itself"));
+        }
+        if let Some(Err(error)) = target.as_deref().filter(|_| is_own).map(check_lane) {
+            return Err(section.error(key, error.message()));
+        }
+    }
+    let elsewhere = |target: Option<String>| target.filter(|target| *target != base.lane);
+    let priority = section.integer("priority")?.or(base.priority);
+    let retry_delay = section.length("retry_delay")?.or(base.retry_delay);
+    Ok(Route {
+        runner,
+        args: section.list("args")?.over(Some(base.args)).unwrap_or_default(),
+        priority,
+        timeout: section.limit("timeout")?.over(base.timeout),
+        silence_timeout: inherit(section.limit("silence_timeout")?, base.silence_timeout),
+        poll_interval: section.length("poll_interval")?.or(base.poll_interval).max(Duration::from_secs(1)),
+        max_retries: section.count("max_retries")?.over(Some(base.max_retries)).unwrap_or(0),
+        retry_delay,
+        retry_delay_max: section.length("retry_delay_max")?.or(base.retry_delay_max).max(retry_delay),
+        resume_on: section
+            .read("resume_on", Cut::list_from_yaml)?
+            .over(Some(base.resume_on))
+            .unwrap_or_default(),
+        dead_letter_lane: elsewhere(dead_letter_lane),
+        prompt: prompt.over(base.prompt),
+        move_to: elsewhere(move_to),
+        in_progress: section.text("in_progress")?.over(base.in_progress),
+        concurrency: section.count("concurrency")?.over(base.concurrency),
+        env,
+        cwd: section.argument("cwd")?.over(base.cwd),
+        model: section.argument("model")?.over(base.model),
+        effort: section.argument("effort")?.over(base.effort),
+        permission_mode: inherit(section.argument("permission_mode")?, base.permission_mode),
+        setting_sources: inherit(setting_sources(section)?, base.setting_sources),
+        allowed_tools: inherit(section.list("allowed_tools")?, base.allowed_tools),
+        disallowed_tools: inherit(section.list("disallowed_tools")?, base.disallowed_tools),
+        max_budget_usd: section.amount("max_budget_usd")?.over(base.max_budget_usd),
+        mcp_config: section.argument("mcp_config")?.over(base.mcp_config),
+        add_dirs: section.list("add_dirs")?.over(Some(base.add_dirs)).unwrap_or_default(),
+        git_writable: section.flag("git_writable")?.or(base.git_writable),
+        wants_json: section.flag("wants_json")?.or(base.wants_json),
+        given,
+        dropped,
+        lane: base.lane,
+    })
+}
+
+fn read_runner(base: Option<Runner>, section: &Section<'_>, vendors: &Vendors) -> Result<Option<Runner>> {
+    let vendor = section.text("vendor")?;
+    let command = section.text("command")?;
+    let format = section.read("format", Format::from_yaml)?;
+    match (vendor, command) {
+        (Given::Value(_), Given::Value(_)) => {
+            Err(section.error("command", "give either a vendor or a command, not both"))
+        }
+        (Given::Value(name), _) => match vendors.get(&name) {
+            Ok(_) => Ok(Some(Runner::Vendor(name))),
+            Err(error) => Err(section.error("vendor", &error.to_string())),
+        },
+        (_, Given::Value(program)) => Ok(Some(Runner::Command { program, format: format.or(Format::Text) })),
+        (Given::Off, _) | (_, Given::Off) => Ok(None),
+        (Given::Absent, Given::Absent) => match format {
+            Given::Value(_) => {
+                Err(section.error("format", "only a command has a format; a vendor has its own"))
+            }
+            _ => Ok(base),
+        },
+    }
+}
+
+/// The value of `setting_sources`. An empty list would be an empty argument, which reads as a mistake.
+pub(crate) fn setting_sources(section: &Section<'_>) -> Result<Given<Vec<String>>> {
+    let list = section.list("setting_sources")?;
+    match &list {
+        Given::Value(sources) if sources.is_empty() => Err(section.error(
+            "setting_sources",
+            "name at least one source; `null` leaves the choice to the agent's program",
+        )),
+        _ => Ok(list),
+    }
+}
+
+/// What holds when a route says `own` and the level above says `inherited`.
+fn inherit<T>(own: Given<T>, inherited: Given<T>) -> Given<T> {
+    match own {
+        Given::Absent => inherited,
+        own => own,
+    }
+}

@@ -1,0 +1,280 @@
+//! What the files that settings come from choose: which programs run, with which words, rights and money.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::workspace::{Choices, Config, is_in_repository, real_path};
+
+/// Settings that say when and in which order runs happen, or how many of them, but neither what runs, nor
+/// with which rights, words or money. Everything else needs consent, whatever a later version adds.
+const HARMLESS: [&str; 24] = [
+    "priority",
+    "timeout",
+    "silence_timeout",
+    "poll_interval",
+    "max_retries",
+    "retry_delay",
+    "retry_delay_max",
+    "resume_on",
+    "dead_letter_lane",
+    "on_success",
+    "in_progress",
+    "concurrency",
+    "effort",
+    "wants_json",
+    "max_concurrent",
+    "lease_seconds",
+    "owner",
+    "grace",
+    "drain",
+    "lanes",
+    "linger",
+    "prices",
+    // Their content is looked at one by one.
+    "routes",
+    "vendors",
+];
+
+/// What is harmless below `on_success`.
+const HARMLESS_ON_SUCCESS: [&str; 1] = ["move_to"];
+
+/// What one file chooses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileChoices {
+    /// The file, resolved.
+    pub path: PathBuf,
+    /// The configuration that it belongs to, by which consent is given.
+    pub config: PathBuf,
+    /// Its settings that need consent.
+    pub choices: Choices,
+    /// Whether nothing is run before they are agreed to.
+    pub is_asked: bool,
+}
+
+/// What the configuration and, if there is one, routes.json choose; files that choose nothing are left out.
+pub fn choices(workspace: &Config, routes: Option<(&Path, &str)>) -> Vec<FileChoices> {
+    let mut files = Vec::new();
+    let is_found = workspace.found.is_some();
+    if let Some(path) = &workspace.path {
+        let mut choices = places_outside(workspace, path);
+        let dispatch = workspace.dispatch.as_ref().map(to_json).unwrap_or_default();
+        choices.extend(of_section(&dispatch, "dispatch"));
+        files.push(FileChoices {
+            path: path.clone(),
+            config: path.clone(),
+            choices,
+            is_asked: is_found && is_in_repository(path),
+        });
+    }
+    if let Some((path, text)) = routes {
+        let mut choices = Choices::new();
+        match serde_json::from_str(text).unwrap_or_default() {
+            Value::Object(file) => {
+                collect_routes(file.get("routes").unwrap_or(&Value::Null), "", &mut choices)
+            }
+            other => drop(choices.insert("routes.json".to_string(), other)),
+        }
+        let is_asked = is_found && !workspace.store_is_named && is_in_repository(path);
+        let config = workspace.path.clone().unwrap_or_default();
+        files.push(FileChoices { path: path.to_path_buf(), config, choices, is_asked });
+    }
+    files.retain(|file| !file.choices.is_empty());
+    files
+}
+
+/// Directories that a file names outside the directory that holds it: agents work there.
+fn places_outside(workspace: &Config, path: &Path) -> Choices {
+    let home = path.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+    let queue = workspace.queue_root.as_deref().map(real);
+    let places = [
+        ("workspace_root", Some(workspace.workspace_root.clone())),
+        ("queue_root", queue),
+        ("worktree_path", workspace.worktree_path.clone()),
+    ];
+    let outside = places.into_iter().filter_map(|(key, place)| {
+        let place = place.filter(|place| !place.starts_with(home))?;
+        Some((key.to_string(), place.to_string_lossy().into()))
+    });
+    outside.collect()
+}
+
+/// Where a path leads as far as it exists; what cannot be looked at stays as it is written, and is then
+/// outside everything.
+fn real(path: &Path) -> PathBuf {
+    real_path(Path::new("/"), path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+fn to_json(value: &serde_yaml::Value) -> Value {
+    // What JSON has no words for is compared as text.
+    serde_json::to_value(value)
+        .unwrap_or_else(|_| Value::String(serde_yaml::to_string(value).unwrap_or_default()))
+}
+
+/// The choices of a `dispatch:` section.
+fn of_section(section: &Value, prefix: &str) -> Choices {
+    let mut choices = Choices::new();
+    match section {
+        Value::Null => {}
+        Value::Object(settings) => {
+            collect_settings(settings.iter(), prefix, &mut choices);
+            if let Some(routes) = settings.get("routes") {
+                collect_routes(routes, &format!("{prefix}."), &mut choices);
+            }
+            match settings.get("vendors") {
+                Some(Value::Object(vendors)) => {
+                    for (name, vendor) in vendors {
+                        choices.insert(format!("{prefix}.vendors.{name}"), vendor.clone());
+                    }
+                }
+                None | Some(Value::Null) => {}
+                Some(other) => drop(choices.insert(format!("{prefix}.vendors"), other.clone())),
+            }
+        }
+        other => drop(choices.insert(prefix.to_string(), other.clone())),
+    }
+    choices
+}
+
+fn collect_routes(routes: &Value, prefix: &str, choices: &mut Choices) {
+    match routes {
+        Value::Null => {}
+        Value::Object(lanes) => {
+            for (lane, route) in lanes {
+                let place = format!("{prefix}routes.{lane}");
+                match route {
+                    Value::Object(settings) => collect_settings(settings.iter(), &place, choices),
+                    // In routes.json it takes the file's route away.
+                    other => drop(choices.insert(place, other.clone())),
+                }
+            }
+        }
+        other => drop(choices.insert(format!("{prefix}routes"), other.clone())),
+    }
+}
+
+fn collect_settings<'a>(
+    settings: impl Iterator<Item = (&'a String, &'a Value)>,
+    prefix: &str,
+    choices: &mut Choices,
+) {
+    for (key, value) in settings {
+        let place = format!("{prefix}.{key}");
+        match value {
+            Value::Object(content) if key == "on_success" => {
+                for (key, value) in content {
+                    if !HARMLESS_ON_SUCCESS.contains(&key.as_str()) {
+                        choices.insert(format!("{place}.{key}"), value.clone());
+                    }
+                }
+            }
+            _ if HARMLESS.contains(&key.as_str()) => {}
+            value => drop(choices.insert(place, value.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::config::PROCESS_KEYS;
+    use crate::dispatch::config::route::ROUTE_KEYS;
+    use crate::dispatch::testing::found_in_repository as found;
+
+    /// Every other setting, each for a reason: it names a program or its words, environment, place, rights,
+    /// or the money that it may cost.
+    const NEED_CONSENT: [&str; 18] = [
+        "vendor",
+        "command",
+        "args",
+        "format",
+        "prompt",
+        "env",
+        "cwd",
+        "model",
+        "permission_mode",
+        "allowed_tools",
+        "disallowed_tools",
+        "max_budget_usd",
+        "mcp_config",
+        "add_dirs",
+        "max_depth",
+        "worktree_roots",
+        "setting_sources",
+        "git_writable",
+    ];
+
+    #[test]
+    fn every_setting_is_decided_about() {
+        for key in PROCESS_KEYS.iter().chain(&ROUTE_KEYS) {
+            let (harmless, needs) = (HARMLESS.contains(key), NEED_CONSENT.contains(key));
+            assert!(
+                harmless != needs,
+                "{key}: decide whether it chooses what runs (NEED_CONSENT), or only when (HARMLESS)"
+            );
+        }
+        for key in HARMLESS.iter().chain(&NEED_CONSENT) {
+            assert!(PROCESS_KEYS.contains(key) || ROUTE_KEYS.contains(key), "{key} is no setting any more");
+        }
+    }
+
+    #[test]
+    fn the_contract_lists_what_needs_no_consent() {
+        let contract = include_str!("../../../CONTRACT.md");
+        let section =
+            contract.split("### `trust`").nth(1).and_then(|rest| rest.split("\n### ").next()).unwrap();
+        for key in HARMLESS.iter().filter(|key| !["routes", "vendors"].contains(key)) {
+            let key = if *key == "on_success" { "on_success.move_to" } else { key };
+            assert!(section.contains(&format!("`{key}`")), "{key} is missing in the section on trust");
+        }
+        for key in NEED_CONSENT {
+            assert!(!section.contains(&format!("`{key}`")), "{key} is listed as harmless");
+        }
+    }
+
+    fn keys(choices: &Choices) -> Vec<&str> {
+        choices.keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn what_chooses_what_runs_is_found_wherever_it_stands() {
+        let text = "\
+max_concurrent: 2
+env: {A: 1}
+unheard_of: x
+routes:
+  build: {command: ./x, timeout: 5, on_success: {move_to: a, run: b}}
+  plain: {priority: 1}
+  none:
+vendors: {claude: {args: [a]}}
+";
+        let section: serde_yaml::Value = serde_yaml::from_str(text).unwrap();
+        assert_eq!(
+            keys(&of_section(&to_json(&section), "dispatch")),
+            [
+                "dispatch.env",
+                "dispatch.routes.build.command",
+                "dispatch.routes.build.on_success.run",
+                "dispatch.routes.none",
+                "dispatch.unheard_of",
+                "dispatch.vendors.claude",
+            ]
+        );
+        assert!(of_section(&Value::Null, "dispatch").is_empty());
+        for odd in ["5", "[a]", "{routes: 5}", "{vendors: 5}"] {
+            let odd: serde_yaml::Value = serde_yaml::from_str(odd).unwrap();
+            assert_eq!(of_section(&to_json(&odd), "dispatch").len(), 1, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn places_outside_the_project_are_a_choice() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = found(dir.path(), "workspace_root: ../src\nworktree_path: ../wt\n");
+        assert!(choices(&inside, None).is_empty());
+        let outside = found(dir.path(), "workspace_root: /\nqueue_root: ../../q\nworktree_path: /tmp\n");
+        let files = choices(&outside, None);
+        assert_eq!(keys(&files[0].choices), ["queue_root", "workspace_root", "worktree_path"]);
+        assert!(files[0].is_asked);
+    }
+}

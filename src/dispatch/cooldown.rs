@@ -1,0 +1,318 @@
+//! What a refusal means for the vendor: for how long it, or one of its models, is left alone.
+
+use std::time::Duration;
+
+use super::run::outcome::Halt;
+use super::run::reset_time::Reset;
+use crate::model::cooldown::{is_model, model_name};
+use crate::model::{Obstacle, Parked, Time, Told};
+use crate::store::ParkChange;
+
+/// How long a vendor is left alone that names no time, at first and at most: doubled with each further time.
+const AFTER_LIMIT: (Duration, Duration) = (Duration::from_secs(5 * 60), Duration::from_secs(60 * 60));
+const AFTER_OVERLOAD: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(10 * 60));
+/// How long until the next task tries whether a refused account is in order again, likewise.
+const AFTER_REFUSAL: (Duration, Duration) = (Duration::from_secs(2 * 60), Duration::from_secs(15 * 60));
+/// How long after the reset to try again, at least and at most, in seconds: after a figure for programs,
+/// and after a time for people, which is cut to the minute. Many dispatchers must not come back at once.
+const AFTER_EXACT: (f64, f64) = (2.0, 5.0);
+const AFTER_CLOCK: (f64, f64) = (60.0, 90.0);
+/// Two times nearer to each other than this are the same, in seconds.
+const SAME_TIME: f64 = 120.0;
+
+/// What is left alone: an account, or one of its models.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// The account.
+    pub vendor: String,
+    /// The model, as pauses call it.
+    pub model: Option<String>,
+    /// Whether runs that name no model are meant as well.
+    pub by_default: bool,
+}
+
+impl Blocked {
+    /// What `halt` is about, met by a run for `vendor` that asked for `asked`.
+    pub fn by(halt: &Halt, vendor: &str, asked: Option<&str>) -> Self {
+        let model = halt.model.as_ref().map(|named| match (asked, named.to_lowercase()) {
+            // A notice that names another model than was asked for: what was asked for meets it again.
+            (Some(asked), named) if !is_model(asked, &named) => model_name(asked),
+            (_, named) => named,
+        });
+        let by_default = model.is_some() && asked.is_none();
+        Self { vendor: vendor.to_string(), model, by_default }
+    }
+}
+
+/// What a refusal means for the pause that stands there, `before`; `claimed` is when the run's task was
+/// claimed.
+///
+/// Runs that were at work together are refused together: the first parks the vendor, the others change
+/// nothing, except that a notice that says more, or says as much and came later, takes the place of the
+/// one before, whether the pause becomes longer by that or shorter. A refusal met by a run that began after
+/// the last pause was over is a new one, and soon after it means that the pause was too short.
+pub fn after_halt(
+    halt: &Halt,
+    reason: &str,
+    blocked: &Blocked,
+    (claimed, now): (Time, Time),
+    before: Option<&Parked>,
+    random: u64,
+) -> ParkChange {
+    let share = random as f64 / u64::MAX as f64;
+    let park = |since, strikes, (told, until), by_default| {
+        ParkChange::Park(Parked {
+            vendor: blocked.vendor.clone(),
+            model: blocked.model.clone(),
+            by_default: blocked.by_default || by_default,
+            obstacle: halt.obstacle,
+            since,
+            until,
+            told,
+            reason: reason.to_string(),
+            strikes,
+        })
+    };
+    let is_live = |before: &&Parked| now < before.until || before.obstacle == Obstacle::Account;
+    let same = before.filter(|before| before.obstacle == halt.obstacle);
+    match before.filter(is_live) {
+        // What a person said holds.
+        Some(before) if before.obstacle == Obstacle::Asked => return ParkChange::Keep,
+        Some(before) if before.obstacle == Obstacle::Account => match halt.obstacle {
+            Obstacle::Overloaded => return ParkChange::Keep,
+            // Only a run that began since then knows more.
+            _ if claimed <= before.since => return ParkChange::Keep,
+            _ => {}
+        },
+        Some(before) if before.obstacle == halt.obstacle => {
+            let (told, until) = pause(halt, now, before.strikes, share);
+            let is_other = until.seconds_since(before.until).abs() >= SAME_TIME;
+            let is_better = told > before.told || (told == before.told && told > Told::Guess && is_other);
+            return match is_better {
+                true => park(before.since, before.strikes, (told, until), before.by_default),
+                false => ParkChange::Keep,
+            };
+        }
+        Some(_) if halt.obstacle == Obstacle::Overloaded => return ParkChange::Keep,
+        _ => {}
+    }
+    let recent = same.filter(|before| now.seconds_since(before.until) < AFTER_LIMIT.1.as_secs_f64());
+    let strikes = recent.map_or(1, |before| {
+        let is_new = claimed >= before.until || before.obstacle == Obstacle::Account;
+        before.strikes.saturating_add(u32::from(is_new))
+    });
+    let since = same.filter(|before| before.obstacle == Obstacle::Account).map_or(now, |before| before.since);
+    let by_default = same.is_some_and(|before| before.by_default);
+    park(since, strikes, pause(halt, now, strikes, share), by_default)
+}
+
+/// The next try of a refused account is under way: until when nobody else tries. Nothing when somebody else
+/// was first.
+pub fn take_probe(before: Option<&Parked>, now: Time, random: u64) -> ParkChange {
+    match before.filter(|before| before.is_probe_due(now)) {
+        Some(before) => {
+            let halt = Halt { obstacle: Obstacle::Account, reset: None, model: None };
+            let share = random as f64 / u64::MAX as f64;
+            let (_, until) = pause(&halt, now, before.strikes, share);
+            ParkChange::Park(Parked { until, ..before.clone() })
+        }
+        None => ParkChange::Keep,
+    }
+}
+
+/// What it means for a pause that the vendor worked for a run whose task was claimed at `claimed`: one that
+/// began after the pause shows that it is over.
+pub fn after_work(claimed: Time, before: Option<&Parked>) -> ParkChange {
+    match before {
+        Some(before) if before.obstacle == Obstacle::Asked => ParkChange::Keep,
+        Some(before) if before.obstacle == Obstacle::Account && claimed > before.since => ParkChange::Forget,
+        Some(before) if claimed >= before.until => ParkChange::Forget,
+        _ => ParkChange::Keep,
+    }
+}
+
+/// Until when a vendor is left alone, and who says so; `share` (0 to 1) spreads it.
+fn pause(halt: &Halt, now: Time, strikes: u32, share: f64) -> (Told, Time) {
+    let spread = |(least, most): (f64, f64)| least + (most - least) * share;
+    let (first, longest) = match halt.obstacle {
+        Obstacle::Limit | Obstacle::Asked => AFTER_LIMIT,
+        Obstacle::Overloaded => AFTER_OVERLOAD,
+        Obstacle::Account => AFTER_REFUSAL,
+    };
+    let grown = |seconds: f64| {
+        let doublings = strikes.saturating_sub(1).min(8);
+        (seconds * f64::from(1_u32 << doublings)).min(longest.as_secs_f64())
+    };
+    match halt.reset.filter(|_| halt.obstacle != Obstacle::Account) {
+        Some(Reset::Exact(time)) => (Told::Exact, time.plus_seconds(spread(AFTER_EXACT))),
+        Some(Reset::Clock(time)) => (Told::Named, time.plus_seconds(spread(AFTER_CLOCK))),
+        Some(Reset::Passed) => (Told::Named, now.plus_seconds(grown(spread(AFTER_CLOCK)))),
+        None => {
+            let ceiling = grown(first.as_secs_f64());
+            (Told::Guess, now.plus_seconds(spread((ceiling / 2.0, ceiling))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start() -> Time {
+        Time::from_micros(1_000_000_000_000_000)
+    }
+
+    fn halt(obstacle: Obstacle, reset: Option<Reset>) -> Halt {
+        Halt { obstacle, reset, model: None }
+    }
+
+    fn meet(
+        obstacle: Obstacle,
+        reset: Option<Reset>,
+        (claimed, now): (Time, Time),
+        before: Option<&Parked>,
+        random: u64,
+    ) -> ParkChange {
+        let halt = halt(obstacle, reset);
+        after_halt(&halt, "refused", &Blocked::by(&halt, "v", None), (claimed, now), before, random)
+    }
+
+    fn limit(reset: Option<Reset>, times: (Time, Time), before: Option<&Parked>, random: u64) -> ParkChange {
+        meet(Obstacle::Limit, reset, times, before, random)
+    }
+
+    fn parked(change: ParkChange) -> Parked {
+        match change {
+            ParkChange::Park(parked) => parked,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn pauses_last_as_named_or_grow() {
+        let now = start();
+        let at = |seconds| now.plus_seconds(seconds);
+        let meet = |reset, at, before| parked(limit(reset, (at, at), before, u64::MAX));
+        let least = |reset| parked(limit(Some(reset), (now, now), None, 0)).until.seconds_since(now);
+        let exact = meet(Some(Reset::Exact(at(100.0))), now, None);
+        assert_eq!((exact.until.seconds_since(now), exact.told), (105.0, Told::Exact));
+        assert_eq!(least(Reset::Exact(at(100.0))), 102.0);
+        let clock = meet(Some(Reset::Clock(at(100.0))), now, None);
+        assert_eq!((clock.until.seconds_since(now), clock.told), (190.0, Told::Named));
+        assert_eq!(least(Reset::Clock(at(100.0))), 160.0);
+        let first = meet(None, now, None);
+        assert_eq!((first.strikes, first.until.seconds_since(now).round()), (1, 300.0));
+        let again = meet(None, first.until, Some(&first));
+        assert_eq!((again.strikes, again.until.seconds_since(first.until).round()), (2, 600.0));
+        let much_later = first.until.plus_seconds(10_000.0);
+        assert_eq!(meet(None, much_later, Some(&first)).strikes, 1);
+    }
+
+    #[test]
+    fn a_time_that_has_passed_is_a_short_pause_that_grows() {
+        let now = start();
+        let meet = |now, before: Option<&Parked>, random| {
+            parked(limit(Some(Reset::Passed), (now, now), before, random))
+        };
+        assert_eq!(meet(now, None, 0).until.seconds_since(now), 60.0);
+        let mut last = meet(now, None, u64::MAX);
+        assert_eq!(last.until.seconds_since(now), 90.0);
+        for expected in [180.0, 360.0, 720.0, 1440.0, 2880.0, 3600.0, 3600.0] {
+            let next = meet(last.until, Some(&last), u64::MAX);
+            assert_eq!(next.until.seconds_since(last.until), expected);
+            last = next;
+        }
+    }
+
+    #[test]
+    fn runs_that_meet_a_limit_together_meet_it_once() {
+        let claimed = start();
+        let now = claimed.plus_seconds(10.0);
+        let at = |seconds: f64| claimed.plus_seconds(seconds);
+        let meet = |reset, now, before: &Parked| limit(reset, (claimed, now), Some(before), 0);
+        let guess = parked(limit(None, (claimed, now), None, 0));
+        assert_eq!(meet(None, now, &guess), ParkChange::Keep);
+        let named = parked(meet(Some(Reset::Clock(at(30.0))), now, &guess));
+        assert!(
+            named.told == Told::Named && named.until < guess.until,
+            "a named time counts more than a guess"
+        );
+        assert_eq!((named.strikes, named.since), (1, guess.since));
+        assert_eq!(meet(None, now, &named), ParkChange::Keep);
+        assert_eq!(meet(Some(Reset::Clock(at(30.0))), now, &named), ParkChange::Keep, "the same notice");
+        let other = parked(meet(Some(Reset::Clock(at(600.0))), now, &named));
+        assert_eq!(other.until, at(660.0), "a later notice counts more");
+        assert_eq!(parked(meet(Some(Reset::Clock(at(30.0))), now, &other)).until, at(90.0), "shorter, too");
+        let exact = parked(meet(Some(Reset::Exact(at(45.0))), now, &other));
+        assert_eq!((exact.until, exact.told), (at(47.0), Told::Exact));
+        assert_eq!(meet(Some(Reset::Clock(at(9000.0))), now, &exact), ParkChange::Keep);
+        assert_eq!(parked(meet(Some(Reset::Exact(at(9000.0))), now, &exact)).until, at(9002.0));
+        // A long run from before the pause that meets the limit after it: parked again, no new strike.
+        let late = parked(meet(None, guess.until.plus_seconds(1.0), &guess));
+        assert_eq!((late.strikes, late.since), (1, guess.until.plus_seconds(1.0)));
+    }
+
+    #[test]
+    fn only_an_answer_from_after_the_pause_ends_it() {
+        let claimed = start();
+        let guess = parked(limit(None, (claimed, claimed), None, 0));
+        assert_eq!(after_work(claimed, Some(&guess)), ParkChange::Keep);
+        assert_eq!(after_work(guess.until, Some(&guess)), ParkChange::Forget);
+        assert_eq!(after_work(claimed, None), ParkChange::Keep);
+    }
+
+    #[test]
+    fn a_refused_account_is_tried_by_one_task_every_few_minutes() {
+        let now = start();
+        let refuse = |claimed, now, before: Option<&Parked>| {
+            meet(Obstacle::Account, None, (claimed, now), before, u64::MAX)
+        };
+        let mut account = parked(refuse(now, now, None));
+        assert_eq!((account.until.seconds_since(now), account.told), (120.0, Told::Guess));
+        assert_eq!(refuse(now, now.plus_seconds(1.0), Some(&account)), ParkChange::Keep, "met together");
+        for seconds in [240.0, 480.0, 900.0, 900.0] {
+            assert_eq!(take_probe(Some(&account), account.until.plus_seconds(-1.0), 0), ParkChange::Keep);
+            let due = account.until;
+            let taken = parked(take_probe(Some(&account), due, 0));
+            assert!(taken.until > due, "and nobody else tries meanwhile");
+            assert_eq!(take_probe(Some(&taken), due, 0), ParkChange::Keep);
+            account = parked(refuse(due, due, Some(&taken)));
+            assert_eq!(account.until.seconds_since(due), seconds);
+        }
+        assert_eq!(after_work(now, Some(&account)), ParkChange::Keep, "it began before");
+        assert_eq!(after_work(now.plus_seconds(1.0), Some(&account)), ParkChange::Forget);
+    }
+
+    #[test]
+    fn of_two_obstacles_the_one_counts_that_lasts() {
+        let now = start();
+        let later = now.plus_seconds(10.0);
+        let park = |obstacle| parked(meet(obstacle, None, (now, now), None, 0));
+        let then = |obstacle, before: &Parked| meet(obstacle, None, (later, later), Some(before), 0);
+        let (limit, busy, account) =
+            (park(Obstacle::Limit), park(Obstacle::Overloaded), park(Obstacle::Account));
+        assert!(busy.until.seconds_since(now) <= 60.0);
+        assert_eq!(then(Obstacle::Overloaded, &limit), ParkChange::Keep);
+        assert_eq!(parked(then(Obstacle::Limit, &busy)).obstacle, Obstacle::Limit);
+        assert_eq!(parked(then(Obstacle::Account, &limit)).obstacle, Obstacle::Account);
+        assert_eq!(parked(then(Obstacle::Limit, &account)).obstacle, Obstacle::Limit, "it let somebody in");
+        let asked = Parked { obstacle: Obstacle::Asked, ..limit };
+        for obstacle in [Obstacle::Limit, Obstacle::Overloaded, Obstacle::Account] {
+            assert_eq!(then(obstacle, &asked), ParkChange::Keep, "a person said so");
+        }
+        assert_eq!(after_work(later, Some(&asked)), ParkChange::Keep);
+    }
+
+    #[test]
+    fn a_limit_of_one_model_is_about_that_model() {
+        let halt = Halt { model: Some("Opus".to_string()), ..halt(Obstacle::Limit, None) };
+        let blocked = |asked| {
+            let blocked = Blocked::by(&halt, "claude", asked);
+            (blocked.model, blocked.by_default)
+        };
+        let opus = Some("opus".to_string());
+        assert_eq!(blocked(Some("claude-opus-5-5")), (opus.clone(), false));
+        assert_eq!(blocked(None), (opus, true), "the default is what met it");
+        assert_eq!(blocked(Some("anthropic/Sonnet")), (Some("sonnet".to_string()), false));
+    }
+}

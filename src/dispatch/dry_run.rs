@@ -1,0 +1,104 @@
+//! What a dispatcher would do, without doing it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::config::plan::Plan;
+use super::config::served_lane::Service;
+use super::run::prepare::{CommandLine, Refusal, command_line, own_timeout};
+use super::run::resume;
+use crate::Result;
+use crate::model::Task;
+use crate::model::json::Object;
+use crate::model::task::object;
+use crate::model::{Parked, cooldown};
+use crate::store::{Store, Want};
+
+/// What would be run for the next task of a lane.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// The lane.
+    pub lane: String,
+    /// Who serves it.
+    pub vendor: String,
+    /// With which program; nothing when it is not installed.
+    pub program: Option<String>,
+    /// The pause that the vendor has to keep at present.
+    pub parked: Option<Parked>,
+    /// How long a run may take, that of the next task if it says so itself.
+    pub timeout: Option<Duration>,
+    /// How long a run may print nothing.
+    pub silence: Option<Duration>,
+    /// The next task, if there is one.
+    pub task_id: Option<String>,
+    /// The command line for it, or why it would fail.
+    pub command: std::result::Result<Vec<String>, String>,
+}
+
+impl Preview {
+    /// The preview for programs.
+    pub fn to_object(&self) -> Object {
+        let is_task = self.task_id.is_some();
+        let argv = self.command.as_ref().ok().filter(|_| is_task).cloned();
+        object([
+            ("lane", self.lane.clone().into()),
+            ("vendor", self.vendor.clone().into()),
+            ("program", self.program.clone().into()),
+            ("parked_until", self.parked.as_ref().map(|parked| parked.until.to_string()).into()),
+            ("timeout_seconds", self.timeout.map(|limit| limit.as_secs_f64()).into()),
+            ("silence_timeout_seconds", self.silence.map(|limit| limit.as_secs_f64()).into()),
+            ("task_id", self.task_id.clone().into()),
+            ("argv", argv.map_or(Value::Null, Value::from)),
+            ("problem", self.command.as_ref().err().cloned().into()),
+        ])
+    }
+}
+
+/// The command line for the next claim of a task.
+fn next_command(
+    store: &Store,
+    plan: &Plan,
+    service: &Service,
+    task: &Task,
+) -> Result<std::result::Result<CommandLine, Refusal>> {
+    let events = store.events(&task.id)?;
+    let continued = resume::continuation(store, task, &events, service, task.fence + 1)?;
+    let session = continued.as_ref().map(|continued| continued.session.as_str());
+    command_line(store, plan, service, task, session, 0)
+}
+
+/// Looks what would be run in each lane; claims nothing.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
+    let (all_parked, now) = (store.parked_vendors()?, store.now().wall);
+    let mut previews = Vec::new();
+    for service in &plan.services {
+        let lanes = vec![service.route.lane.clone()];
+        let task = store.peek_next(&Want { lanes, filter: service.filter.clone() })?;
+        let command = match &task {
+            None => service.check_ready().map(|()| Vec::new()).map_err(|error| error.to_string()),
+            Some(task) => match next_command(store, plan, service, task) {
+                Ok(Ok(line)) => Ok(std::iter::once(line.program.to_string_lossy().into_owned())
+                    .chain(line.args)
+                    .collect()),
+                Ok(Err(refusal)) => Err(refusal.message().to_string()),
+                Err(error) => Err(error.to_string()),
+            },
+        };
+        let model = task.as_ref().and_then(|task| service.model_for(task).0);
+        previews.push(Preview {
+            lane: service.route.lane.clone(),
+            vendor: service.vendor.name.clone(),
+            parked: cooldown::obstacle_to(&all_parked, &service.account, model.as_deref(), now).cloned(),
+            program: service.program().map(|path| path.to_string_lossy().into_owned()),
+            timeout: task.as_ref().and_then(own_timeout).or(service.route.timeout),
+            silence: service.silence_limit(),
+            task_id: task.map(|task| task.id.to_string()),
+            command,
+        });
+    }
+    Ok(previews)
+}

@@ -1,0 +1,146 @@
+//! Keeping claims alive, and noticing when they are over.
+//!
+//! One thread looks after all runs of a dispatcher: it renews each lease at a third of its length, and
+//! whenever something in the store changes it looks whether a task was cancelled or taken over. Then
+//! the run is stopped, and nothing is reported for it.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::agent::stop::StopHandle;
+use super::run::outcome::StopReason;
+use crate::error::ErrorKind;
+use crate::model::{ClaimToken, Command, FailureClass, Status, Task, TaskId};
+use crate::store::Store;
+
+/// Longest sleep between two looks.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Who holds a task, as seen from a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// We do.
+    Ours,
+    /// It was answered under our claim: the agent did so itself.
+    Answered,
+    /// Somebody cancelled it.
+    Cancelled,
+    /// Somebody else does, or nobody.
+    Lost,
+}
+
+/// How a claim stands that was made under `token`.
+pub fn hold(task: &Task, token: &ClaimToken) -> Hold {
+    let is_ours = task.status.claim().is_some_and(|claim| claim.token == *token);
+    match &task.status {
+        Status::Failed { class: FailureClass::Cancelled, .. } => Hold::Cancelled,
+        Status::Claimed(_) if is_ours => Hold::Ours,
+        Status::Completed { .. } | Status::Failed { .. } if is_ours => Hold::Answered,
+        _ => Hold::Lost,
+    }
+}
+
+/// The claims of a dispatcher.
+#[derive(Debug)]
+pub struct Keeper {
+    kept: Mutex<Vec<Kept>>,
+    lease_seconds: f64,
+    ended: AtomicBool,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    id: TaskId,
+    token: ClaimToken,
+    stop: StopHandle,
+    renew_at: Instant,
+}
+
+impl Keeper {
+    /// Keeps nothing yet.
+    pub fn new(lease_seconds: f64) -> Self {
+        Self { kept: Mutex::default(), lease_seconds, ended: AtomicBool::new(false) }
+    }
+
+    /// Looks after a claim from now on.
+    pub fn add(&self, id: &TaskId, token: &ClaimToken, stop: &StopHandle) {
+        let renew_at = Instant::now() + self.third();
+        let kept = Kept { id: id.clone(), token: token.clone(), stop: stop.clone(), renew_at };
+        self.lock().push(kept);
+    }
+
+    /// The run is over.
+    pub fn remove(&self, token: &ClaimToken) {
+        self.lock().retain(|kept| kept.token != *token);
+    }
+
+    /// Ends [`Keeper::watch`].
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    /// Looks after the claims until [`Keeper::end`]. For a thread of its own.
+    pub fn watch(&self, store: &Store) {
+        let mut watch = store.watch_feed();
+        while !self.ended.load(Ordering::SeqCst) {
+            // A copy, so that nobody waits for the files that are read below.
+            let kept = self.lock().clone();
+            for claim in &kept {
+                if !self.look_after(store, claim) {
+                    self.remove(&claim.token);
+                }
+            }
+            watch.wait(self.next_look());
+        }
+    }
+
+    /// Does what is due for a claim; false when there is nothing to look after any more.
+    fn look_after(&self, store: &Store, claim: &Kept) -> bool {
+        let ends_for = |reason| {
+            claim.stop.stop(reason);
+            false
+        };
+        match store.task(&claim.id).map(|task| hold(&task, &claim.token)) {
+            Ok(Hold::Ours) => {}
+            // The agent goes on until it ends by itself.
+            Ok(Hold::Answered) => return false,
+            Ok(Hold::Cancelled) => return ends_for(StopReason::Cancelled),
+            Ok(Hold::Lost) => return ends_for(StopReason::LeaseLost),
+            Err(error) if error.kind() == ErrorKind::NotFound => return ends_for(StopReason::LeaseLost),
+            // Unreadable for a moment: the lease tells when it becomes serious.
+            Err(_) => {}
+        }
+        if Instant::now() < claim.renew_at {
+            return true;
+        }
+        let command = Command::Renew { token: claim.token.clone(), lease_seconds: Some(self.lease_seconds) };
+        let next = match store.apply(&claim.id, &command) {
+            Ok(_) => Instant::now() + self.third(),
+            Err(error) if error.kind() == ErrorKind::Refused => return ends_for(StopReason::LeaseLost),
+            // The store is locked or the disk is full: again in a moment, two thirds of the lease
+            // are left for that.
+            Err(_) => Instant::now() + LOOK.min(self.third()),
+        };
+        if let Some(kept) = self.lock().iter_mut().find(|kept| kept.token == claim.token) {
+            kept.renew_at = next;
+        }
+        true
+    }
+
+    /// When the next lease has to be renewed, or else when to look again. A claim that is added during
+    /// the sleep before that is due no earlier than its end.
+    fn next_look(&self) -> Instant {
+        let look = Instant::now() + LOOK.min(self.third());
+        self.lock().iter().map(|kept| kept.renew_at).fold(look, Instant::min)
+    }
+
+    fn third(&self) -> Duration {
+        Duration::from_secs_f64(self.lease_seconds / 3.0)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Kept>> {
+        // A panic elsewhere leaves the list as it was: still right.
+        self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,312 @@
+//! Work that claude's agent started in the background: sub-agents, workflows, shell commands.
+//!
+//! The program tells each start and end (`task_started`, `task_updated`, `task_notification`), and in recent
+//! versions also the whole set after each change (`background_tasks_changed`). All of them are read: a start may
+//! lack its end, and old versions know no set.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::json::{some_text, text};
+use super::one_line;
+use super::report::{CutShort, Ending};
+
+/// Longest description that is kept, in characters.
+const LONGEST_NAME: usize = 80;
+/// Most tasks that are remembered: those of a run are few, unless somebody floods the stream.
+const MOST_TASKS: usize = 10_000;
+
+/// One task of the agent's own.
+#[derive(Clone, Debug, Default)]
+struct Task {
+    name: String,
+    is_command: bool,
+    /// The agent waits for it: its end reaches the agent as a tool's result.
+    is_foreground: bool,
+    /// Nothing that anybody waits for, such as a watcher.
+    is_ambient: bool,
+    /// The call that started it.
+    call: Option<String>,
+    end: Option<End>,
+    /// The agent has gone on since it ended, so it knows.
+    is_known: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Completed,
+    Failed,
+    Stopped,
+}
+
+impl End {
+    /// Whether the agent is told of it and goes on. What the program stops, it stops because it ends itself.
+    fn is_told(self) -> bool {
+        self != Self::Stopped
+    }
+
+    fn parse(status: &str) -> Option<Self> {
+        match status {
+            "completed" => Some(Self::Completed),
+            "failed" => Some(Self::Failed),
+            "stopped" | "killed" => Some(Self::Stopped),
+            _ => None,
+        }
+    }
+}
+
+/// The tasks of a run.
+#[derive(Debug, Default)]
+pub struct Background {
+    tasks: BTreeMap<String, Task>,
+    /// A task has ended since the last result, so the agent will be told and go on.
+    owes_turn: bool,
+}
+
+impl Background {
+    /// Takes in a `system` line.
+    pub fn system(&mut self, value: &Value) {
+        match text(value, "subtype") {
+            "task_started" => self.started(value),
+            "task_updated" => {
+                let patch = value.get("patch").unwrap_or(&Value::Null);
+                let end = End::parse(text(patch, "status"));
+                let moved = patch.get("is_backgrounded").and_then(Value::as_bool);
+                self.change(text(value, "task_id"), |task| {
+                    task.is_foreground = moved.map_or(task.is_foreground, |background| !background);
+                    task.end = end.or(task.end);
+                });
+                self.owes_turn |= end.is_some_and(End::is_told);
+            }
+            "task_notification" => {
+                let end = End::parse(text(value, "status"));
+                self.change(text(value, "task_id"), |task| {
+                    name_it(task, value);
+                    task.end = end.or(task.end);
+                });
+                self.owes_turn |= end.is_some_and(End::is_told);
+            }
+            "background_tasks_changed" => self.replaced(value),
+            _ => {}
+        }
+    }
+
+    fn started(&mut self, value: &Value) {
+        let flag = |key: &str| value.get(key).and_then(Value::as_bool).unwrap_or(false);
+        let is_foreground = value.get("is_backgrounded").and_then(Value::as_bool) == Some(false);
+        self.change(text(value, "task_id"), |task| {
+            *task = Task {
+                is_foreground,
+                is_ambient: flag("ambient") || flag("skip_transcript"),
+                call: some_text(value, "tool_use_id"),
+                ..Task::default()
+            };
+            name_it(task, value);
+        });
+    }
+
+    /// The whole set of what runs in the background now; what left it has ended.
+    fn replaced(&mut self, value: &Value) {
+        let Some(listed) = value.get("tasks").and_then(Value::as_array) else { return };
+        for entry in listed {
+            let is_ambient = entry.get("ambient").and_then(Value::as_bool).unwrap_or(false);
+            self.change(text(entry, "task_id"), |task| {
+                name_it(task, entry);
+                task.is_foreground = false;
+                task.is_ambient = is_ambient;
+                task.end = None;
+            });
+        }
+        for (id, task) in &mut self.tasks {
+            let is_listed = listed.iter().any(|entry| text(entry, "task_id") == id);
+            if !is_listed && !task.is_foreground && task.end.is_none() {
+                task.end = Some(End::Completed);
+            }
+        }
+    }
+
+    fn change(&mut self, id: &str, change: impl FnOnce(&mut Task)) {
+        if !id.is_empty() && (self.tasks.contains_key(id) || self.tasks.len() < MOST_TASKS) {
+            change(self.tasks.entry(id.to_string()).or_default());
+        }
+    }
+
+    /// Takes in a `user` line: the result of a call that waited for its task is that task's end.
+    pub fn tool_result(&mut self, value: &Value) {
+        let status = value.get("tool_use_result").map_or("", |result| text(result, "status"));
+        if status != "completed" {
+            return;
+        }
+        let blocks =
+            value.get("message").and_then(|message| message.get("content")).and_then(Value::as_array);
+        for block in blocks.into_iter().flatten() {
+            let call = text(block, "tool_use_id");
+            for task in self.tasks.values_mut().filter(|task| task.call.as_deref() == Some(call)) {
+                task.end = task.end.or(Some(End::Completed));
+            }
+        }
+    }
+
+    /// The agent has reported a result.
+    pub fn result(&mut self) {
+        self.owes_turn = false;
+    }
+
+    /// The agent itself goes on: it has been told of everything that ended.
+    pub fn agent_goes_on(&mut self) {
+        self.owes_turn = false;
+        for task in self.tasks.values_mut().filter(|task| task.end.is_some()) {
+            task.is_known = true;
+        }
+    }
+
+    /// Whether the agent will go on by itself: something has just ended, or still runs whose end it will be told.
+    /// A shell command that runs counts only with `commands`.
+    pub fn is_at_work(&self, commands: bool) -> bool {
+        let counts = |task: &Task| !task.is_foreground && !task.is_ambient && (commands || !task.is_command);
+        self.owes_turn || self.tasks.values().any(|task| task.end.is_none() && counts(task))
+    }
+
+    /// What did not come to its own end.
+    pub fn cut_short(&self) -> Vec<CutShort> {
+        let tasks = self.tasks.values().filter(|task| !task.is_foreground && !task.is_ambient);
+        tasks
+            .filter_map(|task| {
+                let ending = match task.end {
+                    None => Ending::Outstanding,
+                    Some(End::Failed) => Ending::Failed,
+                    Some(End::Stopped) => Ending::Stopped,
+                    Some(End::Completed) => return None,
+                };
+                // Commands fail and are stopped every day; the agent that was told decided what it means.
+                if task.is_command && task.is_known {
+                    return None;
+                }
+                let (name, is_command) = (task.name.clone(), task.is_command);
+                Some(CutShort { name, is_command, ending, is_known: task.is_known })
+            })
+            .collect()
+    }
+}
+
+fn name_it(task: &mut Task, value: &Value) {
+    if let Some(kind) = some_text(value, "task_type") {
+        task.is_command = kind == "local_bash";
+    }
+    let named = some_text(value, "description").or_else(|| some_text(value, "summary"));
+    if let Some(name) = named.filter(|_| task.name.is_empty()) {
+        task.name = one_line(&name, LONGEST_NAME);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::output::{Baseline, Format, RunReport, StreamParser};
+
+    const LISTED: &str = r#"{"type":"system","subtype":"background_tasks_changed","tasks":[{"task_id":"a1","task_type":"local_agent","description":"look"}],"session_id":"s"}"#;
+    const EMPTY: &str =
+        r#"{"type":"system","subtype":"background_tasks_changed","tasks":[],"session_id":"s"}"#;
+    const STARTED: &str = r#"{"type":"system","subtype":"task_started","task_id":"a1","tool_use_id":"toolu_1","description":"look","is_backgrounded":true,"task_type":"local_agent","session_id":"s"}"#;
+    const LAUNCHED: &str = r#"{"type":"user","message":{"role":"user","content":[{"tool_use_id":"toolu_1","type":"tool_result","content":"launched"}]},"tool_use_result":{"isAsync":true,"status":"async_launched","agentId":"a1"}}"#;
+    const SAYS: &str = r#"{"type":"assistant","message":{"content":[{"type":"text","text":"waiting"}]},"parent_tool_use_id":null,"session_id":"s"}"#;
+    const SUB_SAYS: &str = r#"{"type":"assistant","message":{"content":[{"type":"text","text":"found"}]},"parent_tool_use_id":"toolu_1","session_id":"s"}"#;
+
+    fn notified(status: &str) -> String {
+        format!(
+            r#"{{"type":"system","subtype":"task_notification","task_id":"a1","status":"{status}","summary":"look","session_id":"s"}}"#
+        )
+    }
+
+    fn result(text: &str) -> String {
+        format!(
+            r#"{{"type":"result","subtype":"success","is_error":false,"result":"{text}","session_id":"s"}}"#
+        )
+    }
+
+    /// The report, and after which lines the run had its last result.
+    fn read(lines: &[&str]) -> (RunReport, Vec<bool>) {
+        let mut parser = StreamParser::new(Format::ClaudeStream);
+        let feed = |line: &&str| {
+            parser.feed(format!("{line}\n").as_bytes(), &mut |_| {});
+            parser.has_result()
+        };
+        let done = lines.iter().map(feed).collect();
+        (parser.finish(&Baseline::Fresh), done)
+    }
+
+    #[test]
+    fn an_agent_that_the_program_stopped_makes_the_result_an_incomplete_one() {
+        let stopped = notified("stopped");
+        let killed =
+            r#"{"type":"system","subtype":"task_updated","task_id":"a1","patch":{"status":"killed"}}"#;
+        let lines = [LISTED, STARTED, LAUNCHED, SAYS, killed, &stopped, EMPTY, &result("interim text")];
+        let (report, _) = read(&lines);
+        assert!(report.complete && !report.is_interim);
+        assert_eq!(report.cut_short.len(), 1, "{:?}", report.cut_short);
+        assert!(!report.cut_short[0].is_known);
+        assert_eq!(report.cut_short[0].words(), "background agent \"look\" was stopped");
+        // Even a notice without any start counts.
+        let (report, _) = read(&[&stopped, &result("x")]);
+        assert_eq!(report.cut_short.len(), 1);
+    }
+
+    #[test]
+    fn a_result_is_interim_while_an_agent_works_in_the_background() {
+        let (interim, completed, last) = (result("interim"), notified("completed"), result("synthesis"));
+        let lines = [LISTED, STARTED, LAUNCHED, SAYS, &interim, SUB_SAYS, &completed, EMPTY, SAYS, &last];
+        let (report, done) = read(&lines);
+        assert_eq!(done.iter().position(|is| *is), Some(lines.len() - 1), "{done:?}");
+        assert_eq!((report.text.as_str(), report.cut_short.len()), ("synthesis", 0));
+        // Cut off while it works: the last result is all there is, and it is known to be interim.
+        let (report, _) = read(&lines[..6]);
+        assert!(report.complete && report.is_interim);
+        assert_eq!(report.cut_short[0].ending, Ending::Outstanding);
+        assert_eq!(report.text, "interim");
+        // Programs without the set of all tasks.
+        let (_, done) = read(&[STARTED, SAYS, &interim, &completed, SAYS, &last]);
+        assert_eq!(done, [false, false, false, false, false, true]);
+        // An end that no notice told.
+        let (report, _) = read(&[LISTED, STARTED, SAYS, EMPTY, SAYS, &last]);
+        assert_eq!(report.cut_short, []);
+    }
+
+    #[test]
+    fn an_agent_that_was_waited_for_is_none_of_it() {
+        let started = STARTED.replace("\"is_backgrounded\":true", "\"is_backgrounded\":false");
+        let (report, done) = read(&[&started, SAYS, &notified("failed"), SAYS, &result("x")]);
+        assert_eq!((report.cut_short.len(), done.last()), (0, Some(&true)));
+        // Old versions do not say whether it was waited for; the call's result does.
+        let started = STARTED.replace("\"is_backgrounded\":true,", "");
+        let returned = LAUNCHED.replace("async_launched", "completed");
+        let (report, done) = read(&[&started, &returned, SAYS, &result("x")]);
+        assert_eq!((report.cut_short.len(), done.last()), (0, Some(&true)));
+        // Moved to the background later.
+        let started = STARTED.replace("\"is_backgrounded\":true", "\"is_backgrounded\":false");
+        let moved =
+            r#"{"type":"system","subtype":"task_updated","task_id":"a1","patch":{"is_backgrounded":true}}"#;
+        let (report, _) = read(&[&started, moved, &result("x")]);
+        assert!(report.is_interim);
+    }
+
+    #[test]
+    fn what_an_agent_knows_and_what_it_leaves_running_is_told_apart() {
+        let (report, _) = read(&[STARTED, SAYS, &notified("failed"), SAYS, &result("x")]);
+        assert!(report.cut_short[0].is_known);
+        let command = STARTED.replace("local_agent", "local_bash");
+        let (report, _) = read(&[&command, SAYS, &notified("failed"), SAYS, &result("x")]);
+        assert_eq!(report.cut_short, [], "a command that failed, and the agent went on");
+        let (report, done) = read(&[&command, SAYS, &result("I wait for the tests.")]);
+        assert!(report.is_interim && !done[2]);
+        let (report, done) = read(&[&command, SAYS, &result("The server runs.\\nSTATUS: done")]);
+        assert!(!report.is_interim && done[2]);
+        assert_eq!(report.cut_short[0].words(), "background command \"look\" had not ended");
+        let (last, stopped) = (result("The server runs.\\nSTATUS: done"), notified("stopped"));
+        let (report, done) = read(&[&command, SAYS, &last, &stopped, EMPTY]);
+        assert!(!report.is_interim && done[4], "stopped with the program, which nobody waits for");
+        let watcher = STARTED.replace("\"description\"", "\"ambient\":true,\"description\"");
+        let (report, done) = read(&[&watcher, SAYS, &result("x")]);
+        assert_eq!((report.cut_short.len(), done[2]), (0, true));
+    }
+}

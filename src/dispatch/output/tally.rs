@@ -1,0 +1,290 @@
+//! What a run of claude used.
+//!
+//! A result says it by model, sub-agents included: for the whole conversation (`modelUsage`), and in recent versions
+//! also since the result before (`model_usage_since_last_result`). `usage` is that of the main conversation alone.
+//! A run that is cut short has no result; then the messages of its stream, each with the usage known when it began,
+//! show the least that it used.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::Value;
+
+use super::json::{amount, count, text};
+use super::report::{Baseline, RunReport, Totals};
+use super::usage::{AtLeast, Tokens, Usage, plus_cost};
+
+/// Messages that may still get further lines. Those of one message stand close together.
+const MOST_OPEN: usize = 1000;
+
+/// The figures of a run so far.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// What the results say came since the ones before, summed up.
+    told: Option<Usage>,
+    cost_told: Option<f64>,
+    /// What the conversation had come to before this run, by the first result that says both.
+    before: Option<Usage>,
+    /// What the conversation has come to, by the last result.
+    total: Option<Usage>,
+    total_cost: Option<f64>,
+    /// The main conversation's share, summed up.
+    main: Option<Tokens>,
+    /// Messages since the last result.
+    since_result: Messages,
+}
+
+impl Tally {
+    /// Takes in a `result` line.
+    pub fn result(&mut self, value: &Value) {
+        self.since_result = Messages::default();
+        if let Some(usage) = value.get("usage") {
+            self.main = Some(self.main.unwrap_or_default().plus(message_tokens(usage)));
+        }
+        let total = by_model(value, "modelUsage");
+        if let Some((since, cost)) = by_model(value, "model_usage_since_last_result") {
+            if let Some(cost) = cost {
+                self.cost_told = Some(plus_cost(self.cost_told, cost));
+            }
+            if let Some(since) = since {
+                self.told.get_or_insert_default().add_all(&since);
+                if let (None, Some((Some(total), _))) = (&self.before, &total) {
+                    self.before = Some(total.since(&since));
+                }
+            }
+        }
+        if let Some((Some(usage), _)) = total {
+            self.total = Some(usage);
+        }
+        self.total_cost = amount(value, "total_cost_usd").or(self.total_cost);
+    }
+
+    /// Takes in the message of an `assistant` line.
+    pub fn message(&mut self, message: &Value) {
+        let model = text(message, "model");
+        if let Some(usage) = message.get("usage").filter(|_| !model.is_empty() && model != "<synthetic>") {
+            self.since_result.add(text(message, "id"), model, message_tokens(usage));
+        }
+    }
+
+    /// Says what the run used, when nothing more will come.
+    pub fn finish(self, report: &mut RunReport, baseline: &Baseline) {
+        let cost_usd = run_cost(self.cost_told, self.total_cost, baseline);
+        let usage = self.run_usage(baseline);
+        report.totals = Totals { cost_usd: self.total_cost, tokens: None, usage: self.total };
+        let rest = self.since_result.usage();
+        if rest.0.is_empty() {
+            report.cost_usd = cost_usd;
+            report.tokens = usage.as_ref().map(Usage::tokens).or(self.main);
+            report.usage = usage.unwrap_or_default();
+            return;
+        }
+        let told = usage.as_ref().map(Usage::tokens).or(self.main).unwrap_or_default();
+        let mut all = usage.unwrap_or_default();
+        all.add_all(&rest);
+        let tokens = told.plus(rest.tokens());
+        report.at_least = Some(AtLeast { tokens, usage: all, unpriced: rest, cost_usd });
+    }
+
+    /// By model, what the results say of this run alone.
+    fn run_usage(&self, baseline: &Baseline) -> Option<Usage> {
+        let of_total = |before: Option<&Usage>| Some(self.total.as_ref()?.since(before?));
+        let after_cut = || match baseline {
+            Baseline::AfterCut { totals, counted } => {
+                let (total, before) = (self.total.as_ref()?, totals.usage.as_ref()?);
+                let since = total.since(before);
+                Some(if total.reaches(before) { since.without(&counted.usage) } else { since })
+            }
+            _ => None,
+        };
+        match (&self.told, baseline) {
+            // A later result may lack what came since the one before, and say it in the total alone.
+            (Some(told), _) => {
+                let of_total = of_total(self.before.as_ref()).unwrap_or_default();
+                Some(told.clone().max(&of_total).max(&after_cut().unwrap_or_default()))
+            }
+            (None, Baseline::Fresh) => self.total.clone(),
+            (None, Baseline::Resumed(before)) => of_total(before.usage.as_ref()),
+            (None, Baseline::AfterCut { .. }) => after_cut(),
+        }
+    }
+}
+
+/// Usage by message: its lines repeat it, and a later line may know more.
+#[derive(Debug, Default)]
+struct Messages {
+    open: BTreeMap<String, (String, Tokens)>,
+    order: VecDeque<String>,
+    closed: Usage,
+}
+
+impl Messages {
+    fn add(&mut self, id: &str, model: &str, tokens: Tokens) {
+        if let Some((_, known)) = self.open.get_mut(id) {
+            *known = known.max(tokens);
+            return;
+        }
+        self.open.insert(id.to_string(), (model.to_string(), tokens));
+        self.order.push_back(id.to_string());
+        if self.order.len() > MOST_OPEN
+            && let Some((model, tokens)) = self.order.pop_front().and_then(|id| self.open.remove(&id))
+        {
+            self.closed.add(&model, tokens, None);
+        }
+    }
+
+    fn usage(self) -> Usage {
+        let mut usage = self.closed;
+        self.open.values().for_each(|(model, tokens)| usage.add(model, *tokens, None));
+        // Nothing was used, or nothing is known: the same line in every file.
+        usage.0.retain(|_, of_model| of_model.tokens.total() > 0);
+        usage
+    }
+}
+
+fn message_tokens(usage: &Value) -> Tokens {
+    Tokens {
+        input: count(usage, "input_tokens").unwrap_or(0),
+        output: count(usage, "output_tokens").unwrap_or(0),
+        cache_read: count(usage, "cache_read_input_tokens").unwrap_or(0),
+        cache_write: count(usage, "cache_creation_input_tokens").unwrap_or(0),
+    }
+}
+
+/// The usage by model at `key` and its cost; old versions tell the cost alone.
+fn by_model(value: &Value, key: &str) -> Option<(Option<Usage>, Option<f64>)> {
+    let models = value.get(key)?.as_object()?;
+    let (mut usage, mut cost, mut has_tokens) = (Usage::default(), None, true);
+    for (model, of_model) in models {
+        let number = |key: &str| count(of_model, key);
+        has_tokens &= number("inputTokens").or(number("outputTokens")).is_some();
+        let tokens = Tokens {
+            input: number("inputTokens").unwrap_or(0),
+            output: number("outputTokens").unwrap_or(0),
+            cache_read: number("cacheReadInputTokens").unwrap_or(0),
+            cache_write: number("cacheCreationInputTokens").unwrap_or(0),
+        };
+        let dollars = amount(of_model, "costUSD");
+        usage.add(model, tokens, dollars);
+        if let Some(dollars) = dollars {
+            cost = Some(plus_cost(cost, dollars));
+        }
+    }
+    Some((has_tokens.then_some(usage), cost))
+}
+
+/// The cost of one run, by what was told of it alone, or by a total that may count from the conversation's start.
+fn run_cost(told: Option<f64>, total: Option<f64>, baseline: &Baseline) -> Option<f64> {
+    // A figure below the earlier total cannot be cumulative: this version counts per run.
+    let since = |before: f64, counted: f64| {
+        let total = total?;
+        Some(if total >= before { (total - before - counted).max(0.0) } else { total })
+    };
+    match baseline {
+        Baseline::Fresh => told.or(total),
+        Baseline::Resumed(before) => told.or_else(|| since(before.cost_usd?, 0.0)),
+        Baseline::AfterCut { totals, counted } => {
+            let since = totals.cost_usd.and_then(|before| since(before, counted.cost_usd.unwrap_or(0.0)));
+            // What the runs before did not tell is paid for as well, and part of the total alone.
+            told.zip(since).map(|(told, since)| told.max(since)).or(told).or(since)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::output::{Format, StreamParser};
+
+    const RESULT: &str = r#"{"type":"result","subtype":"success","is_error":false,"result":"x","session_id":"s","total_cost_usd":0.1,"usage":{"input_tokens":2000,"output_tokens":200},"modelUsage":{"opus":{"inputTokens":7000,"outputTokens":700,"cacheReadInputTokens":70,"cacheCreationInputTokens":100,"costUSD":0.1}}}"#;
+
+    fn read(lines: &[&str], baseline: &Baseline) -> RunReport {
+        let mut parser = StreamParser::new(Format::ClaudeStream);
+        parser.feed(lines.join("\n").as_bytes(), &mut |_| {});
+        parser.finish(baseline)
+    }
+
+    fn message(id: &str, model: &str, input: u64, output: u64) -> String {
+        format!(
+            r#"{{"type":"assistant","message":{{"id":"{id}","model":"{model}","content":[],"usage":{{"input_tokens":{input},"output_tokens":{output},"cache_read_input_tokens":1}}}},"session_id":"s"}}"#
+        )
+    }
+
+    #[test]
+    fn sub_agents_count_by_model() {
+        let report = read(&[RESULT], &Baseline::Fresh);
+        let tokens = Tokens { input: 7000, output: 700, cache_read: 70, cache_write: 100 };
+        assert_eq!((report.tokens, report.usage.0["opus"].tokens), (Some(tokens), tokens));
+        assert_eq!(report.usage.0["opus"].cost_usd, Some(0.1));
+        assert_eq!((report.cost_usd, &report.at_least), (Some(0.1), &None));
+        // Only the main conversation is known.
+        let plain = r#"{"type":"result","result":"x","usage":{"input_tokens":5,"output_tokens":1}}"#;
+        assert_eq!(read(&[plain], &Baseline::Fresh).tokens.map(Tokens::total), Some(6));
+    }
+
+    #[test]
+    fn a_resumed_run_counts_what_came_since() {
+        let resumed = |input: Option<u64>| {
+            let usage = input.map(|input| {
+                let mut usage = Usage::default();
+                usage.add("opus", Tokens { input, ..Tokens::default() }, None);
+                usage
+            });
+            Baseline::Resumed(Totals { usage, ..Totals::default() })
+        };
+        let input = |lines: &[&str], baseline| read(lines, &baseline).tokens.map(|tokens| tokens.input);
+        assert_eq!(input(&[RESULT], resumed(Some(6000))), Some(1000));
+        assert_eq!(input(&[RESULT], resumed(Some(8000))), Some(7000), "counted per run");
+        assert_eq!(input(&[RESULT], resumed(None)), Some(2000), "the main conversation is all that is known");
+        // The vendor's own difference counts more, also for a second result that lacks it.
+        let since = RESULT.replace(
+            r#""modelUsage""#,
+            r#""model_usage_since_last_result":{"opus":{"inputTokens":3000,"outputTokens":1,"costUSD":0.01}},"modelUsage""#,
+        );
+        assert_eq!(input(&[&since], resumed(Some(1))), Some(3000));
+        let second = RESULT.replace("7000", "7500");
+        assert_eq!(input(&[&since, &second], resumed(Some(1))), Some(3500));
+        let empty = second
+            .replace("7500", "7000")
+            .replace(r#""modelUsage""#, r#""model_usage_since_last_result":{},"modelUsage""#);
+        assert_eq!(input(&[&since, &empty], resumed(None)), Some(3000));
+    }
+
+    #[test]
+    fn a_run_without_a_result_used_at_least_what_its_messages_show() {
+        let lines = [
+            message("m1", "opus", 100, 1),
+            message("m1", "opus", 100, 5),
+            message("m2", "haiku", 30, 1),
+            message("m3", "<synthetic>", 9, 9),
+        ];
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let report = read(&lines, &Baseline::Fresh);
+        assert_eq!((report.tokens, report.cost_usd), (None, None));
+        let least = report.at_least.expect("a lower bound");
+        assert_eq!(
+            least.usage.0["opus"].tokens,
+            Tokens { input: 100, output: 5, cache_read: 1, cache_write: 0 }
+        );
+        assert_eq!((least.tokens.input, least.usage.0.len(), least.cost_usd), (130, 2, None));
+        // A result sums up all that came before; what comes after it is added.
+        let report = read(&[lines[0], RESULT], &Baseline::Fresh);
+        assert_eq!((report.at_least, report.tokens.map(|tokens| tokens.input)), (None, Some(7000)));
+        let report = read(&[lines[0], RESULT, lines[2]], &Baseline::Fresh);
+        let least = report.at_least.expect("a lower bound");
+        assert_eq!((least.tokens.input, least.cost_usd), (7030, Some(0.1)));
+        assert_eq!((least.unpriced.tokens().input, report.cost_usd), (30, None));
+        assert_eq!(read(&[], &Baseline::Fresh).at_least, None);
+    }
+
+    #[test]
+    fn many_messages_are_summed_up_within_bounds() {
+        let mut messages = Messages::default();
+        for n in 0..MOST_OPEN * 3 {
+            let tokens = Tokens { input: 1, ..Tokens::default() };
+            messages.add(&n.to_string(), "m", tokens);
+            messages.add(&n.to_string(), "m", tokens);
+        }
+        assert!(messages.open.len() <= MOST_OPEN);
+        assert_eq!(messages.usage().tokens().input, MOST_OPEN as u64 * 3);
+    }
+}

@@ -1,0 +1,208 @@
+//! From a task and its surroundings to what the agent is told.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{
+    Artifact, LONGEST_REQUEST, PromptInput, ThreadAnswer, ThreadLink, fill_template, thread_history,
+};
+use crate::digest::sha256_bytes;
+use crate::dispatch::config::plan::Surroundings;
+use crate::dispatch::config::route::Route;
+use crate::dispatch::output::one_line;
+use crate::dispatch::run::retry;
+use crate::model::{Event, Task, TaskId};
+use crate::store::Store;
+use crate::{Error, Result};
+
+/// Largest request that is the whole prompt.
+const LONGEST_PROMPT: u64 = 9 * 1024 * 1024;
+
+/// A word of the task's metadata; nothing when it is missing, empty or no text.
+pub fn word<'a>(task: &'a Task, key: &str) -> Option<&'a str> {
+    task.metadata.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
+}
+
+/// The conversation that the task continues.
+///
+/// # Errors
+/// Why none can be, in a person's words: what stands in its place is no text.
+pub fn session(task: &Task) -> std::result::Result<Option<&str>, String> {
+    match task.metadata.get("session_id") {
+        None | Some(Value::Null | Value::String(_)) => Ok(word(task, "session_id")),
+        Some(other) => {
+            let shown = one_line(&other.to_string(), 80);
+            Err(format!(
+                "session_id in the task's metadata must be text, the id of a conversation, not {shown}"
+            ))
+        }
+    }
+}
+
+/// How deep the agent was that submitted the task; 0 for a task from outside.
+pub fn depth(task: &Task) -> u32 {
+    let depth = match task.metadata.get("dispatch_depth") {
+        Some(Value::Number(number)) => number.as_f64(),
+        _ => word(task, "dispatch_depth").and_then(|depth| depth.parse().ok()),
+    };
+    // Saturates: what is beyond every number is beyond every limit.
+    depth.unwrap_or(0.0) as u32
+}
+
+/// Whether the answer is to be JSON.
+pub fn wants_json(task: &Task, route: &Route) -> bool {
+    route.wants_json || word(task, "response_format") == Some("json")
+}
+
+/// How much effort the task asks for, and a warning when its word is unknown.
+pub fn effort(task: &Task, route: &Route) -> (Option<String>, Option<String>) {
+    const KNOWN: [&str; 4] = ["low", "medium", "high", "xhigh"];
+    let Some(asked) = word(task, "effort") else {
+        return (route.effort.clone(), None);
+    };
+    if KNOWN.contains(&asked) {
+        return (Some(asked.to_string()), None);
+    }
+    let shown = crate::error::printable(&asked.chars().take(40).collect::<String>());
+    let warning = format!("effort {shown} is unknown; medium is used (known: {})", KNOWN.join(", "));
+    (Some("medium".to_string()), Some(warning))
+}
+
+/// Everything that goes into the prompt, except the effort, which may have a flag.
+///
+/// # Errors
+/// `Config` for the route's template; `Io` when the request cannot be read.
+pub fn brief(
+    store: &Store,
+    task: &Task,
+    events: &[Event],
+    route: &Route,
+    around: &Surroundings,
+) -> Result<PromptInput> {
+    let task_dir = store.attempts_dir(&task.id).parent().map(Path::to_path_buf).unwrap_or_default();
+    let api_url = around
+        .variable("LANES_API_URL")
+        .map(|url| format!("{}/tasks/{}", url.trim_end_matches('/'), task.id));
+    // Without a server the task's own directory is the place to look.
+    let task_url = api_url.clone().unwrap_or_else(|| task_dir.to_string_lossy().into_owned());
+    let request_path = Path::new(&task.request_path);
+    let (words, request) = match store.own_request(task)? {
+        Some(file) => (read_prompt(file, request_path)?, None),
+        None => (task.prompt.clone(), Some(artifact(request_path, &task.request_sha256)?)),
+    };
+    let standing = match &route.prompt {
+        Some(template) => {
+            let attempt = task.attempt.to_string();
+            let values = [
+                ("task_id", task.id.as_str()),
+                ("task_name", task.name.as_deref().unwrap_or(&task.correlation_id)),
+                ("task_url", task_url.as_str()),
+                ("lane", task.lane.as_str()),
+                ("attempt", attempt.as_str()),
+            ];
+            Some(fill_template(template, &values)?)
+        }
+        None => None,
+    };
+    let prompt = match standing {
+        Some(standing) if words.trim().is_empty() => standing,
+        Some(standing) => format!("{}\n\n{words}", standing.trim_end()),
+        None => words,
+    };
+    let text = |key: &str| word(task, key).map(str::to_string);
+    Ok(PromptInput {
+        task_id: task.id.to_string(),
+        effort_hint: None,
+        caller: text("caller"),
+        goal: text("goal"),
+        context: text("context"),
+        prompt,
+        worktree: task.worktree_path.clone(),
+        branch: task.expected_branch.clone(),
+        request,
+        supporting_paths: task.supporting_paths.iter().map(|file| file.path.clone()).collect(),
+        thread: thread_history(task.id.as_str(), word(task, "parent_task_id"), |id| link(store, id)),
+        earlier_attempts: retry::earlier_attempts(events),
+        wants_json: wants_json(task, route),
+        task_url: api_url,
+    })
+}
+
+fn read_prompt(file: File, path: &Path) -> Result<String> {
+    let mut bytes = Vec::new();
+    file.take(LONGEST_PROMPT).read_to_end(&mut bytes).map_err(|error| Error::io("read", path, error))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The request file; its content only if it is not too large for a prompt. What was checked at the claim may
+/// have been replaced since, so that what goes into the prompt is checked once more.
+fn artifact(path: &Path, sha256: &str) -> Result<Artifact> {
+    let fail = |error| Error::io("read the request", path, error);
+    // A pipe in its place must not hold up the dispatcher.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(fail)?;
+    let mut bytes = Vec::new();
+    file.take(LONGEST_REQUEST as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
+    let content = (bytes.len() <= LONGEST_REQUEST).then_some(bytes);
+    if content.as_deref().is_some_and(|content| sha256_bytes(content) != sha256) {
+        return Err(fail(std::io::Error::other("it has changed since the claim")));
+    }
+    Ok(Artifact { path: path.to_string_lossy().into_owned(), content })
+}
+
+/// A task of the conversation; nothing when it is unknown or cannot be read.
+fn link(store: &Store, id: &str) -> Option<ThreadLink> {
+    let task = store.task(&TaskId::parse(id).ok()?).ok()?;
+    let answer = store.response(&task).ok().flatten().map(|response| ThreadAnswer {
+        task_id: task.id.to_string(),
+        author: response.reviewer,
+        body: response.body,
+    });
+    Some(ThreadLink { parent: word(&task, "parent_task_id").map(str::to_string), answer })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::testing;
+
+    #[test]
+    fn a_conversation_is_text_and_a_depth_is_a_number() {
+        let mut task = testing::task();
+        assert_eq!((session(&task), depth(&task)), (Ok(None), 0));
+        task.metadata.insert("session_id".to_string(), "s1".into());
+        assert_eq!(session(&task), Ok(Some("s1")));
+        task.metadata.insert("session_id".to_string(), Value::Null);
+        assert_eq!(session(&task), Ok(None));
+        task.metadata.insert("session_id".to_string(), 17.into());
+        assert!(session(&task).expect_err("no text").ends_with("not 17"));
+        for (given, expected) in [
+            (Value::from("2"), 2),
+            (2.into(), 2),
+            (u64::MAX.into(), u32::MAX),
+            ("99999999999".into(), u32::MAX),
+            (Value::from(-1), 0),
+            ("deep".into(), 0),
+        ] {
+            task.metadata.insert("dispatch_depth".to_string(), given);
+            assert_eq!(depth(&task), expected);
+        }
+    }
+
+    #[test]
+    fn unknown_efforts_become_medium_with_a_warning() {
+        let mut task = testing::task();
+        let route = Route { effort: Some("low".to_string()), ..Route::plain("work") };
+        assert_eq!(effort(&task, &route), (Some("low".to_string()), None));
+        task.metadata.insert("effort".to_string(), "xhigh".into());
+        assert_eq!(effort(&task, &route), (Some("xhigh".to_string()), None));
+        task.metadata.insert("effort".to_string(), "-x".into());
+        let (effort, warning) = effort(&task, &route);
+        assert_eq!(effort.as_deref(), Some("medium"));
+        assert!(warning.expect("a warning").contains("-x is unknown"));
+    }
+}

@@ -1,0 +1,250 @@
+//! The dispatcher's card: what it says of itself to `status` and `workers`, and to whoever has to put
+//! its affairs in order should it die.
+
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::config::plan::Plan;
+use crate::Result;
+use crate::model::json::Object;
+use crate::model::task::object;
+use crate::model::{ClaimToken, Time};
+use crate::store::{DISPATCHER, Registration, Store, WorkerInfo};
+
+/// Progress is shown at most this often.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// One run, as the card shows it.
+#[derive(Clone, Debug, Default)]
+pub struct Entry {
+    /// Lane of the task.
+    pub lane: String,
+    /// Who works on it.
+    pub vendor: String,
+    /// The run's name.
+    pub run: String,
+    /// What boards call its state.
+    pub in_progress: Option<String>,
+    /// Since when, RFC 3339.
+    pub started_at: String,
+    /// When it must be done, RFC 3339.
+    pub deadline: Option<String>,
+    /// How long it may print nothing.
+    pub silence: Option<Duration>,
+    /// The agent's process.
+    pub pid: Option<u32>,
+    /// The conversation.
+    pub session_id: Option<String>,
+    /// What it said last.
+    pub progress: Option<String>,
+}
+
+/// The card and what stands on it.
+#[derive(Debug)]
+pub struct Roster {
+    registration: Registration,
+    state: Mutex<State>,
+    /// Told when the dispatcher is to end.
+    drained: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    info: WorkerInfo,
+    running: BTreeMap<String, Entry>,
+    draining: bool,
+    written: Instant,
+}
+
+/// The beginning that all claim tokens of a dispatcher share, so that its claims can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenPrefix(String);
+
+impl TokenPrefix {
+    /// A prefix from random bits.
+    pub fn from_random(random: u128) -> Self {
+        Self(format!("{:016x}", random as u64))
+    }
+
+    /// A new token with this prefix.
+    pub fn token(&self, random: u128) -> ClaimToken {
+        ClaimToken::from_text(format!("{}{:016x}", self.0, random as u64))
+    }
+}
+
+impl Roster {
+    /// Hangs up the card.
+    pub fn register(store: &Store, plan: &Plan, prefix: &TokenPrefix) -> Result<Self> {
+        let data = object([
+            ("claims", prefix.0.clone().into()),
+            ("vendors", vendors(plan)),
+            ("serves", serves(plan)),
+            ("max_concurrent", plan.max_concurrent.into()),
+            ("unready", Value::Object(Object::new())),
+            ("version", env!("CARGO_PKG_VERSION").into()),
+            ("running", Value::Array(Vec::new())),
+        ]);
+        let info = WorkerInfo {
+            kind: DISPATCHER.to_string(),
+            owner: plan.owner.clone(),
+            pid: plan.surroundings.pid,
+            lanes: plan.lanes(),
+            filter: String::new(),
+            since: store.now().wall,
+            data,
+        };
+        let registration = store.register(&info)?;
+        let state = State { info, running: BTreeMap::new(), draining: false, written: Instant::now() };
+        Ok(Self { registration, state: Mutex::new(state), drained: Condvar::new() })
+    }
+
+    /// The plan is another one now.
+    pub fn replan(&self, plan: &Plan) {
+        let mut state = self.lock();
+        state.info.lanes = plan.lanes();
+        state.info.data.insert("vendors".to_string(), vendors(plan));
+        state.info.data.insert("serves".to_string(), serves(plan));
+        state.info.data.insert("max_concurrent".to_string(), plan.max_concurrent.into());
+        self.write(&mut state);
+    }
+
+    /// These lanes are left alone: lane → what is missing.
+    pub fn unready(&self, lanes: Object) {
+        let mut state = self.lock();
+        state.info.data.insert("unready".to_string(), lanes.into());
+        self.write(&mut state);
+    }
+
+    /// A run begins.
+    pub fn add(&self, task_id: &str, entry: Entry) {
+        let mut state = self.lock();
+        state.running.insert(task_id.to_string(), entry);
+        self.write(&mut state);
+    }
+
+    /// Something about a run has changed.
+    pub fn change(&self, task_id: &str, change: impl FnOnce(&mut Entry)) {
+        let mut state = self.lock();
+        if let Some(entry) = state.running.get_mut(task_id) {
+            change(entry);
+            self.write(&mut state);
+        }
+    }
+
+    /// A run said something; not every word reaches the card.
+    pub fn progress(&self, task_id: &str, text: &str) {
+        let mut state = self.lock();
+        if let Some(entry) = state.running.get_mut(task_id) {
+            entry.progress = Some(text.to_string());
+            if state.written.elapsed() >= PROGRESS_PAUSE {
+                self.write(&mut state);
+            }
+        }
+    }
+
+    /// A run is over.
+    pub fn remove(&self, task_id: &str) {
+        let mut state = self.lock();
+        state.running.remove(task_id);
+        self.write(&mut state);
+    }
+
+    /// Nothing new is taken any more.
+    pub fn drain(&self) {
+        let mut state = self.lock();
+        state.draining = true;
+        self.write(&mut state);
+        self.drained.notify_all();
+    }
+
+    /// Whether nothing new is taken any more.
+    pub fn is_draining(&self) -> bool {
+        self.lock().draining
+    }
+
+    /// Sleeps for `pause`, or until nothing new is taken any more.
+    pub fn sleep_until_drain(&self, pause: Duration) {
+        // A panic elsewhere leaves the flag as it was.
+        drop(self.drained.wait_timeout_while(self.lock(), pause, |state| !state.draining));
+    }
+
+    fn write(&self, state: &mut State) {
+        let running = state.running.iter().map(|(task_id, entry)| {
+            Value::Object(object([
+                ("task_id", task_id.clone().into()),
+                ("lane", entry.lane.clone().into()),
+                ("vendor", entry.vendor.clone().into()),
+                ("run", entry.run.clone().into()),
+                ("in_progress", entry.in_progress.clone().into()),
+                ("started_at", entry.started_at.clone().into()),
+                ("deadline", entry.deadline.clone().into()),
+                ("silence_timeout_seconds", entry.silence.map(|limit| limit.as_secs_f64()).into()),
+                ("pid", entry.pid.into()),
+                ("session_id", entry.session_id.clone().into()),
+                ("progress", entry.progress.clone().into()),
+            ]))
+        });
+        let running = Value::Array(running.collect());
+        state.info.data.insert("running".to_string(), running);
+        state.info.data.insert("draining".to_string(), state.draining.into());
+        state.written = Instant::now();
+        // The card is for people; a full disk must not stop the work.
+        let _ = self.registration.update(&state.info);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Each lane with the account that serves it and the limits of its runs.
+fn serves(plan: &Plan) -> Value {
+    let serves = plan.services.iter().map(|service| {
+        let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs_f64());
+        let classes = service.vendor.model_classes.iter();
+        let classes: Object = classes.map(|(class, model)| (class.clone(), model.clone().into())).collect();
+        Value::Object(object([
+            ("lane", service.route.lane.clone().into()),
+            ("vendor", service.account.clone().into()),
+            ("model", service.route.model.clone().or_else(|| service.vendor.model.clone()).into()),
+            ("model_classes", classes.into()),
+            ("timeout_seconds", seconds(service.route.timeout).into()),
+            ("silence_timeout_seconds", seconds(service.silence_limit()).into()),
+        ]))
+    });
+    serves.collect::<Vec<_>>().into()
+}
+
+/// The accounts that a usage limit may be remembered under.
+fn vendors(plan: &Plan) -> Value {
+    let mut vendors: Vec<&str> = plan.services.iter().map(|service| service.account.as_str()).collect();
+    vendors.sort_unstable();
+    vendors.dedup();
+    vendors.into()
+}
+
+/// The runs that a card shows: task, run and conversation of each.
+pub fn runs_on_card(info: &WorkerInfo) -> Vec<(String, String, Option<String>)> {
+    let running = info.data.get("running").and_then(Value::as_array);
+    running
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_string);
+            Some((text("task_id")?, text("run")?, text("session_id")))
+        })
+        .collect()
+}
+
+/// Whether a conversation is being continued by a run of any dispatcher other than for `task_id`, and
+/// by which task and since when.
+pub fn session_user(store: &Store, session: &str, task_id: &str) -> Option<(String, Time)> {
+    let workers = store.live_workers().ok()?;
+    let runs = workers.iter().flat_map(|info| runs_on_card(info).into_iter().map(|run| (run, info.since)));
+    runs.filter(|((task, _, used), _)| used.as_deref() == Some(session) && task != task_id)
+        .map(|((task, ..), since)| (task, since))
+        .min_by(|a, b| a.0.cmp(&b.0))
+}

@@ -1,0 +1,376 @@
+//! From how a run ended to what is reported about it.
+
+use serde_json::Value;
+
+use super::{Action, FollowUp, Report};
+use crate::dispatch::config::route::Route;
+use crate::dispatch::event::Moment;
+use crate::dispatch::output::{CostSource, Tokens, Usage};
+use crate::dispatch::run::Ended;
+use crate::dispatch::run::answer::Closing;
+use crate::dispatch::run::outcome::{Answer, Failure, Outcome, StopReason};
+use crate::dispatch::run::retry::{Next, after_failure};
+use crate::dispatch::usage_log::Record;
+use crate::model::json::Object;
+use crate::model::task::object;
+use crate::model::{ClaimToken, Status, Task, Time};
+
+/// Why a task goes back whose dispatcher was stopped.
+pub const STOPPED: &str = "the dispatcher was stopped before the agent was done";
+/// How long a task waits whose conversation is being continued by another run.
+const BUSY_DELAY_SECONDS: f64 = 5.0;
+/// How long a task waits whose agent could not be started because the store was in trouble.
+const TROUBLE_DELAY_SECONDS: f64 = 10.0;
+
+/// The run that is settled.
+pub struct Settling<'a> {
+    /// The task under its claim.
+    pub task: &'a Task,
+    /// Proof of the claim.
+    pub token: &'a ClaimToken,
+    /// Who reports.
+    pub owner: &'a str,
+    /// How the lane is run.
+    pub route: &'a Route,
+    /// Who worked on it.
+    pub vendor: &'a str,
+    /// The run's name.
+    pub run: &'a str,
+    /// How it ended.
+    pub ended: &'a Ended,
+    /// Whether the task itself is what its vendor refuses, if it does.
+    pub is_to_blame: bool,
+    /// When.
+    pub now: Time,
+    /// Spreads delays.
+    pub random: u64,
+}
+
+/// What is reported, and what the dispatcher says about it; nothing for a run about which nothing may
+/// be said any more.
+pub fn settle(run: &Settling<'_>) -> Option<(Report, Moment)> {
+    let id = run.task.id.to_string();
+    let (action, moment, outcome) = match &run.ended.outcome {
+        Outcome::Completed(answer) => {
+            let duration = run.ended.duration;
+            let (cost_usd, outcome) = (run.ended.report.cost_usd, answer.closing.map(Closing::as_str));
+            (respond(run, answer), Moment::Answered { task_id: id, duration, cost_usd, outcome }, "completed")
+        }
+        Outcome::Failed(failure) => failed(run, id, failure),
+        Outcome::Unready(missing) => (
+            release(missing, 0.0, None),
+            Moment::Returned { task_id: id, message: missing.clone() },
+            "withheld",
+        ),
+        Outcome::NotBegun(trouble) => {
+            let message = format!("its agent was not started: {trouble}");
+            let moment = Moment::Returned { task_id: id, message: message.clone() };
+            (release(&message, TROUBLE_DELAY_SECONDS, None), moment, "withheld")
+        }
+        Outcome::Withheld(StopReason::Shutdown) => {
+            let reason = STOPPED;
+            (
+                release(reason, 0.0, None),
+                Moment::Returned { task_id: id, message: reason.to_string() },
+                "withheld",
+            )
+        }
+        Outcome::Withheld(StopReason::Busy) => {
+            let reason = "its conversation is being continued by another run";
+            let moment = Moment::Returned { task_id: id, message: reason.to_string() };
+            (release(reason, BUSY_DELAY_SECONDS, None), moment, "withheld")
+        }
+        Outcome::Withheld(_) => return None,
+    };
+    let closing = match &run.ended.outcome {
+        Outcome::Completed(answer) => answer.closing,
+        _ => None,
+    };
+    let follow_up = match &action {
+        Action::Respond { completed: true, .. } => on_success(run, closing),
+        Action::Respond { completed: false, .. } => follow_up(run.route.dead_letter_lane.as_ref(), false),
+        Action::Release { .. } | Action::Nothing => None,
+    };
+    let report = Report {
+        task_id: run.task.id.to_string(),
+        fence: run.task.fence,
+        token: run.token.as_str().to_string(),
+        owner: run.owner.to_string(),
+        action,
+        follow_up,
+        record: record(run, outcome),
+    };
+    Some((report, moment))
+}
+
+/// The report of a run whose agent answered the task by itself, with an answer that closes so: only the journal has
+/// to be told, and the next stage.
+pub fn answered_by_agent(run: &Settling<'_>, closing: Option<Closing>) -> Report {
+    let completed = matches!(run.task.status, Status::Completed { .. });
+    Report {
+        task_id: run.task.id.to_string(),
+        fence: run.task.fence,
+        token: run.token.as_str().to_string(),
+        owner: run.owner.to_string(),
+        action: Action::Nothing,
+        follow_up: on_success(run, closing),
+        record: record(run, if completed { "completed" } else { "error" }),
+    }
+}
+
+/// The journal's line about a run about which nothing else is said.
+pub fn record(run: &Settling<'_>, outcome: &str) -> Record {
+    let report = &run.ended.report;
+    let started = run.now.plus_seconds(-run.ended.duration.as_secs_f64());
+    Record {
+        started_at: started.to_string(),
+        ended_at: run.now.to_string(),
+        task_id: run.task.id.to_string(),
+        run: run.run.to_string(),
+        attempt: run.task.attempt,
+        lane: run.task.lane.clone(),
+        vendor: run.vendor.to_string(),
+        outcome: outcome.to_string(),
+        seconds: run.ended.duration.as_secs_f64(),
+        cli_version: version(run),
+        session_id: report.session_id.clone(),
+        not_started: !run.ended.is_started,
+        ..Record::default()
+    }
+    .take(report)
+}
+
+fn version(run: &Settling<'_>) -> Option<String> {
+    run.ended.report.cli_version.clone().or_else(|| run.ended.version.clone())
+}
+
+/// The task that follows an answer that closes so.
+fn on_success(run: &Settling<'_>, closing: Option<Closing>) -> Option<FollowUp> {
+    let next = run.route.move_to.as_ref().filter(|_| Closing::is_success(closing));
+    follow_up(next, true)
+}
+
+fn follow_up(lane: Option<&String>, after_success: bool) -> Option<FollowUp> {
+    Some(FollowUp { lane: lane?.clone(), after_success })
+}
+
+fn release(reason: &str, delay_seconds: f64, spent: Option<&str>) -> Action {
+    Action::Release { reason: reason.to_string(), delay_seconds, spent: spent.map(str::to_string) }
+}
+
+fn respond(run: &Settling<'_>, answer: &Answer) -> Action {
+    let mut metadata = metadata(run);
+    if let Some(closing) = answer.closing {
+        metadata.insert("outcome".to_string(), closing.as_str().into());
+    }
+    if !answer.cut_short.is_empty() {
+        metadata.insert("background_cut_short".to_string(), answer.cut_short.clone().into());
+    }
+    match &answer.parsed {
+        Some(Ok(value)) => drop(metadata.insert("parsed_result".to_string(), value.clone())),
+        Some(Err(reason)) => drop(metadata.insert("parse_error".to_string(), reason.clone().into())),
+        None => {}
+    }
+    Action::Respond {
+        completed: true,
+        class: String::new(),
+        body: answer.body.clone(),
+        verdict: answer.verdict.map(|verdict| verdict.as_str().to_string()),
+        metadata,
+    }
+}
+
+fn failed(run: &Settling<'_>, task_id: String, failure: &Failure) -> (Action, Moment, &'static str) {
+    let message = failure.message.clone();
+    let outcome = match (&failure.halt, failure.class.as_str()) {
+        (Some(halt), _) => halt.obstacle.word(),
+        (None, "timeout") => "timeout",
+        (None, "permanent") => "permanent",
+        (None, _) => "error",
+    };
+    let (action, moment) =
+        match after_failure(failure, run.ended.past, run.is_to_blame, run.task, run.route, run.random) {
+            Next::Pause(delay) => {
+                (release(&message, delay.as_secs_f64(), None), Moment::Returned { task_id, message })
+            }
+            Next::Retry(delay) => {
+                let spent = Some(failure.class.as_str());
+                (release(&message, delay.as_secs_f64(), spent), Moment::Retry { task_id, message, delay })
+            }
+            Next::GiveUp(class) => {
+                let body = match run.ended.past.failures {
+                    0 => message,
+                    earlier => format!("{message} (after {} failed attempts)", earlier + 1),
+                };
+                let action = Action::Respond {
+                    completed: false,
+                    class: class.as_str().to_string(),
+                    body: body.clone(),
+                    verdict: None,
+                    metadata: metadata(run),
+                };
+                (action, Moment::Failed { task_id, message: body })
+            }
+        };
+    (action, moment, outcome)
+}
+
+/// What is known about the run; unknown figures are left out.
+fn metadata(run: &Settling<'_>) -> Object {
+    let report = &run.ended.report;
+    let least = report.at_least.as_ref();
+    let list = |texts: Vec<String>| if texts.is_empty() { Value::Null } else { texts.into() };
+    object([
+        ("vendor", run.vendor.into()),
+        ("model", report.models.first().cloned().into()),
+        ("models", if report.models.len() > 1 { report.models.clone().into() } else { Value::Null }),
+        ("cli_version", version(run).into()),
+        ("session_id", report.session_id.clone().into()),
+        ("cost_usd", report.cost_usd.into()),
+        ("cost_source", report.cost_source.map(CostSource::as_str).into()),
+        ("tokens", tokens(report.tokens)),
+        ("model_usage", model_usage(&report.usage)),
+        ("at_least_cost_usd", least.and_then(|least| least.cost_usd).into()),
+        ("at_least_tokens", tokens(least.map(|least| least.tokens))),
+        ("num_turns", report.turns.into()),
+        ("duration_seconds", run.ended.duration.as_secs_f64().into()),
+        ("attempt", run.task.attempt.into()),
+        ("denied_tools", list(report.denials.iter().map(|denial| denial.call.clone()).collect())),
+        ("truncated", if report.text_cut { true.into() } else { Value::Null }),
+    ])
+}
+
+fn tokens(tokens: Option<Tokens>) -> Value {
+    serde_json::to_value(tokens).unwrap_or(Value::Null)
+}
+
+fn model_usage(usage: &Usage) -> Value {
+    if usage.0.is_empty() { Value::Null } else { serde_json::to_value(usage).unwrap_or(Value::Null) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::dispatch::output::RunReport;
+    use crate::dispatch::run::outcome::Halt;
+    use crate::dispatch::run::retry::Past;
+    use crate::dispatch::testing;
+    use crate::model::{FailureClass, Obstacle};
+
+    fn settled(outcome: Outcome, route: &Route) -> Option<(Report, Moment)> {
+        let task = testing::task();
+        let report = RunReport { cost_usd: Some(0.5), models: vec!["m".to_string()], ..RunReport::default() };
+        let ended = Ended {
+            outcome,
+            report,
+            duration: Duration::from_secs(5),
+            is_started: true,
+            past: Past::default(),
+            version: Some("1.0".to_string()),
+        };
+        settle(&Settling {
+            task: &task,
+            token: &ClaimToken::from_text("t"),
+            owner: "me",
+            route,
+            vendor: "claude",
+            run: "r",
+            ended: &ended,
+            is_to_blame: false,
+            now: task.created_at,
+            random: 0,
+        })
+    }
+
+    fn answer(body: &str) -> Outcome {
+        Outcome::Completed(Answer {
+            body: body.to_string(),
+            verdict: None,
+            closing: None,
+            cut_short: Vec::new(),
+            parsed: None,
+        })
+    }
+
+    #[test]
+    fn an_answer_carries_what_is_known_and_names_the_next_lane() {
+        let route = Route { move_to: Some("review".to_string()), ..Route::plain("work") };
+        let (report, moment) = settled(answer("done"), &route).expect("a report");
+        let Action::Respond { completed: true, body, metadata, .. } = &report.action else {
+            panic!("{:?}", report.action);
+        };
+        assert_eq!(body, "done");
+        assert_eq!(metadata["cost_usd"], 0.5);
+        assert_eq!(metadata["cli_version"], "1.0");
+        assert!(!metadata.contains_key("tokens") && !metadata.contains_key("denied_tools"));
+        assert_eq!(report.follow_up, Some(FollowUp { lane: "review".to_string(), after_success: true }));
+        assert_eq!(report.record.outcome, "completed");
+        assert_eq!(moment.kind(), "answered");
+        let text = serde_json::to_string(&report).expect("JSON");
+        let back: Report = serde_json::from_str(&text).expect("readable");
+        assert_eq!(back, report);
+    }
+
+    #[test]
+    fn only_what_is_done_goes_on_to_the_next_lane() {
+        let route = Route { move_to: Some("review".to_string()), ..Route::plain("work") };
+        let next = |closing| {
+            let answer = Answer {
+                body: "x".to_string(),
+                verdict: None,
+                closing,
+                cut_short: vec!["background agent was stopped".to_string()],
+                parsed: None,
+            };
+            let (report, moment) = settled(Outcome::Completed(answer), &route).expect("a report");
+            let Action::Respond { completed: true, metadata, .. } = report.action else {
+                panic!("{:?}", report.action)
+            };
+            assert_eq!(metadata["background_cut_short"][0], "background agent was stopped");
+            let told = moment.to_object();
+            assert_eq!(told.get("outcome").and_then(Value::as_str), closing.map(Closing::as_str));
+            report.follow_up.map(|next| next.lane)
+        };
+        assert_eq!(next(None).as_deref(), Some("review"));
+        assert_eq!(next(Some(Closing::Done)).as_deref(), Some("review"));
+        assert_eq!(next(Some(Closing::Partial)), None);
+        assert_eq!(next(Some(Closing::Blocked)), None);
+    }
+
+    #[test]
+    fn failures_are_retried_paused_or_final() {
+        let failure = |class| Outcome::Failed(Failure::new(class, "boom"));
+        let route =
+            Route { max_retries: 1, dead_letter_lane: Some("attic".to_string()), ..Route::plain("work") };
+        let (report, _) = settled(failure(FailureClass::Error), &route).expect("a report");
+        assert!(matches!(report.action, Action::Release { spent: Some(_), .. }), "{:?}", report.action);
+        assert_eq!(report.follow_up, None);
+        let halt = Halt { obstacle: Obstacle::Overloaded, reset: None, model: None };
+        let halted = Failure { halt: Some(halt), ..Failure::new(FailureClass::Error, "busy") };
+        let (report, _) = settled(Outcome::Failed(halted), &route).expect("a report");
+        assert!(matches!(report.action, Action::Release { spent: None, .. }), "{:?}", report.action);
+        assert_eq!(report.record.outcome, "overloaded");
+        let (report, _) = settled(Outcome::NotBegun("locked".to_string()), &route).expect("a report");
+        assert!(
+            matches!(report.action, Action::Release { spent: None, delay_seconds: 10.0, .. }),
+            "{:?}",
+            report.action
+        );
+        assert_eq!(report.follow_up, None);
+        let (report, moment) = settled(failure(FailureClass::Permanent), &route).expect("a report");
+        assert!(matches!(report.action, Action::Respond { completed: false, .. }));
+        assert_eq!(report.follow_up.map(|next| next.lane).as_deref(), Some("attic"));
+        assert_eq!(moment.kind(), "failed");
+    }
+
+    #[test]
+    fn nothing_is_said_about_a_lost_claim() {
+        let route = Route::plain("work");
+        assert!(settled(Outcome::Withheld(StopReason::LeaseLost), &route).is_none());
+        assert!(settled(Outcome::Withheld(StopReason::Cancelled), &route).is_none());
+        let (report, _) = settled(Outcome::Withheld(StopReason::Shutdown), &route).expect("a release");
+        assert!(matches!(report.action, Action::Release { spent: None, .. }));
+    }
+}

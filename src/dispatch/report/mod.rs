@@ -1,0 +1,296 @@
+//! Telling the queue how a run ended, so that it is told exactly once whatever happens meanwhile.
+//!
+//! The report is first written, durably, beside the attempt; then each of its steps is taken. Every
+//! step can be taken again without harm: an answer repeated under the same token changes nothing, a
+//! release under an old token is refused, a follow-up task has a key. So whoever finds a report that
+//! was not told to its end tells it again from the beginning.
+
+pub mod build;
+pub mod deliver;
+pub mod recover;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::heartbeat::{Hold, hold};
+use super::usage_log::Record;
+use crate::error::ErrorKind;
+use crate::model::json::Object;
+use crate::model::{
+    Answer, ClaimToken, Command, FailureClass, NewTask, ResponseStatus, Status, Task, TaskId, Verdict,
+};
+use crate::store::Store;
+use crate::{Error, Result};
+
+/// The report's file in the attempt's directory.
+pub const REPORT_FILE: &str = "report.json";
+/// Largest report that is read.
+const LARGEST: u64 = 256 * 1024 * 1024;
+
+/// How a run ended, and all that follows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The task.
+    pub task_id: String,
+    /// Number of the claim.
+    pub fence: u64,
+    /// Proof of the claim.
+    pub token: String,
+    /// Who reports.
+    pub owner: String,
+    /// What happens to the task.
+    pub action: Action,
+    /// A task that follows once this one has been answered.
+    pub follow_up: Option<FollowUp>,
+    /// The run's line in the journal.
+    pub record: Record,
+}
+
+/// What happens to the task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Action {
+    /// It is answered.
+    Respond {
+        /// With success.
+        completed: bool,
+        /// Class of a failure.
+        class: String,
+        /// The answer, or what happened.
+        body: String,
+        /// A verdict of the agent.
+        verdict: Option<String>,
+        /// About the run.
+        metadata: Object,
+    },
+    /// It goes back into its lane.
+    Release {
+        /// Why.
+        reason: String,
+        /// Not to be claimed for this long, in seconds.
+        delay_seconds: f64,
+        /// Class of the failure, when the attempt is spent.
+        spent: Option<String>,
+    },
+    /// Nothing: the agent answered by itself.
+    Nothing,
+}
+
+/// A task that is submitted when another one has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowUp {
+    /// Its lane.
+    pub lane: String,
+    /// Whether it takes over after success, or collects a failure.
+    pub after_success: bool,
+}
+
+/// What became of telling a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It was heard, now or before.
+    Heard,
+    /// The task had gone to somebody else, or was cancelled: nothing was said.
+    TooLate,
+}
+
+impl Report {
+    /// Writes the report beside its attempt and tells it.
+    ///
+    /// # Errors
+    /// When the store cannot be written just now; the report stays in the outbox and can be told later.
+    pub fn save_and_tell(&self, store: &Store, warn: &dyn Fn(String)) -> Result<Told> {
+        let id = TaskId::parse(&self.task_id)?;
+        let text = serde_json::to_vec(self).map_err(|error| Error::corrupt(format!("a report: {error}")))?;
+        store.attempt(&id, self.fence)?.save(REPORT_FILE, &text)?;
+        store.post(&id, self.fence)?;
+        self.tell(store, warn)
+    }
+
+    /// The report of an attempt, if one was written.
+    pub fn load(store: &Store, id: &TaskId, fence: u64) -> Result<Option<Self>> {
+        let Some(attempt) = store.existing_attempt(id, fence)? else {
+            return Ok(None);
+        };
+        let bytes = attempt.read(REPORT_FILE, LARGEST)?;
+        let report = bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose();
+        report
+            .map_err(|error| Error::corrupt(format!("{}: {error}", attempt.file_path(REPORT_FILE).display())))
+    }
+
+    /// Tells a report that was written before. A follow-up that cannot be made, now or ever, is told about
+    /// through `warn` and in the task's history.
+    ///
+    /// # Errors
+    /// As [`Report::save_and_tell`].
+    pub fn tell(&self, store: &Store, warn: &dyn Fn(String)) -> Result<Told> {
+        let id = TaskId::parse(&self.task_id)?;
+        let told = self.act(store, &id)?;
+        let mut undeliverable = None;
+        if told == Told::Heard
+            && let Some(follow_up) = &self.follow_up
+            && let Err(error) = submit_follow_up(store, &store.task(&id)?, follow_up, self.fence)?
+        {
+            undeliverable = Some(format!("no task follows it in lane {}: {error}", follow_up.lane));
+        }
+        store.append_usage(&self.record.to_line())?;
+        store.posted(&id, self.fence)?;
+        // What is told needs no proof any more. Where it cannot be taken out, it opens nothing either.
+        if let Ok(Some(attempt)) = store.existing_attempt(&id, self.fence) {
+            let _ = attempt.hide(REPORT_FILE, self.token.as_bytes());
+        }
+        if let Some(message) = undeliverable {
+            let kind = "follow_up_failed".to_string();
+            let note = Command::Note { kind, message: message.clone(), data: Object::new(), token: None };
+            warn(match store.apply(&id, &note) {
+                Ok(_) => message,
+                Err(error) => format!("{message}; its history lacks that: {error}"),
+            });
+        }
+        Ok(told)
+    }
+
+    fn act(&self, store: &Store, id: &TaskId) -> Result<Told> {
+        let token = ClaimToken::from_text(&self.token);
+        let refused = match self.command(&token) {
+            Some(command) => match store.apply(id, &command) {
+                Ok(_) => return Ok(Told::Heard),
+                Err(error) if error.kind() == ErrorKind::Refused => Some(error),
+                Err(error) => return Err(error),
+            },
+            None => None,
+        };
+        match (hold(&store.task(id)?, &token), refused, &self.action) {
+            // The request changed while the agent worked: a success cannot be accepted for it.
+            (Hold::Ours, Some(error), Action::Respond { completed: true, body, metadata, .. }) => {
+                let body = format!("{}; the agent's answer follows\n\n{body}", error.message());
+                let failed = Action::Respond {
+                    completed: false,
+                    class: FailureClass::Permanent.as_str().to_string(),
+                    body,
+                    verdict: None,
+                    metadata: metadata.clone(),
+                };
+                let failed = Self { action: failed, ..self.clone() };
+                let Some(command) = failed.command(&token) else { return Ok(Told::TooLate) };
+                store.apply(id, &command)?;
+                Ok(Told::Heard)
+            }
+            (Hold::Ours, Some(error), _) => Err(error),
+            (Hold::Answered, _, _) => Ok(Told::Heard),
+            _ => Ok(Told::TooLate),
+        }
+    }
+
+    fn command(&self, token: &ClaimToken) -> Option<Command> {
+        match &self.action {
+            Action::Respond { completed, class, body, verdict, metadata } => Some(Command::Respond(Answer {
+                token: Some(token.clone()),
+                reviewer: self.owner.clone(),
+                status: if *completed { ResponseStatus::Completed } else { ResponseStatus::Failed },
+                class: FailureClass::parse(class),
+                body: body.clone(),
+                verdict: verdict.as_deref().and_then(Verdict::parse),
+                blocking_count: None,
+                nonblocking_count: None,
+                follow_up_required: verdict.as_deref() == Some(Verdict::AcceptWithFollowUps.as_str()),
+                expect_sha256: None,
+                metadata: metadata.clone(),
+            })),
+            Action::Release { reason, delay_seconds, spent } => Some(Command::Release {
+                token: token.clone(),
+                reason: Some(reason.clone()),
+                delay_seconds: (*delay_seconds > 0.0).then_some(*delay_seconds),
+                spent: spent.as_deref().map(FailureClass::parse),
+            }),
+            Action::Nothing => None,
+        }
+    }
+}
+
+/// How many tasks may follow one another before a person has to look: pipelines and dead letters that lead in a
+/// circle would otherwise run agents for ever.
+const MOST_FOLLOW_UPS: u64 = 16;
+
+/// How many tasks came before the one that follows `task`.
+///
+/// # Errors
+/// `Refused` when they are too many.
+fn follow_up_depth(task: &Task) -> Result<u64> {
+    let before = task.metadata.get("follow_up_depth").and_then(Value::as_u64).unwrap_or(0);
+    if before >= MOST_FOLLOW_UPS {
+        return Err(Error::refused(format!(
+            "{MOST_FOLLOW_UPS} tasks have followed one another already; see whether on_success and dead_letter_lane \
+             lead in a circle"
+        )));
+    }
+    Ok(before + 1)
+}
+
+/// Submits the task that follows `task`, unless it has not ended as the follow-up expects. The inner error is
+/// one that no further try would end: its request is gone, or the queue's rules say no.
+fn submit_follow_up(
+    store: &Store,
+    task: &Task,
+    follow_up: &FollowUp,
+    fence: u64,
+) -> Result<std::result::Result<(), Error>> {
+    let key = match (&task.status, follow_up.after_success) {
+        (Status::Completed { .. }, true) => format!("after:{}", task.id),
+        (Status::Failed { .. }, false) => format!("dead-letter:{}", task.id),
+        _ => return Ok(Ok(())),
+    };
+    let request = match store.request_again(task) {
+        Ok(request) => request,
+        Err(error) if error.kind() == ErrorKind::Locked => return Err(error),
+        Err(error) => return Ok(Err(error)),
+    };
+    let depth = match follow_up_depth(task) {
+        Ok(depth) => depth,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut metadata = task.metadata.clone();
+    metadata.insert("follow_up_depth".to_string(), depth.into());
+    // The next stage is a conversation of its own; the answer reaches it through the thread.
+    metadata.remove("session_id");
+    let thread = metadata.get("thread_id").cloned().filter(|id| !id.is_null());
+    metadata.insert("thread_id".to_string(), thread.unwrap_or_else(|| task.id.as_str().into()));
+    metadata.insert("parent_task_id".to_string(), task.id.as_str().into());
+    if !follow_up.after_success {
+        let log = store.attempts_dir(&task.id).join(fence.to_string());
+        metadata.insert("dead_letter_of".to_string(), task.id.as_str().into());
+        metadata.insert("failed_lane".to_string(), task.lane.clone().into());
+        metadata.insert("attempts".to_string(), task.attempt.into());
+        metadata.insert("evidence".to_string(), log.to_string_lossy().into_owned().into());
+        if let Status::Failed { class, .. } = &task.status {
+            metadata.insert("failure_class".to_string(), class.as_str().into());
+        }
+    }
+    let submitted = store.submit(NewTask {
+        workspace_id: task.workspace_id.clone(),
+        correlation_id: task.correlation_id.clone(),
+        source_agent: task.source_agent.clone(),
+        lane: follow_up.lane.clone(),
+        workspace_root: task.workspace_root.clone(),
+        worktree_path: task.worktree_path.clone(),
+        expected_branch: task.expected_branch.clone(),
+        request,
+        supporting_paths: task.supporting_paths.clone(),
+        response_path: None,
+        prompt: task.prompt.clone(),
+        metadata,
+        priority: task.priority,
+        not_before: None,
+        max_attempts: task.max_attempts,
+        key: Some(key),
+        name: task.name.clone(),
+        labels: task.labels.clone(),
+        timeout_seconds: task.timeout_seconds,
+        retry_of: None,
+    });
+    match submitted {
+        Ok(_) => Ok(Ok(())),
+        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked) => Err(error),
+        Err(error) => Ok(Err(error)),
+    }
+}

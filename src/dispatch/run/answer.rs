@@ -1,0 +1,221 @@
+//! What an answer says besides its text: a verdict, how far the work came, a JSON value.
+
+use std::ops::Range;
+
+use serde_json::Value;
+
+use crate::dispatch::output::CutShort;
+use crate::model::Verdict;
+
+/// How many lines at the end of an answer may hold its closing lines.
+const CLOSING_LINES: usize = 8;
+
+/// How many beginnings of a value are tried in a text that is no JSON as a whole.
+const MOST_VALUES: usize = 1000;
+
+/// How far the agent says it came, in a line `STATUS: …` at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// Everything that was asked for.
+    Done,
+    /// A part of it.
+    Partial,
+    /// It needs something that it cannot get by itself.
+    Blocked,
+}
+
+impl Closing {
+    /// Whether the work goes on to the next lane after an answer that closes so, or with no word about it.
+    pub fn is_success(closing: Option<Self>) -> bool {
+        matches!(closing, None | Some(Self::Done))
+    }
+
+    /// The word in answers and metadata.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Partial => "partial",
+            Self::Blocked => "blocked",
+        }
+    }
+
+    /// Agents were told three words; those they put in their place mean the same. `word` has lost its underscores.
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            "done" | "complete" | "completed" => Some(Self::Done),
+            "partial" | "incomplete" | "unfinished" => Some(Self::Partial),
+            "blocked" | "failed" | "needsinput" | "needs-input" => Some(Self::Blocked),
+            _ => None,
+        }
+    }
+
+    /// How far the work came when some of what the agent started in the background was cut short. What the agent
+    /// says itself counts, except that it cannot know of agents that were cut short after its last word.
+    pub fn with_cut_short(closing: Option<Self>, cut_short: &[CutShort]) -> Option<Self> {
+        let is_unknown_agent = |work: &CutShort| !work.is_command && !work.is_known;
+        match closing {
+            Some(Self::Done) if cut_short.iter().any(is_unknown_agent) => Some(Self::Partial),
+            None if !cut_short.is_empty() => Some(Self::Partial),
+            _ => closing,
+        }
+    }
+}
+
+/// The verdict of a `VERDICT:` line at the end of `text`.
+pub fn verdict(text: &str) -> Option<Verdict> {
+    closing_word(text, "verdict", Verdict::parse)
+}
+
+/// The outcome of a `STATUS:` line at the end of `text`.
+pub fn closing(text: &str) -> Option<Closing> {
+    closing_word(text, "status", Closing::parse)
+}
+
+/// What the first word after `label:` means, in the last lines of `text` and in lower case; lines whose word means
+/// nothing are passed over. Agents like to dress such lines as headings, bold text or list items.
+fn closing_word<T>(text: &str, label: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let lines = text.lines().rev().filter(|line| !line.trim().is_empty());
+    lines.take(CLOSING_LINES).find_map(|line| {
+        let plain: String = line.chars().filter(|c| !matches!(c, '*' | '_' | '`' | '#' | '>')).collect();
+        let plain = plain.trim().trim_start_matches("- ").to_lowercase();
+        let rest = plain.strip_prefix(label)?.trim_start().strip_prefix(':')?;
+        let word = rest.split_whitespace().next()?;
+        parse(word.trim_end_matches(['.', ',', ';']))
+    })
+}
+
+/// The JSON value an answer was asked to be: the whole text but for its closing lines, or its last fenced
+/// block, or the longest object or array in it. The error says why there is none.
+pub fn json_value(text: &str) -> Result<Value, String> {
+    let whole = without_closing_lines(text).trim();
+    let first = match serde_json::from_str(whole) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    let (range, bare) = longest_value(whole).map_or((0..0, None), |(range, value)| (range, Some(value)));
+    let fenced = fenced_blocks(whole, &range).into_iter().rev().find_map(block_value);
+    fenced.or(bare).ok_or_else(|| format!("the answer is not JSON: {first}"))
+}
+
+/// `text` without the `STATUS:` and `VERDICT:` lines at its end.
+fn without_closing_lines(text: &str) -> &str {
+    let mut rest = text.trim_end();
+    for _ in 0..CLOSING_LINES {
+        let start = rest.rfind('\n').map_or(0, |at| at + 1);
+        if verdict(&rest[start..]).is_none() && closing(&rest[start..]).is_none() {
+            break;
+        }
+        rest = rest[..start].trim_end();
+    }
+    rest
+}
+
+/// The insides of all ``` blocks, in order. A fence within `value` is a part of its words.
+fn fenced_blocks<'a>(text: &'a str, value: &Range<usize>) -> Vec<&'a str> {
+    let fences = text.match_indices("```").map(|(at, _)| at);
+    let fences: Vec<usize> = fences.filter(|at| !value.contains(at)).collect();
+    fences.as_chunks::<2>().0.iter().filter_map(|[from, to]| text.get(from + 3..*to)).collect()
+}
+
+/// The value of a block, with or without the name of a language before it.
+fn block_value(block: &str) -> Option<Value> {
+    let unnamed = block.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+    [block, unnamed].iter().find_map(|text| serde_json::from_str(text.trim()).ok())
+}
+
+/// The longest object or array in `text`, and where it stands.
+fn longest_value(text: &str) -> Option<(Range<usize>, Value)> {
+    let mut longest: Option<(Range<usize>, Value)> = None;
+    let mut at = 0;
+    for _ in 0..MOST_VALUES {
+        let Some(next) = text[at..].find(['{', '[']) else { break };
+        let start = at + next;
+        let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Value>();
+        if let Some(Ok(value)) = values.next() {
+            at = start + values.byte_offset();
+            if longest.as_ref().is_none_or(|(range, _)| range.len() < at - start) {
+                longest = Some((start..at, value));
+            }
+        } else {
+            at = start + 1;
+        }
+    }
+    longest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::output::Ending;
+
+    #[test]
+    fn closing_lines_in_many_dresses() {
+        assert_eq!(verdict("fine\n\nVERDICT: accept\n"), Some(Verdict::Accept));
+        assert_eq!(verdict("**Verdict:** needs-revision.\nSTATUS: done"), Some(Verdict::NeedsRevision));
+        assert_eq!(
+            verdict("- VERDICT: `accept-with-follow-ups` (two of them)"),
+            Some(Verdict::AcceptWithFollowUps)
+        );
+        assert_eq!(closing("text\nSTATUS: partial\n\n"), Some(Closing::Partial));
+        assert_eq!(closing("## Status: blocked"), Some(Closing::Blocked));
+        assert_eq!(closing("STATUS: needs_input"), Some(Closing::Blocked));
+        assert_eq!(closing("STATUS: partial\nstatus: 200 OK"), Some(Closing::Partial));
+    }
+
+    #[test]
+    fn only_what_is_done_or_says_nothing_goes_on() {
+        assert!(Closing::is_success(None) && Closing::is_success(Some(Closing::Done)));
+        assert!(!Closing::is_success(Some(Closing::Partial)) && !Closing::is_success(Some(Closing::Blocked)));
+        let work = |is_command, is_known| CutShort {
+            name: "x".to_string(),
+            is_command,
+            ending: Ending::Stopped,
+            is_known,
+        };
+        let with = |closing, work| Closing::with_cut_short(closing, &[work]);
+        // An agent that was cut short after the last word: whatever that word was.
+        assert_eq!(with(None, work(false, false)), Some(Closing::Partial));
+        assert_eq!(with(Some(Closing::Done), work(false, false)), Some(Closing::Partial));
+        assert_eq!(with(Some(Closing::Blocked), work(false, false)), Some(Closing::Blocked));
+        // What the agent knew of is judged by its own word.
+        assert_eq!(with(Some(Closing::Done), work(false, true)), Some(Closing::Done));
+        assert_eq!(with(None, work(false, true)), Some(Closing::Partial));
+        // A command that it left running.
+        assert_eq!(with(Some(Closing::Done), work(true, false)), Some(Closing::Done));
+        assert_eq!(with(None, work(true, false)), Some(Closing::Partial));
+        assert_eq!(Closing::with_cut_short(None, &[]), None);
+    }
+
+    #[test]
+    fn only_the_end_counts_and_only_known_words() {
+        let long = format!("VERDICT: accept\n{}", "more\n".repeat(20));
+        assert_eq!(verdict(&long), None);
+        assert_eq!(verdict("VERDICT: maybe"), None);
+        assert_eq!(closing("the status: done"), None);
+        assert_eq!(closing(""), None);
+    }
+
+    #[test]
+    fn json_with_and_without_wrapping() {
+        for text in [
+            "{\"a\": 1}",
+            "Here it is:\n```json\n{\"a\": 1}\n```\nSTATUS: done",
+            "```\n{\"b\": 2}\n```\nbetter:\n```json\n{\"a\": 1}\n```",
+            "Sure! {\"a\": 1} Done.",
+            "{\"a\": 1}\n\n**VERDICT:** accept\nSTATUS: done\n",
+            "As [1] and [the manual] say: {\"a\": 1}.\nSTATUS: done",
+            "Here it is: ```json\n{\"a\": 1}\n```",
+            "Here: ```json {\"a\": 1}``` {\"b\": [2, 3, 4]}",
+            "So: {\"a\": 1, \"code\": \"```2```\"} it is",
+        ] {
+            assert_eq!(json_value(text).expect("JSON")["a"], 1, "{text}");
+        }
+        assert_eq!(json_value("[1, 2]").expect("JSON")[1], 2);
+        assert_eq!(json_value("5\nSTATUS: done").expect("JSON"), 5);
+        assert_eq!(json_value("Yes:\n```json\ntrue\n```").expect("JSON"), true);
+        assert_eq!(json_value("Two: [{\"a\": 1}, {\"a\": 2}] in all").expect("JSON")[1]["a"], 2);
+        let error = json_value("no").expect_err("not JSON");
+        assert!(error.starts_with("the answer is not JSON: "), "{error}");
+        assert!(json_value("```json\n{\"a\":\n").is_err());
+    }
+}

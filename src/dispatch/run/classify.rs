@@ -1,0 +1,441 @@
+//! How a run ended, decided from everything that is known about it and never from the exit code
+//! alone: agents exit with 0 after an interrupt, and call a failed run a success.
+
+use super::answer::{self, Closing};
+use super::outcome::{Answer, Exit, Failure, Outcome, Run, StopReason};
+use super::said::{last_line, last_lines, last_words, said, service_words, tail, with_stderr};
+use super::usage_limit::{Diagnosis, asked_pause, diagnose, refused_answer};
+use crate::dispatch::output::{CutShort, RunReport, one_line};
+use crate::dispatch::vendor::{Cause, Speaker};
+use crate::model::{FailureClass, Obstacle, duration};
+
+/// The first words of every message about a usage limit.
+pub const LIMIT_WORDS: &str = "the vendor's usage limit is reached";
+/// Those about everything that keeps a vendor from working.
+pub const HALT_WORDS: [&str; 3] = [LIMIT_WORDS, "the vendor is overloaded", "the vendor refuses the account"];
+
+/// Exit code of a program that asks to be run again later (`EX_TEMPFAIL`).
+pub const EXIT_TRY_LATER: i32 = 75;
+/// Exit code of a program that cannot work as it is configured (`EX_CONFIG`).
+pub const EXIT_MISCONFIGURED: i32 = 78;
+
+/// Decides how a run ended; `wants_json` when the task asked for a JSON answer.
+pub fn judge(run: &Run<'_>, wants_json: bool) -> Outcome {
+    match run.stopped {
+        Some(reason @ (StopReason::Cancelled | StopReason::LeaseLost | StopReason::Busy)) => {
+            return Outcome::Withheld(reason);
+        }
+        // A result that arrived counts, however its process was ended.
+        Some(reason @ StopReason::Shutdown) if !run.report.complete || run.report.is_interim => {
+            return Outcome::Withheld(reason);
+        }
+        _ => {}
+    }
+    if let Some(failure) = wrong_session(run) {
+        return Outcome::Failed(failure);
+    }
+    let failure = if run.report.complete {
+        reported_failure(run)
+    } else if matches!(run.stopped, Some(StopReason::Timeout | StopReason::Silent)) {
+        Some(timeout(run))
+    } else if run.format.has_result_object() {
+        Some(ended_without_result(run))
+    } else {
+        program_failure(run)
+    };
+    match failure {
+        Some(failure) => Outcome::Failed(failure),
+        None => Outcome::Completed(answer_of(run.report, wants_json)),
+    }
+}
+
+fn answer_of(report: &RunReport, wants_json: bool) -> Answer {
+    let parsed = wants_json.then(|| match &report.structured {
+        Some(value) => Ok(value.clone()),
+        None => answer::json_value(&report.text),
+    });
+    Answer {
+        verdict: answer::verdict(&report.text),
+        closing: Closing::with_cut_short(answer::closing(&report.text), &report.cut_short),
+        cut_short: report.cut_short.iter().map(CutShort::words).collect(),
+        parsed,
+        body: report.text.clone(),
+    }
+}
+
+fn wrong_session(run: &Run<'_>) -> Option<Failure> {
+    let wanted = run.resumed?;
+    let found = run.report.session_id.as_deref()?;
+    let is_wrong = wanted != found || run.stopped == Some(StopReason::WrongSession);
+    is_wrong.then(|| {
+        Failure::permanent(format!(
+            "the agent was to continue conversation {} and started {} instead",
+            one_line(wanted, 80),
+            one_line(found, 80)
+        ))
+    })
+}
+
+/// A run that reported a result, judged by that result.
+fn reported_failure(run: &Run<'_>) -> Option<Failure> {
+    let report = run.report;
+    if !report.is_error {
+        // A limit may be presented as an ordinary answer; then an event says so too.
+        if let Some(diagnosis) = refused_answer(run, report.text.trim()) {
+            return halted(&diagnosis, &report.text);
+        }
+        return report.text.trim().is_empty().then(|| {
+            let message = "the agent ended its turn without an answer";
+            Failure::new(FailureClass::Error, with_stderr(message, run.stderr))
+        });
+    }
+    let diagnosis = diagnosis(run);
+    let told = service_words(run);
+    let words = if told.is_empty() { one_line(run.stderr, 1000) } else { told };
+    let words = if words.is_empty() { said(report) } else { words };
+    let reason = report.terminal_reason.as_deref().unwrap_or("error");
+    let message = match report.api_error_status {
+        Some(status) => format!("the agent failed ({reason}, HTTP {status}): {words}"),
+        None => format!("the agent failed ({reason}): {words}"),
+    };
+    Some(halted(&diagnosis, &words).unwrap_or_else(|| Failure::new(class_of(diagnosis.cause), message)))
+}
+
+/// What the service said decides; without that, what the program itself said at its end.
+fn diagnosis(run: &Run<'_>) -> Diagnosis {
+    match last_words(run) {
+        words if words.is_empty() => diagnose(run, &last_lines(run.stderr), Speaker::Anyone),
+        words => diagnose(run, &words, Speaker::Service),
+    }
+}
+
+/// The failure of a run that its vendor kept from working, with what it said.
+fn halted(diagnosis: &Diagnosis, words: &str) -> Option<Failure> {
+    let halt = diagnosis.halt.clone()?;
+    let begins = match halt.obstacle {
+        Obstacle::Limit | Obstacle::Asked => HALT_WORDS[0],
+        Obstacle::Overloaded => HALT_WORDS[1],
+        Obstacle::Account => HALT_WORDS[2],
+    };
+    let message = with_stderr(begins, words);
+    Some(Failure { class: class_of(diagnosis.cause), halt: Some(halt), message })
+}
+
+/// What a failure is if the task is to blame after all.
+fn class_of(cause: Cause) -> FailureClass {
+    match cause {
+        Cause::Limit => FailureClass::UsageLimit,
+        Cause::Account | Cause::Permanent => FailureClass::Permanent,
+        Cause::Overloaded | Cause::Error => FailureClass::Error,
+    }
+}
+
+fn timeout(run: &Run<'_>) -> Failure {
+    // The clock ran out while the service was refusing: that is the reason, not the work.
+    let words = match run.report.api_error_status {
+        Some(status) => format!("the service kept answering HTTP {status} until the time was up"),
+        None => "the service kept refusing until the time was up".to_string(),
+    };
+    if let Some(failure) = halted(&diagnose(run, "", Speaker::Service), &words) {
+        return failure;
+    }
+    let is_silence = run.stopped == Some(StopReason::Silent);
+    let message = match if is_silence { run.silence } else { run.timeout } {
+        Some(limit) if is_silence => {
+            let limit = duration::words(limit);
+            format!(
+                "the agent was ended: it printed nothing for {limit}; silence_timeout says how long it may"
+            )
+        }
+        Some(limit) => format!("the agent was ended: it took longer than {}", duration::words(limit)),
+        None => "the agent was ended: it took too long".to_string(),
+    };
+    Failure::new(FailureClass::Timeout, message)
+}
+
+/// A run that should have reported a result and did not.
+fn ended_without_result(run: &Run<'_>) -> Failure {
+    let diagnosis = diagnosis(run);
+    let refused = match run.report.api_error_status {
+        Some(status) if run.stopped == Some(StopReason::Refused) => {
+            format!("the service answers HTTP {status}")
+        }
+        _ => String::new(),
+    };
+    let reason = format!("{} {} {refused}", service_words(run), run.stderr);
+    if let Some(failure) = halted(&diagnosis, &reason) {
+        return failure;
+    }
+    let words = format!("{} {}", said(run.report), run.stderr);
+    let garbage = match run.report.skipped_lines {
+        0 => String::new(),
+        count => format!(" ({count} unreadable lines)"),
+    };
+    let message = format!("the agent {} without a result{garbage}", exit_words(run.exit));
+    Failure::new(class_of(diagnosis.cause), with_stderr(&message, &words))
+}
+
+/// A program whose output is the answer: the exit code decides, and an empty answer is none. Of what it
+/// prints only the last line of standard error may be a notice: anything may have been said before.
+fn program_failure(run: &Run<'_>) -> Option<Failure> {
+    let last = last_line(run.stderr);
+    let class = match run.exit {
+        Exit::Code(0) if run.report.text.trim().is_empty() => FailureClass::Error,
+        Exit::Code(0) => return None,
+        Exit::Code(EXIT_TRY_LATER) => {
+            let words = if last.is_empty() { tail(&run.report.text) } else { last };
+            return halted(&asked_pause(run, words), words);
+        }
+        // 126 and 127: a shell wrapper could not start what it wraps.
+        Exit::Code(EXIT_MISCONFIGURED | 126 | 127) => FailureClass::Permanent,
+        _ => match diagnose(run, last, Speaker::Anyone) {
+            limit if limit.cause == Cause::Limit => return halted(&limit, last),
+            _ => FailureClass::Error,
+        },
+    };
+    let message = match run.exit {
+        Exit::Code(0) => "the program printed nothing".to_string(),
+        exit => format!("the program {}", exit_words(exit)),
+    };
+    // A program that explains itself on standard output is heard as well.
+    let words = if run.stderr.trim().is_empty() { tail(&run.report.text) } else { run.stderr };
+    Some(Failure::new(class, with_stderr(&message, words)))
+}
+
+fn exit_words(exit: Exit) -> String {
+    match exit {
+        Exit::NotStarted => "was not started".to_string(),
+        Exit::Code(code) => format!("exited with code {code}"),
+        Exit::Signal(signal) => format!("was ended by signal {signal}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::dispatch::output::Format;
+    use crate::dispatch::run::reset_time::Reset;
+    use crate::dispatch::vendor::{Notices, Vendors};
+    use crate::model::{Time, Verdict};
+
+    /// What the vendor with this format says.
+    fn notices(format: Format) -> Notices {
+        let vendors = Vendors::built_in().expect("built-in profiles");
+        let with_format =
+            vendors.names().find(|name| vendors.get(name).is_ok_and(|one| one.format == format));
+        match with_format {
+            Some(name) => (*vendors.get(name).expect("a vendor").notices).clone(),
+            None => (*vendors.every()).clone(),
+        }
+    }
+
+    fn complete(text: &str) -> RunReport {
+        RunReport { complete: true, text: text.to_string(), ..RunReport::default() }
+    }
+
+    fn failed(text: &str, status: Option<u16>, reason: &str) -> RunReport {
+        RunReport {
+            is_error: true,
+            api_error_status: status,
+            terminal_reason: Some(reason.to_string()),
+            ..complete(text)
+        }
+    }
+
+    fn outcome(report: &RunReport, change: impl FnOnce(&mut Run<'_>)) -> Outcome {
+        let mut run = Run {
+            report,
+            format: Format::ClaudeStream,
+            exit: Exit::Code(0),
+            stopped: None,
+            stderr: "",
+            resumed: None,
+            timeout: Some(Duration::from_secs(900)),
+            silence: Some(Duration::from_secs(1800)),
+            now: Time::parse("2026-11-21T12:00:00Z").expect("a time"),
+            notices: &Notices::default(),
+            zone: &TimeZone::UTC,
+        };
+        change(&mut run);
+        judge(&Run { notices: &notices(run.format), ..run }, false)
+    }
+
+    fn failure(report: &RunReport, change: impl FnOnce(&mut Run<'_>)) -> (String, Option<String>, String) {
+        match outcome(report, change) {
+            Outcome::Failed(failure) => (
+                failure.class.as_str().to_string(),
+                failure.halt.and_then(|halt| halt.reset).map(|reset| match reset {
+                    Reset::Exact(time) | Reset::Clock(time) => time.to_string()[11..16].to_string(),
+                    Reset::Passed => "passed".to_string(),
+                }),
+                failure.message,
+            ),
+            other => panic!("expected a failure, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_result_decides_not_the_exit_code() {
+        let report = complete("all good\nVERDICT: accept\nSTATUS: partial");
+        for exit in [Exit::Code(0), Exit::Code(1), Exit::Signal(15)] {
+            let Outcome::Completed(answer) = outcome(&report, |run| run.exit = exit) else {
+                panic!("a result was reported");
+            };
+            assert_eq!(answer.body, report.text);
+            assert_eq!(answer.verdict, Some(Verdict::Accept));
+            assert_eq!(answer.closing, Some(Closing::Partial));
+        }
+        let (class, _, message) = failure(&RunReport::default(), |_| {});
+        assert_eq!(class, "error");
+        assert_eq!(message, "the agent exited with code 0 without a result");
+    }
+
+    #[test]
+    fn success_may_be_an_error() {
+        let (class, _, message) = failure(&failed("API Error: 500", Some(500), "api_error"), |_| {});
+        assert_eq!(class, "error");
+        assert_eq!(message, "the agent failed (api_error, HTTP 500): API Error: 500");
+    }
+
+    #[test]
+    fn a_result_that_arrived_survives_timeout_and_shutdown_but_not_cancel() {
+        let report = complete("done");
+        for reason in [StopReason::Timeout, StopReason::Shutdown, StopReason::Lingering] {
+            let outcome = outcome(&report, |run| run.stopped = Some(reason));
+            assert!(matches!(outcome, Outcome::Completed(_)), "{reason:?}");
+        }
+        for reason in [StopReason::Cancelled, StopReason::LeaseLost] {
+            assert_eq!(outcome(&report, |run| run.stopped = Some(reason)), Outcome::Withheld(reason));
+        }
+        let unfinished = RunReport::default();
+        let shutdown = outcome(&unfinished, |run| run.stopped = Some(StopReason::Shutdown));
+        assert_eq!(shutdown, Outcome::Withheld(StopReason::Shutdown));
+        let (class, _, message) = failure(&unfinished, |run| run.stopped = Some(StopReason::Timeout));
+        assert_eq!(class, "timeout");
+        assert_eq!(message, "the agent was ended: it took longer than 15m");
+        let (class, _, message) = failure(&unfinished, |run| run.stopped = Some(StopReason::Silent));
+        assert_eq!(class, "timeout");
+        assert!(message.starts_with("the agent was ended: it printed nothing for 30m; silence_timeout"));
+    }
+
+    #[test]
+    fn usage_limits_pause_until_the_named_time() {
+        let report = failed("You've hit your limit · resets 3pm", None, "api_error");
+        let (class, until, _) = failure(&report, |_| {});
+        assert_eq!((class.as_str(), until.as_deref()), ("usage_limit", Some("15:00")));
+        let (class, until, _) = failure(&failed("API Error", Some(429), "api_error"), |_| {});
+        assert_eq!((class.as_str(), until), ("usage_limit", None));
+        // An answer about usage limits is an answer, whatever it begins with.
+        for essay in ["You've hit your usage limit, try again in 2 hours.", "usage limit reached|1795269600"]
+        {
+            assert!(matches!(outcome(&complete(essay), |_| {}), Outcome::Completed(_)), "{essay}");
+            // The disguise as an ordinary answer, of a call that was refused.
+            let mut refused = complete(essay);
+            let info = r#"{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":1795269600}}"#;
+            refused.add_limit(&serde_json::from_str(info).expect("JSON"));
+            let (class, until, _) = failure(&refused, |_| {});
+            assert_eq!((class.as_str(), until.as_deref()), ("usage_limit", Some("14:00")));
+            refused.text = "I documented how limits are handled.".to_string();
+            assert!(matches!(outcome(&refused, |_| {}), Outcome::Completed(_)));
+        }
+        // The clock ran out during retries.
+        let retrying = RunReport { api_error_status: Some(429), ..RunReport::default() };
+        let (class, _, _) = failure(&retrying, |run| run.stopped = Some(StopReason::Timeout));
+        assert_eq!(class, "usage_limit");
+    }
+
+    #[test]
+    fn what_cannot_improve_is_permanent() {
+        for report in [
+            failed("Not logged in · Please run /login", None, "completed"),
+            failed("x", Some(401), "api_error"),
+            failed("x", None, "budget_exhausted"),
+            failed("Prompt is too long", None, "blocking_limit"),
+        ] {
+            assert_eq!(failure(&report, |_| {}).0, "permanent", "{report:?}");
+        }
+        let nothing = RunReport::default();
+        let (class, _, message) = failure(&nothing, |run| {
+            run.exit = Exit::Code(1);
+            run.stderr = "No conversation found with session ID: 1234\n";
+        });
+        assert_eq!(class, "permanent");
+        assert!(message.ends_with("without a result: No conversation found with session ID: 1234"));
+        let (class, ..) = failure(&nothing, |run| {
+            run.format = Format::CodexJsonl;
+            run.exit = Exit::Code(2);
+        });
+        assert_eq!(class, "permanent");
+    }
+
+    #[test]
+    fn the_words_of_the_model_are_not_those_of_its_service() {
+        let last_words = "I raise the quota; not logged in users hit your limit, try again in 10 minutes";
+        for format in [Format::CodexJsonl, Format::GeminiStream, Format::OpencodeJson] {
+            let crashed = RunReport { text: last_words.to_string(), ..RunReport::default() };
+            let (class, until, message) = failure(&crashed, |run| {
+                run.format = format;
+                run.exit = Exit::Code(1);
+            });
+            assert_eq!((class.as_str(), until), ("error", None), "{format:?}");
+            assert!(message.contains(last_words), "{message}");
+            let (class, ..) = failure(&failed(last_words, None, "error"), |run| run.format = format);
+            assert_eq!(class, "error", "{format:?}");
+            let (class, until, _) = failure(&crashed, |run| {
+                run.format = format;
+                run.stderr = "usage limit reached";
+            });
+            assert_eq!((class.as_str(), until), ("usage_limit", None), "{format:?}");
+            let mut told = crashed.clone();
+            told.add_error("Quota exceeded, try again in 20 minutes");
+            let (class, until, _) = failure(&told, |run| run.format = format);
+            assert_eq!((class.as_str(), until.as_deref()), ("usage_limit", Some("12:20")), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn another_conversation_is_refused() {
+        let mut report = complete("done");
+        report.session_id = Some("b".to_string());
+        let (class, _, message) = failure(&report, |run| run.resumed = Some("a"));
+        assert_eq!(class, "permanent");
+        assert!(message.contains("continue conversation a and started b"), "{message}");
+        let same = outcome(&report, |run| run.resumed = Some("b"));
+        assert!(matches!(same, Outcome::Completed(_)));
+    }
+
+    #[test]
+    fn programs_are_judged_by_their_exit_code() {
+        let mut report = RunReport::default();
+        let text = |run: &mut Run<'_>, exit| {
+            run.format = Format::Text;
+            run.exit = exit;
+        };
+        let (class, _, message) = failure(&report, |run| text(run, Exit::Code(0)));
+        assert_eq!((class.as_str(), message.as_str()), ("error", "the program printed nothing"));
+        report.text = "answer".to_string();
+        assert!(matches!(outcome(&report, |run| text(run, Exit::Code(0))), Outcome::Completed(_)));
+        let (class, _, message) = failure(&report, |run| text(run, Exit::Code(3)));
+        assert_eq!((class.as_str(), message.as_str()), ("error", "the program exited with code 3: answer"));
+        let (class, until, _) = failure(&report, |run| {
+            text(run, Exit::Code(EXIT_TRY_LATER));
+            run.stderr = "try again in 10 minutes";
+        });
+        assert_eq!((class.as_str(), until.as_deref()), ("usage_limit", Some("12:10")));
+        assert_eq!(failure(&report, |run| text(run, Exit::Code(127))).0, "permanent");
+        assert_eq!(failure(&report, |run| text(run, Exit::Signal(9))).0, "error");
+    }
+
+    #[test]
+    fn json_answers_are_parsed_and_failing_to_parse_fails_nothing() {
+        let report = complete("```json\n{\"n\": 5}\n```");
+        let answer = answer_of(&report, true);
+        assert_eq!(answer.parsed.expect("asked for").expect("JSON")["n"], 5);
+        assert!(answer_of(&complete("no"), true).parsed.expect("asked for").is_err());
+        assert_eq!(answer_of(&report, false).parsed, None);
+    }
+}

@@ -1,0 +1,155 @@
+//! What a conversation has come to by the journal, and how much of that is already counted.
+//!
+//! A vendor that counts from the start of a conversation also counts what a run used that was cut short before it told
+//! its total. The next run that tells one is charged with that remainder, so that the runs of a conversation add up
+//! to the vendor's total.
+
+use std::collections::HashSet;
+
+use crate::dispatch::output::{AtLeast, Baseline, Tokens, Totals, Usage};
+use crate::dispatch::usage_log::{Record, by_model};
+
+/// What the runs of `session` in the journal mean for its next run. Its totals are unknown as long as no run told them
+/// and the run that began it is not on record.
+pub fn baseline(journal: &str, session: &str) -> Baseline {
+    let mut so_far = SoFar::default();
+    let mut seen = HashSet::new();
+    for record in journal.lines().filter(|line| line.contains(session)).filter_map(Record::from_line) {
+        let is_other = record.session_id.as_deref() != Some(session) || record.not_started;
+        if is_other || (!record.run.is_empty() && !seen.insert(record.run.clone())) {
+            continue;
+        }
+        so_far.add(&record);
+    }
+    let SoFar { totals, counted, is_cut } = so_far;
+    if is_cut { Baseline::AfterCut { totals, counted } } else { Baseline::Resumed(totals) }
+}
+
+/// The last totals that were told, and what is counted beyond them.
+#[derive(Default)]
+struct SoFar {
+    totals: Totals,
+    counted: AtLeast,
+    /// What came after the last totals is not known in full.
+    is_cut: bool,
+}
+
+impl SoFar {
+    fn add(&mut self, record: &Record) {
+        if record.begins_session {
+            let nothing = Totals {
+                cost_usd: Some(0.0),
+                tokens: Some(Tokens::default()),
+                usage: Some(Usage::default()),
+            };
+            *self = Self { totals: nothing, ..Self::default() };
+        }
+        self.add_cost(record);
+        self.add_tokens(record);
+        self.add_usage(record);
+        let has_totals = record.session_cost_usd.is_some() || record.session_tokens.is_some();
+        self.is_cut = !has_totals || record.at_least_tokens.is_some();
+    }
+
+    fn add_cost(&mut self, record: &Record) {
+        let counted = self.counted.cost_usd.unwrap_or(0.0);
+        let least = record.at_least_cost_usd.filter(|cost| cost.is_finite());
+        let Some(total) = record.session_cost_usd.filter(|total| total.is_finite()) else {
+            let spent = record.cost_usd.filter(|cost| cost.is_finite()).or(least);
+            self.counted.cost_usd = Some(counted + spent.unwrap_or(0.0));
+            return;
+        };
+        let before = self.totals.cost_usd.replace(total);
+        self.counted.cost_usd = before.zip(least).map(|(before, least)| {
+            // A total below the one before counts from this run on.
+            let earlier = if total >= before { before + counted } else { 0.0 };
+            (earlier + least - total).max(0.0)
+        });
+    }
+
+    fn add_tokens(&mut self, record: &Record) {
+        let Some(total) = record.session_tokens else {
+            let spent = record.tokens.or(record.at_least_tokens).unwrap_or_default();
+            self.counted.tokens = self.counted.tokens.plus(spent);
+            return;
+        };
+        self.totals.tokens = Some(total);
+        self.counted.tokens = Tokens::default();
+    }
+
+    fn add_usage(&mut self, record: &Record) {
+        let mut spent = Usage::default();
+        for (model, own) in by_model(record) {
+            let tokens = own.tokens.or(own.at_least_tokens).unwrap_or_default();
+            spent.add(&model, tokens, own.cost_usd.or(own.at_least_cost_usd));
+        }
+        let Some(total) = record.session_model_usage.clone() else {
+            self.counted.usage.add_all(&spent);
+            return;
+        };
+        let before = self.totals.usage.replace(total.clone());
+        let counted = std::mem::take(&mut self.counted.usage);
+        if let (Some(before), true) = (before, record.at_least_tokens.is_some()) {
+            let mut all = spent;
+            if total.reaches(&before) {
+                all.add_all(&before);
+                all.add_all(&counted);
+            }
+            self.counted.usage = all.without(&total);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(json: &str) -> String {
+        let run = r#""started_at":"","ended_at":"","task_id":"t","attempt":1,"lane":"l","vendor":"v","outcome":"o","seconds":1,"session_id":"s""#;
+        format!("{{{run},{json}}}\n")
+    }
+
+    const BEGUN: &str = r#""run":"a","begins_session":true,"at_least_cost_usd":0.25,"at_least_tokens":{"input":4},"at_least_model_usage":{"m":{"input":4}}"#;
+
+    /// The dollars told and counted, whether a run was cut short, and the tokens told and counted of its models.
+    fn read(lines: &[&str]) -> (Option<f64>, Option<f64>, bool, Option<u64>, u64) {
+        let journal: String = lines.iter().map(|line| record(line)).collect();
+        let (totals, counted, is_cut) = match baseline(&journal, "s") {
+            Baseline::AfterCut { totals, counted } => (totals, counted, true),
+            Baseline::Resumed(totals) => (totals, AtLeast::default(), false),
+            Baseline::Fresh => panic!("a conversation that goes on"),
+        };
+        let told = totals.usage.map(|usage| usage.tokens().input);
+        (totals.cost_usd, counted.cost_usd, is_cut, told, counted.usage.tokens().input)
+    }
+
+    #[test]
+    fn runs_that_told_no_total_are_counted_with_the_least() {
+        assert_eq!(read(&[BEGUN]), (Some(0.0), Some(0.25), true, Some(0), 4));
+        assert_eq!(
+            read(&[BEGUN, BEGUN]),
+            (Some(0.0), Some(0.25), true, Some(0), 4),
+            "one run, written twice"
+        );
+        let silent = r#""run":"b""#;
+        assert_eq!(read(&[BEGUN, silent]), (Some(0.0), Some(0.25), true, Some(0), 4));
+        let never = r#""run":"c","not_started":true,"at_least_cost_usd":1"#;
+        assert_eq!(read(&[BEGUN, never]), (Some(0.0), Some(0.25), true, Some(0), 4));
+        // Without the run that began it nothing is known.
+        assert_eq!(read(&[silent]), (None, Some(0.0), true, None, 0));
+        assert_eq!(read(&[]), (None, None, false, None, 0));
+    }
+
+    #[test]
+    fn a_total_takes_the_place_of_what_was_counted() {
+        let told = r#""run":"b","cost_usd":0.75,"session_cost_usd":1,"tokens":{"input":6},"session_model_usage":{"m":{"input":10}}"#;
+        assert_eq!(read(&[BEGUN, told]), (Some(1.0), None, false, Some(10), 0));
+        assert_eq!(read(&[told]), (Some(1.0), None, false, Some(10), 0), "begun by somebody else");
+        // Cut short after a result: what it showed after that is counted beyond the total.
+        let more = r#""run":"c","session_cost_usd":2,"session_model_usage":{"m":{"input":20}},"at_least_cost_usd":1.5,"at_least_tokens":{"input":13},"at_least_model_usage":{"m":{"input":13}}"#;
+        assert_eq!(read(&[BEGUN, told, more]), (Some(2.0), Some(0.5), true, Some(20), 3));
+        // A smaller total counts from its run on.
+        let smaller = more.replace(r#"_usd":2"#, r#"_usd":0.5"#).replace(r#"input":20"#, r#"input":9"#);
+        assert_eq!(read(&[BEGUN, told, &smaller]), (Some(0.5), Some(1.0), true, Some(9), 4));
+    }
+}

@@ -1,0 +1,316 @@
+//! Everything an agent gets, brought together before its start.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::git_directories;
+use super::outcome::Failure;
+use super::resume::Continuation;
+use super::{Desk, Job, RunCard, files, run_id};
+use crate::dispatch::agent::AgentSpec;
+use crate::dispatch::agent::log::CappedLog;
+use crate::dispatch::agent::process_tree::{MARKER, RunId};
+use crate::dispatch::config::plan::{DEPTH, Plan};
+use crate::dispatch::config::served_lane::Service;
+use crate::dispatch::output::StreamParser;
+use crate::dispatch::prompt;
+use crate::dispatch::prompt::input;
+use crate::dispatch::vendor::{SessionIds, Slots};
+use crate::model::{ClaimToken, Event, FailureClass, Task};
+use crate::store::{Attempt, Store};
+use crate::{Error, ErrorKind, Result};
+
+/// Beginning and end of a log that are kept.
+const LOG_HEAD: usize = 16 * 1024 * 1024;
+const LOG_TAIL: usize = 1024 * 1024;
+
+/// The command line for a task, and the choices behind it.
+#[derive(Clone, Debug)]
+pub struct CommandLine {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its working directory.
+    pub cwd: PathBuf,
+    /// Model asked for.
+    pub model: Option<String>,
+    /// Effort asked for.
+    pub effort: Option<String>,
+    /// Conversation chosen for it.
+    pub session_id: Option<String>,
+    /// Conversation it continues.
+    pub resume_id: Option<String>,
+    /// Words of the task that mean nothing here.
+    pub warnings: Vec<String>,
+}
+
+/// Why a task is not run.
+#[derive(Clone, Debug)]
+pub enum Refusal {
+    /// The task itself cannot be run.
+    Task(Failure),
+    /// What all runs of its lane need is missing; the task is not to blame.
+    Lane(String),
+}
+
+impl Refusal {
+    /// What is wrong, in a person's words.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Task(failure) => &failure.message,
+            Self::Lane(message) => message,
+        }
+    }
+
+    fn task(message: impl Into<String>) -> Self {
+        Self::Task(Failure::permanent(message))
+    }
+}
+
+/// Decides how the agent for a task is started; `random` chooses a new conversation's id. Where the task names no
+/// conversation itself, the run goes on with `continued`.
+///
+/// # Errors
+/// `Invalid` when a value of the task could be read as a flag.
+pub fn command_line(
+    store: &Store,
+    plan: &Plan,
+    service: &Service,
+    task: &Task,
+    continued: Option<&str>,
+    random: u128,
+) -> Result<std::result::Result<CommandLine, Refusal>> {
+    let (route, vendor) = (&service.route, &service.vendor);
+    let program = match (service.check_ready(), service.program()) {
+        (Ok(()), Some(program)) => program.to_path_buf(),
+        (Ok(()), None) => PathBuf::from(&vendor.command),
+        (Err(error), _) => return Ok(Err(Refusal::Lane(error.message().to_string()))),
+    };
+    let cwd = match &route.cwd {
+        Some(cwd) => plan.surroundings.cwd.join(cwd),
+        None => {
+            let asked = task.worktree_path.as_ref().unwrap_or(&task.workspace_root);
+            match plan.workplaces.admit(Path::new(asked)) {
+                Ok(real) => real,
+                Err(message) => return Ok(Err(Refusal::task(message))),
+            }
+        }
+    };
+    if !cwd.is_dir() {
+        let cwd = crate::error::printable(&cwd.to_string_lossy());
+        return Ok(Err(Refusal::task(format!("the working directory {cwd} does not exist"))));
+    }
+    let resume_id = match input::session(task) {
+        Ok(session) => session.or(continued).map(str::to_string),
+        Err(message) => return Ok(Err(Refusal::task(message))),
+    };
+    let template = match (&resume_id, &vendor.resume_args) {
+        (None, _) => &vendor.args,
+        (Some(_), Some(resume_args)) => resume_args,
+        (Some(_), None) => {
+            return Ok(Err(Refusal::task(format!("{} cannot continue a conversation", vendor.name))));
+        }
+    };
+    let is_chosen = resume_id.is_none() && vendor.session == SessionIds::Uuid;
+    let mut warnings = Vec::new();
+    let (effort, warning) = input::effort(task, route);
+    warnings.extend(warning);
+    let (model, warning) = service.model_for(task);
+    warnings.extend(warning);
+    let mut line = CommandLine {
+        program,
+        args: Vec::new(),
+        cwd,
+        model,
+        effort: effort.or_else(|| vendor.effort.clone()),
+        session_id: is_chosen.then(|| uuid(random)),
+        resume_id,
+        warnings,
+    };
+    let list = |own: &crate::dispatch::config::reader::Given<Vec<String>>, vendor: &Vec<String>| {
+        own.clone().over(Some(vendor.clone())).unwrap_or_default()
+    };
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let git_dirs = if route.git_writable { git_directories::git_dirs(&line.cwd) } else { Vec::new() };
+    let attempts = store.attempts_dir(&task.id);
+    let attempt = attempts.join(task.fence.to_string());
+    let last_message = attempt.join(files::LAST_MESSAGE);
+    line.args = template.render(&Slots {
+        session_id: line.session_id.clone(),
+        resume_id: line.resume_id.clone(),
+        model: line.model.clone(),
+        effort: line.effort.clone(),
+        permission_mode: route.permission_mode.clone().over(vendor.permission_mode.clone()),
+        setting_sources: Some(list(&route.setting_sources, &vendor.setting_sources).join(","))
+            .filter(|sources| !sources.is_empty()),
+        max_budget_usd: route.max_budget_usd.map(|amount| amount.to_string()),
+        mcp_config: route.mcp_config.clone(),
+        cwd: Some(text(&line.cwd)),
+        last_message: Some(text(&last_message)),
+        allowed_tools: list(&route.allowed_tools, &vendor.allowed_tools),
+        disallowed_tools: list(&route.disallowed_tools, &vendor.disallowed_tools),
+        task_dir: attempts.parent().map(text),
+        add_dirs: route.add_dirs.clone(),
+        git_dirs: git_dirs.iter().map(|dir| text(dir)).collect(),
+        extra_args: route.args.clone(),
+    })?;
+    Ok(Ok(line))
+}
+
+/// Everything ready for the start.
+pub struct Prepared {
+    /// What is run.
+    pub spec: AgentSpec,
+    /// What is written down about it.
+    pub card: RunCard,
+    /// Version of the vendor's program, if it was asked.
+    pub version: Option<String>,
+}
+
+impl Desk<'_> {
+    /// Brings together what the agent gets.
+    pub(crate) fn prepare(
+        &self,
+        job: &Job,
+        events: &[Event],
+        attempt: &Attempt,
+        continued: Option<&Continuation>,
+    ) -> Result<std::result::Result<Prepared, Refusal>> {
+        let Job { task, service, token, .. } = job;
+        let (route, vendor) = (&service.route, &service.vendor);
+        let session = continued.map(|continued| continued.session.as_str());
+        let random = self.store.random();
+        let line = match command_line(self.store, &self.plan, service, task, session, random)? {
+            Ok(line) => line,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        for warning in &line.warnings {
+            self.warn(format!("{}: {warning}", task.id));
+        }
+        let mut input = match input::brief(self.store, task, events, route, &self.plan.surroundings) {
+            Ok(input) => input,
+            // Its own request cannot be read.
+            Err(error) if error.kind() == ErrorKind::Io => {
+                return Ok(Err(Refusal::Task(Failure::new(FailureClass::Error, error.to_string()))));
+            }
+            Err(error) => return Err(error),
+        };
+        if !vendor.takes_effort() {
+            input.effort_hint.clone_from(&line.effort);
+        }
+        let words = match continued {
+            Some(continued) => prompt::go_on(&input, continued.cut.words()),
+            None => prompt::build(&input),
+        };
+        attempt.put(files::PROMPT, words.as_bytes())?;
+        attempt.hide(files::PROMPT, token.as_str().as_bytes())?;
+        let started_at = self.store.now().wall;
+        let card = run_card(service, token, &line, started_at.to_string(), input.wants_json);
+        let text = serde_json::to_vec(&card).map_err(|error| Error::corrupt(format!("a run: {error}")))?;
+        attempt.put(files::RUN, &text)?;
+        let conversation = card.resume_id.as_ref().or(card.session_id.as_ref());
+        let lock = conversation.map(|session| self.store.conversation_file(session)).transpose()?;
+        let log = |name| Ok::<_, Error>(CappedLog::new(attempt.create(name)?, LOG_HEAD, LOG_TAIL));
+        let run = run_id(token);
+        let version = self.versions.of(service, &line.program, &self.plan.surroundings, self.household);
+        let spec = AgentSpec {
+            program: line.program.into_os_string(),
+            args: line.args,
+            env: self.environment(job, &run, &line.cwd),
+            cwd: line.cwd,
+            run,
+            stdin: attempt.file_path(files::PROMPT),
+            lock,
+            stdout: log(files::STDOUT)?,
+            log: Some(attempt.file_path(files::STDOUT)),
+            stderr: log(files::STDERR)?,
+            parser: StreamParser::new(vendor.format).refused_by(vendor.notices.refusing_statuses()),
+            timeout: own_timeout(task).or(route.timeout),
+            silence: route.silence_limit(vendor.format),
+            grace: self.plan.grace,
+            linger: self.plan.linger,
+            expected_session: line.resume_id,
+        };
+        self.roster.change(task.id.as_str(), |entry| {
+            entry.session_id = card.resume_id.clone().or(card.session_id.clone());
+            entry.silence = spec.silence;
+            entry.deadline =
+                spec.timeout.map(|limit| started_at.plus_seconds(limit.as_secs_f64()).to_string());
+        });
+        Ok(Ok(Prepared { spec, card, version }))
+    }
+
+    fn environment(&self, job: &Job, run: &RunId, cwd: &Path) -> BTreeMap<OsString, OsString> {
+        let around = &self.plan.surroundings;
+        let task = &job.task;
+        // One more than whoever submitted the task: chains through the queue grow as well.
+        let depth = input::depth(task).saturating_add(1).max(self.plan.depth);
+        let path = |path: &Path| Some(path.to_string_lossy().into_owned());
+        let own = BTreeMap::from(
+            [
+                ("LANES_TASK_ID", Some(task.id.to_string())),
+                ("LANES_CLAIM_TOKEN", Some(job.token.as_str().to_string())),
+                ("LANES_STORE", path(self.store.root())),
+                ("LANES_CONFIG", self.plan.config_path.as_deref().and_then(path)),
+                ("LANES_LANE", Some(task.lane.clone())),
+                ("LANES_ATTEMPT", Some(task.attempt.to_string())),
+                ("LANES_FENCE", Some(task.fence.to_string())),
+                ("LANES_API_URL", around.variable("LANES_API_URL").map(str::to_string)),
+                (DEPTH, Some(depth.to_string())),
+                // As a shell does: programs that ask nobody else would work where the dispatcher was started.
+                ("PWD", path(cwd)),
+                (MARKER, Some(run.marker(around.variable(MARKER)))),
+            ]
+            .map(|(name, value)| (name.to_string(), value)),
+        );
+        job.service.environment(around, &own)
+    }
+}
+
+/// How long a run of the task may take by the task's own words.
+pub fn own_timeout(task: &Task) -> Option<Duration> {
+    task.timeout_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+}
+
+/// A random UUID (version 4).
+fn uuid(random: u128) -> String {
+    let bits = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{bits:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+fn run_card(
+    service: &Service,
+    token: &ClaimToken,
+    line: &CommandLine,
+    started_at: String,
+    wants_json: bool,
+) -> RunCard {
+    let program = line.program.to_string_lossy().into_owned();
+    RunCard {
+        run: run_id(token).as_str().to_string(),
+        started_at,
+        vendor: service.vendor.name.clone(),
+        format: service.vendor.format.name().to_string(),
+        argv: std::iter::once(program).chain(line.args.iter().cloned()).collect(),
+        session_id: line.session_id.clone(),
+        resume_id: line.resume_id.clone(),
+        model: line.model.clone(),
+        wants_json,
+        move_to: service.route.move_to.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_are_of_version_4() {
+        assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+}

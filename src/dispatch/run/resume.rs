@@ -1,0 +1,191 @@
+//! Going on with a conversation that was cut short, instead of starting a task from nothing.
+//!
+//! What an agent has done so far is paid for. Where a route says so (`resume_on`), the next attempt continues the
+//! conversation of the one before. That is tried once for each attempt: a conversation that is gone, or that never came
+//! to any work, means a fresh run.
+
+use super::classify::HALT_WORDS;
+use super::outcome::Outcome;
+use super::{RunCard, read_card, read_output};
+use crate::Result;
+use crate::dispatch::config::served_lane::Service;
+use crate::dispatch::output::{Baseline, RunReport};
+use crate::dispatch::report::build::STOPPED;
+use crate::model::{Event, FailureClass, Task};
+use crate::store::{Attempt, Store};
+
+/// What cut a run short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// A usage limit of its vendor, or another refusal that is no fault of the task.
+    Limit,
+    /// Its own time limits.
+    Timeout,
+    /// Its dispatcher died or was stopped.
+    Lost,
+}
+
+impl Cut {
+    const ALL: [Self; 3] = [Self::Limit, Self::Timeout, Self::Lost];
+
+    /// The word in configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Timeout => "timeout",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// Reads `resume_on`, a list of these words.
+    pub fn list_from_yaml(value: &serde_yaml::Value) -> std::result::Result<Vec<Self>, String> {
+        let expected = || format!("expected a list of {}", Self::ALL.map(Self::as_str).join(", "));
+        let words = value.as_sequence().ok_or_else(expected)?;
+        let parse = |word: &serde_yaml::Value| {
+            let word = word.as_str()?;
+            Self::ALL.into_iter().find(|cut| cut.as_str() == word)
+        };
+        words.iter().map(parse).collect::<Option<_>>().ok_or_else(expected)
+    }
+
+    /// What happened, in words for the agent.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Limit => "the service let you go no further, as at a usage limit",
+            Self::Timeout => "its time was up",
+            Self::Lost => "the process that ran you ended",
+        }
+    }
+}
+
+/// A conversation to go on with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Continuation {
+    /// Its id.
+    pub session: String,
+    /// What ended its last run.
+    pub cut: Cut,
+}
+
+/// What cut the last run of a task short, by the task's history; nothing if it came to its own end.
+pub fn last_cut(events: &[Event]) -> Option<Cut> {
+    let mut cut = None;
+    for event in events {
+        let text = |key: &str| event.data.get(key).and_then(|value| value.as_str());
+        match event.kind.as_str() {
+            // Taken over from somebody whose lease ended.
+            "claimed" if text("previous_owner").is_some() => cut = Some(Cut::Lost),
+            "released" => match (text("spent"), text("reason").unwrap_or_default()) {
+                (Some("lost"), _) => cut = Some(Cut::Lost),
+                (Some("timeout"), _) => cut = Some(Cut::Timeout),
+                (Some(_), _) => cut = None,
+                (None, reason) if HALT_WORDS.iter().any(|words| reason.starts_with(words)) => {
+                    cut = Some(Cut::Limit)
+                }
+                (None, STOPPED) => cut = Some(Cut::Lost),
+                // No run came of that claim: what was before it holds.
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+    cut
+}
+
+/// The conversation that the run under claim `before` is to go on with, if the task's route and vendor allow it.
+///
+/// # Errors
+/// When the files of earlier attempts cannot be read.
+pub fn continuation(
+    store: &Store,
+    task: &Task,
+    events: &[Event],
+    service: &Service,
+    before: u64,
+) -> Result<Option<Continuation>> {
+    let (route, vendor) = (&service.route, &service.vendor);
+    let Some(cut) = last_cut(events).filter(|cut| route.resume_on.contains(cut)) else {
+        return Ok(None);
+    };
+    if vendor.resume_args.is_none() {
+        return Ok(None);
+    }
+    let earlier = store.attempt_numbers(&task.id)?.into_iter().rev().filter(|fence| *fence < before);
+    for fence in earlier {
+        let Some(attempt) = store.existing_attempt(&task.id, fence)? else { continue };
+        let Some(card) = read_card(&attempt) else { continue };
+        // The last run that was prepared; another vendor's conversations mean nothing to this one.
+        let session = if card.vendor == vendor.name { session_of(&attempt, &card)? } else { None };
+        return Ok(session.map(|session| Continuation { session, cut }));
+    }
+    Ok(None)
+}
+
+/// The conversation of a run, if it came to any work: of one that did not, the agent may not even know the task.
+fn session_of(attempt: &Attempt, card: &RunCard) -> Result<Option<String>> {
+    if card.resume_id.is_some() {
+        return Ok(card.resume_id.clone());
+    }
+    let Some(parser) = read_output(attempt, card)? else { return Ok(None) };
+    let report = parser.finish(&Baseline::Fresh);
+    let session = report.session_id.or_else(|| card.session_id.clone());
+    Ok(session.filter(|_| report.has_worked))
+}
+
+/// Whether a run did not get to go on with its conversation: it is gone, too long, or another one was begun. Then the
+/// task is begun anew.
+pub fn is_refused(outcome: &Outcome, report: &RunReport, session: &str) -> bool {
+    let Outcome::Failed(failure) = outcome else { return false };
+    let is_other = report.session_id.as_deref().is_some_and(|found| found != session);
+    let is_final = matches!(failure.class, FailureClass::Error | FailureClass::Permanent);
+    // What the service says would meet a new conversation as well.
+    is_other || (is_final && !report.has_worked && report.api_error_status.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::run::outcome::Failure;
+    use crate::dispatch::testing::event;
+
+    #[test]
+    fn what_cut_the_last_run_short_is_read_from_the_history() {
+        let [limit, busy_service, account] =
+            HALT_WORDS.map(|words| format!(r#"{{"reason": "{words}: soon"}}"#));
+        let stopped = format!(r#"{{"reason": "{STOPPED}"}}"#);
+        let busy = r#"{"reason": "its conversation is being continued by another run"}"#;
+        for (data, expected) in [
+            (r#"{"spent": "timeout", "reason": "x"}"#, Some(Cut::Timeout)),
+            (r#"{"spent": "lost", "reason": "x"}"#, Some(Cut::Lost)),
+            (limit.as_str(), Some(Cut::Limit)),
+            (busy_service.as_str(), Some(Cut::Limit)),
+            (account.as_str(), Some(Cut::Limit)),
+            (stopped.as_str(), Some(Cut::Lost)),
+            (r#"{"spent": "error", "reason": "boom"}"#, None),
+            (busy, None),
+        ] {
+            assert_eq!(last_cut(&[event("claimed", "{}"), event("released", data)]), expected, "{data}");
+        }
+        let taken_over = event("claimed", r#"{"previous_owner": "x"}"#);
+        assert_eq!(last_cut(&[taken_over]), Some(Cut::Lost));
+        let timeout = event("released", r#"{"spent": "timeout"}"#);
+        assert_eq!(last_cut(&[timeout.clone(), event("released", busy)]), Some(Cut::Timeout));
+        assert_eq!(last_cut(&[timeout, event("released", r#"{"spent": "error"}"#)]), None);
+    }
+
+    #[test]
+    fn a_conversation_is_refused_only_when_no_new_one_would_be() {
+        let failed = |class| Outcome::Failed(Failure::new(class, "x"));
+        let own = RunReport { session_id: Some("s".to_string()), ..RunReport::default() };
+        assert!(is_refused(&failed(FailureClass::Permanent), &RunReport::default(), "s"));
+        assert!(is_refused(&failed(FailureClass::Error), &own, "s"));
+        let other = RunReport { session_id: Some("t".to_string()), has_worked: true, ..RunReport::default() };
+        assert!(is_refused(&failed(FailureClass::Permanent), &other, "s"));
+        let worked = RunReport { has_worked: true, ..own.clone() };
+        assert!(!is_refused(&failed(FailureClass::Error), &worked, "s"));
+        let service = RunReport { api_error_status: Some(500), ..own.clone() };
+        assert!(!is_refused(&failed(FailureClass::Error), &service, "s"));
+        assert!(!is_refused(&failed(FailureClass::UsageLimit), &own, "s"));
+        assert!(!is_refused(&failed(FailureClass::Timeout), &own, "s"));
+    }
+}

@@ -1,0 +1,211 @@
+//! What follows from a failure: another attempt, a pause, or the end.
+
+use std::time::Duration;
+
+use super::classify::HALT_WORDS;
+use super::outcome::{Failure, retry_delay};
+use crate::dispatch::config::route::Route;
+use crate::model::{Event, FailureClass, Obstacle, Task, Time};
+
+/// How often a task may lose its worker (a crash, a power cut) without anybody having failed. A task
+/// that takes the machine down with it must come to an end too.
+pub const MAX_INTERRUPTIONS: u32 = 5;
+
+/// For how long a task is held back for each earlier time that it met a usage limit, an overloaded service,
+/// or a refused account: others go first, as it may be what causes it.
+const AFTER_LIMIT: Duration = Duration::from_secs(10 * 60);
+const AFTER_OVERLOAD: Duration = Duration::from_secs(60);
+const AFTER_REFUSAL: Duration = Duration::from_secs(5 * 60);
+/// After how many such times a task is to blame when others could be done meanwhile, and after how many in
+/// any case: more than an hourly try for the longest limit there is, a week.
+const SUSPICIOUS: u32 = 3;
+const MOST_HALTS: u32 = 64;
+
+/// What came of the attempts before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Runs that failed.
+    pub failures: u32,
+    /// Runs whose worker vanished.
+    pub interruptions: u32,
+    /// Runs that their vendor kept from working.
+    pub halts: u32,
+    /// When the last of those ended.
+    pub last_halt: Option<Time>,
+}
+
+/// Reads what came of earlier attempts from a task's history.
+pub fn past(events: &[Event]) -> Past {
+    let mut past = Past::default();
+    for event in events {
+        let has = |key: &str| event.data.get(key).and_then(|value| value.as_str());
+        match event.kind.as_str() {
+            "released" => match has("spent") {
+                Some("lost") => past.interruptions += 1,
+                Some(_) => past.failures += 1,
+                None if has("reason").is_some_and(is_halt) => {
+                    past.halts += 1;
+                    past.last_halt = Some(event.created_at);
+                }
+                None => {}
+            },
+            // Taken over from somebody whose lease ended.
+            "claimed" if has("previous_owner").is_some() => past.interruptions += 1,
+            _ => {}
+        }
+    }
+    past
+}
+
+fn is_halt(reason: &str) -> bool {
+    HALT_WORDS.iter().any(|words| reason.starts_with(words))
+}
+
+/// Whether a task that its vendor keeps from working is to blame itself: it alone meets this time after
+/// time, or it has met it longer than any limit lasts. `others_done`: other tasks of the vendor were
+/// answered since it met it last.
+pub fn is_to_blame(past: Past, others_done: bool) -> bool {
+    past.halts >= MOST_HALTS || (past.halts >= SUSPICIOUS && others_done)
+}
+
+/// Whether [`is_to_blame`] depends on the other tasks.
+pub fn is_suspicious(past: Past) -> bool {
+    past.halts >= SUSPICIOUS
+}
+
+/// What the earlier attempts came to, in a person's words, for the next one.
+pub fn earlier_attempts(events: &[Event]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for event in events {
+        let has = |key: &str| event.data.get(key).and_then(|value| value.as_str());
+        let line = match (event.kind.as_str(), has("spent")) {
+            ("released", Some(class)) => {
+                format!("{}: {class}: {}", event.created_at, has("reason").unwrap_or("no reason given"))
+            }
+            ("claimed", _) if has("previous_owner").is_some() => {
+                format!("{}: lost: its worker vanished", event.created_at)
+            }
+            _ => continue,
+        };
+        lines.push(line);
+    }
+    let skipped = lines.len().saturating_sub(MAX_INTERRUPTIONS as usize * 2);
+    lines.split_off(skipped)
+}
+
+/// What to do with a task after a run that did not answer it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// Back into the lane, to be tried again after a while.
+    Retry(Duration),
+    /// Back into the lane as if it had not been tried, for others to take at once or after a while.
+    Pause(Duration),
+    /// Answered as failed, with this class.
+    GiveUp(FailureClass),
+}
+
+/// Decides what follows a failure; `is_to_blame` when the task itself is what its vendor refuses, and
+/// `random` spreads the delay.
+pub fn after_failure(
+    failure: &Failure,
+    past: Past,
+    is_to_blame: bool,
+    task: &Task,
+    route: &Route,
+    random: u64,
+) -> Next {
+    match (&failure.halt, &failure.class) {
+        (Some(halt), _) if !is_to_blame => return Next::Pause(held_back(halt.obstacle, past.halts)),
+        (_, FailureClass::Error | FailureClass::Timeout | FailureClass::UsageLimit) => {}
+        (_, class) => return Next::GiveUp(class.clone()),
+    }
+    let allowed_by_task = task.max_attempts.is_none_or(|most| task.attempt < most);
+    if past.failures < route.max_retries && allowed_by_task {
+        let delay = retry_delay(past.failures + 1, route.retry_delay, route.retry_delay_max, random);
+        return Next::Retry(delay);
+    }
+    let was_repeated = past.failures > 0;
+    Next::GiveUp(if was_repeated { FailureClass::Dead } else { failure.class.clone() })
+}
+
+fn held_back(obstacle: Obstacle, times: u32) -> Duration {
+    match obstacle {
+        Obstacle::Limit | Obstacle::Asked => AFTER_LIMIT.saturating_mul(times.min(24)),
+        Obstacle::Overloaded => AFTER_OVERLOAD.saturating_mul(times.min(10)),
+        // The third time on, so that the next try falls to another task, if there is one.
+        Obstacle::Account => AFTER_REFUSAL.saturating_mul(times.saturating_sub(1).min(3)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::run::outcome::Halt;
+    use crate::dispatch::testing::event;
+
+    #[test]
+    fn the_past_is_read_from_events() {
+        let events = [
+            event("claimed", "{}"),
+            event("released", r#"{"spent": "error", "reason": "boom"}"#),
+            event("claimed", "{}"),
+            event("released", r#"{"reason": "shutting down"}"#),
+            event("claimed", r#"{"previous_owner": "x"}"#),
+            event("released", r#"{"spent": "lost"}"#),
+            event("released", r#"{"reason": "the vendor's usage limit is reached: soon"}"#),
+        ];
+        let last_halt = Some(Time::from_micros(0));
+        assert_eq!(past(&events), Past { failures: 1, interruptions: 2, halts: 1, last_halt });
+        let lines = earlier_attempts(&events);
+        assert_eq!(lines.len(), 3);
+        assert!(lines[0].ends_with("error: boom"), "{}", lines[0]);
+    }
+
+    fn halt(obstacle: Obstacle, class: FailureClass) -> Failure {
+        let halt = Some(Halt { obstacle, reset: None, model: None });
+        Failure { halt, ..Failure::new(class, "refused") }
+    }
+
+    #[test]
+    fn retries_end_and_permanent_failures_have_none() {
+        let task = crate::dispatch::testing::task();
+        let route = Route { max_retries: 1, ..Route::plain("l") };
+        let next =
+            |failure: &Failure, past, route: &Route| after_failure(failure, past, false, &task, route, 0);
+        let error = Failure::new(FailureClass::Error, "boom");
+        let fresh = Past::default();
+        assert!(matches!(next(&error, fresh, &route), Next::Retry(_)));
+        let once = Past { failures: 1, interruptions: 3, ..fresh };
+        assert_eq!(next(&error, once, &route), Next::GiveUp(FailureClass::Dead));
+        let never = Route::plain("l");
+        assert_eq!(next(&error, fresh, &never), Next::GiveUp(FailureClass::Error));
+        let permanent = Failure::permanent("no such directory");
+        assert_eq!(next(&permanent, fresh, &route), Next::GiveUp(FailureClass::Permanent));
+        let spent = Task { attempt: 1, max_attempts: Some(1), ..task.clone() };
+        assert_eq!(after_failure(&error, fresh, false, &spent, &route, 0), Next::GiveUp(FailureClass::Error));
+    }
+
+    #[test]
+    fn a_task_goes_back_while_its_vendor_refuses_and_fails_when_it_alone_is_refused() {
+        let task = crate::dispatch::testing::task();
+        let (never, once) = (Route::plain("l"), Route { max_retries: 1, ..Route::plain("l") });
+        let limit = halt(Obstacle::Limit, FailureClass::UsageLimit);
+        let account = halt(Obstacle::Account, FailureClass::Permanent);
+        let past = |halts| Past { halts, ..Past::default() };
+        let next = |failure: &Failure, halts, is_to_blame, route| {
+            after_failure(failure, past(halts), is_to_blame, &task, route, 0)
+        };
+        assert_eq!(next(&limit, 0, false, &never), Next::Pause(Duration::ZERO));
+        assert_eq!(next(&limit, 2, false, &never), Next::Pause(AFTER_LIMIT * 2));
+        assert_eq!(next(&limit, 99, false, &never), Next::Pause(AFTER_LIMIT * 24));
+        assert_eq!(next(&account, 1, false, &never), Next::Pause(Duration::ZERO));
+        assert_eq!(next(&account, 2, false, &never), Next::Pause(AFTER_REFUSAL));
+        assert_eq!(next(&account, 9, false, &never), Next::Pause(AFTER_REFUSAL * 3));
+        assert_eq!(next(&limit, 3, true, &never), Next::GiveUp(FailureClass::UsageLimit));
+        assert!(matches!(next(&limit, 3, true, &once), Next::Retry(_)), "its attempts are spent now");
+        assert_eq!(next(&account, 3, true, &once), Next::GiveUp(FailureClass::Permanent));
+        let to_blame = |halts, others_done| is_to_blame(past(halts), others_done);
+        assert!(!to_blame(2, true) && to_blame(3, true), "others can be done");
+        assert!(!to_blame(63, false) && to_blame(64, false), "longer than any limit lasts");
+    }
+}

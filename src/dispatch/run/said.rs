@@ -1,0 +1,67 @@
+//! Who says what about a run: the model, the vendor's program, its service.
+
+use super::outcome::Run;
+use crate::dispatch::output::{Format, RunReport, one_line};
+
+/// Longest text about a run, in characters.
+const LONGEST: usize = 1000;
+/// How many of the last lines of standard error may hold a program's reason.
+const LAST_LINES: usize = 3;
+
+/// What the vendor's program and its service say about the run. The model's own words are none of that:
+/// it may well have worked on quotas.
+pub(crate) fn service_words(run: &Run<'_>) -> String {
+    let report = run.report;
+    // This format tells a failed call of the service in the place of the answer.
+    let is_in_text = report.is_error && run.format == Format::ClaudeStream;
+    if report.errors.is_empty() && !is_in_text { String::new() } else { said(report) }
+}
+
+/// What the service said last; what it said before may be over. A text that is longer than any notice
+/// comes whole, so that it can be told from one.
+pub(crate) fn last_words(run: &Run<'_>) -> String {
+    let report = run.report;
+    match report.errors.last() {
+        Some(last) if run.format != Format::ClaudeStream => last.clone(),
+        Some(_) => report.errors.join("; "),
+        None if report.is_error && run.format == Format::ClaudeStream => report.text.trim().to_string(),
+        None => String::new(),
+    }
+}
+
+/// What the agent says about itself: its errors, else its last words.
+pub(crate) fn said(report: &RunReport) -> String {
+    if report.errors.is_empty() { one_line(tail(&report.text), LONGEST) } else { report.errors.join("; ") }
+}
+
+/// The reason that a program gives at the end of its standard error: a JSON object, else its last lines.
+pub(crate) fn last_lines(stderr: &str) -> String {
+    let text = stderr.trim();
+    let start = text.ends_with('}').then(|| text.rfind("\n{").map_or(0, |at| at + 1));
+    if let Some(start) = start.filter(|start| text[*start..].starts_with('{')) {
+        return one_line(&text[start..], LONGEST);
+    }
+    let lines: Vec<&str> =
+        text.lines().rev().filter(|line| !line.trim().is_empty()).take(LAST_LINES).collect();
+    one_line(&lines.into_iter().rev().collect::<Vec<_>>().join(" "), LONGEST)
+}
+
+/// The last line of standard error.
+pub(crate) fn last_line(stderr: &str) -> &str {
+    stderr.trim().lines().next_back().unwrap_or_default().trim()
+}
+
+/// `message` with the reason that `words` ends with.
+pub(crate) fn with_stderr(message: &str, words: &str) -> String {
+    match one_line(tail(words), LONGEST) {
+        words if words.is_empty() => message.to_string(),
+        words => format!("{message}: {words}"),
+    }
+}
+
+/// The last part of a long text: reasons stand at the end.
+pub(crate) fn tail(text: &str) -> &str {
+    let text = text.trim();
+    let start = (text.len().saturating_sub(LONGEST)..=text.len()).find(|at| text.is_char_boundary(*at));
+    &text[start.unwrap_or(0)..]
+}

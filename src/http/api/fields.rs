@@ -1,0 +1,91 @@
+//! The fields that requests may have.
+
+use super::params::{BODY, Field, Kind, MESSAGE, NAME, PATH, WORD, may, must};
+
+pub const TEXT: Kind = Kind::Text(NAME);
+pub const WORDS: Kind = Kind::Text(WORD);
+pub const LONG: Kind = Kind::Text(MESSAGE);
+pub const FILE: Kind = Kind::Text(PATH);
+pub const NO_QUERY: &[Field] = &[];
+pub const WAIT: Kind = Kind::Seconds(315_360_000.0);
+pub const LEASE: Kind = Kind::Seconds(2_592_000.0);
+pub const DELAY: Kind = Kind::Seconds(315_360_000.0);
+pub const CLASSES: Kind = Kind::Word(&["error", "timeout", "lost", "usage_limit", "permanent"]);
+pub const LANE_TEXT: Kind = TEXT;
+
+pub const WAIT_SECONDS: Field =
+    may("wait_seconds", WAIT, "How long to wait for it, in seconds; the default is six hours.");
+pub const TOKEN: Field = must("claim_token", TEXT, "The proof of the claim.");
+pub const OWNER: Field = may("owner", WORDS, "Who claims; `worker` by default.");
+pub const LEASE_SECONDS: Field = may("lease_seconds", LEASE, "How long the claim lasts; 7200 by default.");
+pub const BY: Field = may("by", WORDS, "Who asks; `api` by default.");
+pub const SINCE: Field =
+    may("since", Kind::Whole(0, i64::MAX), "The number of the last event that is known.");
+
+pub const SUBMIT: &[Field] = &[
+    may("lane", LANE_TEXT, "The lane."),
+    may("queue_name", LANE_TEXT, "The same, as boards call it."),
+    may("prompt", Kind::Text(BODY), "Words for the worker; without a request file they are the request."),
+    may("description", Kind::Text(BODY), "The same, as boards call it; `prompt` goes before it."),
+    may("name", TEXT, "A title for people."),
+    may("request_from", FILE, "The file to work on, relative to the workspace root."),
+    may("response_to", FILE, "Where the answer goes, relative to the workspace root."),
+    may("workspace_id", WORDS, "agent-lanes' form, which needs the next five fields too."),
+    may("correlation_id", WORDS, "The submitter's name for the work."),
+    may("checkpoint_id", WORDS, "An old name of correlation_id."),
+    may("workspace_root", FILE, "The workspace: the server's own, or one that it allows."),
+    may("request_path", FILE, "The file to work on."),
+    may("response_path", FILE, "Where the answer goes."),
+    may("source_agent", WORDS, "Who submits; `api` by default."),
+    may("worktree_path", FILE, "Where to work: in the server's workspace, or in a directory that it allows."),
+    may("expected_branch", WORDS, "The branch to work on."),
+    may("supporting_paths", Kind::Texts, "Further files of the request."),
+    may("metadata", Kind::Map, "Free-form; routing reads it."),
+    may("priority", Kind::Whole(-1000, 1000), "Higher goes first."),
+    may("not_before", Kind::Time, "Not to be claimed before."),
+    may("delay_seconds", DELAY, "Not to be claimed for this long."),
+    may("max_attempts", Kind::Whole(1, 1000), "Runs allowed."),
+    may("timeout_seconds", LEASE, "How long one run may take."),
+    may("labels", Kind::Texts, "Free words."),
+    may("key", TEXT, "Idempotency key; the header Idempotency-Key means the same."),
+];
+
+pub const RESPOND: &[Field] = &[
+    must("body", Kind::Text(BODY), "The answer."),
+    may("claim_token", TEXT, "The proof of the claim; none for a task that nobody holds."),
+    may("reviewer", WORDS, "Who answers; `worker` by default."),
+    may("status", Kind::Word(&["completed", "failed"]), "How it ended; completed by default."),
+    may("failure_class", CLASSES, "Why it failed; error by default."),
+    may("verdict", Kind::Word(&["accept", "accept-with-follow-ups", "needs-revision"]), "For reviews."),
+    may("blocking_count", Kind::Whole(0, 1_000_000), "Findings that block."),
+    may("nonblocking_count", Kind::Whole(0, 1_000_000), "Findings that do not block."),
+    may("follow_up_required", Kind::Flag, "Whether more work is asked for."),
+    may("expect_sha256", TEXT, "The fingerprint of the request as it was read."),
+    may("metadata", Kind::Map, "Free-form."),
+];
+
+const ONE_MODEL: Field = may("model", TEXT, "One of its models; all by default.");
+pub const PAUSE_VENDOR: &[Field] = &[
+    ONE_MODEL,
+    may("for_seconds", DELAY, "For how long; until it is resumed by default."),
+    may("until", Kind::Time, "Until when, instead."),
+    may("reason", LONG, "Why."),
+];
+pub const RESUME_VENDOR: &[Field] = &[ONE_MODEL];
+pub const CREATE_LANE: &[Field] =
+    &[must("name", LANE_TEXT, "The lane."), may("description", LONG, "What it is for.")];
+pub const EDIT_LANE: &[Field] = &[
+    may("name", LANE_TEXT, "A new name; only of a lane without tasks."),
+    may("description", LONG, "What it is for."),
+    may("paused", Kind::Flag, "Whether it hands out nothing."),
+    may("reason", LONG, "Why it is paused."),
+];
+
+const SETTINGS: &str = "The keys of a route in handoff.yaml. Those that choose programs, models, arguments, environment, \
+    directories or rights, and wider limits, are taken only with --allow-route-programs.";
+pub const CREATE_ROUTE: &[Field] = &[
+    may("lane", LANE_TEXT, "The lane."),
+    may("queue_name", LANE_TEXT, "The same, as boards call it."),
+    must("settings", Kind::Map, SETTINGS),
+];
+pub const EDIT_ROUTE: &[Field] = &[must("settings", Kind::Map, SETTINGS)];

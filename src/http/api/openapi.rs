@@ -1,0 +1,174 @@
+//! `GET /openapi.json`: the routes as an OpenAPI 3.1 document.
+
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value, json};
+
+use super::params::{Field, schema_of};
+use super::route::Route;
+use super::routes::ROUTES;
+use super::schema;
+use crate::http::auth::OPEN_PATHS;
+use crate::http::context::{Call, Outcome};
+use crate::http::response::Answer;
+use crate::model::json::Object;
+
+/// What ids of tasks and names of lanes look like.
+const ID_PATTERN: &str = r"^(?!.*\.\.)[a-zA-Z0-9][a-zA-Z0-9._-]*$";
+const LANE_PATTERN: &str = r"^(?!-|\.$|\.\.$|\s*$)[^\u0000-\u001f\u007f-\u009f]+$";
+
+/// `GET /openapi.json`
+pub fn show(_call: &Call<'_>) -> Outcome {
+    static ANSWER: OnceLock<Answer> = OnceLock::new();
+    Ok(ANSWER.get_or_init(|| Answer::json(200, &document())).clone().into())
+}
+
+/// The document.
+pub fn document() -> Object {
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let path = paths.entry(route.path).or_insert_with(|| Value::Object(Map::new()));
+        if let Value::Object(methods) = path {
+            methods.insert(route.method.to_lowercase(), operation(route));
+        }
+    }
+    crate::http::response::members([
+        ("openapi", "3.1.0".into()),
+        (
+            "info",
+            json!({
+                "title": "lanes",
+                "version": env!("CARGO_PKG_VERSION"),
+                "description": "A task queue for agents, scripts and people on one machine.",
+                "license": {"name": "MIT", "identifier": "MIT"},
+            }),
+        ),
+        ("paths", Value::Object(paths)),
+        (
+            "components",
+            json!({
+                "schemas": schema::all(),
+                "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            }),
+        ),
+        // A server that asks for no token takes one all the same.
+        ("security", json!([{"token": []}])),
+    ])
+}
+
+fn operation(route: &Route) -> Value {
+    let mut parameters: Vec<Value> = route.query.iter().map(|field| parameter(field, "query")).collect();
+    if let Some(name) = path_parameter(route.path) {
+        let about = if name == "id" { "The id of a task, whole." } else { "The name, percent-encoded." };
+        let pattern = if name == "id" { ID_PATTERN } else { LANE_PATTERN };
+        parameters.push(json!({
+            "name": name, "in": "path", "required": true, "description": about,
+            "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": pattern},
+        }));
+    }
+    let repeats = match route.name {
+        "submitTask" => Some("A second submit with the same key and content gives the first one's task."),
+        "submitTasks" => {
+            Some("A task without a key of its own gets this one with # and its index behind it.")
+        }
+        _ => None,
+    };
+    if let Some(about) = repeats {
+        parameters.push(json!({
+            "name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 200},
+            "description": about,
+        }));
+    }
+    if route.gives.iter().any(|(_, shape)| *shape == "text/event-stream") {
+        parameters.push(json!({
+            "name": "Last-Event-ID", "in": "header", "schema": {"type": "string"},
+            "description": "The id of the last event that has arrived; goes before `since`.",
+        }));
+    }
+    let mut operation = crate::http::response::members([
+        ("operationId", route.name.into()),
+        ("summary", route.about.into()),
+        ("parameters", parameters.into()),
+        ("responses", Value::Object(responses(route))),
+    ]);
+    if OPEN_PATHS.contains(&route.path) {
+        operation.insert("security".into(), json!([]));
+    }
+    if let Some(fields) = route.body {
+        let needs_body = fields.iter().any(|field| field.is_required);
+        operation.insert(
+            "requestBody".into(),
+            json!({"required": needs_body, "content": {"application/json": {"schema": schema_of(fields)}}}),
+        );
+    }
+    Value::Object(operation)
+}
+
+fn path_parameter(path: &str) -> Option<&str> {
+    path.split_once('{')?.1.split_once('}').map(|(name, _)| name)
+}
+
+fn parameter(field: &Field, place: &str) -> Value {
+    json!({
+        "name": field.name, "in": place, "required": field.is_required, "description": field.about,
+        "schema": field.kind.schema(),
+    })
+}
+
+fn responses(route: &Route) -> Map<String, Value> {
+    let mut responses = Map::new();
+    for (status, shape) in route.gives {
+        let mut response = json!({"description": route.about});
+        match *shape {
+            "" => {}
+            // A schema would be that of one event for some programs, and of the whole text for others.
+            "text/event-stream" => response["content"] = json!({"text/event-stream": {}}),
+            kind if kind.contains('/') => {
+                response["content"] = json!({kind: {"schema": {"type": "string"}}});
+            }
+            name => {
+                let schema = json!({"$ref": format!("#/components/schemas/{name}")});
+                response["content"] = json!({"application/json": {"schema": schema}});
+            }
+        }
+        responses.insert(status.to_string(), response);
+    }
+    for (status, about) in errors(route) {
+        let schema = json!({"$ref": "#/components/schemas/Error"});
+        responses.insert(
+            status.to_string(),
+            json!({"description": about, "content": {"application/json": {"schema": schema}}}),
+        );
+    }
+    responses
+}
+
+/// The refusals of a route.
+fn errors(route: &Route) -> Vec<(u16, &'static str)> {
+    let has_parameter = path_parameter(route.path).is_some();
+    let mut errors = vec![
+        (400, "Something in the request cannot be understood."),
+        (401, "The token is missing or wrong."),
+        (403, "The Host or the Origin is not served, the change is not allowed, or the code is refused."),
+        (405, "The path has other methods."),
+        (408, "The request did not arrive in time, or the wait ended in vain."),
+        (413, "The body is too large, or the files that it names."),
+        (414, "The request line is too long."),
+        (417, "Something else than 100-continue is expected."),
+        (431, "The headers are too large."),
+        (500, "The store cannot be read or written."),
+        (501, "The Transfer-Encoding is not chunked."),
+        (503, "The store is locked or gone, the server is stopping, or too many requests are on their way."),
+        (505, "The version of HTTP is neither 1.1 nor 1.0."),
+    ];
+    if has_parameter || route.name == "waitForTasks" {
+        errors.push((404, "There is no such thing."));
+    }
+    if route.body.is_some() {
+        errors.push((409, "The rules of the queue say no."));
+        errors.push((415, "The body is a browser's, and not declared as JSON."));
+    } else if route.is_managing {
+        errors.push((409, "It is in use, or handoff.yaml names it."));
+    }
+    errors
+}

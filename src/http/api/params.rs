@@ -1,0 +1,436 @@
+//! What a request may say: named, typed fields of its body and its query.
+//!
+//! The same lists check requests and describe them in the OpenAPI document, so that the two cannot
+//! drift apart. Fields of a body that are not listed are ignored, and a submit tells which; a query that has
+//! others is refused, since who asks for less than everything must not get everything.
+
+use serde_json::{Map, Value, json};
+
+use super::strict_json;
+use crate::error::{Error, Result, brief_list, printable};
+use crate::http::transport::parser::MAX_BODY;
+use crate::model::json::Object;
+use crate::model::{ClaimToken, Time};
+
+/// Characters of a name, of a word, of a path, of a message, and of a whole body: no less than the
+/// rules of the queue allow, which count bytes.
+pub const NAME: usize = 200;
+/// See [`NAME`].
+pub const WORD: usize = 1000;
+/// See [`NAME`].
+pub const PATH: usize = 4096;
+/// See [`NAME`].
+pub const MESSAGE: usize = 128 * 1024;
+/// See [`NAME`].
+pub const BODY: usize = MAX_BODY;
+/// How much of an unknown name is repeated, in characters.
+const MAX_SHOWN: usize = 60;
+/// The most texts, or objects, of a list.
+const MAX_TEXTS: usize = 1000;
+
+fn is_within(text: &str, most: usize) -> bool {
+    text.len() <= most || text.chars().count() <= most
+}
+
+/// What a field may hold. A field that is null counts as absent.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// Text of at most so many characters.
+    Text(usize),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A time in RFC 3339.
+    Time,
+    /// A whole number within these bounds.
+    Whole(i64, i64),
+    /// Seconds, from 0 to this.
+    Seconds(f64),
+    /// True or false.
+    Flag,
+    /// A list of texts; in a query, a field that may be repeated.
+    Texts,
+    /// The same with these words only.
+    Words(&'static [&'static str]),
+    /// A list of objects, which whoever reads them checks one by one.
+    Items,
+    /// An object.
+    Map,
+}
+
+/// One field.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// What it may hold.
+    pub kind: Kind,
+    /// Whether it must be there.
+    pub is_required: bool,
+    /// What it means.
+    pub about: &'static str,
+}
+
+/// A field that may be left out.
+pub const fn may(name: &'static str, kind: Kind, about: &'static str) -> Field {
+    Field { name, kind, is_required: false, about }
+}
+
+/// A field that must be there.
+pub const fn must(name: &'static str, kind: Kind, about: &'static str) -> Field {
+    Field { name, kind, is_required: true, about }
+}
+
+impl Kind {
+    /// What it is called in a message.
+    fn expected(self) -> String {
+        match self {
+            Self::Text(most) => format!("text of at most {most} characters"),
+            Self::Word(words) => format!("one of {}", words.join(", ")),
+            Self::Time => "an RFC 3339 time".to_string(),
+            Self::Whole(least, most) => format!("a whole number from {least} to {most}"),
+            Self::Seconds(most) => format!("a number of seconds from 0 to {most}"),
+            Self::Flag => "true or false".to_string(),
+            Self::Texts => format!("a list of at most {MAX_TEXTS} texts"),
+            Self::Words(words) => format!("some of {}", words.join(", ")),
+            Self::Items => format!("a list of 1 to {MAX_TEXTS} objects"),
+            Self::Map => "an object".to_string(),
+        }
+    }
+
+    fn fits(self, value: &Value) -> bool {
+        match self {
+            Self::Text(most) => value.as_str().is_some_and(|text| is_within(text, most)),
+            Self::Word(words) => value.as_str().is_some_and(|text| words.contains(&text)),
+            Self::Time => value.as_str().is_some_and(|text| Time::parse(text).is_ok()),
+            Self::Whole(least, most) => value.as_i64().is_some_and(|n| (least..=most).contains(&n)),
+            Self::Seconds(most) => value.as_f64().is_some_and(|n| (0.0..=most).contains(&n)),
+            Self::Flag => value.is_boolean(),
+            Self::Texts => value.as_array().is_some_and(|items| {
+                let fits = |item: &Value| item.as_str().is_some_and(|text| is_within(text, PATH));
+                items.len() <= MAX_TEXTS && items.iter().all(fits)
+            }),
+            Self::Words(words) => value.as_array().is_some_and(|items| {
+                items.len() <= MAX_TEXTS && items.iter().all(|item| Self::Word(words).fits(item))
+            }),
+            Self::Items => value.as_array().is_some_and(|items| {
+                (1..=MAX_TEXTS).contains(&items.len()) && items.iter().all(Value::is_object)
+            }),
+            Self::Map => value.is_object(),
+        }
+    }
+
+    /// The text of a query as a value of this kind; as text where it is none.
+    fn read(self, text: String) -> Value {
+        let value = match self {
+            Self::Whole(..) => text.parse().ok().map(Value::Number),
+            // Neither names of infinity nor of what is no number.
+            Self::Seconds(_) => text.parse().ok().filter(|n: &f64| n.is_finite()).map(Value::from),
+            Self::Flag => match text.as_str() {
+                "1" | "true" => Some(true.into()),
+                "0" | "false" => Some(false.into()),
+                _ => None,
+            },
+            Self::Text(_) | Self::Word(_) | Self::Time => None,
+            // Of these a query has the items one by one, and no object at all.
+            Self::Texts | Self::Words(_) | Self::Items | Self::Map => None,
+        };
+        value.unwrap_or_else(|| text.into())
+    }
+
+    /// The kind as a JSON schema.
+    pub fn schema(self) -> Value {
+        match self {
+            Self::Text(most) => json!({"type": "string", "maxLength": most}),
+            Self::Word(words) => json!({"type": "string", "enum": words}),
+            Self::Time => json!({"type": "string", "format": "date-time"}),
+            Self::Whole(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
+            Self::Seconds(most) => json!({"type": "number", "minimum": 0, "maximum": most}),
+            Self::Flag => json!({"type": "boolean"}),
+            Self::Texts => {
+                json!({"type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "maxLength": PATH}})
+            }
+            Self::Words(words) => json!({
+                "type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "enum": words},
+            }),
+            // What is wrong with one of them is said in the answer, beside what became of the others.
+            Self::Items => json!({
+                "type": "array", "minItems": 1, "maxItems": MAX_TEXTS, "items": {"type": "object"},
+            }),
+            Self::Map => json!({"type": "object"}),
+        }
+    }
+}
+
+/// Fields as the JSON schema of an object.
+pub fn schema_of(fields: &[Field]) -> Value {
+    let properties: Map<String, Value> = fields
+        .iter()
+        .map(|field| {
+            let mut schema = field.kind.schema();
+            if !field.is_required {
+                // Null counts as absent.
+                schema["type"] = json!([schema["type"], "null"]);
+                if let Some(Value::Array(words)) = schema.get_mut("enum") {
+                    words.push(Value::Null);
+                }
+            }
+            schema["description"] = field.about.into();
+            (field.name.to_string(), schema)
+        })
+        .collect();
+    let required: Vec<&str> =
+        fields.iter().filter(|field| field.is_required).map(|field| field.name).collect();
+    json!({"type": "object", "properties": properties, "required": required})
+}
+
+/// The checked fields of one request's body or query.
+#[derive(Debug, Default)]
+pub struct Input {
+    object: Object,
+    /// Keys that no field has.
+    unknown: Vec<String>,
+}
+
+impl Input {
+    /// Reads a body; empty bytes are an object without fields.
+    pub fn from_body(fields: &[Field], bytes: &[u8]) -> Result<Self> {
+        let is_known = |key: &str| fields.iter().any(|field| field.name == key);
+        let object = if bytes.is_empty() { Object::new() } else { strict_json::parse(bytes, is_known)? };
+        Self::check(fields, object)
+    }
+
+    /// Reads what follows the question mark.
+    pub fn from_query(fields: &[Field], query: &str) -> Result<Self> {
+        let mut object = Object::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, text) = (decode(name, true)?, decode(text, true)?);
+            let Some(field) = fields.iter().find(|field| field.name == name) else {
+                return Err(unknown_parameter(fields, &name));
+            };
+            if matches!(field.kind, Kind::Texts | Kind::Words(_)) {
+                let list = object.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+                if let Value::Array(items) = list {
+                    items.push(text.into());
+                }
+            } else if object.insert(name, field.kind.read(text)).is_some() {
+                return Err(Error::invalid(format!("'{}' is given twice", field.name)));
+            }
+        }
+        Self::check(fields, object)
+    }
+
+    fn check(fields: &[Field], mut object: Object) -> Result<Self> {
+        let is_known = |key: &String| fields.iter().any(|field| field.name == key);
+        let unknown = object.keys().filter(|key| !is_known(key)).cloned().collect();
+        object.retain(|_, value| !value.is_null());
+        for field in fields {
+            if let (Kind::Whole(..), Some(value)) = (field.kind, object.get_mut(field.name)) {
+                *value = whole(value);
+            }
+            match object.get(field.name) {
+                None if field.is_required => return Err(missing(field.name)),
+                Some(value) if !field.kind.fits(value) => {
+                    return Err(Error::invalid(format!(
+                        "'{}' must be {}",
+                        field.name,
+                        field.kind.expected()
+                    )));
+                }
+                None | Some(_) => {}
+            }
+        }
+        Ok(Self { object, unknown })
+    }
+
+    /// The fields of one object of a list.
+    pub fn from_item(fields: &[Field], item: &Value) -> Result<Self> {
+        Self::check(fields, item.as_object().cloned().unwrap_or_default())
+    }
+
+    /// A line about what was said and not understood.
+    pub fn warning(&self) -> Option<String> {
+        (!self.unknown.is_empty())
+            .then(|| format!("the body has unknown keys, which are ignored: {}", brief_list(&self.unknown)))
+    }
+
+    /// Whether a field is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.object.contains_key(name)
+    }
+
+    /// Text.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.str(name).map(str::to_string)
+    }
+
+    /// Text, where it stands.
+    pub fn str(&self, name: &str) -> Option<&str> {
+        self.object.get(name)?.as_str()
+    }
+
+    /// Text that must be there though the list of fields cannot say so.
+    pub fn needed(&self, name: &str) -> Result<String> {
+        self.text(name).ok_or_else(|| missing(name))
+    }
+
+    /// Text, or what it is by default.
+    pub fn text_or(&self, name: &str, default: &str) -> String {
+        self.text(name).unwrap_or_else(|| default.to_string())
+    }
+
+    /// A time.
+    pub fn time(&self, name: &str) -> Option<Time> {
+        Time::parse(self.object.get(name)?.as_str()?).ok()
+    }
+
+    /// A whole number.
+    pub fn whole(&self, name: &str) -> Option<i64> {
+        self.object.get(name)?.as_i64()
+    }
+
+    /// A whole number that its field keeps from being negative.
+    pub fn count(&self, name: &str) -> Option<u64> {
+        self.object.get(name)?.as_u64()
+    }
+
+    /// Seconds.
+    pub fn seconds(&self, name: &str) -> Option<f64> {
+        self.object.get(name)?.as_f64()
+    }
+
+    /// True or false; false when absent.
+    pub fn flag(&self, name: &str) -> bool {
+        self.object.get(name).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// A list of texts; `None` when absent.
+    pub fn texts(&self, name: &str) -> Option<Vec<String>> {
+        let items = self.object.get(name)?.as_array()?;
+        Some(items.iter().filter_map(|item| item.as_str().map(str::to_string)).collect())
+    }
+
+    /// The objects of a list; empty when absent.
+    pub fn items(&self, name: &str) -> &[Value] {
+        self.object.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    /// An object; empty when absent.
+    pub fn map(&self, name: &str) -> Object {
+        self.object.get(name).and_then(Value::as_object).cloned().unwrap_or_default()
+    }
+
+    /// A claim token.
+    pub fn token(&self, name: &str) -> Option<ClaimToken> {
+        self.text(name).map(ClaimToken::from_text)
+    }
+}
+
+/// A number without a fraction as a whole number, however it is written: `1.0` is what some
+/// languages make of 1.
+fn whole(value: &Value) -> Value {
+    match value.as_f64() {
+        // Larger ones have no exact value, and are out of every range.
+        Some(n) if value.as_i64().is_none() && n.fract() == 0.0 && n.abs() < 1e15 => Value::from(n as i64),
+        _ => value.clone(),
+    }
+}
+
+/// The refusal of a query with a parameter that the route does not have.
+fn unknown_parameter(fields: &[Field], name: &str) -> Error {
+    let shown: String = name.chars().take(MAX_SHOWN).collect();
+    let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
+    let known = if names.is_empty() { "no parameters".to_string() } else { names.join(", ") };
+    Error::invalid(format!("unknown query parameter '{}'; this route takes {known}", printable(&shown)))
+}
+
+/// The refusal of a request that lacks a field.
+pub fn missing(name: &str) -> Error {
+    Error::invalid(format!("missing field: {name}"))
+}
+
+/// Percent-encoded text in clear.
+pub fn decode(text: &str, plus_is_space: bool) -> Result<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || rest.next().and_then(|byte| char::from(byte).to_digit(16));
+                match (digit(), digit()) {
+                    (Some(high), Some(low)) => (high * 16 + low) as u8,
+                    _ => return Err(Error::invalid(format!("'%' without two digits: {}", printable(text)))),
+                }
+            }
+            b'+' if plus_is_space => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| Error::invalid(format!("not UTF-8 text: {}", printable(text))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIELDS: &[Field] = &[
+        must("lane", Kind::Text(NAME), ""),
+        may("wait", Kind::Seconds(10.0), ""),
+        may("n", Kind::Whole(0, 9), ""),
+        may("id", Kind::Texts, ""),
+    ];
+
+    #[test]
+    fn queries_are_typed_like_bodies() {
+        let input = Input::from_query(FIELDS, "lane=a+b%2Fc&wait=1.5&n=3&id=x&id=%FF").unwrap_err();
+        assert!(input.to_string().contains("not UTF-8"), "{input}");
+        let input = Input::from_query(FIELDS, "lane=a+b%2Fc&wait=1.5&n=3&id=x&id=y").unwrap();
+        assert_eq!(input.text("lane").as_deref(), Some("a b/c"));
+        assert_eq!((input.seconds("wait"), input.whole("n")), (Some(1.5), Some(3)));
+        assert_eq!(input.texts("id"), Some(vec!["x".to_string(), "y".to_string()]));
+        for bad in ["wait=1", "lane=a&wait=nan", "lane=a&wait=inf", "lane=a&wait=-1", "lane=a&wait=11"] {
+            assert!(Input::from_query(FIELDS, bad).is_err(), "{bad}");
+        }
+        let input = Input::from_query(FIELDS, "lane=a&n=3.0").unwrap();
+        assert_eq!(input.whole("n"), Some(3));
+        for bad in ["lane=a&n=1.5", "lane=a&n=+1", "lane=a&lane=b", "lane=%4", "lane=a&wait=", "lane=a&n=10"]
+        {
+            assert!(Input::from_query(FIELDS, bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_a_route_does_not_have_is_refused_by_its_name() {
+        let why = |fields, query: &str| Input::from_query(fields, query).unwrap_err().to_string();
+        assert_eq!(
+            why(FIELDS, "lane=a&lanes=b"),
+            "unknown query parameter 'lanes'; this route takes lane, wait, n, id"
+        );
+        assert_eq!(why(&[], "_=1"), "unknown query parameter '_'; this route takes no parameters");
+        assert_eq!(why(&[], "=1"), "unknown query parameter ''; this route takes no parameters");
+        assert!(why(FIELDS, "LANE=a").contains("'LANE'"));
+        assert!(why(&[], &format!("{}=1", "x".repeat(8000))).len() < 200);
+        assert!(Input::from_query(&[], "&&").is_ok());
+    }
+
+    #[test]
+    fn bodies_name_what_is_wrong_with_them() {
+        let why = |body: &str| Input::from_body(FIELDS, body.as_bytes()).unwrap_err().to_string();
+        assert_eq!(why("{\"lane\": null}"), "missing field: lane");
+        assert_eq!(why("{\"lane\": 1}"), "'lane' must be text of at most 200 characters");
+        assert_eq!(
+            why("{\"lane\": \"a\", \"wait\": 1e300}"),
+            "'wait' must be a number of seconds from 0 to 10"
+        );
+        assert_eq!(why("{\"lane\": \"a\", \"id\": [1]}"), "'id' must be a list of at most 1000 texts");
+        let input = Input::from_body(FIELDS, b"{\"lane\": \"a\", \"n\": null, \"x\": 1}").unwrap();
+        assert!(input.warning().unwrap().ends_with("ignored: x"), "{:?}", input.warning());
+        let input = Input::from_body(FIELDS, b"{\"lane\": \"a\", \"n\": 9.0e0}").unwrap();
+        assert_eq!((input.whole("n"), input.warning()), (Some(9), None));
+        for bad in ["1.5", "1e300", "-1.0", "\"1\"", "9.1"] {
+            assert!(
+                why(&format!("{{\"lane\": \"a\", \"n\": {bad}}}")).contains("a whole number from 0 to 9")
+            );
+        }
+    }
+}

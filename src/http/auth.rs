@@ -1,0 +1,263 @@
+//! Who may ask at all: this user's programs, and web pages never.
+//!
+//! A browser lets any page send requests to this machine. What protects the queue: the Host must be a name that
+//! no stranger's DNS can hand out, an Origin must be our own, and beside that every request shows a token, or a
+//! cookie that was exchanged for a code, or comes over a socket that only this user can reach.
+//!
+//! Without a token (`--no-token`) a page of another site must be kept from posting by what browsers say of
+//! themselves. A body may do without `Content-Type: application/json` only when nothing at all in its head says
+//! that a browser sends it: no Origin, no Sec-Fetch-*, no Referer, no Cookie, and no User-Agent that begins with
+//! `Mozilla/`, as that of every browser does. A page can forge none of these; old browsers that send neither Origin with
+//! a form nor Sec-Fetch-* still have their User-Agent. A page that DNS rebinding has made "same origin" fails by its Host.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::response::Answer;
+use super::session::Session;
+use super::token::Fingerprint;
+use super::transport::parser::Request;
+
+/// What may be asked for without showing anything. What the handlers of these tell is for everybody.
+pub const OPEN_PATHS: [&str; 2] = ["/healthz", "/open"];
+
+/// The door's rules.
+#[derive(Debug, Default)]
+pub struct Guard {
+    /// Names beside the loopback's under which clients may address the server, in lower case.
+    pub hosts: Vec<String>,
+    /// What requests must show; without it, everybody who can reach the server may ask.
+    pub token: Option<Fingerprint>,
+    /// What a browser may show instead.
+    pub session: Option<Session>,
+}
+
+impl Guard {
+    /// Refuses a request that must not be served.
+    ///
+    /// # Errors
+    /// The answer to it.
+    pub fn check(&self, request: &Request) -> Result<(), Answer> {
+        if !self.is_our_name(&request.host) {
+            let text = "this Host is not served here; use a loopback name, an IP address, or --allow-host";
+            return Err(Answer::refusal(403, "host_refused", text));
+        }
+        let is_foreign_origin = request.count("origin") > 0 && !has_our_origin(request);
+        let is_cross_site = request.headers.iter().any(|(name, value)| {
+            name == "sec-fetch-site" && !matches!(value.as_str(), "same-origin" | "none")
+        });
+        if is_foreign_origin || is_cross_site {
+            let text = "requests from web pages of other origins are not served";
+            return Err(Answer::refusal(403, "origin_refused", text));
+        }
+        if !OPEN_PATHS.contains(&request.path.as_str()) && !self.knows(request) {
+            let text = "this server needs the header `Authorization: Bearer TOKEN`; `lanes serve` says at its \
+                        start where the token is";
+            return Err(
+                Answer::refusal(401, "unauthorized", text).with("WWW-Authenticate", "Bearer realm=\"lanes\"")
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether a request shows what this server asks for.
+    pub fn knows(&self, request: &Request) -> bool {
+        request.is_own
+            || self.token.is_none_or(|token| token.fits(bearer(request)))
+            || self.session.as_ref().is_some_and(|session| {
+                may_use_cookie(request)
+                    && request.header("cookie").is_some_and(|cookies| session.knows(cookies, Instant::now()))
+            })
+    }
+
+    /// Refuses the body of a browser that does not declare it as JSON, which a page cannot do without asking first
+    /// (and being told nothing). Every other client's body is taken for JSON, whatever it is called.
+    ///
+    /// # Errors
+    /// The answer to it.
+    pub fn check_body(&self, request: &Request) -> Result<(), Answer> {
+        let is_json = |value: &str| {
+            let kind = value.split(';').next().unwrap_or_default().trim();
+            kind.eq_ignore_ascii_case("application/json")
+        };
+        let is_fine = match request.count("content-type") {
+            0 => !request.has_body || !is_from_browser(request),
+            1 => !is_from_browser(request) || request.header("content-type").is_some_and(is_json),
+            _ => false,
+        };
+        if is_fine {
+            return Ok(());
+        }
+        let text = "a body is JSON and says so: Content-Type: application/json";
+        Err(Answer::refusal(415, "content_type_refused", text))
+    }
+
+    /// Whether a Host names this server in a way that no DNS server of a stranger could.
+    fn is_our_name(&self, host: &str) -> bool {
+        let name = host_name(host).to_ascii_lowercase();
+        name.parse::<IpAddr>().is_ok() || name == "localhost" || self.hosts.contains(&name)
+    }
+}
+
+/// The token that a request shows; empty when it shows none.
+fn bearer(request: &Request) -> &str {
+    match request.header("authorization").and_then(|value| value.split_once(' ')) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => "",
+    }
+}
+
+/// Whether the one Origin of a request is the server's.
+fn has_our_origin(request: &Request) -> bool {
+    request.header("origin").is_some_and(|origin| {
+        let origin = origin.to_ascii_lowercase();
+        origin.strip_prefix("http://").or(origin.strip_prefix("https://"))
+            == Some(request.host.to_ascii_lowercase().as_str())
+    })
+}
+
+/// Whether a cookie counts: a browser adds it to requests that some page has thought of, so that whatever may change
+/// something must come from a page of ours.
+fn may_use_cookie(request: &Request) -> bool {
+    matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS")
+        || has_our_origin(request)
+        || request.header("sec-fetch-site") == Some("same-origin")
+}
+
+/// Whether anything says that a browser sends a request.
+fn is_from_browser(request: &Request) -> bool {
+    request.headers.iter().any(|(name, value)| match name.as_str() {
+        "origin" | "referer" | "cookie" => true,
+        "user-agent" => {
+            value.trim_start().get(..8).is_some_and(|start| start.eq_ignore_ascii_case("mozilla/"))
+        }
+        name => name.starts_with("sec-fetch-"),
+    })
+}
+
+/// A Host without its port, and an IPv6 address without its brackets; empty when it is neither.
+fn host_name(host: &str) -> &str {
+    let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) => (address, rest),
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let digits = port.strip_prefix(':').unwrap_or(port);
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) { name } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(guard: &Guard, host: &str, headers: &[(&str, &str)]) -> u16 {
+        let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let request =
+            Request { host: host.to_string(), path: "/tasks".into(), headers, ..Request::default() };
+        guard.check(&request).map_or_else(|answer| answer.status, |()| 200)
+    }
+
+    #[test]
+    fn only_names_beyond_a_strangers_reach_are_ours() {
+        let guard = Guard { hosts: vec!["build.lan".into()], ..Guard::default() };
+        for good in ["localhost", "LOCALHOST:1", "127.0.0.1:8765", "[::1]:8765", "10.0.0.3", "Build.LAN:80"] {
+            assert_eq!(status(&guard, good, &[]), 200, "{good}");
+        }
+        for bad in [
+            "",
+            "evil.test",
+            "localhost.evil.test",
+            "127.0.0.1.evil.test",
+            "[::1].evil.test:1",
+            "a@localhost",
+        ] {
+            assert_eq!(status(&guard, bad, &[]), 403, "{bad}");
+        }
+    }
+
+    #[test]
+    fn foreign_origins_are_refused() {
+        let guard = Guard::default();
+        let host = "localhost:8765";
+        assert_eq!(status(&guard, host, &[("origin", "http://localhost:8765")]), 200);
+        assert_eq!(status(&guard, host, &[("sec-fetch-site", "none")]), 200);
+        for origin in ["http://evil.test", "null", "", "http://localhost:3000", "http://localhost"] {
+            assert_eq!(status(&guard, host, &[("origin", origin)]), 403, "{origin}");
+        }
+        let twice = [("origin", "http://localhost:8765"), ("origin", "http://evil.test")];
+        assert_eq!(status(&guard, host, &twice), 403);
+        assert_eq!(status(&guard, host, &[("sec-fetch-site", "cross-site")]), 403);
+    }
+
+    #[test]
+    fn a_token_is_needed_whole() {
+        let secret = "0123456789abcdef";
+        let guard = Guard { token: Some(Fingerprint::of(secret)), ..Guard::default() };
+        assert_eq!(status(&guard, "localhost", &[("authorization", "Bearer 0123456789abcdef")]), 200);
+        for bad in ["Bearer 0123456789abcde", "Bearer ", "Basic 0123456789abcdef", "0123456789abcdef"] {
+            assert_eq!(status(&guard, "localhost", &[("authorization", bad)]), 401, "{bad}");
+        }
+        assert_eq!(status(&guard, "localhost", &[]), 401);
+    }
+
+    fn of(method: &str, headers: &[(&str, &str)]) -> Request {
+        let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        Request {
+            method: method.to_string(),
+            host: "localhost:1".to_string(),
+            path: "/tasks".to_string(),
+            headers,
+            has_body: true,
+            ..Request::default()
+        }
+    }
+
+    #[test]
+    fn a_cookie_changes_things_only_from_a_page_of_ours() {
+        let now = Instant::now();
+        let (session, code) = Session::offer(1, now).unwrap();
+        let set = session.redeem(&code, now).unwrap().unwrap();
+        let cookie = ("cookie", set.split(';').next().unwrap());
+        let token = Some(Fingerprint::of("0123456789abcdef"));
+        let guard = Guard { token, session: Some(session), ..Guard::default() };
+        let own = ("origin", "http://localhost:1");
+        let fetched = ("sec-fetch-site", "same-origin");
+        for (method, headers, is_known) in [
+            ("GET", vec![cookie], true),
+            ("GET", vec![cookie, ("sec-fetch-site", "none")], true),
+            ("POST", vec![cookie], false),
+            ("POST", vec![cookie, ("sec-fetch-site", "none")], false),
+            ("POST", vec![cookie, own], true),
+            ("PATCH", vec![cookie, fetched], true),
+            ("DELETE", vec![cookie, ("sec-fetch-site", "same-site")], false),
+            ("POST", vec![cookie, ("origin", "http://localhost:2")], false),
+            ("POST", vec![own, fetched], false),
+            ("GET", vec![("cookie", "lanes-1=x")], false),
+            ("POST", vec![("authorization", "Bearer 0123456789abcdef")], true),
+        ] {
+            assert_eq!(guard.knows(&of(method, &headers)), is_known, "{method} {headers:?}");
+        }
+        assert!(guard.knows(&Request { is_own: true, ..of("POST", &[]) }));
+    }
+
+    #[test]
+    fn only_a_body_that_no_browser_sends_may_hide_what_it_is() {
+        let guard = Guard::default();
+        let fits = |headers: &[(&str, &str)]| guard.check_body(&of("POST", headers)).is_ok();
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let json = ("content-type", "application/json; charset=utf-8");
+        let agent = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:68.0) Gecko/20100101 Firefox/68.0");
+        assert!(fits(&[]) && fits(&[form]) && fits(&[("user-agent", "curl/8.5.0"), form]));
+        for sign in [
+            ("origin", "http://localhost:1"),
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-mode", "no-cors"),
+            ("referer", "http://localhost:1/"),
+            ("cookie", "a=b"),
+            agent,
+        ] {
+            assert!(!fits(&[sign]) && !fits(&[sign, form]), "{sign:?}");
+            assert!(fits(&[sign, json]), "{sign:?}");
+        }
+        assert!(!fits(&[form, json]), "two types");
+    }
+}

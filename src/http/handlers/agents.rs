@@ -1,0 +1,120 @@
+//! Who is at work: dispatchers, the agents they run, and others that wait for tasks.
+
+use serde_json::Value;
+
+use super::logs;
+use crate::error::{Error, Result};
+use crate::http::context::{App, Call, Outcome};
+use crate::http::response::{members, ok};
+use crate::model::json::Object;
+use crate::model::{Status, Task, TaskId, Time};
+use crate::store::{DISPATCHER, WorkerInfo};
+
+/// How much of an agent's output is shown, in bytes.
+const RECENT_OUTPUT: u64 = 16 * 1024;
+
+/// `GET /status`
+pub fn status(call: &Call<'_>) -> Outcome {
+    let app = call.app;
+    let workers = app.store.live_workers()?;
+    let dispatchers: Vec<&WorkerInfo> = workers.iter().filter(|worker| worker.kind == DISPATCHER).collect();
+    let slots = |worker: &&WorkerInfo| worker.data.get("max_concurrent").and_then(Value::as_u64).unwrap_or(0);
+    let capacity: u64 = dispatchers.iter().map(slots).sum();
+    let active: u64 = dispatchers.iter().map(|worker| running(worker).len() as u64).sum();
+    let shown: Vec<Value> = workers.iter().map(view).collect();
+    Ok(ok([
+        ("status", "ok".into()),
+        ("version", env!("CARGO_PKG_VERSION").into()),
+        ("workspace_id", app.config.workspace_id.clone().into()),
+        ("uptime_seconds", app.started.elapsed().as_secs_f64().into()),
+        ("capacity", capacity.into()),
+        ("active_agents", active.into()),
+        ("free_slots", capacity.saturating_sub(active).into()),
+        ("dispatchers", dispatchers.len().into()),
+        ("workers", shown.into()),
+        ("parked", super::vendors::by_key(&app.store.parked_now()?)),
+        ("waiting_requests", app.parked.len().into()),
+        ("lanes", super::lanes::all(app)?.into()),
+    ])
+    .into())
+}
+
+/// `GET /agents`
+pub fn list(call: &Call<'_>) -> Outcome {
+    let agents = all(call.app)?;
+    let count = agents.len();
+    Ok(ok([("agents", agents.into()), ("count", count.into())]).into())
+}
+
+/// `GET /agents/{task_id}`
+pub fn show(call: &Call<'_>) -> Outcome {
+    let id = call.id()?;
+    let is_it = |agent: &Value| agent.get("task_id").and_then(Value::as_str) == Some(id.as_str());
+    let agent = all(call.app)?.into_iter().find(is_it);
+    let Some(Value::Object(mut agent)) = agent else {
+        return Err(Error::not_found(format!("no agent is running for {id}")).into());
+    };
+    agent.insert("recent_output".into(), logs::recent(call.app, &id, RECENT_OUTPUT).into());
+    let events = call.app.store.events(&id)?;
+    let newest = events.len().saturating_sub(20);
+    let events: Vec<Value> = events[newest..].iter().map(|event| Value::Object(event.to_object())).collect();
+    agent.insert("recent_events".into(), events.into());
+    Ok(ok([("agent", Value::Object(agent))]).into())
+}
+
+/// What of a worker's card is for everyone: not what it needs to recognise its own claims.
+fn view(worker: &WorkerInfo) -> Value {
+    let mut object = worker.to_object();
+    if let Some(Value::Object(data)) = object.get_mut("data") {
+        data.retain(|key, _| matches!(key.as_str(), "vendors" | "max_concurrent" | "version" | "draining"));
+    }
+    Value::Object(object)
+}
+
+/// What a dispatcher's card says of the agents it runs.
+fn running(worker: &WorkerInfo) -> &[Value] {
+    worker.data.get("running").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn all(app: &App) -> Result<Vec<Value>> {
+    let workers = app.store.live_workers()?;
+    let dispatchers = workers.iter().filter(|worker| worker.kind == DISPATCHER);
+    Ok(dispatchers
+        .flat_map(|worker| running(worker).iter().filter_map(|entry| agent(app, worker, entry)))
+        .collect())
+}
+
+/// One agent: what its dispatcher says, completed from its task.
+fn agent(app: &App, worker: &WorkerInfo, entry: &Value) -> Option<Value> {
+    let id = entry.as_str().or_else(|| entry.get("task_id")?.as_str())?;
+    let task = app.store.task(&TaskId::parse(id).ok()?).ok()?;
+    let mut object = entry.as_object().cloned().unwrap_or_default();
+    object.remove("run");
+    object.extend(members([
+        ("task_id", task.id.as_str().into()),
+        ("name", task.name.clone().unwrap_or_else(|| task.correlation_id.clone()).into()),
+        ("lane", task.lane.clone().into()),
+        ("queue", task.lane.clone().into()),
+        ("attempt", task.attempt.into()),
+        ("dispatcher", worker.owner.clone().into()),
+        ("pid", object.get("pid").cloned().unwrap_or_default()),
+        ("runtime_seconds", runtime(app, &task).into()),
+        ("timeout_seconds", timeout(&object, &task)),
+    ]));
+    Some(Value::Object(object))
+}
+
+fn runtime(app: &App, task: &Task) -> Option<f64> {
+    match &task.status {
+        Status::Claimed(claim) => Some(app.store.now().wall.seconds_since(claim.claimed_at).max(0.0)),
+        _ => None,
+    }
+}
+
+fn timeout(entry: &Object, task: &Task) -> Value {
+    let time = |key: &str| Time::parse(entry.get(key)?.as_str()?).ok();
+    match (time("started_at"), time("deadline")) {
+        (Some(start), Some(end)) => end.seconds_since(start).into(),
+        _ => task.timeout_seconds.into(),
+    }
+}

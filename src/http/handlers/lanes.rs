@@ -1,0 +1,179 @@
+//! Lanes, which boards call queues.
+//!
+//! A lane needs no creating: a task makes it. What can be created is its entry, with a description.
+
+use serde_json::Value;
+
+use crate::error::{Error, Result, printable};
+use crate::http::api::params::missing;
+use crate::http::context::{App, Call, Outcome};
+use crate::http::count_cache::Counts;
+use crate::http::response::{Answer, members, ok};
+use crate::model::task::object;
+use crate::store::Pause;
+use crate::workspace::check_lane;
+
+/// The board's section in which the entries are kept.
+const SECTION: &str = "lanes";
+
+/// `GET /lanes`, `GET /queues`
+pub fn list(call: &Call<'_>) -> Outcome {
+    let lanes = all(call.app)?;
+    let count = lanes.len();
+    let lanes = Value::from(lanes);
+    Ok(ok([("lanes", lanes.clone()), ("queues", lanes), ("count", count.into())]).into())
+}
+
+/// `GET /lanes/{name}`, `GET /queues/{name}`
+pub fn show(call: &Call<'_>) -> Outcome {
+    Ok(one(call.app, &call.parameter, 200)?.into())
+}
+
+/// `POST /lanes`, `POST /queues`
+pub fn create(call: &Call<'_>) -> Outcome {
+    let name = call.body.needed("name")?;
+    check_lane(&name)?;
+    if exists(call.app, &name)? {
+        return Err(Error::refused(format!("lane {} exists", printable(&name))).into());
+    }
+    let entry = object([("description", call.body.text_or("description", "").into())]);
+    call.app.store.change_board(SECTION, |lanes| {
+        lanes.insert(name.clone(), entry.into());
+        Ok(())
+    })?;
+    Ok(one(call.app, &name, 201)?.into())
+}
+
+/// `PATCH /lanes/{name}`, `PATCH /queues/{name}`
+pub fn edit(call: &Call<'_>) -> Outcome {
+    let (store, old) = (&call.app.store, &call.parameter);
+    known(call.app, old)?;
+    let new = call.body.text("name").unwrap_or_else(|| old.clone());
+    check_lane(&new)?;
+    if new != *old {
+        if exists(call.app, &new)? {
+            return Err(Error::refused(format!("lane {} exists", printable(&new))).into());
+        }
+        removable(call.app, old, "rename")?;
+    }
+    if new != *old || call.body.has("description") {
+        store.change_board(SECTION, |lanes| {
+            let mut entry = lanes.remove(old).unwrap_or_else(|| object([]).into());
+            if let (Some(text), Value::Object(entry)) = (call.body.text("description"), &mut entry) {
+                entry.insert("description".into(), text.into());
+            }
+            lanes.insert(new.clone(), entry);
+            Ok(())
+        })?;
+    }
+    if call.body.has("paused") {
+        if call.body.flag("paused") {
+            store.pause(&new, call.body.text("reason").as_deref())?;
+        } else {
+            store.resume(&new)?;
+        }
+    }
+    Ok(one(call.app, &new, 200)?.into())
+}
+
+/// `DELETE /lanes/{name}`, `DELETE /queues/{name}`: only of a lane without tasks.
+pub fn delete(call: &Call<'_>) -> Outcome {
+    let name = &call.parameter;
+    known(call.app, name)?;
+    removable(call.app, name, "delete")?;
+    call.app.store.change_board(SECTION, |lanes| {
+        lanes.remove(name);
+        Ok(())
+    })?;
+    call.app.store.resume(name)?;
+    Ok(Answer::empty().into())
+}
+
+/// `POST /lanes/{name}/pause`: also of a lane that nobody has used yet.
+pub fn pause(call: &Call<'_>) -> Outcome {
+    let name = &call.parameter;
+    check_lane(name)?;
+    let changed = call.app.store.pause(name, call.body.text("reason").as_deref())?;
+    Ok(ok([("lane", name.as_str().into()), ("paused", true.into()), ("changed", changed.into())]).into())
+}
+
+/// `POST /lanes/{name}/resume`
+pub fn resume(call: &Call<'_>) -> Outcome {
+    let name = &call.parameter;
+    check_lane(name)?;
+    let changed = call.app.store.resume(name)?;
+    Ok(ok([("lane", name.as_str().into()), ("paused", false.into()), ("changed", changed.into())]).into())
+}
+
+fn removable(app: &App, name: &str, verb: &str) -> Result<()> {
+    if app.config.lanes.contains_key(name) {
+        return Err(Error::refused(format!("cannot {verb} lane {}; handoff.yaml names it", printable(name)))
+            .with_hint("edit that file"));
+    }
+    if app.store.lane_has_tasks(name)? {
+        return Err(Error::refused(format!("cannot {verb} lane {}; it has tasks", printable(name))));
+    }
+    Ok(())
+}
+
+fn exists(app: &App, name: &str) -> Result<bool> {
+    Ok(app.config.lanes.contains_key(name)
+        || app.store.board(SECTION)?.contains_key(name)
+        || app.store.paused()?.contains_key(name)
+        || app.store.lane_has_tasks(name)?)
+}
+
+fn known(app: &App, name: &str) -> Result<()> {
+    check_lane(name)?;
+    if exists(app, name)? {
+        return Ok(());
+    }
+    Err(Error::not_found(format!("unknown lane: {}", printable(name))))
+}
+
+fn one(app: &App, name: &str, status: u16) -> Result<Answer> {
+    if name.is_empty() {
+        return Err(missing("name"));
+    }
+    known(app, name)?;
+    let board = app.store.board(SECTION)?;
+    let paused = app.store.paused()?;
+    let counts = app.census.take(&app.store)?;
+    let lane = view(app, name, board.get(name), paused.get(name), &counts);
+    // Once as such, and once as boards read it.
+    let mut object = members([("lane", lane.clone()), ("queue", lane.clone())]);
+    if let Value::Object(fields) = lane {
+        object.extend(fields);
+    }
+    Ok(Answer::json(status, &object))
+}
+
+/// Every lane there is: named in the configuration or by a board, paused, or with tasks in it.
+pub fn all(app: &App) -> Result<Vec<Value>> {
+    let board = app.store.board(SECTION)?;
+    let paused = app.store.paused()?;
+    let counts = app.census.take(&app.store)?;
+    let names = app.config.lanes.keys().chain(board.keys()).chain(paused.keys()).chain(counts.keys());
+    let names: std::collections::BTreeSet<&String> = names.collect();
+    Ok(names.into_iter().map(|name| view(app, name, board.get(name), paused.get(name), &counts)).collect())
+}
+
+fn view(app: &App, name: &str, entry: Option<&Value>, pause: Option<&Pause>, counts: &Counts) -> Value {
+    let described = entry.and_then(|entry| entry.get("description")).and_then(Value::as_str);
+    let description = described.or(app.config.lanes.get(name).map(String::as_str)).unwrap_or_default();
+    let states = counts.get(name).cloned().unwrap_or_default();
+    let pause = pause.map(|pause| {
+        Value::Object(members([
+            ("since", pause.since.to_string().into()),
+            ("reason", pause.reason.clone().into()),
+        ]))
+    });
+    Value::Object(members([
+        ("name", name.into()),
+        ("description", description.into()),
+        ("paused", pause.is_some().into()),
+        ("pause", pause.into()),
+        ("task_count", states.values().sum::<u64>().into()),
+        ("tasks_by_state", states.into_iter().map(|(state, n)| (state, Value::from(n))).collect::<Value>()),
+    ]))
+}

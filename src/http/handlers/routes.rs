@@ -1,0 +1,202 @@
+//! Dispatch routes: which program serves which lane.
+//!
+//! Those of handoff.yaml are a person's, and stay as they are. What is said over HTTP is kept in
+//! routes.json in the store, where it replaces the file's route of the same lane; dispatchers follow.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::error::{Error, Result, printable};
+use crate::http::api::params::missing;
+use crate::http::context::{App, Call, Outcome};
+use crate::http::response::{Answer, members, ok};
+use crate::model::json::Object;
+use crate::workspace::{Config, check_lane};
+
+/// What [`RouteRules::agree`] is: the configuration, the path of routes.json, its routes before and after.
+pub type AgreeToRoutes = Box<dyn Fn(&Config, &Path, &Object, &Object) + Send + Sync>;
+
+/// How routes may be changed.
+pub struct RouteRules {
+    /// Whether a route may choose what runs, with which rights and limits.
+    pub programs: bool,
+    /// The dispatcher's own check of a lane's route.
+    pub check: fn(&Config, &str, &Value) -> Result<()>,
+    /// Is told which routes of routes.json a change is about to replace, and by which: who may change them here
+    /// need not be asked about it again by a dispatcher.
+    pub agree: AgreeToRoutes,
+    /// Why a change of a lane's route, from one (null for none) to another, chooses that, if it does.
+    pub widening: fn(&Config, &str, &Value, &Value) -> Result<Option<String>>,
+}
+
+/// One lane's route, and whether it stands in handoff.yaml or in the store.
+struct Entry {
+    settings: Object,
+    is_ours: bool,
+}
+
+/// `GET /routes`
+pub fn list(call: &Call<'_>) -> Outcome {
+    let routes: Vec<Value> = all(call.app)?.iter().map(|(lane, entry)| view(lane, entry)).collect();
+    Ok(ok([("count", routes.len().into()), ("routes", routes.into())]).into())
+}
+
+/// `GET /routes/{lane}`
+pub fn show(call: &Call<'_>) -> Outcome {
+    Ok(one(call.app, &call.parameter, 200)?.into())
+}
+
+/// `POST /routes`
+pub fn create(call: &Call<'_>) -> Outcome {
+    let lane =
+        call.body.text("lane").or_else(|| call.body.text("queue_name")).ok_or_else(|| missing("lane"))?;
+    check_lane(&lane)?;
+    if all(call.app)?.contains_key(&lane) {
+        return Err(Error::refused(format!("lane {} has a route", printable(&lane)))
+            .with_hint("PATCH changes it")
+            .into());
+    }
+    let settings = call.body.map("settings");
+    allowed(call.app, &lane, &Value::Null, &settings)?;
+    put(call.app, &lane, settings, None)?;
+    Ok(one(call.app, &lane, 201)?.with("Location", format!("/routes/{}", encoded(&lane))).into())
+}
+
+/// `PATCH /routes/{lane}`: what is not named stays as it is.
+pub fn edit(call: &Call<'_>) -> Outcome {
+    let lane = &call.parameter;
+    let entry = all(call.app)?.remove(lane).ok_or_else(|| unknown(lane))?;
+    let (before, changes) = (entry.is_ours.then(|| entry.settings.clone()), call.body.map("settings"));
+    let old = Value::Object(entry.settings.clone());
+    let mut settings = entry.settings;
+    settings.extend(changes);
+    allowed(call.app, lane, &old, &settings)?;
+    put(call.app, lane, settings, before)?;
+    Ok(one(call.app, lane, 200)?.into())
+}
+
+/// `DELETE /routes/{lane}`: what was said over HTTP; the file's route counts again, if it has one.
+pub fn delete(call: &Call<'_>) -> Outcome {
+    let lane = &call.parameter;
+    let entry = all(call.app)?.remove(lane).ok_or_else(|| unknown(lane))?;
+    if !entry.is_ours {
+        return Err(Error::refused(format!("the route of lane {} is handoff.yaml's", printable(lane)))
+            .with_hint("edit that file, or PATCH the route")
+            .into());
+    }
+    change(call.app, |routes| {
+        routes.remove(lane);
+        Ok(())
+    })?;
+    Ok(Answer::empty().into())
+}
+
+/// Refuses settings that the dispatcher could not use, and changes that this server does not allow.
+fn allowed(app: &App, lane: &str, before: &Value, after: &Object) -> std::result::Result<(), Answer> {
+    let (config, after) = (current(app), Value::Object(after.clone()));
+    (app.routes.check)(&config, lane, &after)?;
+    if app.routes.programs {
+        return Ok(());
+    }
+    match (app.routes.widening)(&config, lane, before, &after)? {
+        None => Ok(()),
+        Some(why) => {
+            let text = format!("{why}; start with --allow-route-programs to have it set over HTTP");
+            Err(Answer::refusal(403, "programs_disabled", &text))
+        }
+    }
+}
+
+/// Writes a route, unless somebody else has changed it since it was `before`.
+fn put(app: &App, lane: &str, settings: Object, before: Option<Object>) -> Result<()> {
+    change(app, |routes| {
+        if routes.get(lane).and_then(Value::as_object) != before.as_ref() {
+            return Err(Error::refused(format!(
+                "the route of lane {} has just been changed",
+                printable(lane)
+            ))
+            .with_hint("look at it again"));
+        }
+        routes.insert(lane.to_string(), settings.into());
+        Ok(())
+    })
+}
+
+/// Changes routes.json.
+fn change(app: &App, make: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
+    app.store.change_routes(|routes| {
+        let before = routes.clone();
+        make(routes)?;
+        (app.routes.agree)(&current(app), &app.store.routes_path(), &before, routes);
+        Ok(())
+    })
+}
+
+fn unknown(lane: &str) -> Error {
+    Error::not_found(format!("no route for lane {}", printable(lane)))
+}
+
+fn one(app: &App, lane: &str, status: u16) -> Result<Answer> {
+    let all = all(app)?;
+    let entry = all.get(lane).ok_or_else(|| unknown(lane))?;
+    Ok(Answer::json(status, &members([("route", view(lane, entry))])))
+}
+
+/// The configuration as the file has it now; one that cannot be read any more counts as it was.
+fn current(app: &App) -> Config {
+    app.config.reload(None).unwrap_or_else(|_| app.config.clone())
+}
+
+/// The routes that count, by lane.
+fn all(app: &App) -> Result<BTreeMap<String, Entry>> {
+    let dispatch = current(app).dispatch.and_then(|yaml| serde_json::to_value(yaml).ok()).unwrap_or_default();
+    let of_file = dispatch.get("routes").and_then(Value::as_object).cloned().unwrap_or_default();
+    let entry = |settings: Value, is_ours| Entry {
+        settings: settings.as_object().cloned().unwrap_or_default(),
+        is_ours,
+    };
+    let mut routes: BTreeMap<String, Entry> =
+        of_file.into_iter().map(|(lane, settings)| (lane, entry(settings, false))).collect();
+    for (lane, settings) in app.store.routes()? {
+        if settings.is_null() {
+            routes.remove(&lane);
+        } else {
+            routes.insert(lane, entry(settings, true));
+        }
+    }
+    Ok(routes)
+}
+
+/// A route without what may be secret: the values of its environment, and servers that are described
+/// right here rather than in a file.
+fn view(lane: &str, entry: &Entry) -> Value {
+    let mut settings = entry.settings.clone();
+    if let Some(Value::Object(env)) = settings.get_mut("env") {
+        env.values_mut().for_each(|value| *value = Value::Null);
+    }
+    if let Some(servers) = settings.get_mut("mcp_config")
+        && servers.as_str().is_some_and(|text| text.trim_start().starts_with('{'))
+    {
+        *servers = Value::Null;
+    }
+    Value::Object(members([
+        ("lane", lane.into()),
+        ("queue_name", lane.into()),
+        ("source", if entry.is_ours { "routes.json" } else { "handoff.yaml" }.into()),
+        ("settings", Value::Object(settings)),
+    ]))
+}
+
+/// A name as a part of a path.
+fn encoded(name: &str) -> String {
+    name.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}

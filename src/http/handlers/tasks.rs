@@ -1,0 +1,185 @@
+//! Tasks as they are shown, listed and changed.
+
+use std::ops::ControlFlow;
+
+use serde_json::Value;
+
+use super::events;
+use crate::error::Result;
+use crate::http::context::{Call, Outcome};
+use crate::http::response::{Answer, members, ok};
+use crate::http::transport::service::Reply;
+use crate::model::json::Object;
+use crate::model::transition::check_redrive;
+use crate::model::{Command, Effect, Task, TaskId};
+use crate::store::Submitted;
+use crate::workspace::{EditWish, check_edit, check_lane};
+
+/// The most tasks of one page, and how many there are unless the client says otherwise.
+pub const MAX_PAGE: i64 = 1000;
+const DEFAULT_PAGE: u64 = 100;
+
+/// A task as everyone may see it: without the proof of its claim.
+pub fn redacted(task: &Task) -> Value {
+    let mut object = task.to_public_object();
+    object.insert("claim_token".into(), Value::Null);
+    Value::Object(object)
+}
+
+/// `GET /tasks/{id}`: the task, and beside it what boards expect of one.
+pub fn show(call: &Call<'_>) -> Outcome {
+    let id = call.id()?;
+    let task = call.app.store.task(&id)?;
+    Ok(both_shapes(call, &task)?.into())
+}
+
+fn both_shapes(call: &Call<'_>, task: &Task) -> Result<Answer> {
+    Ok(ok([
+        ("task", redacted(task)),
+        ("id", task.id.as_str().into()),
+        ("name", task.name.clone().unwrap_or_else(|| task.correlation_id.clone()).into()),
+        ("description", task.description().into()),
+        ("labels", task.labels.clone().into()),
+        ("assignees", task.assignees().into()),
+        ("comments", events::comments(call.app, &task.id)?),
+        ("queue", task.lane.clone().into()),
+        ("retry_count", task.attempt.saturating_sub(1).into()),
+    ]))
+}
+
+/// `PATCH /tasks/{id}`
+pub fn edit(call: &Call<'_>) -> Outcome {
+    let body = &call.body;
+    let edit = check_edit(EditWish {
+        name: body.text("name"),
+        description: body.text("description"),
+        labels: body.texts("labels"),
+        assignees: body.texts("assignees"),
+    })?;
+    let (task, _) = call.app.store.apply(&call.id()?, &edit)?;
+    Ok(both_shapes(call, &task)?.into())
+}
+
+/// `POST /tasks/{id}/cancel`
+pub fn cancel(call: &Call<'_>) -> Outcome {
+    let by = call.body.text_or("by", "api");
+    let cancel = Command::Cancel { reason: call.body.text("reason"), by };
+    let (task, effect) = call.app.store.apply(&call.id()?, &cancel)?;
+    Ok(ok([("task", redacted(&task)), ("changed", (effect == Effect::Changed).into())]).into())
+}
+
+/// `POST /tasks/{id}/retry`
+pub fn retry(call: &Call<'_>) -> Outcome {
+    let id = call.id()?;
+    Ok(retried(&id, &call.app.store.retry(&id, &call.body.text_or("by", "api"))?))
+}
+
+/// `POST /tasks/{id}/redrive`: as retry, for dead tasks alone.
+pub fn redrive(call: &Call<'_>) -> Outcome {
+    let id = call.id()?;
+    check_redrive(&call.app.store.task(&id)?)?;
+    retry(call)
+}
+
+/// `POST /lanes/{name}/redrive`: all dead tasks of a lane that were not retried yet.
+pub fn redrive_lane(call: &Call<'_>) -> Outcome {
+    check_lane(&call.parameter)?;
+    let (store, by) = (&call.app.store, call.body.text_or("by", "api"));
+    let mut results = Vec::new();
+    // What cannot be read is shown by `GET /tasks`; it keeps the others from nothing.
+    for id in store.dead_tasks(&call.parameter, &mut |_| {})? {
+        results.push(Value::Object(successor(&id, &store.retry(&id, &by)?)));
+    }
+    Ok(ok([("count", results.len().into()), ("results", results.into())]).into())
+}
+
+fn retried(id: &TaskId, submitted: &Submitted) -> Reply {
+    let mut object = successor(id, submitted);
+    object.insert("task".into(), redacted(&submitted.task));
+    let answer = Answer::json(if submitted.existing { 200 } else { 201 }, &object);
+    answer.with("Location", format!("/tasks/{}", submitted.task.id)).into()
+}
+
+fn successor(id: &TaskId, submitted: &Submitted) -> Object {
+    members([
+        ("retry_of", id.as_str().into()),
+        ("task_id", submitted.task.id.as_str().into()),
+        ("existing", submitted.existing.into()),
+    ])
+}
+
+/// `GET /tasks/{id}/why`
+pub fn why(call: &Call<'_>) -> Outcome {
+    let task = call.app.store.task(&call.id()?)?;
+    let reason = crate::workspace::why(&call.app.store, &task)?;
+    Ok(ok([
+        ("task_id", task.id.as_str().into()),
+        ("state", task.status.as_str().into()),
+        ("reason", reason.code.into()),
+        ("message", reason.sentence.into()),
+    ])
+    .into())
+}
+
+/// `GET /tasks/{id}/history`: the task with everything that happened to it, and its response.
+pub fn history(call: &Call<'_>) -> Outcome {
+    let (id, store) = (call.id()?, &call.app.store);
+    let task = store.task(&id)?;
+    let events = store.events(&id)?.into_iter().map(|event| Value::Object(event.to_object()));
+    let response = store.response(&task)?.map(|response| Value::Object(response.to_object()));
+    Ok(ok([("task", redacted(&task)), ("events", events.collect()), ("response", response.into())]).into())
+}
+
+/// `POST /tasks/{id}/move`
+pub fn move_to(call: &Call<'_>) -> Outcome {
+    let lane = call.body.text("lane").or_else(|| call.body.text("target_queue"));
+    let lane = lane.ok_or_else(|| crate::http::api::params::missing("lane"))?;
+    check_lane(&lane)?;
+    let (task, _) = call.app.store.apply(&call.id()?, &Command::Move { lane })?;
+    Ok(both_shapes(call, &task)?.into())
+}
+
+/// `GET /tasks`: one page, oldest first.
+pub fn list(call: &Call<'_>) -> Outcome {
+    let query = &call.query;
+    let lanes = query.texts("lane").unwrap_or_default();
+    let states = query.texts("state").unwrap_or_default();
+    let limit = usize::try_from(query.count("limit").unwrap_or(DEFAULT_PAGE)).unwrap_or(1);
+    let cursor = query.text("cursor").map(|text| TaskId::parse(&text)).transpose()?;
+    let (mut tasks, mut unreadable) = (Vec::new(), Vec::new());
+    let mut last = None;
+    let mut has_more = false;
+    call.app.store.scan_after(cursor.as_ref(), &mut |name, task| {
+        match task {
+            Ok(task) if !fits(&lanes, &task.lane) || !fits(&states, task.status.as_str()) => {}
+            _ if tasks.len() + unreadable.len() >= limit => {
+                has_more = true;
+                return ControlFlow::Break(());
+            }
+            Ok(task) => {
+                last = Some(name.to_string());
+                tasks.push(redacted(&task));
+            }
+            // A lane is asked for, and nobody knows what this one's is.
+            Err(_) if !lanes.is_empty() || !states.is_empty() => {}
+            Err(error) => {
+                last = Some(name.to_string()).filter(|name| TaskId::is_valid(name)).or(last.take());
+                unreadable
+                    .push(Value::Object(members([("id", name.into()), ("error", error.to_string().into())])));
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    let count = tasks.len();
+    Ok(ok([
+        ("tasks", tasks.into()),
+        ("count", count.into()),
+        ("unreadable", unreadable.into()),
+        ("next_cursor", last.filter(|_| has_more).into()),
+    ])
+    .into())
+}
+
+fn fits(wanted: &[String], have: &str) -> bool {
+    wanted.is_empty() || wanted.iter().any(|wanted| wanted == have)
+}

@@ -1,0 +1,58 @@
+//! Vendors that are left alone, and who says so.
+
+use serde_json::Value;
+
+use crate::error::Result;
+use crate::http::context::{Call, Outcome};
+use crate::http::response::{Answer, ok};
+use crate::model::cooldown::pause_end;
+use crate::model::json::Object;
+use crate::model::{AllParked, Parked, limits};
+
+/// `GET /vendors`: those that are left alone.
+pub fn list(call: &Call<'_>) -> Outcome {
+    let parked = call.app.store.parked_now()?;
+    let count = parked.len();
+    Ok(ok([("parked", by_key(&parked)), ("count", count.into())]).into())
+}
+
+/// `POST /vendors/{name}/pause`
+pub fn pause(call: &Call<'_>) -> Outcome {
+    let (vendor, model) = meant(call)?;
+    let reason = call.body.text("reason");
+    if let Some(reason) = &reason {
+        limits::word("the reason", reason)?;
+    }
+    let store = &call.app.store;
+    let until = pause_end(store.now().wall, call.body.seconds("for_seconds"), call.body.time("until"))?;
+    let pause = store.pause_vendor(&vendor, model.as_deref(), until, reason.as_deref())?;
+    Ok(changed(&vendor, true, &[pause]).into())
+}
+
+/// `POST /vendors/{name}/resume`
+pub fn resume(call: &Call<'_>) -> Outcome {
+    let (vendor, model) = meant(call)?;
+    let ended = call.app.store.resume_vendor(&vendor, model.as_deref())?;
+    Ok(changed(&vendor, false, &ended).into())
+}
+
+/// All that are left alone, by key.
+pub fn by_key(parked: &AllParked) -> Value {
+    let entries = parked.iter().map(|(key, parked)| (key.clone(), Value::Object(parked.to_object())));
+    Value::Object(entries.collect::<Object>())
+}
+
+fn meant(call: &Call<'_>) -> Result<(String, Option<String>)> {
+    let model = call.body.text("model").map(limits::name).transpose()?;
+    Ok((limits::name(call.parameter.clone())?, model))
+}
+
+fn changed(vendor: &str, is_paused: bool, pauses: &[Parked]) -> Answer {
+    let list: Vec<Value> = pauses.iter().map(|pause| Value::Object(pause.to_object())).collect();
+    ok([
+        ("vendor", vendor.into()),
+        ("paused", is_paused.into()),
+        ("changed", (!list.is_empty()).into()),
+        ("pauses", list.into()),
+    ])
+}

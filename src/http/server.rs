@@ -1,0 +1,213 @@
+//! Starting, running and stopping a server.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::access_log::Access;
+use super::auth::Guard;
+use super::context::App;
+use super::handlers::large_submit::{self, READERS};
+use super::handlers::routes::RouteRules;
+use super::session::{self, Session};
+use super::submit_batcher;
+use super::token;
+use super::transport::address::Listener;
+use super::transport::memory::Memory;
+use super::transport::reactor::Sockets;
+use super::transport::request_threads::WORKERS;
+use super::transport::unix_socket::OwnSocket;
+use super::watcher::{Watcher, ring_for};
+use crate::error::{Error, Result};
+use crate::signals::heeded;
+use crate::store::{Store, give_up_waiting};
+use crate::workspace::Config;
+
+/// How often deadlines and signals are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long requests that wait for a lock may go on doing so in a server that stops.
+const LOCK_TIME: Duration = Duration::from_secs(3);
+
+/// How long a server that stops waits for answers to be taken.
+const STOP_TIME: Duration = Duration::from_secs(4);
+
+/// How to serve.
+pub struct ServeOptions {
+    /// The workspace.
+    pub config: Config,
+    /// Its store.
+    pub store: Store,
+    /// The address to listen at, if any; port 0 takes a free one.
+    pub address: Option<SocketAddr>,
+    /// The absolute path of a socket to listen at, for this user alone.
+    pub socket: Option<PathBuf>,
+    /// What clients must show.
+    pub token: TokenRule,
+    /// Whether a browser is offered a session.
+    pub opens: bool,
+    /// Directories, beside the workspace's own root, in which tasks may have their workspace or worktree.
+    pub allow_roots: Vec<PathBuf>,
+    /// Names, beside the loopback's, under which clients may address the server.
+    pub allow_hosts: Vec<String>,
+    /// Whether lanes and dispatch routes may be changed.
+    pub manage_queues: bool,
+    /// How dispatch routes may be changed.
+    pub routes: RouteRules,
+    /// Where a line of JSON goes for each request.
+    pub access_log: Option<Box<dyn Write + Send>>,
+}
+
+/// What clients over TCP must show. Those of the socket in the file system never show anything.
+#[derive(Clone, Debug)]
+pub enum TokenRule {
+    /// The token of the store, which is made when there is none; for the loopback only.
+    OfStore,
+    /// The token in this file.
+    File(PathBuf),
+    /// Nothing; for the loopback only.
+    Nothing,
+}
+
+/// Where a server can be reached, and how.
+pub struct Places {
+    /// By TCP.
+    pub address: Option<SocketAddr>,
+    /// In the file system.
+    pub socket: Option<PathBuf>,
+    /// The file with the token that clients over TCP must show.
+    pub token_file: Option<PathBuf>,
+    /// What a browser may open once, soon; a secret.
+    pub browser: Option<String>,
+    /// For so many clients at once, as the system's limits allow.
+    pub connections: usize,
+}
+
+/// A server that listens, and serves once it runs.
+struct Server {
+    app: App,
+    /// Removed with the server.
+    _socket: Option<OwnSocket>,
+    places: Places,
+    stop: Arc<AtomicBool>,
+}
+
+/// Serves until SIGINT or SIGTERM; `announce` is told where once clients can connect.
+///
+/// # Errors
+/// `Config` when the address is not this machine's alone and no token is asked for, or for a token
+/// file without a token, or when too few files may be open; `Io` when the address is taken, or a thread cannot be started.
+pub fn serve(options: ServeOptions, announce: impl FnOnce(&Places) -> Result<()>) -> Result<()> {
+    let server = Server::listen(options)?;
+    for signal in heeded(&[SIGINT]).into_iter().chain([SIGTERM]) {
+        signal_hook::flag::register(signal, Arc::clone(&server.stop))
+            .map_err(|error| Error::io("listen for", "signals", error))?;
+    }
+    announce(&server.places)?;
+    server.run()
+}
+
+impl Server {
+    /// Checks the options and listens.
+    fn listen(options: ServeOptions) -> Result<Self> {
+        let outside = options.address.map(|address| address.ip()).filter(|host| !host.is_loopback());
+        if let (Some(host), TokenRule::OfStore | TokenRule::Nothing) = (outside, &options.token) {
+            return Err(Error::config(format!("{host} can be reached from other machines"))
+                .with_hint("serve there only with --token-file, or stay on 127.0.0.1"));
+        }
+        let token_file = match (options.token, options.address) {
+            (TokenRule::File(path), _) => Some(path),
+            (TokenRule::OfStore, Some(_)) => Some(options.store.server_token_file()?),
+            (TokenRule::OfStore, None) | (TokenRule::Nothing, _) => None,
+        };
+        let token = token_file.as_deref().map(token::read).transpose()?;
+        let mut hosts: Vec<String> =
+            options.allow_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let mut roots = vec![options.config.workspace_root.clone()];
+        for root in &options.allow_roots {
+            roots.push(root.canonicalize().map_err(|error| Error::io("open", root, error))?);
+        }
+        let mut listeners = options.address.map(Listener::tcp).into_iter().collect::<Result<Vec<_>>>()?;
+        let (socket, listener) = options.socket.as_deref().map(OwnSocket::listen).transpose()?.unzip();
+        listeners.extend(listener);
+        let sockets = Sockets::listen(listeners)?;
+        let address = sockets.address()?;
+        let (mut session, mut browser) = (None, None);
+        if let (true, Some(address)) = (options.opens, address) {
+            let (offered, code) = Session::offer(address.port(), Instant::now())?;
+            let host = if address.ip().is_loopback() || address.ip().is_unspecified() {
+                let name = session::host_name()?;
+                hosts.push(name.clone());
+                format!("{name}:{}", address.port())
+            } else {
+                address.to_string()
+            };
+            session = Some(offered);
+            browser = Some(format!("http://{host}/open?code={code}"));
+        }
+        let connections = sockets.most();
+        let places = Places { address, socket: options.socket, token_file, browser, connections };
+        let app = App::new(
+            options.store,
+            options.config,
+            roots,
+            Guard { hosts, token, session },
+            (options.manage_queues, options.routes),
+            Access::new(options.access_log)?,
+            sockets,
+        )?;
+        Ok(Self { app, _socket: socket, places, stop: Arc::new(AtomicBool::new(false)) })
+    }
+
+    /// Serves until it is stopped; answers whoever waits, and returns within five seconds of that.
+    fn run(&self) -> Result<()> {
+        let app = &self.app;
+        let (signals, inbox) = app.parked.connect();
+        let submits = app.submits.connect();
+        let errands = app.errands.connect();
+        let mut memory = Memory::prepare();
+        let mut watcher = Watcher::new(app, inbox)?;
+        std::thread::scope(|scope| {
+            let thread = |name: &str| std::thread::Builder::new().name(name.to_string());
+            let start = || -> std::io::Result<()> {
+                // One more than may be in the store.
+                for _ in 0..=WORKERS {
+                    thread("worker").spawn_scoped(scope, || app.sockets.work(app))?;
+                }
+                for _ in 0..READERS {
+                    thread("files").spawn_scoped(scope, || large_submit::work(app, &errands))?;
+                }
+                thread("submits").spawn_scoped(scope, move || submit_batcher::work(app, &submits))?;
+                thread("watcher").spawn_scoped(scope, move || watcher.run())?;
+                thread("bell").spawn_scoped(scope, move || ring_for(app, &signals))?;
+                Ok(())
+            };
+            let started = start().map_err(|error| Error::io("start", "a thread", error));
+            while started.is_ok() && !self.stop.load(Ordering::SeqCst) {
+                std::thread::sleep(TICK);
+                app.sockets.sweep(app);
+                memory.look(app.sockets.body_bytes() + app.sockets.answer_bytes());
+            }
+            app.stop();
+            let stopped = Instant::now();
+            while !app.sockets.is_quiet() && stopped.elapsed() < STOP_TIME {
+                if stopped.elapsed() > LOCK_TIME {
+                    app.submits.end();
+                    give_up_waiting();
+                }
+                std::thread::sleep(TICK / 10);
+            }
+            app.sockets.end();
+            app.errands.end();
+            app.submits.end();
+            give_up_waiting();
+            started
+        })
+        .inspect(|()| app.finish_log())
+    }
+}

@@ -1,0 +1,134 @@
+//! Heads of requests: the request line and the headers.
+
+use super::chunked::Chunks;
+use super::parser::{MAX_HEADERS, Refusal, Request};
+use crate::http::response::Answer;
+
+/// How a request's body is framed.
+#[derive(Debug)]
+pub(crate) enum Framing {
+    Length(usize),
+    Chunked(Chunks),
+}
+
+/// What the head of a request says.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) request: Request,
+    pub(crate) framing: Framing,
+    /// Whether the client sends its body only when it is told to go on.
+    pub(crate) waits: bool,
+}
+
+pub(crate) fn bad(why: &str) -> Refusal {
+    Answer::refusal(400, "bad_request", why)
+}
+
+/// Reads the lines of a head, without the empty one that ends it.
+pub(crate) fn parse_head(head: &[u8]) -> Result<Head, Refusal> {
+    let text = std::str::from_utf8(head).map_err(|_| bad("the head is not UTF-8 text"))?;
+    let mut lines = text.split("\r\n");
+    let line = lines.next().unwrap_or_default();
+    let mut parts = line.split(' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(bad("the request line is not METHOD TARGET VERSION"));
+    };
+    if !is_token(method) {
+        return Err(bad("the method is not a word"));
+    }
+    let is_1_0 = match version {
+        "HTTP/1.1" => false,
+        "HTTP/1.0" => true,
+        _ => return Err(Answer::refusal(505, "version_unsupported", "only HTTP/1.1 and 1.0 are spoken")),
+    };
+    let headers = lines.map(parse_header).collect::<Result<Vec<_>, _>>()?;
+    if headers.len() > MAX_HEADERS {
+        return Err(Answer::refusal(431, "headers_too_large", "the request has too many headers"));
+    }
+    let mut request = Request { method: method.to_string(), headers, ..Request::default() };
+    if request.count("host") > 1 || (request.count("host") == 0 && !is_1_0) {
+        return Err(bad("a request has exactly one Host"));
+    }
+    request.host = request.header("host").unwrap_or_default().to_string();
+    set_target(&mut request, target)?;
+    let connection = request.header("connection").unwrap_or_default().to_ascii_lowercase();
+    let says = |word: &str| connection.split(',').any(|item| item.trim() == word);
+    request.keep_alive = if is_1_0 { says("keep-alive") } else { !says("close") };
+    if request.count("connection") > 1 {
+        request.keep_alive = false;
+    }
+    let framing = framing(&request, is_1_0)?;
+    request.has_body = !matches!(framing, Framing::Length(0));
+    let waits = match request.header("expect") {
+        // RFC 9110, section 10.1.1: of a client of HTTP/1.0 it means nothing.
+        _ if is_1_0 => false,
+        None if request.count("expect") == 0 => false,
+        Some(value) if value.eq_ignore_ascii_case("100-continue") => true,
+        _ => return Err(Answer::refusal(417, "expectation_failed", "only 100-continue can be expected")),
+    };
+    Ok(Head { request, framing, waits })
+}
+
+fn set_target(request: &mut Request, target: &str) -> Result<(), Refusal> {
+    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(bad("the target has characters that must be percent-encoded"));
+    }
+    let origin = if let Some(rest) = target.strip_prefix("http://") {
+        // The absolute form, as proxies send it, speaks for itself and replaces Host.
+        let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        request.host = host.to_string();
+        if path.is_empty() { "/" } else { path }
+    } else {
+        target
+    };
+    let (path, query) = origin.split_once('?').unwrap_or((origin, ""));
+    let is_server = path == "*" && request.method == "OPTIONS";
+    if !path.starts_with('/') && !is_server {
+        return Err(bad("the target is not a path"));
+    }
+    request.path = path.split('#').next().unwrap_or_default().to_string();
+    request.query = query.split('#').next().unwrap_or_default().to_string();
+    Ok(())
+}
+
+/// One line of a head, or of what follows a chunked body.
+pub(crate) fn parse_header(line: &str) -> Result<(String, String), Refusal> {
+    let (name, value) = line.split_once(':').ok_or_else(|| bad("a header is not NAME: VALUE"))?;
+    if !is_token(name) {
+        return Err(bad("the name of a header is not a word"));
+    }
+    let value = value.trim_matches([' ', '\t']);
+    if value.chars().any(|c| c.is_control() && c != '\t') {
+        return Err(bad("a header has control characters"));
+    }
+    Ok((name.to_ascii_lowercase(), value.to_string()))
+}
+
+/// Whether a text is a word of HTTP's grammar.
+pub(crate) fn is_token(text: &str) -> bool {
+    let is_mark = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
+}
+
+fn framing(request: &Request, is_1_0: bool) -> Result<Framing, Refusal> {
+    let (lengths, encodings) = (request.count("content-length"), request.count("transfer-encoding"));
+    match (lengths, encodings) {
+        (0, 0) => Ok(Framing::Length(0)),
+        (1, 0) => {
+            let text = request.header("content-length").unwrap_or_default();
+            if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(bad("Content-Length is not a number"));
+            }
+            // A number too long for a usize is certainly too large.
+            Ok(Framing::Length(text.parse().unwrap_or(usize::MAX)))
+        }
+        (0, 1) if is_1_0 => Err(bad("HTTP/1.0 knows no Transfer-Encoding")),
+        (0, 1) => match request.header("transfer-encoding") {
+            Some(value) if value.eq_ignore_ascii_case("chunked") => Ok(Framing::Chunked(Chunks::default())),
+            _ => Err(Answer::refusal(501, "encoding_unsupported", "the only Transfer-Encoding is chunked")),
+        },
+        _ => Err(bad("the length of the body is given twice")),
+    }
+}

@@ -1,0 +1,148 @@
+//! Listening, and letting clients in: as many as there are descriptors for.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::address::{Listener, Stream};
+use super::connection::Connection;
+use super::memory_budget::{Budget, Hold};
+use super::reactor::{FIRST_CONNECTION, LISTENERS, Sockets, WAKE};
+use super::request_threads::{Crew, WORKERS};
+use super::send_buffer::Outbox;
+use crate::error::{Error, Result};
+
+/// The most connections at once; fewer when the system allows fewer descriptors.
+const MAX_CONNECTIONS: usize = 8192;
+/// With fewer, a server is not worth starting.
+const LEAST_CONNECTIONS: u64 = 32;
+/// What the bodies of all requests may take that are on their way or being answered, in bytes.
+const MAX_BODIES: usize = 256 * 1024 * 1024;
+/// What all answers may take that are not sent yet, in bytes, before large ones have to wait.
+const MAX_ANSWERS: usize = 128 * 1024 * 1024;
+/// Descriptors kept for files: half of all, but at least what a few requests need, and at most what
+/// as many requests as are served at once need, batches among them.
+const SPARE_DESCRIPTORS: (u64, u64) = (128, 512);
+impl Sockets {
+    /// Lets clients in at each of these.
+    ///
+    /// # Errors
+    /// `Io` when the system has no room for it, `Config` when it allows too few open files.
+    pub fn listen(listeners: Vec<Listener>) -> Result<Self> {
+        let prepare = || -> std::io::Result<(OwnedFd, OwnedFd)> {
+            let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+            let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+            for (number, listener) in (LISTENERS..).zip(&listeners) {
+                let flags = EventFlags::IN | EventFlags::ONESHOT;
+                epoll::add(&epoll, listener, EventData::new_u64(number), flags)?;
+            }
+            epoll::add(&epoll, &wake, EventData::new_u64(WAKE), EventFlags::IN)?;
+            Ok((epoll, wake))
+        };
+        let (epoll, wake) = prepare().map_err(|error| Error::io("listen for", "clients", error))?;
+        Ok(Self {
+            epoll,
+            wake,
+            listeners,
+            connections: Mutex::new(HashMap::new()),
+            next_id: AtomicU64::new(FIRST_CONNECTION),
+            most: most_connections()?,
+            is_full: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            crew: Crew::new(WORKERS),
+            bodies: Budget::new(MAX_BODIES),
+            answers: Budget::new(MAX_ANSWERS),
+            ended: AtomicBool::new(false),
+        })
+    }
+
+    /// The address that clients connect to; `None` when there are only sockets in the file system.
+    ///
+    /// # Errors
+    /// `Io`, hardly ever.
+    pub fn address(&self) -> Result<Option<SocketAddr>> {
+        let addresses = self.listeners.iter().map(Listener::address).collect::<Result<Vec<_>>>()?;
+        Ok(addresses.into_iter().flatten().next())
+    }
+
+    /// Lets in who waits at any listener.
+    pub(crate) fn accept_all(&self) {
+        for (number, listener) in (LISTENERS..).zip(&self.listeners) {
+            self.accept(number, listener);
+        }
+    }
+
+    pub(crate) fn accept(&self, number: u64, listener: &Listener) {
+        while self.stays() {
+            let has_room = self.all().len() < self.most || self.evict();
+            match if has_room { listener.accept() } else { Err(ErrorKind::OutOfMemory.into()) } {
+                Ok(stream) => self.admit(stream),
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => {
+                        let flags = EventFlags::IN | EventFlags::ONESHOT;
+                        let _ = epoll::modify(&self.epoll, listener, EventData::new_u64(number), flags);
+                        return;
+                    }
+                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
+                    // No descriptors, or no room: the kernel keeps new clients until the next sweep.
+                    _ => return self.is_full.store(true, Ordering::SeqCst),
+                },
+            }
+        }
+    }
+
+    /// Closes the connection that has been waiting for nothing the longest. `false`: there is none.
+    fn evict(&self) -> bool {
+        let mut all = self.list();
+        all.sort_unstable_by_key(|connection| connection.id);
+        all.iter().any(|connection| {
+            let mut state = connection.lock();
+            let is_idle = state.is_idle();
+            if is_idle {
+                self.forget(connection, &mut state);
+            }
+            is_idle
+        })
+    }
+
+    fn admit(&self, stream: Stream) {
+        if stream.prepare().is_err() {
+            return;
+        }
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection::new(id, stream, Outbox::new(Hold::on(&self.answers))));
+        let mut state = connection.lock();
+        self.all().insert(id, Arc::clone(&connection));
+        let flags = state.wanted().unwrap_or(EventFlags::empty());
+        if epoll::add(&self.epoll, &connection.stream, EventData::new_u64(id), flags).is_err() {
+            self.forget(&connection, &mut state);
+        }
+    }
+}
+
+/// As many connections as descriptors allow, after asking for all that may be had.
+///
+/// # Errors
+/// `Config` when there are so few that clients would wait for each other.
+fn most_connections() -> Result<usize> {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let spare = (allowed / 2).clamp(SPARE_DESCRIPTORS.0, SPARE_DESCRIPTORS.1);
+    let most = allowed.saturating_sub(spare);
+    if most < LEAST_CONNECTIONS {
+        let least = SPARE_DESCRIPTORS.0 + LEAST_CONNECTIONS;
+        return Err(Error::config(format!(
+            "a server needs {least} open files, and only {allowed} are allowed"
+        ))
+        .with_hint("raise the limit: `ulimit -n`, or LimitNOFILE= of a service"));
+    }
+    Ok(usize::try_from(most).map_or(MAX_CONNECTIONS, |most| most.min(MAX_CONNECTIONS)))
+}

@@ -1,0 +1,391 @@
+//! HTTP/1.1 requests out of the bytes that a client sent.
+//!
+//! Strict on purpose: what two programs could read in two ways (two lengths, a length beside
+//! chunks, a bare line feed, a folded header) is refused, so that no request can hide in another.
+
+use super::chunked::{Dechunked, append};
+use super::head::{Framing, Head, bad, parse_head};
+use super::memory_budget::Hold;
+use crate::http::response::Answer;
+
+/// The longest request line, in bytes.
+const MAX_LINE: usize = 8 * 1024;
+/// The largest head (request line and headers), in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+/// The most headers of one request.
+pub(crate) const MAX_HEADERS: usize = 100;
+/// The largest body, in bytes.
+pub const MAX_BODY: usize = 8 * 1024 * 1024;
+/// How much of a body is received before it is put where it belongs, in bytes.
+const BODY_PIECE: usize = 64 * 1024;
+/// What a connection that waits for a request keeps of its buffer, in bytes.
+const IDLE_BUFFER: usize = 4 * 1024;
+
+/// One request, whole.
+#[derive(Debug, Default)]
+pub struct Request {
+    /// The method as it was sent.
+    pub method: String,
+    /// The path, still percent-encoded.
+    pub path: String,
+    /// What follows the question mark, still encoded.
+    pub query: String,
+    /// The authority the client believes it talks to.
+    pub host: String,
+    /// Names in lower case, in the order they came.
+    pub headers: Vec<(String, String)>,
+    /// Whether the head announces a body.
+    pub has_body: bool,
+    /// The body, without its framing.
+    pub body: Vec<u8>,
+    /// What the body counts for.
+    pub hold: Hold,
+    /// Whether the client wants to send another request on this connection.
+    pub keep_alive: bool,
+    /// Whether it came over a socket that only this user can reach.
+    pub is_own: bool,
+}
+
+impl Request {
+    /// The value of a header; `None` when it is absent or was sent more than once.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(have, _)| have == name);
+        match (values.next(), values.next()) {
+            (Some((_, value)), None) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// How often a header was sent.
+    pub fn count(&self, name: &str) -> usize {
+        self.headers.iter().filter(|(have, _)| have == name).count()
+    }
+}
+
+/// What the bytes so far amount to.
+#[derive(Debug)]
+pub enum Progress {
+    /// Part of a request, or nothing.
+    More,
+    /// A head, which is [`Parser::head`]; nothing of its body is kept until it is admitted.
+    Head,
+    /// A request; what follows it stays for the next call.
+    Request(Request),
+}
+
+/// Why bytes are no request: an answer to give before the connection ends.
+pub type Refusal = Answer;
+
+/// Collects what one connection sends.
+#[derive(Debug, Default)]
+pub struct Parser {
+    bytes: Vec<u8>,
+    head: Option<Head>,
+    /// The largest body that the head was admitted with.
+    admitted: Option<usize>,
+    /// Up to where `bytes` was searched for the end of the head in vain.
+    searched: usize,
+    is_own: bool,
+}
+
+impl Parser {
+    /// For a connection whose client is this user's, or anybody's.
+    pub fn new(is_own: bool) -> Self {
+        Self { is_own, ..Self::default() }
+    }
+
+    /// How many bytes may be added before the next call of [`Parser::next`].
+    pub fn room(&self) -> usize {
+        if self.head.is_some() { BODY_PIECE } else { (MAX_HEAD + 4).saturating_sub(self.bytes.len()) }
+    }
+
+    /// Adds what was received.
+    pub fn push(&mut self, bytes: &[u8]) {
+        append(&mut self.bytes, bytes, MAX_HEAD + 4);
+    }
+
+    /// Whether nothing of a next request has come yet.
+    pub fn is_idle(&self) -> bool {
+        self.bytes.is_empty() && self.head.is_none()
+    }
+
+    /// Whether a head is complete and its body is awaited.
+    pub fn has_head(&self) -> bool {
+        self.head.is_some()
+    }
+
+    /// The request whose body is awaited.
+    pub fn head(&self) -> Option<&Request> {
+        self.head.as_ref().map(|head| &head.request)
+    }
+
+    /// Takes in a body of at most `most` bytes for the head that has come; its memory is counted by
+    /// `hold`. `true`: the client waits to be told that it may send it.
+    ///
+    /// # Errors
+    /// The answer to a body that is announced as larger, or for which there is no room now.
+    pub fn admit(&mut self, most: usize, hold: Hold) -> Result<bool, Refusal> {
+        let Some(head) = &mut self.head else { return Ok(false) };
+        head.request.hold = hold;
+        self.admitted = Some(most);
+        if let Framing::Length(length) = head.framing {
+            if length > most {
+                return Err(too_large(most));
+            }
+            if !head.request.hold.grow(length) {
+                return Err(no_room());
+            }
+        }
+        // A client that has sent some of the body already waits no more.
+        Ok(head.waits && head.request.has_body && self.bytes.is_empty())
+    }
+
+    /// Forgets everything that has come.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.is_own);
+    }
+
+    /// Forgets a request without a body.
+    pub fn skip(&mut self) {
+        self.head = None;
+        self.admitted = None;
+    }
+
+    /// Takes the next request out of the bytes.
+    ///
+    /// # Errors
+    /// The answer to bytes that can never become a request that is served.
+    pub fn next(&mut self) -> Result<Progress, Refusal> {
+        let Some(Head { request, framing, .. }) = &mut self.head else {
+            // RFC 9112 2.2: empty lines before a request are skipped.
+            let blank = self.bytes.chunks_exact(2).take_while(|pair| pair == b"\r\n").count() * 2;
+            self.bytes.drain(..blank.min(MAX_LINE));
+            let Some(end) = self.head_end()? else { return Ok(Progress::More) };
+            let mut head = parse_head(&self.bytes[..end])?;
+            head.request.is_own = self.is_own;
+            self.head = Some(head);
+            self.bytes.drain(..end + 4);
+            self.searched = 0;
+            return Ok(Progress::Head);
+        };
+        let Some(most) = self.admitted else { return Ok(Progress::Head) };
+        let is_whole = match framing {
+            Framing::Length(length) => {
+                let more = self.bytes.len().min(*length - request.body.len());
+                append(&mut request.body, &self.bytes[..more], *length);
+                self.bytes.drain(..more);
+                request.body.len() == *length
+            }
+            Framing::Chunked(chunks) => {
+                let taken = chunks.take(&mut self.bytes, &mut request.body, most)?;
+                if taken == Dechunked::TooLarge {
+                    return Err(too_large(most));
+                }
+                if !request.hold.grow(request.body.capacity()) {
+                    return Err(no_room());
+                }
+                taken == Dechunked::Whole
+            }
+        };
+        if self.bytes.is_empty() && self.bytes.capacity() > IDLE_BUFFER {
+            self.bytes = Vec::new();
+        }
+        if !is_whole {
+            return Ok(Progress::More);
+        }
+        self.admitted = None;
+        Ok(self.head.take().map_or(Progress::More, |head| Progress::Request(head.request)))
+    }
+
+    /// The length of the head without its blank line, once it is there.
+    fn head_end(&mut self) -> Result<Option<usize>, Refusal> {
+        let from = self.searched.saturating_sub(3);
+        let found = self.bytes[from..].windows(4).position(|window| window == b"\r\n\r\n");
+        let end = found.map(|at| from + at);
+        let seen = end.unwrap_or(self.bytes.len());
+        let line = self.bytes[..seen.min(MAX_LINE + 1)].iter().position(|byte| *byte == b'\r');
+        if line.is_none() && seen > MAX_LINE {
+            return Err(Answer::refusal(414, "uri_too_long", "the request line is too long"));
+        }
+        if seen > MAX_HEAD {
+            return Err(Answer::refusal(431, "headers_too_large", "the request's head is too large"));
+        }
+        // Otherwise a client that ends its lines with a bare line feed would wait for ever.
+        if end.is_none() && self.bytes[from..].windows(2).any(|pair| pair[0] != b'\r' && pair[1] == b'\n') {
+            return Err(bad("lines of a head end with CR LF"));
+        }
+        self.searched = self.bytes.len();
+        Ok(end)
+    }
+}
+
+fn too_large(most: usize) -> Refusal {
+    if most == 0 {
+        return Answer::refusal(400, "invalid", "this route takes no body");
+    }
+    Answer::refusal(413, "body_too_large", &format!("the body is larger than {most} bytes"))
+}
+
+fn no_room() -> Refusal {
+    let text = "too many bodies are on their way at the same time; try again later";
+    Answer::refusal(503, "too_many_bodies", text).with("Retry-After", "1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::transport::memory_budget::Budget;
+
+    /// What a parser says next that lets every head in; `true`: it waits for leave.
+    fn step(parser: &mut Parser) -> Result<(Progress, bool), Refusal> {
+        Ok(match parser.next()? {
+            Progress::Head => {
+                let waits = parser.admit(MAX_BODY, Hold::default())?;
+                (parser.next()?, waits)
+            }
+            progress => (progress, false),
+        })
+    }
+
+    fn status_of(text: &str) -> u16 {
+        let mut parser = Parser::default();
+        parser.push(text.as_bytes());
+        match step(&mut parser) {
+            Ok((_, true)) => 100,
+            Ok((Progress::Request(_), false)) => 200,
+            Ok((Progress::More | Progress::Head, false)) => 0,
+            Err(refusal) => refusal.status,
+        }
+    }
+
+    #[test]
+    fn whatever_can_be_read_in_two_ways_is_refused() {
+        for head in [
+            "GET / HTTP/1.1\nHost: x\n\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na",
+            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\na",
+            "GET / HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nA: b\u{1}\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET  / HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET x HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET /\u{e9} HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n",
+        ] {
+            assert_eq!(status_of(head), 400, "{head:?}");
+        }
+        let chunked = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
+        assert_eq!(status_of(chunked), 501);
+        assert_eq!(status_of("GET / HTTP/2.0\r\nHost: x\r\n\r\n"), 505);
+        assert_eq!(status_of("GET / HTTP/1.1\r\nHost: x\r\nExpect: tea\r\n\r\n"), 417);
+    }
+
+    #[test]
+    fn sizes_are_bounded() {
+        assert_eq!(status_of(&format!("GET /{}", "a".repeat(MAX_LINE))), 414);
+        let many = "A: b\r\n".repeat(MAX_HEADERS + 1);
+        assert_eq!(status_of(&format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n")), 431);
+        assert_eq!(status_of(&format!("GET / HTTP/1.1\r\nA: {}", "a".repeat(MAX_HEAD))), 431);
+        for length in ["8388609", "99999999999999999999999999"] {
+            let head = format!("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+            assert_eq!(status_of(&head), 413);
+        }
+        let head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(status_of(&format!("{head}800001\r\n")), 413);
+    }
+
+    #[test]
+    fn a_request_comes_out_however_its_bytes_arrive() {
+        let text = "\r\nPOST /a?b=c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
+                    3;n=v\r\nabc\r\n2\r\nde\r\n0\r\nT: v\r\n\r\nGET /next HTTP/1.1\r\nHost: x\r\n\r\n";
+        for size in [1, 2, 7, text.len()] {
+            let mut parser = Parser::default();
+            let mut seen = Vec::new();
+            for piece in text.as_bytes().chunks(size) {
+                parser.push(piece);
+                while let (Progress::Request(request), _) = step(&mut parser).unwrap() {
+                    seen.push((request.path, request.query, request.body));
+                }
+            }
+            let expected = [("/a", "b=c", "abcde"), ("/next", "", "")]
+                .map(|(path, query, body)| (path.to_string(), query.to_string(), body.as_bytes().to_vec()));
+            assert_eq!(seen, expected, "{size}");
+            assert!(parser.is_idle());
+        }
+    }
+
+    #[test]
+    fn a_client_that_waits_for_leave_gets_it_once() {
+        let head = |version, more| {
+            format!(
+                "POST / HTTP/{version}\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{more}"
+            )
+        };
+        assert_eq!(status_of(&head("1.1", "")), 100);
+        assert_eq!(status_of(&head("1.1", "a")), 0, "it has not waited");
+        assert_eq!(status_of(&head("1.0", "")), 0, "that client does not know what it would be told");
+        let mut parser = Parser::default();
+        parser.push(head("1.1", "").as_bytes());
+        assert!(matches!(step(&mut parser), Ok((Progress::More, true))));
+        assert!(matches!(step(&mut parser), Ok((Progress::More, false))));
+        parser.push(b"ab");
+        assert!(matches!(step(&mut parser), Ok((Progress::Request(_), false))));
+    }
+
+    #[test]
+    fn a_head_is_judged_before_its_body_is_kept() {
+        let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
+        let mut parser = Parser::default();
+        parser.push(head.as_bytes());
+        for _ in 0..2 {
+            assert!(matches!(parser.next(), Ok(Progress::Head)), "it waits to be let in");
+        }
+        assert_eq!(parser.head().unwrap().method, "POST");
+        assert_eq!(parser.admit(99_999, Hold::default()).unwrap_err().status, 413);
+        assert_eq!(parser.admit(0, Hold::default()).unwrap_err().status, 400, "no body is wanted");
+
+        let budget = Budget::new(150_000);
+        let mut parsers = [Parser::default(), Parser::default()];
+        let admitted = parsers.each_mut().map(|parser| {
+            parser.push(head.as_bytes());
+            assert!(matches!(parser.next(), Ok(Progress::Head)));
+            parser.admit(MAX_BODY, Hold::on(&budget)).map_err(|refusal| refusal.status)
+        });
+        assert_eq!(admitted, [Ok(false), Err(503)]);
+        let [mut first, _] = parsers;
+        first.push(&[b' '; 100_000]);
+        let Ok(Progress::Request(request)) = first.next() else { panic!("not whole") };
+        assert_eq!((request.body.len(), budget.used()), (100_000, 100_000));
+        drop(request);
+        assert_eq!(budget.used(), 0, "what is answered counts no more");
+
+        let mut chunked = Parser::default();
+        chunked.push(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n");
+        assert!(matches!(chunked.next(), Ok(Progress::Head)));
+        assert!(!chunked.admit(MAX_BODY, Hold::on(&budget)).unwrap());
+        let refused = std::iter::repeat_with(|| {
+            chunked.push(&[b' '; 10_000]);
+            chunked.next()
+        })
+        .take(20)
+        .find_map(Result::err);
+        assert_eq!(refused.unwrap().status, 503, "a body without a length counts as it comes");
+    }
+
+    #[test]
+    fn a_parser_takes_no_more_than_a_head_before_it_is_let_in() {
+        let mut parser = Parser::default();
+        assert_eq!(parser.room(), MAX_HEAD + 4);
+        parser.push(b"GET / HTTP/1.1\r\nHost: x\r\n");
+        assert!(matches!(parser.next(), Ok(Progress::More)));
+        parser.push(&vec![b'x'; parser.room()]);
+        assert_eq!((parser.room(), parser.bytes.capacity()), (0, MAX_HEAD + 4));
+        assert_eq!(parser.next().unwrap_err().status, 431);
+    }
+}

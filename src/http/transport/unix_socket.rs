@@ -1,0 +1,116 @@
+//! A socket in the file system: made for this user alone, guarded by a lock, removed at the end.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::address::Listener;
+use crate::error::{Error, Result, printable};
+use crate::store::FileLock;
+
+/// How many clients the kernel keeps waiting until they are let in.
+const BACKLOG: i32 = 1024;
+/// Write access for the group, for everybody, and the bit that keeps what others have put there.
+const GROUP_OR_OTHER_WRITE: u32 = 0o022;
+const STICKY: u32 = 0o1000;
+
+/// The place of a socket, for as long as its server runs.
+#[derive(Debug)]
+pub struct OwnSocket {
+    path: PathBuf,
+    /// Device and inode of the socket's name, so that nobody else's is removed.
+    identity: (u64, u64),
+    _lock: FileLock,
+}
+
+impl OwnSocket {
+    /// Listens at `path`, which must be absolute. A socket that a server left behind there is replaced.
+    ///
+    /// # Errors
+    /// `Config` when the path is too long, in a directory where others may exchange files, or something
+    /// else than a socket; `Refused` when a server listens there; `Io`.
+    pub fn listen(path: &Path) -> Result<(Self, Listener)> {
+        let shown = printable(&path.to_string_lossy());
+        let address = SocketAddrUnix::new(path).map_err(|_| {
+            Error::config(format!("the path of the socket is too long: {shown}"))
+                .with_hint("the system takes 107 bytes at most; choose a shorter one")
+        })?;
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        check_directory(directory)?;
+        let taken = || {
+            Error::refused(format!("another server listens at {shown}"))
+                .with_hint("choose another path with --socket, or end that server")
+        };
+        let mut lock_name = path.as_os_str().to_owned();
+        lock_name.push(".lock");
+        let lock = FileLock::try_acquire(Path::new(&lock_name))?.ok_or_else(taken)?;
+        match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("look at", path, error)),
+            Ok(there) if !there.file_type().is_socket() => {
+                return Err(Error::config(format!("something else than a socket is at {shown}"))
+                    .with_hint("choose another path with --socket, or remove it"));
+            }
+            // A server of another kind takes no lock, but answers.
+            Ok(_) if is_answered(&address)? => return Err(taken()),
+            Ok(_) => std::fs::remove_file(path).map_err(|error| Error::io("remove", path, error))?,
+        }
+        let listen = || -> io::Result<(UnixListener, Metadata)> {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            // The name gets the mode of the socket, so that there is no moment at which others may connect.
+            rustix::fs::fchmod(socket.as_fd(), Mode::RUSR | Mode::WUSR)?;
+            rustix::net::bind(&socket, &address)?;
+            let there = std::fs::symlink_metadata(path)?;
+            if there.permissions().mode() & 0o077 != 0 {
+                // A file system that does not keep modes does not keep others out either.
+                let _ = std::fs::remove_file(path);
+                return Err(Errno::PERM.into());
+            }
+            rustix::net::listen(&socket, BACKLOG)?;
+            Ok((UnixListener::from(socket), there))
+        };
+        let (listener, there) = listen().map_err(|error| Error::io("listen at", path, error))?;
+        let identity = (there.dev(), there.ino());
+        Ok((Self { path: path.to_path_buf(), identity, _lock: lock }, Listener::Unix(listener)))
+    }
+}
+
+/// Whether somebody listens there, also somebody who is too busy to answer now.
+fn is_answered(address: &SocketAddrUnix) -> Result<bool> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(|errno| Error::io("make", "a socket", errno))?;
+    Ok(matches!(rustix::net::connect(&socket, address), Ok(()) | Err(Errno::AGAIN)))
+}
+
+impl Drop for OwnSocket {
+    fn drop(&mut self) {
+        let is_ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|there| (there.dev(), there.ino()) == self.identity);
+        if is_ours {
+            // What stays behind is replaced by the next server.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Refuses a directory where somebody else could put a socket of his own in the place of ours.
+fn check_directory(directory: &Path) -> Result<()> {
+    let there = std::fs::metadata(directory).map_err(|error| Error::io("look at", directory, error))?;
+    let is_trusted = there.uid() == 0 || there.uid() == rustix::process::geteuid().as_raw();
+    let mode = there.mode();
+    if is_trusted && (mode & GROUP_OR_OTHER_WRITE == 0 || mode & STICKY != 0) {
+        return Ok(());
+    }
+    let shown = printable(&directory.to_string_lossy());
+    Err(Error::config(format!("others may exchange files in {shown}, so that no socket is safe there"))
+        .with_hint("choose a directory that only you can write to, such as $XDG_RUNTIME_DIR"))
+}

@@ -1,0 +1,446 @@
+//! Finding and claiming the next task of some lanes.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use super::commit::catch_up_with_others;
+use super::index::Index;
+use super::index::sorted_set::Entry;
+use super::lock::TaskLock;
+use super::{Store, cannot_write, reader};
+use crate::error::{ErrorKind, Result};
+use crate::model::task::Availability;
+use crate::model::transition::Context;
+use crate::model::{ClaimToken, Command, Effect, Filter, RequestCheck, Status, Task, TaskId, json};
+
+/// What a worker is ready to do.
+#[derive(Clone, Debug)]
+pub struct Want {
+    /// The lanes, in the order in which they are looked at.
+    pub lanes: Vec<String>,
+    /// Which of their tasks.
+    pub filter: Filter,
+}
+
+/// Who takes the next task.
+pub struct Taker<'a> {
+    /// Under which name.
+    pub owner: &'a str,
+    /// For how long, in seconds.
+    pub lease_seconds: f64,
+    /// The token to use; `None` for a random one.
+    pub token: Option<ClaimToken>,
+    /// A last look at the task: `false` passes it over.
+    pub accepts: &'a dyn Fn(&Task) -> bool,
+}
+
+/// What a look at one candidate said.
+enum Look {
+    /// This is it.
+    Found(Box<Task>),
+    /// It is not what the index says; the index must be corrected.
+    Stale,
+    /// Another process is changing it right now.
+    Busy,
+    /// It cannot be had: not wanted, or its request has changed.
+    Passed,
+}
+
+/// How long to wait for somebody else's change of the only task that is left.
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a walk through the candidates does with each.
+type Try<'a> = dyn Fn(&TaskId, &Entry, &str) -> Result<Look> + 'a;
+
+impl Store {
+    /// Takes the first task that fits, in one step: of two that ask at the same time, each gets
+    /// another task. `None` when nothing can be claimed now.
+    ///
+    /// Lanes are looked at in the given order, tasks by priority and age. A task that does not fit,
+    /// is held, or whose request has changed never keeps those behind it waiting.
+    ///
+    /// # Errors
+    /// `Invalid` for a lease out of range; `Io`, `Locked`.
+    pub fn claim_next(&self, want: &Want, owner: &str, lease_seconds: f64) -> Result<Option<Task>> {
+        self.claim_next_as(want, &Taker { owner, lease_seconds, token: None, accepts: &|_| true })
+    }
+
+    /// The same for who is choosier or brings a token along.
+    ///
+    /// # Errors
+    /// As [`Store::claim_next`].
+    pub fn claim_next_as(&self, want: &Want, taker: &Taker<'_>) -> Result<Option<Task>> {
+        self.check_writable()?;
+        crate::model::transition::check_lease(taker.lease_seconds)?;
+        self.walk(want, true, &|id, entry, lane| self.try_claim(want, id, entry, lane, taker))
+    }
+
+    /// The task that [`Store::claim_next`] would take, left where it is.
+    ///
+    /// What time has decided is written down on the way, so that others see it too: a task that has
+    /// come due is queued, one whose attempts are spent is dead.
+    pub fn peek_next(&self, want: &Want) -> Result<Option<Task>> {
+        self.walk(want, false, &|id, entry, lane| {
+            let dir = match found(self.layout.task(id))? {
+                Ok(dir) => dir,
+                Err(look) => return Ok(look),
+            };
+            let mut loaded = match found(reader::task(&dir, id))? {
+                Ok(loaded) => loaded,
+                Err(look) => return Ok(look),
+            };
+            if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task).map(Some))? {
+                return Ok(look);
+            }
+            let spent = loaded.task.availability(&self.now()) == Availability::Spent;
+            let task = match loaded.task.status {
+                Status::Scheduled { .. } => self.settle_if_possible(&loaded.task)?,
+                _ if spent => self.settle_if_possible(&loaded.task)?,
+                _ => loaded.task,
+            };
+            Ok(match self.judge(want, entry, lane, &task) {
+                _ if spent => Look::Passed,
+                Look::Found(task) if self.check_request(&dir, &task)? != RequestCheck::Same => Look::Passed,
+                look => look,
+            })
+        })
+    }
+
+    /// `writes`: whoever asks means to change what is found.
+    fn walk(&self, want: &Want, writes: bool, attempt: &Try<'_>) -> Result<Option<Task>> {
+        let paused = self.paused()?;
+        let lanes: Vec<&String> = want.lanes.iter().filter(|lane| !paused.contains_key(*lane)).collect();
+        self.ask_index(|index| self.walk_lanes(index, &lanes, want, writes, attempt))
+    }
+
+    fn walk_lanes(
+        &self,
+        index: &Index<'_>,
+        lanes: &[&String],
+        want: &Want,
+        writes: bool,
+        attempt: &Try<'_>,
+    ) -> Result<Option<Task>> {
+        let (mut stuck, mut healed) = (false, false);
+        loop {
+            let (mut seq, mut busy, mut unfit) = (None, None, None);
+            let mut seen = Vec::with_capacity(lanes.len());
+            for lane in lanes {
+                let state = match self.refresh(index, lane) {
+                    // A store that cannot be written can still be read, with what the index says.
+                    Err(error) if cannot_write(&error) => {
+                        unfit = Some(error);
+                        None
+                    }
+                    state => Some(state?),
+                };
+                seq = seq.or(Some(state));
+                let mut count = 0;
+                match self.walk_lane(index, lane, want, attempt, &mut count)? {
+                    (Some(task), _) => return Ok(Some(*task)),
+                    (None, first_busy) => busy = busy.or(first_busy),
+                }
+                seen.push((*lane, count));
+            }
+            if let Some(id) = busy
+                && !stuck
+            {
+                // Whoever changes it is about to finish, and what it leaves is worth another look;
+                // unless it has been stopped, then the task is as good as held.
+                stuck = !self.outlast_change(&id)?;
+                continue;
+            }
+            // What changed while we walked may have been moved from what we had not yet seen to
+            // what we had. Nothing changed: there is nothing.
+            let fits = unfit.is_none();
+            if let Some(error) = unfit.filter(|_| writes) {
+                // Nor does anybody know, without an index that fits.
+                return Err(error);
+            }
+            let unchanged = index.usable()?.map(|state| state.seq) == seq.flatten();
+            let mut corrected = false;
+            for lane in lanes {
+                corrected |= self.recheck_held(index, lane)?;
+            }
+            if unchanged && !corrected && !healed && fits {
+                healed = self.heal_miscounted(index, &seen)?;
+                corrected |= healed;
+            }
+            if (unchanged && !corrected) || seq.flatten().is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Has the index looked through where a lane counts other tasks than were `seen`: a part of it that
+    /// somebody removed leaves no other trace. Whether that was so.
+    fn heal_miscounted(&self, index: &Index<'_>, seen: &[(&String, u64)]) -> Result<bool> {
+        for (lane, count) in seen {
+            if let Some(shelves) = index.lane_if_any(lane)?
+                && shelves.count()? != *count
+            {
+                return match self.lock_store() {
+                    Ok(lock) => index.heal(&lock).map(|()| true),
+                    Err(error) if cannot_write(&error) => Ok(false),
+                    Err(error) => Err(error),
+                };
+            }
+        }
+        Ok(false)
+    }
+
+    /// Waits until nobody changes a task any more. `false`: that took too long.
+    fn outlast_change(&self, id: &TaskId) -> Result<bool> {
+        let Some(dir) = self.layout.task(id)? else {
+            return Ok(true);
+        };
+        match TaskLock::acquire(&dir, self.options.lock_timeout.min(BUSY_PATIENCE)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Locked => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the index of a lane fit, under the lock only if there is something to do.
+    pub(super) fn refresh(&self, index: &Index<'_>, lane: &str) -> Result<u64> {
+        let now = self.now();
+        let usable = index.usable()?;
+        if let Some(state) = usable
+            && !index.needs_care(&state, lane, &now)?
+        {
+            return Ok(state.seq);
+        }
+        let lock = self.lock_store()?;
+        let state = index.ensure(&lock)?;
+        Ok(index.promote_due(&lock, state, lane, &now)?.seq)
+    }
+
+    /// Shows the candidates of one lane to `attempt` until one is found; `seen` counts all of them.
+    fn walk_lane(
+        &self,
+        index: &Index<'_>,
+        lane: &str,
+        want: &Want,
+        attempt: &Try<'_>,
+        seen: &mut u64,
+    ) -> Result<(Option<Box<Task>>, Option<TaskId>)> {
+        let Some(shelves) = index.lane_if_any(lane)? else {
+            return Ok((None, None));
+        };
+        let (mut found, mut busy, mut stale) = (None, None, Vec::new());
+        shelves.ready.visit(|entry| {
+            *seen += 1;
+            if !may_fit(want, entry) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let Ok(id) = TaskId::parse(&entry.id) else {
+                stale.push(entry.clone());
+                return Ok(ControlFlow::Continue(()));
+            };
+            match attempt(&id, entry, lane)? {
+                Look::Found(task) => {
+                    found = Some(task);
+                    return Ok(ControlFlow::Break(()));
+                }
+                Look::Stale => stale.push(entry.clone()),
+                Look::Busy => busy = busy.take().or(Some(id)),
+                Look::Passed => {}
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        match self.correct(index, lane, &stale) {
+            // What was taken is taken, and a store that cannot be written is corrected by others.
+            Err(error) if found.is_none() && !cannot_write(&error) => Err(error),
+            _ => Ok((found, busy)),
+        }
+    }
+
+    fn correct(&self, index: &Index<'_>, lane: &str, stale: &[Entry]) -> Result<()> {
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let Some(shelves) = index.lane_if_any(lane)? else {
+            return Ok(());
+        };
+        let mut lock = None;
+        for entry in stale {
+            // Usually somebody claimed it after we read the shelf, and all is well already.
+            if shelves.ready.contains(entry.key, &entry.id)? || shelves.held.contains(entry.key, &entry.id)? {
+                let lock = match &lock {
+                    Some(lock) => lock,
+                    None => lock.insert(self.lock_store()?),
+                };
+                index.correct(lock, lane, entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether claimed tasks of a lane are still claimed: another implementation changes them
+    /// without telling our index. `true` when something was put right.
+    fn recheck_held(&self, index: &Index<'_>, lane: &str) -> Result<bool> {
+        let Some(shelves) = index.lane_if_any(lane)? else {
+            return Ok(false);
+        };
+        let (mut stale, mut over) = (Vec::new(), Vec::new());
+        let now = self.now();
+        shelves.held.visit(|entry| {
+            let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
+            let as_noted = task.as_ref().is_some_and(|task| {
+                task.lane == lane
+                    && matches!(&task.status, Status::Claimed(claim)
+                        if claim.lease_expires_at.micros() == entry.key)
+            });
+            if !as_noted {
+                stale.push(entry.clone());
+            } else if task.is_some_and(|task| !task.lease_is_live(&now)) {
+                over.push(entry.clone());
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if stale.is_empty() && over.is_empty() {
+            return Ok(false);
+        }
+        let put_right = || -> Result<()> {
+            self.correct(index, lane, &stale)?;
+            if !over.is_empty() {
+                let lock = self.lock_store()?;
+                for entry in &over {
+                    index.promote_held(&lock, lane, entry)?;
+                }
+            }
+            Ok(())
+        };
+        match put_right() {
+            Ok(()) => Ok(true),
+            Err(error) if cannot_write(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a task that the index offers is what it promises, and wanted.
+    fn judge(&self, want: &Want, entry: &Entry, lane: &str, task: &Task) -> Look {
+        if task.lane != lane || task.rank() != entry.rank {
+            return Look::Stale;
+        }
+        match task.availability(&self.now()) {
+            Availability::Ready if want.filter.accepts(&task.metadata) => Look::Found(Box::new(task.clone())),
+            Availability::Ready => Look::Passed,
+            Availability::Spent
+            | Availability::NotBefore(_)
+            | Availability::Leased(_)
+            | Availability::Closed => Look::Stale,
+        }
+    }
+
+    fn try_claim(
+        &self,
+        want: &Want,
+        id: &TaskId,
+        entry: &Entry,
+        lane: &str,
+        taker: &Taker<'_>,
+    ) -> Result<Look> {
+        let dir = match found(self.layout.task(id))? {
+            Ok(dir) => dir,
+            Err(look) => return Ok(look),
+        };
+        let Some(lock) = TaskLock::try_acquire(&dir)? else {
+            return Ok(Look::Busy);
+        };
+        let mut loaded = match found(reader::task(&dir, id))? {
+            Ok(loaded) => loaded,
+            Err(look) => return Ok(look),
+        };
+        // Its history must be readable as well, or its claims cannot be counted.
+        if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task).map(Some))? {
+            return Ok(look);
+        }
+        if loaded.task.availability(&self.now()) == Availability::Spent {
+            self.apply_locked(&dir, id, &Command::Settle, &lock)?;
+            return Ok(Look::Passed);
+        }
+        match self.judge(want, entry, lane, &loaded.task) {
+            Look::Found(task) if !(taker.accepts)(&task) => return Ok(Look::Passed),
+            Look::Found(_) => {}
+            look => return Ok(look),
+        }
+        let mut command = self.claim_command(taker.owner, taker.lease_seconds);
+        if let (Command::Claim { token, .. }, Some(own)) = (&mut command, &taker.token) {
+            token.clone_from(own);
+        }
+        match self.apply_locked(&dir, id, &command, &lock) {
+            Ok((task, _)) => Ok(Look::Found(Box::new(task))),
+            Err(error) if error.kind() == ErrorKind::Refused => {
+                self.note_changed_request(&dir, id, &lock)?;
+                Ok(Look::Passed)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says once in a task's history that its request has changed and it is therefore passed over.
+    fn note_changed_request(&self, dir: &super::layout::Dir, id: &TaskId, lock: &TaskLock) -> Result<()> {
+        let loaded = self.load(dir, id)?;
+        let said = loaded.task.journal.recent.iter().any(|event| event.kind == "request_changed");
+        if said || self.check_request(dir, &loaded.task)? == RequestCheck::Same {
+            return Ok(());
+        }
+        self.apply_locked(dir, id, &Command::RequestChanged, lock).map(|_| ())
+    }
+
+    /// The task as time has decided, also when that cannot be written down now.
+    fn settle_if_possible(&self, task: &Task) -> Result<Task> {
+        match self.settle(&task.id) {
+            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Corrupt | ErrorKind::Io) => {
+                let mut draft = task.clone();
+                let context = Context { now: &self.now(), request: &RequestCheck::Unchecked, previous: None };
+                Command::Settle.apply(&mut draft, &context)?;
+                Ok(draft)
+            }
+            settled => settled,
+        }
+    }
+
+    /// Declares what time has decided for one task: due ones are queued, spent ones dead.
+    ///
+    /// # Errors
+    /// As [`Store::apply`]; nothing is written when nothing has come due.
+    pub fn settle(&self, id: &TaskId) -> Result<Task> {
+        let task = self.task(id)?;
+        let now = self.now();
+        let mut draft = task.clone();
+        if !task.status.is_terminal() {
+            catch_up_with_others(&self.task_dir(id)?, &mut draft)?;
+        }
+        let context = Context { now: &now, request: &RequestCheck::Unchecked, previous: None };
+        if Command::Settle.apply(&mut draft, &context)? == Effect::Unchanged {
+            return Ok(task);
+        }
+        self.apply(id, &Command::Settle).map(|(task, _)| task)
+    }
+}
+
+/// Whether the index alone rules a task out.
+fn may_fit(want: &Want, entry: &Entry) -> bool {
+    if want.filter.is_empty() || entry.metadata == "?" {
+        return true;
+    }
+    match json::parse_object(entry.metadata.as_bytes()) {
+        Ok(metadata) => want.filter.accepts(&metadata),
+        Err(_) => true,
+    }
+}
+
+/// What was found of a candidate, or what to make of it otherwise. A task whose files cannot be read
+/// is no candidate, but no reason to stop either; unless it is this process that cannot open files,
+/// for then all would be passed over.
+fn found<T>(looked: Result<Option<T>>) -> Result<std::result::Result<T, Look>> {
+    match looked {
+        Ok(Some(found)) => Ok(Ok(found)),
+        Ok(None) => Ok(Err(Look::Stale)),
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Err(Look::Stale)),
+        Err(error) if error.kind() == ErrorKind::Io && !reader::is_passing(&error) => Ok(Err(Look::Passed)),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,238 @@
+//! Changes of one task.
+
+use super::atomic::{self, Staged};
+use super::index::Index;
+use super::layout::{Dir, RESPONSE_FILE, TASK_FILE};
+use super::lock::{StoreLock, TaskLock};
+use super::reader::{self, Loaded};
+use super::{Store, feed, history};
+use crate::error::{Error, Result, printable, shell_word};
+use crate::model::transition::Context;
+use crate::model::{Command, Effect, RequestCheck, Response, Status, Task, TaskId, json};
+
+/// Answers up to this many bytes ride inside task.json, so that one rename commits them.
+const INLINE_BODY: usize = 16 * 1024;
+
+impl Store {
+    /// Takes the task `id` for `owner` under a lease of `lease_seconds`.
+    ///
+    /// # Errors
+    /// `Refused` when it cannot be claimed now (ended, held, scheduled, request changed, lane
+    /// paused); `Invalid` for a lease out of range; `NotFound`.
+    pub fn claim(&self, id: &TaskId, owner: &str, lease_seconds: f64) -> Result<Task> {
+        let task = self.task(id)?;
+        if let Some(pause) = self.paused()?.get(&task.lane) {
+            return Err(Error::refused(format!(
+                "cannot claim {id}; lane {} is paused since {}",
+                printable(&task.lane),
+                pause.since
+            ))
+            .with_hint(format!("`lanes resume {}` opens it again", shell_word(&task.lane))));
+        }
+        let command = self.claim_command(owner, lease_seconds);
+        self.apply(id, &command).map(|(task, _)| task)
+    }
+
+    pub(super) fn claim_command(&self, owner: &str, lease_seconds: f64) -> Command {
+        let token = crate::model::ClaimToken::from_random(self.options.entropy.draw(self.now().wall));
+        Command::Claim { owner: owner.to_string(), token, lease_seconds }
+    }
+
+    /// Applies `command` to the task `id`. Once this returns success the change survives a power cut.
+    ///
+    /// # Errors
+    /// What the state machine refuses; `NotFound`; `Corrupt` when the task cannot be read; `Io`.
+    pub fn apply(&self, id: &TaskId, command: &Command) -> Result<(Task, Effect)> {
+        self.check_writable()?;
+        let dir = self.task_dir(id)?;
+        let lock = TaskLock::acquire(&dir, self.options.lock_timeout)?;
+        self.apply_locked(&dir, id, command, &lock)
+    }
+
+    /// The same for who holds the task's lock already.
+    pub(super) fn apply_locked(
+        &self,
+        dir: &Dir,
+        id: &TaskId,
+        command: &Command,
+        _lock: &TaskLock,
+    ) -> Result<(Task, Effect)> {
+        loop {
+            let loaded = self.load(dir, id)?;
+            let mut task = loaded.task.clone();
+            catch_up_with_others(dir, &mut task)?;
+            let request = match command {
+                Command::Claim { .. } => self.check_and_mend_request(dir, &task)?,
+                Command::Respond(_) => self.check_request(dir, &task)?,
+                _ => RequestCheck::Unchecked,
+            };
+            let previous = match command {
+                Command::Respond(_) => reader::response(dir, &task)?,
+                _ => None,
+            };
+            let now = self.now();
+            let context = Context { now: &now, request: &request, previous: previous.as_ref() };
+            if command.apply(&mut task, &context)? == Effect::Unchanged {
+                // Whoever made it so may have been killed before it was safe on disk.
+                atomic::sync_dir(dir)?;
+                self.sync_name(dir, &task)?;
+                return Ok((task, Effect::Unchanged));
+            }
+            if let Some(task) = self.commit(dir, &loaded, task)? {
+                return Ok((task, Effect::Changed));
+            }
+        }
+    }
+
+    /// Saves a changed task; `None` when somebody else wrote it meanwhile.
+    fn commit(&self, dir: &Dir, loaded: &Loaded, mut task: Task) -> Result<Option<Task>> {
+        task.journal.written_at = Some(task.updated_at);
+        // A change that survives must not lose the task itself: its submitter may have been killed
+        // between showing it and syncing its name.
+        self.sync_name(dir, &task)?;
+        task.journal.name_is_durable = true;
+        self.trim_ring(dir, loaded, &mut task)?;
+        let response = task.journal.response.take_if(|_| loaded.task.journal.response.is_none());
+        let tmp = self.layout.tmp()?;
+        let large = response.as_ref().is_some_and(|response| response.body.len() > INLINE_BODY);
+        let pending = reader::pending_response_name(task.fence);
+        let is_answer = response.is_some();
+        let response_text = response.as_ref().map(|response| json::to_text(&response.to_object()));
+        if !large {
+            task.journal.response = response.or(task.journal.response.take());
+        }
+        let task_text = json::to_text(&task.to_object());
+        let staged_response = match &response_text {
+            // A large answer is made durable under a name of its own before the commit, so that a
+            // task that says it was answered always has its answer.
+            Some(text) if large => {
+                atomic::replace_durably(&tmp, dir, &pending, text.as_bytes())?;
+                None
+            }
+            // A small one is a copy of what task.json says itself.
+            Some(text) => Some(Staged::copy(&tmp, text.as_bytes())?),
+            None => None,
+        };
+        let staged_task = Staged::file(&tmp, task_text.as_bytes())?;
+
+        let index = Index::open(&self.layout)?;
+        let lock = self.lock_store()?;
+        if !loaded.is_current(dir)? {
+            if large {
+                atomic::remove(dir, &pending)?;
+            }
+            return Ok(None);
+        }
+        let state = index.ensure(&lock)?;
+        let state = index.begin(&lock, &state, &task)?;
+        staged_task.publish(dir, TASK_FILE)?;
+        // The change stands from here on. What cannot be noted now, for want of space perhaps, is
+        // completed by the next change, which finds `busy` still set.
+        let noted = || -> Result<()> {
+            let seq = self.note_change(&lock, &index, dir, loaded, &task, state.seq)?;
+            let finished = match is_answer {
+                true => index.finish_answered(&lock, &state, seq, &task.id),
+                false => index.finish(&lock, &state, seq, None),
+            };
+            finished.map(drop)
+        };
+        let _ = noted();
+        drop(lock);
+
+        atomic::sync_dir(dir)?;
+        // Other implementations believe response.json whatever task.json says, so that it appears when no
+        // power cut can take the change back. The next change completes what fails here.
+        let _ = match staged_response {
+            Some(staged) => staged.publish(dir, RESPONSE_FILE),
+            None if large => atomic::rename_derived(dir, &pending, dir, RESPONSE_FILE),
+            None => Ok(()),
+        };
+        self.ring(&[&task.lane, &loaded.task.lane]);
+        Ok(Some(task))
+    }
+
+    /// Makes the name of a task's directory durable, unless it is known to be.
+    fn sync_name(&self, dir: &Dir, task: &Task) -> Result<()> {
+        let is_known = task.journal.name_is_durable || atomic::is_named(dir);
+        if is_known { Ok(()) } else { self.sync_new(&[task]) }
+    }
+
+    /// Makes the names of tasks durable, of which some may be new.
+    pub(super) fn sync_new(&self, tasks: &[&Task]) -> Result<()> {
+        if tasks.iter().all(|task| task.journal.name_is_durable) {
+            return Ok(());
+        }
+        atomic::sync_dir(&self.layout.tasks)?;
+        for task in tasks {
+            atomic::note_named(&self.layout.tasks, task.id.as_str());
+        }
+        Ok(())
+    }
+
+    /// Copies what a commit said to the places that are derived from it.
+    fn note_change(
+        &self,
+        lock: &StoreLock,
+        index: &Index<'_>,
+        dir: &Dir,
+        loaded: &Loaded,
+        task: &Task,
+        seq: u64,
+    ) -> Result<u64> {
+        let before = loaded.task.journal.last_event;
+        let new: Vec<_> =
+            task.journal.recent.iter().filter(|event| event.n > Some(before)).cloned().collect();
+        let seq = feed::append(&self.layout.root, task, &new, seq)?;
+        history::append(dir, task)?;
+        index.update(lock, Some(&loaded.task), task)?;
+        Ok(seq)
+    }
+
+    /// Drops events from task.json that are safe in events.jsonl, once there are too many.
+    fn trim_ring(&self, dir: &Dir, loaded: &Loaded, task: &mut Task) -> Result<()> {
+        if task.journal.recent.len() <= history::RING {
+            return Ok(());
+        }
+        {
+            let _lock = self.lock_store()?;
+            history::append(dir, &loaded.task)?;
+        }
+        history::sync(dir)?;
+        let safe = loaded.task.journal.last_event;
+        task.journal.synced_event = safe;
+        // One old event stays, so that the newest is known even when nothing new is added.
+        task.journal.recent.retain(|event| event.n >= Some(safe));
+        Ok(())
+    }
+}
+
+/// Counts the claims that other implementations made, which do not maintain our numbers.
+pub(super) fn catch_up_with_others(dir: &Dir, task: &mut Task) -> Result<()> {
+    if !task.was_written_by_others() {
+        return Ok(());
+    }
+    let events = history::events(dir, task)?;
+    // A writer may have dropped our keys; then the history knows better where it ends.
+    task.journal.last_event = task.journal.last_event.max(history::end_of(&events));
+    let (claims, given_back) = history::count_claims(&events);
+    task.fence = task.fence.max(claims);
+    let spent = claims.saturating_sub(given_back);
+    task.attempt = task.attempt.max(u32::try_from(spent).unwrap_or(u32::MAX));
+    // The length of a claim of ours says nothing of a later one of theirs.
+    if let Status::Claimed(claim) = &mut task.status
+        && let (Some(lease), Some(length)) = (&task.journal.lease, claim.lease_seconds)
+        && claim.claimed_at > lease.expires_at.plus_seconds(-length)
+    {
+        claim.lease_seconds = None;
+    }
+    // Whatever answer we knew of, another writer's task.json speaks for itself.
+    if !task.status.is_terminal() {
+        task.journal.response = None;
+    }
+    Ok(())
+}
+
+/// The body of a response as `wait` shows it.
+pub(super) fn body(response: &Response) -> &[u8] {
+    response.body.as_bytes()
+}

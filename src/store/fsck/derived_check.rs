@@ -1,0 +1,362 @@
+//! The index, the keys and the correlations, compared with the tasks.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fs::FileType;
+
+use super::expected::{Facts, Open};
+use super::layout_check::misplaced;
+use super::{Check, Severity};
+use crate::error::{ErrorKind, Result};
+use crate::model::json::raw::read_object;
+use crate::model::{TaskId, Time};
+use crate::store::atomic;
+use crate::store::index::sorted_set::Shelf;
+use crate::store::index::{Index, LaneShelves, Place, place, put, seal, target_of};
+use crate::store::layout::{Dir, INDEXES};
+use crate::store::scan::{Reader, each};
+use crate::store::submit::correlation_content;
+
+/// The entries of one lane's shelves.
+#[derive(Default)]
+struct Shelved {
+    ready: HashSet<(i64, String)>,
+    later: HashSet<(i64, String)>,
+    held: HashSet<(i64, String)>,
+    count: u64,
+}
+
+impl Shelved {
+    fn read(shelves: Option<LaneShelves>) -> Result<Self> {
+        let Some(shelves) = shelves else { return Ok(Self::default()) };
+        Ok(Self {
+            ready: entries(&shelves.ready)?,
+            later: entries(&shelves.later)?,
+            held: entries(&shelves.held)?,
+            count: shelves.count()?,
+        })
+    }
+
+    /// Whether a task can be found: at its place, or among the ready ones if its time has come.
+    fn holds(&self, rank: i64, place: Place, id: &str) -> bool {
+        let at = |set: &HashSet<(i64, String)>, key: i64| set.contains(&(key, id.to_string()));
+        at(&self.ready, rank)
+            || match place {
+                Place::Ready(_) => false,
+                Place::Later(key) => at(&self.later, key),
+                Place::Held(key) => at(&self.held, key),
+            }
+    }
+}
+
+fn entries(shelf: &Shelf) -> Result<HashSet<(i64, String)>> {
+    let mut entries = HashSet::new();
+    shelf.visit(|entry| {
+        entries.insert((entry.key, entry.id.clone()));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(entries)
+}
+
+/// The task that the file of a correlation leads to.
+fn correlated(content: &[u8]) -> Option<String> {
+    let mut id = None;
+    read_object(content, |raw| {
+        raw.members(|key, raw| {
+            if key == "task_id" {
+                id = raw.text().map(|text| text.decode().into_owned());
+            }
+        });
+    })
+    .ok()?;
+    id
+}
+
+/// The files whose content does not lead where it should: what to look at more closely.
+fn doubtful(dir: &Dir, names: &[String], leads: impl Fn(&str, &[u8]) -> bool + Sync) -> Vec<String> {
+    let look = |reader: &mut Reader, name: &String| {
+        reader.quick(dir, "", name).is_some_and(|content| leads(name, content))
+    };
+    let mut doubtful = Vec::new();
+    let _ = each(names, &Reader::new, &look, &mut |name, leads| {
+        doubtful.extend((!leads).then(|| name.clone()));
+        ControlFlow::Continue(())
+    });
+    doubtful.sort_unstable();
+    doubtful
+}
+
+impl Check<'_> {
+    /// Compares everything derived with the tasks.
+    pub(crate) fn derived(&mut self, facts: &Facts) -> Result<()> {
+        self.feed()?;
+        let store = self.store;
+        let Ok(Some(indexes)) = store.layout.root.open_existing(INDEXES) else { return Ok(()) };
+        for name in ["keys", "correlations"] {
+            if let Ok(Some(dir)) = indexes.open_existing(name) {
+                self.files_alone(&dir)?;
+            }
+        }
+        let mut is_current = true;
+        match self.index(&indexes, facts) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                let repaired = self.attempt(|_| Index::open(&store.layout)?.heal(&store.lock_store()?))?;
+                let (path, remedy) = (indexes.path().to_path_buf(), "repair builds the index anew");
+                let (code, message) = ("index-disagrees", error.message());
+                self.found(code, Severity::Damage, path, message, remedy, repaired);
+            }
+            done => is_current = done?,
+        }
+        self.keys(facts, is_current)?;
+        self.correlations(&indexes, facts)
+    }
+
+    /// Finds what is no file in a directory of the index that holds files alone.
+    fn files_alone(&mut self, dir: &Dir) -> Result<()> {
+        for (name, _) in dir.entries()?.into_iter().filter(|(_, kind)| *kind != FileType::RegularFile) {
+            let repaired = self.attempt(|check| {
+                let _lock = check.store.lock_store()?;
+                // Whoever needed the place may have been here.
+                match misplaced(dir, name.as_os_str(), FileType::RegularFile) {
+                    Some(_) => check.set_aside(dir, &name),
+                    None => Ok(()),
+                }
+            })?;
+            let message = "something else stands where the index keeps a file";
+            let (path, remedy) = (dir.path().join(&name), "repair moves it to the quarantine");
+            self.found("not-a-file", Severity::Damage, path, message, remedy, repaired);
+        }
+        Ok(())
+    }
+
+    /// Compares the shelves with the tasks. Whether the index was up to date, or is now.
+    fn index(&mut self, indexes: &Dir, facts: &Facts) -> Result<bool> {
+        let store = self.store;
+        let index = Index::open(&store.layout)?;
+        let path = indexes.path().to_path_buf();
+        if let Some(lanes) = indexes.open_existing("lanes")? {
+            for lane in lanes.names()? {
+                for shelf in ["ready", "later", "held"] {
+                    let Some(dir) = lanes.open_existing(&lane)? else { continue };
+                    if let Some(shelf) = dir.open_existing(shelf)? {
+                        self.half_written(&shelf)?;
+                    }
+                }
+            }
+        }
+        index.keys()?.map_or(Ok(Vec::new()), |keys| keys.packed())?;
+        if index.usable()?.is_none() && !self.attempt(|_| index.ensure(&store.lock_store()?).map(drop))? {
+            let message = "the index is not up to date";
+            let remedy = "the next command that needs it brings it up to date";
+            self.found("index-outdated", Severity::Leftover, path, message, remedy, false);
+            return Ok(false);
+        }
+        let mut lanes: BTreeMap<&str, Shelved> = BTreeMap::new();
+        for task in &facts.open {
+            if !lanes.contains_key(task.lane.as_str()) {
+                lanes.insert(&task.lane, Shelved::read(index.lane_if_any(&task.lane)?)?);
+            }
+        }
+        let hidden = facts.open.iter().filter(|task| {
+            !lanes.get(task.lane.as_str()).is_some_and(|lane| lane.holds(task.rank, task.place, &task.id))
+        });
+        let hidden: Vec<&Open> = hidden.collect();
+        let miscounted: Vec<&str> = lanes
+            .iter()
+            .filter(|(_, lane)| lane.count != lane.ready.len() as u64)
+            .map(|(name, _)| *name)
+            .collect();
+        if hidden.is_empty() && miscounted.is_empty() {
+            return Ok(true);
+        }
+        // What changed since may have moved; a second look keeps everybody else out.
+        let lock = match store.lock_store() {
+            Ok(lock) => Some(lock),
+            Err(error) if !self.repair && error.kind() == ErrorKind::Io => None,
+            Err(error) => return Err(error),
+        };
+        let hidden: Vec<&str> = hidden
+            .iter()
+            .filter(|task| self.is_hidden(&index, &task.id))
+            .map(|task| task.id.as_str())
+            .collect();
+        let mut wrong = hidden.first().map(|first| {
+            format!("{} tasks cannot be found through the index, such as {first}", hidden.len())
+        });
+        for lane in miscounted {
+            let shelved = Shelved::read(index.lane_if_any(lane)?)?;
+            if shelved.count != shelved.ready.len() as u64 && wrong.is_none() {
+                wrong = Some(format!(
+                    "lane {lane} counts {} tasks that can be claimed and has {}",
+                    shelved.count,
+                    shelved.ready.len()
+                ));
+            }
+        }
+        let Some(message) = wrong else { return Ok(true) };
+        let repaired = lock.is_some() && self.attempt(|_| index.rebuild(index.last_seq()?).map(drop))?;
+        let remedy = "repair builds the index anew";
+        self.found("index-disagrees", Severity::Damage, path, message, remedy, repaired);
+        Ok(true)
+    }
+
+    fn is_hidden(&self, index: &Index<'_>, id: &str) -> bool {
+        let task = TaskId::parse(id).ok().and_then(|id| self.store.scan_one(&id).ok().flatten());
+        let Some(task) = task else { return false };
+        let Some(place) = place(&task) else { return false };
+        let shelved = index.lane_if_any(&task.lane).and_then(Shelved::read);
+        shelved.is_ok_and(|shelved| !shelved.holds(task.rank(), place, id))
+    }
+
+    fn exists(&self, id: &str) -> bool {
+        TaskId::parse(id).is_ok_and(|id| matches!(self.store.layout.task(&id), Ok(Some(_))))
+    }
+
+    fn keys(&mut self, facts: &Facts, is_current: bool) -> Result<()> {
+        let store = self.store;
+        let index = Index::open(&store.layout)?;
+        let Ok(Some(keys)) = index.keys() else { return Ok(()) };
+        self.half_written(keys.dir())?;
+        if self.repair {
+            let _lock = store.lock_store()?;
+            seal(keys.dir())?;
+        }
+        let holder = |name: &str| keys.holder(name).ok().flatten();
+        let is_known = |id: &str| facts.created_at(id).is_some();
+        let mut present = keys.own_names()?;
+        let own: Vec<String> = present.iter().cloned().collect();
+        // Where it is damaged, the index has been told of.
+        let Ok(packed) = keys.packed() else { return Ok(()) };
+        let leads = |_: &str, content: &[u8]| is_known(String::from_utf8_lossy(content).trim());
+        let mut doubtful = doubtful(keys.dir(), &own, leads);
+        for (name, id) in packed {
+            if !present.contains(&name) && !is_known(id.as_str()) {
+                doubtful.push(name.clone());
+            }
+            present.insert(name);
+        }
+        for name in doubtful {
+            let is_known = holder(&name).is_some_and(|id| self.exists(id.as_str()));
+            if is_known || misplaced(keys.dir(), name.as_str(), FileType::RegularFile).is_some() {
+                continue;
+            }
+            present.remove(&name);
+            let repaired = self.attempt(|check| {
+                let _lock = store.lock_store()?;
+                if !holder(&name).is_some_and(|id| check.exists(id.as_str())) {
+                    keys.forget(&name)?;
+                    seal(keys.dir())?;
+                }
+                Ok(())
+            })?;
+            let message = "an idempotency key of a task that is gone";
+            let path = keys.dir().path().join(&name);
+            self.found("key-stale", Severity::Leftover, path, message, "repair removes it", repaired);
+        }
+        for (name, id) in facts.keys.iter().map(|(name, place)| (name, facts.id(*place))) {
+            if present.contains(name) || !self.exists(id) {
+                continue;
+            }
+            let repaired = self.attempt(|_| {
+                let _lock = store.lock_store()?;
+                TaskId::parse(id).map_or(Ok(()), |id| keys.set(name, &id))?;
+                seal(keys.dir())
+            })?;
+            let message = format!("the idempotency key of {id} is not noted: it could be submitted twice");
+            let path = keys.dir().path().join(name);
+            // Whoever submits brings an outdated index up to date first.
+            let severity = if is_current { Severity::Damage } else { Severity::Leftover };
+            self.found("key-missing", severity, path, message, "repair notes it", repaired);
+        }
+        for (older, newer) in facts.sharing.iter().map(|(older, newer)| (facts.id(*older), facts.id(*newer)))
+        {
+            if !self.is_open(older) || !self.is_open(newer) {
+                continue;
+            }
+            let message = format!("it is open and has the same idempotency key as {newer}");
+            let remedy = "cancel the one that is not wanted with `lanes cancel`";
+            let path = store.layout.tasks.path().join(older);
+            self.found("key-shared", Severity::Damage, path, message, remedy, false);
+        }
+        Ok(())
+    }
+
+    fn is_open(&self, id: &str) -> bool {
+        let task = TaskId::parse(id).ok().and_then(|id| self.store.scan_one(&id).ok().flatten());
+        task.is_some_and(|task| !task.status.is_terminal())
+    }
+
+    fn correlations(&mut self, indexes: &Dir, facts: &Facts) -> Result<()> {
+        let Ok(Some(correlations)) = indexes.open_existing("correlations") else { return Ok(()) };
+        let names = self.half_written(&correlations)?;
+        let known = AtomicUsize::new(0);
+        let leads = |name: &str, content: &[u8]| {
+            known.fetch_add(facts.correlations.contains_key(name).into(), Ordering::Relaxed);
+            correlated(content).is_some_and(|id| facts.may_lead(name, &id))
+        };
+        for name in doubtful(&correlations, &names, leads) {
+            let newest = facts.correlations.get(&name).map(|place| &facts.tasks[*place]);
+            let Some(message) = self.wrong_target(&correlations, &name, newest) else { continue };
+            if misplaced(&correlations, name.as_str(), FileType::RegularFile).is_some() {
+                continue;
+            }
+            let repaired = self.attempt(|check| {
+                let _lock = check.store.lock_store()?;
+                if check.wrong_target(&correlations, &name, newest).is_some() {
+                    check.retarget(&correlations, &name, newest)?;
+                }
+                Ok(())
+            })?;
+            let path = correlations.path().join(&name);
+            let remedy = "repair lets it lead to the newest task, or removes it when there is none";
+            self.found("correlation-stale", Severity::Leftover, path, message, remedy, repaired);
+        }
+        // Usually each of them has been seen.
+        let all_known = known.into_inner() == facts.correlations.len();
+        let present: HashSet<String> = names.into_iter().filter(|_| !all_known).collect();
+        for (name, place) in facts.correlations.iter().filter(|_| !all_known) {
+            let newest = &facts.tasks[*place];
+            if present.contains(name) || !self.exists(newest.0.as_str()) {
+                continue;
+            }
+            let repaired = self.attempt(|check| {
+                let _lock = check.store.lock_store()?;
+                check.retarget(&correlations, name, Some(newest))
+            })?;
+            let path = correlations.path().join(name);
+            let message = "other implementations do not find the tasks of this correlation";
+            let remedy = "repair lets it lead to the newest task";
+            self.found("correlation-missing", Severity::Leftover, path, message, remedy, repaired);
+        }
+        Ok(())
+    }
+
+    /// What is wrong with where a correlation leads.
+    fn wrong_target(
+        &self,
+        correlations: &Dir,
+        name: &str,
+        newest: Option<&(TaskId, Time)>,
+    ) -> Option<&'static str> {
+        let target = target_of(correlations, name).ok().flatten();
+        let Some(target) = target.and_then(|id| self.store.scan_one(&id).ok().flatten()) else {
+            return Some("it leads to no task");
+        };
+        let is_older = newest.is_some_and(|(id, at)| target.created_at < *at && self.exists(id.as_str()));
+        is_older.then_some("it leads to an older task than it should")
+    }
+
+    fn retarget(&self, correlations: &Dir, name: &str, newest: Option<&(TaskId, Time)>) -> Result<()> {
+        match newest.and_then(|(id, _)| self.store.scan_one(id).ok().flatten()) {
+            Some(task) => {
+                let (tmp, text) = (self.store.layout.tmp()?, correlation_content(&task));
+                put(&self.store.layout, correlations, name, || {
+                    atomic::replace_durably(&tmp, correlations, name, text.as_bytes())
+                })
+            }
+            None => atomic::remove(correlations, name),
+        }
+    }
+}

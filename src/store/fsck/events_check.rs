@@ -1,0 +1,91 @@
+//! What can be wrong with the history of one task.
+
+use serde::Deserialize;
+
+use super::Severity;
+use super::task_check::{Look, Mend};
+use crate::error::{ErrorKind, Result};
+use crate::model::{Task, json};
+use crate::store::layout::{Dir, EVENTS_FILE};
+use crate::store::reader;
+
+/// The part of an event line that counts here.
+#[derive(Deserialize)]
+struct Numbered {
+    n: Option<u64>,
+}
+
+/// The number of an event line; `None` when it is no JSON object.
+fn numbered(line: &[u8]) -> Option<Option<u64>> {
+    match serde_json::from_slice::<Numbered>(line) {
+        Ok(event) => Some(event.n),
+        // What Python writes and a strict parser refuses is no damage.
+        Err(_) => json::parse_object(line).ok().map(|object| object.get("n").and_then(|n| n.as_u64())),
+    }
+}
+
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n") && line.len() > 1)
+}
+
+/// The lines of the history that tell of what happened.
+pub(crate) fn whole_event_lines(dir: &Dir, task: &Task) -> Result<Vec<u8>> {
+    let content = reader::file(dir, EVENTS_FILE, u64::MAX)?.map(|content| content.bytes).unwrap_or_default();
+    let is_event = |line: &&[u8]| numbered(line).is_some_and(|n| !is_undone(n, task));
+    Ok(lines(&content).filter(is_event).collect::<Vec<_>>().concat())
+}
+
+/// Whether a line has a number that the task has not come to.
+fn is_undone(n: Option<u64>, task: &Task) -> bool {
+    !task.was_written_by_others() && n > Some(task.journal.last_event)
+}
+
+/// Looks at the history of a task.
+pub(crate) fn events(look: &mut Look, dir: &Dir, task: &Task) -> Result<()> {
+    let bytes = match reader::file(dir, EVENTS_FILE, u64::MAX) {
+        Ok(content) => content.map(|content| content.bytes).unwrap_or_default(),
+        // A link has been found already; a directory or a pipe must make room.
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            let (file, mend) = (EVENTS_FILE, Mend::ReplaceEvents);
+            match look.faults.iter_mut().find(|fault| fault.file == file) {
+                Some(link) => link.mend = mend,
+                None => look.fault("events-unreadable", Severity::Damage, file, error.message(), mend),
+            }
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let (mut broken, mut undone, mut gap, mut newest) = (0_u32, 0_u32, false, 0_u64);
+    for line in lines(&bytes) {
+        match numbered(line) {
+            None => broken += 1,
+            Some(n) if is_undone(n, task) => undone += 1,
+            Some(Some(n)) => {
+                gap |= n > newest.saturating_add(1);
+                newest = newest.max(n);
+            }
+            Some(None) => {}
+        }
+    }
+    let recent = &task.journal.recent;
+    let next = recent.iter().filter_map(|event| event.n).find(|n| *n > newest);
+    gap |= next.is_some_and(|next| next > newest.saturating_add(1));
+    if broken > 0 {
+        let message = format!("{broken} lines are no events");
+        look.fault("events-broken", Severity::Damage, EVENTS_FILE, message, Mend::RewriteEvents);
+    } else if undone > 0 {
+        let message = format!("{undone} lines tell of what did not happen");
+        look.fault("events-undone", Severity::Leftover, EVENTS_FILE, message, Mend::RewriteEvents);
+    } else if bytes.last().is_some_and(|last| *last != b'\n') {
+        let message = "the last line is only half there";
+        look.fault("events-torn", Severity::Leftover, EVENTS_FILE, message, Mend::CompleteEvents);
+    } else if next.is_some() {
+        let message = "events that task.json tells of are not copied to it yet";
+        look.fault("events-behind", Severity::Leftover, EVENTS_FILE, message, Mend::CompleteEvents);
+    }
+    if gap {
+        let message = "some events of the past are lost";
+        look.fault("events-lost", Severity::Leftover, EVENTS_FILE, message, Mend::Nothing);
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! The quick check of one task: it passes only what is certainly sound.
+//!
+//! Nearly every task is. The check in `task.rs` says what is wrong and puts it right; this one asks
+//! the same with few system calls and without copying, and leaves everything unusual to the other.
+//! So it may be stricter than that one, never more lenient.
+
+use std::ffi::OsStr;
+use std::mem::MaybeUninit;
+
+use rustix::fs::{FileType, RawDir};
+
+use super::expected::TaskFacts;
+use super::task_check::is_pending;
+use crate::digest::sha256_bytes;
+use crate::model::json::raw::{Raw, members, same_text};
+use crate::model::{Response, TaskId, TaskText};
+use crate::store::Store;
+use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::request::is_in_task;
+use crate::store::scan::Reader;
+
+/// What a thread needs for its checks: one reader for each file that is looked at beside the others.
+pub(crate) struct Desk {
+    task: Reader,
+    other: Reader,
+    names: Vec<MaybeUninit<u8>>,
+}
+
+impl Desk {
+    pub(crate) fn new() -> Self {
+        Self { task: Reader::new(), other: Reader::new(), names: vec![MaybeUninit::uninit(); 8192] }
+    }
+
+    /// What a sound task says that is kept a second time elsewhere; `None` when there may be
+    /// something wrong with it.
+    pub(crate) fn sound(&mut self, store: &Store, name: &OsStr, kind: FileType) -> Option<TaskFacts> {
+        let id = TaskId::parse(name.to_str()?).ok().filter(|_| kind == FileType::Directory)?;
+        let dir = store.layout.task(&id).ok()??;
+        if dir.is_open_to_others().ok()? {
+            return None;
+        }
+        let has_response = self.files(&dir)?;
+        let text = std::str::from_utf8(self.task.quick(&dir, "", TASK_FILE)?).ok()?;
+        let task = TaskText::parse(text)?.ok().filter(|task| task.id == id)?;
+        let marks = task.marks();
+        let newest = newest_event(self.other.quick(&dir, "", EVENTS_FILE)?)?;
+        let is_told = (marks.newest_event..=marks.last_event.max(marks.newest_event)).contains(&newest);
+        if !is_told || has_response != task.is_terminal() {
+            return None;
+        }
+        let (request, sha256) = task.request();
+        let request = request.decode();
+        if store.is_asked_in_store(id.as_str(), &request)
+            || store.is_answered_outside(id.as_str(), &task.response_path().decode())
+        {
+            return None;
+        }
+        if !has_response && is_in_task(&request, id.as_str(), REQUEST_FILE) {
+            let content = self.other.quick(&dir, "", REQUEST_FILE)?;
+            Some(sha256_bytes(content)).filter(|found| sha256.is(found))?;
+        }
+        if has_response {
+            let text = std::str::from_utf8(self.other.quick(&dir, "", RESPONSE_FILE)?).ok()?;
+            let answer = match marks.response {
+                Some(kept) => Some(kept).filter(|kept| same_text(*kept, text)),
+                None => members(text, |_, _| {}).map(|()| Raw::ours(text.trim_ascii())),
+            };
+            answer.filter(|answer| Response::is_one(*answer))?;
+        }
+        Some(TaskFacts::of(&task))
+    }
+
+    /// Whether there is an answer beside task.json and the history, and nothing that needs a closer
+    /// look.
+    fn files(&mut self, dir: &Dir) -> Option<bool> {
+        let (mut has_task, mut has_events, mut has_response) = (false, false, false);
+        let mut entries = RawDir::new(dir, &mut self.names);
+        while let Some(entry) = entries.next() {
+            let entry = entry.ok()?;
+            let (name, kind) = (entry.file_name().to_str().ok()?, entry.file_type());
+            let seen = match name {
+                "." | ".." => continue,
+                TASK_FILE => &mut has_task,
+                EVENTS_FILE => &mut has_events,
+                RESPONSE_FILE => &mut has_response,
+                _ => {
+                    let is_plain = !name.starts_with('.') && !name.ends_with(".tmp") && !is_pending(name);
+                    if is_plain && matches!(kind, FileType::RegularFile | FileType::Directory) {
+                        continue;
+                    }
+                    return None;
+                }
+            };
+            *seen = kind == FileType::RegularFile;
+            if !*seen {
+                return None;
+            }
+        }
+        (has_task && has_events).then_some(has_response)
+    }
+}
+
+/// The number of the newest event, if every line is whole and none is missing.
+fn newest_event(history: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(history).ok()?;
+    let mut newest = 0_u64;
+    for line in text.split_inclusive('\n') {
+        let mut number = 0;
+        members(line.strip_suffix('\n')?, |key, raw| {
+            if key == "n" {
+                number = raw.integer().unwrap_or(u64::MAX);
+            }
+        })?;
+        if number > newest.saturating_add(1) {
+            return None;
+        }
+        newest = newest.max(number);
+    }
+    Some(newest)
+}

@@ -1,0 +1,421 @@
+//! What can be wrong outside the tasks: staging, workers, the files at the store's root.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::ops::{ControlFlow, Range};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, FileType};
+use rustix::path::Arg;
+use rustix::process::{Pid, test_kill_process};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{Check, Severity};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::json::raw::{Raw, members};
+use crate::store::history::open_read;
+use crate::store::layout::{
+    BELLS, BOARD, CONVERSATIONS, Dir, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES,
+    SERVER_TOKEN, TMP, USAGE, VENDORS, WORKERS,
+};
+use crate::store::scan::each;
+use crate::store::worker_registry::is_dispatchers_card;
+use crate::store::{Store, atomic, feed, lock};
+
+/// A thing under `tmp/` that names no process is left alone for this long.
+const STRANGER_GRACE: Duration = Duration::from_secs(3600);
+
+/// A worker locks its card within microseconds of making it.
+const CARD_GRACE: Duration = Duration::from_secs(10);
+
+/// The directories at the root of a store, without that of the tasks.
+const DIRECTORIES: &[(&str, FileType)] = &[
+    (BELLS, FileType::Directory),
+    (CONVERSATIONS, FileType::Directory),
+    (INDEXES, FileType::Directory),
+    (OUTBOX, FileType::Directory),
+    (QUARANTINE, FileType::Directory),
+    (TMP, FileType::Directory),
+    (WORKERS, FileType::Directory),
+];
+
+/// The files there, without format.json.
+const FILES: &[(&str, FileType)] = &[
+    (BOARD, FileType::RegularFile),
+    (FEED, FileType::RegularFile),
+    (LANES, FileType::RegularFile),
+    (LOCK, FileType::RegularFile),
+    (OLD_USAGE, FileType::RegularFile),
+    (ROUTES, FileType::RegularFile),
+    (SERVER_TOKEN, FileType::RegularFile),
+    (USAGE, FileType::RegularFile),
+    (VENDORS, FileType::RegularFile),
+];
+
+const PLACES_IN_INDEXES: &[(&str, FileType)] = &[
+    ("correlations", FileType::Directory),
+    ("keys", FileType::Directory),
+    ("lanes", FileType::Directory),
+    ("state", FileType::RegularFile),
+];
+
+/// What is wrong with the type of what stands at `name`, if anything does: code and message.
+pub(crate) fn misplaced(
+    dir: &Dir,
+    name: impl Arg,
+    expected: FileType,
+) -> Option<(&'static str, &'static str)> {
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        kind if kind == expected => None,
+        FileType::Symlink => Some(("link", "a symbolic link stands where the store keeps its own files")),
+        _ if expected == FileType::Directory => {
+            Some(("not-a-directory", "something else stands where the store keeps a directory"))
+        }
+        _ => Some(("not-a-file", "something else stands where the store keeps a file")),
+    }
+}
+
+impl Check<'_> {
+    /// Everything that does not grow with the number of tasks.
+    pub(crate) fn outside(&mut self) -> Result<()> {
+        self.places()?;
+        let root = &self.store.layout.root;
+        if root.is_open_to_others()? {
+            let path = root.path().to_path_buf();
+            let message = "other users may look into the store";
+            self.found("mode", Severity::Leftover, path, message, "chmod 700 closes it", false);
+        }
+        self.token()?;
+        self.staging()?;
+        self.cards()?;
+        self.pauses()?;
+        self.vendors()?;
+        self.feed_end()
+    }
+
+    /// Finds what is not of the type that the store gave it.
+    fn places(&mut self) -> Result<()> {
+        let store = self.store;
+        let root = &store.layout.root;
+        self.places_in(root, &[DIRECTORIES, FILES].concat())?;
+        match root.open_existing(INDEXES) {
+            Ok(Some(indexes)) => self.places_in(&indexes, PLACES_IN_INDEXES),
+            _ => Ok(()),
+        }
+    }
+
+    fn places_in(&mut self, dir: &Dir, places: &[(&'static str, FileType)]) -> Result<()> {
+        for (name, expected) in places {
+            let Some((code, message)) = misplaced(dir, *name, *expected) else { continue };
+            let (path, remedy) = (dir.path().join(name), "repair moves it to the quarantine");
+            let repaired = self.attempt(|check| check.set_aside(dir, OsStr::new(name)))?;
+            self.found(code, Severity::Blocking, path, message, remedy, repaired);
+        }
+        Ok(())
+    }
+
+    /// A token that others have read is theirs as well.
+    fn token(&mut self) -> Result<()> {
+        if !self.store.is_server_token_open() {
+            return Ok(());
+        }
+        let root = &self.store.layout.root;
+        let repaired = self.attempt(|_| atomic::remove(root, SERVER_TOKEN))?;
+        let path = root.path().join(SERVER_TOKEN);
+        let message = "other users may read the token of `lanes serve`";
+        let remedy = "repair removes it, and the next server makes another one";
+        self.found("token-open", Severity::Leftover, path, message, remedy, repaired);
+        Ok(())
+    }
+
+    fn staging(&mut self) -> Result<()> {
+        let store = self.store;
+        let Ok(Some(tmp)) = store.layout.root.open_existing(TMP) else { return Ok(()) };
+        for (name, _) in tmp.entries()? {
+            let age = age_of(&tmp, &name);
+            let owner = name.to_str().and_then(Owner::parse);
+            let path = tmp.path().join(&name);
+            let old = age.map_or_else(String::new, |age| format!(", {} seconds ago", age.as_secs()));
+            match owner {
+                Some(owner) if owner.is_alive() => {}
+                Some(owner) => {
+                    let repaired = self.attempt(|_| atomic::remove_tree(&tmp, &name))?;
+                    let message = format!("left by process {}, which has ended{old}", owner.pid);
+                    let severity = Severity::Leftover;
+                    self.found("staged", severity, path, message, "repair removes it", repaired);
+                }
+                _ if age.is_none_or(|age| age < STRANGER_GRACE) => {}
+                _ => {
+                    let repaired = self.attempt(|check| check.set_aside(&tmp, &name))?;
+                    let message =
+                        format!("nobody knows whose it is; last changed{}", old.trim_start_matches(','));
+                    let remedy = "repair moves it to the quarantine";
+                    self.found("stranger", Severity::Leftover, path, message, remedy, repaired);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn cards(&mut self) -> Result<()> {
+        let Ok(Some(workers)) = self.store.layout.root.open_existing(WORKERS) else { return Ok(()) };
+        for name in workers.names()? {
+            let fresh = age_of(&workers, OsStr::new(&name)).is_none_or(|age| age < CARD_GRACE);
+            if fresh || lock::is_held(&workers, &name) {
+                continue;
+            }
+            let path = workers.path().join(&name);
+            if is_dispatchers_card(&workers, &name) {
+                // Its claims are known by this card alone: whoever dispatches next needs it.
+                let message = "the card of a dispatcher that has died";
+                let remedy = "the next `lanes dispatch` puts its tasks in order and removes it";
+                self.found("dead-dispatcher", Severity::Leftover, path, message, remedy, false);
+                continue;
+            }
+            let repaired = self.attempt(|_| atomic::remove(&workers, &name))?;
+            let message = "the card of a worker that has ended";
+            self.found("dead-worker", Severity::Leftover, path, message, "repair removes it", repaired);
+        }
+        Ok(())
+    }
+
+    fn pauses(&mut self) -> Result<()> {
+        let read = |store: &Store| store.paused().map(drop);
+        let message = "it cannot be read, so no lane hands out anything";
+        let remedy = "repair moves it to the quarantine, which resumes every lane";
+        self.readable(LANES, read, "pauses-unreadable", message, remedy)
+    }
+
+    fn vendors(&mut self) -> Result<()> {
+        let read = |store: &Store| store.parked_vendors().map(drop);
+        let message = "it cannot be read, so nothing is claimed for any vendor";
+        let remedy = "repair moves it to the quarantine, which ends the pauses of all vendors";
+        self.readable(VENDORS, read, "vendors-unreadable", message, remedy)
+    }
+
+    /// Reports and moves away a file that stops the queue because `read` does not understand it.
+    fn readable(
+        &mut self,
+        name: &str,
+        read: fn(&Store) -> Result<()>,
+        code: &'static str,
+        message: &str,
+        remedy: &'static str,
+    ) -> Result<()> {
+        let store = self.store;
+        let root = &store.layout.root;
+        if misplaced(root, name, FileType::RegularFile).is_some() {
+            return Ok(());
+        }
+        match read(store) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                let repaired = self.attempt(|check| check.set_aside(root, OsStr::new(name)))?;
+                self.found(code, Severity::Blocking, root.path().join(name), message, remedy, repaired);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn feed_end(&mut self) -> Result<()> {
+        let store = self.store;
+        let root = &store.layout.root;
+        if misplaced(root, FEED, FileType::RegularFile).is_some() || feed::is_whole(root)? {
+            return Ok(());
+        }
+        let repaired = match store.lock_store() {
+            Ok(_lock) => {
+                if feed::is_whole(root)? {
+                    return Ok(());
+                }
+                self.attempt(|_| feed::cut(root))?
+            }
+            Err(error) if !self.repair && error.kind() == ErrorKind::Io => false,
+            Err(error) => return Err(error),
+        };
+        let path = root.path().join(FEED);
+        let message = "the last line is only half there";
+        self.found("feed-torn", Severity::Leftover, path, message, "repair cuts it off", repaired);
+        Ok(())
+    }
+
+    /// Reads the whole feed.
+    pub(crate) fn feed(&mut self) -> Result<()> {
+        let root = &self.store.layout.root;
+        if misplaced(root, FEED, FileType::RegularFile).is_some() {
+            return Ok(());
+        }
+        let Some(file) = open_read(root, FEED)? else { return Ok(()) };
+        let fail = |error| Error::io("read", root.path().join(FEED), error);
+        let size = file.metadata().map_err(fail)?.len();
+        let parts: Vec<Part> = (0..size).step_by(PART as usize).map(|start| start..start + PART).collect();
+        let read = |_: &mut (), part: &Part| Numbers::read(&file, part, 0);
+        let mut all = Numbers::default();
+        let mut result = Ok(());
+        let _ = each(&parts, &|| (), &read, &mut |part, numbers| {
+            result = numbers.and_then(|numbers| {
+                // What a part finds by itself holds if all of it is newer than what comes before.
+                let is_newer = numbers.lowest.is_none_or(|lowest| lowest > all.newest);
+                all.add(if is_newer { numbers } else { Numbers::read(&file, part, all.newest)? });
+                Ok(())
+            });
+            if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        result.map_err(fail)?;
+        let Numbers { broken, backwards, .. } = all;
+        for (code, count, what) in
+            [("feed-broken", broken, "cannot be read"), ("feed-disordered", backwards, "are out of order")]
+        {
+            if count > 0 {
+                let message = format!("{count} lines of the feed {what}");
+                let remedy = "nothing; readers pass over them";
+                self.found(code, Severity::Leftover, root.path().join(FEED), message, remedy, false);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports and removes what a process left in a directory of derived files when it ended before
+    /// the rename; the names of all others.
+    pub(crate) fn half_written(&mut self, dir: &Dir) -> Result<Vec<String>> {
+        let (left, others): (Vec<_>, Vec<_>) =
+            dir.names()?.into_iter().partition(|name| name.starts_with('.'));
+        for name in &left {
+            let owner = name.rsplit('.').next().and_then(Owner::parse);
+            if owner.is_some_and(|owner| owner.is_alive()) {
+                continue;
+            }
+            let repaired = self.attempt(|_| atomic::remove(dir, name))?;
+            let message = "a half-written file of a process that ended in the middle";
+            let path = dir.path().join(name);
+            self.found("half-written", Severity::Leftover, path, message, "repair removes it", repaired);
+        }
+        Ok(others)
+    }
+}
+
+/// A part of the feed, in bytes.
+type Part = Range<u64>;
+
+/// What is read of the feed at once, in bytes.
+const PART: u64 = 128 * 1024;
+
+/// What is wrong with the numbers in a part of the feed.
+#[derive(Default)]
+struct Numbers {
+    broken: u64,
+    backwards: u64,
+    lowest: Option<u64>,
+    newest: u64,
+}
+
+impl Numbers {
+    /// Reads a part, where `newest` has been seen before.
+    fn read(file: &File, part: &Part, newest: u64) -> std::io::Result<Self> {
+        let mut found = Self { newest, ..Self::default() };
+        feed::each_line_in(file, part.clone(), |line| match number_of(line) {
+            Some(seq) => {
+                found.backwards += u64::from(seq <= found.newest);
+                found.newest = found.newest.max(seq);
+                found.lowest = Some(found.lowest.map_or(seq, |lowest| lowest.min(seq)));
+            }
+            None => found.broken += 1,
+        })?;
+        Ok(found)
+    }
+
+    fn add(&mut self, part: Self) {
+        self.broken += part.broken;
+        self.backwards += part.backwards;
+        self.newest = self.newest.max(part.newest);
+    }
+}
+
+/// The number of a line of the feed.
+fn number_of(line: &[u8]) -> Option<u64> {
+    let mut seq = None;
+    let note = |key: &str, raw: Raw<'_>| {
+        if key == "seq" {
+            seq = raw.integer();
+        }
+    };
+    members(std::str::from_utf8(line).ok()?, note)?;
+    seq
+}
+
+/// How long ago an entry was last changed.
+fn age_of(dir: &Dir, name: &OsStr) -> Option<Duration> {
+    let changed = std::fs::symlink_metadata(dir.path().join(name)).ok()?.modified().ok()?;
+    Some(changed.elapsed().unwrap_or_default())
+}
+
+/// The process that a temporary name tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Owner {
+    pid: u32,
+    /// The machine's uptime when the name was given, in seconds; `None` when it does not tell.
+    uptime: Option<i64>,
+}
+
+impl Owner {
+    /// `<pid>-<uptime in nanoseconds>-<count>` or `lanes-<pid>`.
+    fn parse(name: &str) -> Option<Self> {
+        if let Some(pid) = name.strip_prefix("lanes-") {
+            return Some(Self { pid: pid.parse().ok()?, uptime: None });
+        }
+        let mut parts = name.split('-');
+        let pid = parts.next()?.parse().ok()?;
+        let nanos: i64 = parts.next()?.parse().ok()?;
+        parts.next()?.parse::<u64>().ok()?;
+        parts.next().is_none().then_some(Self { pid, uptime: Some(nanos / 1_000_000_000) })
+    }
+
+    /// Whether the very process that gave the name still runs. A process id is used again, so the
+    /// one that has it now must have been there then.
+    fn is_alive(self) -> bool {
+        let now = clock_gettime(ClockId::Boottime).tv_sec;
+        if self.uptime.is_some_and(|then| then > now) {
+            return false;
+        }
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return false };
+        if test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
+            return false;
+        }
+        match (self.uptime, started(self.pid)) {
+            (Some(then), Some(started)) => started <= then + 1,
+            _ => true,
+        }
+    }
+}
+
+/// The uptime at which a process started, in seconds.
+fn started(pid: u32) -> Option<i64> {
+    /// The unit of the kernel's answer; the same on every Linux.
+    const TICKS_PER_SECOND: i64 = 100;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; what follows it is plain.
+    let ticks: i64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    Some(ticks / TICKS_PER_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_live_owners_from_dead_ones() {
+        let us = std::process::id();
+        let now = clock_gettime(ClockId::Boottime).tv_sec;
+        let name = |pid: u32, uptime: i64| format!("{pid}-{uptime}000000000-0");
+        assert!(Owner::parse(&name(us, now)).unwrap().is_alive());
+        assert!(Owner::parse(&format!("lanes-{us}")).unwrap().is_alive());
+        let since = started(us).unwrap();
+        assert!(!Owner::parse(&name(us, since - 10)).unwrap().is_alive(), "the id was another's then");
+        assert!(!Owner::parse(&name(us, now + 1000)).unwrap().is_alive(), "from an earlier boot");
+        assert!(!Owner::parse(&name(u32::MAX, now)).unwrap().is_alive());
+        for foreign in ["x", "12", "12-13", "12-13-14-15", "lanes-x", "12-x-1"] {
+            assert_eq!(Owner::parse(foreign), None, "{foreign}");
+        }
+    }
+}

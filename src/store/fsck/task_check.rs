@@ -1,0 +1,411 @@
+//! What can be wrong with one task.
+
+use std::ffi::OsStr;
+
+use rustix::fs::FileType;
+
+use super::events_check::{events, whole_event_lines};
+use super::expected::{Facts, TaskFacts};
+use super::{Check, Severity};
+use crate::digest::sha256_bytes;
+use crate::error::{Error, ErrorKind, Result, printable};
+use crate::model::{Response, Task, TaskId, TaskText, json};
+use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::lock::TaskLock;
+use crate::store::request::is_own;
+use crate::store::{atomic, history, reader};
+
+/// How a fault is put right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mend {
+    Nothing,
+    /// Leave the task until it is removed.
+    Collect,
+    /// Leave it to a person: somebody may have opened it on purpose.
+    Close,
+    /// Leave it: no command uses the path.
+    Refuse,
+    /// Move the whole directory of the task.
+    SetTaskAside,
+    /// Move the file in question.
+    SetAside,
+    /// Move the file in question and write response.json from task.json.
+    ReplaceResponse,
+    Remove,
+    CompleteEvents,
+    RewriteEvents,
+    /// Move what is no file and write events.jsonl from task.json.
+    ReplaceEvents,
+    /// Move what is there and write request.md from task.json.
+    RestoreRequest,
+    WriteResponse,
+    RenameResponse,
+}
+
+impl Mend {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing can be done about it",
+            Self::Collect => "`lanes gc` without --archive removes the task when its time has come",
+            Self::Close => "chmod 700 closes it",
+            Self::Refuse => "no command uses that path; an answer is printed and stays in the store",
+            Self::SetTaskAside => "repair moves the task's directory to the quarantine",
+            Self::SetAside => "repair moves it to the quarantine",
+            Self::ReplaceResponse | Self::ReplaceEvents => {
+                "repair moves it to the quarantine and writes it anew from task.json"
+            }
+            Self::RestoreRequest => "repair writes it anew from task.json",
+            Self::Remove => "repair removes it",
+            Self::CompleteEvents => "repair completes it from task.json",
+            Self::RewriteEvents => "repair copies it to the quarantine and keeps the lines that are events",
+            Self::WriteResponse => "repair writes it from task.json",
+            Self::RenameResponse => "repair gives it its proper name",
+        }
+    }
+}
+
+const LOST: &str = "the task has ended and its answer is gone";
+
+/// The faults that cannot come from a change under way.
+const LASTING: [&str; 2] = [MODE, PATH];
+const MODE: &str = "mode";
+const PATH: &str = "path-refused";
+
+/// One thing that is wrong with a task.
+pub(crate) struct Fault {
+    code: &'static str,
+    severity: Severity,
+    pub(crate) file: String,
+    message: String,
+    pub(crate) mend: Mend,
+}
+
+/// What a look at a task's directory says.
+#[derive(Default)]
+pub(crate) struct Look {
+    pub(crate) faults: Vec<Fault>,
+    task: Option<Task>,
+}
+
+impl Look {
+    pub(crate) fn fault(
+        &mut self,
+        code: &'static str,
+        severity: Severity,
+        file: &str,
+        message: impl Into<String>,
+        mend: Mend,
+    ) {
+        let (file, message) = (file.to_string(), message.into());
+        self.faults.push(Fault { code, severity, file, message, mend });
+    }
+}
+
+impl Check<'_> {
+    /// Checks one entry of the task directory.
+    pub(crate) fn entry(&mut self, name: &OsStr, kind: FileType, facts: &mut Facts) -> Result<()> {
+        let id = name.to_str().and_then(|name| TaskId::parse(name).ok());
+        let Some(id) = id.filter(|_| kind == FileType::Directory) else {
+            return self.no_task(name, kind);
+        };
+        let Some(dir) = self.store.layout.task(&id)? else {
+            return Ok(());
+        };
+        let mut look = self.look(&dir, &id)?;
+        if look.faults.iter().any(|fault| !LASTING.contains(&fault.code)) {
+            look = self.under_locks(dir, &id)?;
+        } else {
+            for fault in &look.faults {
+                self.report_fault(&dir, fault, false);
+            }
+        }
+        if let Some(task) = look.task {
+            // What was read once is read again in the form that facts come from.
+            let text = json::to_line(&task.to_object());
+            if let Ok(found) = TaskText::read(text.as_bytes(), TaskFacts::of) {
+                facts.add(found);
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&self, dir: &Dir, id: &TaskId) -> Result<Look> {
+        let mut look = look(dir, id)?;
+        let Some(task) = look.task.take() else { return Ok(look) };
+        let mut fault = |what: &str, path: &str| {
+            let message = format!("{what}: {}", printable(path));
+            look.fault(PATH, Severity::Leftover, TASK_FILE, message, Mend::Refuse);
+        };
+        if self.store.is_answered_outside(id.as_str(), &task.response_path) {
+            fault("its response_path is outside workspace_root", &task.response_path);
+        }
+        if self.store.is_asked_in_store(id.as_str(), &task.request_path) {
+            fault("its request_path is a file of the store", &task.request_path);
+        }
+        look.task = Some(task);
+        Ok(look)
+    }
+
+    fn no_task(&mut self, name: &OsStr, kind: FileType) -> Result<()> {
+        let store = self.store;
+        let tasks = &store.layout.tasks;
+        let what = match kind {
+            FileType::Symlink => "a symbolic link",
+            FileType::Directory => "a directory whose name is no task id",
+            FileType::RegularFile => "a file",
+            _ => "a special file",
+        };
+        let repaired = self.attempt(|check| check.set_aside(tasks, name))?;
+        let message = format!("{what} stands among the tasks");
+        let path = tasks.path().join(name);
+        let severity = Severity::Damage;
+        self.found("not-a-task", severity, path, message, Mend::SetAside.words(), repaired);
+        Ok(())
+    }
+
+    /// Looks again with everybody else kept out, reports, and repairs.
+    fn under_locks(&mut self, dir: Dir, id: &TaskId) -> Result<Look> {
+        let store = self.store;
+        let _task = TaskLock::acquire(&dir, store.options.lock_timeout)?;
+        let _store = match store.lock_store() {
+            Ok(lock) => Some(lock),
+            // A store that cannot be written can still be checked.
+            Err(error) if !self.repair && error.kind() == ErrorKind::Io => None,
+            Err(error) => return Err(error),
+        };
+        // Removed while we waited: as if it had never been listed.
+        let Some(dir) = store.layout.task(id)? else {
+            return Ok(Look::default());
+        };
+        let look = self.look(&dir, id)?;
+        let (mut gone, mut failed) = (false, false);
+        for fault in &look.faults {
+            let has_mend = !matches!(fault.mend, Mend::Nothing | Mend::Collect | Mend::Close | Mend::Refuse);
+            // What is mended builds on what was mended before.
+            let repaired =
+                has_mend && !failed && (gone || self.attempt(|check| check.mend(&dir, id, &look, fault))?);
+            failed |= self.repair && has_mend && !repaired;
+            gone |= repaired && fault.mend == Mend::SetTaskAside;
+            let path =
+                if fault.file.is_empty() { dir.path().to_path_buf() } else { dir.path().join(&fault.file) };
+            self.found(fault.code, fault.severity, path, &fault.message, fault.mend.words(), repaired);
+        }
+        if self.repair && !gone && !look.faults.is_empty() {
+            atomic::sync_dir(&dir)?;
+        }
+        Ok(look)
+    }
+
+    fn report_fault(&mut self, dir: &Dir, fault: &Fault, repaired: bool) {
+        let path = match fault.file.as_str() {
+            "" => dir.path().to_path_buf(),
+            file => dir.path().join(file),
+        };
+        self.found(fault.code, fault.severity, path, &fault.message, fault.mend.words(), repaired);
+    }
+
+    fn mend(&mut self, dir: &Dir, id: &TaskId, look: &Look, fault: &Fault) -> Result<()> {
+        let store = self.store;
+        let file = OsStr::new(&fault.file);
+        match (fault.mend, &look.task) {
+            (Mend::SetTaskAside, _) => self.set_aside(&store.layout.tasks, OsStr::new(id.as_str())),
+            (Mend::SetAside, _) => self.set_aside(dir, file),
+            (Mend::Remove, _) => atomic::remove_tree(dir, &fault.file),
+            (Mend::RenameResponse, _) => atomic::rename_derived(dir, &fault.file, dir, RESPONSE_FILE),
+            (Mend::WriteResponse, Some(task)) => self.write_response(dir, task),
+            (Mend::ReplaceResponse, Some(task)) => {
+                self.set_aside(dir, file)?;
+                self.write_response(dir, task)
+            }
+            (Mend::ReplaceEvents, Some(task)) => {
+                self.set_aside(dir, file)?;
+                history::append(dir, task)?;
+                history::sync(dir)
+            }
+            (Mend::RestoreRequest, Some(task)) => {
+                if dir.entries()?.iter().any(|(name, _)| name == file) {
+                    self.set_aside(dir, file)?;
+                }
+                let text = task.prompt.as_bytes();
+                atomic::replace_durably(&store.layout.tmp()?, dir, REQUEST_FILE, text)
+            }
+            (Mend::CompleteEvents, Some(task)) => {
+                history::append(dir, task)?;
+                history::sync(dir)
+            }
+            (Mend::RewriteEvents, Some(task)) => {
+                let whole = whole_event_lines(dir, task)?;
+                self.copy_aside(dir, &fault.file)?;
+                atomic::replace_durably(&store.layout.tmp()?, dir, EVENTS_FILE, &whole)?;
+                history::append(dir, task)?;
+                history::sync(dir)
+            }
+            (Mend::Nothing | Mend::Collect | Mend::Close | Mend::Refuse, _) | (_, None) => Ok(()),
+        }
+    }
+
+    fn write_response(&self, dir: &Dir, task: &Task) -> Result<()> {
+        let Some(response) = &task.journal.response else { return Ok(()) };
+        let text = json::to_text(&response.to_object());
+        atomic::replace_durably(&self.store.layout.tmp()?, dir, RESPONSE_FILE, text.as_bytes())
+    }
+}
+
+fn look(dir: &Dir, id: &TaskId) -> Result<Look> {
+    let mut look = Look::default();
+    let entries = dir.entries()?;
+    let has = |name: &str| entries.iter().any(|(entry, _)| entry == name);
+    match reader::task(dir, id) {
+        Ok(Some(loaded)) => look.task = Some(loaded.task),
+        Ok(None) => {
+            let message = "the directory holds no task.json";
+            look.fault("task-missing", Severity::Damage, "", message, Mend::SetTaskAside);
+        }
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            let message = error.message();
+            look.fault("task-unreadable", Severity::Damage, TASK_FILE, message, Mend::SetTaskAside);
+        }
+        Err(error) => {
+            look.fault("task-unreadable", Severity::Damage, TASK_FILE, error.message(), Mend::Nothing);
+        }
+    }
+    if dir.is_open_to_others()? {
+        look.fault(MODE, Severity::Leftover, "", "other users may look into it", Mend::Close);
+    }
+    let Some(task) = look.task.take() else {
+        return Ok(look);
+    };
+    for (name, kind) in &entries {
+        entry_in_task(&mut look, name, *kind);
+    }
+    events(&mut look, dir, &task)?;
+    request(&mut look, dir, &task)?;
+    response(&mut look, dir, &task, has(RESPONSE_FILE), &entries)?;
+    look.task = Some(task);
+    Ok(look)
+}
+
+fn entry_in_task(look: &mut Look, name: &OsStr, kind: FileType) {
+    let Some(text) = name.to_str() else { return };
+    if kind == FileType::Symlink {
+        let message = "a symbolic link stands where the store keeps its own files";
+        look.fault("link", Severity::Damage, text, message, Mend::SetAside);
+    } else if kind == FileType::RegularFile && (text.starts_with('.') || text.ends_with(".tmp")) {
+        let message = "a half-written file of a process that ended in the middle";
+        look.fault("half-written", Severity::Leftover, text, message, Mend::Remove);
+    }
+}
+
+/// Looks at the request of an open task that the store keeps itself.
+fn request(look: &mut Look, dir: &Dir, task: &Task) -> Result<()> {
+    if task.status.is_terminal() || !is_own(task) {
+        return Ok(());
+    }
+    let can_restore = sha256_bytes(task.prompt.as_bytes()) == task.request_sha256;
+    let mend = if can_restore { Mend::RestoreRequest } else { Mend::Nothing };
+    let (code, message) = match reader::file(dir, REQUEST_FILE, u64::MAX) {
+        Ok(Some(content)) if sha256_bytes(&content.bytes) == task.request_sha256 => return Ok(()),
+        Ok(Some(_)) => ("request-changed", "it is not the request that was submitted".to_string()),
+        Ok(None) => ("request-missing", "the request of an open task is gone".to_string()),
+        Err(error) if error.kind() == ErrorKind::Corrupt => ("request-changed", error.message().to_string()),
+        Err(error) => return Err(error),
+    };
+    match look.faults.iter_mut().find(|fault| fault.file == REQUEST_FILE) {
+        Some(link) if can_restore => link.mend = mend,
+        Some(_) => {}
+        None => look.fault(code, Severity::Damage, REQUEST_FILE, message, mend),
+    }
+    Ok(())
+}
+
+fn response(
+    look: &mut Look,
+    dir: &Dir,
+    task: &Task,
+    has_file: bool,
+    entries: &[(std::ffi::OsString, FileType)],
+) -> Result<()> {
+    let pending = entries.iter().filter_map(|(name, _)| name.to_str()).filter(|name| is_pending(name));
+    let mut pending: Vec<&str> = pending.collect();
+    let own = reader::pending_response_name(task.fence);
+    let saved = pending.contains(&own.as_str()) && readable(dir, &own).is_ok();
+    if let Some(link) = look.faults.iter_mut().find(|fault| fault.file == RESPONSE_FILE) {
+        if task.status.is_terminal() && task.journal.response.is_some() {
+            link.mend = Mend::ReplaceResponse;
+        } else if task.status.is_terminal() && !saved {
+            look.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Mend::Collect);
+        }
+        return Ok(());
+    }
+    if !task.status.is_terminal() {
+        if has_file {
+            let message = "an answer that never counted: the task is still open";
+            look.fault("response-early", Severity::Leftover, RESPONSE_FILE, message, Mend::SetAside);
+        }
+    } else if let Some(expected) = &task.journal.response {
+        if !has_file {
+            let message = "the answer is in task.json but not copied to it";
+            look.fault("response-missing", Severity::Leftover, RESPONSE_FILE, message, Mend::WriteResponse);
+        } else if let Some(why) = differs(dir, expected) {
+            let (code, message) = why;
+            look.fault(code, Severity::Damage, RESPONSE_FILE, message, Mend::ReplaceResponse);
+        }
+    } else {
+        match has_file.then(|| readable(dir, RESPONSE_FILE)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                let message = error.message();
+                look.fault("response-unreadable", Severity::Damage, RESPONSE_FILE, message, Mend::SetAside);
+            }
+            None => {}
+        }
+        if !saved && !matches!(has_file.then(|| readable(dir, RESPONSE_FILE)), Some(Ok(_))) {
+            look.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Mend::Collect);
+        }
+        if saved && !matches!(has_file.then(|| readable(dir, RESPONSE_FILE)), Some(Ok(_))) {
+            let message = "the answer still has the name it was staged under";
+            look.fault("response-staged", Severity::Leftover, &own, message, Mend::RenameResponse);
+            pending.retain(|name| *name != own);
+        }
+    }
+    for name in pending {
+        let message = "an answer whose respond ended before it counted";
+        look.fault("response-abandoned", Severity::Leftover, name, message, Mend::Remove);
+    }
+    Ok(())
+}
+
+/// `response.<number>.json`
+pub(crate) fn is_pending(name: &str) -> bool {
+    name.strip_prefix("response.")
+        .and_then(|rest| rest.strip_suffix(".json"))
+        .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn readable(dir: &Dir, name: &str) -> Result<Response> {
+    let broken = |why: String| {
+        let path = dir.path().join(name);
+        Error::corrupt(format!(
+            "{} is not a response: {}",
+            printable(&path.to_string_lossy()),
+            printable(&why)
+        ))
+    };
+    let content = reader::file(dir, name, u64::MAX)?.ok_or_else(|| broken("it is gone".to_string()))?;
+    Response::parse(&content.bytes).map_err(broken)
+}
+
+/// How response.json differs from the answer that task.json carries.
+fn differs(dir: &Dir, expected: &Response) -> Option<(&'static str, String)> {
+    let text = json::to_text(&expected.to_object());
+    if let Ok(Some(content)) = reader::file(dir, RESPONSE_FILE, text.len() as u64)
+        && content.bytes == text.as_bytes()
+    {
+        return None;
+    }
+    match readable(dir, RESPONSE_FILE) {
+        Ok(response) if response == *expected => None,
+        Ok(_) => Some(("response-differs", "it is not the answer that task.json carries".to_string())),
+        Err(error) => Some(("response-unreadable", error.message().to_string())),
+    }
+}

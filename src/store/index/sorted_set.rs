@@ -1,0 +1,337 @@
+//! A sorted set of task ids on disk, for the index.
+//!
+//! A shelf is a directory of *chunks*, small text files named after the lowest key they may hold.
+//! Adding and taking away append one line to one chunk; a chunk that has grown is rewritten, and
+//! split when it is full. So the cost of every operation depends on the size of a chunk, hardly on
+//! how much is on the shelf. Writers hold the store lock; readers take none and may see an entry
+//! twice or see one that is gone, which is why an entry is only a hint to look at the task. A chunk that
+//! somebody else removes is noticed by the modification time of the directory, which we set after
+//! every change of names in it.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use super::{is_sealed, seal};
+use crate::error::{Error, Result, printable};
+use crate::store::atomic;
+use crate::store::layout::Dir;
+use crate::store::reader;
+
+/// A chunk that is larger than this is rewritten, in bytes.
+const REWRITE: usize = 24 * 1024;
+
+/// A chunk whose live lines are longer than this is split, in bytes.
+const SPLIT: usize = 12 * 1024;
+
+/// The last chunk stays when its last entry is taken away unless it is larger than this, in bytes: the
+/// next entry goes there, and a file costs more to make than a line to write.
+const KEPT: usize = 4 * 1024;
+
+const MAX_CHUNK: u64 = 64 * 1024 * 1024;
+
+/// Stands for the end of a lease that is not known by the uptime.
+pub(crate) const NO_LEASE: i64 = i64::MAX;
+
+/// One task on a shelf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// The position: lower is earlier.
+    pub(crate) key: i64,
+    /// The task.
+    pub(crate) id: String,
+    /// Its position among the tasks that can be claimed.
+    pub(crate) rank: i64,
+    /// The end of its lease by the uptime, in microseconds; [`NO_LEASE`] when there is none.
+    pub(crate) lease_until: i64,
+    /// Its metadata as one line of JSON, or `?` when that is too long to keep here.
+    pub(crate) metadata: String,
+}
+
+impl Entry {
+    fn line(&self) -> String {
+        let Self { key, id, rank, lease_until, metadata } = self;
+        format!("{key}\t{id}\t{rank}\t{lease_until}\t{metadata}\n")
+    }
+}
+
+/// A line of a chunk, where it stands: it adds an entry, or takes one away.
+struct Line<'a> {
+    key: i64,
+    id: &'a str,
+    added: Option<Added<'a>>,
+}
+
+/// What a line says of the entry that it adds.
+#[derive(Clone, Copy)]
+struct Added<'a> {
+    rank: i64,
+    lease_until: i64,
+    metadata: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        if let Some(gone) = line.strip_prefix("-\t") {
+            let (key, id) = gone.split_once('\t')?;
+            return Some(Self { key: key.parse().ok()?, id, added: None });
+        }
+        let mut words = line.splitn(5, '\t');
+        let (key, id) = (words.next()?.parse().ok()?, words.next()?);
+        let (rank, lease_until) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(Self { key, id, added: Some(Added { rank, lease_until, metadata: words.next()? }) })
+    }
+
+    fn is(&self, key: i64, id: &str) -> bool {
+        self.key == key && self.id == id
+    }
+
+    fn to_entry(&self) -> Option<Entry> {
+        let Added { rank, lease_until, metadata } = self.added?;
+        Some(Entry { key: self.key, id: self.id.into(), rank, lease_until, metadata: metadata.into() })
+    }
+}
+
+/// The lines of a chunk that add what has not been taken away since, in order.
+fn live<'a>(text: &'a str, path: &Path) -> Result<Vec<Line<'a>>> {
+    let mut lines = Vec::new();
+    for line in text.split_inclusive('\n') {
+        lines.push(line.strip_suffix('\n').and_then(Line::parse).ok_or_else(|| damaged(path))?);
+    }
+    // Lines of one entry stay in the order in which they were written, and the last of them counts.
+    lines.sort_by(|a, b| (a.key, a.id).cmp(&(b.key, b.id)));
+    lines.reverse();
+    lines.dedup_by(|earlier, later| earlier.is(later.key, later.id));
+    lines.reverse();
+    lines.retain(|line| line.added.is_some());
+    Ok(lines)
+}
+
+/// The error that tells that a part of the index cannot be what was written there. Whoever gets it
+/// has the index built anew.
+pub(crate) fn damaged(path: &Path) -> Error {
+    Error::corrupt(format!("{} is damaged", printable(&path.to_string_lossy())))
+}
+
+/// A sorted set of tasks.
+pub(crate) struct Shelf {
+    dir: Dir,
+}
+
+/// Where a key belongs.
+struct Chunk {
+    name: String,
+    exists: bool,
+    is_last: bool,
+}
+
+/// The name of the chunk that starts at `key`; names sort as keys do.
+fn chunk_name(key: i64) -> String {
+    format!("{:020}", (key as u64) ^ (1 << 63))
+}
+
+impl Shelf {
+    pub(crate) fn new(dir: Dir) -> Self {
+        Self { dir }
+    }
+
+    /// Notes that the names on the shelf are those that we gave. The caller holds the store lock.
+    pub(crate) fn seal(&self) -> Result<()> {
+        seal(&self.dir)
+    }
+
+    /// Whether nobody else has removed or added chunks. `false` as well while one of us does.
+    pub(crate) fn is_sealed(&self) -> Result<bool> {
+        is_sealed(&self.dir)
+    }
+
+    /// Adds or removes chunks. What somebody else has done before must not be hidden by it.
+    fn change_names(&self, change: impl FnOnce() -> Result<()>) -> Result<()> {
+        if !self.is_sealed()? {
+            return Err(damaged(self.dir.path()));
+        }
+        change()?;
+        self.seal()
+    }
+
+    fn chunks(&self) -> Result<Vec<String>> {
+        let mut names = self.dir.names()?;
+        names.retain(|name| name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit()));
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn chunk_for(&self, key: i64) -> Result<Chunk> {
+        let wanted = chunk_name(key);
+        let mut chunks = self.chunks()?;
+        let at = chunks.partition_point(|name| *name <= wanted);
+        let is_last = at == chunks.len();
+        Ok(match at {
+            0 => Chunk { name: chunk_name(i64::MIN), exists: false, is_last },
+            at => Chunk { name: chunks.swap_remove(at - 1), exists: true, is_last },
+        })
+    }
+
+    /// The text of a chunk; none when somebody has just removed it.
+    fn text(&self, name: &str) -> Result<String> {
+        match reader::file(&self.dir, name, MAX_CHUNK)? {
+            Some(content) => String::from_utf8(content.bytes).map_err(|_| damaged(&self.path(name))),
+            None => Ok(String::new()),
+        }
+    }
+
+    fn path(&self, chunk: &str) -> PathBuf {
+        self.dir.path().join(chunk)
+    }
+
+    /// Adds an entry; `false` when it is there already.
+    pub(crate) fn insert(&self, entry: &Entry) -> Result<bool> {
+        self.insert_after(entry, &mut || Ok(()))
+    }
+
+    /// The same, with something to be done before the shelf is changed, if it is.
+    pub(crate) fn insert_after(&self, entry: &Entry, before: &mut dyn FnMut() -> Result<()>) -> Result<bool> {
+        let Chunk { name, exists, .. } = self.chunk_for(entry.key)?;
+        if exists {
+            let text = self.text(&name)?;
+            let lines = live(&text, &self.path(&name))?;
+            let there = lines.iter().find(|line| line.is(entry.key, &entry.id));
+            if there.and_then(Line::to_entry).as_ref() == Some(entry) {
+                return Ok(false);
+            }
+            before()?;
+            if text.len() > REWRITE {
+                self.rewrite(&name, lines.iter().filter_map(Line::to_entry))?;
+                // A split may have moved the place of the new entry.
+                let Chunk { name, .. } = self.chunk_for(entry.key)?;
+                self.append(&name, &entry.line())?;
+                return Ok(true);
+            }
+        }
+        if exists {
+            self.append(&name, &entry.line())?;
+        } else {
+            before()?;
+            self.change_names(|| self.append(&name, &entry.line()))?;
+        }
+        Ok(true)
+    }
+
+    /// Takes the entry of `id` at `key` away; `false` when it is not there.
+    pub(crate) fn remove(&self, key: i64, id: &str) -> Result<bool> {
+        self.remove_after(key, id, &mut || Ok(()))
+    }
+
+    /// The same, with something to be done before the shelf is changed, if it is.
+    pub(crate) fn remove_after(
+        &self,
+        key: i64,
+        id: &str,
+        before: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<bool> {
+        let Chunk { name, exists, is_last } = self.chunk_for(key)?;
+        if !exists {
+            return Ok(false);
+        }
+        let text = self.text(&name)?;
+        let lines = live(&text, &self.path(&name))?;
+        if !lines.iter().any(|line| line.is(key, id)) {
+            return Ok(false);
+        }
+        before()?;
+        if lines.len() == 1 && !(is_last && text.len() <= KEPT) {
+            self.change_names(|| atomic::remove(&self.dir, &name))?;
+        } else {
+            self.append(&name, &format!("-\t{key}\t{id}\n"))?;
+        }
+        Ok(true)
+    }
+
+    /// Whether the entry of `id` at `key` is there.
+    pub(crate) fn contains(&self, key: i64, id: &str) -> Result<bool> {
+        let Chunk { name, exists, .. } = self.chunk_for(key)?;
+        Ok(exists && live(&self.text(&name)?, &self.path(&name))?.iter().any(|line| line.is(key, id)))
+    }
+
+    /// Shows every entry in order until `visit` breaks.
+    pub(crate) fn visit(&self, mut visit: impl FnMut(&Entry) -> Result<ControlFlow<()>>) -> Result<()> {
+        for name in self.chunks()? {
+            for entry in live(&self.text(&name)?, &self.path(&name))?.iter().filter_map(Line::to_entry) {
+                if visit(&entry)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The lowest key.
+    pub(crate) fn first_key(&self) -> Result<Option<i64>> {
+        let mut first = None;
+        self.visit(|entry| {
+            first = Some(entry.key);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(first)
+    }
+
+    /// Writes a new shelf; `entries` are sorted here.
+    pub(crate) fn fill(&self, mut entries: Vec<Entry>) -> Result<()> {
+        entries.sort_by(|a, b| (a.key, &a.id).cmp(&(b.key, &b.id)));
+        if entries.is_empty() { Ok(()) } else { self.rewrite(&chunk_name(i64::MIN), entries.into_iter()) }
+    }
+
+    fn append(&self, name: &str, line: &str) -> Result<()> {
+        use std::io::Write;
+        let mut file = atomic::open_for_append(&self.dir, name)?;
+        file.write_all(line.as_bytes()).map_err(|error| Error::io("write", self.path(name), error))
+    }
+
+    /// Writes the live entries of a chunk anew, split into several where they are too many.
+    fn rewrite(&self, name: &str, entries: impl Iterator<Item = Entry>) -> Result<()> {
+        let mut parts: Vec<(String, String)> = vec![(name.to_string(), String::new())];
+        let mut last_key = None;
+        for entry in entries {
+            let line = entry.line();
+            let (part_name, text) = parts.last_mut().expect("there is a first part");
+            let next_name = chunk_name(entry.key);
+            // Entries of one key stay together, since the key alone leads to their chunk.
+            if text.len() + line.len() > SPLIT && last_key != Some(entry.key) && next_name > *part_name {
+                parts.push((next_name, line));
+            } else {
+                text.push_str(&line);
+            }
+            last_key = Some(entry.key);
+        }
+        // The later parts first: a reader may see an entry twice, but never miss one that stays.
+        let write =
+            |(name, text): &(String, String)| atomic::replace_derived(&self.dir, name, text.as_bytes());
+        self.change_names(|| parts.iter().rev().try_for_each(write))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(text: &str) -> Vec<String> {
+        let lines = live(text, Path::new("chunk")).unwrap();
+        lines.iter().filter_map(Line::to_entry).map(|entry| format!("{} {}", entry.id, entry.rank)).collect()
+    }
+
+    #[test]
+    fn the_last_line_of_an_entry_counts() {
+        let added = "5\tb\t1\t0\t{}\n3\tc\t1\t0\t{}\n5\ta\t1\t0\t{}\n";
+        assert_eq!(ids(added), ["c 1", "a 1", "b 1"]);
+        assert_eq!(ids(&format!("{added}-\t5\ta\n-\t9\tb\n")), ["c 1", "b 1"]);
+        assert_eq!(ids(&format!("{added}-\t5\ta\n5\ta\t2\t0\t{{}}\n")), ["c 1", "a 2", "b 1"]);
+        assert_eq!(ids(&format!("{added}5\tb\t7\t0\t{{}}\n-\t3\tc\n-\t3\tc\n")), ["a 1", "b 7"]);
+        assert!(ids("").is_empty());
+    }
+
+    #[test]
+    fn what_nobody_wrote_is_damage() {
+        for text in ["5\ta\t1\t0\n", "5\ta\t1\t0\t{}", "x\ta\t1\t0\t{}\n", "-\t5\n", "\n"] {
+            assert!(live(text, Path::new("chunk")).is_err(), "{text:?}");
+        }
+    }
+}
