@@ -1,6 +1,6 @@
 //! The examples of the documents, run word for word.
 //!
-//! Every fenced `console` block of CONTRACT.md and README.md is a session of `sh`: lines that start
+//! Every fenced `console` block of CONTRACT.md, README.md and docs/ is a session of `sh`: lines that start
 //! with `$ ` are commands (`> ` continues one), the lines after a command are its standard output
 //! and standard error together. A block starts in a new empty directory, which the documents call
 //! `/home/you/demo`, with a clock that stands still and random numbers from a fixed seed, so that
@@ -21,6 +21,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// The documents outside docs/ whose examples are run.
 const DOCUMENTS: [&str; 2] = ["CONTRACT.md", "README.md"];
 
 /// How the documents call the directory of a block's parent, which is also its home directory.
@@ -157,11 +158,24 @@ fn sessions(blocks: &[Block]) -> Vec<Vec<&Step>> {
     sessions
 }
 
-/// The documents that exist, with their text.
-fn documents() -> Vec<(&'static str, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |name| fs::read_to_string(root.join(name)).ok().map(|text| (name, text));
-    DOCUMENTS.into_iter().filter_map(read).collect()
+/// Returns the names of the Markdown files in a directory of the repository, `""` for its root.
+fn pages(directory: &str) -> Vec<String> {
+    let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> =
+        names.filter(|name| name.ends_with(".md")).map(|name| format!("{directory}{name}")).collect();
+    names.sort();
+    names
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// The documents whose examples are run, with their text.
+fn documents() -> Vec<(String, String)> {
+    let names = DOCUMENTS.map(str::to_string).into_iter().chain(pages("docs/"));
+    names.map(|name| (name.clone(), read(&name))).collect()
 }
 
 #[test]
@@ -192,7 +206,7 @@ fn every_example_prints_what_the_documents_show() {
         }
         if bless {
             let text: Vec<String> = lines.into_iter().flatten().collect();
-            fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(name), text.join("\n") + "\n").unwrap();
+            fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(&name), text.join("\n") + "\n").unwrap();
         }
     }
     assert!(ran > 0, "no example was found: this test looks in the wrong place");
@@ -208,19 +222,20 @@ fn every_command_has_its_contract_and_an_example() {
     let names: Vec<&str> =
         listed.lines().filter(is_name).filter_map(|line| line.split_whitespace().next()).collect();
     assert!(names.contains(&"submit"), "{names:?}");
-    let contract = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("CONTRACT.md")).unwrap();
+    let contract: String =
+        documents().into_iter().filter(|(name, _)| name != "README.md").map(|(_, text)| text).collect();
     let blocks = blocks(&contract);
     let examples: Vec<&str> =
         blocks.iter().flat_map(|block| &block.steps).map(|step| step.command.as_str()).collect();
     for name in names.iter().filter(|name| !UNDOCUMENTED.contains(name)) {
         let headed =
-            contract.lines().any(|line| line.starts_with("### ") && line.contains(&format!("`{name}`")));
-        assert!(headed, "CONTRACT.md has no heading for `{name}`");
+            contract.lines().any(|line| line.starts_with("##") && line.contains(&format!("`{name}`")));
+        assert!(headed, "docs/ has no heading for `{name}`");
         let shown = examples.iter().any(|example| {
             let words: Vec<&str> = example.split_whitespace().collect();
             words.iter().position(|word| word.ends_with("lanes")).is_some_and(|at| words[at..].contains(name))
         });
-        assert!(shown, "CONTRACT.md has no example of `{name}`");
+        assert!(shown, "docs/ has no example of `{name}`");
     }
 }
 
@@ -243,8 +258,8 @@ fn every_finding_of_fsck_is_in_its_table() {
         let text = text.split("#[cfg(test)]").next().unwrap();
         found.extend(text.lines().flat_map(|line| codes(line, '"')));
     }
-    let contract = fs::read_to_string(root.join("CONTRACT.md")).unwrap();
-    let section = contract.split("\n### `fsck`\n").nth(1).unwrap().split("\n### ").next().unwrap();
+    let section = read("docs/commands.md");
+    let section = section.split("\n### `fsck`\n").nth(1).unwrap().split("\n### ").next().unwrap();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
     let listed: BTreeSet<String> = rows.flat_map(|cell| codes(&format!("`{cell}"), '`')).collect();
     assert!(found.len() > 30, "{found:?}");
@@ -265,4 +280,71 @@ fn blocks_are_read_as_documented() {
     assert_eq!(sessions[0][0].output, ["out"]);
     assert!(sessions[0][1].output.is_empty());
     assert_eq!(sessions[0][2].output, ["", "x"]);
+}
+
+/// Returns the lines of a document outside its fenced blocks.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut fenced = false;
+    text.lines().filter(move |line| {
+        let fence = line.starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    })
+}
+
+/// Returns the anchor that renderers of Markdown give a heading.
+fn anchor(heading: &str) -> String {
+    let kept = |c: &char| c.is_alphanumeric() || "-_ ".contains(*c);
+    heading.trim().to_lowercase().chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = prose(text)
+        .filter_map(|line| line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with('#')));
+    let marks = text.split("<a id=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    headings.map(anchor).chain(marks.map(str::to_string)).collect()
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut checked = 0;
+    let mut broken = Vec::new();
+    let folders = ["", "docs/", "benches/", "examples/pool/", "examples/review/", "examples/two-terminal/"];
+    for name in folders.into_iter().flat_map(pages) {
+        let text = read(&name);
+        let links =
+            prose(&text).flat_map(|line| line.split("](").skip(1)).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            checked += 1;
+            let (path, mark) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() {
+                root.join(&name)
+            } else {
+                root.join(&name).parent().unwrap().join(path)
+            };
+            let found = match mark {
+                "" => target.exists(),
+                _ => fs::read_to_string(target).is_ok_and(|text| anchors(&text).contains(mark)),
+            };
+            if !found {
+                broken.push(format!("{name}: {link}"));
+            }
+        }
+    }
+    assert!(checked > 50, "only {checked} links were found: this test looks in the wrong place");
+    assert!(broken.is_empty(), "links that lead nowhere: {broken:#?}");
+}
+
+#[test]
+fn every_page_of_the_contract_lists_its_sections() {
+    for name in pages("docs/") {
+        let text = read(&name);
+        let missing: Vec<&str> = prose(&text)
+            .filter_map(|line| line.strip_prefix("## "))
+            .filter(|heading| !text.contains(&format!("](#{})", anchor(heading))))
+            .collect();
+        assert!(missing.is_empty(), "{name} does not list {missing:?} at its top");
+        assert!(read("CONTRACT.md").contains(&format!("]({name})")), "CONTRACT.md does not list {name}");
+    }
 }

@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn the_contract_lists_what_needs_no_consent() {
-        let contract = include_str!("../../../CONTRACT.md");
+        let contract = include_str!("../../../docs/commands.md");
         let section =
             contract.split("### `trust`").nth(1).and_then(|rest| rest.split("\n### ").next()).unwrap();
         for key in HARMLESS.iter().filter(|key| !["routes", "vendors"].contains(key)) {
