@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::model::names;
+use crate::model::{Refusal, names};
 
 /// Result of everything in this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -112,12 +112,13 @@ pub struct Error {
     message: String,
     hint: Option<String>,
     source: Option<std::io::Error>,
+    refusal: Option<Box<Refusal>>,
 }
 
 impl Error {
     /// An error of `kind`; `message` is one line, without a full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, source: None }
+        Self { kind, message: message.into(), hint: None, source: None, refusal: None }
     }
 
     /// The caller's words are off.
@@ -150,7 +151,7 @@ impl Error {
         let source = source.into();
         let path = printable(&path.as_ref().to_string_lossy());
         let message = format!("cannot {operation} {path}: {}", cause(&source));
-        Self { kind: ErrorKind::Io, message, hint: None, source: Some(source) }
+        Self { kind: ErrorKind::Io, message, hint: None, source: Some(source), refusal: None }
     }
 
     /// The same error with a line that tells what to do next.
@@ -170,6 +171,11 @@ impl Error {
         self.hint.as_deref()
     }
 
+    /// Why the queue's rules refused the command, when they did.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_deref()
+    }
+
     /// What happened, without the hint.
     pub fn message(&self) -> &str {
         &self.message
@@ -183,6 +189,13 @@ impl Error {
     /// The error number of the operating system behind this failure, if there is one.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.source.as_ref().and_then(std::io::Error::raw_os_error)
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let error = Self::refused(refusal.to_string());
+        Self { hint: refusal.hint(), refusal: Some(Box::new(refusal)), ..error }
     }
 }
 

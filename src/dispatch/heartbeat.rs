@@ -10,36 +10,12 @@ use std::time::{Duration, Instant};
 
 use super::agent::stop::StopHandle;
 use super::run::outcome::StopReason;
-use crate::error::ErrorKind;
-use crate::model::{ClaimToken, Command, FailureClass, Status, Task, TaskId};
+use crate::error::{Error, ErrorKind};
+use crate::model::{ClaimState, ClaimToken, Command, Refusal, TaskId};
 use crate::store::Store;
 
 /// Longest sleep between two looks.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// Who holds a task, as seen from a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
-    /// We do.
-    Ours,
-    /// It was answered under our claim: the agent did so itself.
-    Answered,
-    /// Somebody cancelled it.
-    Cancelled,
-    /// Somebody else does, or nobody.
-    Lost,
-}
-
-/// How a claim stands that was made under `token`.
-pub fn hold(task: &Task, token: &ClaimToken) -> Hold {
-    let is_ours = task.status.claim().is_some_and(|claim| claim.token == *token);
-    match &task.status {
-        Status::Failed { class: FailureClass::Cancelled, .. } => Hold::Cancelled,
-        Status::Claimed(_) if is_ours => Hold::Ours,
-        Status::Completed { .. } | Status::Failed { .. } if is_ours => Hold::Answered,
-        _ => Hold::Lost,
-    }
-}
 
 /// The claims of a dispatcher.
 #[derive(Debug)]
@@ -97,35 +73,49 @@ impl Keeper {
 
     /// Does what is due for a claim; false when there is nothing to look after any more.
     fn look_after(&self, store: &Store, claim: &Kept) -> bool {
-        let ends_for = |reason| {
-            claim.stop.stop(reason);
-            false
+        let is_due = Instant::now() >= claim.renew_at;
+        let state = match is_due {
+            true => self.renew(store, claim),
+            false => store.task(&claim.id).map(|task| task.claim_state(&claim.token)),
         };
-        match store.task(&claim.id).map(|task| hold(&task, &claim.token)) {
-            Ok(Hold::Ours) => {}
+        let reason = match state {
+            Ok(ClaimState::Held) => {
+                if is_due {
+                    self.renew_after(claim, self.third());
+                }
+                return true;
+            }
             // The agent goes on until it ends by itself.
-            Ok(Hold::Answered) => return false,
-            Ok(Hold::Cancelled) => return ends_for(StopReason::Cancelled),
-            Ok(Hold::Lost) => return ends_for(StopReason::LeaseLost),
-            Err(error) if error.kind() == ErrorKind::NotFound => return ends_for(StopReason::LeaseLost),
-            // Unreadable for a moment: the lease tells when it becomes serious.
-            Err(_) => {}
-        }
-        if Instant::now() < claim.renew_at {
-            return true;
-        }
-        let command = Command::Renew { token: claim.token.clone(), lease_seconds: Some(self.lease_seconds) };
-        let next = match store.apply(&claim.id, &command) {
-            Ok(_) => Instant::now() + self.third(),
-            Err(error) if error.kind() == ErrorKind::Refused => return ends_for(StopReason::LeaseLost),
-            // The store is locked or the disk is full: again in a moment, two thirds of the lease
-            // are left for that.
-            Err(_) => Instant::now() + LOOK.min(self.third()),
+            Ok(ClaimState::Answered) => return false,
+            Ok(ClaimState::Cancelled) => StopReason::Cancelled,
+            Ok(ClaimState::Lost) => StopReason::LeaseLost,
+            Err(error) if error.kind() == ErrorKind::NotFound => StopReason::LeaseLost,
+            // The store is locked or cannot be read, or the disk is full: again in a moment, two thirds of
+            // the lease are left for that.
+            Err(_) => {
+                if is_due {
+                    self.renew_after(claim, LOOK.min(self.third()));
+                }
+                return true;
+            }
         };
-        if let Some(kept) = self.lock().iter_mut().find(|kept| kept.token == claim.token) {
-            kept.renew_at = next;
+        claim.stop.stop(reason);
+        false
+    }
+
+    /// Renews a lease. A refusal tells how the claim stands.
+    fn renew(&self, store: &Store, claim: &Kept) -> Result<ClaimState, Error> {
+        let command = Command::Renew { token: claim.token.clone(), lease_seconds: Some(self.lease_seconds) };
+        match store.apply(&claim.id, &command) {
+            Ok(_) => Ok(ClaimState::Held),
+            Err(error) => error.refusal().and_then(Refusal::claim_state).ok_or(error),
         }
-        true
+    }
+
+    fn renew_after(&self, claim: &Kept, pause: Duration) {
+        if let Some(kept) = self.lock().iter_mut().find(|kept| kept.token == claim.token) {
+            kept.renew_at = Instant::now() + pause;
+        }
     }
 
     /// When the next lease has to be renewed, or else when to look again. A claim that is added during

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::time::Time;
 use crate::error::{Error, Result, printable};
 
@@ -63,7 +65,8 @@ impl fmt::Display for TaskId {
 }
 
 /// The proof of a claim: 32 hex digits, fresh for every claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct ClaimToken(String);
 
 impl ClaimToken {

@@ -3,6 +3,7 @@
 //! Nothing here touches a file, a clock or a terminal. A rule of the queue is written once, here,
 //! and every door (command line, HTTP, dispatcher) goes through it.
 
+mod claim_state;
 pub mod cooldown;
 pub mod duration;
 pub mod event;
@@ -12,6 +13,7 @@ pub mod json;
 mod lane;
 pub mod limits;
 pub mod names;
+pub mod refusal;
 pub mod response;
 pub mod task;
 mod task_json;
@@ -19,11 +21,13 @@ mod task_text;
 pub mod time;
 pub mod transition;
 
+pub use claim_state::ClaimState;
 pub use cooldown::{AllParked, Obstacle, Parked, Told};
 pub use event::Event;
 pub use filter::Filter;
 pub use id::{ClaimToken, TaskId};
 pub use lane::{MAX_LANE, check_lane};
+pub use refusal::{Refusal, RequestFault};
 pub use response::{Response, ResponseStatus, Verdict};
 pub use task::{Claim, FailureClass, Journal, SupportingPath, Task};
 pub use task::{NewTask, Status};

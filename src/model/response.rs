@@ -1,5 +1,6 @@
 //! The answer to a task.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::json::Object;
@@ -34,7 +35,8 @@ impl ResponseStatus {
 }
 
 /// A reviewer's judgement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Nothing to do.
     Accept,

@@ -1,5 +1,6 @@
 //! What a task is.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::event::Event;
@@ -32,7 +33,8 @@ pub struct SupportingPath {
 }
 
 /// Why a task ended without success.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub enum FailureClass {
     /// The worker said that it failed.
     Error,
@@ -81,6 +83,18 @@ impl FailureClass {
         .into_iter()
         .find(|class| class.as_str() == word)
         .unwrap_or_else(|| Self::Other(word.to_string()))
+    }
+}
+
+impl From<String> for FailureClass {
+    fn from(word: String) -> Self {
+        Self::parse(&word)
+    }
+}
+
+impl From<FailureClass> for String {
+    fn from(class: FailureClass) -> Self {
+        class.as_str().to_string()
     }
 }
 

@@ -10,12 +10,13 @@ mod respond;
 
 use super::id::ClaimToken;
 use super::json::Object;
+use super::refusal::{Refusal, RequestFault};
 use super::response::{Response, ResponseStatus, Verdict};
 use super::task::{Claim, FailureClass, Status, Task};
 use super::time::Now;
 pub use end::{check_redrive, check_retry};
 
-use crate::error::{Error, ErrorKind, Result, printable};
+use crate::error::{Error, Result};
 
 /// The longest lease, in seconds: 30 days.
 pub const MAX_LEASE_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
@@ -222,50 +223,38 @@ pub fn check_delay(seconds: f64) -> Result<f64> {
 }
 
 /// The current claim, if `token` proves it.
-fn held<'a>(task: &'a Task, token: &ClaimToken, verb: &str) -> Result<&'a Claim> {
+fn held<'a>(
+    task: &'a Task,
+    token: &ClaimToken,
+    verb: &'static str,
+) -> std::result::Result<&'a Claim, Refusal> {
+    let id = task.id.clone();
     match &task.status {
         Status::Claimed(claim) if claim.token == *token => Ok(claim),
-        Status::Claimed(claim) => Err(Error::refused(format!(
-            "cannot {verb} {}; the claim token is not the current one, {} holds the task since {}",
-            task.id,
-            printable(&claim.owner),
-            claim.claimed_at
-        ))
-        .with_hint("stop working on it and report nothing")),
-        Status::Completed { .. } | Status::Failed { .. } | Status::Parked(_) => Err(closed(task, verb)),
-        Status::Queued | Status::Scheduled { .. } => {
-            Err(Error::refused(format!("cannot {verb} {}; task is {}", task.id, task.status.as_str()))
-                .with_hint("nobody holds it; claim it first"))
+        Status::Claimed(claim) => {
+            Err(Refusal::NotHolder { id, verb, owner: claim.owner.clone(), since: claim.claimed_at })
+        }
+        Status::Completed { .. } | Status::Failed { .. } | Status::Parked(_) => {
+            Err(Refusal::ended(task, verb, Some(token)))
+        }
+        status @ (Status::Queued | Status::Scheduled { .. }) => {
+            Err(Refusal::NotClaimed { id, verb, state: status.as_str().to_string() })
         }
     }
 }
 
-fn check_request(task: &Task, context: &Context<'_>) -> Result<()> {
-    let (what, hint) = match context.request {
+/// Refuses a command whose request file is not the submitted one.
+fn check_request(task: &Task, context: &Context<'_>) -> std::result::Result<(), Refusal> {
+    let fault = match context.request {
         RequestCheck::Same | RequestCheck::Unchecked => return Ok(()),
-        RequestCheck::Missing => ("is missing".to_string(), "restore the file, or cancel the task"),
-        RequestCheck::Unreadable(why) => (format!("cannot be read: {why}"), "mend that, or cancel the task"),
-        RequestCheck::Changed(sha256) => (
-            format!(
-                "has changed since submit: request hash mismatch, expected {}, got {sha256}",
-                task.request_sha256
-            ),
-            "restore the file, or cancel the task and submit it again",
-        ),
+        RequestCheck::Missing => RequestFault::Missing,
+        RequestCheck::Unreadable(why) => RequestFault::Unreadable(why.clone()),
+        RequestCheck::Changed(sha256) => RequestFault::Changed(sha256.clone()),
     };
-    Err(Error::new(
-        ErrorKind::Refused,
-        format!("the request of {} {what} ({})", task.id, printable(&task.request_path)),
-    )
-    .with_hint(hint))
-}
-
-/// The refusal of any command on a task that has ended.
-fn closed(task: &Task, verb: &str) -> Error {
-    let what = match &task.status {
-        Status::Failed { class: FailureClass::Cancelled, reason, .. } => format!("it was {reason}"),
-        Status::Failed { class: FailureClass::Dead, reason, .. } => format!("task is failed: {reason}"),
-        status => format!("task is {}", status.as_str()),
-    };
-    Error::refused(format!("cannot {verb} {}; {}", task.id, printable(&what)))
+    Err(Refusal::RequestChanged {
+        id: task.id.clone(),
+        path: task.request_path.clone(),
+        expected: task.request_sha256.clone(),
+        fault,
+    })
 }

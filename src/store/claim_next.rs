@@ -11,7 +11,7 @@ use super::{Store, cannot_write, reader};
 use crate::error::{ErrorKind, Result};
 use crate::model::task::Availability;
 use crate::model::transition::Context;
-use crate::model::{ClaimToken, Command, Effect, Filter, RequestCheck, Status, Task, TaskId, json};
+use crate::model::{ClaimToken, Command, Effect, Filter, Refusal, RequestCheck, Status, Task, TaskId, json};
 
 /// What a worker is ready to do.
 #[derive(Clone, Debug)]
@@ -371,22 +371,23 @@ impl Store {
         }
         match self.apply_locked(&dir, id, &command, &lock) {
             Ok((task, _)) => Ok(Look::Found(Box::new(task))),
-            Err(error) if error.kind() == ErrorKind::Refused => {
-                self.note_changed_request(&dir, id, &lock)?;
-                Ok(Look::Passed)
-            }
-            Err(error) => Err(error),
+            Err(error) => match error.refusal() {
+                Some(Refusal::RequestChanged { .. }) => {
+                    self.note_changed_request(&dir, &loaded.task, &lock)?;
+                    Ok(Look::Passed)
+                }
+                Some(_) => Ok(Look::Passed),
+                None => Err(error),
+            },
         }
     }
 
     /// Says once in a task's history that its request has changed and it is therefore passed over.
-    fn note_changed_request(&self, dir: &super::layout::Dir, id: &TaskId, lock: &TaskLock) -> Result<()> {
-        let loaded = self.load(dir, id)?;
-        let said = loaded.task.journal.recent.iter().any(|event| event.kind == "request_changed");
-        if said || self.check_request(dir, &loaded.task)? == RequestCheck::Same {
+    fn note_changed_request(&self, dir: &super::layout::Dir, task: &Task, lock: &TaskLock) -> Result<()> {
+        if task.journal.recent.iter().any(|event| event.kind == "request_changed") {
             return Ok(());
         }
-        self.apply_locked(dir, id, &Command::RequestChanged, lock).map(|_| ())
+        self.apply_locked(dir, &task.id, &Command::RequestChanged, lock).map(|_| ())
     }
 
     /// The task as time has decided, also when that cannot be written down now.

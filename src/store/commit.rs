@@ -6,9 +6,9 @@ use super::layout::{Dir, RESPONSE_FILE, TASK_FILE};
 use super::lock::{StoreLock, TaskLock};
 use super::reader::{self, Loaded};
 use super::{Store, feed, history};
-use crate::error::{Error, Result, printable, shell_word};
+use crate::error::Result;
 use crate::model::transition::Context;
-use crate::model::{Command, Effect, RequestCheck, Response, Status, Task, TaskId, json};
+use crate::model::{Command, Effect, Refusal, RequestCheck, Response, Status, Task, TaskId, json};
 
 /// Answers up to this many bytes ride inside task.json, so that one rename commits them.
 const INLINE_BODY: usize = 16 * 1024;
@@ -22,12 +22,8 @@ impl Store {
     pub fn claim(&self, id: &TaskId, owner: &str, lease_seconds: f64) -> Result<Task> {
         let task = self.task(id)?;
         if let Some(pause) = self.paused()?.get(&task.lane) {
-            return Err(Error::refused(format!(
-                "cannot claim {id}; lane {} is paused since {}",
-                printable(&task.lane),
-                pause.since
-            ))
-            .with_hint(format!("`lanes resume {}` opens it again", shell_word(&task.lane))));
+            let (id, lane) = (id.clone(), task.lane.clone());
+            return Err(Refusal::LanePaused { id, lane, since: pause.since }.into());
         }
         let command = self.claim_command(owner, lease_seconds);
         self.apply(id, &command).map(|(task, _)| task)

@@ -15,6 +15,7 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal};
+use serde::{Deserialize, Serialize};
 
 /// Variable that marks the processes of a run: the ids of all runs around it, outermost first,
 /// joined by colons. A nested run so stays findable by the run around it.
@@ -26,7 +27,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const VANISH: Duration = Duration::from_secs(2);
 
 /// The random name of one run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct RunId(String);
 
 impl RunId {
@@ -53,6 +55,20 @@ impl RunId {
             let _ = write!(value, "{}:", outer.0);
         }
         value + &self.0
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or("not the id of a run")
+    }
+}
+
+impl From<RunId> for String {
+    fn from(run: RunId) -> Self {
+        run.0
     }
 }
 

@@ -13,7 +13,7 @@ use crate::dispatch::run::retry::{Next, after_failure};
 use crate::dispatch::usage_log::Record;
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{ClaimToken, Status, Task, Time};
+use crate::model::{ClaimToken, FailureClass, Status, Task, Time};
 
 /// Why a task goes back whose dispatcher was stopped.
 pub const STOPPED: &str = "the dispatcher was stopped before the agent was done";
@@ -94,7 +94,7 @@ pub fn settle(run: &Settling<'_>) -> Option<(Report, Moment)> {
     let report = Report {
         task_id: run.task.id.to_string(),
         fence: run.task.fence,
-        token: run.token.as_str().to_string(),
+        token: run.token.clone(),
         owner: run.owner.to_string(),
         action,
         follow_up,
@@ -110,7 +110,7 @@ pub fn answered_by_agent(run: &Settling<'_>, closing: Option<Closing>) -> Report
     Report {
         task_id: run.task.id.to_string(),
         fence: run.task.fence,
-        token: run.token.as_str().to_string(),
+        token: run.token.clone(),
         owner: run.owner.to_string(),
         action: Action::Nothing,
         follow_up: on_success(run, closing),
@@ -154,8 +154,8 @@ fn follow_up(lane: Option<&String>, after_success: bool) -> Option<FollowUp> {
     Some(FollowUp { lane: lane?.clone(), after_success })
 }
 
-fn release(reason: &str, delay_seconds: f64, spent: Option<&str>) -> Action {
-    Action::Release { reason: reason.to_string(), delay_seconds, spent: spent.map(str::to_string) }
+fn release(reason: &str, delay_seconds: f64, spent: Option<FailureClass>) -> Action {
+    Action::Release { reason: reason.to_string(), delay_seconds, spent }
 }
 
 fn respond(run: &Settling<'_>, answer: &Answer) -> Action {
@@ -173,9 +173,9 @@ fn respond(run: &Settling<'_>, answer: &Answer) -> Action {
     }
     Action::Respond {
         completed: true,
-        class: String::new(),
+        class: None,
         body: answer.body.clone(),
-        verdict: answer.verdict.map(|verdict| verdict.as_str().to_string()),
+        verdict: answer.verdict,
         metadata,
     }
 }
@@ -194,7 +194,7 @@ fn failed(run: &Settling<'_>, task_id: String, failure: &Failure) -> (Action, Mo
                 (release(&message, delay.as_secs_f64(), None), Moment::Returned { task_id, message })
             }
             Next::Retry(delay) => {
-                let spent = Some(failure.class.as_str());
+                let spent = Some(failure.class.clone());
                 (release(&message, delay.as_secs_f64(), spent), Moment::Retry { task_id, message, delay })
             }
             Next::GiveUp(class) => {
@@ -204,7 +204,7 @@ fn failed(run: &Settling<'_>, task_id: String, failure: &Failure) -> (Action, Mo
                 };
                 let action = Action::Respond {
                     completed: false,
-                    class: class.as_str().to_string(),
+                    class: Some(class),
                     body: body.clone(),
                     verdict: None,
                     metadata: metadata(run),
@@ -257,7 +257,7 @@ mod tests {
     use crate::dispatch::run::outcome::Halt;
     use crate::dispatch::run::retry::Past;
     use crate::dispatch::testing;
-    use crate::model::{FailureClass, Obstacle};
+    use crate::model::Obstacle;
 
     fn settled(outcome: Outcome, route: &Route) -> Option<(Report, Moment)> {
         let task = testing::task();

@@ -6,7 +6,7 @@ use super::build::{Settling, answered_by_agent, record, settle};
 use super::{Report, Told};
 use crate::dispatch::cooldown::{self, Blocked};
 use crate::dispatch::event::Moment;
-use crate::dispatch::heartbeat::{Hold, Keeper, hold};
+use crate::dispatch::heartbeat::Keeper;
 use crate::dispatch::run::answer::{self, Closing};
 use crate::dispatch::run::outcome::{Failure, Outcome};
 use crate::dispatch::run::retry;
@@ -15,7 +15,7 @@ use crate::dispatch::usage_log::Record;
 use crate::dispatch::vendor::COMMAND;
 use crate::error::{ErrorKind, Result};
 use crate::model::cooldown::{is_model, park_key};
-use crate::model::{AllParked, Obstacle, Parked, Task, Time};
+use crate::model::{AllParked, ClaimState, Obstacle, Parked, Task, Time};
 use crate::store::ParkChange;
 
 /// How long to wait before a report is told again, at first and at most.
@@ -87,8 +87,8 @@ fn tell(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Over {
         now,
         random: store.random() as u64,
     };
-    let settled = match hold(&current, &job.token) {
-        Hold::Answered => {
+    let settled = match current.claim_state(&job.token) {
+        ClaimState::Answered => {
             let closing = own_closing(desk, &current);
             let moment = answered_moment(&task_id, ended, closing);
             Some((answered_by_agent(&settling, closing), moment))

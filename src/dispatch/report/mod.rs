@@ -9,15 +9,16 @@ pub mod build;
 pub mod deliver;
 pub mod recover;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::heartbeat::{Hold, hold};
 use super::usage_log::Record;
 use crate::error::ErrorKind;
 use crate::model::json::Object;
 use crate::model::{
-    Answer, ClaimToken, Command, FailureClass, NewTask, ResponseStatus, Status, Task, TaskId, Verdict,
+    Answer, ClaimState, ClaimToken, Command, FailureClass, NewTask, Refusal, ResponseStatus, Status, Task,
+    TaskId, Verdict,
 };
 use crate::store::Store;
 use crate::{Error, Result};
@@ -34,8 +35,8 @@ pub struct Report {
     pub task_id: String,
     /// Number of the claim.
     pub fence: u64,
-    /// Proof of the claim.
-    pub token: String,
+    /// Token of the claim.
+    pub token: ClaimToken,
     /// Who reports.
     pub owner: String,
     /// What happens to the task.
@@ -54,12 +55,14 @@ pub enum Action {
     Respond {
         /// With success.
         completed: bool,
-        /// Class of a failure.
-        class: String,
+        /// Class of a failure; written as an empty string after success.
+        #[serde(serialize_with = "write_class", deserialize_with = "read_class")]
+        class: Option<FailureClass>,
         /// The answer, or what happened.
         body: String,
-        /// A verdict of the agent.
-        verdict: Option<String>,
+        /// A verdict of the agent; one that only a newer version knows is read as none.
+        #[serde(default, deserialize_with = "read_verdict")]
+        verdict: Option<Verdict>,
         /// About the run.
         metadata: Object,
     },
@@ -68,12 +71,32 @@ pub enum Action {
         /// Why.
         reason: String,
         /// Not to be claimed for this long, in seconds.
+        #[serde(deserialize_with = "read_seconds")]
         delay_seconds: f64,
         /// Class of the failure, when the attempt is spent.
-        spent: Option<String>,
+        spent: Option<FailureClass>,
     },
     /// Nothing: the agent answered by itself.
     Nothing,
+}
+
+fn write_class<S: Serializer>(class: &Option<FailureClass>, out: S) -> std::result::Result<S::Ok, S::Error> {
+    out.serialize_str(class.as_ref().map_or("", FailureClass::as_str))
+}
+
+fn read_class<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<FailureClass>, D::Error> {
+    let word = String::deserialize(value)?;
+    Ok((!word.is_empty()).then(|| FailureClass::parse(&word)))
+}
+
+fn read_verdict<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<Verdict>, D::Error> {
+    Ok(Option::<String>::deserialize(value)?.as_deref().and_then(Verdict::parse))
+}
+
+/// Reads a number of seconds. Inside an enum with a tag, `f64` itself cannot be read while serde_json keeps
+/// numbers as they are written.
+fn read_seconds<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<f64, D::Error> {
+    Value::deserialize(value)?.as_f64().ok_or_else(|| D::Error::custom("not a number of seconds"))
 }
 
 /// A task that is submitted when another one has ended.
@@ -92,6 +115,16 @@ pub enum Told {
     Heard,
     /// The task had gone to somebody else, or was cancelled: nothing was said.
     TooLate,
+}
+
+impl Told {
+    /// What became of a report under a claim that stands so.
+    fn of(claim: ClaimState) -> Self {
+        match claim {
+            ClaimState::Answered => Self::Heard,
+            ClaimState::Held | ClaimState::Cancelled | ClaimState::Lost => Self::TooLate,
+        }
+    }
 }
 
 impl Report {
@@ -137,7 +170,7 @@ impl Report {
         store.posted(&id, self.fence)?;
         // What is told needs no proof any more. Where it cannot be taken out, it opens nothing either.
         if let Ok(Some(attempt)) = store.existing_attempt(&id, self.fence) {
-            let _ = attempt.hide(REPORT_FILE, self.token.as_bytes());
+            let _ = attempt.hide(REPORT_FILE, self.token.as_str().as_bytes());
         }
         if let Some(message) = undeliverable {
             let kind = "follow_up_failed".to_string();
@@ -151,49 +184,43 @@ impl Report {
     }
 
     fn act(&self, store: &Store, id: &TaskId) -> Result<Told> {
-        let token = ClaimToken::from_text(&self.token);
-        let refused = match self.command(&token) {
-            Some(command) => match store.apply(id, &command) {
-                Ok(_) => return Ok(Told::Heard),
-                Err(error) if error.kind() == ErrorKind::Refused => Some(error),
-                Err(error) => return Err(error),
-            },
-            None => None,
+        let Some(command) = self.command() else {
+            return Ok(Told::of(store.task(id)?.claim_state(&self.token)));
         };
-        match (hold(&store.task(id)?, &token), refused, &self.action) {
+        let error = match store.apply(id, &command) {
+            Ok(_) => return Ok(Told::Heard),
+            Err(error) => error,
+        };
+        match (error.refusal(), &self.action) {
             // The request changed while the agent worked: a success cannot be accepted for it.
-            (Hold::Ours, Some(error), Action::Respond { completed: true, body, metadata, .. }) => {
+            (
+                Some(Refusal::RequestChanged { .. }),
+                Action::Respond { completed: true, body, metadata, .. },
+            ) => {
                 let body = format!("{}; the agent's answer follows\n\n{body}", error.message());
-                let failed = Action::Respond {
-                    completed: false,
-                    class: FailureClass::Permanent.as_str().to_string(),
-                    body,
-                    verdict: None,
-                    metadata: metadata.clone(),
-                };
-                let failed = Self { action: failed, ..self.clone() };
-                let Some(command) = failed.command(&token) else { return Ok(Told::TooLate) };
-                store.apply(id, &command)?;
-                Ok(Told::Heard)
+                let class = Some(FailureClass::Permanent);
+                let metadata = metadata.clone();
+                let failed = Action::Respond { completed: false, class, body, verdict: None, metadata };
+                Self { action: failed, ..self.clone() }.act(store, id)
             }
-            (Hold::Ours, Some(error), _) => Err(error),
-            (Hold::Answered, _, _) => Ok(Told::Heard),
-            _ => Ok(Told::TooLate),
+            (Some(refusal), _) => refusal.claim_state().map(Told::of).ok_or(error),
+            (None, _) => Err(error),
         }
     }
 
-    fn command(&self, token: &ClaimToken) -> Option<Command> {
+    fn command(&self) -> Option<Command> {
+        let token = &self.token;
         match &self.action {
             Action::Respond { completed, class, body, verdict, metadata } => Some(Command::Respond(Answer {
                 token: Some(token.clone()),
                 reviewer: self.owner.clone(),
                 status: if *completed { ResponseStatus::Completed } else { ResponseStatus::Failed },
-                class: FailureClass::parse(class),
+                class: class.clone().unwrap_or(FailureClass::Error),
                 body: body.clone(),
-                verdict: verdict.as_deref().and_then(Verdict::parse),
+                verdict: *verdict,
                 blocking_count: None,
                 nonblocking_count: None,
-                follow_up_required: verdict.as_deref() == Some(Verdict::AcceptWithFollowUps.as_str()),
+                follow_up_required: *verdict == Some(Verdict::AcceptWithFollowUps),
                 expect_sha256: None,
                 metadata: metadata.clone(),
             })),
@@ -201,7 +228,7 @@ impl Report {
                 token: token.clone(),
                 reason: Some(reason.clone()),
                 delay_seconds: (*delay_seconds > 0.0).then_some(*delay_seconds),
-                spent: spent.as_deref().map(FailureClass::parse),
+                spent: spent.clone(),
             }),
             Action::Nothing => None,
         }
@@ -292,5 +319,46 @@ fn submit_follow_up(
         Ok(_) => Ok(Ok(())),
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked) => Err(error),
         Err(error) => Ok(Err(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reports as earlier versions wrote them, byte for byte.
+    const COMPLETED: &str = r#"{"task_id":"t-1","fence":1,"token":"00112233445566778899aabbccddeeff","owner":"disp","action":{"kind":"respond","completed":true,"class":"","body":"fine","verdict":"accept-with-follow-ups","metadata":{"attempt":1,"vendor":"command"}},"follow_up":null,"record":{"started_at":"2026-11-28T20:35:07.320660Z","ended_at":"2026-11-28T20:35:07.337883Z","task_id":"t-1","run":"49d389f364dae87579ef0370e4aae2a0","attempt":1,"lane":"work","vendor":"command","outcome":"completed","seconds":0.017223847}}"#;
+    const FAILED: &str = r#"{"task_id":"t-1","fence":2,"token":"00112233445566778899aabbccddeeff","owner":"disp","action":{"kind":"respond","completed":false,"class":"dead","body":"the program exited with code 3: broken (after 2 failed attempts)","verdict":null,"metadata":{"attempt":2,"vendor":"command"}},"follow_up":{"lane":"attic","after_success":false},"record":{"started_at":"2026-11-28T20:34:18.531007Z","ended_at":"2026-11-28T20:34:18.541957Z","task_id":"t-1","run":"92bfa9a02fbf3faf8592b091461e9d4e","attempt":2,"lane":"review","vendor":"command","outcome":"error","seconds":0.010950147}}"#;
+    const RELEASED: &str = r#"{"task_id":"t-1","fence":1,"token":"00112233445566778899aabbccddeeff","owner":"disp","action":{"kind":"release","reason":"the program exited with code 3: broken","delay_seconds":12.616088414,"spent":"error"},"follow_up":null,"record":{"started_at":"2026-11-28T20:34:05.865070Z","ended_at":"2026-11-28T20:34:05.881660Z","task_id":"t-1","run":"a28edc4b2189fe1baaab0797b163e1b7","attempt":1,"lane":"review","vendor":"command","outcome":"error","seconds":0.016590165}}"#;
+
+    #[test]
+    fn reports_of_earlier_versions_are_read_and_written_byte_for_byte() {
+        for text in [COMPLETED, FAILED, RELEASED] {
+            let report: Report = serde_json::from_str(text).expect("a report");
+            assert_eq!(report.token.as_str(), "00112233445566778899aabbccddeeff");
+            assert_eq!(serde_json::to_string(&report).expect("JSON"), text);
+        }
+    }
+
+    #[test]
+    fn a_report_becomes_the_command_it_was_written_for() {
+        let command = |text| serde_json::from_str::<Report>(text).expect("a report").command();
+        let Some(Command::Respond(answer)) = command(COMPLETED) else { panic!("an answer") };
+        assert_eq!(answer.status, ResponseStatus::Completed);
+        assert_eq!(answer.verdict, Some(Verdict::AcceptWithFollowUps));
+        assert!(answer.follow_up_required);
+        let Some(Command::Respond(answer)) = command(FAILED) else { panic!("an answer") };
+        assert_eq!((answer.status, answer.class), (ResponseStatus::Failed, FailureClass::Dead));
+        let Some(Command::Release { spent, .. }) = command(RELEASED) else { panic!("a release") };
+        assert_eq!(spent, Some(FailureClass::Error));
+    }
+
+    #[test]
+    fn words_of_a_newer_version_do_not_make_a_report_unreadable() {
+        let text =
+            COMPLETED.replace("accept-with-follow-ups", "shrug").replace(r#""class":"""#, r#""class":"new""#);
+        let report: Report = serde_json::from_str(&text).expect("a report");
+        let Action::Respond { class, verdict, .. } = report.action else { panic!("an answer") };
+        assert_eq!((class, verdict), (Some(FailureClass::Other("new".to_string())), None));
     }
 }

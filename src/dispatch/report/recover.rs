@@ -105,7 +105,7 @@ fn count_as_lost(store: &Store, prices: &Prices, task_id: &str, run: &str) -> Re
     };
     for fence in store.attempt_numbers(&task.id)?.into_iter().rev() {
         let Some(attempt) = store.existing_attempt(&task.id, fence)? else { continue };
-        let Some(card) = read_card(&attempt).filter(|card| card.run == run) else { continue };
+        let Some(card) = read_card(&attempt).filter(|card| card.run.as_str() == run) else { continue };
         if attempt.open(REPORT_FILE)?.is_none() {
             store.append_usage(&lost_record(store, prices, &task, &attempt, &card)?.to_line())?;
         }
@@ -135,7 +135,7 @@ fn lost_record(
         started_at: started.to_string(),
         ended_at: ended.to_string(),
         task_id: task.id.to_string(),
-        run: card.run.clone(),
+        run: card.run.as_str().to_string(),
         attempt: task.attempt,
         lane: task.lane.clone(),
         vendor: card.vendor.clone(),
@@ -196,7 +196,7 @@ fn put_in_order(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(Mo
     match store.apply(&task.id, &command) {
         Ok(_) => said("its dispatcher died; back in its lane"),
         // Somebody took it over or cancelled it meanwhile.
-        Err(error) if error.kind() == ErrorKind::Refused => {}
+        Err(error) if error.refusal().is_some_and(|refusal| refusal.claim_state().is_some()) => {}
         Err(error) => return Err(error),
     }
     Ok(())
@@ -266,7 +266,7 @@ fn finished_run(
         owner: &claim.owner,
         route: &route,
         vendor: &card.vendor,
-        run: &card.run,
+        run: card.run.as_str(),
         ended: &ended,
         is_to_blame: false,
         now,

@@ -100,7 +100,7 @@ pub struct Job {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunCard {
     /// The run's name.
-    pub run: String,
+    pub run: RunId,
     /// When it started.
     pub started_at: String,
     /// Who works on it.
@@ -235,7 +235,7 @@ impl Desk<'_> {
             object([
                 ("vendor", card.vendor.clone().into()),
                 ("model", card.model.clone().into()),
-                ("run", card.run.clone().into()),
+                ("run", card.run.as_str().into()),
                 ("session_id", resumed.clone().or(card.session_id.clone()).into()),
             ]),
         );
@@ -319,8 +319,7 @@ impl Desk<'_> {
             return Ok(());
         };
         let card = read_card(&attempt);
-        match card.and_then(|card| RunId::parse(&card.run)).map(|run| process_tree::sweep(&run, SWEEP_GRACE))
-        {
+        match card.map(|card| process_tree::sweep(&card.run, SWEEP_GRACE)) {
             Some(Ok(ended)) if ended > 0 => {
                 self.warn(format!("{}: {ended} processes of an earlier run were ended", task.id));
                 Ok(())
@@ -366,7 +365,7 @@ impl Desk<'_> {
         match self.store.apply(&job.task.id, &command) {
             Ok(_) => Ok(()),
             // The claim is over: the keeper stops the run, and until it does nothing is lost.
-            Err(error) if error.kind() == ErrorKind::Refused => Ok(()),
+            Err(error) if error.refusal().is_some_and(|refusal| refusal.claim_state().is_some()) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -429,6 +428,13 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn run_cards_of_earlier_versions_are_read_and_written_byte_for_byte() {
+        let text = r#"{"run":"a28edc4b2189fe1baaab0797b163e1b7","started_at":"2026-11-28T20:34:05.844651Z","vendor":"command","format":"text","argv":["/usr/bin/sh","-c","exit 3"],"session_id":null,"resume_id":null,"model":null,"wants_json":false,"move_to":null}"#;
+        let card: RunCard = serde_json::from_str(text).expect("a card");
+        assert_eq!(serde_json::to_string(&card).expect("JSON"), text);
+    }
 
     #[test]
     fn a_claim_names_its_run() {

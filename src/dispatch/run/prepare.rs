@@ -291,7 +291,7 @@ fn run_card(
 ) -> RunCard {
     let program = line.program.to_string_lossy().into_owned();
     RunCard {
-        run: run_id(token).as_str().to_string(),
+        run: run_id(token),
         started_at,
         vendor: service.vendor.name.clone(),
         format: service.vendor.format.name().to_string(),

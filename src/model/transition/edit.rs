@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use super::{Context, Effect, closed};
+use super::{Context, Effect};
 use crate::error::Result;
 use crate::model::json::Object;
+use crate::model::refusal::Refusal;
 use crate::model::task::{Status, Task};
 
 /// Where boards' own fields are kept in a task.
@@ -20,7 +21,7 @@ pub(super) fn edit(
     assignees: Option<&[String]>,
 ) -> Result<Effect> {
     if matches!(task.status, Status::Parked(_)) {
-        return Err(closed(task, "edit"));
+        return Err(Refusal::ended(task, "edit", None).into());
     }
     let mut changes = Object::new();
     if let Some(name) = name.filter(|name| task.name.as_deref() != Some(name)) {

@@ -1,8 +1,9 @@
 //! Ends that no worker gives: cancelled, dead; and what can still be said of an ended task.
 
-use super::{Context, Effect, closed};
-use crate::error::{Error, Result, printable};
+use super::{Context, Effect};
+use crate::error::Result;
 use crate::model::json::Object;
+use crate::model::refusal::Refusal;
 use crate::model::response::{Response, ResponseStatus};
 use crate::model::task::{Availability, FailureClass, Status, Task, object};
 
@@ -16,7 +17,7 @@ pub(super) fn cancel(
         return Ok(Effect::Unchanged);
     }
     if task.status.is_terminal() || matches!(task.status, Status::Parked(_)) {
-        return Err(closed(task, "cancel"));
+        return Err(Refusal::ended(task, "cancel", None).into());
     }
     let words = match reason {
         Some(reason) => format!("cancelled by {by}: {reason}"),
@@ -43,8 +44,7 @@ pub(super) fn retried(task: &mut Task, context: &Context<'_>, new_id: &str, by: 
 pub fn check_retry(task: &Task) -> Result<()> {
     match &task.status {
         Status::Failed { .. } => Ok(()),
-        status => Err(Error::refused(format!("cannot retry {}; task is {}", task.id, status.as_str()))
-            .with_hint("only failed, cancelled and dead tasks can be retried")),
+        status => Err(Refusal::NotFailed { id: task.id.clone(), state: status.as_str().to_string() }.into()),
     }
 }
 
@@ -52,13 +52,13 @@ pub fn check_retry(task: &Task) -> Result<()> {
 pub fn check_redrive(task: &Task) -> Result<()> {
     match &task.status {
         Status::Failed { class: FailureClass::Dead, .. } => Ok(()),
-        Status::Failed { class, .. } => Err(Error::refused(format!(
-            "{} is not dead: it has failed, with class {}",
-            task.id,
-            printable(class.as_str())
-        ))
-        .with_hint(format!("`lanes retry {}` submits it again", task.id))),
-        status => Err(Error::refused(format!("{} is not dead but {}", task.id, status.as_str()))),
+        status => {
+            let class = match status {
+                Status::Failed { class, .. } => Some(class.clone()),
+                _ => None,
+            };
+            Err(Refusal::NotDead { id: task.id.clone(), state: status.as_str().to_string(), class }.into())
+        }
     }
 }
 
@@ -79,7 +79,7 @@ pub(super) fn settle(task: &mut Task, context: &Context<'_>) -> Effect {
 
 /// Ends a task whose attempts are spent.
 pub(super) fn bury(task: &mut Task, context: &Context<'_>, last_words: Option<&str>) {
-    let mut reason = spent_words(task);
+    let mut reason = format!("{} of {} attempts are spent", task.attempt, task.max_attempts.unwrap_or(0));
     match (last_words, &task.status) {
         (Some(words), _) => reason.push_str(&format!("; last: {words}")),
         (None, Status::Claimed(claim)) => {
@@ -113,8 +113,4 @@ pub(super) fn fail(task: &mut Task, context: &Context<'_>, reason: String, class
     task.journal.lease = None;
     let claim = task.status.claim().cloned();
     task.status = Status::Failed { at: now, claim, reason, class };
-}
-
-pub(super) fn spent_words(task: &Task) -> String {
-    format!("{} of {} attempts are spent", task.attempt, task.max_attempts.unwrap_or(0))
 }

@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
-use super::{Context, Effect, check_delay, check_lease, check_request, closed, end, held};
-use crate::error::{Error, Result, printable};
+use super::{Context, Effect, check_delay, check_lease, check_request, end, held};
+use crate::error::{Error, Result};
 use crate::model::event::ENGINE_KINDS;
 use crate::model::id::ClaimToken;
 use crate::model::json::{self, Object};
 use crate::model::limits;
+use crate::model::refusal::Refusal;
 use crate::model::task::{Availability, Claim, FailureClass, LeaseClock, Status, Task, object};
 use crate::model::time::Now;
 
@@ -25,24 +26,7 @@ pub(super) fn claim(
     let lease_seconds = check_lease(lease_seconds)?;
     limits::word("the owner", owner)?;
     let now = context.now;
-    match task.availability(now) {
-        Availability::Ready => {}
-        Availability::Closed => return Err(closed(task, "claim")),
-        Availability::NotBefore(until) => {
-            return Err(Error::refused(format!("cannot claim {}; it is scheduled for {until}", task.id)));
-        }
-        Availability::Leased(until) => {
-            let owner = task.status.claim().map_or("unknown", |claim| claim.owner.as_str());
-            return Err(Error::refused(format!(
-                "cannot claim {}; active lease held by {} until {until}",
-                task.id,
-                printable(owner)
-            )));
-        }
-        Availability::Spent => {
-            return Err(Error::refused(format!("cannot claim {}; {}", task.id, end::spent_words(task))));
-        }
-    }
+    check_available(task, now)?;
     check_request(task, context)?;
     let previous = match &task.status {
         Status::Claimed(claim) => Value::from(claim.owner.clone()),
@@ -71,6 +55,23 @@ pub(super) fn claim(
     set_lease_clock(task, now, lease_seconds);
     task.record(now.wall, "claimed", message, data);
     Ok(Effect::Changed)
+}
+
+/// Refuses a claim of a task that cannot be had now.
+fn check_available(task: &Task, now: &Now) -> std::result::Result<(), Refusal> {
+    let id = task.id.clone();
+    Err(match task.availability(now) {
+        Availability::Ready => return Ok(()),
+        Availability::Closed => Refusal::ended(task, "claim", None),
+        Availability::NotBefore(until) => Refusal::Scheduled { id, until },
+        Availability::Leased(until) => {
+            let owner = task.status.claim().map_or("unknown", |claim| claim.owner.as_str()).to_string();
+            Refusal::Leased { id, owner, until }
+        }
+        Availability::Spent => {
+            Refusal::AttemptsSpent { id, attempt: task.attempt, max_attempts: task.max_attempts.unwrap_or(0) }
+        }
+    })
 }
 
 pub(super) fn renew(
@@ -168,15 +169,10 @@ pub(super) fn move_to(task: &mut Task, context: &Context<'_>, lane: &str) -> Res
     match &task.status {
         Status::Queued | Status::Scheduled { .. } => {}
         Status::Claimed(claim) => {
-            return Err(Error::refused(format!(
-                "cannot move {}; {} holds it",
-                task.id,
-                printable(&claim.owner)
-            ))
-            .with_hint("release or cancel it first"));
+            return Err(Refusal::Claimed { id: task.id.clone(), owner: claim.owner.clone() }.into());
         }
         Status::Completed { .. } | Status::Failed { .. } | Status::Parked(_) => {
-            return Err(closed(task, "move"));
+            return Err(Refusal::ended(task, "move", None).into());
         }
     }
     let data = object([("from", task.lane.clone().into()), ("to", lane.into())]);

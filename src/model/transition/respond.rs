@@ -1,9 +1,10 @@
 //! Answering a task.
 
-use super::{Answer, Context, Effect, check_request, closed, held};
-use crate::error::{Error, Result, printable};
+use super::{Answer, Context, Effect, check_request, held};
+use crate::error::{Error, Result};
 use crate::model::json::Object;
 use crate::model::limits;
+use crate::model::refusal::Refusal;
 use crate::model::response::{Response, ResponseStatus, Verdict};
 use crate::model::task::{Status, Task, object};
 
@@ -15,20 +16,12 @@ pub(super) fn respond(task: &mut Task, context: &Context<'_>, answer: &Answer) -
     let claim = match (&task.status, &answer.token) {
         (Status::Claimed(_), Some(token)) => Some(held(task, token, "respond to")?.clone()),
         (Status::Claimed(claim), None) => {
-            return Err(Error::refused(format!(
-                "cannot respond to {} without its claim token; {} holds it",
-                task.id,
-                printable(&claim.owner)
-            )));
+            return Err(Refusal::TokenMissing { id: task.id.clone(), owner: claim.owner.clone() }.into());
         }
-        (Status::Parked(_), _) => return Err(closed(task, "respond to")),
-        (Status::Queued | Status::Scheduled { .. }, Some(_)) => {
-            return Err(Error::refused(format!(
-                "cannot respond to {}; this claim is over and the task is {} again",
-                task.id,
-                task.status.as_str()
-            ))
-            .with_hint("claim it anew, or answer a queued task without --claim-token"));
+        (Status::Parked(_), token) => return Err(Refusal::ended(task, "respond to", token.as_ref()).into()),
+        (status @ (Status::Queued | Status::Scheduled { .. }), Some(_)) => {
+            let (id, state) = (task.id.clone(), status.as_str().to_string());
+            return Err(Refusal::ClaimEnded { id, state }.into());
         }
         _ => None,
     };
@@ -36,7 +29,7 @@ pub(super) fn respond(task: &mut Task, context: &Context<'_>, answer: &Answer) -
     let changed = match (check_request(task, context), answer.status) {
         (Ok(()), _) => false,
         (Err(_), ResponseStatus::Failed) => true,
-        (Err(refusal), ResponseStatus::Completed) => return Err(refusal),
+        (Err(refusal), ResponseStatus::Completed) => return Err(refusal.into()),
     };
     task.journal.response = Some(Response {
         task_id: task.id.to_string(),
@@ -93,7 +86,10 @@ pub(super) fn repeated(task: &Task, context: &Context<'_>, answer: &Answer) -> R
             && previous.follow_up_required == answer.follow_up_required
             && previous.metadata == answer.metadata
     });
-    if same_token && same_content { Ok(Effect::Unchanged) } else { Err(closed(task, "respond to")) }
+    if same_token && same_content {
+        return Ok(Effect::Unchanged);
+    }
+    Err(Refusal::ended(task, "respond to", answer.token.as_ref()).into())
 }
 
 pub(super) fn check_answer(task: &Task, answer: &Answer) -> Result<()> {
@@ -101,13 +97,12 @@ pub(super) fn check_answer(task: &Task, answer: &Answer) -> Result<()> {
     if let Some(expected) = &answer.expect_sha256
         && *expected != task.request_sha256
     {
-        return Err(Error::refused(format!(
-            "the request of {} has sha256 {}, not {}",
-            task.id,
-            task.request_sha256,
-            printable(expected)
-        ))
-        .with_hint("review the file that request_path names, then respond again"));
+        return Err(Refusal::OtherRequestRead {
+            id: task.id.clone(),
+            submitted: task.request_sha256.clone(),
+            read: expected.clone(),
+        }
+        .into());
     }
     let blocks = answer.blocking_count.unwrap_or(0) > 0;
     if blocks && answer.verdict.is_some_and(|verdict| verdict != Verdict::NeedsRevision) {

@@ -1,0 +1,30 @@
+//! How a claim stands, judged by its token.
+
+use super::id::ClaimToken;
+use super::task::{FailureClass, Status, Task};
+
+/// How a claim stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimState {
+    /// The task is still claimed under this token.
+    Held,
+    /// The task ended under this token: it was answered, or its attempts were spent.
+    Answered,
+    /// The task was cancelled.
+    Cancelled,
+    /// The task is claimed by somebody else, or by nobody.
+    Lost,
+}
+
+impl Task {
+    /// How the claim stands that was made under `token`.
+    pub fn claim_state(&self, token: &ClaimToken) -> ClaimState {
+        let is_ours = self.status.claim().is_some_and(|claim| claim.token == *token);
+        match &self.status {
+            Status::Failed { class: FailureClass::Cancelled, .. } => ClaimState::Cancelled,
+            Status::Claimed(_) if is_ours => ClaimState::Held,
+            Status::Completed { .. } | Status::Failed { .. } if is_ours => ClaimState::Answered,
+            _ => ClaimState::Lost,
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Why the rules of the queue refuse a command: one variant for each reason, with the data of its message.
+
+use std::fmt;
+
+use super::claim_state::ClaimState;
+use super::id::{ClaimToken, TaskId};
+use super::task::{FailureClass, Status, Task};
+use super::time::Time;
+use crate::error::{printable, shell_word};
+
+/// Why the queue refuses a command. The `Display` text is the message of the error made from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The token given is not that of the current claim.
+    NotHolder {
+        /// The task.
+        id: TaskId,
+        /// The command, as a verb: "renew".
+        verb: &'static str,
+        /// Who holds the task.
+        owner: String,
+        /// When its claim was made.
+        since: Time,
+    },
+    /// A token was given for a task that nobody has claimed.
+    NotClaimed {
+        /// The task.
+        id: TaskId,
+        /// The command, as a verb.
+        verb: &'static str,
+        /// The task's state.
+        state: String,
+    },
+    /// The answer comes under a claim that was given back or ran out.
+    ClaimEnded {
+        /// The task.
+        id: TaskId,
+        /// The task's state.
+        state: String,
+    },
+    /// The task has ended, or is in a state of a newer version.
+    Ended {
+        /// The task.
+        id: TaskId,
+        /// The command, as a verb.
+        verb: &'static str,
+        /// How it ended.
+        end: End,
+        /// How the claim stands whose token the command gave; `None` for a command without a token.
+        claim: Option<ClaimState>,
+    },
+    /// A claimed task was answered without its token.
+    TokenMissing {
+        /// The task.
+        id: TaskId,
+        /// Who holds the task.
+        owner: String,
+    },
+    /// The task cannot move while it is claimed.
+    Claimed {
+        /// The task.
+        id: TaskId,
+        /// Who holds the task.
+        owner: String,
+    },
+    /// The task is claimed under a lease that has not ended.
+    Leased {
+        /// The task.
+        id: TaskId,
+        /// Who holds the task.
+        owner: String,
+        /// When the lease ends.
+        until: Time,
+    },
+    /// The task is delayed.
+    Scheduled {
+        /// The task.
+        id: TaskId,
+        /// When it can be claimed.
+        until: Time,
+    },
+    /// All attempts of the task are spent.
+    AttemptsSpent {
+        /// The task.
+        id: TaskId,
+        /// Attempts so far.
+        attempt: u32,
+        /// Attempts allowed.
+        max_attempts: u32,
+    },
+    /// The task's lane is paused.
+    LanePaused {
+        /// The task.
+        id: TaskId,
+        /// The lane.
+        lane: String,
+        /// When it was paused.
+        since: Time,
+    },
+    /// The request file is not what was submitted.
+    RequestChanged {
+        /// The task.
+        id: TaskId,
+        /// The request file.
+        path: String,
+        /// The SHA-256 of the request as submitted.
+        expected: String,
+        /// What is wrong with the file.
+        fault: RequestFault,
+    },
+    /// The worker read another request than the one submitted.
+    OtherRequestRead {
+        /// The task.
+        id: TaskId,
+        /// The SHA-256 of the request as submitted.
+        submitted: String,
+        /// The SHA-256 that the worker gave.
+        read: String,
+    },
+    /// The task cannot be retried, since it has not failed.
+    NotFailed {
+        /// The task.
+        id: TaskId,
+        /// The task's state.
+        state: String,
+    },
+    /// The task cannot be redriven, since its attempts are not spent.
+    NotDead {
+        /// The task.
+        id: TaskId,
+        /// The task's state.
+        state: String,
+        /// Why it failed, if it failed.
+        class: Option<FailureClass>,
+    },
+}
+
+/// What is wrong with a request file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestFault {
+    /// It is gone.
+    Missing,
+    /// It cannot be read, and why.
+    Unreadable(String),
+    /// Its content has this SHA-256 now.
+    Changed(String),
+}
+
+/// How a task ended, as a refusal reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It is in this state, which needs no further word.
+    State(String),
+    /// It was cancelled, by whom and why.
+    Cancelled(String),
+    /// Its attempts are spent, and how the last one ended.
+    Dead(String),
+}
+
+impl End {
+    fn of(status: &Status) -> Self {
+        match status {
+            Status::Failed { class: FailureClass::Cancelled, reason, .. } => Self::Cancelled(reason.clone()),
+            Status::Failed { class: FailureClass::Dead, reason, .. } => Self::Dead(reason.clone()),
+            status => Self::State(status.as_str().to_string()),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::State(state) => write!(f, "task is {}", printable(state)),
+            Self::Cancelled(reason) => write!(f, "it was {}", printable(reason)),
+            Self::Dead(reason) => write!(f, "task is failed: {}", printable(reason)),
+        }
+    }
+}
+
+impl Refusal {
+    /// The refusal of `verb` on a task that has ended; `token` is the one that the command gave.
+    pub(super) fn ended(task: &Task, verb: &'static str, token: Option<&ClaimToken>) -> Self {
+        Self::Ended {
+            id: task.id.clone(),
+            verb,
+            end: End::of(&task.status),
+            claim: token.map(|token| task.claim_state(token)),
+        }
+    }
+
+    /// How the claim stands whose token the command gave; `None` when the refusal has another reason.
+    pub fn claim_state(&self) -> Option<ClaimState> {
+        match self {
+            Self::NotHolder { .. } | Self::NotClaimed { .. } | Self::ClaimEnded { .. } => {
+                Some(ClaimState::Lost)
+            }
+            Self::Ended { claim, .. } => *claim,
+            Self::TokenMissing { .. }
+            | Self::Claimed { .. }
+            | Self::Leased { .. }
+            | Self::Scheduled { .. }
+            | Self::AttemptsSpent { .. }
+            | Self::LanePaused { .. }
+            | Self::RequestChanged { .. }
+            | Self::OtherRequestRead { .. }
+            | Self::NotFailed { .. }
+            | Self::NotDead { .. } => None,
+        }
+    }
+
+    /// What to do next, when there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotHolder { .. } => "stop working on it and report nothing",
+            Self::NotClaimed { .. } => "nobody holds it; claim it first",
+            Self::ClaimEnded { .. } => "claim it anew, or answer a queued task without --claim-token",
+            Self::Claimed { .. } => "release or cancel it first",
+            Self::LanePaused { lane, .. } => {
+                return Some(format!("`lanes resume {}` opens it again", shell_word(lane)));
+            }
+            Self::RequestChanged { fault, .. } => match fault {
+                RequestFault::Missing => "restore the file, or cancel the task",
+                RequestFault::Unreadable(_) => "mend that, or cancel the task",
+                RequestFault::Changed(_) => "restore the file, or cancel the task and submit it again",
+            },
+            Self::OtherRequestRead { .. } => "review the file that request_path names, then respond again",
+            Self::NotFailed { .. } => "only failed, cancelled and dead tasks can be retried",
+            Self::NotDead { id, class: Some(_), .. } => {
+                return Some(format!("`lanes retry {id}` submits it again"));
+            }
+            Self::NotDead { class: None, .. }
+            | Self::Ended { .. }
+            | Self::TokenMissing { .. }
+            | Self::Leased { .. }
+            | Self::Scheduled { .. }
+            | Self::AttemptsSpent { .. } => return None,
+        };
+        Some(hint.to_string())
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotHolder { id, verb, owner, since } => write!(
+                f,
+                "cannot {verb} {id}; the claim token is not the current one, {} holds the task since {since}",
+                printable(owner)
+            ),
+            Self::NotClaimed { id, verb, state } => write!(f, "cannot {verb} {id}; task is {state}"),
+            Self::ClaimEnded { id, state } => {
+                write!(f, "cannot respond to {id}; this claim is over and the task is {state} again")
+            }
+            Self::Ended { id, verb, end, .. } => write!(f, "cannot {verb} {id}; {end}"),
+            Self::TokenMissing { id, owner } => {
+                write!(f, "cannot respond to {id} without its claim token; {} holds it", printable(owner))
+            }
+            Self::Claimed { id, owner } => write!(f, "cannot move {id}; {} holds it", printable(owner)),
+            Self::Leased { id, owner, until } => {
+                write!(f, "cannot claim {id}; active lease held by {} until {until}", printable(owner))
+            }
+            Self::Scheduled { id, until } => write!(f, "cannot claim {id}; it is scheduled for {until}"),
+            Self::AttemptsSpent { id, attempt, max_attempts } => {
+                write!(f, "cannot claim {id}; {attempt} of {max_attempts} attempts are spent")
+            }
+            Self::LanePaused { id, lane, since } => {
+                write!(f, "cannot claim {id}; lane {} is paused since {since}", printable(lane))
+            }
+            Self::RequestChanged { id, path, expected, fault } => {
+                write!(f, "the request of {id} ")?;
+                match fault {
+                    RequestFault::Missing => f.write_str("is missing")?,
+                    RequestFault::Unreadable(why) => write!(f, "cannot be read: {why}")?,
+                    RequestFault::Changed(sha256) => write!(
+                        f,
+                        "has changed since submit: request hash mismatch, expected {expected}, got {sha256}"
+                    )?,
+                }
+                write!(f, " ({})", printable(path))
+            }
+            Self::OtherRequestRead { id, submitted, read } => {
+                write!(f, "the request of {id} has sha256 {submitted}, not {}", printable(read))
+            }
+            Self::NotFailed { id, state } => write!(f, "cannot retry {id}; task is {state}"),
+            Self::NotDead { id, class: Some(class), .. } => {
+                write!(f, "{id} is not dead: it has failed, with class {}", printable(class.as_str()))
+            }
+            Self::NotDead { id, state, class: None } => write!(f, "{id} is not dead but {state}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::transition::Context;
+    use crate::model::{Answer, Command, Now, RequestCheck, ResponseStatus, json};
+
+    fn task() -> Task {
+        let text = br#"{"id": "t-1", "workspace_id": "w", "correlation_id": "c", "lane": "l",
+            "workspace_root": "/w", "request_path": "/w/r", "request_sha256": "ab12", "response_path": "/w/o",
+            "state": "queued", "created_at": "2026-11-21T06:50:00Z", "updated_at": "2026-11-21T06:50:00Z"}"#;
+        let object = json::parse_object(text).expect("JSON");
+        Task::from_object(object).expect("a task")
+    }
+
+    fn now() -> Now {
+        Now { wall: Time::from_micros(1_795_244_400_000_000), uptime: 5_000_000, boot: "b1".to_string() }
+    }
+
+    fn apply(task: &mut Task, command: &Command) -> crate::Result<()> {
+        let (now, request) = (now(), RequestCheck::Same);
+        let context = Context { now: &now, request: &request, previous: None };
+        command.apply(task, &context).map(drop)
+    }
+
+    fn answer(token: &str, status: ResponseStatus) -> Command {
+        Command::Respond(Answer {
+            token: Some(ClaimToken::from_text(token)),
+            reviewer: "ann".to_string(),
+            status,
+            class: FailureClass::Error,
+            body: "done".to_string(),
+            verdict: None,
+            blocking_count: None,
+            nonblocking_count: None,
+            follow_up_required: false,
+            expect_sha256: None,
+            metadata: json::Object::new(),
+        })
+    }
+
+    /// Every command that gives a token, in every state of a task.
+    #[test]
+    fn a_refusal_tells_what_a_second_look_at_the_task_would() {
+        let claim = |token: &str| Command::Claim {
+            owner: "ann".to_string(),
+            token: ClaimToken::from_text(token),
+            lease_seconds: 60.0,
+        };
+        let release = |token: &str| Command::Release {
+            token: ClaimToken::from_text(token),
+            reason: None,
+            delay_seconds: None,
+            spent: None,
+        };
+        let cancel = Command::Cancel { reason: None, by: "eve".to_string() };
+        let states: [&[Command]; 6] = [
+            &[],
+            &[claim("mine")],
+            &[claim("mine"), release("mine"), claim("other")],
+            &[claim("mine"), answer("mine", ResponseStatus::Completed)],
+            &[claim("mine"), answer("mine", ResponseStatus::Failed)],
+            &[claim("mine"), cancel],
+        ];
+        let mut refused = 0;
+        for (number, before) in states.into_iter().enumerate() {
+            let mut task = task();
+            for command in before {
+                apply(&mut task, command).expect("allowed");
+            }
+            for token in ["mine", "wrong"] {
+                let (text, token) = (token, ClaimToken::from_text(token));
+                let renew = Command::Renew { token: token.clone(), lease_seconds: None };
+                for command in [renew, release(text), answer(text, ResponseStatus::Failed)] {
+                    let Err(error) = apply(&mut task.clone(), &command) else { continue };
+                    let refusal = error.refusal().expect("a refusal by the rules");
+                    assert_eq!(
+                        refusal.claim_state(),
+                        Some(task.claim_state(&token)),
+                        "state {number}, {command:?}"
+                    );
+                    assert_eq!(refusal.to_string(), error.message());
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!(refused, 33);
+    }
+}
