@@ -7,7 +7,7 @@ default:
 # What to run before a commit.
 check: (ci "format" "lints" "docs" "scripts" "tests")
 
-# The tests; with arguments, those of `cargo test`: just test --test contract
+# The tests; with arguments, those of `cargo test`: just test --test it contract
 test *args:
     cargo test --locked {{ args }}
 

@@ -2,17 +2,16 @@
 //! feed, answers, idempotency keys and correlations.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::reader::{After, lines, parse, text};
+use crate::reader::{After, lines, parse, text};
 
 /// A task with its history.
 struct Task {
     id: String,
-    dir: PathBuf,
     json: Value,
     events: Vec<Value>,
 }
@@ -41,7 +40,7 @@ pub fn check(store: &Path, after: After, strict: bool) -> Result<(), String> {
         {
             return Err(format!("{id}: request.md is not what was asked"));
         }
-        tasks.push(Task { id, dir, json, events });
+        tasks.push(Task { id, json, events });
     }
     feed(store, &tasks, after)?;
     keys(store, &tasks, strict)?;

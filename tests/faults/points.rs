@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::process::Output;
 
-use super::{Scenario, World};
+use crate::scenarios::Scenario;
+use crate::world::World;
 
 /// One call at which a run can be ended or made to fail.
 #[derive(Clone, Debug)]

@@ -131,7 +131,7 @@ pub fn read(home: &Path, after: After) -> Result<Snapshot, String> {
     if let Ok(quarantine) = std::fs::read_dir(store.join("quarantine")) {
         for run in quarantine {
             let run = run.unwrap().path();
-            let files = super::files_below(&run).into_iter().filter(|path| run.join(path).is_file());
+            let files = crate::world::files_below(&run).into_iter().filter(|path| run.join(path).is_file());
             snapshot.set_aside.extend(files.map(|path| path.display().to_string()));
         }
     }

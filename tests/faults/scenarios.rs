@@ -2,7 +2,8 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use super::{Tasks, World, copy_tree, points};
+use crate::points;
+use crate::world::{Tasks, World, copy_tree};
 
 /// One command that is tried.
 pub struct Scenario {
@@ -32,7 +33,7 @@ impl World {
     pub fn scenarios(&self) -> Vec<Scenario> {
         let mut scenarios = self.scenarios_of_one_task();
         scenarios.extend(self.scenarios_of_many_tasks());
-        if let Some(only) = super::setting("LANES_TEST_ONLY") {
+        if let Some(only) = crate::world::setting("LANES_TEST_ONLY") {
             scenarios.retain(|scenario| scenario.name.starts_with(&only));
         }
         scenarios

@@ -6,9 +6,11 @@ use lanes::model::Time;
 use lanes::store::{Options, Severity};
 use serde_json::Value;
 
-use super::door::{Door, User};
-use super::reader::{self, After, Snapshot, View};
-use super::{Scenario, World, copies, files_below};
+use crate::copies;
+use crate::driver::{Door, User};
+use crate::reader::{self, After, Snapshot, View};
+use crate::scenarios::Scenario;
+use crate::world::{World, files_below};
 
 /// Reads the store, and complains with `what` when it is not whole.
 pub fn look(world: &World, after: After, what: &str) -> Snapshot {

@@ -10,8 +10,8 @@ use lanes::model::{
 };
 use lanes::store::{Clock, Entropy, Options, Store, Submitted};
 
-use crate::common::{answer_with, wish};
 use crate::model::{Mirror, Model, Outcome, State, Want};
+use crate::testkit::store::{answer_with, wish};
 use crate::{Proof, Step};
 
 pub const LANES: [&str; 2] = ["left", "right hand"];

@@ -1,0 +1,81 @@
+//! Plays every scenario on several threads, each with a world of its own, and counts what was tried.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crate::reader::{After, Snapshot};
+use crate::scenarios::Scenario;
+use crate::usage;
+use crate::world::World;
+
+/// One scenario on its way: the world it is played in, and what that looks like before.
+pub struct Stage<'a> {
+    pub world: &'a World,
+    pub scenario: &'a Scenario,
+    pub number: usize,
+    /// The prepared store, whose tasks have names.
+    pub base: &'a Snapshot,
+    /// The same when all is prepared for the scenario.
+    pub start: Snapshot,
+}
+
+/// What was tried, and what went wrong.
+#[derive(Default)]
+pub struct Crew {
+    scenarios: AtomicUsize,
+    tried: AtomicUsize,
+    failures: Mutex<Vec<String>>,
+}
+
+impl Crew {
+    /// Plays every scenario with `play`, whose store has been set up.
+    pub fn play(play: impl Fn(&Self, &Stage<'_>) + Sync) -> Self {
+        let crew = Self::default();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let world = World::new();
+            let base = usage::look(&world, After::Kill, "the prepared store");
+            let scenarios = world.scenarios();
+            // The long ones come last in the list and are begun first.
+            while let Some(number) = scenarios.len().checked_sub(next.fetch_add(1, Ordering::Relaxed) + 1) {
+                let scenario = &scenarios[number];
+                crew.watch(|| {
+                    world.set_up(scenario);
+                    let start = usage::look(&world, After::Kill, scenario.name);
+                    play(&crew, &Stage { world: &world, scenario, number, base: &base, start });
+                    crew.scenarios.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        };
+        thread::scope(|scope| {
+            // What is tried waits for other processes more than half of the time.
+            for _ in 0..thread::available_parallelism().map_or(2, usize::from) + 1 {
+                scope.spawn(work);
+            }
+        });
+        crew
+    }
+
+    /// Tries one point. When something is wrong there, the others are tried all the same.
+    pub fn attempt(&self, attempt: impl FnOnce()) {
+        self.tried.fetch_add(1, Ordering::Relaxed);
+        self.watch(attempt);
+    }
+
+    fn watch(&self, work: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            self.failures.lock().unwrap().push(text.unwrap_or_default());
+        }
+    }
+
+    /// How many points of how many scenarios were tried, all of them with success.
+    pub fn finish(self) -> (usize, usize) {
+        let failures = self.failures.into_inner().unwrap();
+        assert!(failures.is_empty(), "{} failures:\n\n{}", failures.len(), failures.join("\n\n"));
+        (self.tried.into_inner(), self.scenarios.into_inner())
+    }
+}

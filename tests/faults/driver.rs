@@ -1,0 +1,147 @@
+//! The two ways by which a queue is worked off after a fault: the commands as processes, and the
+//! library below them, which costs a fraction. Each call opens the store anew, as a process does.
+
+use std::collections::BTreeMap;
+
+use lanes::model::{ClaimToken, Command, Filter, TaskId};
+use lanes::store::{Options, Store, Want};
+use serde_json::Value;
+
+use crate::testkit::store as kit;
+use crate::world::World;
+
+const LANES: [&str; 6] = ["l", "m", "n", "o", "h", "d"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    Commands,
+    Library,
+}
+
+/// A store used by one of the doors. Whatever fails is a panic that begins with `what`.
+pub struct User<'a> {
+    pub world: &'a World,
+    pub door: Door,
+    pub what: &'a str,
+}
+
+impl User<'_> {
+    pub fn store(&self) -> Store {
+        self.done("open", Store::open(&self.world.store(), Options::default()))
+    }
+
+    fn done<T>(&self, doing: &str, result: lanes::error::Result<T>) -> T {
+        result.unwrap_or_else(|error| panic!("{}: then {doing}: {}", self.what, error.message()))
+    }
+
+    fn id(&self, id: &str) -> TaskId {
+        self.done("parse", TaskId::parse(id))
+    }
+
+    fn ok(&self, words: &[&str]) -> String {
+        let output = self.world.run(words);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: then {words:?}: {said}", self.what);
+        String::from_utf8(output.stdout).unwrap().trim_end().to_string()
+    }
+
+    fn json(&self, words: &[&str]) -> Value {
+        serde_json::from_str(&self.ok(words)).unwrap()
+    }
+
+    fn apply(&self, id: &str, command: &Command) {
+        self.done("apply", self.store().apply(&self.id(id), command));
+    }
+
+    /// How many tasks are in each state, of those that have any, and how many are listed.
+    pub fn counts(&self) -> (BTreeMap<String, usize>, usize) {
+        if self.door == Door::Commands {
+            let summary = &self.json(&["status", "--json"])["summary"];
+            let states = ["queued", "scheduled", "claimed", "completed", "failed"];
+            let count = |state: &str| summary[state].as_u64().unwrap() as usize;
+            let counts = states.map(|state| (state.to_string(), count(state)));
+            let listed = self.json(&["list", "--json"])["count"].as_u64().unwrap() as usize;
+            return (counts.into_iter().filter(|(_, count)| *count > 0).collect(), listed);
+        }
+        let mut counts = BTreeMap::new();
+        let seen = self.store().scan(&mut |_, task| {
+            let task = self.done("scan", task);
+            *counts.entry(task.status.as_str().to_string()).or_default() += 1;
+        });
+        self.done("scan", seen);
+        let listed = counts.values().sum();
+        (counts, listed)
+    }
+
+    pub fn resume(&self, lane: &str) {
+        match self.door {
+            Door::Commands => drop(self.ok(&["resume", lane])),
+            Door::Library => drop(self.done("resume", self.store().resume(lane))),
+        }
+    }
+
+    /// Submits to lane `l`, under the key `afterwards`.
+    pub fn submit(&self) -> String {
+        if self.door == Door::Commands {
+            return self.ok(&["submit", "--lane", "l", "--prompt", "afterwards", "--key", "afterwards"]);
+        }
+        let mut new = kit::wish("l", &self.world.home());
+        new.key = Some("afterwards".to_string());
+        self.done("submit", self.store().submit(new)).task.id.to_string()
+    }
+
+    /// Claims whatever comes next in any lane: its id and the token.
+    pub fn claim(&self) -> Option<(String, String)> {
+        if self.door == Door::Commands {
+            let lanes = LANES.iter().flat_map(|lane| ["--lane", lane]);
+            let words: Vec<&str> = ["claim", "--json"].into_iter().chain(lanes).collect();
+            let output = self.world.run(&words);
+            let said = String::from_utf8_lossy(&output.stderr);
+            if output.status.code() == Some(4) {
+                return None;
+            }
+            assert!(output.status.success(), "{}: then {words:?}: {said}", self.what);
+            let task: Value = serde_json::from_slice(&output.stdout).unwrap();
+            let text = |key: &str| task["task"][key].as_str().unwrap().to_string();
+            return Some((text("id"), text("claim_token")));
+        }
+        let want = Want { lanes: LANES.map(str::to_string).into(), filter: Filter::default() };
+        let task = self.done("claim", self.store().claim_next(&want, "me", 3600.0))?;
+        let token = task.status.claim().unwrap().token.as_str().to_string();
+        Some((task.id.to_string(), token))
+    }
+
+    pub fn respond(&self, id: &str, token: &str) {
+        if self.door == Door::Commands {
+            self.ok(&["respond", id, "--claim-token", token, "--body", "afterwards"]);
+            return;
+        }
+        let answer = kit::answer_with(Some(ClaimToken::from_text(token)), "afterwards");
+        self.apply(id, &Command::Respond(answer));
+    }
+
+    pub fn note(&self, id: &str) {
+        match self.door {
+            Door::Commands => drop(self.ok(&["event", id, "--type", "note", "--message", "seen"])),
+            Door::Library => self.apply(id, &kit::note("seen")),
+        }
+    }
+
+    pub fn cancel(&self, id: &str) {
+        match self.door {
+            Door::Commands => drop(self.ok(&["cancel", id])),
+            Door::Library => self.apply(id, &Command::Cancel { reason: None, by: "me".to_string() }),
+        }
+    }
+
+    /// The answer of an ended task, as `wait` tells it.
+    pub fn answer(&self, id: &str) -> Option<String> {
+        if self.door == Door::Commands {
+            let reply = self.json(&["wait", id, "--timeout", "0", "--json"]);
+            return reply["response"]["body"].as_str().map(str::to_string);
+        }
+        let store = self.store();
+        let task = self.done("read", store.task(&self.id(id)));
+        self.done("read", store.response(&task)).map(|response| response.body)
+    }
+}

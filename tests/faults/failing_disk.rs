@@ -1,0 +1,172 @@
+//! Every command, with each system call that changes or syncs a file failing once; full and
+//! read-only disks; limits on file size and open files.
+//!
+//! Without LANES_TEST_EVERY_POINT a sample of the calls is made to fail.
+
+use std::process::Output;
+
+use crate::concurrent::{Crew, Stage};
+use crate::driver::Door;
+use crate::points::{self, Point};
+use crate::reader::{After, Snapshot};
+use crate::scenarios::Scenario;
+use crate::usage;
+
+/// Of how many points one is tried, unless all are.
+const SAMPLE: usize = 7;
+
+/// The scenarios that take whatever task there is.
+const LOOKS_FOR_WORK: [&str; 2] = ["claim next", "claim after a crash"];
+
+/// Of how many points one is followed by commands; after the others the library is used.
+const COMMANDS: usize = 8;
+
+/// What the kernel says, and the words of the message for it.
+const ERRORS: [(&str, &str); 5] = [
+    ("ENOSPC", "No space left on device"),
+    ("EIO", "Input/output error"),
+    ("EDQUOT", "Disk quota exceeded"),
+    ("EACCES", "Permission denied"),
+    ("EMFILE", "Too many open files"),
+];
+
+/// Whether a call can fail with an error at all.
+fn can_fail_with(point: &Point, error: &str) -> bool {
+    let call = point.call.as_str();
+    match error {
+        "EACCES" => !matches!(call, "write" | "pwrite64" | "fsync" | "ftruncate" | "copy_file_range"),
+        "EMFILE" => call.starts_with("open"),
+        // What exists takes no more room.
+        "ENOSPC" | "EDQUOT" => !point.reads,
+        _ => true,
+    }
+}
+
+/// Whether a call only concerns what is derived from the tasks, or cleans up, so that its failure
+/// need not stop anything.
+fn may_be_ignored(scenario: &Scenario, point: &Point) -> bool {
+    let shown = &point.shown;
+    let derived =
+        ["/indexes", "feed.jsonl", "events.jsonl", "/bells", "response.json", "response.md", "/workers"];
+    (point.call != "fsync" || shown.contains("/indexes")) && derived.iter().any(|part| shown.contains(part))
+        // Old changes that stay in the feed are no loss.
+        || scenario.name.starts_with("gc") && ["/state/tmp/", "feed.jsonl", "\"lock\""].iter().any(|part| shown.contains(part))
+        || matches!(point.call.as_str(), "utimensat" | "unlinkat" | "unlink")
+        || shown.starts_with("write(2<")
+        // The look before a claim is content with the index as it is.
+        || scenario.name.starts_with("claim") && shown.contains("\"lock\"")
+        // A second copy of an answer that the store keeps already; what keeps it is synced first.
+        || scenario.name == "wait for our own file" && (point.call.as_str(), point.nth) != ("fsync", 1)
+}
+
+/// What was said of the failure: one line, or one for each line of the input.
+fn complaint(output: &Output, scenario: &Scenario, what: &str) -> String {
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    // `wait` and `gc` tell what they did as a note of its own.
+    let is_note = |line: &str| line.starts_with("lanes wait: ") || line.ends_with(" removed\n");
+    let said: String = said.split_inclusive('\n').filter(|line| !is_note(line)).collect();
+    let lines = said.trim_end().lines().count();
+    assert!(said.lines().all(|line| line.starts_with("lanes: ")), "{what}: said {said:?}");
+    assert!(lines == 1 || scenario.by_line && lines > 1, "{what}: said {said:?}");
+    assert!(!said.contains("internal error"), "{what}: {said}");
+    said
+}
+
+#[test]
+fn any_call_of_any_command_may_fail() {
+    if !crate::world::have("strace") {
+        return crate::world::skipped("strace is not installed");
+    }
+    let every = crate::world::asked_for("LANES_TEST_EVERY_POINT");
+    let crew = Crew::play(|crew, stage| {
+        let points = points::of_run(stage.world, stage.scenario);
+        let effect = usage::look(stage.world, After::Kill, "after").named(stage.base);
+        for (n, point) in points.iter().enumerate() {
+            let number = n + stage.number;
+            if !every && !number.is_multiple_of(SAMPLE) {
+                continue;
+            }
+            let errors: Vec<_> = ERRORS.iter().filter(|error| can_fail_with(point, error.0)).collect();
+            // Each kind of call stands in many scenarios, so that every error comes to it.
+            let chosen = number % errors.len();
+            let is_tried =
+                |at: usize| at == chosen || every && !point.reads && at == (chosen + 1) % errors.len();
+            for (at, error) in errors.iter().enumerate().filter(|(at, _)| is_tried(*at)) {
+                let door = if number.is_multiple_of(COMMANDS) { Door::Commands } else { Door::Library };
+                // What is left is the same for each error.
+                crew.attempt(|| fail(stage, point, **error, &effect, (at == chosen).then_some(door)));
+            }
+        }
+    });
+    let (faults, scenarios) = crew.finish();
+    println!("failed with {faults} faults in {scenarios} scenarios");
+}
+
+fn fail(
+    stage: &Stage<'_>,
+    point: &Point,
+    (error, words): (&str, &str),
+    effect: &Snapshot,
+    door: Option<Door>,
+) {
+    let Stage { world, scenario, base, start, .. } = stage;
+    let what = format!("{} with {error} at {} {}: {}", scenario.name, point.call, point.nth, point.shown);
+    world.set_up(scenario);
+    let output = world.traced(&point.inject(&format!("error={error}")), scenario);
+    let trace = world.trace();
+    let left = usage::look(world, After::Kill, &what);
+    let is_after = left.named(base) == *effect;
+    // Calls are counted for each thread, and which thread makes one may differ between runs.
+    if !trace.contains("(INJECTED)") {
+        assert!(scenario.steps && output.status.success() && is_after, "{what}: nothing failed: {left:#?}");
+        return;
+    }
+    // What `next` has to say is true, whether or not it could be written down.
+    let only_tells = scenario.name.starts_with("next");
+    if output.status.success() {
+        // What gc cannot read it leaves, and says so.
+        let said = String::from_utf8_lossy(&output.stderr);
+        let left_out = point.reads && scenario.name.starts_with("gc") && said.contains(words);
+        let is_fine = is_after || left_out || only_tells && left == *start;
+        assert!(is_fine, "{what}: success without effect: {left:#?}");
+        assert!(only_tells || point.reads || may_be_ignored(scenario, point), "{what}: success");
+    } else {
+        // A worker passes over a task that cannot be read.
+        let passed_over = point.reads && LOOKS_FOR_WORK.iter().any(|name| scenario.name.starts_with(name));
+        let nothing_else = passed_over && left == *start && output.status.code() == Some(4);
+        assert!(output.status.code() == Some(1) || nothing_else, "{what}: {:?}", output.status);
+        let on_output = point.shown.starts_with("write(1");
+        // Another thread of that number may be the one that complains.
+        let is_mute = trace.lines().any(|line| line.contains("write(2, ") && line.ends_with("(INJECTED)"));
+        // fsck tells of it on its standard output.
+        let is_told = scenario.name == "repair" && String::from_utf8_lossy(&output.stdout).contains(words);
+        if !is_mute && !is_told && !nothing_else {
+            let said = complaint(&output, scenario, &what);
+            assert!(said.contains(words), "{what}: no cause in {said:?}");
+            let home = world.home();
+            let named = [home.to_str().unwrap(), "batch.jsonl", "exported.jsonl"];
+            let names_file = named.iter().any(|name| said.contains(name));
+            assert!(on_output || names_file, "{what}: no file in {said:?}");
+        }
+        assert!(on_output || scenario.steps || output.stdout.is_empty(), "{what}: told a success");
+        // A claim that nobody could be told of is given back.
+        let between = scenario.steps && left.named(base).is_between(&start.named(base), effect)
+            || on_output && scenario.name.starts_with("claim");
+        assert!(left == *start || is_after || between, "{what}: between before and after: {left:#?}");
+        // Once it stands, only what makes it last, or tells of it, may still be reported.
+        if is_after && left != *start && !between {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let is_shown = point.reads && (only_tells || scenario.name == "respond at length");
+            assert!(on_output || is_shown || point.call == "fsync", "{what}: it stands, and yet: {said}");
+        }
+    }
+    usage::nothing_is_lost(world, After::Kill, scenario, start, &what);
+    let Some(door) = door else { return };
+    if point.reads {
+        usage::mend(world, After::Kill, &what);
+    }
+    if scenario.steps && !point.reads && (point.nth.is_multiple_of(2) || !left.broken.is_empty()) {
+        usage::repeat(world, After::Kill, scenario, (base, effect), &what);
+    }
+    usage::work_it_off(world, After::Kill, door, &what);
+}

@@ -1,0 +1,192 @@
+//! Many processes at once on one store, some of them killed: each task is had by one at a time and
+//! answered once, and none is lost.
+//!
+//! Sixteen for some seconds; with LANES_TEST_LONG sixty-four for a minute.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::disk::Dice;
+use crate::driver::Door;
+use crate::reader::{self, After};
+use crate::usage;
+use crate::world::World;
+use serde_json::Value;
+
+/// What the workers were told, by all of them.
+#[derive(Default)]
+struct Told {
+    submitted: Mutex<BTreeSet<String>>,
+    /// Tokens by task and fence.
+    claims: Mutex<BTreeMap<(String, u64), String>>,
+    answered: Mutex<BTreeMap<String, String>>,
+    commands: AtomicU64,
+    killed: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Told {
+    /// Runs a command that may be killed on the way; what it said, if it ended by itself and well.
+    fn run(&self, world: &World, dice: &mut Dice, words: &[&str]) -> Option<String> {
+        self.commands.fetch_add(1, Ordering::Relaxed);
+        let mut child = world.lanes(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        if dice.roll().is_multiple_of(8) {
+            // A moment that differs: between nothing and more than a command takes.
+            std::thread::sleep(Duration::from_micros(dice.roll() % 15_000));
+            let _ = child.kill();
+        }
+        let (mut said, mut complaint) = (String::new(), String::new());
+        child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
+        let status = child.wait().unwrap();
+        match (status.code(), status.signal()) {
+            (Some(0), _) => Some(said.trim_end().to_string()),
+            (_, Some(9)) => {
+                self.killed.fetch_add(1, Ordering::Relaxed);
+                // What it told before it was killed counts.
+                (said.ends_with('\n') && !said.is_empty()).then(|| said.trim_end().to_string())
+            }
+            (Some(1 | 4), _) => {
+                let is_refusal = complaint.lines().count() <= 1 && !complaint.contains("internal error");
+                assert!(is_refusal, "{words:?}: {complaint}");
+                assert!(!complaint.contains("is not a task"), "{words:?}: {complaint}");
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+            _ => panic!("{words:?}: {status}: {complaint}"),
+        }
+    }
+
+    fn work(&self, world: &World, seed: u64, end: Instant) {
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut held: Vec<(String, String)> = Vec::new();
+        let mut count = 0;
+        while Instant::now() < end {
+            count += 1;
+            let name = format!("{seed}-{count}");
+            match dice.roll() % 10 {
+                0..=2 => {
+                    if let Some(id) =
+                        self.run(world, &mut dice, &["submit", "--lane", "h", "--prompt", &name])
+                    {
+                        self.submitted.lock().unwrap().insert(id);
+                    }
+                }
+                3..=5 => {
+                    let words = ["claim", "--lane", "h", "--owner", &name, "--json"];
+                    let Some(said) = self.run(world, &mut dice, &words) else { continue };
+                    let reply: Value = serde_json::from_str(&said).unwrap();
+                    let task = &reply["task"];
+                    let id = task["id"].as_str().unwrap().to_string();
+                    let token = task["claim_token"].as_str().unwrap().to_string();
+                    let fence = task["fence"].as_u64().unwrap();
+                    let before = self.claims.lock().unwrap().insert((id.clone(), fence), token.clone());
+                    assert_eq!(before, None, "{id} was given away twice under one number");
+                    held.push((id, token));
+                }
+                kind => {
+                    if held.is_empty() {
+                        continue;
+                    }
+                    let at = dice.roll() as usize % held.len();
+                    let (id, token) = held[at].clone();
+                    let words: Vec<&str> = match kind {
+                        6 => vec!["renew", &id, "--claim-token", &token],
+                        7 => vec!["release", &id, "--claim-token", &token],
+                        8 if dice.roll().is_multiple_of(3) => vec!["cancel", &id],
+                        _ => vec!["respond", &id, "--claim-token", &token, "--body", &name],
+                    };
+                    let done = self.run(world, &mut dice, &words).is_some();
+                    if words[0] == "respond" && done {
+                        let before = self.answered.lock().unwrap().insert(id.clone(), name.clone());
+                        assert_eq!(before, None, "answered twice");
+                    }
+                    if words[0] != "renew" {
+                        held.swap_remove(at);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Reads the life of one task: claims, ends of claims, and one answer at most, in a possible order.
+fn check_life(id: &str, events: &[Value], claims: &BTreeMap<(String, u64), String>) {
+    let mut fence = 0;
+    let mut is_held = false;
+    let mut is_over = false;
+    for event in events {
+        let kind = event["type"].as_str().unwrap();
+        // Anybody may add a note at any time.
+        if kind == "note" {
+            continue;
+        }
+        assert!(!is_over, "{id}: {kind} after the end");
+        match kind {
+            "created" => {}
+            "claimed" => {
+                assert!(!is_held, "{id}: claimed while it was held");
+                fence += 1;
+                assert_eq!(event["data"]["fence"].as_u64(), Some(fence), "{id}");
+                is_held = true;
+            }
+            "renewed" => assert!(is_held, "{id}: renewed by nobody"),
+            "released" => {
+                assert!(is_held, "{id}: released by nobody");
+                is_held = false;
+            }
+            "response" | "cancelled" => is_over = true,
+            other => panic!("{id}: {other}"),
+        }
+    }
+    let highest = claims.keys().filter(|(task, _)| task == id).map(|(_, fence)| *fence).max();
+    assert!(highest.unwrap_or(0) <= fence, "{id}: a claim that was told of is not in its history");
+}
+
+#[test]
+fn many_at_once_with_kills() {
+    let (workers, seconds) = if crate::world::asked_for("LANES_TEST_LONG") { (64, 60) } else { (16, 8) };
+    let world = World::new();
+    let told = Told::default();
+    let end = Instant::now() + Duration::from_secs(seconds);
+    std::thread::scope(|scope| {
+        for seed in 0..workers {
+            let (world, told) = (&world, &told);
+            scope.spawn(move || told.work(world, seed + 1, end));
+        }
+    });
+    let what = "afterwards";
+    let seen = usage::look(&world, After::Kill, what);
+    let claims = told.claims.lock().unwrap();
+    for id in told.submitted.lock().unwrap().iter() {
+        assert!(seen.tasks.contains_key(id), "{id} is lost");
+    }
+    for (id, body) in told.answered.lock().unwrap().iter() {
+        assert_eq!(seen.tasks[id].answer.as_ref(), Some(body), "{id}: another answer than was accepted");
+    }
+    // Of several submits at once any may be the last to set the correlation; this one is.
+    world.ok(&["submit", "--lane", "h", "--prompt", "the last"]);
+    usage::work_it_off(&world, After::Kill, Door::Commands, what);
+    let lives = usage::look(&world, After::Kill, what);
+    for (id, view) in lives.tasks.iter().filter(|(_, view)| view.lane == "h") {
+        let path = world.store().join("tasks").join(id).join("events.jsonl");
+        let mut events = reader::lines(&path, After::Kill).unwrap();
+        events.retain(|event| event["type"] != "seen");
+        check_life(id, &events, &claims);
+        assert!(view.answer.is_some());
+    }
+    println!(
+        "{} commands, {} killed, {} refused; {} tasks, {} claims, {} answers told of",
+        told.commands.load(Ordering::Relaxed),
+        told.killed.load(Ordering::Relaxed),
+        told.refused.load(Ordering::Relaxed),
+        lives.tasks.len(),
+        claims.len(),
+        told.answered.lock().unwrap().len()
+    );
+}

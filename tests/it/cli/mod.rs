@@ -1,0 +1,22 @@
+//! The command line from outside: every test runs the built binary in an empty environment, at a
+//! fixed time, and looks at standard output, standard error and the exit code.
+
+mod admin;
+mod bad_input;
+mod broken_store;
+mod care;
+mod claim;
+mod compat;
+mod gone;
+mod history;
+mod init;
+mod inside_run;
+mod output;
+mod readers;
+mod respond;
+mod status;
+mod strangers;
+mod submit;
+mod trust;
+mod usage;
+mod wait;

@@ -1,0 +1,151 @@
+//! What happens when nobody takes the output: success is only what could be said.
+
+use std::fs::OpenOptions;
+use std::process::Stdio;
+
+use crate::testkit::sandbox::{Sandbox, text};
+
+/// `/dev/full`: writing there fails like a full disk does.
+fn full() -> Stdio {
+    OpenOptions::new().write(true).open("/dev/full").unwrap().into()
+}
+
+/// A pipe whose reader has gone.
+fn closed() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn a_full_disk_behind_standard_output_is_an_error() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    for args in [
+        &["list"][..],
+        &["list", "--json"],
+        &["status"],
+        &["status", &id],
+        &["show", &id],
+        &["events"],
+        &["why", &id],
+        &["next", "--lane", "l", "--timeout", "0"],
+        &["completions", "bash"],
+        &["man"],
+        &["--help"],
+        &["--version"],
+        &["claim", "--help"],
+        &["submit", "--lane", "m", "--prompt", "x"],
+    ] {
+        let outcome = sandbox.outcome(sandbox.command(args).stdout(full()).output().unwrap());
+        outcome.refused(1, "standard output");
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let sandbox = Sandbox::new();
+    sandbox.submit("l", &[]);
+    for args in [&["list"][..], &["list", "--json"], &["events"], &["--help"], &["completions", "bash"]] {
+        let outcome = sandbox.outcome(sandbox.command(args).stdout(closed()).output().unwrap());
+        assert_eq!(outcome.stderr, "", "{args:?}");
+        assert_ne!(outcome.code, 0, "{args:?}");
+    }
+}
+
+#[test]
+fn a_claim_that_nobody_hears_of_is_given_back() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &[]);
+    for stdout in [full as fn() -> Stdio, closed] {
+        for args in [&["claim", "--lane", "l"][..], &["claim", &id, "--json"]] {
+            let output = sandbox.command(args).stdout(stdout()).output().unwrap();
+            assert_ne!(output.status.code(), Some(0));
+            let task = sandbox.json(&["status", &id])["task"].clone();
+            assert_eq!(text(&task["state"]), "queued", "{args:?}");
+            assert_eq!(task["attempt"], 0);
+        }
+    }
+}
+
+#[test]
+fn closed_descriptors_do_no_harm() {
+    let sandbox = Sandbox::new();
+    let lanes = env!("CARGO_BIN_EXE_lanes");
+    let id = sandbox.submit("l", &[]);
+    for redirect in [">&-", "2>&-", ">&- 2>&-", "<&-", "<&- >&- 2>&-"] {
+        let script = format!("exec '{lanes}' renew {id} --claim-token x {redirect}");
+        let mut command = std::process::Command::new("/bin/sh");
+        command.args(["-c", &script]).env_clear().current_dir(sandbox.root());
+        let outcome = sandbox.outcome(command.output().unwrap());
+        assert_eq!(outcome.code, 1, "{redirect}: {outcome}");
+    }
+    // Whose answer nobody can hear is not even tried.
+    let script = format!("exec '{lanes}' claim {id} >&-");
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", &script]).env_clear().current_dir(sandbox.root());
+    sandbox.outcome(command.output().unwrap()).refused(1, "standard output is closed");
+    assert_eq!(sandbox.json(&["status", &id])["task"]["fence"], 0);
+    // Whatever a descriptor number was reused for, no file of the store holds output of ours.
+    let listed = sandbox.run(&["list", "--json"]);
+    assert_eq!((listed.code, listed.stderr.as_str()), (0, ""), "{listed}");
+}
+
+#[test]
+fn a_file_size_limit_is_an_error_not_a_death() {
+    let sandbox = Sandbox::new();
+    let lanes = env!("CARGO_BIN_EXE_lanes");
+    sandbox.write("large", vec![b'x'; 3_000_000]);
+    let id = sandbox.submit("l", &[]);
+    let script = format!("ulimit -f 64; exec '{lanes}' respond {id} --file large");
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", &script]).env_clear().current_dir(sandbox.root());
+    sandbox.outcome(command.output().unwrap()).refused(1, "File too large");
+    assert_eq!(text(&sandbox.json(&["status", &id])["task"]["state"]), "queued");
+    sandbox.ok(&["respond", &id, "--file", "large", "--quiet"]);
+}
+
+#[test]
+fn no_escape_codes_reach_a_file() {
+    let sandbox = Sandbox::new();
+    sandbox.submit("l", &["--name", "plain"]);
+    for args in [&["list"][..], &["status"], &["--help"]] {
+        let outcome = sandbox.run(args);
+        assert!(!outcome.stdout.contains('\u{1b}'), "{outcome}");
+    }
+}
+
+/// What a command prints on a terminal, by way of script(1); `None` when that is not installed.
+fn on_a_terminal(sandbox: &Sandbox, args: &[&str], env: &[(&str, &str)]) -> Option<String> {
+    let lanes = env!("CARGO_BIN_EXE_lanes");
+    let mut command = sandbox.command(&[]);
+    let words: Vec<String> = args.iter().map(|word| format!("'{word}'")).collect();
+    let mut script = std::process::Command::new("/usr/bin/script");
+    script.args(["-qec", &format!("'{lanes}' {}", words.join(" ")), "/dev/null"]);
+    script.env_clear().envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    script.env("TERM", "xterm").envs(env.iter().copied()).current_dir(sandbox.root()).stdin(Stdio::null());
+    command.stdin(Stdio::null());
+    let output = script.output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n"))
+}
+
+#[test]
+fn a_terminal_gets_colour_and_no_foreign_escape_codes() {
+    let sandbox = Sandbox::new();
+    let evil = "red \u{1b}[31m and \u{9b}2J\n\tindented\n";
+    let id = sandbox.answered("l", "completed", evil);
+    let Some(list) = on_a_terminal(&sandbox, &["list"], &[]) else {
+        println!("skipped: script is not installed");
+        return;
+    };
+    assert!(list.starts_with("\u{1b}[1mID"), "{list:?}");
+    assert!(on_a_terminal(&sandbox, &["list"], &[("NO_COLOR", "1")]).unwrap().starts_with("ID"));
+    let answer = on_a_terminal(&sandbox, &["wait", &id], &[]).unwrap();
+    assert_eq!(answer, "red \\u{1b}[31m and \\u{9b}2J\n\tindented\n");
+    let json = on_a_terminal(&sandbox, &["wait", &id, "--json"], &[]).unwrap();
+    assert!(!json.contains(['\u{1b}', '\u{9b}']), "{json:?}");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(text(&json["response"]["body"]), evil);
+    // A pipe gets the answer as it is.
+    assert_eq!(sandbox.run(&["wait", &id]).stdout, evil);
+}

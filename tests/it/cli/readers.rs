@@ -1,0 +1,159 @@
+//! Commands that only read make nothing, wherever the configuration says that the queue is.
+
+use std::path::Path;
+
+use crate::testkit::sandbox::{Outcome, Sandbox, words};
+
+/// Commands that read, and the code with which they end for an empty queue.
+const READERS: [(&str, i32); 31] = [
+    ("status", 0),
+    ("status --all", 0),
+    ("status --json", 0),
+    ("status --all --json", 0),
+    ("status 20261121", 1),
+    ("list", 0),
+    ("list --json", 0),
+    ("list --lane l --active-only", 0),
+    ("show 20261121", 1),
+    ("why 20261121", 1),
+    ("stats", 0),
+    ("stats --json", 0),
+    ("events", 0),
+    ("events 20261121", 1),
+    ("logs 20261121", 1),
+    ("workers", 0),
+    ("workers --json", 0),
+    ("doctor", 0),
+    ("doctor --json", 0),
+    ("fsck", 0),
+    ("fsck --json", 0),
+    ("gc --all-ended --dry-run", 0),
+    ("export", 0),
+    ("next --lane l --timeout 0", 0),
+    ("watch --lane l --timeout 0", 0),
+    ("wait 20261121 --timeout 0", 1),
+    ("claim --lane l", 4),
+    ("dispatch --dry-run --lane l --command -- true", 0),
+    ("trust --list", 0),
+    ("completions bash", 0),
+    ("man", 0),
+];
+
+/// Commands that change something, so that they may make the queue, or have none to look for.
+const WRITERS: [&str; 17] = [
+    "init",
+    "init-pool",
+    "submit",
+    "call",
+    "renew",
+    "release",
+    "event",
+    "respond",
+    "cancel",
+    "retry",
+    "redrive",
+    "move",
+    "pause",
+    "resume",
+    "import",
+    "serve",
+    "self-test",
+];
+
+/// Everything below a directory.
+fn tree(path: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut left = vec![path.to_path_buf()];
+    while let Some(directory) = left.pop() {
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            all.push(path.display().to_string());
+            if path.is_dir() && !path.is_symlink() {
+                left.push(path);
+            }
+        }
+    }
+    all.sort();
+    all
+}
+
+fn read(sandbox: &Sandbox, line: &str) -> Outcome {
+    sandbox.outcome(sandbox.command(&words(line)).env("HOME", sandbox.root()).output().unwrap())
+}
+
+/// All that a reply says.
+fn comparable(outcome: &Outcome) -> (i32, String, String) {
+    (outcome.code, outcome.stdout.clone(), outcome.stderr.clone())
+}
+
+#[test]
+fn readers_make_nothing_and_see_an_empty_queue() {
+    for queue_root in ["state", "../elsewhere/deep/state", "none/state"] {
+        let sandbox = Sandbox::empty();
+        sandbox.write("handoff/handoff.yaml", format!("workspace_id: w\nqueue_root: {queue_root}\n"));
+        let before = tree(&sandbox.root());
+        let mut said = Vec::new();
+        for (line, code) in READERS {
+            let outcome = read(&sandbox, line);
+            assert_eq!(outcome.code, code, "{line}\n{outcome}");
+            assert_eq!(tree(&sandbox.root()), before, "{line} made something");
+            said.push(comparable(&outcome));
+        }
+        // A queue that is there and empty says the same; only the doctor tells them apart.
+        let made = Sandbox::empty();
+        made.write("handoff/handoff.yaml", format!("workspace_id: w\nqueue_root: {queue_root}\n"));
+        made.ok(&["pause", "l"]);
+        made.ok(&["resume", "l"]);
+        made.pass(-2);
+        for ((line, _), said) in READERS.iter().zip(said) {
+            let outcome = read(&made, line);
+            if !line.starts_with("doctor") {
+                assert_eq!(comparable(&outcome), said, "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_init_made_is_left_as_it_is() {
+    let sandbox = Sandbox::new();
+    let before = tree(&sandbox.root());
+    for (line, _) in READERS {
+        read(&sandbox, line);
+        assert_eq!(tree(&sandbox.root()), before, "{line} made something");
+    }
+}
+
+#[test]
+fn a_queue_that_is_named_and_not_there_is_an_error() {
+    let sandbox = Sandbox::new();
+    let before = tree(&sandbox.root());
+    let of_the_store = READERS.iter().filter(|(line, _)| {
+        let apart = ["doctor", "trust", "completions", "man"];
+        !apart.iter().any(|name| line.starts_with(name))
+    });
+    for (line, _) in of_the_store {
+        let outcome = sandbox.run(&[&["--store", "mistyped"][..], &words(line)].concat());
+        outcome.refused(1, "there is no store at $DIR/project/mistyped");
+        let mut variable = sandbox.command(&words(line));
+        let outcome = sandbox.outcome(variable.env("LANES_STORE", "mistyped").output().unwrap());
+        outcome.refused(1, "there is no store at $DIR/project/mistyped");
+    }
+    let doctor = sandbox.run(&["doctor", "--store", "mistyped"]);
+    assert!(doctor.code == 1 && doctor.stdout.contains("blocking there is no store at"), "{doctor}");
+    assert_eq!(tree(&sandbox.root()), before);
+}
+
+#[test]
+fn every_command_is_a_reader_or_a_writer() {
+    let help = Sandbox::empty().ok(&["help"]);
+    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names = listed.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let mut count = 0;
+    for name in names.filter(|name| !name.is_empty() && *name != "help") {
+        let reads = READERS.iter().any(|(line, _)| line.split(' ').next() == Some(name));
+        assert!(reads != WRITERS.contains(&name), "{name}: does it read, or may it make a queue?");
+        count += 1;
+    }
+    assert!(count > 30, "{help}");
+}

@@ -1,0 +1,230 @@
+//! `submit` and `call`.
+
+use insta::assert_snapshot;
+
+use crate::testkit::sandbox::{Running, Sandbox, eventually, text, words};
+
+#[test]
+fn a_file_request() {
+    let sandbox = Sandbox::new();
+    sandbox.write("request.md", "review this\n");
+    let mut args = words("submit --lane review --request-from request.md --response-to out/answer.md");
+    args.extend(words("--prompt strictly --metadata required_vendor=claude --metadata note=a=b"));
+    args.extend(["--task-id", "phase 1"]);
+    assert_snapshot!(sandbox.run(&[&args[..], &["--json"]].concat()), @r#"
+        {
+          "existing": false,
+          "task": {
+            "attempt": 0,
+            "claim_owner": null,
+            "claim_token": null,
+            "claimed_at": null,
+            "completed_at": null,
+            "correlation_id": "phase 1",
+            "created_at": "2026-11-21T07:00:02.000000Z",
+            "expected_branch": null,
+            "failed_at": null,
+            "failure_class": null,
+            "failure_reason": null,
+            "fence": 0,
+            "id": "20261121T070002000000Z-phase-1-3bc0a46a7983-209633",
+            "idempotency_key": null,
+            "labels": [],
+            "lane": "review",
+            "lease_expires_at": null,
+            "lease_seconds": null,
+            "max_attempts": null,
+            "metadata": {
+              "note": "a=b",
+              "required_vendor": "claude"
+            },
+            "name": null,
+            "not_before": null,
+            "priority": 0,
+            "prompt": "strictly",
+            "request_path": "$DIR/project/request.md",
+            "request_sha256": "3bc0a46a79838f14b0810bb9125521b3502588037b777f5c5cb5a4b44225db9a",
+            "response_path": "$DIR/project/out/answer.md",
+            "retried_as": null,
+            "retry_of": null,
+            "source_agent": "orchestrator",
+            "state": "queued",
+            "supporting_paths": [],
+            "timeout_seconds": null,
+            "updated_at": "2026-11-21T07:00:02.000000Z",
+            "workspace_id": "project",
+            "workspace_root": "$DIR/project",
+            "worktree_path": null
+          },
+          "task_id": "20261121T070002000000Z-phase-1-3bc0a46a7983-209633"
+        }
+        --- exit 0
+    "#);
+    assert_snapshot!(sandbox.run(&args), @r"
+        20261121T070003000000Z-phase-1-3bc0a46a7983-23eebe
+        --- exit 0
+    ");
+}
+
+#[test]
+fn a_prompt_alone_is_a_request() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("ask", &[]);
+    assert_eq!(std::fs::read_to_string(sandbox.task_dir(&id).join("request.md")).unwrap(), "do it");
+    sandbox.write("prompt.md", "from a file");
+    let submitted = sandbox.json(&["submit", "--lane", "ask", "--prompt-file", "prompt.md"]);
+    assert_eq!(text(&submitted["task"]["prompt"]), "from a file");
+}
+
+#[test]
+fn a_prompt_may_come_from_standard_input() {
+    let sandbox = Sandbox::new();
+    for flag in ["--prompt", "--prompt-file"] {
+        let outcome = sandbox.run_with(&["submit", "--lane", "ask", flag, "-", "--json"], "piped\nlines\n");
+        assert_eq!(text(&outcome.json()["task"]["prompt"]), "piped\nlines\n");
+    }
+    sandbox.run_with(&["submit", "--lane", "ask", "--prompt", "-"], "").refused(1, "nothing to do");
+    sandbox.run_with(&["submit", "--lane", "ask", "--prompt", "-"], b"ab\xff").refused(1, "offset 2");
+}
+
+#[test]
+fn a_task_file_and_the_flags_over_it() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "tasks/phase-2.yaml",
+        "lane: build\nprompt: from the file\nmetadata: {effort: high}\ncolour: red\n",
+    );
+    let outcome = sandbox.run(&["submit", "--task", "tasks/phase-2.yaml", "--metadata", "k=v", "--json"]);
+    assert_eq!(outcome.code, 0, "{outcome}");
+    assert!(outcome.stderr.contains("unknown keys"), "{outcome}");
+    assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
+    let task = outcome.json()["task"].clone();
+    assert_eq!(text(&task["lane"]), "build");
+    assert_eq!(text(&task["correlation_id"]), "phase-2");
+    assert_eq!(task["metadata"], serde_json::json!({"effort": "high", "k": "v"}));
+    let lane = sandbox.json(&["submit", "--task", "tasks/phase-2.yaml", "--lane", "other"]);
+    assert_eq!(text(&lane["task"]["lane"]), "other");
+}
+
+#[test]
+fn the_same_key_submits_once() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.submit("l", &["--key", "build-17"]);
+    let again = sandbox.run(&["submit", "--lane", "l", "--prompt", "do it", "--key", "build-17"]);
+    assert_eq!(again.stdout.trim(), first);
+    assert!(again.stderr.contains("submitted before"), "{again}");
+    let json = sandbox.json(&["submit", "--lane", "l", "--prompt", "do it", "--key", "build-17"]);
+    assert_eq!(json["existing"], true);
+    sandbox.run(&["submit", "--lane", "l", "--prompt", "else", "--key", "build-17"]).refused(1, "build-17");
+}
+
+#[test]
+fn what_lanes_adds_is_shown() {
+    let sandbox = Sandbox::new();
+    let more =
+        words("--priority 2 --delay 1h30m --max-attempts 3 --timeout 15m --name Title --label a --label b");
+    let id = sandbox.submit("l", &more);
+    let task = sandbox.json(&["status", &id])["task"].clone();
+    assert_eq!(task["priority"], 2);
+    assert_eq!(task["max_attempts"], 3);
+    assert_eq!(task["timeout_seconds"], 900.0);
+    assert_eq!(task["labels"], serde_json::json!(["a", "b"]));
+    assert_eq!(text(&task["name"]), "Title");
+    assert_eq!(text(&task["state"]), "scheduled");
+    assert_eq!(text(&task["not_before"]), "2026-11-21T08:30:02.000000Z");
+}
+
+#[test]
+fn a_delayed_task_comes_due() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.submit("l", &["--not-before", "2026-11-21T07:10:00Z"]);
+    assert_eq!(sandbox.run(&["claim", "--lane", "l"]).code, 4);
+    sandbox.run(&["claim", &id]).refused(1, "scheduled");
+    sandbox.pass(600);
+    assert_eq!(sandbox.claim("l").0, id);
+}
+
+#[test]
+fn refusals_name_the_way_out() {
+    let sandbox = Sandbox::new();
+    sandbox.write("request.md", "x");
+    let file = ["--request-from", "request.md"];
+    let submit = |more: &[&str]| sandbox.run(&[&["submit", "--lane", "l"], more].concat());
+    submit(&[]).refused(1, "--prompt");
+    sandbox.run(&["submit", "--prompt", "x"]).refused(1, "--lane");
+    submit(&["--request-from", "nowhere.md"]).refused(1, "does not exist");
+    submit(&["--request-from", "/etc/hostname"]).refused(1, "is outside workspace_root");
+    submit(&["--request-from", "."]).refused(1, "not a regular file");
+    submit(&[&file[..], &["--response-to", "../out.md"]].concat()).refused(1, "is outside workspace_root");
+    let settings = ["--response-to", "handoff/handoff.yaml"];
+    submit(&[&file[..], &settings].concat()).refused(1, "is the workspace's configuration");
+    submit(&[&file[..], &["--metadata", "novalue"]].concat()).refused(1, "KEY=VALUE");
+    submit(&[&file[..], &["--priority", "1001"]].concat()).refused(1, "priority");
+    submit(&[&file[..], &["--max-attempts", "0"]].concat()).refused(1, "attempts");
+    submit(&[&file[..], &["--delay", "-5"]].concat()).refused(1, "delay of -5");
+    submit(&[&file[..], &["--delay", "1e99"]].concat()).refused(1, "out of range");
+    submit(&[&file[..], &["--timeout", "nan"]].concat()).refused(1, "timeout");
+    submit(&[&file[..], &["--delay", "soon"]].concat()).refused(2, "15m");
+    submit(&[&file[..], &["--not-before", "tomorrow"]].concat()).refused(1, "RFC 3339");
+    submit(&["--task", "nowhere.yaml"]).refused(1, "nowhere.yaml");
+    assert_eq!(sandbox.json(&["list"])["count"], 0, "nothing was stored by a refused submit");
+}
+
+#[test]
+fn a_link_out_of_the_workspace_is_no_request() {
+    let sandbox = Sandbox::new();
+    std::os::unix::fs::symlink("/etc/hostname", sandbox.path("link.md")).unwrap();
+    sandbox
+        .run(&["submit", "--lane", "l", "--request-from", "link.md"])
+        .refused(1, "is outside workspace_root");
+}
+
+#[test]
+fn call_prints_the_answer() {
+    let sandbox = Sandbox::new();
+    let call = Running::start(sandbox.live_command(&words("call --lane ask --prompt why? --timeout 20")));
+    eventually("the task is there", || sandbox.peek(&["list"])["count"] == 1);
+    let claim = sandbox.live_command(&["claim", "--lane", "ask", "--json"]).output().unwrap();
+    let claim: serde_json::Value = serde_json::from_slice(&claim.stdout).unwrap();
+    let (id, token) = (text(&claim["task_id"]), text(&claim["claim_token"]));
+    let respond = ["respond", &id, "--claim-token", &token, "--body", "because"];
+    assert!(sandbox.live_command(&respond).status().unwrap().success());
+    let outcome = call.finish(&sandbox);
+    assert_eq!(outcome.stdout, "because\n");
+    assert_eq!(outcome.code, 0);
+}
+
+#[test]
+fn call_ends_with_3_when_the_task_failed_and_2_when_time_is_over() {
+    let sandbox = Sandbox::new();
+    let answered = sandbox.submit("ask", &["--key", "k"]);
+    sandbox.ok(&["respond", &answered, "--status", "failed", "--body", "cannot"]);
+    let call = ["call", "--lane", "ask", "--prompt", "do it", "--key", "k"];
+    assert_snapshot!(sandbox.run(&call), @r"
+        cannot
+        --- stderr
+        lanes: 20261121T070002000000Z-ask-f51c362d5cc7-209633 was submitted before with this key
+        lanes call: 20261121T070002000000Z-ask-f51c362d5cc7-209633 failed
+        --- exit 3
+    ");
+    let late = sandbox.run(&["call", "--lane", "ask", "--prompt", "x", "--timeout", "0.05", "--quiet"]);
+    late.refused(2, "lanes wait");
+}
+
+#[test]
+fn numbers_that_only_python_writes_are_taken_like_any_other() {
+    let sandbox = Sandbox::new();
+    let lines = "{\"lane\":\"a\",\"prompt\":\"good\"}\n\
+                 {\"lane\":\"a\",\"prompt\":\"x\",\"key\":\"k\",\"metadata\":{\"t\":NaN,\"u\":[-Infinity]}}\n";
+    let outcome = sandbox.run_with(&["submit", "--batch", "-"], lines);
+    assert_eq!((outcome.code, outcome.stdout.lines().count()), (0, 2), "{outcome}");
+    let id = outcome.stdout.lines().nth(1).unwrap();
+    let again = sandbox.run_with(&["submit", "--batch", "-"], lines.lines().nth(1).unwrap());
+    assert_eq!(again.stdout.trim_end(), id, "the same key and the same content");
+    sandbox.write("t.json", "{\"lane\": \"b\", \"prompt\": \"x\", \"metadata\": {\"t\": Infinity}}");
+    sandbox.ok(&["submit", "--task", "t.json"]);
+    sandbox.ok(&["cancel", id]);
+    let new = sandbox.ok(&["retry", id]);
+    let stored = std::fs::read_to_string(sandbox.task_dir(&new).join("task.json")).unwrap();
+    assert!(stored.contains("\"t\": NaN"), "{stored}");
+}

@@ -1,0 +1,349 @@
+//! The examples of the documents, run word for word.
+//!
+//! Every fenced `console` block of CONTRACT.md, README.md and docs/ is a session of `sh`: lines that start
+//! with `$ ` are commands (`> ` continues one), the lines after a command are its standard output
+//! and standard error together. A block starts in a new empty directory, which the documents call
+//! `/home/you/demo`, with a clock that stands still and random numbers from a fixed seed, so that
+//! ids and tokens repeat. A comment in the line before the fence changes that:
+//!
+//! * `<!-- continue -->`: go on where the block before ended, with its directory, clock and variables;
+//! * `<!-- norun -->`: not run, for what needs an agent.
+//!
+//! `LANES_TEST_BLESS=1 cargo test --test it contract` writes what was printed into the documents.
+
+#![expect(clippy::disallowed_methods, reason = "the wish to rewrite the documents comes by the environment")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The documents outside docs/ whose examples are run.
+const DOCUMENTS: [&str; 2] = ["CONTRACT.md", "README.md"];
+
+/// How the documents call the directory of a block's parent, which is also its home directory.
+const HOME: &str = "/home/you";
+
+/// Stands between the outputs of two commands; no command prints it.
+const MARK: &str = "\u{1}next command\u{1}";
+
+/// Longer than any session takes, shorter than anybody's patience.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Commands that have no contract of their own.
+const UNDOCUMENTED: [&str; 1] = ["help"];
+
+/// One command of a block with the output that the document shows, and where that output is.
+struct Step {
+    line: usize,
+    command: String,
+    output: Vec<String>,
+    output_from: usize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Start {
+    New,
+    Continue,
+    Never,
+}
+
+struct Block {
+    start: Start,
+    steps: Vec<Step>,
+}
+
+fn blocks(text: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    let mut before = "";
+    for (number, line) in text.lines().enumerate() {
+        match &mut open {
+            None if line == "```console" => {
+                let start = match before {
+                    "<!-- continue -->" => Start::Continue,
+                    "<!-- norun -->" => Start::Never,
+                    _ => Start::New,
+                };
+                open = Some(Block { start, steps: Vec::new() });
+            }
+            None => before = line,
+            Some(_) if line == "```" => blocks.extend(open.take()),
+            Some(block) => add_line(block, number, line),
+        }
+    }
+    assert!(open.is_none(), "a console block has no end");
+    blocks
+}
+
+fn add_line(block: &mut Block, number: usize, line: &str) {
+    if let Some(command) = line.strip_prefix("$ ") {
+        let command = command.to_string();
+        block.steps.push(Step { line: number, command, output: Vec::new(), output_from: number + 1 });
+        return;
+    }
+    let step = block.steps.last_mut();
+    let step = step.unwrap_or_else(|| panic!("line {}: a block starts with a command", number + 1));
+    match line.strip_prefix("> ") {
+        Some(more) if step.output.is_empty() => {
+            write!(step.command, "\n{more}").unwrap();
+            step.output_from = number + 1;
+        }
+        _ => step.output.push(line.to_string()),
+    }
+}
+
+/// Runs commands as one session and returns what each printed.
+fn run(commands: &[&str]) -> Vec<Vec<String>> {
+    let home = tempfile::tempdir().unwrap();
+    let real_home = home.path().canonicalize().unwrap();
+    let directory = real_home.join("demo");
+    fs::create_dir(&directory).unwrap();
+    let mut script = String::from("umask 022\nexec 2>&1\n");
+    for command in commands {
+        // The mark must not change what `$?` says.
+        write!(script, "rc_=$?; printf '%s\\n' '{MARK}'; (exit $rc_)\n{command}\n").unwrap();
+    }
+    let programs = Path::new(env!("CARGO_BIN_EXE_lanes")).parent().unwrap();
+    let printed = real_home.join("printed");
+    let mut shell = Command::new("/bin/sh")
+        .args(["-c", &script])
+        .current_dir(&directory)
+        .env_clear()
+        .env("PATH", format!("{}:/usr/bin:/bin", programs.display()))
+        .env("HOME", &real_home)
+        .env("USER", "you")
+        .env("LANES_TEST_NOW", "2026-11-21T07:00:00Z")
+        .env("LANES_TEST_SEED", "1")
+        .stdin(Stdio::null())
+        .stdout(File::create(&printed).unwrap())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while shell.try_wait().unwrap().is_none() {
+        if started.elapsed() > PATIENCE {
+            shell.kill().unwrap();
+            panic!("this session does not end:\n{}", commands.join("\n"));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let text = fs::read_to_string(&printed).unwrap().replace(real_home.to_str().unwrap(), HOME);
+    let mut outputs: Vec<Vec<String>> = Vec::new();
+    for line in text.lines() {
+        match outputs.last_mut() {
+            _ if line == MARK => outputs.push(Vec::new()),
+            Some(output) => output.push(line.to_string()),
+            None => panic!("printed before the first command: {line}"),
+        }
+    }
+    assert_eq!(outputs.len(), commands.len(), "the shell stopped early:\n{text}");
+    outputs
+}
+
+/// Every block of the documents as sessions: lists of blocks that belong together.
+fn sessions(blocks: &[Block]) -> Vec<Vec<&Step>> {
+    let mut sessions: Vec<Vec<&Step>> = Vec::new();
+    for block in blocks {
+        match block.start {
+            Start::Never => continue,
+            Start::New => sessions.push(Vec::new()),
+            Start::Continue => assert!(!sessions.is_empty(), "the first block continues nothing"),
+        }
+        sessions.last_mut().unwrap().extend(&block.steps);
+    }
+    sessions
+}
+
+/// Returns the names of the Markdown files in a directory of the repository, `""` for its root.
+fn pages(directory: &str) -> Vec<String> {
+    let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> =
+        names.filter(|name| name.ends_with(".md")).map(|name| format!("{directory}{name}")).collect();
+    names.sort();
+    names
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// The documents whose examples are run, with their text.
+fn documents() -> Vec<(String, String)> {
+    let names = DOCUMENTS.map(str::to_string).into_iter().chain(pages("docs/"));
+    names.map(|name| (name.clone(), read(&name))).collect()
+}
+
+#[test]
+fn every_example_prints_what_the_documents_show() {
+    let bless = std::env::var_os("LANES_TEST_BLESS").is_some();
+    let mut ran = 0;
+    let mut wrong = String::new();
+    for (name, text) in documents() {
+        let blocks = blocks(&text);
+        let mut lines: Vec<Option<String>> = text.lines().map(|line| Some(line.to_string())).collect();
+        for session in sessions(&blocks) {
+            let commands: Vec<&str> = session.iter().map(|step| step.command.as_str()).collect();
+            for (step, printed) in session.iter().zip(run(&commands)) {
+                ran += 1;
+                if printed == step.output {
+                    continue;
+                }
+                for line in &mut lines[step.output_from..step.output_from + step.output.len()] {
+                    *line = None;
+                }
+                let before = &mut lines[step.output_from - 1];
+                *before = Some([&[before.clone().unwrap()], printed.as_slice()].concat().join("\n"));
+                let (shown, printed) = (step.output.join("\n"), printed.join("\n"));
+                let (number, command) = (step.line + 1, &step.command);
+                writeln!(wrong, "{name}:{number}: $ {command}\n-- shown\n{shown}\n-- printed\n{printed}\n")
+                    .unwrap();
+            }
+        }
+        if bless {
+            let text: Vec<String> = lines.into_iter().flatten().collect();
+            fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(&name), text.join("\n") + "\n").unwrap();
+        }
+    }
+    assert!(ran > 0, "no example was found: this test looks in the wrong place");
+    assert!(wrong.is_empty() || bless, "\n{wrong}");
+}
+
+#[test]
+fn every_command_has_its_contract_and_an_example() {
+    let help = Command::new(env!("CARGO_BIN_EXE_lanes")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let listed = help.split_once("Commands:\n").unwrap().1.split_once("\n\n").unwrap().0;
+    let is_name = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
+    let names: Vec<&str> =
+        listed.lines().filter(is_name).filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.contains(&"submit"), "{names:?}");
+    let contract: String =
+        documents().into_iter().filter(|(name, _)| name != "README.md").map(|(_, text)| text).collect();
+    let blocks = blocks(&contract);
+    let examples: Vec<&str> =
+        blocks.iter().flat_map(|block| &block.steps).map(|step| step.command.as_str()).collect();
+    for name in names.iter().filter(|name| !UNDOCUMENTED.contains(name)) {
+        let headed =
+            contract.lines().any(|line| line.starts_with("##") && line.contains(&format!("`{name}`")));
+        assert!(headed, "docs/ has no heading for `{name}`");
+        let shown = examples.iter().any(|example| {
+            let words: Vec<&str> = example.split_whitespace().collect();
+            words.iter().position(|word| word.ends_with("lanes")).is_some_and(|at| words[at..].contains(name))
+        });
+        assert!(shown, "docs/ has no example of `{name}`");
+    }
+}
+
+/// The words in quotes or backticks that look like the code of a finding.
+fn codes(text: &str, quote: char) -> BTreeSet<String> {
+    const WITHOUT_HYPHEN: [&str; 4] = ["link", "mode", "staged", "stranger"];
+    let is_code = |word: &&str| {
+        let letters = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+        WITHOUT_HYPHEN.contains(word) || (word.contains('-') && word.split('-').all(letters))
+    };
+    text.split(quote).filter(is_code).map(str::to_string).collect()
+}
+
+#[test]
+fn every_finding_of_fsck_is_in_its_table() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = BTreeSet::new();
+    for file in fs::read_dir(root.join("src/store/fsck")).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        found.extend(text.lines().flat_map(|line| codes(line, '"')));
+    }
+    let section = read("docs/commands.md");
+    let section = section.split("\n### `fsck`\n").nth(1).unwrap().split("\n### ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let listed: BTreeSet<String> = rows.flat_map(|cell| codes(&format!("`{cell}"), '`')).collect();
+    assert!(found.len() > 30, "{found:?}");
+    assert_eq!(found, listed);
+}
+
+#[test]
+fn blocks_are_read_as_documented() {
+    let text = "```console\n$ a\nout\n$ b <<E\n> in\n> E\n```\n<!-- continue -->\n```console\n$ c\n\nx\n```\n\
+                <!-- norun -->\n```console\n$ d\n```\n```sh\n$ e\n```\n";
+    let blocks = blocks(text);
+    let starts: Vec<Start> = blocks.iter().map(|block| block.start).collect();
+    assert!(starts == [Start::New, Start::Continue, Start::Never]);
+    let sessions = sessions(&blocks);
+    assert_eq!(sessions.len(), 1);
+    let commands: Vec<&str> = sessions[0].iter().map(|step| step.command.as_str()).collect();
+    assert_eq!(commands, ["a", "b <<E\nin\nE", "c"]);
+    assert_eq!(sessions[0][0].output, ["out"]);
+    assert!(sessions[0][1].output.is_empty());
+    assert_eq!(sessions[0][2].output, ["", "x"]);
+}
+
+/// Returns the lines of a document outside its fenced blocks.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut fenced = false;
+    text.lines().filter(move |line| {
+        let fence = line.starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    })
+}
+
+/// Returns the anchor that renderers of Markdown give a heading.
+fn anchor(heading: &str) -> String {
+    let kept = |c: &char| c.is_alphanumeric() || "-_ ".contains(*c);
+    heading.trim().to_lowercase().chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = prose(text)
+        .filter_map(|line| line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with('#')));
+    let marks = text.split("<a id=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    headings.map(anchor).chain(marks.map(str::to_string)).collect()
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut checked = 0;
+    let mut broken = Vec::new();
+    let folders = ["", "docs/", "benches/", "examples/pool/", "examples/review/", "examples/two-terminal/"];
+    for name in folders.into_iter().flat_map(pages) {
+        let text = read(&name);
+        let links =
+            prose(&text).flat_map(|line| line.split("](").skip(1)).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            checked += 1;
+            let (path, mark) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() {
+                root.join(&name)
+            } else {
+                root.join(&name).parent().unwrap().join(path)
+            };
+            let found = match mark {
+                "" => target.exists(),
+                _ => fs::read_to_string(target).is_ok_and(|text| anchors(&text).contains(mark)),
+            };
+            if !found {
+                broken.push(format!("{name}: {link}"));
+            }
+        }
+    }
+    assert!(checked > 50, "only {checked} links were found: this test looks in the wrong place");
+    assert!(broken.is_empty(), "links that lead nowhere: {broken:#?}");
+}
+
+#[test]
+fn every_page_of_the_contract_lists_its_sections() {
+    for name in pages("docs/") {
+        let text = read(&name);
+        let missing: Vec<&str> = prose(&text)
+            .filter_map(|line| line.strip_prefix("## "))
+            .filter(|heading| !text.contains(&format!("](#{})", anchor(heading))))
+            .collect();
+        assert!(missing.is_empty(), "{name} does not list {missing:?} at its top");
+        assert!(read("CONTRACT.md").contains(&format!("]({name})")), "CONTRACT.md does not list {name}");
+    }
+}

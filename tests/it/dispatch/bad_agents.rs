@@ -1,0 +1,164 @@
+//! Agents that misbehave, and every vendor's own way to say so: each has a defined end.
+
+use crate::testkit::pool::{Pool, stand_in};
+
+/// A pool whose claude is one of the stand-ins.
+fn pool_of(agent: &str, more: &str) -> Pool {
+    Pool::new(&format!(
+        "dispatch:\n  vendor: claude\n  grace: 0.3\n{more}  vendors:\n    claude: {{command: {}}}\n",
+        stand_in(agent)
+    ))
+}
+
+/// How the one task of a pool fails.
+fn failure(pool: &Pool) -> (String, String) {
+    let id = pool.submit("true", &[]);
+    pool.dispatch_once(&[]);
+    let task = pool.task(&id);
+    assert_eq!(task["state"], "failed", "{task}");
+    assert_eq!(pool.processes(), Vec::<String>::new(), "nothing is left");
+    let text = |key: &str| task[key].as_str().unwrap().to_string();
+    (text("failure_class"), text("failure_reason"))
+}
+
+#[test]
+fn garbage_and_silence_are_errors() {
+    for (agent, words) in [
+        ("garbage.py", "exited with code 0 without a result ("),
+        ("silent.sh", "exited with code 0 without a result"),
+        ("half_line.sh", "without a result (1 unreadable lines)"),
+        ("closes_stdin.sh", "without a result"),
+        ("forks.sh", "without a result"),
+    ] {
+        let (class, reason) = failure(&pool_of(agent, ""));
+        assert_eq!(class, "error", "{agent}");
+        assert!(reason.contains(words), "{agent}: {reason}");
+    }
+}
+
+#[test]
+fn a_program_without_a_vendor_must_print_something() {
+    let pool = Pool::new("");
+    let id = pool.submit("x", &[]);
+    pool.dispatch_once(&["--command", "--", "/bin/true"]);
+    let task = pool.task(&id);
+    assert_eq!(task["failure_class"], "error", "{task}");
+    // It need not read its prompt, however long that is.
+    let id = pool.submit(&"x".repeat(100_000), &[]);
+    pool.dispatch_once(&["--command", "--", &stand_in("closes_stdin.sh")]);
+    assert_eq!(pool.response(&id)["body"], "answer\n");
+}
+
+#[test]
+fn a_deaf_agent_ends_at_its_timeout() {
+    let (class, reason) = failure(&pool_of("ignores_term.sh", "  timeout: 0.3\n"));
+    assert_eq!(class, "timeout");
+    assert!(reason.contains("longer"), "{reason}");
+}
+
+#[test]
+fn what_an_agent_leaves_behind_is_ended_and_its_answer_kept() {
+    let pool = Pool::new("");
+    std::fs::write(
+        pool.path("agent.sh"),
+        format!("#!/bin/sh\nexec {} pids group session\n", stand_in("leaves_children.py")),
+    )
+    .unwrap();
+    let id = pool.submit("x", &[]);
+    pool.dispatch_once(&["--command", "--", "/bin/sh", "agent.sh"]);
+    assert!(pool.response(&id)["body"].as_str().unwrap().contains("done"));
+    assert_eq!(pool.processes(), Vec::<String>::new(), "nothing is left");
+}
+
+#[test]
+fn bytes_that_are_no_text_do_not_lose_the_answer() {
+    let pool = pool_of("invalid_utf8.sh", "");
+    let id = pool.submit("true", &[]);
+    pool.dispatch_once(&[]);
+    assert_eq!(pool.response(&id)["body"], "caf\u{fffd}");
+}
+
+#[test]
+fn a_gigabyte_of_output_is_read_and_little_of_it_kept() {
+    let pool = pool_of("floods.py", "  env: {FLOOD_MB: 1024}\n");
+    let id = pool.submit("true", &[]);
+    pool.dispatch_once(&[]);
+    assert_eq!(pool.response(&id)["body"], "still here");
+    for log in ["stdout.log", "stderr.log"] {
+        let log = pool.path(&format!("state/tasks/{id}/attempts/1/{log}"));
+        let length = std::fs::metadata(&log).unwrap().len();
+        assert!(length < 18 * 1024 * 1024, "{} has {length} bytes", log.display());
+    }
+}
+
+#[test]
+fn a_lane_that_nothing_knows_is_told_and_served() {
+    let pool = Pool::scripted("");
+    let output = pool.output(&["dispatch", "--once", "--lane", "wrok"]);
+    assert!(output.status.success());
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "lanes: warning: lane wrok is not in handoff.yaml, and nothing was ever submitted to it; did you mean work?\n"
+    );
+    pool.ok(&["submit", "--lane", "new", "--prompt", "DO: result x"]);
+    for lane in ["work", "new"] {
+        let output = pool.output(&["dispatch", "--once", "--lane", lane]);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+}
+
+/// A pool in which this vendor's program is the stand-in that speaks its format.
+fn pool_for(vendor: &str) -> Pool {
+    Pool::new(&format!(
+        "dispatch:\n  vendor: {vendor}\n  vendors:\n    {vendor}: {{command: {}}}\n",
+        stand_in("polyglot.sh")
+    ))
+}
+
+#[test]
+fn every_vendor_is_understood() {
+    for vendor in ["codex", "gemini", "opencode"] {
+        let pool = pool_for(vendor);
+        let ask = |words: &str, more: &[&str]| {
+            let prompt = format!("SAY {words}");
+            let id = pool.ok(&[&["submit", "--lane", "work", "--prompt", &prompt], more].concat());
+            pool.dispatch_once(&[]);
+            id
+        };
+        let good = pool.response(&ask("fine", &[]));
+        assert_eq!(
+            (&good["status"], &good["body"]),
+            (&"completed".into(), &"fine".into()),
+            "{vendor}: {good}"
+        );
+        let about = &good["metadata"];
+        assert_eq!(
+            (&about["vendor"], &about["cli_version"]),
+            (&vendor.into(), &"polyglot 1.2".into()),
+            "{about}"
+        );
+        assert_eq!(about["tokens"]["input"], if vendor == "codex" { 15 } else { 20 }, "{vendor}: {about}");
+        let session = about["session_id"].as_str().unwrap().to_string();
+        // A conversation goes on under its own id.
+        let resumed = pool.response(&ask("again", &["--metadata", &format!("session_id={session}")]));
+        assert_eq!(resumed["metadata"]["session_id"], session.as_str(), "{vendor}: {resumed}");
+        let argv = std::fs::read_to_string(pool.path("argv")).unwrap();
+        assert!(argv.contains(&session), "{vendor}: {argv}");
+        let boom = pool.task(&ask("boom", &[]));
+        // gemini's names HTTP 400, which another attempt would only meet again.
+        let class = if vendor == "gemini" { "permanent" } else { "error" };
+        assert_eq!(boom["failure_class"], class, "{vendor}: {boom}");
+        assert!(boom["failure_reason"].as_str().unwrap().contains("boom"), "{vendor}: {boom}");
+        let nothing = pool.task(&ask("nothing", &[]));
+        assert_eq!(nothing["failure_class"], "error", "{vendor}: {nothing}");
+        assert!(
+            nothing["failure_reason"].as_str().unwrap().contains("without a result"),
+            "{vendor}: {nothing}"
+        );
+    }
+    // The stream of codex may lack the message; its file has it.
+    let pool = pool_for("codex");
+    let id = pool.ok(&["submit", "--lane", "work", "--prompt", "SAY long"]);
+    pool.dispatch_once(&[]);
+    assert_eq!(pool.response(&id)["body"], "from the file");
+}

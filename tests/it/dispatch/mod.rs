@@ -1,0 +1,16 @@
+//! Dispatchers with scripted agents, which lie in `tests/agents/`.
+
+mod agent;
+mod bad_agents;
+mod environment;
+mod guard;
+mod life;
+mod limits;
+mod money;
+mod outcomes;
+mod places;
+mod recorded_notices;
+mod resume;
+mod runs;
+mod settings;
+mod signals;

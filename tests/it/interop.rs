@@ -1,0 +1,243 @@
+//! One state directory, two implementations at once: processes of `lanes` and of agent-lanes 0.1
+//! submit, claim, release, respond and wait on the same tasks.
+//!
+//! Runs when `agent-lanes` is on PATH and says so when it is not.
+
+#![expect(clippy::disallowed_methods, reason = "the other implementation is found on PATH")]
+#![expect(clippy::print_stdout, reason = "whoever runs the tests must see what was not tested")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::Value;
+
+const TASKS_EACH: usize = 15;
+
+struct Pool {
+    dir: tempfile::TempDir,
+    python: PathBuf,
+}
+
+impl Pool {
+    fn new() -> Option<Self> {
+        let path = std::env::var_os("PATH")?;
+        let Some(python) =
+            std::env::split_paths(&path).map(|dir| dir.join("agent-lanes")).find(|file| file.is_file())
+        else {
+            println!("skipped: agent-lanes is not on PATH");
+            return None;
+        };
+        let pool = Self { dir: tempfile::tempdir().unwrap(), python };
+        pool.lanes(&["init", "--workspace-id", "shared"]);
+        std::fs::write(pool.root().join("request.md"), "please look at this\n").unwrap();
+        Some(pool)
+    }
+
+    fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn command(&self, program: &Path, words: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .current_dir(self.root())
+            .args(words)
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, by_python: bool, words: &[&str]) -> Output {
+        let program =
+            if by_python { self.python.clone() } else { PathBuf::from(env!("CARGO_BIN_EXE_lanes")) };
+        self.command(&program, words).output().unwrap()
+    }
+
+    fn ok(&self, by_python: bool, words: &[&str]) -> String {
+        let output = self.run(by_python, words);
+        assert!(
+            output.status.success(),
+            "python: {by_python}, {words:?}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn lanes(&self, words: &[&str]) -> String {
+        self.ok(false, words)
+    }
+
+    fn json(&self, by_python: bool, words: &[&str]) -> Value {
+        let mut words = words.to_vec();
+        words.push("--json");
+        serde_json::from_str(&self.ok(by_python, &words)).unwrap()
+    }
+
+    fn submit(&self, by_python: bool, n: usize) -> String {
+        let answer = format!("answers/{by_python}-{n}.md");
+        let name = format!("task {n}");
+        let words = [
+            "submit",
+            "--lane",
+            "l",
+            "--request-from",
+            "request.md",
+            "--response-to",
+            &answer,
+            "--task-id",
+            &name,
+            "--prompt",
+            "look",
+        ];
+        self.ok(by_python, &words).trim().to_string()
+    }
+
+    /// Takes one task and answers it, or gives it back now and then. `false`: there was none.
+    fn work(&self, by_python: bool, turn: usize) -> bool {
+        let owner = format!("{}-{turn}", if by_python { "python" } else { "rust" });
+        let claimed: Value = if by_python {
+            let next = self.json(true, &["next", "--lane", "l", "--timeout", "0"]);
+            let Some(id) = next["task"]["id"].as_str() else { return false };
+            let output = self.run(true, &["claim", id, "--owner", &owner, "--json"]);
+            // Somebody was faster: that is what selecting and claiming in two steps is like.
+            if !output.status.success() {
+                return true;
+            }
+            serde_json::from_slice(&output.stdout).unwrap()
+        } else {
+            let output = self.run(false, &["claim", "--lane", "l", "--owner", &owner, "--json"]);
+            match output.status.code() {
+                Some(0) => serde_json::from_slice(&output.stdout).unwrap(),
+                Some(4) => return false,
+                _ => panic!("{}", String::from_utf8_lossy(&output.stderr)),
+            }
+        };
+        let id = claimed["task_id"].as_str().unwrap();
+        let token = claimed["claim_token"].as_str().unwrap();
+        if turn.is_multiple_of(4) {
+            self.ok(by_python, &["release", id, "--claim-token", token, "--reason", "not today"]);
+        } else {
+            self.ok(by_python, &["renew", id, "--claim-token", token, "--lease-seconds", "600"]);
+            self.ok(
+                by_python,
+                &["respond", id, "--claim-token", token, "--body", &owner, "--reviewer", &owner],
+            );
+        }
+        true
+    }
+}
+
+#[test]
+fn both_work_on_one_store_without_a_task_done_twice() {
+    let Some(pool) = Pool::new() else { return };
+    let ids: Vec<String> = std::thread::scope(|scope| {
+        let submits: Vec<_> = [true, false]
+            .into_iter()
+            .map(|by_python| {
+                let pool = &pool;
+                scope.spawn(move || (0..TASKS_EACH).map(|n| pool.submit(by_python, n)).collect::<Vec<_>>())
+            })
+            .collect();
+        submits.into_iter().flat_map(|submit| submit.join().unwrap()).collect()
+    });
+    assert_eq!(ids.len(), 2 * TASKS_EACH);
+
+    let done = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        // Each waits for what the other submitted.
+        for (n, id) in ids.iter().enumerate() {
+            if n.is_multiple_of(5) {
+                let (pool, done) = (&pool, &done);
+                let by_python = n >= TASKS_EACH;
+                scope.spawn(move || {
+                    let reply = pool.json(by_python, &["wait", id, "--timeout", "120", "--quiet"]);
+                    let path = reply["response_path"].as_str().unwrap();
+                    assert_eq!(
+                        std::fs::read_to_string(path).unwrap(),
+                        reply["response"]["body"].as_str().unwrap()
+                    );
+                    done.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+        }
+        for (worker, by_python) in [true, false, true, false].into_iter().enumerate() {
+            let pool = &pool;
+            scope.spawn(move || {
+                let mut turn = worker + 1;
+                while pool.work(by_python, turn) {
+                    turn += 1;
+                }
+            });
+        }
+    });
+    // A task that was given back after the last look of the others is still there.
+    let mut turn = 1_usize;
+    while pool.work(turn.is_multiple_of(2), turn * 4 + 1) {
+        turn += 1;
+    }
+    assert_eq!(done.load(Ordering::SeqCst), ids.len().div_ceil(5));
+
+    for id in &ids {
+        check_history(&pool, id);
+    }
+    for by_python in [true, false] {
+        let all = pool.json(by_python, &["status", "--all"]);
+        assert_eq!(all["summary"]["completed"], ids.len(), "python: {by_python}");
+        assert_eq!(all["summary"]["missing_response"], 0);
+    }
+}
+
+/// One owner at a time, one answer at the end.
+fn check_history(pool: &Pool, id: &str) {
+    let path = pool.root().join("handoff/state/tasks").join(id).join("events.jsonl");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut holder: Option<String> = None;
+    let mut answered = false;
+    for line in text.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        assert!(!answered, "{id}: something happened after the answer: {line}");
+        match event["type"].as_str().unwrap() {
+            "claimed" => {
+                let owner = event["data"]["owner"].as_str().unwrap().to_string();
+                assert!(holder.is_none(), "{id}: {owner} claimed it while {holder:?} held it\n{text}");
+                holder = Some(owner);
+            }
+            "released" => assert!(holder.take().is_some(), "{id}: released by nobody\n{text}"),
+            "renewed" => assert_eq!(event["data"]["owner"].as_str(), holder.as_deref(), "{id}\n{text}"),
+            "response" => {
+                assert_eq!(event["data"]["reviewer"].as_str(), holder.as_deref(), "{id}\n{text}");
+                answered = true;
+            }
+            _ => {}
+        }
+    }
+    assert!(answered, "{id} was never answered\n{text}");
+}
+
+#[test]
+fn each_reads_what_the_other_writes() {
+    let Some(pool) = Pool::new() else { return };
+    let ours = pool.submit(false, 1);
+    let theirs = pool.submit(true, 1);
+    for by_python in [true, false] {
+        let list = pool.json(by_python, &["list", "--lane", "l"]);
+        assert_eq!(list["count"], 2, "python: {by_python}");
+    }
+    // Our fields survive their writing, and their claims are counted.
+    let claimed = pool.json(true, &["claim", &ours, "--owner", "python"]);
+    let token = claimed["claim_token"].as_str().unwrap();
+    pool.ok(true, &["release", &ours, "--claim-token", token]);
+    let claimed = pool.json(false, &["claim", &ours, "--owner", "rust"]);
+    assert_eq!((&claimed["task"]["fence"], &claimed["task"]["attempt"]), (&2.into(), &1.into()));
+    // A cancelled task ends their wait too.
+    pool.ok(false, &["cancel", &theirs, "--by", "rust"]);
+    let waited = pool.run(true, &["wait", &theirs, "--timeout", "5"]);
+    assert_ne!(waited.status.code(), Some(2), "{}", String::from_utf8_lossy(&waited.stderr));
+    // What is scheduled is not offered to them.
+    pool.lanes(&["submit", "--lane", "later", "--prompt", "x", "--delay", "1h"]);
+    let idle = pool.json(true, &["next", "--lane", "later", "--timeout", "0"]);
+    assert_eq!(idle["status"], "idle");
+}

@@ -1,0 +1,21 @@
+//! The integration tests: the library through its public interface, and the built program from outside.
+//!
+//! One binary, because each one links the whole library. Run a part by its module:
+//! `cargo test --test it cli::submit`.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod architecture;
+mod cli;
+mod contract;
+mod dispatch;
+mod frozen;
+mod http;
+mod interop;
+mod lock;
+mod model;
+mod races;
+mod security_model;
+mod store;
+#[path = "../testkit/mod.rs"]
+mod testkit;

@@ -1,0 +1,4 @@
+//! The state machine of a task.
+
+mod transition_rules;
+mod transitions;

@@ -1,0 +1,377 @@
+//! The state machine, written down: what every command does to a task in every state.
+
+use lanes::ErrorKind;
+use lanes::model::event::ENGINE_KINDS;
+use lanes::model::task::Availability;
+use lanes::model::transition::Context;
+use lanes::model::{
+    Answer, Claim, ClaimToken, Command, Effect, FailureClass, Now, RequestCheck, Response, ResponseStatus,
+    Status, Task, Time, json,
+};
+
+const ID: &str = "20261121T065000000000Z-c-0123456789ab-000001";
+
+/// Each cell says where the task stands after the command of its row: a state, `=` when nothing was
+/// to be done, `no` when the command is refused, `bad` when its own words are off. The token `mine`
+/// is that of the task's last claim, so on a queued task it is the token of a claim that is over.
+///
+/// States: `future` and `due` are scheduled; `live` and `last` are held (`last` in the last of three
+/// attempts); `expired` and `spent` are claimed under a lease that has ended (`spent` in the last
+/// attempt); the four after them have ended; `parked` is a state of a newer version.
+const TABLE: &str = "
+                       queued  future  due     live    last    expired spent   done    failed  cancel  dead    parked
+claim                  live    no      live    no      no      live    no      no      no      no      no      no
+renew/mine             no      no      no      live    live    live    live    no      no      no      no      no
+renew/other            no      no      no      no      no      no      no      no      no      no      no      no
+release/mine           no      no      no      queued  queued  queued  queued  no      no      no      no      no
+release/mine/later     no      no      no      future  future  future  future  no      no      no      no      no
+release/mine/spent     no      no      no      queued  dead    queued  dead    no      no      no      no      no
+release/mine/both      no      no      no      future  dead    future  dead    no      no      no      no      no
+release/other          no      no      no      no      no      no      no      no      no      no      no      no
+done/mine              no      no      no      done    done    done    done    =       no      no      no      no
+done/other             no      no      no      no      no      no      no      no      no      no      no      no
+done/none              done    done    done    no      no      no      no      no      no      no      no      no
+failed/mine            no      no      no      failed  failed  failed  failed  no      =       no      no      no
+failed/other           no      no      no      no      no      no      no      no      no      no      no      no
+failed/none            failed  failed  failed  no      no      no      no      no      no      no      no      no
+note/none              queued  future  due     live    live    expired spent   done    failed  cancel  dead    parked
+note/mine              no      no      no      live    live    expired spent   no      no      no      no      no
+note/other             no      no      no      no      no      no      no      no      no      no      no      no
+note/forged            bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad     bad
+cancel                 cancel  cancel  cancel  cancel  cancel  cancel  cancel  no      no      =       no      no
+edit/name              queued  future  due     live    live    expired spent   done    failed  cancel  dead    no
+edit/nothing           =       =       =       =       =       =       =       =       =       =       =       no
+move/away              queued  future  due     no      no      no      no      no      no      no      no      no
+move/here              =       =       =       =       =       =       =       =       =       =       =       =
+retried                no      no      no      no      no      no      no      no      failed  cancel  dead    no
+request_changed        queued  future  due     live    live    expired spent   done    failed  cancel  dead    parked
+settle                 =       =       queued  =       =       =       dead    =       =       =       =       =
+";
+
+fn at(seconds: i64) -> Time {
+    Time::from_micros((1_795_244_400 + seconds) * 1_000_000)
+}
+
+/// The moment of all decisions; tasks were claimed 100 seconds before.
+fn now() -> Now {
+    Now { wall: at(0), uptime: 5_000_000_000, boot: "b1".to_string() }
+}
+
+fn token(word: &str) -> ClaimToken {
+    ClaimToken::from_text(word)
+}
+
+fn claim(lease_ends: i64) -> Claim {
+    Claim {
+        owner: "ann".to_string(),
+        token: token("mine"),
+        claimed_at: at(-100),
+        lease_expires_at: at(lease_ends),
+        lease_seconds: Some((lease_ends + 100) as f64),
+    }
+}
+
+fn failed(class: FailureClass) -> Status {
+    let reason = format!("for {}", class.as_str());
+    Status::Failed { at: at(-5), claim: Some(claim(-5)), reason, class }
+}
+
+/// A task in the state that a column of the table names.
+fn task(state: &str) -> Task {
+    let text = format!(
+        r#"{{"id": "{ID}", "workspace_id": "w", "correlation_id": "c", "lane": "here", "workspace_root": "/w",
+        "request_path": "/w/r", "request_sha256": "ab12", "response_path": "/w/o", "state": "queued",
+        "created_at": "2026-11-21T06:50:00Z", "updated_at": "2026-11-21T06:50:00Z", "max_attempts": 3,
+        "theirs": 1}}"#
+    );
+    let mut task = Task::from_object(json::parse_object(text.as_bytes()).unwrap()).unwrap();
+    (task.attempt, task.fence) = (1, 4);
+    task.journal.last_event = 7;
+    task.status = match state {
+        "queued" => Status::Queued,
+        "future" => Status::Scheduled { until: at(60) },
+        "due" => Status::Scheduled { until: at(0) },
+        "live" | "last" => Status::Claimed(claim(60)),
+        "expired" | "spent" => Status::Claimed(claim(0)),
+        "done" => Status::Completed { at: at(-5), claim: Some(claim(-5)) },
+        "failed" => failed(FailureClass::Error),
+        "cancel" => failed(FailureClass::Cancelled),
+        "dead" => failed(FailureClass::Dead),
+        "parked" => Status::Parked("input_required".to_string()),
+        other => panic!("no state {other}"),
+    };
+    if ["last", "spent"].contains(&state) {
+        task.attempt = 3;
+    }
+    task
+}
+
+/// The column that a task belongs to now; `last` is told as `live`.
+fn state_of(task: &Task) -> &'static str {
+    let spent = task.availability(&now()) == Availability::Spent;
+    match &task.status {
+        Status::Queued => "queued",
+        Status::Scheduled { until } if *until > now().wall => "future",
+        Status::Scheduled { .. } => "due",
+        Status::Claimed(_) if task.lease_is_live(&now()) => "live",
+        Status::Claimed(_) if spent => "spent",
+        Status::Claimed(_) => "expired",
+        Status::Completed { .. } => "done",
+        Status::Failed { class, .. } => match class {
+            FailureClass::Cancelled => "cancel",
+            FailureClass::Dead => "dead",
+            FailureClass::Error
+            | FailureClass::Timeout
+            | FailureClass::Lost
+            | FailureClass::UsageLimit
+            | FailureClass::Permanent
+            | FailureClass::Other(_) => "failed",
+        },
+        Status::Parked(_) => "parked",
+    }
+}
+
+fn answer(status: ResponseStatus, proof: Option<&str>) -> Answer {
+    Answer {
+        token: proof.map(token),
+        reviewer: "ann".to_string(),
+        status,
+        class: FailureClass::Error,
+        body: "the answer".to_string(),
+        verdict: None,
+        blocking_count: None,
+        nonblocking_count: None,
+        follow_up_required: false,
+        expect_sha256: None,
+        metadata: json::Object::new(),
+    }
+}
+
+/// The answer that an ended task has.
+fn previous(task: &Task) -> Option<Response> {
+    let mut draft = Task { status: Status::Queued, ..task.clone() };
+    let status = match &task.status {
+        Status::Completed { .. } => ResponseStatus::Completed,
+        Status::Failed { class: FailureClass::Error, .. } => ResponseStatus::Failed,
+        Status::Failed { .. } => {
+            apply(&mut draft, &row("cancel"), &RequestCheck::Same, None).unwrap();
+            return draft.journal.response;
+        }
+        Status::Queued | Status::Scheduled { .. } | Status::Claimed(_) | Status::Parked(_) => return None,
+    };
+    let command = Command::Respond(answer(status, None));
+    apply(&mut draft, &command, &RequestCheck::Same, None).unwrap();
+    draft.journal.response
+}
+
+fn release(proof: &str, delay_seconds: Option<f64>, spent: bool) -> Command {
+    let spent = spent.then_some(FailureClass::Timeout);
+    Command::Release { token: token(proof), reason: Some("tired".into()), delay_seconds, spent }
+}
+
+fn note(kind: &str, proof: Option<&str>) -> Command {
+    let data = json::Object::new();
+    Command::Note { kind: kind.into(), message: "hello".into(), data, token: proof.map(token) }
+}
+
+fn edit(name: Option<&str>) -> Command {
+    Command::Edit { name: name.map(str::to_string), description: None, labels: None, assignees: None }
+}
+
+/// The command that a row of the table names.
+fn row(name: &str) -> Command {
+    let respond = |status, proof| Command::Respond(answer(status, proof));
+    let (done, failed) = (ResponseStatus::Completed, ResponseStatus::Failed);
+    match name {
+        "claim" => Command::Claim { owner: "bob".into(), token: token("new"), lease_seconds: 60.0 },
+        "renew/mine" => Command::Renew { token: token("mine"), lease_seconds: None },
+        "renew/other" => Command::Renew { token: token("other"), lease_seconds: Some(60.0) },
+        "release/mine" => release("mine", None, false),
+        "release/mine/later" => release("mine", Some(30.0), false),
+        "release/mine/spent" => release("mine", None, true),
+        "release/mine/both" => release("mine", Some(30.0), true),
+        "release/other" => release("other", None, false),
+        "done/mine" => respond(done, Some("mine")),
+        "done/other" => respond(done, Some("other")),
+        "done/none" => respond(done, None),
+        "failed/mine" => respond(failed, Some("mine")),
+        "failed/other" => respond(failed, Some("other")),
+        "failed/none" => respond(failed, None),
+        "note/none" => note("progress", None),
+        "note/mine" => note("progress", Some("mine")),
+        "note/other" => note("progress", Some("other")),
+        "note/forged" => note("claimed", Some("mine")),
+        "cancel" => Command::Cancel { reason: None, by: "eve".into() },
+        "edit/name" => edit(Some("a title")),
+        "edit/nothing" => edit(None),
+        "move/away" => Command::Move { lane: "there".into() },
+        "move/here" => Command::Move { lane: "here".into() },
+        "retried" => Command::Retried { new_id: "n".into(), by: "eve".into() },
+        "request_changed" => Command::RequestChanged,
+        "settle" => Command::Settle,
+        other => panic!("no command {other}"),
+    }
+}
+
+/// The first row of the variant after that of `command`. A new variant does not compile until it
+/// has a place in this chain, and then fails until it has rows in the table.
+fn next_variant(command: &Command) -> Option<&'static str> {
+    match command {
+        Command::Claim { .. } => Some("renew/mine"),
+        Command::Renew { .. } => Some("release/mine"),
+        Command::Release { .. } => Some("done/mine"),
+        Command::Respond(_) => Some("note/none"),
+        Command::Note { .. } => Some("cancel"),
+        Command::Cancel { .. } => Some("edit/name"),
+        Command::Edit { .. } => Some("move/away"),
+        Command::Move { .. } => Some("retried"),
+        Command::Retried { .. } => Some("request_changed"),
+        Command::RequestChanged => Some("settle"),
+        Command::Settle => None,
+    }
+}
+
+fn apply(
+    task: &mut Task,
+    command: &Command,
+    request: &RequestCheck,
+    previous: Option<&Response>,
+) -> lanes::Result<Effect> {
+    command.apply(task, &Context { now: &now(), request, previous })
+}
+
+/// A refusal of the queue names the task; every error is one line that a terminal can show.
+fn check_words(error: &lanes::Error, place: &str) {
+    let text = error.to_string();
+    assert!(!text.is_empty() && !text.chars().any(char::is_control), "{place}: {text:?}");
+    if error.kind() == ErrorKind::Refused {
+        assert!(text.contains(ID), "{place}: {text}");
+    }
+}
+
+/// What a change must and must not have done, whatever the command.
+fn check_change(place: &str, command: &Command, before: &Task, after: &Task) {
+    let new = &after.journal.recent[before.journal.recent.len()..];
+    assert!(!new.is_empty(), "{place}: no event");
+    for (event, n) in new.iter().zip(before.journal.last_event + 1..) {
+        assert_eq!((event.n, event.created_at), (Some(n), now().wall), "{place}");
+    }
+    assert_eq!(after.journal.last_event, before.journal.last_event + new.len() as u64, "{place}");
+    assert_eq!(after.updated_at, now().wall, "{place}");
+    let claims = u64::from(matches!(command, Command::Claim { .. }));
+    assert_eq!(after.fence, before.fence + claims, "{place}: the fence counts claims");
+    let given_back = u32::from(matches!(command, Command::Release { spent: None, .. }));
+    assert_eq!(after.attempt + given_back, before.attempt + claims as u32, "{place}: attempts");
+    if before.status.is_terminal() {
+        assert_eq!(after.status, before.status, "{place}: what has ended has ended");
+    }
+    let ends = after.status.is_terminal() && !before.status.is_terminal();
+    assert_eq!(after.journal.response.is_some(), ends, "{place}: an answer exactly when it ends");
+    let live = matches!(after.status, Status::Claimed(_)) && claims > 0;
+    assert!(!live || after.journal.lease.is_some(), "{place}: a lease by the uptime");
+    // Nothing else changes.
+    let mut rest = after.clone();
+    (rest.status, rest.attempt, rest.fence) = (before.status.clone(), before.attempt, before.fence);
+    (rest.journal, rest.updated_at) = (before.journal.clone(), before.updated_at);
+    match command {
+        Command::Move { .. } => rest.lane.clone_from(&before.lane),
+        Command::Edit { .. } => rest.name.clone_from(&before.name),
+        Command::Retried { .. } => rest.retried_as.clone_from(&before.retried_as),
+        _ => {}
+    }
+    assert_eq!(rest, *before, "{place}");
+}
+
+#[test]
+fn every_command_in_every_state() {
+    let mut lines = TABLE.lines().filter(|line| !line.is_empty());
+    let states: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+    for line in lines {
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(cells.len(), states.len() + 1, "{line}");
+        let command = row(cells[0]);
+        for (state, expected) in states.iter().zip(&cells[1..]) {
+            let place = format!("{} on {state}", cells[0]);
+            let before = task(state);
+            let mut after = before.clone();
+            let outcome = apply(&mut after, &command, &RequestCheck::Same, previous(&before).as_ref())
+                .inspect_err(|error| {
+                    check_words(error, &place);
+                    assert_eq!(after, before, "{place}: a refusal changed the task");
+                });
+            let found = match outcome.map_err(|error| error.kind()) {
+                Ok(Effect::Changed) => state_of(&after),
+                Ok(Effect::Unchanged) => "=",
+                Err(ErrorKind::Refused) => "no",
+                Err(ErrorKind::Invalid) => "bad",
+                Err(kind) => panic!("{place}: {kind:?}"),
+            };
+            assert_eq!(found, *expected, "{place}");
+            match found {
+                "=" => assert_eq!(after, before, "{place}"),
+                "no" | "bad" => {}
+                _ => check_change(&place, &command, &before, &after),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_table_has_every_variant_and_every_state() {
+    let rows: Vec<&str> = TABLE.lines().skip(2).filter_map(|line| line.split_whitespace().next()).collect();
+    let mut name = Some("claim");
+    while let Some(first) = name {
+        assert!(rows.contains(&first), "{first} has no row");
+        name = next_variant(&row(first));
+    }
+    let states = TABLE.lines().nth(1).unwrap();
+    for state in states.split_whitespace().filter(|state| *state != "last") {
+        assert_eq!(state_of(&task(state)), state);
+    }
+    assert_eq!(states.split_whitespace().count(), 12);
+}
+
+#[test]
+fn the_queues_own_event_kinds_cannot_be_forged() {
+    for kind in ENGINE_KINDS.into_iter().chain(["", "two words", "a\nb", "tab\t", &"x".repeat(65)]) {
+        for proof in [None, Some("mine")] {
+            let error =
+                apply(&mut task("live"), &note(kind, proof), &RequestCheck::Unchecked, None).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{kind:?}");
+            check_words(&error, kind);
+        }
+    }
+    for kind in ["note", "headless_started", &"x".repeat(64)] {
+        apply(&mut task("live"), &note(kind, None), &RequestCheck::Unchecked, None).unwrap();
+    }
+    // Whatever the queue itself writes is on the list.
+    for line in TABLE.lines().skip(2).filter(|line| !line.starts_with("note")) {
+        for state in ["queued", "due", "live", "last", "spent", "failed"] {
+            let mut task = task(state);
+            let command = row(line.split_whitespace().next().unwrap());
+            let _ = apply(&mut task, &command, &RequestCheck::Same, None);
+            for event in &task.journal.recent {
+                assert!(ENGINE_KINDS.contains(&event.kind.as_str()), "{}", event.kind);
+            }
+        }
+    }
+}
+
+#[test]
+fn lengths_out_of_range_are_refused() {
+    for seconds in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e20, 30.0 * 86400.0 + 1.0] {
+        let claim = Command::Claim { owner: "bob".into(), token: token("new"), lease_seconds: seconds };
+        let renew = Command::Renew { token: token("mine"), lease_seconds: Some(seconds) };
+        for (state, command) in [("queued", claim), ("live", renew)] {
+            let error = apply(&mut task(state), &command, &RequestCheck::Same, None).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{seconds}");
+        }
+    }
+    for delay in [-1.0, f64::NAN, f64::INFINITY, 1e20] {
+        let error = apply(&mut task("live"), &release("mine", Some(delay), false), &RequestCheck::Same, None)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{delay}");
+    }
+    let longest = Command::Claim { owner: "bob".into(), token: token("new"), lease_seconds: 30.0 * 86400.0 };
+    apply(&mut task("queued"), &longest, &RequestCheck::Same, None).unwrap();
+}

@@ -1,0 +1,193 @@
+//! Real processes side by side.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::Value;
+
+fn lanes(store: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lanes"));
+    command.env_clear().current_dir(store.parent().unwrap()).arg("--store").arg(store).stdin(Stdio::null());
+    command
+}
+
+fn run(store: &Path, words: &[&str]) -> Output {
+    lanes(store).args(words).output().unwrap()
+}
+
+fn ok(store: &Path, words: &[&str]) -> String {
+    let output = run(store, words);
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_string()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// Waits until `words` answers with `expected` somewhere in its output.
+fn until(store: &Path, words: &[&str], expected: &str) {
+    for _ in 0..2000 {
+        if ok(store, words).contains(expected) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("{words:?} never said {expected}");
+}
+
+#[test]
+fn sixty_four_processes_take_each_task_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("state");
+    let count = 1000;
+    std::thread::scope(|scope| {
+        for part in 0..4 {
+            let store = &store;
+            scope.spawn(move || {
+                for n in 0..count / 4 {
+                    let vendor = if n % 2 == 0 { "required_vendor=claude" } else { "required_vendor=any" };
+                    let name = format!("{part}-{n}");
+                    ok(store, &["submit", "--lane", "l", "--prompt", &name, "--metadata", vendor]);
+                }
+            });
+        }
+    });
+    let calls = AtomicUsize::new(0);
+    let taken: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..64)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut taken = Vec::new();
+                    loop {
+                        let output = run(
+                            &store,
+                            &["claim", "--lane", "l", "--match", "required_vendor=claude,any", "--json"],
+                        );
+                        calls.fetch_add(1, Ordering::SeqCst);
+                        match output.status.code() {
+                            Some(0) => {
+                                let reply: Value = serde_json::from_slice(&output.stdout).unwrap();
+                                taken.push(reply["task_id"].as_str().unwrap().to_string());
+                            }
+                            Some(4) => return taken,
+                            other => panic!("{other:?}: {}", String::from_utf8_lossy(&output.stderr)),
+                        }
+                    }
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    assert_eq!(taken.len(), count, "every task is taken, none twice");
+    assert_eq!(taken.iter().collect::<BTreeSet<_>>().len(), count);
+    assert_eq!(calls.load(Ordering::SeqCst), count + 64, "no call was wasted while there was work");
+}
+
+#[test]
+fn parked_claims_each_get_one_of_what_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("state");
+    ok(&store, &["import", "/dev/null"]);
+    let workers: Vec<_> = (0..6)
+        .map(|n| {
+            lanes(&store)
+                .args([
+                    "claim",
+                    "--lane",
+                    "l",
+                    "--wait",
+                    "--timeout",
+                    "60",
+                    "--json",
+                    "--owner",
+                    &format!("w{n}"),
+                ])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    until(&store, &["workers", "--json"], "\"count\": 6");
+    let submitted: BTreeSet<String> =
+        (0..6).map(|n| ok(&store, &["submit", "--lane", "l", "--prompt", &n.to_string()])).collect();
+    let taken: BTreeSet<String> = workers
+        .into_iter()
+        .map(|worker| {
+            let output = worker.wait_with_output().unwrap();
+            assert!(output.status.success());
+            json(&String::from_utf8(output.stdout).unwrap())["task_id"].as_str().unwrap().to_string()
+        })
+        .collect();
+    assert_eq!(taken, submitted);
+    assert!(ok(&store, &["workers", "--json"]).contains("\"count\": 0"));
+}
+
+#[test]
+fn one_submit_with_a_key_whoever_is_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("state");
+    let ids: BTreeSet<String> = std::thread::scope(|scope| {
+        let submits: Vec<_> = (0..16)
+            .map(|_| scope.spawn(|| ok(&store, &["submit", "--lane", "l", "--prompt", "same", "--key", "k"])))
+            .collect();
+        submits.into_iter().map(|submit| submit.join().unwrap()).collect()
+    });
+    assert_eq!(ids.len(), 1, "{ids:?}");
+}
+
+#[test]
+fn one_answer_of_many_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("state");
+    let id = ok(&store, &["submit", "--lane", "l", "--prompt", "x"]);
+    let waiters: Vec<_> = (0..4)
+        .map(|_| {
+            lanes(&store)
+                .args(["wait", &id, "--timeout", "60", "--json"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let accepted: Vec<usize> = std::thread::scope(|scope| {
+        let answers: Vec<_> = (0..16)
+            .map(|n| {
+                let (store, id) = (&store, &id);
+                scope.spawn(move || {
+                    run(store, &["respond", id, "--body", &n.to_string()]).status.success().then_some(n)
+                })
+            })
+            .collect();
+        answers.into_iter().filter_map(|answer| answer.join().unwrap()).collect()
+    });
+    assert_eq!(accepted.len(), 1, "{accepted:?}");
+    for waiter in waiters {
+        let output = waiter.wait_with_output().unwrap();
+        let reply = json(&String::from_utf8(output.stdout).unwrap());
+        assert_eq!(reply["response"]["body"], accepted[0].to_string());
+    }
+}
+
+#[test]
+fn a_cancelled_wait_leaves_no_worker_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("state");
+    ok(&store, &["import", "/dev/null"]);
+    let mut worker = lanes(&store)
+        .args(["claim", "--lane", "l", "--wait"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until(&store, &["workers", "--json"], "\"count\": 1");
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    assert!(ok(&store, &["workers", "--json"]).contains("\"count\": 0"), "a killed worker is not alive");
+    let id = ok(&store, &["submit", "--lane", "l", "--prompt", "x"]);
+    assert!(ok(&store, &["why", &id]).contains("nobody serves lane l"));
+}

@@ -1,0 +1,62 @@
+//! Many submits at once.
+
+use crate::testkit::store::Fixture;
+use lanes::model::NewTask;
+
+fn keyed(fixture: &Fixture, key: &str, prompt: &str) -> NewTask {
+    let mut new = fixture.wish("l");
+    new.key = Some(key.into());
+    new.prompt = prompt.into();
+    new
+}
+
+#[test]
+fn a_batch_is_what_single_submits_would_be() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let new: Vec<NewTask> = (0..150)
+        .map(|n| {
+            let mut new = fixture.wish(if n % 2 == 0 { "even" } else { "odd" });
+            new.correlation_id = format!("c{}", n % 7);
+            new
+        })
+        .collect();
+    let results = store.submit_batch(new).unwrap();
+    let ids: Vec<String> = results.into_iter().map(|result| result.unwrap().task.id.to_string()).collect();
+    assert_eq!(ids.len(), 150);
+    assert_eq!((store.queue_depth("even").unwrap(), store.queue_depth("odd").unwrap()), (75, 75));
+    assert_eq!(store.feed_since(0, 1000).unwrap().len(), 150);
+    assert_eq!(std::fs::read_dir(store.root().join("tmp")).unwrap().count(), 0, "nothing is left over");
+    let correlation = std::fs::read_to_string(store.root().join("indexes/correlations/w--c6.json")).unwrap();
+    assert!(correlation.contains(&ids[146]), "the newest of its correlation: {correlation}");
+    let first = fixture.claim(&store, "even");
+    fixture.respond(&store, &first, "done");
+    assert!(store.fsck(false, &mut |_, _| {}).unwrap().findings.is_empty());
+}
+
+#[test]
+fn keys_hold_within_a_batch_and_one_refusal_keeps_nobody_out() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let old = store.submit(keyed(&fixture, "old", "a")).unwrap().task;
+    fixture.pass(1.0);
+    let results = store
+        .submit_batch(vec![
+            keyed(&fixture, "new", "a"),
+            keyed(&fixture, "new", "a"),
+            keyed(&fixture, "old", "other"),
+            keyed(&fixture, "old", "a"),
+        ])
+        .unwrap();
+    let [first, again, other, same] = results.try_into().unwrap();
+    let (first, again, same) = (first.unwrap(), again.unwrap(), same.unwrap());
+    assert!(!first.existing && again.existing && same.existing);
+    assert_eq!((&again.task.id, &same.task.id), (&first.task.id, &old.id));
+    assert!(other.unwrap_err().to_string().contains("idempotency key"));
+    assert_eq!(store.queue_depth("l").unwrap(), 2);
+    let correlation = std::fs::read_to_string(store.root().join("indexes/correlations/w--c.json")).unwrap();
+    assert!(
+        correlation.contains(first.task.id.as_str()),
+        "the newest, although others follow: {correlation}"
+    );
+}

@@ -1,0 +1,175 @@
+//! What is offered to a worker, and what is passed over without holding up the rest.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::testkit::store::wish;
+use lanes::digest::sha256_bytes;
+use lanes::model::task::NewRequest;
+use lanes::model::{Command, Filter, NewTask, Status, Task, TaskId, Time, json};
+use lanes::store::{Clock, Options, Store, Want};
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    clock: Arc<AtomicI64>,
+    store: Store,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(AtomicI64::new(1_795_244_400_000_000));
+        let options = Options { clock: Clock::by_hand(Arc::clone(&clock)), ..Options::default() };
+        let store = Store::open(&dir.path().join("state"), options).unwrap();
+        Self { dir, clock, store }
+    }
+
+    fn request(&self) -> PathBuf {
+        self.dir.path().join("request")
+    }
+
+    fn pass(&self, seconds: i64) {
+        self.clock.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+    }
+
+    /// A task whose request is a file that says `text`, in the lane `lane`.
+    fn submit(&self, lane: &str, text: &str, delay: i64) -> Task {
+        self.pass(1);
+        let path = match text {
+            "" => self.request(),
+            text => self.dir.path().join(text),
+        };
+        std::fs::write(&path, text).unwrap();
+        let now = Time::from_micros(self.clock.load(Ordering::SeqCst));
+        let request = NewRequest::File {
+            path: path.to_string_lossy().into_owned(),
+            sha256: sha256_bytes(text.as_bytes()),
+        };
+        let not_before = (delay > 0).then(|| now.plus_seconds(delay as f64));
+        let new = NewTask { request, not_before, ..wish(lane, self.dir.path()) };
+        self.store.submit(new).unwrap().task
+    }
+
+    /// What is offered and then given to a worker; both must agree.
+    fn next(&self, lanes: &[&str]) -> Option<TaskId> {
+        let lanes = lanes.iter().map(|lane| lane.to_string()).collect();
+        let want = Want { lanes, filter: Filter::default() };
+        let offered = self.store.peek_next(&want).unwrap().map(|task| task.id);
+        let given = self.store.claim_next(&want, "a", 60.0).unwrap().map(|task| task.id);
+        assert_eq!(offered, given, "what is offered can be had");
+        given
+    }
+
+    fn kinds(&self, id: &TaskId) -> Vec<String> {
+        self.store.events(id).unwrap().into_iter().map(|event| event.kind).collect()
+    }
+}
+
+#[test]
+fn a_task_whose_request_changed_is_passed_over_and_says_so_once() {
+    type Break = fn(&std::path::Path);
+    let breaks: [Break; 3] = [
+        |path| std::fs::write(path, "other").unwrap(),
+        |path| std::fs::remove_file(path).unwrap(),
+        |path| {
+            std::fs::remove_file(path).unwrap();
+            std::fs::create_dir(path).unwrap();
+        },
+    ];
+    for spoil in breaks {
+        for state in ["queued", "due", "expired"] {
+            let fixture = Fixture::new();
+            let spoiled = fixture.submit("l", "", if state == "due" { 30 } else { 0 });
+            if state == "expired" {
+                assert_eq!(fixture.next(&["l"]).unwrap(), spoiled.id);
+            }
+            fixture.pass(60);
+            spoil(&fixture.request());
+            let good = fixture.submit("l", "good", 0);
+            assert_eq!(fixture.next(&["l"]).unwrap(), good.id, "{state}");
+            for _ in 0..3 {
+                assert_eq!(fixture.next(&["l"]), None, "{state}");
+            }
+            let refusal = fixture.store.claim(&spoiled.id, "a", 60.0).unwrap_err().to_string();
+            assert!(refusal.contains(spoiled.id.as_str()) && refusal.contains("request"), "{refusal}");
+            let said = fixture.kinds(&spoiled.id).iter().filter(|kind| *kind == "request_changed").count();
+            assert_eq!(said, 1, "{state}");
+            let _ = std::fs::remove_dir(fixture.request());
+            std::fs::write(fixture.request(), "").unwrap();
+            assert_eq!(fixture.next(&["l"]).unwrap(), spoiled.id, "{state}: it is whole again");
+        }
+    }
+}
+
+#[test]
+fn lanes_are_asked_in_the_given_order_and_paused_ones_left_out() {
+    let fixture = Fixture::new();
+    let [a, b, c] = ["a", "b", "c"].map(|lane| fixture.submit(lane, lane, 0).id);
+    fixture.store.pause("b", None).unwrap();
+    assert_eq!(fixture.next(&["c", "b", "a", "c", "none"]), Some(c));
+    assert_eq!(fixture.next(&["c", "b", "a"]), Some(a));
+    assert_eq!(fixture.next(&["c", "b", "a"]), None);
+    fixture.store.resume("b").unwrap();
+    assert_eq!(fixture.next(&["c", "b", "a"]), Some(b));
+}
+
+#[test]
+fn a_delay_that_ended_is_undone_by_a_clock_set_back() {
+    let fixture = Fixture::new();
+    let task = fixture.submit("l", "later", 30);
+    let other = fixture.submit("other", "other", 0);
+    fixture.pass(30);
+    // Somebody looked, so that the task stands among those that can be claimed.
+    assert_eq!(fixture.next(&["other", "l"]).unwrap(), other.id);
+    assert_eq!(fixture.store.next_due(&["l".into()]).map(Time::micros), Some(task_until(&task)));
+    fixture.pass(-20);
+    assert_eq!(fixture.next(&["l"]), None);
+    fixture.pass(20);
+    assert_eq!(fixture.next(&["l"]), Some(task.id.clone()));
+    assert_eq!(fixture.kinds(&task.id), ["created", "due", "claimed"]);
+}
+
+fn task_until(task: &Task) -> i64 {
+    let Status::Scheduled { until } = &task.status else { panic!("{:?}", task.status) };
+    until.micros()
+}
+
+#[test]
+fn moving_a_task_takes_it_along_in_the_index() {
+    let fixture = Fixture::new();
+    let first = fixture.submit("a", "first", 0).id;
+    let second = fixture.submit("b", "second", 0).id;
+    let later = fixture.submit("a", "later", 30).id;
+    for id in [&first, &later] {
+        fixture.store.apply(id, &Command::Move { lane: "b".into() }).unwrap();
+    }
+    assert_eq!((fixture.store.queue_depth("a").unwrap(), fixture.store.queue_depth("b").unwrap()), (0, 2));
+    fixture.pass(30);
+    assert_eq!(fixture.next(&["a"]), None);
+    let order: Vec<TaskId> = std::iter::from_fn(|| fixture.next(&["b"])).collect();
+    assert_eq!(order, [first, second, later], "a task keeps its age when it moves");
+}
+
+#[test]
+fn a_history_goes_on_where_another_writer_dropped_our_keys() {
+    let fixture = Fixture::new();
+    let task = fixture.submit("l", "whole", 0);
+    let note = |message: &str| {
+        let (kind, data) = ("note".to_string(), json::Object::new());
+        let note = Command::Note { kind, message: message.into(), data, token: None };
+        fixture.store.apply(&task.id, &note).unwrap();
+    };
+    note("before");
+    let path = fixture.store.root().join("tasks").join(task.id.as_str()).join("task.json");
+    let mut object = json::parse_object(&std::fs::read(&path).unwrap()).unwrap();
+    for ours in ["_lanes", "fence", "attempt"] {
+        object.remove(ours);
+    }
+    std::fs::write(&path, json::to_text(&object)).unwrap();
+    note("after");
+    assert_eq!(fixture.kinds(&task.id), ["created", "note", "note"]);
+    let numbers: Vec<Option<u64>> =
+        fixture.store.events(&task.id).unwrap().iter().map(|event| event.n).collect();
+    assert_eq!(numbers, [Some(1), Some(2), Some(3)]);
+}

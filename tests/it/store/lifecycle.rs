@@ -1,0 +1,300 @@
+//! The store through its public interface: life cycles, order, races, other implementations.
+
+use std::collections::HashSet;
+
+use crate::testkit::store::{Fixture, answer, want};
+use lanes::model::{Command, Effect, FailureClass, Filter, ResponseStatus, Status, json};
+use lanes::store::{Store, Want};
+
+#[test]
+fn a_task_goes_from_submit_to_answer() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let task = fixture.submit(&store, |_| {});
+    assert_eq!(store.queue_depth("l").unwrap(), 1);
+    let claimed = store.claim_next(&want("l"), "me", 60.0).unwrap().unwrap();
+    assert_eq!((claimed.id.clone(), claimed.fence, claimed.attempt), (task.id.clone(), 1, 1));
+    assert_eq!(store.queue_depth("l").unwrap(), 0);
+    assert!(store.claim_next(&want("l"), "other", 60.0).unwrap().is_none());
+    assert_eq!(fixture.respond(&store, &claimed, "done"), Effect::Changed);
+    assert_eq!(
+        fixture.respond(&store, &claimed, "done"),
+        Effect::Unchanged,
+        "a repeated answer changes nothing"
+    );
+    let other = store.apply(&task.id, &Command::Respond(answer(&claimed, "else"))).unwrap_err();
+    assert!(other.to_string().contains("task is completed"), "{other}");
+    let done = store.task(&task.id).unwrap();
+    let response = store.response(&done).unwrap().unwrap();
+    assert_eq!(response.body, "done");
+    let path = std::path::PathBuf::from(&done.response_path);
+    store.deliver(&done, &response, &path).unwrap();
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "done");
+    let kinds: Vec<String> = store.events(&task.id).unwrap().into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, ["created", "claimed", "response"]);
+    let feed: Vec<u64> = store.feed_since(0, 10).unwrap().iter().map(|entry| entry.seq).collect();
+    assert_eq!(feed, [1, 2, 3]);
+}
+
+#[test]
+fn higher_priority_first_then_age_and_old_tasks_overtake() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let old = fixture.submit(&store, |_| {});
+    fixture.pass(3.0 * 3600.0);
+    let plain = fixture.submit(&store, |_| {});
+    let second = fixture.submit(&store, |_| {});
+    let urgent = fixture.submit(&store, |new| new.priority = 2);
+    let mut order = Vec::new();
+    while let Some(task) = store.claim_next(&want("l"), "me", 60.0).unwrap() {
+        order.push(task.id);
+    }
+    assert_eq!(order, [old.id, urgent.id, plain.id, second.id]);
+}
+
+#[test]
+fn a_task_for_others_does_not_block_the_lane() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let vendor =
+        |name: &str| -> json::Object { [("required_vendor".into(), name.into())].into_iter().collect() };
+    fixture.submit(&store, |new| new.metadata = vendor("codex"));
+    let mine = fixture.submit(&store, |new| new.metadata = vendor("claude"));
+    let filter = Filter::parse(&["required_vendor=claude,any"]).unwrap();
+    let claude = Want { lanes: vec!["l".into()], filter };
+    assert_eq!(store.peek_next(&claude).unwrap().unwrap().id, mine.id);
+    assert_eq!(store.claim_next(&claude, "me", 60.0).unwrap().unwrap().id, mine.id);
+    assert!(store.claim_next(&claude, "me", 60.0).unwrap().is_none());
+}
+
+#[test]
+fn an_expired_lease_is_offered_again_and_the_old_token_is_void() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    fixture.submit(&store, |_| {});
+    let first = store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap();
+    fixture.pass(61.0);
+    assert_eq!(store.next_due(&["l".into()]).unwrap(), first.status.claim().unwrap().lease_expires_at);
+    let second = store.claim_next(&want("l"), "b", 60.0).unwrap().unwrap();
+    assert_eq!((second.fence, second.attempt), (2, 2));
+    let late = store.apply(&first.id, &Command::Respond(answer(&first, "late"))).unwrap_err();
+    assert!(late.to_string().contains("claim token"), "{late}");
+    fixture.respond(&store, &second, "in time");
+}
+
+#[test]
+fn attempts_run_out_and_a_waiter_gets_an_answer() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let task = fixture.submit(&store, |new| new.max_attempts = Some(2));
+    for _ in 0..2 {
+        store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap();
+        fixture.pass(61.0);
+    }
+    assert!(store.claim_next(&want("l"), "a", 60.0).unwrap().is_none());
+    let dead = store.task(&task.id).unwrap();
+    assert!(matches!(&dead.status, Status::Failed { class: FailureClass::Dead, .. }), "{:?}", dead.status);
+    assert_eq!(store.response(&dead).unwrap().unwrap().status, ResponseStatus::Failed);
+    let again = store.retry(&task.id, "me").unwrap();
+    assert_eq!(store.retry(&task.id, "me").unwrap().task.id, again.task.id, "asked twice, retried once");
+    assert_eq!(store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap().id, again.task.id);
+    assert_eq!(store.task(&task.id).unwrap().retried_as.as_deref(), Some(again.task.id.as_str()));
+}
+
+#[test]
+fn delays_end_by_themselves() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let now = store.now().wall;
+    let task = fixture.submit(&store, |new| new.not_before = Some(now.plus_seconds(30.0)));
+    assert!(store.claim_next(&want("l"), "a", 60.0).unwrap().is_none());
+    assert!(store.claim(&task.id, "a", 60.0).is_err());
+    fixture.pass(30.0);
+    let claimed = store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap();
+    let token = claimed.status.claim().unwrap().token.clone();
+    let release = Command::Release { token, reason: None, delay_seconds: Some(5.0), spent: None };
+    let (released, _) = store.apply(&task.id, &release).unwrap();
+    assert_eq!(released.attempt, 0, "a release gives the attempt back");
+    assert!(store.peek_next(&want("l")).unwrap().is_none());
+    fixture.pass(5.0);
+    assert_eq!(store.peek_next(&want("l")).unwrap().unwrap().status, Status::Queued);
+}
+
+#[test]
+fn a_key_submits_once() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let keyed = |store: &Store, prompt: &str| {
+        let mut new = fixture.wish("l");
+        new.key = Some("k".into());
+        new.prompt = prompt.into();
+        store.submit(new)
+    };
+    let first = keyed(&store, "a").unwrap();
+    let second = keyed(&store, "a").unwrap();
+    assert!(!first.existing && second.existing);
+    assert_eq!(first.task.id, second.task.id);
+    assert!(keyed(&store, "b").unwrap_err().to_string().contains("idempotency key"));
+    std::fs::remove_dir_all(store.root().join("indexes")).unwrap();
+    assert!(keyed(&fixture.store(), "a").unwrap().existing, "the index is derived");
+}
+
+#[test]
+fn cancel_voids_the_claim() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    fixture.submit(&store, |_| {});
+    let claimed = store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap();
+    let cancel = Command::Cancel { reason: Some("no longer needed".into()), by: "boss".into() };
+    store.apply(&claimed.id, &cancel).unwrap();
+    assert_eq!(store.apply(&claimed.id, &cancel).unwrap().1, Effect::Unchanged);
+    let token = claimed.status.claim().unwrap().token.clone();
+    let renew = store.apply(&claimed.id, &Command::Renew { token, lease_seconds: None }).unwrap_err();
+    assert!(renew.to_string().contains("cancelled by boss: no longer needed"), "{renew}");
+}
+
+#[test]
+fn large_and_odd_answers_come_back_unchanged() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    for body in ["x".repeat(3_000_000), "a\r\nb\u{0}\u{2028}é😀".to_string(), String::new()] {
+        fixture.submit(&store, |_| {});
+        let claimed = store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap();
+        fixture.respond(&store, &claimed, &body);
+        let done = store.task(&claimed.id).unwrap();
+        assert!(store.response(&done).unwrap().unwrap().body == body);
+        assert_eq!(fixture.respond(&store, &claimed, &body), Effect::Unchanged);
+    }
+}
+
+#[test]
+fn threads_share_a_lane_without_taking_a_task_twice() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let count = 60;
+    for _ in 0..count {
+        fixture.submit(&store, |_| {});
+    }
+    let taken: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let store = fixture.store();
+                    let mut taken = Vec::new();
+                    while let Some(task) = store.claim_next(&want("l"), "t", 600.0).unwrap() {
+                        taken.push(task.id.to_string());
+                    }
+                    taken
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    assert_eq!(taken.len(), count);
+    assert_eq!(taken.iter().collect::<HashSet<_>>().len(), count);
+}
+
+#[test]
+fn what_another_implementation_writes_is_noticed() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let ours = fixture.submit(&store, |_| {});
+    let foreign_id = "20261121T080000000000Z-x-0123456789ab";
+    let text =
+        std::fs::read_to_string(store.root().join("tasks").join(ours.id.as_str()).join("task.json")).unwrap();
+    let mut object = json::parse_object(text.as_bytes()).unwrap();
+    object.remove("_lanes");
+    object.insert("id".into(), foreign_id.into());
+    let dir = store.root().join("tasks").join(foreign_id);
+    std::fs::create_dir(&dir).unwrap();
+    // Its request is its own; one that another task keeps in the store would be refused.
+    std::fs::copy(&ours.request_path, dir.join("request.md")).unwrap();
+    object.insert("request_path".into(), dir.join("request.md").to_string_lossy().into());
+    std::fs::write(dir.join("task.json"), json::to_text(&object)).unwrap();
+    let claimed = store.claim_next(&want("l"), "a", 600.0).unwrap().unwrap();
+    let other = store.claim_next(&want("l"), "a", 600.0).unwrap().unwrap();
+    let mut ids = [claimed.id.to_string(), other.id.to_string()];
+    ids.sort();
+    assert_eq!(ids, [ours.id.to_string(), foreign_id.to_string()]);
+    // It releases a claim of ours behind our back.
+    let path = store.root().join("tasks").join(ours.id.as_str()).join("task.json");
+    let mut object = json::parse_object(&std::fs::read(&path).unwrap()).unwrap();
+    for key in ["claim_owner", "claim_token", "lease_expires_at", "claimed_at"] {
+        object.insert(key.into(), serde_json::Value::Null);
+    }
+    object.insert("state".into(), "queued".into());
+    object.insert("updated_at".into(), "2026-11-21T09:00:00.000000Z".into());
+    std::fs::write(&path, json::to_text(&object)).unwrap();
+    assert_eq!(store.claim_next(&want("l"), "b", 600.0).unwrap().unwrap().id, ours.id);
+}
+
+#[test]
+fn a_deleted_index_is_rebuilt() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let first = fixture.submit(&store, |_| {});
+    let second = fixture.submit(&store, |new| new.priority = 1);
+    std::fs::remove_dir_all(store.root().join("indexes")).unwrap();
+    let store = fixture.store();
+    assert_eq!(store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap().id, second.id);
+    assert_eq!(store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap().id, first.id);
+}
+
+#[test]
+fn many_events_stay_in_order_and_complete() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let task = fixture.submit(&store, |_| {});
+    for n in 0..50 {
+        let data = json::Object::new();
+        let note = Command::Note { kind: "note".into(), message: n.to_string(), data, token: None };
+        store.apply(&task.id, &note).unwrap();
+    }
+    let events = store.events(&task.id).unwrap();
+    let numbers: Vec<Option<u64>> = events.iter().map(|event| event.n).collect();
+    assert_eq!(numbers, (1..=51).map(Some).collect::<Vec<_>>());
+    assert_eq!(store.last_event(&store.task(&task.id).unwrap()).unwrap().unwrap().message, "49");
+    let path = store.root().join("tasks").join(task.id.as_str()).join("events.jsonl");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.extend_from_slice(b"{\"half\": ");
+    std::fs::write(&path, bytes).unwrap();
+    let note = Command::Note {
+        kind: "note".into(),
+        message: "after".into(),
+        data: json::Object::new(),
+        token: None,
+    };
+    store.apply(&task.id, &note).unwrap();
+    assert_eq!(store.events(&task.id).unwrap().len(), 52);
+}
+
+#[test]
+fn long_lanes_stay_sorted() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let mut expected = Vec::new();
+    for n in 0..400 {
+        let task = fixture.submit(&store, |new| new.priority = n % 3);
+        expected.push((task.rank(), task.id));
+    }
+    expected.sort();
+    assert_eq!(store.queue_depth("l").unwrap(), 400);
+    for (n, (_, id)) in expected.iter().enumerate() {
+        let task = store.claim_next(&want("l"), "a", 6000.0).unwrap().unwrap();
+        assert_eq!(task.id, *id, "at {n}");
+    }
+    assert!(store.claim_next(&want("l"), "a", 60.0).unwrap().is_none());
+}
+
+#[test]
+fn paused_lanes_hand_out_nothing() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let task = fixture.submit(&store, |_| {});
+    assert!(store.pause("l", Some("maintenance")).unwrap());
+    assert!(!store.pause("l", None).unwrap());
+    assert!(store.claim_next(&want("l"), "a", 60.0).unwrap().is_none());
+    assert!(store.claim(&task.id, "a", 60.0).unwrap_err().to_string().contains("paused"));
+    assert!(store.resume("l").unwrap());
+    assert!(store.claim_next(&want("l"), "a", 60.0).unwrap().is_some());
+}

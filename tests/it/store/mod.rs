@@ -1,0 +1,14 @@
+//! The store through its public interface.
+
+mod batch;
+mod claim_order;
+mod clocks;
+mod damaged_copies;
+mod damaged_index;
+mod fsck;
+mod gc;
+mod hostile_store;
+mod import;
+mod lifecycle;
+mod many_keys;
+mod transfer;

@@ -1,0 +1,181 @@
+//! Random sequences of commands, played on a real store and on the small model beside it.
+//!
+//! After each step both must say the same, and what a reader can see must keep the promises.
+//! The sequences are the same in every run. To look further: `PROPTEST_CASES=2000 cargo test --test
+//! properties`, with `PROPTEST_RNG_SEED=N` to repeat what it found.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod checks;
+mod model;
+#[path = "../testkit/mod.rs"]
+mod testkit;
+mod world;
+
+use proptest::prelude::*;
+use proptest::test_runner::{RngSeed, TestError, TestRunner};
+
+use world::World;
+
+/// Which token a command shows: the current one, an earlier one, or one of nobody's.
+#[derive(Clone, Copy, Debug)]
+enum Proof {
+    Current,
+    Earlier(usize),
+    Foreign,
+}
+
+/// One step. Tasks are given by number, counted round; times are in seconds.
+#[derive(Clone, Debug)]
+enum Step {
+    Submit {
+        lane: usize,
+        priority: i32,
+        delay: i64,
+        max: Option<u32>,
+        vendor: usize,
+        key: Option<usize>,
+    },
+    Claim {
+        task: usize,
+        length: i64,
+    },
+    Next {
+        lanes: usize,
+        vendor: usize,
+        length: i64,
+    },
+    Peek {
+        lanes: usize,
+        vendor: usize,
+    },
+    Renew {
+        task: usize,
+        proof: Proof,
+        length: Option<i64>,
+    },
+    Release {
+        task: usize,
+        proof: Proof,
+        delay: i64,
+        spent: bool,
+    },
+    Respond {
+        task: usize,
+        proof: Option<Proof>,
+        success: bool,
+        body: usize,
+    },
+    Note {
+        task: usize,
+        proof: Option<Proof>,
+    },
+    Cancel {
+        task: usize,
+    },
+    Move {
+        task: usize,
+        lane: usize,
+    },
+    Pause {
+        lane: usize,
+    },
+    Resume {
+        lane: usize,
+    },
+    Retry {
+        task: usize,
+    },
+    Settle {
+        task: usize,
+    },
+    /// Both clocks go on.
+    Pass {
+        seconds: i64,
+    },
+    /// Somebody sets the wall clock.
+    Jump {
+        seconds: i64,
+    },
+    /// The index is deleted; the next command builds it anew.
+    LoseIndex,
+    /// A copy of the store without its index hands out what the model says, in that order.
+    DrainCopy {
+        lanes: usize,
+        vendor: usize,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let task = || 0_usize..12;
+    let lane = || 0_usize..2;
+    let lanes = || 0_usize..4;
+    let vendor = || prop_oneof![2 => Just(0_usize), 1 => 1_usize..3];
+    let length = || prop_oneof![Just(10_i64), Just(60), Just(4000)];
+    let delay = || prop_oneof![3 => Just(0_i64), 1 => Just(30), 1 => Just(4000)];
+    let proof = || prop_oneof![5 => Just(Proof::Current), 1 => (0_usize..4).prop_map(Proof::Earlier), 1 => Just(Proof::Foreign)];
+    let maybe_proof = || prop_oneof![1 => Just(None), 3 => proof().prop_map(Some)];
+    prop_oneof![
+        5 => (lane(), -1..2_i32, delay(), prop_oneof![2 => Just(None), 1 => (1_u32..3).prop_map(Some)], 0_usize..3,
+              prop_oneof![3 => Just(None), 1 => (0_usize..2).prop_map(Some)])
+            .prop_map(|(lane, priority, delay, max, vendor, key)| Step::Submit { lane, priority, delay, max, vendor, key }),
+        2 => (task(), length()).prop_map(|(task, length)| Step::Claim { task, length }),
+        6 => (lanes(), vendor(), length()).prop_map(|(lanes, vendor, length)| Step::Next { lanes, vendor, length }),
+        2 => (lanes(), vendor()).prop_map(|(lanes, vendor)| Step::Peek { lanes, vendor }),
+        3 => (task(), proof(), proptest::option::of(length()))
+            .prop_map(|(task, proof, length)| Step::Renew { task, proof, length }),
+        4 => (task(), proof(), delay(), any::<bool>())
+            .prop_map(|(task, proof, delay, spent)| Step::Release { task, proof, delay, spent }),
+        4 => (task(), maybe_proof(), any::<bool>(), 0_usize..2)
+            .prop_map(|(task, proof, success, body)| Step::Respond { task, proof, success, body }),
+        2 => (task(), maybe_proof()).prop_map(|(task, proof)| Step::Note { task, proof }),
+        1 => task().prop_map(|task| Step::Cancel { task }),
+        2 => (task(), lane()).prop_map(|(task, lane)| Step::Move { task, lane }),
+        1 => lane().prop_map(|lane| Step::Pause { lane }),
+        2 => lane().prop_map(|lane| Step::Resume { lane }),
+        2 => task().prop_map(|task| Step::Retry { task }),
+        2 => task().prop_map(|task| Step::Settle { task }),
+        5 => prop_oneof![Just(1_i64), Just(11), Just(61), Just(4001)].prop_map(|seconds| Step::Pass { seconds }),
+        2 => prop_oneof![Just(-90_000_i64), Just(-20), Just(20), Just(90_000)]
+            .prop_map(|seconds| Step::Jump { seconds }),
+        1 => Just(Step::LoseIndex),
+        1 => (lanes(), vendor()).prop_map(|(lanes, vendor)| Step::DrainCopy { lanes, vendor }),
+    ]
+}
+
+/// Plays sequences of up to `steps` on stores that hold `waiting` tasks from the beginning.
+fn play(cases: u32, steps: usize, waiting: usize) {
+    let default =
+        ProptestConfig { failure_persistence: None, max_shrink_iters: 1000, ..ProptestConfig::default() };
+    // The environment speaks through the defaults.
+    let explore = default.cases != 256 || default.rng_seed != RngSeed::Random;
+    let fixed = ProptestConfig { cases, rng_seed: RngSeed::Fixed(20_261_121), ..default.clone() };
+    let mut runner = TestRunner::new(if explore { default } else { fixed });
+    let sequences = proptest::collection::vec(step(), 1..steps);
+    let result = runner.run(&sequences, |sequence| {
+        let mut world = World::new(waiting);
+        for step in &sequence {
+            world.play(step);
+        }
+        world.finish();
+        Ok(())
+    });
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, sequence)) => {
+            let steps: Vec<String> = sequence.iter().map(|step| format!("  {step:?}")).collect();
+            panic!("{reason}\n{}", steps.join("\n"));
+        }
+        Err(abort) => panic!("{abort}"),
+    }
+}
+
+#[test]
+fn the_store_does_what_the_model_says() {
+    play(40, 80, 0);
+}
+
+#[test]
+fn the_same_holds_in_a_lane_of_several_chunks() {
+    play(3, 60, 260);
+}

@@ -1,0 +1,136 @@
+//! What tests of the store share: a store under a clock moved by hand, tasks, answers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use lanes::model::task::NewRequest;
+use lanes::model::{
+    Answer, ClaimToken, Command, Effect, FailureClass, Filter, NewTask, ResponseStatus, Task, TaskId, json,
+};
+use lanes::store::{Clock, Options, Store, Want};
+
+/// A directory for one test, and its clock.
+pub struct Fixture {
+    dir: tempfile::TempDir,
+    clock: Arc<AtomicI64>,
+}
+
+impl Fixture {
+    pub fn new() -> Self {
+        let clock = Arc::new(AtomicI64::new(1_795_244_400_000_000));
+        Self { dir: tempfile::tempdir().unwrap(), clock }
+    }
+
+    pub fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn store(&self) -> Store {
+        self.store_named("state")
+    }
+
+    pub fn store_named(&self, name: &str) -> Store {
+        let options = Options { clock: Clock::by_hand(Arc::clone(&self.clock)), ..Options::default() };
+        Store::open(&self.dir.path().join(name), options).unwrap()
+    }
+
+    pub fn pass(&self, seconds: f64) {
+        self.clock.fetch_add((seconds * 1e6) as i64, Ordering::SeqCst);
+    }
+
+    pub fn wish(&self, lane: &str) -> NewTask {
+        wish(lane, self.root())
+    }
+
+    pub fn submit(&self, store: &Store, change: impl FnOnce(&mut NewTask)) -> Task {
+        let mut new = self.wish("l");
+        change(&mut new);
+        self.pass(0.001);
+        store.submit(new).unwrap().task
+    }
+
+    pub fn claim(&self, store: &Store, lane: &str) -> Task {
+        store.claim_next(&want(lane), "me", 60.0).unwrap().unwrap()
+    }
+
+    pub fn respond(&self, store: &Store, task: &Task, body: &str) -> Effect {
+        self.answer(store, task, body, ResponseStatus::Completed)
+    }
+
+    pub fn answer(&self, store: &Store, task: &Task, body: &str, status: ResponseStatus) -> Effect {
+        let answer = Answer { status, ..answer(task, body) };
+        store.apply(&task.id, &Command::Respond(answer)).unwrap().1
+    }
+
+    /// A task that was submitted, claimed and answered just now.
+    pub fn ended(&self, store: &Store, change: impl FnOnce(&mut NewTask)) -> Task {
+        let task = self.submit(store, change);
+        let claimed = store.claim(&task.id, "me", 60.0).unwrap();
+        self.respond(store, &claimed, "done");
+        store.task(&task.id).unwrap()
+    }
+}
+
+/// A prompt to submit to `lane`, in a workspace at `root`.
+pub fn wish(lane: &str, root: &Path) -> NewTask {
+    NewTask {
+        workspace_id: "w".into(),
+        correlation_id: "c".into(),
+        source_agent: "test".into(),
+        lane: lane.into(),
+        workspace_root: root.to_string_lossy().into_owned(),
+        worktree_path: None,
+        expected_branch: None,
+        request: NewRequest::Text("do it".into()),
+        supporting_paths: Vec::new(),
+        response_path: None,
+        prompt: "do it".into(),
+        metadata: json::Object::new(),
+        priority: 0,
+        not_before: None,
+        max_attempts: None,
+        key: None,
+        name: None,
+        labels: Vec::new(),
+        timeout_seconds: None,
+        retry_of: None,
+    }
+}
+
+/// Whatever is in `lane`.
+pub fn want(lane: &str) -> Want {
+    Want { lanes: vec![lane.into()], filter: Filter::default() }
+}
+
+/// The answer of whoever holds `task`.
+pub fn answer(task: &Task, body: &str) -> Answer {
+    answer_with(task.status.claim().map(|claim| claim.token.clone()), body)
+}
+
+/// An answer under a token, or a direct one.
+pub fn answer_with(token: Option<ClaimToken>, body: &str) -> Answer {
+    Answer {
+        token,
+        reviewer: "me".into(),
+        status: ResponseStatus::Completed,
+        class: FailureClass::Error,
+        body: body.into(),
+        verdict: None,
+        blocking_count: None,
+        nonblocking_count: None,
+        follow_up_required: false,
+        expect_sha256: None,
+        metadata: json::Object::new(),
+    }
+}
+
+/// A line for the history of a task.
+pub fn note(message: &str) -> Command {
+    Command::Note { kind: "note".into(), message: message.into(), data: json::Object::new(), token: None }
+}
+
+/// The path of a file in a task's directory.
+pub fn task_file(store: &Store, id: &TaskId, name: &str) -> PathBuf {
+    store.root().join("tasks").join(id.as_str()).join(name)
+}
