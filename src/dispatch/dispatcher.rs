@@ -26,7 +26,7 @@ use super::report::deliver::{Over, finish};
 use super::report::recover::{recover, tell_outbox};
 use super::run::outcome::StopReason;
 use super::run::{Desk, Job, run_id};
-use super::vendor::Versions;
+use super::vendor::VersionCache;
 use super::wake::{Control, Listened, Wake};
 use crate::error::{ErrorKind, Result};
 use crate::model::{Parked, Task, Time};
@@ -136,7 +136,7 @@ impl<'a> Dispatcher<'a> {
         let prefix = TokenPrefix::from_random(store.random());
         let roster = Roster::register(store, &plan, &prefix)?;
         let keeper = Keeper::new(plan.lease_seconds);
-        let versions = Versions::default();
+        let versions = VersionCache::default();
         let listened = Listened::new(plan.lanes());
         observe(Moment::Ready { owner: plan.owner.clone(), lanes: plan.lanes() });
         let state = State::new(plan, follower);
@@ -177,7 +177,7 @@ struct Work<'env> {
     sender: Sender<Wake>,
     keeper: &'env Keeper,
     roster: &'env Roster,
-    versions: &'env Versions,
+    versions: &'env VersionCache,
     listened: &'env Listened,
     prefix: &'env TokenPrefix,
 }

@@ -246,7 +246,7 @@ impl Route {
     pub fn served_by(self, runner: Runner, args: Vec<String>, vendors: &Vendors) -> Self {
         let before = match &self.runner {
             None => None,
-            Some(before) if vendors.speak_alike(before, &runner) => None,
+            Some(before) if vendors.are_compatible(before, &runner) => None,
             Some(before) => Some(before.name().to_string()),
         };
         let Some(vendor) = before else {

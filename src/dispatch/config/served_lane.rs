@@ -118,7 +118,7 @@ impl Service {
         around: &Surroundings,
         last: &BTreeMap<String, Option<String>>,
     ) -> BTreeMap<OsString, OsString> {
-        let defaults = self.vendor.defaults_beside(&around.environment);
+        let defaults = self.vendor.unset_defaults(&around.environment);
         let layers = [&defaults, &self.vendor.env, &self.route.env, last];
         agent_environment(&around.environment, &self.session_env, &layers)
     }

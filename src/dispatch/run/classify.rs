@@ -6,7 +6,7 @@ use super::outcome::{Answer, Exit, Failure, Outcome, Run, StopReason};
 use super::said::{last_line, last_lines, last_words, said, service_words, tail, with_stderr};
 use super::usage_limit::{Diagnosis, asked_pause, diagnose, refused_answer};
 use crate::dispatch::output::{CutShort, RunReport, one_line};
-use crate::dispatch::vendor::{Cause, Speaker};
+use crate::dispatch::vendor::{NoticeMeaning, NoticeSource};
 use crate::model::{FailureClass, Obstacle, duration};
 
 /// The first words of every message about a usage limit.
@@ -104,8 +104,8 @@ fn reported_failure(run: &Run<'_>) -> Option<Failure> {
 /// What the service said decides; without that, what the program itself said at its end.
 fn diagnosis(run: &Run<'_>) -> Diagnosis {
     match last_words(run) {
-        words if words.is_empty() => diagnose(run, &last_lines(run.stderr), Speaker::Anyone),
-        words => diagnose(run, &words, Speaker::Service),
+        words if words.is_empty() => diagnose(run, &last_lines(run.stderr), NoticeSource::Anyone),
+        words => diagnose(run, &words, NoticeSource::Service),
     }
 }
 
@@ -122,11 +122,11 @@ fn halted(diagnosis: &Diagnosis, words: &str) -> Option<Failure> {
 }
 
 /// What a failure is if the task is to blame after all.
-fn class_of(cause: Cause) -> FailureClass {
+fn class_of(cause: NoticeMeaning) -> FailureClass {
     match cause {
-        Cause::Limit => FailureClass::UsageLimit,
-        Cause::Account | Cause::Permanent => FailureClass::Permanent,
-        Cause::Overloaded | Cause::Error => FailureClass::Error,
+        NoticeMeaning::Limit => FailureClass::UsageLimit,
+        NoticeMeaning::Account | NoticeMeaning::Permanent => FailureClass::Permanent,
+        NoticeMeaning::Overloaded | NoticeMeaning::Error => FailureClass::Error,
     }
 }
 
@@ -136,7 +136,7 @@ fn timeout(run: &Run<'_>) -> Failure {
         Some(status) => format!("the service kept answering HTTP {status} until the time was up"),
         None => "the service kept refusing until the time was up".to_string(),
     };
-    if let Some(failure) = halted(&diagnose(run, "", Speaker::Service), &words) {
+    if let Some(failure) = halted(&diagnose(run, "", NoticeSource::Service), &words) {
         return failure;
     }
     let is_silence = run.stopped == Some(StopReason::Silent);
@@ -188,8 +188,8 @@ fn program_failure(run: &Run<'_>) -> Option<Failure> {
         }
         // 126 and 127: a shell wrapper could not start what it wraps.
         Exit::Code(EXIT_MISCONFIGURED | 126 | 127) => FailureClass::Permanent,
-        _ => match diagnose(run, last, Speaker::Anyone) {
-            limit if limit.cause == Cause::Limit => return halted(&limit, last),
+        _ => match diagnose(run, last, NoticeSource::Anyone) {
+            limit if limit.cause == NoticeMeaning::Limit => return halted(&limit, last),
             _ => FailureClass::Error,
         },
     };

@@ -35,7 +35,7 @@ use super::event::Moment;
 use super::output::{Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser};
 use super::prompt::input;
 use super::registration::Roster;
-use super::vendor::Versions;
+use super::vendor::VersionCache;
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Command, Event, Task, Time};
@@ -78,8 +78,8 @@ pub struct Desk<'a> {
     pub roster: &'a Roster,
     /// Starts the agents.
     pub household: &'a Household,
-    /// Versions of the vendors' programs.
-    pub versions: &'a Versions,
+    /// VersionCache of the vendors' programs.
+    pub versions: &'a VersionCache,
     /// Hears what happens.
     pub observe: &'a (dyn Fn(Moment) + Sync),
 }

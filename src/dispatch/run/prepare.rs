@@ -17,7 +17,7 @@ use crate::dispatch::config::served_lane::Service;
 use crate::dispatch::output::StreamParser;
 use crate::dispatch::prompt;
 use crate::dispatch::prompt::input;
-use crate::dispatch::vendor::{SessionIds, Slots};
+use crate::dispatch::vendor::{ArgumentValues, SessionIds};
 use crate::model::{ClaimToken, Event, FailureClass, Task};
 use crate::store::{Attempt, Store};
 use crate::{Error, ErrorKind, Result};
@@ -138,7 +138,7 @@ pub fn command_line(
     let attempts = store.attempts_dir(&task.id);
     let attempt = attempts.join(task.fence.to_string());
     let last_message = attempt.join(files::LAST_MESSAGE);
-    line.args = template.render(&Slots {
+    line.args = template.render(&ArgumentValues {
         session_id: line.session_id.clone(),
         resume_id: line.resume_id.clone(),
         model: line.model.clone(),

@@ -9,7 +9,7 @@
 use super::outcome::{Exit, Halt, Run};
 use super::reset_time::{Reset, Setting, instant_in, reset_in};
 use crate::dispatch::output::status_in;
-use crate::dispatch::vendor::{Cause, Heard, Refusal, Speaker};
+use crate::dispatch::vendor::{NoticeMatch, NoticeMeaning, NoticeSource, RefusedCall};
 use crate::model::Obstacle;
 
 /// A longer text is no notice: it has something else to say.
@@ -19,13 +19,13 @@ const LONGEST_NOTICE: usize = 1000;
 #[derive(Clone, Debug)]
 pub struct Diagnosis {
     /// What it means.
-    pub cause: Cause,
+    pub cause: NoticeMeaning,
     /// What keeps the vendor from working, if that is the cause.
     pub halt: Option<Halt>,
 }
 
 /// Judges a run that failed, by `words`, said by `speaker`, and by everything else that is known.
-pub fn diagnose(run: &Run<'_>, words: &str, speaker: Speaker) -> Diagnosis {
+pub fn diagnose(run: &Run<'_>, words: &str, speaker: NoticeSource) -> Diagnosis {
     let notices = run.notices;
     let reasons = run.report.terminal_reason.iter().chain(&run.report.error_words);
     if let Some(cause) = reasons.into_iter().find_map(|reason| notices.reason(reason)) {
@@ -33,33 +33,34 @@ pub fn diagnose(run: &Run<'_>, words: &str, speaker: Speaker) -> Diagnosis {
     }
     let words = if words.len() <= LONGEST_NOTICE { words } else { "" };
     let status = run.report.api_error_status;
-    let status = status.or_else(|| status_in(words).filter(|_| speaker == Speaker::Service));
+    let status = status.or_else(|| status_in(words).filter(|_| speaker == NoticeSource::Service));
     let refusal = refusal(run);
     let by_status = || status.and_then(|status| notices.status(status)).map(heard_as);
-    let heard = notices.heard(words, speaker).or_else(by_status);
-    let heard = heard.or_else(|| refusal.as_ref().map(|refusal| refusal.heard.clone()));
-    let heard = heard.or_else(|| exit_cause(run).map(heard_as)).unwrap_or(heard_as(Cause::Error));
-    Diagnosis { cause: heard.cause, halt: halt(run, heard, refusal, words) }
+    let heard = notices.find(words, speaker).or_else(by_status);
+    let heard = heard.or_else(|| refusal.as_ref().map(|refusal| refusal.notice.clone()));
+    let heard = heard.or_else(|| exit_cause(run).map(heard_as)).unwrap_or(heard_as(NoticeMeaning::Error));
+    Diagnosis { cause: heard.meaning, halt: halt(run, heard, refusal, words) }
 }
 
 /// The account's limit, if an event says that the last call was refused, and the text of an answer is
 /// nothing but the notice of it.
 pub fn refused_answer(run: &Run<'_>, words: &str) -> Option<Diagnosis> {
     let refusal = refusal(run)?;
-    let heard = run.notices.heard(words, Speaker::Anyone).filter(|_| words.len() <= LONGEST_NOTICE);
-    let heard = heard.filter(|heard| heard.cause == Cause::Limit)?;
-    Some(Diagnosis { cause: heard.cause, halt: halt(run, heard, Some(refusal), words) })
+    let heard = run.notices.find(words, NoticeSource::Anyone).filter(|_| words.len() <= LONGEST_NOTICE);
+    let heard = heard.filter(|heard| heard.meaning == NoticeMeaning::Limit)?;
+    Some(Diagnosis { cause: heard.meaning, halt: halt(run, heard, Some(refusal), words) })
 }
 
 /// A limit that a program asks for by its exit code.
 pub fn asked_pause(run: &Run<'_>, words: &str) -> Diagnosis {
-    let heard = run.notices.heard(words, Speaker::Anyone).filter(|heard| heard.cause == Cause::Limit);
-    let heard = heard.unwrap_or(heard_as(Cause::Limit));
-    Diagnosis { cause: Cause::Limit, halt: halt(run, heard, None, words) }
+    let heard =
+        run.notices.find(words, NoticeSource::Anyone).filter(|heard| heard.meaning == NoticeMeaning::Limit);
+    let heard = heard.unwrap_or(heard_as(NoticeMeaning::Limit));
+    Diagnosis { cause: NoticeMeaning::Limit, halt: halt(run, heard, None, words) }
 }
 
 /// The vendor's last word about limits, unless what it refused is possible again by now.
-fn refusal(run: &Run<'_>) -> Option<Refusal> {
+fn refusal(run: &Run<'_>) -> Option<RefusedCall> {
     let refusal = run.notices.refusal(&run.report.limits)?;
     let time = refusal.reset.as_deref().and_then(instant_in);
     // A time that has only just passed may well be that of this refusal.
@@ -67,26 +68,26 @@ fn refusal(run: &Run<'_>) -> Option<Refusal> {
     (!is_over).then_some(refusal)
 }
 
-fn heard_as(cause: Cause) -> Heard {
-    Heard { cause, model: None, within: None }
+fn heard_as(cause: NoticeMeaning) -> NoticeMatch {
+    NoticeMatch { meaning: cause, model: None, within: None }
 }
 
-fn exit_cause(run: &Run<'_>) -> Option<Cause> {
+fn exit_cause(run: &Run<'_>) -> Option<NoticeMeaning> {
     match run.exit {
         Exit::Code(code) if !run.report.complete => run.notices.exit(code),
         _ => None,
     }
 }
 
-fn halt(run: &Run<'_>, heard: Heard, refusal: Option<Refusal>, words: &str) -> Option<Halt> {
-    let obstacle = match heard.cause {
-        Cause::Limit => Obstacle::Limit,
-        Cause::Overloaded => Obstacle::Overloaded,
-        Cause::Account => Obstacle::Account,
-        Cause::Permanent | Cause::Error => return None,
+fn halt(run: &Run<'_>, heard: NoticeMatch, refusal: Option<RefusedCall>, words: &str) -> Option<Halt> {
+    let obstacle = match heard.meaning {
+        NoticeMeaning::Limit => Obstacle::Limit,
+        NoticeMeaning::Overloaded => Obstacle::Overloaded,
+        NoticeMeaning::Account => Obstacle::Account,
+        NoticeMeaning::Permanent | NoticeMeaning::Error => return None,
     };
     let event = refusal.filter(|_| obstacle == Obstacle::Limit);
-    let event_heard = event.as_ref().map(|refusal| refusal.heard.clone());
+    let event_heard = event.as_ref().map(|refusal| refusal.notice.clone());
     let within = event_heard.as_ref().and_then(|heard| heard.within).or(heard.within);
     let model = event_heard.and_then(|heard| heard.model).or(heard.model);
     let setting = Setting { now: run.now, zone: run.zone, within, resets: run.notices.resets() };

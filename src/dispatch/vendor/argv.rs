@@ -1,30 +1,30 @@
-//! Argument lists as templates. The result is an array that goes to the program as it is: no shell
-//! ever sees it, and a value that could be mistaken for a flag never gets into it.
+//! Argument lists as templates. The result is an array that is passed to the program unchanged: no shell
+//! is involved, and a value that could be mistaken for a flag is refused.
 
 use serde_yaml::Value;
 
 use crate::model::names::hidden;
 use crate::{Error, Result};
 
-/// Longest value that may be put into an argument.
+/// Maximum length of a value inserted into an argument, in bytes.
 const LONGEST_VALUE: usize = 4096;
 
-/// The values a template can ask for. A missing value drops the group that asks for it.
+/// The values for the placeholders of a template. A missing value drops the group that uses it.
 #[derive(Clone, Debug, Default)]
-pub struct Slots {
+pub struct ArgumentValues {
     /// Conversation id chosen for a fresh run.
     pub session_id: Option<String>,
-    /// Conversation to go on with.
+    /// Id of the conversation to resume.
     pub resume_id: Option<String>,
-    /// Model in the vendor's words.
+    /// Model, as the vendor names it.
     pub model: Option<String>,
-    /// Effort in the vendor's words.
+    /// Effort, as the vendor names it.
     pub effort: Option<String>,
-    /// Permission mode in the vendor's words.
+    /// Permission mode, as the vendor names it.
     pub permission_mode: Option<String>,
     /// Whose settings the program loads, separated by commas.
     pub setting_sources: Option<String>,
-    /// Most money one run may cost, in dollars.
+    /// Maximum cost of one run, in US dollars.
     pub max_budget_usd: Option<String>,
     /// MCP configuration: a file, or JSON text.
     pub mcp_config: Option<String>,
@@ -40,14 +40,14 @@ pub struct Slots {
     pub task_dir: Option<String>,
     /// Directories outside the working directory that the agent may use.
     pub add_dirs: Vec<String>,
-    /// Where the repository of the working directory keeps what a commit writes.
+    /// Directories in which git writes when the agent commits.
     pub git_dirs: Vec<String>,
-    /// Arguments that the configuration adds; the only ones that may look like flags.
+    /// Arguments added by the configuration, the only values that may look like flags.
     pub extra_args: Vec<String>,
 }
 
 /// The value of a placeholder.
-enum Fill<'a> {
+enum Substitution<'a> {
     One(Option<&'a str>),
     /// Each value becomes an argument of its own.
     Spread(&'a [String]),
@@ -76,34 +76,34 @@ const PLACEHOLDERS: [&str; 18] = [
     "extra_args",
 ];
 
-impl Slots {
-    fn fill(&self, name: &str) -> Fill<'_> {
+impl ArgumentValues {
+    fn fill(&self, name: &str) -> Substitution<'_> {
         match name {
-            "session_id" => Fill::One(self.session_id.as_deref()),
-            "resume_id" => Fill::One(self.resume_id.as_deref()),
-            "model" => Fill::One(self.model.as_deref()),
-            "effort" => Fill::One(self.effort.as_deref()),
-            "permission_mode" => Fill::One(self.permission_mode.as_deref()),
-            "setting_sources" => Fill::One(self.setting_sources.as_deref()),
-            "max_budget_usd" => Fill::One(self.max_budget_usd.as_deref()),
-            "mcp_config" => Fill::One(self.mcp_config.as_deref()),
-            "cwd" => Fill::One(self.cwd.as_deref()),
-            "last_message" => Fill::One(self.last_message.as_deref()),
-            "allowed_tools" => Fill::Spread(&self.allowed_tools),
-            "allowed_tool" => Fill::Repeat(&self.allowed_tools),
-            "disallowed_tools" => Fill::Spread(&self.disallowed_tools),
-            "task_dir" => Fill::One(self.task_dir.as_deref()),
-            "add_dirs" => Fill::Spread(&self.add_dirs),
-            "add_dir" => Fill::Repeat(&self.add_dirs),
-            "git_dir" => Fill::Repeat(&self.git_dirs),
-            "extra_args" => Fill::Spread(&self.extra_args),
-            _ => Fill::One(None),
+            "session_id" => Substitution::One(self.session_id.as_deref()),
+            "resume_id" => Substitution::One(self.resume_id.as_deref()),
+            "model" => Substitution::One(self.model.as_deref()),
+            "effort" => Substitution::One(self.effort.as_deref()),
+            "permission_mode" => Substitution::One(self.permission_mode.as_deref()),
+            "setting_sources" => Substitution::One(self.setting_sources.as_deref()),
+            "max_budget_usd" => Substitution::One(self.max_budget_usd.as_deref()),
+            "mcp_config" => Substitution::One(self.mcp_config.as_deref()),
+            "cwd" => Substitution::One(self.cwd.as_deref()),
+            "last_message" => Substitution::One(self.last_message.as_deref()),
+            "allowed_tools" => Substitution::Spread(&self.allowed_tools),
+            "allowed_tool" => Substitution::Repeat(&self.allowed_tools),
+            "disallowed_tools" => Substitution::Spread(&self.disallowed_tools),
+            "task_dir" => Substitution::One(self.task_dir.as_deref()),
+            "add_dirs" => Substitution::Spread(&self.add_dirs),
+            "add_dir" => Substitution::Repeat(&self.add_dirs),
+            "git_dir" => Substitution::Repeat(&self.git_dirs),
+            "extra_args" => Substitution::Spread(&self.extra_args),
+            _ => Substitution::One(None),
         }
     }
 
-    /// Refuses values that a program could read as a flag. They come from tasks, that is from
-    /// anybody who may submit one. `extra_args` come from the operator and are flags on purpose.
-    fn guard(&self) -> Result<()> {
+    /// Refuses values that a program could read as a flag. They come from tasks, that is, from anyone who may
+    /// submit one. `extra_args` come from the operator and are flags on purpose.
+    fn check(&self) -> Result<()> {
         let single = [
             ("session id", &self.session_id),
             ("session id", &self.resume_id),
@@ -117,10 +117,10 @@ impl Slots {
             ("task directory", &self.task_dir),
             ("file for the last message", &self.last_message),
         ];
-        // A program may take other words for a file, a title or "the latest": conversations of others.
+        // A program may read anything else as a file, a title or "the latest": someone else's conversation.
         let is_id = |id: &str| {
             let has_its_characters = id.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.:".contains(&c));
-            // "The last one", "the third one", and directories.
+            // An index, a directory, or a keyword for the last conversation.
             let is_choice = (!id.is_empty() && id.bytes().all(|c| c.is_ascii_digit() || c == b'.'))
                 || ["last", "latest"].iter().any(|word| id.eq_ignore_ascii_case(word));
             has_its_characters && !is_choice
@@ -134,16 +134,19 @@ impl Slots {
         }
         for (what, value) in single {
             if let Some(value) = value {
-                guard(what, value)?;
+                check_value(what, value)?;
             }
         }
         let lists = [&self.allowed_tools, &self.disallowed_tools, &self.add_dirs, &self.git_dirs];
-        lists.into_iter().flatten().try_for_each(|value| guard("tool or directory", value))
+        lists.into_iter().flatten().try_for_each(|value| check_value("tool or directory", value))
     }
 }
 
-/// Refuses a value that could be read as a flag or that cannot be an argument.
-pub fn guard(what: &str, value: &str) -> Result<()> {
+/// Refuses a value that could be read as a flag or that cannot be an argument; `what` names it in the message.
+///
+/// # Errors
+/// `Invalid`, with the reason.
+pub fn check_value(what: &str, value: &str) -> Result<()> {
     let complaint = if value.is_empty() {
         "is empty"
     } else if value.starts_with('-') {
@@ -164,15 +167,15 @@ pub fn guard(what: &str, value: &str) -> Result<()> {
     )))
 }
 
-/// An argument list in which some values are still missing.
+/// An argument list with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Argv(Vec<Piece>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
-    /// Taken as it is, braces included.
+    /// Passed on unchanged, braces included.
     Literal(String),
-    /// One template, or several that stand or fall together.
+    /// One template, or several that are dropped together when a value is missing.
     Group(Vec<String>),
 }
 
@@ -182,7 +185,10 @@ impl Argv {
         Self(args.iter().cloned().map(Piece::Literal).collect())
     }
 
-    /// Reads a template list: text, or a list of text that is dropped when a value is missing.
+    /// Reads a template list. Each item is a string, or a list of strings that is dropped when a value is missing.
+    ///
+    /// # Errors
+    /// A description of the expected form, or the unknown placeholder.
     pub fn from_yaml(value: &Value) -> std::result::Result<Self, String> {
         let expected = || "expected a list of text and of lists of text".to_string();
         let mut pieces = Vec::new();
@@ -207,7 +213,7 @@ impl Argv {
         Ok(Self(pieces))
     }
 
-    /// Whether a value called `name` has a place in this template.
+    /// Returns whether this template has a placeholder called `name`.
     pub fn mentions(&self, name: &str) -> bool {
         self.0.iter().any(|piece| match piece {
             Piece::Literal(_) => false,
@@ -215,23 +221,26 @@ impl Argv {
         })
     }
 
-    /// The finished arguments. Fails when a value could be read as a flag.
-    pub fn render(&self, slots: &Slots) -> Result<Vec<String>> {
-        slots.guard()?;
+    /// Fills in the values and returns the arguments.
+    ///
+    /// # Errors
+    /// `Invalid` when a value could be read as a flag or cannot be an argument.
+    pub fn render(&self, values: &ArgumentValues) -> Result<Vec<String>> {
+        values.check()?;
         let mut out = Vec::new();
         for piece in &self.0 {
             match piece {
                 Piece::Literal(text) => out.push(text.clone()),
-                Piece::Group(templates) => render_group(templates, slots, &mut out),
+                Piece::Group(templates) => render_group(templates, values, &mut out),
             }
         }
         Ok(out)
     }
 }
 
-fn render_group(templates: &[String], slots: &Slots, out: &mut Vec<String>) {
-    let repeated = templates.iter().flat_map(|t| placeholders(t)).find_map(|name| match slots.fill(name) {
-        Fill::Repeat(values) => Some(values),
+fn render_group(templates: &[String], values: &ArgumentValues, out: &mut Vec<String>) {
+    let repeated = templates.iter().flat_map(|t| placeholders(t)).find_map(|name| match values.fill(name) {
+        Substitution::Repeat(values) => Some(values),
         _ => None,
     });
     let rounds: Vec<Option<&str>> = match repeated {
@@ -240,25 +249,25 @@ fn render_group(templates: &[String], slots: &Slots, out: &mut Vec<String>) {
     };
     for each in rounds {
         let mut group = Vec::new();
-        let complete = templates.iter().all(|template| render_one(template, slots, each, &mut group));
+        let complete = templates.iter().all(|template| render_one(template, values, each, &mut group));
         if complete {
             out.append(&mut group);
         }
     }
 }
 
-/// Adds what one template becomes; false when a value is missing.
-fn render_one(template: &str, slots: &Slots, each: Option<&str>, out: &mut Vec<String>) -> bool {
+/// Appends the arguments that one template becomes; returns false when a value is missing.
+fn render_one(template: &str, values: &ArgumentValues, each: Option<&str>, out: &mut Vec<String>) -> bool {
     let mut text = String::new();
     let mut rest = template;
     while let Some((before, name, after)) = next_placeholder(rest) {
         text.push_str(before);
         rest = after;
-        match slots.fill(name) {
-            Fill::One(Some(value)) => text.push_str(value),
-            Fill::One(None) => return false,
-            Fill::Repeat(_) => text.push_str(each.unwrap_or_default()),
-            Fill::Spread(values) => {
+        match values.fill(name) {
+            Substitution::One(Some(value)) => text.push_str(value),
+            Substitution::One(None) => return false,
+            Substitution::Repeat(_) => text.push_str(each.unwrap_or_default()),
+            Substitution::Spread(values) => {
                 out.extend(values.iter().cloned());
                 return !values.is_empty();
             }
@@ -278,8 +287,8 @@ fn placeholders(template: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The first `{name}`: the text before it, the name, the text after it. Braces around anything that
-/// is no name (JSON, say) are ordinary text.
+/// Splits at the first `{name}` into the text before it, the name and the text after it. Braces around anything
+/// that is not a name, such as JSON, are ordinary text.
 fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
     let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     for (start, _) in text.match_indices('{') {
@@ -298,98 +307,98 @@ mod tests {
     use super::super::Vendors;
     use super::*;
 
-    fn rendered(vendor: &str, slots: &Slots) -> String {
+    fn rendered(vendor: &str, values: &ArgumentValues) -> String {
         let vendors = Vendors::built_in().expect("built-in profiles");
         let vendor = vendors.get(vendor).expect("known vendor");
-        let argv = match slots.resume_id {
+        let argv = match values.resume_id {
             Some(_) => vendor.resume_args.as_ref().expect("resumable"),
             None => &vendor.args,
         };
-        argv.render(slots).expect("harmless values").join(" ")
+        argv.render(values).expect("harmless values").join(" ")
     }
 
-    fn slots() -> Slots {
-        Slots {
+    fn values() -> ArgumentValues {
+        ArgumentValues {
             cwd: Some("/w".to_string()),
             task_dir: Some("/t".to_string()),
             add_dirs: vec!["/q".to_string(), "/r".to_string()],
-            ..Slots::default()
+            ..ArgumentValues::default()
         }
     }
 
     #[test]
     fn claude_gets_only_the_flags_that_have_values() {
-        let mut slots = slots();
-        slots.session_id = Some("u".to_string());
-        slots.allowed_tools = vec!["Bash(git *)".to_string(), "mcp__lanes".to_string()];
+        let mut values = values();
+        values.session_id = Some("u".to_string());
+        values.allowed_tools = vec!["Bash(git *)".to_string(), "mcp__lanes".to_string()];
         assert_eq!(
-            rendered("claude", &slots),
+            rendered("claude", &values),
             "-p --output-format stream-json --verbose --session-id u --allowedTools Bash(git *) mcp__lanes --add-dir /w /t --add-dir /q /r"
         );
-        slots.model = Some("opus".to_string());
-        slots.effort = Some("high".to_string());
-        slots.session_id = None;
-        slots.resume_id = Some("u2".to_string());
+        values.model = Some("opus".to_string());
+        values.effort = Some("high".to_string());
+        values.session_id = None;
+        values.resume_id = Some("u2".to_string());
         assert_eq!(
-            rendered("claude", &slots),
+            rendered("claude", &values),
             "-p --output-format stream-json --verbose --resume u2 --model opus --effort high --allowedTools Bash(git *) mcp__lanes --add-dir /w /t --add-dir /q /r"
         );
     }
 
     #[test]
     fn codex_repeats_directories_and_puts_options_before_resume() {
-        let mut slots = slots();
-        slots.permission_mode = Some("workspace-write".to_string());
-        slots.effort = Some("low".to_string());
+        let mut values = values();
+        values.permission_mode = Some("workspace-write".to_string());
+        values.effort = Some("low".to_string());
         assert_eq!(
-            rendered("codex", &slots),
+            rendered("codex", &values),
             "exec --json --skip-git-repo-check -C /w -s workspace-write --add-dir /q --add-dir /r -c model_reasoning_effort=low -"
         );
-        slots.resume_id = Some("t".to_string());
+        values.resume_id = Some("t".to_string());
         assert_eq!(
-            rendered("codex", &slots),
+            rendered("codex", &values),
             "exec -C /w -s workspace-write --add-dir /q --add-dir /r resume --json --skip-git-repo-check -c model_reasoning_effort=low t -"
         );
     }
 
     #[test]
     fn gemini_and_opencode_as_measured() {
-        let mut slots = slots();
-        slots.session_id = Some("u".to_string());
-        slots.permission_mode = Some("yolo".to_string());
-        slots.model = Some("m".to_string());
-        slots.add_dirs.clear();
+        let mut values = values();
+        values.session_id = Some("u".to_string());
+        values.permission_mode = Some("yolo".to_string());
+        values.model = Some("m".to_string());
+        values.add_dirs.clear();
         assert_eq!(
-            rendered("gemini", &slots),
+            rendered("gemini", &values),
             "-o stream-json --skip-trust --approval-mode yolo --session-id u -m m --include-directories /t"
         );
-        assert_eq!(rendered("opencode", &slots), "run --format json --dir /w -m m");
+        assert_eq!(rendered("opencode", &values), "run --format json --dir /w -m m");
     }
 
     #[test]
     fn values_that_look_like_flags_are_refused() {
-        let refused = |change: fn(&mut Slots)| {
-            let mut slots = slots();
-            change(&mut slots);
+        let refused = |change: fn(&mut ArgumentValues)| {
+            let mut values = values();
+            change(&mut values);
             let vendors = Vendors::built_in().expect("built-in profiles");
             let claude = vendors.get("claude").expect("claude");
-            claude.args.render(&slots).expect_err("a flag in disguise").to_string()
+            claude.args.render(&values).expect_err("a flag in disguise").to_string()
         };
-        let dash = refused(|slots| slots.model = Some("--dangerously-skip-permissions".to_string()));
+        let dash = refused(|values| values.model = Some("--dangerously-skip-permissions".to_string()));
         assert!(dash.contains("starts with a dash"), "{dash}");
-        let control = refused(|slots| slots.effort = Some("high\n".to_string()));
+        let control = refused(|values| values.effort = Some("high\n".to_string()));
         assert!(control.contains("control characters"), "{control}");
-        assert!(refused(|slots| slots.resume_id = Some(String::new())).contains("empty"));
-        assert!(refused(|slots| slots.add_dirs = vec!["-x".to_string()]).contains("dash"));
+        assert!(refused(|values| values.resume_id = Some(String::new())).contains("empty"));
+        assert!(refused(|values| values.add_dirs = vec!["-x".to_string()]).contains("dash"));
     }
 
     #[test]
     fn literal_arguments_keep_their_braces_and_dashes() {
         let args = ["--json={}".to_string(), "{model}".to_string()];
-        let rendered = Argv::literal(&args).render(&Slots::default()).expect("literal");
+        let rendered = Argv::literal(&args).render(&ArgumentValues::default()).expect("literal");
         assert_eq!(rendered, args);
         let json: Value = serde_yaml::from_str(r#"['{"a": 1}', [-x, '{model}']]"#).expect("YAML");
         let argv = Argv::from_yaml(&json).expect("template");
-        assert_eq!(argv.render(&Slots::default()).expect("harmless"), [r#"{"a": 1}"#]);
+        assert_eq!(argv.render(&ArgumentValues::default()).expect("harmless"), [r#"{"a": 1}"#]);
     }
 }

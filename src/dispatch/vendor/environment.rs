@@ -1,19 +1,19 @@
-//! The environment of an agent: the dispatcher's own, without what binds a process to another session or
-//! another place. Everything else was chosen by a person, and stays.
+//! The environment of an agent: the dispatcher's own, without the variables that bind a process to another
+//! session or another place. Everything else was chosen by a person and stays.
 //!
-//! A dispatcher is often started from inside an agent's shell, a git hook, a build or a service manager.
-//! What these set for their children would make the agent believe it is nested, or commit to the
-//! repository of the hook. The variables of agents' sessions are known to their vendors' profiles
-//! (`session_env`), those below to everybody.
+//! A dispatcher is often started from an agent's shell, a git hook, a build or a service manager. The
+//! variables that these set for their children would make the agent believe that it is nested, or make it
+//! commit to the repository of the hook. The session variables of each vendor are listed in its profile
+//! (`session_env`); the ones below are removed for every vendor.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-/// What is dropped for every agent. A final `*` matches any ending.
+/// Variables removed for every agent. A final `*` matches any ending.
 const BINDING: &[&str] = &[
-    // What git calls local to a repository, and sets for hooks and aliases: `git rev-parse --local-env-vars`
-    // of git 2.47, and what belongs to it.
+    // Variables that git calls local to a repository and sets for hooks and aliases: the output of
+    // `git rev-parse --local-env-vars` in git 2.47, and related ones.
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_CONFIG",
     "GIT_CONFIG_PARAMETERS",
@@ -34,10 +34,10 @@ const BINDING: &[&str] = &[
     "GIT_COMMON_DIR",
     "GIT_NAMESPACE",
     "GIT_QUARANTINE_PATH",
-    // The directory before, and where `cd NAME` of a shell looks first. PWD is set to where the agent works.
+    // The previous directory, and where `cd NAME` in a shell looks first. PWD is set to the agent's directory.
     "OLDPWD",
     "CDPATH",
-    // The package that `npm run` or `cargo run` was given in.
+    // The package in which `npm run` or `cargo run` was started.
     "INIT_CWD",
     "npm_config_local_prefix",
     "npm_lifecycle_*",
@@ -45,14 +45,14 @@ const BINDING: &[&str] = &[
     "CARGO_MANIFEST_DIR",
     "CARGO_MANIFEST_PATH",
     "CARGO_PKG_*",
-    // The unit of a service manager: only its own process may speak for it.
+    // The unit of a service manager: only its main process may report to it.
     "NOTIFY_SOCKET",
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
     "LISTEN_PID",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
-    // Another task. The agent's own are set by its dispatcher.
+    // Another task. The dispatcher sets the agent's own.
     "LANES_ATTEMPT",
     "LANES_CLAIM_TOKEN",
     "LANES_COMPLETE",
@@ -66,24 +66,26 @@ const BINDING: &[&str] = &[
     "LANES_TEST_*",
 ];
 
-/// Set below `make`: its flags (such as -n), the variables of its command line and its job server, whose
-/// descriptors the agent does not get. Without [`UNDER_MAKE`] they are a person's.
-const OF_MAKE: &[&str] =
+/// Variables that `make` sets for its recipes: its flags (such as -n), the variables of its command line, and
+/// its job server, whose descriptors the agent does not inherit. Removed only if [`UNDER_MAKE`] is set;
+/// otherwise a person set them.
+const SET_BY_MAKE: &[&str] =
     &["MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MAKE_TERMOUT", "MAKE_TERMERR"];
-/// What says that a `make` is around.
+/// The variable that shows that a `make` is running above this process.
 const UNDER_MAKE: &str = "MAKELEVEL";
 
-/// The variables of an agent, sorted: `parent` without what binds to a session (`session` lists those of
-/// agents' programs) or a place, then the `layers` in turn, where a missing value removes a variable.
+/// Returns the environment of an agent, sorted by name: `parent` without the variables that bind to a place or
+/// to a session (`session` lists those of the vendors' programs), then the `layers` in turn, in which `None`
+/// removes a variable.
 pub fn agent_environment(
     parent: &[(OsString, OsString)],
     session: &[String],
     layers: &[&BTreeMap<String, Option<String>>],
 ) -> BTreeMap<OsString, OsString> {
     let is_under_make = parent.iter().any(|(name, _)| name == UNDER_MAKE);
-    let of_make = if is_under_make { OF_MAKE } else { &[] };
+    let set_by_make = if is_under_make { SET_BY_MAKE } else { &[] };
     let dropped: Vec<&str> =
-        BINDING.iter().chain(of_make).copied().chain(session.iter().map(String::as_str)).collect();
+        BINDING.iter().chain(set_by_make).copied().chain(session.iter().map(String::as_str)).collect();
     let mut environment: BTreeMap<OsString, OsString> = parent
         .iter()
         .filter(|(name, _)| !dropped.iter().any(|pattern| matches(pattern, name.as_bytes())))
@@ -110,7 +112,7 @@ mod tests {
     use super::super::Vendors;
     use super::*;
 
-    /// The names that are left of these, all set.
+    /// Sets all of `names` and returns those that an agent inherits.
     fn left(names: &[&str]) -> Vec<String> {
         let parent: Vec<(OsString, OsString)> = names.iter().map(|name| (name.into(), "1".into())).collect();
         let vendors = Vendors::built_in().expect("built-in profiles");
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_have_the_last_word() {
+    fn layers_override_in_order() {
         let parent = [("PATH", "/bin"), ("GIT_DIR", "/hook")].map(|(n, v)| (n.into(), v.into()));
         let vendor = BTreeMap::from([("A".to_string(), Some("1".to_string())), ("PATH".to_string(), None)]);
         let route = BTreeMap::from([

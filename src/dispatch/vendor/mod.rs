@@ -1,8 +1,8 @@
-//! Vendors as data: which program to run, with which arguments, and what it prints.
+//! Vendors as data: which program to run, with which arguments, and what its output means.
 //!
-//! The command lines of agents change within months, so they live in a YAML file
-//! (`profiles.yaml`, built in) that `dispatch.vendors` of `handoff.yaml` overrides key by key.
-//! Adding a vendor needs no Rust as long as its output is one of the known [`Format`]s.
+//! The command lines of agents change within months, so they are kept in a YAML file (`profiles.yaml`, compiled
+//! in), which `dispatch.vendors` in `handoff.yaml` overrides key by key. Adding a vendor requires no Rust code as
+//! long as its output is in one of the known [`Format`]s.
 
 mod argv;
 mod environment;
@@ -15,22 +15,22 @@ use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value};
 
-pub use argv::{Argv, Slots, guard};
+pub use argv::{ArgumentValues, Argv, check_value};
 pub use environment::agent_environment;
-pub use notices::{Cause, Follows, Heard, Notices, Refusal, Speaker};
-pub use version::Versions;
+pub use notices::{NoticeMatch, NoticeMeaning, NoticeSource, Notices, RefusedCall, ResetFormat};
+pub use version::VersionCache;
 
 use super::config::reader::{Section, Source};
 use super::config::route::{Runner, setting_sources};
 use super::output::Format;
 use crate::{Error, Result};
 
-/// The profile that holds what is the same for all vendors.
+/// The name of the profile whose keys apply to all vendors.
 const EVERY: &str = "every";
 
 const PROFILES: &str = include_str!("profiles.yaml");
 
-/// The vendor name of runs whose program the route itself names.
+/// The vendor name of runs whose route names a program instead of a vendor.
 pub const COMMAND: &str = "command";
 
 const KEYS: [&str; 17] = [
@@ -53,64 +53,64 @@ const KEYS: [&str; 17] = [
     "effort",
 ];
 
-/// Who chooses the id of a conversation.
+/// How the id of a conversation is determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionIds {
-    /// We do, before the start: a run that was killed can be resumed.
+    /// The dispatcher chooses it before the start, so that a run that was killed can be resumed.
     Uuid,
-    /// The program does, and says so in its output.
+    /// The program chooses it and prints it.
     Announced,
-    /// There are no conversations.
+    /// The program has no conversations.
     None,
 }
 
 /// How to run one vendor's agent.
 #[derive(Clone, Debug)]
 pub struct Vendor {
-    /// Name in routes and in `required_vendor`.
+    /// The name in routes and in `required_vendor`.
     pub name: String,
-    /// The vendor whose words it understands: its own name, or the one that it is `like`.
+    /// The vendor whose flags and setting values it understands: its own name, or the one that it is `like`.
     pub dialect: String,
-    /// Program, found on PATH unless it contains a slash.
+    /// The program, looked up on PATH unless it contains a slash.
     pub command: String,
-    /// What it prints.
+    /// The format of its output.
     pub format: Format,
-    /// Who chooses conversation ids.
+    /// How conversation ids are determined.
     pub session: SessionIds,
     /// Arguments of a fresh run.
     pub args: Argv,
-    /// Arguments of a run that goes on with a conversation, if the vendor can.
+    /// Arguments of a run that resumes a conversation, if the vendor supports that.
     pub resume_args: Option<Argv>,
-    /// Arguments that print the version; empty when there are none.
+    /// Arguments that make it print its version; empty if there are none.
     pub version: Vec<String>,
     /// Model to use when neither task nor route names one.
     pub model: Option<String>,
     /// Effort to use when neither task nor route names one.
     pub effort: Option<String>,
-    /// Permission mode in the vendor's own words.
+    /// Permission mode, as the vendor names it.
     pub permission_mode: Option<String>,
-    /// Whose settings the program loads, in the vendor's own words; empty leaves it to the program.
+    /// Which settings the program loads (user, project, …), as the vendor names them; empty leaves it to the program.
     pub setting_sources: Vec<String>,
     /// Tools that run without asking.
     pub allowed_tools: Vec<String>,
     /// Tools that are refused.
     pub disallowed_tools: Vec<String>,
-    /// What a task's `model_class` means to this vendor.
+    /// The vendor's model for each `model_class` that a task may name.
     pub model_classes: BTreeMap<String, String>,
-    /// What it says when the task is not to blame.
+    /// How it reports failures that are not the task's fault.
     pub notices: Arc<Notices>,
-    /// Variables to set, or to remove where the value is missing.
+    /// Variables to set, or to remove where the value is `None`.
     pub env: BTreeMap<String, Option<String>>,
-    /// Variables to set where the dispatcher's environment has none of that name.
+    /// Variables to set unless the dispatcher's environment has one of that name.
     pub env_defaults: BTreeMap<String, Option<String>>,
-    /// Variables that its program sets for what it starts, and that no agent may inherit; a final `*`
+    /// Variables that its program sets for its child processes and that no agent may inherit; a final `*`
     /// matches any ending.
     pub session_env: Vec<String>,
 }
 
 impl Vendor {
-    /// Any program that reads the prompt on standard input and prints its answer: the exit code
-    /// decides about success.
+    /// Describes a program without a profile: it reads the prompt on standard input and prints the answer, and
+    /// its exit code decides about success.
     pub fn command(program: &str, args: &[String]) -> Self {
         Self {
             name: COMMAND.to_string(),
@@ -135,8 +135,8 @@ impl Vendor {
         }
     }
 
-    /// The defaults among its variables that hold beside this environment.
-    pub fn defaults_beside(&self, parent: &[(OsString, OsString)]) -> BTreeMap<String, Option<String>> {
+    /// Returns the default variables that `parent` does not set.
+    pub fn unset_defaults(&self, parent: &[(OsString, OsString)]) -> BTreeMap<String, Option<String>> {
         let is_free = |name: &String| !parent.iter().any(|(taken, _)| taken == name.as_str());
         self.env_defaults
             .iter()
@@ -145,7 +145,7 @@ impl Vendor {
             .collect()
     }
 
-    /// Whether a setting of a route has a place on its command lines.
+    /// Returns whether its command lines have a placeholder for a setting of a route.
     pub fn takes(&self, setting: &str) -> bool {
         let name = if setting == "args" { "extra_args" } else { setting };
         let singular = name.trim_end_matches('s');
@@ -153,12 +153,15 @@ impl Vendor {
         takes(&self.args) && self.resume_args.as_ref().is_none_or(takes)
     }
 
-    /// Whether the effort a task asks for has a flag; otherwise it goes into the prompt.
+    /// Returns whether it has a flag for the effort; otherwise the prompt states it.
     pub fn takes_effort(&self) -> bool {
         self.args.mentions("effort")
     }
 
-    /// The model that `class` means: nothing for `any`, or an error that says which classes exist.
+    /// Returns the model for `class`; `None` for `any`.
+    ///
+    /// # Errors
+    /// A message that lists the known classes.
     pub fn model_for_class(&self, class: &str) -> std::result::Result<Option<String>, String> {
         if class == "any" {
             return Ok(None);
@@ -178,24 +181,30 @@ impl Vendor {
     }
 }
 
-/// The vendors a dispatcher knows: the built-in ones and those of `handoff.yaml`.
+/// The vendors that a dispatcher knows: the built-in ones and those of `handoff.yaml`.
 #[derive(Clone, Debug)]
 pub struct Vendors {
     by_name: BTreeMap<String, Vendor>,
     session_env: Vec<String>,
-    /// What is the same for all, programs without a vendor included.
+    /// Notices that apply to all vendors and to programs without a profile.
     every: Arc<Notices>,
 }
 
 impl Vendors {
-    /// The built-in vendors.
+    /// Returns the built-in vendors.
+    ///
+    /// # Errors
+    /// `Config` when the built-in profiles cannot be read, which a test rules out.
     pub fn built_in() -> Result<Self> {
         let source = Source { file: "handoff.yaml", text: "" };
         Self::with_overrides(&Section::new(source, &["dispatch", "vendors"], None)?)
     }
 
-    /// The built-in vendors, overridden and extended by the `vendors:` mapping of the file; what it says
-    /// of `every` vendor holds for all of them.
+    /// Returns the built-in vendors, overridden and extended by the `vendors:` mapping of the file, whose `every`
+    /// entry applies to all of them.
+    ///
+    /// # Errors
+    /// `Config`, naming file, line and key.
     pub fn with_overrides(overrides: &Section<'_>) -> Result<Self> {
         let mut built_in = profiles()?;
         let every = mapping_of(&built_in, EVERY).unwrap_or_default();
@@ -228,12 +237,15 @@ impl Vendors {
         Ok(Self { by_name: vendors, session_env, every })
     }
 
-    /// What is the same for all vendors, and holds for programs without one.
+    /// Returns the notices that apply to all vendors and to programs without a profile.
     pub fn every(&self) -> Arc<Notices> {
         self.every.clone()
     }
 
-    /// The vendor called `name`.
+    /// Returns the vendor called `name`.
+    ///
+    /// # Errors
+    /// `Config`, with the names of the known vendors.
     pub fn get(&self, name: &str) -> Result<&Vendor> {
         self.by_name.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
@@ -244,8 +256,8 @@ impl Vendors {
         })
     }
 
-    /// Whether what is said in the words of one is understood by the other.
-    pub fn speak_alike(&self, one: &Runner, other: &Runner) -> bool {
+    /// Returns whether settings written for one runner are valid for the other.
+    pub fn are_compatible(&self, one: &Runner, other: &Runner) -> bool {
         let dialect = |runner: &Runner| match runner {
             Runner::Vendor(name) => self.by_name.get(name).map(|vendor| vendor.dialect.clone()),
             Runner::Command { .. } => None,
@@ -253,13 +265,13 @@ impl Vendors {
         one == other || dialect(one).is_some_and(|own| Some(own) == dialect(other))
     }
 
-    /// What the programs of all of them set for what they start: an agent of one may have been started
-    /// by one of another.
+    /// Returns the session variables of all vendors, since an agent of one vendor may have been started by an
+    /// agent of another.
     pub fn session_env(&self) -> &[String] {
         &self.session_env
     }
 
-    /// Their names, in alphabetical order.
+    /// Returns their names in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(String::as_str)
     }
@@ -274,7 +286,7 @@ fn mapping_of(profiles: &Mapping, name: &str) -> Option<Mapping> {
     profiles.get(name).and_then(Value::as_mapping).cloned()
 }
 
-/// `base` with the keys of `over` put in its place; mappings are merged key by key.
+/// Returns `base` overridden by the keys of `over`; nested mappings are merged key by key.
 fn merge(mut base: Mapping, over: &Mapping) -> Mapping {
     for (key, value) in over {
         let merged = match (base.get(key), value) {
@@ -355,11 +367,11 @@ mod tests {
     fn a_default_variable_gives_way_to_one_that_a_person_set() {
         let vendors = vendors("vendors: {mine: {command: x, env_defaults: {A: 1}}}\n").expect("readable");
         let mine = vendors.get("mine").expect("mine");
-        assert_eq!(mine.defaults_beside(&[("B".into(), "2".into())])["A"].as_deref(), Some("1"));
-        assert!(mine.defaults_beside(&[("A".into(), "2".into())]).is_empty());
+        assert_eq!(mine.unset_defaults(&[("B".into(), "2".into())])["A"].as_deref(), Some("1"));
+        assert!(mine.unset_defaults(&[("A".into(), "2".into())]).is_empty());
         let ceiling = "CLAUDE_CODE_PRINT_BG_WAIT_CEILING_MS";
         let claude = vendors.get("claude").expect("claude");
-        assert_eq!(claude.defaults_beside(&[])[ceiling].as_deref(), Some("0"));
+        assert_eq!(claude.unset_defaults(&[])[ceiling].as_deref(), Some("0"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What a vendor says when the task is not to blame, as data: its words, its numbers, its events.
+//! Notices: what vendors print when a failure is not the task's fault, as data. A notice is recognised by its
+//! text, an HTTP status, an exit code, a termination reason or an event line.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,25 +11,25 @@ use crate::Result;
 use crate::dispatch::config::reader::Section;
 use crate::model::duration;
 
-/// The keys of a vendor that are read here.
+/// The keys of a vendor's profile that describe notices.
 pub const KEYS: [&str; 7] = ["says", "service_says", "http", "exits", "reasons", "resets", "limit_event"];
 
 /// What a notice means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The account has used up what it may.
+pub enum NoticeMeaning {
+    /// The account has reached a usage limit.
     Limit,
-    /// The service asks for a short pause.
+    /// The service is overloaded and asks for a short pause.
     Overloaded,
-    /// A person has to log in, pay, or repair a key.
+    /// A person has to log in, pay or renew a key.
     Account,
-    /// The next attempt would meet the same.
+    /// The next attempt would fail in the same way.
     Permanent,
     /// None of these.
     Error,
 }
 
-impl Cause {
+impl NoticeMeaning {
     const ALL: [(Self, &str); 5] = [
         (Self::Limit, "usage_limit"),
         (Self::Overloaded, "overloaded"),
@@ -37,84 +38,84 @@ impl Cause {
         (Self::Error, "error"),
     ];
 
-    /// The word in configuration and in the journal of runs.
-    pub fn word(self) -> &'static str {
-        Self::ALL.iter().find(|(cause, _)| *cause == self).map_or("error", |(_, word)| word)
+    /// Returns the name in the configuration and in the usage log.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(meaning, _)| *meaning == self).map_or("error", |(_, name)| name)
     }
 
     fn from_yaml(value: &Value) -> std::result::Result<Self, String> {
         let found = Self::ALL.iter().find(|(_, word)| value.as_str() == Some(word));
         found
-            .map(|(cause, _)| *cause)
+            .map(|(meaning, _)| *meaning)
             .ok_or_else(|| format!("expected one of {}", Self::ALL.map(|(_, word)| word).join(", ")))
     }
 }
 
-/// Who said the words that are searched.
+/// Where the text that is searched comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speaker {
+pub enum NoticeSource {
     /// The vendor's service, or its program about its own run.
     Service,
-    /// Anything that may have been running: standard error, say.
+    /// Anything that may have been running, such as standard error.
     Anyone,
 }
 
-/// What was heard.
+/// A notice that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
-    /// What it means.
-    pub cause: Cause,
-    /// The one model that a limit is about.
+pub struct NoticeMatch {
+    /// Its meaning.
+    pub meaning: NoticeMeaning,
+    /// The model to which a limit applies, if it is not the whole account.
     pub model: Option<String>,
-    /// How long such a limit lasts at most.
+    /// The longest time until such a limit resets.
     pub within: Option<Duration>,
 }
 
-/// How the time of a reset follows its announcement.
+/// How the time of a reset is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Follows {
-    /// As a member's value: seconds or milliseconds since 1970, or RFC 3339 text.
+pub enum ResetFormat {
+    /// As the value of a member: seconds or milliseconds since 1970, or RFC 3339 text.
     Instant,
-    /// As a member's value: seconds from now.
+    /// As the value of a member: seconds from now.
     Seconds,
-    /// In a sentence.
-    Words,
+    /// In a sentence, after the given text.
+    Text,
 }
 
-/// A call that was refused, as an event for programs tells it.
+/// A call that the service refused, as reported by an event line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// What its kind means.
-    pub heard: Heard,
-    /// When the limit ends, as it is written there.
+pub struct RefusedCall {
+    /// What the kind of limit means.
+    pub notice: NoticeMatch,
+    /// When the limit ends, as written there.
     pub reset: Option<String>,
 }
 
-/// All notices of one vendor.
+/// The notices of one vendor.
 #[derive(Clone, Debug, Default)]
 pub struct Notices {
-    /// The longest words first.
+    /// Longest phrase first.
     says: Vec<Phrase>,
     service_says: Vec<Phrase>,
-    http: BTreeMap<i64, Cause>,
-    exits: BTreeMap<i64, Cause>,
-    reasons: BTreeMap<String, Cause>,
-    resets: Vec<(String, Follows)>,
+    http: BTreeMap<i64, NoticeMeaning>,
+    exits: BTreeMap<i64, NoticeMeaning>,
+    reasons: BTreeMap<String, NoticeMeaning>,
+    resets: Vec<(String, ResetFormat)>,
     event: Option<LimitEvent>,
 }
 
 #[derive(Clone, Debug)]
 struct Phrase {
-    /// In lower case, before and after the name of a model if there is one.
-    words: (String, Option<String>),
-    cause: Cause,
+    /// The text in lower case, split at the placeholder for a model name if it has one.
+    text: (String, Option<String>),
+    meaning: NoticeMeaning,
     model: Option<String>,
     within: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
 struct LimitEvent {
-    kind_of_line: String,
+    line_type: String,
     at: Option<String>,
     refused: Vec<(String, Vec<String>)>,
     allowed: Vec<(String, Vec<String>)>,
@@ -123,7 +124,7 @@ struct LimitEvent {
 }
 
 impl Notices {
-    /// Reads the notices of the vendor that `section` describes.
+    /// Reads the notices in a vendor's profile.
     ///
     /// # Errors
     /// `Config`, naming the key.
@@ -133,89 +134,90 @@ impl Notices {
             service_says: phrases(&section.section("service_says")?)?,
             http: numbers(&section.section("http")?)?,
             exits: numbers(&section.section("exits")?)?,
-            reasons: entries(&section.section("reasons")?, |_, value| Cause::from_yaml(value))?
+            reasons: entries(&section.section("reasons")?, |_, value| NoticeMeaning::from_yaml(value))?
                 .into_iter()
                 .collect(),
             resets: entries(&section.section("resets")?, |_, value| match value.as_str() {
-                Some("instant") => Ok(Follows::Instant),
-                Some("seconds") => Ok(Follows::Seconds),
-                Some("words") => Ok(Follows::Words),
+                Some("instant") => Ok(ResetFormat::Instant),
+                Some("seconds") => Ok(ResetFormat::Seconds),
+                Some("words") => Ok(ResetFormat::Text),
                 _ => Err("expected instant, seconds or words".to_string()),
             })?,
             event: limit_event(&section.section("limit_event")?)?,
         })
     }
 
-    /// What `words` mean, if they hold a notice: the longest phrase that fits decides, and of those about
-    /// limits the longest that says so names the model and how long it lasts.
-    pub fn heard(&self, words: &str, speaker: Speaker) -> Option<Heard> {
+    /// Finds a notice in `text`. The longest matching phrase decides its meaning; among phrases about limits, the
+    /// longest that names a model or a duration provides it.
+    pub fn find(&self, text: &str, source: NoticeSource) -> Option<NoticeMatch> {
         // Programs write apostrophes in two ways.
-        let lower = words.to_lowercase().replace('\u{2019}', "'");
-        let service = match speaker {
-            Speaker::Service => self.service_says.as_slice(),
-            Speaker::Anyone => &[],
+        let lower = text.to_lowercase().replace('\u{2019}', "'");
+        let service = match source {
+            NoticeSource::Service => self.service_says.as_slice(),
+            NoticeSource::Anyone => &[],
         };
-        let mut fitting: Vec<(&Phrase, Option<String>)> = self
+        let mut matching: Vec<(&Phrase, Option<String>)> = self
             .says
             .iter()
             .chain(service)
             .filter_map(|phrase| Some((phrase, phrase.find(&lower)?)))
             .collect();
-        fitting.sort_by_key(|(phrase, _)| std::cmp::Reverse(phrase.length()));
-        let cause = fitting.first()?.0.cause;
-        let mut limits =
-            fitting.iter().filter(|(phrase, _)| phrase.cause == Cause::Limit && cause == Cause::Limit);
+        matching.sort_by_key(|(phrase, _)| std::cmp::Reverse(phrase.length()));
+        let meaning = matching.first()?.0.meaning;
+        let mut limits = matching
+            .iter()
+            .filter(|(phrase, _)| phrase.meaning == NoticeMeaning::Limit && meaning == NoticeMeaning::Limit);
         let within = limits.clone().find_map(|(phrase, _)| phrase.within);
         let model = limits.find_map(|(phrase, named)| named.clone().or_else(|| phrase.model.clone()));
-        Some(Heard { cause, model, within })
+        Some(NoticeMatch { meaning, model, within })
     }
 
-    /// What an HTTP status means.
-    pub fn status(&self, status: u16) -> Option<Cause> {
+    /// Returns the meaning of an HTTP status.
+    pub fn status(&self, status: u16) -> Option<NoticeMeaning> {
         self.http.get(&i64::from(status)).copied()
     }
 
-    /// The statuses with which the service refuses the account.
+    /// Returns the HTTP statuses with which the service refuses the account.
     pub fn refusing_statuses(&self) -> Vec<u16> {
-        let refusing = self.http.iter().filter(|(_, cause)| **cause == Cause::Account);
+        let refusing = self.http.iter().filter(|(_, meaning)| **meaning == NoticeMeaning::Account);
         refusing.filter_map(|(status, _)| u16::try_from(*status).ok()).collect()
     }
 
-    /// What an exit code means.
-    pub fn exit(&self, code: i32) -> Option<Cause> {
+    /// Returns the meaning of an exit code.
+    pub fn exit(&self, code: i32) -> Option<NoticeMeaning> {
         self.exits.get(&i64::from(code)).copied()
     }
 
-    /// What the vendor's word for how a run ended means.
-    pub fn reason(&self, reason: &str) -> Option<Cause> {
+    /// Returns the meaning of the vendor's termination reason.
+    pub fn reason(&self, reason: &str) -> Option<NoticeMeaning> {
         self.reasons.get(reason).copied()
     }
 
-    /// What the time of a reset follows.
-    pub fn resets(&self) -> &[(String, Follows)] {
+    /// Returns the markers of a reset time: a member's name, or text that precedes it, and how it is written.
+    pub fn resets(&self) -> &[(String, ResetFormat)] {
         &self.resets
     }
 
-    /// The last of `events` that tells of a refused call.
-    pub fn refusal(&self, events: &[Json]) -> Option<Refusal> {
+    /// Returns the last of `events` that reports a refused call.
+    pub fn refusal(&self, events: &[Json]) -> Option<RefusedCall> {
         let rule = self.event.as_ref()?;
         let info = events.iter().rev().filter_map(|event| rule.refused_in(event)).next()?;
         let word = |key: &Option<String>| text_of(info.get(key.as_ref()?)?);
-        let heard = word(&rule.kind).and_then(|kind| self.heard(&kind, Speaker::Anyone));
-        let heard = heard.filter(|heard| heard.cause == Cause::Limit);
-        let unknown = Heard { cause: Cause::Limit, model: None, within: None };
-        Some(Refusal { heard: heard.unwrap_or(unknown), reset: word(&rule.reset) })
+        let notice = word(&rule.kind).and_then(|kind| self.find(&kind, NoticeSource::Anyone));
+        let notice = notice.filter(|notice| notice.meaning == NoticeMeaning::Limit);
+        let unknown = NoticeMatch { meaning: NoticeMeaning::Limit, model: None, within: None };
+        Some(RefusedCall { notice: notice.unwrap_or(unknown), reset: word(&rule.reset) })
     }
 }
 
 impl Phrase {
     fn length(&self) -> usize {
-        self.words.0.len() + self.words.1.as_ref().map_or(0, String::len)
+        self.text.0.len() + self.text.1.as_ref().map_or(0, String::len)
     }
 
-    /// Whether `lower` holds the phrase, and the model that it names there.
+    /// Finds the phrase in `lower`; the inner value is the model named there.
     fn find(&self, lower: &str) -> Option<Option<String>> {
-        let (before, after) = (&self.words.0, self.words.1.as_ref());
+        let (before, after) = (&self.text.0, self.text.1.as_ref());
         let Some(after) = after else {
             return lower.contains(before.as_str()).then_some(None);
         };
@@ -223,7 +225,7 @@ impl Phrase {
             let rest = &lower[at + found.len()..];
             let end = rest.find(|c: char| c.is_whitespace() || ",;()\"".contains(c)).unwrap_or(rest.len());
             let name = rest[..end].trim_end_matches(['.', ':', '\'']);
-            // "usage limit for today" names none: a model's name has a number or a dash in it.
+            // "usage limit for today" names no model: the name of a model contains a digit or a dash.
             let is_name = name.contains(|c: char| c.is_ascii_digit() || c == '-');
             (is_name && rest[end..].starts_with(after.as_str())).then(|| Some(name.to_string()))
         })
@@ -232,7 +234,7 @@ impl Phrase {
 
 impl LimitEvent {
     fn refused_in<'e>(&self, event: &'e Json) -> Option<&'e Json> {
-        if event.get("type").and_then(Json::as_str) != Some(&self.kind_of_line) {
+        if event.get("type").and_then(Json::as_str) != Some(&self.line_type) {
             return None;
         }
         let info = match &self.at {
@@ -255,7 +257,7 @@ fn text_of(value: &Json) -> Option<String> {
     }
 }
 
-/// The entries of a mapping; those that are `null` are taken out.
+/// Returns the entries of a mapping without those that are `null`.
 fn entries<T>(
     section: &Section<'_>,
     read: impl Fn(&str, &Value) -> std::result::Result<T, String>,
@@ -274,41 +276,41 @@ fn entries<T>(
     Ok(entries)
 }
 
-fn numbers(section: &Section<'_>) -> Result<BTreeMap<i64, Cause>> {
+fn numbers(section: &Section<'_>) -> Result<BTreeMap<i64, NoticeMeaning>> {
     let read = |name: &str, value: &Value| {
         let number = name.parse::<i64>().map_err(|_| "expected a number as the key".to_string())?;
-        Ok((number, Cause::from_yaml(value)?))
+        Ok((number, NoticeMeaning::from_yaml(value)?))
     };
     Ok(entries(section, read)?.into_iter().map(|(_, entry)| entry).collect())
 }
 
 fn phrases(section: &Section<'_>) -> Result<Vec<Phrase>> {
-    let mut phrases = entries(section, |words, _| {
-        let words = words.to_lowercase();
-        if words.trim().is_empty() {
+    let mut phrases = entries(section, |text, _| {
+        let text = text.to_lowercase();
+        if text.trim().is_empty() {
             return Err("expected words".to_string());
         }
-        Ok(match words.split_once("{model}") {
+        Ok(match text.split_once("{model}") {
             Some((before, after)) => (before.to_string(), Some(after.to_string())),
-            None => (words, None),
+            None => (text, None),
         })
     })?
     .into_iter()
-    .map(|(key, words)| {
-        let simple = section.read(&key, Cause::from_yaml);
-        if let Ok(cause) = simple {
-            let cause = cause.or(Cause::Error);
-            return Ok(Phrase { words, cause, model: None, within: None });
+    .map(|(key, text)| {
+        let simple = section.read(&key, NoticeMeaning::from_yaml);
+        if let Ok(meaning) = simple {
+            let meaning = meaning.or(NoticeMeaning::Error);
+            return Ok(Phrase { text, meaning, model: None, within: None });
         }
         if !section.mapping().get(key.as_str()).is_some_and(Value::is_mapping) {
             simple?;
         }
         let detail = section.section(&key)?;
         detail.only(&["class", "model", "within"])?;
-        let cause = detail.read("class", Cause::from_yaml)?.value();
+        let meaning = detail.read("class", NoticeMeaning::from_yaml)?.value();
         Ok(Phrase {
-            words,
-            cause: cause.ok_or_else(|| detail.error_here("expected a class"))?,
+            text,
+            meaning: meaning.ok_or_else(|| detail.error_here("expected a class"))?,
             model: detail.text("model")?.value().map(|model| model.to_lowercase()),
             within: detail.read("within", length)?.value(),
         })
@@ -325,13 +327,13 @@ fn length(value: &Value) -> std::result::Result<Duration, String> {
 
 fn limit_event(section: &Section<'_>) -> Result<Option<LimitEvent>> {
     section.only(&["type", "at", "refused", "allowed", "kind", "reset"])?;
-    let Some(kind_of_line) = section.text("type")?.value() else { return Ok(None) };
+    let Some(line_type) = section.text("type")?.value() else { return Ok(None) };
     let values = |_: &str, value: &Value| match value {
         Value::Sequence(values) => values.iter().map(one_value).collect(),
         value => Ok(vec![one_value(value)?]),
     };
     Ok(Some(LimitEvent {
-        kind_of_line,
+        line_type,
         at: section.text("at")?.value(),
         refused: entries(&section.section("refused")?, values)?,
         allowed: entries(&section.section("allowed")?, values)?,

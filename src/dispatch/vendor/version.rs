@@ -1,5 +1,5 @@
-//! Asking a vendor's program for its version: once for each state of the program's file, since agents
-//! are updated while a dispatcher runs.
+//! The version of a vendor's program, asked for once per state of the program file, because agents are
+//! updated while a dispatcher runs.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,23 +17,23 @@ use crate::dispatch::config::served_lane::Service;
 use crate::dispatch::output::{Baseline, Format, StreamParser, one_line};
 use crate::store::Stamp;
 
-/// How long a program may take to say its version.
+/// How long a program may take to print its version.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a program said when its file was in this state.
+/// The version that a program printed when its file was in the state `stamp`.
 #[derive(Debug)]
-struct Said {
+struct CachedVersion {
     stamp: Option<Stamp>,
     version: Option<String>,
 }
 
-/// Versions that were asked for, by program.
+/// Versions that have been asked for, by program path.
 #[derive(Debug, Default)]
-pub struct Versions(Mutex<BTreeMap<PathBuf, Said>>);
+pub struct VersionCache(Mutex<BTreeMap<PathBuf, CachedVersion>>);
 
-impl Versions {
-    /// The version of the program behind a service; nothing if it does not say. Programs that tell it
-    /// in every run are not asked.
+impl VersionCache {
+    /// Returns the version of the program that serves a lane, or `None` if it does not print one. Programs
+    /// that print their version in every run are not asked.
     pub fn of(
         &self,
         service: &Service,
@@ -45,14 +45,14 @@ impl Versions {
         if vendor.version.is_empty() || vendor.format == Format::ClaudeStream {
             return None;
         }
-        // Held while the program is asked: the runs that start with it need the same answer.
+        // Held while the program runs: other runs that start now need the same version.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = Stamp::at(program);
         if let Some(said) = known.get(program).filter(|said| said.stamp == stamp) {
             return said.version.clone();
         }
         let version = ask(service, program, around, household);
-        known.insert(program.to_path_buf(), Said { stamp, version: version.clone() });
+        known.insert(program.to_path_buf(), CachedVersion { stamp, version: version.clone() });
         version
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use self::spoken::Spoken;
 use jiff::tz::TimeZone;
 
-use crate::dispatch::vendor::Follows;
+use crate::dispatch::vendor::ResetFormat;
 use crate::model::{Time, duration};
 
 /// When a limit ends.
@@ -45,7 +45,7 @@ pub struct Setting<'a> {
     /// How long this kind of limit lasts at most.
     pub within: Option<Duration>,
     /// What the time follows, in the vendor's words.
-    pub resets: &'a [(String, Follows)],
+    pub resets: &'a [(String, ResetFormat)],
 }
 
 impl Setting<'_> {
@@ -74,12 +74,12 @@ pub fn reset_in(text: &str, setting: Setting<'_>) -> Option<Reset> {
 fn figure_in(text: &str, setting: Setting<'_>) -> Option<Reset> {
     let instant = |value: &str| setting.exact(instant_in(value)?);
     let seconds = |value: &str| setting.exact(setting.now.plus_seconds(value.parse().ok()?));
-    let members = |wanted: Follows| {
+    let members = |wanted: ResetFormat| {
         let names = setting.resets.iter().filter(move |(_, follows)| *follows == wanted);
         names.flat_map(|(name, _)| values(text, name))
     };
-    let instants = members(Follows::Instant).filter_map(|(at, value)| Some((at, instant(value)?)));
-    let seconds = members(Follows::Seconds).filter_map(|(at, value)| Some((at, seconds(value)?)));
+    let instants = members(ResetFormat::Instant).filter_map(|(at, value)| Some((at, instant(value)?)));
+    let seconds = members(ResetFormat::Seconds).filter_map(|(at, value)| Some((at, seconds(value)?)));
     // An instant does not age while it is on its way.
     let last =
         |found: Vec<(usize, Reset)>| found.into_iter().max_by_key(|(at, _)| *at).map(|(_, reset)| reset);
@@ -120,7 +120,7 @@ fn prose_in(text: &str, setting: Setting<'_>) -> Option<Reset> {
     let text: String = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect();
     let lower = text.to_ascii_lowercase();
     let mut has_passed = false;
-    for (word, _) in setting.resets.iter().filter(|(_, follows)| *follows == Follows::Words) {
+    for (word, _) in setting.resets.iter().filter(|(_, follows)| *follows == ResetFormat::Text) {
         for (at, found) in lower.match_indices(word.as_str()) {
             match named_time(&text[at + found.len()..], setting) {
                 Some(Reset::Passed) => has_passed = true,
