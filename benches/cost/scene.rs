@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lanes::digest::sha256_file;
-use lanes::model::task::NewRequest;
-use lanes::model::{Answer, Command, FailureClass, NewTask, ResponseStatus, TaskId, json};
+use lanes::model::NewRequest;
+use lanes::model::{Answer, Command, NewTask, TaskId};
 use lanes::store::{Options, Store};
 
 use crate::support;
@@ -173,45 +173,17 @@ pub const COMMANDS: [Measured; 10] = [
 /// A small task, in a correlation of its own.
 pub fn wish(root: &Path) -> NewTask {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    NewTask {
-        workspace_id: "bench".into(),
-        correlation_id: format!("bench-{}", COUNT.fetch_add(1, Ordering::Relaxed)),
-        source_agent: "bench".into(),
-        lane: LANE.into(),
-        workspace_root: root.to_string_lossy().into_owned(),
-        worktree_path: None,
-        expected_branch: None,
-        request: NewRequest::Text("do it".into()),
-        supporting_paths: Vec::new(),
-        response_path: None,
-        prompt: "do it".into(),
-        metadata: json::Object::new(),
-        priority: 0,
-        not_before: None,
-        max_attempts: None,
-        key: None,
-        name: None,
-        labels: Vec::new(),
-        timeout_seconds: None,
-        retry_of: None,
-    }
+    let mut new = NewTask::prompt(LANE, "do it");
+    new.spec.workspace_id = "bench".into();
+    new.spec.correlation_id = format!("bench-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    new.spec.source_agent = "bench".into();
+    new.spec.workspace_root = root.to_string_lossy().into_owned();
+    new
 }
 
 /// A short answer.
 pub fn answer(token: lanes::model::ClaimToken) -> Command {
-    Command::Respond(Answer {
-        token: Some(token),
-        reviewer: "bench".into(),
-        status: ResponseStatus::Completed,
-        class: FailureClass::Error,
-        body: "done".into(),
-        verdict: None,
-        blocking_count: None,
-        nonblocking_count: None,
-        follow_up_required: false,
-        expect_sha256: None,
-        metadata: json::Object::new(),
-    })
+    Command::Respond(Answer { token: Some(token), ..Answer::completed("bench", "done") })
 }
 
 /// Submits a task that names a request file, as agent-lanes' tasks all do, claims and answers it.

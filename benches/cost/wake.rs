@@ -40,9 +40,9 @@ pub fn run() {
     let (mut told, mut ended) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let mut wait = park(&scene, &["claim", "--wait", "--lane", "woken", "--owner", "bench", "--quiet"]);
-        store
-            .submit(lanes::model::NewTask { lane: "woken".into(), ..wish(store.root()) })
-            .expect("a task can be submitted");
+        let mut new = wish(store.root());
+        new.spec.lane = "woken".into();
+        store.submit(new).expect("a task can be submitted");
         let begin = Instant::now();
         let (first, end) = follow(&mut wait, begin);
         told.push(first);

@@ -10,8 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use lanes::model::task::NewRequest;
-use lanes::model::{Answer, Command, FailureClass, NewTask, ResponseStatus, TaskId, Time, json};
+use lanes::model::{Answer, Command, NewTask, ResponseStatus, TaskId, TaskSpec, Time, json};
 use lanes::store::{Clock, Options, Store};
 
 /// How many tasks of each kind a store is to hold; the oldest have ended.
@@ -239,46 +238,36 @@ impl Model {
 fn wish(root: &Path, not_before: Option<Time>, keyed: bool) -> NewTask {
     let prompt =
         paragraph("Please review the change in the worktree and answer every question of the request.");
-    NewTask {
+    let mut new = NewTask::prompt(format!("lane-{LANE}"), prompt);
+    new.not_before = not_before;
+    new.spec = TaskSpec {
         workspace_id: "bench".into(),
         correlation_id: format!("topic-{NUMBER}"),
         source_agent: "orchestrator".into(),
-        lane: format!("lane-{LANE}"),
         workspace_root: root.to_string_lossy().into_owned(),
-        worktree_path: None,
         expected_branch: Some("feature/topic".into()),
-        request: NewRequest::Text(prompt.clone()),
-        supporting_paths: Vec::new(),
-        response_path: None,
-        prompt,
         metadata: json::Object::from_iter([
             ("required_vendor".to_string(), "any".into()),
             ("kind".to_string(), "review".into()),
         ]),
-        priority: 0,
-        not_before,
         max_attempts: Some(3),
         key: keyed.then(|| format!("key-{NUMBER}")),
         name: Some(format!("Review topic {NUMBER}")),
         labels: vec!["review".into()],
-        timeout_seconds: None,
-        retry_of: None,
-    }
+        ..new.spec
+    };
+    new
 }
 
 fn answer(token: Option<lanes::model::ClaimToken>, status: ResponseStatus) -> Command {
     Command::Respond(Answer {
         token,
-        reviewer: "worker@host:4711".into(),
         status,
-        class: FailureClass::Error,
-        body: paragraph("The change does what it says; two remarks on names, none of them blocking."),
-        verdict: None,
-        blocking_count: None,
         nonblocking_count: Some(2),
-        follow_up_required: false,
-        expect_sha256: None,
-        metadata: json::Object::new(),
+        ..Answer::completed(
+            "worker@host:4711",
+            paragraph("The change does what it says; two remarks on names, none of them blocking."),
+        )
     })
 }
 

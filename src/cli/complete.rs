@@ -103,8 +103,8 @@ fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
     let offered = tasks.into_iter().enumerate();
     offered
         .map(|(place, task)| {
-            let what = task.name.as_deref().unwrap_or(&task.prompt);
-            let help = format!("{} in {}: {}", task.status.as_str(), task.lane, short(what, 40));
+            let what = task.spec.name.as_deref().unwrap_or(&task.spec.prompt);
+            let help = format!("{} in {}: {}", task.status.as_str(), task.spec.lane, short(what, 40));
             let help = printable(&help);
             CompletionCandidate::new(task.id.as_str()).help(Some(help.into())).display_order(Some(place))
         })

@@ -72,7 +72,7 @@ impl Selection {
     }
 
     fn wants(&self, task: &TaskText<'_>) -> bool {
-        self.lane.as_ref().is_none_or(|lane| task.lane.is(lane))
+        self.lane.as_ref().is_none_or(|lane| task.spec.lane.is(lane))
             && !(self.active_only && task.is_terminal())
             && (self.state.is_empty() || self.state.contains(&task.state().into_owned()))
     }
@@ -213,10 +213,10 @@ pub(super) fn print_views<T>(
 
 /// A task as a row of [`print_rows`].
 pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
-    let name = task.name.map(Text::decode);
-    let plain = || match task.prompt.is_empty() {
-        true => short(&task.correlation_id.decode(), 50).into(),
-        false => short(&task.prompt.decode(), 50).into(),
+    let name = task.spec.name.map(Text::decode);
+    let plain = || match task.spec.prompt.is_empty() {
+        true => short(&task.spec.correlation_id.decode(), 50).into(),
+        false => short(&task.spec.prompt.decode(), 50).into(),
     };
     let (state, what) = match task.state() {
         completed if completed == "completed" => (completed, name.unwrap_or_else(plain)),
@@ -232,7 +232,7 @@ pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
         }
     };
     let age = relative(task.created_at, now);
-    Row::new(&[task.id.as_str(), &task.lane.decode(), &state, &age, &what])
+    Row::new(&[task.id.as_str(), &task.spec.lane.decode(), &state, &age, &what])
 }
 
 /// Tasks as a table for people.

@@ -42,7 +42,7 @@ pub(super) fn wait_on_lanes(
     match task {
         Some(task) if context.out.json => context.out.object(&object([
             ("status", "task_available".into()),
-            ("lane", task.lane.clone().into()),
+            ("lane", task.spec.lane.clone().into()),
             ("task", Value::Object(task.to_public_object())),
         ]))?,
         Some(task) => context.out.line(task.id.as_str())?,

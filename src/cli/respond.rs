@@ -11,7 +11,7 @@ use super::context::Context;
 use crate::error::{EXIT_OK, Error, Result};
 use crate::model::response::MAX_BODY;
 use crate::model::task::object;
-use crate::model::{Answer, ClaimToken, Command, FailureClass, ResponseStatus, Task, Verdict};
+use crate::model::{Answer, ClaimToken, Command, ResponseStatus, Task, Verdict};
 use crate::store::Store;
 use crate::workspace::parse_pairs;
 
@@ -80,13 +80,10 @@ impl RespondCommand {
         let id = store.resolve(&self.id)?;
         let answer = Answer {
             token: self.claim_token.as_ref().map(ClaimToken::from_text),
-            reviewer: self.reviewer.clone(),
             status: match self.status {
                 StatusArg::Completed => ResponseStatus::Completed,
                 StatusArg::Failed => ResponseStatus::Failed,
             },
-            class: FailureClass::Error,
-            body: self.read_body()?,
             verdict: self.verdict.map(|verdict| match verdict {
                 VerdictArg::Accept => Verdict::Accept,
                 VerdictArg::AcceptWithFollowUps => Verdict::AcceptWithFollowUps,
@@ -97,6 +94,7 @@ impl RespondCommand {
             follow_up_required: self.follow_up_required,
             expect_sha256: self.expect_sha256.clone(),
             metadata: metadata.into_iter().map(|(key, value)| (key, value.into())).collect(),
+            ..Answer::completed(&self.reviewer, self.read_body()?)
         };
         let (task, _) = store.apply(&id, &Command::Respond(answer))?;
         show(context, &store, &task)?;
@@ -126,14 +124,14 @@ fn show(context: &mut Context, store: &Store, task: &Task) -> Result<()> {
         .response(task)?
         .ok_or_else(|| Error::corrupt(format!("the answer to {} is not to be found", task.id)))?;
     // The answer stands, whether or not this can be told beside it.
-    let depth = store.queue_depth(&task.lane).map_err(|error| context.out.warn(&error.to_string())).ok();
+    let depth = store.queue_depth(&task.spec.lane).map_err(|error| context.out.warn(&error.to_string())).ok();
     let next_action = format!("submitter: `lanes wait {}`; worker: claim the next task or stop", task.id);
     if context.out.json {
         let mut reply = object([
             ("status", response.status.as_str().into()),
             ("task_id", task.id.as_str().into()),
-            ("correlation_id", task.correlation_id.clone().into()),
-            ("lane", task.lane.clone().into()),
+            ("correlation_id", task.spec.correlation_id.clone().into()),
+            ("lane", task.spec.lane.clone().into()),
             ("response_path", task.response_path.clone().into()),
             ("next_action", next_action.into()),
             ("response", Value::Object(response.to_object())),

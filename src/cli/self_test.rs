@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::context::Context;
 use crate::error::{EXIT_OK, Error, ErrorKind, Result};
-use crate::model::{Answer, Command, FailureClass, Filter, ResponseStatus, TaskId, json};
+use crate::model::{Answer, Command, Filter, TaskId};
 use crate::store::{Options, Store, Want};
 use crate::workspace::{Base, Config, SubmitWish, check_submit, deliver};
 
@@ -82,16 +82,7 @@ fn work(root: &Path, options: &Options) -> Result<()> {
         store.claim_next(&want, "self-test", 60.0)?.ok_or_else(|| failed("the task could not be claimed"))?;
     let answer = Answer {
         token: task.status.claim().map(|claim| claim.token.clone()),
-        reviewer: "self-test".to_string(),
-        status: ResponseStatus::Completed,
-        class: FailureClass::Error,
-        body: ANSWER.to_string(),
-        verdict: None,
-        blocking_count: None,
-        nonblocking_count: None,
-        follow_up_required: false,
-        expect_sha256: None,
-        metadata: json::Object::new(),
+        ..Answer::completed("self-test", ANSWER)
     };
     store.apply(&task.id, &Command::Respond(answer)).map(|_| ())
 }

@@ -44,9 +44,9 @@ impl ShowCommand {
             return Ok(EXIT_OK);
         }
         print_task(context, &store, &task)?;
-        if !task.prompt.is_empty() {
+        if !task.spec.prompt.is_empty() {
             context.out.line("\nprompt")?;
-            print_block(context, &task.prompt)?;
+            print_block(context, &task.spec.prompt)?;
         }
         print_history(context, &store, &events)?;
         if let Some(response) = response {
@@ -67,13 +67,14 @@ impl ShowCommand {
 pub(super) fn print_task(context: &mut Context, store: &Store, task: &Task) -> Result<()> {
     let now = store.now();
     let last = context.last_event(store, task);
-    let attempts = match task.max_attempts {
+    let attempts = match task.spec.max_attempts {
         Some(max) => format!("{} of {max}", task.attempt),
         None => task.attempt.to_string(),
     };
     let claim = task.status.claim();
-    let metadata = (!task.metadata.is_empty()).then(|| Value::Object(task.metadata.clone()).to_string());
-    let supporting: Vec<&str> = task.supporting_paths.iter().map(|file| file.path.as_str()).collect();
+    let metadata =
+        (!task.spec.metadata.is_empty()).then(|| Value::Object(task.spec.metadata.clone()).to_string());
+    let supporting: Vec<&str> = task.spec.supporting_paths.iter().map(|file| file.path.as_str()).collect();
     let held = claim.map(|claim| {
         let until = match task.status {
             Status::Claimed(_) => format!(", lease ends {}", relative(claim.lease_expires_at, &now)),
@@ -84,8 +85,8 @@ pub(super) fn print_task(context: &mut Context, store: &Store, task: &Task) -> R
     let some = |text: &str| (!text.is_empty()).then(|| text.to_string());
     let facts: [(&str, Option<String>); 19] = [
         ("task", some(task.id.as_str())),
-        ("name", task.name.clone()),
-        ("lane", some(&task.lane)),
+        ("name", task.spec.name.clone()),
+        ("lane", some(&task.spec.lane)),
         ("state", some(&state_words(&task.status, &now, || task.lease_is_live(&now)))),
         (
             "submitted",
@@ -93,22 +94,22 @@ pub(super) fn print_task(context: &mut Context, store: &Store, task: &Task) -> R
                 "{} ({}) by {}",
                 task.created_at,
                 relative(task.created_at, &now),
-                task.source_agent
+                task.spec.source_agent
             )),
         ),
-        ("priority", (task.priority != 0).then(|| task.priority.to_string())),
-        ("attempts", (task.fence > 0 || task.max_attempts.is_some()).then_some(attempts)),
+        ("priority", (task.spec.priority != 0).then(|| task.spec.priority.to_string())),
+        ("attempts", (task.fence > 0 || task.spec.max_attempts.is_some()).then_some(attempts)),
         ("claimed by", held),
         ("metadata", metadata),
-        ("labels", some(&task.labels.join(", "))),
-        ("key", task.key.clone()),
-        ("workspace", some(&task.workspace_root)),
-        ("worktree", task.worktree_path.clone()),
-        ("branch", task.expected_branch.clone()),
+        ("labels", some(&task.spec.labels.join(", "))),
+        ("key", task.spec.key.clone()),
+        ("workspace", some(&task.spec.workspace_root)),
+        ("worktree", task.spec.worktree_path.clone()),
+        ("branch", task.spec.expected_branch.clone()),
         ("request", some(&task.request_path)),
         ("supporting", some(&supporting.join(", "))),
         ("answer to", some(&task.response_path)),
-        ("retry of", task.retry_of.clone()),
+        ("retry of", task.spec.retry_of.clone()),
         ("next", Some(next_action(task, &now, last.as_ref(), false))),
     ];
     for (name, fact) in facts {

@@ -78,7 +78,7 @@ impl StatusCommand {
         let now = store.now();
         let json = context.out.json;
         let look =
-            |task: &TaskText<'_>| (task.lane.decode().into_owned(), Brief::of(store, task, &now, json));
+            |task: &TaskText<'_>| (task.spec.lane.decode().into_owned(), Brief::of(store, task, &now, json));
         let briefs = self.selection.collect(context, store, look)?;
         let workers = store.live_workers()?;
         // The overview is worth having without the pauses, which nothing is claimed without.

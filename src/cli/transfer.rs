@@ -59,7 +59,7 @@ impl ExportCommand {
         let result = store.export(
             &mut sink,
             &|task| {
-                self.lane.as_ref().is_none_or(|lane| *lane == task.lane)
+                self.lane.as_ref().is_none_or(|lane| *lane == task.spec.lane)
                     && (!self.ended || task.status.is_terminal())
             },
             &mut |_, error| unreadable.push(error),

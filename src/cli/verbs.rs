@@ -177,7 +177,7 @@ impl MoveCommand {
             context.out.object(&object([
                 ("status", "moved".into()),
                 ("task_id", id.as_str().into()),
-                ("lane", task.lane.clone().into()),
+                ("lane", task.spec.lane.clone().into()),
                 ("changed", (effect == Effect::Changed).into()),
                 ("task", Value::Object(task.to_public_object())),
             ]))?;

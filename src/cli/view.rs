@@ -30,9 +30,9 @@ pub fn task_view(store: &Store, task: &Task, now: &Now, last_event: Option<Event
     put(
         "navigation",
         json!({
-            "workspace_root": task.workspace_root,
-            "worktree_path": task.worktree_path,
-            "expected_branch": task.expected_branch,
+            "workspace_root": task.spec.workspace_root,
+            "worktree_path": task.spec.worktree_path,
+            "expected_branch": task.spec.expected_branch,
             "request_path": task.request_path,
             "response_path": task.response_path,
             "review_scope": "request_path is what to work on; the worktree is context unless the prompt says otherwise",
@@ -54,7 +54,7 @@ fn whole(seconds: f64) -> i64 {
 
 /// What to do about a task, in one line.
 pub fn next_action(task: &Task, now: &Now, last: Option<&Event>, missing_response: bool) -> String {
-    let (id, lane) = (&task.id, shell_word(&task.lane));
+    let (id, lane) = (&task.id, shell_word(&task.spec.lane));
     match &task.status {
         Status::Queued => {
             format!("worker: claim it with `lanes claim {id}` or `lanes claim --lane {lane}`")

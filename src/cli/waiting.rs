@@ -101,12 +101,12 @@ fn next_due(tasks: &[Task], now: &Now) -> Option<Duration> {
 /// Says so when a queued task waits in a lane that nobody serves. `true`: there is no more to say.
 fn tell_if_nobody_works(context: &Context, store: &Store, verb: &str, open: &[Task]) -> Result<bool> {
     let Some(task) = open.iter().find(|task| task.status == Status::Queued) else { return Ok(false) };
-    if store.lane_is_served(&task.lane)? {
+    if store.lane_is_served(&task.spec.lane)? {
         return Ok(false);
     }
     context.out.note(&format!(
         "lanes {verb}: no live worker serves lane {}; {} waits until one claims it",
-        task.lane, task.id
+        task.spec.lane, task.id
     ));
     Ok(true)
 }

@@ -378,7 +378,7 @@ impl<'env> Work<'env> {
         self.roster.add(
             &id,
             Entry {
-                lane: task.lane.clone(),
+                lane: task.spec.lane.clone(),
                 vendor: service.vendor.name.clone(),
                 run: run_id(&token).as_str().to_string(),
                 in_progress: service.route.in_progress.clone(),
@@ -389,12 +389,12 @@ impl<'env> Work<'env> {
         );
         (self.observe)(Moment::Claimed {
             task_id: id.clone(),
-            lane: task.lane.clone(),
+            lane: task.spec.lane.clone(),
             vendor: service.vendor.name.clone(),
             attempt: task.attempt,
         });
         self.keeper.add(&task.id, &token, &stop);
-        let running = Running { lane: task.lane.clone(), session, stop: stop.clone() };
+        let running = Running { lane: task.spec.lane.clone(), session, stop: stop.clone() };
         state.running.insert(id, running);
         let job = Job { task, token, service, stop };
         let desk = Desk {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::model::json::parse_object;
-use crate::model::{Event, Journal, Status, Task, TaskId, Time};
+use crate::model::{Event, Journal, Status, Task, TaskId, TaskSpec, Time};
 
 /// An event of a task's history, with `data` as JSON text.
 pub fn event(kind: &str, data: &str) -> Event {
@@ -21,31 +21,23 @@ pub fn task() -> Task {
     let now = Time::from_micros(1_795_000_000_000_000);
     Task {
         id: TaskId::generate(now, "demo", "0123456789abcdef", 1),
-        workspace_id: "demo".to_string(),
-        correlation_id: "demo".to_string(),
-        source_agent: "orchestrator".to_string(),
-        lane: "work".to_string(),
-        workspace_root: "/".to_string(),
-        worktree_path: None,
-        expected_branch: None,
+        spec: TaskSpec {
+            workspace_id: "demo".to_string(),
+            correlation_id: "demo".to_string(),
+            source_agent: "orchestrator".to_string(),
+            lane: "work".to_string(),
+            workspace_root: "/".to_string(),
+            prompt: "do it".to_string(),
+            ..TaskSpec::default()
+        },
         request_path: "/request.md".to_string(),
         request_sha256: String::new(),
-        supporting_paths: Vec::new(),
         response_path: String::new(),
-        prompt: "do it".to_string(),
-        metadata: Default::default(),
         status: Status::Queued,
         created_at: now,
         updated_at: now,
-        priority: 0,
         attempt: 0,
-        max_attempts: None,
         fence: 0,
-        key: None,
-        name: None,
-        labels: Vec::new(),
-        timeout_seconds: None,
-        retry_of: None,
         retried_as: None,
         journal: Journal::default(),
         extra: Default::default(),

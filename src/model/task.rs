@@ -7,6 +7,7 @@ use super::event::Event;
 use super::id::{ClaimToken, TaskId};
 use super::json::Object;
 use super::response::Response;
+use super::spec::TaskSpec;
 use super::time::{Now, Time};
 
 /// How far one step of priority moves a task ahead, in seconds.
@@ -22,15 +23,6 @@ pub const MAX_PRIORITY: i32 = 1000;
 /// How far into the future a lease may reach beyond its own length, in seconds, before the clock it
 /// was written by counts as wrong.
 const CLOCK_SLACK_SECONDS: f64 = 60.0;
-
-/// A file that belongs to a request, pinned by its fingerprint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SupportingPath {
-    /// Absolute path.
-    pub path: String,
-    /// SHA-256 of its content at submit, in hex.
-    pub sha256: String,
-}
 
 /// Why a task ended without success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,56 +207,24 @@ pub struct Journal {
 pub struct Task {
     /// Its id, which is also the name of its directory.
     pub id: TaskId,
-    /// The workspace it belongs to.
-    pub workspace_id: String,
-    /// The submitter's own name for the work.
-    pub correlation_id: String,
-    /// Who submitted it.
-    pub source_agent: String,
-    /// The lane it waits in.
-    pub lane: String,
-    /// Absolute path of the workspace.
-    pub workspace_root: String,
-    /// Where to work, if not in the workspace.
-    pub worktree_path: Option<String>,
-    /// The branch to work on.
-    pub expected_branch: Option<String>,
+    /// What it asks for.
+    pub spec: TaskSpec,
     /// Absolute path of the request.
     pub request_path: String,
     /// SHA-256 of the request at submit, in hex.
     pub request_sha256: String,
-    /// Further files of the request.
-    pub supporting_paths: Vec<SupportingPath>,
     /// Where `wait` writes the answer.
     pub response_path: String,
-    /// Words for the worker.
-    pub prompt: String,
-    /// Free-form; routing reads it.
-    pub metadata: Object,
     /// Where it stands.
     pub status: Status,
     /// When it was submitted.
     pub created_at: Time,
     /// When it was last changed.
     pub updated_at: Time,
-    /// Higher goes first; see [`PRIORITY_HEAD_START_SECONDS`].
-    pub priority: i32,
     /// Runs that count so far, the current one included.
     pub attempt: u32,
-    /// Runs allowed; `None` for no limit.
-    pub max_attempts: Option<u32>,
     /// Claims so far; orders two holders outside the queue.
     pub fence: u64,
-    /// The submitter's idempotency key.
-    pub key: Option<String>,
-    /// A title for people.
-    pub name: Option<String>,
-    /// Free words for people and boards.
-    pub labels: Vec<String>,
-    /// How long one run may take, in seconds.
-    pub timeout_seconds: Option<f64>,
-    /// The failed task that this one repeats.
-    pub retry_of: Option<String>,
     /// The task that repeats this one.
     pub retried_as: Option<String>,
     /// Our own bookkeeping, hidden from output.
@@ -291,7 +251,7 @@ pub enum Availability {
 impl Task {
     /// The position in its lane: lower goes first.
     pub fn rank(&self) -> i64 {
-        self.created_at.micros() - i64::from(self.priority) * PRIORITY_HEAD_START_SECONDS * 1_000_000
+        self.created_at.micros() - i64::from(self.spec.priority) * PRIORITY_HEAD_START_SECONDS * 1_000_000
     }
 
     /// Whether the task is claimed under a lease that has not ended.
@@ -319,7 +279,7 @@ impl Task {
 
     /// Whether and when the task can be claimed.
     pub fn availability(&self, now: &Now) -> Availability {
-        let open = if self.max_attempts.is_some_and(|max| self.attempt >= max) {
+        let open = if self.spec.max_attempts.is_some_and(|max| self.attempt >= max) {
             Availability::Spent
         } else {
             Availability::Ready
@@ -359,63 +319,4 @@ pub fn object<const N: usize>(pairs: [(&str, Value); N]) -> Object {
         .filter(|(_, value)| !value.is_null())
         .map(|(key, value)| (key.to_string(), value))
         .collect()
-}
-
-/// Where a new task's request comes from.
-#[derive(Clone, Debug, PartialEq)]
-pub enum NewRequest {
-    /// A file that exists, with its fingerprint.
-    File {
-        /// Absolute path.
-        path: String,
-        /// SHA-256 in hex.
-        sha256: String,
-    },
-    /// Text that the store keeps beside the task.
-    Text(String),
-}
-
-/// A checked wish for a task; the store turns it into a [`Task`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewTask {
-    /// See [`Task::workspace_id`].
-    pub workspace_id: String,
-    /// See [`Task::correlation_id`].
-    pub correlation_id: String,
-    /// See [`Task::source_agent`].
-    pub source_agent: String,
-    /// See [`Task::lane`].
-    pub lane: String,
-    /// See [`Task::workspace_root`].
-    pub workspace_root: String,
-    /// See [`Task::worktree_path`].
-    pub worktree_path: Option<String>,
-    /// See [`Task::expected_branch`].
-    pub expected_branch: Option<String>,
-    /// The request.
-    pub request: NewRequest,
-    /// See [`Task::supporting_paths`].
-    pub supporting_paths: Vec<SupportingPath>,
-    /// Where `wait` writes the answer; `None` keeps it in the store.
-    pub response_path: Option<String>,
-    /// See [`Task::prompt`].
-    pub prompt: String,
-    /// See [`Task::metadata`].
-    pub metadata: Object,
-    /// See [`Task::priority`].
-    pub priority: i32,
-    /// Not to be claimed before this moment.
-    pub not_before: Option<Time>,
-    /// See [`Task::max_attempts`].
-    pub max_attempts: Option<u32>,
-    /// See [`Task::key`].
-    pub key: Option<String>,
-    /// See [`Task::name`].
-    pub name: Option<String>,
-    /// See [`Task::labels`].
-    pub labels: Vec<String>,
-    /// See [`Task::timeout_seconds`].
-    pub timeout_seconds: Option<f64>,
-    /// See [`Task::retry_of`].
-    pub retry_of: Option<String>,
 }

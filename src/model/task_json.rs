@@ -3,42 +3,25 @@
 use serde_json::Value;
 
 use super::json::Object;
-use super::task::{Journal, Status, SupportingPath, Task};
+use super::task::{Journal, Status, Task};
 use super::task_text::JOURNAL_KEY;
 
 impl Task {
     /// The task as readers see it: every field, none of our bookkeeping.
     pub fn to_public_object(&self) -> Object {
-        let supporting: Vec<Value> = self.supporting_paths.iter().map(supporting_object).collect();
-        let mut object = Object::from_iter([("supporting_paths".to_string(), supporting.into())]);
-        object.extend(self.extra.clone());
+        let mut object = self.extra.clone();
+        self.spec.write(&mut object);
         let mut put = |key: &str, value: Value| {
             object.insert(key.to_string(), value);
         };
         put("id", self.id.as_str().into());
-        put("workspace_id", self.workspace_id.clone().into());
-        put("correlation_id", self.correlation_id.clone().into());
-        put("source_agent", self.source_agent.clone().into());
-        put("lane", self.lane.clone().into());
-        put("workspace_root", self.workspace_root.clone().into());
-        put("worktree_path", self.worktree_path.clone().into());
-        put("expected_branch", self.expected_branch.clone().into());
         put("request_path", self.request_path.clone().into());
         put("request_sha256", self.request_sha256.clone().into());
         put("response_path", self.response_path.clone().into());
-        put("prompt", self.prompt.clone().into());
-        put("metadata", Value::Object(self.metadata.clone()));
         put("created_at", self.created_at.to_string().into());
         put("updated_at", self.updated_at.to_string().into());
-        put("priority", self.priority.into());
         put("attempt", self.attempt.into());
-        put("max_attempts", self.max_attempts.into());
         put("fence", self.fence.into());
-        put("idempotency_key", self.key.clone().into());
-        put("name", self.name.clone().into());
-        put("labels", self.labels.clone().into());
-        put("timeout_seconds", self.timeout_seconds.into());
-        put("retry_of", self.retry_of.clone().into());
         put("retried_as", self.retried_as.clone().into());
         put_status(&mut put, &self.status);
         object
@@ -50,10 +33,6 @@ impl Task {
         object.insert(JOURNAL_KEY.to_string(), Value::Object(journal_object(&self.journal)));
         object
     }
-}
-
-pub(super) fn supporting_object(file: &SupportingPath) -> Value {
-    serde_json::json!({"path": file.path, "sha256": file.sha256})
 }
 
 fn put_status(put: &mut impl FnMut(&str, Value), status: &Status) {
@@ -125,7 +104,7 @@ mod tests {
     #[test]
     fn an_old_task_is_read_and_its_unknown_keys_survive() {
         let task = Task::from_object(json::parse_object(OLD.as_bytes()).unwrap()).unwrap();
-        assert_eq!(task.correlation_id, "c");
+        assert_eq!(task.spec.correlation_id, "c");
         assert!(matches!(task.status, Status::Claimed(_)));
         let text = json::to_text(&task.to_object());
         assert!(text.contains("12345678901234567890123"), "{text}");
@@ -151,7 +130,7 @@ mod tests {
         let files = r#"[{"path": "/w/a", "sha256": "ab"}, {"path": "/w/b", "note": 7}, "/w/c"]"#;
         let text = OLD.replace("\"supporting_paths\": []", &format!("\"supporting_paths\": {files}"));
         let task = Task::from_object(json::parse_object(text.as_bytes()).unwrap()).unwrap();
-        assert_eq!(task.supporting_paths.len(), 2);
+        assert_eq!(task.spec.supporting_paths.len(), 2);
         let after = task.to_object()["supporting_paths"].clone();
         assert_eq!(after, serde_json::from_str::<Value>(files).unwrap());
     }

@@ -4,73 +4,42 @@
 //! files need defaults, and a wrong type must be named. Nothing is copied until it is asked for: a
 //! look at many tasks wants few fields of each, and still has to know that all of them are sound.
 
-mod fields;
+pub(super) mod fields;
 
 use std::borrow::Cow;
 
-use serde_json::Value;
-
-use self::fields::{Fields, KEYS, place};
+use self::fields::{Fields, KEYS, key};
 use super::event::Event;
 use super::id::{ClaimToken, TaskId};
 use super::json::raw::{Raw, Text, members};
 use super::json::{Object, parse_object};
 use super::response::Response;
-use super::task::{Claim, FailureClass, Journal, LeaseClock, Status, SupportingPath, Task};
-use super::task_json::supporting_object;
+use super::spec::SpecText;
+use super::task::{Claim, FailureClass, Journal, LeaseClock, Status, Task};
 use super::time::Time;
 
 pub(super) use fields::JOURNAL_KEY;
-
-/// The place of a key, found when the program is built.
-macro_rules! key {
-    ($name:expr) => {
-        const { place($name) }
-    };
-}
 
 /// A task as it stands in its file, every field of the right type.
 pub struct TaskText<'a> {
     /// See [`Task::id`].
     pub id: TaskId,
-    /// See [`Task::workspace_id`].
-    pub workspace_id: Text<'a>,
-    /// See [`Task::correlation_id`].
-    pub correlation_id: Text<'a>,
-    /// See [`Task::lane`].
-    pub lane: Text<'a>,
-    /// See [`Task::prompt`].
-    pub prompt: Text<'a>,
+    /// See [`Task::spec`].
+    pub spec: SpecText<'a>,
     /// See [`Task::created_at`].
     pub created_at: Time,
     /// See [`Task::updated_at`].
     pub updated_at: Time,
-    /// See [`Task::key`].
-    pub key: Option<Text<'a>>,
-    /// See [`Task::name`].
-    pub name: Option<Text<'a>>,
     /// See [`Task::retried_as`].
     pub retried_as: Option<Text<'a>>,
-    /// See [`Task::priority`].
-    pub priority: i32,
     /// See [`Task::fence`].
     pub fence: u64,
     state: Text<'a>,
     state_fields: StateFields<'a>,
-    source_agent: Text<'a>,
-    workspace_root: Text<'a>,
-    worktree_path: Option<Text<'a>>,
-    expected_branch: Option<Text<'a>>,
     request_path: Text<'a>,
     request_sha256: Text<'a>,
-    supporting_paths: Option<Raw<'a>>,
     response_path: Text<'a>,
-    metadata: Option<Raw<'a>>,
     attempt: u32,
-    max_attempts: Option<u32>,
-    labels: Option<Raw<'a>>,
-    timeout_seconds: Option<f64>,
-    retry_of: Option<Text<'a>>,
     journal: Option<Raw<'a>>,
     others: Vec<(&'a str, Raw<'a>)>,
 }
@@ -194,47 +163,24 @@ impl<'a> TaskText<'a> {
     }
 
     fn from_fields(mut fields: Fields<'a>) -> Result<Self, String> {
-        let legacy_correlation = fields.optional_text(key!("checkpoint_id"));
-        let correlation_id =
-            fields.optional_text(key!("correlation_id")).or(legacy_correlation).unwrap_or_else(|| {
-                fields.fail(key!("correlation_id"), "text");
-                Text::default()
-            });
         let Ok(id) = TaskId::parse(&fields.text(key!("id")).decode()) else {
             return Err(fields.wrong.unwrap_or_else(|| "'id' is not a valid task id".to_string()));
         };
-        let supporting_paths = fields.list(key!("supporting_paths"));
-        let labels = fields.list(key!("labels"));
+        let spec = SpecText::take(&mut fields);
         let state = fields.text(key!("state"));
         let state_fields = StateFields::take(&mut fields, &state.decode());
         let task = Self {
             id,
-            workspace_id: fields.text(key!("workspace_id")),
-            correlation_id,
-            source_agent: fields.optional_text(key!("source_agent")).unwrap_or_default(),
-            lane: fields.text(key!("lane")),
-            workspace_root: fields.text(key!("workspace_root")),
-            worktree_path: fields.optional_text(key!("worktree_path")),
-            expected_branch: fields.optional_text(key!("expected_branch")),
+            spec,
             request_path: fields.text(key!("request_path")),
             request_sha256: fields.text(key!("request_sha256")),
-            supporting_paths,
             response_path: fields.text(key!("response_path")),
-            prompt: fields.optional_text(key!("prompt")).unwrap_or_default(),
-            metadata: fields.map(key!("metadata")),
             state,
             state_fields,
             created_at: fields.time(key!("created_at")),
             updated_at: fields.time(key!("updated_at")),
-            priority: fields.number(key!("priority"), Raw::integer).unwrap_or(0),
             attempt: fields.number(key!("attempt"), Raw::integer).unwrap_or(0),
-            max_attempts: fields.number(key!("max_attempts"), Raw::integer),
             fence: fields.number(key!("fence"), Raw::integer).unwrap_or(0),
-            key: fields.optional_text(key!("idempotency_key")),
-            name: fields.optional_text(key!("name")),
-            labels,
-            timeout_seconds: fields.number(key!("timeout_seconds"), Raw::float),
-            retry_of: fields.optional_text(key!("retry_of")),
             retried_as: fields.optional_text(key!("retried_as")),
             journal: fields.map(key!(JOURNAL_KEY)),
             others: Vec::new(),
@@ -319,45 +265,17 @@ impl<'a> TaskText<'a> {
         for (key, raw) in &self.others {
             extra.insert(Text::of_key(key).decode().into_owned(), raw.value());
         }
-        let mut supporting_paths = Vec::new();
-        if let Some(listed) = self.supporting_paths.filter(|raw| raw.as_str() != "[]")
-            && let Value::Array(listed) = listed.value()
-        {
-            supporting_paths = listed.iter().filter_map(supporting_path).collect();
-            if supporting_paths.iter().map(supporting_object).ne(listed.iter().cloned()) {
-                // Others say more of these files than we understand: it stays among the unknown keys.
-                extra.insert("supporting_paths".to_string(), listed.into());
-            }
-        }
-        let mut labels = Vec::new();
-        self.labels.map(|raw| raw.items(|label| labels.extend(optional(label.text()))));
         Task {
             id: self.id.clone(),
-            workspace_id: self.workspace_id.decode().into_owned(),
-            correlation_id: self.correlation_id.decode().into_owned(),
-            source_agent: self.source_agent.decode().into_owned(),
-            lane: self.lane.decode().into_owned(),
-            workspace_root: self.workspace_root.decode().into_owned(),
-            worktree_path: optional(self.worktree_path),
-            expected_branch: optional(self.expected_branch),
+            spec: self.spec.to_spec(&mut extra),
             request_path: self.request_path.decode().into_owned(),
             request_sha256: self.request_sha256.decode().into_owned(),
-            supporting_paths,
             response_path: self.response_path.decode().into_owned(),
-            prompt: self.prompt.decode().into_owned(),
-            metadata: self.metadata.and_then(Raw::object).unwrap_or_default(),
             status: self.status(),
             created_at: self.created_at,
             updated_at: self.updated_at,
-            priority: self.priority,
             attempt: self.attempt,
-            max_attempts: self.max_attempts,
             fence: self.fence,
-            key: optional(self.key),
-            name: optional(self.name),
-            labels,
-            timeout_seconds: self.timeout_seconds,
-            retry_of: optional(self.retry_of),
             retried_as: optional(self.retried_as),
             journal: self.journal(),
             extra,
@@ -371,13 +289,6 @@ impl Task {
         let text = serde_json::to_string(&object).map_err(|error| error.to_string())?;
         TaskText::parse_ours(&text).map(|task| task.to_task())
     }
-}
-
-fn supporting_path(value: &Value) -> Option<SupportingPath> {
-    Some(SupportingPath {
-        path: value.get("path")?.as_str()?.to_string(),
-        sha256: value.get("sha256").and_then(Value::as_str).unwrap_or_default().to_string(),
-    })
 }
 
 fn time(raw: Raw<'_>) -> Option<Time> {

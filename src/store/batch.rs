@@ -137,8 +137,8 @@ impl Store {
                     Some((name, true)) => drop(passed_over.remove(&name)),
                     None => {}
                 }
-                if !lanes.contains(&task.lane) {
-                    lanes.push(task.lane.clone());
+                if !lanes.contains(&task.spec.lane) {
+                    lanes.push(task.spec.lane.clone());
                 }
             }
             results.push(result);

@@ -287,7 +287,7 @@ impl Store {
         shelves.held.visit(|entry| {
             let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
             let as_noted = task.as_ref().is_some_and(|task| {
-                task.lane == lane
+                task.spec.lane == lane
                     && matches!(&task.status, Status::Claimed(claim)
                         if claim.lease_expires_at.micros() == entry.key)
             });
@@ -320,11 +320,13 @@ impl Store {
 
     /// Whether a task that the index offers is what it promises, and wanted.
     fn judge(&self, want: &Want, entry: &Entry, lane: &str, task: &Task) -> Look {
-        if task.lane != lane || task.rank() != entry.rank {
+        if task.spec.lane != lane || task.rank() != entry.rank {
             return Look::Stale;
         }
         match task.availability(&self.now()) {
-            Availability::Ready if want.filter.accepts(&task.metadata) => Look::Found(Box::new(task.clone())),
+            Availability::Ready if want.filter.accepts(&task.spec.metadata) => {
+                Look::Found(Box::new(task.clone()))
+            }
             Availability::Ready => Look::Passed,
             Availability::Spent
             | Availability::NotBefore(_)

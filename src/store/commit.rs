@@ -21,8 +21,8 @@ impl Store {
     /// paused); `Invalid` for a lease out of range; `NotFound`.
     pub fn claim(&self, id: &TaskId, owner: &str, lease_seconds: f64) -> Result<Task> {
         let task = self.task(id)?;
-        if let Some(pause) = self.paused()?.get(&task.lane) {
-            let (id, lane) = (id.clone(), task.lane.clone());
+        if let Some(pause) = self.paused()?.get(&task.spec.lane) {
+            let (id, lane) = (id.clone(), task.spec.lane.clone());
             return Err(Refusal::LanePaused { id, lane, since: pause.since }.into());
         }
         let command = self.claim_command(owner, lease_seconds);
@@ -143,7 +143,7 @@ impl Store {
             None if large => atomic::rename_derived(dir, &pending, dir, RESPONSE_FILE),
             None => Ok(()),
         };
-        self.ring(&[&task.lane, &loaded.task.lane]);
+        self.ring(&[&task.spec.lane, &loaded.task.spec.lane]);
         Ok(Some(task))
     }
 

@@ -84,7 +84,7 @@ impl Store {
         for (id, count) in index.first_of_lanes()? {
             let task = TaskId::parse(&id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
             if let Some(task) = task {
-                lanes.insert(task.lane, count);
+                lanes.insert(task.spec.lane, count);
             }
         }
         Ok(lanes)

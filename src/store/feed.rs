@@ -73,7 +73,7 @@ pub(super) fn append(root: &Dir, task: &Task, events: &[Event], mut seq: u64) ->
     for event in events {
         seq = seq.saturating_add(1);
         let entry =
-            FeedEntry { seq, task_id: task.id.clone(), lane: task.lane.clone(), event: event.clone() };
+            FeedEntry { seq, task_id: task.id.clone(), lane: task.spec.lane.clone(), event: event.clone() };
         lines.push_str(&json::to_ascii_line(&entry.to_object()));
     }
     file.write_all(lines.as_bytes()).map_err(|error| Error::io("write", path, error))?;

@@ -36,7 +36,7 @@ impl Store {
             if let Some(shelves) = index.lane_if_any(lane)? {
                 shelves.held.visit(|entry| {
                     let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
-                    found = task.is_some_and(|task| task.lane == lane && task.lease_is_live(&now));
+                    found = task.is_some_and(|task| task.spec.lane == lane && task.lease_is_live(&now));
                     Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
                 })?;
             }
@@ -48,7 +48,7 @@ impl Store {
     pub fn tasks_ahead(&self, task: &Task) -> Result<u64> {
         self.ask_index(|index| {
             let mut ahead = 0;
-            if let Some(shelves) = index.lane_if_any(&task.lane)? {
+            if let Some(shelves) = index.lane_if_any(&task.spec.lane)? {
                 shelves.ready.visit(|entry| {
                     let is_before = (entry.rank, entry.id.as_str()) < (task.rank(), task.id.as_str());
                     ahead += u64::from(is_before);
@@ -86,7 +86,7 @@ impl Store {
         let index = Index::open(&self.layout);
         for id in index.and_then(|index| index.one_of_each_lane()).unwrap_or_default() {
             let task = TaskId::parse(&id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
-            lanes.extend(task.map(|task| task.lane));
+            lanes.extend(task.map(|task| task.spec.lane));
         }
         lanes
     }

@@ -97,7 +97,7 @@ fn is_unreadable(error: &Error) -> bool {
 
 /// Whether part of the store's own copy was lost, and task.json carries all of it.
 fn is_torn(dir: &Dir, task: &Task) -> bool {
-    let prompt = task.prompt.as_bytes();
+    let prompt = task.spec.prompt.as_bytes();
     let found = || {
         let mut found = Vec::new();
         open_own(dir)?.take(prompt.len() as u64 + 1).read_to_end(&mut found).map(|_| found)
@@ -132,7 +132,7 @@ impl Store {
         match look(self.layout.root.path(), dir, task)? {
             Found::Whole(check) => Ok(check),
             Found::Torn => {
-                atomic::replace_durably(&self.layout.tmp()?, dir, REQUEST_FILE, task.prompt.as_bytes())?;
+                atomic::replace_durably(&self.layout.tmp()?, dir, REQUEST_FILE, task.spec.prompt.as_bytes())?;
                 self.check_request(dir, task)
             }
         }

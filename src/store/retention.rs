@@ -27,7 +27,7 @@ use super::submit::correlation_name;
 use super::transfer::line;
 use super::{Store, atomic, feed, reader};
 use crate::error::{Error, ErrorKind, Result, printable};
-use crate::model::{Status, Task, TaskId, Time};
+use crate::model::{Status, Task, TaskId, TaskSpec, Time};
 
 /// How many tasks are removed with one sync.
 const GROUP: usize = 32;
@@ -179,13 +179,13 @@ impl Store {
             }
             if let Some(ended) = ended(&task)
                 && ended <= cutoff
-                && plan.lane.as_ref().is_none_or(|lane| *lane == task.lane)
+                && plan.lane.as_ref().is_none_or(|lane| *lane == task.spec.lane)
             {
-                let correlation = correlation_name(&task.workspace_id, &task.correlation_id);
-                let Task { id, retry_of, created_at: created, .. } = task;
+                let correlation = correlation_name(&task.spec.workspace_id, &task.spec.correlation_id);
+                let Task { id, spec: TaskSpec { retry_of, .. }, created_at: created, .. } = task;
                 old.push(Candidate { ended, id, retry_of, created, correlation, archived: None });
             } else {
-                let correlation = correlation_name(&task.workspace_id, &task.correlation_id);
+                let correlation = correlation_name(&task.spec.workspace_id, &task.spec.correlation_id);
                 succeed(&mut successors, correlation, task.created_at, &task.id);
             }
         })?;
@@ -379,6 +379,6 @@ fn ended(task: &Task) -> Option<Time> {
 
 /// The tasks that this one repeats or continues.
 fn references(task: &Task) -> Vec<String> {
-    let parent = task.metadata.get("parent_task_id").and_then(Value::as_str).map(str::to_string);
-    task.retry_of.iter().cloned().chain(parent).collect()
+    let parent = task.spec.metadata.get("parent_task_id").and_then(Value::as_str).map(str::to_string);
+    task.spec.retry_of.iter().cloned().chain(parent).collect()
 }

@@ -271,7 +271,7 @@ impl Store {
     /// to `unreadable`.
     pub fn dead_tasks(&self, lane: &str, unreadable: &mut dyn FnMut(Error)) -> Result<Vec<TaskId>> {
         let dead = |task: &TaskText<'_>| {
-            let is_candidate = task.lane.is(lane) && task.is_terminal() && task.retried_as.is_none();
+            let is_candidate = task.spec.lane.is(lane) && task.is_terminal() && task.retried_as.is_none();
             let is_dead = is_candidate && check_redrive(&task.to_task()).is_ok();
             is_dead.then(|| (task.created_at, task.id.clone()))
         };

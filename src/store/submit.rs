@@ -11,9 +11,9 @@ use super::{Store, feed, mark_format};
 use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
 use crate::model::id::slug;
-use crate::model::task::{NewRequest, object};
+use crate::model::task::object;
 use crate::model::transition::check_retry;
-use crate::model::{Command, Journal, NewTask, Status, Task, TaskId, Time, json};
+use crate::model::{Command, Journal, NewRequest, NewTask, Status, Task, TaskId, Time, json};
 
 /// What became of a submit.
 #[derive(Clone, Debug)]
@@ -51,29 +51,11 @@ impl Store {
             return Ok(Submitted { task: existing, existing: true });
         }
         let request = self.request_again(&old)?;
-        let new = NewTask {
-            workspace_id: old.workspace_id.clone(),
-            correlation_id: old.correlation_id.clone(),
-            source_agent: old.source_agent.clone(),
-            lane: old.lane.clone(),
-            workspace_root: old.workspace_root.clone(),
-            worktree_path: old.worktree_path.clone(),
-            expected_branch: old.expected_branch.clone(),
-            request,
-            supporting_paths: old.supporting_paths.clone(),
-            response_path: (!self.keeps_answer_of(&old)).then(|| old.response_path.clone()),
-            prompt: old.prompt.clone(),
-            metadata: old.metadata.clone(),
-            priority: old.priority,
-            not_before: None,
-            max_attempts: old.max_attempts,
-            // The key is what makes a second retry find the first one.
-            key: Some(old.key.clone().unwrap_or_else(|| format!("retry-of:{id}"))),
-            name: old.name.clone(),
-            labels: old.labels.clone(),
-            timeout_seconds: old.timeout_seconds,
-            retry_of: Some(id.to_string()),
-        };
+        let mut new = NewTask::again(&old.spec, request);
+        new.response_path = (!self.keeps_answer_of(&old)).then(|| old.response_path.clone());
+        // The key is what makes a second retry find the first one.
+        new.spec.key = Some(old.spec.key.clone().unwrap_or_else(|| format!("retry-of:{id}")));
+        new.spec.retry_of = Some(id.to_string());
         let submitted = self.add(new, Some(id))?;
         let command = Command::Retried { new_id: submitted.task.id.to_string(), by: by.to_string() };
         self.apply(id, &command)?;
@@ -115,9 +97,9 @@ impl Store {
         let content = content_fingerprint(&new);
         let index = Index::open(&self.layout)?;
         // A look without the lock spares the writing below when the task is there already.
-        if let Some(key) = &new.key
+        if let Some(key) = &new.spec.key
             && index.usable()?.is_some()
-            && index.key_holder(&new.workspace_id, key).is_ok()
+            && index.key_holder(&new.spec.workspace_id, key).is_ok()
             && let Some(existing) = self.same_key(&index, &new, &content, takes_over)?
         {
             self.sync_new(&[&existing])?;
@@ -140,7 +122,7 @@ impl Store {
         };
         self.sync_new(&[&submitted.task])?;
         if !submitted.existing {
-            self.ring(&[&submitted.task.lane]);
+            self.ring(&[&submitted.task.spec.lane]);
         }
         Ok(submitted)
     }
@@ -169,8 +151,8 @@ impl Store {
         let Draft { new, content, task, .. } = draft;
         let lock = self.lock_store()?;
         let mut state = index.ensure(&lock)?;
-        if let Some(key) = &new.key
-            && index.heal_key(&lock, &new.workspace_id, key)?
+        if let Some(key) = &new.spec.key
+            && index.heal_key(&lock, &new.spec.workspace_id, key)?
         {
             state = index.ensure(&lock)?;
         }
@@ -202,8 +184,8 @@ impl Store {
         content: &str,
         takes_over: Option<&TaskId>,
     ) -> Result<Option<Task>> {
-        let Some(key) = &new.key else { return Ok(None) };
-        let Some(id) = index.key_holder(&new.workspace_id, key)? else {
+        let Some(key) = &new.spec.key else { return Ok(None) };
+        let Some(id) = index.key_holder(&new.spec.workspace_id, key)? else {
             return Ok(None);
         };
         if takes_over == Some(&id) {
@@ -229,7 +211,7 @@ impl Store {
             NewRequest::File { path, sha256 } => (sha256, Some(path), None),
             NewRequest::Text(text) => (sha256_bytes(text.as_bytes()), None, Some(text)),
         };
-        let id = TaskId::generate(now, &new.correlation_id, &sha256, random);
+        let id = TaskId::generate(now, &new.spec.correlation_id, &sha256, random);
         let own =
             |name: &str| self.layout.tasks.path().join(id.as_str()).join(name).to_string_lossy().into_owned();
         let request_path = path.unwrap_or_else(|| own(REQUEST_FILE));
@@ -240,43 +222,27 @@ impl Store {
         };
         let mut task = Task {
             id,
-            workspace_id: new.workspace_id,
-            correlation_id: new.correlation_id,
-            source_agent: new.source_agent,
-            lane: new.lane,
-            workspace_root: new.workspace_root,
-            worktree_path: new.worktree_path,
-            expected_branch: new.expected_branch,
+            spec: new.spec,
             request_path,
             request_sha256: sha256,
-            supporting_paths: new.supporting_paths,
             response_path,
-            prompt: new.prompt,
-            metadata: new.metadata,
             status,
             created_at: now,
             updated_at: now,
-            priority: new.priority,
             attempt: 0,
-            max_attempts: new.max_attempts,
             fence: 0,
-            key: new.key,
-            name: new.name,
-            labels: new.labels,
-            timeout_seconds: new.timeout_seconds,
-            retry_of: new.retry_of,
             retried_as: None,
             journal: Journal { written_at: Some(now), content_sha256: Some(content), ..Journal::default() },
             extra: json::Object::new(),
         };
         let data = object([
-            ("lane", task.lane.clone().into()),
-            ("source_agent", task.source_agent.clone().into()),
-            ("retry_of", task.retry_of.clone().into()),
+            ("lane", task.spec.lane.clone().into()),
+            ("source_agent", task.spec.source_agent.clone().into()),
+            ("retry_of", task.spec.retry_of.clone().into()),
         ]);
         let message = match &task.status {
-            Status::Scheduled { until } => format!("submitted to {}, scheduled for {until}", task.lane),
-            _ => format!("submitted to {}", task.lane),
+            Status::Scheduled { until } => format!("submitted to {}, scheduled for {until}", task.spec.lane),
+            _ => format!("submitted to {}", task.spec.lane),
         };
         task.record(now, "created", message, data);
         (task, text)
@@ -311,7 +277,7 @@ impl Draft {
             vec![(TASK_FILE, self.text.as_bytes(), true), (EVENTS_FILE, self.events.as_bytes(), false)];
         if let Some(text) = &self.request {
             // A prompt and nothing else is in task.json already.
-            files.push((REQUEST_FILE, text.as_bytes(), *text != self.task.prompt));
+            files.push((REQUEST_FILE, text.as_bytes(), *text != self.task.spec.prompt));
         }
         files
     }
@@ -323,30 +289,30 @@ pub(super) fn content_fingerprint(new: &NewTask) -> String {
         NewRequest::File { path, sha256 } => (Some(path.as_str()), sha256.clone()),
         NewRequest::Text(text) => (None, sha256_bytes(text.as_bytes())),
     };
-    let supporting = new.supporting_paths.iter().map(|file| serde_json::json!([file.path, file.sha256]));
+    let supporting = new.spec.supporting_paths.iter().map(|file| serde_json::json!([file.path, file.sha256]));
     // Read back as the next reader of task.json finds it: that settles how a number is written.
-    let metadata = json::parse_object(json::to_line(&new.metadata).as_bytes());
+    let metadata = json::parse_object(json::to_line(&new.spec.metadata).as_bytes());
     // Not by `json!`, which cannot take what Python calls NaN.
     let content = Value::Array(vec![
-        new.workspace_id.as_str().into(),
-        new.correlation_id.as_str().into(),
-        new.lane.as_str().into(),
-        new.workspace_root.as_str().into(),
-        new.worktree_path.as_deref().into(),
-        new.expected_branch.as_deref().into(),
+        new.spec.workspace_id.as_str().into(),
+        new.spec.correlation_id.as_str().into(),
+        new.spec.lane.as_str().into(),
+        new.spec.workspace_root.as_str().into(),
+        new.spec.worktree_path.as_deref().into(),
+        new.spec.expected_branch.as_deref().into(),
         request_path.into(),
         request.into(),
         supporting.collect(),
         new.response_path.as_deref().into(),
-        new.prompt.as_str().into(),
-        metadata.unwrap_or_else(|_| new.metadata.clone()).into(),
+        new.spec.prompt.as_str().into(),
+        metadata.unwrap_or_else(|_| new.spec.metadata.clone()).into(),
     ]);
     hex(&Sha256::digest(content.to_string().as_bytes()))
 }
 
 /// Name and content of the file that leads from a correlation to its newest task.
 fn correlation_file(task: &Task) -> (String, String) {
-    (correlation_name(&task.workspace_id, &task.correlation_id), correlation_content(task))
+    (correlation_name(&task.spec.workspace_id, &task.spec.correlation_id), correlation_content(task))
 }
 
 pub(super) fn correlation_name(workspace_id: &str, correlation_id: &str) -> String {
@@ -360,8 +326,8 @@ pub(super) fn correlation_name(workspace_id: &str, correlation_id: &str) -> Stri
 
 pub(super) fn correlation_content(task: &Task) -> String {
     let content = object([
-        ("workspace_id", task.workspace_id.clone().into()),
-        ("correlation_id", task.correlation_id.clone().into()),
+        ("workspace_id", task.spec.workspace_id.clone().into()),
+        ("correlation_id", task.spec.correlation_id.clone().into()),
         ("task_id", task.id.as_str().into()),
         ("updated_at", task.updated_at.to_string().into()),
     ]);
@@ -371,30 +337,21 @@ pub(super) fn correlation_content(task: &Task) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::TaskSpec;
 
     fn fingerprint(metadata: json::Object) -> String {
-        content_fingerprint(&NewTask {
+        let spec = TaskSpec {
             workspace_id: "w".into(),
             correlation_id: "c".into(),
             source_agent: "test".into(),
             lane: "l".into(),
             workspace_root: "/w".into(),
-            worktree_path: None,
             expected_branch: Some("main".into()),
-            request: NewRequest::Text("do it".into()),
-            supporting_paths: Vec::new(),
-            response_path: None,
             prompt: "do it".into(),
             metadata,
-            priority: 0,
-            not_before: None,
-            max_attempts: None,
-            key: None,
-            name: None,
-            labels: Vec::new(),
-            timeout_seconds: None,
-            retry_of: None,
-        })
+            ..TaskSpec::default()
+        };
+        content_fingerprint(&NewTask { spec, ..NewTask::prompt("l", "do it") })
     }
 
     #[test]

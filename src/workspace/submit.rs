@@ -15,9 +15,8 @@ use super::yaml::{Fields, first_duplicate};
 use crate::error::{Error, Result, printable};
 use crate::model::json::BYTE_ORDER_MARK;
 use crate::model::limits::{self, MAX_PROMPT, MAX_PROMPT_ONLY};
-use crate::model::task::NewRequest;
 use crate::model::transition::check_delay;
-use crate::model::{NewTask, SupportingPath, Time, check_lane, json};
+use crate::model::{NewRequest, NewTask, SupportingPath, TaskSpec, Time, check_lane, json};
 
 /// The longest prompt, in bytes, that task.json repeats when the prompt is the whole request.
 const MAX_REPEATED: usize = 16 * 1024;
@@ -199,7 +198,7 @@ fn check(
         None => config.worktree_path.clone(),
     };
 
-    let task = NewTask {
+    let spec = TaskSpec {
         workspace_id: config.workspace_id.clone(),
         correlation_id,
         source_agent,
@@ -207,13 +206,10 @@ fn check(
         workspace_root: as_text(&places.root, "workspace_root")?,
         worktree_path: worktree_path.map(|path| as_name(&path, "worktree_path")).transpose()?,
         expected_branch,
-        request,
         supporting_paths,
-        response_path,
         prompt,
         metadata: asked.metadata,
         priority: limits::priority(asked.priority.unwrap_or(0))?,
-        not_before: start(now, asked.not_before, asked.delay_seconds)?,
         max_attempts: asked.max_attempts.map(limits::max_attempts).transpose()?,
         key: asked.key.map(limits::key).transpose()?,
         name: asked.name.map(limits::name).transpose()?,
@@ -221,6 +217,8 @@ fn check(
         timeout_seconds: asked.timeout_seconds.map(limits::timeout).transpose()?,
         retry_of: None,
     };
+    let not_before = start(now, asked.not_before, asked.delay_seconds)?;
+    let task = NewTask { spec, request, response_path, not_before };
     Ok(Checked { task, warnings })
 }
 

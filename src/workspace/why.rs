@@ -69,7 +69,7 @@ fn claimed_reason(store: &Store, claim: &Claim, until: Time) -> Result<Reason> {
 /// Why a task that could be claimed is not.
 fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
     let say = |code, sentence| Ok(Reason { code, sentence });
-    let lane = &task.lane;
+    let lane = &task.spec.lane;
     if let Some(pause) = store.paused()?.get(lane) {
         let why = pause.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         return say(
@@ -177,11 +177,11 @@ fn all_vendors_parked(store: &Store, task: &Task, is_served: bool) -> Result<Opt
 /// none if somebody else may too.
 fn vendors_at_work(store: &Store, task: &Task) -> Result<Vec<(String, Option<String>)>> {
     let mut vendors = Vec::new();
-    for worker in store.live_workers()?.iter().filter(|worker| worker.lanes.contains(&task.lane)) {
+    for worker in store.live_workers()?.iter().filter(|worker| worker.lanes.contains(&task.spec.lane)) {
         if worker.kind != DISPATCHER {
             return Ok(Vec::new());
         }
-        vendors.extend(worker.vendors_in(&task.lane, model_class(task)));
+        vendors.extend(worker.vendors_in(&task.spec.lane, model_class(task)));
     }
     if let Some(required) = required_vendor(task) {
         vendors.retain(|(vendor, _)| vendor == required);
@@ -199,11 +199,11 @@ fn usual_vendor(store: &Store, task: &Task) -> Result<Option<(String, Option<Str
 }
 
 fn model_class(task: &Task) -> Option<&str> {
-    task.metadata.get("model_class").and_then(Value::as_str).filter(|class| *class != "any")
+    task.spec.metadata.get("model_class").and_then(Value::as_str).filter(|class| *class != "any")
 }
 
 fn required_vendor(task: &Task) -> Option<&str> {
-    task.metadata.get("required_vendor").and_then(Value::as_str).filter(|vendor| *vendor != "any")
+    task.spec.metadata.get("required_vendor").and_then(Value::as_str).filter(|vendor| *vendor != "any")
 }
 
 /// At most `length` characters of the first line of a text.

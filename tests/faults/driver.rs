@@ -86,7 +86,7 @@ impl User<'_> {
             return self.ok(&["submit", "--lane", "l", "--prompt", "afterwards", "--key", "afterwards"]);
         }
         let mut new = kit::wish("l", &self.world.home());
-        new.key = Some("afterwards".to_string());
+        new.spec.key = Some("afterwards".to_string());
         self.done("submit", self.store().submit(new)).task.id.to_string()
     }
 

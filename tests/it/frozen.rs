@@ -86,7 +86,7 @@ fn respond(store: &Store, task: &Task, body: &str) -> lanes::Result<Effect> {
 fn agent_lanes_0_1_1_is_read_and_its_tasks_go_on() {
     let frozen = Frozen::copy("agent-lanes-0.1.1", "2026-11-21T09:30:00Z");
     let store = frozen.open();
-    let all = tasks(&store, |task| task.correlation_id.replace(" one", ""));
+    let all = tasks(&store, |task| task.spec.correlation_id.replace(" one", ""));
     let state = |name: &str| all[name].status.as_str().to_string();
     assert_eq!(all.len(), 8);
     for (name, expected) in [
@@ -101,9 +101,9 @@ fn agent_lanes_0_1_1_is_read_and_its_tasks_go_on() {
     ] {
         assert_eq!(state(name), expected, "{name}");
     }
-    assert_eq!(all["supported"].supporting_paths.len(), 1);
+    assert_eq!(all["supported"].spec.supporting_paths.len(), 1);
     let nested = "{\"deep\":[1,2.5,null]}";
-    assert_eq!(all["supported"].metadata["nested"].to_string(), nested);
+    assert_eq!(all["supported"].spec.metadata["nested"].to_string(), nested);
     let before: BTreeMap<&str, json::Object> =
         all.iter().map(|(name, task)| (name.as_str(), frozen.object(&task.id))).collect();
 
@@ -125,14 +125,14 @@ fn agent_lanes_0_1_1_is_read_and_its_tasks_go_on() {
 
     assert_eq!(store.queue_depth("review").unwrap(), 4);
     let claimed = drain(&store, "review");
-    let names: Vec<&str> = claimed.iter().map(|task| task.correlation_id.as_str()).collect();
+    let names: Vec<&str> = claimed.iter().map(|task| task.spec.correlation_id.as_str()).collect();
     assert_eq!(names, ["queued one", "released one", "expired one", "supported"]);
     let counts: Vec<(u64, u32)> = claimed.iter().map(|task| (task.fence, task.attempt)).collect();
     assert_eq!(counts, [(1, 1), (2, 1), (2, 2), (1, 1)], "their claims count");
     assert!(respond(&store, &all["expired"], "late").is_err());
     for task in claimed.iter().chain([&all["claimed"], &all["renewed"]]) {
-        assert_eq!(respond(&store, task, "fine").unwrap(), Effect::Changed, "{}", task.correlation_id);
-        assert_eq!(respond(&store, task, "fine").unwrap(), Effect::Unchanged, "{}", task.correlation_id);
+        assert_eq!(respond(&store, task, "fine").unwrap(), Effect::Changed, "{}", task.spec.correlation_id);
+        assert_eq!(respond(&store, task, "fine").unwrap(), Effect::Unchanged, "{}", task.spec.correlation_id);
     }
     let again = store.retry(&all["failed"].id, "me").unwrap().task;
     assert_eq!(drain(&store, "other")[0].id, again.id);
@@ -153,10 +153,10 @@ fn odd_tasks_are_read_and_nothing_of_them_is_lost() {
     let store = frozen.open();
     let all = tasks(&store, |task| task.id.as_str().split('-').nth(1).unwrap().to_string());
     assert_eq!(all.len(), 9);
-    assert_eq!(all["legacy"].correlation_id, "an old name");
-    assert!(all["legacy"].metadata.is_empty() && all["few"].metadata.is_empty());
+    assert_eq!(all["legacy"].spec.correlation_id, "an old name");
+    assert!(all["legacy"].spec.metadata.is_empty() && all["few"].spec.metadata.is_empty());
     assert_eq!(all["times"].updated_at.to_string(), "2026-01-01T00:00:00.500000Z");
-    assert_eq!(all["twice"].lane, "odd", "the last of two keys counts");
+    assert_eq!(all["twice"].spec.lane, "odd", "the last of two keys counts");
     assert_eq!(all["blocked"].status, Status::Parked("blocked".into()));
     let response = store.response(&all["answered"]).unwrap().unwrap();
     assert!(response.body.starts_with("odd ") && response.body.ends_with("\r\n"), "{:?}", response.body);
@@ -217,8 +217,9 @@ fn format_1_is_read_and_its_tasks_go_on() {
     let entries = store.feed_since(0, 1000).unwrap();
     let seqs: Vec<u64> = entries.iter().map(|entry| entry.seq).collect();
     assert_eq!(seqs, (1..=49).collect::<Vec<_>>());
-    let all =
-        tasks(&store, |task| format!("{}{}", task.prompt, if task.retry_of.is_some() { "+" } else { "" }));
+    let all = tasks(&store, |task| {
+        format!("{}{}", task.spec.prompt, if task.spec.retry_of.is_some() { "+" } else { "" })
+    });
     assert_eq!(all.len(), 12);
     let class = |name: &str| match &all[name].status {
         Status::Failed { class, .. } => class.as_str().to_string(),
@@ -241,8 +242,11 @@ fn format_1_is_read_and_its_tasks_go_on() {
         assert_eq!(answered, all[name].status.is_terminal(), "{name}");
     }
     let titled = &all["Look at this: ä, 😀"];
-    assert_eq!((titled.priority, titled.key.as_deref(), titled.timeout_seconds), (2, Some("k1"), Some(90.0)));
-    assert_eq!((titled.name.as_deref(), titled.labels.len()), (Some("A title"), 2));
+    assert_eq!(
+        (titled.spec.priority, titled.spec.key.as_deref(), titled.spec.timeout_seconds),
+        (2, Some("k1"), Some(90.0))
+    );
+    assert_eq!((titled.spec.name.as_deref(), titled.spec.labels.len()), (Some("A title"), 2));
     assert_eq!(store.response(&all["answered at length"]).unwrap().unwrap().body, "x".repeat(20_000));
     assert_eq!(all["refused"].retried_as.as_deref(), Some(all["refused+"].id.as_str()));
     assert_eq!(store.retry(&all["refused"].id, "me").unwrap().task.id, all["refused+"].id);

@@ -41,7 +41,7 @@ impl World {
             (State::Failed(class), Status::Failed { class: found, .. }) if found.as_str() == *class => {}
             (expected, found) => panic!("{place}: {found:?}, not {expected:?}"),
         }
-        assert_eq!((task.lane.as_str(), task.attempt), (mirror.lane, mirror.attempt), "{place}");
+        assert_eq!((task.spec.lane.as_str(), task.attempt), (mirror.lane, mirror.attempt), "{place}");
         assert_eq!(task.fence, mirror.tokens.len() as u64, "{place}: the fence counts claims");
         let retried_as = mirror.retried_as.map(|new| self.model.tasks[new].id.clone());
         assert_eq!(task.retried_as, retried_as, "{place}");

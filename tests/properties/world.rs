@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use lanes::model::{
-    Answer, ClaimToken, Command, Effect, FailureClass, Filter, NewTask, ResponseStatus, Status, Task, TaskId,
-    json,
+    Answer, ClaimToken, Command, Effect, FailureClass, Filter, ResponseStatus, Status, Task, TaskId, json,
 };
 use lanes::store::{Clock, Entropy, Options, Store, Submitted};
 
@@ -224,14 +223,13 @@ impl World {
         let mut metadata = json::Object::new();
         metadata.extend(vendor.map(|vendor| ("vendor".to_string(), vendor.into())));
         let key = key.map(|key| format!("key {key}"));
-        let submitted = self.store.submit(NewTask {
-            metadata,
-            priority: *priority,
-            not_before: (*delay > 0).then(|| lanes::model::Time::from_micros(wall + seconds(*delay))),
-            max_attempts: *max,
-            key: key.clone(),
-            ..wish(lane, self.dir.path())
-        });
+        let mut new = wish(lane, self.dir.path());
+        new.not_before = (*delay > 0).then(|| lanes::model::Time::from_micros(wall + seconds(*delay)));
+        new.spec.metadata = metadata;
+        new.spec.priority = *priority;
+        new.spec.max_attempts = *max;
+        new.spec.key = key.clone();
+        let submitted = self.store.submit(new);
         let state = if *delay > 0 { State::Later(wall + seconds(*delay)) } else { State::Queued };
         let (outcome, at) = self.model.submit(Mirror {
             id: String::new(),

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use lanes::model::task::NewRequest;
 use lanes::model::{
-    Answer, ClaimToken, Command, Effect, FailureClass, Filter, NewTask, ResponseStatus, Task, TaskId, json,
+    Answer, ClaimToken, Command, Effect, Filter, NewTask, ResponseStatus, Task, TaskId, json,
 };
 use lanes::store::{Clock, Options, Store, Want};
 
@@ -74,28 +73,12 @@ impl Fixture {
 
 /// A prompt to submit to `lane`, in a workspace at `root`.
 pub fn wish(lane: &str, root: &Path) -> NewTask {
-    NewTask {
-        workspace_id: "w".into(),
-        correlation_id: "c".into(),
-        source_agent: "test".into(),
-        lane: lane.into(),
-        workspace_root: root.to_string_lossy().into_owned(),
-        worktree_path: None,
-        expected_branch: None,
-        request: NewRequest::Text("do it".into()),
-        supporting_paths: Vec::new(),
-        response_path: None,
-        prompt: "do it".into(),
-        metadata: json::Object::new(),
-        priority: 0,
-        not_before: None,
-        max_attempts: None,
-        key: None,
-        name: None,
-        labels: Vec::new(),
-        timeout_seconds: None,
-        retry_of: None,
-    }
+    let mut new = NewTask::prompt(lane, "do it");
+    new.spec.workspace_id = "w".into();
+    new.spec.correlation_id = "c".into();
+    new.spec.source_agent = "test".into();
+    new.spec.workspace_root = root.to_string_lossy().into_owned();
+    new
 }
 
 /// Whatever is in `lane`.
@@ -110,19 +93,7 @@ pub fn answer(task: &Task, body: &str) -> Answer {
 
 /// An answer under a token, or a direct one.
 pub fn answer_with(token: Option<ClaimToken>, body: &str) -> Answer {
-    Answer {
-        token,
-        reviewer: "me".into(),
-        status: ResponseStatus::Completed,
-        class: FailureClass::Error,
-        body: body.into(),
-        verdict: None,
-        blocking_count: None,
-        nonblocking_count: None,
-        follow_up_required: false,
-        expect_sha256: None,
-        metadata: json::Object::new(),
-    }
+    Answer { token, ..Answer::completed("me", body) }
 }
 
 /// A line for the history of a task.

@@ -24,7 +24,7 @@ const LONGEST_PROMPT: u64 = 9 * 1024 * 1024;
 
 /// A word of the task's metadata; nothing when it is missing, empty or no text.
 pub fn word<'a>(task: &'a Task, key: &str) -> Option<&'a str> {
-    task.metadata.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
+    task.spec.metadata.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
 }
 
 /// The conversation that the task continues.
@@ -32,7 +32,7 @@ pub fn word<'a>(task: &'a Task, key: &str) -> Option<&'a str> {
 /// # Errors
 /// Why none can be, in a person's words: what stands in its place is no text.
 pub fn session(task: &Task) -> std::result::Result<Option<&str>, String> {
-    match task.metadata.get("session_id") {
+    match task.spec.metadata.get("session_id") {
         None | Some(Value::Null | Value::String(_)) => Ok(word(task, "session_id")),
         Some(other) => {
             let shown = one_line(&other.to_string(), 80);
@@ -45,7 +45,7 @@ pub fn session(task: &Task) -> std::result::Result<Option<&str>, String> {
 
 /// How deep the agent was that submitted the task; 0 for a task from outside.
 pub fn depth(task: &Task) -> u32 {
-    let depth = match task.metadata.get("dispatch_depth") {
+    let depth = match task.spec.metadata.get("dispatch_depth") {
         Some(Value::Number(number)) => number.as_f64(),
         _ => word(task, "dispatch_depth").and_then(|depth| depth.parse().ok()),
     };
@@ -92,16 +92,16 @@ pub fn brief(
     let request_path = Path::new(&task.request_path);
     let (words, request) = match store.own_request(task)? {
         Some(file) => (read_prompt(file, request_path)?, None),
-        None => (task.prompt.clone(), Some(artifact(request_path, &task.request_sha256)?)),
+        None => (task.spec.prompt.clone(), Some(artifact(request_path, &task.request_sha256)?)),
     };
     let standing = match &route.prompt {
         Some(template) => {
             let attempt = task.attempt.to_string();
             let values = [
                 ("task_id", task.id.as_str()),
-                ("task_name", task.name.as_deref().unwrap_or(&task.correlation_id)),
+                ("task_name", task.spec.name.as_deref().unwrap_or(&task.spec.correlation_id)),
                 ("task_url", task_url.as_str()),
-                ("lane", task.lane.as_str()),
+                ("lane", task.spec.lane.as_str()),
                 ("attempt", attempt.as_str()),
             ];
             Some(fill_template(template, &values)?)
@@ -121,10 +121,10 @@ pub fn brief(
         goal: text("goal"),
         context: text("context"),
         prompt,
-        worktree: task.worktree_path.clone(),
-        branch: task.expected_branch.clone(),
+        worktree: task.spec.worktree_path.clone(),
+        branch: task.spec.expected_branch.clone(),
         request,
-        supporting_paths: task.supporting_paths.iter().map(|file| file.path.clone()).collect(),
+        supporting_paths: task.spec.supporting_paths.iter().map(|file| file.path.clone()).collect(),
         thread: thread_history(task.id.as_str(), word(task, "parent_task_id"), |id| link(store, id)),
         earlier_attempts: retry::earlier_attempts(events),
         wants_json: wants_json(task, route),
@@ -174,11 +174,11 @@ mod tests {
     fn a_conversation_is_text_and_a_depth_is_a_number() {
         let mut task = testing::task();
         assert_eq!((session(&task), depth(&task)), (Ok(None), 0));
-        task.metadata.insert("session_id".to_string(), "s1".into());
+        task.spec.metadata.insert("session_id".to_string(), "s1".into());
         assert_eq!(session(&task), Ok(Some("s1")));
-        task.metadata.insert("session_id".to_string(), Value::Null);
+        task.spec.metadata.insert("session_id".to_string(), Value::Null);
         assert_eq!(session(&task), Ok(None));
-        task.metadata.insert("session_id".to_string(), 17.into());
+        task.spec.metadata.insert("session_id".to_string(), 17.into());
         assert!(session(&task).expect_err("no text").ends_with("not 17"));
         for (given, expected) in [
             (Value::from("2"), 2),
@@ -188,7 +188,7 @@ mod tests {
             (Value::from(-1), 0),
             ("deep".into(), 0),
         ] {
-            task.metadata.insert("dispatch_depth".to_string(), given);
+            task.spec.metadata.insert("dispatch_depth".to_string(), given);
             assert_eq!(depth(&task), expected);
         }
     }
@@ -198,9 +198,9 @@ mod tests {
         let mut task = testing::task();
         let route = Route { effort: Some("low".to_string()), ..Route::plain("work") };
         assert_eq!(effort(&task, &route), (Some("low".to_string()), None));
-        task.metadata.insert("effort".to_string(), "xhigh".into());
+        task.spec.metadata.insert("effort".to_string(), "xhigh".into());
         assert_eq!(effort(&task, &route), (Some("xhigh".to_string()), None));
-        task.metadata.insert("effort".to_string(), "-x".into());
+        task.spec.metadata.insert("effort".to_string(), "-x".into());
         let (effort, warning) = effort(&task, &route);
         assert_eq!(effort.as_deref(), Some("medium"));
         assert!(warning.expect("a warning").contains("-x is unknown"));

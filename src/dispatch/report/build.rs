@@ -128,7 +128,7 @@ pub fn record(run: &Settling<'_>, outcome: &str) -> Record {
         task_id: run.task.id.to_string(),
         run: run.run.to_string(),
         attempt: run.task.attempt,
-        lane: run.task.lane.clone(),
+        lane: run.task.spec.lane.clone(),
         vendor: run.vendor.to_string(),
         outcome: outcome.to_string(),
         seconds: run.ended.duration.as_secs_f64(),

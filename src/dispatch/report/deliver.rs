@@ -62,7 +62,7 @@ fn tell(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Over {
         retry_at: None,
         parked: None,
         unready: match &ended.outcome {
-            Outcome::Unready(missing) => Some((job.task.lane.clone(), missing.clone())),
+            Outcome::Unready(missing) => Some((job.task.spec.lane.clone(), missing.clone())),
             _ => None,
         },
     };
@@ -128,7 +128,7 @@ fn is_to_blame(desk: &Desk<'_>, job: &Job, ended: &Ended) -> bool {
         let since = ended.past.last_halt.unwrap_or(job.task.created_at);
         let mut others = usage.lines().rev().filter_map(Record::from_line).filter(|record| {
             let is_same = match job.service.vendor.name.as_str() {
-                COMMAND => record.lane == job.task.lane,
+                COMMAND => record.lane == job.task.spec.lane,
                 vendor => record.vendor == vendor,
             };
             let model = halt.model.as_ref();

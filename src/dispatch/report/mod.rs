@@ -213,16 +213,12 @@ impl Report {
         match &self.action {
             Action::Respond { completed, class, body, verdict, metadata } => Some(Command::Respond(Answer {
                 token: Some(token.clone()),
-                reviewer: self.owner.clone(),
                 status: if *completed { ResponseStatus::Completed } else { ResponseStatus::Failed },
                 class: class.clone().unwrap_or(FailureClass::Error),
-                body: body.clone(),
                 verdict: *verdict,
-                blocking_count: None,
-                nonblocking_count: None,
                 follow_up_required: *verdict == Some(Verdict::AcceptWithFollowUps),
-                expect_sha256: None,
                 metadata: metadata.clone(),
+                ..Answer::completed(&self.owner, body)
             })),
             Action::Release { reason, delay_seconds, spent } => Some(Command::Release {
                 token: token.clone(),
@@ -244,7 +240,7 @@ const MOST_FOLLOW_UPS: u64 = 16;
 /// # Errors
 /// `Refused` when they are too many.
 fn follow_up_depth(task: &Task) -> Result<u64> {
-    let before = task.metadata.get("follow_up_depth").and_then(Value::as_u64).unwrap_or(0);
+    let before = task.spec.metadata.get("follow_up_depth").and_then(Value::as_u64).unwrap_or(0);
     if before >= MOST_FOLLOW_UPS {
         return Err(Error::refused(format!(
             "{MOST_FOLLOW_UPS} tasks have followed one another already; see whether on_success and dead_letter_lane \
@@ -276,7 +272,7 @@ fn submit_follow_up(
         Ok(depth) => depth,
         Err(error) => return Ok(Err(error)),
     };
-    let mut metadata = task.metadata.clone();
+    let mut metadata = task.spec.metadata.clone();
     metadata.insert("follow_up_depth".to_string(), depth.into());
     // The next stage is a conversation of its own; the answer reaches it through the thread.
     metadata.remove("session_id");
@@ -286,35 +282,18 @@ fn submit_follow_up(
     if !follow_up.after_success {
         let log = store.attempts_dir(&task.id).join(fence.to_string());
         metadata.insert("dead_letter_of".to_string(), task.id.as_str().into());
-        metadata.insert("failed_lane".to_string(), task.lane.clone().into());
+        metadata.insert("failed_lane".to_string(), task.spec.lane.clone().into());
         metadata.insert("attempts".to_string(), task.attempt.into());
         metadata.insert("evidence".to_string(), log.to_string_lossy().into_owned().into());
         if let Status::Failed { class, .. } = &task.status {
             metadata.insert("failure_class".to_string(), class.as_str().into());
         }
     }
-    let submitted = store.submit(NewTask {
-        workspace_id: task.workspace_id.clone(),
-        correlation_id: task.correlation_id.clone(),
-        source_agent: task.source_agent.clone(),
-        lane: follow_up.lane.clone(),
-        workspace_root: task.workspace_root.clone(),
-        worktree_path: task.worktree_path.clone(),
-        expected_branch: task.expected_branch.clone(),
-        request,
-        supporting_paths: task.supporting_paths.clone(),
-        response_path: None,
-        prompt: task.prompt.clone(),
-        metadata,
-        priority: task.priority,
-        not_before: None,
-        max_attempts: task.max_attempts,
-        key: Some(key),
-        name: task.name.clone(),
-        labels: task.labels.clone(),
-        timeout_seconds: task.timeout_seconds,
-        retry_of: None,
-    });
+    let mut next = NewTask::again(&task.spec, request);
+    next.spec.lane = follow_up.lane.clone();
+    next.spec.metadata = metadata;
+    next.spec.key = Some(key);
+    let submitted = store.submit(next);
     match submitted {
         Ok(_) => Ok(Ok(())),
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked) => Err(error),

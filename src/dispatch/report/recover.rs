@@ -137,7 +137,7 @@ fn lost_record(
         task_id: task.id.to_string(),
         run: card.run.as_str().to_string(),
         attempt: task.attempt,
-        lane: task.lane.clone(),
+        lane: task.spec.lane.clone(),
         vendor: card.vendor.clone(),
         outcome: FailureClass::Lost.as_str().to_string(),
         seconds: ended.seconds_since(started),
@@ -259,7 +259,7 @@ fn finished_run(
     let seconds = Time::parse(&card.started_at).map_or(0.0, |started| now.seconds_since(started).max(0.0));
     let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     let ended = Ended { outcome, report, duration, is_started: true, past: Past::default(), version: None };
-    let route = Route { move_to: card.move_to.clone(), ..Route::plain(&task.lane) };
+    let route = Route { move_to: card.move_to.clone(), ..Route::plain(&task.spec.lane) };
     let settled = settle(&Settling {
         task,
         token: &claim.token,

@@ -92,7 +92,7 @@ pub fn command_line(
     let cwd = match &route.cwd {
         Some(cwd) => plan.surroundings.cwd.join(cwd),
         None => {
-            let asked = task.worktree_path.as_ref().unwrap_or(&task.workspace_root);
+            let asked = task.spec.worktree_path.as_ref().unwrap_or(&task.spec.workspace_root);
             match plan.workplaces.admit(Path::new(asked)) {
                 Ok(real) => real,
                 Err(message) => return Ok(Err(Refusal::task(message))),
@@ -255,7 +255,7 @@ impl Desk<'_> {
                 ("LANES_CLAIM_TOKEN", Some(job.token.as_str().to_string())),
                 ("LANES_STORE", path(self.store.root())),
                 ("LANES_CONFIG", self.plan.config_path.as_deref().and_then(path)),
-                ("LANES_LANE", Some(task.lane.clone())),
+                ("LANES_LANE", Some(task.spec.lane.clone())),
                 ("LANES_ATTEMPT", Some(task.attempt.to_string())),
                 ("LANES_FENCE", Some(task.fence.to_string())),
                 ("LANES_API_URL", around.variable("LANES_API_URL").map(str::to_string)),
@@ -272,7 +272,7 @@ impl Desk<'_> {
 
 /// How long a run of the task may take by the task's own words.
 pub fn own_timeout(task: &Task) -> Option<Duration> {
-    task.timeout_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    task.spec.timeout_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
 
 /// A random UUID (version 4).

@@ -119,7 +119,7 @@ pub fn after_failure(
         (_, FailureClass::Error | FailureClass::Timeout | FailureClass::UsageLimit) => {}
         (_, class) => return Next::GiveUp(class.clone()),
     }
-    let allowed_by_task = task.max_attempts.is_none_or(|most| task.attempt < most);
+    let allowed_by_task = task.spec.max_attempts.is_none_or(|most| task.attempt < most);
     if past.failures < route.max_retries && allowed_by_task {
         let delay = retry_delay(past.failures + 1, route.retry_delay, route.retry_delay_max, random);
         return Next::Retry(delay);
@@ -181,7 +181,8 @@ mod tests {
         assert_eq!(next(&error, fresh, &never), Next::GiveUp(FailureClass::Error));
         let permanent = Failure::permanent("no such directory");
         assert_eq!(next(&permanent, fresh, &route), Next::GiveUp(FailureClass::Permanent));
-        let spent = Task { attempt: 1, max_attempts: Some(1), ..task.clone() };
+        let mut spent = Task { attempt: 1, ..task.clone() };
+        spent.spec.max_attempts = Some(1);
         assert_eq!(after_failure(&error, fresh, false, &spent, &route, 0), Next::GiveUp(FailureClass::Error));
     }
 

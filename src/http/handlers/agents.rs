@@ -92,9 +92,9 @@ fn agent(app: &App, worker: &WorkerInfo, entry: &Value) -> Option<Value> {
     object.remove("run");
     object.extend(members([
         ("task_id", task.id.as_str().into()),
-        ("name", task.name.clone().unwrap_or_else(|| task.correlation_id.clone()).into()),
-        ("lane", task.lane.clone().into()),
-        ("queue", task.lane.clone().into()),
+        ("name", task.spec.name.clone().unwrap_or_else(|| task.spec.correlation_id.clone()).into()),
+        ("lane", task.spec.lane.clone().into()),
+        ("queue", task.spec.lane.clone().into()),
         ("attempt", task.attempt.into()),
         ("dispatcher", worker.owner.clone().into()),
         ("pid", object.get("pid").cloned().unwrap_or_default()),
@@ -115,6 +115,6 @@ fn timeout(entry: &Object, task: &Task) -> Value {
     let time = |key: &str| Time::parse(entry.get(key)?.as_str()?).ok();
     match (time("started_at"), time("deadline")) {
         (Some(start), Some(end)) => end.seconds_since(start).into(),
-        _ => task.timeout_seconds.into(),
+        _ => task.spec.timeout_seconds.into(),
     }
 }

@@ -17,16 +17,15 @@ pub fn give(call: &Call<'_>) -> Outcome {
     let status = body.text("status").and_then(|word| ResponseStatus::parse(&word));
     let answer = crate::model::Answer {
         token: body.token("claim_token"),
-        reviewer: body.text_or("reviewer", "worker"),
         status: status.unwrap_or(ResponseStatus::Completed),
         class: body.text("failure_class").map_or(FailureClass::Error, |word| FailureClass::parse(&word)),
-        body: body.needed("body")?,
         verdict: body.text("verdict").and_then(|word| Verdict::parse(&word)),
         blocking_count: body.count("blocking_count"),
         nonblocking_count: body.count("nonblocking_count"),
         follow_up_required: body.flag("follow_up_required"),
         expect_sha256: body.text("expect_sha256"),
         metadata: body.map("metadata"),
+        ..crate::model::Answer::completed(body.text_or("reviewer", "worker"), body.needed("body")?)
     };
     let id = call.id()?;
     super::submit::check_metadata(&answer.metadata)?;

@@ -76,8 +76,8 @@ pub fn submitted(submitted: &Submitted, warnings: Vec<String>) -> Answer {
             ("warnings", warnings.into()),
             // What boards look for in the answer to their own form.
             ("id", submitted.task.id.as_str().into()),
-            ("name", submitted.task.name.clone().map_or(Value::Null, Value::from)),
-            ("queue", submitted.task.lane.clone().into()),
+            ("name", submitted.task.spec.name.clone().map_or(Value::Null, Value::from)),
+            ("queue", submitted.task.spec.lane.clone().into()),
         ]),
     );
     answer.with("Location", format!("/tasks/{}", submitted.task.id))

@@ -61,7 +61,7 @@ impl Draft {
         let mut checked = check_submit(&self.config, &Base::at(root), app.store.now().wall, self.wish)
             .map_err(blame_client)?;
         // A shell can only give texts; here any JSON will do.
-        checked.task.metadata = self.metadata;
+        checked.task.spec.metadata = self.metadata;
         checked.warnings.extend(self.warnings);
         Ok(checked)
     }

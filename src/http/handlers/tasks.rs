@@ -37,12 +37,12 @@ fn both_shapes(call: &Call<'_>, task: &Task) -> Result<Answer> {
     Ok(ok([
         ("task", redacted(task)),
         ("id", task.id.as_str().into()),
-        ("name", task.name.clone().unwrap_or_else(|| task.correlation_id.clone()).into()),
+        ("name", task.spec.name.clone().unwrap_or_else(|| task.spec.correlation_id.clone()).into()),
         ("description", task.description().into()),
-        ("labels", task.labels.clone().into()),
+        ("labels", task.spec.labels.clone().into()),
         ("assignees", task.assignees().into()),
         ("comments", events::comments(call.app, &task.id)?),
-        ("queue", task.lane.clone().into()),
+        ("queue", task.spec.lane.clone().into()),
         ("retry_count", task.attempt.saturating_sub(1).into()),
     ]))
 }
@@ -151,7 +151,7 @@ pub fn list(call: &Call<'_>) -> Outcome {
     let mut has_more = false;
     call.app.store.scan_after(cursor.as_ref(), &mut |name, task| {
         match task {
-            Ok(task) if !fits(&lanes, &task.lane) || !fits(&states, task.status.as_str()) => {}
+            Ok(task) if !fits(&lanes, &task.spec.lane) || !fits(&states, task.status.as_str()) => {}
             _ if tasks.len() + unreadable.len() >= limit => {
                 has_more = true;
                 return ControlFlow::Break(());

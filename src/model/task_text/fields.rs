@@ -1,13 +1,17 @@
 //! The members of a task.json, each in its place.
+//!
+//! The keys of the specification come from `spec.rs`, which reads its fields with the reader here: one list of
+//! these fields is worth the circle.
 
 use crate::model::json::raw::{Raw, Text};
+use crate::model::spec::SPEC_FIELDS;
 use crate::model::time::Time;
 
 /// The key under which our bookkeeping lives in task.json.
 pub(in crate::model) const JOURNAL_KEY: &str = "_lanes";
 
-/// The keys that are understood, sorted.
-pub(super) const KEYS: [&str; 39] = [
+/// The keys beside those of the specification, sorted.
+const OWN_KEYS: [&str; 22] = [
     JOURNAL_KEY,
     "attempt",
     "checkpoint_id",
@@ -15,42 +19,64 @@ pub(super) const KEYS: [&str; 39] = [
     "claim_token",
     "claimed_at",
     "completed_at",
-    "correlation_id",
     "created_at",
-    "expected_branch",
     "failed_at",
     "failure_class",
     "failure_reason",
     "fence",
     "id",
-    "idempotency_key",
-    "labels",
-    "lane",
     "lease_expires_at",
     "lease_seconds",
-    "max_attempts",
-    "metadata",
-    "name",
     "not_before",
-    "priority",
-    "prompt",
     "request_path",
     "request_sha256",
     "response_path",
     "retried_as",
-    "retry_of",
-    "source_agent",
     "state",
-    "supporting_paths",
-    "timeout_seconds",
     "updated_at",
-    "workspace_id",
-    "workspace_root",
-    "worktree_path",
 ];
 
+/// The keys that are understood, sorted.
+pub(super) const KEYS: [&str; OWN_KEYS.len() + SPEC_FIELDS.len()] = {
+    let mut keys = [""; OWN_KEYS.len() + SPEC_FIELDS.len()];
+    let (mut own, mut spec) = (0, 0);
+    while own + spec < keys.len() {
+        let takes_own = spec == SPEC_FIELDS.len()
+            || (own < OWN_KEYS.len() && is_before(OWN_KEYS[own], SPEC_FIELDS[spec].0));
+        if takes_own {
+            keys[own + spec] = OWN_KEYS[own];
+            own += 1;
+        } else {
+            keys[own + spec] = SPEC_FIELDS[spec].0;
+            spec += 1;
+        }
+    }
+    keys
+};
+
+/// Whether `a` comes before `b`.
+const fn is_before(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut at = 0;
+    while at < a.len() && at < b.len() {
+        if a[at] != b[at] {
+            return a[at] < b[at];
+        }
+        at += 1;
+    }
+    a.len() < b.len()
+}
+
+/// The place of a key in [`KEYS`], found when the program is built.
+macro_rules! key {
+    ($name:expr) => {
+        const { $crate::model::task_text::fields::place($name) }
+    };
+}
+pub(in crate::model) use key;
+
 /// The place of a key in [`KEYS`].
-pub(super) const fn place(key: &str) -> usize {
+pub(in crate::model) const fn place(key: &str) -> usize {
     let mut place = 0;
     loop {
         let (a, b) = (KEYS[place].as_bytes(), key.as_bytes());
@@ -68,20 +94,20 @@ pub(super) const fn place(key: &str) -> usize {
 const TIME: &str = "a time like 2026-11-21T07:00:00.000000Z";
 
 /// Takes typed values out of a task's text and remembers the first that was wrong.
-pub(super) struct Fields<'a> {
+pub(in crate::model) struct Fields<'a> {
     pub(super) known: [Option<Raw<'a>>; KEYS.len()],
     pub(super) others: Vec<(&'a str, Raw<'a>)>,
     pub(super) wrong: Option<String>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new() -> Self {
+    pub(in crate::model) fn new() -> Self {
         Self { known: [None; KEYS.len()], others: Vec::new(), wrong: None }
     }
 
     /// Puts a member where it belongs. Files are written with their keys sorted, so that `next`
     /// nearly always tells where.
-    pub(super) fn put(&mut self, key: &'a str, raw: Raw<'a>, next: &mut usize) {
+    pub(in crate::model) fn put(&mut self, key: &'a str, raw: Raw<'a>, next: &mut usize) {
         let place = match KEYS.get(*next) {
             Some(expected) if *expected == key => Ok(*next),
             _ => KEYS.binary_search(&key),
@@ -98,18 +124,18 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn fail(&mut self, key: usize, expected: &str) {
+    pub(in crate::model) fn fail(&mut self, key: usize, expected: &str) {
         if self.wrong.is_none() {
             self.wrong = Some(format!("'{}' must be {expected}", KEYS[key]));
         }
     }
 
     /// Takes the value of a key that is not null.
-    pub(super) fn take(&mut self, key: usize) -> Option<Raw<'a>> {
+    pub(in crate::model) fn take(&mut self, key: usize) -> Option<Raw<'a>> {
         self.known[key].take().filter(|raw| !raw.is_null())
     }
 
-    pub(super) fn optional_text(&mut self, key: usize) -> Option<Text<'a>> {
+    pub(in crate::model) fn optional_text(&mut self, key: usize) -> Option<Text<'a>> {
         let raw = self.take(key)?;
         let text = raw.text();
         if text.is_none() {
@@ -118,14 +144,14 @@ impl<'a> Fields<'a> {
         text
     }
 
-    pub(super) fn text(&mut self, key: usize) -> Text<'a> {
+    pub(in crate::model) fn text(&mut self, key: usize) -> Text<'a> {
         self.optional_text(key).unwrap_or_else(|| {
             self.fail(key, "text");
             Text::default()
         })
     }
 
-    pub(super) fn optional_time(&mut self, key: usize) -> Option<Time> {
+    pub(in crate::model) fn optional_time(&mut self, key: usize) -> Option<Time> {
         let text = self.optional_text(key)?;
         let time = Time::parse(&text.decode()).ok();
         if time.is_none() {
@@ -134,14 +160,18 @@ impl<'a> Fields<'a> {
         time
     }
 
-    pub(super) fn time(&mut self, key: usize) -> Time {
+    pub(in crate::model) fn time(&mut self, key: usize) -> Time {
         self.optional_time(key).unwrap_or_else(|| {
             self.fail(key, TIME);
             Time::from_micros(0)
         })
     }
 
-    pub(super) fn number<T>(&mut self, key: usize, convert: impl Fn(Raw<'a>) -> Option<T>) -> Option<T> {
+    pub(in crate::model) fn number<T>(
+        &mut self,
+        key: usize,
+        convert: impl Fn(Raw<'a>) -> Option<T>,
+    ) -> Option<T> {
         let raw = self.take(key)?;
         let number = convert(raw);
         if number.is_none() {
@@ -150,7 +180,12 @@ impl<'a> Fields<'a> {
         number
     }
 
-    pub(super) fn of_kind(&mut self, key: usize, is: fn(Raw<'a>) -> bool, kind: &str) -> Option<Raw<'a>> {
+    pub(in crate::model) fn of_kind(
+        &mut self,
+        key: usize,
+        is: fn(Raw<'a>) -> bool,
+        kind: &str,
+    ) -> Option<Raw<'a>> {
         let raw = self.take(key)?;
         if !is(raw) {
             self.fail(key, kind);
@@ -158,11 +193,11 @@ impl<'a> Fields<'a> {
         Some(raw).filter(|raw| is(*raw))
     }
 
-    pub(super) fn map(&mut self, key: usize) -> Option<Raw<'a>> {
+    pub(in crate::model) fn map(&mut self, key: usize) -> Option<Raw<'a>> {
         self.of_kind(key, Raw::is_object, "an object")
     }
 
-    pub(super) fn list(&mut self, key: usize) -> Option<Raw<'a>> {
+    pub(in crate::model) fn list(&mut self, key: usize) -> Option<Raw<'a>> {
         self.of_kind(key, Raw::is_array, "a list")
     }
 }

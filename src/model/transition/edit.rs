@@ -24,12 +24,12 @@ pub(super) fn edit(
         return Err(Refusal::ended(task, "edit", None).into());
     }
     let mut changes = Object::new();
-    if let Some(name) = name.filter(|name| task.name.as_deref() != Some(name)) {
-        task.name = Some(name.to_string());
+    if let Some(name) = name.filter(|name| task.spec.name.as_deref() != Some(name)) {
+        task.spec.name = Some(name.to_string());
         changes.insert("name".into(), name.into());
     }
-    if let Some(labels) = labels.filter(|labels| task.labels != *labels) {
-        task.labels = labels.to_vec();
+    if let Some(labels) = labels.filter(|labels| task.spec.labels != *labels) {
+        task.spec.labels = labels.to_vec();
         changes.insert("labels".into(), labels.into());
     }
     if let Some(assignees) = assignees.filter(|assignees| task.assignees() != *assignees) {
@@ -55,7 +55,7 @@ impl Task {
     ///
     /// The request that the worker gets stays what was submitted.
     pub fn description(&self) -> &str {
-        self.extra.get(DESCRIPTION).and_then(Value::as_str).unwrap_or(&self.prompt)
+        self.extra.get(DESCRIPTION).and_then(Value::as_str).unwrap_or(&self.spec.prompt)
     }
 
     /// The people a board has put on the task.

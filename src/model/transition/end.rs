@@ -79,7 +79,8 @@ pub(super) fn settle(task: &mut Task, context: &Context<'_>) -> Effect {
 
 /// Ends a task whose attempts are spent.
 pub(super) fn bury(task: &mut Task, context: &Context<'_>, last_words: Option<&str>) {
-    let mut reason = format!("{} of {} attempts are spent", task.attempt, task.max_attempts.unwrap_or(0));
+    let mut reason =
+        format!("{} of {} attempts are spent", task.attempt, task.spec.max_attempts.unwrap_or(0));
     match (last_words, &task.status) {
         (Some(words), _) => reason.push_str(&format!("; last: {words}")),
         (None, Status::Claimed(claim)) => {
@@ -87,7 +88,7 @@ pub(super) fn bury(task: &mut Task, context: &Context<'_>, last_words: Option<&s
         }
         (None, _) => {}
     }
-    let data = object([("attempt", task.attempt.into()), ("max_attempts", task.max_attempts.into())]);
+    let data = object([("attempt", task.attempt.into()), ("max_attempts", task.spec.max_attempts.into())]);
     task.record(context.now.wall, "dead", reason.clone(), data);
     fail(task, context, reason, FailureClass::Dead);
 }

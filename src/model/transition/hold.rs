@@ -68,9 +68,11 @@ fn check_available(task: &Task, now: &Now) -> std::result::Result<(), Refusal> {
             let owner = task.status.claim().map_or("unknown", |claim| claim.owner.as_str()).to_string();
             Refusal::Leased { id, owner, until }
         }
-        Availability::Spent => {
-            Refusal::AttemptsSpent { id, attempt: task.attempt, max_attempts: task.max_attempts.unwrap_or(0) }
-        }
+        Availability::Spent => Refusal::AttemptsSpent {
+            id,
+            attempt: task.attempt,
+            max_attempts: task.spec.max_attempts.unwrap_or(0),
+        },
     })
 }
 
@@ -126,7 +128,7 @@ pub(super) fn release(
     task.journal.lease = None;
     task.status =
         if delay > 0.0 { Status::Scheduled { until: now.wall.plus_seconds(delay) } } else { Status::Queued };
-    if spent.is_some() && task.max_attempts.is_some_and(|max| task.attempt >= max) {
+    if spent.is_some() && task.spec.max_attempts.is_some_and(|max| task.attempt >= max) {
         end::bury(task, context, reason);
     }
     Ok(Effect::Changed)
@@ -163,7 +165,7 @@ pub(super) fn note(
 }
 
 pub(super) fn move_to(task: &mut Task, context: &Context<'_>, lane: &str) -> Result<Effect> {
-    if task.lane == lane {
+    if task.spec.lane == lane {
         return Ok(Effect::Unchanged);
     }
     match &task.status {
@@ -175,10 +177,10 @@ pub(super) fn move_to(task: &mut Task, context: &Context<'_>, lane: &str) -> Res
             return Err(Refusal::ended(task, "move", None).into());
         }
     }
-    let data = object([("from", task.lane.clone().into()), ("to", lane.into())]);
-    let message = format!("moved from {} to {lane}", task.lane);
+    let data = object([("from", task.spec.lane.clone().into()), ("to", lane.into())]);
+    let message = format!("moved from {} to {lane}", task.spec.lane);
     task.record(context.now.wall, "moved", message, data);
-    task.lane = lane.to_string();
+    task.spec.lane = lane.to_string();
     Ok(Effect::Changed)
 }
 

@@ -206,7 +206,7 @@ impl Check<'_> {
         let task = TaskId::parse(id).ok().and_then(|id| self.store.scan_one(&id).ok().flatten());
         let Some(task) = task else { return false };
         let Some(place) = place(&task) else { return false };
-        let shelved = index.lane_if_any(&task.lane).and_then(Shelved::read);
+        let shelved = index.lane_if_any(&task.spec.lane).and_then(Shelved::read);
         shelved.is_ok_and(|shelved| !shelved.holds(task.rank(), place, id))
     }
 

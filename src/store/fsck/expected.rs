@@ -32,17 +32,17 @@ impl TaskFacts {
         let whole = (!task.is_terminal()).then(|| task.to_task());
         let open = whole.and_then(|task| {
             let (rank, place) = (task.rank(), place(&task)?);
-            Some(Open { id: task.id.to_string(), lane: task.lane, rank, place })
+            Some(Open { id: task.id.to_string(), lane: task.spec.lane, rank, place })
         });
-        let workspace = task.workspace_id.decode();
-        let key = task.key.filter(|_| task.retried_as.is_none());
+        let workspace = task.spec.workspace_id.decode();
+        let key = task.spec.key.filter(|_| task.retried_as.is_none());
         Self {
             id: task.id.clone(),
             created_at: task.created_at,
             open,
             is_open: !task.is_terminal(),
             key: key.map(|key| idempotency_key(&workspace, &key.decode())),
-            correlation: correlation_name(&workspace, &task.correlation_id.decode()),
+            correlation: correlation_name(&workspace, &task.spec.correlation_id.decode()),
         }
     }
 }

@@ -226,7 +226,7 @@ impl Check<'_> {
                 if dir.entries()?.iter().any(|(name, _)| name == file) {
                     self.set_aside(dir, file)?;
                 }
-                let text = task.prompt.as_bytes();
+                let text = task.spec.prompt.as_bytes();
                 atomic::replace_durably(&store.layout.tmp()?, dir, REQUEST_FILE, text)
             }
             (Mend::CompleteEvents, Some(task)) => {
@@ -301,7 +301,7 @@ fn request(look: &mut Look, dir: &Dir, task: &Task) -> Result<()> {
     if task.status.is_terminal() || !is_own(task) {
         return Ok(());
     }
-    let can_restore = sha256_bytes(task.prompt.as_bytes()) == task.request_sha256;
+    let can_restore = sha256_bytes(task.spec.prompt.as_bytes()) == task.request_sha256;
     let mend = if can_restore { Mend::RestoreRequest } else { Mend::Nothing };
     let (code, message) = match reader::file(dir, REQUEST_FILE, u64::MAX) {
         Ok(Some(content)) if sha256_bytes(&content.bytes) == task.request_sha256 => return Ok(()),

@@ -34,12 +34,12 @@ impl Index<'_> {
     /// Removes the key that leads to a task which is gone, and lets its correlation lead to
     /// `successor`, if there is one.
     pub(in crate::store) fn forget(&self, task: &Task, successor: Option<&Task>) -> Result<()> {
-        if let Some(key) = &task.key
-            && self.known_holder(&task.workspace_id, key)?.as_ref() == Some(&task.id)
+        if let Some(key) = &task.spec.key
+            && self.known_holder(&task.spec.workspace_id, key)?.as_ref() == Some(&task.id)
             && let Some(keys) = self.keys()?
         {
             let was_whole = is_sealed(keys.dir())?;
-            keys.forget(&idempotency_key(&task.workspace_id, key))?;
+            keys.forget(&idempotency_key(&task.spec.workspace_id, key))?;
             if was_whole {
                 seal(keys.dir())?;
             }
@@ -47,7 +47,7 @@ impl Index<'_> {
         if self.correlation_target(task)?.as_ref() == Some(&task.id)
             && let Some(correlations) = self.dir().open_existing(CORRELATIONS)?
         {
-            let name = correlation_name(&task.workspace_id, &task.correlation_id);
+            let name = correlation_name(&task.spec.workspace_id, &task.spec.correlation_id);
             let replaced = successor.is_some_and(|task| {
                 let content = correlation_content(task);
                 atomic::replace_derived(&correlations, &name, content.as_bytes()).is_ok()
@@ -62,7 +62,7 @@ impl Index<'_> {
 
     /// The task that the correlation of `task` leads to.
     pub(in crate::store) fn correlation_target(&self, task: &Task) -> Result<Option<TaskId>> {
-        let name = correlation_name(&task.workspace_id, &task.correlation_id);
+        let name = correlation_name(&task.spec.workspace_id, &task.spec.correlation_id);
         let target = || match self.dir().open_existing(CORRELATIONS)? {
             Some(correlations) => target_of(&correlations, &name),
             None => Ok(None),

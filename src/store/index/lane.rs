@@ -42,7 +42,7 @@ pub(in crate::store) fn place(task: &Task) -> Option<Place> {
 }
 
 pub(super) fn entry(task: &Task, key: i64) -> Entry {
-    let mut metadata = json::to_ascii_line(&task.metadata);
+    let mut metadata = json::to_ascii_line(&task.spec.metadata);
     metadata.pop();
     if metadata.len() > MAX_METADATA {
         metadata = "?".to_string();

@@ -225,19 +225,19 @@ impl<'a> Index<'a> {
         let old_place = old.and_then(place);
         let mut of_new = None;
         if let Some(new_place) = new_place {
-            let shelves = self.lane(&new.lane)?;
+            let shelves = self.lane(&new.spec.lane)?;
             shelves.insert(new, new_place)?;
             of_new = Some(shelves);
         }
         if let (Some(old), Some(old_place)) = (old, old_place) {
-            let moved = old.lane != new.lane || Some(old_place) != new_place;
+            let moved = old.spec.lane != new.spec.lane || Some(old_place) != new_place;
             if moved {
                 let shelves = match of_new {
-                    Some(shelves) if old.lane == new.lane => shelves,
-                    _ => self.lane(&old.lane)?,
+                    Some(shelves) if old.spec.lane == new.spec.lane => shelves,
+                    _ => self.lane(&old.spec.lane)?,
                 };
                 // A task that stays among the ready ones has only just been put there.
-                match (old.lane == new.lane, new_place) {
+                match (old.spec.lane == new.spec.lane, new_place) {
                     (true, Some(Place::Ready(rank))) if rank == old.rank() => match old_place {
                         Place::Later(key) => drop(shelves.later.remove(key, old.id.as_str())?),
                         Place::Held(key) => drop(shelves.held.remove(key, old.id.as_str())?),
@@ -254,11 +254,11 @@ impl<'a> Index<'a> {
     pub(super) fn correct(&self, _lock: &StoreLock, lane: &str, stale: &Entry) -> Result<()> {
         let shelves = self.lane(lane)?;
         let task = self.load(&stale.id)?;
-        let now_place = task.as_ref().filter(|task| task.lane == lane).and_then(place);
+        let now_place = task.as_ref().filter(|task| task.spec.lane == lane).and_then(place);
         if let Some(task) = &task
             && let Some(place) = place(task)
         {
-            self.lane(&task.lane)?.insert(task, place)?;
+            self.lane(&task.spec.lane)?.insert(task, place)?;
         }
         if now_place != Some(Place::Ready(stale.rank)) {
             shelves.remove_ready(stale.rank, &stale.id)?;
@@ -393,11 +393,11 @@ impl<'a> Index<'a> {
     /// Notes which task holds its idempotency key.
     pub(super) fn set_key(&self, task: &Task) -> Result<()> {
         // A task that was retried has given its key to the new one.
-        let Some(key) = task.key.as_ref().filter(|_| task.retried_as.is_none()) else { return Ok(()) };
+        let Some(key) = task.spec.key.as_ref().filter(|_| task.retried_as.is_none()) else { return Ok(()) };
         let keys = self.keys_or_make()?;
         // What somebody else has done before must not be hidden.
         let was_whole = is_sealed(keys.dir())?;
-        keys.set(&idempotency_key(&task.workspace_id, key), &task.id)?;
+        keys.set(&idempotency_key(&task.spec.workspace_id, key), &task.id)?;
         if was_whole { seal(keys.dir()) } else { Ok(()) }
     }
 

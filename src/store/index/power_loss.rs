@@ -29,7 +29,7 @@ impl Youngest {
         if task.id.as_str() >= self.since.as_str() {
             let newest = self
                 .newest
-                .entry(correlation_name(&task.workspace_id, &task.correlation_id))
+                .entry(correlation_name(&task.spec.workspace_id, &task.spec.correlation_id))
                 .or_insert_with(|| task.id.clone());
             if *newest < task.id {
                 newest.clone_from(&task.id);
@@ -127,7 +127,7 @@ impl Index<'_> {
             return Ok(());
         }
         let (correlations, text) = (self.correlations()?, correlation_content(task));
-        let name = correlation_name(&task.workspace_id, &task.correlation_id);
+        let name = correlation_name(&task.spec.workspace_id, &task.spec.correlation_id);
         clear_path::put(self.layout, &correlations, &name, || {
             atomic::replace_derived(&correlations, &name, text.as_bytes())
         })

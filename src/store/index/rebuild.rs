@@ -43,8 +43,8 @@ struct Holder {
 impl Holder {
     fn of(task: &TaskText<'_>) -> Option<Self> {
         // A task that was retried has given its key to the new one.
-        let key = task.key.filter(|_| task.retried_as.is_none())?;
-        let name = idempotency_key(&task.workspace_id.decode(), &key.decode());
+        let key = task.spec.key.filter(|_| task.retried_as.is_none())?;
+        let name = idempotency_key(&task.spec.workspace_id.decode(), &key.decode());
         Some(Self { name, created_at: task.created_at, id: task.id.clone() })
     }
 }
@@ -69,7 +69,7 @@ impl Index<'_> {
             self.recover_key(task)?;
             self.recover_correlation(task)?;
             if let Some(place) = place(task) {
-                self.lane(&task.lane)?.insert(task, place)?;
+                self.lane(&task.spec.lane)?.insert(task, place)?;
             }
         }
         let next = State { seq, busy: None, ..state.clone() };
@@ -129,10 +129,10 @@ impl Index<'_> {
 
     /// Notes the key of a task unless it has moved on to a later task that repeats this one.
     fn recover_key(&self, task: &Task) -> Result<()> {
-        let Some(key) = &task.key else { return Ok(()) };
-        if let Some(holder) = self.known_holder(&task.workspace_id, key)?
+        let Some(key) = &task.spec.key else { return Ok(()) };
+        if let Some(holder) = self.known_holder(&task.spec.workspace_id, key)?
             && holder > task.id
-            && task.retry_of.as_deref() != Some(holder.as_str())
+            && task.spec.retry_of.as_deref() != Some(holder.as_str())
             && self.layout.task(&holder)?.is_some()
         {
             return Ok(());
@@ -170,7 +170,7 @@ impl Index<'_> {
                 continue;
             };
             self.recover_key(&task)?;
-            let shelves = self.lane(&task.lane)?;
+            let shelves = self.lane(&task.spec.lane)?;
             let is_new = match place(&task) {
                 Some(place) => shelves.insert(&task, place)?,
                 None => newest_known.as_ref().is_none_or(|newest| task.id > *newest),
@@ -209,7 +209,7 @@ impl Index<'_> {
             if !task.is_terminal() || fresh.is_none_or(|fresh| task.updated_at >= fresh) {
                 Seen::Task(Box::new(task.to_task()), holder)
             } else {
-                Seen::Ended(task.lane.decode().into_owned(), holder)
+                Seen::Ended(task.spec.lane.decode().into_owned(), holder)
             }
         };
         let mut hold = |holder: Option<Holder>| {
@@ -241,10 +241,10 @@ impl Index<'_> {
             if failed.is_err() {
                 return ControlFlow::Break(());
             }
-            used.insert(task.lane.clone());
+            used.insert(task.spec.lane.clone());
             if let Some(place) = place(&task) {
                 clock = clock_of(&task).map_or(clock, |lead| lead.max(clock));
-                let shelves = lanes.entry(task.lane.clone()).or_default();
+                let shelves = lanes.entry(task.spec.lane.clone()).or_default();
                 match place {
                     Place::Ready(key) => shelves[0].push(entry(&task, key)),
                     Place::Later(key) => shelves[1].push(entry(&task, key)),

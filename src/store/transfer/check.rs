@@ -43,19 +43,19 @@ pub(super) fn check(
 }
 
 fn words(task: &Task) -> Result<()> {
-    refuse(task.workspace_id.trim().is_empty(), "the workspace id is empty")?;
-    check_lane(&task.lane)?;
-    limits::word("the correlation id", &task.correlation_id)?;
-    limits::word("the source agent", &task.source_agent)?;
-    limits::word("the branch", task.expected_branch.as_deref().unwrap_or_default())?;
+    refuse(task.spec.workspace_id.trim().is_empty(), "the workspace id is empty")?;
+    check_lane(&task.spec.lane)?;
+    limits::word("the correlation id", &task.spec.correlation_id)?;
+    limits::word("the source agent", &task.spec.source_agent)?;
+    limits::word("the branch", task.spec.expected_branch.as_deref().unwrap_or_default())?;
     if !task.status.is_terminal() {
-        limits::argument("the branch", task.expected_branch.as_deref().unwrap_or_default())?;
-        limits::metadata(&task.metadata)?;
+        limits::argument("the branch", task.spec.expected_branch.as_deref().unwrap_or_default())?;
+        limits::metadata(&task.spec.metadata)?;
     }
-    task.name.clone().map(limits::name).transpose()?;
-    limits::labels(task.labels.clone())?;
-    refuse(task.prompt.len() > MAX_PROMPT, format!("the prompt is longer than {MAX_PROMPT} bytes"))?;
-    for (what, id) in [("retry_of", &task.retry_of), ("retried_as", &task.retried_as)] {
+    task.spec.name.clone().map(limits::name).transpose()?;
+    limits::labels(task.spec.labels.clone())?;
+    refuse(task.spec.prompt.len() > MAX_PROMPT, format!("the prompt is longer than {MAX_PROMPT} bytes"))?;
+    for (what, id) in [("retry_of", &task.spec.retry_of), ("retried_as", &task.retried_as)] {
         let Some(id) = id else { continue };
         refuse(!TaskId::is_valid(id), format!("'{what}' is no task id"))?;
         refuse(id == task.id.as_str(), format!("'{what}' names the task itself"))?;
@@ -69,24 +69,24 @@ fn words(task: &Task) -> Result<()> {
 
 fn paths(task: &Task) -> Result<()> {
     let own = [
-        ("workspace_root", Some(&task.workspace_root)),
-        ("worktree_path", task.worktree_path.as_ref()),
+        ("workspace_root", Some(&task.spec.workspace_root)),
+        ("worktree_path", task.spec.worktree_path.as_ref()),
         ("request_path", Some(&task.request_path)),
         ("response_path", Some(&task.response_path)),
     ];
-    let supporting = task.supporting_paths.iter().map(|file| ("supporting_paths", Some(&file.path)));
+    let supporting = task.spec.supporting_paths.iter().map(|file| ("supporting_paths", Some(&file.path)));
     for (what, path) in own.into_iter().chain(supporting) {
         let is_path = path.is_none_or(|path| path.starts_with('/') && !path.contains('\0'));
         refuse(!is_path, format!("'{what}' is no absolute path"))?;
     }
-    let mut hashes = task.supporting_paths.iter().map(|file| &file.sha256).chain([&task.request_sha256]);
+    let mut hashes = task.spec.supporting_paths.iter().map(|file| &file.sha256).chain([&task.request_sha256]);
     refuse(!hashes.all(|hash| is_sha256(hash)), "a 'sha256' is not 64 hex digits")
 }
 
 fn numbers(task: &Task) -> Result<()> {
-    limits::priority(task.priority.into())?;
-    task.max_attempts.map(|most| limits::max_attempts(most.into())).transpose()?;
-    task.timeout_seconds.map(limits::timeout).transpose()?;
+    limits::priority(task.spec.priority.into())?;
+    task.spec.max_attempts.map(|most| limits::max_attempts(most.into())).transpose()?;
+    task.spec.timeout_seconds.map(limits::timeout).transpose()?;
     let counts = [task.fence, task.journal.last_event, task.journal.synced_event];
     refuse(counts.into_iter().any(|count| count > MAX_COUNT), "a count is out of range")?;
     refuse(u64::from(task.attempt) > task.fence, "there are more attempts than claims")?;
@@ -95,7 +95,7 @@ fn numbers(task: &Task) -> Result<()> {
 }
 
 fn key(task: &Task) -> Result<()> {
-    let Some(key) = &task.key else { return Ok(()) };
+    let Some(key) = &task.spec.key else { return Ok(()) };
     // Ours for a retry of a task without one may be longer than what a submit may give.
     if !key.strip_prefix(RETRY_KEY).is_some_and(TaskId::is_valid) {
         limits::key(key.clone())?;

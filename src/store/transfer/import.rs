@@ -133,7 +133,7 @@ impl Store {
         let mut task = self.at_home(task);
         let warning = self.keep_answer_inside(&mut task);
         if !task.status.is_terminal() {
-            let supporting = task.supporting_paths.iter().map(|file| file.path.as_str());
+            let supporting = task.spec.supporting_paths.iter().map(|file| file.path.as_str());
             for path in supporting.chain([task.request_path.as_str()]) {
                 if self.is_asked_in_store(task.id.as_str(), path) {
                     return Err(wrong(&format!("'{path}' is a file of the store")));
@@ -145,8 +145,8 @@ impl Store {
                 self.attempts_dir(&task.id).with_file_name(REQUEST_FILE).to_string_lossy().into_owned();
         }
         if was_own && !task.status.is_terminal() && !files.iter().any(|(path, _)| path == REQUEST_FILE) {
-            let is_prompt = sha256_bytes(task.prompt.as_bytes()) == task.request_sha256;
-            let prompt = is_prompt.then(|| task.prompt.clone().into_bytes());
+            let is_prompt = sha256_bytes(task.spec.prompt.as_bytes()) == task.request_sha256;
+            let prompt = is_prompt.then(|| task.spec.prompt.clone().into_bytes());
             files.push((REQUEST_FILE.to_string(), prompt.ok_or_else(|| wrong("its request is missing"))?));
         }
         let kept = task.to_object();
@@ -203,8 +203,8 @@ impl Store {
         let mut lanes: Vec<String> = Vec::new();
         let mut added = 0;
         for (item, result) in staged {
-            if !lanes.contains(&item.task.lane) {
-                lanes.push(item.task.lane.clone());
+            if !lanes.contains(&item.task.spec.lane) {
+                lanes.push(item.task.spec.lane.clone());
             }
             let result =
                 result.and_then(|(dir, correlation)| self.add_imported(&index, &item, dir, correlation));
@@ -250,8 +250,8 @@ impl Store {
             Some(false) => return Err(already_different(&task.id)),
             None => {}
         }
-        if let Some(key) = &task.key
-            && index.heal_key(&lock, &task.workspace_id, key)?
+        if let Some(key) = &task.spec.key
+            && index.heal_key(&lock, &task.spec.workspace_id, key)?
         {
             state = index.ensure(&lock)?;
         }
@@ -272,11 +272,11 @@ impl Store {
             if self.is_newer(index.correlation_target(task)?, task) {
                 correlation.publish(
                     &index.correlations()?,
-                    &correlation_name(&task.workspace_id, &task.correlation_id),
+                    &correlation_name(&task.spec.workspace_id, &task.spec.correlation_id),
                 )?;
             }
-            if let (Some(key), None) = (&task.key, &task.retried_as)
-                && self.is_newer(index.known_holder(&task.workspace_id, key)?, task)
+            if let (Some(key), None) = (&task.spec.key, &task.retried_as)
+                && self.is_newer(index.known_holder(&task.spec.workspace_id, key)?, task)
             {
                 index.set_key(task)?;
             }
@@ -290,11 +290,11 @@ impl Store {
     /// Refuses a task whose idempotency key belongs to another one, unless a submit could have made
     /// both: with the same content, and one of them ended.
     fn check_key(&self, index: &Index<'_>, task: &Task) -> Result<()> {
-        let Some(key) = task.key.as_ref().filter(|_| task.retried_as.is_none()) else { return Ok(()) };
-        let Some(id) = index.known_holder(&task.workspace_id, key)? else { return Ok(()) };
+        let Some(key) = task.spec.key.as_ref().filter(|_| task.retried_as.is_none()) else { return Ok(()) };
+        let Some(id) = index.known_holder(&task.spec.workspace_id, key)? else { return Ok(()) };
         let Some(holder) = self.scan_one(&id)? else { return Ok(()) };
-        let is_retry = task.retry_of.as_deref() == Some(id.as_str())
-            || holder.retry_of.as_deref() == Some(task.id.as_str());
+        let is_retry = task.spec.retry_of.as_deref() == Some(id.as_str())
+            || holder.spec.retry_of.as_deref() == Some(task.id.as_str());
         let same = holder.journal.content_sha256 == task.journal.content_sha256;
         let ended = holder.status.is_terminal() || task.status.is_terminal();
         if is_retry || (same && ended) {

@@ -94,11 +94,14 @@ fn a_file_request_is_pinned() {
     let request = NewRequest::File { path: bench.path("r.md"), sha256: sha256_bytes(b"request") };
     assert_eq!(task.request, request);
     assert_eq!(task.response_path, Some(bench.path("new/dir/a.md")));
-    assert_eq!(task.workspace_id, "demo");
-    assert_eq!(task.workspace_root, bench.root.to_str().unwrap());
-    assert_eq!((task.correlation_id.as_str(), task.source_agent.as_str()), ("review", "orchestrator"));
-    assert_eq!(task.prompt, "look");
-    assert_eq!((task.priority, task.max_attempts, task.not_before), (0, None, None));
+    assert_eq!(task.spec.workspace_id, "demo");
+    assert_eq!(task.spec.workspace_root, bench.root.to_str().unwrap());
+    assert_eq!(
+        (task.spec.correlation_id.as_str(), task.spec.source_agent.as_str()),
+        ("review", "orchestrator")
+    );
+    assert_eq!(task.spec.prompt, "look");
+    assert_eq!((task.spec.priority, task.spec.max_attempts, task.not_before), (0, None, None));
 }
 
 #[test]
@@ -106,13 +109,13 @@ fn a_prompt_alone_is_the_request() {
     let bench = Bench::new();
     let task = bench.task(ask("hello\r\n"));
     assert_eq!(task.request, NewRequest::Text("hello\r\n".to_string()));
-    assert_eq!(task.prompt, "hello\r\n");
+    assert_eq!(task.spec.prompt, "hello\r\n");
     assert_eq!(task.response_path, None);
 
     let long = "x".repeat(MAX_REPEATED + 1);
     let task = bench.task(ask(&long));
     assert_eq!(task.request, NewRequest::Text(long));
-    assert!(task.prompt.contains("16385 bytes"), "{}", task.prompt);
+    assert!(task.spec.prompt.contains("16385 bytes"), "{}", task.spec.prompt);
     assert!(bench.check(ask(&"x".repeat(MAX_PROMPT_ONLY))).is_ok());
 }
 
@@ -139,13 +142,13 @@ fn prompt_files_count_from_where_they_are_named() {
     bench.write("p.md", "of the root");
     bench.write("sub/p.md", "of sub");
     let file = from_file(&bench, "lane: l\nprompt_file: p.md\nrequest_from: r.md\n");
-    assert_eq!(bench.task(file.clone()).prompt, "of sub");
+    assert_eq!(bench.task(file.clone()).spec.prompt, "of sub");
     let flag = SubmitWish { prompt_file: Some("p.md".into()), ..file.clone() };
-    assert_eq!(bench.task(flag.clone()).prompt, "of the root");
+    assert_eq!(bench.task(flag.clone()).spec.prompt, "of the root");
     let text = SubmitWish { prompt: Some("said".to_string()), ..file };
-    assert_eq!(bench.task(text).prompt, "said");
+    assert_eq!(bench.task(text).spec.prompt, "said");
     let both = bench.check(SubmitWish { prompt: Some("said".to_string()), ..flag }).unwrap();
-    assert_eq!(both.task.prompt, "of the root");
+    assert_eq!(both.task.spec.prompt, "of the root");
     assert_eq!(both.warnings.len(), 1, "{:?}", both.warnings);
 }
 
@@ -154,8 +157,8 @@ fn flags_win_over_the_file_and_the_file_over_the_configuration() {
     let bench = Bench::with("worktree_path: ../wt\nexpected_branch: main\n");
     bench.write("other.md", "o");
     let plain = bench.task(wish());
-    assert_eq!(plain.worktree_path.as_deref(), Some(bench.path("wt").as_str()));
-    assert_eq!(plain.expected_branch.as_deref(), Some("main"));
+    assert_eq!(plain.spec.worktree_path.as_deref(), Some(bench.path("wt").as_str()));
+    assert_eq!(plain.spec.expected_branch.as_deref(), Some("main"));
 
     let file = from_file(
         &bench,
@@ -163,9 +166,9 @@ fn flags_win_over_the_file_and_the_file_over_the_configuration() {
          max_attempts: 2\nkey: fk\nname: fn\nlabels: [fl]\ntimeout: 60\nmetadata: {a: 1, b: {c: 2}}\n",
     );
     let task = bench.task(file.clone());
-    assert_eq!((task.lane.as_str(), task.correlation_id.as_str()), ("l", "job"));
-    assert_eq!(task.worktree_path, Some(bench.path("fwt")));
-    assert_eq!(Value::Object(task.metadata), json!({"a": 1, "b": {"c": 2}}));
+    assert_eq!((task.spec.lane.as_str(), task.spec.correlation_id.as_str()), ("l", "job"));
+    assert_eq!(task.spec.worktree_path, Some(bench.path("fwt")));
+    assert_eq!(Value::Object(task.spec.metadata), json!({"a": 1, "b": {"c": 2}}));
 
     let text = |text: &str| Some(text.to_string());
     let flags = SubmitWish {
@@ -188,13 +191,16 @@ fn flags_win_over_the_file_and_the_file_over_the_configuration() {
     let task = bench.task(flags);
     assert!(matches!(&task.request, NewRequest::File { path, .. } if *path == bench.path("other.md")));
     assert_eq!(task.response_path, Some(bench.path("b.md")));
-    assert_eq!(task.worktree_path, Some(bench.path("cwt")));
-    assert_eq!(task.expected_branch, text("cb"));
-    assert_eq!(Value::Object(task.metadata), json!({"a": "y", "b": {"c": 2}}));
-    assert_eq!([task.lane, task.source_agent, task.correlation_id], ["m", "me", "c-1"]);
-    assert_eq!((task.priority, task.max_attempts, task.timeout_seconds), (-5, Some(9), Some(5.0)));
-    assert_eq!((task.key, task.name), (text("ck"), text("cn")));
-    assert_eq!(task.labels, ["cl"]);
+    assert_eq!(task.spec.worktree_path, Some(bench.path("cwt")));
+    assert_eq!(task.spec.expected_branch, text("cb"));
+    assert_eq!(Value::Object(task.spec.metadata), json!({"a": "y", "b": {"c": 2}}));
+    assert_eq!([task.spec.lane, task.spec.source_agent, task.spec.correlation_id], ["m", "me", "c-1"]);
+    assert_eq!(
+        (task.spec.priority, task.spec.max_attempts, task.spec.timeout_seconds),
+        (-5, Some(9), Some(5.0))
+    );
+    assert_eq!((task.spec.key, task.spec.name), (text("ck"), text("cn")));
+    assert_eq!(task.spec.labels, ["cl"]);
 }
 
 #[test]
@@ -257,10 +263,10 @@ fn empty_flags_hide_nothing_and_mean_nothing() {
     };
     let file = from_file(&bench, "lane: l\nprompt: p\nrequest_from: r.md\nresponse_to: a.md\nbranch: ''\n");
     let task = bench.task(SubmitWish { task_file: file.task_file, ..empty() });
-    assert_eq!((task.lane.as_str(), task.prompt.as_str()), ("l", "p"));
+    assert_eq!((task.spec.lane.as_str(), task.spec.prompt.as_str()), ("l", "p"));
     assert!(matches!(&task.request, NewRequest::File { path, .. } if *path == bench.path("r.md")));
     assert_eq!(task.response_path, Some(bench.path("a.md")));
-    assert_eq!((task.worktree_path, task.expected_branch.as_deref()), (None, Some("main")));
+    assert_eq!((task.spec.worktree_path, task.spec.expected_branch.as_deref()), (None, Some("main")));
     assert!(bench.refusal(empty()).contains("invalid lane name"));
     // Not taken for a prompt-only task.
     let wish = SubmitWish { request_from: Some(PathBuf::new()), ..ask("p") };
@@ -276,7 +282,7 @@ fn blank_names_fall_back_to_their_defaults() {
         ..from_file(&bench, "lane: l\nprompt: p\n")
     };
     let task = bench.task(blank);
-    assert_eq!([task.correlation_id, task.source_agent], ["job", "orchestrator"]);
+    assert_eq!([task.spec.correlation_id, task.spec.source_agent], ["job", "orchestrator"]);
     let long = SubmitWish { correlation_id: Some("x".repeat(1001)), ..wish() };
     assert!(bench.refusal(long).contains("at most 1000"));
 }

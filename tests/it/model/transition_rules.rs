@@ -25,8 +25,9 @@ fn queued(max_attempts: Option<u32>) -> Task {
         "request_path": "/w/r\n\u001b[2J", "request_sha256": "{SHA}", "response_path": "/w/o", "state": "queued",
         "created_at": "2026-11-21T06:50:00Z", "updated_at": "2026-11-21T06:50:00Z"}}"#
     );
-    let task = Task::from_object(json::parse_object(text.as_bytes()).unwrap()).unwrap();
-    Task { max_attempts, ..task }
+    let mut task = Task::from_object(json::parse_object(text.as_bytes()).unwrap()).unwrap();
+    task.spec.max_attempts = max_attempts;
+    task
 }
 
 /// Applies a command at `seconds`; a refusal must leave the task alone and say so in one line.
@@ -59,16 +60,10 @@ fn release(token: &str, spent: Option<FailureClass>) -> Command {
 fn answer(token: Option<&str>) -> Answer {
     Answer {
         token: token.map(ClaimToken::from_text),
-        reviewer: "ann".into(),
-        status: ResponseStatus::Completed,
-        class: FailureClass::Error,
-        body: "fine".into(),
         verdict: Some(Verdict::Accept),
         blocking_count: Some(0),
         nonblocking_count: Some(2),
-        follow_up_required: false,
-        expect_sha256: None,
-        metadata: json::Object::new(),
+        ..Answer::completed("ann", "fine")
     }
 }
 
@@ -254,10 +249,10 @@ fn hostile_words_stay_on_one_line() {
 fn the_largest_numbers_overflow_nothing() {
     let mut task = queued(None);
     (task.fence, task.attempt, task.journal.last_event) = (u64::MAX, u32::MAX, u64::MAX);
-    task.priority = i32::MIN;
+    task.spec.priority = i32::MIN;
     run(&mut task, 0, &claim("a")).unwrap();
     assert_eq!(task.fence, u64::MAX, "it never goes back");
-    task.priority = i32::MAX;
+    task.spec.priority = i32::MAX;
     task.created_at = Time::from_micros(i64::MIN);
     assert!(task.rank() < 0);
     let renew = Command::Renew { token: ClaimToken::from_text("a"), lease_seconds: None };

@@ -132,19 +132,7 @@ fn state_of(task: &Task) -> &'static str {
 }
 
 fn answer(status: ResponseStatus, proof: Option<&str>) -> Answer {
-    Answer {
-        token: proof.map(token),
-        reviewer: "ann".to_string(),
-        status,
-        class: FailureClass::Error,
-        body: "the answer".to_string(),
-        verdict: None,
-        blocking_count: None,
-        nonblocking_count: None,
-        follow_up_required: false,
-        expect_sha256: None,
-        metadata: json::Object::new(),
-    }
+    Answer { token: proof.map(token), status, ..Answer::completed("ann", "the answer") }
 }
 
 /// The answer that an ended task has.
@@ -274,8 +262,8 @@ fn check_change(place: &str, command: &Command, before: &Task, after: &Task) {
     (rest.status, rest.attempt, rest.fence) = (before.status.clone(), before.attempt, before.fence);
     (rest.journal, rest.updated_at) = (before.journal.clone(), before.updated_at);
     match command {
-        Command::Move { .. } => rest.lane.clone_from(&before.lane),
-        Command::Edit { .. } => rest.name.clone_from(&before.name),
+        Command::Move { .. } => rest.spec.lane.clone_from(&before.spec.lane),
+        Command::Edit { .. } => rest.spec.name.clone_from(&before.spec.name),
         Command::Retried { .. } => rest.retried_as.clone_from(&before.retried_as),
         _ => {}
     }

@@ -5,8 +5,8 @@ use lanes::model::NewTask;
 
 fn keyed(fixture: &Fixture, key: &str, prompt: &str) -> NewTask {
     let mut new = fixture.wish("l");
-    new.key = Some(key.into());
-    new.prompt = prompt.into();
+    new.spec.key = Some(key.into());
+    new.spec.prompt = prompt.into();
     new
 }
 
@@ -17,7 +17,7 @@ fn a_batch_is_what_single_submits_would_be() {
     let new: Vec<NewTask> = (0..150)
         .map(|n| {
             let mut new = fixture.wish(if n % 2 == 0 { "even" } else { "odd" });
-            new.correlation_id = format!("c{}", n % 7);
+            new.spec.correlation_id = format!("c{}", n % 7);
             new
         })
         .collect();

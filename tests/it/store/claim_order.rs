@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::testkit::store::wish;
 use lanes::digest::sha256_bytes;
-use lanes::model::task::NewRequest;
+use lanes::model::NewRequest;
 use lanes::model::{Command, Filter, NewTask, Status, Task, TaskId, Time, json};
 use lanes::store::{Clock, Options, Store, Want};
 

@@ -80,7 +80,7 @@ fn a_damaged_key_file_lets_nothing_be_submitted_twice() {
     let store = fixture.store();
     let keyed = || {
         let mut new = wish("l", fixture.root());
-        new.key = Some("k".into());
+        new.spec.key = Some("k".into());
         new
     };
     let first = store.submit(keyed()).unwrap().task;

@@ -35,7 +35,8 @@ impl Fixture {
     fn submit(&self, store: &Store, key: Option<String>, delay: f64) -> Submitted {
         let now = self.clock.fetch_add(1000, Ordering::SeqCst) + 1000;
         let not_before = (delay > 0.0).then(|| Time::from_micros(now).plus_seconds(delay));
-        let new = NewTask { not_before, key, ..wish(LANE, Path::new("/")) };
+        let mut new = NewTask { not_before, ..wish(LANE, Path::new("/")) };
+        new.spec.key = key;
         store.submit(new).unwrap()
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::testkit::store::{Fixture, task_file};
 use lanes::error::ErrorKind;
-use lanes::model::task::NewRequest;
+use lanes::model::NewRequest;
 use lanes::model::{RequestCheck, Status, Task};
 use lanes::store::{Options, Report, Severity, Store};
 use lanes::workspace::{Base, DoctorWish, Identity, Level, Locate, doctor};
@@ -37,8 +37,8 @@ fn heals(store: &Store, code: &str) -> Report {
 fn busy_store(fixture: &Fixture) -> (Store, [Task; 3]) {
     let store = fixture.store();
     let ended = fixture.ended(&store, |_| {});
-    let queued = fixture.submit(&store, |new| new.key = Some("k".into()));
-    let held = fixture.submit(&store, |new| new.lane = "other".into());
+    let queued = fixture.submit(&store, |new| new.spec.key = Some("k".into()));
+    let held = fixture.submit(&store, |new| new.spec.lane = "other".into());
     let held = store.claim(&held.id, "me", 60.0).unwrap();
     let later = store.now().wall.plus_seconds(60.0);
     fixture.submit(&store, |new| new.not_before = Some(later));
@@ -169,7 +169,7 @@ fn answers_that_never_counted_and_large_ones() {
     fs::write(task_file(&store, &queued.id, "response.3.json"), "{").unwrap();
     heals(&store, "response-abandoned");
 
-    let large = fixture.submit(&store, |new| new.lane = "large".into());
+    let large = fixture.submit(&store, |new| new.spec.lane = "large".into());
     let large = store.claim(&large.id, "me", 60.0).unwrap();
     fixture.respond(&store, &large, &"x".repeat(100_000));
     let (proper, first) =
@@ -276,7 +276,7 @@ fn the_request_of_an_open_task_is_restored_from_it() {
     let store = fixture.store();
     let ask = |prompt: &str| {
         let (prompt, text) = (prompt.to_string(), "do it\n".to_string());
-        fixture.submit(&store, |new| (new.prompt, new.request) = (prompt, NewRequest::Text(text)))
+        fixture.submit(&store, |new| (new.spec.prompt, new.request) = (prompt, NewRequest::Text(text)))
     };
     let (whole, other) = (ask("do it\n"), ask("short"));
     assert!(check(&store).findings.is_empty());
@@ -298,7 +298,7 @@ fn a_claim_writes_what_was_lost_of_a_prompt_and_refuses_what_was_changed() {
     let store = fixture.store();
     for (left, is_lost) in [(&b""[..], true), (b"do", true), (b"do\0\0\0\0", true), (b"do that\n", false)] {
         let task = fixture.submit(&store, |new| {
-            (new.prompt, new.request) = ("do it\n".to_string(), NewRequest::Text("do it\n".to_string()));
+            (new.spec.prompt, new.request) = ("do it\n".to_string(), NewRequest::Text("do it\n".to_string()));
         });
         let file = task_file(&store, &task.id, "request.md");
         fs::write(&file, left).unwrap();
@@ -323,7 +323,7 @@ fn run(words: &[&str], from: &Path, to: &Path) {
 fn a_store_that_was_moved_or_copied_keeps_its_requests_and_answers() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let ask = || fixture.submit(&store, |new| new.request = NewRequest::Text(new.prompt.clone()));
+    let ask = || fixture.submit(&store, |new| new.request = NewRequest::Text(new.spec.prompt.clone()));
     let (first, second) = (ask(), ask());
     let old = store.root().to_path_buf();
     drop(store);
@@ -334,7 +334,7 @@ fn a_store_that_was_moved_or_copied_keeps_its_requests_and_answers() {
         assert!(check(&store).findings.is_empty());
         let task = store.claim(&id, "worker", 60.0).unwrap();
         assert_eq!(Path::new(&task.request_path), task_file(&store, &id, "request.md"));
-        assert_eq!(fs::read_to_string(&task.request_path).unwrap(), task.prompt);
+        assert_eq!(fs::read_to_string(&task.request_path).unwrap(), task.spec.prompt);
         fixture.respond(&store, &task, "done");
         let task = store.task(&id).unwrap();
         let answer = store.response(&task).unwrap().unwrap();
@@ -352,7 +352,7 @@ fn a_store_that_was_moved_or_copied_keeps_its_requests_and_answers() {
 fn a_request_is_looked_at_wherever_its_store_was() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let task = fixture.submit(&store, |new| new.request = NewRequest::Text(new.prompt.clone()));
+    let task = fixture.submit(&store, |new| new.request = NewRequest::Text(new.spec.prompt.clone()));
     let moved = store.root().with_file_name("moved");
     run(&["mv"], store.root(), &moved);
     let store = Store::open(&moved, Options::default()).unwrap();
@@ -383,8 +383,8 @@ fn a_history_that_is_no_file_is_written_anew_at_once() {
 fn two_open_tasks_with_one_key_are_reported() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let first = fixture.submit(&store, |new| new.key = Some("first-key".into()));
-    let second = fixture.submit(&store, |new| new.key = Some("second-key".into()));
+    let first = fixture.submit(&store, |new| new.spec.key = Some("first-key".into()));
+    let second = fixture.submit(&store, |new| new.spec.key = Some("second-key".into()));
     let file = store.root().join("tasks").join(second.id.as_str()).join("task.json");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("second-key", "first-key")).unwrap();

@@ -40,7 +40,7 @@ fn only_tasks_that_ended_long_ago_go() {
     store.claim(&held.id, "me", 600.0).unwrap();
     let slow = fixture.submit(&store, |_| {});
     let first = fixture.ended(&store, |_| {});
-    let other = fixture.ended(&store, |new| new.lane = "other".into());
+    let other = fixture.ended(&store, |new| new.spec.lane = "other".into());
     fixture.pass(8.0 * DAY);
     let young = fixture.ended(&store, |_| {});
     let cancel = Command::Cancel { reason: None, by: "me".into() };
@@ -84,17 +84,17 @@ fn links_between_tasks_keep_leading_somewhere() {
     let again = store.retry(&old.id, "me").unwrap().task;
     let parent = fixture.ended(&store, |_| {});
     let middle = fixture.ended(&store, |new| {
-        new.metadata.insert("parent_task_id".into(), parent.id.as_str().into());
+        new.spec.metadata.insert("parent_task_id".into(), parent.id.as_str().into());
     });
     let child = fixture.submit(&store, |new| {
-        new.metadata.insert("parent_task_id".into(), middle.id.as_str().into());
+        new.spec.metadata.insert("parent_task_id".into(), middle.id.as_str().into());
     });
     fixture.pass(8.0 * DAY);
     let report = store.gc(&plan(7.0)).unwrap();
     assert_eq!((report.removed.len(), report.kept), (0, 3), "open tasks keep what they refer to");
     fail(&again);
     assert_eq!(gc(&store, &plan(7.0)), ids(&[&old]));
-    assert_eq!(store.task(&again.id).unwrap().retry_of.as_deref(), Some(old.id.as_str()));
+    assert_eq!(store.task(&again.id).unwrap().spec.retry_of.as_deref(), Some(old.id.as_str()));
     fixture.pass(8.0 * DAY);
     assert_eq!(gc(&store, &plan(7.0)), ids(&[&again]));
     let cancel = Command::Cancel { reason: None, by: "me".into() };
@@ -108,7 +108,7 @@ fn keys_and_correlations_go_with_their_task() {
     let store = fixture.store();
     let keyed = |store: &Store| {
         let mut new = fixture.wish("l");
-        new.key = Some("k".into());
+        new.spec.key = Some("k".into());
         fixture.pass(0.001);
         store.submit(new).unwrap()
     };
@@ -129,7 +129,7 @@ fn a_correlation_leads_to_the_newest_task_that_stays() {
     let oldest = fixture.submit(&store, |_| {});
     let older = fixture.submit(&store, |_| {});
     let ended = fixture.ended(&store, |_| {});
-    let alone = fixture.ended(&store, |new| new.correlation_id = "alone".into());
+    let alone = fixture.ended(&store, |new| new.spec.correlation_id = "alone".into());
     let target = |name: &str| {
         let path = store.root().join("indexes/correlations").join(name);
         fs::read(path).ok().map(|bytes| lanes::model::json::parse_object(&bytes).unwrap()["task_id"].clone())

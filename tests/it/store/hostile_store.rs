@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::testkit::store::{answer, note, want, wish};
-use lanes::model::task::NewRequest;
+use lanes::model::NewRequest;
 use lanes::model::{Command, RequestCheck, Task, TaskId, Time, json};
 use lanes::store::{Clock, Options, Store, WorkerInfo};
 use lanes::{ErrorKind, Result};

@@ -47,11 +47,11 @@ fn with(line: &Value, path: &str, value: Value) -> String {
 fn values_that_no_submit_takes_are_refused_and_leave_nothing() {
     let fixture = Fixture::new();
     let old = fixture.store_named("old");
-    let queued = fixture.submit(&old, |new| new.key = Some("k".into()));
+    let queued = fixture.submit(&old, |new| new.spec.key = Some("k".into()));
     let held = fixture.submit(&old, |_| {});
     old.claim(&held.id, "me", 60.0).unwrap();
     let ended = fixture.ended(&old, |_| {});
-    let other = fixture.submit(&old, |new| new.prompt = String::new());
+    let other = fixture.submit(&old, |new| new.spec.prompt = String::new());
     let failed = fixture.submit(&old, |_| {});
     let claimed = old.claim(&failed.id, "me", 60.0).unwrap();
     fixture.answer(&old, &claimed, "no", ResponseStatus::Failed);
@@ -153,8 +153,8 @@ fn a_key_that_belongs_to_another_task_is_refused() {
     let theirs = fixture.store_named("theirs");
     let keyed = |store: &Store, prompt: &str| {
         fixture.submit(store, |new| {
-            new.key = Some("k".into());
-            new.prompt = prompt.into();
+            new.spec.key = Some("k".into());
+            new.spec.prompt = prompt.into();
         })
     };
     let other = keyed(&theirs, "another prompt");
@@ -173,7 +173,7 @@ fn a_key_that_belongs_to_another_task_is_refused() {
     fixture.respond(&same, &claimed, "done");
     assert_eq!(import(&ours, &export(&same)).added, 1, "an ended one of the same content is history");
     let mut again = fixture.wish("l");
-    again.key = Some("k".into());
+    again.spec.key = Some("k".into());
     assert_eq!(ours.submit(again).unwrap().task.id, holder.id, "the younger task keeps the key");
 }
 

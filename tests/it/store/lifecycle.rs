@@ -44,7 +44,7 @@ fn higher_priority_first_then_age_and_old_tasks_overtake() {
     fixture.pass(3.0 * 3600.0);
     let plain = fixture.submit(&store, |_| {});
     let second = fixture.submit(&store, |_| {});
-    let urgent = fixture.submit(&store, |new| new.priority = 2);
+    let urgent = fixture.submit(&store, |new| new.spec.priority = 2);
     let mut order = Vec::new();
     while let Some(task) = store.claim_next(&want("l"), "me", 60.0).unwrap() {
         order.push(task.id);
@@ -58,8 +58,8 @@ fn a_task_for_others_does_not_block_the_lane() {
     let store = fixture.store();
     let vendor =
         |name: &str| -> json::Object { [("required_vendor".into(), name.into())].into_iter().collect() };
-    fixture.submit(&store, |new| new.metadata = vendor("codex"));
-    let mine = fixture.submit(&store, |new| new.metadata = vendor("claude"));
+    fixture.submit(&store, |new| new.spec.metadata = vendor("codex"));
+    let mine = fixture.submit(&store, |new| new.spec.metadata = vendor("claude"));
     let filter = Filter::parse(&["required_vendor=claude,any"]).unwrap();
     let claude = Want { lanes: vec!["l".into()], filter };
     assert_eq!(store.peek_next(&claude).unwrap().unwrap().id, mine.id);
@@ -86,7 +86,7 @@ fn an_expired_lease_is_offered_again_and_the_old_token_is_void() {
 fn attempts_run_out_and_a_waiter_gets_an_answer() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let task = fixture.submit(&store, |new| new.max_attempts = Some(2));
+    let task = fixture.submit(&store, |new| new.spec.max_attempts = Some(2));
     for _ in 0..2 {
         store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap();
         fixture.pass(61.0);
@@ -126,8 +126,8 @@ fn a_key_submits_once() {
     let store = fixture.store();
     let keyed = |store: &Store, prompt: &str| {
         let mut new = fixture.wish("l");
-        new.key = Some("k".into());
-        new.prompt = prompt.into();
+        new.spec.key = Some("k".into());
+        new.spec.prompt = prompt.into();
         store.submit(new)
     };
     let first = keyed(&store, "a").unwrap();
@@ -233,7 +233,7 @@ fn a_deleted_index_is_rebuilt() {
     let fixture = Fixture::new();
     let store = fixture.store();
     let first = fixture.submit(&store, |_| {});
-    let second = fixture.submit(&store, |new| new.priority = 1);
+    let second = fixture.submit(&store, |new| new.spec.priority = 1);
     std::fs::remove_dir_all(store.root().join("indexes")).unwrap();
     let store = fixture.store();
     assert_eq!(store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap().id, second.id);
@@ -274,7 +274,7 @@ fn long_lanes_stay_sorted() {
     let store = fixture.store();
     let mut expected = Vec::new();
     for n in 0..400 {
-        let task = fixture.submit(&store, |new| new.priority = n % 3);
+        let task = fixture.submit(&store, |new| new.spec.priority = n % 3);
         expected.push((task.rank(), task.id));
     }
     expected.sort();

@@ -14,7 +14,7 @@ const KEYS: usize = 70;
 fn fixture() -> (Fixture, Store, Vec<Task>) {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let tasks = (0..KEYS).map(|n| fixture.ended(&store, |new| new.key = Some(key(n)))).collect();
+    let tasks = (0..KEYS).map(|n| fixture.ended(&store, |new| new.spec.key = Some(key(n)))).collect();
     drop(store);
     lose_index(&fixture);
     let store = fixture.store();
@@ -44,7 +44,9 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 fn again(fixture: &Fixture, n: usize) -> NewTask {
-    NewTask { key: Some(key(n)), ..fixture.wish("l") }
+    let mut new = fixture.wish("l");
+    new.spec.key = Some(key(n));
+    new
 }
 
 /// The keys lead to their tasks, and none of them is submitted twice.
@@ -64,7 +66,7 @@ fn many_keys_share_a_file_and_all_are_found() {
     let (fixture, store, tasks) = fixture();
     assert_eq!(names(&indexes(&fixture).join("keys")), ["packed"]);
     check(&fixture, &store, &tasks);
-    let new = fixture.submit(&store, |new| new.key = Some("another".to_string()));
+    let new = fixture.submit(&store, |new| new.spec.key = Some("another".to_string()));
     assert_eq!(names(&indexes(&fixture).join("keys")).len(), 2);
     // Once more from nothing but the tasks, with what is right left as it is.
     let before = fs::metadata(packed(&fixture)).unwrap().modified().unwrap();
@@ -72,8 +74,10 @@ fn many_keys_share_a_file_and_all_are_found() {
     store.queue_depth("l").unwrap();
     assert_eq!(fs::metadata(packed(&fixture)).unwrap().modified().unwrap(), before);
     check(&fixture, &store, &tasks);
-    assert!(store.submit(NewTask { key: Some("another".into()), ..fixture.wish("l") }).unwrap().existing);
-    assert_eq!(new.key.as_deref(), Some("another"));
+    let mut repeated = fixture.wish("l");
+    repeated.spec.key = Some("another".into());
+    assert!(store.submit(repeated).unwrap().existing);
+    assert_eq!(new.spec.key.as_deref(), Some("another"));
 }
 
 #[test]
@@ -97,7 +101,7 @@ fn a_key_of_many_moves_on_when_its_task_is_retried() {
     let fixture = Fixture::new();
     let store = fixture.store();
     for n in 0..KEYS {
-        let task = fixture.submit(&store, |new| new.key = Some(key(n)));
+        let task = fixture.submit(&store, |new| new.spec.key = Some(key(n)));
         let claimed = store.claim(&task.id, "me", 60.0).unwrap();
         fixture.answer(&store, &claimed, "no", ResponseStatus::Failed);
     }

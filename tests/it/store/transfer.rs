@@ -29,10 +29,10 @@ fn a_store_moves_whole() {
     let fixture = Fixture::new();
     let old = fixture.store();
     let ended = fixture.ended(&old, |_| {});
-    let queued = fixture.submit(&old, |new| new.key = Some("k".into()));
-    let held = fixture.submit(&old, |new| new.lane = "other".into());
+    let queued = fixture.submit(&old, |new| new.spec.key = Some("k".into()));
+    let held = fixture.submit(&old, |new| new.spec.lane = "other".into());
     let held = old.claim(&held.id, "me", 6000.0).unwrap();
-    let large = fixture.submit(&old, |new| new.lane = "other".into());
+    let large = fixture.submit(&old, |new| new.spec.lane = "other".into());
     let large = old.claim(&large.id, "me", 60.0).unwrap();
     fixture.respond(&old, &large, &"ä\r\n".repeat(30_000));
     let text = export(&old);
@@ -52,7 +52,7 @@ fn a_store_moves_whole() {
     assert!(claimed.request_path.starts_with(&*new.root().to_string_lossy()));
     fixture.respond(&new, &held, "the claim goes on");
     let mut again = fixture.wish("l");
-    again.key = Some("k".into());
+    again.spec.key = Some("k".into());
     assert!(new.submit(again).unwrap().existing, "the key has moved along");
 }
 
@@ -125,7 +125,7 @@ fn a_store_of_another_implementation_is_taken_over() {
     assert_eq!(counts(&import(&new, &export(&old))), (1, 0, vec![]));
     let task = new.task(&lanes::model::TaskId::parse(id).unwrap()).unwrap();
     assert!(matches!(task.status, Status::Completed { .. }));
-    assert_eq!(task.correlation_id, "c");
+    assert_eq!(task.spec.correlation_id, "c");
     assert_eq!(new.response(&task).unwrap().unwrap().body, "fine");
     assert!(fs::read_to_string(task_file(&new, &task.id, "task.json")).unwrap().contains("\"theirs\": NaN"));
     let events = fs::read_to_string(task_file(&new, &task.id, "events.jsonl")).unwrap();

@@ -193,7 +193,7 @@ fn supporting_files_count_from_the_workspace_root() {
         path: bench.path(name),
         sha256: sha256_bytes(text.as_bytes()),
     };
-    assert_eq!(task.supporting_paths, [pinned("sub/s.md", "s"), pinned("t.md", "t")]);
+    assert_eq!(task.spec.supporting_paths, [pinned("sub/s.md", "s"), pinned("t.md", "t")]);
     for (path, words) in [
         ("s.md", "supporting_paths[1] does not exist"),
         ("sub", "supporting_paths[1] is not a regular file"),
@@ -227,5 +227,5 @@ fn a_workspace_behind_a_link_is_resolved() {
     symlink(&bench.root, &link).unwrap();
     let config = Config { workspace_root: link.clone(), ..bench.config.clone() };
     let task = check_submit(&config, &Base::at(link), now(), wish()).unwrap().task;
-    assert_eq!(task.workspace_root, bench.root.to_str().unwrap());
+    assert_eq!(task.spec.workspace_root, bench.root.to_str().unwrap());
 }

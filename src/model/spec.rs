@@ -1,0 +1,310 @@
+//! What a task asks for: the fields that a submit decides, and how task.json holds them.
+//!
+//! This is the one place that lists them. A [`NewTask`] carries them into the store, a
+//! [`Task`](super::Task) keeps them, and a task that repeats or continues another copies them as a whole.
+
+use serde_json::Value;
+
+use super::json::Object;
+use super::json::raw::{Raw, Text};
+use super::task_text::fields::{Fields, key};
+use super::time::Time;
+
+/// A file that belongs to a request, pinned by its fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SupportingPath {
+    /// Absolute path.
+    pub path: String,
+    /// SHA-256 of its content at submit, in hex.
+    pub sha256: String,
+}
+
+/// What a task asks for. Everything else in a [`Task`](super::Task) is what became of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskSpec {
+    /// The workspace it belongs to.
+    pub workspace_id: String,
+    /// The submitter's own name for the work.
+    pub correlation_id: String,
+    /// Who submitted it.
+    pub source_agent: String,
+    /// The lane it waits in.
+    pub lane: String,
+    /// Absolute path of the workspace.
+    pub workspace_root: String,
+    /// Where to work, if not in the workspace; an absolute path.
+    pub worktree_path: Option<String>,
+    /// The branch to work on.
+    pub expected_branch: Option<String>,
+    /// Further files of the request.
+    pub supporting_paths: Vec<SupportingPath>,
+    /// Text for the worker.
+    pub prompt: String,
+    /// Free-form; routing reads it.
+    pub metadata: Object,
+    /// Higher goes first; see [`PRIORITY_HEAD_START_SECONDS`](super::task::PRIORITY_HEAD_START_SECONDS).
+    pub priority: i32,
+    /// The number of attempts allowed; `None` for no limit.
+    pub max_attempts: Option<u32>,
+    /// The submitter's idempotency key.
+    pub key: Option<String>,
+    /// A title for people.
+    pub name: Option<String>,
+    /// Free labels for people and boards.
+    pub labels: Vec<String>,
+    /// How long one run may take, in seconds.
+    pub timeout_seconds: Option<f64>,
+    /// The id of the failed task that this one repeats.
+    pub retry_of: Option<String>,
+}
+
+/// Where the request of a new task comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NewRequest {
+    /// A file that exists, with its fingerprint.
+    File {
+        /// Absolute path.
+        path: String,
+        /// SHA-256 of its content, in hex.
+        sha256: String,
+    },
+    /// Text that the store keeps beside the task.
+    Text(String),
+}
+
+/// A checked task that is not in the store yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewTask {
+    /// What it asks for.
+    pub spec: TaskSpec,
+    /// The request.
+    pub request: NewRequest,
+    /// The absolute path where `wait` writes the answer; `None` keeps the answer in the store.
+    pub response_path: Option<String>,
+    /// The first moment at which it can be claimed; `None` for at once.
+    pub not_before: Option<Time>,
+}
+
+impl NewTask {
+    /// Makes a task in `lane` whose whole request is `text`. Everything else has its default, which is
+    /// empty for the workspace.
+    pub fn prompt(lane: impl Into<String>, text: impl Into<String>) -> Self {
+        let (lane, prompt) = (lane.into(), text.into());
+        let request = NewRequest::Text(prompt.clone());
+        let spec = TaskSpec { correlation_id: lane.clone(), lane, prompt, ..TaskSpec::default() };
+        Self { spec, request, response_path: None, not_before: None }
+    }
+
+    /// Makes a task that asks for the same as an earlier one did, with `request` as its request. It can be
+    /// claimed at once and has no idempotency key; the store keeps its answer.
+    pub fn again(earlier: &TaskSpec, request: NewRequest) -> Self {
+        let spec = TaskSpec { key: None, retry_of: None, ..earlier.clone() };
+        Self { spec, request, response_path: None, not_before: None }
+    }
+}
+
+/// The type that a field has in task.json.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldType {
+    /// A string.
+    Text,
+    /// A string or null.
+    OptionalText,
+    /// A whole number.
+    Integer,
+    /// A whole number or null.
+    OptionalInteger,
+    /// A number or null.
+    OptionalNumber,
+    /// A list of strings.
+    Texts,
+    /// A list of files, each with `path` and `sha256`.
+    Files,
+    /// An object.
+    Object,
+}
+
+/// The fields of a [`TaskSpec`] in task.json, sorted by their keys.
+pub const SPEC_FIELDS: [(&str, FieldType); 17] = [
+    ("correlation_id", FieldType::Text),
+    ("expected_branch", FieldType::OptionalText),
+    ("idempotency_key", FieldType::OptionalText),
+    ("labels", FieldType::Texts),
+    ("lane", FieldType::Text),
+    ("max_attempts", FieldType::OptionalInteger),
+    ("metadata", FieldType::Object),
+    ("name", FieldType::OptionalText),
+    ("priority", FieldType::Integer),
+    ("prompt", FieldType::Text),
+    ("retry_of", FieldType::OptionalText),
+    ("source_agent", FieldType::Text),
+    ("supporting_paths", FieldType::Files),
+    ("timeout_seconds", FieldType::OptionalNumber),
+    ("workspace_id", FieldType::Text),
+    ("workspace_root", FieldType::Text),
+    ("worktree_path", FieldType::OptionalText),
+];
+
+/// A [`TaskSpec`] as it stands in a task.json, every field of the right type.
+pub struct SpecText<'a> {
+    /// See [`TaskSpec::workspace_id`].
+    pub workspace_id: Text<'a>,
+    /// See [`TaskSpec::correlation_id`].
+    pub correlation_id: Text<'a>,
+    /// See [`TaskSpec::lane`].
+    pub lane: Text<'a>,
+    /// See [`TaskSpec::prompt`].
+    pub prompt: Text<'a>,
+    /// See [`TaskSpec::key`].
+    pub key: Option<Text<'a>>,
+    /// See [`TaskSpec::name`].
+    pub name: Option<Text<'a>>,
+    /// See [`TaskSpec::priority`].
+    pub priority: i32,
+    source_agent: Text<'a>,
+    workspace_root: Text<'a>,
+    worktree_path: Option<Text<'a>>,
+    expected_branch: Option<Text<'a>>,
+    supporting_paths: Option<Raw<'a>>,
+    metadata: Option<Raw<'a>>,
+    max_attempts: Option<u32>,
+    labels: Option<Raw<'a>>,
+    timeout_seconds: Option<f64>,
+    retry_of: Option<Text<'a>>,
+}
+
+impl<'a> SpecText<'a> {
+    /// Takes the fields of the specification out of a task's.
+    pub(super) fn take(fields: &mut Fields<'a>) -> Self {
+        let old_correlation = fields.optional_text(key!("checkpoint_id"));
+        let correlation_id =
+            fields.optional_text(key!("correlation_id")).or(old_correlation).unwrap_or_else(|| {
+                fields.fail(key!("correlation_id"), "text");
+                Text::default()
+            });
+        Self {
+            correlation_id,
+            supporting_paths: fields.list(key!("supporting_paths")),
+            labels: fields.list(key!("labels")),
+            workspace_id: fields.text(key!("workspace_id")),
+            source_agent: fields.optional_text(key!("source_agent")).unwrap_or_default(),
+            lane: fields.text(key!("lane")),
+            workspace_root: fields.text(key!("workspace_root")),
+            worktree_path: fields.optional_text(key!("worktree_path")),
+            expected_branch: fields.optional_text(key!("expected_branch")),
+            prompt: fields.optional_text(key!("prompt")).unwrap_or_default(),
+            metadata: fields.map(key!("metadata")),
+            priority: fields.number(key!("priority"), Raw::integer).unwrap_or(0),
+            max_attempts: fields.number(key!("max_attempts"), Raw::integer),
+            key: fields.optional_text(key!("idempotency_key")),
+            name: fields.optional_text(key!("name")),
+            timeout_seconds: fields.number(key!("timeout_seconds"), Raw::float),
+            retry_of: fields.optional_text(key!("retry_of")),
+        }
+    }
+
+    /// Returns the specification. What other programs say of supporting files beyond what is understood goes
+    /// into `extra`.
+    pub(super) fn to_spec(&self, extra: &mut Object) -> TaskSpec {
+        let mut supporting_paths = Vec::new();
+        if let Some(listed) = self.supporting_paths.filter(|raw| raw.as_str() != "[]")
+            && let Value::Array(listed) = listed.value()
+        {
+            supporting_paths = listed.iter().filter_map(supporting_path).collect();
+            if supporting_paths.iter().map(supporting_object).ne(listed.iter().cloned()) {
+                extra.insert("supporting_paths".to_string(), listed.into());
+            }
+        }
+        let mut labels = Vec::new();
+        self.labels.map(|raw| raw.items(|label| labels.extend(optional(label.text()))));
+        TaskSpec {
+            workspace_id: self.workspace_id.decode().into_owned(),
+            correlation_id: self.correlation_id.decode().into_owned(),
+            source_agent: self.source_agent.decode().into_owned(),
+            lane: self.lane.decode().into_owned(),
+            workspace_root: self.workspace_root.decode().into_owned(),
+            worktree_path: optional(self.worktree_path),
+            expected_branch: optional(self.expected_branch),
+            supporting_paths,
+            prompt: self.prompt.decode().into_owned(),
+            metadata: self.metadata.and_then(Raw::object).unwrap_or_default(),
+            priority: self.priority,
+            max_attempts: self.max_attempts,
+            key: optional(self.key),
+            name: optional(self.name),
+            labels,
+            timeout_seconds: self.timeout_seconds,
+            retry_of: optional(self.retry_of),
+        }
+    }
+}
+
+impl TaskSpec {
+    /// Writes the fields into an object, beside what `extra` had to say of the supporting files.
+    pub(super) fn write(&self, object: &mut Object) {
+        if !object.contains_key("supporting_paths") {
+            let files: Vec<Value> = self.supporting_paths.iter().map(supporting_object).collect();
+            object.insert("supporting_paths".to_string(), files.into());
+        }
+        let mut put = |key: &str, value: Value| {
+            object.insert(key.to_string(), value);
+        };
+        put("workspace_id", self.workspace_id.clone().into());
+        put("correlation_id", self.correlation_id.clone().into());
+        put("source_agent", self.source_agent.clone().into());
+        put("lane", self.lane.clone().into());
+        put("workspace_root", self.workspace_root.clone().into());
+        put("worktree_path", self.worktree_path.clone().into());
+        put("expected_branch", self.expected_branch.clone().into());
+        put("prompt", self.prompt.clone().into());
+        put("metadata", Value::Object(self.metadata.clone()));
+        put("priority", self.priority.into());
+        put("max_attempts", self.max_attempts.into());
+        put("idempotency_key", self.key.clone().into());
+        put("name", self.name.clone().into());
+        put("labels", self.labels.clone().into());
+        put("timeout_seconds", self.timeout_seconds.into());
+        put("retry_of", self.retry_of.clone().into());
+    }
+}
+
+fn optional(text: Option<Text<'_>>) -> Option<String> {
+    text.map(|text| text.decode().into_owned())
+}
+
+fn supporting_path(value: &Value) -> Option<SupportingPath> {
+    Some(SupportingPath {
+        path: value.get("path")?.as_str()?.to_string(),
+        sha256: value.get("sha256").and_then(Value::as_str).unwrap_or_default().to_string(),
+    })
+}
+
+fn supporting_object(file: &SupportingPath) -> Value {
+    serde_json::json!({"path": file.path, "sha256": file.sha256})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_is_written_and_listed_with_its_type() {
+        let mut object = Object::new();
+        TaskSpec::default().write(&mut object);
+        let written: Vec<&str> = object.keys().map(String::as_str).collect();
+        assert_eq!(written, SPEC_FIELDS.map(|(key, _)| key), "the keys of SPEC_FIELDS, sorted");
+        for (key, kind) in SPEC_FIELDS {
+            let fits = match (&object[key], kind) {
+                (Value::String(_), FieldType::Text) | (Value::Number(_), FieldType::Integer) => true,
+                (Value::Array(_), FieldType::Texts | FieldType::Files) => true,
+                (Value::Object(_), FieldType::Object) => true,
+                (
+                    Value::Null,
+                    FieldType::OptionalText | FieldType::OptionalInteger | FieldType::OptionalNumber,
+                ) => true,
+                _ => false,
+            };
+            assert!(fits, "{key}: {} is no {kind:?}", object[key]);
+        }
+    }
+}
