@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A review from submission to answer, twice: a file of this repository handed over as a file,
-# and the same text handed over as a prompt. Needs no model, no key and no network, and leaves
-# nothing behind. LANES_BIN names a lanes to use instead of building one.
+# A review from submission to answer, twice: a file of this repository submitted as a file,
+# and the same text submitted as a prompt. Needs no model, no key and no network, and removes
+# everything at the end. LANES_BIN is the path of a lanes to use instead of building one.
 set -euo pipefail
 
 self=$(readlink -f -- "$0")

@@ -1,9 +1,9 @@
 #!/bin/sh
 # A worker in shell: claims the tasks of the review lane and answers them until it is stopped.
-# The queue is the one any lanes command finds: LANES_CONFIG, LANES_STORE, or a workspace here.
+# The queue is found as by every lanes command: LANES_CONFIG, LANES_STORE, or a workspace here.
 #
-# Where an agent would read and judge, measure.awk counts. That takes milliseconds; longer work
-# calls `lanes renew` at a third of the lease and stops, without an answer, when it is refused.
+# measure.awk takes the place of an agent. It needs milliseconds; a worker that takes longer calls
+# `lanes renew` at a third of the lease and stops, without an answer, when that is refused.
 set -eu
 
 self=$(readlink -f -- "$0")
@@ -16,7 +16,7 @@ field() {
 }
 
 while :; do
-    # Blocks until a task is ours. Exit 4 means that none came in time: ask again.
+    # Blocks until a task is ours. Exit 4 means that none came in time: try again.
     claim=$("$lanes" claim --lane review --wait --owner "review-$$" --lease-seconds 60) || {
         [ "$?" -eq 4 ] || exit 1
         continue
@@ -34,8 +34,8 @@ while :; do
     verdict=accept
     [ "$blocking" -eq 0 ] || verdict=needs-revision
 
-    # Refused if the task was cancelled or taken over meanwhile, and then no longer ours. Should
-    # it fail otherwise, the lease runs out and the task is offered again.
+    # Refused if the task was cancelled or taken over meanwhile; it is then no longer ours. If this
+    # fails for another reason, the lease runs out and the task is offered again.
     printf '%s\nverdict: %s\n' "$answer" "$verdict" |
         "$lanes" respond "$id" --claim-token "$token" --file - --reviewer measure.awk \
             --verdict "$verdict" --blocking-count "$blocking" --nonblocking-count 0 >/dev/null || :

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Terminal 1: hands over a question and waits for the answer.
+# Terminal 1: submits a question and waits for the answer.
 # Usage: orchestrator.sh [DIR]    the queue; the same DIR as worker.sh
 set -eu
 

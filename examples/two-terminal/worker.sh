@@ -1,5 +1,5 @@
 #!/bin/sh
-# Terminal 2: answers each question with its number of words, until Ctrl-C.
+# Terminal 2: answers each question with the number of its words, until Ctrl-C.
 # Usage: worker.sh [DIR]    the queue; the same DIR as orchestrator.sh
 set -eu
 
@@ -22,7 +22,7 @@ field() {
 
 printf 'waiting for questions in %s\n' "$LANES_STORE"
 while :; do
-    # Exit 4 means that no question came in six hours: ask again.
+    # Exit 4 means that no question came in six hours: try again.
     claim=$("$lanes" claim --lane questions --wait --owner "worker-$$" --lease-seconds 60) || {
         [ "$?" -eq 4 ] || exit 1
         continue
