@@ -102,7 +102,7 @@ fn print_runs(context: &mut Context, workers: &[WorkerInfo], now: &Now) -> Resul
 /// The pauses of vendors that hold. A list is worth having without them: when they cannot be read, a warning
 /// says so.
 pub(super) fn read_parked(context: &mut Context, store: &Store) -> AllParked {
-    store.parked_now().unwrap_or_else(|error| {
+    store.active_cooldowns().unwrap_or_else(|error| {
         context.out.warn(&error.to_string());
         AllParked::new()
     })

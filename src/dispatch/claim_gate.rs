@@ -4,7 +4,7 @@ use super::config::served_lane::Service;
 use super::cooldown;
 use crate::error::Result;
 use crate::model::{AllParked, Parked, Task, Time};
-use crate::store::{ParkChange, Store};
+use crate::store::{CooldownChange, Store};
 
 /// All pauses, at one look.
 pub struct Gate<'a> {
@@ -19,7 +19,7 @@ impl<'a> Gate<'a> {
     /// # Errors
     /// When they cannot be read: then nothing may be claimed for any vendor.
     pub fn look(store: &'a Store) -> Result<Self> {
-        Ok(Self { store, parked: store.parked_vendors()?, now: store.now().wall })
+        Ok(Self { store, parked: store.cooldowns()?, now: store.now().wall })
     }
 
     /// The pause that keeps every task from this account; a refused account that one task may try is none.
@@ -48,9 +48,9 @@ impl<'a> Gate<'a> {
 
     fn takes_try(&self, account: &str) -> bool {
         let store = self.store;
-        let change = store.change_parked(account, |before| {
+        let change = store.change_cooldown(account, |before| {
             cooldown::take_probe(before, store.now().wall, store.random() as u64)
         });
-        matches!(change, Ok(ParkChange::Park(_)))
+        matches!(change, Ok(CooldownChange::Set(_)))
     }
 }

@@ -6,7 +6,7 @@ use super::run::outcome::Halt;
 use super::run::reset_time::Reset;
 use crate::model::cooldown::{is_model, model_name};
 use crate::model::{Obstacle, Parked, Time, Told};
-use crate::store::ParkChange;
+use crate::store::CooldownChange;
 
 /// How long a vendor is left alone that names no time, at first and at most: doubled with each further time.
 const AFTER_LIMIT: (Duration, Duration) = (Duration::from_secs(5 * 60), Duration::from_secs(60 * 60));
@@ -58,10 +58,10 @@ pub fn after_halt(
     (claimed, now): (Time, Time),
     before: Option<&Parked>,
     random: u64,
-) -> ParkChange {
+) -> CooldownChange {
     let share = random as f64 / u64::MAX as f64;
     let park = |since, strikes, (told, until), by_default| {
-        ParkChange::Park(Parked {
+        CooldownChange::Set(Parked {
             vendor: blocked.vendor.clone(),
             model: blocked.model.clone(),
             by_default: blocked.by_default || by_default,
@@ -77,11 +77,11 @@ pub fn after_halt(
     let same = before.filter(|before| before.obstacle == halt.obstacle);
     match before.filter(is_live) {
         // What a person said holds.
-        Some(before) if before.obstacle == Obstacle::Asked => return ParkChange::Keep,
+        Some(before) if before.obstacle == Obstacle::Asked => return CooldownChange::Keep,
         Some(before) if before.obstacle == Obstacle::Account => match halt.obstacle {
-            Obstacle::Overloaded => return ParkChange::Keep,
+            Obstacle::Overloaded => return CooldownChange::Keep,
             // Only a run that began since then knows more.
-            _ if claimed <= before.since => return ParkChange::Keep,
+            _ if claimed <= before.since => return CooldownChange::Keep,
             _ => {}
         },
         Some(before) if before.obstacle == halt.obstacle => {
@@ -90,10 +90,10 @@ pub fn after_halt(
             let is_better = told > before.told || (told == before.told && told > Told::Guess && is_other);
             return match is_better {
                 true => park(before.since, before.strikes, (told, until), before.by_default),
-                false => ParkChange::Keep,
+                false => CooldownChange::Keep,
             };
         }
-        Some(_) if halt.obstacle == Obstacle::Overloaded => return ParkChange::Keep,
+        Some(_) if halt.obstacle == Obstacle::Overloaded => return CooldownChange::Keep,
         _ => {}
     }
     let recent = same.filter(|before| now.seconds_since(before.until) < AFTER_LIMIT.1.as_secs_f64());
@@ -108,26 +108,28 @@ pub fn after_halt(
 
 /// The next try of a refused account is under way: until when nobody else tries. Nothing when somebody else
 /// was first.
-pub fn take_probe(before: Option<&Parked>, now: Time, random: u64) -> ParkChange {
+pub fn take_probe(before: Option<&Parked>, now: Time, random: u64) -> CooldownChange {
     match before.filter(|before| before.is_probe_due(now)) {
         Some(before) => {
             let halt = Halt { obstacle: Obstacle::Account, reset: None, model: None };
             let share = random as f64 / u64::MAX as f64;
             let (_, until) = pause(&halt, now, before.strikes, share);
-            ParkChange::Park(Parked { until, ..before.clone() })
+            CooldownChange::Set(Parked { until, ..before.clone() })
         }
-        None => ParkChange::Keep,
+        None => CooldownChange::Keep,
     }
 }
 
 /// What it means for a pause that the vendor worked for a run whose task was claimed at `claimed`: one that
 /// began after the pause shows that it is over.
-pub fn after_work(claimed: Time, before: Option<&Parked>) -> ParkChange {
+pub fn after_work(claimed: Time, before: Option<&Parked>) -> CooldownChange {
     match before {
-        Some(before) if before.obstacle == Obstacle::Asked => ParkChange::Keep,
-        Some(before) if before.obstacle == Obstacle::Account && claimed > before.since => ParkChange::Forget,
-        Some(before) if claimed >= before.until => ParkChange::Forget,
-        _ => ParkChange::Keep,
+        Some(before) if before.obstacle == Obstacle::Asked => CooldownChange::Keep,
+        Some(before) if before.obstacle == Obstacle::Account && claimed > before.since => {
+            CooldownChange::Clear
+        }
+        Some(before) if claimed >= before.until => CooldownChange::Clear,
+        _ => CooldownChange::Keep,
     }
 }
 
@@ -172,18 +174,23 @@ mod tests {
         (claimed, now): (Time, Time),
         before: Option<&Parked>,
         random: u64,
-    ) -> ParkChange {
+    ) -> CooldownChange {
         let halt = halt(obstacle, reset);
         after_halt(&halt, "refused", &Blocked::by(&halt, "v", None), (claimed, now), before, random)
     }
 
-    fn limit(reset: Option<Reset>, times: (Time, Time), before: Option<&Parked>, random: u64) -> ParkChange {
+    fn limit(
+        reset: Option<Reset>,
+        times: (Time, Time),
+        before: Option<&Parked>,
+        random: u64,
+    ) -> CooldownChange {
         meet(Obstacle::Limit, reset, times, before, random)
     }
 
-    fn parked(change: ParkChange) -> Parked {
+    fn parked(change: CooldownChange) -> Parked {
         match change {
-            ParkChange::Park(parked) => parked,
+            CooldownChange::Set(parked) => parked,
             other => panic!("{other:?}"),
         }
     }
@@ -231,21 +238,21 @@ mod tests {
         let at = |seconds: f64| claimed.plus_seconds(seconds);
         let meet = |reset, now, before: &Parked| limit(reset, (claimed, now), Some(before), 0);
         let guess = parked(limit(None, (claimed, now), None, 0));
-        assert_eq!(meet(None, now, &guess), ParkChange::Keep);
+        assert_eq!(meet(None, now, &guess), CooldownChange::Keep);
         let named = parked(meet(Some(Reset::Clock(at(30.0))), now, &guess));
         assert!(
             named.told == Told::Named && named.until < guess.until,
             "a named time counts more than a guess"
         );
         assert_eq!((named.strikes, named.since), (1, guess.since));
-        assert_eq!(meet(None, now, &named), ParkChange::Keep);
-        assert_eq!(meet(Some(Reset::Clock(at(30.0))), now, &named), ParkChange::Keep, "the same notice");
+        assert_eq!(meet(None, now, &named), CooldownChange::Keep);
+        assert_eq!(meet(Some(Reset::Clock(at(30.0))), now, &named), CooldownChange::Keep, "the same notice");
         let other = parked(meet(Some(Reset::Clock(at(600.0))), now, &named));
         assert_eq!(other.until, at(660.0), "a later notice counts more");
         assert_eq!(parked(meet(Some(Reset::Clock(at(30.0))), now, &other)).until, at(90.0), "shorter, too");
         let exact = parked(meet(Some(Reset::Exact(at(45.0))), now, &other));
         assert_eq!((exact.until, exact.told), (at(47.0), Told::Exact));
-        assert_eq!(meet(Some(Reset::Clock(at(9000.0))), now, &exact), ParkChange::Keep);
+        assert_eq!(meet(Some(Reset::Clock(at(9000.0))), now, &exact), CooldownChange::Keep);
         assert_eq!(parked(meet(Some(Reset::Exact(at(9000.0))), now, &exact)).until, at(9002.0));
         // A long run from before the pause that meets the limit after it: parked again, no new strike.
         let late = parked(meet(None, guess.until.plus_seconds(1.0), &guess));
@@ -256,9 +263,9 @@ mod tests {
     fn only_an_answer_from_after_the_pause_ends_it() {
         let claimed = start();
         let guess = parked(limit(None, (claimed, claimed), None, 0));
-        assert_eq!(after_work(claimed, Some(&guess)), ParkChange::Keep);
-        assert_eq!(after_work(guess.until, Some(&guess)), ParkChange::Forget);
-        assert_eq!(after_work(claimed, None), ParkChange::Keep);
+        assert_eq!(after_work(claimed, Some(&guess)), CooldownChange::Keep);
+        assert_eq!(after_work(guess.until, Some(&guess)), CooldownChange::Clear);
+        assert_eq!(after_work(claimed, None), CooldownChange::Keep);
     }
 
     #[test]
@@ -269,18 +276,18 @@ mod tests {
         };
         let mut account = parked(refuse(now, now, None));
         assert_eq!((account.until.seconds_since(now), account.told), (120.0, Told::Guess));
-        assert_eq!(refuse(now, now.plus_seconds(1.0), Some(&account)), ParkChange::Keep, "met together");
+        assert_eq!(refuse(now, now.plus_seconds(1.0), Some(&account)), CooldownChange::Keep, "met together");
         for seconds in [240.0, 480.0, 900.0, 900.0] {
-            assert_eq!(take_probe(Some(&account), account.until.plus_seconds(-1.0), 0), ParkChange::Keep);
+            assert_eq!(take_probe(Some(&account), account.until.plus_seconds(-1.0), 0), CooldownChange::Keep);
             let due = account.until;
             let taken = parked(take_probe(Some(&account), due, 0));
             assert!(taken.until > due, "and nobody else tries meanwhile");
-            assert_eq!(take_probe(Some(&taken), due, 0), ParkChange::Keep);
+            assert_eq!(take_probe(Some(&taken), due, 0), CooldownChange::Keep);
             account = parked(refuse(due, due, Some(&taken)));
             assert_eq!(account.until.seconds_since(due), seconds);
         }
-        assert_eq!(after_work(now, Some(&account)), ParkChange::Keep, "it began before");
-        assert_eq!(after_work(now.plus_seconds(1.0), Some(&account)), ParkChange::Forget);
+        assert_eq!(after_work(now, Some(&account)), CooldownChange::Keep, "it began before");
+        assert_eq!(after_work(now.plus_seconds(1.0), Some(&account)), CooldownChange::Clear);
     }
 
     #[test]
@@ -292,15 +299,15 @@ mod tests {
         let (limit, busy, account) =
             (park(Obstacle::Limit), park(Obstacle::Overloaded), park(Obstacle::Account));
         assert!(busy.until.seconds_since(now) <= 60.0);
-        assert_eq!(then(Obstacle::Overloaded, &limit), ParkChange::Keep);
+        assert_eq!(then(Obstacle::Overloaded, &limit), CooldownChange::Keep);
         assert_eq!(parked(then(Obstacle::Limit, &busy)).obstacle, Obstacle::Limit);
         assert_eq!(parked(then(Obstacle::Account, &limit)).obstacle, Obstacle::Account);
         assert_eq!(parked(then(Obstacle::Limit, &account)).obstacle, Obstacle::Limit, "it let somebody in");
         let asked = Parked { obstacle: Obstacle::Asked, ..limit };
         for obstacle in [Obstacle::Limit, Obstacle::Overloaded, Obstacle::Account] {
-            assert_eq!(then(obstacle, &asked), ParkChange::Keep, "a person said so");
+            assert_eq!(then(obstacle, &asked), CooldownChange::Keep, "a person said so");
         }
-        assert_eq!(after_work(later, Some(&asked)), ParkChange::Keep);
+        assert_eq!(after_work(later, Some(&asked)), CooldownChange::Keep);
     }
 
     #[test]

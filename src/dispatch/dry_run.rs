@@ -73,7 +73,7 @@ fn next_command(
 /// # Errors
 /// When the store cannot be read.
 pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
-    let (all_parked, now) = (store.parked_vendors()?, store.now().wall);
+    let (all_parked, now) = (store.cooldowns()?, store.now().wall);
     let mut previews = Vec::new();
     for service in &plan.services {
         let lanes = vec![service.route.lane.clone()];

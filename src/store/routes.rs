@@ -1,25 +1,58 @@
 //! Dispatch routes that programs add, in `routes.json`.
 //!
-//! The configuration file belongs to a person, with its comments and its order. What programs say
-//! about routes is kept beside the tasks instead, and replaces what the file says about the same lane.
+//! The configuration file belongs to a person, with its comments and its order. Routes that programs set are
+//! kept in the store instead, and replace those of the file for the same lane.
 
 use std::path::{Path, PathBuf};
 
 use rustix::fs::AtFlags;
 use serde_json::Value;
 
-use super::layout::ROUTES;
-use super::{Store, atomic, reader};
+use super::Store;
+use super::json_file::{Edit, JsonFile, cannot_be_read};
+use super::layout;
+use super::reader::Content;
 use crate::error::{Error, Result, printable};
-use crate::model::json::{self, Object};
+use crate::model::json::Object;
 use crate::model::task::object;
 
-/// The largest routes.json read, in bytes.
-const MAX_ROUTES: u64 = 1024 * 1024;
+/// The routes by lane; null for a lane whose route in the configuration file does not count.
+const ROUTES: JsonFile<Object> = JsonFile {
+    name: layout::ROUTES,
+    max_bytes: 1024 * 1024,
+    admit: admit_trusted,
+    decode: |mut file| match file.remove(KEY) {
+        None | Some(Value::Null) => Ok(Object::new()),
+        Some(Value::Object(routes)) => Ok(routes),
+        Some(_) => Err("'routes' must be an object".to_string()),
+    },
+    encode: |routes| object([(KEY, routes.into())]),
+    unreadable: cannot_be_read,
+};
+
 /// The one key of the file.
 const KEY: &str = "routes";
 
-/// What identifies a version of a file.
+/// Refuses a file that another user may have written, since it chooses what runs, and one that is no text.
+fn admit_trusted(store: &Store, content: &Content) -> Result<()> {
+    let path = store.routes_path();
+    let root = rustix::fs::fstat(&store.layout.root)
+        .map_err(|errno| Error::io("look at", store.layout.root.path(), errno))?;
+    let owners = [rustix::process::geteuid().as_raw(), 0, root.st_uid];
+    if !owners.contains(&content.stat.st_uid) || content.stat.st_mode & 0o002 != 0 {
+        let path = printable(&path.to_string_lossy());
+        return Err(Error::corrupt(format!("{path} can be changed by another user"))
+            .with_hint("look at it, then make it yours with mode 0600, or remove it"));
+    }
+    text_of(&path, &content.bytes).map(drop)
+}
+
+fn text_of<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str> {
+    let path = || printable(&path.to_string_lossy());
+    std::str::from_utf8(bytes).map_err(|_| Error::corrupt(format!("{} is not UTF-8 text", path())))
+}
+
+/// Identifies a version of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
@@ -45,77 +78,48 @@ impl Stamp {
 }
 
 impl Store {
-    /// The path of routes.json and its text, if there is one.
+    /// Reads routes.json; returns its path and its text if there is one.
     ///
     /// # Errors
-    /// `Corrupt` when it is no regular file, too large, no text, or one that another user may have written, since
-    /// it chooses what runs; `Io`.
+    /// `Corrupt` when it is not a regular file, too large, not UTF-8, or one that another user may have
+    /// written, since it chooses what runs; `Io`.
     pub fn routes_text(&self) -> Result<Option<(PathBuf, String)>> {
+        let Some(bytes) = ROUTES.bytes(self)? else { return Ok(None) };
         let path = self.routes_path();
-        let Some(content) = reader::file(&self.layout.root, ROUTES, MAX_ROUTES)? else {
-            return Ok(None);
-        };
-        let shown = || printable(&path.to_string_lossy());
-        let store = rustix::fs::fstat(&self.layout.root)
-            .map_err(|errno| Error::io("look at", self.layout.root.path(), errno))?;
-        let owners = [rustix::process::geteuid().as_raw(), 0, store.st_uid];
-        if !owners.contains(&content.stat.st_uid) || content.stat.st_mode & 0o002 != 0 {
-            return Err(Error::corrupt(format!("{} can be changed by another user", shown()))
-                .with_hint("look at it, then make it yours with mode 0600, or remove it"));
-        }
-        match String::from_utf8(content.bytes) {
-            Ok(text) => Ok(Some((path, text))),
-            Err(_) => Err(Error::corrupt(format!("{} is not UTF-8 text", shown()))),
-        }
+        let text = text_of(&path, &bytes)?.to_string();
+        Ok(Some((path, text)))
     }
 
-    /// Where routes.json is, or would be.
+    /// Returns the path of routes.json, whether or not it exists.
     pub fn routes_path(&self) -> PathBuf {
-        self.layout.root.path().join(ROUTES)
+        ROUTES.path(self)
     }
 
-    /// The routes of routes.json: lane → route, or null for a lane whose route in the configuration
+    /// Returns the routes of routes.json: lane → route, or null for a lane whose route in the configuration
     /// file does not count.
     ///
     /// # Errors
-    /// `Corrupt` when the file cannot be read.
+    /// `Corrupt` when the file cannot be read; `Io`.
     pub fn routes(&self) -> Result<Object> {
-        let Some((path, text)) = self.routes_text()? else {
-            return Ok(Object::new());
-        };
-        let refuse = |why: &str| {
-            Error::corrupt(format!("{} cannot be read: {why}", printable(&path.to_string_lossy())))
-        };
-        let mut all = json::parse_object(text.as_bytes()).map_err(|why| refuse(&why))?;
-        match all.remove(KEY) {
-            None | Some(Value::Null) => Ok(Object::new()),
-            Some(Value::Object(routes)) => Ok(routes),
-            Some(_) => Err(refuse("'routes' must be an object")),
-        }
+        ROUTES.read(self)
     }
 
-    /// Changes the routes of routes.json; dispatchers at work follow.
+    /// Changes the routes of routes.json and wakes the dispatchers, which load it again.
     ///
     /// # Errors
-    /// Whatever `change` says, with nothing written; `Corrupt`, `Io`, `Locked`.
+    /// The error of `change`, `Corrupt`, `Config`, `Locked`, `Io`; each with nothing written.
     pub fn change_routes(&self, change: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
-        self.check_writable()?;
-        let tmp = self.layout.tmp()?;
-        // Rare, and a person waits for it: here the sync may happen under the lock.
-        let lock = self.lock_store()?;
-        let mut routes = self.routes()?;
-        change(&mut routes)?;
-        let lanes: Vec<String> = routes.keys().cloned().collect();
-        let text = json::to_text(&object([(KEY, routes.into())]));
-        atomic::replace_durably(&tmp, &self.layout.root, ROUTES, text.as_bytes())?;
-        drop(lock);
+        let lanes: Vec<String> = ROUTES.change(self, |routes| {
+            change(routes)?;
+            Ok(Edit::Write(routes.keys().cloned().collect()))
+        })?;
         self.nudge(&lanes);
         Ok(())
     }
 
-    /// The present version of routes.json; nothing when there is none.
+    /// Returns the present version of routes.json; `None` when there is none.
     pub fn routes_stamp(&self) -> Option<Stamp> {
-        let stat = rustix::fs::statat(&self.layout.root, ROUTES, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let stat = rustix::fs::statat(&self.layout.root, layout::ROUTES, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         Some(Stamp::of(&stat))
     }
 }

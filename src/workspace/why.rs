@@ -159,7 +159,7 @@ fn parked_sentence(parked: &Parked, nobody: &str) -> String {
 
 /// The pause that ends first, if all who may serve a task are kept from it.
 fn all_vendors_parked(store: &Store, task: &Task, is_served: bool) -> Result<Option<Parked>> {
-    let all = store.parked_now()?;
+    let all = store.active_cooldowns()?;
     if all.is_empty() {
         return Ok(None);
     }

@@ -16,7 +16,7 @@ use crate::dispatch::vendor::COMMAND;
 use crate::error::{ErrorKind, Result};
 use crate::model::cooldown::{is_model, park_key};
 use crate::model::{AllParked, ClaimState, Obstacle, Parked, Task, Time};
-use crate::store::ParkChange;
+use crate::store::CooldownChange;
 
 /// How long to wait before a report is told again, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -151,7 +151,7 @@ fn park(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Option<Parked> {
     let changed = match &ended.outcome {
         Outcome::Failed(Failure { halt: Some(halt), message, .. }) => {
             let blocked = Blocked::by(halt, account, asked.as_deref());
-            store.change_parked(&park_key(account, blocked.model.as_deref()), |before| {
+            store.change_cooldown(&park_key(account, blocked.model.as_deref()), |before| {
                 let times = (claimed, store.now().wall);
                 cooldown::after_halt(halt, message, &blocked, times, before, store.random() as u64)
             })
@@ -170,16 +170,16 @@ fn park(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Option<Parked> {
                     }
             };
             // Most vendors are not parked, and then nobody needs the lock.
-            let parked = if has_worked { store.parked_vendors() } else { Ok(AllParked::new()) };
+            let parked = if has_worked { store.cooldowns() } else { Ok(AllParked::new()) };
             let keys = parked
                 .map(|parked| -> Vec<String> { parked.values().filter(is_over).map(Parked::key).collect() });
             let forget =
-                |key: String| store.change_parked(&key, |before| cooldown::after_work(claimed, before));
-            keys.and_then(|keys| keys.into_iter().try_fold(ParkChange::Keep, |_, key| forget(key)))
+                |key: String| store.change_cooldown(&key, |before| cooldown::after_work(claimed, before));
+            keys.and_then(|keys| keys.into_iter().try_fold(CooldownChange::Keep, |_, key| forget(key)))
         }
     };
     match changed {
-        Ok(ParkChange::Park(parked)) => Some(parked),
+        Ok(CooldownChange::Set(parked)) => Some(parked),
         Ok(_) => None,
         Err(error) => {
             desk.warn(format!("the pauses of {account} cannot be changed: {error}"));

@@ -32,7 +32,7 @@ pub fn status(call: &Call<'_>) -> Outcome {
         ("free_slots", capacity.saturating_sub(active).into()),
         ("dispatchers", dispatchers.len().into()),
         ("workers", shown.into()),
-        ("parked", super::vendors::by_key(&app.store.parked_now()?)),
+        ("parked", super::vendors::by_key(&app.store.active_cooldowns()?)),
         ("waiting_requests", app.parked.len().into()),
         ("lanes", super::lanes::all(app)?.into()),
     ])

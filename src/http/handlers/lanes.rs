@@ -13,9 +13,6 @@ use crate::model::task::object;
 use crate::store::Pause;
 use crate::workspace::check_lane;
 
-/// The board's section in which the entries are kept.
-const SECTION: &str = "lanes";
-
 /// `GET /lanes`, `GET /queues`
 pub fn list(call: &Call<'_>) -> Outcome {
     let lanes = all(call.app)?;
@@ -37,7 +34,7 @@ pub fn create(call: &Call<'_>) -> Outcome {
         return Err(Error::refused(format!("lane {} exists", printable(&name))).into());
     }
     let entry = object([("description", call.body.text_or("description", "").into())]);
-    call.app.store.change_board(SECTION, |lanes| {
+    call.app.store.change_lane_descriptions(|lanes| {
         lanes.insert(name.clone(), entry.into());
         Ok(())
     })?;
@@ -57,7 +54,7 @@ pub fn edit(call: &Call<'_>) -> Outcome {
         removable(call.app, old, "rename")?;
     }
     if new != *old || call.body.has("description") {
-        store.change_board(SECTION, |lanes| {
+        store.change_lane_descriptions(|lanes| {
             let mut entry = lanes.remove(old).unwrap_or_else(|| object([]).into());
             if let (Some(text), Value::Object(entry)) = (call.body.text("description"), &mut entry) {
                 entry.insert("description".into(), text.into());
@@ -81,7 +78,7 @@ pub fn delete(call: &Call<'_>) -> Outcome {
     let name = &call.parameter;
     known(call.app, name)?;
     removable(call.app, name, "delete")?;
-    call.app.store.change_board(SECTION, |lanes| {
+    call.app.store.change_lane_descriptions(|lanes| {
         lanes.remove(name);
         Ok(())
     })?;
@@ -118,7 +115,7 @@ fn removable(app: &App, name: &str, verb: &str) -> Result<()> {
 
 fn exists(app: &App, name: &str) -> Result<bool> {
     Ok(app.config.lanes.contains_key(name)
-        || app.store.board(SECTION)?.contains_key(name)
+        || app.store.lane_descriptions()?.contains_key(name)
         || app.store.paused()?.contains_key(name)
         || app.store.lane_has_tasks(name)?)
 }
@@ -136,7 +133,7 @@ fn one(app: &App, name: &str, status: u16) -> Result<Answer> {
         return Err(missing("name"));
     }
     known(app, name)?;
-    let board = app.store.board(SECTION)?;
+    let board = app.store.lane_descriptions()?;
     let paused = app.store.paused()?;
     let counts = app.census.take(&app.store)?;
     let lane = view(app, name, board.get(name), paused.get(name), &counts);
@@ -150,7 +147,7 @@ fn one(app: &App, name: &str, status: u16) -> Result<Answer> {
 
 /// Every lane there is: named in the configuration or by a board, paused, or with tasks in it.
 pub fn all(app: &App) -> Result<Vec<Value>> {
-    let board = app.store.board(SECTION)?;
+    let board = app.store.lane_descriptions()?;
     let paused = app.store.paused()?;
     let counts = app.census.take(&app.store)?;
     let names = app.config.lanes.keys().chain(board.keys()).chain(paused.keys()).chain(counts.keys());

@@ -11,7 +11,7 @@ use crate::model::{AllParked, Parked, limits};
 
 /// `GET /vendors`: those that are left alone.
 pub fn list(call: &Call<'_>) -> Outcome {
-    let parked = call.app.store.parked_now()?;
+    let parked = call.app.store.active_cooldowns()?;
     let count = parked.len();
     Ok(ok([("parked", by_key(&parked)), ("count", count.into())]).into())
 }

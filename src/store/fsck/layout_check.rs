@@ -188,7 +188,7 @@ impl Check<'_> {
     }
 
     fn vendors(&mut self) -> Result<()> {
-        let read = |store: &Store| store.parked_vendors().map(drop);
+        let read = |store: &Store| store.cooldowns().map(drop);
         let message = "it cannot be read, so nothing is claimed for any vendor";
         let remedy = "repair moves it to the quarantine, which ends the pauses of all vendors";
         self.readable(VENDORS, read, "vendors-unreadable", message, remedy)

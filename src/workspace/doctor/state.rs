@@ -154,7 +154,7 @@ pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
             format!("`lanes resume {}` opens it again", shell_word(lane)),
         );
     }
-    for parked in store.parked_now().unwrap_or_default().values() {
+    for parked in store.active_cooldowns().unwrap_or_default().values() {
         let vendor = shell_word(&parked.vendor);
         let resume = match &parked.model {
             Some(model) => format!("`lanes resume --vendor {vendor} --model {}`", shell_word(model)),

@@ -232,7 +232,7 @@ fn root_files_are_checked() {
         fs::write(store.root().join("vendors.json"), damaged).unwrap();
         assert_eq!(check(&store).worst(), Some(Severity::Blocking), "{damaged}");
         heals(&store, "vendors-unreadable");
-        assert!(store.parked_now().unwrap().is_empty());
+        assert!(store.active_cooldowns().unwrap().is_empty());
         fs::remove_dir_all(store.root().join("quarantine")).unwrap();
     }
 }

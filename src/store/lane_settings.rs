@@ -1,0 +1,141 @@
+//! What people and programs set for a lane: its pause in `lanes.json`, its description in `board.json`.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Store;
+use super::json_file::{Decoded, Edit, JsonFile, admit_any, cannot_be_read};
+use super::layout::{BOARD, LANES};
+use crate::error::{Error, Result};
+use crate::model::Time;
+use crate::model::json::Object;
+use crate::model::task::object;
+
+/// The pause of a lane: no task of it is handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// When it was paused.
+    pub since: Time,
+    /// The reason that a person gave.
+    pub reason: Option<String>,
+}
+
+const PAUSES: JsonFile<BTreeMap<String, Pause>> = JsonFile {
+    name: LANES,
+    max_bytes: 16 * 1024 * 1024,
+    admit: admit_any,
+    decode: decode_pauses,
+    encode: encode_pauses,
+    unreadable: |path, _| {
+        Error::corrupt(format!("{path} cannot be read")).with_hint("remove the file to resume all lanes")
+    },
+};
+
+/// The one key of lanes.json.
+const PAUSED: &str = "paused";
+
+fn decode_pauses(file: Object) -> Decoded<BTreeMap<String, Pause>> {
+    let lanes = file.get(PAUSED).and_then(Value::as_object).ok_or("'paused' is not an object")?;
+    let pause = |entry: &Value| -> Decoded<Pause> {
+        let since = entry.get("since").and_then(Value::as_str).ok_or("'since' is not a text")?;
+        let since = Time::parse(since).map_err(|error| error.message().to_string())?;
+        let reason = entry.get("reason").and_then(Value::as_str).map(str::to_string);
+        Ok(Pause { since, reason })
+    };
+    lanes.iter().map(|(lane, entry)| Ok((lane.clone(), pause(entry)?))).collect()
+}
+
+fn encode_pauses(paused: BTreeMap<String, Pause>) -> Object {
+    let entry =
+        |pause: Pause| object([("since", pause.since.to_string().into()), ("reason", pause.reason.into())]);
+    let lanes: Object = paused.into_iter().map(|(lane, pause)| (lane, entry(pause).into())).collect();
+    object([(PAUSED, lanes.into())])
+}
+
+/// board.json as a whole: it may hold sections of other programs, which are kept.
+const DESCRIPTIONS: JsonFile<Object> = JsonFile {
+    name: BOARD,
+    max_bytes: 16 * 1024 * 1024,
+    admit: admit_any,
+    decode: Ok,
+    encode: |board| board,
+    unreadable: cannot_be_read,
+};
+
+/// The section of board.json that describes lanes.
+const SECTION: &str = "lanes";
+
+fn section(board: &Object) -> Object {
+    board.get(SECTION).and_then(Value::as_object).cloned().unwrap_or_default()
+}
+
+impl Store {
+    /// Returns the paused lanes.
+    ///
+    /// # Errors
+    /// `Corrupt` when lanes.json cannot be read: no claim is better than one against somebody's will. `Io`.
+    pub fn paused(&self) -> Result<BTreeMap<String, Pause>> {
+        PAUSES.read(self)
+    }
+
+    /// Pauses a lane: no task of it is handed out, and what is claimed stays claimed. Returns `false` when it
+    /// was paused already.
+    ///
+    /// # Errors
+    /// `Corrupt` when lanes.json cannot be read, `Config`, `Locked`, `Io`; each with nothing changed.
+    pub fn pause(&self, lane: &str, reason: Option<&str>) -> Result<bool> {
+        let since = self.now().wall;
+        self.change_pause(lane, |paused| {
+            let is_new = !paused.contains_key(lane);
+            if is_new {
+                paused.insert(lane.to_string(), Pause { since, reason: reason.map(str::to_string) });
+            }
+            is_new
+        })
+    }
+
+    /// Hands out tasks of a lane again. Returns `false` when it was not paused.
+    ///
+    /// # Errors
+    /// As [`Store::pause`].
+    pub fn resume(&self, lane: &str) -> Result<bool> {
+        self.change_pause(lane, |paused| paused.remove(lane).is_some())
+    }
+
+    fn change_pause(
+        &self,
+        lane: &str,
+        change: impl FnOnce(&mut BTreeMap<String, Pause>) -> bool,
+    ) -> Result<bool> {
+        let changed = PAUSES.change(self, |paused| match change(paused) {
+            true => Ok(Edit::Write(true)),
+            false => Ok(Edit::Keep(false)),
+        })?;
+        self.ring(&[lane]);
+        Ok(changed)
+    }
+
+    /// Returns the descriptions of lanes that programs added: lane → object.
+    ///
+    /// # Errors
+    /// `Corrupt` when board.json cannot be read; `Io`.
+    pub fn lane_descriptions(&self) -> Result<Object> {
+        DESCRIPTIONS.read(self).map(|board| section(&board))
+    }
+
+    /// Changes the descriptions of lanes. The configuration file belongs to a person, with its comments and its
+    /// order, so what programs add is kept in the store.
+    ///
+    /// # Errors
+    /// The error of `change`, `Corrupt` when board.json cannot be read, `Config`, `Locked`, `Io`; each with
+    /// nothing written.
+    pub fn change_lane_descriptions(&self, change: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
+        DESCRIPTIONS.change(self, |board| {
+            let mut lanes = section(board);
+            change(&mut lanes)?;
+            board.insert(SECTION.to_string(), lanes.into());
+            Ok(Edit::Write(()))
+        })
+    }
+}
