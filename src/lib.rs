@@ -5,6 +5,8 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(all(test, feature = "cli"))]
+mod concurrency_tests;
 pub mod digest;
 #[cfg(feature = "cli")]
 pub mod dispatch;
@@ -15,6 +17,7 @@ pub mod model;
 #[cfg(feature = "cli")]
 pub mod signals;
 pub mod store;
+mod sync;
 pub mod workspace;
 
 pub use error::{Error, ErrorKind, Result};

@@ -29,7 +29,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 
 use super::atomic;
 use super::layout::{Dir, LOCK, is_regular};
-use super::thread_queue::{Turn, has_given_up};
+use super::thread_queue::{FileId, Permit, ThreadQueue};
 use crate::error::{Error, ErrorKind, Result, printable};
 
 /// For how many times the time limit a lock is waited for whose holder changes meanwhile.
@@ -69,11 +69,20 @@ pub(super) struct TaskLock {
     _lock: Locked,
 }
 
-/// A locked file, and then, as they are dropped in this order, the turn of our threads.
+/// A locked file and the permit for it; fields are dropped in this order.
 #[derive(Debug)]
 struct Locked {
     _file: File,
-    _turn: Turn,
+    _permit: Permit<'static>,
+}
+
+/// Stands before every lock that a process of many threads waits for.
+static THREADS: ThreadQueue = ThreadQueue::new();
+
+/// Ends every wait for a lock in this process, now and from now on; a lock that is free can still be
+/// had. For a process that is about to end: whoever waits for a lock has changed nothing yet.
+pub fn give_up_waiting() {
+    THREADS.close();
 }
 
 impl StoreLock {
@@ -169,8 +178,8 @@ impl TaskLock {
     /// The lock of the task in `dir` if nobody has it.
     pub(super) fn try_acquire(dir: &Dir) -> Result<Option<Self>> {
         let (file, stat) = open_directory(dir)?;
-        let Some(turn) = Turn::take(&stat, Instant::now()) else { return Ok(None) };
-        Ok(try_lock(&file, dir.path())?.then_some(Self { _lock: Locked { _file: file, _turn: turn } }))
+        let Some(permit) = THREADS.enter(file_id(&stat), Instant::now()) else { return Ok(None) };
+        Ok(try_lock(&file, dir.path())?.then_some(Self { _lock: Locked { _file: file, _permit: permit } }))
     }
 }
 
@@ -190,6 +199,10 @@ pub(super) fn is_held(dir: &Dir, name: &str) -> bool {
     }
 }
 
+fn file_id(stat: &Stat) -> FileId {
+    (stat.st_dev, stat.st_ino)
+}
+
 fn try_lock(file: &File, path: &Path) -> Result<bool> {
     match fs2::FileExt::try_lock_exclusive(file) {
         Ok(()) => Ok(true),
@@ -198,13 +211,13 @@ fn try_lock(file: &File, path: &Path) -> Result<bool> {
     }
 }
 
-/// Locks `file`: waits for the turn of this thread, tries, then sleeps in the kernel's queue, then
+/// Locks `file`: waits for the permit, tries, then sleeps in the kernel's queue, then
 /// gives up and says who holds it.
 fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<Locked> {
     let deadline = Instant::now() + timeout;
-    let Some(turn) = Turn::take(stat, deadline) else { return Err(held(stat, path, timeout)) };
+    let Some(permit) = THREADS.enter(file_id(stat), deadline) else { return Err(held(stat, path, timeout)) };
     if try_lock(&file, path)? {
-        return Ok(Locked { _file: file, _turn: turn });
+        return Ok(Locked { _file: file, _permit: permit });
     }
     let (sender, receiver) = mpsc::channel();
     // flock has no time limit of its own. A thread that is left behind lets go as soon as it gets
@@ -220,7 +233,7 @@ fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<Lo
         let left = until.saturating_duration_since(Instant::now());
         match receiver.recv_timeout(left.min(LOOK)) {
             Ok(result) => return Some(result.map_err(|error| Error::io("lock", path, error))),
-            Err(RecvTimeoutError::Timeout) if left > LOOK && !has_given_up() => {}
+            Err(RecvTimeoutError::Timeout) if left > LOOK && !THREADS.is_closed() => {}
             Err(_) => return None,
         }
     };
@@ -230,11 +243,11 @@ fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<Lo
     let mut holder = None;
     for window in 0..=WINDOWS {
         if let Some(file) = file {
-            return Ok(Locked { _file: file?, _turn: turn });
+            return Ok(Locked { _file: file?, _permit: permit });
         }
         // Another one by now: many want it on a busy machine, and nobody keeps it.
         let now = holder_pid(stat);
-        if window == WINDOWS || holder == Some(now) || has_given_up() {
+        if window == WINDOWS || holder == Some(now) || THREADS.is_closed() {
             break;
         }
         (holder, file) = (Some(now), received(until));
@@ -244,7 +257,8 @@ fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<Lo
 }
 
 fn held(stat: &Stat, path: &Path, timeout: Duration) -> Error {
-    let time = if has_given_up() { String::new() } else { format!(" for {} seconds", timeout.as_secs_f64()) };
+    let time =
+        if THREADS.is_closed() { String::new() } else { format!(" for {} seconds", timeout.as_secs_f64()) };
     Error::new(
         ErrorKind::Locked,
         format!(

@@ -60,6 +60,7 @@ pub use feed::{FeedCursor, FeedEntry};
 pub use fsck::{Finding, Report, Severity};
 pub use lane_settings::Pause;
 pub use lock::FileLock;
+pub use lock::give_up_waiting;
 #[doc(hidden)]
 pub use lock::lock_was_held;
 pub use own_files::{is_linked_into_store, lies_in_store};
@@ -69,7 +70,6 @@ pub use routes::Stamp;
 pub use scan::Tell;
 pub use server_token::new_secret;
 pub use submit::Submitted;
-pub use thread_queue::give_up_waiting;
 pub use transfer::Imported;
 pub use vendor_cooldowns::CooldownChange;
 pub use watch::Watch;
@@ -80,6 +80,7 @@ use rustix::io::Errno;
 use self::layout::{Dir, Layout};
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Event, Now, Response, Task, TaskId, Time, json};
+use crate::sync;
 
 /// The version of the layout that this program writes.
 pub const FORMAT_VERSION: u64 = 1;

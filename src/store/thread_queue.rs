@@ -1,67 +1,80 @@
-//! Turns among the threads of this process, in front of the locks between processes.
+//! Lets the threads of this process wait for each other before they wait for other processes.
 //!
 //! flock has no time limit, so that waiting for it takes a thread that cannot be called back. Threads
-//! of one process therefore queue up here first, where waiting costs nothing, and only the one whose
-//! turn it is asks the kernel.
+//! of one process therefore wait here first, where waiting costs nothing, and only the one that has the
+//! permit for a file asks the kernel. Which of several waiting threads comes next is not defined.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rustix::fs::Stat;
+use super::sync::atomic::{AtomicBool, Ordering};
+use super::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// The files whose turn somebody has, by device and inode.
-static TAKEN: Mutex<Option<HashSet<(u64, u64)>>> = Mutex::new(None);
+/// The device and the inode of a file.
+pub(super) type FileId = (u64, u64);
 
-/// A turn has ended.
-static ENDED: Condvar = Condvar::new();
-
-/// Whether nobody waits any more.
-static GIVEN_UP: AtomicBool = AtomicBool::new(false);
-
-/// Ends every wait for a lock in this process, now and from now on; a lock that is free can still be
-/// had. For a process that is about to end: whoever waits for a lock has changed nothing yet.
-pub fn give_up_waiting() {
-    // Under the lock, so that nobody begins to wait between the word and the call.
-    let _taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    GIVEN_UP.store(true, Ordering::SeqCst);
-    ENDED.notify_all();
-}
-
-/// Whether [`give_up_waiting`] was called.
-pub(super) fn has_given_up() -> bool {
-    GIVEN_UP.load(Ordering::SeqCst)
-}
-
-/// One thread's turn with one file; ends when dropped.
+/// The files that a thread of this process locks or has locked.
 #[derive(Debug)]
-pub(super) struct Turn((u64, u64));
+pub(super) struct ThreadQueue {
+    taken: Mutex<BTreeSet<FileId>>,
+    /// Signalled when a permit ends, and when waiting does.
+    changed: Condvar,
+    is_closed: AtomicBool,
+}
 
-impl Turn {
-    /// Waits until no other thread has the turn with this file, at most until `deadline`; `None`: that
-    /// took too long.
-    pub(super) fn take(stat: &Stat, deadline: Instant) -> Option<Self> {
-        let file = (stat.st_dev, stat.st_ino);
-        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+/// The right of one thread to lock a file; ends when dropped.
+#[derive(Debug)]
+pub(super) struct Permit<'a> {
+    queue: &'a ThreadQueue,
+    file: FileId,
+}
+
+impl ThreadQueue {
+    pub(super) const fn new() -> Self {
+        Self {
+            taken: Mutex::new(BTreeSet::new()),
+            changed: Condvar::new(),
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits until no other thread has the permit for this file; `None` when that lasts until
+    /// `deadline`, or until the queue is closed.
+    pub(super) fn enter(&self, file: FileId, deadline: Instant) -> Option<Permit<'_>> {
+        let mut taken = self.taken();
         loop {
-            if taken.get_or_insert_default().insert(file) {
-                return Some(Self(file));
+            if taken.insert(file) {
+                return Some(Permit { queue: self, file });
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left == Duration::ZERO || has_given_up() {
+            if left == Duration::ZERO || self.is_closed() {
                 return None;
             }
-            taken = ENDED.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;
+            taken = self.changed.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Ends every wait, now and from now on. A permit that nobody has can still be had.
+    pub(super) fn close(&self) {
+        // Under the lock, so that no thread begins to wait between the store and the call.
+        let _taken = self.taken();
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.changed.notify_all();
+    }
+
+    /// Whether [`ThreadQueue::close`] was called.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    fn taken(&self) -> MutexGuard<'_, BTreeSet<FileId>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        if let Some(taken) = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            taken.remove(&self.0);
-        }
-        ENDED.notify_all();
+        self.queue.taken().remove(&self.file);
+        self.queue.changed.notify_all();
     }
 }

@@ -1,0 +1,32 @@
+//! Runs the modules whose threads wait for each other in many schedules, with shuttle in the place of
+//! `std::sync`.
+//!
+//! Each test compiles the file of a module a second time, below a `sync` that is shuttle's. A schedule
+//! decides anew at every use of a lock, a channel or an atomic which thread goes on, and no wait ever
+//! times out: a wake-up that is lost leaves all threads waiting, which shuttle reports as a deadlock. A
+//! failed test prints its schedule; `shuttle::replay` runs that one again.
+
+mod thread_queue;
+
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::{Config, Runner};
+
+/// How many schedules of each kind a test tries.
+const SCHEDULES: usize = 2_000;
+
+/// How many times a schedule of priorities changes them: the bugs that it is sure to look for need as
+/// many threads to be stopped at a certain place.
+const DEPTH: usize = 3;
+
+/// Fails when `test` panics or deadlocks in one of the schedules that are tried.
+fn check(test: impl Fn() + Send + Sync + Clone + 'static) {
+    run(RandomScheduler::new(SCHEDULES), test.clone());
+    run(PctScheduler::new(DEPTH, SCHEDULES), test);
+}
+
+fn run(scheduler: impl Scheduler + 'static, test: impl Fn() + Send + Sync + 'static) {
+    let mut config = Config::new();
+    // Debug builds need more than the default of 32 KiB.
+    config.stack_size = 256 * 1024;
+    Runner::new(scheduler, config).run(test);
+}
