@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::config::plan::Plan;
 use super::config::served_lane::Service;
-use super::run::prepare::{CommandLine, Refusal, command_line, own_timeout};
+use super::run::prepare::{CannotStart, CommandLine, command_line, own_timeout};
 use super::run::resume;
 use crate::Result;
 use crate::model::Task;
@@ -61,7 +61,7 @@ fn next_command(
     plan: &Plan,
     service: &Service,
     task: &Task,
-) -> Result<std::result::Result<CommandLine, Refusal>> {
+) -> std::result::Result<CommandLine, CannotStart> {
     let events = store.events(&task.id)?;
     let continued = resume::continuation(store, task, &events, service, task.fence + 1)?;
     let session = continued.as_ref().map(|continued| continued.session.as_str());
@@ -81,11 +81,10 @@ pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
         let command = match &task {
             None => service.check_ready().map(|()| Vec::new()).map_err(|error| error.to_string()),
             Some(task) => match next_command(store, plan, service, task) {
-                Ok(Ok(line)) => Ok(std::iter::once(line.program.to_string_lossy().into_owned())
+                Ok(line) => Ok(std::iter::once(line.program.to_string_lossy().into_owned())
                     .chain(line.args)
                     .collect()),
-                Ok(Err(refusal)) => Err(refusal.message().to_string()),
-                Err(error) => Err(error.to_string()),
+                Err(reason) => Err(reason.to_string()),
             },
         };
         let model = task.as_ref().and_then(|task| service.model_for(task).0);

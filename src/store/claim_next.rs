@@ -81,15 +81,17 @@ impl Store {
     /// come due is queued, one whose attempts are spent is dead.
     pub fn peek_next(&self, want: &Want) -> Result<Option<Task>> {
         self.walk(want, false, &|id, entry, lane| {
-            let dir = match found(self.layout.task(id))? {
-                Ok(dir) => dir,
-                Err(look) => return Ok(look),
+            let dir = match candidate(self.layout.task(id))? {
+                Candidate::Read(dir) => dir,
+                Candidate::Unusable(look) => return Ok(look),
             };
-            let mut loaded = match found(reader::task(&dir, id))? {
-                Ok(loaded) => loaded,
-                Err(look) => return Ok(look),
+            let mut loaded = match candidate(reader::task(&dir, id))? {
+                Candidate::Read(loaded) => loaded,
+                Candidate::Unusable(look) => return Ok(look),
             };
-            if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task).map(Some))? {
+            if let Candidate::Unusable(look) =
+                candidate(catch_up_with_others(&dir, &mut loaded.task).map(Some))?
+            {
                 return Ok(look);
             }
             let spent = loaded.task.availability(&self.now()) == Availability::Spent;
@@ -343,19 +345,20 @@ impl Store {
         lane: &str,
         taker: &Taker<'_>,
     ) -> Result<Look> {
-        let dir = match found(self.layout.task(id))? {
-            Ok(dir) => dir,
-            Err(look) => return Ok(look),
+        let dir = match candidate(self.layout.task(id))? {
+            Candidate::Read(dir) => dir,
+            Candidate::Unusable(look) => return Ok(look),
         };
         let Some(lock) = TaskLock::try_acquire(&dir)? else {
             return Ok(Look::Busy);
         };
-        let mut loaded = match found(reader::task(&dir, id))? {
-            Ok(loaded) => loaded,
-            Err(look) => return Ok(look),
+        let mut loaded = match candidate(reader::task(&dir, id))? {
+            Candidate::Read(loaded) => loaded,
+            Candidate::Unusable(look) => return Ok(look),
         };
         // Its history must be readable as well, or its claims cannot be counted.
-        if let Err(look) = found(catch_up_with_others(&dir, &mut loaded.task).map(Some))? {
+        if let Candidate::Unusable(look) = candidate(catch_up_with_others(&dir, &mut loaded.task).map(Some))?
+        {
             return Ok(look);
         }
         if loaded.task.availability(&self.now()) == Availability::Spent {
@@ -435,15 +438,27 @@ fn may_fit(want: &Want, entry: &Entry) -> bool {
     }
 }
 
-/// What was found of a candidate, or what to make of it otherwise. A task whose files cannot be read
-/// is no candidate, but no reason to stop either; unless it is this process that cannot open files,
-/// for then all would be passed over.
-fn found<T>(looked: Result<Option<T>>) -> Result<std::result::Result<T, Look>> {
-    match looked {
-        Ok(Some(found)) => Ok(Ok(found)),
-        Ok(None) => Ok(Err(Look::Stale)),
-        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Err(Look::Stale)),
-        Err(error) if error.kind() == ErrorKind::Io && !reader::is_passing(&error) => Ok(Err(Look::Passed)),
-        Err(error) => Err(error),
-    }
+/// A file of a task that may be claimed next.
+enum Candidate<T> {
+    /// It was read.
+    Read(T),
+    /// The task cannot be claimed, and what to make of it.
+    Unusable(Look),
+}
+
+/// Sorts what was read of a candidate. A task whose files cannot be read is no candidate, but no reason to
+/// stop either; unless it is this process that cannot open files, for then all would be passed over.
+///
+/// # Errors
+/// Those that concern more than this task.
+fn candidate<T>(looked: Result<Option<T>>) -> Result<Candidate<T>> {
+    Ok(match looked {
+        Ok(Some(found)) => Candidate::Read(found),
+        Ok(None) => Candidate::Unusable(Look::Stale),
+        Err(error) if error.kind() == ErrorKind::Corrupt => Candidate::Unusable(Look::Stale),
+        Err(error) if error.kind() == ErrorKind::Io && !reader::is_passing(&error) => {
+            Candidate::Unusable(Look::Passed)
+        }
+        Err(error) => return Err(error),
+    })
 }

@@ -162,7 +162,8 @@ impl Report {
         let mut undeliverable = None;
         if told == Told::Heard
             && let Some(follow_up) = &self.follow_up
-            && let Err(error) = submit_follow_up(store, &store.task(&id)?, follow_up, self.fence)?
+            && let FollowedUp::Impossible(error) =
+                submit_follow_up(store, &store.task(&id)?, follow_up, self.fence)?
         {
             undeliverable = Some(format!("no task follows it in lane {}: {error}", follow_up.lane));
         }
@@ -250,27 +251,34 @@ fn follow_up_depth(task: &Task) -> Result<u64> {
     Ok(before + 1)
 }
 
-/// Submits the task that follows `task`, unless it has not ended as the follow-up expects. The inner error is
-/// one that no further try would end: its request is gone, or the queue's rules say no.
-fn submit_follow_up(
-    store: &Store,
-    task: &Task,
-    follow_up: &FollowUp,
-    fence: u64,
-) -> Result<std::result::Result<(), Error>> {
+/// What became of a follow-up task.
+enum FollowedUp {
+    /// It was submitted, now or before.
+    Submitted,
+    /// The task has not ended as the follow-up expects.
+    NotDue,
+    /// It cannot be submitted, now or ever: its request is gone, or the queue's rules refuse it.
+    Impossible(Error),
+}
+
+/// Submits the task that follows `task`, unless that has not ended as the follow-up expects.
+///
+/// # Errors
+/// When the store cannot be used just now.
+fn submit_follow_up(store: &Store, task: &Task, follow_up: &FollowUp, fence: u64) -> Result<FollowedUp> {
     let key = match (&task.status, follow_up.after_success) {
         (Status::Completed { .. }, true) => format!("after:{}", task.id),
         (Status::Failed { .. }, false) => format!("dead-letter:{}", task.id),
-        _ => return Ok(Ok(())),
+        _ => return Ok(FollowedUp::NotDue),
     };
     let request = match store.request_again(task) {
         Ok(request) => request,
         Err(error) if error.kind() == ErrorKind::Locked => return Err(error),
-        Err(error) => return Ok(Err(error)),
+        Err(error) => return Ok(FollowedUp::Impossible(error)),
     };
     let depth = match follow_up_depth(task) {
         Ok(depth) => depth,
-        Err(error) => return Ok(Err(error)),
+        Err(error) => return Ok(FollowedUp::Impossible(error)),
     };
     let mut metadata = task.spec.metadata.clone();
     metadata.insert("follow_up_depth".to_string(), depth.into());
@@ -295,9 +303,9 @@ fn submit_follow_up(
     next.spec.key = Some(key);
     let submitted = store.submit(next);
     match submitted {
-        Ok(_) => Ok(Ok(())),
+        Ok(_) => Ok(FollowedUp::Submitted),
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked) => Err(error),
-        Err(error) => Ok(Err(error)),
+        Err(error) => Ok(FollowedUp::Impossible(error)),
     }
 }
 

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use self::classify::judge;
 use self::outcome::{Exit, Failure, Outcome, Run};
-use self::prepare::{Prepared, Refusal};
+use self::prepare::{CannotStart, Prepared};
 use self::resume::Continuation;
 use self::retry::{MAX_INTERRUPTIONS, Past};
 use super::agent::process_tree::{self, RunId};
@@ -212,12 +212,13 @@ impl Desk<'_> {
     fn run_agent(&self, job: &Job, about: &About<'_>, continued: Option<&Continuation>) -> Result<Ended> {
         let (task, About { events, attempt, begun, past }) = (&job.task, *about);
         let refused = |failure| Ok(self.ended(Outcome::Failed(failure), begun, past));
-        let prepared = match self.prepare(job, events, attempt, continued)? {
+        let prepared = match self.prepare(job, events, attempt, continued) {
             Ok(prepared) => prepared,
-            Err(Refusal::Task(failure)) => return refused(failure),
-            Err(Refusal::Lane(missing)) => {
+            Err(CannotStart::Task(failure)) => return refused(failure),
+            Err(CannotStart::Lane(missing)) => {
                 return Ok(self.ended(Outcome::Unready(missing), begun, past));
             }
+            Err(CannotStart::Error(error)) => return Err(error),
         };
         let Prepared { spec, card, version } = prepared;
         let resumed = card.resume_id.clone();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::dispatch::prompt::input;
 use crate::dispatch::vendor::{ArgumentValues, SessionIds};
 use crate::model::{ClaimToken, Event, FailureClass, Task};
 use crate::store::{Attempt, Store};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind};
 
 /// Beginning and end of a log that are kept.
 const LOG_HEAD: usize = 16 * 1024 * 1024;
@@ -47,26 +48,36 @@ pub struct CommandLine {
     pub warnings: Vec<String>,
 }
 
-/// Why a task is not run.
-#[derive(Clone, Debug)]
-pub enum Refusal {
+/// Why the run of a task cannot be prepared.
+#[derive(Debug)]
+pub enum CannotStart {
     /// The task itself cannot be run.
     Task(Failure),
     /// What all runs of its lane need is missing; the task is not to blame.
     Lane(String),
+    /// The store cannot be used, or a value of the task cannot be an argument.
+    Error(Error),
 }
 
-impl Refusal {
-    /// What is wrong, in a person's words.
-    pub fn message(&self) -> &str {
-        match self {
-            Self::Task(failure) => &failure.message,
-            Self::Lane(message) => message,
-        }
-    }
-
+impl CannotStart {
     fn task(message: impl Into<String>) -> Self {
         Self::Task(Failure::permanent(message))
+    }
+}
+
+impl From<Error> for CannotStart {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl fmt::Display for CannotStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Task(failure) => f.write_str(&failure.message),
+            Self::Lane(message) => f.write_str(message),
+            Self::Error(error) => error.fmt(f),
+        }
     }
 }
 
@@ -74,7 +85,7 @@ impl Refusal {
 /// conversation itself, the run goes on with `continued`.
 ///
 /// # Errors
-/// `Invalid` when a value of the task could be read as a flag.
+/// What the run lacks, or that a value of the task could be read as a flag.
 pub fn command_line(
     store: &Store,
     plan: &Plan,
@@ -82,12 +93,12 @@ pub fn command_line(
     task: &Task,
     continued: Option<&str>,
     random: u128,
-) -> Result<std::result::Result<CommandLine, Refusal>> {
+) -> std::result::Result<CommandLine, CannotStart> {
     let (route, vendor) = (&service.route, &service.vendor);
     let program = match (service.check_ready(), service.program()) {
         (Ok(()), Some(program)) => program.to_path_buf(),
         (Ok(()), None) => PathBuf::from(&vendor.command),
-        (Err(error), _) => return Ok(Err(Refusal::Lane(error.message().to_string()))),
+        (Err(error), _) => return Err(CannotStart::Lane(error.message().to_string())),
     };
     let cwd = match &route.cwd {
         Some(cwd) => plan.surroundings.cwd.join(cwd),
@@ -95,23 +106,23 @@ pub fn command_line(
             let asked = task.spec.worktree_path.as_ref().unwrap_or(&task.spec.workspace_root);
             match plan.workplaces.admit(Path::new(asked)) {
                 Ok(real) => real,
-                Err(message) => return Ok(Err(Refusal::task(message))),
+                Err(message) => return Err(CannotStart::task(message)),
             }
         }
     };
     if !cwd.is_dir() {
         let cwd = crate::error::printable(&cwd.to_string_lossy());
-        return Ok(Err(Refusal::task(format!("the working directory {cwd} does not exist"))));
+        return Err(CannotStart::task(format!("the working directory {cwd} does not exist")));
     }
     let resume_id = match input::session(task) {
         Ok(session) => session.or(continued).map(str::to_string),
-        Err(message) => return Ok(Err(Refusal::task(message))),
+        Err(message) => return Err(CannotStart::task(message)),
     };
     let template = match (&resume_id, &vendor.resume_args) {
         (None, _) => &vendor.args,
         (Some(_), Some(resume_args)) => resume_args,
         (Some(_), None) => {
-            return Ok(Err(Refusal::task(format!("{} cannot continue a conversation", vendor.name))));
+            return Err(CannotStart::task(format!("{} cannot continue a conversation", vendor.name)));
         }
     };
     let is_chosen = resume_id.is_none() && vendor.session == SessionIds::Uuid;
@@ -157,7 +168,7 @@ pub fn command_line(
         git_dirs: git_dirs.iter().map(|dir| text(dir)).collect(),
         extra_args: route.args.clone(),
     })?;
-    Ok(Ok(line))
+    Ok(line)
 }
 
 /// Everything ready for the start.
@@ -178,15 +189,12 @@ impl Desk<'_> {
         events: &[Event],
         attempt: &Attempt,
         continued: Option<&Continuation>,
-    ) -> Result<std::result::Result<Prepared, Refusal>> {
+    ) -> std::result::Result<Prepared, CannotStart> {
         let Job { task, service, token, .. } = job;
         let (route, vendor) = (&service.route, &service.vendor);
         let session = continued.map(|continued| continued.session.as_str());
         let random = self.store.random();
-        let line = match command_line(self.store, &self.plan, service, task, session, random)? {
-            Ok(line) => line,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
+        let line = command_line(self.store, &self.plan, service, task, session, random)?;
         for warning in &line.warnings {
             self.warn(format!("{}: {warning}", task.id));
         }
@@ -194,9 +202,9 @@ impl Desk<'_> {
             Ok(input) => input,
             // Its own request cannot be read.
             Err(error) if error.kind() == ErrorKind::Io => {
-                return Ok(Err(Refusal::Task(Failure::new(FailureClass::Error, error.to_string()))));
+                return Err(CannotStart::Task(Failure::new(FailureClass::Error, error.to_string())));
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         if !vendor.takes_effort() {
             input.effort_hint.clone_from(&line.effort);
@@ -240,7 +248,7 @@ impl Desk<'_> {
             entry.deadline =
                 spec.timeout.map(|limit| started_at.plus_seconds(limit.as_secs_f64()).to_string());
         });
-        Ok(Ok(Prepared { spec, card, version }))
+        Ok(Prepared { spec, card, version })
     }
 
     fn environment(&self, job: &Job, run: &RunId, cwd: &Path) -> BTreeMap<OsString, OsString> {
