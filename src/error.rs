@@ -1,7 +1,7 @@
-//! What can go wrong, and what each kind means to a shell, to HTTP and to a person.
+//! What can go wrong, and what each kind means to HTTP and to a person.
 //!
-//! Every door (command line, HTTP, dispatcher) turns an [`Error`] into its own reply with the
-//! exhaustive matches in this file, so that a new kind cannot be forgotten anywhere.
+//! HTTP turns an [`Error`] into its reply with the exhaustive matches in this file, so that a new kind cannot be
+//! forgotten; a command that fails with one ends with code 1.
 
 use std::fmt;
 use std::path::Path;
@@ -11,21 +11,7 @@ use crate::model::{Refusal, names};
 /// Result of everything in this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Exit code of a command that did what was asked.
-pub const EXIT_OK: u8 = 0;
-/// Exit code of a command that was refused or failed.
-pub const EXIT_REFUSED: u8 = 1;
-/// Exit code of bad usage, and of a wait that timed out.
-pub const EXIT_USAGE_OR_TIMEOUT: u8 = 2;
-/// Exit code of `call` and `wait --exit-status` when the task itself failed.
-pub const EXIT_TASK_FAILED: u8 = 3;
-/// Exit code of `claim --lane` when no task is available.
-pub const EXIT_NOTHING_AVAILABLE: u8 = 4;
-
-/// Exit code after a mistake in this program itself (`EX_SOFTWARE` of sysexits.h).
-pub const EXIT_INTERNAL: u8 = 70;
-
-/// The kind of an [`Error`]: decides exit code, HTTP status and machine-readable code.
+/// The kind of an [`Error`]: decides HTTP status and machine-readable code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The caller's words are off: a bad flag, a malformed id, a value out of range.
@@ -36,53 +22,23 @@ pub enum ErrorKind {
     NotFound,
     /// The rules of the queue say no: wrong state, wrong token, changed request.
     Refused,
-    /// A wait ended by its timeout.
-    TimedOut,
-    /// Nothing to claim now.
-    NothingAvailable,
-    /// The task was answered, with a failure.
-    TaskFailed,
     /// Somebody holds the store lock and did not let go in time.
     Locked,
     /// The state directory holds something that cannot be read as what it should be.
     Corrupt,
     /// The operating system refused a file operation.
     Io,
-    /// The reader of our output is gone.
-    BrokenPipe,
-    /// SIGINT or SIGTERM ended the command; carries the signal number.
-    Interrupted(i32),
 }
 
 impl ErrorKind {
-    /// The exit code of a command that ends with this kind.
-    pub const fn exit_code(self) -> u8 {
-        match self {
-            Self::Invalid
-            | Self::Config
-            | Self::NotFound
-            | Self::Refused
-            | Self::Locked
-            | Self::Corrupt
-            | Self::Io => EXIT_REFUSED,
-            Self::TimedOut => EXIT_USAGE_OR_TIMEOUT,
-            Self::TaskFailed => EXIT_TASK_FAILED,
-            Self::NothingAvailable => EXIT_NOTHING_AVAILABLE,
-            // What a shell reports for a process that SIGPIPE (13) ended.
-            Self::BrokenPipe => 141,
-            Self::Interrupted(signal) => 128 + (signal as u8),
-        }
-    }
-
     /// The HTTP status of an answer that reports this kind.
     pub const fn http_status(self) -> u16 {
         match self {
             Self::Invalid | Self::Config => 400,
             Self::NotFound => 404,
-            Self::Refused | Self::TaskFailed => 409,
-            Self::TimedOut | Self::NothingAvailable => 408,
+            Self::Refused => 409,
             Self::Locked => 503,
-            Self::Corrupt | Self::Io | Self::BrokenPipe | Self::Interrupted(_) => 500,
+            Self::Corrupt | Self::Io => 500,
         }
     }
 
@@ -93,14 +49,9 @@ impl ErrorKind {
             Self::Config => "config",
             Self::NotFound => "not_found",
             Self::Refused => "refused",
-            Self::TimedOut => "timed_out",
-            Self::NothingAvailable => "nothing_available",
-            Self::TaskFailed => "task_failed",
             Self::Locked => "locked",
             Self::Corrupt => "corrupt",
             Self::Io => "io",
-            Self::BrokenPipe => "broken_pipe",
-            Self::Interrupted(_) => "interrupted",
         }
     }
 }
@@ -276,15 +227,6 @@ pub fn shell_word(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn exit_codes_are_the_documented_ones() {
-        assert_eq!(ErrorKind::Refused.exit_code(), 1);
-        assert_eq!(ErrorKind::TimedOut.exit_code(), 2);
-        assert_eq!(ErrorKind::TaskFailed.exit_code(), 3);
-        assert_eq!(ErrorKind::NothingAvailable.exit_code(), 4);
-        assert_eq!(ErrorKind::Interrupted(15).exit_code(), 143);
-    }
 
     #[test]
     fn a_shell_takes_a_quoted_word_as_one() {

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::args::{DEFAULT_LEASE, DEFAULT_WAIT, WaitArgs, WantArgs, deadline, span};
 use super::context::Context;
+use super::exit::CommandExit;
 use super::next::tell_idle;
 use super::waiting::wait_for_task;
-use crate::error::{EXIT_NOTHING_AVAILABLE, EXIT_OK, Error, Result};
+use crate::error::{Error, Result};
 use crate::model::task::object;
 use crate::model::transition::check_lease;
 use crate::model::{Command, Task, json};
@@ -50,7 +51,7 @@ pub struct ClaimCommand {
 }
 
 impl ClaimCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         check_lease(self.lease_seconds)?;
         if self.owner.trim().is_empty() {
             return Err(Error::invalid("--owner must not be empty"));
@@ -67,12 +68,12 @@ impl ClaimCommand {
                     give_back(&store, &task);
                     return Err(error);
                 }
-                Ok(EXIT_OK)
+                Ok(CommandExit::Done)
             }
             None => {
                 let waited = if self.wait { self.timeout.unwrap_or(DEFAULT_WAIT) } else { 0.0 };
                 tell_idle(context, &store, &self.want.want()?, waited)?;
-                Ok(EXIT_NOTHING_AVAILABLE)
+                Ok(CommandExit::NothingAvailable)
             }
         }
     }

@@ -11,9 +11,10 @@ use clap_complete::env::Shells;
 
 use super::Cli;
 use super::context::{Context, GlobalArgs};
+use super::exit::CommandExit;
 use super::output::Output;
 use super::table::short;
-use crate::error::{EXIT_OK, Error, Result, printable};
+use crate::error::{Error, Result, printable};
 use crate::store::Store;
 use crate::workspace::{Base, Config};
 
@@ -35,7 +36,7 @@ pub fn script(shell: &str) -> Result<Vec<u8>> {
 }
 
 /// Answers a script that asks what may come next; `args` are this process's own, from its name on.
-pub fn answer(context: &mut Context, shell: &OsStr, args: &[OsString]) -> Result<u8> {
+pub fn answer(context: &mut Context, shell: &OsStr, args: &[OsString]) -> Result<CommandExit> {
     let words: Vec<OsString> = args.iter().skip_while(|arg| *arg != "--").skip(1).cloned().collect();
     let cwd = context.base.directory().ok().map(std::path::Path::to_path_buf);
     let mut reply = Vec::new();
@@ -46,7 +47,7 @@ pub fn answer(context: &mut Context, shell: &OsStr, args: &[OsString]) -> Result
             .map_err(|error| Error::io("complete", "the command line", error))?;
     }
     context.out.raw(&reply)?;
-    Ok(EXIT_OK)
+    Ok(CommandExit::Done)
 }
 
 /// Lets every argument that is called LANE or ID be completed from the queue.

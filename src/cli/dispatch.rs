@@ -14,6 +14,7 @@ use super::args::{number, span as seconds};
 use super::context::Context;
 use super::dispatch_log::DispatchLog;
 use super::env;
+use super::exit::CommandExit;
 use super::inside_run;
 use super::output::Output;
 use super::table::Table;
@@ -27,7 +28,7 @@ use crate::dispatch::dispatcher::Dispatcher;
 use crate::dispatch::dry_run::{Preview, preview};
 use crate::dispatch::event::Moment;
 use crate::dispatch::wake::Control;
-use crate::error::{EXIT_OK, Error, Result, printable};
+use crate::error::{Error, Result, printable};
 use crate::model::Time;
 use crate::model::duration::{self, Limit};
 use crate::model::task::object;
@@ -116,7 +117,7 @@ fn limit(text: &str) -> std::result::Result<Limit, String> {
 }
 
 impl DispatchCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         if !self.dry_run {
             inside_run::refuse(context, "dispatch")?;
         }
@@ -192,7 +193,13 @@ impl DispatchCommand {
     }
 }
 
-fn work(context: &mut Context, store: &Store, plan: Plan, follower: Follower, form: LogForm) -> Result<u8> {
+fn work(
+    context: &mut Context,
+    store: &Store,
+    plan: Plan,
+    follower: Follower,
+    form: LogForm,
+) -> Result<CommandExit> {
     let quiet = context.out.quiet;
     context.out.flush()?;
     let mut out = Output::new(context.out.json, quiet);
@@ -211,9 +218,9 @@ fn work(context: &mut Context, store: &Store, plan: Plan, follower: Follower, fo
     let ended = dispatcher.run();
     if !log.finish(store.now().wall) && ended.is_ok() {
         // The log's thread still holds standard output, which an ordinary end would wait for.
-        std::process::exit(EXIT_OK.into());
+        std::process::exit(CommandExit::Done.code().into());
     }
-    ended.map(|_| EXIT_OK)
+    ended.map(|_| CommandExit::Done)
 }
 
 fn tell(out: &mut Output, at: Time, moment: &Moment, form: LogForm) -> Result<()> {
@@ -252,7 +259,7 @@ fn obey_signals(control: Control) -> Result<()> {
     Ok(())
 }
 
-fn show_preview(context: &mut Context, plan: &Plan, previews: &[Preview]) -> Result<u8> {
+fn show_preview(context: &mut Context, plan: &Plan, previews: &[Preview]) -> Result<CommandExit> {
     if context.out.json {
         let services: Vec<Value> =
             previews.iter().map(|preview| Value::Object(preview.to_object())).collect();
@@ -262,7 +269,7 @@ fn show_preview(context: &mut Context, plan: &Plan, previews: &[Preview]) -> Res
             ("max_concurrent", plan.max_concurrent.into()),
             ("lanes", services.into()),
         ]))?;
-        return Ok(EXIT_OK);
+        return Ok(CommandExit::Done);
     }
     let mut table = Table::new(&["LANE", "VENDOR", "PROGRAM", "TIMEOUT", "SILENCE", "NEXT TASK"]);
     for preview in previews {
@@ -291,7 +298,7 @@ fn show_preview(context: &mut Context, plan: &Plan, previews: &[Preview]) -> Res
         context.out.line("")?;
         context.out.line(&printable(&format!("{}: {words}", preview.lane)))?;
     }
-    Ok(EXIT_OK)
+    Ok(CommandExit::Done)
 }
 
 /// A limit of a run for people.

@@ -5,11 +5,12 @@ use serde_json::Value;
 
 use super::context::Context;
 use super::env;
+use super::exit::CommandExit;
 use super::output::Progress;
 use super::trust;
 use crate::dispatch::config::consent::Gate;
 use crate::dispatch::config::load::load;
-use crate::error::{EXIT_OK, EXIT_REFUSED, Result, printable};
+use crate::error::{Result, printable};
 use crate::model::task::object;
 use crate::store::Store;
 use crate::workspace::{Diagnosis, DoctorWish, Level, Locate, doctor};
@@ -22,7 +23,7 @@ use crate::workspace::{Diagnosis, DoctorWish, Level, Locate, doctor};
 pub struct DoctorCommand {}
 
 impl DoctorCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let (config, store) = context.named();
         let wish = DoctorWish {
             locate: Locate {
@@ -61,7 +62,7 @@ impl DoctorCommand {
                 }
             }
         }
-        Ok(if worst == Level::Blocking { EXIT_REFUSED } else { EXIT_OK })
+        Ok(if worst == Level::Blocking { CommandExit::Problems } else { CommandExit::Done })
     }
 }
 

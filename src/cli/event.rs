@@ -3,7 +3,8 @@
 use clap::Args;
 
 use super::context::Context;
-use crate::error::{EXIT_OK, Result};
+use super::exit::CommandExit;
+use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Command};
 use crate::workspace::parse_pairs;
@@ -32,7 +33,7 @@ pub struct EventCommand {
 }
 
 impl EventCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let data = parse_pairs("--data", &self.data)?;
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
@@ -49,6 +50,6 @@ impl EventCommand {
         } else {
             context.out.line(id.as_str())?;
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::args::number;
 use super::context::Context;
-use crate::error::{EXIT_OK, Result, printable};
+use super::exit::CommandExit;
+use crate::error::{Result, printable};
 use crate::model::task::object;
 use crate::model::{Event, TaskId};
 use crate::store::{FeedEntry, Store};
@@ -38,7 +39,7 @@ pub struct EventsCommand {
 }
 
 impl EventsCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         // Who waits for changes must see those of a queue that is made meanwhile.
         let waits = self.follow && self.id.is_none();
         let store = if waits { context.store_to_change()? } else { context.store()? };
@@ -46,7 +47,7 @@ impl EventsCommand {
             Some(id) => self.one(context, &store, id)?,
             None => self.feed(context, &store)?,
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 
     fn one(&self, context: &mut Context, store: &Store, id: &str) -> Result<()> {

@@ -3,10 +3,11 @@
 use clap::Args;
 
 use super::context::Context;
+use super::exit::CommandExit;
 use super::inside_run;
 use super::output::Progress;
 use super::table::count;
-use crate::error::{EXIT_OK, EXIT_REFUSED, Result, printable};
+use crate::error::{Result, printable};
 use crate::store::{Options, Report, Severity, Store};
 
 /// Check the whole store, and put right what can be.
@@ -24,7 +25,7 @@ pub struct FsckCommand {
 }
 
 impl FsckCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         if self.repair {
             inside_run::refuse(context, "fsck --repair")?;
         }
@@ -42,7 +43,7 @@ impl FsckCommand {
     }
 }
 
-fn tell(context: &mut Context, report: &Report) -> Result<u8> {
+fn tell(context: &mut Context, report: &Report) -> Result<CommandExit> {
     let sound = report.worst().is_none_or(|worst| worst == Severity::Leftover);
     if context.out.json {
         let mut object = report.to_object();
@@ -51,7 +52,7 @@ fn tell(context: &mut Context, report: &Report) -> Result<u8> {
     } else {
         print(context, report)?;
     }
-    Ok(if sound { EXIT_OK } else { EXIT_REFUSED })
+    Ok(if sound { CommandExit::Done } else { CommandExit::Problems })
 }
 
 fn print(context: &mut Context, report: &Report) -> Result<()> {

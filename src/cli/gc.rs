@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::args::span;
 use super::context::Context;
+use super::exit::CommandExit;
 use super::inside_run;
 use super::table::count;
-use crate::error::{EXIT_OK, Error, Result, printable};
+use crate::error::{Error, Result, printable};
 use crate::model::task::object;
 use crate::store::GcPlan;
 
@@ -40,7 +41,7 @@ pub struct GcCommand {
 }
 
 impl GcCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         if !self.dry_run {
             inside_run::refuse(context, "gc")?;
         }
@@ -72,7 +73,7 @@ impl GcCommand {
             ]);
             answer.insert("archive".into(), archive.into());
             context.out.object(&answer)?;
-            return Ok(EXIT_OK);
+            return Ok(CommandExit::Done);
         }
         if self.dry_run {
             for id in &report.removed {
@@ -88,6 +89,6 @@ impl GcCommand {
         if let Some(archive) = archive {
             context.out.line(&printable(&archive))?;
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }

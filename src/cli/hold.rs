@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::args::span;
 use super::context::Context;
-use crate::error::{EXIT_OK, Result};
+use super::exit::CommandExit;
+use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Command, FailureClass};
 
@@ -28,7 +29,7 @@ pub struct RenewCommand {
 }
 
 impl RenewCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let store = context.store()?;
         let token = ClaimToken::from_text(&self.claim_token);
         let renew = Command::Renew { token, lease_seconds: self.lease_seconds };
@@ -43,7 +44,7 @@ impl RenewCommand {
         } else {
             context.out.line(task.id.as_str())?;
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }
 
@@ -71,7 +72,7 @@ pub struct ReleaseCommand {
 }
 
 impl ReleaseCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let store = context.store()?;
         let release = Command::Release {
             token: ClaimToken::from_text(&self.claim_token),
@@ -89,6 +90,6 @@ impl ReleaseCommand {
         } else {
             context.out.line(task.id.as_str())?;
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }

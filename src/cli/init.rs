@@ -6,9 +6,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::context::Context;
+use super::exit::CommandExit;
 use super::inside_run;
 use super::trust::trust_own;
-use crate::error::{EXIT_OK, Result, printable, shell_word};
+use crate::error::{Result, printable, shell_word};
 use crate::model::task::object;
 use crate::workspace::{InitWish, init, init_pool};
 
@@ -31,7 +32,7 @@ pub struct InitCommand {
 }
 
 impl InitCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         inside_run::refuse(context, "init")?;
         let wish = InitWish {
             workspace_id: self.workspace_id.clone(),
@@ -60,7 +61,7 @@ impl InitCommand {
                 context.out.hint(&format!("next: {}", printable(step)));
             }
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }
 
@@ -77,7 +78,7 @@ pub struct InitPoolCommand {
 }
 
 impl InitPoolCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         inside_run::refuse(context, "init-pool")?;
         let made = init_pool(&self.path, self.workspace_id.as_deref())?;
         if let Some(holder) = made.queue.parent() {
@@ -108,6 +109,6 @@ impl InitPoolCommand {
             let prompt = printable(&made.polling_prompt.to_string_lossy());
             context.out.hint(&format!("or:   paste {prompt} into a chat that can run commands"));
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }

@@ -5,9 +5,10 @@ use serde_json::Value;
 
 use super::args::span;
 use super::context::Context;
+use super::exit::CommandExit;
 use crate::dispatch::config::consent::Gate;
 use crate::dispatch::config::load::load;
-use crate::error::{EXIT_OK, Error, Result, printable};
+use crate::error::{Error, Result, printable};
 use crate::model::cooldown::pause_end;
 use crate::model::task::object;
 use crate::model::{Parked, Time, limits};
@@ -71,7 +72,7 @@ impl VendorArgs {
 }
 
 impl PauseCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         if let Some(vendor) = &self.vendor.vendor {
             return self.pause_vendor(context, vendor);
         }
@@ -90,7 +91,7 @@ impl PauseCommand {
         tell(context, "paused", lane, changed)
     }
 
-    fn pause_vendor(&self, context: &mut Context, vendor: &str) -> Result<u8> {
+    fn pause_vendor(&self, context: &mut Context, vendor: &str) -> Result<CommandExit> {
         let model = self.vendor.model()?;
         let until = self.until.as_deref().map(time).transpose()?;
         if let Some(reason) = &self.reason {
@@ -106,7 +107,7 @@ impl PauseCommand {
         }
         if !context.out.json {
             context.out.line(&printable(&pause.words()))?;
-            return Ok(EXIT_OK);
+            return Ok(CommandExit::Done);
         }
         tell_vendor(context, "paused", vendor, &[pause])
     }
@@ -126,7 +127,7 @@ pub struct ResumeCommand {
 }
 
 impl ResumeCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         if let Some(vendor) = &self.vendor.vendor {
             let ended = context.store_to_change()?.resume_vendor(vendor, self.vendor.model()?)?;
             if !context.out.json {
@@ -137,7 +138,7 @@ impl ResumeCommand {
                         context.out.line(&printable(&format!("{} resumed", pause.name())))
                     })?,
                 }
-                return Ok(EXIT_OK);
+                return Ok(CommandExit::Done);
             }
             return tell_vendor(context, "resumed", vendor, &ended);
         }
@@ -166,7 +167,7 @@ fn time(text: &str) -> Result<Time> {
 }
 
 /// Says for programs what was done to a vendor's pauses.
-fn tell_vendor(context: &mut Context, status: &str, vendor: &str, pauses: &[Parked]) -> Result<u8> {
+fn tell_vendor(context: &mut Context, status: &str, vendor: &str, pauses: &[Parked]) -> Result<CommandExit> {
     let list: Vec<Value> = pauses.iter().map(|pause| Value::Object(pause.to_object())).collect();
     context.out.object(&object([
         ("status", status.into()),
@@ -174,10 +175,10 @@ fn tell_vendor(context: &mut Context, status: &str, vendor: &str, pauses: &[Park
         ("changed", (!pauses.is_empty()).into()),
         ("pauses", list.into()),
     ]))?;
-    Ok(EXIT_OK)
+    Ok(CommandExit::Done)
 }
 
-fn tell(context: &mut Context, status: &str, lane: &str, changed: bool) -> Result<u8> {
+fn tell(context: &mut Context, status: &str, lane: &str, changed: bool) -> Result<CommandExit> {
     if context.out.json {
         context.out.object(&object([
             ("status", status.into()),
@@ -189,5 +190,5 @@ fn tell(context: &mut Context, status: &str, lane: &str, changed: bool) -> Resul
     } else {
         context.out.line(&format!("{lane} was {status} already"))?;
     }
-    Ok(EXIT_OK)
+    Ok(CommandExit::Done)
 }

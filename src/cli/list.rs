@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::args::number;
 use super::context::Context;
+use super::exit::CommandExit;
 use super::output::Progress;
 use super::table::{Row, Table, relative, short};
 use super::view::task_view;
-use crate::error::{EXIT_OK, Error, Result, printable};
+use crate::error::{Error, Result, printable};
 use crate::model::json::raw::Text;
 use crate::model::json::{self, Object};
 use crate::model::task::object;
@@ -148,7 +149,7 @@ pub struct ListCommand {
 }
 
 impl ListCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let store = context.store()?;
         if context.out.json {
             let selected = self.selection.collect(context, &store, |_| ())?;
@@ -163,7 +164,7 @@ impl ListCommand {
             }
             print_rows(context, rows)?;
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }
 

@@ -8,8 +8,9 @@ use clap::Args;
 
 use super::args::number;
 use super::context::Context;
+use super::exit::CommandExit;
 use crate::dispatch::run::files;
-use crate::error::{EXIT_OK, Error, Result};
+use crate::error::{Error, Result};
 use crate::model::TaskId;
 use crate::store::Store;
 
@@ -40,7 +41,7 @@ pub struct LogsCommand {
 }
 
 impl LogsCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
         let mut watch = store.watch_tasks(std::slice::from_ref(&id));
@@ -65,7 +66,7 @@ impl LogsCommand {
                 }
             }
             if !self.follow || ended {
-                return Ok(EXIT_OK);
+                return Ok(CommandExit::Done);
             }
             context.out.flush()?;
             // The files of a run are not watched; a look every half second keeps up with people.

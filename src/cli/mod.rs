@@ -14,6 +14,7 @@ mod doctor;
 mod env;
 mod event;
 mod events;
+mod exit;
 mod fsck;
 mod gc;
 mod hold;
@@ -52,18 +53,12 @@ use clap::builder::StyledStr;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::context::{Context, GlobalArgs};
+use self::exit::{
+    CommandExit, EXIT_CODES, EXIT_INTERNAL, EXIT_READER_GONE, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT,
+};
 use self::output::{Output, complain};
-use crate::error::{EXIT_INTERNAL, EXIT_OK, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT, ErrorKind, Result};
+use crate::error::Result;
 use crate::workspace::Base;
-
-/// What a command's exit code says.
-const EXIT_CODES: [(&str, &str); 5] = [
-    ("0", "done"),
-    ("1", "refused or failed, with one line on standard error"),
-    ("2", "bad usage, or a wait whose time was over"),
-    ("3", "the task failed (call, wait --exit-status)"),
-    ("4", "nothing to claim (claim --lane)"),
-];
 
 /// How the end of every command's help begins.
 const EXAMPLES: &str = "Examples:";
@@ -91,7 +86,7 @@ macro_rules! commands {
         }
 
         impl Command {
-            fn run(&self, context: &mut Context) -> Result<u8> {
+            fn run(&self, context: &mut Context) -> Result<CommandExit> {
                 match self {
                     $(Self::$variant(command) => command.run(context $(, $said)?),)*
                 }
@@ -198,15 +193,19 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
         }
         Err(error) => help(&mut context.out, &error.render()),
     };
-    match result.and_then(|code| context.out.flush().map(|()| code)) {
-        Ok(code) => ExitCode::from(code),
+    match result.and_then(|exit| context.out.flush().map(|()| exit)) {
+        Ok(exit) => {
+            if let CommandExit::TimedOut(line) = &exit {
+                complain(&format!("lanes: {line}"));
+            }
+            ExitCode::from(exit.code())
+        }
+        Err(_) if context.out.reader_is_gone() => ExitCode::from(EXIT_READER_GONE),
         Err(error) => {
             // What was found out before the failure is worth having.
             let _ = context.out.flush();
-            if error.kind() != ErrorKind::BrokenPipe {
-                complain(&format!("lanes: {error}"));
-            }
-            ExitCode::from(error.kind().exit_code())
+            complain(&format!("lanes: {error}"));
+            ExitCode::from(EXIT_REFUSED)
         }
     }
 }
@@ -216,8 +215,8 @@ fn completed(shell: &OsStr, args: &[OsString]) -> ExitCode {
     let mut context =
         Context { global: GlobalArgs::default(), out: Output::new(false, true), base: Base::current() };
     let answered = complete::answer(&mut context, shell, args);
-    let code = answered.and_then(|code| context.out.flush().map(|()| code));
-    ExitCode::from(code.unwrap_or(EXIT_REFUSED))
+    let ended = answered.and_then(|exit| context.out.flush().map(|()| exit.code()));
+    ExitCode::from(ended.unwrap_or(EXIT_REFUSED))
 }
 
 /// The end of the help of `lanes` itself.
@@ -231,10 +230,10 @@ fn after_help() -> String {
     )
 }
 
-fn help(out: &mut Output, text: &StyledStr) -> Result<u8> {
+fn help(out: &mut Output, text: &StyledStr) -> Result<CommandExit> {
     let text = if out.colour() { text.ansi().to_string() } else { text.to_string() };
     out.raw(text.as_bytes())?;
-    Ok(EXIT_OK)
+    Ok(CommandExit::Done)
 }
 
 /// A panic is a mistake of ours; one line says where, and the process ends.

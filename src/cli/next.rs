@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use super::args::{WaitArgs, WantArgs};
 use super::context::Context;
+use super::exit::CommandExit;
 use super::waiting::wait_for_task;
-use crate::error::{EXIT_OK, Result, shell_word};
+use crate::error::{Result, shell_word};
 use crate::model::task::object;
 use crate::store::{Store, Want};
 
@@ -24,7 +25,7 @@ pub struct NextCommand {
 }
 
 impl NextCommand {
-    pub(super) fn run(&self, context: &mut Context, verb: &str) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context, verb: &str) -> Result<CommandExit> {
         wait_on_lanes(context, &self.want, &self.wait, verb)
     }
 }
@@ -34,7 +35,7 @@ pub(super) fn wait_on_lanes(
     want: &WantArgs,
     wait: &WaitArgs,
     verb: &str,
-) -> Result<u8> {
+) -> Result<CommandExit> {
     let want = want.want()?;
     let timing = wait.timing()?;
     let store = if wait.timeout > 0.0 { context.store_or_new()? } else { context.store()? };
@@ -48,7 +49,7 @@ pub(super) fn wait_on_lanes(
         Some(task) => context.out.line(task.id.as_str())?,
         None => tell_idle(context, &store, &want, wait.timeout)?,
     }
-    Ok(EXIT_OK)
+    Ok(CommandExit::Done)
 }
 
 /// Says that nothing came.

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, ErrorKind, Result, printable};
+use crate::error::{Error, Result, printable};
 use crate::model::json::{self, Object};
 use crate::model::names::is_hidden;
 use crate::store::Tell;
@@ -17,6 +17,8 @@ pub struct Output {
     pub json: bool,
     /// Whether hints and heartbeats are unwanted.
     pub quiet: bool,
+    /// Whether nobody reads standard output any more.
+    reader_is_gone: bool,
 }
 
 impl Output {
@@ -24,7 +26,7 @@ impl Output {
     pub fn new(json: bool, quiet: bool) -> Self {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
-        Self { stdout: BufWriter::new(stdout), terminal, json, quiet }
+        Self { stdout: BufWriter::new(stdout), terminal, json, quiet, reader_is_gone: false }
     }
 
     /// Whether people look at standard output and want colour.
@@ -34,7 +36,8 @@ impl Output {
 
     /// Text as it is, with nothing added.
     pub fn raw(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stdout.write_all(bytes).map_err(failed)
+        let written = self.stdout.write_all(bytes);
+        self.check(written)
     }
 
     /// Somebody else's text. A file or a pipe gets it byte for byte; on a terminal control characters
@@ -94,7 +97,20 @@ impl Output {
 
     /// Hands everything to the reader; only then may the command report success.
     pub fn flush(&mut self) -> Result<()> {
-        self.stdout.flush().map_err(failed)
+        let flushed = self.stdout.flush();
+        self.check(flushed)
+    }
+
+    /// Whether a write has failed because nobody reads standard output any more.
+    pub fn reader_is_gone(&self) -> bool {
+        self.reader_is_gone
+    }
+
+    fn check(&mut self, written: io::Result<()>) -> Result<()> {
+        written.map_err(|error| {
+            self.reader_is_gone |= error.kind() == io::ErrorKind::BrokenPipe;
+            Error::io("write", "standard output", error)
+        })
     }
 
     /// A hint or a sign of life, on standard error; dropped when quiet.
@@ -200,12 +216,4 @@ impl Drop for Progress {
 pub(super) fn complain(text: &str) {
     // In one write, so that the lines of processes that share a terminal do not mix.
     let _ = io::stderr().write_all(format!("{}\n", printable(text)).as_bytes());
-}
-
-fn failed(error: io::Error) -> Error {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        Error::new(ErrorKind::BrokenPipe, "nobody reads our output any more")
-    } else {
-        Error::io("write", "standard output", error)
-    }
 }

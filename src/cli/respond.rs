@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::args::number;
 use super::body;
 use super::context::Context;
-use crate::error::{EXIT_OK, Error, Result};
+use super::exit::CommandExit;
+use crate::error::{Error, Result};
 use crate::model::response::MAX_BODY;
 use crate::model::task::object;
 use crate::model::{Answer, ClaimToken, Command, ResponseStatus, Task, Verdict};
@@ -74,7 +75,7 @@ pub struct RespondCommand {
 }
 
 impl RespondCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let metadata = parse_pairs("--metadata", &self.metadata)?;
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
@@ -98,7 +99,7 @@ impl RespondCommand {
         };
         let (task, _) = store.apply(&id, &Command::Respond(answer))?;
         show(context, &store, &task)?;
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 
     fn read_body(&self) -> Result<String> {

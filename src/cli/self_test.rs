@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::context::Context;
-use crate::error::{EXIT_OK, Error, ErrorKind, Result};
+use super::exit::CommandExit;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Answer, Command, Filter, TaskId};
 use crate::store::{Options, Store, Want};
 use crate::workspace::{Base, Config, SubmitWish, check_submit, deliver};
@@ -20,12 +21,12 @@ const LANE: &str = "self-test";
 const ANSWER: &str = "all is well\n";
 
 impl SelfTestCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let place = Place::make()?;
         let id = round(&place.0, &context.store_options()?)?;
         drop(place);
         context.out.line(&format!("self-test passed: {id}"))?;
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }
 

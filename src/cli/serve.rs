@@ -10,11 +10,12 @@ use clap::Args;
 
 use super::context::Context;
 use super::env;
+use super::exit::CommandExit;
 use super::inside_run;
 use super::output::complain;
 use crate::dispatch::config::consent::Gate;
 use crate::dispatch::config::load::{check_route, route_widening};
-use crate::error::{EXIT_OK, Error, Result, printable, shell_word};
+use crate::error::{Error, Result, printable, shell_word};
 use crate::http::{self, AgreeToRoutes, Places, RouteRules, ServeOptions, TokenRule};
 
 const DEFAULT_PORT: u16 = 8765;
@@ -119,7 +120,7 @@ fn own_stderr() -> Result<Box<dyn Write + Send>> {
 }
 
 impl ServeCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         inside_run::refuse(context, "serve")?;
         let (config, store) = context.workspace()?;
         if !config.may_reach(&config.workspace_root) {
@@ -173,7 +174,7 @@ impl ServeCommand {
             }
             context.out.flush()
         })?;
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 
     /// Where to serve TCP; `None` when only a socket is asked for.

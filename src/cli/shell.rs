@@ -10,8 +10,10 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::context::Context;
-use super::{Cli, EXIT_CODES, complete};
-use crate::error::{EXIT_OK, Error, Result};
+use super::exit::CommandExit;
+use super::exit::EXIT_CODES;
+use super::{Cli, complete};
+use crate::error::{Error, Result};
 
 /// Print the completion script for a shell.
 ///
@@ -27,9 +29,9 @@ pub struct CompletionsCommand {
 }
 
 impl CompletionsCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         context.out.raw(&complete::script(&self.shell.to_string())?)?;
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }
 
@@ -43,14 +45,14 @@ pub struct ManCommand {
 }
 
 impl ManCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         // The pages of `lanes help COMMAND` would be those of COMMAND once more.
         let mut command = Cli::command().disable_help_subcommand(true);
         command.build();
         let Some(directory) = &self.directory else {
             let page = page(&command).map_err(|error| Error::io("write", "the manual page", error))?;
             context.out.raw(&page)?;
-            return Ok(EXIT_OK);
+            return Ok(CommandExit::Done);
         };
         let fail = |error| Error::io("write manual pages to", directory, error);
         std::fs::create_dir_all(directory).map_err(fail)?;
@@ -59,7 +61,7 @@ impl ManCommand {
             let page = page(command).map_err(fail)?;
             std::fs::write(directory.join(format!("{name}.1")), page).map_err(fail)?;
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }
 

@@ -5,10 +5,11 @@ use serde_json::Value;
 
 use super::context::Context;
 use super::events::kind_width;
+use super::exit::CommandExit;
 use super::list::state_words;
 use super::table::{relative, short};
 use super::view::{next_action, task_view};
-use crate::error::{EXIT_OK, Result, printable};
+use crate::error::{Result, printable};
 use crate::model::task::object;
 use crate::model::{Event, Status, Task};
 use crate::store::Store;
@@ -23,7 +24,7 @@ pub struct ShowCommand {
 }
 
 impl ShowCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let store = context.store()?;
         let task = store.task(&store.resolve(&self.id)?)?;
         let events = store.events(&task.id)?;
@@ -41,7 +42,7 @@ impl ShowCommand {
             ]);
             reply.insert("response".into(), response.into());
             context.out.object(&reply)?;
-            return Ok(EXIT_OK);
+            return Ok(CommandExit::Done);
         }
         print_task(context, &store, &task)?;
         if !task.spec.prompt.is_empty() {
@@ -59,7 +60,7 @@ impl ShowCommand {
             ))?;
             print_block(context, &response.body)?;
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }
 

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::args::number;
 use super::context::Context;
+use super::exit::CommandExit;
 use super::table::Table;
 use crate::dispatch::usage_log::{Group, Period, Record, stats};
-use crate::error::{EXIT_OK, Result};
+use crate::error::Result;
 use crate::model::duration;
 use crate::model::task::object;
 
@@ -27,7 +28,7 @@ pub struct StatsCommand {
 }
 
 impl StatsCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let store = context.store()?;
         let period = self.days.map_or(Period::default(), |days| Period::last_days(days, store.now().wall));
         let usage = store.usage()?;
@@ -39,11 +40,11 @@ impl StatsCommand {
                 ("days", self.days.into()),
                 ("stats", stats),
             ]))?;
-            return Ok(EXIT_OK);
+            return Ok(CommandExit::Done);
         }
         if stats.all.runs == 0 {
             context.out.note("lanes: no run is on record");
-            return Ok(EXIT_OK);
+            return Ok(CommandExit::Done);
         }
         let mut table = Table::new(&["", "RUNS", "ANSWERED", "MEDIAN", "90%", "COST", "TOKENS"]);
         table.row(row("all", &stats.all));
@@ -54,7 +55,7 @@ impl StatsCommand {
         for line in gaps(&stats.all) {
             context.out.line(&line)?;
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }
 

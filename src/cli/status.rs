@@ -7,12 +7,13 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::context::Context;
+use super::exit::CommandExit;
 use super::list::{Selection, print_rows, print_views, row};
 use super::show::print_task;
 use super::table::{Table, relative};
 use super::view::task_view;
 use super::workers::{parked_object, print_parked, print_workers, read_parked, worker_objects};
-use crate::error::{EXIT_OK, Result};
+use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{Now, Status, TaskText, Time};
@@ -37,7 +38,7 @@ pub struct StatusCommand {
 }
 
 impl StatusCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let store = context.store()?;
         if self.rack {
             context.out.warn("[deprecated] --rack is the old name of --all; use --all");
@@ -47,7 +48,7 @@ impl StatusCommand {
             None if self.all || self.rack => self.everything(context, &store)?,
             None => self.overview(context, &store)?,
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 
     fn everything(&self, context: &mut Context, store: &Store) -> Result<()> {

@@ -9,10 +9,11 @@ use super::args::{WaitArgs, integer, span};
 use super::body;
 use super::context::Context;
 use super::env;
+use super::exit::CommandExit;
 use super::submit_batch::submit_batch;
 use super::wait::print_body;
 use super::waiting::wait_for_answers;
-use crate::error::{EXIT_OK, EXIT_TASK_FAILED, Error, ErrorKind, Result, printable};
+use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::task::object;
 use crate::model::{ResponseStatus, Time};
 use crate::store::{Store, Submitted};
@@ -167,7 +168,7 @@ pub struct SubmitCommand {
 }
 
 impl SubmitCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         if let Some(file) = &self.batch {
             return submit_batch(context, file, &self.task.wish(self.timeout)?);
         }
@@ -181,7 +182,7 @@ impl SubmitCommand {
         } else {
             context.out.line(submitted.task.id.as_str())?;
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }
 
@@ -202,24 +203,23 @@ pub struct CallCommand {
 }
 
 impl CallCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let timing = self.wait.timing()?;
         let (store, submitted) = self.task.submit(context, self.run_timeout)?;
         let id = submitted.task.id.clone();
         let ids = std::slice::from_ref(&id);
         let (mut answered, _) = wait_for_answers(context, &store, ids, false, "call", timing)?;
         let Some(answer) = answered.pop() else {
-            return Err(Error::new(
-                ErrorKind::TimedOut,
-                format!("no answer to {id} within {} seconds", self.wait.timeout),
-            )
-            .with_hint(format!("the task goes on; fetch its answer with `lanes wait {id}`")));
+            return Ok(CommandExit::TimedOut(format!(
+                "no answer to {id} within {} seconds; the task goes on; fetch its answer with `lanes wait {id}`",
+                self.wait.timeout
+            )));
         };
         let delivered = deliver(&store, &answer.task, &answer.response, || context.config());
         if let Err(error) = &delivered
             && error.kind() != ErrorKind::Refused
         {
-            return delivered.map(|_| EXIT_OK);
+            return delivered.map(|_| CommandExit::Done);
         }
         let failed = answer.response.status == ResponseStatus::Failed;
         if context.out.json {
@@ -237,6 +237,6 @@ impl CallCommand {
             }
         }
         delivered?;
-        Ok(if failed { EXIT_TASK_FAILED } else { EXIT_OK })
+        Ok(if failed { CommandExit::TaskFailed } else { CommandExit::Done })
     }
 }

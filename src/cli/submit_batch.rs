@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::body;
 use super::context::Context;
+use super::exit::CommandExit;
 use super::output::Progress;
-use crate::error::{EXIT_OK, EXIT_REFUSED, Error, Result};
+use crate::error::{Error, Result};
 use crate::model::json;
 use crate::model::task::object;
 use crate::store::Submitted;
@@ -21,7 +22,7 @@ const LINES: usize = 480;
 const MAX_LINE: u64 = 64 * 1024 * 1024;
 
 /// Submits the tasks of `file`. Ends with code 1 when any line was refused; the others are in.
-pub fn submit_batch(context: &mut Context, file: &Path, common: &SubmitWish) -> Result<u8> {
+pub fn submit_batch(context: &mut Context, file: &Path, common: &SubmitWish) -> Result<CommandExit> {
     let (config, store) = context.workspace()?;
     let mut input: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(std::io::stdin().lock())
@@ -95,7 +96,7 @@ pub fn submit_batch(context: &mut Context, file: &Path, common: &SubmitWish) -> 
             ("errors", errors.into()),
         ]))?;
     }
-    Ok(if refused == 0 { EXIT_OK } else { EXIT_REFUSED })
+    Ok(if refused == 0 { CommandExit::Done } else { CommandExit::Problems })
 }
 
 fn name_line(number: u64, error: &Error) -> Error {

@@ -8,11 +8,12 @@ use serde_json::Value;
 
 use super::body;
 use super::context::Context;
+use super::exit::CommandExit;
 use super::inside_run;
 use super::output::{Output, Progress};
 use super::submit_batch::refusal;
 use super::table::count;
-use crate::error::{EXIT_OK, EXIT_REFUSED, Error, Result};
+use crate::error::{Error, Result};
 use crate::model::task::object;
 use crate::store::{Options, Store};
 
@@ -52,7 +53,7 @@ impl Write for Sink<'_> {
 }
 
 impl ExportCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let store = context.store()?;
         let (mut unreadable, mut left_out) = (Vec::new(), Vec::new());
         let mut sink = Sink { out: &mut context.out, failed: None };
@@ -75,7 +76,7 @@ impl ExportCommand {
         for error in &unreadable {
             context.out.warn(&error.to_string());
         }
-        Ok(if unreadable.is_empty() { EXIT_OK } else { EXIT_REFUSED })
+        Ok(if unreadable.is_empty() { CommandExit::Done } else { CommandExit::Problems })
     }
 }
 
@@ -92,7 +93,7 @@ pub struct ImportCommand {
 }
 
 impl ImportCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         inside_run::refuse(context, "import")?;
         let mut input: Box<dyn BufRead> = if self.file == Path::new("-") {
             Box::new(io::stdin().lock())
@@ -113,12 +114,12 @@ impl ImportCommand {
             let text = if text.starts_with(&named) { text } else { format!("{named}: {text}") };
             context.out.warn(&text);
         }
-        let code = if imported.refused.is_empty() { EXIT_OK } else { EXIT_REFUSED };
+        let code = if imported.refused.is_empty() { CommandExit::Done } else { CommandExit::Problems };
         if context.out.json {
             let refused: Vec<Value> =
                 imported.refused.iter().map(|(line, error)| refusal(*line, error)).collect();
             context.out.object(&object([
-                ("status", if code == EXIT_OK { "ok" } else { "partly_refused" }.into()),
+                ("status", if imported.refused.is_empty() { "ok" } else { "partly_refused" }.into()),
                 ("added", imported.added.into()),
                 ("skipped", imported.skipped.into()),
                 ("errors", refused.into()),

@@ -8,12 +8,13 @@ use serde_json::Value;
 
 use super::context::Context;
 use super::env;
+use super::exit::CommandExit;
 use super::inside_run;
 use super::table::Table;
 use crate::dispatch::config::consent::{Gate, no_place, setting};
 use crate::dispatch::config::load::choices_now;
 use crate::dispatch::config::sensitive_settings::FileChoices;
-use crate::error::{EXIT_OK, Error, Result, printable, shell_word};
+use crate::error::{Error, Result, printable, shell_word};
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::store::Store;
@@ -48,7 +49,7 @@ pub struct TrustCommand {
 }
 
 impl TrustCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let records = env::trust_records().ok_or_else(no_place)?;
         if self.list {
             return list(context, &records);
@@ -81,7 +82,7 @@ impl TrustCommand {
         Config::load_found(Found { holder, file, identity: env::identity() }, None)
     }
 
-    fn revoke(&self, context: &mut Context, records: &TrustRecords) -> Result<u8> {
+    fn revoke(&self, context: &mut Context, records: &TrustRecords) -> Result<CommandExit> {
         let path = match &self.path {
             None => context.config()?.path.ok_or_else(|| Error::invalid("name the file"))?,
             // The file may be gone.
@@ -106,7 +107,7 @@ impl TrustCommand {
         } else {
             context.out.line(&format!("no longer trusted: {}", printable(&shown)))?;
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }
 
@@ -133,7 +134,7 @@ fn ask(context: &mut Context, files: &[FileChoices]) -> Result<bool> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-fn report(context: &mut Context, config: &Config, files: &[FileChoices]) -> Result<u8> {
+fn report(context: &mut Context, config: &Config, files: &[FileChoices]) -> Result<CommandExit> {
     let path = config.path.as_deref().map(Path::to_string_lossy).unwrap_or_default();
     if context.out.json {
         let status = if files.is_empty() { "nothing_to_trust" } else { "trusted" };
@@ -143,7 +144,7 @@ fn report(context: &mut Context, config: &Config, files: &[FileChoices]) -> Resu
             ("path", path.into()),
             ("files", files.into()),
         ]))?;
-        return Ok(EXIT_OK);
+        return Ok(CommandExit::Done);
     }
     if files.is_empty() {
         context.out.line(&format!("nothing to trust: {} chooses nothing that runs", printable(&path)))?;
@@ -153,7 +154,7 @@ fn report(context: &mut Context, config: &Config, files: &[FileChoices]) -> Resu
         let path = file.path.to_string_lossy();
         context.out.line(&printable(&format!("trusted: {path}: {}", keys.join(", "))))?;
     }
-    Ok(EXIT_OK)
+    Ok(CommandExit::Done)
 }
 
 fn file_object(file: &FileChoices) -> Value {
@@ -165,7 +166,7 @@ fn file_object(file: &FileChoices) -> Value {
     ]))
 }
 
-fn list(context: &mut Context, records: &TrustRecords) -> Result<u8> {
+fn list(context: &mut Context, records: &TrustRecords) -> Result<CommandExit> {
     let all = records.all()?;
     if context.out.json {
         let records: Vec<Value> = all.iter().map(record_object).collect();
@@ -174,11 +175,11 @@ fn list(context: &mut Context, records: &TrustRecords) -> Result<u8> {
             ("count", all.len().into()),
             ("trusted", records.into()),
         ]))?;
-        return Ok(EXIT_OK);
+        return Ok(CommandExit::Done);
     }
     if all.is_empty() {
         context.out.note("lanes: nothing is trusted");
-        return Ok(EXIT_OK);
+        return Ok(CommandExit::Done);
     }
     let mut table = Table::new(&["TRUSTED AT", "SHA256", "FILE"]);
     for record in all {
@@ -187,7 +188,7 @@ fn list(context: &mut Context, records: &TrustRecords) -> Result<u8> {
         table.row(vec![record.trusted_at, newest, record.path]);
     }
     table.print(&mut context.out)?;
-    Ok(EXIT_OK)
+    Ok(CommandExit::Done)
 }
 
 fn record_object(record: &TrustRecord) -> Value {

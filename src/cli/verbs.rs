@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::context::{Context, resolve_all};
 use super::env;
-use crate::error::{EXIT_OK, Result};
+use super::exit::CommandExit;
+use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::transition::check_redrive;
@@ -32,7 +33,7 @@ pub struct CancelCommand {
 }
 
 impl CancelCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let store = context.store()?;
         let by = self.by.clone().unwrap_or_else(env::user);
         let ids = resolve_all(&store, &self.ids)?;
@@ -57,7 +58,7 @@ fn each(
     ids: &[TaskId],
     several: bool,
     act: impl Fn(&Context, &TaskId) -> Result<(String, Object)>,
-) -> Result<u8> {
+) -> Result<CommandExit> {
     let mut done = Vec::new();
     let mut failure = None;
     for id in ids {
@@ -86,7 +87,7 @@ fn each(
             context.out.object(&reply)?;
         }
     }
-    failure.map_or(Ok(EXIT_OK), Err)
+    failure.map_or(Ok(CommandExit::Done), Err)
 }
 
 /// Submit a failed task again, as a new task with a new id.
@@ -101,7 +102,7 @@ pub struct RetryCommand {
 }
 
 impl RetryCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let store = context.store()?;
         let ids = resolve_all(&store, &self.ids)?;
         each(context, &ids, ids.len() > 1, |context, id| retry(context, &store, id))
@@ -123,7 +124,7 @@ pub struct RedriveCommand {
 }
 
 impl RedriveCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let store = context.store()?;
         let ids = match &self.lane {
             Some(lane) => store.dead_tasks(lane, &mut |error| context.out.warn(&error.to_string()))?,
@@ -168,7 +169,7 @@ pub struct MoveCommand {
 }
 
 impl MoveCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         check_lane(&self.to)?;
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
@@ -184,6 +185,6 @@ impl MoveCommand {
         } else {
             context.out.line(id.as_str())?;
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }

@@ -5,9 +5,10 @@ use serde_json::Value;
 
 use super::args::{WaitArgs, WantArgs};
 use super::context::{Context, resolve_all};
+use super::exit::CommandExit;
 use super::next;
 use super::waiting::{Answered, wait_for_answers};
-use crate::error::{EXIT_OK, EXIT_TASK_FAILED, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ResponseStatus, TaskId};
@@ -47,7 +48,7 @@ pub struct WaitCommand {
 }
 
 impl WaitCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         if !self.want.lane.is_empty() {
             return next::wait_on_lanes(context, &self.want, &self.wait, "wait --lane");
         }
@@ -68,17 +69,18 @@ impl WaitCommand {
         }
         if !complete {
             let names: Vec<&str> = pending.iter().map(TaskId::as_str).collect();
-            return Err(Error::new(
-                ErrorKind::TimedOut,
-                format!("no answer within {} seconds from {}", self.wait.timeout, names.join(", ")),
-            )
-            .with_hint(match names[..] {
+            let hint = match names[..] {
                 [name] => format!("the task goes on; wait again, or ask `lanes why {name}`"),
                 _ => "the tasks go on; wait again, or ask `lanes why` for one of them".to_string(),
-            }));
+            };
+            return Ok(CommandExit::TimedOut(format!(
+                "no answer within {} seconds from {}; {hint}",
+                self.wait.timeout,
+                names.join(", ")
+            )));
         }
         let failed = answered.iter().any(|answer| answer.response.status == ResponseStatus::Failed);
-        Ok(if failed && self.exit_status { EXIT_TASK_FAILED } else { EXIT_OK })
+        Ok(if failed && self.exit_status { CommandExit::TaskFailed } else { CommandExit::Done })
     }
 
     fn render(

@@ -3,7 +3,8 @@
 use clap::Args;
 
 use super::context::Context;
-use crate::error::{EXIT_OK, Result, printable};
+use super::exit::CommandExit;
+use crate::error::{Result, printable};
 use crate::model::task::object;
 use crate::workspace::why;
 
@@ -17,7 +18,7 @@ pub struct WhyCommand {
 }
 
 impl WhyCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let store = context.store()?;
         let task = store.task(&store.resolve(&self.id)?)?;
         let reason = why(&store, &task)?;
@@ -32,6 +33,6 @@ impl WhyCommand {
         } else {
             context.out.line(&printable(&reason.sentence))?;
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }

@@ -4,8 +4,9 @@ use clap::Args;
 use serde_json::Value;
 
 use super::context::Context;
+use super::exit::CommandExit;
 use super::table::{Table, relative, short};
-use crate::error::{EXIT_OK, Result, printable};
+use crate::error::{Result, printable};
 use crate::model::task::object;
 use crate::model::{AllParked, Now, Obstacle, Time, cooldown, duration};
 use crate::store::{Store, WorkerInfo};
@@ -16,7 +17,7 @@ use crate::store::{Store, WorkerInfo};
 pub struct WorkersCommand {}
 
 impl WorkersCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<u8> {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         let store = context.store()?;
         let workers = store.live_workers()?;
         let now = store.now();
@@ -35,7 +36,7 @@ impl WorkersCommand {
             print_workers(context, &workers, &now)?;
             print_parked(context, &parked, &now)?;
         }
-        Ok(EXIT_OK)
+        Ok(CommandExit::Done)
     }
 }
 

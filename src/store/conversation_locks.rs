@@ -31,7 +31,7 @@ impl Store {
             return Ok(());
         };
         for name in dir.names()? {
-            if !lock::is_held(&dir, &name) {
+            if !lock::is_held(&dir, &name)? {
                 // Dropped at once: that removes the file.
                 FileLock::try_acquire_in(self.layout.root.open_or_make(CONVERSATIONS)?, &name)?;
             }

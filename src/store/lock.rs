@@ -189,13 +189,18 @@ pub(super) fn hold(fd: &OwnedFd, path: &Path) -> Result<bool> {
     try_lock(&File::from(file), path)
 }
 
-/// Whether some process holds the file `name` in `dir`.
-pub(super) fn is_held(dir: &Dir, name: &str) -> bool {
+/// Whether some process holds the file `name` in `dir`; nobody holds what cannot be opened.
+///
+/// # Errors
+/// `Io` when the kernel does not tell.
+pub(super) fn is_held(dir: &Dir, name: &str) -> Result<bool> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-        // A shared lock suffices to see an exclusive one, and two who look do not disturb each other.
-        Ok(fd) => fs2::FileExt::try_lock_shared(&File::from(fd)).is_err(),
-        Err(_) => false,
+    let Ok(fd) = rustix::fs::openat(dir, name, flags, Mode::empty()) else { return Ok(false) };
+    // A shared lock suffices to see an exclusive one, and two who look do not disturb each other.
+    match fs2::FileExt::try_lock_shared(&File::from(fd)) {
+        Ok(()) => Ok(false),
+        Err(error) if error.kind() == IoErrorKind::WouldBlock => Ok(true),
+        Err(error) => Err(Error::io("lock", dir.path().join(name), error)),
     }
 }
 

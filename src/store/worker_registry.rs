@@ -167,7 +167,7 @@ impl Store {
         };
         let mut abandoned = Vec::new();
         for name in workers.names()? {
-            if name.starts_with('.') || lock::is_held(&workers, &name) {
+            if name.starts_with('.') || lock::is_held(&workers, &name)? {
                 continue;
             }
             let Some(info) = card_in(&workers, &name).filter(|info| info.kind == kind) else {
@@ -199,9 +199,13 @@ impl Store {
         let Some(workers) = self.workers()? else {
             return Ok(Vec::new());
         };
-        let dead = |name: &String| !name.starts_with('.') && !lock::is_held(&workers, name);
-        let cards = workers.names()?.into_iter().filter(dead).filter_map(|name| card_in(&workers, &name));
-        Ok(cards.filter(|info| info.kind == kind).collect())
+        let mut dead = Vec::new();
+        for name in workers.names()? {
+            if !name.starts_with('.') && !lock::is_held(&workers, &name)? {
+                dead.extend(card_in(&workers, &name).filter(|info| info.kind == kind));
+            }
+        }
+        Ok(dead)
     }
 
     /// Whether a card of `kind` is held although the process on it is gone: a child of it that does not
@@ -223,27 +227,25 @@ impl Store {
         let mut names = workers.names()?;
         names.sort_unstable();
         for name in names {
-            if let Some(worker) = look_at_card(&workers, &name) {
-                live.push(worker);
-            }
+            live.extend(look_at_card(&workers, &name)?);
         }
         Ok(live)
     }
 }
 
 /// The worker behind a card, if it is alive.
-fn look_at_card(workers: &Dir, name: &str) -> Option<WorkerInfo> {
+fn look_at_card(workers: &Dir, name: &str) -> Result<Option<WorkerInfo>> {
     if name.starts_with('.') {
-        return None;
+        return Ok(None);
     }
-    let content = reader::file(workers, name, 1024 * 1024).ok().flatten()?;
-    if !lock::is_held(workers, name) {
+    let Ok(Some(content)) = reader::file(workers, name, 1024 * 1024) else { return Ok(None) };
+    if !lock::is_held(workers, name)? {
         if !is_dispatchers_card(workers, name) {
             let _ = atomic::remove(workers, name);
         }
-        return None;
+        return Ok(None);
     }
-    WorkerInfo::from_object(&json::parse_object(&content.bytes).ok()?)
+    Ok(json::parse_object(&content.bytes).ok().and_then(|card| WorkerInfo::from_object(&card)))
 }
 
 /// Whether a card is a dispatcher's. It outlives its owner, for whoever puts the owner's tasks in order.

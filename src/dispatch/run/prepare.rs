@@ -93,7 +93,7 @@ pub fn command_line(
     task: &Task,
     continued: Option<&str>,
     random: u128,
-) -> std::result::Result<CommandLine, CannotStart> {
+) -> Result<CommandLine, CannotStart> {
     let (route, vendor) = (&service.route, &service.vendor);
     let program = match (service.check_ready(), service.program()) {
         (Ok(()), Some(program)) => program.to_path_buf(),
@@ -189,7 +189,7 @@ impl Desk<'_> {
         events: &[Event],
         attempt: &Attempt,
         continued: Option<&Continuation>,
-    ) -> std::result::Result<Prepared, CannotStart> {
+    ) -> Result<Prepared, CannotStart> {
         let Job { task, service, token, .. } = job;
         let (route, vendor) = (&service.route, &service.vendor);
         let session = continued.map(|continued| continued.session.as_str());

@@ -162,7 +162,7 @@ impl Check<'_> {
         let Ok(Some(workers)) = self.store.layout.root.open_existing(WORKERS) else { return Ok(()) };
         for name in workers.names()? {
             let fresh = age_of(&workers, OsStr::new(&name)).is_none_or(|age| age < CARD_GRACE);
-            if fresh || lock::is_held(&workers, &name) {
+            if fresh || lock::is_held(&workers, &name)? {
                 continue;
             }
             let path = workers.path().join(&name);

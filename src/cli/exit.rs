@@ -1,0 +1,69 @@
+//! How a command ends, and the exit code of each end.
+
+/// How a command ended that did not fail with an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandExit {
+    /// It did what was asked.
+    Done,
+    /// It found problems, or did a part only, and has reported that.
+    Problems,
+    /// A wait ended by its timeout; the line for standard error.
+    TimedOut(String),
+    /// The task that was waited for failed.
+    TaskFailed,
+    /// There is nothing to claim now.
+    NothingAvailable,
+}
+
+/// Exit code of a command that did what was asked.
+pub const EXIT_OK: u8 = 0;
+/// Exit code of a command that was refused or failed, or that found problems.
+pub const EXIT_REFUSED: u8 = 1;
+/// Exit code of bad usage, and of a wait that timed out.
+pub const EXIT_USAGE_OR_TIMEOUT: u8 = 2;
+/// Exit code of `call` and `wait --exit-status` when the task itself failed.
+pub const EXIT_TASK_FAILED: u8 = 3;
+/// Exit code of `claim --lane` when no task is available.
+pub const EXIT_NOTHING_AVAILABLE: u8 = 4;
+/// Exit code after a mistake in this program itself (`EX_SOFTWARE` of sysexits.h).
+pub const EXIT_INTERNAL: u8 = 70;
+/// Exit code of a command whose standard output nobody reads: what a shell reports for a process that SIGPIPE
+/// (13) ended.
+pub const EXIT_READER_GONE: u8 = 128 + 13;
+
+/// What each exit code means, as the help lists it.
+pub const EXIT_CODES: [(&str, &str); 5] = [
+    ("0", "done"),
+    ("1", "refused or failed, with one line on standard error"),
+    ("2", "bad usage, or a wait whose time was over"),
+    ("3", "the task failed (call, wait --exit-status)"),
+    ("4", "nothing to claim (claim --lane)"),
+];
+
+impl CommandExit {
+    /// The exit code of the process.
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Done => EXIT_OK,
+            Self::Problems => EXIT_REFUSED,
+            Self::TimedOut(_) => EXIT_USAGE_OR_TIMEOUT,
+            Self::TaskFailed => EXIT_TASK_FAILED,
+            Self::NothingAvailable => EXIT_NOTHING_AVAILABLE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_the_documented_ones() {
+        assert_eq!(CommandExit::Done.code(), 0);
+        assert_eq!(CommandExit::Problems.code(), 1);
+        assert_eq!(CommandExit::TimedOut(String::new()).code(), 2);
+        assert_eq!(CommandExit::TaskFailed.code(), 3);
+        assert_eq!(CommandExit::NothingAvailable.code(), 4);
+        assert_eq!(EXIT_READER_GONE, 141);
+    }
+}
