@@ -347,3 +347,32 @@ fn every_page_of_the_contract_lists_its_sections() {
         assert!(read("CONTRACT.md").contains(&format!("]({name})")), "CONTRACT.md does not list {name}");
     }
 }
+
+/// Whether a word in backticks names a file or folder of this repository rather than of a store.
+fn is_file_of_ours(word: &str) -> bool {
+    const FOLDERS: [&str; 9] =
+        ["benches/", "cli/", "dispatch/", "examples/", "http/", "model/", "store/", "tests/", "workspace/"];
+    let plain = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte));
+    plain && (FOLDERS.iter().any(|folder| word.starts_with(folder)) || word.ends_with(".rs"))
+}
+
+#[test]
+fn every_file_that_the_documents_for_developers_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut checked = 0;
+    let mut missing = Vec::new();
+    for name in ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/glossary.md", "benches/README.md"] {
+        let text = read(name);
+        for word in prose(&text)
+            .flat_map(|line| line.split('`').skip(1).step_by(2))
+            .filter(|word| is_file_of_ours(word))
+        {
+            checked += 1;
+            if !root.join(word).exists() && !root.join("src").join(word).exists() {
+                missing.push(format!("{name}: {word}"));
+            }
+        }
+    }
+    assert!(checked > 100, "only {checked} files were found: this test looks in the wrong place");
+    assert!(missing.is_empty(), "files that do not exist: {missing:#?}");
+}
