@@ -20,7 +20,7 @@ use super::config::reload::Follower;
 use super::config::served_lane::Service;
 use super::event::Moment;
 use super::heartbeat::Keeper;
-use super::prompt::input::word;
+use super::prompt::input::metadata_text;
 use super::registration::{Entry, Roster, TokenPrefix, session_user};
 use super::report::deliver::{Over, finish};
 use super::report::recover::{recover, tell_outbox};
@@ -353,7 +353,7 @@ impl<'env> Work<'env> {
 
     /// One run at a time for each conversation: the programs themselves do not take care of it.
     fn conversation_is_free(&self, state: &State, task: &Task) -> bool {
-        let Some(session) = word(task, "session_id") else {
+        let Some(session) = metadata_text(task, "session_id") else {
             return true;
         };
         let here = state.running.values().any(|run| run.session.as_deref() == Some(session));
@@ -374,7 +374,7 @@ impl<'env> Work<'env> {
         let Some(claim) = task.status.claim() else { return Ok(()) };
         let token = claim.token.clone();
         let id = task.id.to_string();
-        let session = word(&task, "session_id").map(str::to_string);
+        let session = metadata_text(&task, "session_id").map(str::to_string);
         self.roster.add(
             &id,
             Entry {

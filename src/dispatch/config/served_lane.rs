@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::DispatchConfig;
 use super::plan::Surroundings;
 use super::route::{Route, Runner};
-use crate::dispatch::prompt::input::word;
+use crate::dispatch::prompt::input::metadata_text;
 use crate::dispatch::vendor::{COMMAND, Vendor, agent_environment};
 use crate::error::printable;
 use crate::model::{Filter, Task};
@@ -136,7 +136,7 @@ impl Service {
     /// The model that a run for `task` asks for, and a line about a class that means nothing; no model is
     /// the default of the vendor's program.
     pub fn model_for(&self, task: &Task) -> (Option<String>, Option<String>) {
-        let class = word(task, "model_class").map(|class| self.vendor.model_for_class(class));
+        let class = metadata_text(task, "model_class").map(|class| self.vendor.model_for_class(class));
         let (model, warning) = match class {
             Some(Ok(model)) => (model, None),
             Some(Err(warning)) => (None, Some(warning)),

@@ -1,8 +1,8 @@
-//! Work that claude's agent started in the background: sub-agents, workflows, shell commands.
+//! Tasks that claude's agent started in the background: sub-agents, workflows, shell commands.
 //!
-//! The program tells each start and end (`task_started`, `task_updated`, `task_notification`), and in recent
-//! versions also the whole set after each change (`background_tasks_changed`). All of them are read: a start may
-//! lack its end, and old versions know no set.
+//! The program reports each start and end (`task_started`, `task_updated`, `task_notification`), and recent
+//! versions also report the whole set after each change (`background_tasks_changed`). All of these are read: the
+//! end of a task may be missing, and old versions do not report the set.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +12,24 @@ use super::json::{some_text, text};
 use super::one_line;
 use super::report::{CutShort, Ending};
 
-/// Longest description that is kept, in characters.
+/// Maximum length of a description, in characters.
 const LONGEST_NAME: usize = 80;
-/// Most tasks that are remembered: those of a run are few, unless somebody floods the stream.
+/// Maximum number of tasks kept. A run has few, unless something floods the stream.
 const MOST_TASKS: usize = 10_000;
 
-/// One task of the agent's own.
+/// One background task of an agent.
 #[derive(Clone, Debug, Default)]
 struct Task {
     name: String,
     is_command: bool,
-    /// The agent waits for it: its end reaches the agent as a tool's result.
+    /// The agent waits for it: it receives the end as a tool result.
     is_foreground: bool,
-    /// Nothing that anybody waits for, such as a watcher.
+    /// Nothing waits for it: a watcher, for example.
     is_ambient: bool,
-    /// The call that started it.
+    /// The id of the tool call that started it.
     call: Option<String>,
     end: Option<End>,
-    /// The agent has gone on since it ended, so it knows.
+    /// The agent has continued since it ended, so it knows about the end.
     is_known: bool,
 }
 
@@ -41,8 +41,8 @@ enum End {
 }
 
 impl End {
-    /// Whether the agent is told of it and goes on. What the program stops, it stops because it ends itself.
-    fn is_told(self) -> bool {
+    /// Returns whether the agent is notified and continues. The program stops tasks only when it exits itself.
+    fn is_notified(self) -> bool {
         self != Self::Stopped
     }
 
@@ -56,16 +56,16 @@ impl End {
     }
 }
 
-/// The tasks of a run.
+/// The background tasks of a run.
 #[derive(Debug, Default)]
 pub struct Background {
     tasks: BTreeMap<String, Task>,
-    /// A task has ended since the last result, so the agent will be told and go on.
-    owes_turn: bool,
+    /// A task has ended since the last result, so the agent will be notified and continue.
+    will_resume: bool,
 }
 
 impl Background {
-    /// Takes in a `system` line.
+    /// Reads a `system` line.
     pub fn system(&mut self, value: &Value) {
         match text(value, "subtype") {
             "task_started" => self.started(value),
@@ -77,15 +77,15 @@ impl Background {
                     task.is_foreground = moved.map_or(task.is_foreground, |background| !background);
                     task.end = end.or(task.end);
                 });
-                self.owes_turn |= end.is_some_and(End::is_told);
+                self.will_resume |= end.is_some_and(End::is_notified);
             }
             "task_notification" => {
                 let end = End::parse(text(value, "status"));
                 self.change(text(value, "task_id"), |task| {
-                    name_it(task, value);
+                    set_name(task, value);
                     task.end = end.or(task.end);
                 });
-                self.owes_turn |= end.is_some_and(End::is_told);
+                self.will_resume |= end.is_some_and(End::is_notified);
             }
             "background_tasks_changed" => self.replaced(value),
             _ => {}
@@ -102,17 +102,17 @@ impl Background {
                 call: some_text(value, "tool_use_id"),
                 ..Task::default()
             };
-            name_it(task, value);
+            set_name(task, value);
         });
     }
 
-    /// The whole set of what runs in the background now; what left it has ended.
+    /// Reads the set of tasks that now run in the background; a task that left the set has ended.
     fn replaced(&mut self, value: &Value) {
         let Some(listed) = value.get("tasks").and_then(Value::as_array) else { return };
         for entry in listed {
             let is_ambient = entry.get("ambient").and_then(Value::as_bool).unwrap_or(false);
             self.change(text(entry, "task_id"), |task| {
-                name_it(task, entry);
+                set_name(task, entry);
                 task.is_foreground = false;
                 task.is_ambient = is_ambient;
                 task.end = None;
@@ -132,7 +132,7 @@ impl Background {
         }
     }
 
-    /// Takes in a `user` line: the result of a call that waited for its task is that task's end.
+    /// Reads a `user` line: the result of a tool call that waited for its task ends that task.
     pub fn tool_result(&mut self, value: &Value) {
         let status = value.get("tool_use_result").map_or("", |result| text(result, "status"));
         if status != "completed" {
@@ -148,27 +148,27 @@ impl Background {
         }
     }
 
-    /// The agent has reported a result.
+    /// Notes that the agent has reported a result.
     pub fn result(&mut self) {
-        self.owes_turn = false;
+        self.will_resume = false;
     }
 
-    /// The agent itself goes on: it has been told of everything that ended.
-    pub fn agent_goes_on(&mut self) {
-        self.owes_turn = false;
+    /// Notes that the agent itself continues: it knows about everything that has ended.
+    pub fn agent_continues(&mut self) {
+        self.will_resume = false;
         for task in self.tasks.values_mut().filter(|task| task.end.is_some()) {
             task.is_known = true;
         }
     }
 
-    /// Whether the agent will go on by itself: something has just ended, or still runs whose end it will be told.
-    /// A shell command that runs counts only with `commands`.
-    pub fn is_at_work(&self, commands: bool) -> bool {
+    /// Returns whether the agent will continue by itself: a task has just ended, or one is running whose end will
+    /// be reported to it. Running shell commands count only if `commands` is set.
+    pub fn will_continue(&self, commands: bool) -> bool {
         let counts = |task: &Task| !task.is_foreground && !task.is_ambient && (commands || !task.is_command);
-        self.owes_turn || self.tasks.values().any(|task| task.end.is_none() && counts(task))
+        self.will_resume || self.tasks.values().any(|task| task.end.is_none() && counts(task))
     }
 
-    /// What did not come to its own end.
+    /// Returns the tasks that did not finish by themselves.
     pub fn cut_short(&self) -> Vec<CutShort> {
         let tasks = self.tasks.values().filter(|task| !task.is_foreground && !task.is_ambient);
         tasks
@@ -179,7 +179,7 @@ impl Background {
                     Some(End::Stopped) => Ending::Stopped,
                     Some(End::Completed) => return None,
                 };
-                // Commands fail and are stopped every day; the agent that was told decided what it means.
+                // Commands often fail or are stopped; the agent that was notified has dealt with it.
                 if task.is_command && task.is_known {
                     return None;
                 }
@@ -190,7 +190,7 @@ impl Background {
     }
 }
 
-fn name_it(task: &mut Task, value: &Value) {
+fn set_name(task: &mut Task, value: &Value) {
     if let Some(kind) = some_text(value, "task_type") {
         task.is_command = kind == "local_bash";
     }
@@ -225,7 +225,7 @@ mod tests {
         )
     }
 
-    /// The report, and after which lines the run had its last result.
+    /// Returns the report and, for each line, whether the run had its last result after it.
     fn read(lines: &[&str]) -> (RunReport, Vec<bool>) {
         let mut parser = StreamParser::new(Format::ClaudeStream);
         let feed = |line: &&str| {
@@ -253,31 +253,31 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_interim_while_an_agent_works_in_the_background() {
+    fn a_result_is_interim_while_a_background_agent_runs() {
         let (interim, completed, last) = (result("interim"), notified("completed"), result("synthesis"));
         let lines = [LISTED, STARTED, LAUNCHED, SAYS, &interim, SUB_SAYS, &completed, EMPTY, SAYS, &last];
         let (report, done) = read(&lines);
         assert_eq!(done.iter().position(|is| *is), Some(lines.len() - 1), "{done:?}");
         assert_eq!((report.text.as_str(), report.cut_short.len()), ("synthesis", 0));
-        // Cut off while it works: the last result is all there is, and it is known to be interim.
+        // Ended while it runs: the last result is all there is, and it is known to be interim.
         let (report, _) = read(&lines[..6]);
         assert!(report.complete && report.is_interim);
         assert_eq!(report.cut_short[0].ending, Ending::Outstanding);
         assert_eq!(report.text, "interim");
-        // Programs without the set of all tasks.
+        // Versions that do not report the set.
         let (_, done) = read(&[STARTED, SAYS, &interim, &completed, SAYS, &last]);
         assert_eq!(done, [false, false, false, false, false, true]);
-        // An end that no notice told.
+        // An end without a notification.
         let (report, _) = read(&[LISTED, STARTED, SAYS, EMPTY, SAYS, &last]);
         assert_eq!(report.cut_short, []);
     }
 
     #[test]
-    fn an_agent_that_was_waited_for_is_none_of_it() {
+    fn an_agent_that_was_waited_for_is_not_in_the_background() {
         let started = STARTED.replace("\"is_backgrounded\":true", "\"is_backgrounded\":false");
         let (report, done) = read(&[&started, SAYS, &notified("failed"), SAYS, &result("x")]);
         assert_eq!((report.cut_short.len(), done.last()), (0, Some(&true)));
-        // Old versions do not say whether it was waited for; the call's result does.
+        // Old versions do not say whether it was waited for; the result of the call does.
         let started = STARTED.replace("\"is_backgrounded\":true,", "");
         let returned = LAUNCHED.replace("async_launched", "completed");
         let (report, done) = read(&[&started, &returned, SAYS, &result("x")]);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_agent_knows_and_what_it_leaves_running_is_told_apart() {
+    fn ends_that_the_agent_knows_differ_from_tasks_left_running() {
         let (report, _) = read(&[STARTED, SAYS, &notified("failed"), SAYS, &result("x")]);
         assert!(report.cut_short[0].is_known);
         let command = STARTED.replace("local_agent", "local_bash");

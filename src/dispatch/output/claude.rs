@@ -1,4 +1,4 @@
-//! claude `--output-format stream-json`: one object a line, the last of type `result`.
+//! claude `--output-format stream-json`: one object per line, the last of type `result`.
 
 use serde_json::{Value, json};
 
@@ -11,9 +11,9 @@ use crate::dispatch::run::answer::{self, Closing};
 
 #[derive(Debug, Default)]
 pub struct Claude {
-    /// What it used.
+    /// Its usage.
     tally: Tally,
-    /// What the agent started in the background.
+    /// Its background tasks.
     background: Background,
 }
 
@@ -28,24 +28,24 @@ impl Claude {
                 system(value, report)
             }
             "assistant" => {
-                // Sub-agents speak under the call that started them.
+                // Messages of sub-agents carry the id of the call that started them.
                 if value.get("parent_tool_use_id").is_none_or(Value::is_null) {
-                    // More work after a result: that result was not the last one.
+                    // Work continues after a result: it was not the last one.
                     report.complete = false;
-                    self.background.agent_goes_on();
+                    self.background.agent_continues();
                 }
                 if let Some(message) = value.get("message") {
                     self.tally.message(message);
-                    // The program tells errors of the service in the model's place.
+                    // The program reports errors of the service as messages of the model.
                     report.has_worked |= text(message, "model") != "<synthetic>";
                 }
-                // The service answers again: what its retries said is over.
+                // The service responds again: the errors of the retries no longer apply.
                 report.api_error_status = None;
                 report.error_words = some_text(value, "error").into_iter().collect();
                 if let Some(info) =
                     value.get("api_error_params").and_then(|about| about.get("rate_limit_info"))
                 {
-                    // Where no event was printed, as nothing was new to the program.
+                    // The program prints no event when the state of the limit has not changed.
                     report.add_limit(&json!({"type": "rate_limit_event", "rate_limit_info": info}));
                 }
                 value.get("message").and_then(assistant)
@@ -61,7 +61,7 @@ impl Claude {
             }
             _ => None,
         };
-        report.is_interim = report.complete && self.background.is_at_work(!says_done(report));
+        report.is_interim = report.complete && self.background.will_continue(!declares_done(report));
         note
     }
 
@@ -103,9 +103,9 @@ impl Claude {
     }
 }
 
-/// Whether the agent says itself that nothing is missing: then a command that it left running, a server say, is
-/// not waited for. An agent of its own is: it would be told of that one's end, and go on.
-fn says_done(report: &RunReport) -> bool {
+/// Returns whether the agent declares its work finished. A command that it left running, such as a server, is then
+/// not waited for. A background agent is: its end would be reported to the agent, which would continue.
+fn declares_done(report: &RunReport) -> bool {
     report.is_error || answer::closing(&report.text) == Some(Closing::Done)
 }
 
@@ -137,7 +137,7 @@ fn assistant(message: &Value) -> Option<String> {
     })
 }
 
-/// The most telling word for how the run ended; old versions know only the subtype.
+/// Returns the most specific reason why the run ended; old versions report only the subtype.
 fn reason(value: &Value) -> Option<String> {
     let subtype = some_text(value, "subtype").filter(|subtype| subtype != "success");
     some_text(value, "terminal_reason").or(subtype)
@@ -164,7 +164,7 @@ mod tests {
         let mut parser = StreamParser::new(Format::ClaudeStream);
         let mut notes = Vec::new();
         for line in lines {
-            // Byte by byte: boundaries never matter.
+            // Byte by byte: boundaries must not matter.
             for byte in line.bytes().chain([b'\n']) {
                 parser.feed(&[byte], &mut |note| notes.push(note.text));
             }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_speak_through_is_error_and_errors() {
+    fn errors_are_read_from_is_error_and_errors() {
         let api = r#"{"type":"result","subtype":"success","is_error":true,"result":"API Error: 529","terminal_reason":"api_error","api_error_status":529,"session_id":"s"}"#;
         let (report, _) = read(&[api], &Baseline::Fresh);
         assert!(report.complete && report.is_error);

@@ -1,4 +1,4 @@
-//! codex `exec --json`: events one a line, ended by `turn.completed` or `turn.failed`.
+//! codex `exec --json`: one event per line, ended by `turn.completed` or `turn.failed`.
 
 use serde_json::Value;
 
@@ -6,14 +6,14 @@ use super::json::{count, some_text, status_in, text};
 use super::report::{Baseline, Denial, RunReport, Totals, one_line};
 use super::usage::Tokens;
 
-/// How a program ends its complaint about what the sandbox keeps read-only.
+/// The end of a program's message about a file that the sandbox keeps read-only.
 const READ_ONLY: &str = "Read-only file system";
-/// Longest complaint that is passed on.
+/// Maximum length of such a message that is reported, in characters.
 const LONGEST_REFUSAL: usize = 300;
 
 #[derive(Debug, Default)]
 pub struct Codex {
-    /// Tokens since the conversation's start.
+    /// Tokens since the start of the conversation.
     total: Option<Tokens>,
     turns: u64,
 }
@@ -47,7 +47,7 @@ impl Codex {
                 report.add_error(message);
                 None
             }
-            // A notice: the run goes on, and if it does not, the last one says why.
+            // A warning: the run continues. If it does not, the last one states the reason.
             "error" => {
                 report.errors.clear();
                 report.add_error(text(value, "message"));
@@ -79,7 +79,7 @@ impl Codex {
 fn tokens(usage: &Value) -> Tokens {
     let cached = count(usage, "cached_input_tokens").unwrap_or(0);
     Tokens {
-        // codex counts cached tokens among the input; here each token is counted once.
+        // codex includes cached tokens in the input; here each token is counted once.
         input: count(usage, "input_tokens").unwrap_or(0).saturating_sub(cached),
         output: count(usage, "output_tokens").unwrap_or(0),
         cache_read: cached,
@@ -98,7 +98,7 @@ fn started(item: &Value) -> Option<String> {
 fn completed(item: &Value, report: &mut RunReport) -> Option<String> {
     match text(item, "type") {
         "agent_message" => {
-            // The answer is the last message; the ones before are progress.
+            // The answer is the last message; earlier ones are progress.
             report.text = text(item, "text").to_string();
             some_text(item, "text")
         }
@@ -116,7 +116,7 @@ fn completed(item: &Value, report: &mut RunReport) -> Option<String> {
             None
         }
         "command_execution" => {
-            // The sandbox refuses by way of the file system, and a shell may well end with 0 after it.
+            // The sandbox refuses through the file system, and a shell may exit with 0 nevertheless.
             let mut lines = text(item, "aggregated_output").lines();
             if let Some(line) = lines.find(|line| line.ends_with(READ_ONLY)) {
                 let call = format!("{}: {}", text(item, "command"), one_line(line, LONGEST_REFUSAL));

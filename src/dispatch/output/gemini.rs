@@ -9,9 +9,9 @@ use super::usage::Tokens;
 
 #[derive(Debug, Default)]
 pub struct Gemini {
-    /// What the model has said since its last tool call.
+    /// The text since the last tool call.
     message: String,
-    /// What it said before, in case nothing follows the last tool call.
+    /// The text before it, in case nothing follows the last tool call.
     earlier: String,
 }
 
@@ -81,7 +81,7 @@ fn result(value: &Value, report: &mut RunReport) {
 fn tokens(stats: &Value) -> Option<Tokens> {
     let cached = count(stats, "cached").unwrap_or(0);
     count(stats, "input_tokens").map(|input| Tokens {
-        // gemini counts cached tokens among the input; here each token is counted once.
+        // gemini includes cached tokens in the input; here each token is counted once.
         input: input.saturating_sub(cached),
         output: count(stats, "output_tokens").unwrap_or(0),
         cache_read: cached,

@@ -1,12 +1,12 @@
-//! JSON lines of agents, read forgivingly, and the few questions asked of them.
+//! Lenient reading of JSON lines that agents print, and typed access to their members.
 
 use serde_json::Value;
 
 use crate::model::json::escaped_unit;
 
-/// The object on this line, if there is one. Bytes that are not UTF-8 become replacement
-/// characters, and half a surrogate pair (which a strict parser refuses) does too: a result is not
-/// thrown away because of one broken character in it.
+/// Returns the JSON object on this line, if it is one and has a `type`. Bytes that are not UTF-8 become
+/// replacement characters, and so does a lone surrogate, which a strict parser refuses: one broken character must
+/// not lose a result.
 pub fn object(line: &[u8]) -> Option<Value> {
     let start = line.iter().position(|byte| !byte.is_ascii_whitespace())?;
     if line[start] != b'{' {
@@ -22,32 +22,32 @@ pub fn object(line: &[u8]) -> Option<Value> {
     Some(value)
 }
 
-/// Text at `key`, empty when it is missing or something else.
+/// Returns the text at `key`, or an empty string if it is missing or not text.
 pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Text at `key`, if it is there and not empty.
+/// Returns the text at `key` if it is not empty.
 pub fn some_text(value: &Value, key: &str) -> Option<String> {
     Some(text(value, key)).filter(|text| !text.is_empty()).map(str::to_string)
 }
 
-/// A count at `key`.
+/// Returns the count at `key`.
 pub fn count(value: &Value, key: &str) -> Option<u64> {
     value.get(key)?.as_u64()
 }
 
-/// An amount at `key`: finite and not negative.
+/// Returns the amount at `key` if it is finite and not negative.
 pub fn amount(value: &Value, key: &str) -> Option<f64> {
     value.get(key)?.as_f64().filter(|amount| amount.is_finite() && *amount >= 0.0)
 }
 
-/// An HTTP status at `key`.
+/// Returns the HTTP status at `key`.
 pub fn status(value: &Value, key: &str) -> Option<u16> {
     u16::try_from(count(value, key)?).ok()
 }
 
-/// The HTTP status that a message names: "last status: 429 Too Many Requests", `"code":400`.
+/// Returns the HTTP status that a message names: "last status: 429 Too Many Requests", `"code":400`.
 pub fn status_in(message: &str) -> Option<u16> {
     const NAMES: [&str; 5] = ["status", "code", "api error", "http", "statuscode"];
     let lower = message.to_ascii_lowercase();
@@ -59,11 +59,11 @@ pub fn status_in(message: &str) -> Option<u16> {
         let status = digits.parse().ok().filter(|status| digits.len() == 3 && (400..600).contains(status));
         Some((at, status.filter(|_| is_whole)?))
     });
-    // What stands first is the outer one; a body that is quoted after it has words of its own.
+    // The first one is the outer status; a body that is quoted after it may contain others.
     found.min_by_key(|(at, _)| *at).map(|(_, status)| status)
 }
 
-/// The same JSON text with every `\uD800`…`\uDFFF` that has no partner replaced.
+/// Replaces every lone surrogate escape (`\uD800`…`\uDFFF`) in a JSON text.
 fn without_lone_surrogates(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -82,7 +82,7 @@ fn without_lone_surrogates(text: &str) -> String {
                 continue;
             }
             Some(_) => 6,
-            // An ordinary escape such as \\ or \n: two characters, taken together.
+            // An ordinary escape such as \\ or \n: two characters, copied together.
             None => escape.chars().take(2).map(char::len_utf8).sum(),
         };
         out.push_str(&escape[..taken]);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_name_their_status() {
+    fn a_status_is_found_in_a_message() {
         for (message, expected) in [
             ("exceeded retry limit, last status: 429 Too Many Requests", Some(429)),
             ("unexpected status 400 Bad Request: {\"error\":{\"status\":\"INVALID\"}}", Some(400)),

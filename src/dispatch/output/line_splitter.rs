@@ -1,25 +1,25 @@
-//! Bytes in pieces of any size, given on as lines of bounded length.
+//! Splits bytes that arrive in pieces of any size into lines of bounded length.
 
-/// Longest line that is read. A result with a long answer is one line, so the limit is generous.
+/// Maximum length of a line, in bytes. A result with a long answer is one line, so the limit is generous.
 pub const LONGEST_LINE: usize = 8 * 1024 * 1024;
 
-/// The unfinished line at the end of what was read so far.
+/// The unfinished line at the end of the bytes so far.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub struct LineSplitter {
     partial: Vec<u8>,
-    /// The current line is too long: forget everything up to its end.
+    /// The current line is too long: drop everything up to its end.
     skipping: bool,
     overlong: u64,
 }
 
-impl Lines {
-    /// Calls `line` for every line that `bytes` completes, without its end.
+impl LineSplitter {
+    /// Calls `line` for every line that `bytes` completes, without its terminator.
     pub fn feed(&mut self, bytes: &[u8], mut line: impl FnMut(&[u8])) {
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let (piece, after) = (&rest[..end], &rest[end + 1..]);
             if self.partial.is_empty() && !self.skipping && piece.len() <= LONGEST_LINE {
-                // The usual case needs no copy.
+                // The common case needs no copy.
                 line(trimmed(piece));
             } else {
                 self.append(piece);
@@ -30,7 +30,7 @@ impl Lines {
         self.append(rest);
     }
 
-    /// Calls `line` for a last line that has no end.
+    /// Calls `line` for a last line without a terminator.
     pub fn finish(&mut self, mut line: impl FnMut(&[u8])) {
         if !self.skipping && !self.partial.is_empty() {
             line(trimmed(&self.partial));
@@ -39,7 +39,7 @@ impl Lines {
         self.skipping = false;
     }
 
-    /// How many lines were skipped because of their length.
+    /// Returns the number of lines that were skipped because of their length.
     pub fn overlong(&self) -> u64 {
         self.overlong
     }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     fn lines(pieces: &[&[u8]]) -> (Vec<String>, u64) {
-        let mut lines = Lines::default();
+        let mut lines = LineSplitter::default();
         let mut out = Vec::new();
         let mut take = |line: &[u8]| out.push(String::from_utf8_lossy(line).into_owned());
         for piece in pieces {

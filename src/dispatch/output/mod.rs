@@ -1,8 +1,8 @@
-//! What an agent prints, read as it comes: progress for people, and at the end a [`RunReport`].
+//! Parses the output of an agent while it runs: progress notes for people, and at the end a [`RunReport`].
 //!
-//! Every format is read by the same rules: lines that are no JSON objects are counted and skipped,
-//! unknown fields are normal, a line may arrive in any number of pieces. Nothing an agent prints can
-//! make reading fail; what is missing from the report is judged in [`super::run::classify`].
+//! Every format is read by the same rules: lines that are not JSON objects are counted and skipped, unknown fields
+//! are ignored, and a line may arrive in any number of pieces. Nothing that an agent prints can make parsing fail;
+//! [`super::run::classify`] decides what a missing part of the report means.
 
 mod background;
 mod claude;
@@ -20,16 +20,16 @@ use serde_json::Value;
 pub use report::{Baseline, CutShort, Denial, Ending, Note, RunReport, Totals, one_line};
 pub use usage::{AtLeast, CostSource, ModelUsage, Tokens, Usage, plus_cost};
 
-use self::line_splitter::Lines;
+use self::line_splitter::LineSplitter;
 pub use json::status_in;
 
-/// Longest answer that is kept from a program whose whole output is the answer.
+/// Maximum size of the answer of a program whose whole output is the answer, in bytes.
 pub const LONGEST_TEXT: usize = 16 * 1024 * 1024;
 
-/// Longest line about an account's limits that is kept, in bytes.
+/// Maximum size of a line about usage limits that is kept, in bytes.
 const LONGEST_LIMIT_LINE: usize = 16 * 1024;
 
-/// How an agent's standard output is to be read.
+/// The format of an agent's standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// claude `--output-format stream-json`.
@@ -40,7 +40,7 @@ pub enum Format {
     GeminiStream,
     /// opencode `run --format json`.
     OpencodeJson,
-    /// The output is the answer; there is no result object, the exit code decides.
+    /// The output is the answer. There is no result object; the exit code decides about success.
     Text,
 }
 
@@ -48,7 +48,7 @@ impl Format {
     const ALL: [Self; 5] =
         [Self::ClaudeStream, Self::CodexJsonl, Self::GeminiStream, Self::OpencodeJson, Self::Text];
 
-    /// The name in configuration.
+    /// Returns the name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::ClaudeStream => "claude-stream",
@@ -59,34 +59,37 @@ impl Format {
         }
     }
 
-    /// The format called `name`.
+    /// Returns the format called `name`.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
-    /// Reads a format's name from a configuration value.
+    /// Reads the name of a format from a configuration value.
+    ///
+    /// # Errors
+    /// The list of known formats.
     pub fn from_yaml(value: &serde_yaml::Value) -> Result<Self, String> {
         let format = value.as_str().and_then(Self::parse);
         format.ok_or_else(|| format!("expected one of {}", Self::ALL.map(Self::name).join(", ")))
     }
 
-    /// Whether a run counts as finished only once a result object was seen.
+    /// Returns whether a run is complete only after a result object.
     pub fn has_result_object(self) -> bool {
         self != Self::Text
     }
 }
 
-/// Reads one run's output.
+/// Parses the output of one run.
 #[derive(Debug)]
 pub struct StreamParser {
-    lines: Lines,
+    lines: LineSplitter,
     decoder: Decoder,
     report: RunReport,
     /// HTTP statuses with which the service refuses the account.
     refusing: Vec<u16>,
 }
 
-/// What a format remembers between two lines.
+/// The state that a format keeps between lines.
 #[derive(Debug)]
 enum Decoder {
     Claude(Box<claude::Claude>),
@@ -97,7 +100,7 @@ enum Decoder {
 }
 
 impl StreamParser {
-    /// A parser at the start of a run.
+    /// Creates a parser for a run that starts.
     pub fn new(format: Format) -> Self {
         let decoder = match format {
             Format::ClaudeStream => Decoder::Claude(Box::default()),
@@ -106,21 +109,21 @@ impl StreamParser {
             Format::OpencodeJson => Decoder::Opencode(opencode::Opencode::default()),
             Format::Text => Decoder::Text(Vec::new()),
         };
-        Self { lines: Lines::default(), decoder, report: RunReport::default(), refusing: Vec::new() }
+        Self { lines: LineSplitter::default(), decoder, report: RunReport::default(), refusing: Vec::new() }
     }
 
-    /// The same parser, for a service that refuses accounts with these HTTP statuses.
-    pub fn refused_by(self, refusing: Vec<u16>) -> Self {
+    /// Sets the HTTP statuses with which the service refuses an account.
+    pub fn with_refusing_statuses(self, refusing: Vec<u16>) -> Self {
         Self { refusing, ..self }
     }
 
-    /// Whether the service refuses the account, and the agent only tries again and again.
+    /// Returns whether the service refuses the account while the agent keeps retrying.
     pub fn is_refused(&self) -> bool {
         let status = self.report.api_error_status;
         !self.report.complete && status.is_some_and(|status| self.refusing.contains(&status))
     }
 
-    /// Takes the next bytes, whatever their boundaries; gives progress to `note`.
+    /// Parses the next bytes, which may end anywhere, and passes progress to `note`.
     pub fn feed(&mut self, bytes: &[u8], note: &mut dyn FnMut(Note)) {
         let Self { lines, decoder, report, .. } = self;
         if let Decoder::Text(kept) = decoder {
@@ -131,18 +134,18 @@ impl StreamParser {
         lines.feed(bytes, |line| read_line(decoder, report, line, note));
     }
 
-    /// The conversation's id, as soon as the agent has said it.
+    /// Returns the id of the conversation once the agent has reported it.
     pub fn session_id(&self) -> Option<&str> {
         self.report.session_id.as_deref()
     }
 
-    /// Whether the agent has reported its last result: from then on only clean-up is outstanding.
+    /// Returns whether the agent has reported its last result, after which only clean-up remains.
     pub fn has_result(&self) -> bool {
         self.report.complete && !self.report.is_interim
     }
 
-    /// The report, when no more output will come. `baseline` says what is known about earlier runs
-    /// of the same conversation, because some figures count from the conversation's start.
+    /// Returns the report after the end of the output. `baseline` holds the totals of earlier runs of the same
+    /// conversation, because some figures count from its start.
     pub fn finish(mut self, baseline: &Baseline) -> RunReport {
         let Self { lines, decoder, report, .. } = &mut self;
         lines.finish(|line| read_line(decoder, report, line, &mut |_| {}));
@@ -192,11 +195,11 @@ fn read_line(decoder: &mut Decoder, report: &mut RunReport, line: &[u8], note: &
     }
 }
 
-/// A short description of a tool call: its name and the part of the input that says most.
+/// Describes a tool call briefly: its name and the most informative part of the input.
 fn tool_call(name: &str, input: &Value) -> String {
-    const TELLING: [&str; 8] =
+    const INFORMATIVE: [&str; 8] =
         ["command", "file_path", "path", "filePath", "pattern", "query", "url", "description"];
-    let detail = TELLING.iter().find_map(|key| input.get(key).and_then(Value::as_str));
+    let detail = INFORMATIVE.iter().find_map(|key| input.get(key).and_then(Value::as_str));
     match detail {
         Some(detail) => format!("{name}: {detail}"),
         None => name.to_string(),
@@ -216,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_kept_whole_and_reported_line_by_line() {
+    fn text_is_kept_in_full_and_reported_line_by_line() {
         let mut parser = StreamParser::new(Format::Text);
         let mut notes = Vec::new();
         for piece in [&b"one\ntw"[..], b"o\n\xff", b"\n"] {
@@ -244,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn text_beyond_the_limit_is_cut_and_said_so() {
+    fn text_beyond_the_limit_is_cut_and_marked() {
         let mut parser = StreamParser::new(Format::Text);
         let block = vec![b'x'; LONGEST_TEXT / 2 + 1];
         parser.feed(&block, &mut |_| {});

@@ -1,4 +1,4 @@
-//! opencode `run --format json`: steps, each with its own cost; the last one stops.
+//! opencode `run --format json`: steps, each with its own cost; the last one has the reason `stop`.
 
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ impl Opencode {
                     self.step_text.push('\n');
                 }
                 self.step_text.push_str(text(part, "text"));
-                // Kept even when the step never ends: it may be all there is.
+                // Kept even if the step never finishes: it may be all there is.
                 report.text.clone_from(&self.step_text);
                 some_text(part, "text")
             }
@@ -74,7 +74,7 @@ impl Opencode {
 
     pub fn finish(self, report: &mut RunReport) {
         report.turns = (self.steps > 0).then_some(self.steps);
-        // Each step told its own share; what the last one would have told is missing.
+        // Each step reports its own share; that of the unfinished step is missing.
         if let (false, Some(tokens)) = (report.complete, report.tokens) {
             let cost_usd = report.cost_usd.take();
             report.tokens = None;

@@ -1,9 +1,9 @@
-//! What a run of claude used.
+//! The usage of a claude run.
 //!
-//! A result says it by model, sub-agents included: for the whole conversation (`modelUsage`), and in recent versions
-//! also since the result before (`model_usage_since_last_result`). `usage` is that of the main conversation alone.
-//! A run that is cut short has no result; then the messages of its stream, each with the usage known when it began,
-//! show the least that it used.
+//! A result reports it by model, including sub-agents: for the whole conversation (`modelUsage`), and in recent
+//! versions also since the previous result (`model_usage_since_last_result`). `usage` covers the main conversation
+//! only. A run that is interrupted has no result; the messages of its stream, each with the usage known when it
+//! began, then give a lower bound.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,28 +13,28 @@ use super::json::{amount, count, text};
 use super::report::{Baseline, RunReport, Totals};
 use super::usage::{AtLeast, Tokens, Usage, plus_cost};
 
-/// Messages that may still get further lines. Those of one message stand close together.
+/// Number of messages for which further lines are expected. The lines of a message are close together.
 const MOST_OPEN: usize = 1000;
 
-/// The figures of a run so far.
+/// The usage of a run so far.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// What the results say came since the ones before, summed up.
-    told: Option<Usage>,
+    /// The sum of what the results report since their previous ones.
+    reported: Option<Usage>,
     cost_told: Option<f64>,
-    /// What the conversation had come to before this run, by the first result that says both.
+    /// The conversation's total before this run, from the first result that reports both figures.
     before: Option<Usage>,
-    /// What the conversation has come to, by the last result.
+    /// The conversation's total, from the last result.
     total: Option<Usage>,
     total_cost: Option<f64>,
-    /// The main conversation's share, summed up.
+    /// The sum of the main conversation's share.
     main: Option<Tokens>,
     /// Messages since the last result.
     since_result: Messages,
 }
 
 impl Tally {
-    /// Takes in a `result` line.
+    /// Reads a `result` line.
     pub fn result(&mut self, value: &Value) {
         self.since_result = Messages::default();
         if let Some(usage) = value.get("usage") {
@@ -46,7 +46,7 @@ impl Tally {
                 self.cost_told = Some(plus_cost(self.cost_told, cost));
             }
             if let Some(since) = since {
-                self.told.get_or_insert_default().add_all(&since);
+                self.reported.get_or_insert_default().add_all(&since);
                 if let (None, Some((Some(total), _))) = (&self.before, &total) {
                     self.before = Some(total.since(&since));
                 }
@@ -58,7 +58,7 @@ impl Tally {
         self.total_cost = amount(value, "total_cost_usd").or(self.total_cost);
     }
 
-    /// Takes in the message of an `assistant` line.
+    /// Reads the message of an `assistant` line.
     pub fn message(&mut self, message: &Value) {
         let model = text(message, "model");
         if let Some(usage) = message.get("usage").filter(|_| !model.is_empty() && model != "<synthetic>") {
@@ -66,7 +66,7 @@ impl Tally {
         }
     }
 
-    /// Says what the run used, when nothing more will come.
+    /// Writes the usage of the run into `report` once the output has ended.
     pub fn finish(self, report: &mut RunReport, baseline: &Baseline) {
         let cost_usd = run_cost(self.cost_told, self.total_cost, baseline);
         let usage = self.run_usage(baseline);
@@ -78,14 +78,14 @@ impl Tally {
             report.usage = usage.unwrap_or_default();
             return;
         }
-        let told = usage.as_ref().map(Usage::tokens).or(self.main).unwrap_or_default();
+        let reported = usage.as_ref().map(Usage::tokens).or(self.main).unwrap_or_default();
         let mut all = usage.unwrap_or_default();
         all.add_all(&rest);
-        let tokens = told.plus(rest.tokens());
+        let tokens = reported.plus(rest.tokens());
         report.at_least = Some(AtLeast { tokens, usage: all, unpriced: rest, cost_usd });
     }
 
-    /// By model, what the results say of this run alone.
+    /// Returns the usage of this run alone by model, from its results.
     fn run_usage(&self, baseline: &Baseline) -> Option<Usage> {
         let of_total = |before: Option<&Usage>| Some(self.total.as_ref()?.since(before?));
         let after_cut = || match baseline {
@@ -96,11 +96,11 @@ impl Tally {
             }
             _ => None,
         };
-        match (&self.told, baseline) {
-            // A later result may lack what came since the one before, and say it in the total alone.
-            (Some(told), _) => {
+        match (&self.reported, baseline) {
+            // A later result may lack the difference to the previous one and report it only in the total.
+            (Some(reported), _) => {
                 let of_total = of_total(self.before.as_ref()).unwrap_or_default();
-                Some(told.clone().max(&of_total).max(&after_cut().unwrap_or_default()))
+                Some(reported.clone().max(&of_total).max(&after_cut().unwrap_or_default()))
             }
             (None, Baseline::Fresh) => self.total.clone(),
             (None, Baseline::Resumed(before)) => of_total(before.usage.as_ref()),
@@ -109,7 +109,7 @@ impl Tally {
     }
 }
 
-/// Usage by message: its lines repeat it, and a later line may know more.
+/// Usage by message. Each line of a message repeats it, and a later line may be more complete.
 #[derive(Debug, Default)]
 struct Messages {
     open: BTreeMap<String, (String, Tokens)>,
@@ -135,7 +135,7 @@ impl Messages {
     fn usage(self) -> Usage {
         let mut usage = self.closed;
         self.open.values().for_each(|(model, tokens)| usage.add(model, *tokens, None));
-        // Nothing was used, or nothing is known: the same line in every file.
+        // Nothing was used, or nothing is known: both are logged alike.
         usage.0.retain(|_, of_model| of_model.tokens.total() > 0);
         usage
     }
@@ -150,7 +150,7 @@ fn message_tokens(usage: &Value) -> Tokens {
     }
 }
 
-/// The usage by model at `key` and its cost; old versions tell the cost alone.
+/// Returns the usage by model at `key` and its cost; old versions report only the cost.
 fn by_model(value: &Value, key: &str) -> Option<(Option<Usage>, Option<f64>)> {
     let models = value.get(key)?.as_object()?;
     let (mut usage, mut cost, mut has_tokens) = (Usage::default(), None, true);
@@ -172,20 +172,21 @@ fn by_model(value: &Value, key: &str) -> Option<(Option<Usage>, Option<f64>)> {
     Some((has_tokens.then_some(usage), cost))
 }
 
-/// The cost of one run, by what was told of it alone, or by a total that may count from the conversation's start.
-fn run_cost(told: Option<f64>, total: Option<f64>, baseline: &Baseline) -> Option<f64> {
-    // A figure below the earlier total cannot be cumulative: this version counts per run.
+/// Returns the cost of one run in US dollars, from the amount reported for it alone, or from a total that may
+/// count from the start of the conversation.
+fn run_cost(reported: Option<f64>, total: Option<f64>, baseline: &Baseline) -> Option<f64> {
+    // An amount below the earlier total cannot be cumulative: this version counts per run.
     let since = |before: f64, counted: f64| {
         let total = total?;
         Some(if total >= before { (total - before - counted).max(0.0) } else { total })
     };
     match baseline {
-        Baseline::Fresh => told.or(total),
-        Baseline::Resumed(before) => told.or_else(|| since(before.cost_usd?, 0.0)),
+        Baseline::Fresh => reported.or(total),
+        Baseline::Resumed(before) => reported.or_else(|| since(before.cost_usd?, 0.0)),
         Baseline::AfterCut { totals, counted } => {
             let since = totals.cost_usd.and_then(|before| since(before, counted.cost_usd.unwrap_or(0.0)));
-            // What the runs before did not tell is paid for as well, and part of the total alone.
-            told.zip(since).map(|(told, since)| told.max(since)).or(told).or(since)
+            // Cost that earlier runs did not report is real too, and only part of the total.
+            reported.zip(since).map(|(reported, since)| reported.max(since)).or(reported).or(since)
         }
     }
 }
@@ -216,13 +217,13 @@ mod tests {
         assert_eq!((report.tokens, report.usage.0["opus"].tokens), (Some(tokens), tokens));
         assert_eq!(report.usage.0["opus"].cost_usd, Some(0.1));
         assert_eq!((report.cost_usd, &report.at_least), (Some(0.1), &None));
-        // Only the main conversation is known.
+        // Only the usage of the main conversation is known.
         let plain = r#"{"type":"result","result":"x","usage":{"input_tokens":5,"output_tokens":1}}"#;
         assert_eq!(read(&[plain], &Baseline::Fresh).tokens.map(Tokens::total), Some(6));
     }
 
     #[test]
-    fn a_resumed_run_counts_what_came_since() {
+    fn a_resumed_run_counts_the_difference() {
         let resumed = |input: Option<u64>| {
             let usage = input.map(|input| {
                 let mut usage = Usage::default();
@@ -235,7 +236,7 @@ mod tests {
         assert_eq!(input(&[RESULT], resumed(Some(6000))), Some(1000));
         assert_eq!(input(&[RESULT], resumed(Some(8000))), Some(7000), "counted per run");
         assert_eq!(input(&[RESULT], resumed(None)), Some(2000), "the main conversation is all that is known");
-        // The vendor's own difference counts more, also for a second result that lacks it.
+        // The vendor's own difference takes precedence, also for a second result that lacks it.
         let since = RESULT.replace(
             r#""modelUsage""#,
             r#""model_usage_since_last_result":{"opus":{"inputTokens":3000,"outputTokens":1,"costUSD":0.01}},"modelUsage""#,
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_a_result_used_at_least_what_its_messages_show() {
+    fn messages_of_a_run_without_a_result_are_a_lower_bound() {
         let lines = [
             message("m1", "opus", 100, 1),
             message("m1", "opus", 100, 5),
@@ -266,7 +267,7 @@ mod tests {
             Tokens { input: 100, output: 5, cache_read: 1, cache_write: 0 }
         );
         assert_eq!((least.tokens.input, least.usage.0.len(), least.cost_usd), (130, 2, None));
-        // A result sums up all that came before; what comes after it is added.
+        // A result includes everything before it; what comes after it is added.
         let report = read(&[lines[0], RESULT], &Baseline::Fresh);
         assert_eq!((report.at_least, report.tokens.map(|tokens| tokens.input)), (None, Some(7000)));
         let report = read(&[lines[0], RESULT, lines[2]], &Baseline::Fresh);

@@ -1,4 +1,4 @@
-//! What a run used, by model: as its vendor summed it up, or the least that its stream shows.
+//! Usage of a run by model: the vendor's sum, or the lower bound that the output shows.
 
 use std::collections::BTreeMap;
 
@@ -6,37 +6,37 @@ use serde::{Deserialize, Serialize};
 
 use super::report::one_line;
 
-/// Tokens by what they cost.
+/// Tokens by price class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tokens {
-    /// Read by the model, cached ones not included where the vendor tells them apart.
+    /// Input tokens, without cached ones where the vendor distinguishes them.
     pub input: u64,
-    /// Written by the model.
+    /// Output tokens.
     pub output: u64,
-    /// Read from the vendor's cache.
+    /// Input tokens read from the vendor's cache.
     pub cache_read: u64,
-    /// Written to the vendor's cache.
+    /// Input tokens written to the vendor's cache.
     pub cache_write: u64,
 }
 
 impl Tokens {
-    /// These tokens without those counted before; zero rather than negative.
+    /// Subtracts `earlier`; zero rather than negative.
     pub fn since(self, earlier: Self) -> Self {
         self.with(earlier, u64::saturating_sub)
     }
 
-    /// Both together.
+    /// Adds both.
     pub fn plus(self, other: Self) -> Self {
         self.with(other, u64::saturating_add)
     }
 
-    /// The larger number of each kind.
+    /// Takes the larger number of each kind.
     pub fn max(self, other: Self) -> Self {
         self.with(other, u64::max)
     }
 
-    /// Whether no kind has a smaller number than in `earlier`.
+    /// Returns whether every kind is at least that of `earlier`.
     pub fn reaches(self, earlier: Self) -> bool {
         self.max(earlier) == self
     }
@@ -50,7 +50,7 @@ impl Tokens {
         }
     }
 
-    /// All tokens together.
+    /// Returns the number of tokens of all kinds.
     pub fn total(self) -> u64 {
         self.input
             .saturating_add(self.output)
@@ -59,24 +59,24 @@ impl Tokens {
     }
 }
 
-/// What one model did.
+/// Usage of one model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelUsage {
-    /// Its tokens.
+    /// Tokens.
     #[serde(flatten)]
     pub tokens: Tokens,
-    /// Dollars for them, if that is known.
+    /// Their cost in US dollars, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
 }
 
-/// What each model did, by its name.
+/// Usage by model name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Usage(pub BTreeMap<String, ModelUsage>);
 
 impl Usage {
-    /// Adds what a model did. Names without end are counted under one name: they come from the agent's stream.
+    /// Adds the usage of a model. Names come from the agent's output: those beyond a limit share one name.
     pub fn add(&mut self, model: &str, tokens: Tokens, cost_usd: Option<f64>) {
         const MOST_MODELS: usize = 100;
         let name = one_line(model, 200);
@@ -88,14 +88,14 @@ impl Usage {
         }
     }
 
-    /// Adds all of another usage.
+    /// Adds another usage.
     pub fn add_all(&mut self, other: &Self) {
         for (model, usage) in &other.0 {
             self.add(model, usage.tokens, usage.cost_usd);
         }
     }
 
-    /// For each model the larger numbers.
+    /// Takes the larger numbers for each model.
     pub fn max(mut self, other: &Self) -> Self {
         for (model, usage) in &other.0 {
             let entry = self.0.entry(model.clone()).or_default();
@@ -108,25 +108,25 @@ impl Usage {
         self
     }
 
-    /// The tokens of all models.
+    /// Returns the tokens of all models.
     pub fn tokens(&self) -> Tokens {
         self.0.values().fold(Tokens::default(), |sum, usage| sum.plus(usage.tokens))
     }
 
-    /// This usage of a conversation without what it came to before. A total below the earlier one is none: then this
-    /// version of the program counts each run by itself.
+    /// Returns the usage of a conversation since an earlier total. A number below the earlier total is not a total:
+    /// that version of the program counts each run separately.
     pub fn since(&self, earlier: &Self) -> Self {
         if self.reaches(earlier) { self.without(earlier) } else { self.clone() }
     }
 
-    /// Whether no model has fewer tokens than in `earlier`.
+    /// Returns whether every model has at least the tokens of `earlier`.
     pub fn reaches(&self, earlier: &Self) -> bool {
         let mut models = earlier.0.iter();
         models.all(|(model, usage)| self.0.get(model).is_some_and(|now| now.tokens.reaches(usage.tokens)))
     }
 
-    /// What is left of each model's figures without those of `other`, zero rather than negative; models of which no
-    /// tokens are left are left out.
+    /// Subtracts `other` from each model's figures, zero rather than negative, and drops models without remaining
+    /// tokens.
     pub fn without(&self, other: &Self) -> Self {
         let before = |model: &String| other.0.get(model).copied().unwrap_or_default();
         let mut since = Self::default();
@@ -142,35 +142,35 @@ impl Usage {
     }
 }
 
-/// A sum of dollars, which never becomes infinite: agents may print any number.
+/// Adds amounts in US dollars. The sum never becomes infinite, although agents may print any number.
 pub fn plus_cost(sum: Option<f64>, more: f64) -> f64 {
     (sum.unwrap_or(0.0) + more).min(f64::MAX)
 }
 
-/// The least that a run used that was cut short: it never came to tell its sums.
+/// A lower bound for the usage of a run that was interrupted before it reported its totals.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AtLeast {
-    /// All of it.
+    /// All tokens.
     pub tokens: Tokens,
-    /// By model, where the models are known.
+    /// Usage by model, where the models are known.
     pub usage: Usage,
-    /// The part of it whose cost its vendor has not told.
+    /// The part whose cost the vendor has not reported.
     pub unpriced: Usage,
-    /// Dollars: those that its vendor told, and those of the rest at known prices.
+    /// US dollars: the amount that the vendor reported, plus the rest at configured prices.
     pub cost_usd: Option<f64>,
 }
 
 /// Where a cost comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CostSource {
-    /// The vendor said it.
+    /// The vendor reported it.
     Reported,
-    /// Tokens times prices of handoff.yaml.
+    /// Tokens times the prices in handoff.yaml.
     Computed,
 }
 
 impl CostSource {
-    /// The word in the journal and in answers.
+    /// Returns the name in the usage log and in responses.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Reported => "reported",
@@ -192,11 +192,11 @@ mod tests {
     }
 
     #[test]
-    fn a_total_minus_the_total_before_is_what_came_since() {
+    fn the_usage_of_a_run_is_the_difference_of_totals() {
         let before = usage(&[("opus", 10), ("haiku", 5)]);
         assert_eq!(usage(&[("opus", 30), ("haiku", 5)]).since(&before), usage(&[("opus", 20)]));
         assert_eq!(usage(&[("opus", 30), ("haiku", 5)]).since(&Usage::default()).tokens().input, 35);
-        // A model that is gone, or a smaller number: that was no total.
+        // A model that is gone, or a smaller number: that was not a total.
         assert_eq!(usage(&[("opus", 30)]).since(&before), usage(&[("opus", 30)]));
         assert_eq!(usage(&[("opus", 3), ("haiku", 6)]).since(&before).tokens().input, 9);
     }

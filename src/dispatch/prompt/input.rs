@@ -1,4 +1,4 @@
-//! From a task and its surroundings to what the agent is told.
+//! Collects the parts of a prompt from the task, its history, its route and the store.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -19,21 +19,21 @@ use crate::model::{Event, Task, TaskId};
 use crate::store::Store;
 use crate::{Error, Result};
 
-/// Largest request that is the whole prompt.
+/// Maximum size of a prompt that the store holds, in bytes.
 const LONGEST_PROMPT: u64 = 9 * 1024 * 1024;
 
-/// A word of the task's metadata; nothing when it is missing, empty or no text.
-pub fn word<'a>(task: &'a Task, key: &str) -> Option<&'a str> {
+/// Returns the text at `key` in the task's metadata, trimmed; `None` if it is missing, empty or not text.
+pub fn metadata_text<'a>(task: &'a Task, key: &str) -> Option<&'a str> {
     task.spec.metadata.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// The conversation that the task continues.
+/// Returns the id of the conversation that the task continues.
 ///
 /// # Errors
-/// Why none can be, in a person's words: what stands in its place is no text.
+/// A message for people if the id is not text.
 pub fn session(task: &Task) -> std::result::Result<Option<&str>, String> {
     match task.spec.metadata.get("session_id") {
-        None | Some(Value::Null | Value::String(_)) => Ok(word(task, "session_id")),
+        None | Some(Value::Null | Value::String(_)) => Ok(metadata_text(task, "session_id")),
         Some(other) => {
             let shown = one_line(&other.to_string(), 80);
             Err(format!(
@@ -43,25 +43,25 @@ pub fn session(task: &Task) -> std::result::Result<Option<&str>, String> {
     }
 }
 
-/// How deep the agent was that submitted the task; 0 for a task from outside.
+/// Returns the nesting depth of the agent that submitted the task; 0 if no agent did.
 pub fn depth(task: &Task) -> u32 {
     let depth = match task.spec.metadata.get("dispatch_depth") {
         Some(Value::Number(number)) => number.as_f64(),
-        _ => word(task, "dispatch_depth").and_then(|depth| depth.parse().ok()),
+        _ => metadata_text(task, "dispatch_depth").and_then(|depth| depth.parse().ok()),
     };
-    // Saturates: what is beyond every number is beyond every limit.
+    // Saturates: a depth beyond every number is beyond every limit.
     depth.unwrap_or(0.0) as u32
 }
 
-/// Whether the answer is to be JSON.
+/// Returns whether the answer must be JSON.
 pub fn wants_json(task: &Task, route: &Route) -> bool {
-    route.wants_json || word(task, "response_format") == Some("json")
+    route.wants_json || metadata_text(task, "response_format") == Some("json")
 }
 
-/// How much effort the task asks for, and a warning when its word is unknown.
+/// Returns the effort that the task asks for, and a warning if the value is unknown.
 pub fn effort(task: &Task, route: &Route) -> (Option<String>, Option<String>) {
     const KNOWN: [&str; 4] = ["low", "medium", "high", "xhigh"];
-    let Some(asked) = word(task, "effort") else {
+    let Some(asked) = metadata_text(task, "effort") else {
         return (route.effort.clone(), None);
     };
     if KNOWN.contains(&asked) {
@@ -72,11 +72,11 @@ pub fn effort(task: &Task, route: &Route) -> (Option<String>, Option<String>) {
     (Some("medium".to_string()), Some(warning))
 }
 
-/// Everything that goes into the prompt, except the effort, which may have a flag.
+/// Collects everything that goes into the prompt, except the effort, for which the vendor may have a flag.
 ///
 /// # Errors
 /// `Config` for the route's template; `Io` when the request cannot be read.
-pub fn brief(
+pub fn prompt_input(
     store: &Store,
     task: &Task,
     events: &[Event],
@@ -87,14 +87,14 @@ pub fn brief(
     let api_url = around
         .variable("LANES_API_URL")
         .map(|url| format!("{}/tasks/{}", url.trim_end_matches('/'), task.id));
-    // Without a server the task's own directory is the place to look.
+    // Without a server, the task's own directory is the place to look.
     let task_url = api_url.clone().unwrap_or_else(|| task_dir.to_string_lossy().into_owned());
     let request_path = Path::new(&task.request_path);
-    let (words, request) = match store.own_request(task)? {
+    let (own_prompt, request) = match store.own_request(task)? {
         Some(file) => (read_prompt(file, request_path)?, None),
         None => (task.spec.prompt.clone(), Some(artifact(request_path, &task.request_sha256)?)),
     };
-    let standing = match &route.prompt {
+    let template_text = match &route.prompt {
         Some(template) => {
             let attempt = task.attempt.to_string();
             let values = [
@@ -108,12 +108,12 @@ pub fn brief(
         }
         None => None,
     };
-    let prompt = match standing {
-        Some(standing) if words.trim().is_empty() => standing,
-        Some(standing) => format!("{}\n\n{words}", standing.trim_end()),
-        None => words,
+    let prompt = match template_text {
+        Some(template) if own_prompt.trim().is_empty() => template,
+        Some(template) => format!("{}\n\n{own_prompt}", template.trim_end()),
+        None => own_prompt,
     };
-    let text = |key: &str| word(task, key).map(str::to_string);
+    let text = |key: &str| metadata_text(task, key).map(str::to_string);
     Ok(PromptInput {
         task_id: task.id.to_string(),
         effort_hint: None,
@@ -125,7 +125,7 @@ pub fn brief(
         branch: task.spec.expected_branch.clone(),
         request,
         supporting_paths: task.spec.supporting_paths.iter().map(|file| file.path.clone()).collect(),
-        thread: thread_history(task.id.as_str(), word(task, "parent_task_id"), |id| link(store, id)),
+        thread: thread_history(task.id.as_str(), metadata_text(task, "parent_task_id"), |id| link(store, id)),
         earlier_attempts: retry::earlier_attempts(events),
         wants_json: wants_json(task, route),
         task_url: api_url,
@@ -138,11 +138,11 @@ fn read_prompt(file: File, path: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The request file; its content only if it is not too large for a prompt. What was checked at the claim may
-/// have been replaced since, so that what goes into the prompt is checked once more.
+/// Reads the request file, with its content only if that is small enough for a prompt. The file may have been
+/// replaced since the check at the claim, so the content is checked again.
 fn artifact(path: &Path, sha256: &str) -> Result<Artifact> {
     let fail = |error| Error::io("read the request", path, error);
-    // A pipe in its place must not hold up the dispatcher.
+    // A pipe in its place must not block the dispatcher.
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(fail)?;
     let mut bytes = Vec::new();
@@ -154,7 +154,7 @@ fn artifact(path: &Path, sha256: &str) -> Result<Artifact> {
     Ok(Artifact { path: path.to_string_lossy().into_owned(), content })
 }
 
-/// A task of the conversation; nothing when it is unknown or cannot be read.
+/// Returns a task of the conversation; `None` if it is unknown or unreadable.
 fn link(store: &Store, id: &str) -> Option<ThreadLink> {
     let task = store.task(&TaskId::parse(id).ok()?).ok()?;
     let answer = store.response(&task).ok().flatten().map(|response| ThreadAnswer {
@@ -162,7 +162,7 @@ fn link(store: &Store, id: &str) -> Option<ThreadLink> {
         author: response.reviewer,
         body: response.body,
     });
-    Some(ThreadLink { parent: word(&task, "parent_task_id").map(str::to_string), answer })
+    Some(ThreadLink { parent: metadata_text(&task, "parent_task_id").map(str::to_string), answer })
 }
 
 #[cfg(test)]

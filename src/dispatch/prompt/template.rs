@@ -1,9 +1,12 @@
-//! Prompt templates of routes.
+//! Templates of prompts in routes.
 
 use crate::{Error, Result};
 
-/// Puts values into a template: `{name}` stands for a value, `{{` and `}}` for braces. An unknown
-/// name is an error, because a misspelt one would silently lose its value in every prompt.
+/// Fills values into a template: `{name}` stands for a value, `{{` and `}}` for braces.
+///
+/// # Errors
+/// `Config` for an unknown name, because a misspelt one would silently be missing from every prompt, and for a
+/// single brace.
 pub fn fill_template(template: &str, values: &[(&str, &str)]) -> Result<String> {
     let mut out = String::with_capacity(template.len());
     let mut rest = template;

@@ -1,32 +1,32 @@
 //! The earlier answers of a conversation.
 
-/// Longest history of a thread, all answers together.
+/// Maximum size of a history, all answers together, in bytes.
 pub const LONGEST_THREAD: usize = 192 * 1024;
-/// Longest single answer of a thread.
+/// Maximum size of one answer in a history, in bytes.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// One answer of a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ThreadAnswer {
-    /// The task it answered.
+    /// The id of the answered task.
     pub task_id: String,
-    /// Who answered.
+    /// The worker that answered.
     pub author: String,
     /// The answer.
     pub body: String,
 }
 
-/// What is known of a task that may belong to a thread.
+/// A task that may belong to a conversation.
 #[derive(Clone, Debug, Default)]
 pub struct ThreadLink {
-    /// The task before it in the conversation.
+    /// The id of the previous task in the conversation.
     pub parent: Option<String>,
     /// Its answer, if it has one.
     pub answer: Option<ThreadAnswer>,
 }
 
-/// The earlier answers of a conversation, oldest first. `look` finds a task by its id; a parent that
-/// is missing, unreadable or already seen (a cycle) ends the walk, and so does the limit for all answers together.
+/// Returns the earlier answers of a conversation, oldest first. `look` finds a task by its id. A parent that is
+/// missing, unreadable or already visited (a cycle) ends the history, and so does the limit for all answers.
 pub fn thread_history(
     task_id: &str,
     parent: Option<&str>,
@@ -53,7 +53,7 @@ pub fn thread_history(
     answers
 }
 
-/// `text` itself, or its beginning and end around a remark about what was left out.
+/// Returns `text`, or its beginning and end around a note about the omitted part if it exceeds `limit` bytes.
 fn head_and_tail(text: &str, limit: usize) -> String {
     if text.len() <= limit {
         return text.to_string();

@@ -198,7 +198,7 @@ impl Desk<'_> {
         for warning in &line.warnings {
             self.warn(format!("{}: {warning}", task.id));
         }
-        let mut input = match input::brief(self.store, task, events, route, &self.plan.surroundings) {
+        let mut input = match input::prompt_input(self.store, task, events, route, &self.plan.surroundings) {
             Ok(input) => input,
             // Its own request cannot be read.
             Err(error) if error.kind() == ErrorKind::Io => {
@@ -210,7 +210,7 @@ impl Desk<'_> {
             input.effort_hint.clone_from(&line.effort);
         }
         let words = match continued {
-            Some(continued) => prompt::go_on(&input, continued.cut.words()),
+            Some(continued) => prompt::resume_prompt(&input, continued.cut.words()),
             None => prompt::build(&input),
         };
         attempt.put(files::PROMPT, words.as_bytes())?;
@@ -235,7 +235,8 @@ impl Desk<'_> {
             stdout: log(files::STDOUT)?,
             log: Some(attempt.file_path(files::STDOUT)),
             stderr: log(files::STDERR)?,
-            parser: StreamParser::new(vendor.format).refused_by(vendor.notices.refusing_statuses()),
+            parser: StreamParser::new(vendor.format)
+                .with_refusing_statuses(vendor.notices.refusing_statuses()),
             timeout: own_timeout(task).or(route.timeout),
             silence: route.silence_limit(vendor.format),
             grace: self.plan.grace,

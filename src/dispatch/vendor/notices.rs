@@ -202,11 +202,11 @@ impl Notices {
     pub fn refusal(&self, events: &[Json]) -> Option<RefusedCall> {
         let rule = self.event.as_ref()?;
         let info = events.iter().rev().filter_map(|event| rule.refused_in(event)).next()?;
-        let word = |key: &Option<String>| text_of(info.get(key.as_ref()?)?);
-        let notice = word(&rule.kind).and_then(|kind| self.find(&kind, NoticeSource::Anyone));
+        let member = |key: &Option<String>| text_of(info.get(key.as_ref()?)?);
+        let notice = member(&rule.kind).and_then(|kind| self.find(&kind, NoticeSource::Anyone));
         let notice = notice.filter(|notice| notice.meaning == NoticeMeaning::Limit);
         let unknown = NoticeMatch { meaning: NoticeMeaning::Limit, model: None, within: None };
-        Some(RefusedCall { notice: notice.unwrap_or(unknown), reset: word(&rule.reset) })
+        Some(RefusedCall { notice: notice.unwrap_or(unknown), reset: member(&rule.reset) })
     }
 }
 
