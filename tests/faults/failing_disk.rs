@@ -10,7 +10,9 @@ use crate::driver::Door;
 use crate::points::{self, Point};
 use crate::reader::{After, Snapshot};
 use crate::scenarios::Scenario;
+use crate::testkit::skip::has;
 use crate::usage;
+use crate::world::asked_for;
 
 /// Of how many points one is tried, unless all are.
 const SAMPLE: usize = 7;
@@ -74,10 +76,10 @@ fn complaint(output: &Output, scenario: &Scenario, what: &str) -> String {
 
 #[test]
 fn any_call_of_any_command_may_fail() {
-    if !crate::world::have("strace") {
-        return crate::world::skipped("strace is not installed");
+    if !has("strace") {
+        return;
     }
-    let every = crate::world::asked_for("LANES_TEST_EVERY_POINT");
+    let every = asked_for("LANES_TEST_EVERY_POINT");
     let crew = Crew::play(|crew, stage| {
         let points = points::of_run(stage.world, stage.scenario);
         let effect = usage::look(stage.world, After::Kill, "after").named(stage.base);

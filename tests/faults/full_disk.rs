@@ -9,6 +9,7 @@ use crate::driver::Door;
 use crate::reader::{After, Snapshot};
 use crate::scenarios::Scenario;
 use crate::testkit::run_alone;
+use crate::testkit::skip::{has, skipped};
 use crate::usage;
 use crate::world::World;
 
@@ -17,7 +18,7 @@ use crate::world::World;
 fn in_a_namespace(test: &str) {
     let can = Command::new("unshare").args(["-rm", "sh", "-c", "mount -t tmpfs none /mnt"]).output();
     if !can.is_ok_and(|output| output.status.success()) {
-        return crate::world::skipped("nothing can be mounted here");
+        return skipped("the right to mount");
     }
     let output = run_alone(&["unshare", "-rm"], module_path!(), test).unwrap();
     let said = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -170,8 +171,8 @@ fn on_a_read_only_disk() {
 
 #[test]
 fn a_limit_on_the_size_of_files() {
-    if !crate::world::have("prlimit") {
-        return crate::world::skipped("prlimit is not installed");
+    if !has("prlimit") {
+        return;
     }
     let world = World::new();
     let base = usage::look(&world, After::Kill, "the prepared store");
@@ -188,8 +189,8 @@ fn a_limit_on_the_size_of_files() {
 
 #[test]
 fn a_limit_on_open_files() {
-    if !crate::world::have("prlimit") {
-        return crate::world::skipped("prlimit is not installed");
+    if !has("prlimit") {
+        return;
     }
     let world = World::new();
     let base = usage::look(&world, After::Kill, "the prepared store");

@@ -15,7 +15,7 @@ use crate::disk::Dice;
 use crate::driver::Door;
 use crate::reader::{self, After};
 use crate::usage;
-use crate::world::World;
+use crate::world::{World, asked_for};
 use serde_json::Value;
 
 /// What the workers were told, by all of them.
@@ -150,7 +150,7 @@ fn check_life(id: &str, events: &[Value], claims: &BTreeMap<(String, u64), Strin
 
 #[test]
 fn many_at_once_with_kills() {
-    let (workers, seconds) = if crate::world::asked_for("LANES_TEST_LONG") { (64, 60) } else { (16, 8) };
+    let (workers, seconds) = if asked_for("LANES_TEST_LONG") { (64, 60) } else { (16, 8) };
     let world = World::new();
     let told = Told::default();
     let end = Instant::now() + Duration::from_secs(seconds);

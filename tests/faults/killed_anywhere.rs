@@ -9,8 +9,9 @@ use crate::driver::Door;
 use crate::points::{self, Point};
 use crate::reader::{After, Snapshot};
 use crate::scenarios::Scenario;
+use crate::testkit::skip::has;
 use crate::usage;
-use crate::world::World;
+use crate::world::{World, asked_for};
 use serde_json::Value;
 
 /// Of how many points one is tried, unless all are.
@@ -21,10 +22,10 @@ const COMMANDS: usize = 8;
 
 #[test]
 fn any_command_may_be_killed_anywhere() {
-    if !crate::world::have("strace") {
-        return crate::world::skipped("strace is not installed");
+    if !has("strace") {
+        return;
     }
-    let every = crate::world::asked_for("LANES_TEST_EVERY_POINT");
+    let every = asked_for("LANES_TEST_EVERY_POINT");
     let crew = Crew::play(|crew, stage| {
         let points = points::of_changes(stage.world, stage.scenario);
         let effect = usage::look(stage.world, After::Kill, "after").named(stage.base);
@@ -70,8 +71,8 @@ fn kill(stage: &Stage<'_>, point: &Point, effect: &Snapshot, door: Door) {
 
 #[test]
 fn a_key_that_moved_to_a_retry_stays_there() {
-    if !crate::world::have("strace") {
-        return crate::world::skipped("strace is not installed");
+    if !has("strace") {
+        return;
     }
     let world = World::new();
     let failed = world.tasks.failed.clone();
@@ -91,8 +92,8 @@ fn a_key_that_moved_to_a_retry_stays_there() {
 
 #[test]
 fn what_a_killed_import_told_leaves_its_number_used() {
-    if !crate::world::have("strace") {
-        return crate::world::skipped("strace is not installed");
+    if !has("strace") {
+        return;
     }
     let world = World::new();
     let scenario = Scenario {
@@ -114,8 +115,8 @@ fn what_a_killed_import_told_leaves_its_number_used() {
 
 #[test]
 fn a_lane_counts_its_tasks_after_any_failure() {
-    if !crate::world::have("strace") {
-        return crate::world::skipped("strace is not installed");
+    if !has("strace") {
+        return;
     }
     let world = World::new();
     let mut tried = 0;
@@ -142,13 +143,13 @@ fn a_lane_counts_its_tasks_after_any_failure() {
             tried += 1;
         }
     }
-    assert!(tried > 20 || crate::world::asked_for("LANES_TEST_ONLY"), "only {tried} points were tried");
+    assert!(tried > 20 || asked_for("LANES_TEST_ONLY"), "only {tried} points were tried");
 }
 
 #[test]
 fn an_index_that_is_removed_meanwhile_stops_nobody() {
-    if !crate::world::have("strace") {
-        return crate::world::skipped("strace is not installed");
+    if !has("strace") {
+        return;
     }
     let world = World::new();
     let mut tried = 0;
@@ -168,5 +169,5 @@ fn an_index_that_is_removed_meanwhile_stops_nobody() {
             tried += 1;
         }
     }
-    assert!(tried > 20 || crate::world::asked_for("LANES_TEST_ONLY"), "only {tried} points were tried");
+    assert!(tried > 20 || asked_for("LANES_TEST_ONLY"), "only {tried} points were tried");
 }

@@ -11,8 +11,9 @@ use crate::concurrent::{Crew, Stage};
 use crate::disk::{Dice, Disk, Left, materialise};
 use crate::driver::Door;
 use crate::reader::{self, After, Snapshot};
+use crate::testkit::skip::has;
 use crate::usage;
-use crate::world::World;
+use crate::world::{World, asked_for};
 
 /// How many states are looked at: after one call, and in how manieth the queue is worked off.
 struct Effort {
@@ -22,10 +23,10 @@ struct Effort {
 
 #[test]
 fn the_power_may_fail_at_any_time() {
-    if !crate::world::have("strace") {
-        return crate::world::skipped("strace is not installed");
+    if !has("strace") {
+        return;
     }
-    let effort = match crate::world::asked_for("LANES_TEST_EVERY_POINT") {
+    let effort = match asked_for("LANES_TEST_EVERY_POINT") {
         true => Effort { states: 64, works: 40 },
         false => Effort { states: 4, works: 13 },
     };
@@ -39,8 +40,8 @@ fn the_power_may_fail_at_any_time() {
 
 #[test]
 fn a_missing_sync_is_noticed() {
-    if !crate::world::have("strace") {
-        return crate::world::skipped("strace is not installed");
+    if !has("strace") {
+        return;
     }
     let world = World::new();
     let scenario = world.scenario("submit", &["submit", "--lane", "l", "--prompt", "new"]);

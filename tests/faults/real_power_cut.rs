@@ -15,7 +15,8 @@ use crate::driver::Door;
 use crate::reader::{After, Snapshot};
 use crate::scenarios::Scenario;
 use crate::testkit::run_alone;
-use crate::world::World;
+use crate::testkit::skip::skipped;
+use crate::world::{World, asked_for, in_memory};
 use crate::{points, usage};
 
 /// Of how many scenarios one is tried, and of how many points of it.
@@ -52,20 +53,26 @@ fn in_a_namespace(test: &str) {
     match run_alone(&["unshare", "-m"], module_path!(), test) {
         Ok(output) if output.status.success() => {
             for line in String::from_utf8_lossy(&output.stdout).lines() {
-                if line.starts_with("power cut") || line.starts_with("skipped") {
+                if line.starts_with("power cut") {
                     println!("{line}");
+                }
+            }
+            for line in String::from_utf8_lossy(&output.stderr).lines() {
+                if let Some((_, what)) = line.split_once(": needs ").filter(|_| line.starts_with("skipped: "))
+                {
+                    skipped(what);
                 }
             }
         }
         Ok(output) if String::from_utf8_lossy(&output.stderr).starts_with("unshare: ") => {
-            crate::world::skipped("no root, so nothing can be mounted");
+            skipped("root, to mount a disk");
         }
         Ok(output) => panic!(
             "{test}: {}{}",
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         ),
-        Err(error) => crate::world::skipped(&format!("unshare: {error}")),
+        Err(error) => skipped(&format!("unshare: {error}")),
     }
 }
 
@@ -130,12 +137,12 @@ fn shut_down(root: &File) {
 }
 
 fn play(kind: &str, size: &str, make: &[&str], options: &'static str) {
-    let dir = crate::world::in_memory();
+    let dir = in_memory();
     let disk = match Disk::make(dir.path(), kind, size, make, options) {
         Ok(disk) => disk,
-        Err(why) => return crate::world::skipped(&format!("no {kind} can be made and mounted here: {why}")),
+        Err(why) => return skipped(&format!("{kind} on a loop device: {why}")),
     };
-    let sample = if crate::world::asked_for("LANES_TEST_EVERY_POINT") { EVERY } else { SAMPLE };
+    let sample = if asked_for("LANES_TEST_EVERY_POINT") { EVERY } else { SAMPLE };
     let world = World::in_dir(&disk.at);
     let base = usage::look(&world, After::Kill, "the prepared store");
     let (mut cuts, mut played) = (0, 0);

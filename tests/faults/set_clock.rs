@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::testkit::command;
+use crate::testkit::skip::skipped;
+use crate::testkit::wait::eventually;
 use serde_json::Value;
 
 const FORWARDS: &str = "+1d";
@@ -27,14 +30,14 @@ struct World {
 
 impl World {
     /// `None` where the clock cannot be faked.
-    #[expect(clippy::print_stdout, reason = "whoever runs the tests must see what was not tested")]
+    #[track_caller]
     fn new() -> Option<Self> {
         if !cfg!(debug_assertions) {
-            println!("skipped: a release build takes no library along that could fake its clock");
+            skipped("a debug build: a release build loads no library that could fake its clock");
             return None;
         }
         let Some(library) = library() else {
-            println!("skipped: libfaketime is not installed (Debian package faketime)");
+            skipped("libfaketime (Debian package faketime)");
             return None;
         };
         let world = Self { dir: tempfile::tempdir().unwrap(), library };
@@ -51,8 +54,8 @@ impl World {
 
     /// A program whose wall clock is off by `shift`; empty: it is right.
     fn program(&self, program: &str, shift: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(self.dir.path()).stdin(Stdio::null());
+        let mut command = command::clean_with_path(program);
+        command.current_dir(self.dir.path());
         if !shift.is_empty() {
             command
                 .env("LD_PRELOAD", &self.library)
@@ -64,7 +67,7 @@ impl World {
     }
 
     fn lanes(&self, shift: &str, words: &[&str]) -> Command {
-        let mut command = self.program(env!("CARGO_BIN_EXE_lanes"), shift);
+        let mut command = self.program(command::LANES, shift);
         command.arg("--store").arg(self.store()).args(words);
         command
     }
@@ -74,10 +77,7 @@ impl World {
     }
 
     fn ok(&self, shift: &str, words: &[&str]) -> String {
-        let output = self.run(shift, words);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{shift} {words:?}: {said}");
-        String::from_utf8(output.stdout).unwrap().trim_end().to_string()
+        command::ok(&mut self.lanes(shift, words))
     }
 
     fn submit(&self, shift: &str) -> String {
@@ -106,11 +106,7 @@ impl World {
     fn until_parked(&self) {
         let bells = self.store().join("bells");
         let parked = |bells: &Path| std::fs::read_dir(bells).is_ok_and(|mut names| names.next().is_some());
-        let end = Instant::now() + Duration::from_secs(60);
-        while !parked(&bells) {
-            assert!(Instant::now() < end, "nobody waits");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        eventually("a wait for a lane", || parked(&bells));
     }
 }
 

@@ -4,24 +4,13 @@ use std::ffi::OsStr;
 use std::fs::{File, FileTimes};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::Mutex;
 
 use serde_json::Value;
 
 use crate::scenarios::{self, Scenario};
-
-/// Whether a command of this machine can be started.
-pub fn have(program: &str) -> bool {
-    let found = Command::new(program).arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    found.is_ok_and(|status| status.success())
-}
-
-/// Says that a test did nothing, for want of `what`.
-#[expect(clippy::print_stdout, reason = "whoever runs the tests must see what was not tested")]
-pub fn skipped(what: &str) {
-    println!("skipped: {what}");
-}
+use crate::testkit::command;
 
 /// Whether the environment asks for the long form of a test.
 pub fn asked_for(name: &str) -> bool {
@@ -141,15 +130,14 @@ impl World {
         copy_tree(&self.dir.path().join(from), &self.dir.path().join(to));
     }
 
-    /// `command` with nothing of our environment, in the workspace.
+    /// A command in the workspace.
     fn in_workspace(&self, mut command: Command) -> Command {
-        command.env_clear().env("USER", "tester").env("PATH", "/usr/bin:/bin");
-        command.current_dir(self.home()).stdin(Stdio::null());
+        command.env("USER", "tester").env("PATH", "/usr/bin:/bin").current_dir(self.home());
         command
     }
 
     pub fn lanes(&self, words: &[&str]) -> Command {
-        let mut command = self.in_workspace(Command::new(env!("CARGO_BIN_EXE_lanes")));
+        let mut command = self.in_workspace(command::lanes());
         command.arg("--store").arg(self.store()).args(words);
         command
     }
@@ -160,29 +148,27 @@ impl World {
 
     /// The output of a command that must succeed.
     pub fn ok(&self, words: &[&str]) -> String {
-        let output = self.run(words);
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim_end().to_string()
+        command::ok(&mut self.lanes(words))
     }
 
     pub fn json(&self, words: &[&str]) -> Value {
         let mut words = words.to_vec();
         words.push("--json");
-        serde_json::from_str(&self.ok(&words)).unwrap()
+        command::parse(&self.ok(&words))
     }
 
     /// Runs a scenario under strace with `options`.
     pub fn traced(&self, options: &[impl AsRef<OsStr>], scenario: &Scenario) -> Output {
-        let mut command = self.in_workspace(Command::new("strace"));
+        let mut command = self.in_workspace(command::clean("strace"));
         command.args(["-f", "-o"]).arg(self.aside("trace")).args(options);
-        command.arg(env!("CARGO_BIN_EXE_lanes")).arg("--store").arg(self.store()).args(&scenario.args);
+        command.arg(command::LANES).arg("--store").arg(self.store()).args(&scenario.args);
         command.output().unwrap()
     }
 
     /// Runs a scenario through another program, such as `prlimit`.
     pub fn through(&self, program: &str, options: &[&str], scenario: &Scenario) -> Output {
-        let mut command = self.in_workspace(Command::new(program));
-        command.args(options).arg(env!("CARGO_BIN_EXE_lanes")).arg("--store").arg(self.store());
+        let mut command = self.in_workspace(command::clean(program));
+        command.args(options).arg(command::LANES).arg("--store").arg(self.store());
         command.args(&scenario.args).output().unwrap()
     }
 

@@ -17,8 +17,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::testkit::command::{LANES, clean, lanes};
+use crate::testkit::wait::end_of;
 
 /// The documents outside docs/ whose examples are run.
 const DOCUMENTS: [&str; 2] = ["CONTRACT.md", "README.md"];
@@ -106,30 +109,21 @@ fn run(commands: &[&str]) -> Vec<Vec<String>> {
         // The mark must not change what `$?` says.
         write!(script, "rc_=$?; printf '%s\\n' '{MARK}'; (exit $rc_)\n{command}\n").unwrap();
     }
-    let programs = Path::new(env!("CARGO_BIN_EXE_lanes")).parent().unwrap();
+    let programs = Path::new(LANES).parent().unwrap();
     let printed = real_home.join("printed");
-    let mut shell = Command::new("/bin/sh")
+    let mut shell = clean("/bin/sh")
         .args(["-c", &script])
         .current_dir(&directory)
-        .env_clear()
         .env("PATH", format!("{}:/usr/bin:/bin", programs.display()))
         .env("HOME", &real_home)
         .env("USER", "you")
         .env("LANES_TEST_NOW", "2026-11-21T07:00:00Z")
         .env("LANES_TEST_SEED", "1")
-        .stdin(Stdio::null())
         .stdout(File::create(&printed).unwrap())
         .stderr(Stdio::inherit())
         .spawn()
         .unwrap();
-    let started = Instant::now();
-    while shell.try_wait().unwrap().is_none() {
-        if started.elapsed() > PATIENCE {
-            shell.kill().unwrap();
-            panic!("this session does not end:\n{}", commands.join("\n"));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    assert!(end_of(&mut shell, PATIENCE).is_some(), "this session does not end:\n{}", commands.join("\n"));
     let text = fs::read_to_string(&printed).unwrap().replace(real_home.to_str().unwrap(), HOME);
     let mut outputs: Vec<Vec<String>> = Vec::new();
     for line in text.lines() {
@@ -214,7 +208,7 @@ fn every_example_prints_what_the_documents_show() {
 
 #[test]
 fn every_command_has_its_contract_and_an_example() {
-    let help = Command::new(env!("CARGO_BIN_EXE_lanes")).arg("--help").output().unwrap();
+    let help = lanes().arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     let listed = help.split_once("Commands:\n").unwrap().1.split_once("\n\n").unwrap().0;
     let is_name = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");

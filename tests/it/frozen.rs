@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::testkit::clock::TestClock;
 use crate::testkit::store::{answer, note, wish};
 use lanes::ErrorKind;
 use lanes::model::{Command, Effect, FailureClass, Filter, Status, Task, TaskId, Time, json};
-use lanes::store::{Clock, Options, Store, Want};
+use lanes::store::{Store, Want};
 use serde_json::Value;
 
 struct Frozen {
     dir: tempfile::TempDir,
-    clock: Arc<AtomicI64>,
+    clock: TestClock,
 }
 
 impl Frozen {
@@ -22,12 +21,11 @@ impl Frozen {
         let dir = tempfile::tempdir().unwrap();
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frozen").join(name);
         copy(&from, dir.path(), dir.path().to_str().unwrap());
-        Self { dir, clock: Arc::new(AtomicI64::new(Time::parse(now).unwrap().micros())) }
+        Self { dir, clock: TestClock::at(Time::parse(now).unwrap().micros()) }
     }
 
     fn open(&self) -> Store {
-        let clock = Clock::by_hand(Arc::clone(&self.clock));
-        Store::open(&self.dir.path().join("state"), Options { clock, ..Options::default() }).unwrap()
+        Store::open(&self.dir.path().join("state"), self.clock.options()).unwrap()
     }
 
     fn path(&self, id: &TaskId, name: &str) -> PathBuf {
@@ -268,7 +266,7 @@ fn format_1_is_read_and_its_tasks_go_on() {
         store.apply(&all["held"].id, &renew).unwrap().0.status.claim().unwrap().lease_seconds,
         Some(3600.0)
     );
-    frozen.clock.fetch_add(2 * 3_600_000_000, Ordering::SeqCst);
+    frozen.clock.pass(2 * 3_600_000_000);
     assert_eq!(drain(&store, "review").len(), 4, "all leases are over and the delay too");
     let entries = store.feed_since(49, 1000).unwrap();
     assert!(entries.iter().map(|entry| entry.seq).is_sorted_by(|a, b| a < b));

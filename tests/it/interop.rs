@@ -3,13 +3,12 @@
 //!
 //! Runs when `agent-lanes` is on PATH and says so when it is not.
 
-#![expect(clippy::disallowed_methods, reason = "the other implementation is found on PATH")]
-#![expect(clippy::print_stdout, reason = "whoever runs the tests must see what was not tested")]
-
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::testkit::command::{LANES, clean_with_path};
+use crate::testkit::skip::agent_lanes;
 use serde_json::Value;
 
 const TASKS_EACH: usize = 15;
@@ -20,15 +19,9 @@ struct Pool {
 }
 
 impl Pool {
+    #[track_caller]
     fn new() -> Option<Self> {
-        let path = std::env::var_os("PATH")?;
-        let Some(python) =
-            std::env::split_paths(&path).map(|dir| dir.join("agent-lanes")).find(|file| file.is_file())
-        else {
-            println!("skipped: agent-lanes is not on PATH");
-            return None;
-        };
-        let pool = Self { dir: tempfile::tempdir().unwrap(), python };
+        let pool = Self { dir: tempfile::tempdir().unwrap(), python: agent_lanes()? };
         pool.lanes(&["init", "--workspace-id", "shared"]);
         std::fs::write(pool.root().join("request.md"), "please look at this\n").unwrap();
         Some(pool)
@@ -39,19 +32,13 @@ impl Pool {
     }
 
     fn command(&self, program: &Path, words: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .current_dir(self.root())
-            .args(words)
-            .stdin(Stdio::null());
+        let mut command = clean_with_path(program);
+        command.current_dir(self.root()).args(words);
         command
     }
 
     fn run(&self, by_python: bool, words: &[&str]) -> Output {
-        let program =
-            if by_python { self.python.clone() } else { PathBuf::from(env!("CARGO_BIN_EXE_lanes")) };
+        let program = if by_python { self.python.clone() } else { PathBuf::from(LANES) };
         self.command(&program, words).output().unwrap()
     }
 

@@ -1,9 +1,11 @@
 //! The lock of the store, its holder stopped in the middle of a change.
 
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Child, Output, Stdio};
 
+use crate::testkit::command::{LANES, clean_with_path, lanes};
+use crate::testkit::skip::has;
+use crate::testkit::wait::eventually;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Ends a process that is still there when a test fails.
@@ -25,9 +27,7 @@ impl Drop for Stopped {
 }
 
 fn run(store: &Path, words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lanes"));
-    command.env_clear().current_dir(store.parent().unwrap()).arg("--store").arg(store).args(words);
-    command.stdin(Stdio::null()).output().unwrap()
+    lanes().current_dir(store.parent().unwrap()).arg("--store").arg(store).args(words).output().unwrap()
 }
 
 fn count(store: &Path) -> usize {
@@ -36,24 +36,24 @@ fn count(store: &Path) -> usize {
 
 #[test]
 fn nobody_gets_past_a_stopped_holder_even_when_the_lock_file_is_deleted() {
-    if !Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success()) {
-        return println!("skipped: strace is not installed");
+    if !has("strace") {
+        return;
     }
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("state");
     let submit = ["submit", "--lane", "l", "--prompt", "x"];
     assert!(run(&store, &submit).status.success());
     // The rename of the task into its place happens under the lock; the tracer is not our child.
-    let mut holder = Command::new("strace");
+    let mut holder = clean_with_path("strace");
     holder.args(["-D", "-f", "-o", "/dev/null", "-e", "trace=rename,renameat,renameat2"]);
     holder.args(["-e", "inject=rename,renameat,renameat2:signal=SIGSTOP:when=1"]);
-    holder.arg(env!("CARGO_BIN_EXE_lanes")).env_clear().arg("--store").arg(&store).args(submit);
-    holder.current_dir(dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    holder.arg(LANES).arg("--store").arg(&store).args(submit);
+    holder.current_dir(dir.path()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut holder = Stopped(holder.spawn().unwrap());
-    while count(&store) < 2 {
+    eventually("a second task", || {
         assert!(holder.0.try_wait().unwrap().is_none(), "it ended without a second task");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        count(&store) == 2
+    });
     for delete in [false, true] {
         if delete {
             std::fs::remove_file(store.join("lock")).unwrap();
@@ -70,14 +70,11 @@ fn nobody_gets_past_a_stopped_holder_even_when_the_lock_file_is_deleted() {
     }
     assert!(run(&store, &["list"]).status.success(), "readers take no lock");
     // It may have been stopped at another kind of rename as well, which has a count of its own.
-    let ended = loop {
+    eventually("the end of the holder", || {
         holder.go_on();
-        match holder.0.try_wait().unwrap() {
-            Some(status) => break status,
-            None => std::thread::sleep(Duration::from_millis(5)),
-        }
-    };
-    assert!(ended.success());
+        holder.0.try_wait().unwrap().is_some()
+    });
+    assert!(holder.0.wait().unwrap().success());
     assert!(run(&store, &submit).status.success());
     assert_eq!(count(&store), 3);
     assert_eq!(run(&store, &["fsck"]).status.code(), Some(0));

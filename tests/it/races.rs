@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
+use crate::testkit::command::{self, parse};
+use crate::testkit::wait::eventually;
+
 fn lanes(store: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lanes"));
-    command.env_clear().current_dir(store.parent().unwrap()).arg("--store").arg(store).stdin(Stdio::null());
+    let mut command = command::lanes();
+    command.current_dir(store.parent().unwrap()).arg("--store").arg(store);
     command
 }
 
@@ -18,24 +21,12 @@ fn run(store: &Path, words: &[&str]) -> Output {
 }
 
 fn ok(store: &Path, words: &[&str]) -> String {
-    let output = run(store, words);
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim_end().to_string()
+    command::ok(lanes(store).args(words))
 }
 
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
-}
-
-/// Waits until `words` answers with `expected` somewhere in its output.
+/// Waits until a command prints `expected` somewhere.
 fn until(store: &Path, words: &[&str], expected: &str) {
-    for _ in 0..2000 {
-        if ok(store, words).contains(expected) {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    panic!("{words:?} never said {expected}");
+    eventually(expected, || ok(store, words).contains(expected));
 }
 
 #[test]
@@ -119,7 +110,7 @@ fn parked_claims_each_get_one_of_what_comes() {
         .map(|worker| {
             let output = worker.wait_with_output().unwrap();
             assert!(output.status.success());
-            json(&String::from_utf8(output.stdout).unwrap())["task_id"].as_str().unwrap().to_string()
+            parse(&String::from_utf8(output.stdout).unwrap())["task_id"].as_str().unwrap().to_string()
         })
         .collect();
     assert_eq!(taken, submitted);
@@ -168,7 +159,7 @@ fn one_answer_of_many_is_accepted() {
     assert_eq!(accepted.len(), 1, "{accepted:?}");
     for waiter in waiters {
         let output = waiter.wait_with_output().unwrap();
-        let reply = json(&String::from_utf8(output.stdout).unwrap());
+        let reply = parse(&String::from_utf8(output.stdout).unwrap());
         assert_eq!(reply["response"]["body"], accepted[0].to_string());
     }
 }

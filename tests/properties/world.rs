@@ -1,26 +1,23 @@
 //! A real store and the model side by side.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use lanes::model::{
     Answer, ClaimToken, Command, Effect, FailureClass, Filter, ResponseStatus, Status, Task, TaskId, json,
 };
-use lanes::store::{Clock, Entropy, Options, Store, Submitted};
+use lanes::store::{Entropy, Options, Store, Submitted};
 
 use crate::model::{Mirror, Model, Outcome, State, Want};
+use crate::testkit::clock::{START, TestClock};
 use crate::testkit::store::{answer_with, wish};
 use crate::{Proof, Step};
 
 pub const LANES: [&str; 2] = ["left", "right hand"];
 const VENDORS: [Option<&str>; 3] = [None, Some("ann"), Some("bob")];
-const START: i64 = 1_795_244_400_000_000;
 
 pub struct World {
     dir: tempfile::TempDir,
-    wall: Arc<AtomicI64>,
-    uptime: Arc<AtomicI64>,
+    clock: TestClock,
     pub options: Options,
     pub store: Store,
     pub model: Model,
@@ -63,15 +60,14 @@ impl World {
     /// A store with `waiting` tasks that another implementation left in the first lane.
     pub fn new(waiting: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (wall, uptime) = (Arc::new(AtomicI64::new(START)), Arc::new(AtomicI64::new(seconds(1_000_000))));
-        let clock = Clock::by_hands(Arc::clone(&wall), Arc::clone(&uptime));
+        let clock = TestClock::new();
+        clock.set_uptime(seconds(1_000_000));
         // One entropy for all stores of this world, or ids would come twice.
-        let options = Options { clock, entropy: Entropy::seeded(7), ..Options::default() };
+        let options = Options { entropy: Entropy::seeded(7), ..clock.options() };
         let store = open(&dir.path().join("state"), &options);
         let mut world = Self {
             dir,
-            wall,
-            uptime,
+            clock,
             options,
             store,
             model: Model::default(),
@@ -129,8 +125,8 @@ impl World {
     }
 
     fn follow_clocks(&mut self) {
-        self.model.wall = self.wall.load(Ordering::SeqCst);
-        self.model.uptime = self.uptime.load(Ordering::SeqCst);
+        self.model.wall = self.clock.micros();
+        self.model.uptime = self.clock.uptime();
     }
 
     pub fn id(&self, at: usize) -> TaskId {
@@ -161,11 +157,10 @@ impl World {
     pub fn play_unchecked(&mut self, step: &Step) {
         match step {
             Step::Pass { seconds: count } => {
-                self.wall.fetch_add(seconds(*count), Ordering::SeqCst);
-                self.uptime.fetch_add(seconds(*count), Ordering::SeqCst);
+                self.clock.pass(seconds(*count));
             }
             Step::Jump { seconds: count } => {
-                self.wall.fetch_add(seconds(*count), Ordering::SeqCst);
+                self.clock.set_forward(seconds(*count));
             }
             Step::LoseIndex => {
                 let _ = std::fs::remove_dir_all(self.store.root().join("indexes"));

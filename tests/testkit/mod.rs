@@ -3,9 +3,14 @@
 
 #![allow(dead_code, reason = "each test binary uses its part of this")]
 
+pub mod clock;
+pub mod command;
 pub mod pool;
 pub mod sandbox;
+pub mod server;
+pub mod skip;
 pub mod store;
+pub mod wait;
 
 use std::process::{Command, Output};
 

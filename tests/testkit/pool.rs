@@ -1,13 +1,12 @@
 //! A pool with dispatchers whose agents are scripts.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, ExitStatus, Output};
 
 use serde_json::Value;
 
-/// Generous: a loaded machine must not fail a test, a hang must.
-pub const SOON: Duration = Duration::from_secs(60);
+use super::command;
+use super::wait::{SOON, end_of, eventually};
 
 /// The stand-in agent called `name`.
 pub fn stand_in(name: &str) -> String {
@@ -44,13 +43,11 @@ impl Pool {
 
     /// `lanes` with an environment of its own.
     pub fn lanes(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lanes"));
+        let mut command = command::lanes();
         command
-            .env_clear()
             .env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", bin_dir()))
             .env("LANES_CONFIG", self.path("handoff.yaml"))
             .current_dir(self.dir.path())
-            .stdin(Stdio::null())
             .args(words);
         command
     }
@@ -61,9 +58,7 @@ impl Pool {
 
     /// What a command prints; it must succeed.
     pub fn ok(&self, words: &[&str]) -> String {
-        let output = self.output(words);
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim_end().to_string()
+        command::ok(&mut self.lanes(words))
     }
 
     /// What a command complains about; it must fail.
@@ -74,7 +69,7 @@ impl Pool {
     }
 
     pub fn json(&self, words: &[&str]) -> Value {
-        serde_json::from_str(&self.ok(&[words, &["--json"]].concat())).unwrap()
+        command::parse(&self.ok(&[words, &["--json"]].concat()))
     }
 
     /// Submits a task to lane `work` whose agent does what `script` says.
@@ -115,22 +110,21 @@ impl Pool {
     /// Starts a dispatcher by way of another program, given with its first arguments.
     pub fn dispatcher_under(&self, program: &[&str], more: &[&str]) -> Dispatcher {
         let lanes = self.lanes(&[&["dispatch"], more].concat());
-        let mut command = Command::new(program[0]);
-        command.args(&program[1..]).arg(lanes.get_program()).args(lanes.get_args()).env_clear();
-        command.envs(lanes.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.current_dir(self.path("")).stdin(Stdio::null());
+        let mut command = command::clean(program[0]);
+        command.args(&program[1..]).arg(lanes.get_program()).args(lanes.get_args());
+        command::with_variables_of(&mut command, &lanes);
+        command.current_dir(self.path(""));
         let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         command.stdout(log.try_clone().unwrap()).stderr(log);
         Dispatcher(command.spawn().unwrap())
     }
 
     /// Waits until `is_so`.
+    #[track_caller]
     pub fn until(&self, what: &str, is_so: impl Fn() -> bool) {
-        let start = Instant::now();
-        while !is_so() {
-            assert!(start.elapsed() < SOON, "never: {what}\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let log = LogOnPanic(self);
+        eventually(what, is_so);
+        drop(log);
     }
 
     /// Waits until a file of the pool exists and has content, which it returns.
@@ -147,7 +141,8 @@ impl Pool {
             .filter_map(|entry| entry.unwrap().file_name().into_string().ok());
         pids.filter(|pid| {
             let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            is_alive(pid) && environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+            super::wait::is_alive(pid)
+                && environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
         })
         .collect()
     }
@@ -158,8 +153,19 @@ impl Pool {
 }
 
 fn bin_dir() -> String {
-    let binary = Path::new(env!("CARGO_BIN_EXE_lanes"));
+    let binary = Path::new(command::LANES);
     binary.parent().unwrap().to_str().unwrap().to_string()
+}
+
+/// Shows what the dispatchers of a pool printed when a wait for them fails.
+struct LogOnPanic<'a>(&'a Pool);
+
+impl Drop for LogOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0.log());
+        }
+    }
 }
 
 /// A running `lanes dispatch`.
@@ -177,14 +183,7 @@ impl Dispatcher {
 
     /// Waits for its end.
     pub fn wait(mut self) -> ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status;
-            }
-            assert!(start.elapsed() < SOON, "the dispatcher does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        end_of(&mut self.0, SOON).expect("the dispatcher ends")
     }
 
     pub fn kill(mut self) {
@@ -198,10 +197,4 @@ impl Drop for Dispatcher {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Whether a process runs; a zombie does not.
-pub fn is_alive(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }

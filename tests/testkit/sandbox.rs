@@ -5,9 +5,11 @@ use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use super::command;
+use super::wait::{SOON, end_of};
 
 /// 2026-11-21T07:00:00Z, where every sandbox's clock starts.
 const START: i64 = 1_795_244_400;
@@ -80,9 +82,9 @@ impl Sandbox {
 
     /// The same by the system's clock, for commands that wait for it.
     pub fn live_command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lanes"));
-        command.env_clear().env("USER", "tester").current_dir(self.root()).args(args);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = command::lanes();
+        command.env("USER", "tester").current_dir(self.root()).args(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
@@ -199,19 +201,13 @@ impl Running {
         Self { child: Some(command.spawn().unwrap()) }
     }
 
-    /// Waits for its end, for a few seconds at most.
+    /// Waits for its end.
     pub fn finish(mut self, sandbox: &Sandbox) -> Outcome {
         let mut child = self.child.take().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while child.try_wait().unwrap().is_none() {
-            if Instant::now() > deadline {
-                let _ = child.kill();
-                let outcome = sandbox.outcome(child.wait_with_output().unwrap());
-                panic!("still running after 20 seconds:\n{outcome}");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        sandbox.outcome(child.wait_with_output().unwrap())
+        let ended = end_of(&mut child, SOON).is_some();
+        let outcome = sandbox.outcome(child.wait_with_output().unwrap());
+        assert!(ended, "it does not end:\n{outcome}");
+        outcome
     }
 
     pub fn id(&self) -> u32 {
@@ -229,16 +225,6 @@ impl Drop for Running {
             let _ = child.kill();
             let _ = child.wait();
         }
-    }
-}
-
-/// Looks until `look` is satisfied, for a few seconds at most.
-#[track_caller]
-pub fn eventually(what: &str, mut look: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !look() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -1,24 +1,23 @@
 //! What tests of the store share: a store under a clock moved by hand, tasks, answers.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use lanes::model::{
     Answer, ClaimToken, Command, Effect, Filter, NewTask, ResponseStatus, Task, TaskId, json,
 };
-use lanes::store::{Clock, Options, Store, Want};
+use lanes::store::{Store, Want};
+
+use super::clock::TestClock;
 
 /// A directory for one test, and its clock.
 pub struct Fixture {
     dir: tempfile::TempDir,
-    clock: Arc<AtomicI64>,
+    clock: TestClock,
 }
 
 impl Fixture {
     pub fn new() -> Self {
-        let clock = Arc::new(AtomicI64::new(1_795_244_400_000_000));
-        Self { dir: tempfile::tempdir().unwrap(), clock }
+        Self { dir: tempfile::tempdir().unwrap(), clock: TestClock::new() }
     }
 
     pub fn root(&self) -> &Path {
@@ -30,12 +29,11 @@ impl Fixture {
     }
 
     pub fn store_named(&self, name: &str) -> Store {
-        let options = Options { clock: Clock::by_hand(Arc::clone(&self.clock)), ..Options::default() };
-        Store::open(&self.dir.path().join(name), options).unwrap()
+        Store::open(&self.dir.path().join(name), self.clock.options()).unwrap()
     }
 
     pub fn pass(&self, seconds: f64) {
-        self.clock.fetch_add((seconds * 1e6) as i64, Ordering::SeqCst);
+        self.clock.pass((seconds * 1e6) as i64);
     }
 
     pub fn wish(&self, lane: &str) -> NewTask {

@@ -2,7 +2,8 @@
 
 use insta::assert_snapshot;
 
-use crate::testkit::sandbox::{Running, Sandbox, eventually, text, words};
+use crate::testkit::sandbox::{Running, Sandbox, text, words};
+use crate::testkit::wait::eventually;
 
 #[test]
 fn cancel_voids_the_claim_and_says_who_did_it() {

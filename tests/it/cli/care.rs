@@ -5,8 +5,8 @@ use std::fs;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
-use std::process::Command;
 
+use crate::testkit::command::{lanes_in_shell, with_variables_of};
 use crate::testkit::sandbox::{Sandbox, text};
 
 #[test]
@@ -38,11 +38,8 @@ fn one_repair_that_fails_keeps_no_other_from_being_made() {
     fs::create_dir_all(left.join("a/".repeat(90))).unwrap();
     fs::remove_file(sandbox.task_dir(&id).join("events.jsonl")).unwrap();
     let repair = |json: &str| {
-        let mut limited = Command::new("sh");
-        let lanes = env!("CARGO_BIN_EXE_lanes");
-        limited.args(["-c", &format!("ulimit -n 60; exec '{lanes}' {json} fsck --repair")]);
-        limited.env_clear().current_dir(sandbox.root());
-        sandbox.outcome(limited.output().unwrap())
+        let mut limited = lanes_in_shell(&format!("ulimit -n 60; exec \"$0\" {json} fsck --repair"));
+        sandbox.outcome(limited.current_dir(sandbox.root()).output().unwrap())
     };
     let report = repair("--json");
     assert_eq!(report.code, 1, "{report}");
@@ -167,14 +164,9 @@ fn an_archive_is_whole_or_absent_and_nothing_goes_before_it() {
         sandbox.answered("l", "completed", &"x".repeat(3000));
     }
     // No file may be longer than 8 blocks, of 512 or of 1024 bytes: the second line is too much.
-    let gc = "ulimit -f 8; exec \"$0\" gc --all-ended --archive old";
-    let mut command = sandbox.command(&[]);
-    let lanes = command.get_program().to_owned();
-    let mut shell = Command::new("sh");
-    shell.args(["-c", gc]).arg(lanes).current_dir(sandbox.root()).env_clear();
-    shell.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    command.stdin(std::process::Stdio::null());
-    let failed = shell.output().unwrap();
+    let mut shell = lanes_in_shell("ulimit -f 8; exec \"$0\" gc --all-ended --archive old");
+    with_variables_of(&mut shell, &sandbox.command(&[]));
+    let failed = shell.current_dir(sandbox.root()).output().unwrap();
     let said = String::from_utf8_lossy(&failed.stderr);
     assert_eq!(failed.status.code(), Some(1), "{said}");
     assert!(said.starts_with("lanes: cannot write the archive ") && said.lines().count() == 1, "{said}");

@@ -2,7 +2,8 @@
 
 use insta::assert_snapshot;
 
-use crate::testkit::sandbox::{Running, Sandbox, eventually, text, words};
+use crate::testkit::sandbox::{Running, Sandbox, text, words};
+use crate::testkit::wait::eventually;
 
 #[test]
 fn claiming_by_id() {

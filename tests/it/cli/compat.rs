@@ -4,18 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
+use crate::testkit::command::{LANES, clean_with_path};
 use crate::testkit::sandbox::{Sandbox, text, words};
-
-/// The reference implementation, if it is installed.
-#[expect(clippy::disallowed_methods, reason = "the other implementation is found on PATH")]
-fn reference() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join("agent-lanes")).find(|file| file.is_file())
-}
+use crate::testkit::skip::agent_lanes;
 
 /// One of the two implementations on a workspace of its own.
 struct Side {
@@ -32,9 +27,8 @@ impl Side {
     }
 
     fn run(&self, args: &[&str]) -> (i32, String, String) {
-        let mut command = Command::new(&self.program);
-        command.args(args).current_dir(self.sandbox.root()).stdin(Stdio::null());
-        command.env_remove("LANES_CONFIG").env_remove("LANES_STORE");
+        let mut command = clean_with_path(&self.program);
+        command.env("USER", "tester").args(args).current_dir(self.sandbox.root());
         let output = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
@@ -94,11 +88,8 @@ fn covers(what: &str, ours: &Value, theirs: &Value) {
 
 #[test]
 fn the_same_keys_as_agent_lanes() {
-    let Some(reference) = reference() else {
-        println!("skipped: agent-lanes is not on PATH");
-        return;
-    };
-    let (we, they) = (Side::new(env!("CARGO_BIN_EXE_lanes").as_ref()), Side::new(&reference));
+    let Some(reference) = agent_lanes() else { return };
+    let (we, they) = (Side::new(LANES.as_ref()), Side::new(&reference));
     let (mut ours, mut theirs) = (Names::default(), Names::default());
     for line in [
         "init sub",
@@ -149,11 +140,8 @@ impl Names {
 
 #[test]
 fn the_same_exit_codes_as_agent_lanes() {
-    let Some(reference) = reference() else {
-        println!("skipped: agent-lanes is not on PATH");
-        return;
-    };
-    let (we, they) = (Side::new(env!("CARGO_BIN_EXE_lanes").as_ref()), Side::new(&reference));
+    let Some(reference) = agent_lanes() else { return };
+    let (we, they) = (Side::new(LANES.as_ref()), Side::new(&reference));
     for line in [
         "",
         "--help",
@@ -192,11 +180,8 @@ fn the_same_exit_codes_as_agent_lanes() {
 
 #[test]
 fn odd_text_crosses_unharmed() {
-    let Some(reference) = reference() else {
-        println!("skipped: agent-lanes is not on PATH");
-        return;
-    };
-    let we = Side::new(env!("CARGO_BIN_EXE_lanes").as_ref());
+    let Some(reference) = agent_lanes() else { return };
+    let we = Side::new(LANES.as_ref());
     let they = |args: &[&str]| -> Value {
         let args = [&["--config", "handoff/handoff.yaml", "--json"], args].concat();
         let output = Command::new(&reference).args(args).current_dir(we.sandbox.root()).output().unwrap();

@@ -1,19 +1,17 @@
 //! A current directory that was removed: only what counts from it fails.
 
-use std::process::{Command, Stdio};
-
+use crate::testkit::command::lanes_in_shell;
 use crate::testkit::sandbox::{Outcome, Sandbox, words};
 
 /// Runs a command in a directory that is removed first; `variables` name the queue.
 fn gone(sandbox: &Sandbox, variables: &[(&str, String)], args: &[&str]) -> Outcome {
     let directory = sandbox.path("gone");
     std::fs::create_dir_all(&directory).unwrap();
-    let script = format!("rmdir ../gone && exec {} \"$@\"", env!("CARGO_BIN_EXE_lanes"));
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", &script, "sh"]).args(args).current_dir(&directory);
-    command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", sandbox.root());
+    let mut command = lanes_in_shell("rmdir ../gone && exec \"$0\" \"$@\"");
+    command.args(args).current_dir(&directory);
+    command.env("PATH", "/usr/bin:/bin").env("HOME", sandbox.root());
     command.envs(variables.iter().map(|(name, value)| (*name, value.as_str())));
-    sandbox.outcome(command.stdin(Stdio::null()).output().unwrap())
+    sandbox.outcome(command.output().unwrap())
 }
 
 /// Every command with absolute paths alone, and the code with which it ends; `ID`, `TOKEN`, `FILE` and

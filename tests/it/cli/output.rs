@@ -3,7 +3,9 @@
 use std::fs::OpenOptions;
 use std::process::Stdio;
 
+use crate::testkit::command::{LANES, clean, lanes_in_shell, with_variables_of};
 use crate::testkit::sandbox::{Sandbox, text};
+use crate::testkit::skip::skipped;
 
 /// `/dev/full`: writing there fails like a full disk does.
 fn full() -> Stdio {
@@ -71,20 +73,17 @@ fn a_claim_that_nobody_hears_of_is_given_back() {
 #[test]
 fn closed_descriptors_do_no_harm() {
     let sandbox = Sandbox::new();
-    let lanes = env!("CARGO_BIN_EXE_lanes");
     let id = sandbox.submit("l", &[]);
     for redirect in [">&-", "2>&-", ">&- 2>&-", "<&-", "<&- >&- 2>&-"] {
-        let script = format!("exec '{lanes}' renew {id} --claim-token x {redirect}");
-        let mut command = std::process::Command::new("/bin/sh");
-        command.args(["-c", &script]).env_clear().current_dir(sandbox.root());
-        let outcome = sandbox.outcome(command.output().unwrap());
+        let mut command = lanes_in_shell(&format!("exec \"$0\" renew {id} --claim-token x {redirect}"));
+        let outcome = sandbox.outcome(command.current_dir(sandbox.root()).output().unwrap());
         assert_eq!(outcome.code, 1, "{redirect}: {outcome}");
     }
     // Whose answer nobody can hear is not even tried.
-    let script = format!("exec '{lanes}' claim {id} >&-");
-    let mut command = std::process::Command::new("/bin/sh");
-    command.args(["-c", &script]).env_clear().current_dir(sandbox.root());
-    sandbox.outcome(command.output().unwrap()).refused(1, "standard output is closed");
+    let mut command = lanes_in_shell(&format!("exec \"$0\" claim {id} >&-"));
+    sandbox
+        .outcome(command.current_dir(sandbox.root()).output().unwrap())
+        .refused(1, "standard output is closed");
     assert_eq!(sandbox.json(&["status", &id])["task"]["fence"], 0);
     // Whatever a descriptor number was reused for, no file of the store holds output of ours.
     let listed = sandbox.run(&["list", "--json"]);
@@ -94,13 +93,10 @@ fn closed_descriptors_do_no_harm() {
 #[test]
 fn a_file_size_limit_is_an_error_not_a_death() {
     let sandbox = Sandbox::new();
-    let lanes = env!("CARGO_BIN_EXE_lanes");
     sandbox.write("large", vec![b'x'; 3_000_000]);
     let id = sandbox.submit("l", &[]);
-    let script = format!("ulimit -f 64; exec '{lanes}' respond {id} --file large");
-    let mut command = std::process::Command::new("/bin/sh");
-    command.args(["-c", &script]).env_clear().current_dir(sandbox.root());
-    sandbox.outcome(command.output().unwrap()).refused(1, "File too large");
+    let mut command = lanes_in_shell(&format!("ulimit -f 64; exec \"$0\" respond {id} --file large"));
+    sandbox.outcome(command.current_dir(sandbox.root()).output().unwrap()).refused(1, "File too large");
     assert_eq!(text(&sandbox.json(&["status", &id])["task"]["state"]), "queued");
     sandbox.ok(&["respond", &id, "--file", "large", "--quiet"]);
 }
@@ -117,14 +113,11 @@ fn no_escape_codes_reach_a_file() {
 
 /// What a command prints on a terminal, by way of script(1); `None` when that is not installed.
 fn on_a_terminal(sandbox: &Sandbox, args: &[&str], env: &[(&str, &str)]) -> Option<String> {
-    let lanes = env!("CARGO_BIN_EXE_lanes");
-    let mut command = sandbox.command(&[]);
     let words: Vec<String> = args.iter().map(|word| format!("'{word}'")).collect();
-    let mut script = std::process::Command::new("/usr/bin/script");
-    script.args(["-qec", &format!("'{lanes}' {}", words.join(" ")), "/dev/null"]);
-    script.env_clear().envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    script.env("TERM", "xterm").envs(env.iter().copied()).current_dir(sandbox.root()).stdin(Stdio::null());
-    command.stdin(Stdio::null());
+    let mut script = clean("/usr/bin/script");
+    script.args(["-qec", &format!("'{LANES}' {}", words.join(" ")), "/dev/null"]);
+    with_variables_of(&mut script, &sandbox.command(&[]));
+    script.env("TERM", "xterm").envs(env.iter().copied()).current_dir(sandbox.root());
     let output = script.output().ok()?;
     Some(String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n"))
 }
@@ -135,8 +128,7 @@ fn a_terminal_gets_colour_and_no_foreign_escape_codes() {
     let evil = "red \u{1b}[31m and \u{9b}2J\n\tindented\n";
     let id = sandbox.answered("l", "completed", evil);
     let Some(list) = on_a_terminal(&sandbox, &["list"], &[]) else {
-        println!("skipped: script is not installed");
-        return;
+        return skipped("script");
     };
     assert!(list.starts_with("\u{1b}[1mID"), "{list:?}");
     assert!(on_a_terminal(&sandbox, &["list"], &[("NO_COLOR", "1")]).unwrap().starts_with("ID"));

@@ -3,7 +3,9 @@
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
+use crate::testkit::command::lanes_in_shell;
 use crate::testkit::sandbox::{Outcome, Sandbox};
+use crate::testkit::skip::is_root;
 
 /// A user that these tests are not run as.
 const STRANGER: u32 = 65_534;
@@ -19,15 +21,14 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Gives a path away, or says that only root can.
-#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+/// Gives a path to another user, which only root can.
+#[track_caller]
 fn give_away(path: &Path) -> bool {
-    if rustix::process::geteuid().is_root() {
+    let can = is_root();
+    if can {
         chown(path, Some(STRANGER), Some(STRANGER)).unwrap();
-        return true;
     }
-    println!("skipped: only root can give a file to another user");
-    false
+    can
 }
 
 /// What the commands that only read and the one that runs programs say; it must be the same.
@@ -152,14 +153,9 @@ fn links_are_checked_at_both_ends() {
 #[test]
 fn what_init_writes_is_not_open_to_everybody_whatever_the_umask() {
     let sandbox = Sandbox::empty();
-    let script = format!("umask 0; exec {} \"$@\"", env!("CARGO_BIN_EXE_lanes"));
     for args in [vec!["init", "one"], vec!["init-pool", "two"]] {
-        let output = std::process::Command::new("/bin/sh")
-            .args([&["-c", &script, "sh"][..], &args].concat())
-            .env_clear()
-            .current_dir(sandbox.root())
-            .output()
-            .unwrap();
+        let mut shell = lanes_in_shell("umask 0; exec \"$0\" \"$@\"");
+        let output = shell.args(&args).current_dir(sandbox.root()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let listed = sandbox.command(&["list"]).current_dir(sandbox.path(args[1])).output().unwrap();
         assert_eq!(sandbox.outcome(listed).code, 0);

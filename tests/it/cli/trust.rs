@@ -6,7 +6,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::testkit::sandbox::{Outcome, Running, Sandbox, eventually};
+use crate::testkit::command::{LANES, clean_with_path};
+use crate::testkit::sandbox::{Outcome, Running, Sandbox};
+use crate::testkit::skip::skipped;
+use crate::testkit::wait::eventually;
 
 /// A workspace in a repository, with a home directory for what is agreed to.
 struct Clone {
@@ -244,10 +247,10 @@ fn a_record_that_others_can_write_is_not_believed() {
 fn a_person_is_shown_the_settings_and_asked() {
     let clone = Clone::new(&touches("x"));
     let trust = |answer: &str| {
-        let mut script = Command::new("script");
-        let line = format!("{} trust; echo code=$?", env!("CARGO_BIN_EXE_lanes"));
+        let mut script = clean_with_path("script");
+        let line = format!("{LANES} trust; echo code=$?");
         script.args(["-qec", &line, "/dev/null"]).current_dir(clone.sandbox.root());
-        script.env_clear().env("HOME", clone.home.path()).env("PATH", "/usr/bin:/bin");
+        script.env("HOME", clone.home.path());
         script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = script.spawn().ok()?;
         // The input stays open until the answer was read: its end is a hang-up.
@@ -257,7 +260,7 @@ fn a_person_is_shown_the_settings_and_asked() {
         drop(input);
         Some(String::from_utf8(output.stdout).unwrap())
     };
-    let Some(refused) = trust("\n") else { return println!("skipped: script is not installed") };
+    let Some(refused) = trust("\n") else { return skipped("script") };
     assert!(refused.contains("dispatch.routes.l.command: \"touch\""), "{refused}");
     assert!(refused.contains("nothing was agreed to") && refused.contains("code=1"), "{refused}");
     assert!(!clone.record().exists());

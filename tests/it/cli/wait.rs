@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 
-use crate::testkit::sandbox::{Running, Sandbox, eventually, text, words};
+use crate::testkit::sandbox::{Running, Sandbox, text, words};
+use crate::testkit::wait::eventually;
 
 #[test]
 fn an_answer_is_written_where_it_was_wanted() {

@@ -5,6 +5,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::testkit::command::LANES;
+use crate::testkit::pool::stand_in;
+use crate::testkit::wait::{SOON, is_alive};
 use lanes::dispatch::agent::log::CappedLog;
 use lanes::dispatch::agent::process_tree::{MARKER, RunId, orphans};
 use lanes::dispatch::agent::reaper::Household;
@@ -14,15 +17,8 @@ use lanes::dispatch::output::{Baseline, Format, RunReport, StreamParser};
 use lanes::dispatch::run::outcome::{Exit, StopReason};
 use lanes::model::FailureClass;
 
-/// Generous: a loaded machine must not fail a test, a hang must.
-const SOON: Duration = Duration::from_secs(60);
-
-fn stand_in(name: &str) -> String {
-    format!("{}/tests/agents/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
 fn household() -> Household {
-    Household::new(env!("CARGO_BIN_EXE_lanes"))
+    Household::new(LANES)
 }
 
 struct Scene {
@@ -94,11 +90,6 @@ impl Scene {
 fn pids(file: &Path) -> Vec<i32> {
     let text = std::fs::read_to_string(file).expect("numbers of processes");
     text.lines().map(|line| line.parse().expect("a number")).collect()
-}
-
-fn is_alive(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 #[test]

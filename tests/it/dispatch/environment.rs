@@ -1,18 +1,7 @@
 //! What agents inherit from where their dispatcher was started.
 
-use std::path::Path;
-use std::process::Command;
-
+use crate::testkit::command::git;
 use crate::testkit::pool::Pool;
-
-fn git(dir: &Path, words: &[&str]) -> String {
-    let mut git = Command::new("git");
-    git.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("GIT_CONFIG_NOSYSTEM", "1");
-    git.args(["-c", "user.name=n", "-c", "user.email=e@x"]).current_dir(dir).args(words);
-    let output = git.output().unwrap();
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim_end().to_string()
-}
 
 /// A repository with one commit.
 fn repository(pool: &Pool, name: &str) {

@@ -1,6 +1,7 @@
 //! However a run, its dispatcher or its guard ends: nothing that the agent started is left.
 
-use crate::testkit::pool::{Dispatcher, Pool, is_alive, stand_in};
+use crate::testkit::pool::{Dispatcher, Pool, stand_in};
+use crate::testkit::wait::is_alive;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What the agent says to leave a process behind that bears no mark of it, and to tell who is who.

@@ -1,6 +1,7 @@
 //! Dispatchers that are cancelled, stopped, killed and started again.
 
-use crate::testkit::pool::{Pool, is_alive};
+use crate::testkit::pool::Pool;
+use crate::testkit::wait::is_alive;
 use rustix::process::Signal;
 
 /// A script that tells its process and then stays.

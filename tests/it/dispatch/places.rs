@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::testkit::command::git;
 use crate::testkit::pool::Pool;
 
 fn argv(pool: &Pool, id: &str) -> String {
@@ -123,12 +124,7 @@ fn codex_may_write_what_a_commit_writes_unless_a_route_says_no() {
     let pool = Pool::new(
         "dispatch:\n  vendor: codex\n  vendors: {codex: {command: AGENT}}\n  routes: {next: {git_writable: false}}\n",
     );
-    let git = |words: &[&str]| {
-        let mut git = std::process::Command::new("git");
-        git.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("GIT_CONFIG_NOSYSTEM", "1");
-        git.args(["-c", "user.name=n", "-c", "user.email=e@x"]).current_dir(pool.path("")).args(words);
-        assert!(git.output().unwrap().status.success(), "{words:?}");
-    };
+    let git = |words: &[&str]| git(&pool.path(""), words);
     git(&["init", "-q", "."]);
     git(&["commit", "-q", "--allow-empty", "-m", "first"]);
     git(&["worktree", "add", "-q", "tree"]);

@@ -7,53 +7,54 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Answer, Client, Fixture, program, refused, write_secret};
+use crate::testkit::server::{Client, Reply, Server, failed_start, program, write_secret};
+use crate::testkit::skip::skipped;
 
 #[test]
 fn by_default_a_client_shows_the_token_that_the_store_keeps() {
-    let mut fixture = Fixture::with_token();
-    let path = fixture.dir.path().join("state/serve.token");
+    let mut server = Server::with_token();
+    let path = server.dir.path().join("state/serve.token");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let token = fixture.token_of_store();
+    let token = server.token_of_store();
     assert!(token.len() == 64 && token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
     for (method, target) in [("GET", "/tasks"), ("GET", "/openapi.json"), ("POST", "/tasks"), ("GET", "/x")] {
         let body = (method == "POST").then(|| json!({"lane": "l", "prompt": "p"}));
-        let stranger = Client::to(fixture.address).ask(method, target, &[], body.as_ref());
+        let stranger = Client::to(server.address).ask(method, target, &[], body.as_ref());
         assert_eq!((stranger.status, stranger.code().as_str()), (401, "unauthorized"), "{target}");
-        assert!(!stranger.text.contains(fixture.dir.path().to_str().unwrap()), "{}", stranger.text);
+        assert!(!stranger.text.contains(server.dir.path().to_str().unwrap()), "{}", stranger.text);
     }
-    fixture.submit("l");
-    assert_eq!(fixture.get("/tasks").at("/count"), json!(1));
+    server.submit("l");
+    assert_eq!(server.get("/tasks").at("/count"), json!(1));
     // Clients may keep it.
-    fixture.stop();
-    let (server, address) =
-        Fixture::start(fixture.dir.path(), program(fixture.dir.path(), &["serve", "--port", "0"]));
-    (fixture.server, fixture.address) = (server, address);
-    assert_eq!(fixture.token_of_store(), token);
-    assert_eq!(fixture.get("/tasks").status, 200);
+    server.stop();
+    let (child, address) =
+        Server::start(server.dir.path(), program(server.dir.path(), &["serve", "--port", "0"]));
+    (server.child, server.address) = (child, address);
+    assert_eq!(server.token_of_store(), token);
+    assert_eq!(server.get("/tasks").status, 200);
     // Nobody else is told.
-    let exported = fixture.lanes(&["export"]);
+    let exported = server.lanes(&["export"]);
     assert!(exported.contains("\"lane\":\"l\"") && !exported.contains(&token), "{exported}");
-    assert_eq!(fixture.lanes(&["fsck", "--json"]).matches("\"code\"").count(), 0);
+    assert_eq!(server.lanes(&["fsck", "--json"]).matches("\"code\"").count(), 0);
 }
 
 #[test]
 fn a_token_that_others_can_read_is_not_served_and_is_repaired() {
-    let mut fixture = Fixture::with_token();
-    let (old, path) = (fixture.token_of_store(), fixture.dir.path().join("state/serve.token"));
-    fixture.stop();
+    let mut server = Server::with_token();
+    let (old, path) = (server.token_of_store(), server.dir.path().join("state/serve.token"));
+    server.stop();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
-    let refused = refused(fixture.dir.path(), &[]);
+    let refused = failed_start(server.dir.path(), &[]);
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(refused.status.code() == Some(1) && said.contains("can be read or written by others"), "{said}");
-    let checked = program(fixture.dir.path(), &["fsck", "--json"]).output().unwrap();
+    let checked = program(server.dir.path(), &["fsck", "--json"]).output().unwrap();
     assert!(String::from_utf8_lossy(&checked.stdout).contains("token-open"), "{checked:?}");
-    fixture.lanes(&["fsck", "--repair"]);
+    server.lanes(&["fsck", "--repair"]);
     assert!(!path.exists());
-    let (server, address) =
-        Fixture::start(fixture.dir.path(), program(fixture.dir.path(), &["serve", "--port", "0"]));
-    (fixture.server, fixture.address) = (server, address);
-    assert_ne!(fixture.token_of_store(), old);
+    let (child, address) =
+        Server::start(server.dir.path(), program(server.dir.path(), &["serve", "--port", "0"]));
+    (server.child, server.address) = (child, address);
+    assert_ne!(server.token_of_store(), old);
 }
 
 #[test]
@@ -63,7 +64,7 @@ fn a_token_file_is_treated_as_a_key() {
     write_secret(&path, "0123456789abcdef\n");
     let why = |path: &Path| {
         let start = Instant::now();
-        let refused = refused(dir.path(), &["--token-file", path.to_str().unwrap()]);
+        let refused = failed_start(dir.path(), &["--token-file", path.to_str().unwrap()]);
         assert!(start.elapsed() < Duration::from_secs(20));
         let said = String::from_utf8(refused.stderr).unwrap();
         assert_eq!((refused.status.code(), said.lines().count()), (Some(1), 1), "{said}");
@@ -86,7 +87,7 @@ fn a_token_file_is_treated_as_a_key() {
         std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
         assert!(why(&path).contains("another user"));
     } else {
-        println!("skipped: a file of another user, which needs root");
+        skipped("root, for a file of another user");
     }
 }
 
@@ -100,50 +101,50 @@ fn nothing_is_asked_for_only_where_nothing_can_be_managed_and_nobody_else_reache
         &["--allow-route-programs"],
     ];
     for flags in usage {
-        assert_eq!(refused(dir.path(), flags).status.code(), Some(2), "{flags:?}");
+        assert_eq!(failed_start(dir.path(), flags).status.code(), Some(2), "{flags:?}");
     }
-    let outside = refused(dir.path(), &["--no-token", "--host", "0.0.0.0"]);
+    let outside = failed_start(dir.path(), &["--no-token", "--host", "0.0.0.0"]);
     assert_eq!(outside.status.code(), Some(1), "{outside:?}");
-    let fixture = Fixture::new();
-    assert_eq!(Client::to(fixture.address).ask("GET", "/tasks", &[], None).status, 200);
-    assert!(!fixture.dir.path().join("state/serve.token").exists());
+    let server = Server::new();
+    assert_eq!(Client::to(server.address).ask("GET", "/tasks", &[], None).status, 200);
+    assert!(!server.dir.path().join("state/serve.token").exists());
 }
 
 /// What a server says at its start, up to a word.
-fn announcement(fixture: &mut Fixture, flags: &[&str], until: &str) -> String {
+fn announcement(server: &mut Server, flags: &[&str], until: &str) -> String {
     use std::io::{BufRead, BufReader};
-    fixture.stop();
-    let mut command = program(fixture.dir.path(), &[&["serve", "--port", "0"], flags].concat());
-    fixture.server = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(fixture.server.stdout.take().unwrap()).lines();
+    server.stop();
+    let mut command = program(server.dir.path(), &[&["serve", "--port", "0"], flags].concat());
+    server.child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(server.child.stdout.take().unwrap()).lines();
     let mut said = String::new();
     while !said.contains(until) {
         said.push_str(&lines.next().unwrap().unwrap());
         said.push('\n');
     }
-    fixture.address = said.lines().next().unwrap().rsplit("http://").next().unwrap().parse().unwrap();
+    server.address = said.lines().next().unwrap().rsplit("http://").next().unwrap().parse().unwrap();
     said
 }
 
 #[test]
 fn the_announcement_tells_how_to_ask_and_not_the_secret() {
-    let mut fixture = Fixture::with_token();
-    let said = announcement(&mut fixture, &[], "/status");
-    let path = fixture.root().join("state/serve.token");
+    let mut server = Server::with_token();
+    let said = announcement(&mut server, &[], "/status");
+    let path = server.root().join("state/serve.token");
     assert!(said.contains(&format!("$(cat {})", path.display())), "{said}");
-    assert!(!said.contains(&fixture.token_of_store()), "{said}");
+    assert!(!said.contains(&server.token_of_store()), "{said}");
 }
 
 #[test]
 fn a_browser_is_let_in_once_and_changes_things_only_from_our_own_pages() {
-    let mut fixture = Fixture::with_token();
-    let said = announcement(&mut fixture, &["--open"], "/open?code=");
+    let mut server = Server::with_token();
+    let said = announcement(&mut server, &["--open"], "/open?code=");
     let url =
         said.lines().find(|line| line.contains("/open?code=")).unwrap().rsplit("http://").next().unwrap();
     let (host, code) = url.split_once("/open?code=").unwrap();
     assert!(host.starts_with("lanes-") && host.contains(".localhost:"), "{host}");
-    let address = fixture.address;
-    let ask = |method: &str, target: &str, headers: &[(&str, &str)]| -> Answer {
+    let address = server.address;
+    let ask = |method: &str, target: &str, headers: &[(&str, &str)]| -> Reply {
         let headers = [&[("Host", host), ("User-Agent", "Mozilla/5.0")], headers].concat();
         let body = (method == "POST").then(|| json!({"lane": "l", "prompt": "p"}));
         Client::to(address).ask(method, target, &headers, body.as_ref())
@@ -176,36 +177,36 @@ fn a_browser_is_let_in_once_and_changes_things_only_from_our_own_pages() {
     ] {
         assert_eq!(ask("POST", "/tasks", &headers).status, status, "{headers:?}");
     }
-    assert_eq!(fixture.get("/tasks").at("/count"), json!(2));
+    assert_eq!(server.get("/tasks").at("/count"), json!(2));
 }
 
 #[test]
 fn health_says_why_only_to_whom_may_know() {
-    let fixture = Fixture::with_token();
-    let stranger = || Client::to(fixture.address).ask("GET", "/healthz", &[], None);
+    let server = Server::with_token();
+    let stranger = || Client::to(server.address).ask("GET", "/healthz", &[], None);
     assert_eq!(stranger().json(), json!({"status": "ok"}));
-    let pauses = fixture.dir.path().join("state/lanes.json");
+    let pauses = server.dir.path().join("state/lanes.json");
     std::fs::write(&pauses, "{").unwrap();
-    let told = fixture.get("/healthz");
+    let told = server.get("/healthz");
     assert!(told.status == 500 && told.text.contains("lanes.json"), "{}", told.text);
     let untold = stranger();
     assert_eq!((untold.status, untold.code().as_str()), (500, "unhealthy"));
-    assert!(!untold.text.contains(fixture.dir.path().to_str().unwrap()), "{}", untold.text);
+    assert!(!untold.text.contains(server.dir.path().to_str().unwrap()), "{}", untold.text);
     std::fs::remove_file(&pauses).unwrap();
     assert_eq!(stranger().status, 200);
 }
 
 #[test]
 fn a_body_needs_no_type_unless_a_browser_sends_it() {
-    let fixture = Fixture::new();
+    let server = Server::new();
     let body = "{\"lane\":\"l\",\"prompt\":\"p\"}";
     let post = |headers: &str| {
-        let mut client = fixture.client();
+        let mut client = server.client();
         client.send(format!(
             "POST /tasks HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {}\r\n\r\n{body}",
             body.len()
         ));
-        client.answer(false).status
+        client.reply(false).status
     };
     let form = "Content-Type: application/x-www-form-urlencoded\r\n";
     // curl -d; clients that say nothing.
@@ -215,5 +216,5 @@ fn a_body_needs_no_type_unless_a_browser_sends_it() {
         assert_eq!(post(&format!("{sign}{form}")), 415, "{sign}");
         assert_eq!(post(sign), 415, "{sign}");
     }
-    assert_eq!(fixture.get("/tasks").at("/count"), json!(2));
+    assert_eq!(server.get("/tasks").at("/count"), json!(2));
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Client, Fixture, TOKEN, eventually};
+use crate::testkit::server::{Client, Server, TOKEN};
+use crate::testkit::wait::eventually;
 
 /// The largest body that a request may have.
 const LARGEST: usize = 8 * 1024 * 1024;
@@ -18,7 +19,7 @@ fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> St
 
 #[test]
 fn a_head_that_is_refused_is_refused_before_its_body() {
-    let fixture = Fixture::with(&["--token-file", "token"]);
+    let server = Server::with(&["--token-file", "token"]);
     let bearer = format!("Bearer {TOKEN}");
     let host = ("Host", "localhost");
     let token = ("Authorization", bearer.as_str());
@@ -49,30 +50,30 @@ fn a_head_that_is_refused_is_refused_before_its_body() {
         ("POST", "/tasks", vec![host, token, kind], LARGEST + 1, 413, "body_too_large"),
         ("GET", "/tasks", vec![host, token, kind], 1, 400, "invalid"),
     ] {
-        let mut client = fixture.client();
+        let mut client = server.client();
         client.send(head(method, path, &headers, length));
-        let answer = client.answer(false);
+        let answer = client.reply(false);
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{method} {path} {headers:?}");
         assert_eq!(answer.header("connection"), Some("close"), "{method} {path} {headers:?}");
         assert!(client.is_closed(), "nothing follows it: {method} {path}");
     }
     // Without a body there is nothing that could be taken for the next request.
-    let mut client = fixture.client();
+    let mut client = server.client();
     for path in ["/nowhere", "/tasks"] {
         client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-        assert_eq!(client.answer(false).status, 401);
+        assert_eq!(client.reply(false).status, 401);
     }
 }
 
 #[test]
 fn the_rest_of_a_refused_request_is_read_away_for_a_while() {
-    let fixture = Fixture::new();
-    let mut client = fixture.client();
+    let server = Server::new();
+    let mut client = server.client();
     client.send(format!("POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: {LARGEST}\r\n\r\n"));
     client.send(vec![b' '; LARGEST]);
-    assert_eq!(client.answer(false).status, 404, "also a client that looks afterwards is told");
+    assert_eq!(client.reply(false).status, 404, "also a client that looks afterwards is told");
 
-    let mut endless = fixture.client();
+    let mut endless = server.client();
     endless.stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
     endless.send("POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
     let piece = vec![b'x'; 1024 * 1024];
@@ -82,11 +83,11 @@ fn the_rest_of_a_refused_request_is_read_away_for_a_while() {
 
 #[test]
 fn strangers_cost_no_more_than_their_heads() {
-    let fixture = Fixture::with(&["--token-file", "token"]);
+    let server = Server::with(&["--token-file", "token"]);
     let piece = vec![b' '; LARGEST - 1024];
     let strangers: Vec<Client> = (0..60)
         .map(|n| {
-            let mut client = Client::to(fixture.address);
+            let mut client = Client::to(server.address);
             client.stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
             client.send("POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n");
             match n % 3 {
@@ -99,19 +100,19 @@ fn strangers_cost_no_more_than_their_heads() {
             client
         })
         .collect();
-    assert_eq!(fixture.get("/tasks").status, 200);
-    assert!(fixture.resident() < 60_000, "{} kB", fixture.resident());
+    assert_eq!(server.get("/tasks").status, 200);
+    assert!(server.resident() < 60_000, "{} kB", server.resident());
     drop(strangers);
 }
 
 #[test]
 fn all_bodies_together_have_a_bound() {
-    let fixture = Fixture::new();
+    let server = Server::new();
     let headers = [("Host", "localhost"), ("Content-Type", "application/json")];
     let mut waiting = Vec::new();
     let mut refused = 0;
     for _ in 0..40 {
-        let mut client = fixture.client();
+        let mut client = server.client();
         client.send(head("POST", "/tasks", &headers, LARGEST));
         let start = client.until("\r\n\r\n");
         if start == "HTTP/1.1 100 Continue\r\n\r\n" {
@@ -123,18 +124,18 @@ fn all_bodies_together_have_a_bound() {
     }
     // 256 MiB, of which an eighth is for small ones.
     assert_eq!((waiting.len(), refused), (28, 12));
-    fixture.submit("l");
+    server.submit("l");
     let holds = |bytes: usize| {
         let line = format!("lanes_http_body_bytes {bytes}\n");
-        eventually(&line, || fixture.get("/metrics").text.contains(&line));
+        eventually(&line, || server.get("/metrics").text.contains(&line));
     };
     holds(28 * LARGEST);
 
     let prompt = "x".repeat(LARGEST - 100);
     let large = json!({"lane": "l", "prompt": prompt});
-    let answer = fixture.post("/tasks", &large);
+    let answer = server.post("/tasks", &large);
     assert_eq!((answer.status, answer.code().as_str()), (503, "too_many_bodies"));
     drop(waiting);
-    eventually("there is room again", || fixture.post("/tasks", &large).status == 201);
+    eventually("there is room again", || server.post("/tasks", &large).status == 201);
     holds(0);
 }

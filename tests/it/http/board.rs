@@ -2,27 +2,26 @@
 
 use serde_json::{Value, json};
 
-use super::{Fixture, ask};
+use crate::testkit::server::{Server, ask};
 
 #[test]
 fn a_card_is_a_task_in_both_shapes() {
-    let fixture = Fixture::new();
+    let server = Server::new();
     let card = json!({"queue_name": "Todo", "name": "Paint", "description": "the fence"});
-    let created = fixture.post("/tasks", &card);
+    let created = server.post("/tasks", &card);
     assert_eq!(created.status, 201, "{}", created.text);
     let id = created.text_at("/id");
     assert_eq!(created.text_at("/task/prompt"), "the fence");
 
-    let comment =
-        fixture.post(&format!("/tasks/{id}/comments"), &json!({"comment": "red?", "author": "ann"}));
+    let comment = server.post(&format!("/tasks/{id}/comments"), &json!({"comment": "red?", "author": "ann"}));
     assert_eq!((comment.status, comment.text_at("/comments/0/comment").as_str()), (201, "red?"));
     let patch =
         json!({"name": "Paint it", "description": "all of it", "labels": ["home"], "assignees": ["bob"]});
-    assert_eq!(ask(&fixture, "PATCH", &format!("/tasks/{id}"), Some(patch)).status, 200);
-    let moved = fixture.post(&format!("/tasks/{id}/move"), &json!({"target_queue": "Doing"}));
+    assert_eq!(ask(&server, "PATCH", &format!("/tasks/{id}"), Some(patch)).status, 200);
+    let moved = server.post(&format!("/tasks/{id}/move"), &json!({"target_queue": "Doing"}));
     assert_eq!(moved.status, 200, "{}", moved.text);
 
-    let shown = fixture.get(&format!("/tasks/{id}"));
+    let shown = server.get(&format!("/tasks/{id}"));
     for (pointer, value) in [
         ("/id", json!(id)),
         ("/name", json!("Paint it")),
@@ -38,23 +37,23 @@ fn a_card_is_a_task_in_both_shapes() {
         assert_eq!(shown.at(pointer), value, "{pointer}");
     }
     let labels = json!({"labels": ["a\u{7}"]});
-    assert_eq!(ask(&fixture, "PATCH", &format!("/tasks/{id}"), Some(labels)).status, 400);
-    fixture.claim(&id);
-    assert_eq!(fixture.post(&format!("/tasks/{id}/move"), &json!({"lane": "Done"})).status, 409);
+    assert_eq!(ask(&server, "PATCH", &format!("/tasks/{id}"), Some(labels)).status, 400);
+    server.claim(&id);
+    assert_eq!(server.post(&format!("/tasks/{id}/move"), &json!({"lane": "Done"})).status, 409);
     assert_eq!(
-        fixture.post(&format!("/tasks/{id}/move"), &json!({})).text_at("/error"),
+        server.post(&format!("/tasks/{id}/move"), &json!({})).text_at("/error"),
         "missing field: lane"
     );
 }
 
 #[test]
 fn a_failed_task_is_tried_again_once() {
-    let fixture = Fixture::new();
-    let id = fixture.submit("l");
-    assert_eq!(fixture.post(&format!("/tasks/{id}/retry"), &json!({})).status, 409);
-    fixture.post(&format!("/tasks/{id}/cancel"), &json!({}));
-    let first = fixture.post(&format!("/tasks/{id}/retry"), &json!({}));
-    let second = fixture.post(&format!("/tasks/{id}/retry"), &json!({}));
+    let server = Server::new();
+    let id = server.submit("l");
+    assert_eq!(server.post(&format!("/tasks/{id}/retry"), &json!({})).status, 409);
+    server.post(&format!("/tasks/{id}/cancel"), &json!({}));
+    let first = server.post(&format!("/tasks/{id}/retry"), &json!({}));
+    let second = server.post(&format!("/tasks/{id}/retry"), &json!({}));
     assert_eq!((first.status, second.status), (201, 200));
     assert_eq!(first.text_at("/task/id"), second.text_at("/task/id"));
     assert_eq!(first.text_at("/task/retry_of"), id);
@@ -62,13 +61,13 @@ fn a_failed_task_is_tried_again_once() {
 
 #[test]
 fn pages_show_every_task_once() {
-    let fixture = Fixture::new();
-    let ids: Vec<String> = (0..7).map(|n| fixture.submit(if n % 2 == 0 { "even" } else { "odd" })).collect();
-    fixture.claim(&ids[0]);
+    let server = Server::new();
+    let ids: Vec<String> = (0..7).map(|n| server.submit(if n % 2 == 0 { "even" } else { "odd" })).collect();
+    server.claim(&ids[0]);
     let mut seen = Vec::new();
     let mut cursor = String::new();
     loop {
-        let page = fixture.get(&format!("/tasks?limit=3{cursor}"));
+        let page = server.get(&format!("/tasks?limit=3{cursor}"));
         seen.extend(page.at("/tasks").as_array().unwrap().iter().map(|task| task["id"].clone()));
         match page.at("/next_cursor") {
             Value::String(next) => cursor = format!("&cursor={next}"),
@@ -76,48 +75,48 @@ fn pages_show_every_task_once() {
         }
     }
     assert_eq!(seen, ids);
-    assert_eq!(fixture.get("/tasks?lane=odd").at("/count"), json!(3));
-    assert_eq!(fixture.get("/tasks?lane=even&state=queued").at("/count"), json!(3));
-    assert_eq!(fixture.get("/tasks?state=claimed&state=completed").at("/count"), json!(1));
-    std::fs::write(fixture.dir.path().join("state/tasks").join(&ids[3]).join("task.json"), "{").unwrap();
-    let page = fixture.get("/tasks");
+    assert_eq!(server.get("/tasks?lane=odd").at("/count"), json!(3));
+    assert_eq!(server.get("/tasks?lane=even&state=queued").at("/count"), json!(3));
+    assert_eq!(server.get("/tasks?state=claimed&state=completed").at("/count"), json!(1));
+    std::fs::write(server.dir.path().join("state/tasks").join(&ids[3]).join("task.json"), "{").unwrap();
+    let page = server.get("/tasks");
     assert_eq!((page.at("/count"), page.text_at("/unreadable/0/id")), (json!(6), ids[3].clone()));
-    let broken = fixture.get(&format!("/tasks/{}", ids[3]));
+    let broken = server.get(&format!("/tasks/{}", ids[3]));
     assert_eq!((broken.status, broken.code().as_str()), (500, "corrupt"));
 }
 
 #[test]
 fn lanes_are_managed_only_when_that_is_switched_on() {
-    let closed = Fixture::new();
+    let closed = Server::new();
     for (method, path) in [("POST", "/queues"), ("PATCH", "/lanes/a"), ("DELETE", "/queues/a")] {
         let body = (method != "DELETE").then(|| json!({"name": "a", "lane": "a"}));
         let answer = ask(&closed, method, path, body);
         assert_eq!((answer.status, answer.code().as_str()), (403, "management_disabled"), "{method} {path}");
     }
 
-    let fixture = Fixture::with(&["--enable-queue-management"]);
-    let created = fixture.post("/queues", &json!({"name": "a/b c", "description": "d"}));
+    let server = Server::with(&["--enable-queue-management"]);
+    let created = server.post("/queues", &json!({"name": "a/b c", "description": "d"}));
     assert_eq!((created.status, created.text_at("/queue/name").as_str()), (201, "a/b c"));
-    assert_eq!(fixture.post("/lanes", &json!({"name": "a/b c"})).status, 409);
-    assert_eq!(fixture.get("/lanes/a%2Fb%20c").text_at("/lane/description"), "d");
-    assert_eq!(fixture.get("/lanes/nowhere").status, 404);
+    assert_eq!(server.post("/lanes", &json!({"name": "a/b c"})).status, 409);
+    assert_eq!(server.get("/lanes/a%2Fb%20c").text_at("/lane/description"), "d");
+    assert_eq!(server.get("/lanes/nowhere").status, 404);
     let change = json!({"name": "new", "description": "e", "paused": true, "reason": "lunch"});
-    let renamed = ask(&fixture, "PATCH", "/lanes/a%2Fb%20c", Some(change));
+    let renamed = ask(&server, "PATCH", "/lanes/a%2Fb%20c", Some(change));
     assert_eq!(renamed.text_at("/lane/name"), "new", "{}", renamed.text);
     assert_eq!(renamed.text_at("/lane/pause/reason"), "lunch");
-    let id = fixture.submit("new");
-    assert_eq!(fixture.post(&format!("/tasks/{id}/claim"), &json!({})).status, 409);
-    assert_eq!(ask(&fixture, "DELETE", "/queues/new", None).status, 409);
+    let id = server.submit("new");
+    assert_eq!(server.post(&format!("/tasks/{id}/claim"), &json!({})).status, 409);
+    assert_eq!(ask(&server, "DELETE", "/queues/new", None).status, 409);
     assert_eq!(
-        ask(&fixture, "PATCH", "/lanes/new", Some(json!({"paused": false}))).at("/paused"),
+        ask(&server, "PATCH", "/lanes/new", Some(json!({"paused": false}))).at("/paused"),
         json!(false)
     );
-    assert_eq!(ask(&fixture, "PATCH", "/lanes/new", Some(json!({"name": "other"}))).status, 409);
-    fixture.post("/lanes", &json!({"name": "short"}));
-    assert_eq!(ask(&fixture, "DELETE", "/queues/short", None).status, 204);
-    assert_eq!(ask(&fixture, "DELETE", "/queues/short", None).status, 404);
-    assert_eq!(ask(&fixture, "DELETE", "/queues/review", None).status, 409, "the configuration names it");
-    let names: Vec<Value> = fixture
+    assert_eq!(ask(&server, "PATCH", "/lanes/new", Some(json!({"name": "other"}))).status, 409);
+    server.post("/lanes", &json!({"name": "short"}));
+    assert_eq!(ask(&server, "DELETE", "/queues/short", None).status, 204);
+    assert_eq!(ask(&server, "DELETE", "/queues/short", None).status, 404);
+    assert_eq!(ask(&server, "DELETE", "/queues/review", None).status, 409, "the configuration names it");
+    let names: Vec<Value> = server
         .get("/queues")
         .at("/queues")
         .as_array()
@@ -130,11 +129,11 @@ fn lanes_are_managed_only_when_that_is_switched_on() {
 
 #[test]
 fn agents_are_those_of_live_dispatchers() {
-    let fixture = Fixture::new();
-    let id = fixture.submit("l");
-    fixture.claim(&id);
-    let store = fixture.store();
-    assert_eq!(fixture.get("/agents").at("/count"), json!(0));
+    let server = Server::new();
+    let id = server.submit("l");
+    server.claim(&id);
+    let store = server.store();
+    assert_eq!(server.get("/agents").at("/count"), json!(0));
     let data = json!({
         "max_concurrent": 3, "claims": "0123456789abcdef",
         "running": [{
@@ -152,12 +151,12 @@ fn agents_are_those_of_live_dispatchers() {
         data: data.as_object().unwrap().clone(),
     };
     let card = store.register(&worker).unwrap();
-    let status = fixture.get("/status");
+    let status = server.get("/status");
     for (pointer, n) in [("/capacity", 3), ("/active_agents", 1), ("/free_slots", 2), ("/dispatchers", 1)] {
         assert_eq!(status.at(pointer), json!(n), "{pointer}");
     }
     assert!(!status.text.contains("0123456789abcdef"), "{}", status.text);
-    let agents = fixture.get("/agents");
+    let agents = server.get("/agents");
     assert!(!agents.text.contains("4711"), "{}", agents.text);
     assert_eq!(
         (agents.text_at("/agents/0/task_id"), agents.at("/agents/0/timeout_seconds")),
@@ -166,9 +165,9 @@ fn agents_are_those_of_live_dispatchers() {
     let runs = store.attempts_dir(&lanes::model::TaskId::parse(&id).unwrap()).join("1");
     std::fs::create_dir_all(&runs).unwrap();
     std::fs::write(runs.join("stdout.log"), "thinking").unwrap();
-    let agent = fixture.get(&format!("/agents/{id}"));
+    let agent = server.get(&format!("/agents/{id}"));
     assert_eq!(agent.text_at("/agent/recent_output"), "thinking");
     assert!(agent.at("/agent/runtime_seconds").as_f64().unwrap() >= 0.0);
     drop(card);
-    assert_eq!(fixture.get(&format!("/agents/{id}")).status, 404);
+    assert_eq!(server.get(&format!("/agents/{id}")).status, 404);
 }

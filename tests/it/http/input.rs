@@ -2,14 +2,14 @@
 
 use serde_json::json;
 
-use super::Fixture;
+use crate::testkit::server::Server;
 
 #[test]
 fn bad_bodies_get_an_error_with_a_code() {
-    let fixture = Fixture::new();
-    let id = fixture.submit("l");
+    let server = Server::new();
+    let id = server.submit("l");
     let deep = format!("{{\"metadata\": {}1{}}}", "{\"a\":".repeat(100), "}".repeat(100));
-    let mut client = fixture.client();
+    let mut client = server.client();
     for path in ["/tasks".to_string(), format!("/tasks/{id}/claim"), format!("/tasks/{id}/response")] {
         for body in [
             "x",
@@ -35,7 +35,7 @@ fn bad_bodies_get_an_error_with_a_code() {
                  Content-Length: {}\r\n\r\n{body}",
                 body.len()
             ));
-            let answer = client.answer(false);
+            let answer = client.reply(false);
             assert_eq!(
                 (answer.status, answer.code().as_str()),
                 (400, "invalid"),
@@ -48,14 +48,14 @@ fn bad_bodies_get_an_error_with_a_code() {
         "POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n",
     );
     client.send([0xff, 0xfe]);
-    assert_eq!(client.answer(false).status, 400);
-    assert_eq!(fixture.get(&format!("/tasks/{id}")).text_at("/task/state"), "queued");
+    assert_eq!(client.reply(false).status, 400);
+    assert_eq!(server.get(&format!("/tasks/{id}")).text_at("/task/state"), "queued");
 }
 
 #[test]
 fn values_out_of_range_are_refused() {
-    let fixture = Fixture::new();
-    let id = fixture.submit("l");
+    let server = Server::new();
+    let id = server.submit("l");
     for body in [
         json!({"lane": "l", "prompt": ""}),
         json!({"lane": "", "prompt": "p"}),
@@ -81,7 +81,7 @@ fn values_out_of_range_are_refused() {
         json!({"lane": "l", "request_from": "x".repeat(3000)}),
         json!({"lane": "l", "prompt": "p", "response_to": "state/x"}),
     ] {
-        let answer = fixture.post("/tasks", &body);
+        let answer = server.post("/tasks", &body);
         assert_eq!(answer.status, 400, "{body}: {}", answer.text);
         assert_eq!(answer.code(), "invalid", "{body}");
     }
@@ -92,25 +92,25 @@ fn values_out_of_range_are_refused() {
         "wait_seconds=",
         "wait_seconds=1&wait_seconds=2",
     ] {
-        assert_eq!(fixture.get(&format!("/tasks/next?lane=l&{query}")).status, 400, "{query}");
-        assert_eq!(fixture.get(&format!("/tasks/{id}/response?{query}")).status, 400, "{query}");
+        assert_eq!(server.get(&format!("/tasks/next?lane=l&{query}")).status, 400, "{query}");
+        assert_eq!(server.get(&format!("/tasks/{id}/response?{query}")).status, 400, "{query}");
     }
     for query in ["limit=0", "limit=x", "limit=1001", "cursor=..%2f"] {
-        assert_eq!(fixture.get(&format!("/tasks?{query}")).status, 400, "{query}");
+        assert_eq!(server.get(&format!("/tasks?{query}")).status, 400, "{query}");
     }
     let counts = json!({"body": "b", "verdict": "accept", "blocking_count": -1});
-    assert_eq!(fixture.post(&format!("/tasks/{id}/response"), &counts).status, 400);
+    assert_eq!(server.post(&format!("/tasks/{id}/response"), &counts).status, 400);
     let verdict = json!({"body": "b", "verdict": "accept", "blocking_count": 2});
-    assert_eq!(fixture.post(&format!("/tasks/{id}/response"), &verdict).status, 400);
+    assert_eq!(server.post(&format!("/tasks/{id}/response"), &verdict).status, 400);
     let word = json!({"type": "claimed", "message": "m"});
-    assert_eq!(fixture.post(&format!("/tasks/{id}/events"), &word).status, 400);
+    assert_eq!(server.post(&format!("/tasks/{id}/events"), &word).status, 400);
 }
 
 #[test]
 fn methods_are_answered_for_every_path() {
-    let fixture = Fixture::new();
-    let id = fixture.submit("l");
-    let mut client = fixture.client();
+    let server = Server::new();
+    let id = server.submit("l");
+    let mut client = server.client();
     for (path, allow) in [
         ("/tasks", "GET, POST, HEAD, OPTIONS"),
         ("/tasks/next", "GET, HEAD, OPTIONS"),
@@ -140,22 +140,22 @@ fn methods_are_answered_for_every_path() {
 
 #[test]
 fn a_query_that_a_route_does_not_understand_is_refused_by_name() {
-    let fixture = Fixture::with(&["--enable-queue-management"]);
-    let id = fixture.submit("l");
-    let document = fixture.get("/openapi.json").json();
+    let server = Server::with(&["--enable-queue-management"]);
+    let id = server.submit("l");
+    let document = server.get("/openapi.json").json();
     for (path, methods) in document["paths"].as_object().unwrap() {
         let target = path.replace("{id}", &id).replace("{name}", "l").replace("{lane}", "l");
         for method in methods.as_object().unwrap().keys() {
             let method = method.to_uppercase();
             let body = matches!(method.as_str(), "POST" | "PATCH").then(|| json!({}));
-            let answer = fixture.client().ask(&method, &format!("{target}?zzz=1"), &[], body.as_ref());
+            let answer = server.client().ask(&method, &format!("{target}?zzz=1"), &[], body.as_ref());
             assert_eq!((answer.status, answer.code().as_str()), (400, "invalid"), "{method} {target}");
             assert!(answer.text_at("/error").contains("'zzz'"), "{}", answer.text);
         }
     }
     // Which would have been every task, and two answers to one question.
-    assert_eq!(fixture.get("/tasks?key=x").status, 400);
-    assert_eq!(fixture.get("/tasks?limit=1&limit=2").text_at("/error"), "'limit' is given twice");
-    assert_eq!(fixture.get("/tasks?lane=a&lane=b").status, 200);
-    assert_eq!(fixture.get("/tasks?").status, 200);
+    assert_eq!(server.get("/tasks?key=x").status, 400);
+    assert_eq!(server.get("/tasks?limit=1&limit=2").text_at("/error"), "'limit' is given twice");
+    assert_eq!(server.get("/tasks?lane=a&lane=b").status, 200);
+    assert_eq!(server.get("/tasks?").status, 200);
 }

@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Fixture, eventually};
+use crate::testkit::server::Server;
+use crate::testkit::wait::eventually;
 
 #[test]
 fn the_log_has_a_line_for_each_answer() {
-    let fixture = Fixture::with(&["--log"]);
-    fixture.get("/tasks?lane=secret");
-    fixture.get("/nowhere");
-    fixture.get("/tasks/next?lane=l&wait_seconds=0.1");
-    fixture.client().send("nonsense\r\n\r\n");
-    eventually("four lines are logged", || fixture.stderr().lines().count() >= 4);
-    let text = fixture.stderr();
+    let server = Server::with(&["--log"]);
+    server.get("/tasks?lane=secret");
+    server.get("/nowhere");
+    server.get("/tasks/next?lane=l&wait_seconds=0.1");
+    server.client().send("nonsense\r\n\r\n");
+    eventually("four lines are logged", || server.stderr().lines().count() >= 4);
+    let text = server.stderr();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let seen: Vec<(&Value, &Value)> = lines.iter().map(|line| (&line["path"], &line["status"])).collect();
     let expected = [
@@ -31,17 +32,17 @@ fn the_log_has_a_line_for_each_answer() {
 
 #[test]
 fn what_happens_is_counted_whoever_does_it() {
-    let fixture = Fixture::new();
-    let id = fixture.submit("a \"lane\"");
-    let token = fixture.claim(&id);
-    fixture.post(&format!("/tasks/{id}/response"), &json!({"claim_token": token, "body": "b"}));
-    let lost = fixture.submit("l");
-    fixture.post(&format!("/tasks/{lost}/claim"), &json!({"lease_seconds": 0.05}));
+    let server = Server::new();
+    let id = server.submit("a \"lane\"");
+    let token = server.claim(&id);
+    server.post(&format!("/tasks/{id}/response"), &json!({"claim_token": token, "body": "b"}));
+    let lost = server.submit("l");
+    server.post(&format!("/tasks/{lost}/claim"), &json!({"lease_seconds": 0.05}));
     std::thread::sleep(Duration::from_millis(100));
-    let store = fixture.store();
+    let store = server.store();
     let want = lanes::store::Want { lanes: vec!["l".into()], filter: lanes::model::Filter::default() };
     store.claim_next(&want, "elsewhere", 60.0).unwrap().unwrap();
-    let metrics = fixture.get("/metrics").text;
+    let metrics = server.get("/metrics").text;
     for line in [
         "lanes_tasks{lane=\"a \\\"lane\\\"\",state=\"completed\"} 1",
         "lanes_tasks{lane=\"l\",state=\"claimed\"} 1",
@@ -58,8 +59,8 @@ fn what_happens_is_counted_whoever_does_it() {
 
 #[test]
 fn the_document_describes_what_is_served() {
-    let fixture = Fixture::new();
-    let document = fixture.get("/openapi.json").json();
+    let server = Server::new();
+    let document = server.get("/openapi.json").json();
     assert_eq!(document["openapi"], "3.1.0");
     let names: BTreeSet<&str> =
         document["components"]["schemas"].as_object().unwrap().keys().map(String::as_str).collect();
@@ -73,7 +74,7 @@ fn the_document_describes_what_is_served() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         let target =
             path.replace("{id}", "20260101T000000000000Z-a-b").replace("{name}", "n").replace("{lane}", "n");
-        let options = fixture.client().ask("OPTIONS", &target, &[], None);
+        let options = server.client().ask("OPTIONS", &target, &[], None);
         let allowed: BTreeSet<String> = options
             .header("allow")
             .unwrap()
@@ -89,7 +90,7 @@ fn the_document_describes_what_is_served() {
             assert!(answers.keys().any(|status| status.starts_with(['2', '3'])), "{method} {path}");
             // What an empty request gets is one of the answers that are described.
             let body = (method == "post" || method == "patch").then(|| json!({}));
-            let mut client = fixture.client();
+            let mut client = server.client();
             let status = client.ask(&method.to_uppercase(), &target, &[], body.as_ref()).status;
             assert!(answers.contains_key(&status.to_string()), "{method} {path} gave {status}");
         }
@@ -103,39 +104,39 @@ fn lanes_routes(document: &Value) -> usize {
 
 #[test]
 fn every_shape_holds_what_the_document_promises() {
-    let fixture = Fixture::with(&["--enable-queue-management"]);
-    let document = fixture.get("/openapi.json").json();
-    let id = fixture.submit("l");
-    let claimed = fixture.post(&format!("/tasks/{id}/claim"), &json!({})).json();
+    let server = Server::with(&["--enable-queue-management"]);
+    let document = server.get("/openapi.json").json();
+    let id = server.submit("l");
+    let claimed = server.post(&format!("/tasks/{id}/claim"), &json!({})).json();
     check(&document, "Claimed", &claimed);
     let token = claimed["claim_token"].clone();
-    check(&document, "BoardTask", &fixture.get(&format!("/tasks/{id}")).json());
-    let given = fixture.post(&format!("/tasks/{id}/response"), &json!({"body": "b", "claim_token": token}));
+    check(&document, "BoardTask", &server.get(&format!("/tasks/{id}")).json());
+    let given = server.post(&format!("/tasks/{id}/response"), &json!({"body": "b", "claim_token": token}));
     check(&document, "Responded", &given.json());
-    check(&document, "OneResponse", &fixture.get(&format!("/tasks/{id}/response")).json());
-    check(&document, "Answered", &fixture.get(&format!("/tasks/wait?id={id}")).json());
-    check(&document, "TaskPage", &fixture.get("/tasks").json());
-    check(&document, "MaybeTask", &fixture.get("/tasks/next?lane=l&wait_seconds=0").json());
-    check(&document, "Submitted", &fixture.post("/tasks", &json!({"lane": "l", "prompt": "p"})).json());
-    check(&document, "History", &fixture.get(&format!("/tasks/{id}/history")).json());
-    check(&document, "Reason", &fixture.get(&format!("/tasks/{id}/why")).json());
+    check(&document, "OneResponse", &server.get(&format!("/tasks/{id}/response")).json());
+    check(&document, "Answered", &server.get(&format!("/tasks/wait?id={id}")).json());
+    check(&document, "TaskPage", &server.get("/tasks").json());
+    check(&document, "MaybeTask", &server.get("/tasks/next?lane=l&wait_seconds=0").json());
+    check(&document, "Submitted", &server.post("/tasks", &json!({"lane": "l", "prompt": "p"})).json());
+    check(&document, "History", &server.get(&format!("/tasks/{id}/history")).json());
+    check(&document, "Reason", &server.get(&format!("/tasks/{id}/why")).json());
     let batch = json!({"tasks": [{"lane": "l", "prompt": "p"}, {}]});
-    check(&document, "SubmittedBatch", &fixture.post("/tasks/batch", &batch).json());
-    check(&document, "Paused", &fixture.post("/lanes/l/pause", &json!({})).json());
-    let pause = fixture.post("/vendors/claude/pause", &json!({"model": "opus", "for_seconds": 60}));
+    check(&document, "SubmittedBatch", &server.post("/tasks/batch", &batch).json());
+    check(&document, "Paused", &server.post("/lanes/l/pause", &json!({})).json());
+    let pause = server.post("/vendors/claude/pause", &json!({"model": "opus", "for_seconds": 60}));
     check(&document, "PausedVendor", &pause.json());
-    check(&document, "Vendors", &fixture.get("/vendors").json());
-    check(&document, "PausedVendor", &fixture.post("/vendors/claude/resume", &json!({})).json());
-    check(&document, "Redriven", &fixture.post("/lanes/l/redrive", &json!({})).json());
-    let new = fixture.submit("l");
-    check(&document, "Changed", &fixture.post(&format!("/tasks/{new}/cancel"), &json!({})).json());
-    check(&document, "Retried", &fixture.post(&format!("/tasks/{new}/retry"), &json!({})).json());
-    check(&document, "Lanes", &fixture.get("/lanes").json());
-    check(&document, "OneLane", &fixture.get("/queues/review").json());
-    check(&document, "ServerStatus", &fixture.get("/status").json());
-    check(&document, "Agents", &fixture.get("/agents").json());
-    check(&document, "Routes", &fixture.get("/routes").json());
-    check(&document, "Error", &fixture.get("/nowhere").json());
+    check(&document, "Vendors", &server.get("/vendors").json());
+    check(&document, "PausedVendor", &server.post("/vendors/claude/resume", &json!({})).json());
+    check(&document, "Redriven", &server.post("/lanes/l/redrive", &json!({})).json());
+    let new = server.submit("l");
+    check(&document, "Changed", &server.post(&format!("/tasks/{new}/cancel"), &json!({})).json());
+    check(&document, "Retried", &server.post(&format!("/tasks/{new}/retry"), &json!({})).json());
+    check(&document, "Lanes", &server.get("/lanes").json());
+    check(&document, "OneLane", &server.get("/queues/review").json());
+    check(&document, "ServerStatus", &server.get("/status").json());
+    check(&document, "Agents", &server.get("/agents").json());
+    check(&document, "Routes", &server.get("/routes").json());
+    check(&document, "Error", &server.get("/nowhere").json());
 }
 
 /// Checks types and required members, as far as our schemas use them.
@@ -183,15 +184,15 @@ fn fits(document: &Value, schema: &Value, value: &Value, place: &str) {
 #[test]
 fn the_server_answers_whoever_waits_and_ends() {
     for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
-        let mut fixture = Fixture::under("true");
-        let mut client = fixture.client();
+        let mut server = Server::under("true");
+        let mut client = server.client();
         client.request("GET", "/tasks/next?lane=l", &[], None);
-        eventually("the poll waits", || fixture.get("/status").at("/waiting_requests") == json!(1));
+        eventually("the poll waits", || server.get("/status").at("/waiting_requests") == json!(1));
         let start = Instant::now();
-        fixture.signal(signal);
-        assert_eq!(client.answer(false).at("/task"), Value::Null);
-        assert!(fixture.server.wait().unwrap().success());
+        server.signal(signal);
+        assert_eq!(client.reply(false).at("/task"), Value::Null);
+        assert!(server.child.wait().unwrap().success());
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-        assert_eq!(fixture.stderr(), "");
+        assert_eq!(server.stderr(), "");
     }
 }

@@ -9,16 +9,17 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-use super::{program, refused};
+use crate::testkit::server::{failed_start, program};
+use crate::testkit::skip::skipped;
 
 /// A server at a socket.
-struct Server {
+struct SocketServer {
     child: Child,
     path: PathBuf,
     announced: String,
 }
 
-impl Server {
+impl SocketServer {
     fn start(dir: &Path, path: &Path) -> Self {
         let args = ["--store", "state", "serve", "--socket", path.to_str().unwrap()];
         let mut child = program(dir, &args).stdout(Stdio::piped()).spawn().unwrap();
@@ -41,7 +42,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for SocketServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -60,7 +61,7 @@ fn why(dir: &Path, socket: &Path) -> (Option<i32>, String) {
 fn a_socket_is_this_users_alone_and_goes_with_its_server() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
-    let mut server = Server::start(dir.path(), &path);
+    let mut server = SocketServer::start(dir.path(), &path);
     let there = std::fs::symlink_metadata(&path).unwrap();
     assert!(there.file_type().is_socket());
     assert_eq!(there.permissions().mode() & 0o777, 0o600);
@@ -86,14 +87,14 @@ fn a_socket_is_this_users_alone_and_goes_with_its_server() {
 fn what_a_dead_server_left_is_replaced_and_a_live_one_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
-    let mut first = Server::start(dir.path(), &path);
+    let mut first = SocketServer::start(dir.path(), &path);
     let (code, said) = why(dir.path(), &path);
     assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
     assert!(said.contains("another server listens"), "{said}");
     assert!(first.ask(STATUS).starts_with("HTTP/1.1 200 "));
     first.end(Signal::KILL);
     assert!(path.exists());
-    let second = Server::start(dir.path(), &path);
+    let second = SocketServer::start(dir.path(), &path);
     assert!(second.ask(STATUS).starts_with("HTTP/1.1 200 "));
     // One that knows nothing of our lock.
     let other = dir.path().join("other");
@@ -121,7 +122,7 @@ fn a_place_that_is_no_place_for_a_socket_is_refused_in_one_line() {
         assert!(said.contains(words), "{said}");
     }
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
-    let both = refused(dir.path(), &["--socket", file.to_str().unwrap()]);
+    let both = failed_start(dir.path(), &["--socket", file.to_str().unwrap()]);
     assert_eq!(both.status.code(), Some(1));
 }
 
@@ -129,13 +130,12 @@ fn a_place_that_is_no_place_for_a_socket_is_refused_in_one_line() {
 fn another_user_is_turned_away_even_at_an_open_socket() {
     let perl = Path::new("/usr/bin/perl");
     if !geteuid().is_root() || !perl.exists() {
-        println!("skipped: needs root and perl");
-        return;
+        return skipped("root and perl");
     }
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let path = dir.path().join("s");
-    let server = Server::start(dir.path(), &path);
+    let server = SocketServer::start(dir.path(), &path);
     let script = "use Socket; $SIG{PIPE} = 'IGNORE'; socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die; \
         connect($s, pack_sockaddr_un($ARGV[0])) or exit 1; syswrite $s, $ARGV[1]; \
         exit(sysread($s, my $answer, 64) ? 0 : 2)";

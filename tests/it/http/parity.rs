@@ -2,107 +2,106 @@
 
 use serde_json::{Value, json};
 
-use super::{Fixture, ask};
+use crate::testkit::server::{Server, ask, program};
 
 /// A task whose attempts are spent.
-fn dead(fixture: &Fixture, lane: &str) -> String {
+fn dead(server: &Server, lane: &str) -> String {
     let body = json!({"lane": lane, "prompt": "p", "max_attempts": 1});
-    let id = fixture.post("/tasks", &body).text_at("/task/id");
-    let token = fixture.claim(&id);
+    let id = server.post("/tasks", &body).text_at("/task/id");
+    let token = server.claim(&id);
     let spent = json!({"claim_token": token, "failure_class": "error"});
-    let released = fixture.post(&format!("/tasks/{id}/release"), &spent);
+    let released = server.post(&format!("/tasks/{id}/release"), &spent);
     assert_eq!(released.text_at("/task/failure_class"), "dead", "{}", released.text);
     id
 }
 
 #[test]
 fn dead_tasks_are_redriven_one_by_one_or_by_lane() {
-    let fixture = Fixture::new();
-    let (first, second) = (dead(&fixture, "l"), dead(&fixture, "l"));
-    let other = dead(&fixture, "other");
-    let failed = fixture.submit("l");
-    fixture.post(&format!("/tasks/{failed}/cancel"), &json!({}));
-    let refused = fixture.post(&format!("/tasks/{failed}/redrive"), &json!({}));
+    let server = Server::new();
+    let (first, second) = (dead(&server, "l"), dead(&server, "l"));
+    let other = dead(&server, "other");
+    let failed = server.submit("l");
+    server.post(&format!("/tasks/{failed}/cancel"), &json!({}));
+    let refused = server.post(&format!("/tasks/{failed}/redrive"), &json!({}));
     assert_eq!((refused.status, refused.code().as_str()), (409, "refused"));
     assert!(refused.text.contains("is not dead"), "{}", refused.text);
 
-    let redriven = fixture.post(&format!("/tasks/{first}/redrive"), &json!({"by": "me"}));
+    let redriven = server.post(&format!("/tasks/{first}/redrive"), &json!({"by": "me"}));
     assert_eq!((redriven.status, redriven.text_at("/task/state").as_str()), (201, "queued"));
     assert_eq!(redriven.text_at("/retry_of"), first);
-    let again = fixture.post(&format!("/tasks/{first}/redrive"), &json!({}));
+    let again = server.post(&format!("/tasks/{first}/redrive"), &json!({}));
     assert_eq!((again.status, again.text_at("/task_id")), (200, redriven.text_at("/task_id")));
 
-    let lane = fixture.post("/lanes/l/redrive", &json!({}));
+    let lane = server.post("/lanes/l/redrive", &json!({}));
     assert_eq!((lane.status, lane.at("/count")), (200, json!(1)), "{}", lane.text);
     assert_eq!(lane.text_at("/results/0/retry_of"), second);
-    assert_eq!(fixture.post("/lanes/l/redrive", &json!({})).at("/count"), json!(0));
+    assert_eq!(server.post("/lanes/l/redrive", &json!({})).at("/count"), json!(0));
     // Whoever does it: what is left is the command line's.
-    let left: Value =
-        serde_json::from_str(&fixture.lanes(&["redrive", "--lane", "other", "--json"])).unwrap();
+    let left: Value = serde_json::from_str(&server.lanes(&["redrive", "--lane", "other", "--json"])).unwrap();
     assert_eq!((&left["count"], &left["results"][0]["retry_of"]), (&json!(1), &json!(other)));
 }
 
 #[test]
 fn why_and_history_are_those_of_the_command_line() {
-    let fixture = Fixture::new();
-    let id = fixture.submit("l");
-    let why = fixture.get(&format!("/tasks/{id}/why"));
+    let server = Server::new();
+    let id = server.submit("l");
+    let why = server.get(&format!("/tasks/{id}/why"));
     assert_eq!((why.status, why.text_at("/reason").as_str()), (200, "no_worker"), "{}", why.text);
-    assert_eq!(why.text_at("/message"), fixture.lanes(&["why", &id]));
-    let token = fixture.claim(&id);
-    assert_eq!(fixture.get(&format!("/tasks/{id}/why")).text_at("/reason"), "claimed");
-    fixture.lanes(&["event", &id, "--message", "half"]);
-    fixture.post(&format!("/tasks/{id}/response"), &json!({"claim_token": token, "body": "done"}));
-    let history = fixture.get(&format!("/tasks/{id}/history"));
-    let shown: Value = serde_json::from_str(&fixture.lanes(&["show", &id, "--json"])).unwrap();
+    assert_eq!(why.text_at("/message"), server.lanes(&["why", &id]));
+    let token = server.claim(&id);
+    assert_eq!(server.get(&format!("/tasks/{id}/why")).text_at("/reason"), "claimed");
+    server.lanes(&["event", &id, "--message", "half"]);
+    server.post(&format!("/tasks/{id}/response"), &json!({"claim_token": token, "body": "done"}));
+    let history = server.get(&format!("/tasks/{id}/history"));
+    let shown: Value = serde_json::from_str(&server.lanes(&["show", &id, "--json"])).unwrap();
     assert_eq!(history.at("/events"), shown["events"]);
     assert_eq!(history.at("/response"), shown["response"]);
     assert_eq!(history.at("/task/claim_token"), Value::Null);
     for path in ["why", "history"] {
-        assert_eq!(fixture.get(&format!("/tasks/20260101T000000000000Z-a-b/{path}")).status, 404);
+        assert_eq!(server.get(&format!("/tasks/20260101T000000000000Z-a-b/{path}")).status, 404);
     }
 }
 
 #[test]
 fn a_lane_is_paused_and_resumed_by_those_who_may() {
-    let closed = Fixture::new();
+    let closed = Server::new();
     for verb in ["pause", "resume"] {
         let refused = closed.post(&format!("/lanes/l/{verb}"), &json!({}));
         assert_eq!((refused.status, refused.code().as_str()), (403, "management_disabled"));
     }
-    let fixture = Fixture::with(&["--enable-queue-management"]);
+    let server = Server::with(&["--enable-queue-management"]);
     // Also before anybody has used it, as on the command line.
-    let paused = fixture.post("/lanes/a%2Fb/pause", &json!({"reason": "lunch"}));
+    let paused = server.post("/lanes/a%2Fb/pause", &json!({"reason": "lunch"}));
     assert_eq!(paused.json(), json!({"lane": "a/b", "paused": true, "changed": true}));
-    assert_eq!(fixture.post("/lanes/a%2Fb/pause", &json!({"reason": "lunch"})).at("/changed"), json!(false));
-    let id = fixture.submit("a/b");
-    assert!(fixture.lanes(&["why", &id]).contains("lunch"));
-    assert_eq!(fixture.post("/tasks/claim", &json!({"lane": "a/b"})).at("/task"), Value::Null);
-    assert_eq!(fixture.post("/lanes/a%2Fb/resume", &json!({})).at("/changed"), json!(true));
-    assert_eq!(fixture.post("/tasks/claim", &json!({"lane": "a/b"})).text_at("/task/id"), id);
-    assert_eq!(fixture.post("/lanes/-rf/pause", &json!({})).status, 400);
+    assert_eq!(server.post("/lanes/a%2Fb/pause", &json!({"reason": "lunch"})).at("/changed"), json!(false));
+    let id = server.submit("a/b");
+    assert!(server.lanes(&["why", &id]).contains("lunch"));
+    assert_eq!(server.post("/tasks/claim", &json!({"lane": "a/b"})).at("/task"), Value::Null);
+    assert_eq!(server.post("/lanes/a%2Fb/resume", &json!({})).at("/changed"), json!(true));
+    assert_eq!(server.post("/tasks/claim", &json!({"lane": "a/b"})).text_at("/task/id"), id);
+    assert_eq!(server.post("/lanes/-rf/pause", &json!({})).status, 400);
 }
 
 #[test]
 fn a_vendor_is_paused_and_resumed_by_those_who_may() {
-    let closed = Fixture::new();
+    let closed = Server::new();
     let refused = closed.post("/vendors/claude/pause", &json!({}));
     assert_eq!((refused.status, refused.code().as_str()), (403, "management_disabled"));
     assert_eq!(closed.get("/vendors").json(), json!({"parked": {}, "count": 0}));
-    let fixture = Fixture::with(&["--enable-queue-management"]);
+    let server = Server::with(&["--enable-queue-management"]);
     let wish = json!({"model": "Opus", "until": "2999-01-01T00:00:00Z", "reason": "dear"});
-    let paused = fixture.post("/vendors/claude/pause", &wish);
+    let paused = server.post("/vendors/claude/pause", &wish);
     assert_eq!((paused.at("/paused"), paused.at("/changed")), (json!(true), json!(true)));
-    let listed = fixture.get("/vendors");
+    let listed = server.get("/vendors");
     let expected = json!({
         "vendor": "claude", "model": "opus", "kind": "asked", "until": "2999-01-01T00:00:00.000000Z", "reason": "dear",
     });
     assert_eq!(listed.json()["parked"]["claude/opus"], expected);
-    assert_eq!(fixture.get("/status").json()["parked"]["claude/opus"], expected);
-    assert!(fixture.lanes(&["workers"]).contains("claude with model opus is left alone"));
+    assert_eq!(server.get("/status").json()["parked"]["claude/opus"], expected);
+    assert!(server.lanes(&["workers"]).contains("claude with model opus is left alone"));
     // A program's name has slashes.
     assert_eq!(
-        fixture.post("/vendors/command:%2Fbin%2Fsh/pause", &json!({})).text_at("/vendor"),
+        server.post("/vendors/command:%2Fbin%2Fsh/pause", &json!({})).text_at("/vendor"),
         "command:/bin/sh"
     );
     for wrong in [
@@ -112,22 +111,22 @@ fn a_vendor_is_paused_and_resumed_by_those_who_may() {
         json!({"until": "tomorrow"}),
         json!({"model": ""}),
     ] {
-        assert_eq!(fixture.post("/vendors/claude/pause", &wrong).status, 400, "{wrong}");
+        assert_eq!(server.post("/vendors/claude/pause", &wrong).status, 400, "{wrong}");
     }
     // Of all models: null, and not left out.
-    let program = fixture.get("/vendors").json()["parked"]["command:/bin/sh"].clone();
+    let program = server.get("/vendors").json()["parked"]["command:/bin/sh"].clone();
     assert_eq!(program.get("model"), Some(&json!(null)), "{program}");
-    let resumed = fixture.post("/vendors/claude/resume", &json!({}));
+    let resumed = server.post("/vendors/claude/resume", &json!({}));
     assert_eq!((resumed.at("/changed"), resumed.at("/pauses/0/model")), (json!(true), json!("opus")));
-    assert_eq!(fixture.post("/vendors/claude/resume", &json!({})).at("/changed"), json!(false));
-    assert_eq!(fixture.get("/vendors").at("/count"), json!(1));
+    assert_eq!(server.post("/vendors/claude/resume", &json!({})).at("/changed"), json!(false));
+    assert_eq!(server.get("/vendors").at("/count"), json!(1));
 }
 
 #[test]
 fn many_tasks_are_submitted_at_once_each_for_itself() {
-    let fixture = Fixture::new();
-    std::fs::write(fixture.root().join("request.md"), "look").unwrap();
-    let root = fixture.root();
+    let server = Server::new();
+    std::fs::write(server.root().join("request.md"), "look").unwrap();
+    let root = server.root();
     let batch = json!({"tasks": [
         {"lane": "l", "prompt": "one", "key": "k", "colour": "red"},
         {"lane": "l"},
@@ -137,7 +136,7 @@ fn many_tasks_are_submitted_at_once_each_for_itself() {
         {"lane": "l", "prompt": "other", "key": "k"},
         {"queue_name": "l", "name": "Paint", "metadata": {"n": 1}},
     ]});
-    let answer = fixture.post("/tasks/batch", &batch);
+    let answer = server.post("/tasks/batch", &batch);
     assert_eq!(
         (answer.status, answer.text_at("/status").as_str()),
         (200, "partly_refused"),
@@ -153,15 +152,15 @@ fn many_tasks_are_submitted_at_once_each_for_itself() {
     assert!(answer.text_at("/errors/0/error").starts_with("missing field: prompt"));
     assert_eq!(answer.text_at("/errors/2/code"), "refused");
     let last = answer.text_at("/tasks/2/task_id");
-    assert_eq!(fixture.get(&format!("/tasks/{last}")).at("/task/metadata/n"), json!(1));
-    let again = fixture.post("/tasks/batch", &json!({"tasks": [{"lane": "l", "prompt": "one", "key": "k"}]}));
+    assert_eq!(server.get(&format!("/tasks/{last}")).at("/task/metadata/n"), json!(1));
+    let again = server.post("/tasks/batch", &json!({"tasks": [{"lane": "l", "prompt": "one", "key": "k"}]}));
     assert_eq!((again.text_at("/status").as_str(), again.at("/tasks/0/existing")), ("ok", json!(true)));
     // A key for all of them stands for one each.
     let twins = json!({"tasks": [{"lane": "m", "prompt": "p"}, {"lane": "m", "prompt": "p"}]});
     let keyed =
-        || fixture.client().ask("POST", "/tasks/batch", &[("Idempotency-Key", "b")], Some(&twins)).json();
+        || server.client().ask("POST", "/tasks/batch", &[("Idempotency-Key", "b")], Some(&twins)).json();
     let long = "k".repeat(201);
-    let refused = fixture.client().ask("POST", "/tasks/batch", &[("Idempotency-Key", &long)], Some(&twins));
+    let refused = server.client().ask("POST", "/tasks/batch", &[("Idempotency-Key", &long)], Some(&twins));
     assert_eq!(refused.status, 400, "{}", refused.text);
     let (first, second) = (keyed(), keyed());
     for n in 0..2 {
@@ -172,64 +171,62 @@ fn many_tasks_are_submitted_at_once_each_for_itself() {
         assert_eq!(first["tasks"][n]["task_id"], second["tasks"][n]["task_id"]);
     }
     let one = json!({"lane": "m", "prompt": "p", "key": "b#1"});
-    assert_eq!(fixture.post("/tasks", &one).json()["task_id"], first["tasks"][1]["task_id"]);
+    assert_eq!(server.post("/tasks", &one).json()["task_id"], first["tasks"][1]["task_id"]);
     for bad in [json!({}), json!({"tasks": []}), json!({"tasks": [1]}), json!({"tasks": {}})] {
-        assert_eq!(fixture.post("/tasks/batch", &bad).status, 400, "{bad}");
+        assert_eq!(server.post("/tasks/batch", &bad).status, 400, "{bad}");
     }
-    assert_eq!(fixture.get("/tasks").at("/count"), json!(5));
+    assert_eq!(server.get("/tasks").at("/count"), json!(5));
 }
 
 #[test]
 fn what_is_not_understood_is_said() {
-    let fixture = Fixture::new();
+    let server = Server::new();
     let two = |description: &str| {
         let body = json!({"lane": "l", "prompt": "p", "description": description});
-        fixture.post("/tasks", &body).at("/warnings")
+        server.post("/tasks", &body).at("/warnings")
     };
     assert_eq!(two("d"), json!(["the body has both prompt and description: the prompt is used"]));
     assert_eq!(two("p"), json!([]));
-    let warned = fixture.post("/tasks", &json!({"lane": "l", "prompt": "p", "colour": "red", "size": null}));
+    let warned = server.post("/tasks", &json!({"lane": "l", "prompt": "p", "colour": "red", "size": null}));
     assert_eq!(warned.status, 201);
     let warning = warned.text_at("/warnings/0");
     assert_eq!(warning, "the body has unknown keys, which are ignored: colour, size");
     for body in
         [json!({"lane": "a"}), json!({"lane": "a", "prompt": " "}), json!({"queue_name": "a", "key": "k"})]
     {
-        let text = fixture.post("/tasks", &body).text_at("/error");
+        let text = server.post("/tasks", &body).text_at("/error");
         assert!(text.starts_with("missing field: prompt; beside the lane give"), "{text}");
         assert!(text.contains("workspace_id"), "{text}");
     }
-    assert_eq!(fixture.post("/tasks", &json!({})).text_at("/error"), "missing field: lane");
-    let state = fixture.get("/tasks?state=bogus");
+    assert_eq!(server.post("/tasks", &json!({})).text_at("/error"), "missing field: lane");
+    let state = server.get("/tasks?state=bogus");
     assert_eq!((state.status, state.code().as_str()), (400, "invalid"));
     assert!(
         state.text_at("/error").contains("queued, scheduled, claimed, completed, failed"),
         "{}",
         state.text
     );
-    let whole = fixture.post("/tasks", &json!({"lane": "l", "prompt": "p", "priority": 2.0}));
+    let whole = server.post("/tasks", &json!({"lane": "l", "prompt": "p", "priority": 2.0}));
     assert_eq!((whole.status, whole.at("/task/priority")), (201, json!(2)), "{}", whole.text);
 }
 
 #[test]
 fn an_event_is_bounded_at_every_door() {
-    let fixture = Fixture::new();
-    let id = fixture.submit("l");
+    let server = Server::new();
+    let id = server.submit("l");
     let path = format!("/tasks/{id}/events");
-    let large = fixture.post(&path, &json!({"message": "m", "data": {"a": "x".repeat(200_000)}}));
+    let large = server.post(&path, &json!({"message": "m", "data": {"a": "x".repeat(200_000)}}));
     assert_eq!((large.status, large.code().as_str()), (400, "invalid"));
     assert!(large.text_at("/error").contains("131072"), "{}", large.text);
-    assert_eq!(fixture.post(&path, &json!({"data": {"a": "x".repeat(100_000)}})).status, 200);
+    assert_eq!(server.post(&path, &json!({"data": {"a": "x".repeat(100_000)}})).status, 200);
     let half = "x".repeat(70_000);
-    let output = super::program(
-        fixture.dir.path(),
-        &["event", &id, "--message", &half, "--data", &format!("a={half}")],
-    );
+    let output =
+        program(server.dir.path(), &["event", &id, "--message", &half, "--data", &format!("a={half}")]);
     let output = { output }.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("at most 131072 are taken"));
     assert_eq!(
-        ask(&fixture, "GET", &format!("/tasks/{id}/history"), None).at("/events/1/data/a"),
+        ask(&server, "GET", &format!("/tasks/{id}/history"), None).at("/events/1/data/a"),
         "x".repeat(100_000)
     );
 }

@@ -4,30 +4,31 @@ use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
 
-use super::{Fixture, ask, eventually, program};
+use crate::testkit::server::{Server, ask, failed_start, program};
+use crate::testkit::wait::eventually;
 
 const PROGRAMS: [&str; 4] = ["--enable-queue-management", "--allow-route-programs", "--token-file", "token"];
 
 #[test]
 fn routes_are_those_of_the_file_and_what_was_said_on_top() {
     let text = "dispatch: {routes: {review: {vendor: claude, priority: 3, env: {SECRET: s3cret}, mcp_config: '{s3cret: 1}'}}}\n";
-    let fixture = Fixture::configured(text, &PROGRAMS);
-    let file = fixture.dir.path().join("handoff/handoff.yaml");
+    let server = Server::configured(text, &PROGRAMS);
+    let file = server.dir.path().join("handoff/handoff.yaml");
     let before = std::fs::read(&file).unwrap();
-    let listed = fixture.get("/routes");
+    let listed = server.get("/routes");
     assert_eq!(listed.text_at("/routes/0/settings/vendor"), "claude");
     assert!(!listed.text.contains("s3cret"), "{}", listed.text);
-    assert_eq!(fixture.get("/routes/fix").status, 404);
-    assert_eq!(fixture.get("/routes/review").text_at("/route/source"), "handoff.yaml");
+    assert_eq!(server.get("/routes/fix").status, 404);
+    assert_eq!(server.get("/routes/review").text_at("/route/source"), "handoff.yaml");
 
-    let delete = |lane: &str| ask(&fixture, "DELETE", &format!("/routes/{lane}"), None);
+    let delete = |lane: &str| ask(&server, "DELETE", &format!("/routes/{lane}"), None);
     let patch = |lane: &str, settings| {
-        ask(&fixture, "PATCH", &format!("/routes/{lane}"), Some(json!({"settings": settings})))
+        ask(&server, "PATCH", &format!("/routes/{lane}"), Some(json!({"settings": settings})))
     };
     let theirs = delete("review");
     assert_eq!((theirs.status, theirs.code().as_str()), (409, "refused"));
     assert!(theirs.text.contains("handoff.yaml"), "{}", theirs.text);
-    let taken = fixture.post("/routes", &json!({"lane": "review", "settings": {"vendor": "codex"}}));
+    let taken = server.post("/routes", &json!({"lane": "review", "settings": {"vendor": "codex"}}));
     assert_eq!(taken.status, 409);
     let changed = patch("review", json!({"priority": 1}));
     assert_eq!((changed.status, changed.text_at("/route/source").as_str()), (200, "routes.json"));
@@ -35,13 +36,13 @@ fn routes_are_those_of_the_file_and_what_was_said_on_top() {
         changed.at("/route/settings"),
         json!({"vendor": "claude", "priority": 1, "env": {"SECRET": null}, "mcp_config": null})
     );
-    let kept = std::fs::read_to_string(fixture.dir.path().join("state/routes.json")).unwrap();
+    let kept = std::fs::read_to_string(server.dir.path().join("state/routes.json")).unwrap();
     assert!(kept.contains("s3cret"), "a route stands there as a whole: {kept}");
     assert_eq!(delete("review").status, 204);
-    assert_eq!(fixture.get("/routes/review").at("/route/settings/priority"), json!(3), "the file's is back");
+    assert_eq!(server.get("/routes/review").at("/route/settings/priority"), json!(3), "the file's is back");
     assert_eq!(std::fs::read(&file).unwrap(), before);
 
-    let made = fixture.post("/routes", &json!({"queue_name": "a/b", "settings": {"vendor": "codex"}}));
+    let made = server.post("/routes", &json!({"queue_name": "a/b", "settings": {"vendor": "codex"}}));
     assert_eq!((made.status, made.header("location")), (201, Some("/routes/a%2Fb")));
     assert_eq!(delete("a%2Fb").status, 204);
     assert_eq!(delete("a%2Fb").status, 404);
@@ -50,7 +51,7 @@ fn routes_are_those_of_the_file_and_what_was_said_on_top() {
 
 #[test]
 fn a_route_that_no_dispatcher_could_use_is_refused_by_its_key() {
-    let fixture = Fixture::with(&PROGRAMS);
+    let server = Server::with(&PROGRAMS);
     for (settings, words) in [
         (json!({"timeuot": 5}), "routes.l.timeuot: unknown key; did you mean timeout?"),
         (json!({"vendor": "clod"}), "routes.l.vendor: unknown vendor clod"),
@@ -62,27 +63,27 @@ fn a_route_that_no_dispatcher_could_use_is_refused_by_its_key() {
         (json!({"model": "a\u{200b}"}), "routes.l.model: it has invisible characters (U+200B)"),
         (json!({"k".repeat(800): 1}), "unknown key"),
     ] {
-        let refused = fixture.post("/routes", &json!({"lane": "l", "settings": settings}));
+        let refused = server.post("/routes", &json!({"lane": "l", "settings": settings}));
         assert_eq!((refused.status, refused.code().as_str()), (400, "config"), "{}", refused.text);
         assert!(refused.text_at("/error").contains(words), "{}", refused.text);
         assert!(refused.text.len() < 500, "{}", refused.text);
     }
     for body in [json!({"lane": "l"}), json!({"settings": {}}), json!({"lane": "-l", "settings": {}})] {
-        assert_eq!(fixture.post("/routes", &body).status, 400, "{body}");
+        assert_eq!(server.post("/routes", &body).status, 400, "{body}");
     }
-    assert_eq!(fixture.get("/routes").at("/count"), json!(0));
-    assert!(!fixture.dir.path().join("state/routes.json").exists());
+    assert_eq!(server.get("/routes").at("/count"), json!(0));
+    assert!(!server.dir.path().join("state/routes.json").exists());
 }
 
 #[test]
 fn programs_are_named_only_where_that_is_allowed() {
-    let closed = Fixture::new();
+    let closed = Server::new();
     let route = json!({"lane": "l", "settings": {"priority": 3}});
     assert_eq!(closed.post("/routes", &route).code(), "management_disabled");
     assert_eq!(ask(&closed, "DELETE", "/routes/l", None).code(), "management_disabled");
 
     let text = "dispatch: {routes: {work: {command: /bin/cat}}}\n";
-    let fixture = Fixture::configured(text, &["--enable-queue-management"]);
+    let server = Server::configured(text, &["--enable-queue-management"]);
     for (key, value) in [
         ("command", json!("/bin/sh")),
         ("args", json!(["-c", "id"])),
@@ -94,28 +95,28 @@ fn programs_are_named_only_where_that_is_allowed() {
         ("mcp_config", json!("/tmp/x")),
         ("add_dirs", json!(["/"])),
     ] {
-        let made = fixture.post("/routes", &json!({"lane": "l", "settings": {key: value}}));
+        let made = server.post("/routes", &json!({"lane": "l", "settings": {key: value}}));
         assert_eq!((made.status, made.code().as_str()), (403, "programs_disabled"), "{key}: {}", made.text);
-        let changed = ask(&fixture, "PATCH", "/routes/work", Some(json!({"settings": {key: value}})));
+        let changed = ask(&server, "PATCH", "/routes/work", Some(json!({"settings": {key: value}})));
         // A program without a vendor has no place for some of them, which is said first.
         assert!([400, 403].contains(&changed.status), "{key}: {}", changed.text);
     }
     // Another vendor is another program, and a model is what runs as well.
     for settings in [json!({"vendor": "claude"}), json!({"model": "opus"})] {
-        let made = fixture.post("/routes", &json!({"lane": "l", "settings": settings}));
+        let made = server.post("/routes", &json!({"lane": "l", "settings": settings}));
         assert_eq!((made.status, made.code().as_str()), (403, "programs_disabled"), "{}", made.text);
     }
-    assert_eq!(fixture.post("/routes", &json!({"lane": "l", "settings": {"priority": 3}})).status, 201);
+    assert_eq!(server.post("/routes", &json!({"lane": "l", "settings": {"priority": 3}})).status, 201);
     // What the file says of the program stays, when something else is changed.
     let slower = json!({"settings": {"concurrency": 1}});
-    let changed = ask(&fixture, "PATCH", "/routes/work", Some(slower));
+    let changed = ask(&server, "PATCH", "/routes/work", Some(slower));
     assert_eq!(changed.at("/route/settings"), json!({"command": "/bin/cat", "concurrency": 1}));
     // The same once more is no change.
     let same = json!({"settings": {"command": "/bin/cat", "priority": 1}});
-    assert_eq!(ask(&fixture, "PATCH", "/routes/work", Some(same)).status, 200);
+    assert_eq!(ask(&server, "PATCH", "/routes/work", Some(same)).status, 200);
     // Only who has a token may choose programs, also where other users of the machine can connect.
     for some in [&PROGRAMS[..2], &PROGRAMS[1..]] {
-        let refused = super::refused(fixture.dir.path(), some);
+        let refused = failed_start(server.dir.path(), some);
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     }
 }
@@ -124,8 +125,8 @@ fn programs_are_named_only_where_that_is_allowed() {
 fn limits_can_only_be_narrowed() {
     let text = "dispatch: {max_retries: 2, routes: {work: {vendor: claude, timeout: 1h, concurrency: 2, \
                 max_budget_usd: 1, retry_delay: 60, retry_delay_max: 600, silence_timeout: 10m}}}\n";
-    let fixture = Fixture::configured(text, &["--enable-queue-management"]);
-    let patch = |settings: Value| ask(&fixture, "PATCH", "/routes/work", Some(json!({"settings": settings})));
+    let server = Server::configured(text, &["--enable-queue-management"]);
+    let patch = |settings: Value| ask(&server, "PATCH", "/routes/work", Some(json!({"settings": settings})));
     for (key, narrower, wider) in [
         ("timeout", json!("30m"), [json!("2h"), json!(null)]),
         ("silence_timeout", json!("5m"), [json!("6m"), json!(null)]),
@@ -146,7 +147,7 @@ fn limits_can_only_be_narrowed() {
     assert_eq!(patch(json!({"concurrency": 0, "priority": 5, "timeout": "10m"})).status, 200);
     assert_eq!(patch(json!({"concurrency": 1, "priority": 5})).status, 403);
     // A new route may not allow more than a lane without one has.
-    let made = |settings| fixture.post("/routes", &json!({"lane": "other", "settings": settings})).status;
+    let made = |settings| server.post("/routes", &json!({"lane": "other", "settings": settings})).status;
     assert_eq!(made(json!({"max_retries": 3})), 403);
     assert_eq!(made(json!({"timeout": "7h"})), 403);
     assert_eq!(made(json!({"max_retries": 1, "timeout": "1h", "concurrency": 1})), 201);
@@ -165,27 +166,27 @@ impl Drop for Dispatcher {
 #[test]
 fn a_dispatcher_runs_tasks_by_the_route_that_was_posted() {
     let text = "dispatch: {routes: {review: {command: /bin/cat}}}\n";
-    let fixture = Fixture::configured(text, &PROGRAMS);
-    let mut command = program(fixture.dir.path(), &["dispatch", "--log", "json"]);
+    let server = Server::configured(text, &PROGRAMS);
+    let mut command = program(server.dir.path(), &["dispatch", "--log", "json"]);
     let _dispatcher = Dispatcher(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-    eventually("a dispatcher is at work", || fixture.get("/status").at("/dispatchers") == json!(1));
+    eventually("a dispatcher is at work", || server.get("/status").at("/dispatchers") == json!(1));
 
-    let answer_of = |id: &str| fixture.get(&format!("/tasks/{id}/response?wait_seconds=60"));
+    let answer_of = |id: &str| server.get(&format!("/tasks/{id}/response?wait_seconds=60"));
     let says = |word: &str| json!({"command": "/bin/sh", "args": ["-c", format!("/bin/cat >/dev/null; echo {word}")]});
-    let made = fixture.post("/routes", &json!({"lane": "work", "settings": says("first")}));
+    let made = server.post("/routes", &json!({"lane": "work", "settings": says("first")}));
     assert_eq!(made.status, 201, "{}", made.text);
-    assert_eq!(answer_of(&fixture.submit("work")).text_at("/response/body").trim(), "first");
-    let changed = ask(&fixture, "PATCH", "/routes/work", Some(json!({"settings": says("second")})));
+    assert_eq!(answer_of(&server.submit("work")).text_at("/response/body").trim(), "first");
+    let changed = ask(&server, "PATCH", "/routes/work", Some(json!({"settings": says("second")})));
     assert_eq!(changed.status, 200, "{}", changed.text);
-    assert_eq!(answer_of(&fixture.submit("work")).text_at("/response/body").trim(), "second");
+    assert_eq!(answer_of(&server.submit("work")).text_at("/response/body").trim(), "second");
 }
 
 #[test]
 fn a_dispatcher_that_starts_later_uses_it_as_well() {
-    let fixture = Fixture::configured("dispatch: {routes: {review: {command: /bin/cat}}}\n", &PROGRAMS);
+    let server = Server::configured("dispatch: {routes: {review: {command: /bin/cat}}}\n", &PROGRAMS);
     let settings = json!({"command": "/bin/sh", "args": ["-c", "/bin/cat >/dev/null; echo routed"]});
-    assert_eq!(fixture.post("/routes", &json!({"lane": "work", "settings": settings})).status, 201);
-    let id = fixture.submit("work");
-    fixture.lanes(&["dispatch", "--once", "--quiet"]);
-    assert_eq!(fixture.get(&format!("/tasks/{id}/response")).text_at("/response/body").trim(), "routed");
+    assert_eq!(server.post("/routes", &json!({"lane": "work", "settings": settings})).status, 201);
+    let id = server.submit("work");
+    server.lanes(&["dispatch", "--once", "--quiet"]);
+    assert_eq!(server.get(&format!("/tasks/{id}/response")).text_at("/response/body").trim(), "routed");
 }

@@ -8,47 +8,48 @@ use lanes::model::{Command, Filter};
 use lanes::store::Want;
 use serde_json::{Value, json};
 
-use super::{Client, Fixture, eventually};
+use crate::testkit::server::{Client, Server};
+use crate::testkit::wait::eventually;
 
 const CLAIM: &str = "/tasks/claim";
 
-fn parked(fixture: &Fixture, count: u64) {
+fn parked(server: &Server, count: u64) {
     eventually(&format!("{count} requests wait"), || {
-        fixture.get("/status").at("/waiting_requests") == json!(count)
+        server.get("/status").at("/waiting_requests") == json!(count)
     });
 }
 
 #[test]
 fn a_poll_ends_with_a_submit_by_anybody() {
-    let fixture = Fixture::new();
-    let mut here = fixture.client();
+    let server = Server::new();
+    let mut here = server.client();
     here.request("GET", "/tasks/next?lane=other&lane=l&wait_seconds=20", &[], None);
-    parked(&fixture, 1);
+    parked(&server, 1);
     let start = Instant::now();
-    let id = fixture.submit("l");
-    assert_eq!(here.answer(false).text_at("/task/id"), id);
+    let id = server.submit("l");
+    assert_eq!(here.reply(false).text_at("/task/id"), id);
     assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
 
     // By a process that knows nothing of the server.
     here.request("GET", &format!("/tasks/{id}/response?wait_seconds=20"), &[], None);
-    parked(&fixture, 1);
+    parked(&server, 1);
     let cancel = Command::Cancel { reason: None, by: "me".into() };
     let start = Instant::now();
-    fixture.store().apply(&lanes::model::TaskId::parse(&id).unwrap(), &cancel).unwrap();
-    assert_eq!(here.answer(false).text_at("/response/status"), "failed");
+    server.store().apply(&lanes::model::TaskId::parse(&id).unwrap(), &cancel).unwrap();
+    assert_eq!(here.reply(false).text_at("/response/status"), "failed");
     assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
 }
 
 #[test]
 fn a_poll_in_vain_ends_in_time() {
-    let fixture = Fixture::new();
+    let server = Server::new();
     let start = Instant::now();
-    let answer = fixture.get("/tasks/next?lane=l&wait_seconds=0.3");
+    let answer = server.get("/tasks/next?lane=l&wait_seconds=0.3");
     assert_eq!((answer.status, answer.at("/task")), (200, Value::Null));
-    let claim = fixture.post(CLAIM, &json!({"lanes": ["l"], "wait_seconds": 0.3}));
+    let claim = server.post(CLAIM, &json!({"lanes": ["l"], "wait_seconds": 0.3}));
     assert_eq!((claim.status, claim.at("/task")), (200, Value::Null));
-    let id = fixture.submit("l");
-    let answer = fixture.get(&format!("/tasks/{id}/response?wait_seconds=0.3"));
+    let id = server.submit("l");
+    let answer = server.get(&format!("/tasks/{id}/response?wait_seconds=0.3"));
     assert_eq!((answer.status, answer.code().as_str()), (408, "timed_out"));
     let took = start.elapsed();
     assert!(took > Duration::from_millis(900) && took < Duration::from_secs(4), "{took:?}");
@@ -56,19 +57,19 @@ fn a_poll_in_vain_ends_in_time() {
 
 #[test]
 fn every_task_has_one_winner() {
-    let fixture = Fixture::new();
-    let mut workers: Vec<Client> = (0..60).map(|_| fixture.client()).collect();
+    let server = Server::new();
+    let mut workers: Vec<Client> = (0..60).map(|_| server.client()).collect();
     let wish = json!({"lanes": ["l"], "owner": "w", "wait_seconds": 20});
     for worker in &mut workers {
         worker.request("POST", CLAIM, &[], Some(&wish));
     }
-    parked(&fixture, 60);
-    let submitted: HashSet<String> = (0..60).map(|_| fixture.submit("l")).collect();
+    parked(&server, 60);
+    let submitted: HashSet<String> = (0..60).map(|_| server.submit("l")).collect();
     let mut tokens = HashSet::new();
     let claimed: HashSet<String> = workers
         .iter_mut()
         .map(|worker| {
-            let answer = worker.answer(false);
+            let answer = worker.reply(false);
             tokens.insert(answer.text_at("/claim_token"));
             answer.text_at("/task/id")
         })
@@ -79,61 +80,61 @@ fn every_task_has_one_winner() {
 
 #[test]
 fn a_filter_passes_over_what_does_not_fit() {
-    let fixture = Fixture::new();
-    let mut codex = fixture.client();
+    let server = Server::new();
+    let mut codex = server.client();
     let wish = json!({"lane": "l", "match": ["required_vendor=codex"], "wait_seconds": 20});
     codex.request("POST", CLAIM, &[], Some(&wish));
-    parked(&fixture, 1);
+    parked(&server, 1);
     let submit = |vendor: &str| {
         let body = json!({"lane": "l", "prompt": "p", "metadata": {"required_vendor": vendor}});
-        fixture.post("/tasks", &body).text_at("/task/id")
+        server.post("/tasks", &body).text_at("/task/id")
     };
     let other = submit("claude");
     let fitting = submit("codex");
-    assert_eq!(codex.answer(false).text_at("/task/id"), fitting);
-    let next = fixture.post(CLAIM, &json!({"lane": "l", "match": ["required_vendor=claude,any"]}));
+    assert_eq!(codex.reply(false).text_at("/task/id"), fitting);
+    let next = server.post(CLAIM, &json!({"lane": "l", "match": ["required_vendor=claude,any"]}));
     assert_eq!(next.text_at("/task/id"), other);
-    assert_eq!(fixture.post(CLAIM, &json!({"lane": "l", "match": ["x"]})).status, 400);
-    assert_eq!(fixture.post(CLAIM, &json!({})).text_at("/error"), "missing field: lanes");
+    assert_eq!(server.post(CLAIM, &json!({"lane": "l", "match": ["x"]})).status, 400);
+    assert_eq!(server.post(CLAIM, &json!({})).text_at("/error"), "missing field: lanes");
 }
 
 #[test]
 fn nothing_is_claimed_for_a_client_that_has_gone() {
-    let fixture = Fixture::new();
+    let server = Server::new();
     let wish = json!({"lane": "l", "wait_seconds": 20});
-    let mut gone: Vec<Client> = (0..5).map(|_| fixture.client()).collect();
+    let mut gone: Vec<Client> = (0..5).map(|_| server.client()).collect();
     for client in &mut gone {
         client.request("POST", CLAIM, &[], Some(&wish));
     }
-    let mut stays = fixture.client();
+    let mut stays = server.client();
     stays.request("GET", "/tasks/next?lane=other&wait_seconds=20", &[], None);
-    parked(&fixture, 6);
+    parked(&server, 6);
     drop(gone);
-    parked(&fixture, 1);
-    let id = fixture.submit("l");
+    parked(&server, 1);
+    let id = server.submit("l");
     std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(fixture.get(&format!("/tasks/{id}")).text_at("/task/state"), "queued");
+    assert_eq!(server.get(&format!("/tasks/{id}")).text_at("/task/state"), "queued");
 }
 
 #[test]
 fn a_claim_whose_client_hangs_up_at_once_is_nobodys() {
-    let fixture = Fixture::with(&["--log"]);
-    let id = fixture.submit("l");
-    let holder = fixture.hold_lock();
+    let server = Server::with(&["--log"]);
+    let id = server.submit("l");
+    let holder = server.hold_lock();
     for _ in 0..3 {
-        fixture.client().request("POST", CLAIM, &[], Some(&json!({"lane": "l"})));
+        server.client().request("POST", CLAIM, &[], Some(&json!({"lane": "l"})));
     }
     // One that only ends its side is told that it gets nothing.
-    let mut half = fixture.client();
+    let mut half = server.client();
     half.request("POST", CLAIM, &[], Some(&json!({"lane": "l"})));
     half.stream.shutdown(Shutdown::Write).unwrap();
     drop(holder);
-    assert_eq!(half.answer(false).at("/task"), Value::Null);
-    eventually("all are done with", || fixture.stderr().matches("/tasks/claim").count() == 4);
-    let task = fixture.get(&format!("/tasks/{id}"));
+    assert_eq!(half.reply(false).at("/task"), Value::Null);
+    eventually("all are done with", || server.stderr().matches("/tasks/claim").count() == 4);
+    let task = server.get(&format!("/tasks/{id}"));
     assert_eq!((task.text_at("/task/state").as_str(), task.at("/task/attempt")), ("queued", json!(0)));
 
-    let mut waits = fixture.client();
+    let mut waits = server.client();
     waits.request("POST", CLAIM, &[], Some(&json!({"lane": "other", "wait_seconds": 20})));
     waits.stream.shutdown(Shutdown::Write).unwrap();
     assert!(waits.is_closed());
@@ -141,78 +142,78 @@ fn a_claim_whose_client_hangs_up_at_once_is_nobodys() {
 
 #[test]
 fn time_wakes_as_well() {
-    let fixture = Fixture::new();
+    let server = Server::new();
     let body = json!({"lane": "l", "prompt": "p", "delay_seconds": 0.6});
-    let late = fixture.post("/tasks", &body).text_at("/task/id");
-    let mut client = fixture.client();
+    let late = server.post("/tasks", &body).text_at("/task/id");
+    let mut client = server.client();
     let start = Instant::now();
     client.request("POST", CLAIM, &[], Some(&json!({"lane": "l", "lease_seconds": 0.5, "wait_seconds": 20})));
-    assert_eq!(client.answer(false).text_at("/task/id"), late);
+    assert_eq!(client.reply(false).text_at("/task/id"), late);
     assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
     // The lease of that claim ends.
     client.request("POST", CLAIM, &[], Some(&json!({"lane": "l", "wait_seconds": 20})));
-    assert_eq!(client.answer(false).text_at("/task/id"), late);
+    assert_eq!(client.reply(false).text_at("/task/id"), late);
     assert!(start.elapsed() < Duration::from_millis(3000), "{:?}", start.elapsed());
 }
 
 #[test]
 fn a_lane_that_is_opened_again_hands_out() {
-    let fixture = Fixture::new();
-    fixture.store().pause("l", None).unwrap();
-    let id = fixture.submit("l");
-    let mut client = fixture.client();
+    let server = Server::new();
+    server.store().pause("l", None).unwrap();
+    let id = server.submit("l");
+    let mut client = server.client();
     client.request("POST", CLAIM, &[], Some(&json!({"lane": "l", "wait_seconds": 20})));
-    parked(&fixture, 1);
+    parked(&server, 1);
     let start = Instant::now();
-    fixture.store().resume("l").unwrap();
-    assert_eq!(client.answer(false).text_at("/task/id"), id);
+    server.store().resume("l").unwrap();
+    assert_eq!(client.reply(false).text_at("/task/id"), id);
     assert!(start.elapsed() < Duration::from_millis(1000), "{:?}", start.elapsed());
 }
 
 #[test]
 fn several_tasks_are_waited_for_together() {
-    let fixture = Fixture::new();
-    let ids: Vec<String> = (0..3).map(|_| fixture.submit("l")).collect();
+    let server = Server::new();
+    let ids: Vec<String> = (0..3).map(|_| server.submit("l")).collect();
     let query: String = ids.iter().map(|id| format!("id={id}&")).collect();
-    let (mut any, mut all) = (fixture.client(), fixture.client());
+    let (mut any, mut all) = (server.client(), server.client());
     any.request("GET", &format!("/tasks/wait?{query}mode=any&wait_seconds=20"), &[], None);
     all.request("GET", &format!("/tasks/wait?{query}wait_seconds=20"), &[], None);
-    parked(&fixture, 2);
-    fixture.respond(&ids[1], "second");
-    let first = any.answer(false);
+    parked(&server, 2);
+    server.respond(&ids[1], "second");
+    let first = any.reply(false);
     assert_eq!(first.at("/answered").as_array().unwrap().len(), 1);
     assert_eq!(first.text_at("/answered/0/response/body"), "second");
     assert_eq!(first.at("/pending"), json!([ids[0], ids[2]]));
-    fixture.respond(&ids[0], "first");
-    fixture.respond(&ids[2], "third");
-    let whole = all.answer(false);
+    server.respond(&ids[0], "first");
+    server.respond(&ids[2], "third");
+    let whole = all.reply(false);
     let bodies: Vec<String> =
         (0..3).map(|n| whole.text_at(&format!("/answered/{n}/response/body"))).collect();
     assert_eq!(bodies, ["first", "second", "third"]);
-    assert_eq!(fixture.get("/tasks/wait?id=20260101T000000000000Z-a-b").status, 404);
-    assert_eq!(fixture.get("/tasks/wait").status, 400);
+    assert_eq!(server.get("/tasks/wait?id=20260101T000000000000Z-a-b").status, 404);
+    assert_eq!(server.get("/tasks/wait").status, 400);
 }
 
 #[test]
 fn who_waits_is_seen_and_answered_when_the_server_ends() {
-    let mut fixture = Fixture::new();
-    let store = fixture.store();
-    let mut claim = fixture.client();
+    let mut server = Server::new();
+    let store = server.store();
+    let mut claim = server.client();
     claim.request("POST", CLAIM, &[], Some(&json!({"lanes": ["a", "b"], "wait_seconds": 600})));
-    let id = fixture.submit("c");
-    let mut response = fixture.client();
+    let id = server.submit("c");
+    let mut response = server.client();
     response.request("GET", &format!("/tasks/{id}/response"), &[], None);
-    let mut stream = fixture.client();
+    let mut stream = server.client();
     stream.request("GET", "/events", &[], None);
-    parked(&fixture, 3);
+    parked(&server, 3);
     let serves = |worker: &lanes::store::WorkerInfo| worker.lanes == ["a", "b"];
     eventually("the server is a worker of the lanes", || store.live_workers().unwrap().iter().any(serves));
 
     let start = Instant::now();
-    fixture.stop();
+    server.stop();
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-    assert_eq!(claim.answer(false).at("/task"), Value::Null);
-    let stopping = response.answer(false);
+    assert_eq!(claim.reply(false).at("/task"), Value::Null);
+    let stopping = response.reply(false);
     assert_eq!((stopping.status, stopping.code().as_str()), (503, "stopping"));
     stream.until("retry: 1000\n\n");
     assert!(stream.is_closed());
@@ -223,19 +224,19 @@ fn who_waits_is_seen_and_answered_when_the_server_ends() {
 
 #[test]
 fn a_thousand_polls_cost_no_threads() {
-    let fixture = Fixture::new();
-    let threads = || std::fs::read_dir(format!("/proc/{}/task", fixture.server.id())).unwrap().count();
+    let server = Server::new();
+    let threads = || std::fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap().count();
     let mut clients: Vec<Client> = (0..1000)
         .map(|_| {
-            let mut client = fixture.client();
+            let mut client = server.client();
             client.request("GET", "/tasks/next?lane=l&wait_seconds=60", &[], None);
             client
         })
         .collect();
-    parked(&fixture, 1000);
+    parked(&server, 1000);
     assert!(threads() < 20, "{} threads", threads());
-    let id = fixture.submit("l");
+    let id = server.submit("l");
     for client in &mut clients {
-        assert_eq!(client.answer(false).text_at("/task/id"), id);
+        assert_eq!(client.reply(false).text_at("/task/id"), id);
     }
 }

@@ -1,27 +1,25 @@
 //! What is offered to a worker, and what is passed over without holding up the rest.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::testkit::clock::TestClock;
 use crate::testkit::store::wish;
 use lanes::digest::sha256_bytes;
 use lanes::model::NewRequest;
 use lanes::model::{Command, Filter, NewTask, Status, Task, TaskId, Time, json};
-use lanes::store::{Clock, Options, Store, Want};
+use lanes::store::{Store, Want};
 
 struct Fixture {
     dir: tempfile::TempDir,
-    clock: Arc<AtomicI64>,
+    clock: TestClock,
     store: Store,
 }
 
 impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(AtomicI64::new(1_795_244_400_000_000));
-        let options = Options { clock: Clock::by_hand(Arc::clone(&clock)), ..Options::default() };
-        let store = Store::open(&dir.path().join("state"), options).unwrap();
+        let clock = TestClock::new();
+        let store = Store::open(&dir.path().join("state"), clock.options()).unwrap();
         Self { dir, clock, store }
     }
 
@@ -30,7 +28,7 @@ impl Fixture {
     }
 
     fn pass(&self, seconds: i64) {
-        self.clock.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+        self.clock.pass(seconds * 1_000_000);
     }
 
     /// A task whose request is a file that says `text`, in the lane `lane`.
@@ -41,12 +39,11 @@ impl Fixture {
             text => self.dir.path().join(text),
         };
         std::fs::write(&path, text).unwrap();
-        let now = Time::from_micros(self.clock.load(Ordering::SeqCst));
         let request = NewRequest::File {
             path: path.to_string_lossy().into_owned(),
             sha256: sha256_bytes(text.as_bytes()),
         };
-        let not_before = (delay > 0).then(|| now.plus_seconds(delay as f64));
+        let not_before = (delay > 0).then(|| self.clock.now().plus_seconds(delay as f64));
         let new = NewTask { request, not_before, ..wish(lane, self.dir.path()) };
         self.store.submit(new).unwrap().task
     }

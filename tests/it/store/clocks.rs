@@ -1,19 +1,17 @@
 //! Leases when the wall clock is set, the machine restarted, or another implementation claims.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::testkit::clock::TestClock;
 use crate::testkit::store::{want, wish};
 use lanes::model::{Command, Task, Time, json};
-use lanes::store::{Clock, Options, Store};
+use lanes::store::Store;
 
 const HOUR: i64 = 3_600_000_000;
 
 struct World {
     _dir: tempfile::TempDir,
-    wall: Arc<AtomicI64>,
-    uptime: Arc<AtomicI64>,
+    clock: TestClock,
     store: Store,
 }
 
@@ -21,11 +19,10 @@ impl World {
     /// A store with one task, claimed for an hour.
     fn new() -> (Self, Task) {
         let dir = tempfile::tempdir().unwrap();
-        let wall = Arc::new(AtomicI64::new(1_795_244_400_000_000));
-        let uptime = Arc::new(AtomicI64::new(100 * HOUR));
-        let clock = Clock::by_hands(Arc::clone(&wall), Arc::clone(&uptime));
-        let store = Store::open(&dir.path().join("state"), Options { clock, ..Options::default() }).unwrap();
-        let world = Self { _dir: dir, wall, uptime, store };
+        let clock = TestClock::new();
+        clock.set_uptime(100 * HOUR);
+        let store = Store::open(&dir.path().join("state"), clock.options()).unwrap();
+        let world = Self { _dir: dir, clock, store };
         world.submit();
         let claimed = world.claim().unwrap();
         (world, claimed)
@@ -45,12 +42,11 @@ impl World {
     }
 
     fn pass(&self, micros: i64) {
-        self.wall.fetch_add(micros, Ordering::SeqCst);
-        self.uptime.fetch_add(micros, Ordering::SeqCst);
+        self.clock.pass(micros);
     }
 
     fn set_clock(&self, by: i64) {
-        self.wall.fetch_add(by, Ordering::SeqCst);
+        self.clock.set_forward(by);
     }
 
     /// Edits the task's file as another program would.
@@ -64,12 +60,12 @@ impl World {
     /// The machine has been restarted: the uptime begins anew, and so does the index.
     fn restart(&self, task: &Task) {
         self.edit(task, |object| object["_lanes"]["lease"]["boot"] = "the boot before".into());
-        self.uptime.store(HOUR / 60, Ordering::SeqCst);
+        self.clock.set_uptime(HOUR / 60);
         std::fs::remove_dir_all(self.store.root().join("indexes")).unwrap();
     }
 
     fn now(&self) -> Time {
-        Time::from_micros(self.wall.load(Ordering::SeqCst))
+        self.clock.now()
     }
 }
 

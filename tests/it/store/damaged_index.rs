@@ -2,24 +2,23 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::testkit::clock::TestClock;
 use crate::testkit::store::{note, want, wish};
-use lanes::model::{Command, NewTask, Task, Time, json};
-use lanes::store::{Clock, Options, Severity, Store, Submitted};
+use lanes::model::{Command, NewTask, Task, json};
+use lanes::store::{Severity, Store, Submitted};
 
 const LANE: &str = "a lane";
 
 struct Fixture {
     dir: tempfile::TempDir,
-    clock: Arc<AtomicI64>,
+    clock: TestClock,
 }
 
 impl Fixture {
     fn new() -> Self {
         // Later than the kernel's clock, so that these ids are the newest by any measure.
-        let clock = Arc::new(AtomicI64::new(1_900_000_000_000_000));
+        let clock = TestClock::at(1_900_000_000_000_000);
         Self { dir: tempfile::tempdir().unwrap(), clock }
     }
 
@@ -28,13 +27,12 @@ impl Fixture {
     }
 
     fn open(&self) -> Store {
-        let clock = Clock::by_hand(Arc::clone(&self.clock));
-        Store::open(&self.state(), Options { clock, ..Options::default() }).unwrap()
+        Store::open(&self.state(), self.clock.options()).unwrap()
     }
 
     fn submit(&self, store: &Store, key: Option<String>, delay: f64) -> Submitted {
-        let now = self.clock.fetch_add(1000, Ordering::SeqCst) + 1000;
-        let not_before = (delay > 0.0).then(|| Time::from_micros(now).plus_seconds(delay));
+        self.clock.pass(1000);
+        let not_before = (delay > 0.0).then(|| self.clock.now().plus_seconds(delay));
         let mut new = NewTask { not_before, ..wish(LANE, Path::new("/")) };
         new.spec.key = key;
         store.submit(new).unwrap()
@@ -208,7 +206,7 @@ fn a_damaged_index_hides_no_task() {
             assert_eq!(store.queue_depth(LANE).unwrap() as usize, ready.len() - given.len(), "{place}");
             given.extend(std::iter::from_fn(|| claim(&store).map(|task| task.id)));
             assert_eq!(given, ready, "{place}");
-            fixture.clock.fetch_add(120_000_000, Ordering::SeqCst);
+            fixture.clock.pass(120_000_000);
             let mut rest: Vec<_> = std::iter::from_fn(|| claim(&store).map(|task| task.id)).collect();
             ready.extend([held, later]);
             rest.sort();
@@ -254,7 +252,7 @@ fn a_chunk_that_is_gone_is_noticed_by_the_next_claim() {
         }
         assert_eq!(claim(&store).unwrap().id, ready, "{shelf}");
         assert!(claim(&store).is_none(), "{shelf}");
-        fixture.clock.fetch_add(120_000_000, Ordering::SeqCst);
+        fixture.clock.pass(120_000_000);
         let mut rest: Vec<_> = std::iter::from_fn(|| claim(&store).map(|task| task.id)).collect();
         rest.sort();
         expected.sort();
@@ -288,7 +286,7 @@ fn any_file_of_the_index_may_be_deleted() {
         let shown = file.strip_prefix(fixture.state()).unwrap().display();
         assert_eq!(claim(&store).unwrap().id, keyed, "{shown}");
         assert_eq!(fixture.submit(&store, Some("k".into()), 0.0).task.id, keyed, "{shown}");
-        fixture.clock.fetch_add(120_000_000, Ordering::SeqCst);
+        fixture.clock.pass(120_000_000);
         let mut rest: Vec<_> = std::iter::from_fn(|| claim(&store).map(|task| task.id)).collect();
         let mut expected = [held, later, keyed];
         rest.sort();
@@ -458,7 +456,7 @@ fn a_key_stays_with_the_task_that_was_retried_last() {
     let mut newest = Vec::new();
     for old in &old {
         store.apply(&old.id, &Command::Cancel { reason: None, by: "me".into() }).unwrap();
-        fixture.clock.fetch_add(1000, Ordering::SeqCst);
+        fixture.clock.pass(1000);
         newest.push(store.retry(&old.id, "me").unwrap().task);
     }
     // Another implementation adds a task, so that the index looks through the newest ones.

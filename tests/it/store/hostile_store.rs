@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::testkit::clock::TestClock;
 use crate::testkit::store::{answer, note, want, wish};
 use lanes::model::NewRequest;
 use lanes::model::{Command, RequestCheck, Task, TaskId, Time, json};
-use lanes::store::{Clock, Options, Store, WorkerInfo};
+use lanes::store::{Options, Store, WorkerInfo};
 use lanes::{ErrorKind, Result};
 use rustix::fs::{CWD, FileType, Mode};
 
@@ -18,13 +17,12 @@ const FOREIGN: &str = "20260101T000000000000Z-c-0123456789ab";
 
 struct Fixture {
     dir: tempfile::TempDir,
-    clock: Arc<AtomicI64>,
+    clock: TestClock,
 }
 
 impl Fixture {
     fn new() -> Self {
-        let clock = Arc::new(AtomicI64::new(1_795_244_400_000_000));
-        let fixture = Self { dir: tempfile::tempdir().unwrap(), clock };
+        let fixture = Self { dir: tempfile::tempdir().unwrap(), clock: TestClock::new() };
         std::fs::create_dir(fixture.outside()).unwrap();
         std::fs::write(fixture.outside().join("file"), "theirs").unwrap();
         fixture
@@ -39,12 +37,11 @@ impl Fixture {
     }
 
     fn open(&self) -> Result<Store> {
-        let clock = Clock::by_hand(Arc::clone(&self.clock));
-        Store::open(&self.state(), Options { clock, ..Options::default() })
+        Store::open(&self.state(), self.clock.options())
     }
 
     fn submit(&self, store: &Store) -> Result<Task> {
-        self.clock.fetch_add(1000, Ordering::SeqCst);
+        self.clock.pass(1000);
         store.submit(wish("l", self.dir.path())).map(|submitted| submitted.task)
     }
 

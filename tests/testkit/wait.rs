@@ -1,0 +1,42 @@
+//! Waiting for a condition, with a limit that only a hang reaches.
+
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// Generous: a loaded machine must not fail a test, a hang must.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// How long to sleep between two looks.
+const NAP: Duration = Duration::from_millis(5);
+
+/// Waits until `holds` returns true.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < SOON, "not within {} seconds: {what}", SOON.as_secs());
+        std::thread::sleep(NAP);
+    }
+}
+
+/// Waits until a process ends, for `limit` at most. `None`: it did not end by itself and was killed.
+pub fn end_of(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        if start.elapsed() > limit {
+            let _ = child.kill();
+            let _ = child.wait();
+            return None;
+        }
+        std::thread::sleep(NAP);
+    }
+}
+
+/// Whether a process runs; a zombie does not.
+pub fn is_alive(pid: impl std::fmt::Display) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
