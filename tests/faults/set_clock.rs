@@ -1,13 +1,13 @@
 //! The real program while somebody sets the machine's clock a day forwards or backwards: libfaketime
 //! gives each process a wall clock of its own, and leaves it the uptime.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::testkit::command;
 use crate::testkit::skip::skipped;
-use crate::testkit::wait::eventually;
+use crate::testkit::wait::until_a_lane_is_waited_for;
 use serde_json::Value;
 
 const FORWARDS: &str = "+1d";
@@ -101,13 +101,6 @@ impl World {
         let mut command = self.lanes(shift, words);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
-
-    /// Waits until somebody has hung up a doorbell, that is, until a wait for a lane is parked.
-    fn until_parked(&self) {
-        let bells = self.store().join("bells");
-        let parked = |bells: &Path| std::fs::read_dir(bells).is_ok_and(|mut names| names.next().is_some());
-        eventually("a wait for a lane", || parked(&bells));
-    }
 }
 
 #[test]
@@ -172,7 +165,7 @@ fn a_parked_claim_gets_a_task_of_another_clock() {
     let Some(world) = World::new() else { return };
     for shift in [FORWARDS, BACKWARDS] {
         let claim = world.start(shift, &["claim", "--lane", "l", "--wait", "--timeout", "120"]);
-        world.until_parked();
+        until_a_lane_is_waited_for(&world.store());
         let id = world.submit("");
         let output = claim.wait_with_output().unwrap();
         assert!(output.status.success(), "{shift}: {}", String::from_utf8_lossy(&output.stderr));

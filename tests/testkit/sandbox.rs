@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 
 use super::command;
-use super::wait::{SOON, end_of};
+use super::wait::{SOON, end_of, eventually};
 
 /// 2026-11-21T07:00:00Z, where every sandbox's clock starts.
 const START: i64 = 1_795_244_400;
@@ -212,6 +212,18 @@ impl Running {
 
     pub fn id(&self) -> u32 {
         self.child.as_ref().unwrap().id()
+    }
+
+    /// Waits until the command watches `directory`, which it keeps open for that.
+    #[track_caller]
+    pub fn until_it_watches(&self, directory: &Path) {
+        let opened = format!("/proc/{}/fd", self.id());
+        eventually("the command waits", || {
+            let descriptors = std::fs::read_dir(&opened).into_iter().flatten().flatten();
+            descriptors
+                .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+                .any(|path| path == directory)
+        });
     }
 
     pub fn child(&mut self) -> &mut Child {

@@ -1,5 +1,6 @@
 //! Waiting for a condition, with a limit that only a hang reaches.
 
+use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,15 @@ pub fn end_of(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
         }
         std::thread::sleep(NAP);
     }
+}
+
+/// Waits until a process waits for a lane of the store at `root`: until it has hung up a doorbell.
+#[track_caller]
+pub fn until_a_lane_is_waited_for(root: &Path) {
+    let bells = root.join("bells");
+    eventually("a wait for a lane", || {
+        std::fs::read_dir(&bells).is_ok_and(|mut names| names.next().is_some())
+    });
 }
 
 /// Whether a process runs; a zombie does not.

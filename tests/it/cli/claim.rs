@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 
 use crate::testkit::sandbox::{Running, Sandbox, text, words};
-use crate::testkit::wait::eventually;
+use crate::testkit::wait::{eventually, until_a_lane_is_waited_for};
 
 #[test]
 fn claiming_by_id() {
@@ -274,7 +274,7 @@ fn next_shows_and_does_not_claim() {
 fn next_wakes_for_a_submit_and_for_a_due_task() {
     let sandbox = Sandbox::new();
     let next = Running::start(sandbox.live_command(&["next", "--lane", "l", "--timeout", "20", "--json"]));
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    until_a_lane_is_waited_for(&sandbox.path("handoff/state"));
     let submit = ["submit", "--lane", "l", "--prompt", "x", "--delay", "0.2"];
     let id = String::from_utf8(sandbox.live_command(&submit).output().unwrap().stdout).unwrap();
     assert_eq!(text(&next.finish(&sandbox).json()["task"]["id"]), id.trim());

@@ -145,7 +145,7 @@ fn a_wait_wakes_at_once() {
     let sandbox = Sandbox::new();
     let id = sandbox.submit("l", &[]);
     let wait = Running::start(sandbox.live_command(&["wait", &id, "--timeout", "20"]));
-    std::thread::sleep(Duration::from_millis(150));
+    wait.until_it_watches(&sandbox.task_dir(&id));
     sandbox.ok(&["respond", &id, "--body", "now"]);
     let answered = Instant::now();
     let outcome = wait.finish(&sandbox);
@@ -209,7 +209,7 @@ fn a_cancelled_task_ends_its_waits() {
     let id = sandbox.submit("l", &[]);
     let wait =
         Running::start(sandbox.live_command(&["wait", &id, "--timeout", "20", "--json", "--exit-status"]));
-    std::thread::sleep(Duration::from_millis(100));
+    wait.until_it_watches(&sandbox.task_dir(&id));
     sandbox.ok(&["cancel", &id, "--reason", "changed our minds"]);
     let outcome = wait.finish(&sandbox);
     assert_eq!(outcome.code, 3, "{outcome}");
@@ -310,7 +310,7 @@ fn sigterm_ends_a_wait() {
     let sandbox = Sandbox::new();
     let id = sandbox.submit("l", &[]);
     let mut wait = Running::start(sandbox.live_command(&["wait", &id]));
-    std::thread::sleep(Duration::from_millis(100));
+    wait.until_it_watches(&sandbox.task_dir(&id));
     let pid = rustix::process::Pid::from_child(wait.child());
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let outcome = wait.finish(&sandbox);
