@@ -9,7 +9,7 @@ use clap::Args;
 use super::args::number;
 use super::context::Context;
 use super::exit::CommandExit;
-use crate::dispatch::run::files;
+use crate::dispatch::run::context::files;
 use crate::error::{Error, Result};
 use crate::model::TaskId;
 use crate::store::Store;

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::run::outcome::Halt;
-use super::run::reset_time::Reset;
+use super::outcome::{Halt, Reset};
 use crate::model::cooldown::{is_model, model_name};
 use crate::model::{Obstacle, Parked, Time, Told};
 use crate::store::CooldownChange;

@@ -5,29 +5,28 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
+use super::admission::Gate;
+use super::agent::StopHandle;
 use super::agent::reaper::Household;
-use super::agent::stop::StopHandle;
-use super::claim_gate::Gate;
 use super::config::plan::Plan;
 use super::config::readiness::Unready;
 use super::config::reload::Follower;
 use super::config::served_lane::Service;
 use super::event::Moment;
 use super::heartbeat::Keeper;
-use super::prompt::input::metadata_text;
+use super::outcome::StopReason;
 use super::registration::{Entry, Roster, TokenPrefix, session_user};
-use super::report::deliver::{Over, finish};
+use super::report::deliver::{Over, tell};
 use super::report::recover::{recover, tell_outbox};
-use super::run::outcome::StopReason;
-use super::run::{Desk, Job, run_id};
-use super::vendor::VersionCache;
-use super::wake::{Control, Listened, Wake};
+use super::run::context::{Desk, Job, run_id};
+use super::run::vendor_version::VersionCache;
+use super::task_metadata::metadata_text;
 use crate::error::{ErrorKind, Result};
 use crate::model::{Parked, Task, Time};
 use crate::store::{DISPATCHER, Store, Taker, Want};
@@ -37,6 +36,8 @@ const BURIAL_PAUSE: Duration = Duration::from_secs(5);
 /// How often, and at what interval, `once` looks again for dispatchers that are dying.
 const LAST_LOOKS: u32 = 100;
 const LAST_LOOK_PAUSE: Duration = Duration::from_millis(20);
+/// How soon the listening thread notices that its dispatcher ends.
+const ATTENTION: Duration = Duration::from_secs(1);
 /// How long to wait after the store refused to work.
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
 
@@ -165,6 +166,64 @@ impl<'a> Dispatcher<'a> {
         })?;
         observe(Moment::Done { answered: summary.answered, failed: summary.failed });
         Ok(summary)
+    }
+}
+
+/// What wakes the loop.
+enum Wake {
+    /// Something in a lane may have become claimable.
+    Lanes,
+    /// A run is over.
+    Over(Over),
+    /// Somebody wants the dispatcher to end.
+    End,
+}
+
+/// Ends a dispatcher from another thread. The first call lets agents finish, the second stops them.
+#[derive(Clone, Debug)]
+pub struct Control(Sender<Wake>);
+
+impl Control {
+    /// Asks once.
+    pub fn end(&self) {
+        // Nobody listens any more: it has ended already.
+        let _ = self.0.send(Wake::End);
+    }
+}
+
+/// The lanes whose changes wake the loop.
+struct Listened(Mutex<Vec<String>>);
+
+impl Listened {
+    fn new(lanes: Vec<String>) -> Self {
+        Self(Mutex::new(lanes))
+    }
+
+    fn lanes(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other lanes from now on.
+    fn change(&self, store: &Store, lanes: Vec<String>) {
+        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), lanes);
+        store.nudge(&before);
+    }
+
+    /// Wakes the loop when a lane changes.
+    fn listen(&self, store: &Store, sender: Sender<Wake>, ended: &AtomicBool) {
+        let mut lanes = self.lanes();
+        let mut watch = store.watch_lanes(&lanes);
+        while !ended.load(Ordering::SeqCst) {
+            let has_changed = watch.wait(Instant::now() + ATTENTION);
+            let present = self.lanes();
+            if present != lanes {
+                lanes = present;
+                watch = store.watch_lanes(&lanes);
+            }
+            if has_changed && sender.send(Wake::Lanes).is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -436,6 +495,15 @@ impl<'env> Work<'env> {
         let waits = state.retry_until.is_some_and(|until| self.store.now().wall < until);
         state.plan.once && state.running.is_empty() && !waits
     }
+}
+
+/// Runs one task and reports it. For a thread of its own.
+fn finish(desk: &Desk<'_>, keeper: &Keeper, job: &Job) -> Over {
+    let ended = desk.run(job);
+    let over = tell(desk, job, &ended);
+    keeper.remove(&job.token);
+    desk.roster.remove(job.task.id.as_str());
+    over
 }
 
 fn stop_all(state: &mut State) {

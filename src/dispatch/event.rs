@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::run::answer::Closing;
+use super::output::Closing;
 use crate::model::Parked;
 use crate::model::duration;
 use crate::model::json::Object;

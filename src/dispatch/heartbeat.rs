@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::agent::stop::StopHandle;
-use super::run::outcome::StopReason;
+use super::agent::StopHandle;
+use super::outcome::StopReason;
 use crate::error::{Error, ErrorKind};
 use crate::model::{ClaimState, ClaimToken, Command, Refusal, TaskId};
 use crate::store::Store;

@@ -2,7 +2,7 @@
 //!
 //! - [`dispatcher`] is the event loop: it claims when a slot is free, starts runs and reports their end.
 //! - [`config`] reads and checks settings: routes, vendors of lanes, consent, prices.
-//! - [`run`] is one run, from its preparation to what its end means for the task.
+//! - [`run`] is one run, from its preparation to what its end means for the task; [`outcome`] lists the ends.
 //! - [`prompt`] builds what the agent is asked; [`output`] parses what it prints.
 //! - [`vendor`] describes the agents' programs as data.
 //! - [`agent`] starts, supervises and ends processes; nothing else touches them.
@@ -10,21 +10,22 @@
 //!
 //! Decisions are pure functions: the command line, the prompt, what output means, how a run ended.
 
+pub mod admission;
 pub mod agent;
-pub mod claim_gate;
 pub mod config;
 pub mod cooldown;
 pub mod dispatcher;
 pub mod dry_run;
 pub mod event;
 pub mod heartbeat;
+pub mod outcome;
 pub mod output;
 pub mod prompt;
 pub mod registration;
 pub mod report;
 pub mod run;
+mod task_metadata;
 #[cfg(test)]
 mod testing;
 pub mod usage_log;
 pub mod vendor;
-pub mod wake;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use lanes::dispatch::run::reset_time::{Reset, Setting, reset_in};
+use lanes::dispatch::outcome::Reset;
+use lanes::dispatch::run::reset_time::{Setting, reset_in};
 use lanes::dispatch::vendor::{Notices, Vendors};
 use lanes::model::Time;
 

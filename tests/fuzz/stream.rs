@@ -4,11 +4,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use lanes::dispatch::outcome::Exit;
 use lanes::dispatch::output::{
     Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser, Tokens, Totals, Usage,
 };
 use lanes::dispatch::run::classify::judge;
-use lanes::dispatch::run::outcome::{Exit, Run};
+use lanes::dispatch::run::evidence::Run;
 use lanes::dispatch::vendor::{Notices, Vendors};
 use lanes::model::Time;
 

@@ -13,8 +13,6 @@ pub mod log;
 mod pipes;
 pub mod process_tree;
 pub mod reaper;
-mod spawn;
-pub mod stop;
 mod supervisor;
 
 use std::collections::BTreeMap;
@@ -27,13 +25,14 @@ use std::time::{Duration, Instant};
 
 use self::guard::Orders;
 use self::log::CappedLog;
+pub use self::pipes::Happening;
 use self::pipes::Output;
 use self::process_tree::RunId;
 use self::reaper::Household;
-use self::stop::StopHandle;
+pub use self::supervisor::StopHandle;
 use self::supervisor::{Ending, Fate, Limits, Supervision};
-use super::output::{Note, StreamParser};
-use super::run::outcome::{Exit, Failure, StopReason};
+use super::outcome::{Exit, Failure, StopReason};
+use super::output::StreamParser;
 use crate::model::FailureClass;
 
 /// What to run.
@@ -71,17 +70,6 @@ pub struct AgentSpec {
     pub linger: Duration,
     /// The conversation that must be continued: a run that announces another one is ended.
     pub expected_session: Option<String>,
-}
-
-/// What happens during a run.
-#[derive(Debug)]
-pub enum Happening<'a> {
-    /// The process runs under this number.
-    Started(u32),
-    /// The agent said which conversation this is.
-    Session(&'a str),
-    /// Progress for people.
-    Note(Note),
 }
 
 /// A run that is over.

@@ -8,14 +8,24 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::Happening;
 use super::log::{CappedLog, Tail};
-use crate::dispatch::output::StreamParser;
+use crate::dispatch::output::{Note, StreamParser};
 
 /// How much of standard error is kept in memory to judge the run by.
 const STDERR_TAIL: usize = 16 * 1024;
 /// How long to go on reading once every known process of the run has ended.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// What happens during a run.
+#[derive(Debug)]
+pub enum Happening<'a> {
+    /// The process runs under this number.
+    Started(u32),
+    /// The agent said which conversation this is.
+    Session(&'a str),
+    /// Progress for people.
+    Note(Note),
+}
 
 /// Both pipes of the process and where they lead.
 pub struct Output {

@@ -21,6 +21,9 @@ use serde::{Deserialize, Serialize};
 /// joined by colons. A nested run so stays findable by the run around it.
 pub const MARKER: &str = "LANES_RUN_ID";
 
+/// Under which name this program is a guard.
+pub const GUARD_NAME: &str = "lanes-guard";
+
 /// How long to wait between two looks at processes that were told to end.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long a killed process may take to vanish before it is given up (it sits in the kernel then).
@@ -186,7 +189,7 @@ pub fn sweep(run: &RunId, grace: Duration) -> Result<usize, usize> {
 fn is_guard(pid: i32, run: &RunId) -> bool {
     let words = read_proc(pid, "cmdline").unwrap_or_default();
     let mut words = words.split(|byte| *byte == 0);
-    words.next() == Some(super::guard::NAME.as_bytes()) && words.next() == Some(run.0.as_bytes())
+    words.next() == Some(GUARD_NAME.as_bytes()) && words.next() == Some(run.0.as_bytes())
 }
 
 /// All living processes for which `belongs` holds, with their descendants.

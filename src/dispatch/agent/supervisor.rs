@@ -1,21 +1,21 @@
 //! When a run ends, as its dispatcher decides, and the end of a run whose guard fails.
 
 use std::io::Read as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use super::Happening;
 use super::guard::{END, VANISH, Word};
-use super::pipes::Output;
+use super::pipes::{Happening, Output};
 use super::process_tree::{self, Process, RunId};
 use super::reaper::Household;
-use super::stop::StopHandle;
-use crate::dispatch::run::outcome::{Exit, StopReason};
+use crate::dispatch::outcome::{Exit, StopReason};
+use crate::{Error, Result};
 
 /// How much longer than it needs a guard may take before it is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,6 +25,45 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const REFUSAL: Duration = Duration::from_secs(5);
 /// Longest sleep; every wake-up this is a fallback for comes at once.
 const LONGEST_NAP: Duration = Duration::from_secs(60);
+
+/// Ends one run. Copies belong to the same run; the first reason given is the one that counts, and
+/// one given before the start keeps the agent from starting at all.
+#[derive(Clone, Debug)]
+pub struct StopHandle(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    reason: OnceLock<StopReason>,
+    /// Readable once a reason is there, so that the supervisor wakes up.
+    wake: OwnedFd,
+}
+
+impl StopHandle {
+    /// A handle for a run that has not been started.
+    pub fn new() -> Result<Self> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|error| Error::io("create", "an event descriptor", error))?;
+        Ok(Self(Arc::new(Inner { reason: OnceLock::new(), wake })))
+    }
+
+    /// Asks the run to end; returns whether this reason was the first.
+    pub fn stop(&self, reason: StopReason) -> bool {
+        let is_first = self.0.reason.set(reason).is_ok();
+        // Cannot fail short of 2^64 calls; the supervisor looks at the reason at every turn as well.
+        let _ = rustix::io::write(&self.0.wake, &1u64.to_ne_bytes());
+        is_first
+    }
+
+    /// The reason given, if there is one.
+    pub fn reason(&self) -> Option<StopReason> {
+        self.0.reason.get().copied()
+    }
+
+    /// Readable from the moment a reason is given.
+    pub fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.0.wake.as_fd()
+    }
+}
 
 /// What became of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::plan::Surroundings;
+use super::options::Surroundings;
 use crate::error::printable;
 use crate::workspace::Config;
 

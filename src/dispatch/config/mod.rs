@@ -14,6 +14,7 @@
 pub mod allowed_directories;
 pub mod consent;
 pub mod load;
+pub mod options;
 pub mod plan;
 pub mod prices;
 pub mod reader;

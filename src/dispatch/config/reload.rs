@@ -1,7 +1,8 @@
 //! Following the settings of a dispatcher at work: new runs use what the files say now.
 
 use super::consent::Gate;
-use super::plan::{Options, Plan, Surroundings};
+use super::options::{Options, Surroundings};
+use super::plan::Plan;
 use crate::Result;
 use crate::store::{Stamp, Store};
 use crate::workspace::Config;

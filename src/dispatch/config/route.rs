@@ -7,9 +7,9 @@ use serde_yaml::Value;
 
 use super::reader::{Given, Section};
 use crate::Result;
+use crate::dispatch::outcome::Cut;
 use crate::dispatch::output::Format;
 use crate::dispatch::prompt;
-use crate::dispatch::run::resume::Cut;
 use crate::dispatch::vendor::Vendors;
 use crate::workspace::check_lane;
 

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::DispatchConfig;
-use super::plan::Surroundings;
+use super::options::Surroundings;
 use super::route::{Route, Runner};
-use crate::dispatch::prompt::input::metadata_text;
+use crate::dispatch::task_metadata::metadata_text;
 use crate::dispatch::vendor::{COMMAND, Vendor, agent_environment};
 use crate::error::printable;
 use crate::model::{Filter, Task};

@@ -5,7 +5,7 @@
 //! because another vendor serves the lane: the dispatcher does not start then.
 
 use super::DispatchConfig;
-use super::plan::Options;
+use super::options::Options;
 use super::route::{Level, Route, Runner};
 use crate::Result;
 use crate::dispatch::output::Format;

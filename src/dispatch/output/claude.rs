@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::answer::{Closing, closing};
 use super::background::Background;
 use super::json::{count, some_text, status, text};
 use super::report::{Baseline, Denial, RunReport};
 use super::tally::Tally;
 use super::tool_call;
-use crate::dispatch::run::answer::{self, Closing};
 
 #[derive(Debug, Default)]
 pub struct Claude {
@@ -106,7 +106,7 @@ impl Claude {
 /// Returns whether the agent declares its work finished. A command that it left running, such as a server, is then
 /// not waited for. A background agent is: its end would be reported to the agent, which would continue.
 fn declares_done(report: &RunReport) -> bool {
-    report.is_error || answer::closing(&report.text) == Some(Closing::Done)
+    report.is_error || closing(&report.text) == Some(Closing::Done)
 }
 
 fn system(value: &Value, report: &mut RunReport) -> Option<String> {

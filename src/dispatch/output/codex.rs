@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::json::{count, some_text, status_in, text};
-use super::report::{Baseline, Denial, RunReport, Totals, one_line};
+use super::note::one_line;
+use super::report::{Baseline, Denial, RunReport, Totals};
 use super::usage::Tokens;
 
 /// The end of a program's message about a file that the sandbox keeps read-only.

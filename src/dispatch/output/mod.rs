@@ -4,12 +4,14 @@
 //! are ignored, and a line may arrive in any number of pieces. Nothing that an agent prints can make parsing fail;
 //! [`super::run::classify`] decides what a missing part of the report means.
 
+mod answer;
 mod background;
 mod claude;
 mod codex;
 mod gemini;
 mod json;
 pub(crate) mod line_splitter;
+mod note;
 mod opencode;
 mod report;
 mod tally;
@@ -17,7 +19,9 @@ mod usage;
 
 use serde_json::Value;
 
-pub use report::{Baseline, CutShort, Denial, Ending, Note, RunReport, Totals, one_line};
+pub use answer::{Closing, closing, json_value, verdict};
+pub use note::{Note, one_line};
+pub use report::{Baseline, CutShort, Denial, Ending, RunReport, Totals};
 pub use usage::{AtLeast, CostSource, ModelUsage, Tokens, Usage, plus_cost};
 
 use self::line_splitter::LineSplitter;

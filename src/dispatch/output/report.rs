@@ -2,44 +2,8 @@
 
 use serde_json::Value;
 
+use super::note::one_line;
 use super::usage::{AtLeast, CostSource, Tokens, Usage};
-
-/// Longest progress note, in characters.
-pub const LONGEST_NOTE: usize = 300;
-
-/// One line of progress for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// One line without control characters, at most `LONGEST_NOTE` characters.
-    pub text: String,
-}
-
-impl Note {
-    /// The first words of `text` as one line; nothing if there is nothing to say.
-    pub fn new(text: &str) -> Option<Self> {
-        let text = one_line(text, LONGEST_NOTE);
-        (!text.is_empty()).then_some(Self { text })
-    }
-}
-
-/// `text` as one line of at most `limit` characters; a cut shows as `…`.
-pub fn one_line(text: &str, limit: usize) -> String {
-    let mut out = String::new();
-    let mut length = 0;
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
-        let space = usize::from(length > 0);
-        for c in std::iter::repeat_n(' ', space).chain(word.chars()) {
-            if length == limit {
-                out.pop();
-                out.push('…');
-                return out;
-            }
-            out.push(c);
-            length += 1;
-        }
-    }
-    out
-}
 
 /// Figures that a vendor counts from the start of a conversation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -209,22 +173,5 @@ impl RunReport {
         if !text.is_empty() && self.errors.len() < MOST {
             self.errors.push(text);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn notes_are_one_bounded_line() {
-        let note = Note::new("  a\n\tb \u{1b}[31m c\r\n").expect("text");
-        assert_eq!(note.text, "a b [31m c");
-        assert_eq!(Note::new(" \n\t"), None);
-        let long = Note::new(&"é".repeat(1000)).expect("text");
-        assert_eq!(long.text.chars().count(), LONGEST_NOTE);
-        assert!(long.text.ends_with('…'));
-        let exact = Note::new(&"x".repeat(LONGEST_NOTE)).expect("text");
-        assert!(!exact.text.ends_with('…'));
     }
 }

@@ -5,7 +5,6 @@
 //! task from the material, and one sentence asks it to. Outside the markers are only the prompt of the task itself
 //! and names, each of which is one line whatever it contains.
 
-pub mod input;
 mod template;
 mod thread;
 

@@ -5,18 +5,15 @@ use serde_json::Value;
 use super::{Action, FollowUp, Report};
 use crate::dispatch::config::route::Route;
 use crate::dispatch::event::Moment;
-use crate::dispatch::output::{CostSource, Tokens, Usage};
-use crate::dispatch::run::Ended;
-use crate::dispatch::run::answer::Closing;
-use crate::dispatch::run::outcome::{Answer, Failure, Outcome, StopReason};
+use crate::dispatch::outcome::{Answer, Failure, Outcome, STOPPED, StopReason};
+use crate::dispatch::output::{Closing, CostSource, Tokens, Usage};
+use crate::dispatch::run::context::Ended;
 use crate::dispatch::run::retry::{Next, after_failure};
 use crate::dispatch::usage_log::Record;
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ClaimToken, FailureClass, Status, Task, Time};
 
-/// Why a task goes back whose dispatcher was stopped.
-pub const STOPPED: &str = "the dispatcher was stopped before the agent was done";
 /// How long a task waits whose conversation is being continued by another run.
 const BUSY_DELAY_SECONDS: f64 = 5.0;
 /// How long a task waits whose agent could not be started because the store was in trouble.
@@ -253,8 +250,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::dispatch::outcome::Halt;
     use crate::dispatch::output::RunReport;
-    use crate::dispatch::run::outcome::Halt;
     use crate::dispatch::run::retry::Past;
     use crate::dispatch::testing;
     use crate::model::Obstacle;

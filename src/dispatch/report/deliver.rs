@@ -6,11 +6,10 @@ use super::build::{Settling, answered_by_agent, record, settle};
 use super::{Report, Told};
 use crate::dispatch::cooldown::{self, Blocked};
 use crate::dispatch::event::Moment;
-use crate::dispatch::heartbeat::Keeper;
-use crate::dispatch::run::answer::{self, Closing};
-use crate::dispatch::run::outcome::{Failure, Outcome};
+use crate::dispatch::outcome::{Failure, Outcome};
+use crate::dispatch::output::{Closing, closing};
+use crate::dispatch::run::context::{Desk, Ended, Job, run_id};
 use crate::dispatch::run::retry;
-use crate::dispatch::run::{Desk, Ended, Job, run_id};
 use crate::dispatch::usage_log::Record;
 use crate::dispatch::vendor::COMMAND;
 use crate::error::{ErrorKind, Result};
@@ -43,16 +42,8 @@ pub struct Over {
     pub unready: Option<(String, String)>,
 }
 
-/// Runs one task and reports it. For a thread of its own.
-pub fn finish(desk: &Desk<'_>, keeper: &Keeper, job: &Job) -> Over {
-    let ended = desk.run(job);
-    let over = tell(desk, job, &ended);
-    keeper.remove(&job.token);
-    desk.roster.remove(job.task.id.as_str());
-    over
-}
-
-fn tell(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Over {
+/// Reports a run that is over.
+pub fn tell(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Over {
     let store = desk.store;
     let task_id = job.task.id.to_string();
     let mut over = Over {
@@ -200,7 +191,7 @@ fn answered_moment(task_id: &str, ended: &Ended, closing: Option<Closing>) -> Mo
 /// How the answer closes that an agent gave by itself.
 fn own_closing(desk: &Desk<'_>, task: &Task) -> Option<Closing> {
     let response = desk.store.response(task).ok().flatten()?;
-    answer::closing(&response.body)
+    closing(&response.body)
 }
 
 /// Adds how the run ended to the task's history; without it the report is as good.

@@ -1,18 +1,12 @@
 //! How a run ended, decided from everything that is known about it and never from the exit code
 //! alone: agents exit with 0 after an interrupt, and call a failed run a success.
 
-use super::answer::{self, Closing};
-use super::outcome::{Answer, Exit, Failure, Outcome, Run, StopReason};
-use super::said::{last_line, last_lines, last_words, said, service_words, tail, with_stderr};
+use super::evidence::{Run, last_line, last_lines, last_words, said, service_words, tail, with_stderr};
 use super::usage_limit::{Diagnosis, asked_pause, diagnose, refused_answer};
-use crate::dispatch::output::{CutShort, RunReport, one_line};
+use crate::dispatch::outcome::{Answer, Exit, Failure, HALT_WORDS, Outcome, StopReason};
+use crate::dispatch::output::{self, Closing, CutShort, RunReport, one_line};
 use crate::dispatch::vendor::{NoticeMeaning, NoticeSource};
 use crate::model::{FailureClass, Obstacle, duration};
-
-/// The first words of every message about a usage limit.
-pub const LIMIT_WORDS: &str = "the vendor's usage limit is reached";
-/// Those about everything that keeps a vendor from working.
-pub const HALT_WORDS: [&str; 3] = [LIMIT_WORDS, "the vendor is overloaded", "the vendor refuses the account"];
 
 /// Exit code of a program that asks to be run again later (`EX_TEMPFAIL`).
 pub const EXIT_TRY_LATER: i32 = 75;
@@ -52,11 +46,11 @@ pub fn judge(run: &Run<'_>, wants_json: bool) -> Outcome {
 fn answer_of(report: &RunReport, wants_json: bool) -> Answer {
     let parsed = wants_json.then(|| match &report.structured {
         Some(value) => Ok(value.clone()),
-        None => answer::json_value(&report.text),
+        None => output::json_value(&report.text),
     });
     Answer {
-        verdict: answer::verdict(&report.text),
-        closing: Closing::with_cut_short(answer::closing(&report.text), &report.cut_short),
+        verdict: output::verdict(&report.text),
+        closing: Closing::with_cut_short(output::closing(&report.text), &report.cut_short),
         cut_short: report.cut_short.iter().map(CutShort::words).collect(),
         parsed,
         body: report.text.clone(),
@@ -217,8 +211,8 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
+    use crate::dispatch::outcome::Reset;
     use crate::dispatch::output::Format;
-    use crate::dispatch::run::reset_time::Reset;
     use crate::dispatch::vendor::{Notices, Vendors};
     use crate::model::{Time, Verdict};
 

@@ -1,141 +1,48 @@
-//! One task, from the claim to the report.
+//! One task, from the claim to the end of its run.
 
-pub mod answer;
 pub mod classify;
-pub(crate) mod conversation;
+pub mod context;
+pub mod evidence;
 pub mod git_directories;
-pub mod outcome;
 pub mod prepare;
+pub mod prompt_input;
 pub mod reset_time;
 pub mod resume;
 pub mod retry;
-pub(crate) mod said;
+pub(crate) mod session_baseline;
 pub mod usage_limit;
+pub mod vendor_version;
 
 use std::fs::File;
 use std::io::Write as _;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
 
 use self::classify::judge;
-use self::outcome::{Exit, Failure, Outcome, Run};
+use self::context::{Desk, Ended, Job, files, hide_token, read_card};
+use self::evidence::Run;
 use self::prepare::{CannotStart, Prepared};
 use self::resume::Continuation;
 use self::retry::{MAX_INTERRUPTIONS, Past};
-use super::agent::process_tree::{self, RunId};
-use super::agent::reaper::Household;
-use super::agent::stop::StopHandle;
+use super::agent::process_tree;
 use super::agent::{self, Finished, Happening, NoStart};
-use super::config::plan::Plan;
-use super::config::served_lane::Service;
 use super::event::Moment;
-use super::output::{Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser};
-use super::prompt::input;
-use super::registration::Roster;
-use super::vendor::VersionCache;
+use super::outcome::{Exit, Failure, Outcome};
+use super::output::{Baseline, LONGEST_TEXT, Note, RunReport};
+use super::task_metadata::depth;
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{ClaimToken, Command, Event, Task, Time};
-use crate::store::{Attempt, Store};
+use crate::model::{Event, Task, Time};
+use crate::store::Attempt;
 use crate::{Error, ErrorKind, Result};
-
-/// File names in an attempt's directory.
-pub mod files {
-    /// What the agent read.
-    pub const PROMPT: &str = "prompt.md";
-    /// What it printed.
-    pub const STDOUT: &str = "stdout.log";
-    /// What it complained about.
-    pub const STDERR: &str = "stderr.log";
-    /// Its answer, from vendors that write it into a file besides.
-    pub const LAST_MESSAGE: &str = "last.md";
-    /// Its progress, one line each: when, and what.
-    pub const PROGRESS: &str = "progress.log";
-    /// What must be known to put a run in order whose dispatcher died.
-    pub const RUN: &str = "run.json";
-}
 
 /// Progress lines kept for one run.
 const MOST_PROGRESS: u32 = 2000;
 /// Least time between two of them.
 const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
-/// Most of a run's output that is read again, in bytes.
-const LARGEST_LOG: u64 = 64 * 1024 * 1024;
 /// How long leftovers of an earlier run may take to end politely.
 const SWEEP_GRACE: Duration = Duration::from_secs(2);
-
-/// What a run needs from its dispatcher.
-#[derive(Clone)]
-pub struct Desk<'a> {
-    /// The store.
-    pub store: &'a Store,
-    /// The plan, as it was when the run began.
-    pub plan: Arc<Plan>,
-    /// The dispatcher's card.
-    pub roster: &'a Roster,
-    /// Starts the agents.
-    pub household: &'a Household,
-    /// VersionCache of the vendors' programs.
-    pub versions: &'a VersionCache,
-    /// Hears what happens.
-    pub observe: &'a (dyn Fn(Moment) + Sync),
-}
-
-/// A claimed task and what serves it.
-pub struct Job {
-    /// The task.
-    pub task: Task,
-    /// Proof of the claim.
-    pub token: ClaimToken,
-    /// What serves it.
-    pub service: Arc<Service>,
-    /// Ends the run.
-    pub stop: StopHandle,
-}
-
-/// A run as it is written down before it starts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RunCard {
-    /// The run's name.
-    pub run: RunId,
-    /// When it started.
-    pub started_at: String,
-    /// Who works on it.
-    pub vendor: String,
-    /// What its output is like.
-    pub format: String,
-    /// The command line.
-    pub argv: Vec<String>,
-    /// Conversation chosen for it.
-    pub session_id: Option<String>,
-    /// Conversation it continues.
-    pub resume_id: Option<String>,
-    /// Model asked for.
-    pub model: Option<String>,
-    /// The answer is to be JSON.
-    pub wants_json: bool,
-    /// Lane of the task that follows.
-    pub move_to: Option<String>,
-}
-
-/// A run that is over, before anybody was told.
-pub struct Ended {
-    /// How it ended.
-    pub outcome: Outcome,
-    /// What its output said.
-    pub report: RunReport,
-    /// How long it took.
-    pub duration: Duration,
-    /// An agent was started.
-    pub is_started: bool,
-    /// What came of the attempts before.
-    pub past: Past,
-    /// Version of the vendor's program, if it was asked.
-    pub version: Option<String>,
-}
 
 /// What all runs of an attempt have in common.
 #[derive(Clone, Copy)]
@@ -144,13 +51,6 @@ struct About<'a> {
     attempt: &'a Attempt,
     begun: Instant,
     past: Past,
-}
-
-/// The name of the run under a claim: anybody who knows the claim knows it.
-pub fn run_id(token: &ClaimToken) -> RunId {
-    let digest = crate::digest::sha256_bytes(format!("run:{}", token.as_str()).as_bytes());
-    // Always an id: the digest is longer than one and hexadecimal.
-    RunId::parse(&digest[..32]).unwrap_or_else(|| RunId::from_random(0))
 }
 
 impl Desk<'_> {
@@ -223,7 +123,7 @@ impl Desk<'_> {
         let Prepared { spec, card, version } = prepared;
         let resumed = card.resume_id.clone();
         let baseline = match &resumed {
-            Some(session) => conversation::baseline(&self.store.usage().unwrap_or_default(), session),
+            Some(session) => session_baseline::baseline(&self.store.usage().unwrap_or_default(), session),
             None => Baseline::Fresh,
         };
         self.note_if_possible(
@@ -297,7 +197,7 @@ impl Desk<'_> {
 
     /// Why a task is not run at all.
     fn refusal(&self, task: &Task, past: Past) -> Option<Failure> {
-        let depth = input::depth(task);
+        let depth = depth(task);
         if depth >= self.plan.max_depth {
             return Some(Failure::permanent(format!(
                 "agents that hand tasks to agents are {depth} levels deep, at most {} are allowed",
@@ -352,51 +252,6 @@ impl Desk<'_> {
             }
         }
     }
-
-    /// Adds to the task's history, as the holder of the claim; the run is as good without it.
-    pub(super) fn note_if_possible(&self, job: &Job, kind: &str, message: String, data: Object) {
-        if let Err(error) = self.note(job, kind, message, data) {
-            self.warn(format!("{}: its history lacks a line: {error}", job.task.id));
-        }
-    }
-
-    fn note(&self, job: &Job, kind: &str, message: String, data: Object) -> Result<()> {
-        let token = Some(job.token.clone());
-        let command = Command::Note { kind: kind.to_string(), message, data, token };
-        match self.store.apply(&job.task.id, &command) {
-            Ok(_) => Ok(()),
-            // The claim is over: the keeper stops the run, and until it does nothing is lost.
-            Err(error) if error.refusal().is_some_and(|refusal| refusal.claim_state().is_some()) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    pub(super) fn warn(&self, message: String) {
-        (self.observe)(Moment::Warning { message });
-    }
-}
-
-/// Takes the proof of a claim out of what a run has left to read, once nobody writes there any more.
-pub fn hide_token(attempt: &Attempt, token: &ClaimToken) -> Result<()> {
-    let mut all =
-        [files::PROMPT, files::STDOUT, files::STDERR, files::LAST_MESSAGE, files::PROGRESS].into_iter();
-    all.try_for_each(|name| attempt.hide(name, token.as_str().as_bytes()))
-}
-
-/// What is known of a run from its attempt's directory.
-pub fn read_card(attempt: &Attempt) -> Option<RunCard> {
-    let bytes = attempt.read(files::RUN, 1024 * 1024).ok().flatten()?;
-    serde_json::from_slice(&bytes).ok()
-}
-
-/// What a run printed, as far as it was written down. `None` when there is no output, or when its format is
-/// one of a later version.
-pub(super) fn read_output(attempt: &Attempt, card: &RunCard) -> Result<Option<StreamParser>> {
-    let Some(format) = Format::parse(&card.format) else { return Ok(None) };
-    let Some(output) = attempt.read(files::STDOUT, LARGEST_LOG)? else { return Ok(None) };
-    let mut parser = StreamParser::new(format);
-    parser.feed(&output, &mut |_| {});
-    Ok(Some(parser))
 }
 
 /// The progress file of a run: bounded in lines and in lines per second.
@@ -423,24 +278,5 @@ impl Progress {
             let _ = writeln!(self.file, "{now} {}", note.text);
         }
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn run_cards_of_earlier_versions_are_read_and_written_byte_for_byte() {
-        let text = r#"{"run":"a28edc4b2189fe1baaab0797b163e1b7","started_at":"2026-11-28T20:34:05.844651Z","vendor":"command","format":"text","argv":["/usr/bin/sh","-c","exit 3"],"session_id":null,"resume_id":null,"model":null,"wants_json":false,"move_to":null}"#;
-        let card: RunCard = serde_json::from_str(text).expect("a card");
-        assert_eq!(serde_json::to_string(&card).expect("JSON"), text);
-    }
-
-    #[test]
-    fn a_claim_names_its_run() {
-        let token = |text| ClaimToken::from_text(text);
-        assert_eq!(run_id(&token("a")), run_id(&token("a")));
-        assert_ne!(run_id(&token("a")), run_id(&token("b")));
     }
 }

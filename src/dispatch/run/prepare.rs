@@ -6,18 +6,19 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::git_directories;
-use super::outcome::Failure;
+use super::context::{Desk, Job, RunCard, files, run_id};
 use super::resume::Continuation;
-use super::{Desk, Job, RunCard, files, run_id};
+use super::{git_directories, prompt_input};
+
 use crate::dispatch::agent::AgentSpec;
 use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::process_tree::{MARKER, RunId};
 use crate::dispatch::config::plan::{DEPTH, Plan};
 use crate::dispatch::config::served_lane::Service;
+use crate::dispatch::outcome::Failure;
 use crate::dispatch::output::StreamParser;
 use crate::dispatch::prompt;
-use crate::dispatch::prompt::input;
+use crate::dispatch::task_metadata::{self, depth};
 use crate::dispatch::vendor::{ArgumentValues, SessionIds};
 use crate::model::{ClaimToken, Event, FailureClass, Task};
 use crate::store::{Attempt, Store};
@@ -114,7 +115,7 @@ pub fn command_line(
         let cwd = crate::error::printable(&cwd.to_string_lossy());
         return Err(CannotStart::task(format!("the working directory {cwd} does not exist")));
     }
-    let resume_id = match input::session(task) {
+    let resume_id = match task_metadata::session(task) {
         Ok(session) => session.or(continued).map(str::to_string),
         Err(message) => return Err(CannotStart::task(message)),
     };
@@ -127,7 +128,7 @@ pub fn command_line(
     };
     let is_chosen = resume_id.is_none() && vendor.session == SessionIds::Uuid;
     let mut warnings = Vec::new();
-    let (effort, warning) = input::effort(task, route);
+    let (effort, warning) = prompt_input::effort(task, route);
     warnings.extend(warning);
     let (model, warning) = service.model_for(task);
     warnings.extend(warning);
@@ -198,14 +199,15 @@ impl Desk<'_> {
         for warning in &line.warnings {
             self.warn(format!("{}: {warning}", task.id));
         }
-        let mut input = match input::prompt_input(self.store, task, events, route, &self.plan.surroundings) {
-            Ok(input) => input,
-            // Its own request cannot be read.
-            Err(error) if error.kind() == ErrorKind::Io => {
-                return Err(CannotStart::Task(Failure::new(FailureClass::Error, error.to_string())));
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let mut input =
+            match prompt_input::prompt_input(self.store, task, events, route, &self.plan.surroundings) {
+                Ok(input) => input,
+                // Its own request cannot be read.
+                Err(error) if error.kind() == ErrorKind::Io => {
+                    return Err(CannotStart::Task(Failure::new(FailureClass::Error, error.to_string())));
+                }
+                Err(error) => return Err(error.into()),
+            };
         if !vendor.takes_effort() {
             input.effort_hint.clone_from(&line.effort);
         }
@@ -256,7 +258,7 @@ impl Desk<'_> {
         let around = &self.plan.surroundings;
         let task = &job.task;
         // One more than whoever submitted the task: chains through the queue grow as well.
-        let depth = input::depth(task).saturating_add(1).max(self.plan.depth);
+        let depth = depth(task).saturating_add(1).max(self.plan.depth);
         let path = |path: &Path| Some(path.to_string_lossy().into_owned());
         let own = BTreeMap::from(
             [

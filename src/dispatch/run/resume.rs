@@ -4,59 +4,13 @@
 //! conversation of the one before. That is tried once for each attempt: a conversation that is gone, or that never came
 //! to any work, means a fresh run.
 
-use super::classify::HALT_WORDS;
-use super::outcome::Outcome;
-use super::{RunCard, read_card, read_output};
+use super::context::{RunCard, read_card, read_output};
 use crate::Result;
 use crate::dispatch::config::served_lane::Service;
+use crate::dispatch::outcome::{Cut, HALT_WORDS, Outcome, STOPPED};
 use crate::dispatch::output::{Baseline, RunReport};
-use crate::dispatch::report::build::STOPPED;
 use crate::model::{Event, FailureClass, Task};
 use crate::store::{Attempt, Store};
-
-/// What cut a run short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// A usage limit of its vendor, or another refusal that is no fault of the task.
-    Limit,
-    /// Its own time limits.
-    Timeout,
-    /// Its dispatcher died or was stopped.
-    Lost,
-}
-
-impl Cut {
-    const ALL: [Self; 3] = [Self::Limit, Self::Timeout, Self::Lost];
-
-    /// The word in configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Limit => "limit",
-            Self::Timeout => "timeout",
-            Self::Lost => "lost",
-        }
-    }
-
-    /// Reads `resume_on`, a list of these words.
-    pub fn list_from_yaml(value: &serde_yaml::Value) -> std::result::Result<Vec<Self>, String> {
-        let expected = || format!("expected a list of {}", Self::ALL.map(Self::as_str).join(", "));
-        let words = value.as_sequence().ok_or_else(expected)?;
-        let parse = |word: &serde_yaml::Value| {
-            let word = word.as_str()?;
-            Self::ALL.into_iter().find(|cut| cut.as_str() == word)
-        };
-        words.iter().map(parse).collect::<Option<_>>().ok_or_else(expected)
-    }
-
-    /// What happened, in words for the agent.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Limit => "the service let you go no further, as at a usage limit",
-            Self::Timeout => "its time was up",
-            Self::Lost => "the process that ran you ended",
-        }
-    }
-}
 
 /// A conversation to go on with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +99,7 @@ pub fn is_refused(outcome: &Outcome, report: &RunReport, session: &str) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::run::outcome::Failure;
+    use crate::dispatch::outcome::Failure;
     use crate::dispatch::testing::event;
 
     #[test]

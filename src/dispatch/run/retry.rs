@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::classify::HALT_WORDS;
-use super::outcome::{Failure, retry_delay};
 use crate::dispatch::config::route::Route;
+use crate::dispatch::outcome::{Failure, HALT_WORDS};
 use crate::model::{Event, FailureClass, Obstacle, Task, Time};
 
 /// How often a task may lose its worker (a crash, a power cut) without anybody having failed. A task
@@ -73,26 +72,6 @@ pub fn is_suspicious(past: Past) -> bool {
     past.halts >= SUSPICIOUS
 }
 
-/// What the earlier attempts came to, in a person's words, for the next one.
-pub fn earlier_attempts(events: &[Event]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for event in events {
-        let has = |key: &str| event.data.get(key).and_then(|value| value.as_str());
-        let line = match (event.kind.as_str(), has("spent")) {
-            ("released", Some(class)) => {
-                format!("{}: {class}: {}", event.created_at, has("reason").unwrap_or("no reason given"))
-            }
-            ("claimed", _) if has("previous_owner").is_some() => {
-                format!("{}: lost: its worker vanished", event.created_at)
-            }
-            _ => continue,
-        };
-        lines.push(line);
-    }
-    let skipped = lines.len().saturating_sub(MAX_INTERRUPTIONS as usize * 2);
-    lines.split_off(skipped)
-}
-
 /// What to do with a task after a run that did not answer it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
@@ -128,6 +107,14 @@ pub fn after_failure(
     Next::GiveUp(if was_repeated { FailureClass::Dead } else { failure.class.clone() })
 }
 
+/// How long to wait before attempt `attempt + 1`: twice as long each time up to `longest`, and then
+/// any time up to that (`random` decides), so that many failures at once do not come back at once.
+pub fn retry_delay(attempt: u32, first: Duration, longest: Duration, random: u64) -> Duration {
+    let doublings = attempt.saturating_sub(1).min(30);
+    let ceiling = first.saturating_mul(1 << doublings).min(longest);
+    ceiling.mul_f64(random as f64 / u64::MAX as f64)
+}
+
 fn held_back(obstacle: Obstacle, times: u32) -> Duration {
     match obstacle {
         Obstacle::Limit | Obstacle::Asked => AFTER_LIMIT.saturating_mul(times.min(24)),
@@ -140,7 +127,8 @@ fn held_back(obstacle: Obstacle, times: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::run::outcome::Halt;
+    use crate::dispatch::outcome::Halt;
+    use crate::dispatch::run::prompt_input::earlier_attempts;
     use crate::dispatch::testing::event;
 
     #[test]
@@ -208,5 +196,14 @@ mod tests {
         let to_blame = |halts, others_done| is_to_blame(past(halts), others_done);
         assert!(!to_blame(2, true) && to_blame(3, true), "others can be done");
         assert!(!to_blame(63, false) && to_blame(64, false), "longer than any limit lasts");
+    }
+
+    #[test]
+    fn retry_delays_grow_to_a_limit_and_are_spread() {
+        let (first, longest) = (Duration::from_secs(10), Duration::from_secs(300));
+        let ceiling = |attempt| retry_delay(attempt, first, longest, u64::MAX).as_secs();
+        assert_eq!([1, 2, 3, 6, 1000].map(ceiling), [10, 20, 40, 300, 300]);
+        assert_eq!(retry_delay(3, first, longest, 0), Duration::ZERO);
+        assert_eq!(retry_delay(3, first, longest, u64::MAX / 2).as_secs_f64().round(), 20.0);
     }
 }

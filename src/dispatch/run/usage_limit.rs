@@ -6,8 +6,9 @@
 //!
 //! [`Notices`]: crate::dispatch::vendor::Notices
 
-use super::outcome::{Exit, Halt, Run};
-use super::reset_time::{Reset, Setting, instant_in, reset_in};
+use super::evidence::Run;
+use super::reset_time::{Setting, instant_in, reset_in};
+use crate::dispatch::outcome::{Exit, Halt, Reset};
 use crate::dispatch::output::status_in;
 use crate::dispatch::vendor::{NoticeMatch, NoticeMeaning, NoticeSource, RefusedCall};
 use crate::model::Obstacle;

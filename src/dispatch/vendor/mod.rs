@@ -7,7 +7,6 @@
 mod argv;
 mod environment;
 mod notices;
-mod version;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,7 +17,6 @@ use serde_yaml::{Mapping, Value};
 pub use argv::{ArgumentValues, Argv, check_value};
 pub use environment::agent_environment;
 pub use notices::{NoticeMatch, NoticeMeaning, NoticeSource, Notices, RefusedCall, ResetFormat};
-pub use version::VersionCache;
 
 use super::config::reader::{Section, Source};
 use super::config::route::{Runner, setting_sources};

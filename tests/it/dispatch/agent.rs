@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use crate::testkit::command::LANES;
 use crate::testkit::pool::stand_in;
 use crate::testkit::wait::{SOON, is_alive};
+use lanes::dispatch::agent::StopHandle;
 use lanes::dispatch::agent::log::CappedLog;
 use lanes::dispatch::agent::process_tree::{MARKER, RunId, orphans};
 use lanes::dispatch::agent::reaper::Household;
-use lanes::dispatch::agent::stop::StopHandle;
 use lanes::dispatch::agent::{AgentSpec, Finished, Happening, NoStart, run};
+use lanes::dispatch::outcome::{Exit, StopReason};
 use lanes::dispatch::output::{Baseline, Format, RunReport, StreamParser};
-use lanes::dispatch::run::outcome::{Exit, StopReason};
 use lanes::model::FailureClass;
 
 fn household() -> Household {

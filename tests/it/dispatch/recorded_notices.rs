@@ -7,10 +7,11 @@
 use std::path::Path;
 
 use jiff::tz::TimeZone;
+use lanes::dispatch::outcome::Reset;
+use lanes::dispatch::outcome::{Exit, Outcome};
 use lanes::dispatch::output::{Baseline, Format, StreamParser};
 use lanes::dispatch::run::classify::judge;
-use lanes::dispatch::run::outcome::{Exit, Outcome, Run};
-use lanes::dispatch::run::reset_time::Reset;
+use lanes::dispatch::run::evidence::Run;
 use lanes::dispatch::vendor::Vendors;
 use lanes::model::Time;
 use serde::Deserialize;

@@ -14,12 +14,13 @@
 //! the agent had started falls to the dispatcher; see [`household`](super::reaper).
 
 mod protocol;
-mod salvage;
+mod spawn;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -28,20 +29,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
-use self::salvage::Unread;
-use super::process_tree::{self, Process, RunId};
-use super::spawn;
-use crate::dispatch::run::outcome::Exit;
+use super::process_tree::{self, GUARD_NAME, Process, RunId};
+use crate::dispatch::outcome::Exit;
 use crate::signals::heeded;
 use crate::store::FileLock;
 pub use protocol::{END, Orders, Word};
-
-/// Under which name this program is a guard.
-pub const NAME: &str = "lanes-guard";
 
 /// How long a killed process may take to vanish before it is left behind.
 pub const VANISH: Duration = Duration::from_secs(5);
@@ -51,9 +48,12 @@ const ORPHAN_GRACE: Duration = Duration::from_secs(2);
 /// How often to look whether processes that were told to end have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// How much of what the dispatcher had not read is saved: a pipe holds less, but the agent may go on.
+const MOST_UNREAD: usize = 16 * 1024 * 1024;
+
 /// Does a guard's work if this process was started as one.
 pub fn run_if_asked(mut words: impl Iterator<Item = OsString>) -> Option<ExitCode> {
-    if words.next()? != NAME {
+    if words.next()? != GUARD_NAME {
         return None;
     }
     let word = work(words).unwrap_or_else(|error| Some(Word::Broken(error.to_string())));
@@ -72,7 +72,7 @@ fn work(mut words: impl Iterator<Item = OsString>) -> io::Result<Option<Word>> {
     let (lock, log, stdin, cwd) = (next()?, PathBuf::from(next()?), next()?, next()?);
     let mut agent = Command::new(next()?);
     // What people see in lists of processes, where the kernel would put "exe".
-    let _ = std::fs::write("/proc/self/comm", NAME);
+    let _ = std::fs::write("/proc/self/comm", GUARD_NAME);
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let signals = Signals::listen()?;
     let _lock = match (!lock.is_empty()).then(|| FileLock::try_acquire(Path::new(&lock))) {
@@ -291,6 +291,38 @@ fn exit_of(status: WaitStatus) -> Exit {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Exit::Code(code),
         (None, signal) => Exit::Signal(signal.unwrap_or(0)),
+    }
+}
+
+/// Saves what a dispatcher that is gone has not read.
+struct Unread {
+    pipe: File,
+    log: File,
+    /// How much more is kept.
+    left: usize,
+}
+
+impl Unread {
+    /// Continues `log` with the output of the agent, which shares this process's standard output.
+    fn open(log: &Path) -> io::Result<Self> {
+        // The guard has the writing end, which it shares with the agent; this opens the other one.
+        let pipe = File::options()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open("/proc/self/fd/1")?;
+        Ok(Self { pipe, log: File::options().append(true).open(log)?, left: MOST_UNREAD })
+    }
+
+    /// Saves what there is at present.
+    fn save(&mut self) {
+        let mut buffer = [0; 64 * 1024];
+        while let Ok(length @ 1..) = self.pipe.read(&mut buffer) {
+            let length = length.min(self.left);
+            self.left -= length;
+            if length == 0 || self.log.write_all(&buffer[..length]).is_err() {
+                return;
+            }
+        }
     }
 }
 

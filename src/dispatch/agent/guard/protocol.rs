@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::NAME;
-use crate::dispatch::agent::process_tree::RunId;
-use crate::dispatch::run::outcome::Exit;
+use crate::dispatch::agent::process_tree::{GUARD_NAME, RunId};
+use crate::dispatch::outcome::Exit;
 
 /// What the dispatcher sends when it wants the run to end; the end of the socket alone says that the
 /// dispatcher is gone.
@@ -41,7 +40,7 @@ impl Orders<'_> {
     pub fn command(&self, guard: &Path) -> Command {
         let mut command = Command::new(guard);
         command
-            .arg0(NAME)
+            .arg0(GUARD_NAME)
             .arg(self.run.as_str())
             .arg(self.grace.as_millis().to_string())
             .args([self.lock, self.log].map(|path| path.unwrap_or(Path::new(""))))

@@ -10,19 +10,9 @@ use std::time::Duration;
 use self::spoken::Spoken;
 use jiff::tz::TimeZone;
 
+use crate::dispatch::outcome::Reset;
 use crate::dispatch::vendor::ResetFormat;
 use crate::model::{Time, duration};
-
-/// When a limit ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reset {
-    /// At this instant.
-    Exact(Time),
-    /// Within the minute, or the hour, that begins at this time.
-    Clock(Time),
-    /// About now: the time that was named has just passed.
-    Passed,
-}
 
 /// Words that may stand between the announcement and the time.
 const FILLERS: [&str; 9] = ["s", "at", "on", "in", "after", "again", "time", "is", "your"];

@@ -3,7 +3,8 @@
 use jiff::civil::{self, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-use super::{Reset, Setting};
+use super::Setting;
+use crate::dispatch::outcome::Reset;
 use crate::model::{Time, duration};
 
 /// The zone called `name`, if it is known for certain: UTC with or without an offset, or a name of the

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use crate::dispatch::output::CutShort;
+use super::report::CutShort;
 use crate::model::Verdict;
 
 /// How many lines at the end of an answer may hold its closing lines.
@@ -146,7 +146,7 @@ fn longest_value(text: &str) -> Option<(Range<usize>, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::output::Ending;
+    use crate::dispatch::output::report::Ending;
 
     #[test]
     fn closing_lines_in_many_dresses() {

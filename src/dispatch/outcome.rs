@@ -1,16 +1,17 @@
-//! The end of a run in the dispatcher's words: what is known about it, and what follows for the task.
+//! How a run can end, and what each end means for the task.
 
-use std::time::Duration;
-
-use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use super::answer::Closing;
-use super::reset_time::Reset;
-use crate::dispatch::output::{Format, RunReport};
-use crate::dispatch::vendor::Notices;
+use super::output::Closing;
 use crate::model::{FailureClass, Obstacle, Time, Verdict};
 
+/// The first words of every message about a usage limit.
+pub const LIMIT_WORDS: &str = "the vendor's usage limit is reached";
+/// Those about everything that keeps a vendor from working.
+pub const HALT_WORDS: [&str; 3] = [LIMIT_WORDS, "the vendor is overloaded", "the vendor refuses the account"];
+
+/// Why a task goes back whose dispatcher was stopped.
+pub const STOPPED: &str = "the dispatcher was stopped before the agent was done";
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -45,33 +46,6 @@ pub enum StopReason {
     Busy,
 }
 
-/// Everything that decides about a run.
-#[derive(Clone, Copy, Debug)]
-pub struct Run<'a> {
-    /// What its output said.
-    pub report: &'a RunReport,
-    /// In which format it was read.
-    pub format: Format,
-    /// How the process ended.
-    pub exit: Exit,
-    /// Why it was ended, if it was.
-    pub stopped: Option<StopReason>,
-    /// The end of its standard error.
-    pub stderr: &'a str,
-    /// The conversation it was told to continue.
-    pub resumed: Option<&'a str>,
-    /// How long it was allowed to take.
-    pub timeout: Option<Duration>,
-    /// How long it was allowed to print nothing.
-    pub silence: Option<Duration>,
-    /// When it ended.
-    pub now: Time,
-    /// What its vendor says when the task is not to blame.
-    pub notices: &'a Notices,
-    /// Zone of clock times in messages.
-    pub zone: &'a TimeZone,
-}
-
 /// What to do with the task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -100,6 +74,17 @@ pub struct Answer {
     pub cut_short: Vec<String>,
     /// The value of an answer that was asked to be JSON, or why there is none.
     pub parsed: Option<Result<Value, String>>,
+}
+
+/// When a limit ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// At this instant.
+    Exact(Time),
+    /// Within the minute, or the hour, that begins at this time.
+    Clock(Time),
+    /// About now: the time that was named has just passed.
+    Passed,
 }
 
 /// What keeps a vendor from working, whatever the task.
@@ -136,24 +121,46 @@ impl Failure {
     }
 }
 
-/// How long to wait before attempt `attempt + 1`: twice as long each time up to `longest`, and then
-/// any time up to that (`random` decides), so that many failures at once do not come back at once.
-pub fn retry_delay(attempt: u32, first: Duration, longest: Duration, random: u64) -> Duration {
-    let doublings = attempt.saturating_sub(1).min(30);
-    let ceiling = first.saturating_mul(1 << doublings).min(longest);
-    ceiling.mul_f64(random as f64 / u64::MAX as f64)
+/// What cut a run short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// A usage limit of its vendor, or another refusal that is no fault of the task.
+    Limit,
+    /// Its own time limits.
+    Timeout,
+    /// Its dispatcher died or was stopped.
+    Lost,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Cut {
+    const ALL: [Self; 3] = [Self::Limit, Self::Timeout, Self::Lost];
 
-    #[test]
-    fn retry_delays_grow_to_a_limit_and_are_spread() {
-        let (first, longest) = (Duration::from_secs(10), Duration::from_secs(300));
-        let ceiling = |attempt| retry_delay(attempt, first, longest, u64::MAX).as_secs();
-        assert_eq!([1, 2, 3, 6, 1000].map(ceiling), [10, 20, 40, 300, 300]);
-        assert_eq!(retry_delay(3, first, longest, 0), Duration::ZERO);
-        assert_eq!(retry_delay(3, first, longest, u64::MAX / 2).as_secs_f64().round(), 20.0);
+    /// The word in configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Timeout => "timeout",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// Reads `resume_on`, a list of these words.
+    pub fn list_from_yaml(value: &serde_yaml::Value) -> Result<Vec<Self>, String> {
+        let expected = || format!("expected a list of {}", Self::ALL.map(Self::as_str).join(", "));
+        let words = value.as_sequence().ok_or_else(expected)?;
+        let parse = |word: &serde_yaml::Value| {
+            let word = word.as_str()?;
+            Self::ALL.into_iter().find(|cut| cut.as_str() == word)
+        };
+        words.iter().map(parse).collect::<Option<_>>().ok_or_else(expected)
+    }
+
+    /// What happened, in words for the agent.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Limit => "the service let you go no further, as at a usage limit",
+            Self::Timeout => "its time was up",
+            Self::Lost => "the process that ran you ended",
+        }
     }
 }

@@ -5,53 +5,20 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use serde_json::Value;
-
-use super::{
+use super::retry::MAX_INTERRUPTIONS;
+use crate::digest::sha256_bytes;
+use crate::dispatch::config::options::Surroundings;
+use crate::dispatch::config::route::Route;
+use crate::dispatch::prompt::{
     Artifact, LONGEST_REQUEST, PromptInput, ThreadAnswer, ThreadLink, fill_template, thread_history,
 };
-use crate::digest::sha256_bytes;
-use crate::dispatch::config::plan::Surroundings;
-use crate::dispatch::config::route::Route;
-use crate::dispatch::output::one_line;
-use crate::dispatch::run::retry;
+use crate::dispatch::task_metadata::metadata_text;
 use crate::model::{Event, Task, TaskId};
 use crate::store::Store;
 use crate::{Error, Result};
 
 /// Maximum size of a prompt that the store holds, in bytes.
 const LONGEST_PROMPT: u64 = 9 * 1024 * 1024;
-
-/// Returns the text at `key` in the task's metadata, trimmed; `None` if it is missing, empty or not text.
-pub fn metadata_text<'a>(task: &'a Task, key: &str) -> Option<&'a str> {
-    task.spec.metadata.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
-}
-
-/// Returns the id of the conversation that the task continues.
-///
-/// # Errors
-/// A message for people if the id is not text.
-pub fn session(task: &Task) -> std::result::Result<Option<&str>, String> {
-    match task.spec.metadata.get("session_id") {
-        None | Some(Value::Null | Value::String(_)) => Ok(metadata_text(task, "session_id")),
-        Some(other) => {
-            let shown = one_line(&other.to_string(), 80);
-            Err(format!(
-                "session_id in the task's metadata must be text, the id of a conversation, not {shown}"
-            ))
-        }
-    }
-}
-
-/// Returns the nesting depth of the agent that submitted the task; 0 if no agent did.
-pub fn depth(task: &Task) -> u32 {
-    let depth = match task.spec.metadata.get("dispatch_depth") {
-        Some(Value::Number(number)) => number.as_f64(),
-        _ => metadata_text(task, "dispatch_depth").and_then(|depth| depth.parse().ok()),
-    };
-    // Saturates: a depth beyond every number is beyond every limit.
-    depth.unwrap_or(0.0) as u32
-}
 
 /// Returns whether the answer must be JSON.
 pub fn wants_json(task: &Task, route: &Route) -> bool {
@@ -70,6 +37,26 @@ pub fn effort(task: &Task, route: &Route) -> (Option<String>, Option<String>) {
     let shown = crate::error::printable(&asked.chars().take(40).collect::<String>());
     let warning = format!("effort {shown} is unknown; medium is used (known: {})", KNOWN.join(", "));
     (Some("medium".to_string()), Some(warning))
+}
+
+/// Describes what came of the earlier attempts, one line each, for the agent of the next one.
+pub fn earlier_attempts(events: &[Event]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for event in events {
+        let has = |key: &str| event.data.get(key).and_then(|value| value.as_str());
+        let line = match (event.kind.as_str(), has("spent")) {
+            ("released", Some(class)) => {
+                format!("{}: {class}: {}", event.created_at, has("reason").unwrap_or("no reason given"))
+            }
+            ("claimed", _) if has("previous_owner").is_some() => {
+                format!("{}: lost: its worker vanished", event.created_at)
+            }
+            _ => continue,
+        };
+        lines.push(line);
+    }
+    let skipped = lines.len().saturating_sub(MAX_INTERRUPTIONS as usize * 2);
+    lines.split_off(skipped)
 }
 
 /// Collects everything that goes into the prompt, except the effort, for which the vendor may have a flag.
@@ -126,7 +113,7 @@ pub fn prompt_input(
         request,
         supporting_paths: task.spec.supporting_paths.iter().map(|file| file.path.clone()).collect(),
         thread: thread_history(task.id.as_str(), metadata_text(task, "parent_task_id"), |id| link(store, id)),
-        earlier_attempts: retry::earlier_attempts(events),
+        earlier_attempts: earlier_attempts(events),
         wants_json: wants_json(task, route),
         task_url: api_url,
     })
@@ -169,29 +156,6 @@ fn link(store: &Store, id: &str) -> Option<ThreadLink> {
 mod tests {
     use super::*;
     use crate::dispatch::testing;
-
-    #[test]
-    fn a_conversation_is_text_and_a_depth_is_a_number() {
-        let mut task = testing::task();
-        assert_eq!((session(&task), depth(&task)), (Ok(None), 0));
-        task.spec.metadata.insert("session_id".to_string(), "s1".into());
-        assert_eq!(session(&task), Ok(Some("s1")));
-        task.spec.metadata.insert("session_id".to_string(), Value::Null);
-        assert_eq!(session(&task), Ok(None));
-        task.spec.metadata.insert("session_id".to_string(), 17.into());
-        assert!(session(&task).expect_err("no text").ends_with("not 17"));
-        for (given, expected) in [
-            (Value::from("2"), 2),
-            (2.into(), 2),
-            (u64::MAX.into(), u32::MAX),
-            ("99999999999".into(), u32::MAX),
-            (Value::from(-1), 0),
-            ("deep".into(), 0),
-        ] {
-            task.spec.metadata.insert("dispatch_depth".to_string(), given);
-            assert_eq!(depth(&task), expected);
-        }
-    }
 
     #[test]
     fn unknown_efforts_become_medium_with_a_warning() {

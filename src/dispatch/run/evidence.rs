@@ -1,16 +1,49 @@
-//! Who says what about a run: the model, the vendor's program, its service.
+//! What is known about a run that has ended, and which words in it come from the vendor.
 
-use super::outcome::Run;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use crate::dispatch::outcome::{Exit, StopReason};
 use crate::dispatch::output::{Format, RunReport, one_line};
+use crate::dispatch::vendor::Notices;
+use crate::model::Time;
 
 /// Longest text about a run, in characters.
 const LONGEST: usize = 1000;
 /// How many of the last lines of standard error may hold a program's reason.
 const LAST_LINES: usize = 3;
 
+/// Everything that decides about a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// What its output said.
+    pub report: &'a RunReport,
+    /// In which format it was read.
+    pub format: Format,
+    /// How the process ended.
+    pub exit: Exit,
+    /// Why it was ended, if it was.
+    pub stopped: Option<StopReason>,
+    /// The end of its standard error.
+    pub stderr: &'a str,
+    /// The conversation it was told to continue.
+    pub resumed: Option<&'a str>,
+    /// How long it was allowed to take.
+    pub timeout: Option<Duration>,
+    /// How long it was allowed to print nothing.
+    pub silence: Option<Duration>,
+    /// When it ended.
+    pub now: Time,
+    /// What its vendor says when the task is not to blame.
+    pub notices: &'a Notices,
+    /// Zone of clock times in messages.
+    pub zone: &'a TimeZone,
+}
+
 /// What the vendor's program and its service say about the run. The model's own words are none of that:
 /// it may well have worked on quotas.
-pub(crate) fn service_words(run: &Run<'_>) -> String {
+pub(super) fn service_words(run: &Run<'_>) -> String {
     let report = run.report;
     // This format tells a failed call of the service in the place of the answer.
     let is_in_text = report.is_error && run.format == Format::ClaudeStream;
@@ -19,7 +52,7 @@ pub(crate) fn service_words(run: &Run<'_>) -> String {
 
 /// What the service said last; what it said before may be over. A text that is longer than any notice
 /// comes whole, so that it can be told from one.
-pub(crate) fn last_words(run: &Run<'_>) -> String {
+pub(super) fn last_words(run: &Run<'_>) -> String {
     let report = run.report;
     match report.errors.last() {
         Some(last) if run.format != Format::ClaudeStream => last.clone(),
@@ -30,12 +63,12 @@ pub(crate) fn last_words(run: &Run<'_>) -> String {
 }
 
 /// What the agent says about itself: its errors, else its last words.
-pub(crate) fn said(report: &RunReport) -> String {
+pub(super) fn said(report: &RunReport) -> String {
     if report.errors.is_empty() { one_line(tail(&report.text), LONGEST) } else { report.errors.join("; ") }
 }
 
 /// The reason that a program gives at the end of its standard error: a JSON object, else its last lines.
-pub(crate) fn last_lines(stderr: &str) -> String {
+pub(super) fn last_lines(stderr: &str) -> String {
     let text = stderr.trim();
     let start = text.ends_with('}').then(|| text.rfind("\n{").map_or(0, |at| at + 1));
     if let Some(start) = start.filter(|start| text[*start..].starts_with('{')) {
@@ -47,12 +80,12 @@ pub(crate) fn last_lines(stderr: &str) -> String {
 }
 
 /// The last line of standard error.
-pub(crate) fn last_line(stderr: &str) -> &str {
+pub(super) fn last_line(stderr: &str) -> &str {
     stderr.trim().lines().next_back().unwrap_or_default().trim()
 }
 
 /// `message` with the reason that `words` ends with.
-pub(crate) fn with_stderr(message: &str, words: &str) -> String {
+pub(super) fn with_stderr(message: &str, words: &str) -> String {
     match one_line(tail(words), LONGEST) {
         words if words.is_empty() => message.to_string(),
         words => format!("{message}: {words}"),
@@ -60,7 +93,7 @@ pub(crate) fn with_stderr(message: &str, words: &str) -> String {
 }
 
 /// The last part of a long text: reasons stand at the end.
-pub(crate) fn tail(text: &str) -> &str {
+pub(super) fn tail(text: &str) -> &str {
     let text = text.trim();
     let start = (text.len().saturating_sub(LONGEST)..=text.len()).find(|at| text.is_char_boundary(*at));
     &text[start.unwrap_or(0)..]

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::dispatch::agent::StopHandle;
 use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::process_tree::RunId;
 use crate::dispatch::agent::reaper::Household;
-use crate::dispatch::agent::stop::StopHandle;
 use crate::dispatch::agent::{self, AgentSpec};
-use crate::dispatch::config::plan::Surroundings;
+use crate::dispatch::config::options::Surroundings;
 use crate::dispatch::config::served_lane::Service;
 use crate::dispatch::output::{Baseline, Format, StreamParser, one_line};
 use crate::store::Stamp;

@@ -1,0 +1,66 @@
+//! Reads the keys of a task's metadata that concern its run.
+
+use serde_json::Value;
+
+use super::output::one_line;
+use crate::model::Task;
+
+/// Returns the text at `key` in the task's metadata, trimmed; `None` if it is missing, empty or not text.
+pub fn metadata_text<'a>(task: &'a Task, key: &str) -> Option<&'a str> {
+    task.spec.metadata.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
+}
+
+/// Returns the id of the conversation that the task continues.
+///
+/// # Errors
+/// A message for people if the id is not text.
+pub fn session(task: &Task) -> Result<Option<&str>, String> {
+    match task.spec.metadata.get("session_id") {
+        None | Some(Value::Null | Value::String(_)) => Ok(metadata_text(task, "session_id")),
+        Some(other) => {
+            let shown = one_line(&other.to_string(), 80);
+            Err(format!(
+                "session_id in the task's metadata must be text, the id of a conversation, not {shown}"
+            ))
+        }
+    }
+}
+
+/// Returns the nesting depth of the agent that submitted the task; 0 if no agent did.
+pub fn depth(task: &Task) -> u32 {
+    let depth = match task.spec.metadata.get("dispatch_depth") {
+        Some(Value::Number(number)) => number.as_f64(),
+        _ => metadata_text(task, "dispatch_depth").and_then(|depth| depth.parse().ok()),
+    };
+    // Saturates: a depth beyond every number is beyond every limit.
+    depth.unwrap_or(0.0) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::testing;
+
+    #[test]
+    fn a_conversation_is_text_and_a_depth_is_a_number() {
+        let mut task = testing::task();
+        assert_eq!((session(&task), depth(&task)), (Ok(None), 0));
+        task.spec.metadata.insert("session_id".to_string(), "s1".into());
+        assert_eq!(session(&task), Ok(Some("s1")));
+        task.spec.metadata.insert("session_id".to_string(), Value::Null);
+        assert_eq!(session(&task), Ok(None));
+        task.spec.metadata.insert("session_id".to_string(), 17.into());
+        assert!(session(&task).expect_err("no text").ends_with("not 17"));
+        for (given, expected) in [
+            (Value::from("2"), 2),
+            (2.into(), 2),
+            (u64::MAX.into(), u32::MAX),
+            ("99999999999".into(), u32::MAX),
+            (Value::from(-1), 0),
+            ("deep".into(), 0),
+        ] {
+            task.spec.metadata.insert("dispatch_depth".to_string(), given);
+            assert_eq!(depth(&task), expected);
+        }
+    }
+}
