@@ -242,7 +242,7 @@ fn say_panics_in_one_line() {
         let place =
             info.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
         let line = format!("lanes: internal error at {place}; nothing that was reported as done is lost");
-        if crate::http::is_contained() {
+        if crate::http::is_panic_caught() {
             // The server goes on, also when nobody reads its standard error: one thread may wait for that.
             static IS_TELLING: AtomicBool = AtomicBool::new(false);
             if !IS_TELLING.swap(true, Ordering::SeqCst) {

@@ -16,7 +16,7 @@ use super::output::complain;
 use crate::dispatch::config::consent::Gate;
 use crate::dispatch::config::load::{check_route, route_widening};
 use crate::error::{Error, Result, printable, shell_word};
-use crate::http::{self, AgreeToRoutes, Places, RouteRules, ServeOptions, TokenRule};
+use crate::http::{self, AgreeToRoutes, RouteRules, ServeOptions, ServerAddresses, TokenRule};
 
 const DEFAULT_PORT: u16 = 8765;
 /// With fewer connections than this, a server says so.
@@ -76,7 +76,7 @@ fn port(text: &str) -> std::result::Result<u16, String> {
 }
 
 /// Where to ask, and how to be let in; no secret but the code that was asked for.
-fn announcement(places: &Places) -> Vec<String> {
+fn announcement(places: &ServerAddresses) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(address) = places.address {
         lines.push(format!("lanes: serving on http://{address}"));

@@ -19,22 +19,22 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Where the lines go, if anywhere.
-pub struct Access {
-    way: Option<SyncSender<Entry>>,
+pub struct AccessLog {
+    way: Option<SyncSender<LogMessage>>,
     /// How many lines have found no room since the last one that did.
     missed: Mutex<u64>,
     /// How many have found no room at all.
     dropped: AtomicU64,
 }
 
-enum Entry {
+enum LogMessage {
     Line(String),
     /// All before this is written; tell so.
     Flush(SyncSender<()>),
 }
 
 /// One answer.
-pub struct Line<'a> {
+pub struct AccessRecord<'a> {
     /// When it was given.
     pub time: Time,
     /// The method as it was sent.
@@ -49,7 +49,7 @@ pub struct Line<'a> {
     pub bytes: usize,
 }
 
-impl Access {
+impl AccessLog {
     /// A log that goes to `writer`, on a thread that nobody waits for.
     ///
     /// # Errors
@@ -65,11 +65,11 @@ impl Access {
                 for entry in inbox {
                     match entry {
                         // A log that cannot be written is no reason not to serve.
-                        Entry::Line(line) => {
+                        LogMessage::Line(line) => {
                             let _ = writer.write_all(line.as_bytes()).and_then(|()| writer.flush());
                         }
                         // Nobody may wait any more.
-                        Entry::Flush(done) => drop(done.try_send(())),
+                        LogMessage::Flush(done) => drop(done.try_send(())),
                     }
                 }
             };
@@ -80,7 +80,7 @@ impl Access {
     }
 
     /// Adds a line, or counts it if there is no room for it.
-    pub fn write(&self, line: &Line<'_>) {
+    pub fn write(&self, line: &AccessRecord<'_>) {
         let Some(way) = &self.way else { return };
         let text = to_ascii_line(&object([
             ("time", line.time.to_string().into()),
@@ -91,7 +91,7 @@ impl Access {
             ("bytes", line.bytes.into()),
         ]));
         let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        if !(told_of_missed(way, line.time, &mut missed) && way.try_send(Entry::Line(text)).is_ok()) {
+        if !(told_of_missed(way, line.time, &mut missed) && way.try_send(LogMessage::Line(text)).is_ok()) {
             *missed += 1;
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -108,7 +108,7 @@ impl Access {
         let until = Instant::now() + LAST_WORDS;
         let (done, is_done) = sync_channel(1);
         let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut flush = Entry::Flush(done);
+        let mut flush = LogMessage::Flush(done);
         while Instant::now() < until {
             if told_of_missed(way, now, &mut missed) {
                 match way.try_send(flush) {
@@ -125,10 +125,10 @@ impl Access {
 }
 
 /// Says how many lines found no room; whether none are left to be told of.
-fn told_of_missed(way: &SyncSender<Entry>, at: Time, missed: &mut u64) -> bool {
+fn told_of_missed(way: &SyncSender<LogMessage>, at: Time, missed: &mut u64) -> bool {
     if *missed > 0 {
         let line: Object = object([("time", at.to_string().into()), ("dropped", (*missed).into())]);
-        if way.try_send(Entry::Line(to_ascii_line(&line))).is_err() {
+        if way.try_send(LogMessage::Line(to_ascii_line(&line))).is_err() {
             return false;
         }
         *missed = 0;
@@ -158,16 +158,16 @@ mod tests {
         }
     }
 
-    fn line(path: &str) -> Line<'_> {
+    fn line(path: &str) -> AccessRecord<'_> {
         let (time, took) = (Time::from_micros(0), Duration::ZERO);
-        Line { time, method: "GET", path, status: 200, took, bytes: 0 }
+        AccessRecord { time, method: "GET", path, status: 200, took, bytes: 0 }
     }
 
     #[test]
     fn lines_that_find_no_room_are_counted_and_told_of() {
         let (read, reads) = sync_channel(100);
         let written = Arc::new(Mutex::new(Vec::new()));
-        let access = Access::with_room(2, Some(Box::new(Slow(reads, Arc::clone(&written))))).unwrap();
+        let access = AccessLog::with_room(2, Some(Box::new(Slow(reads, Arc::clone(&written))))).unwrap();
         // At most one is being written and two wait.
         for n in 0..10 {
             access.write(&line(&format!("/{n}")));
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn the_end_waits_only_a_moment_for_a_reader_that_never_reads() {
         let (_kept, reads) = sync_channel(1);
-        let access = Access::with_room(1, Some(Box::new(Slow(reads, Arc::default())))).unwrap();
+        let access = AccessLog::with_room(1, Some(Box::new(Slow(reads, Arc::default())))).unwrap();
         for _ in 0..5 {
             access.write(&line("/"));
         }

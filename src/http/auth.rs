@@ -13,34 +13,34 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::response::Answer;
-use super::session::Session;
-use super::token::Fingerprint;
-use super::transport::parser::Request;
+use super::response::HttpResponse;
+use super::session::BrowserSession;
+use super::token::SecretHash;
+use super::transport::parser::HttpRequest;
 
 /// What may be asked for without showing anything. What the handlers of these tell is for everybody.
 pub const OPEN_PATHS: [&str; 2] = ["/healthz", "/open"];
 
 /// The door's rules.
 #[derive(Debug, Default)]
-pub struct Guard {
+pub struct AuthPolicy {
     /// Names beside the loopback's under which clients may address the server, in lower case.
     pub hosts: Vec<String>,
     /// What requests must show; without it, everybody who can reach the server may ask.
-    pub token: Option<Fingerprint>,
+    pub token: Option<SecretHash>,
     /// What a browser may show instead.
-    pub session: Option<Session>,
+    pub session: Option<BrowserSession>,
 }
 
-impl Guard {
+impl AuthPolicy {
     /// Refuses a request that must not be served.
     ///
     /// # Errors
     /// The answer to it.
-    pub fn check(&self, request: &Request) -> Result<(), Answer> {
+    pub fn check(&self, request: &HttpRequest) -> Result<(), HttpResponse> {
         if !self.is_our_name(&request.host) {
             let text = "this Host is not served here; use a loopback name, an IP address, or --allow-host";
-            return Err(Answer::refusal(403, "host_refused", text));
+            return Err(HttpResponse::error(403, "host_refused", text));
         }
         let is_foreign_origin = request.count("origin") > 0 && !has_our_origin(request);
         let is_cross_site = request.headers.iter().any(|(name, value)| {
@@ -48,20 +48,19 @@ impl Guard {
         });
         if is_foreign_origin || is_cross_site {
             let text = "requests from web pages of other origins are not served";
-            return Err(Answer::refusal(403, "origin_refused", text));
+            return Err(HttpResponse::error(403, "origin_refused", text));
         }
-        if !OPEN_PATHS.contains(&request.path.as_str()) && !self.knows(request) {
+        if !OPEN_PATHS.contains(&request.path.as_str()) && !self.is_authenticated(request) {
             let text = "this server needs the header `Authorization: Bearer TOKEN`; `lanes serve` says at its \
                         start where the token is";
-            return Err(
-                Answer::refusal(401, "unauthorized", text).with("WWW-Authenticate", "Bearer realm=\"lanes\"")
-            );
+            return Err(HttpResponse::error(401, "unauthorized", text)
+                .with_header("WWW-Authenticate", "Bearer realm=\"lanes\""));
         }
         Ok(())
     }
 
     /// Whether a request shows what this server asks for.
-    pub fn knows(&self, request: &Request) -> bool {
+    pub fn is_authenticated(&self, request: &HttpRequest) -> bool {
         request.is_own
             || self.token.is_none_or(|token| token.fits(bearer(request)))
             || self.session.as_ref().is_some_and(|session| {
@@ -75,7 +74,7 @@ impl Guard {
     ///
     /// # Errors
     /// The answer to it.
-    pub fn check_body(&self, request: &Request) -> Result<(), Answer> {
+    pub fn check_body(&self, request: &HttpRequest) -> Result<(), HttpResponse> {
         let is_json = |value: &str| {
             let kind = value.split(';').next().unwrap_or_default().trim();
             kind.eq_ignore_ascii_case("application/json")
@@ -89,7 +88,7 @@ impl Guard {
             return Ok(());
         }
         let text = "a body is JSON and says so: Content-Type: application/json";
-        Err(Answer::refusal(415, "content_type_refused", text))
+        Err(HttpResponse::error(415, "content_type_refused", text))
     }
 
     /// Whether a Host names this server in a way that no DNS server of a stranger could.
@@ -100,7 +99,7 @@ impl Guard {
 }
 
 /// The token that a request shows; empty when it shows none.
-fn bearer(request: &Request) -> &str {
+fn bearer(request: &HttpRequest) -> &str {
     match request.header("authorization").and_then(|value| value.split_once(' ')) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
         _ => "",
@@ -108,7 +107,7 @@ fn bearer(request: &Request) -> &str {
 }
 
 /// Whether the one Origin of a request is the server's.
-fn has_our_origin(request: &Request) -> bool {
+fn has_our_origin(request: &HttpRequest) -> bool {
     request.header("origin").is_some_and(|origin| {
         let origin = origin.to_ascii_lowercase();
         origin.strip_prefix("http://").or(origin.strip_prefix("https://"))
@@ -118,14 +117,14 @@ fn has_our_origin(request: &Request) -> bool {
 
 /// Whether a cookie counts: a browser adds it to requests that some page has thought of, so that whatever may change
 /// something must come from a page of ours.
-fn may_use_cookie(request: &Request) -> bool {
+fn may_use_cookie(request: &HttpRequest) -> bool {
     matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS")
         || has_our_origin(request)
         || request.header("sec-fetch-site") == Some("same-origin")
 }
 
 /// Whether anything says that a browser sends a request.
-fn is_from_browser(request: &Request) -> bool {
+fn is_from_browser(request: &HttpRequest) -> bool {
     request.headers.iter().any(|(name, value)| match name.as_str() {
         "origin" | "referer" | "cookie" => true,
         "user-agent" => {
@@ -149,16 +148,16 @@ fn host_name(host: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn status(guard: &Guard, host: &str, headers: &[(&str, &str)]) -> u16 {
+    fn status(guard: &AuthPolicy, host: &str, headers: &[(&str, &str)]) -> u16 {
         let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let request =
-            Request { host: host.to_string(), path: "/tasks".into(), headers, ..Request::default() };
+            HttpRequest { host: host.to_string(), path: "/tasks".into(), headers, ..HttpRequest::default() };
         guard.check(&request).map_or_else(|answer| answer.status, |()| 200)
     }
 
     #[test]
     fn only_names_beyond_a_strangers_reach_are_ours() {
-        let guard = Guard { hosts: vec!["build.lan".into()], ..Guard::default() };
+        let guard = AuthPolicy { hosts: vec!["build.lan".into()], ..AuthPolicy::default() };
         for good in ["localhost", "LOCALHOST:1", "127.0.0.1:8765", "[::1]:8765", "10.0.0.3", "Build.LAN:80"] {
             assert_eq!(status(&guard, good, &[]), 200, "{good}");
         }
@@ -176,7 +175,7 @@ mod tests {
 
     #[test]
     fn foreign_origins_are_refused() {
-        let guard = Guard::default();
+        let guard = AuthPolicy::default();
         let host = "localhost:8765";
         assert_eq!(status(&guard, host, &[("origin", "http://localhost:8765")]), 200);
         assert_eq!(status(&guard, host, &[("sec-fetch-site", "none")]), 200);
@@ -191,7 +190,7 @@ mod tests {
     #[test]
     fn a_token_is_needed_whole() {
         let secret = "0123456789abcdef";
-        let guard = Guard { token: Some(Fingerprint::of(secret)), ..Guard::default() };
+        let guard = AuthPolicy { token: Some(SecretHash::of(secret)), ..AuthPolicy::default() };
         assert_eq!(status(&guard, "localhost", &[("authorization", "Bearer 0123456789abcdef")]), 200);
         for bad in ["Bearer 0123456789abcde", "Bearer ", "Basic 0123456789abcdef", "0123456789abcdef"] {
             assert_eq!(status(&guard, "localhost", &[("authorization", bad)]), 401, "{bad}");
@@ -199,26 +198,26 @@ mod tests {
         assert_eq!(status(&guard, "localhost", &[]), 401);
     }
 
-    fn of(method: &str, headers: &[(&str, &str)]) -> Request {
+    fn of(method: &str, headers: &[(&str, &str)]) -> HttpRequest {
         let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        Request {
+        HttpRequest {
             method: method.to_string(),
             host: "localhost:1".to_string(),
             path: "/tasks".to_string(),
             headers,
             has_body: true,
-            ..Request::default()
+            ..HttpRequest::default()
         }
     }
 
     #[test]
     fn a_cookie_changes_things_only_from_a_page_of_ours() {
         let now = Instant::now();
-        let (session, code) = Session::offer(1, now).unwrap();
+        let (session, code) = BrowserSession::offer(1, now).unwrap();
         let set = session.redeem(&code, now).unwrap().unwrap();
         let cookie = ("cookie", set.split(';').next().unwrap());
-        let token = Some(Fingerprint::of("0123456789abcdef"));
-        let guard = Guard { token, session: Some(session), ..Guard::default() };
+        let token = Some(SecretHash::of("0123456789abcdef"));
+        let guard = AuthPolicy { token, session: Some(session), ..AuthPolicy::default() };
         let own = ("origin", "http://localhost:1");
         let fetched = ("sec-fetch-site", "same-origin");
         for (method, headers, is_known) in [
@@ -234,14 +233,14 @@ mod tests {
             ("GET", vec![("cookie", "lanes-1=x")], false),
             ("POST", vec![("authorization", "Bearer 0123456789abcdef")], true),
         ] {
-            assert_eq!(guard.knows(&of(method, &headers)), is_known, "{method} {headers:?}");
+            assert_eq!(guard.is_authenticated(&of(method, &headers)), is_known, "{method} {headers:?}");
         }
-        assert!(guard.knows(&Request { is_own: true, ..of("POST", &[]) }));
+        assert!(guard.is_authenticated(&HttpRequest { is_own: true, ..of("POST", &[]) }));
     }
 
     #[test]
     fn only_a_body_that_no_browser_sends_may_hide_what_it_is() {
-        let guard = Guard::default();
+        let guard = AuthPolicy::default();
         let fits = |headers: &[(&str, &str)]| guard.check_body(&of("POST", headers)).is_ok();
         let form = ("content-type", "application/x-www-form-urlencoded");
         let json = ("content-type", "application/json; charset=utf-8");

@@ -18,7 +18,7 @@ const CHEAP: Duration = Duration::from_millis(50);
 /// trace in the feed.
 const TRUST: Duration = Duration::from_secs(2);
 
-struct Taken {
+struct CachedCounts {
     counts: Arc<Counts>,
     feed: u64,
     at: Instant,
@@ -27,14 +27,14 @@ struct Taken {
 
 /// The last count, so that asking often costs little.
 #[derive(Default)]
-pub struct Census(Mutex<Option<Taken>>);
+pub struct CountCache(Mutex<Option<CachedCounts>>);
 
-impl Census {
+impl CountCache {
     /// The counts, at most a little out of date.
     ///
     /// # Errors
     /// Whatever the store says.
-    pub fn take(&self, store: &Store) -> Result<Arc<Counts>> {
+    pub fn read(&self, store: &Store) -> Result<Arc<Counts>> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let feed = store.feed_end()?;
         if let Some(taken) = &*last {
@@ -55,7 +55,7 @@ impl Census {
             ControlFlow::Continue(())
         });
         let counts = Arc::new(counts);
-        *last = Some(Taken { counts: Arc::clone(&counts), feed, at, took: at.elapsed() });
+        *last = Some(CachedCounts { counts: Arc::clone(&counts), feed, at, took: at.elapsed() });
         Ok(counts)
     }
 }

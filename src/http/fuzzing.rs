@@ -1,11 +1,11 @@
 //! The reader of requests as tests see it that try arbitrary bytes: bytes in, requests out.
 
-use super::transport::memory_budget::Hold;
-use super::transport::parser::{MAX_BODY, Parser, Progress};
+use super::transport::memory::Reservation;
+use super::transport::parser::{MAX_BODY, ParseStep, RequestParser};
 
 /// A request that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct ParsedRequest {
     /// The method as it was sent.
     pub method: String,
     /// Path and query as they were sent, joined by a question mark if there is a query.
@@ -18,9 +18,9 @@ pub struct Heard {
 
 /// What the bytes of one connection amount to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Connection {
+pub struct ParsedConnection {
     /// The requests, in the order they came.
-    pub requests: Vec<Heard>,
+    pub requests: Vec<ParsedRequest>,
     /// The status of the answer to bytes that are no request; nothing is read after it.
     pub refused: Option<u16>,
     /// Whether part of a request is left that waits for more.
@@ -28,9 +28,9 @@ pub struct Connection {
 }
 
 /// Reads what arrives in these pieces; every body is admitted.
-pub fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Connection {
-    let mut parser = Parser::default();
-    let mut seen = Connection::default();
+pub fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> ParsedConnection {
+    let mut parser = RequestParser::default();
+    let mut seen = ParsedConnection::default();
     for mut piece in pieces {
         while !piece.is_empty() && seen.refused.is_none() {
             let (now, later) = piece.split_at(parser.room().min(piece.len()));
@@ -43,14 +43,14 @@ pub fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Connection {
     seen
 }
 
-fn take(parser: &mut Parser, seen: &mut Connection) {
+fn take(parser: &mut RequestParser, seen: &mut ParsedConnection) {
     loop {
         let step = match parser.next() {
-            Ok(Progress::Head) => parser.admit(MAX_BODY, Hold::default()).map(|_| ()),
-            Ok(Progress::More) => return,
-            Ok(Progress::Request(request)) => {
+            Ok(ParseStep::Head) => parser.admit(MAX_BODY, Reservation::default()).map(|_| ()),
+            Ok(ParseStep::More) => return,
+            Ok(ParseStep::Request(request)) => {
                 let mark = if request.query.is_empty() { "" } else { "?" };
-                seen.requests.push(Heard {
+                seen.requests.push(ParsedRequest {
                     target: format!("{}{mark}{}", request.path, request.query),
                     method: request.method,
                     headers: request.headers,

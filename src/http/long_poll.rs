@@ -1,317 +1,229 @@
-//! Requests that wait: what each waits for, and who is next.
+//! The requests that wait: what each of them waits for, and which is next.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use serde_json::Value;
-
-use super::context::{App, Trace, stopping};
-use super::handlers::logs::Follow;
-use super::handlers::{claims, responses, tasks};
-use super::response::{Answer, ok};
+use super::responder::{Responder, Trace};
+use super::response::HttpResponse;
 use super::transport::service::Ticket;
+use super::wait_for::{WaitFor, group};
 use crate::error::Result;
-use crate::model::TaskId;
-use crate::store::Want;
 
-/// The most requests that may wait at once.
-const MOST: usize = 10_000;
+/// The most requests that may wait at the same time.
+const MAX_WAITING: usize = 10_000;
 
-/// What the watcher is told.
-pub enum Signal {
+/// A message to the watcher.
+pub enum WatcherSignal {
     /// Something in the store has changed.
-    Bell,
+    StoreChanged,
     /// A request has begun to wait, under this number.
-    Parked(u64),
+    Added(u64),
     /// The server ends.
     Stop,
 }
 
-/// What a request waits for.
-#[derive(Clone, Debug)]
-pub enum Wish {
-    /// A task that could be claimed.
-    Next(Want),
-    /// A task, claimed.
-    Claim {
-        /// Which.
-        want: Want,
-        /// For whom.
-        owner: String,
-        /// For how long, in seconds.
-        lease_seconds: f64,
-    },
-    /// Answers to tasks.
-    Answered {
-        /// The tasks.
-        ids: Vec<TaskId>,
-        /// Whether all of them must be answered.
-        all: bool,
-        /// Whether the client named one task and expects its response alone.
-        is_single: bool,
-    },
-    /// A stream of all changes after this one, perhaps of one lane.
-    Feed {
-        /// The last change that was sent.
-        since: u64,
-        /// The lane.
-        lane: Option<String>,
-    },
-    /// A stream of a task's history.
-    History {
-        /// The task.
-        id: TaskId,
-        /// How many of its events were sent.
-        sent: usize,
-    },
-    /// A stream of what a run prints.
-    Log(Follow),
-}
-
-impl Wish {
-    /// The answer to the client with this ticket, if it can be given now.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    pub fn look(&self, app: &App, ticket: Ticket) -> Result<Option<Answer>> {
-        match self {
-            Self::Next(want) => {
-                let task = app.store.peek_next(want)?;
-                Ok(task.map(|task| ok([("task", tasks::redacted(&task))])))
-            }
-            Self::Claim { want, owner, lease_seconds } => {
-                claims::take(app, ticket, want, owner, *lease_seconds)
-            }
-            Self::Answered { ids, all, is_single } => responses::look(app, ids, *all, *is_single),
-            Self::Feed { .. } | Self::History { .. } | Self::Log(_) => Ok(None),
-        }
-    }
-
-    /// The answer when the time is up, or the server's time is.
-    pub fn in_vain(&self, is_stopping: bool) -> Answer {
-        match self {
-            Self::Next(_) | Self::Claim { .. } => ok([("task", Value::Null)]),
-            _ if is_stopping => stopping(),
-            _ => Answer::refusal(408, "timed_out", "the wait ended without a response"),
-        }
-    }
-
-    /// Whether its answer has begun already.
-    pub fn is_stream(&self) -> bool {
-        matches!(self, Self::Feed { .. } | Self::History { .. } | Self::Log(_))
-    }
-
-    /// Which tasks would do; nothing for a wish of another kind.
-    pub fn want(&self) -> Option<&Want> {
-        match self {
-            Self::Next(want) | Self::Claim { want, .. } => Some(want),
-            Self::Answered { .. } | Self::Feed { .. } | Self::History { .. } | Self::Log(_) => None,
-        }
-    }
-}
-
-/// What two wants have in common when the same tasks would do for both.
-pub fn group(want: &Want) -> String {
-    format!("{}\n{}", want.lanes.join("\n"), want.filter.describe())
-}
-
 /// A request that waits.
 #[derive(Clone, Debug)]
-pub struct Entry {
-    /// Whose it is.
+pub struct WaitingRequest {
+    /// The ticket under which it is answered.
     pub ticket: Ticket,
-    /// For what.
-    pub wish: Wish,
-    /// At most until then.
+    /// What it waits for.
+    pub wait: WaitFor,
+    /// When the wait ends; `None` for a stream.
     pub until: Option<Instant>,
-    /// For the log.
+    /// What the log and the metrics record of it.
     pub trace: Trace,
-    /// A thread is claiming for it right now.
+    /// Whether a thread is trying to claim for it at this moment.
     is_busy: bool,
-    /// Something came up for it meanwhile.
-    again: bool,
+    /// Whether something has changed for it since that thread began.
+    try_again: bool,
 }
 
-impl Entry {
+impl WaitingRequest {
     /// A request that begins to wait.
-    pub fn new(ticket: Ticket, wish: Wish, until: Option<Instant>, trace: Trace) -> Self {
-        Self { ticket, wish, until, trace, is_busy: false, again: false }
+    pub fn new(ticket: Ticket, wait: WaitFor, until: Option<Instant>, trace: Trace) -> Self {
+        Self { ticket, wait, until, trace, is_busy: false, try_again: false }
     }
 }
 
 #[derive(Default)]
-struct Inner {
-    /// In the order of their coming.
-    entries: BTreeMap<u64, Entry>,
+struct PollTable {
+    /// By number, which is the order of their arrival.
+    requests: BTreeMap<u64, WaitingRequest>,
     numbers: HashMap<Ticket, u64>,
     last: u64,
-    signals: Option<Sender<Signal>>,
+    signals: Option<Sender<WatcherSignal>>,
 }
 
 /// All requests that wait. Its lock is never held while the store or a socket is used.
 #[derive(Default)]
-pub struct Parked(Mutex<Inner>);
+pub struct LongPolls(Mutex<PollTable>);
 
-impl Parked {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+impl LongPolls {
+    fn table(&self) -> MutexGuard<'_, PollTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The way to the watcher.
-    pub fn connect(&self) -> (Sender<Signal>, Receiver<Signal>) {
+    /// Opens the channel to the watcher; until then no request may wait.
+    pub fn open(&self) -> (Sender<WatcherSignal>, Receiver<WatcherSignal>) {
         let (signals, inbox) = channel();
-        self.inner().signals = Some(signals.clone());
+        self.table().signals = Some(signals.clone());
         (signals, inbox)
     }
 
-    /// Takes a request in. `false`: there are too many, or nobody would wake it.
-    pub fn add(&self, entry: Entry) -> bool {
-        let mut inner = self.inner();
-        if inner.entries.len() >= MOST || inner.signals.is_none() {
+    /// Adds a request. Returns `false` when there are too many, or there is no watcher to wake it.
+    pub fn add(&self, request: WaitingRequest) -> bool {
+        let mut table = self.table();
+        if table.requests.len() >= MAX_WAITING || table.signals.is_none() {
             return false;
         }
-        inner.last += 1;
-        let number = inner.last;
-        inner.numbers.insert(entry.ticket, number);
-        inner.entries.insert(number, entry);
-        inner.signal(Signal::Parked(number));
+        table.last += 1;
+        let number = table.last;
+        table.numbers.insert(request.ticket, number);
+        table.requests.insert(number, request);
+        table.signal(WatcherSignal::Added(number));
         true
     }
 
-    /// Lets the watcher answer all, and takes nothing more in.
+    /// Lets the watcher answer all requests, and accepts no more.
     pub fn stop(&self) {
-        let mut inner = self.inner();
-        inner.signal(Signal::Stop);
-        inner.signals = None;
+        let mut table = self.table();
+        table.signal(WatcherSignal::Stop);
+        table.signals = None;
     }
 
-    /// The client of a request has gone.
+    /// Removes a request whose client has gone.
     pub fn forget(&self, ticket: Ticket) {
-        let mut inner = self.inner();
-        if let Some(number) = inner.numbers.remove(&ticket) {
-            inner.entries.remove(&number);
+        let mut table = self.table();
+        if let Some(number) = table.numbers.remove(&ticket) {
+            table.requests.remove(&number);
         }
     }
 
-    /// How many wait.
+    /// Returns how many requests wait.
     pub fn len(&self) -> usize {
-        self.inner().entries.len()
+        self.table().requests.len()
     }
 
-    /// Shows every request that no thread is busy with, in the order of their coming.
-    pub fn visit(&self, mut visit: impl FnMut(u64, &Entry)) {
-        for (number, entry) in self.inner().entries.iter().filter(|(_, entry)| !entry.is_busy) {
-            visit(*number, entry);
+    /// Visits every request that no thread is busy with, in the order of their arrival.
+    pub fn visit(&self, mut visit: impl FnMut(u64, &WaitingRequest)) {
+        for (number, request) in self.table().requests.iter().filter(|(_, request)| !request.is_busy) {
+            visit(*number, request);
         }
     }
 
-    /// Shows every request.
-    pub fn visit_all(&self, visit: impl FnMut(&Entry)) {
-        self.inner().entries.values().for_each(visit);
+    /// Visits every request.
+    pub fn visit_all(&self, visit: impl FnMut(&WaitingRequest)) {
+        self.table().requests.values().for_each(visit);
     }
 
-    /// Takes a request out to answer it; `None` when somebody else has it.
-    pub fn take(&self, number: u64) -> Option<Entry> {
-        let mut inner = self.inner();
-        if inner.entries.get(&number)?.is_busy {
+    /// Removes a request that is about to be answered. Returns `None` when another thread has it.
+    pub fn take(&self, number: u64) -> Option<WaitingRequest> {
+        let mut table = self.table();
+        if table.requests.get(&number)?.is_busy {
             return None;
         }
-        inner.remove(number)
+        table.remove(number)
     }
 
-    /// Notes how far a stream has come.
-    pub fn update(&self, number: u64, wish: Wish) {
-        if let Some(entry) = self.inner().entries.get_mut(&number) {
-            entry.wish = wish;
+    /// Records how far a stream has come.
+    pub fn update(&self, number: u64, wait: WaitFor) {
+        if let Some(request) = self.table().requests.get_mut(&number) {
+            request.wait = wait;
         }
     }
 
-    /// Sends up to `most` of those who want to claim tasks of a group to do so, the longest waiting
-    /// first. When all of them are at it already, one of them looks again afterwards.
-    pub fn wake_claims(&self, app: &App, wanted: &str, most: usize) {
+    /// Wakes up to `most` requests that want to claim a task of `wanted_group`, those that have waited longest
+    /// first. When all of them are being tried already, one of them is tried again afterwards.
+    pub fn wake_claims(&self, wanted_group: &str, most: usize, responder: &dyn Responder) {
         let mut woken = Vec::new();
         {
-            let mut inner = self.inner();
-            let mut of_group = inner
-                .entries
-                .values_mut()
-                .filter(|entry| matches!(&entry.wish, Wish::Claim { want, .. } if group(want) == wanted));
+            let mut table = self.table();
+            let mut of_group = table.requests.values_mut().filter(
+                |request| matches!(&request.wait, WaitFor::Claim { query, .. } if group(query) == wanted_group),
+            );
             let mut first_busy = None;
             while woken.len() < most
-                && let Some(entry) = of_group.next()
+                && let Some(request) = of_group.next()
             {
-                if entry.is_busy {
-                    first_busy = first_busy.or(Some(entry));
+                if request.is_busy {
+                    first_busy = first_busy.or(Some(request));
                 } else {
-                    entry.is_busy = true;
-                    woken.push(entry.ticket);
+                    request.is_busy = true;
+                    woken.push(request.ticket);
                 }
             }
             if woken.is_empty()
-                && let Some(entry) = first_busy
+                && let Some(request) = first_busy
             {
-                entry.again = true;
+                request.try_again = true;
             }
         }
         for ticket in woken {
-            app.sockets.resume(ticket);
+            responder.resume(ticket);
         }
     }
 
-    /// Claims for one request that was woken. `None`: there was nothing, and it waits on.
-    pub fn try_claim(&self, app: &App, ticket: Ticket) -> Option<(Entry, Answer)> {
+    /// Tries `look` (see [`WaitFor::look`]) for a request that was woken. Returns the request with its response, or
+    /// `None` when there was nothing, so that it goes on waiting.
+    pub fn try_claim(
+        &self,
+        ticket: Ticket,
+        responder: &dyn Responder,
+        look: impl Fn(&WaitFor) -> Result<Option<HttpResponse>>,
+    ) -> Option<(WaitingRequest, HttpResponse)> {
         loop {
-            let (number, wish) = {
-                let mut inner = self.inner();
-                let number = *inner.numbers.get(&ticket)?;
-                let entry = inner.entries.get_mut(&number)?;
-                entry.again = false;
-                (number, entry.wish.clone())
+            let (number, wait) = {
+                let mut table = self.table();
+                let number = *table.numbers.get(&ticket)?;
+                let request = table.requests.get_mut(&number)?;
+                request.try_again = false;
+                (number, request.wait.clone())
             };
-            let looked = wish.look(app, ticket);
+            let looked = look(&wait);
             let is_found = matches!(looked, Ok(Some(_)));
-            let answer = match looked {
-                Ok(Some(answer)) => Some(answer),
-                Ok(None) => app.is_stopping().then(|| wish.in_vain(true)),
+            let response = match looked {
+                Ok(Some(response)) => Some(response),
+                Ok(None) => responder.is_stopping().then(|| wait.nothing_came(true)),
                 Err(error) => Some(error.into()),
             };
-            if let Some(answer) = answer {
-                let entry = self.inner().remove(number)?;
-                // Where there was one there may be more.
-                if let (true, Some(want)) = (is_found, wish.want()) {
-                    self.wake_claims(app, &group(want), 1);
+            if let Some(response) = response {
+                let request = self.table().remove(number)?;
+                // Where there was one task there may be more.
+                if let (true, Some(query)) = (is_found, wait.query()) {
+                    self.wake_claims(&group(query), 1, responder);
                 }
-                return Some((entry, answer));
+                return Some((request, response));
             }
-            if !app.sockets.is_here(ticket) {
-                // Its turn is somebody else's.
-                let entry = self.inner().remove(number)?;
-                self.wake_claims(app, &entry.wish.want().map(group).unwrap_or_default(), 1);
+            if !responder.is_connected(ticket) {
+                // Its client has gone: what it was woken for goes to the next request.
+                let request = self.table().remove(number)?;
+                self.wake_claims(&request.wait.query().map(group).unwrap_or_default(), 1, responder);
                 return None;
             }
-            let mut inner = self.inner();
-            let entry = inner.entries.get_mut(&number)?;
-            if !entry.again {
-                entry.is_busy = false;
+            let mut table = self.table();
+            let request = table.requests.get_mut(&number)?;
+            if !request.try_again {
+                request.is_busy = false;
                 return None;
             }
         }
     }
 }
 
-impl Inner {
-    fn signal(&self, signal: Signal) {
+impl PollTable {
+    fn signal(&self, signal: WatcherSignal) {
         if let Some(signals) = &self.signals {
-            // Without a watcher nobody waits.
+            // Sending fails only when the watcher has ended, and then no request waits.
             let _ = signals.send(signal);
         }
     }
 
-    fn remove(&mut self, number: u64) -> Option<Entry> {
-        let entry = self.entries.remove(&number)?;
-        self.numbers.remove(&entry.ticket);
-        Some(entry)
+    fn remove(&mut self, number: u64) -> Option<WaitingRequest> {
+        let request = self.requests.remove(&number)?;
+        self.numbers.remove(&request.ticket);
+        Some(request)
     }
 }

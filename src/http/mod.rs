@@ -1,35 +1,51 @@
 //! `lanes serve`: the queue over HTTP, for programs that do not know where the store is.
 //!
-//! This is a front end like the command line: it translates requests and holds no rule of the queue.
+//! This is a front end like the command line: it translates requests and holds no rule of the queue. From the
+//! bottom to the top:
 //!
-//! - [`transport`] knows sockets and bytes: it accepts clients, parses requests and sends responses.
-//! - [`api`] is the interface as data: the routes, their parameters and fields, the OpenAPI document.
-//! - [`handlers`] does what each route is for, one file for each resource.
-//! - `auth` decides who may send requests, by a `token` or a `session`; `allowed_paths` which paths a request may name.
-//! - `context` is what handlers share, `response` what a client receives.
-//! - `long_poll` holds requests that wait, `watcher` is the one thread that wakes them.
-//! - `submit_batcher` makes submits that arrive together durable in one batch.
+//! - [`transport`] knows sockets and bytes: it accepts clients, parses requests and sends a `response`.
+//! - [`api`] is the interface as data: operations, their parameters and fields, the OpenAPI document.
+//! - `auth` decides which clients may send requests, by a `token` or a browser's `session`; `allowed_paths` to which
+//!   paths a request may lead.
+//! - `responder` is how threads other than a handler's answer requests. `long_poll` keeps the requests that wait,
+//!   `wait_for` says what they wait for, and the `watcher` wakes them: it reads `changes` from the store's feed and
+//!   sends `streams`. `submit_draft` is a task as a client submits it; `submit_readers` read its files,
+//!   `submit_batcher` makes submits that arrive together durable in one batch.
+//! - `metrics`, `access_log` and `count_cache` record and count.
+//! - `context` is the state that handlers share, and one request as its handler sees it.
+//! - [`handlers`] do what each endpoint is for, one file for each resource.
+//! - `endpoints` is the table of all endpoints, `router` finds the handler of a request, `server` starts and stops.
 //! - `fuzzing` gives tests the request parser and nothing else.
 
 mod access_log;
 mod allowed_paths;
 pub mod api;
 mod auth;
+mod changes;
 mod context;
 mod count_cache;
+mod endpoints;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod handlers;
+mod log_follower;
 mod long_poll;
+mod metrics;
+mod responder;
 mod response;
+mod router;
 mod server;
 mod session;
+mod streams;
 mod submit_batcher;
+mod submit_draft;
+mod submit_readers;
 mod token;
 pub mod transport;
+mod wait_for;
 mod watcher;
 
-pub use api::openapi::document;
-pub use handlers::routes::{AgreeToRoutes, RouteRules};
-pub use server::{Places, ServeOptions, TokenRule, serve};
-pub use transport::catch_panic::is_contained;
+pub use context::{AgreeToRoutes, RouteRules};
+pub use endpoints::document;
+pub use server::{ServeOptions, ServerAddresses, TokenRule, serve};
+pub use transport::catch_panic::is_panic_caught;

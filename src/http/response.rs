@@ -9,7 +9,7 @@ use crate::model::json::{self, Object};
 
 /// One answer, before it becomes bytes.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     /// The status code.
     pub status: u16,
     /// What the body is.
@@ -22,7 +22,7 @@ pub struct Answer {
     pub is_stream: bool,
 }
 
-impl Answer {
+impl HttpResponse {
     fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
         Self { status, content_type, headers: Vec::new(), body, is_stream: false }
     }
@@ -38,7 +38,7 @@ impl Answer {
     }
 
     /// No body, and nothing more to say.
-    pub fn empty() -> Self {
+    pub fn no_content() -> Self {
         Self::new(204, "", Vec::new())
     }
 
@@ -48,7 +48,7 @@ impl Answer {
     }
 
     /// A refusal with a stable word beside its text.
-    pub fn refusal(status: u16, code: &str, text: &str) -> Self {
+    pub fn error(status: u16, code: &str, text: &str) -> Self {
         let mut object = Object::new();
         object.insert("error".into(), text.into());
         object.insert("code".into(), code.into());
@@ -56,17 +56,27 @@ impl Answer {
     }
 
     /// What went wrong, in the words of the error.
-    pub fn error(error: &Error) -> Self {
-        let answer = Self::refusal(error.kind().http_status(), error.kind().code(), &error.to_string());
+    pub fn from_error(error: &Error) -> Self {
+        let response = Self::error(error.kind().http_status(), error.kind().code(), &error.to_string());
         match error.kind() {
-            ErrorKind::Locked => answer.with("Retry-After", "1"),
-            _ => answer,
+            ErrorKind::Locked => response.with_header("Retry-After", "1"),
+            _ => response,
         }
     }
 
-    /// The same answer with one more header.
+    /// The response of a server that stops to what it cannot finish.
+    pub fn stopping() -> Self {
+        Self::error(503, "stopping", "the server is stopping").with_header("Retry-After", "1")
+    }
+
+    /// The response to a request whose handler panicked.
+    pub fn internal_error() -> Self {
+        Self::error(500, "internal", "an internal error; the server's standard error says where")
+    }
+
+    /// The same response with one more header.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -94,9 +104,9 @@ impl Answer {
     }
 }
 
-impl From<Error> for Answer {
+impl From<Error> for HttpResponse {
     fn from(error: Error) -> Self {
-        Self::error(&error)
+        Self::from_error(&error)
     }
 }
 
@@ -106,8 +116,8 @@ pub fn members<const N: usize>(pairs: [(&str, Value); N]) -> Object {
 }
 
 /// The answer `200` with these members.
-pub fn ok<const N: usize>(pairs: [(&str, Value); N]) -> Answer {
-    Answer::json(200, &members(pairs))
+pub fn ok<const N: usize>(pairs: [(&str, Value); N]) -> HttpResponse {
+    HttpResponse::json(200, &members(pairs))
 }
 
 fn reason(status: u16) -> &'static str {
@@ -143,7 +153,7 @@ mod tests {
 
     #[test]
     fn no_value_can_begin_a_header_of_its_own() {
-        let mut answer = Answer::refusal(400, "x", "y");
+        let mut answer = HttpResponse::error(400, "x", "y");
         answer.headers.push(("Allow", "GET\r\nSet-Cookie: a=b".to_string()));
         let text = String::from_utf8(answer.head(true)).unwrap();
         assert!(!text.contains("\r\nSet-Cookie"), "{text}");

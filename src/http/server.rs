@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::access_log::Access;
-use super::auth::Guard;
-use super::context::App;
-use super::handlers::large_submit::{self, READERS};
-use super::handlers::routes::RouteRules;
-use super::session::{self, Session};
-use super::submit_batcher;
+use super::access_log::AccessLog;
+use super::allowed_paths::AllowedPaths;
+use super::auth::AuthPolicy;
+use super::context::{App, RouteRules};
+use super::session::{self, BrowserSession};
+use super::submit_batcher::submit_all;
+use super::submit_readers::{READER_THREADS, SubmitReaders};
 use super::token;
-use super::transport::address::Listener;
-use super::transport::memory::Memory;
-use super::transport::reactor::Sockets;
-use super::transport::request_threads::WORKERS;
-use super::transport::unix_socket::OwnSocket;
-use super::watcher::{Watcher, ring_for};
+use super::transport::memory::MemoryTrimmer;
+use super::transport::reactor::Reactor;
+use super::transport::request_queue::WORKERS;
+use super::transport::socket::ListenSocket;
+use super::transport::socket_file::SocketFile;
+use super::watcher::{Watcher, forward_feed};
 use crate::error::{Error, Result};
 use crate::signals::heeded;
 use crate::store::{Store, give_up_waiting};
@@ -75,7 +75,7 @@ pub enum TokenRule {
 }
 
 /// Where a server can be reached, and how.
-pub struct Places {
+pub struct ServerAddresses {
     /// By TCP.
     pub address: Option<SocketAddr>,
     /// In the file system.
@@ -92,8 +92,8 @@ pub struct Places {
 struct Server {
     app: App,
     /// Removed with the server.
-    _socket: Option<OwnSocket>,
-    places: Places,
+    _socket: Option<SocketFile>,
+    places: ServerAddresses,
     stop: Arc<AtomicBool>,
 }
 
@@ -102,7 +102,7 @@ struct Server {
 /// # Errors
 /// `Config` when the address is not this machine's alone and no token is asked for, or for a token
 /// file without a token, or when too few files may be open; `Io` when the address is taken, or a thread cannot be started.
-pub fn serve(options: ServeOptions, announce: impl FnOnce(&Places) -> Result<()>) -> Result<()> {
+pub fn serve(options: ServeOptions, announce: impl FnOnce(&ServerAddresses) -> Result<()>) -> Result<()> {
     let server = Server::listen(options)?;
     for signal in heeded(&[SIGINT]).into_iter().chain([SIGTERM]) {
         signal_hook::flag::register(signal, Arc::clone(&server.stop))
@@ -128,18 +128,15 @@ impl Server {
         let token = token_file.as_deref().map(token::read).transpose()?;
         let mut hosts: Vec<String> =
             options.allow_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
-        let mut roots = vec![options.config.workspace_root.clone()];
-        for root in &options.allow_roots {
-            roots.push(root.canonicalize().map_err(|error| Error::io("open", root, error))?);
-        }
-        let mut listeners = options.address.map(Listener::tcp).into_iter().collect::<Result<Vec<_>>>()?;
-        let (socket, listener) = options.socket.as_deref().map(OwnSocket::listen).transpose()?.unzip();
+        let allowed_paths = AllowedPaths::new(&options.config, &options.allow_roots)?;
+        let mut listeners = options.address.map(ListenSocket::tcp).into_iter().collect::<Result<Vec<_>>>()?;
+        let (socket, listener) = options.socket.as_deref().map(SocketFile::listen).transpose()?.unzip();
         listeners.extend(listener);
-        let sockets = Sockets::listen(listeners)?;
-        let address = sockets.address()?;
+        let reactor = Reactor::listen(listeners)?;
+        let address = reactor.address()?;
         let (mut session, mut browser) = (None, None);
         if let (true, Some(address)) = (options.opens, address) {
-            let (offered, code) = Session::offer(address.port(), Instant::now())?;
+            let (offered, code) = BrowserSession::offer(address.port(), Instant::now())?;
             let host = if address.ip().is_loopback() || address.ip().is_unspecified() {
                 let name = session::host_name()?;
                 hosts.push(name.clone());
@@ -150,16 +147,16 @@ impl Server {
             session = Some(offered);
             browser = Some(format!("http://{host}/open?code={code}"));
         }
-        let connections = sockets.most();
-        let places = Places { address, socket: options.socket, token_file, browser, connections };
+        let connections = reactor.max_connections();
+        let places = ServerAddresses { address, socket: options.socket, token_file, browser, connections };
         let app = App::new(
             options.store,
             options.config,
-            roots,
-            Guard { hosts, token, session },
+            allowed_paths,
+            AuthPolicy { hosts, token, session },
             (options.manage_queues, options.routes),
-            Access::new(options.access_log)?,
-            sockets,
+            AccessLog::new(options.access_log)?,
+            reactor,
         )?;
         Ok(Self { app, _socket: socket, places, stop: Arc::new(AtomicBool::new(false)) })
     }
@@ -167,44 +164,47 @@ impl Server {
     /// Serves until it is stopped; answers whoever waits, and returns within five seconds of that.
     fn run(&self) -> Result<()> {
         let app = &self.app;
-        let (signals, inbox) = app.parked.connect();
-        let submits = app.submits.connect();
-        let errands = app.errands.connect();
-        let mut memory = Memory::prepare();
-        let mut watcher = Watcher::new(app, inbox)?;
+        let (signals, inbox) = app.long_polls.open();
+        let submits = app.submit_batcher.open();
+        let large_submits = app.submit_readers.open();
+        let mut memory = MemoryTrimmer::prepare();
+        let mut watcher = Watcher::new(&app.store, &app.long_polls, app, inbox)?;
         std::thread::scope(|scope| {
             let thread = |name: &str| std::thread::Builder::new().name(name.to_string());
             let start = || -> std::io::Result<()> {
                 // One more than may be in the store.
                 for _ in 0..=WORKERS {
-                    thread("worker").spawn_scoped(scope, || app.sockets.work(app))?;
+                    thread("worker").spawn_scoped(scope, || app.reactor.work(app))?;
                 }
-                for _ in 0..READERS {
-                    thread("files").spawn_scoped(scope, || large_submit::work(app, &errands))?;
+                for _ in 0..READER_THREADS {
+                    let run = || SubmitReaders::run(&large_submits, &app.store, &app.submit_batcher, app);
+                    thread("files").spawn_scoped(scope, run)?;
                 }
-                thread("submits").spawn_scoped(scope, move || submit_batcher::work(app, &submits))?;
+                let submit_all = |tasks| submit_all(&app.store, tasks);
+                let run = move || app.submit_batcher.run(&submits, app, submit_all);
+                thread("submits").spawn_scoped(scope, run)?;
                 thread("watcher").spawn_scoped(scope, move || watcher.run())?;
-                thread("bell").spawn_scoped(scope, move || ring_for(app, &signals))?;
+                thread("bell").spawn_scoped(scope, move || forward_feed(&app.store, app, &signals))?;
                 Ok(())
             };
             let started = start().map_err(|error| Error::io("start", "a thread", error));
             while started.is_ok() && !self.stop.load(Ordering::SeqCst) {
                 std::thread::sleep(TICK);
-                app.sockets.sweep(app);
-                memory.look(app.sockets.body_bytes() + app.sockets.answer_bytes());
+                app.reactor.sweep(app);
+                memory.look(app.reactor.body_bytes() + app.reactor.answer_bytes());
             }
             app.stop();
             let stopped = Instant::now();
-            while !app.sockets.is_quiet() && stopped.elapsed() < STOP_TIME {
+            while !app.reactor.is_quiet() && stopped.elapsed() < STOP_TIME {
                 if stopped.elapsed() > LOCK_TIME {
-                    app.submits.end();
+                    app.submit_batcher.close();
                     give_up_waiting();
                 }
                 std::thread::sleep(TICK / 10);
             }
-            app.sockets.end();
-            app.errands.end();
-            app.submits.end();
+            app.reactor.end();
+            app.submit_readers.close();
+            app.submit_batcher.close();
             give_up_waiting();
             started
         })

@@ -6,7 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::token::Fingerprint;
+use super::token::SecretHash;
 use crate::error::Result;
 use crate::store::new_secret;
 
@@ -19,27 +19,27 @@ const NAME_LENGTH: usize = 16;
 
 /// The one session that a server offers.
 #[derive(Debug)]
-pub struct Session {
+pub struct BrowserSession {
     cookie_name: String,
-    state: Mutex<State>,
+    state: Mutex<SessionState>,
 }
 
 #[derive(Debug)]
-enum State {
+enum SessionState {
     /// Nobody has come yet.
-    Offered { code: Fingerprint, until: Instant },
+    Offered { code: SecretHash, until: Instant },
     /// A browser has come.
-    Open { cookie: Fingerprint, until: Instant },
+    Open { cookie: SecretHash, until: Instant },
 }
 
-impl Session {
+impl BrowserSession {
     /// A session of the server at `port`, and the code that opens it.
     ///
     /// # Errors
     /// `Io` when the system has no random bytes.
     pub fn offer(port: u16, now: Instant) -> Result<(Self, String)> {
         let code = new_secret()?;
-        let state = State::Offered { code: Fingerprint::of(&code), until: now + CODE_TIME };
+        let state = SessionState::Offered { code: SecretHash::of(&code), until: now + CODE_TIME };
         Ok((Self { cookie_name: format!("lanes-{port}"), state: Mutex::new(state) }, code))
     }
 
@@ -50,14 +50,14 @@ impl Session {
     pub fn redeem(&self, shown: &str, now: Instant) -> Result<Option<String>> {
         let mut state = self.lock();
         let is_right = match *state {
-            State::Offered { code, until } => code.fits(shown) && now < until,
-            State::Open { .. } => false,
+            SessionState::Offered { code, until } => code.fits(shown) && now < until,
+            SessionState::Open { .. } => false,
         };
         if !is_right {
             return Ok(None);
         }
         let cookie = new_secret()?;
-        *state = State::Open { cookie: Fingerprint::of(&cookie), until: now + COOKIE_TIME };
+        *state = SessionState::Open { cookie: SecretHash::of(&cookie), until: now + COOKIE_TIME };
         Ok(Some(format!(
             "{}={cookie}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}",
             self.cookie_name,
@@ -70,12 +70,12 @@ impl Session {
         let mut pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
         let Some((_, shown)) = pairs.find(|(name, _)| *name == self.cookie_name) else { return false };
         match *self.lock() {
-            State::Offered { .. } => false,
-            State::Open { cookie, until } => cookie.fits(shown) && now < until,
+            SessionState::Offered { .. } => false,
+            SessionState::Open { cookie, until } => cookie.fits(shown) && now < until,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SessionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_code_works_once_and_in_time() {
         let start = Instant::now();
-        let (session, code) = Session::offer(8765, start).unwrap();
+        let (session, code) = BrowserSession::offer(8765, start).unwrap();
         assert_eq!(session.redeem("", start).unwrap(), None);
         assert_eq!(session.redeem(&code[1..], start).unwrap(), None);
         assert_eq!(session.redeem(&code, start + CODE_TIME).unwrap(), None);
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn nothing_is_known_before_the_code_is_used() {
         let start = Instant::now();
-        let (session, code) = Session::offer(1, start).unwrap();
+        let (session, code) = BrowserSession::offer(1, start).unwrap();
         assert!(!session.knows(&format!("lanes-1={code}"), start));
         assert_ne!(host_name().unwrap(), host_name().unwrap());
     }

@@ -1,97 +1,106 @@
-//! Submits that come at the same time, made durable together.
+//! Makes submits that arrive together durable in one batch.
 //!
-//! What a submit costs is mostly waiting for the disk, and a file system commits what comes together
-//! in one go. So one thread takes all submits that came while it was at the ones before, as one
-//! batch; each still succeeds or fails for itself. A thousand clients that submit while somebody
-//! keeps the store locked occupy this thread and no other.
+//! Most of the cost of a submit is waiting for the disk, and a file system commits together what arrives
+//! together. So one thread takes all submits that arrived while it was writing the previous ones as one batch;
+//! each of them still succeeds or fails on its own. A thousand clients that submit while somebody keeps the
+//! store locked occupy this thread and no other.
 
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
-use super::context::{App, Later, stopping};
-use super::handlers::submit::submitted;
-use super::response::Answer;
-use super::transport::catch_panic::{contain, internal};
+use super::api::views::submitted;
+use super::responder::{Deferred, Responder};
+use super::response::HttpResponse;
+use super::transport::catch_panic::catch_panic;
 use crate::error::{Error, Result};
 use crate::model::NewTask;
-use crate::store::Submitted;
+use crate::store::{Store, Submitted};
 use crate::workspace::Checked;
 
-/// The most submits of one batch, for the answers to the first not to wait for the last.
-const MOST: usize = 128;
+/// The most submits of one batch: the response to the first of them waits for the last.
+const MAX_BATCH: usize = 128;
 
-/// A submit on its way.
-pub struct Pending {
+/// A submit on its way to the store.
+pub struct QueuedSubmit {
     task: NewTask,
     warnings: Vec<String>,
-    later: Later,
+    request: Deferred,
 }
 
-/// The way to the thread that submits; nothing before it starts and after it ends.
+/// The queue of submits; closed before its thread starts and once it is to end.
 #[derive(Default)]
-pub struct Gather(Mutex<Option<Sender<Pending>>>);
+pub struct SubmitBatcher(Mutex<Option<Sender<QueuedSubmit>>>);
 
-impl Gather {
-    /// Opens the way.
-    pub fn connect(&self) -> Receiver<Pending> {
-        let (way, inbox) = channel();
-        self.set(Some(way));
+impl SubmitBatcher {
+    /// Opens the queue and returns its receiving end, for [`SubmitBatcher::run`].
+    pub fn open(&self) -> Receiver<QueuedSubmit> {
+        let (sender, inbox) = channel();
+        self.set(Some(sender));
         inbox
     }
 
-    /// Closes it: what is still on the way is refused, and then [`work`] returns.
-    pub fn end(&self) {
+    /// Closes the queue: what is still in it is refused, and then [`SubmitBatcher::run`] returns.
+    pub fn close(&self) {
         self.set(None);
     }
 
-    fn has_ended(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    fn set(&self, way: Option<Sender<Pending>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = way;
+    fn set(&self, sender: Option<Sender<QueuedSubmit>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sender;
     }
 
-    /// Answers a submit as soon as it is durable; gives back who waits for it when the way is closed.
-    pub fn submit(&self, later: Later, checked: Checked) -> Option<Later> {
+    /// Queues a submit, which is answered as soon as it is durable. Returns the request when the queue is closed.
+    pub fn submit(&self, request: Deferred, checked: Checked) -> Option<Deferred> {
         let Checked { task, warnings } = checked;
-        let pending = Pending { task, warnings, later };
-        let way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match way.as_ref() {
-            Some(way) => way.send(pending).err().map(|SendError(pending)| pending.later),
-            None => Some(pending.later),
+        let queued = QueuedSubmit { task, warnings, request };
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match sender.as_ref() {
+            Some(sender) => sender.send(queued).err().map(|SendError(queued)| queued.request),
+            None => Some(queued.request),
+        }
+    }
+
+    /// Submits batches with `submit_all` until the queue is closed and empty. `submit_all` returns one result for
+    /// each task, in their order; see [`submit_all`].
+    pub fn run(
+        &self,
+        inbox: &Receiver<QueuedSubmit>,
+        responder: &dyn Responder,
+        submit_all: impl Fn(Vec<NewTask>) -> Vec<Result<Submitted>>,
+    ) {
+        while let Ok(first) = inbox.recv() {
+            let batch = std::iter::once(first).chain(inbox.try_iter().take(MAX_BATCH - 1));
+            let (tasks, clients): (Vec<NewTask>, Vec<(Vec<String>, Deferred)>) =
+                batch.map(|queued| (queued.task, (queued.warnings, queued.request))).unzip();
+            if self.is_closed() {
+                for (_, request) in clients {
+                    request.respond(responder, HttpResponse::stopping());
+                }
+                continue;
+            }
+            let mut results = catch_panic(|| submit_all(tasks)).unwrap_or_default().into_iter();
+            for (warnings, request) in clients {
+                let response = match results.next() {
+                    Some(Ok(task)) => submitted(&task, warnings),
+                    Some(Err(error)) => HttpResponse::from_error(&error),
+                    None => HttpResponse::internal_error(),
+                };
+                request.respond(responder, response);
+            }
         }
     }
 }
 
-/// Submits what comes until the way to it is closed.
-pub fn work(app: &App, inbox: &Receiver<Pending>) {
-    while let Ok(first) = inbox.recv() {
-        let batch = std::iter::once(first).chain(inbox.try_iter().take(MOST - 1));
-        let (tasks, clients): (Vec<NewTask>, Vec<(Vec<String>, Later)>) =
-            batch.map(|pending| (pending.task, (pending.warnings, pending.later))).unzip();
-        if app.submits.has_ended() {
-            clients.iter().for_each(|(_, later)| app.answer_later(later, stopping()));
-            continue;
-        }
-        let mut results = contain(|| submit_all(app, tasks)).unwrap_or_default().into_iter();
-        for (warnings, later) in clients {
-            let answer = match results.next() {
-                Some(Ok(task)) => submitted(&task, warnings),
-                Some(Err(error)) => Answer::error(&error),
-                None => internal(),
-            };
-            app.answer_later(&later, answer);
-        }
-    }
-}
-
-fn submit_all(app: &App, mut tasks: Vec<NewTask>) -> Vec<Result<Submitted>> {
+/// Submits tasks as one batch; when the batch as a whole fails, every task gets its error.
+pub fn submit_all(store: &Store, mut tasks: Vec<NewTask>) -> Vec<Result<Submitted>> {
     let count = tasks.len();
     if count == 1 {
-        return tasks.pop().map(|task| app.store.submit(task)).into_iter().collect();
+        return tasks.pop().map(|task| store.submit(task)).into_iter().collect();
     }
-    app.store.submit_batch(tasks).unwrap_or_else(|error| {
+    store.submit_batch(tasks).unwrap_or_else(|error| {
         let again = || Err(Error::new(error.kind(), error.to_string()));
         (0..count).map(|_| again()).collect()
     })

@@ -16,9 +16,9 @@ const MAX_FILE: u64 = 4096;
 
 /// What is kept of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint([u8; 32]);
+pub struct SecretHash([u8; 32]);
 
-impl Fingerprint {
+impl SecretHash {
     /// The fingerprint of a secret.
     pub fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret.as_bytes()).into())
@@ -38,7 +38,7 @@ impl Fingerprint {
 ///
 /// # Errors
 /// `Config` when the file holds no good token, or is not private; `Io`.
-pub fn read(path: &Path) -> Result<Fingerprint> {
+pub fn read(path: &Path) -> Result<SecretHash> {
     let shown = printable(&path.to_string_lossy());
     // NONBLOCK: opening a FIFO must not wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -59,7 +59,7 @@ pub fn read(path: &Path) -> Result<Fingerprint> {
         ))
         .with_hint("`head -c 32 /dev/urandom | base64` makes a good one"));
     }
-    Ok(Fingerprint::of(token))
+    Ok(SecretHash::of(token))
 }
 
 /// Refuses what others can read or exchange. A file of root's that its group may read is how secrets are handed to
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_known_whole() {
-        let secret = Fingerprint::of("0123456789abcdef");
+        let secret = SecretHash::of("0123456789abcdef");
         assert!(secret.fits("0123456789abcdef"));
         for bad in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef "] {
             assert!(!secret.fits(bad), "{bad}");

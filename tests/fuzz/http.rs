@@ -1,6 +1,6 @@
 //! Requests: what httparse and a plain reader of bodies make of the same bytes.
 
-use lanes::http::fuzzing::{Connection, Heard, read};
+use lanes::http::fuzzing::{ParsedConnection, ParsedRequest, read};
 
 use crate::noise::Noise;
 use crate::run::Target;
@@ -141,7 +141,7 @@ fn check(bytes: &[u8]) {
     }
 }
 
-fn end(seen: &Connection) -> String {
+fn end(seen: &ParsedConnection) -> String {
     match seen.refused {
         Some(status) => format!("answered {status}"),
         None => format!("waits: {}", seen.waits),
@@ -152,7 +152,7 @@ fn end(seen: &Connection) -> String {
 #[derive(Debug)]
 enum Other {
     Request {
-        request: Heard,
+        request: ParsedRequest,
         /// How many bytes it takes.
         length: usize,
         /// Whether there is no reason to refuse it.
@@ -212,8 +212,12 @@ fn other_reader(bytes: &[u8]) -> Other {
         },
         _ => return Other::Wrong,
     };
-    let request =
-        Heard { method: parsed.method.unwrap_or_default().to_string(), target: target(sent), headers, body };
+    let request = ParsedRequest {
+        method: parsed.method.unwrap_or_default().to_string(),
+        target: target(sent),
+        headers,
+        body,
+    };
     Other::Request { request, length: blank + head.len() + length, is_plain: is_plain_head && is_plain_body }
 }
 

@@ -1,38 +1,28 @@
-//! `GET /openapi.json`: the routes as an OpenAPI 3.1 document.
-
-use std::sync::OnceLock;
+//! The operations as an OpenAPI 3.1 document.
 
 use serde_json::{Map, Value, json};
 
+use super::operation::Operation;
 use super::params::{Field, schema_of};
-use super::route::Route;
-use super::routes::ROUTES;
 use super::schema;
 use crate::http::auth::OPEN_PATHS;
-use crate::http::context::{Call, Outcome};
-use crate::http::response::Answer;
+use crate::http::response::members;
 use crate::model::json::Object;
 
 /// What ids of tasks and names of lanes look like.
 const ID_PATTERN: &str = r"^(?!.*\.\.)[a-zA-Z0-9][a-zA-Z0-9._-]*$";
 const LANE_PATTERN: &str = r"^(?!-|\.$|\.\.$|\s*$)[^\u0000-\u001f\u007f-\u009f]+$";
 
-/// `GET /openapi.json`
-pub fn show(_call: &Call<'_>) -> Outcome {
-    static ANSWER: OnceLock<Answer> = OnceLock::new();
-    Ok(ANSWER.get_or_init(|| Answer::json(200, &document())).clone().into())
-}
-
-/// The document.
-pub fn document() -> Object {
+/// Returns the document that describes these operations.
+pub fn document<'a>(operations: impl Iterator<Item = &'a Operation>) -> Object {
     let mut paths = Map::new();
-    for route in ROUTES {
-        let path = paths.entry(route.path).or_insert_with(|| Value::Object(Map::new()));
+    for operation in operations {
+        let path = paths.entry(operation.path).or_insert_with(|| Value::Object(Map::new()));
         if let Value::Object(methods) = path {
-            methods.insert(route.method.to_lowercase(), operation(route));
+            methods.insert(operation.method.to_lowercase(), describe(operation));
         }
     }
-    crate::http::response::members([
+    members([
         ("openapi", "3.1.0".into()),
         (
             "info",
@@ -56,9 +46,9 @@ pub fn document() -> Object {
     ])
 }
 
-fn operation(route: &Route) -> Value {
-    let mut parameters: Vec<Value> = route.query.iter().map(|field| parameter(field, "query")).collect();
-    if let Some(name) = path_parameter(route.path) {
+fn describe(operation: &Operation) -> Value {
+    let mut parameters: Vec<Value> = operation.query.iter().map(|field| parameter(field, "query")).collect();
+    if let Some(name) = path_parameter(operation.path) {
         let about = if name == "id" { "The id of a task, whole." } else { "The name, percent-encoded." };
         let pattern = if name == "id" { ID_PATTERN } else { LANE_PATTERN };
         parameters.push(json!({
@@ -66,7 +56,7 @@ fn operation(route: &Route) -> Value {
             "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": pattern},
         }));
     }
-    let repeats = match route.name {
+    let repeats = match operation.id {
         "submitTask" => Some("A second submit with the same key and content gives the first one's task."),
         "submitTasks" => {
             Some("A task without a key of its own gets this one with # and its index behind it.")
@@ -79,29 +69,29 @@ fn operation(route: &Route) -> Value {
             "description": about,
         }));
     }
-    if route.gives.iter().any(|(_, shape)| *shape == "text/event-stream") {
+    if operation.responses.iter().any(|(_, shape)| *shape == "text/event-stream") {
         parameters.push(json!({
             "name": "Last-Event-ID", "in": "header", "schema": {"type": "string"},
             "description": "The id of the last event that has arrived; goes before `since`.",
         }));
     }
-    let mut operation = crate::http::response::members([
-        ("operationId", route.name.into()),
-        ("summary", route.about.into()),
+    let mut described = members([
+        ("operationId", operation.id.into()),
+        ("summary", operation.summary.into()),
         ("parameters", parameters.into()),
-        ("responses", Value::Object(responses(route))),
+        ("responses", Value::Object(responses(operation))),
     ]);
-    if OPEN_PATHS.contains(&route.path) {
-        operation.insert("security".into(), json!([]));
+    if OPEN_PATHS.contains(&operation.path) {
+        described.insert("security".into(), json!([]));
     }
-    if let Some(fields) = route.body {
+    if let Some(fields) = operation.body {
         let needs_body = fields.iter().any(|field| field.is_required);
-        operation.insert(
+        described.insert(
             "requestBody".into(),
             json!({"required": needs_body, "content": {"application/json": {"schema": schema_of(fields)}}}),
         );
     }
-    Value::Object(operation)
+    Value::Object(described)
 }
 
 fn path_parameter(path: &str) -> Option<&str> {
@@ -115,10 +105,10 @@ fn parameter(field: &Field, place: &str) -> Value {
     })
 }
 
-fn responses(route: &Route) -> Map<String, Value> {
+fn responses(operation: &Operation) -> Map<String, Value> {
     let mut responses = Map::new();
-    for (status, shape) in route.gives {
-        let mut response = json!({"description": route.about});
+    for (status, shape) in operation.responses {
+        let mut response = json!({"description": operation.summary});
         match *shape {
             "" => {}
             // A schema would be that of one event for some programs, and of the whole text for others.
@@ -133,7 +123,7 @@ fn responses(route: &Route) -> Map<String, Value> {
         }
         responses.insert(status.to_string(), response);
     }
-    for (status, about) in errors(route) {
+    for (status, about) in errors(operation) {
         let schema = json!({"$ref": "#/components/schemas/Error"});
         responses.insert(
             status.to_string(),
@@ -143,9 +133,9 @@ fn responses(route: &Route) -> Map<String, Value> {
     responses
 }
 
-/// The refusals of a route.
-fn errors(route: &Route) -> Vec<(u16, &'static str)> {
-    let has_parameter = path_parameter(route.path).is_some();
+/// The refusals of a operation.
+fn errors(operation: &Operation) -> Vec<(u16, &'static str)> {
+    let has_parameter = path_parameter(operation.path).is_some();
     let mut errors = vec![
         (400, "Something in the request cannot be understood."),
         (401, "The token is missing or wrong."),
@@ -161,13 +151,13 @@ fn errors(route: &Route) -> Vec<(u16, &'static str)> {
         (503, "The store is locked or gone, the server is stopping, or too many requests are on their way."),
         (505, "The version of HTTP is neither 1.1 nor 1.0."),
     ];
-    if has_parameter || route.name == "waitForTasks" {
+    if has_parameter || operation.id == "waitForTasks" {
         errors.push((404, "There is no such thing."));
     }
-    if route.body.is_some() {
+    if operation.body.is_some() {
         errors.push((409, "The rules of the queue say no."));
         errors.push((415, "The body is a browser's, and not declared as JSON."));
-    } else if route.is_managing {
+    } else if operation.needs_management {
         errors.push((409, "It is in use, or handoff.yaml names it."));
     }
     errors

@@ -185,13 +185,13 @@ pub fn schema_of(fields: &[Field]) -> Value {
 
 /// The checked fields of one request's body or query.
 #[derive(Debug, Default)]
-pub struct Input {
+pub struct Params {
     object: Object,
     /// Keys that no field has.
     unknown: Vec<String>,
 }
 
-impl Input {
+impl Params {
     /// Reads a body; empty bytes are an object without fields.
     pub fn from_body(fields: &[Field], bytes: &[u8]) -> Result<Self> {
         let is_known = |key: &str| fields.iter().any(|field| field.name == key);
@@ -382,26 +382,26 @@ mod tests {
 
     #[test]
     fn queries_are_typed_like_bodies() {
-        let input = Input::from_query(FIELDS, "lane=a+b%2Fc&wait=1.5&n=3&id=x&id=%FF").unwrap_err();
+        let input = Params::from_query(FIELDS, "lane=a+b%2Fc&wait=1.5&n=3&id=x&id=%FF").unwrap_err();
         assert!(input.to_string().contains("not UTF-8"), "{input}");
-        let input = Input::from_query(FIELDS, "lane=a+b%2Fc&wait=1.5&n=3&id=x&id=y").unwrap();
+        let input = Params::from_query(FIELDS, "lane=a+b%2Fc&wait=1.5&n=3&id=x&id=y").unwrap();
         assert_eq!(input.text("lane").as_deref(), Some("a b/c"));
         assert_eq!((input.seconds("wait"), input.whole("n")), (Some(1.5), Some(3)));
         assert_eq!(input.texts("id"), Some(vec!["x".to_string(), "y".to_string()]));
         for bad in ["wait=1", "lane=a&wait=nan", "lane=a&wait=inf", "lane=a&wait=-1", "lane=a&wait=11"] {
-            assert!(Input::from_query(FIELDS, bad).is_err(), "{bad}");
+            assert!(Params::from_query(FIELDS, bad).is_err(), "{bad}");
         }
-        let input = Input::from_query(FIELDS, "lane=a&n=3.0").unwrap();
+        let input = Params::from_query(FIELDS, "lane=a&n=3.0").unwrap();
         assert_eq!(input.whole("n"), Some(3));
         for bad in ["lane=a&n=1.5", "lane=a&n=+1", "lane=a&lane=b", "lane=%4", "lane=a&wait=", "lane=a&n=10"]
         {
-            assert!(Input::from_query(FIELDS, bad).is_err(), "{bad}");
+            assert!(Params::from_query(FIELDS, bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_parameter_that_a_route_does_not_have_is_refused_by_its_name() {
-        let why = |fields, query: &str| Input::from_query(fields, query).unwrap_err().to_string();
+        let why = |fields, query: &str| Params::from_query(fields, query).unwrap_err().to_string();
         assert_eq!(
             why(FIELDS, "lane=a&lanes=b"),
             "unknown query parameter 'lanes'; this route takes lane, wait, n, id"
@@ -410,12 +410,12 @@ mod tests {
         assert_eq!(why(&[], "=1"), "unknown query parameter ''; this route takes no parameters");
         assert!(why(FIELDS, "LANE=a").contains("'LANE'"));
         assert!(why(&[], &format!("{}=1", "x".repeat(8000))).len() < 200);
-        assert!(Input::from_query(&[], "&&").is_ok());
+        assert!(Params::from_query(&[], "&&").is_ok());
     }
 
     #[test]
     fn bodies_name_what_is_wrong_with_them() {
-        let why = |body: &str| Input::from_body(FIELDS, body.as_bytes()).unwrap_err().to_string();
+        let why = |body: &str| Params::from_body(FIELDS, body.as_bytes()).unwrap_err().to_string();
         assert_eq!(why("{\"lane\": null}"), "missing field: lane");
         assert_eq!(why("{\"lane\": 1}"), "'lane' must be text of at most 200 characters");
         assert_eq!(
@@ -423,9 +423,9 @@ mod tests {
             "'wait' must be a number of seconds from 0 to 10"
         );
         assert_eq!(why("{\"lane\": \"a\", \"id\": [1]}"), "'id' must be a list of at most 1000 texts");
-        let input = Input::from_body(FIELDS, b"{\"lane\": \"a\", \"n\": null, \"x\": 1}").unwrap();
+        let input = Params::from_body(FIELDS, b"{\"lane\": \"a\", \"n\": null, \"x\": 1}").unwrap();
         assert!(input.warning().unwrap().ends_with("ignored: x"), "{:?}", input.warning());
-        let input = Input::from_body(FIELDS, b"{\"lane\": \"a\", \"n\": 9.0e0}").unwrap();
+        let input = Params::from_body(FIELDS, b"{\"lane\": \"a\", \"n\": 9.0e0}").unwrap();
         assert_eq!((input.whole("n"), input.warning()), (Some(9), None));
         for bad in ["1.5", "1e300", "-1.0", "\"1\"", "9.1"] {
             assert!(

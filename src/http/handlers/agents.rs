@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::logs;
 use crate::error::{Error, Result};
-use crate::http::context::{App, Call, Outcome};
+use crate::http::context::{App, Call, HandlerResult};
+use crate::http::log_follower::{LogFollower, STREAMS};
 use crate::http::response::{members, ok};
 use crate::model::json::Object;
 use crate::model::{Status, Task, TaskId, Time};
@@ -14,7 +14,7 @@ use crate::store::{DISPATCHER, WorkerInfo};
 const RECENT_OUTPUT: u64 = 16 * 1024;
 
 /// `GET /status`
-pub fn status(call: &Call<'_>) -> Outcome {
+pub fn status(call: &Call<'_>) -> HandlerResult {
     let app = call.app;
     let workers = app.store.live_workers()?;
     let dispatchers: Vec<&WorkerInfo> = workers.iter().filter(|worker| worker.kind == DISPATCHER).collect();
@@ -33,28 +33,33 @@ pub fn status(call: &Call<'_>) -> Outcome {
         ("dispatchers", dispatchers.len().into()),
         ("workers", shown.into()),
         ("parked", super::vendors::by_key(&app.store.active_cooldowns()?)),
-        ("waiting_requests", app.parked.len().into()),
+        ("waiting_requests", app.long_polls.len().into()),
         ("lanes", super::lanes::all(app)?.into()),
     ])
     .into())
 }
 
 /// `GET /agents`
-pub fn list(call: &Call<'_>) -> Outcome {
+pub fn list(call: &Call<'_>) -> HandlerResult {
     let agents = all(call.app)?;
     let count = agents.len();
     Ok(ok([("agents", agents.into()), ("count", count.into())]).into())
 }
 
 /// `GET /agents/{task_id}`
-pub fn show(call: &Call<'_>) -> Outcome {
+pub fn show(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
     let is_it = |agent: &Value| agent.get("task_id").and_then(Value::as_str) == Some(id.as_str());
     let agent = all(call.app)?.into_iter().find(is_it);
     let Some(Value::Object(mut agent)) = agent else {
         return Err(Error::not_found(format!("no agent is running for {id}")).into());
     };
-    agent.insert("recent_output".into(), logs::recent(call.app, &id, RECENT_OUTPUT).into());
+    agent.insert(
+        "recent_output".into(),
+        LogFollower::new(&call.app.store, id.clone(), STREAMS[0], None)
+            .last_text(&call.app.store, RECENT_OUTPUT)
+            .into(),
+    );
     let events = call.app.store.events(&id)?;
     let newest = events.len().saturating_sub(20);
     let events: Vec<Value> = events[newest..].iter().map(|event| Value::Object(event.to_object())).collect();

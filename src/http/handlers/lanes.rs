@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use crate::error::{Error, Result, printable};
 use crate::http::api::params::missing;
-use crate::http::context::{App, Call, Outcome};
+use crate::http::context::{App, Call, HandlerResult};
 use crate::http::count_cache::Counts;
-use crate::http::response::{Answer, members, ok};
+use crate::http::response::{HttpResponse, members, ok};
 use crate::model::task::object;
 use crate::store::Pause;
 use crate::workspace::check_lane;
 
 /// `GET /lanes`, `GET /queues`
-pub fn list(call: &Call<'_>) -> Outcome {
+pub fn list(call: &Call<'_>) -> HandlerResult {
     let lanes = all(call.app)?;
     let count = lanes.len();
     let lanes = Value::from(lanes);
@@ -22,12 +22,12 @@ pub fn list(call: &Call<'_>) -> Outcome {
 }
 
 /// `GET /lanes/{name}`, `GET /queues/{name}`
-pub fn show(call: &Call<'_>) -> Outcome {
+pub fn show(call: &Call<'_>) -> HandlerResult {
     Ok(one(call.app, &call.parameter, 200)?.into())
 }
 
 /// `POST /lanes`, `POST /queues`
-pub fn create(call: &Call<'_>) -> Outcome {
+pub fn create(call: &Call<'_>) -> HandlerResult {
     let name = call.body.needed("name")?;
     check_lane(&name)?;
     if exists(call.app, &name)? {
@@ -42,7 +42,7 @@ pub fn create(call: &Call<'_>) -> Outcome {
 }
 
 /// `PATCH /lanes/{name}`, `PATCH /queues/{name}`
-pub fn edit(call: &Call<'_>) -> Outcome {
+pub fn edit(call: &Call<'_>) -> HandlerResult {
     let (store, old) = (&call.app.store, &call.parameter);
     known(call.app, old)?;
     let new = call.body.text("name").unwrap_or_else(|| old.clone());
@@ -74,7 +74,7 @@ pub fn edit(call: &Call<'_>) -> Outcome {
 }
 
 /// `DELETE /lanes/{name}`, `DELETE /queues/{name}`: only of a lane without tasks.
-pub fn delete(call: &Call<'_>) -> Outcome {
+pub fn delete(call: &Call<'_>) -> HandlerResult {
     let name = &call.parameter;
     known(call.app, name)?;
     removable(call.app, name, "delete")?;
@@ -83,11 +83,11 @@ pub fn delete(call: &Call<'_>) -> Outcome {
         Ok(())
     })?;
     call.app.store.resume(name)?;
-    Ok(Answer::empty().into())
+    Ok(HttpResponse::no_content().into())
 }
 
 /// `POST /lanes/{name}/pause`: also of a lane that nobody has used yet.
-pub fn pause(call: &Call<'_>) -> Outcome {
+pub fn pause(call: &Call<'_>) -> HandlerResult {
     let name = &call.parameter;
     check_lane(name)?;
     let changed = call.app.store.pause(name, call.body.text("reason").as_deref())?;
@@ -95,7 +95,7 @@ pub fn pause(call: &Call<'_>) -> Outcome {
 }
 
 /// `POST /lanes/{name}/resume`
-pub fn resume(call: &Call<'_>) -> Outcome {
+pub fn resume(call: &Call<'_>) -> HandlerResult {
     let name = &call.parameter;
     check_lane(name)?;
     let changed = call.app.store.resume(name)?;
@@ -128,28 +128,28 @@ fn known(app: &App, name: &str) -> Result<()> {
     Err(Error::not_found(format!("unknown lane: {}", printable(name))))
 }
 
-fn one(app: &App, name: &str, status: u16) -> Result<Answer> {
+fn one(app: &App, name: &str, status: u16) -> Result<HttpResponse> {
     if name.is_empty() {
         return Err(missing("name"));
     }
     known(app, name)?;
     let board = app.store.lane_descriptions()?;
     let paused = app.store.paused()?;
-    let counts = app.census.take(&app.store)?;
+    let counts = app.counts.read(&app.store)?;
     let lane = view(app, name, board.get(name), paused.get(name), &counts);
     // Once as such, and once as boards read it.
     let mut object = members([("lane", lane.clone()), ("queue", lane.clone())]);
     if let Value::Object(fields) = lane {
         object.extend(fields);
     }
-    Ok(Answer::json(status, &object))
+    Ok(HttpResponse::json(status, &object))
 }
 
 /// Every lane there is: named in the configuration or by a board, paused, or with tasks in it.
 pub fn all(app: &App) -> Result<Vec<Value>> {
     let board = app.store.lane_descriptions()?;
     let paused = app.store.paused()?;
-    let counts = app.census.take(&app.store)?;
+    let counts = app.counts.read(&app.store)?;
     let names = app.config.lanes.keys().chain(board.keys()).chain(paused.keys()).chain(counts.keys());
     let names: std::collections::BTreeSet<&String> = names.collect();
     Ok(names.into_iter().map(|name| view(app, name, board.get(name), paused.get(name), &counts)).collect())

@@ -3,15 +3,17 @@
 use serde_json::Value;
 
 use super::claims::DEFAULT_WAIT;
-use super::tasks::redacted;
 use crate::error::Result;
-use crate::http::context::{App, Call, Outcome};
-use crate::http::long_poll::Wish;
-use crate::http::response::{Answer, members, ok};
+use crate::http::api::params::missing;
+use crate::http::api::views::public_task;
+use crate::http::context::{Call, HandlerResult};
+use crate::http::response::ok;
+use crate::http::submit_draft::check_metadata;
+use crate::http::wait_for::WaitFor;
 use crate::model::{Command, FailureClass, ResponseStatus, TaskId, Verdict};
 
 /// `POST /tasks/{id}/response`
-pub fn give(call: &Call<'_>) -> Outcome {
+pub fn give(call: &Call<'_>) -> HandlerResult {
     let body = &call.body;
     // The fields' own lists have made sure that these words are known.
     let status = body.text("status").and_then(|word| ResponseStatus::parse(&word));
@@ -28,56 +30,25 @@ pub fn give(call: &Call<'_>) -> Outcome {
         ..crate::model::Answer::completed(body.text_or("reviewer", "worker"), body.needed("body")?)
     };
     let id = call.id()?;
-    super::submit::check_metadata(&answer.metadata)?;
+    check_metadata(&answer.metadata)?;
     let (task, _) = call.app.store.apply(&id, &Command::Respond(answer))?;
     let response = call.app.store.response(&task)?;
     let response = response.map(|response| Value::Object(response.to_object()));
-    Ok(ok([("response", response.into()), ("task", redacted(&task))]).into())
+    Ok(ok([("response", response.into()), ("task", public_task(&task))]).into())
 }
 
 /// `GET /tasks/{id}/response`
-pub fn wait_one(call: &Call<'_>) -> Outcome {
-    let wish = Wish::Answered { ids: vec![call.id()?], all: true, is_single: true };
-    call.wait(wish, call.query.seconds("wait_seconds").unwrap_or(DEFAULT_WAIT))
+pub fn wait_one(call: &Call<'_>) -> HandlerResult {
+    let wait = WaitFor::Responses { ids: vec![call.id()?], all: true, is_single: true };
+    call.wait(wait, call.query.seconds("wait_seconds").unwrap_or(DEFAULT_WAIT))
 }
 
 /// `GET /tasks/wait`
-pub fn wait_several(call: &Call<'_>) -> Outcome {
+pub fn wait_several(call: &Call<'_>) -> HandlerResult {
     let ids = call.query.texts("id").filter(|ids| !ids.is_empty());
-    let ids = ids.ok_or_else(|| crate::http::api::params::missing("id"))?;
+    let ids = ids.ok_or_else(|| missing("id"))?;
     let ids = ids.iter().map(|id| TaskId::parse(id)).collect::<Result<Vec<_>>>()?;
     let all = call.query.text("mode").as_deref() != Some("any");
-    let wish = Wish::Answered { ids, all, is_single: false };
-    call.wait(wish, call.query.seconds("wait_seconds").unwrap_or(DEFAULT_WAIT))
-}
-
-/// The answer to a wait, once enough of the tasks are answered.
-pub fn look(app: &App, ids: &[TaskId], all: bool, is_single: bool) -> Result<Option<Answer>> {
-    let (mut answered, mut pending) = (Vec::new(), Vec::new());
-    for id in ids {
-        // Also declares dead what has run out of attempts meanwhile, so that the wait ends.
-        let task = app.store.settle(id)?;
-        match app.store.response(&task)? {
-            Some(response) if is_single => {
-                return Ok(Some(ok([("response", Value::Object(response.to_object()))])));
-            }
-            Some(response) => answered.push(Value::Object(members([
-                ("task_id", id.as_str().into()),
-                ("state", task.status.as_str().into()),
-                ("response", Value::Object(response.to_object())),
-            ]))),
-            None if task.status.is_terminal() => answered.push(Value::Object(members([
-                ("task_id", id.as_str().into()),
-                ("state", task.status.as_str().into()),
-                ("response", Value::Null),
-            ]))),
-            None => pending.push(Value::from(id.as_str())),
-        }
-    }
-    if is_single && !answered.is_empty() {
-        let text = format!("the response of {} is missing", ids.first().map_or("the task", TaskId::as_str));
-        return Err(crate::Error::corrupt(text));
-    }
-    let is_enough = if all { pending.is_empty() } else { !answered.is_empty() };
-    Ok(is_enough.then(|| ok([("answered", answered.into()), ("pending", pending.into())])))
+    let wait = WaitFor::Responses { ids, all, is_single: false };
+    call.wait(wait, call.query.seconds("wait_seconds").unwrap_or(DEFAULT_WAIT))
 }

@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use super::events;
 use crate::error::Result;
-use crate::http::context::{Call, Outcome};
-use crate::http::response::{Answer, members, ok};
+use crate::http::api::params::missing;
+use crate::http::api::views::public_task;
+use crate::http::context::{Call, HandlerResult};
+use crate::http::response::{HttpResponse, members, ok};
 use crate::http::transport::service::Reply;
 use crate::model::json::Object;
 use crate::model::transition::check_redrive;
@@ -19,23 +21,16 @@ use crate::workspace::{EditWish, check_edit, check_lane};
 pub const MAX_PAGE: i64 = 1000;
 const DEFAULT_PAGE: u64 = 100;
 
-/// A task as everyone may see it: without the proof of its claim.
-pub fn redacted(task: &Task) -> Value {
-    let mut object = task.to_public_object();
-    object.insert("claim_token".into(), Value::Null);
-    Value::Object(object)
-}
-
 /// `GET /tasks/{id}`: the task, and beside it what boards expect of one.
-pub fn show(call: &Call<'_>) -> Outcome {
+pub fn show(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
     let task = call.app.store.task(&id)?;
     Ok(both_shapes(call, &task)?.into())
 }
 
-fn both_shapes(call: &Call<'_>, task: &Task) -> Result<Answer> {
+fn both_shapes(call: &Call<'_>, task: &Task) -> Result<HttpResponse> {
     Ok(ok([
-        ("task", redacted(task)),
+        ("task", public_task(task)),
         ("id", task.id.as_str().into()),
         ("name", task.spec.name.clone().unwrap_or_else(|| task.spec.correlation_id.clone()).into()),
         ("description", task.description().into()),
@@ -48,7 +43,7 @@ fn both_shapes(call: &Call<'_>, task: &Task) -> Result<Answer> {
 }
 
 /// `PATCH /tasks/{id}`
-pub fn edit(call: &Call<'_>) -> Outcome {
+pub fn edit(call: &Call<'_>) -> HandlerResult {
     let body = &call.body;
     let edit = check_edit(EditWish {
         name: body.text("name"),
@@ -61,28 +56,28 @@ pub fn edit(call: &Call<'_>) -> Outcome {
 }
 
 /// `POST /tasks/{id}/cancel`
-pub fn cancel(call: &Call<'_>) -> Outcome {
+pub fn cancel(call: &Call<'_>) -> HandlerResult {
     let by = call.body.text_or("by", "api");
     let cancel = Command::Cancel { reason: call.body.text("reason"), by };
     let (task, effect) = call.app.store.apply(&call.id()?, &cancel)?;
-    Ok(ok([("task", redacted(&task)), ("changed", (effect == Effect::Changed).into())]).into())
+    Ok(ok([("task", public_task(&task)), ("changed", (effect == Effect::Changed).into())]).into())
 }
 
 /// `POST /tasks/{id}/retry`
-pub fn retry(call: &Call<'_>) -> Outcome {
+pub fn retry(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
     Ok(retried(&id, &call.app.store.retry(&id, &call.body.text_or("by", "api"))?))
 }
 
 /// `POST /tasks/{id}/redrive`: as retry, for dead tasks alone.
-pub fn redrive(call: &Call<'_>) -> Outcome {
+pub fn redrive(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
     check_redrive(&call.app.store.task(&id)?)?;
     retry(call)
 }
 
 /// `POST /lanes/{name}/redrive`: all dead tasks of a lane that were not retried yet.
-pub fn redrive_lane(call: &Call<'_>) -> Outcome {
+pub fn redrive_lane(call: &Call<'_>) -> HandlerResult {
     check_lane(&call.parameter)?;
     let (store, by) = (&call.app.store, call.body.text_or("by", "api"));
     let mut results = Vec::new();
@@ -95,9 +90,9 @@ pub fn redrive_lane(call: &Call<'_>) -> Outcome {
 
 fn retried(id: &TaskId, submitted: &Submitted) -> Reply {
     let mut object = successor(id, submitted);
-    object.insert("task".into(), redacted(&submitted.task));
-    let answer = Answer::json(if submitted.existing { 200 } else { 201 }, &object);
-    answer.with("Location", format!("/tasks/{}", submitted.task.id)).into()
+    object.insert("task".into(), public_task(&submitted.task));
+    let answer = HttpResponse::json(if submitted.existing { 200 } else { 201 }, &object);
+    answer.with_header("Location", format!("/tasks/{}", submitted.task.id)).into()
 }
 
 fn successor(id: &TaskId, submitted: &Submitted) -> Object {
@@ -109,7 +104,7 @@ fn successor(id: &TaskId, submitted: &Submitted) -> Object {
 }
 
 /// `GET /tasks/{id}/why`
-pub fn why(call: &Call<'_>) -> Outcome {
+pub fn why(call: &Call<'_>) -> HandlerResult {
     let task = call.app.store.task(&call.id()?)?;
     let reason = crate::workspace::why(&call.app.store, &task)?;
     Ok(ok([
@@ -122,25 +117,25 @@ pub fn why(call: &Call<'_>) -> Outcome {
 }
 
 /// `GET /tasks/{id}/history`: the task with everything that happened to it, and its response.
-pub fn history(call: &Call<'_>) -> Outcome {
+pub fn history(call: &Call<'_>) -> HandlerResult {
     let (id, store) = (call.id()?, &call.app.store);
     let task = store.task(&id)?;
     let events = store.events(&id)?.into_iter().map(|event| Value::Object(event.to_object()));
     let response = store.response(&task)?.map(|response| Value::Object(response.to_object()));
-    Ok(ok([("task", redacted(&task)), ("events", events.collect()), ("response", response.into())]).into())
+    Ok(ok([("task", public_task(&task)), ("events", events.collect()), ("response", response.into())]).into())
 }
 
 /// `POST /tasks/{id}/move`
-pub fn move_to(call: &Call<'_>) -> Outcome {
+pub fn move_to(call: &Call<'_>) -> HandlerResult {
     let lane = call.body.text("lane").or_else(|| call.body.text("target_queue"));
-    let lane = lane.ok_or_else(|| crate::http::api::params::missing("lane"))?;
+    let lane = lane.ok_or_else(|| missing("lane"))?;
     check_lane(&lane)?;
     let (task, _) = call.app.store.apply(&call.id()?, &Command::Move { lane })?;
     Ok(both_shapes(call, &task)?.into())
 }
 
 /// `GET /tasks`: one page, oldest first.
-pub fn list(call: &Call<'_>) -> Outcome {
+pub fn list(call: &Call<'_>) -> HandlerResult {
     let query = &call.query;
     let lanes = query.texts("lane").unwrap_or_default();
     let states = query.texts("state").unwrap_or_default();
@@ -158,7 +153,7 @@ pub fn list(call: &Call<'_>) -> Outcome {
             }
             Ok(task) => {
                 last = Some(name.to_string());
-                tasks.push(redacted(&task));
+                tasks.push(public_task(&task));
             }
             // A lane is asked for, and nobody knows what this one's is.
             Err(_) if !lanes.is_empty() || !states.is_empty() => {}

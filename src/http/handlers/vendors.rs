@@ -3,21 +3,21 @@
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::http::context::{Call, Outcome};
-use crate::http::response::{Answer, ok};
+use crate::http::context::{Call, HandlerResult};
+use crate::http::response::{HttpResponse, ok};
 use crate::model::cooldown::pause_end;
 use crate::model::json::Object;
 use crate::model::{AllParked, Parked, limits};
 
 /// `GET /vendors`: those that are left alone.
-pub fn list(call: &Call<'_>) -> Outcome {
+pub fn list(call: &Call<'_>) -> HandlerResult {
     let parked = call.app.store.active_cooldowns()?;
     let count = parked.len();
     Ok(ok([("parked", by_key(&parked)), ("count", count.into())]).into())
 }
 
 /// `POST /vendors/{name}/pause`
-pub fn pause(call: &Call<'_>) -> Outcome {
+pub fn pause(call: &Call<'_>) -> HandlerResult {
     let (vendor, model) = meant(call)?;
     let reason = call.body.text("reason");
     if let Some(reason) = &reason {
@@ -30,7 +30,7 @@ pub fn pause(call: &Call<'_>) -> Outcome {
 }
 
 /// `POST /vendors/{name}/resume`
-pub fn resume(call: &Call<'_>) -> Outcome {
+pub fn resume(call: &Call<'_>) -> HandlerResult {
     let (vendor, model) = meant(call)?;
     let ended = call.app.store.resume_vendor(&vendor, model.as_deref())?;
     Ok(changed(&vendor, false, &ended).into())
@@ -47,7 +47,7 @@ fn meant(call: &Call<'_>) -> Result<(String, Option<String>)> {
     Ok((limits::name(call.parameter.clone())?, model))
 }
 
-fn changed(vendor: &str, is_paused: bool, pauses: &[Parked]) -> Answer {
+fn changed(vendor: &str, is_paused: bool, pauses: &[Parked]) -> HttpResponse {
     let list: Vec<Value> = pauses.iter().map(|pause| Value::Object(pause.to_object())).collect();
     ok([
         ("vendor", vendor.into()),

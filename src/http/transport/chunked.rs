@@ -1,14 +1,15 @@
 //! Bodies that come in chunks (RFC 9112, section 7.1).
 
 use super::head::{bad, is_token, parse_header};
-use super::parser::{MAX_HEADERS, Refusal};
+use super::parser::MAX_HEADERS;
+use crate::http::response::HttpResponse;
 
 /// The longest line that announces a chunk, and the longest trailer, in bytes.
 const MAX_CHUNK_LINE: usize = 256;
 
 /// What comes next in a body.
 #[derive(Debug, Default, PartialEq, Eq)]
-enum Next {
+enum ChunkState {
     /// A line with the size of a chunk.
     #[default]
     Size,
@@ -22,14 +23,14 @@ enum Next {
 
 /// How far a body has come.
 #[derive(Debug, Default)]
-pub(crate) struct Chunks {
-    next: Next,
+pub(crate) struct ChunkDecoder {
+    next: ChunkState,
     trailers: usize,
 }
 
 /// What became of the bytes so far.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Dechunked {
+pub(crate) enum ChunkProgress {
     /// More is needed.
     More,
     /// The body would be larger than it may be.
@@ -38,14 +39,14 @@ pub(crate) enum Dechunked {
     Whole,
 }
 
-impl Chunks {
+impl ChunkDecoder {
     /// Moves what `bytes` hold of the body to `body`, which may become `most` bytes long.
     pub(crate) fn take(
         &mut self,
         bytes: &mut Vec<u8>,
         body: &mut Vec<u8>,
         most: usize,
-    ) -> Result<Dechunked, Refusal> {
+    ) -> Result<ChunkProgress, HttpResponse> {
         let mut at = 0;
         let taken = self.step(bytes, &mut at, body, most);
         bytes.drain(..at);
@@ -58,41 +59,42 @@ impl Chunks {
         at: &mut usize,
         body: &mut Vec<u8>,
         most: usize,
-    ) -> Result<Dechunked, Refusal> {
+    ) -> Result<ChunkProgress, HttpResponse> {
         loop {
             let rest = &bytes[*at..];
             match self.next {
-                Next::Size => {
-                    let Some((line, length)) = chunk_line(rest)? else { return Ok(Dechunked::More) };
+                ChunkState::Size => {
+                    let Some((line, length)) = chunk_line(rest)? else { return Ok(ChunkProgress::More) };
                     let size = chunk_size(line)?;
                     if size > most - body.len() {
-                        return Ok(Dechunked::TooLarge);
+                        return Ok(ChunkProgress::TooLarge);
                     }
                     *at += length;
-                    self.next = if size == 0 { Next::Trailer } else { Next::Data(size) };
+                    self.next = if size == 0 { ChunkState::Trailer } else { ChunkState::Data(size) };
                 }
-                Next::Data(left) => {
+                ChunkState::Data(left) => {
                     let here = left.min(rest.len());
                     if here == 0 {
-                        return Ok(Dechunked::More);
+                        return Ok(ChunkProgress::More);
                     }
                     append(body, &rest[..here], most);
                     *at += here;
-                    self.next = if here == left { Next::DataEnd } else { Next::Data(left - here) };
+                    self.next =
+                        if here == left { ChunkState::DataEnd } else { ChunkState::Data(left - here) };
                 }
-                Next::DataEnd => match rest {
+                ChunkState::DataEnd => match rest {
                     [b'\r', b'\n', ..] => {
                         *at += 2;
-                        self.next = Next::Size;
+                        self.next = ChunkState::Size;
                     }
-                    [] | [b'\r'] => return Ok(Dechunked::More),
+                    [] | [b'\r'] => return Ok(ChunkProgress::More),
                     _ => return Err(bad("a chunk does not end where its size says")),
                 },
-                Next::Trailer => {
-                    let Some((line, length)) = chunk_line(rest)? else { return Ok(Dechunked::More) };
+                ChunkState::Trailer => {
+                    let Some((line, length)) = chunk_line(rest)? else { return Ok(ChunkProgress::More) };
                     if line.is_empty() {
                         *at += length;
-                        return Ok(Dechunked::Whole);
+                        return Ok(ChunkProgress::Whole);
                     }
                     // Trailers must be headers too, and are then forgotten.
                     parse_header(line)?;
@@ -117,7 +119,7 @@ pub(crate) fn append(body: &mut Vec<u8>, bytes: &[u8], most: usize) {
 }
 
 /// The first line of `bytes` without its end, and its length with it.
-fn chunk_line(bytes: &[u8]) -> Result<Option<(&str, usize)>, Refusal> {
+fn chunk_line(bytes: &[u8]) -> Result<Option<(&str, usize)>, HttpResponse> {
     match bytes.iter().take(MAX_CHUNK_LINE).position(|byte| *byte == b'\n') {
         Some(end) if end > 0 && bytes[end - 1] == b'\r' => std::str::from_utf8(&bytes[..end - 1])
             .map(|line| Some((line, end + 1)))
@@ -129,7 +131,7 @@ fn chunk_line(bytes: &[u8]) -> Result<Option<(&str, usize)>, Refusal> {
 }
 
 /// The size that a chunk's line announces, before extensions that are checked and forgotten.
-fn chunk_size(line: &str) -> Result<usize, Refusal> {
+fn chunk_size(line: &str) -> Result<usize, HttpResponse> {
     let end = line.bytes().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     let (digits, extensions) = line.split_at(end);
     if !is_extensions(extensions) {
@@ -187,15 +189,15 @@ mod tests {
     /// What a body comes to, however its bytes arrive: itself and what follows it, or a status.
     fn dechunk(text: &str) -> Result<(String, String), u16> {
         let mut results = [1, 3, text.len()].map(|step| {
-            let (mut chunks, mut bytes, mut body) = (Chunks::default(), Vec::new(), Vec::new());
+            let (mut chunks, mut bytes, mut body) = (ChunkDecoder::default(), Vec::new(), Vec::new());
             let mut is_whole = false;
             for piece in text.as_bytes().chunks(step) {
                 bytes.extend_from_slice(piece);
                 if !is_whole {
                     match chunks.take(&mut bytes, &mut body, 10).map_err(|refusal| refusal.status)? {
-                        Dechunked::More => {}
-                        Dechunked::TooLarge => return Err(413),
-                        Dechunked::Whole => is_whole = true,
+                        ChunkProgress::More => {}
+                        ChunkProgress::TooLarge => return Err(413),
+                        ChunkProgress::Whole => is_whole = true,
                     }
                 }
             }

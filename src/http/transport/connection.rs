@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::address::Stream;
-use super::parser::{MAX_BODY, Parser};
-use super::send_buffer::Outbox;
-use crate::http::response::Answer;
+use super::parser::{MAX_BODY, RequestParser};
+use super::send_buffer::SendBuffer;
+use super::socket::ClientStream;
+use crate::http::response::HttpResponse;
 
 /// How long a client may take for a head, for a body, and between requests.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -26,13 +26,13 @@ const STREAM_BACKLOG: usize = 256 * 1024;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum ConnectionPhase {
     /// Waiting for a request, or for the rest of one.
     Reading,
     /// A thread has gone to the service with its request.
     Busy,
     /// Its request is answered later.
-    Parked,
+    Waiting,
     /// Its answer goes on.
     Streaming,
     /// Its last answer is sent; what still comes is read away.
@@ -45,20 +45,20 @@ pub(crate) enum Phase {
 /// for those who answer from outside and for the sweep, and is never held while the service works.
 pub(crate) struct Connection {
     pub(crate) id: u64,
-    pub(crate) stream: Stream,
-    state: Mutex<State>,
+    pub(crate) stream: ClientStream,
+    state: Mutex<ConnectionState>,
 }
 
-pub(crate) struct State {
-    pub(crate) phase: Phase,
-    pub(crate) parser: Parser,
+pub(crate) struct ConnectionState {
+    pub(crate) phase: ConnectionPhase,
+    pub(crate) parser: RequestParser,
     /// How many requests have come.
     pub(crate) request: u64,
     /// The answer that came before its request was parked.
-    pub(crate) early: Option<Answer>,
+    pub(crate) early: Option<HttpResponse>,
     /// Whether the connection is to be looked at again though nothing has come.
     pub(crate) again: bool,
-    out: Outbox,
+    out: SendBuffer,
     /// When the connection ends unless something happens; `None` for never.
     deadline: Option<Instant>,
     keep_alive: bool,
@@ -68,10 +68,10 @@ pub(crate) struct State {
 }
 
 impl Connection {
-    pub(crate) fn new(id: u64, stream: Stream, out: Outbox) -> Self {
-        let state = State {
-            phase: Phase::Reading,
-            parser: Parser::new(stream.is_own()),
+    pub(crate) fn new(id: u64, stream: ClientStream, out: SendBuffer) -> Self {
+        let state = ConnectionState {
+            phase: ConnectionPhase::Reading,
+            parser: RequestParser::new(stream.is_own()),
             request: 0,
             early: None,
             again: false,
@@ -84,13 +84,13 @@ impl Connection {
         Self { id, stream, state: Mutex::new(state) }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ConnectionState> {
         // What the lock protects is whole between any two statements.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Receives what is there, up to what the parser takes. `false`: the client has ended or gone.
-    pub(crate) fn read(&self, state: &mut State) -> bool {
+    pub(crate) fn read(&self, state: &mut ConnectionState) -> bool {
         let mut buffer = [0; 16 * 1024];
         let was_idle = state.parser.is_idle();
         let most = state.parser.room();
@@ -127,7 +127,7 @@ impl Connection {
     }
 
     /// Reads away what nobody wants any more. `false`: the client has ended, or goes on for too long.
-    pub(crate) fn drain(&self, state: &mut State) -> bool {
+    pub(crate) fn drain(&self, state: &mut ConnectionState) -> bool {
         let mut buffer = [0; 16 * 1024];
         while state.drained < DRAIN_BYTES {
             match (&self.stream).read(&mut buffer) {
@@ -142,11 +142,11 @@ impl Connection {
     }
 
     /// Sends what the socket takes. `false`: the client is gone.
-    pub(crate) fn flush(&self, state: &mut State) -> bool {
+    pub(crate) fn flush(&self, state: &mut ConnectionState) -> bool {
         if state.out.is_empty() {
             return true;
         }
-        match state.out.send(&self.stream, state.phase == Phase::Streaming) {
+        match state.out.send(&self.stream, state.phase == ConnectionPhase::Streaming) {
             Ok(true) => {}
             Ok(false) => {
                 // From here on the pace counts.
@@ -156,33 +156,37 @@ impl Connection {
             Err(_) => return false,
         }
         state.deadline = match state.phase {
-            Phase::Reading if state.parser.is_idle() => Some(Instant::now() + IDLE_TIME),
-            Phase::Reading if state.parser.has_head() => Some(Instant::now() + BODY_TIME),
-            Phase::Reading => Some(Instant::now() + HEAD_TIME),
-            Phase::Busy | Phase::Parked | Phase::Streaming | Phase::Draining | Phase::Closed => None,
+            ConnectionPhase::Reading if state.parser.is_idle() => Some(Instant::now() + IDLE_TIME),
+            ConnectionPhase::Reading if state.parser.has_head() => Some(Instant::now() + BODY_TIME),
+            ConnectionPhase::Reading => Some(Instant::now() + HEAD_TIME),
+            ConnectionPhase::Busy
+            | ConnectionPhase::Waiting
+            | ConnectionPhase::Streaming
+            | ConnectionPhase::Draining
+            | ConnectionPhase::Closed => None,
         };
         true
     }
 
     /// Sends, and after the last answer tells the client that nothing follows. `false`: it is gone.
-    pub(crate) fn settle(&self, state: &mut State) -> bool {
+    pub(crate) fn settle(&self, state: &mut ConnectionState) -> bool {
         if !self.flush(state) {
             return false;
         }
-        if state.out.is_empty() && state.phase == Phase::Reading && !state.keep_alive {
+        if state.out.is_empty() && state.phase == ConnectionPhase::Reading && !state.keep_alive {
             // Closing at once while more is coming would make the kernel throw our answer away.
             self.stream.shutdown(Shutdown::Write);
-            state.phase = Phase::Draining;
+            state.phase = ConnectionPhase::Draining;
             state.deadline = Some(Instant::now() + DRAIN_TIME);
         }
         true
     }
 }
 
-impl State {
+impl ConnectionState {
     /// Takes note of a request that goes to the service.
     pub(crate) fn begin(&mut self, keep_alive: bool, without_body: bool) {
-        self.phase = Phase::Busy;
+        self.phase = ConnectionPhase::Busy;
         self.request += 1;
         self.deadline = None;
         self.keep_alive = keep_alive;
@@ -190,18 +194,18 @@ impl State {
     }
 
     /// Turns an answer into bytes to send. Unless `stays`, it is the last one.
-    pub(crate) fn put(&mut self, answer: Answer, stays: bool) {
+    pub(crate) fn put(&mut self, answer: HttpResponse, stays: bool) {
         self.keep_alive = self.keep_alive && stays && !answer.is_stream;
         self.out.push(&answer.head(self.keep_alive));
         let goes_on = answer.is_stream && !self.without_body;
         if !self.without_body {
             self.out.push_body(answer.body);
         }
-        self.phase = if goes_on { Phase::Streaming } else { Phase::Reading };
+        self.phase = if goes_on { ConnectionPhase::Streaming } else { ConnectionPhase::Reading };
     }
 
     /// Refuses what is no request, or one whose body nobody wants; whatever came of it is dropped.
-    pub(crate) fn refuse(&mut self, refusal: Answer) {
+    pub(crate) fn refuse(&mut self, refusal: HttpResponse) {
         self.without_body = self.parser.head().is_some_and(|head| head.method == "HEAD");
         self.parser.clear();
         self.put(refusal, false);
@@ -229,12 +233,12 @@ impl State {
 
     /// Whether the client may be told to come again later without losing anything.
     pub(crate) fn is_idle(&self) -> bool {
-        self.phase == Phase::Reading && self.parser.is_idle() && self.out.is_empty()
+        self.phase == ConnectionPhase::Reading && self.parser.is_idle() && self.out.is_empty()
     }
 
     /// Whether a request has begun to arrive and should have been here by now.
     pub(crate) fn is_half_there(&self) -> bool {
-        self.phase == Phase::Reading && !self.parser.is_idle() && self.out.is_empty()
+        self.phase == ConnectionPhase::Reading && !self.parser.is_idle() && self.out.is_empty()
     }
 
     pub(crate) fn is_overdue(&mut self, now: Instant) -> bool {
@@ -245,14 +249,14 @@ impl State {
     pub(crate) fn wanted(&self) -> Option<EventFlags> {
         let hang_up = EventFlags::RDHUP;
         let flags = match self.phase {
-            Phase::Busy | Phase::Closed => return None,
+            ConnectionPhase::Busy | ConnectionPhase::Closed => return None,
             // A client that has ended its side still reads ours.
-            Phase::Reading if self.again || !self.out.is_empty() => EventFlags::OUT,
-            Phase::Reading | Phase::Draining => EventFlags::IN | hang_up,
-            Phase::Parked | Phase::Streaming if self.again || !self.out.is_empty() => {
+            ConnectionPhase::Reading if self.again || !self.out.is_empty() => EventFlags::OUT,
+            ConnectionPhase::Reading | ConnectionPhase::Draining => EventFlags::IN | hang_up,
+            ConnectionPhase::Waiting | ConnectionPhase::Streaming if self.again || !self.out.is_empty() => {
                 EventFlags::OUT | hang_up
             }
-            Phase::Parked | Phase::Streaming => hang_up,
+            ConnectionPhase::Waiting | ConnectionPhase::Streaming => hang_up,
         };
         Some(flags | EventFlags::ONESHOT)
     }

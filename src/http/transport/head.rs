@@ -1,31 +1,31 @@
 //! Heads of requests: the request line and the headers.
 
-use super::chunked::Chunks;
-use super::parser::{MAX_HEADERS, Refusal, Request};
-use crate::http::response::Answer;
+use super::chunked::ChunkDecoder;
+use super::parser::{HttpRequest, MAX_HEADERS};
+use crate::http::response::HttpResponse;
 
 /// How a request's body is framed.
 #[derive(Debug)]
-pub(crate) enum Framing {
+pub(crate) enum BodyFraming {
     Length(usize),
-    Chunked(Chunks),
+    Chunked(ChunkDecoder),
 }
 
 /// What the head of a request says.
 #[derive(Debug)]
-pub(crate) struct Head {
-    pub(crate) request: Request,
-    pub(crate) framing: Framing,
+pub(crate) struct RequestHead {
+    pub(crate) request: HttpRequest,
+    pub(crate) framing: BodyFraming,
     /// Whether the client sends its body only when it is told to go on.
     pub(crate) waits: bool,
 }
 
-pub(crate) fn bad(why: &str) -> Refusal {
-    Answer::refusal(400, "bad_request", why)
+pub(crate) fn bad(why: &str) -> HttpResponse {
+    HttpResponse::error(400, "bad_request", why)
 }
 
 /// Reads the lines of a head, without the empty one that ends it.
-pub(crate) fn parse_head(head: &[u8]) -> Result<Head, Refusal> {
+pub(crate) fn parse_head(head: &[u8]) -> Result<RequestHead, HttpResponse> {
     let text = std::str::from_utf8(head).map_err(|_| bad("the head is not UTF-8 text"))?;
     let mut lines = text.split("\r\n");
     let line = lines.next().unwrap_or_default();
@@ -41,13 +41,13 @@ pub(crate) fn parse_head(head: &[u8]) -> Result<Head, Refusal> {
     let is_1_0 = match version {
         "HTTP/1.1" => false,
         "HTTP/1.0" => true,
-        _ => return Err(Answer::refusal(505, "version_unsupported", "only HTTP/1.1 and 1.0 are spoken")),
+        _ => return Err(HttpResponse::error(505, "version_unsupported", "only HTTP/1.1 and 1.0 are spoken")),
     };
     let headers = lines.map(parse_header).collect::<Result<Vec<_>, _>>()?;
     if headers.len() > MAX_HEADERS {
-        return Err(Answer::refusal(431, "headers_too_large", "the request has too many headers"));
+        return Err(HttpResponse::error(431, "headers_too_large", "the request has too many headers"));
     }
-    let mut request = Request { method: method.to_string(), headers, ..Request::default() };
+    let mut request = HttpRequest { method: method.to_string(), headers, ..HttpRequest::default() };
     if request.count("host") > 1 || (request.count("host") == 0 && !is_1_0) {
         return Err(bad("a request has exactly one Host"));
     }
@@ -60,18 +60,18 @@ pub(crate) fn parse_head(head: &[u8]) -> Result<Head, Refusal> {
         request.keep_alive = false;
     }
     let framing = framing(&request, is_1_0)?;
-    request.has_body = !matches!(framing, Framing::Length(0));
+    request.has_body = !matches!(framing, BodyFraming::Length(0));
     let waits = match request.header("expect") {
         // RFC 9110, section 10.1.1: of a client of HTTP/1.0 it means nothing.
         _ if is_1_0 => false,
         None if request.count("expect") == 0 => false,
         Some(value) if value.eq_ignore_ascii_case("100-continue") => true,
-        _ => return Err(Answer::refusal(417, "expectation_failed", "only 100-continue can be expected")),
+        _ => return Err(HttpResponse::error(417, "expectation_failed", "only 100-continue can be expected")),
     };
-    Ok(Head { request, framing, waits })
+    Ok(RequestHead { request, framing, waits })
 }
 
-fn set_target(request: &mut Request, target: &str) -> Result<(), Refusal> {
+fn set_target(request: &mut HttpRequest, target: &str) -> Result<(), HttpResponse> {
     if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(bad("the target has characters that must be percent-encoded"));
     }
@@ -94,7 +94,7 @@ fn set_target(request: &mut Request, target: &str) -> Result<(), Refusal> {
 }
 
 /// One line of a head, or of what follows a chunked body.
-pub(crate) fn parse_header(line: &str) -> Result<(String, String), Refusal> {
+pub(crate) fn parse_header(line: &str) -> Result<(String, String), HttpResponse> {
     let (name, value) = line.split_once(':').ok_or_else(|| bad("a header is not NAME: VALUE"))?;
     if !is_token(name) {
         return Err(bad("the name of a header is not a word"));
@@ -112,22 +112,26 @@ pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
 }
 
-fn framing(request: &Request, is_1_0: bool) -> Result<Framing, Refusal> {
+fn framing(request: &HttpRequest, is_1_0: bool) -> Result<BodyFraming, HttpResponse> {
     let (lengths, encodings) = (request.count("content-length"), request.count("transfer-encoding"));
     match (lengths, encodings) {
-        (0, 0) => Ok(Framing::Length(0)),
+        (0, 0) => Ok(BodyFraming::Length(0)),
         (1, 0) => {
             let text = request.header("content-length").unwrap_or_default();
             if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
                 return Err(bad("Content-Length is not a number"));
             }
             // A number too long for a usize is certainly too large.
-            Ok(Framing::Length(text.parse().unwrap_or(usize::MAX)))
+            Ok(BodyFraming::Length(text.parse().unwrap_or(usize::MAX)))
         }
         (0, 1) if is_1_0 => Err(bad("HTTP/1.0 knows no Transfer-Encoding")),
         (0, 1) => match request.header("transfer-encoding") {
-            Some(value) if value.eq_ignore_ascii_case("chunked") => Ok(Framing::Chunked(Chunks::default())),
-            _ => Err(Answer::refusal(501, "encoding_unsupported", "the only Transfer-Encoding is chunked")),
+            Some(value) if value.eq_ignore_ascii_case("chunked") => {
+                Ok(BodyFraming::Chunked(ChunkDecoder::default()))
+            }
+            _ => {
+                Err(HttpResponse::error(501, "encoding_unsupported", "the only Transfer-Encoding is chunked"))
+            }
         },
         _ => Err(bad("the length of the body is given twice")),
     }

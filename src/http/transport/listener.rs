@@ -11,12 +11,12 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::address::{Listener, Stream};
 use super::connection::Connection;
-use super::memory_budget::{Budget, Hold};
-use super::reactor::{FIRST_CONNECTION, LISTENERS, Sockets, WAKE};
-use super::request_threads::{Crew, WORKERS};
-use super::send_buffer::Outbox;
+use super::memory::{MemoryBudget, Reservation};
+use super::reactor::{FIRST_CONNECTION, LISTENERS, Reactor, WAKE};
+use super::request_queue::{RequestQueue, WORKERS};
+use super::send_buffer::SendBuffer;
+use super::socket::{ClientStream, ListenSocket};
 use crate::error::{Error, Result};
 
 /// The most connections at once; fewer when the system allows fewer descriptors.
@@ -30,12 +30,13 @@ const MAX_ANSWERS: usize = 128 * 1024 * 1024;
 /// Descriptors kept for files: half of all, but at least what a few requests need, and at most what
 /// as many requests as are served at once need, batches among them.
 const SPARE_DESCRIPTORS: (u64, u64) = (128, 512);
-impl Sockets {
+
+impl Reactor {
     /// Lets clients in at each of these.
     ///
     /// # Errors
     /// `Io` when the system has no room for it, `Config` when it allows too few open files.
-    pub fn listen(listeners: Vec<Listener>) -> Result<Self> {
+    pub fn listen(listeners: Vec<ListenSocket>) -> Result<Self> {
         let prepare = || -> std::io::Result<(OwnedFd, OwnedFd)> {
             let epoll = epoll::create(CreateFlags::CLOEXEC)?;
             let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -53,12 +54,12 @@ impl Sockets {
             listeners,
             connections: Mutex::new(HashMap::new()),
             next_id: AtomicU64::new(FIRST_CONNECTION),
-            most: most_connections()?,
+            max_connections: max_connections()?,
             is_full: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            crew: Crew::new(WORKERS),
-            bodies: Budget::new(MAX_BODIES),
-            answers: Budget::new(MAX_ANSWERS),
+            requests: RequestQueue::new(WORKERS),
+            bodies: MemoryBudget::new(MAX_BODIES),
+            answers: MemoryBudget::new(MAX_ANSWERS),
             ended: AtomicBool::new(false),
         })
     }
@@ -68,7 +69,7 @@ impl Sockets {
     /// # Errors
     /// `Io`, hardly ever.
     pub fn address(&self) -> Result<Option<SocketAddr>> {
-        let addresses = self.listeners.iter().map(Listener::address).collect::<Result<Vec<_>>>()?;
+        let addresses = self.listeners.iter().map(ListenSocket::address).collect::<Result<Vec<_>>>()?;
         Ok(addresses.into_iter().flatten().next())
     }
 
@@ -79,9 +80,9 @@ impl Sockets {
         }
     }
 
-    pub(crate) fn accept(&self, number: u64, listener: &Listener) {
+    pub(crate) fn accept(&self, number: u64, listener: &ListenSocket) {
         while self.stays() {
-            let has_room = self.all().len() < self.most || self.evict();
+            let has_room = self.all().len() < self.max_connections || self.evict();
             match if has_room { listener.accept() } else { Err(ErrorKind::OutOfMemory.into()) } {
                 Ok(stream) => self.admit(stream),
                 Err(error) => match error.kind() {
@@ -112,12 +113,13 @@ impl Sockets {
         })
     }
 
-    fn admit(&self, stream: Stream) {
+    fn admit(&self, stream: ClientStream) {
         if stream.prepare().is_err() {
             return;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::new(Connection::new(id, stream, Outbox::new(Hold::on(&self.answers))));
+        let connection =
+            Arc::new(Connection::new(id, stream, SendBuffer::new(Reservation::on(&self.answers))));
         let mut state = connection.lock();
         self.all().insert(id, Arc::clone(&connection));
         let flags = state.wanted().unwrap_or(EventFlags::empty());
@@ -131,7 +133,7 @@ impl Sockets {
 ///
 /// # Errors
 /// `Config` when there are so few that clients would wait for each other.
-fn most_connections() -> Result<usize> {
+fn max_connections() -> Result<usize> {
     let hard = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);

@@ -1,17 +1,17 @@
-//! Connections: from accepting a client to a parsed request, and from a response to bytes sent.
+//! Connections: from accepting a client to a parsed request, and from a response to the bytes that are sent.
+//!
+//! Knows nothing of the queue: whoever answers requests implements [`service::HttpService`].
 
-pub(crate) mod address;
 pub(crate) mod catch_panic;
 pub(crate) mod chunked;
 pub(crate) mod connection;
 pub(crate) mod head;
 pub(crate) mod listener;
 pub(crate) mod memory;
-pub(crate) mod memory_budget;
 pub(crate) mod parser;
 pub(crate) mod reactor;
-pub(crate) mod request_threads;
+pub(crate) mod request_queue;
 pub(crate) mod send_buffer;
 pub(crate) mod service;
-pub(crate) mod slow_client;
-pub(crate) mod unix_socket;
+pub(crate) mod socket;
+pub(crate) mod socket_file;

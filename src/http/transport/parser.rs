@@ -3,10 +3,10 @@
 //! Strict on purpose: what two programs could read in two ways (two lengths, a length beside
 //! chunks, a bare line feed, a folded header) is refused, so that no request can hide in another.
 
-use super::chunked::{Dechunked, append};
-use super::head::{Framing, Head, bad, parse_head};
-use super::memory_budget::Hold;
-use crate::http::response::Answer;
+use super::chunked::{ChunkProgress, append};
+use super::head::{BodyFraming, RequestHead, bad, parse_head};
+use super::memory::Reservation;
+use crate::http::response::HttpResponse;
 
 /// The longest request line, in bytes.
 const MAX_LINE: usize = 8 * 1024;
@@ -23,7 +23,7 @@ const IDLE_BUFFER: usize = 4 * 1024;
 
 /// One request, whole.
 #[derive(Debug, Default)]
-pub struct Request {
+pub struct HttpRequest {
     /// The method as it was sent.
     pub method: String,
     /// The path, still percent-encoded.
@@ -39,14 +39,14 @@ pub struct Request {
     /// The body, without its framing.
     pub body: Vec<u8>,
     /// What the body counts for.
-    pub hold: Hold,
+    pub memory: Reservation,
     /// Whether the client wants to send another request on this connection.
     pub keep_alive: bool,
     /// Whether it came over a socket that only this user can reach.
     pub is_own: bool,
 }
 
-impl Request {
+impl HttpRequest {
     /// The value of a header; `None` when it is absent or was sent more than once.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(have, _)| have == name);
@@ -64,23 +64,20 @@ impl Request {
 
 /// What the bytes so far amount to.
 #[derive(Debug)]
-pub enum Progress {
+pub enum ParseStep {
     /// Part of a request, or nothing.
     More,
-    /// A head, which is [`Parser::head`]; nothing of its body is kept until it is admitted.
+    /// A head, which is [`RequestParser::head`]; nothing of its body is kept until it is admitted.
     Head,
     /// A request; what follows it stays for the next call.
-    Request(Request),
+    Request(HttpRequest),
 }
-
-/// Why bytes are no request: an answer to give before the connection ends.
-pub type Refusal = Answer;
 
 /// Collects what one connection sends.
 #[derive(Debug, Default)]
-pub struct Parser {
+pub struct RequestParser {
     bytes: Vec<u8>,
-    head: Option<Head>,
+    head: Option<RequestHead>,
     /// The largest body that the head was admitted with.
     admitted: Option<usize>,
     /// Up to where `bytes` was searched for the end of the head in vain.
@@ -88,13 +85,13 @@ pub struct Parser {
     is_own: bool,
 }
 
-impl Parser {
+impl RequestParser {
     /// For a connection whose client is this user's, or anybody's.
     pub fn new(is_own: bool) -> Self {
         Self { is_own, ..Self::default() }
     }
 
-    /// How many bytes may be added before the next call of [`Parser::next`].
+    /// How many bytes may be added before the next call of [`RequestParser::next`].
     pub fn room(&self) -> usize {
         if self.head.is_some() { BODY_PIECE } else { (MAX_HEAD + 4).saturating_sub(self.bytes.len()) }
     }
@@ -115,24 +112,24 @@ impl Parser {
     }
 
     /// The request whose body is awaited.
-    pub fn head(&self) -> Option<&Request> {
+    pub fn head(&self) -> Option<&HttpRequest> {
         self.head.as_ref().map(|head| &head.request)
     }
 
     /// Takes in a body of at most `most` bytes for the head that has come; its memory is counted by
-    /// `hold`. `true`: the client waits to be told that it may send it.
+    /// `memory`. `true`: the client waits to be told that it may send it.
     ///
     /// # Errors
     /// The answer to a body that is announced as larger, or for which there is no room now.
-    pub fn admit(&mut self, most: usize, hold: Hold) -> Result<bool, Refusal> {
+    pub fn admit(&mut self, most: usize, memory: Reservation) -> Result<bool, HttpResponse> {
         let Some(head) = &mut self.head else { return Ok(false) };
-        head.request.hold = hold;
+        head.request.memory = memory;
         self.admitted = Some(most);
-        if let Framing::Length(length) = head.framing {
+        if let BodyFraming::Length(length) = head.framing {
             if length > most {
                 return Err(too_large(most));
             }
-            if !head.request.hold.grow(length) {
+            if !head.request.memory.grow(length) {
                 return Err(no_room());
             }
         }
@@ -155,60 +152,60 @@ impl Parser {
     ///
     /// # Errors
     /// The answer to bytes that can never become a request that is served.
-    pub fn next(&mut self) -> Result<Progress, Refusal> {
-        let Some(Head { request, framing, .. }) = &mut self.head else {
+    pub fn next(&mut self) -> Result<ParseStep, HttpResponse> {
+        let Some(RequestHead { request, framing, .. }) = &mut self.head else {
             // RFC 9112 2.2: empty lines before a request are skipped.
             let blank = self.bytes.chunks_exact(2).take_while(|pair| pair == b"\r\n").count() * 2;
             self.bytes.drain(..blank.min(MAX_LINE));
-            let Some(end) = self.head_end()? else { return Ok(Progress::More) };
+            let Some(end) = self.head_end()? else { return Ok(ParseStep::More) };
             let mut head = parse_head(&self.bytes[..end])?;
             head.request.is_own = self.is_own;
             self.head = Some(head);
             self.bytes.drain(..end + 4);
             self.searched = 0;
-            return Ok(Progress::Head);
+            return Ok(ParseStep::Head);
         };
-        let Some(most) = self.admitted else { return Ok(Progress::Head) };
+        let Some(most) = self.admitted else { return Ok(ParseStep::Head) };
         let is_whole = match framing {
-            Framing::Length(length) => {
+            BodyFraming::Length(length) => {
                 let more = self.bytes.len().min(*length - request.body.len());
                 append(&mut request.body, &self.bytes[..more], *length);
                 self.bytes.drain(..more);
                 request.body.len() == *length
             }
-            Framing::Chunked(chunks) => {
+            BodyFraming::Chunked(chunks) => {
                 let taken = chunks.take(&mut self.bytes, &mut request.body, most)?;
-                if taken == Dechunked::TooLarge {
+                if taken == ChunkProgress::TooLarge {
                     return Err(too_large(most));
                 }
-                if !request.hold.grow(request.body.capacity()) {
+                if !request.memory.grow(request.body.capacity()) {
                     return Err(no_room());
                 }
-                taken == Dechunked::Whole
+                taken == ChunkProgress::Whole
             }
         };
         if self.bytes.is_empty() && self.bytes.capacity() > IDLE_BUFFER {
             self.bytes = Vec::new();
         }
         if !is_whole {
-            return Ok(Progress::More);
+            return Ok(ParseStep::More);
         }
         self.admitted = None;
-        Ok(self.head.take().map_or(Progress::More, |head| Progress::Request(head.request)))
+        Ok(self.head.take().map_or(ParseStep::More, |head| ParseStep::Request(head.request)))
     }
 
     /// The length of the head without its blank line, once it is there.
-    fn head_end(&mut self) -> Result<Option<usize>, Refusal> {
+    fn head_end(&mut self) -> Result<Option<usize>, HttpResponse> {
         let from = self.searched.saturating_sub(3);
         let found = self.bytes[from..].windows(4).position(|window| window == b"\r\n\r\n");
         let end = found.map(|at| from + at);
         let seen = end.unwrap_or(self.bytes.len());
         let line = self.bytes[..seen.min(MAX_LINE + 1)].iter().position(|byte| *byte == b'\r');
         if line.is_none() && seen > MAX_LINE {
-            return Err(Answer::refusal(414, "uri_too_long", "the request line is too long"));
+            return Err(HttpResponse::error(414, "uri_too_long", "the request line is too long"));
         }
         if seen > MAX_HEAD {
-            return Err(Answer::refusal(431, "headers_too_large", "the request's head is too large"));
+            return Err(HttpResponse::error(431, "headers_too_large", "the request's head is too large"));
         }
         // Otherwise a client that ends its lines with a bare line feed would wait for ever.
         if end.is_none() && self.bytes[from..].windows(2).any(|pair| pair[0] != b'\r' && pair[1] == b'\n') {
@@ -219,28 +216,28 @@ impl Parser {
     }
 }
 
-fn too_large(most: usize) -> Refusal {
+fn too_large(most: usize) -> HttpResponse {
     if most == 0 {
-        return Answer::refusal(400, "invalid", "this route takes no body");
+        return HttpResponse::error(400, "invalid", "this route takes no body");
     }
-    Answer::refusal(413, "body_too_large", &format!("the body is larger than {most} bytes"))
+    HttpResponse::error(413, "body_too_large", &format!("the body is larger than {most} bytes"))
 }
 
-fn no_room() -> Refusal {
+fn no_room() -> HttpResponse {
     let text = "too many bodies are on their way at the same time; try again later";
-    Answer::refusal(503, "too_many_bodies", text).with("Retry-After", "1")
+    HttpResponse::error(503, "too_many_bodies", text).with_header("Retry-After", "1")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::transport::memory_budget::Budget;
+    use crate::http::transport::memory::MemoryBudget;
 
     /// What a parser says next that lets every head in; `true`: it waits for leave.
-    fn step(parser: &mut Parser) -> Result<(Progress, bool), Refusal> {
+    fn step(parser: &mut RequestParser) -> Result<(ParseStep, bool), HttpResponse> {
         Ok(match parser.next()? {
-            Progress::Head => {
-                let waits = parser.admit(MAX_BODY, Hold::default())?;
+            ParseStep::Head => {
+                let waits = parser.admit(MAX_BODY, Reservation::default())?;
                 (parser.next()?, waits)
             }
             progress => (progress, false),
@@ -248,12 +245,12 @@ mod tests {
     }
 
     fn status_of(text: &str) -> u16 {
-        let mut parser = Parser::default();
+        let mut parser = RequestParser::default();
         parser.push(text.as_bytes());
         match step(&mut parser) {
             Ok((_, true)) => 100,
-            Ok((Progress::Request(_), false)) => 200,
-            Ok((Progress::More | Progress::Head, false)) => 0,
+            Ok((ParseStep::Request(_), false)) => 200,
+            Ok((ParseStep::More | ParseStep::Head, false)) => 0,
             Err(refusal) => refusal.status,
         }
     }
@@ -305,11 +302,11 @@ mod tests {
         let text = "\r\nPOST /a?b=c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
                     3;n=v\r\nabc\r\n2\r\nde\r\n0\r\nT: v\r\n\r\nGET /next HTTP/1.1\r\nHost: x\r\n\r\n";
         for size in [1, 2, 7, text.len()] {
-            let mut parser = Parser::default();
+            let mut parser = RequestParser::default();
             let mut seen = Vec::new();
             for piece in text.as_bytes().chunks(size) {
                 parser.push(piece);
-                while let (Progress::Request(request), _) = step(&mut parser).unwrap() {
+                while let (ParseStep::Request(request), _) = step(&mut parser).unwrap() {
                     seen.push((request.path, request.query, request.body));
                 }
             }
@@ -330,45 +327,45 @@ mod tests {
         assert_eq!(status_of(&head("1.1", "")), 100);
         assert_eq!(status_of(&head("1.1", "a")), 0, "it has not waited");
         assert_eq!(status_of(&head("1.0", "")), 0, "that client does not know what it would be told");
-        let mut parser = Parser::default();
+        let mut parser = RequestParser::default();
         parser.push(head("1.1", "").as_bytes());
-        assert!(matches!(step(&mut parser), Ok((Progress::More, true))));
-        assert!(matches!(step(&mut parser), Ok((Progress::More, false))));
+        assert!(matches!(step(&mut parser), Ok((ParseStep::More, true))));
+        assert!(matches!(step(&mut parser), Ok((ParseStep::More, false))));
         parser.push(b"ab");
-        assert!(matches!(step(&mut parser), Ok((Progress::Request(_), false))));
+        assert!(matches!(step(&mut parser), Ok((ParseStep::Request(_), false))));
     }
 
     #[test]
     fn a_head_is_judged_before_its_body_is_kept() {
         let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
-        let mut parser = Parser::default();
+        let mut parser = RequestParser::default();
         parser.push(head.as_bytes());
         for _ in 0..2 {
-            assert!(matches!(parser.next(), Ok(Progress::Head)), "it waits to be let in");
+            assert!(matches!(parser.next(), Ok(ParseStep::Head)), "it waits to be let in");
         }
         assert_eq!(parser.head().unwrap().method, "POST");
-        assert_eq!(parser.admit(99_999, Hold::default()).unwrap_err().status, 413);
-        assert_eq!(parser.admit(0, Hold::default()).unwrap_err().status, 400, "no body is wanted");
+        assert_eq!(parser.admit(99_999, Reservation::default()).unwrap_err().status, 413);
+        assert_eq!(parser.admit(0, Reservation::default()).unwrap_err().status, 400, "no body is wanted");
 
-        let budget = Budget::new(150_000);
-        let mut parsers = [Parser::default(), Parser::default()];
+        let budget = MemoryBudget::new(150_000);
+        let mut parsers = [RequestParser::default(), RequestParser::default()];
         let admitted = parsers.each_mut().map(|parser| {
             parser.push(head.as_bytes());
-            assert!(matches!(parser.next(), Ok(Progress::Head)));
-            parser.admit(MAX_BODY, Hold::on(&budget)).map_err(|refusal| refusal.status)
+            assert!(matches!(parser.next(), Ok(ParseStep::Head)));
+            parser.admit(MAX_BODY, Reservation::on(&budget)).map_err(|refusal| refusal.status)
         });
         assert_eq!(admitted, [Ok(false), Err(503)]);
         let [mut first, _] = parsers;
         first.push(&[b' '; 100_000]);
-        let Ok(Progress::Request(request)) = first.next() else { panic!("not whole") };
+        let Ok(ParseStep::Request(request)) = first.next() else { panic!("not whole") };
         assert_eq!((request.body.len(), budget.used()), (100_000, 100_000));
         drop(request);
         assert_eq!(budget.used(), 0, "what is answered counts no more");
 
-        let mut chunked = Parser::default();
+        let mut chunked = RequestParser::default();
         chunked.push(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n");
-        assert!(matches!(chunked.next(), Ok(Progress::Head)));
-        assert!(!chunked.admit(MAX_BODY, Hold::on(&budget)).unwrap());
+        assert!(matches!(chunked.next(), Ok(ParseStep::Head)));
+        assert!(!chunked.admit(MAX_BODY, Reservation::on(&budget)).unwrap());
         let refused = std::iter::repeat_with(|| {
             chunked.push(&[b' '; 10_000]);
             chunked.next()
@@ -380,10 +377,10 @@ mod tests {
 
     #[test]
     fn a_parser_takes_no_more_than_a_head_before_it_is_let_in() {
-        let mut parser = Parser::default();
+        let mut parser = RequestParser::default();
         assert_eq!(parser.room(), MAX_HEAD + 4);
         parser.push(b"GET / HTTP/1.1\r\nHost: x\r\n");
-        assert!(matches!(parser.next(), Ok(Progress::More)));
+        assert!(matches!(parser.next(), Ok(ParseStep::More)));
         parser.push(&vec![b'x'; parser.room()]);
         assert_eq!((parser.room(), parser.bytes.capacity()), (0, MAX_HEAD + 4));
         assert_eq!(parser.next().unwrap_err().status, 431);

@@ -1,11 +1,11 @@
-//! The seam between the network and everything else: connections in, [`Answer`]s out.
+//! The seam between the network and everything else: connections in, [`HttpResponse`]s out.
 //!
 //! A few threads share one epoll instance; each takes one ready connection at a time (one-shot, so
-//! that no two have the same), reads, lets the [`Service`] answer, writes what the socket takes and
+//! that no two have the same), reads, lets the [`HttpService`] answer, writes what the socket takes and
 //! arms it again. No thread ever waits for a client: one that is slow, silent or only half there
 //! costs a descriptor and a bounded buffer until its deadline. A request whose answer takes long is
 //! *parked*: its connection stays armed for the client's hanging up alone, and whoever has the
-//! answer gives it through [`Sockets::answer`].
+//! answer gives it through [`Reactor::answer`].
 
 use std::collections::HashMap;
 use std::net::Shutdown;
@@ -17,14 +17,14 @@ use std::time::Instant;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 
-use super::address::Listener;
-use super::catch_panic::contain;
-use super::connection::{Connection, Phase, State};
-use super::memory_budget::{Budget, Hold};
-use super::parser::{Progress, Request};
-use super::request_threads::Crew;
-use super::service::{Reply, Sent, Service, Ticket};
-use crate::http::response::Answer;
+use super::catch_panic::catch_panic;
+use super::connection::{Connection, ConnectionPhase, ConnectionState};
+use super::memory::{MemoryBudget, Reservation};
+use super::parser::{HttpRequest, ParseStep};
+use super::request_queue::RequestQueue;
+use super::service::{HttpService, Reply, SendResult, Ticket};
+use super::socket::ListenSocket;
+use crate::http::response::HttpResponse;
 
 // What an event is about; listeners are numbered from one on, connections from the other.
 pub(crate) const WAKE: u64 = 0;
@@ -32,41 +32,41 @@ pub(crate) const LISTENERS: u64 = 1;
 pub(crate) const FIRST_CONNECTION: u64 = 8;
 
 /// Something for the service to do; without a request, to look again at a parked one.
-pub(crate) struct Job {
+pub(crate) struct ServiceJob {
     connection: Arc<Connection>,
     ticket: Ticket,
-    request: Option<Request>,
+    request: Option<HttpRequest>,
 }
 
 /// All connections of one server.
-pub struct Sockets {
+pub struct Reactor {
     pub(crate) epoll: OwnedFd,
     pub(crate) wake: OwnedFd,
-    pub(crate) listeners: Vec<Listener>,
+    pub(crate) listeners: Vec<ListenSocket>,
     pub(crate) connections: Mutex<HashMap<u64, Arc<Connection>>>,
     pub(crate) next_id: AtomicU64,
-    pub(crate) most: usize,
+    pub(crate) max_connections: usize,
     /// Whether accepting has to wait for descriptors.
     pub(crate) is_full: AtomicBool,
     pub(crate) stopping: AtomicBool,
     /// Whose requests the service has.
-    pub(crate) crew: Crew<Job>,
+    pub(crate) requests: RequestQueue<ServiceJob>,
     /// What the bodies of all requests take that are on their way or being answered.
-    pub(crate) bodies: Arc<Budget>,
+    pub(crate) bodies: Arc<MemoryBudget>,
     /// What all answers take that are not sent yet.
-    pub(crate) answers: Arc<Budget>,
+    pub(crate) answers: Arc<MemoryBudget>,
     pub(crate) ended: AtomicBool,
 }
 
-impl Sockets {
+impl Reactor {
     /// How many connections there are.
-    pub fn count(&self) -> usize {
+    pub fn connection_count(&self) -> usize {
         self.all().len()
     }
 
     /// How many connections there may be.
-    pub fn most(&self) -> usize {
-        self.most
+    pub fn max_connections(&self) -> usize {
+        self.max_connections
     }
 
     /// What the bodies take that are on their way or being answered, in bytes.
@@ -84,9 +84,9 @@ impl Sockets {
         self.answers.has_room(bytes)
     }
 
-    /// Serves until [`Sockets::end`]; to be called by one thread more than requests may be in the service at
+    /// Serves until [`Reactor::end`]; to be called by one thread more than requests may be in the service at
     /// once.
-    pub fn work(&self, service: &dyn Service) {
+    pub fn work(&self, service: &dyn HttpService) {
         let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(WAKE) }; 1];
         while !self.ended.load(Ordering::SeqCst) {
             let timeout = Timespec { tv_sec: 60, tv_nsec: 0 };
@@ -105,7 +105,7 @@ impl Sockets {
                 id => {
                     let connection = self.all().get(&id).cloned();
                     if let Some(connection) = connection
-                        && contain(|| self.ready(&connection, flags, service)).is_none()
+                        && catch_panic(|| self.ready(&connection, flags, service)).is_none()
                     {
                         self.lose(&connection, &mut connection.lock(), service);
                     }
@@ -116,11 +116,11 @@ impl Sockets {
     }
 
     /// Does what has waited for a thread.
-    fn catch_up(&self, service: &dyn Service) {
+    fn catch_up(&self, service: &dyn HttpService) {
         while !self.ended.load(Ordering::SeqCst)
-            && let Some((leave, Job { connection, ticket, request })) = self.crew.next()
+            && let Some((leave, ServiceJob { connection, ticket, request })) = self.requests.next()
         {
-            let done = contain(|| {
+            let done = catch_panic(|| {
                 let state = self.ask(&connection, leave, ticket, request, service);
                 self.advance(&connection, state, service);
             });
@@ -135,17 +135,17 @@ impl Sockets {
     fn ask_or_wait<'c>(
         &self,
         connection: &'c Arc<Connection>,
-        state: MutexGuard<'c, State>,
-        request: Option<Request>,
-        service: &dyn Service,
-    ) -> Option<MutexGuard<'c, State>> {
+        state: MutexGuard<'c, ConnectionState>,
+        request: Option<HttpRequest>,
+        service: &dyn HttpService,
+    ) -> Option<MutexGuard<'c, ConnectionState>> {
         let ticket = Ticket { connection: connection.id, request: state.request };
         drop(state);
         if request.as_ref().is_some_and(|request| service.is_quick(request)) {
             return Some(self.ask(connection, (), ticket, request, service));
         }
-        let job = Job { connection: Arc::clone(connection), ticket, request };
-        let (leave, job) = self.crew.begin(job)?;
+        let job = ServiceJob { connection: Arc::clone(connection), ticket, request };
+        let (leave, job) = self.requests.begin(job)?;
         Some(self.ask(connection, leave, ticket, job.request, service))
     }
 
@@ -155,9 +155,9 @@ impl Sockets {
         connection: &'c Connection,
         leave: L,
         ticket: Ticket,
-        request: Option<Request>,
-        service: &dyn Service,
-    ) -> MutexGuard<'c, State> {
+        request: Option<HttpRequest>,
+        service: &dyn HttpService,
+    ) -> MutexGuard<'c, ConnectionState> {
         let reply = match request {
             Some(request) => service.call(request, ticket),
             None => service.resume(ticket),
@@ -169,7 +169,7 @@ impl Sockets {
     }
 
     /// Ends connections whose time is up; to be called every now and then.
-    pub fn sweep(&self, service: &dyn Service) {
+    pub fn sweep(&self, service: &dyn HttpService) {
         let now = Instant::now();
         for connection in self.list() {
             let mut state = connection.lock();
@@ -177,7 +177,8 @@ impl Sockets {
                 continue;
             }
             if state.is_half_there() {
-                let refusal = Answer::refusal(408, "request_timeout", "the request did not arrive in time");
+                let refusal =
+                    HttpResponse::error(408, "request_timeout", "the request did not arrive in time");
                 service.refused(&refusal);
                 state.refuse(refusal);
                 let _ = connection.flush(&mut state);
@@ -201,11 +202,11 @@ impl Sockets {
     pub fn is_quiet(&self) -> bool {
         self.list().iter().all(|connection| {
             let state = connection.lock();
-            state.is_sent() && !matches!(state.phase, Phase::Busy | Phase::Parked)
+            state.is_sent() && !matches!(state.phase, ConnectionPhase::Busy | ConnectionPhase::Waiting)
         })
     }
 
-    /// Closes every connection and lets the threads in [`Sockets::work`] return.
+    /// Closes every connection and lets the threads in [`Reactor::work`] return.
     pub fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
@@ -216,60 +217,71 @@ impl Sockets {
 
     /// Whether the client of a request is there to take the answer: one that has ended its side of the
     /// connection looks no different from one that has closed it.
-    pub fn is_here(&self, ticket: Ticket) -> bool {
-        self.with(ticket, |connection, state| state.phase != Phase::Closed && !connection.has_ended())
-            .unwrap_or(false)
+    pub fn is_connected(&self, ticket: Ticket) -> bool {
+        self.with_connection(ticket, |connection, state| {
+            state.phase != ConnectionPhase::Closed && !connection.has_ended()
+        })
+        .unwrap_or(false)
     }
 
     /// Answers a parked request. Does nothing when its client has gone.
-    pub fn answer(&self, ticket: Ticket, answer: Answer) {
-        self.with(ticket, |connection, state| match state.phase {
-            Phase::Busy => state.early = Some(answer),
-            Phase::Parked => {
+    pub fn answer(&self, ticket: Ticket, answer: HttpResponse) {
+        self.with_connection(ticket, |connection, state| match state.phase {
+            ConnectionPhase::Busy => state.early = Some(answer),
+            ConnectionPhase::Waiting => {
                 state.put(answer, self.stays());
                 // A request that came behind this one is already here, and no event tells of it.
                 state.again = !state.parser.is_idle();
                 self.settle(connection, state);
             }
-            Phase::Reading | Phase::Streaming | Phase::Draining | Phase::Closed => {}
+            ConnectionPhase::Reading
+            | ConnectionPhase::Streaming
+            | ConnectionPhase::Draining
+            | ConnectionPhase::Closed => {}
         });
     }
 
     /// Sends a piece of a stream that an answer began.
-    pub fn send(&self, ticket: Ticket, piece: &[u8]) -> Sent {
-        self.with(ticket, |connection, state| match state.phase {
-            Phase::Busy | Phase::Parked => Sent::Behind,
-            Phase::Streaming if state.is_behind() => Sent::Behind,
-            Phase::Streaming => {
+    pub fn send(&self, ticket: Ticket, piece: &[u8]) -> SendResult {
+        self.with_connection(ticket, |connection, state| match state.phase {
+            ConnectionPhase::Busy | ConnectionPhase::Waiting => SendResult::Behind,
+            ConnectionPhase::Streaming if state.is_behind() => SendResult::Behind,
+            ConnectionPhase::Streaming => {
                 state.push(piece);
-                if self.settle(connection, state) { Sent::Taken } else { Sent::Gone }
+                if self.settle(connection, state) { SendResult::Sent } else { SendResult::Gone }
             }
-            Phase::Reading | Phase::Draining | Phase::Closed => Sent::Gone,
+            ConnectionPhase::Reading | ConnectionPhase::Draining | ConnectionPhase::Closed => {
+                SendResult::Gone
+            }
         })
-        .unwrap_or(Sent::Gone)
+        .unwrap_or(SendResult::Gone)
     }
 
     /// Ends a stream once its client has all of it.
     pub fn finish(&self, ticket: Ticket) {
-        self.with(ticket, |connection, state| {
-            if state.phase == Phase::Streaming {
-                state.phase = Phase::Reading;
+        self.with_connection(ticket, |connection, state| {
+            if state.phase == ConnectionPhase::Streaming {
+                state.phase = ConnectionPhase::Reading;
                 self.settle(connection, state);
             }
         });
     }
 
-    /// Lets one of the threads take a parked request to [`Service::resume`].
+    /// Lets one of the threads take a parked request to [`HttpService::resume`].
     pub fn resume(&self, ticket: Ticket) {
-        self.with(ticket, |connection, state| {
+        self.with_connection(ticket, |connection, state| {
             state.again = true;
-            if state.phase == Phase::Parked {
+            if state.phase == ConnectionPhase::Waiting {
                 self.arm(connection, state);
             }
         });
     }
 
-    fn with<T>(&self, ticket: Ticket, act: impl FnOnce(&Connection, &mut State) -> T) -> Option<T> {
+    fn with_connection<T>(
+        &self,
+        ticket: Ticket,
+        act: impl FnOnce(&Connection, &mut ConnectionState) -> T,
+    ) -> Option<T> {
         let connection = self.all().get(&ticket.connection).cloned()?;
         let mut state = connection.lock();
         (state.request == ticket.request).then(|| act(&connection, &mut state))
@@ -288,22 +300,22 @@ impl Sockets {
     }
 
     /// Something happened on a connection that this thread now has for itself.
-    fn ready(&self, connection: &Arc<Connection>, flags: EventFlags, service: &dyn Service) {
+    fn ready(&self, connection: &Arc<Connection>, flags: EventFlags, service: &dyn HttpService) {
         let mut state = connection.lock();
         let has_hung_up = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
         let again = std::mem::take(&mut state.again);
         let is_here = match state.phase {
-            Phase::Closed | Phase::Busy => return,
-            Phase::Parked | Phase::Streaming if has_hung_up => false,
-            Phase::Parked if again => {
-                state.phase = Phase::Busy;
+            ConnectionPhase::Closed | ConnectionPhase::Busy => return,
+            ConnectionPhase::Waiting | ConnectionPhase::Streaming if has_hung_up => false,
+            ConnectionPhase::Waiting if again => {
+                state.phase = ConnectionPhase::Busy;
                 let Some(after) = self.ask_or_wait(connection, state, None, service) else { return };
                 state = after;
                 true
             }
-            Phase::Parked | Phase::Streaming => true,
-            Phase::Draining => connection.drain(&mut state),
-            Phase::Reading => {
+            ConnectionPhase::Waiting | ConnectionPhase::Streaming => true,
+            ConnectionPhase::Draining => connection.drain(&mut state),
+            ConnectionPhase::Reading => {
                 let has_input = flags.contains(EventFlags::IN) || has_hung_up;
                 connection.flush(&mut state) && (!has_input || connection.read(&mut state))
             }
@@ -320,25 +332,25 @@ impl Sockets {
     fn advance<'c>(
         &self,
         connection: &'c Arc<Connection>,
-        mut state: MutexGuard<'c, State>,
-        service: &dyn Service,
+        mut state: MutexGuard<'c, ConnectionState>,
+        service: &dyn HttpService,
     ) {
         loop {
             if !connection.settle(&mut state) {
                 return self.lose(connection, &mut state, service);
             }
-            if state.phase != Phase::Reading || !state.is_sent() {
+            if state.phase != ConnectionPhase::Reading || !state.is_sent() {
                 break;
             }
             match state.parser.next() {
-                Ok(Progress::Request(request)) => {
+                Ok(ParseStep::Request(request)) => {
                     state.begin(request.keep_alive, request.method == "HEAD");
                     let after = self.ask_or_wait(connection, state, Some(request), service);
                     let Some(after) = after else { return };
                     state = after;
                 }
-                Ok(Progress::Head) => self.judge(&mut state, service),
-                Ok(Progress::More) => break,
+                Ok(ParseStep::Head) => self.judge(&mut state, service),
+                Ok(ParseStep::More) => break,
                 Err(refusal) => {
                     service.refused(&refusal);
                     state.refuse(refusal);
@@ -350,11 +362,11 @@ impl Sockets {
 
     /// Lets the service say whether it wants the request whose head has come, before anything of its body
     /// is kept.
-    fn judge(&self, state: &mut State, service: &dyn Service) {
+    fn judge(&self, state: &mut ConnectionState, service: &dyn HttpService) {
         let Some(head) = state.parser.head() else { return };
         let (keep_alive, is_head, has_body) = (head.keep_alive, head.method == "HEAD", head.has_body);
         match service.admit(head) {
-            Ok(most) => match state.parser.admit(most, Hold::on(&self.bodies)) {
+            Ok(most) => match state.parser.admit(most, Reservation::on(&self.bodies)) {
                 Ok(waits) => {
                     if has_body {
                         state.expect_body();
@@ -378,18 +390,18 @@ impl Sockets {
     }
 
     /// Does what the service decided about the request of a connection.
-    fn take(&self, state: &mut State, reply: Reply) {
-        if state.phase != Phase::Busy {
+    fn take(&self, state: &mut ConnectionState, reply: Reply) {
+        if state.phase != ConnectionPhase::Busy {
             return;
         }
         match (reply, state.early.take()) {
-            (Reply::Answer(answer), _) | (Reply::Parked, Some(answer)) => state.put(answer, self.stays()),
-            (Reply::Parked, None) => state.phase = Phase::Parked,
+            (Reply::Response(answer), _) | (Reply::Deferred, Some(answer)) => state.put(answer, self.stays()),
+            (Reply::Deferred, None) => state.phase = ConnectionPhase::Waiting,
         }
     }
 
     /// Sends what can be sent, from outside. `false`: the client is gone.
-    fn settle(&self, connection: &Connection, state: &mut State) -> bool {
+    fn settle(&self, connection: &Connection, state: &mut ConnectionState) -> bool {
         let is_here = connection.settle(state);
         if is_here {
             self.arm(connection, state);
@@ -399,22 +411,22 @@ impl Sockets {
         is_here
     }
 
-    fn arm(&self, connection: &Connection, state: &State) {
+    fn arm(&self, connection: &Connection, state: &ConnectionState) {
         if let Some(flags) = state.wanted() {
             let _ = epoll::modify(&self.epoll, &connection.stream, EventData::new_u64(connection.id), flags);
         }
     }
 
     /// Ends a connection, and tells who still works for it.
-    fn lose(&self, connection: &Connection, state: &mut State, service: &dyn Service) {
-        if matches!(state.phase, Phase::Parked | Phase::Streaming) {
+    fn lose(&self, connection: &Connection, state: &mut ConnectionState, service: &dyn HttpService) {
+        if matches!(state.phase, ConnectionPhase::Waiting | ConnectionPhase::Streaming) {
             service.gone(Ticket { connection: connection.id, request: state.request });
         }
         self.forget(connection, state);
     }
 
-    pub(crate) fn forget(&self, connection: &Connection, state: &mut State) {
-        state.phase = Phase::Closed;
+    pub(crate) fn forget(&self, connection: &Connection, state: &mut ConnectionState) {
+        state.phase = ConnectionPhase::Closed;
         let _ = epoll::delete(&self.epoll, &connection.stream);
         connection.stream.shutdown(Shutdown::Both);
         self.all().remove(&connection.id);

@@ -1,32 +1,34 @@
-//! What is still to be sent to one client.
+//! What is still to be sent to one client, and when the client takes it too slowly to be waited for.
+//!
+//! A response that is taken a few bytes at a time would keep its memory for hours. The server sees progress when the
+//! kernel takes more, which it does in steps; so the bounds are averages.
 
 use std::io::{self, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::memory_budget::Hold;
-use super::slow_client::Pace;
+use super::memory::Reservation;
 
 /// Bodies above this size, in bytes, are sent from where they are.
 const LARGE: usize = 64 * 1024;
 /// What an empty box keeps of its room, in bytes.
 const IDLE: usize = 8 * 1024;
 
-/// Bytes on their way to a client. Those that it does not take at once count for `hold` until they are sent.
+/// Bytes on their way to a client. Those that it does not take at once count for `memory` until they are sent.
 #[derive(Debug)]
-pub struct Outbox {
+pub struct SendBuffer {
     bytes: Vec<u8>,
     /// Follows `bytes`.
     large: Vec<u8>,
     /// How much of both is sent.
     sent: usize,
-    hold: Hold,
-    pace: Option<Pace>,
+    memory: Reservation,
+    pace: Option<ReadPace>,
 }
 
-impl Outbox {
+impl SendBuffer {
     /// An empty one.
-    pub fn new(hold: Hold) -> Self {
-        Self { bytes: Vec::new(), large: Vec::new(), sent: 0, hold, pace: None }
+    pub fn new(memory: Reservation) -> Self {
+        Self { bytes: Vec::new(), large: Vec::new(), sent: 0, memory, pace: None }
     }
 
     /// How many bytes are still to be sent.
@@ -82,8 +84,8 @@ impl Outbox {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let length = self.len();
-                    self.hold.force(self.bytes.len() + self.large.len());
-                    self.pace.get_or_insert_with(|| Pace::start(Instant::now(), length, is_stream));
+                    self.memory.force(self.bytes.len() + self.large.len());
+                    self.pace.get_or_insert_with(|| ReadPace::start(Instant::now(), length, is_stream));
                     return Ok(false);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -94,7 +96,7 @@ impl Outbox {
         self.bytes.shrink_to(IDLE);
         self.large = Vec::new();
         self.sent = 0;
-        self.hold.clear();
+        self.memory.clear();
         self.pace = None;
         Ok(true)
     }
@@ -105,10 +107,54 @@ impl Outbox {
     }
 }
 
+/// While there is something to send, this much must be taken in each such time: 1 KiB/s on average.
+const WINDOW: Duration = Duration::from_secs(30);
+const LEAST: usize = 30 * 1024;
+/// A whole answer must be taken within the first and one more second for each of the second.
+const GRACE: Duration = Duration::from_secs(30);
+const RATE: usize = 16 * 1024;
+
+/// The pace of one client, from when it has something to take until it has taken all of it.
+#[derive(Debug)]
+struct ReadPace {
+    /// When the present window ends, and what has been taken in it.
+    window: Instant,
+    taken: usize,
+    /// When the whole must have been taken; `None` for a stream, which has no whole.
+    end: Option<Instant>,
+}
+
+impl ReadPace {
+    /// A client that from now on has `length` bytes to take, or as many as the stream goes on to have.
+    fn start(now: Instant, length: usize, is_stream: bool) -> Self {
+        let time = GRACE + Duration::from_secs((length / RATE) as u64);
+        Self { window: now + WINDOW, taken: 0, end: (!is_stream).then(|| now + time) }
+    }
+
+    /// The client has taken so many bytes.
+    fn took(&mut self, bytes: usize) {
+        self.taken += bytes;
+    }
+
+    /// Whether the client is too slow to be waited for any longer; to be asked every now and then.
+    fn is_too_slow(&mut self, now: Instant) -> bool {
+        if self.end.is_some_and(|end| end <= now) {
+            return true;
+        }
+        if now < self.window {
+            return false;
+        }
+        let is_slow = self.taken < LEAST;
+        self.window = now + WINDOW;
+        self.taken = 0;
+        is_slow
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::transport::memory_budget::Budget;
+    use crate::http::transport::memory::MemoryBudget;
 
     /// Takes so many bytes at a time and then nothing more for now.
     struct Narrow<'a>(&'a mut Vec<u8>, usize);
@@ -127,8 +173,8 @@ mod tests {
 
     #[test]
     fn everything_is_sent_in_order_and_counts_until_then() {
-        let budget = Budget::new(10 * LARGE);
-        let mut outbox = Outbox::new(Hold::on(&budget));
+        let budget = MemoryBudget::new(10 * LARGE);
+        let mut outbox = SendBuffer::new(Reservation::on(&budget));
         let (mut expected, mut received) = (Vec::new(), Vec::new());
         for (n, size) in [10, 2 * LARGE, 7, LARGE + 1].into_iter().enumerate() {
             let piece = vec![b'a' + n as u8; size];
@@ -147,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_never_sent_whole_keeps_only_its_rest() {
-        let mut outbox = Outbox::new(Hold::default());
+        let mut outbox = SendBuffer::new(Reservation::default());
         let mut received = Vec::new();
         outbox.push(&[b'x'; 1000]);
         for n in 0..10_000 {
@@ -156,5 +202,30 @@ mod tests {
         }
         assert_eq!((outbox.len(), received.len()), (1000, 10_000_000));
         assert!(outbox.bytes.capacity() < 10_000, "{}", outbox.bytes.capacity());
+    }
+
+    /// After how many seconds a client is given up that takes so many bytes each second.
+    fn patience(length: usize, rate: usize, is_stream: bool) -> Option<u64> {
+        let start = Instant::now();
+        let mut pace = ReadPace::start(start, length, is_stream);
+        (1..=3600).find(|second| {
+            pace.took(rate);
+            pace.is_too_slow(start + Duration::from_secs(*second))
+        })
+    }
+
+    #[test]
+    fn slow_clients_are_given_up_and_others_are_not() {
+        const ANSWER: usize = 8 * 1024 * 1024;
+        assert_eq!(patience(ANSWER, 0, false), Some(30));
+        assert_eq!(patience(ANSWER, 512, false), Some(30));
+        assert_eq!(patience(ANSWER, 2048, false), Some(30 + 512), "the whole has a time too");
+        assert_eq!(patience(100, 1024, false), Some(30), "a short answer as well");
+        assert_eq!((patience(0, 512, true), patience(0, 1024, true)), (Some(30), None));
+        let start = Instant::now();
+        let mut pace = ReadPace::start(start, 0, true);
+        pace.took(LEAST);
+        assert!(!pace.is_too_slow(start + WINDOW));
+        assert!(pace.is_too_slow(start + 2 * WINDOW), "what was taken before does not count for ever");
     }
 }

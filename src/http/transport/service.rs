@@ -1,52 +1,58 @@
-//! What the network and the program say to each other.
+//! The interface between the connections and what answers their requests.
 
-use super::parser::Request;
-use crate::http::response::Answer;
+use super::parser::HttpRequest;
+use crate::http::response::HttpResponse;
 
-/// One request that is to be answered: which connection, and the how-manieth on it.
+/// Names one request that is to be answered: a connection, and the number of the request on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
     pub(crate) connection: u64,
     pub(crate) request: u64,
 }
 
-/// What a service makes of a request.
+/// What a service returns for a request.
 #[derive(Debug)]
 pub enum Reply {
-    /// This, at once.
-    Answer(Answer),
-    /// Something, later, through `Sockets::answer`.
-    Parked,
+    /// The response.
+    Response(HttpResponse),
+    /// Nothing yet: another thread will pass the response to `Reactor::answer`.
+    Deferred,
 }
 
-/// What became of a piece of a stream.
+impl From<HttpResponse> for Reply {
+    fn from(response: HttpResponse) -> Self {
+        Self::Response(response)
+    }
+}
+
+/// The result of sending a piece of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// It is on its way.
-    Taken,
-    /// The client is behind; nothing was taken.
+pub enum SendResult {
+    /// The piece is on its way.
+    Sent,
+    /// The client is behind, and nothing was accepted.
     Behind,
-    /// There is nobody to send it to.
+    /// The client has gone.
     Gone,
 }
 
-/// Who answers requests; called by several threads at once.
-pub trait Service: Sync {
-    /// Says by its head whether a request is wanted, and how many bytes its body may have. Must neither
-    /// wait for anything nor call `Sockets`, whose locks are held.
+/// What answers requests; called by several threads at the same time.
+pub trait HttpService: Sync {
+    /// Decides by its head whether a request is served, and returns how many bytes its body may have. Must neither
+    /// block nor call the `Reactor`, whose locks are held.
     ///
     /// # Errors
-    /// The answer to a request that is not wanted.
-    fn admit(&self, head: &Request) -> Result<usize, Answer>;
-    /// Whether a request is answered without waiting for a lock, so that it need not wait for others.
-    fn is_quick(&self, request: &Request) -> bool;
-    /// Answers a request that was admitted, or parks it under its ticket.
-    fn call(&self, request: Request, ticket: Ticket) -> Reply;
-    /// Looks again at a parked request, because of `Sockets::resume`.
+    /// The response to a request that is not served.
+    fn admit(&self, head: &HttpRequest) -> Result<usize, HttpResponse>;
+    /// Returns whether a request is answered without waiting for a lock, so that it need not wait for others.
+    fn is_quick(&self, request: &HttpRequest) -> bool;
+    /// Answers a request that was admitted, or defers it under its ticket.
+    fn call(&self, request: HttpRequest, ticket: Ticket) -> Reply;
+    /// Tries again to answer a deferred request, because of `Reactor::resume`.
     fn resume(&self, ticket: Ticket) -> Reply;
-    /// The client of a parked request, or of a stream, has hung up. Must not call `Sockets`, whose
-    /// locks are held.
+    /// Takes note that the client of a deferred request, or of a stream, has hung up. Must not call the `Reactor`,
+    /// whose locks are held.
     fn gone(&self, ticket: Ticket);
-    /// Bytes were refused before they became a request.
-    fn refused(&self, refusal: &Answer);
+    /// Takes note of a response to bytes that never became a request.
+    fn refused(&self, refusal: &HttpResponse);
 }

@@ -6,33 +6,33 @@ use super::*;
 /// A service with a mistake in it.
 struct Mistaken;
 
-impl Service for Mistaken {
-    fn admit(&self, _: &Request) -> Result<usize, Answer> {
+impl HttpService for Mistaken {
+    fn admit(&self, _: &HttpRequest) -> Result<usize, HttpResponse> {
         Ok(0)
     }
 
-    fn is_quick(&self, _: &Request) -> bool {
+    fn is_quick(&self, _: &HttpRequest) -> bool {
         false
     }
 
-    fn call(&self, request: Request, _: Ticket) -> Reply {
+    fn call(&self, request: HttpRequest, _: Ticket) -> Reply {
         assert_ne!(request.path, "/mistake", "on purpose");
-        Reply::Answer(Answer::empty())
+        Reply::Response(HttpResponse::no_content())
     }
 
     fn resume(&self, _: Ticket) -> Reply {
-        Reply::Parked
+        Reply::Deferred
     }
 
     fn gone(&self, _: Ticket) {}
 
-    fn refused(&self, _: &Answer) {}
+    fn refused(&self, _: &HttpResponse) {}
 }
 
 #[test]
 fn a_panic_ends_its_connection_and_no_other() {
-    let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let sockets = Sockets::listen(vec![listener]).unwrap();
+    let listener = ListenSocket::tcp((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let sockets = Reactor::listen(vec![listener]).unwrap();
     let address = sockets.address().unwrap().unwrap();
     let ask = |path: &str| {
         let mut stream = TcpStream::connect(address).unwrap();

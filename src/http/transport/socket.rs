@@ -21,7 +21,7 @@ const SILENCE: u32 = 60_000;
 
 /// Where clients connect.
 #[derive(Debug)]
-pub enum Listener {
+pub enum ListenSocket {
     /// An address and a port.
     Tcp(TcpListener),
     /// A socket in the file system.
@@ -30,14 +30,14 @@ pub enum Listener {
 
 /// A client's end of the line.
 #[derive(Debug)]
-pub enum Stream {
+pub enum ClientStream {
     /// Anybody who can reach the address.
     Tcp(TcpStream),
     /// A process of this user, or of root.
     Unix(UnixStream),
 }
 
-impl Listener {
+impl ListenSocket {
     /// Listens at `address`.
     ///
     /// # Errors
@@ -78,14 +78,14 @@ impl Listener {
     ///
     /// # Errors
     /// What the system says; `WouldBlock` when nobody waits.
-    pub fn accept(&self) -> io::Result<Stream> {
+    pub fn accept(&self) -> io::Result<ClientStream> {
         match self {
-            Self::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
+            Self::Tcp(listener) => listener.accept().map(|(stream, _)| ClientStream::Tcp(stream)),
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
                 let peer = sockopt::socket_peercred(&stream)?.uid;
                 if peer.is_root() || peer == rustix::process::geteuid() {
-                    Ok(Stream::Unix(stream))
+                    Ok(ClientStream::Unix(stream))
                 } else {
                     Err(ErrorKind::ConnectionAborted.into())
                 }
@@ -94,7 +94,7 @@ impl Listener {
     }
 }
 
-impl Stream {
+impl ClientStream {
     /// Whether the kernel has seen to it that the client belongs to this user.
     pub fn is_own(&self) -> bool {
         matches!(self, Self::Unix(_))
@@ -138,7 +138,7 @@ fn notice_absence(stream: &TcpStream) -> rustix::io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)
 }
 
-impl AsFd for Listener {
+impl AsFd for ListenSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(listener) => listener.as_fd(),
@@ -147,7 +147,7 @@ impl AsFd for Listener {
     }
 }
 
-impl AsFd for Stream {
+impl AsFd for ClientStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
@@ -156,20 +156,20 @@ impl AsFd for Stream {
     }
 }
 
-impl Read for &Stream {
+impl Read for &ClientStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Stream::Tcp(stream) => (&*stream).read(buffer),
-            Stream::Unix(stream) => (&*stream).read(buffer),
+            ClientStream::Tcp(stream) => (&*stream).read(buffer),
+            ClientStream::Unix(stream) => (&*stream).read(buffer),
         }
     }
 }
 
-impl Write for &Stream {
+impl Write for &ClientStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Stream::Tcp(stream) => (&*stream).write(bytes),
-            Stream::Unix(stream) => (&*stream).write(bytes),
+            ClientStream::Tcp(stream) => (&*stream).write(bytes),
+            ClientStream::Unix(stream) => (&*stream).write(bytes),
         }
     }
 

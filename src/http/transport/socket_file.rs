@@ -11,7 +11,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::address::Listener;
+use super::socket::ListenSocket;
 use crate::error::{Error, Result, printable};
 use crate::store::FileLock;
 
@@ -23,20 +23,20 @@ const STICKY: u32 = 0o1000;
 
 /// The place of a socket, for as long as its server runs.
 #[derive(Debug)]
-pub struct OwnSocket {
+pub struct SocketFile {
     path: PathBuf,
     /// Device and inode of the socket's name, so that nobody else's is removed.
     identity: (u64, u64),
     _lock: FileLock,
 }
 
-impl OwnSocket {
+impl SocketFile {
     /// Listens at `path`, which must be absolute. A socket that a server left behind there is replaced.
     ///
     /// # Errors
     /// `Config` when the path is too long, in a directory where others may exchange files, or something
     /// else than a socket; `Refused` when a server listens there; `Io`.
-    pub fn listen(path: &Path) -> Result<(Self, Listener)> {
+    pub fn listen(path: &Path) -> Result<(Self, ListenSocket)> {
         let shown = printable(&path.to_string_lossy());
         let address = SocketAddrUnix::new(path).map_err(|_| {
             Error::config(format!("the path of the socket is too long: {shown}"))
@@ -79,7 +79,7 @@ impl OwnSocket {
         };
         let (listener, there) = listen().map_err(|error| Error::io("listen at", path, error))?;
         let identity = (there.dev(), there.ino());
-        Ok((Self { path: path.to_path_buf(), identity, _lock: lock }, Listener::Unix(listener)))
+        Ok((Self { path: path.to_path_buf(), identity, _lock: lock }, ListenSocket::Unix(listener)))
     }
 }
 
@@ -91,7 +91,7 @@ fn is_answered(address: &SocketAddrUnix) -> Result<bool> {
     Ok(matches!(rustix::net::connect(&socket, address), Ok(()) | Err(Errno::AGAIN)))
 }
 
-impl Drop for OwnSocket {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         let is_ours = std::fs::symlink_metadata(&self.path)
             .is_ok_and(|there| (there.dev(), there.ino()) == self.identity);

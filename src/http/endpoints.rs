@@ -1,21 +1,92 @@
-//! Every route there is: what it takes, what it gives, and who answers.
+//! All endpoints: what each takes and returns, and its handler.
 //!
-//! Requests are checked against this list and the OpenAPI document is made from it.
+//! Requests are checked against this table, and the OpenAPI document is made from it.
 
-use super::fields::*;
-use super::openapi;
-use super::params::{BODY, Kind, may, must};
-use super::route::{Route, delete, get, manage, post};
-use crate::http::handlers::logs::STREAMS;
-use crate::http::handlers::tasks::MAX_PAGE;
-use crate::http::handlers::{
-    agents, browser_login, claims, events, health, lanes, logs, metrics, responses, routes, submit, tasks,
-    vendors,
+use std::sync::OnceLock;
+
+use super::api::fields::*;
+use super::api::openapi;
+use super::api::operation::Operation;
+use super::api::params::{BODY, Field, Kind, may, must};
+use super::context::{Call, HandlerResult};
+use super::handlers::tasks::MAX_PAGE;
+use super::handlers::{
+    agents, claims, dispatch_routes, events, lanes, logs, responses, server, submit, tasks, vendors,
 };
+use super::log_follower::STREAMS;
+use super::response::HttpResponse;
 use crate::model::Status;
+use crate::model::json::Object;
 
-/// All routes.
-pub const ROUTES: &[Route] = &[
+/// An operation with its handler.
+pub struct Endpoint {
+    /// What it takes and returns.
+    pub operation: Operation,
+    /// The handler.
+    pub run: fn(&Call<'_>) -> HandlerResult,
+}
+
+/// An endpoint that reads.
+const fn get(
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    query: &'static [Field],
+    responses: &'static [(u16, &'static str)],
+    run: fn(&Call<'_>) -> HandlerResult,
+) -> Endpoint {
+    let operation =
+        Operation { method: "GET", path, id, summary, query, body: None, responses, needs_management: false };
+    Endpoint { operation, run }
+}
+
+/// An endpoint that changes something.
+const fn post(
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    body: &'static [Field],
+    responses: &'static [(u16, &'static str)],
+    run: fn(&Call<'_>) -> HandlerResult,
+) -> Endpoint {
+    let endpoint = get(path, id, summary, NO_QUERY, responses, run);
+    Endpoint { operation: Operation { method: "POST", body: Some(body), ..endpoint.operation }, run }
+}
+
+/// The same endpoint with the method PATCH.
+const fn patch(endpoint: Endpoint) -> Endpoint {
+    Endpoint { operation: Operation { method: "PATCH", ..endpoint.operation }, run: endpoint.run }
+}
+
+/// The same endpoint, only for a server that lets lanes and routes be changed.
+const fn managed(endpoint: Endpoint) -> Endpoint {
+    Endpoint { operation: Operation { needs_management: true, ..endpoint.operation }, run: endpoint.run }
+}
+
+/// A managed endpoint that deletes something.
+const fn delete(
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    run: fn(&Call<'_>) -> HandlerResult,
+) -> Endpoint {
+    let endpoint = get(path, id, summary, NO_QUERY, &[(204, "")], run);
+    managed(Endpoint { operation: Operation { method: "DELETE", ..endpoint.operation }, run })
+}
+
+/// `GET /openapi.json`; here, and not among the handlers, because it shows the table that names them.
+fn show_document(_call: &Call<'_>) -> HandlerResult {
+    static RESPONSE: OnceLock<HttpResponse> = OnceLock::new();
+    Ok(RESPONSE.get_or_init(|| HttpResponse::json(200, &document())).clone().into())
+}
+
+/// Returns the OpenAPI document.
+pub fn document() -> Object {
+    openapi::document(ENDPOINTS.iter().map(|endpoint| &endpoint.operation))
+}
+
+/// All endpoints.
+pub const ENDPOINTS: &[Endpoint] = &[
     get(
         "/tasks",
         "listTasks",
@@ -85,22 +156,19 @@ pub const ROUTES: &[Route] = &[
         responses::wait_several,
     ),
     get("/tasks/{id}", "showTask", "Shows a task.", NO_QUERY, &[(200, "BoardTask")], tasks::show),
-    Route {
-        method: "PATCH",
-        ..post(
-            "/tasks/{id}",
-            "editTask",
-            "Changes the words that people see of a task; the request stays what was submitted.",
-            &[
-                may("name", TEXT, "The title."),
-                may("description", Kind::Text(BODY), "The description."),
-                may("labels", Kind::Texts, "All labels."),
-                may("assignees", Kind::Texts, "All assignees."),
-            ],
-            &[(200, "BoardTask")],
-            tasks::edit,
-        )
-    },
+    patch(post(
+        "/tasks/{id}",
+        "editTask",
+        "Changes the words that people see of a task; the request stays what was submitted.",
+        &[
+            may("name", TEXT, "The title."),
+            may("description", Kind::Text(BODY), "The description."),
+            may("labels", Kind::Texts, "All labels."),
+            may("assignees", Kind::Texts, "All assignees."),
+        ],
+        &[(200, "BoardTask")],
+        tasks::edit,
+    )),
     post(
         "/tasks/{id}/claim",
         "claimTask",
@@ -252,36 +320,38 @@ pub const ROUTES: &[Route] = &[
     ),
     get("/lanes", "listLanes", "Lists lanes.", NO_QUERY, &[(200, "Lanes")], lanes::list),
     get("/lanes/{name}", "showLane", "Shows a lane.", NO_QUERY, &[(200, "OneLane")], lanes::show),
-    manage(
-        "POST",
-        post("/lanes", "createLane", "Describes a lane.", CREATE_LANE, &[(201, "OneLane")], lanes::create),
-    ),
-    manage(
-        "PATCH",
-        post("/lanes/{name}", "editLane", "Changes a lane.", EDIT_LANE, &[(200, "OneLane")], lanes::edit),
-    ),
-    manage(
-        "POST",
-        post(
-            "/lanes/{name}/pause",
-            "pauseLane",
-            "Hands out nothing of a lane.",
-            &[may("reason", LONG, "Why.")],
-            &[(200, "Paused")],
-            lanes::pause,
-        ),
-    ),
-    manage(
-        "POST",
-        post(
-            "/lanes/{name}/resume",
-            "resumeLane",
-            "Hands out the tasks of a lane again.",
-            &[],
-            &[(200, "Paused")],
-            lanes::resume,
-        ),
-    ),
+    managed(post(
+        "/lanes",
+        "createLane",
+        "Describes a lane.",
+        CREATE_LANE,
+        &[(201, "OneLane")],
+        lanes::create,
+    )),
+    managed(patch(post(
+        "/lanes/{name}",
+        "editLane",
+        "Changes a lane.",
+        EDIT_LANE,
+        &[(200, "OneLane")],
+        lanes::edit,
+    ))),
+    managed(post(
+        "/lanes/{name}/pause",
+        "pauseLane",
+        "Hands out nothing of a lane.",
+        &[may("reason", LONG, "Why.")],
+        &[(200, "Paused")],
+        lanes::pause,
+    )),
+    managed(post(
+        "/lanes/{name}/resume",
+        "resumeLane",
+        "Hands out the tasks of a lane again.",
+        &[],
+        &[(200, "Paused")],
+        lanes::resume,
+    )),
     post(
         "/lanes/{name}/redrive",
         "redriveLane",
@@ -299,75 +369,78 @@ pub const ROUTES: &[Route] = &[
         &[(200, "Vendors")],
         vendors::list,
     ),
-    manage(
-        "POST",
-        post(
-            "/vendors/{name}/pause",
-            "pauseVendor",
-            "Leaves a vendor, or one of its models, alone.",
-            PAUSE_VENDOR,
-            &[(200, "PausedVendor")],
-            vendors::pause,
-        ),
-    ),
-    manage(
-        "POST",
-        post(
-            "/vendors/{name}/resume",
-            "resumeVendor",
-            "Uses a vendor again, whatever it is left alone for.",
-            RESUME_VENDOR,
-            &[(200, "PausedVendor")],
-            vendors::resume,
-        ),
-    ),
+    managed(post(
+        "/vendors/{name}/pause",
+        "pauseVendor",
+        "Leaves a vendor, or one of its models, alone.",
+        PAUSE_VENDOR,
+        &[(200, "PausedVendor")],
+        vendors::pause,
+    )),
+    managed(post(
+        "/vendors/{name}/resume",
+        "resumeVendor",
+        "Uses a vendor again, whatever it is left alone for.",
+        RESUME_VENDOR,
+        &[(200, "PausedVendor")],
+        vendors::resume,
+    )),
     get("/queues", "listQueues", "Lists lanes.", NO_QUERY, &[(200, "Lanes")], lanes::list),
     get("/queues/{name}", "showQueue", "Shows a lane.", NO_QUERY, &[(200, "OneLane")], lanes::show),
-    manage(
-        "POST",
-        post("/queues", "createQueue", "Describes a lane.", CREATE_LANE, &[(201, "OneLane")], lanes::create),
-    ),
-    manage(
-        "PATCH",
-        post("/queues/{name}", "editQueue", "Changes a lane.", EDIT_LANE, &[(200, "OneLane")], lanes::edit),
-    ),
+    managed(post(
+        "/queues",
+        "createQueue",
+        "Describes a lane.",
+        CREATE_LANE,
+        &[(201, "OneLane")],
+        lanes::create,
+    )),
+    managed(patch(post(
+        "/queues/{name}",
+        "editQueue",
+        "Changes a lane.",
+        EDIT_LANE,
+        &[(200, "OneLane")],
+        lanes::edit,
+    ))),
     delete("/queues/{name}", "deleteQueue", "Deletes a lane without tasks.", lanes::delete),
-    get("/routes", "listRoutes", "Lists dispatch routes.", NO_QUERY, &[(200, "Routes")], routes::list),
+    get(
+        "/routes",
+        "listRoutes",
+        "Lists dispatch routes.",
+        NO_QUERY,
+        &[(200, "Routes")],
+        dispatch_routes::list,
+    ),
     get(
         "/routes/{lane}",
         "showRoute",
         "Shows a dispatch route.",
         NO_QUERY,
         &[(200, "OneRoute")],
-        routes::show,
+        dispatch_routes::show,
     ),
-    manage(
-        "POST",
-        post(
-            "/routes",
-            "createRoute",
-            "Gives a lane a dispatch route.",
-            CREATE_ROUTE,
-            &[(201, "OneRoute")],
-            routes::create,
-        ),
-    ),
-    manage(
-        "PATCH",
-        post(
-            "/routes/{lane}",
-            "editRoute",
-            "Changes a dispatch route; what is not named stays.",
-            EDIT_ROUTE,
-            &[(200, "OneRoute")],
-            routes::edit,
-        ),
-    ),
+    managed(post(
+        "/routes",
+        "createRoute",
+        "Gives a lane a dispatch route.",
+        CREATE_ROUTE,
+        &[(201, "OneRoute")],
+        dispatch_routes::create,
+    )),
+    managed(patch(post(
+        "/routes/{lane}",
+        "editRoute",
+        "Changes a dispatch route; what is not named stays.",
+        EDIT_ROUTE,
+        &[(200, "OneRoute")],
+        dispatch_routes::edit,
+    ))),
     delete(
         "/routes/{lane}",
         "deleteRoute",
         "Deletes a dispatch route that was made over HTTP.",
-        routes::delete,
+        dispatch_routes::delete,
     ),
     get(
         "/status",
@@ -392,7 +465,7 @@ pub const ROUTES: &[Route] = &[
         "Whether the server can do its work.",
         NO_QUERY,
         &[(200, "Health")],
-        health::show,
+        server::health,
     ),
     get(
         "/metrics",
@@ -400,7 +473,7 @@ pub const ROUTES: &[Route] = &[
         "Counters for Prometheus.",
         NO_QUERY,
         &[(200, "text/plain; version=0.0.4; charset=utf-8")],
-        metrics::show,
+        server::metrics,
     ),
     get(
         "/open",
@@ -408,7 +481,7 @@ pub const ROUTES: &[Route] = &[
         "Lets a browser in: takes the code that `lanes serve --open` has printed, once, and sets a cookie.",
         &[must("code", TEXT, "The code.")],
         &[(303, "text/plain; charset=utf-8")],
-        browser_login::open,
+        server::open,
     ),
-    get("/openapi.json", "showDocument", "This document.", NO_QUERY, &[(200, "Document")], openapi::show),
+    get("/openapi.json", "showDocument", "This document.", NO_QUERY, &[(200, "Document")], show_document),
 ];

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub const WORKERS: usize = 8;
 
 /// Threads at work, and what waits for one of them.
-pub struct Crew<T> {
+pub struct RequestQueue<T> {
     most: usize,
     inner: Mutex<Inner<T>>,
     /// How many wait, readable without the lock. A thread that leaves after a job began to wait sees it.
@@ -25,9 +25,9 @@ struct Inner<T> {
 }
 
 /// Leave to work on one request, given back when this is dropped.
-pub struct Leave<'a, T>(&'a Crew<T>);
+pub struct RequestSlot<'a, T>(&'a RequestQueue<T>);
 
-impl<T> Crew<T> {
+impl<T> RequestQueue<T> {
     /// At most `most` at once.
     pub fn new(most: usize) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl<T> Crew<T> {
     }
 
     /// Leave for a job that has just come, or nothing once the job has its place in the queue.
-    pub fn begin(&self, job: T) -> Option<(Leave<'_, T>, T)> {
+    pub fn begin(&self, job: T) -> Option<(RequestSlot<'_, T>, T)> {
         let mut inner = self.inner();
         if inner.working >= self.most || !inner.waiting.is_empty() {
             inner.waiting.push_back(job);
@@ -50,11 +50,11 @@ impl<T> Crew<T> {
             return None;
         }
         inner.working += 1;
-        Some((Leave(self), job))
+        Some((RequestSlot(self), job))
     }
 
     /// The job that has waited the longest, with leave for it; to be asked by every thread that is done.
-    pub fn next(&self) -> Option<(Leave<'_, T>, T)> {
+    pub fn next(&self) -> Option<(RequestSlot<'_, T>, T)> {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return None;
         }
@@ -65,11 +65,11 @@ impl<T> Crew<T> {
         let job = inner.waiting.pop_front()?;
         self.waiting.store(inner.waiting.len(), Ordering::SeqCst);
         inner.working += 1;
-        Some((Leave(self), job))
+        Some((RequestSlot(self), job))
     }
 }
 
-impl<T> Drop for Leave<'_, T> {
+impl<T> Drop for RequestSlot<'_, T> {
     fn drop(&mut self) {
         self.0.inner().working -= 1;
     }
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn jobs_beyond_the_threads_wait_in_order() {
-        let crew = Crew::new(2);
+        let crew = RequestQueue::new(2);
         let (one, two) = (crew.begin(1), crew.begin(2));
         assert_eq!(two.as_ref().map(|(_, job)| *job), Some(2));
         assert!(crew.begin(3).is_none() && crew.begin(4).is_none() && crew.next().is_none());

@@ -4,32 +4,15 @@
 //! routes.json in the store, where it replaces the file's route of the same lane; dispatchers follow.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde_json::Value;
 
 use crate::error::{Error, Result, printable};
 use crate::http::api::params::missing;
-use crate::http::context::{App, Call, Outcome};
-use crate::http::response::{Answer, members, ok};
+use crate::http::context::{App, Call, HandlerResult};
+use crate::http::response::{HttpResponse, members, ok};
 use crate::model::json::Object;
 use crate::workspace::{Config, check_lane};
-
-/// What [`RouteRules::agree`] is: the configuration, the path of routes.json, its routes before and after.
-pub type AgreeToRoutes = Box<dyn Fn(&Config, &Path, &Object, &Object) + Send + Sync>;
-
-/// How routes may be changed.
-pub struct RouteRules {
-    /// Whether a route may choose what runs, with which rights and limits.
-    pub programs: bool,
-    /// The dispatcher's own check of a lane's route.
-    pub check: fn(&Config, &str, &Value) -> Result<()>,
-    /// Is told which routes of routes.json a change is about to replace, and by which: who may change them here
-    /// need not be asked about it again by a dispatcher.
-    pub agree: AgreeToRoutes,
-    /// Why a change of a lane's route, from one (null for none) to another, chooses that, if it does.
-    pub widening: fn(&Config, &str, &Value, &Value) -> Result<Option<String>>,
-}
 
 /// One lane's route, and whether it stands in handoff.yaml or in the store.
 struct Entry {
@@ -38,18 +21,18 @@ struct Entry {
 }
 
 /// `GET /routes`
-pub fn list(call: &Call<'_>) -> Outcome {
+pub fn list(call: &Call<'_>) -> HandlerResult {
     let routes: Vec<Value> = all(call.app)?.iter().map(|(lane, entry)| view(lane, entry)).collect();
     Ok(ok([("count", routes.len().into()), ("routes", routes.into())]).into())
 }
 
 /// `GET /routes/{lane}`
-pub fn show(call: &Call<'_>) -> Outcome {
+pub fn show(call: &Call<'_>) -> HandlerResult {
     Ok(one(call.app, &call.parameter, 200)?.into())
 }
 
 /// `POST /routes`
-pub fn create(call: &Call<'_>) -> Outcome {
+pub fn create(call: &Call<'_>) -> HandlerResult {
     let lane =
         call.body.text("lane").or_else(|| call.body.text("queue_name")).ok_or_else(|| missing("lane"))?;
     check_lane(&lane)?;
@@ -61,11 +44,11 @@ pub fn create(call: &Call<'_>) -> Outcome {
     let settings = call.body.map("settings");
     allowed(call.app, &lane, &Value::Null, &settings)?;
     put(call.app, &lane, settings, None)?;
-    Ok(one(call.app, &lane, 201)?.with("Location", format!("/routes/{}", encoded(&lane))).into())
+    Ok(one(call.app, &lane, 201)?.with_header("Location", format!("/routes/{}", encoded(&lane))).into())
 }
 
 /// `PATCH /routes/{lane}`: what is not named stays as it is.
-pub fn edit(call: &Call<'_>) -> Outcome {
+pub fn edit(call: &Call<'_>) -> HandlerResult {
     let lane = &call.parameter;
     let entry = all(call.app)?.remove(lane).ok_or_else(|| unknown(lane))?;
     let (before, changes) = (entry.is_ours.then(|| entry.settings.clone()), call.body.map("settings"));
@@ -78,7 +61,7 @@ pub fn edit(call: &Call<'_>) -> Outcome {
 }
 
 /// `DELETE /routes/{lane}`: what was said over HTTP; the file's route counts again, if it has one.
-pub fn delete(call: &Call<'_>) -> Outcome {
+pub fn delete(call: &Call<'_>) -> HandlerResult {
     let lane = &call.parameter;
     let entry = all(call.app)?.remove(lane).ok_or_else(|| unknown(lane))?;
     if !entry.is_ours {
@@ -90,21 +73,21 @@ pub fn delete(call: &Call<'_>) -> Outcome {
         routes.remove(lane);
         Ok(())
     })?;
-    Ok(Answer::empty().into())
+    Ok(HttpResponse::no_content().into())
 }
 
 /// Refuses settings that the dispatcher could not use, and changes that this server does not allow.
-fn allowed(app: &App, lane: &str, before: &Value, after: &Object) -> std::result::Result<(), Answer> {
+fn allowed(app: &App, lane: &str, before: &Value, after: &Object) -> std::result::Result<(), HttpResponse> {
     let (config, after) = (current(app), Value::Object(after.clone()));
-    (app.routes.check)(&config, lane, &after)?;
-    if app.routes.programs {
+    (app.route_rules.check)(&config, lane, &after)?;
+    if app.route_rules.programs {
         return Ok(());
     }
-    match (app.routes.widening)(&config, lane, before, &after)? {
+    match (app.route_rules.widening)(&config, lane, before, &after)? {
         None => Ok(()),
         Some(why) => {
             let text = format!("{why}; start with --allow-route-programs to have it set over HTTP");
-            Err(Answer::refusal(403, "programs_disabled", &text))
+            Err(HttpResponse::error(403, "programs_disabled", &text))
         }
     }
 }
@@ -129,7 +112,7 @@ fn change(app: &App, make: impl FnOnce(&mut Object) -> Result<()>) -> Result<()>
     app.store.change_routes(|routes| {
         let before = routes.clone();
         make(routes)?;
-        (app.routes.agree)(&current(app), &app.store.routes_path(), &before, routes);
+        (app.route_rules.agree)(&current(app), &app.store.routes_path(), &before, routes);
         Ok(())
     })
 }
@@ -138,10 +121,10 @@ fn unknown(lane: &str) -> Error {
     Error::not_found(format!("no route for lane {}", printable(lane)))
 }
 
-fn one(app: &App, lane: &str, status: u16) -> Result<Answer> {
+fn one(app: &App, lane: &str, status: u16) -> Result<HttpResponse> {
     let all = all(app)?;
     let entry = all.get(lane).ok_or_else(|| unknown(lane))?;
-    Ok(Answer::json(status, &members([("route", view(lane, entry))])))
+    Ok(HttpResponse::json(status, &members([("route", view(lane, entry))])))
 }
 
 /// The configuration as the file has it now; one that cannot be read any more counts as it was.

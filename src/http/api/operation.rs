@@ -1,0 +1,23 @@
+//! What an endpoint of the interface takes and returns.
+
+use super::params::Field;
+
+/// One operation, in the sense of OpenAPI: a method on a path.
+pub struct Operation {
+    /// The method; HEAD and OPTIONS are served without an entry of their own.
+    pub method: &'static str,
+    /// The path, with the parameter's name in braces.
+    pub path: &'static str,
+    /// Its id in the OpenAPI document.
+    pub id: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// The fields of its query.
+    pub query: &'static [Field],
+    /// The fields of its body; `None` when it takes none.
+    pub body: Option<&'static [Field]>,
+    /// The statuses of its responses other than errors, and their schema or media type; `""` for no body.
+    pub responses: &'static [(u16, &'static str)],
+    /// Whether it changes lanes or routes, which the server must have been started for.
+    pub needs_management: bool,
+}

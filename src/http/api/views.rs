@@ -1,0 +1,43 @@
+//! How tasks are shown: JSON that several handlers and the threads behind them share.
+
+use serde_json::Value;
+
+use crate::http::response::{HttpResponse, members, ok};
+use crate::model::Task;
+use crate::store::Submitted;
+
+/// A task as everyone may see it: without the token of its claim.
+pub fn public_task(task: &Task) -> Value {
+    let mut object = task.to_public_object();
+    object.insert("claim_token".into(), Value::Null);
+    Value::Object(object)
+}
+
+/// The response to a client that has claimed a task or has shown its claim token: the one place that shows a token.
+pub fn claimed(task: &Task) -> HttpResponse {
+    let token = task.status.claim().map(|claim| claim.token.as_str().to_string());
+    ok([
+        ("task", Value::Object(task.to_public_object())),
+        ("task_id", task.id.as_str().into()),
+        ("claim_token", token.into()),
+    ])
+}
+
+/// The response to a submit that is durable.
+pub fn submitted(submitted: &Submitted, warnings: Vec<String>) -> HttpResponse {
+    let status = if submitted.existing { 200 } else { 201 };
+    let response = HttpResponse::json(
+        status,
+        &members([
+            ("task", public_task(&submitted.task)),
+            ("task_id", submitted.task.id.as_str().into()),
+            ("existing", submitted.existing.into()),
+            ("warnings", warnings.into()),
+            // Boards look for these in the response to their own form.
+            ("id", submitted.task.id.as_str().into()),
+            ("name", submitted.task.spec.name.clone().map_or(Value::Null, Value::from)),
+            ("queue", submitted.task.spec.lane.clone().into()),
+        ]),
+    );
+    response.with_header("Location", format!("/tasks/{}", submitted.task.id))
+}

@@ -1,0 +1,75 @@
+//! What has changed in the store between two rounds of the watcher.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::error::Result;
+use crate::model::TaskId;
+use crate::store::{FeedCursor, FeedEntry, Store};
+
+/// What has happened since the last round.
+#[derive(Default)]
+pub struct StoreChanges {
+    /// The changes, oldest first.
+    pub entries: Vec<FeedEntry>,
+    /// The sequence number of the newest change.
+    pub latest: u64,
+    /// How many changes each lane has had; at least 1 for lanes in which a task may have become claimable.
+    pub lanes: HashMap<String, usize>,
+    /// The numbers of requests that have just begun to wait.
+    pub added: BTreeSet<u64>,
+    /// Whether it is time for the slow check, which looks at requests that no change concerns.
+    pub is_slow_check: bool,
+}
+
+impl StoreChanges {
+    /// Returns whether a stream of this task's events may have something to send.
+    pub fn concern(&self, number: u64, id: &TaskId) -> bool {
+        self.is_slow_check
+            || self.added.contains(&number)
+            || self.entries.iter().any(|entry| entry.task_id == *id)
+    }
+}
+
+/// Reads the feed from where it was read last.
+pub struct ChangeReader {
+    cursor: FeedCursor,
+    /// The lanes that were paused when they were last looked at.
+    paused: BTreeSet<String>,
+}
+
+impl ChangeReader {
+    /// A reader of what happens from now on.
+    ///
+    /// # Errors
+    /// Whatever the store reports.
+    pub fn new(store: &Store) -> Result<Self> {
+        let cursor = FeedCursor::after(store.feed_end()?);
+        Ok(Self { cursor, paused: store.paused()?.into_keys().collect() })
+    }
+
+    /// The sequence number of the last change that was read.
+    pub fn latest(&self) -> u64 {
+        self.cursor.seq()
+    }
+
+    /// Adds what has happened since the last call to `changes`.
+    pub fn read(&mut self, store: &Store, changes: &mut StoreChanges) {
+        // What cannot be read now is read at the next signal or slow check.
+        while let Ok(batch) = store.feed_after(&mut self.cursor, 1000)
+            && !batch.is_empty()
+        {
+            changes.entries.extend(batch);
+        }
+        for entry in &changes.entries {
+            *changes.lanes.entry(entry.lane.clone()).or_default() += 1;
+        }
+        // Resuming a lane notifies watchers, but leaves no entry in the feed.
+        if let Ok(paused) = store.paused() {
+            let paused: BTreeSet<String> = paused.into_keys().collect();
+            for lane in self.paused.difference(&paused) {
+                changes.lanes.insert(lane.clone(), usize::MAX);
+            }
+            self.paused = paused;
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Takes each request to the handler of its endpoint.
+
+use std::cell::Cell;
+
+use super::api::params::{Params, decode};
+use super::context::{App, Call, HandlerResult};
+use super::endpoints::{ENDPOINTS, Endpoint};
+use super::responder::Trace;
+use super::response::HttpResponse;
+use super::transport::catch_panic::catch_panic;
+use super::transport::parser::{HttpRequest, MAX_BODY};
+use super::transport::service::{HttpService, Reply, Ticket};
+
+/// The path of the endpoint that is served while all other requests wait for the store.
+const HEALTH_PATH: &str = "/healthz";
+
+impl HttpService for App {
+    fn admit(&self, head: &HttpRequest) -> Result<usize, HttpResponse> {
+        let mut pattern = "";
+        check_head(self, head, &mut pattern)
+            .inspect_err(|refusal| self.record(&Trace::of(head, pattern), refusal))
+    }
+
+    fn is_quick(&self, request: &HttpRequest) -> bool {
+        request.path == HEALTH_PATH
+    }
+
+    fn call(&self, request: HttpRequest, ticket: Ticket) -> Reply {
+        let mut trace = Trace::of(&request, "");
+        let handled = catch_panic(|| handle(self, request, ticket, &mut trace));
+        let reply = match handled.unwrap_or_else(|| Err(HttpResponse::internal_error())) {
+            Ok(reply) => reply,
+            Err(refusal) => Reply::Response(refusal),
+        };
+        match reply {
+            Reply::Response(response) => Reply::Response(self.finish_response(&trace, response)),
+            Reply::Deferred => Reply::Deferred,
+        }
+    }
+
+    fn resume(&self, ticket: Ticket) -> Reply {
+        let look = || self.long_polls.try_claim(ticket, self, |wait| wait.look(&self.store, self, ticket));
+        let Some(tried) = catch_panic(look) else {
+            self.long_polls.forget(ticket);
+            return Reply::Response(HttpResponse::internal_error());
+        };
+        let Some((request, response)) = tried else {
+            return Reply::Deferred;
+        };
+        Reply::Response(self.finish_response(&request.trace, response))
+    }
+
+    fn gone(&self, ticket: Ticket) {
+        self.long_polls.forget(ticket);
+    }
+
+    fn refused(&self, refusal: &HttpResponse) {
+        self.record(&Trace::of_garbage(), refusal);
+    }
+}
+
+/// Decides by the head of a request whether it is served, and returns how many bytes its body may have.
+fn check_head(app: &App, head: &HttpRequest, pattern: &mut &'static str) -> Result<usize, HttpResponse> {
+    app.auth.check(head)?;
+    let operation = match find(&head.method, &head.path) {
+        EndpointMatch::Found(endpoint, _) => &endpoint.operation,
+        EndpointMatch::Options(_) => return Ok(0),
+        EndpointMatch::OtherMethods(allow) => return Err(method_not_allowed(allow)),
+        EndpointMatch::NoPath => return Err(unknown_route()),
+    };
+    *pattern = operation.path;
+    if operation.needs_management && !app.allows_management {
+        let text = "changing lanes and routes is switched off; start with --enable-queue-management";
+        return Err(HttpResponse::error(403, "management_disabled", text));
+    }
+    if operation.body.is_none() {
+        return Ok(0);
+    }
+    app.auth.check_body(head)?;
+    Ok(MAX_BODY)
+}
+
+/// Reads the parameters of a request and calls its handler.
+fn handle(app: &App, mut request: HttpRequest, ticket: Ticket, trace: &mut Trace) -> HandlerResult {
+    let (Endpoint { operation, run }, parameter) = match find(&request.method, &request.path) {
+        EndpointMatch::Found(endpoint, parameter) => (endpoint, parameter),
+        EndpointMatch::Options(allow) => {
+            return Ok(HttpResponse::no_content().with_header("Allow", allow).into());
+        }
+        EndpointMatch::OtherMethods(allow) => return Err(method_not_allowed(allow)),
+        EndpointMatch::NoPath => return Err(unknown_route()),
+    };
+    trace.pattern = operation.path;
+    let parameter = decode(parameter.unwrap_or_default(), false)?;
+    let query = Params::from_query(operation.query, &request.query)?;
+    // The parameters are copies: the bytes of the body are freed before the handler runs.
+    let bytes = std::mem::take(&mut request.body);
+    let body = operation.body.map_or(Ok(Params::default()), |fields| Params::from_body(fields, &bytes))?;
+    drop(bytes);
+    let call = Call {
+        app,
+        query,
+        memory: Cell::new(std::mem::take(&mut request.memory)),
+        request: &request,
+        body,
+        parameter,
+        ticket,
+        trace,
+    };
+    run(&call)
+}
+
+fn method_not_allowed(allow: String) -> HttpResponse {
+    HttpResponse::error(405, "method_not_allowed", "this route has other methods").with_header("Allow", allow)
+}
+
+fn unknown_route() -> HttpResponse {
+    HttpResponse::error(404, "unknown_route", "no such route")
+}
+
+/// What a method and a path lead to.
+enum EndpointMatch<'a> {
+    /// An endpoint, and the part of the path that is its parameter.
+    Found(&'static Endpoint, Option<&'a str>),
+    /// An OPTIONS request; the value is the `Allow` header.
+    Options(String),
+    /// A path whose endpoints have other methods; the value is the `Allow` header.
+    OtherMethods(String),
+    /// A path without endpoints.
+    NoPath,
+}
+
+/// Finds the endpoint of a request.
+fn find<'a>(method: &str, path: &'a str) -> EndpointMatch<'a> {
+    if path == "*" {
+        return EndpointMatch::Options("GET, HEAD, POST, PATCH, DELETE, OPTIONS".to_string());
+    }
+    let wanted = if method == "HEAD" { "GET" } else { method };
+    // A literal path goes before one with a parameter.
+    let is_literal = !path.contains('{') && ENDPOINTS.iter().any(|endpoint| endpoint.operation.path == path);
+    let matching = || {
+        let match_path = move |endpoint: &'static Endpoint| match is_literal {
+            true => (endpoint.operation.path == path).then_some((endpoint, None)),
+            false => match_pattern(endpoint.operation.path, path).map(|parameter| (endpoint, parameter)),
+        };
+        ENDPOINTS.iter().filter_map(match_path)
+    };
+    if let Some((endpoint, parameter)) = matching().find(|(endpoint, _)| endpoint.operation.method == wanted)
+    {
+        return EndpointMatch::Found(endpoint, parameter);
+    }
+    let mut methods: Vec<&str> = matching().map(|(endpoint, _)| endpoint.operation.method).collect();
+    if methods.is_empty() {
+        return EndpointMatch::NoPath;
+    }
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
+    }
+    methods.push("OPTIONS");
+    let allow = methods.join(", ");
+    if method == "OPTIONS" { EndpointMatch::Options(allow) } else { EndpointMatch::OtherMethods(allow) }
+}
+
+/// Returns whether a path matches a pattern, and the part of the path that is its parameter.
+fn match_pattern<'a>(pattern: &str, path: &'a str) -> Option<Option<&'a str>> {
+    let mut parameter = None;
+    let mut parts = path.split('/');
+    for wanted in pattern.split('/') {
+        let part = parts.next()?;
+        if wanted.starts_with('{') {
+            parameter = Some(part).filter(|part| !part.is_empty());
+            parameter?;
+        } else if wanted != part {
+            return None;
+        }
+    }
+    parts.next().is_none().then_some(parameter)
+}

@@ -1,0 +1,247 @@
+//! A task as a client submits it, in either form of `POST /tasks`: read from the body, then checked against the
+//! rules of the workspace.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::allowed_paths::AllowedPaths;
+use super::api::params::{Params, missing};
+use super::response::{HttpResponse, members, ok};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::json::{self, Object};
+use crate::model::limits;
+use crate::store::Store;
+use crate::workspace::{Base, Checked, Config, Fingerprints, SubmitWish, check_submit};
+
+/// The most bytes that the files of one request may have together.
+pub const MAX_FILES: u64 = 1024 * 1024 * 1024;
+/// The largest metadata, in bytes as they are written.
+const MAX_METADATA: usize = 1024 * 1024;
+/// Any of these fields makes it agent-lanes' form.
+const FULL: [&str; 5] = ["workspace_id", "workspace_root", "request_path", "response_path", "checkpoint_id"];
+
+/// A task to submit whose files have not been read yet.
+pub struct SubmitDraft {
+    config: Config,
+    wish: SubmitWish,
+    metadata: Object,
+    warnings: Vec<String>,
+}
+
+impl SubmitDraft {
+    /// Reads the fields of a body; `files` are the fingerprints of the whole request.
+    ///
+    /// # Errors
+    /// `Invalid` when fields are missing or contradict each other, or a path leads where it must not.
+    pub fn read(
+        config: &Config,
+        paths: &AllowedPaths,
+        body: &Params,
+        key: Option<String>,
+        files: &Fingerprints,
+    ) -> Result<Self> {
+        let is_full = FULL.iter().any(|name| body.has(name));
+        let (config, mut wish) =
+            if is_full { full(config, paths, body)? } else { (config.clone(), short(body)?) };
+        wish.key = key;
+        wish.source_agent = body.text_or("source_agent", "api");
+        wish.supporting =
+            body.texts("supporting_paths").unwrap_or_default().into_iter().map(PathBuf::from).collect();
+        wish.priority = body.whole("priority");
+        wish.not_before = body.time("not_before");
+        wish.delay_seconds = body.seconds("delay_seconds");
+        wish.max_attempts = body.whole("max_attempts");
+        wish.timeout_seconds = body.seconds("timeout_seconds");
+        wish.name = body.text("name");
+        wish.labels = body.texts("labels").unwrap_or_default();
+        wish.worktree_path = body.text("worktree_path").map(PathBuf::from);
+        wish.for_client = true;
+        wish.fingerprints = files.clone();
+
+        let metadata = body.map("metadata");
+        check_metadata(&metadata)?;
+        paths.resolve_all(&config.workspace_root, &mut wish)?;
+        let warnings = body.warning().into_iter().chain(two_prompts(body)).collect();
+        Ok(Self { config, wish, metadata, warnings })
+    }
+
+    /// Checks the task against the rules of the workspace, for which its files are read.
+    ///
+    /// # Errors
+    /// `Invalid` when the task breaks a rule or a file cannot be read.
+    pub fn check(self, store: &Store) -> Result<Checked> {
+        let root = self.config.workspace_root.clone();
+        let mut checked =
+            check_submit(&self.config, &Base::at(root), store.now().wall, self.wish).map_err(blame_client)?;
+        // The command line can only set strings; here the values may be any JSON.
+        checked.task.spec.metadata = self.metadata;
+        checked.warnings.extend(self.warnings);
+        Ok(checked)
+    }
+
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        self.wish.request_from.iter().chain(&self.wish.supporting).map(PathBuf::as_path)
+    }
+}
+
+/// Returns the size of all files that the drafts name, in bytes.
+pub fn size_of_files<'a>(drafts: impl IntoIterator<Item = &'a SubmitDraft>) -> u64 {
+    let mut sizes = HashMap::new();
+    for path in drafts.into_iter().flat_map(SubmitDraft::files) {
+        sizes.entry(path).or_insert_with(|| std::fs::metadata(path).map_or(0, |there| there.len()));
+    }
+    sizes.into_values().sum()
+}
+
+/// Reads agent-lanes' form, which names everything.
+fn full(config: &Config, paths: &AllowedPaths, body: &Params) -> Result<(Config, SubmitWish)> {
+    let workspace_id = body.needed("workspace_id")?;
+    if workspace_id.trim().is_empty() {
+        return Err(Error::invalid("'workspace_id' is empty"));
+    }
+    let correlation_id = body
+        .text("correlation_id")
+        .or_else(|| body.text("checkpoint_id"))
+        .ok_or_else(|| missing("correlation_id"))?;
+    let lane = body.needed("lane")?;
+    let workspace_root = paths.workspace_root(&body.needed("workspace_root")?)?;
+    let request = body.needed("request_path")?;
+    let response = body.needed("response_path")?;
+    let config = Config { workspace_id, workspace_root, ..config.clone() };
+    let wish = SubmitWish {
+        lane: Some(lane),
+        correlation_id: Some(correlation_id),
+        request_from: Some(request.into()),
+        response_to: Some(response.into()),
+        prompt: first_filled(body, &["prompt", "description"]).map(str::to_string),
+        branch: body.text("expected_branch"),
+        ..SubmitWish::default()
+    };
+    Ok((config, wish))
+}
+
+/// Reads the short form: a lane, and a prompt or a request file.
+fn short(body: &Params) -> Result<SubmitWish> {
+    let lane = body.text("lane").or_else(|| body.text("queue_name")).ok_or_else(|| missing("lane"))?;
+    // A card on a board that has nothing but a title is still a task.
+    let has_request = body.has("request_from");
+    let names = ["prompt", "description", "name"];
+    let prompt = first_filled(body, if has_request { &names[..2] } else { &names });
+    if prompt.is_none() && !has_request {
+        return Err(missing("prompt").with_hint(
+            "beside the lane give prompt, description, name or request_from; or agent-lanes' form: \
+             workspace_id, correlation_id, workspace_root, request_path and response_path",
+        ));
+    }
+    Ok(SubmitWish {
+        lane: Some(lane),
+        correlation_id: body.text("correlation_id"),
+        request_from: body.text("request_from").map(PathBuf::from),
+        response_to: body.text("response_to").map(PathBuf::from),
+        prompt: prompt.map(str::to_string),
+        branch: body.text("expected_branch"),
+        ..SubmitWish::default()
+    })
+}
+
+/// Returns the first of these fields that is not blank.
+fn first_filled<'a>(body: &'a Params, names: &[&str]) -> Option<&'a str> {
+    names.iter().find_map(|name| body.str(name).filter(|text| !text.trim().is_empty()))
+}
+
+/// Returns the warning about a body with both a prompt and a description.
+fn two_prompts(body: &Params) -> Option<String> {
+    let (prompt, description) = (first_filled(body, &["prompt"])?, first_filled(body, &["description"])?);
+    (prompt != description)
+        .then(|| "the body has both prompt and description: the prompt is used".to_string())
+}
+
+/// Reports an operating system's error as the client's mistake, since it comes from the paths that the client named.
+fn blame_client(error: Error) -> Error {
+    if error.kind() == ErrorKind::Io { Error::invalid(error.to_string()) } else { error }
+}
+
+/// Refuses metadata that would swell a task's file, which is read whenever the task is looked at, and values in it
+/// that a program could read as a flag.
+///
+/// # Errors
+/// `Invalid` when the metadata is too large or has such a value.
+pub fn check_metadata(metadata: &Object) -> Result<()> {
+    limits::metadata(metadata)?;
+    if json::to_text(metadata).len() <= MAX_METADATA {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("the metadata takes more than {MAX_METADATA} bytes"))
+        .with_hint("put large data into a file and name it"))
+}
+
+/// The response to a request whose files are too large.
+pub fn files_too_large() -> HttpResponse {
+    let most = MAX_FILES / (1024 * 1024);
+    let text = format!(
+        "the files that this request names have more than {most} MiB together; `lanes submit` takes any size"
+    );
+    HttpResponse::error(413, "files_too_large", &text)
+}
+
+/// Returns the response to a submit that failed with `error` after its files were read.
+pub fn failed_check(files: &Fingerprints, is_stopping: bool, error: Error) -> HttpResponse {
+    if files.is_exceeded() {
+        // A file has grown since its size was read.
+        files_too_large()
+    } else if is_stopping {
+        HttpResponse::stopping()
+    } else {
+        error.into()
+    }
+}
+
+/// Checks and submits the tasks of a batch; each is accepted or refused on its own.
+///
+/// # Errors
+/// Whatever the store reports of the batch as a whole.
+pub fn submit_drafts(store: &Store, drafts: Vec<Result<SubmitDraft>>) -> Result<HttpResponse> {
+    let (mut checked, mut warnings, mut numbers, mut errors) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (number, draft) in drafts.into_iter().enumerate() {
+        match draft.and_then(|draft| draft.check(store)) {
+            Ok(fine) => {
+                numbers.push(number);
+                warnings.push(fine.warnings);
+                checked.push(fine.task);
+            }
+            Err(error) => errors.push((number, error)),
+        }
+    }
+    let submitted = store.submit_batch(checked)?;
+    let mut tasks = Vec::new();
+    for ((number, warnings), result) in numbers.into_iter().zip(warnings).zip(submitted) {
+        match result {
+            Ok(submitted) => tasks.push(Value::Object(members([
+                ("index", number.into()),
+                ("task_id", submitted.task.id.as_str().into()),
+                ("existing", submitted.existing.into()),
+                ("warnings", warnings.into()),
+            ]))),
+            Err(error) => errors.push((number, error)),
+        }
+    }
+    errors.sort_by_key(|(number, _)| *number);
+    let errors = errors.into_iter().map(|(number, error)| {
+        Value::Object(members([
+            ("index", number.into()),
+            ("code", error.kind().code().into()),
+            ("error", error.to_string().into()),
+        ]))
+    });
+    let errors: Vec<Value> = errors.collect();
+    let status = if errors.is_empty() { "ok" } else { "partly_refused" };
+    Ok(ok([
+        ("status", status.into()),
+        ("count", tasks.len().into()),
+        ("tasks", tasks.into()),
+        ("errors", errors.into()),
+    ]))
+}

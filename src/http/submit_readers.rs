@@ -1,0 +1,112 @@
+//! Submits that name large files, whose fingerprints take a while.
+//!
+//! A few threads of their own read such files, so that other requests are answered meanwhile, however many clients
+//! name however large files.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+
+use super::responder::{Deferred, Responder};
+use super::response::HttpResponse;
+use super::submit_batcher::SubmitBatcher;
+use super::submit_draft::{SubmitDraft, failed_check, submit_drafts};
+use super::transport::catch_panic::catch_panic;
+use super::transport::service::Reply;
+use crate::error::Result;
+use crate::store::Store;
+use crate::workspace::Fingerprints;
+
+/// The number of threads that read: more would share one disk.
+pub const READER_THREADS: usize = 2;
+/// The most submits that may wait for them.
+const MAX_WAITING: usize = 64;
+
+/// What is to be checked and submitted.
+pub enum LargeSubmit {
+    /// One task.
+    One(Box<SubmitDraft>),
+    /// A batch.
+    Batch(Vec<Result<SubmitDraft>>),
+}
+
+/// A submit whose files are to be read.
+pub struct QueuedFiles {
+    submit: LargeSubmit,
+    files: Fingerprints,
+    request: Deferred,
+}
+
+/// The queue of the threads that read; closed before they start and once they are to end.
+#[derive(Default)]
+pub struct SubmitReaders(Mutex<Option<SyncSender<QueuedFiles>>>);
+
+impl SubmitReaders {
+    /// Opens the queue and returns its receiving end, for [`SubmitReaders::run`].
+    pub fn open(&self) -> Mutex<Receiver<QueuedFiles>> {
+        let (sender, inbox) = sync_channel(MAX_WAITING);
+        self.set(Some(sender));
+        Mutex::new(inbox)
+    }
+
+    /// Closes the queue; [`SubmitReaders::run`] returns once it is empty.
+    pub fn close(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, sender: Option<SyncSender<QueuedFiles>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sender;
+    }
+
+    /// Queues a submit, which is answered as soon as its files are read and it is durable.
+    ///
+    /// # Errors
+    /// The response to a request for which the queue has no room, or that comes while the server stops.
+    pub fn send(
+        &self,
+        request: Deferred,
+        submit: LargeSubmit,
+        files: Fingerprints,
+    ) -> std::result::Result<Reply, HttpResponse> {
+        let queued = QueuedFiles { submit, files, request };
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sender) = sender.as_ref() else { return Err(HttpResponse::stopping()) };
+        sender.try_send(queued).map(|()| Reply::Deferred).map_err(|_| {
+            let text = "too many requests that name large files are waiting; try again later";
+            HttpResponse::error(503, "too_many_files", text).with_header("Retry-After", "10")
+        })
+    }
+
+    /// Checks and submits what is queued until the queue is closed and empty; for [`READER_THREADS`] threads.
+    pub fn run(
+        inbox: &Mutex<Receiver<QueuedFiles>>,
+        store: &Store,
+        batcher: &SubmitBatcher,
+        responder: &dyn Responder,
+    ) {
+        let next = || inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        while let Ok(QueuedFiles { submit, files, request }) = next() {
+            // Nobody else should wait for the files of a client that has gone.
+            if !request.is_wanted(responder) {
+                continue;
+            }
+            let refused = |error| failed_check(&files, responder.is_stopping(), error);
+            let response = match submit {
+                LargeSubmit::One(draft) => match catch_panic(|| draft.check(store)) {
+                    Some(Ok(checked)) => {
+                        if let Some(request) = batcher.submit(request, checked) {
+                            request.respond(responder, HttpResponse::stopping());
+                        }
+                        continue;
+                    }
+                    Some(Err(error)) => refused(error),
+                    None => HttpResponse::internal_error(),
+                },
+                LargeSubmit::Batch(drafts) => {
+                    catch_panic(|| submit_drafts(store, drafts).unwrap_or_else(refused))
+                        .unwrap_or_else(HttpResponse::internal_error)
+                }
+            };
+            request.respond(responder, response);
+        }
+    }
+}

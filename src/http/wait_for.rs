@@ -1,0 +1,164 @@
+//! What a long poll or a stream waits for, and the response once it is there.
+
+use serde_json::Value;
+
+use super::api::views::{claimed, public_task};
+use super::log_follower::LogFollower;
+use super::responder::Responder;
+use super::response::{HttpResponse, members, ok};
+use super::transport::service::Ticket;
+use crate::error::{Error, Result};
+use crate::model::{Command, TaskId};
+use crate::store::{Store, Want};
+
+/// What a request waits for.
+#[derive(Clone, Debug)]
+pub enum WaitFor {
+    /// A task that can be claimed.
+    ClaimableTask(Want),
+    /// A task, claimed for the client.
+    Claim {
+        /// The lanes and conditions of the task.
+        query: Want,
+        /// The owner of the claim.
+        owner: String,
+        /// The length of the lease, in seconds.
+        lease_seconds: f64,
+    },
+    /// The responses to tasks.
+    Responses {
+        /// The tasks.
+        ids: Vec<TaskId>,
+        /// Whether all of them must have ended; otherwise the first is enough.
+        all: bool,
+        /// Whether the client named one task and expects its response alone.
+        is_single: bool,
+    },
+    /// A stream of all changes after one of them.
+    Feed {
+        /// The sequence number of the last change that was sent.
+        since: u64,
+        /// The only lane whose changes are sent; all lanes without it.
+        lane: Option<String>,
+    },
+    /// A stream of the events of a task.
+    TaskEvents {
+        /// The task.
+        id: TaskId,
+        /// The number of its events that were sent.
+        sent: usize,
+    },
+    /// A stream of what a run prints.
+    RunLog(LogFollower),
+}
+
+impl WaitFor {
+    /// Returns the response to the client of `ticket`, if it can be given now.
+    ///
+    /// # Errors
+    /// Whatever the store reports.
+    pub fn look(
+        &self,
+        store: &Store,
+        responder: &dyn Responder,
+        ticket: Ticket,
+    ) -> Result<Option<HttpResponse>> {
+        match self {
+            Self::ClaimableTask(query) => {
+                let task = store.peek_next(query)?;
+                Ok(task.map(|task| ok([("task", public_task(&task))])))
+            }
+            Self::Claim { query, owner, lease_seconds } => {
+                claim_for_client(store, responder, ticket, query, owner, *lease_seconds)
+            }
+            Self::Responses { ids, all, is_single } => responses_to(store, ids, *all, *is_single),
+            Self::Feed { .. } | Self::TaskEvents { .. } | Self::RunLog(_) => Ok(None),
+        }
+    }
+
+    /// Returns the response for a wait that ends without a result, in time or because the server stops.
+    pub fn nothing_came(&self, is_stopping: bool) -> HttpResponse {
+        match self {
+            Self::ClaimableTask(_) | Self::Claim { .. } => ok([("task", Value::Null)]),
+            _ if is_stopping => HttpResponse::stopping(),
+            _ => HttpResponse::error(408, "timed_out", "the wait ended without a response"),
+        }
+    }
+
+    /// Returns whether this is a stream, whose response has begun already.
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Self::Feed { .. } | Self::TaskEvents { .. } | Self::RunLog(_))
+    }
+
+    /// Returns which tasks are waited for, if tasks of lanes are.
+    pub fn query(&self) -> Option<&Want> {
+        match self {
+            Self::ClaimableTask(query) | Self::Claim { query, .. } => Some(query),
+            Self::Responses { .. } | Self::Feed { .. } | Self::TaskEvents { .. } | Self::RunLog(_) => None,
+        }
+    }
+}
+
+/// Returns a key that is equal for queries that the same tasks match.
+pub fn group(query: &Want) -> String {
+    format!("{}\n{}", query.lanes.join("\n"), query.filter.describe())
+}
+
+/// Claims the next task for a client that is still connected; releases the task if the client hangs up meanwhile.
+fn claim_for_client(
+    store: &Store,
+    responder: &dyn Responder,
+    ticket: Ticket,
+    query: &Want,
+    owner: &str,
+    lease_seconds: f64,
+) -> Result<Option<HttpResponse>> {
+    if !responder.is_connected(ticket) {
+        return Ok(None);
+    }
+    let Some(task) = store.claim_next(query, owner, lease_seconds)? else { return Ok(None) };
+    match task.status.claim() {
+        Some(claim) if !responder.is_connected(ticket) => {
+            let release = Command::Release {
+                token: claim.token.clone(),
+                reason: Some("the client had hung up".to_string()),
+                delay_seconds: None,
+                spent: None,
+            };
+            store.apply(&task.id, &release)?;
+            Ok(None)
+        }
+        _ => Ok(Some(claimed(&task))),
+    }
+}
+
+/// Returns the response to a wait for the ends of tasks, once enough of them have ended.
+fn responses_to(store: &Store, ids: &[TaskId], all: bool, is_single: bool) -> Result<Option<HttpResponse>> {
+    let (mut answered, mut pending) = (Vec::new(), Vec::new());
+    for id in ids {
+        // Also declares a task dead that has run out of attempts meanwhile, so that the wait ends.
+        let task = store.settle(id)?;
+        match store.response(&task)? {
+            Some(response) if is_single => {
+                return Ok(Some(ok([("response", Value::Object(response.to_object()))])));
+            }
+            Some(response) => answered.push(Value::Object(members([
+                ("task_id", id.as_str().into()),
+                ("state", task.status.as_str().into()),
+                ("response", Value::Object(response.to_object())),
+            ]))),
+            None if task.status.is_terminal() => answered.push(Value::Object(members([
+                ("task_id", id.as_str().into()),
+                ("state", task.status.as_str().into()),
+                ("response", Value::Null),
+            ]))),
+            None => pending.push(Value::from(id.as_str())),
+        }
+    }
+    if is_single && !answered.is_empty() {
+        let text = format!("the response of {} is missing", ids.first().map_or("the task", TaskId::as_str));
+        return Err(Error::corrupt(text));
+    }
+    let is_enough = if all { pending.is_empty() } else { !answered.is_empty() };
+    Ok(is_enough.then(|| ok([("answered", answered.into()), ("pending", pending.into())])))
+}
