@@ -1,5 +1,5 @@
 //! Fills a store for measurements: `cargo bench --bench make_store -- DIR [TASKS]`; with `queue` at
-//! the end all of them wait in one lane, otherwise 95 % have ended.
+//! the end all tasks are queued in one lane, otherwise 95 % have ended.
 
 #![expect(clippy::print_stderr, reason = "a tool for developers, not a command")]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What memory `lanes serve` takes when clients mean it harm: the peak during each attack, and what is left
+"""Measures the memory of `lanes serve` under attack: the peak during each attack, and what is left
 of it afterwards. Ends with 1 when a peak is above its bound.
 
 Usage: benches/memory.py [ATTACK...]; LANES names the program, else the release build is used.
@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 
-# MiB; the bodies that may be on their way at the same time take 256 alone, and some of them are just being read.
+# MiB; the bodies in flight alone may take 256, and some of them are being parsed.
 BOUND, BOUND_WITH_BODIES = 300, 400
 TOKEN = "correct-horse-battery"
 LARGEST = 8 * 1024 * 1024
@@ -26,7 +26,7 @@ ZEROS = b"[" + b"0," * (LARGEST // 2 - 8) + b"0]"
 
 
 class Server:
-    """A server in a workspace of its own."""
+    """A server with its own workspace."""
 
     def __init__(self, program, root):
         (root / "token").write_text(TOKEN)
@@ -44,7 +44,7 @@ class Server:
         self.process.wait(10)
 
     def memory(self, field):
-        """VmRSS or VmHWM in MiB."""
+        """Returns VmRSS or VmHWM in MiB."""
         for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith(field + ":"):
                 return int(line.split()[1]) / 1024
@@ -58,7 +58,7 @@ class Server:
         return client
 
     def ask(self, method, path, body=b""):
-        """One request whole, and the status and body of its answer; no status when the server ended it."""
+        """Sends one complete request; returns status and body, or no status if the server closed the connection."""
         with self.connect() as client, contextlib.suppress(OSError):
             head = f"{method} {path} HTTP/1.1\r\n{SHOWN}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -70,7 +70,7 @@ class Server:
 
 
 def flood(server, count, head, piece, pieces):
-    """Connections that begin requests and send as much as is taken of them."""
+    """Opens connections that begin requests and send as much as the server accepts."""
     clients = []
     for _ in range(count):
         client = server.connect()
@@ -86,7 +86,7 @@ def flood(server, count, head, piece, pieces):
 
 
 def post_all(server, count, body):
-    """The same body from as many clients at once; the statuses of the answers."""
+    """Sends the same body from many clients at once; returns the statuses."""
     statuses = []
     threads = [
         threading.Thread(target=lambda: statuses.append(server.ask("POST", "/tasks", body)[0])) for _ in range(count)
@@ -99,7 +99,7 @@ def post_all(server, count, body):
 
 
 def read_slowly(server, seconds):
-    """Sixty clients that ask for a large answer and take 2 KiB of it every four seconds."""
+    """Starts sixty clients that request a large answer and read 2 KiB of it every four seconds."""
     _, submitted = server.ask("POST", "/tasks", json.dumps({"lane": "l", "prompt": "p"}).encode())
     task = json.loads(submitted)["task_id"]
     body = json.dumps({"body": "x" * (LARGEST - 1024)}).encode()

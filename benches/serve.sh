@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# `lanes serve` beside agent-lanes, measured in turns in the same run: requests per second, latencies and
-# errors with wrk, and what a thousand waiting clients cost. Compare the ratios; the absolute numbers are
-# those of a machine and a moment.
+# Compares `lanes serve` with agent-lanes, measured in turns in the same run: requests per second, latencies and
+# errors with wrk, and the cost of a thousand waiting clients. Compare the ratios; the absolute numbers depend on
+# the machine and the moment.
 # Usage: benches/serve.sh [SECONDS]; needs wrk, curl and python3, and agent-lanes on PATH for the ratios.
 # Builds the release binary unless LANES names one.
 set -euo pipefail
@@ -39,7 +39,7 @@ done = function(summary, latency)
 end
 LUA
 
-# start NAME PORT COMMAND [FLAG…]: a server in a workspace of its own, with one task in it.
+# start NAME PORT COMMAND [FLAG…]: starts a server in a new workspace with one task.
 start() {
   local root=$work/$1 port=$2 command=$3 answer
   shift 3
@@ -65,7 +65,7 @@ load() {
   fi | sed -n 's/^RESULT //p'
 }
 
-# The other one asks for no token.
+# agent-lanes asks for no token.
 start lanes 18765 "$LANES" --no-token
 reference=
 if command -v agent-lanes >/dev/null; then
@@ -87,4 +87,4 @@ for measure in 'GET 8' 'GET 32' 'GET 200' 'POST 8' 'POST 32'; do
 done
 
 echo
-python3 "$here/parked.py" 127.0.0.1 18765 "${pids[0]}" 1000
+python3 "$here/long_polls.py" 127.0.0.1 18765 "${pids[0]}" 1000

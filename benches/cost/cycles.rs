@@ -1,4 +1,4 @@
-//! Durable cycles of submit, claim and respond in a second, and submits by the batch.
+//! Measures durable cycles of submit, claim and respond per second, and batches of submits.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::measure::{processes, rate};
 use crate::peer::Peer;
 use crate::scene::{COMMANDS, LANE, LANES, Measured, Scene, cycle, wish};
 
-/// Cycles in a row before the next has its turn.
+/// Number of cycles before the next candidate has its turn.
 const LIBRARY: usize = 200;
 const ROUNDS: usize = 5;
 const PROCESSES: usize = 200;
@@ -20,7 +20,7 @@ pub fn run() {
     let scene = Scene::empty();
     let [mut one, mut four, mut theirs] = [Duration::ZERO; 3];
     let mut floor = Floor::default();
-    // In turns, since a shared machine is now faster and now slower.
+    // In turns, because the speed of a shared machine varies.
     for _ in 0..ROUNDS {
         one += library(&scene, 1);
         four += library(&scene, 4);
@@ -28,7 +28,7 @@ pub fn run() {
         theirs += peer.as_ref().map_or(Duration::ZERO, |peer| peer.cycles(scene.path(), LIBRARY));
     }
     let [one, four, theirs] = [one, four, theirs].map(|time| rate(ROUNDS * LIBRARY, time));
-    // What another implementation must find after a power cut: a directory, and its task.json twice replaced.
+    // What must survive a power cut: a directory, and its task.json replaced twice.
     let least = rate(1, floor.directory() + 2 * floor.replace());
     println!("durable writes of a cycle  {least:>8.0} cycles/s");
     println!("library, 1 worker          {one:>8.0} cycles/s   {:.2} x these writes", least / one);
@@ -69,7 +69,7 @@ pub fn run() {
     );
 }
 
-/// How long `workers` threads take for the cycles, each with a store of its own.
+/// Measures how long `workers` threads take for the cycles, each with its own store.
 fn library(scene: &Scene, workers: usize) -> Duration {
     let begin = Instant::now();
     std::thread::scope(|scope| {
@@ -85,7 +85,7 @@ fn library(scene: &Scene, workers: usize) -> Duration {
     begin.elapsed()
 }
 
-/// Cycles in a second when each step is a process.
+/// Measures cycles per second if each step is a process.
 fn as_processes(time: &mut dyn FnMut(&Measured, usize) -> Duration) -> f64 {
     let steps =
         COMMANDS.iter().filter(|command| ["submit FILE", "claim ID", "respond"].contains(&command.name));

@@ -1,11 +1,11 @@
-//! Each command as a process, beside agent-lanes and beside what the machine itself takes.
+//! Compares each command as a process with agent-lanes and with the floor that the machine sets.
 
 use crate::floor::Floor;
 use crate::measure::{Cost, ms, processes, ratio};
 use crate::peer::Peer;
 use crate::scene::{COMMANDS, LANES, Scene};
 
-/// How many runs are made before the floor has its turn.
+/// Number of runs before the floor has its turn.
 const BLOCK: usize = 20;
 const BLOCKS: usize = 10;
 const PEER_RUNS: usize = 15;
@@ -19,7 +19,7 @@ pub fn run() {
     );
     for command in COMMANDS {
         let (mut cost, mut floor) = (Cost::default(), Floor::default());
-        // In turns, since a shared machine is now faster and now slower.
+        // In turns, because the speed of a shared machine varies.
         for _ in 0..BLOCKS {
             cost.add(processes(LANES.as_ref(), scene.path(), &command.prepare(&scene.store(), BLOCK)));
             floor.take(&scene.path().join("floor").join(command.name), BLOCK);

@@ -1,10 +1,10 @@
-//! Each command as a fresh process, in stores of different sizes.
+//! Measures each command as a fresh process, in stores of different sizes.
 
 use crate::measure::{Cost, ms, processes, ratio};
 use crate::scene::{COMMANDS, LANES, Scene};
 use crate::support::Plan;
 
-/// How many runs of a command are made in one store before the next store has its turn.
+/// Number of runs of a command in one store before the next store has its turn.
 const BLOCK: usize = 25;
 const BLOCKS: usize = 8;
 
@@ -20,7 +20,7 @@ pub fn run() {
     );
     for command in COMMANDS {
         let mut costs: [Cost; 3] = Default::default();
-        // In turns, so that what the machine does meanwhile strikes all of them alike.
+        // In turns, so that other load on the machine affects all of them alike.
         for _ in 0..BLOCKS {
             for (scene, cost) in stores.iter().zip(&mut costs) {
                 let runs = command.prepare(&scene.store(), BLOCK);

@@ -1,4 +1,4 @@
-//! What the machine itself takes: a process, and a durable write.
+//! Measures the floor that the machine sets: a process, and a durable write.
 
 use std::fs::File;
 use std::io::Write;
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::measure::{Cost, processes, quantile, repeat};
 
-/// Makes this program end at once.
+/// Argument that makes this program exit at once.
 pub const NOTHING: &str = "--do-nothing";
 
-/// How long each of these takes.
+/// Times of the operations that no command can do without.
 #[derive(Clone, Debug, Default)]
 pub struct Floor {
     start: Cost,
@@ -19,7 +19,7 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// Measures each `times` more times in `dir`, which is made.
+    /// Measures each `times` more times in `dir`, which is created.
     pub fn take(&mut self, dir: &Path, times: usize) {
         std::fs::create_dir_all(dir).expect("a new directory");
         let this = std::env::current_exe().expect("this program has a path");
@@ -40,17 +40,17 @@ impl Floor {
         }));
     }
 
-    /// A Rust program, linked as usual, that does nothing: this one, see [`NOTHING`]. All these are medians.
+    /// Returns the median time of a Rust program, linked as usual, that does nothing: this one, see [`NOTHING`].
     pub fn start(&self) -> Duration {
         self.start.median()
     }
 
-    /// A new directory with one file of 1 KB, durable.
+    /// Returns the median time to create a directory with one file of 1 KB durably.
     pub fn directory(&self) -> Duration {
         quantile(&self.directory, 0.5)
     }
 
-    /// A file of 1 KB replaced by another, durable.
+    /// Returns the median time to replace a file of 1 KB durably.
     pub fn replace(&self) -> Duration {
         quantile(&self.replace, 0.5)
     }

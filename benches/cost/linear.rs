@@ -1,5 +1,5 @@
-//! What has to look at every task: so many microseconds for each, and how many times what the machine
-//! takes to open, read and close the files in question and nothing else.
+//! Measures commands that read every task: microseconds for each, and the ratio to opening, reading and
+//! closing the same files and nothing else.
 
 use std::path::Path;
 use std::time::Duration;
@@ -50,12 +50,12 @@ fn print(what: &str, cost: &Cost, floor: Option<f64>) {
     println!("{what:<44} wall {wall:>6.2}   CPU {cpu:>6.2}{ratio}");
 }
 
-/// Microseconds for each task.
+/// Returns the microseconds for each task.
 fn best(times: &[Duration]) -> f64 {
     times.iter().min().copied().unwrap_or_default().as_secs_f64() * 1e6 / TASKS as f64
 }
 
-/// What it takes to open, read and close these files of every task, with as many threads as there are
+/// Measures opening, reading and closing these files of every task, with as many threads as there are
 /// processors.
 fn floor(what: &str, root: &Path, names: &[String], files: &[&str]) -> f64 {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -63,7 +63,7 @@ fn floor(what: &str, root: &Path, names: &[String], files: &[&str]) -> f64 {
     let tasks = rustix::fs::open(root.join("tasks"), flags, Mode::empty()).expect("the store has tasks");
     let read = |name: &String, buffer: &mut [u8]| {
         for file in files {
-            // An open task has no answer.
+            // An open task has no response.
             if let Ok(file) = rustix::fs::openat(&tasks, format!("{name}/{file}"), flags, Mode::empty()) {
                 rustix::io::pread(&file, &mut *buffer, 0).expect("a file of a task can be read");
             }

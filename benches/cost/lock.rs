@@ -1,4 +1,4 @@
-//! How long the store lock is held.
+//! Measures how long the store lock is held.
 
 use std::time::Duration;
 

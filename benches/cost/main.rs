@@ -1,8 +1,8 @@
-//! What the queue costs, as ratios of things measured in the same run: an empty store, the machine's
-//! own floors, and agent-lanes when it is on PATH.
+//! Measures the cost of the queue, as ratios to what is measured in the same run: an empty store, the
+//! floors that the machine sets, and agent-lanes if it is on PATH.
 //!
 //! `cargo bench --bench cost` runs everything (about a quarter of an hour); `cargo bench --bench cost -- wake lock`
-//! only these parts. Nothing is asserted: on a machine that does other work the figures mean little.
+//! only these parts. Nothing is asserted: on a busy machine the figures mean little.
 
 #![expect(clippy::print_stdout, reason = "the figures are what a bench is for")]
 #![expect(clippy::disallowed_methods, reason = "the floors are measured with bare calls")]
@@ -21,7 +21,7 @@ mod wake;
 #[path = "../support/store.rs"]
 mod support;
 
-/// A part of the bench, and what runs it.
+/// A part of the bench: its name and its function.
 type Part = (&'static str, fn());
 
 const PARTS: [Part; 6] = [
@@ -37,7 +37,7 @@ fn main() {
     if std::env::args().nth(1).is_some_and(|word| word == floor::NOTHING) {
         return;
     }
-    // Cargo passes flags of its own, such as --bench.
+    // Cargo adds flags such as --bench.
     // ext4 takes many times as long to create a file for minutes after many were deleted: what was
     // measured in goes at the very end.
     let work = tempfile::tempdir().expect("a temporary directory");

@@ -1,4 +1,4 @@
-//! Taking times.
+//! Measures times.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -6,27 +6,27 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What runs of a program cost.
+/// The cost of several runs of a program.
 #[derive(Clone, Debug, Default)]
 pub struct Cost {
-    /// From start to end, each run.
+    /// Wall time of each run.
     pub wall: Vec<Duration>,
-    /// User and system time of all runs together; the kernel tells it in steps of 10 ms.
+    /// User and system time of all runs together; the kernel reports it in steps of 10 ms.
     pub cpu: Duration,
 }
 
 impl Cost {
-    /// The middle one of the times from start to end.
+    /// Returns the median wall time.
     pub fn median(&self) -> Duration {
         quantile(&self.wall, 0.5)
     }
 
-    /// User and system time of one run, on average.
+    /// Returns the average user and system time of one run.
     pub fn cpu_each(&self) -> Duration {
         self.cpu / u32::try_from(self.wall.len().max(1)).unwrap_or(u32::MAX)
     }
 
-    /// Both together.
+    /// Adds the runs of another series.
     pub fn add(&mut self, other: Self) {
         self.wall.extend(other.wall);
         self.cpu += other.cpu;
@@ -58,7 +58,7 @@ pub fn processes<S: AsRef<OsStr>>(program: &Path, dir: &Path, runs: &[Vec<S>]) -
     cost
 }
 
-/// The time that `work` takes, each of `times` times.
+/// Measures the time of `work`, `times` times.
 pub fn repeat(times: usize, mut work: impl FnMut(usize)) -> Vec<Duration> {
     (0..times)
         .map(|n| {
@@ -69,7 +69,7 @@ pub fn repeat(times: usize, mut work: impl FnMut(usize)) -> Vec<Duration> {
         .collect()
 }
 
-/// The value below which the share `q` of `values` lies.
+/// Returns the `q` quantile of `values`.
 pub fn quantile(values: &[Duration], q: f64) -> Duration {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
@@ -77,25 +77,25 @@ pub fn quantile(values: &[Duration], q: f64) -> Duration {
     sorted.get(place).copied().unwrap_or_default()
 }
 
-/// How often something happens in a second, when `count` of it took `time`.
+/// Returns the rate per second if `count` operations took `time`.
 pub fn rate(count: usize, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64()
 }
 
-/// In how many of the other `part` is.
+/// Returns `part` as a share of `whole`.
 pub fn ratio(part: Duration, whole: Duration) -> f64 {
     part.as_secs_f64() / whole.as_secs_f64().max(1e-9)
 }
 
-/// In milliseconds.
+/// Returns a time in milliseconds.
 pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// User and system time of the children that have ended.
+/// Returns the user and system time of the children that have ended.
 fn children_cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux has /proc");
-    // The name of the program may hold spaces; what follows it has none.
+    // The name of the program may contain spaces; the fields after it do not.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks: u64 = fields[13..15].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
     Duration::from_millis(ticks * 10)

@@ -1,4 +1,4 @@
-//! agent-lanes, the implementation in Python, when it is on PATH.
+//! Measures agent-lanes, the implementation in Python, if it is on PATH.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use crate::measure::{Cost, processes};
 use crate::scene::Measured;
 
-/// Where agent-lanes is installed.
+/// An installed agent-lanes.
 pub struct Peer {
     program: PathBuf,
     python: PathBuf,
 }
 
 impl Peer {
-    /// The one on PATH.
+    /// Finds it on PATH.
     pub fn find() -> Option<Self> {
         let path = std::env::var_os("PATH")?;
         let program =
@@ -26,7 +26,7 @@ impl Peer {
         Some(Self { program, python })
     }
 
-    /// What it costs to run `command` as a process in a workspace of its own.
+    /// Measures `command` as a process in a new workspace.
     pub fn cost(&self, command: &Measured, scene: &crate::scene::Scene, times: usize) -> Cost {
         let runs: Vec<Vec<String>> = command
             .prepare(&scene.store(), times)
@@ -39,7 +39,7 @@ impl Peer {
         processes(&self.program, scene.path(), &runs)
     }
 
-    /// How long its library takes for `count` cycles of submit, claim and respond.
+    /// Measures how long its library takes for `count` cycles of submit, claim and respond.
     pub fn cycles(&self, dir: &Path, count: usize) -> Duration {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/cost/peer_cycles.py");
         let output = Command::new(&self.python)

@@ -1,4 +1,4 @@
-//! Stores to measure in, and what each command needs to find there.
+//! Stores to measure in, prepared for each command.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -11,13 +11,13 @@ use lanes::store::{Options, Store};
 
 use crate::support;
 
-/// The binary that is measured.
+/// Path of the binary that is measured.
 pub const LANES: &str = env!("CARGO_BIN_EXE_lanes");
 
-/// The lane that is worked in.
+/// The lane of all tasks.
 pub const LANE: &str = "lane-00";
 
-/// Where workspaces are made; removed at the end.
+/// The directory for workspaces; removed at the end.
 pub static WORK: OnceLock<PathBuf> = OnceLock::new();
 
 /// A workspace with a store in it.
@@ -26,7 +26,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A workspace with an empty store.
+    /// Creates a workspace with an empty store.
     pub fn empty() -> Self {
         let work = WORK.get().expect("it is set at the start");
         let dir = tempfile::tempdir_in(work).expect("a temporary directory").keep();
@@ -40,7 +40,7 @@ impl Scene {
         scene
     }
 
-    /// A workspace with a store that holds what `plan` says, all of it on disk.
+    /// Creates a workspace with a store filled according to `plan`, synced to disk.
     pub fn filled(plan: &support::Plan) -> Self {
         let scene = Self::empty();
         std::fs::remove_dir_all(scene.root()).expect("it was just made");
@@ -49,23 +49,23 @@ impl Scene {
         scene
     }
 
-    /// Where commands run.
+    /// Returns the directory in which commands run.
     pub fn path(&self) -> &Path {
         &self.dir
     }
 
-    /// The state directory.
+    /// Returns the state directory.
     pub fn root(&self) -> PathBuf {
         self.dir.join("handoff/state")
     }
 
-    /// The store, for the library.
+    /// Opens the store with the library.
     pub fn store(&self) -> Store {
         Store::open(&self.root(), Options::default()).expect("the store opens")
     }
 }
 
-/// What a task is in when a command finds it.
+/// The state of the task that a command finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     Nothing,
@@ -77,9 +77,9 @@ enum Found {
 /// A command that is measured as a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
-    /// What to call it.
+    /// Its name.
     pub name: &'static str,
-    /// How often its promise makes the machine write durably: new directories, replaced files.
+    /// Number of durable writes that its promise needs: new directories, replaced files.
     pub durable: (u32, u32),
     /// Whether agent-lanes has it.
     pub at_peer: bool,
@@ -98,7 +98,7 @@ impl Measured {
         Self { name, durable, at_peer, found, args }
     }
 
-    /// Prepares `times` runs in the store, and gives the arguments of each.
+    /// Prepares `times` runs in the store, and returns the arguments of each.
     pub fn prepare(&self, store: &Store, times: usize) -> Vec<Vec<String>> {
         (0..times)
             .map(|_| {
@@ -137,7 +137,7 @@ const SUBMIT_FILE: [&str; 9] = [
     "do it",
 ];
 
-/// Every command whose cost must not depend on the size of the store.
+/// Returns every command whose cost must not depend on the size of the store.
 pub const COMMANDS: [Measured; 10] = [
     Measured::new("submit FILE", (1, 0), true, Found::Nothing, &SUBMIT_FILE),
     Measured::new(
@@ -170,7 +170,7 @@ pub const COMMANDS: [Measured; 10] = [
     Measured::new("cancel", (0, 1), false, Found::Queued, &["cancel", "ID"]),
 ];
 
-/// A small task, in a correlation of its own.
+/// Returns a small task with its own correlation id.
 pub fn wish(root: &Path) -> NewTask {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut new = NewTask::prompt(LANE, "do it");
@@ -181,7 +181,7 @@ pub fn wish(root: &Path) -> NewTask {
     new
 }
 
-/// A short answer.
+/// Returns a short answer.
 pub fn answer(token: lanes::model::ClaimToken) -> Command {
     Command::Respond(Answer { token: Some(token), ..Answer::completed("bench", "done") })
 }

@@ -1,4 +1,4 @@
-//! From an answer to the end of the wait for it, and what waiting costs.
+//! Measures the time from an answer to the end of the wait for it, and the cost of waiting.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -62,7 +62,7 @@ pub fn run() {
         std::thread::sleep(Duration::from_secs(30));
         for (wait, before) in waits.iter().zip(before) {
             println!(
-                "parked for 30 s, {name:<16} CPU {:.1} ms, {:.1} MiB resident",
+                "waiting for 30 s, {name:<16} CPU {:.1} ms, {:.1} MiB resident",
                 ms(cpu(wait.id()) - before),
                 resident(wait.id())
             );
@@ -84,7 +84,7 @@ pub fn run() {
     );
 }
 
-/// What the machine takes to wake a process that says a byte and ends.
+/// Measures how long the machine takes to wake a process that prints a byte and exits.
 fn through_cat() -> (Duration, Duration) {
     let mut cat = asleep(Command::new("cat").stdin(Stdio::piped()));
     let begin = Instant::now();
@@ -114,7 +114,7 @@ fn asleep(command: &mut Command) -> Child {
     panic!("{command:?} did not go to sleep");
 }
 
-/// Whether /proc/PID/syscall names poll, ppoll, a futex wait, or reading standard input. Before it does,
+/// Whether /proc/PID/syscall names poll, ppoll, a futex wait, or a read of standard input. Before that,
 /// the process may still be about to look.
 fn is_sleep(call: &str) -> bool {
     let mut words = call.split_whitespace();
@@ -124,7 +124,7 @@ fn is_sleep(call: &str) -> bool {
     }
 }
 
-/// When the first bytes of its output came, and when it had ended.
+/// Returns when the first bytes of its output came, and when it had exited.
 fn follow(child: &mut Child, begin: Instant) -> (Duration, Duration) {
     let mut stdout = child.stdout.take().expect("it is piped");
     let mut byte = [0; 1];
@@ -152,13 +152,13 @@ fn submits(scene: &Scene) -> Duration {
     quantile(&times, 0.5)
 }
 
-/// Leaves nothing queued behind.
+/// Claims everything that is still queued.
 fn drain(store: &Store) {
     let want = Want { lanes: vec![LANE.into()], filter: Filter::default() };
     while store.claim_next(&want, "bench", 3600.0).expect("the lane can be read").is_some() {}
 }
 
-/// User and system time of a running process, in the scheduler's own figures.
+/// Returns the user and system time of a running process, as counted by the scheduler.
 fn cpu(pid: u32) -> Duration {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
     let nanos = threads.filter_map(|thread| {

@@ -1,7 +1,7 @@
-//! Makes a store of many tasks quickly, as it would look after months of use.
+//! Creates a store with many tasks quickly, as it would look after months of use.
 //!
-//! One task of each kind is made by the library itself; its files are then copied under other ids
-//! and times, without syncing. So the copies are what `lanes` writes, only faster.
+//! The library creates one task of each kind; its files are then copied under other ids and times,
+//! without syncing. The copies are therefore what `lanes` writes, only faster.
 
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -13,27 +13,27 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use lanes::model::{Answer, Command, NewTask, ResponseStatus, TaskId, TaskSpec, Time, json};
 use lanes::store::{Clock, Options, Store};
 
-/// How many tasks of each kind a store is to hold; the oldest have ended.
+/// How many tasks of each kind a store gets; the oldest have ended.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Answered with success.
+    /// Completed tasks.
     pub completed: u64,
-    /// Ended without success.
+    /// Failed tasks.
     pub failed: u64,
-    /// Waiting for a worker.
+    /// Queued tasks.
     pub queued: u64,
-    /// To be done later.
+    /// Scheduled tasks.
     pub scheduled: u64,
-    /// Held under a lease of ten days.
+    /// Tasks claimed under a lease of ten days.
     pub claimed: u64,
-    /// The lanes `lane-00`, `lane-01`, … that the tasks are spread over; at most 100.
+    /// Number of lanes `lane-00`, `lane-01`, … that the tasks are spread over; at most 100.
     pub lanes: u64,
-    /// Every how many-th task carries an idempotency key; 0 for none.
+    /// One in so many tasks has an idempotency key; 0 for none.
     pub keyed: u64,
 }
 
 impl Plan {
-    /// A store of months: 95 % of the tasks have ended, and eight lanes are in use.
+    /// Describes a store after months of use: 95 % of the tasks have ended, and eight lanes are in use.
     pub fn of(tasks: u64) -> Self {
         let share = |percent: u64| tasks * percent / 100;
         let (failed, queued, scheduled, claimed) = (share(5), share(3), share(1), share(1));
@@ -41,12 +41,12 @@ impl Plan {
         Self { completed, failed, queued, scheduled, claimed, lanes: 8, keyed: 20 }
     }
 
-    /// A queue of one lane, `lane-00`, in which nothing has been done yet.
+    /// Describes a queue of one lane, `lane-00`, in which nothing has been done yet.
     pub fn queue(tasks: u64) -> Self {
         Self { completed: 0, failed: 0, queued: tasks, scheduled: 0, claimed: 0, lanes: 1, keyed: 0 }
     }
 
-    /// All tasks together.
+    /// Returns the number of all tasks.
     pub fn total(&self) -> u64 {
         self.kinds().iter().map(|(_, count)| count).sum()
     }
@@ -71,16 +71,16 @@ enum Kind {
     Claimed,
 }
 
-/// Stands in the model tasks where the copies have their number, or their lane's.
+/// Placeholder in the model tasks for the number of a copy, or of its lane.
 const NUMBER: &str = "zqnumberqz";
 const LANE: &str = "zqlaneqz";
 
-/// Where the model tasks begin; all that happens to one happens within this second.
+/// Start time of the model tasks; everything that happens to one happens within this second.
 const BASE: i64 = 1_700_000_000_000_000;
 const LEASE: f64 = 10.0 * 86_400.0;
 const DELAY: f64 = 30.0 * 86_400.0;
 
-/// The store is filled as if over this time, up to an hour ago.
+/// Period over which the store seems to have been filled, up to an hour ago.
 const SPAN: i64 = 90 * 86_400;
 
 /// Fills the store at `root`, which must not exist, and brings its index up to date.
@@ -113,7 +113,7 @@ pub fn make(root: &Path, plan: &Plan) {
             models.iter().find(|(kind, _)| *kind == kind_of(number)).expect("every kind has one");
         models[usize::from(keyed)].copy(root, number, number % plan.lanes, second)
     };
-    // Each thread makes every other task; the feed is written in order afterwards.
+    // The threads share the tasks; the feed is written in order afterwards.
     let half = |first: u64| (first..total as u64).step_by(2).map(copy).collect::<Vec<String>>();
     let (even, odd) = std::thread::scope(|scope| {
         let odd = scope.spawn(|| half(1));
@@ -135,7 +135,7 @@ pub fn make(root: &Path, plan: &Plan) {
     store.queue_depth("lane-00").expect("the index can be built");
 }
 
-/// Deletes the index, so that the next command that needs it builds it anew.
+/// Deletes the index, so that the next command that needs it rebuilds it.
 pub fn without_index(root: &Path) {
     for name in ["lanes", "keys"] {
         let _ = fs::remove_dir_all(root.join("indexes").join(name));
@@ -145,7 +145,7 @@ pub fn without_index(root: &Path) {
 
 const SEQ: &str = "\"seq\":0,";
 
-/// The files of one task, to be copied.
+/// The files of one model task.
 struct Model {
     id: String,
     files: Vec<(String, String)>,
@@ -203,7 +203,7 @@ impl Model {
         model
     }
 
-    /// Writes the copy of this number and returns its lines of the feed.
+    /// Writes the copy with this number and returns its lines of the feed.
     fn copy(&self, root: &Path, number: u64, lane: u64, second: i64) -> String {
         let created = Time::from_micros(second * 1_000_000);
         let (number_text, lane) = (format!("{number:08}"), format!("{lane:02}"));
@@ -271,7 +271,7 @@ fn answer(token: Option<lanes::model::ClaimToken>, status: ResponseStatus) -> Co
     })
 }
 
-/// About a kilobyte of text with lines, as prompts and answers have.
+/// Returns about a kilobyte of text with lines, similar to prompts and answers.
 fn paragraph(sentence: &str) -> String {
     let line = format!("{sentence} \"Quoted\", with an é.\n");
     line.repeat(1024 / line.len())

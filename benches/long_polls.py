@@ -1,6 +1,6 @@
-"""What clients that wait cost `lanes serve`, and how soon one of them has a new task.
+"""Measures what waiting clients cost `lanes serve`, and how soon one of them gets a new task.
 
-Usage: parked.py HOST PORT PID COUNT
+Usage: long_polls.py HOST PORT PID COUNT
 """
 
 import http.client
@@ -12,7 +12,7 @@ import sys
 import time
 
 host, port, pid, count = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-LANE = "parked"
+LANE = "long-polls"
 ROUNDS = 50
 
 
@@ -35,7 +35,7 @@ def ask(method, path, body=None):
 
 
 def whole(text):
-    """The body of an answer, once it is there."""
+    """Returns the body of an answer once it is complete, otherwise None."""
     head, found, body = text.partition(b"\r\n\r\n")
     if not found:
         return None
@@ -72,7 +72,7 @@ for _ in range(ROUNDS):
     task = ask("POST", "/tasks", {"lane": LANE, "prompt": "p"})["task_id"]
     submitted = time.monotonic()
     won = []
-    # A little longer than the first answer takes, for a second one that must not come.
+    # Slightly longer than the first answer takes: a second one must not come.
     until = start + 5
     while time.monotonic() < until:
         for key, _ in poll.select(max(0, until - time.monotonic())):
