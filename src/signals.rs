@@ -4,7 +4,7 @@
 //! process is to outlive them. A handler would undo that.
 
 /// Those of `signals` that this process is not told to ignore. Where the kernel does not tell, all of them.
-pub fn heeded(signals: &[i32]) -> Vec<i32> {
+pub fn not_ignored(signals: &[i32]) -> Vec<i32> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = ignored(&status);
     signals.iter().copied().filter(|signal| ignored & mask(*signal) == 0).collect()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lanes::model::{Command, TaskId};
-use lanes::store::{Store, lock_was_held};
+use lanes::store::{Store, last_lock_hold};
 
 use crate::measure::quantile;
 use crate::scene::{Scene, answer, wish};
@@ -54,7 +54,7 @@ fn each(mut work: impl FnMut(usize)) -> Vec<Duration> {
     (0..TIMES)
         .map(|n| {
             work(n);
-            lock_was_held()
+            last_lock_hold()
         })
         .collect()
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lanes::digest::sha256_file;
 use lanes::model::NewRequest;
 use lanes::model::{Answer, Command, NewTask, TaskId};
-use lanes::store::{Options, Store};
+use lanes::store::{Store, StoreOptions};
 
 use crate::support;
 
@@ -61,7 +61,7 @@ impl Scene {
 
     /// Opens the store with the library.
     pub fn store(&self) -> Store {
-        Store::open(&self.root(), Options::default()).expect("the store opens")
+        Store::open(&self.root(), StoreOptions::default()).expect("the store opens")
     }
 }
 

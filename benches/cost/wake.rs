@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lanes::model::Filter;
-use lanes::store::{Store, Want};
+use lanes::store::{LaneQuery, Store};
 
 use crate::measure::{ms, quantile, ratio, repeat};
 use crate::scene::{LANE, LANES, Scene, answer, wish};
@@ -154,7 +154,7 @@ fn submits(scene: &Scene) -> Duration {
 
 /// Claims everything that is still queued.
 fn drain(store: &Store) {
-    let want = Want { lanes: vec![LANE.into()], filter: Filter::default() };
+    let want = LaneQuery { lanes: vec![LANE.into()], filter: Filter::default() };
     while store.claim_next(&want, "bench", 3600.0).expect("the lane can be read").is_some() {}
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use lanes::model::{Answer, Command, NewTask, ResponseStatus, TaskId, TaskSpec, Time, json};
-use lanes::store::{Clock, Options, Store};
+use lanes::store::{Clock, Store, StoreOptions};
 
 /// How many tasks of each kind a store gets; the oldest have ended.
 #[derive(Clone, Debug)]
@@ -131,7 +131,7 @@ pub fn make(root: &Path, plan: &Plan) {
         }
     }
     feed.flush().expect("the feed can be written");
-    let store = Store::open(root, Options::default()).expect("the store opens");
+    let store = Store::open(root, StoreOptions::default()).expect("the store opens");
     store.queue_depth("lane-00").expect("the index can be built");
 }
 
@@ -156,7 +156,7 @@ struct Model {
 impl Model {
     fn make(root: &Path, kind: Kind, keyed: bool) -> Self {
         let clock = Arc::new(AtomicI64::new(BASE));
-        let options = Options { clock: Clock::by_hand(Arc::clone(&clock)), ..Options::default() };
+        let options = StoreOptions { clock: Clock::by_hand(Arc::clone(&clock)), ..StoreOptions::default() };
         let store = Store::open(root, options).expect("the store opens");
         let pass = || clock.fetch_add(100_000, Ordering::SeqCst);
         let before = store.feed_end().expect("the feed can be read");

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::error::{Error, Result};
 use crate::model::Filter;
 use crate::model::duration::parse as parse_span;
-use crate::store::Want;
+use crate::store::LaneQuery;
 use crate::workspace::check_lane;
 
 /// How long a wait lasts when nothing is said, in seconds: six hours.
@@ -30,11 +30,11 @@ pub struct WantArgs {
 
 impl WantArgs {
     /// The checked wish.
-    pub fn want(&self) -> Result<Want> {
+    pub fn want(&self) -> Result<LaneQuery> {
         for lane in &self.lane {
             check_lane(lane)?;
         }
-        Ok(Want { lanes: self.lane.clone(), filter: Filter::parse(&self.filter)? })
+        Ok(LaneQuery { lanes: self.lane.clone(), filter: Filter::parse(&self.filter)? })
     }
 }
 

@@ -76,7 +76,7 @@ fn queue() -> Option<(Config, Store)> {
 fn lanes() -> Vec<CompletionCandidate> {
     let Some((config, store)) = queue() else { return Vec::new() };
     let mut lanes: BTreeSet<String> = config.lanes.into_keys().collect();
-    lanes.extend(store.lanes_at_hand());
+    lanes.extend(store.recent_lanes());
     let plain = |c: char| c.is_alphanumeric() || "-_.,/@+=%".contains(c);
     lanes.into_iter().filter(|name| name.chars().all(plain)).map(CompletionCandidate::new).collect()
 }
@@ -89,7 +89,7 @@ fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
         id.starts_with(&*typed) || id.rsplit('-').next().is_some_and(|end| end.starts_with(&*typed))
     };
     let Some((_, store)) = queue() else { return Vec::new() };
-    let mut names = store.ids_at_hand();
+    let mut names = store.recent_task_ids();
     names.retain(fits);
     if names.is_empty() {
         names = store.task_names().unwrap_or_default();
@@ -97,7 +97,7 @@ fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
         names.reverse();
     }
     let mut tasks = Vec::new();
-    store.look_at(&names, |task| task.to_task(), &mut |_, task| {
+    store.scan_names(&names, |task| task.to_task(), &mut |_, task| {
         tasks.extend(task);
         if tasks.len() < IDS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });

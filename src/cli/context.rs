@@ -10,7 +10,7 @@ use super::env;
 use super::output::{Output, Progress};
 use crate::error::Result;
 use crate::model::{Event, Task, TaskId, TaskText};
-use crate::store::{Options, Store};
+use crate::store::{Store, StoreOptions};
 use crate::workspace::{Base, Config, Locate, locate};
 
 /// Keeps the flags below apart from a command's own in its help.
@@ -74,9 +74,9 @@ impl Context {
     }
 
     /// How the store is to be used.
-    pub fn store_options(&self) -> Result<Options> {
+    pub fn store_options(&self) -> Result<StoreOptions> {
         let options = env::store_options(self.global.lock_timeout)?;
-        Ok(Options { tell: Progress::teller(&self.out, "lanes"), ..options })
+        Ok(StoreOptions { progress: Progress::teller(&self.out, "lanes"), ..options })
     }
 
     /// Opens the store, and makes nothing. One that is named outright must be there: a typing error must not
@@ -148,7 +148,7 @@ impl Context {
     ) -> Vec<T> {
         let mut progress = Progress::new(&self.out, "lanes");
         let (mut found, mut done) = (Vec::new(), 0);
-        store.look_at(names, look, &mut |_, seen| {
+        store.scan_names(names, look, &mut |_, seen| {
             done += 1;
             progress.tell_of(done, names.len() as u64);
             match seen {

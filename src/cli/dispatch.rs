@@ -33,7 +33,7 @@ use crate::error::{Error, Result, printable};
 use crate::model::Time;
 use crate::model::duration::{self, Limit};
 use crate::model::task::object;
-use crate::signals::heeded;
+use crate::signals::not_ignored;
 use crate::store::Store;
 use crate::workspace::{Config, check_lane};
 
@@ -245,7 +245,7 @@ fn tell(out: &mut Output, at: Time, moment: &Moment, form: LogForm) -> Result<()
 /// The first signal lets agents finish, the second stops them, the third ends everything at once.
 fn obey_signals(control: Control) -> Result<()> {
     // Whoever started it with nohup, or with `&` in a script, wants it to stay.
-    let asked = [&[SIGTERM][..], &heeded(&[SIGINT, SIGHUP])].concat();
+    let asked = [&[SIGTERM][..], &not_ignored(&[SIGINT, SIGHUP])].concat();
     let mut signals = Signals::new(asked).map_err(|error| Error::io("listen for", "signals", error))?;
     std::thread::spawn(move || {
         for (count, signal) in signals.forever().enumerate() {

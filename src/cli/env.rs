@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result, printable};
 use crate::model::Time;
-use crate::store::{Clock, Entropy, Options};
+use crate::store::{Clock, Entropy, StoreOptions};
 use crate::workspace::{Identity, TrustRecords, state_home};
 
 /// `LANES_CONFIG`: the configuration, as `--config`.
@@ -73,8 +73,8 @@ pub(super) fn depth() -> Option<u32> {
 /// number from which ids and tokens follow).
 ///
 /// `lock_timeout` is the flag, in seconds; it beats the variable.
-pub(super) fn store_options(lock_timeout: Option<f64>) -> Result<Options> {
-    let mut options = Options::default();
+pub(super) fn store_options(lock_timeout: Option<f64>) -> Result<StoreOptions> {
+    let mut options = StoreOptions::default();
     if let Some(seconds) = lock_timeout {
         options.lock_timeout = checked_timeout("--lock-timeout", &seconds.to_string(), seconds)?;
     } else if let Some(text) = text("LANES_LOCK_TIMEOUT")? {

@@ -8,7 +8,7 @@ use super::inside_run;
 use super::output::Progress;
 use super::table::count;
 use crate::error::{Result, printable};
-use crate::store::{Options, Report, Severity, Store};
+use crate::store::{FsckReport, Severity, Store, StoreOptions};
 
 /// Check the whole store, and put right what can be.
 ///
@@ -33,9 +33,9 @@ impl FsckCommand {
         if !Store::is_there(&root) && (root.is_dir() || !root.exists()) {
             // That of a configuration is empty, any other is an error.
             context.store()?;
-            return tell(context, &Report::default());
+            return tell(context, &FsckReport::default());
         }
-        let options = Options { workspace_root: context.workspace_root(), ..context.store_options()? };
+        let options = StoreOptions { workspace_root: context.workspace_root(), ..context.store_options()? };
         let mut progress = Progress::new(&context.out, "lanes fsck");
         let report = Store::fsck_at(&root, options, self.repair, &mut |done, of| progress.tell_of(done, of))?;
         drop(progress);
@@ -43,7 +43,7 @@ impl FsckCommand {
     }
 }
 
-fn tell(context: &mut Context, report: &Report) -> Result<CommandExit> {
+fn tell(context: &mut Context, report: &FsckReport) -> Result<CommandExit> {
     let sound = report.worst().is_none_or(|worst| worst == Severity::Leftover);
     if context.out.json {
         let mut object = report.to_object();
@@ -55,7 +55,7 @@ fn tell(context: &mut Context, report: &Report) -> Result<CommandExit> {
     Ok(if sound { CommandExit::Done } else { CommandExit::Problems })
 }
 
-fn print(context: &mut Context, report: &Report) -> Result<()> {
+fn print(context: &mut Context, report: &FsckReport) -> Result<()> {
     for finding in &report.findings {
         let done = if finding.repaired { "repaired: " } else { "" };
         let path = printable(&finding.path.to_string_lossy());

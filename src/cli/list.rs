@@ -83,7 +83,7 @@ impl Selection {
         let is_open = |state: &String| !matches!(state.as_str(), "completed" | "failed");
         if !self.state.is_empty()
             && self.state.iter().all(is_open)
-            && let Some(names) = store.open_names(self.lane.as_deref())?
+            && let Some(names) = store.open_task_ids(self.lane.as_deref())?
         {
             return Ok(names);
         }
@@ -117,7 +117,7 @@ fn newest<T: Send>(
     names.reverse();
     let mut bound: Option<String> = (limit == 0).then(|| "9".to_string());
     let (mut progress, mut done) = (Progress::new(&context.out, "lanes"), 0);
-    store.look_at(&names, look, &mut |name, seen| {
+    store.scan_names(&names, look, &mut |name, seen| {
         done += 1;
         progress.tell_of(done, names.len() as u64);
         if bound.as_deref().is_some_and(|bound| name < bound) {
@@ -185,7 +185,7 @@ pub(super) fn print_views<T>(
     let names: Vec<String> = tasks.into_iter().map(|(_, id, _)| id.to_string()).collect();
     let now = store.now();
     let view = |task: &TaskText<'_>| {
-        let task = store.at_home(task.to_task());
+        let task = store.with_local_paths(task.to_task());
         let last_event = store.last_event(&task);
         let (last_event, warning) = match last_event {
             Ok(event) => (event, None),
@@ -196,7 +196,7 @@ pub(super) fn print_views<T>(
     };
     let (mut result, mut separator) = (Ok(()), "\n    ");
     let out = &mut context.out;
-    store.look_at(&names, view, &mut |_, seen| {
+    store.scan_names(&names, view, &mut |_, seen| {
         match seen {
             Ok((text, warning)) => {
                 warning.iter().for_each(|warning| out.warn(warning));

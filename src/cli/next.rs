@@ -9,7 +9,7 @@ use super::exit::CommandExit;
 use super::waiting::wait_for_task;
 use crate::error::{Result, shell_word};
 use crate::model::task::object;
-use crate::store::{Store, Want};
+use crate::store::{LaneQuery, Store};
 
 /// Wait until a task of a lane can be claimed and show it, without claiming it.
 ///
@@ -53,7 +53,7 @@ pub(super) fn wait_on_lanes(
 }
 
 /// Says that nothing came.
-pub(super) fn tell_idle(context: &mut Context, store: &Store, want: &Want, timeout: f64) -> Result<()> {
+pub(super) fn tell_idle(context: &mut Context, store: &Store, want: &LaneQuery, timeout: f64) -> Result<()> {
     let lanes = want.lanes.join(", ");
     let flags: Vec<String> = want.lanes.iter().map(|lane| format!("--lane {}", shell_word(lane))).collect();
     let mut used = false;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result, printable};
 use crate::model::json::{self, Object};
 use crate::model::names::is_hidden;
-use crate::store::Tell;
+use crate::store::ProgressListener;
 
 /// Where a command's words go.
 pub struct Output {
@@ -154,13 +154,13 @@ impl Progress {
     }
 
     /// The same for what the store does by itself before it can do as it was told.
-    pub fn teller(out: &Output, what: &'static str) -> Tell {
+    pub fn teller(out: &Output, what: &'static str) -> ProgressListener {
         let progress = Self { started: None, ..Self::new(out, what) };
         if !progress.wanted {
-            return Tell::default();
+            return ProgressListener::default();
         }
         let progress = Mutex::new(progress);
-        Tell::new(move |done, total| {
+        ProgressListener::new(move |done, total| {
             let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
             if done < total {
                 progress.tell_of(done, total);

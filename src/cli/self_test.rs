@@ -9,7 +9,7 @@ use super::context::Context;
 use super::exit::CommandExit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Answer, Command, Filter, TaskId};
-use crate::store::{Options, Store, Want};
+use crate::store::{LaneQuery, Store, StoreOptions};
 use crate::workspace::{Base, Config, SubmitWish, check_submit, deliver};
 
 /// Run a task through a temporary queue: submit, claim, respond, wait.
@@ -48,7 +48,7 @@ impl Drop for Place {
     }
 }
 
-fn round(place: &Path, options: &Options) -> Result<TaskId> {
+fn round(place: &Path, options: &StoreOptions) -> Result<TaskId> {
     let request = place.join("request.md");
     let response = place.join("response.md");
     std::fs::write(&request, "Is all well?\n").map_err(|error| Error::io("write", &request, error))?;
@@ -76,9 +76,9 @@ fn round(place: &Path, options: &Options) -> Result<TaskId> {
     if delivered == ANSWER { Ok(id) } else { Err(failed("the answer is not the one that was given")) }
 }
 
-fn work(root: &Path, options: &Options) -> Result<()> {
+fn work(root: &Path, options: &StoreOptions) -> Result<()> {
     let store = Store::open(root, options.clone())?;
-    let want = Want { lanes: vec![LANE.to_string()], filter: Filter::default() };
+    let want = LaneQuery { lanes: vec![LANE.to_string()], filter: Filter::default() };
     let task =
         store.claim_next(&want, "self-test", 60.0)?.ok_or_else(|| failed("the task could not be claimed"))?;
     let answer = Answer {

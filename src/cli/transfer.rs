@@ -15,7 +15,7 @@ use super::submit_batch::refusal;
 use super::table::count;
 use crate::error::{Error, Result};
 use crate::model::task::object;
-use crate::store::{Options, Store};
+use crate::store::{Store, StoreOptions};
 
 /// Print tasks with their history, answers and files: one JSON object a line.
 ///
@@ -100,7 +100,7 @@ impl ImportCommand {
         } else {
             Box::new(BufReader::new(body::open(&self.file)?))
         };
-        let options = Options { workspace_root: context.workspace_root(), ..context.store_options()? };
+        let options = StoreOptions { workspace_root: context.workspace_root(), ..context.store_options()? };
         let store = Store::open(&context.store_root()?, options)?;
         let mut progress = Progress::new(&context.out, "lanes import");
         let imported = store.import(&mut input, &mut |line| progress.tell(|| format!("{line} lines")))?;

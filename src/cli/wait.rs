@@ -108,7 +108,7 @@ impl WaitCommand {
         }
         for Told { answer, failure } in told.iter().filter(|told| told.is_known()) {
             // An answer that has no place of its own, or may not be written there, is shown here or nowhere.
-            let is_only_here = failure.is_some() || store.keeps_answer_of(&answer.task);
+            let is_only_here = failure.is_some() || store.keeps_response(&answer.task);
             if self.body || (single && is_only_here) {
                 print_body(context, &answer.response.body)?;
             } else if failure.is_none() {

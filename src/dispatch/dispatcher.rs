@@ -29,7 +29,7 @@ use super::run::vendor_version::VersionCache;
 use super::task_metadata::metadata_text;
 use crate::error::{ErrorKind, Result};
 use crate::model::{Parked, Task, Time};
-use crate::store::{DISPATCHER, Store, Taker, Want};
+use crate::store::{ClaimRequest, DISPATCHER, LaneQuery, Store};
 
 /// How often to look for dispatchers that died.
 const BURIAL_PAUSE: Duration = Duration::from_secs(5);
@@ -133,7 +133,7 @@ impl<'a> Dispatcher<'a> {
         store.check_writable()?;
         recover(store, &plan.prices, observe)?;
         tell_outbox(store, observe)?;
-        store.clear_conversations()?;
+        store.remove_stale_conversation_locks()?;
         let prefix = TokenPrefix::from_random(store.random());
         let roster = Roster::register(store, &plan, &prefix)?;
         let keeper = Keeper::new(plan.lease_seconds);
@@ -161,7 +161,7 @@ impl<'a> Dispatcher<'a> {
             let summary = work.run(state, scope);
             keeper.end();
             ended.store(true, Ordering::SeqCst);
-            store.nudge(&listened.lanes());
+            store.wake_waiters(&listened.lanes());
             summary
         })?;
         observe(Moment::Done { answered: summary.answered, failed: summary.failed });
@@ -206,7 +206,7 @@ impl Listened {
     /// Other lanes from now on.
     fn change(&self, store: &Store, lanes: Vec<String>) {
         let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), lanes);
-        store.nudge(&before);
+        store.wake_waiters(&before);
     }
 
     /// Wakes the loop when a lane changes.
@@ -394,8 +394,8 @@ impl<'env> Work<'env> {
                 gate.admit(service, task).map_err(note).unwrap_or(false)
             };
             let known = &*state;
-            let want = Want { lanes: vec![lane.clone()], filter: service.filter.clone() };
-            let taker = Taker {
+            let want = LaneQuery { lanes: vec![lane.clone()], filter: service.filter.clone() };
+            let taker = ClaimRequest {
                 owner: &plan.owner,
                 lease_seconds: plan.lease_seconds,
                 token: Some(self.prefix.token(store.random())),
@@ -479,8 +479,8 @@ impl<'env> Work<'env> {
     /// seems to: until the agent's program runs, its card is still held.
     fn last_look(&self, state: &mut State) -> Option<Duration> {
         let store = self.store;
-        let left = store.abandoned(DISPATCHER).is_ok_and(|dead| !dead.is_empty());
-        if state.last_looks >= LAST_LOOKS || !(left || store.someone_is_dying(DISPATCHER)) {
+        let left = store.abandoned_workers(DISPATCHER).is_ok_and(|dead| !dead.is_empty());
+        if state.last_looks >= LAST_LOOKS || !(left || store.has_exiting_worker(DISPATCHER)) {
             return None;
         }
         state.last_looks += 1;

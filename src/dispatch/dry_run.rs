@@ -13,7 +13,7 @@ use crate::model::Task;
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{Parked, cooldown};
-use crate::store::{Store, Want};
+use crate::store::{LaneQuery, Store};
 
 /// What would be run for the next task of a lane.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
     let mut previews = Vec::new();
     for service in &plan.services {
         let lanes = vec![service.route.lane.clone()];
-        let task = store.peek_next(&Want { lanes, filter: service.filter.clone() })?;
+        let task = store.peek_next(&LaneQuery { lanes, filter: service.filter.clone() })?;
         let command = match &task {
             None => service.check_ready().map(|()| Vec::new()).map_err(|error| error.to_string()),
             Some(task) => match next_command(store, plan, service, task) {

@@ -48,7 +48,7 @@ impl CountCache {
         let at = Instant::now();
         let mut counts = Counts::new();
         let place = |task: &TaskText<'_>| (task.spec.lane.decode().into_owned(), task.state().into_owned());
-        store.look_at(&store.task_names()?, place, &mut |_, place| {
+        store.scan_names(&store.task_names()?, place, &mut |_, place| {
             if let Ok((lane, state)) = place {
                 *counts.entry(lane).or_default().entry(state).or_default() += 1;
             }

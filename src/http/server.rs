@@ -24,7 +24,7 @@ use super::transport::socket::ListenSocket;
 use super::transport::socket_file::SocketFile;
 use super::watcher::{Watcher, forward_feed};
 use crate::error::{Error, Result};
-use crate::signals::heeded;
+use crate::signals::not_ignored;
 use crate::store::{Store, give_up_waiting};
 use crate::workspace::Config;
 
@@ -104,7 +104,7 @@ struct Server {
 /// file without a token, or when too few files may be open; `Io` when the address is taken, or a thread cannot be started.
 pub fn serve(options: ServeOptions, announce: impl FnOnce(&ServerAddresses) -> Result<()>) -> Result<()> {
     let server = Server::listen(options)?;
-    for signal in heeded(&[SIGINT]).into_iter().chain([SIGTERM]) {
+    for signal in not_ignored(&[SIGINT]).into_iter().chain([SIGTERM]) {
         signal_hook::flag::register(signal, Arc::clone(&server.stop))
             .map_err(|error| Error::io("listen for", "signals", error))?;
     }

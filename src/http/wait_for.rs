@@ -9,17 +9,17 @@ use super::response::{HttpResponse, members, ok};
 use super::transport::service::Ticket;
 use crate::error::{Error, Result};
 use crate::model::{Command, TaskId};
-use crate::store::{Store, Want};
+use crate::store::{LaneQuery, Store};
 
 /// What a request waits for.
 #[derive(Clone, Debug)]
 pub enum WaitFor {
     /// A task that can be claimed.
-    ClaimableTask(Want),
+    ClaimableTask(LaneQuery),
     /// A task, claimed for the client.
     Claim {
         /// The lanes and conditions of the task.
-        query: Want,
+        query: LaneQuery,
         /// The owner of the claim.
         owner: String,
         /// The length of the lease, in seconds.
@@ -91,7 +91,7 @@ impl WaitFor {
     }
 
     /// Returns which tasks are waited for, if tasks of lanes are.
-    pub fn query(&self) -> Option<&Want> {
+    pub fn query(&self) -> Option<&LaneQuery> {
         match self {
             Self::ClaimableTask(query) | Self::Claim { query, .. } => Some(query),
             Self::Responses { .. } | Self::Feed { .. } | Self::TaskEvents { .. } | Self::RunLog(_) => None,
@@ -100,7 +100,7 @@ impl WaitFor {
 }
 
 /// Returns a key that is equal for queries that the same tasks match.
-pub fn group(query: &Want) -> String {
+pub fn group(query: &LaneQuery) -> String {
     format!("{}\n{}", query.lanes.join("\n"), query.filter.describe())
 }
 
@@ -109,7 +109,7 @@ fn claim_for_client(
     store: &Store,
     responder: &dyn Responder,
     ticket: Ticket,
-    query: &Want,
+    query: &LaneQuery,
     owner: &str,
     lease_seconds: f64,
 ) -> Result<Option<HttpResponse>> {

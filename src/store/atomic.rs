@@ -27,7 +27,7 @@ use super::layout::{Dir, is_regular};
 use crate::error::{Error, Result, printable};
 
 pub(super) use maintenance::{Archive, discard, drop_head, set_aside};
-pub(super) use sync_group::Group;
+pub(super) use sync_group::SyncGroup;
 
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const DIR_MODE: Mode = Mode::RWXU;
@@ -93,7 +93,7 @@ pub(super) struct Staged<'a> {
 }
 
 /// A staged directory, and what is still to be synced of it: files and directories, and itself.
-type Written<'a> = (Staged<'a>, Vec<(File, PathBuf)>, Dir);
+type UnsyncedDirectory<'a> = (Staged<'a>, Vec<(File, PathBuf)>, Dir);
 
 impl Drop for Staged<'_> {
     fn drop(&mut self) {
@@ -122,7 +122,7 @@ impl<'a> Staged<'a> {
         Ok(staged)
     }
 
-    fn written_directory(tmp: &'a Dir, files: &[(&str, &[u8], bool)]) -> Result<Written<'a>> {
+    fn written_directory(tmp: &'a Dir, files: &[(&str, &[u8], bool)]) -> Result<UnsyncedDirectory<'a>> {
         let staged = Self { tmp, name: unique_name(), published: false };
         rustix::fs::mkdirat(tmp, &staged.name, DIR_MODE)
             .map_err(|errno| Error::io("create", tmp.path().join(&staged.name), errno))?;
@@ -306,20 +306,20 @@ pub(super) fn stamp(dir: &Dir, nanos: i64) -> Result<()> {
 }
 
 /// The access time that says of a directory that its own name is durable, in seconds after 1970.
-const NAMED: i64 = 1_000_000_000;
+const NAME_DURABLE: i64 = 1_000_000_000;
 
 /// Notes on the directory `name` in `dir` that its name is durable: the caller has synced `dir` since it
 /// was made. Without the note, which any listing of the directory may undo, `dir` is synced once more.
-pub(super) fn note_named(dir: &Dir, name: &str) {
+pub(super) fn mark_name_durable(dir: &Dir, name: &str) {
     let omit = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
-    let named = Timespec { tv_sec: NAMED, tv_nsec: 0 };
+    let named = Timespec { tv_sec: NAME_DURABLE, tv_nsec: 0 };
     let times = Timestamps { last_access: named, last_modification: omit };
     let _ = rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
-/// Whether [`note_named`] has been there.
-pub(super) fn is_named(dir: &Dir) -> bool {
-    rustix::fs::fstat(dir).is_ok_and(|stat| (stat.st_atime, stat.st_atime_nsec) == (NAMED, 0))
+/// Whether [`mark_name_durable`] has been there.
+pub(super) fn is_name_durable(dir: &Dir) -> bool {
+    rustix::fs::fstat(dir).is_ok_and(|stat| (stat.st_atime, stat.st_atime_nsec) == (NAME_DURABLE, 0))
 }
 
 /// Touches `name` in `dir` so that whoever watches it wakes; nobody there is fine.

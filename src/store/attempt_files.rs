@@ -25,12 +25,12 @@ use crate::model::{Status, Task, TaskId};
 
 /// The directory of one run.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct AttemptDir {
     dir: Dir,
     tmp: Dir,
 }
 
-impl Attempt {
+impl AttemptDir {
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.dir.path()
@@ -51,12 +51,12 @@ impl Attempt {
     }
 
     /// Writes a whole file that survives a power cut.
-    pub fn save(&self, name: &str, content: &[u8]) -> Result<()> {
+    pub fn write_durably(&self, name: &str, content: &[u8]) -> Result<()> {
         atomic::replace_durably(&self.tmp, &self.dir, name, content)
     }
 
     /// Writes a whole file that need not survive a power cut.
-    pub fn put(&self, name: &str, content: &[u8]) -> Result<()> {
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
         atomic::replace_derived(&self.dir, name, content)
     }
 
@@ -83,8 +83,8 @@ impl Attempt {
     /// Overwrites every `secret` in a file with stars, if the file exists. Nobody may be writing to it.
     ///
     /// # Errors
-    /// As [`Attempt::open`].
-    pub fn hide(&self, name: &str, secret: &[u8]) -> Result<()> {
+    /// As [`AttemptDir::open`].
+    pub fn redact(&self, name: &str, secret: &[u8]) -> Result<()> {
         if secret.is_empty() || self.open(name)?.is_none() {
             return Ok(());
         }
@@ -92,7 +92,7 @@ impl Attempt {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.dir, name, flags, Mode::empty())
             .map_err(|errno| Error::io("open", &path, errno))?;
-        hide_in(&File::from(fd), secret).map_err(|error| Error::io("write", &path, error))
+        redact_in(&File::from(fd), secret).map_err(|error| Error::io("write", &path, error))
     }
 
     /// A file's content, if it exists and has at most `limit` bytes.
@@ -101,7 +101,7 @@ impl Attempt {
     }
 }
 
-fn hide_in(file: &File, secret: &[u8]) -> io::Result<()> {
+fn redact_in(file: &File, secret: &[u8]) -> io::Result<()> {
     let stars = vec![b'*'; secret.len()];
     // Blocks overlap, so that none is missed on a border.
     let overlap = secret.len() - 1;
@@ -131,18 +131,18 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` for an unknown task; `Io`.
-    pub fn attempt(&self, id: &TaskId, fence: u64) -> Result<Attempt> {
+    pub fn attempt(&self, id: &TaskId, fence: u64) -> Result<AttemptDir> {
         let dir = self.task_dir(id)?.open_or_make(ATTEMPTS)?.open_or_make(&fence.to_string())?;
-        Ok(Attempt { dir, tmp: self.layout.tmp()? })
+        Ok(AttemptDir { dir, tmp: self.layout.tmp()? })
     }
 
     /// The same if it exists already.
-    pub fn existing_attempt(&self, id: &TaskId, fence: u64) -> Result<Option<Attempt>> {
+    pub fn existing_attempt(&self, id: &TaskId, fence: u64) -> Result<Option<AttemptDir>> {
         let Some(attempts) = self.task_dir(id)?.open_existing(ATTEMPTS)? else {
             return Ok(None);
         };
         let dir = attempts.open_existing(fence.to_string())?;
-        dir.map(|dir| Ok(Attempt { dir, tmp: self.layout.tmp()? })).transpose()
+        dir.map(|dir| Ok(AttemptDir { dir, tmp: self.layout.tmp()? })).transpose()
     }
 
     /// The claim numbers under which a task was run, in order.
@@ -162,8 +162,8 @@ impl Store {
             index.ensure(&self.lock_store()?)?;
         }
         let mut held = Vec::new();
-        if let Some(shelves) = index.lane_if_any(lane)? {
-            shelves.held.visit(|entry| {
+        if let Some(sets) = index.lane_if_any(lane)? {
+            sets.held.visit(|entry| {
                 let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
                 held.extend(task.filter(|task| matches!(task.status, Status::Claimed(_)) && belongs(task)));
                 Ok(ControlFlow::Continue(()))
@@ -173,13 +173,13 @@ impl Store {
     }
 
     /// Notes that the end of a run is written down and about to be told.
-    pub fn post(&self, id: &TaskId, fence: u64) -> Result<()> {
+    pub fn add_to_outbox(&self, id: &TaskId, fence: u64) -> Result<()> {
         let outbox = self.layout.root.open_or_make(OUTBOX)?;
         atomic::replace_durably(&self.layout.tmp()?, &outbox, &outbox_name(id, fence), b"")
     }
 
     /// Notes that the end of a run is told.
-    pub fn posted(&self, id: &TaskId, fence: u64) -> Result<()> {
+    pub fn remove_from_outbox(&self, id: &TaskId, fence: u64) -> Result<()> {
         match self.layout.root.open_existing(OUTBOX)? {
             Some(outbox) => atomic::remove(&outbox, &outbox_name(id, fence)),
             None => Ok(()),
@@ -221,7 +221,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         for content in [&text[..], b"", b"secre", b"secret"] {
             std::fs::write(file.path(), content).unwrap();
-            hide_in(&File::options().read(true).write(true).open(file.path()).unwrap(), b"secret").unwrap();
+            redact_in(&File::options().read(true).write(true).open(file.path()).unwrap(), b"secret").unwrap();
             let hidden = std::fs::read(file.path()).unwrap();
             assert_eq!(hidden, String::from_utf8_lossy(content).replace("secret", "******").as_bytes());
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::commit::catch_up_with_others;
 use super::index::Index;
-use super::index::sorted_set::Entry;
+use super::index::sorted_set::IndexEntry;
 use super::lock::TaskLock;
 use super::{Store, cannot_write, reader};
 use crate::error::{ErrorKind, Result};
@@ -15,7 +15,7 @@ use crate::model::{ClaimToken, Command, Effect, Filter, Refusal, RequestCheck, S
 
 /// What a worker is ready to do.
 #[derive(Clone, Debug)]
-pub struct Want {
+pub struct LaneQuery {
     /// The lanes, in the order in which they are looked at.
     pub lanes: Vec<String>,
     /// Which of their tasks.
@@ -23,7 +23,7 @@ pub struct Want {
 }
 
 /// Who takes the next task.
-pub struct Taker<'a> {
+pub struct ClaimRequest<'a> {
     /// Under which name.
     pub owner: &'a str,
     /// For how long, in seconds.
@@ -35,7 +35,7 @@ pub struct Taker<'a> {
 }
 
 /// What a look at one candidate said.
-enum Look {
+enum CandidateOutcome {
     /// This is it.
     Found(Box<Task>),
     /// It is not what the index says; the index must be corrected.
@@ -43,14 +43,14 @@ enum Look {
     /// Another process is changing it right now.
     Busy,
     /// It cannot be had: not wanted, or its request has changed.
-    Passed,
+    Skipped,
 }
 
 /// How long to wait for somebody else's change of the only task that is left.
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a walk through the candidates does with each.
-type Try<'a> = dyn Fn(&TaskId, &Entry, &str) -> Result<Look> + 'a;
+type TryCandidate<'a> = dyn Fn(&TaskId, &IndexEntry, &str) -> Result<CandidateOutcome> + 'a;
 
 impl Store {
     /// Takes the first task that fits, in one step: of two that ask at the same time, each gets
@@ -61,38 +61,38 @@ impl Store {
     ///
     /// # Errors
     /// `Invalid` for a lease out of range; `Io`, `Locked`.
-    pub fn claim_next(&self, want: &Want, owner: &str, lease_seconds: f64) -> Result<Option<Task>> {
-        self.claim_next_as(want, &Taker { owner, lease_seconds, token: None, accepts: &|_| true })
+    pub fn claim_next(&self, query: &LaneQuery, owner: &str, lease_seconds: f64) -> Result<Option<Task>> {
+        self.claim_next_as(query, &ClaimRequest { owner, lease_seconds, token: None, accepts: &|_| true })
     }
 
     /// The same for who is choosier or brings a token along.
     ///
     /// # Errors
     /// As [`Store::claim_next`].
-    pub fn claim_next_as(&self, want: &Want, taker: &Taker<'_>) -> Result<Option<Task>> {
+    pub fn claim_next_as(&self, query: &LaneQuery, request: &ClaimRequest<'_>) -> Result<Option<Task>> {
         self.check_writable()?;
-        crate::model::transition::check_lease(taker.lease_seconds)?;
-        self.walk(want, true, &|id, entry, lane| self.try_claim(want, id, entry, lane, taker))
+        crate::model::transition::check_lease(request.lease_seconds)?;
+        self.find_claimable(query, true, &|id, entry, lane| self.try_claim(query, id, entry, lane, request))
     }
 
     /// The task that [`Store::claim_next`] would take, left where it is.
     ///
     /// What time has decided is written down on the way, so that others see it too: a task that has
     /// come due is queued, one whose attempts are spent is dead.
-    pub fn peek_next(&self, want: &Want) -> Result<Option<Task>> {
-        self.walk(want, false, &|id, entry, lane| {
+    pub fn peek_next(&self, query: &LaneQuery) -> Result<Option<Task>> {
+        self.find_claimable(query, false, &|id, entry, lane| {
             let dir = match candidate(self.layout.task(id))? {
                 Candidate::Read(dir) => dir,
-                Candidate::Unusable(look) => return Ok(look),
+                Candidate::Unusable(outcome) => return Ok(outcome),
             };
             let mut loaded = match candidate(reader::task(&dir, id))? {
                 Candidate::Read(loaded) => loaded,
-                Candidate::Unusable(look) => return Ok(look),
+                Candidate::Unusable(outcome) => return Ok(outcome),
             };
-            if let Candidate::Unusable(look) =
+            if let Candidate::Unusable(outcome) =
                 candidate(catch_up_with_others(&dir, &mut loaded.task).map(Some))?
             {
-                return Ok(look);
+                return Ok(outcome);
             }
             let spent = loaded.task.availability(&self.now()) == Availability::Spent;
             let task = match loaded.task.status {
@@ -100,28 +100,35 @@ impl Store {
                 _ if spent => self.settle_if_possible(&loaded.task)?,
                 _ => loaded.task,
             };
-            Ok(match self.judge(want, entry, lane, &task) {
-                _ if spent => Look::Passed,
-                Look::Found(task) if self.check_request(&dir, &task)? != RequestCheck::Same => Look::Passed,
-                look => look,
+            Ok(match self.check_candidate(query, entry, lane, &task) {
+                _ if spent => CandidateOutcome::Skipped,
+                CandidateOutcome::Found(task) if self.check_request(&dir, &task)? != RequestCheck::Same => {
+                    CandidateOutcome::Skipped
+                }
+                outcome => outcome,
             })
         })
     }
 
     /// `writes`: whoever asks means to change what is found.
-    fn walk(&self, want: &Want, writes: bool, attempt: &Try<'_>) -> Result<Option<Task>> {
+    fn find_claimable(
+        &self,
+        query: &LaneQuery,
+        writes: bool,
+        attempt: &TryCandidate<'_>,
+    ) -> Result<Option<Task>> {
         let paused = self.paused()?;
-        let lanes: Vec<&String> = want.lanes.iter().filter(|lane| !paused.contains_key(*lane)).collect();
-        self.ask_index(|index| self.walk_lanes(index, &lanes, want, writes, attempt))
+        let lanes: Vec<&String> = query.lanes.iter().filter(|lane| !paused.contains_key(*lane)).collect();
+        self.with_index(|index| self.find_in_lanes(index, &lanes, query, writes, attempt))
     }
 
-    fn walk_lanes(
+    fn find_in_lanes(
         &self,
         index: &Index<'_>,
         lanes: &[&String],
-        want: &Want,
+        query: &LaneQuery,
         writes: bool,
-        attempt: &Try<'_>,
+        attempt: &TryCandidate<'_>,
     ) -> Result<Option<Task>> {
         let (mut stuck, mut healed) = (false, false);
         loop {
@@ -138,7 +145,7 @@ impl Store {
                 };
                 seq = seq.or(Some(state));
                 let mut count = 0;
-                match self.walk_lane(index, lane, want, attempt, &mut count)? {
+                match self.find_in_lane(index, lane, query, attempt, &mut count)? {
                     (Some(task), _) => return Ok(Some(*task)),
                     (None, first_busy) => busy = busy.or(first_busy),
                 }
@@ -149,7 +156,7 @@ impl Store {
             {
                 // Whoever changes it is about to finish, and what it leaves is worth another look;
                 // unless it has been stopped, then the task is as good as held.
-                stuck = !self.outlast_change(&id)?;
+                stuck = !self.wait_for_other_change(&id)?;
                 continue;
             }
             // What changed while we walked may have been moved from what we had not yet seen to
@@ -178,8 +185,8 @@ impl Store {
     /// somebody removed leaves no other trace. Whether that was so.
     fn heal_miscounted(&self, index: &Index<'_>, seen: &[(&String, u64)]) -> Result<bool> {
         for (lane, count) in seen {
-            if let Some(shelves) = index.lane_if_any(lane)?
-                && shelves.count()? != *count
+            if let Some(sets) = index.lane_if_any(lane)?
+                && sets.count()? != *count
             {
                 return match self.lock_store() {
                     Ok(lock) => index.heal(&lock).map(|()| true),
@@ -192,7 +199,7 @@ impl Store {
     }
 
     /// Waits until nobody changes a task any more. `false`: that took too long.
-    fn outlast_change(&self, id: &TaskId) -> Result<bool> {
+    fn wait_for_other_change(&self, id: &TaskId) -> Result<bool> {
         let Some(dir) = self.layout.task(id)? else {
             return Ok(true);
         };
@@ -218,21 +225,21 @@ impl Store {
     }
 
     /// Shows the candidates of one lane to `attempt` until one is found; `seen` counts all of them.
-    fn walk_lane(
+    fn find_in_lane(
         &self,
         index: &Index<'_>,
         lane: &str,
-        want: &Want,
-        attempt: &Try<'_>,
+        query: &LaneQuery,
+        attempt: &TryCandidate<'_>,
         seen: &mut u64,
     ) -> Result<(Option<Box<Task>>, Option<TaskId>)> {
-        let Some(shelves) = index.lane_if_any(lane)? else {
+        let Some(sets) = index.lane_if_any(lane)? else {
             return Ok((None, None));
         };
         let (mut found, mut busy, mut stale) = (None, None, Vec::new());
-        shelves.ready.visit(|entry| {
+        sets.ready.visit(|entry| {
             *seen += 1;
-            if !may_fit(want, entry) {
+            if !may_match(query, entry) {
                 return Ok(ControlFlow::Continue(()));
             }
             let Ok(id) = TaskId::parse(&entry.id) else {
@@ -240,13 +247,13 @@ impl Store {
                 return Ok(ControlFlow::Continue(()));
             };
             match attempt(&id, entry, lane)? {
-                Look::Found(task) => {
+                CandidateOutcome::Found(task) => {
                     found = Some(task);
                     return Ok(ControlFlow::Break(()));
                 }
-                Look::Stale => stale.push(entry.clone()),
-                Look::Busy => busy = busy.take().or(Some(id)),
-                Look::Passed => {}
+                CandidateOutcome::Stale => stale.push(entry.clone()),
+                CandidateOutcome::Busy => busy = busy.take().or(Some(id)),
+                CandidateOutcome::Skipped => {}
             }
             Ok(ControlFlow::Continue(()))
         })?;
@@ -257,17 +264,17 @@ impl Store {
         }
     }
 
-    fn correct(&self, index: &Index<'_>, lane: &str, stale: &[Entry]) -> Result<()> {
+    fn correct(&self, index: &Index<'_>, lane: &str, stale: &[IndexEntry]) -> Result<()> {
         if stale.is_empty() {
             return Ok(());
         }
-        let Some(shelves) = index.lane_if_any(lane)? else {
+        let Some(sets) = index.lane_if_any(lane)? else {
             return Ok(());
         };
         let mut lock = None;
         for entry in stale {
-            // Usually somebody claimed it after we read the shelf, and all is well already.
-            if shelves.ready.contains(entry.key, &entry.id)? || shelves.held.contains(entry.key, &entry.id)? {
+            // Usually somebody claimed it after we read the sorted set, and all is well already.
+            if sets.ready.contains(entry.key, &entry.id)? || sets.held.contains(entry.key, &entry.id)? {
                 let lock = match &lock {
                     Some(lock) => lock,
                     None => lock.insert(self.lock_store()?),
@@ -281,12 +288,12 @@ impl Store {
     /// Looks whether claimed tasks of a lane are still claimed: another implementation changes them
     /// without telling our index. `true` when something was put right.
     fn recheck_held(&self, index: &Index<'_>, lane: &str) -> Result<bool> {
-        let Some(shelves) = index.lane_if_any(lane)? else {
+        let Some(sets) = index.lane_if_any(lane)? else {
             return Ok(false);
         };
         let (mut stale, mut over) = (Vec::new(), Vec::new());
         let now = self.now();
-        shelves.held.visit(|entry| {
+        sets.held.visit(|entry| {
             let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
             let as_noted = task.as_ref().is_some_and(|task| {
                 task.spec.lane == lane
@@ -321,67 +328,76 @@ impl Store {
     }
 
     /// Whether a task that the index offers is what it promises, and wanted.
-    fn judge(&self, want: &Want, entry: &Entry, lane: &str, task: &Task) -> Look {
+    fn check_candidate(
+        &self,
+        query: &LaneQuery,
+        entry: &IndexEntry,
+        lane: &str,
+        task: &Task,
+    ) -> CandidateOutcome {
         if task.spec.lane != lane || task.rank() != entry.rank {
-            return Look::Stale;
+            return CandidateOutcome::Stale;
         }
         match task.availability(&self.now()) {
-            Availability::Ready if want.filter.accepts(&task.spec.metadata) => {
-                Look::Found(Box::new(task.clone()))
+            Availability::Ready if query.filter.accepts(&task.spec.metadata) => {
+                CandidateOutcome::Found(Box::new(task.clone()))
             }
-            Availability::Ready => Look::Passed,
+            Availability::Ready => CandidateOutcome::Skipped,
             Availability::Spent
             | Availability::NotBefore(_)
             | Availability::Leased(_)
-            | Availability::Closed => Look::Stale,
+            | Availability::Closed => CandidateOutcome::Stale,
         }
     }
 
     fn try_claim(
         &self,
-        want: &Want,
+        query: &LaneQuery,
         id: &TaskId,
-        entry: &Entry,
+        entry: &IndexEntry,
         lane: &str,
-        taker: &Taker<'_>,
-    ) -> Result<Look> {
+        request: &ClaimRequest<'_>,
+    ) -> Result<CandidateOutcome> {
         let dir = match candidate(self.layout.task(id))? {
             Candidate::Read(dir) => dir,
-            Candidate::Unusable(look) => return Ok(look),
+            Candidate::Unusable(outcome) => return Ok(outcome),
         };
         let Some(lock) = TaskLock::try_acquire(&dir)? else {
-            return Ok(Look::Busy);
+            return Ok(CandidateOutcome::Busy);
         };
         let mut loaded = match candidate(reader::task(&dir, id))? {
             Candidate::Read(loaded) => loaded,
-            Candidate::Unusable(look) => return Ok(look),
+            Candidate::Unusable(outcome) => return Ok(outcome),
         };
         // Its history must be readable as well, or its claims cannot be counted.
-        if let Candidate::Unusable(look) = candidate(catch_up_with_others(&dir, &mut loaded.task).map(Some))?
+        if let Candidate::Unusable(outcome) =
+            candidate(catch_up_with_others(&dir, &mut loaded.task).map(Some))?
         {
-            return Ok(look);
+            return Ok(outcome);
         }
         if loaded.task.availability(&self.now()) == Availability::Spent {
             self.apply_locked(&dir, id, &Command::Settle, &lock)?;
-            return Ok(Look::Passed);
+            return Ok(CandidateOutcome::Skipped);
         }
-        match self.judge(want, entry, lane, &loaded.task) {
-            Look::Found(task) if !(taker.accepts)(&task) => return Ok(Look::Passed),
-            Look::Found(_) => {}
-            look => return Ok(look),
+        match self.check_candidate(query, entry, lane, &loaded.task) {
+            CandidateOutcome::Found(task) if !(request.accepts)(&task) => {
+                return Ok(CandidateOutcome::Skipped);
+            }
+            CandidateOutcome::Found(_) => {}
+            outcome => return Ok(outcome),
         }
-        let mut command = self.claim_command(taker.owner, taker.lease_seconds);
-        if let (Command::Claim { token, .. }, Some(own)) = (&mut command, &taker.token) {
+        let mut command = self.claim_command(request.owner, request.lease_seconds);
+        if let (Command::Claim { token, .. }, Some(own)) = (&mut command, &request.token) {
             token.clone_from(own);
         }
         match self.apply_locked(&dir, id, &command, &lock) {
-            Ok((task, _)) => Ok(Look::Found(Box::new(task))),
+            Ok((task, _)) => Ok(CandidateOutcome::Found(Box::new(task))),
             Err(error) => match error.refusal() {
                 Some(Refusal::RequestChanged { .. }) => {
                     self.note_changed_request(&dir, &loaded.task, &lock)?;
-                    Ok(Look::Passed)
+                    Ok(CandidateOutcome::Skipped)
                 }
-                Some(_) => Ok(Look::Passed),
+                Some(_) => Ok(CandidateOutcome::Skipped),
                 None => Err(error),
             },
         }
@@ -428,12 +444,12 @@ impl Store {
 }
 
 /// Whether the index alone rules a task out.
-fn may_fit(want: &Want, entry: &Entry) -> bool {
-    if want.filter.is_empty() || entry.metadata == "?" {
+fn may_match(query: &LaneQuery, entry: &IndexEntry) -> bool {
+    if query.filter.is_empty() || entry.metadata == "?" {
         return true;
     }
     match json::parse_object(entry.metadata.as_bytes()) {
-        Ok(metadata) => want.filter.accepts(&metadata),
+        Ok(metadata) => query.filter.accepts(&metadata),
         Err(_) => true,
     }
 }
@@ -443,7 +459,7 @@ enum Candidate<T> {
     /// It was read.
     Read(T),
     /// The task cannot be claimed, and what to make of it.
-    Unusable(Look),
+    Unusable(CandidateOutcome),
 }
 
 /// Sorts what was read of a candidate. A task whose files cannot be read is no candidate, but no reason to
@@ -454,10 +470,10 @@ enum Candidate<T> {
 fn candidate<T>(looked: Result<Option<T>>) -> Result<Candidate<T>> {
     Ok(match looked {
         Ok(Some(found)) => Candidate::Read(found),
-        Ok(None) => Candidate::Unusable(Look::Stale),
-        Err(error) if error.kind() == ErrorKind::Corrupt => Candidate::Unusable(Look::Stale),
+        Ok(None) => Candidate::Unusable(CandidateOutcome::Stale),
+        Err(error) if error.kind() == ErrorKind::Corrupt => Candidate::Unusable(CandidateOutcome::Stale),
         Err(error) if error.kind() == ErrorKind::Io && !reader::is_passing(&error) => {
-            Candidate::Unusable(Look::Passed)
+            Candidate::Unusable(CandidateOutcome::Skipped)
         }
         Err(error) => return Err(error),
     })

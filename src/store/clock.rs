@@ -12,10 +12,10 @@ use crate::model::{Now, Time};
 
 /// Where the time comes from.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock(ClockSource);
 
 #[derive(Clone, Debug)]
-enum Source {
+enum ClockSource {
     System,
     /// Microseconds of the wall clock and of the uptime.
     Hand(Arc<AtomicI64>, Arc<AtomicI64>),
@@ -24,7 +24,7 @@ enum Source {
 impl Clock {
     /// The machine's clocks.
     pub fn system() -> Self {
-        Self(Source::System)
+        Self(ClockSource::System)
     }
 
     /// A clock that stands still at `time`.
@@ -40,18 +40,18 @@ impl Clock {
     /// A clock whose uptime runs apart from its wall-clock time, so that a test can set the latter
     /// back. Both in microseconds.
     pub fn by_hands(wall: Arc<AtomicI64>, uptime: Arc<AtomicI64>) -> Self {
-        Self(Source::Hand(wall, uptime))
+        Self(ClockSource::Hand(wall, uptime))
     }
 
     /// The present moment.
     pub fn now(&self) -> Now {
         match &self.0 {
-            Source::Hand(wall, uptime) => Now {
+            ClockSource::Hand(wall, uptime) => Now {
                 wall: Time::from_micros(wall.load(Ordering::SeqCst)),
                 uptime: uptime.load(Ordering::SeqCst),
                 boot: "by-hand".to_string(),
             },
-            Source::System => {
+            ClockSource::System => {
                 let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 let uptime = rustix::time::clock_gettime(ClockId::Boottime);
                 Now {

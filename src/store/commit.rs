@@ -4,7 +4,7 @@ use super::atomic::{self, Staged};
 use super::index::Index;
 use super::layout::{Dir, RESPONSE_FILE, TASK_FILE};
 use super::lock::{StoreLock, TaskLock};
-use super::reader::{self, Loaded};
+use super::reader::{self, LoadedTask};
 use super::{Store, feed, history};
 use crate::error::Result;
 use crate::model::transition::Context;
@@ -58,7 +58,7 @@ impl Store {
             let mut task = loaded.task.clone();
             catch_up_with_others(dir, &mut task)?;
             let request = match command {
-                Command::Claim { .. } => self.check_and_mend_request(dir, &task)?,
+                Command::Claim { .. } => self.check_and_restore_request(dir, &task)?,
                 Command::Respond(_) => self.check_request(dir, &task)?,
                 _ => RequestCheck::Unchecked,
             };
@@ -81,7 +81,7 @@ impl Store {
     }
 
     /// Saves a changed task; `None` when somebody else wrote it meanwhile.
-    fn commit(&self, dir: &Dir, loaded: &Loaded, mut task: Task) -> Result<Option<Task>> {
+    fn commit(&self, dir: &Dir, loaded: &LoadedTask, mut task: Task) -> Result<Option<Task>> {
         task.journal.written_at = Some(task.updated_at);
         // A change that survives must not lose the task itself: its submitter may have been killed
         // between showing it and syncing its name.
@@ -127,7 +127,7 @@ impl Store {
         let noted = || -> Result<()> {
             let seq = self.note_change(&lock, &index, dir, loaded, &task, state.seq)?;
             let finished = match is_answer {
-                true => index.finish_answered(&lock, &state, seq, &task.id),
+                true => index.finish_with_response(&lock, &state, seq, &task.id),
                 false => index.finish(&lock, &state, seq, None),
             };
             finished.map(drop)
@@ -149,7 +149,7 @@ impl Store {
 
     /// Makes the name of a task's directory durable, unless it is known to be.
     fn sync_name(&self, dir: &Dir, task: &Task) -> Result<()> {
-        let is_known = task.journal.name_is_durable || atomic::is_named(dir);
+        let is_known = task.journal.name_is_durable || atomic::is_name_durable(dir);
         if is_known { Ok(()) } else { self.sync_new(&[task]) }
     }
 
@@ -160,7 +160,7 @@ impl Store {
         }
         atomic::sync_dir(&self.layout.tasks)?;
         for task in tasks {
-            atomic::note_named(&self.layout.tasks, task.id.as_str());
+            atomic::mark_name_durable(&self.layout.tasks, task.id.as_str());
         }
         Ok(())
     }
@@ -171,7 +171,7 @@ impl Store {
         lock: &StoreLock,
         index: &Index<'_>,
         dir: &Dir,
-        loaded: &Loaded,
+        loaded: &LoadedTask,
         task: &Task,
         seq: u64,
     ) -> Result<u64> {
@@ -185,7 +185,7 @@ impl Store {
     }
 
     /// Drops events from task.json that are safe in events.jsonl, once there are too many.
-    fn trim_ring(&self, dir: &Dir, loaded: &Loaded, task: &mut Task) -> Result<()> {
+    fn trim_ring(&self, dir: &Dir, loaded: &LoadedTask, task: &mut Task) -> Result<()> {
         if task.journal.recent.len() <= history::RING {
             return Ok(());
         }

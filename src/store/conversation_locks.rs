@@ -16,7 +16,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io` when there is no place for it.
-    pub fn conversation_file(&self, session: &str) -> Result<PathBuf> {
+    pub fn conversation_lock_path(&self, session: &str) -> Result<PathBuf> {
         let dir = self.layout.root.open_or_make(CONVERSATIONS)?;
         let digest = crate::digest::sha256_bytes(session.as_bytes());
         Ok(dir.path().join(&digest[..32]))
@@ -26,7 +26,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io` when the directory cannot be read.
-    pub fn clear_conversations(&self) -> Result<()> {
+    pub fn remove_stale_conversation_locks(&self) -> Result<()> {
         let Some(dir) = self.layout.root.open_existing(CONVERSATIONS)? else {
             return Ok(());
         };

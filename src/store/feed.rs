@@ -9,9 +9,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::atomic;
+use super::file_tail::{FileTail, lines};
 use super::history::open_read;
 use super::layout::{Dir, FEED};
-use super::log_tail::{Tail, lines};
 use crate::error::{Error, Result};
 use crate::model::json::raw::read_object;
 use crate::model::{Event, Task, TaskId, Time, json};
@@ -67,7 +67,7 @@ pub(super) fn append(root: &Dir, task: &Task, events: &[Event], mut seq: u64) ->
     }
     let path = root.path().join(FEED);
     let mut file = atomic::open_for_append(root, FEED)?;
-    let end = Tail::of_whole_lines(&file, &path)?;
+    let end = FileTail::of_whole_lines(&file, &path)?;
     seq = seq.max(end_number(&file, end).map_err(|error| Error::io("read", &path, error))?);
     let mut lines = String::new();
     for event in events {
@@ -81,7 +81,7 @@ pub(super) fn append(root: &Dir, task: &Task, events: &[Event], mut seq: u64) ->
 }
 
 /// The last number that the feed shows as used; `end` is what is known of its end.
-fn end_number(file: &File, mut end: Tail) -> std::io::Result<u64> {
+fn end_number(file: &File, mut end: FileTail) -> std::io::Result<u64> {
     loop {
         if let Some(number) = end.lines().rev().find_map(number) {
             return Ok(number);
@@ -104,7 +104,7 @@ pub(super) fn withdraw(
         return Ok(());
     };
     let fail = |error| Error::io("read", root.path().join(FEED), error);
-    let tail = Tail::read(&file, length).map_err(fail)?;
+    let tail = FileTail::read(&file, length).map_err(fail)?;
     let all: Vec<FeedEntry> = tail.lines().filter_map(FeedEntry::from_line).collect();
     let mut at = tail.start();
     for line in tail.bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -130,12 +130,12 @@ pub(super) fn is_whole(root: &Dir) -> Result<bool> {
         return Ok(true);
     };
     let fail = |error| Error::io("read", root.path().join(FEED), error);
-    Ok(Tail::read(&file, 1).map_err(fail)?.bytes.last().is_none_or(|last| *last == b'\n'))
+    Ok(FileTail::read(&file, 1).map_err(fail)?.bytes.last().is_none_or(|last| *last == b'\n'))
 }
 
 /// Cuts half a line off the end of the feed. The caller holds the store lock.
 pub(super) fn cut(root: &Dir) -> Result<()> {
-    Tail::of_whole_lines(&atomic::open_for_append(root, FEED)?, &root.path().join(FEED)).map(drop)
+    FileTail::of_whole_lines(&atomic::open_for_append(root, FEED)?, &root.path().join(FEED)).map(drop)
 }
 
 /// Shows every whole line of the feed.
@@ -216,7 +216,7 @@ pub(super) fn newest(root: &Dir, length: u64) -> Result<Vec<FeedEntry>> {
         return Ok(Vec::new());
     };
     let fail = |error| Error::io("read", root.path().join(FEED), error);
-    let mut tail = Tail::read(&file, length).map_err(fail)?;
+    let mut tail = FileTail::read(&file, length).map_err(fail)?;
     loop {
         let entries: Vec<FeedEntry> = tail.lines().filter_map(FeedEntry::from_line).collect();
         if !entries.is_empty() || tail.is_all() {
@@ -232,7 +232,7 @@ pub(super) fn last_number(root: &Dir) -> Result<u64> {
         return Ok(0);
     };
     let fail = |error| Error::io("read", root.path().join(FEED), error);
-    let end = Tail::read(&file, 64 * 1024).map_err(fail)?;
+    let end = FileTail::read(&file, 64 * 1024).map_err(fail)?;
     Ok(end.lines().filter_map(number).max().unwrap_or(0))
 }
 
@@ -335,7 +335,7 @@ fn size_at(root: &Dir, seq: u64) -> Result<Option<u64>> {
         return Ok((seq == 0).then_some(0));
     };
     let fail = |error| Error::io("read", root.path().join(FEED), error);
-    let tail = Tail::read(&file, 64 * 1024).map_err(fail)?;
+    let tail = FileTail::read(&file, 64 * 1024).map_err(fail)?;
     let is_last = tail.bytes.is_empty() || tail.bytes.ends_with(b"\n");
     let last = tail.lines().next_back().and_then(FeedEntry::from_line).map_or(0, |entry| entry.seq);
     Ok((is_last && last == seq).then_some(tail.end()))

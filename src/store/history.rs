@@ -11,8 +11,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::atomic;
+use super::file_tail::{FIRST_LOOK, FileTail, lines};
 use super::layout::{Dir, EVENTS_FILE};
-use super::log_tail::{FIRST_LOOK, Tail, lines};
 use super::reader;
 use crate::error::{Error, Result};
 use crate::model::{Event, Task, json};
@@ -27,7 +27,7 @@ const MAX_READ: u64 = 1024 * 1024 * 1024;
 pub(super) fn append(dir: &Dir, task: &Task) -> Result<()> {
     let mut file = atomic::open_for_append(dir, EVENTS_FILE)?;
     let path = dir.path().join(EVENTS_FILE);
-    let mut tail = Tail::of_whole_lines(&file, &path)?;
+    let mut tail = FileTail::of_whole_lines(&file, &path)?;
     cut_undone(&file, &path, task, &mut tail)?;
     let written = last_number(&file, task, &mut tail).map_err(|error| Error::io("read", &path, error))?;
     let lines: String = task
@@ -48,7 +48,7 @@ pub(super) fn sync(dir: &Dir) -> Result<()> {
 
 /// Cuts off the newest lines of ours that task.json does not confirm: after a power cut the copy of
 /// an event may be there without the commit. What task.json carries is written again.
-fn cut_undone(file: &File, path: &Path, task: &Task, tail: &mut Tail) -> Result<()> {
+fn cut_undone(file: &File, path: &Path, task: &Task, tail: &mut FileTail) -> Result<()> {
     loop {
         let undone: usize = tail
             .bytes
@@ -83,7 +83,7 @@ fn is_undone(line: &[u8], task: &Task) -> bool {
 
 /// The number of the newest of our events in the file; lines of others carry none, or one that we
 /// have not given yet.
-fn last_number(file: &File, task: &Task, tail: &mut Tail) -> IoResult<u64> {
+fn last_number(file: &File, task: &Task, tail: &mut FileTail) -> IoResult<u64> {
     loop {
         let newest = tail.lines().rev().find_map(|line| {
             let object = json::parse_object(line).ok()?;
@@ -117,7 +117,7 @@ pub(super) fn last_event(dir: &Dir, task: &Task) -> Result<Option<Event>> {
     };
     let path = dir.path().join(EVENTS_FILE);
     let fail = |error| Error::io("read", &path, error);
-    let mut tail = Tail::read(&file, FIRST_LOOK).map_err(fail)?;
+    let mut tail = FileTail::read(&file, FIRST_LOOK).map_err(fail)?;
     let last = loop {
         // Where another writer has dropped our keys, every number is believed.
         let end = task.journal.last_event;

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use super::reader::{self, Content};
+use super::reader::{self, FileContent};
 use super::{Store, atomic};
 use crate::error::{Error, Result, printable};
 use crate::model::json::{self, Object};
@@ -21,7 +21,7 @@ pub(super) struct JsonFile<T> {
     /// The largest file that is read, in bytes.
     pub(super) max_bytes: u64,
     /// Refuses a file that must not be used, whatever is in it.
-    pub(super) admit: fn(&Store, &Content) -> Result<()>,
+    pub(super) admit: fn(&Store, &FileContent) -> Result<()>,
     /// Maps the object in the file to the content.
     pub(super) decode: fn(Object) -> Decoded<T>,
     /// Maps the content to the object in the file.
@@ -39,7 +39,7 @@ pub(super) enum Edit<R> {
 }
 
 /// Admits any regular file.
-pub(super) fn admit_any(_store: &Store, _content: &Content) -> Result<()> {
+pub(super) fn admit_any(_store: &Store, _content: &FileContent) -> Result<()> {
     Ok(())
 }
 

@@ -17,7 +17,7 @@ impl Store {
         let next = |index: &Index<'_>| {
             lanes.iter().try_fold(None, |next, lane| Ok(earlier(next, index.next_due(lane)?)))
         };
-        self.ask_index(next).ok()?
+        self.with_index(next).ok()?
     }
 
     /// Whether somebody is registered for the lane, or holds one of its tasks.
@@ -31,10 +31,10 @@ impl Store {
     /// Whether somebody holds a task of this lane under a lease that has not ended.
     pub fn lane_has_live_claim(&self, lane: &str) -> Result<bool> {
         let now = self.now();
-        self.ask_index(|index| {
+        self.with_index(|index| {
             let mut found = false;
-            if let Some(shelves) = index.lane_if_any(lane)? {
-                shelves.held.visit(|entry| {
+            if let Some(sets) = index.lane_if_any(lane)? {
+                sets.held.visit(|entry| {
                     let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
                     found = task.is_some_and(|task| task.spec.lane == lane && task.lease_is_live(&now));
                     Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -46,10 +46,10 @@ impl Store {
 
     /// How many tasks of its lane are served before a task that waits.
     pub fn tasks_ahead(&self, task: &Task) -> Result<u64> {
-        self.ask_index(|index| {
+        self.with_index(|index| {
             let mut ahead = 0;
-            if let Some(shelves) = index.lane_if_any(&task.spec.lane)? {
-                shelves.ready.visit(|entry| {
+            if let Some(sets) = index.lane_if_any(&task.spec.lane)? {
+                sets.ready.visit(|entry| {
                     let is_before = (entry.rank, entry.id.as_str()) < (task.rank(), task.id.as_str());
                     ahead += u64::from(is_before);
                     Ok(if is_before { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
@@ -61,7 +61,7 @@ impl Store {
 
     /// The ids of all tasks that can still change, or of those of one lane, sorted; ended ones may be
     /// among them. `None` when the index does not tell.
-    pub fn open_names(&self, lane: Option<&str>) -> Result<Option<Vec<String>>> {
+    pub fn open_task_ids(&self, lane: Option<&str>) -> Result<Option<Vec<String>>> {
         let listed = |index: &Index<'_>| match index.usable()? {
             Some(_) => index.open_ids(lane).map(Some),
             None => Ok(None),
@@ -74,14 +74,15 @@ impl Store {
 
     /// The ids of the tasks that can still change, as far as the index tells, and of those that changed
     /// last, newest first: what somebody is likely to mean. Does not look through the tasks.
-    pub fn ids_at_hand(&self) -> Vec<String> {
-        let mut ids: BTreeSet<String> = self.open_names(None).ok().flatten().into_iter().flatten().collect();
+    pub fn recent_task_ids(&self) -> Vec<String> {
+        let mut ids: BTreeSet<String> =
+            self.open_task_ids(None).ok().flatten().into_iter().flatten().collect();
         ids.extend(self.latest().into_iter().map(|entry| entry.task_id.to_string()));
         ids.into_iter().rev().collect()
     }
 
     /// The lanes of such tasks.
-    pub fn lanes_at_hand(&self) -> BTreeSet<String> {
+    pub fn recent_lanes(&self) -> BTreeSet<String> {
         let mut lanes: BTreeSet<String> = self.latest().into_iter().map(|entry| entry.lane).collect();
         let index = Index::open(&self.layout);
         for id in index.and_then(|index| index.one_of_each_lane()).unwrap_or_default() {
@@ -97,7 +98,7 @@ impl Store {
 
     /// Makes the index fit, if that is needed and possible: a store that cannot be written is read
     /// with what its index says.
-    fn fit(&self, index: &Index<'_>) -> Result<()> {
+    fn ensure_index(&self, index: &Index<'_>) -> Result<()> {
         if index.usable()?.is_none() {
             match self.lock_store() {
                 Ok(lock) => drop(index.ensure(&lock)?),
@@ -110,8 +111,8 @@ impl Store {
 
     /// Whether any task was ever in this lane.
     pub fn lane_has_tasks(&self, lane: &str) -> Result<bool> {
-        self.ask_index(|index| {
-            self.fit(index)?;
+        self.with_index(|index| {
+            self.ensure_index(index)?;
             Ok(index.lane_if_any(lane)?.is_some())
         })
     }
@@ -119,7 +120,7 @@ impl Store {
     /// How many tasks of a lane can be claimed: those that wait, those that have come due, and those
     /// whose lease is over.
     pub fn queue_depth(&self, lane: &str) -> Result<u64> {
-        self.ask_index(|index| match self.refresh(index, lane) {
+        self.with_index(|index| match self.refresh(index, lane) {
             Err(error) if cannot_write(&error) => index.depth(lane, &self.now()),
             fits => fits.and_then(|_| index.depth(lane, &self.now())),
         })

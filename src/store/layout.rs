@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::atomic;
-use super::scan::Tell;
+use super::scan::ProgressListener;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::TaskId;
 use crate::model::id::slug;
@@ -205,7 +205,7 @@ pub(super) struct Layout {
     pub(super) root: Dir,
     pub(super) tasks: Dir,
     /// Who is told how far we are with what takes long.
-    pub(super) tell: Tell,
+    pub(super) progress: ProgressListener,
 }
 
 impl Layout {
@@ -220,7 +220,7 @@ impl Layout {
             Err(error) => return Err(error),
         };
         let tasks = root.open_or_make(TASKS).map_err(hint_at_repair)?;
-        Ok(Self { root, tasks, tell: Tell::default() })
+        Ok(Self { root, tasks, progress: ProgressListener::default() })
     }
 
     /// Opens the store at `path` if there is one; makes nothing.
@@ -231,13 +231,13 @@ impl Layout {
             Err(error) => return Err(error),
         };
         let tasks = root.open_existing(TASKS).map_err(hint_at_repair)?;
-        Ok(tasks.map(|tasks| Self { root, tasks, tell: Tell::default() }))
+        Ok(tasks.map(|tasks| Self { root, tasks, progress: ProgressListener::default() }))
     }
 
     /// The empty store that `path` stands for while there is none. Nothing can be written to it.
     pub(super) fn absent(path: &Path) -> Result<Self> {
         let (root, tasks) = (Dir::absent(path.to_path_buf())?, Dir::absent(path.join(TASKS))?);
-        Ok(Self { root, tasks, tell: Tell::default() })
+        Ok(Self { root, tasks, progress: ProgressListener::default() })
     }
 
     /// Whether it stands for a store that is not there.

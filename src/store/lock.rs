@@ -36,14 +36,14 @@ use crate::error::{Error, ErrorKind, Result, printable};
 const WINDOWS: u32 = 6;
 
 /// How often a thread that waits looks whether it still should.
-const LOOK: Duration = Duration::from_millis(100);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The store lock; released when dropped. Only who has it may change what others see.
 #[derive(Debug)]
 pub(super) struct StoreLock {
     // Let go first: whoever has the file next finds the directory free.
-    _directory: Locked,
-    _file: Locked,
+    _directory: HeldLock,
+    _file: HeldLock,
     since: Instant,
 }
 
@@ -53,7 +53,7 @@ thread_local! {
 
 /// For how long this thread held the store lock when it last did; for measurements.
 #[doc(hidden)]
-pub fn lock_was_held() -> Duration {
+pub fn last_lock_hold() -> Duration {
     HELD.get()
 }
 
@@ -66,12 +66,12 @@ impl Drop for StoreLock {
 /// The lock of one task; released when dropped.
 #[derive(Debug)]
 pub(super) struct TaskLock {
-    _lock: Locked,
+    _lock: HeldLock,
 }
 
 /// A locked file and the permit for it; fields are dropped in this order.
 #[derive(Debug)]
-struct Locked {
+struct HeldLock {
     _file: File,
     _permit: Permit<'static>,
 }
@@ -179,7 +179,7 @@ impl TaskLock {
     pub(super) fn try_acquire(dir: &Dir) -> Result<Option<Self>> {
         let (file, stat) = open_directory(dir)?;
         let Some(permit) = THREADS.enter(file_id(&stat), Instant::now()) else { return Ok(None) };
-        Ok(try_lock(&file, dir.path())?.then_some(Self { _lock: Locked { _file: file, _permit: permit } }))
+        Ok(try_lock(&file, dir.path())?.then_some(Self { _lock: HeldLock { _file: file, _permit: permit } }))
     }
 }
 
@@ -218,11 +218,11 @@ fn try_lock(file: &File, path: &Path) -> Result<bool> {
 
 /// Locks `file`: waits for the permit, tries, then sleeps in the kernel's queue, then
 /// gives up and says who holds it.
-fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<Locked> {
+fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<HeldLock> {
     let deadline = Instant::now() + timeout;
     let Some(permit) = THREADS.enter(file_id(stat), deadline) else { return Err(held(stat, path, timeout)) };
     if try_lock(&file, path)? {
-        return Ok(Locked { _file: file, _permit: permit });
+        return Ok(HeldLock { _file: file, _permit: permit });
     }
     let (sender, receiver) = mpsc::channel();
     // flock has no time limit of its own. A thread that is left behind lets go as soon as it gets
@@ -236,9 +236,9 @@ fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<Lo
         .map_err(|error| Error::io("wait for", path, error))?;
     let received = |until: Instant| loop {
         let left = until.saturating_duration_since(Instant::now());
-        match receiver.recv_timeout(left.min(LOOK)) {
+        match receiver.recv_timeout(left.min(CHECK_INTERVAL)) {
             Ok(result) => return Some(result.map_err(|error| Error::io("lock", path, error))),
-            Err(RecvTimeoutError::Timeout) if left > LOOK && !THREADS.is_closed() => {}
+            Err(RecvTimeoutError::Timeout) if left > CHECK_INTERVAL && !THREADS.is_closed() => {}
             Err(_) => return None,
         }
     };
@@ -248,7 +248,7 @@ fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<Lo
     let mut holder = None;
     for window in 0..=WINDOWS {
         if let Some(file) = file {
-            return Ok(Locked { _file: file?, _permit: permit });
+            return Ok(HeldLock { _file: file?, _permit: permit });
         }
         // Another one by now: many want it on a busy machine, and nobody keeps it.
         let now = holder_pid(stat);

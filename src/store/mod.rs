@@ -16,14 +16,15 @@
 
 mod atomic;
 mod attempt_files;
-mod batch;
 mod claim_next;
 mod clock;
 mod commit;
 mod conversation_locks;
-mod disk_space;
+mod diagnostics;
 mod feed;
+mod file_tail;
 mod fsck;
+mod gc;
 mod history;
 mod index;
 mod json_file;
@@ -31,17 +32,16 @@ mod lane_queries;
 mod lane_settings;
 mod layout;
 mod lock;
-mod log_tail;
 mod own_files;
 mod private_files;
 mod reader;
-mod request;
+mod request_file;
 mod response_delivery;
-mod retention;
 mod routes;
 mod scan;
 mod server_token;
 mod submit;
+mod submit_batch;
 mod thread_queue;
 mod transfer;
 mod usage_log;
@@ -52,28 +52,28 @@ mod worker_registry;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use attempt_files::Attempt;
-pub use claim_next::{Taker, Want};
+pub use attempt_files::AttemptDir;
+pub use claim_next::{ClaimRequest, LaneQuery};
 pub use clock::{Clock, Entropy};
-pub use disk_space::Space;
+pub use diagnostics::DiskSpace;
 pub use feed::{FeedCursor, FeedEntry};
-pub use fsck::{Finding, Report, Severity};
+pub use fsck::{Finding, FsckReport, Severity};
+pub use gc::{GcPlan, GcReport};
 pub use lane_settings::Pause;
 pub use lock::FileLock;
 pub use lock::give_up_waiting;
 #[doc(hidden)]
-pub use lock::lock_was_held;
+pub use lock::last_lock_hold;
 pub use own_files::{is_linked_into_store, lies_in_store};
 pub use private_files::PrivateFiles;
-pub use retention::{GcPlan, GcReport};
-pub use routes::Stamp;
-pub use scan::Tell;
+pub use routes::FileVersion;
+pub use scan::ProgressListener;
 pub use server_token::new_secret;
 pub use submit::Submitted;
-pub use transfer::Imported;
+pub use transfer::ImportReport;
 pub use vendor_cooldowns::CooldownChange;
 pub use watch::Watch;
-pub use worker_registry::{Abandoned, DISPATCHER, Registration, WorkerInfo};
+pub use worker_registry::{AbandonedWorker, DISPATCHER, Registration, WorkerInfo};
 
 use rustix::io::Errno;
 
@@ -87,7 +87,7 @@ pub const FORMAT_VERSION: u64 = 1;
 
 /// How to use a store.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct StoreOptions {
     /// How long to wait for a lock before giving up.
     pub lock_timeout: Duration,
     /// Where the time comes from.
@@ -97,20 +97,20 @@ pub struct Options {
     /// Whether a store on a network file system is used all the same.
     pub allow_network_fs: bool,
     /// Who is told how far the store is with what takes it long.
-    pub tell: Tell,
+    pub progress: ProgressListener,
     /// The root of the workspace that the store belongs to, resolved. Where it is known, fsck reports tasks
     /// whose answers belong elsewhere, and an import keeps such answers in the store.
     pub workspace_root: Option<PathBuf>,
 }
 
-impl Default for Options {
+impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             lock_timeout: Duration::from_secs(10),
             clock: Clock::system(),
             entropy: Entropy::system(),
             allow_network_fs: false,
-            tell: Tell::default(),
+            progress: ProgressListener::default(),
             workspace_root: None,
         }
     }
@@ -120,7 +120,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Store {
     layout: Layout,
-    options: Options,
+    options: StoreOptions,
     /// The version in format.json; newer than ours means that we only read.
     version: u64,
 }
@@ -131,13 +131,13 @@ impl Store {
     /// # Errors
     /// `Config` when `root` is no directory or lies on a network file system; `Io` when it cannot be
     /// opened or made.
-    pub fn open(root: &Path, options: Options) -> Result<Self> {
+    pub fn open(root: &Path, options: StoreOptions) -> Result<Self> {
         let root = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
         Self::of(Layout::open(&root)?, options)
     }
 
-    fn of(layout: Layout, options: Options) -> Result<Self> {
-        let layout = Layout { tell: options.tell.clone(), ..layout };
+    fn of(layout: Layout, options: StoreOptions) -> Result<Self> {
+        let layout = Layout { progress: options.progress.clone(), ..layout };
         if !options.allow_network_fs {
             lock::refuse_network_file_system(&layout.root)?;
         }
@@ -149,7 +149,7 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` when nothing is there, or no store; else as [`Store::open`].
-    pub fn open_existing(root: &Path, options: Options) -> Result<Self> {
+    pub fn open_existing(root: &Path, options: StoreOptions) -> Result<Self> {
         let root = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
         match Layout::open_existing(&root)? {
             Some(layout) => Self::of(layout, options),
@@ -165,7 +165,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_to_read(root: &Path, options: Options) -> Result<Self> {
+    pub fn open_to_read(root: &Path, options: StoreOptions) -> Result<Self> {
         let root = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
         match Layout::open_existing(&root)? {
             Some(layout) => Self::of(layout, options),
@@ -238,7 +238,7 @@ impl Store {
         self.layout.task(id)?.ok_or_else(|| Self::unknown(id.as_str()))
     }
 
-    fn load(&self, dir: &Dir, id: &TaskId) -> Result<reader::Loaded> {
+    fn load(&self, dir: &Dir, id: &TaskId) -> Result<reader::LoadedTask> {
         reader::task(dir, id)?.ok_or_else(|| Self::unknown(id.as_str()))
     }
 

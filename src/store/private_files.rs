@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::layout::Dir;
-use super::routes::Stamp;
+use super::routes::FileVersion;
 use super::{atomic, reader};
 use crate::error::{Error, Result, printable};
 
@@ -84,8 +84,8 @@ impl PrivateFiles {
     }
 
     /// The present version of a file; nothing when there is none.
-    pub fn stamp(&self, name: &str) -> Option<Stamp> {
-        Stamp::at(&self.directory.join(name))
+    pub fn stamp(&self, name: &str) -> Option<FileVersion> {
+        FileVersion::at(&self.directory.join(name))
     }
 
     /// The path of a file, for messages.

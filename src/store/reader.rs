@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::layout::{Dir, RESPONSE_FILE, TASK_FILE, is_regular};
-use super::request;
+use super::request_file;
 use crate::digest::sha256_bytes;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Response, Task, TaskId, TaskText};
@@ -20,7 +20,7 @@ pub(super) const MAX_TASK_FILE: u64 = 32 * 1024 * 1024;
 const MAX_RESPONSE_FILE: u64 = 640 * 1024 * 1024;
 
 /// A file's content, with the open descriptor that proves its identity.
-pub(super) struct Content {
+pub(super) struct FileContent {
     pub(super) bytes: Vec<u8>,
     pub(super) stat: Stat,
     // Kept open so that the inode number cannot be used again for another file meanwhile.
@@ -28,7 +28,7 @@ pub(super) struct Content {
 }
 
 /// Reads a regular file; `None` when it does not exist.
-pub(super) fn file(dir: &Dir, name: &str, limit: u64) -> Result<Option<Content>> {
+pub(super) fn file(dir: &Dir, name: &str, limit: u64) -> Result<Option<FileContent>> {
     let path = || dir.path().join(name);
     let shown = || printable(&path().to_string_lossy());
     // NONBLOCK: opening a FIFO must not wait for a writer.
@@ -56,7 +56,7 @@ pub(super) fn file(dir: &Dir, name: &str, limit: u64) -> Result<Option<Content>>
     // Exactly what the size tells: a look for more would cost a call, and what is appended
     // meanwhile belongs to the next look.
     (&mut file).take(size).read_to_end(&mut bytes).map_err(|error| Error::io("read", path(), error))?;
-    Ok(Some(Content { bytes, stat, _file: file }))
+    Ok(Some(FileContent { bytes, stat, _file: file }))
 }
 
 /// Whether an error tells of this process or of the machine, not of the file that was to be read.
@@ -66,12 +66,12 @@ pub(super) fn is_passing(error: &Error) -> bool {
 }
 
 /// A task as it was read, and what identifies that version of its file.
-pub(super) struct Loaded {
+pub(super) struct LoadedTask {
     pub(super) task: Task,
-    content: Content,
+    content: FileContent,
 }
 
-impl Loaded {
+impl LoadedTask {
     /// A fingerprint of the content that was read.
     pub(super) fn fingerprint(&self) -> String {
         sha256_bytes(&self.content.bytes)
@@ -92,11 +92,11 @@ impl Loaded {
 }
 
 /// Reads the task in `dir`; `None` when it has no task.json.
-pub(super) fn task(dir: &Dir, id: &TaskId) -> Result<Option<Loaded>> {
+pub(super) fn task(dir: &Dir, id: &TaskId) -> Result<Option<LoadedTask>> {
     let Some(content) = file(dir, TASK_FILE, MAX_TASK_FILE)? else { return Ok(None) };
     let mut task = parse(&content.bytes, dir, id, |task| task.to_task())?;
-    request::bring_home(&mut task, dir.path());
-    Ok(Some(Loaded { task, content }))
+    request_file::localize_paths(&mut task, dir.path());
+    Ok(Some(LoadedTask { task, content }))
 }
 
 /// Shows `look` the task in `dir`; `None` when it has no task.json.

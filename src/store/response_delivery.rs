@@ -4,14 +4,14 @@ use std::path::Path;
 
 use super::commit::body;
 use super::layout::RESPONSE_BODY_FILE;
-use super::request::is_in_task;
+use super::request_file::is_in_task;
 use super::{Store, atomic};
 use crate::error::{Error, Result, printable};
 use crate::model::{Response, Task};
 
 impl Store {
     /// Whether a task was given no place for its answer, so that only the store keeps it.
-    pub fn keeps_answer_of(&self, task: &Task) -> bool {
+    pub fn keeps_response(&self, task: &Task) -> bool {
         is_in_task(&task.response_path, task.id.as_str(), RESPONSE_BODY_FILE)
     }
 
@@ -19,7 +19,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io` when that fails.
-    pub fn sync_answer(&self, task: &Task) -> Result<()> {
+    pub fn sync_response(&self, task: &Task) -> Result<()> {
         atomic::sync_dir(&self.task_dir(&task.id)?)
     }
 
@@ -30,7 +30,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io` when the answer cannot be made durable.
-    pub fn copy_answer(&self, task: &Task, response: &Response) -> Result<()> {
+    pub fn copy_response(&self, task: &Task, response: &Response) -> Result<()> {
         let dir = self.task_dir(&task.id)?;
         atomic::sync_dir(&dir)?;
         let tmp = self.check_writable().and_then(|()| self.layout.tmp());
@@ -42,7 +42,7 @@ impl Store {
     /// replaced. Missing directories are made. `target` is absolute and without links, and the caller has
     /// checked that an answer may be written there.
     ///
-    /// The answer itself is made durable first, as in [`Store::copy_answer`].
+    /// The answer itself is made durable first, as in [`Store::copy_response`].
     ///
     /// # Errors
     /// `Refused` when the path has come to lead elsewhere; `Io` when it cannot be written.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Store;
 use super::json_file::{Edit, JsonFile, cannot_be_read};
 use super::layout;
-use super::reader::Content;
+use super::reader::FileContent;
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -34,7 +34,7 @@ const ROUTES: JsonFile<Object> = JsonFile {
 const KEY: &str = "routes";
 
 /// Refuses a file that another user may have written, since it chooses what runs, and one that is no text.
-fn admit_trusted(store: &Store, content: &Content) -> Result<()> {
+fn admit_trusted(store: &Store, content: &FileContent) -> Result<()> {
     let path = store.routes_path();
     let root = rustix::fs::fstat(&store.layout.root)
         .map_err(|errno| Error::io("look at", store.layout.root.path(), errno))?;
@@ -54,14 +54,14 @@ fn text_of<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str> {
 
 /// Identifies a version of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub struct FileVersion {
     device: u64,
     inode: u64,
     size: i64,
     changed: (i64, u64),
 }
 
-impl Stamp {
+impl FileVersion {
     /// The present version of the file at `path`; nothing when there is none.
     pub fn at(path: &Path) -> Option<Self> {
         rustix::fs::stat(path).ok().map(|stat| Self::of(&stat))
@@ -113,13 +113,13 @@ impl Store {
             change(routes)?;
             Ok(Edit::Write(routes.keys().cloned().collect()))
         })?;
-        self.nudge(&lanes);
+        self.wake_waiters(&lanes);
         Ok(())
     }
 
     /// Returns the present version of routes.json; `None` when there is none.
-    pub fn routes_stamp(&self) -> Option<Stamp> {
+    pub fn routes_version(&self) -> Option<FileVersion> {
         let stat = rustix::fs::statat(&self.layout.root, layout::ROUTES, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        Some(Stamp::of(&stat))
+        Some(FileVersion::of(&stat))
     }
 }

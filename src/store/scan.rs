@@ -40,34 +40,34 @@ const FEW: usize = 256;
 /// Is told how far the store is with what takes it long: at how many of how many tasks, and at the
 /// end that it is at all of them.
 #[derive(Clone, Default)]
-pub struct Tell(Option<Arc<dyn Fn(u64, u64) + Send + Sync>>);
+pub struct ProgressListener(Option<Arc<dyn Fn(u64, u64) + Send + Sync>>);
 
-impl Tell {
+impl ProgressListener {
     /// Tells `listener`.
     pub fn new(listener: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(listener)))
     }
 
-    pub(super) fn tell(&self, done: usize, total: usize) {
+    pub(super) fn report(&self, done: usize, total: usize) {
         if let Some(listener) = &self.0 {
             listener(done as u64, total as u64);
         }
     }
 }
 
-impl fmt::Debug for Tell {
+impl fmt::Debug for ProgressListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Tell(..)" } else { "Tell" })
+        f.write_str(if self.0.is_some() { "ProgressListener(..)" } else { "ProgressListener" })
     }
 }
 
 /// Reads files by few system calls.
-pub(super) struct Reader {
+pub(super) struct FastReader {
     buffer: Vec<u8>,
     path: String,
 }
 
-impl Reader {
+impl FastReader {
     pub(super) fn new() -> Self {
         Self { buffer: vec![0; BUFFER], path: String::new() }
     }
@@ -94,9 +94,9 @@ impl Reader {
 
 /// Applies `look` to each name and hands the results to `take` in the order of the names, until that
 /// has enough. Each thread has a desk of its own to work at.
-pub(super) fn each<N, D, T>(
+pub(super) fn map_in_order<N, D, T>(
     names: &[N],
-    desk: &(impl Fn() -> D + Sync),
+    scratch: &(impl Fn() -> D + Sync),
     look: &(impl Fn(&mut D, &N) -> T + Sync),
     take: &mut dyn FnMut(&N, T) -> ControlFlow<()>,
 ) -> ControlFlow<()>
@@ -105,8 +105,8 @@ where
     T: Send,
 {
     if names.len() <= FEW {
-        let mut desk = desk();
-        return names.iter().try_for_each(|name| take(name, look(&mut desk, name)));
+        let mut scratch = scratch();
+        return names.iter().try_for_each(|name| take(name, look(&mut scratch, name)));
     }
     let groups = &groups(names);
     std::thread::scope(|scope| {
@@ -114,9 +114,9 @@ where
         for thread in 0..THREADS {
             let (sender, receiver) = sync_channel::<Vec<T>>(AHEAD);
             let work = move || {
-                let mut desk = desk();
+                let mut scratch = scratch();
                 for group in groups.iter().skip(thread).step_by(THREADS) {
-                    let results = group.iter().map(|name| look(&mut desk, name)).collect();
+                    let results = group.iter().map(|name| look(&mut scratch, name)).collect();
                     if sender.send(results).is_err() {
                         return;
                     }
@@ -125,13 +125,13 @@ where
             let spawned = std::thread::Builder::new().spawn_scoped(scope, work);
             queues.push(spawned.ok().map(|_| receiver));
         }
-        let mut desk = desk();
+        let mut scratch = scratch();
         for (number, group) in groups.iter().enumerate() {
             // A thread that ends early has panicked, which ends the process.
             let results: Vec<T> = match &queues[number % THREADS] {
                 Some(queue) => queue.recv().unwrap_or_default(),
                 // Where no thread can be had, it is done here.
-                None => group.iter().map(|name| look(&mut desk, name)).collect(),
+                None => group.iter().map(|name| look(&mut scratch, name)).collect(),
             };
             for (name, result) in group.iter().zip(results) {
                 take(name, result)?;
@@ -155,14 +155,14 @@ fn groups<N>(mut names: &[N]) -> Vec<&[N]> {
 
 /// Looks at some entries of the task directory and shows what `look` makes of them, in the order
 /// given, until `visit` has enough.
-pub(super) fn look_at<T: Send>(
+pub(super) fn scan_names<T: Send>(
     layout: &Layout,
     names: &[String],
     look: &(impl Fn(&TaskText<'_>) -> T + Sync),
     visit: &mut dyn FnMut(&str, Result<T>) -> ControlFlow<()>,
 ) {
-    let look = |reader: &mut Reader, name: &String| look_at_one(layout, reader, name, look);
-    let _ = each(names, &Reader::new, &look, &mut |name, seen| match seen.transpose() {
+    let look = |reader: &mut FastReader, name: &String| scan_name(layout, reader, name, look);
+    let _ = map_in_order(names, &FastReader::new, &look, &mut |name, seen| match seen.transpose() {
         Some(seen) => visit(name, seen),
         // Removed between the listing and the look: as if it had never been listed.
         None => ControlFlow::Continue(()),
@@ -170,25 +170,25 @@ pub(super) fn look_at<T: Send>(
 }
 
 /// The same, and tells how far it is.
-pub(super) fn look_long_at<T: Send>(
+pub(super) fn scan_with_progress<T: Send>(
     layout: &Layout,
     names: &[String],
     look: &(impl Fn(&TaskText<'_>) -> T + Sync),
     visit: &mut dyn FnMut(&str, Result<T>) -> ControlFlow<()>,
 ) {
     let mut done = 0;
-    look_at(layout, names, look, &mut |name, seen| {
+    scan_names(layout, names, look, &mut |name, seen| {
         done += 1;
-        layout.tell.tell(done, names.len());
+        layout.progress.report(done, names.len());
         visit(name, seen)
     });
-    layout.tell.tell(names.len(), names.len());
+    layout.progress.report(names.len(), names.len());
 }
 
 /// Looks at one entry of the task directory; `None` when it is gone.
-pub(super) fn look_at_one<T>(
+pub(super) fn scan_name<T>(
     layout: &Layout,
-    reader: &mut Reader,
+    reader: &mut FastReader,
     name: &str,
     look: &impl Fn(&TaskText<'_>) -> T,
 ) -> Result<Option<T>> {
@@ -222,22 +222,22 @@ impl Store {
     /// Looks at entries of the task directory, by several threads if there are many, and shows what
     /// `look` makes of them, in the order given, until `visit` has enough. What cannot be read as a
     /// task comes as an error; what is gone does not come.
-    pub fn look_at<T: Send>(
+    pub fn scan_names<T: Send>(
         &self,
         names: &[String],
         look: impl Fn(&TaskText<'_>) -> T + Sync,
         visit: &mut dyn FnMut(&str, Result<T>) -> ControlFlow<()>,
     ) {
-        look_at(&self.layout, names, &look, visit);
+        scan_names(&self.layout, names, &look, visit);
     }
 
     /// Shows every entry of the store's task directory, in the order of their names. What cannot be
     /// read as a task comes as an error.
     pub fn scan(&self, visit: &mut dyn FnMut(&str, Result<Task>)) -> Result<()> {
-        look_long_at(
+        scan_with_progress(
             &self.layout,
             &self.task_names()?,
-            &|task| self.at_home(task.to_task()),
+            &|task| self.with_local_paths(task.to_task()),
             &mut |name, task| {
                 visit(name, task);
                 ControlFlow::Continue(())
@@ -252,11 +252,11 @@ impl Store {
         after: Option<&TaskId>,
         visit: &mut dyn FnMut(&str, Result<Task>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut reader = Reader::new();
+        let mut reader = FastReader::new();
         for name in self.task_names()? {
             if after.is_none_or(|after| name.as_str() > after.as_str())
-                && let Some(task) = look_at_one(&self.layout, &mut reader, &name, &|task: &TaskText<'_>| {
-                    self.at_home(task.to_task())
+                && let Some(task) = scan_name(&self.layout, &mut reader, &name, &|task: &TaskText<'_>| {
+                    self.with_local_paths(task.to_task())
                 })
                 .transpose()
                 && visit(&name, task).is_break()
@@ -276,7 +276,7 @@ impl Store {
             is_dead.then(|| (task.created_at, task.id.clone()))
         };
         let mut found = Vec::new();
-        look_long_at(&self.layout, &self.task_names()?, &dead, &mut |_, seen| {
+        scan_with_progress(&self.layout, &self.task_names()?, &dead, &mut |_, seen| {
             match seen {
                 Ok(seen) => found.extend(seen),
                 Err(error) => unreadable(error),
@@ -289,8 +289,8 @@ impl Store {
 
     /// Reads one task; `None` when it is gone.
     pub(super) fn scan_one(&self, id: &TaskId) -> Result<Option<Task>> {
-        look_at_one(&self.layout, &mut Reader::new(), id.as_str(), &|task: &TaskText<'_>| {
-            self.at_home(task.to_task())
+        scan_name(&self.layout, &mut FastReader::new(), id.as_str(), &|task: &TaskText<'_>| {
+            self.with_local_paths(task.to_task())
         })
     }
 }
@@ -304,7 +304,7 @@ mod tests {
         let names: Vec<usize> = (0..10 * LAST_GROUP + 7).collect();
         for enough in [0, 1, FIRST_GROUP, 5 * LAST_GROUP + 3, names.len()] {
             let mut seen = Vec::new();
-            let _ = each(&names, &|| 1, &|one, name| name + *one, &mut |name, result| {
+            let _ = map_in_order(&names, &|| 1, &|one, name| name + *one, &mut |name, result| {
                 assert_eq!(result, name + 1);
                 seen.push(*name);
                 if seen.len() < enough { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

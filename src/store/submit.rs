@@ -50,9 +50,9 @@ impl Store {
         if let Some(existing) = self.retried_already(&old)? {
             return Ok(Submitted { task: existing, existing: true });
         }
-        let request = self.request_again(&old)?;
+        let request = self.copy_request(&old)?;
         let mut new = NewTask::again(&old.spec, request);
-        new.response_path = (!self.keeps_answer_of(&old)).then(|| old.response_path.clone());
+        new.response_path = (!self.keeps_response(&old)).then(|| old.response_path.clone());
         // The key is what makes a second retry find the first one.
         new.spec.key = Some(old.spec.key.clone().unwrap_or_else(|| format!("retry-of:{id}")));
         new.spec.retry_of = Some(id.to_string());
@@ -76,10 +76,10 @@ impl Store {
     ///
     /// # Errors
     /// `Io` or `Refused` when it is gone.
-    pub fn request_again(&self, old: &Task) -> Result<NewRequest> {
+    pub fn copy_request(&self, old: &Task) -> Result<NewRequest> {
         let dir = self.task_dir(&old.id)?;
         let path = &old.request_path;
-        if !super::request::is_own(old) {
+        if !super::request_file::is_own(old) {
             self.check_request_path(path)?;
             let sha256 = crate::digest::sha256_file(path.as_ref())
                 .map_err(|error| Error::io("read the request", path, error))?;
@@ -128,13 +128,13 @@ impl Store {
     }
 
     /// Everything about a new task that can be known without looking at the store.
-    pub(super) fn draft(&self, new: NewTask, content: String, now: Time) -> Draft {
+    pub(super) fn draft(&self, new: NewTask, content: String, now: Time) -> PreparedTask {
         let (task, request) = self.build(new.clone(), content.clone(), now);
         let text = json::to_text(&task.to_object());
         let events =
             task.journal.recent.iter().map(|event| json::to_ascii_line(&event.to_object())).collect();
         let correlation = correlation_file(&task);
-        Draft { new, content, task, text, events, request, correlation }
+        PreparedTask { new, content, task, text, events, request, correlation }
     }
 
     /// Makes a staged task visible, unless its key is taken. The caller makes its name durable
@@ -143,12 +143,12 @@ impl Store {
     pub(super) fn publish(
         &self,
         index: &Index<'_>,
-        draft: &Draft,
+        draft: &PreparedTask,
         staged: Staged<'_>,
         correlation: Option<&mut Staged<'_>>,
         takes_over: Option<&TaskId>,
     ) -> Result<Submitted> {
-        let Draft { new, content, task, .. } = draft;
+        let PreparedTask { new, content, task, .. } = draft;
         let lock = self.lock_store()?;
         let mut state = index.ensure(&lock)?;
         if let Some(key) = &new.spec.key
@@ -260,7 +260,7 @@ pub(super) fn is_taken(error: &Error) -> bool {
 }
 
 /// A new task on its way into the store.
-pub(super) struct Draft {
+pub(super) struct PreparedTask {
     pub(super) new: NewTask,
     content: String,
     pub(super) task: Task,
@@ -270,7 +270,7 @@ pub(super) struct Draft {
     pub(super) correlation: (String, String),
 }
 
-impl Draft {
+impl PreparedTask {
     /// The files of its directory, and which of them must be durable before it is visible.
     pub(super) fn files(&self) -> Vec<(&str, &[u8], bool)> {
         let mut files: Vec<(&str, &[u8], bool)> =

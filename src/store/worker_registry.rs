@@ -55,7 +55,7 @@ impl WorkerInfo {
 
     /// Whether a claim with this token is one of the worker's: the tokens of a dispatcher share a
     /// beginning, which stands on its card.
-    pub fn made(&self, token: &ClaimToken) -> bool {
+    pub fn claimed_with(&self, token: &ClaimToken) -> bool {
         let beginning = self.data.get("claims").and_then(Value::as_str);
         // A shorter one would fit strangers.
         beginning.is_some_and(|beginning| beginning.len() == 16 && token.as_str().starts_with(beginning))
@@ -63,7 +63,7 @@ impl WorkerInfo {
 
     /// The vendors by which a dispatcher serves a lane, each with the model that a task of `class` gets
     /// there, if one is named.
-    pub fn vendors_in(&self, lane: &str, class: Option<&str>) -> Vec<(String, Option<String>)> {
+    pub fn vendors_for_lane(&self, lane: &str, class: Option<&str>) -> Vec<(String, Option<String>)> {
         let serves = self.data.get("serves").and_then(Value::as_array);
         let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_string);
         let meant = serves.into_iter().flatten().filter(|entry| text(entry, "lane").as_deref() == Some(lane));
@@ -94,7 +94,7 @@ impl WorkerInfo {
 pub struct Registration {
     workers: Dir,
     name: String,
-    card: OwnedFd,
+    registration: OwnedFd,
 }
 
 impl Registration {
@@ -103,8 +103,8 @@ impl Registration {
         // In place and through the descriptor that holds the lock: a new file would not be locked.
         let path = || self.workers.path().join(&self.name);
         let fail = |error| Error::io("write", path(), error);
-        let file = File::from(self.card.try_clone().map_err(fail)?);
-        let mut text = card(worker);
+        let file = File::from(self.registration.try_clone().map_err(fail)?);
+        let mut text = registration(worker);
         // As long as what stands there: one write replaces all of it, so that a process killed
         // between the two calls leaves a card that can be read.
         let length = text.len();
@@ -123,22 +123,22 @@ impl Drop for Registration {
 
 /// The card of a dead worker, held by who puts its affairs in order.
 #[derive(Debug)]
-pub struct Abandoned {
+pub struct AbandonedWorker {
     /// What the worker said of itself last.
     pub info: WorkerInfo,
     workers: Dir,
     name: String,
-    _card: OwnedFd,
+    _registration: OwnedFd,
 }
 
-impl Abandoned {
+impl AbandonedWorker {
     /// All is in order: removes the card.
     pub fn clear(self) -> Result<()> {
         atomic::remove(&self.workers, &self.name)
     }
 }
 
-fn card(worker: &WorkerInfo) -> String {
+fn registration(worker: &WorkerInfo) -> String {
     json::to_text(&worker.to_object())
 }
 
@@ -153,15 +153,15 @@ impl Store {
         let name = format!("{}-{count}-{random:08x}.json", worker.pid);
         // Locked before it gets its name, so that nobody takes it for a dead worker's card.
         let unnamed = format!(".{name}");
-        let card = atomic::create_plain(&workers, &unnamed, card(worker).as_bytes())?;
-        lock::hold(&card, &workers.path().join(&unnamed))?;
+        let registration = atomic::create_plain(&workers, &unnamed, registration(worker).as_bytes())?;
+        lock::hold(&registration, &workers.path().join(&unnamed))?;
         atomic::rename_derived(&workers, &unnamed, &workers, &name)?;
-        Ok(Registration { workers, name, card })
+        Ok(Registration { workers, name, registration })
     }
 
     /// The cards of dead workers of `kind` that left something to put in order. Each is handed to one
-    /// caller at a time, and stays until [`Abandoned::clear`].
-    pub fn abandoned(&self, kind: &str) -> Result<Vec<Abandoned>> {
+    /// caller at a time, and stays until [`AbandonedWorker::clear`].
+    pub fn abandoned_workers(&self, kind: &str) -> Result<Vec<AbandonedWorker>> {
         let Some(workers) = self.layout.root.open_existing(WORKERS)? else {
             return Ok(Vec::new());
         };
@@ -170,16 +170,16 @@ impl Store {
             if name.starts_with('.') || lock::is_held(&workers, &name)? {
                 continue;
             }
-            let Some(info) = card_in(&workers, &name).filter(|info| info.kind == kind) else {
+            let Some(info) = registration_in(&workers, &name).filter(|info| info.kind == kind) else {
                 continue;
             };
             // What cannot be opened is no card of ours; it must not keep others from their work.
-            let Ok(card) = atomic::open_for_update(&workers, &name).map(OwnedFd::from) else {
+            let Ok(registration) = atomic::open_for_update(&workers, &name).map(OwnedFd::from) else {
                 continue;
             };
-            if lock::hold(&card, &workers.path().join(&name))? {
+            if lock::hold(&registration, &workers.path().join(&name))? {
                 let workers = self.layout.root.open_or_make(WORKERS)?;
-                abandoned.push(Abandoned { info, workers, name, _card: card });
+                abandoned.push(AbandonedWorker { info, workers, name, _registration: registration });
             }
         }
         Ok(abandoned)
@@ -194,7 +194,7 @@ impl Store {
     }
 
     /// What dead workers of `kind` said of themselves that nobody has put in order yet; only for a look,
-    /// see [`Store::abandoned`].
+    /// see [`Store::abandoned_workers`].
     pub fn dead_workers(&self, kind: &str) -> Result<Vec<WorkerInfo>> {
         let Some(workers) = self.workers()? else {
             return Ok(Vec::new());
@@ -202,7 +202,7 @@ impl Store {
         let mut dead = Vec::new();
         for name in workers.names()? {
             if !name.starts_with('.') && !lock::is_held(&workers, &name)? {
-                dead.extend(card_in(&workers, &name).filter(|info| info.kind == kind));
+                dead.extend(registration_in(&workers, &name).filter(|info| info.kind == kind));
             }
         }
         Ok(dead)
@@ -210,7 +210,7 @@ impl Store {
 
     /// Whether a card of `kind` is held although the process on it is gone: a child of it that does not
     /// run its own program yet holds the lock a moment longer.
-    pub fn someone_is_dying(&self, kind: &str) -> bool {
+    pub fn has_exiting_worker(&self, kind: &str) -> bool {
         let gone = |worker: &WorkerInfo| {
             worker.kind == kind && !std::path::Path::new(&format!("/proc/{}", worker.pid)).exists()
         };
@@ -218,7 +218,7 @@ impl Store {
     }
 
     /// The workers that are alive. Cards of dead ones are cleared away on the way, except those that
-    /// [`Store::abandoned`] hands out.
+    /// [`Store::abandoned_workers`] hands out.
     pub fn live_workers(&self) -> Result<Vec<WorkerInfo>> {
         let Some(workers) = self.workers()? else {
             return Ok(Vec::new());
@@ -227,33 +227,35 @@ impl Store {
         let mut names = workers.names()?;
         names.sort_unstable();
         for name in names {
-            live.extend(look_at_card(&workers, &name)?);
+            live.extend(live_worker_in(&workers, &name)?);
         }
         Ok(live)
     }
 }
 
 /// The worker behind a card, if it is alive.
-fn look_at_card(workers: &Dir, name: &str) -> Result<Option<WorkerInfo>> {
+fn live_worker_in(workers: &Dir, name: &str) -> Result<Option<WorkerInfo>> {
     if name.starts_with('.') {
         return Ok(None);
     }
     let Ok(Some(content)) = reader::file(workers, name, 1024 * 1024) else { return Ok(None) };
     if !lock::is_held(workers, name)? {
-        if !is_dispatchers_card(workers, name) {
+        if !is_dispatcher_registration(workers, name) {
             let _ = atomic::remove(workers, name);
         }
         return Ok(None);
     }
-    Ok(json::parse_object(&content.bytes).ok().and_then(|card| WorkerInfo::from_object(&card)))
+    Ok(json::parse_object(&content.bytes)
+        .ok()
+        .and_then(|registration| WorkerInfo::from_object(&registration)))
 }
 
 /// Whether a card is a dispatcher's. It outlives its owner, for whoever puts the owner's tasks in order.
-pub(super) fn is_dispatchers_card(workers: &Dir, name: &str) -> bool {
-    card_in(workers, name).is_some_and(|info| info.kind == DISPATCHER)
+pub(super) fn is_dispatcher_registration(workers: &Dir, name: &str) -> bool {
+    registration_in(workers, name).is_some_and(|info| info.kind == DISPATCHER)
 }
 
-fn card_in(workers: &Dir, name: &str) -> Option<WorkerInfo> {
+fn registration_in(workers: &Dir, name: &str) -> Option<WorkerInfo> {
     let content = reader::file(workers, name, 1024 * 1024).ok().flatten()?;
     WorkerInfo::from_object(&json::parse_object(&content.bytes).ok()?)
 }

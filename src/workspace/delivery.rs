@@ -31,8 +31,8 @@ pub fn deliver(
     config: impl FnOnce() -> Result<Config>,
 ) -> Result<PathBuf> {
     let wanted = PathBuf::from(&task.response_path);
-    if store.keeps_answer_of(task) {
-        store.copy_answer(task, response)?;
+    if store.keeps_response(task) {
+        store.copy_response(task, response)?;
         return Ok(wanted);
     }
     let base = Base::at("/");
@@ -50,7 +50,7 @@ pub fn deliver(
         Ok(target) => store.deliver(task, response, &target)?,
         Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Config) => {
             // What is told instead must not turn out not to have happened.
-            store.sync_answer(task)?;
+            store.sync_response(task)?;
             return Err(Error::refused(error.message()).with_hint(KEPT));
         }
         Err(error) => return Err(error),

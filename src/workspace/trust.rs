@@ -14,7 +14,7 @@ use crate::error::{Error, Result, printable};
 use crate::model::Time;
 use crate::model::json::{self, Object};
 use crate::model::task::object;
-use crate::store::{PrivateFiles, Stamp};
+use crate::store::{FileVersion, PrivateFiles};
 
 /// What marks the top of a repository.
 const REPOSITORY_MARKS: [&str; 4] = [".git", ".jj", ".hg", ".svn"];
@@ -144,7 +144,7 @@ impl TrustRecords {
     }
 
     /// The present version of the record for `path`; nothing when there is none.
-    pub fn stamp(&self, path: &Path) -> Option<Stamp> {
+    pub fn stamp(&self, path: &Path) -> Option<FileVersion> {
         self.files.stamp(&name(path))
     }
 

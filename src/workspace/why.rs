@@ -51,7 +51,7 @@ pub fn why(store: &Store, task: &Task) -> Result<Reason> {
 
 /// What goes on under a lease that has not ended.
 fn claimed_reason(store: &Store, claim: &Claim, until: Time) -> Result<Reason> {
-    if !store.dead_workers(DISPATCHER)?.iter().any(|worker| worker.made(&claim.token)) {
+    if !store.dead_workers(DISPATCHER)?.iter().any(|worker| worker.claimed_with(&claim.token)) {
         let sentence = format!("{} works on it, under a lease until {until}", claim.owner);
         return Ok(Reason { code: "claimed", sentence });
     }
@@ -181,7 +181,7 @@ fn vendors_at_work(store: &Store, task: &Task) -> Result<Vec<(String, Option<Str
         if worker.kind != DISPATCHER {
             return Ok(Vec::new());
         }
-        vendors.extend(worker.vendors_in(&task.spec.lane, model_class(task)));
+        vendors.extend(worker.vendors_for_lane(&task.spec.lane, model_class(task)));
     }
     if let Some(required) = required_vendor(task) {
         vendors.retain(|(vendor, _)| vendor == required);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use lanes::model::{ClaimToken, Command, Filter, TaskId};
-use lanes::store::{Options, Store, Want};
+use lanes::store::{LaneQuery, Store, StoreOptions};
 use serde_json::Value;
 
 use crate::testkit::store as kit;
@@ -27,7 +27,7 @@ pub struct User<'a> {
 
 impl User<'_> {
     pub fn store(&self) -> Store {
-        self.done("open", Store::open(&self.world.store(), Options::default()))
+        self.done("open", Store::open(&self.world.store(), StoreOptions::default()))
     }
 
     fn done<T>(&self, doing: &str, result: lanes::error::Result<T>) -> T {
@@ -105,7 +105,7 @@ impl User<'_> {
             let text = |key: &str| task["task"][key].as_str().unwrap().to_string();
             return Some((text("id"), text("claim_token")));
         }
-        let want = Want { lanes: LANES.map(str::to_string).into(), filter: Filter::default() };
+        let want = LaneQuery { lanes: LANES.map(str::to_string).into(), filter: Filter::default() };
         let task = self.done("claim", self.store().claim_next(&want, "me", 3600.0))?;
         let token = task.status.claim().unwrap().token.as_str().to_string();
         Some((task.id.to_string(), token))

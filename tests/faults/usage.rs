@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lanes::model::Time;
-use lanes::store::{Options, Severity};
+use lanes::store::{Severity, StoreOptions};
 use serde_json::Value;
 
 use crate::copies;
@@ -59,7 +59,7 @@ pub fn nothing_is_lost(world: &World, after: After, scenario: &Scenario, start: 
 
 fn lease_is_over(task: &Value) -> bool {
     let end = Time::parse(task["lease_expires_at"].as_str().unwrap()).unwrap();
-    end <= Options::default().clock.now().wall
+    end <= StoreOptions::default().clock.now().wall
 }
 
 fn is_spent(task: &Value) -> bool {

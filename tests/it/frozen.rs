@@ -7,7 +7,7 @@ use crate::testkit::clock::TestClock;
 use crate::testkit::store::{answer, note, wish};
 use lanes::ErrorKind;
 use lanes::model::{Command, Effect, FailureClass, Filter, Status, Task, TaskId, Time, json};
-use lanes::store::{Store, Want};
+use lanes::store::{LaneQuery, Store};
 use serde_json::Value;
 
 struct Frozen {
@@ -68,8 +68,8 @@ fn tasks(store: &Store, name: impl Fn(&Task) -> String) -> BTreeMap<String, Task
     tasks
 }
 
-fn want(lane: &str) -> Want {
-    Want { lanes: vec![lane.into()], filter: Filter::parse(&["required_vendor=claude,any"]).unwrap() }
+fn want(lane: &str) -> LaneQuery {
+    LaneQuery { lanes: vec![lane.into()], filter: Filter::parse(&["required_vendor=claude,any"]).unwrap() }
 }
 
 fn drain(store: &Store, lane: &str) -> Vec<Task> {

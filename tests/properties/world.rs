@@ -5,7 +5,7 @@ use std::path::Path;
 use lanes::model::{
     Answer, ClaimToken, Command, Effect, FailureClass, Filter, ResponseStatus, Status, Task, TaskId, json,
 };
-use lanes::store::{Entropy, Options, Store, Submitted};
+use lanes::store::{Entropy, Store, StoreOptions, Submitted};
 
 use crate::model::{Mirror, Model, Outcome, State, Want};
 use crate::testkit::clock::{START, TestClock};
@@ -18,7 +18,7 @@ const VENDORS: [Option<&str>; 3] = [None, Some("ann"), Some("bob")];
 pub struct World {
     dir: tempfile::TempDir,
     clock: TestClock,
-    pub options: Options,
+    pub options: StoreOptions,
     pub store: Store,
     pub model: Model,
     /// Per task: the number of its newest event in the feed.
@@ -43,16 +43,16 @@ fn lanes(choice: usize) -> Vec<&'static str> {
     }
 }
 
-pub fn want(choice: usize, vendor: usize) -> (Want, lanes::store::Want) {
+pub fn want(choice: usize, vendor: usize) -> (Want, lanes::store::LaneQuery) {
     let ours = Want { lanes: lanes(choice), vendor: VENDORS[vendor] };
     let conditions: Vec<String> = ours.vendor.iter().map(|vendor| format!("vendor={vendor},any")).collect();
     let filter = Filter::parse(&conditions).unwrap();
     let theirs =
-        lanes::store::Want { lanes: ours.lanes.iter().map(|lane| lane.to_string()).collect(), filter };
+        lanes::store::LaneQuery { lanes: ours.lanes.iter().map(|lane| lane.to_string()).collect(), filter };
     (ours, theirs)
 }
 
-pub fn open(root: &Path, options: &Options) -> Store {
+pub fn open(root: &Path, options: &StoreOptions) -> Store {
     Store::open(root, options.clone()).unwrap()
 }
 
@@ -63,7 +63,7 @@ impl World {
         let clock = TestClock::new();
         clock.set_uptime(seconds(1_000_000));
         // One entropy for all stores of this world, or ids would come twice.
-        let options = Options { entropy: Entropy::seeded(7), ..clock.options() };
+        let options = StoreOptions { entropy: Entropy::seeded(7), ..clock.options() };
         let store = open(&dir.path().join("state"), &options);
         let mut world = Self {
             dir,

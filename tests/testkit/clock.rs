@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use lanes::model::Time;
-use lanes::store::{Clock, Options};
+use lanes::store::{Clock, StoreOptions};
 
 /// 2026-11-21T07:00:00Z, where the clock of a test starts, in microseconds.
 pub const START: i64 = 1_795_244_400_000_000;
@@ -29,9 +29,9 @@ impl TestClock {
     }
 
     /// The options of a store that reads this clock.
-    pub fn options(&self) -> Options {
+    pub fn options(&self) -> StoreOptions {
         let clock = Clock::by_hands(Arc::clone(&self.wall), Arc::clone(&self.uptime));
-        Options { clock, ..Options::default() }
+        StoreOptions { clock, ..StoreOptions::default() }
     }
 
     /// Lets time pass.

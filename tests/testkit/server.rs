@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use lanes::store::{Options, Store};
+use lanes::store::{Store, StoreOptions};
 use serde_json::{Value, json};
 
 use super::command;
@@ -174,7 +174,7 @@ impl Server {
 
     /// The same store, as another process would open it.
     pub fn store(&self) -> Store {
-        Store::open(&self.dir.path().join("state"), Options::default()).unwrap()
+        Store::open(&self.dir.path().join("state"), StoreOptions::default()).unwrap()
     }
 
     pub fn client(&self) -> Client {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use lanes::model::{
     Answer, ClaimToken, Command, Effect, Filter, NewTask, ResponseStatus, Task, TaskId, json,
 };
-use lanes::store::{Store, Want};
+use lanes::store::{LaneQuery, Store};
 
 use super::clock::TestClock;
 
@@ -80,8 +80,8 @@ pub fn wish(lane: &str, root: &Path) -> NewTask {
 }
 
 /// Whatever is in `lane`.
-pub fn want(lane: &str) -> Want {
-    Want { lanes: vec![lane.into()], filter: Filter::default() }
+pub fn want(lane: &str) -> LaneQuery {
+    LaneQuery { lanes: vec![lane.into()], filter: Filter::default() }
 }
 
 /// The answer of whoever holds `task`.

@@ -11,7 +11,7 @@ use crate::error::{Error, Result, printable, shell_word};
 use crate::model::Time;
 use crate::model::json::{self, Object};
 use crate::model::task::object;
-use crate::store::{Stamp, Store};
+use crate::store::{FileVersion, Store};
 use crate::workspace::{Choices, Config, Standing, TrustRecords, is_in_repository};
 
 /// How many settings a refusal shows, and how much of each.
@@ -100,7 +100,7 @@ impl Gate {
     }
 
     /// The versions of the records that `workspace` goes by.
-    pub(crate) fn stamps(&self, workspace: &Config, store: &Store) -> [Option<Stamp>; 2] {
+    pub(crate) fn stamps(&self, workspace: &Config, store: &Store) -> [Option<FileVersion>; 2] {
         let records = self.records.as_ref().filter(|_| workspace.found.is_some() && !self.is_open);
         let stamp = |path: &Path| records.and_then(|records| records.stamp(path));
         [workspace.path.as_deref().and_then(stamp), stamp(&store.routes_path())]

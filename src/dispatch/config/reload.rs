@@ -4,7 +4,7 @@ use super::consent::Gate;
 use super::options::{Options, Surroundings};
 use super::plan::Plan;
 use crate::Result;
-use crate::store::{Stamp, Store};
+use crate::store::{FileVersion, Store};
 use crate::workspace::Config;
 
 /// All that a plan is made from, and the versions of the files it was last made from.
@@ -16,7 +16,7 @@ pub struct Follower {
     seen: Seen,
 }
 
-type Seen = [Option<Stamp>; 4];
+type Seen = [Option<FileVersion>; 4];
 
 impl Follower {
     /// Makes the first plan.
@@ -62,5 +62,5 @@ impl Follower {
 /// The versions of the files, and of what was agreed to about them.
 fn stamps(workspace: &Config, store: &Store, gate: &Gate) -> Seen {
     let [file, routes] = gate.stamps(workspace, store);
-    [workspace.path.as_deref().and_then(Stamp::at), store.routes_stamp(), file, routes]
+    [workspace.path.as_deref().and_then(FileVersion::at), store.routes_version(), file, routes]
 }

@@ -135,8 +135,8 @@ impl Report {
     pub fn save_and_tell(&self, store: &Store, warn: &dyn Fn(String)) -> Result<Told> {
         let id = TaskId::parse(&self.task_id)?;
         let text = serde_json::to_vec(self).map_err(|error| Error::corrupt(format!("a report: {error}")))?;
-        store.attempt(&id, self.fence)?.save(REPORT_FILE, &text)?;
-        store.post(&id, self.fence)?;
+        store.attempt(&id, self.fence)?.write_durably(REPORT_FILE, &text)?;
+        store.add_to_outbox(&id, self.fence)?;
         self.tell(store, warn)
     }
 
@@ -168,10 +168,10 @@ impl Report {
             undeliverable = Some(format!("no task follows it in lane {}: {error}", follow_up.lane));
         }
         store.append_usage(&self.record.to_line())?;
-        store.posted(&id, self.fence)?;
+        store.remove_from_outbox(&id, self.fence)?;
         // What is told needs no proof any more. Where it cannot be taken out, it opens nothing either.
         if let Ok(Some(attempt)) = store.existing_attempt(&id, self.fence) {
-            let _ = attempt.hide(REPORT_FILE, self.token.as_str().as_bytes());
+            let _ = attempt.redact(REPORT_FILE, self.token.as_str().as_bytes());
         }
         if let Some(message) = undeliverable {
             let kind = "follow_up_failed".to_string();
@@ -271,7 +271,7 @@ fn submit_follow_up(store: &Store, task: &Task, follow_up: &FollowUp, fence: u64
         (Status::Failed { .. }, false) => format!("dead-letter:{}", task.id),
         _ => return Ok(FollowedUp::NotDue),
     };
-    let request = match store.request_again(task) {
+    let request = match store.copy_request(task) {
         Ok(request) => request,
         Err(error) if error.kind() == ErrorKind::Locked => return Err(error),
         Err(error) => return Ok(FollowedUp::Impossible(error)),

@@ -26,7 +26,7 @@ use crate::dispatch::usage_log::Record;
 use crate::dispatch::vendor::Notices;
 use crate::error::ErrorKind;
 use crate::model::{Command, FailureClass, Task, TaskId, Time};
-use crate::store::{Abandoned, Attempt, DISPATCHER, Store};
+use crate::store::{AbandonedWorker, AttemptDir, DISPATCHER, Store};
 use crate::{Error, Result};
 
 /// How long leftovers may take to end politely.
@@ -37,7 +37,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// # Errors
 /// When the cards cannot be read at all.
 pub fn recover(store: &Store, prices: &Prices, observe: &dyn Fn(Moment)) -> Result<()> {
-    for dead in store.abandoned(DISPATCHER)? {
+    for dead in store.abandoned_workers(DISPATCHER)? {
         match bury(store, prices, &dead, observe) {
             Ok(()) => dead.clear()?,
             Err(error) => observe(Moment::Warning {
@@ -57,9 +57,9 @@ pub fn tell_outbox(store: &Store, observe: &dyn Fn(Moment)) -> Result<()> {
         let told = match Report::load(store, &id, fence) {
             Ok(Some(report)) => report.tell(store, &|message| warn_about(&id, message, observe)),
             // Nothing to tell: the task is gone, or died before its report was written.
-            Ok(None) => store.posted(&id, fence).map(|()| Told::TooLate),
+            Ok(None) => store.remove_from_outbox(&id, fence).map(|()| Told::TooLate),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                store.posted(&id, fence).map(|()| Told::TooLate)
+                store.remove_from_outbox(&id, fence).map(|()| Told::TooLate)
             }
             Err(error) => Err(error),
         };
@@ -81,13 +81,14 @@ fn warn_about(id: &TaskId, message: String, observe: &dyn Fn(Moment)) {
     observe(Moment::Warning { message: format!("{id}: {message}") });
 }
 
-fn bury(store: &Store, prices: &Prices, dead: &Abandoned, observe: &dyn Fn(Moment)) -> Result<()> {
+fn bury(store: &Store, prices: &Prices, dead: &AbandonedWorker, observe: &dyn Fn(Moment)) -> Result<()> {
     // First what it ran, whatever became of the tasks: some agents answer by themselves.
     for (_, run, _) in runs_on_card(&dead.info) {
         end_run(RunId::parse(&run).as_ref())?;
     }
     for lane in &dead.info.lanes {
-        let ours = |task: &Task| task.status.claim().is_some_and(|claim| dead.info.made(&claim.token));
+        let ours =
+            |task: &Task| task.status.claim().is_some_and(|claim| dead.info.claimed_with(&claim.token));
         for task in store.held_tasks(lane, &ours)? {
             put_in_order(store, prices, &task, observe)?;
         }
@@ -119,7 +120,7 @@ fn lost_record(
     store: &Store,
     prices: &Prices,
     task: &Task,
-    attempt: &Attempt,
+    attempt: &AttemptDir,
     card: &RunCard,
 ) -> Result<Record> {
     let started = Time::parse(&card.started_at).unwrap_or(store.now().wall);
@@ -207,7 +208,7 @@ fn put_in_order(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(Mo
 fn read_report(
     store: &Store,
     prices: &Prices,
-    attempt: &Attempt,
+    attempt: &AttemptDir,
     card: &RunCard,
 ) -> Result<Option<RunReport>> {
     let Some(parser) = read_output(attempt, card)? else { return Ok(None) };
@@ -227,7 +228,7 @@ fn finished_run(
     store: &Store,
     prices: &Prices,
     task: &Task,
-    attempt: &Attempt,
+    attempt: &AttemptDir,
     card: &RunCard,
 ) -> Result<Option<Report>> {
     let (Some(format), Some(claim)) = (Format::parse(&card.format), task.status.claim()) else {

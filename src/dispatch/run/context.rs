@@ -19,7 +19,7 @@ use crate::dispatch::output::{Format, RunReport, StreamParser};
 use crate::dispatch::registration::Roster;
 use crate::model::json::Object;
 use crate::model::{ClaimToken, Command, Task};
-use crate::store::{Attempt, Store};
+use crate::store::{AttemptDir, Store};
 
 /// File names in an attempt's directory.
 pub mod files {
@@ -142,21 +142,21 @@ pub fn run_id(token: &ClaimToken) -> RunId {
 }
 
 /// Takes the proof of a claim out of what a run has left to read, once nobody writes there any more.
-pub fn hide_token(attempt: &Attempt, token: &ClaimToken) -> Result<()> {
+pub fn hide_token(attempt: &AttemptDir, token: &ClaimToken) -> Result<()> {
     let mut all =
         [files::PROMPT, files::STDOUT, files::STDERR, files::LAST_MESSAGE, files::PROGRESS].into_iter();
-    all.try_for_each(|name| attempt.hide(name, token.as_str().as_bytes()))
+    all.try_for_each(|name| attempt.redact(name, token.as_str().as_bytes()))
 }
 
 /// What is known of a run from its attempt's directory.
-pub fn read_card(attempt: &Attempt) -> Option<RunCard> {
+pub fn read_card(attempt: &AttemptDir) -> Option<RunCard> {
     let bytes = attempt.read(files::RUN, 1024 * 1024).ok().flatten()?;
     serde_json::from_slice(&bytes).ok()
 }
 
 /// What a run printed, as far as it was written down. `None` when there is no output, or when its format is
 /// one of a later version.
-pub fn read_output(attempt: &Attempt, card: &RunCard) -> Result<Option<StreamParser>> {
+pub fn read_output(attempt: &AttemptDir, card: &RunCard) -> Result<Option<StreamParser>> {
     let Some(format) = Format::parse(&card.format) else { return Ok(None) };
     let Some(output) = attempt.read(files::STDOUT, LARGEST_LOG)? else { return Ok(None) };
     let mut parser = StreamParser::new(format);

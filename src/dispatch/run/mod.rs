@@ -34,7 +34,7 @@ use super::task_metadata::depth;
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{Event, Task, Time};
-use crate::store::Attempt;
+use crate::store::AttemptDir;
 use crate::{Error, ErrorKind, Result};
 
 /// Progress lines kept for one run.
@@ -48,7 +48,7 @@ const SWEEP_GRACE: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy)]
 struct About<'a> {
     events: &'a [Event],
-    attempt: &'a Attempt,
+    attempt: &'a AttemptDir,
     begun: Instant,
     past: Past,
 }

@@ -21,7 +21,7 @@ use crate::dispatch::prompt;
 use crate::dispatch::task_metadata::{self, depth};
 use crate::dispatch::vendor::{ArgumentValues, SessionIds};
 use crate::model::{ClaimToken, Event, FailureClass, Task};
-use crate::store::{Attempt, Store};
+use crate::store::{AttemptDir, Store};
 use crate::{Error, ErrorKind};
 
 /// Beginning and end of a log that are kept.
@@ -188,7 +188,7 @@ impl Desk<'_> {
         &self,
         job: &Job,
         events: &[Event],
-        attempt: &Attempt,
+        attempt: &AttemptDir,
         continued: Option<&Continuation>,
     ) -> Result<Prepared, CannotStart> {
         let Job { task, service, token, .. } = job;
@@ -215,14 +215,14 @@ impl Desk<'_> {
             Some(continued) => prompt::resume_prompt(&input, continued.cut.words()),
             None => prompt::build(&input),
         };
-        attempt.put(files::PROMPT, words.as_bytes())?;
-        attempt.hide(files::PROMPT, token.as_str().as_bytes())?;
+        attempt.write(files::PROMPT, words.as_bytes())?;
+        attempt.redact(files::PROMPT, token.as_str().as_bytes())?;
         let started_at = self.store.now().wall;
         let card = run_card(service, token, &line, started_at.to_string(), input.wants_json);
         let text = serde_json::to_vec(&card).map_err(|error| Error::corrupt(format!("a run: {error}")))?;
-        attempt.put(files::RUN, &text)?;
+        attempt.write(files::RUN, &text)?;
         let conversation = card.resume_id.as_ref().or(card.session_id.as_ref());
-        let lock = conversation.map(|session| self.store.conversation_file(session)).transpose()?;
+        let lock = conversation.map(|session| self.store.conversation_lock_path(session)).transpose()?;
         let log = |name| Ok::<_, Error>(CappedLog::new(attempt.create(name)?, LOG_HEAD, LOG_TAIL));
         let run = run_id(token);
         let version = self.versions.of(service, &line.program, &self.plan.surroundings, self.household);

@@ -10,7 +10,7 @@ use crate::dispatch::config::served_lane::Service;
 use crate::dispatch::outcome::{Cut, HALT_WORDS, Outcome, STOPPED};
 use crate::dispatch::output::{Baseline, RunReport};
 use crate::model::{Event, FailureClass, Task};
-use crate::store::{Attempt, Store};
+use crate::store::{AttemptDir, Store};
 
 /// A conversation to go on with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub fn continuation(
 }
 
 /// The conversation of a run, if it came to any work: of one that did not, the agent may not even know the task.
-fn session_of(attempt: &Attempt, card: &RunCard) -> Result<Option<String>> {
+fn session_of(attempt: &AttemptDir, card: &RunCard) -> Result<Option<String>> {
     if card.resume_id.is_some() {
         return Ok(card.resume_id.clone());
     }

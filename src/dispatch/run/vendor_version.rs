@@ -15,7 +15,7 @@ use crate::dispatch::agent::{self, AgentSpec};
 use crate::dispatch::config::options::Surroundings;
 use crate::dispatch::config::served_lane::Service;
 use crate::dispatch::output::{Baseline, Format, StreamParser, one_line};
-use crate::store::Stamp;
+use crate::store::FileVersion;
 
 /// How long a program may take to print its version.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The version that a program printed when its file was in the state `stamp`.
 #[derive(Debug)]
 struct CachedVersion {
-    stamp: Option<Stamp>,
+    stamp: Option<FileVersion>,
     version: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl VersionCache {
         }
         // Held while the program runs: other runs that start now need the same version.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamp = Stamp::at(program);
+        let stamp = FileVersion::at(program);
         if let Some(said) = known.get(program).filter(|said| said.stamp == stamp) {
             return said.version.clone();
         }

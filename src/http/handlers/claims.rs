@@ -7,7 +7,7 @@ use crate::http::context::{Call, HandlerResult};
 use crate::http::response::ok;
 use crate::http::wait_for::WaitFor;
 use crate::model::{Command, FailureClass, Filter};
-use crate::store::Want;
+use crate::store::LaneQuery;
 use crate::workspace::check_lane;
 
 /// How long a long poll lasts unless the client says otherwise, in seconds.
@@ -40,9 +40,9 @@ pub fn claim_next(call: &Call<'_>) -> HandlerResult {
     call.wait(wait, call.body.seconds("wait_seconds").unwrap_or(0.0))
 }
 
-fn query(lanes: Vec<String>, filter: Filter) -> Result<Want> {
+fn query(lanes: Vec<String>, filter: Filter) -> Result<LaneQuery> {
     lanes.iter().try_for_each(|lane| check_lane(lane))?;
-    Ok(Want { lanes, filter })
+    Ok(LaneQuery { lanes, filter })
 }
 
 fn owner(call: &Call<'_>) -> Result<String> {

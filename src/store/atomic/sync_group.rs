@@ -10,13 +10,13 @@ use crate::store::layout::Dir;
 
 /// Files and directories of several items that wait to be synced together.
 #[derive(Default)]
-pub(in crate::store) struct Group(Vec<(usize, OwnedFd, PathBuf)>);
+pub(in crate::store) struct SyncGroup(Vec<(usize, OwnedFd, PathBuf)>);
 
 /// How many syncs of a group are under way at a time. The file system gathers what comes together
 /// into one commit of its journal.
 const SYNCS_AT_ONCE: usize = 16;
 
-impl Group {
+impl SyncGroup {
     /// Syncs everything; returns what failed, with the number of its item.
     pub(in crate::store) fn sync(self) -> Vec<(usize, Error)> {
         let next = AtomicUsize::new(0);
@@ -52,7 +52,7 @@ impl<'a> Staged<'a> {
         tmp: &'a Dir,
         files: &[(&str, &[u8], bool)],
         item: usize,
-        group: &mut Group,
+        group: &mut SyncGroup,
     ) -> Result<Self> {
         let (staged, open, dir) = Self::written_directory(tmp, files)?;
         group.0.extend(open.into_iter().map(|(file, path)| (item, OwnedFd::from(file), path)));
@@ -66,7 +66,7 @@ impl<'a> Staged<'a> {
         tmp: &'a Dir,
         content: &[u8],
         item: usize,
-        group: &mut Group,
+        group: &mut SyncGroup,
     ) -> Result<Self> {
         let staged = Self { tmp, name: unique_name(), published: false };
         let file = create(tmp, &staged.name, content)?;

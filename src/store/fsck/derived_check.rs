@@ -6,54 +6,54 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::FileType;
 
-use super::expected::{Facts, Open};
+use super::expected::{Expected, OpenTask};
 use super::layout_check::misplaced;
-use super::{Check, Severity};
+use super::{Checker, Severity};
 use crate::error::{ErrorKind, Result};
 use crate::model::json::raw::read_object;
 use crate::model::{TaskId, Time};
 use crate::store::atomic;
-use crate::store::index::sorted_set::Shelf;
-use crate::store::index::{Index, LaneShelves, Place, place, put, seal, target_of};
+use crate::store::index::sorted_set::SortedSet;
+use crate::store::index::{Index, LaneSets, Position, position, put, seal, target_of};
 use crate::store::layout::{Dir, INDEXES};
-use crate::store::scan::{Reader, each};
+use crate::store::scan::{FastReader, map_in_order};
 use crate::store::submit::correlation_content;
 
-/// The entries of one lane's shelves.
+/// The entries of one lane's sorted sets.
 #[derive(Default)]
-struct Shelved {
+struct IndexedTasks {
     ready: HashSet<(i64, String)>,
     later: HashSet<(i64, String)>,
     held: HashSet<(i64, String)>,
     count: u64,
 }
 
-impl Shelved {
-    fn read(shelves: Option<LaneShelves>) -> Result<Self> {
-        let Some(shelves) = shelves else { return Ok(Self::default()) };
+impl IndexedTasks {
+    fn read(sets: Option<LaneSets>) -> Result<Self> {
+        let Some(sets) = sets else { return Ok(Self::default()) };
         Ok(Self {
-            ready: entries(&shelves.ready)?,
-            later: entries(&shelves.later)?,
-            held: entries(&shelves.held)?,
-            count: shelves.count()?,
+            ready: entries(&sets.ready)?,
+            later: entries(&sets.later)?,
+            held: entries(&sets.held)?,
+            count: sets.count()?,
         })
     }
 
     /// Whether a task can be found: at its place, or among the ready ones if its time has come.
-    fn holds(&self, rank: i64, place: Place, id: &str) -> bool {
+    fn holds(&self, rank: i64, position: Position, id: &str) -> bool {
         let at = |set: &HashSet<(i64, String)>, key: i64| set.contains(&(key, id.to_string()));
         at(&self.ready, rank)
-            || match place {
-                Place::Ready(_) => false,
-                Place::Later(key) => at(&self.later, key),
-                Place::Held(key) => at(&self.held, key),
+            || match position {
+                Position::Ready(_) => false,
+                Position::Later(key) => at(&self.later, key),
+                Position::Held(key) => at(&self.held, key),
             }
     }
 }
 
-fn entries(shelf: &Shelf) -> Result<HashSet<(i64, String)>> {
+fn entries(set: &SortedSet) -> Result<HashSet<(i64, String)>> {
     let mut entries = HashSet::new();
-    shelf.visit(|entry| {
+    set.visit(|entry| {
         entries.insert((entry.key, entry.id.clone()));
         Ok(ControlFlow::Continue(()))
     })?;
@@ -76,11 +76,11 @@ fn correlated(content: &[u8]) -> Option<String> {
 
 /// The files whose content does not lead where it should: what to look at more closely.
 fn doubtful(dir: &Dir, names: &[String], leads: impl Fn(&str, &[u8]) -> bool + Sync) -> Vec<String> {
-    let look = |reader: &mut Reader, name: &String| {
+    let look = |reader: &mut FastReader, name: &String| {
         reader.quick(dir, "", name).is_some_and(|content| leads(name, content))
     };
     let mut doubtful = Vec::new();
-    let _ = each(names, &Reader::new, &look, &mut |name, leads| {
+    let _ = map_in_order(names, &FastReader::new, &look, &mut |name, leads| {
         doubtful.extend((!leads).then(|| name.clone()));
         ControlFlow::Continue(())
     });
@@ -88,9 +88,9 @@ fn doubtful(dir: &Dir, names: &[String], leads: impl Fn(&str, &[u8]) -> bool + S
     doubtful
 }
 
-impl Check<'_> {
+impl Checker<'_> {
     /// Compares everything derived with the tasks.
-    pub(crate) fn derived(&mut self, facts: &Facts) -> Result<()> {
+    pub(crate) fn derived(&mut self, expected: &Expected) -> Result<()> {
         self.feed()?;
         let store = self.store;
         let Ok(Some(indexes)) = store.layout.root.open_existing(INDEXES) else { return Ok(()) };
@@ -100,7 +100,7 @@ impl Check<'_> {
             }
         }
         let mut is_current = true;
-        match self.index(&indexes, facts) {
+        match self.index(&indexes, expected) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 let repaired = self.attempt(|_| Index::open(&store.layout)?.heal(&store.lock_store()?))?;
                 let (path, remedy) = (indexes.path().to_path_buf(), "repair builds the index anew");
@@ -109,8 +109,8 @@ impl Check<'_> {
             }
             done => is_current = done?,
         }
-        self.keys(facts, is_current)?;
-        self.correlations(&indexes, facts)
+        self.keys(expected, is_current)?;
+        self.correlations(&indexes, expected)
     }
 
     /// Finds what is no file in a directory of the index that holds files alone.
@@ -131,17 +131,17 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Compares the shelves with the tasks. Whether the index was up to date, or is now.
-    fn index(&mut self, indexes: &Dir, facts: &Facts) -> Result<bool> {
+    /// Compares the sorted sets with the tasks. Whether the index was up to date, or is now.
+    fn index(&mut self, indexes: &Dir, expected: &Expected) -> Result<bool> {
         let store = self.store;
         let index = Index::open(&store.layout)?;
         let path = indexes.path().to_path_buf();
         if let Some(lanes) = indexes.open_existing("lanes")? {
             for lane in lanes.names()? {
-                for shelf in ["ready", "later", "held"] {
+                for set in ["ready", "later", "held"] {
                     let Some(dir) = lanes.open_existing(&lane)? else { continue };
-                    if let Some(shelf) = dir.open_existing(shelf)? {
-                        self.half_written(&shelf)?;
+                    if let Some(set) = dir.open_existing(set)? {
+                        self.half_written(&set)?;
                     }
                 }
             }
@@ -153,16 +153,16 @@ impl Check<'_> {
             self.found("index-outdated", Severity::Leftover, path, message, remedy, false);
             return Ok(false);
         }
-        let mut lanes: BTreeMap<&str, Shelved> = BTreeMap::new();
-        for task in &facts.open {
+        let mut lanes: BTreeMap<&str, IndexedTasks> = BTreeMap::new();
+        for task in &expected.open {
             if !lanes.contains_key(task.lane.as_str()) {
-                lanes.insert(&task.lane, Shelved::read(index.lane_if_any(&task.lane)?)?);
+                lanes.insert(&task.lane, IndexedTasks::read(index.lane_if_any(&task.lane)?)?);
             }
         }
-        let hidden = facts.open.iter().filter(|task| {
-            !lanes.get(task.lane.as_str()).is_some_and(|lane| lane.holds(task.rank, task.place, &task.id))
+        let hidden = expected.open.iter().filter(|task| {
+            !lanes.get(task.lane.as_str()).is_some_and(|lane| lane.holds(task.rank, task.position, &task.id))
         });
-        let hidden: Vec<&Open> = hidden.collect();
+        let hidden: Vec<&OpenTask> = hidden.collect();
         let miscounted: Vec<&str> = lanes
             .iter()
             .filter(|(_, lane)| lane.count != lane.ready.len() as u64)
@@ -186,12 +186,12 @@ impl Check<'_> {
             format!("{} tasks cannot be found through the index, such as {first}", hidden.len())
         });
         for lane in miscounted {
-            let shelved = Shelved::read(index.lane_if_any(lane)?)?;
-            if shelved.count != shelved.ready.len() as u64 && wrong.is_none() {
+            let indexed = IndexedTasks::read(index.lane_if_any(lane)?)?;
+            if indexed.count != indexed.ready.len() as u64 && wrong.is_none() {
                 wrong = Some(format!(
                     "lane {lane} counts {} tasks that can be claimed and has {}",
-                    shelved.count,
-                    shelved.ready.len()
+                    indexed.count,
+                    indexed.ready.len()
                 ));
             }
         }
@@ -205,16 +205,16 @@ impl Check<'_> {
     fn is_hidden(&self, index: &Index<'_>, id: &str) -> bool {
         let task = TaskId::parse(id).ok().and_then(|id| self.store.scan_one(&id).ok().flatten());
         let Some(task) = task else { return false };
-        let Some(place) = place(&task) else { return false };
-        let shelved = index.lane_if_any(&task.spec.lane).and_then(Shelved::read);
-        shelved.is_ok_and(|shelved| !shelved.holds(task.rank(), place, id))
+        let Some(position) = position(&task) else { return false };
+        let indexed = index.lane_if_any(&task.spec.lane).and_then(IndexedTasks::read);
+        indexed.is_ok_and(|indexed| !indexed.holds(task.rank(), position, id))
     }
 
     fn exists(&self, id: &str) -> bool {
         TaskId::parse(id).is_ok_and(|id| matches!(self.store.layout.task(&id), Ok(Some(_))))
     }
 
-    fn keys(&mut self, facts: &Facts, is_current: bool) -> Result<()> {
+    fn keys(&mut self, expected: &Expected, is_current: bool) -> Result<()> {
         let store = self.store;
         let index = Index::open(&store.layout)?;
         let Ok(Some(keys)) = index.keys() else { return Ok(()) };
@@ -224,7 +224,7 @@ impl Check<'_> {
             seal(keys.dir())?;
         }
         let holder = |name: &str| keys.holder(name).ok().flatten();
-        let is_known = |id: &str| facts.created_at(id).is_some();
+        let is_known = |id: &str| expected.created_at(id).is_some();
         let mut present = keys.own_names()?;
         let own: Vec<String> = present.iter().cloned().collect();
         // Where it is damaged, the index has been told of.
@@ -255,7 +255,7 @@ impl Check<'_> {
             let path = keys.dir().path().join(&name);
             self.found("key-stale", Severity::Leftover, path, message, "repair removes it", repaired);
         }
-        for (name, id) in facts.keys.iter().map(|(name, place)| (name, facts.id(*place))) {
+        for (name, id) in expected.keys.iter().map(|(name, position)| (name, expected.id(*position))) {
             if present.contains(name) || !self.exists(id) {
                 continue;
             }
@@ -270,7 +270,8 @@ impl Check<'_> {
             let severity = if is_current { Severity::Damage } else { Severity::Leftover };
             self.found("key-missing", severity, path, message, "repair notes it", repaired);
         }
-        for (older, newer) in facts.sharing.iter().map(|(older, newer)| (facts.id(*older), facts.id(*newer)))
+        for (older, newer) in
+            expected.sharing.iter().map(|(older, newer)| (expected.id(*older), expected.id(*newer)))
         {
             if !self.is_open(older) || !self.is_open(newer) {
                 continue;
@@ -288,16 +289,16 @@ impl Check<'_> {
         task.is_some_and(|task| !task.status.is_terminal())
     }
 
-    fn correlations(&mut self, indexes: &Dir, facts: &Facts) -> Result<()> {
+    fn correlations(&mut self, indexes: &Dir, expected: &Expected) -> Result<()> {
         let Ok(Some(correlations)) = indexes.open_existing("correlations") else { return Ok(()) };
         let names = self.half_written(&correlations)?;
         let known = AtomicUsize::new(0);
         let leads = |name: &str, content: &[u8]| {
-            known.fetch_add(facts.correlations.contains_key(name).into(), Ordering::Relaxed);
-            correlated(content).is_some_and(|id| facts.may_lead(name, &id))
+            known.fetch_add(expected.correlations.contains_key(name).into(), Ordering::Relaxed);
+            correlated(content).is_some_and(|id| expected.may_lead(name, &id))
         };
         for name in doubtful(&correlations, &names, leads) {
-            let newest = facts.correlations.get(&name).map(|place| &facts.tasks[*place]);
+            let newest = expected.correlations.get(&name).map(|position| &expected.tasks[*position]);
             let Some(message) = self.wrong_target(&correlations, &name, newest) else { continue };
             if misplaced(&correlations, name.as_str(), FileType::RegularFile).is_some() {
                 continue;
@@ -314,10 +315,10 @@ impl Check<'_> {
             self.found("correlation-stale", Severity::Leftover, path, message, remedy, repaired);
         }
         // Usually each of them has been seen.
-        let all_known = known.into_inner() == facts.correlations.len();
+        let all_known = known.into_inner() == expected.correlations.len();
         let present: HashSet<String> = names.into_iter().filter(|_| !all_known).collect();
-        for (name, place) in facts.correlations.iter().filter(|_| !all_known) {
-            let newest = &facts.tasks[*place];
+        for (name, position) in expected.correlations.iter().filter(|_| !all_known) {
+            let newest = &expected.tasks[*position];
             if present.contains(name) || !self.exists(newest.0.as_str()) {
                 continue;
             }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::Severity;
-use super::task_check::{Look, Mend};
+use super::task_check::{Repair, TaskCheck};
 use crate::error::{ErrorKind, Result};
 use crate::model::{Task, json};
 use crate::store::layout::{Dir, EVENTS_FILE};
@@ -11,13 +11,13 @@ use crate::store::reader;
 
 /// The part of an event line that counts here.
 #[derive(Deserialize)]
-struct Numbered {
+struct EventNumber {
     n: Option<u64>,
 }
 
 /// The number of an event line; `None` when it is no JSON object.
 fn numbered(line: &[u8]) -> Option<Option<u64>> {
-    match serde_json::from_slice::<Numbered>(line) {
+    match serde_json::from_slice::<EventNumber>(line) {
         Ok(event) => Some(event.n),
         // What Python writes and a strict parser refuses is no damage.
         Err(_) => json::parse_object(line).ok().map(|object| object.get("n").and_then(|n| n.as_u64())),
@@ -41,15 +41,15 @@ fn is_undone(n: Option<u64>, task: &Task) -> bool {
 }
 
 /// Looks at the history of a task.
-pub(crate) fn events(look: &mut Look, dir: &Dir, task: &Task) -> Result<()> {
+pub(crate) fn events(look: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()> {
     let bytes = match reader::file(dir, EVENTS_FILE, u64::MAX) {
         Ok(content) => content.map(|content| content.bytes).unwrap_or_default(),
         // A link has been found already; a directory or a pipe must make room.
         Err(error) if error.kind() == ErrorKind::Corrupt => {
-            let (file, mend) = (EVENTS_FILE, Mend::ReplaceEvents);
+            let (file, repair) = (EVENTS_FILE, Repair::ReplaceEvents);
             match look.faults.iter_mut().find(|fault| fault.file == file) {
-                Some(link) => link.mend = mend,
-                None => look.fault("events-unreadable", Severity::Damage, file, error.message(), mend),
+                Some(link) => link.repair = repair,
+                None => look.fault("events-unreadable", Severity::Damage, file, error.message(), repair),
             }
             return Ok(());
         }
@@ -72,20 +72,20 @@ pub(crate) fn events(look: &mut Look, dir: &Dir, task: &Task) -> Result<()> {
     gap |= next.is_some_and(|next| next > newest.saturating_add(1));
     if broken > 0 {
         let message = format!("{broken} lines are no events");
-        look.fault("events-broken", Severity::Damage, EVENTS_FILE, message, Mend::RewriteEvents);
+        look.fault("events-broken", Severity::Damage, EVENTS_FILE, message, Repair::RewriteEvents);
     } else if undone > 0 {
         let message = format!("{undone} lines tell of what did not happen");
-        look.fault("events-undone", Severity::Leftover, EVENTS_FILE, message, Mend::RewriteEvents);
+        look.fault("events-undone", Severity::Leftover, EVENTS_FILE, message, Repair::RewriteEvents);
     } else if bytes.last().is_some_and(|last| *last != b'\n') {
         let message = "the last line is only half there";
-        look.fault("events-torn", Severity::Leftover, EVENTS_FILE, message, Mend::CompleteEvents);
+        look.fault("events-torn", Severity::Leftover, EVENTS_FILE, message, Repair::CompleteEvents);
     } else if next.is_some() {
         let message = "events that task.json tells of are not copied to it yet";
-        look.fault("events-behind", Severity::Leftover, EVENTS_FILE, message, Mend::CompleteEvents);
+        look.fault("events-behind", Severity::Leftover, EVENTS_FILE, message, Repair::CompleteEvents);
     }
     if gap {
         let message = "some events of the past are lost";
-        look.fault("events-lost", Severity::Leftover, EVENTS_FILE, message, Mend::Nothing);
+        look.fault("events-lost", Severity::Leftover, EVENTS_FILE, message, Repair::Nothing);
     }
     Ok(())
 }

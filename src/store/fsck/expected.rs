@@ -3,23 +3,23 @@
 use std::collections::HashMap;
 
 use crate::model::{TaskId, TaskText, Time};
-use crate::store::index::{Place, place};
+use crate::store::index::{Position, position};
 use crate::store::layout::idempotency_key;
 use crate::store::submit::correlation_name;
 
 /// A task that must be found through the index.
-pub(crate) struct Open {
+pub(crate) struct OpenTask {
     pub(crate) id: String,
     pub(crate) lane: String,
     pub(crate) rank: i64,
-    pub(crate) place: Place,
+    pub(crate) position: Position,
 }
 
 /// What one task says that is kept a second time elsewhere.
-pub(crate) struct TaskFacts {
+pub(crate) struct ExpectedOfTask {
     id: TaskId,
     created_at: Time,
-    open: Option<Open>,
+    open: Option<OpenTask>,
     is_open: bool,
     /// The file name of its key.
     key: Option<String>,
@@ -27,12 +27,12 @@ pub(crate) struct TaskFacts {
     correlation: String,
 }
 
-impl TaskFacts {
+impl ExpectedOfTask {
     pub(crate) fn of(task: &TaskText<'_>) -> Self {
         let whole = (!task.is_terminal()).then(|| task.to_task());
         let open = whole.and_then(|task| {
-            let (rank, place) = (task.rank(), place(&task)?);
-            Some(Open { id: task.id.to_string(), lane: task.spec.lane, rank, place })
+            let (rank, position) = (task.rank(), position(&task)?);
+            Some(OpenTask { id: task.id.to_string(), lane: task.spec.lane, rank, position })
         });
         let workspace = task.spec.workspace_id.decode();
         let key = task.spec.key.filter(|_| task.retried_as.is_none());
@@ -49,10 +49,10 @@ impl TaskFacts {
 
 /// What the tasks say that is kept a second time elsewhere.
 #[derive(Default)]
-pub(crate) struct Facts {
+pub(crate) struct Expected {
     /// The tasks that can be read and when they were made, sorted as they were looked at.
     pub(crate) tasks: Vec<(TaskId, Time)>,
-    pub(crate) open: Vec<Open>,
+    pub(crate) open: Vec<OpenTask>,
     /// File name of a key → the newest task that holds it, by its place among the tasks.
     pub(crate) keys: HashMap<String, usize>,
     /// File name of a key → the newest open task that holds it.
@@ -63,44 +63,44 @@ pub(crate) struct Facts {
     pub(crate) correlations: HashMap<String, usize>,
 }
 
-impl Facts {
-    pub(crate) fn add(&mut self, task: TaskFacts) {
-        let place = self.tasks.len();
+impl Expected {
+    pub(crate) fn add(&mut self, task: ExpectedOfTask) {
+        let position = self.tasks.len();
         self.open.extend(task.open);
         self.tasks.push((task.id, task.created_at));
         if let Some(key) = task.key {
             if task.is_open
-                && let Some(older) = self.open_keys.insert(key.clone(), place)
+                && let Some(older) = self.open_keys.insert(key.clone(), position)
             {
-                self.sharing.push((older, place));
+                self.sharing.push((older, position));
             }
-            keep_newest(&mut self.keys, key, place, &self.tasks);
+            keep_newest(&mut self.keys, key, position, &self.tasks);
         }
-        keep_newest(&mut self.correlations, task.correlation, place, &self.tasks);
+        keep_newest(&mut self.correlations, task.correlation, position, &self.tasks);
     }
 
     /// When a task was made, if it is among those that were looked at and can be read.
     pub(crate) fn created_at(&self, id: &str) -> Option<Time> {
-        let place = self.tasks.binary_search_by(|(known, _)| known.as_str().cmp(id)).ok()?;
-        Some(self.tasks[place].1)
+        let position = self.tasks.binary_search_by(|(known, _)| known.as_str().cmp(id)).ok()?;
+        Some(self.tasks[position].1)
     }
 
-    pub(crate) fn id(&self, place: usize) -> &str {
-        self.tasks[place].0.as_str()
+    pub(crate) fn id(&self, position: usize) -> &str {
+        self.tasks[position].0.as_str()
     }
 
     /// Whether the correlation of this file name may lead to a task: it is the newest, or no older.
     pub(crate) fn may_lead(&self, correlation: &str, id: &str) -> bool {
-        match self.correlations.get(correlation).map(|place| &self.tasks[*place]) {
+        match self.correlations.get(correlation).map(|position| &self.tasks[*position]) {
             Some((newest, _)) if newest.as_str() == id => true,
             newest => self.created_at(id).is_some_and(|at| newest.is_none_or(|(_, newest)| at >= *newest)),
         }
     }
 }
 
-fn keep_newest(map: &mut HashMap<String, usize>, name: String, place: usize, tasks: &[(TaskId, Time)]) {
+fn keep_newest(map: &mut HashMap<String, usize>, name: String, position: usize, tasks: &[(TaskId, Time)]) {
     match map.get(&name) {
-        Some(newest) if tasks[*newest].1 > tasks[place].1 => {}
-        _ => drop(map.insert(name, place)),
+        Some(newest) if tasks[*newest].1 > tasks[position].1 => {}
+        _ => drop(map.insert(name, position)),
     }
 }

@@ -9,31 +9,31 @@ use std::mem::MaybeUninit;
 
 use rustix::fs::{FileType, RawDir};
 
-use super::expected::TaskFacts;
+use super::expected::ExpectedOfTask;
 use super::task_check::is_pending;
 use crate::digest::sha256_bytes;
 use crate::model::json::raw::{Raw, members, same_text};
 use crate::model::{Response, TaskId, TaskText};
 use crate::store::Store;
 use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
-use crate::store::request::is_in_task;
-use crate::store::scan::Reader;
+use crate::store::request_file::is_in_task;
+use crate::store::scan::FastReader;
 
 /// What a thread needs for its checks: one reader for each file that is looked at beside the others.
-pub(crate) struct Desk {
-    task: Reader,
-    other: Reader,
+pub(crate) struct FastChecker {
+    task: FastReader,
+    other: FastReader,
     names: Vec<MaybeUninit<u8>>,
 }
 
-impl Desk {
+impl FastChecker {
     pub(crate) fn new() -> Self {
-        Self { task: Reader::new(), other: Reader::new(), names: vec![MaybeUninit::uninit(); 8192] }
+        Self { task: FastReader::new(), other: FastReader::new(), names: vec![MaybeUninit::uninit(); 8192] }
     }
 
     /// What a sound task says that is kept a second time elsewhere; `None` when there may be
     /// something wrong with it.
-    pub(crate) fn sound(&mut self, store: &Store, name: &OsStr, kind: FileType) -> Option<TaskFacts> {
+    pub(crate) fn sound(&mut self, store: &Store, name: &OsStr, kind: FileType) -> Option<ExpectedOfTask> {
         let id = TaskId::parse(name.to_str()?).ok().filter(|_| kind == FileType::Directory)?;
         let dir = store.layout.task(&id).ok()??;
         if dir.is_open_to_others().ok()? {
@@ -50,8 +50,8 @@ impl Desk {
         }
         let (request, sha256) = task.request();
         let request = request.decode();
-        if store.is_asked_in_store(id.as_str(), &request)
-            || store.is_answered_outside(id.as_str(), &task.response_path().decode())
+        if store.requests_store_file(id.as_str(), &request)
+            || store.responds_outside_workspace(id.as_str(), &task.response_path().decode())
         {
             return None;
         }
@@ -67,7 +67,7 @@ impl Desk {
             };
             answer.filter(|answer| Response::is_one(*answer))?;
         }
-        Some(TaskFacts::of(&task))
+        Some(ExpectedOfTask::of(&task))
     }
 
     /// Whether there is an answer beside task.json and the history, and nothing that needs a closer

@@ -10,7 +10,7 @@ use rustix::path::Arg;
 use rustix::process::{Pid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Check, Severity};
+use super::{Checker, Severity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::json::raw::{Raw, members};
 use crate::store::history::open_read;
@@ -18,15 +18,15 @@ use crate::store::layout::{
     BELLS, BOARD, CONVERSATIONS, Dir, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES,
     SERVER_TOKEN, TMP, USAGE, VENDORS, WORKERS,
 };
-use crate::store::scan::each;
-use crate::store::worker_registry::is_dispatchers_card;
+use crate::store::scan::map_in_order;
+use crate::store::worker_registry::is_dispatcher_registration;
 use crate::store::{Store, atomic, feed, lock};
 
 /// A thing under `tmp/` that names no process is left alone for this long.
 const STRANGER_GRACE: Duration = Duration::from_secs(3600);
 
 /// A worker locks its card within microseconds of making it.
-const CARD_GRACE: Duration = Duration::from_secs(10);
+const REGISTRATION_GRACE: Duration = Duration::from_secs(10);
 
 /// The directories at the root of a store, without that of the tasks.
 const DIRECTORIES: &[(&str, FileType)] = &[
@@ -76,7 +76,7 @@ pub(crate) fn misplaced(
     }
 }
 
-impl Check<'_> {
+impl Checker<'_> {
     /// Everything that does not grow with the number of tasks.
     pub(crate) fn outside(&mut self) -> Result<()> {
         self.places()?;
@@ -134,7 +134,7 @@ impl Check<'_> {
         let Ok(Some(tmp)) = store.layout.root.open_existing(TMP) else { return Ok(()) };
         for (name, _) in tmp.entries()? {
             let age = age_of(&tmp, &name);
-            let owner = name.to_str().and_then(Owner::parse);
+            let owner = name.to_str().and_then(StagingProcess::parse);
             let path = tmp.path().join(&name);
             let old = age.map_or_else(String::new, |age| format!(", {} seconds ago", age.as_secs()));
             match owner {
@@ -161,12 +161,12 @@ impl Check<'_> {
     fn cards(&mut self) -> Result<()> {
         let Ok(Some(workers)) = self.store.layout.root.open_existing(WORKERS) else { return Ok(()) };
         for name in workers.names()? {
-            let fresh = age_of(&workers, OsStr::new(&name)).is_none_or(|age| age < CARD_GRACE);
+            let fresh = age_of(&workers, OsStr::new(&name)).is_none_or(|age| age < REGISTRATION_GRACE);
             if fresh || lock::is_held(&workers, &name)? {
                 continue;
             }
             let path = workers.path().join(&name);
-            if is_dispatchers_card(&workers, &name) {
+            if is_dispatcher_registration(&workers, &name) {
                 // Its claims are known by this card alone: whoever dispatches next needs it.
                 let message = "the card of a dispatcher that has died";
                 let remedy = "the next `lanes dispatch` puts its tasks in order and removes it";
@@ -249,21 +249,22 @@ impl Check<'_> {
         let Some(file) = open_read(root, FEED)? else { return Ok(()) };
         let fail = |error| Error::io("read", root.path().join(FEED), error);
         let size = file.metadata().map_err(fail)?.len();
-        let parts: Vec<Part> = (0..size).step_by(PART as usize).map(|start| start..start + PART).collect();
-        let read = |_: &mut (), part: &Part| Numbers::read(&file, part, 0);
-        let mut all = Numbers::default();
+        let parts: Vec<FeedPart> =
+            (0..size).step_by(PART as usize).map(|start| start..start + PART).collect();
+        let read = |_: &mut (), part: &FeedPart| FeedNumbers::read(&file, part, 0);
+        let mut all = FeedNumbers::default();
         let mut result = Ok(());
-        let _ = each(&parts, &|| (), &read, &mut |part, numbers| {
+        let _ = map_in_order(&parts, &|| (), &read, &mut |part, numbers| {
             result = numbers.and_then(|numbers| {
                 // What a part finds by itself holds if all of it is newer than what comes before.
                 let is_newer = numbers.lowest.is_none_or(|lowest| lowest > all.newest);
-                all.add(if is_newer { numbers } else { Numbers::read(&file, part, all.newest)? });
+                all.add(if is_newer { numbers } else { FeedNumbers::read(&file, part, all.newest)? });
                 Ok(())
             });
             if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         result.map_err(fail)?;
-        let Numbers { broken, backwards, .. } = all;
+        let FeedNumbers { broken, backwards, .. } = all;
         for (code, count, what) in
             [("feed-broken", broken, "cannot be read"), ("feed-disordered", backwards, "are out of order")]
         {
@@ -282,7 +283,7 @@ impl Check<'_> {
         let (left, others): (Vec<_>, Vec<_>) =
             dir.names()?.into_iter().partition(|name| name.starts_with('.'));
         for name in &left {
-            let owner = name.rsplit('.').next().and_then(Owner::parse);
+            let owner = name.rsplit('.').next().and_then(StagingProcess::parse);
             if owner.is_some_and(|owner| owner.is_alive()) {
                 continue;
             }
@@ -296,23 +297,23 @@ impl Check<'_> {
 }
 
 /// A part of the feed, in bytes.
-type Part = Range<u64>;
+type FeedPart = Range<u64>;
 
 /// What is read of the feed at once, in bytes.
 const PART: u64 = 128 * 1024;
 
 /// What is wrong with the numbers in a part of the feed.
 #[derive(Default)]
-struct Numbers {
+struct FeedNumbers {
     broken: u64,
     backwards: u64,
     lowest: Option<u64>,
     newest: u64,
 }
 
-impl Numbers {
+impl FeedNumbers {
     /// Reads a part, where `newest` has been seen before.
-    fn read(file: &File, part: &Part, newest: u64) -> std::io::Result<Self> {
+    fn read(file: &File, part: &FeedPart, newest: u64) -> std::io::Result<Self> {
         let mut found = Self { newest, ..Self::default() };
         feed::each_line_in(file, part.clone(), |line| match number_of(line) {
             Some(seq) => {
@@ -352,13 +353,13 @@ fn age_of(dir: &Dir, name: &OsStr) -> Option<Duration> {
 
 /// The process that a temporary name tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Owner {
+struct StagingProcess {
     pid: u32,
     /// The machine's uptime when the name was given, in seconds; `None` when it does not tell.
     uptime: Option<i64>,
 }
 
-impl Owner {
+impl StagingProcess {
     /// `<pid>-<uptime in nanoseconds>-<count>` or `lanes-<pid>`.
     fn parse(name: &str) -> Option<Self> {
         if let Some(pid) = name.strip_prefix("lanes-") {
@@ -408,14 +409,17 @@ mod tests {
         let us = std::process::id();
         let now = clock_gettime(ClockId::Boottime).tv_sec;
         let name = |pid: u32, uptime: i64| format!("{pid}-{uptime}000000000-0");
-        assert!(Owner::parse(&name(us, now)).unwrap().is_alive());
-        assert!(Owner::parse(&format!("lanes-{us}")).unwrap().is_alive());
+        assert!(StagingProcess::parse(&name(us, now)).unwrap().is_alive());
+        assert!(StagingProcess::parse(&format!("lanes-{us}")).unwrap().is_alive());
         let since = started(us).unwrap();
-        assert!(!Owner::parse(&name(us, since - 10)).unwrap().is_alive(), "the id was another's then");
-        assert!(!Owner::parse(&name(us, now + 1000)).unwrap().is_alive(), "from an earlier boot");
-        assert!(!Owner::parse(&name(u32::MAX, now)).unwrap().is_alive());
+        assert!(
+            !StagingProcess::parse(&name(us, since - 10)).unwrap().is_alive(),
+            "the id was another's then"
+        );
+        assert!(!StagingProcess::parse(&name(us, now + 1000)).unwrap().is_alive(), "from an earlier boot");
+        assert!(!StagingProcess::parse(&name(u32::MAX, now)).unwrap().is_alive());
         for foreign in ["x", "12", "12-13", "12-13-14-15", "lanes-x", "12-x-1"] {
-            assert_eq!(Owner::parse(foreign), None, "{foreign}");
+            assert_eq!(StagingProcess::parse(foreign), None, "{foreign}");
         }
     }
 }

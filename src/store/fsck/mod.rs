@@ -24,10 +24,10 @@ use rustix::io::Errno;
 
 use serde_json::Value;
 
-use self::expected::Facts;
-use self::fast_path::Desk;
+use self::expected::Expected;
+use self::fast_path::FastChecker;
 use super::layout::{Dir, QUARANTINE};
-use super::scan::each;
+use super::scan::map_in_order;
 use super::{Store, atomic, reader};
 use crate::error::{ErrorKind, Result, printable};
 use crate::model::json::Object;
@@ -92,7 +92,7 @@ const KEPT_PER_CODE: u64 = 1000;
 
 /// What [`Store::fsck`] found.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct FsckReport {
     /// How many tasks were looked at, those that cannot be read included.
     pub tasks: u64,
     /// What is not as it should be, at most a thousand findings of each code.
@@ -103,7 +103,7 @@ pub struct Report {
     pub quarantine: Option<PathBuf>,
 }
 
-impl Report {
+impl FsckReport {
     fn add(&mut self, finding: Finding) {
         let count = self.counts.entry(finding.code).or_default();
         *count += 1;
@@ -142,8 +142,8 @@ impl Store {
     /// `Io` when the store cannot be read at all, or a repair cannot be written; `Locked`; `Config`
     /// for a repair of a store that a newer version wrote. What is wrong with a single task is a
     /// finding, not an error.
-    pub fn fsck(&self, repair: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> {
-        self.check(repair, progress, Report::default(), None)
+    pub fn fsck(&self, repair: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<FsckReport> {
+        self.check(repair, progress, FsckReport::default(), None)
     }
 
     /// The same with what has been found and set aside before.
@@ -151,26 +151,27 @@ impl Store {
         &self,
         repair: bool,
         progress: &mut dyn FnMut(u64, u64),
-        report: Report,
+        report: FsckReport,
         quarantine: Option<String>,
-    ) -> Result<Report> {
+    ) -> Result<FsckReport> {
         if repair {
             self.check_writable()?;
         }
-        let mut check = Check { store: self, repair, report, quarantine, failure: None };
+        let mut check = Checker { store: self, repair, report, quarantine, failure: None };
         check.outside()?;
         let names = self.layout.tasks.entries()?;
         let total = names.len() as u64;
-        let mut facts = Facts::default();
-        let sound = |desk: &mut Desk, (name, kind): &(OsString, FileType)| desk.sound(self, name, *kind);
+        let mut expected = Expected::default();
+        let sound =
+            |checker: &mut FastChecker, (name, kind): &(OsString, FileType)| checker.sound(self, name, *kind);
         let is_task = |name: &OsStr, kind: FileType| {
             kind == FileType::Directory && name.to_str().is_some_and(TaskId::is_valid)
         };
         let (mut done, mut tasks, mut result) = (0, 0, Ok(()));
-        let _ = each(&names, &Desk::new, &sound, &mut |(name, kind), found| {
+        let _ = map_in_order(&names, &FastChecker::new, &sound, &mut |(name, kind), found| {
             match found {
-                Some(found) => facts.add(found),
-                None => result = check.entry(name, *kind, &mut facts),
+                Some(found) => expected.add(found),
+                None => result = check.entry(name, *kind, &mut expected),
             }
             done += 1;
             tasks += u64::from(is_task(name, *kind));
@@ -179,34 +180,34 @@ impl Store {
         });
         result?;
         check.report.tasks = tasks;
-        check.derived(&facts)?;
+        check.derived(&expected)?;
         Ok(check.report)
     }
 }
 
 /// A check under way.
-struct Check<'a> {
+struct Checker<'a> {
     store: &'a Store,
     repair: bool,
-    report: Report,
+    report: FsckReport,
     /// The name of this run's quarantine.
     quarantine: Option<String>,
     /// Why what is about to be reported could not be put right.
     failure: Option<String>,
 }
 
-impl Check<'_> {
+impl Checker<'_> {
     /// Puts something right if this is a repair. Whether it has been: a failure is told by the finding
     /// that follows, and keeps nothing else from being put right.
     ///
     /// # Errors
     /// What every other repair would meet as well: `Locked`, and a disk that is full or fails.
-    fn attempt(&mut self, mend: impl FnOnce(&mut Self) -> Result<()>) -> Result<bool> {
+    fn attempt(&mut self, repair: impl FnOnce(&mut Self) -> Result<()>) -> Result<bool> {
         if !self.repair {
             return Ok(false);
         }
         let disk = [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS].map(Errno::raw_os_error);
-        match mend(self) {
+        match repair(self) {
             Err(error) if error.kind() == ErrorKind::Locked => Err(error),
             Err(error) if error.raw_os_error().is_some_and(|number| disk.contains(&number)) => Err(error),
             Err(error) => {
@@ -252,10 +253,10 @@ impl Check<'_> {
     fn copy_aside(&mut self, from: &Dir, name: &str) -> Result<()> {
         let root = &self.store.layout.root;
         let time = self.store.now().wall;
-        let (run, place) = quarantine_for(root, &mut self.quarantine, time, from)?;
+        let (run, dir) = quarantine_for(root, &mut self.quarantine, time, from)?;
         self.report.quarantine = Some(run);
         let content = reader::file(from, name, u64::MAX)?.map(|content| content.bytes).unwrap_or_default();
-        atomic::replace_durably(&self.store.layout.tmp()?, &place, name, &content)
+        atomic::replace_durably(&self.store.layout.tmp()?, &dir, name, &content)
     }
 }
 
@@ -268,8 +269,8 @@ pub(in crate::store) fn set_aside_in(
     from: &Dir,
     name: &OsStr,
 ) -> Result<PathBuf> {
-    let (path, place) = quarantine_for(root, run, time, from)?;
-    atomic::set_aside(from, name, &place)?;
+    let (path, dir) = quarantine_for(root, run, time, from)?;
+    atomic::set_aside(from, name, &dir)?;
     Ok(path)
 }
 
@@ -288,10 +289,10 @@ fn quarantine_for(root: &Dir, run: &mut Option<String>, time: Time, from: &Dir) 
             run.insert(candidate).clone()
         }
     };
-    let mut place = all.open_or_make(&name)?;
-    let path = place.path().to_path_buf();
+    let mut dir = all.open_or_make(&name)?;
+    let path = dir.path().to_path_buf();
     for part in from.path().strip_prefix(root.path()).unwrap_or(from.path()) {
-        place = place.open_or_make(&part.to_string_lossy())?;
+        dir = dir.open_or_make(&part.to_string_lossy())?;
     }
-    Ok((path, place))
+    Ok((path, dir))
 }

@@ -7,11 +7,11 @@ use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
 use super::layout_check::misplaced;
-use super::{Finding, Report, Severity, set_aside_in};
+use super::{Finding, FsckReport, Severity, set_aside_in};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::layout::{Dir, FORMAT, LOCK, Layout, QUARANTINE, TASKS};
 use crate::store::lock::StoreLock;
-use crate::store::{FORMAT_VERSION, Options, Store, atomic, format_version, lock};
+use crate::store::{FORMAT_VERSION, Store, StoreOptions, atomic, format_version, lock};
 
 impl Store {
     /// Checks the store at `root` as [`Store::fsck`] does, also one that cannot be opened otherwise:
@@ -21,10 +21,10 @@ impl Store {
     /// As [`Store::fsck`]; `NotFound` when there is no store.
     pub fn fsck_at(
         root: &Path,
-        options: Options,
+        options: StoreOptions,
         repair: bool,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Report> {
+    ) -> Result<FsckReport> {
         let path = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
         let dir = match Dir::open_root(&path) {
             Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {
@@ -33,7 +33,7 @@ impl Store {
             dir => dir?,
         };
         let mut quarantine = None;
-        let mut report = Report::default();
+        let mut report = FsckReport::default();
         // Without these nothing else can be moved.
         for (name, expected) in [(QUARANTINE, FileType::Directory), (LOCK, FileType::RegularFile)] {
             let Some((code, message)) = misplaced(&dir, name, expected).filter(|_| repair) else { continue };
@@ -54,7 +54,7 @@ impl Store {
                 repaired: true,
             });
         }
-        let mut aside = |name: &str, report: &mut Report| -> Result<()> {
+        let mut aside = |name: &str, report: &mut FsckReport| -> Result<()> {
             if repair {
                 let _lock = StoreLock::acquire(&dir, options.lock_timeout)?;
                 let time = options.clock.now().wall;
@@ -79,7 +79,7 @@ impl Store {
                 return Ok(report);
             }
         }
-        let layout = Layout { tell: options.tell.clone(), ..Layout::open(&path)? };
+        let layout = Layout { progress: options.progress.clone(), ..Layout::open(&path)? };
         if !options.allow_network_fs {
             lock::refuse_network_file_system(&layout.root)?;
         }

@@ -5,19 +5,19 @@ use std::ffi::OsStr;
 use rustix::fs::FileType;
 
 use super::events_check::{events, whole_event_lines};
-use super::expected::{Facts, TaskFacts};
-use super::{Check, Severity};
+use super::expected::{Expected, ExpectedOfTask};
+use super::{Checker, Severity};
 use crate::digest::sha256_bytes;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Response, Task, TaskId, TaskText, json};
 use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::lock::TaskLock;
-use crate::store::request::is_own;
+use crate::store::request_file::is_own;
 use crate::store::{atomic, history, reader};
 
 /// How a fault is put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mend {
+pub(crate) enum Repair {
     Nothing,
     /// Leave the task until it is removed.
     Collect,
@@ -42,8 +42,8 @@ pub(crate) enum Mend {
     RenameResponse,
 }
 
-impl Mend {
-    const fn words(self) -> &'static str {
+impl Repair {
+    const fn describe(self) -> &'static str {
         match self {
             Self::Nothing => "nothing can be done about it",
             Self::Collect => "`lanes gc` without --archive removes the task when its time has come",
@@ -77,33 +77,33 @@ pub(crate) struct Fault {
     severity: Severity,
     pub(crate) file: String,
     message: String,
-    pub(crate) mend: Mend,
+    pub(crate) repair: Repair,
 }
 
 /// What a look at a task's directory says.
 #[derive(Default)]
-pub(crate) struct Look {
+pub(crate) struct TaskCheck {
     pub(crate) faults: Vec<Fault>,
     task: Option<Task>,
 }
 
-impl Look {
+impl TaskCheck {
     pub(crate) fn fault(
         &mut self,
         code: &'static str,
         severity: Severity,
         file: &str,
         message: impl Into<String>,
-        mend: Mend,
+        repair: Repair,
     ) {
         let (file, message) = (file.to_string(), message.into());
-        self.faults.push(Fault { code, severity, file, message, mend });
+        self.faults.push(Fault { code, severity, file, message, repair });
     }
 }
 
-impl Check<'_> {
+impl Checker<'_> {
     /// Checks one entry of the task directory.
-    pub(crate) fn entry(&mut self, name: &OsStr, kind: FileType, facts: &mut Facts) -> Result<()> {
+    pub(crate) fn entry(&mut self, name: &OsStr, kind: FileType, expected: &mut Expected) -> Result<()> {
         let id = name.to_str().and_then(|name| TaskId::parse(name).ok());
         let Some(id) = id.filter(|_| kind == FileType::Directory) else {
             return self.no_task(name, kind);
@@ -122,24 +122,24 @@ impl Check<'_> {
         if let Some(task) = look.task {
             // What was read once is read again in the form that facts come from.
             let text = json::to_line(&task.to_object());
-            if let Ok(found) = TaskText::read(text.as_bytes(), TaskFacts::of) {
-                facts.add(found);
+            if let Ok(found) = TaskText::read(text.as_bytes(), ExpectedOfTask::of) {
+                expected.add(found);
             }
         }
         Ok(())
     }
 
-    fn look(&self, dir: &Dir, id: &TaskId) -> Result<Look> {
+    fn look(&self, dir: &Dir, id: &TaskId) -> Result<TaskCheck> {
         let mut look = look(dir, id)?;
         let Some(task) = look.task.take() else { return Ok(look) };
         let mut fault = |what: &str, path: &str| {
             let message = format!("{what}: {}", printable(path));
-            look.fault(PATH, Severity::Leftover, TASK_FILE, message, Mend::Refuse);
+            look.fault(PATH, Severity::Leftover, TASK_FILE, message, Repair::Refuse);
         };
-        if self.store.is_answered_outside(id.as_str(), &task.response_path) {
+        if self.store.responds_outside_workspace(id.as_str(), &task.response_path) {
             fault("its response_path is outside workspace_root", &task.response_path);
         }
-        if self.store.is_asked_in_store(id.as_str(), &task.request_path) {
+        if self.store.requests_store_file(id.as_str(), &task.request_path) {
             fault("its request_path is a file of the store", &task.request_path);
         }
         look.task = Some(task);
@@ -159,12 +159,12 @@ impl Check<'_> {
         let message = format!("{what} stands among the tasks");
         let path = tasks.path().join(name);
         let severity = Severity::Damage;
-        self.found("not-a-task", severity, path, message, Mend::SetAside.words(), repaired);
+        self.found("not-a-task", severity, path, message, Repair::SetAside.describe(), repaired);
         Ok(())
     }
 
     /// Looks again with everybody else kept out, reports, and repairs.
-    fn under_locks(&mut self, dir: Dir, id: &TaskId) -> Result<Look> {
+    fn under_locks(&mut self, dir: Dir, id: &TaskId) -> Result<TaskCheck> {
         let store = self.store;
         let _task = TaskLock::acquire(&dir, store.options.lock_timeout)?;
         let _store = match store.lock_store() {
@@ -175,20 +175,22 @@ impl Check<'_> {
         };
         // Removed while we waited: as if it had never been listed.
         let Some(dir) = store.layout.task(id)? else {
-            return Ok(Look::default());
+            return Ok(TaskCheck::default());
         };
         let look = self.look(&dir, id)?;
         let (mut gone, mut failed) = (false, false);
         for fault in &look.faults {
-            let has_mend = !matches!(fault.mend, Mend::Nothing | Mend::Collect | Mend::Close | Mend::Refuse);
+            let has_repair =
+                !matches!(fault.repair, Repair::Nothing | Repair::Collect | Repair::Close | Repair::Refuse);
             // What is mended builds on what was mended before.
-            let repaired =
-                has_mend && !failed && (gone || self.attempt(|check| check.mend(&dir, id, &look, fault))?);
-            failed |= self.repair && has_mend && !repaired;
-            gone |= repaired && fault.mend == Mend::SetTaskAside;
+            let repaired = has_repair
+                && !failed
+                && (gone || self.attempt(|check| check.repair_fault(&dir, id, &look, fault))?);
+            failed |= self.repair && has_repair && !repaired;
+            gone |= repaired && fault.repair == Repair::SetTaskAside;
             let path =
                 if fault.file.is_empty() { dir.path().to_path_buf() } else { dir.path().join(&fault.file) };
-            self.found(fault.code, fault.severity, path, &fault.message, fault.mend.words(), repaired);
+            self.found(fault.code, fault.severity, path, &fault.message, fault.repair.describe(), repaired);
         }
         if self.repair && !gone && !look.faults.is_empty() {
             atomic::sync_dir(&dir)?;
@@ -201,46 +203,46 @@ impl Check<'_> {
             "" => dir.path().to_path_buf(),
             file => dir.path().join(file),
         };
-        self.found(fault.code, fault.severity, path, &fault.message, fault.mend.words(), repaired);
+        self.found(fault.code, fault.severity, path, &fault.message, fault.repair.describe(), repaired);
     }
 
-    fn mend(&mut self, dir: &Dir, id: &TaskId, look: &Look, fault: &Fault) -> Result<()> {
+    fn repair_fault(&mut self, dir: &Dir, id: &TaskId, look: &TaskCheck, fault: &Fault) -> Result<()> {
         let store = self.store;
         let file = OsStr::new(&fault.file);
-        match (fault.mend, &look.task) {
-            (Mend::SetTaskAside, _) => self.set_aside(&store.layout.tasks, OsStr::new(id.as_str())),
-            (Mend::SetAside, _) => self.set_aside(dir, file),
-            (Mend::Remove, _) => atomic::remove_tree(dir, &fault.file),
-            (Mend::RenameResponse, _) => atomic::rename_derived(dir, &fault.file, dir, RESPONSE_FILE),
-            (Mend::WriteResponse, Some(task)) => self.write_response(dir, task),
-            (Mend::ReplaceResponse, Some(task)) => {
+        match (fault.repair, &look.task) {
+            (Repair::SetTaskAside, _) => self.set_aside(&store.layout.tasks, OsStr::new(id.as_str())),
+            (Repair::SetAside, _) => self.set_aside(dir, file),
+            (Repair::Remove, _) => atomic::remove_tree(dir, &fault.file),
+            (Repair::RenameResponse, _) => atomic::rename_derived(dir, &fault.file, dir, RESPONSE_FILE),
+            (Repair::WriteResponse, Some(task)) => self.write_response(dir, task),
+            (Repair::ReplaceResponse, Some(task)) => {
                 self.set_aside(dir, file)?;
                 self.write_response(dir, task)
             }
-            (Mend::ReplaceEvents, Some(task)) => {
+            (Repair::ReplaceEvents, Some(task)) => {
                 self.set_aside(dir, file)?;
                 history::append(dir, task)?;
                 history::sync(dir)
             }
-            (Mend::RestoreRequest, Some(task)) => {
+            (Repair::RestoreRequest, Some(task)) => {
                 if dir.entries()?.iter().any(|(name, _)| name == file) {
                     self.set_aside(dir, file)?;
                 }
                 let text = task.spec.prompt.as_bytes();
                 atomic::replace_durably(&store.layout.tmp()?, dir, REQUEST_FILE, text)
             }
-            (Mend::CompleteEvents, Some(task)) => {
+            (Repair::CompleteEvents, Some(task)) => {
                 history::append(dir, task)?;
                 history::sync(dir)
             }
-            (Mend::RewriteEvents, Some(task)) => {
+            (Repair::RewriteEvents, Some(task)) => {
                 let whole = whole_event_lines(dir, task)?;
                 self.copy_aside(dir, &fault.file)?;
                 atomic::replace_durably(&store.layout.tmp()?, dir, EVENTS_FILE, &whole)?;
                 history::append(dir, task)?;
                 history::sync(dir)
             }
-            (Mend::Nothing | Mend::Collect | Mend::Close | Mend::Refuse, _) | (_, None) => Ok(()),
+            (Repair::Nothing | Repair::Collect | Repair::Close | Repair::Refuse, _) | (_, None) => Ok(()),
         }
     }
 
@@ -251,26 +253,26 @@ impl Check<'_> {
     }
 }
 
-fn look(dir: &Dir, id: &TaskId) -> Result<Look> {
-    let mut look = Look::default();
+fn look(dir: &Dir, id: &TaskId) -> Result<TaskCheck> {
+    let mut look = TaskCheck::default();
     let entries = dir.entries()?;
     let has = |name: &str| entries.iter().any(|(entry, _)| entry == name);
     match reader::task(dir, id) {
         Ok(Some(loaded)) => look.task = Some(loaded.task),
         Ok(None) => {
             let message = "the directory holds no task.json";
-            look.fault("task-missing", Severity::Damage, "", message, Mend::SetTaskAside);
+            look.fault("task-missing", Severity::Damage, "", message, Repair::SetTaskAside);
         }
         Err(error) if error.kind() == ErrorKind::Corrupt => {
             let message = error.message();
-            look.fault("task-unreadable", Severity::Damage, TASK_FILE, message, Mend::SetTaskAside);
+            look.fault("task-unreadable", Severity::Damage, TASK_FILE, message, Repair::SetTaskAside);
         }
         Err(error) => {
-            look.fault("task-unreadable", Severity::Damage, TASK_FILE, error.message(), Mend::Nothing);
+            look.fault("task-unreadable", Severity::Damage, TASK_FILE, error.message(), Repair::Nothing);
         }
     }
     if dir.is_open_to_others()? {
-        look.fault(MODE, Severity::Leftover, "", "other users may look into it", Mend::Close);
+        look.fault(MODE, Severity::Leftover, "", "other users may look into it", Repair::Close);
     }
     let Some(task) = look.task.take() else {
         return Ok(look);
@@ -285,24 +287,24 @@ fn look(dir: &Dir, id: &TaskId) -> Result<Look> {
     Ok(look)
 }
 
-fn entry_in_task(look: &mut Look, name: &OsStr, kind: FileType) {
+fn entry_in_task(look: &mut TaskCheck, name: &OsStr, kind: FileType) {
     let Some(text) = name.to_str() else { return };
     if kind == FileType::Symlink {
         let message = "a symbolic link stands where the store keeps its own files";
-        look.fault("link", Severity::Damage, text, message, Mend::SetAside);
+        look.fault("link", Severity::Damage, text, message, Repair::SetAside);
     } else if kind == FileType::RegularFile && (text.starts_with('.') || text.ends_with(".tmp")) {
         let message = "a half-written file of a process that ended in the middle";
-        look.fault("half-written", Severity::Leftover, text, message, Mend::Remove);
+        look.fault("half-written", Severity::Leftover, text, message, Repair::Remove);
     }
 }
 
 /// Looks at the request of an open task that the store keeps itself.
-fn request(look: &mut Look, dir: &Dir, task: &Task) -> Result<()> {
+fn request(look: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()> {
     if task.status.is_terminal() || !is_own(task) {
         return Ok(());
     }
     let can_restore = sha256_bytes(task.spec.prompt.as_bytes()) == task.request_sha256;
-    let mend = if can_restore { Mend::RestoreRequest } else { Mend::Nothing };
+    let repair = if can_restore { Repair::RestoreRequest } else { Repair::Nothing };
     let (code, message) = match reader::file(dir, REQUEST_FILE, u64::MAX) {
         Ok(Some(content)) if sha256_bytes(&content.bytes) == task.request_sha256 => return Ok(()),
         Ok(Some(_)) => ("request-changed", "it is not the request that was submitted".to_string()),
@@ -311,15 +313,15 @@ fn request(look: &mut Look, dir: &Dir, task: &Task) -> Result<()> {
         Err(error) => return Err(error),
     };
     match look.faults.iter_mut().find(|fault| fault.file == REQUEST_FILE) {
-        Some(link) if can_restore => link.mend = mend,
+        Some(link) if can_restore => link.repair = repair,
         Some(_) => {}
-        None => look.fault(code, Severity::Damage, REQUEST_FILE, message, mend),
+        None => look.fault(code, Severity::Damage, REQUEST_FILE, message, repair),
     }
     Ok(())
 }
 
 fn response(
-    look: &mut Look,
+    look: &mut TaskCheck,
     dir: &Dir,
     task: &Task,
     has_file: bool,
@@ -331,46 +333,46 @@ fn response(
     let saved = pending.contains(&own.as_str()) && readable(dir, &own).is_ok();
     if let Some(link) = look.faults.iter_mut().find(|fault| fault.file == RESPONSE_FILE) {
         if task.status.is_terminal() && task.journal.response.is_some() {
-            link.mend = Mend::ReplaceResponse;
+            link.repair = Repair::ReplaceResponse;
         } else if task.status.is_terminal() && !saved {
-            look.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Mend::Collect);
+            look.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Repair::Collect);
         }
         return Ok(());
     }
     if !task.status.is_terminal() {
         if has_file {
             let message = "an answer that never counted: the task is still open";
-            look.fault("response-early", Severity::Leftover, RESPONSE_FILE, message, Mend::SetAside);
+            look.fault("response-early", Severity::Leftover, RESPONSE_FILE, message, Repair::SetAside);
         }
     } else if let Some(expected) = &task.journal.response {
         if !has_file {
             let message = "the answer is in task.json but not copied to it";
-            look.fault("response-missing", Severity::Leftover, RESPONSE_FILE, message, Mend::WriteResponse);
+            look.fault("response-missing", Severity::Leftover, RESPONSE_FILE, message, Repair::WriteResponse);
         } else if let Some(why) = differs(dir, expected) {
             let (code, message) = why;
-            look.fault(code, Severity::Damage, RESPONSE_FILE, message, Mend::ReplaceResponse);
+            look.fault(code, Severity::Damage, RESPONSE_FILE, message, Repair::ReplaceResponse);
         }
     } else {
         match has_file.then(|| readable(dir, RESPONSE_FILE)) {
             Some(Ok(_)) => {}
             Some(Err(error)) => {
                 let message = error.message();
-                look.fault("response-unreadable", Severity::Damage, RESPONSE_FILE, message, Mend::SetAside);
+                look.fault("response-unreadable", Severity::Damage, RESPONSE_FILE, message, Repair::SetAside);
             }
             None => {}
         }
         if !saved && !matches!(has_file.then(|| readable(dir, RESPONSE_FILE)), Some(Ok(_))) {
-            look.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Mend::Collect);
+            look.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Repair::Collect);
         }
         if saved && !matches!(has_file.then(|| readable(dir, RESPONSE_FILE)), Some(Ok(_))) {
             let message = "the answer still has the name it was staged under";
-            look.fault("response-staged", Severity::Leftover, &own, message, Mend::RenameResponse);
+            look.fault("response-staged", Severity::Leftover, &own, message, Repair::RenameResponse);
             pending.retain(|name| *name != own);
         }
     }
     for name in pending {
         let message = "an answer whose respond ended before it counted";
-        look.fault("response-abandoned", Severity::Leftover, name, message, Mend::Remove);
+        look.fault("response-abandoned", Severity::Leftover, name, message, Repair::Remove);
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::self_heal::{is_sealed, seal};
-use super::{CORRELATIONS, Index, LaneShelves, SHELVES, State};
+use super::{CORRELATIONS, Index, IndexState, LANE_SETS, LaneSets};
 use crate::error::{ErrorKind, Result};
 use crate::model::{Task, TaskId, json};
 use crate::store::layout::{Dir, idempotency_key, lane_key};
@@ -18,16 +18,16 @@ impl Index<'_> {
         Ok(self.read_state()?.map_or(0, |state| state.seq))
     }
 
-    /// Notes that a task which stood on no shelf has been removed.
+    /// Notes that a task which stood in no sorted set has been removed.
     pub(in crate::store) fn removed(
         &self,
         _lock: &StoreLock,
-        state: &State,
+        state: &IndexState,
         task: &Task,
         successor: Option<&Task>,
     ) -> Result<()> {
         let stamp = self.stamp_tasks()?;
-        self.write_state(&State { stamp, known: state.known.saturating_sub(1), ..state.clone() })?;
+        self.write_state(&IndexState { stamp, known: state.known.saturating_sub(1), ..state.clone() })?;
         self.forget(task, successor)
     }
 
@@ -74,18 +74,18 @@ impl Index<'_> {
         }
     }
 
-    /// The ids on all shelves, or on those of one lane, sorted.
+    /// The ids in all sorted sets, or on those of one lane, sorted.
     pub(in crate::store) fn open_ids(&self, lane: Option<&str>) -> Result<Vec<String>> {
-        let Some(lanes) = self.dir().open_existing(SHELVES)? else { return Ok(Vec::new()) };
+        let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(Vec::new()) };
         let names = match lane {
             Some(lane) => vec![lane_key(lane)],
             None => lanes.names()?,
         };
         let mut ids = BTreeSet::new();
         for name in names {
-            let Some(shelves) = LaneShelves::open_at(&lanes, &name)? else { continue };
-            for shelf in [&shelves.ready, &shelves.later, &shelves.held] {
-                shelf.visit(|entry| {
+            let Some(sets) = LaneSets::open_at(&lanes, &name)? else { continue };
+            for set in [&sets.ready, &sets.later, &sets.held] {
+                set.visit(|entry| {
                     ids.insert(entry.id.clone());
                     Ok(ControlFlow::Continue(()))
                 })?;
@@ -94,16 +94,16 @@ impl Index<'_> {
         Ok(ids.into_iter().collect())
     }
 
-    /// The id of a task on a shelf of each lane that has one.
+    /// The id of a task in a sorted set of each lane that has one.
     pub(in crate::store) fn one_of_each_lane(&self) -> Result<Vec<String>> {
-        let Some(lanes) = self.dir().open_existing(SHELVES)? else { return Ok(Vec::new()) };
+        let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for name in lanes.names()? {
-            let Some(shelves) = LaneShelves::open_at(&lanes, &name)? else { continue };
+            let Some(sets) = LaneSets::open_at(&lanes, &name)? else { continue };
             let mut first = None;
-            for shelf in [&shelves.ready, &shelves.later, &shelves.held] {
+            for set in [&sets.ready, &sets.later, &sets.held] {
                 if first.is_none() {
-                    shelf.visit(|entry| {
+                    set.visit(|entry| {
                         first = Some(entry.id.clone());
                         Ok(ControlFlow::Break(()))
                     })?;
@@ -116,17 +116,17 @@ impl Index<'_> {
 
     /// For each lane with tasks that can be claimed: the first of them, and their number.
     pub(in crate::store) fn first_of_lanes(&self) -> Result<Vec<(String, u64)>> {
-        let Some(lanes) = self.dir().open_existing(SHELVES)? else { return Ok(Vec::new()) };
+        let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for name in lanes.names()? {
-            let Some(shelves) = LaneShelves::open_at(&lanes, &name)? else { continue };
+            let Some(sets) = LaneSets::open_at(&lanes, &name)? else { continue };
             let mut first = None;
-            shelves.ready.visit(|entry| {
+            sets.ready.visit(|entry| {
                 first = Some(entry.id.clone());
                 Ok(ControlFlow::Break(()))
             })?;
             if let Some(first) = first {
-                found.push((first, shelves.count()?));
+                found.push((first, sets.count()?));
             }
         }
         Ok(found)

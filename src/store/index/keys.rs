@@ -12,12 +12,12 @@ use rustix::io::Errno;
 
 use super::super::history::open_read;
 use super::super::layout::{Dir, Layout};
-use super::super::scan::{Reader, each};
+use super::super::scan::{FastReader, map_in_order};
 use super::sorted_set::damaged;
 use super::{Index, KEYS, clear_path};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::TaskId;
-use crate::store::log_tail::lines;
+use crate::store::file_tail::lines;
 use crate::store::{atomic, reader};
 
 /// The file of many keys: its size, and a line for each key, its name and its task.
@@ -37,30 +37,30 @@ const FEW: usize = 64;
 const LINE: u64 = 300;
 
 /// The keys that are noted.
-pub(in crate::store) struct Keys<'a> {
+pub(in crate::store) struct KeyIndex<'a> {
     layout: &'a Layout,
     dir: Dir,
 }
 
 /// A key that is noted among many, and where the id of its task stands in the file.
-struct Place {
+struct PackedKey {
     id: Option<TaskId>,
     at: Range<u64>,
 }
 
 impl<'a> Index<'a> {
     /// The keys, if any were ever noted.
-    pub(in crate::store) fn keys(&self) -> Result<Option<Keys<'a>>> {
-        Ok(self.dir().open_existing(KEYS)?.map(|dir| Keys { layout: self.layout, dir }))
+    pub(in crate::store) fn keys(&self) -> Result<Option<KeyIndex<'a>>> {
+        Ok(self.dir().open_existing(KEYS)?.map(|dir| KeyIndex { layout: self.layout, dir }))
     }
 
     /// The keys, to be written.
-    pub(in crate::store) fn keys_or_make(&self) -> Result<Keys<'a>> {
-        self.dir().open_or_make_derived(KEYS).map(|dir| Keys { layout: self.layout, dir })
+    pub(in crate::store) fn keys_or_make(&self) -> Result<KeyIndex<'a>> {
+        self.dir().open_or_make_derived(KEYS).map(|dir| KeyIndex { layout: self.layout, dir })
     }
 }
 
-impl Keys<'_> {
+impl KeyIndex<'_> {
     /// Where they are.
     pub(in crate::store) fn dir(&self) -> &Dir {
         &self.dir
@@ -139,11 +139,11 @@ impl Keys<'_> {
     pub(super) fn fill(&self, holders: &BTreeMap<String, TaskId>) -> Result<()> {
         let own = self.own_names()?;
         let (own, others): (Vec<_>, Vec<_>) = holders.iter().partition(|(name, _)| own.contains(*name));
-        let is_right = |reader: &mut Reader, (name, id): &(&String, &TaskId)| {
+        let is_right = |reader: &mut FastReader, (name, id): &(&String, &TaskId)| {
             reader.quick(&self.dir, "", name).is_some_and(|content| content == format!("{id}\n").as_bytes())
         };
         let mut result = Ok(());
-        let _ = each(&own, &Reader::new, &is_right, &mut |(name, id), is_right| {
+        let _ = map_in_order(&own, &FastReader::new, &is_right, &mut |(name, id), is_right| {
             if !is_right {
                 result = self.set(name, id);
             }
@@ -169,7 +169,7 @@ impl Keys<'_> {
     }
 
     /// Finds a key among many.
-    fn find(&self, wanted: &str) -> Result<Option<Place>> {
+    fn find(&self, wanted: &str) -> Result<Option<PackedKey>> {
         let file = match open_read(&self.dir, PACKED) {
             Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
                 return Err(self.damage());
@@ -206,7 +206,7 @@ impl Keys<'_> {
             let (name, id) = whole.ok_or_else(|| self.damage())?;
             if name == wanted {
                 let at = start + name.len() as u64 + 1..end - 1;
-                return Ok(Some(Place { id, at }));
+                return Ok(Some(PackedKey { id, at }));
             }
             start = end;
         }

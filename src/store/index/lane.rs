@@ -1,11 +1,11 @@
-//! The shelves of one lane.
+//! The sorted sets of one lane.
 
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 
 use super::super::layout::{Dir, lane_key};
-use super::sorted_set::{Entry, NO_LEASE, Shelf, damaged};
+use super::sorted_set::{IndexEntry, NO_LEASE, SortedSet, damaged};
 use crate::error::{Error, Result};
 use crate::model::{Now, Status, Task, json};
 use crate::store::{atomic, reader};
@@ -15,7 +15,7 @@ const LATER: &str = "later";
 const HELD: &str = "held";
 const COUNT: &str = "count";
 
-/// Stands for the count while the shelf is being changed: whoever finds it counts the entries.
+/// Stands for the count while the sorted set is being changed: whoever finds it counts the entries.
 const UNSETTLED: &str = "?";
 
 /// The longest count, in bytes.
@@ -26,29 +26,29 @@ const MAX_METADATA: usize = 1024;
 
 /// The place of a task in the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum Place {
+pub(in crate::store) enum Position {
     Ready(i64),
     Later(i64),
     Held(i64),
 }
 
-pub(in crate::store) fn place(task: &Task) -> Option<Place> {
+pub(in crate::store) fn position(task: &Task) -> Option<Position> {
     match &task.status {
-        Status::Queued => Some(Place::Ready(task.rank())),
-        Status::Scheduled { until } => Some(Place::Later(until.micros())),
-        Status::Claimed(claim) => Some(Place::Held(claim.lease_expires_at.micros())),
+        Status::Queued => Some(Position::Ready(task.rank())),
+        Status::Scheduled { until } => Some(Position::Later(until.micros())),
+        Status::Claimed(claim) => Some(Position::Held(claim.lease_expires_at.micros())),
         Status::Completed { .. } | Status::Failed { .. } | Status::Parked(_) => None,
     }
 }
 
-pub(super) fn entry(task: &Task, key: i64) -> Entry {
+pub(super) fn entry(task: &Task, key: i64) -> IndexEntry {
     let mut metadata = json::to_ascii_line(&task.spec.metadata);
     metadata.pop();
     if metadata.len() > MAX_METADATA {
         metadata = "?".to_string();
     }
     let lease_until = lease_until(task).unwrap_or(NO_LEASE);
-    Entry { key, id: task.id.to_string(), rank: task.rank(), lease_until, metadata }
+    IndexEntry { key, id: task.id.to_string(), rank: task.rank(), lease_until, metadata }
 }
 
 /// The end of a task's lease by the uptime.
@@ -58,62 +58,62 @@ fn lease_until(task: &Task) -> Option<i64> {
 }
 
 /// How far the wall clock was ahead of the uptime when the task's lease was given.
-pub(super) fn clock_of(task: &Task) -> Option<i64> {
+pub(super) fn clock_lead(task: &Task) -> Option<i64> {
     let end = task.status.claim()?.lease_expires_at.micros();
     lease_until(task).map(|until| end.saturating_sub(until))
 }
 
 /// Whether what is scheduled or held may have come due. The uptime counts as well: when somebody
 /// sets the wall clock back, a lease still ends after its own length.
-pub(super) fn is_due(entry: &Entry, now: &Now) -> bool {
+pub(super) fn is_due(entry: &IndexEntry, now: &Now) -> bool {
     entry.key <= now.wall.micros() || entry.lease_until <= now.uptime
 }
 
-/// The three shelves of a lane.
-pub(in crate::store) struct LaneShelves {
+/// The three sorted sets of a lane.
+pub(in crate::store) struct LaneSets {
     dir: Dir,
-    pub(in crate::store) ready: Shelf,
-    pub(in crate::store) later: Shelf,
-    pub(in crate::store) held: Shelf,
+    pub(in crate::store) ready: SortedSet,
+    pub(in crate::store) later: SortedSet,
+    pub(in crate::store) held: SortedSet,
 }
 
-impl LaneShelves {
+impl LaneSets {
     pub(super) fn make(lanes: &Dir, lane: &str) -> Result<Self> {
-        if let Some(shelves) = Self::open(lanes, lane)? {
-            return Ok(shelves);
+        if let Some(sets) = Self::open(lanes, lane)? {
+            return Ok(sets);
         }
         let dir = lanes.open_or_make_derived(&lane_key(lane))?;
-        let ready = Shelf::new(dir.open_or_make_derived(READY)?);
-        let later = Shelf::new(dir.open_or_make_derived(LATER)?);
-        let held = Shelf::new(dir.open_or_make_derived(HELD)?);
-        let shelves = Self { dir, ready, later, held };
-        shelves.all().into_iter().try_for_each(Shelf::seal)?;
-        shelves.set_count(0)?;
-        Ok(shelves)
+        let ready = SortedSet::new(dir.open_or_make_derived(READY)?);
+        let later = SortedSet::new(dir.open_or_make_derived(LATER)?);
+        let held = SortedSet::new(dir.open_or_make_derived(HELD)?);
+        let sets = Self { dir, ready, later, held };
+        sets.all().into_iter().try_for_each(SortedSet::seal)?;
+        sets.set_count(0)?;
+        Ok(sets)
     }
 
     pub(super) fn open(lanes: &Dir, lane: &str) -> Result<Option<Self>> {
         Self::open_at(lanes, &lane_key(lane))
     }
 
-    /// The shelves in the directory `name`, if it is there.
+    /// The sorted sets in the directory `name`, if it is there.
     pub(super) fn open_at(lanes: &Dir, name: &str) -> Result<Option<Self>> {
         let Some(dir) = lanes.open_existing(name)? else { return Ok(None) };
-        let shelf = |name: &str| dir.open_existing(name).map(|dir| dir.map(Shelf::new));
-        match (shelf(READY)?, shelf(LATER)?, shelf(HELD)?) {
+        let set = |name: &str| dir.open_existing(name).map(|dir| dir.map(SortedSet::new));
+        match (set(READY)?, set(LATER)?, set(HELD)?) {
             (Some(ready), Some(later), Some(held)) => Ok(Some(Self { dir, ready, later, held })),
             _ => Err(damaged(&dir.path().join(READY))),
         }
     }
 
-    fn all(&self) -> [&Shelf; 3] {
+    fn all(&self) -> [&SortedSet; 3] {
         [&self.ready, &self.later, &self.held]
     }
 
-    /// Whether no shelf has lost a part, and nobody is about to change one.
+    /// Whether no sorted set has lost a part, and nobody is about to change one.
     pub(super) fn are_sealed(&self) -> Result<bool> {
-        for shelf in self.all() {
-            if !shelf.is_sealed()? {
+        for set in self.all() {
+            if !set.is_sealed()? {
                 return Ok(false);
             }
         }
@@ -121,32 +121,32 @@ impl LaneShelves {
     }
 
     /// Adds a task; `false` when it was there already.
-    pub(super) fn insert(&self, task: &Task, place: Place) -> Result<bool> {
-        match place {
-            Place::Ready(key) => self.insert_ready(&entry(task, key)),
-            Place::Later(key) => self.later.insert(&entry(task, key)),
-            Place::Held(key) => self.held.insert(&entry(task, key)),
+    pub(super) fn insert(&self, task: &Task, position: Position) -> Result<bool> {
+        match position {
+            Position::Ready(key) => self.insert_ready(&entry(task, key)),
+            Position::Later(key) => self.later.insert(&entry(task, key)),
+            Position::Held(key) => self.held.insert(&entry(task, key)),
         }
     }
 
-    pub(super) fn insert_ready(&self, entry: &Entry) -> Result<bool> {
+    pub(super) fn insert_ready(&self, entry: &IndexEntry) -> Result<bool> {
         self.change_ready(1, |before| self.ready.insert_after(entry, before))
     }
 
-    /// Puts what has come due, on the `later` or the `held` shelf, among the ready ones.
-    pub(super) fn promote(&self, from: &Shelf, entry: &Entry) -> Result<()> {
-        self.insert_ready(&Entry { key: entry.rank, lease_until: NO_LEASE, ..entry.clone() })?;
+    /// Puts what has come due, in the `later` or the `held` set, among the ready ones.
+    pub(super) fn promote(&self, from: &SortedSet, entry: &IndexEntry) -> Result<()> {
+        self.insert_ready(&IndexEntry { key: entry.rank, lease_until: NO_LEASE, ..entry.clone() })?;
         from.remove(entry.key, &entry.id).map(drop)
     }
 
-    pub(super) fn remove(&self, task: &Task, place: Place) -> Result<()> {
+    pub(super) fn remove(&self, task: &Task, position: Position) -> Result<()> {
         let id = task.id.as_str();
-        match place {
-            Place::Ready(_) => {}
-            Place::Later(key) => {
+        match position {
+            Position::Ready(_) => {}
+            Position::Later(key) => {
                 self.later.remove(key, id)?;
             }
-            Place::Held(key) => {
+            Position::Held(key) => {
                 self.held.remove(key, id)?;
             }
         }
@@ -181,7 +181,7 @@ impl LaneShelves {
         }
     }
 
-    /// Compares the count with the number of tasks on the shelf. The caller holds the store lock.
+    /// Compares the count with the number of tasks in the sorted set. The caller holds the store lock.
     pub(super) fn check_count(&self, there: u64) -> Result<()> {
         if self.count()? == there { Ok(()) } else { Err(damaged(&self.dir.path().join(COUNT))) }
     }

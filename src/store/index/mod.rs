@@ -1,6 +1,6 @@
 //! Which tasks of a lane can be claimed next: derived data.
 //!
-//! For every lane there are three shelves: `ready` (can be claimed, in order), `later` (scheduled,
+//! For every lane there are three sorted sets: `ready` (can be claimed, in order), `later` (scheduled,
 //! by the time they are due) and `held` (claimed, by the end of their lease). The index may be
 //! deleted at any time; it is rebuilt from the tasks, and an entry is never believed without a look
 //! at its task.
@@ -12,7 +12,7 @@
 //!   another implementation adds a task, the time becomes another, and the new ones are looked for;
 //! * *clock*: how far the wall clock was ahead of the uptime when a lease was given. When it is less
 //!   far ahead now, leases end in another order than their entries say, and all are looked at;
-//! * the modification time of `indexes/lanes`, `indexes/keys` and every shelf, which is always the same
+//! * the modification time of `indexes/lanes`, `indexes/keys` and every sorted set, which is always the same
 //!   after a change of ours: with another one somebody has removed or added names, and the index is
 //!   rebuilt;
 //! * *busy*: the task that a change is under way for. A process that is killed in the middle leaves
@@ -34,7 +34,7 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use self::self_heal::made;
-use self::sorted_set::{Entry, Shelf};
+use self::sorted_set::{IndexEntry, SortedSet};
 use super::layout::{Dir, Layout, TASKS, idempotency_key};
 use super::lock::StoreLock;
 use super::{atomic, reader};
@@ -42,22 +42,22 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Now, Task, TaskId, Time};
 pub(super) use clear_path::put;
 pub(super) use fsck::target_of;
-pub(super) use lane::{LaneShelves, Place, place};
+pub(super) use lane::{LaneSets, Position, position};
 pub(super) use self_heal::{is_sealed, seal};
 
-use self::lane::{clock_of, is_due};
-use self::state::{State, boot_word};
+use self::lane::{clock_lead, is_due};
+use self::state::{IndexState, boot_word};
 
 const STATE: &str = "state";
 const KEYS: &str = "keys";
 const CORRELATIONS: &str = "correlations";
-const SHELVES: &str = "lanes";
+const LANE_SETS: &str = "lanes";
 
-/// The first entries of a shelf that may have come due, at most `count`. `unordered`: the order of
+/// The first entries of a sorted set that may have come due, at most `count`. `unordered`: the order of
 /// the keys does not tell.
-fn due(shelf: &Shelf, unordered: bool, now: &Now, count: usize) -> Result<Vec<Entry>> {
+fn due(set: &SortedSet, unordered: bool, now: &Now, count: usize) -> Result<Vec<IndexEntry>> {
     let mut due = Vec::new();
-    shelf.visit(|entry| {
+    set.visit(|entry| {
         if is_due(entry, now) {
             due.push(entry.clone());
         } else if !unordered {
@@ -80,17 +80,17 @@ impl<'a> Index<'a> {
         Ok(Self { layout, indexes: RefCell::new(Rc::new(made(layout)?)) })
     }
 
-    fn read_state(&self) -> Result<Option<State>> {
+    fn read_state(&self) -> Result<Option<IndexState>> {
         match reader::file(&self.dir(), STATE, 4096) {
             Ok(content) => {
-                Ok(content.and_then(|content| State::parse(&String::from_utf8_lossy(&content.bytes))))
+                Ok(content.and_then(|content| IndexState::parse(&String::from_utf8_lossy(&content.bytes))))
             }
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn write_state(&self, state: &State) -> Result<()> {
+    fn write_state(&self, state: &IndexState) -> Result<()> {
         let file = atomic::open_for_update(&self.dir(), STATE)?;
         file.write_all_at(state.line().as_bytes(), 0)
             .map_err(|error| Error::io("write", self.dir().path().join(STATE), error))
@@ -104,9 +104,10 @@ impl<'a> Index<'a> {
     }
 
     /// The state, if the index can be used as it is. Takes no lock.
-    pub(super) fn usable(&self) -> Result<Option<State>> {
+    pub(super) fn usable(&self) -> Result<Option<IndexState>> {
         let time = self.tasks_time()?;
-        let fits = |state: &State| state.boot == boot_word() && state.stamp == time && state.busy.is_none();
+        let fits =
+            |state: &IndexState| state.boot == boot_word() && state.stamp == time && state.busy.is_none();
         match self.read_state()?.filter(fits) {
             Some(state) if self.is_complete()? => Ok(Some(state)),
             _ => Ok(None),
@@ -114,11 +115,11 @@ impl<'a> Index<'a> {
     }
 
     /// Makes the index fit the store and returns its state.
-    pub(super) fn ensure(&self, _lock: &StoreLock) -> Result<State> {
+    pub(super) fn ensure(&self, _lock: &StoreLock) -> Result<IndexState> {
         self.again(|| self.brought_up_to_date())
     }
 
-    fn brought_up_to_date(&self) -> Result<State> {
+    fn brought_up_to_date(&self) -> Result<IndexState> {
         let state = match self.read_state()? {
             Some(state) if state.boot == boot_word() => state,
             old => return self.rebuild(old.map_or(0, |state| state.seq)),
@@ -136,19 +137,19 @@ impl<'a> Index<'a> {
         }
     }
 
-    fn bring_up_to_date(&self, state: State) -> Result<State> {
+    fn bring_up_to_date(&self, state: IndexState) -> Result<IndexState> {
         let state = match &state.busy {
             Some(id) => self.finish_for_another(&state, id)?,
             None => state,
         };
-        let state = self.pay_answers(state)?;
+        let state = self.publish_owed_responses(state)?;
         if state.stamp == self.tasks_time()? { Ok(state) } else { self.adopt_new_tasks(state) }
     }
 
     /// Notes that a change of a task is under way, which makes it `task`.
-    pub(super) fn begin(&self, _lock: &StoreLock, state: &State, task: &Task) -> Result<State> {
-        let clock = clock_of(task).map_or(state.clock, |clock| clock.max(state.clock));
-        let state = State { busy: Some(task.id.to_string()), clock, ..state.clone() };
+    pub(super) fn begin(&self, _lock: &StoreLock, state: &IndexState, task: &Task) -> Result<IndexState> {
+        let clock = clock_lead(task).map_or(state.clock, |clock| clock.max(state.clock));
+        let state = IndexState { busy: Some(task.id.to_string()), clock, ..state.clone() };
         self.again(|| self.write_state(&state))?;
         Ok(state)
     }
@@ -157,11 +158,11 @@ impl<'a> Index<'a> {
     pub(super) fn finish(
         &self,
         _lock: &StoreLock,
-        state: &State,
+        state: &IndexState,
         seq: u64,
         added: Option<&TaskId>,
-    ) -> Result<State> {
-        let mut next = State { seq, busy: None, ..state.clone() };
+    ) -> Result<IndexState> {
+        let mut next = IndexState { seq, busy: None, ..state.clone() };
         if let Some(id) = added {
             next.known = next.known.saturating_add(1);
             next.stamp = self.stamp_tasks()?;
@@ -175,14 +176,14 @@ impl<'a> Index<'a> {
 
     /// The same for a change that answered a task: the answer gets its name only once the change is durable,
     /// and the next change sees to that if this process dies before.
-    pub(super) fn finish_answered(
+    pub(super) fn finish_with_response(
         &self,
         lock: &StoreLock,
-        state: &State,
+        state: &IndexState,
         seq: u64,
         answered: &TaskId,
-    ) -> Result<State> {
-        self.finish(lock, &state.owing(answered.as_str()), seq, None)
+    ) -> Result<IndexState> {
+        self.finish(lock, &state.with_owed(answered.as_str()), seq, None)
     }
 
     /// Gives the `tasks` directory a modification time of our own, and returns it.
@@ -195,25 +196,25 @@ impl<'a> Index<'a> {
         self.tasks_time()
     }
 
-    /// The shelves of a lane, made if they are not there. For writers.
-    fn lane(&self, lane: &str) -> Result<LaneShelves> {
-        let lanes = self.dir().open_or_make_derived(SHELVES)?;
-        if let Some(shelves) = LaneShelves::open(&lanes, lane)? {
-            return Ok(shelves);
+    /// The sorted sets of a lane, made if they are not there. For writers.
+    fn lane(&self, lane: &str) -> Result<LaneSets> {
+        let lanes = self.dir().open_or_make_derived(LANE_SETS)?;
+        if let Some(sets) = LaneSets::open(&lanes, lane)? {
+            return Ok(sets);
         }
         // What somebody else has done before must not be hidden.
         let was_whole = is_sealed(&lanes)?;
-        let shelves = LaneShelves::make(&lanes, lane)?;
+        let sets = LaneSets::make(&lanes, lane)?;
         if was_whole {
             seal(&lanes)?;
         }
-        Ok(shelves)
+        Ok(sets)
     }
 
-    /// The shelves of a lane, if any task was ever in it.
-    pub(super) fn lane_if_any(&self, lane: &str) -> Result<Option<LaneShelves>> {
-        match self.dir().open_existing(SHELVES)? {
-            Some(lanes) => LaneShelves::open(&lanes, lane),
+    /// The sorted sets of a lane, if any task was ever in it.
+    pub(super) fn lane_if_any(&self, lane: &str) -> Result<Option<LaneSets>> {
+        match self.dir().open_existing(LANE_SETS)? {
+            Some(lanes) => LaneSets::open(&lanes, lane),
             None => Ok(None),
         }
     }
@@ -221,29 +222,29 @@ impl<'a> Index<'a> {
     /// Moves a task to its new place. The new place first: an entry too many does no harm, a missing
     /// one would hide the task.
     pub(super) fn update(&self, _lock: &StoreLock, old: Option<&Task>, new: &Task) -> Result<()> {
-        let new_place = place(new);
-        let old_place = old.and_then(place);
+        let new_place = position(new);
+        let old_place = old.and_then(position);
         let mut of_new = None;
         if let Some(new_place) = new_place {
-            let shelves = self.lane(&new.spec.lane)?;
-            shelves.insert(new, new_place)?;
-            of_new = Some(shelves);
+            let sets = self.lane(&new.spec.lane)?;
+            sets.insert(new, new_place)?;
+            of_new = Some(sets);
         }
         if let (Some(old), Some(old_place)) = (old, old_place) {
             let moved = old.spec.lane != new.spec.lane || Some(old_place) != new_place;
             if moved {
-                let shelves = match of_new {
-                    Some(shelves) if old.spec.lane == new.spec.lane => shelves,
+                let sets = match of_new {
+                    Some(sets) if old.spec.lane == new.spec.lane => sets,
                     _ => self.lane(&old.spec.lane)?,
                 };
                 // A task that stays among the ready ones has only just been put there.
                 match (old.spec.lane == new.spec.lane, new_place) {
-                    (true, Some(Place::Ready(rank))) if rank == old.rank() => match old_place {
-                        Place::Later(key) => drop(shelves.later.remove(key, old.id.as_str())?),
-                        Place::Held(key) => drop(shelves.held.remove(key, old.id.as_str())?),
-                        Place::Ready(_) => {}
+                    (true, Some(Position::Ready(rank))) if rank == old.rank() => match old_place {
+                        Position::Later(key) => drop(sets.later.remove(key, old.id.as_str())?),
+                        Position::Held(key) => drop(sets.held.remove(key, old.id.as_str())?),
+                        Position::Ready(_) => {}
                     },
-                    _ => shelves.remove(old, old_place)?,
+                    _ => sets.remove(old, old_place)?,
                 }
             }
         }
@@ -251,23 +252,23 @@ impl<'a> Index<'a> {
     }
 
     /// Puts right what the index says of a task that turned out to be elsewhere.
-    pub(super) fn correct(&self, _lock: &StoreLock, lane: &str, stale: &Entry) -> Result<()> {
-        let shelves = self.lane(lane)?;
+    pub(super) fn correct(&self, _lock: &StoreLock, lane: &str, stale: &IndexEntry) -> Result<()> {
+        let sets = self.lane(lane)?;
         let task = self.load(&stale.id)?;
-        let now_place = task.as_ref().filter(|task| task.spec.lane == lane).and_then(place);
+        let now_place = task.as_ref().filter(|task| task.spec.lane == lane).and_then(position);
         if let Some(task) = &task
-            && let Some(place) = place(task)
+            && let Some(position) = position(task)
         {
-            self.lane(&task.spec.lane)?.insert(task, place)?;
+            self.lane(&task.spec.lane)?.insert(task, position)?;
         }
-        if now_place != Some(Place::Ready(stale.rank)) {
-            shelves.remove_ready(stale.rank, &stale.id)?;
+        if now_place != Some(Position::Ready(stale.rank)) {
+            sets.remove_ready(stale.rank, &stale.id)?;
         }
-        if now_place != Some(Place::Later(stale.key)) {
-            shelves.later.remove(stale.key, &stale.id)?;
+        if now_place != Some(Position::Later(stale.key)) {
+            sets.later.remove(stale.key, &stale.id)?;
         }
-        if now_place != Some(Place::Held(stale.key)) {
-            shelves.held.remove(stale.key, &stale.id)?;
+        if now_place != Some(Position::Held(stale.key)) {
+            sets.held.remove(stale.key, &stale.id)?;
         }
         Ok(())
     }
@@ -285,73 +286,73 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// Whether something on the `later` or `held` shelf of a lane has come due, or a shelf may have
+    /// Whether something on the `later` or `held` set of a lane has come due, or a sorted set may have
     /// lost a part.
-    pub(super) fn needs_care(&self, state: &State, lane: &str, now: &Now) -> Result<bool> {
-        let Some(shelves) = self.lane_if_any(lane)? else {
+    pub(super) fn needs_care(&self, state: &IndexState, lane: &str, now: &Now) -> Result<bool> {
+        let Some(sets) = self.lane_if_any(lane)? else {
             return Ok(false);
         };
-        Ok(!shelves.are_sealed()?
-            || !due(&shelves.later, false, now, 1)?.is_empty()
-            || !due(&shelves.held, state.is_set_back(now), now, 1)?.is_empty())
+        Ok(!sets.are_sealed()?
+            || !due(&sets.later, false, now, 1)?.is_empty()
+            || !due(&sets.held, state.is_set_back(now), now, 1)?.is_empty())
     }
 
     /// Puts what has come due among the tasks that can be claimed; builds the index anew first when a
-    /// shelf has lost a part. No task changes by this. Returns the state of the index.
+    /// sorted set has lost a part. No task changes by this. Returns the state of the index.
     pub(super) fn promote_due(
         &self,
         _lock: &StoreLock,
-        state: State,
+        state: IndexState,
         lane: &str,
         now: &Now,
-    ) -> Result<State> {
+    ) -> Result<IndexState> {
         self.again(|| self.promoted(state.clone(), lane, now))
     }
 
-    fn promoted(&self, state: State, lane: &str, now: &Now) -> Result<State> {
-        let (mut state, mut shelves) = (state, self.lane_if_any(lane)?);
-        if let Some(damaged) = &shelves
+    fn promoted(&self, state: IndexState, lane: &str, now: &Now) -> Result<IndexState> {
+        let (mut state, mut sets) = (state, self.lane_if_any(lane)?);
+        if let Some(damaged) = &sets
             && !damaged.are_sealed()?
         {
             state = self.rebuild(state.seq)?;
-            shelves = self.lane_if_any(lane)?;
+            sets = self.lane_if_any(lane)?;
         }
-        let Some(shelves) = shelves else { return Ok(state) };
-        for (shelf, unordered) in [(&shelves.later, false), (&shelves.held, state.is_set_back(now))] {
-            let due = due(shelf, unordered, now, usize::MAX)?;
+        let Some(sets) = sets else { return Ok(state) };
+        for (set, unordered) in [(&sets.later, false), (&sets.held, state.is_set_back(now))] {
+            let due = due(set, unordered, now, usize::MAX)?;
             for entry in due {
                 // A lease may outlive its wall-clock end when somebody sets the clock forward.
                 if self.load(&entry.id)?.is_some_and(|task| task.lease_is_live(now)) {
                     continue;
                 }
-                shelves.promote(shelf, &entry)?;
+                sets.promote(set, &entry)?;
             }
         }
         Ok(state)
     }
 
     /// Puts a claimed task whose lease is over among the tasks that can be claimed.
-    pub(super) fn promote_held(&self, _lock: &StoreLock, lane: &str, entry: &Entry) -> Result<()> {
+    pub(super) fn promote_held(&self, _lock: &StoreLock, lane: &str, entry: &IndexEntry) -> Result<()> {
         match self.lane_if_any(lane)? {
-            Some(shelves) => shelves.promote(&shelves.held, entry),
+            Some(sets) => sets.promote(&sets.held, entry),
             None => Ok(()),
         }
     }
 
     /// The next moment at which something in a lane comes due.
     pub(super) fn next_due(&self, lane: &str) -> Result<Option<Time>> {
-        let Some(shelves) = self.lane_if_any(lane)? else {
+        let Some(sets) = self.lane_if_any(lane)? else {
             return Ok(None);
         };
-        let keys = [shelves.later.first_key()?, shelves.held.first_key()?];
+        let keys = [sets.later.first_key()?, sets.held.first_key()?];
         Ok(keys.into_iter().flatten().min().map(Time::from_micros))
     }
 
     /// How many tasks of a lane can be claimed, with those that nobody has put among them yet.
     pub(super) fn depth(&self, lane: &str, now: &Now) -> Result<u64> {
-        let Some(shelves) = self.lane_if_any(lane)? else { return Ok(0) };
-        let mut depth = shelves.count()? + due(&shelves.later, false, now, usize::MAX)?.len() as u64;
-        for entry in due(&shelves.held, true, now, usize::MAX)? {
+        let Some(sets) = self.lane_if_any(lane)? else { return Ok(0) };
+        let mut depth = sets.count()? + due(&sets.later, false, now, usize::MAX)?.len() as u64;
+        for entry in due(&sets.held, true, now, usize::MAX)? {
             depth += u64::from(self.load(&entry.id)?.is_some_and(|task| !task.lease_is_live(now)));
         }
         Ok(depth)

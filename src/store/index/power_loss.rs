@@ -19,12 +19,12 @@ const FEED_END: u64 = 256 * 1024;
 pub(super) const UNWRITTEN: f64 = 60.0;
 
 /// The tasks made so recently that their correlations may not be on the disk: the newest of each.
-pub(super) struct Youngest {
+pub(super) struct NewestByCorrelation {
     since: String,
     newest: HashMap<String, TaskId>,
 }
 
-impl Youngest {
+impl NewestByCorrelation {
     pub(super) fn add(&mut self, task: &Task) {
         if task.id.as_str() >= self.since.as_str() {
             let newest = self
@@ -40,11 +40,11 @@ impl Youngest {
 
 impl Index<'_> {
     /// None yet, of a store whose tasks have these names.
-    pub(super) fn youngest(&self, names: &[String]) -> Result<Youngest> {
+    pub(super) fn newest_by_correlation(&self, names: &[String]) -> Result<NewestByCorrelation> {
         let last = names.iter().filter(|name| TaskId::is_valid(name)).max();
         let last = last.map_or(Ok(None), |name| self.load(name))?;
         let since = last.map_or_else(String::new, |task| task.created_at.plus_seconds(-UNWRITTEN).compact());
-        Ok(Youngest { since, newest: HashMap::new() })
+        Ok(NewestByCorrelation { since, newest: HashMap::new() })
     }
 
     /// Whether a task that could not be read is not there at all.
@@ -81,7 +81,7 @@ impl Index<'_> {
     /// Lets others find the answer of an ended task, and none of an open one: the answer's name, its
     /// content and the commit survive a power cut without each other, if the task is news. The caller holds
     /// the store lock, without which no answer gets that name. What cannot be done is left to fsck.
-    pub(super) fn put_answer_right(&self, task: &Task, is_news: bool) -> Result<()> {
+    pub(super) fn repair_response(&self, task: &Task, is_news: bool) -> Result<()> {
         let path = format!("{}/{RESPONSE_FILE}", task.id);
         let is_there = rustix::fs::statat(&self.layout.tasks, path, AtFlags::SYMLINK_NOFOLLOW).is_ok();
         let has_ended = task.status.is_terminal();
@@ -99,14 +99,14 @@ impl Index<'_> {
 
     /// Lets the correlations that may not have been written before a power cut lead to their newest
     /// tasks, of which `youngest` names one for each file.
-    pub(super) fn recover_correlations(&self, youngest: &Youngest) -> Result<()> {
+    pub(super) fn recover_correlations(&self, newest_by_correlation: &NewestByCorrelation) -> Result<()> {
         let correlations = match self.dir().open_existing(CORRELATIONS) {
             Ok(None) => return Ok(()),
             Ok(Some(correlations)) => correlations,
             // Something else stands in its place.
             Err(_) => self.correlations()?,
         };
-        for (name, id) in &youngest.newest {
+        for (name, id) in &newest_by_correlation.newest {
             if !target_of(&correlations, name).is_ok_and(|target| target.as_ref() == Some(id))
                 && let Some(task) = self.load(id.as_str())?
             {

@@ -7,40 +7,40 @@ use std::ops::ControlFlow;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::lane::{LaneShelves, Place, clock_of, entry, place};
+use super::lane::{LaneSets, Position, clock_lead, entry, position};
 use super::power_loss::UNWRITTEN;
 use super::self_heal::seal;
-use super::sorted_set::Entry;
-use super::state::{State, boot_word};
-use super::{Index, KEYS, SHELVES, STATE, clear_path};
+use super::sorted_set::IndexEntry;
+use super::state::{IndexState, boot_word};
+use super::{Index, KEYS, LANE_SETS, STATE, clear_path};
 use crate::error::{Error, Result};
 use crate::model::{Event, Task, TaskId, TaskText, Time, json};
 use crate::store::layout::{Dir, RESPONSE_FILE, idempotency_key};
 use crate::store::lock::TaskLock;
-use crate::store::request::is_part;
-use crate::store::scan::look_long_at;
+use crate::store::request_file::is_part;
+use crate::store::scan::scan_with_progress;
 use crate::store::{atomic, feed, history, reader};
 
 /// After a power cut the numbers of the feed go on this much higher, so that none is used twice.
 const SEQ_GAP: u64 = 1_000_000;
 
 /// What a look at a task says to a new index.
-enum Seen {
+enum ScannedTask {
     /// It is open or has only just ended, and is to be looked at closely.
-    Task(Box<Task>, Option<Holder>),
+    Task(Box<Task>, Option<KeyHolder>),
     /// It has ended and only shows that its lane was used.
-    Ended(String, Option<Holder>),
+    Ended(String, Option<KeyHolder>),
 }
 
 /// A task with an idempotency key.
-struct Holder {
+struct KeyHolder {
     /// The file name of its key.
     name: String,
     created_at: Time,
     id: TaskId,
 }
 
-impl Holder {
+impl KeyHolder {
     fn of(task: &TaskText<'_>) -> Option<Self> {
         // A task that was retried has given its key to the new one.
         let key = task.spec.key.filter(|_| task.retried_as.is_none())?;
@@ -51,7 +51,7 @@ impl Holder {
 
 impl Index<'_> {
     /// Completes the bookkeeping of a change whose process died in the middle of it.
-    pub(super) fn finish_for_another(&self, state: &State, id: &str) -> Result<State> {
+    pub(super) fn finish_for_another(&self, state: &IndexState, id: &str) -> Result<IndexState> {
         let task = self.load(id)?;
         if task.is_none() && TaskId::parse(id).is_ok_and(|id| !self.is_gone(&id)) {
             // What it lacks is found when all are looked at, if it can be read then.
@@ -68,17 +68,17 @@ impl Index<'_> {
             }
             self.recover_key(task)?;
             self.recover_correlation(task)?;
-            if let Some(place) = place(task) {
-                self.lane(&task.spec.lane)?.insert(task, place)?;
+            if let Some(position) = position(task) {
+                self.lane(&task.spec.lane)?.insert(task, position)?;
             }
         }
-        let next = State { seq, busy: None, ..state.clone() };
+        let next = IndexState { seq, busy: None, ..state.clone() };
         self.write_state(&next)?;
         Ok(next)
     }
 
     /// Gives the answers of the tasks that were answered last their names, if their processes died before that.
-    pub(super) fn pay_answers(&self, state: State) -> Result<State> {
+    pub(super) fn publish_owed_responses(&self, state: IndexState) -> Result<IndexState> {
         let mut owed = Vec::new();
         for id in &state.owed {
             let path = format!("{id}/{RESPONSE_FILE}");
@@ -94,7 +94,7 @@ impl Index<'_> {
                 }
             }
         }
-        Ok(State { owed, ..state })
+        Ok(IndexState { owed, ..state })
     }
 
     /// Puts the answer of an ended task under the name by which other implementations find it.
@@ -160,7 +160,7 @@ impl Index<'_> {
     ///
     /// Ids sort by time, so the new ones are among the last. When their number does not account for
     /// what has changed in the directory, everything is looked at.
-    pub(super) fn adopt_new_tasks(&self, state: State) -> Result<State> {
+    pub(super) fn adopt_new_tasks(&self, state: IndexState) -> Result<IndexState> {
         let names = self.layout.tasks.names()?;
         let newest_known = TaskId::parse(&state.newest).ok();
         let from = Time::from_micros(state.stamp / 1000).plus_seconds(-60.0).compact();
@@ -170,9 +170,9 @@ impl Index<'_> {
                 continue;
             };
             self.recover_key(&task)?;
-            let shelves = self.lane(&task.spec.lane)?;
-            let is_new = match place(&task) {
-                Some(place) => shelves.insert(&task, place)?,
+            let sets = self.lane(&task.spec.lane)?;
+            let is_new = match position(&task) {
+                Some(position) => sets.insert(&task, position)?,
                 None => newest_known.as_ref().is_none_or(|newest| task.id > *newest),
             };
             found += u64::from(is_new);
@@ -182,14 +182,14 @@ impl Index<'_> {
         }
         let newest = names.iter().filter(|name| TaskId::is_valid(name)).max();
         let newest = newest.unwrap_or(&state.newest).clone().max(state.newest.clone());
-        let next = State { stamp: self.stamp_tasks()?, known: names.len() as u64, newest, ..state };
+        let next = IndexState { stamp: self.stamp_tasks()?, known: names.len() as u64, newest, ..state };
         self.write_state(&next)?;
         Ok(next)
     }
 
     /// Builds the index anew from the tasks.
-    pub(in crate::store) fn rebuild(&self, seq: u64) -> Result<State> {
-        let mut lanes: BTreeMap<String, [Vec<Entry>; 3]> = BTreeMap::new();
+    pub(in crate::store) fn rebuild(&self, seq: u64) -> Result<IndexState> {
+        let mut lanes: BTreeMap<String, [Vec<IndexEntry>; 3]> = BTreeMap::new();
         let mut keys: BTreeMap<String, (Time, TaskId)> = BTreeMap::new();
         let mut clock = i64::MIN;
         let mut lost: Vec<(Task, Event)> = Vec::new();
@@ -199,32 +199,32 @@ impl Index<'_> {
             tail.iter().map(|entry| (entry.task_id.as_str(), entry.event.n)).collect();
         let feed_end = tail.iter().map(|entry| entry.event.created_at).max();
         let names = self.layout.tasks.names()?;
-        let mut youngest = self.youngest(&names)?;
+        let mut newest_by_correlation = self.newest_by_correlation(&names)?;
         let mut used: BTreeSet<String> = BTreeSet::new();
         let fresh = feed_end.map(|end| end.plus_seconds(-UNWRITTEN));
         // An ended task leaves no trace but its lane and its key, unless its end is news.
         let mut failed = Ok(());
         let look = |task: &TaskText<'_>| {
-            let holder = Holder::of(task);
+            let holder = KeyHolder::of(task);
             if !task.is_terminal() || fresh.is_none_or(|fresh| task.updated_at >= fresh) {
-                Seen::Task(Box::new(task.to_task()), holder)
+                ScannedTask::Task(Box::new(task.to_task()), holder)
             } else {
-                Seen::Ended(task.spec.lane.decode().into_owned(), holder)
+                ScannedTask::Ended(task.spec.lane.decode().into_owned(), holder)
             }
         };
-        let mut hold = |holder: Option<Holder>| {
-            if let Some(Holder { name, created_at, id }) = holder {
+        let mut hold = |holder: Option<KeyHolder>| {
+            if let Some(KeyHolder { name, created_at, id }) = holder {
                 let newest = keys.get(&name).is_none_or(|(newest, _)| *newest <= created_at);
                 newest.then(|| keys.insert(name, (created_at, id)));
             }
         };
-        look_long_at(self.layout, &names, &look, &mut |_, seen| {
+        scan_with_progress(self.layout, &names, &look, &mut |_, seen| {
             let task = match seen {
-                Ok(Seen::Task(task, holder)) => {
+                Ok(ScannedTask::Task(task, holder)) => {
                     hold(holder);
                     *task
                 }
-                Ok(Seen::Ended(lane, holder)) => {
+                Ok(ScannedTask::Ended(lane, holder)) => {
                     hold(holder);
                     used.insert(lane);
                     return ControlFlow::Continue(());
@@ -235,20 +235,20 @@ impl Index<'_> {
                     return ControlFlow::Break(());
                 }
             };
-            youngest.add(&task);
+            newest_by_correlation.add(&task);
             let is_news = fresh.is_none_or(|fresh| task.updated_at >= fresh);
-            failed = self.put_answer_right(&task, is_news);
+            failed = self.repair_response(&task, is_news);
             if failed.is_err() {
                 return ControlFlow::Break(());
             }
             used.insert(task.spec.lane.clone());
-            if let Some(place) = place(&task) {
-                clock = clock_of(&task).map_or(clock, |lead| lead.max(clock));
-                let shelves = lanes.entry(task.spec.lane.clone()).or_default();
-                match place {
-                    Place::Ready(key) => shelves[0].push(entry(&task, key)),
-                    Place::Later(key) => shelves[1].push(entry(&task, key)),
-                    Place::Held(key) => shelves[2].push(entry(&task, key)),
+            if let Some(position) = position(&task) {
+                clock = clock_lead(&task).map_or(clock, |lead| lead.max(clock));
+                let sets = lanes.entry(task.spec.lane.clone()).or_default();
+                match position {
+                    Position::Ready(key) => sets[0].push(entry(&task, key)),
+                    Position::Later(key) => sets[1].push(entry(&task, key)),
+                    Position::Held(key) => sets[2].push(entry(&task, key)),
                 }
             }
             for event in &task.journal.recent {
@@ -265,11 +265,11 @@ impl Index<'_> {
         }
         // Whoever dies from here on leaves an index that nobody takes for whole.
         clear_path::clear(self.layout, &self.dir(), STATE)?;
-        self.swap_shelves(lanes)?;
+        self.swap_lane_sets(lanes)?;
         clear_path::directory(self.layout, &self.dir(), KEYS)?;
         let keys = keys.into_iter().map(|(name, (_, id))| (name, id)).collect();
         self.keys_or_make()?.fill(&keys)?;
-        self.recover_correlations(&youngest)?;
+        self.recover_correlations(&newest_by_correlation)?;
         let feed_seq = tail.last().map_or(0, |entry| entry.seq);
         // Numbers that were taken back are not given out again.
         let mut seq = seq.max(feed_seq).max(feed::last_number(&self.layout.root)?);
@@ -285,12 +285,12 @@ impl Index<'_> {
         for (task, event) in &lost {
             seq = feed::append(&self.layout.root, task, std::slice::from_ref(event), seq)?;
         }
-        for name in [KEYS, SHELVES] {
+        for name in [KEYS, LANE_SETS] {
             // One that is not there any more must not be taken for a whole one that is empty.
             let dir = self.dir().open_existing(name)?;
             seal(&dir.ok_or_else(|| Error::io("open", self.dir().path().join(name), Errno::NOENT))?)?;
         }
-        let state = State {
+        let state = IndexState {
             boot: boot_word(),
             stamp: self.stamp_tasks()?,
             known: names.len() as u64,
@@ -305,20 +305,20 @@ impl Index<'_> {
         Ok(state)
     }
 
-    fn swap_shelves(&self, lanes: BTreeMap<String, [Vec<Entry>; 3]>) -> Result<()> {
+    fn swap_lane_sets(&self, lanes: BTreeMap<String, [Vec<IndexEntry>; 3]>) -> Result<()> {
         let tmp = self.layout.tmp()?;
         let staging = format!("lanes-{}", std::process::id());
         atomic::remove_tree(&tmp, &staging)?;
         let new = tmp.open_or_make_derived(&staging)?;
         for (lane, [ready, later, held]) in lanes {
-            let shelves = LaneShelves::make(&new, &lane)?;
-            shelves.set_count(ready.len() as u64)?;
-            shelves.ready.fill(ready)?;
-            shelves.later.fill(later)?;
-            shelves.held.fill(held)?;
+            let sets = LaneSets::make(&new, &lane)?;
+            sets.set_count(ready.len() as u64)?;
+            sets.ready.fill(ready)?;
+            sets.later.fill(later)?;
+            sets.held.fill(held)?;
         }
-        let swapped = atomic::remove_tree(&self.dir(), SHELVES)
-            .and_then(|()| atomic::rename_derived(&tmp, &staging, &self.dir(), SHELVES));
+        let swapped = atomic::remove_tree(&self.dir(), LANE_SETS)
+            .and_then(|()| atomic::rename_derived(&tmp, &staging, &self.dir(), LANE_SETS));
         if swapped.is_err() {
             let _ = atomic::remove_tree(&tmp, &staging);
         }

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
-use super::sorted_set::{Shelf, damaged};
-use super::{Index, KEYS, LaneShelves, SHELVES};
+use super::sorted_set::{SortedSet, damaged};
+use super::{Index, KEYS, LANE_SETS, LaneSets};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::layout::{Dir, Layout};
 use crate::store::lock::StoreLock;
@@ -61,7 +61,10 @@ pub(super) fn made(layout: &Layout) -> Result<Dir> {
 impl Store {
     /// Asks the index something. When that shows it to be damaged, it is repaired and asked again. A store
     /// that is not there has no index, and the answer of an empty one.
-    pub(in crate::store) fn ask_index<T: Default>(&self, ask: impl Fn(&Index<'_>) -> Result<T>) -> Result<T> {
+    pub(in crate::store) fn with_index<T: Default>(
+        &self,
+        ask: impl Fn(&Index<'_>) -> Result<T>,
+    ) -> Result<T> {
         if self.layout.is_absent() {
             return Ok(T::default());
         }
@@ -102,7 +105,7 @@ impl Index<'_> {
     /// Whether the parts are there without which the index says nothing, with all names that we gave.
     pub(super) fn is_complete(&self) -> Result<bool> {
         let dir = self.dir();
-        Ok(is_sealed_at(&dir, KEYS)? && is_sealed_at(&dir, SHELVES)?)
+        Ok(is_sealed_at(&dir, KEYS)? && is_sealed_at(&dir, LANE_SETS)?)
     }
 
     /// Builds the index anew if any part of it cannot be read. Under the lock: without it, a line
@@ -117,23 +120,23 @@ impl Index<'_> {
 
     fn read_all(&self) -> Result<()> {
         self.keys()?.map_or(Ok(Vec::new()), |keys| keys.packed())?;
-        let Some(lanes) = self.dir().open_existing(SHELVES)? else { return Ok(()) };
+        let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(()) };
         for name in lanes.names()? {
-            let Some(shelves) = LaneShelves::open_at(&lanes, &name)? else { continue };
-            let read = |shelf: &Shelf| -> Result<u64> {
+            let Some(sets) = LaneSets::open_at(&lanes, &name)? else { continue };
+            let read = |set: &SortedSet| -> Result<u64> {
                 let mut seen = 0;
-                shelf.visit(|_| {
+                set.visit(|_| {
                     seen += 1;
                     Ok(ControlFlow::Continue(()))
                 })?;
                 Ok(seen)
             };
-            if !shelves.are_sealed()? {
+            if !sets.are_sealed()? {
                 return Err(damaged(&lanes.path().join(name)));
             }
-            shelves.check_count(read(&shelves.ready)?)?;
-            read(&shelves.later)?;
-            read(&shelves.held)?;
+            sets.check_count(read(&sets.ready)?)?;
+            read(&sets.later)?;
+            read(&sets.held)?;
         }
         Ok(())
     }

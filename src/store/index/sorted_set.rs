@@ -1,9 +1,9 @@
 //! A sorted set of task ids on disk, for the index.
 //!
-//! A shelf is a directory of *chunks*, small text files named after the lowest key they may hold.
+//! A sorted set is a directory of *chunks*, small text files named after the lowest key they may hold.
 //! Adding and taking away append one line to one chunk; a chunk that has grown is rewritten, and
 //! split when it is full. So the cost of every operation depends on the size of a chunk, hardly on
-//! how much is on the shelf. Writers hold the store lock; readers take none and may see an entry
+//! how much is in the sorted set. Writers hold the store lock; readers take none and may see an entry
 //! twice or see one that is gone, which is why an entry is only a hint to look at the task. A chunk that
 //! somebody else removes is noticed by the modification time of the directory, which we set after
 //! every change of names in it.
@@ -32,9 +32,9 @@ const MAX_CHUNK: u64 = 64 * 1024 * 1024;
 /// Stands for the end of a lease that is not known by the uptime.
 pub(crate) const NO_LEASE: i64 = i64::MAX;
 
-/// One task on a shelf.
+/// One task in a sorted set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct IndexEntry {
     /// The position: lower is earlier.
     pub(crate) key: i64,
     /// The task.
@@ -47,7 +47,7 @@ pub(crate) struct Entry {
     pub(crate) metadata: String,
 }
 
-impl Entry {
+impl IndexEntry {
     fn line(&self) -> String {
         let Self { key, id, rank, lease_until, metadata } = self;
         format!("{key}\t{id}\t{rank}\t{lease_until}\t{metadata}\n")
@@ -55,7 +55,7 @@ impl Entry {
 }
 
 /// A line of a chunk, where it stands: it adds an entry, or takes one away.
-struct Line<'a> {
+struct ChunkLine<'a> {
     key: i64,
     id: &'a str,
     added: Option<Added<'a>>,
@@ -69,7 +69,7 @@ struct Added<'a> {
     metadata: &'a str,
 }
 
-impl<'a> Line<'a> {
+impl<'a> ChunkLine<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         if let Some(gone) = line.strip_prefix("-\t") {
             let (key, id) = gone.split_once('\t')?;
@@ -85,17 +85,17 @@ impl<'a> Line<'a> {
         self.key == key && self.id == id
     }
 
-    fn to_entry(&self) -> Option<Entry> {
+    fn to_entry(&self) -> Option<IndexEntry> {
         let Added { rank, lease_until, metadata } = self.added?;
-        Some(Entry { key: self.key, id: self.id.into(), rank, lease_until, metadata: metadata.into() })
+        Some(IndexEntry { key: self.key, id: self.id.into(), rank, lease_until, metadata: metadata.into() })
     }
 }
 
 /// The lines of a chunk that add what has not been taken away since, in order.
-fn live<'a>(text: &'a str, path: &Path) -> Result<Vec<Line<'a>>> {
+fn live<'a>(text: &'a str, path: &Path) -> Result<Vec<ChunkLine<'a>>> {
     let mut lines = Vec::new();
     for line in text.split_inclusive('\n') {
-        lines.push(line.strip_suffix('\n').and_then(Line::parse).ok_or_else(|| damaged(path))?);
+        lines.push(line.strip_suffix('\n').and_then(ChunkLine::parse).ok_or_else(|| damaged(path))?);
     }
     // Lines of one entry stay in the order in which they were written, and the last of them counts.
     lines.sort_by(|a, b| (a.key, a.id).cmp(&(b.key, b.id)));
@@ -113,7 +113,7 @@ pub(crate) fn damaged(path: &Path) -> Error {
 }
 
 /// A sorted set of tasks.
-pub(crate) struct Shelf {
+pub(crate) struct SortedSet {
     dir: Dir,
 }
 
@@ -129,12 +129,12 @@ fn chunk_name(key: i64) -> String {
     format!("{:020}", (key as u64) ^ (1 << 63))
 }
 
-impl Shelf {
+impl SortedSet {
     pub(crate) fn new(dir: Dir) -> Self {
         Self { dir }
     }
 
-    /// Notes that the names on the shelf are those that we gave. The caller holds the store lock.
+    /// Notes that the names in the sorted set are those that we gave. The caller holds the store lock.
     pub(crate) fn seal(&self) -> Result<()> {
         seal(&self.dir)
     }
@@ -184,23 +184,27 @@ impl Shelf {
     }
 
     /// Adds an entry; `false` when it is there already.
-    pub(crate) fn insert(&self, entry: &Entry) -> Result<bool> {
+    pub(crate) fn insert(&self, entry: &IndexEntry) -> Result<bool> {
         self.insert_after(entry, &mut || Ok(()))
     }
 
-    /// The same, with something to be done before the shelf is changed, if it is.
-    pub(crate) fn insert_after(&self, entry: &Entry, before: &mut dyn FnMut() -> Result<()>) -> Result<bool> {
+    /// The same, with something to be done before the sorted set is changed, if it is.
+    pub(crate) fn insert_after(
+        &self,
+        entry: &IndexEntry,
+        before: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<bool> {
         let Chunk { name, exists, .. } = self.chunk_for(entry.key)?;
         if exists {
             let text = self.text(&name)?;
             let lines = live(&text, &self.path(&name))?;
             let there = lines.iter().find(|line| line.is(entry.key, &entry.id));
-            if there.and_then(Line::to_entry).as_ref() == Some(entry) {
+            if there.and_then(ChunkLine::to_entry).as_ref() == Some(entry) {
                 return Ok(false);
             }
             before()?;
             if text.len() > REWRITE {
-                self.rewrite(&name, lines.iter().filter_map(Line::to_entry))?;
+                self.rewrite(&name, lines.iter().filter_map(ChunkLine::to_entry))?;
                 // A split may have moved the place of the new entry.
                 let Chunk { name, .. } = self.chunk_for(entry.key)?;
                 self.append(&name, &entry.line())?;
@@ -221,7 +225,7 @@ impl Shelf {
         self.remove_after(key, id, &mut || Ok(()))
     }
 
-    /// The same, with something to be done before the shelf is changed, if it is.
+    /// The same, with something to be done before the sorted set is changed, if it is.
     pub(crate) fn remove_after(
         &self,
         key: i64,
@@ -253,9 +257,9 @@ impl Shelf {
     }
 
     /// Shows every entry in order until `visit` breaks.
-    pub(crate) fn visit(&self, mut visit: impl FnMut(&Entry) -> Result<ControlFlow<()>>) -> Result<()> {
+    pub(crate) fn visit(&self, mut visit: impl FnMut(&IndexEntry) -> Result<ControlFlow<()>>) -> Result<()> {
         for name in self.chunks()? {
-            for entry in live(&self.text(&name)?, &self.path(&name))?.iter().filter_map(Line::to_entry) {
+            for entry in live(&self.text(&name)?, &self.path(&name))?.iter().filter_map(ChunkLine::to_entry) {
                 if visit(&entry)?.is_break() {
                     return Ok(());
                 }
@@ -274,8 +278,8 @@ impl Shelf {
         Ok(first)
     }
 
-    /// Writes a new shelf; `entries` are sorted here.
-    pub(crate) fn fill(&self, mut entries: Vec<Entry>) -> Result<()> {
+    /// Writes a new sorted set; `entries` are sorted here.
+    pub(crate) fn fill(&self, mut entries: Vec<IndexEntry>) -> Result<()> {
         entries.sort_by(|a, b| (a.key, &a.id).cmp(&(b.key, &b.id)));
         if entries.is_empty() { Ok(()) } else { self.rewrite(&chunk_name(i64::MIN), entries.into_iter()) }
     }
@@ -287,7 +291,7 @@ impl Shelf {
     }
 
     /// Writes the live entries of a chunk anew, split into several where they are too many.
-    fn rewrite(&self, name: &str, entries: impl Iterator<Item = Entry>) -> Result<()> {
+    fn rewrite(&self, name: &str, entries: impl Iterator<Item = IndexEntry>) -> Result<()> {
         let mut parts: Vec<(String, String)> = vec![(name.to_string(), String::new())];
         let mut last_key = None;
         for entry in entries {
@@ -315,7 +319,11 @@ mod tests {
 
     fn ids(text: &str) -> Vec<String> {
         let lines = live(text, Path::new("chunk")).unwrap();
-        lines.iter().filter_map(Line::to_entry).map(|entry| format!("{} {}", entry.id, entry.rank)).collect()
+        lines
+            .iter()
+            .filter_map(ChunkLine::to_entry)
+            .map(|entry| format!("{} {}", entry.id, entry.rank))
+            .collect()
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) fn boot_word() -> String {
 
 /// What `indexes/state` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::store) struct State {
+pub(in crate::store) struct IndexState {
     pub(super) boot: String,
     pub(super) stamp: i64,
     pub(super) known: u64,
@@ -37,7 +37,7 @@ const MOST_OWED: usize = 16;
 /// By how much the two clocks may drift apart before the wall clock counts as set back.
 const DRIFT: i64 = 1_000_000;
 
-impl State {
+impl IndexState {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_whitespace();
         if words.next() != Some(FORMAT) {
@@ -63,7 +63,7 @@ impl State {
     }
 
     /// The same, after `id` was answered.
-    pub(super) fn owing(&self, id: &str) -> Self {
+    pub(super) fn with_owed(&self, id: &str) -> Self {
         let mut owed = self.owed.clone();
         owed.push(id.to_string());
         owed.drain(..owed.len().saturating_sub(MOST_OWED));

@@ -146,11 +146,11 @@ fn answer(task: &Task, response: Option<&Response>) -> Result<()> {
 }
 
 /// What a line says of the state of its task. Reading a task passes over what its state has no use for.
-pub(super) struct StateWords(Vec<(&'static str, Value)>);
+pub(super) struct StateKeys(Vec<(&'static str, Value)>);
 
-impl StateWords {
+impl StateKeys {
     pub(super) fn of(given: &Object) -> Self {
-        let words = STATE_WORDS.iter().filter_map(|key| Some((*key, given.get(*key)?.clone())));
+        let words = STATE_KEYS.iter().filter_map(|key| Some((*key, given.get(*key)?.clone())));
         Self(words.filter(|(_, value)| !value.is_null()).collect())
     }
 
@@ -168,7 +168,7 @@ impl StateWords {
 }
 
 /// The keys that only some states have.
-const STATE_WORDS: [&str; 11] = [
+const STATE_KEYS: [&str; 11] = [
     "state",
     "claim_owner",
     "claim_token",

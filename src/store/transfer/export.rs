@@ -12,7 +12,7 @@ use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{Task, TaskId, json};
 use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
-use crate::store::reader::Loaded;
+use crate::store::reader::LoadedTask;
 use crate::store::{Store, reader};
 
 /// How often a task that changes while it is read is read again.
@@ -52,7 +52,7 @@ impl Store {
         Ok(count)
     }
 
-    fn export_one(&self, id: &TaskId, keep: &dyn Fn(&Task) -> bool) -> Result<Option<Line>> {
+    fn export_one(&self, id: &TaskId, keep: &dyn Fn(&Task) -> bool) -> Result<Option<ExportLine>> {
         for _ in 0..TRIES {
             let Some(dir) = self.layout.task(id)? else { return Ok(None) };
             let Some(loaded) = reader::task(&dir, id)? else {
@@ -61,7 +61,7 @@ impl Store {
             if !keep(&loaded.task) {
                 return Ok(None);
             }
-            let line = match line(&dir, &loaded) {
+            let line = match export_line(&dir, &loaded) {
                 // What is being taken apart may look damaged.
                 Err(_) if self.layout.task(id)?.is_none() => return Ok(None),
                 line => line,
@@ -75,14 +75,14 @@ impl Store {
 }
 
 /// The line of one task.
-pub(in crate::store) struct Line {
+pub(in crate::store) struct ExportLine {
     pub(in crate::store) text: String,
     /// A sentence for each file that it cannot carry.
     pub(in crate::store) left_out: Vec<String>,
 }
 
 /// Makes the line of one task.
-pub(in crate::store) fn line(dir: &Dir, loaded: &Loaded) -> Result<Line> {
+pub(in crate::store) fn export_line(dir: &Dir, loaded: &LoadedTask) -> Result<ExportLine> {
     let task = &loaded.task;
     let response = reader::response(dir, task)?.map(|response| Value::Object(response.to_object()));
     if response.is_none() && task.status.is_terminal() {
@@ -104,7 +104,7 @@ pub(in crate::store) fn line(dir: &Dir, loaded: &Loaded) -> Result<Line> {
     ]);
     line.insert("response".into(), response.into());
     line.insert("request".into(), text.into());
-    Ok(Line { text: json::to_ascii_line(&line), left_out })
+    Ok(ExportLine { text: json::to_ascii_line(&line), left_out })
 }
 
 /// The history with every key that its lines have.

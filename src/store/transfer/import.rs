@@ -5,16 +5,16 @@ use std::io::BufRead;
 
 use serde_json::Value;
 
-use super::check::{StateWords, check};
+use super::check::{StateKeys, check};
 use super::{MAX_DEPTH, VERSION, decode};
 use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::model::{Event, Response, Task, TaskId, json};
-use crate::store::atomic::{self, Group, Staged};
+use crate::store::atomic::{self, Staged, SyncGroup};
 use crate::store::index::Index;
 use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, RESPONSE_FILE, TASK_FILE};
-use crate::store::request::is_own;
+use crate::store::request_file::is_own;
 use crate::store::submit::{correlation_content, correlation_name};
 use crate::store::{Store, feed, mark_format, reader};
 
@@ -29,7 +29,7 @@ const MAX_LINE: u64 = 1024 * 1024 * 1024;
 
 /// What [`Store::import`] did.
 #[derive(Debug, Default)]
-pub struct Imported {
+pub struct ImportReport {
     /// How many tasks were added.
     pub added: u64,
     /// How many were there already, just so.
@@ -41,7 +41,7 @@ pub struct Imported {
 }
 
 /// A task on its way into the store.
-struct Item {
+struct ImportItem {
     line: u64,
     task: Task,
     response: Option<Response>,
@@ -58,12 +58,12 @@ impl Store {
     ///
     /// # Errors
     /// `Io` when `input` cannot be read or the store cannot be written at all; `Config`, `Locked`.
-    pub fn import(&self, input: &mut dyn BufRead, progress: &mut dyn FnMut(u64)) -> Result<Imported> {
+    pub fn import(&self, input: &mut dyn BufRead, progress: &mut dyn FnMut(u64)) -> Result<ImportReport> {
         self.check_writable()?;
         if self.version == 0 {
             mark_format(&self.layout)?;
         }
-        let mut imported = Imported::default();
+        let mut imported = ImportReport::default();
         let (mut group, mut bytes, mut number) = (Vec::new(), 0, 0);
         loop {
             let line = next_line(input)?;
@@ -91,7 +91,7 @@ impl Store {
     }
 
     /// Reads one line, and makes the paths that led into the old store lead into this one.
-    fn item(&self, line: u64, bytes: &[u8]) -> Result<Item> {
+    fn item(&self, line: u64, bytes: &[u8]) -> Result<ImportItem> {
         let wrong = |why: &str| Error::invalid(format!("line {line}: {}", printable(why)));
         let mut object = json::parse_line(bytes).map_err(|why| wrong(&why))?;
         if object.get("lanes_export").and_then(Value::as_u64) != Some(VERSION) {
@@ -100,7 +100,7 @@ impl Store {
         let Some(Value::Object(task)) = object.remove("task") else {
             return Err(wrong("it holds no task"));
         };
-        let said = StateWords::of(&task);
+        let said = StateKeys::of(&task);
         let task = Task::from_object(task).map_err(|why| wrong(&why))?;
         let response = match object.remove("response") {
             None | Some(Value::Null) => None,
@@ -130,12 +130,12 @@ impl Store {
             files.push((path, content));
         }
         let was_own = is_own(&task);
-        let mut task = self.at_home(task);
+        let mut task = self.with_local_paths(task);
         let warning = self.keep_answer_inside(&mut task);
         if !task.status.is_terminal() {
             let supporting = task.spec.supporting_paths.iter().map(|file| file.path.as_str());
             for path in supporting.chain([task.request_path.as_str()]) {
-                if self.is_asked_in_store(task.id.as_str(), path) {
+                if self.requests_store_file(task.id.as_str(), path) {
                     return Err(wrong(&format!("'{path}' is a file of the store")));
                 }
             }
@@ -159,12 +159,12 @@ impl Store {
         if let Some(response) = &response {
             files.push((RESPONSE_FILE.to_string(), json::to_text(&response.to_object()).into_bytes()));
         }
-        Ok(Item { line, task, response, files, warning })
+        Ok(ImportItem { line, task, response, files, warning })
     }
 
     /// Lets the store keep an answer that the task would have elsewhere than in the workspace, and says so.
     fn keep_answer_inside(&self, task: &mut Task) -> Option<String> {
-        if !self.is_answered_outside(task.id.as_str(), &task.response_path) {
+        if !self.responds_outside_workspace(task.id.as_str(), &task.response_path) {
             return None;
         }
         let own = self.attempts_dir(&task.id).with_file_name(RESPONSE_BODY_FILE);
@@ -176,14 +176,14 @@ impl Store {
         ))
     }
 
-    fn import_group(&self, items: Vec<Item>, imported: &mut Imported) -> Result<()> {
+    fn import_group(&self, items: Vec<ImportItem>, imported: &mut ImportReport) -> Result<()> {
         if items.is_empty() {
             return Ok(());
         }
         let index = Index::open(&self.layout)?;
         let tmp = self.layout.tmp()?;
-        let mut group = Group::default();
-        let mut staged: Vec<(Item, Result<(Staged<'_>, Staged<'_>)>)> = Vec::new();
+        let mut group = SyncGroup::default();
+        let mut staged: Vec<(ImportItem, Result<(Staged<'_>, Staged<'_>)>)> = Vec::new();
         for item in items {
             match self.present(&item) {
                 Ok(Some(true)) => imported.skipped += 1,
@@ -226,7 +226,7 @@ impl Store {
     }
 
     /// Whether the task is here already, and if so whether it is the same.
-    fn present(&self, item: &Item) -> Result<Option<bool>> {
+    fn present(&self, item: &ImportItem) -> Result<Option<bool>> {
         let Some(dir) = self.layout.task(&item.task.id)? else { return Ok(None) };
         let Some(loaded) = reader::task(&dir, &item.task.id)? else { return Ok(Some(false)) };
         let same = loaded.task.to_public_object() == item.task.to_public_object()
@@ -238,7 +238,7 @@ impl Store {
     fn add_imported(
         &self,
         index: &Index<'_>,
-        item: &Item,
+        item: &ImportItem,
         dir: Staged<'_>,
         correlation: Staged<'_>,
     ) -> Result<bool> {
@@ -316,7 +316,12 @@ fn already_different(id: &TaskId) -> Error {
     Error::refused(format!("{id} is in the store already, and not the same"))
 }
 
-fn stage<'a>(tmp: &'a Dir, item: &Item, n: usize, group: &mut Group) -> Result<(Staged<'a>, Staged<'a>)> {
+fn stage<'a>(
+    tmp: &'a Dir,
+    item: &ImportItem,
+    n: usize,
+    group: &mut SyncGroup,
+) -> Result<(Staged<'a>, Staged<'a>)> {
     let files: Vec<(&str, &[u8], bool)> =
         item.files.iter().map(|(path, content)| (path.as_str(), content.as_slice(), true)).collect();
     let dir = Staged::directory_in_group(tmp, &files, n, group)?;

@@ -17,8 +17,8 @@ mod check;
 mod export;
 mod import;
 
-pub(super) use export::line;
-pub use import::Imported;
+pub(super) use export::export_line;
+pub use import::ImportReport;
 
 use serde_json::Value;
 

@@ -9,7 +9,7 @@
 //! Doorbells are rung by `lanes` alone, and notifications have limits, so every sleep also ends
 //! after a while for a look. Where there are no notifications, that is all there is.
 
-mod directories;
+mod dnotify;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use notify::event::{EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
-use self::directories::Directories;
+use self::dnotify::DirectoryWatch;
 use super::layout::{BELLS, lane_key};
 use super::{Store, atomic};
 use crate::model::TaskId;
@@ -33,14 +33,14 @@ const POLL: Duration = Duration::from_millis(250);
 const ANY: &str = "any";
 
 /// Something to sleep on; see the module's own words.
-pub struct Watch(Means);
+pub struct Watch(WakeSource);
 
 /// How a watch learns of changes.
-enum Means {
+enum WakeSource {
     /// inotify: serves many watches in a process that lives on. Dropping the watcher ends it.
     Channel { _watcher: RecommendedWatcher, changes: Receiver<()> },
     /// dnotify: serves a process that waits once and ends.
-    Signal(Directories),
+    Signal(DirectoryWatch),
     /// Looking again and again.
     Nothing,
 }
@@ -48,7 +48,7 @@ enum Means {
 impl Store {
     /// Whether waits are woken by notifications, or have to look again and again.
     pub fn can_watch(&self) -> bool {
-        !matches!(Watch::on(vec![self.root().to_path_buf()]).0, Means::Nothing)
+        !matches!(Watch::on(vec![self.root().to_path_buf()]).0, WakeSource::Nothing)
     }
 
     /// A watch that wakes when one of these tasks changes.
@@ -93,7 +93,7 @@ impl Store {
 
     /// Wakes who waits for these lanes although nothing has changed: a process that ends wakes its own
     /// threads so.
-    pub fn nudge(&self, lanes: &[String]) {
+    pub fn wake_waiters(&self, lanes: &[String]) {
         self.ring(&lanes.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
@@ -115,7 +115,7 @@ fn lane_keys(lanes: &[String]) -> Vec<String> {
 
 impl Watch {
     fn polling() -> Self {
-        Self(Means::Nothing)
+        Self(WakeSource::Nothing)
     }
 
     fn on(paths: Vec<PathBuf>) -> Self {
@@ -123,8 +123,8 @@ impl Watch {
     }
 
     fn until_exit(paths: Vec<PathBuf>) -> Self {
-        match Directories::watch(&paths) {
-            Ok(directories) => Self(Means::Signal(directories)),
+        match DirectoryWatch::watch(&paths) {
+            Ok(directories) => Self(WakeSource::Signal(directories)),
             Err(_) => Self::on(paths),
         }
     }
@@ -149,7 +149,7 @@ impl Watch {
         for path in paths {
             watcher.watch(Path::new(path), RecursiveMode::NonRecursive)?;
         }
-        Ok(Self(Means::Channel { _watcher: watcher, changes }))
+        Ok(Self(WakeSource::Channel { _watcher: watcher, changes }))
     }
 
     /// Sleeps until something may have changed, at the latest until `until`. `true`: look again;
@@ -160,16 +160,16 @@ impl Watch {
             return false;
         }
         let told = match &mut self.0 {
-            Means::Nothing => {
+            WakeSource::Nothing => {
                 std::thread::sleep(left.min(POLL));
                 return true;
             }
-            Means::Signal(directories) => directories.wait(left.min(FALLBACK)),
-            Means::Channel { changes, .. } => match changes.recv_timeout(left.min(FALLBACK)) {
+            WakeSource::Signal(directories) => directories.wait(left.min(FALLBACK)),
+            WakeSource::Channel { changes, .. } => match changes.recv_timeout(left.min(FALLBACK)) {
                 Ok(()) => true,
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.0 = Means::Nothing;
+                    self.0 = WakeSource::Nothing;
                     true
                 }
             },

@@ -14,7 +14,7 @@ use super::paths::show;
 use crate::error::Error;
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::store::Options;
+use crate::store::StoreOptions;
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,7 +73,7 @@ pub struct DoctorWish<'a> {
     /// Which workspace.
     pub locate: Locate<'a>,
     /// How the store is used.
-    pub options: Options,
+    pub options: StoreOptions,
     /// The directories that a shell looks for programs in (`PATH`).
     pub search_path: Option<OsString>,
     /// The program that runs.

@@ -6,7 +6,7 @@ use super::super::paths::show;
 use super::{Chart, Level};
 use crate::error::{printable, shell_word};
 use crate::model::Obstacle;
-use crate::store::{FORMAT_VERSION, Options, Severity, Store};
+use crate::store::{FORMAT_VERSION, Severity, Store, StoreOptions};
 
 /// Less free space than this stops a queue soon, in bytes.
 const LITTLE_SPACE: u64 = 100 * 1024 * 1024;
@@ -22,7 +22,7 @@ pub(super) fn check(
     chart: &mut Chart,
     root: &Path,
     is_named: bool,
-    options: &Options,
+    options: &StoreOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Option<Store> {
     if !Store::is_there(root) && (root.is_dir() || !root.exists()) {
@@ -169,7 +169,7 @@ pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
         };
         chart.warn(code, printable(&parked.words()), remedy);
     }
-    match store.waiting_lanes() {
+    match store.lanes_with_ready_tasks() {
         Ok(lanes) => {
             for (lane, count) in lanes.iter().filter(|(lane, _)| !paused.contains_key(*lane)) {
                 if !workers.iter().any(|worker| worker.lanes.contains(lane)) {

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use lanes::model::{Command, Filter};
-use lanes::store::Want;
+use lanes::store::LaneQuery;
 use serde_json::{Value, json};
 
 use crate::testkit::server::{Client, Server};
@@ -218,7 +218,7 @@ fn who_waits_is_seen_and_answered_when_the_server_ends() {
     stream.until("retry: 1000\n\n");
     assert!(stream.is_closed());
     assert!(store.live_workers().unwrap().is_empty());
-    let want = Want { lanes: vec!["c".into()], filter: Filter::default() };
+    let want = LaneQuery { lanes: vec!["c".into()], filter: Filter::default() };
     assert_eq!(store.claim_next(&want, "x", 9.0).unwrap().unwrap().id.as_str(), id);
 }
 

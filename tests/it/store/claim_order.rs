@@ -7,7 +7,7 @@ use crate::testkit::store::wish;
 use lanes::digest::sha256_bytes;
 use lanes::model::NewRequest;
 use lanes::model::{Command, Filter, NewTask, Status, Task, TaskId, Time, json};
-use lanes::store::{Store, Want};
+use lanes::store::{LaneQuery, Store};
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -51,7 +51,7 @@ impl Fixture {
     /// What is offered and then given to a worker; both must agree.
     fn next(&self, lanes: &[&str]) -> Option<TaskId> {
         let lanes = lanes.iter().map(|lane| lane.to_string()).collect();
-        let want = Want { lanes, filter: Filter::default() };
+        let want = LaneQuery { lanes, filter: Filter::default() };
         let offered = self.store.peek_next(&want).unwrap().map(|task| task.id);
         let given = self.store.claim_next(&want, "a", 60.0).unwrap().map(|task| task.id);
         assert_eq!(offered, given, "what is offered can be had");

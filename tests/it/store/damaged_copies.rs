@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::testkit::store::{Fixture, note, task_file, want, wish};
 use lanes::model::{Event, Task, Time};
-use lanes::store::{Clock, Entropy, FeedEntry, Options, Report, Severity, Store};
+use lanes::store::{Clock, Entropy, FeedEntry, FsckReport, Severity, Store, StoreOptions};
 use lanes::{ErrorKind, Result};
 
 fn append(path: &Path, text: &str) {
@@ -126,7 +126,7 @@ fn two_processes_that_draw_the_same_id_get_two_tasks() {
     let dir = tempfile::tempdir().unwrap();
     let open = || {
         let clock = Clock::fixed(Time::parse("2026-11-21T07:00:00Z").unwrap());
-        let options = Options { clock, entropy: Entropy::seeded(1), ..Options::default() };
+        let options = StoreOptions { clock, entropy: Entropy::seeded(1), ..StoreOptions::default() };
         Store::open(&dir.path().join("state"), options).unwrap()
     };
     let one = open().submit(wish("l", dir.path())).unwrap().task;
@@ -193,8 +193,8 @@ fn numbers_that_were_taken_back_are_not_given_out_again() {
     assert_eq!(numbers, [1, 2_000_001]);
 }
 
-fn fsck(store: &Path, repair: bool) -> Result<Report> {
-    Store::fsck_at(store, Options::default(), repair, &mut |_, _| {})
+fn fsck(store: &Path, repair: bool) -> Result<FsckReport> {
+    Store::fsck_at(store, StoreOptions::default(), repair, &mut |_, _| {})
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_store_that_cannot_be_opened_can_be_checked_and_repaired() {
         let root = fixture.root().join("state");
         fixture.submit(&fixture.store(), |_| {});
         damage(&root);
-        let error = Store::open(&root, Options::default()).unwrap_err();
+        let error = Store::open(&root, StoreOptions::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{code}: {error}");
         assert!(error.to_string().contains("lanes fsck --repair"), "{code}: {error}");
         let report = fsck(&root, false).unwrap();

@@ -139,15 +139,15 @@ const DAMAGES: &[(&str, Damage)] = &[
         remove(&index.join("correlations"));
         std::fs::write(index.join("correlations"), "x").unwrap();
     }),
-    ("a shelf is gone", |index| remove(&below(&index.join("lanes"), "a-lane").join("ready"))),
+    ("a sorted set is gone", |index| remove(&below(&index.join("lanes"), "a-lane").join("ready"))),
     ("the lanes are a file", |index| {
         remove(&index.join("lanes"));
         std::fs::write(index.join("lanes"), "x").unwrap();
     }),
-    ("a shelf is a file", |index| {
-        let shelf = below(&index.join("lanes"), "a-lane").join("held");
-        remove(&shelf);
-        std::fs::write(shelf, "x").unwrap();
+    ("a sorted set is a file", |index| {
+        let set = below(&index.join("lanes"), "a-lane").join("held");
+        remove(&set);
+        std::fs::write(set, "x").unwrap();
     }),
     ("a chunk is noise", |index| std::fs::write(chunk(index, "ready"), [0xfe; 300]).unwrap()),
     ("a chunk is zeros", |index| std::fs::write(chunk(index, "ready"), [0; 300]).unwrap()),
@@ -173,8 +173,8 @@ const DAMAGES: &[(&str, Damage)] = &[
     }),
 ];
 
-fn chunk(index: &Path, shelf: &str) -> PathBuf {
-    below(&below(&index.join("lanes"), "a-lane").join(shelf), "0")
+fn chunk(index: &Path, set: &str) -> PathBuf {
+    below(&below(&index.join("lanes"), "a-lane").join(set), "0")
 }
 
 /// What is done with the damaged store before all its tasks are asked for, beside a claim.
@@ -233,8 +233,8 @@ fn a_chunk_that_is_gone_hides_no_task_for_long() {
 
 #[test]
 fn a_chunk_that_is_gone_is_noticed_by_the_next_claim() {
-    for (shelf, changed_before) in
-        ["ready", "later", "held"].into_iter().flat_map(|shelf| [(shelf, false), (shelf, true)])
+    for (set, changed_before) in
+        ["ready", "later", "held"].into_iter().flat_map(|set| [(set, false), (set, true)])
     {
         let fixture = Fixture::new();
         let store = fixture.open();
@@ -242,7 +242,7 @@ fn a_chunk_that_is_gone_is_noticed_by_the_next_claim() {
         claim(&store).unwrap();
         let later = fixture.submit(&store, None, 30.0).task.id;
         let ready = fixture.submit(&store, None, 0.0).task.id;
-        remove(&chunk(&fixture.state().join("indexes"), shelf));
+        remove(&chunk(&fixture.state().join("indexes"), set));
         let mut expected = vec![held, later, ready.clone()];
         if changed_before {
             expected.push(fixture.submit(&store, None, 30.0).task.id);
@@ -250,13 +250,13 @@ fn a_chunk_that_is_gone_is_noticed_by_the_next_claim() {
             store.claim(&other, "me", 60.0).unwrap();
             expected.push(other);
         }
-        assert_eq!(claim(&store).unwrap().id, ready, "{shelf}");
-        assert!(claim(&store).is_none(), "{shelf}");
+        assert_eq!(claim(&store).unwrap().id, ready, "{set}");
+        assert!(claim(&store).is_none(), "{set}");
         fixture.clock.pass(120_000_000);
         let mut rest: Vec<_> = std::iter::from_fn(|| claim(&store).map(|task| task.id)).collect();
         rest.sort();
         expected.sort();
-        assert_eq!(rest, expected, "{shelf} {changed_before}");
+        assert_eq!(rest, expected, "{set} {changed_before}");
     }
 }
 

@@ -9,20 +9,20 @@ use crate::testkit::store::{Fixture, task_file};
 use lanes::error::ErrorKind;
 use lanes::model::NewRequest;
 use lanes::model::{RequestCheck, Status, Task};
-use lanes::store::{Options, Report, Severity, Store};
+use lanes::store::{FsckReport, Severity, Store, StoreOptions};
 use lanes::workspace::{Base, DoctorWish, Identity, Level, Locate, doctor};
 
-fn check(store: &Store) -> Report {
+fn check(store: &Store) -> FsckReport {
     store.fsck(false, &mut |_, _| {}).unwrap()
 }
 
-fn codes(report: &Report) -> Vec<&'static str> {
+fn codes(report: &FsckReport) -> Vec<&'static str> {
     report.counts.keys().copied().collect()
 }
 
 /// Checks that `code` is all that is found, that nothing changes without repair, and that after a
 /// repair all is well.
-fn heals(store: &Store, code: &str) -> Report {
+fn heals(store: &Store, code: &str) -> FsckReport {
     assert_eq!(codes(&check(store)), [code]);
     assert!(!store.root().join("quarantine").exists(), "a check changes nothing");
     let report = store.fsck(true, &mut |_, _| {}).unwrap();
@@ -56,7 +56,7 @@ fn a_sound_store_has_no_findings() {
     fixture.pass(100.0);
     store
         .claim_next(
-            &lanes::store::Want { lanes: vec!["other".into()], filter: lanes::model::Filter::default() },
+            &lanes::store::LaneQuery { lanes: vec!["other".into()], filter: lanes::model::Filter::default() },
             "b",
             60.0,
         )
@@ -330,7 +330,7 @@ fn a_store_that_was_moved_or_copied_keeps_its_requests_and_answers() {
     for (words, name, id) in [(&["mv"][..], "moved", first.id), (&["cp", "-a"], "copied", second.id)] {
         let new = old.with_file_name(name);
         run(words, &old, &new);
-        let store = Store::open(&new, Options::default()).unwrap();
+        let store = Store::open(&new, StoreOptions::default()).unwrap();
         assert!(check(&store).findings.is_empty());
         let task = store.claim(&id, "worker", 60.0).unwrap();
         assert_eq!(Path::new(&task.request_path), task_file(&store, &id, "request.md"));
@@ -339,7 +339,7 @@ fn a_store_that_was_moved_or_copied_keeps_its_requests_and_answers() {
         let task = store.task(&id).unwrap();
         let answer = store.response(&task).unwrap().unwrap();
         assert_eq!(Path::new(&task.response_path), task_file(&store, &id, "response.md"));
-        store.copy_answer(&task, &answer).unwrap();
+        store.copy_response(&task, &answer).unwrap();
         assert_eq!(fs::read_to_string(&task.response_path).unwrap(), "done");
         assert!(check(&store).findings.is_empty());
         if name == "moved" {
@@ -355,7 +355,7 @@ fn a_request_is_looked_at_wherever_its_store_was() {
     let task = fixture.submit(&store, |new| new.request = NewRequest::Text(new.spec.prompt.clone()));
     let moved = store.root().with_file_name("moved");
     run(&["mv"], store.root(), &moved);
-    let store = Store::open(&moved, Options::default()).unwrap();
+    let store = Store::open(&moved, StoreOptions::default()).unwrap();
     fs::write(task_file(&store, &task.id, "request.md"), "something else").unwrap();
     heals(&store, "request-changed");
 }
@@ -420,7 +420,7 @@ fn what_has_the_wrong_type_is_moved_out_of_the_way() {
         assert_eq!(report.worst(), Some(Severity::Blocking), "{name}: {:?}", report.findings);
         assert!(report.findings.iter().any(|finding| finding.path == place), "{name}: {:?}", report.findings);
         let repair =
-            |repair| Store::fsck_at(store.root(), Options::default(), repair, &mut |_, _| {}).unwrap();
+            |repair| Store::fsck_at(store.root(), StoreOptions::default(), repair, &mut |_, _| {}).unwrap();
         let report = repair(true);
         assert!(report.findings.iter().any(|finding| finding.path == place && finding.repaired), "{name}");
         assert!(report.worst().is_none_or(|worst| worst == Severity::Leftover), "{:?}", report.findings);
@@ -442,7 +442,7 @@ fn the_doctor_tells_how_far_it_is() {
             base: &Base::at(fixture.root()),
             identity: Identity::of_process(None),
         },
-        options: Options::default(),
+        options: StoreOptions::default(),
         search_path: None,
         program: None,
     };

@@ -239,7 +239,7 @@ fn removing_beside_claims_and_answers_loses_nothing() {
         for _ in 0..2 {
             scope.spawn(|| {
                 let store = fixture.store();
-                let want = lanes::store::Want { lanes: vec!["l".into()], filter: Default::default() };
+                let want = lanes::store::LaneQuery { lanes: vec!["l".into()], filter: Default::default() };
                 while let Some(task) = store.claim_next(&want, "t", 600.0).unwrap() {
                     fixture.respond(&store, &task, "done");
                 }

@@ -9,7 +9,7 @@ use crate::testkit::clock::TestClock;
 use crate::testkit::store::{answer, note, want, wish};
 use lanes::model::NewRequest;
 use lanes::model::{Command, RequestCheck, Task, TaskId, Time, json};
-use lanes::store::{Options, Store, WorkerInfo};
+use lanes::store::{Store, StoreOptions, WorkerInfo};
 use lanes::{ErrorKind, Result};
 use rustix::fs::{CWD, FileType, Mode};
 
@@ -253,7 +253,7 @@ fn a_planted_history_is_not_followed() {
                 if store.apply(&id, &respond(&task)).is_ok() {
                     let done = store.task(&id).unwrap();
                     let response = store.response(&done).unwrap().unwrap();
-                    let _ = store.copy_answer(&done, &response);
+                    let _ = store.copy_response(&done, &response);
                 }
                 got.push(id);
             }
@@ -345,7 +345,7 @@ fn a_link_in_the_place_of_a_request_is_not_followed() {
     assert!(store.claim_next(&want("l"), "me", 60.0).unwrap().is_none());
     assert_eq!(store.request_check(&task), RequestCheck::Missing);
     assert!(store.own_request(&task).is_err());
-    assert!(store.request_again(&task).is_err());
+    assert!(store.copy_request(&task).is_err());
     assert_eq!(fixture.snapshot(), before);
 
     let file = fixture.outside().join("asked.md");
@@ -375,7 +375,7 @@ fn a_request_that_comes_to_lead_into_the_store_is_not_read() {
     link(&secret, &file);
     let refused = store.claim(&asked.id, "me", 60.0).unwrap_err().to_string();
     assert!(refused.contains("lies in the state directory"), "{refused}");
-    let refused = store.request_again(&asked).map(drop).unwrap_err().to_string();
+    let refused = store.copy_request(&asked).map(drop).unwrap_err().to_string();
     assert!(refused.contains("lies in the state directory"), "{refused}");
     std::fs::remove_file(&file).unwrap();
     std::fs::copy(&secret, &file).unwrap();
@@ -389,7 +389,7 @@ fn a_request_of_the_store_is_known_by_any_path_to_it() {
     let task = fixture.submit(&store).unwrap();
     let other = fixture.dir.path().join("other");
     link(&fixture.state(), &other);
-    let store = Store::open(&other, Options::default()).unwrap();
+    let store = Store::open(&other, StoreOptions::default()).unwrap();
     assert!(store.own_request(&task).unwrap().is_some());
     assert_eq!(store.claim(&task.id, "me", 60.0).unwrap().id, task.id);
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::testkit::store::Fixture;
 use lanes::model::ResponseStatus;
-use lanes::store::{Imported, Store};
+use lanes::store::{ImportReport, Store};
 use serde_json::{Value, json};
 
 fn export(store: &Store) -> String {
@@ -17,7 +17,7 @@ fn export(store: &Store) -> String {
     String::from_utf8(out).unwrap()
 }
 
-fn import(store: &Store, text: &str) -> Imported {
+fn import(store: &Store, text: &str) -> ImportReport {
     store.import(&mut text.as_bytes(), &mut |_| {}).unwrap()
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::testkit::store::{Fixture, answer, want};
 use lanes::model::{Command, Effect, FailureClass, Filter, ResponseStatus, Status, json};
-use lanes::store::{Store, Want};
+use lanes::store::{LaneQuery, Store};
 
 #[test]
 fn a_task_goes_from_submit_to_answer() {
@@ -61,7 +61,7 @@ fn a_task_for_others_does_not_block_the_lane() {
     fixture.submit(&store, |new| new.spec.metadata = vendor("codex"));
     let mine = fixture.submit(&store, |new| new.spec.metadata = vendor("claude"));
     let filter = Filter::parse(&["required_vendor=claude,any"]).unwrap();
-    let claude = Want { lanes: vec!["l".into()], filter };
+    let claude = LaneQuery { lanes: vec!["l".into()], filter };
     assert_eq!(store.peek_next(&claude).unwrap().unwrap().id, mine.id);
     assert_eq!(store.claim_next(&claude, "me", 60.0).unwrap().unwrap().id, mine.id);
     assert!(store.claim_next(&claude, "me", 60.0).unwrap().is_none());

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::testkit::store::{Fixture, task_file};
 use lanes::model::{Status, json};
-use lanes::store::{Imported, Store};
+use lanes::store::{ImportReport, Store};
 
 fn export(store: &Store) -> String {
     let mut out = Vec::new();
@@ -16,11 +16,11 @@ fn export(store: &Store) -> String {
     String::from_utf8(out).unwrap()
 }
 
-fn import(store: &Store, text: &str) -> Imported {
+fn import(store: &Store, text: &str) -> ImportReport {
     store.import(&mut text.as_bytes(), &mut |_| {}).unwrap()
 }
 
-fn counts(imported: &Imported) -> (u64, u64, Vec<u64>) {
+fn counts(imported: &ImportReport) -> (u64, u64, Vec<u64>) {
     (imported.added, imported.skipped, imported.refused.iter().map(|(line, _)| *line).collect())
 }
 
@@ -89,7 +89,8 @@ fn hostile_lines_write_nothing_outside() {
         assert_ne!(bad, text);
         assert_eq!(counts(&import(&new, &bad)), (0, 0, vec![1]), "{path}");
     }
-    let id = store.peek_next(&lanes::store::Want { lanes: vec!["l".into()], filter: Default::default() });
+    let id =
+        store.peek_next(&lanes::store::LaneQuery { lanes: vec!["l".into()], filter: Default::default() });
     let bad = text.replace(id.unwrap().unwrap().id.as_str(), "../x");
     assert_eq!(counts(&import(&new, &bad)), (0, 0, vec![1]));
     assert_eq!(fs::read_dir(new.root().join("tasks")).unwrap().count(), 0);

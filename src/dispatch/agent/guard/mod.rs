@@ -36,7 +36,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::process_tree::{self, GUARD_NAME, Process, RunId};
 use crate::dispatch::outcome::Exit;
-use crate::signals::heeded;
+use crate::signals::not_ignored;
 use crate::store::FileLock;
 pub use protocol::{END, Orders, Word};
 
@@ -120,7 +120,7 @@ impl Signals {
         let (wake, sender) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         let asked = Arc::new(AtomicBool::new(false));
-        let ending = [&[SIGTERM][..], &heeded(&[SIGINT, SIGHUP])].concat();
+        let ending = [&[SIGTERM][..], &not_ignored(&[SIGINT, SIGHUP])].concat();
         for signal in &ending {
             signal_hook::flag::register(*signal, Arc::clone(&asked))?;
         }

@@ -11,13 +11,13 @@ use crate::error::{Error, Result};
 pub(super) const FIRST_LOOK: u64 = 8 * 1024;
 
 /// The last bytes of a file.
-pub(super) struct Tail {
-    /// The bytes from [`Tail::start`] to the end.
+pub(super) struct FileTail {
+    /// The bytes from [`FileTail::start`] to the end.
     pub(super) bytes: Vec<u8>,
     start: u64,
 }
 
-impl Tail {
+impl FileTail {
     /// Reads the last `length` bytes.
     pub(super) fn read(file: &File, length: u64) -> IoResult<Self> {
         Self::before(file, file.metadata()?.len(), length)

@@ -9,7 +9,7 @@ use crate::model::{TaskId, Time};
 
 /// The room left on the file system of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space {
+pub struct DiskSpace {
     /// Bytes that we may use.
     pub free_bytes: u64,
     /// Bytes in all.
@@ -51,10 +51,10 @@ impl Store {
     }
 
     /// The room left on the store's file system.
-    pub fn space(&self) -> Result<Space> {
+    pub fn space(&self) -> Result<DiskSpace> {
         let stat = rustix::fs::fstatvfs(&self.layout.root)
             .map_err(|errno| Error::io("ask for the free space of", self.root(), errno))?;
-        Ok(Space {
+        Ok(DiskSpace {
             free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
             total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
             free_files: stat.f_favail,
@@ -75,7 +75,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io`, `Locked` when the index must be brought up to date first and cannot be.
-    pub fn waiting_lanes(&self) -> Result<BTreeMap<String, u64>> {
+    pub fn lanes_with_ready_tasks(&self) -> Result<BTreeMap<String, u64>> {
         let index = Index::open(&self.layout)?;
         if index.usable()?.is_none() {
             index.ensure(&self.lock_store()?)?;

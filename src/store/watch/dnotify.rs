@@ -23,15 +23,15 @@ const DN_DELETE: i32 = 0x08;
 const DN_RENAME: i32 = 0x10;
 const DN_ATTRIB: i32 = 0x20;
 
-/// Directories whose changes wake this process.
-pub(super) struct Directories {
+/// DirectoryWatch whose changes wake this process.
+pub(super) struct DirectoryWatch {
     // Closed before the handler goes.
     watched: Vec<OwnedFd>,
     alarm: UnixStream,
     handler: SigId,
 }
 
-impl Directories {
+impl DirectoryWatch {
     /// Watches each of `paths`, which must be a directory.
     pub(super) fn watch(paths: &[PathBuf]) -> std::io::Result<Self> {
         let (alarm, bell) = UnixStream::pair()?;
@@ -69,7 +69,7 @@ impl Directories {
     }
 }
 
-impl Drop for Directories {
+impl Drop for DirectoryWatch {
     fn drop(&mut self) {
         self.watched.clear();
         signal_hook::low_level::unregister(self.handler);
@@ -97,7 +97,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(1);
 
-    fn quiet(watch: &mut Directories) {
+    fn quiet(watch: &mut DirectoryWatch) {
         // Another test's signal may come in between.
         while watch.wait(SHORT) {}
     }
@@ -107,7 +107,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("dir");
         std::fs::create_dir(&dir).unwrap();
-        let mut watch = Directories::watch(std::slice::from_ref(&dir)).unwrap();
+        let mut watch = DirectoryWatch::watch(std::slice::from_ref(&dir)).unwrap();
         quiet(&mut watch);
         std::fs::write(dir.join("new"), "").unwrap();
         assert!(watch.wait(LONG));
@@ -119,6 +119,6 @@ mod tests {
     #[test]
     fn only_directories_can_be_watched() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(Directories::watch(&[file.path().to_path_buf()]).is_err());
+        assert!(DirectoryWatch::watch(&[file.path().to_path_buf()]).is_err());
     }
 }

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::thread;
 
-use super::atomic::{Group, Staged};
+use super::atomic::{Staged, SyncGroup};
 use super::index::Index;
 use super::layout::Dir;
-use super::submit::{Draft, content_fingerprint, is_taken};
+use super::submit::{PreparedTask, content_fingerprint, is_taken};
 use super::{Store, Submitted, mark_format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{NewTask, Task, Time};
@@ -24,10 +24,10 @@ use crate::model::{NewTask, Task, Time};
 const GROUP: usize = 28;
 
 /// A task of a group between its staging and its publication.
-type InHand<'a> = Result<(Draft, Staged<'a>, Option<Staged<'a>>)>;
+type StagedTask<'a> = Result<(PreparedTask, Staged<'a>, Option<Staged<'a>>)>;
 
 /// The tasks of a group, and what is to be synced of them.
-type StagedGroup<'a> = (Vec<InHand<'a>>, Group);
+type StagedGroup<'a> = (Vec<StagedTask<'a>>, SyncGroup);
 
 impl Store {
     /// Adds many tasks; the results come in the order of `new`. Each task is added whole or not at
@@ -83,7 +83,7 @@ impl Store {
     }
 
     fn stage_group<'a>(&self, tmp: &'a Dir, new: Vec<NewTask>, last: &mut Time) -> StagedGroup<'a> {
-        let drafts: Vec<Draft> = new
+        let drafts: Vec<PreparedTask> = new
             .into_iter()
             .map(|new| {
                 let content = content_fingerprint(&new);
@@ -96,7 +96,7 @@ impl Store {
         let newest: Vec<bool> = (0..drafts.len())
             .map(|n| drafts[n + 1..].iter().all(|later| later.correlation.0 != drafts[n].correlation.0))
             .collect();
-        let mut group = Group::default();
+        let mut group = SyncGroup::default();
         let in_hand = drafts
             .into_iter()
             .zip(newest)
@@ -110,8 +110,8 @@ impl Store {
     fn publish_group(
         &self,
         index: &Index<'_>,
-        mut in_hand: Vec<InHand<'_>>,
-        group: Group,
+        mut in_hand: Vec<StagedTask<'_>>,
+        group: SyncGroup,
     ) -> Vec<Result<Submitted>> {
         for (n, error) in group.sync() {
             if let Some(item) = in_hand.get_mut(n) {
@@ -162,7 +162,13 @@ impl Store {
     }
 }
 
-fn stage<'a>(tmp: &'a Dir, draft: Draft, is_newest: bool, item: usize, group: &mut Group) -> InHand<'a> {
+fn stage<'a>(
+    tmp: &'a Dir,
+    draft: PreparedTask,
+    is_newest: bool,
+    item: usize,
+    group: &mut SyncGroup,
+) -> StagedTask<'a> {
     let staged = Staged::directory_in_group(tmp, &draft.files(), item, group)?;
     let correlation = match is_newest {
         true => Some(Staged::copy(tmp, draft.correlation.1.as_bytes())?),

@@ -22,9 +22,9 @@ use super::atomic::Archive;
 use super::index::Index;
 use super::layout::{Dir, FEED};
 use super::lock::TaskLock;
-use super::reader::Loaded;
+use super::reader::LoadedTask;
 use super::submit::correlation_name;
-use super::transfer::line;
+use super::transfer::export_line;
 use super::{Store, atomic, feed, reader};
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Status, Task, TaskId, TaskSpec, Time};
@@ -128,7 +128,7 @@ impl Store {
             self.archive(&mut candidates, directory, cutoff, &mut report)?;
         }
         for (n, group) in candidates.chunks(GROUP).enumerate() {
-            self.layout.tell.tell(n * GROUP, candidates.len());
+            self.layout.progress.report(n * GROUP, candidates.len());
             let removed = self.remove_group(group, &successors, cutoff, &mut report);
             removed.map_err(|error| match &report.archive {
                 Some(path) => error.with_hint(format!(
@@ -138,7 +138,7 @@ impl Store {
                 None => error,
             })?;
         }
-        self.layout.tell.tell(candidates.len(), candidates.len());
+        self.layout.progress.report(candidates.len(), candidates.len());
         if plan.lane.is_none()
             && let Err(error) = self.forget_old_changes(cutoff, &mut report)
         {
@@ -232,7 +232,7 @@ impl Store {
             else {
                 continue;
             };
-            let line = match line(&dir, &loaded) {
+            let line = match export_line(&dir, &loaded) {
                 // Another gc is taking it apart.
                 Err(_) if self.layout.task(&candidate.id)?.is_none() => continue,
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -270,13 +270,13 @@ impl Store {
         cutoff: Time,
         report: &mut GcReport,
     ) -> Result<()> {
-        let mut held: Vec<(Dir, TaskLock, Loaded, &Candidate)> = Vec::with_capacity(group.len());
+        let mut held: Vec<(Dir, TaskLock, LoadedTask, &Candidate)> = Vec::with_capacity(group.len());
         for candidate in group {
             // Gone already: as good as removed by us.
             let Some(dir) = self.layout.task(&candidate.id)? else { continue };
             let lock = TaskLock::try_acquire(&dir)?;
             let loaded = read_or_note(&dir, &candidate.id, report)?;
-            let goes = |loaded: &Loaded| {
+            let goes = |loaded: &LoadedTask| {
                 ended(&loaded.task).is_some_and(|at| at <= cutoff)
                     && candidate.archived.as_ref().is_none_or(|archived| *archived == loaded.fingerprint())
             };
@@ -316,7 +316,7 @@ impl Store {
     fn remove_one(
         &self,
         dir: &Dir,
-        loaded: &Loaded,
+        loaded: &LoadedTask,
         successor: Option<&TaskId>,
         tmp: Option<&Dir>,
         discarded: &mut Vec<String>,
@@ -359,7 +359,7 @@ impl Store {
 }
 
 /// Reads a task; one that cannot be read stays, which is noted.
-fn read_or_note(dir: &Dir, id: &TaskId, report: &mut GcReport) -> Result<Option<Loaded>> {
+fn read_or_note(dir: &Dir, id: &TaskId, report: &mut GcReport) -> Result<Option<LoadedTask>> {
     match reader::task(dir, id) {
         Err(error) if !reader::is_passing(&error) => {
             report.notes.push(format!("{id} stays: {}", error.message()));

@@ -33,7 +33,7 @@ pub(super) fn is_in_task(path: &str, id: &str, name: &str) -> bool {
 
 /// Lets the files that a store keeps for a task be those in `dir`, also when the store has been moved or
 /// copied since, or was reached by another path.
-pub(super) fn bring_home(task: &mut Task, dir: &Path) {
+pub(super) fn localize_paths(task: &mut Task, dir: &Path) {
     let id = task.id.as_str();
     for (path, name) in
         [(&mut task.request_path, REQUEST_FILE), (&mut task.response_path, RESPONSE_BODY_FILE)]
@@ -50,25 +50,25 @@ fn open_own(dir: &Dir) -> rustix::io::Result<File> {
 }
 
 /// What a look at a request shows.
-enum Found {
+enum RequestState {
     /// It, or something else in its place.
     Whole(RequestCheck),
     /// A part of the store's own copy.
     Torn,
 }
 
-fn look(root: &Path, dir: &Dir, task: &Task) -> Result<Found> {
+fn look(root: &Path, dir: &Dir, task: &Task) -> Result<RequestState> {
     let is_own = is_own(task);
     if !is_own && is_in_store(root, task.request_path.as_ref()) {
-        return Ok(Found::Whole(RequestCheck::Unreadable(IN_STORE.to_string())));
+        return Ok(RequestState::Whole(RequestCheck::Unreadable(IN_STORE.to_string())));
     }
     let found = match is_own {
         true => open_own(dir).map_err(Into::into).and_then(sha256_open),
         false => sha256_file(task.request_path.as_ref()),
     };
-    Ok(Found::Whole(match found {
+    Ok(RequestState::Whole(match found {
         Ok(sha256) if sha256 == task.request_sha256 => RequestCheck::Same,
-        Ok(_) if is_own && is_torn(dir, task) => return Ok(Found::Torn),
+        Ok(_) if is_own && is_torn(dir, task) => return Ok(RequestState::Torn),
         Ok(sha256) => RequestCheck::Changed(sha256),
         Err(error) => match Error::io("read the request", &task.request_path, error) {
             // A process without descriptors says nothing of the file.
@@ -113,25 +113,25 @@ pub(super) fn is_part(found: &[u8], whole: &[u8]) -> bool {
 
 impl Store {
     /// A task as it was written, with the paths of the files that this store keeps for it.
-    pub fn at_home(&self, mut task: Task) -> Task {
+    pub fn with_local_paths(&self, mut task: Task) -> Task {
         let dir = self.layout.tasks.path().join(task.id.as_str());
-        bring_home(&mut task, &dir);
+        localize_paths(&mut task, &dir);
         task
     }
 
     /// What is known of the request of the task in `dir` now. One that the store can write again is the same.
     pub(super) fn check_request(&self, dir: &Dir, task: &Task) -> Result<RequestCheck> {
         Ok(match look(self.layout.root.path(), dir, task)? {
-            Found::Whole(check) => check,
-            Found::Torn => RequestCheck::Same,
+            RequestState::Whole(check) => check,
+            RequestState::Torn => RequestCheck::Same,
         })
     }
 
     /// What is known of the request of the task in `dir`, which is written again if part of it was lost.
-    pub(super) fn check_and_mend_request(&self, dir: &Dir, task: &Task) -> Result<RequestCheck> {
+    pub(super) fn check_and_restore_request(&self, dir: &Dir, task: &Task) -> Result<RequestCheck> {
         match look(self.layout.root.path(), dir, task)? {
-            Found::Whole(check) => Ok(check),
-            Found::Torn => {
+            RequestState::Whole(check) => Ok(check),
+            RequestState::Torn => {
                 atomic::replace_durably(&self.layout.tmp()?, dir, REQUEST_FILE, task.spec.prompt.as_bytes())?;
                 self.check_request(dir, task)
             }
@@ -140,7 +140,7 @@ impl Store {
 
     /// Whether the answer of a task belongs outside the workspace, going by how its path is written. Where that
     /// leads is looked at when the answer is delivered.
-    pub(super) fn is_answered_outside(&self, id: &str, response_path: &str) -> bool {
+    pub(super) fn responds_outside_workspace(&self, id: &str, response_path: &str) -> bool {
         let path = Path::new(response_path);
         let climbs = path.components().any(|part| part == Component::ParentDir);
         let is_outside = |root: &PathBuf| climbs || !path.starts_with(root);
@@ -149,7 +149,7 @@ impl Store {
     }
 
     /// Whether the request of a task is written as a file of this store that is not the task's own copy.
-    pub(super) fn is_asked_in_store(&self, id: &str, request_path: &str) -> bool {
+    pub(super) fn requests_store_file(&self, id: &str, request_path: &str) -> bool {
         !is_in_task(request_path, id, REQUEST_FILE)
             && Path::new(request_path).starts_with(self.layout.root.path())
     }
