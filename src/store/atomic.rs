@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use super::layout::{Dir, is_regular};
+use super::dir::{Dir, is_regular};
 use crate::error::{Error, Result, printable};
 
 pub(super) use maintenance::{Archive, discard, drop_head, set_aside};
@@ -65,6 +65,30 @@ pub(super) fn make_dir_derived(parent: &Dir, name: &str) -> Result<()> {
     match rustix::fs::mkdirat(parent, name, DIR_MODE) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(Error::io("create", parent.path().join(name), errno)),
+    }
+}
+
+impl Dir {
+    /// Opens a directory inside this one and makes it first when it does not exist.
+    pub(super) fn open_or_make(&self, name: &str) -> Result<Self> {
+        if let Some(dir) = self.open_existing(name)? {
+            return Ok(dir);
+        }
+        self.refuse_if_absent(name)?;
+        make_dir(self, name)?;
+        self.open_existing(name)?
+            .ok_or_else(|| Error::io("open", self.path().join(name), std::io::Error::from(Errno::NOENT)))
+    }
+
+    /// The same for derived data, whose names need not survive a power cut.
+    pub(super) fn open_or_make_derived(&self, name: &str) -> Result<Self> {
+        if let Some(dir) = self.open_existing(name)? {
+            return Ok(dir);
+        }
+        self.refuse_if_absent(name)?;
+        make_dir_derived(self, name)?;
+        self.open_existing(name)?
+            .ok_or_else(|| Error::io("open", self.path().join(name), std::io::Error::from(Errno::NOENT)))
     }
 }
 

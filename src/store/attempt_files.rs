@@ -3,25 +3,20 @@
 //! Each claim that leads to a run has a directory of its own, `tasks/ID/attempts/FENCE/`: what was
 //! said to the agent, what it printed, how it ended. The fence names it, because an attempt that was
 //! given back has no number of its own.
-//!
-//! The *outbox* names the runs whose end is written down but not yet told to the queue. An entry
-//! lives from just before the first word to just after the last; what a killed process leaves there
-//! is told by the next.
 
 use std::fs::File;
 use std::io;
-use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::index::Index;
-use super::layout::{ATTEMPTS, Dir, OUTBOX, is_regular};
-use super::{Store, atomic, reader};
+use super::dir::{Dir, is_regular};
+use super::layout::ATTEMPTS;
+use super::{Store, atomic, bounded_file};
 use crate::error::{Error, Result, printable};
-use crate::model::{Status, Task, TaskId};
+use crate::model::TaskId;
 
 /// The directory of one run.
 #[derive(Debug)]
@@ -97,7 +92,7 @@ impl AttemptDir {
 
     /// A file's content, if it exists and has at most `limit` bytes.
     pub fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        Ok(reader::file(&self.dir, name, limit)?.map(|content| content.bytes))
+        Ok(bounded_file::read(&self.dir, name, limit)?.map(|content| content.bytes))
     }
 }
 
@@ -154,57 +149,6 @@ impl Store {
         numbers.sort_unstable();
         Ok(numbers)
     }
-
-    /// The claimed tasks of a lane that `belongs` accepts, live leases and ended ones.
-    pub fn held_tasks(&self, lane: &str, belongs: &dyn Fn(&Task) -> bool) -> Result<Vec<Task>> {
-        let index = Index::open(&self.layout)?;
-        if index.usable()?.is_none() {
-            index.ensure(&self.lock_store()?)?;
-        }
-        let mut held = Vec::new();
-        if let Some(sets) = index.lane_if_any(lane)? {
-            sets.held.visit(|entry| {
-                let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
-                held.extend(task.filter(|task| matches!(task.status, Status::Claimed(_)) && belongs(task)));
-                Ok(ControlFlow::Continue(()))
-            })?;
-        }
-        Ok(held)
-    }
-
-    /// Notes that the end of a run is written down and about to be told.
-    pub fn add_to_outbox(&self, id: &TaskId, fence: u64) -> Result<()> {
-        let outbox = self.layout.root.open_or_make(OUTBOX)?;
-        atomic::replace_durably(&self.layout.tmp()?, &outbox, &outbox_name(id, fence), b"")
-    }
-
-    /// Notes that the end of a run is told.
-    pub fn remove_from_outbox(&self, id: &TaskId, fence: u64) -> Result<()> {
-        match self.layout.root.open_existing(OUTBOX)? {
-            Some(outbox) => atomic::remove(&outbox, &outbox_name(id, fence)),
-            None => Ok(()),
-        }
-    }
-
-    /// The runs whose end is not told yet.
-    pub fn outbox(&self) -> Result<Vec<(TaskId, u64)>> {
-        let Some(outbox) = self.layout.root.open_existing(OUTBOX)? else {
-            return Ok(Vec::new());
-        };
-        let mut entries: Vec<(TaskId, u64)> = outbox.names()?.iter().filter_map(|name| entry(name)).collect();
-        entries.sort_by(|a, b| (a.0.as_str(), a.1).cmp(&(b.0.as_str(), b.1)));
-        Ok(entries)
-    }
-}
-
-/// The fence first: an id may hold dots, a number does not.
-fn outbox_name(id: &TaskId, fence: u64) -> String {
-    format!("{fence}.{id}")
-}
-
-fn entry(name: &str) -> Option<(TaskId, u64)> {
-    let (fence, id) = name.split_once('.')?;
-    Some((TaskId::parse(id).ok()?, fence.parse().ok()?))
 }
 
 #[cfg(test)]

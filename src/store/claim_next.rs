@@ -7,7 +7,7 @@ use super::commit::catch_up_with_others;
 use super::index::Index;
 use super::index::sorted_set::IndexEntry;
 use super::lock::TaskLock;
-use super::{Store, cannot_write, reader};
+use super::{Store, bounded_file, cannot_write, task_files};
 use crate::error::{ErrorKind, Result};
 use crate::model::task::Availability;
 use crate::model::transition::Context;
@@ -85,7 +85,7 @@ impl Store {
                 Candidate::Read(dir) => dir,
                 Candidate::Unusable(outcome) => return Ok(outcome),
             };
-            let mut loaded = match candidate(reader::task(&dir, id))? {
+            let mut loaded = match candidate(task_files::task(&dir, id))? {
                 Candidate::Read(loaded) => loaded,
                 Candidate::Unusable(outcome) => return Ok(outcome),
             };
@@ -365,7 +365,7 @@ impl Store {
         let Some(lock) = TaskLock::try_acquire(&dir)? else {
             return Ok(CandidateOutcome::Busy);
         };
-        let mut loaded = match candidate(reader::task(&dir, id))? {
+        let mut loaded = match candidate(task_files::task(&dir, id))? {
             Candidate::Read(loaded) => loaded,
             Candidate::Unusable(outcome) => return Ok(outcome),
         };
@@ -404,7 +404,7 @@ impl Store {
     }
 
     /// Says once in a task's history that its request has changed and it is therefore passed over.
-    fn note_changed_request(&self, dir: &super::layout::Dir, task: &Task, lock: &TaskLock) -> Result<()> {
+    fn note_changed_request(&self, dir: &super::dir::Dir, task: &Task, lock: &TaskLock) -> Result<()> {
         if task.journal.recent.iter().any(|event| event.kind == "request_changed") {
             return Ok(());
         }
@@ -472,7 +472,7 @@ fn candidate<T>(looked: Result<Option<T>>) -> Result<Candidate<T>> {
         Ok(Some(found)) => Candidate::Read(found),
         Ok(None) => Candidate::Unusable(CandidateOutcome::Stale),
         Err(error) if error.kind() == ErrorKind::Corrupt => Candidate::Unusable(CandidateOutcome::Stale),
-        Err(error) if error.kind() == ErrorKind::Io && !reader::is_passing(&error) => {
+        Err(error) if error.kind() == ErrorKind::Io && !bounded_file::is_transient(&error) => {
             Candidate::Unusable(CandidateOutcome::Skipped)
         }
         Err(error) => return Err(error),

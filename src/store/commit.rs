@@ -1,10 +1,11 @@
 //! Changes of one task.
 
 use super::atomic::{self, Staged};
+use super::dir::Dir;
 use super::index::Index;
-use super::layout::{Dir, RESPONSE_FILE, TASK_FILE};
+use super::layout::{RESPONSE_FILE, TASK_FILE};
 use super::lock::{StoreLock, TaskLock};
-use super::reader::{self, LoadedTask};
+use super::task_files::{self, LoadedTask};
 use super::{Store, feed, history};
 use crate::error::Result;
 use crate::model::transition::Context;
@@ -63,7 +64,7 @@ impl Store {
                 _ => RequestCheck::Unchecked,
             };
             let previous = match command {
-                Command::Respond(_) => reader::response(dir, &task)?,
+                Command::Respond(_) => task_files::response(dir, &task)?,
                 _ => None,
             };
             let now = self.now();
@@ -91,7 +92,7 @@ impl Store {
         let response = task.journal.response.take_if(|_| loaded.task.journal.response.is_none());
         let tmp = self.layout.tmp()?;
         let large = response.as_ref().is_some_and(|response| response.body.len() > INLINE_BODY);
-        let pending = reader::pending_response_name(task.fence);
+        let pending = task_files::pending_response_name(task.fence);
         let is_answer = response.is_some();
         let response_text = response.as_ref().map(|response| json::to_text(&response.to_object()));
         if !large {

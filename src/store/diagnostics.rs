@@ -1,8 +1,5 @@
 //! What a doctor asks of a store.
 
-use std::collections::BTreeMap;
-
-use super::index::Index;
 use super::{FORMAT_VERSION, Store};
 use crate::error::{Error, Result};
 use crate::model::{TaskId, Time};
@@ -69,24 +66,5 @@ impl Store {
         let ids = names.iter().filter_map(|name| TaskId::parse(name).ok());
         let readable = ids.filter_map(|id| self.scan_one(&id).ok().flatten()).take(1);
         Ok(readable.map(|task| task.updated_at).next())
-    }
-
-    /// The lanes with tasks that can be claimed, and how many each has.
-    ///
-    /// # Errors
-    /// `Io`, `Locked` when the index must be brought up to date first and cannot be.
-    pub fn lanes_with_ready_tasks(&self) -> Result<BTreeMap<String, u64>> {
-        let index = Index::open(&self.layout)?;
-        if index.usable()?.is_none() {
-            index.ensure(&self.lock_store()?)?;
-        }
-        let mut lanes = BTreeMap::new();
-        for (id, count) in index.first_of_lanes()? {
-            let task = TaskId::parse(&id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
-            if let Some(task) = task {
-                lanes.insert(task.spec.lane, count);
-            }
-        }
-        Ok(lanes)
     }
 }

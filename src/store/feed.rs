@@ -9,9 +9,10 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::atomic;
+use super::dir::Dir;
 use super::file_tail::{FileTail, lines};
 use super::history::open_read;
-use super::layout::{Dir, FEED};
+use super::layout::FEED;
 use crate::error::{Error, Result};
 use crate::model::json::raw::read_object;
 use crate::model::{Event, Task, TaskId, Time, json};

@@ -19,13 +19,14 @@ use rustix::io::Errno;
 use serde_json::Value;
 
 use super::atomic::Archive;
+use super::correlation_file::correlation_name;
+use super::dir::Dir;
 use super::index::Index;
-use super::layout::{Dir, FEED};
+use super::layout::FEED;
 use super::lock::TaskLock;
-use super::reader::LoadedTask;
-use super::submit::correlation_name;
+use super::task_files::LoadedTask;
 use super::transfer::export_line;
-use super::{Store, atomic, feed, reader};
+use super::{Store, atomic, bounded_file, feed, task_files};
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Status, Task, TaskId, TaskSpec, Time};
 
@@ -65,7 +66,7 @@ pub struct GcReport {
 }
 
 /// A task that is old enough.
-struct Candidate {
+struct GcCandidate {
     ended: Time,
     id: TaskId,
     retry_of: Option<String>,
@@ -153,7 +154,7 @@ impl Store {
         plan: &GcPlan,
         cutoff: Time,
         report: &mut GcReport,
-    ) -> Result<(Vec<Candidate>, Successors)> {
+    ) -> Result<(Vec<GcCandidate>, Successors)> {
         let mut old = Vec::new();
         let mut successors = Successors::new();
         let mut referred: HashMap<String, Vec<String>> = HashMap::new();
@@ -164,7 +165,7 @@ impl Store {
             let task = match task {
                 Ok(task) => task,
                 // What it refers to is not known, since this process cannot open files now.
-                Err(error) if reader::is_passing(&error) => return blind = Some(error),
+                Err(error) if bounded_file::is_transient(&error) => return blind = Some(error),
                 Err(error) => {
                     let name = printable(name);
                     return report.notes.push(format!("{name} stays: {}", error.message()));
@@ -183,7 +184,7 @@ impl Store {
             {
                 let correlation = correlation_name(&task.spec.workspace_id, &task.spec.correlation_id);
                 let Task { id, spec: TaskSpec { retry_of, .. }, created_at: created, .. } = task;
-                old.push(Candidate { ended, id, retry_of, created, correlation, archived: None });
+                old.push(GcCandidate { ended, id, retry_of, created, correlation, archived: None });
             } else {
                 let correlation = correlation_name(&task.spec.workspace_id, &task.spec.correlation_id);
                 succeed(&mut successors, correlation, task.created_at, &task.id);
@@ -217,7 +218,7 @@ impl Store {
     /// Writes the candidates to a new file in `directory`. Those that cannot be written stay.
     fn archive(
         &self,
-        candidates: &mut Vec<Candidate>,
+        candidates: &mut Vec<GcCandidate>,
         directory: &Path,
         cutoff: Time,
         report: &mut GcReport,
@@ -265,12 +266,12 @@ impl Store {
 
     fn remove_group(
         &self,
-        group: &[Candidate],
+        group: &[GcCandidate],
         successors: &Successors,
         cutoff: Time,
         report: &mut GcReport,
     ) -> Result<()> {
-        let mut held: Vec<(Dir, TaskLock, LoadedTask, &Candidate)> = Vec::with_capacity(group.len());
+        let mut held: Vec<(Dir, TaskLock, LoadedTask, &GcCandidate)> = Vec::with_capacity(group.len());
         for candidate in group {
             // Gone already: as good as removed by us.
             let Some(dir) = self.layout.task(&candidate.id)? else { continue };
@@ -360,8 +361,8 @@ impl Store {
 
 /// Reads a task; one that cannot be read stays, which is noted.
 fn read_or_note(dir: &Dir, id: &TaskId, report: &mut GcReport) -> Result<Option<LoadedTask>> {
-    match reader::task(dir, id) {
-        Err(error) if !reader::is_passing(&error) => {
+    match task_files::task(dir, id) {
+        Err(error) if !bounded_file::is_transient(&error) => {
             report.notes.push(format!("{id} stays: {}", error.message()));
             Ok(None)
         }

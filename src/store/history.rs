@@ -11,9 +11,10 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::atomic;
+use super::bounded_file;
+use super::dir::Dir;
 use super::file_tail::{FIRST_LOOK, FileTail, lines};
-use super::layout::{Dir, EVENTS_FILE};
-use super::reader;
+use super::layout::EVENTS_FILE;
 use crate::error::{Error, Result};
 use crate::model::{Event, Task, json};
 
@@ -100,7 +101,7 @@ fn last_number(file: &File, task: &Task, tail: &mut FileTail) -> IoResult<u64> {
 /// The whole history of a task: what is in events.jsonl, and what only rides in task.json yet.
 /// Lines that are no events are skipped.
 pub(super) fn events(dir: &Dir, task: &Task) -> Result<Vec<Event>> {
-    let content = reader::file(dir, EVENTS_FILE, MAX_READ)?;
+    let content = bounded_file::read(dir, EVENTS_FILE, MAX_READ)?;
     let mut events: Vec<Event> =
         content.iter().flat_map(|content| lines(&content.bytes)).filter_map(Event::parse).collect();
     let numbers = events.iter().filter_map(|event| event.n);

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use super::reader::{self, FileContent};
+use super::bounded_file::{self, FileContent};
 use super::{Store, atomic};
 use crate::error::{Error, Result, printable};
 use crate::model::json::{self, Object};
@@ -59,7 +59,7 @@ impl<T: Default> JsonFile<T> {
     /// # Errors
     /// `Corrupt` when it is not a regular file, too large, or not admitted; `Io`.
     pub(super) fn bytes(&self, store: &Store) -> Result<Option<Vec<u8>>> {
-        let Some(content) = reader::file(&store.layout.root, self.name, self.max_bytes)? else {
+        let Some(content) = bounded_file::read(&store.layout.root, self.name, self.max_bytes)? else {
             return Ok(None);
         };
         (self.admit)(store, &content)?;

@@ -1,12 +1,12 @@
 //! What is known of a lane without walking through its tasks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use super::index::Index;
 use super::{Store, cannot_write, earlier, feed};
 use crate::error::{ErrorKind, Result};
-use crate::model::{Task, TaskId, Time};
+use crate::model::{Status, Task, TaskId, Time};
 
 /// How much of the end of the feed tells of the latest changes, in bytes.
 const LATEST: u64 = 64 * 1024;
@@ -124,5 +124,41 @@ impl Store {
             Err(error) if cannot_write(&error) => index.depth(lane, &self.now()),
             fits => fits.and_then(|_| index.depth(lane, &self.now())),
         })
+    }
+
+    /// The lanes with tasks that can be claimed, and how many each has.
+    ///
+    /// # Errors
+    /// `Io`, `Locked` when the index must be brought up to date first and cannot be.
+    pub fn lanes_with_ready_tasks(&self) -> Result<BTreeMap<String, u64>> {
+        let index = Index::open(&self.layout)?;
+        if index.usable()?.is_none() {
+            index.ensure(&self.lock_store()?)?;
+        }
+        let mut lanes = BTreeMap::new();
+        for (id, count) in index.first_of_lanes()? {
+            let task = TaskId::parse(&id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
+            if let Some(task) = task {
+                lanes.insert(task.spec.lane, count);
+            }
+        }
+        Ok(lanes)
+    }
+
+    /// The claimed tasks of a lane that `belongs` accepts, live leases and ended ones.
+    pub fn held_tasks(&self, lane: &str, belongs: &dyn Fn(&Task) -> bool) -> Result<Vec<Task>> {
+        let index = Index::open(&self.layout)?;
+        if index.usable()?.is_none() {
+            index.ensure(&self.lock_store()?)?;
+        }
+        let mut held = Vec::new();
+        if let Some(sets) = index.lane_if_any(lane)? {
+            sets.held.visit(|entry| {
+                let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
+                held.extend(task.filter(|task| matches!(task.status, Status::Claimed(_)) && belongs(task)));
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        Ok(held)
     }
 }

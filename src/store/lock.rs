@@ -28,7 +28,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 
 use super::atomic;
-use super::layout::{Dir, LOCK, is_regular};
+use super::dir::{Dir, is_regular};
+use super::layout::LOCK;
 use super::thread_queue::{FileId, Permit, ThreadQueue};
 use crate::error::{Error, ErrorKind, Result, printable};
 

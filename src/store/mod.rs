@@ -16,11 +16,14 @@
 
 mod atomic;
 mod attempt_files;
+mod bounded_file;
 mod claim_next;
 mod clock;
 mod commit;
 mod conversation_locks;
+mod correlation_file;
 mod diagnostics;
+mod dir;
 mod feed;
 mod file_tail;
 mod fsck;
@@ -32,9 +35,11 @@ mod lane_queries;
 mod lane_settings;
 mod layout;
 mod lock;
+mod outbox;
 mod own_files;
 mod private_files;
-mod reader;
+mod progress;
+mod quarantine;
 mod request_file;
 mod response_delivery;
 mod routes;
@@ -42,6 +47,7 @@ mod scan;
 mod server_token;
 mod submit;
 mod submit_batch;
+mod task_files;
 mod thread_queue;
 mod transfer;
 mod usage_log;
@@ -66,8 +72,8 @@ pub use lock::give_up_waiting;
 pub use lock::last_lock_hold;
 pub use own_files::{is_linked_into_store, lies_in_store};
 pub use private_files::PrivateFiles;
+pub use progress::ProgressListener;
 pub use routes::FileVersion;
-pub use scan::ProgressListener;
 pub use server_token::new_secret;
 pub use submit::Submitted;
 pub use transfer::ImportReport;
@@ -77,7 +83,8 @@ pub use worker_registry::{AbandonedWorker, DISPATCHER, Registration, WorkerInfo}
 
 use rustix::io::Errno;
 
-use self::layout::{Dir, Layout};
+use self::dir::Dir;
+use self::layout::Layout;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Event, Now, Response, Task, TaskId, Time, json};
 use crate::sync;
@@ -238,8 +245,8 @@ impl Store {
         self.layout.task(id)?.ok_or_else(|| Self::unknown(id.as_str()))
     }
 
-    fn load(&self, dir: &Dir, id: &TaskId) -> Result<reader::LoadedTask> {
-        reader::task(dir, id)?.ok_or_else(|| Self::unknown(id.as_str()))
+    fn load(&self, dir: &Dir, id: &TaskId) -> Result<task_files::LoadedTask> {
+        task_files::task(dir, id)?.ok_or_else(|| Self::unknown(id.as_str()))
     }
 
     /// Finds the task that `text` names: its id, or a beginning or an end that only one id has.
@@ -284,7 +291,7 @@ impl Store {
             return Ok(Some(response.clone()));
         }
         let dir = self.task_dir(&task.id)?;
-        reader::response(&dir, task)
+        task_files::response(&dir, task)
     }
 
     /// Whether a task has an answer file, without reading it.
@@ -293,7 +300,7 @@ impl Store {
             && (task.journal.response.is_some()
                 || self.task_dir(&task.id).is_ok_and(|dir| {
                     let names =
-                        [layout::RESPONSE_FILE.to_string(), reader::pending_response_name(task.fence)];
+                        [layout::RESPONSE_FILE.to_string(), task_files::pending_response_name(task.fence)];
                     names.iter().any(|name| dir.path().join(name).exists())
                 }))
     }
@@ -341,7 +348,8 @@ impl Store {
 /// Reads format.json, and writes it into a store that has none.
 fn format_version(layout: &Layout) -> Result<u64> {
     let path = || layout.root.path().join(layout::FORMAT);
-    let content = reader::file(&layout.root, layout::FORMAT, 64 * 1024).map_err(layout::hint_at_repair)?;
+    let content =
+        bounded_file::read(&layout.root, layout::FORMAT, 64 * 1024).map_err(layout::hint_at_repair)?;
     match content {
         Some(content) => json::parse_object(&content.bytes)
             .ok()
@@ -356,7 +364,7 @@ fn format_version(layout: &Layout) -> Result<u64> {
 
 /// Writes format.json if it is not there yet.
 fn mark_format(layout: &Layout) -> Result<()> {
-    if reader::file(&layout.root, layout::FORMAT, 64 * 1024)?.is_some() {
+    if bounded_file::read(&layout.root, layout::FORMAT, 64 * 1024)?.is_some() {
         return Ok(());
     }
     let mut object = json::Object::new();

@@ -18,9 +18,9 @@ use crate::model::TaskId;
 const MAX_DEPTH: usize = 16;
 
 /// A file or directory, whatever its name.
-type FileId = (u64, u64);
+type DeviceInode = (u64, u64);
 
-fn file_id(metadata: &Metadata) -> FileId {
+fn device_inode(metadata: &Metadata) -> DeviceInode {
     (metadata.dev(), metadata.ino())
 }
 
@@ -33,20 +33,20 @@ pub fn lies_in_store(root: &Path, path: &Path) -> io::Result<bool> {
     if path.starts_with(root) {
         return Ok(true);
     }
-    let Some(store) = file_id_at(root)? else { return Ok(false) };
-    let tasks = file_id_at(&root.join(TASKS))?;
+    let Some(store) = device_inode_at(root)? else { return Ok(false) };
+    let tasks = device_inode_at(&root.join(TASKS))?;
     for above in path.ancestors() {
         let Ok(metadata) = std::fs::symlink_metadata(above) else { continue };
         if !metadata.is_dir() {
             continue;
         }
-        let found = Some(file_id(&metadata));
+        let found = Some(device_inode(&metadata));
         if found == Some(store) || found == tasks {
             return Ok(true);
         }
         let id = above.file_name().and_then(|name| name.to_str()).filter(|name| TaskId::is_valid(name));
         if let Some(id) = id
-            && file_id_at(&root.join(TASKS).join(id))? == found
+            && device_inode_at(&root.join(TASKS).join(id))? == found
         {
             return Ok(true);
         }
@@ -60,7 +60,7 @@ pub fn lies_in_store(root: &Path, path: &Path) -> io::Result<bool> {
 /// # Errors
 /// When the store cannot be looked through.
 pub fn is_linked_into_store(root: &Path, file: &Metadata) -> io::Result<bool> {
-    if file.nlink() < 2 || file_id_at(root)?.is_none_or(|(device, _)| device != file.dev()) {
+    if file.nlink() < 2 || device_inode_at(root)?.is_none_or(|(device, _)| device != file.dev()) {
         return Ok(false);
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -90,9 +90,9 @@ fn has_entry(dir: &rustix::fd::OwnedFd, inode: u64, depth: usize) -> io::Result<
     Ok(false)
 }
 
-fn file_id_at(path: &Path) -> io::Result<Option<FileId>> {
+fn device_inode_at(path: &Path) -> io::Result<Option<DeviceInode>> {
     match std::fs::metadata(path) {
-        Ok(metadata) => Ok(Some(file_id(&metadata))),
+        Ok(metadata) => Ok(Some(device_inode(&metadata))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

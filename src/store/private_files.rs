@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::layout::Dir;
+use super::dir::Dir;
 use super::routes::FileVersion;
-use super::{atomic, reader};
+use super::{atomic, bounded_file};
 use crate::error::{Error, Result, printable};
 
 /// The largest such file, in bytes.
@@ -29,7 +29,7 @@ impl PrivateFiles {
     /// `Io`.
     pub fn read(&self, name: &str) -> Result<Option<String>> {
         let Some(dir) = self.open()? else { return Ok(None) };
-        let Some(content) = reader::file(&dir, name, LIMIT)? else { return Ok(None) };
+        let Some(content) = bounded_file::read(&dir, name, LIMIT)? else { return Ok(None) };
         let path = || printable(&self.directory.join(name).to_string_lossy());
         let is_ours = content.stat.st_uid == rustix::process::geteuid().as_raw();
         if !is_ours || content.stat.st_mode & 0o022 != 0 {
@@ -64,7 +64,7 @@ impl PrivateFiles {
     /// `Io`.
     pub fn remove(&self, name: &str) -> Result<bool> {
         let Some(dir) = self.open()? else { return Ok(false) };
-        if reader::file(&dir, name, LIMIT)?.is_none() {
+        if bounded_file::read(&dir, name, LIMIT)?.is_none() {
             return Ok(false);
         }
         atomic::remove(&dir, name)?;

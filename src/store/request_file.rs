@@ -13,9 +13,10 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::layout::{Dir, REQUEST_FILE, RESPONSE_BODY_FILE, TASKS};
+use super::dir::Dir;
+use super::layout::{REQUEST_FILE, RESPONSE_BODY_FILE, TASKS};
 use super::own_files::lies_in_store;
-use super::{Store, atomic, reader};
+use super::{Store, atomic, bounded_file};
 use crate::digest::{sha256_bytes, sha256_file, sha256_open};
 use crate::error::{Error, Result, printable};
 use crate::model::{RequestCheck, Task};
@@ -72,7 +73,7 @@ fn look(root: &Path, dir: &Dir, task: &Task) -> Result<RequestState> {
         Ok(sha256) => RequestCheck::Changed(sha256),
         Err(error) => match Error::io("read the request", &task.request_path, error) {
             // A process without descriptors says nothing of the file.
-            error if reader::is_passing(&error) => return Err(error),
+            error if bounded_file::is_transient(&error) => return Err(error),
             error if is_unreadable(&error) => RequestCheck::Unreadable(error.cause().unwrap_or_default()),
             _ => RequestCheck::Missing,
         },

@@ -9,9 +9,9 @@ use rustix::fs::AtFlags;
 use serde_json::Value;
 
 use super::Store;
+use super::bounded_file::FileContent;
 use super::json_file::{Edit, JsonFile, cannot_be_read};
 use super::layout;
-use super::reader::FileContent;
 use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::model::task::object;

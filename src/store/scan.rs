@@ -6,15 +6,14 @@
 //! Large stores are read by several threads; results come in order, and only a few wait for their
 //! turn.
 
-use std::fmt;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::layout::{Dir, Layout, TASK_FILE};
-use super::{Store, reader};
+use super::dir::Dir;
+use super::layout::{Layout, TASK_FILE};
+use super::{Store, task_files};
 use crate::error::{Error, Result, printable};
 use crate::model::transition::check_redrive;
 use crate::model::{Task, TaskId, TaskText};
@@ -36,30 +35,6 @@ const THREADS: usize = 8;
 
 /// Up to this many looks are not worth the threads.
 const FEW: usize = 256;
-
-/// Is told how far the store is with what takes it long: at how many of how many tasks, and at the
-/// end that it is at all of them.
-#[derive(Clone, Default)]
-pub struct ProgressListener(Option<Arc<dyn Fn(u64, u64) + Send + Sync>>);
-
-impl ProgressListener {
-    /// Tells `listener`.
-    pub fn new(listener: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(listener)))
-    }
-
-    pub(super) fn report(&self, done: usize, total: usize) {
-        if let Some(listener) = &self.0 {
-            listener(done as u64, total as u64);
-        }
-    }
-}
-
-impl fmt::Debug for ProgressListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "ProgressListener(..)" } else { "ProgressListener" })
-    }
-}
 
 /// Reads files by few system calls.
 pub(super) struct FastReader {
@@ -205,7 +180,7 @@ pub(super) fn scan_name<T>(
         return Err(Error::corrupt(format!("{} is not the directory of a task", shown())));
     };
     let Some(dir) = layout.task(&id)? else { return Ok(None) };
-    match reader::with_task(&dir, &id, look)? {
+    match task_files::with_task(&dir, &id, look)? {
         Some(seen) => Ok(Some(seen)),
         None => Err(Error::corrupt(format!("{} has no task.json", shown()))),
     }

@@ -5,12 +5,12 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::atomic::Staged;
+use super::correlation_file::correlation_file;
 use super::index::Index;
 use super::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE, hex};
 use super::{Store, feed, mark_format};
 use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
-use crate::model::id::slug;
 use crate::model::task::object;
 use crate::model::transition::check_retry;
 use crate::model::{Command, Journal, NewRequest, NewTask, Status, Task, TaskId, Time, json};
@@ -85,7 +85,7 @@ impl Store {
                 .map_err(|error| Error::io("read the request", path, error))?;
             return Ok(NewRequest::File { path: path.clone(), sha256 });
         }
-        let content = super::reader::file(&dir, REQUEST_FILE, 64 * 1024 * 1024)?
+        let content = super::bounded_file::read(&dir, REQUEST_FILE, 64 * 1024 * 1024)?
             .ok_or_else(|| Error::refused(format!("the request of {} is missing ({path})", old.id)))?;
         let text = String::from_utf8(content.bytes)
             .map_err(|_| Error::corrupt(format!("{} is not UTF-8 text", printable(path))))?;
@@ -308,30 +308,6 @@ pub(super) fn content_fingerprint(new: &NewTask) -> String {
         metadata.unwrap_or_else(|_| new.spec.metadata.clone()).into(),
     ]);
     hex(&Sha256::digest(content.to_string().as_bytes()))
-}
-
-/// Name and content of the file that leads from a correlation to its newest task.
-fn correlation_file(task: &Task) -> (String, String) {
-    (correlation_name(&task.spec.workspace_id, &task.spec.correlation_id), correlation_content(task))
-}
-
-pub(super) fn correlation_name(workspace_id: &str, correlation_id: &str) -> String {
-    let part = |text: &str| {
-        let mut slug = slug(text);
-        slug.truncate(100);
-        slug
-    };
-    format!("{}--{}.json", part(workspace_id), part(correlation_id))
-}
-
-pub(super) fn correlation_content(task: &Task) -> String {
-    let content = object([
-        ("workspace_id", task.spec.workspace_id.clone().into()),
-        ("correlation_id", task.spec.correlation_id.clone().into()),
-        ("task_id", task.id.as_str().into()),
-        ("updated_at", task.updated_at.to_string().into()),
-    ]);
-    json::to_text(&content)
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::atomic::{Staged, SyncGroup};
+use super::dir::Dir;
 use super::index::Index;
-use super::layout::Dir;
 use super::submit::{PreparedTask, content_fingerprint, is_taken};
 use super::{Store, Submitted, mark_format};
 use crate::error::{Error, ErrorKind, Result};

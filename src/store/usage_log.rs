@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 
 use super::layout::{OLD_USAGE, USAGE};
-use super::{Store, atomic, reader};
+use super::{Store, atomic, bounded_file};
 use crate::error::{Error, Result};
 
 /// The size at which the log becomes the old one and a new one is begun, in bytes: some hundred thousand runs.
@@ -47,7 +47,7 @@ impl Store {
     /// `Corrupt` when a log is not a regular file or too large; `Io`.
     pub fn usage(&self) -> Result<String> {
         let read = |name| -> Result<String> {
-            let content = reader::file(&self.layout.root, name, MAX_USAGE)?;
+            let content = bounded_file::read(&self.layout.root, name, MAX_USAGE)?;
             Ok(content
                 .map_or_else(String::new, |content| String::from_utf8_lossy(&content.bytes).into_owned()))
         };

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
-use super::layout::{Dir, WORKERS};
-use super::{Store, atomic, lock, reader};
+use super::dir::Dir;
+use super::layout::WORKERS;
+use super::{Store, atomic, bounded_file, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::task::object;
 use crate::model::{ClaimToken, Time, json};
@@ -238,7 +239,7 @@ fn live_worker_in(workers: &Dir, name: &str) -> Result<Option<WorkerInfo>> {
     if name.starts_with('.') {
         return Ok(None);
     }
-    let Ok(Some(content)) = reader::file(workers, name, 1024 * 1024) else { return Ok(None) };
+    let Ok(Some(content)) = bounded_file::read(workers, name, 1024 * 1024) else { return Ok(None) };
     if !lock::is_held(workers, name)? {
         if !is_dispatcher_registration(workers, name) {
             let _ = atomic::remove(workers, name);
@@ -256,6 +257,6 @@ pub(super) fn is_dispatcher_registration(workers: &Dir, name: &str) -> bool {
 }
 
 fn registration_in(workers: &Dir, name: &str) -> Option<WorkerInfo> {
-    let content = reader::file(workers, name, 1024 * 1024).ok().flatten()?;
+    let content = bounded_file::read(workers, name, 1024 * 1024).ok().flatten()?;
     WorkerInfo::from_object(&json::parse_object(&content.bytes).ok()?)
 }

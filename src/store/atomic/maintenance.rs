@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::{Staged, create, make_root, open_for_update, sync_dir, sync_file, sync_path, unique_name};
 use crate::error::{Error, Result};
-use crate::store::layout::Dir;
+use crate::store::dir::Dir;
 
 /// Moves a directory entry durably into `to`, under a name that is free there.
 pub(in crate::store) fn set_aside(from: &Dir, name: &OsStr, to: &Dir) -> Result<()> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Staged, create, unique_name};
 use crate::error::{Error, Result};
-use crate::store::layout::Dir;
+use crate::store::dir::Dir;
 
 /// Files and directories of several items that wait to be synced together.
 #[derive(Default)]

@@ -6,18 +6,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::FileType;
 
+use super::Checker;
 use super::expected::{Expected, OpenTask};
 use super::layout_check::misplaced;
-use super::{Checker, Severity};
+use super::report::Severity;
 use crate::error::{ErrorKind, Result};
 use crate::model::json::raw::read_object;
 use crate::model::{TaskId, Time};
 use crate::store::atomic;
+use crate::store::correlation_file::correlation_content;
+use crate::store::dir::Dir;
+use crate::store::index::correlations::target_of;
+use crate::store::index::seal::seal;
+use crate::store::index::self_heal::put;
 use crate::store::index::sorted_set::SortedSet;
-use crate::store::index::{Index, LaneSets, Position, position, put, seal, target_of};
-use crate::store::layout::{Dir, INDEXES};
+use crate::store::index::{Index, LaneSets, Position, position};
+use crate::store::layout::INDEXES;
 use crate::store::scan::{FastReader, map_in_order};
-use crate::store::submit::correlation_content;
 
 /// The entries of one lane's sorted sets.
 #[derive(Default)]

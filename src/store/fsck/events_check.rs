@@ -2,12 +2,13 @@
 
 use serde::Deserialize;
 
-use super::Severity;
-use super::task_check::{Repair, TaskCheck};
+use super::fault::{Repair, TaskCheck};
+use super::report::Severity;
 use crate::error::{ErrorKind, Result};
 use crate::model::{Task, json};
-use crate::store::layout::{Dir, EVENTS_FILE};
-use crate::store::reader;
+use crate::store::bounded_file;
+use crate::store::dir::Dir;
+use crate::store::layout::EVENTS_FILE;
 
 /// The part of an event line that counts here.
 #[derive(Deserialize)]
@@ -30,7 +31,8 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The lines of the history that tell of what happened.
 pub(crate) fn whole_event_lines(dir: &Dir, task: &Task) -> Result<Vec<u8>> {
-    let content = reader::file(dir, EVENTS_FILE, u64::MAX)?.map(|content| content.bytes).unwrap_or_default();
+    let content =
+        bounded_file::read(dir, EVENTS_FILE, u64::MAX)?.map(|content| content.bytes).unwrap_or_default();
     let is_event = |line: &&[u8]| numbered(line).is_some_and(|n| !is_undone(n, task));
     Ok(lines(&content).filter(is_event).collect::<Vec<_>>().concat())
 }
@@ -42,7 +44,7 @@ fn is_undone(n: Option<u64>, task: &Task) -> bool {
 
 /// Looks at the history of a task.
 pub(crate) fn events(look: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()> {
-    let bytes = match reader::file(dir, EVENTS_FILE, u64::MAX) {
+    let bytes = match bounded_file::read(dir, EVENTS_FILE, u64::MAX) {
         Ok(content) => content.map(|content| content.bytes).unwrap_or_default(),
         // A link has been found already; a directory or a pipe must make room.
         Err(error) if error.kind() == ErrorKind::Corrupt => {

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use crate::model::{TaskId, TaskText, Time};
+use crate::store::correlation_file::correlation_name;
 use crate::store::index::{Position, position};
 use crate::store::layout::idempotency_key;
-use crate::store::submit::correlation_name;
 
 /// A task that must be found through the index.
 pub(crate) struct OpenTask {

@@ -10,14 +10,15 @@ use std::mem::MaybeUninit;
 use rustix::fs::{FileType, RawDir};
 
 use super::expected::ExpectedOfTask;
-use super::task_check::is_pending;
 use crate::digest::sha256_bytes;
 use crate::model::json::raw::{Raw, members, same_text};
 use crate::model::{Response, TaskId, TaskText};
 use crate::store::Store;
-use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::dir::Dir;
+use crate::store::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::request_file::is_in_task;
 use crate::store::scan::FastReader;
+use crate::store::task_files::is_pending_response_name;
 
 /// What a thread needs for its checks: one reader for each file that is looked at beside the others.
 pub(crate) struct FastChecker {
@@ -84,7 +85,8 @@ impl FastChecker {
                 EVENTS_FILE => &mut has_events,
                 RESPONSE_FILE => &mut has_response,
                 _ => {
-                    let is_plain = !name.starts_with('.') && !name.ends_with(".tmp") && !is_pending(name);
+                    let is_plain =
+                        !name.starts_with('.') && !name.ends_with(".tmp") && !is_pending_response_name(name);
                     if is_plain && matches!(kind, FileType::RegularFile | FileType::Directory) {
                         continue;
                     }

@@ -10,12 +10,14 @@ use rustix::path::Arg;
 use rustix::process::{Pid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Checker, Severity};
+use super::Checker;
+use super::report::Severity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::json::raw::{Raw, members};
+use crate::store::dir::Dir;
 use crate::store::history::open_read;
 use crate::store::layout::{
-    BELLS, BOARD, CONVERSATIONS, Dir, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES,
+    BELLS, BOARD, CONVERSATIONS, FEED, INDEXES, LANES, LOCK, OLD_USAGE, OUTBOX, QUARANTINE, ROUTES,
     SERVER_TOKEN, TMP, USAGE, VENDORS, WORKERS,
 };
 use crate::store::scan::map_in_order;

@@ -7,11 +7,12 @@ use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
 use super::layout_check::misplaced;
-use super::{Finding, FsckReport, Severity, set_aside_in};
+use super::report::{Finding, FsckReport, Severity};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::layout::{Dir, FORMAT, LOCK, Layout, QUARANTINE, TASKS};
+use crate::store::dir::Dir;
+use crate::store::layout::{FORMAT, LOCK, Layout, QUARANTINE, TASKS};
 use crate::store::lock::StoreLock;
-use crate::store::{FORMAT_VERSION, Store, StoreOptions, atomic, format_version, lock};
+use crate::store::{FORMAT_VERSION, Store, StoreOptions, atomic, format_version, lock, quarantine};
 
 impl Store {
     /// Checks the store at `root` as [`Store::fsck`] does, also one that cannot be opened otherwise:
@@ -42,7 +43,8 @@ impl Store {
                 "repair gives it another name"
             } else {
                 let time = options.clock.now().wall;
-                report.quarantine = Some(set_aside_in(&dir, &mut quarantine, time, &dir, OsStr::new(name))?);
+                report.quarantine =
+                    Some(quarantine::set_aside(&dir, &mut quarantine, time, &dir, OsStr::new(name))?);
                 "repair moves it to the quarantine"
             };
             report.add(Finding {
@@ -58,7 +60,8 @@ impl Store {
             if repair {
                 let _lock = StoreLock::acquire(&dir, options.lock_timeout)?;
                 let time = options.clock.now().wall;
-                report.quarantine = Some(set_aside_in(&dir, &mut quarantine, time, &dir, OsStr::new(name))?);
+                report.quarantine =
+                    Some(quarantine::set_aside(&dir, &mut quarantine, time, &dir, OsStr::new(name))?);
             }
             Ok(())
         };

@@ -4,65 +4,20 @@ use std::ffi::OsStr;
 
 use rustix::fs::FileType;
 
+use super::Checker;
 use super::events_check::{events, whole_event_lines};
 use super::expected::{Expected, ExpectedOfTask};
-use super::{Checker, Severity};
+use super::fault::{Fault, Repair, TaskCheck};
+use super::report::Severity;
 use crate::digest::sha256_bytes;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Response, Task, TaskId, TaskText, json};
-use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::dir::Dir;
+use crate::store::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::lock::TaskLock;
 use crate::store::request_file::is_own;
-use crate::store::{atomic, history, reader};
-
-/// How a fault is put right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Repair {
-    Nothing,
-    /// Leave the task until it is removed.
-    Collect,
-    /// Leave it to a person: somebody may have opened it on purpose.
-    Close,
-    /// Leave it: no command uses the path.
-    Refuse,
-    /// Move the whole directory of the task.
-    SetTaskAside,
-    /// Move the file in question.
-    SetAside,
-    /// Move the file in question and write response.json from task.json.
-    ReplaceResponse,
-    Remove,
-    CompleteEvents,
-    RewriteEvents,
-    /// Move what is no file and write events.jsonl from task.json.
-    ReplaceEvents,
-    /// Move what is there and write request.md from task.json.
-    RestoreRequest,
-    WriteResponse,
-    RenameResponse,
-}
-
-impl Repair {
-    const fn describe(self) -> &'static str {
-        match self {
-            Self::Nothing => "nothing can be done about it",
-            Self::Collect => "`lanes gc` without --archive removes the task when its time has come",
-            Self::Close => "chmod 700 closes it",
-            Self::Refuse => "no command uses that path; an answer is printed and stays in the store",
-            Self::SetTaskAside => "repair moves the task's directory to the quarantine",
-            Self::SetAside => "repair moves it to the quarantine",
-            Self::ReplaceResponse | Self::ReplaceEvents => {
-                "repair moves it to the quarantine and writes it anew from task.json"
-            }
-            Self::RestoreRequest => "repair writes it anew from task.json",
-            Self::Remove => "repair removes it",
-            Self::CompleteEvents => "repair completes it from task.json",
-            Self::RewriteEvents => "repair copies it to the quarantine and keeps the lines that are events",
-            Self::WriteResponse => "repair writes it from task.json",
-            Self::RenameResponse => "repair gives it its proper name",
-        }
-    }
-}
+use crate::store::task_files::is_pending_response_name;
+use crate::store::{atomic, bounded_file, history, task_files};
 
 const LOST: &str = "the task has ended and its answer is gone";
 
@@ -70,36 +25,6 @@ const LOST: &str = "the task has ended and its answer is gone";
 const LASTING: [&str; 2] = [MODE, PATH];
 const MODE: &str = "mode";
 const PATH: &str = "path-refused";
-
-/// One thing that is wrong with a task.
-pub(crate) struct Fault {
-    code: &'static str,
-    severity: Severity,
-    pub(crate) file: String,
-    message: String,
-    pub(crate) repair: Repair,
-}
-
-/// What a look at a task's directory says.
-#[derive(Default)]
-pub(crate) struct TaskCheck {
-    pub(crate) faults: Vec<Fault>,
-    task: Option<Task>,
-}
-
-impl TaskCheck {
-    pub(crate) fn fault(
-        &mut self,
-        code: &'static str,
-        severity: Severity,
-        file: &str,
-        message: impl Into<String>,
-        repair: Repair,
-    ) {
-        let (file, message) = (file.to_string(), message.into());
-        self.faults.push(Fault { code, severity, file, message, repair });
-    }
-}
 
 impl Checker<'_> {
     /// Checks one entry of the task directory.
@@ -257,7 +182,7 @@ fn look(dir: &Dir, id: &TaskId) -> Result<TaskCheck> {
     let mut look = TaskCheck::default();
     let entries = dir.entries()?;
     let has = |name: &str| entries.iter().any(|(entry, _)| entry == name);
-    match reader::task(dir, id) {
+    match task_files::task(dir, id) {
         Ok(Some(loaded)) => look.task = Some(loaded.task),
         Ok(None) => {
             let message = "the directory holds no task.json";
@@ -305,7 +230,7 @@ fn request(look: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()> {
     }
     let can_restore = sha256_bytes(task.spec.prompt.as_bytes()) == task.request_sha256;
     let repair = if can_restore { Repair::RestoreRequest } else { Repair::Nothing };
-    let (code, message) = match reader::file(dir, REQUEST_FILE, u64::MAX) {
+    let (code, message) = match bounded_file::read(dir, REQUEST_FILE, u64::MAX) {
         Ok(Some(content)) if sha256_bytes(&content.bytes) == task.request_sha256 => return Ok(()),
         Ok(Some(_)) => ("request-changed", "it is not the request that was submitted".to_string()),
         Ok(None) => ("request-missing", "the request of an open task is gone".to_string()),
@@ -327,9 +252,10 @@ fn response(
     has_file: bool,
     entries: &[(std::ffi::OsString, FileType)],
 ) -> Result<()> {
-    let pending = entries.iter().filter_map(|(name, _)| name.to_str()).filter(|name| is_pending(name));
+    let pending =
+        entries.iter().filter_map(|(name, _)| name.to_str()).filter(|name| is_pending_response_name(name));
     let mut pending: Vec<&str> = pending.collect();
-    let own = reader::pending_response_name(task.fence);
+    let own = task_files::pending_response_name(task.fence);
     let saved = pending.contains(&own.as_str()) && readable(dir, &own).is_ok();
     if let Some(link) = look.faults.iter_mut().find(|fault| fault.file == RESPONSE_FILE) {
         if task.status.is_terminal() && task.journal.response.is_some() {
@@ -377,13 +303,6 @@ fn response(
     Ok(())
 }
 
-/// `response.<number>.json`
-pub(crate) fn is_pending(name: &str) -> bool {
-    name.strip_prefix("response.")
-        .and_then(|rest| rest.strip_suffix(".json"))
-        .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
 fn readable(dir: &Dir, name: &str) -> Result<Response> {
     let broken = |why: String| {
         let path = dir.path().join(name);
@@ -393,14 +312,14 @@ fn readable(dir: &Dir, name: &str) -> Result<Response> {
             printable(&why)
         ))
     };
-    let content = reader::file(dir, name, u64::MAX)?.ok_or_else(|| broken("it is gone".to_string()))?;
+    let content = bounded_file::read(dir, name, u64::MAX)?.ok_or_else(|| broken("it is gone".to_string()))?;
     Response::parse(&content.bytes).map_err(broken)
 }
 
 /// How response.json differs from the answer that task.json carries.
 fn differs(dir: &Dir, expected: &Response) -> Option<(&'static str, String)> {
     let text = json::to_text(&expected.to_object());
-    if let Ok(Some(content)) = reader::file(dir, RESPONSE_FILE, text.len() as u64)
+    if let Ok(Some(content)) = bounded_file::read(dir, RESPONSE_FILE, text.len() as u64)
         && content.bytes == text.as_bytes()
     {
         return None;

@@ -10,15 +10,18 @@ use std::os::unix::fs::FileExt;
 
 use rustix::io::Errno;
 
+use super::super::dir::Dir;
 use super::super::history::open_read;
-use super::super::layout::{Dir, Layout};
+use super::super::layout::{Layout, idempotency_key};
+use super::super::lock::StoreLock;
 use super::super::scan::{FastReader, map_in_order};
+use super::seal::{is_sealed, seal};
 use super::sorted_set::damaged;
-use super::{Index, KEYS, clear_path};
+use super::{Index, KEYS, self_heal};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::TaskId;
+use crate::model::{Task, TaskId};
 use crate::store::file_tail::lines;
-use crate::store::{atomic, reader};
+use crate::store::{atomic, bounded_file};
 
 /// The file of many keys: its size, and a line for each key, its name and its task.
 const PACKED: &str = "packed";
@@ -58,6 +61,50 @@ impl<'a> Index<'a> {
     pub(in crate::store) fn keys_or_make(&self) -> Result<KeyIndex<'a>> {
         self.dir().open_or_make_derived(KEYS).map(|dir| KeyIndex { layout: self.layout, dir })
     }
+
+    /// The task that holds an idempotency key, as far as the index knows.
+    ///
+    /// # Errors
+    /// `Corrupt` when the key's file names no task: then a task may hold it all the same.
+    pub(in crate::store) fn key_holder(&self, workspace_id: &str, key: &str) -> Result<Option<TaskId>> {
+        match self.keys()? {
+            Some(keys) => keys.holder(&idempotency_key(workspace_id, key)),
+            None => Ok(None),
+        }
+    }
+
+    /// The same where a damaged file is about to be written anew and counts as none.
+    pub(in crate::store) fn known_holder(&self, workspace_id: &str, key: &str) -> Result<Option<TaskId>> {
+        match self.key_holder(workspace_id, key) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            known => known,
+        }
+    }
+
+    /// Makes the index tell who holds a key, where its file has been damaged. Whether it had been.
+    pub(in crate::store) fn heal_key(&self, lock: &StoreLock, workspace_id: &str, key: &str) -> Result<bool> {
+        let damaged = match self.key_holder(workspace_id, key) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => true,
+            known => known.map(|_| false)?,
+        };
+        if damaged {
+            // The keys without it are not complete, so the index is built anew.
+            self.keys_or_make()?.discard(&idempotency_key(workspace_id, key))?;
+            self.ensure(lock)?;
+        }
+        Ok(damaged)
+    }
+
+    /// Notes which task holds its idempotency key.
+    pub(in crate::store) fn set_key(&self, task: &Task) -> Result<()> {
+        // A task that was retried has given its key to the new one.
+        let Some(key) = task.spec.key.as_ref().filter(|_| task.retried_as.is_none()) else { return Ok(()) };
+        let keys = self.keys_or_make()?;
+        // What somebody else has done before must not be hidden.
+        let was_whole = is_sealed(keys.dir())?;
+        keys.set(&idempotency_key(&task.spec.workspace_id, key), &task.id)?;
+        if was_whole { seal(keys.dir()) } else { Ok(()) }
+    }
 }
 
 impl KeyIndex<'_> {
@@ -71,7 +118,7 @@ impl KeyIndex<'_> {
     /// # Errors
     /// `Corrupt` when what is noted names no task.
     pub(in crate::store) fn holder(&self, name: &str) -> Result<Option<TaskId>> {
-        let Some(content) = reader::file(&self.dir, name, 4096)? else {
+        let Some(content) = bounded_file::read(&self.dir, name, 4096)? else {
             return Ok(self.find(name)?.and_then(|place| place.id));
         };
         let holder = TaskId::parse(String::from_utf8_lossy(&content.bytes).trim());
@@ -85,11 +132,11 @@ impl KeyIndex<'_> {
 
     fn put(&self, name: &str, text: &str) -> Result<()> {
         let write = || atomic::replace_derived(&self.dir, name, text.as_bytes());
-        clear_path::put(self.layout, &self.dir, name, write)
+        self_heal::put(self.layout, &self.dir, name, write)
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        clear_path::clear(self.layout, &self.dir, name)
+        self_heal::clear(self.layout, &self.dir, name)
     }
 
     /// Lets a key lead nowhere.
@@ -122,7 +169,7 @@ impl KeyIndex<'_> {
 
     /// The keys that are noted among many, and their tasks.
     pub(in crate::store) fn packed(&self) -> Result<Vec<(String, TaskId)>> {
-        let Some(content) = reader::file(&self.dir, PACKED, u64::MAX)? else { return Ok(Vec::new()) };
+        let Some(content) = bounded_file::read(&self.dir, PACKED, u64::MAX)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         let mut before = String::new();
         let keys = content.bytes.strip_prefix(head(content.bytes.len() as u64).as_bytes());
@@ -156,7 +203,7 @@ impl KeyIndex<'_> {
         }
         let keys: String = others.iter().map(|(name, id)| format!("{name} {id}\n")).collect();
         let text = head(HEAD + keys.len() as u64) + &keys;
-        let known = reader::file(&self.dir, PACKED, text.len() as u64);
+        let known = bounded_file::read(&self.dir, PACKED, text.len() as u64);
         if known.is_ok_and(|known| known.is_some_and(|known| known.bytes == text.as_bytes())) {
             return Ok(());
         }

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 
-use super::super::layout::{Dir, lane_key};
+use super::super::dir::Dir;
+use super::super::layout::lane_key;
 use super::sorted_set::{IndexEntry, NO_LEASE, SortedSet, damaged};
 use crate::error::{Error, Result};
 use crate::model::{Now, Status, Task, json};
-use crate::store::{atomic, reader};
+use crate::store::{atomic, bounded_file};
 
 const READY: &str = "ready";
 const LATER: &str = "later";
@@ -161,7 +162,7 @@ impl LaneSets {
 
     /// How many tasks of the lane can be claimed.
     pub(in crate::store) fn count(&self) -> Result<u64> {
-        match reader::file(&self.dir, COUNT, MAX_COUNT as u64)? {
+        match bounded_file::read(&self.dir, COUNT, MAX_COUNT as u64)? {
             Some(content) => self.counted(&content.bytes),
             None => Err(damaged(&self.dir.path().join(COUNT))),
         }

@@ -18,13 +18,15 @@
 //! * *busy*: the task that a change is under way for. A process that is killed in the middle leaves
 //!   it behind, and the next one finishes the work.
 
-mod clear_path;
-mod fsck;
+pub(super) mod correlations;
 mod keys;
 mod lane;
 mod power_loss;
+mod queries;
 mod rebuild;
-mod self_heal;
+mod removal;
+pub(super) mod seal;
+pub(super) mod self_heal;
 pub(crate) mod sorted_set;
 mod state;
 
@@ -33,17 +35,17 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
-use self::self_heal::made;
+use rustix::io::Errno;
+
+use self::seal::{is_sealed, seal};
 use self::sorted_set::{IndexEntry, SortedSet};
-use super::layout::{Dir, Layout, TASKS, idempotency_key};
+use super::dir::Dir;
+use super::layout::{Layout, TASKS};
 use super::lock::StoreLock;
-use super::{atomic, reader};
+use super::{atomic, bounded_file, task_files};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Now, Task, TaskId, Time};
-pub(super) use clear_path::put;
-pub(super) use fsck::target_of;
+use crate::model::{Now, Task, TaskId};
 pub(super) use lane::{LaneSets, Position, position};
-pub(super) use self_heal::{is_sealed, seal};
 
 use self::lane::{clock_lead, is_due};
 use self::state::{IndexState, boot_word};
@@ -52,6 +54,25 @@ const STATE: &str = "state";
 const KEYS: &str = "keys";
 const CORRELATIONS: &str = "correlations";
 const LANE_SETS: &str = "lanes";
+
+/// How often something is tried while somebody removes the index.
+pub(super) const TRIES: usize = 5;
+
+/// Whether something was not there that has just been made or seen: somebody removes it.
+fn is_gone(error: &Error) -> bool {
+    error.raw_os_error() == Some(Errno::NOENT.raw_os_error())
+}
+
+/// The directory of the index, made if it is not there.
+fn open_or_make(layout: &Layout) -> Result<Dir> {
+    for _ in 1..TRIES {
+        match layout.indexes() {
+            Err(error) if is_gone(&error) => {}
+            opened => return opened,
+        }
+    }
+    layout.indexes()
+}
 
 /// The first entries of a sorted set that may have come due, at most `count`. `unordered`: the order of
 /// the keys does not tell.
@@ -77,11 +98,30 @@ pub(super) struct Index<'a> {
 
 impl<'a> Index<'a> {
     pub(super) fn open(layout: &'a Layout) -> Result<Self> {
-        Ok(Self { layout, indexes: RefCell::new(Rc::new(made(layout)?)) })
+        Ok(Self { layout, indexes: RefCell::new(Rc::new(open_or_make(layout)?)) })
+    }
+
+    /// Where it is.
+    pub(super) fn dir(&self) -> Rc<Dir> {
+        Rc::clone(&self.indexes.borrow())
+    }
+
+    /// Does something with the index, and does it again where somebody removes it meanwhile.
+    pub(super) fn again<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
+        for _ in 1..TRIES {
+            match work() {
+                Err(error) if is_gone(&error) => match open_or_make(self.layout) {
+                    Ok(dir) => *self.indexes.borrow_mut() = Rc::new(dir),
+                    Err(_) => return Err(error),
+                },
+                done => return done,
+            }
+        }
+        work()
     }
 
     fn read_state(&self) -> Result<Option<IndexState>> {
-        match reader::file(&self.dir(), STATE, 4096) {
+        match bounded_file::read(&self.dir(), STATE, 4096) {
             Ok(content) => {
                 Ok(content.and_then(|content| IndexState::parse(&String::from_utf8_lossy(&content.bytes))))
             }
@@ -277,11 +317,11 @@ impl<'a> Index<'a> {
     fn load(&self, name: &str) -> Result<Option<Task>> {
         let Ok(id) = TaskId::parse(name) else { return Ok(None) };
         let read = || match self.layout.task(&id)? {
-            Some(dir) => Ok(reader::task(&dir, &id)?.map(|loaded| loaded.task)),
+            Some(dir) => Ok(task_files::task(&dir, &id)?.map(|loaded| loaded.task)),
             None => Ok(None),
         };
         match read() {
-            Err(error) if !reader::is_passing(&error) => Ok(None),
+            Err(error) if !bounded_file::is_transient(&error) => Ok(None),
             read => read,
         }
     }
@@ -337,73 +377,5 @@ impl<'a> Index<'a> {
             Some(sets) => sets.promote(&sets.held, entry),
             None => Ok(()),
         }
-    }
-
-    /// The next moment at which something in a lane comes due.
-    pub(super) fn next_due(&self, lane: &str) -> Result<Option<Time>> {
-        let Some(sets) = self.lane_if_any(lane)? else {
-            return Ok(None);
-        };
-        let keys = [sets.later.first_key()?, sets.held.first_key()?];
-        Ok(keys.into_iter().flatten().min().map(Time::from_micros))
-    }
-
-    /// How many tasks of a lane can be claimed, with those that nobody has put among them yet.
-    pub(super) fn depth(&self, lane: &str, now: &Now) -> Result<u64> {
-        let Some(sets) = self.lane_if_any(lane)? else { return Ok(0) };
-        let mut depth = sets.count()? + due(&sets.later, false, now, usize::MAX)?.len() as u64;
-        for entry in due(&sets.held, true, now, usize::MAX)? {
-            depth += u64::from(self.load(&entry.id)?.is_some_and(|task| !task.lease_is_live(now)));
-        }
-        Ok(depth)
-    }
-
-    /// The task that holds an idempotency key, as far as the index knows.
-    ///
-    /// # Errors
-    /// `Corrupt` when the key's file names no task: then a task may hold it all the same.
-    pub(super) fn key_holder(&self, workspace_id: &str, key: &str) -> Result<Option<TaskId>> {
-        match self.keys()? {
-            Some(keys) => keys.holder(&idempotency_key(workspace_id, key)),
-            None => Ok(None),
-        }
-    }
-
-    /// The same where a damaged file is about to be written anew and counts as none.
-    pub(super) fn known_holder(&self, workspace_id: &str, key: &str) -> Result<Option<TaskId>> {
-        match self.key_holder(workspace_id, key) {
-            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
-            known => known,
-        }
-    }
-
-    /// Makes the index tell who holds a key, where its file has been damaged. Whether it had been.
-    pub(super) fn heal_key(&self, lock: &StoreLock, workspace_id: &str, key: &str) -> Result<bool> {
-        let damaged = match self.key_holder(workspace_id, key) {
-            Err(error) if error.kind() == ErrorKind::Corrupt => true,
-            known => known.map(|_| false)?,
-        };
-        if damaged {
-            // The keys without it are not complete, so the index is built anew.
-            self.keys_or_make()?.discard(&idempotency_key(workspace_id, key))?;
-            self.ensure(lock)?;
-        }
-        Ok(damaged)
-    }
-
-    /// Notes which task holds its idempotency key.
-    pub(super) fn set_key(&self, task: &Task) -> Result<()> {
-        // A task that was retried has given its key to the new one.
-        let Some(key) = task.spec.key.as_ref().filter(|_| task.retried_as.is_none()) else { return Ok(()) };
-        let keys = self.keys_or_make()?;
-        // What somebody else has done before must not be hidden.
-        let was_whole = is_sealed(keys.dir())?;
-        keys.set(&idempotency_key(&task.spec.workspace_id, key), &task.id)?;
-        if was_whole { seal(keys.dir()) } else { Ok(()) }
-    }
-
-    /// The directory of the correlation files.
-    pub(super) fn correlations(&self) -> Result<Dir> {
-        clear_path::directory(self.layout, &self.dir(), CORRELATIONS)
     }
 }

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 
 use rustix::fs::AtFlags;
 
-use super::{CORRELATIONS, Index, clear_path, target_of};
+use super::correlations::target_of;
+use super::{CORRELATIONS, Index};
 use crate::error::Result;
 use crate::model::{Task, TaskId};
+use crate::store::correlation_file::correlation_name;
 use crate::store::layout::RESPONSE_FILE;
-use crate::store::submit::{correlation_content, correlation_name};
-use crate::store::{atomic, feed, reader};
+use crate::store::{atomic, feed, task_files};
 
 /// How much of the feed's end is looked at, in bytes.
 const FEED_END: u64 = 256 * 1024;
@@ -91,7 +92,7 @@ impl Index<'_> {
             let _ = if has_ended {
                 self.complete_response(&dir, task)
             } else {
-                atomic::rename_if_free(&dir, RESPONSE_FILE, &reader::pending_response_name(task.fence))
+                atomic::rename_if_free(&dir, RESPONSE_FILE, &task_files::pending_response_name(task.fence))
             };
         }
         Ok(())
@@ -114,22 +115,5 @@ impl Index<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Lets the correlation of a task lead to it, unless it leads to a younger one.
-    pub(in crate::store) fn recover_correlation(&self, task: &Task) -> Result<()> {
-        let target = self.correlation_target(task)?;
-        if target.as_ref() == Some(&task.id) {
-            return Ok(());
-        }
-        let target = target.map_or(Ok(None), |id| self.load(id.as_str()))?;
-        if target.is_some_and(|target| target.created_at >= task.created_at) {
-            return Ok(());
-        }
-        let (correlations, text) = (self.correlations()?, correlation_content(task));
-        let name = correlation_name(&task.spec.workspace_id, &task.spec.correlation_id);
-        clear_path::put(self.layout, &correlations, &name, || {
-            atomic::replace_derived(&correlations, &name, text.as_bytes())
-        })
     }
 }

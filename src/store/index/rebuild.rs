@@ -9,17 +9,18 @@ use rustix::io::Errno;
 
 use super::lane::{LaneSets, Position, clock_lead, entry, position};
 use super::power_loss::UNWRITTEN;
-use super::self_heal::seal;
+use super::seal::seal;
 use super::sorted_set::IndexEntry;
 use super::state::{IndexState, boot_word};
-use super::{Index, KEYS, LANE_SETS, STATE, clear_path};
+use super::{Index, KEYS, LANE_SETS, STATE, self_heal};
 use crate::error::{Error, Result};
 use crate::model::{Event, Task, TaskId, TaskText, Time, json};
-use crate::store::layout::{Dir, RESPONSE_FILE, idempotency_key};
+use crate::store::dir::Dir;
+use crate::store::layout::{RESPONSE_FILE, idempotency_key};
 use crate::store::lock::TaskLock;
 use crate::store::request_file::is_part;
 use crate::store::scan::scan_with_progress;
-use crate::store::{atomic, feed, history, reader};
+use crate::store::{atomic, bounded_file, feed, history, task_files};
 
 /// After a power cut the numbers of the feed go on this much higher, so that none is used twice.
 const SEQ_GAP: u64 = 1_000_000;
@@ -105,7 +106,7 @@ impl Index<'_> {
         match &task.journal.response {
             Some(response) => {
                 let text = json::to_text(&response.to_object());
-                match reader::file(dir, RESPONSE_FILE, text.len() as u64)
+                match bounded_file::read(dir, RESPONSE_FILE, text.len() as u64)
                     .map(|found| found.map(|it| it.bytes))
                 {
                     Ok(Some(found)) if found == text.as_bytes() => return Ok(()),
@@ -121,7 +122,12 @@ impl Index<'_> {
             None if dir.path().join(RESPONSE_FILE).exists() => Ok(()),
             None => {
                 atomic::sync_dir(dir)?;
-                atomic::rename_derived(dir, &reader::pending_response_name(task.fence), dir, RESPONSE_FILE)?;
+                atomic::rename_derived(
+                    dir,
+                    &task_files::pending_response_name(task.fence),
+                    dir,
+                    RESPONSE_FILE,
+                )?;
                 atomic::sync_dir(dir)
             }
         }
@@ -229,7 +235,7 @@ impl Index<'_> {
                     used.insert(lane);
                     return ControlFlow::Continue(());
                 }
-                Err(error) if !reader::is_passing(&error) => return ControlFlow::Continue(()),
+                Err(error) if !bounded_file::is_transient(&error) => return ControlFlow::Continue(()),
                 Err(error) => {
                     failed = Err(error);
                     return ControlFlow::Break(());
@@ -264,9 +270,9 @@ impl Index<'_> {
             lanes.entry(lane).or_default();
         }
         // Whoever dies from here on leaves an index that nobody takes for whole.
-        clear_path::clear(self.layout, &self.dir(), STATE)?;
+        self_heal::clear(self.layout, &self.dir(), STATE)?;
         self.swap_lane_sets(lanes)?;
-        clear_path::directory(self.layout, &self.dir(), KEYS)?;
+        self_heal::directory(self.layout, &self.dir(), KEYS)?;
         let keys = keys.into_iter().map(|(name, (_, id))| (name, id)).collect();
         self.keys_or_make()?.fill(&keys)?;
         self.recover_correlations(&newest_by_correlation)?;

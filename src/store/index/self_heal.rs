@@ -1,61 +1,60 @@
 //! A damaged index is noticed and built anew on the spot: it is derived data, and whoever asks for
 //! the next task must not have to know of it.
 
+use std::ffi::OsStr;
 use std::ops::ControlFlow;
-use std::rc::Rc;
 
-use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
+use super::seal::is_sealed_at;
 use super::sorted_set::{SortedSet, damaged};
-use super::{Index, KEYS, LANE_SETS, LaneSets};
-use crate::error::{Error, ErrorKind, Result};
-use crate::store::layout::{Dir, Layout};
+use super::{Index, KEYS, LANE_SETS, LaneSets, TRIES};
+use crate::error::{ErrorKind, Result};
+use crate::store::clock::Clock;
+use crate::store::dir::Dir;
+use crate::store::layout::Layout;
 use crate::store::lock::StoreLock;
-use crate::store::{Store, atomic};
+use crate::store::{Store, atomic, quarantine};
 
-/// The modification time of a directory of the index that only we have changed, in seconds.
-const SEAL: i64 = 1_000_000_000;
-
-/// Notes that all that has changed in a directory of the index was our doing. The caller holds the
-/// store lock and has found the index complete.
-pub(in crate::store) fn seal(dir: &Dir) -> Result<()> {
-    atomic::stamp(dir, SEAL * 1_000_000_000)
-}
-
-/// Whether nobody else has changed the names in a directory of the index.
-pub(in crate::store) fn is_sealed(dir: &Dir) -> Result<bool> {
-    let stat = rustix::fs::fstat(dir).map_err(|errno| Error::io("read", dir.path(), errno))?;
-    Ok((stat.st_mtime, stat.st_mtime_nsec) == (SEAL, 0))
-}
-
-/// The same of the directory `name` in `dir`; `false` as well when there is none.
-fn is_sealed_at(dir: &Dir, name: &str) -> Result<bool> {
-    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-            && (stat.st_mtime, stat.st_mtime_nsec) == (SEAL, 0)),
-        Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(Error::io("read", dir.path().join(name), errno)),
+/// Removes what has the name of a part of the index. A directory that holds something was put there by
+/// somebody, and is moved to the quarantine.
+pub(in crate::store) fn clear(layout: &Layout, dir: &Dir, name: &str) -> Result<()> {
+    if atomic::remove_unless_full(dir, name)? {
+        return Ok(());
+    }
+    let time = Clock::system().now().wall;
+    match quarantine::set_aside(&layout.root, &mut None, time, dir, OsStr::new(name)) {
+        Ok(_) => Ok(()),
+        // The queue must not stand still because there is no room for a quarantine.
+        Err(_) => atomic::remove_tree(dir, name),
     }
 }
 
-/// How often something is tried while somebody removes the index.
-const TRIES: usize = 5;
-
-/// Whether something was not there that has just been made or seen: somebody removes it.
-fn is_gone(error: &Error) -> bool {
-    error.raw_os_error() == Some(Errno::NOENT.raw_os_error())
-}
-
-/// The directory of the index, made if it is not there.
-pub(super) fn made(layout: &Layout) -> Result<Dir> {
-    for _ in 1..TRIES {
-        match layout.indexes() {
-            Err(error) if is_gone(&error) => {}
-            made => return made,
+/// Puts a derived file in its place, which is cleared if something else than a file stands there.
+pub(in crate::store) fn put(
+    layout: &Layout,
+    dir: &Dir,
+    name: &str,
+    mut write: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    match write() {
+        Err(error) if error.raw_os_error() == Some(Errno::ISDIR.raw_os_error()) => {
+            clear(layout, dir, name)?;
+            write()
         }
+        written => written,
     }
-    layout.indexes()
+}
+
+/// Opens a directory of the index, made if it is not there or something else stands in its place.
+pub(in crate::store) fn directory(layout: &Layout, indexes: &Dir, name: &str) -> Result<Dir> {
+    match indexes.open_or_make_derived(name) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            clear(layout, indexes, name)?;
+            indexes.open_or_make_derived(name)
+        }
+        opened => opened,
+    }
 }
 
 impl Store {
@@ -83,25 +82,6 @@ impl Store {
 }
 
 impl Index<'_> {
-    /// Where it is.
-    pub(super) fn dir(&self) -> Rc<Dir> {
-        Rc::clone(&self.indexes.borrow())
-    }
-
-    /// Does something with the index, and does it again where somebody removes it meanwhile.
-    pub(super) fn again<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
-        for _ in 1..TRIES {
-            match work() {
-                Err(error) if is_gone(&error) => match made(self.layout) {
-                    Ok(dir) => *self.indexes.borrow_mut() = Rc::new(dir),
-                    Err(_) => return Err(error),
-                },
-                done => return done,
-            }
-        }
-        work()
-    }
-
     /// Whether the parts are there without which the index says nothing, with all names that we gave.
     pub(super) fn is_complete(&self) -> Result<bool> {
         let dir = self.dir();

@@ -11,11 +11,11 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::{is_sealed, seal};
+use super::seal::{is_sealed, seal};
 use crate::error::{Error, Result, printable};
 use crate::store::atomic;
-use crate::store::layout::Dir;
-use crate::store::reader;
+use crate::store::bounded_file;
+use crate::store::dir::Dir;
 
 /// A chunk that is larger than this is rewritten, in bytes.
 const REWRITE: usize = 24 * 1024;
@@ -173,7 +173,7 @@ impl SortedSet {
 
     /// The text of a chunk; none when somebody has just removed it.
     fn text(&self, name: &str) -> Result<String> {
-        match reader::file(&self.dir, name, MAX_CHUNK)? {
+        match bounded_file::read(&self.dir, name, MAX_CHUNK)? {
             Some(content) => String::from_utf8(content.bytes).map_err(|_| damaged(&self.path(name))),
             None => Ok(String::new()),
         }

@@ -13,7 +13,7 @@ use crate::model::transition::{MAX_LEASE_SECONDS, check_lease};
 use crate::model::{
     Claim, FailureClass, Now, Response, ResponseStatus, Status, Task, TaskId, Time, check_lane,
 };
-use crate::store::reader::MAX_TASK_FILE;
+use crate::store::task_files::MAX_TASK_FILE;
 
 /// Numbers up to here are the same to every reader of JSON.
 const MAX_COUNT: u64 = 1 << 53;

@@ -11,9 +11,10 @@ use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{Task, TaskId, json};
-use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
-use crate::store::reader::LoadedTask;
-use crate::store::{Store, reader};
+use crate::store::dir::Dir;
+use crate::store::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::task_files::LoadedTask;
+use crate::store::{Store, bounded_file, task_files};
 
 /// How often a task that changes while it is read is read again.
 const TRIES: usize = 100;
@@ -55,7 +56,7 @@ impl Store {
     fn export_one(&self, id: &TaskId, keep: &dyn Fn(&Task) -> bool) -> Result<Option<ExportLine>> {
         for _ in 0..TRIES {
             let Some(dir) = self.layout.task(id)? else { return Ok(None) };
-            let Some(loaded) = reader::task(&dir, id)? else {
+            let Some(loaded) = task_files::task(&dir, id)? else {
                 return Err(Error::corrupt(format!("{id} has no task.json")));
             };
             if !keep(&loaded.task) {
@@ -84,7 +85,7 @@ pub(in crate::store) struct ExportLine {
 /// Makes the line of one task.
 pub(in crate::store) fn export_line(dir: &Dir, loaded: &LoadedTask) -> Result<ExportLine> {
     let task = &loaded.task;
-    let response = reader::response(dir, task)?.map(|response| Value::Object(response.to_object()));
+    let response = task_files::response(dir, task)?.map(|response| Value::Object(response.to_object()));
     if response.is_none() && task.status.is_terminal() {
         let lost = format!("{} has ended and its answer is gone, so that no import would take it", task.id);
         return Err(Error::corrupt(lost).with_hint("`lanes gc` without --archive removes it"));
@@ -109,7 +110,7 @@ pub(in crate::store) fn export_line(dir: &Dir, loaded: &LoadedTask) -> Result<Ex
 
 /// The history with every key that its lines have.
 fn events(dir: &Dir, task: &Task) -> Result<Vec<Value>> {
-    let content = reader::file(dir, EVENTS_FILE, u64::MAX)?;
+    let content = bounded_file::read(dir, EVENTS_FILE, u64::MAX)?;
     let lines = content.iter().flat_map(|content| content.bytes.split(|byte| *byte == b'\n'));
     let mut events: Vec<Object> = lines.filter_map(|line| json::parse_object(line).ok()).collect();
     let numbers = events.iter().filter_map(|event| event.get("n")?.as_u64());
@@ -146,7 +147,7 @@ fn other_files(
         }
         match kind {
             FileType::RegularFile => {
-                if let Some(content) = reader::file(dir, name, u64::MAX)? {
+                if let Some(content) = bounded_file::read(dir, name, u64::MAX)? {
                     files.insert(format!("{path}{name}"), encode(content.bytes));
                 }
             }

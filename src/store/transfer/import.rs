@@ -12,11 +12,12 @@ use crate::error::{Error, Result, printable};
 use crate::model::json::Object;
 use crate::model::{Event, Response, Task, TaskId, json};
 use crate::store::atomic::{self, Staged, SyncGroup};
+use crate::store::correlation_file::{correlation_content, correlation_name};
+use crate::store::dir::Dir;
 use crate::store::index::Index;
-use crate::store::layout::{Dir, EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, RESPONSE_FILE, TASK_FILE};
+use crate::store::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::request_file::is_own;
-use crate::store::submit::{correlation_content, correlation_name};
-use crate::store::{Store, feed, mark_format, reader};
+use crate::store::{Store, feed, mark_format, task_files};
 
 /// How many tasks are made durable together.
 const GROUP: usize = 32;
@@ -228,9 +229,9 @@ impl Store {
     /// Whether the task is here already, and if so whether it is the same.
     fn present(&self, item: &ImportItem) -> Result<Option<bool>> {
         let Some(dir) = self.layout.task(&item.task.id)? else { return Ok(None) };
-        let Some(loaded) = reader::task(&dir, &item.task.id)? else { return Ok(Some(false)) };
+        let Some(loaded) = task_files::task(&dir, &item.task.id)? else { return Ok(Some(false)) };
         let same = loaded.task.to_public_object() == item.task.to_public_object()
-            && reader::response(&dir, &loaded.task)? == item.response;
+            && task_files::response(&dir, &loaded.task)? == item.response;
         Ok(Some(same))
     }
 

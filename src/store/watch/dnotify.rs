@@ -92,7 +92,7 @@ fn ask_for_a_signal(dir: &OwnedFd) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use crate::store::atomic;
-    use crate::store::layout::Dir;
+    use crate::store::dir::Dir;
 
     const LONG: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(1);

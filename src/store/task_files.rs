@@ -1,13 +1,11 @@
-//! Reading files of the store: bounded, without locks, suspicious of everything.
+//! The files of a task's directory that hold the task and its response, read without a lock.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::OwnedFd;
-
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::layout::{Dir, RESPONSE_FILE, TASK_FILE, is_regular};
+use super::bounded_file::{self, FileContent};
+use super::dir::Dir;
+use super::layout::{RESPONSE_FILE, TASK_FILE};
 use super::request_file;
 use crate::digest::sha256_bytes;
 use crate::error::{Error, ErrorKind, Result, printable};
@@ -18,52 +16,6 @@ pub(super) const MAX_TASK_FILE: u64 = 32 * 1024 * 1024;
 
 /// The largest response.json read, in bytes: the largest body with every character escaped.
 const MAX_RESPONSE_FILE: u64 = 640 * 1024 * 1024;
-
-/// A file's content, with the open descriptor that proves its identity.
-pub(super) struct FileContent {
-    pub(super) bytes: Vec<u8>,
-    pub(super) stat: Stat,
-    // Kept open so that the inode number cannot be used again for another file meanwhile.
-    _file: File,
-}
-
-/// Reads a regular file; `None` when it does not exist.
-pub(super) fn file(dir: &Dir, name: &str, limit: u64) -> Result<Option<FileContent>> {
-    let path = || dir.path().join(name);
-    let shown = || printable(&path().to_string_lossy());
-    // NONBLOCK: opening a FIFO must not wait for a writer.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd: OwnedFd = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-        Ok(fd) => fd,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(Errno::LOOP) => return Err(Error::corrupt(format!("{} is a symbolic link", shown()))),
-        Err(Errno::NXIO) => return Err(Error::corrupt(format!("{} is not a regular file", shown()))),
-        Err(errno) => return Err(Error::io("open", path(), errno)),
-    };
-    let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io("read", path(), errno))?;
-    if !is_regular(&stat) {
-        return Err(Error::corrupt(format!("{} is not a regular file", shown())));
-    }
-    let size = u64::try_from(stat.st_size).unwrap_or(0);
-    if size > limit {
-        return Err(Error::corrupt(format!(
-            "{} is too large: {size} bytes, at most {limit} are read",
-            shown()
-        )));
-    }
-    let mut file = File::from(fd);
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    // Exactly what the size tells: a look for more would cost a call, and what is appended
-    // meanwhile belongs to the next look.
-    (&mut file).take(size).read_to_end(&mut bytes).map_err(|error| Error::io("read", path(), error))?;
-    Ok(Some(FileContent { bytes, stat, _file: file }))
-}
-
-/// Whether an error tells of this process or of the machine, not of the file that was to be read.
-pub(super) fn is_passing(error: &Error) -> bool {
-    let numbers = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR].map(Errno::raw_os_error);
-    error.raw_os_error().is_some_and(|number| numbers.contains(&number))
-}
 
 /// A task as it was read, and what identifies that version of its file.
 pub(super) struct LoadedTask {
@@ -93,7 +45,7 @@ impl LoadedTask {
 
 /// Reads the task in `dir`; `None` when it has no task.json.
 pub(super) fn task(dir: &Dir, id: &TaskId) -> Result<Option<LoadedTask>> {
-    let Some(content) = file(dir, TASK_FILE, MAX_TASK_FILE)? else { return Ok(None) };
+    let Some(content) = bounded_file::read(dir, TASK_FILE, MAX_TASK_FILE)? else { return Ok(None) };
     let mut task = parse(&content.bytes, dir, id, |task| task.to_task())?;
     request_file::localize_paths(&mut task, dir.path());
     Ok(Some(LoadedTask { task, content }))
@@ -101,7 +53,7 @@ pub(super) fn task(dir: &Dir, id: &TaskId) -> Result<Option<LoadedTask>> {
 
 /// Shows `look` the task in `dir`; `None` when it has no task.json.
 pub(super) fn with_task<T>(dir: &Dir, id: &TaskId, look: impl Fn(&TaskText<'_>) -> T) -> Result<Option<T>> {
-    let Some(content) = file(dir, TASK_FILE, MAX_TASK_FILE)? else { return Ok(None) };
+    let Some(content) = bounded_file::read(dir, TASK_FILE, MAX_TASK_FILE)? else { return Ok(None) };
     parse(&content.bytes, dir, id, look).map(Some)
 }
 
@@ -120,6 +72,13 @@ fn parse<T>(bytes: &[u8], dir: &Dir, id: &TaskId, look: impl Fn(&TaskText<'_>) -
 /// The file that holds a large response between its writing and the commit.
 pub(super) fn pending_response_name(fence: u64) -> String {
     format!("response.{fence}.json")
+}
+
+/// Whether a file name is `response.<number>.json`.
+pub(super) fn is_pending_response_name(name: &str) -> bool {
+    name.strip_prefix("response.")
+        .and_then(|rest| rest.strip_suffix(".json"))
+        .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The answer of a terminal task; `None` when the task is open or its answer is missing.
@@ -146,7 +105,7 @@ pub(super) fn response(dir: &Dir, task: &Task) -> Result<Option<Response>> {
 }
 
 fn response_file(dir: &Dir, name: &str) -> Result<Option<Response>> {
-    let Some(content) = file(dir, name, MAX_RESPONSE_FILE)? else { return Ok(None) };
+    let Some(content) = bounded_file::read(dir, name, MAX_RESPONSE_FILE)? else { return Ok(None) };
     let broken = |why: String| {
         let path = dir.path().join(name);
         Error::corrupt(format!(

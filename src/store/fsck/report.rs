@@ -1,0 +1,109 @@
+//! What a check of the store reports.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::model::json::Object;
+use crate::model::task::object;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Harmless: a trace of something that ended in the middle; nothing that counts is wrong.
+    Leftover,
+    /// Something is lost, hidden or wrong; the rest of the store works.
+    Damage,
+    /// Part of the queue refuses to work until this is put right.
+    Blocking,
+}
+
+impl Severity {
+    /// The word for programs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Leftover => "leftover",
+            Self::Damage => "damage",
+            Self::Blocking => "blocking",
+        }
+    }
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// A stable word for programs, such as `task-unreadable`.
+    pub code: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The file or directory in question.
+    pub path: PathBuf,
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// What repair does about it, or did.
+    pub remedy: String,
+    /// Whether it has been put right.
+    pub repaired: bool,
+}
+
+impl Finding {
+    /// The finding for programs.
+    pub fn to_object(&self) -> Object {
+        object([
+            ("code", self.code.into()),
+            ("severity", self.severity.as_str().into()),
+            ("path", self.path.to_string_lossy().into()),
+            ("message", self.message.clone().into()),
+            ("remedy", self.remedy.clone().into()),
+            ("repaired", self.repaired.into()),
+        ])
+    }
+}
+
+/// At most this many findings of one code are kept; the rest is only counted.
+const KEPT_PER_CODE: u64 = 1000;
+
+/// What [`Store::fsck`] found.
+#[derive(Clone, Debug, Default)]
+pub struct FsckReport {
+    /// How many tasks were looked at, those that cannot be read included.
+    pub tasks: u64,
+    /// What is not as it should be, at most a thousand findings of each code.
+    pub findings: Vec<Finding>,
+    /// How many findings there are of each code.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Where unreadable files were moved, if any were.
+    pub quarantine: Option<PathBuf>,
+}
+
+impl FsckReport {
+    pub(super) fn add(&mut self, finding: Finding) {
+        let count = self.counts.entry(finding.code).or_default();
+        *count += 1;
+        if *count <= KEPT_PER_CODE {
+            self.findings.push(finding);
+        }
+    }
+
+    /// The worst of what has not been put right; `None` when all is well.
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().filter(|finding| !finding.repaired).map(|finding| finding.severity).max()
+    }
+
+    /// The report for programs.
+    pub fn to_object(&self) -> Object {
+        let counts: Object = self.counts.iter().map(|(code, n)| (code.to_string(), (*n).into())).collect();
+        let findings: Vec<Value> =
+            self.findings.iter().map(|finding| Value::Object(finding.to_object())).collect();
+        let quarantine = self.quarantine.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let mut report = object([
+            ("tasks", self.tasks.into()),
+            ("counts", Value::Object(counts)),
+            ("findings", findings.into()),
+        ]);
+        report.insert("worst".into(), self.worst().map(Severity::as_str).into());
+        report.insert("quarantine".into(), quarantine.into());
+        report
+    }
+}

@@ -1,0 +1,93 @@
+//! Questions to the index about lanes.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use super::{Index, LANE_SETS, LaneSets, due};
+use crate::error::Result;
+use crate::model::{Now, Time};
+use crate::store::layout::lane_key;
+
+impl Index<'_> {
+    /// The number of the last change, as far as the index knows.
+    pub(in crate::store) fn last_seq(&self) -> Result<u64> {
+        Ok(self.read_state()?.map_or(0, |state| state.seq))
+    }
+
+    /// The next moment at which something in a lane comes due.
+    pub(in crate::store) fn next_due(&self, lane: &str) -> Result<Option<Time>> {
+        let Some(sets) = self.lane_if_any(lane)? else {
+            return Ok(None);
+        };
+        let keys = [sets.later.first_key()?, sets.held.first_key()?];
+        Ok(keys.into_iter().flatten().min().map(Time::from_micros))
+    }
+
+    /// How many tasks of a lane can be claimed, with those that nobody has put among them yet.
+    pub(in crate::store) fn depth(&self, lane: &str, now: &Now) -> Result<u64> {
+        let Some(sets) = self.lane_if_any(lane)? else { return Ok(0) };
+        let mut depth = sets.count()? + due(&sets.later, false, now, usize::MAX)?.len() as u64;
+        for entry in due(&sets.held, true, now, usize::MAX)? {
+            depth += u64::from(self.load(&entry.id)?.is_some_and(|task| !task.lease_is_live(now)));
+        }
+        Ok(depth)
+    }
+
+    /// The ids in all sorted sets, or on those of one lane, sorted.
+    pub(in crate::store) fn open_ids(&self, lane: Option<&str>) -> Result<Vec<String>> {
+        let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(Vec::new()) };
+        let names = match lane {
+            Some(lane) => vec![lane_key(lane)],
+            None => lanes.names()?,
+        };
+        let mut ids = BTreeSet::new();
+        for name in names {
+            let Some(sets) = LaneSets::open_at(&lanes, &name)? else { continue };
+            for set in [&sets.ready, &sets.later, &sets.held] {
+                set.visit(|entry| {
+                    ids.insert(entry.id.clone());
+                    Ok(ControlFlow::Continue(()))
+                })?;
+            }
+        }
+        Ok(ids.into_iter().collect())
+    }
+
+    /// The id of a task in a sorted set of each lane that has one.
+    pub(in crate::store) fn one_of_each_lane(&self) -> Result<Vec<String>> {
+        let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for name in lanes.names()? {
+            let Some(sets) = LaneSets::open_at(&lanes, &name)? else { continue };
+            let mut first = None;
+            for set in [&sets.ready, &sets.later, &sets.held] {
+                if first.is_none() {
+                    set.visit(|entry| {
+                        first = Some(entry.id.clone());
+                        Ok(ControlFlow::Break(()))
+                    })?;
+                }
+            }
+            found.extend(first);
+        }
+        Ok(found)
+    }
+
+    /// For each lane with tasks that can be claimed: the first of them, and their number.
+    pub(in crate::store) fn first_of_lanes(&self) -> Result<Vec<(String, u64)>> {
+        let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for name in lanes.names()? {
+            let Some(sets) = LaneSets::open_at(&lanes, &name)? else { continue };
+            let mut first = None;
+            sets.ready.visit(|entry| {
+                first = Some(entry.id.clone());
+                Ok(ControlFlow::Break(()))
+            })?;
+            if let Some(first) = first {
+                found.push((first, sets.count()?));
+            }
+        }
+        Ok(found)
+    }
+}
