@@ -13,10 +13,10 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::response::HttpResponse;
 use super::session::BrowserSession;
 use super::token::SecretHash;
-use super::transport::parser::HttpRequest;
+use super::transport::request::HttpRequest;
+use super::transport::response::HttpResponse;
 
 /// What may be asked for without showing anything. What the handlers of these tell is for everybody.
 pub const OPEN_PATHS: [&str; 2] = ["/healthz", "/open"];
@@ -61,7 +61,7 @@ impl AuthPolicy {
 
     /// Whether a request shows what this server asks for.
     pub fn is_authenticated(&self, request: &HttpRequest) -> bool {
-        request.is_own
+        request.is_own_user
             || self.token.is_none_or(|token| token.fits(bearer(request)))
             || self.session.as_ref().is_some_and(|session| {
                 may_use_cookie(request)
@@ -235,7 +235,7 @@ mod tests {
         ] {
             assert_eq!(guard.is_authenticated(&of(method, &headers)), is_known, "{method} {headers:?}");
         }
-        assert!(guard.is_authenticated(&HttpRequest { is_own: true, ..of("POST", &[]) }));
+        assert!(guard.is_authenticated(&HttpRequest { is_own_user: true, ..of("POST", &[]) }));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::handlers::{
     agents, claims, dispatch_routes, events, lanes, logs, responses, server, submit, tasks, vendors,
 };
 use super::log_follower::STREAMS;
-use super::response::HttpResponse;
+use super::transport::response::HttpResponse;
 use crate::model::Status;
 use crate::model::json::Object;
 

@@ -1,7 +1,8 @@
 //! The reader of requests as tests see it that try arbitrary bytes: bytes in, requests out.
 
 use super::transport::memory::Reservation;
-use super::transport::parser::{MAX_BODY, ParseStep, RequestParser};
+use super::transport::parser::{ParseStep, RequestParser};
+use super::transport::request::MAX_BODY;
 
 /// A request that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ fn take(parser: &mut RequestParser, seen: &mut ParsedConnection) {
     loop {
         let step = match parser.next() {
             Ok(ParseStep::Head) => parser.admit(MAX_BODY, Reservation::default()).map(|_| ()),
-            Ok(ParseStep::More) => return,
+            Ok(ParseStep::NeedMore) => return,
             Ok(ParseStep::Request(request)) => {
                 let mark = if request.query.is_empty() { "" } else { "?" };
                 seen.requests.push(ParsedRequest {

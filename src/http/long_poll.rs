@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::responder::{Responder, Trace};
-use super::response::HttpResponse;
+use super::transport::response::HttpResponse;
 use super::transport::service::Ticket;
 use super::wait_for::{WaitFor, group};
 use crate::error::Result;

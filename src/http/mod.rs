@@ -3,7 +3,7 @@
 //! This is a front end like the command line: it translates requests and holds no rule of the queue. From the
 //! bottom to the top:
 //!
-//! - [`transport`] knows sockets and bytes: it accepts clients, parses requests and sends a `response`.
+//! - [`transport`] knows sockets and bytes: it accepts clients, parses requests and sends responses.
 //! - [`api`] is the interface as data: operations, their parameters and fields, the OpenAPI document.
 //! - `auth` decides which clients may send requests, by a `token` or a browser's `session`; `allowed_paths` to which
 //!   paths a request may lead.
@@ -32,7 +32,6 @@ mod log_follower;
 mod long_poll;
 mod metrics;
 mod responder;
-mod response;
 mod router;
 mod server;
 mod session;

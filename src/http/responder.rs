@@ -6,9 +6,9 @@
 
 use std::time::Instant;
 
-use super::response::HttpResponse;
 use super::transport::memory::Reservation;
-use super::transport::parser::HttpRequest;
+use super::transport::request::HttpRequest;
+use super::transport::response::HttpResponse;
 use super::transport::service::{SendResult, Ticket};
 
 /// Delivers responses to requests that were deferred, and pieces of streams.

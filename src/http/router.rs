@@ -6,9 +6,9 @@ use super::api::params::{Params, decode};
 use super::context::{App, Call, HandlerResult};
 use super::endpoints::{ENDPOINTS, Endpoint};
 use super::responder::Trace;
-use super::response::HttpResponse;
 use super::transport::catch_panic::catch_panic;
-use super::transport::parser::{HttpRequest, MAX_BODY};
+use super::transport::request::{HttpRequest, MAX_BODY};
+use super::transport::response::HttpResponse;
 use super::transport::service::{HttpService, Reply, Ticket};
 
 /// The path of the endpoint that is served while all other requests wait for the store.

@@ -19,7 +19,7 @@ use super::submit_readers::{READER_THREADS, SubmitReaders};
 use super::token;
 use super::transport::memory::MemoryTrimmer;
 use super::transport::reactor::Reactor;
-use super::transport::request_queue::WORKERS;
+use super::transport::request_queue::MAX_WORKING;
 use super::transport::socket::ListenSocket;
 use super::transport::socket_file::SocketFile;
 use super::watcher::{Watcher, forward_feed};
@@ -173,7 +173,7 @@ impl Server {
             let thread = |name: &str| std::thread::Builder::new().name(name.to_string());
             let start = || -> std::io::Result<()> {
                 // One more than may be in the store.
-                for _ in 0..=WORKERS {
+                for _ in 0..=MAX_WORKING {
                     thread("worker").spawn_scoped(scope, || app.reactor.work(app))?;
                 }
                 for _ in 0..READER_THREADS {
@@ -191,7 +191,7 @@ impl Server {
             while started.is_ok() && !self.stop.load(Ordering::SeqCst) {
                 std::thread::sleep(TICK);
                 app.reactor.sweep(app);
-                memory.look(app.reactor.body_bytes() + app.reactor.answer_bytes());
+                memory.trim_after_burst(app.reactor.body_bytes() + app.reactor.response_bytes());
             }
             app.stop();
             let stopped = Instant::now();

@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::api::views::submitted;
 use super::responder::{Deferred, Responder};
-use super::response::HttpResponse;
 use super::transport::catch_panic::catch_panic;
+use super::transport::response::HttpResponse;
 use crate::error::{Error, Result};
 use crate::model::NewTask;
 use crate::store::{Store, Submitted};

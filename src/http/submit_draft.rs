@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::allowed_paths::AllowedPaths;
 use super::api::params::{Params, missing};
-use super::response::{HttpResponse, members, ok};
+use super::transport::response::{HttpResponse, members, ok};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::json::{self, Object};
 use crate::model::limits;

@@ -7,10 +7,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::responder::{Deferred, Responder};
-use super::response::HttpResponse;
 use super::submit_batcher::SubmitBatcher;
 use super::submit_draft::{SubmitDraft, failed_check, submit_drafts};
 use super::transport::catch_panic::catch_panic;
+use super::transport::response::HttpResponse;
 use super::transport::service::Reply;
 use crate::error::Result;
 use crate::store::Store;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::api::views::{claimed, public_task};
 use super::log_follower::LogFollower;
 use super::responder::Responder;
-use super::response::{HttpResponse, members, ok};
+use super::transport::response::{HttpResponse, members, ok};
 use super::transport::service::Ticket;
 use crate::error::{Error, Result};
 use crate::model::{Command, TaskId};

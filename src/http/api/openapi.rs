@@ -6,7 +6,7 @@ use super::operation::Operation;
 use super::params::{Field, schema_of};
 use super::schema;
 use crate::http::auth::OPEN_PATHS;
-use crate::http::response::members;
+use crate::http::transport::response::members;
 use crate::model::json::Object;
 
 /// What ids of tasks and names of lanes look like.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::strict_json;
 use crate::error::{Error, Result, brief_list, printable};
-use crate::http::transport::parser::MAX_BODY;
+use crate::http::transport::request::MAX_BODY;
 use crate::model::json::Object;
 use crate::model::{ClaimToken, Time};
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::http::response::{HttpResponse, members, ok};
+use crate::http::transport::response::{HttpResponse, members, ok};
 use crate::model::Task;
 use crate::store::Submitted;
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::http::context::{App, Call, HandlerResult};
 use crate::http::log_follower::{LogFollower, STREAMS};
-use crate::http::response::{members, ok};
+use crate::http::transport::response::{members, ok};
 use crate::model::json::Object;
 use crate::model::{Status, Task, TaskId, Time};
 use crate::store::{DISPATCHER, WorkerInfo};

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::http::api::params::missing;
 use crate::http::api::views::{claimed, public_task};
 use crate::http::context::{Call, HandlerResult};
-use crate::http::response::ok;
+use crate::http::transport::response::ok;
 use crate::http::wait_for::WaitFor;
 use crate::model::{Command, FailureClass, Filter};
 use crate::store::LaneQuery;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::{Error, Result, printable};
 use crate::http::api::params::missing;
 use crate::http::context::{App, Call, HandlerResult};
-use crate::http::response::{HttpResponse, members, ok};
+use crate::http::transport::response::{HttpResponse, members, ok};
 use crate::model::json::Object;
 use crate::workspace::{Config, check_lane};
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::http::context::{App, Call, HandlerResult};
-use crate::http::response::{HttpResponse, members, ok};
+use crate::http::transport::response::{HttpResponse, members, ok};
 use crate::http::wait_for::WaitFor;
 use crate::model::json::Object;
 use crate::model::task::object;

@@ -8,7 +8,7 @@ use crate::error::{Error, Result, printable};
 use crate::http::api::params::missing;
 use crate::http::context::{App, Call, HandlerResult};
 use crate::http::count_cache::Counts;
-use crate::http::response::{HttpResponse, members, ok};
+use crate::http::transport::response::{HttpResponse, members, ok};
 use crate::model::task::object;
 use crate::store::Pause;
 use crate::workspace::check_lane;

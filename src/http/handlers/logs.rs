@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::http::context::{Call, HandlerResult};
 use crate::http::log_follower::LogFollower;
-use crate::http::response::HttpResponse;
+use crate::http::transport::response::HttpResponse;
 use crate::http::wait_for::WaitFor;
 
 /// The most bytes that are sent of a run that is not followed.

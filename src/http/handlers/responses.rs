@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::http::api::params::missing;
 use crate::http::api::views::public_task;
 use crate::http::context::{Call, HandlerResult};
-use crate::http::response::ok;
 use crate::http::submit_draft::check_metadata;
+use crate::http::transport::response::ok;
 use crate::http::wait_for::WaitFor;
 use crate::model::{Command, FailureClass, ResponseStatus, TaskId, Verdict};
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::http::context::{Call, HandlerResult};
 use crate::http::metrics::{label, write_help};
 use crate::http::responder::Responder;
-use crate::http::response::{HttpResponse, ok};
+use crate::http::transport::response::{HttpResponse, ok};
 
 /// The page that a browser is sent to once it has its cookie.
 const FIRST_PAGE: &str = "/status";
@@ -57,7 +57,7 @@ pub fn metrics(call: &Call<'_>) -> HandlerResult {
     );
     let _ = writeln!(out, "lanes_http_body_bytes {}", app.reactor.body_bytes());
     write_help(&mut out, "lanes_http_answer_bytes", now, "What answers take that are not sent yet.");
-    let _ = writeln!(out, "lanes_http_answer_bytes {}", app.reactor.answer_bytes());
+    let _ = writeln!(out, "lanes_http_answer_bytes {}", app.reactor.response_bytes());
     write_help(
         &mut out,
         "lanes_log_dropped_total",

@@ -12,11 +12,11 @@ use crate::http::api::fields::SUBMIT;
 use crate::http::api::params::Params;
 use crate::http::context::{Call, HandlerResult};
 use crate::http::responder::Responder;
-use crate::http::response::HttpResponse;
 use crate::http::submit_draft::{
     MAX_FILES, SubmitDraft, failed_check, files_too_large, size_of_files, submit_drafts,
 };
 use crate::http::submit_readers::LargeSubmit;
+use crate::http::transport::response::HttpResponse;
 use crate::http::transport::service::Reply;
 use crate::workspace::check_key;
 

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::http::api::params::missing;
 use crate::http::api::views::public_task;
 use crate::http::context::{Call, HandlerResult};
-use crate::http::response::{HttpResponse, members, ok};
+use crate::http::transport::response::{HttpResponse, members, ok};
 use crate::http::transport::service::Reply;
 use crate::model::json::Object;
 use crate::model::transition::check_redrive;

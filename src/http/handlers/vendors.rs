@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::error::Result;
 use crate::http::context::{Call, HandlerResult};
-use crate::http::response::{HttpResponse, ok};
+use crate::http::transport::response::{HttpResponse, ok};
 use crate::model::cooldown::pause_end;
 use crate::model::json::Object;
 use crate::model::{AllParked, Parked, limits};

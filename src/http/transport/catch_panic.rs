@@ -1,27 +1,26 @@
-//! A mistake of ours that shows in one request ends that request, not the server.
+//! A panic in one request ends that request, not the server.
 //!
-//! Everywhere else a panic ends the process. Here a thousand others may be waiting, and nothing
-//! speaks against serving them: what a request changes in the store is one rename, as if its process
-//! had died before or after it; its locks are given back on the way out; and no lock of the server's
-//! own is held while the store works.
+//! Everywhere else a panic ends the process. Here a thousand other requests may be waiting, and it is safe to go on
+//! serving them: what a request changes in the store is one rename, as if its process had died before or after it;
+//! its locks are released while the stack unwinds; and no lock of the server's own is held while the store is used.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 thread_local! {
-    static IS_CONTAINED: Cell<bool> = const { Cell::new(false) };
+    static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a panic of this thread ends no more than what it is doing; for the panic hook.
+/// Returns whether a panic of this thread would be caught; for the panic hook.
 pub fn is_panic_caught() -> bool {
-    IS_CONTAINED.get()
+    IS_CAUGHT.get()
 }
 
-/// Does `act`; `None` when that panicked.
+/// Calls `act`; returns `None` if that panicked.
 pub(crate) fn catch_panic<T>(act: impl FnOnce() -> T) -> Option<T> {
-    let outer = IS_CONTAINED.replace(true);
+    let outer = IS_CAUGHT.replace(true);
     let done = catch_unwind(AssertUnwindSafe(act)).ok();
-    IS_CONTAINED.set(outer);
+    IS_CAUGHT.set(outer);
     done
 }
 
@@ -30,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_goes_no_further_and_is_known_to_be_contained() {
+    fn a_panic_is_caught_and_the_hook_can_tell() {
         assert!(!is_panic_caught());
         assert_eq!(catch_panic(|| (is_panic_caught(), catch_panic(|| 1))), Some((true, Some(1))));
         let inner = catch_panic(|| {

@@ -1,46 +1,48 @@
-//! Bodies that come in chunks (RFC 9112, section 7.1).
+//! Bodies that are sent in chunks (RFC 9112, section 7.1).
 
-use super::head::{bad, is_token, parse_header};
-use super::parser::MAX_HEADERS;
-use crate::http::response::HttpResponse;
+use super::header::{MAX_HEADERS, bad_request, is_token, parse_header};
+use super::response::HttpResponse;
 
 /// The longest line that announces a chunk, and the longest trailer, in bytes.
 const MAX_CHUNK_LINE: usize = 256;
 
-/// What comes next in a body.
+/// What is expected next in a body.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum ChunkState {
-    /// A line with the size of a chunk.
+    /// The line with the size of a chunk.
     #[default]
     Size,
-    /// So many more bytes of a chunk.
+    /// This many more bytes of a chunk.
     Data(usize),
-    /// The end of its line.
+    /// The line end after a chunk.
     DataEnd,
     /// A trailer, or the empty line that ends the body.
     Trailer,
 }
 
-/// How far a body has come.
+/// Removes the framing from a body as it arrives.
 #[derive(Debug, Default)]
 pub(crate) struct ChunkDecoder {
     next: ChunkState,
     trailers: usize,
 }
 
-/// What became of the bytes so far.
+/// The state of a body after some of its bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ChunkProgress {
-    /// More is needed.
-    More,
-    /// The body would be larger than it may be.
+    /// More bytes are needed.
+    NeedMore,
+    /// The body would be larger than allowed.
     TooLarge,
-    /// The body has ended, and what is left of the bytes follows it.
-    Whole,
+    /// The body is complete, and the bytes that are left follow it.
+    Complete,
 }
 
 impl ChunkDecoder {
-    /// Moves what `bytes` hold of the body to `body`, which may become `most` bytes long.
+    /// Moves what `bytes` contain of the body to `body`, which may become `most` bytes long.
+    ///
+    /// # Errors
+    /// The response to bytes that are not valid chunks.
     pub(crate) fn take(
         &mut self,
         bytes: &mut Vec<u8>,
@@ -64,7 +66,7 @@ impl ChunkDecoder {
             let rest = &bytes[*at..];
             match self.next {
                 ChunkState::Size => {
-                    let Some((line, length)) = chunk_line(rest)? else { return Ok(ChunkProgress::More) };
+                    let Some((line, length)) = chunk_line(rest)? else { return Ok(ChunkProgress::NeedMore) };
                     let size = chunk_size(line)?;
                     if size > most - body.len() {
                         return Ok(ChunkProgress::TooLarge);
@@ -75,7 +77,7 @@ impl ChunkDecoder {
                 ChunkState::Data(left) => {
                     let here = left.min(rest.len());
                     if here == 0 {
-                        return Ok(ChunkProgress::More);
+                        return Ok(ChunkProgress::NeedMore);
                     }
                     append(body, &rest[..here], most);
                     *at += here;
@@ -87,20 +89,20 @@ impl ChunkDecoder {
                         *at += 2;
                         self.next = ChunkState::Size;
                     }
-                    [] | [b'\r'] => return Ok(ChunkProgress::More),
-                    _ => return Err(bad("a chunk does not end where its size says")),
+                    [] | [b'\r'] => return Ok(ChunkProgress::NeedMore),
+                    _ => return Err(bad_request("a chunk does not end where its size says")),
                 },
                 ChunkState::Trailer => {
-                    let Some((line, length)) = chunk_line(rest)? else { return Ok(ChunkProgress::More) };
+                    let Some((line, length)) = chunk_line(rest)? else { return Ok(ChunkProgress::NeedMore) };
                     if line.is_empty() {
                         *at += length;
-                        return Ok(ChunkProgress::Whole);
+                        return Ok(ChunkProgress::Complete);
                     }
-                    // Trailers must be headers too, and are then forgotten.
+                    // Trailers are checked like headers and then dropped.
                     parse_header(line)?;
                     self.trailers += 1;
                     if self.trailers > MAX_HEADERS {
-                        return Err(bad("too many trailers"));
+                        return Err(bad_request("too many trailers"));
                     }
                     *at += length;
                 }
@@ -109,7 +111,7 @@ impl ChunkDecoder {
     }
 }
 
-/// Adds to a body that never becomes longer than `most`, without room for more than that.
+/// Appends to a body that never becomes longer than `most` bytes, without allocating more than that.
 pub(crate) fn append(body: &mut Vec<u8>, bytes: &[u8], most: usize) {
     let needed = body.len() + bytes.len();
     if needed > body.capacity() {
@@ -118,30 +120,30 @@ pub(crate) fn append(body: &mut Vec<u8>, bytes: &[u8], most: usize) {
     body.extend_from_slice(bytes);
 }
 
-/// The first line of `bytes` without its end, and its length with it.
+/// Returns the first line of `bytes` without its end, and its length including the end.
 fn chunk_line(bytes: &[u8]) -> Result<Option<(&str, usize)>, HttpResponse> {
     match bytes.iter().take(MAX_CHUNK_LINE).position(|byte| *byte == b'\n') {
         Some(end) if end > 0 && bytes[end - 1] == b'\r' => std::str::from_utf8(&bytes[..end - 1])
             .map(|line| Some((line, end + 1)))
-            .map_err(|_| bad("a chunk's line is not text")),
-        Some(_) => Err(bad("a chunk's line does not end with CR LF")),
-        None if bytes.len() >= MAX_CHUNK_LINE => Err(bad("a chunk's line is too long")),
+            .map_err(|_| bad_request("a chunk's line is not text")),
+        Some(_) => Err(bad_request("a chunk's line does not end with CR LF")),
+        None if bytes.len() >= MAX_CHUNK_LINE => Err(bad_request("a chunk's line is too long")),
         None => Ok(None),
     }
 }
 
-/// The size that a chunk's line announces, before extensions that are checked and forgotten.
+/// Returns the size at the beginning of a chunk's line; extensions after it are checked and dropped.
 fn chunk_size(line: &str) -> Result<usize, HttpResponse> {
     let end = line.bytes().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     let (digits, extensions) = line.split_at(end);
     if !is_extensions(extensions) {
-        return Err(bad("a chunk's line is neither a size nor a size with extensions"));
+        return Err(bad_request("a chunk's line is neither a size nor a size with extensions"));
     }
     let size = if digits.len() > 8 { None } else { usize::from_str_radix(digits, 16).ok() };
-    size.ok_or_else(|| bad("the size of a chunk is not a hexadecimal number of at most 8 digits"))
+    size.ok_or_else(|| bad_request("the size of a chunk is not a hexadecimal number of at most 8 digits"))
 }
 
-/// Whether a text is `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`.
+/// Returns whether a text is `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`.
 fn is_extensions(mut text: &str) -> bool {
     let space = |text: &'_ str| text.len() - text.trim_start_matches([' ', '\t']).len();
     while !text.is_empty() {
@@ -167,7 +169,7 @@ fn is_extensions(mut text: &str) -> bool {
     true
 }
 
-/// The length of the quoted string that `text` begins with.
+/// Returns the length of the quoted string at the beginning of `text`.
 fn quoted_length(text: &str) -> Option<usize> {
     let mut is_escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -186,7 +188,7 @@ fn quoted_length(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// What a body comes to, however its bytes arrive: itself and what follows it, or a status.
+    /// Decodes a body in pieces of several sizes: returns the body and what follows it, or a status.
     fn dechunk(text: &str) -> Result<(String, String), u16> {
         let mut results = [1, 3, text.len()].map(|step| {
             let (mut chunks, mut bytes, mut body) = (ChunkDecoder::default(), Vec::new(), Vec::new());
@@ -195,9 +197,9 @@ mod tests {
                 bytes.extend_from_slice(piece);
                 if !is_whole {
                     match chunks.take(&mut bytes, &mut body, 10).map_err(|refusal| refusal.status)? {
-                        ChunkProgress::More => {}
+                        ChunkProgress::NeedMore => {}
                         ChunkProgress::TooLarge => return Err(413),
-                        ChunkProgress::Whole => is_whole = true,
+                        ChunkProgress::Complete => is_whole = true,
                     }
                 }
             }

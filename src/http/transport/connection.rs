@@ -1,4 +1,4 @@
-//! One connection: what was received, what is to be sent, and what it waits for.
+//! One connection: what was received, what is to be sent, and which event comes next.
 
 use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
@@ -8,41 +8,44 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::parser::{MAX_BODY, RequestParser};
+use super::parser::RequestParser;
+use super::request::MAX_BODY;
+use super::response::HttpResponse;
 use super::send_buffer::SendBuffer;
 use super::socket::ClientStream;
-use crate::http::response::HttpResponse;
 
-/// How long a client may take for a head, for a body, and between requests.
+/// How long a client may take to send a head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long it may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(60);
+/// How long it may keep the connection between two requests.
 const IDLE_TIME: Duration = Duration::from_secs(75);
-/// How long, and how many bytes of it, the rest of a refused request is read away, so that the refusal
-/// reaches its client.
+/// How long the rest of a refused request is read and discarded, so that the refusal reaches the client.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
-const DRAIN_BYTES: usize = 2 * MAX_BODY;
-/// What a stream may be behind before it gets nothing more for now, in bytes.
-const STREAM_BACKLOG: usize = 256 * 1024;
+/// How many bytes of it are discarded at most.
+const MAX_DRAINED: usize = 2 * MAX_BODY;
+/// How many bytes of a stream may be waiting for the client before no more are accepted.
+const MAX_BACKLOG: usize = 256 * 1024;
 
-/// What a connection is doing.
+/// The state of a connection between events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionPhase {
     /// Waiting for a request, or for the rest of one.
     Reading,
-    /// A thread has gone to the service with its request.
+    /// A thread is in the service with its request.
     Busy,
-    /// Its request is answered later.
+    /// Its request is deferred, and another thread will answer it.
     Waiting,
-    /// Its answer goes on.
+    /// Its response is a stream that goes on.
     Streaming,
-    /// Its last answer is sent; what still comes is read away.
+    /// Its last response is sent; what still arrives is discarded.
     Draining,
-    /// Over.
+    /// It has ended.
     Closed,
 }
 
-/// A client's connection. Which thread may use it follows from epoll's one-shot mode; the lock is
-/// for those who answer from outside and for the sweep, and is never held while the service works.
+/// A client's connection. Epoll's one-shot mode gives it to one thread at a time; the lock is for threads that answer
+/// deferred requests and for the sweep, and is never held while the service works.
 pub(crate) struct Connection {
     pub(crate) id: u64,
     pub(crate) stream: ClientStream,
@@ -52,18 +55,18 @@ pub(crate) struct Connection {
 pub(crate) struct ConnectionState {
     pub(crate) phase: ConnectionPhase,
     pub(crate) parser: RequestParser,
-    /// How many requests have come.
+    /// The number of the current request on this connection.
     pub(crate) request: u64,
-    /// The answer that came before its request was parked.
-    pub(crate) early: Option<HttpResponse>,
-    /// Whether the connection is to be looked at again though nothing has come.
+    /// The response to a deferred request that came before the service returned.
+    pub(crate) early_response: Option<HttpResponse>,
+    /// Whether the connection is to be handled again although nothing has arrived.
     pub(crate) again: bool,
     out: SendBuffer,
-    /// When the connection ends unless something happens; `None` for never.
+    /// When the connection is ended unless something happens before; `None` for never.
     deadline: Option<Instant>,
     keep_alive: bool,
     without_body: bool,
-    /// Bytes read away so far.
+    /// Bytes discarded so far.
     drained: usize,
 }
 
@@ -71,9 +74,9 @@ impl Connection {
     pub(crate) fn new(id: u64, stream: ClientStream, out: SendBuffer) -> Self {
         let state = ConnectionState {
             phase: ConnectionPhase::Reading,
-            parser: RequestParser::new(stream.is_own()),
+            parser: RequestParser::new(stream.is_own_user()),
             request: 0,
-            early: None,
+            early_response: None,
             again: false,
             out,
             deadline: Some(Instant::now() + HEAD_TIME),
@@ -85,11 +88,11 @@ impl Connection {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, ConnectionState> {
-        // What the lock protects is whole between any two statements.
+        // The state is consistent between any two statements.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Receives what is there, up to what the parser takes. `false`: the client has ended or gone.
+    /// Receives what has arrived, up to what the parser takes. Returns `false` when the client has gone.
     pub(crate) fn read(&self, state: &mut ConnectionState) -> bool {
         let mut buffer = [0; 16 * 1024];
         let was_idle = state.parser.is_idle();
@@ -98,7 +101,7 @@ impl Connection {
         while received < most {
             let wanted = buffer.len().min(most - received);
             match (&self.stream).read(&mut buffer[..wanted]) {
-                // Once more when there is something to answer first.
+                // What was received before is handled first; the next read sees the end again.
                 Ok(0) if received == 0 => return false,
                 Ok(0) => break,
                 Ok(length) => {
@@ -119,17 +122,17 @@ impl Connection {
         true
     }
 
-    /// Whether the client has ended its side, or gone.
+    /// Returns whether the client has closed its side, or gone.
     pub(crate) fn has_ended(&self) -> bool {
         let mut ends = [PollFd::new(&self.stream, PollFlags::RDHUP)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut ends, Some(&at_once)).is_ok_and(|ready| ready > 0)
     }
 
-    /// Reads away what nobody wants any more. `false`: the client has ended, or goes on for too long.
+    /// Discards what arrives after the last response. Returns `false` when the client has gone, or sends too much.
     pub(crate) fn drain(&self, state: &mut ConnectionState) -> bool {
         let mut buffer = [0; 16 * 1024];
-        while state.drained < DRAIN_BYTES {
+        while state.drained < MAX_DRAINED {
             match (&self.stream).read(&mut buffer) {
                 Ok(0) => return false,
                 Ok(length) => state.drained += length,
@@ -141,7 +144,7 @@ impl Connection {
         false
     }
 
-    /// Sends what the socket takes. `false`: the client is gone.
+    /// Sends what the socket takes. Returns `false` when the client has gone.
     pub(crate) fn flush(&self, state: &mut ConnectionState) -> bool {
         if state.out.is_empty() {
             return true;
@@ -149,7 +152,7 @@ impl Connection {
         match state.out.send(&self.stream, state.phase == ConnectionPhase::Streaming) {
             Ok(true) => {}
             Ok(false) => {
-                // From here on the pace counts.
+                // From here on the pace of the client decides.
                 state.deadline = None;
                 return true;
             }
@@ -168,13 +171,14 @@ impl Connection {
         true
     }
 
-    /// Sends, and after the last answer tells the client that nothing follows. `false`: it is gone.
-    pub(crate) fn settle(&self, state: &mut ConnectionState) -> bool {
+    /// Sends what the socket takes, and closes the sending side after the last response. Returns `false` when the client
+    /// has gone.
+    pub(crate) fn flush_and_close(&self, state: &mut ConnectionState) -> bool {
         if !self.flush(state) {
             return false;
         }
         if state.out.is_empty() && state.phase == ConnectionPhase::Reading && !state.keep_alive {
-            // Closing at once while more is coming would make the kernel throw our answer away.
+            // Closing both sides while more arrives would make the kernel discard the response.
             self.stream.shutdown(Shutdown::Write);
             state.phase = ConnectionPhase::Draining;
             state.deadline = Some(Instant::now() + DRAIN_TIME);
@@ -184,7 +188,7 @@ impl Connection {
 }
 
 impl ConnectionState {
-    /// Takes note of a request that goes to the service.
+    /// Records that a request goes to the service.
     pub(crate) fn begin(&mut self, keep_alive: bool, without_body: bool) {
         self.phase = ConnectionPhase::Busy;
         self.request += 1;
@@ -193,25 +197,25 @@ impl ConnectionState {
         self.without_body = without_body;
     }
 
-    /// Turns an answer into bytes to send. Unless `stays`, it is the last one.
-    pub(crate) fn put(&mut self, answer: HttpResponse, stays: bool) {
-        self.keep_alive = self.keep_alive && stays && !answer.is_stream;
-        self.out.push(&answer.head(self.keep_alive));
-        let goes_on = answer.is_stream && !self.without_body;
+    /// Adds a response to the bytes to send. Unless `stays_open`, it is the last one.
+    pub(crate) fn put(&mut self, response: HttpResponse, stays_open: bool) {
+        self.keep_alive = self.keep_alive && stays_open && !response.is_stream;
+        self.out.push(&response.head(self.keep_alive));
+        let is_stream = response.is_stream && !self.without_body;
         if !self.without_body {
-            self.out.push_body(answer.body);
+            self.out.push_body(response.body);
         }
-        self.phase = if goes_on { ConnectionPhase::Streaming } else { ConnectionPhase::Reading };
+        self.phase = if is_stream { ConnectionPhase::Streaming } else { ConnectionPhase::Reading };
     }
 
-    /// Refuses what is no request, or one whose body nobody wants; whatever came of it is dropped.
+    /// Refuses bytes that are not a request, or a request whose body is not wanted; what has arrived is dropped.
     pub(crate) fn refuse(&mut self, refusal: HttpResponse) {
         self.without_body = self.parser.head().is_some_and(|head| head.method == "HEAD");
         self.parser.clear();
         self.put(refusal, false);
     }
 
-    /// Adds bytes as they are.
+    /// Adds bytes to send as they are.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.out.push(bytes);
     }
@@ -221,36 +225,37 @@ impl ConnectionState {
         self.deadline = Some(Instant::now() + BODY_TIME);
     }
 
-    /// Whether everything so far has been sent.
+    /// Returns whether everything so far has been sent.
     pub(crate) fn is_sent(&self) -> bool {
         self.out.is_empty()
     }
 
-    /// Whether a stream has enough to send already.
+    /// Returns whether the client of a stream is so far behind that no more is accepted.
     pub(crate) fn is_behind(&self) -> bool {
-        self.out.len() > STREAM_BACKLOG
+        self.out.len() > MAX_BACKLOG
     }
 
-    /// Whether the client may be told to come again later without losing anything.
+    /// Returns whether the connection can be closed without losing anything.
     pub(crate) fn is_idle(&self) -> bool {
         self.phase == ConnectionPhase::Reading && self.parser.is_idle() && self.out.is_empty()
     }
 
-    /// Whether a request has begun to arrive and should have been here by now.
-    pub(crate) fn is_half_there(&self) -> bool {
+    /// Returns whether part of a request has arrived.
+    pub(crate) fn has_partial_request(&self) -> bool {
         self.phase == ConnectionPhase::Reading && !self.parser.is_idle() && self.out.is_empty()
     }
 
+    /// Returns whether the connection is to be ended because its client is too slow.
     pub(crate) fn is_overdue(&mut self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now) || self.out.is_too_slow(now)
     }
 
-    /// What to be woken for; `None` while a thread has the connection, and at its end.
-    pub(crate) fn wanted(&self) -> Option<EventFlags> {
+    /// Returns the events to wait for; `None` while a thread has the connection, and at its end.
+    pub(crate) fn wanted_events(&self) -> Option<EventFlags> {
         let hang_up = EventFlags::RDHUP;
         let flags = match self.phase {
             ConnectionPhase::Busy | ConnectionPhase::Closed => return None,
-            // A client that has ended its side still reads ours.
+            // A client that has closed its side still reads ours.
             ConnectionPhase::Reading if self.again || !self.out.is_empty() => EventFlags::OUT,
             ConnectionPhase::Reading | ConnectionPhase::Draining => EventFlags::IN | hang_up,
             ConnectionPhase::Waiting | ConnectionPhase::Streaming if self.again || !self.out.is_empty() => {

@@ -1,42 +1,44 @@
-//! Heads of requests: the request line and the headers.
+//! The head of a request: the request line and the headers.
 
 use super::chunked::ChunkDecoder;
-use super::parser::{HttpRequest, MAX_HEADERS};
-use crate::http::response::HttpResponse;
+use super::header::{MAX_HEADERS, bad_request, is_token, parse_header};
+use super::request::HttpRequest;
+use super::response::HttpResponse;
 
 /// How a request's body is framed.
 #[derive(Debug)]
 pub(crate) enum BodyFraming {
+    /// By its length, in bytes.
     Length(usize),
+    /// In chunks.
     Chunked(ChunkDecoder),
 }
 
-/// What the head of a request says.
+/// A head, and how the body after it is framed.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     pub(crate) request: HttpRequest,
     pub(crate) framing: BodyFraming,
-    /// Whether the client sends its body only when it is told to go on.
-    pub(crate) waits: bool,
-}
-
-pub(crate) fn bad(why: &str) -> HttpResponse {
-    HttpResponse::error(400, "bad_request", why)
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub(crate) expects_continue: bool,
 }
 
 /// Reads the lines of a head, without the empty one that ends it.
+///
+/// # Errors
+/// The response to a head that is not valid, or asks for something that is not supported.
 pub(crate) fn parse_head(head: &[u8]) -> Result<RequestHead, HttpResponse> {
-    let text = std::str::from_utf8(head).map_err(|_| bad("the head is not UTF-8 text"))?;
+    let text = std::str::from_utf8(head).map_err(|_| bad_request("the head is not UTF-8 text"))?;
     let mut lines = text.split("\r\n");
     let line = lines.next().unwrap_or_default();
     let mut parts = line.split(' ');
     let (Some(method), Some(target), Some(version), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(bad("the request line is not METHOD TARGET VERSION"));
+        return Err(bad_request("the request line is not METHOD TARGET VERSION"));
     };
     if !is_token(method) {
-        return Err(bad("the method is not a word"));
+        return Err(bad_request("the method is not a word"));
     }
     let is_1_0 = match version {
         "HTTP/1.1" => false,
@@ -49,7 +51,7 @@ pub(crate) fn parse_head(head: &[u8]) -> Result<RequestHead, HttpResponse> {
     }
     let mut request = HttpRequest { method: method.to_string(), headers, ..HttpRequest::default() };
     if request.count("host") > 1 || (request.count("host") == 0 && !is_1_0) {
-        return Err(bad("a request has exactly one Host"));
+        return Err(bad_request("a request has exactly one Host"));
     }
     request.host = request.header("host").unwrap_or_default().to_string();
     set_target(&mut request, target)?;
@@ -61,22 +63,23 @@ pub(crate) fn parse_head(head: &[u8]) -> Result<RequestHead, HttpResponse> {
     }
     let framing = framing(&request, is_1_0)?;
     request.has_body = !matches!(framing, BodyFraming::Length(0));
-    let waits = match request.header("expect") {
+    let expects_continue = match request.header("expect") {
         // RFC 9110, section 10.1.1: of a client of HTTP/1.0 it means nothing.
         _ if is_1_0 => false,
         None if request.count("expect") == 0 => false,
         Some(value) if value.eq_ignore_ascii_case("100-continue") => true,
         _ => return Err(HttpResponse::error(417, "expectation_failed", "only 100-continue can be expected")),
     };
-    Ok(RequestHead { request, framing, waits })
+    Ok(RequestHead { request, framing, expects_continue })
 }
 
+/// Sets path and query, and the host when the target has one.
 fn set_target(request: &mut HttpRequest, target: &str) -> Result<(), HttpResponse> {
     if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(bad("the target has characters that must be percent-encoded"));
+        return Err(bad_request("the target has characters that must be percent-encoded"));
     }
     let origin = if let Some(rest) = target.strip_prefix("http://") {
-        // The absolute form, as proxies send it, speaks for itself and replaces Host.
+        // The absolute form, which proxies send, contains the host and replaces the Host header.
         let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         request.host = host.to_string();
         if path.is_empty() { "/" } else { path }
@@ -86,32 +89,14 @@ fn set_target(request: &mut HttpRequest, target: &str) -> Result<(), HttpRespons
     let (path, query) = origin.split_once('?').unwrap_or((origin, ""));
     let is_server = path == "*" && request.method == "OPTIONS";
     if !path.starts_with('/') && !is_server {
-        return Err(bad("the target is not a path"));
+        return Err(bad_request("the target is not a path"));
     }
     request.path = path.split('#').next().unwrap_or_default().to_string();
     request.query = query.split('#').next().unwrap_or_default().to_string();
     Ok(())
 }
 
-/// One line of a head, or of what follows a chunked body.
-pub(crate) fn parse_header(line: &str) -> Result<(String, String), HttpResponse> {
-    let (name, value) = line.split_once(':').ok_or_else(|| bad("a header is not NAME: VALUE"))?;
-    if !is_token(name) {
-        return Err(bad("the name of a header is not a word"));
-    }
-    let value = value.trim_matches([' ', '\t']);
-    if value.chars().any(|c| c.is_control() && c != '\t') {
-        return Err(bad("a header has control characters"));
-    }
-    Ok((name.to_ascii_lowercase(), value.to_string()))
-}
-
-/// Whether a text is a word of HTTP's grammar.
-pub(crate) fn is_token(text: &str) -> bool {
-    let is_mark = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
-}
-
+/// Returns how the body is framed.
 fn framing(request: &HttpRequest, is_1_0: bool) -> Result<BodyFraming, HttpResponse> {
     let (lengths, encodings) = (request.count("content-length"), request.count("transfer-encoding"));
     match (lengths, encodings) {
@@ -119,12 +104,12 @@ fn framing(request: &HttpRequest, is_1_0: bool) -> Result<BodyFraming, HttpRespo
         (1, 0) => {
             let text = request.header("content-length").unwrap_or_default();
             if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(bad("Content-Length is not a number"));
+                return Err(bad_request("Content-Length is not a number"));
             }
             // A number too long for a usize is certainly too large.
             Ok(BodyFraming::Length(text.parse().unwrap_or(usize::MAX)))
         }
-        (0, 1) if is_1_0 => Err(bad("HTTP/1.0 knows no Transfer-Encoding")),
+        (0, 1) if is_1_0 => Err(bad_request("HTTP/1.0 knows no Transfer-Encoding")),
         (0, 1) => match request.header("transfer-encoding") {
             Some(value) if value.eq_ignore_ascii_case("chunked") => {
                 Ok(BodyFraming::Chunked(ChunkDecoder::default()))
@@ -133,6 +118,6 @@ fn framing(request: &HttpRequest, is_1_0: bool) -> Result<BodyFraming, HttpRespo
                 Err(HttpResponse::error(501, "encoding_unsupported", "the only Transfer-Encoding is chunked"))
             }
         },
-        _ => Err(bad("the length of the body is given twice")),
+        _ => Err(bad_request("the length of the body is given twice")),
     }
 }

@@ -1,4 +1,4 @@
-//! Listening, and letting clients in: as many as there are descriptors for.
+//! Listens and accepts clients: as many as there are file descriptors for.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -13,34 +13,34 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::connection::Connection;
 use super::memory::{MemoryBudget, Reservation};
-use super::reactor::{FIRST_CONNECTION, LISTENERS, Reactor, WAKE};
-use super::request_queue::{RequestQueue, WORKERS};
+use super::reactor::{FIRST_CONNECTION, FIRST_LISTENER, Reactor, WAKE};
+use super::request_queue::{MAX_WORKING, RequestQueue};
 use super::send_buffer::SendBuffer;
 use super::socket::{ClientStream, ListenSocket};
 use crate::error::{Error, Result};
 
-/// The most connections at once; fewer when the system allows fewer descriptors.
+/// The most connections at the same time; fewer when the system allows fewer descriptors.
 const MAX_CONNECTIONS: usize = 8192;
-/// With fewer, a server is not worth starting.
-const LEAST_CONNECTIONS: u64 = 32;
-/// What the bodies of all requests may take that are on their way or being answered, in bytes.
+/// With fewer connections than this, the server does not start.
+const MIN_CONNECTIONS: u64 = 32;
+/// The most bytes of the bodies of all requests that are arriving or being answered.
 const MAX_BODIES: usize = 256 * 1024 * 1024;
-/// What all answers may take that are not sent yet, in bytes, before large ones have to wait.
-const MAX_ANSWERS: usize = 128 * 1024 * 1024;
-/// Descriptors kept for files: half of all, but at least what a few requests need, and at most what
-/// as many requests as are served at once need, batches among them.
+/// The most bytes of all responses that are not sent yet, before large ones are refused.
+const MAX_RESPONSES: usize = 128 * 1024 * 1024;
+/// The least and the most descriptors that are kept for files: half of all between what a few requests need, and
+/// what all requests need that are served at the same time, batches among them.
 const SPARE_DESCRIPTORS: (u64, u64) = (128, 512);
 
 impl Reactor {
-    /// Lets clients in at each of these.
+    /// Listens at each of these sockets.
     ///
     /// # Errors
-    /// `Io` when the system has no room for it, `Config` when it allows too few open files.
+    /// `Io` when the system has no resources for it, `Config` when it allows too few open files.
     pub fn listen(listeners: Vec<ListenSocket>) -> Result<Self> {
         let prepare = || -> std::io::Result<(OwnedFd, OwnedFd)> {
             let epoll = epoll::create(CreateFlags::CLOEXEC)?;
             let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-            for (number, listener) in (LISTENERS..).zip(&listeners) {
+            for (number, listener) in (FIRST_LISTENER..).zip(&listeners) {
                 let flags = EventFlags::IN | EventFlags::ONESHOT;
                 epoll::add(&epoll, listener, EventData::new_u64(number), flags)?;
             }
@@ -57,31 +57,32 @@ impl Reactor {
             max_connections: max_connections()?,
             is_full: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            requests: RequestQueue::new(WORKERS),
+            requests: RequestQueue::new(MAX_WORKING),
             bodies: MemoryBudget::new(MAX_BODIES),
-            answers: MemoryBudget::new(MAX_ANSWERS),
+            responses: MemoryBudget::new(MAX_RESPONSES),
             ended: AtomicBool::new(false),
         })
     }
 
-    /// The address that clients connect to; `None` when there are only sockets in the file system.
+    /// Returns the address that clients connect to; `None` when there is only a Unix socket.
     ///
     /// # Errors
-    /// `Io`, hardly ever.
+    /// `Io` when the system cannot report it.
     pub fn address(&self) -> Result<Option<SocketAddr>> {
         let addresses = self.listeners.iter().map(ListenSocket::address).collect::<Result<Vec<_>>>()?;
         Ok(addresses.into_iter().flatten().next())
     }
 
-    /// Lets in who waits at any listener.
+    /// Accepts the clients that wait at any socket.
     pub(crate) fn accept_all(&self) {
-        for (number, listener) in (LISTENERS..).zip(&self.listeners) {
+        for (number, listener) in (FIRST_LISTENER..).zip(&self.listeners) {
             self.accept(number, listener);
         }
     }
 
+    /// Accepts the clients that wait at one socket.
     pub(crate) fn accept(&self, number: u64, listener: &ListenSocket) {
-        while self.stays() {
+        while self.stays_open() {
             let has_room = self.all().len() < self.max_connections || self.evict();
             match if has_room { listener.accept() } else { Err(ErrorKind::OutOfMemory.into()) } {
                 Ok(stream) => self.admit(stream),
@@ -92,14 +93,14 @@ impl Reactor {
                         return;
                     }
                     ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
-                    // No descriptors, or no room: the kernel keeps new clients until the next sweep.
+                    // No descriptors, or no memory: new clients wait in the kernel until the next sweep.
                     _ => return self.is_full.store(true, Ordering::SeqCst),
                 },
             }
         }
     }
 
-    /// Closes the connection that has been waiting for nothing the longest. `false`: there is none.
+    /// Closes the oldest idle connection. Returns `false` when there is none.
     fn evict(&self) -> bool {
         let mut all = self.list();
         all.sort_unstable_by_key(|connection| connection.id);
@@ -119,28 +120,28 @@ impl Reactor {
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let connection =
-            Arc::new(Connection::new(id, stream, SendBuffer::new(Reservation::on(&self.answers))));
+            Arc::new(Connection::new(id, stream, SendBuffer::new(Reservation::on(&self.responses))));
         let mut state = connection.lock();
         self.all().insert(id, Arc::clone(&connection));
-        let flags = state.wanted().unwrap_or(EventFlags::empty());
+        let flags = state.wanted_events().unwrap_or(EventFlags::empty());
         if epoll::add(&self.epoll, &connection.stream, EventData::new_u64(id), flags).is_err() {
             self.forget(&connection, &mut state);
         }
     }
 }
 
-/// As many connections as descriptors allow, after asking for all that may be had.
+/// Returns how many connections the descriptors allow, after raising the limit as far as possible.
 ///
 /// # Errors
-/// `Config` when there are so few that clients would wait for each other.
+/// `Config` when there are too few.
 fn max_connections() -> Result<usize> {
     let hard = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let spare = (allowed / 2).clamp(SPARE_DESCRIPTORS.0, SPARE_DESCRIPTORS.1);
     let most = allowed.saturating_sub(spare);
-    if most < LEAST_CONNECTIONS {
-        let least = SPARE_DESCRIPTORS.0 + LEAST_CONNECTIONS;
+    if most < MIN_CONNECTIONS {
+        let least = SPARE_DESCRIPTORS.0 + MIN_CONNECTIONS;
         return Err(Error::config(format!(
             "a server needs {least} open files, and only {allowed} are allowed"
         ))

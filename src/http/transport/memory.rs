@@ -9,48 +9,48 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Requests that ask for no more than this are served from a reserve of an eighth, so that a few clients
-/// with large bodies cannot keep out everybody else.
+/// Reservations up to this size, in bytes, may use the last eighth of a budget, so that a few clients with large
+/// bodies cannot keep out all others.
 const SMALL: usize = 64 * 1024;
 
-/// So many bytes at most, over all connections.
+/// The most bytes that all connections may use together.
 #[derive(Debug)]
 pub struct MemoryBudget {
-    most: usize,
+    max: usize,
     used: AtomicUsize,
 }
 
 impl MemoryBudget {
-    /// A budget of `most` bytes.
-    pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, used: AtomicUsize::new(0) })
+    /// A budget of `max` bytes.
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { max, used: AtomicUsize::new(0) })
     }
 
-    /// The bytes in use.
+    /// Returns the bytes in use.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether there is room for somebody who needs `bytes`; for one alone there always is.
+    /// Returns whether `bytes` more fit; while less than an eighth is in use, everything does.
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.used() <= self.most / 8 || self.used().saturating_add(bytes) <= self.most_for(bytes)
+        self.used() <= self.max / 8 || self.used().saturating_add(bytes) <= self.limit_for(bytes)
     }
 
-    fn most_for(&self, bytes: usize) -> usize {
-        if bytes > SMALL { self.most - self.most / 8 } else { self.most }
+    fn limit_for(&self, bytes: usize) -> usize {
+        if bytes > SMALL { self.max - self.max / 8 } else { self.max }
     }
 
-    /// Takes `more` bytes for somebody who then has `total`. `false`: there is no room for them.
+    /// Takes `more` bytes for a reservation that then has `total`. Returns `false` when they do not fit.
     fn take(&self, more: usize, total: usize) -> bool {
-        let most = self.most_for(total);
+        let limit = self.limit_for(total);
         let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-            used.checked_add(more).filter(|sum| *sum <= most)
+            used.checked_add(more).filter(|sum| *sum <= limit)
         });
         taken.is_ok()
     }
 }
 
-/// A part of a budget, given back when this is dropped. One without a budget is not counted.
+/// A part of a budget, returned when this is dropped. A reservation without a budget is not counted.
 #[derive(Debug, Default)]
 pub struct Reservation {
     budget: Option<Arc<MemoryBudget>>,
@@ -58,12 +58,12 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Nothing of `budget` yet.
+    /// An empty reservation on `budget`.
     pub fn on(budget: &Arc<MemoryBudget>) -> Self {
         Self { budget: Some(Arc::clone(budget)), bytes: 0 }
     }
 
-    /// Makes it at least `bytes`. `false`: the budget has no room for that, and the hold stays as it is.
+    /// Makes it at least `bytes`. Returns `false`, changing nothing, when the budget has no room for that.
     pub fn grow(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         let has_room =
@@ -74,7 +74,7 @@ impl Reservation {
         has_room
     }
 
-    /// Makes it `bytes`, whether the budget has room for that or not.
+    /// Makes it `bytes`, even if the budget has no room for that.
     pub fn force(&mut self, bytes: usize) {
         if let Some(budget) = &self.budget {
             budget.used.fetch_add(bytes, Ordering::Relaxed);
@@ -83,7 +83,7 @@ impl Reservation {
         self.bytes = bytes;
     }
 
-    /// Gives back all of it.
+    /// Returns all of it to the budget.
     pub fn clear(&mut self) {
         if let Some(budget) = &self.budget {
             budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -98,27 +98,28 @@ impl Drop for Reservation {
     }
 }
 
-/// Blocks from this size on, in bytes, are given back as soon as they are freed.
+/// Blocks from this size on, in bytes, return to the system as soon as they are freed.
 const LARGE: i32 = 256 * 1024;
-/// What requests and answers in flight must have taken, and may still take, for a trim to be worth its time.
+/// A trim is worth its time once requests and responses in flight have used this many bytes.
 const BURST: usize = 4 * 1024 * 1024;
+/// The trim waits until they use fewer than this many bytes.
 const QUIET: usize = 1024 * 1024;
 
-/// When memory is given back.
+/// Returns memory to the system after a burst of requests.
 #[derive(Debug, Default)]
 pub struct MemoryTrimmer {
     had_burst: bool,
 }
 
 impl MemoryTrimmer {
-    /// Lets large blocks go back by themselves from now on.
+    /// Lets large blocks return to the system by themselves from now on.
     pub fn prepare() -> Self {
         allocator::map_from(LARGE);
         Self::default()
     }
 
-    /// Gives back what a burst has left; to be told every now and then what is in flight, in bytes.
-    pub fn look(&mut self, in_flight: usize) {
+    /// Trims after a burst; to be called regularly with the bytes in flight.
+    pub fn trim_after_burst(&mut self, in_flight: usize) {
         if in_flight > BURST {
             self.had_burst = true;
         } else if self.had_burst && in_flight < QUIET {
@@ -162,7 +163,7 @@ mod tests {
         let budget = MemoryBudget::new(8 * SMALL);
         let mut first = Reservation::on(&budget);
         assert!(first.grow(6 * SMALL) && first.grow(5 * SMALL) && first.grow(7 * SMALL));
-        assert_eq!(budget.used(), 7 * SMALL, "a hold never shrinks, and counts once");
+        assert_eq!(budget.used(), 7 * SMALL, "a reservation never shrinks, and counts once");
         let (mut large, mut small) = (Reservation::on(&budget), Reservation::on(&budget));
         assert!(!large.grow(SMALL + 1), "the reserve is for small ones");
         assert!(small.grow(SMALL) && !Reservation::on(&budget).grow(1), "and it has an end");
@@ -178,6 +179,6 @@ mod tests {
         forced.force(2 * SMALL);
         assert_eq!(budget.used(), 2 * SMALL);
         drop(forced);
-        assert!(Reservation::default().grow(usize::MAX), "what has no budget is not counted");
+        assert!(Reservation::default().grow(usize::MAX), "a reservation without a budget is not counted");
     }
 }

@@ -1,165 +1,122 @@
-//! HTTP/1.1 requests out of the bytes that a client sent.
+//! Reads HTTP/1.1 requests from the bytes that a client sends.
 //!
-//! Strict on purpose: what two programs could read in two ways (two lengths, a length beside
-//! chunks, a bare line feed, a folded header) is refused, so that no request can hide in another.
+//! Strict on purpose: whatever two programs could read in two ways (two lengths, a length together with chunks, a
+//! bare line feed, a folded header) is refused, so that no request can hide in another.
 
 use super::chunked::{ChunkProgress, append};
-use super::head::{BodyFraming, RequestHead, bad, parse_head};
+use super::head::{BodyFraming, RequestHead, parse_head};
+use super::header::bad_request;
 use super::memory::Reservation;
-use crate::http::response::HttpResponse;
+use super::request::HttpRequest;
+use super::response::HttpResponse;
 
 /// The longest request line, in bytes.
 const MAX_LINE: usize = 8 * 1024;
 /// The largest head (request line and headers), in bytes.
 const MAX_HEAD: usize = 16 * 1024;
-/// The most headers of one request.
-pub(crate) const MAX_HEADERS: usize = 100;
-/// The largest body, in bytes.
-pub const MAX_BODY: usize = 8 * 1024 * 1024;
-/// How much of a body is received before it is put where it belongs, in bytes.
+/// How many bytes of a body are received before they are moved to it.
 const BODY_PIECE: usize = 64 * 1024;
-/// What a connection that waits for a request keeps of its buffer, in bytes.
+/// The most bytes of its buffer that a connection keeps while it waits for a request.
 const IDLE_BUFFER: usize = 4 * 1024;
 
-/// One request, whole.
-#[derive(Debug, Default)]
-pub struct HttpRequest {
-    /// The method as it was sent.
-    pub method: String,
-    /// The path, still percent-encoded.
-    pub path: String,
-    /// What follows the question mark, still encoded.
-    pub query: String,
-    /// The authority the client believes it talks to.
-    pub host: String,
-    /// Names in lower case, in the order they came.
-    pub headers: Vec<(String, String)>,
-    /// Whether the head announces a body.
-    pub has_body: bool,
-    /// The body, without its framing.
-    pub body: Vec<u8>,
-    /// What the body counts for.
-    pub memory: Reservation,
-    /// Whether the client wants to send another request on this connection.
-    pub keep_alive: bool,
-    /// Whether it came over a socket that only this user can reach.
-    pub is_own: bool,
-}
-
-impl HttpRequest {
-    /// The value of a header; `None` when it is absent or was sent more than once.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.iter().filter(|(have, _)| have == name);
-        match (values.next(), values.next()) {
-            (Some((_, value)), None) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// How often a header was sent.
-    pub fn count(&self, name: &str) -> usize {
-        self.headers.iter().filter(|(have, _)| have == name).count()
-    }
-}
-
-/// What the bytes so far amount to.
+/// What the bytes so far contain.
 #[derive(Debug)]
 pub enum ParseStep {
     /// Part of a request, or nothing.
-    More,
-    /// A head, which is [`RequestParser::head`]; nothing of its body is kept until it is admitted.
+    NeedMore,
+    /// A head, available from [`RequestParser::head`]; nothing of its body is kept until it is admitted.
     Head,
-    /// A request; what follows it stays for the next call.
+    /// A request; the bytes after it stay for the next call.
     Request(HttpRequest),
 }
 
-/// Collects what one connection sends.
+/// Collects the bytes of one connection.
 #[derive(Debug, Default)]
 pub struct RequestParser {
     bytes: Vec<u8>,
     head: Option<RequestHead>,
     /// The largest body that the head was admitted with.
     admitted: Option<usize>,
-    /// Up to where `bytes` was searched for the end of the head in vain.
+    /// How many of `bytes` were searched for the end of the head, without finding it.
     searched: usize,
-    is_own: bool,
+    is_own_user: bool,
 }
 
 impl RequestParser {
-    /// For a connection whose client is this user's, or anybody's.
-    pub fn new(is_own: bool) -> Self {
-        Self { is_own, ..Self::default() }
+    /// A parser for a connection; `is_own_user` marks all of its requests.
+    pub fn new(is_own_user: bool) -> Self {
+        Self { is_own_user, ..Self::default() }
     }
 
-    /// How many bytes may be added before the next call of [`RequestParser::next`].
+    /// Returns how many bytes may be added before the next call of [`RequestParser::next`].
     pub fn room(&self) -> usize {
         if self.head.is_some() { BODY_PIECE } else { (MAX_HEAD + 4).saturating_sub(self.bytes.len()) }
     }
 
-    /// Adds what was received.
+    /// Adds received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         append(&mut self.bytes, bytes, MAX_HEAD + 4);
     }
 
-    /// Whether nothing of a next request has come yet.
+    /// Returns whether no part of a next request has come yet.
     pub fn is_idle(&self) -> bool {
         self.bytes.is_empty() && self.head.is_none()
     }
 
-    /// Whether a head is complete and its body is awaited.
+    /// Returns whether a head is complete and its body is expected.
     pub fn has_head(&self) -> bool {
         self.head.is_some()
     }
 
-    /// The request whose body is awaited.
+    /// Returns the request whose body is expected.
     pub fn head(&self) -> Option<&HttpRequest> {
         self.head.as_ref().map(|head| &head.request)
     }
 
-    /// Takes in a body of at most `most` bytes for the head that has come; its memory is counted by
-    /// `memory`. `true`: the client waits to be told that it may send it.
+    /// Admits a body of at most `most` bytes for the head that has come; its memory counts for `memory`. Returns
+    /// whether the client waits for `100 Continue` before it sends the body.
     ///
     /// # Errors
-    /// The answer to a body that is announced as larger, or for which there is no room now.
+    /// The response to a body that is announced as larger, or for which there is no memory now.
     pub fn admit(&mut self, most: usize, memory: Reservation) -> Result<bool, HttpResponse> {
         let Some(head) = &mut self.head else { return Ok(false) };
         head.request.memory = memory;
         self.admitted = Some(most);
         if let BodyFraming::Length(length) = head.framing {
             if length > most {
-                return Err(too_large(most));
+                return Err(body_too_large(most));
             }
             if !head.request.memory.grow(length) {
-                return Err(no_room());
+                return Err(too_many_bodies());
             }
         }
-        // A client that has sent some of the body already waits no more.
-        Ok(head.waits && head.request.has_body && self.bytes.is_empty())
+        // A client that has sent some of the body already does not wait.
+        Ok(head.expects_continue && head.request.has_body && self.bytes.is_empty())
     }
 
-    /// Forgets everything that has come.
+    /// Drops everything that has come.
     pub fn clear(&mut self) {
-        *self = Self::new(self.is_own);
+        *self = Self::new(self.is_own_user);
     }
 
-    /// Forgets a request without a body.
+    /// Drops a request without a body.
     pub fn skip(&mut self) {
         self.head = None;
         self.admitted = None;
     }
 
-    /// Takes the next request out of the bytes.
+    /// Removes the next request from the bytes.
     ///
     /// # Errors
-    /// The answer to bytes that can never become a request that is served.
+    /// The response to bytes that cannot become a request that is served.
     pub fn next(&mut self) -> Result<ParseStep, HttpResponse> {
         let Some(RequestHead { request, framing, .. }) = &mut self.head else {
             // RFC 9112 2.2: empty lines before a request are skipped.
             let blank = self.bytes.chunks_exact(2).take_while(|pair| pair == b"\r\n").count() * 2;
             self.bytes.drain(..blank.min(MAX_LINE));
-            let Some(end) = self.head_end()? else { return Ok(ParseStep::More) };
+            let Some(end) = self.head_end()? else { return Ok(ParseStep::NeedMore) };
             let mut head = parse_head(&self.bytes[..end])?;
-            head.request.is_own = self.is_own;
+            head.request.is_own_user = self.is_own_user;
             self.head = Some(head);
             self.bytes.drain(..end + 4);
             self.searched = 0;
@@ -176,25 +133,25 @@ impl RequestParser {
             BodyFraming::Chunked(chunks) => {
                 let taken = chunks.take(&mut self.bytes, &mut request.body, most)?;
                 if taken == ChunkProgress::TooLarge {
-                    return Err(too_large(most));
+                    return Err(body_too_large(most));
                 }
                 if !request.memory.grow(request.body.capacity()) {
-                    return Err(no_room());
+                    return Err(too_many_bodies());
                 }
-                taken == ChunkProgress::Whole
+                taken == ChunkProgress::Complete
             }
         };
         if self.bytes.is_empty() && self.bytes.capacity() > IDLE_BUFFER {
             self.bytes = Vec::new();
         }
         if !is_whole {
-            return Ok(ParseStep::More);
+            return Ok(ParseStep::NeedMore);
         }
         self.admitted = None;
-        Ok(self.head.take().map_or(ParseStep::More, |head| ParseStep::Request(head.request)))
+        Ok(self.head.take().map_or(ParseStep::NeedMore, |head| ParseStep::Request(head.request)))
     }
 
-    /// The length of the head without its blank line, once it is there.
+    /// Returns the length of the head without its blank line, once it is complete.
     fn head_end(&mut self) -> Result<Option<usize>, HttpResponse> {
         let from = self.searched.saturating_sub(3);
         let found = self.bytes[from..].windows(4).position(|window| window == b"\r\n\r\n");
@@ -207,33 +164,35 @@ impl RequestParser {
         if seen > MAX_HEAD {
             return Err(HttpResponse::error(431, "headers_too_large", "the request's head is too large"));
         }
-        // Otherwise a client that ends its lines with a bare line feed would wait for ever.
+        // Otherwise a client that ends its lines with a bare line feed would wait forever.
         if end.is_none() && self.bytes[from..].windows(2).any(|pair| pair[0] != b'\r' && pair[1] == b'\n') {
-            return Err(bad("lines of a head end with CR LF"));
+            return Err(bad_request("lines of a head end with CR LF"));
         }
         self.searched = self.bytes.len();
         Ok(end)
     }
 }
 
-fn too_large(most: usize) -> HttpResponse {
+fn body_too_large(most: usize) -> HttpResponse {
     if most == 0 {
         return HttpResponse::error(400, "invalid", "this route takes no body");
     }
     HttpResponse::error(413, "body_too_large", &format!("the body is larger than {most} bytes"))
 }
 
-fn no_room() -> HttpResponse {
+fn too_many_bodies() -> HttpResponse {
     let text = "too many bodies are on their way at the same time; try again later";
     HttpResponse::error(503, "too_many_bodies", text).with_header("Retry-After", "1")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::header::MAX_HEADERS;
+    use super::super::memory::MemoryBudget;
+    use super::super::request::MAX_BODY;
     use super::*;
-    use crate::http::transport::memory::MemoryBudget;
 
-    /// What a parser says next that lets every head in; `true`: it waits for leave.
+    /// The next step of a parser that admits every head, and whether the client waits for `100 Continue`.
     fn step(parser: &mut RequestParser) -> Result<(ParseStep, bool), HttpResponse> {
         Ok(match parser.next()? {
             ParseStep::Head => {
@@ -250,7 +209,7 @@ mod tests {
         match step(&mut parser) {
             Ok((_, true)) => 100,
             Ok((ParseStep::Request(_), false)) => 200,
-            Ok((ParseStep::More | ParseStep::Head, false)) => 0,
+            Ok((ParseStep::NeedMore | ParseStep::Head, false)) => 0,
             Err(refusal) => refusal.status,
         }
     }
@@ -329,8 +288,8 @@ mod tests {
         assert_eq!(status_of(&head("1.0", "")), 0, "that client does not know what it would be told");
         let mut parser = RequestParser::default();
         parser.push(head("1.1", "").as_bytes());
-        assert!(matches!(step(&mut parser), Ok((ParseStep::More, true))));
-        assert!(matches!(step(&mut parser), Ok((ParseStep::More, false))));
+        assert!(matches!(step(&mut parser), Ok((ParseStep::NeedMore, true))));
+        assert!(matches!(step(&mut parser), Ok((ParseStep::NeedMore, false))));
         parser.push(b"ab");
         assert!(matches!(step(&mut parser), Ok((ParseStep::Request(_), false))));
     }
@@ -380,7 +339,7 @@ mod tests {
         let mut parser = RequestParser::default();
         assert_eq!(parser.room(), MAX_HEAD + 4);
         parser.push(b"GET / HTTP/1.1\r\nHost: x\r\n");
-        assert!(matches!(parser.next(), Ok(ParseStep::More)));
+        assert!(matches!(parser.next(), Ok(ParseStep::NeedMore)));
         parser.push(&vec![b'x'; parser.room()]);
         assert_eq!((parser.room(), parser.bytes.capacity()), (0, MAX_HEAD + 4));
         assert_eq!(parser.next().unwrap_err().status, 431);

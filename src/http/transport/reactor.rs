@@ -1,11 +1,10 @@
-//! The seam between the network and everything else: connections in, [`HttpResponse`]s out.
+//! Drives all connections: reads requests, lets an [`HttpService`] answer them, and sends the [`HttpResponse`]s.
 //!
-//! A few threads share one epoll instance; each takes one ready connection at a time (one-shot, so
-//! that no two have the same), reads, lets the [`HttpService`] answer, writes what the socket takes and
-//! arms it again. No thread ever waits for a client: one that is slow, silent or only half there
-//! costs a descriptor and a bounded buffer until its deadline. A request whose answer takes long is
-//! *parked*: its connection stays armed for the client's hanging up alone, and whoever has the
-//! answer gives it through [`Reactor::answer`].
+//! A few threads share one epoll instance; each takes one ready connection at a time (one-shot, so that no two have
+//! the same), reads, calls the [`HttpService`], writes what the socket takes and arms the connection again. No thread
+//! ever waits for a client: one that is slow or silent, or sends half a request, costs a descriptor and a bounded buffer
+//! until its deadline. A request whose response takes long is *deferred*: its connection stays armed only for the
+//! client's hanging up, and the thread that has the response passes it to [`Reactor::answer`].
 
 use std::collections::HashMap;
 use std::net::Shutdown;
@@ -20,18 +19,21 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use super::catch_panic::catch_panic;
 use super::connection::{Connection, ConnectionPhase, ConnectionState};
 use super::memory::{MemoryBudget, Reservation};
-use super::parser::{HttpRequest, ParseStep};
+use super::parser::ParseStep;
+use super::request::HttpRequest;
 use super::request_queue::RequestQueue;
+use super::response::HttpResponse;
 use super::service::{HttpService, Reply, SendResult, Ticket};
 use super::socket::ListenSocket;
-use crate::http::response::HttpResponse;
 
-// What an event is about; listeners are numbered from one on, connections from the other.
+/// The number of the event that wakes the threads at the end.
 pub(crate) const WAKE: u64 = 0;
-pub(crate) const LISTENERS: u64 = 1;
+/// The number of the first listener's events.
+pub(crate) const FIRST_LISTENER: u64 = 1;
+/// The number of the first connection's events.
 pub(crate) const FIRST_CONNECTION: u64 = 8;
 
-/// Something for the service to do; without a request, to look again at a parked one.
+/// A call of the service; without a request, to try again to answer a deferred one.
 pub(crate) struct ServiceJob {
     connection: Arc<Connection>,
     ticket: Ticket,
@@ -46,46 +48,46 @@ pub struct Reactor {
     pub(crate) connections: Mutex<HashMap<u64, Arc<Connection>>>,
     pub(crate) next_id: AtomicU64,
     pub(crate) max_connections: usize,
-    /// Whether accepting has to wait for descriptors.
+    /// Whether accepting waits until descriptors are free.
     pub(crate) is_full: AtomicBool,
     pub(crate) stopping: AtomicBool,
-    /// Whose requests the service has.
+    /// The requests that are in the service, or wait for it.
     pub(crate) requests: RequestQueue<ServiceJob>,
-    /// What the bodies of all requests take that are on their way or being answered.
+    /// The memory of the bodies of all requests that are arriving or being answered.
     pub(crate) bodies: Arc<MemoryBudget>,
-    /// What all answers take that are not sent yet.
-    pub(crate) answers: Arc<MemoryBudget>,
+    /// The memory of all responses that are not sent yet.
+    pub(crate) responses: Arc<MemoryBudget>,
     pub(crate) ended: AtomicBool,
 }
 
 impl Reactor {
-    /// How many connections there are.
+    /// Returns how many connections there are.
     pub fn connection_count(&self) -> usize {
         self.all().len()
     }
 
-    /// How many connections there may be.
+    /// Returns how many connections there may be.
     pub fn max_connections(&self) -> usize {
         self.max_connections
     }
 
-    /// What the bodies take that are on their way or being answered, in bytes.
+    /// Returns the bytes of the bodies of requests that are arriving or being answered.
     pub fn body_bytes(&self) -> usize {
         self.bodies.used()
     }
 
-    /// What answers take that are not sent yet, in bytes.
-    pub fn answer_bytes(&self) -> usize {
-        self.answers.used()
+    /// Returns the bytes of responses that are not sent yet.
+    pub fn response_bytes(&self) -> usize {
+        self.responses.used()
     }
 
-    /// Whether an answer with so large a body may be given now.
+    /// Returns whether there is memory for a response with a body of `bytes`.
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.answers.has_room(bytes)
+        self.responses.has_room(bytes)
     }
 
-    /// Serves until [`Reactor::end`]; to be called by one thread more than requests may be in the service at
-    /// once.
+    /// Serves until [`Reactor::end`]; to be called by one thread more than requests may be in the service at the same
+    /// time.
     pub fn work(&self, service: &dyn HttpService) {
         let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(WAKE) }; 1];
         while !self.ended.load(Ordering::SeqCst) {
@@ -97,7 +99,7 @@ impl Reactor {
             match data.u64() {
                 WAKE => {}
                 number if number < FIRST_CONNECTION => {
-                    let listener = usize::try_from(number - LISTENERS).ok();
+                    let listener = usize::try_from(number - FIRST_LISTENER).ok();
                     if let Some(listener) = listener.and_then(|n| self.listeners.get(n)) {
                         self.accept(number, listener);
                     }
@@ -105,34 +107,34 @@ impl Reactor {
                 id => {
                     let connection = self.all().get(&id).cloned();
                     if let Some(connection) = connection
-                        && catch_panic(|| self.ready(&connection, flags, service)).is_none()
+                        && catch_panic(|| self.handle_event(&connection, flags, service)).is_none()
                     {
-                        self.lose(&connection, &mut connection.lock(), service);
+                        self.drop_connection(&connection, &mut connection.lock(), service);
                     }
-                    self.catch_up(service);
+                    self.serve_queue(service);
                 }
             }
         }
     }
 
-    /// Does what has waited for a thread.
-    fn catch_up(&self, service: &dyn HttpService) {
+    /// Takes requests that wait for a thread to the service.
+    fn serve_queue(&self, service: &dyn HttpService) {
         while !self.ended.load(Ordering::SeqCst)
-            && let Some((leave, ServiceJob { connection, ticket, request })) = self.requests.next()
+            && let Some((slot, ServiceJob { connection, ticket, request })) = self.requests.next()
         {
             let done = catch_panic(|| {
-                let state = self.ask(&connection, leave, ticket, request, service);
+                let state = self.call(&connection, slot, ticket, request, service);
                 self.advance(&connection, state, service);
             });
             if done.is_none() {
-                self.lose(&connection, &mut connection.lock(), service);
+                self.drop_connection(&connection, &mut connection.lock(), service);
             }
         }
     }
 
-    /// Takes a job to the service, or leaves it to the next thread that is done. The service may take long, and
-    /// others must be able to look at the connection meanwhile.
-    fn ask_or_wait<'c>(
+    /// Calls the service, or slots that to the next thread that is free. Returns `None` in the latter case. The
+    /// connection is unlocked meanwhile, since the service may take long.
+    fn call_or_queue<'c>(
         &self,
         connection: &'c Arc<Connection>,
         state: MutexGuard<'c, ConnectionState>,
@@ -142,18 +144,18 @@ impl Reactor {
         let ticket = Ticket { connection: connection.id, request: state.request };
         drop(state);
         if request.as_ref().is_some_and(|request| service.is_quick(request)) {
-            return Some(self.ask(connection, (), ticket, request, service));
+            return Some(self.call(connection, (), ticket, request, service));
         }
         let job = ServiceJob { connection: Arc::clone(connection), ticket, request };
-        let (leave, job) = self.requests.begin(job)?;
-        Some(self.ask(connection, leave, ticket, job.request, service))
+        let (slot, job) = self.requests.begin(job)?;
+        Some(self.call(connection, slot, ticket, job.request, service))
     }
 
-    /// Asks the service, and takes note of what it says; `leave` ends with that.
-    fn ask<'c, L>(
+    /// Calls the service and records its reply; `slot` is returned before that.
+    fn call<'c, L>(
         &self,
         connection: &'c Connection,
-        leave: L,
+        slot: L,
         ticket: Ticket,
         request: Option<HttpRequest>,
         service: &dyn HttpService,
@@ -162,13 +164,13 @@ impl Reactor {
             Some(request) => service.call(request, ticket),
             None => service.resume(ticket),
         };
-        drop(leave);
+        drop(slot);
         let mut state = connection.lock();
-        self.take(&mut state, reply);
+        self.apply_reply(&mut state, reply);
         state
     }
 
-    /// Ends connections whose time is up; to be called every now and then.
+    /// Ends connections whose time is up; to be called regularly.
     pub fn sweep(&self, service: &dyn HttpService) {
         let now = Instant::now();
         for connection in self.list() {
@@ -176,21 +178,21 @@ impl Reactor {
             if !state.is_overdue(now) {
                 continue;
             }
-            if state.is_half_there() {
+            if state.has_partial_request() {
                 let refusal =
                     HttpResponse::error(408, "request_timeout", "the request did not arrive in time");
                 service.refused(&refusal);
                 state.refuse(refusal);
                 let _ = connection.flush(&mut state);
             }
-            self.lose(&connection, &mut state, service);
+            self.drop_connection(&connection, &mut state, service);
         }
         if self.is_full.swap(false, Ordering::SeqCst) {
             self.accept_all();
         }
     }
 
-    /// Accepts nothing more and ends connections as soon as they have their answers.
+    /// Accepts no more connections, and ends each as soon as its response is sent.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         for listener in &self.listeners {
@@ -198,7 +200,7 @@ impl Reactor {
         }
     }
 
-    /// Whether every request has its answer.
+    /// Returns whether every request has its response.
     pub fn is_quiet(&self) -> bool {
         self.list().iter().all(|connection| {
             let state = connection.lock();
@@ -215,8 +217,8 @@ impl Reactor {
         }
     }
 
-    /// Whether the client of a request is there to take the answer: one that has ended its side of the
-    /// connection looks no different from one that has closed it.
+    /// Returns whether the client of a request is still connected. A client that has closed its sending side looks the
+    /// same as one that has closed the connection.
     pub fn is_connected(&self, ticket: Ticket) -> bool {
         self.with_connection(ticket, |connection, state| {
             state.phase != ConnectionPhase::Closed && !connection.has_ended()
@@ -224,15 +226,15 @@ impl Reactor {
         .unwrap_or(false)
     }
 
-    /// Answers a parked request. Does nothing when its client has gone.
-    pub fn answer(&self, ticket: Ticket, answer: HttpResponse) {
+    /// Sends the response to a deferred request. Does nothing when its client has gone.
+    pub fn answer(&self, ticket: Ticket, response: HttpResponse) {
         self.with_connection(ticket, |connection, state| match state.phase {
-            ConnectionPhase::Busy => state.early = Some(answer),
+            ConnectionPhase::Busy => state.early_response = Some(response),
             ConnectionPhase::Waiting => {
-                state.put(answer, self.stays());
-                // A request that came behind this one is already here, and no event tells of it.
+                state.put(response, self.stays_open());
+                // The next request may have arrived already, and no event would announce it.
                 state.again = !state.parser.is_idle();
-                self.settle(connection, state);
+                self.flush_and_arm(connection, state);
             }
             ConnectionPhase::Reading
             | ConnectionPhase::Streaming
@@ -241,14 +243,14 @@ impl Reactor {
         });
     }
 
-    /// Sends a piece of a stream that an answer began.
+    /// Sends a piece of a stream that a response began.
     pub fn send(&self, ticket: Ticket, piece: &[u8]) -> SendResult {
         self.with_connection(ticket, |connection, state| match state.phase {
             ConnectionPhase::Busy | ConnectionPhase::Waiting => SendResult::Behind,
             ConnectionPhase::Streaming if state.is_behind() => SendResult::Behind,
             ConnectionPhase::Streaming => {
                 state.push(piece);
-                if self.settle(connection, state) { SendResult::Sent } else { SendResult::Gone }
+                if self.flush_and_arm(connection, state) { SendResult::Sent } else { SendResult::Gone }
             }
             ConnectionPhase::Reading | ConnectionPhase::Draining | ConnectionPhase::Closed => {
                 SendResult::Gone
@@ -257,17 +259,17 @@ impl Reactor {
         .unwrap_or(SendResult::Gone)
     }
 
-    /// Ends a stream once its client has all of it.
+    /// Ends a stream once its client has received all of it.
     pub fn finish(&self, ticket: Ticket) {
         self.with_connection(ticket, |connection, state| {
             if state.phase == ConnectionPhase::Streaming {
                 state.phase = ConnectionPhase::Reading;
-                self.settle(connection, state);
+                self.flush_and_arm(connection, state);
             }
         });
     }
 
-    /// Lets one of the threads take a parked request to [`HttpService::resume`].
+    /// Lets one of the threads call [`HttpService::resume`] for a deferred request.
     pub fn resume(&self, ticket: Ticket) {
         self.with_connection(ticket, |connection, state| {
             state.again = true;
@@ -295,12 +297,12 @@ impl Reactor {
         self.all().values().cloned().collect()
     }
 
-    pub(crate) fn stays(&self) -> bool {
+    pub(crate) fn stays_open(&self) -> bool {
         !self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Something happened on a connection that this thread now has for itself.
-    fn ready(&self, connection: &Arc<Connection>, flags: EventFlags, service: &dyn HttpService) {
+    /// Handles an event of a connection that this thread now has for itself.
+    fn handle_event(&self, connection: &Arc<Connection>, flags: EventFlags, service: &dyn HttpService) {
         let mut state = connection.lock();
         let has_hung_up = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
         let again = std::mem::take(&mut state.again);
@@ -309,7 +311,7 @@ impl Reactor {
             ConnectionPhase::Waiting | ConnectionPhase::Streaming if has_hung_up => false,
             ConnectionPhase::Waiting if again => {
                 state.phase = ConnectionPhase::Busy;
-                let Some(after) = self.ask_or_wait(connection, state, None, service) else { return };
+                let Some(after) = self.call_or_queue(connection, state, None, service) else { return };
                 state = after;
                 true
             }
@@ -323,12 +325,12 @@ impl Reactor {
         if is_here {
             self.advance(connection, state, service);
         } else {
-            self.lose(connection, &mut state, service);
+            self.drop_connection(connection, &mut state, service);
         }
     }
 
-    /// Sends what there is, answers the requests that have come whole, one after the other, and arms what is
-    /// next.
+    /// Sends what there is, answers the requests that are complete, one after the other, and arms the connection for
+    /// what comes next.
     fn advance<'c>(
         &self,
         connection: &'c Arc<Connection>,
@@ -336,8 +338,8 @@ impl Reactor {
         service: &dyn HttpService,
     ) {
         loop {
-            if !connection.settle(&mut state) {
-                return self.lose(connection, &mut state, service);
+            if !connection.flush_and_close(&mut state) {
+                return self.drop_connection(connection, &mut state, service);
             }
             if state.phase != ConnectionPhase::Reading || !state.is_sent() {
                 break;
@@ -345,12 +347,12 @@ impl Reactor {
             match state.parser.next() {
                 Ok(ParseStep::Request(request)) => {
                     state.begin(request.keep_alive, request.method == "HEAD");
-                    let after = self.ask_or_wait(connection, state, Some(request), service);
+                    let after = self.call_or_queue(connection, state, Some(request), service);
                     let Some(after) = after else { return };
                     state = after;
                 }
-                Ok(ParseStep::Head) => self.judge(&mut state, service),
-                Ok(ParseStep::More) => break,
+                Ok(ParseStep::Head) => self.admit_head(&mut state, service),
+                Ok(ParseStep::NeedMore) => break,
                 Err(refusal) => {
                     service.refused(&refusal);
                     state.refuse(refusal);
@@ -360,9 +362,8 @@ impl Reactor {
         self.arm(connection, &state);
     }
 
-    /// Lets the service say whether it wants the request whose head has come, before anything of its body
-    /// is kept.
-    fn judge(&self, state: &mut ConnectionState, service: &dyn HttpService) {
+    /// Lets the service decide whether it serves the request whose head has come, before any of its body is kept.
+    fn admit_head(&self, state: &mut ConnectionState, service: &dyn HttpService) {
         let Some(head) = state.parser.head() else { return };
         let (keep_alive, is_head, has_body) = (head.keep_alive, head.method == "HEAD", head.has_body);
         match service.admit(head) {
@@ -384,25 +385,28 @@ impl Reactor {
             Err(refusal) => {
                 state.parser.skip();
                 state.begin(keep_alive, is_head);
-                state.put(refusal, self.stays());
+                state.put(refusal, self.stays_open());
             }
         }
     }
 
-    /// Does what the service decided about the request of a connection.
-    fn take(&self, state: &mut ConnectionState, reply: Reply) {
+    /// Applies the service's reply to the request of a connection.
+    fn apply_reply(&self, state: &mut ConnectionState, reply: Reply) {
         if state.phase != ConnectionPhase::Busy {
             return;
         }
-        match (reply, state.early.take()) {
-            (Reply::Response(answer), _) | (Reply::Deferred, Some(answer)) => state.put(answer, self.stays()),
+        match (reply, state.early_response.take()) {
+            (Reply::Response(response), _) | (Reply::Deferred, Some(response)) => {
+                state.put(response, self.stays_open())
+            }
             (Reply::Deferred, None) => state.phase = ConnectionPhase::Waiting,
         }
     }
 
-    /// Sends what can be sent, from outside. `false`: the client is gone.
-    fn settle(&self, connection: &Connection, state: &mut ConnectionState) -> bool {
-        let is_here = connection.settle(state);
+    /// Sends what the socket takes, from a thread that does not have the connection. Returns `false` when the client has
+    /// gone.
+    fn flush_and_arm(&self, connection: &Connection, state: &mut ConnectionState) -> bool {
+        let is_here = connection.flush_and_close(state);
         if is_here {
             self.arm(connection, state);
         } else {
@@ -411,20 +415,27 @@ impl Reactor {
         is_here
     }
 
+    /// Waits for the events that the connection wants next.
     fn arm(&self, connection: &Connection, state: &ConnectionState) {
-        if let Some(flags) = state.wanted() {
+        if let Some(flags) = state.wanted_events() {
             let _ = epoll::modify(&self.epoll, &connection.stream, EventData::new_u64(connection.id), flags);
         }
     }
 
-    /// Ends a connection, and tells who still works for it.
-    fn lose(&self, connection: &Connection, state: &mut ConnectionState, service: &dyn HttpService) {
+    /// Ends a connection whose client has gone, and notifies the service.
+    fn drop_connection(
+        &self,
+        connection: &Connection,
+        state: &mut ConnectionState,
+        service: &dyn HttpService,
+    ) {
         if matches!(state.phase, ConnectionPhase::Waiting | ConnectionPhase::Streaming) {
             service.gone(Ticket { connection: connection.id, request: state.request });
         }
         self.forget(connection, state);
     }
 
+    /// Closes a connection and removes it.
     pub(crate) fn forget(&self, connection: &Connection, state: &mut ConnectionState) {
         state.phase = ConnectionPhase::Closed;
         let _ = epoll::delete(&self.epoll, &connection.stream);

@@ -1,77 +1,77 @@
-//! Who works on requests: so many threads at once, so that one more is always free for what never waits.
+//! Limits how many threads work on requests, so that one more is always free for connections.
 //!
-//! Requests may wait for a lock or a disk. A thread that finds all others at it puts its request into a queue
-//! instead and goes on with the network; the next thread that is done takes it from there.
+//! Requests may wait for a lock or a disk. A thread that finds the limit reached puts its request into a queue and
+//! goes on with the connections; the next thread that finishes a request takes it from there.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Requests that may be in the store at the same time. Some of their time goes into waiting for the
-/// disk, so that there are more than processors; but more of them only queue for the store's lock.
-pub const WORKERS: usize = 8;
+/// How many requests may use the store at the same time. They spend some of their time waiting for the disk, so
+/// there are more than processors; but with even more of them, they would only queue for the store's lock.
+pub const MAX_WORKING: usize = 8;
 
-/// Threads at work, and what waits for one of them.
+/// The requests in progress, and those that wait for a thread.
 pub struct RequestQueue<T> {
-    most: usize,
-    inner: Mutex<Inner<T>>,
-    /// How many wait, readable without the lock. A thread that leaves after a job began to wait sees it.
+    max_working: usize,
+    state: Mutex<QueueState<T>>,
+    /// How many wait, readable without the lock. A thread that ends a request after another began to wait sees it.
     waiting: AtomicUsize,
 }
 
-struct Inner<T> {
+struct QueueState<T> {
     working: usize,
     waiting: VecDeque<T>,
 }
 
-/// Leave to work on one request, given back when this is dropped.
+/// The right to work on one request, returned when this is dropped.
 pub struct RequestSlot<'a, T>(&'a RequestQueue<T>);
 
 impl<T> RequestQueue<T> {
-    /// At most `most` at once.
-    pub fn new(most: usize) -> Self {
+    /// A queue for at most `max_working` requests in progress.
+    pub fn new(max_working: usize) -> Self {
         Self {
-            most,
-            inner: Mutex::new(Inner { working: 0, waiting: VecDeque::new() }),
+            max_working,
+            state: Mutex::new(QueueState { working: 0, waiting: VecDeque::new() }),
             waiting: AtomicUsize::new(0),
         }
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner<T>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, QueueState<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leave for a job that has just come, or nothing once the job has its place in the queue.
+    /// Returns a slot for a request that has just arrived, or `None` after putting the request into the queue.
     pub fn begin(&self, job: T) -> Option<(RequestSlot<'_, T>, T)> {
-        let mut inner = self.inner();
-        if inner.working >= self.most || !inner.waiting.is_empty() {
-            inner.waiting.push_back(job);
-            self.waiting.store(inner.waiting.len(), Ordering::SeqCst);
+        let mut state = self.state();
+        if state.working >= self.max_working || !state.waiting.is_empty() {
+            state.waiting.push_back(job);
+            self.waiting.store(state.waiting.len(), Ordering::SeqCst);
             return None;
         }
-        inner.working += 1;
+        state.working += 1;
         Some((RequestSlot(self), job))
     }
 
-    /// The job that has waited the longest, with leave for it; to be asked by every thread that is done.
+    /// Returns the request that has waited longest, with a slot for it; called by every thread that is free.
     pub fn next(&self) -> Option<(RequestSlot<'_, T>, T)> {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return None;
         }
-        let mut inner = self.inner();
-        if inner.working >= self.most {
+        let mut state = self.state();
+        if state.working >= self.max_working {
             return None;
         }
-        let job = inner.waiting.pop_front()?;
-        self.waiting.store(inner.waiting.len(), Ordering::SeqCst);
-        inner.working += 1;
+        let job = state.waiting.pop_front()?;
+        self.waiting.store(state.waiting.len(), Ordering::SeqCst);
+        state.working += 1;
         Some((RequestSlot(self), job))
     }
 }
 
 impl<T> Drop for RequestSlot<'_, T> {
     fn drop(&mut self) {
-        self.0.inner().working -= 1;
+        self.0.state().working -= 1;
     }
 }
 
@@ -80,13 +80,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jobs_beyond_the_threads_wait_in_order() {
+    fn requests_beyond_the_limit_wait_in_order() {
         let crew = RequestQueue::new(2);
         let (one, two) = (crew.begin(1), crew.begin(2));
         assert_eq!(two.as_ref().map(|(_, job)| *job), Some(2));
         assert!(crew.begin(3).is_none() && crew.begin(4).is_none() && crew.next().is_none());
         drop(one);
-        assert!(crew.begin(5).is_none(), "who waits goes first");
+        assert!(crew.begin(5).is_none(), "requests that wait go first");
         let three = crew.next();
         assert_eq!(three.as_ref().map(|(_, job)| *job), Some(3));
         drop((two, three));

@@ -10,41 +10,41 @@ use super::memory::Reservation;
 
 /// Bodies above this size, in bytes, are sent from where they are.
 const LARGE: usize = 64 * 1024;
-/// What an empty box keeps of its room, in bytes.
+/// The most bytes of capacity that an empty buffer keeps.
 const IDLE: usize = 8 * 1024;
 
-/// Bytes on their way to a client. Those that it does not take at once count for `memory` until they are sent.
+/// The bytes that are still to be sent to a client. Those that it does not take immediately count for `memory`.
 #[derive(Debug)]
 pub struct SendBuffer {
     bytes: Vec<u8>,
-    /// Follows `bytes`.
+    /// A large body, which follows `bytes`.
     large: Vec<u8>,
-    /// How much of both is sent.
+    /// How many bytes of both together have been sent.
     sent: usize,
     memory: Reservation,
     pace: Option<ReadPace>,
 }
 
 impl SendBuffer {
-    /// An empty one.
+    /// An empty buffer.
     pub fn new(memory: Reservation) -> Self {
         Self { bytes: Vec::new(), large: Vec::new(), sent: 0, memory, pace: None }
     }
 
-    /// How many bytes are still to be sent.
+    /// Returns how many bytes are still to be sent.
     pub fn len(&self) -> usize {
         self.bytes.len() + self.large.len() - self.sent
     }
 
-    /// Whether nothing is to be sent.
+    /// Returns whether nothing is to be sent.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Adds some bytes.
+    /// Appends bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.large.is_empty() {
-            // A stream whose client is always a little behind is never empty.
+            // The buffer of a stream whose client is always a little behind is never empty.
             if self.sent > self.bytes.len() / 2 {
                 self.bytes.drain(..self.sent);
                 self.sent = 0;
@@ -55,7 +55,7 @@ impl SendBuffer {
         }
     }
 
-    /// Adds the body of an answer.
+    /// Appends the body of a response.
     pub fn push_body(&mut self, body: Vec<u8>) {
         if body.len() > LARGE && self.large.is_empty() {
             self.large = body;
@@ -64,10 +64,10 @@ impl SendBuffer {
         }
     }
 
-    /// Sends what `to` takes. `true`: that was all.
+    /// Sends what `to` takes. Returns whether that was everything.
     ///
     /// # Errors
-    /// What the system says; `WouldBlock` is none.
+    /// The system's error, except `WouldBlock`.
     pub fn send(&mut self, mut to: impl Write, is_stream: bool) -> io::Result<bool> {
         while !self.is_empty() {
             let rest = match self.bytes.get(self.sent..) {
@@ -101,51 +101,52 @@ impl SendBuffer {
         Ok(true)
     }
 
-    /// Whether the client takes too little to be waited for.
+    /// Returns whether the client takes too little for the server to go on waiting for it.
     pub fn is_too_slow(&mut self, now: Instant) -> bool {
         self.pace.as_mut().is_some_and(|pace| pace.is_too_slow(now))
     }
 }
 
-/// While there is something to send, this much must be taken in each such time: 1 KiB/s on average.
+/// While there is something to send, the client must take at least `MIN_TAKEN` bytes in each window: 1 KiB/s.
 const WINDOW: Duration = Duration::from_secs(30);
-const LEAST: usize = 30 * 1024;
-/// A whole answer must be taken within the first and one more second for each of the second.
+const MIN_TAKEN: usize = 30 * 1024;
+/// A whole response must be taken within this time, and one more second for each `RATE` bytes.
 const GRACE: Duration = Duration::from_secs(30);
 const RATE: usize = 16 * 1024;
 
-/// The pace of one client, from when it has something to take until it has taken all of it.
+/// How fast a client takes what there is for it, from when there is something until it has taken everything.
 #[derive(Debug)]
 struct ReadPace {
-    /// When the present window ends, and what has been taken in it.
-    window: Instant,
+    /// When the present window ends.
+    window_end: Instant,
+    /// The bytes taken in the present window.
     taken: usize,
-    /// When the whole must have been taken; `None` for a stream, which has no whole.
+    /// When everything must have been taken; `None` for a stream, which has no end.
     end: Option<Instant>,
 }
 
 impl ReadPace {
-    /// A client that from now on has `length` bytes to take, or as many as the stream goes on to have.
+    /// Begins to measure a client that has `length` bytes to take, or more and more of a stream.
     fn start(now: Instant, length: usize, is_stream: bool) -> Self {
         let time = GRACE + Duration::from_secs((length / RATE) as u64);
-        Self { window: now + WINDOW, taken: 0, end: (!is_stream).then(|| now + time) }
+        Self { window_end: now + WINDOW, taken: 0, end: (!is_stream).then(|| now + time) }
     }
 
-    /// The client has taken so many bytes.
+    /// Records that the client has taken this many bytes.
     fn took(&mut self, bytes: usize) {
         self.taken += bytes;
     }
 
-    /// Whether the client is too slow to be waited for any longer; to be asked every now and then.
+    /// Returns whether the client is too slow; to be called regularly.
     fn is_too_slow(&mut self, now: Instant) -> bool {
         if self.end.is_some_and(|end| end <= now) {
             return true;
         }
-        if now < self.window {
+        if now < self.window_end {
             return false;
         }
-        let is_slow = self.taken < LEAST;
-        self.window = now + WINDOW;
+        let is_slow = self.taken < MIN_TAKEN;
+        self.window_end = now + WINDOW;
         self.taken = 0;
         is_slow
     }
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
     use crate::http::transport::memory::MemoryBudget;
 
-    /// Takes so many bytes at a time and then nothing more for now.
+    /// Takes this many bytes at a time and then reports `WouldBlock`.
     struct Narrow<'a>(&'a mut Vec<u8>, usize);
 
     impl Write for Narrow<'_> {
@@ -204,7 +205,7 @@ mod tests {
         assert!(outbox.bytes.capacity() < 10_000, "{}", outbox.bytes.capacity());
     }
 
-    /// After how many seconds a client is given up that takes so many bytes each second.
+    /// After how many seconds a client is given up that takes `rate` bytes each second.
     fn patience(length: usize, rate: usize, is_stream: bool) -> Option<u64> {
         let start = Instant::now();
         let mut pace = ReadPace::start(start, length, is_stream);
@@ -224,8 +225,8 @@ mod tests {
         assert_eq!((patience(0, 512, true), patience(0, 1024, true)), (Some(30), None));
         let start = Instant::now();
         let mut pace = ReadPace::start(start, 0, true);
-        pace.took(LEAST);
+        pace.took(MIN_TAKEN);
         assert!(!pace.is_too_slow(start + WINDOW));
-        assert!(pace.is_too_slow(start + 2 * WINDOW), "what was taken before does not count for ever");
+        assert!(pace.is_too_slow(start + 2 * WINDOW), "what was taken before does not count forever");
     }
 }

@@ -1,7 +1,7 @@
 //! The interface between the connections and what answers their requests.
 
-use super::parser::HttpRequest;
-use crate::http::response::HttpResponse;
+use super::request::HttpRequest;
+use super::response::HttpResponse;
 
 /// Names one request that is to be answered: a connection, and the number of the request on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

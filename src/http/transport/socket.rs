@@ -1,4 +1,4 @@
-//! What connections run over: TCP, or a socket in the file system that only this user can reach.
+//! The sockets that connections use: TCP, or a Unix socket that only this user can reach.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,13 +10,13 @@ use rustix::net::sockopt;
 
 use crate::error::{Error, Result};
 
-/// A client that says nothing is asked whether it is there after the first time, then after each of the
-/// second; one that answers none of so many is gone.
+/// TCP keep-alive: a silent client is probed after the first duration and then at intervals of the second; one that
+/// answers none of this many probes has gone.
 const PROBES: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
-/// What the kernel keeps for a client, in bytes. It tells of progress when a third of that is free, and with as
-/// much as it would take by itself a slow client could not be told from one that has stopped.
+/// The size of the kernel's send buffer, in bytes. The kernel reports progress when a third of it is free; with the
+/// default size a slow client would look like one that has stopped.
 const SEND_BUFFER: usize = 64 * 1024;
-/// How long what was sent may stay unacknowledged, in milliseconds.
+/// How long sent data may stay unacknowledged, in milliseconds.
 const SILENCE: u32 = 60_000;
 
 /// Where clients connect.
@@ -24,16 +24,16 @@ const SILENCE: u32 = 60_000;
 pub enum ListenSocket {
     /// An address and a port.
     Tcp(TcpListener),
-    /// A socket in the file system.
+    /// A Unix socket.
     Unix(UnixListener),
 }
 
-/// A client's end of the line.
+/// The connection to a client.
 #[derive(Debug)]
 pub enum ClientStream {
-    /// Anybody who can reach the address.
+    /// From anybody who can reach the address.
     Tcp(TcpStream),
-    /// A process of this user, or of root.
+    /// From a process of this user, or of root.
     Unix(UnixStream),
 }
 
@@ -59,10 +59,10 @@ impl ListenSocket {
         })
     }
 
-    /// The address that clients connect to; `None` for a socket in the file system.
+    /// Returns the address that clients connect to; `None` for a Unix socket.
     ///
     /// # Errors
-    /// `Io`, hardly ever.
+    /// `Io` when the system cannot report it.
     pub fn address(&self) -> Result<Option<SocketAddr>> {
         match self {
             Self::Tcp(listener) => listener
@@ -73,11 +73,11 @@ impl ListenSocket {
         }
     }
 
-    /// The next client. A stranger on this machine who got hold of the socket is turned away as
+    /// Accepts the next client. A process of another user that has reached the Unix socket is refused as
     /// [`ErrorKind::ConnectionAborted`].
     ///
     /// # Errors
-    /// What the system says; `WouldBlock` when nobody waits.
+    /// The system's error; `WouldBlock` when no client waits.
     pub fn accept(&self) -> io::Result<ClientStream> {
         match self {
             Self::Tcp(listener) => listener.accept().map(|(stream, _)| ClientStream::Tcp(stream)),
@@ -95,32 +95,32 @@ impl ListenSocket {
 }
 
 impl ClientStream {
-    /// Whether the kernel has seen to it that the client belongs to this user.
-    pub fn is_own(&self) -> bool {
+    /// Returns whether the client is a process of this user, or of root.
+    pub fn is_own_user(&self) -> bool {
         matches!(self, Self::Unix(_))
     }
 
     /// Prepares the stream for epoll.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn prepare(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => {
                 stream.set_nonblocking(true)?;
-                // Without it, small answers would wait for the acknowledgement of those before them.
+                // Without it, small responses would wait for the acknowledgement of the previous ones.
                 stream.set_nodelay(true)?;
                 sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER)?;
-                // A client whose machine went away says no farewell, and may wait for hours by our leave.
-                Ok(notice_absence(stream)?)
+                // A client whose machine is gone closes nothing, and a long poll would keep its connection for hours.
+                Ok(set_keep_alive(stream)?)
             }
             Self::Unix(stream) => stream.set_nonblocking(true),
         }
     }
 
-    /// Ends one direction, or both.
+    /// Closes one direction, or both.
     pub fn shutdown(&self, how: Shutdown) {
-        // A connection that is over already has nothing to end.
+        // A connection that has ended already needs no closing.
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(how),
             Self::Unix(stream) => stream.shutdown(how),
@@ -128,8 +128,8 @@ impl ClientStream {
     }
 }
 
-/// Lets the kernel end the connection of a client that is not there any more.
-fn notice_absence(stream: &TcpStream) -> rustix::io::Result<()> {
+/// Lets the kernel end the connection of a client that has gone.
+fn set_keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
     let (idle, interval, count) = PROBES;
     sockopt::set_tcp_keepidle(stream, idle)?;
     sockopt::set_tcp_keepintvl(stream, interval)?;

@@ -1,4 +1,4 @@
-//! A socket in the file system: made for this user alone, guarded by a lock, removed at the end.
+//! A Unix socket: created for this user alone, protected by a lock, and removed at the end.
 
 use std::fs::Metadata;
 use std::io;
@@ -15,27 +15,28 @@ use super::socket::ListenSocket;
 use crate::error::{Error, Result, printable};
 use crate::store::FileLock;
 
-/// How many clients the kernel keeps waiting until they are let in.
+/// How many clients may wait to be accepted.
 const BACKLOG: i32 = 1024;
-/// Write access for the group, for everybody, and the bit that keeps what others have put there.
+/// Write permission for the group and for others.
 const GROUP_OR_OTHER_WRITE: u32 = 0o022;
+/// The bit of a directory in which only the owner of a file may replace it.
 const STICKY: u32 = 0o1000;
 
-/// The place of a socket, for as long as its server runs.
+/// The file of a socket, for as long as its server runs.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    /// Device and inode of the socket's name, so that nobody else's is removed.
+    /// Device and inode of the file, so that another server's is not removed.
     identity: (u64, u64),
     _lock: FileLock,
 }
 
 impl SocketFile {
-    /// Listens at `path`, which must be absolute. A socket that a server left behind there is replaced.
+    /// Listens at `path`, which must be absolute. A socket that a dead server left there is replaced.
     ///
     /// # Errors
-    /// `Config` when the path is too long, in a directory where others may exchange files, or something
-    /// else than a socket; `Refused` when a server listens there; `Io`.
+    /// `Config` when the path is too long, is in a directory where others may replace files, or is not a socket;
+    /// `Refused` when a server listens there; `Io`.
     pub fn listen(path: &Path) -> Result<(Self, ListenSocket)> {
         let shown = printable(&path.to_string_lossy());
         let address = SocketAddrUnix::new(path).map_err(|_| {
@@ -58,19 +59,19 @@ impl SocketFile {
                 return Err(Error::config(format!("something else than a socket is at {shown}"))
                     .with_hint("choose another path with --socket, or remove it"));
             }
-            // A server of another kind takes no lock, but answers.
-            Ok(_) if is_answered(&address)? => return Err(taken()),
+            // Another program's server takes no lock, but accepts connections.
+            Ok(_) if has_listener(&address)? => return Err(taken()),
             Ok(_) => std::fs::remove_file(path).map_err(|error| Error::io("remove", path, error))?,
         }
         let listen = || -> io::Result<(UnixListener, Metadata)> {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-            // The name gets the mode of the socket, so that there is no moment at which others may connect.
+            // The file gets the mode of the socket, so there is no moment at which others may connect.
             rustix::fs::fchmod(socket.as_fd(), Mode::RUSR | Mode::WUSR)?;
             rustix::net::bind(&socket, &address)?;
             let there = std::fs::symlink_metadata(path)?;
             if there.permissions().mode() & 0o077 != 0 {
-                // A file system that does not keep modes does not keep others out either.
+                // A file system without modes does not keep others out.
                 let _ = std::fs::remove_file(path);
                 return Err(Errno::PERM.into());
             }
@@ -83,8 +84,8 @@ impl SocketFile {
     }
 }
 
-/// Whether somebody listens there, also somebody who is too busy to answer now.
-fn is_answered(address: &SocketAddrUnix) -> Result<bool> {
+/// Returns whether a server listens there, even if it is too busy to accept now.
+fn has_listener(address: &SocketAddrUnix) -> Result<bool> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .map_err(|errno| Error::io("make", "a socket", errno))?;
@@ -96,13 +97,13 @@ impl Drop for SocketFile {
         let is_ours = std::fs::symlink_metadata(&self.path)
             .is_ok_and(|there| (there.dev(), there.ino()) == self.identity);
         if is_ours {
-            // What stays behind is replaced by the next server.
+            // A file that stays is replaced by the next server.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// Refuses a directory where somebody else could put a socket of his own in the place of ours.
+/// Refuses a directory in which somebody else could replace the socket by one of his own.
 fn check_directory(directory: &Path) -> Result<()> {
     let there = std::fs::metadata(directory).map_err(|error| Error::io("look at", directory, error))?;
     let is_trusted = there.uid() == 0 || there.uid() == rustix::process::geteuid().as_raw();

@@ -1,4 +1,4 @@
-//! What a client is told.
+//! A response, and its head as bytes.
 
 use std::fmt::Write as _;
 
@@ -7,18 +7,18 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind};
 use crate::model::json::{self, Object};
 
-/// One answer, before it becomes bytes.
+/// One response, before it is sent.
 #[derive(Clone, Debug)]
 pub struct HttpResponse {
     /// The status code.
     pub status: u16,
-    /// What the body is.
+    /// The media type of the body.
     pub content_type: &'static str,
-    /// Further headers; the values are never a client's words.
+    /// Further headers; their values never come from a client.
     pub headers: Vec<(&'static str, String)>,
     /// The body, or the beginning of a stream.
     pub body: Vec<u8>,
-    /// Whether more follows until the connection ends.
+    /// Whether the body goes on until the connection ends.
     pub is_stream: bool,
 }
 
@@ -32,22 +32,22 @@ impl HttpResponse {
         Self::new(status, "application/json", json::portable_text(object).into_bytes())
     }
 
-    /// Text of some kind.
+    /// A body of another media type.
     pub fn text(content_type: &'static str, text: impl Into<Vec<u8>>) -> Self {
         Self::new(200, content_type, text.into())
     }
 
-    /// No body, and nothing more to say.
+    /// A 204 without a body.
     pub fn no_content() -> Self {
         Self::new(204, "", Vec::new())
     }
 
-    /// The head of a stream; what follows is sent piece by piece.
+    /// The head of a stream, whose body is sent piece by piece.
     pub fn stream(content_type: &'static str) -> Self {
         Self { is_stream: true, ..Self::new(200, content_type, Vec::new()) }
     }
 
-    /// A refusal with a stable word beside its text.
+    /// An error with a stable `code` and a message for people.
     pub fn error(status: u16, code: &str, text: &str) -> Self {
         let mut object = Object::new();
         object.insert("error".into(), text.into());
@@ -55,7 +55,7 @@ impl HttpResponse {
         Self::json(status, &object)
     }
 
-    /// What went wrong, in the words of the error.
+    /// The response to an error of the queue.
     pub fn from_error(error: &Error) -> Self {
         let response = Self::error(error.kind().http_status(), error.kind().code(), &error.to_string());
         match error.kind() {
@@ -81,7 +81,7 @@ impl HttpResponse {
         self
     }
 
-    /// What goes before the body. A stream has no length; its end is the connection's.
+    /// Returns the status line and the headers as bytes. A stream has no length; it ends with the connection.
     pub fn head(&self, keep_alive: bool) -> Vec<u8> {
         let mut head = String::with_capacity(256);
         // Writing to a string cannot fail.
@@ -94,10 +94,10 @@ impl HttpResponse {
         }
         head.push_str("Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
         for (name, value) in &self.headers {
-            // Values are our own words; this is the second line of defence.
+            // Values do not come from clients; this is the second line of defence.
             let _ = write!(head, "{name}: {}\r\n", value.replace(|c: char| c.is_control(), " "));
         }
-        // To clients of HTTP/1.1 the first goes without saying, to those of 1.0 it does not.
+        // Keep-alive is the default of HTTP/1.1, but not of HTTP/1.0.
         let connection = if keep_alive { "keep-alive" } else { "close" };
         let _ = write!(head, "Connection: {connection}\r\n\r\n");
         head.into_bytes()
@@ -110,12 +110,12 @@ impl From<Error> for HttpResponse {
     }
 }
 
-/// A JSON object of the given members, nulls included.
+/// Returns a JSON object with these members, nulls included.
 pub fn members<const N: usize>(pairs: [(&str, Value); N]) -> Object {
     pairs.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
 }
 
-/// The answer `200` with these members.
+/// Returns a 200 with these members.
 pub fn ok<const N: usize>(pairs: [(&str, Value); N]) -> HttpResponse {
     HttpResponse::json(200, &members(pairs))
 }
