@@ -18,17 +18,17 @@ use super::exit::CommandExit;
 use super::inside_run;
 use super::output::Output;
 use super::table::Table;
-use crate::dispatch::agent::reaper::Household;
+use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::config::consent::Gate;
 use crate::dispatch::config::load::choices_now;
 use crate::dispatch::config::options::{Options, Surroundings};
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::reload::Follower;
 use crate::dispatch::config::sensitive_settings::FileChoices;
-use crate::dispatch::dispatcher::Control;
 use crate::dispatch::dispatcher::Dispatcher;
+use crate::dispatch::dispatcher::ShutdownHandle;
 use crate::dispatch::dry_run::{Preview, preview};
-use crate::dispatch::event::Moment;
+use crate::dispatch::event::DispatchEvent;
 use crate::error::{Error, Result, printable};
 use crate::model::Time;
 use crate::model::duration::{self, Limit};
@@ -204,17 +204,17 @@ fn work(
     let quiet = context.out.quiet;
     context.out.flush()?;
     let mut out = Output::new(context.out.json, quiet);
-    let log = DispatchLog::start(move |at, moment| {
+    let log = DispatchLog::start(move |at, event| {
         // Whoever reads the log may go away; the work goes on.
-        let _ = tell(&mut out, at, moment, form);
+        let _ = tell(&mut out, at, event, form);
     });
-    let observe = |moment: Moment| {
-        if !(quiet && matches!(moment, Moment::Progress { .. })) {
-            log.add(store.now().wall, moment);
+    let observe = |event: DispatchEvent| {
+        if !(quiet && matches!(event, DispatchEvent::Progress { .. })) {
+            log.add(store.now().wall, event);
         }
     };
-    let household = Household::of_this_process();
-    let dispatcher = Dispatcher::new(store, plan, follower, &household, &observe);
+    let guard_pool = GuardPool::of_this_process();
+    let dispatcher = Dispatcher::new(store, plan, follower, &guard_pool, &observe);
     obey_signals(dispatcher.control())?;
     let ended = dispatcher.run();
     if !log.finish(store.now().wall) && ended.is_ok() {
@@ -224,26 +224,26 @@ fn work(
     ended.map(|_| CommandExit::Done)
 }
 
-fn tell(out: &mut Output, at: Time, moment: &Moment, form: LogForm) -> Result<()> {
+fn tell(out: &mut Output, at: Time, event: &DispatchEvent, form: LogForm) -> Result<()> {
     let now = at.to_string();
-    if let (Moment::Warning { message }, LogForm::Text) = (moment, form) {
+    if let (DispatchEvent::Warning { message }, LogForm::Text) = (event, form) {
         out.warn(&printable(message));
         return Ok(());
     }
     if form == LogForm::Json {
-        let mut all = moment.to_object();
+        let mut all = event.to_object();
         all.insert("at".to_string(), now.into());
         out.object_line(&all)?;
     } else {
         let time = now.get(11..19).unwrap_or_default();
-        let task = moment.task_id().map(|id| format!(" {id}:")).unwrap_or_default();
-        out.line(&printable(&format!("{time}{task} {}", moment.words())))?;
+        let task = event.task_id().map(|id| format!(" {id}:")).unwrap_or_default();
+        out.line(&printable(&format!("{time}{task} {}", event.words())))?;
     }
     out.flush()
 }
 
 /// The first signal lets agents finish, the second stops them, the third ends everything at once.
-fn obey_signals(control: Control) -> Result<()> {
+fn obey_signals(control: ShutdownHandle) -> Result<()> {
     // Whoever started it with nohup, or with `&` in a script, wants it to stay.
     let asked = [&[SIGTERM][..], &not_ignored(&[SIGINT, SIGHUP])].concat();
     let mut signals = Signals::new(asked).map_err(|error| Error::io("listen for", "signals", error))?;

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::dispatch::event::Moment;
+use crate::dispatch::event::DispatchEvent;
 use crate::model::Time;
 
 /// Moments that may wait to be written.
@@ -15,7 +15,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
 
 enum Line {
-    Moment(Time, Moment),
+    Event(Time, DispatchEvent),
     /// All before this is written; tell so.
     Flush(SyncSender<()>),
 }
@@ -29,16 +29,16 @@ pub(super) struct DispatchLog {
 
 impl DispatchLog {
     /// A log that `write` writes, on a thread that nobody waits for.
-    pub(super) fn start(write: impl FnMut(Time, &Moment) + Send + 'static) -> Self {
+    pub(super) fn start(write: impl FnMut(Time, &DispatchEvent) + Send + 'static) -> Self {
         Self::with_room(MOST_WAITING, write)
     }
 
-    fn with_room(room: usize, mut write: impl FnMut(Time, &Moment) + Send + 'static) -> Self {
+    fn with_room(room: usize, mut write: impl FnMut(Time, &DispatchEvent) + Send + 'static) -> Self {
         let (sender, receiver): (_, Receiver<Line>) = sync_channel(room);
         std::thread::spawn(move || {
             for line in receiver {
                 match line {
-                    Line::Moment(at, moment) => write(at, &moment),
+                    Line::Event(at, event) => write(at, &event),
                     Line::Flush(done) => {
                         // Nobody waits any more.
                         let _ = done.try_send(());
@@ -50,9 +50,9 @@ impl DispatchLog {
     }
 
     /// Adds a moment, or counts it if there is no room for it.
-    pub(super) fn add(&self, at: Time, moment: Moment) {
+    pub(super) fn add(&self, at: Time, event: DispatchEvent) {
         let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        if !(self.told_of_missed(at, &mut missed) && self.sender.try_send(Line::Moment(at, moment)).is_ok()) {
+        if !(self.told_of_missed(at, &mut missed) && self.sender.try_send(Line::Event(at, event)).is_ok()) {
             *missed += 1;
         }
     }
@@ -61,7 +61,7 @@ impl DispatchLog {
     fn told_of_missed(&self, at: Time, missed: &mut u64) -> bool {
         if *missed > 0 {
             let message = format!("{missed} lines of this log are missing: nobody read it fast enough");
-            if self.sender.try_send(Line::Moment(at, Moment::Warning { message })).is_err() {
+            if self.sender.try_send(Line::Event(at, DispatchEvent::Warning { message })).is_err() {
                 return false;
             }
             *missed = 0;
@@ -104,15 +104,15 @@ mod tests {
         let (began, has_begun) = sync_channel::<()>(1);
         let into = written.clone();
         let mut is_first = true;
-        let log = DispatchLog::with_room(2, move |_, moment| {
+        let log = DispatchLog::with_room(2, move |_, event| {
             if std::mem::take(&mut is_first) {
                 began.send(()).expect("the test waits");
                 may_go.recv().expect("the test lets it go");
             }
-            into.lock().expect("no panic").push(moment.words());
+            into.lock().expect("no panic").push(event.words());
         });
         let at = Time::from_micros(0);
-        let add = |words: &str| log.add(at, Moment::Warning { message: words.to_string() });
+        let add = |words: &str| log.add(at, DispatchEvent::Warning { message: words.to_string() });
         add("0");
         has_begun.recv().expect("the first is being written");
         ["1", "2", "3", "4"].into_iter().for_each(add);
@@ -132,7 +132,7 @@ mod tests {
         });
         let at = Time::from_micros(0);
         for _ in 0..10 {
-            log.add(at, Moment::Done { answered: 0, failed: 0 });
+            log.add(at, DispatchEvent::Done { answered: 0, failed: 0 });
         }
         assert!(!log.finish(at));
     }

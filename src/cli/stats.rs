@@ -10,7 +10,7 @@ use super::args::number;
 use super::context::Context;
 use super::exit::CommandExit;
 use super::table::Table;
-use crate::dispatch::usage_log::{Group, Period, Record, stats};
+use crate::dispatch::usage_log::{Period, UsageRecord, UsageTotals, stats};
 use crate::error::Result;
 use crate::model::duration;
 use crate::model::task::object;
@@ -32,7 +32,7 @@ impl StatsCommand {
         let store = context.store()?;
         let period = self.days.map_or(Period::default(), |days| Period::last_days(days, store.now().wall));
         let usage = store.usage()?;
-        let stats = stats(usage.lines().filter_map(Record::from_line), period);
+        let stats = stats(usage.lines().filter_map(UsageRecord::from_line), period);
         if context.out.json {
             let stats = serde_json::to_value(&stats).unwrap_or(Value::Null);
             context.out.object(&object([
@@ -59,13 +59,13 @@ impl StatsCommand {
     }
 }
 
-fn add(table: &mut Table, what: &str, groups: &BTreeMap<String, Group>) {
+fn add(table: &mut Table, what: &str, groups: &BTreeMap<String, UsageTotals>) {
     for (name, group) in groups {
         table.row(row(&format!("{what} {name}"), group));
     }
 }
 
-fn row(name: &str, group: &Group) -> Vec<String> {
+fn row(name: &str, group: &UsageTotals) -> Vec<String> {
     let length = |seconds: Option<f64>| {
         let length = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         length.map_or_else(|| "-".to_string(), duration::words)
@@ -90,7 +90,7 @@ fn known(figure: Option<(String, bool)>) -> String {
 }
 
 /// Why the sums may be too small.
-fn gaps(all: &Group) -> Vec<String> {
+fn gaps(all: &UsageTotals) -> Vec<String> {
     let runs = |count: u64| if count == 1 { "1 run".to_string() } else { format!("{count} runs") };
     let mut lines = Vec::new();
     if all.runs_at_least > 0 {

@@ -7,27 +7,27 @@ use crate::model::{AllParked, Parked, Task, Time};
 use crate::store::{CooldownChange, Store};
 
 /// All pauses, at one look.
-pub struct Gate<'a> {
+pub struct Admission<'a> {
     store: &'a Store,
     parked: AllParked,
     now: Time,
 }
 
-impl<'a> Gate<'a> {
+impl<'a> Admission<'a> {
     /// The pauses as they are now.
     ///
     /// # Errors
     /// When they cannot be read: then nothing may be claimed for any vendor.
-    pub fn look(store: &'a Store) -> Result<Self> {
+    pub fn load(store: &'a Store) -> Result<Self> {
         Ok(Self { store, parked: store.cooldowns()?, now: store.now().wall })
     }
 
     /// The pause that keeps every task from this account; a refused account that one task may try is none.
-    pub fn closed(&self, account: &str) -> Option<&Parked> {
-        self.whole(account).filter(|parked| !parked.is_probe_due(self.now))
+    pub fn blocking_cooldown(&self, account: &str) -> Option<&Parked> {
+        self.account_cooldown(account).filter(|parked| !parked.is_probe_due(self.now))
     }
 
-    /// Whether a task may be claimed for a service that is not [`closed`](Self::closed), or the pause of the
+    /// Whether a task may be claimed for a service that is not [`blocking_cooldown`](Self::closed), or the pause of the
     /// model that it needs. Of a refused account the first task that is asked about takes the try, in this
     /// dispatcher and in others.
     ///
@@ -38,15 +38,17 @@ impl<'a> Gate<'a> {
         let mut models = self.parked.values().filter(|parked| parked.model.is_some());
         match models.find(|parked| parked.stops(&service.account, model.as_deref(), self.now)) {
             Some(parked) => Err(parked.clone()),
-            None => Ok(self.whole(&service.account).is_none() || self.takes_try(&service.account)),
+            None => {
+                Ok(self.account_cooldown(&service.account).is_none() || self.takes_probe(&service.account))
+            }
         }
     }
 
-    fn whole(&self, account: &str) -> Option<&Parked> {
+    fn account_cooldown(&self, account: &str) -> Option<&Parked> {
         self.parked.get(account).filter(|parked| parked.holds(self.now))
     }
 
-    fn takes_try(&self, account: &str) -> bool {
+    fn takes_probe(&self, account: &str) -> bool {
         let store = self.store;
         let change = store.change_cooldown(account, |before| {
             cooldown::take_probe(before, store.now().wall, store.random() as u64)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::outcome::{Halt, Reset};
+use super::outcome::{ResetTime, VendorRefusal};
 use crate::model::cooldown::{is_model, model_name};
 use crate::model::{Obstacle, Parked, Time, Told};
 use crate::store::CooldownChange;
@@ -21,7 +21,7 @@ const SAME_TIME: f64 = 120.0;
 
 /// What is left alone: an account, or one of its models.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blocked {
+pub struct CooldownScope {
     /// The account.
     pub vendor: String,
     /// The model, as pauses call it.
@@ -30,10 +30,10 @@ pub struct Blocked {
     pub by_default: bool,
 }
 
-impl Blocked {
-    /// What `halt` is about, met by a run for `vendor` that asked for `asked`.
-    pub fn by(halt: &Halt, vendor: &str, asked: Option<&str>) -> Self {
-        let model = halt.model.as_ref().map(|named| match (asked, named.to_lowercase()) {
+impl CooldownScope {
+    /// What `vendor_refusal` is about, met by a run for `vendor` that asked for `asked`.
+    pub fn by(vendor_refusal: &VendorRefusal, vendor: &str, asked: Option<&str>) -> Self {
+        let model = vendor_refusal.model.as_ref().map(|named| match (asked, named.to_lowercase()) {
             // A notice that names another model than was asked for: what was asked for meets it again.
             (Some(asked), named) if !is_model(asked, &named) => model_name(asked),
             (_, named) => named,
@@ -50,10 +50,10 @@ impl Blocked {
 /// nothing, except that a notice that says more, or says as much and came later, takes the place of the
 /// one before, whether the pause becomes longer by that or shorter. A refusal met by a run that began after
 /// the last pause was over is a new one, and soon after it means that the pause was too short.
-pub fn after_halt(
-    halt: &Halt,
+pub fn after_refusal(
+    vendor_refusal: &VendorRefusal,
     reason: &str,
-    blocked: &Blocked,
+    scope: &CooldownScope,
     (claimed, now): (Time, Time),
     before: Option<&Parked>,
     random: u64,
@@ -61,10 +61,10 @@ pub fn after_halt(
     let share = random as f64 / u64::MAX as f64;
     let park = |since, strikes, (told, until), by_default| {
         CooldownChange::Set(Parked {
-            vendor: blocked.vendor.clone(),
-            model: blocked.model.clone(),
-            by_default: blocked.by_default || by_default,
-            obstacle: halt.obstacle,
+            vendor: scope.vendor.clone(),
+            model: scope.model.clone(),
+            by_default: scope.by_default || by_default,
+            obstacle: vendor_refusal.obstacle,
             since,
             until,
             told,
@@ -73,18 +73,18 @@ pub fn after_halt(
         })
     };
     let is_live = |before: &&Parked| now < before.until || before.obstacle == Obstacle::Account;
-    let same = before.filter(|before| before.obstacle == halt.obstacle);
+    let same = before.filter(|before| before.obstacle == vendor_refusal.obstacle);
     match before.filter(is_live) {
         // What a person said holds.
         Some(before) if before.obstacle == Obstacle::Asked => return CooldownChange::Keep,
-        Some(before) if before.obstacle == Obstacle::Account => match halt.obstacle {
+        Some(before) if before.obstacle == Obstacle::Account => match vendor_refusal.obstacle {
             Obstacle::Overloaded => return CooldownChange::Keep,
             // Only a run that began since then knows more.
             _ if claimed <= before.since => return CooldownChange::Keep,
             _ => {}
         },
-        Some(before) if before.obstacle == halt.obstacle => {
-            let (told, until) = pause(halt, now, before.strikes, share);
+        Some(before) if before.obstacle == vendor_refusal.obstacle => {
+            let (told, until) = pause(vendor_refusal, now, before.strikes, share);
             let is_other = until.seconds_since(before.until).abs() >= SAME_TIME;
             let is_better = told > before.told || (told == before.told && told > Told::Guess && is_other);
             return match is_better {
@@ -92,7 +92,7 @@ pub fn after_halt(
                 false => CooldownChange::Keep,
             };
         }
-        Some(_) if halt.obstacle == Obstacle::Overloaded => return CooldownChange::Keep,
+        Some(_) if vendor_refusal.obstacle == Obstacle::Overloaded => return CooldownChange::Keep,
         _ => {}
     }
     let recent = same.filter(|before| now.seconds_since(before.until) < AFTER_LIMIT.1.as_secs_f64());
@@ -102,7 +102,7 @@ pub fn after_halt(
     });
     let since = same.filter(|before| before.obstacle == Obstacle::Account).map_or(now, |before| before.since);
     let by_default = same.is_some_and(|before| before.by_default);
-    park(since, strikes, pause(halt, now, strikes, share), by_default)
+    park(since, strikes, pause(vendor_refusal, now, strikes, share), by_default)
 }
 
 /// The next try of a refused account is under way: until when nobody else tries. Nothing when somebody else
@@ -110,9 +110,9 @@ pub fn after_halt(
 pub fn take_probe(before: Option<&Parked>, now: Time, random: u64) -> CooldownChange {
     match before.filter(|before| before.is_probe_due(now)) {
         Some(before) => {
-            let halt = Halt { obstacle: Obstacle::Account, reset: None, model: None };
+            let vendor_refusal = VendorRefusal { obstacle: Obstacle::Account, reset: None, model: None };
             let share = random as f64 / u64::MAX as f64;
-            let (_, until) = pause(&halt, now, before.strikes, share);
+            let (_, until) = pause(&vendor_refusal, now, before.strikes, share);
             CooldownChange::Set(Parked { until, ..before.clone() })
         }
         None => CooldownChange::Keep,
@@ -133,9 +133,9 @@ pub fn after_work(claimed: Time, before: Option<&Parked>) -> CooldownChange {
 }
 
 /// Until when a vendor is left alone, and who says so; `share` (0 to 1) spreads it.
-fn pause(halt: &Halt, now: Time, strikes: u32, share: f64) -> (Told, Time) {
+fn pause(vendor_refusal: &VendorRefusal, now: Time, strikes: u32, share: f64) -> (Told, Time) {
     let spread = |(least, most): (f64, f64)| least + (most - least) * share;
-    let (first, longest) = match halt.obstacle {
+    let (first, longest) = match vendor_refusal.obstacle {
         Obstacle::Limit | Obstacle::Asked => AFTER_LIMIT,
         Obstacle::Overloaded => AFTER_OVERLOAD,
         Obstacle::Account => AFTER_REFUSAL,
@@ -144,10 +144,10 @@ fn pause(halt: &Halt, now: Time, strikes: u32, share: f64) -> (Told, Time) {
         let doublings = strikes.saturating_sub(1).min(8);
         (seconds * f64::from(1_u32 << doublings)).min(longest.as_secs_f64())
     };
-    match halt.reset.filter(|_| halt.obstacle != Obstacle::Account) {
-        Some(Reset::Exact(time)) => (Told::Exact, time.plus_seconds(spread(AFTER_EXACT))),
-        Some(Reset::Clock(time)) => (Told::Named, time.plus_seconds(spread(AFTER_CLOCK))),
-        Some(Reset::Passed) => (Told::Named, now.plus_seconds(grown(spread(AFTER_CLOCK)))),
+    match vendor_refusal.reset.filter(|_| vendor_refusal.obstacle != Obstacle::Account) {
+        Some(ResetTime::Exact(time)) => (Told::Exact, time.plus_seconds(spread(AFTER_EXACT))),
+        Some(ResetTime::Clock(time)) => (Told::Named, time.plus_seconds(spread(AFTER_CLOCK))),
+        Some(ResetTime::Passed) => (Told::Named, now.plus_seconds(grown(spread(AFTER_CLOCK)))),
         None => {
             let ceiling = grown(first.as_secs_f64());
             (Told::Guess, now.plus_seconds(spread((ceiling / 2.0, ceiling))))
@@ -163,23 +163,30 @@ mod tests {
         Time::from_micros(1_000_000_000_000_000)
     }
 
-    fn halt(obstacle: Obstacle, reset: Option<Reset>) -> Halt {
-        Halt { obstacle, reset, model: None }
+    fn vendor_refusal(obstacle: Obstacle, reset: Option<ResetTime>) -> VendorRefusal {
+        VendorRefusal { obstacle, reset, model: None }
     }
 
     fn meet(
         obstacle: Obstacle,
-        reset: Option<Reset>,
+        reset: Option<ResetTime>,
         (claimed, now): (Time, Time),
         before: Option<&Parked>,
         random: u64,
     ) -> CooldownChange {
-        let halt = halt(obstacle, reset);
-        after_halt(&halt, "refused", &Blocked::by(&halt, "v", None), (claimed, now), before, random)
+        let vendor_refusal = vendor_refusal(obstacle, reset);
+        after_refusal(
+            &vendor_refusal,
+            "refused",
+            &CooldownScope::by(&vendor_refusal, "v", None),
+            (claimed, now),
+            before,
+            random,
+        )
     }
 
     fn limit(
-        reset: Option<Reset>,
+        reset: Option<ResetTime>,
         times: (Time, Time),
         before: Option<&Parked>,
         random: u64,
@@ -200,12 +207,12 @@ mod tests {
         let at = |seconds| now.plus_seconds(seconds);
         let meet = |reset, at, before| parked(limit(reset, (at, at), before, u64::MAX));
         let least = |reset| parked(limit(Some(reset), (now, now), None, 0)).until.seconds_since(now);
-        let exact = meet(Some(Reset::Exact(at(100.0))), now, None);
+        let exact = meet(Some(ResetTime::Exact(at(100.0))), now, None);
         assert_eq!((exact.until.seconds_since(now), exact.told), (105.0, Told::Exact));
-        assert_eq!(least(Reset::Exact(at(100.0))), 102.0);
-        let clock = meet(Some(Reset::Clock(at(100.0))), now, None);
+        assert_eq!(least(ResetTime::Exact(at(100.0))), 102.0);
+        let clock = meet(Some(ResetTime::Clock(at(100.0))), now, None);
         assert_eq!((clock.until.seconds_since(now), clock.told), (190.0, Told::Named));
-        assert_eq!(least(Reset::Clock(at(100.0))), 160.0);
+        assert_eq!(least(ResetTime::Clock(at(100.0))), 160.0);
         let first = meet(None, now, None);
         assert_eq!((first.strikes, first.until.seconds_since(now).round()), (1, 300.0));
         let again = meet(None, first.until, Some(&first));
@@ -218,7 +225,7 @@ mod tests {
     fn a_time_that_has_passed_is_a_short_pause_that_grows() {
         let now = start();
         let meet = |now, before: Option<&Parked>, random| {
-            parked(limit(Some(Reset::Passed), (now, now), before, random))
+            parked(limit(Some(ResetTime::Passed), (now, now), before, random))
         };
         assert_eq!(meet(now, None, 0).until.seconds_since(now), 60.0);
         let mut last = meet(now, None, u64::MAX);
@@ -238,21 +245,29 @@ mod tests {
         let meet = |reset, now, before: &Parked| limit(reset, (claimed, now), Some(before), 0);
         let guess = parked(limit(None, (claimed, now), None, 0));
         assert_eq!(meet(None, now, &guess), CooldownChange::Keep);
-        let named = parked(meet(Some(Reset::Clock(at(30.0))), now, &guess));
+        let named = parked(meet(Some(ResetTime::Clock(at(30.0))), now, &guess));
         assert!(
             named.told == Told::Named && named.until < guess.until,
             "a named time counts more than a guess"
         );
         assert_eq!((named.strikes, named.since), (1, guess.since));
         assert_eq!(meet(None, now, &named), CooldownChange::Keep);
-        assert_eq!(meet(Some(Reset::Clock(at(30.0))), now, &named), CooldownChange::Keep, "the same notice");
-        let other = parked(meet(Some(Reset::Clock(at(600.0))), now, &named));
+        assert_eq!(
+            meet(Some(ResetTime::Clock(at(30.0))), now, &named),
+            CooldownChange::Keep,
+            "the same notice"
+        );
+        let other = parked(meet(Some(ResetTime::Clock(at(600.0))), now, &named));
         assert_eq!(other.until, at(660.0), "a later notice counts more");
-        assert_eq!(parked(meet(Some(Reset::Clock(at(30.0))), now, &other)).until, at(90.0), "shorter, too");
-        let exact = parked(meet(Some(Reset::Exact(at(45.0))), now, &other));
+        assert_eq!(
+            parked(meet(Some(ResetTime::Clock(at(30.0))), now, &other)).until,
+            at(90.0),
+            "shorter, too"
+        );
+        let exact = parked(meet(Some(ResetTime::Exact(at(45.0))), now, &other));
         assert_eq!((exact.until, exact.told), (at(47.0), Told::Exact));
-        assert_eq!(meet(Some(Reset::Clock(at(9000.0))), now, &exact), CooldownChange::Keep);
-        assert_eq!(parked(meet(Some(Reset::Exact(at(9000.0))), now, &exact)).until, at(9002.0));
+        assert_eq!(meet(Some(ResetTime::Clock(at(9000.0))), now, &exact), CooldownChange::Keep);
+        assert_eq!(parked(meet(Some(ResetTime::Exact(at(9000.0))), now, &exact)).until, at(9002.0));
         // A long run from before the pause that meets the limit after it: parked again, no new strike.
         let late = parked(meet(None, guess.until.plus_seconds(1.0), &guess));
         assert_eq!((late.strikes, late.since), (1, guess.until.plus_seconds(1.0)));
@@ -311,14 +326,15 @@ mod tests {
 
     #[test]
     fn a_limit_of_one_model_is_about_that_model() {
-        let halt = Halt { model: Some("Opus".to_string()), ..halt(Obstacle::Limit, None) };
-        let blocked = |asked| {
-            let blocked = Blocked::by(&halt, "claude", asked);
-            (blocked.model, blocked.by_default)
+        let vendor_refusal =
+            VendorRefusal { model: Some("Opus".to_string()), ..vendor_refusal(Obstacle::Limit, None) };
+        let scope = |asked| {
+            let scope = CooldownScope::by(&vendor_refusal, "claude", asked);
+            (scope.model, scope.by_default)
         };
         let opus = Some("opus".to_string());
-        assert_eq!(blocked(Some("claude-opus-5-5")), (opus.clone(), false));
-        assert_eq!(blocked(None), (opus, true), "the default is what met it");
-        assert_eq!(blocked(Some("anthropic/Sonnet")), (Some("sonnet".to_string()), false));
+        assert_eq!(scope(Some("claude-opus-5-5")), (opus.clone(), false));
+        assert_eq!(scope(None), (opus, true), "the default is what met it");
+        assert_eq!(scope(Some("anthropic/Sonnet")), (Some("sonnet".to_string()), false));
     }
 }

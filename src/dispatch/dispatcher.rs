@@ -11,20 +11,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
-use super::admission::Gate;
+use super::admission::Admission;
 use super::agent::StopHandle;
-use super::agent::reaper::Household;
+use super::agent::reaper::GuardPool;
 use super::config::plan::Plan;
 use super::config::readiness::Unready;
 use super::config::reload::Follower;
 use super::config::served_lane::Service;
-use super::event::Moment;
-use super::heartbeat::Keeper;
+use super::event::DispatchEvent;
+use super::heartbeat::LeaseRenewer;
 use super::outcome::StopReason;
-use super::registration::{Entry, Roster, TokenPrefix, session_user};
-use super::report::deliver::{Over, tell};
-use super::report::recover::{recover, tell_outbox};
-use super::run::context::{Desk, Job, run_id};
+use super::registration::{DispatcherRegistration, RunEntry, TokenPrefix, session_user};
+use super::report::deliver::{RunDone, deliver};
+use super::report::recover::{deliver_outbox, recover};
+use super::run::context::{ClaimedTask, RunContext, run_id};
 use super::run::vendor_version::VersionCache;
 use super::task_metadata::metadata_text;
 use crate::error::{ErrorKind, Result};
@@ -32,29 +32,29 @@ use crate::model::{Parked, Task, Time};
 use crate::store::{ClaimRequest, DISPATCHER, LaneQuery, Store};
 
 /// How often to look for dispatchers that died.
-const BURIAL_PAUSE: Duration = Duration::from_secs(5);
+const RECOVERY_INTERVAL: Duration = Duration::from_secs(5);
 /// How often, and at what interval, `once` looks again for dispatchers that are dying.
-const LAST_LOOKS: u32 = 100;
-const LAST_LOOK_PAUSE: Duration = Duration::from_millis(20);
+const FINAL_RECOVERIES: u32 = 100;
+const FINAL_RECOVERY_PAUSE: Duration = Duration::from_millis(20);
 /// How soon the listening thread notices that its dispatcher ends.
-const ATTENTION: Duration = Duration::from_secs(1);
+const END_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait after the store refused to work.
-const AFTER_TROUBLE: Duration = Duration::from_secs(2);
+const STORE_RETRY_PAUSE: Duration = Duration::from_secs(2);
 
 /// A dispatcher that is ready to run.
 pub struct Dispatcher<'a> {
     store: &'a Store,
     plan: Arc<Plan>,
     follower: Follower,
-    household: &'a Household,
-    observe: &'a (dyn Fn(Moment) + Sync),
-    sender: Sender<Wake>,
-    receiver: Receiver<Wake>,
+    guard_pool: &'a GuardPool,
+    observe: &'a (dyn Fn(DispatchEvent) + Sync),
+    sender: Sender<Wakeup>,
+    receiver: Receiver<Wakeup>,
 }
 
 /// What a dispatcher did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct DispatchSummary {
     /// Tasks answered.
     pub answered: u64,
     /// Runs that failed.
@@ -62,45 +62,45 @@ pub struct Summary {
 }
 
 /// A run that the loop knows of.
-struct Running {
+struct ActiveRun {
     lane: String,
     session: Option<String>,
     stop: StopHandle,
 }
 
 /// What the loop remembers.
-struct State {
+struct LoopState {
     plan: Arc<Plan>,
     follower: Follower,
-    unready: Unready,
-    running: BTreeMap<String, Running>,
-    summary: Summary,
+    not_ready: Unready,
+    running: BTreeMap<String, ActiveRun>,
+    summary: DispatchSummary,
     draining: bool,
     stop_at: Option<Instant>,
     /// Until when a retry of ours is due, for `once`.
     retry_until: Option<Time>,
     /// When to look for dispatchers that died.
-    bury_at: Instant,
+    recover_at: Instant,
     /// Until when what is left alone, as far as it has been told.
-    told_parked: BTreeMap<String, Time>,
+    reported_cooldowns: BTreeMap<String, Time>,
     /// How often `once` has put off its end for dispatchers that are dying.
-    last_looks: u32,
+    final_recoveries: u32,
 }
 
-impl State {
+impl LoopState {
     fn new(plan: Arc<Plan>, follower: Follower) -> Self {
         Self {
             plan,
             follower,
-            unready: Unready::default(),
+            not_ready: Unready::default(),
             running: BTreeMap::new(),
-            summary: Summary::default(),
+            summary: DispatchSummary::default(),
             draining: false,
             stop_at: None,
             retry_until: None,
-            bury_at: Instant::now() + BURIAL_PAUSE,
-            told_parked: BTreeMap::new(),
-            last_looks: 0,
+            recover_at: Instant::now() + RECOVERY_INTERVAL,
+            reported_cooldowns: BTreeMap::new(),
+            final_recoveries: 0,
         }
     }
 }
@@ -112,89 +112,89 @@ impl<'a> Dispatcher<'a> {
         store: &'a Store,
         plan: Plan,
         follower: Follower,
-        household: &'a Household,
-        observe: &'a (dyn Fn(Moment) + Sync),
+        guard_pool: &'a GuardPool,
+        observe: &'a (dyn Fn(DispatchEvent) + Sync),
     ) -> Self {
         let (sender, receiver) = mpsc::channel();
-        Self { store, plan: Arc::new(plan), follower, household, observe, sender, receiver }
+        Self { store, plan: Arc::new(plan), follower, guard_pool, observe, sender, receiver }
     }
 
     /// A handle that ends it.
-    pub fn control(&self) -> Control {
-        Control(self.sender.clone())
+    pub fn control(&self) -> ShutdownHandle {
+        ShutdownHandle(self.sender.clone())
     }
 
     /// Works until it is told to end, or, if the plan says so, until the lanes are empty.
     ///
     /// # Errors
     /// When the store cannot be used at all; a store that is in trouble for a while is waited for.
-    pub fn run(self) -> Result<Summary> {
-        let Self { store, plan, follower, household, observe, sender, receiver } = self;
+    pub fn run(self) -> Result<DispatchSummary> {
+        let Self { store, plan, follower, guard_pool, observe, sender, receiver } = self;
         store.check_writable()?;
         recover(store, &plan.prices, observe)?;
-        tell_outbox(store, observe)?;
+        deliver_outbox(store, observe)?;
         store.remove_stale_conversation_locks()?;
         let prefix = TokenPrefix::from_random(store.random());
-        let roster = Roster::register(store, &plan, &prefix)?;
-        let keeper = Keeper::new(plan.lease_seconds);
+        let registration = DispatcherRegistration::register(store, &plan, &prefix)?;
+        let lease_renewer = LeaseRenewer::new(plan.lease_seconds);
         let versions = VersionCache::default();
-        let listened = Listened::new(plan.lanes());
-        observe(Moment::Ready { owner: plan.owner.clone(), lanes: plan.lanes() });
-        let state = State::new(plan, follower);
+        let lane_watcher = LaneWatcher::new(plan.lanes());
+        observe(DispatchEvent::Ready { owner: plan.owner.clone(), lanes: plan.lanes() });
+        let state = LoopState::new(plan, follower);
         let ended = AtomicBool::new(false);
         let summary = std::thread::scope(|scope| {
-            scope.spawn(|| keeper.watch(store));
-            let ears = sender.clone();
-            scope.spawn(|| listened.listen(store, ears, &ended));
-            let work = Work {
+            scope.spawn(|| lease_renewer.watch(store));
+            let wakeups = sender.clone();
+            scope.spawn(|| lane_watcher.listen(store, wakeups, &ended));
+            let work = EventLoop {
                 store,
                 observe,
-                household,
+                guard_pool,
                 receiver,
                 sender,
-                keeper: &keeper,
-                roster: &roster,
+                lease_renewer: &lease_renewer,
+                registration: &registration,
                 versions: &versions,
-                listened: &listened,
+                lane_watcher: &lane_watcher,
                 prefix: &prefix,
             };
             let summary = work.run(state, scope);
-            keeper.end();
+            lease_renewer.end();
             ended.store(true, Ordering::SeqCst);
-            store.wake_waiters(&listened.lanes());
+            store.wake_waiters(&lane_watcher.lanes());
             summary
         })?;
-        observe(Moment::Done { answered: summary.answered, failed: summary.failed });
+        observe(DispatchEvent::Done { answered: summary.answered, failed: summary.failed });
         Ok(summary)
     }
 }
 
 /// What wakes the loop.
-enum Wake {
+enum Wakeup {
     /// Something in a lane may have become claimable.
-    Lanes,
+    LanesChanged,
     /// A run is over.
-    Over(Over),
+    RunDone(RunDone),
     /// Somebody wants the dispatcher to end.
-    End,
+    EndRequested,
 }
 
 /// Ends a dispatcher from another thread. The first call lets agents finish, the second stops them.
 #[derive(Clone, Debug)]
-pub struct Control(Sender<Wake>);
+pub struct ShutdownHandle(Sender<Wakeup>);
 
-impl Control {
+impl ShutdownHandle {
     /// Asks once.
     pub fn end(&self) {
         // Nobody listens any more: it has ended already.
-        let _ = self.0.send(Wake::End);
+        let _ = self.0.send(Wakeup::EndRequested);
     }
 }
 
 /// The lanes whose changes wake the loop.
-struct Listened(Mutex<Vec<String>>);
+struct LaneWatcher(Mutex<Vec<String>>);
 
-impl Listened {
+impl LaneWatcher {
     fn new(lanes: Vec<String>) -> Self {
         Self(Mutex::new(lanes))
     }
@@ -210,17 +210,17 @@ impl Listened {
     }
 
     /// Wakes the loop when a lane changes.
-    fn listen(&self, store: &Store, sender: Sender<Wake>, ended: &AtomicBool) {
+    fn listen(&self, store: &Store, sender: Sender<Wakeup>, ended: &AtomicBool) {
         let mut lanes = self.lanes();
         let mut watch = store.watch_lanes(&lanes);
         while !ended.load(Ordering::SeqCst) {
-            let has_changed = watch.wait(Instant::now() + ATTENTION);
+            let has_changed = watch.wait(Instant::now() + END_CHECK_INTERVAL);
             let present = self.lanes();
             if present != lanes {
                 lanes = present;
                 watch = store.watch_lanes(&lanes);
             }
-            if has_changed && sender.send(Wake::Lanes).is_err() {
+            if has_changed && sender.send(Wakeup::LanesChanged).is_err() {
                 return;
             }
         }
@@ -228,30 +228,30 @@ impl Listened {
 }
 
 /// The loop with everything it uses.
-struct Work<'env> {
+struct EventLoop<'env> {
     store: &'env Store,
-    observe: &'env (dyn Fn(Moment) + Sync),
-    household: &'env Household,
-    receiver: Receiver<Wake>,
-    sender: Sender<Wake>,
-    keeper: &'env Keeper,
-    roster: &'env Roster,
+    observe: &'env (dyn Fn(DispatchEvent) + Sync),
+    guard_pool: &'env GuardPool,
+    receiver: Receiver<Wakeup>,
+    sender: Sender<Wakeup>,
+    lease_renewer: &'env LeaseRenewer,
+    registration: &'env DispatcherRegistration,
     versions: &'env VersionCache,
-    listened: &'env Listened,
+    lane_watcher: &'env LaneWatcher,
     prefix: &'env TokenPrefix,
 }
 
-impl<'env> Work<'env> {
-    fn run<'scope>(&self, mut state: State, scope: &'scope Scope<'scope, 'env>) -> Result<Summary>
+impl<'env> EventLoop<'env> {
+    fn run<'scope>(&self, mut state: LoopState, scope: &'scope Scope<'scope, 'env>) -> Result<DispatchSummary>
     where
         'env: 'scope,
     {
         loop {
             self.follow(&mut state);
-            let mut nap = state.plan.longest_nap(BURIAL_PAUSE);
+            let mut nap = state.plan.longest_nap(RECOVERY_INTERVAL);
             if !state.draining {
                 match self.fill_slots(&mut state, scope) {
-                    Ok(idle) if idle && self.is_done(&state) => match self.last_look(&mut state) {
+                    Ok(idle) if idle && self.is_done(&state) => match self.final_recovery(&mut state) {
                         Some(pause) => nap = pause,
                         None => return Ok(state.summary),
                     },
@@ -262,7 +262,7 @@ impl<'env> Work<'env> {
                     }
                     Err(error) => {
                         self.warn(error.to_string());
-                        nap = AFTER_TROUBLE;
+                        nap = STORE_RETRY_PAUSE;
                     }
                 }
             } else if state.running.is_empty() {
@@ -276,31 +276,31 @@ impl<'env> Work<'env> {
     }
 
     /// Takes over changed settings, and looks which lanes can be served.
-    fn follow(&self, state: &mut State) {
+    fn follow(&self, state: &mut LoopState) {
         match state.follower.look(self.store, &state.plan) {
             None => {}
             Some(Ok(plan)) => {
                 state.plan = Arc::new(plan);
-                self.listened.change(self.store, state.plan.lanes());
-                self.roster.replan(&state.plan);
-                (self.observe)(Moment::Reloaded { lanes: state.plan.lanes() });
+                self.lane_watcher.change(self.store, state.plan.lanes());
+                self.registration.replan(&state.plan);
+                (self.observe)(DispatchEvent::Reloaded { lanes: state.plan.lanes() });
                 state.plan.warnings.iter().for_each(|warning| self.warn(warning.clone()));
             }
             Some(Err(error)) => self.warn(format!("{error}; the settings stay as they were")),
         }
-        let changes = state.unready.look(&state.plan);
+        let changes = state.not_ready.look(&state.plan);
         if !changes.is_empty() {
-            self.roster.unready(state.unready.to_object());
+            self.registration.set_not_ready(state.not_ready.to_object());
             changes.into_iter().for_each(|moment| (self.observe)(moment));
         }
     }
 
     fn warn(&self, message: String) {
-        (self.observe)(Moment::Warning { message });
+        (self.observe)(DispatchEvent::Warning { message });
     }
 
     /// Sleeps until something happens or is due, and takes note of it.
-    fn sleep(&self, state: &mut State, nap: Duration) {
+    fn sleep(&self, state: &mut LoopState, nap: Duration) {
         let mut nap = state.stop_at.map_or(nap, |at| at.saturating_duration_since(Instant::now()).min(nap));
         let store = self.store;
         let due = store.next_due(&state.plan.lanes());
@@ -309,63 +309,63 @@ impl<'env> Work<'env> {
             nap = nap.min(Duration::try_from_secs_f64(seconds).unwrap_or(nap));
         }
         match self.receiver.recv_timeout(nap) {
-            Ok(wake) => self.woken(state, wake),
+            Ok(wake) => self.handle_wakeup(state, wake),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
         }
         // All that came at the same time leads to one look.
         while let Ok(wake) = self.receiver.try_recv() {
-            self.woken(state, wake);
+            self.handle_wakeup(state, wake);
         }
     }
 
-    fn woken(&self, state: &mut State, wake: Wake) {
+    fn handle_wakeup(&self, state: &mut LoopState, wake: Wakeup) {
         match wake {
-            Wake::Lanes => {}
-            Wake::Over(over) => self.over(state, over),
-            Wake::End if state.draining => stop_all(state),
-            Wake::End => {
+            Wakeup::LanesChanged => {}
+            Wakeup::RunDone(done) => self.done(state, done),
+            Wakeup::EndRequested if state.draining => stop_all(state),
+            Wakeup::EndRequested => {
                 state.draining = true;
                 state.stop_at = state.plan.drain.and_then(|drain| Instant::now().checked_add(drain));
-                self.roster.drain();
-                (self.observe)(Moment::Draining { running: state.running.len() });
+                self.registration.drain();
+                (self.observe)(DispatchEvent::Draining { running: state.running.len() });
             }
         }
     }
 
-    fn over(&self, state: &mut State, over: Over) {
-        state.running.remove(&over.task_id);
-        state.summary.answered += u64::from(over.answered);
-        state.summary.failed += u64::from(over.failed);
-        state.retry_until = state.retry_until.max(over.retry_at);
-        if let Some(parked) = over.parked {
-            self.tell_parked(state, &parked);
+    fn done(&self, state: &mut LoopState, done: RunDone) {
+        state.running.remove(&done.task_id);
+        state.summary.answered += u64::from(done.answered);
+        state.summary.failed += u64::from(done.failed);
+        state.retry_until = state.retry_until.max(done.retry_at);
+        if let Some(parked) = done.parked {
+            self.report_cooldown(state, &parked);
         }
-        if let Some((lane, missing)) = over.unready {
-            state.unready.could_not_start(lane, missing);
+        if let Some((lane, missing)) = done.not_ready {
+            state.not_ready.could_not_start(lane, missing);
         }
     }
 
     /// Says once for each pause that a vendor is left alone.
-    fn tell_parked(&self, state: &mut State, parked: &Parked) {
-        if state.told_parked.insert(parked.key(), parked.until) != Some(parked.until) {
-            (self.observe)(Moment::Parked(parked.clone()));
+    fn report_cooldown(&self, state: &mut LoopState, parked: &Parked) {
+        if state.reported_cooldowns.insert(parked.key(), parked.until) != Some(parked.until) {
+            (self.observe)(DispatchEvent::CooldownStarted(parked.clone()));
         }
     }
 
     /// Claims and starts as much as fits. True if there was nothing to claim.
-    fn fill_slots<'scope>(&self, state: &mut State, scope: &'scope Scope<'scope, 'env>) -> Result<bool>
+    fn fill_slots<'scope>(&self, state: &mut LoopState, scope: &'scope Scope<'scope, 'env>) -> Result<bool>
     where
         'env: 'scope,
     {
         let (store, plan) = (self.store, state.plan.clone());
-        if Instant::now() >= state.bury_at {
-            state.bury_at = Instant::now() + BURIAL_PAUSE;
+        if Instant::now() >= state.recover_at {
+            state.recover_at = Instant::now() + RECOVERY_INTERVAL;
             recover(store, &plan.prices, self.observe)?;
         }
         while state.running.len() < plan.max_concurrent as usize {
             // Made first: once a task is claimed nothing may keep its run from starting.
             let stop = StopHandle::new()?;
-            let Some((service, task)) = self.claim_first(state)? else {
+            let Some((service, task)) = self.claim_from_first_lane(state)? else {
                 return Ok(true);
             };
             self.start(state, service, task, stop, scope)?;
@@ -374,24 +374,24 @@ impl<'env> Work<'env> {
     }
 
     /// Claims from the first lane that has something for us.
-    fn claim_first(&self, state: &mut State) -> Result<Option<(Arc<Service>, Task)>> {
+    fn claim_from_first_lane(&self, state: &mut LoopState) -> Result<Option<(Arc<Service>, Task)>> {
         let (store, plan) = (self.store, state.plan.clone());
-        let gate = Gate::look(store)?;
+        let admission = Admission::load(store)?;
         for service in &plan.services {
             let lane = &service.route.lane;
             let at_work = state.running.values().filter(|run| run.lane == *lane).count();
             let is_full = service.route.concurrency.is_some_and(|most| at_work >= most as usize);
-            if let Some(parked) = gate.closed(&service.account) {
-                self.tell_parked(state, parked);
+            if let Some(parked) = admission.blocking_cooldown(&service.account) {
+                self.report_cooldown(state, parked);
                 continue;
             }
-            if is_full || state.unready.contains(lane) {
+            if is_full || state.not_ready.contains(lane) {
                 continue;
             }
             let stopped = RefCell::new(Vec::new());
             let admit = |task: &Task| {
                 let note = |parked| stopped.borrow_mut().push(parked);
-                gate.admit(service, task).map_err(note).unwrap_or(false)
+                admission.admit(service, task).map_err(note).unwrap_or(false)
             };
             let known = &*state;
             let want = LaneQuery { lanes: vec![lane.clone()], filter: service.filter.clone() };
@@ -402,7 +402,7 @@ impl<'env> Work<'env> {
                 accepts: &|task| self.conversation_is_free(known, task) && admit(task),
             };
             let claimed = store.claim_next_as(&want, &taker)?;
-            stopped.into_inner().iter().for_each(|parked| self.tell_parked(state, parked));
+            stopped.into_inner().iter().for_each(|parked| self.report_cooldown(state, parked));
             if let Some(task) = claimed {
                 return Ok(Some((service.clone(), task)));
             }
@@ -411,7 +411,7 @@ impl<'env> Work<'env> {
     }
 
     /// One run at a time for each conversation: the programs themselves do not take care of it.
-    fn conversation_is_free(&self, state: &State, task: &Task) -> bool {
+    fn conversation_is_free(&self, state: &LoopState, task: &Task) -> bool {
         let Some(session) = metadata_text(task, "session_id") else {
             return true;
         };
@@ -421,7 +421,7 @@ impl<'env> Work<'env> {
 
     fn start<'scope>(
         &self,
-        state: &mut State,
+        state: &mut LoopState,
         service: Arc<Service>,
         task: Task,
         stop: StopHandle,
@@ -434,40 +434,40 @@ impl<'env> Work<'env> {
         let token = claim.token.clone();
         let id = task.id.to_string();
         let session = metadata_text(&task, "session_id").map(str::to_string);
-        self.roster.add(
+        self.registration.add(
             &id,
-            Entry {
+            RunEntry {
                 lane: task.spec.lane.clone(),
                 vendor: service.vendor.name.clone(),
                 run: run_id(&token).as_str().to_string(),
                 in_progress: service.route.in_progress.clone(),
                 started_at: claim.claimed_at.to_string(),
                 session_id: session.clone(),
-                ..Entry::default()
+                ..RunEntry::default()
             },
         );
-        (self.observe)(Moment::Claimed {
+        (self.observe)(DispatchEvent::Claimed {
             task_id: id.clone(),
             lane: task.spec.lane.clone(),
             vendor: service.vendor.name.clone(),
             attempt: task.attempt,
         });
-        self.keeper.add(&task.id, &token, &stop);
-        let running = Running { lane: task.spec.lane.clone(), session, stop: stop.clone() };
+        self.lease_renewer.add(&task.id, &token, &stop);
+        let running = ActiveRun { lane: task.spec.lane.clone(), session, stop: stop.clone() };
         state.running.insert(id, running);
-        let job = Job { task, token, service, stop };
-        let desk = Desk {
+        let claimed_task = ClaimedTask { task, token, service, stop };
+        let context = RunContext {
             store: self.store,
             plan: state.plan.clone(),
-            roster: self.roster,
-            household: self.household,
+            registration: self.registration,
+            guard_pool: self.guard_pool,
             versions: self.versions,
             observe: self.observe,
         };
-        let (keeper, sender) = (self.keeper, self.sender.clone());
+        let (lease_renewer, sender) = (self.lease_renewer, self.sender.clone());
         scope.spawn(move || {
-            let over = finish(&desk, keeper, &job);
-            let _ = sender.send(Wake::Over(over));
+            let done = run_and_report(&context, lease_renewer, &claimed_task);
+            let _ = sender.send(Wakeup::RunDone(done));
         });
         Ok(())
     }
@@ -477,36 +477,40 @@ impl<'env> Work<'env> {
     ///
     /// A dispatcher that was killed while it started an agent dies a moment later than its process
     /// seems to: until the agent's program runs, its card is still held.
-    fn last_look(&self, state: &mut State) -> Option<Duration> {
+    fn final_recovery(&self, state: &mut LoopState) -> Option<Duration> {
         let store = self.store;
         let left = store.abandoned_workers(DISPATCHER).is_ok_and(|dead| !dead.is_empty());
-        if state.last_looks >= LAST_LOOKS || !(left || store.has_exiting_worker(DISPATCHER)) {
+        if state.final_recoveries >= FINAL_RECOVERIES || !(left || store.has_exiting_worker(DISPATCHER)) {
             return None;
         }
-        state.last_looks += 1;
+        state.final_recoveries += 1;
         if let Err(error) = recover(store, &state.plan.prices, self.observe) {
             self.warn(error.to_string());
         }
-        Some(LAST_LOOK_PAUSE)
+        Some(FINAL_RECOVERY_PAUSE)
     }
 
     /// Whether `once` is satisfied: nothing runs, and no retry of ours is still to come.
-    fn is_done(&self, state: &State) -> bool {
+    fn is_done(&self, state: &LoopState) -> bool {
         let waits = state.retry_until.is_some_and(|until| self.store.now().wall < until);
         state.plan.once && state.running.is_empty() && !waits
     }
 }
 
 /// Runs one task and reports it. For a thread of its own.
-fn finish(desk: &Desk<'_>, keeper: &Keeper, job: &Job) -> Over {
-    let ended = desk.run(job);
-    let over = tell(desk, job, &ended);
-    keeper.remove(&job.token);
-    desk.roster.remove(job.task.id.as_str());
-    over
+fn run_and_report(
+    context: &RunContext<'_>,
+    lease_renewer: &LeaseRenewer,
+    claimed_task: &ClaimedTask,
+) -> RunDone {
+    let ended = context.run(claimed_task);
+    let done = deliver(context, claimed_task, &ended);
+    lease_renewer.remove(&claimed_task.token);
+    context.registration.remove(claimed_task.task.id.as_str());
+    done
 }
 
-fn stop_all(state: &mut State) {
+fn stop_all(state: &mut LoopState) {
     state.stop_at = None;
     for run in state.running.values() {
         run.stop.stop(StopReason::Shutdown);

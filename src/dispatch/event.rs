@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::output::Closing;
+use super::output::ClosingStatus;
 use crate::model::Parked;
 use crate::model::duration;
 use crate::model::json::Object;
@@ -12,7 +12,7 @@ use crate::model::task::object;
 
 /// Something worth telling.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Moment {
+pub enum DispatchEvent {
     /// The dispatcher is at work.
     Ready {
         /// Under which name.
@@ -80,16 +80,16 @@ pub enum Moment {
         message: String,
     },
     /// A vendor, or one of its models, is left alone.
-    Parked(Parked),
+    CooldownStarted(Parked),
     /// A lane is left alone because something that all its runs need is missing.
-    Unready {
+    LaneNotReady {
         /// The lane.
         lane: String,
         /// What is missing.
         message: String,
     },
     /// What was missing is there again.
-    LaneBack {
+    LaneReady {
         /// The lane.
         lane: String,
     },
@@ -124,7 +124,7 @@ pub enum Moment {
     },
 }
 
-impl Moment {
+impl DispatchEvent {
     /// The moment's name for programs.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -136,9 +136,9 @@ impl Moment {
             Self::Retry { .. } => "retry",
             Self::Failed { .. } => "failed",
             Self::Returned { .. } => "returned",
-            Self::Parked(_) => "parked",
-            Self::Unready { .. } => "lane_unready",
-            Self::LaneBack { .. } => "lane_back",
+            Self::CooldownStarted(_) => "parked",
+            Self::LaneNotReady { .. } => "lane_unready",
+            Self::LaneReady { .. } => "lane_back",
             Self::Reloaded { .. } => "reloaded",
             Self::Recovered { .. } => "recovered",
             Self::Warning { .. } => "warning",
@@ -159,9 +159,9 @@ impl Moment {
             | Self::Returned { task_id, .. }
             | Self::Recovered { task_id, .. } => Some(task_id),
             Self::Ready { .. }
-            | Self::Parked(_)
-            | Self::Unready { .. }
-            | Self::LaneBack { .. }
+            | Self::CooldownStarted(_)
+            | Self::LaneNotReady { .. }
+            | Self::LaneReady { .. }
             | Self::Reloaded { .. }
             | Self::Warning { .. }
             | Self::Draining { .. }
@@ -182,7 +182,7 @@ impl Moment {
             Self::Answered { duration, cost_usd, outcome, .. } => {
                 let cost = cost_usd.map(|cost| format!(", ${cost:.2}")).unwrap_or_default();
                 // An answer that is done is what everybody expects.
-                let outcome = outcome.filter(|outcome| *outcome != Closing::Done.as_str());
+                let outcome = outcome.filter(|outcome| *outcome != ClosingStatus::Done.as_str());
                 let outcome = outcome.map(|outcome| format!(" ({outcome})")).unwrap_or_default();
                 format!("answered after {}{cost}{outcome}", duration::words(*duration))
             }
@@ -193,9 +193,9 @@ impl Moment {
             | Self::Returned { message, .. }
             | Self::Recovered { message, .. }
             | Self::Warning { message } => message.clone(),
-            Self::Parked(parked) => parked.words(),
-            Self::Unready { lane, message } => format!("lane {lane} is left alone: {message}"),
-            Self::LaneBack { lane } => format!("lane {lane} is served again"),
+            Self::CooldownStarted(parked) => parked.words(),
+            Self::LaneNotReady { lane, message } => format!("lane {lane} is left alone: {message}"),
+            Self::LaneReady { lane } => format!("lane {lane} is served again"),
             Self::Reloaded { lanes } => format!("the settings have changed; serves {}", lanes.join(", ")),
             Self::Draining { running } => {
                 format!("taking nothing new; {running} at work; once more to stop them")
@@ -227,8 +227,10 @@ impl Moment {
                 ("outcome", (*outcome).into()),
             ]),
             Self::Retry { delay, .. } => object([("delay_seconds", delay.as_secs_f64().into())]),
-            Self::Parked(parked) => parked.to_object(),
-            Self::Unready { lane, .. } | Self::LaneBack { lane } => object([("lane", lane.clone().into())]),
+            Self::CooldownStarted(parked) => parked.to_object(),
+            Self::LaneNotReady { lane, .. } | Self::LaneReady { lane } => {
+                object([("lane", lane.clone().into())])
+            }
             Self::Reloaded { lanes } => object([("lanes", lanes.clone().into())]),
             Self::Draining { running } => object([("running", (*running).into())]),
             Self::Done { answered, failed } => {
@@ -251,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_moment_reads_as_a_line_and_as_an_object() {
-        let moment = Moment::Answered {
+        let moment = DispatchEvent::Answered {
             task_id: "t1".to_string(),
             duration: Duration::from_secs(61),
             cost_usd: Some(0.25),
@@ -262,7 +264,7 @@ mod tests {
         assert_eq!(object["event"], "answered");
         assert_eq!(object["task_id"], "t1");
         assert_eq!(object["cost_usd"], 0.25);
-        let done = Moment::Done { answered: 1, failed: 0 }.to_object();
+        let done = DispatchEvent::Done { answered: 1, failed: 0 }.to_object();
         assert!(!done.contains_key("task_id"));
     }
 }

@@ -19,21 +19,21 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// The claims of a dispatcher.
 #[derive(Debug)]
-pub struct Keeper {
-    kept: Mutex<Vec<Kept>>,
+pub struct LeaseRenewer {
+    kept: Mutex<Vec<RenewedClaim>>,
     lease_seconds: f64,
     ended: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
-struct Kept {
+struct RenewedClaim {
     id: TaskId,
     token: ClaimToken,
     stop: StopHandle,
     renew_at: Instant,
 }
 
-impl Keeper {
+impl LeaseRenewer {
     /// Keeps nothing yet.
     pub fn new(lease_seconds: f64) -> Self {
         Self { kept: Mutex::default(), lease_seconds, ended: AtomicBool::new(false) }
@@ -42,7 +42,7 @@ impl Keeper {
     /// Looks after a claim from now on.
     pub fn add(&self, id: &TaskId, token: &ClaimToken, stop: &StopHandle) {
         let renew_at = Instant::now() + self.third();
-        let kept = Kept { id: id.clone(), token: token.clone(), stop: stop.clone(), renew_at };
+        let kept = RenewedClaim { id: id.clone(), token: token.clone(), stop: stop.clone(), renew_at };
         self.lock().push(kept);
     }
 
@@ -51,12 +51,12 @@ impl Keeper {
         self.lock().retain(|kept| kept.token != *token);
     }
 
-    /// Ends [`Keeper::watch`].
+    /// Ends [`LeaseRenewer::watch`].
     pub fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
     }
 
-    /// Looks after the claims until [`Keeper::end`]. For a thread of its own.
+    /// Looks after the claims until [`LeaseRenewer::end`]. For a thread of its own.
     pub fn watch(&self, store: &Store) {
         let mut watch = store.watch_feed();
         while !self.ended.load(Ordering::SeqCst) {
@@ -72,7 +72,7 @@ impl Keeper {
     }
 
     /// Does what is due for a claim; false when there is nothing to look after any more.
-    fn look_after(&self, store: &Store, claim: &Kept) -> bool {
+    fn look_after(&self, store: &Store, claim: &RenewedClaim) -> bool {
         let is_due = Instant::now() >= claim.renew_at;
         let state = match is_due {
             true => self.renew(store, claim),
@@ -104,7 +104,7 @@ impl Keeper {
     }
 
     /// Renews a lease. A refusal tells how the claim stands.
-    fn renew(&self, store: &Store, claim: &Kept) -> Result<ClaimState, Error> {
+    fn renew(&self, store: &Store, claim: &RenewedClaim) -> Result<ClaimState, Error> {
         let command = Command::Renew { token: claim.token.clone(), lease_seconds: Some(self.lease_seconds) };
         match store.apply(&claim.id, &command) {
             Ok(_) => Ok(ClaimState::Held),
@@ -112,7 +112,7 @@ impl Keeper {
         }
     }
 
-    fn renew_after(&self, claim: &Kept, pause: Duration) {
+    fn renew_after(&self, claim: &RenewedClaim, pause: Duration) {
         if let Some(kept) = self.lock().iter_mut().find(|kept| kept.token == claim.token) {
             kept.renew_at = Instant::now() + pause;
         }
@@ -129,7 +129,7 @@ impl Keeper {
         Duration::from_secs_f64(self.lease_seconds / 3.0)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Kept>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<RenewedClaim>> {
         // A panic elsewhere leaves the list as it was: still right.
         self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -2,16 +2,17 @@
 
 use serde_json::Value;
 
-use super::output::Closing;
+use super::output::ClosingStatus;
 use crate::model::{FailureClass, Obstacle, Time, Verdict};
 
 /// The first words of every message about a usage limit.
-pub const LIMIT_WORDS: &str = "the vendor's usage limit is reached";
+pub const USAGE_LIMIT_REASON: &str = "the vendor's usage limit is reached";
 /// Those about everything that keeps a vendor from working.
-pub const HALT_WORDS: [&str; 3] = [LIMIT_WORDS, "the vendor is overloaded", "the vendor refuses the account"];
+pub const REFUSAL_REASONS: [&str; 3] =
+    [USAGE_LIMIT_REASON, "the vendor is overloaded", "the vendor refuses the account"];
 
 /// Why a task goes back whose dispatcher was stopped.
-pub const STOPPED: &str = "the dispatcher was stopped before the agent was done";
+pub const DISPATCHER_STOPPED: &str = "the dispatcher was stopped before the agent was done";
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -50,7 +51,7 @@ pub enum StopReason {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// Answer it.
-    Completed(Answer),
+    Completed(RunAnswer),
     /// Try again, give up or pause, by the class.
     Failed(Failure),
     /// Give it back as if it had not been taken: what every run of its lane needs is missing.
@@ -63,13 +64,13 @@ pub enum Outcome {
 
 /// An answer and what it says besides its text.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct RunAnswer {
     /// The agent's words, unchanged.
     pub body: String,
     /// From a closing `VERDICT:` line.
     pub verdict: Option<Verdict>,
     /// From a closing `STATUS:` line, and from what was cut short.
-    pub closing: Option<Closing>,
+    pub closing: Option<ClosingStatus>,
     /// What the agent started in the background and what did not come to its own end, in a person's words.
     pub cut_short: Vec<String>,
     /// The value of an answer that was asked to be JSON, or why there is none.
@@ -78,7 +79,7 @@ pub struct Answer {
 
 /// When a limit ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reset {
+pub enum ResetTime {
     /// At this instant.
     Exact(Time),
     /// Within the minute, or the hour, that begins at this time.
@@ -89,11 +90,11 @@ pub enum Reset {
 
 /// What keeps a vendor from working, whatever the task.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Halt {
+pub struct VendorRefusal {
     /// What it is.
     pub obstacle: Obstacle,
     /// When it ends, if that was said.
-    pub reset: Option<Reset>,
+    pub reset: Option<ResetTime>,
     /// The one model that it is about, as the vendor calls it.
     pub model: Option<String>,
 }
@@ -104,7 +105,7 @@ pub struct Failure {
     /// Error, timeout, usage limit or permanent.
     pub class: FailureClass,
     /// What keeps the vendor from working, if the task is not to blame.
-    pub halt: Option<Halt>,
+    pub vendor_refusal: Option<VendorRefusal>,
     /// What happened, in a person's words.
     pub message: String,
 }
@@ -112,7 +113,7 @@ pub struct Failure {
 impl Failure {
     /// A failure of `class` that happened as `message` says.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, halt: None, message: message.into() }
+        Self { class, vendor_refusal: None, message: message.into() }
     }
 
     /// Trying again cannot help.
@@ -123,7 +124,7 @@ impl Failure {
 
 /// What cut a run short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
+pub enum Interruption {
     /// A usage limit of its vendor, or another refusal that is no fault of the task.
     Limit,
     /// Its own time limits.
@@ -132,7 +133,7 @@ pub enum Cut {
     Lost,
 }
 
-impl Cut {
+impl Interruption {
     const ALL: [Self; 3] = [Self::Limit, Self::Timeout, Self::Lost];
 
     /// The word in configuration.

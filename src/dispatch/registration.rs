@@ -15,11 +15,11 @@ use crate::model::{ClaimToken, Time};
 use crate::store::{DISPATCHER, Registration, Store, WorkerInfo};
 
 /// Progress is shown at most this often.
-const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One run, as the card shows it.
 #[derive(Clone, Debug, Default)]
-pub struct Entry {
+pub struct RunEntry {
     /// Lane of the task.
     pub lane: String,
     /// Who works on it.
@@ -44,17 +44,17 @@ pub struct Entry {
 
 /// The card and what stands on it.
 #[derive(Debug)]
-pub struct Roster {
+pub struct DispatcherRegistration {
     registration: Registration,
-    state: Mutex<State>,
+    state: Mutex<RegistrationState>,
     /// Told when the dispatcher is to end.
     drained: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
+struct RegistrationState {
     info: WorkerInfo,
-    running: BTreeMap<String, Entry>,
+    running: BTreeMap<String, RunEntry>,
     draining: bool,
     written: Instant,
 }
@@ -75,7 +75,7 @@ impl TokenPrefix {
     }
 }
 
-impl Roster {
+impl DispatcherRegistration {
     /// Hangs up the card.
     pub fn register(store: &Store, plan: &Plan, prefix: &TokenPrefix) -> Result<Self> {
         let data = object([
@@ -97,7 +97,8 @@ impl Roster {
             data,
         };
         let registration = store.register(&info)?;
-        let state = State { info, running: BTreeMap::new(), draining: false, written: Instant::now() };
+        let state =
+            RegistrationState { info, running: BTreeMap::new(), draining: false, written: Instant::now() };
         Ok(Self { registration, state: Mutex::new(state), drained: Condvar::new() })
     }
 
@@ -112,21 +113,21 @@ impl Roster {
     }
 
     /// These lanes are left alone: lane → what is missing.
-    pub fn unready(&self, lanes: Object) {
+    pub fn set_not_ready(&self, lanes: Object) {
         let mut state = self.lock();
         state.info.data.insert("unready".to_string(), lanes.into());
         self.write(&mut state);
     }
 
     /// A run begins.
-    pub fn add(&self, task_id: &str, entry: Entry) {
+    pub fn add(&self, task_id: &str, entry: RunEntry) {
         let mut state = self.lock();
         state.running.insert(task_id.to_string(), entry);
         self.write(&mut state);
     }
 
     /// Something about a run has changed.
-    pub fn change(&self, task_id: &str, change: impl FnOnce(&mut Entry)) {
+    pub fn change(&self, task_id: &str, change: impl FnOnce(&mut RunEntry)) {
         let mut state = self.lock();
         if let Some(entry) = state.running.get_mut(task_id) {
             change(entry);
@@ -139,7 +140,7 @@ impl Roster {
         let mut state = self.lock();
         if let Some(entry) = state.running.get_mut(task_id) {
             entry.progress = Some(text.to_string());
-            if state.written.elapsed() >= PROGRESS_PAUSE {
+            if state.written.elapsed() >= PROGRESS_INTERVAL {
                 self.write(&mut state);
             }
         }
@@ -171,7 +172,7 @@ impl Roster {
         drop(self.drained.wait_timeout_while(self.lock(), pause, |state| !state.draining));
     }
 
-    fn write(&self, state: &mut State) {
+    fn write(&self, state: &mut RegistrationState) {
         let running = state.running.iter().map(|(task_id, entry)| {
             Value::Object(object([
                 ("task_id", task_id.clone().into()),
@@ -195,7 +196,7 @@ impl Roster {
         let _ = self.registration.update(&state.info);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RegistrationState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

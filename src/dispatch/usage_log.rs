@@ -12,7 +12,7 @@ use crate::model::Time;
 
 /// One run, as a line of `usage.jsonl`. Fields of later versions are ignored when reading.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct UsageRecord {
     /// When the run started, RFC 3339.
     pub started_at: String,
     /// When it ended, RFC 3339.
@@ -89,7 +89,7 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-impl Record {
+impl UsageRecord {
     /// Takes over what a run told about itself.
     pub fn take(self, report: &RunReport) -> Self {
         let known = |usage: &Usage| Some(usage.clone()).filter(|usage| !usage.0.is_empty());
@@ -150,7 +150,7 @@ impl Period {
         Self { since: Some(now.plus_seconds(-86_400.0 * f64::from(days))) }
     }
 
-    fn holds(self, record: &Record) -> bool {
+    fn holds(self, record: &UsageRecord) -> bool {
         match (self.since, Time::parse(&record.ended_at)) {
             (None, _) => true,
             (Some(since), Ok(ended)) => ended >= since,
@@ -163,18 +163,18 @@ impl Period {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Stats {
     /// All runs together.
-    pub all: Group,
+    pub all: UsageTotals,
     /// By lane.
-    pub lanes: BTreeMap<String, Group>,
+    pub lanes: BTreeMap<String, UsageTotals>,
     /// By vendor.
-    pub vendors: BTreeMap<String, Group>,
+    pub vendors: BTreeMap<String, UsageTotals>,
     /// By model, runs with an unknown model left out.
-    pub models: BTreeMap<String, Group>,
+    pub models: BTreeMap<String, UsageTotals>,
 }
 
 /// Statistics of some runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Group {
+pub struct UsageTotals {
     /// How many runs.
     pub runs: u64,
     /// How many of them answered their task.
@@ -205,8 +205,8 @@ pub struct Group {
     durations: Vec<f64>,
 }
 
-impl Group {
-    fn add(&mut self, record: &Record) {
+impl UsageTotals {
+    fn add(&mut self, record: &UsageRecord) {
         self.runs += 1;
         *self.outcomes.entry(record.outcome.clone()).or_default() += 1;
         if record.outcome == "completed" {
@@ -281,7 +281,7 @@ fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
 }
 
 /// Statistics of the runs of `period`.
-pub fn stats(records: impl IntoIterator<Item = Record>, period: Period) -> Stats {
+pub fn stats(records: impl IntoIterator<Item = UsageRecord>, period: Period) -> Stats {
     let mut stats = Stats::default();
     let mut seen = HashSet::new();
     for record in records.into_iter().filter(|record| period.holds(record)) {
@@ -296,13 +296,13 @@ pub fn stats(records: impl IntoIterator<Item = Record>, period: Period) -> Stats
         }
     }
     let groups = [&mut stats.lanes, &mut stats.vendors, &mut stats.models];
-    groups.into_iter().flat_map(BTreeMap::values_mut).for_each(Group::finish);
+    groups.into_iter().flat_map(BTreeMap::values_mut).for_each(UsageTotals::finish);
     stats.all.finish();
     stats
 }
 
 /// The run as each of its models saw it: its own tokens and dollars, where they are known by model.
-pub(super) fn by_model(record: &Record) -> Vec<(String, Record)> {
+pub(super) fn by_model(record: &UsageRecord) -> Vec<(String, UsageRecord)> {
     let (exact, least) = (record.model_usage.as_ref(), record.at_least_model_usage.as_ref());
     let Some(usage) = exact.or(least) else {
         return record.model.iter().map(|model| (model.clone(), record.clone())).collect();
@@ -326,14 +326,14 @@ pub(super) fn by_model(record: &Record) -> Vec<(String, Record)> {
 mod tests {
     use super::*;
 
-    fn record(seconds: f64, outcome: &str) -> Record {
-        Record {
+    fn record(seconds: f64, outcome: &str) -> UsageRecord {
+        UsageRecord {
             ended_at: "2026-11-21T12:00:00.000000Z".to_string(),
             lane: "review".to_string(),
             vendor: "claude".to_string(),
             outcome: outcome.to_string(),
             seconds,
-            ..Record::default()
+            ..UsageRecord::default()
         }
     }
 
@@ -344,16 +344,16 @@ mod tests {
         record.tokens = Some(Tokens { input: 3, ..Tokens::default() });
         let line = record.to_line();
         assert!(line.ends_with("}\n") && !line.contains("model"), "{line}");
-        assert_eq!(Record::from_line(&line), Some(record.clone()));
-        assert_eq!(Record::from_line(&line[..20]), None);
+        assert_eq!(UsageRecord::from_line(&line), Some(record.clone()));
+        assert_eq!(UsageRecord::from_line(&line[..20]), None);
         record.cost_usd = Some(f64::NAN);
-        let back = Record::from_line(&record.to_line()).expect("readable");
+        let back = UsageRecord::from_line(&record.to_line()).expect("readable");
         assert_eq!(back.cost_usd, None);
     }
 
     #[test]
     fn durations_count_answers_only() {
-        let mut records: Vec<Record> = (1..=10).map(|n| record(f64::from(n), "completed")).collect();
+        let mut records: Vec<UsageRecord> = (1..=10).map(|n| record(f64::from(n), "completed")).collect();
         records.push(record(1000.0, "timeout"));
         let stats = stats(records, Period::default());
         assert_eq!(stats.all.runs, 11);
@@ -375,12 +375,15 @@ mod tests {
     #[test]
     fn runs_that_were_cut_short_count_with_the_least_and_the_rest_is_told() {
         let tokens = |input| Some(Tokens { input, ..Tokens::default() });
-        let told = Record { cost_usd: Some(1.0), tokens: tokens(10), ..record(1.0, "completed") };
-        let cut =
-            Record { at_least_cost_usd: Some(0.5), at_least_tokens: tokens(4), ..record(1.0, "timeout") };
+        let told = UsageRecord { cost_usd: Some(1.0), tokens: tokens(10), ..record(1.0, "completed") };
+        let cut = UsageRecord {
+            at_least_cost_usd: Some(0.5),
+            at_least_tokens: tokens(4),
+            ..record(1.0, "timeout")
+        };
         let silent = record(1.0, "withheld");
-        let never = Record { not_started: true, ..record(0.0, "withheld") };
-        let unpriced = Record { tokens: tokens(3), ..record(1.0, "completed") };
+        let never = UsageRecord { not_started: true, ..record(0.0, "withheld") };
+        let unpriced = UsageRecord { tokens: tokens(3), ..record(1.0, "completed") };
         let all = stats([told.clone(), cut, silent, never, unpriced], Period::default()).all;
         assert_eq!((all.cost_usd, all.at_least_cost_usd), (Some(1.0), Some(0.5)));
         assert_eq!((all.tokens, all.at_least_tokens), (tokens(13), tokens(4)));
@@ -397,7 +400,7 @@ mod tests {
         let mut usage = Usage::default();
         usage.add("opus", Tokens { input: 7, ..Tokens::default() }, Some(0.75));
         usage.add("haiku", Tokens { input: 1, ..Tokens::default() }, Some(0.25));
-        let run = Record {
+        let run = UsageRecord {
             model: Some("opus".to_string()),
             cost_usd: Some(1.0),
             model_usage: Some(usage),

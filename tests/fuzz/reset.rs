@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use lanes::dispatch::outcome::Reset;
-use lanes::dispatch::run::reset_time::{Setting, reset_in};
+use lanes::dispatch::outcome::ResetTime;
+use lanes::dispatch::run::reset_time::{NoticeContext, reset_in};
 use lanes::dispatch::vendor::{Notices, Vendors};
 use lanes::model::Time;
 
@@ -145,14 +145,14 @@ fn check(bytes: &[u8]) {
     let zone = zone(&mut noise);
     for now in [some_time(&mut noise), Time::from_micros(0), Time::from_micros(i64::MAX)] {
         for within in [None, Some(5 * HOUR), Some(7 * DAY)] {
-            let setting = Setting {
+            let setting = NoticeContext {
                 now,
                 zone: &zone,
                 within: within.map(Duration::from_secs),
                 resets: NOTICES.resets(),
             };
             match reset_in(&text, setting) {
-                Some(Reset::Exact(time) | Reset::Clock(time)) => {
+                Some(ResetTime::Exact(time) | ResetTime::Clock(time)) => {
                     let ahead = time.seconds_since(now);
                     let furthest = within.map_or(FURTHEST, |within| within + SLACK);
                     assert!(
@@ -160,7 +160,7 @@ fn check(bytes: &[u8]) {
                         "{ahead} s from now, {within:?}: {text}"
                     );
                 }
-                Some(Reset::Passed) | None => {}
+                Some(ResetTime::Passed) | None => {}
             }
         }
     }
@@ -223,10 +223,10 @@ fn notice(noise: &mut Noise) {
     let begin = if is_exact { reset } else { minute.timestamp() };
     let begin = Time::from_micros(begin.as_microsecond());
     let expected = match begin.seconds_since(now) {
-        ahead if ahead <= 0.0 => Reset::Passed,
-        _ if is_exact => Reset::Exact(begin),
-        _ => Reset::Clock(begin),
+        ahead if ahead <= 0.0 => ResetTime::Passed,
+        _ if is_exact => ResetTime::Exact(begin),
+        _ => ResetTime::Clock(begin),
     };
-    let setting = Setting { now, zone: &zone, within: None, resets: NOTICES.resets() };
+    let setting = NoticeContext { now, zone: &zone, within: None, resets: NOTICES.resets() };
     assert_eq!(reset_in(&text, setting), Some(expected), "{text}, read at {now} in {zone_name}");
 }

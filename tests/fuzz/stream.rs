@@ -8,8 +8,8 @@ use lanes::dispatch::outcome::Exit;
 use lanes::dispatch::output::{
     Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser, Tokens, Totals, Usage,
 };
-use lanes::dispatch::run::classify::judge;
-use lanes::dispatch::run::evidence::Run;
+use lanes::dispatch::run::classify::classify;
+use lanes::dispatch::run::evidence::RunEvidence;
 use lanes::dispatch::vendor::{Notices, Vendors};
 use lanes::model::Time;
 
@@ -198,7 +198,7 @@ fn check(bytes: &[u8], format: Format) {
         assert!(report.text.len() <= LONGEST_TEXT);
         for exit in [Exit::Code(0), Exit::Code(1), Exit::Signal(15)] {
             let now = Time::from_micros(1_795_000_000_000_000);
-            let run = Run {
+            let run = RunEvidence {
                 report: &report,
                 format,
                 exit,
@@ -211,7 +211,7 @@ fn check(bytes: &[u8], format: Format) {
                 notices: &NOTICES,
                 zone: &TimeZone::UTC,
             };
-            let _ = judge(&run, noise.one_in(2));
+            let _ = classify(&run, noise.one_in(2));
         }
     }
 }

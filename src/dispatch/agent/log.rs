@@ -5,13 +5,13 @@ use std::io::{self, Write};
 
 /// The last bytes of something longer.
 #[derive(Debug)]
-pub struct Tail {
+pub struct TailBuffer {
     bytes: VecDeque<u8>,
     limit: usize,
     dropped: u64,
 }
 
-impl Tail {
+impl TailBuffer {
     /// Keeps at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self { bytes: VecDeque::new(), limit, dropped: 0 }
@@ -43,14 +43,14 @@ impl Tail {
 pub struct CappedLog<W> {
     out: W,
     head_left: usize,
-    tail: Tail,
+    tail: TailBuffer,
     error: Option<io::Error>,
 }
 
 impl<W: Write> CappedLog<W> {
     /// Writes to `out` the first `head` bytes and, at the end, the last `tail` bytes.
     pub fn new(out: W, head: usize, tail: usize) -> Self {
-        Self { out, head_left: head, tail: Tail::new(tail), error: None }
+        Self { out, head_left: head, tail: TailBuffer::new(tail), error: None }
     }
 
     /// Takes the next bytes.

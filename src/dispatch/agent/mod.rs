@@ -1,7 +1,7 @@
 //! One agent process, from its start until nothing of it is left.
 //!
 //! Two processes see to that. The dispatcher reads both pipes as they fill, watches the clock and the
-//! [`StopHandle`], and decides when a run has to end (`supervision.rs`). Between it and the agent
+//! [`StopHandle`], and decides when a run has to end (`supervisor.rs`). Between it and the agent
 //! stands a [`guard`], which ends the agent and all that it started: when it is told to, when the
 //! agent has ended, and when the dispatcher is gone.
 //!
@@ -23,14 +23,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use self::guard::Orders;
+use self::guard::GuardCommand;
 use self::log::CappedLog;
-pub use self::pipes::Happening;
-use self::pipes::Output;
+pub use self::pipes::AgentEvent;
+use self::pipes::AgentPipes;
 use self::process_tree::RunId;
-use self::reaper::Household;
+use self::reaper::GuardPool;
 pub use self::supervisor::StopHandle;
-use self::supervisor::{Ending, Fate, Limits, Supervision};
+use self::supervisor::{AgentEnd, Cleanup, RunLimits, Supervisor};
 use super::outcome::{Exit, Failure, StopReason};
 use super::output::StreamParser;
 use crate::model::FailureClass;
@@ -74,7 +74,7 @@ pub struct AgentSpec {
 
 /// A run that is over.
 #[derive(Debug)]
-pub struct Finished {
+pub struct FinishedAgent {
     /// How the first process ended.
     pub exit: Exit,
     /// Why it was ended, if it was.
@@ -97,14 +97,14 @@ pub struct Finished {
 
 /// Why a run could not be started.
 #[derive(Clone, Debug)]
-pub enum NoStart {
+pub enum StartError {
     /// It is this task's run alone.
     Task(Failure),
     /// The program itself cannot be run here, for whichever task.
     Program(String),
 }
 
-impl NoStart {
+impl StartError {
     /// A trouble that may have passed at the next attempt.
     fn for_now(message: String) -> Self {
         Self::Task(Failure::new(FailureClass::Error, message))
@@ -116,18 +116,18 @@ impl NoStart {
 /// A reason given to `stop` before the start wins: nothing is started then.
 pub fn run(
     spec: AgentSpec,
-    household: &Household,
+    guard_pool: &GuardPool,
     stop: &StopHandle,
-    observe: &mut dyn FnMut(Happening<'_>),
-) -> Result<Finished, NoStart> {
+    observe: &mut dyn FnMut(AgentEvent<'_>),
+) -> Result<FinishedAgent, StartError> {
     let started = Instant::now();
-    let mut output = Output::new(spec.stdout, spec.stderr, spec.parser, spec.expected_session);
+    let mut output = AgentPipes::new(spec.stdout, spec.stderr, spec.parser, spec.expected_session);
     let not_started =
-        |reason, output| Ok(finished(Exit::NotStarted, Some(reason), started, Ending::default(), output));
+        |reason, output| Ok(finished(Exit::NotStarted, Some(reason), started, Cleanup::default(), output));
     if let Some(reason) = stop.reason() {
         return not_started(reason, output);
     }
-    let orders = Orders {
+    let guard_command = GuardCommand {
         run: &spec.run,
         grace: spec.grace,
         lock: spec.lock.as_deref(),
@@ -141,26 +141,28 @@ pub fn run(
         command.env_clear().envs(&spec.env).stdout(Stdio::piped()).stderr(Stdio::piped());
     };
     let (mut guard, control) =
-        household.start(&orders, with_environment).map_err(|error| match error.kind() {
+        guard_pool.start(&guard_command, with_environment).map_err(|error| match error.kind() {
             io::ErrorKind::ArgumentListTooLong => cannot_start(&spec.program, &spec.cwd, &error),
-            _ => NoStart::for_now(format!("the agent's guard cannot be started: {error}")),
+            _ => StartError::for_now(format!("the agent's guard cannot be started: {error}")),
         })?;
     output.take_pipes(&mut guard);
-    let limits = Limits {
+    let limits = RunLimits {
         deadline: spec.timeout.and_then(|limit| started.checked_add(limit)),
         silence: spec.silence,
         grace: spec.grace,
         linger: spec.linger,
     };
-    let mut supervision = Supervision::new(household, (guard, control), spec.run, limits, stop.clone());
-    let (fate, ending) = supervision.until_over(&mut output, observe);
-    match fate {
-        Fate::Ended(exit) => Ok(finished(exit, supervision.stopped(), started, ending, output)),
-        Fate::Locked => not_started(StopReason::Busy, output),
-        Fate::Failed(errno) => {
+    let mut supervisor = Supervisor::new(guard_pool, (guard, control), spec.run, limits, stop.clone());
+    let (agent_end, cleanup) = supervisor.run_to_end(&mut output, observe);
+    match agent_end {
+        AgentEnd::Exited(exit) => Ok(finished(exit, supervisor.stopped(), started, cleanup, output)),
+        AgentEnd::Locked => not_started(StopReason::Busy, output),
+        AgentEnd::SpawnFailed(errno) => {
             Err(cannot_start(&spec.program, &spec.cwd, &io::Error::from_raw_os_error(errno)))
         }
-        Fate::Broken(why) => Err(NoStart::for_now(format!("the agent's guard cannot work: {why}"))),
+        AgentEnd::GuardFailed(why) => {
+            Err(StartError::for_now(format!("the agent's guard cannot work: {why}")))
+        }
     }
 }
 
@@ -168,46 +170,48 @@ fn finished(
     exit: Exit,
     stopped: Option<StopReason>,
     started: Instant,
-    ending: Ending,
-    output: Output,
-) -> Finished {
+    cleanup: Cleanup,
+    output: AgentPipes,
+) -> FinishedAgent {
     let read = output.finish();
-    Finished {
+    FinishedAgent {
         exit,
         stopped,
         parser: read.parser,
         stderr: read.stderr,
         duration: started.elapsed(),
-        leftovers: ending.leftovers,
-        survivors: ending.survivors,
+        leftovers: cleanup.leftovers,
+        survivors: cleanup.survivors,
         dropped: read.dropped,
         log_error: read.log_error,
     }
 }
 
-fn cannot_start(program: &OsStr, cwd: &Path, error: &io::Error) -> NoStart {
+fn cannot_start(program: &OsStr, cwd: &Path, error: &io::Error) -> StartError {
     let program = crate::error::printable(&program.to_string_lossy());
     if !cwd.is_dir() {
         let cwd = crate::error::printable(&cwd.to_string_lossy());
-        return NoStart::Task(Failure::permanent(format!("the working directory {cwd} does not exist")));
+        return StartError::Task(Failure::permanent(format!("the working directory {cwd} does not exist")));
     }
     if rustix::fs::access(cwd, rustix::fs::Access::EXEC_OK).is_err() {
         let cwd = crate::error::printable(&cwd.to_string_lossy());
-        return NoStart::Task(Failure::permanent(format!("the working directory {cwd} may not be entered")));
+        return StartError::Task(Failure::permanent(format!(
+            "the working directory {cwd} may not be entered"
+        )));
     }
     match error.kind() {
         io::ErrorKind::NotFound => {
-            NoStart::Program(format!("{program} is not installed, or its interpreter is missing"))
+            StartError::Program(format!("{program} is not installed, or its interpreter is missing"))
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ExecutableFileBusy => {
-            NoStart::Program(format!("{program} may not be executed here: {error}"))
+            StartError::Program(format!("{program} may not be executed here: {error}"))
         }
         io::ErrorKind::ArgumentListTooLong => {
-            NoStart::Task(Failure::permanent(format!("the arguments of {program} are too long")))
+            StartError::Task(Failure::permanent(format!("the arguments of {program} are too long")))
         }
         _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
-            NoStart::Program(format!("{program} is no program for this machine"))
+            StartError::Program(format!("{program} is no program for this machine"))
         }
-        _ => NoStart::for_now(format!("{program} could not be started: {error}")),
+        _ => StartError::for_now(format!("{program} could not be started: {error}")),
     }
 }

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::log::{CappedLog, Tail};
+use super::log::{CappedLog, TailBuffer};
 use crate::dispatch::output::{Note, StreamParser};
 
 /// How much of standard error is kept in memory to judge the run by.
 const STDERR_TAIL: usize = 16 * 1024;
 /// How long to go on reading once every known process of the run has ended.
-const DRAIN: Duration = Duration::from_secs(1);
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// What happens during a run.
 #[derive(Debug)]
-pub enum Happening<'a> {
+pub enum AgentEvent<'a> {
     /// The process runs under this number.
     Started(u32),
     /// The agent said which conversation this is.
@@ -28,15 +28,15 @@ pub enum Happening<'a> {
 }
 
 /// Both pipes of the process and where they lead.
-pub struct Output {
+pub struct AgentPipes {
     stdout: Option<File>,
     stderr: Option<File>,
     out_log: CappedLog<File>,
     err_log: CappedLog<File>,
-    err_tail: Tail,
+    err_tail: TailBuffer,
     parser: StreamParser,
     expected_session: Option<String>,
-    session_told: bool,
+    session_reported: bool,
     wrong_session: bool,
     /// Since when the service has refused the account and the agent has tried again.
     refused_since: Option<Instant>,
@@ -46,7 +46,7 @@ pub struct Output {
     last_byte: Instant,
 }
 
-impl Output {
+impl AgentPipes {
     /// Not connected to any process yet.
     pub fn new(
         out_log: CappedLog<File>,
@@ -59,10 +59,10 @@ impl Output {
             stderr: None,
             out_log,
             err_log,
-            err_tail: Tail::new(STDERR_TAIL),
+            err_tail: TailBuffer::new(STDERR_TAIL),
             parser,
             expected_session,
-            session_told: false,
+            session_reported: false,
             wrong_session: false,
             refused_since: None,
             last_output: Instant::now(),
@@ -107,7 +107,7 @@ impl Output {
         &mut self,
         extra: &[Option<BorrowedFd<'_>>],
         nap: Duration,
-        observe: &mut dyn FnMut(Happening<'_>),
+        observe: &mut dyn FnMut(AgentEvent<'_>),
     ) -> bool {
         let pipes = [&self.stdout, &self.stderr];
         let pipes = pipes.into_iter().flatten().map(AsFd::as_fd);
@@ -121,15 +121,15 @@ impl Output {
     }
 
     /// Reads once from each pipe, without waiting.
-    fn read(&mut self, observe: &mut dyn FnMut(Happening<'_>)) -> bool {
+    fn read(&mut self, observe: &mut dyn FnMut(AgentEvent<'_>)) -> bool {
         let mut buffer = [0; 64 * 1024];
         let mut got_some = false;
         if let Some(length) = read_some(&mut self.stdout, &mut buffer) {
             let bytes = &buffer[..length];
             self.out_log.push(bytes);
-            self.parser.feed(bytes, &mut |note| observe(Happening::Note(note)));
+            self.parser.feed(bytes, &mut |note| observe(AgentEvent::Note(note)));
             self.last_output = Instant::now();
-            self.tell_session(observe);
+            self.check_session(observe);
             let since = self.refused_since.unwrap_or(self.last_output);
             self.refused_since = self.parser.is_refused().then_some(since);
             got_some = true;
@@ -146,18 +146,18 @@ impl Output {
         got_some
     }
 
-    fn tell_session(&mut self, observe: &mut dyn FnMut(Happening<'_>)) {
+    fn check_session(&mut self, observe: &mut dyn FnMut(AgentEvent<'_>)) {
         let Some(session) = self.parser.session_id() else { return };
         self.wrong_session |= self.expected_session.as_deref().is_some_and(|expected| expected != session);
-        if !self.session_told {
-            self.session_told = true;
-            observe(Happening::Session(session));
+        if !self.session_reported {
+            self.session_reported = true;
+            observe(AgentEvent::Session(session));
         }
     }
 
     /// Reads what is left in the pipes, for a bounded time, and closes them.
-    pub fn drain(&mut self, observe: &mut dyn FnMut(Happening<'_>)) {
-        let until = Instant::now() + DRAIN;
+    pub fn drain(&mut self, observe: &mut dyn FnMut(AgentEvent<'_>)) {
+        let until = Instant::now() + DRAIN_TIME;
         // Everything of the run has ended, so what it wrote is there already. Whoever else holds a
         // pipe is not waited for.
         while (self.stdout.is_some() || self.stderr.is_some()) && Instant::now() < until {
@@ -170,9 +170,9 @@ impl Output {
     }
 
     /// Completes the logs. Nothing is read after this.
-    pub fn finish(self) -> Read {
+    pub fn finish(self) -> CapturedOutput {
         let logs = [self.out_log.finish(), self.err_log.finish()];
-        Read {
+        CapturedOutput {
             parser: self.parser,
             stderr: self.err_tail.text(),
             dropped: logs.iter().filter_map(|log| log.as_ref().ok()).sum(),
@@ -182,7 +182,7 @@ impl Output {
 }
 
 /// What has been read when all is over.
-pub struct Read {
+pub struct CapturedOutput {
     pub parser: StreamParser,
     /// The end of standard error.
     pub stderr: String,

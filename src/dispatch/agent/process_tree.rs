@@ -85,7 +85,7 @@ pub struct Process {
 
 /// What `/proc/PID/stat` tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stat {
+struct ProcStat {
     process: Process,
     parent: i32,
     /// Ended and waiting to be collected by its parent.
@@ -119,19 +119,19 @@ impl Process {
 
 /// Everything of the run that lives, as its guard sees it: all that descends from the calling process,
 /// and what carries the marker elsewhere.
-pub fn family(run: &RunId) -> Vec<Process> {
+pub fn members(run: &RunId) -> Vec<Process> {
     let guard = std::process::id().cast_signed();
     find(|stat| stat.parent == guard || carries_marker(stat.process.pid, run))
 }
 
 /// The living processes of a run that can be told without its guard.
-pub fn orphans(run: &RunId) -> Vec<Process> {
+pub fn marked_processes(run: &RunId) -> Vec<Process> {
     find(|stat| carries_marker(stat.process.pid, run))
 }
 
 /// The living processes below those children of the calling process for which `is_meant` holds, these
 /// included; and which of these children have ended and wait to be collected.
-pub fn below(is_meant: impl Fn(i32) -> bool) -> (Vec<Process>, Vec<i32>) {
+pub fn descendants(is_meant: impl Fn(i32) -> bool) -> (Vec<Process>, Vec<i32>) {
     let own = std::process::id().cast_signed();
     let ended = snapshot().into_iter().filter(|stat| stat.parent == own && stat.is_dead);
     let ended = ended.map(|stat| stat.process.pid).filter(|pid| is_meant(*pid)).collect();
@@ -140,7 +140,7 @@ pub fn below(is_meant: impl Fn(i32) -> bool) -> (Vec<Process>, Vec<i32>) {
 
 /// Kills all of a run below its guard, and only then the guard itself: as long as that one lives,
 /// nothing escapes it.
-pub fn crush(guard: Pid, run: &RunId) {
+pub fn kill_all(guard: Pid, run: &RunId) {
     let guard = guard.as_raw_pid();
     for process in find(|stat| stat.parent == guard || carries_marker(stat.process.pid, run)) {
         if process.pid != guard {
@@ -157,13 +157,13 @@ pub fn crush(guard: Pid, run: &RunId) {
 ///
 /// Its guard does the same by itself and is killed only when it is the last and does not go: it alone
 /// sees processes that bear no mark.
-pub fn sweep(run: &RunId, grace: Duration) -> Result<usize, usize> {
+pub fn terminate(run: &RunId, grace: Duration) -> Result<usize, usize> {
     let mut ended = HashSet::new();
     let steps = [(Signal::TERM, false, grace), (Signal::KILL, false, VANISH), (Signal::KILL, true, VANISH)];
     for (signal, guards_too, patience) in steps {
         let until = Instant::now() + patience;
         loop {
-            let found = orphans(run);
+            let found = marked_processes(run);
             if found.is_empty() {
                 return Ok(ended.len());
             }
@@ -180,7 +180,7 @@ pub fn sweep(run: &RunId, grace: Duration) -> Result<usize, usize> {
             std::thread::sleep(LOOK_AGAIN);
         }
     }
-    match orphans(run).len() {
+    match marked_processes(run).len() {
         0 => Ok(ended.len()),
         left => Err(left),
     }
@@ -193,7 +193,7 @@ fn is_guard(pid: i32, run: &RunId) -> bool {
 }
 
 /// All living processes for which `belongs` holds, with their descendants.
-fn find(belongs: impl Fn(&Stat) -> bool) -> Vec<Process> {
+fn find(belongs: impl Fn(&ProcStat) -> bool) -> Vec<Process> {
     let all = snapshot();
     let spared = own_ancestry(&all);
     let mut members: HashSet<i32> =
@@ -216,7 +216,7 @@ fn find(belongs: impl Fn(&Stat) -> bool) -> Vec<Process> {
 }
 
 /// This process and those it descends from: never to be ended, whatever their environment says.
-fn own_ancestry(all: &[Stat]) -> HashSet<i32> {
+fn own_ancestry(all: &[ProcStat]) -> HashSet<i32> {
     let mut spared = HashSet::from([1]);
     let mut next = std::process::id().cast_signed();
     while spared.insert(next) {
@@ -228,25 +228,25 @@ fn own_ancestry(all: &[Stat]) -> HashSet<i32> {
     spared
 }
 
-fn snapshot() -> Vec<Stat> {
+fn snapshot() -> Vec<ProcStat> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(stat_of).collect()
 }
 
-fn stat_of(pid: i32) -> Option<Stat> {
+fn stat_of(pid: i32) -> Option<ProcStat> {
     parse_stat(&read_proc(pid, "stat")?)
 }
 
 /// Reads `PID (name) state ppid …`. The name may hold anything, so what counts is what
 /// follows the last parenthesis.
-fn parse_stat(bytes: &[u8]) -> Option<Stat> {
+fn parse_stat(bytes: &[u8]) -> Option<ProcStat> {
     let text = String::from_utf8_lossy(bytes);
     let (pid, _) = text.split_once(' ')?;
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    Some(Stat {
+    Some(ProcStat {
         process: Process { pid: pid.parse().ok()?, start: fields.get(19)?.parse().ok()? },
         parent: fields.get(1)?.parse().ok()?,
         is_dead: matches!(*fields.first()?, "Z" | "X" | "x"),
@@ -318,17 +318,17 @@ mod tests {
             .spawn()
             .expect("sh starts");
         // A process has its environment a moment after it has started.
-        let mut found = orphans(&run);
+        let mut found = marked_processes(&run);
         for _ in 0..10_000 {
             if !found.is_empty() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(1));
-            found = orphans(&run);
+            found = marked_processes(&run);
         }
         assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!(orphans(&RunId::from_random(77)), []);
-        assert_eq!(sweep(&run, Duration::ZERO), Ok(1));
+        assert_eq!(marked_processes(&RunId::from_random(77)), []);
+        assert_eq!(terminate(&run, Duration::ZERO), Ok(1));
         let status = child.wait().expect("collected");
         // The polite signal ends it too when the shell has not set its trap yet.
         let signal = std::os::unix::process::ExitStatusExt::signal(&status);

@@ -12,19 +12,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
-use super::guard::Orders;
+use super::guard::GuardCommand;
 use super::process_tree::{self, Process};
 
 /// Starts guards and knows them.
 #[derive(Debug)]
-pub struct Household {
+pub struct GuardPool {
     /// This program, which is also the guards'.
     program: PathBuf,
     adopts: bool,
     guards: Mutex<HashSet<i32>>,
 }
 
-impl Household {
+impl GuardPool {
     /// Guards are started from `program`; what a killed one leaves is known by its mark alone.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self { program: program.into(), adopts: false, guards: Mutex::default() }
@@ -48,12 +48,12 @@ impl Household {
     /// Starts a guard; `finish` completes its command. Returns it with the socket to it.
     pub(super) fn start(
         &self,
-        orders: &Orders<'_>,
+        guard_command: &GuardCommand<'_>,
         finish: impl FnOnce(&mut Command),
     ) -> io::Result<(Child, UnixStream)> {
         let (own, theirs) = UnixStream::pair()?;
         own.set_nonblocking(true)?;
-        let mut command = orders.command(&self.program);
+        let mut command = guard_command.command(&self.program);
         finish(&mut command);
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)));
         // Held until it is known: else it would look like a leftover.
@@ -64,7 +64,7 @@ impl Household {
     }
 
     /// A guard has been collected.
-    pub(super) fn collected(&self, guard: Pid) {
+    pub(super) fn reaped(&self, guard: Pid) {
         self.lock().remove(&guard.as_raw_pid());
     }
 
@@ -74,7 +74,7 @@ impl Household {
             return Vec::new();
         }
         let guards = self.lock();
-        let (living, ended) = process_tree::below(|pid| !guards.contains(&pid));
+        let (living, ended) = process_tree::descendants(|pid| !guards.contains(&pid));
         for pid in ended.into_iter().filter_map(Pid::from_raw) {
             let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use super::guard::{END, VANISH, Word};
-use super::pipes::{Happening, Output};
+use super::guard::{END_REQUEST, GuardMessage, VANISH};
+use super::pipes::{AgentEvent, AgentPipes};
 use super::process_tree::{self, Process, RunId};
-use super::reaper::Household;
+use super::reaper::GuardPool;
 use crate::dispatch::outcome::{Exit, StopReason};
 use crate::{Error, Result};
 
@@ -29,10 +29,10 @@ const LONGEST_NAP: Duration = Duration::from_secs(60);
 /// Ends one run. Copies belong to the same run; the first reason given is the one that counts, and
 /// one given before the start keeps the agent from starting at all.
 #[derive(Clone, Debug)]
-pub struct StopHandle(Arc<Inner>);
+pub struct StopHandle(Arc<StopState>);
 
 #[derive(Debug)]
-struct Inner {
+struct StopState {
     reason: OnceLock<StopReason>,
     /// Readable once a reason is there, so that the supervisor wakes up.
     wake: OwnedFd,
@@ -43,7 +43,7 @@ impl StopHandle {
     pub fn new() -> Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| Error::io("create", "an event descriptor", error))?;
-        Ok(Self(Arc::new(Inner { reason: OnceLock::new(), wake })))
+        Ok(Self(Arc::new(StopState { reason: OnceLock::new(), wake })))
     }
 
     /// Asks the run to end; returns whether this reason was the first.
@@ -67,20 +67,20 @@ impl StopHandle {
 
 /// What became of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum AgentEnd {
     /// The agent ran and ended.
-    Ended(Exit),
+    Exited(Exit),
     /// It could not be started, for this reason (`errno`).
-    Failed(i32),
+    SpawnFailed(i32),
     /// Another run has what it needs for itself.
     Locked,
     /// The guard could not do its work.
-    Broken(String),
+    GuardFailed(String),
 }
 
 /// What became of the rest of the family.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Ending {
+pub struct Cleanup {
     /// How many processes were still there when the first one was gone.
     pub leftovers: usize,
     /// How many of them could not be ended.
@@ -88,7 +88,7 @@ pub struct Ending {
 }
 
 /// The rules by which one run is ended.
-pub struct Limits {
+pub struct RunLimits {
     /// When time is up.
     pub deadline: Option<Instant>,
     /// How long the process may print nothing.
@@ -100,46 +100,46 @@ pub struct Limits {
 }
 
 /// Listens to the guard of one run, and tells it when to end the run.
-pub struct Supervision<'a> {
-    household: &'a Household,
+pub struct Supervisor<'a> {
+    guard_pool: &'a GuardPool,
     guard: Child,
     control: Option<UnixStream>,
     /// What came from the guard and is no whole line yet.
-    heard: Vec<u8>,
+    received: Vec<u8>,
     /// Readable once the agent has ended, whatever its guard says.
     agent: Option<OwnedFd>,
     run: RunId,
-    limits: Limits,
+    limits: RunLimits,
     stop: StopHandle,
     stopped: Option<StopReason>,
-    fate: Option<Fate>,
-    ending: Option<Ending>,
+    agent_end: Option<AgentEnd>,
+    cleanup: Option<Cleanup>,
     /// When the guard must be done.
-    due: Option<Instant>,
+    guard_deadline: Option<Instant>,
 }
 
-impl<'a> Supervision<'a> {
+impl<'a> Supervisor<'a> {
     /// Listens to `guard` through `control`.
     pub fn new(
-        household: &'a Household,
+        guard_pool: &'a GuardPool,
         (guard, control): (Child, UnixStream),
         run: RunId,
-        limits: Limits,
+        limits: RunLimits,
         stop: StopHandle,
     ) -> Self {
         Self {
-            household,
+            guard_pool,
             guard,
             control: Some(control),
-            heard: Vec::new(),
+            received: Vec::new(),
             agent: None,
             run,
             limits,
             stop,
             stopped: None,
-            fate: None,
-            ending: None,
-            due: None,
+            agent_end: None,
+            cleanup: None,
+            guard_deadline: None,
         }
     }
 
@@ -149,42 +149,42 @@ impl<'a> Supervision<'a> {
     }
 
     /// Reads and waits until nothing of the run is left, ending it when there is a reason to.
-    pub fn until_over(
+    pub fn run_to_end(
         &mut self,
-        output: &mut Output,
-        observe: &mut dyn FnMut(Happening<'_>),
-    ) -> (Fate, Ending) {
-        while self.ending.is_none() && self.control.is_some() {
+        output: &mut AgentPipes,
+        observe: &mut dyn FnMut(AgentEvent<'_>),
+    ) -> (AgentEnd, Cleanup) {
+        while self.cleanup.is_none() && self.control.is_some() {
             let now = Instant::now();
-            if self.due.is_some_and(|due| now >= due) {
+            if self.guard_deadline.is_some_and(|guard_deadline| now >= guard_deadline) {
                 // It is stopped, or worse. What it held falls to this process.
-                process_tree::crush(Pid::from_child(&self.guard), &self.run);
+                process_tree::kill_all(Pid::from_child(&self.guard), &self.run);
                 break;
             }
-            if self.stopped.is_none() && self.fate.is_none() {
+            if self.stopped.is_none() && self.agent_end.is_none() {
                 self.stopped = self.reason_to_end(now, output);
                 if self.stopped.is_some() {
-                    self.tell_end();
+                    self.request_end();
                     // The agent's grace, then that of what it leaves behind.
-                    self.due = Some(now + (self.limits.grace + VANISH) * 2 + PATIENCE);
+                    self.guard_deadline = Some(now + (self.limits.grace + VANISH) * 2 + PATIENCE);
                 }
             }
             self.sleep(now, output, observe);
-            self.listen(observe);
+            self.read_messages(observe);
         }
         // The guard stays until everything is read.
         output.drain(observe);
         self.control = None;
-        self.collect_guard();
-        let ending = match self.ending {
-            Some(ending) => ending,
+        self.reap_guard();
+        let cleanup = match self.cleanup {
+            Some(cleanup) => cleanup,
             None => self.end_leftovers(),
         };
         // Without its guard's word about its end it was killed, by the kernel if by nobody else.
-        (self.fate.take().unwrap_or(Fate::Ended(Exit::Signal(9))), ending)
+        (self.agent_end.take().unwrap_or(AgentEnd::Exited(Exit::Signal(9))), cleanup)
     }
 
-    fn reason_to_end(&self, now: Instant, output: &Output) -> Option<StopReason> {
+    fn reason_to_end(&self, now: Instant, output: &AgentPipes) -> Option<StopReason> {
         if let Some(reason) = self.stop.reason() {
             return Some(reason);
         }
@@ -203,29 +203,29 @@ impl<'a> Supervision<'a> {
         self.silence_end(output).filter(|at| now >= *at).map(|_| StopReason::Silent)
     }
 
-    fn silence_end(&self, output: &Output) -> Option<Instant> {
+    fn silence_end(&self, output: &AgentPipes) -> Option<Instant> {
         output.last_byte().checked_add(self.limits.silence?)
     }
 
-    fn refusal_end(&self, output: &Output) -> Option<Instant> {
+    fn refusal_end(&self, output: &AgentPipes) -> Option<Instant> {
         output.refused_since()?.checked_add(REFUSAL)
     }
 
-    fn linger_end(&self, output: &Output) -> Option<Instant> {
+    fn linger_end(&self, output: &AgentPipes) -> Option<Instant> {
         output.done_since()?.checked_add(self.limits.linger)
     }
 
-    fn tell_end(&mut self) {
+    fn request_end(&mut self) {
         if let Some(control) = &self.control {
             // If nobody hears it any more, the end of the socket says so.
-            let _ = rustix::io::write(control, END);
+            let _ = rustix::io::write(control, END_REQUEST);
         }
         // It hears nothing while somebody keeps it stopped.
         let _ = rustix::process::kill_process(Pid::from_child(&self.guard), Signal::CONT);
     }
 
-    fn sleep(&mut self, now: Instant, output: &mut Output, observe: &mut dyn FnMut(Happening<'_>)) {
-        let is_running = self.stopped.is_none() && self.fate.is_none();
+    fn sleep(&mut self, now: Instant, output: &mut AgentPipes, observe: &mut dyn FnMut(AgentEvent<'_>)) {
+        let is_running = self.stopped.is_none() && self.agent_end.is_none();
         let reasons = if is_running {
             [
                 self.linger_end(output),
@@ -236,7 +236,7 @@ impl<'a> Supervision<'a> {
         } else {
             [None; 4]
         };
-        let next = reasons.into_iter().flatten().chain(self.due).min();
+        let next = reasons.into_iter().flatten().chain(self.guard_deadline).min();
         let nap = next.map_or(LONGEST_NAP, |at| at.saturating_duration_since(now).min(LONGEST_NAP));
         let wake = is_running.then(|| self.stop.clone());
         let extra = [
@@ -248,67 +248,67 @@ impl<'a> Supervision<'a> {
     }
 
     /// Takes in what the guard says.
-    fn listen(&mut self, observe: &mut dyn FnMut(Happening<'_>)) {
+    fn read_messages(&mut self, observe: &mut dyn FnMut(AgentEvent<'_>)) {
         let mut buffer = [0; 1024];
         while let Some(control) = &mut self.control {
             match control.read(&mut buffer) {
                 Ok(0) => self.control = None,
-                Ok(length) => self.heard.extend(&buffer[..length]),
+                Ok(length) => self.received.extend(&buffer[..length]),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
                 Err(_) => self.control = None,
             }
         }
-        while let Some(end) = self.heard.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.heard.drain(..=end).collect();
-            if let Some(word) = Word::parse(String::from_utf8_lossy(&line).trim_end()) {
-                self.take(word, observe);
+        while let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.received.drain(..=end).collect();
+            if let Some(word) = GuardMessage::parse(String::from_utf8_lossy(&line).trim_end()) {
+                self.handle(word, observe);
             }
         }
-        if self.fate.is_none() && self.agent.as_ref().is_some_and(has_ended) {
+        if self.agent_end.is_none() && self.agent.as_ref().is_some_and(has_ended) {
             // The guard should have said so; it gets a little time for it.
             self.agent = None;
-            self.must_be_done_soon();
+            self.expect_guard_end();
         }
     }
 
-    fn take(&mut self, word: Word, observe: &mut dyn FnMut(Happening<'_>)) {
+    fn handle(&mut self, word: GuardMessage, observe: &mut dyn FnMut(AgentEvent<'_>)) {
         match word {
-            Word::Started(pid) => {
+            GuardMessage::Started(pid) => {
                 let agent = Pid::from_raw(pid.cast_signed());
                 self.agent = agent.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
-                observe(Happening::Started(pid));
+                observe(AgentEvent::Started(pid));
             }
-            Word::Failed(errno) => self.is_over(Fate::Failed(errno)),
-            Word::Locked => self.is_over(Fate::Locked),
-            Word::Broken(why) => self.is_over(Fate::Broken(why)),
-            Word::Ended(exit) => {
+            GuardMessage::SpawnFailed(errno) => self.finish_early(AgentEnd::SpawnFailed(errno)),
+            GuardMessage::Locked => self.finish_early(AgentEnd::Locked),
+            GuardMessage::GuardFailed(why) => self.finish_early(AgentEnd::GuardFailed(why)),
+            GuardMessage::Exited(exit) => {
                 self.agent = None;
-                self.fate = Some(Fate::Ended(exit));
-                self.must_be_done_soon();
+                self.agent_end = Some(AgentEnd::Exited(exit));
+                self.expect_guard_end();
             }
-            Word::Done(leftovers, survivors) => self.ending = Some(Ending { leftovers, survivors }),
+            GuardMessage::Done(leftovers, survivors) => self.cleanup = Some(Cleanup { leftovers, survivors }),
         }
     }
 
-    fn is_over(&mut self, fate: Fate) {
-        self.fate = Some(fate);
-        self.ending = Some(Ending::default());
+    fn finish_early(&mut self, agent_end: AgentEnd) {
+        self.agent_end = Some(agent_end);
+        self.cleanup = Some(Cleanup::default());
     }
 
-    fn must_be_done_soon(&mut self) {
-        self.due = Some(Instant::now() + self.limits.grace + VANISH + PATIENCE);
+    fn expect_guard_end(&mut self) {
+        self.guard_deadline = Some(Instant::now() + self.limits.grace + VANISH + PATIENCE);
     }
 
     /// Collects the guard, which has said its last word or is dead; killed if it stays all the same.
-    fn collect_guard(&mut self) {
+    fn reap_guard(&mut self) {
         let pid = Pid::from_child(&self.guard);
         let exit = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok();
         for _ in 0..2 {
             let until = Instant::now() + PATIENCE;
             while Instant::now() < until {
                 if !matches!(self.guard.try_wait(), Ok(None)) {
-                    self.household.collected(pid);
+                    self.guard_pool.reaped(pid);
                     return;
                 }
                 match &exit {
@@ -316,42 +316,42 @@ impl<'a> Supervision<'a> {
                     None => std::thread::sleep(LOOK_AGAIN),
                 }
             }
-            process_tree::crush(pid, &self.run);
+            process_tree::kill_all(pid, &self.run);
         }
         // Killed, but stuck in the kernel: it stays known, so that nobody takes it for a leftover.
     }
 
     /// Ends what a guard left behind that was killed.
-    fn end_leftovers(&self) -> Ending {
+    fn end_leftovers(&self) -> Cleanup {
         let find = || {
-            let mut left = process_tree::orphans(&self.run);
-            left.extend(self.household.leftovers());
+            let mut left = process_tree::marked_processes(&self.run);
+            left.extend(self.guard_pool.leftovers());
             left.sort();
             left.dedup();
             left
         };
         let mut left = find();
-        let mut ending = Ending { leftovers: left.len(), survivors: 0 };
+        let mut cleanup = Cleanup { leftovers: left.len(), survivors: 0 };
         let asked = Instant::now();
-        let mut told: Vec<Process> = Vec::new();
+        let mut signalled: Vec<Process> = Vec::new();
         while !left.is_empty() {
             let waited = asked.elapsed();
             if waited >= self.limits.grace + VANISH {
-                ending.survivors = left.len();
+                cleanup.survivors = left.len();
                 break;
             }
             for process in &left {
                 if waited >= self.limits.grace {
                     process.signal(Signal::KILL);
-                } else if !told.contains(process) {
+                } else if !signalled.contains(process) {
                     process.signal(Signal::TERM);
-                    told.push(*process);
+                    signalled.push(*process);
                 }
             }
             std::thread::sleep(LOOK_AGAIN);
             left = find();
         }
-        ending
+        cleanup
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::plan::Plan;
 use super::served_lane::Service;
-use crate::dispatch::event::Moment;
+use crate::dispatch::event::DispatchEvent;
 use crate::model::json::Object;
 
 /// How long a lane is left alone whose program is there and yet could not be started.
@@ -28,7 +28,7 @@ impl Unready {
     }
 
     /// Looks at every lane of the plan. What has changed since the last look is returned.
-    pub fn look(&mut self, plan: &Plan) -> Vec<Moment> {
+    pub fn look(&mut self, plan: &Plan) -> Vec<DispatchEvent> {
         let now = Instant::now();
         self.no_start.retain(|_, (until, _)| now < *until);
         let missing: BTreeMap<String, String> =
@@ -36,9 +36,10 @@ impl Unready {
         // A lane that is not served any more does not come back.
         let lanes = plan.lanes();
         let back = self.missing.keys().filter(|lane| !missing.contains_key(*lane) && lanes.contains(lane));
-        let back = back.map(|lane| Moment::LaneBack { lane: lane.clone() });
+        let back = back.map(|lane| DispatchEvent::LaneReady { lane: lane.clone() });
         let gone = missing.iter().filter(|(lane, _)| !self.missing.contains_key(*lane));
-        let gone = gone.map(|(lane, why)| Moment::Unready { lane: lane.clone(), message: why.clone() });
+        let gone =
+            gone.map(|(lane, why)| DispatchEvent::LaneNotReady { lane: lane.clone(), message: why.clone() });
         let moments = back.chain(gone).collect();
         self.missing = missing;
         moments

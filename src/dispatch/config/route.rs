@@ -7,7 +7,7 @@ use serde_yaml::Value;
 
 use super::reader::{Given, Section};
 use crate::Result;
-use crate::dispatch::outcome::Cut;
+use crate::dispatch::outcome::Interruption;
 use crate::dispatch::output::Format;
 use crate::dispatch::prompt;
 use crate::dispatch::vendor::Vendors;
@@ -133,7 +133,7 @@ pub struct Route {
     /// Where doubling ends.
     pub retry_delay_max: Duration,
     /// After which ends the next attempt goes on with the conversation of the last.
-    pub resume_on: Vec<Cut>,
+    pub resume_on: Vec<Interruption>,
     /// Lane that receives what failed for good.
     pub dead_letter_lane: Option<String>,
     /// Template of the prompt; nothing means the task's own prompt.
@@ -344,7 +344,7 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         retry_delay,
         retry_delay_max: section.length("retry_delay_max")?.or(base.retry_delay_max).max(retry_delay),
         resume_on: section
-            .read("resume_on", Cut::list_from_yaml)?
+            .read("resume_on", Interruption::list_from_yaml)?
             .over(Some(base.resume_on))
             .unwrap_or_default(),
         dead_letter_lane: elsewhere(dead_letter_lane),

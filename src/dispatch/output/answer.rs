@@ -15,7 +15,7 @@ const MOST_VALUES: usize = 1000;
 
 /// How far the agent says it came, in a line `STATUS: …` at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
+pub enum ClosingStatus {
     /// Everything that was asked for.
     Done,
     /// A part of it.
@@ -24,7 +24,7 @@ pub enum Closing {
     Blocked,
 }
 
-impl Closing {
+impl ClosingStatus {
     /// Whether the work goes on to the next lane after an answer that closes so, or with no word about it.
     pub fn is_success(closing: Option<Self>) -> bool {
         matches!(closing, None | Some(Self::Done))
@@ -67,8 +67,8 @@ pub fn verdict(text: &str) -> Option<Verdict> {
 }
 
 /// The outcome of a `STATUS:` line at the end of `text`.
-pub fn closing(text: &str) -> Option<Closing> {
-    closing_word(text, "status", Closing::parse)
+pub fn closing(text: &str) -> Option<ClosingStatus> {
+    closing_word(text, "status", ClosingStatus::parse)
 }
 
 /// What the first word after `label:` means, in the last lines of `text` and in lower case; lines whose word means
@@ -156,34 +156,37 @@ mod tests {
             verdict("- VERDICT: `accept-with-follow-ups` (two of them)"),
             Some(Verdict::AcceptWithFollowUps)
         );
-        assert_eq!(closing("text\nSTATUS: partial\n\n"), Some(Closing::Partial));
-        assert_eq!(closing("## Status: blocked"), Some(Closing::Blocked));
-        assert_eq!(closing("STATUS: needs_input"), Some(Closing::Blocked));
-        assert_eq!(closing("STATUS: partial\nstatus: 200 OK"), Some(Closing::Partial));
+        assert_eq!(closing("text\nSTATUS: partial\n\n"), Some(ClosingStatus::Partial));
+        assert_eq!(closing("## Status: blocked"), Some(ClosingStatus::Blocked));
+        assert_eq!(closing("STATUS: needs_input"), Some(ClosingStatus::Blocked));
+        assert_eq!(closing("STATUS: partial\nstatus: 200 OK"), Some(ClosingStatus::Partial));
     }
 
     #[test]
     fn only_what_is_done_or_says_nothing_goes_on() {
-        assert!(Closing::is_success(None) && Closing::is_success(Some(Closing::Done)));
-        assert!(!Closing::is_success(Some(Closing::Partial)) && !Closing::is_success(Some(Closing::Blocked)));
+        assert!(ClosingStatus::is_success(None) && ClosingStatus::is_success(Some(ClosingStatus::Done)));
+        assert!(
+            !ClosingStatus::is_success(Some(ClosingStatus::Partial))
+                && !ClosingStatus::is_success(Some(ClosingStatus::Blocked))
+        );
         let work = |is_command, is_known| CutShort {
             name: "x".to_string(),
             is_command,
             ending: Ending::Stopped,
             is_known,
         };
-        let with = |closing, work| Closing::with_cut_short(closing, &[work]);
+        let with = |closing, work| ClosingStatus::with_cut_short(closing, &[work]);
         // An agent that was cut short after the last word: whatever that word was.
-        assert_eq!(with(None, work(false, false)), Some(Closing::Partial));
-        assert_eq!(with(Some(Closing::Done), work(false, false)), Some(Closing::Partial));
-        assert_eq!(with(Some(Closing::Blocked), work(false, false)), Some(Closing::Blocked));
+        assert_eq!(with(None, work(false, false)), Some(ClosingStatus::Partial));
+        assert_eq!(with(Some(ClosingStatus::Done), work(false, false)), Some(ClosingStatus::Partial));
+        assert_eq!(with(Some(ClosingStatus::Blocked), work(false, false)), Some(ClosingStatus::Blocked));
         // What the agent knew of is judged by its own word.
-        assert_eq!(with(Some(Closing::Done), work(false, true)), Some(Closing::Done));
-        assert_eq!(with(None, work(false, true)), Some(Closing::Partial));
+        assert_eq!(with(Some(ClosingStatus::Done), work(false, true)), Some(ClosingStatus::Done));
+        assert_eq!(with(None, work(false, true)), Some(ClosingStatus::Partial));
         // A command that it left running.
-        assert_eq!(with(Some(Closing::Done), work(true, false)), Some(Closing::Done));
-        assert_eq!(with(None, work(true, false)), Some(Closing::Partial));
-        assert_eq!(Closing::with_cut_short(None, &[]), None);
+        assert_eq!(with(Some(ClosingStatus::Done), work(true, false)), Some(ClosingStatus::Done));
+        assert_eq!(with(None, work(true, false)), Some(ClosingStatus::Partial));
+        assert_eq!(ClosingStatus::with_cut_short(None, &[]), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Closing, closing};
+use super::answer::{ClosingStatus, closing};
 use super::background::Background;
 use super::json::{count, some_text, status, text};
 use super::report::{Baseline, Denial, RunReport};
@@ -106,7 +106,7 @@ impl Claude {
 /// Returns whether the agent declares its work finished. A command that it left running, such as a server, is then
 /// not waited for. A background agent is: its end would be reported to the agent, which would continue.
 fn declares_done(report: &RunReport) -> bool {
-    report.is_error || closing(&report.text) == Some(Closing::Done)
+    report.is_error || closing(&report.text) == Some(ClosingStatus::Done)
 }
 
 fn system(value: &Value, report: &mut RunReport) -> Option<String> {

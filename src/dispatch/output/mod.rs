@@ -19,7 +19,7 @@ mod usage;
 
 use serde_json::Value;
 
-pub use answer::{Closing, closing, json_value, verdict};
+pub use answer::{ClosingStatus, closing, json_value, verdict};
 pub use note::{Note, one_line};
 pub use report::{Baseline, CutShort, Denial, Ending, RunReport, Totals};
 pub use usage::{AtLeast, CostSource, ModelUsage, Tokens, Usage, plus_cost};

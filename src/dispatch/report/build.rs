@@ -4,12 +4,12 @@ use serde_json::Value;
 
 use super::{Action, FollowUp, Report};
 use crate::dispatch::config::route::Route;
-use crate::dispatch::event::Moment;
-use crate::dispatch::outcome::{Answer, Failure, Outcome, STOPPED, StopReason};
-use crate::dispatch::output::{Closing, CostSource, Tokens, Usage};
-use crate::dispatch::run::context::Ended;
-use crate::dispatch::run::retry::{Next, after_failure};
-use crate::dispatch::usage_log::Record;
+use crate::dispatch::event::DispatchEvent;
+use crate::dispatch::outcome::{DISPATCHER_STOPPED, Failure, Outcome, RunAnswer, StopReason};
+use crate::dispatch::output::{ClosingStatus, CostSource, Tokens, Usage};
+use crate::dispatch::run::context::RunResult;
+use crate::dispatch::run::retry::{RetryDecision, after_failure};
+use crate::dispatch::usage_log::UsageRecord;
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ClaimToken, FailureClass, Status, Task, Time};
@@ -20,7 +20,7 @@ const BUSY_DELAY_SECONDS: f64 = 5.0;
 const TROUBLE_DELAY_SECONDS: f64 = 10.0;
 
 /// The run that is settled.
-pub struct Settling<'a> {
+pub struct ReportInput<'a> {
     /// The task under its claim.
     pub task: &'a Task,
     /// Proof of the claim.
@@ -34,7 +34,7 @@ pub struct Settling<'a> {
     /// The run's name.
     pub run: &'a str,
     /// How it ended.
-    pub ended: &'a Ended,
+    pub result: &'a RunResult,
     /// Whether the task itself is what its vendor refuses, if it does.
     pub is_to_blame: bool,
     /// When.
@@ -45,41 +45,45 @@ pub struct Settling<'a> {
 
 /// What is reported, and what the dispatcher says about it; nothing for a run about which nothing may
 /// be said any more.
-pub fn settle(run: &Settling<'_>) -> Option<(Report, Moment)> {
+pub fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEvent)> {
     let id = run.task.id.to_string();
-    let (action, moment, outcome) = match &run.ended.outcome {
+    let (action, event, outcome) = match &run.result.outcome {
         Outcome::Completed(answer) => {
-            let duration = run.ended.duration;
-            let (cost_usd, outcome) = (run.ended.report.cost_usd, answer.closing.map(Closing::as_str));
-            (respond(run, answer), Moment::Answered { task_id: id, duration, cost_usd, outcome }, "completed")
+            let duration = run.result.duration;
+            let (cost_usd, outcome) = (run.result.report.cost_usd, answer.closing.map(ClosingStatus::as_str));
+            (
+                respond(run, answer),
+                DispatchEvent::Answered { task_id: id, duration, cost_usd, outcome },
+                "completed",
+            )
         }
         Outcome::Failed(failure) => failed(run, id, failure),
         Outcome::Unready(missing) => (
             release(missing, 0.0, None),
-            Moment::Returned { task_id: id, message: missing.clone() },
+            DispatchEvent::Returned { task_id: id, message: missing.clone() },
             "withheld",
         ),
         Outcome::NotBegun(trouble) => {
             let message = format!("its agent was not started: {trouble}");
-            let moment = Moment::Returned { task_id: id, message: message.clone() };
-            (release(&message, TROUBLE_DELAY_SECONDS, None), moment, "withheld")
+            let event = DispatchEvent::Returned { task_id: id, message: message.clone() };
+            (release(&message, TROUBLE_DELAY_SECONDS, None), event, "withheld")
         }
         Outcome::Withheld(StopReason::Shutdown) => {
-            let reason = STOPPED;
+            let reason = DISPATCHER_STOPPED;
             (
                 release(reason, 0.0, None),
-                Moment::Returned { task_id: id, message: reason.to_string() },
+                DispatchEvent::Returned { task_id: id, message: reason.to_string() },
                 "withheld",
             )
         }
         Outcome::Withheld(StopReason::Busy) => {
             let reason = "its conversation is being continued by another run";
-            let moment = Moment::Returned { task_id: id, message: reason.to_string() };
-            (release(reason, BUSY_DELAY_SECONDS, None), moment, "withheld")
+            let event = DispatchEvent::Returned { task_id: id, message: reason.to_string() };
+            (release(reason, BUSY_DELAY_SECONDS, None), event, "withheld")
         }
         Outcome::Withheld(_) => return None,
     };
-    let closing = match &run.ended.outcome {
+    let closing = match &run.result.outcome {
         Outcome::Completed(answer) => answer.closing,
         _ => None,
     };
@@ -97,12 +101,12 @@ pub fn settle(run: &Settling<'_>) -> Option<(Report, Moment)> {
         follow_up,
         record: record(run, outcome),
     };
-    Some((report, moment))
+    Some((report, event))
 }
 
 /// The report of a run whose agent answered the task by itself, with an answer that closes so: only the journal has
 /// to be told, and the next stage.
-pub fn answered_by_agent(run: &Settling<'_>, closing: Option<Closing>) -> Report {
+pub fn answered_by_agent(run: &ReportInput<'_>, closing: Option<ClosingStatus>) -> Report {
     let completed = matches!(run.task.status, Status::Completed { .. });
     Report {
         task_id: run.task.id.to_string(),
@@ -116,10 +120,10 @@ pub fn answered_by_agent(run: &Settling<'_>, closing: Option<Closing>) -> Report
 }
 
 /// The journal's line about a run about which nothing else is said.
-pub fn record(run: &Settling<'_>, outcome: &str) -> Record {
-    let report = &run.ended.report;
-    let started = run.now.plus_seconds(-run.ended.duration.as_secs_f64());
-    Record {
+pub fn record(run: &ReportInput<'_>, outcome: &str) -> UsageRecord {
+    let report = &run.result.report;
+    let started = run.now.plus_seconds(-run.result.duration.as_secs_f64());
+    UsageRecord {
         started_at: started.to_string(),
         ended_at: run.now.to_string(),
         task_id: run.task.id.to_string(),
@@ -128,22 +132,22 @@ pub fn record(run: &Settling<'_>, outcome: &str) -> Record {
         lane: run.task.spec.lane.clone(),
         vendor: run.vendor.to_string(),
         outcome: outcome.to_string(),
-        seconds: run.ended.duration.as_secs_f64(),
+        seconds: run.result.duration.as_secs_f64(),
         cli_version: version(run),
         session_id: report.session_id.clone(),
-        not_started: !run.ended.is_started,
-        ..Record::default()
+        not_started: !run.result.is_started,
+        ..UsageRecord::default()
     }
     .take(report)
 }
 
-fn version(run: &Settling<'_>) -> Option<String> {
-    run.ended.report.cli_version.clone().or_else(|| run.ended.version.clone())
+fn version(run: &ReportInput<'_>) -> Option<String> {
+    run.result.report.cli_version.clone().or_else(|| run.result.version.clone())
 }
 
 /// The task that follows an answer that closes so.
-fn on_success(run: &Settling<'_>, closing: Option<Closing>) -> Option<FollowUp> {
-    let next = run.route.move_to.as_ref().filter(|_| Closing::is_success(closing));
+fn on_success(run: &ReportInput<'_>, closing: Option<ClosingStatus>) -> Option<FollowUp> {
+    let next = run.route.move_to.as_ref().filter(|_| ClosingStatus::is_success(closing));
     follow_up(next, true)
 }
 
@@ -155,7 +159,7 @@ fn release(reason: &str, delay_seconds: f64, spent: Option<FailureClass>) -> Act
     Action::Release { reason: reason.to_string(), delay_seconds, spent }
 }
 
-fn respond(run: &Settling<'_>, answer: &Answer) -> Action {
+fn respond(run: &ReportInput<'_>, answer: &RunAnswer) -> Action {
     let mut metadata = metadata(run);
     if let Some(closing) = answer.closing {
         metadata.insert("outcome".to_string(), closing.as_str().into());
@@ -177,25 +181,32 @@ fn respond(run: &Settling<'_>, answer: &Answer) -> Action {
     }
 }
 
-fn failed(run: &Settling<'_>, task_id: String, failure: &Failure) -> (Action, Moment, &'static str) {
+fn failed(
+    run: &ReportInput<'_>,
+    task_id: String,
+    failure: &Failure,
+) -> (Action, DispatchEvent, &'static str) {
     let message = failure.message.clone();
-    let outcome = match (&failure.halt, failure.class.as_str()) {
-        (Some(halt), _) => halt.obstacle.word(),
+    let outcome = match (&failure.vendor_refusal, failure.class.as_str()) {
+        (Some(vendor_refusal), _) => vendor_refusal.obstacle.word(),
         (None, "timeout") => "timeout",
         (None, "permanent") => "permanent",
         (None, _) => "error",
     };
-    let (action, moment) =
-        match after_failure(failure, run.ended.past, run.is_to_blame, run.task, run.route, run.random) {
-            Next::Pause(delay) => {
-                (release(&message, delay.as_secs_f64(), None), Moment::Returned { task_id, message })
+    let (action, event) =
+        match after_failure(failure, run.result.past, run.is_to_blame, run.task, run.route, run.random) {
+            RetryDecision::ReturnUnspent(delay) => {
+                (release(&message, delay.as_secs_f64(), None), DispatchEvent::Returned { task_id, message })
             }
-            Next::Retry(delay) => {
+            RetryDecision::Retry(delay) => {
                 let spent = Some(failure.class.clone());
-                (release(&message, delay.as_secs_f64(), spent), Moment::Retry { task_id, message, delay })
+                (
+                    release(&message, delay.as_secs_f64(), spent),
+                    DispatchEvent::Retry { task_id, message, delay },
+                )
             }
-            Next::GiveUp(class) => {
-                let body = match run.ended.past.failures {
+            RetryDecision::GiveUp(class) => {
+                let body = match run.result.past.failures {
                     0 => message,
                     earlier => format!("{message} (after {} failed attempts)", earlier + 1),
                 };
@@ -206,15 +217,15 @@ fn failed(run: &Settling<'_>, task_id: String, failure: &Failure) -> (Action, Mo
                     verdict: None,
                     metadata: metadata(run),
                 };
-                (action, Moment::Failed { task_id, message: body })
+                (action, DispatchEvent::Failed { task_id, message: body })
             }
         };
-    (action, moment, outcome)
+    (action, event, outcome)
 }
 
 /// What is known about the run; unknown figures are left out.
-fn metadata(run: &Settling<'_>) -> Object {
-    let report = &run.ended.report;
+fn metadata(run: &ReportInput<'_>) -> Object {
+    let report = &run.result.report;
     let least = report.at_least.as_ref();
     let list = |texts: Vec<String>| if texts.is_empty() { Value::Null } else { texts.into() };
     object([
@@ -230,7 +241,7 @@ fn metadata(run: &Settling<'_>) -> Object {
         ("at_least_cost_usd", least.and_then(|least| least.cost_usd).into()),
         ("at_least_tokens", tokens(least.map(|least| least.tokens))),
         ("num_turns", report.turns.into()),
-        ("duration_seconds", run.ended.duration.as_secs_f64().into()),
+        ("duration_seconds", run.result.duration.as_secs_f64().into()),
         ("attempt", run.task.attempt.into()),
         ("denied_tools", list(report.denials.iter().map(|denial| denial.call.clone()).collect())),
         ("truncated", if report.text_cut { true.into() } else { Value::Null }),
@@ -250,31 +261,31 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::dispatch::outcome::Halt;
+    use crate::dispatch::outcome::VendorRefusal;
     use crate::dispatch::output::RunReport;
-    use crate::dispatch::run::retry::Past;
+    use crate::dispatch::run::retry::PastAttempts;
     use crate::dispatch::testing;
     use crate::model::Obstacle;
 
-    fn settled(outcome: Outcome, route: &Route) -> Option<(Report, Moment)> {
+    fn report_of(outcome: Outcome, route: &Route) -> Option<(Report, DispatchEvent)> {
         let task = testing::task();
         let report = RunReport { cost_usd: Some(0.5), models: vec!["m".to_string()], ..RunReport::default() };
-        let ended = Ended {
+        let result = RunResult {
             outcome,
             report,
             duration: Duration::from_secs(5),
             is_started: true,
-            past: Past::default(),
+            past: PastAttempts::default(),
             version: Some("1.0".to_string()),
         };
-        settle(&Settling {
+        build_report(&ReportInput {
             task: &task,
             token: &ClaimToken::from_text("t"),
             owner: "me",
             route,
             vendor: "claude",
             run: "r",
-            ended: &ended,
+            result: &result,
             is_to_blame: false,
             now: task.created_at,
             random: 0,
@@ -282,7 +293,7 @@ mod tests {
     }
 
     fn answer(body: &str) -> Outcome {
-        Outcome::Completed(Answer {
+        Outcome::Completed(RunAnswer {
             body: body.to_string(),
             verdict: None,
             closing: None,
@@ -294,7 +305,7 @@ mod tests {
     #[test]
     fn an_answer_carries_what_is_known_and_names_the_next_lane() {
         let route = Route { move_to: Some("review".to_string()), ..Route::plain("work") };
-        let (report, moment) = settled(answer("done"), &route).expect("a report");
+        let (report, event) = report_of(answer("done"), &route).expect("a report");
         let Action::Respond { completed: true, body, metadata, .. } = &report.action else {
             panic!("{:?}", report.action);
         };
@@ -304,7 +315,7 @@ mod tests {
         assert!(!metadata.contains_key("tokens") && !metadata.contains_key("denied_tools"));
         assert_eq!(report.follow_up, Some(FollowUp { lane: "review".to_string(), after_success: true }));
         assert_eq!(report.record.outcome, "completed");
-        assert_eq!(moment.kind(), "answered");
+        assert_eq!(event.kind(), "answered");
         let text = serde_json::to_string(&report).expect("JSON");
         let back: Report = serde_json::from_str(&text).expect("readable");
         assert_eq!(back, report);
@@ -314,26 +325,26 @@ mod tests {
     fn only_what_is_done_goes_on_to_the_next_lane() {
         let route = Route { move_to: Some("review".to_string()), ..Route::plain("work") };
         let next = |closing| {
-            let answer = Answer {
+            let answer = RunAnswer {
                 body: "x".to_string(),
                 verdict: None,
                 closing,
                 cut_short: vec!["background agent was stopped".to_string()],
                 parsed: None,
             };
-            let (report, moment) = settled(Outcome::Completed(answer), &route).expect("a report");
+            let (report, event) = report_of(Outcome::Completed(answer), &route).expect("a report");
             let Action::Respond { completed: true, metadata, .. } = report.action else {
                 panic!("{:?}", report.action)
             };
             assert_eq!(metadata["background_cut_short"][0], "background agent was stopped");
-            let told = moment.to_object();
-            assert_eq!(told.get("outcome").and_then(Value::as_str), closing.map(Closing::as_str));
+            let object = event.to_object();
+            assert_eq!(object.get("outcome").and_then(Value::as_str), closing.map(ClosingStatus::as_str));
             report.follow_up.map(|next| next.lane)
         };
         assert_eq!(next(None).as_deref(), Some("review"));
-        assert_eq!(next(Some(Closing::Done)).as_deref(), Some("review"));
-        assert_eq!(next(Some(Closing::Partial)), None);
-        assert_eq!(next(Some(Closing::Blocked)), None);
+        assert_eq!(next(Some(ClosingStatus::Done)).as_deref(), Some("review"));
+        assert_eq!(next(Some(ClosingStatus::Partial)), None);
+        assert_eq!(next(Some(ClosingStatus::Blocked)), None);
     }
 
     #[test]
@@ -341,33 +352,34 @@ mod tests {
         let failure = |class| Outcome::Failed(Failure::new(class, "boom"));
         let route =
             Route { max_retries: 1, dead_letter_lane: Some("attic".to_string()), ..Route::plain("work") };
-        let (report, _) = settled(failure(FailureClass::Error), &route).expect("a report");
+        let (report, _) = report_of(failure(FailureClass::Error), &route).expect("a report");
         assert!(matches!(report.action, Action::Release { spent: Some(_), .. }), "{:?}", report.action);
         assert_eq!(report.follow_up, None);
-        let halt = Halt { obstacle: Obstacle::Overloaded, reset: None, model: None };
-        let halted = Failure { halt: Some(halt), ..Failure::new(FailureClass::Error, "busy") };
-        let (report, _) = settled(Outcome::Failed(halted), &route).expect("a report");
+        let vendor_refusal = VendorRefusal { obstacle: Obstacle::Overloaded, reset: None, model: None };
+        let halted =
+            Failure { vendor_refusal: Some(vendor_refusal), ..Failure::new(FailureClass::Error, "busy") };
+        let (report, _) = report_of(Outcome::Failed(halted), &route).expect("a report");
         assert!(matches!(report.action, Action::Release { spent: None, .. }), "{:?}", report.action);
         assert_eq!(report.record.outcome, "overloaded");
-        let (report, _) = settled(Outcome::NotBegun("locked".to_string()), &route).expect("a report");
+        let (report, _) = report_of(Outcome::NotBegun("locked".to_string()), &route).expect("a report");
         assert!(
             matches!(report.action, Action::Release { spent: None, delay_seconds: 10.0, .. }),
             "{:?}",
             report.action
         );
         assert_eq!(report.follow_up, None);
-        let (report, moment) = settled(failure(FailureClass::Permanent), &route).expect("a report");
+        let (report, event) = report_of(failure(FailureClass::Permanent), &route).expect("a report");
         assert!(matches!(report.action, Action::Respond { completed: false, .. }));
         assert_eq!(report.follow_up.map(|next| next.lane).as_deref(), Some("attic"));
-        assert_eq!(moment.kind(), "failed");
+        assert_eq!(event.kind(), "failed");
     }
 
     #[test]
     fn nothing_is_said_about_a_lost_claim() {
         let route = Route::plain("work");
-        assert!(settled(Outcome::Withheld(StopReason::LeaseLost), &route).is_none());
-        assert!(settled(Outcome::Withheld(StopReason::Cancelled), &route).is_none());
-        let (report, _) = settled(Outcome::Withheld(StopReason::Shutdown), &route).expect("a release");
+        assert!(report_of(Outcome::Withheld(StopReason::LeaseLost), &route).is_none());
+        assert!(report_of(Outcome::Withheld(StopReason::Cancelled), &route).is_none());
+        let (report, _) = report_of(Outcome::Withheld(StopReason::Shutdown), &route).expect("a release");
         assert!(matches!(report.action, Action::Release { spent: None, .. }));
     }
 }

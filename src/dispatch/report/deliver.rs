@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::build::{Settling, answered_by_agent, record, settle};
-use super::{Report, Told};
-use crate::dispatch::cooldown::{self, Blocked};
-use crate::dispatch::event::Moment;
+use super::build::{ReportInput, answered_by_agent, build_report, record};
+use super::{Report, ReportDelivery};
+use crate::dispatch::cooldown::{self, CooldownScope};
+use crate::dispatch::event::DispatchEvent;
 use crate::dispatch::outcome::{Failure, Outcome};
-use crate::dispatch::output::{Closing, closing};
-use crate::dispatch::run::context::{Desk, Ended, Job, run_id};
+use crate::dispatch::output::{ClosingStatus, closing};
+use crate::dispatch::run::context::{ClaimedTask, RunContext, RunResult, run_id};
 use crate::dispatch::run::retry;
-use crate::dispatch::usage_log::Record;
+use crate::dispatch::usage_log::UsageRecord;
 use crate::dispatch::vendor::COMMAND;
 use crate::error::{ErrorKind, Result};
 use crate::model::cooldown::{is_model, park_key};
@@ -18,16 +18,16 @@ use crate::model::{AllParked, ClaimState, Obstacle, Parked, Task, Time};
 use crate::store::CooldownChange;
 
 /// How long to wait before a report is told again, at first and at most.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const FIRST_RETRY_PAUSE: Duration = Duration::from_secs(2);
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(30);
 /// How long telling a report is tried, and how long once the dispatcher is to end. What is not told by then
 /// stays in the outbox for the next start.
-const PATIENCE: Duration = Duration::from_secs(300);
-const PATIENCE_WHILE_DRAINING: Duration = Duration::from_secs(3);
+const RETRY_TIME: Duration = Duration::from_secs(300);
+const RETRY_TIME_WHILE_DRAINING: Duration = Duration::from_secs(3);
 const PAUSE_WHILE_DRAINING: Duration = Duration::from_secs(1);
 
 /// A run that is over and told, as far as the loop has to know.
-pub struct Over {
+pub struct RunDone {
     /// The task.
     pub task_id: String,
     /// It was answered.
@@ -39,118 +39,118 @@ pub struct Over {
     /// The pause that it began or changed.
     pub parked: Option<Parked>,
     /// The lane that no run can be started for, and why.
-    pub unready: Option<(String, String)>,
+    pub not_ready: Option<(String, String)>,
 }
 
 /// Reports a run that is over.
-pub fn tell(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Over {
-    let store = desk.store;
-    let task_id = job.task.id.to_string();
-    let mut over = Over {
+pub fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResult) -> RunDone {
+    let store = context.store;
+    let task_id = claimed.task.id.to_string();
+    let mut done = RunDone {
         task_id: task_id.clone(),
-        answered: matches!(ended.outcome, Outcome::Completed(_)),
-        failed: matches!(ended.outcome, Outcome::Failed(_)),
+        answered: matches!(result.outcome, Outcome::Completed(_)),
+        failed: matches!(result.outcome, Outcome::Failed(_)),
         retry_at: None,
         parked: None,
-        unready: match &ended.outcome {
-            Outcome::Unready(missing) => Some((job.task.spec.lane.clone(), missing.clone())),
+        not_ready: match &result.outcome {
+            Outcome::Unready(missing) => Some((claimed.task.spec.lane.clone(), missing.clone())),
             _ => None,
         },
     };
-    let is_to_blame = is_to_blame(desk, job, ended);
+    let is_to_blame = is_to_blame(context, claimed, result);
     // Before the task goes back: the next free slot must not send it to the same vendor at once.
     if !is_to_blame {
-        over.parked = park(desk, job, ended);
+        done.parked = update_cooldown(context, claimed, result);
     }
     // As it stands now: the agent may have answered by itself.
-    let current = store.task(&job.task.id).unwrap_or_else(|_| job.task.clone());
+    let current = store.task(&claimed.task.id).unwrap_or_else(|_| claimed.task.clone());
     let now = store.now().wall;
-    let run = run_id(&job.token);
-    let settling = Settling {
+    let run = run_id(&claimed.token);
+    let input = ReportInput {
         task: &current,
-        token: &job.token,
-        owner: &desk.plan.owner,
-        route: &job.service.route,
-        vendor: &job.service.vendor.name,
+        token: &claimed.token,
+        owner: &context.plan.owner,
+        route: &claimed.service.route,
+        vendor: &claimed.service.vendor.name,
         run: run.as_str(),
-        ended,
+        result,
         is_to_blame,
         now,
         random: store.random() as u64,
     };
-    let settled = match current.claim_state(&job.token) {
+    let report_and_event = match current.claim_state(&claimed.token) {
         ClaimState::Answered => {
-            let closing = own_closing(desk, &current);
-            let moment = answered_moment(&task_id, ended, closing);
-            Some((answered_by_agent(&settling, closing), moment))
+            let closing = agents_own_status(context, &current);
+            let event = answered_event(&task_id, result, closing);
+            Some((answered_by_agent(&input, closing), event))
         }
-        _ => settle(&settling),
+        _ => build_report(&input),
     };
-    let Some((report, moment)) = settled else {
+    let Some((report, event)) = report_and_event else {
         // What was spent is counted all the same.
-        let _ = store.append_usage(&record(&settling, "withheld").to_line());
+        let _ = store.append_usage(&record(&input, "withheld").to_line());
         let message = "the claim is over: the agent was stopped and nothing is reported".to_string();
-        (desk.observe)(Moment::Returned { task_id, message });
-        return over;
+        (context.observe)(DispatchEvent::Returned { task_id, message });
+        return done;
     };
-    if let Moment::Retry { delay, .. } = &moment {
-        over.retry_at = Some(now.plus_seconds(delay.as_secs_f64()));
+    if let DispatchEvent::Retry { delay, .. } = &event {
+        done.retry_at = Some(now.plus_seconds(delay.as_secs_f64()));
     }
-    note_end(desk, job, &moment, ended);
-    match tell_patiently(desk, job, &report) {
-        Ok(Told::Heard) => (desk.observe)(moment),
-        Ok(Told::TooLate) => {
-            over.answered = false;
+    note_run_end(context, claimed, &event, result);
+    match deliver_with_retries(context, claimed, &report) {
+        Ok(ReportDelivery::Accepted) => (context.observe)(event),
+        Ok(ReportDelivery::ClaimOver) => {
+            done.answered = false;
             let message = "the task was cancelled or taken over before the report".to_string();
-            (desk.observe)(Moment::Returned { task_id, message });
+            (context.observe)(DispatchEvent::Returned { task_id, message });
         }
-        Err(error) => desk.warn(format!("{task_id}: its report could not be told: {error}")),
+        Err(error) => context.warn(format!("{task_id}: its report could not be told: {error}")),
     }
-    over
+    done
 }
 
 /// Whether a task that its vendor refused is to blame itself.
-fn is_to_blame(desk: &Desk<'_>, job: &Job, ended: &Ended) -> bool {
-    let Outcome::Failed(Failure { halt: Some(halt), .. }) = &ended.outcome else {
+fn is_to_blame(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResult) -> bool {
+    let Outcome::Failed(Failure { vendor_refusal: Some(vendor_refusal), .. }) = &result.outcome else {
         return false;
     };
     let others_done = || {
-        let usage = desk.store.usage().unwrap_or_default();
-        let since = ended.past.last_halt.unwrap_or(job.task.created_at);
-        let mut others = usage.lines().rev().filter_map(Record::from_line).filter(|record| {
-            let is_same = match job.service.vendor.name.as_str() {
-                COMMAND => record.lane == job.task.spec.lane,
+        let usage = context.store.usage().unwrap_or_default();
+        let since = result.past.last_refusal.unwrap_or(claimed.task.created_at);
+        let mut others = usage.lines().rev().filter_map(UsageRecord::from_line).filter(|record| {
+            let is_same = match claimed.service.vendor.name.as_str() {
+                COMMAND => record.lane == claimed.task.spec.lane,
                 vendor => record.vendor == vendor,
             };
-            let model = halt.model.as_ref();
+            let model = vendor_refusal.model.as_ref();
             let has_model =
                 model.is_none_or(|model| record.model.as_ref().is_some_and(|used| is_model(used, model)));
             let is_since = Time::parse(&record.started_at).is_ok_and(|started| started > since);
-            is_same && has_model && is_since && record.task_id != job.task.id.as_str()
+            is_same && has_model && is_since && record.task_id != claimed.task.id.as_str()
         });
         others.any(|record| record.outcome == "completed")
     };
-    retry::is_to_blame(ended.past, retry::is_suspicious(ended.past) && others_done())
+    retry::is_to_blame(result.past, retry::is_suspicious(result.past) && others_done())
 }
 
 /// Leaves a vendor, or one of its models, alone that refused a run, and forgets the pauses of one that
 /// works again. Returns the pause, if this began or changed one.
-fn park(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Option<Parked> {
-    let (store, account) = (desk.store, job.service.account.as_str());
-    let claimed = job.task.status.claim()?.claimed_at;
-    let (asked, _) = job.service.model_for(&job.task);
-    let changed = match &ended.outcome {
-        Outcome::Failed(Failure { halt: Some(halt), message, .. }) => {
-            let blocked = Blocked::by(halt, account, asked.as_deref());
-            store.change_cooldown(&park_key(account, blocked.model.as_deref()), |before| {
-                let times = (claimed, store.now().wall);
-                cooldown::after_halt(halt, message, &blocked, times, before, store.random() as u64)
+fn update_cooldown(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResult) -> Option<Parked> {
+    let (store, account) = (context.store, claimed.service.account.as_str());
+    let claimed_at = claimed.task.status.claim()?.claimed_at;
+    let (asked, _) = claimed.service.model_for(&claimed.task);
+    let changed = match &result.outcome {
+        Outcome::Failed(Failure { vendor_refusal: Some(vendor_refusal), message, .. }) => {
+            let scope = CooldownScope::by(vendor_refusal, account, asked.as_deref());
+            store.change_cooldown(&park_key(account, scope.model.as_deref()), |before| {
+                let times = (claimed_at, store.now().wall);
+                cooldown::after_refusal(vendor_refusal, message, &scope, times, before, store.random() as u64)
             })
         }
         outcome => {
             let is_done = matches!(outcome, Outcome::Completed(_));
             // A run that failed by itself shows that the account is in order.
-            let has_worked = is_done || ended.report.tokens.is_some_and(|tokens| tokens.output > 0);
+            let has_worked = is_done || result.report.tokens.is_some_and(|tokens| tokens.output > 0);
             let is_over = |parked: &&Parked| {
                 parked.vendor == account
                     && (is_done || parked.obstacle == Obstacle::Account)
@@ -165,7 +165,7 @@ fn park(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Option<Parked> {
             let keys = parked
                 .map(|parked| -> Vec<String> { parked.values().filter(is_over).map(Parked::key).collect() });
             let forget =
-                |key: String| store.change_cooldown(&key, |before| cooldown::after_work(claimed, before));
+                |key: String| store.change_cooldown(&key, |before| cooldown::after_work(claimed_at, before));
             keys.and_then(|keys| keys.into_iter().try_fold(CooldownChange::Keep, |_, key| forget(key)))
         }
     };
@@ -173,67 +173,71 @@ fn park(desk: &Desk<'_>, job: &Job, ended: &Ended) -> Option<Parked> {
         Ok(CooldownChange::Set(parked)) => Some(parked),
         Ok(_) => None,
         Err(error) => {
-            desk.warn(format!("the pauses of {account} cannot be changed: {error}"));
+            context.warn(format!("the pauses of {account} cannot be changed: {error}"));
             None
         }
     }
 }
 
-fn answered_moment(task_id: &str, ended: &Ended, closing: Option<Closing>) -> Moment {
-    Moment::Answered {
+fn answered_event(task_id: &str, result: &RunResult, closing: Option<ClosingStatus>) -> DispatchEvent {
+    DispatchEvent::Answered {
         task_id: task_id.to_string(),
-        duration: ended.duration,
-        cost_usd: ended.report.cost_usd,
-        outcome: closing.map(Closing::as_str),
+        duration: result.duration,
+        cost_usd: result.report.cost_usd,
+        outcome: closing.map(ClosingStatus::as_str),
     }
 }
 
 /// How the answer closes that an agent gave by itself.
-fn own_closing(desk: &Desk<'_>, task: &Task) -> Option<Closing> {
-    let response = desk.store.response(task).ok().flatten()?;
+fn agents_own_status(context: &RunContext<'_>, task: &Task) -> Option<ClosingStatus> {
+    let response = context.store.response(task).ok().flatten()?;
     closing(&response.body)
 }
 
 /// Adds how the run ended to the task's history; without it the report is as good.
-fn note_end(desk: &Desk<'_>, job: &Job, moment: &Moment, ended: &Ended) {
-    let kind = match ended.outcome {
+fn note_run_end(context: &RunContext<'_>, claimed: &ClaimedTask, event: &DispatchEvent, result: &RunResult) {
+    let kind = match result.outcome {
         Outcome::Completed(_) => "headless_completed",
         // No run has begun.
         Outcome::Unready(_) | Outcome::NotBegun(_) => return,
         _ => "headless_failed",
     };
     let mut data = crate::model::json::Object::new();
-    data.insert("seconds".to_string(), ended.duration.as_secs_f64().into());
-    if let Some(cost) = ended.report.cost_usd {
+    data.insert("seconds".to_string(), result.duration.as_secs_f64().into());
+    if let Some(cost) = result.report.cost_usd {
         data.insert("cost_usd".to_string(), cost.into());
     }
-    desk.note_if_possible(job, kind, moment.words(), data);
+    context.note_if_possible(claimed, kind, event.words(), data);
 }
 
 /// Tells a report, again and again if the store is in trouble: the claim is renewed meanwhile, and the
 /// agent's work is worth a wait, though not a slot for ever. Somebody who wants the run to end ends this
 /// too.
-fn tell_patiently(desk: &Desk<'_>, job: &Job, report: &Report) -> Result<Told> {
-    let warn = |message: String| desk.warn(format!("{}: {message}", job.task.id));
+fn deliver_with_retries(
+    context: &RunContext<'_>,
+    claimed: &ClaimedTask,
+    report: &Report,
+) -> Result<ReportDelivery> {
+    let warn = |message: String| context.warn(format!("{}: {message}", claimed.task.id));
     let begun = Instant::now();
-    let mut pause = FIRST_PAUSE;
+    let mut pause = FIRST_RETRY_PAUSE;
     loop {
-        let error = match report.save_and_tell(desk.store, &warn) {
+        let error = match report.save_and_deliver(context.store, &warn) {
             Ok(told) => return Ok(told),
             Err(error) => error,
         };
         let is_over = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid);
-        let is_draining = desk.roster.is_draining();
-        let patience = if is_draining { PATIENCE_WHILE_DRAINING } else { PATIENCE };
-        if is_over || job.stop.reason().is_some() || begun.elapsed() >= patience {
+        let is_draining = context.registration.is_draining();
+        let retry_time = if is_draining { RETRY_TIME_WHILE_DRAINING } else { RETRY_TIME };
+        if is_over || claimed.stop.reason().is_some() || begun.elapsed() >= retry_time {
             return Err(error);
         }
-        desk.warn(format!("{}: its report is tried again: {error}", job.task.id));
+        context.warn(format!("{}: its report is tried again: {error}", claimed.task.id));
         if is_draining {
             std::thread::sleep(PAUSE_WHILE_DRAINING);
         } else {
-            desk.roster.sleep_until_drain(pause);
+            context.registration.sleep_until_drain(pause);
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = (pause * 2).min(MAX_RETRY_PAUSE);
     }
 }

@@ -13,7 +13,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::usage_log::Record;
+use super::usage_log::UsageRecord;
 use crate::error::ErrorKind;
 use crate::model::json::Object;
 use crate::model::{
@@ -44,7 +44,7 @@ pub struct Report {
     /// A task that follows once this one has been answered.
     pub follow_up: Option<FollowUp>,
     /// The run's line in the journal.
-    pub record: Record,
+    pub record: UsageRecord,
 }
 
 /// What happens to the task.
@@ -110,19 +110,19 @@ pub struct FollowUp {
 
 /// What became of telling a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum ReportDelivery {
     /// It was heard, now or before.
-    Heard,
+    Accepted,
     /// The task had gone to somebody else, or was cancelled: nothing was said.
-    TooLate,
+    ClaimOver,
 }
 
-impl Told {
+impl ReportDelivery {
     /// What became of a report under a claim that stands so.
     fn of(claim: ClaimState) -> Self {
         match claim {
-            ClaimState::Answered => Self::Heard,
-            ClaimState::Held | ClaimState::Cancelled | ClaimState::Lost => Self::TooLate,
+            ClaimState::Answered => Self::Accepted,
+            ClaimState::Held | ClaimState::Cancelled | ClaimState::Lost => Self::ClaimOver,
         }
     }
 }
@@ -132,12 +132,12 @@ impl Report {
     ///
     /// # Errors
     /// When the store cannot be written just now; the report stays in the outbox and can be told later.
-    pub fn save_and_tell(&self, store: &Store, warn: &dyn Fn(String)) -> Result<Told> {
+    pub fn save_and_deliver(&self, store: &Store, warn: &dyn Fn(String)) -> Result<ReportDelivery> {
         let id = TaskId::parse(&self.task_id)?;
         let text = serde_json::to_vec(self).map_err(|error| Error::corrupt(format!("a report: {error}")))?;
         store.attempt(&id, self.fence)?.write_durably(REPORT_FILE, &text)?;
         store.add_to_outbox(&id, self.fence)?;
-        self.tell(store, warn)
+        self.deliver(store, warn)
     }
 
     /// The report of an attempt, if one was written.
@@ -155,12 +155,12 @@ impl Report {
     /// through `warn` and in the task's history.
     ///
     /// # Errors
-    /// As [`Report::save_and_tell`].
-    pub fn tell(&self, store: &Store, warn: &dyn Fn(String)) -> Result<Told> {
+    /// As [`Report::save_and_deliver`].
+    pub fn deliver(&self, store: &Store, warn: &dyn Fn(String)) -> Result<ReportDelivery> {
         let id = TaskId::parse(&self.task_id)?;
-        let told = self.act(store, &id)?;
+        let delivery = self.apply_action(store, &id)?;
         let mut undeliverable = None;
-        if told == Told::Heard
+        if delivery == ReportDelivery::Accepted
             && let Some(follow_up) = &self.follow_up
             && let FollowedUp::Impossible(error) =
                 submit_follow_up(store, &store.task(&id)?, follow_up, self.fence)?
@@ -181,15 +181,15 @@ impl Report {
                 Err(error) => format!("{message}; its history lacks that: {error}"),
             });
         }
-        Ok(told)
+        Ok(delivery)
     }
 
-    fn act(&self, store: &Store, id: &TaskId) -> Result<Told> {
+    fn apply_action(&self, store: &Store, id: &TaskId) -> Result<ReportDelivery> {
         let Some(command) = self.command() else {
-            return Ok(Told::of(store.task(id)?.claim_state(&self.token)));
+            return Ok(ReportDelivery::of(store.task(id)?.claim_state(&self.token)));
         };
         let error = match store.apply(id, &command) {
-            Ok(_) => return Ok(Told::Heard),
+            Ok(_) => return Ok(ReportDelivery::Accepted),
             Err(error) => error,
         };
         match (error.refusal(), &self.action) {
@@ -202,9 +202,9 @@ impl Report {
                 let class = Some(FailureClass::Permanent);
                 let metadata = metadata.clone();
                 let failed = Action::Respond { completed: false, class, body, verdict: None, metadata };
-                Self { action: failed, ..self.clone() }.act(store, id)
+                Self { action: failed, ..self.clone() }.apply_action(store, id)
             }
-            (Some(refusal), _) => refusal.claim_state().map(Told::of).ok_or(error),
+            (Some(refusal), _) => refusal.claim_state().map(ReportDelivery::of).ok_or(error),
             (None, _) => Err(error),
         }
     }

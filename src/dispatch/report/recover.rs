@@ -8,21 +8,23 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::build::{Settling, settle};
-use super::{REPORT_FILE, Report, Told};
+use super::build::{ReportInput, build_report};
+use super::{REPORT_FILE, Report, ReportDelivery};
 use crate::dispatch::agent::process_tree::{self, RunId};
 use crate::dispatch::config::prices::Prices;
 use crate::dispatch::config::route::Route;
-use crate::dispatch::event::Moment;
+use crate::dispatch::event::DispatchEvent;
 use crate::dispatch::outcome::{Exit, Outcome, StopReason};
 use crate::dispatch::output::{Baseline, Format, RunReport};
 use crate::dispatch::registration::runs_on_card;
-use crate::dispatch::run::classify::judge;
-use crate::dispatch::run::context::{Ended, RunCard, files, hide_token, read_card, read_output, run_id};
-use crate::dispatch::run::evidence::Run;
-use crate::dispatch::run::retry::Past;
+use crate::dispatch::run::classify::classify;
+use crate::dispatch::run::context::{
+    RunRecord, RunResult, files, hide_token, read_output, read_run_record, run_id,
+};
+use crate::dispatch::run::evidence::RunEvidence;
+use crate::dispatch::run::retry::PastAttempts;
 use crate::dispatch::run::session_baseline::baseline;
-use crate::dispatch::usage_log::Record;
+use crate::dispatch::usage_log::UsageRecord;
 use crate::dispatch::vendor::Notices;
 use crate::error::ErrorKind;
 use crate::model::{Command, FailureClass, Task, TaskId, Time};
@@ -36,11 +38,11 @@ const GRACE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When the cards cannot be read at all.
-pub fn recover(store: &Store, prices: &Prices, observe: &dyn Fn(Moment)) -> Result<()> {
+pub fn recover(store: &Store, prices: &Prices, observe: &dyn Fn(DispatchEvent)) -> Result<()> {
     for dead in store.abandoned_workers(DISPATCHER)? {
-        match bury(store, prices, &dead, observe) {
+        match recover_dispatcher(store, prices, &dead, observe) {
             Ok(()) => dead.clear()?,
-            Err(error) => observe(Moment::Warning {
+            Err(error) => observe(DispatchEvent::Warning {
                 message: format!("what {} left behind is not in order yet: {error}", dead.info.owner),
             }),
         }
@@ -52,36 +54,41 @@ pub fn recover(store: &Store, prices: &Prices, observe: &dyn Fn(Moment)) -> Resu
 ///
 /// # Errors
 /// When the outbox cannot be read.
-pub fn tell_outbox(store: &Store, observe: &dyn Fn(Moment)) -> Result<()> {
+pub fn deliver_outbox(store: &Store, observe: &dyn Fn(DispatchEvent)) -> Result<()> {
     for (id, fence) in store.outbox()? {
-        let told = match Report::load(store, &id, fence) {
-            Ok(Some(report)) => report.tell(store, &|message| warn_about(&id, message, observe)),
+        let delivery = match Report::load(store, &id, fence) {
+            Ok(Some(report)) => report.deliver(store, &|message| warn_about(&id, message, observe)),
             // Nothing to tell: the task is gone, or died before its report was written.
-            Ok(None) => store.remove_from_outbox(&id, fence).map(|()| Told::TooLate),
+            Ok(None) => store.remove_from_outbox(&id, fence).map(|()| ReportDelivery::ClaimOver),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                store.remove_from_outbox(&id, fence).map(|()| Told::TooLate)
+                store.remove_from_outbox(&id, fence).map(|()| ReportDelivery::ClaimOver)
             }
             Err(error) => Err(error),
         };
-        match told {
-            Ok(Told::Heard) => observe(Moment::Recovered {
+        match delivery {
+            Ok(ReportDelivery::Accepted) => observe(DispatchEvent::Recovered {
                 task_id: id.to_string(),
                 message: "a report that was written and not sent was sent".to_string(),
             }),
-            Ok(Told::TooLate) => {}
-            Err(error) => {
-                observe(Moment::Warning { message: format!("{id}: its report cannot be sent: {error}") })
-            }
+            Ok(ReportDelivery::ClaimOver) => {}
+            Err(error) => observe(DispatchEvent::Warning {
+                message: format!("{id}: its report cannot be sent: {error}"),
+            }),
         }
     }
     Ok(())
 }
 
-fn warn_about(id: &TaskId, message: String, observe: &dyn Fn(Moment)) {
-    observe(Moment::Warning { message: format!("{id}: {message}") });
+fn warn_about(id: &TaskId, message: String, observe: &dyn Fn(DispatchEvent)) {
+    observe(DispatchEvent::Warning { message: format!("{id}: {message}") });
 }
 
-fn bury(store: &Store, prices: &Prices, dead: &AbandonedWorker, observe: &dyn Fn(Moment)) -> Result<()> {
+fn recover_dispatcher(
+    store: &Store,
+    prices: &Prices,
+    dead: &AbandonedWorker,
+    observe: &dyn Fn(DispatchEvent),
+) -> Result<()> {
     // First what it ran, whatever became of the tasks: some agents answer by themselves.
     for (_, run, _) in runs_on_card(&dead.info) {
         end_run(RunId::parse(&run).as_ref())?;
@@ -90,26 +97,28 @@ fn bury(store: &Store, prices: &Prices, dead: &AbandonedWorker, observe: &dyn Fn
         let ours =
             |task: &Task| task.status.claim().is_some_and(|claim| dead.info.claimed_with(&claim.token));
         for task in store.held_tasks(lane, &ours)? {
-            put_in_order(store, prices, &task, observe)?;
+            recover_task(store, prices, &task, observe)?;
         }
     }
     for (task_id, run, _) in runs_on_card(&dead.info) {
-        count_as_lost(store, prices, &task_id, &run)?;
+        record_lost_run(store, prices, &task_id, &run)?;
     }
     Ok(())
 }
 
 /// Puts a run into the journal that was cut short by the death of its dispatcher, whatever became of its
 /// task. One that was reported is in there by that, and one without a run card never began.
-fn count_as_lost(store: &Store, prices: &Prices, task_id: &str, run: &str) -> Result<()> {
+fn record_lost_run(store: &Store, prices: &Prices, task_id: &str, run: &str) -> Result<()> {
     let Ok(task) = TaskId::parse(task_id).and_then(|id| store.task(&id)) else {
         return Ok(());
     };
     for fence in store.attempt_numbers(&task.id)?.into_iter().rev() {
         let Some(attempt) = store.existing_attempt(&task.id, fence)? else { continue };
-        let Some(card) = read_card(&attempt).filter(|card| card.run.as_str() == run) else { continue };
+        let Some(record) = read_run_record(&attempt).filter(|record| record.run.as_str() == run) else {
+            continue;
+        };
         if attempt.open(REPORT_FILE)?.is_none() {
-            store.append_usage(&lost_record(store, prices, &task, &attempt, &card)?.to_line())?;
+            store.append_usage(&lost_record(store, prices, &task, &attempt, &record)?.to_line())?;
         }
         break;
     }
@@ -121,9 +130,9 @@ fn lost_record(
     prices: &Prices,
     task: &Task,
     attempt: &AttemptDir,
-    card: &RunCard,
-) -> Result<Record> {
-    let started = Time::parse(&card.started_at).unwrap_or(store.now().wall);
+    record: &RunRecord,
+) -> Result<UsageRecord> {
+    let started = Time::parse(&record.started_at).unwrap_or(store.now().wall);
     // Its last sign of life; nobody knows when exactly it ended.
     let mut ended = started;
     for name in [files::STDOUT, files::STDERR, files::PROGRESS] {
@@ -132,56 +141,56 @@ fn lost_record(
         let micros = since_1970.and_then(|time| i64::try_from(time.as_micros()).ok());
         ended = ended.max(micros.map_or(started, Time::from_micros));
     }
-    let report = read_report(store, prices, attempt, card)?.unwrap_or_default();
-    Ok(Record {
+    let report = read_report(store, prices, attempt, record)?.unwrap_or_default();
+    Ok(UsageRecord {
         started_at: started.to_string(),
         ended_at: ended.to_string(),
         task_id: task.id.to_string(),
-        run: card.run.as_str().to_string(),
+        run: record.run.as_str().to_string(),
         attempt: task.attempt,
         lane: task.spec.lane.clone(),
-        vendor: card.vendor.clone(),
+        vendor: record.vendor.clone(),
         outcome: FailureClass::Lost.as_str().to_string(),
         seconds: ended.seconds_since(started),
         cli_version: report.cli_version.clone(),
-        session_id: report.session_id.clone().or(card.resume_id.clone()).or(card.session_id.clone()),
-        ..Record::default()
+        session_id: report.session_id.clone().or(record.resume_id.clone()).or(record.session_id.clone()),
+        ..UsageRecord::default()
     }
     .take(&report))
 }
 
 fn end_run(run: Option<&RunId>) -> Result<()> {
     let Some(run) = run else { return Ok(()) };
-    process_tree::sweep(run, GRACE).map(drop).map_err(|left| {
+    process_tree::terminate(run, GRACE).map(drop).map_err(|left| {
         Error::new(ErrorKind::Locked, format!("{left} processes of its runs cannot be ended"))
     })
 }
 
 /// One task whose claim belongs to a dead dispatcher.
-fn put_in_order(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(Moment)) -> Result<()> {
+fn recover_task(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(DispatchEvent)) -> Result<()> {
     let Some(claim) = task.status.claim() else { return Ok(()) };
     end_run(Some(&run_id(&claim.token)))?;
-    let said = |message: &str| {
-        observe(Moment::Recovered { task_id: task.id.to_string(), message: message.to_string() });
+    let notify = |message: &str| {
+        observe(DispatchEvent::Recovered { task_id: task.id.to_string(), message: message.to_string() });
     };
     if let Some(report) = Report::load(store, &task.id, task.fence)? {
-        report.tell(store, &|message| warn_about(&task.id, message, observe))?;
-        said("its dispatcher died before it could report; reported now");
+        report.deliver(store, &|message| warn_about(&task.id, message, observe))?;
+        notify("its dispatcher died before it could report; reported now");
         return Ok(());
     }
     let attempt = store.existing_attempt(&task.id, task.fence)?;
-    let card = attempt.as_ref().and_then(read_card);
+    let record = attempt.as_ref().and_then(read_run_record);
     if let Some(attempt) = &attempt
         && let Err(error) = hide_token(attempt, &claim.token)
     {
         warn_about(&task.id, format!("its logs may show the claim token of the run: {error}"), observe);
     }
     let reason = "its dispatcher died during the run";
-    let spent = match (&attempt, &card) {
-        (Some(attempt), Some(card)) => {
-            if let Some(report) = finished_run(store, prices, task, attempt, card)? {
-                report.save_and_tell(store, &|message| warn_about(&task.id, message, observe))?;
-                said("its dispatcher died after the agent was done; the answer was kept");
+    let spent = match (&attempt, &record) {
+        (Some(attempt), Some(record)) => {
+            if let Some(report) = completed_report(store, prices, task, attempt, record)? {
+                report.save_and_deliver(store, &|message| warn_about(&task.id, message, observe))?;
+                notify("its dispatcher died after the agent was done; the answer was kept");
                 return Ok(());
             }
             Some(FailureClass::Lost)
@@ -196,7 +205,7 @@ fn put_in_order(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(Mo
         spent,
     };
     match store.apply(&task.id, &command) {
-        Ok(_) => said("its dispatcher died; back in its lane"),
+        Ok(_) => notify("its dispatcher died; back in its lane"),
         // Somebody took it over or cancelled it meanwhile.
         Err(error) if error.refusal().is_some_and(|refusal| refusal.claim_state().is_some()) => {}
         Err(error) => return Err(error),
@@ -209,67 +218,74 @@ fn read_report(
     store: &Store,
     prices: &Prices,
     attempt: &AttemptDir,
-    card: &RunCard,
+    record: &RunRecord,
 ) -> Result<Option<RunReport>> {
-    let Some(parser) = read_output(attempt, card)? else { return Ok(None) };
-    let baseline = match &card.resume_id {
+    let Some(parser) = read_output(attempt, record)? else { return Ok(None) };
+    let baseline = match &record.resume_id {
         Some(session) => baseline(&store.usage().unwrap_or_default(), session),
         None => Baseline::Fresh,
     };
     let mut report = parser.finish(&baseline);
-    report.name_model(card.model.as_deref());
+    report.name_model(record.model.as_deref());
     prices.complete(&mut report);
     Ok(Some(report))
 }
 
 /// The report of a run that was complete when its dispatcher died. Only a success counts: everything
 /// else may have been caused by that death.
-fn finished_run(
+fn completed_report(
     store: &Store,
     prices: &Prices,
     task: &Task,
     attempt: &AttemptDir,
-    card: &RunCard,
+    record: &RunRecord,
 ) -> Result<Option<Report>> {
-    let (Some(format), Some(claim)) = (Format::parse(&card.format), task.status.claim()) else {
+    let (Some(format), Some(claim)) = (Format::parse(&record.format), task.status.claim()) else {
         return Ok(None);
     };
-    let Some(report) = read_report(store, prices, attempt, card)? else {
+    let Some(report) = read_report(store, prices, attempt, record)? else {
         return Ok(None);
     };
     if !report.complete {
         return Ok(None);
     }
     let now = store.now().wall;
-    let run = Run {
+    let run = RunEvidence {
         report: &report,
         format,
         exit: Exit::Signal(9),
         stopped: Some(StopReason::Shutdown),
         stderr: "",
-        resumed: card.resume_id.as_deref(),
+        resumed: record.resume_id.as_deref(),
         timeout: None,
         silence: None,
         now,
         notices: &Notices::default(),
         zone: &TimeZone::system(),
     };
-    let outcome = judge(&run, card.wants_json);
+    let outcome = classify(&run, record.wants_json);
     if !matches!(outcome, Outcome::Completed(_)) {
         return Ok(None);
     }
-    let seconds = Time::parse(&card.started_at).map_or(0.0, |started| now.seconds_since(started).max(0.0));
+    let seconds = Time::parse(&record.started_at).map_or(0.0, |started| now.seconds_since(started).max(0.0));
     let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let ended = Ended { outcome, report, duration, is_started: true, past: Past::default(), version: None };
-    let route = Route { move_to: card.move_to.clone(), ..Route::plain(&task.spec.lane) };
-    let settled = settle(&Settling {
+    let result = RunResult {
+        outcome,
+        report,
+        duration,
+        is_started: true,
+        past: PastAttempts::default(),
+        version: None,
+    };
+    let route = Route { move_to: record.move_to.clone(), ..Route::plain(&task.spec.lane) };
+    let settled = build_report(&ReportInput {
         task,
         token: &claim.token,
         owner: &claim.owner,
         route: &route,
-        vendor: &card.vendor,
-        run: card.run.as_str(),
-        ended: &ended,
+        vendor: &record.vendor,
+        run: record.run.as_str(),
+        result: &result,
         is_to_blame: false,
         now,
         random: 0,

@@ -1,10 +1,13 @@
 //! How a run ended, decided from everything that is known about it and never from the exit code
 //! alone: agents exit with 0 after an interrupt, and call a failed run a success.
 
-use super::evidence::{Run, last_line, last_lines, last_words, said, service_words, tail, with_stderr};
-use super::usage_limit::{Diagnosis, asked_pause, diagnose, refused_answer};
-use crate::dispatch::outcome::{Answer, Exit, Failure, HALT_WORDS, Outcome, StopReason};
-use crate::dispatch::output::{self, Closing, CutShort, RunReport, one_line};
+use super::evidence::{
+    RunEvidence, agent_message, last_line, last_service_message, service_messages, stderr_reason, tail,
+    with_detail,
+};
+use super::usage_limit::{FailureDiagnosis, diagnose, refused_answer, requested_pause};
+use crate::dispatch::outcome::{Exit, Failure, Outcome, REFUSAL_REASONS, RunAnswer, StopReason};
+use crate::dispatch::output::{self, ClosingStatus, CutShort, RunReport, one_line};
 use crate::dispatch::vendor::{NoticeMeaning, NoticeSource};
 use crate::model::{FailureClass, Obstacle, duration};
 
@@ -14,7 +17,7 @@ pub const EXIT_TRY_LATER: i32 = 75;
 pub const EXIT_MISCONFIGURED: i32 = 78;
 
 /// Decides how a run ended; `wants_json` when the task asked for a JSON answer.
-pub fn judge(run: &Run<'_>, wants_json: bool) -> Outcome {
+pub fn classify(run: &RunEvidence<'_>, wants_json: bool) -> Outcome {
     match run.stopped {
         Some(reason @ (StopReason::Cancelled | StopReason::LeaseLost | StopReason::Busy)) => {
             return Outcome::Withheld(reason);
@@ -43,21 +46,21 @@ pub fn judge(run: &Run<'_>, wants_json: bool) -> Outcome {
     }
 }
 
-fn answer_of(report: &RunReport, wants_json: bool) -> Answer {
+fn answer_of(report: &RunReport, wants_json: bool) -> RunAnswer {
     let parsed = wants_json.then(|| match &report.structured {
         Some(value) => Ok(value.clone()),
         None => output::json_value(&report.text),
     });
-    Answer {
+    RunAnswer {
         verdict: output::verdict(&report.text),
-        closing: Closing::with_cut_short(output::closing(&report.text), &report.cut_short),
+        closing: ClosingStatus::with_cut_short(output::closing(&report.text), &report.cut_short),
         cut_short: report.cut_short.iter().map(CutShort::words).collect(),
         parsed,
         body: report.text.clone(),
     }
 }
 
-fn wrong_session(run: &Run<'_>) -> Option<Failure> {
+fn wrong_session(run: &RunEvidence<'_>) -> Option<Failure> {
     let wanted = run.resumed?;
     let found = run.report.session_id.as_deref()?;
     let is_wrong = wanted != found || run.stopped == Some(StopReason::WrongSession);
@@ -71,48 +74,51 @@ fn wrong_session(run: &Run<'_>) -> Option<Failure> {
 }
 
 /// A run that reported a result, judged by that result.
-fn reported_failure(run: &Run<'_>) -> Option<Failure> {
+fn reported_failure(run: &RunEvidence<'_>) -> Option<Failure> {
     let report = run.report;
     if !report.is_error {
         // A limit may be presented as an ordinary answer; then an event says so too.
         if let Some(diagnosis) = refused_answer(run, report.text.trim()) {
-            return halted(&diagnosis, &report.text);
+            return vendor_failure(&diagnosis, &report.text);
         }
         return report.text.trim().is_empty().then(|| {
             let message = "the agent ended its turn without an answer";
-            Failure::new(FailureClass::Error, with_stderr(message, run.stderr))
+            Failure::new(FailureClass::Error, with_detail(message, run.stderr))
         });
     }
     let diagnosis = diagnosis(run);
-    let told = service_words(run);
+    let told = service_messages(run);
     let words = if told.is_empty() { one_line(run.stderr, 1000) } else { told };
-    let words = if words.is_empty() { said(report) } else { words };
+    let words = if words.is_empty() { agent_message(report) } else { words };
     let reason = report.terminal_reason.as_deref().unwrap_or("error");
     let message = match report.api_error_status {
         Some(status) => format!("the agent failed ({reason}, HTTP {status}): {words}"),
         None => format!("the agent failed ({reason}): {words}"),
     };
-    Some(halted(&diagnosis, &words).unwrap_or_else(|| Failure::new(class_of(diagnosis.cause), message)))
+    Some(
+        vendor_failure(&diagnosis, &words)
+            .unwrap_or_else(|| Failure::new(class_of(diagnosis.cause), message)),
+    )
 }
 
 /// What the service said decides; without that, what the program itself said at its end.
-fn diagnosis(run: &Run<'_>) -> Diagnosis {
-    match last_words(run) {
-        words if words.is_empty() => diagnose(run, &last_lines(run.stderr), NoticeSource::Anyone),
+fn diagnosis(run: &RunEvidence<'_>) -> FailureDiagnosis {
+    match last_service_message(run) {
+        words if words.is_empty() => diagnose(run, &stderr_reason(run.stderr), NoticeSource::Anyone),
         words => diagnose(run, &words, NoticeSource::Service),
     }
 }
 
 /// The failure of a run that its vendor kept from working, with what it said.
-fn halted(diagnosis: &Diagnosis, words: &str) -> Option<Failure> {
-    let halt = diagnosis.halt.clone()?;
-    let begins = match halt.obstacle {
-        Obstacle::Limit | Obstacle::Asked => HALT_WORDS[0],
-        Obstacle::Overloaded => HALT_WORDS[1],
-        Obstacle::Account => HALT_WORDS[2],
+fn vendor_failure(diagnosis: &FailureDiagnosis, words: &str) -> Option<Failure> {
+    let vendor_refusal = diagnosis.vendor_refusal.clone()?;
+    let begins = match vendor_refusal.obstacle {
+        Obstacle::Limit | Obstacle::Asked => REFUSAL_REASONS[0],
+        Obstacle::Overloaded => REFUSAL_REASONS[1],
+        Obstacle::Account => REFUSAL_REASONS[2],
     };
-    let message = with_stderr(begins, words);
-    Some(Failure { class: class_of(diagnosis.cause), halt: Some(halt), message })
+    let message = with_detail(begins, words);
+    Some(Failure { class: class_of(diagnosis.cause), vendor_refusal: Some(vendor_refusal), message })
 }
 
 /// What a failure is if the task is to blame after all.
@@ -124,13 +130,13 @@ fn class_of(cause: NoticeMeaning) -> FailureClass {
     }
 }
 
-fn timeout(run: &Run<'_>) -> Failure {
+fn timeout(run: &RunEvidence<'_>) -> Failure {
     // The clock ran out while the service was refusing: that is the reason, not the work.
     let words = match run.report.api_error_status {
         Some(status) => format!("the service kept answering HTTP {status} until the time was up"),
         None => "the service kept refusing until the time was up".to_string(),
     };
-    if let Some(failure) = halted(&diagnose(run, "", NoticeSource::Service), &words) {
+    if let Some(failure) = vendor_failure(&diagnose(run, "", NoticeSource::Service), &words) {
         return failure;
     }
     let is_silence = run.stopped == Some(StopReason::Silent);
@@ -148,7 +154,7 @@ fn timeout(run: &Run<'_>) -> Failure {
 }
 
 /// A run that should have reported a result and did not.
-fn ended_without_result(run: &Run<'_>) -> Failure {
+fn ended_without_result(run: &RunEvidence<'_>) -> Failure {
     let diagnosis = diagnosis(run);
     let refused = match run.report.api_error_status {
         Some(status) if run.stopped == Some(StopReason::Refused) => {
@@ -156,34 +162,34 @@ fn ended_without_result(run: &Run<'_>) -> Failure {
         }
         _ => String::new(),
     };
-    let reason = format!("{} {} {refused}", service_words(run), run.stderr);
-    if let Some(failure) = halted(&diagnosis, &reason) {
+    let reason = format!("{} {} {refused}", service_messages(run), run.stderr);
+    if let Some(failure) = vendor_failure(&diagnosis, &reason) {
         return failure;
     }
-    let words = format!("{} {}", said(run.report), run.stderr);
+    let words = format!("{} {}", agent_message(run.report), run.stderr);
     let garbage = match run.report.skipped_lines {
         0 => String::new(),
         count => format!(" ({count} unreadable lines)"),
     };
     let message = format!("the agent {} without a result{garbage}", exit_words(run.exit));
-    Failure::new(class_of(diagnosis.cause), with_stderr(&message, &words))
+    Failure::new(class_of(diagnosis.cause), with_detail(&message, &words))
 }
 
 /// A program whose output is the answer: the exit code decides, and an empty answer is none. Of what it
 /// prints only the last line of standard error may be a notice: anything may have been said before.
-fn program_failure(run: &Run<'_>) -> Option<Failure> {
+fn program_failure(run: &RunEvidence<'_>) -> Option<Failure> {
     let last = last_line(run.stderr);
     let class = match run.exit {
         Exit::Code(0) if run.report.text.trim().is_empty() => FailureClass::Error,
         Exit::Code(0) => return None,
         Exit::Code(EXIT_TRY_LATER) => {
             let words = if last.is_empty() { tail(&run.report.text) } else { last };
-            return halted(&asked_pause(run, words), words);
+            return vendor_failure(&requested_pause(run, words), words);
         }
         // 126 and 127: a shell wrapper could not start what it wraps.
         Exit::Code(EXIT_MISCONFIGURED | 126 | 127) => FailureClass::Permanent,
         _ => match diagnose(run, last, NoticeSource::Anyone) {
-            limit if limit.cause == NoticeMeaning::Limit => return halted(&limit, last),
+            limit if limit.cause == NoticeMeaning::Limit => return vendor_failure(&limit, last),
             _ => FailureClass::Error,
         },
     };
@@ -193,7 +199,7 @@ fn program_failure(run: &Run<'_>) -> Option<Failure> {
     };
     // A program that explains itself on standard output is heard as well.
     let words = if run.stderr.trim().is_empty() { tail(&run.report.text) } else { run.stderr };
-    Some(Failure::new(class, with_stderr(&message, words)))
+    Some(Failure::new(class, with_detail(&message, words)))
 }
 
 fn exit_words(exit: Exit) -> String {
@@ -211,7 +217,7 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
-    use crate::dispatch::outcome::Reset;
+    use crate::dispatch::outcome::ResetTime;
     use crate::dispatch::output::Format;
     use crate::dispatch::vendor::{Notices, Vendors};
     use crate::model::{Time, Verdict};
@@ -240,8 +246,8 @@ mod tests {
         }
     }
 
-    fn outcome(report: &RunReport, change: impl FnOnce(&mut Run<'_>)) -> Outcome {
-        let mut run = Run {
+    fn outcome(report: &RunReport, change: impl FnOnce(&mut RunEvidence<'_>)) -> Outcome {
+        let mut run = RunEvidence {
             report,
             format: Format::ClaudeStream,
             exit: Exit::Code(0),
@@ -255,17 +261,24 @@ mod tests {
             zone: &TimeZone::UTC,
         };
         change(&mut run);
-        judge(&Run { notices: &notices(run.format), ..run }, false)
+        classify(&RunEvidence { notices: &notices(run.format), ..run }, false)
     }
 
-    fn failure(report: &RunReport, change: impl FnOnce(&mut Run<'_>)) -> (String, Option<String>, String) {
+    fn failure(
+        report: &RunReport,
+        change: impl FnOnce(&mut RunEvidence<'_>),
+    ) -> (String, Option<String>, String) {
         match outcome(report, change) {
             Outcome::Failed(failure) => (
                 failure.class.as_str().to_string(),
-                failure.halt.and_then(|halt| halt.reset).map(|reset| match reset {
-                    Reset::Exact(time) | Reset::Clock(time) => time.to_string()[11..16].to_string(),
-                    Reset::Passed => "passed".to_string(),
-                }),
+                failure.vendor_refusal.and_then(|vendor_refusal| vendor_refusal.reset).map(
+                    |reset| match reset {
+                        ResetTime::Exact(time) | ResetTime::Clock(time) => {
+                            time.to_string()[11..16].to_string()
+                        }
+                        ResetTime::Passed => "passed".to_string(),
+                    },
+                ),
                 failure.message,
             ),
             other => panic!("expected a failure, got {other:?}"),
@@ -281,7 +294,7 @@ mod tests {
             };
             assert_eq!(answer.body, report.text);
             assert_eq!(answer.verdict, Some(Verdict::Accept));
-            assert_eq!(answer.closing, Some(Closing::Partial));
+            assert_eq!(answer.closing, Some(ClosingStatus::Partial));
         }
         let (class, _, message) = failure(&RunReport::default(), |_| {});
         assert_eq!(class, "error");
@@ -368,16 +381,18 @@ mod tests {
 
     #[test]
     fn the_words_of_the_model_are_not_those_of_its_service() {
-        let last_words = "I raise the quota; not logged in users hit your limit, try again in 10 minutes";
+        let last_service_message =
+            "I raise the quota; not logged in users hit your limit, try again in 10 minutes";
         for format in [Format::CodexJsonl, Format::GeminiStream, Format::OpencodeJson] {
-            let crashed = RunReport { text: last_words.to_string(), ..RunReport::default() };
+            let crashed = RunReport { text: last_service_message.to_string(), ..RunReport::default() };
             let (class, until, message) = failure(&crashed, |run| {
                 run.format = format;
                 run.exit = Exit::Code(1);
             });
             assert_eq!((class.as_str(), until), ("error", None), "{format:?}");
-            assert!(message.contains(last_words), "{message}");
-            let (class, ..) = failure(&failed(last_words, None, "error"), |run| run.format = format);
+            assert!(message.contains(last_service_message), "{message}");
+            let (class, ..) =
+                failure(&failed(last_service_message, None, "error"), |run| run.format = format);
             assert_eq!(class, "error", "{format:?}");
             let (class, until, _) = failure(&crashed, |run| {
                 run.format = format;
@@ -405,7 +420,7 @@ mod tests {
     #[test]
     fn programs_are_judged_by_their_exit_code() {
         let mut report = RunReport::default();
-        let text = |run: &mut Run<'_>, exit| {
+        let text = |run: &mut RunEvidence<'_>, exit| {
             run.format = Format::Text;
             run.exit = exit;
         };

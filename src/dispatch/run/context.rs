@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::retry::Past;
+use super::retry::PastAttempts;
 use super::vendor_version::VersionCache;
 use crate::Result;
 use crate::dispatch::agent::StopHandle;
 use crate::dispatch::agent::process_tree::RunId;
-use crate::dispatch::agent::reaper::Household;
+use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::served_lane::Service;
-use crate::dispatch::event::Moment;
+use crate::dispatch::event::DispatchEvent;
 use crate::dispatch::outcome::Outcome;
 use crate::dispatch::output::{Format, RunReport, StreamParser};
-use crate::dispatch::registration::Roster;
+use crate::dispatch::registration::DispatcherRegistration;
 use crate::model::json::Object;
 use crate::model::{ClaimToken, Command, Task};
 use crate::store::{AttemptDir, Store};
@@ -41,23 +41,23 @@ pub mod files {
 const LARGEST_LOG: u64 = 64 * 1024 * 1024;
 /// What a run needs from its dispatcher.
 #[derive(Clone)]
-pub struct Desk<'a> {
+pub struct RunContext<'a> {
     /// The store.
     pub store: &'a Store,
     /// The plan, as it was when the run began.
     pub plan: Arc<Plan>,
     /// The dispatcher's card.
-    pub roster: &'a Roster,
+    pub registration: &'a DispatcherRegistration,
     /// Starts the agents.
-    pub household: &'a Household,
+    pub guard_pool: &'a GuardPool,
     /// Versions of the vendors' programs.
     pub versions: &'a VersionCache,
     /// Hears what happens.
-    pub observe: &'a (dyn Fn(Moment) + Sync),
+    pub observe: &'a (dyn Fn(DispatchEvent) + Sync),
 }
 
 /// A claimed task and what serves it.
-pub struct Job {
+pub struct ClaimedTask {
     /// The task.
     pub task: Task,
     /// Proof of the claim.
@@ -70,7 +70,7 @@ pub struct Job {
 
 /// A run as it is written down before it starts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RunCard {
+pub struct RunRecord {
     /// The run's name.
     pub run: RunId,
     /// When it started.
@@ -94,7 +94,7 @@ pub struct RunCard {
 }
 
 /// A run that is over, before anybody was told.
-pub struct Ended {
+pub struct RunResult {
     /// How it ended.
     pub outcome: Outcome,
     /// What its output said.
@@ -104,23 +104,23 @@ pub struct Ended {
     /// An agent was started.
     pub is_started: bool,
     /// What came of the attempts before.
-    pub past: Past,
+    pub past: PastAttempts,
     /// Version of the vendor's program, if it was asked.
     pub version: Option<String>,
 }
 
-impl Desk<'_> {
+impl RunContext<'_> {
     /// Adds to the task's history, as the holder of the claim; the run is as good without it.
-    pub fn note_if_possible(&self, job: &Job, kind: &str, message: String, data: Object) {
-        if let Err(error) = self.note(job, kind, message, data) {
-            self.warn(format!("{}: its history lacks a line: {error}", job.task.id));
+    pub fn note_if_possible(&self, claimed: &ClaimedTask, kind: &str, message: String, data: Object) {
+        if let Err(error) = self.note(claimed, kind, message, data) {
+            self.warn(format!("{}: its history lacks a line: {error}", claimed.task.id));
         }
     }
 
-    fn note(&self, job: &Job, kind: &str, message: String, data: Object) -> Result<()> {
-        let token = Some(job.token.clone());
+    fn note(&self, claimed: &ClaimedTask, kind: &str, message: String, data: Object) -> Result<()> {
+        let token = Some(claimed.token.clone());
         let command = Command::Note { kind: kind.to_string(), message, data, token };
-        match self.store.apply(&job.task.id, &command) {
+        match self.store.apply(&claimed.task.id, &command) {
             Ok(_) => Ok(()),
             // The claim is over: the keeper stops the run, and until it does nothing is lost.
             Err(error) if error.refusal().is_some_and(|refusal| refusal.claim_state().is_some()) => Ok(()),
@@ -130,7 +130,7 @@ impl Desk<'_> {
 
     /// Prints a warning; the work goes on.
     pub fn warn(&self, message: String) {
-        (self.observe)(Moment::Warning { message });
+        (self.observe)(DispatchEvent::Warning { message });
     }
 }
 
@@ -149,15 +149,15 @@ pub fn hide_token(attempt: &AttemptDir, token: &ClaimToken) -> Result<()> {
 }
 
 /// What is known of a run from its attempt's directory.
-pub fn read_card(attempt: &AttemptDir) -> Option<RunCard> {
+pub fn read_run_record(attempt: &AttemptDir) -> Option<RunRecord> {
     let bytes = attempt.read(files::RUN, 1024 * 1024).ok().flatten()?;
     serde_json::from_slice(&bytes).ok()
 }
 
 /// What a run printed, as far as it was written down. `None` when there is no output, or when its format is
 /// one of a later version.
-pub fn read_output(attempt: &AttemptDir, card: &RunCard) -> Result<Option<StreamParser>> {
-    let Some(format) = Format::parse(&card.format) else { return Ok(None) };
+pub fn read_output(attempt: &AttemptDir, record: &RunRecord) -> Result<Option<StreamParser>> {
+    let Some(format) = Format::parse(&record.format) else { return Ok(None) };
     let Some(output) = attempt.read(files::STDOUT, LARGEST_LOG)? else { return Ok(None) };
     let mut parser = StreamParser::new(format);
     parser.feed(&output, &mut |_| {});
@@ -171,8 +171,8 @@ mod tests {
     #[test]
     fn run_cards_of_earlier_versions_are_read_and_written_byte_for_byte() {
         let text = r#"{"run":"a28edc4b2189fe1baaab0797b163e1b7","started_at":"2026-11-28T20:34:05.844651Z","vendor":"command","format":"text","argv":["/usr/bin/sh","-c","exit 3"],"session_id":null,"resume_id":null,"model":null,"wants_json":false,"move_to":null}"#;
-        let card: RunCard = serde_json::from_str(text).expect("a card");
-        assert_eq!(serde_json::to_string(&card).expect("JSON"), text);
+        let record: RunRecord = serde_json::from_str(text).expect("a card");
+        assert_eq!(serde_json::to_string(&record).expect("JSON"), text);
     }
 
     #[test]

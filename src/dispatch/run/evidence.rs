@@ -10,13 +10,13 @@ use crate::dispatch::vendor::Notices;
 use crate::model::Time;
 
 /// Longest text about a run, in characters.
-const LONGEST: usize = 1000;
+const MAX_MESSAGE: usize = 1000;
 /// How many of the last lines of standard error may hold a program's reason.
-const LAST_LINES: usize = 3;
+const MAX_STDERR_LINES: usize = 3;
 
 /// Everything that decides about a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Run<'a> {
+pub struct RunEvidence<'a> {
     /// What its output said.
     pub report: &'a RunReport,
     /// In which format it was read.
@@ -43,16 +43,16 @@ pub struct Run<'a> {
 
 /// What the vendor's program and its service say about the run. The model's own words are none of that:
 /// it may well have worked on quotas.
-pub(super) fn service_words(run: &Run<'_>) -> String {
+pub(super) fn service_messages(run: &RunEvidence<'_>) -> String {
     let report = run.report;
     // This format tells a failed call of the service in the place of the answer.
     let is_in_text = report.is_error && run.format == Format::ClaudeStream;
-    if report.errors.is_empty() && !is_in_text { String::new() } else { said(report) }
+    if report.errors.is_empty() && !is_in_text { String::new() } else { agent_message(report) }
 }
 
 /// What the service said last; what it said before may be over. A text that is longer than any notice
 /// comes whole, so that it can be told from one.
-pub(super) fn last_words(run: &Run<'_>) -> String {
+pub(super) fn last_service_message(run: &RunEvidence<'_>) -> String {
     let report = run.report;
     match report.errors.last() {
         Some(last) if run.format != Format::ClaudeStream => last.clone(),
@@ -63,20 +63,24 @@ pub(super) fn last_words(run: &Run<'_>) -> String {
 }
 
 /// What the agent says about itself: its errors, else its last words.
-pub(super) fn said(report: &RunReport) -> String {
-    if report.errors.is_empty() { one_line(tail(&report.text), LONGEST) } else { report.errors.join("; ") }
+pub(super) fn agent_message(report: &RunReport) -> String {
+    if report.errors.is_empty() {
+        one_line(tail(&report.text), MAX_MESSAGE)
+    } else {
+        report.errors.join("; ")
+    }
 }
 
 /// The reason that a program gives at the end of its standard error: a JSON object, else its last lines.
-pub(super) fn last_lines(stderr: &str) -> String {
+pub(super) fn stderr_reason(stderr: &str) -> String {
     let text = stderr.trim();
     let start = text.ends_with('}').then(|| text.rfind("\n{").map_or(0, |at| at + 1));
     if let Some(start) = start.filter(|start| text[*start..].starts_with('{')) {
-        return one_line(&text[start..], LONGEST);
+        return one_line(&text[start..], MAX_MESSAGE);
     }
     let lines: Vec<&str> =
-        text.lines().rev().filter(|line| !line.trim().is_empty()).take(LAST_LINES).collect();
-    one_line(&lines.into_iter().rev().collect::<Vec<_>>().join(" "), LONGEST)
+        text.lines().rev().filter(|line| !line.trim().is_empty()).take(MAX_STDERR_LINES).collect();
+    one_line(&lines.into_iter().rev().collect::<Vec<_>>().join(" "), MAX_MESSAGE)
 }
 
 /// The last line of standard error.
@@ -85,8 +89,8 @@ pub(super) fn last_line(stderr: &str) -> &str {
 }
 
 /// `message` with the reason that `words` ends with.
-pub(super) fn with_stderr(message: &str, words: &str) -> String {
-    match one_line(tail(words), LONGEST) {
+pub(super) fn with_detail(message: &str, words: &str) -> String {
+    match one_line(tail(words), MAX_MESSAGE) {
         words if words.is_empty() => message.to_string(),
         words => format!("{message}: {words}"),
     }
@@ -95,6 +99,6 @@ pub(super) fn with_stderr(message: &str, words: &str) -> String {
 /// The last part of a long text: reasons stand at the end.
 pub(super) fn tail(text: &str) -> &str {
     let text = text.trim();
-    let start = (text.len().saturating_sub(LONGEST)..=text.len()).find(|at| text.is_char_boundary(*at));
+    let start = (text.len().saturating_sub(MAX_MESSAGE)..=text.len()).find(|at| text.is_char_boundary(*at));
     &text[start.unwrap_or(0)..]
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::context::{Desk, Job, RunCard, files, run_id};
+use super::context::{ClaimedTask, RunContext, RunRecord, files, run_id};
 use super::resume::Continuation;
 use super::{git_directories, prompt_input};
 
@@ -177,21 +177,21 @@ pub struct Prepared {
     /// What is run.
     pub spec: AgentSpec,
     /// What is written down about it.
-    pub card: RunCard,
+    pub record: RunRecord,
     /// Version of the vendor's program, if it was asked.
     pub version: Option<String>,
 }
 
-impl Desk<'_> {
+impl RunContext<'_> {
     /// Brings together what the agent gets.
     pub(crate) fn prepare(
         &self,
-        job: &Job,
+        claimed: &ClaimedTask,
         events: &[Event],
         attempt: &AttemptDir,
         continued: Option<&Continuation>,
     ) -> Result<Prepared, CannotStart> {
-        let Job { task, service, token, .. } = job;
+        let ClaimedTask { task, service, token, .. } = claimed;
         let (route, vendor) = (&service.route, &service.vendor);
         let session = continued.map(|continued| continued.session.as_str());
         let random = self.store.random();
@@ -218,18 +218,18 @@ impl Desk<'_> {
         attempt.write(files::PROMPT, words.as_bytes())?;
         attempt.redact(files::PROMPT, token.as_str().as_bytes())?;
         let started_at = self.store.now().wall;
-        let card = run_card(service, token, &line, started_at.to_string(), input.wants_json);
-        let text = serde_json::to_vec(&card).map_err(|error| Error::corrupt(format!("a run: {error}")))?;
+        let record = run_record(service, token, &line, started_at.to_string(), input.wants_json);
+        let text = serde_json::to_vec(&record).map_err(|error| Error::corrupt(format!("a run: {error}")))?;
         attempt.write(files::RUN, &text)?;
-        let conversation = card.resume_id.as_ref().or(card.session_id.as_ref());
+        let conversation = record.resume_id.as_ref().or(record.session_id.as_ref());
         let lock = conversation.map(|session| self.store.conversation_lock_path(session)).transpose()?;
         let log = |name| Ok::<_, Error>(CappedLog::new(attempt.create(name)?, LOG_HEAD, LOG_TAIL));
         let run = run_id(token);
-        let version = self.versions.of(service, &line.program, &self.plan.surroundings, self.household);
+        let version = self.versions.of(service, &line.program, &self.plan.surroundings, self.guard_pool);
         let spec = AgentSpec {
             program: line.program.into_os_string(),
             args: line.args,
-            env: self.environment(job, &run, &line.cwd),
+            env: self.environment(claimed, &run, &line.cwd),
             cwd: line.cwd,
             run,
             stdin: attempt.file_path(files::PROMPT),
@@ -245,25 +245,25 @@ impl Desk<'_> {
             linger: self.plan.linger,
             expected_session: line.resume_id,
         };
-        self.roster.change(task.id.as_str(), |entry| {
-            entry.session_id = card.resume_id.clone().or(card.session_id.clone());
+        self.registration.change(task.id.as_str(), |entry| {
+            entry.session_id = record.resume_id.clone().or(record.session_id.clone());
             entry.silence = spec.silence;
             entry.deadline =
                 spec.timeout.map(|limit| started_at.plus_seconds(limit.as_secs_f64()).to_string());
         });
-        Ok(Prepared { spec, card, version })
+        Ok(Prepared { spec, record, version })
     }
 
-    fn environment(&self, job: &Job, run: &RunId, cwd: &Path) -> BTreeMap<OsString, OsString> {
+    fn environment(&self, claimed: &ClaimedTask, run: &RunId, cwd: &Path) -> BTreeMap<OsString, OsString> {
         let around = &self.plan.surroundings;
-        let task = &job.task;
+        let task = &claimed.task;
         // One more than whoever submitted the task: chains through the queue grow as well.
         let depth = depth(task).saturating_add(1).max(self.plan.depth);
         let path = |path: &Path| Some(path.to_string_lossy().into_owned());
         let own = BTreeMap::from(
             [
                 ("LANES_TASK_ID", Some(task.id.to_string())),
-                ("LANES_CLAIM_TOKEN", Some(job.token.as_str().to_string())),
+                ("LANES_CLAIM_TOKEN", Some(claimed.token.as_str().to_string())),
                 ("LANES_STORE", path(self.store.root())),
                 ("LANES_CONFIG", self.plan.config_path.as_deref().and_then(path)),
                 ("LANES_LANE", Some(task.spec.lane.clone())),
@@ -277,7 +277,7 @@ impl Desk<'_> {
             ]
             .map(|(name, value)| (name.to_string(), value)),
         );
-        job.service.environment(around, &own)
+        claimed.service.environment(around, &own)
     }
 }
 
@@ -293,15 +293,15 @@ fn uuid(random: u128) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-fn run_card(
+fn run_record(
     service: &Service,
     token: &ClaimToken,
     line: &CommandLine,
     started_at: String,
     wants_json: bool,
-) -> RunCard {
+) -> RunRecord {
     let program = line.program.to_string_lossy().into_owned();
-    RunCard {
+    RunRecord {
         run: run_id(token),
         started_at,
         vendor: service.vendor.name.clone(),

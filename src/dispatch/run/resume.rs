@@ -4,10 +4,10 @@
 //! conversation of the one before. That is tried once for each attempt: a conversation that is gone, or that never came
 //! to any work, means a fresh run.
 
-use super::context::{RunCard, read_card, read_output};
+use super::context::{RunRecord, read_output, read_run_record};
 use crate::Result;
 use crate::dispatch::config::served_lane::Service;
-use crate::dispatch::outcome::{Cut, HALT_WORDS, Outcome, STOPPED};
+use crate::dispatch::outcome::{DISPATCHER_STOPPED, Interruption, Outcome, REFUSAL_REASONS};
 use crate::dispatch::output::{Baseline, RunReport};
 use crate::model::{Event, FailureClass, Task};
 use crate::store::{AttemptDir, Store};
@@ -18,25 +18,25 @@ pub struct Continuation {
     /// Its id.
     pub session: String,
     /// What ended its last run.
-    pub cut: Cut,
+    pub cut: Interruption,
 }
 
 /// What cut the last run of a task short, by the task's history; nothing if it came to its own end.
-pub fn last_cut(events: &[Event]) -> Option<Cut> {
+pub fn last_cut(events: &[Event]) -> Option<Interruption> {
     let mut cut = None;
     for event in events {
         let text = |key: &str| event.data.get(key).and_then(|value| value.as_str());
         match event.kind.as_str() {
             // Taken over from somebody whose lease ended.
-            "claimed" if text("previous_owner").is_some() => cut = Some(Cut::Lost),
+            "claimed" if text("previous_owner").is_some() => cut = Some(Interruption::Lost),
             "released" => match (text("spent"), text("reason").unwrap_or_default()) {
-                (Some("lost"), _) => cut = Some(Cut::Lost),
-                (Some("timeout"), _) => cut = Some(Cut::Timeout),
+                (Some("lost"), _) => cut = Some(Interruption::Lost),
+                (Some("timeout"), _) => cut = Some(Interruption::Timeout),
                 (Some(_), _) => cut = None,
-                (None, reason) if HALT_WORDS.iter().any(|words| reason.starts_with(words)) => {
-                    cut = Some(Cut::Limit)
+                (None, reason) if REFUSAL_REASONS.iter().any(|words| reason.starts_with(words)) => {
+                    cut = Some(Interruption::Limit)
                 }
-                (None, STOPPED) => cut = Some(Cut::Lost),
+                (None, DISPATCHER_STOPPED) => cut = Some(Interruption::Lost),
                 // No run came of that claim: what was before it holds.
                 _ => {}
             },
@@ -67,22 +67,22 @@ pub fn continuation(
     let earlier = store.attempt_numbers(&task.id)?.into_iter().rev().filter(|fence| *fence < before);
     for fence in earlier {
         let Some(attempt) = store.existing_attempt(&task.id, fence)? else { continue };
-        let Some(card) = read_card(&attempt) else { continue };
+        let Some(record) = read_run_record(&attempt) else { continue };
         // The last run that was prepared; another vendor's conversations mean nothing to this one.
-        let session = if card.vendor == vendor.name { session_of(&attempt, &card)? } else { None };
+        let session = if record.vendor == vendor.name { session_of(&attempt, &record)? } else { None };
         return Ok(session.map(|session| Continuation { session, cut }));
     }
     Ok(None)
 }
 
 /// The conversation of a run, if it came to any work: of one that did not, the agent may not even know the task.
-fn session_of(attempt: &AttemptDir, card: &RunCard) -> Result<Option<String>> {
-    if card.resume_id.is_some() {
-        return Ok(card.resume_id.clone());
+fn session_of(attempt: &AttemptDir, record: &RunRecord) -> Result<Option<String>> {
+    if record.resume_id.is_some() {
+        return Ok(record.resume_id.clone());
     }
-    let Some(parser) = read_output(attempt, card)? else { return Ok(None) };
+    let Some(parser) = read_output(attempt, record)? else { return Ok(None) };
     let report = parser.finish(&Baseline::Fresh);
-    let session = report.session_id.or_else(|| card.session_id.clone());
+    let session = report.session_id.or_else(|| record.session_id.clone());
     Ok(session.filter(|_| report.has_worked))
 }
 
@@ -105,25 +105,25 @@ mod tests {
     #[test]
     fn what_cut_the_last_run_short_is_read_from_the_history() {
         let [limit, busy_service, account] =
-            HALT_WORDS.map(|words| format!(r#"{{"reason": "{words}: soon"}}"#));
-        let stopped = format!(r#"{{"reason": "{STOPPED}"}}"#);
+            REFUSAL_REASONS.map(|words| format!(r#"{{"reason": "{words}: soon"}}"#));
+        let stopped = format!(r#"{{"reason": "{DISPATCHER_STOPPED}"}}"#);
         let busy = r#"{"reason": "its conversation is being continued by another run"}"#;
         for (data, expected) in [
-            (r#"{"spent": "timeout", "reason": "x"}"#, Some(Cut::Timeout)),
-            (r#"{"spent": "lost", "reason": "x"}"#, Some(Cut::Lost)),
-            (limit.as_str(), Some(Cut::Limit)),
-            (busy_service.as_str(), Some(Cut::Limit)),
-            (account.as_str(), Some(Cut::Limit)),
-            (stopped.as_str(), Some(Cut::Lost)),
+            (r#"{"spent": "timeout", "reason": "x"}"#, Some(Interruption::Timeout)),
+            (r#"{"spent": "lost", "reason": "x"}"#, Some(Interruption::Lost)),
+            (limit.as_str(), Some(Interruption::Limit)),
+            (busy_service.as_str(), Some(Interruption::Limit)),
+            (account.as_str(), Some(Interruption::Limit)),
+            (stopped.as_str(), Some(Interruption::Lost)),
             (r#"{"spent": "error", "reason": "boom"}"#, None),
             (busy, None),
         ] {
             assert_eq!(last_cut(&[event("claimed", "{}"), event("released", data)]), expected, "{data}");
         }
         let taken_over = event("claimed", r#"{"previous_owner": "x"}"#);
-        assert_eq!(last_cut(&[taken_over]), Some(Cut::Lost));
+        assert_eq!(last_cut(&[taken_over]), Some(Interruption::Lost));
         let timeout = event("released", r#"{"spent": "timeout"}"#);
-        assert_eq!(last_cut(&[timeout.clone(), event("released", busy)]), Some(Cut::Timeout));
+        assert_eq!(last_cut(&[timeout.clone(), event("released", busy)]), Some(Interruption::Timeout));
         assert_eq!(last_cut(&[timeout, event("released", r#"{"spent": "error"}"#)]), None);
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::dispatch::config::route::Route;
-use crate::dispatch::outcome::{Failure, HALT_WORDS};
+use crate::dispatch::outcome::{Failure, REFUSAL_REASONS};
 use crate::model::{Event, FailureClass, Obstacle, Task, Time};
 
 /// How often a task may lose its worker (a crash, a power cut) without anybody having failed. A task
@@ -17,34 +17,34 @@ const AFTER_OVERLOAD: Duration = Duration::from_secs(60);
 const AFTER_REFUSAL: Duration = Duration::from_secs(5 * 60);
 /// After how many such times a task is to blame when others could be done meanwhile, and after how many in
 /// any case: more than an hourly try for the longest limit there is, a week.
-const SUSPICIOUS: u32 = 3;
-const MOST_HALTS: u32 = 64;
+const SUSPICIOUS_REFUSALS: u32 = 3;
+const MAX_REFUSALS: u32 = 64;
 
 /// What came of the attempts before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Past {
+pub struct PastAttempts {
     /// Runs that failed.
     pub failures: u32,
     /// Runs whose worker vanished.
     pub interruptions: u32,
     /// Runs that their vendor kept from working.
-    pub halts: u32,
+    pub refusals: u32,
     /// When the last of those ended.
-    pub last_halt: Option<Time>,
+    pub last_refusal: Option<Time>,
 }
 
 /// Reads what came of earlier attempts from a task's history.
-pub fn past(events: &[Event]) -> Past {
-    let mut past = Past::default();
+pub fn past(events: &[Event]) -> PastAttempts {
+    let mut past = PastAttempts::default();
     for event in events {
         let has = |key: &str| event.data.get(key).and_then(|value| value.as_str());
         match event.kind.as_str() {
             "released" => match has("spent") {
                 Some("lost") => past.interruptions += 1,
                 Some(_) => past.failures += 1,
-                None if has("reason").is_some_and(is_halt) => {
-                    past.halts += 1;
-                    past.last_halt = Some(event.created_at);
+                None if has("reason").is_some_and(is_vendor_refusal) => {
+                    past.refusals += 1;
+                    past.last_refusal = Some(event.created_at);
                 }
                 None => {}
             },
@@ -56,29 +56,29 @@ pub fn past(events: &[Event]) -> Past {
     past
 }
 
-fn is_halt(reason: &str) -> bool {
-    HALT_WORDS.iter().any(|words| reason.starts_with(words))
+fn is_vendor_refusal(reason: &str) -> bool {
+    REFUSAL_REASONS.iter().any(|words| reason.starts_with(words))
 }
 
 /// Whether a task that its vendor keeps from working is to blame itself: it alone meets this time after
 /// time, or it has met it longer than any limit lasts. `others_done`: other tasks of the vendor were
 /// answered since it met it last.
-pub fn is_to_blame(past: Past, others_done: bool) -> bool {
-    past.halts >= MOST_HALTS || (past.halts >= SUSPICIOUS && others_done)
+pub fn is_to_blame(past: PastAttempts, others_done: bool) -> bool {
+    past.refusals >= MAX_REFUSALS || (past.refusals >= SUSPICIOUS_REFUSALS && others_done)
 }
 
 /// Whether [`is_to_blame`] depends on the other tasks.
-pub fn is_suspicious(past: Past) -> bool {
-    past.halts >= SUSPICIOUS
+pub fn is_suspicious(past: PastAttempts) -> bool {
+    past.refusals >= SUSPICIOUS_REFUSALS
 }
 
 /// What to do with a task after a run that did not answer it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Next {
+pub enum RetryDecision {
     /// Back into the lane, to be tried again after a while.
     Retry(Duration),
     /// Back into the lane as if it had not been tried, for others to take at once or after a while.
-    Pause(Duration),
+    ReturnUnspent(Duration),
     /// Answered as failed, with this class.
     GiveUp(FailureClass),
 }
@@ -87,24 +87,26 @@ pub enum Next {
 /// `random` spreads the delay.
 pub fn after_failure(
     failure: &Failure,
-    past: Past,
+    past: PastAttempts,
     is_to_blame: bool,
     task: &Task,
     route: &Route,
     random: u64,
-) -> Next {
-    match (&failure.halt, &failure.class) {
-        (Some(halt), _) if !is_to_blame => return Next::Pause(held_back(halt.obstacle, past.halts)),
+) -> RetryDecision {
+    match (&failure.vendor_refusal, &failure.class) {
+        (Some(vendor_refusal), _) if !is_to_blame => {
+            return RetryDecision::ReturnUnspent(hold_back_delay(vendor_refusal.obstacle, past.refusals));
+        }
         (_, FailureClass::Error | FailureClass::Timeout | FailureClass::UsageLimit) => {}
-        (_, class) => return Next::GiveUp(class.clone()),
+        (_, class) => return RetryDecision::GiveUp(class.clone()),
     }
     let allowed_by_task = task.spec.max_attempts.is_none_or(|most| task.attempt < most);
     if past.failures < route.max_retries && allowed_by_task {
         let delay = retry_delay(past.failures + 1, route.retry_delay, route.retry_delay_max, random);
-        return Next::Retry(delay);
+        return RetryDecision::Retry(delay);
     }
     let was_repeated = past.failures > 0;
-    Next::GiveUp(if was_repeated { FailureClass::Dead } else { failure.class.clone() })
+    RetryDecision::GiveUp(if was_repeated { FailureClass::Dead } else { failure.class.clone() })
 }
 
 /// How long to wait before attempt `attempt + 1`: twice as long each time up to `longest`, and then
@@ -115,7 +117,7 @@ pub fn retry_delay(attempt: u32, first: Duration, longest: Duration, random: u64
     ceiling.mul_f64(random as f64 / u64::MAX as f64)
 }
 
-fn held_back(obstacle: Obstacle, times: u32) -> Duration {
+fn hold_back_delay(obstacle: Obstacle, times: u32) -> Duration {
     match obstacle {
         Obstacle::Limit | Obstacle::Asked => AFTER_LIMIT.saturating_mul(times.min(24)),
         Obstacle::Overloaded => AFTER_OVERLOAD.saturating_mul(times.min(10)),
@@ -127,7 +129,7 @@ fn held_back(obstacle: Obstacle, times: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::outcome::Halt;
+    use crate::dispatch::outcome::VendorRefusal;
     use crate::dispatch::run::prompt_input::earlier_attempts;
     use crate::dispatch::testing::event;
 
@@ -142,16 +144,16 @@ mod tests {
             event("released", r#"{"spent": "lost"}"#),
             event("released", r#"{"reason": "the vendor's usage limit is reached: soon"}"#),
         ];
-        let last_halt = Some(Time::from_micros(0));
-        assert_eq!(past(&events), Past { failures: 1, interruptions: 2, halts: 1, last_halt });
+        let last_refusal = Some(Time::from_micros(0));
+        assert_eq!(past(&events), PastAttempts { failures: 1, interruptions: 2, refusals: 1, last_refusal });
         let lines = earlier_attempts(&events);
         assert_eq!(lines.len(), 3);
         assert!(lines[0].ends_with("error: boom"), "{}", lines[0]);
     }
 
-    fn halt(obstacle: Obstacle, class: FailureClass) -> Failure {
-        let halt = Some(Halt { obstacle, reset: None, model: None });
-        Failure { halt, ..Failure::new(class, "refused") }
+    fn vendor_refusal(obstacle: Obstacle, class: FailureClass) -> Failure {
+        let vendor_refusal = Some(VendorRefusal { obstacle, reset: None, model: None });
+        Failure { vendor_refusal, ..Failure::new(class, "refused") }
     }
 
     #[test]
@@ -161,39 +163,45 @@ mod tests {
         let next =
             |failure: &Failure, past, route: &Route| after_failure(failure, past, false, &task, route, 0);
         let error = Failure::new(FailureClass::Error, "boom");
-        let fresh = Past::default();
-        assert!(matches!(next(&error, fresh, &route), Next::Retry(_)));
-        let once = Past { failures: 1, interruptions: 3, ..fresh };
-        assert_eq!(next(&error, once, &route), Next::GiveUp(FailureClass::Dead));
+        let fresh = PastAttempts::default();
+        assert!(matches!(next(&error, fresh, &route), RetryDecision::Retry(_)));
+        let once = PastAttempts { failures: 1, interruptions: 3, ..fresh };
+        assert_eq!(next(&error, once, &route), RetryDecision::GiveUp(FailureClass::Dead));
         let never = Route::plain("l");
-        assert_eq!(next(&error, fresh, &never), Next::GiveUp(FailureClass::Error));
+        assert_eq!(next(&error, fresh, &never), RetryDecision::GiveUp(FailureClass::Error));
         let permanent = Failure::permanent("no such directory");
-        assert_eq!(next(&permanent, fresh, &route), Next::GiveUp(FailureClass::Permanent));
+        assert_eq!(next(&permanent, fresh, &route), RetryDecision::GiveUp(FailureClass::Permanent));
         let mut spent = Task { attempt: 1, ..task.clone() };
         spent.spec.max_attempts = Some(1);
-        assert_eq!(after_failure(&error, fresh, false, &spent, &route, 0), Next::GiveUp(FailureClass::Error));
+        assert_eq!(
+            after_failure(&error, fresh, false, &spent, &route, 0),
+            RetryDecision::GiveUp(FailureClass::Error)
+        );
     }
 
     #[test]
     fn a_task_goes_back_while_its_vendor_refuses_and_fails_when_it_alone_is_refused() {
         let task = crate::dispatch::testing::task();
         let (never, once) = (Route::plain("l"), Route { max_retries: 1, ..Route::plain("l") });
-        let limit = halt(Obstacle::Limit, FailureClass::UsageLimit);
-        let account = halt(Obstacle::Account, FailureClass::Permanent);
-        let past = |halts| Past { halts, ..Past::default() };
-        let next = |failure: &Failure, halts, is_to_blame, route| {
-            after_failure(failure, past(halts), is_to_blame, &task, route, 0)
+        let limit = vendor_refusal(Obstacle::Limit, FailureClass::UsageLimit);
+        let account = vendor_refusal(Obstacle::Account, FailureClass::Permanent);
+        let past = |refusals| PastAttempts { refusals, ..PastAttempts::default() };
+        let next = |failure: &Failure, refusals, is_to_blame, route| {
+            after_failure(failure, past(refusals), is_to_blame, &task, route, 0)
         };
-        assert_eq!(next(&limit, 0, false, &never), Next::Pause(Duration::ZERO));
-        assert_eq!(next(&limit, 2, false, &never), Next::Pause(AFTER_LIMIT * 2));
-        assert_eq!(next(&limit, 99, false, &never), Next::Pause(AFTER_LIMIT * 24));
-        assert_eq!(next(&account, 1, false, &never), Next::Pause(Duration::ZERO));
-        assert_eq!(next(&account, 2, false, &never), Next::Pause(AFTER_REFUSAL));
-        assert_eq!(next(&account, 9, false, &never), Next::Pause(AFTER_REFUSAL * 3));
-        assert_eq!(next(&limit, 3, true, &never), Next::GiveUp(FailureClass::UsageLimit));
-        assert!(matches!(next(&limit, 3, true, &once), Next::Retry(_)), "its attempts are spent now");
-        assert_eq!(next(&account, 3, true, &once), Next::GiveUp(FailureClass::Permanent));
-        let to_blame = |halts, others_done| is_to_blame(past(halts), others_done);
+        assert_eq!(next(&limit, 0, false, &never), RetryDecision::ReturnUnspent(Duration::ZERO));
+        assert_eq!(next(&limit, 2, false, &never), RetryDecision::ReturnUnspent(AFTER_LIMIT * 2));
+        assert_eq!(next(&limit, 99, false, &never), RetryDecision::ReturnUnspent(AFTER_LIMIT * 24));
+        assert_eq!(next(&account, 1, false, &never), RetryDecision::ReturnUnspent(Duration::ZERO));
+        assert_eq!(next(&account, 2, false, &never), RetryDecision::ReturnUnspent(AFTER_REFUSAL));
+        assert_eq!(next(&account, 9, false, &never), RetryDecision::ReturnUnspent(AFTER_REFUSAL * 3));
+        assert_eq!(next(&limit, 3, true, &never), RetryDecision::GiveUp(FailureClass::UsageLimit));
+        assert!(
+            matches!(next(&limit, 3, true, &once), RetryDecision::Retry(_)),
+            "its attempts are spent now"
+        );
+        assert_eq!(next(&account, 3, true, &once), RetryDecision::GiveUp(FailureClass::Permanent));
+        let to_blame = |refusals, others_done| is_to_blame(past(refusals), others_done);
         assert!(!to_blame(2, true) && to_blame(3, true), "others can be done");
         assert!(!to_blame(63, false) && to_blame(64, false), "longer than any limit lasts");
     }

@@ -7,35 +7,35 @@
 use std::collections::HashSet;
 
 use crate::dispatch::output::{AtLeast, Baseline, Tokens, Totals, Usage};
-use crate::dispatch::usage_log::{Record, by_model};
+use crate::dispatch::usage_log::{UsageRecord, by_model};
 
 /// What the runs of `session` in the journal mean for its next run. Its totals are unknown as long as no run told them
 /// and the run that began it is not on record.
 pub fn baseline(journal: &str, session: &str) -> Baseline {
-    let mut so_far = SoFar::default();
+    let mut so_far = SessionSums::default();
     let mut seen = HashSet::new();
-    for record in journal.lines().filter(|line| line.contains(session)).filter_map(Record::from_line) {
+    for record in journal.lines().filter(|line| line.contains(session)).filter_map(UsageRecord::from_line) {
         let is_other = record.session_id.as_deref() != Some(session) || record.not_started;
         if is_other || (!record.run.is_empty() && !seen.insert(record.run.clone())) {
             continue;
         }
         so_far.add(&record);
     }
-    let SoFar { totals, counted, is_cut } = so_far;
+    let SessionSums { totals, counted, is_cut } = so_far;
     if is_cut { Baseline::AfterCut { totals, counted } } else { Baseline::Resumed(totals) }
 }
 
 /// The last totals that were told, and what is counted beyond them.
 #[derive(Default)]
-struct SoFar {
+struct SessionSums {
     totals: Totals,
     counted: AtLeast,
     /// What came after the last totals is not known in full.
     is_cut: bool,
 }
 
-impl SoFar {
-    fn add(&mut self, record: &Record) {
+impl SessionSums {
+    fn add(&mut self, record: &UsageRecord) {
         if record.begins_session {
             let nothing = Totals {
                 cost_usd: Some(0.0),
@@ -51,7 +51,7 @@ impl SoFar {
         self.is_cut = !has_totals || record.at_least_tokens.is_some();
     }
 
-    fn add_cost(&mut self, record: &Record) {
+    fn add_cost(&mut self, record: &UsageRecord) {
         let counted = self.counted.cost_usd.unwrap_or(0.0);
         let least = record.at_least_cost_usd.filter(|cost| cost.is_finite());
         let Some(total) = record.session_cost_usd.filter(|total| total.is_finite()) else {
@@ -67,7 +67,7 @@ impl SoFar {
         });
     }
 
-    fn add_tokens(&mut self, record: &Record) {
+    fn add_tokens(&mut self, record: &UsageRecord) {
         let Some(total) = record.session_tokens else {
             let spent = record.tokens.or(record.at_least_tokens).unwrap_or_default();
             self.counted.tokens = self.counted.tokens.plus(spent);
@@ -77,7 +77,7 @@ impl SoFar {
         self.counted.tokens = Tokens::default();
     }
 
-    fn add_usage(&mut self, record: &Record) {
+    fn add_usage(&mut self, record: &UsageRecord) {
         let mut spent = Usage::default();
         for (model, own) in by_model(record) {
             let tokens = own.tokens.or(own.at_least_tokens).unwrap_or_default();

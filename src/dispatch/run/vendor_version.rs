@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::dispatch::agent::StopHandle;
 use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::process_tree::RunId;
-use crate::dispatch::agent::reaper::Household;
+use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::agent::{self, AgentSpec};
 use crate::dispatch::config::options::Surroundings;
 use crate::dispatch::config::served_lane::Service;
@@ -39,7 +39,7 @@ impl VersionCache {
         service: &Service,
         program: &Path,
         around: &Surroundings,
-        household: &Household,
+        guard_pool: &GuardPool,
     ) -> Option<String> {
         let vendor = &service.vendor;
         if vendor.version.is_empty() || vendor.format == Format::ClaudeStream {
@@ -51,13 +51,13 @@ impl VersionCache {
         if let Some(said) = known.get(program).filter(|said| said.stamp == stamp) {
             return said.version.clone();
         }
-        let version = ask(service, program, around, household);
+        let version = ask(service, program, around, guard_pool);
         known.insert(program.to_path_buf(), CachedVersion { stamp, version: version.clone() });
         version
     }
 }
 
-fn ask(service: &Service, program: &Path, around: &Surroundings, household: &Household) -> Option<String> {
+fn ask(service: &Service, program: &Path, around: &Surroundings, guard_pool: &GuardPool) -> Option<String> {
     let vendor = &service.vendor;
     let no_log = || Some(CappedLog::new(File::options().write(true).open("/dev/null").ok()?, 0, 0));
     let spec = AgentSpec {
@@ -78,7 +78,7 @@ fn ask(service: &Service, program: &Path, around: &Surroundings, household: &Hou
         linger: PATIENCE,
         expected_session: None,
     };
-    let finished = agent::run(spec, household, &StopHandle::new().ok()?, &mut |_| {}).ok()?;
+    let finished = agent::run(spec, guard_pool, &StopHandle::new().ok()?, &mut |_| {}).ok()?;
     let text = finished.parser.finish(&Baseline::Fresh).text;
     let version = one_line(text.lines().next()?, 80);
     (!version.is_empty()).then_some(version)

@@ -10,15 +10,15 @@ use crate::testkit::pool::stand_in;
 use crate::testkit::wait::{SOON, is_alive};
 use lanes::dispatch::agent::StopHandle;
 use lanes::dispatch::agent::log::CappedLog;
-use lanes::dispatch::agent::process_tree::{MARKER, RunId, orphans};
-use lanes::dispatch::agent::reaper::Household;
-use lanes::dispatch::agent::{AgentSpec, Finished, Happening, NoStart, run};
+use lanes::dispatch::agent::process_tree::{MARKER, RunId, marked_processes};
+use lanes::dispatch::agent::reaper::GuardPool;
+use lanes::dispatch::agent::{AgentEvent, AgentSpec, FinishedAgent, StartError, run};
 use lanes::dispatch::outcome::{Exit, StopReason};
 use lanes::dispatch::output::{Baseline, Format, RunReport, StreamParser};
 use lanes::model::FailureClass;
 
-fn household() -> Household {
-    Household::new(LANES)
+fn guard_pool() -> GuardPool {
+    GuardPool::new(LANES)
 }
 
 struct Scene {
@@ -73,16 +73,16 @@ impl Scene {
         &self,
         spec: AgentSpec,
         stop: &StopHandle,
-        observe: &mut dyn FnMut(Happening<'_>),
-    ) -> (Finished, RunReport) {
-        let mut finished = run(spec, &household(), stop, observe).expect("the stand-in starts");
+        observe: &mut dyn FnMut(AgentEvent<'_>),
+    ) -> (FinishedAgent, RunReport) {
+        let mut finished = run(spec, &guard_pool(), stop, observe).expect("the stand-in starts");
         assert!(self.started.elapsed() < SOON, "took {:?}", finished.duration);
-        assert_eq!(orphans(&self.run), [], "nothing of the run is left");
+        assert_eq!(marked_processes(&self.run), [], "nothing of the run is left");
         let parser = std::mem::replace(&mut finished.parser, StreamParser::new(Format::Text));
         (finished, parser.finish(&Baseline::Fresh))
     }
 
-    fn run_plainly(&self, spec: AgentSpec) -> (Finished, RunReport) {
+    fn run_plainly(&self, spec: AgentSpec) -> (FinishedAgent, RunReport) {
         self.run(spec, &StopHandle::new().expect("a handle"), &mut |_| {})
     }
 }
@@ -99,9 +99,9 @@ fn a_good_run_is_read_and_logged() {
     let stop = StopHandle::new().expect("a handle");
     let (finished, report) = scene.run(scene.spec(&stand_in("answers.sh"), &[]), &stop, &mut |happening| {
         seen.push(match happening {
-            Happening::Started(_) => "started".to_string(),
-            Happening::Session(id) => format!("session {id}"),
-            Happening::Note(note) => note.text,
+            AgentEvent::Started(_) => "started".to_string(),
+            AgentEvent::Session(id) => format!("session {id}"),
+            AgentEvent::Note(note) => note.text,
         });
     });
     assert_eq!(finished.exit, Exit::Code(0));
@@ -143,7 +143,7 @@ fn a_deaf_agent_is_killed_after_the_grace() {
     spec.parser = StreamParser::new(Format::Text);
     let (finished, _) = scene.run(spec, &stop, &mut |happening| {
         // From its first line on the stand-in ignores the polite signal.
-        if let Happening::Note(_) = happening {
+        if let AgentEvent::Note(_) = happening {
             stop.stop(StopReason::Timeout);
         }
     });
@@ -158,7 +158,7 @@ fn a_stop_from_another_thread_ends_the_run() {
     let other = stop.clone();
     let mut started = false;
     let (finished, _) = scene.run(scene.spec("sleep", &["1000"]), &stop, &mut |happening| {
-        if let Happening::Started(_) = happening {
+        if let AgentEvent::Started(_) = happening {
             started = true;
             let other = other.clone();
             std::thread::spawn(move || {
@@ -269,9 +269,9 @@ fn the_wrong_conversation_is_ended_at_once() {
 fn what_cannot_start_says_why() {
     let scene = Scene::new();
     let stop = StopHandle::new().expect("a handle");
-    let failure = |spec| run(spec, &household(), &stop, &mut |_| {}).expect_err("cannot start");
+    let failure = |spec| run(spec, &guard_pool(), &stop, &mut |_| {}).expect_err("cannot start");
     match failure(scene.spec("no-such-agent", &[])) {
-        NoStart::Program(message) => {
+        StartError::Program(message) => {
             assert_eq!(message, "no-such-agent is not installed, or its interpreter is missing");
         }
         other => panic!("{other:?}"),
@@ -279,7 +279,7 @@ fn what_cannot_start_says_why() {
     let mut spec = scene.spec("sh", &[]);
     spec.cwd = scene.path("gone");
     match failure(spec) {
-        NoStart::Task(failure) => {
+        StartError::Task(failure) => {
             assert_eq!(failure.class, FailureClass::Permanent);
             assert!(failure.message.contains("working directory"), "{}", failure.message);
         }

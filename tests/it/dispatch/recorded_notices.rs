@@ -7,11 +7,11 @@
 use std::path::Path;
 
 use jiff::tz::TimeZone;
-use lanes::dispatch::outcome::Reset;
+use lanes::dispatch::outcome::ResetTime;
 use lanes::dispatch::outcome::{Exit, Outcome};
 use lanes::dispatch::output::{Baseline, Format, StreamParser};
-use lanes::dispatch::run::classify::judge;
-use lanes::dispatch::run::evidence::Run;
+use lanes::dispatch::run::classify::classify;
+use lanes::dispatch::run::evidence::RunEvidence;
 use lanes::dispatch::vendor::Vendors;
 use lanes::model::Time;
 use serde::Deserialize;
@@ -52,7 +52,7 @@ fn judged(recorded: &Recorded, vendors: &Vendors) -> Expected {
     let mut parser = StreamParser::new(format);
     parser.feed(recorded.stdout.as_bytes(), &mut |_| {});
     let report = parser.finish(&Baseline::Fresh);
-    let run = Run {
+    let run = RunEvidence {
         report: &report,
         format,
         exit: Exit::Code(recorded.exit),
@@ -65,21 +65,24 @@ fn judged(recorded: &Recorded, vendors: &Vendors) -> Expected {
         notices: &notices,
         zone: &TimeZone::UTC,
     };
-    let failure = match judge(&run, false) {
+    let failure = match classify(&run, false) {
         Outcome::Failed(failure) => failure,
         Outcome::Completed(_) => return Expected { class: "answer".to_string(), ..Expected::default() },
         other => panic!("{other:?}"),
     };
-    let Some(halt) = failure.halt else {
+    let Some(vendor_refusal) = failure.vendor_refusal else {
         return Expected { class: failure.class.as_str().to_string(), ..Expected::default() };
     };
-    let mut found =
-        Expected { class: halt.obstacle.word().to_string(), model: halt.model, ..Expected::default() };
+    let mut found = Expected {
+        class: vendor_refusal.obstacle.word().to_string(),
+        model: vendor_refusal.model,
+        ..Expected::default()
+    };
     let text = |time: Time| Some(format!("{}Z", &time.to_string()[..19]));
-    match halt.reset {
-        Some(Reset::Exact(time)) => found.exact = text(time),
-        Some(Reset::Clock(time)) => found.clock = text(time),
-        Some(Reset::Passed) => found.passed = true,
+    match vendor_refusal.reset {
+        Some(ResetTime::Exact(time)) => found.exact = text(time),
+        Some(ResetTime::Clock(time)) => found.clock = text(time),
+        Some(ResetTime::Passed) => found.passed = true,
         None => {}
     }
     found

@@ -4,14 +4,14 @@
 //! It is this program under another name. The kernel hands it every process below it that loses its
 //! parent, whatever session, group or environment that has, so "no child is left" means that nothing
 //! of the run is left. Its standard input is a socket to the dispatcher: it tells there what happens
-//! ([`Word`]), and when the dispatcher says so, or the other end of the socket closes because the
+//! ([`GuardMessage`]), and when the dispatcher says so, or the other end of the socket closes because the
 //! dispatcher has died, it ends the run: asks, waits, kills. Then it ends too.
 //!
 //! Once the dispatcher is gone, the guard puts into the log what was left unread in the agent's pipe: a
 //! result that was given is not lost. For that it stays until the dispatcher has read everything.
 //!
 //! Should the guard itself be killed, the kernel kills the agent (parent-death signal), and what
-//! the agent had started falls to the dispatcher; see [`household`](super::reaper).
+//! the agent had started falls to the dispatcher; see [`guard_pool`](super::reaper).
 
 mod protocol;
 mod spawn;
@@ -38,7 +38,7 @@ use super::process_tree::{self, GUARD_NAME, Process, RunId};
 use crate::dispatch::outcome::Exit;
 use crate::signals::not_ignored;
 use crate::store::FileLock;
-pub use protocol::{END, Orders, Word};
+pub use protocol::{END_REQUEST, GuardCommand, GuardMessage};
 
 /// How long a killed process may take to vanish before it is left behind.
 pub const VANISH: Duration = Duration::from_secs(5);
@@ -49,14 +49,14 @@ const ORPHAN_GRACE: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How much of what the dispatcher had not read is saved: a pipe holds less, but the agent may go on.
-const MOST_UNREAD: usize = 16 * 1024 * 1024;
+const MAX_UNREAD: usize = 16 * 1024 * 1024;
 
 /// Does a guard's work if this process was started as one.
 pub fn run_if_asked(mut words: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     if words.next()? != GUARD_NAME {
         return None;
     }
-    let word = work(words).unwrap_or_else(|error| Some(Word::Broken(error.to_string())));
+    let word = work(words).unwrap_or_else(|error| Some(GuardMessage::GuardFailed(error.to_string())));
     if let Some(word) = word {
         word.tell();
     }
@@ -64,7 +64,7 @@ pub fn run_if_asked(mut words: impl Iterator<Item = OsString>) -> Option<ExitCod
 }
 
 /// Returns a last word that is not told yet.
-fn work(mut words: impl Iterator<Item = OsString>) -> io::Result<Option<Word>> {
+fn work(mut words: impl Iterator<Item = OsString>) -> io::Result<Option<GuardMessage>> {
     let bad = || io::Error::new(io::ErrorKind::InvalidInput, "a guard is started by a dispatcher alone");
     let mut next = || words.next().ok_or_else(bad);
     let run = next()?.to_str().and_then(RunId::parse).ok_or_else(bad)?;
@@ -74,11 +74,11 @@ fn work(mut words: impl Iterator<Item = OsString>) -> io::Result<Option<Word>> {
     // What people see in lists of processes, where the kernel would put "exe".
     let _ = std::fs::write("/proc/self/comm", GUARD_NAME);
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    let signals = Signals::listen()?;
+    let signals = GuardSignals::read_messages()?;
     let _lock = match (!lock.is_empty()).then(|| FileLock::try_acquire(Path::new(&lock))) {
         None => None,
         Some(Ok(Some(held))) => Some(held),
-        Some(Ok(None)) => return Ok(Some(Word::Locked)),
+        Some(Ok(None)) => return Ok(Some(GuardMessage::Locked)),
         Some(Err(error)) => return Err(io::Error::other(error.to_string())),
     };
     // Inherited by the agent: both of its pipes.
@@ -86,18 +86,18 @@ fn work(mut words: impl Iterator<Item = OsString>) -> io::Result<Option<Word>> {
     spawn::tie_to_this_thread(&mut agent);
     let child = match agent.spawn() {
         Ok(child) => child,
-        Err(error) => return Ok(Some(Word::Failed(error.raw_os_error().unwrap_or(0)))),
+        Err(error) => return Ok(Some(GuardMessage::SpawnFailed(error.raw_os_error().unwrap_or(0)))),
     };
     drop(agent);
-    Word::Started(child.id()).tell();
-    let mut guard = Guard {
+    GuardMessage::Started(child.id()).tell();
+    let mut guard = GuardProcess {
         leader: Some(Pid::from_child(&child)),
         run,
         grace: Duration::from_millis(grace),
-        phase: Phase::Running,
-        told: Vec::new(),
+        phase: EndPhase::Running,
+        signalled: Vec::new(),
         leftovers: None,
-        unread: None,
+        unread_output: None,
     };
     let done = guard.watch(&signals, &log);
     done.tell();
@@ -108,15 +108,15 @@ fn work(mut words: impl Iterator<Item = OsString>) -> io::Result<Option<Word>> {
 }
 
 /// What wakes the guard besides its dispatcher.
-struct Signals {
+struct GuardSignals {
     /// Readable after any of the signals.
     wake: OwnedFd,
     /// Somebody asked the guard to end.
     asked: Arc<AtomicBool>,
 }
 
-impl Signals {
-    fn listen() -> io::Result<Self> {
+impl GuardSignals {
+    fn read_messages() -> io::Result<Self> {
         let (wake, sender) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         let asked = Arc::new(AtomicBool::new(false));
@@ -133,7 +133,7 @@ impl Signals {
 
 /// How far ending the run, or what is left of it, has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum EndPhase {
     Running,
     /// Asked to end; killed at this time.
     Asked(Instant),
@@ -141,7 +141,7 @@ enum Phase {
     Killed(Instant),
 }
 
-impl Phase {
+impl EndPhase {
     /// Whether asking has been enough.
     fn is_late(self, now: Instant) -> bool {
         match self {
@@ -152,56 +152,59 @@ impl Phase {
     }
 }
 
-struct Guard {
+struct GuardProcess {
     /// The agent, until it has been collected.
     leader: Option<Pid>,
     run: RunId,
     grace: Duration,
-    phase: Phase,
+    phase: EndPhase,
     /// Who was asked to end.
-    told: Vec<Process>,
+    signalled: Vec<Process>,
     /// How many were there when the agent ended.
     leftovers: Option<usize>,
     /// What saves the rest of the agent's output, once the dispatcher is gone.
-    unread: Option<Unread>,
+    unread_output: Option<UnreadOutput>,
 }
 
-impl Guard {
+impl GuardProcess {
     /// Watches until nothing of the run is left.
-    fn watch(&mut self, signals: &Signals, log: &Path) -> Word {
+    fn watch(&mut self, signals: &GuardSignals, log: &Path) -> GuardMessage {
         loop {
             let is_childless = self.collect();
-            if self.unread.is_some() {
+            if self.unread_output.is_some() {
                 self.save_unread(log);
             }
             let now = Instant::now();
             // While the agent works there is nothing to look for.
             let is_over = self.leader.is_none();
-            let left =
-                if is_over || self.phase.is_late(now) { process_tree::family(&self.run) } else { Vec::new() };
+            let left = if is_over || self.phase.is_late(now) {
+                process_tree::members(&self.run)
+            } else {
+                Vec::new()
+            };
             if is_over && self.leftovers.is_none() {
                 self.leftovers = Some(left.len());
                 self.phase = match self.phase {
-                    Phase::Killed(_) => Phase::Killed(now + VANISH),
-                    _ => Phase::Asked(now + self.grace),
+                    EndPhase::Killed(_) => EndPhase::Killed(now + VANISH),
+                    _ => EndPhase::Asked(now + self.grace),
                 };
             }
-            let is_stuck = matches!(self.phase, Phase::Killed(at) if now >= at);
+            let is_stuck = matches!(self.phase, EndPhase::Killed(at) if now >= at);
             if is_stuck || (is_over && is_childless && left.is_empty()) {
-                return Word::Done(self.leftovers.unwrap_or_default(), left.len());
+                return GuardMessage::Done(self.leftovers.unwrap_or_default(), left.len());
             }
-            self.go_on(now, &left);
+            self.signal_remaining(now, &left);
             self.sleep(signals, log);
         }
     }
 
     /// Saves what the dispatcher has left unread. What cannot be saved is lost with it.
     fn save_unread(&mut self, log: &Path) {
-        if self.unread.is_none() {
-            self.unread = Unread::open(log).ok();
+        if self.unread_output.is_none() {
+            self.unread_output = UnreadOutput::open(log).ok();
         }
-        if let Some(unread) = &mut self.unread {
-            unread.save();
+        if let Some(unread_output) = &mut self.unread_output {
+            unread_output.save();
         }
     }
 
@@ -211,7 +214,7 @@ impl Guard {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) if Some(pid) == self.leader => {
                     self.leader = None;
-                    Word::Ended(exit_of(status)).tell();
+                    GuardMessage::Exited(exit_of(status)).tell();
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return false,
@@ -221,21 +224,21 @@ impl Guard {
     }
 
     /// Takes the step that is due against those that are left.
-    fn go_on(&mut self, now: Instant, left: &[Process]) {
+    fn signal_remaining(&mut self, now: Instant, left: &[Process]) {
         match self.phase {
-            Phase::Running => return,
+            EndPhase::Running => return,
             // Before the agent has ended, its tools are left to it: nobody is in `left` then.
-            Phase::Asked(at) if now < at => {
+            EndPhase::Asked(at) if now < at => {
                 for process in left {
-                    if !self.told.contains(process) {
+                    if !self.signalled.contains(process) {
                         process.signal(Signal::TERM);
-                        self.told.push(*process);
+                        self.signalled.push(*process);
                     }
                 }
                 return;
             }
-            Phase::Asked(_) => self.phase = Phase::Killed(now + VANISH),
-            Phase::Killed(_) => {}
+            EndPhase::Asked(_) => self.phase = EndPhase::Killed(now + VANISH),
+            EndPhase::Killed(_) => {}
         }
         if let Some(leader) = self.leader {
             let _ = rustix::process::kill_process_group(leader, Signal::KILL);
@@ -246,8 +249,8 @@ impl Guard {
     }
 
     /// Asks the agent to end.
-    fn ask(&mut self, grace: Duration) {
-        self.phase = Phase::Asked(Instant::now() + grace);
+    fn request_end(&mut self, grace: Duration) {
+        self.phase = EndPhase::Asked(Instant::now() + grace);
         if let Some(leader) = self.leader {
             let _ = rustix::process::kill_process_group(leader, Signal::TERM);
             // A stopped process would get the signal only after being continued.
@@ -256,8 +259,8 @@ impl Guard {
     }
 
     /// Sleeps until something happens, or for a moment while processes are ending.
-    fn sleep(&mut self, signals: &Signals, log: &Path) {
-        let is_running = self.phase == Phase::Running;
+    fn sleep(&mut self, signals: &GuardSignals, log: &Path) {
+        let is_running = self.phase == EndPhase::Running;
         let nap = (!is_running).then(|| Timespec::try_from(LOOK_AGAIN).ok()).flatten();
         let control = rustix::stdio::stdin();
         let mut polled = vec![PollFd::new(&signals.wake, PollFlags::IN)];
@@ -277,12 +280,12 @@ impl Guard {
                 Ok(0) | Err(_) => {
                     self.save_unread(log);
                     self.grace = self.grace.min(ORPHAN_GRACE);
-                    self.ask(self.grace);
+                    self.request_end(self.grace);
                 }
-                Ok(_) => self.ask(self.grace),
+                Ok(_) => self.request_end(self.grace),
             }
         } else if signals.asked.load(Ordering::SeqCst) {
-            self.ask(self.grace);
+            self.request_end(self.grace);
         }
     }
 }
@@ -295,14 +298,14 @@ fn exit_of(status: WaitStatus) -> Exit {
 }
 
 /// Saves what a dispatcher that is gone has not read.
-struct Unread {
+struct UnreadOutput {
     pipe: File,
     log: File,
     /// How much more is kept.
     left: usize,
 }
 
-impl Unread {
+impl UnreadOutput {
     /// Continues `log` with the output of the agent, which shares this process's standard output.
     fn open(log: &Path) -> io::Result<Self> {
         // The guard has the writing end, which it shares with the agent; this opens the other one.
@@ -310,7 +313,7 @@ impl Unread {
             .read(true)
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
             .open("/proc/self/fd/1")?;
-        Ok(Self { pipe, log: File::options().append(true).open(log)?, left: MOST_UNREAD })
+        Ok(Self { pipe, log: File::options().append(true).open(log)?, left: MAX_UNREAD })
     }
 
     /// Saves what there is at present.

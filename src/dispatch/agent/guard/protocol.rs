@@ -13,10 +13,10 @@ use crate::dispatch::outcome::Exit;
 
 /// What the dispatcher sends when it wants the run to end; the end of the socket alone says that the
 /// dispatcher is gone.
-pub const END: &[u8] = b"e";
+pub const END_REQUEST: &[u8] = b"e";
 
 /// What a guard is told before it starts.
-pub struct Orders<'a> {
+pub struct GuardCommand<'a> {
     /// The run.
     pub run: &'a RunId,
     /// Time between the polite and the final signal.
@@ -35,7 +35,7 @@ pub struct Orders<'a> {
     pub args: &'a [String],
 }
 
-impl Orders<'_> {
+impl GuardCommand<'_> {
     /// The guard's command line; `guard` is this program.
     pub fn command(&self, guard: &Path) -> Command {
         let mut command = Command::new(guard);
@@ -55,31 +55,31 @@ impl Orders<'_> {
 
 /// What a guard tells its dispatcher, a line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum GuardMessage {
     /// The agent runs under this number.
     Started(u32),
     /// The agent cannot be started, for this reason (`errno`).
-    Failed(i32),
+    SpawnFailed(i32),
     /// The lock is held by another run.
     Locked,
     /// The guard cannot do its work.
-    Broken(String),
+    GuardFailed(String),
     /// The agent ended.
-    Ended(Exit),
+    Exited(Exit),
     /// All is over: how many processes had to be ended after the agent, and how many are still there.
     Done(usize, usize),
 }
 
-impl Word {
+impl GuardMessage {
     fn line(&self) -> String {
         match self {
             Self::Started(pid) => format!("started {pid}\n"),
-            Self::Failed(errno) => format!("failed {errno}\n"),
+            Self::SpawnFailed(errno) => format!("failed {errno}\n"),
             Self::Locked => "locked\n".to_string(),
-            Self::Broken(why) => format!("broken {}\n", why.replace('\n', " ")),
-            Self::Ended(Exit::Signal(signal)) => format!("signal {signal}\n"),
-            Self::Ended(Exit::Code(code)) => format!("exit {code}\n"),
-            Self::Ended(Exit::NotStarted) => String::new(),
+            Self::GuardFailed(why) => format!("broken {}\n", why.replace('\n', " ")),
+            Self::Exited(Exit::Signal(signal)) => format!("signal {signal}\n"),
+            Self::Exited(Exit::Code(code)) => format!("exit {code}\n"),
+            Self::Exited(Exit::NotStarted) => String::new(),
             Self::Done(leftovers, survivors) => format!("done {leftovers} {survivors}\n"),
         }
     }
@@ -89,11 +89,11 @@ impl Word {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         Some(match word {
             "started" => Self::Started(rest.parse().ok()?),
-            "failed" => Self::Failed(rest.parse().ok()?),
+            "failed" => Self::SpawnFailed(rest.parse().ok()?),
             "locked" => Self::Locked,
-            "broken" => Self::Broken(rest.to_string()),
-            "signal" => Self::Ended(Exit::Signal(rest.parse().ok()?)),
-            "exit" => Self::Ended(Exit::Code(rest.parse().ok()?)),
+            "broken" => Self::GuardFailed(rest.to_string()),
+            "signal" => Self::Exited(Exit::Signal(rest.parse().ok()?)),
+            "exit" => Self::Exited(Exit::Code(rest.parse().ok()?)),
             "done" => {
                 let (leftovers, survivors) = rest.split_once(' ')?;
                 Self::Done(leftovers.parse().ok()?, survivors.parse().ok()?)
@@ -123,19 +123,19 @@ mod tests {
     #[test]
     fn words_come_back() {
         let words = [
-            Word::Started(7),
-            Word::Failed(2),
-            Word::Locked,
-            Word::Broken("no room".to_string()),
-            Word::Ended(Exit::Code(3)),
-            Word::Ended(Exit::Signal(9)),
-            Word::Done(2, 1),
+            GuardMessage::Started(7),
+            GuardMessage::SpawnFailed(2),
+            GuardMessage::Locked,
+            GuardMessage::GuardFailed("no room".to_string()),
+            GuardMessage::Exited(Exit::Code(3)),
+            GuardMessage::Exited(Exit::Signal(9)),
+            GuardMessage::Done(2, 1),
         ];
         for word in words {
-            assert_eq!(Word::parse(word.line().trim_end()).as_ref(), Some(&word));
+            assert_eq!(GuardMessage::parse(word.line().trim_end()).as_ref(), Some(&word));
         }
         for line in ["", "started", "started x", "done 1", "nonsense 1"] {
-            assert_eq!(Word::parse(line), None, "{line}");
+            assert_eq!(GuardMessage::parse(line), None, "{line}");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use self::spoken::Spoken;
 use jiff::tz::TimeZone;
 
-use crate::dispatch::outcome::Reset;
+use crate::dispatch::outcome::ResetTime;
 use crate::dispatch::vendor::ResetFormat;
 use crate::model::{Time, duration};
 
@@ -27,7 +27,7 @@ const SLACK_SECONDS: f64 = 600.0;
 
 /// What is known about a notice besides its text.
 #[derive(Clone, Copy, Debug)]
-pub struct Setting<'a> {
+pub struct NoticeContext<'a> {
     /// When it was read.
     pub now: Time,
     /// Zone of clock times that name none.
@@ -38,30 +38,30 @@ pub struct Setting<'a> {
     pub resets: &'a [(String, ResetFormat)],
 }
 
-impl Setting<'_> {
+impl NoticeContext<'_> {
     /// An instant, if it is believable; one that has just passed means now.
-    pub fn exact(&self, time: Time) -> Option<Reset> {
-        self.believable(time, Reset::Exact)
+    pub fn exact(&self, time: Time) -> Option<ResetTime> {
+        self.believable(time, ResetTime::Exact)
     }
 
-    fn believable(&self, time: Time, reset: fn(Time) -> Reset) -> Option<Reset> {
+    fn believable(&self, time: Time, reset: fn(Time) -> ResetTime) -> Option<ResetTime> {
         let ahead = time.seconds_since(self.now);
         let furthest =
             self.within.map_or(FURTHEST.as_secs_f64(), |within| within.as_secs_f64() + SLACK_SECONDS);
         if ahead > 0.0 {
             return (ahead <= furthest).then(|| reset(time));
         }
-        (ahead > -STALEST_SECONDS).then_some(Reset::Passed)
+        (ahead > -STALEST_SECONDS).then_some(ResetTime::Passed)
     }
 }
 
 /// When the limit ends that `text` speaks of, if it says so: a figure for programs counts more than prose.
-pub fn reset_in(text: &str, setting: Setting<'_>) -> Option<Reset> {
+pub fn reset_in(text: &str, setting: NoticeContext<'_>) -> Option<ResetTime> {
     figure_in(text, setting).or_else(|| prose_in(text, setting))
 }
 
 /// The last figure for programs in `text`, which may hold JSON.
-fn figure_in(text: &str, setting: Setting<'_>) -> Option<Reset> {
+fn figure_in(text: &str, setting: NoticeContext<'_>) -> Option<ResetTime> {
     let instant = |value: &str| setting.exact(instant_in(value)?);
     let seconds = |value: &str| setting.exact(setting.now.plus_seconds(value.parse().ok()?));
     let members = |wanted: ResetFormat| {
@@ -72,7 +72,7 @@ fn figure_in(text: &str, setting: Setting<'_>) -> Option<Reset> {
     let seconds = members(ResetFormat::Seconds).filter_map(|(at, value)| Some((at, seconds(value)?)));
     // An instant does not age while it is on its way.
     let last =
-        |found: Vec<(usize, Reset)>| found.into_iter().max_by_key(|(at, _)| *at).map(|(_, reset)| reset);
+        |found: Vec<(usize, ResetTime)>| found.into_iter().max_by_key(|(at, _)| *at).map(|(_, reset)| reset);
     last(instants.collect()).or_else(|| last(seconds.collect()))
 }
 
@@ -105,7 +105,7 @@ pub fn instant_in(word: &str) -> Option<Time> {
     Time::parse(&word.to_ascii_uppercase()).ok()
 }
 
-fn prose_in(text: &str, setting: Setting<'_>) -> Option<Reset> {
+fn prose_in(text: &str, setting: NoticeContext<'_>) -> Option<ResetTime> {
     // Programs put narrow and unbreakable spaces between a time and its "PM".
     let text: String = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect();
     let lower = text.to_ascii_lowercase();
@@ -113,16 +113,16 @@ fn prose_in(text: &str, setting: Setting<'_>) -> Option<Reset> {
     for (word, _) in setting.resets.iter().filter(|(_, follows)| *follows == ResetFormat::Text) {
         for (at, found) in lower.match_indices(word.as_str()) {
             match named_time(&text[at + found.len()..], setting) {
-                Some(Reset::Passed) => has_passed = true,
+                Some(ResetTime::Passed) => has_passed = true,
                 Some(reset) => return Some(reset),
                 None => {}
             }
         }
     }
-    has_passed.then_some(Reset::Passed)
+    has_passed.then_some(ResetTime::Passed)
 }
 
-fn named_time(rest: &str, setting: Setting<'_>) -> Option<Reset> {
+fn named_time(rest: &str, setting: NoticeContext<'_>) -> Option<ResetTime> {
     let mut rest = rest.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
     while let Some(shorter) = without_filler(rest) {
         rest = shorter;
@@ -131,7 +131,7 @@ fn named_time(rest: &str, setting: Setting<'_>) -> Option<Reset> {
         let time = setting.now.plus_seconds(length.as_secs_f64());
         // Without seconds it is cut to the minute, as a time of the clock is.
         let is_cut = length.as_secs() % 60 == 0 && length.subsec_nanos() == 0;
-        return setting.believable(time, if is_cut { Reset::Clock } else { Reset::Exact });
+        return setting.believable(time, if is_cut { ResetTime::Clock } else { ResetTime::Exact });
     }
     let word = rest.split_whitespace().next()?.trim_end_matches(['.', ',', ')', '"']);
     if let Some(time) = instant_in(word) {
@@ -166,11 +166,11 @@ mod tests {
         let within = hours.map(|hours| Duration::from_secs(hours * 3600));
         let every = Vendors::built_in().expect("built-in profiles").every();
         let (now, resets) = (Time::parse(now).expect("a time"), every.resets());
-        let setting = Setting { now, zone: &berlin, within, resets };
+        let setting = NoticeContext { now, zone: &berlin, within, resets };
         reset_in(text, setting).map(|reset| match reset {
-            Reset::Exact(time) => format!("exact {}", &time.to_string()[..19]),
-            Reset::Clock(time) => format!("clock {}", &time.to_string()[..16]),
-            Reset::Passed => "passed".to_string(),
+            ResetTime::Exact(time) => format!("exact {}", &time.to_string()[..19]),
+            ResetTime::Clock(time) => format!("clock {}", &time.to_string()[..16]),
+            ResetTime::Passed => "passed".to_string(),
         })
     }
 

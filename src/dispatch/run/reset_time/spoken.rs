@@ -3,8 +3,8 @@
 use jiff::civil::{self, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-use super::Setting;
-use crate::dispatch::outcome::Reset;
+use super::NoticeContext;
+use crate::dispatch::outcome::ResetTime;
 use crate::model::{Time, duration};
 
 /// The zone called `name`, if it is known for certain: UTC with or without an offset, or a name of the
@@ -154,7 +154,7 @@ impl Spoken {
     }
 
     /// The first instant that fits what was said and lies ahead, or that it has just passed.
-    pub fn reading(self, setting: Setting<'_>) -> Option<Reset> {
+    pub fn reading(self, setting: NoticeContext<'_>) -> Option<ResetTime> {
         let zone = match self.zone {
             Zone::Own => setting.zone.clone(),
             Zone::Named(zone) => zone,
@@ -185,9 +185,10 @@ impl Spoken {
             .into_iter()
             .filter_map(|date| zone.to_zoned_datetime(date.to_datetime(clock)).ok())
             .map(|zoned| Time::from_micros(zoned.timestamp().as_microsecond()));
-        let readings: Vec<Reset> = times.filter_map(|time| setting.believable(time, Reset::Clock)).collect();
-        let has_passed = readings.contains(&Reset::Passed);
-        if has_passed { Some(Reset::Passed) } else { readings.first().copied() }
+        let readings: Vec<ResetTime> =
+            times.filter_map(|time| setting.believable(time, ResetTime::Clock)).collect();
+        let has_passed = readings.contains(&ResetTime::Passed);
+        if has_passed { Some(ResetTime::Passed) } else { readings.first().copied() }
     }
 }
 
