@@ -1,4 +1,4 @@
-//! SHA-256 fingerprints, which pin request and supporting files.
+//! SHA-256 hashes, which pin the content of request and supporting files.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -8,24 +8,33 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// How much of a file is in memory at a time, in bytes.
+/// The size of the buffer for reading files, in bytes.
 const CHUNK: usize = 64 * 1024;
 
-/// The SHA-256 of a regular file's content, as 64 lower-case hex digits.
+/// Returns the SHA-256 of a regular file's content, as 64 lower-case hex digits.
 ///
-/// Symbolic links are followed; anything but a regular file is an error of kind `InvalidInput`.
-/// Constant memory, and never blocked by a named pipe in the place of a file.
+/// Symbolic links are followed. Uses constant memory, and does not block on a named pipe.
+///
+/// # Errors
+/// `InvalidInput` when it is not a regular file; otherwise the error of the operating system.
 pub fn sha256_file(path: &Path) -> io::Result<String> {
     sha256_file_with(path, |_| Ok(()))
 }
 
-/// The same; `each` is told of every piece how long it is, and may end the reading with an error.
+/// Hashes a file as [`sha256_file`] does. `each` is called with the length of every piece in bytes, and may
+/// end the reading with an error.
+///
+/// # Errors
+/// As [`sha256_file`], and the error of `each`.
 pub fn sha256_file_with(path: &Path, each: impl FnMut(usize) -> io::Result<()>) -> io::Result<String> {
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     read(OpenOptions::new().read(true).custom_flags(nonblock).open(path)?, each)
 }
 
-/// The same of a file that is open.
+/// Hashes an open file as [`sha256_file`] does.
+///
+/// # Errors
+/// As [`sha256_file`].
 pub fn sha256_open(file: File) -> io::Result<String> {
     read(file, |_| Ok(()))
 }
@@ -49,7 +58,7 @@ fn read(mut file: File, mut each: impl FnMut(usize) -> io::Result<()>) -> io::Re
     }
 }
 
-/// The SHA-256 of `bytes`, as 64 lower-case hex digits.
+/// Returns the SHA-256 of `bytes`, as 64 lower-case hex digits.
 pub fn sha256_bytes(bytes: &[u8]) -> String {
     hex(Sha256::new_with_prefix(bytes))
 }
@@ -57,7 +66,7 @@ pub fn sha256_bytes(bytes: &[u8]) -> String {
 fn hex(hasher: Sha256) -> String {
     let mut out = String::with_capacity(64);
     for byte in hasher.finalize() {
-        // Writing to a String has no way to fail.
+        // Writing to a String cannot fail.
         let _ = write!(out, "{byte:02x}");
     }
     out

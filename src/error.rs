@@ -8,30 +8,30 @@ use std::path::Path;
 
 use crate::model::{Refusal, names};
 
-/// Result of everything in this crate that can fail.
+/// The result of every fallible function in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// The kind of an [`Error`]: decides HTTP status and machine-readable code.
+/// The kind of an [`Error`]: decides the HTTP status and the machine-readable code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The caller's words are off: a bad flag, a malformed id, a value out of range.
+    /// The input is not valid: a bad flag, a malformed id, a value out of range.
     Invalid,
     /// Configuration or a task file cannot be used as it is.
     Config,
-    /// No such task, lane or file.
+    /// There is no such task, lane or file.
     NotFound,
-    /// The rules of the queue say no: wrong state, wrong token, changed request.
+    /// The rules of the queue refuse it: wrong state, wrong token, changed request.
     Refused,
-    /// Somebody holds the store lock and did not let go in time.
+    /// Another process holds a lock and did not release it in time.
     Locked,
-    /// The state directory holds something that cannot be read as what it should be.
+    /// The state directory contains something that cannot be read as what it should be.
     Corrupt,
-    /// The operating system refused a file operation.
+    /// A file operation failed in the operating system.
     Io,
 }
 
 impl ErrorKind {
-    /// The HTTP status of an answer that reports this kind.
+    /// Returns the HTTP status of a response with this error.
     pub const fn http_status(self) -> u16 {
         match self {
             Self::Invalid | Self::Config => 400,
@@ -42,7 +42,7 @@ impl ErrorKind {
         }
     }
 
-    /// A stable word for programs; the text beside it may change, this does not.
+    /// Returns a stable word for programs; the message may change, this does not.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Invalid => "invalid",
@@ -56,7 +56,7 @@ impl ErrorKind {
     }
 }
 
-/// One failure: its kind, one line that says what happened, and often what to do about it.
+/// A failure: its kind, a one-line message, and often a hint about what to do.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -67,37 +67,37 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of `kind`; `message` is one line, without a full stop.
+    /// Makes an error of `kind`; `message` is one line, without a full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), hint: None, source: None, refusal: None }
     }
 
-    /// The caller's words are off.
+    /// Makes an error about input that is not valid.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, message)
     }
 
-    /// The rules of the queue say no.
+    /// Makes an error about a rule of the queue.
     pub fn refused(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Refused, message)
     }
 
-    /// No such thing.
+    /// Makes an error about something that does not exist.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotFound, message)
     }
 
-    /// Configuration cannot be used.
+    /// Makes an error about a configuration that cannot be used.
     pub fn config(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Config, message)
     }
 
-    /// A file of the state directory is not what it should be.
+    /// Makes an error about a file of the state directory that is not what it should be.
     pub fn corrupt(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, message)
     }
 
-    /// A file operation failed: names the operation, the path and the cause.
+    /// Makes an error about a failed file operation, with the operation, the path and the cause.
     pub fn io(operation: &str, path: impl AsRef<Path>, source: impl Into<std::io::Error>) -> Self {
         let source = source.into();
         let path = printable(&path.as_ref().to_string_lossy());
@@ -105,39 +105,39 @@ impl Error {
         Self { kind: ErrorKind::Io, message, hint: None, source: Some(source), refusal: None }
     }
 
-    /// The same error with a line that tells what to do next.
+    /// Adds a line about what to do next.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Which kind of failure this is.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// What to do next, when there is something to say.
+    /// Returns what to do next, if there is something to say.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// Why the queue's rules refused the command, when they did.
+    /// Returns the reason why the rules of the queue refused the command, if they did.
     pub fn refusal(&self) -> Option<&Refusal> {
         self.refusal.as_deref()
     }
 
-    /// What happened, without the hint.
+    /// Returns the message without the hint.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The operating system's words for what is behind this failure, if there are any.
+    /// Returns the operating system's message behind this failure, if there is one.
     pub fn cause(&self) -> Option<String> {
         self.source.as_ref().map(cause)
     }
 
-    /// The error number of the operating system behind this failure, if there is one.
+    /// Returns the operating system's error number behind this failure, if there is one.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.source.as_ref().and_then(std::io::Error::raw_os_error)
     }
@@ -150,7 +150,7 @@ impl From<Refusal> for Error {
     }
 }
 
-/// The operating system's words for an error, without the "(os error N)" that `std` adds.
+/// Returns the operating system's message for an error, without the "(os error N)" that `std` adds.
 fn cause(error: &std::io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error ") {
@@ -175,8 +175,8 @@ impl std::error::Error for Error {
     }
 }
 
-/// `text` with control characters and invisible ones escaped, so that a hostile name cannot move a terminal's
-/// cursor, break a one-line message in two, or read as another.
+/// Escapes control characters and invisible ones in `text`, so that a hostile name cannot move the terminal's
+/// cursor, split a one-line message, or pass for another.
 pub fn printable(text: &str) -> String {
     if names::hidden(text).is_none() {
         return text.to_string();
@@ -192,7 +192,7 @@ pub fn printable(text: &str) -> String {
     out
 }
 
-/// The beginning of a text that somebody else chose, as a message repeats it.
+/// Shortens and escapes a text of foreign origin for a message.
 pub fn brief(text: &str) -> String {
     const MOST: usize = 60;
     let mut shown = printable(&text.chars().take(MOST).collect::<String>());
@@ -202,7 +202,7 @@ pub fn brief(text: &str) -> String {
     shown
 }
 
-/// The names of things that somebody else chose, as a message lists them: not too many, none too long.
+/// Shortens a list of names of foreign origin for a message: at most ten, each shortened.
 pub fn brief_list<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
     const MOST: usize = 10;
     let mut names = names.into_iter();
@@ -214,8 +214,7 @@ pub fn brief_list<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
     shown.join(", ")
 }
 
-/// `text` as one word of a command line that somebody may copy into a shell: quoted where the shell
-/// would see more in it than its letters.
+/// Quotes `text` as one word of a command line that can be pasted into a shell, if it needs quoting.
 pub fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:@%+=,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -1,22 +1,23 @@
 //! Signals that the parent of this process had it ignore.
 //!
-//! `nohup` ignores SIGHUP, and a shell without job control ignores SIGINT for what it starts with `&`: the
-//! process is to outlive them. A handler would undo that.
+//! `nohup` ignores SIGHUP, and a shell without job control ignores SIGINT for background commands: the
+//! process is meant to survive them. A handler would undo that.
 
-/// Those of `signals` that this process is not told to ignore. Where the kernel does not tell, all of them.
+/// Returns those of `signals` that this process does not ignore; all of them when the kernel does not report
+/// it.
 pub fn not_ignored(signals: &[i32]) -> Vec<i32> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = ignored(&status);
     signals.iter().copied().filter(|signal| ignored & mask(*signal) == 0).collect()
 }
 
-/// The ignored signals in the text of `/proc/PID/status`, one bit each.
+/// Parses the ignored signals in the text of `/proc/PID/status`, one bit each.
 fn ignored(status: &str) -> u64 {
     let field = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     field.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// The bit of a signal, none for what is no signal.
+/// Returns the bit of a signal; 0 for a number that is not a signal.
 fn mask(signal: i32) -> u64 {
     u32::try_from(signal - 1).ok().and_then(|shift| 1u64.checked_shl(shift)).unwrap_or(0)
 }

@@ -1,11 +1,11 @@
 //! The only code that creates, writes, syncs, renames or removes files of the store.
 //!
-//! Two kinds of files are kept apart. What a promise rests on is *staged*: written under `tmp/`,
-//! synced there, and published by one rename; the directory is synced by the caller, who knows which
-//! directories one promise needs. What can be derived again is written without any sync.
+//! There are two kinds of files. Files that a promise rests on are *staged*: written under `tmp/`, synced
+//! there, and published by one rename. The caller then syncs the directory, since it knows which directories
+//! one promise needs. Derived files, which can be rebuilt, are written without any sync.
 //!
-//! A failed fsync is final: the kernel may have dropped the data and marked the page clean, so the
-//! staged file is thrown away with the error and never synced again.
+//! A failed fsync is final: the kernel may have dropped the data and marked the page clean, so the staged
+//! file is discarded with the error and never synced again.
 
 #![expect(clippy::disallowed_methods, reason = "this is the module that creates, syncs and renames")]
 
@@ -34,7 +34,7 @@ const DIR_MODE: Mode = Mode::RWXU;
 const CREATE_NEW: OFlags =
     OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Makes the root of a store with its parents, private from birth, and makes the names durable.
+/// Makes the root of a store and its missing parents with mode 0700, and makes their names durable.
 pub(super) fn make_root(path: &Path) -> Result<()> {
     let made: Vec<&Path> = path.ancestors().take_while(|part| !part.exists()).collect();
     std::fs::DirBuilder::new()
@@ -53,14 +53,13 @@ pub(super) fn sync_parent(path: &Path) -> Result<()> {
     }
 }
 
-/// Makes a directory inside `parent`, private from birth, and makes its name durable. One that
-/// exists already is fine.
+/// Makes a directory inside `parent` with mode 0700 and makes its name durable. An existing one is fine.
 pub(super) fn make_dir(parent: &Dir, name: &str) -> Result<()> {
     make_dir_derived(parent, name)?;
     sync_dir(parent)
 }
 
-/// Makes a directory inside `parent`, private from birth. One that exists already is fine.
+/// Makes a directory inside `parent` with mode 0700. An existing one is fine.
 pub(super) fn make_dir_derived(parent: &Dir, name: &str) -> Result<()> {
     match rustix::fs::mkdirat(parent, name, DIR_MODE) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
@@ -69,7 +68,10 @@ pub(super) fn make_dir_derived(parent: &Dir, name: &str) -> Result<()> {
 }
 
 impl Dir {
-    /// Opens a directory inside this one and makes it first when it does not exist.
+    /// Opens a directory inside this one, and makes it first if it does not exist.
+    ///
+    /// # Errors
+    /// `Io`; `Corrupt` when something other than a directory has that name.
     pub(super) fn open_or_make(&self, name: &str) -> Result<Self> {
         if let Some(dir) = self.open_existing(name)? {
             return Ok(dir);
@@ -80,7 +82,10 @@ impl Dir {
             .ok_or_else(|| Error::io("open", self.path().join(name), std::io::Error::from(Errno::NOENT)))
     }
 
-    /// The same for derived data, whose names need not survive a power cut.
+    /// Opens or makes a directory of derived data, whose name need not survive a power cut.
+    ///
+    /// # Errors
+    /// As [`Dir::open_or_make`].
     pub(super) fn open_or_make_derived(&self, name: &str) -> Result<Self> {
         if let Some(dir) = self.open_existing(name)? {
             return Ok(dir);
@@ -101,7 +106,7 @@ fn sync_path(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).map_err(|error| Error::io("sync", path, error))
 }
 
-/// A name that nobody else uses: process, and a count within it.
+/// Returns a name that no other process or thread uses: process id, uptime and a count.
 fn unique_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -109,14 +114,14 @@ fn unique_name() -> String {
     format!("{}-{}{:09}-{count}", std::process::id(), uptime.tv_sec, uptime.tv_nsec)
 }
 
-/// A file or directory under `tmp/`, removed again unless it is published.
+/// A file or directory under `tmp/`, removed on drop unless it was published.
 pub(super) struct Staged<'a> {
     tmp: &'a Dir,
     name: String,
     published: bool,
 }
 
-/// A staged directory, and what is still to be synced of it: files and directories, and itself.
+/// A staged directory, the files and directories in it that still have to be synced, and its descriptor.
 type UnsyncedDirectory<'a> = (Staged<'a>, Vec<(File, PathBuf)>, Dir);
 
 impl Drop for Staged<'_> {
@@ -137,8 +142,8 @@ impl<'a> Staged<'a> {
         Ok(staged)
     }
 
-    /// Writes `files` into a new directory under `tmp/`, syncs those that are marked, and the
-    /// directory. A name may hold slashes; the directories in it are made.
+    /// Writes `files` into a new directory under `tmp/`, then syncs the marked ones and the directory. A name
+    /// may contain slashes; the directories in it are made.
     pub(super) fn directory(tmp: &'a Dir, files: &[(&str, &[u8], bool)]) -> Result<Self> {
         let (staged, open, dir) = Self::written_directory(tmp, files)?;
         open.iter().try_for_each(|(file, path)| sync_file(file, path))?;
@@ -177,22 +182,21 @@ impl<'a> Staged<'a> {
         Ok((staged, open, dir))
     }
 
-    /// Writes `content` to a file under `tmp/` without syncing it: a copy of what is durable elsewhere.
+    /// Writes `content` to a file under `tmp/` without syncing it: a copy of data that is durable elsewhere.
     pub(super) fn copy(tmp: &'a Dir, content: &[u8]) -> Result<Self> {
         let staged = Self { tmp, name: unique_name(), published: false };
         create(tmp, &staged.name, content)?;
         Ok(staged)
     }
 
-    /// Gives a staged copy its name in `dir`, whatever has that name now, and keeps that instead
-    /// until it is dropped.
+    /// Gives a staged copy its name in `dir`. A file that has that name now is exchanged and removed on drop.
     ///
-    /// A rename onto an existing file makes ext4 write the new one out at once; exchanging the two
-    /// does not, and a copy is not worth the wait.
+    /// A rename onto an existing file makes ext4 write the new one out at once; exchanging the two does not,
+    /// and a copy is not worth the wait.
     pub(super) fn publish_copy(&mut self, dir: &Dir, name: &str) -> Result<()> {
         match rustix::fs::renameat_with(self.tmp, &self.name, dir, name, RenameFlags::EXCHANGE) {
             Ok(()) => return Ok(()),
-            // Nothing has that name yet, or this file system exchanges nothing.
+            // No file has that name yet, or this file system has no exchange.
             Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS) => {}
             Err(errno) => return Err(Error::io("rename into place", dir.path().join(name), errno)),
         }
@@ -201,7 +205,8 @@ impl<'a> Staged<'a> {
         Ok(())
     }
 
-    /// Gives the staged thing its name in `dir`. The caller syncs `dir` when the name must last.
+    /// Gives the staged file or directory its name in `dir`. The caller syncs `dir` when the name must
+    /// survive a power cut.
     pub(super) fn publish(mut self, dir: &Dir, name: &str) -> Result<()> {
         rustix::fs::renameat(self.tmp, &self.name, dir, name)
             .map_err(|errno| Error::io("rename into place", dir.path().join(name), errno))?;
@@ -225,7 +230,7 @@ pub(super) fn replace_durably(tmp: &Dir, dir: &Dir, name: &str, content: &[u8]) 
     sync_dir(dir)
 }
 
-/// Writes a derived file: whole or not at all for every reader, but not durable.
+/// Writes a derived file: every reader sees all of it or none of it, but it is not durable.
 pub(super) fn replace_derived(dir: &Dir, name: &str, content: &[u8]) -> Result<()> {
     let temporary = format!(".{name}.{}", unique_name());
     let result = create(dir, &temporary, content).and_then(|_| {
@@ -238,7 +243,7 @@ pub(super) fn replace_derived(dir: &Dir, name: &str, content: &[u8]) -> Result<(
     result
 }
 
-/// Opens a file for reading and appending, private from birth.
+/// Opens a file for reading and appending; a new one has mode 0600.
 pub(super) fn open_for_append(dir: &Dir, name: &str) -> Result<File> {
     let flags = OFlags::RDWR
         | OFlags::APPEND
@@ -249,7 +254,7 @@ pub(super) fn open_for_append(dir: &Dir, name: &str) -> Result<File> {
     open_regular(dir, name, flags)
 }
 
-/// Opens a file for reading and writing in place, private from birth.
+/// Opens a file for reading and writing in place; a new one has mode 0600.
 pub(super) fn open_for_update(dir: &Dir, name: &str) -> Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     open_regular(dir, name, flags)
@@ -272,7 +277,7 @@ pub(super) fn sync_file(file: &File, path: &Path) -> Result<()> {
     file.sync_all().map_err(|error| Error::io("sync", path, error))
 }
 
-/// Removes a file; one that does not exist is fine.
+/// Removes a file; a missing one is fine.
 pub(super) fn remove(dir: &Dir, name: &str) -> Result<()> {
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -280,7 +285,7 @@ pub(super) fn remove(dir: &Dir, name: &str) -> Result<()> {
     }
 }
 
-/// Removes a file or an empty directory; `false`: it is a directory that holds something.
+/// Removes a file or an empty directory. Returns `false` for a directory that is not empty.
 pub(super) fn remove_unless_full(dir: &Dir, name: &str) -> Result<bool> {
     let removed = match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Err(Errno::ISDIR | Errno::PERM) => rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR),
@@ -316,24 +321,24 @@ pub(super) fn rename_derived(from: &Dir, old: &str, to: &Dir, new: &str) -> Resu
         .map_err(|errno| Error::io("rename into place", to.path().join(new), errno))
 }
 
-/// The same unless something has the new name already.
+/// Renames an entry of `dir` unless the new name is taken.
 pub(super) fn rename_if_free(dir: &Dir, old: &str, new: &str) -> Result<()> {
     rustix::fs::renameat_with(dir, old, dir, new, RenameFlags::NOREPLACE)
         .map_err(|errno| Error::io("rename into place", dir.path().join(new), errno))
 }
 
-/// Sets the modification time of a directory to `nanos` after 1970.
+/// Sets the modification time of a directory to `nanos` nanoseconds after 1970.
 pub(super) fn stamp(dir: &Dir, nanos: i64) -> Result<()> {
     let time = Timespec { tv_sec: nanos / 1_000_000_000, tv_nsec: nanos % 1_000_000_000 };
     rustix::fs::futimens(dir, &Timestamps { last_access: time, last_modification: time })
         .map_err(|errno| Error::io("set the time of", dir.path(), errno))
 }
 
-/// The access time that says of a directory that its own name is durable, in seconds after 1970.
+/// The access time that marks a directory whose own name is durable, in seconds after 1970.
 const NAME_DURABLE: i64 = 1_000_000_000;
 
-/// Notes on the directory `name` in `dir` that its name is durable: the caller has synced `dir` since it
-/// was made. Without the note, which any listing of the directory may undo, `dir` is synced once more.
+/// Marks the directory `name` in `dir` as durably named: the caller has synced `dir` since it was made.
+/// Without the mark, which any listing of the directory may undo, `dir` is synced once more.
 pub(super) fn mark_name_durable(dir: &Dir, name: &str) {
     let omit = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
     let named = Timespec { tv_sec: NAME_DURABLE, tv_nsec: 0 };
@@ -341,37 +346,37 @@ pub(super) fn mark_name_durable(dir: &Dir, name: &str) {
     let _ = rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
-/// Whether [`mark_name_durable`] has been there.
+/// Whether [`mark_name_durable`] marked the directory.
 pub(super) fn is_name_durable(dir: &Dir) -> bool {
     rustix::fs::fstat(dir).is_ok_and(|stat| (stat.st_atime, stat.st_atime_nsec) == (NAME_DURABLE, 0))
 }
 
-/// Touches `name` in `dir` so that whoever watches it wakes; nobody there is fine.
+/// Touches `name` in `dir`, which wakes the processes that watch it. A missing one is fine.
 pub(super) fn ring(dir: &Dir, name: &str) {
     let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
     let times = Timestamps { last_access: now, last_modification: now };
     let _ = rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
-/// Creates a file that outlives nobody: a doorbell or a worker's card.
+/// Creates a file that is not needed after its process ends: a doorbell or a worker's registration.
 pub(super) fn create_plain(dir: &Dir, name: &str, content: &[u8]) -> Result<OwnedFd> {
     create(dir, name, content).map(OwnedFd::from)
 }
 
-/// Writes a person's file atomically and durably at `path`, beside whatever is there.
+/// Writes a file of a person atomically and durably at `path`, with the permissions of the file it replaces.
 pub(super) fn deliver(path: &Path, content: &[u8]) -> Result<()> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     let parent = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // A name as long as the limit allows must still have room for ours.
+    // A name as long as the limit allows must still have room for our additions.
     let short: String = name.chars().take(40).collect();
     let temporary = parent.join(format!(".{short}.{}.tmp", unique_name()));
-    // A link to nowhere has no permissions to keep, and setuid was given to the old content alone.
+    // A dangling link has no permissions to keep, and setuid was given to the old content alone.
     let replaced = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file);
     let mode = replaced.map(|meta| meta.permissions().mode() & 0o777);
     let write = || -> Result<()> {
         let fail = |error| Error::io("write", path, error);
-        // Opened first: what cannot be synced afterwards is better not begun.
+        // Opened first: a write that cannot be synced afterwards is better not begun.
         let directory = File::open(parent).map_err(|error| Error::io("open", parent, error))?;
         let mut file = std::fs::OpenOptions::new()
             .write(true)
@@ -394,7 +399,7 @@ pub(super) fn deliver(path: &Path, content: &[u8]) -> Result<()> {
     result
 }
 
-/// A second descriptor for a directory, to be locked or kept.
+/// Opens a directory a second time, for a descriptor that can be locked or kept.
 pub(super) fn duplicate(dir: &Dir) -> Result<OwnedFd> {
     // A lock belongs to an open file description, so it needs an open of its own.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

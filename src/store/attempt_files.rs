@@ -1,8 +1,8 @@
-//! What the runs of a task leave behind, and what of it has not been reported yet.
+//! The files of one run of a task.
 //!
-//! Each claim that leads to a run has a directory of its own, `tasks/ID/attempts/FENCE/`: what was
-//! said to the agent, what it printed, how it ended. The fence names it, because an attempt that was
-//! given back has no number of its own.
+//! Each claim that leads to a run has a directory of its own, `tasks/ID/attempts/FENCE/`, with the prompt,
+//! the output of the agent and the outcome. The fence names it, because an attempt that was given back has no
+//! number of its own.
 
 use std::fs::File;
 use std::io;
@@ -26,31 +26,37 @@ pub struct AttemptDir {
 }
 
 impl AttemptDir {
-    /// Where it is.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Where its file `name` is.
+    /// Returns the path of its file `name`.
     pub fn file_path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// A new, empty file that only the owner can read.
+    /// Creates an empty file that only the owner can read, in place of an existing one.
     ///
     /// # Errors
-    /// `Io`; also when the file exists and cannot be removed.
+    /// `Io`; also when an existing file cannot be removed.
     pub fn create(&self, name: &str) -> Result<File> {
         atomic::remove(&self.dir, name)?;
         Ok(File::from(atomic::create_plain(&self.dir, name, b"")?))
     }
 
     /// Writes a whole file that survives a power cut.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn write_durably(&self, name: &str, content: &[u8]) -> Result<()> {
         atomic::replace_durably(&self.tmp, &self.dir, name, content)
     }
 
     /// Writes a whole file that need not survive a power cut.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
         atomic::replace_derived(&self.dir, name, content)
     }
@@ -58,7 +64,7 @@ impl AttemptDir {
     /// Opens a file for reading as it grows, if it exists. Links are not followed.
     ///
     /// # Errors
-    /// `Corrupt` when what lies there is no regular file; `Io`.
+    /// `Corrupt` when it is not a regular file; `Io`.
     pub fn open(&self, name: &str) -> Result<Option<File>> {
         let path = self.file_path(name);
         let stranger =
@@ -75,7 +81,8 @@ impl AttemptDir {
         if is_regular(&stat) { Ok(Some(File::from(fd))) } else { Err(stranger()) }
     }
 
-    /// Overwrites every `secret` in a file with stars, if the file exists. Nobody may be writing to it.
+    /// Overwrites every occurrence of `secret` in a file with stars, if the file exists. No process may be
+    /// writing to it.
     ///
     /// # Errors
     /// As [`AttemptDir::open`].
@@ -90,7 +97,10 @@ impl AttemptDir {
         redact_in(&File::from(fd), secret).map_err(|error| Error::io("write", &path, error))
     }
 
-    /// A file's content, if it exists and has at most `limit` bytes.
+    /// Returns the content of a file, if it exists.
+    ///
+    /// # Errors
+    /// `Corrupt` when it has more than `limit` bytes or is not a regular file; `Io`.
     pub fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         Ok(bounded_file::read(&self.dir, name, limit)?.map(|content| content.bytes))
     }
@@ -98,7 +108,7 @@ impl AttemptDir {
 
 fn redact_in(file: &File, secret: &[u8]) -> io::Result<()> {
     let stars = vec![b'*'; secret.len()];
-    // Blocks overlap, so that none is missed on a border.
+    // Blocks overlap, so that no occurrence on a border is missed.
     let overlap = secret.len() - 1;
     let mut block = vec![0; 256 * 1024 + overlap];
     let mut from = 0;
@@ -122,7 +132,7 @@ fn redact_in(file: &File, secret: &[u8]) -> io::Result<()> {
 }
 
 impl Store {
-    /// The directory of the run under claim number `fence`, made if it is not there.
+    /// Returns the directory of the run with claim number `fence`, which is made if it does not exist.
     ///
     /// # Errors
     /// `NotFound` for an unknown task; `Io`.
@@ -131,7 +141,10 @@ impl Store {
         Ok(AttemptDir { dir, tmp: self.layout.tmp()? })
     }
 
-    /// The same if it exists already.
+    /// Returns the directory of the run with claim number `fence`, if it exists.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown task; `Corrupt`, `Io`.
     pub fn existing_attempt(&self, id: &TaskId, fence: u64) -> Result<Option<AttemptDir>> {
         let Some(attempts) = self.task_dir(id)?.open_existing(ATTEMPTS)? else {
             return Ok(None);
@@ -140,7 +153,10 @@ impl Store {
         dir.map(|dir| Ok(AttemptDir { dir, tmp: self.layout.tmp()? })).transpose()
     }
 
-    /// The claim numbers under which a task was run, in order.
+    /// Returns the claim numbers of the runs of a task, in ascending order.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown task; `Corrupt`, `Io`.
     pub fn attempt_numbers(&self, id: &TaskId) -> Result<Vec<u64>> {
         let Some(attempts) = self.task_dir(id)?.open_existing(ATTEMPTS)? else {
             return Ok(Vec::new());
@@ -158,7 +174,7 @@ mod tests {
     #[test]
     fn a_secret_is_hidden_wherever_it_stands() {
         let mut text = vec![b'x'; 600 * 1024];
-        // At both ends, on the borders of blocks, and one after the other.
+        // At both ends, on the borders of blocks, and next to each other.
         for at in [0, 256 * 1024 - 3, 512 * 1024 - 1, 512 * 1024 + 6, text.len() - 6] {
             text[at..at + 6].copy_from_slice(b"secret");
         }

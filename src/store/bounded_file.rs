@@ -1,4 +1,4 @@
-//! Reading whole files of the store: regular files only, up to a limit, without following links or waiting.
+//! Reads whole files of the store: regular files only, up to a limit, without following links or blocking.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,15 +10,18 @@ use rustix::io::Errno;
 use super::dir::{Dir, is_regular};
 use crate::error::{Error, Result, printable};
 
-/// A file's content, with the open descriptor that proves its identity.
+/// The content of a file, with the open descriptor that proves its identity.
 pub(super) struct FileContent {
     pub(super) bytes: Vec<u8>,
     pub(super) stat: Stat,
-    // Kept open so that the inode number cannot be used again for another file meanwhile.
+    // Kept open so that the inode number cannot be reused for another file meanwhile.
     _file: File,
 }
 
-/// Reads a regular file; `None` when it does not exist.
+/// Reads a regular file of at most `limit` bytes; `None` when it does not exist.
+///
+/// # Errors
+/// `Corrupt` when it is not a regular file or is too large; `Io`.
 pub(super) fn read(dir: &Dir, name: &str, limit: u64) -> Result<Option<FileContent>> {
     let path = || dir.path().join(name);
     let shown = || printable(&path().to_string_lossy());
@@ -44,13 +47,13 @@ pub(super) fn read(dir: &Dir, name: &str, limit: u64) -> Result<Option<FileConte
     }
     let mut file = File::from(fd);
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    // Exactly what the size tells: a look for more would cost a call, and what is appended
-    // meanwhile belongs to the next look.
+    // Exactly the size from fstat: reading on would cost a system call, and data appended meanwhile belongs
+    // to the next read.
     (&mut file).take(size).read_to_end(&mut bytes).map_err(|error| Error::io("read", path(), error))?;
     Ok(Some(FileContent { bytes, stat, _file: file }))
 }
 
-/// Whether an error tells of this process or of the machine, not of the file that was to be read.
+/// Whether an error comes from this process or the machine rather than from the file that was to be read.
 pub(super) fn is_transient(error: &Error) -> bool {
     let numbers = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR].map(Errno::raw_os_error);
     error.raw_os_error().is_some_and(|number| numbers.contains(&number))

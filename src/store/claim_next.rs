@@ -1,4 +1,4 @@
-//! Finding and claiming the next task of some lanes.
+//! Finds and claims the next task of some lanes.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -13,59 +13,59 @@ use crate::model::task::Availability;
 use crate::model::transition::Context;
 use crate::model::{ClaimToken, Command, Effect, Filter, Refusal, RequestCheck, Status, Task, TaskId, json};
 
-/// What a worker is ready to do.
+/// Which tasks a worker is ready to take.
 #[derive(Clone, Debug)]
 pub struct LaneQuery {
-    /// The lanes, in the order in which they are looked at.
+    /// The lanes, in the order in which they are searched.
     pub lanes: Vec<String>,
-    /// Which of their tasks.
+    /// Which of their tasks match.
     pub filter: Filter,
 }
 
-/// Who takes the next task.
+/// How the next task is claimed.
 pub struct ClaimRequest<'a> {
-    /// Under which name.
+    /// The name of the worker that claims it.
     pub owner: &'a str,
-    /// For how long, in seconds.
+    /// The length of the lease, in seconds.
     pub lease_seconds: f64,
     /// The token to use; `None` for a random one.
     pub token: Option<ClaimToken>,
-    /// A last look at the task: `false` passes it over.
+    /// A final check of the task; `false` skips it.
     pub accepts: &'a dyn Fn(&Task) -> bool,
 }
 
-/// What a look at one candidate said.
+/// The outcome for one candidate.
 enum CandidateOutcome {
-    /// This is it.
+    /// It was claimed, or can be claimed.
     Found(Box<Task>),
-    /// It is not what the index says; the index must be corrected.
+    /// It is not where the index has it; the index must be corrected.
     Stale,
-    /// Another process is changing it right now.
+    /// Another process is changing it now.
     Busy,
-    /// It cannot be had: not wanted, or its request has changed.
+    /// It cannot be claimed: it does not match, or its request has changed.
     Skipped,
 }
 
-/// How long to wait for somebody else's change of the only task that is left.
+/// How long to wait for another process to finish its change of the only task that is left.
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What a walk through the candidates does with each.
+/// Tries one candidate of a lane.
 type TryCandidate<'a> = dyn Fn(&TaskId, &IndexEntry, &str) -> Result<CandidateOutcome> + 'a;
 
 impl Store {
-    /// Takes the first task that fits, in one step: of two that ask at the same time, each gets
-    /// another task. `None` when nothing can be claimed now.
+    /// Claims the first matching task in one step: of two callers at the same time, each gets a different
+    /// task. Returns `None` when no task can be claimed now.
     ///
-    /// Lanes are looked at in the given order, tasks by priority and age. A task that does not fit,
-    /// is held, or whose request has changed never keeps those behind it waiting.
+    /// Lanes are searched in the given order, tasks by priority and age. A task that does not match, is
+    /// claimed, or whose request has changed never delays the ones behind it.
     ///
     /// # Errors
-    /// `Invalid` for a lease out of range; `Io`, `Locked`.
+    /// `Invalid` for a lease out of range; `Config` for a store of a newer version; `Io`, `Locked`.
     pub fn claim_next(&self, query: &LaneQuery, owner: &str, lease_seconds: f64) -> Result<Option<Task>> {
         self.claim_next_as(query, &ClaimRequest { owner, lease_seconds, token: None, accepts: &|_| true })
     }
 
-    /// The same for who is choosier or brings a token along.
+    /// Claims the first matching task that the request accepts, as [`Store::claim_next`] does.
     ///
     /// # Errors
     /// As [`Store::claim_next`].
@@ -75,10 +75,13 @@ impl Store {
         self.find_claimable(query, true, &|id, entry, lane| self.try_claim(query, id, entry, lane, request))
     }
 
-    /// The task that [`Store::claim_next`] would take, left where it is.
+    /// Returns the task that [`Store::claim_next`] would claim, without claiming it.
     ///
-    /// What time has decided is written down on the way, so that others see it too: a task that has
-    /// come due is queued, one whose attempts are spent is dead.
+    /// Changes that have come due are written on the way, so that other processes see them too: a scheduled
+    /// task whose time has come is queued, a task without attempts left is dead-lettered.
+    ///
+    /// # Errors
+    /// `Io`, `Locked`.
     pub fn peek_next(&self, query: &LaneQuery) -> Result<Option<Task>> {
         self.find_claimable(query, false, &|id, entry, lane| {
             let dir = match candidate(self.layout.task(id))? {
@@ -110,7 +113,8 @@ impl Store {
         })
     }
 
-    /// `writes`: whoever asks means to change what is found.
+    /// Finds the first candidate that `attempt` takes. `writes` means that the caller is about to change the
+    /// task, so that an index that cannot be brought up to date is an error.
     fn find_claimable(
         &self,
         query: &LaneQuery,
@@ -132,13 +136,13 @@ impl Store {
     ) -> Result<Option<Task>> {
         let (mut stuck, mut healed) = (false, false);
         loop {
-            let (mut seq, mut busy, mut unfit) = (None, None, None);
+            let (mut seq, mut busy, mut outdated) = (None, None, None);
             let mut seen = Vec::with_capacity(lanes.len());
             for lane in lanes {
                 let state = match self.refresh(index, lane) {
-                    // A store that cannot be written can still be read, with what the index says.
+                    // A store that is not writable can still be read with the index as it is.
                     Err(error) if cannot_write(&error) => {
-                        unfit = Some(error);
+                        outdated = Some(error);
                         None
                     }
                     state => Some(state?),
@@ -154,16 +158,16 @@ impl Store {
             if let Some(id) = busy
                 && !stuck
             {
-                // Whoever changes it is about to finish, and what it leaves is worth another look;
-                // unless it has been stopped, then the task is as good as held.
+                // The process that changes it is about to finish, and its result is worth another look; if
+                // that process was stopped, the task is as good as claimed.
                 stuck = !self.wait_for_other_change(&id)?;
                 continue;
             }
-            // What changed while we walked may have been moved from what we had not yet seen to
-            // what we had. Nothing changed: there is nothing.
-            let fits = unfit.is_none();
-            if let Some(error) = unfit.filter(|_| writes) {
-                // Nor does anybody know, without an index that fits.
+            // A task that changed during the search may have moved from a part not yet searched to one
+            // already searched. If nothing changed, there is no task.
+            let is_current = outdated.is_none();
+            if let Some(error) = outdated.filter(|_| writes) {
+                // Without a current index the absence of a task is not certain.
                 return Err(error);
             }
             let unchanged = index.usable()?.map(|state| state.seq) == seq.flatten();
@@ -171,7 +175,7 @@ impl Store {
             for lane in lanes {
                 corrected |= self.recheck_held(index, lane)?;
             }
-            if unchanged && !corrected && !healed && fits {
+            if unchanged && !corrected && !healed && is_current {
                 healed = self.heal_miscounted(index, &seen)?;
                 corrected |= healed;
             }
@@ -181,8 +185,8 @@ impl Store {
         }
     }
 
-    /// Has the index looked through where a lane counts other tasks than were `seen`: a part of it that
-    /// somebody removed leaves no other trace. Whether that was so.
+    /// Repairs the index when the count of a lane differs from the number of tasks `seen` in it: a chunk that
+    /// somebody removed leaves no other trace. Returns whether it was repaired.
     fn heal_miscounted(&self, index: &Index<'_>, seen: &[(&String, u64)]) -> Result<bool> {
         for (lane, count) in seen {
             if let Some(sets) = index.lane_if_any(lane)?
@@ -198,7 +202,7 @@ impl Store {
         Ok(false)
     }
 
-    /// Waits until nobody changes a task any more. `false`: that took too long.
+    /// Waits until no process changes a task any more. Returns `false` when that takes too long.
     fn wait_for_other_change(&self, id: &TaskId) -> Result<bool> {
         let Some(dir) = self.layout.task(id)? else {
             return Ok(true);
@@ -210,7 +214,7 @@ impl Store {
         }
     }
 
-    /// Makes the index of a lane fit, under the lock only if there is something to do.
+    /// Brings the index of a lane up to date, taking the lock only if there is something to do.
     pub(super) fn refresh(&self, index: &Index<'_>, lane: &str) -> Result<u64> {
         let now = self.now();
         let usable = index.usable()?;
@@ -224,7 +228,8 @@ impl Store {
         Ok(index.promote_due(&lock, state, lane, &now)?.seq)
     }
 
-    /// Shows the candidates of one lane to `attempt` until one is found; `seen` counts all of them.
+    /// Passes the candidates of one lane to `attempt` until it takes one; `seen` is raised by the number of
+    /// candidates.
     fn find_in_lane(
         &self,
         index: &Index<'_>,
@@ -258,7 +263,8 @@ impl Store {
             Ok(ControlFlow::Continue(()))
         })?;
         match self.correct(index, lane, &stale) {
-            // What was taken is taken, and a store that cannot be written is corrected by others.
+            // A claimed task stays claimed, and other processes correct the index of a store that is not
+            // writable here.
             Err(error) if found.is_none() && !cannot_write(&error) => Err(error),
             _ => Ok((found, busy)),
         }
@@ -273,7 +279,8 @@ impl Store {
         };
         let mut lock = None;
         for entry in stale {
-            // Usually somebody claimed it after we read the sorted set, and all is well already.
+            // Usually another process claimed it after we read the sorted set, and the index is correct
+            // already.
             if sets.ready.contains(entry.key, &entry.id)? || sets.held.contains(entry.key, &entry.id)? {
                 let lock = match &lock {
                     Some(lock) => lock,
@@ -285,8 +292,8 @@ impl Store {
         Ok(())
     }
 
-    /// Looks whether claimed tasks of a lane are still claimed: another implementation changes them
-    /// without telling our index. `true` when something was put right.
+    /// Checks that the claimed tasks of a lane are still claimed: another implementation changes them without
+    /// updating our index. Returns whether the index was corrected.
     fn recheck_held(&self, index: &Index<'_>, lane: &str) -> Result<bool> {
         let Some(sets) = index.lane_if_any(lane)? else {
             return Ok(false);
@@ -327,7 +334,7 @@ impl Store {
         }
     }
 
-    /// Whether a task that the index offers is what it promises, and wanted.
+    /// Whether a task is what its index entry says, and matches.
     fn check_candidate(
         &self,
         query: &LaneQuery,
@@ -369,7 +376,7 @@ impl Store {
             Candidate::Read(loaded) => loaded,
             Candidate::Unusable(outcome) => return Ok(outcome),
         };
-        // Its history must be readable as well, or its claims cannot be counted.
+        // Its history must be readable as well, otherwise its claims cannot be counted.
         if let Candidate::Unusable(outcome) =
             candidate(catch_up_with_others(&dir, &mut loaded.task).map(Some))?
         {
@@ -403,7 +410,7 @@ impl Store {
         }
     }
 
-    /// Says once in a task's history that its request has changed and it is therefore passed over.
+    /// Records once in a task's history that its request has changed and that it is therefore skipped.
     fn note_changed_request(&self, dir: &super::dir::Dir, task: &Task, lock: &TaskLock) -> Result<()> {
         if task.journal.recent.iter().any(|event| event.kind == "request_changed") {
             return Ok(());
@@ -411,7 +418,7 @@ impl Store {
         self.apply_locked(dir, &task.id, &Command::RequestChanged, lock).map(|_| ())
     }
 
-    /// The task as time has decided, also when that cannot be written down now.
+    /// Applies the changes of a task that have come due, in memory only when they cannot be written now.
     fn settle_if_possible(&self, task: &Task) -> Result<Task> {
         match self.settle(&task.id) {
             Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Corrupt | ErrorKind::Io) => {
@@ -424,7 +431,8 @@ impl Store {
         }
     }
 
-    /// Declares what time has decided for one task: due ones are queued, spent ones dead.
+    /// Applies the changes of one task that have come due: a scheduled task is queued, a task without
+    /// attempts left is dead-lettered.
     ///
     /// # Errors
     /// As [`Store::apply`]; nothing is written when nothing has come due.
@@ -443,7 +451,7 @@ impl Store {
     }
 }
 
-/// Whether the index alone rules a task out.
+/// Whether a task may match, as far as its index entry shows.
 fn may_match(query: &LaneQuery, entry: &IndexEntry) -> bool {
     if query.filter.is_empty() || entry.metadata == "?" {
         return true;
@@ -458,12 +466,12 @@ fn may_match(query: &LaneQuery, entry: &IndexEntry) -> bool {
 enum Candidate<T> {
     /// It was read.
     Read(T),
-    /// The task cannot be claimed, and what to make of it.
+    /// The task cannot be claimed, for this reason.
     Unusable(CandidateOutcome),
 }
 
-/// Sorts what was read of a candidate. A task whose files cannot be read is no candidate, but no reason to
-/// stop either; unless it is this process that cannot open files, for then all would be passed over.
+/// Classifies the result of reading a candidate. A task whose files cannot be read is not a candidate but
+/// does not stop the search, unless this process cannot open files: then every task would be skipped.
 ///
 /// # Errors
 /// Those that concern more than this task.

@@ -10,40 +10,40 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{Now, Time};
 
-/// Where the time comes from.
+/// The source of the time.
 #[derive(Clone, Debug)]
 pub struct Clock(ClockSource);
 
 #[derive(Clone, Debug)]
 enum ClockSource {
     System,
-    /// Microseconds of the wall clock and of the uptime.
+    /// The wall clock and the uptime, in microseconds.
     Hand(Arc<AtomicI64>, Arc<AtomicI64>),
 }
 
 impl Clock {
-    /// The machine's clocks.
+    /// Returns the clocks of the machine.
     pub fn system() -> Self {
         Self(ClockSource::System)
     }
 
-    /// A clock that stands still at `time`.
+    /// Returns a clock that stands still at `time`.
     pub fn fixed(time: Time) -> Self {
         Self::by_hand(Arc::new(AtomicI64::new(time.micros())))
     }
 
-    /// A clock that shows what `micros` holds, so that a test can move it.
+    /// Returns a clock that shows `micros` microseconds after 1970, which a test can change.
     pub fn by_hand(micros: Arc<AtomicI64>) -> Self {
         Self::by_hands(Arc::clone(&micros), micros)
     }
 
-    /// A clock whose uptime runs apart from its wall-clock time, so that a test can set the latter
-    /// back. Both in microseconds.
+    /// Returns a clock whose uptime is independent of its wall-clock time, so that a test can set the latter
+    /// back. Both are in microseconds.
     pub fn by_hands(wall: Arc<AtomicI64>, uptime: Arc<AtomicI64>) -> Self {
         Self(ClockSource::Hand(wall, uptime))
     }
 
-    /// The present moment.
+    /// Returns the current time.
     pub fn now(&self) -> Now {
         match &self.0 {
             ClockSource::Hand(wall, uptime) => Now {
@@ -64,7 +64,7 @@ impl Clock {
     }
 }
 
-/// The id of this run of the kernel; empty when the system does not tell.
+/// Returns the boot id of the running kernel; empty when it cannot be read.
 pub(super) fn boot_id() -> &'static str {
     static BOOT: OnceLock<String> = OnceLock::new();
     BOOT.get_or_init(|| {
@@ -74,7 +74,7 @@ pub(super) fn boot_id() -> &'static str {
     })
 }
 
-/// Where random numbers come from.
+/// The source of random numbers.
 #[derive(Clone, Debug)]
 pub struct Entropy(Option<Arc<Seeded>>);
 
@@ -85,18 +85,18 @@ struct Seeded {
 }
 
 impl Entropy {
-    /// The system's generator.
+    /// Returns the generator of the system.
     pub fn system() -> Self {
         Self(None)
     }
 
-    /// A repeatable sequence for tests. Draws at different times of a fixed clock differ too, so
-    /// that a sequence of processes with one seed does not repeat itself.
+    /// Returns a repeatable sequence for tests. Draws at different times of a fixed clock differ too, so that
+    /// a sequence of processes with one seed does not repeat itself.
     pub fn seeded(seed: u64) -> Self {
         Self(Some(Arc::new(Seeded { seed, drawn: AtomicU64::new(0) })))
     }
 
-    /// 128 random bits.
+    /// Returns 128 random bits.
     pub fn draw(&self, now: Time) -> u128 {
         let mut bytes = [0_u8; 16];
         match &self.0 {
@@ -113,8 +113,8 @@ impl Entropy {
     }
 }
 
-/// Fills `bytes` from the system's generator, or, on a kernel that refuses, from what differs
-/// between two calls anyway.
+/// Fills `bytes` from the system's generator or, on a kernel that refuses, from values that differ between
+/// two calls.
 fn fill(bytes: &mut [u8; 16]) {
     if rustix::rand::getrandom(&mut *bytes, GetRandomFlags::empty()) != Ok(bytes.len()) {
         static CALLS: AtomicU64 = AtomicU64::new(0);

@@ -1,4 +1,4 @@
-//! Changes of one task.
+//! Applies a command to a task and commits the result.
 
 use super::atomic::{self, Staged};
 use super::dir::Dir;
@@ -11,15 +11,15 @@ use crate::error::Result;
 use crate::model::transition::Context;
 use crate::model::{Command, Effect, Refusal, RequestCheck, Response, Status, Task, TaskId, json};
 
-/// Answers up to this many bytes ride inside task.json, so that one rename commits them.
+/// The largest response body that is stored inside task.json, in bytes; then one rename commits both.
 const INLINE_BODY: usize = 16 * 1024;
 
 impl Store {
-    /// Takes the task `id` for `owner` under a lease of `lease_seconds`.
+    /// Claims the task `id` for `owner` with a lease of `lease_seconds` seconds.
     ///
     /// # Errors
-    /// `Refused` when it cannot be claimed now (ended, held, scheduled, request changed, lane
-    /// paused); `Invalid` for a lease out of range; `NotFound`.
+    /// `Refused` when it cannot be claimed now (ended, claimed, scheduled, request changed, lane paused);
+    /// `Invalid` for a lease out of range; `NotFound`.
     pub fn claim(&self, id: &TaskId, owner: &str, lease_seconds: f64) -> Result<Task> {
         let task = self.task(id)?;
         if let Some(pause) = self.paused()?.get(&task.spec.lane) {
@@ -35,10 +35,11 @@ impl Store {
         Command::Claim { owner: owner.to_string(), token, lease_seconds }
     }
 
-    /// Applies `command` to the task `id`. Once this returns success the change survives a power cut.
+    /// Applies `command` to the task `id`. Once this returns success, the change survives a power cut.
     ///
     /// # Errors
-    /// What the state machine refuses; `NotFound`; `Corrupt` when the task cannot be read; `Io`.
+    /// `Refused` by the rules of the queue; `NotFound`; `Corrupt` when the task cannot be read; `Config`,
+    /// `Locked`, `Io`.
     pub fn apply(&self, id: &TaskId, command: &Command) -> Result<(Task, Effect)> {
         self.check_writable()?;
         let dir = self.task_dir(id)?;
@@ -46,7 +47,7 @@ impl Store {
         self.apply_locked(&dir, id, command, &lock)
     }
 
-    /// The same for who holds the task's lock already.
+    /// Applies a command for a caller that holds the lock of the task.
     pub(super) fn apply_locked(
         &self,
         dir: &Dir,
@@ -70,7 +71,7 @@ impl Store {
             let now = self.now();
             let context = Context { now: &now, request: &request, previous: previous.as_ref() };
             if command.apply(&mut task, &context)? == Effect::Unchanged {
-                // Whoever made it so may have been killed before it was safe on disk.
+                // The process that made this change may have been killed before it was durable.
                 atomic::sync_dir(dir)?;
                 self.sync_name(dir, &task)?;
                 return Ok((task, Effect::Unchanged));
@@ -81,11 +82,11 @@ impl Store {
         }
     }
 
-    /// Saves a changed task; `None` when somebody else wrote it meanwhile.
+    /// Commits a changed task; `None` when another process wrote it meanwhile.
     fn commit(&self, dir: &Dir, loaded: &LoadedTask, mut task: Task) -> Result<Option<Task>> {
         task.journal.written_at = Some(task.updated_at);
-        // A change that survives must not lose the task itself: its submitter may have been killed
-        // between showing it and syncing its name.
+        // A durable change must not lose the task itself: its submitter may have been killed before the name
+        // of the task was synced.
         self.sync_name(dir, &task)?;
         task.journal.name_is_durable = true;
         self.trim_ring(dir, loaded, &mut task)?;
@@ -100,13 +101,13 @@ impl Store {
         }
         let task_text = json::to_text(&task.to_object());
         let staged_response = match &response_text {
-            // A large answer is made durable under a name of its own before the commit, so that a
-            // task that says it was answered always has its answer.
+            // A large response is made durable under a name of its own before the commit, so that an answered
+            // task always has its response.
             Some(text) if large => {
                 atomic::replace_durably(&tmp, dir, &pending, text.as_bytes())?;
                 None
             }
-            // A small one is a copy of what task.json says itself.
+            // A small response is a copy of the one in task.json.
             Some(text) => Some(Staged::copy(&tmp, text.as_bytes())?),
             None => None,
         };
@@ -123,7 +124,7 @@ impl Store {
         let state = index.ensure(&lock)?;
         let state = index.begin(&lock, &state, &task)?;
         staged_task.publish(dir, TASK_FILE)?;
-        // The change stands from here on. What cannot be noted now, for want of space perhaps, is
+        // The change is committed from here on. Bookkeeping that fails now, for example on a full disk, is
         // completed by the next change, which finds `busy` still set.
         let noted = || -> Result<()> {
             let seq = self.note_change(&lock, &index, dir, loaded, &task, state.seq)?;
@@ -137,8 +138,8 @@ impl Store {
         drop(lock);
 
         atomic::sync_dir(dir)?;
-        // Other implementations believe response.json whatever task.json says, so that it appears when no
-        // power cut can take the change back. The next change completes what fails here.
+        // Other implementations believe response.json whatever task.json says, so it appears only when no
+        // power cut can undo the commit. The next change completes what fails here.
         let _ = match staged_response {
             Some(staged) => staged.publish(dir, RESPONSE_FILE),
             None if large => atomic::rename_derived(dir, &pending, dir, RESPONSE_FILE),
@@ -154,7 +155,7 @@ impl Store {
         if is_known { Ok(()) } else { self.sync_new(&[task]) }
     }
 
-    /// Makes the names of tasks durable, of which some may be new.
+    /// Makes the names of tasks durable, some of which may be new.
     pub(super) fn sync_new(&self, tasks: &[&Task]) -> Result<()> {
         if tasks.iter().all(|task| task.journal.name_is_durable) {
             return Ok(());
@@ -166,7 +167,7 @@ impl Store {
         Ok(())
     }
 
-    /// Copies what a commit said to the places that are derived from it.
+    /// Copies a commit to the feed, the history and the index.
     fn note_change(
         &self,
         lock: &StoreLock,
@@ -185,7 +186,7 @@ impl Store {
         Ok(seq)
     }
 
-    /// Drops events from task.json that are safe in events.jsonl, once there are too many.
+    /// Removes events from task.json that are durable in events.jsonl, once there are too many.
     fn trim_ring(&self, dir: &Dir, loaded: &LoadedTask, task: &mut Task) -> Result<()> {
         if task.journal.recent.len() <= history::RING {
             return Ok(());
@@ -197,39 +198,40 @@ impl Store {
         history::sync(dir)?;
         let safe = loaded.task.journal.last_event;
         task.journal.synced_event = safe;
-        // One old event stays, so that the newest is known even when nothing new is added.
+        // One old event stays, so that the newest is known even when no new one is added.
         task.journal.recent.retain(|event| event.n >= Some(safe));
         Ok(())
     }
 }
 
-/// Counts the claims that other implementations made, which do not maintain our numbers.
+/// Counts the claims of other implementations, which do not maintain our counters.
 pub(super) fn catch_up_with_others(dir: &Dir, task: &mut Task) -> Result<()> {
     if !task.was_written_by_others() {
         return Ok(());
     }
     let events = history::events(dir, task)?;
-    // A writer may have dropped our keys; then the history knows better where it ends.
+    // Another writer may have dropped our keys; then the history is the better source for the last event
+    // number.
     task.journal.last_event = task.journal.last_event.max(history::end_of(&events));
     let (claims, given_back) = history::count_claims(&events);
     task.fence = task.fence.max(claims);
     let spent = claims.saturating_sub(given_back);
     task.attempt = task.attempt.max(u32::try_from(spent).unwrap_or(u32::MAX));
-    // The length of a claim of ours says nothing of a later one of theirs.
+    // The length of our claim does not apply to a later claim of theirs.
     if let Status::Claimed(claim) = &mut task.status
         && let (Some(lease), Some(length)) = (&task.journal.lease, claim.lease_seconds)
         && claim.claimed_at > lease.expires_at.plus_seconds(-length)
     {
         claim.lease_seconds = None;
     }
-    // Whatever answer we knew of, another writer's task.json speaks for itself.
+    // Another writer's task.json overrides the response that we recorded.
     if !task.status.is_terminal() {
         task.journal.response = None;
     }
     Ok(())
 }
 
-/// The body of a response as `wait` shows it.
+/// Returns the body of a response as `wait` prints it.
 pub(super) fn body(response: &Response) -> &[u8] {
     response.body.as_bytes()
 }

@@ -1,8 +1,8 @@
-//! One run at a time for each conversation with an agent.
+//! Allows one run at a time for each conversation with an agent.
 //!
-//! The programs themselves do not take care of it: two runs that continue one conversation mix their
-//! histories. So a run holds a file of `conversations/` locked, named after a hash of the
-//! conversation's id, which may be anything.
+//! The agents' programs do not ensure that themselves: two runs that continue one conversation mix their
+//! histories. So a run holds a lock on a file in `conversations/`, named after a hash of the conversation's
+//! id, which may contain any characters.
 
 use std::path::PathBuf;
 
@@ -12,17 +12,17 @@ use super::lock::{self, FileLock};
 use crate::error::Result;
 
 impl Store {
-    /// The file that a run of this conversation holds locked.
+    /// Returns the path of the file that a run of this conversation locks.
     ///
     /// # Errors
-    /// `Io` when there is no place for it.
+    /// `Io` when its directory cannot be made.
     pub fn conversation_lock_path(&self, session: &str) -> Result<PathBuf> {
         let dir = self.layout.root.open_or_make(CONVERSATIONS)?;
         let digest = crate::digest::sha256_bytes(session.as_bytes());
         Ok(dir.path().join(&digest[..32]))
     }
 
-    /// Removes the files of runs that were killed before they could do so.
+    /// Removes the lock files of runs that were killed before they could remove them.
     ///
     /// # Errors
     /// `Io` when the directory cannot be read.
@@ -32,7 +32,7 @@ impl Store {
         };
         for name in dir.names()? {
             if !lock::is_held(&dir, &name)? {
-                // Dropped at once: that removes the file.
+                // Dropped at once, which removes the file.
                 FileLock::try_acquire_in(self.layout.root.open_or_make(CONVERSATIONS)?, &name)?;
             }
         }

@@ -1,10 +1,10 @@
-//! The file of a correlation: by it, other implementations find the newest task of a correlation.
+//! The file of a correlation, which leads other implementations to the newest task of that correlation.
 
 use crate::model::id::slug;
 use crate::model::task::object;
 use crate::model::{Task, json};
 
-/// Name and content of the file that leads from a correlation to its newest task.
+/// Returns the name and the content of the file that leads from a task's correlation to the task.
 pub(super) fn correlation_file(task: &Task) -> (String, String) {
     (correlation_name(&task.spec.workspace_id, &task.spec.correlation_id), correlation_content(task))
 }

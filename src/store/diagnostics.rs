@@ -1,36 +1,35 @@
-//! What a doctor asks of a store.
+//! What `lanes doctor` reads from a store.
 
 use super::{FORMAT_VERSION, Store};
 use crate::error::{Error, Result};
 use crate::model::{TaskId, Time};
 
-/// The room left on the file system of a store.
+/// The free space on the file system of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskSpace {
-    /// Bytes that we may use.
+    /// Bytes available to this user.
     pub free_bytes: u64,
-    /// Bytes in all.
+    /// Bytes in total.
     pub total_bytes: u64,
-    /// Files that can still be made.
+    /// Files that can still be created.
     pub free_files: u64,
-    /// Files in all; 0 when the file system knows no limit.
+    /// Files in total; 0 when the file system has no limit.
     pub total_files: u64,
 }
 
 impl Store {
-    /// The version of the layout that the store says it has; 0 for a store of agent-lanes. A
-    /// version above [`FORMAT_VERSION`] can be read and not changed.
+    /// Returns the format version in the store; 0 for a store of agent-lanes. A version above
+    /// [`FORMAT_VERSION`] can be read but not changed.
     pub fn format(&self) -> u64 {
         self.version
     }
 
-    /// Whether this program may change the store.
+    /// Whether this program may change a store of this version.
     pub fn is_writable_version(&self) -> bool {
         self.version <= FORMAT_VERSION
     }
 
-    /// Whether the directory that was opened is still where its path leads: nobody has moved it,
-    /// removed it, or put another in its place.
+    /// Whether the opened directory is still at its path: not moved, removed or replaced.
     pub fn is_in_place(&self) -> bool {
         let tasks = &self.layout.tasks;
         match (rustix::fs::fstat(tasks), rustix::fs::stat(tasks.path())) {
@@ -39,15 +38,18 @@ impl Store {
         }
     }
 
-    /// Takes the store lock and lets go of it.
+    /// Takes the store lock and releases it.
     ///
     /// # Errors
-    /// `Locked`, naming the holder, when it is not to be had in time; `Io`.
+    /// `Locked`, naming the holder, when the lock is not free in time; `Config`, `Io`.
     pub fn try_lock(&self) -> Result<()> {
         self.lock_store().map(drop)
     }
 
-    /// The room left on the store's file system.
+    /// Returns the free space on the store's file system.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn space(&self) -> Result<DiskSpace> {
         let stat = rustix::fs::fstatvfs(&self.layout.root)
             .map_err(|errno| Error::io("ask for the free space of", self.root(), errno))?;
@@ -59,7 +61,10 @@ impl Store {
         })
     }
 
-    /// When the newest readable task was last changed, by the clock of whoever changed it.
+    /// Returns when the newest readable task was last changed, by the clock of the process that changed it.
+    ///
+    /// # Errors
+    /// `Io` when the tasks cannot be listed.
     pub fn newest_change(&self) -> Result<Option<Time>> {
         let mut names = self.layout.tasks.names()?;
         names.sort_unstable_by(|a, b| b.cmp(a));

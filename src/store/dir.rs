@@ -18,7 +18,7 @@ use crate::error::{Error, Result, printable};
 pub(super) struct Dir {
     fd: OwnedFd,
     path: PathBuf,
-    /// Whether it stands for one that is not there, and is empty.
+    /// Whether it represents a directory that does not exist, and is therefore empty.
     is_absent: bool,
 }
 
@@ -34,14 +34,17 @@ impl From<Dir> for OwnedFd {
     }
 }
 
-/// A directory that always exists, holds no name that a store has, and in which nothing can be made.
+/// A directory that always exists, contains no name that a store uses, and in which nothing can be created.
 const NOTHING: &str = "/proc/self/ns";
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Dir {
-    /// Opens the root of a store; here, and only here, a symbolic link is followed.
+    /// Opens the root of a store; only here is a symbolic link followed.
+    ///
+    /// # Errors
+    /// `Config` when it is not a directory; `Io`.
     pub(super) fn open_root(path: &Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
@@ -55,7 +58,7 @@ impl Dir {
         }
     }
 
-    /// Stands for the directory at `path`, which is not there.
+    /// Represents the directory at `path`, which does not exist.
     pub(super) fn absent(path: PathBuf) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(NOTHING, flags, Mode::empty())
@@ -64,6 +67,9 @@ impl Dir {
     }
 
     /// Opens a directory inside this one; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// `Corrupt` when something other than a directory has that name; `Io`.
     pub(super) fn open_existing(&self, name: impl AsRef<OsStr>) -> Result<Option<Self>> {
         let name = name.as_ref();
         let path = self.path.join(name);
@@ -78,7 +84,7 @@ impl Dir {
         }
     }
 
-    /// What is not there cannot be written to, as if its disk could only be read.
+    /// Refuses to create `name` in a directory that does not exist, like a read-only file system.
     pub(super) fn refuse_if_absent(&self, name: &str) -> Result<()> {
         match self.is_absent {
             true => Err(Error::io("create", self.path.join(name), std::io::Error::from(Errno::ROFS))),
@@ -86,17 +92,18 @@ impl Dir {
         }
     }
 
-    /// Whether this stands for a directory that does not exist.
+    /// Whether it represents a directory that does not exist.
     pub(super) fn is_absent(&self) -> bool {
         self.is_absent
     }
 
-    /// Its path, for messages and for other programs.
+    /// Returns its path, for messages and for other programs.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Everything in this directory with its kind, sorted by name; names that are not UTF-8 too.
+    /// Returns all entries of this directory with their types, sorted by name; names that are not UTF-8 as
+    /// well.
     pub(super) fn entries(&self) -> Result<Vec<(OsString, FileType)>> {
         let fail = |errno: Errno| Error::io("list", &self.path, errno);
         let mut entries = Vec::new();
@@ -110,7 +117,7 @@ impl Dir {
                 continue;
             }
             let kind = match entry.file_type() {
-                // Some file systems leave the kind to a look at the file.
+                // Some file systems report the type only through stat.
                 FileType::Unknown => rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
                     .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
                 kind => kind,
@@ -127,8 +134,8 @@ impl Dir {
         Ok(Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO))
     }
 
-    /// The names in this directory, in no order, without `.` and `..` and without names that are
-    /// not UTF-8, which nobody of us writes.
+    /// Returns the names in this directory, in no order, without `.` and `..` and without names that are not
+    /// UTF-8, which `lanes` never writes.
     pub(super) fn names(&self) -> Result<Vec<String>> {
         let fail = |errno: Errno| Error::io("list", &self.path, errno);
         let mut names = Vec::new();
@@ -148,7 +155,7 @@ impl Dir {
     }
 }
 
-/// Whether a file is a regular one.
+/// Whether a file is a regular file.
 pub(super) fn is_regular(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }

@@ -1,7 +1,7 @@
-//! The feed: every change of the store, in the order in which they were made.
+//! The feed: every change of the store, in the order of the commits.
 //!
-//! It is a copy, as the histories are: appended after the commit under the store lock, without a
-//! sync. After a power cut the index, when it is built anew, adds what is missing.
+//! Like the histories it is a copy: appended after the commit under the store lock, without a sync. After a
+//! power cut, the rebuild of the index adds the missing entries.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -20,18 +20,18 @@ use crate::model::{Event, Task, TaskId, Time, json};
 /// One change of the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeedEntry {
-    /// Its number; grows with every change of the store, never used twice.
+    /// Its number: grows with every change of the store and is never used twice.
     pub seq: u64,
     /// The task that changed.
     pub task_id: TaskId,
     /// The lane of the task after the change.
     pub lane: String,
-    /// What happened.
+    /// The event that was recorded.
     pub event: Event,
 }
 
 impl FeedEntry {
-    /// The entry as it is written.
+    /// Returns the entry as an object, the form in which it is written.
     pub fn to_object(&self) -> json::Object {
         let mut object = self.event.to_object();
         object.insert("seq".into(), self.seq.into());
@@ -60,8 +60,8 @@ impl FeedEntry {
     }
 }
 
-/// Appends events to the store's feed and returns the last number. They are numbered from `seq + 1`, or
-/// from where the feed ends: whoever wrote there may have been killed before `seq` was noted.
+/// Appends events to the feed and returns the last number. They are numbered from `seq + 1`, or from the end
+/// of the feed: a writer may have been killed before `seq` was updated.
 pub(super) fn append(root: &Dir, task: &Task, events: &[Event], mut seq: u64) -> Result<u64> {
     if events.is_empty() {
         return Ok(seq);
@@ -81,7 +81,7 @@ pub(super) fn append(root: &Dir, task: &Task, events: &[Event], mut seq: u64) ->
     Ok(seq)
 }
 
-/// The last number that the feed shows as used; `end` is what is known of its end.
+/// Returns the last number in use; `end` is the part of the end that was read already.
 fn end_number(file: &File, mut end: FileTail) -> std::io::Result<u64> {
     loop {
         if let Some(number) = end.lines().rev().find_map(number) {
@@ -94,8 +94,8 @@ fn end_number(file: &File, mut end: FileTail) -> std::io::Result<u64> {
     }
 }
 
-/// Takes back entries among the newest `length` bytes that `happened` denies, each in its place: a
-/// reader passes over what stands there then, and the numbers stay as they are.
+/// Withdraws entries among the newest `length` bytes for which `happened` returns `false`, each in place:
+/// readers skip the line that replaces it, and the numbers of the others stay.
 pub(super) fn withdraw(
     root: &Dir,
     length: u64,
@@ -125,7 +125,7 @@ pub(super) fn withdraw(
     Ok(())
 }
 
-/// Whether the feed ends with a whole line.
+/// Whether the feed ends with a complete line.
 pub(super) fn is_whole(root: &Dir) -> Result<bool> {
     let Some(file) = open_read(root, FEED)? else {
         return Ok(true);
@@ -134,12 +134,12 @@ pub(super) fn is_whole(root: &Dir) -> Result<bool> {
     Ok(FileTail::read(&file, 1).map_err(fail)?.bytes.last().is_none_or(|last| *last == b'\n'))
 }
 
-/// Cuts half a line off the end of the feed. The caller holds the store lock.
+/// Cuts an incomplete line off the end of the feed. The caller holds the store lock.
 pub(super) fn cut(root: &Dir) -> Result<()> {
     FileTail::of_whole_lines(&atomic::open_for_append(root, FEED)?, &root.path().join(FEED)).map(drop)
 }
 
-/// Shows every whole line of the feed.
+/// Passes every complete line of the feed to `visit`.
 pub(super) fn each_line(root: &Dir, visit: impl FnMut(&[u8])) -> Result<()> {
     match open_read(root, FEED)? {
         Some(file) => each_line_in(&file, 0..u64::MAX, visit)
@@ -148,14 +148,14 @@ pub(super) fn each_line(root: &Dir, visit: impl FnMut(&[u8])) -> Result<()> {
     }
 }
 
-/// The same for the lines that begin within a part of the open feed.
+/// Passes the lines that begin within a part of the open feed to `visit`.
 pub(super) fn each_line_in(
     file: &File,
     part: Range<u64>,
     mut visit: impl FnMut(&[u8]),
 ) -> std::io::Result<()> {
     let mut line = Vec::new();
-    // The line end before the part tells whether a line begins with it.
+    // The line end before the part shows whether a line begins with it.
     let mut at = part.start.saturating_sub(1);
     let mut reader = BufReader::with_capacity(64 * 1024, ReadFrom { file, at });
     if part.start > 0 {
@@ -172,7 +172,7 @@ pub(super) fn each_line_in(
     Ok(())
 }
 
-/// Reads on from a place of a file that others read as well.
+/// Reads on from an offset of a file that others read as well.
 struct ReadFrom<'a> {
     file: &'a File,
     at: u64,
@@ -186,8 +186,8 @@ impl Read for ReadFrom<'_> {
     }
 }
 
-/// How many bytes at the head of the feed, and how many lines, tell of changes before `cutoff`. The
-/// newest line always stays, so that the numbers go on from it.
+/// Returns the number of bytes and of lines at the head of the feed that are about changes before `cutoff`.
+/// The newest line always stays, so that numbering continues from it.
 pub(super) fn before(root: &Dir, cutoff: Time) -> Result<(u64, u64)> {
     let (mut bytes, mut count, mut last, mut done) = (0, 0, 0, false);
     each_line(root, |line| {
@@ -202,7 +202,7 @@ pub(super) fn before(root: &Dir, cutoff: Time) -> Result<(u64, u64)> {
     Ok(if done { (bytes, count) } else { (bytes - last, count.max(1) - 1) })
 }
 
-/// The number of the first entry that is still there.
+/// Returns the number of the oldest entry; `None` when the feed is empty.
 pub(super) fn first(root: &Dir) -> Result<Option<u64>> {
     let mut first = None;
     for entry in since(root, 0, 1)? {
@@ -211,7 +211,7 @@ pub(super) fn first(root: &Dir) -> Result<Option<u64>> {
     Ok(first)
 }
 
-/// The last entries of the feed: `length` bytes of them, or more where that is not even one.
+/// Returns the last entries of the feed: `length` bytes of them, or more where that is less than one entry.
 pub(super) fn newest(root: &Dir, length: u64) -> Result<Vec<FeedEntry>> {
     let Some(file) = open_read(root, FEED)? else {
         return Ok(Vec::new());
@@ -227,7 +227,7 @@ pub(super) fn newest(root: &Dir, length: u64) -> Result<Vec<FeedEntry>> {
     }
 }
 
-/// The last number that the end of the feed shows as used, be it of an entry that was taken back.
+/// Returns the last number in use at the end of the feed, that of a withdrawn entry included.
 pub(super) fn last_number(root: &Dir) -> Result<u64> {
     let Some(file) = open_read(root, FEED)? else {
         return Ok(0);
@@ -250,7 +250,7 @@ fn number(line: &[u8]) -> Option<u64> {
     .ok()?
 }
 
-/// The entries after number `since`, at most `limit` of them.
+/// Returns the entries after number `since`, at most `limit` of them.
 pub(super) fn since(root: &Dir, since: u64, limit: usize) -> Result<Vec<FeedEntry>> {
     let Some(mut file) = open_read(root, FEED)? else {
         return Ok(Vec::new());
@@ -278,27 +278,27 @@ pub(super) fn since(root: &Dir, since: u64, limit: usize) -> Result<Vec<FeedEntr
     Ok(entries)
 }
 
-/// A reader's place in the feed, so that following it costs what is new and no more.
+/// A reader's position in the feed, so that following it costs only the new entries.
 #[derive(Clone, Debug, Default)]
 pub struct FeedCursor {
     seq: u64,
-    /// Where the entry after `seq` begins; `None` when that is not known.
+    /// The offset of the entry after `seq`, in bytes; `None` when it is not known.
     offset: Option<u64>,
 }
 
 impl FeedCursor {
-    /// The place after change number `seq`.
+    /// Returns the position after change number `seq`.
     pub fn after(seq: u64) -> Self {
         Self { seq, offset: None }
     }
 
-    /// The number of the last change that was read.
+    /// Returns the number of the last change that was read.
     pub fn seq(&self) -> u64 {
         self.seq
     }
 }
 
-/// The entries after a cursor, at most about `limit` of them; the cursor moves behind them.
+/// Returns the entries after a cursor, about `limit` at most, and advances the cursor.
 pub(super) fn after(root: &Dir, cursor: &mut FeedCursor, limit: usize) -> Result<Vec<FeedEntry>> {
     const BLOCK: usize = 256 * 1024;
     if let Some(offset) = cursor.offset
@@ -312,7 +312,8 @@ pub(super) fn after(root: &Dir, cursor: &mut FeedCursor, limit: usize) -> Result
             return Ok(Vec::new());
         }
         let entries: Option<Vec<_>> = lines(&block[..whole]).map(FeedEntry::from_line).collect();
-        // Anything unexpected (another file under this name, an entry larger than a block): search.
+        // On anything unexpected (another file under this name, an entry larger than a block), search for the
+        // position.
         if let Some(entries) = entries
             && entries.first().is_some_and(|first| first.seq == cursor.seq + 1)
         {
@@ -330,7 +331,7 @@ pub(super) fn after(root: &Dir, cursor: &mut FeedCursor, limit: usize) -> Result
     Ok(entries)
 }
 
-/// The size of the feed, if the entry `seq` is the last in it.
+/// Returns the size of the feed, if the entry `seq` is the last in it.
 fn size_at(root: &Dir, seq: u64) -> Result<Option<u64>> {
     let Some(file) = open_read(root, FEED)? else {
         return Ok((seq == 0).then_some(0));
@@ -342,7 +343,7 @@ fn size_at(root: &Dir, seq: u64) -> Result<Option<u64>> {
     Ok((is_last && last == seq).then_some(tail.end()))
 }
 
-/// A position at or before the first entry after `since`, found by halving the file.
+/// Returns an offset at or before the first entry after `since`, found by binary search.
 fn seek_entry(file: &File, size: u64, since: u64) -> std::io::Result<u64> {
     let (mut low, mut high) = (0, size);
     while high - low > 64 * 1024 {

@@ -1,4 +1,4 @@
-//! The end of a file of lines: whoever appends to it reads it once.
+//! The end of a file of lines, read once by a process that appends to it.
 
 use std::fs::File;
 use std::io::{ErrorKind as IoErrorKind, Result as IoResult};
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// The first look at the end of a file, in bytes; doubled until it suffices.
+/// How much of the end of a file is read first, in bytes; doubled until it suffices.
 pub(super) const FIRST_LOOK: u64 = 8 * 1024;
 
 /// The last bytes of a file.
@@ -28,7 +28,7 @@ impl FileTail {
         let start = end.saturating_sub(length);
         let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
         let mut filled = 0;
-        // A writer may cut off half a line meanwhile, then there is less.
+        // A writer may cut off an incomplete line meanwhile; then there are fewer bytes.
         while filled < bytes.len() {
             match file.read_at(&mut bytes[filled..], start + filled as u64) {
                 Ok(0) => break,
@@ -41,8 +41,8 @@ impl FileTail {
         Ok(Self { bytes, start })
     }
 
-    /// The same of a file to be appended to, after cutting off what follows the last newline: half a
-    /// line, or the zeros a power cut left. The caller is the only one who writes.
+    /// Reads the end of a file that will be appended to, and cuts off everything after the last newline: an
+    /// incomplete line, or the zeros that a power cut left. The caller is the only writer.
     pub(super) fn of_whole_lines(file: &File, path: &Path) -> Result<Self> {
         let fail = |error| Error::io("read", path, error);
         let mut tail = Self::read(file, FIRST_LOOK).map_err(fail)?;
@@ -62,42 +62,43 @@ impl FileTail {
         }
     }
 
-    /// Where the bytes begin in the file.
+    /// Returns the offset of the first of these bytes in the file.
     pub(super) fn start(&self) -> u64 {
         self.start
     }
 
-    /// Whether this is the whole file.
+    /// Whether these bytes are the whole file.
     pub(super) fn is_all(&self) -> bool {
         self.start == 0
     }
 
-    /// Where the bytes end in the file: its size, unless somebody has written meanwhile.
+    /// Returns the offset after these bytes: the size of the file, unless another process has written
+    /// meanwhile.
     pub(super) fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
 
-    /// Reads at least twice as much.
+    /// Reads at least twice as many bytes.
     pub(super) fn read_more(&mut self, file: &File) -> IoResult<()> {
         let length = (2 * self.bytes.len() as u64).max(FIRST_LOOK);
         *self = Self::before(file, self.end(), length)?;
         Ok(())
     }
 
-    /// Shortens the file, so that only the first `keep` of these bytes are left.
+    /// Shortens the file so that only the first `keep` of these bytes remain.
     pub(super) fn cut(&mut self, file: &File, keep: usize) -> IoResult<()> {
         file.set_len(self.start + keep as u64)?;
         self.bytes.truncate(keep);
         Ok(())
     }
 
-    /// The lines of these bytes; the first may have begun before them.
+    /// Returns the lines of these bytes; the first may have begun before them.
     pub(super) fn lines(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         lines(&self.bytes)
     }
 }
 
-/// The lines of a text, without empty ones.
+/// Returns the lines of a text, without empty ones.
 pub(super) fn lines(bytes: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }

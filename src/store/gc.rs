@@ -1,16 +1,15 @@
-//! Removing tasks that ended long ago.
+//! Removes tasks that ended long ago.
 //!
-//! Only ended tasks, judged by the time they ended. One stays all the same while an open task
-//! repeats it or continues its conversation, and while the task that it repeats stays, so that a
-//! link from what is left leads somewhere. With a task goes its idempotency key; its correlation leads
-//! to the newest task of it that stays.
+//! Only ended tasks are removed, by the time they ended. A task stays while an open task repeats it or
+//! continues its conversation, and while the task that it repeats stays, so that no link leads nowhere. With
+//! a task goes its idempotency key; its correlation then leads to the newest task of it that stays.
 //!
-//! An archive is written first, as a whole, and only what it holds is removed: it has its name when all
-//! of it is on the disk, and a task that changes after that stays.
+//! An archive is written first, as a whole, and only archived tasks are removed: it gets its name when all of
+//! it is on the disk, and a task that changes after that stays.
 //!
-//! A task leaves by one rename into `tmp/` and is taken apart there: a reader sees it or not, and a
-//! full disk is no obstacle. The feed forgets changes older than the age asked for (unless only one
-//! lane is cleaned), so that it does not grow for ever; [`Store::feed_start`] tells where it begins.
+//! A task is removed by one rename into `tmp/` and deleted there: a reader sees it or not, and a full disk is
+//! no obstacle. Changes older than the given age are removed from the feed (unless only one lane is cleaned),
+//! so that it does not grow forever; [`Store::feed_start`] returns where it begins.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -38,30 +37,30 @@ const GROUP: usize = 32;
 pub struct GcPlan {
     /// How long ago a task must have ended, in seconds.
     pub older_than_seconds: f64,
-    /// Whether an age of 0 is meant: every ended task.
+    /// Whether an age of 0 is intended: every ended task.
     pub all_ended: bool,
     /// Only tasks of this lane.
     pub lane: Option<String>,
-    /// Change nothing, only tell.
+    /// Report what would be removed, and change nothing.
     pub dry_run: bool,
     /// Write each task to a new file in this directory before it is removed, as
     /// [`Store::export`] does.
     pub archive: Option<PathBuf>,
 }
 
-/// What [`Store::gc`] did, or would do.
+/// What [`Store::gc`] removed, or would remove.
 #[derive(Clone, Debug, Default)]
 pub struct GcReport {
-    /// The tasks that were removed, the one that ended first at the head.
+    /// The removed tasks, the one that ended first at the head.
     pub removed: Vec<TaskId>,
-    /// How many are old enough and stay, since a task that stays refers to them or somebody is
+    /// How many are old enough but stay, because a task that stays refers to them or another process is
     /// changing them.
     pub kept: u64,
     /// The file that the removed tasks were written to.
     pub archive: Option<PathBuf>,
-    /// How many entries the feed forgot.
+    /// How many entries were removed from the feed.
     pub feed_dropped: u64,
-    /// What did not work and did not matter.
+    /// Failures that did not matter, one sentence each.
     pub notes: Vec<String>,
 }
 
@@ -71,13 +70,13 @@ struct GcCandidate {
     id: TaskId,
     retry_of: Option<String>,
     created: Time,
-    /// The name of its correlation's file.
+    /// The name of the file of its correlation.
     correlation: String,
-    /// The fingerprint of what was archived.
+    /// The fingerprint of the archived task.json.
     archived: Option<String>,
 }
 
-/// For the file of each correlation: the newest task that stays.
+/// The newest task that stays, for the file of each correlation.
 type Successors = HashMap<String, (Time, TaskId)>;
 
 fn succeed(successors: &mut Successors, correlation: String, created: Time, id: &TaskId) {
@@ -89,12 +88,12 @@ fn succeed(successors: &mut Successors, correlation: String, created: Time, id: 
 }
 
 impl Store {
-    /// Removes tasks that ended long ago. Once this returns, what was removed stays removed after a
-    /// power cut, and what was archived is safe before it is removed.
+    /// Removes tasks that ended long ago. Once this returns, removed tasks stay removed after a power cut;
+    /// archived ones are durable in the archive before they are removed.
     ///
     /// # Errors
-    /// `Invalid` for an age of 0 without `all_ended`; `Io`, `Locked`, `Config`. What was removed
-    /// before an error stays removed.
+    /// `Invalid` for an age of 0 without `all_ended`; `Io`, `Locked`, `Config`. Tasks removed before an error
+    /// stay removed.
     pub fn gc(&self, plan: &GcPlan) -> Result<GcReport> {
         let age = plan.older_than_seconds;
         if !age.is_finite() || age < 0.0 {
@@ -106,7 +105,7 @@ impl Store {
         }
         if let Some(archive) = &plan.archive
             && let (Ok(archive), Ok(root)) = (std::path::absolute(archive), self.root().canonicalize())
-            // It may have to be made first.
+            // The directory may have to be made first.
             && archive.ancestors().find_map(|part| part.canonicalize().ok()).is_some_and(|part| part.starts_with(&root))
         {
             return Err(Error::invalid("an archive inside the state directory would be lost with it")
@@ -148,7 +147,7 @@ impl Store {
         Ok(report)
     }
 
-    /// The tasks to remove, the one that ended first at the head.
+    /// Returns the tasks to remove, the one that ended first at the head.
     fn candidates(
         &self,
         plan: &GcPlan,
@@ -164,7 +163,7 @@ impl Store {
         self.scan(&mut |name, task| {
             let task = match task {
                 Ok(task) => task,
-                // What it refers to is not known, since this process cannot open files now.
+                // The tasks that it refers to are unknown, because this process cannot open files now.
                 Err(error) if bounded_file::is_transient(&error) => return blind = Some(error),
                 Err(error) => {
                     let name = printable(name);
@@ -234,7 +233,7 @@ impl Store {
                 continue;
             };
             let line = match export_line(&dir, &loaded) {
-                // Another gc is taking it apart.
+                // Another gc is deleting it.
                 Err(_) if self.layout.task(&candidate.id)?.is_none() => continue,
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     report.notes.push(format!("{} stays: {}", candidate.id, error.message()));
@@ -273,7 +272,7 @@ impl Store {
     ) -> Result<()> {
         let mut held: Vec<(Dir, TaskLock, LoadedTask, &GcCandidate)> = Vec::with_capacity(group.len());
         for candidate in group {
-            // Gone already: as good as removed by us.
+            // Gone already: another gc removed it.
             let Some(dir) = self.layout.task(&candidate.id)? else { continue };
             let lock = TaskLock::try_acquire(&dir)?;
             let loaded = read_or_note(&dir, &candidate.id, report)?;
@@ -299,7 +298,7 @@ impl Store {
             drop(lock);
         }
         if report.removed.len() > before {
-            // Before they are taken apart: a power cut must not bring back a part of one.
+            // Before they are deleted: a power cut must not bring back a part of one.
             atomic::sync_dir(&self.layout.tasks)?;
         }
         for gone in discarded {
@@ -312,8 +311,8 @@ impl Store {
         Ok(())
     }
 
-    /// Takes one task out of sight; what is to be taken apart in `tmp` is added to `discarded`. `false`
-    /// when somebody changed it meanwhile.
+    /// Removes one task from sight; a directory left to delete in `tmp` is added to `discarded`. Returns
+    /// `false` when another process changed the task meanwhile.
     fn remove_one(
         &self,
         dir: &Dir,
@@ -329,16 +328,16 @@ impl Store {
         if !loaded.is_current(dir)? {
             return Ok(false);
         }
-        // An index that is not up to date stays so: building it anew would need room.
+        // An outdated index stays outdated: rebuilding it would need disk space.
         let state = index.usable()?;
         match tmp {
             Some(tmp) => match atomic::discard(&self.layout.tasks, task.id.as_str(), tmp) {
                 Ok(name) => discarded.push(name),
-                // Another gc has been here since the task was read.
+                // Another gc has removed the task since it was read.
                 Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => return Ok(false),
                 Err(error) => return Err(error),
             },
-            // No room even for the staging directory.
+            // There is no space even for the staging directory.
             None => atomic::remove_tree(&self.layout.tasks, task.id.as_str())?,
         }
         match &state {
@@ -359,7 +358,7 @@ impl Store {
     }
 }
 
-/// Reads a task; one that cannot be read stays, which is noted.
+/// Reads a task; one that cannot be read stays, and the report says so.
 fn read_or_note(dir: &Dir, id: &TaskId, report: &mut GcReport) -> Result<Option<LoadedTask>> {
     match task_files::task(dir, id) {
         Err(error) if !bounded_file::is_transient(&error) => {
@@ -370,7 +369,7 @@ fn read_or_note(dir: &Dir, id: &TaskId, report: &mut GcReport) -> Result<Option<
     }
 }
 
-/// When a task ended; `None` while it is open.
+/// Returns when a task ended; `None` while it is open.
 fn ended(task: &Task) -> Option<Time> {
     match &task.status {
         Status::Completed { at, .. } | Status::Failed { at, .. } => Some(*at),
@@ -378,7 +377,7 @@ fn ended(task: &Task) -> Option<Time> {
     }
 }
 
-/// The tasks that this one repeats or continues.
+/// Returns the ids of the tasks that this one repeats or continues.
 fn references(task: &Task) -> Vec<String> {
     let parent = task.spec.metadata.get("parent_task_id").and_then(Value::as_str).map(str::to_string);
     task.spec.retry_of.iter().cloned().chain(parent).collect()

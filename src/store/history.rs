@@ -1,8 +1,7 @@
-//! events.jsonl of each task.
+//! The history of each task, events.jsonl.
 //!
-//! It is a copy: what happened is committed with task.json, which carries the newest events itself.
-//! Events are appended after the commit under the store lock, without a sync; the next writer fills
-//! what a crash left out.
+//! It is a copy: events are committed with task.json, which holds the newest ones itself. They are appended
+//! after the commit under the store lock, without a sync; the next writer adds what is missing after a crash.
 
 use std::fs::File;
 use std::io::{Result as IoResult, Write};
@@ -18,13 +17,13 @@ use super::layout::EVENTS_FILE;
 use crate::error::{Error, Result};
 use crate::model::{Event, Task, json};
 
-/// How many events ride inside task.json before events.jsonl is synced and they are dropped.
+/// How many events task.json holds before events.jsonl is synced and they are removed from task.json.
 pub(super) const RING: usize = 16;
 
 /// The largest events.jsonl or feed read at once, in bytes.
 const MAX_READ: u64 = 1024 * 1024 * 1024;
 
-/// Copies the events that ride in `task` to its events.jsonl, as far as they are missing there.
+/// Appends the events in task.json that are missing in events.jsonl.
 pub(super) fn append(dir: &Dir, task: &Task) -> Result<()> {
     let mut file = atomic::open_for_append(dir, EVENTS_FILE)?;
     let path = dir.path().join(EVENTS_FILE);
@@ -41,14 +40,14 @@ pub(super) fn append(dir: &Dir, task: &Task) -> Result<()> {
     file.write_all(lines.as_bytes()).map_err(|error| Error::io("write", &path, error))
 }
 
-/// Makes events.jsonl durable, so that task.json may forget what is in it.
+/// Makes events.jsonl durable, so that its events can be removed from task.json.
 pub(super) fn sync(dir: &Dir) -> Result<()> {
     let file = atomic::open_for_append(dir, EVENTS_FILE)?;
     atomic::sync_file(&file, &dir.path().join(EVENTS_FILE))
 }
 
-/// Cuts off the newest lines of ours that task.json does not confirm: after a power cut the copy of
-/// an event may be there without the commit. What task.json carries is written again.
+/// Cuts off our newest lines that task.json does not confirm: after a power cut the copy of an event may
+/// exist without its commit. Events in task.json are written again.
 fn cut_undone(file: &File, path: &Path, task: &Task, tail: &mut FileTail) -> Result<()> {
     loop {
         let undone: usize = tail
@@ -59,7 +58,7 @@ fn cut_undone(file: &File, path: &Path, task: &Task, tail: &mut FileTail) -> Res
             .map(<[u8]>::len)
             .sum();
         let keep = tail.bytes.len() - undone;
-        // The look may begin in the middle of a line, which says nothing of it.
+        // The bytes may begin in the middle of a line, which cannot be judged.
         if !tail.is_all() && tail.bytes[..keep].iter().filter(|byte| **byte == b'\n').count() < 2 {
             tail.read_more(file).map_err(|error| Error::io("read", path, error))?;
             continue;
@@ -71,7 +70,7 @@ fn cut_undone(file: &File, path: &Path, task: &Task, tail: &mut FileTail) -> Res
     }
 }
 
-/// Whether a line has a number of ours and is not what task.json says of it.
+/// Whether a line has one of our numbers but differs from the event of that number in task.json.
 fn is_undone(line: &[u8], task: &Task) -> bool {
     let Some(n) = json::parse_object(line).ok().and_then(|object| object.get("n")?.as_u64()) else {
         return false;
@@ -82,8 +81,8 @@ fn is_undone(line: &[u8], task: &Task) -> bool {
     }
 }
 
-/// The number of the newest of our events in the file; lines of others carry none, or one that we
-/// have not given yet.
+/// Returns the number of our newest event in the file. Lines of other writers have no number, or one that we
+/// have not assigned yet.
 fn last_number(file: &File, task: &Task, tail: &mut FileTail) -> IoResult<u64> {
     loop {
         let newest = tail.lines().rev().find_map(|line| {
@@ -98,8 +97,8 @@ fn last_number(file: &File, task: &Task, tail: &mut FileTail) -> IoResult<u64> {
     }
 }
 
-/// The whole history of a task: what is in events.jsonl, and what only rides in task.json yet.
-/// Lines that are no events are skipped.
+/// Returns the whole history of a task: the events in events.jsonl, and those that are only in task.json yet.
+/// Lines that are not events are skipped.
 pub(super) fn events(dir: &Dir, task: &Task) -> Result<Vec<Event>> {
     let content = bounded_file::read(dir, EVENTS_FILE, MAX_READ)?;
     let mut events: Vec<Event> =
@@ -110,7 +109,7 @@ pub(super) fn events(dir: &Dir, task: &Task) -> Result<Vec<Event>> {
     Ok(events)
 }
 
-/// The newest event of a task.
+/// Returns the newest event of a task.
 pub(super) fn last_event(dir: &Dir, task: &Task) -> Result<Option<Event>> {
     let newest = task.journal.recent.last();
     let Some(file) = open_read(dir, EVENTS_FILE)? else {
@@ -120,7 +119,7 @@ pub(super) fn last_event(dir: &Dir, task: &Task) -> Result<Option<Event>> {
     let fail = |error| Error::io("read", &path, error);
     let mut tail = FileTail::read(&file, FIRST_LOOK).map_err(fail)?;
     let last = loop {
-        // Where another writer has dropped our keys, every number is believed.
+        // Where another writer has dropped our keys, every number is accepted.
         let end = task.journal.last_event;
         let counts = |event: &Event| end == 0 || event.n.is_none_or(|n| n <= end);
         let last = tail.lines().rev().filter_map(Event::parse).find(counts);
@@ -146,17 +145,17 @@ pub(super) fn open_read(dir: &Dir, name: &str) -> Result<Option<File>> {
     }
 }
 
-/// How many numbers may be missing between two lines of a history that goes on.
+/// How many numbers may be missing between two lines of one history.
 const GAP: u64 = 10_000;
 
-/// The number of the newest of our events, as a history tells it whose task.json does not: what lies
-/// far beyond the number before it is none of ours.
+/// Returns the number of our newest event from a history, for a task.json that lacks it. A number far beyond
+/// the one before it is not ours.
 pub(super) fn end_of(events: &[Event]) -> u64 {
     let numbers = events.iter().filter_map(|event| event.n);
     numbers.fold(0, |end, n| if n <= end.saturating_add(GAP) { end.max(n) } else { end })
 }
 
-/// How many claims and how many releases that gave the attempt back a history tells of.
+/// Returns the number of claims in a history, and of releases that gave the attempt back.
 pub(super) fn count_claims(events: &[Event]) -> (u64, u64) {
     let claims = events.iter().filter(|event| event.kind == "claimed").count() as u64;
     let given_back =

@@ -1,4 +1,4 @@
-//! What is known of a lane without walking through its tasks.
+//! What is known of a lane without reading all of its tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -8,11 +8,11 @@ use super::{Store, cannot_write, earlier, feed};
 use crate::error::{ErrorKind, Result};
 use crate::model::{Status, Task, TaskId, Time};
 
-/// How much of the end of the feed tells of the latest changes, in bytes.
+/// How much of the end of the feed counts as the latest changes, in bytes.
 const LATEST: u64 = 64 * 1024;
 
 impl Store {
-    /// The next moment at which a task of these lanes comes due by itself (wall clock).
+    /// Returns when the next task of these lanes comes due, by the wall clock.
     pub fn next_due(&self, lanes: &[String]) -> Option<Time> {
         let next = |index: &Index<'_>| {
             lanes.iter().try_fold(None, |next, lane| Ok(earlier(next, index.next_due(lane)?)))
@@ -20,7 +20,10 @@ impl Store {
         self.with_index(next).ok()?
     }
 
-    /// Whether somebody is registered for the lane, or holds one of its tasks.
+    /// Whether a worker is registered for the lane or holds one of its tasks.
+    ///
+    /// # Errors
+    /// `Io`, `Locked`.
     pub fn lane_is_served(&self, lane: &str) -> Result<bool> {
         if self.live_workers()?.iter().any(|worker| worker.lanes.iter().any(|served| served == lane)) {
             return Ok(true);
@@ -28,7 +31,10 @@ impl Store {
         self.lane_has_live_claim(lane)
     }
 
-    /// Whether somebody holds a task of this lane under a lease that has not ended.
+    /// Whether a task of this lane is claimed under a live lease.
+    ///
+    /// # Errors
+    /// `Io`, `Locked`.
     pub fn lane_has_live_claim(&self, lane: &str) -> Result<bool> {
         let now = self.now();
         self.with_index(|index| {
@@ -44,7 +50,10 @@ impl Store {
         })
     }
 
-    /// How many tasks of its lane are served before a task that waits.
+    /// Returns how many tasks of its lane are served before a waiting task.
+    ///
+    /// # Errors
+    /// `Io`, `Locked`.
     pub fn tasks_ahead(&self, task: &Task) -> Result<u64> {
         self.with_index(|index| {
             let mut ahead = 0;
@@ -59,8 +68,11 @@ impl Store {
         })
     }
 
-    /// The ids of all tasks that can still change, or of those of one lane, sorted; ended ones may be
-    /// among them. `None` when the index does not tell.
+    /// Returns the ids of all open tasks, or of those of one lane, sorted; ended ones may be among them.
+    /// `None` when the index is not up to date.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn open_task_ids(&self, lane: Option<&str>) -> Result<Option<Vec<String>>> {
         let listed = |index: &Index<'_>| match index.usable()? {
             Some(_) => index.open_ids(lane).map(Some),
@@ -72,8 +84,8 @@ impl Store {
         }
     }
 
-    /// The ids of the tasks that can still change, as far as the index tells, and of those that changed
-    /// last, newest first: what somebody is likely to mean. Does not look through the tasks.
+    /// Returns the ids of open tasks, as far as the index shows, and of the tasks that changed last, newest
+    /// first: the ones that a person is likely to mean. Does not read the tasks.
     pub fn recent_task_ids(&self) -> Vec<String> {
         let mut ids: BTreeSet<String> =
             self.open_task_ids(None).ok().flatten().into_iter().flatten().collect();
@@ -81,7 +93,7 @@ impl Store {
         ids.into_iter().rev().collect()
     }
 
-    /// The lanes of such tasks.
+    /// Returns the lanes of such tasks.
     pub fn recent_lanes(&self) -> BTreeSet<String> {
         let mut lanes: BTreeSet<String> = self.latest().into_iter().map(|entry| entry.lane).collect();
         let index = Index::open(&self.layout);
@@ -96,8 +108,8 @@ impl Store {
         feed::newest(&self.layout.root, LATEST).unwrap_or_default()
     }
 
-    /// Makes the index fit, if that is needed and possible: a store that cannot be written is read
-    /// with what its index says.
+    /// Brings the index up to date if that is needed and possible: a store that is not writable is read with
+    /// the index as it is.
     fn ensure_index(&self, index: &Index<'_>) -> Result<()> {
         if index.usable()?.is_none() {
             match self.lock_store() {
@@ -109,7 +121,10 @@ impl Store {
         Ok(())
     }
 
-    /// Whether any task was ever in this lane.
+    /// Whether the lane ever had a task.
+    ///
+    /// # Errors
+    /// `Io`, `Locked`.
     pub fn lane_has_tasks(&self, lane: &str) -> Result<bool> {
         self.with_index(|index| {
             self.ensure_index(index)?;
@@ -117,16 +132,19 @@ impl Store {
         })
     }
 
-    /// How many tasks of a lane can be claimed: those that wait, those that have come due, and those
-    /// whose lease is over.
+    /// Returns how many tasks of a lane can be claimed: queued ones, scheduled ones that have come due, and
+    /// claimed ones whose lease is over.
+    ///
+    /// # Errors
+    /// `Io`, `Locked`.
     pub fn queue_depth(&self, lane: &str) -> Result<u64> {
         self.with_index(|index| match self.refresh(index, lane) {
             Err(error) if cannot_write(&error) => index.depth(lane, &self.now()),
-            fits => fits.and_then(|_| index.depth(lane, &self.now())),
+            refreshed => refreshed.and_then(|_| index.depth(lane, &self.now())),
         })
     }
 
-    /// The lanes with tasks that can be claimed, and how many each has.
+    /// Returns the lanes with claimable tasks, and how many each has.
     ///
     /// # Errors
     /// `Io`, `Locked` when the index must be brought up to date first and cannot be.
@@ -145,7 +163,10 @@ impl Store {
         Ok(lanes)
     }
 
-    /// The claimed tasks of a lane that `belongs` accepts, live leases and ended ones.
+    /// Returns the claimed tasks of a lane that `belongs` accepts, with live leases and expired ones.
+    ///
+    /// # Errors
+    /// `Io`, `Locked`.
     pub fn held_tasks(&self, lane: &str, belongs: &dyn Fn(&Task) -> bool) -> Result<Vec<Task>> {
         let index = Index::open(&self.layout)?;
         if index.usable()?.is_none() {

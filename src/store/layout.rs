@@ -1,4 +1,4 @@
-//! Where things are in a state directory.
+//! Names and paths in a state directory.
 
 use std::path::Path;
 
@@ -21,11 +21,11 @@ pub(super) const WORKERS: &str = "workers";
 pub(super) const LOCK: &str = "lock";
 pub(super) const FORMAT: &str = "format.json";
 pub(super) const FEED: &str = "feed.jsonl";
-/// What boards keep beside the tasks.
+/// Descriptions that boards store with the tasks.
 pub(super) const BOARD: &str = "board.json";
 /// Dispatch routes that programs add.
 pub(super) const ROUTES: &str = "routes.json";
-/// What clients of `lanes serve` show.
+/// The token that clients of `lanes serve` send.
 pub(super) const SERVER_TOKEN: &str = "serve.token";
 pub(super) const LANES: &str = "lanes.json";
 pub(super) const VENDORS: &str = "vendors.json";
@@ -38,7 +38,7 @@ pub(super) const EVENTS_FILE: &str = "events.jsonl";
 pub(super) const RESPONSE_FILE: &str = "response.json";
 pub(super) const REQUEST_FILE: &str = "request.md";
 pub(super) const RESPONSE_BODY_FILE: &str = "response.md";
-/// Inside a task: one numbered directory for each run.
+/// In the directory of a task: one numbered directory for each run.
 pub(super) const ATTEMPTS: &str = "attempts";
 
 /// The directories of one store.
@@ -46,7 +46,7 @@ pub(super) const ATTEMPTS: &str = "attempts";
 pub(super) struct Layout {
     pub(super) root: Dir,
     pub(super) tasks: Dir,
-    /// Who is told how far we are with what takes long.
+    /// Is notified of the progress of long work.
     pub(super) progress: ProgressListener,
 }
 
@@ -76,34 +76,34 @@ impl Layout {
         Ok(tasks.map(|tasks| Self { root, tasks, progress: ProgressListener::default() }))
     }
 
-    /// The empty store that `path` stands for while there is none. Nothing can be written to it.
+    /// Represents the store at `path`, which does not exist, as an empty one. Nothing can be written to it.
     pub(super) fn absent(path: &Path) -> Result<Self> {
         let (root, tasks) = (Dir::absent(path.to_path_buf())?, Dir::absent(path.join(TASKS))?);
         Ok(Self { root, tasks, progress: ProgressListener::default() })
     }
 
-    /// Whether it stands for a store that is not there.
+    /// Whether it represents a store that does not exist.
     pub(super) fn is_absent(&self) -> bool {
         self.tasks.is_absent()
     }
 
-    /// The directory of a task; `None` when there is none.
+    /// Opens the directory of a task; `None` when there is none.
     pub(super) fn task(&self, id: &TaskId) -> Result<Option<Dir>> {
         self.tasks.open_existing(id.as_str())
     }
 
-    /// The staging directory.
+    /// Opens the staging directory, and makes it if it does not exist.
     pub(super) fn tmp(&self) -> Result<Dir> {
         self.root.open_or_make(TMP)
     }
 
-    /// The directory of the derived files.
+    /// Opens the directory of the index, and makes it if it does not exist.
     pub(super) fn indexes(&self) -> Result<Dir> {
         self.root.open_or_make(INDEXES)
     }
 }
 
-/// Says what to do about what keeps a store from being opened.
+/// Adds a hint about the repair of a store that cannot be opened.
 pub(super) fn hint_at_repair(error: Error) -> Error {
     match error.kind() {
         ErrorKind::Corrupt => error.with_hint("`lanes fsck --repair` moves it out of the way"),
@@ -111,14 +111,14 @@ pub(super) fn hint_at_repair(error: Error) -> Error {
     }
 }
 
-/// The file name that stands for a lane: readable, and unique through a hash.
+/// Returns the directory name of a lane in the index: readable, and unique because of a hash.
 pub(super) fn lane_key(lane: &str) -> String {
     let mut name = slug(lane);
     name.truncate(60);
     format!("{name}-{}", &hex(&Sha256::digest(lane.as_bytes()))[..10])
 }
 
-/// The file name that stands for an idempotency key within a workspace.
+/// Returns the file name of an idempotency key of a workspace.
 pub(super) fn idempotency_key(workspace_id: &str, key: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(workspace_id.as_bytes());
@@ -127,7 +127,7 @@ pub(super) fn idempotency_key(workspace_id: &str, key: &str) -> String {
     hex(&hash.finalize())
 }
 
-/// Lower-case hex.
+/// Returns lower-case hex digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

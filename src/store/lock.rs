@@ -1,18 +1,18 @@
 //! The only code that locks.
 //!
-//! Three locks, always taken in this order:
+//! There are three locks, always taken in this order:
 //!
-//! 1. the *task lock*, an exclusive flock on the directory of one task, held by a `lanes` process
-//!    from reading a task until its change is committed. It keeps two of us from preparing (and
-//!    syncing) changes of one task at the same time, without holding up any other task;
-//! 2. the *store lock*, an exclusive flock on `<store>/lock`, shared with every other implementation
-//!    of the protocol and held for microseconds: look again, rename, note it in the index;
-//! 3. with it, a flock on the store's directory: somebody may delete `lock` while we have it, and the
-//!    next one would lock another file. Among us that lets nobody in, since the directory stays.
+//! 1. The *task lock*: an exclusive flock on the directory of one task, held by a `lanes` process from
+//!    reading a task until its change is committed. It keeps two processes from preparing (and syncing)
+//!    changes of one task at the same time, without delaying any other task.
+//! 2. The *store lock*: an exclusive flock on `<store>/lock`, shared with every other implementation of the
+//!    protocol and held for microseconds: to check again, rename, and update the index.
+//! 3. With the store lock, a flock on the store's directory: somebody may delete `lock` while it is held, and
+//!    the next process would lock another file. The directory stays, so that no other `lanes` gets in.
 //!
 //! None is ever held across a child process, a network call or a wait, and readers take none.
 //!
-//! A [`FileLock`] has nothing to do with them: it says that one of us is at some longer work.
+//! A [`FileLock`] is independent of them: it shows that a process is doing some longer work.
 
 #![expect(clippy::disallowed_methods, reason = "this is the module that locks")]
 
@@ -33,16 +33,16 @@ use super::layout::LOCK;
 use super::thread_queue::{FileId, Permit, ThreadQueue};
 use crate::error::{Error, ErrorKind, Result, printable};
 
-/// For how many times the time limit a lock is waited for whose holder changes meanwhile.
+/// How many times the time limit is waited for a lock whose holder keeps changing.
 const WINDOWS: u32 = 6;
 
-/// How often a thread that waits looks whether it still should.
+/// How often a waiting thread checks whether it should stop waiting.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The store lock; released when dropped. Only who has it may change what others see.
+/// The store lock; released when dropped. Only its holder may change what other processes see.
 #[derive(Debug)]
 pub(super) struct StoreLock {
-    // Let go first: whoever has the file next finds the directory free.
+    // Released first: the process that gets the file next finds the directory free.
     _directory: HeldLock,
     _file: HeldLock,
     since: Instant,
@@ -52,7 +52,7 @@ thread_local! {
     static HELD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-/// For how long this thread held the store lock when it last did; for measurements.
+/// Returns for how long this thread held the store lock the last time; for measurements.
 #[doc(hidden)]
 pub fn last_lock_hold() -> Duration {
     HELD.get()
@@ -77,24 +77,24 @@ struct HeldLock {
     _permit: Permit<'static>,
 }
 
-/// Stands before every lock that a process of many threads waits for.
+/// The queue of this process's threads in front of every lock.
 static THREADS: ThreadQueue = ThreadQueue::new();
 
-/// Ends every wait for a lock in this process, now and from now on; a lock that is free can still be
-/// had. For a process that is about to end: whoever waits for a lock has changed nothing yet.
+/// Ends every wait for a lock in this process, now and from now on; a free lock can still be taken. For a
+/// process that is about to end: a thread that waits for a lock has changed nothing yet.
 pub fn give_up_waiting() {
     THREADS.close();
 }
 
 impl StoreLock {
-    /// Waits for the store lock until one process has kept it for `timeout`.
+    /// Waits for the store lock until one process has held it for `timeout`.
     pub(super) fn acquire(root: &Dir, timeout: Duration) -> Result<Self> {
         loop {
             let (directory, its_stat) = open_directory(root)?;
             let (file, stat) = open_lock_file(root, LOCK)?;
             let file = acquire(file, &stat, &root.path().join(LOCK), timeout)?;
             let directory = acquire(directory, &its_stat, root.path(), timeout)?;
-            // Somebody may have deleted the file while we waited; then others lock a new one.
+            // The file may have been deleted while this process waited; then others lock a new one.
             if still_there(root, LOCK, &stat) {
                 return Ok(Self { _directory: directory, _file: file, since: Instant::now() });
             }
@@ -102,8 +102,8 @@ impl StoreLock {
     }
 }
 
-/// A lock outside that order, for what one process at a time may do for as long as it likes. Its file
-/// is made for it and removed with it.
+/// A lock outside that order, for work that one process at a time may do for as long as it likes. Its file is
+/// created with it and removed with it.
 #[derive(Debug)]
 pub struct FileLock {
     dir: Dir,
@@ -112,10 +112,10 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// Takes the lock on the file at `path`; `None` when somebody has it.
+    /// Takes the lock on the file at `path`; `None` when another process has it.
     ///
     /// # Errors
-    /// `Io`; `Corrupt` when something else than a file lies there.
+    /// `Invalid` for a path without a file name; `Corrupt` when it is not a regular file; `Io`.
     pub fn try_acquire(path: &Path) -> Result<Option<Self>> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) else {
             return Err(Error::invalid(format!("{} names no file", printable(&path.to_string_lossy()))));
@@ -123,7 +123,7 @@ impl FileLock {
         Self::try_acquire_in(Dir::open_root(parent)?, name)
     }
 
-    /// Takes the lock on the file `name` in `dir`.
+    /// Takes the lock on the file `name` in `dir`; `None` when another process has it.
     pub(super) fn try_acquire_in(dir: Dir, name: &str) -> Result<Option<Self>> {
         loop {
             let (file, stat) = open_lock_file(&dir, name)?;
@@ -140,7 +140,7 @@ impl FileLock {
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        // Before the lock is let go: who gets it afterwards sees that the file is another one.
+        // Before the lock is released: the next holder sees that the file is another one.
         let _ = atomic::remove(&self.dir, &self.name);
     }
 }
@@ -163,20 +163,20 @@ fn open_lock_file(dir: &Dir, name: &str) -> Result<(File, Stat)> {
     Ok((File::from(fd), stat))
 }
 
-/// Whether `name` in `dir` is still what was opened.
+/// Whether `name` in `dir` is still the opened file.
 pub(super) fn still_there(dir: &Dir, name: &str, locked: &Stat) -> bool {
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
         .is_ok_and(|now| (now.st_dev, now.st_ino) == (locked.st_dev, locked.st_ino))
 }
 
 impl TaskLock {
-    /// Waits for the lock of the task in `dir` until one process has kept it for `timeout`.
+    /// Waits for the lock of the task in `dir` until one process has held it for `timeout`.
     pub(super) fn acquire(dir: &Dir, timeout: Duration) -> Result<Self> {
         let (file, stat) = open_directory(dir)?;
         Ok(Self { _lock: acquire(file, &stat, dir.path(), timeout)? })
     }
 
-    /// The lock of the task in `dir` if nobody has it.
+    /// Takes the lock of the task in `dir`; `None` when another process has it.
     pub(super) fn try_acquire(dir: &Dir) -> Result<Option<Self>> {
         let (file, stat) = open_directory(dir)?;
         let Some(permit) = THREADS.enter(file_id(&stat), Instant::now()) else { return Ok(None) };
@@ -184,20 +184,21 @@ impl TaskLock {
     }
 }
 
-/// Marks `fd` as held by this process for as long as it stays open; `false`: somebody holds it.
+/// Locks `fd` for as long as it stays open. Returns `false` when another process holds it.
 pub(super) fn hold(fd: &OwnedFd, path: &Path) -> Result<bool> {
     let file = fd.as_fd().try_clone_to_owned().map_err(|error| Error::io("open", path, error))?;
     try_lock(&File::from(file), path)
 }
 
-/// Whether some process holds the file `name` in `dir`; nobody holds what cannot be opened.
+/// Whether a process holds the file `name` in `dir`; a file that cannot be opened is not held.
 ///
 /// # Errors
-/// `Io` when the kernel does not tell.
+/// `Io` when the kernel does not report it.
 pub(super) fn is_held(dir: &Dir, name: &str) -> Result<bool> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(fd) = rustix::fs::openat(dir, name, flags, Mode::empty()) else { return Ok(false) };
-    // A shared lock suffices to see an exclusive one, and two who look do not disturb each other.
+    // A shared lock suffices to detect an exclusive one, and two processes that check do not disturb each
+    // other.
     match fs2::FileExt::try_lock_shared(&File::from(fd)) {
         Ok(()) => Ok(false),
         Err(error) if error.kind() == IoErrorKind::WouldBlock => Ok(true),
@@ -217,8 +218,8 @@ fn try_lock(file: &File, path: &Path) -> Result<bool> {
     }
 }
 
-/// Locks `file`: waits for the permit, tries, then sleeps in the kernel's queue, then
-/// gives up and says who holds it.
+/// Locks `file`: waits for the permit, tries, then sleeps in the kernel's queue, then gives up and names the
+/// holder.
 fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<HeldLock> {
     let deadline = Instant::now() + timeout;
     let Some(permit) = THREADS.enter(file_id(stat), deadline) else { return Err(held(stat, path, timeout)) };
@@ -226,8 +227,8 @@ fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<He
         return Ok(HeldLock { _file: file, _permit: permit });
     }
     let (sender, receiver) = mpsc::channel();
-    // flock has no time limit of its own. A thread that is left behind lets go as soon as it gets
-    // the lock, because nobody receives the file any more.
+    // flock has no timeout. A thread that is left behind releases the lock as soon as it gets it, because
+    // nobody receives the file any more.
     std::thread::Builder::new()
         .name("lock".to_string())
         .spawn(move || {
@@ -243,7 +244,7 @@ fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<He
             Err(_) => return None,
         }
     };
-    // Most locks are free again before it is worth asking who has them.
+    // Most locks are free again before it is worth asking for their holder.
     let mut file = received(Instant::now() + timeout / 10);
     let mut until = deadline;
     let mut holder = None;
@@ -251,7 +252,7 @@ fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<He
         if let Some(file) = file {
             return Ok(HeldLock { _file: file?, _permit: permit });
         }
-        // Another one by now: many want it on a busy machine, and nobody keeps it.
+        // Another holder by now: many processes want it on a busy machine, and none keeps it.
         let now = holder_pid(stat);
         if window == WINDOWS || holder == Some(now) || THREADS.is_closed() {
             break;
@@ -276,8 +277,8 @@ fn held(stat: &Stat, path: &Path, timeout: Duration) -> Error {
     .with_hint("end or continue that process, or wait longer with --lock-timeout or LANES_LOCK_TIMEOUT")
 }
 
-/// Who holds a lock on the file, from the kernel's own list: it knows every implementation's locks,
-/// and costs nothing until somebody asks.
+/// Returns the holder of a lock on the file, from the kernel's list: it contains the locks of every
+/// implementation, and costs nothing until it is read.
 fn holder(stat: &Stat) -> Option<String> {
     let pid = holder_pid(stat)?;
     let command = PathBuf::from(format!("/proc/{pid}/cmdline"));
@@ -296,7 +297,8 @@ fn holder_pid(stat: &Stat) -> Option<u32> {
     locks.lines().find_map(|line| pid_in_lock_line(line, stat))
 }
 
-/// The pid of a line such as `1: FLOCK  ADVISORY  WRITE 4711 fe:00:12345 0 EOF` about this file.
+/// Returns the pid in a line such as `1: FLOCK  ADVISORY  WRITE 4711 fe:00:12345 0 EOF` if it is about this
+/// file.
 fn pid_in_lock_line(line: &str, stat: &Stat) -> Option<u32> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [_, "FLOCK", _, _, pid, file, ..] = words.as_slice() else {
@@ -307,7 +309,7 @@ fn pid_in_lock_line(line: &str, stat: &Stat) -> Option<u32> {
     (inode == stat.st_ino && pid > 0).then_some(pid)
 }
 
-/// File systems on which a lock taken by one machine is not seen by another, or not reliably.
+/// Refuses file systems on which a lock taken by one machine is not seen by another, or not reliably.
 pub(super) fn refuse_network_file_system(root: &Dir) -> Result<()> {
     const NETWORK: [(u32, &str); 8] = [
         (0x6969, "NFS"),
@@ -322,7 +324,7 @@ pub(super) fn refuse_network_file_system(root: &Dir) -> Result<()> {
     let Ok(stat) = rustix::fs::fstatfs(root) else {
         return Ok(());
     };
-    // The type of f_type differs between platforms; the magic numbers fit 32 bits on all of them.
+    // The type of f_type differs between platforms; the magic numbers fit in 32 bits on all of them.
     let magic = stat.f_type as u32;
     match NETWORK.iter().find(|(number, _)| *number == magic) {
         None => Ok(()),

@@ -1,18 +1,51 @@
-//! The state directory: the only code that touches it.
+//! The state directory; no other module touches it.
 //!
 //! # How a change happens
 //!
-//! 1. Lock the task (not the store), read task.json.
+//! 1. Lock the task (not the store) and read task.json.
 //! 2. Apply the command (`model::transition`); a refusal ends here, with nothing written.
 //! 3. Write the new task.json under `tmp/` and sync it.
-//! 4. Lock the store. If task.json is no longer the file that was read (another implementation
-//!    wrote it), go back to 1. Otherwise rename: **this is the commit**. Copy the new events to
-//!    events.jsonl and the feed, update the index, unlock.
+//! 4. Lock the store. If task.json is no longer the file that was read (another implementation wrote it),
+//!    go back to 1. Otherwise rename: **this is the commit**. Copy the new events to events.jsonl and the
+//!    feed, update the index, unlock.
 //! 5. Sync the task's directory, so that the rename survives a power cut; ring the doorbells.
 //!
-//! So nothing is synced while the store lock is held, a reader sees the state before or after and
-//! never between, and whatever a killed process leaves undone after the commit is derived data that
-//! the next change completes.
+//! So no task is synced while the store lock is held, and a reader sees the state before or after a
+//! change and never between. What a killed process leaves undone after the commit is derived data, which the
+//! next change completes.
+//!
+//! # Where the methods of `Store` are
+//!
+//! This file defines [`Store`], and every other file adds methods to it: all of them import this one, which in
+//! turn declares them and uses some. Other than that, no files here import each other in a circle.
+//!
+//! | file | methods |
+//! |---|---|
+//! | `mod.rs` | `open`, `open_existing`, `open_to_read`, `is_there`, `root`, `check_in_place`, `now`, `random`, `attempts_dir`, `check_writable`, `resolve`, `task`, `response`, `response_exists`, `events`, `last_event`, `feed_since`, `feed_after`, `feed_start`, `feed_end` |
+//! | `submit.rs` | `submit`, `retry`, `copy_request` |
+//! | `submit_batch.rs` | `submit_batch` |
+//! | `claim_next.rs` | `claim_next`, `claim_next_as`, `peek_next`, `settle` |
+//! | `commit.rs` | `claim`, `apply` |
+//! | `lane_queries.rs` | `next_due`, `lane_is_served`, `lane_has_live_claim`, `tasks_ahead`, `open_task_ids`, `recent_task_ids`, `recent_lanes`, `lane_has_tasks`, `queue_depth`, `lanes_with_ready_tasks`, `held_tasks` |
+//! | `scan.rs` | `task_names`, `scan_names`, `scan`, `scan_after`, `dead_tasks` |
+//! | `request_file.rs` | `with_local_paths`, `request_check`, `own_request` |
+//! | `response_delivery.rs` | `keeps_response`, `sync_response`, `copy_response`, `deliver` |
+//! | `attempt_files.rs` | `attempt`, `existing_attempt`, `attempt_numbers` |
+//! | `outbox.rs` | `add_to_outbox`, `remove_from_outbox`, `outbox` |
+//! | `conversation_locks.rs` | `conversation_lock_path`, `remove_stale_conversation_locks` |
+//! | `lane_settings.rs` | `paused`, `pause`, `resume`, `lane_descriptions`, `change_lane_descriptions` |
+//! | `routes.rs` | `routes_text`, `routes_path`, `routes`, `change_routes`, `routes_version` |
+//! | `vendor_cooldowns.rs` | `cooldowns`, `active_cooldowns`, `change_cooldown`, `pause_vendor`, `resume_vendor` |
+//! | `usage_log.rs` | `append_usage`, `usage` |
+//! | `server_token.rs` | `server_token_file` |
+//! | `worker_registry.rs` | `register`, `abandoned_workers`, `dead_workers`, `has_exiting_worker`, `live_workers` |
+//! | `watch/mod.rs` | `can_watch`, `watch_tasks`, `watch_tasks_until_exit`, `watch_lanes`, `watch_lanes_until_exit`, `watch_feed`, `wake_waiters` |
+//! | `diagnostics.rs` | `format`, `is_writable_version`, `is_in_place`, `try_lock`, `space`, `newest_change` |
+//! | `fsck/mod.rs` | `fsck` |
+//! | `fsck/preflight.rs` | `fsck_at` |
+//! | `gc.rs` | `gc` |
+//! | `transfer/export.rs` | `export` |
+//! | `transfer/import.rs` | `import` |
 
 mod atomic;
 mod attempt_files;
@@ -89,24 +122,24 @@ use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Event, Now, Response, Task, TaskId, Time, json};
 use crate::sync;
 
-/// The version of the layout that this program writes.
+/// The version of the format that this program writes.
 pub const FORMAT_VERSION: u64 = 1;
 
-/// How to use a store.
+/// How a store is used.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// How long to wait for a lock before giving up.
+    /// How long to wait for a lock that one process holds.
     pub lock_timeout: Duration,
-    /// Where the time comes from.
+    /// The source of the time.
     pub clock: Clock,
-    /// Where random numbers come from.
+    /// The source of random numbers.
     pub entropy: Entropy,
-    /// Whether a store on a network file system is used all the same.
+    /// Whether a store on a network file system is used nevertheless.
     pub allow_network_fs: bool,
-    /// Who is told how far the store is with what takes it long.
+    /// Is notified of the progress of long work.
     pub progress: ProgressListener,
-    /// The root of the workspace that the store belongs to, resolved. Where it is known, fsck reports tasks
-    /// whose answers belong elsewhere, and an import keeps such answers in the store.
+    /// The root of the workspace that the store belongs to, resolved. If it is known, fsck reports tasks
+    /// whose responses belong elsewhere, and an import keeps such responses in the store.
     pub workspace_root: Option<PathBuf>,
 }
 
@@ -128,7 +161,7 @@ impl Default for StoreOptions {
 pub struct Store {
     layout: Layout,
     options: StoreOptions,
-    /// The version in format.json; newer than ours means that we only read.
+    /// The version in format.json; a newer one than ours makes the store read-only.
     version: u64,
 }
 
@@ -136,8 +169,8 @@ impl Store {
     /// Opens the store at `root` and makes what is missing of it.
     ///
     /// # Errors
-    /// `Config` when `root` is no directory or lies on a network file system; `Io` when it cannot be
-    /// opened or made.
+    /// `Config` when `root` is not a directory or is on a network file system; `Io` when it cannot be opened
+    /// or made.
     pub fn open(root: &Path, options: StoreOptions) -> Result<Self> {
         let root = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
         Self::of(Layout::open(&root)?, options)
@@ -155,7 +188,7 @@ impl Store {
     /// Opens the store at `root` if there is one; makes nothing.
     ///
     /// # Errors
-    /// `NotFound` when nothing is there, or no store; else as [`Store::open`].
+    /// `NotFound` when there is no store; otherwise as [`Store::open`].
     pub fn open_existing(root: &Path, options: StoreOptions) -> Result<Self> {
         let root = std::path::absolute(root).map_err(|error| Error::io("find", root, error))?;
         match Layout::open_existing(&root)? {
@@ -167,8 +200,8 @@ impl Store {
         }
     }
 
-    /// Opens the store at `root` to look at it; makes nothing. While there is none, it reads as an empty one,
-    /// to which nothing can be written.
+    /// Opens the store at `root` for reading; makes nothing. While there is none, it reads as an empty store
+    /// that cannot be written.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -185,15 +218,15 @@ impl Store {
         root.join(layout::TASKS).symlink_metadata().is_ok()
     }
 
-    /// The absolute path of the state directory.
+    /// Returns the absolute path of the state directory.
     pub fn root(&self) -> &Path {
         self.layout.root.path()
     }
 
-    /// Refuses to wait for work in tasks that are not the store's any more.
+    /// Checks that the task directory that was opened is still at its path, before a wait for work.
     ///
     /// # Errors
-    /// `NotFound` when the directory of the tasks was removed or replaced after the store was opened.
+    /// `NotFound` when it was removed or replaced after the store was opened.
     pub fn check_in_place(&self) -> Result<()> {
         let Layout { root, tasks, .. } = &self.layout;
         let opened = rustix::fs::fstat(tasks).map_err(|errno| Error::io("read", tasks.path(), errno))?;
@@ -205,25 +238,25 @@ impl Store {
             .with_hint("give the command again to wait for the tasks that are there now"))
     }
 
-    /// The present moment by the store's clock.
+    /// Returns the current time by the store's clock.
     pub fn now(&self) -> Now {
         self.options.clock.now()
     }
 
-    /// A random number from the store's source.
+    /// Returns a random number from the store's source.
     pub fn random(&self) -> u128 {
         self.options.entropy.draw(self.now().wall)
     }
 
-    /// Where the run logs of a task are kept: one numbered directory for each attempt.
+    /// Returns the directory of a task's run logs, which has one numbered directory for each attempt.
     pub fn attempts_dir(&self, id: &TaskId) -> PathBuf {
         self.layout.tasks.path().join(id.as_str()).join(layout::ATTEMPTS)
     }
 
-    /// Refuses to change a store that a newer version wrote.
+    /// Checks that this program may change the store.
     ///
     /// # Errors
-    /// `Config` when the store's format is newer than this program's.
+    /// `Config` when the store has a newer format than this program writes.
     pub fn check_writable(&self) -> Result<()> {
         if self.version <= FORMAT_VERSION {
             return Ok(());
@@ -252,23 +285,24 @@ impl Store {
     /// Finds the task that `text` names: its id, or a beginning or an end that only one id has.
     ///
     /// # Errors
-    /// `Invalid` for text that is no part of an id, or of several; `NotFound` when no task fits.
+    /// `Invalid` for text that cannot be part of an id, or that matches several; `NotFound` when no task
+    /// matches.
     pub fn resolve(&self, text: &str) -> Result<TaskId> {
         let id = TaskId::parse(text)?;
         if self.layout.task(&id)?.is_some() {
             return Ok(id);
         }
-        let mut fits: Vec<String> = self.layout.tasks.names()?;
-        fits.retain(|name| TaskId::is_valid(name) && (name.starts_with(text) || name.ends_with(text)));
-        fits.sort_unstable();
-        match fits.as_slice() {
+        let mut matching: Vec<String> = self.layout.tasks.names()?;
+        matching.retain(|name| TaskId::is_valid(name) && (name.starts_with(text) || name.ends_with(text)));
+        matching.sort_unstable();
+        match matching.as_slice() {
             [] => Err(Self::unknown(text)),
             [one] => TaskId::parse(one),
             several => {
                 let shown: Vec<&str> = several.iter().take(5).map(String::as_str).collect();
                 let more = if several.len() > 5 { ", …" } else { "" };
-                Err(Error::invalid(format!("'{text}' fits {} tasks", several.len()))
-                    .with_hint(format!("give more of the id: {}{more}", shown.join(", "))))
+                Err(Error::invalid(format!("'{text}' matches {} tasks", several.len()))
+                    .with_hint(format!("type more of the id: {}{more}", shown.join(", "))))
             }
         }
     }
@@ -276,16 +310,16 @@ impl Store {
     /// Reads a task.
     ///
     /// # Errors
-    /// `NotFound` when there is none; `Corrupt` when its file is not a task.
+    /// `NotFound` when there is none; `Corrupt` when its file is not a task; `Io`.
     pub fn task(&self, id: &TaskId) -> Result<Task> {
         let dir = self.task_dir(id)?;
         Ok(self.load(&dir, id)?.task)
     }
 
-    /// The answer to a task; `None` while it is open, and when the answer's file is gone.
+    /// Returns the response of a task; `None` while it is open, and when the file of the response is gone.
     ///
     /// # Errors
-    /// `Corrupt` when the file is not a response.
+    /// `Corrupt` when the file is not a response; `Io`.
     pub fn response(&self, task: &Task) -> Result<Option<Response>> {
         if let Some(response) = task.journal.response.as_ref().filter(|_| task.status.is_terminal()) {
             return Ok(Some(response.clone()));
@@ -294,7 +328,7 @@ impl Store {
         task_files::response(&dir, task)
     }
 
-    /// Whether a task has an answer file, without reading it.
+    /// Whether a task has a response, without reading it.
     pub fn response_exists(&self, task: &Task) -> bool {
         task.status.is_terminal()
             && (task.journal.response.is_some()
@@ -305,47 +339,65 @@ impl Store {
                 }))
     }
 
-    /// The history of a task, oldest first.
+    /// Returns the history of a task, oldest event first.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`, `Io`.
     pub fn events(&self, id: &TaskId) -> Result<Vec<Event>> {
         let dir = self.task_dir(id)?;
         let task = self.load(&dir, id)?.task;
         history::events(&dir, &task)
     }
 
-    /// The newest event of a task.
+    /// Returns the newest event of a task.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`, `Io`.
     pub fn last_event(&self, task: &Task) -> Result<Option<Event>> {
         history::last_event(&self.task_dir(&task.id)?, task)
     }
 
-    /// The changes after number `since`, oldest first, at most `limit` of them.
+    /// Returns the changes after number `since`, oldest first, at most `limit` of them.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn feed_since(&self, since: u64, limit: usize) -> Result<Vec<FeedEntry>> {
         feed::since(&self.layout.root, since, limit)
     }
 
-    /// The changes after a cursor, which moves behind them; cheap to ask again and again.
+    /// Returns the changes after a cursor and advances it; cheap to call repeatedly.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn feed_after(&self, cursor: &mut FeedCursor, limit: usize) -> Result<Vec<FeedEntry>> {
         feed::after(&self.layout.root, cursor, limit)
     }
 
-    /// The number of the oldest change that the feed still tells of; `None` when it is empty. It
-    /// grows when [`Store::gc`] drops old entries: who asks for earlier ones has missed some.
+    /// Returns the number of the oldest change in the feed; `None` when the feed is empty. It grows when
+    /// [`Store::gc`] removes old entries: a reader of earlier ones has missed some.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn feed_start(&self) -> Result<Option<u64>> {
         feed::first(&self.layout.root)
     }
 
-    /// The number of the newest change.
+    /// Returns the number of the newest change; 0 when the feed is empty.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn feed_end(&self) -> Result<u64> {
         Ok(feed::newest(&self.layout.root, 64 * 1024)?.last().map_or(0, |entry| entry.seq))
     }
 
-    /// The store lock. Whoever takes it means to write, if only derived data.
+    /// Takes the store lock, to write task files or derived data.
     fn lock_store(&self) -> Result<lock::StoreLock> {
         self.check_writable()?;
         lock::StoreLock::acquire(&self.layout.root, self.options.lock_timeout)
     }
 }
 
-/// Reads format.json, and writes it into a store that has none.
+/// Reads the version in format.json; 0 when there is none.
 fn format_version(layout: &Layout) -> Result<u64> {
     let path = || layout.root.path().join(layout::FORMAT);
     let content =
@@ -362,7 +414,7 @@ fn format_version(layout: &Layout) -> Result<u64> {
     }
 }
 
-/// Writes format.json if it is not there yet.
+/// Writes format.json if it does not exist yet.
 fn mark_format(layout: &Layout) -> Result<()> {
     if bounded_file::read(&layout.root, layout::FORMAT, 64 * 1024)?.is_some() {
         return Ok(());
@@ -370,12 +422,12 @@ fn mark_format(layout: &Layout) -> Result<()> {
     let mut object = json::Object::new();
     object.insert("version".into(), FORMAT_VERSION.into());
     object.insert("writer".into(), concat!("lanes ", env!("CARGO_PKG_VERSION")).into());
-    // Whoever made the root may have been killed before its name was safe.
+    // The process that made the root may have been killed before its name was durable.
     atomic::sync_parent(layout.root.path())?;
     atomic::replace_durably(&layout.tmp()?, &layout.root, layout::FORMAT, json::to_text(&object).as_bytes())
 }
 
-/// Whether an error only says that this store cannot be written, so that it can still be read.
+/// Whether an error only means that this store is not writable, so that it can still be read.
 fn cannot_write(error: &Error) -> bool {
     let refused = [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOSPC, Errno::DQUOT];
     match error.kind() {
@@ -385,10 +437,45 @@ fn cannot_write(error: &Error) -> bool {
     }
 }
 
-/// The earlier of two moments of which each may be absent.
+/// Returns the earlier of two times, each of which may be absent.
 fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    /// Returns the Rust files below a directory.
+    fn files_below(dir: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let (dirs, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
+        files.into_iter().chain(dirs.iter().flat_map(|dir| files_below(dir))).collect()
+    }
+
+    #[test]
+    fn every_public_method_is_in_the_table() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+        let table = std::fs::read_to_string(root.join("mod.rs")).unwrap();
+        let mut count = 0;
+        for path in files_below(&root) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let file = path.strip_prefix(&root).unwrap().display();
+            let row = table.lines().find(|line| line.starts_with(&format!("//! | `{file}` |"))).unwrap_or("");
+            for block in text.split("\nimpl Store {\n").skip(1) {
+                let block = block.split("\n}\n").next().unwrap_or_default();
+                for line in block.lines().filter_map(|line| {
+                    line.strip_prefix("    pub fn ").or_else(|| line.strip_prefix("    pub(crate) fn "))
+                }) {
+                    let name = line.split(['(', '<']).next().unwrap_or_default();
+                    assert!(row.contains(&format!("`{name}`")), "{file}: {name}");
+                    count += 1;
+                }
+            }
+        }
+        assert!(count > 80, "{count}");
     }
 }

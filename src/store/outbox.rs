@@ -9,13 +9,19 @@ use crate::error::Result;
 use crate::model::TaskId;
 
 impl Store {
-    /// Notes that the end of a run is written down and about to be told.
+    /// Records that the outcome of a run is written down and about to be reported.
+    ///
+    /// # Errors
+    /// `Config`, `Io`.
     pub fn add_to_outbox(&self, id: &TaskId, fence: u64) -> Result<()> {
         let outbox = self.layout.root.open_or_make(OUTBOX)?;
         atomic::replace_durably(&self.layout.tmp()?, &outbox, &outbox_name(id, fence), b"")
     }
 
-    /// Notes that the end of a run is told.
+    /// Records that the outcome of a run was reported.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn remove_from_outbox(&self, id: &TaskId, fence: u64) -> Result<()> {
         match self.layout.root.open_existing(OUTBOX)? {
             Some(outbox) => atomic::remove(&outbox, &outbox_name(id, fence)),
@@ -23,7 +29,10 @@ impl Store {
         }
     }
 
-    /// The runs whose end is not told yet.
+    /// Returns the task and the claim number of each run whose outcome was not reported yet.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn outbox(&self) -> Result<Vec<(TaskId, u64)>> {
         let Some(outbox) = self.layout.root.open_existing(OUTBOX)? else {
             return Ok(Vec::new());
@@ -34,7 +43,7 @@ impl Store {
     }
 }
 
-/// The fence first: an id may hold dots, a number does not.
+/// The fence comes first: an id may contain dots, a number does not.
 fn outbox_name(id: &TaskId, fence: u64) -> String {
     format!("{fence}.{id}")
 }

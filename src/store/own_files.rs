@@ -1,7 +1,7 @@
-//! Which files are a store's own, by whatever name or link somebody reaches them.
+//! Which files belong to a store, by whatever name or link they are reached.
 //!
-//! A task may not name them: what lies in the store are the claim tokens of other tasks and the prompts and
-//! answers of their workers.
+//! A task may not name them: a store contains the claim tokens of other tasks, and their prompts and
+//! responses.
 
 use std::fs::Metadata;
 use std::io;
@@ -14,21 +14,21 @@ use rustix::fs::{FileType, Mode, OFlags};
 use super::layout::TASKS;
 use crate::model::TaskId;
 
-/// How deep directories are looked through for a second name of a file.
+/// How deeply directories are searched for a second name of a file.
 const MAX_DEPTH: usize = 16;
 
-/// A file or directory, whatever its name.
+/// Device and inode of a file or directory, whatever its name.
 type DeviceInode = (u64, u64);
 
 fn device_inode(metadata: &Metadata) -> DeviceInode {
     (metadata.dev(), metadata.ino())
 }
 
-/// Whether `path`, absolute and without links, lies in the store at `root`: below its directory or below
-/// another mount of it. The path need not exist, nor need the store.
+/// Whether `path`, absolute and without links, is in the store at `root`: below its directory or below
+/// another mount of it. Neither the path nor the store need exist.
 ///
 /// # Errors
-/// When the directory of the store cannot be looked at.
+/// When the directory of the store cannot be read.
 pub fn lies_in_store(root: &Path, path: &Path) -> io::Result<bool> {
     if path.starts_with(root) {
         return Ok(true);
@@ -54,11 +54,11 @@ pub fn lies_in_store(root: &Path, path: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whether a file that has several names (hard links) has one of them in the store at `root`. This looks
-/// through the whole store.
+/// Whether a file with several names (hard links) has one of them in the store at `root`. This searches the
+/// whole store.
 ///
 /// # Errors
-/// When the store cannot be looked through.
+/// When the store cannot be searched.
 pub fn is_linked_into_store(root: &Path, file: &Metadata) -> io::Result<bool> {
     if file.nlink() < 2 || device_inode_at(root)?.is_none_or(|(device, _)| device != file.dev()) {
         return Ok(false);
@@ -125,7 +125,7 @@ mod tests {
         for (root, other) in [(&root, "plain"), (&root, "twin"), (&top.join("none"), "second")] {
             assert!(!is_linked(root, other), "{other}");
         }
-        // As a bind mount looks: another path to the same directory.
+        // Like a bind mount: another path to the same directory.
         std::os::unix::fs::symlink(&root, top.join("other")).unwrap();
         assert!(lies_in_store(&top.join("other"), &task.join("x")).unwrap());
     }

@@ -1,4 +1,5 @@
-//! Small files of a user's own, outside any queue: whole or not at all, durable, and nobody else's.
+//! Small private files of a user outside any queue: written atomically and durably, readable only by the
+//! owner.
 
 use std::path::{Path, PathBuf};
 
@@ -17,16 +18,15 @@ pub struct PrivateFiles {
 }
 
 impl PrivateFiles {
-    /// The files in `directory`, an absolute path.
+    /// Returns the files in `directory`, an absolute path.
     pub fn at(directory: PathBuf) -> Self {
         Self { directory }
     }
 
-    /// The text of a file; `None` when there is none.
+    /// Returns the text of a file; `None` when there is none.
     ///
     /// # Errors
-    /// `Corrupt` when it is not a regular file, not text, or one that another user may have written;
-    /// `Io`.
+    /// `Corrupt` when it is not a regular file, not UTF-8, or another user may have written it; `Io`.
     pub fn read(&self, name: &str) -> Result<Option<String>> {
         let Some(dir) = self.open()? else { return Ok(None) };
         let Some(content) = bounded_file::read(&dir, name, LIMIT)? else { return Ok(None) };
@@ -58,7 +58,7 @@ impl PrivateFiles {
         atomic::replace_durably(&dir, &dir, name, text.as_bytes())
     }
 
-    /// Removes a file; whether there was one.
+    /// Removes a file; returns whether there was one.
     ///
     /// # Errors
     /// `Io`.
@@ -72,7 +72,7 @@ impl PrivateFiles {
         Ok(true)
     }
 
-    /// The names of all files, sorted.
+    /// Returns the names of all files, sorted.
     ///
     /// # Errors
     /// `Io`.
@@ -83,12 +83,12 @@ impl PrivateFiles {
         Ok(names)
     }
 
-    /// The present version of a file; nothing when there is none.
+    /// Returns the present version of a file; `None` when there is none.
     pub fn stamp(&self, name: &str) -> Option<FileVersion> {
         FileVersion::at(&self.directory.join(name))
     }
 
-    /// The path of a file, for messages.
+    /// Returns the path of a file, for messages.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }

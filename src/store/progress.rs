@@ -1,15 +1,14 @@
-//! How far the store is with work that takes it long.
+//! Progress of work on the store that takes long.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Is told how far the store is with what takes it long: at how many of how many tasks, and at the
-/// end that it is at all of them.
+/// A callback for the number of tasks done and the number of all tasks; at the end the two are equal.
 #[derive(Clone, Default)]
 pub struct ProgressListener(Option<Arc<dyn Fn(u64, u64) + Send + Sync>>);
 
 impl ProgressListener {
-    /// Tells `listener`.
+    /// Calls `listener`.
     pub fn new(listener: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(listener)))
     }

@@ -1,4 +1,4 @@
-//! The quarantine: where repair moves what the store cannot use, never removing it.
+//! The quarantine: repair moves files there that the store cannot use, and never deletes them.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use super::layout::QUARANTINE;
 use crate::error::Result;
 use crate::model::Time;
 
-/// Moves `name` out of `from`, a directory of the store in `root`, to the same place below the
-/// quarantine of this run, which gets its name from `time` the first time; returns the path of that.
+/// Moves `name` out of `from`, a directory of the store in `root`, to the same place below the quarantine of
+/// this run, which is named after `time` the first time. Returns the path of that quarantine.
 pub(super) fn set_aside(
     root: &Dir,
     run: &mut Option<String>,

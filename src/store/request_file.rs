@@ -1,10 +1,9 @@
-//! The file that a task asks to be worked on: a person's, somewhere in the workspace, or the store's
-//! own copy of a prompt.
+//! The file with the request of a task: a person's file in the workspace, or the store's own copy of a
+//! prompt.
 //!
-//! A person's file may be reached by a symbolic link. The store's own is opened through the task's
-//! directory and never by a link, which somebody may have planted to have another file read. As far as
-//! task.json carries the prompt, it is not synced, and the next claim writes again what a power cut leaves
-//! of it.
+//! A person's file may be reached by a symbolic link. The store's own is opened through the task's directory
+//! and never by a link, which somebody may have planted to have another file read. If task.json contains the
+//! whole prompt, the copy is not synced, and the next claim restores what a power cut leaves of it.
 
 use std::fs::File;
 use std::io::Read;
@@ -26,14 +25,14 @@ pub(super) fn is_own(task: &Task) -> bool {
     is_in_task(&task.request_path, task.id.as_str(), REQUEST_FILE)
 }
 
-/// Whether `path` is that of the file `name` of the task `id`, in this store or wherever it was before.
+/// Whether `path` is that of the file `name` of the task `id`, in this store or where the store was before.
 pub(super) fn is_in_task(path: &str, id: &str, name: &str) -> bool {
     let dir = path.strip_suffix(name).and_then(|path| path.strip_suffix('/'));
     dir.and_then(|dir| dir.strip_suffix(id)).is_some_and(|tasks| tasks.ends_with(&format!("/{TASKS}/")))
 }
 
-/// Lets the files that a store keeps for a task be those in `dir`, also when the store has been moved or
-/// copied since, or was reached by another path.
+/// Points the paths of files that the store keeps for a task into `dir`, since the store may have been moved
+/// or copied, or reached by another path.
 pub(super) fn localize_paths(task: &mut Task, dir: &Path) {
     let id = task.id.as_str();
     for (path, name) in
@@ -50,15 +49,15 @@ fn open_own(dir: &Dir) -> rustix::io::Result<File> {
     rustix::fs::openat(dir, REQUEST_FILE, flags, Mode::empty()).map(File::from)
 }
 
-/// What a look at a request shows.
+/// The state of a request file.
 enum RequestState {
-    /// It, or something else in its place.
+    /// The request, or something else in its place.
     Whole(RequestCheck),
     /// A part of the store's own copy.
     Torn,
 }
 
-fn look(root: &Path, dir: &Dir, task: &Task) -> Result<RequestState> {
+fn inspect(root: &Path, dir: &Dir, task: &Task) -> Result<RequestState> {
     let is_own = is_own(task);
     if !is_own && is_in_store(root, task.request_path.as_ref()) {
         return Ok(RequestState::Whole(RequestCheck::Unreadable(IN_STORE.to_string())));
@@ -72,7 +71,7 @@ fn look(root: &Path, dir: &Dir, task: &Task) -> Result<RequestState> {
         Ok(_) if is_own && is_torn(dir, task) => return Ok(RequestState::Torn),
         Ok(sha256) => RequestCheck::Changed(sha256),
         Err(error) => match Error::io("read the request", &task.request_path, error) {
-            // A process without descriptors says nothing of the file.
+            // A process without free descriptors learns nothing about the file.
             error if bounded_file::is_transient(&error) => return Err(error),
             error if is_unreadable(&error) => RequestCheck::Unreadable(error.cause().unwrap_or_default()),
             _ => RequestCheck::Missing,
@@ -83,20 +82,19 @@ fn look(root: &Path, dir: &Dir, task: &Task) -> Result<RequestState> {
 /// Why a file of the store is not read as a request.
 const IN_STORE: &str = "it lies in the state directory and is not the task's own";
 
-/// Whether the path of a request, which may have come to lead elsewhere since the submit, leads into the
-/// store.
+/// Whether the path of a request leads into the store; it may have changed its target since the submit.
 fn is_in_store(root: &Path, path: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     lies_in_store(&real(root), &real(path)).unwrap_or(true)
 }
 
-/// Whether an error leaves it open what is there.
+/// Whether an error leaves open what the file contains.
 fn is_unreadable(error: &Error) -> bool {
     let numbers = [Errno::ACCESS, Errno::PERM, Errno::IO].map(Errno::raw_os_error);
     error.raw_os_error().is_some_and(|number| numbers.contains(&number))
 }
 
-/// Whether part of the store's own copy was lost, and task.json carries all of it.
+/// Whether part of the store's own copy was lost, and task.json contains all of it.
 fn is_torn(dir: &Dir, task: &Task) -> bool {
     let prompt = task.spec.prompt.as_bytes();
     let found = || {
@@ -106,31 +104,31 @@ fn is_torn(dir: &Dir, task: &Task) -> bool {
     sha256_bytes(prompt) == task.request_sha256 && found().is_ok_and(|found| is_part(&found, prompt))
 }
 
-/// Whether a power cut may have left `found` of `whole`: a beginning of it, with zeros for what was not
-/// written.
+/// Whether a power cut may have left `found` of `whole`: a beginning of it, with zeros for blocks that were
+/// not written.
 pub(super) fn is_part(found: &[u8], whole: &[u8]) -> bool {
     found.len() <= whole.len() && found.iter().zip(whole).all(|(is, was)| is == was || *is == 0)
 }
 
 impl Store {
-    /// A task as it was written, with the paths of the files that this store keeps for it.
+    /// Returns a task with the paths of the files that this store keeps for it.
     pub fn with_local_paths(&self, mut task: Task) -> Task {
         let dir = self.layout.tasks.path().join(task.id.as_str());
         localize_paths(&mut task, &dir);
         task
     }
 
-    /// What is known of the request of the task in `dir` now. One that the store can write again is the same.
+    /// Checks the request of the task in `dir`. A torn copy that the store can restore counts as unchanged.
     pub(super) fn check_request(&self, dir: &Dir, task: &Task) -> Result<RequestCheck> {
-        Ok(match look(self.layout.root.path(), dir, task)? {
+        Ok(match inspect(self.layout.root.path(), dir, task)? {
             RequestState::Whole(check) => check,
             RequestState::Torn => RequestCheck::Same,
         })
     }
 
-    /// What is known of the request of the task in `dir`, which is written again if part of it was lost.
+    /// Checks the request of the task in `dir`, and restores it if part of it was lost.
     pub(super) fn check_and_restore_request(&self, dir: &Dir, task: &Task) -> Result<RequestCheck> {
-        match look(self.layout.root.path(), dir, task)? {
+        match inspect(self.layout.root.path(), dir, task)? {
             RequestState::Whole(check) => Ok(check),
             RequestState::Torn => {
                 atomic::replace_durably(&self.layout.tmp()?, dir, REQUEST_FILE, task.spec.prompt.as_bytes())?;
@@ -139,8 +137,8 @@ impl Store {
         }
     }
 
-    /// Whether the answer of a task belongs outside the workspace, going by how its path is written. Where that
-    /// leads is looked at when the answer is delivered.
+    /// Whether the response of a task belongs outside the workspace, by the text of its path. The target of
+    /// the path is checked on delivery.
     pub(super) fn responds_outside_workspace(&self, id: &str, response_path: &str) -> bool {
         let path = Path::new(response_path);
         let climbs = path.components().any(|part| part == Component::ParentDir);
@@ -149,13 +147,13 @@ impl Store {
             && self.options.workspace_root.as_ref().is_some_and(is_outside)
     }
 
-    /// Whether the request of a task is written as a file of this store that is not the task's own copy.
+    /// Whether the path of a request is a file of this store other than the task's own copy.
     pub(super) fn requests_store_file(&self, id: &str, request_path: &str) -> bool {
         !is_in_task(request_path, id, REQUEST_FILE)
             && Path::new(request_path).starts_with(self.layout.root.path())
     }
 
-    /// Refuses a path of a request that leads into the store.
+    /// Refuses the path of a request that leads into the store.
     pub(super) fn check_request_path(&self, path: &str) -> Result<()> {
         if is_in_store(self.layout.root.path(), path.as_ref()) {
             return Err(Error::refused(format!("cannot read the request {}: {IN_STORE}", printable(path)))
@@ -164,17 +162,17 @@ impl Store {
         Ok(())
     }
 
-    /// What is known of a task's request file now.
+    /// Returns the state of a task's request file.
     pub fn request_check(&self, task: &Task) -> RequestCheck {
         let checked = self.task_dir(&task.id).and_then(|dir| self.check_request(&dir, task));
         checked.unwrap_or(RequestCheck::Missing)
     }
 
-    /// The copy of its request that the store keeps for a task; `None` when the request is a person's
+    /// Opens the copy of the request that the store keeps for a task; `None` when the request is a person's
     /// file.
     ///
     /// # Errors
-    /// `Io` when it cannot be opened, as when a symbolic link stands in its place; `NotFound`.
+    /// `Io` when it cannot be opened, for example because a symbolic link replaces it; `NotFound`.
     pub fn own_request(&self, task: &Task) -> Result<Option<File>> {
         let dir = self.task_dir(&task.id)?;
         if !is_own(task) {

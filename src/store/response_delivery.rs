@@ -1,4 +1,4 @@
-//! Writing an answer where its submitter wants it.
+//! Writes the response of a task where its submitter wants it.
 
 use std::path::Path;
 
@@ -10,26 +10,26 @@ use crate::error::{Error, Result, printable};
 use crate::model::{Response, Task};
 
 impl Store {
-    /// Whether a task was given no place for its answer, so that only the store keeps it.
+    /// Whether only the store keeps the response of a task, because the submit named no path for it.
     pub fn keeps_response(&self, task: &Task) -> bool {
         is_in_task(&task.response_path, task.id.as_str(), RESPONSE_BODY_FILE)
     }
 
-    /// Makes the answer of a task durable, so that it may be told.
+    /// Makes the response of a task durable, so that it may be printed.
     ///
     /// # Errors
-    /// `Io` when that fails.
+    /// `Io`.
     pub fn sync_response(&self, task: &Task) -> Result<()> {
         atomic::sync_dir(&self.task_dir(&task.id)?)
     }
 
-    /// Writes the body of `response` to the copy that the store keeps beside the task. It is a second copy:
-    /// on a full or read-only disk the answer can still be told.
+    /// Writes the body of `response` to the copy that the store keeps with the task. Failing to write this
+    /// second copy is not an error: on a full or read-only disk the response can still be printed.
     ///
-    /// The answer itself is made durable first: what this reports can never turn out not to have happened.
+    /// The response itself is made durable first, so that nothing is reported that a power cut can undo.
     ///
     /// # Errors
-    /// `Io` when the answer cannot be made durable.
+    /// `Io` when the response cannot be made durable.
     pub fn copy_response(&self, task: &Task, response: &Response) -> Result<()> {
         let dir = self.task_dir(&task.id)?;
         atomic::sync_dir(&dir)?;
@@ -38,14 +38,14 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the body of `response` to `target`, whole or not at all, with the permissions of a file that is
-    /// replaced. Missing directories are made. `target` is absolute and without links, and the caller has
-    /// checked that an answer may be written there.
+    /// Writes the body of `response` atomically to `target`, with the permissions of the file that it
+    /// replaces. Missing directories are made. `target` is absolute and without links, and the caller has
+    /// checked that a response may be written there.
     ///
-    /// The answer itself is made durable first, as in [`Store::copy_response`].
+    /// The response itself is made durable first, as in [`Store::copy_response`].
     ///
     /// # Errors
-    /// `Refused` when the path has come to lead elsewhere; `Io` when it cannot be written.
+    /// `Refused` when the path has changed its target; `Io` when it cannot be written.
     pub fn deliver(&self, task: &Task, response: &Response, target: &Path) -> Result<()> {
         let dir = self.task_dir(&task.id)?;
         atomic::sync_dir(&dir)?;

@@ -33,7 +33,7 @@ const ROUTES: JsonFile<Object> = JsonFile {
 /// The one key of the file.
 const KEY: &str = "routes";
 
-/// Refuses a file that another user may have written, since it chooses what runs, and one that is no text.
+/// Refuses a file that another user may have written, since it chooses what runs, and one that is not UTF-8.
 fn admit_trusted(store: &Store, content: &FileContent) -> Result<()> {
     let path = store.routes_path();
     let root = rustix::fs::fstat(&store.layout.root)
@@ -42,7 +42,7 @@ fn admit_trusted(store: &Store, content: &FileContent) -> Result<()> {
     if !owners.contains(&content.stat.st_uid) || content.stat.st_mode & 0o002 != 0 {
         let path = printable(&path.to_string_lossy());
         return Err(Error::corrupt(format!("{path} can be changed by another user"))
-            .with_hint("look at it, then make it yours with mode 0600, or remove it"));
+            .with_hint("inspect it, then take ownership of it with mode 0600, or remove it"));
     }
     text_of(&path, &content.bytes).map(drop)
 }
@@ -62,7 +62,7 @@ pub struct FileVersion {
 }
 
 impl FileVersion {
-    /// The present version of the file at `path`; nothing when there is none.
+    /// Returns the present version of the file at `path`; `None` when there is none.
     pub fn at(path: &Path) -> Option<Self> {
         rustix::fs::stat(path).ok().map(|stat| Self::of(&stat))
     }

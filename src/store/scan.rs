@@ -1,10 +1,9 @@
-//! Looking through many tasks of a store.
+//! Reads many tasks of a store.
 //!
-//! What such a look costs is mostly system calls, so the usual case takes three for each task: one
-//! open that goes straight to task.json and refuses every link on its way, one read, one close.
-//! Whatever is unusual is read again by the careful way of `read.rs`, which tells what is wrong.
-//! Large stores are read by several threads; results come in order, and only a few wait for their
-//! turn.
+//! The cost is mostly system calls, so the usual case takes three for each task: one open that goes straight
+//! to task.json and refuses every link on its way, one read, one close. Everything unusual is read again by
+//! `task_files.rs`, which reports what is wrong. Large stores are read by several threads; results come in
+//! order, and only a few are buffered.
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::sync_channel;
@@ -21,22 +20,22 @@ use crate::model::{Task, TaskId, TaskText};
 /// Files up to this size are read by one call, in bytes.
 const BUFFER: usize = 64 * 1024;
 
-/// What a thread hands over at once: little at first, for who wants few, and then more, since waking
-/// the one who takes it costs as much as a look at several tasks.
+/// How many results a thread hands over at once: few at first, for callers that want few, then more, since
+/// waking the receiver costs as much as reading several tasks.
 const FIRST_GROUP: usize = 8;
 const LAST_GROUP: usize = 128;
 
-/// How many groups of a thread may wait to be taken.
+/// How many groups of a thread may be buffered.
 const AHEAD: usize = 2;
 
-/// How many threads look. More than most machines have processors: what was not used for a while is read
-/// from the disk, which can do many things at a time.
+/// How many threads read. More than most machines have processors: files not in the page cache are read from
+/// the disk, which handles many requests at a time.
 const THREADS: usize = 8;
 
-/// Up to this many looks are not worth the threads.
+/// Up to this many tasks are read without threads.
 const FEW: usize = 256;
 
-/// Reads files by few system calls.
+/// Reads small files with few system calls.
 pub(super) struct FastReader {
     buffer: Vec<u8>,
     path: String,
@@ -47,8 +46,8 @@ impl FastReader {
         Self { buffer: vec![0; BUFFER], path: String::new() }
     }
 
-    /// The content of the regular file `name` in the directory `inside` of `dir`, or in `dir` itself.
-    /// `None` for whatever is unusual about it: it must be looked at with care.
+    /// Returns the content of the regular file `name` in the directory `inside` of `dir`, or in `dir` itself.
+    /// `None` for anything unusual, which needs a closer look.
     pub(super) fn quick(&mut self, dir: &Dir, inside: &str, name: &str) -> Option<&[u8]> {
         self.path.clear();
         for part in [inside, name] {
@@ -60,15 +59,15 @@ impl FastReader {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let fd = rustix::fs::openat2(dir, self.path.as_str(), flags, Mode::empty(), resolve).ok()?;
-        // A read at a place of the file is refused by pipes.
+        // Pipes refuse a read at an offset.
         let length = rustix::io::pread(&fd, &mut self.buffer, 0).ok()?;
-        // A full buffer may not be all.
+        // If the buffer is full, there may be more.
         (length < self.buffer.len()).then(|| &self.buffer[..length])
     }
 }
 
-/// Applies `look` to each name and hands the results to `take` in the order of the names, until that
-/// has enough. Each thread has a desk of its own to work at.
+/// Applies `look` to each name and passes the results to `take` in the order of the names, until that breaks.
+/// Each thread has a scratch value of its own.
 pub(super) fn map_in_order<N, D, T>(
     names: &[N],
     scratch: &(impl Fn() -> D + Sync),
@@ -105,7 +104,7 @@ where
             // A thread that ends early has panicked, which ends the process.
             let results: Vec<T> = match &queues[number % THREADS] {
                 Some(queue) => queue.recv().unwrap_or_default(),
-                // Where no thread can be had, it is done here.
+                // Without a thread it is done here.
                 None => group.iter().map(|name| look(&mut scratch, name)).collect(),
             };
             for (name, result) in group.iter().zip(results) {
@@ -116,7 +115,7 @@ where
     })
 }
 
-/// The names in groups, of which each thread takes every so many-th.
+/// Returns the names in groups, which are dealt to the threads in turn.
 fn groups<N>(mut names: &[N]) -> Vec<&[N]> {
     let mut groups = Vec::new();
     while !names.is_empty() {
@@ -128,8 +127,8 @@ fn groups<N>(mut names: &[N]) -> Vec<&[N]> {
     groups
 }
 
-/// Looks at some entries of the task directory and shows what `look` makes of them, in the order
-/// given, until `visit` has enough.
+/// Reads some tasks and passes what `look` returns for each to `visit`, in the order given, until that
+/// breaks.
 pub(super) fn scan_names<T: Send>(
     layout: &Layout,
     names: &[String],
@@ -139,12 +138,12 @@ pub(super) fn scan_names<T: Send>(
     let look = |reader: &mut FastReader, name: &String| scan_name(layout, reader, name, look);
     let _ = map_in_order(names, &FastReader::new, &look, &mut |name, seen| match seen.transpose() {
         Some(seen) => visit(name, seen),
-        // Removed between the listing and the look: as if it had never been listed.
+        // Removed between the listing and the read: as if it had never been listed.
         None => ControlFlow::Continue(()),
     });
 }
 
-/// The same, and tells how far it is.
+/// Reads some tasks as [`scan_names`] does, and reports the progress.
 pub(super) fn scan_with_progress<T: Send>(
     layout: &Layout,
     names: &[String],
@@ -160,7 +159,7 @@ pub(super) fn scan_with_progress<T: Send>(
     layout.progress.report(names.len(), names.len());
 }
 
-/// Looks at one entry of the task directory; `None` when it is gone.
+/// Reads the task in one entry of the task directory; `None` when it is gone.
 pub(super) fn scan_name<T>(
     layout: &Layout,
     reader: &mut FastReader,
@@ -187,16 +186,19 @@ pub(super) fn scan_name<T>(
 }
 
 impl Store {
-    /// The names in the task directory, sorted.
+    /// Returns the names in the task directory, sorted.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn task_names(&self) -> Result<Vec<String>> {
         let mut names = self.layout.tasks.names()?;
         names.sort_unstable();
         Ok(names)
     }
 
-    /// Looks at entries of the task directory, by several threads if there are many, and shows what
-    /// `look` makes of them, in the order given, until `visit` has enough. What cannot be read as a
-    /// task comes as an error; what is gone does not come.
+    /// Reads entries of the task directory, with several threads if there are many, and passes what `look`
+    /// returns for each to `visit`, in the order given, until that breaks. An entry that is not a readable
+    /// task is passed as an error; one that is gone is skipped.
     pub fn scan_names<T: Send>(
         &self,
         names: &[String],
@@ -206,8 +208,11 @@ impl Store {
         scan_names(&self.layout, names, &look, visit);
     }
 
-    /// Shows every entry of the store's task directory, in the order of their names. What cannot be
-    /// read as a task comes as an error.
+    /// Passes every task to `visit`, in the order of the ids. An entry that is not a readable task is passed
+    /// as an error.
+    ///
+    /// # Errors
+    /// `Io` when the tasks cannot be listed.
     pub fn scan(&self, visit: &mut dyn FnMut(&str, Result<Task>)) -> Result<()> {
         scan_with_progress(
             &self.layout,
@@ -221,7 +226,10 @@ impl Store {
         Ok(())
     }
 
-    /// The same for what stands behind `after` in that order, until `visit` has enough.
+    /// Passes the tasks after `after` in the order of the ids to `visit`, until that breaks.
+    ///
+    /// # Errors
+    /// `Io` when the tasks cannot be listed.
     pub fn scan_after(
         &self,
         after: Option<&TaskId>,
@@ -242,8 +250,11 @@ impl Store {
         Ok(())
     }
 
-    /// The dead tasks of a lane that were not retried yet, oldest first; what cannot be read is shown
-    /// to `unreadable`.
+    /// Returns the dead tasks of a lane that were not retried yet, oldest first. Errors of unreadable ones
+    /// are passed to `unreadable`.
+    ///
+    /// # Errors
+    /// `Io` when the tasks cannot be listed.
     pub fn dead_tasks(&self, lane: &str, unreadable: &mut dyn FnMut(Error)) -> Result<Vec<TaskId>> {
         let dead = |task: &TaskText<'_>| {
             let is_candidate = task.spec.lane.is(lane) && task.is_terminal() && task.retried_as.is_none();

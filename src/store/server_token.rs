@@ -1,7 +1,7 @@
-//! The token that clients of `lanes serve` show unless another one is chosen.
+//! The default token of `lanes serve`, which clients must send.
 //!
-//! It stays the same from one server to the next, so that clients may keep it; a removed one is replaced by a
-//! new one.
+//! It stays the same across restarts of the server, so that clients may keep it; a removed one is replaced by
+//! a new one.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -17,10 +17,10 @@ use crate::error::{Error, Result};
 const SECRET_BYTES: usize = 32;
 
 impl Store {
-    /// The file with the server's token, readable for its owner alone; made when there is none.
+    /// Returns the file with the server's token, which only its owner can read; makes it if there is none.
     ///
     /// # Errors
-    /// `Refused` when the store is of a newer version, `Io`, `Locked`.
+    /// `Config` when the store has a newer format, `Io`, `Locked`.
     pub fn server_token_file(&self) -> Result<PathBuf> {
         let path = self.layout.root.path().join(SERVER_TOKEN);
         if self.has_server_token() {
@@ -28,7 +28,8 @@ impl Store {
         }
         self.check_writable()?;
         let tmp = self.layout.tmp()?;
-        // Once in the life of a store; of two servers that start, the second takes the token of the first.
+        // Once in the life of a store; of two servers that start at once, the second uses the token of the
+        // first.
         let _lock = self.lock_store()?;
         if !self.has_server_token() {
             let line = format!("{}\n", new_secret()?);
@@ -37,12 +38,12 @@ impl Store {
         Ok(path)
     }
 
-    /// Whether something stands where the token belongs; whether it is one is judged by its reader.
+    /// Whether anything has the name of the token; its reader checks whether it is one.
     fn has_server_token(&self) -> bool {
         rustix::fs::statat(&self.layout.root, SERVER_TOKEN, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Whether other users may read the token.
+    /// Whether other users can read the token.
     pub(super) fn is_server_token_open(&self) -> bool {
         rustix::fs::statat(&self.layout.root, SERVER_TOKEN, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
             FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o077 != 0
@@ -50,7 +51,8 @@ impl Store {
     }
 }
 
-/// 64 hexadecimal digits that nobody can guess. Unlike an id, a secret comes from the system's generator or not at all.
+/// Returns 64 random hexadecimal digits. Unlike an id, a secret comes from the system's generator or not at
+/// all.
 ///
 /// # Errors
 /// `Io` when the system has no random bytes.

@@ -1,4 +1,4 @@
-//! New tasks.
+//! Adds new tasks, and new tasks that retry failed ones.
 
 use rustix::io::Errno;
 use serde_json::Value;
@@ -15,32 +15,31 @@ use crate::model::task::object;
 use crate::model::transition::check_retry;
 use crate::model::{Command, Journal, NewRequest, NewTask, Status, Task, TaskId, Time, json};
 
-/// What became of a submit.
+/// The result of a submit.
 #[derive(Clone, Debug)]
 pub struct Submitted {
     /// The task.
     pub task: Task,
-    /// Whether it was there already, under the same idempotency key and with the same content.
+    /// Whether it existed already, with the same idempotency key and the same content.
     pub existing: bool,
 }
 
 impl Store {
-    /// Adds a task.
+    /// Adds a task. Once this returns success, the task survives a power cut.
     ///
-    /// With an idempotency key that a task of the workspace holds already, that task is returned when
-    /// its content is the same.
+    /// If a task of the workspace has the same idempotency key and the same content, that task is returned
+    /// instead.
     ///
     /// # Errors
-    /// `Refused` when the key belongs to a task of other content; `Io` when a file operation fails.
-    /// Once this returns success the task survives a power cut.
+    /// `Refused` when a task with other content has the key; `Config`, `Locked`, `Io`.
     pub fn submit(&self, new: NewTask) -> Result<Submitted> {
         self.add(new, None)
     }
 
     /// Submits a failed task again, as a new one that takes over its idempotency key.
     ///
-    /// The old task stays as it is, since a wait may have reported it already; both name each other.
-    /// Asking twice gives the same new task.
+    /// The old task stays as it is, since a wait may have reported it already; each names the other. Retrying
+    /// it again returns the same new task.
     ///
     /// # Errors
     /// `Refused` unless the task has failed (cancelled and dead tasks have); `NotFound`.
@@ -53,7 +52,7 @@ impl Store {
         let request = self.copy_request(&old)?;
         let mut new = NewTask::again(&old.spec, request);
         new.response_path = (!self.keeps_response(&old)).then(|| old.response_path.clone());
-        // The key is what makes a second retry find the first one.
+        // The key lets a second retry find the first one.
         new.spec.key = Some(old.spec.key.clone().unwrap_or_else(|| format!("retry-of:{id}")));
         new.spec.retry_of = Some(id.to_string());
         let submitted = self.add(new, Some(id))?;
@@ -72,7 +71,7 @@ impl Store {
         }
     }
 
-    /// The request of a task, for a task that repeats or continues it.
+    /// Returns the request of a task, for a task that repeats or continues it.
     ///
     /// # Errors
     /// `Io` or `Refused` when it is gone.
@@ -96,7 +95,7 @@ impl Store {
         self.check_writable()?;
         let content = content_fingerprint(&new);
         let index = Index::open(&self.layout)?;
-        // A look without the lock spares the writing below when the task is there already.
+        // Checking without the lock saves the writes below when the task exists already.
         if let Some(key) = &new.spec.key
             && index.usable()?.is_some()
             && index.key_holder(&new.spec.workspace_id, key).is_ok()
@@ -127,7 +126,7 @@ impl Store {
         Ok(submitted)
     }
 
-    /// Everything about a new task that can be known without looking at the store.
+    /// Prepares everything about a new task that does not depend on the store.
     pub(super) fn draft(&self, new: NewTask, content: String, now: Time) -> PreparedTask {
         let (task, request) = self.build(new.clone(), content.clone(), now);
         let text = json::to_text(&task.to_object());
@@ -137,9 +136,9 @@ impl Store {
         PreparedTask { new, content, task, text, events, request, correlation }
     }
 
-    /// Makes a staged task visible, unless its key is taken. The caller makes its name durable
-    /// ([`Store::sync_new`]) and rings, and tries again with another id when [`is_taken`] tells of the
-    /// error.
+    /// Makes a staged task visible, unless its key is taken. The caller then makes its name durable
+    /// ([`Store::sync_new`]) and rings the doorbell, and tries again with another id when [`is_taken`] holds
+    /// for the error.
     pub(super) fn publish(
         &self,
         index: &Index<'_>,
@@ -161,8 +160,8 @@ impl Store {
         }
         let state = index.begin(&lock, &state, task)?;
         staged.publish(&self.layout.tasks, task.id.as_str())?;
-        // The task is there from here on: an error would only have it submitted once more. What cannot
-        // be noted now is completed by the next change, which finds `busy` still set.
+        // The task exists from here on: an error would only lead to a second submit. Bookkeeping that fails
+        // now is completed by the next change, which finds `busy` still set.
         let noted = || -> Result<()> {
             let seq = feed::append(&self.layout.root, task, &task.journal.recent, state.seq)?;
             if let Some(file) = correlation {
@@ -176,7 +175,7 @@ impl Store {
         Ok(Submitted { task: task.clone(), existing: false })
     }
 
-    /// The task that holds the key of `new` already. Its content must be the same.
+    /// Returns the task that has the key of `new` already. Its content must be the same.
     pub(super) fn same_key(
         &self,
         index: &Index<'_>,
@@ -249,17 +248,17 @@ impl Store {
     }
 }
 
-/// How often another id is tried. A second time is as good as never needed: ids carry the time in
-/// microseconds and 24 random bits.
+/// How often another id is tried. A second one is hardly ever needed: ids contain the time in microseconds
+/// and 24 random bits.
 const TRIES: u32 = 10;
 
-/// Whether a task could not be published because its id is another's.
+/// Whether a task could not be published because another task has its id.
 pub(super) fn is_taken(error: &Error) -> bool {
     let taken = [Errno::EXIST, Errno::NOTEMPTY].map(Errno::raw_os_error);
     error.raw_os_error().is_some_and(|number| taken.contains(&number))
 }
 
-/// A new task on its way into the store.
+/// A new task with its files, before it is in the store.
 pub(super) struct PreparedTask {
     pub(super) new: NewTask,
     content: String,
@@ -271,28 +270,29 @@ pub(super) struct PreparedTask {
 }
 
 impl PreparedTask {
-    /// The files of its directory, and which of them must be durable before it is visible.
+    /// Returns the files of its directory, and which of them must be durable before it is visible.
     pub(super) fn files(&self) -> Vec<(&str, &[u8], bool)> {
         let mut files: Vec<(&str, &[u8], bool)> =
             vec![(TASK_FILE, self.text.as_bytes(), true), (EVENTS_FILE, self.events.as_bytes(), false)];
         if let Some(text) = &self.request {
-            // A prompt and nothing else is in task.json already.
+            // A request that is only a prompt is in task.json already.
             files.push((REQUEST_FILE, text.as_bytes(), *text != self.task.spec.prompt));
         }
         files
     }
 }
 
-/// What makes two submits the same: everything the worker sees, nothing about when and in what order.
+/// Returns the hash that two submits of the same content have in common: of everything the worker sees, but
+/// not of time and order.
 pub(super) fn content_fingerprint(new: &NewTask) -> String {
     let (request_path, request) = match &new.request {
         NewRequest::File { path, sha256 } => (Some(path.as_str()), sha256.clone()),
         NewRequest::Text(text) => (None, sha256_bytes(text.as_bytes())),
     };
     let supporting = new.spec.supporting_paths.iter().map(|file| serde_json::json!([file.path, file.sha256]));
-    // Read back as the next reader of task.json finds it: that settles how a number is written.
+    // Parsed as the next reader of task.json parses it, which settles how a number is written.
     let metadata = json::parse_object(json::to_line(&new.spec.metadata).as_bytes());
-    // Not by `json!`, which cannot take what Python calls NaN.
+    // Not with `json!`, which cannot represent Python's NaN.
     let content = Value::Array(vec![
         new.spec.workspace_id.as_str().into(),
         new.spec.correlation_id.as_str().into(),
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_fingerprint_never_changes() {
-        // Keys of the past are compared with it.
+        // Existing keys are compared with it.
         let text = br#"{"a": 1.10, "b": [1e5, -0, {"c": null}], "d": 123456789012345678901234567890, "e": "\ud800"}"#;
         let mut metadata = json::parse_object(text).unwrap();
         metadata.insert("f".into(), 1e16.into());

@@ -1,10 +1,9 @@
-//! Many new tasks at once.
+//! Adds many tasks at once.
 //!
-//! A task costs several syncs, and a file system commits whatever comes together in one go. So a
-//! group of tasks is staged first, then everything of the group is synced side by side, then each is
-//! published under the store lock as a single submit would be, and one sync of the task directory
-//! makes the names of all of them durable. The lock is held for one task at a time. While one group
-//! is synced and published, the next one is staged.
+//! A task costs several syncs, and a file system commits syncs that arrive together in one transaction. So a
+//! group of tasks is staged first, then everything of the group is synced in parallel, then each is published
+//! under the store lock like a single submit, and one sync of the task directory makes all names durable. The
+//! lock is held for one task at a time. While one group is synced and published, the next one is staged.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
@@ -18,28 +17,26 @@ use super::{Store, Submitted, mark_format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{NewTask, Task, Time};
 
-/// How many tasks are synced together. Each keeps up to four files open meanwhile, and two groups are
-/// in hand at a time: fewer than the 256 files that a process may have open in the narrowest of usual
-/// limits.
+/// How many tasks are synced together. Each keeps up to four files open meanwhile, and two groups are open at
+/// a time: fewer than 256 files, the lowest usual limit of a process.
 const GROUP: usize = 28;
 
-/// A task of a group between its staging and its publication.
+/// A task of a group between staging and publication.
 type StagedTask<'a> = Result<(PreparedTask, Staged<'a>, Option<Staged<'a>>)>;
 
-/// The tasks of a group, and what is to be synced of them.
+/// The tasks of a group, and the syncs that they need.
 type StagedGroup<'a> = (Vec<StagedTask<'a>>, SyncGroup);
 
 impl Store {
-    /// Adds many tasks; the results come in the order of `new`. Each task is added whole or not at
-    /// all, and the failure of one does not keep the others out; within a lane and a priority they
-    /// are served in the order of `new`. Keys are honoured as in
-    /// [`Store::submit`], also between tasks of one batch.
+    /// Adds many tasks; the results are in the order of `new`. Each task is added completely or not at all,
+    /// and the failure of one does not affect the others; within a lane and a priority they are served in the
+    /// order of `new`. Keys work as in [`Store::submit`], also between tasks of one batch.
     ///
     /// Once this returns, every task with a successful result survives a power cut.
     ///
     /// # Errors
-    /// `Config` when the store cannot be changed at all, `Io` when the staging directory cannot be
-    /// made; everything else is the result of one task.
+    /// `Config` when the store cannot be changed at all, `Io` when the staging directory cannot be made; any
+    /// other failure is the result of one task.
     pub fn submit_batch(&self, new: Vec<NewTask>) -> Result<Vec<Result<Submitted>>> {
         self.check_writable()?;
         if self.version == 0 && !new.is_empty() {
@@ -54,13 +51,13 @@ impl Store {
             let groups = &mut groups;
             let stage_ahead = move || {
                 for group in groups {
-                    // Nobody receives only when this process is about to end.
+                    // The receiver is gone only when this process is about to end.
                     if sender.send(group).is_err() {
                         break;
                     }
                 }
             };
-            // Where no thread can be had, nothing is received, and the loop below does it all.
+            // Without a thread nothing is received, and the loop below does all the work.
             let _ = thread::Builder::new().name("stage".to_string()).spawn_scoped(scope, stage_ahead);
             for (in_hand, group) in receiver {
                 results.extend(self.publish_group(&index, in_hand, group));
@@ -92,7 +89,7 @@ impl Store {
                 self.draft(new, content, *last)
             })
             .collect();
-        // Only the newest task of a correlation is pointed at in the end.
+        // A correlation leads only to its newest task in the end.
         let newest: Vec<bool> = (0..drafts.len())
             .map(|n| drafts[n + 1..].iter().all(|later| later.correlation.0 != drafts[n].correlation.0))
             .collect();
@@ -120,7 +117,7 @@ impl Store {
         }
         let mut lanes: Vec<String> = Vec::new();
         let mut results: Vec<Result<Submitted>> = Vec::with_capacity(in_hand.len());
-        // New tasks that no correlation leads to yet: another one of the group was to be the newest.
+        // New tasks that no correlation leads to yet, because a later one of the group was to replace them.
         let mut passed_over: BTreeMap<String, Task> = BTreeMap::new();
         for item in in_hand {
             let correlation =
@@ -143,7 +140,7 @@ impl Store {
             }
             results.push(result);
         }
-        // That one failed or was there already. The tasks stand, whether or not this can be noted.
+        // That later one failed or existed already. The tasks exist, whether or not this can be written.
         if !passed_over.is_empty()
             && let Ok(_lock) = self.lock_store()
         {
@@ -153,7 +150,7 @@ impl Store {
         let synced = self.sync_new(&added);
         self.ring(&lanes.iter().map(String::as_str).collect::<Vec<_>>());
         if let Err(error) = synced {
-            // They are there, but nobody may rely on it.
+            // They exist, but may not survive a power cut.
             for result in results.iter_mut().filter(|result| result.is_ok()) {
                 *result = Err(Error::new(ErrorKind::Io, error.message()));
             }

@@ -24,7 +24,7 @@ pub(super) struct LoadedTask {
 }
 
 impl LoadedTask {
-    /// A fingerprint of the content that was read.
+    /// Returns a hash of the content that was read.
     pub(super) fn fingerprint(&self) -> String {
         sha256_bytes(&self.content.bytes)
     }
@@ -51,7 +51,7 @@ pub(super) fn task(dir: &Dir, id: &TaskId) -> Result<Option<LoadedTask>> {
     Ok(Some(LoadedTask { task, content }))
 }
 
-/// Shows `look` the task in `dir`; `None` when it has no task.json.
+/// Returns what `look` returns for the task in `dir`; `None` when it has no task.json.
 pub(super) fn with_task<T>(dir: &Dir, id: &TaskId, look: impl Fn(&TaskText<'_>) -> T) -> Result<Option<T>> {
     let Some(content) = bounded_file::read(dir, TASK_FILE, MAX_TASK_FILE)? else { return Ok(None) };
     parse(&content.bytes, dir, id, look).map(Some)
@@ -65,11 +65,11 @@ fn parse<T>(bytes: &[u8], dir: &Dir, id: &TaskId, look: impl Fn(&TaskText<'_>) -
     TaskText::read(bytes, of_its_directory).and_then(|seen| seen).map_err(|why| {
         let path = dir.path().join(TASK_FILE);
         Error::corrupt(format!("{} is not a task: {}", printable(&path.to_string_lossy()), printable(&why)))
-            .with_hint("`lanes fsck` tells what can be done")
+            .with_hint("`lanes fsck` shows what can be done")
     })
 }
 
-/// The file that holds a large response between its writing and the commit.
+/// Returns the name of a large response's file between its writing and the commit.
 pub(super) fn pending_response_name(fence: u64) -> String {
     format!("response.{fence}.json")
 }
@@ -81,7 +81,7 @@ pub(super) fn is_pending_response_name(name: &str) -> bool {
         .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The answer of a terminal task; `None` when the task is open or its answer is missing.
+/// Returns the response of a terminal task; `None` when the task is open or its response is missing.
 pub(super) fn response(dir: &Dir, task: &Task) -> Result<Option<Response>> {
     if !task.status.is_terminal() {
         return Ok(None);
@@ -89,14 +89,14 @@ pub(super) fn response(dir: &Dir, task: &Task) -> Result<Option<Response>> {
     if let Some(response) = &task.journal.response {
         return Ok(Some(response.clone()));
     }
-    // A crash between the two renames of a large answer leaves it under its first name. The second
-    // rename may also happen between our first two looks.
+    // A crash between the two renames of a large response leaves it under its first name. The second rename
+    // may also happen between the first two reads here.
     let pending = pending_response_name(task.fence);
     let mut unreadable = None;
     for name in [RESPONSE_FILE, pending.as_str(), RESPONSE_FILE] {
         match response_file(dir, name) {
             Ok(None) => {}
-            // What stands in the way of the second rename must not hide the answer.
+            // A file that blocks the second rename must not hide the response.
             Err(error) if error.kind() == ErrorKind::Corrupt => unreadable = Some(error),
             found => return found,
         }

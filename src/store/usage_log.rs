@@ -1,4 +1,4 @@
-//! The log of runs: one line for each run of an agent, with what it used.
+//! The log of runs: one line for each run of an agent, with its usage.
 
 use std::fs::File;
 use std::io::Write as _;

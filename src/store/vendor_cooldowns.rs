@@ -10,12 +10,12 @@ use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{AllParked, Obstacle, Parked, Time, Told};
 
-/// The keys of vendors.json. An account that a vendor refuses stands apart: to a version that does not know
-/// those it is no cooldown.
+/// The keys of vendors.json. Accounts that a vendor refuses are stored apart: a version that does not know of
+/// them sees no cooldown there.
 const PARKED: &str = "parked";
 const UNREADY: &str = "unready";
 
-/// How long a cooldown that is over is kept, in seconds: a next one soon after it lasts longer.
+/// How long an expired cooldown is kept, in seconds: one that follows soon after it lasts longer.
 const KEPT_SECONDS: f64 = 86_400.0;
 
 const COOLDOWNS: JsonFile<AllParked> = JsonFile {
@@ -61,8 +61,8 @@ impl Store {
         Ok(cooldowns)
     }
 
-    /// Changes the cooldown with this key as `decide` says, which is given the present one; no other process
-    /// changes it meanwhile. Returns the decision.
+    /// Changes the cooldown with this key as `decide` returns, which is called with the present one; no other
+    /// process changes it meanwhile. Returns the decision.
     ///
     /// # Errors
     /// `Corrupt` when vendors.json cannot be read, `Config`, `Locked`, `Io`; each with nothing changed.
@@ -100,7 +100,7 @@ impl Store {
         })
     }
 
-    /// Ends the cooldowns of a vendor and all of its models, or of one of its models, whatever they are for.
+    /// Ends the cooldowns of a vendor and all of its models, or of one of its models, whatever their cause.
     /// Returns those that held.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
-//! Who is at work on this store.
+//! The workers that are running on this store.
 //!
-//! A worker leaves a card in `workers/` and keeps it locked for as long as it lives. The lock is the
-//! sign of life: the kernel lets go of it when the process ends, however it ends, and unlike a
-//! process number it never belongs to somebody else.
+//! A worker puts a registration into `workers/` and keeps it locked as long as it runs. The lock is the sign
+//! of life: the kernel releases it when the process ends, however it ends, and unlike a process id it never
+//! belongs to another process.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -18,30 +18,30 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::task::object;
 use crate::model::{ClaimToken, Time, json};
 
-/// The kind of workers whose cards outlive them, because what they ran must be put in order.
+/// The kind of workers whose registrations outlive them, because their tasks must be recovered.
 pub const DISPATCHER: &str = "dispatcher";
 
-/// What a worker says of itself.
+/// What a worker registers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkerInfo {
-    /// What kind of worker: `claim-wait`, `dispatcher`, …
+    /// The kind of worker: `claim-wait`, `dispatcher`, …
     pub kind: String,
-    /// Under which name it claims.
+    /// The name under which it claims.
     pub owner: String,
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
     /// The lanes it serves.
     pub lanes: Vec<String>,
-    /// Which tasks it takes; empty for all.
+    /// The filter for its tasks; empty for all.
     pub filter: String,
-    /// Since when it is there.
+    /// When it was registered.
     pub since: Time,
-    /// What else it wants to be known.
+    /// More data, which depends on the kind.
     pub data: json::Object,
 }
 
 impl WorkerInfo {
-    /// The card as JSON.
+    /// Returns the registration as JSON.
     pub fn to_object(&self) -> json::Object {
         object([
             ("kind", self.kind.clone().into()),
@@ -54,25 +54,26 @@ impl WorkerInfo {
         ])
     }
 
-    /// Whether a claim with this token is one of the worker's: the tokens of a dispatcher share a
-    /// beginning, which stands on its card.
+    /// Whether a claim with this token is one of the worker's: the tokens of a dispatcher share a prefix,
+    /// which is in its registration.
     pub fn claimed_with(&self, token: &ClaimToken) -> bool {
         let beginning = self.data.get("claims").and_then(Value::as_str);
-        // A shorter one would fit strangers.
+        // A shorter one would match other claims.
         beginning.is_some_and(|beginning| beginning.len() == 16 && token.as_str().starts_with(beginning))
     }
 
-    /// The vendors by which a dispatcher serves a lane, each with the model that a task of `class` gets
-    /// there, if one is named.
+    /// Returns the vendors that a dispatcher uses for a lane, each with the model for a task of `class`, if
+    /// one is named.
     pub fn vendors_for_lane(&self, lane: &str, class: Option<&str>) -> Vec<(String, Option<String>)> {
         let serves = self.data.get("serves").and_then(Value::as_array);
         let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_string);
-        let meant = serves.into_iter().flatten().filter(|entry| text(entry, "lane").as_deref() == Some(lane));
+        let serving =
+            serves.into_iter().flatten().filter(|entry| text(entry, "lane").as_deref() == Some(lane));
         let model = |entry: &Value| {
             let by_class = class.and_then(|class| text(entry.get("model_classes")?, class));
             by_class.or_else(|| text(entry, "model"))
         };
-        meant.filter_map(|entry| Some((text(entry, "vendor")?, model(entry)))).collect()
+        serving.filter_map(|entry| Some((text(entry, "vendor")?, model(entry)))).collect()
     }
 
     fn from_object(object: &json::Object) -> Option<Self> {
@@ -90,7 +91,7 @@ impl WorkerInfo {
     }
 }
 
-/// A worker's presence; ends when dropped, and with the process in any case.
+/// The registration of a running worker; ends when dropped, and in any case with the process.
 #[derive(Debug)]
 pub struct Registration {
     workers: Dir,
@@ -99,15 +100,18 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Changes what the card says.
+    /// Replaces the content of the registration.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn update(&self, worker: &WorkerInfo) -> Result<()> {
         // In place and through the descriptor that holds the lock: a new file would not be locked.
         let path = || self.workers.path().join(&self.name);
         let fail = |error| Error::io("write", path(), error);
         let file = File::from(self.registration.try_clone().map_err(fail)?);
         let mut text = registration(worker);
-        // As long as what stands there: one write replaces all of it, so that a process killed
-        // between the two calls leaves a card that can be read.
+        // Padded to the length of the old content: one write replaces all of it, so that a process killed
+        // between the two calls leaves a readable registration.
         let length = text.len();
         let old = file.metadata().map_or(0, |meta| usize::try_from(meta.len()).unwrap_or(0));
         text.extend(std::iter::repeat_n('\n', old.saturating_sub(length)));
@@ -122,10 +126,10 @@ impl Drop for Registration {
     }
 }
 
-/// The card of a dead worker, held by who puts its affairs in order.
+/// The registration of a dead worker, locked by the process that recovers its tasks.
 #[derive(Debug)]
 pub struct AbandonedWorker {
-    /// What the worker said of itself last.
+    /// What the worker registered last.
     pub info: WorkerInfo,
     workers: Dir,
     name: String,
@@ -133,7 +137,10 @@ pub struct AbandonedWorker {
 }
 
 impl AbandonedWorker {
-    /// All is in order: removes the card.
+    /// Removes the registration, once the worker's tasks are recovered.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn clear(self) -> Result<()> {
         atomic::remove(&self.workers, &self.name)
     }
@@ -144,7 +151,10 @@ fn registration(worker: &WorkerInfo) -> String {
 }
 
 impl Store {
-    /// Makes a worker known until the returned value is dropped or the process ends.
+    /// Registers a worker until the returned value is dropped or the process ends.
+    ///
+    /// # Errors
+    /// `Config`, `Io`.
     pub fn register(&self, worker: &WorkerInfo) -> Result<Registration> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         self.check_writable()?;
@@ -152,7 +162,7 @@ impl Store {
         let random = self.options.entropy.draw(self.now().wall) as u32;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{count}-{random:08x}.json", worker.pid);
-        // Locked before it gets its name, so that nobody takes it for a dead worker's card.
+        // Locked before it gets its name, so that no process takes it for a dead worker's registration.
         let unnamed = format!(".{name}");
         let registration = atomic::create_plain(&workers, &unnamed, registration(worker).as_bytes())?;
         lock::hold(&registration, &workers.path().join(&unnamed))?;
@@ -160,8 +170,11 @@ impl Store {
         Ok(Registration { workers, name, registration })
     }
 
-    /// The cards of dead workers of `kind` that left something to put in order. Each is handed to one
-    /// caller at a time, and stays until [`AbandonedWorker::clear`].
+    /// Returns the registrations of dead workers of `kind`, whose tasks must be recovered. Each is given to
+    /// one caller at a time, and stays until [`AbandonedWorker::clear`].
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn abandoned_workers(&self, kind: &str) -> Result<Vec<AbandonedWorker>> {
         let Some(workers) = self.layout.root.open_existing(WORKERS)? else {
             return Ok(Vec::new());
@@ -174,7 +187,7 @@ impl Store {
             let Some(info) = registration_in(&workers, &name).filter(|info| info.kind == kind) else {
                 continue;
             };
-            // What cannot be opened is no card of ours; it must not keep others from their work.
+            // A file that cannot be opened is not our registration; it must not stop the recovery of others.
             let Ok(registration) = atomic::open_for_update(&workers, &name).map(OwnedFd::from) else {
                 continue;
             };
@@ -186,7 +199,7 @@ impl Store {
         Ok(abandoned)
     }
 
-    /// The directory of the cards. Where something else stands there, nobody can be known.
+    /// Opens the directory of the registrations. If something else has its name, no worker is known.
     fn workers(&self) -> Result<Option<Dir>> {
         match self.layout.root.open_existing(WORKERS) {
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
@@ -194,8 +207,11 @@ impl Store {
         }
     }
 
-    /// What dead workers of `kind` said of themselves that nobody has put in order yet; only for a look,
+    /// Returns what dead workers of `kind` registered whose tasks were not recovered yet; for display only,
     /// see [`Store::abandoned_workers`].
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn dead_workers(&self, kind: &str) -> Result<Vec<WorkerInfo>> {
         let Some(workers) = self.workers()? else {
             return Ok(Vec::new());
@@ -209,8 +225,8 @@ impl Store {
         Ok(dead)
     }
 
-    /// Whether a card of `kind` is held although the process on it is gone: a child of it that does not
-    /// run its own program yet holds the lock a moment longer.
+    /// Whether a registration of `kind` is locked although its process is gone: a child process that has not
+    /// started its own program yet holds the lock a moment longer.
     pub fn has_exiting_worker(&self, kind: &str) -> bool {
         let gone = |worker: &WorkerInfo| {
             worker.kind == kind && !std::path::Path::new(&format!("/proc/{}", worker.pid)).exists()
@@ -218,8 +234,11 @@ impl Store {
         self.live_workers().is_ok_and(|live| live.iter().any(gone))
     }
 
-    /// The workers that are alive. Cards of dead ones are cleared away on the way, except those that
-    /// [`Store::abandoned_workers`] hands out.
+    /// Returns the running workers. Registrations of dead ones are removed, except those that
+    /// [`Store::abandoned_workers`] returns.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn live_workers(&self) -> Result<Vec<WorkerInfo>> {
         let Some(workers) = self.workers()? else {
             return Ok(Vec::new());
@@ -234,7 +253,7 @@ impl Store {
     }
 }
 
-/// The worker behind a card, if it is alive.
+/// Returns the worker of a registration, if it is running.
 fn live_worker_in(workers: &Dir, name: &str) -> Result<Option<WorkerInfo>> {
     if name.starts_with('.') {
         return Ok(None);
@@ -251,7 +270,7 @@ fn live_worker_in(workers: &Dir, name: &str) -> Result<Option<WorkerInfo>> {
         .and_then(|registration| WorkerInfo::from_object(&registration)))
 }
 
-/// Whether a card is a dispatcher's. It outlives its owner, for whoever puts the owner's tasks in order.
+/// Whether a registration is a dispatcher's. It outlives the process, for the one that recovers its tasks.
 pub(super) fn is_dispatcher_registration(workers: &Dir, name: &str) -> bool {
     registration_in(workers, name).is_some_and(|info| info.kind == DISPATCHER)
 }

@@ -1,4 +1,4 @@
-//! Moving aside, removing and shortening, for the care of a store.
+//! Moving aside, discarding and shortening files, for fsck and gc.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -22,13 +22,13 @@ pub(in crate::store) fn set_aside(from: &Dir, name: &OsStr, to: &Dir) -> Result<
         free.push(format!(".{n}"));
     }
     let fail = |errno| Error::io("move aside", from.path().join(name), errno);
-    // Safe in the new place before it leaves the old one: better in both than in none.
+    // Linked in the new place before it leaves the old one: a crash leaves it in both rather than in none.
     match rustix::fs::linkat(from, name, to, &free, AtFlags::empty()) {
         Ok(()) => {
             sync_dir(to)?;
             rustix::fs::unlinkat(from, name, AtFlags::empty()).map_err(fail)?;
         }
-        // A directory has one name only, and some file systems know no second ones.
+        // A directory can have only one name, and some file systems have no hard links.
         Err(Errno::PERM | Errno::MLINK | Errno::NOTSUP | Errno::NOSYS) => {
             rustix::fs::renameat(from, name, to, &free).map_err(fail)?;
             sync_dir(to)?;
@@ -38,8 +38,8 @@ pub(in crate::store) fn set_aside(from: &Dir, name: &OsStr, to: &Dir) -> Result<
     sync_dir(from)
 }
 
-/// Takes a directory entry out of sight by moving it to `tmp`, where it is to be removed; returns
-/// its name there. Needs no room on the disk.
+/// Removes a directory entry from sight by moving it to `tmp`, from where it can be deleted; returns its name
+/// there. This needs no free space on the disk.
 pub(in crate::store) fn discard(from: &Dir, name: &str, tmp: &Dir) -> Result<String> {
     let gone = unique_name();
     rustix::fs::renameat(from, name, tmp, &gone)
@@ -47,8 +47,8 @@ pub(in crate::store) fn discard(from: &Dir, name: &str, tmp: &Dir) -> Result<Str
     Ok(gone)
 }
 
-/// Replaces `name` in `dir` by what follows its first `skip` bytes. `lock` is called after most of
-/// it is copied; what was appended until then is copied under the lock that it returns.
+/// Replaces `name` in `dir` by its content after the first `skip` bytes. `lock` is called when most of it is
+/// copied; what was appended meanwhile is copied under the lock that it returns.
 pub(in crate::store) fn drop_head<L>(
     tmp: &Dir,
     dir: &Dir,
@@ -67,14 +67,14 @@ pub(in crate::store) fn drop_head<L>(
     let _lock = lock()?;
     let stat = |found: rustix::io::Result<Stat>| found.map(|stat| (stat.st_dev, stat.st_ino));
     if stat(rustix::fs::fstat(&old)) != stat(rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)) {
-        // Somebody else has just done it.
+        // Another process has just replaced it.
         return Ok(());
     }
     std::io::copy(&mut old, &mut new).map_err(fail)?;
     staged.publish(dir, name)
 }
 
-/// A file outside the store that has its name only when all of it is on the disk.
+/// A file outside the store that gets its name only when all of it is on the disk.
 pub(in crate::store) struct Archive {
     directory: PathBuf,
     temporary: PathBuf,
@@ -82,7 +82,7 @@ pub(in crate::store) struct Archive {
 }
 
 impl Archive {
-    /// A new, private file in `directory`, which is made if it is not there.
+    /// Creates a file with mode 0600 in `directory`, which is made if it does not exist.
     pub(in crate::store) fn create(directory: &Path) -> Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
         make_root(directory)?;
@@ -120,14 +120,14 @@ impl Archive {
 
 impl Drop for Archive {
     fn drop(&mut self) {
-        // It is not there any more once it is published.
+        // It no longer exists once it is published.
         let _ = std::fs::remove_file(&self.temporary);
     }
 }
 
 fn rename_to_free(from: &Path, to: &Path) -> rustix::io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Some file systems know no such rename.
+        // Some file systems have no such rename.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if std::fs::symlink_metadata(to).is_err() => {
             rustix::fs::rename(from, to)
         }

@@ -1,4 +1,4 @@
-//! Syncing many staged things together.
+//! Syncs many staged files and directories together.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -8,16 +8,16 @@ use super::{Staged, create, unique_name};
 use crate::error::{Error, Result};
 use crate::store::dir::Dir;
 
-/// Files and directories of several items that wait to be synced together.
+/// The files and directories of several items that have to be synced, each with the number of its item.
 #[derive(Default)]
 pub(in crate::store) struct SyncGroup(Vec<(usize, OwnedFd, PathBuf)>);
 
-/// How many syncs of a group are under way at a time. The file system gathers what comes together
-/// into one commit of its journal.
+/// How many syncs of a group run at a time. The file system commits syncs that arrive together in one journal
+/// transaction.
 const SYNCS_AT_ONCE: usize = 16;
 
 impl SyncGroup {
-    /// Syncs everything; returns what failed, with the number of its item.
+    /// Syncs everything. Returns the failures, each with the number of its item.
     pub(in crate::store) fn sync(self) -> Vec<(usize, Error)> {
         let next = AtomicUsize::new(0);
         let work = || {
@@ -31,13 +31,13 @@ impl SyncGroup {
         };
         std::thread::scope(|scope| {
             let threads = SYNCS_AT_ONCE.min(self.0.len()).saturating_sub(1);
-            // Fewer threads than wished for only take longer.
+            // With fewer threads it only takes longer.
             let others: Vec<_> = (0..threads)
                 .map_while(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
                 .collect();
             let mut failed = work();
             for other in others {
-                // A thread that died took an item with it, and nobody knows which.
+                // A thread that panicked took an unknown item with it, so all of them count as failed.
                 let died = |_| (0..self.0.len()).map(|n| (n, Error::corrupt("a sync thread died"))).collect();
                 failed.extend(other.join().unwrap_or_else(died));
             }
@@ -47,7 +47,8 @@ impl SyncGroup {
 }
 
 impl<'a> Staged<'a> {
-    /// A staged directory, as of [`Staged::directory`], with the syncs left to a group of items of which this is number `item`.
+    /// Stages a directory as [`Staged::directory`] does, with its syncs left to `group`; `item` is its number
+    /// there.
     pub(in crate::store) fn directory_in_group(
         tmp: &'a Dir,
         files: &[(&str, &[u8], bool)],
@@ -61,7 +62,7 @@ impl<'a> Staged<'a> {
         Ok(staged)
     }
 
-    /// A staged file, with the sync left to a group.
+    /// Stages a file, with its sync left to `group`; `item` is its number there.
     pub(in crate::store) fn file_in_group(
         tmp: &'a Dir,
         content: &[u8],

@@ -1,4 +1,4 @@
-//! The index, the keys and the correlations, compared with the tasks.
+//! Compares the index, the keys and the correlations with the tasks.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
@@ -24,7 +24,7 @@ use crate::store::index::{Index, LaneSets, Position, position};
 use crate::store::layout::INDEXES;
 use crate::store::scan::{FastReader, map_in_order};
 
-/// The entries of one lane's sorted sets.
+/// The entries of the sorted sets of one lane.
 #[derive(Default)]
 struct IndexedTasks {
     ready: HashSet<(i64, String)>,
@@ -44,7 +44,7 @@ impl IndexedTasks {
         })
     }
 
-    /// Whether a task can be found: at its place, or among the ready ones if its time has come.
+    /// Whether a task can be found: at its position, or among the ready ones if its time has come.
     fn holds(&self, rank: i64, position: Position, id: &str) -> bool {
         let at = |set: &HashSet<(i64, String)>, key: i64| set.contains(&(key, id.to_string()));
         at(&self.ready, rank)
@@ -65,7 +65,7 @@ fn entries(set: &SortedSet) -> Result<HashSet<(i64, String)>> {
     Ok(entries)
 }
 
-/// The task that the file of a correlation leads to.
+/// Returns the task that the file of a correlation leads to.
 fn correlated(content: &[u8]) -> Option<String> {
     let mut id = None;
     read_object(content, |raw| {
@@ -79,7 +79,7 @@ fn correlated(content: &[u8]) -> Option<String> {
     id
 }
 
-/// The files whose content does not lead where it should: what to look at more closely.
+/// Returns the files whose content does not lead where it should; they need a closer look.
 fn doubtful(dir: &Dir, names: &[String], leads: impl Fn(&str, &[u8]) -> bool + Sync) -> Vec<String> {
     let look = |reader: &mut FastReader, name: &String| {
         reader.quick(dir, "", name).is_some_and(|content| leads(name, content))
@@ -94,7 +94,7 @@ fn doubtful(dir: &Dir, names: &[String], leads: impl Fn(&str, &[u8]) -> bool + S
 }
 
 impl Checker<'_> {
-    /// Compares everything derived with the tasks.
+    /// Compares all derived data with the tasks.
     pub(crate) fn derived(&mut self, expected: &Expected) -> Result<()> {
         self.feed()?;
         let store = self.store;
@@ -118,25 +118,25 @@ impl Checker<'_> {
         self.correlations(&indexes, expected)
     }
 
-    /// Finds what is no file in a directory of the index that holds files alone.
+    /// Finds entries that are not regular files in an index directory that contains only files.
     fn files_alone(&mut self, dir: &Dir) -> Result<()> {
         for (name, _) in dir.entries()?.into_iter().filter(|(_, kind)| *kind != FileType::RegularFile) {
             let repaired = self.attempt(|check| {
                 let _lock = check.store.lock_store()?;
-                // Whoever needed the place may have been here.
+                // A process that needed the name may have cleared it.
                 match misplaced(dir, name.as_os_str(), FileType::RegularFile) {
                     Some(_) => check.set_aside(dir, &name),
                     None => Ok(()),
                 }
             })?;
-            let message = "something else stands where the index keeps a file";
+            let message = "something else is where the index keeps a file";
             let (path, remedy) = (dir.path().join(&name), "repair moves it to the quarantine");
             self.found("not-a-file", Severity::Damage, path, message, remedy, repaired);
         }
         Ok(())
     }
 
-    /// Compares the sorted sets with the tasks. Whether the index was up to date, or is now.
+    /// Compares the sorted sets with the tasks. Returns whether the index was up to date, or is now.
     fn index(&mut self, indexes: &Dir, expected: &Expected) -> Result<bool> {
         let store = self.store;
         let index = Index::open(&store.layout)?;
@@ -176,7 +176,7 @@ impl Checker<'_> {
         if hidden.is_empty() && miscounted.is_empty() {
             return Ok(true);
         }
-        // What changed since may have moved; a second look keeps everybody else out.
+        // Tasks that changed since may have moved; the second look is under the lock.
         let lock = match store.lock_store() {
             Ok(lock) => Some(lock),
             Err(error) if !self.repair && error.kind() == ErrorKind::Io => None,
@@ -232,7 +232,7 @@ impl Checker<'_> {
         let is_known = |id: &str| expected.created_at(id).is_some();
         let mut present = keys.own_names()?;
         let own: Vec<String> = present.iter().cloned().collect();
-        // Where it is damaged, the index has been told of.
+        // Damage to it has been reported with the index.
         let Ok(packed) = keys.packed() else { return Ok(()) };
         let leads = |_: &str, content: &[u8]| is_known(String::from_utf8_lossy(content).trim());
         let mut doubtful = doubtful(keys.dir(), &own, leads);
@@ -271,7 +271,7 @@ impl Checker<'_> {
             })?;
             let message = format!("the idempotency key of {id} is not noted: it could be submitted twice");
             let path = keys.dir().path().join(name);
-            // Whoever submits brings an outdated index up to date first.
+            // A submit brings an outdated index up to date first.
             let severity = if is_current { Severity::Damage } else { Severity::Leftover };
             self.found("key-missing", severity, path, message, "repair notes it", repaired);
         }
@@ -316,10 +316,10 @@ impl Checker<'_> {
                 Ok(())
             })?;
             let path = correlations.path().join(&name);
-            let remedy = "repair lets it lead to the newest task, or removes it when there is none";
+            let remedy = "repair makes it lead to the newest task, or removes it when there is none";
             self.found("correlation-stale", Severity::Leftover, path, message, remedy, repaired);
         }
-        // Usually each of them has been seen.
+        // Usually all of them have been seen.
         let all_known = known.into_inner() == expected.correlations.len();
         let present: HashSet<String> = names.into_iter().filter(|_| !all_known).collect();
         for (name, position) in expected.correlations.iter().filter(|_| !all_known) {
@@ -333,13 +333,13 @@ impl Checker<'_> {
             })?;
             let path = correlations.path().join(name);
             let message = "other implementations do not find the tasks of this correlation";
-            let remedy = "repair lets it lead to the newest task";
+            let remedy = "repair makes it lead to the newest task";
             self.found("correlation-missing", Severity::Leftover, path, message, remedy, repaired);
         }
         Ok(())
     }
 
-    /// What is wrong with where a correlation leads.
+    /// Returns what is wrong with the task that a correlation leads to.
     fn wrong_target(
         &self,
         correlations: &Dir,

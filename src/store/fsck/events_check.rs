@@ -1,4 +1,4 @@
-//! What can be wrong with the history of one task.
+//! Checks the history of one task.
 
 use serde::Deserialize;
 
@@ -10,17 +10,17 @@ use crate::store::bounded_file;
 use crate::store::dir::Dir;
 use crate::store::layout::EVENTS_FILE;
 
-/// The part of an event line that counts here.
+/// The number of an event line.
 #[derive(Deserialize)]
 struct EventNumber {
     n: Option<u64>,
 }
 
-/// The number of an event line; `None` when it is no JSON object.
+/// Returns the number of an event line; `None` when the line is not a JSON object.
 fn numbered(line: &[u8]) -> Option<Option<u64>> {
     match serde_json::from_slice::<EventNumber>(line) {
         Ok(event) => Some(event.n),
-        // What Python writes and a strict parser refuses is no damage.
+        // Text that Python writes and a strict parser refuses is not damage.
         Err(_) => json::parse_object(line).ok().map(|object| object.get("n").and_then(|n| n.as_u64())),
     }
 }
@@ -29,7 +29,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n") && line.len() > 1)
 }
 
-/// The lines of the history that tell of what happened.
+/// Returns the lines of the history that are events and happened.
 pub(crate) fn whole_event_lines(dir: &Dir, task: &Task) -> Result<Vec<u8>> {
     let content =
         bounded_file::read(dir, EVENTS_FILE, u64::MAX)?.map(|content| content.bytes).unwrap_or_default();
@@ -37,21 +37,21 @@ pub(crate) fn whole_event_lines(dir: &Dir, task: &Task) -> Result<Vec<u8>> {
     Ok(lines(&content).filter(is_event).collect::<Vec<_>>().concat())
 }
 
-/// Whether a line has a number that the task has not come to.
+/// Whether a line has a number above the last event of the task.
 fn is_undone(n: Option<u64>, task: &Task) -> bool {
     !task.was_written_by_others() && n > Some(task.journal.last_event)
 }
 
-/// Looks at the history of a task.
-pub(crate) fn events(look: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()> {
+/// Checks the history of a task.
+pub(crate) fn events(check: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()> {
     let bytes = match bounded_file::read(dir, EVENTS_FILE, u64::MAX) {
         Ok(content) => content.map(|content| content.bytes).unwrap_or_default(),
-        // A link has been found already; a directory or a pipe must make room.
+        // A link has been found already; a directory or a pipe must be moved as well.
         Err(error) if error.kind() == ErrorKind::Corrupt => {
             let (file, repair) = (EVENTS_FILE, Repair::ReplaceEvents);
-            match look.faults.iter_mut().find(|fault| fault.file == file) {
+            match check.faults.iter_mut().find(|fault| fault.file == file) {
                 Some(link) => link.repair = repair,
-                None => look.fault("events-unreadable", Severity::Damage, file, error.message(), repair),
+                None => check.fault("events-unreadable", Severity::Damage, file, error.message(), repair),
             }
             return Ok(());
         }
@@ -73,21 +73,21 @@ pub(crate) fn events(look: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()>
     let next = recent.iter().filter_map(|event| event.n).find(|n| *n > newest);
     gap |= next.is_some_and(|next| next > newest.saturating_add(1));
     if broken > 0 {
-        let message = format!("{broken} lines are no events");
-        look.fault("events-broken", Severity::Damage, EVENTS_FILE, message, Repair::RewriteEvents);
+        let message = format!("{broken} lines are not events");
+        check.fault("events-broken", Severity::Damage, EVENTS_FILE, message, Repair::RewriteEvents);
     } else if undone > 0 {
-        let message = format!("{undone} lines tell of what did not happen");
-        look.fault("events-undone", Severity::Leftover, EVENTS_FILE, message, Repair::RewriteEvents);
+        let message = format!("{undone} lines are about events that did not happen");
+        check.fault("events-undone", Severity::Leftover, EVENTS_FILE, message, Repair::RewriteEvents);
     } else if bytes.last().is_some_and(|last| *last != b'\n') {
-        let message = "the last line is only half there";
-        look.fault("events-torn", Severity::Leftover, EVENTS_FILE, message, Repair::CompleteEvents);
+        let message = "the last line is incomplete";
+        check.fault("events-torn", Severity::Leftover, EVENTS_FILE, message, Repair::CompleteEvents);
     } else if next.is_some() {
-        let message = "events that task.json tells of are not copied to it yet";
-        look.fault("events-behind", Severity::Leftover, EVENTS_FILE, message, Repair::CompleteEvents);
+        let message = "events in task.json are not copied to it yet";
+        check.fault("events-behind", Severity::Leftover, EVENTS_FILE, message, Repair::CompleteEvents);
     }
     if gap {
         let message = "some events of the past are lost";
-        look.fault("events-lost", Severity::Leftover, EVENTS_FILE, message, Repair::Nothing);
+        check.fault("events-lost", Severity::Leftover, EVENTS_FILE, message, Repair::Nothing);
     }
     Ok(())
 }

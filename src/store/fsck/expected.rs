@@ -1,4 +1,4 @@
-//! What the tasks say that is kept a second time elsewhere.
+//! What derived data must contain according to the tasks.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use crate::store::correlation_file::correlation_name;
 use crate::store::index::{Position, position};
 use crate::store::layout::idempotency_key;
 
-/// A task that must be found through the index.
+/// An open task, which the index must contain.
 pub(crate) struct OpenTask {
     pub(crate) id: String,
     pub(crate) lane: String,
@@ -15,7 +15,7 @@ pub(crate) struct OpenTask {
     pub(crate) position: Position,
 }
 
-/// What one task says that is kept a second time elsewhere.
+/// What derived data must contain according to one task.
 pub(crate) struct ExpectedOfTask {
     id: TaskId,
     created_at: Time,
@@ -47,19 +47,19 @@ impl ExpectedOfTask {
     }
 }
 
-/// What the tasks say that is kept a second time elsewhere.
+/// What derived data must contain according to all tasks.
 #[derive(Default)]
 pub(crate) struct Expected {
-    /// The tasks that can be read and when they were made, sorted as they were looked at.
+    /// The readable tasks and when they were created, in the order of their ids.
     pub(crate) tasks: Vec<(TaskId, Time)>,
     pub(crate) open: Vec<OpenTask>,
-    /// File name of a key → the newest task that holds it, by its place among the tasks.
+    /// File name of a key → the newest task that holds it, as an index into `tasks`.
     pub(crate) keys: HashMap<String, usize>,
-    /// File name of a key → the newest open task that holds it.
+    /// File name of a key → the newest open task that holds it, as an index into `tasks`.
     open_keys: HashMap<String, usize>,
-    /// Pairs of open tasks with one key.
+    /// Pairs of open tasks with the same key, as indexes into `tasks`.
     pub(crate) sharing: Vec<(usize, usize)>,
-    /// File name of a correlation → its newest task.
+    /// File name of a correlation → its newest task, as an index into `tasks`.
     pub(crate) correlations: HashMap<String, usize>,
 }
 
@@ -79,7 +79,7 @@ impl Expected {
         keep_newest(&mut self.correlations, task.correlation, position, &self.tasks);
     }
 
-    /// When a task was made, if it is among those that were looked at and can be read.
+    /// Returns when a task was created, if it is one of the readable ones.
     pub(crate) fn created_at(&self, id: &str) -> Option<Time> {
         let position = self.tasks.binary_search_by(|(known, _)| known.as_str().cmp(id)).ok()?;
         Some(self.tasks[position].1)
@@ -89,7 +89,8 @@ impl Expected {
         self.tasks[position].0.as_str()
     }
 
-    /// Whether the correlation of this file name may lead to a task: it is the newest, or no older.
+    /// Whether the correlation with this file name may lead to a task: it is the newest, or not older than
+    /// that.
     pub(crate) fn may_lead(&self, correlation: &str, id: &str) -> bool {
         match self.correlations.get(correlation).map(|position| &self.tasks[*position]) {
             Some((newest, _)) if newest.as_str() == id => true,

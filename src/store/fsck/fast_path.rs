@@ -1,8 +1,8 @@
-//! The quick check of one task: it passes only what is certainly sound.
+//! The fast check of one task, which passes only tasks that are certainly sound.
 //!
-//! Nearly every task is. The check in `task.rs` says what is wrong and puts it right; this one asks
-//! the same with few system calls and without copying, and leaves everything unusual to the other.
-//! So it may be stricter than that one, never more lenient.
+//! Nearly every task is. The check in `task_check.rs` reports what is wrong and repairs it; this one checks
+//! the same with few system calls and without copying, and leaves everything unusual to the other. So it may
+//! be stricter than that one, never more lenient.
 
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
@@ -20,7 +20,7 @@ use crate::store::request_file::is_in_task;
 use crate::store::scan::FastReader;
 use crate::store::task_files::is_pending_response_name;
 
-/// What a thread needs for its checks: one reader for each file that is looked at beside the others.
+/// The buffers of one thread: a reader for task.json, one for the other files, and one for names.
 pub(crate) struct FastChecker {
     task: FastReader,
     other: FastReader,
@@ -32,8 +32,7 @@ impl FastChecker {
         Self { task: FastReader::new(), other: FastReader::new(), names: vec![MaybeUninit::uninit(); 8192] }
     }
 
-    /// What a sound task says that is kept a second time elsewhere; `None` when there may be
-    /// something wrong with it.
+    /// Returns what derived data must contain for a sound task; `None` when something may be wrong with it.
     pub(crate) fn sound(&mut self, store: &Store, name: &OsStr, kind: FileType) -> Option<ExpectedOfTask> {
         let id = TaskId::parse(name.to_str()?).ok().filter(|_| kind == FileType::Directory)?;
         let dir = store.layout.task(&id).ok()??;
@@ -71,8 +70,8 @@ impl FastChecker {
         Some(ExpectedOfTask::of(&task))
     }
 
-    /// Whether there is an answer beside task.json and the history, and nothing that needs a closer
-    /// look.
+    /// Returns whether there is a response next to task.json and the history; `None` when something needs a
+    /// closer look.
     fn files(&mut self, dir: &Dir) -> Option<bool> {
         let (mut has_task, mut has_events, mut has_response) = (false, false, false);
         let mut entries = RawDir::new(dir, &mut self.names);
@@ -102,7 +101,7 @@ impl FastChecker {
     }
 }
 
-/// The number of the newest event, if every line is whole and none is missing.
+/// Returns the number of the newest event, if every line is complete and none is missing.
 fn newest_event(history: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(history).ok()?;
     let mut newest = 0_u64;

@@ -3,28 +3,28 @@
 use super::report::Severity;
 use crate::model::Task;
 
-/// How a fault is put right.
+/// How a fault is repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repair {
     Nothing,
-    /// Leave the task until it is removed.
+    /// Not repaired: `gc` removes the task when its time has come.
     Collect,
-    /// Leave it to a person: somebody may have opened it on purpose.
+    /// Left to a person, who may have changed the mode on purpose.
     Close,
-    /// Leave it: no command uses the path.
+    /// Not repaired: no command uses the path.
     Refuse,
-    /// Move the whole directory of the task.
+    /// Move the directory of the task to the quarantine.
     SetTaskAside,
-    /// Move the file in question.
+    /// Move the file to the quarantine.
     SetAside,
-    /// Move the file in question and write response.json from task.json.
+    /// Move the file to the quarantine and write response.json from task.json.
     ReplaceResponse,
     Remove,
     CompleteEvents,
     RewriteEvents,
-    /// Move what is no file and write events.jsonl from task.json.
+    /// Move what is not a file to the quarantine and write events.jsonl from task.json.
     ReplaceEvents,
-    /// Move what is there and write request.md from task.json.
+    /// Move the file to the quarantine and write request.md from task.json.
     RestoreRequest,
     WriteResponse,
     RenameResponse,
@@ -47,12 +47,12 @@ impl Repair {
             Self::CompleteEvents => "repair completes it from task.json",
             Self::RewriteEvents => "repair copies it to the quarantine and keeps the lines that are events",
             Self::WriteResponse => "repair writes it from task.json",
-            Self::RenameResponse => "repair gives it its proper name",
+            Self::RenameResponse => "repair renames it to response.json",
         }
     }
 }
 
-/// One thing that is wrong with a task.
+/// One fault of a task.
 pub(crate) struct Fault {
     pub(super) code: &'static str,
     pub(super) severity: Severity,
@@ -61,7 +61,7 @@ pub(crate) struct Fault {
     pub(crate) repair: Repair,
 }
 
-/// What a look at a task's directory says.
+/// The task in a directory, if it can be read, and its faults.
 #[derive(Default)]
 pub(crate) struct TaskCheck {
     pub(crate) faults: Vec<Fault>,

@@ -1,4 +1,4 @@
-//! What can be wrong outside the tasks: staging, workers, the files at the store's root.
+//! Checks everything outside the tasks: staging, workers, and the files at the root of the store.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -24,13 +24,13 @@ use crate::store::scan::map_in_order;
 use crate::store::worker_registry::is_dispatcher_registration;
 use crate::store::{Store, atomic, feed, lock};
 
-/// A thing under `tmp/` that names no process is left alone for this long.
+/// How long an entry of `tmp/` that names no process is left alone.
 const STRANGER_GRACE: Duration = Duration::from_secs(3600);
 
-/// A worker locks its card within microseconds of making it.
+/// How long an unlocked registration is left alone. A worker locks its own within microseconds.
 const REGISTRATION_GRACE: Duration = Duration::from_secs(10);
 
-/// The directories at the root of a store, without that of the tasks.
+/// The directories at the root of a store, except that of the tasks.
 const DIRECTORIES: &[(&str, FileType)] = &[
     (BELLS, FileType::Directory),
     (CONVERSATIONS, FileType::Directory),
@@ -41,7 +41,7 @@ const DIRECTORIES: &[(&str, FileType)] = &[
     (WORKERS, FileType::Directory),
 ];
 
-/// The files there, without format.json.
+/// The files at the root of a store, except format.json.
 const FILES: &[(&str, FileType)] = &[
     (BOARD, FileType::RegularFile),
     (FEED, FileType::RegularFile),
@@ -61,7 +61,7 @@ const PLACES_IN_INDEXES: &[(&str, FileType)] = &[
     ("state", FileType::RegularFile),
 ];
 
-/// What is wrong with the type of what stands at `name`, if anything does: code and message.
+/// Returns code and message of a finding when the entry `name` exists and has another type than expected.
 pub(crate) fn misplaced(
     dir: &Dir,
     name: impl Arg,
@@ -70,22 +70,22 @@ pub(crate) fn misplaced(
     let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     match FileType::from_raw_mode(stat.st_mode) {
         kind if kind == expected => None,
-        FileType::Symlink => Some(("link", "a symbolic link stands where the store keeps its own files")),
+        FileType::Symlink => Some(("link", "a symbolic link is where the store keeps its own files")),
         _ if expected == FileType::Directory => {
-            Some(("not-a-directory", "something else stands where the store keeps a directory"))
+            Some(("not-a-directory", "something else is where the store keeps a directory"))
         }
-        _ => Some(("not-a-file", "something else stands where the store keeps a file")),
+        _ => Some(("not-a-file", "something else is where the store keeps a file")),
     }
 }
 
 impl Checker<'_> {
-    /// Everything that does not grow with the number of tasks.
+    /// Checks everything that does not grow with the number of tasks.
     pub(crate) fn outside(&mut self) -> Result<()> {
         self.places()?;
         let root = &self.store.layout.root;
         if root.is_open_to_others()? {
             let path = root.path().to_path_buf();
-            let message = "other users may look into the store";
+            let message = "other users can read the store";
             self.found("mode", Severity::Leftover, path, message, "chmod 700 closes it", false);
         }
         self.token()?;
@@ -96,7 +96,7 @@ impl Checker<'_> {
         self.feed_end()
     }
 
-    /// Finds what is not of the type that the store gave it.
+    /// Finds entries whose type differs from what the store created.
     fn places(&mut self) -> Result<()> {
         let store = self.store;
         let root = &store.layout.root;
@@ -117,7 +117,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// A token that others have read is theirs as well.
+    /// Removes a token that other users may have read.
     fn token(&mut self) -> Result<()> {
         if !self.store.is_server_token_open() {
             return Ok(());
@@ -125,7 +125,7 @@ impl Checker<'_> {
         let root = &self.store.layout.root;
         let repaired = self.attempt(|_| atomic::remove(root, SERVER_TOKEN))?;
         let path = root.path().join(SERVER_TOKEN);
-        let message = "other users may read the token of `lanes serve`";
+        let message = "other users can read the token of `lanes serve`";
         let remedy = "repair removes it, and the next server makes another one";
         self.found("token-open", Severity::Leftover, path, message, remedy, repaired);
         Ok(())
@@ -151,7 +151,7 @@ impl Checker<'_> {
                 _ => {
                     let repaired = self.attempt(|check| check.set_aside(&tmp, &name))?;
                     let message =
-                        format!("nobody knows whose it is; last changed{}", old.trim_start_matches(','));
+                        format!("its owner is unknown; last changed{}", old.trim_start_matches(','));
                     let remedy = "repair moves it to the quarantine";
                     self.found("stranger", Severity::Leftover, path, message, remedy, repaired);
                 }
@@ -169,14 +169,14 @@ impl Checker<'_> {
             }
             let path = workers.path().join(&name);
             if is_dispatcher_registration(&workers, &name) {
-                // Its claims are known by this card alone: whoever dispatches next needs it.
-                let message = "the card of a dispatcher that has died";
-                let remedy = "the next `lanes dispatch` puts its tasks in order and removes it";
+                // Its claims can only be identified by this registration: the next dispatcher needs it.
+                let message = "the registration of a dispatcher that has died";
+                let remedy = "the next `lanes dispatch` recovers its tasks and removes it";
                 self.found("dead-dispatcher", Severity::Leftover, path, message, remedy, false);
                 continue;
             }
             let repaired = self.attempt(|_| atomic::remove(&workers, &name))?;
-            let message = "the card of a worker that has ended";
+            let message = "the registration of a worker that has ended";
             self.found("dead-worker", Severity::Leftover, path, message, "repair removes it", repaired);
         }
         Ok(())
@@ -196,7 +196,7 @@ impl Checker<'_> {
         self.readable(VENDORS, read, "vendors-unreadable", message, remedy)
     }
 
-    /// Reports and moves away a file that stops the queue because `read` does not understand it.
+    /// Reports and moves a file that stops the queue because `read` cannot use it.
     fn readable(
         &mut self,
         name: &str,
@@ -237,12 +237,12 @@ impl Checker<'_> {
             Err(error) => return Err(error),
         };
         let path = root.path().join(FEED);
-        let message = "the last line is only half there";
+        let message = "the last line is incomplete";
         self.found("feed-torn", Severity::Leftover, path, message, "repair cuts it off", repaired);
         Ok(())
     }
 
-    /// Reads the whole feed.
+    /// Reads the whole feed and reports broken lines and disorder.
     pub(crate) fn feed(&mut self) -> Result<()> {
         let root = &self.store.layout.root;
         if misplaced(root, FEED, FileType::RegularFile).is_some() {
@@ -258,7 +258,7 @@ impl Checker<'_> {
         let mut result = Ok(());
         let _ = map_in_order(&parts, &|| (), &read, &mut |part, numbers| {
             result = numbers.and_then(|numbers| {
-                // What a part finds by itself holds if all of it is newer than what comes before.
+                // The result of a part is valid when all of it is newer than what comes before.
                 let is_newer = numbers.lowest.is_none_or(|lowest| lowest > all.newest);
                 all.add(if is_newer { numbers } else { FeedNumbers::read(&file, part, all.newest)? });
                 Ok(())
@@ -272,15 +272,15 @@ impl Checker<'_> {
         {
             if count > 0 {
                 let message = format!("{count} lines of the feed {what}");
-                let remedy = "nothing; readers pass over them";
+                let remedy = "nothing; readers skip them";
                 self.found(code, Severity::Leftover, root.path().join(FEED), message, remedy, false);
             }
         }
         Ok(())
     }
 
-    /// Reports and removes what a process left in a directory of derived files when it ended before
-    /// the rename; the names of all others.
+    /// Reports and removes temporary files that a process left in a directory of derived files when it ended
+    /// before the rename. Returns the names of all other files.
     pub(crate) fn half_written(&mut self, dir: &Dir) -> Result<Vec<String>> {
         let (left, others): (Vec<_>, Vec<_>) =
             dir.names()?.into_iter().partition(|name| name.starts_with('.'));
@@ -290,7 +290,7 @@ impl Checker<'_> {
                 continue;
             }
             let repaired = self.attempt(|_| atomic::remove(dir, name))?;
-            let message = "a half-written file of a process that ended in the middle";
+            let message = "a partial file of a process that ended while writing it";
             let path = dir.path().join(name);
             self.found("half-written", Severity::Leftover, path, message, "repair removes it", repaired);
         }
@@ -298,13 +298,13 @@ impl Checker<'_> {
     }
 }
 
-/// A part of the feed, in bytes.
+/// A part of the feed, as a range of offsets in bytes.
 type FeedPart = Range<u64>;
 
-/// What is read of the feed at once, in bytes.
+/// How much of the feed is read at once, in bytes.
 const PART: u64 = 128 * 1024;
 
-/// What is wrong with the numbers in a part of the feed.
+/// The broken and the disordered numbers in a part of the feed.
 #[derive(Default)]
 struct FeedNumbers {
     broken: u64,
@@ -314,7 +314,7 @@ struct FeedNumbers {
 }
 
 impl FeedNumbers {
-    /// Reads a part, where `newest` has been seen before.
+    /// Reads a part of the feed; `newest` is the highest number before it.
     fn read(file: &File, part: &FeedPart, newest: u64) -> std::io::Result<Self> {
         let mut found = Self { newest, ..Self::default() };
         feed::each_line_in(file, part.clone(), |line| match number_of(line) {
@@ -335,7 +335,7 @@ impl FeedNumbers {
     }
 }
 
-/// The number of a line of the feed.
+/// Returns the number of a line of the feed.
 fn number_of(line: &[u8]) -> Option<u64> {
     let mut seq = None;
     let note = |key: &str, raw: Raw<'_>| {
@@ -347,22 +347,22 @@ fn number_of(line: &[u8]) -> Option<u64> {
     seq
 }
 
-/// How long ago an entry was last changed.
+/// Returns how long ago an entry was last changed.
 fn age_of(dir: &Dir, name: &OsStr) -> Option<Duration> {
     let changed = std::fs::symlink_metadata(dir.path().join(name)).ok()?.modified().ok()?;
     Some(changed.elapsed().unwrap_or_default())
 }
 
-/// The process that a temporary name tells of.
+/// The process that a temporary name was made by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct StagingProcess {
     pid: u32,
-    /// The machine's uptime when the name was given, in seconds; `None` when it does not tell.
+    /// The machine's uptime when the name was made, in seconds; `None` when the name does not contain it.
     uptime: Option<i64>,
 }
 
 impl StagingProcess {
-    /// `<pid>-<uptime in nanoseconds>-<count>` or `lanes-<pid>`.
+    /// Parses `<pid>-<uptime in nanoseconds>-<count>` or `lanes-<pid>`.
     fn parse(name: &str) -> Option<Self> {
         if let Some(pid) = name.strip_prefix("lanes-") {
             return Some(Self { pid: pid.parse().ok()?, uptime: None });
@@ -374,8 +374,8 @@ impl StagingProcess {
         parts.next().is_none().then_some(Self { pid, uptime: Some(nanos / 1_000_000_000) })
     }
 
-    /// Whether the very process that gave the name still runs. A process id is used again, so the
-    /// one that has it now must have been there then.
+    /// Whether the process that made the name still runs. Process ids are reused, so the process that has the
+    /// id now must have been running then.
     fn is_alive(self) -> bool {
         let now = clock_gettime(ClockId::Boottime).tv_sec;
         if self.uptime.is_some_and(|then| then > now) {
@@ -392,12 +392,12 @@ impl StagingProcess {
     }
 }
 
-/// The uptime at which a process started, in seconds.
+/// Returns the uptime at which a process started, in seconds.
 fn started(pid: u32) -> Option<i64> {
-    /// The unit of the kernel's answer; the same on every Linux.
+    /// The unit of the kernel's value; the same on every Linux.
     const TICKS_PER_SECOND: i64 = 100;
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; what follows it is plain.
+    // The name in parentheses may contain anything; the fields after it are plain.
     let ticks: i64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
     Some(ticks / TICKS_PER_SECOND)
 }

@@ -1,10 +1,10 @@
-//! `fsck`: compares everything in a store with what it should be, and puts right what can be.
+//! `fsck`: compares everything in a store with what it should be, and repairs what it can.
 //!
-//! Without repair nothing is changed. With it, derived files are rebuilt, leftovers of dead
-//! processes are removed, and what cannot be read is moved to `quarantine/<time>/…`, never removed.
+//! Without `repair` nothing is changed. With it, derived files are rebuilt, leftovers of dead processes are
+//! removed, and files that cannot be read are moved to `quarantine/<time>/…`, never deleted.
 //!
-//! The store stays in use meanwhile: whatever looks wrong is looked at again under the locks before
-//! it is reported, so that a change under way is no finding.
+//! The store stays in use meanwhile: anything that looks wrong is checked again under the locks before it is
+//! reported, so that a change in progress is not a finding.
 
 pub(crate) mod derived_check;
 pub(crate) mod events_check;
@@ -33,18 +33,17 @@ use crate::error::{ErrorKind, Result, printable};
 use crate::model::TaskId;
 
 impl Store {
-    /// Checks the whole store, and with `repair` puts right what can be. `progress` is told how
-    /// many of how many tasks have been looked at.
+    /// Checks the whole store, and repairs what it can when `repair` is set. `progress` is called with the
+    /// number of checked tasks and of all tasks.
     ///
     /// # Errors
-    /// `Io` when the store cannot be read at all, or a repair cannot be written; `Locked`; `Config`
-    /// for a repair of a store that a newer version wrote. What is wrong with a single task is a
-    /// finding, not an error.
+    /// `Io` when the store cannot be read at all or a repair cannot be written; `Locked`; `Config` for a
+    /// repair of a store that a newer version wrote. A fault of a single task is a finding, not an error.
     pub fn fsck(&self, repair: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<FsckReport> {
         self.check(repair, progress, FsckReport::default(), None)
     }
 
-    /// The same with what has been found and set aside before.
+    /// Continues a check with the findings and the quarantine of the preflight.
     fn check(
         &self,
         repair: bool,
@@ -83,23 +82,23 @@ impl Store {
     }
 }
 
-/// A check under way.
+/// A check in progress.
 struct Checker<'a> {
     store: &'a Store,
     repair: bool,
     report: FsckReport,
-    /// The name of this run's quarantine.
+    /// The name of the quarantine of this run, once something was moved there.
     quarantine: Option<String>,
-    /// Why what is about to be reported could not be put right.
+    /// Why the repair of the next finding failed.
     failure: Option<String>,
 }
 
 impl Checker<'_> {
-    /// Puts something right if this is a repair. Whether it has been: a failure is told by the finding
-    /// that follows, and keeps nothing else from being put right.
+    /// Runs a repair if this check repairs; returns whether it succeeded. A failure is reported with the next
+    /// finding and does not stop other repairs.
     ///
     /// # Errors
-    /// What every other repair would meet as well: `Locked`, and a disk that is full or fails.
+    /// Those that every other repair would meet as well: `Locked`, and a disk that is full or fails.
     fn attempt(&mut self, repair: impl FnOnce(&mut Self) -> Result<()>) -> Result<bool> {
         if !self.repair {
             return Ok(false);
@@ -139,7 +138,7 @@ impl Checker<'_> {
         self.report.add(Finding { code, severity, path, message, remedy, repaired });
     }
 
-    /// Moves `name` out of `from`, to the same place below this run's quarantine.
+    /// Moves `name` out of `from`, to the same place below the quarantine of this run.
     fn set_aside(&mut self, from: &Dir, name: &OsStr) -> Result<()> {
         let root = &self.store.layout.root;
         let time = self.store.now().wall;
@@ -147,7 +146,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// The same with a copy of a file, where the repaired one is to take its place in one step.
+    /// Copies a file to the quarantine of this run, for a repaired file that replaces it in one step.
     fn copy_aside(&mut self, from: &Dir, name: &str) -> Result<()> {
         let root = &self.store.layout.root;
         let time = self.store.now().wall;

@@ -1,4 +1,4 @@
-//! What keeps a store from being opened at all.
+//! Checks what prevents a store from being opened at all.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -15,8 +15,8 @@ use crate::store::lock::StoreLock;
 use crate::store::{FORMAT_VERSION, Store, StoreOptions, atomic, format_version, lock, quarantine};
 
 impl Store {
-    /// Checks the store at `root` as [`Store::fsck`] does, also one that cannot be opened otherwise:
-    /// because something else stands where its tasks should be, or format.json cannot be read.
+    /// Checks the store at `root` as [`Store::fsck`] does, even if it cannot be opened otherwise because its
+    /// task directory is not a directory or format.json cannot be read.
     ///
     /// # Errors
     /// As [`Store::fsck`]; `NotFound` when there is no store.
@@ -73,7 +73,7 @@ impl Store {
                 code: "not-a-directory",
                 severity: Severity::Blocking,
                 path: path.join(TASKS),
-                message: "something else stands where the tasks should be".to_string(),
+                message: "something else is where the tasks should be".to_string(),
                 remedy: "repair moves it to the quarantine; put the directory of the tasks in its place"
                     .to_string(),
                 repaired: repair,

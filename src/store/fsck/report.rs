@@ -1,4 +1,4 @@
-//! What a check of the store reports.
+//! The findings of a check of the store.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,16 +11,16 @@ use crate::model::task::object;
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Harmless: a trace of something that ended in the middle; nothing that counts is wrong.
+    /// Harmless: a trace of an interrupted operation; nothing that counts is wrong.
     Leftover,
     /// Something is lost, hidden or wrong; the rest of the store works.
     Damage,
-    /// Part of the queue refuses to work until this is put right.
+    /// Part of the queue refuses to work until this is repaired.
     Blocking,
 }
 
 impl Severity {
-    /// The word for programs.
+    /// Returns the word for programs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Leftover => "leftover",
@@ -30,25 +30,25 @@ impl Severity {
     }
 }
 
-/// One thing that is not as it should be.
+/// One thing that is wrong with the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// A stable word for programs, such as `task-unreadable`.
     pub code: &'static str,
     /// How bad it is.
     pub severity: Severity,
-    /// The file or directory in question.
+    /// The file or directory that is affected.
     pub path: PathBuf,
     /// What is wrong, in one sentence.
     pub message: String,
-    /// What repair does about it, or did.
+    /// What repair does about it, or has done.
     pub remedy: String,
-    /// Whether it has been put right.
+    /// Whether it was repaired.
     pub repaired: bool,
 }
 
 impl Finding {
-    /// The finding for programs.
+    /// Returns the finding as JSON for programs.
     pub fn to_object(&self) -> Object {
         object([
             ("code", self.code.into()),
@@ -61,19 +61,19 @@ impl Finding {
     }
 }
 
-/// At most this many findings of one code are kept; the rest is only counted.
+/// How many findings of one code are kept; further ones are only counted.
 const KEPT_PER_CODE: u64 = 1000;
 
 /// What [`Store::fsck`] found.
 #[derive(Clone, Debug, Default)]
 pub struct FsckReport {
-    /// How many tasks were looked at, those that cannot be read included.
+    /// How many tasks were checked, unreadable ones included.
     pub tasks: u64,
-    /// What is not as it should be, at most a thousand findings of each code.
+    /// The findings, at most a thousand of each code.
     pub findings: Vec<Finding>,
-    /// How many findings there are of each code.
+    /// The number of findings of each code.
     pub counts: BTreeMap<&'static str, u64>,
-    /// Where unreadable files were moved, if any were.
+    /// The directory that files were moved to, if any were.
     pub quarantine: Option<PathBuf>,
 }
 
@@ -86,12 +86,12 @@ impl FsckReport {
         }
     }
 
-    /// The worst of what has not been put right; `None` when all is well.
+    /// Returns the worst severity that was not repaired; `None` when all is well.
     pub fn worst(&self) -> Option<Severity> {
         self.findings.iter().filter(|finding| !finding.repaired).map(|finding| finding.severity).max()
     }
 
-    /// The report for programs.
+    /// Returns the report as JSON for programs.
     pub fn to_object(&self) -> Object {
         let counts: Object = self.counts.iter().map(|(code, n)| (code.to_string(), (*n).into())).collect();
         let findings: Vec<Value> =

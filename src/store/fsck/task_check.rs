@@ -1,4 +1,4 @@
-//! What can be wrong with one task.
+//! Checks one task and repairs it.
 
 use std::ffi::OsStr;
 
@@ -21,7 +21,7 @@ use crate::store::{atomic, bounded_file, history, task_files};
 
 const LOST: &str = "the task has ended and its answer is gone";
 
-/// The faults that cannot come from a change under way.
+/// The faults that cannot come from a change in progress.
 const LASTING: [&str; 2] = [MODE, PATH];
 const MODE: &str = "mode";
 const PATH: &str = "path-refused";
@@ -36,16 +36,16 @@ impl Checker<'_> {
         let Some(dir) = self.store.layout.task(&id)? else {
             return Ok(());
         };
-        let mut look = self.look(&dir, &id)?;
-        if look.faults.iter().any(|fault| !LASTING.contains(&fault.code)) {
-            look = self.under_locks(dir, &id)?;
+        let mut check = self.check_task(&dir, &id)?;
+        if check.faults.iter().any(|fault| !LASTING.contains(&fault.code)) {
+            check = self.under_locks(dir, &id)?;
         } else {
-            for fault in &look.faults {
+            for fault in &check.faults {
                 self.report_fault(&dir, fault, false);
             }
         }
-        if let Some(task) = look.task {
-            // What was read once is read again in the form that facts come from.
+        if let Some(task) = check.task {
+            // A task that was read once is parsed again in the form that expectations are made from.
             let text = json::to_line(&task.to_object());
             if let Ok(found) = TaskText::read(text.as_bytes(), ExpectedOfTask::of) {
                 expected.add(found);
@@ -54,12 +54,12 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn look(&self, dir: &Dir, id: &TaskId) -> Result<TaskCheck> {
-        let mut look = look(dir, id)?;
-        let Some(task) = look.task.take() else { return Ok(look) };
+    fn check_task(&self, dir: &Dir, id: &TaskId) -> Result<TaskCheck> {
+        let mut check = check_files(dir, id)?;
+        let Some(task) = check.task.take() else { return Ok(check) };
         let mut fault = |what: &str, path: &str| {
             let message = format!("{what}: {}", printable(path));
-            look.fault(PATH, Severity::Leftover, TASK_FILE, message, Repair::Refuse);
+            check.fault(PATH, Severity::Leftover, TASK_FILE, message, Repair::Refuse);
         };
         if self.store.responds_outside_workspace(id.as_str(), &task.response_path) {
             fault("its response_path is outside workspace_root", &task.response_path);
@@ -67,8 +67,8 @@ impl Checker<'_> {
         if self.store.requests_store_file(id.as_str(), &task.request_path) {
             fault("its request_path is a file of the store", &task.request_path);
         }
-        look.task = Some(task);
-        Ok(look)
+        check.task = Some(task);
+        Ok(check)
     }
 
     fn no_task(&mut self, name: &OsStr, kind: FileType) -> Result<()> {
@@ -76,51 +76,51 @@ impl Checker<'_> {
         let tasks = &store.layout.tasks;
         let what = match kind {
             FileType::Symlink => "a symbolic link",
-            FileType::Directory => "a directory whose name is no task id",
+            FileType::Directory => "a directory whose name is not a task id",
             FileType::RegularFile => "a file",
             _ => "a special file",
         };
-        let repaired = self.attempt(|check| check.set_aside(tasks, name))?;
-        let message = format!("{what} stands among the tasks");
+        let repaired = self.attempt(|checker| checker.set_aside(tasks, name))?;
+        let message = format!("{what} is among the tasks");
         let path = tasks.path().join(name);
         let severity = Severity::Damage;
         self.found("not-a-task", severity, path, message, Repair::SetAside.describe(), repaired);
         Ok(())
     }
 
-    /// Looks again with everybody else kept out, reports, and repairs.
+    /// Checks the task again with all other processes locked out, reports its faults, and repairs them.
     fn under_locks(&mut self, dir: Dir, id: &TaskId) -> Result<TaskCheck> {
         let store = self.store;
         let _task = TaskLock::acquire(&dir, store.options.lock_timeout)?;
         let _store = match store.lock_store() {
             Ok(lock) => Some(lock),
-            // A store that cannot be written can still be checked.
+            // A store that is not writable can still be checked.
             Err(error) if !self.repair && error.kind() == ErrorKind::Io => None,
             Err(error) => return Err(error),
         };
-        // Removed while we waited: as if it had never been listed.
+        // Removed while this process waited: as if it had never been listed.
         let Some(dir) = store.layout.task(id)? else {
             return Ok(TaskCheck::default());
         };
-        let look = self.look(&dir, id)?;
+        let check = self.check_task(&dir, id)?;
         let (mut gone, mut failed) = (false, false);
-        for fault in &look.faults {
+        for fault in &check.faults {
             let has_repair =
                 !matches!(fault.repair, Repair::Nothing | Repair::Collect | Repair::Close | Repair::Refuse);
-            // What is mended builds on what was mended before.
+            // Each repair builds on the ones before it.
             let repaired = has_repair
                 && !failed
-                && (gone || self.attempt(|check| check.repair_fault(&dir, id, &look, fault))?);
+                && (gone || self.attempt(|checker| checker.repair_fault(&dir, id, &check, fault))?);
             failed |= self.repair && has_repair && !repaired;
             gone |= repaired && fault.repair == Repair::SetTaskAside;
             let path =
                 if fault.file.is_empty() { dir.path().to_path_buf() } else { dir.path().join(&fault.file) };
             self.found(fault.code, fault.severity, path, &fault.message, fault.repair.describe(), repaired);
         }
-        if self.repair && !gone && !look.faults.is_empty() {
+        if self.repair && !gone && !check.faults.is_empty() {
             atomic::sync_dir(&dir)?;
         }
-        Ok(look)
+        Ok(check)
     }
 
     fn report_fault(&mut self, dir: &Dir, fault: &Fault, repaired: bool) {
@@ -131,10 +131,10 @@ impl Checker<'_> {
         self.found(fault.code, fault.severity, path, &fault.message, fault.repair.describe(), repaired);
     }
 
-    fn repair_fault(&mut self, dir: &Dir, id: &TaskId, look: &TaskCheck, fault: &Fault) -> Result<()> {
+    fn repair_fault(&mut self, dir: &Dir, id: &TaskId, check: &TaskCheck, fault: &Fault) -> Result<()> {
         let store = self.store;
         let file = OsStr::new(&fault.file);
-        match (fault.repair, &look.task) {
+        match (fault.repair, &check.task) {
             (Repair::SetTaskAside, _) => self.set_aside(&store.layout.tasks, OsStr::new(id.as_str())),
             (Repair::SetAside, _) => self.set_aside(dir, file),
             (Repair::Remove, _) => atomic::remove_tree(dir, &fault.file),
@@ -178,53 +178,53 @@ impl Checker<'_> {
     }
 }
 
-fn look(dir: &Dir, id: &TaskId) -> Result<TaskCheck> {
-    let mut look = TaskCheck::default();
+fn check_files(dir: &Dir, id: &TaskId) -> Result<TaskCheck> {
+    let mut check = TaskCheck::default();
     let entries = dir.entries()?;
     let has = |name: &str| entries.iter().any(|(entry, _)| entry == name);
     match task_files::task(dir, id) {
-        Ok(Some(loaded)) => look.task = Some(loaded.task),
+        Ok(Some(loaded)) => check.task = Some(loaded.task),
         Ok(None) => {
             let message = "the directory holds no task.json";
-            look.fault("task-missing", Severity::Damage, "", message, Repair::SetTaskAside);
+            check.fault("task-missing", Severity::Damage, "", message, Repair::SetTaskAside);
         }
         Err(error) if error.kind() == ErrorKind::Corrupt => {
             let message = error.message();
-            look.fault("task-unreadable", Severity::Damage, TASK_FILE, message, Repair::SetTaskAside);
+            check.fault("task-unreadable", Severity::Damage, TASK_FILE, message, Repair::SetTaskAside);
         }
         Err(error) => {
-            look.fault("task-unreadable", Severity::Damage, TASK_FILE, error.message(), Repair::Nothing);
+            check.fault("task-unreadable", Severity::Damage, TASK_FILE, error.message(), Repair::Nothing);
         }
     }
     if dir.is_open_to_others()? {
-        look.fault(MODE, Severity::Leftover, "", "other users may look into it", Repair::Close);
+        check.fault(MODE, Severity::Leftover, "", "other users can read it", Repair::Close);
     }
-    let Some(task) = look.task.take() else {
-        return Ok(look);
+    let Some(task) = check.task.take() else {
+        return Ok(check);
     };
     for (name, kind) in &entries {
-        entry_in_task(&mut look, name, *kind);
+        entry_in_task(&mut check, name, *kind);
     }
-    events(&mut look, dir, &task)?;
-    request(&mut look, dir, &task)?;
-    response(&mut look, dir, &task, has(RESPONSE_FILE), &entries)?;
-    look.task = Some(task);
-    Ok(look)
+    events(&mut check, dir, &task)?;
+    request(&mut check, dir, &task)?;
+    response(&mut check, dir, &task, has(RESPONSE_FILE), &entries)?;
+    check.task = Some(task);
+    Ok(check)
 }
 
-fn entry_in_task(look: &mut TaskCheck, name: &OsStr, kind: FileType) {
+fn entry_in_task(check: &mut TaskCheck, name: &OsStr, kind: FileType) {
     let Some(text) = name.to_str() else { return };
     if kind == FileType::Symlink {
-        let message = "a symbolic link stands where the store keeps its own files";
-        look.fault("link", Severity::Damage, text, message, Repair::SetAside);
+        let message = "a symbolic link is where the store keeps its own files";
+        check.fault("link", Severity::Damage, text, message, Repair::SetAside);
     } else if kind == FileType::RegularFile && (text.starts_with('.') || text.ends_with(".tmp")) {
-        let message = "a half-written file of a process that ended in the middle";
-        look.fault("half-written", Severity::Leftover, text, message, Repair::Remove);
+        let message = "a partial file of a process that ended while writing it";
+        check.fault("half-written", Severity::Leftover, text, message, Repair::Remove);
     }
 }
 
-/// Looks at the request of an open task that the store keeps itself.
-fn request(look: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()> {
+/// Checks the request of an open task if the store keeps it.
+fn request(check: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()> {
     if task.status.is_terminal() || !is_own(task) {
         return Ok(());
     }
@@ -237,16 +237,16 @@ fn request(look: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::Corrupt => ("request-changed", error.message().to_string()),
         Err(error) => return Err(error),
     };
-    match look.faults.iter_mut().find(|fault| fault.file == REQUEST_FILE) {
+    match check.faults.iter_mut().find(|fault| fault.file == REQUEST_FILE) {
         Some(link) if can_restore => link.repair = repair,
         Some(_) => {}
-        None => look.fault(code, Severity::Damage, REQUEST_FILE, message, repair),
+        None => check.fault(code, Severity::Damage, REQUEST_FILE, message, repair),
     }
     Ok(())
 }
 
 fn response(
-    look: &mut TaskCheck,
+    check: &mut TaskCheck,
     dir: &Dir,
     task: &Task,
     has_file: bool,
@@ -257,48 +257,60 @@ fn response(
     let mut pending: Vec<&str> = pending.collect();
     let own = task_files::pending_response_name(task.fence);
     let saved = pending.contains(&own.as_str()) && readable(dir, &own).is_ok();
-    if let Some(link) = look.faults.iter_mut().find(|fault| fault.file == RESPONSE_FILE) {
+    if let Some(link) = check.faults.iter_mut().find(|fault| fault.file == RESPONSE_FILE) {
         if task.status.is_terminal() && task.journal.response.is_some() {
             link.repair = Repair::ReplaceResponse;
         } else if task.status.is_terminal() && !saved {
-            look.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Repair::Collect);
+            check.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Repair::Collect);
         }
         return Ok(());
     }
     if !task.status.is_terminal() {
         if has_file {
             let message = "an answer that never counted: the task is still open";
-            look.fault("response-early", Severity::Leftover, RESPONSE_FILE, message, Repair::SetAside);
+            check.fault("response-early", Severity::Leftover, RESPONSE_FILE, message, Repair::SetAside);
         }
     } else if let Some(expected) = &task.journal.response {
         if !has_file {
             let message = "the answer is in task.json but not copied to it";
-            look.fault("response-missing", Severity::Leftover, RESPONSE_FILE, message, Repair::WriteResponse);
+            check.fault(
+                "response-missing",
+                Severity::Leftover,
+                RESPONSE_FILE,
+                message,
+                Repair::WriteResponse,
+            );
         } else if let Some(why) = differs(dir, expected) {
             let (code, message) = why;
-            look.fault(code, Severity::Damage, RESPONSE_FILE, message, Repair::ReplaceResponse);
+            check.fault(code, Severity::Damage, RESPONSE_FILE, message, Repair::ReplaceResponse);
         }
     } else {
         match has_file.then(|| readable(dir, RESPONSE_FILE)) {
             Some(Ok(_)) => {}
             Some(Err(error)) => {
                 let message = error.message();
-                look.fault("response-unreadable", Severity::Damage, RESPONSE_FILE, message, Repair::SetAside);
+                check.fault(
+                    "response-unreadable",
+                    Severity::Damage,
+                    RESPONSE_FILE,
+                    message,
+                    Repair::SetAside,
+                );
             }
             None => {}
         }
         if !saved && !matches!(has_file.then(|| readable(dir, RESPONSE_FILE)), Some(Ok(_))) {
-            look.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Repair::Collect);
+            check.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Repair::Collect);
         }
         if saved && !matches!(has_file.then(|| readable(dir, RESPONSE_FILE)), Some(Ok(_))) {
             let message = "the answer still has the name it was staged under";
-            look.fault("response-staged", Severity::Leftover, &own, message, Repair::RenameResponse);
+            check.fault("response-staged", Severity::Leftover, &own, message, Repair::RenameResponse);
             pending.retain(|name| *name != own);
         }
     }
     for name in pending {
         let message = "an answer whose respond ended before it counted";
-        look.fault("response-abandoned", Severity::Leftover, name, message, Repair::Remove);
+        check.fault("response-abandoned", Severity::Leftover, name, message, Repair::Remove);
     }
     Ok(())
 }
@@ -316,7 +328,7 @@ fn readable(dir: &Dir, name: &str) -> Result<Response> {
     Response::parse(&content.bytes).map_err(broken)
 }
 
-/// How response.json differs from the answer that task.json carries.
+/// Returns how response.json differs from the response in task.json, as code and message.
 fn differs(dir: &Dir, expected: &Response) -> Option<(&'static str, String)> {
     let text = json::to_text(&expected.to_object());
     if let Ok(Some(content)) = bounded_file::read(dir, RESPONSE_FILE, text.len() as u64)

@@ -1,4 +1,4 @@
-//! Which task a correlation leads to: one file for each, for other implementations.
+//! The correlations: for each, a file that leads other implementations to its newest task.
 
 use super::{CORRELATIONS, Index, self_heal};
 use crate::error::{ErrorKind, Result};
@@ -8,12 +8,12 @@ use crate::store::dir::Dir;
 use crate::store::{atomic, bounded_file};
 
 impl Index<'_> {
-    /// The directory of the correlation files.
+    /// Returns the directory of the correlation files.
     pub(in crate::store) fn correlations(&self) -> Result<Dir> {
         self_heal::directory(self.layout, &self.dir(), CORRELATIONS)
     }
 
-    /// The task that the correlation of `task` leads to.
+    /// Returns the task that the correlation of `task` leads to.
     pub(in crate::store) fn correlation_target(&self, task: &Task) -> Result<Option<TaskId>> {
         let name = correlation_name(&task.spec.workspace_id, &task.spec.correlation_id);
         let target = || match self.dir().open_existing(CORRELATIONS)? {
@@ -21,13 +21,13 @@ impl Index<'_> {
             None => Ok(None),
         };
         match target() {
-            // Something else stands in its place.
+            // Something other than a directory or file has its name.
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
             target => target,
         }
     }
 
-    /// Lets the correlation of a task lead to it, unless it leads to a younger one.
+    /// Makes the correlation of a task lead to it, unless it leads to a younger task.
     pub(in crate::store) fn recover_correlation(&self, task: &Task) -> Result<()> {
         let target = self.correlation_target(task)?;
         if target.as_ref() == Some(&task.id) {
@@ -45,7 +45,7 @@ impl Index<'_> {
     }
 }
 
-/// The task that a correlation file leads to, if it can be read.
+/// Returns the task that a correlation file leads to, if the file can be read.
 pub(in crate::store) fn target_of(correlations: &Dir, name: &str) -> Result<Option<TaskId>> {
     let content = bounded_file::read(correlations, name, 1024 * 1024)?;
     let object = content.and_then(|content| json::parse_object(&content.bytes).ok());

@@ -1,8 +1,8 @@
 //! Which task holds an idempotency key.
 //!
-//! A submit notes its key in a file of its own. Building the index anew may find very many keys at
-//! once, and making a file costs more than reading a task; those go into one file, sorted, in which
-//! a key is found by halving. A key's own file counts before it.
+//! A submit stores its key in a file of its own. A rebuild of the index may find very many keys at once, and
+//! creating a file costs more than reading a task, so it writes them sorted into one *packed* file, which is
+//! searched by bisection. A key's own file takes precedence over the packed one.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::{ControlFlow, Range};
@@ -23,49 +23,49 @@ use crate::model::{Task, TaskId};
 use crate::store::file_tail::lines;
 use crate::store::{atomic, bounded_file};
 
-/// The file of many keys: its size, and a line for each key, its name and its task.
+/// The packed file: a line with its size, then a line for each key with its name and its task.
 const PACKED: &str = "packed";
 
-/// How long the first line is, in bytes.
+/// The length of the first line, in bytes.
 const HEAD: u64 = 26;
 
 fn head(size: u64) -> String {
     format!("size {size:020}\n")
 }
 
-/// Up to this many keys get files of their own in any case.
+/// Up to this many keys always get files of their own.
 const FEW: usize = 64;
 
-/// More than the longest line: a name, a space, an id, a line end.
+/// An upper bound for the length of a line, in bytes: a name, a space, an id, a line end.
 const LINE: u64 = 300;
 
-/// The keys that are noted.
+/// The keys in the index.
 pub(in crate::store) struct KeyIndex<'a> {
     layout: &'a Layout,
     dir: Dir,
 }
 
-/// A key that is noted among many, and where the id of its task stands in the file.
+/// A key in the packed file, and the offsets of the id of its task.
 struct PackedKey {
     id: Option<TaskId>,
     at: Range<u64>,
 }
 
 impl<'a> Index<'a> {
-    /// The keys, if any were ever noted.
+    /// Returns the keys, if any were ever stored.
     pub(in crate::store) fn keys(&self) -> Result<Option<KeyIndex<'a>>> {
         Ok(self.dir().open_existing(KEYS)?.map(|dir| KeyIndex { layout: self.layout, dir }))
     }
 
-    /// The keys, to be written.
+    /// Returns the keys for writing.
     pub(in crate::store) fn keys_or_make(&self) -> Result<KeyIndex<'a>> {
         self.dir().open_or_make_derived(KEYS).map(|dir| KeyIndex { layout: self.layout, dir })
     }
 
-    /// The task that holds an idempotency key, as far as the index knows.
+    /// Returns the task that holds an idempotency key, as far as the index shows.
     ///
     /// # Errors
-    /// `Corrupt` when the key's file names no task: then a task may hold it all the same.
+    /// `Corrupt` when the key's file names no task: then a task may hold the key nevertheless.
     pub(in crate::store) fn key_holder(&self, workspace_id: &str, key: &str) -> Result<Option<TaskId>> {
         match self.keys()? {
             Some(keys) => keys.holder(&idempotency_key(workspace_id, key)),
@@ -73,7 +73,7 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// The same where a damaged file is about to be written anew and counts as none.
+    /// Returns the task that holds a key, where a damaged file is about to be rewritten and counts as absent.
     pub(in crate::store) fn known_holder(&self, workspace_id: &str, key: &str) -> Result<Option<TaskId>> {
         match self.key_holder(workspace_id, key) {
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
@@ -81,26 +81,26 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// Makes the index tell who holds a key, where its file has been damaged. Whether it had been.
+    /// Repairs the entry of a key if it is damaged. Returns whether it was.
     pub(in crate::store) fn heal_key(&self, lock: &StoreLock, workspace_id: &str, key: &str) -> Result<bool> {
         let damaged = match self.key_holder(workspace_id, key) {
             Err(error) if error.kind() == ErrorKind::Corrupt => true,
             known => known.map(|_| false)?,
         };
         if damaged {
-            // The keys without it are not complete, so the index is built anew.
+            // The keys are not complete without it, so the index is rebuilt.
             self.keys_or_make()?.discard(&idempotency_key(workspace_id, key))?;
             self.ensure(lock)?;
         }
         Ok(damaged)
     }
 
-    /// Notes which task holds its idempotency key.
+    /// Stores which task holds its idempotency key.
     pub(in crate::store) fn set_key(&self, task: &Task) -> Result<()> {
-        // A task that was retried has given its key to the new one.
+        // A task that was retried has passed its key to the new one.
         let Some(key) = task.spec.key.as_ref().filter(|_| task.retried_as.is_none()) else { return Ok(()) };
         let keys = self.keys_or_make()?;
-        // What somebody else has done before must not be hidden.
+        // A change by others that came before must stay visible.
         let was_whole = is_sealed(keys.dir())?;
         keys.set(&idempotency_key(&task.spec.workspace_id, key), &task.id)?;
         if was_whole { seal(keys.dir()) } else { Ok(()) }
@@ -108,15 +108,15 @@ impl<'a> Index<'a> {
 }
 
 impl KeyIndex<'_> {
-    /// Where they are.
+    /// Returns the directory of the keys.
     pub(in crate::store) fn dir(&self) -> &Dir {
         &self.dir
     }
 
-    /// The task that a key leads to.
+    /// Returns the task that a key leads to.
     ///
     /// # Errors
-    /// `Corrupt` when what is noted names no task.
+    /// `Corrupt` when the entry names no task.
     pub(in crate::store) fn holder(&self, name: &str) -> Result<Option<TaskId>> {
         let Some(content) = bounded_file::read(&self.dir, name, 4096)? else {
             return Ok(self.find(name)?.and_then(|place| place.id));
@@ -125,7 +125,7 @@ impl KeyIndex<'_> {
         holder.map(Some).map_err(|_| damaged(&self.dir.path().join(name)))
     }
 
-    /// Lets a key lead to a task.
+    /// Makes a key lead to a task.
     pub(in crate::store) fn set(&self, name: &str, id: &TaskId) -> Result<()> {
         self.put(name, &format!("{id}\n"))
     }
@@ -139,9 +139,9 @@ impl KeyIndex<'_> {
         self_heal::clear(self.layout, &self.dir, name)
     }
 
-    /// Lets a key lead nowhere.
+    /// Makes a key lead to no task.
     pub(in crate::store) fn forget(&self, name: &str) -> Result<()> {
-        // First among the many: its own file must not be gone while an older task stands there.
+        // First in the packed file: the key's own file must not be gone while an older task is there.
         if let Some(place) = self.find(name)? {
             let path = self.dir.path().join(PACKED);
             let blank = vec![b'-'; (place.at.end - place.at.start) as usize];
@@ -152,7 +152,7 @@ impl KeyIndex<'_> {
         self.remove(name)
     }
 
-    /// Removes what is damaged of where a key leads.
+    /// Removes the damaged files of a key.
     pub(in crate::store) fn discard(&self, name: &str) -> Result<()> {
         match self.find(name) {
             Err(error) if error.kind() == ErrorKind::Corrupt => self.remove(PACKED)?,
@@ -161,13 +161,13 @@ impl KeyIndex<'_> {
         self.remove(name)
     }
 
-    /// The names of the keys that have files of their own.
+    /// Returns the names of the keys that have files of their own.
     pub(in crate::store) fn own_names(&self) -> Result<HashSet<String>> {
         let names = self.dir.names()?.into_iter();
         Ok(names.filter(|name| !name.starts_with('.') && name != PACKED).collect())
     }
 
-    /// The keys that are noted among many, and their tasks.
+    /// Returns the keys in the packed file, with their tasks.
     pub(in crate::store) fn packed(&self) -> Result<Vec<(String, TaskId)>> {
         let Some(content) = bounded_file::read(&self.dir, PACKED, u64::MAX)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
@@ -182,7 +182,7 @@ impl KeyIndex<'_> {
         Ok(found)
     }
 
-    /// Lets each key lead to its task; most may be noted already.
+    /// Makes each key lead to its task; most may do so already.
     pub(super) fn fill(&self, holders: &BTreeMap<String, TaskId>) -> Result<()> {
         let own = self.own_names()?;
         let (own, others): (Vec<_>, Vec<_>) = holders.iter().partition(|(name, _)| own.contains(*name));
@@ -215,7 +215,7 @@ impl KeyIndex<'_> {
         damaged(&self.dir.path().join(PACKED))
     }
 
-    /// Finds a key among many.
+    /// Finds a key in the packed file.
     fn find(&self, wanted: &str) -> Result<Option<PackedKey>> {
         let file = match open_read(&self.dir, PACKED) {
             Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
@@ -230,7 +230,7 @@ impl KeyIndex<'_> {
             file.read_exact_at(&mut bytes, from).map_err(fail)?;
             Ok(bytes)
         };
-        // Both always stand where a line begins, or at the end.
+        // Both are always at the beginning of a line, or at the end.
         let about = file.metadata().map_err(fail)?;
         let (mut low, mut high) = (HEAD, about.len());
         if !about.is_file() || high < HEAD || read(0, HEAD)? != head(high).as_bytes() {
@@ -261,7 +261,7 @@ impl KeyIndex<'_> {
     }
 }
 
-/// The name of a key and its task; none when it has been taken away.
+/// Parses a line into the name of a key and its task; no task when it was removed.
 fn parse(line: &[u8]) -> Option<(&str, Option<TaskId>)> {
     let (name, id) = std::str::from_utf8(line).ok()?.split_once(' ')?;
     let is_name = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());

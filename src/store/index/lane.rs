@@ -16,7 +16,7 @@ const LATER: &str = "later";
 const HELD: &str = "held";
 const COUNT: &str = "count";
 
-/// Stands for the count while the sorted set is being changed: whoever finds it counts the entries.
+/// Replaces the count while the sorted set changes: a process that reads it counts the entries.
 const UNSETTLED: &str = "?";
 
 /// The longest count, in bytes.
@@ -25,7 +25,7 @@ const MAX_COUNT: usize = 64;
 /// Metadata longer than this is not kept in the index, in bytes.
 const MAX_METADATA: usize = 1024;
 
-/// The place of a task in the index.
+/// The position of a task in the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Position {
     Ready(i64),
@@ -52,20 +52,20 @@ pub(super) fn entry(task: &Task, key: i64) -> IndexEntry {
     IndexEntry { key, id: task.id.to_string(), rank: task.rank(), lease_until, metadata }
 }
 
-/// The end of a task's lease by the uptime.
+/// Returns the end of a task's lease by the uptime, in microseconds.
 fn lease_until(task: &Task) -> Option<i64> {
     let (claim, lease) = (task.status.claim()?, task.journal.lease.as_ref()?);
     (lease.expires_at == claim.lease_expires_at).then_some(lease.until)
 }
 
-/// How far the wall clock was ahead of the uptime when the task's lease was given.
+/// Returns by how much the wall clock was ahead of the uptime when the task was leased, in microseconds.
 pub(super) fn clock_lead(task: &Task) -> Option<i64> {
     let end = task.status.claim()?.lease_expires_at.micros();
     lease_until(task).map(|until| end.saturating_sub(until))
 }
 
-/// Whether what is scheduled or held may have come due. The uptime counts as well: when somebody
-/// sets the wall clock back, a lease still ends after its own length.
+/// Whether a scheduled or claimed task may have come due. The uptime counts as well: when somebody sets the
+/// wall clock back, a lease still ends after its own length.
 pub(super) fn is_due(entry: &IndexEntry, now: &Now) -> bool {
     entry.key <= now.wall.micros() || entry.lease_until <= now.uptime
 }
@@ -97,7 +97,7 @@ impl LaneSets {
         Self::open_at(lanes, &lane_key(lane))
     }
 
-    /// The sorted sets in the directory `name`, if it is there.
+    /// Returns the sorted sets in the directory `name`, if it exists.
     pub(super) fn open_at(lanes: &Dir, name: &str) -> Result<Option<Self>> {
         let Some(dir) = lanes.open_existing(name)? else { return Ok(None) };
         let set = |name: &str| dir.open_existing(name).map(|dir| dir.map(SortedSet::new));
@@ -111,7 +111,7 @@ impl LaneSets {
         [&self.ready, &self.later, &self.held]
     }
 
-    /// Whether no sorted set has lost a part, and nobody is about to change one.
+    /// Whether no sorted set has lost a chunk, and no process is changing the chunks of one.
     pub(super) fn are_sealed(&self) -> Result<bool> {
         for set in self.all() {
             if !set.is_sealed()? {
@@ -121,7 +121,7 @@ impl LaneSets {
         Ok(true)
     }
 
-    /// Adds a task; `false` when it was there already.
+    /// Adds a task; `false` when it is there already.
     pub(super) fn insert(&self, task: &Task, position: Position) -> Result<bool> {
         match position {
             Position::Ready(key) => self.insert_ready(&entry(task, key)),
@@ -134,7 +134,7 @@ impl LaneSets {
         self.change_ready(1, |before| self.ready.insert_after(entry, before))
     }
 
-    /// Puts what has come due, in the `later` or the `held` set, among the ready ones.
+    /// Moves a due entry from the `later` or the `held` set to the ready ones.
     pub(super) fn promote(&self, from: &SortedSet, entry: &IndexEntry) -> Result<()> {
         self.insert_ready(&IndexEntry { key: entry.rank, lease_until: NO_LEASE, ..entry.clone() })?;
         from.remove(entry.key, &entry.id).map(drop)
@@ -151,16 +151,16 @@ impl LaneSets {
                 self.held.remove(key, id)?;
             }
         }
-        // What was due or had lost its lease stands among the ready ones whatever its state says.
+        // A task that was due or had lost its lease is among the ready ones whatever its state.
         self.remove_ready(task.rank(), id)
     }
 
-    /// Takes an entry away from the ready ones.
+    /// Removes an entry from the ready ones.
     pub(in crate::store) fn remove_ready(&self, rank: i64, id: &str) -> Result<()> {
         self.change_ready(-1, |before| self.ready.remove_after(rank, id, before)).map(drop)
     }
 
-    /// How many tasks of the lane can be claimed.
+    /// Returns how many tasks of the lane can be claimed.
     pub(in crate::store) fn count(&self) -> Result<u64> {
         match bounded_file::read(&self.dir, COUNT, MAX_COUNT as u64)? {
             Some(content) => self.counted(&content.bytes),
@@ -187,8 +187,8 @@ impl LaneSets {
         if self.count()? == there { Ok(()) } else { Err(damaged(&self.dir.path().join(COUNT))) }
     }
 
-    /// Changes the ready ones by an entry. The count is unsettled meanwhile, so that nobody believes the
-    /// old one if that is as far as it gets.
+    /// Changes the ready ones by one entry. The count is unsettled meanwhile, so that the old one is not
+    /// believed if this process is killed.
     fn change_ready(
         &self,
         by: i64,
@@ -216,7 +216,7 @@ impl LaneSets {
         self.write_count(&atomic::open_for_update(&self.dir, COUNT)?, &count.to_string())
     }
 
-    /// Always of one length, so that it can be overwritten in place by one call.
+    /// Always writes the same length, so that one call replaces the count in place.
     fn write_count(&self, file: &File, count: &str) -> Result<()> {
         file.write_all_at(format!("{count:<20}\n").as_bytes(), 0)
             .map_err(|error| Error::io("write", self.dir.path().join(COUNT), error))

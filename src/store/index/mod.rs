@@ -1,22 +1,29 @@
-//! Which tasks of a lane can be claimed next: derived data.
+//! The index: which tasks of a lane can be claimed next, and which task holds a key or a correlation.
 //!
-//! For every lane there are three sorted sets: `ready` (can be claimed, in order), `later` (scheduled,
-//! by the time they are due) and `held` (claimed, by the end of their lease). The index may be
-//! deleted at any time; it is rebuilt from the tasks, and an entry is never believed without a look
-//! at its task.
+//! It is derived data. For every lane there are three sorted sets: `ready` (claimable, in order), `later`
+//! (scheduled, by the time they are due) and `held` (claimed, by the end of their lease). The index may be
+//! deleted at any time; it is rebuilt from the tasks, and an entry is never trusted without reading its task.
 //!
-//! `indexes/state` tells whether the index fits the store:
+//! `indexes/state` shows whether the index is up to date:
 //!
-//! * *boot*: the index is written without syncs, so after a restart of the machine it is rebuilt;
-//! * *stamp*: the modification time that we gave the `tasks` directory after our last submit. When
-//!   another implementation adds a task, the time becomes another, and the new ones are looked for;
-//! * *clock*: how far the wall clock was ahead of the uptime when a lease was given. When it is less
-//!   far ahead now, leases end in another order than their entries say, and all are looked at;
-//! * the modification time of `indexes/lanes`, `indexes/keys` and every sorted set, which is always the same
-//!   after a change of ours: with another one somebody has removed or added names, and the index is
-//!   rebuilt;
-//! * *busy*: the task that a change is under way for. A process that is killed in the middle leaves
-//!   it behind, and the next one finishes the work.
+//! * *boot*: the index is written without syncs, so it is rebuilt after a restart of the machine;
+//! * *stamp*: the modification time that `lanes` set on the `tasks` directory after the last submit. When
+//!   another implementation adds a task, the time changes, and the new tasks are looked for;
+//! * *clock*: by how much the wall clock was ahead of the uptime when a lease was given. When it is less far
+//!   ahead now, leases end in another order than their entries show, and all of them are checked;
+//! * *seal*: the modification time of `indexes/lanes`, `indexes/keys` and every sorted set, which is always
+//!   the same after a change by `lanes`. When it differs, somebody has removed or added names, and the index
+//!   is rebuilt;
+//! * *busy*: the task that is being changed. A process that is killed during a change leaves it there, and
+//!   the next one completes the work.
+//!
+//! | file | `Index` methods |
+//! |---|---|
+//! | `mod.rs` | state, entries of a changed task, due entries |
+//! | `queries.rs` | queries about lanes |
+//! | `keys.rs`, `correlations.rs`, `removal.rs` | names that lead to tasks |
+//! | `rebuild.rs`, `power_loss.rs` | after other implementations, a killed process, a power cut |
+//! | `self_heal.rs` | after damage |
 
 pub(super) mod correlations;
 mod keys;
@@ -55,15 +62,15 @@ const KEYS: &str = "keys";
 const CORRELATIONS: &str = "correlations";
 const LANE_SETS: &str = "lanes";
 
-/// How often something is tried while somebody removes the index.
+/// How often an operation is tried while somebody removes the index.
 pub(super) const TRIES: usize = 5;
 
-/// Whether something was not there that has just been made or seen: somebody removes it.
+/// Whether a file was missing that had just been made or seen: somebody is removing the index.
 fn is_gone(error: &Error) -> bool {
     error.raw_os_error() == Some(Errno::NOENT.raw_os_error())
 }
 
-/// The directory of the index, made if it is not there.
+/// Opens the directory of the index, and makes it if it does not exist.
 fn open_or_make(layout: &Layout) -> Result<Dir> {
     for _ in 1..TRIES {
         match layout.indexes() {
@@ -74,8 +81,8 @@ fn open_or_make(layout: &Layout) -> Result<Dir> {
     layout.indexes()
 }
 
-/// The first entries of a sorted set that may have come due, at most `count`. `unordered`: the order of
-/// the keys does not tell.
+/// Returns the first entries of a sorted set that may have come due, at most `count`. `unordered` means that
+/// the order of the keys is not that of the due times.
 fn due(set: &SortedSet, unordered: bool, now: &Now, count: usize) -> Result<Vec<IndexEntry>> {
     let mut due = Vec::new();
     set.visit(|entry| {
@@ -92,7 +99,7 @@ fn due(set: &SortedSet, unordered: bool, now: &Now, count: usize) -> Result<Vec<
 /// The index of one store.
 pub(super) struct Index<'a> {
     layout: &'a Layout,
-    /// Its directory; another one after somebody has removed it.
+    /// Its directory; replaced when somebody has removed it.
     indexes: RefCell<Rc<Dir>>,
 }
 
@@ -101,12 +108,12 @@ impl<'a> Index<'a> {
         Ok(Self { layout, indexes: RefCell::new(Rc::new(open_or_make(layout)?)) })
     }
 
-    /// Where it is.
+    /// Returns its directory.
     pub(super) fn dir(&self) -> Rc<Dir> {
         Rc::clone(&self.indexes.borrow())
     }
 
-    /// Does something with the index, and does it again where somebody removes it meanwhile.
+    /// Runs `work`, and again when somebody removes the index meanwhile.
     pub(super) fn again<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
         for _ in 1..TRIES {
             match work() {
@@ -136,25 +143,25 @@ impl<'a> Index<'a> {
             .map_err(|error| Error::io("write", self.dir().path().join(STATE), error))
     }
 
-    /// The modification time of the `tasks` directory, in nanoseconds.
+    /// Returns the modification time of the `tasks` directory, in nanoseconds after 1970.
     fn tasks_time(&self) -> Result<i64> {
         let stat = rustix::fs::fstat(&self.layout.tasks)
             .map_err(|errno| Error::io("read", self.layout.root.path().join(TASKS), errno))?;
         Ok(stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec as i64))
     }
 
-    /// The state, if the index can be used as it is. Takes no lock.
+    /// Returns the state if the index is up to date. Takes no lock.
     pub(super) fn usable(&self) -> Result<Option<IndexState>> {
         let time = self.tasks_time()?;
-        let fits =
+        let is_current =
             |state: &IndexState| state.boot == boot_word() && state.stamp == time && state.busy.is_none();
-        match self.read_state()?.filter(fits) {
+        match self.read_state()?.filter(is_current) {
             Some(state) if self.is_complete()? => Ok(Some(state)),
             _ => Ok(None),
         }
     }
 
-    /// Makes the index fit the store and returns its state.
+    /// Brings the index up to date and returns its state.
     pub(super) fn ensure(&self, _lock: &StoreLock) -> Result<IndexState> {
         self.again(|| self.brought_up_to_date())
     }
@@ -166,7 +173,7 @@ impl<'a> Index<'a> {
         };
         let seq = state.seq;
         let is_complete = self.is_complete()?;
-        // What a process that died has left undone may not be among what a new index looks for.
+        // The unfinished work of a dead process may not be among what a rebuild looks for.
         if !is_complete && state.busy.is_none() {
             return self.rebuild(seq);
         }
@@ -186,7 +193,7 @@ impl<'a> Index<'a> {
         if state.stamp == self.tasks_time()? { Ok(state) } else { self.adopt_new_tasks(state) }
     }
 
-    /// Notes that a change of a task is under way, which makes it `task`.
+    /// Records that a change is in progress, after which the task is `task`.
     pub(super) fn begin(&self, _lock: &StoreLock, state: &IndexState, task: &Task) -> Result<IndexState> {
         let clock = clock_lead(task).map_or(state.clock, |clock| clock.max(state.clock));
         let state = IndexState { busy: Some(task.id.to_string()), clock, ..state.clone() };
@@ -194,7 +201,7 @@ impl<'a> Index<'a> {
         Ok(state)
     }
 
-    /// Notes that the change is done; `added` is the task that it made.
+    /// Records that the change is done; `added` is the task that it created.
     pub(super) fn finish(
         &self,
         _lock: &StoreLock,
@@ -214,8 +221,8 @@ impl<'a> Index<'a> {
         Ok(next)
     }
 
-    /// The same for a change that answered a task: the answer gets its name only once the change is durable,
-    /// and the next change sees to that if this process dies before.
+    /// Records that a change is done that answered a task: the response gets its name only once the change is
+    /// durable, and the next change completes that if this process dies before.
     pub(super) fn finish_with_response(
         &self,
         lock: &StoreLock,
@@ -226,23 +233,23 @@ impl<'a> Index<'a> {
         self.finish(lock, &state.with_owed(answered.as_str()), seq, None)
     }
 
-    /// Gives the `tasks` directory a modification time of our own, and returns it.
+    /// Sets a modification time of our own on the `tasks` directory, and returns it in nanoseconds.
     ///
-    /// The kernel's clock for files moves in ticks of some milliseconds, so that a task which another
-    /// implementation adds right after ours would leave the time as it is. A time that is one
-    /// nanosecond before the present tick is never the kernel's.
+    /// The kernel's file clock moves in ticks of some milliseconds, so a task that another implementation
+    /// adds right after ours would leave the time unchanged. A time one nanosecond before the current tick is
+    /// never the kernel's.
     fn stamp_tasks(&self) -> Result<i64> {
         atomic::stamp(&self.layout.tasks, self.tasks_time()? - 1)?;
         self.tasks_time()
     }
 
-    /// The sorted sets of a lane, made if they are not there. For writers.
+    /// Returns the sorted sets of a lane for writing, and makes them if they do not exist.
     fn lane(&self, lane: &str) -> Result<LaneSets> {
         let lanes = self.dir().open_or_make_derived(LANE_SETS)?;
         if let Some(sets) = LaneSets::open(&lanes, lane)? {
             return Ok(sets);
         }
-        // What somebody else has done before must not be hidden.
+        // A change by others that came before must stay visible.
         let was_whole = is_sealed(&lanes)?;
         let sets = LaneSets::make(&lanes, lane)?;
         if was_whole {
@@ -251,7 +258,7 @@ impl<'a> Index<'a> {
         Ok(sets)
     }
 
-    /// The sorted sets of a lane, if any task was ever in it.
+    /// Returns the sorted sets of a lane, if it ever had a task.
     pub(super) fn lane_if_any(&self, lane: &str) -> Result<Option<LaneSets>> {
         match self.dir().open_existing(LANE_SETS)? {
             Some(lanes) => LaneSets::open(&lanes, lane),
@@ -259,8 +266,8 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// Moves a task to its new place. The new place first: an entry too many does no harm, a missing
-    /// one would hide the task.
+    /// Moves a task to its new position. The new position is written first: an extra entry does no harm, a
+    /// missing one would hide the task.
     pub(super) fn update(&self, _lock: &StoreLock, old: Option<&Task>, new: &Task) -> Result<()> {
         let new_place = position(new);
         let old_place = old.and_then(position);
@@ -291,7 +298,7 @@ impl<'a> Index<'a> {
         Ok(())
     }
 
-    /// Puts right what the index says of a task that turned out to be elsewhere.
+    /// Corrects the entries of a task that turned out to be at another position.
     pub(super) fn correct(&self, _lock: &StoreLock, lane: &str, stale: &IndexEntry) -> Result<()> {
         let sets = self.lane(lane)?;
         let task = self.load(&stale.id)?;
@@ -313,7 +320,7 @@ impl<'a> Index<'a> {
         Ok(())
     }
 
-    /// The task in the directory `name`; `None` when there is none, or none that can be read.
+    /// Returns the task in the directory `name`; `None` when there is none or it cannot be read.
     fn load(&self, name: &str) -> Result<Option<Task>> {
         let Ok(id) = TaskId::parse(name) else { return Ok(None) };
         let read = || match self.layout.task(&id)? {
@@ -326,8 +333,8 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// Whether something on the `later` or `held` set of a lane has come due, or a sorted set may have
-    /// lost a part.
+    /// Whether an entry of the `later` or `held` set of a lane has come due, or a sorted set may have lost a
+    /// chunk.
     pub(super) fn needs_care(&self, state: &IndexState, lane: &str, now: &Now) -> Result<bool> {
         let Some(sets) = self.lane_if_any(lane)? else {
             return Ok(false);
@@ -337,8 +344,8 @@ impl<'a> Index<'a> {
             || !due(&sets.held, state.is_set_back(now), now, 1)?.is_empty())
     }
 
-    /// Puts what has come due among the tasks that can be claimed; builds the index anew first when a
-    /// sorted set has lost a part. No task changes by this. Returns the state of the index.
+    /// Moves due entries to the ready ones, after a rebuild when a sorted set has lost a chunk. No task
+    /// changes. Returns the state of the index.
     pub(super) fn promote_due(
         &self,
         _lock: &StoreLock,
@@ -371,7 +378,7 @@ impl<'a> Index<'a> {
         Ok(state)
     }
 
-    /// Puts a claimed task whose lease is over among the tasks that can be claimed.
+    /// Moves a claimed task whose lease is over to the ready ones.
     pub(super) fn promote_held(&self, _lock: &StoreLock, lane: &str, entry: &IndexEntry) -> Result<()> {
         match self.lane_if_any(lane)? {
             Some(sets) => sets.promote(&sets.held, entry),

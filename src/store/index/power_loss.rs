@@ -1,5 +1,5 @@
-//! Copies of changes that did not happen, and changes without their copies: what a power cut leaves,
-//! since copies are not synced, and a killed process.
+//! Reconciles copies with the tasks after a power cut or a killed process: copies of changes that did not
+//! happen, and changes without their copies.
 
 use std::collections::HashMap;
 
@@ -13,13 +13,13 @@ use crate::store::correlation_file::correlation_name;
 use crate::store::layout::RESPONSE_FILE;
 use crate::store::{atomic, feed, task_files};
 
-/// How much of the feed's end is looked at, in bytes.
+/// How much of the end of the feed is checked, in bytes.
 const FEED_END: u64 = 256 * 1024;
 
-/// What is older than this was written to the disk long ago, in seconds.
+/// Data older than this has reached the disk, in seconds.
 pub(super) const UNWRITTEN: f64 = 60.0;
 
-/// The tasks made so recently that their correlations may not be on the disk: the newest of each.
+/// For each correlation that may not be on the disk yet, its newest task.
 pub(super) struct NewestByCorrelation {
     since: String,
     newest: HashMap<String, TaskId>,
@@ -40,7 +40,7 @@ impl NewestByCorrelation {
 }
 
 impl Index<'_> {
-    /// None yet, of a store whose tasks have these names.
+    /// Starts with no correlation, for a store whose tasks have these names.
     pub(super) fn newest_by_correlation(&self, names: &[String]) -> Result<NewestByCorrelation> {
         let last = names.iter().filter(|name| TaskId::is_valid(name)).max();
         let last = last.map_or(Ok(None), |name| self.load(name))?;
@@ -48,13 +48,13 @@ impl Index<'_> {
         Ok(NewestByCorrelation { since, newest: HashMap::new() })
     }
 
-    /// Whether a task that could not be read is not there at all.
+    /// Whether a task that could not be read does not exist.
     pub(super) fn is_gone(&self, id: &TaskId) -> bool {
         matches!(self.layout.task(id), Ok(None))
     }
 
-    /// Takes back what the feed tells and no task confirms: an unsynced line may survive a power cut
-    /// that its change did not.
+    /// Withdraws feed entries that no task confirms: an unsynced line may survive a power cut that its change
+    /// did not.
     pub(super) fn withdraw_undone(&self) -> Result<()> {
         let mut tasks: HashMap<TaskId, Option<Task>> = HashMap::new();
         feed::withdraw(&self.layout.root, FEED_END, |entry, all| {
@@ -65,7 +65,7 @@ impl Index<'_> {
                 tasks.insert(entry.task_id.clone(), self.load(entry.task_id.as_str())?);
             }
             Ok(match tasks.get(&entry.task_id).and_then(Option::as_ref) {
-                // Its submit did not happen. One that was removed has told more than its beginning.
+                // Its submit did not happen. A task that was removed has more entries than its first.
                 None if self.is_gone(&entry.task_id) => {
                     n > 1 || all.iter().filter(|other| other.task_id == entry.task_id).count() > 1
                 }
@@ -79,9 +79,9 @@ impl Index<'_> {
         })
     }
 
-    /// Lets others find the answer of an ended task, and none of an open one: the answer's name, its
-    /// content and the commit survive a power cut without each other, if the task is news. The caller holds
-    /// the store lock, without which no answer gets that name. What cannot be done is left to fsck.
+    /// Gives the response of an ended task its name, and takes it from an open one: the name of the response,
+    /// its content and the commit of a recent task survive a power cut independently. The caller holds the
+    /// store lock, without which no response gets that name. What fails here is left to fsck.
     pub(super) fn repair_response(&self, task: &Task, is_news: bool) -> Result<()> {
         let path = format!("{}/{RESPONSE_FILE}", task.id);
         let is_there = rustix::fs::statat(&self.layout.tasks, path, AtFlags::SYMLINK_NOFOLLOW).is_ok();
@@ -98,13 +98,13 @@ impl Index<'_> {
         Ok(())
     }
 
-    /// Lets the correlations that may not have been written before a power cut lead to their newest
-    /// tasks, of which `youngest` names one for each file.
+    /// Makes the correlations that may not have reached the disk before a power cut lead to their newest
+    /// tasks.
     pub(super) fn recover_correlations(&self, newest_by_correlation: &NewestByCorrelation) -> Result<()> {
         let correlations = match self.dir().open_existing(CORRELATIONS) {
             Ok(None) => return Ok(()),
             Ok(Some(correlations)) => correlations,
-            // Something else stands in its place.
+            // Something other than a directory has its name.
             Err(_) => self.correlations()?,
         };
         for (name, id) in &newest_by_correlation.newest {

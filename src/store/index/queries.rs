@@ -1,4 +1,4 @@
-//! Questions to the index about lanes.
+//! Queries about lanes that the index answers.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -9,12 +9,12 @@ use crate::model::{Now, Time};
 use crate::store::layout::lane_key;
 
 impl Index<'_> {
-    /// The number of the last change, as far as the index knows.
+    /// Returns the number of the last change, as far as the index shows.
     pub(in crate::store) fn last_seq(&self) -> Result<u64> {
         Ok(self.read_state()?.map_or(0, |state| state.seq))
     }
 
-    /// The next moment at which something in a lane comes due.
+    /// Returns when the next entry of a lane comes due.
     pub(in crate::store) fn next_due(&self, lane: &str) -> Result<Option<Time>> {
         let Some(sets) = self.lane_if_any(lane)? else {
             return Ok(None);
@@ -23,7 +23,8 @@ impl Index<'_> {
         Ok(keys.into_iter().flatten().min().map(Time::from_micros))
     }
 
-    /// How many tasks of a lane can be claimed, with those that nobody has put among them yet.
+    /// Returns how many tasks of a lane can be claimed, including due ones that were not moved to the ready
+    /// ones yet.
     pub(in crate::store) fn depth(&self, lane: &str, now: &Now) -> Result<u64> {
         let Some(sets) = self.lane_if_any(lane)? else { return Ok(0) };
         let mut depth = sets.count()? + due(&sets.later, false, now, usize::MAX)?.len() as u64;
@@ -33,7 +34,7 @@ impl Index<'_> {
         Ok(depth)
     }
 
-    /// The ids in all sorted sets, or on those of one lane, sorted.
+    /// Returns the ids in all sorted sets, or in those of one lane, sorted.
     pub(in crate::store) fn open_ids(&self, lane: Option<&str>) -> Result<Vec<String>> {
         let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(Vec::new()) };
         let names = match lane {
@@ -53,7 +54,7 @@ impl Index<'_> {
         Ok(ids.into_iter().collect())
     }
 
-    /// The id of a task in a sorted set of each lane that has one.
+    /// Returns the id of one task for each lane that has any in its sorted sets.
     pub(in crate::store) fn one_of_each_lane(&self) -> Result<Vec<String>> {
         let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
@@ -73,7 +74,7 @@ impl Index<'_> {
         Ok(found)
     }
 
-    /// For each lane with tasks that can be claimed: the first of them, and their number.
+    /// Returns the first claimable task and the number of claimable tasks, for each lane that has any.
     pub(in crate::store) fn first_of_lanes(&self) -> Result<Vec<(String, u64)>> {
         let Some(lanes) = self.dir().open_existing(LANE_SETS)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();

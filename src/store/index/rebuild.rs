@@ -1,14 +1,14 @@
-//! Making the index fit the store again: after a process died in the middle of a change, after
-//! another implementation added tasks, and from nothing.
+//! Brings the index up to date: after a process died during a change, after another implementation added
+//! tasks, and from nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::lane::{LaneSets, Position, clock_lead, entry, position};
-use super::power_loss::UNWRITTEN;
+use super::power_loss::{NewestByCorrelation, UNWRITTEN};
 use super::seal::seal;
 use super::sorted_set::IndexEntry;
 use super::state::{IndexState, boot_word};
@@ -16,20 +16,24 @@ use super::{Index, KEYS, LANE_SETS, STATE, self_heal};
 use crate::error::{Error, Result};
 use crate::model::{Event, Task, TaskId, TaskText, Time, json};
 use crate::store::dir::Dir;
+use crate::store::feed::FeedEntry;
 use crate::store::layout::{RESPONSE_FILE, idempotency_key};
 use crate::store::lock::TaskLock;
 use crate::store::request_file::is_part;
 use crate::store::scan::scan_with_progress;
 use crate::store::{atomic, bounded_file, feed, history, task_files};
 
-/// After a power cut the numbers of the feed go on this much higher, so that none is used twice.
+/// By how much the numbers of the feed skip ahead after a power cut, so that none is used twice.
 const SEQ_GAP: u64 = 1_000_000;
 
-/// What a look at a task says to a new index.
+/// How much of the end of the feed is compared with the tasks, in bytes.
+const FEED_END: u64 = 1024 * 1024;
+
+/// What a rebuild needs of one task.
 enum ScannedTask {
-    /// It is open or has only just ended, and is to be looked at closely.
+    /// An open or recently ended task, which needs a closer look.
     Task(Box<Task>, Option<KeyHolder>),
-    /// It has ended and only shows that its lane was used.
+    /// An ended task: only its lane and its key matter.
     Ended(String, Option<KeyHolder>),
 }
 
@@ -43,19 +47,55 @@ struct KeyHolder {
 
 impl KeyHolder {
     fn of(task: &TaskText<'_>) -> Option<Self> {
-        // A task that was retried has given its key to the new one.
+        // A task that was retried has passed its key to the new one.
         let key = task.spec.key.filter(|_| task.retried_as.is_none())?;
         let name = idempotency_key(&task.spec.workspace_id.decode(), &key.decode());
         Some(Self { name, created_at: task.created_at, id: task.id.clone() })
     }
 }
 
+/// What a rebuild needs of all tasks.
+struct RebuildInput {
+    /// The entries of the ready, the later and the held set of each lane.
+    lanes: BTreeMap<String, [Vec<IndexEntry>; 3]>,
+    /// File name of a key → the newest task that holds it.
+    keys: BTreeMap<String, (Time, TaskId)>,
+    newest_by_correlation: NewestByCorrelation,
+    /// By how much the wall clock was at most ahead of the uptime when a lease was given, in microseconds.
+    clock: i64,
+    /// Recent events that the feed lacks.
+    lost: Vec<(Task, Event)>,
+}
+
+impl RebuildInput {
+    fn add_key(&mut self, holder: Option<KeyHolder>) {
+        if let Some(KeyHolder { name, created_at, id }) = holder
+            && self.keys.get(&name).is_none_or(|(newest, _)| *newest <= created_at)
+        {
+            self.keys.insert(name, (created_at, id));
+        }
+    }
+
+    fn add_task(&mut self, task: &Task) {
+        self.newest_by_correlation.add(task);
+        let sets = self.lanes.entry(task.spec.lane.clone()).or_default();
+        if let Some(position) = position(task) {
+            self.clock = clock_lead(task).map_or(self.clock, |lead| lead.max(self.clock));
+            match position {
+                Position::Ready(key) => sets[0].push(entry(task, key)),
+                Position::Later(key) => sets[1].push(entry(task, key)),
+                Position::Held(key) => sets[2].push(entry(task, key)),
+            }
+        }
+    }
+}
+
 impl Index<'_> {
-    /// Completes the bookkeeping of a change whose process died in the middle of it.
+    /// Completes the bookkeeping of a change whose process died.
     pub(super) fn finish_for_another(&self, state: &IndexState, id: &str) -> Result<IndexState> {
         let task = self.load(id)?;
         if task.is_none() && TaskId::parse(id).is_ok_and(|id| !self.is_gone(&id)) {
-            // What it lacks is found when all are looked at, if it can be read then.
+            // The rebuild finds what it lacks, if the task can be read then.
             return Err(Error::corrupt(format!("{id} cannot be read")));
         }
         let mut seq = state.seq;
@@ -63,7 +103,7 @@ impl Index<'_> {
             let dir = self.layout.task(&task.id)?;
             if let Some(dir) = dir {
                 seq = self.complete_feed(&dir, task, seq)?;
-                // One task whose history cannot be written must not stop the others.
+                // A history that cannot be written must not stop other tasks.
                 let _ = history::append(&dir, task);
                 let _ = self.complete_response(&dir, task);
             }
@@ -78,7 +118,7 @@ impl Index<'_> {
         Ok(next)
     }
 
-    /// Gives the answers of the tasks that were answered last their names, if their processes died before that.
+    /// Gives the responses of the last answered tasks their names, for processes that died before doing so.
     pub(super) fn publish_owed_responses(&self, state: IndexState) -> Result<IndexState> {
         let mut owed = Vec::new();
         for id in &state.owed {
@@ -90,7 +130,7 @@ impl Index<'_> {
             {
                 match TaskLock::try_acquire(&dir)? {
                     Some(_lock) => drop(self.complete_response(&dir, &task)),
-                    // The process that holds it is about to do so; until it has, this stays noted.
+                    // The process that holds the lock is about to do so; until then it stays recorded.
                     None => owed.push(id.clone()),
                 }
             }
@@ -98,7 +138,7 @@ impl Index<'_> {
         Ok(IndexState { owed, ..state })
     }
 
-    /// Puts the answer of an ended task under the name by which other implementations find it.
+    /// Gives the response of an ended task the name under which other implementations find it.
     pub(super) fn complete_response(&self, dir: &Dir, task: &Task) -> Result<()> {
         if !task.status.is_terminal() {
             return Ok(());
@@ -110,12 +150,12 @@ impl Index<'_> {
                     .map(|found| found.map(|it| it.bytes))
                 {
                     Ok(Some(found)) if found == text.as_bytes() => return Ok(()),
-                    // What a power cut left of it, if anything.
+                    // The remains of a power cut, if any.
                     Ok(found) if is_part(found.as_deref().unwrap_or_default(), text.as_bytes()) => {}
-                    // Whatever else stands there is for fsck to move aside.
+                    // Anything else is left for fsck to move.
                     Ok(_) | Err(_) => return Ok(()),
                 }
-                // Nobody is to find an answer whose commit a power cut may take back.
+                // Nobody may find a response whose commit a power cut may undo.
                 atomic::sync_dir(dir)?;
                 atomic::replace_durably(&self.layout.tmp()?, dir, RESPONSE_FILE, text.as_bytes())
             }
@@ -133,7 +173,7 @@ impl Index<'_> {
         }
     }
 
-    /// Notes the key of a task unless it has moved on to a later task that repeats this one.
+    /// Stores the key of a task, unless it has passed to a later task that repeats this one.
     fn recover_key(&self, task: &Task) -> Result<()> {
         let Some(key) = &task.spec.key else { return Ok(()) };
         if let Some(holder) = self.known_holder(&task.spec.workspace_id, key)?
@@ -146,7 +186,7 @@ impl Index<'_> {
         self.set_key(task)
     }
 
-    /// Adds to the feed what a task tells and neither its events.jsonl nor the feed knows.
+    /// Appends to the feed the events of a task that neither its events.jsonl nor the feed has.
     fn complete_feed(&self, dir: &Dir, task: &Task, seq: u64) -> Result<u64> {
         let tail = feed::newest(&self.layout.root, 256 * 1024)?;
         let seq = tail.last().map_or(seq, |entry| entry.seq.max(seq));
@@ -164,8 +204,8 @@ impl Index<'_> {
 
     /// Looks for tasks that another implementation added.
     ///
-    /// Ids sort by time, so the new ones are among the last. When their number does not account for
-    /// what has changed in the directory, everything is looked at.
+    /// Ids sort by time, so new ones are among the last. When their number does not account for the change of
+    /// the directory, the index is rebuilt.
     pub(super) fn adopt_new_tasks(&self, state: IndexState) -> Result<IndexState> {
         let names = self.layout.tasks.names()?;
         let newest_known = TaskId::parse(&state.newest).ok();
@@ -193,23 +233,55 @@ impl Index<'_> {
         Ok(next)
     }
 
-    /// Builds the index anew from the tasks.
+    /// Rebuilds the index from the tasks.
     pub(in crate::store) fn rebuild(&self, seq: u64) -> Result<IndexState> {
-        let mut lanes: BTreeMap<String, [Vec<IndexEntry>; 3]> = BTreeMap::new();
-        let mut keys: BTreeMap<String, (Time, TaskId)> = BTreeMap::new();
-        let mut clock = i64::MIN;
-        let mut lost: Vec<(Task, Event)> = Vec::new();
         self.withdraw_undone()?;
-        let tail = feed::newest(&self.layout.root, 1024 * 1024)?;
-        let in_feed: HashSet<(&str, Option<u64>)> =
-            tail.iter().map(|entry| (entry.task_id.as_str(), entry.event.n)).collect();
-        let feed_end = tail.iter().map(|entry| entry.event.created_at).max();
+        let feed_end = feed::newest(&self.layout.root, FEED_END)?;
         let names = self.layout.tasks.names()?;
-        let mut newest_by_correlation = self.newest_by_correlation(&names)?;
-        let mut used: BTreeSet<String> = BTreeSet::new();
-        let fresh = feed_end.map(|end| end.plus_seconds(-UNWRITTEN));
-        // An ended task leaves no trace but its lane and its key, unless its end is news.
-        let mut failed = Ok(());
+        let RebuildInput { lanes, keys, newest_by_correlation, clock, lost } =
+            self.read_tasks(&names, &feed_end)?;
+        // A process that dies from here on leaves an index that counts as incomplete.
+        self_heal::clear(self.layout, &self.dir(), STATE)?;
+        self.swap_lane_sets(lanes)?;
+        self_heal::directory(self.layout, &self.dir(), KEYS)?;
+        let keys = keys.into_iter().map(|(name, (_, id))| (name, id)).collect();
+        self.keys_or_make()?.fill(&keys)?;
+        self.recover_correlations(&newest_by_correlation)?;
+        let seq = self.append_lost(lost, &feed_end, seq)?;
+        for name in [KEYS, LANE_SETS] {
+            // A directory that was removed must not be taken for a complete one that is empty.
+            let dir = self.dir().open_existing(name)?;
+            seal(&dir.ok_or_else(|| Error::io("open", self.dir().path().join(name), Errno::NOENT))?)?;
+        }
+        let state = IndexState {
+            boot: boot_word(),
+            stamp: self.stamp_tasks()?,
+            known: names.len() as u64,
+            // A placeholder word, so that the line can be split at spaces.
+            newest: names.iter().filter(|name| TaskId::is_valid(name)).max().cloned().unwrap_or("-".into()),
+            seq,
+            clock,
+            busy: None,
+            owed: Vec::new(),
+        };
+        self.write_state(&state)?;
+        Ok(state)
+    }
+
+    /// Reads what a rebuild needs of all tasks, and repairs the names of recent responses on the way.
+    fn read_tasks(&self, names: &[String], feed_end: &[FeedEntry]) -> Result<RebuildInput> {
+        let in_feed: HashSet<(&str, Option<u64>)> =
+            feed_end.iter().map(|entry| (entry.task_id.as_str(), entry.event.n)).collect();
+        let newest_change = feed_end.iter().map(|entry| entry.event.created_at).max();
+        let fresh = newest_change.map(|end| end.plus_seconds(-UNWRITTEN));
+        let mut input = RebuildInput {
+            lanes: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            newest_by_correlation: self.newest_by_correlation(names)?,
+            clock: i64::MIN,
+            lost: Vec::new(),
+        };
+        // Only the lane and the key of an ended task matter, unless it ended recently.
         let look = |task: &TaskText<'_>| {
             let holder = KeyHolder::of(task);
             if !task.is_terminal() || fresh.is_none_or(|fresh| task.updated_at >= fresh) {
@@ -218,21 +290,16 @@ impl Index<'_> {
                 ScannedTask::Ended(task.spec.lane.decode().into_owned(), holder)
             }
         };
-        let mut hold = |holder: Option<KeyHolder>| {
-            if let Some(KeyHolder { name, created_at, id }) = holder {
-                let newest = keys.get(&name).is_none_or(|(newest, _)| *newest <= created_at);
-                newest.then(|| keys.insert(name, (created_at, id)));
-            }
-        };
-        scan_with_progress(self.layout, &names, &look, &mut |_, seen| {
+        let mut failed = Ok(());
+        scan_with_progress(self.layout, names, &look, &mut |_, seen| {
             let task = match seen {
                 Ok(ScannedTask::Task(task, holder)) => {
-                    hold(holder);
+                    input.add_key(holder);
                     *task
                 }
                 Ok(ScannedTask::Ended(lane, holder)) => {
-                    hold(holder);
-                    used.insert(lane);
+                    input.add_key(holder);
+                    input.lanes.entry(lane).or_default();
                     return ControlFlow::Continue(());
                 }
                 Err(error) if !bounded_file::is_transient(&error) => return ControlFlow::Continue(()),
@@ -241,46 +308,30 @@ impl Index<'_> {
                     return ControlFlow::Break(());
                 }
             };
-            newest_by_correlation.add(&task);
             let is_news = fresh.is_none_or(|fresh| task.updated_at >= fresh);
             failed = self.repair_response(&task, is_news);
             if failed.is_err() {
                 return ControlFlow::Break(());
             }
-            used.insert(task.spec.lane.clone());
-            if let Some(position) = position(&task) {
-                clock = clock_lead(&task).map_or(clock, |lead| lead.max(clock));
-                let sets = lanes.entry(task.spec.lane.clone()).or_default();
-                match position {
-                    Position::Ready(key) => sets[0].push(entry(&task, key)),
-                    Position::Later(key) => sets[1].push(entry(&task, key)),
-                    Position::Held(key) => sets[2].push(entry(&task, key)),
-                }
-            }
+            input.add_task(&task);
             for event in &task.journal.recent {
-                let after = feed_end.is_none_or(|end| event.created_at >= end);
+                let after = newest_change.is_none_or(|end| event.created_at >= end);
                 if after && !in_feed.contains(&(task.id.as_str(), event.n)) {
-                    lost.push((task.clone(), event.clone()));
+                    input.lost.push((task.clone(), event.clone()));
                 }
             }
             ControlFlow::Continue(())
         });
-        failed?;
-        for lane in used {
-            lanes.entry(lane).or_default();
-        }
-        // Whoever dies from here on leaves an index that nobody takes for whole.
-        self_heal::clear(self.layout, &self.dir(), STATE)?;
-        self.swap_lane_sets(lanes)?;
-        self_heal::directory(self.layout, &self.dir(), KEYS)?;
-        let keys = keys.into_iter().map(|(name, (_, id))| (name, id)).collect();
-        self.keys_or_make()?.fill(&keys)?;
-        self.recover_correlations(&newest_by_correlation)?;
-        let feed_seq = tail.last().map_or(0, |entry| entry.seq);
-        // Numbers that were taken back are not given out again.
+        failed.map(|()| input)
+    }
+
+    /// Appends to the feed the events that a power cut took from it; returns the last number in use.
+    fn append_lost(&self, mut lost: Vec<(Task, Event)>, feed_end: &[FeedEntry], seq: u64) -> Result<u64> {
+        let feed_seq = feed_end.last().map_or(0, |entry| entry.seq);
+        // Withdrawn numbers are not used again.
         let mut seq = seq.max(feed_seq).max(feed::last_number(&self.layout.root)?);
-        if tail.is_empty() {
-            // The feed is gone, and with it what numbers were used; seconds since 1970 are higher.
+        if feed_end.is_empty() {
+            // The feed is gone, and with it the numbers in use; seconds since 1970 are higher.
             let newest = lost.iter().map(|(_, event)| event.created_at.micros() / 1_000_000).max();
             seq = seq.max(newest.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0));
         }
@@ -291,24 +342,7 @@ impl Index<'_> {
         for (task, event) in &lost {
             seq = feed::append(&self.layout.root, task, std::slice::from_ref(event), seq)?;
         }
-        for name in [KEYS, LANE_SETS] {
-            // One that is not there any more must not be taken for a whole one that is empty.
-            let dir = self.dir().open_existing(name)?;
-            seal(&dir.ok_or_else(|| Error::io("open", self.dir().path().join(name), Errno::NOENT))?)?;
-        }
-        let state = IndexState {
-            boot: boot_word(),
-            stamp: self.stamp_tasks()?,
-            known: names.len() as u64,
-            // A word, so that the line can be split at spaces again.
-            newest: names.iter().filter(|name| TaskId::is_valid(name)).max().cloned().unwrap_or("-".into()),
-            seq,
-            clock,
-            busy: None,
-            owed: Vec::new(),
-        };
-        self.write_state(&state)?;
-        Ok(state)
+        Ok(seq)
     }
 
     fn swap_lane_sets(&self, lanes: BTreeMap<String, [Vec<IndexEntry>; 3]>) -> Result<()> {

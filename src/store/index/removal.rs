@@ -1,4 +1,4 @@
-//! What the index forgets with a task that is removed.
+//! Removes a task from the index.
 
 use super::seal::{is_sealed, seal};
 use super::{CORRELATIONS, Index, IndexState};
@@ -10,7 +10,7 @@ use crate::store::layout::idempotency_key;
 use crate::store::lock::StoreLock;
 
 impl Index<'_> {
-    /// Notes that a task which stood in no sorted set has been removed.
+    /// Records that an ended task, which is in no sorted set, was removed.
     pub(in crate::store) fn removed(
         &self,
         _lock: &StoreLock,
@@ -23,8 +23,7 @@ impl Index<'_> {
         self.forget(task, successor)
     }
 
-    /// Removes the key that leads to a task which is gone, and lets its correlation lead to
-    /// `successor`, if there is one.
+    /// Removes the key of a removed task, and makes its correlation lead to `successor`, if there is one.
     pub(in crate::store) fn forget(&self, task: &Task, successor: Option<&Task>) -> Result<()> {
         if let Some(key) = &task.spec.key
             && self.known_holder(&task.spec.workspace_id, key)?.as_ref() == Some(&task.id)
@@ -44,7 +43,7 @@ impl Index<'_> {
                 let content = correlation_content(task);
                 atomic::replace_derived(&correlations, &name, content.as_bytes()).is_ok()
             });
-            // A full disk has no room for the new one, and none is better than one that leads nowhere.
+            // A full disk has no space for the new one, and none is better than one that leads nowhere.
             if !replaced {
                 atomic::remove(&correlations, &name)?;
             }

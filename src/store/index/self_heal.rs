@@ -1,5 +1,5 @@
-//! A damaged index is noticed and built anew on the spot: it is derived data, and whoever asks for
-//! the next task must not have to know of it.
+//! Repairs a damaged index when it is noticed: it is derived data, and a caller that asks for the next task
+//! need not know of it.
 
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
@@ -16,7 +16,7 @@ use crate::store::layout::Layout;
 use crate::store::lock::StoreLock;
 use crate::store::{Store, atomic, quarantine};
 
-/// Removes what has the name of a part of the index. A directory that holds something was put there by
+/// Removes an entry that has the name of a part of the index. A directory that is not empty was put there by
 /// somebody, and is moved to the quarantine.
 pub(in crate::store) fn clear(layout: &Layout, dir: &Dir, name: &str) -> Result<()> {
     if atomic::remove_unless_full(dir, name)? {
@@ -25,12 +25,12 @@ pub(in crate::store) fn clear(layout: &Layout, dir: &Dir, name: &str) -> Result<
     let time = Clock::system().now().wall;
     match quarantine::set_aside(&layout.root, &mut None, time, dir, OsStr::new(name)) {
         Ok(_) => Ok(()),
-        // The queue must not stand still because there is no room for a quarantine.
+        // The queue must not stop because there is no space for a quarantine.
         Err(_) => atomic::remove_tree(dir, name),
     }
 }
 
-/// Puts a derived file in its place, which is cleared if something else than a file stands there.
+/// Writes a derived file, and again after something other than a file was removed from its name.
 pub(in crate::store) fn put(
     layout: &Layout,
     dir: &Dir,
@@ -46,7 +46,7 @@ pub(in crate::store) fn put(
     }
 }
 
-/// Opens a directory of the index, made if it is not there or something else stands in its place.
+/// Opens a directory of the index; makes it if it does not exist or something else has its name.
 pub(in crate::store) fn directory(layout: &Layout, indexes: &Dir, name: &str) -> Result<Dir> {
     match indexes.open_or_make_derived(name) {
         Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -58,8 +58,8 @@ pub(in crate::store) fn directory(layout: &Layout, indexes: &Dir, name: &str) ->
 }
 
 impl Store {
-    /// Asks the index something. When that shows it to be damaged, it is repaired and asked again. A store
-    /// that is not there has no index, and the answer of an empty one.
+    /// Runs a query on the index. When that shows damage, the index is repaired and the query is run again. A
+    /// store that does not exist has no index, and the result of an empty one.
     pub(in crate::store) fn with_index<T: Default>(
         &self,
         ask: impl Fn(&Index<'_>) -> Result<T>,
@@ -82,14 +82,14 @@ impl Store {
 }
 
 impl Index<'_> {
-    /// Whether the parts are there without which the index says nothing, with all names that we gave.
+    /// Whether the required parts of the index exist and only we have changed their names.
     pub(super) fn is_complete(&self) -> Result<bool> {
         let dir = self.dir();
         Ok(is_sealed_at(&dir, KEYS)? && is_sealed_at(&dir, LANE_SETS)?)
     }
 
-    /// Builds the index anew if any part of it cannot be read. Under the lock: without it, a line
-    /// that is just being written looks damaged too.
+    /// Rebuilds the index if any part of it cannot be read. This needs the lock: without it, a line that is
+    /// being written looks damaged as well.
     pub(in crate::store) fn heal(&self, lock: &StoreLock) -> Result<()> {
         let state = self.ensure(lock)?;
         self.again(|| match self.read_all() {

@@ -1,12 +1,11 @@
 //! A sorted set of task ids on disk, for the index.
 //!
-//! A sorted set is a directory of *chunks*, small text files named after the lowest key they may hold.
-//! Adding and taking away append one line to one chunk; a chunk that has grown is rewritten, and
-//! split when it is full. So the cost of every operation depends on the size of a chunk, hardly on
-//! how much is in the sorted set. Writers hold the store lock; readers take none and may see an entry
-//! twice or see one that is gone, which is why an entry is only a hint to look at the task. A chunk that
-//! somebody else removes is noticed by the modification time of the directory, which we set after
-//! every change of names in it.
+//! A sorted set is a directory of *chunks*, small text files named after the lowest key they may contain.
+//! Adding and removing append one line to one chunk; a chunk that has grown is rewritten, and split when it
+//! is full. So the cost of every operation depends on the size of a chunk and hardly on the size of the set.
+//! Writers hold the store lock. Readers take none and may see an entry twice or one that is gone, which is
+//! why an entry is only a hint to look at the task. A chunk that somebody else removes is noticed by the
+//! modification time of the directory, which `lanes` sets after every change of names in it.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -17,29 +16,29 @@ use crate::store::atomic;
 use crate::store::bounded_file;
 use crate::store::dir::Dir;
 
-/// A chunk that is larger than this is rewritten, in bytes.
+/// The size above which a chunk is rewritten, in bytes.
 const REWRITE: usize = 24 * 1024;
 
-/// A chunk whose live lines are longer than this is split, in bytes.
+/// The size of the live lines above which a chunk is split, in bytes.
 const SPLIT: usize = 12 * 1024;
 
-/// The last chunk stays when its last entry is taken away unless it is larger than this, in bytes: the
-/// next entry goes there, and a file costs more to make than a line to write.
+/// The size up to which the last chunk stays when its last entry is removed, in bytes: the next entry goes
+/// there, and creating a file costs more than writing a line.
 const KEPT: usize = 4 * 1024;
 
 const MAX_CHUNK: u64 = 64 * 1024 * 1024;
 
-/// Stands for the end of a lease that is not known by the uptime.
+/// Replaces the end of a lease that is not known by the uptime.
 pub(crate) const NO_LEASE: i64 = i64::MAX;
 
 /// One task in a sorted set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IndexEntry {
-    /// The position: lower is earlier.
+    /// The sort key: lower is earlier.
     pub(crate) key: i64,
-    /// The task.
+    /// The id of the task.
     pub(crate) id: String,
-    /// Its position among the tasks that can be claimed.
+    /// The sort key of the task among those that can be claimed.
     pub(crate) rank: i64,
     /// The end of its lease by the uptime, in microseconds; [`NO_LEASE`] when there is none.
     pub(crate) lease_until: i64,
@@ -54,14 +53,14 @@ impl IndexEntry {
     }
 }
 
-/// A line of a chunk, where it stands: it adds an entry, or takes one away.
+/// A parsed line of a chunk, which adds or removes an entry.
 struct ChunkLine<'a> {
     key: i64,
     id: &'a str,
     added: Option<Added<'a>>,
 }
 
-/// What a line says of the entry that it adds.
+/// The fields of a line that adds an entry.
 #[derive(Clone, Copy)]
 struct Added<'a> {
     rank: i64,
@@ -91,13 +90,13 @@ impl<'a> ChunkLine<'a> {
     }
 }
 
-/// The lines of a chunk that add what has not been taken away since, in order.
+/// Returns the lines that add entries not removed since, in order.
 fn live<'a>(text: &'a str, path: &Path) -> Result<Vec<ChunkLine<'a>>> {
     let mut lines = Vec::new();
     for line in text.split_inclusive('\n') {
         lines.push(line.strip_suffix('\n').and_then(ChunkLine::parse).ok_or_else(|| damaged(path))?);
     }
-    // Lines of one entry stay in the order in which they were written, and the last of them counts.
+    // Lines of one entry keep the order in which they were written, and the last of them counts.
     lines.sort_by(|a, b| (a.key, a.id).cmp(&(b.key, b.id)));
     lines.reverse();
     lines.dedup_by(|earlier, later| earlier.is(later.key, later.id));
@@ -106,8 +105,7 @@ fn live<'a>(text: &'a str, path: &Path) -> Result<Vec<ChunkLine<'a>>> {
     Ok(lines)
 }
 
-/// The error that tells that a part of the index cannot be what was written there. Whoever gets it
-/// has the index built anew.
+/// Returns the error for a part of the index that is not what was written; the caller rebuilds the index.
 pub(crate) fn damaged(path: &Path) -> Error {
     Error::corrupt(format!("{} is damaged", printable(&path.to_string_lossy())))
 }
@@ -117,14 +115,14 @@ pub(crate) struct SortedSet {
     dir: Dir,
 }
 
-/// Where a key belongs.
+/// The chunk that a key belongs to.
 struct Chunk {
     name: String,
     exists: bool,
     is_last: bool,
 }
 
-/// The name of the chunk that starts at `key`; names sort as keys do.
+/// Returns the name of the chunk that starts at `key`; names sort as keys do.
 fn chunk_name(key: i64) -> String {
     format!("{:020}", (key as u64) ^ (1 << 63))
 }
@@ -134,17 +132,17 @@ impl SortedSet {
         Self { dir }
     }
 
-    /// Notes that the names in the sorted set are those that we gave. The caller holds the store lock.
+    /// Records that the chunks are those that `lanes` wrote. The caller holds the store lock.
     pub(crate) fn seal(&self) -> Result<()> {
         seal(&self.dir)
     }
 
-    /// Whether nobody else has removed or added chunks. `false` as well while one of us does.
+    /// Whether no one else has removed or added chunks. `false` as well while one of our processes does.
     pub(crate) fn is_sealed(&self) -> Result<bool> {
         is_sealed(&self.dir)
     }
 
-    /// Adds or removes chunks. What somebody else has done before must not be hidden by it.
+    /// Adds or removes chunks. A change by others that came before must stay visible.
     fn change_names(&self, change: impl FnOnce() -> Result<()>) -> Result<()> {
         if !self.is_sealed()? {
             return Err(damaged(self.dir.path()));
@@ -171,7 +169,7 @@ impl SortedSet {
         })
     }
 
-    /// The text of a chunk; none when somebody has just removed it.
+    /// Returns the text of a chunk; empty when it has just been removed.
     fn text(&self, name: &str) -> Result<String> {
         match bounded_file::read(&self.dir, name, MAX_CHUNK)? {
             Some(content) => String::from_utf8(content.bytes).map_err(|_| damaged(&self.path(name))),
@@ -188,7 +186,7 @@ impl SortedSet {
         self.insert_after(entry, &mut || Ok(()))
     }
 
-    /// The same, with something to be done before the sorted set is changed, if it is.
+    /// Adds an entry as [`SortedSet::insert`] does, and calls `before` first if the set changes.
     pub(crate) fn insert_after(
         &self,
         entry: &IndexEntry,
@@ -205,7 +203,7 @@ impl SortedSet {
             before()?;
             if text.len() > REWRITE {
                 self.rewrite(&name, lines.iter().filter_map(ChunkLine::to_entry))?;
-                // A split may have moved the place of the new entry.
+                // A split may have moved the new entry to another chunk.
                 let Chunk { name, .. } = self.chunk_for(entry.key)?;
                 self.append(&name, &entry.line())?;
                 return Ok(true);
@@ -220,12 +218,12 @@ impl SortedSet {
         Ok(true)
     }
 
-    /// Takes the entry of `id` at `key` away; `false` when it is not there.
+    /// Removes the entry of `id` at `key`; `false` when it is not there.
     pub(crate) fn remove(&self, key: i64, id: &str) -> Result<bool> {
         self.remove_after(key, id, &mut || Ok(()))
     }
 
-    /// The same, with something to be done before the sorted set is changed, if it is.
+    /// Removes an entry as [`SortedSet::remove`] does, and calls `before` first if the set changes.
     pub(crate) fn remove_after(
         &self,
         key: i64,
@@ -256,7 +254,7 @@ impl SortedSet {
         Ok(exists && live(&self.text(&name)?, &self.path(&name))?.iter().any(|line| line.is(key, id)))
     }
 
-    /// Shows every entry in order until `visit` breaks.
+    /// Passes every entry in order to `visit` until it breaks.
     pub(crate) fn visit(&self, mut visit: impl FnMut(&IndexEntry) -> Result<ControlFlow<()>>) -> Result<()> {
         for name in self.chunks()? {
             for entry in live(&self.text(&name)?, &self.path(&name))?.iter().filter_map(ChunkLine::to_entry) {
@@ -268,7 +266,7 @@ impl SortedSet {
         Ok(())
     }
 
-    /// The lowest key.
+    /// Returns the lowest key.
     pub(crate) fn first_key(&self) -> Result<Option<i64>> {
         let mut first = None;
         self.visit(|entry| {
@@ -278,7 +276,7 @@ impl SortedSet {
         Ok(first)
     }
 
-    /// Writes a new sorted set; `entries` are sorted here.
+    /// Writes the entries of a new sorted set, in any order.
     pub(crate) fn fill(&self, mut entries: Vec<IndexEntry>) -> Result<()> {
         entries.sort_by(|a, b| (a.key, &a.id).cmp(&(b.key, &b.id)));
         if entries.is_empty() { Ok(()) } else { self.rewrite(&chunk_name(i64::MIN), entries.into_iter()) }
@@ -290,7 +288,7 @@ impl SortedSet {
         file.write_all(line.as_bytes()).map_err(|error| Error::io("write", self.path(name), error))
     }
 
-    /// Writes the live entries of a chunk anew, split into several where they are too many.
+    /// Rewrites a chunk with its live entries, split into several chunks where they are too many.
     fn rewrite(&self, name: &str, entries: impl Iterator<Item = IndexEntry>) -> Result<()> {
         let mut parts: Vec<(String, String)> = vec![(name.to_string(), String::new())];
         let mut last_key = None;
@@ -306,7 +304,7 @@ impl SortedSet {
             }
             last_key = Some(entry.key);
         }
-        // The later parts first: a reader may see an entry twice, but never miss one that stays.
+        // The later chunks first: a reader may see an entry twice, but never miss one that stays.
         let write =
             |(name, text): &(String, String)| atomic::replace_derived(&self.dir, name, text.as_bytes());
         self.change_names(|| parts.iter().rev().try_for_each(write))

@@ -1,12 +1,12 @@
-//! What `indexes/state` says: whether the index fits the store.
+//! The file `indexes/state`, which shows whether the index is up to date.
 
 use super::super::clock::boot_id;
 use crate::model::Now;
 
-/// The version of the index; one of another version is built anew.
+/// The version of the index; one of another version is rebuilt.
 const FORMAT: &str = "index-5";
 
-/// The boot id as one word.
+/// Returns the boot id as one word.
 pub(super) fn boot_word() -> String {
     match boot_id() {
         "" => "unknown".to_string(),
@@ -14,7 +14,7 @@ pub(super) fn boot_word() -> String {
     }
 }
 
-/// What `indexes/state` says.
+/// The content of `indexes/state`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct IndexState {
     pub(super) boot: String,
@@ -23,18 +23,18 @@ pub(in crate::store) struct IndexState {
     pub(super) newest: String,
     /// The number of the last change of the store.
     pub(in crate::store) seq: u64,
-    /// How far the wall clock was ahead of the uptime when a lease was given, at most; in
-    /// microseconds.
+    /// By how much the wall clock was at most ahead of the uptime when a lease was given, in microseconds.
     pub(super) clock: i64,
     pub(super) busy: Option<String>,
-    /// The tasks that were answered last, whose answers may not have their names yet; the newest last.
+    /// The ids of the tasks that were answered last and whose responses may not have their names yet, the
+    /// newest last.
     pub(super) owed: Vec<String>,
 }
 
-/// How many of those are noted: more than that are hardly ever being synced at the same time.
+/// How many of those are kept: hardly ever are more of them being synced at the same time.
 const MOST_OWED: usize = 16;
 
-/// By how much the two clocks may drift apart before the wall clock counts as set back.
+/// By how much the two clocks may drift apart before the wall clock counts as set back, in microseconds.
 const DRIFT: i64 = 1_000_000;
 
 impl IndexState {
@@ -56,13 +56,13 @@ impl IndexState {
         (words.next() == Some(".")).then_some(state)
     }
 
-    /// Whether the wall clock has been set back since a lease was given. Then leases do not end in
-    /// the order of their wall-clock ends.
+    /// Whether the wall clock has been set back since a lease was given. Then leases do not end in the order
+    /// of their wall-clock ends.
     pub(super) fn is_set_back(&self, now: &Now) -> bool {
         now.wall.micros().saturating_sub(now.uptime) < self.clock.saturating_sub(DRIFT)
     }
 
-    /// The same, after `id` was answered.
+    /// Returns the state after `id` was answered.
     pub(super) fn with_owed(&self, id: &str) -> Self {
         let mut owed = self.owed.clone();
         owed.push(id.to_string());
@@ -70,7 +70,7 @@ impl IndexState {
         Self { owed, ..self.clone() }
     }
 
-    /// Always of one length, so that it can be overwritten in place by one call.
+    /// Returns the line of the file, always of one length so that one call replaces it in place.
     pub(super) fn line(&self) -> String {
         let busy = self.busy.as_deref().unwrap_or("-");
         let owed = if self.owed.is_empty() { "-".to_string() } else { self.owed.join(",") };

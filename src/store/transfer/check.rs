@@ -1,5 +1,5 @@
-//! What a line of an import must be: a task that a submit and the commands after it could have made.
-//! A file may come from anywhere, and what is in the store is believed.
+//! Checks that a line of an import is a task that a submit and later commands could have made. The file may
+//! come from anywhere, and the contents of the store are trusted.
 
 use serde_json::Value;
 
@@ -15,13 +15,16 @@ use crate::model::{
 };
 use crate::store::task_files::MAX_TASK_FILE;
 
-/// Numbers up to here are the same to every reader of JSON.
+/// The largest number that every JSON reader parses exactly.
 const MAX_COUNT: u64 = 1 << 53;
 
-/// What `retry` puts before the id of a task without a key, to make one.
+/// The prefix that `retry` puts before the id of a task without a key, to make one.
 const RETRY_KEY: &str = "retry-of:";
 
-/// Checks a task and its answer; the files are those of its directory, by their paths there.
+/// Checks a task, its response, and the files of its directory by their relative paths.
+///
+/// # Errors
+/// `Invalid`, with the first thing that is wrong.
 pub(super) fn check(
     task: &Task,
     response: Option<&Response>,
@@ -57,14 +60,17 @@ fn words(task: &Task) -> Result<()> {
     refuse(task.spec.prompt.len() > MAX_PROMPT, format!("the prompt is longer than {MAX_PROMPT} bytes"))?;
     for (what, id) in [("retry_of", &task.spec.retry_of), ("retried_as", &task.retried_as)] {
         let Some(id) = id else { continue };
-        refuse(!TaskId::is_valid(id), format!("'{what}' is no task id"))?;
+        refuse(!TaskId::is_valid(id), format!("'{what}' is not a task id"))?;
         refuse(id == task.id.as_str(), format!("'{what}' names the task itself"))?;
     }
     if let Status::Failed { class: FailureClass::Other(word), .. } = &task.status {
-        return Err(Error::invalid(format!("this version knows no failure class '{}'", printable(word))));
+        return Err(Error::invalid(format!(
+            "this version does not know the failure class '{}'",
+            printable(word)
+        )));
     }
     let is_failed = matches!(task.status, Status::Failed { .. });
-    refuse(task.retried_as.is_some() && !is_failed, "'retried_as' stands in a task that has not failed")
+    refuse(task.retried_as.is_some() && !is_failed, "'retried_as' is set in a task that has not failed")
 }
 
 fn paths(task: &Task) -> Result<()> {
@@ -77,7 +83,7 @@ fn paths(task: &Task) -> Result<()> {
     let supporting = task.spec.supporting_paths.iter().map(|file| ("supporting_paths", Some(&file.path)));
     for (what, path) in own.into_iter().chain(supporting) {
         let is_path = path.is_none_or(|path| path.starts_with('/') && !path.contains('\0'));
-        refuse(!is_path, format!("'{what}' is no absolute path"))?;
+        refuse(!is_path, format!("'{what}' is not an absolute path"))?;
     }
     let mut hashes = task.spec.supporting_paths.iter().map(|file| &file.sha256).chain([&task.request_sha256]);
     refuse(!hashes.all(|hash| is_sha256(hash)), "a 'sha256' is not 64 hex digits")
@@ -96,7 +102,7 @@ fn numbers(task: &Task) -> Result<()> {
 
 fn key(task: &Task) -> Result<()> {
     let Some(key) = &task.spec.key else { return Ok(()) };
-    // Ours for a retry of a task without one may be longer than what a submit may give.
+    // The key of a retry of a task without one may be longer than what a submit accepts.
     if !key.strip_prefix(RETRY_KEY).is_some_and(TaskId::is_valid) {
         limits::key(key.clone())?;
     }
@@ -125,7 +131,10 @@ fn answer(task: &Task, response: Option<&Response>) -> Result<()> {
         Status::Completed { .. } => Some(ResponseStatus::Completed),
         Status::Failed { .. } => Some(ResponseStatus::Failed),
         Status::Parked(word) => {
-            return Err(Error::invalid(format!("this version knows no state '{}'", printable(word))));
+            return Err(Error::invalid(format!(
+                "this version does not know the state '{}'",
+                printable(word)
+            )));
         }
         Status::Queued | Status::Scheduled { .. } | Status::Claimed(_) => None,
     };
@@ -145,7 +154,8 @@ fn answer(task: &Task, response: Option<&Response>) -> Result<()> {
     refuse(carried.is_some_and(|carried| carried != response), "it holds two answers that differ")
 }
 
-/// What a line says of the state of its task. Reading a task passes over what its state has no use for.
+/// The keys in a line that depend on the state of its task. Parsing a task ignores those that its state does
+/// not use.
 pub(super) struct StateKeys(Vec<(&'static str, Value)>);
 
 impl StateKeys {
@@ -154,14 +164,14 @@ impl StateKeys {
         Self(words.filter(|(_, value)| !value.is_null()).collect())
     }
 
-    /// Checks that nothing of it is missing in what is written.
+    /// Checks that none of them is missing in the task.json that was made.
     pub(super) fn check(&self, written: &Object) -> Result<()> {
         let state = written.get("state").unwrap_or(&Value::Null);
         for (key, value) in &self.0 {
             refuse(*key == "state" && value != state, "it is scheduled and 'not_before' is missing")?;
             let is_kept = written.get(*key).is_some_and(|written| !written.is_null());
             let state = state.as_str().unwrap_or_default();
-            refuse(!is_kept, format!("'{key}' stands in a task that is {}", printable(state)))?;
+            refuse(!is_kept, format!("'{key}' is set in a task that is {}", printable(state)))?;
         }
         Ok(())
     }
@@ -191,7 +201,7 @@ fn file(task: &Task, path: &str, content: &[u8]) -> Result<()> {
             let most = MAX_PROMPT_ONLY;
             refuse(content.len() > most, format!("its request is longer than {most} bytes"))?;
             let is_submitted = sha256_bytes(content) == task.request_sha256;
-            refuse(!is_submitted, "its request is not the one that 'request_sha256' tells of")
+            refuse(!is_submitted, "its request does not match 'request_sha256'")
         }
         RESPONSE_BODY_FILE => refuse(content.len() > MAX_BODY, "its response.md is too long"),
         _ => Ok(()),

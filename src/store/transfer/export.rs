@@ -1,4 +1,4 @@
-//! From the store to JSON lines.
+//! Exports tasks as JSON lines.
 
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -20,10 +20,10 @@ use crate::store::{Store, bounded_file, task_files};
 const TRIES: usize = 100;
 
 impl Store {
-    /// Writes every task that `keep` wants to `out`, one JSON object a line, in the order of the
-    /// ids; returns how many. What cannot be read goes to `unreadable` with its name and is left
-    /// out; so are files that a line cannot carry, of which `left_out` is told in a sentence. Takes no
-    /// lock; each task is written as it was at one moment.
+    /// Writes every task for which `keep` returns true to `out`, one JSON object per line, in the order of
+    /// the ids; returns their number. Unreadable tasks are left out and passed to `unreadable` with their
+    /// names. Files that a line cannot contain are left out, and a sentence about each is passed to
+    /// `left_out`. Takes no lock; each task is written as it was at one moment.
     ///
     /// # Errors
     /// `Io` when the store cannot be listed or `out` cannot be written.
@@ -63,7 +63,7 @@ impl Store {
                 return Ok(None);
             }
             let line = match export_line(&dir, &loaded) {
-                // What is being taken apart may look damaged.
+                // A task that is being removed may look damaged.
                 Err(_) if self.layout.task(id)?.is_none() => return Ok(None),
                 line => line,
             };
@@ -75,14 +75,17 @@ impl Store {
     }
 }
 
-/// The line of one task.
+/// The export line of one task.
 pub(in crate::store) struct ExportLine {
     pub(in crate::store) text: String,
-    /// A sentence for each file that it cannot carry.
+    /// A sentence for each file that it cannot contain.
     pub(in crate::store) left_out: Vec<String>,
 }
 
-/// Makes the line of one task.
+/// Makes the export line of one task.
+///
+/// # Errors
+/// `Corrupt` when a file cannot be read as what it should be; `Io`.
 pub(in crate::store) fn export_line(dir: &Dir, loaded: &LoadedTask) -> Result<ExportLine> {
     let task = &loaded.task;
     let response = task_files::response(dir, task)?.map(|response| Value::Object(response.to_object()));
@@ -108,7 +111,7 @@ pub(in crate::store) fn export_line(dir: &Dir, loaded: &LoadedTask) -> Result<Ex
     Ok(ExportLine { text: json::to_ascii_line(&line), left_out })
 }
 
-/// The history with every key that its lines have.
+/// Returns the history with every key of its lines.
 fn events(dir: &Dir, task: &Task) -> Result<Vec<Value>> {
     let content = bounded_file::read(dir, EVENTS_FILE, u64::MAX)?;
     let lines = content.iter().flat_map(|content| content.bytes.split(|byte| *byte == b'\n'));

@@ -1,4 +1,4 @@
-//! From JSON lines to the store.
+//! Imports tasks from JSON lines.
 
 use std::collections::HashSet;
 use std::io::BufRead;
@@ -22,26 +22,26 @@ use crate::store::{Store, feed, mark_format, task_files};
 /// How many tasks are made durable together.
 const GROUP: usize = 32;
 
-/// A group ends early when its files are larger than this together, in bytes.
+/// The total size of the files above which a group ends early, in bytes.
 const GROUP_BYTES: usize = 16 * 1024 * 1024;
 
 /// The longest line, in bytes.
 const MAX_LINE: u64 = 1024 * 1024 * 1024;
 
-/// What [`Store::import`] did.
+/// The result of [`Store::import`].
 #[derive(Debug, Default)]
 pub struct ImportReport {
     /// How many tasks were added.
     pub added: u64,
-    /// How many were there already, just so.
+    /// How many were there already with the same content.
     pub skipped: u64,
-    /// The lines that were not taken, with their numbers from 1, and why.
+    /// The lines that were refused, by their numbers from 1, and why.
     pub refused: Vec<(u64, Error)>,
-    /// What is other than the lines say, with their numbers from 1.
+    /// What differs from the lines, by their numbers from 1.
     pub warnings: Vec<(u64, String)>,
 }
 
-/// A task on its way into the store.
+/// A task that is being imported.
 struct ImportItem {
     line: u64,
     task: Task,
@@ -51,11 +51,12 @@ struct ImportItem {
 }
 
 impl Store {
-    /// Adds the tasks of an export, under the ids they have. A task that is here already is skipped
-    /// when it is the same and refused when it is not; a line that cannot be used is refused, and
-    /// the others are taken all the same. Each task is added whole or not at all.
+    /// Adds the tasks of an export with their ids. A task that exists already is skipped when it is the same
+    /// and refused when it is not; a line that cannot be used is refused, and the others are imported
+    /// nevertheless. Each task is added completely or not at all. `progress` is called with the number of
+    /// lines read.
     ///
-    /// Once this returns, every task that was added survives a power cut.
+    /// Once this returns, every added task survives a power cut.
     ///
     /// # Errors
     /// `Io` when `input` cannot be read or the store cannot be written at all; `Config`, `Locked`.
@@ -91,17 +92,17 @@ impl Store {
         }
     }
 
-    /// Reads one line, and makes the paths that led into the old store lead into this one.
+    /// Parses one line, and points the paths into the old store into this one.
     fn item(&self, line: u64, bytes: &[u8]) -> Result<ImportItem> {
         let wrong = |why: &str| Error::invalid(format!("line {line}: {}", printable(why)));
         let mut object = json::parse_line(bytes).map_err(|why| wrong(&why))?;
         if object.get("lanes_export").and_then(Value::as_u64) != Some(VERSION) {
-            return Err(wrong("this is no line of an export that this version understands"));
+            return Err(wrong("this is not an export line that this version understands"));
         }
         let Some(Value::Object(task)) = object.remove("task") else {
-            return Err(wrong("it holds no task"));
+            return Err(wrong("it contains no task"));
         };
-        let said = StateKeys::of(&task);
+        let state_keys = StateKeys::of(&task);
         let task = Task::from_object(task).map_err(|why| wrong(&why))?;
         let response = match object.remove("response") {
             None | Some(Value::Null) => None,
@@ -155,7 +156,7 @@ impl Store {
         let events = event_lines(object.remove("events")).map_err(|error| wrong(error.message()))?;
         files.push((EVENTS_FILE.to_string(), events.into_bytes()));
         check(&task, response.as_ref(), &files, &self.now())
-            .and_then(|()| said.check(&kept))
+            .and_then(|()| state_keys.check(&kept))
             .map_err(|error| wrong(error.message()))?;
         if let Some(response) = &response {
             files.push((RESPONSE_FILE.to_string(), json::to_text(&response.to_object()).into_bytes()));
@@ -163,7 +164,8 @@ impl Store {
         Ok(ImportItem { line, task, response, files, warning })
     }
 
-    /// Lets the store keep an answer that the task would have elsewhere than in the workspace, and says so.
+    /// Keeps a response in the store that the task would have outside the workspace, and returns a warning
+    /// about it.
     fn keep_answer_inside(&self, task: &mut Task) -> Option<String> {
         if !self.responds_outside_workspace(task.id.as_str(), &task.response_path) {
             return None;
@@ -226,7 +228,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether the task is here already, and if so whether it is the same.
+    /// Whether the task exists already, and if so whether it is the same.
     fn present(&self, item: &ImportItem) -> Result<Option<bool>> {
         let Some(dir) = self.layout.task(&item.task.id)? else { return Ok(None) };
         let Some(loaded) = task_files::task(&dir, &item.task.id)? else { return Ok(Some(false)) };
@@ -235,7 +237,7 @@ impl Store {
         Ok(Some(same))
     }
 
-    /// Adds a task; `false` when it was there already, just so.
+    /// Adds a task; `false` when it existed already with the same content.
     fn add_imported(
         &self,
         index: &Index<'_>,
@@ -257,10 +259,10 @@ impl Store {
             state = index.ensure(&lock)?;
         }
         self.check_key(index, task)?;
-        // Not marked as under way: a half-done import is noticed by the number of tasks, and its
-        // events of long ago are not to be told as news.
+        // Not marked as in progress: an interrupted import is noticed by the number of tasks, and its events
+        // of long ago must not be published as news.
         dir.publish(&self.layout.tasks, task.id.as_str())?;
-        // The task is in from here on, and what cannot be noted now is completed by the next change.
+        // The task exists from here on; bookkeeping that fails now is completed by the next change.
         let noted = || -> Result<()> {
             let news = Event {
                 n: None,
@@ -288,8 +290,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Refuses a task whose idempotency key belongs to another one, unless a submit could have made
-    /// both: with the same content, and one of them ended.
+    /// Refuses a task whose idempotency key belongs to another one, unless a submit could have made both:
+    /// with the same content, and one of them ended.
     fn check_key(&self, index: &Index<'_>, task: &Task) -> Result<()> {
         let Some(key) = task.spec.key.as_ref().filter(|_| task.retried_as.is_none()) else { return Ok(()) };
         let Some(id) = index.known_holder(&task.spec.workspace_id, key)? else { return Ok(()) };
@@ -303,10 +305,10 @@ impl Store {
         }
         let what = if same { "is open as well" } else { "has other content" };
         Err(Error::refused(format!("the idempotency key '{}' belongs to {id}, which {what}", printable(key)))
-            .with_hint("take 'idempotency_key' out of the line to import it without"))
+            .with_hint("remove 'idempotency_key' from the line to import it without the key"))
     }
 
-    /// Whether `task` was made after the one that has a name already.
+    /// Whether `task` was created after the task that a name leads to.
     fn is_newer(&self, holder: Option<TaskId>, task: &Task) -> bool {
         let holder = holder.and_then(|id| self.scan_one(&id).ok().flatten());
         holder.is_none_or(|holder| holder.created_at <= task.created_at)
@@ -314,7 +316,7 @@ impl Store {
 }
 
 fn already_different(id: &TaskId) -> Error {
-    Error::refused(format!("{id} is in the store already, and not the same"))
+    Error::refused(format!("{id} is in the store already with other content"))
 }
 
 fn stage<'a>(
@@ -330,7 +332,7 @@ fn stage<'a>(
     Ok((dir, correlation))
 }
 
-/// A path inside a task's directory that hides nothing and leaves it nowhere.
+/// Whether a path stays inside a task's directory and names neither a hidden nor a reserved file.
 fn is_safe(path: &str) -> bool {
     let reserved = [TASK_FILE, EVENTS_FILE, RESPONSE_FILE].contains(&path)
         || (path.starts_with("response.") && path.ends_with(".json"));
@@ -346,14 +348,14 @@ fn event_lines(events: Option<Value>) -> Result<String> {
         Some(Value::Array(events)) => events,
         Some(_) => return Err(no_list()),
     };
-    let (mut lines, mut told) = (String::new(), HashSet::new());
+    let (mut lines, mut seen) = (String::new(), HashSet::new());
     for event in &events {
         let event = event.as_object().ok_or_else(no_list)?;
         let line = json::to_ascii_line(event);
         lines.push_str(&line);
-        // Others write lines without a number, of which two may be the same.
-        if event.contains_key("n") && !told.insert(line) {
-            return Err(Error::invalid("'events' tells of one event twice"));
+        // Other writers write lines without a number, of which two may be equal.
+        if event.contains_key("n") && !seen.insert(line) {
+            return Err(Error::invalid("'events' contains one event twice"));
         }
     }
     Ok(lines)

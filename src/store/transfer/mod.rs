@@ -1,13 +1,13 @@
 //! Tasks as JSON lines: `export`, `import`, and the archive of `gc`.
 //!
-//! One object a line, each complete in itself, so that files can be joined, cut and searched:
+//! One object per line, each complete, so that files can be joined, split and searched:
 //!
 //! * `lanes_export`: the version of this format, 1;
-//! * `task`: task.json as it is;
+//! * `task`: the content of task.json;
 //! * `events`: the history, oldest first;
-//! * `response`: the answer, or null;
-//! * `request`: the request's text when the store keeps it, or null;
-//! * `files`: everything else in the task's directory (run logs, a delivered answer) by its path
+//! * `response`: the response, or null;
+//! * `request`: the text of the request if the store keeps it, or null;
+//! * `files`: everything else in the task's directory (run logs, a delivered response) by its path
 //!   there, as `{"text": …}`, or, when it is not UTF-8, as `{"bytes": …}` with one character from
 //!   U+0000 to U+00FF for each byte.
 //!
@@ -27,7 +27,7 @@ use crate::model::task::object;
 /// The version of the line format.
 const VERSION: u64 = 1;
 
-/// How deep the directories of a task may be nested.
+/// How deeply the directories of a task may be nested.
 const MAX_DEPTH: usize = 8;
 
 fn encode(bytes: Vec<u8>) -> Value {

@@ -1,8 +1,8 @@
-//! Being told of changes in directories by a signal (dnotify).
+//! Watches directories by a signal (dnotify).
 //!
-//! For a process that waits once and ends: the kernel takes milliseconds to close an inotify
-//! descriptor, and the end of the process, which is what a shell waits for, comes after that. A
-//! directory is closed at once.
+//! For a process that waits once and then ends: the kernel takes 5 to 10 ms to close an inotify descriptor,
+//! and the end of the process, which is what a shell waits for, comes after that. A directory is closed at
+//! once. `benches/cost/wake.rs` measures it.
 
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,16 +16,16 @@ use rustix::io::Errno;
 use signal_hook::SigId;
 use signal_hook::consts::SIGIO;
 
-// From linux/fcntl.h. A file that is moved into the directory counts as created; setting both times of
-// the directory itself as a change of its attributes.
+// From linux/fcntl.h. A file that is moved into the directory counts as created; setting both times of the
+// directory itself counts as a change of its attributes.
 const DN_CREATE: i32 = 0x04;
 const DN_DELETE: i32 = 0x08;
 const DN_RENAME: i32 = 0x10;
 const DN_ATTRIB: i32 = 0x20;
 
-/// DirectoryWatch whose changes wake this process.
+/// Directories whose changes wake this process.
 pub(super) struct DirectoryWatch {
-    // Closed before the handler goes.
+    // Closed before the handler is removed.
     watched: Vec<OwnedFd>,
     alarm: UnixStream,
     handler: SigId,
@@ -33,10 +33,13 @@ pub(super) struct DirectoryWatch {
 
 impl DirectoryWatch {
     /// Watches each of `paths`, which must be a directory.
+    ///
+    /// # Errors
+    /// When one is not a directory, or the kernel has no dnotify.
     pub(super) fn watch(paths: &[PathBuf]) -> std::io::Result<Self> {
         let (alarm, bell) = UnixStream::pair()?;
         alarm.set_nonblocking(true)?;
-        // Registered before the first directory: the signal ends a process that does not expect it.
+        // Registered before the first directory: the signal ends a process that has no handler for it.
         let handler = signal_hook::low_level::pipe::register(SIGIO, bell)?;
         let mut directories = Self { watched: Vec::with_capacity(paths.len()), alarm, handler };
         for path in paths {
@@ -48,21 +51,21 @@ impl DirectoryWatch {
         Ok(directories)
     }
 
-    /// Sleeps until one of the directories changes, for at most `time`. `true`: one may have; what changes
-    /// from then on ends the next sleep.
+    /// Sleeps until one of the directories changes, for at most `time`. Returns `true` when one may have
+    /// changed; a change from then on ends the next sleep.
     pub(super) fn wait(&mut self, time: Duration) -> bool {
         let time = Timespec::try_from(time).ok();
         let mut alarm = [PollFd::new(&self.alarm, PollFlags::IN)];
         match poll(&mut alarm, time.as_ref()) {
             Ok(0) => return false,
-            // Whatever the signal was, a look does no harm.
+            // Whatever the signal was, checking does no harm.
             Err(Errno::INTR) => {}
             Ok(_) | Err(_) => {}
         }
         let mut rung = [0; 64];
         while matches!(self.alarm.read(&mut rung), Ok(count) if count == rung.len()) {}
         for dir in &self.watched {
-            // Of what nothing tells, the slow look of every sleep does.
+            // A directory without notifications is covered by the periodic check.
             let _ = ask_for_a_signal(dir);
         }
         true
@@ -76,8 +79,8 @@ impl Drop for DirectoryWatch {
     }
 }
 
-/// Has the kernel send SIGIO for the next change of what lies in `dir`, and for no other: on a busy lane
-/// hundreds of waits, each told of every change, would take more time for that than all the work.
+/// Makes the kernel send SIGIO for the next change in `dir` only: on a busy lane, notifying hundreds of
+/// waiters of every change would take more time than all the work.
 #[expect(unsafe_code, reason = "no library offers this call")]
 fn ask_for_a_signal(dir: &OwnedFd) -> std::io::Result<()> {
     let changes = DN_CREATE | DN_DELETE | DN_RENAME | DN_ATTRIB;

@@ -1,13 +1,13 @@
-//! Sleeping until something changes.
+//! Sleeps until something changes.
 //!
-//! A wait arms its watch, then looks, then sleeps, so that no change falls between looking and
-//! sleeping. What is watched is small and never touched by the waiter itself: the directory of a
-//! task for its answer, and a *doorbell* for a lane, an empty directory whose time every change of the
-//! lane sets (a directory, because only those can be watched by signal). Nobody rings a bell that
-//! nobody has hung up.
+//! A wait arms its watch, then checks, then sleeps, so that no change is missed between the check and the
+//! sleep. The watched directories are small and never touched by the waiter itself: the directory of a task
+//! for its response, and a *doorbell* for a lane, an empty directory whose time every change of the lane sets
+//! (a directory, because only directories can be watched by a signal). A doorbell that no waiter has made is
+//! not rung.
 //!
-//! Doorbells are rung by `lanes` alone, and notifications have limits, so every sleep also ends
-//! after a while for a look. Where there are no notifications, that is all there is.
+//! Only `lanes` rings doorbells, and notifications have limits, so every sleep also ends after a while for a
+//! check. Where there are no notifications, that is all there is.
 
 mod dnotify;
 
@@ -23,40 +23,40 @@ use super::layout::{BELLS, lane_key};
 use super::{Store, atomic};
 use crate::model::TaskId;
 
-/// The slow look, for changes that no notification tells of.
+/// The interval of the periodic check, for changes without a notification.
 const FALLBACK: Duration = Duration::from_secs(2);
 
-/// The look when there are no notifications at all.
+/// The interval of the check when there are no notifications at all.
 const POLL: Duration = Duration::from_millis(250);
 
 /// The doorbell that every change rings.
 const ANY: &str = "any";
 
-/// Something to sleep on; see the module's own words.
+/// A watch to sleep on; see the module's documentation.
 pub struct Watch(WakeSource);
 
-/// How a watch learns of changes.
+/// The source of a watch's wake-ups.
 enum WakeSource {
-    /// inotify: serves many watches in a process that lives on. Dropping the watcher ends it.
+    /// inotify: for many watches in a long-lived process. Dropping the watcher ends it.
     Channel { _watcher: RecommendedWatcher, changes: Receiver<()> },
-    /// dnotify: serves a process that waits once and ends.
+    /// dnotify: for a process that waits once and ends.
     Signal(DirectoryWatch),
-    /// Looking again and again.
+    /// None: checking repeatedly.
     Nothing,
 }
 
 impl Store {
-    /// Whether waits are woken by notifications, or have to look again and again.
+    /// Whether waits are woken by notifications rather than checking repeatedly.
     pub fn can_watch(&self) -> bool {
         !matches!(Watch::on(vec![self.root().to_path_buf()]).0, WakeSource::Nothing)
     }
 
-    /// A watch that wakes when one of these tasks changes.
+    /// Returns a watch that wakes when one of these tasks changes.
     pub fn watch_tasks(&self, ids: &[TaskId]) -> Watch {
         Watch::on(self.task_paths(ids))
     }
 
-    /// The same for a process that ends after it and has no other use of SIGIO.
+    /// Returns the same watch for a process that ends after it and does not use SIGIO otherwise.
     pub fn watch_tasks_until_exit(&self, ids: &[TaskId]) -> Watch {
         Watch::until_exit(self.task_paths(ids))
     }
@@ -65,39 +65,39 @@ impl Store {
         ids.iter().map(|id| self.layout.tasks.path().join(id.as_str())).collect()
     }
 
-    /// A watch that wakes when something in one of these lanes may have become claimable.
+    /// Returns a watch that wakes when a task of these lanes may have become claimable.
     pub fn watch_lanes(&self, lanes: &[String]) -> Watch {
         self.hang_up(&lane_keys(lanes)).map_or_else(Watch::polling, Watch::on)
     }
 
-    /// The same for a process that ends after it and has no other use of SIGIO.
+    /// Returns the same watch for a process that ends after it and does not use SIGIO otherwise.
     pub fn watch_lanes_until_exit(&self, lanes: &[String]) -> Watch {
         self.hang_up(&lane_keys(lanes)).map_or_else(Watch::polling, Watch::until_exit)
     }
 
-    /// A watch that wakes when anything changes.
+    /// Returns a watch that wakes when anything changes.
     pub fn watch_feed(&self) -> Watch {
         self.hang_up(&[ANY.to_string()]).map_or_else(Watch::polling, Watch::on)
     }
 
-    /// Hangs up doorbells and tells where; `None` in a store that cannot be written.
+    /// Makes doorbells and returns their paths; `None` in a store that is not writable.
     fn hang_up(&self, names: &[String]) -> Option<Vec<PathBuf>> {
         self.check_writable().ok()?;
         let bells = self.layout.root.open_or_make(BELLS).ok()?;
         for name in names {
-            // One that cannot be hung up cannot be watched either, and that is noticed then.
+            // A doorbell that cannot be made cannot be watched either, which is noticed then.
             let _ = atomic::make_dir_derived(&bells, name);
         }
         Some(names.iter().map(|name| bells.path().join(name)).collect())
     }
 
-    /// Wakes who waits for these lanes although nothing has changed: a process that ends wakes its own
-    /// threads so.
+    /// Wakes the waiters of these lanes although no task has changed. A process that ends wakes its own
+    /// threads this way.
     pub fn wake_waiters(&self, lanes: &[String]) {
         self.ring(&lanes.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
-    /// Wakes who waits for these lanes, and who follows everything.
+    /// Wakes the waiters of these lanes, and those of the feed.
     pub(super) fn ring(&self, lanes: &[&str]) {
         let Ok(Some(bells)) = self.layout.root.open_existing(BELLS) else {
             return;
@@ -132,7 +132,7 @@ impl Watch {
     fn try_on(paths: &[PathBuf]) -> notify::Result<Self> {
         let (sender, changes) = mpsc::sync_channel(1);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Our own looking opens files, which must not wake us.
+            // Our own checks open files, which must not wake us.
             let matters = event.map_or(true, |event| match event.kind {
                 EventKind::Access(_) | EventKind::Modify(ModifyKind::Data(_)) => false,
                 EventKind::Any
@@ -142,7 +142,7 @@ impl Watch {
                 | EventKind::Other => true,
             });
             if matters {
-                // A full channel has a wake-up in it already.
+                // A full channel already contains a wake-up.
                 let _ = sender.try_send(());
             }
         })?;
@@ -152,14 +152,14 @@ impl Watch {
         Ok(Self(WakeSource::Channel { _watcher: watcher, changes }))
     }
 
-    /// Sleeps until something may have changed, at the latest until `until`. `true`: look again;
-    /// `false`: `until` has come.
+    /// Sleeps until something may have changed, at the latest until `until`. Returns `true` to check again,
+    /// `false` when `until` has come.
     pub fn wait(&mut self, until: Instant) -> bool {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return false;
         }
-        let told = match &mut self.0 {
+        let woken = match &mut self.0 {
             WakeSource::Nothing => {
                 std::thread::sleep(left.min(POLL));
                 return true;
@@ -174,6 +174,6 @@ impl Watch {
                 }
             },
         };
-        told || left > FALLBACK || Instant::now() < until
+        woken || left > FALLBACK || Instant::now() < until
     }
 }

@@ -255,7 +255,7 @@ fn ids_may_be_shortened() {
     assert_eq!(text(&sandbox.json(&["status", &id[..24]])["task"]["id"]), id);
     sandbox.submit("l", &[]);
     let ambiguous = sandbox.run(&["status", "2026"]);
-    ambiguous.refused(1, "fits 2 tasks");
+    ambiguous.refused(1, "matches 2 tasks");
     assert!(ambiguous.stderr.contains(&id), "{ambiguous}");
 }
 
