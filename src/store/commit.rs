@@ -89,7 +89,7 @@ impl Store {
         // of the task was synced.
         self.sync_name(dir, &task)?;
         task.journal.name_is_durable = true;
-        self.trim_ring(dir, loaded, &mut task)?;
+        self.trim_recent_events(dir, loaded, &mut task)?;
         let response = task.journal.response.take_if(|_| loaded.task.journal.response.is_none());
         let tmp = self.layout.tmp()?;
         let large = response.as_ref().is_some_and(|response| response.body.len() > INLINE_BODY);
@@ -187,8 +187,8 @@ impl Store {
     }
 
     /// Removes events from task.json that are durable in events.jsonl, once there are too many.
-    fn trim_ring(&self, dir: &Dir, loaded: &LoadedTask, task: &mut Task) -> Result<()> {
-        if task.journal.recent.len() <= history::RING {
+    fn trim_recent_events(&self, dir: &Dir, loaded: &LoadedTask, task: &mut Task) -> Result<()> {
+        if task.journal.recent.len() <= history::MAX_RECENT_EVENTS {
             return Ok(());
         }
         {

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 
 /// How much of the end of a file is read first, in bytes; doubled until it suffices.
-pub(super) const FIRST_LOOK: u64 = 8 * 1024;
+pub(super) const FIRST_READ: u64 = 8 * 1024;
 
 /// The last bytes of a file.
 pub(super) struct FileTail {
@@ -45,7 +45,7 @@ impl FileTail {
     /// incomplete line, or the zeros that a power cut left. The caller is the only writer.
     pub(super) fn of_whole_lines(file: &File, path: &Path) -> Result<Self> {
         let fail = |error| Error::io("read", path, error);
-        let mut tail = Self::read(file, FIRST_LOOK).map_err(fail)?;
+        let mut tail = Self::read(file, FIRST_READ).map_err(fail)?;
         loop {
             let whole = match tail.bytes.iter().rposition(|byte| *byte == b'\n') {
                 Some(at) => at + 1,
@@ -80,7 +80,7 @@ impl FileTail {
 
     /// Reads at least twice as many bytes.
     pub(super) fn read_more(&mut self, file: &File) -> IoResult<()> {
-        let length = (2 * self.bytes.len() as u64).max(FIRST_LOOK);
+        let length = (2 * self.bytes.len() as u64).max(FIRST_READ);
         *self = Self::before(file, self.end(), length)?;
         Ok(())
     }

@@ -12,13 +12,13 @@ use serde_json::Value;
 use super::atomic;
 use super::bounded_file;
 use super::dir::Dir;
-use super::file_tail::{FIRST_LOOK, FileTail, lines};
+use super::file_tail::{FIRST_READ, FileTail, lines};
 use super::layout::EVENTS_FILE;
 use crate::error::{Error, Result};
 use crate::model::{Event, Task, json};
 
 /// How many events task.json holds before events.jsonl is synced and they are removed from task.json.
-pub(super) const RING: usize = 16;
+pub(super) const MAX_RECENT_EVENTS: usize = 16;
 
 /// The largest events.jsonl or feed read at once, in bytes.
 const MAX_READ: u64 = 1024 * 1024 * 1024;
@@ -117,7 +117,7 @@ pub(super) fn last_event(dir: &Dir, task: &Task) -> Result<Option<Event>> {
     };
     let path = dir.path().join(EVENTS_FILE);
     let fail = |error| Error::io("read", &path, error);
-    let mut tail = FileTail::read(&file, FIRST_LOOK).map_err(fail)?;
+    let mut tail = FileTail::read(&file, FIRST_READ).map_err(fail)?;
     let last = loop {
         // Where another writer has dropped our keys, every number is accepted.
         let end = task.journal.last_event;

@@ -415,7 +415,7 @@ fn format_version(layout: &Layout) -> Result<u64> {
 }
 
 /// Writes format.json if it does not exist yet.
-fn mark_format(layout: &Layout) -> Result<()> {
+fn write_format(layout: &Layout) -> Result<()> {
     if bounded_file::read(&layout.root, layout::FORMAT, 64 * 1024)?.is_some() {
         return Ok(());
     }

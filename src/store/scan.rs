@@ -48,7 +48,7 @@ impl FastReader {
 
     /// Returns the content of the regular file `name` in the directory `inside` of `dir`, or in `dir` itself.
     /// `None` for anything unusual, which needs a closer look.
-    pub(super) fn quick(&mut self, dir: &Dir, inside: &str, name: &str) -> Option<&[u8]> {
+    pub(super) fn read_small(&mut self, dir: &Dir, inside: &str, name: &str) -> Option<&[u8]> {
         self.path.clear();
         for part in [inside, name] {
             if !self.path.is_empty() {
@@ -167,7 +167,7 @@ pub(super) fn scan_name<T>(
     look: &impl Fn(&TaskText<'_>) -> T,
 ) -> Result<Option<T>> {
     if TaskId::is_valid(name)
-        && let Some(bytes) = reader.quick(&layout.tasks, name, TASK_FILE)
+        && let Some(bytes) = reader.read_small(&layout.tasks, name, TASK_FILE)
         && let Ok(text) = std::str::from_utf8(bytes)
         && let Some(Ok(task)) = TaskText::parse(text)
         && task.id.as_str() == name

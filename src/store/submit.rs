@@ -8,7 +8,7 @@ use super::atomic::Staged;
 use super::correlation_file::correlation_file;
 use super::index::Index;
 use super::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, TASK_FILE, hex};
-use super::{Store, feed, mark_format};
+use super::{Store, feed, write_format};
 use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
 use crate::model::task::object;
@@ -105,7 +105,7 @@ impl Store {
             return Ok(Submitted { task: existing, existing: true });
         }
         if self.version == 0 {
-            mark_format(&self.layout)?;
+            write_format(&self.layout)?;
         }
         let tmp = self.layout.tmp()?;
         let mut tries = 0;

@@ -13,7 +13,7 @@ use super::atomic::{Staged, SyncGroup};
 use super::dir::Dir;
 use super::index::Index;
 use super::submit::{PreparedTask, content_fingerprint, is_taken};
-use super::{Store, Submitted, mark_format};
+use super::{Store, Submitted, write_format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{NewTask, Task, Time};
 
@@ -40,7 +40,7 @@ impl Store {
     pub fn submit_batch(&self, new: Vec<NewTask>) -> Result<Vec<Result<Submitted>>> {
         self.check_writable()?;
         if self.version == 0 && !new.is_empty() {
-            mark_format(&self.layout)?;
+            write_format(&self.layout)?;
         }
         let index = Index::open(&self.layout)?;
         let tmp = self.layout.tmp()?;

@@ -82,7 +82,7 @@ fn correlated(content: &[u8]) -> Option<String> {
 /// Returns the files whose content does not lead where it should; they need a closer look.
 fn doubtful(dir: &Dir, names: &[String], leads: impl Fn(&str, &[u8]) -> bool + Sync) -> Vec<String> {
     let look = |reader: &mut FastReader, name: &String| {
-        reader.quick(dir, "", name).is_some_and(|content| leads(name, content))
+        reader.read_small(dir, "", name).is_some_and(|content| leads(name, content))
     };
     let mut doubtful = Vec::new();
     let _ = map_in_order(names, &FastReader::new, &look, &mut |name, leads| {
@@ -95,17 +95,17 @@ fn doubtful(dir: &Dir, names: &[String], leads: impl Fn(&str, &[u8]) -> bool + S
 
 impl Checker<'_> {
     /// Compares all derived data with the tasks.
-    pub(crate) fn derived(&mut self, expected: &Expected) -> Result<()> {
-        self.feed()?;
+    pub(crate) fn check_derived(&mut self, expected: &Expected) -> Result<()> {
+        self.check_feed()?;
         let store = self.store;
         let Ok(Some(indexes)) = store.layout.root.open_existing(INDEXES) else { return Ok(()) };
         for name in ["keys", "correlations"] {
             if let Ok(Some(dir)) = indexes.open_existing(name) {
-                self.files_alone(&dir)?;
+                self.check_only_files(&dir)?;
             }
         }
         let mut is_current = true;
-        match self.index(&indexes, expected) {
+        match self.check_index(&indexes, expected) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 let repaired = self.attempt(|_| Index::open(&store.layout)?.heal(&store.lock_store()?))?;
                 let (path, remedy) = (indexes.path().to_path_buf(), "repair builds the index anew");
@@ -114,12 +114,12 @@ impl Checker<'_> {
             }
             done => is_current = done?,
         }
-        self.keys(expected, is_current)?;
-        self.correlations(&indexes, expected)
+        self.check_keys(expected, is_current)?;
+        self.check_correlations(&indexes, expected)
     }
 
     /// Finds entries that are not regular files in an index directory that contains only files.
-    fn files_alone(&mut self, dir: &Dir) -> Result<()> {
+    fn check_only_files(&mut self, dir: &Dir) -> Result<()> {
         for (name, _) in dir.entries()?.into_iter().filter(|(_, kind)| *kind != FileType::RegularFile) {
             let repaired = self.attempt(|check| {
                 let _lock = check.store.lock_store()?;
@@ -137,7 +137,7 @@ impl Checker<'_> {
     }
 
     /// Compares the sorted sets with the tasks. Returns whether the index was up to date, or is now.
-    fn index(&mut self, indexes: &Dir, expected: &Expected) -> Result<bool> {
+    fn check_index(&mut self, indexes: &Dir, expected: &Expected) -> Result<bool> {
         let store = self.store;
         let index = Index::open(&store.layout)?;
         let path = indexes.path().to_path_buf();
@@ -146,7 +146,7 @@ impl Checker<'_> {
                 for set in ["ready", "later", "held"] {
                     let Some(dir) = lanes.open_existing(&lane)? else { continue };
                     if let Some(set) = dir.open_existing(set)? {
-                        self.half_written(&set)?;
+                        self.remove_partial_files(&set)?;
                     }
                 }
             }
@@ -219,11 +219,11 @@ impl Checker<'_> {
         TaskId::parse(id).is_ok_and(|id| matches!(self.store.layout.task(&id), Ok(Some(_))))
     }
 
-    fn keys(&mut self, expected: &Expected, is_current: bool) -> Result<()> {
+    fn check_keys(&mut self, expected: &Expected, is_current: bool) -> Result<()> {
         let store = self.store;
         let index = Index::open(&store.layout)?;
         let Ok(Some(keys)) = index.keys() else { return Ok(()) };
-        self.half_written(keys.dir())?;
+        self.remove_partial_files(keys.dir())?;
         if self.repair {
             let _lock = store.lock_store()?;
             seal(keys.dir())?;
@@ -294,9 +294,9 @@ impl Checker<'_> {
         task.is_some_and(|task| !task.status.is_terminal())
     }
 
-    fn correlations(&mut self, indexes: &Dir, expected: &Expected) -> Result<()> {
+    fn check_correlations(&mut self, indexes: &Dir, expected: &Expected) -> Result<()> {
         let Ok(Some(correlations)) = indexes.open_existing("correlations") else { return Ok(()) };
-        let names = self.half_written(&correlations)?;
+        let names = self.remove_partial_files(&correlations)?;
         let known = AtomicUsize::new(0);
         let leads = |name: &str, content: &[u8]| {
             known.fetch_add(expected.correlations.contains_key(name).into(), Ordering::Relaxed);

@@ -43,7 +43,7 @@ fn is_undone(n: Option<u64>, task: &Task) -> bool {
 }
 
 /// Checks the history of a task.
-pub(crate) fn events(check: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()> {
+pub(crate) fn check_events(check: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()> {
     let bytes = match bounded_file::read(dir, EVENTS_FILE, u64::MAX) {
         Ok(content) => content.map(|content| content.bytes).unwrap_or_default(),
         // A link has been found already; a directory or a pipe must be moved as well.

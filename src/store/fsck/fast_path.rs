@@ -33,17 +33,22 @@ impl FastChecker {
     }
 
     /// Returns what derived data must contain for a sound task; `None` when something may be wrong with it.
-    pub(crate) fn sound(&mut self, store: &Store, name: &OsStr, kind: FileType) -> Option<ExpectedOfTask> {
+    pub(crate) fn expected_if_sound(
+        &mut self,
+        store: &Store,
+        name: &OsStr,
+        kind: FileType,
+    ) -> Option<ExpectedOfTask> {
         let id = TaskId::parse(name.to_str()?).ok().filter(|_| kind == FileType::Directory)?;
         let dir = store.layout.task(&id).ok()??;
         if dir.is_open_to_others().ok()? {
             return None;
         }
         let has_response = self.files(&dir)?;
-        let text = std::str::from_utf8(self.task.quick(&dir, "", TASK_FILE)?).ok()?;
+        let text = std::str::from_utf8(self.task.read_small(&dir, "", TASK_FILE)?).ok()?;
         let task = TaskText::parse(text)?.ok().filter(|task| task.id == id)?;
         let marks = task.marks();
-        let newest = newest_event(self.other.quick(&dir, "", EVENTS_FILE)?)?;
+        let newest = newest_event(self.other.read_small(&dir, "", EVENTS_FILE)?)?;
         let is_told = (marks.newest_event..=marks.last_event.max(marks.newest_event)).contains(&newest);
         if !is_told || has_response != task.is_terminal() {
             return None;
@@ -56,11 +61,11 @@ impl FastChecker {
             return None;
         }
         if !has_response && is_in_task(&request, id.as_str(), REQUEST_FILE) {
-            let content = self.other.quick(&dir, "", REQUEST_FILE)?;
+            let content = self.other.read_small(&dir, "", REQUEST_FILE)?;
             Some(sha256_bytes(content)).filter(|found| sha256.is(found))?;
         }
         if has_response {
-            let text = std::str::from_utf8(self.other.quick(&dir, "", RESPONSE_FILE)?).ok()?;
+            let text = std::str::from_utf8(self.other.read_small(&dir, "", RESPONSE_FILE)?).ok()?;
             let answer = match marks.response {
                 Some(kept) => Some(kept).filter(|kept| same_text(*kept, text)),
                 None => members(text, |_, _| {}).map(|()| Raw::ours(text.trim_ascii())),

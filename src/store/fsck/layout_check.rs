@@ -80,34 +80,34 @@ pub(crate) fn misplaced(
 
 impl Checker<'_> {
     /// Checks everything that does not grow with the number of tasks.
-    pub(crate) fn outside(&mut self) -> Result<()> {
-        self.places()?;
+    pub(crate) fn check_layout(&mut self) -> Result<()> {
+        self.check_types()?;
         let root = &self.store.layout.root;
         if root.is_open_to_others()? {
             let path = root.path().to_path_buf();
             let message = "other users can read the store";
             self.found("mode", Severity::Leftover, path, message, "chmod 700 closes it", false);
         }
-        self.token()?;
-        self.staging()?;
-        self.cards()?;
-        self.pauses()?;
-        self.vendors()?;
-        self.feed_end()
+        self.check_token()?;
+        self.check_staging()?;
+        self.check_registrations()?;
+        self.check_pauses()?;
+        self.check_cooldowns()?;
+        self.check_feed_end()
     }
 
     /// Finds entries whose type differs from what the store created.
-    fn places(&mut self) -> Result<()> {
+    fn check_types(&mut self) -> Result<()> {
         let store = self.store;
         let root = &store.layout.root;
-        self.places_in(root, &[DIRECTORIES, FILES].concat())?;
+        self.check_types_in(root, &[DIRECTORIES, FILES].concat())?;
         match root.open_existing(INDEXES) {
-            Ok(Some(indexes)) => self.places_in(&indexes, PLACES_IN_INDEXES),
+            Ok(Some(indexes)) => self.check_types_in(&indexes, PLACES_IN_INDEXES),
             _ => Ok(()),
         }
     }
 
-    fn places_in(&mut self, dir: &Dir, places: &[(&'static str, FileType)]) -> Result<()> {
+    fn check_types_in(&mut self, dir: &Dir, places: &[(&'static str, FileType)]) -> Result<()> {
         for (name, expected) in places {
             let Some((code, message)) = misplaced(dir, *name, *expected) else { continue };
             let (path, remedy) = (dir.path().join(name), "repair moves it to the quarantine");
@@ -118,7 +118,7 @@ impl Checker<'_> {
     }
 
     /// Removes a token that other users may have read.
-    fn token(&mut self) -> Result<()> {
+    fn check_token(&mut self) -> Result<()> {
         if !self.store.is_server_token_open() {
             return Ok(());
         }
@@ -131,7 +131,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn staging(&mut self) -> Result<()> {
+    fn check_staging(&mut self) -> Result<()> {
         let store = self.store;
         let Ok(Some(tmp)) = store.layout.root.open_existing(TMP) else { return Ok(()) };
         for (name, _) in tmp.entries()? {
@@ -160,7 +160,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn cards(&mut self) -> Result<()> {
+    fn check_registrations(&mut self) -> Result<()> {
         let Ok(Some(workers)) = self.store.layout.root.open_existing(WORKERS) else { return Ok(()) };
         for name in workers.names()? {
             let fresh = age_of(&workers, OsStr::new(&name)).is_none_or(|age| age < REGISTRATION_GRACE);
@@ -182,22 +182,22 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn pauses(&mut self) -> Result<()> {
+    fn check_pauses(&mut self) -> Result<()> {
         let read = |store: &Store| store.paused().map(drop);
         let message = "it cannot be read, so no lane hands out anything";
         let remedy = "repair moves it to the quarantine, which resumes every lane";
-        self.readable(LANES, read, "pauses-unreadable", message, remedy)
+        self.check_readable(LANES, read, "pauses-unreadable", message, remedy)
     }
 
-    fn vendors(&mut self) -> Result<()> {
+    fn check_cooldowns(&mut self) -> Result<()> {
         let read = |store: &Store| store.cooldowns().map(drop);
         let message = "it cannot be read, so nothing is claimed for any vendor";
         let remedy = "repair moves it to the quarantine, which ends the pauses of all vendors";
-        self.readable(VENDORS, read, "vendors-unreadable", message, remedy)
+        self.check_readable(VENDORS, read, "vendors-unreadable", message, remedy)
     }
 
     /// Reports and moves a file that stops the queue because `read` cannot use it.
-    fn readable(
+    fn check_readable(
         &mut self,
         name: &str,
         read: fn(&Store) -> Result<()>,
@@ -220,7 +220,7 @@ impl Checker<'_> {
         }
     }
 
-    fn feed_end(&mut self) -> Result<()> {
+    fn check_feed_end(&mut self) -> Result<()> {
         let store = self.store;
         let root = &store.layout.root;
         if misplaced(root, FEED, FileType::RegularFile).is_some() || feed::is_whole(root)? {
@@ -243,7 +243,7 @@ impl Checker<'_> {
     }
 
     /// Reads the whole feed and reports broken lines and disorder.
-    pub(crate) fn feed(&mut self) -> Result<()> {
+    pub(crate) fn check_feed(&mut self) -> Result<()> {
         let root = &self.store.layout.root;
         if misplaced(root, FEED, FileType::RegularFile).is_some() {
             return Ok(());
@@ -281,7 +281,7 @@ impl Checker<'_> {
 
     /// Reports and removes temporary files that a process left in a directory of derived files when it ended
     /// before the rename. Returns the names of all other files.
-    pub(crate) fn half_written(&mut self, dir: &Dir) -> Result<Vec<String>> {
+    pub(crate) fn remove_partial_files(&mut self, dir: &Dir) -> Result<Vec<String>> {
         let (left, others): (Vec<_>, Vec<_>) =
             dir.names()?.into_iter().partition(|name| name.starts_with('.'));
         for name in &left {

@@ -55,12 +55,13 @@ impl Store {
             self.check_writable()?;
         }
         let mut check = Checker { store: self, repair, report, quarantine, failure: None };
-        check.outside()?;
+        check.check_layout()?;
         let names = self.layout.tasks.entries()?;
         let total = names.len() as u64;
         let mut expected = Expected::default();
-        let sound =
-            |checker: &mut FastChecker, (name, kind): &(OsString, FileType)| checker.sound(self, name, *kind);
+        let sound = |checker: &mut FastChecker, (name, kind): &(OsString, FileType)| {
+            checker.expected_if_sound(self, name, *kind)
+        };
         let is_task = |name: &OsStr, kind: FileType| {
             kind == FileType::Directory && name.to_str().is_some_and(TaskId::is_valid)
         };
@@ -68,7 +69,7 @@ impl Store {
         let _ = map_in_order(&names, &FastChecker::new, &sound, &mut |(name, kind), found| {
             match found {
                 Some(found) => expected.add(found),
-                None => result = check.entry(name, *kind, &mut expected),
+                None => result = check.check_entry(name, *kind, &mut expected),
             }
             done += 1;
             tasks += u64::from(is_task(name, *kind));
@@ -77,7 +78,7 @@ impl Store {
         });
         result?;
         check.report.tasks = tasks;
-        check.derived(&expected)?;
+        check.check_derived(&expected)?;
         Ok(check.report)
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use rustix::fs::FileType;
 
 use super::Checker;
-use super::events_check::{events, whole_event_lines};
+use super::events_check::{check_events, whole_event_lines};
 use super::expected::{Expected, ExpectedOfTask};
 use super::fault::{Fault, Repair, TaskCheck};
 use super::report::Severity;
@@ -28,10 +28,15 @@ const PATH: &str = "path-refused";
 
 impl Checker<'_> {
     /// Checks one entry of the task directory.
-    pub(crate) fn entry(&mut self, name: &OsStr, kind: FileType, expected: &mut Expected) -> Result<()> {
+    pub(crate) fn check_entry(
+        &mut self,
+        name: &OsStr,
+        kind: FileType,
+        expected: &mut Expected,
+    ) -> Result<()> {
         let id = name.to_str().and_then(|name| TaskId::parse(name).ok());
         let Some(id) = id.filter(|_| kind == FileType::Directory) else {
-            return self.no_task(name, kind);
+            return self.report_foreign_entry(name, kind);
         };
         let Some(dir) = self.store.layout.task(&id)? else {
             return Ok(());
@@ -71,7 +76,7 @@ impl Checker<'_> {
         Ok(check)
     }
 
-    fn no_task(&mut self, name: &OsStr, kind: FileType) -> Result<()> {
+    fn report_foreign_entry(&mut self, name: &OsStr, kind: FileType) -> Result<()> {
         let store = self.store;
         let tasks = &store.layout.tasks;
         let what = match kind {
@@ -205,9 +210,9 @@ fn check_files(dir: &Dir, id: &TaskId) -> Result<TaskCheck> {
     for (name, kind) in &entries {
         entry_in_task(&mut check, name, *kind);
     }
-    events(&mut check, dir, &task)?;
-    request(&mut check, dir, &task)?;
-    response(&mut check, dir, &task, has(RESPONSE_FILE), &entries)?;
+    check_events(&mut check, dir, &task)?;
+    check_request(&mut check, dir, &task)?;
+    check_response(&mut check, dir, &task, has(RESPONSE_FILE), &entries)?;
     check.task = Some(task);
     Ok(check)
 }
@@ -224,7 +229,7 @@ fn entry_in_task(check: &mut TaskCheck, name: &OsStr, kind: FileType) {
 }
 
 /// Checks the request of an open task if the store keeps it.
-fn request(check: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()> {
+fn check_request(check: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()> {
     if task.status.is_terminal() || !is_own(task) {
         return Ok(());
     }
@@ -245,7 +250,7 @@ fn request(check: &mut TaskCheck, dir: &Dir, task: &Task) -> Result<()> {
     Ok(())
 }
 
-fn response(
+fn check_response(
     check: &mut TaskCheck,
     dir: &Dir,
     task: &Task,

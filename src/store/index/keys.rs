@@ -187,7 +187,9 @@ impl KeyIndex<'_> {
         let own = self.own_names()?;
         let (own, others): (Vec<_>, Vec<_>) = holders.iter().partition(|(name, _)| own.contains(*name));
         let is_right = |reader: &mut FastReader, (name, id): &(&String, &TaskId)| {
-            reader.quick(&self.dir, "", name).is_some_and(|content| content == format!("{id}\n").as_bytes())
+            reader
+                .read_small(&self.dir, "", name)
+                .is_some_and(|content| content == format!("{id}\n").as_bytes())
         };
         let mut result = Ok(());
         let _ = map_in_order(&own, &FastReader::new, &is_right, &mut |(name, id), is_right| {

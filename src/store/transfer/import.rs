@@ -17,7 +17,7 @@ use crate::store::dir::Dir;
 use crate::store::index::Index;
 use crate::store::layout::{EVENTS_FILE, REQUEST_FILE, RESPONSE_BODY_FILE, RESPONSE_FILE, TASK_FILE};
 use crate::store::request_file::is_own;
-use crate::store::{Store, feed, mark_format, task_files};
+use crate::store::{Store, feed, task_files, write_format};
 
 /// How many tasks are made durable together.
 const GROUP: usize = 32;
@@ -63,7 +63,7 @@ impl Store {
     pub fn import(&self, input: &mut dyn BufRead, progress: &mut dyn FnMut(u64)) -> Result<ImportReport> {
         self.check_writable()?;
         if self.version == 0 {
-            mark_format(&self.layout)?;
+            write_format(&self.layout)?;
         }
         let mut imported = ImportReport::default();
         let (mut group, mut bytes, mut number) = (Vec::new(), 0, 0);

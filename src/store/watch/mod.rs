@@ -67,21 +67,21 @@ impl Store {
 
     /// Returns a watch that wakes when a task of these lanes may have become claimable.
     pub fn watch_lanes(&self, lanes: &[String]) -> Watch {
-        self.hang_up(&lane_keys(lanes)).map_or_else(Watch::polling, Watch::on)
+        self.make_doorbells(&lane_keys(lanes)).map_or_else(Watch::polling, Watch::on)
     }
 
     /// Returns the same watch for a process that ends after it and does not use SIGIO otherwise.
     pub fn watch_lanes_until_exit(&self, lanes: &[String]) -> Watch {
-        self.hang_up(&lane_keys(lanes)).map_or_else(Watch::polling, Watch::until_exit)
+        self.make_doorbells(&lane_keys(lanes)).map_or_else(Watch::polling, Watch::until_exit)
     }
 
     /// Returns a watch that wakes when anything changes.
     pub fn watch_feed(&self) -> Watch {
-        self.hang_up(&[ANY.to_string()]).map_or_else(Watch::polling, Watch::on)
+        self.make_doorbells(&[ANY.to_string()]).map_or_else(Watch::polling, Watch::on)
     }
 
     /// Makes doorbells and returns their paths; `None` in a store that is not writable.
-    fn hang_up(&self, names: &[String]) -> Option<Vec<PathBuf>> {
+    fn make_doorbells(&self, names: &[String]) -> Option<Vec<PathBuf>> {
         self.check_writable().ok()?;
         let bells = self.layout.root.open_or_make(BELLS).ok()?;
         for name in names {
