@@ -35,6 +35,7 @@ mod status;
 mod submit;
 mod submit_batch;
 mod table;
+mod task_args;
 mod transfer;
 mod trust;
 mod usage;

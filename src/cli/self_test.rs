@@ -10,7 +10,7 @@ use super::exit::CommandExit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Answer, Command, Filter, TaskId};
 use crate::store::{LaneQuery, Store, StoreOptions};
-use crate::workspace::{Base, Config, SubmitWish, check_submit, deliver};
+use crate::workspace::{Base, Config, SubmitContext, SubmitRequest, check_submit, deliver};
 
 /// Run a task through a temporary queue: submit, claim, respond, wait.
 #[derive(Args, Debug)]
@@ -49,18 +49,18 @@ impl Drop for Place {
 }
 
 fn round(place: &Path, options: &StoreOptions) -> Result<TaskId> {
-    let request = place.join("request.md");
+    let question = place.join("request.md");
     let response = place.join("response.md");
-    std::fs::write(&request, "Is all well?\n").map_err(|error| Error::io("write", &request, error))?;
+    std::fs::write(&question, "Is all well?\n").map_err(|error| Error::io("write", &question, error))?;
     let config = Config::store_only(&place.join("state"), place)?;
     let store = Store::open(&config.store_root, options.clone())?;
-    let wish = SubmitWish {
+    let request = SubmitRequest {
         lane: Some(LANE.to_string()),
-        request_from: Some(request),
+        request_from: Some(question),
         response_to: Some(response.clone()),
-        ..SubmitWish::default()
+        ..SubmitRequest::default()
     };
-    let checked = check_submit(&config, &Base::at(place), store.now().wall, wish)?;
+    let checked = check_submit(&SubmitContext::new(&config, &Base::at(place), store.now().wall), request)?;
     let id = store.submit(checked.task)?.task.id;
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| work(&config.store_root, options));

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::model::json;
 use crate::model::task::object;
 use crate::store::Submitted;
-use crate::workspace::{SubmitWish, check_line};
+use crate::workspace::{SubmitContext, SubmitRequest, check_line};
 
 /// How many lines are checked before they are submitted together.
 const LINES: usize = 480;
@@ -22,7 +22,7 @@ const LINES: usize = 480;
 const MAX_LINE: u64 = 64 * 1024 * 1024;
 
 /// Submits the tasks of `file`. Ends with code 1 when any line was refused; the others are in.
-pub fn submit_batch(context: &mut Context, file: &Path, common: &SubmitWish) -> Result<CommandExit> {
+pub fn submit_batch(context: &mut Context, file: &Path, common: &SubmitRequest) -> Result<CommandExit> {
     let (config, store) = context.workspace()?;
     let mut input: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(std::io::stdin().lock())
@@ -50,7 +50,9 @@ pub fn submit_batch(context: &mut Context, file: &Path, common: &SubmitWish) -> 
             if json::without_mark(&line).trim_ascii().is_empty() {
                 continue;
             }
-            match check_line(&config, &context.base, store.now().wall, (number, &line), common.clone()) {
+            // With fingerprints of its own: lines may come hours apart, and their files change meanwhile.
+            let checks = SubmitContext::new(&config, &context.base, store.now().wall);
+            match check_line(&checks, (number, &line), common.clone()) {
                 Ok(fine) => {
                     for warning in &fine.warnings {
                         context.out.warn(warning);

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::workspace::{Config, SubmitWish, is_in_secret_directory, real_path};
+use crate::workspace::{Config, SubmitRequest, is_in_secret_directory, real_path};
 
 /// The directories to which the paths of requests may lead.
 pub struct AllowedPaths {
@@ -46,9 +46,10 @@ impl AllowedPaths {
     ///
     /// # Errors
     /// `Invalid` for a path that leads elsewhere.
-    pub fn resolve_all(&self, root: &Path, wish: &mut SubmitWish) -> Result<()> {
+    pub fn resolve_all(&self, root: &Path, request: &mut SubmitRequest) -> Result<()> {
         let inside = |path: &Path| real_path(root, path).ok().filter(|real| real.starts_with(root));
-        let SubmitWish { request_from, response_to, prompt_file, worktree_path, supporting, .. } = wish;
+        let SubmitRequest { request_from, response_to, prompt_file, worktree_path, supporting_paths, .. } =
+            request;
         for (name, path) in
             [("request_from", request_from), ("response_to", response_to), ("prompt_file", prompt_file)]
         {
@@ -56,7 +57,7 @@ impl AllowedPaths {
                 replace(path, inside, || file_refusal(name))?;
             }
         }
-        for (n, path) in supporting.iter_mut().enumerate() {
+        for (n, path) in supporting_paths.iter_mut().enumerate() {
             replace(path, inside, || file_refusal(&format!("supporting_paths[{n}]")))?;
         }
         if let Some(path) = worktree_path {

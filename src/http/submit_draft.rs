@@ -13,7 +13,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::json::{self, Object};
 use crate::model::limits;
 use crate::store::Store;
-use crate::workspace::{Base, Checked, Config, Fingerprints, SubmitWish, check_submit};
+use crate::workspace::{
+    Base, Checked, Config, Fingerprints, SUBMIT_FIELDS, SubmitContext, SubmitRequest, SubmitValue,
+    check_submit,
+};
 
 /// The most bytes that the files of one request may have together.
 pub const MAX_FILES: u64 = 1024 * 1024 * 1024;
@@ -25,8 +28,8 @@ const FULL: [&str; 5] = ["workspace_id", "workspace_root", "request_path", "resp
 /// A task to submit whose files have not been read yet.
 pub struct SubmitDraft {
     config: Config,
-    wish: SubmitWish,
-    metadata: Object,
+    request: SubmitRequest,
+    files: Fingerprints,
     warnings: Vec<String>,
 }
 
@@ -43,28 +46,14 @@ impl SubmitDraft {
         files: &Fingerprints,
     ) -> Result<Self> {
         let is_full = FULL.iter().any(|name| body.has(name));
-        let (config, mut wish) =
+        let (config, mut request) =
             if is_full { full(config, paths, body)? } else { (config.clone(), short(body)?) };
-        wish.key = key;
-        wish.source_agent = body.text_or("source_agent", "api");
-        wish.supporting =
-            body.texts("supporting_paths").unwrap_or_default().into_iter().map(PathBuf::from).collect();
-        wish.priority = body.whole("priority");
-        wish.not_before = body.time("not_before");
-        wish.delay_seconds = body.seconds("delay_seconds");
-        wish.max_attempts = body.whole("max_attempts");
-        wish.timeout_seconds = body.seconds("timeout_seconds");
-        wish.name = body.text("name");
-        wish.labels = body.texts("labels").unwrap_or_default();
-        wish.worktree_path = body.text("worktree_path").map(PathBuf::from);
-        wish.for_client = true;
-        wish.fingerprints = files.clone();
-
-        let metadata = body.map("metadata");
-        check_metadata(&metadata)?;
-        paths.resolve_all(&config.workspace_root, &mut wish)?;
+        request.key = key;
+        request.source_agent.get_or_insert_with(|| "api".to_string());
+        check_metadata(&request.metadata)?;
+        paths.resolve_all(&config.workspace_root, &mut request)?;
         let warnings = body.warning().into_iter().chain(two_prompts(body)).collect();
-        Ok(Self { config, wish, metadata, warnings })
+        Ok(Self { config, request, files: files.clone(), warnings })
     }
 
     /// Checks the task against the rules of the workspace, for which its files are read.
@@ -72,17 +61,19 @@ impl SubmitDraft {
     /// # Errors
     /// `Invalid` when the task breaks a rule or a file cannot be read.
     pub fn check(self, store: &Store) -> Result<Checked> {
-        let root = self.config.workspace_root.clone();
-        let mut checked =
-            check_submit(&self.config, &Base::at(root), store.now().wall, self.wish).map_err(blame_client)?;
-        // The command line can only set strings; here the values may be any JSON.
-        checked.task.spec.metadata = self.metadata;
+        let base = Base::at(&self.config.workspace_root);
+        let context = SubmitContext {
+            for_client: true,
+            fingerprints: self.files,
+            ..SubmitContext::new(&self.config, &base, store.now().wall)
+        };
+        let mut checked = check_submit(&context, self.request).map_err(blame_client)?;
         checked.warnings.extend(self.warnings);
         Ok(checked)
     }
 
     fn files(&self) -> impl Iterator<Item = &Path> {
-        self.wish.request_from.iter().chain(&self.wish.supporting).map(PathBuf::as_path)
+        self.request.request_from.iter().chain(&self.request.supporting_paths).map(PathBuf::as_path)
     }
 }
 
@@ -95,8 +86,30 @@ pub fn size_of_files<'a>(drafts: impl IntoIterator<Item = &'a SubmitDraft>) -> u
     sizes.into_values().sum()
 }
 
+/// Reads the fields that both forms have.
+fn common(body: &Params) -> SubmitRequest {
+    let mut request = SubmitRequest::default();
+    for field in &SUBMIT_FIELDS {
+        let Some(name) = field.body else { continue };
+        match field.value {
+            SubmitValue::Text(_, slot) => *slot(&mut request) = body.text(name),
+            SubmitValue::Path(slot) => *slot(&mut request) = body.text(name).map(PathBuf::from),
+            SubmitValue::Paths(slot) => {
+                let paths = body.texts(name).unwrap_or_default();
+                *slot(&mut request) = paths.into_iter().map(PathBuf::from).collect();
+            }
+            SubmitValue::Texts(slot) => *slot(&mut request) = body.texts(name).unwrap_or_default(),
+            SubmitValue::Integer(_, _, slot) => *slot(&mut request) = body.whole(name),
+            SubmitValue::Seconds(_, slot) => *slot(&mut request) = body.seconds(name),
+            SubmitValue::Time(slot) => *slot(&mut request) = body.time(name),
+            SubmitValue::Map(slot) => *slot(&mut request) = body.map(name),
+        }
+    }
+    request
+}
+
 /// Reads agent-lanes' form, which names everything.
-fn full(config: &Config, paths: &AllowedPaths, body: &Params) -> Result<(Config, SubmitWish)> {
+fn full(config: &Config, paths: &AllowedPaths, body: &Params) -> Result<(Config, SubmitRequest)> {
     let workspace_id = body.needed("workspace_id")?;
     if workspace_id.trim().is_empty() {
         return Err(Error::invalid("'workspace_id' is empty"));
@@ -107,23 +120,22 @@ fn full(config: &Config, paths: &AllowedPaths, body: &Params) -> Result<(Config,
         .ok_or_else(|| missing("correlation_id"))?;
     let lane = body.needed("lane")?;
     let workspace_root = paths.workspace_root(&body.needed("workspace_root")?)?;
-    let request = body.needed("request_path")?;
-    let response = body.needed("response_path")?;
+    let request_path = body.needed("request_path")?;
+    let response_path = body.needed("response_path")?;
     let config = Config { workspace_id, workspace_root, ..config.clone() };
-    let wish = SubmitWish {
+    let request = SubmitRequest {
         lane: Some(lane),
         correlation_id: Some(correlation_id),
-        request_from: Some(request.into()),
-        response_to: Some(response.into()),
+        request_from: Some(request_path.into()),
+        response_to: Some(response_path.into()),
         prompt: first_filled(body, &["prompt", "description"]).map(str::to_string),
-        branch: body.text("expected_branch"),
-        ..SubmitWish::default()
+        ..common(body)
     };
-    Ok((config, wish))
+    Ok((config, request))
 }
 
 /// Reads the short form: a lane, and a prompt or a request file.
-fn short(body: &Params) -> Result<SubmitWish> {
+fn short(body: &Params) -> Result<SubmitRequest> {
     let lane = body.text("lane").or_else(|| body.text("queue_name")).ok_or_else(|| missing("lane"))?;
     // A card on a board that has nothing but a title is still a task.
     let has_request = body.has("request_from");
@@ -135,15 +147,7 @@ fn short(body: &Params) -> Result<SubmitWish> {
              workspace_id, correlation_id, workspace_root, request_path and response_path",
         ));
     }
-    Ok(SubmitWish {
-        lane: Some(lane),
-        correlation_id: body.text("correlation_id"),
-        request_from: body.text("request_from").map(PathBuf::from),
-        response_to: body.text("response_to").map(PathBuf::from),
-        prompt: prompt.map(str::to_string),
-        branch: body.text("expected_branch"),
-        ..SubmitWish::default()
-    })
+    Ok(SubmitRequest { lane: Some(lane), prompt: prompt.map(str::to_string), ..common(body) })
 }
 
 /// Returns the first of these fields that is not blank.

@@ -3,12 +3,15 @@
 //! This is the one place that lists them. A [`NewTask`] carries them into the store, a
 //! [`Task`](super::Task) keeps them, and a task that repeats or continues another copies them as a whole.
 
+pub(super) mod reader;
+
 use serde_json::Value;
 
 use super::json::Object;
 use super::json::raw::{Raw, Text};
-use super::task_text::fields::{Fields, key};
+
 use super::time::Time;
+use reader::{Fields, key};
 
 /// A file that belongs to a request, pinned by its fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -306,5 +309,34 @@ mod tests {
             };
             assert!(fits, "{key}: {} is no {kind:?}", object[key]);
         }
+    }
+
+    #[test]
+    fn every_field_is_read_as_it_is_written() {
+        let spec = TaskSpec {
+            workspace_id: "w".to_string(),
+            correlation_id: "c".to_string(),
+            source_agent: "s".to_string(),
+            lane: "l".to_string(),
+            workspace_root: "/w".to_string(),
+            worktree_path: Some("/t".to_string()),
+            expected_branch: Some("b".to_string()),
+            supporting_paths: vec![SupportingPath { path: "/w/f".to_string(), sha256: "ab".to_string() }],
+            prompt: "p".to_string(),
+            metadata: Object::from_iter([("k".to_string(), 1.into())]),
+            priority: 2,
+            max_attempts: Some(3),
+            key: Some("k".to_string()),
+            name: Some("n".to_string()),
+            labels: vec!["a".to_string()],
+            timeout_seconds: Some(4.5),
+            retry_of: Some("r".to_string()),
+        };
+        let text = r#"{"id": "t-1", "workspace_id": "", "correlation_id": "", "lane": "", "workspace_root": "",
+            "request_path": "", "request_sha256": "", "response_path": "", "state": "queued",
+            "created_at": "2026-11-21T06:50:00Z", "updated_at": "2026-11-21T06:50:00Z"}"#;
+        let mut object = crate::model::json::parse_object(text.as_bytes()).unwrap();
+        spec.write(&mut object);
+        assert_eq!(crate::model::Task::from_object(object).unwrap().spec, spec);
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::json::Object;
+use super::spec::reader::JOURNAL_KEY;
 use super::task::{Journal, Status, Task};
-use super::task_text::JOURNAL_KEY;
 
 impl Task {
     /// The task as readers see it: every field, none of our bookkeeping.

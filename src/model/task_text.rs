@@ -4,21 +4,17 @@
 //! files need defaults, and a wrong type must be named. Nothing is copied until it is asked for: a
 //! look at many tasks wants few fields of each, and still has to know that all of them are sound.
 
-pub(super) mod fields;
-
 use std::borrow::Cow;
 
-use self::fields::{Fields, KEYS, key};
 use super::event::Event;
 use super::id::{ClaimToken, TaskId};
 use super::json::raw::{Raw, Text, members};
 use super::json::{Object, parse_object};
 use super::response::Response;
 use super::spec::SpecText;
+use super::spec::reader::{Fields, JOURNAL_KEY, KEYS, key};
 use super::task::{Claim, FailureClass, Journal, LeaseClock, Status, Task};
 use super::time::Time;
-
-pub(super) use fields::JOURNAL_KEY;
 
 /// A task as it stands in its file, every field of the right type.
 pub struct TaskText<'a> {

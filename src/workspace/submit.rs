@@ -1,16 +1,13 @@
-//! From a wish for a task to a checked [`NewTask`].
+//! From a [`SubmitRequest`] to a checked [`NewTask`].
 
-use std::ffi::OsStr;
 use std::path::PathBuf;
-
-use serde_json::Value;
 
 use super::base_dir::Base;
 use super::config::Config;
 use super::fingerprints::Fingerprints;
 use super::paths::{as_name, as_text, resolve};
 use super::submit_paths::Places;
-use super::task_file::TaskFile;
+use super::submit_request::SubmitRequest;
 use super::yaml::{Fields, first_duplicate};
 use crate::error::{Error, Result, printable};
 use crate::model::json::BYTE_ORDER_MARK;
@@ -21,60 +18,29 @@ use crate::model::{NewRequest, NewTask, SupportingPath, TaskSpec, Time, check_la
 /// The longest prompt, in bytes, that task.json repeats when the prompt is the whole request.
 const MAX_REPEATED: usize = 16 * 1024;
 
-/// What somebody wants to submit: flags, and the task file they may refer to. A flag wins over the
-/// same field of the file.
-#[derive(Clone, Debug, Default)]
-pub struct SubmitWish {
-    /// A YAML or JSON file with defaults for the rest, relative to the current directory.
-    pub task_file: Option<PathBuf>,
-    /// The lane.
-    pub lane: Option<String>,
-    /// The file to work on, relative to the current directory; without it the prompt is the request.
-    pub request_from: Option<PathBuf>,
-    /// Where the answer goes, relative to the current directory; need not exist.
-    pub response_to: Option<PathBuf>,
-    /// Words for the worker.
-    pub prompt: Option<String>,
-    /// A file with words for the worker, relative to the current directory; wins over `prompt`.
-    /// Never `-`: whoever reads standard input gives it as `prompt`.
-    pub prompt_file: Option<PathBuf>,
-    /// Where to work, relative to the current directory.
-    pub worktree_path: Option<PathBuf>,
-    /// The branch to work on.
-    pub branch: Option<String>,
-    /// Added to the file's metadata; the same key wins over it.
-    pub metadata: Vec<(String, String)>,
-    /// Who submits; `orchestrator` when empty.
-    pub source_agent: String,
-    /// The submitter's name for the work; default: the task file's name without extension, else
-    /// the lane.
-    pub correlation_id: Option<String>,
-    /// Further files of the request, relative to the workspace root.
-    pub supporting: Vec<PathBuf>,
-    /// Higher goes first.
-    pub priority: Option<i64>,
-    /// Not to be claimed before this moment.
-    pub not_before: Option<Time>,
-    /// Not to be claimed for this long, in seconds; not together with `not_before`.
-    pub delay_seconds: Option<f64>,
-    /// Runs allowed.
-    pub max_attempts: Option<i64>,
-    /// Idempotency key.
-    pub key: Option<String>,
-    /// A title for people.
-    pub name: Option<String>,
-    /// Free words for people.
-    pub labels: Vec<String>,
-    /// How long one run may take, in seconds.
-    pub timeout_seconds: Option<f64>,
-    /// Whether a client wishes this over the network, who may not be able to read the files that it names:
-    /// those that hold credentials are refused then.
+/// What a submit is checked against.
+pub struct SubmitContext<'a> {
+    /// The workspace.
+    pub config: &'a Config,
+    /// What relative paths of the request count from.
+    pub base: &'a Base,
+    /// The time.
+    pub now: Time,
+    /// Whether a client asks over the network, who may not be able to read the files that it names: those that
+    /// hold credentials are refused then.
     pub for_client: bool,
     /// The fingerprints of the files that it names.
     pub fingerprints: Fingerprints,
 }
 
-/// A wish that passed every check.
+impl<'a> SubmitContext<'a> {
+    /// The context of somebody who can read the files of the workspace anyway.
+    pub fn new(config: &'a Config, base: &'a Base, now: Time) -> Self {
+        Self { config, base, now, for_client: false, fingerprints: Fingerprints::default() }
+    }
+}
+
+/// A request that passed every check.
 #[derive(Clone, Debug)]
 pub struct Checked {
     /// What the store is to make.
@@ -83,21 +49,19 @@ pub struct Checked {
     pub warnings: Vec<String>,
 }
 
-/// Checks a wish against the rules of the workspace and fingerprints its files.
-///
-/// `cwd` is what relative paths of the wish count from.
+/// Checks a request against the rules of the workspace and fingerprints its files.
 ///
 /// # Errors
-/// `Invalid` for what the caller can mend in the wish, `Config` for the task file, `Io`.
-pub fn check_submit(config: &Config, cwd: &Base, now: Time, wish: SubmitWish) -> Result<Checked> {
-    let mut file = TaskFile::default();
+/// `Invalid` for what the caller can correct in the request, `Config` for the task file, `Io`.
+pub fn check_submit(context: &SubmitContext<'_>, request: SubmitRequest) -> Result<Checked> {
+    let mut file = (SubmitRequest::default(), Vec::new());
     let mut stem = None;
-    if let Some(path) = &wish.task_file {
-        let path = cwd.absolute(path)?;
+    if let Some(path) = &request.task_file {
+        let path = context.base.absolute(path)?;
         stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        file = TaskFile::load(&resolve(&path)?)?;
+        file = SubmitRequest::from_file(&resolve(&path)?)?;
     }
-    check(config, cwd, now, wish, file, stem.as_deref())
+    check(context, request, file, stem.as_deref())
 }
 
 /// Checks one line of a batch: a JSON object with the keys of a task file, and `task_id` and
@@ -106,11 +70,9 @@ pub fn check_submit(config: &Config, cwd: &Base, now: Time, wish: SubmitWish) ->
 /// # Errors
 /// As [`check_submit`]; the message names the line.
 pub fn check_line(
-    config: &Config,
-    cwd: &Base,
-    now: Time,
+    context: &SubmitContext<'_>,
     (number, line): (u64, &[u8]),
-    common: SubmitWish,
+    common: SubmitRequest,
 ) -> Result<Checked> {
     let source = format!("line {number}");
     let object = json::parse_line(line).map_err(|why| Error::invalid(format!("{source}: {why}")))?;
@@ -118,17 +80,8 @@ pub fn check_line(
         let message = format!("{source}: {}: this key is given twice", printable(&repeated.key));
         return Err(Error::invalid(message).with_hint("keep one of them"));
     }
-    let mut fields = Fields::new(source.clone(), object);
-    let (task_id, source_agent) = (fields.text_or_blank("task_id")?, fields.text_or_blank("source_agent")?);
-    let mut wish = common;
-    // Lines may come hours apart, and their files change meanwhile.
-    wish.fingerprints = Fingerprints::default();
-    wish.correlation_id = wish.correlation_id.or(task_id);
-    if wish.source_agent.is_empty() {
-        wish.source_agent = source_agent.unwrap_or_default();
-    }
-    let file = TaskFile::read(fields, cwd)?;
-    let mut checked = check(config, cwd, now, wish, file, None).map_err(|error| {
+    let line = SubmitRequest::from_line(Fields::new(source.clone(), object), context.base)?;
+    let mut checked = check(context, common, line, None).map_err(|error| {
         let named = Error::new(error.kind(), format!("{source}: {}", error.message()));
         match error.hint() {
             Some(hint) => named.with_hint(hint),
@@ -144,18 +97,22 @@ pub fn check_line(
 }
 
 fn check(
-    config: &Config,
-    cwd: &Base,
-    now: Time,
-    wish: SubmitWish,
-    file: TaskFile,
+    context: &SubmitContext<'_>,
+    mut request: SubmitRequest,
+    (file, mut warnings): (SubmitRequest, Vec<String>),
     stem: Option<&str>,
 ) -> Result<Checked> {
-    let places = Places::new(config, cwd, wish.for_client)?.with(wish.fingerprints.clone());
-    let source_agent = said(Some(&wish.source_agent)).unwrap_or("orchestrator").to_string();
-    let correlation_id = said(wish.correlation_id.as_deref()).or(said(stem)).map(str::to_string);
-    let asked = overlay(file, wish, cwd)?;
-    let mut warnings = asked.warnings;
+    let SubmitContext { config, base: cwd, now, for_client, fingerprints } = context;
+    let places = Places::new(config, cwd, *for_client)?.with(fingerprints.clone());
+    if let Some(path) = request.prompt_file.as_mut().filter(|path| !path.as_os_str().is_empty()) {
+        *path = cwd.absolute(path)?;
+        if request.prompt.is_some() {
+            warnings.push("both --prompt and --prompt-file are given: the file is used".to_string());
+        }
+    }
+    let asked = request.or(file);
+    let source_agent = not_blank(asked.source_agent.as_deref()).unwrap_or("orchestrator").to_string();
+    let correlation_id = not_blank(asked.correlation_id.as_deref()).or(not_blank(stem)).map(str::to_string);
 
     let lane = asked.lane.ok_or_else(|| {
         Error::invalid("a submit needs a lane").with_hint("give --lane NAME, or `lane:` in the task file")
@@ -188,7 +145,7 @@ fn check(
     };
     let root = Base::at(places.root.clone());
     let supporting_paths = asked
-        .supporting
+        .supporting_paths
         .iter()
         .enumerate()
         .map(|(n, path)| places.pinned(&root, path, &format!("supporting_paths[{n}]")))
@@ -217,71 +174,17 @@ fn check(
         timeout_seconds: asked.timeout_seconds.map(limits::timeout).transpose()?,
         retry_of: None,
     };
-    let not_before = start(now, asked.not_before, asked.delay_seconds)?;
+    let not_before = start(*now, asked.not_before, asked.delay_seconds)?;
     let task = NewTask { spec, request, response_path, not_before };
     Ok(Checked { task, warnings })
 }
 
 /// `text` unless it is blank.
-fn said(text: Option<&str>) -> Option<&str> {
+fn not_blank(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.trim().is_empty())
 }
 
-/// The fields of the task file with those of the flags laid over them.
-fn overlay(file: TaskFile, wish: SubmitWish, cwd: &Base) -> Result<TaskFile> {
-    let mut asked = file;
-    if let Some(path) = wish.prompt_file.filter(is_not_empty) {
-        if wish.prompt.is_some() {
-            let warning = "both --prompt and --prompt-file are given: the file is used";
-            asked.warnings.push(warning.to_string());
-        }
-        asked.prompt_file = Some(cwd.absolute(&path)?);
-        asked.prompt = None;
-    } else if wish.prompt.is_some() {
-        asked.prompt = wish.prompt;
-    }
-    // The two exclude each other, so that a flag for one also replaces the file's other.
-    if wish.not_before.is_some() || wish.delay_seconds.is_some() {
-        asked.not_before = wish.not_before;
-        asked.delay_seconds = wish.delay_seconds;
-    }
-    if !wish.supporting.is_empty() {
-        asked.supporting = wish.supporting;
-    }
-    if !wish.labels.is_empty() {
-        asked.labels = wish.labels;
-    }
-    let pairs = wish.metadata.into_iter();
-    asked.metadata.extend(pairs.map(|(key, value)| (key, Value::from(value))));
-    Ok(TaskFile {
-        lane: given(wish.lane, asked.lane),
-        request_from: given(wish.request_from, asked.request_from),
-        response_to: given(wish.response_to, asked.response_to),
-        worktree_path: wish.worktree_path.filter(is_not_empty).or(asked.worktree_path),
-        branch: wish.branch.filter(is_not_empty).or(asked.branch),
-        priority: wish.priority.or(asked.priority),
-        max_attempts: wish.max_attempts.or(asked.max_attempts),
-        key: wish.key.or(asked.key),
-        name: wish.name.or(asked.name),
-        timeout_seconds: wish.timeout_seconds.or(asked.timeout_seconds),
-        ..asked
-    })
-}
-
-/// A flag that is empty, as from an unset shell variable, does not hide what the file says; alone
-/// it stays, to be refused, since leaving it out can mean something else.
-fn given<T: AsRef<OsStr>>(flag: Option<T>, file: Option<T>) -> Option<T> {
-    match (flag, file) {
-        (Some(flag), Some(file)) => Some(if is_not_empty(&flag) { flag } else { file }),
-        (flag, file) => flag.or(file),
-    }
-}
-
-fn is_not_empty<T: AsRef<OsStr>>(text: &T) -> bool {
-    !text.as_ref().is_empty()
-}
-
-/// The words for the worker: the text, else the file's content; empty when there is neither.
+/// Returns the prompt: the text, else the file's content; empty when there is neither.
 fn prompt(
     places: &Places<'_>,
     text: Option<String>,

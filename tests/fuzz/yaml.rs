@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use lanes::dispatch::config::DispatchConfig;
 use lanes::dispatch::config::reader::Source;
 use lanes::model::Time;
-use lanes::workspace::{Base, Config, SubmitWish, check_nesting, check_submit};
+use lanes::workspace::{Base, Config, SubmitContext, SubmitRequest, check_nesting, check_submit};
 
 use crate::noise::Noise;
 use crate::run::Target;
@@ -188,9 +188,9 @@ fn check(bytes: &[u8]) {
             nesting(text);
             configuration(path, text);
         }
-        let wish = SubmitWish { task_file: Some(path.clone()), ..SubmitWish::default() };
-        if let Err(error) =
-            check_submit(workspace, &Base::at(path.parent().unwrap()), Time::from_micros(0), wish)
+        let request = SubmitRequest { task_file: Some(path.clone()), ..SubmitRequest::default() };
+        let base = Base::at(path.parent().unwrap());
+        if let Err(error) = check_submit(&SubmitContext::new(workspace, &base, Time::from_micros(0)), request)
         {
             one_line(&error);
         }

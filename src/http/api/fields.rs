@@ -1,6 +1,7 @@
 //! The fields that requests may have.
 
 use super::params::{BODY, Field, Kind, MESSAGE, NAME, PATH, WORD, may, must};
+use crate::workspace::{SUBMIT_FIELDS, SubmitField, SubmitValue};
 
 pub const TEXT: Kind = Kind::Text(NAME);
 pub const WORDS: Kind = Kind::Text(WORD);
@@ -22,33 +23,62 @@ pub const BY: Field = may("by", WORDS, "Who asks; `api` by default.");
 pub const SINCE: Field =
     may("since", Kind::Whole(0, i64::MAX), "The number of the last event that is known.");
 
-pub const SUBMIT: &[Field] = &[
-    may("lane", LANE_TEXT, "The lane."),
-    may("queue_name", LANE_TEXT, "The same, as boards call it."),
-    may("prompt", Kind::Text(BODY), "Words for the worker; without a request file they are the request."),
-    may("description", Kind::Text(BODY), "The same, as boards call it; `prompt` goes before it."),
-    may("name", TEXT, "A title for people."),
-    may("request_from", FILE, "The file to work on, relative to the workspace root."),
-    may("response_to", FILE, "Where the answer goes, relative to the workspace root."),
-    may("workspace_id", WORDS, "agent-lanes' form, which needs the next five fields too."),
-    may("correlation_id", WORDS, "The submitter's name for the work."),
-    may("checkpoint_id", WORDS, "An old name of correlation_id."),
+/// The fields of `POST /tasks` beside [`SUBMIT_FIELDS`]: other names, and agent-lanes' form.
+const SUBMIT_ALSO: [Field; 7] = [
+    may("queue_name", LANE_TEXT, "The lane, as boards call it."),
+    may("description", Kind::Text(BODY), "The prompt, as boards call it; `prompt` goes before it."),
+    may(
+        "workspace_id",
+        WORDS,
+        "agent-lanes' form, which needs correlation_id and the next three fields too.",
+    ),
     may("workspace_root", FILE, "The workspace: the server's own, or one that it allows."),
     may("request_path", FILE, "The file to work on."),
     may("response_path", FILE, "Where the answer goes."),
-    may("source_agent", WORDS, "Who submits; `api` by default."),
-    may("worktree_path", FILE, "Where to work: in the server's workspace, or in a directory that it allows."),
-    may("expected_branch", WORDS, "The branch to work on."),
-    may("supporting_paths", Kind::Texts, "Further files of the request."),
-    may("metadata", Kind::Map, "Free-form; routing reads it."),
-    may("priority", Kind::Whole(-1000, 1000), "Higher goes first."),
-    may("not_before", Kind::Time, "Not to be claimed before."),
-    may("delay_seconds", DELAY, "Not to be claimed for this long."),
-    may("max_attempts", Kind::Whole(1, 1000), "Runs allowed."),
-    may("timeout_seconds", LEASE, "How long one run may take."),
-    may("labels", Kind::Texts, "Free words."),
-    may("key", TEXT, "Idempotency key; the header Idempotency-Key means the same."),
+    may("checkpoint_id", WORDS, "An old name of correlation_id."),
 ];
+
+/// How many of [`SUBMIT_FIELDS`] a body may have.
+const SUBMIT_BODY: usize = {
+    let (mut count, mut at) = (0, 0);
+    while at < SUBMIT_FIELDS.len() {
+        count += SUBMIT_FIELDS[at].body.is_some() as usize;
+        at += 1;
+    }
+    count
+};
+
+/// The fields of `POST /tasks`.
+pub const SUBMIT: &[Field] = &{
+    let mut fields = [SUBMIT_ALSO[0]; SUBMIT_BODY + SUBMIT_ALSO.len()];
+    let (mut filled, mut at) = (0, 0);
+    while at < SUBMIT_FIELDS.len() {
+        let field = &SUBMIT_FIELDS[at];
+        if let Some(name) = field.body {
+            fields[filled] = may(name, kind_of(field), field.help);
+            filled += 1;
+        }
+        at += 1;
+    }
+    at = 0;
+    while at < SUBMIT_ALSO.len() {
+        fields[filled + at] = SUBMIT_ALSO[at];
+        at += 1;
+    }
+    fields
+};
+
+const fn kind_of(field: &SubmitField) -> Kind {
+    match field.value {
+        SubmitValue::Text(most, _) => Kind::Text(most),
+        SubmitValue::Path(_) => FILE,
+        SubmitValue::Paths(_) | SubmitValue::Texts(_) => Kind::Texts,
+        SubmitValue::Integer(least, most, _) => Kind::Whole(least, most),
+        SubmitValue::Seconds(most, _) => Kind::Seconds(most),
+        SubmitValue::Time(_) => Kind::Time,
+        SubmitValue::Map(_) => Kind::Map,
+    }
+}
 
 pub const RESPOND: &[Field] = &[
     must("body", Kind::Text(BODY), "The answer."),

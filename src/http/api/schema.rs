@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::model::spec::{FieldType, SPEC_FIELDS};
+
 /// Every `code` of a refusal. They mean the same for ever; new ones may come.
 const CODES: &[&str] = &[
     // What the queue says, at every door.
@@ -89,40 +91,20 @@ fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
 }
 
 fn task() -> Value {
-    let file = object([("path", text()), ("sha256", text())]);
-    let priority = json!({"type": "integer"});
-    let max_attempts = json!({"type": ["integer", "null"]});
     let token = json!({
         "type": ["string", "null"],
         "description": "Shown to whoever has just claimed or renewed, null to everybody else.",
     });
-    object([
+    let mut schema = object([
         ("id", text()),
-        ("workspace_id", text()),
-        ("correlation_id", text()),
-        ("source_agent", text()),
-        ("lane", text()),
-        ("workspace_root", text()),
-        ("worktree_path", text_or_null()),
-        ("expected_branch", text_or_null()),
         ("request_path", text()),
         ("request_sha256", text()),
-        ("supporting_paths", list(&file)),
         ("response_path", text()),
-        ("prompt", text()),
-        ("metadata", map()),
         ("state", text()),
         ("created_at", json!({"type": "string", "format": "date-time"})),
         ("updated_at", json!({"type": "string", "format": "date-time"})),
-        ("priority", priority),
         ("attempt", count()),
-        ("max_attempts", max_attempts),
         ("fence", count()),
-        ("idempotency_key", text_or_null()),
-        ("name", text_or_null()),
-        ("labels", list(&text())),
-        ("timeout_seconds", number_or_null()),
-        ("retry_of", text_or_null()),
         ("retried_as", text_or_null()),
         ("claim_owner", text_or_null()),
         ("claim_token", token),
@@ -134,7 +116,23 @@ fn task() -> Value {
         ("failure_reason", text_or_null()),
         ("failure_class", text_or_null()),
         ("not_before", time_or_null()),
-    ])
+    ]);
+    for (key, kind) in SPEC_FIELDS {
+        schema["properties"][key] = match kind {
+            FieldType::Text => text(),
+            FieldType::OptionalText => text_or_null(),
+            FieldType::Integer => json!({"type": "integer"}),
+            FieldType::OptionalInteger => json!({"type": ["integer", "null"]}),
+            FieldType::OptionalNumber => number_or_null(),
+            FieldType::Texts => list(&text()),
+            FieldType::Files => list(&object([("path", text()), ("sha256", text())])),
+            FieldType::Object => map(),
+        };
+        if let Some(required) = schema["required"].as_array_mut() {
+            required.push(key.into());
+        }
+    }
+    schema
 }
 
 fn response() -> Value {

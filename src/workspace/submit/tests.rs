@@ -1,10 +1,11 @@
 mod paths;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::digest::sha256_bytes;
 use crate::error::ErrorKind;
+use crate::workspace::{SUBMIT_FIELDS, SubmitValue};
 
 /// A workspace `<dir>/w` with `r.md`, `sub/` and `handoff/handoff.yaml`, and `<dir>/out.md` outside.
 struct Bench {
@@ -38,18 +39,28 @@ impl Bench {
         path
     }
 
+    fn check_of_client(&self, request: SubmitRequest) -> Result<Checked> {
+        let base = Base::at(&self.root);
+        let context = SubmitContext { for_client: true, ..SubmitContext::new(&self.config, &base, now()) };
+        check_submit(&context, request)
+    }
+
+    fn refusal_of_client(&self, request: SubmitRequest) -> String {
+        self.check_of_client(request).unwrap_err().to_string()
+    }
+
     /// Submits from the workspace root.
-    fn check(&self, wish: SubmitWish) -> Result<Checked> {
-        check_submit(&self.config, &Base::at(&self.root), now(), wish)
+    fn check(&self, request: SubmitRequest) -> Result<Checked> {
+        check_submit(&SubmitContext::new(&self.config, &Base::at(&self.root), now()), request)
     }
 
-    fn task(&self, wish: SubmitWish) -> NewTask {
-        self.check(wish).unwrap().task
+    fn task(&self, request: SubmitRequest) -> NewTask {
+        self.check(request).unwrap().task
     }
 
-    fn refusal(&self, wish: SubmitWish) -> String {
-        let error = self.check(wish).unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Config), "{error}");
+    fn refusal(&self, request: SubmitRequest) -> String {
+        let error = self.check(request).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Config | ErrorKind::Io), "{error}");
         assert!(!error.to_string().contains('\n'), "{error}");
         error.to_string()
     }
@@ -63,33 +74,37 @@ fn now() -> Time {
     Time::from_micros(1_795_244_400_000_000)
 }
 
-/// A wish for a review of `r.md`.
-fn wish() -> SubmitWish {
-    SubmitWish {
+/// A request for a review of `r.md`.
+fn request() -> SubmitRequest {
+    SubmitRequest {
         lane: Some("review".to_string()),
         request_from: Some("r.md".into()),
-        ..SubmitWish::default()
+        ..SubmitRequest::default()
     }
 }
 
-/// A wish with nothing but a prompt.
-fn ask(prompt: &str) -> SubmitWish {
-    SubmitWish { lane: Some("review".to_string()), prompt: Some(prompt.to_string()), ..SubmitWish::default() }
+/// A request with nothing but a prompt.
+fn ask(prompt: &str) -> SubmitRequest {
+    SubmitRequest {
+        lane: Some("review".to_string()),
+        prompt: Some(prompt.to_string()),
+        ..SubmitRequest::default()
+    }
 }
 
-/// A wish with nothing but a task file of this text.
-fn from_file(bench: &Bench, text: &str) -> SubmitWish {
+/// A request with nothing but a task file of this text.
+fn from_file(bench: &Bench, text: &str) -> SubmitRequest {
     bench.write("sub/job.yaml", text);
-    SubmitWish { task_file: Some("sub/job.yaml".into()), ..SubmitWish::default() }
+    SubmitRequest { task_file: Some("sub/job.yaml".into()), ..SubmitRequest::default() }
 }
 
 #[test]
 fn a_file_request_is_pinned() {
     let bench = Bench::new();
-    let task = bench.task(SubmitWish {
+    let task = bench.task(SubmitRequest {
         response_to: Some("new/dir/a.md".into()),
         prompt: Some("look".to_string()),
-        ..wish()
+        ..request()
     });
     let request = NewRequest::File { path: bench.path("r.md"), sha256: sha256_bytes(b"request") };
     assert_eq!(task.request, request);
@@ -125,13 +140,13 @@ fn nothing_to_do_and_too_much_are_refused() {
     for blank in ["", " \n\t"] {
         assert!(bench.refusal(ask(blank)).contains("--prompt-file"), "{blank:?}");
     }
-    for (wish, words) in [
+    for (asked, words) in [
         (ask(&"x".repeat(MAX_PROMPT_ONLY + 1)), "8388608"),
-        (SubmitWish { prompt: Some("x".repeat(MAX_PROMPT + 1)), ..wish() }, "1048576"),
-        (SubmitWish { lane: None, ..wish() }, "--lane"),
-        (SubmitWish { lane: Some("-x".to_string()), ..wish() }, "invalid lane name"),
+        (SubmitRequest { prompt: Some("x".repeat(MAX_PROMPT + 1)), ..request() }, "1048576"),
+        (SubmitRequest { lane: None, ..request() }, "--lane"),
+        (SubmitRequest { lane: Some("-x".to_string()), ..request() }, "invalid lane name"),
     ] {
-        let refusal = bench.refusal(wish);
+        let refusal = bench.refusal(asked);
         assert!(refusal.contains(words), "{refusal}");
     }
 }
@@ -143,11 +158,11 @@ fn prompt_files_count_from_where_they_are_named() {
     bench.write("sub/p.md", "of sub");
     let file = from_file(&bench, "lane: l\nprompt_file: p.md\nrequest_from: r.md\n");
     assert_eq!(bench.task(file.clone()).spec.prompt, "of sub");
-    let flag = SubmitWish { prompt_file: Some("p.md".into()), ..file.clone() };
+    let flag = SubmitRequest { prompt_file: Some("p.md".into()), ..file.clone() };
     assert_eq!(bench.task(flag.clone()).spec.prompt, "of the root");
-    let text = SubmitWish { prompt: Some("said".to_string()), ..file };
+    let text = SubmitRequest { prompt: Some("said".to_string()), ..file };
     assert_eq!(bench.task(text).spec.prompt, "said");
-    let both = bench.check(SubmitWish { prompt: Some("said".to_string()), ..flag }).unwrap();
+    let both = bench.check(SubmitRequest { prompt: Some("said".to_string()), ..flag }).unwrap();
     assert_eq!(both.task.spec.prompt, "of the root");
     assert_eq!(both.warnings.len(), 1, "{:?}", both.warnings);
 }
@@ -156,7 +171,7 @@ fn prompt_files_count_from_where_they_are_named() {
 fn flags_win_over_the_file_and_the_file_over_the_configuration() {
     let bench = Bench::with("worktree_path: ../wt\nexpected_branch: main\n");
     bench.write("other.md", "o");
-    let plain = bench.task(wish());
+    let plain = bench.task(request());
     assert_eq!(plain.spec.worktree_path.as_deref(), Some(bench.path("wt").as_str()));
     assert_eq!(plain.spec.expected_branch.as_deref(), Some("main"));
 
@@ -171,14 +186,14 @@ fn flags_win_over_the_file_and_the_file_over_the_configuration() {
     assert_eq!(Value::Object(task.spec.metadata), json!({"a": 1, "b": {"c": 2}}));
 
     let text = |text: &str| Some(text.to_string());
-    let flags = SubmitWish {
+    let flags = SubmitRequest {
         lane: text("m"),
         request_from: Some("other.md".into()),
         response_to: Some("b.md".into()),
         worktree_path: Some("cwt".into()),
         branch: text("cb"),
-        metadata: vec![("a".to_string(), "x".to_string()), ("a".to_string(), "y".to_string())],
-        source_agent: "me".to_string(),
+        metadata: [("a".to_string(), "y".into())].into_iter().collect(),
+        source_agent: text("me"),
         correlation_id: text("c-1"),
         priority: Some(-5),
         max_attempts: Some(9),
@@ -207,7 +222,8 @@ fn flags_win_over_the_file_and_the_file_over_the_configuration() {
 fn delays_and_start_times_exclude_each_other() {
     let bench = Bench::new();
     let later = now().plus_seconds(100.0);
-    let start = |delay_seconds, not_before| bench.check(SubmitWish { delay_seconds, not_before, ..wish() });
+    let start =
+        |delay_seconds, not_before| bench.check(SubmitRequest { delay_seconds, not_before, ..request() });
     assert_eq!(start(Some(100.0), None).unwrap().task.not_before, Some(later));
     assert_eq!(start(None, Some(later)).unwrap().task.not_before, Some(later));
     assert_eq!(start(Some(0.0), None).unwrap().task.not_before, None);
@@ -217,7 +233,7 @@ fn delays_and_start_times_exclude_each_other() {
     }
     let both = from_file(&bench, "lane: l\nprompt: p\ndelay: 5\nnot_before: 2026-01-01T00:00:00Z\n");
     assert!(bench.refusal(both.clone()).contains("exclude each other"));
-    let flag = SubmitWish { delay_seconds: Some(0.0), ..both };
+    let flag = SubmitRequest { delay_seconds: Some(0.0), ..both };
     assert_eq!(bench.task(flag).not_before, None);
 }
 
@@ -243,7 +259,8 @@ fn what_the_file_says_wrong_is_refused_like_the_flags() {
         let refusal = bench.refusal(from_file(&bench, &text));
         assert!(refusal.contains(words), "{line}: {refusal}");
     }
-    let missing = bench.check(SubmitWish { task_file: Some("none.yaml".into()), ..wish() }).unwrap_err();
+    let missing =
+        bench.check(SubmitRequest { task_file: Some("none.yaml".into()), ..request() }).unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::Config);
     let checked = bench.check(from_file(&bench, "lane: l\nprompt: p\nprio: 1\n")).unwrap();
     assert!(checked.warnings[0].contains("unknown keys"), "{:?}", checked.warnings);
@@ -252,37 +269,67 @@ fn what_the_file_says_wrong_is_refused_like_the_flags() {
 #[test]
 fn empty_flags_hide_nothing_and_mean_nothing() {
     let bench = Bench::with("expected_branch: main\n");
-    let empty = || SubmitWish {
+    let empty = || SubmitRequest {
         lane: Some(String::new()),
         request_from: Some(PathBuf::new()),
         response_to: Some(PathBuf::new()),
         prompt_file: Some(PathBuf::new()),
         worktree_path: Some(PathBuf::new()),
         branch: Some(String::new()),
-        ..SubmitWish::default()
+        ..SubmitRequest::default()
     };
     let file = from_file(&bench, "lane: l\nprompt: p\nrequest_from: r.md\nresponse_to: a.md\nbranch: ''\n");
-    let task = bench.task(SubmitWish { task_file: file.task_file, ..empty() });
+    let task = bench.task(SubmitRequest { task_file: file.task_file, ..empty() });
     assert_eq!((task.spec.lane.as_str(), task.spec.prompt.as_str()), ("l", "p"));
     assert!(matches!(&task.request, NewRequest::File { path, .. } if *path == bench.path("r.md")));
     assert_eq!(task.response_path, Some(bench.path("a.md")));
     assert_eq!((task.spec.worktree_path, task.spec.expected_branch.as_deref()), (None, Some("main")));
     assert!(bench.refusal(empty()).contains("invalid lane name"));
     // Not taken for a prompt-only task.
-    let wish = SubmitWish { request_from: Some(PathBuf::new()), ..ask("p") };
-    assert!(bench.refusal(wish).contains("request_from is empty"));
+    let asked = SubmitRequest { request_from: Some(PathBuf::new()), ..ask("p") };
+    assert!(bench.refusal(asked).contains("request_from is empty"));
 }
 
 #[test]
 fn blank_names_fall_back_to_their_defaults() {
     let bench = Bench::new();
-    let blank = SubmitWish {
+    let blank = SubmitRequest {
         correlation_id: Some(" ".to_string()),
-        source_agent: " ".to_string(),
+        source_agent: Some(" ".to_string()),
         ..from_file(&bench, "lane: l\nprompt: p\n")
     };
     let task = bench.task(blank);
     assert_eq!([task.spec.correlation_id, task.spec.source_agent], ["job", "orchestrator"]);
-    let long = SubmitWish { correlation_id: Some("x".repeat(1001)), ..wish() };
+    let long = SubmitRequest { correlation_id: Some("x".repeat(1001)), ..request() };
     assert!(bench.refusal(long).contains("at most 1000"));
+}
+
+/// What a line of a batch makes.
+fn task_of_line(bench: &Bench, line: &Value) -> NewTask {
+    let base = Base::at(&bench.root);
+    let context = SubmitContext::new(&bench.config, &base, now());
+    check_line(&context, (1, line.to_string().as_bytes()), SubmitRequest::default()).unwrap().task
+}
+
+#[test]
+fn every_field_is_read_and_reaches_the_task() {
+    let bench = Bench::new();
+    for field in &SUBMIT_FIELDS {
+        let value = match field.value {
+            SubmitValue::Text(..) => json!("x"),
+            SubmitValue::Path(_) => json!("r.md"),
+            SubmitValue::Paths(_) | SubmitValue::Texts(_) => json!(["r.md"]),
+            SubmitValue::Integer(..) | SubmitValue::Seconds(..) => json!(7),
+            SubmitValue::Time(_) => json!("2027-01-01T00:00:00Z"),
+            SubmitValue::Map(_) => json!({"x": 1}),
+        };
+        let mut line = json!({"lane": "l", "prompt": "p"});
+        let plain = task_of_line(&bench, &line);
+        if field.key == "prompt_file" {
+            // It yields to a prompt.
+            line = json!({"lane": "l"});
+        }
+        line[field.key] = value;
+        assert_ne!(task_of_line(&bench, &line), plain, "{} changes nothing", field.key);
+    }
 }

@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
@@ -16,11 +17,11 @@ fn unusable_prompt_files_are_refused() {
         ("../out.md", "prompt_file is outside workspace_root"),
         ("/etc/passwd", "prompt_file is outside workspace_root: /etc/passwd"),
     ] {
-        let refusal = bench.refusal(SubmitWish { prompt_file: Some(path.into()), ..wish() });
+        let refusal = bench.refusal(SubmitRequest { prompt_file: Some(path.into()), ..request() });
         assert!(refusal.contains(words), "{path}: {refusal}");
     }
     // Alone it may be longer.
-    let alone = SubmitWish { prompt_file: Some("long.md".into()), request_from: None, ..wish() };
+    let alone = SubmitRequest { prompt_file: Some("long.md".into()), request_from: None, ..request() };
     assert!(bench.check(alone).is_ok());
 }
 
@@ -44,10 +45,10 @@ fn requests_are_regular_files_of_the_workspace() {
         ("a\0b", "NUL byte"),
         ("~nobody-here/x", "cannot expand"),
     ] {
-        let refusal = bench.refusal(SubmitWish { request_from: Some(path.into()), ..wish() });
+        let refusal = bench.refusal(SubmitRequest { request_from: Some(path.into()), ..request() });
         assert!(refusal.contains(words), "{path}: {refusal}");
     }
-    let alias = SubmitWish { request_from: Some("alias.md".into()), ..wish() };
+    let alias = SubmitRequest { request_from: Some("alias.md".into()), ..request() };
     assert!(matches!(bench.task(alias).request, NewRequest::File { path, .. } if path == bench.path("r.md")));
 }
 
@@ -69,10 +70,10 @@ fn responses_may_be_new_but_not_elsewhere() {
         ("handoff/state/tasks/x/task.json", "response_to is inside the state directory"),
         ("handoff/state", "response_to is inside the state directory"),
     ] {
-        let refusal = bench.refusal(SubmitWish { response_to: Some(path.into()), ..wish() });
+        let refusal = bench.refusal(SubmitRequest { response_to: Some(path.into()), ..request() });
         assert!(refusal.contains(words), "{path}: {refusal}");
     }
-    let same = bench.check(SubmitWish { response_to: Some("sub/../r.md".into()), ..wish() }).unwrap();
+    let same = bench.check(SubmitRequest { response_to: Some("sub/../r.md".into()), ..request() }).unwrap();
     assert!(same.warnings[0].contains("one file"), "{:?}", same.warnings);
 }
 
@@ -100,20 +101,20 @@ fn files_of_the_store_and_the_configuration_are_not_read_through_a_task() {
         ("config.md", "is the workspace's configuration"),
     ] {
         for (field, asked) in [
-            ("request_from", SubmitWish { request_from: Some(path.into()), ..wish() }),
-            ("supporting_paths[0]", SubmitWish { supporting: vec![path.into()], ..wish() }),
-            ("prompt_file", SubmitWish { prompt_file: Some(path.into()), ..wish() }),
+            ("request_from", SubmitRequest { request_from: Some(path.into()), ..request() }),
+            ("supporting_paths[0]", SubmitRequest { supporting_paths: vec![path.into()], ..request() }),
+            ("prompt_file", SubmitRequest { prompt_file: Some(path.into()), ..request() }),
         ] {
             let refusal = bench.refusal(asked);
             assert!(refusal.starts_with(&format!("{field} {words}")), "{path}: {refusal}");
         }
     }
-    let refusal = bench.refusal(SubmitWish { worktree_path: Some("dir".into()), ..wish() });
+    let refusal = bench.refusal(SubmitRequest { worktree_path: Some("dir".into()), ..request() });
     assert!(refusal.starts_with("worktree_path is inside the state directory"), "{refusal}");
-    let twin = SubmitWish { request_from: Some("twin2.md".into()), ..wish() };
+    let twin = SubmitRequest { request_from: Some("twin2.md".into()), ..request() };
     assert!(bench.check(twin.clone()).is_ok());
     // Over HTTP nobody looks through the store for it.
-    let refusal = bench.refusal(SubmitWish { for_client: true, ..twin });
+    let refusal = bench.refusal_of_client(twin);
     assert!(refusal.starts_with("request_from is a hard link"), "{refusal}");
 }
 
@@ -123,17 +124,18 @@ fn a_client_names_no_file_that_holds_credentials() {
     std::fs::create_dir(bench.root.join(".ssh")).unwrap();
     for path in [".env", ".env.local", ".ssh/config", "server.pem"] {
         bench.write(path, "secret");
-        let asked = SubmitWish { request_from: Some(path.into()), ..wish() };
+        let asked = SubmitRequest { request_from: Some(path.into()), ..request() };
         assert!(bench.check(asked.clone()).is_ok(), "who can read it may name it: {path}");
-        let refusal = bench.refusal(SubmitWish { for_client: true, ..asked });
+        let refusal = bench.refusal_of_client(asked);
         assert!(refusal.starts_with("request_from is of a kind that holds credentials"), "{refusal}");
-        let refusal = bench.refusal(SubmitWish { supporting: vec![path.into()], for_client: true, ..wish() });
+        let refusal =
+            bench.refusal_of_client(SubmitRequest { supporting_paths: vec![path.into()], ..request() });
         assert!(refusal.contains("holds credentials"), "{refusal}");
     }
     // Whether it is there is not told either.
-    let none = SubmitWish { request_from: Some(".netrc".into()), for_client: true, ..wish() };
-    assert!(bench.refusal(none).contains("holds credentials"));
-    assert!(bench.check(SubmitWish { for_client: true, ..wish() }).is_ok());
+    let none = SubmitRequest { request_from: Some(".netrc".into()), ..request() };
+    assert!(bench.refusal_of_client(none).contains("holds credentials"));
+    assert!(bench.check_of_client(request()).is_ok());
 }
 
 #[test]
@@ -147,7 +149,7 @@ fn answers_replace_nothing_that_programs_execute_or_read_as_configuration() {
         let file = bench.write(path, "x");
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
     }
-    let respond_to = |path: &str| SubmitWish { response_to: Some(path.into()), ..wish() };
+    let respond_to = |path: &str| SubmitRequest { response_to: Some(path.into()), ..request() };
     for path in [
         ".git/hooks/pre-commit",
         "vcs/config",
@@ -180,13 +182,14 @@ fn supporting_files_count_from_the_workspace_root() {
     let bench = Bench::new();
     bench.write("sub/s.md", "s");
     bench.write("t.md", "t");
-    let from_sub = |supporting: &[&str]| {
-        let wish = SubmitWish {
+    let from_sub = |supporting_paths: &[&str]| {
+        let asked = SubmitRequest {
             request_from: Some("../r.md".into()),
-            supporting: supporting.iter().map(PathBuf::from).collect(),
-            ..wish()
+            supporting_paths: supporting_paths.iter().map(PathBuf::from).collect(),
+            ..request()
         };
-        check_submit(&bench.config, &Base::at(bench.root.join("sub")), now(), wish)
+        let base = Base::at(bench.root.join("sub"));
+        check_submit(&SubmitContext::new(&bench.config, &base, now()), asked)
     };
     let task = from_sub(&["sub/s.md", "t.md"]).unwrap().task;
     let pinned = |name: &str, text: &str| SupportingPath {
@@ -209,13 +212,13 @@ fn paths_that_are_no_text_are_refused() {
     let bench = Bench::new();
     let name = OsStr::from_bytes(b"\xff.md");
     std::fs::write(bench.root.join(name), "x").unwrap();
-    for wish in [
-        SubmitWish { request_from: Some(name.into()), ..wish() },
-        SubmitWish { response_to: Some(name.into()), ..wish() },
-        SubmitWish { supporting: vec![name.into()], ..wish() },
-        SubmitWish { worktree_path: Some(name.into()), ..wish() },
+    for asked in [
+        SubmitRequest { request_from: Some(name.into()), ..request() },
+        SubmitRequest { response_to: Some(name.into()), ..request() },
+        SubmitRequest { supporting_paths: vec![name.into()], ..request() },
+        SubmitRequest { worktree_path: Some(name.into()), ..request() },
     ] {
-        let refusal = bench.refusal(wish);
+        let refusal = bench.refusal(asked);
         assert!(refusal.contains("is not valid UTF-8"), "{refusal}");
     }
 }
@@ -226,6 +229,6 @@ fn a_workspace_behind_a_link_is_resolved() {
     let link = bench.root.join("../link");
     symlink(&bench.root, &link).unwrap();
     let config = Config { workspace_root: link.clone(), ..bench.config.clone() };
-    let task = check_submit(&config, &Base::at(link), now(), wish()).unwrap().task;
+    let task = check_submit(&SubmitContext::new(&config, &Base::at(link), now()), request()).unwrap().task;
     assert_eq!(task.spec.workspace_root, bench.root.to_str().unwrap());
 }

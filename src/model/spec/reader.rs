@@ -1,10 +1,7 @@
-//! The members of a task.json, each in its place.
-//!
-//! The keys of the specification come from `spec.rs`, which reads its fields with the reader here: one list of
-//! these fields is worth the circle.
+//! Takes the members of a task.json out of its text, typed.
 
+use super::SPEC_FIELDS;
 use crate::model::json::raw::{Raw, Text};
-use crate::model::spec::SPEC_FIELDS;
 use crate::model::time::Time;
 
 /// The key under which our bookkeeping lives in task.json.
@@ -37,7 +34,7 @@ const OWN_KEYS: [&str; 22] = [
 ];
 
 /// The keys that are understood, sorted.
-pub(super) const KEYS: [&str; OWN_KEYS.len() + SPEC_FIELDS.len()] = {
+pub(in crate::model) const KEYS: [&str; OWN_KEYS.len() + SPEC_FIELDS.len()] = {
     let mut keys = [""; OWN_KEYS.len() + SPEC_FIELDS.len()];
     let (mut own, mut spec) = (0, 0);
     while own + spec < keys.len() {
@@ -70,7 +67,7 @@ const fn is_before(a: &str, b: &str) -> bool {
 /// The place of a key in [`KEYS`], found when the program is built.
 macro_rules! key {
     ($name:expr) => {
-        const { $crate::model::task_text::fields::place($name) }
+        const { $crate::model::spec::reader::place($name) }
     };
 }
 pub(in crate::model) use key;
@@ -95,9 +92,9 @@ const TIME: &str = "a time like 2026-11-21T07:00:00.000000Z";
 
 /// Takes typed values out of a task's text and remembers the first that was wrong.
 pub(in crate::model) struct Fields<'a> {
-    pub(super) known: [Option<Raw<'a>>; KEYS.len()],
-    pub(super) others: Vec<(&'a str, Raw<'a>)>,
-    pub(super) wrong: Option<String>,
+    pub(in crate::model) known: [Option<Raw<'a>>; KEYS.len()],
+    pub(in crate::model) others: Vec<(&'a str, Raw<'a>)>,
+    pub(in crate::model) wrong: Option<String>,
 }
 
 impl<'a> Fields<'a> {

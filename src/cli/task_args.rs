@@ -1,0 +1,185 @@
+//! The flags that say what a task is, made from the list of the fields of a submit.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
+use serde_json::Value;
+
+use super::args::{integer, span};
+use super::body;
+use super::env;
+use crate::error::{Error, Result, printable};
+use crate::model::Time;
+use crate::workspace::{
+    MAX_PROMPT_ONLY, SUBMIT_FIELDS, SubmitField, SubmitRequest, SubmitValue, parse_pairs,
+};
+
+/// What the task is.
+#[derive(Debug, Default)]
+pub struct TaskArgs {
+    /// The fields whose values are known.
+    request: SubmitRequest,
+    /// The texts of the fields that are read when the command runs.
+    unread: Vec<(SubmitField, Vec<String>)>,
+}
+
+/// The fields that have a flag here. How long a run may take has another one in each command.
+fn fields() -> impl Iterator<Item = &'static SubmitField> {
+    SUBMIT_FIELDS.iter().filter(|field| field.key != "timeout")
+}
+
+/// The help for how long a run may take.
+pub(super) fn run_timeout_help() -> String {
+    SUBMIT_FIELDS.iter().find(|field| field.key == "timeout").map(help).unwrap_or_default()
+}
+
+fn help(field: &SubmitField) -> String {
+    format!("{}{}", field.help, field.flag_help)
+}
+
+fn flag(field: &SubmitField) -> Arg {
+    let arg = Arg::new(field.key).long(field.flag).value_name(field.value_name);
+    let arg = match field.value {
+        SubmitValue::Text(..) | SubmitValue::Time(_) => arg,
+        SubmitValue::Path(_) => arg.value_parser(value_parser!(PathBuf)),
+        SubmitValue::Paths(_) => arg.value_parser(value_parser!(PathBuf)).action(ArgAction::Append),
+        SubmitValue::Texts(_) | SubmitValue::Map(_) => arg.action(ArgAction::Append),
+        SubmitValue::Integer(..) => arg.value_parser(integer).allow_negative_numbers(true),
+        SubmitValue::Seconds(..) => arg.value_parser(span).allow_negative_numbers(true),
+    };
+    let repeatable = if matches!(arg.get_action(), ArgAction::Append) { "; repeatable" } else { "" };
+    let arg = arg.help(format!("{}{repeatable}", help(field)));
+    match field.key {
+        "prompt" => arg.allow_hyphen_values(true),
+        "not_before" => arg.conflicts_with("delay"),
+        _ => arg,
+    }
+}
+
+impl clap::Args for TaskArgs {
+    fn augment_args(command: Command) -> Command {
+        let task = Arg::new("task").long("task").value_name("FILE").value_parser(value_parser!(PathBuf));
+        let task = task.help("A YAML or JSON file with defaults for the flags below");
+        command.arg(task).args(fields().map(flag))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for TaskArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        let mut args = Self::default();
+        args.update_from_arg_matches(matches)?;
+        Ok(args)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        let request = &mut self.request;
+        request.task_file = matches.get_one("task").cloned();
+        for field in fields() {
+            match field.value {
+                SubmitValue::Text(_, slot) => *slot(request) = matches.get_one(field.key).cloned(),
+                SubmitValue::Path(slot) => *slot(request) = matches.get_one(field.key).cloned(),
+                SubmitValue::Integer(_, _, slot) => *slot(request) = matches.get_one(field.key).copied(),
+                SubmitValue::Seconds(_, slot) => *slot(request) = matches.get_one(field.key).copied(),
+                SubmitValue::Paths(slot) => {
+                    *slot(request) = matches.get_many(field.key).into_iter().flatten().cloned().collect();
+                }
+                SubmitValue::Texts(slot) => {
+                    *slot(request) = matches.get_many(field.key).into_iter().flatten().cloned().collect();
+                }
+                SubmitValue::Time(_) | SubmitValue::Map(_) => {
+                    if let Some(texts) = matches.get_many(field.key) {
+                        self.unread.push((*field, texts.cloned().collect()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TaskArgs {
+    /// Returns the request that the flags make; `run_timeout`, in seconds, is how long one run may take.
+    ///
+    /// # Errors
+    /// `Invalid` for a time or metadata that cannot be read, `Io` for standard input.
+    pub(super) fn request(&self, run_timeout: Option<f64>) -> Result<SubmitRequest> {
+        let mut request = self.request.clone();
+        request.timeout_seconds = run_timeout;
+        for (field, texts) in &self.unread {
+            match field.value {
+                SubmitValue::Time(slot) => {
+                    *slot(&mut request) = texts.last().map(|text| time(field, text)).transpose()?;
+                }
+                SubmitValue::Map(slot) => {
+                    let pairs = parse_pairs(&format!("--{}", field.flag), texts)?.into_iter();
+                    slot(&mut request).extend(pairs.map(|(key, text)| (key, Value::from(text))));
+                }
+                _ => {}
+            }
+        }
+        if let Some(depth) = env::depth() {
+            // An agent submits: dispatchers count how deep such chains become.
+            request.metadata.insert("dispatch_depth".to_string(), depth.to_string().into());
+        }
+        let is_dash = request.prompt_file.as_deref() == Some(Path::new("-"));
+        if is_dash || (request.prompt_file.is_none() && request.prompt.as_deref() == Some("-")) {
+            request.prompt = Some(body::from_stdin(MAX_PROMPT_ONLY)?);
+            request.prompt_file = None;
+        }
+        Ok(request)
+    }
+}
+
+fn time(field: &SubmitField, text: &str) -> Result<Time> {
+    Time::parse(text).map_err(|_| {
+        Error::invalid(format!("--{} is no RFC 3339 time: {}", field.flag, printable(text)))
+            .with_hint("write it as 2026-12-24T18:00:00Z, or with an offset such as +01:00 in place of Z")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+    use crate::model::spec::SPEC_FIELDS;
+
+    fn page(name: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn every_field_is_in_the_help_the_schema_and_the_documents() {
+        let document = Value::Object(crate::http::document());
+        let body =
+            &document["paths"]["/tasks"]["post"]["requestBody"]["content"]["application/json"]["schema"];
+        let task = &document["components"]["schemas"]["Task"];
+        let (commands, protocol) = (page("commands.md"), page("protocol.md"));
+        let cli = Cli::command();
+        let submit = cli.find_subcommand("submit").unwrap();
+        for field in &SUBMIT_FIELDS {
+            let flag = submit.get_arguments().find(|arg| arg.get_long() == Some(field.flag));
+            let shown = flag.and_then(Arg::get_help).map(ToString::to_string).unwrap_or_default();
+            assert!(shown.starts_with(field.help), "--{} has the help {shown:?}", field.flag);
+            if let Some(name) = field.body {
+                let described = body["properties"][name]["description"].as_str().unwrap_or_default();
+                assert!(described.starts_with(field.help), "{name} of POST /tasks: {described:?}");
+            }
+            let row = format!("| `--{} ", field.flag);
+            assert!(commands.contains(&row), "docs/commands.md has no row for --{}", field.flag);
+            let key = format!("`{}`", field.key);
+            let keys = if field.in_task_file { &protocol } else { &commands };
+            assert!(keys.contains(&key), "the key {key} of task files is in no document");
+        }
+        for (key, _) in SPEC_FIELDS {
+            assert!(task["properties"][key].is_object(), "{key} of a task is not in the schema");
+            assert!(protocol.contains(&format!("`{key}`")), "docs/protocol.md lacks {key} of task.json");
+        }
+    }
+}
