@@ -23,16 +23,16 @@ pub struct Stage<'a> {
 
 /// What was tried, and what went wrong.
 #[derive(Default)]
-pub struct Crew {
+pub struct ScenarioRunner {
     scenarios: AtomicUsize,
     tried: AtomicUsize,
     failures: Mutex<Vec<String>>,
 }
 
-impl Crew {
+impl ScenarioRunner {
     /// Plays every scenario with `play`, whose store has been set up.
     pub fn play(play: impl Fn(&Self, &Stage<'_>) + Sync) -> Self {
-        let crew = Self::default();
+        let runner = Self::default();
         let next = AtomicUsize::new(0);
         let work = || {
             let world = World::new();
@@ -41,11 +41,11 @@ impl Crew {
             // The long ones come last in the list and are begun first.
             while let Some(number) = scenarios.len().checked_sub(next.fetch_add(1, Ordering::Relaxed) + 1) {
                 let scenario = &scenarios[number];
-                crew.watch(|| {
+                runner.watch(|| {
                     world.set_up(scenario);
                     let start = usage::look(&world, After::Kill, scenario.name);
-                    play(&crew, &Stage { world: &world, scenario, number, base: &base, start });
-                    crew.scenarios.fetch_add(1, Ordering::Relaxed);
+                    play(&runner, &Stage { world: &world, scenario, number, base: &base, start });
+                    runner.scenarios.fetch_add(1, Ordering::Relaxed);
                 });
             }
         };
@@ -55,7 +55,7 @@ impl Crew {
                 scope.spawn(work);
             }
         });
-        crew
+        runner
     }
 
     /// Tries one point. When something is wrong there, the others are tried all the same.

@@ -7,21 +7,21 @@ use lanes::model::{ClaimToken, Command, Filter, TaskId};
 use lanes::store::{LaneQuery, Store, StoreOptions};
 use serde_json::Value;
 
-use crate::testkit::store as kit;
+use crate::testkit::store::{answer_with, new_task, note};
 use crate::world::World;
 
 const LANES: [&str; 6] = ["l", "m", "n", "o", "h", "d"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Driver {
     Commands,
     Library,
 }
 
-/// A store used by one of the doors. Whatever fails is a panic that begins with `what`.
+/// A store used through one of the drivers. What fails panics with a message that begins with `what`.
 pub struct User<'a> {
     pub world: &'a World,
-    pub door: Door,
+    pub driver: Driver,
     pub what: &'a str,
 }
 
@@ -55,7 +55,7 @@ impl User<'_> {
 
     /// How many tasks are in each state, of those that have any, and how many are listed.
     pub fn counts(&self) -> (BTreeMap<String, usize>, usize) {
-        if self.door == Door::Commands {
+        if self.driver == Driver::Commands {
             let summary = &self.json(&["status", "--json"])["summary"];
             let states = ["queued", "scheduled", "claimed", "completed", "failed"];
             let count = |state: &str| summary[state].as_u64().unwrap() as usize;
@@ -74,25 +74,25 @@ impl User<'_> {
     }
 
     pub fn resume(&self, lane: &str) {
-        match self.door {
-            Door::Commands => drop(self.ok(&["resume", lane])),
-            Door::Library => drop(self.done("resume", self.store().resume(lane))),
+        match self.driver {
+            Driver::Commands => drop(self.ok(&["resume", lane])),
+            Driver::Library => drop(self.done("resume", self.store().resume(lane))),
         }
     }
 
     /// Submits to lane `l`, under the key `afterwards`.
     pub fn submit(&self) -> String {
-        if self.door == Door::Commands {
+        if self.driver == Driver::Commands {
             return self.ok(&["submit", "--lane", "l", "--prompt", "afterwards", "--key", "afterwards"]);
         }
-        let mut new = kit::wish("l", &self.world.home());
+        let mut new = new_task("l", &self.world.home());
         new.spec.key = Some("afterwards".to_string());
         self.done("submit", self.store().submit(new)).task.id.to_string()
     }
 
     /// Claims whatever comes next in any lane: its id and the token.
     pub fn claim(&self) -> Option<(String, String)> {
-        if self.door == Door::Commands {
+        if self.driver == Driver::Commands {
             let lanes = LANES.iter().flat_map(|lane| ["--lane", lane]);
             let words: Vec<&str> = ["claim", "--json"].into_iter().chain(lanes).collect();
             let output = self.world.run(&words);
@@ -112,31 +112,31 @@ impl User<'_> {
     }
 
     pub fn respond(&self, id: &str, token: &str) {
-        if self.door == Door::Commands {
+        if self.driver == Driver::Commands {
             self.ok(&["respond", id, "--claim-token", token, "--body", "afterwards"]);
             return;
         }
-        let answer = kit::answer_with(Some(ClaimToken::from_text(token)), "afterwards");
+        let answer = answer_with(Some(ClaimToken::from_text(token)), "afterwards");
         self.apply(id, &Command::Respond(answer));
     }
 
     pub fn note(&self, id: &str) {
-        match self.door {
-            Door::Commands => drop(self.ok(&["event", id, "--type", "note", "--message", "seen"])),
-            Door::Library => self.apply(id, &kit::note("seen")),
+        match self.driver {
+            Driver::Commands => drop(self.ok(&["event", id, "--type", "note", "--message", "seen"])),
+            Driver::Library => self.apply(id, &note("seen")),
         }
     }
 
     pub fn cancel(&self, id: &str) {
-        match self.door {
-            Door::Commands => drop(self.ok(&["cancel", id])),
-            Door::Library => self.apply(id, &Command::Cancel { reason: None, by: "me".to_string() }),
+        match self.driver {
+            Driver::Commands => drop(self.ok(&["cancel", id])),
+            Driver::Library => self.apply(id, &Command::Cancel { reason: None, by: "me".to_string() }),
         }
     }
 
     /// The answer of an ended task, as `wait` tells it.
     pub fn answer(&self, id: &str) -> Option<String> {
-        if self.door == Door::Commands {
+        if self.driver == Driver::Commands {
             let reply = self.json(&["wait", id, "--timeout", "0", "--json"]);
             return reply["response"]["body"].as_str().map(str::to_string);
         }

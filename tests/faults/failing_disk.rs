@@ -5,8 +5,8 @@
 
 use std::process::Output;
 
-use crate::concurrent::{Crew, Stage};
-use crate::driver::Door;
+use crate::concurrent::{ScenarioRunner, Stage};
+use crate::driver::Driver;
 use crate::points::{self, Point};
 use crate::reader::{After, Snapshot};
 use crate::scenarios::Scenario;
@@ -80,7 +80,7 @@ fn any_call_of_any_command_may_fail() {
         return;
     }
     let every = asked_for("LANES_TEST_EVERY_POINT");
-    let crew = Crew::play(|crew, stage| {
+    let runner = ScenarioRunner::play(|runner, stage| {
         let points = points::of_run(stage.world, stage.scenario);
         let effect = usage::look(stage.world, After::Kill, "after").named(stage.base);
         for (n, point) in points.iter().enumerate() {
@@ -94,13 +94,13 @@ fn any_call_of_any_command_may_fail() {
             let is_tried =
                 |at: usize| at == chosen || every && !point.reads && at == (chosen + 1) % errors.len();
             for (at, error) in errors.iter().enumerate().filter(|(at, _)| is_tried(*at)) {
-                let door = if number.is_multiple_of(COMMANDS) { Door::Commands } else { Door::Library };
+                let driver = if number.is_multiple_of(COMMANDS) { Driver::Commands } else { Driver::Library };
                 // What is left is the same for each error.
-                crew.attempt(|| fail(stage, point, **error, &effect, (at == chosen).then_some(door)));
+                runner.attempt(|| fail(stage, point, **error, &effect, (at == chosen).then_some(driver)));
             }
         }
     });
-    let (faults, scenarios) = crew.finish();
+    let (faults, scenarios) = runner.finish();
     println!("failed with {faults} faults in {scenarios} scenarios");
 }
 
@@ -109,7 +109,7 @@ fn fail(
     point: &Point,
     (error, words): (&str, &str),
     effect: &Snapshot,
-    door: Option<Door>,
+    driver: Option<Driver>,
 ) {
     let Stage { world, scenario, base, start, .. } = stage;
     let what = format!("{} with {error} at {} {}: {}", scenario.name, point.call, point.nth, point.shown);
@@ -163,12 +163,12 @@ fn fail(
         }
     }
     usage::nothing_is_lost(world, After::Kill, scenario, start, &what);
-    let Some(door) = door else { return };
+    let Some(driver) = driver else { return };
     if point.reads {
         usage::mend(world, After::Kill, &what);
     }
     if scenario.steps && !point.reads && (point.nth.is_multiple_of(2) || !left.broken.is_empty()) {
         usage::repeat(world, After::Kill, scenario, (base, effect), &what);
     }
-    usage::work_it_off(world, After::Kill, door, &what);
+    usage::work_it_off(world, After::Kill, driver, &what);
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::driver::Door;
+use crate::driver::Driver;
 use crate::reader::{After, Snapshot};
 use crate::scenarios::Scenario;
 use crate::testkit::run_alone;
@@ -134,7 +134,7 @@ fn on_a_full_disk() {
         // Reads, waits and the removal of old tasks must work, else there is never room again.
         assert!(worked || !matches!(scenario.name, "gc" | "wait for our own file"), "{}", scenario.name);
         usage::mend(&world, After::Kill, scenario.name);
-        usage::work_it_off(&world, After::Kill, Door::Commands, scenario.name);
+        usage::work_it_off(&world, After::Kill, Driver::Commands, scenario.name);
     }
     println!("full disk: {done} done, {refused} refused");
     assert!(refused > done);
@@ -166,7 +166,7 @@ fn on_a_read_only_disk() {
         assert_eq!(worked, scenario.name == "wait for our own file", "{}", scenario.name);
     }
     usage::mend(&world, After::Kill, "after all");
-    usage::work_it_off(&world, After::Kill, Door::Commands, "after all");
+    usage::work_it_off(&world, After::Kill, Driver::Commands, "after all");
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_limit_on_the_size_of_files() {
         let output = world.through("prlimit", &[&limit], scenario);
         all_or_nothing(&world, scenario, &output, (&start, &effect, &base), &["File too large"]);
         usage::mend(&world, After::Kill, scenario.name);
-        usage::work_it_off(&world, After::Kill, Door::Commands, &format!("{} with {limit}", scenario.name));
+        usage::work_it_off(&world, After::Kill, Driver::Commands, &format!("{} with {limit}", scenario.name));
     }
 }
 
@@ -205,7 +205,7 @@ fn a_limit_on_open_files() {
         usage::work_it_off(
             &world,
             After::Kill,
-            Door::Commands,
+            Driver::Commands,
             &format!("{} with few open files", scenario.name),
         );
     }

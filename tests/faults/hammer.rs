@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::disk::Dice;
-use crate::driver::Door;
+use crate::driver::Driver;
 use crate::reader::{self, After};
 use crate::usage;
 use crate::world::{World, asked_for};
@@ -171,7 +171,7 @@ fn many_at_once_with_kills() {
     }
     // Of several submits at once any may be the last to set the correlation; this one is.
     world.ok(&["submit", "--lane", "h", "--prompt", "the last"]);
-    usage::work_it_off(&world, After::Kill, Door::Commands, what);
+    usage::work_it_off(&world, After::Kill, Driver::Commands, what);
     let lives = usage::look(&world, After::Kill, what);
     for (id, view) in lives.tasks.iter().filter(|(_, view)| view.lane == "h") {
         let path = world.store().join("tasks").join(id).join("events.jsonl");

@@ -4,8 +4,8 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use crate::concurrent::{Crew, Stage};
-use crate::driver::Door;
+use crate::concurrent::{ScenarioRunner, Stage};
+use crate::driver::Driver;
 use crate::points::{self, Point};
 use crate::reader::{After, Snapshot};
 use crate::scenarios::Scenario;
@@ -26,23 +26,23 @@ fn any_command_may_be_killed_anywhere() {
         return;
     }
     let every = asked_for("LANES_TEST_EVERY_POINT");
-    let crew = Crew::play(|crew, stage| {
+    let runner = ScenarioRunner::play(|runner, stage| {
         let points = points::of_changes(stage.world, stage.scenario);
         let effect = usage::look(stage.world, After::Kill, "after").named(stage.base);
         assert!(points.len() > 2, "{}: {points:?}", stage.scenario.name);
         for (n, point) in points.iter().enumerate() {
             if every || (n + stage.number).is_multiple_of(SAMPLE) {
                 let is_sampled = (n + stage.number).is_multiple_of(COMMANDS);
-                let door = if is_sampled { Door::Commands } else { Door::Library };
-                crew.attempt(|| kill(stage, point, &effect, door));
+                let driver = if is_sampled { Driver::Commands } else { Driver::Library };
+                runner.attempt(|| kill(stage, point, &effect, driver));
             }
         }
     });
-    let (points, scenarios) = crew.finish();
+    let (points, scenarios) = runner.finish();
     println!("killed at {points} points of {scenarios} scenarios");
 }
 
-fn kill(stage: &Stage<'_>, point: &Point, effect: &Snapshot, door: Door) {
+fn kill(stage: &Stage<'_>, point: &Point, effect: &Snapshot, driver: Driver) {
     let Stage { world, scenario, base, start, .. } = stage;
     let what = format!("{} killed at {} {}: {}", scenario.name, point.call, point.nth, point.shown);
     world.set_up(scenario);
@@ -66,7 +66,7 @@ fn kill(stage: &Stage<'_>, point: &Point, effect: &Snapshot, door: Door) {
     if scenario.steps && (point.nth.is_multiple_of(2) || !left.broken.is_empty()) {
         usage::repeat(world, After::Kill, scenario, (base, effect), &what);
     }
-    usage::work_it_off(world, After::Kill, door, &what);
+    usage::work_it_off(world, After::Kill, driver, &what);
 }
 
 #[test]

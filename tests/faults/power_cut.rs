@@ -7,9 +7,9 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::concurrent::{Crew, Stage};
+use crate::concurrent::{ScenarioRunner, Stage};
 use crate::disk::{Dice, Disk, Left, materialise};
-use crate::driver::Door;
+use crate::driver::Driver;
 use crate::reader::{self, After, Snapshot};
 use crate::testkit::skip::has;
 use crate::usage;
@@ -31,10 +31,10 @@ fn the_power_may_fail_at_any_time() {
         false => Effort { states: 4, works: 13 },
     };
     let calls = AtomicUsize::new(0);
-    let crew = Crew::play(|crew, stage| {
-        calls.fetch_add(cut(crew, stage, &effort), Ordering::Relaxed);
+    let runner = ScenarioRunner::play(|runner, stage| {
+        calls.fetch_add(cut(runner, stage, &effort), Ordering::Relaxed);
     });
-    let (states, scenarios) = crew.finish();
+    let (states, scenarios) = runner.finish();
     println!("power cut after {} calls of {scenarios} scenarios: {states} states", calls.into_inner());
 }
 
@@ -61,7 +61,7 @@ fn a_missing_sync_is_noticed() {
 }
 
 /// Cuts the power after every call, and tells how many there were.
-fn cut(crew: &Crew, stage: &Stage<'_>, effort: &Effort) -> usize {
+fn cut(runner: &ScenarioRunner, stage: &Stage<'_>, effort: &Effort) -> usize {
     let Stage { world, scenario, number, base, .. } = stage;
     let mut disk = Disk::load(&world.home());
     let output = world.traced(&["-xx", "-s", "100000000"], scenario);
@@ -95,7 +95,7 @@ fn cut(crew: &Crew, stage: &Stage<'_>, effort: &Effort) -> usize {
             let nth = seen.len() + number;
             let works = nth.is_multiple_of(effort.works).then_some(nth / effort.works);
             let before = shown.take();
-            crew.attempt(|| {
+            runner.attempt(|| {
                 materialise(&world.home(), &left, before.as_ref());
                 look(stage, disk.told, &effect, works, &what);
                 shown = works.is_none().then_some(left);
@@ -119,6 +119,6 @@ fn look(stage: &Stage<'_>, told: bool, effect: &Snapshot, works: Option<usize>, 
     if scenario.steps && (works.is_multiple_of(2) || !found.broken.is_empty()) {
         usage::repeat(world, After::PowerCut, scenario, (base, effect), what);
     }
-    let door = if works.is_multiple_of(8) { Door::Commands } else { Door::Library };
-    usage::work_it_off(world, After::PowerCut, door, what);
+    let driver = if works.is_multiple_of(8) { Driver::Commands } else { Driver::Library };
+    usage::work_it_off(world, After::PowerCut, driver, what);
 }

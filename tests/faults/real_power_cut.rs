@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::disk::of_an_earlier_boot;
-use crate::driver::Door;
+use crate::driver::Driver;
 use crate::reader::{After, Snapshot};
 use crate::scenarios::Scenario;
 use crate::testkit::run_alone;
@@ -211,5 +211,5 @@ fn look(
     if !found.broken.is_empty() {
         usage::repeat(world, After::PowerCut, scenario, (base, effect), what);
     }
-    usage::work_it_off(world, After::PowerCut, Door::Library, what);
+    usage::work_it_off(world, After::PowerCut, Driver::Library, what);
 }

@@ -7,7 +7,7 @@ use lanes::store::{Severity, StoreOptions};
 use serde_json::Value;
 
 use crate::copies;
-use crate::driver::{Door, User};
+use crate::driver::{Driver, User};
 use crate::reader::{self, After, Snapshot, View};
 use crate::scenarios::Scenario;
 use crate::world::{World, files_below};
@@ -67,8 +67,8 @@ fn is_spent(task: &Value) -> bool {
 }
 
 /// Works the whole queue off, and compares what is told with what the files say.
-pub fn work_it_off(world: &World, after: After, door: Door, what: &str) {
-    let user = User { world, door, what };
+pub fn work_it_off(world: &World, after: After, driver: Driver, what: &str) {
+    let user = User { world, driver, what };
     if !world.store().exists() {
         // Nothing was made yet; what comes next makes it.
         user.submit();

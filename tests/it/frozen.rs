@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::testkit::clock::TestClock;
-use crate::testkit::store::{answer, note, wish};
+use crate::testkit::store::{answer, new_task, note};
 use lanes::ErrorKind;
 use lanes::model::{Command, Effect, FailureClass, Filter, Status, Task, TaskId, Time, json};
 use lanes::store::{LaneQuery, Store};
@@ -301,7 +301,7 @@ fn a_newer_format_is_read_and_left_alone() {
     assert_eq!(store.feed_since(0, 1000).unwrap().len(), 49);
     let _ = (store.peek_next(&want("review")), store.queue_depth("review"));
     let refused = [
-        store.submit(wish("review", Path::new("/"))).map(drop),
+        store.submit(new_task("review", Path::new("/"))).map(drop),
         store.claim_next(&want("review"), "me", 60.0).map(drop),
         store.claim(&task.id, "me", 60.0).map(drop),
         store.apply(&task.id, &note("read")).map(drop),

@@ -9,7 +9,7 @@ use lanes::store::{Entropy, Store, StoreOptions, Submitted};
 
 use crate::model::{Mirror, Model, Outcome, State, Want};
 use crate::testkit::clock::{START, TestClock};
-use crate::testkit::store::{answer_with, wish};
+use crate::testkit::store::{answer_with, new_task};
 use crate::{Proof, Step};
 
 pub const LANES: [&str; 2] = ["left", "right hand"];
@@ -218,7 +218,7 @@ impl World {
         let mut metadata = json::Object::new();
         metadata.extend(vendor.map(|vendor| ("vendor".to_string(), vendor.into())));
         let key = key.map(|key| format!("key {key}"));
-        let mut new = wish(lane, self.dir.path());
+        let mut new = new_task(lane, self.dir.path());
         new.not_before = (*delay > 0).then(|| lanes::model::Time::from_micros(wall + seconds(*delay)));
         new.spec.metadata = metadata;
         new.spec.priority = *priority;

@@ -161,6 +161,7 @@ fn bin_dir() -> String {
 struct LogOnPanic<'a>(&'a Pool);
 
 impl Drop for LogOnPanic<'_> {
+    #[expect(clippy::print_stderr, reason = "a failed test shows it")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}", self.0.log());

@@ -1,4 +1,4 @@
-//! What tests of the store share: a store under a clock moved by hand, tasks, answers.
+//! A store under a clock that the test moves, and tasks and answers for it.
 
 use std::path::{Path, PathBuf};
 
@@ -36,19 +36,19 @@ impl Fixture {
         self.clock.pass((seconds * 1e6) as i64);
     }
 
-    pub fn wish(&self, lane: &str) -> NewTask {
-        wish(lane, self.root())
+    pub fn new_task(&self, lane: &str) -> NewTask {
+        new_task(lane, self.root())
     }
 
     pub fn submit(&self, store: &Store, change: impl FnOnce(&mut NewTask)) -> Task {
-        let mut new = self.wish("l");
+        let mut new = self.new_task("l");
         change(&mut new);
         self.pass(0.001);
         store.submit(new).unwrap().task
     }
 
     pub fn claim(&self, store: &Store, lane: &str) -> Task {
-        store.claim_next(&want(lane), "me", 60.0).unwrap().unwrap()
+        store.claim_next(&in_lane(lane), "me", 60.0).unwrap().unwrap()
     }
 
     pub fn respond(&self, store: &Store, task: &Task, body: &str) -> Effect {
@@ -70,7 +70,7 @@ impl Fixture {
 }
 
 /// A prompt to submit to `lane`, in a workspace at `root`.
-pub fn wish(lane: &str, root: &Path) -> NewTask {
+pub fn new_task(lane: &str, root: &Path) -> NewTask {
     let mut new = NewTask::prompt(lane, "do it");
     new.spec.workspace_id = "w".into();
     new.spec.correlation_id = "c".into();
@@ -79,12 +79,12 @@ pub fn wish(lane: &str, root: &Path) -> NewTask {
     new
 }
 
-/// Whatever is in `lane`.
-pub fn want(lane: &str) -> LaneQuery {
+/// Any task of `lane`.
+pub fn in_lane(lane: &str) -> LaneQuery {
     LaneQuery { lanes: vec![lane.into()], filter: Filter::default() }
 }
 
-/// The answer of whoever holds `task`.
+/// An answer under the claim of `task`.
 pub fn answer(task: &Task, body: &str) -> Answer {
     answer_with(task.status.claim().map(|claim| claim.token.clone()), body)
 }
@@ -94,7 +94,7 @@ pub fn answer_with(token: Option<ClaimToken>, body: &str) -> Answer {
     Answer { token, ..Answer::completed("me", body) }
 }
 
-/// A line for the history of a task.
+/// A command that adds an event to the history of a task.
 pub fn note(message: &str) -> Command {
     Command::Note { kind: "note".into(), message: message.into(), data: json::Object::new(), token: None }
 }

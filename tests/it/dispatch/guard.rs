@@ -19,12 +19,12 @@ fn with_stray(pool: &Pool) -> (String, Dispatcher, [String; 3]) {
     let dispatcher = pool.dispatcher(&[]);
     pool.until_file("agent");
     let pids = ["guard", "agent", "stray"].map(|name| pool.until_file(name));
-    assert!(pids.iter().all(|pid| is_alive(pid)), "{pids:?}");
+    assert!(pids.iter().all(is_alive), "{pids:?}");
     (id, dispatcher, pids)
 }
 
 fn until_all_are_gone(pool: &Pool, pids: &[String; 3]) {
-    pool.until("all are gone", || !pids.iter().any(|pid| is_alive(pid)));
+    pool.until("all are gone", || !pids.iter().any(is_alive));
     assert_eq!(pool.processes(), Vec::<String>::new());
 }
 
@@ -35,7 +35,7 @@ fn nothing_is_left_after_an_answer() {
     pool.dispatch_once(&[]);
     assert_eq!(pool.response(&id)["body"], "fine");
     for name in ["stray", "guard"] {
-        assert!(!is_alive(&pool.until_file(name)), "{name}");
+        assert!(!is_alive(pool.until_file(name)), "{name}");
     }
 }
 
@@ -90,7 +90,7 @@ fn a_killed_guard_does_not_disturb_other_runs() {
     let other = pool.submit("while [ ! -e go ]; do sleep 0.02; done\nresult fine", &[]);
     let (_, dispatcher, pids) = with_stray(&pool);
     kill(&pids[0], Signal::KILL);
-    pool.until("all are gone", || !pids.iter().any(|pid| is_alive(pid)));
+    pool.until("all are gone", || !pids.iter().any(is_alive));
     std::fs::write(pool.path("go"), "").unwrap();
     pool.until("the other answer", || pool.state(&other) == "completed");
     drop(dispatcher);

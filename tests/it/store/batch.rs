@@ -4,7 +4,7 @@ use crate::testkit::store::Fixture;
 use lanes::model::NewTask;
 
 fn keyed(fixture: &Fixture, key: &str, prompt: &str) -> NewTask {
-    let mut new = fixture.wish("l");
+    let mut new = fixture.new_task("l");
     new.spec.key = Some(key.into());
     new.spec.prompt = prompt.into();
     new
@@ -16,7 +16,7 @@ fn a_batch_is_what_single_submits_would_be() {
     let store = fixture.store();
     let new: Vec<NewTask> = (0..150)
         .map(|n| {
-            let mut new = fixture.wish(if n % 2 == 0 { "even" } else { "odd" });
+            let mut new = fixture.new_task(if n % 2 == 0 { "even" } else { "odd" });
             new.spec.correlation_id = format!("c{}", n % 7);
             new
         })

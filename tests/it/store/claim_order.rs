@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::testkit::clock::TestClock;
-use crate::testkit::store::wish;
+use crate::testkit::store::new_task;
 use lanes::digest::sha256_bytes;
 use lanes::model::NewRequest;
 use lanes::model::{Command, Filter, NewTask, Status, Task, TaskId, Time, json};
@@ -44,7 +44,7 @@ impl Fixture {
             sha256: sha256_bytes(text.as_bytes()),
         };
         let not_before = (delay > 0).then(|| self.clock.now().plus_seconds(delay as f64));
-        let new = NewTask { request, not_before, ..wish(lane, self.dir.path()) };
+        let new = NewTask { request, not_before, ..new_task(lane, self.dir.path()) };
         self.store.submit(new).unwrap().task
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::testkit::clock::TestClock;
-use crate::testkit::store::{want, wish};
+use crate::testkit::store::{in_lane, new_task};
 use lanes::model::{Command, Task, Time, json};
 use lanes::store::Store;
 
@@ -30,7 +30,7 @@ impl World {
 
     fn submit(&self) {
         self.pass(1);
-        self.store.submit(wish("l", Path::new("/"))).unwrap();
+        self.store.submit(new_task("l", Path::new("/"))).unwrap();
     }
 
     fn claim(&self) -> Option<Task> {
@@ -38,7 +38,7 @@ impl World {
     }
 
     fn claim_for(&self, seconds: f64) -> Option<Task> {
-        self.store.claim_next(&want("l"), "a", seconds).unwrap()
+        self.store.claim_next(&in_lane("l"), "a", seconds).unwrap()
     }
 
     fn pass(&self, micros: i64) {

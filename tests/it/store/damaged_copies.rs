@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::testkit::store::{Fixture, note, task_file, want, wish};
+use crate::testkit::store::{Fixture, in_lane, new_task, note, task_file};
 use lanes::model::{Event, Task, Time};
 use lanes::store::{Clock, Entropy, FeedEntry, FsckReport, Severity, Store, StoreOptions};
 use lanes::{ErrorKind, Result};
@@ -79,7 +79,7 @@ fn a_damaged_key_file_lets_nothing_be_submitted_twice() {
     let fixture = Fixture::new();
     let store = fixture.store();
     let keyed = || {
-        let mut new = wish("l", fixture.root());
+        let mut new = new_task("l", fixture.root());
         new.spec.key = Some("k".into());
         new
     };
@@ -129,9 +129,9 @@ fn two_processes_that_draw_the_same_id_get_two_tasks() {
         let options = StoreOptions { clock, entropy: Entropy::seeded(1), ..StoreOptions::default() };
         Store::open(&dir.path().join("state"), options).unwrap()
     };
-    let one = open().submit(wish("l", dir.path())).unwrap().task;
-    let two = open().submit(wish("l", dir.path())).unwrap().task;
-    let batch = open().submit_batch(vec![wish("l", dir.path())]).unwrap();
+    let one = open().submit(new_task("l", dir.path())).unwrap().task;
+    let two = open().submit(new_task("l", dir.path())).unwrap().task;
+    let batch = open().submit_batch(vec![new_task("l", dir.path())]).unwrap();
     let three = batch.into_iter().next().unwrap().unwrap().task;
     assert!(one.id != two.id && two.id != three.id && one.id != three.id);
     assert_eq!(open().queue_depth("l").unwrap(), 3);
@@ -152,7 +152,7 @@ fn the_depth_of_a_lane_counts_what_has_come_due() {
     fixture.pass(31.0);
     assert_eq!(store.queue_depth("l").unwrap(), 3, "one was claimed, and its lease is over");
     for left in [2, 1, 0] {
-        store.claim_next(&want("l"), "me", 60.0).unwrap().unwrap();
+        store.claim_next(&in_lane("l"), "me", 60.0).unwrap().unwrap();
         assert_eq!(store.queue_depth("l").unwrap(), left);
     }
 }

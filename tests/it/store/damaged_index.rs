@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::testkit::clock::TestClock;
-use crate::testkit::store::{note, want, wish};
+use crate::testkit::store::{in_lane, new_task, note};
 use lanes::model::{Command, NewTask, Task, json};
 use lanes::store::{Severity, Store, Submitted};
 
@@ -33,7 +33,7 @@ impl Fixture {
     fn submit(&self, store: &Store, key: Option<String>, delay: f64) -> Submitted {
         self.clock.pass(1000);
         let not_before = (delay > 0.0).then(|| self.clock.now().plus_seconds(delay));
-        let mut new = NewTask { not_before, ..wish(LANE, Path::new("/")) };
+        let mut new = NewTask { not_before, ..new_task(LANE, Path::new("/")) };
         new.spec.key = key;
         store.submit(new).unwrap()
     }
@@ -51,7 +51,7 @@ impl Fixture {
 }
 
 fn claim(store: &Store) -> Option<Task> {
-    store.claim_next(&want(LANE), "a", 60.0).unwrap()
+    store.claim_next(&in_lane(LANE), "a", 60.0).unwrap()
 }
 
 /// The only directory below `dir` whose name begins with `prefix`.
@@ -197,7 +197,9 @@ fn a_damaged_index_hides_no_task() {
             let mut given = Vec::new();
             match first {
                 "claim" => given.push(claim(&store).unwrap().id),
-                "peek" => assert_eq!(store.peek_next(&want(LANE)).unwrap().unwrap().id, ready[0], "{place}"),
+                "peek" => {
+                    assert_eq!(store.peek_next(&in_lane(LANE)).unwrap().unwrap().id, ready[0], "{place}")
+                }
                 "submit" => ready.push(fixture.submit(&store, None, 0.0).task.id),
                 _ => drop(store.apply(&held, &note("still here")).unwrap()),
             }

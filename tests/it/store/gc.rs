@@ -107,7 +107,7 @@ fn keys_and_correlations_go_with_their_task() {
     let fixture = Fixture::new();
     let store = fixture.store();
     let keyed = |store: &Store| {
-        let mut new = fixture.wish("l");
+        let mut new = fixture.new_task("l");
         new.spec.key = Some("k".into());
         fixture.pass(0.001);
         store.submit(new).unwrap()

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::testkit::clock::TestClock;
-use crate::testkit::store::{answer, note, want, wish};
+use crate::testkit::store::{answer, in_lane, new_task, note};
 use lanes::model::NewRequest;
 use lanes::model::{Command, RequestCheck, Task, TaskId, Time, json};
 use lanes::store::{Store, StoreOptions, WorkerInfo};
@@ -42,7 +42,7 @@ impl Fixture {
 
     fn submit(&self, store: &Store) -> Result<Task> {
         self.clock.pass(1000);
-        store.submit(wish("l", self.dir.path())).map(|submitted| submitted.task)
+        store.submit(new_task("l", self.dir.path())).map(|submitted| submitted.task)
     }
 
     /// What is outside of the store: names, contents, times.
@@ -57,7 +57,7 @@ impl Fixture {
 }
 
 fn claim(store: &Store) -> Option<TaskId> {
-    store.claim_next(&want("l"), "a", 60.0).unwrap().map(|task| task.id)
+    store.claim_next(&in_lane("l"), "a", 60.0).unwrap().map(|task| task.id)
 }
 
 fn respond(task: &Task) -> Command {
@@ -162,7 +162,7 @@ fn check_others(fixture: &Fixture, what: &str, store: &Store, good: &[TaskId], b
         .unwrap();
     assert_eq!((readable.as_slice(), reported), (good, broken), "{what}");
     assert!(store.lane_has_tasks("l").unwrap());
-    assert_eq!(store.peek_next(&want("l")).unwrap().map(|task| task.id), good.first().cloned(), "{what}");
+    assert_eq!(store.peek_next(&in_lane("l")).unwrap().map(|task| task.id), good.first().cloned(), "{what}");
     let new = fixture.submit(store).unwrap().id;
     for id in good.iter().chain([&new]) {
         assert_eq!(store.resolve(&id.as_str()[id.as_str().len() - 6..]).unwrap(), *id, "{what}");
@@ -306,12 +306,15 @@ fn planted_places_of_the_store_are_refused() {
             continue;
         };
         if ["lock", "tmp", "indexes", "lanes.json"].contains(&name) {
-            let error = store.claim_next(&want("l"), "a", 60.0).unwrap_err().to_string();
+            let error = store.claim_next(&in_lane("l"), "a", 60.0).unwrap_err().to_string();
             assert!(error.contains(name), "{name}: {error}");
         }
         let _ = (fixture.submit(&store), store.pause("more", None), store.apply(&task.id, &note("m")));
-        let _ =
-            (store.claim_next(&want("l"), "a", 60.0), store.peek_next(&want("l")), store.queue_depth("l"));
+        let _ = (
+            store.claim_next(&in_lane("l"), "a", 60.0),
+            store.peek_next(&in_lane("l")),
+            store.queue_depth("l"),
+        );
         let _ = store.feed_since(0, 10).map(|entries| assert!(entries.is_empty() || name != "feed.jsonl"));
         drop(store.watch_lanes(&["l".to_string()]));
         drop(store.watch_feed());
@@ -342,7 +345,7 @@ fn a_link_in_the_place_of_a_request_is_not_followed() {
     link(&fixture.outside().join("file"), &own);
     let refused = store.claim(&task.id, "me", 60.0).unwrap_err().to_string();
     assert!(refused.contains("is missing"), "{refused}");
-    assert!(store.claim_next(&want("l"), "me", 60.0).unwrap().is_none());
+    assert!(store.claim_next(&in_lane("l"), "me", 60.0).unwrap().is_none());
     assert_eq!(store.request_check(&task), RequestCheck::Missing);
     assert!(store.own_request(&task).is_err());
     assert!(store.copy_request(&task).is_err());
@@ -350,7 +353,7 @@ fn a_link_in_the_place_of_a_request_is_not_followed() {
 
     let file = fixture.outside().join("asked.md");
     link(&fixture.outside().join("file"), &file);
-    let mut new = wish("l", fixture.dir.path());
+    let mut new = new_task("l", fixture.dir.path());
     let path = file.to_string_lossy().into_owned();
     let sha256 = lanes::digest::sha256_file(&file).unwrap();
     new.request = NewRequest::File { path, sha256 };
@@ -366,7 +369,7 @@ fn a_request_that_comes_to_lead_into_the_store_is_not_read() {
     let secret = crate::testkit::store::task_file(&store, &secret.id, "task.json");
     let file = fixture.dir.path().join("asked.md");
     std::fs::copy(&secret, &file).unwrap();
-    let mut new = wish("l", fixture.dir.path());
+    let mut new = new_task("l", fixture.dir.path());
     let sha256 = lanes::digest::sha256_file(&file).unwrap();
     new.request = NewRequest::File { path: file.to_string_lossy().into_owned(), sha256 };
     let asked = store.submit(new).unwrap().task;

@@ -172,7 +172,7 @@ fn a_key_that_belongs_to_another_task_is_refused() {
     let claimed = same.claim(&open.id, "me", 60.0).unwrap();
     fixture.respond(&same, &claimed, "done");
     assert_eq!(import(&ours, &export(&same)).added, 1, "an ended one of the same content is history");
-    let mut again = fixture.wish("l");
+    let mut again = fixture.new_task("l");
     again.spec.key = Some("k".into());
     assert_eq!(ours.submit(again).unwrap().task.id, holder.id, "the younger task keeps the key");
 }

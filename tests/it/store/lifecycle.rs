@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::testkit::store::{Fixture, answer, want};
+use crate::testkit::store::{Fixture, answer, in_lane};
 use lanes::model::{Command, Effect, FailureClass, Filter, ResponseStatus, Status, json};
 use lanes::store::{LaneQuery, Store};
 
@@ -12,10 +12,10 @@ fn a_task_goes_from_submit_to_answer() {
     let store = fixture.store();
     let task = fixture.submit(&store, |_| {});
     assert_eq!(store.queue_depth("l").unwrap(), 1);
-    let claimed = store.claim_next(&want("l"), "me", 60.0).unwrap().unwrap();
+    let claimed = store.claim_next(&in_lane("l"), "me", 60.0).unwrap().unwrap();
     assert_eq!((claimed.id.clone(), claimed.fence, claimed.attempt), (task.id.clone(), 1, 1));
     assert_eq!(store.queue_depth("l").unwrap(), 0);
-    assert!(store.claim_next(&want("l"), "other", 60.0).unwrap().is_none());
+    assert!(store.claim_next(&in_lane("l"), "other", 60.0).unwrap().is_none());
     assert_eq!(fixture.respond(&store, &claimed, "done"), Effect::Changed);
     assert_eq!(
         fixture.respond(&store, &claimed, "done"),
@@ -46,7 +46,7 @@ fn higher_priority_first_then_age_and_old_tasks_overtake() {
     let second = fixture.submit(&store, |_| {});
     let urgent = fixture.submit(&store, |new| new.spec.priority = 2);
     let mut order = Vec::new();
-    while let Some(task) = store.claim_next(&want("l"), "me", 60.0).unwrap() {
+    while let Some(task) = store.claim_next(&in_lane("l"), "me", 60.0).unwrap() {
         order.push(task.id);
     }
     assert_eq!(order, [old.id, urgent.id, plain.id, second.id]);
@@ -72,10 +72,10 @@ fn an_expired_lease_is_offered_again_and_the_old_token_is_void() {
     let fixture = Fixture::new();
     let store = fixture.store();
     fixture.submit(&store, |_| {});
-    let first = store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap();
+    let first = store.claim_next(&in_lane("l"), "a", 60.0).unwrap().unwrap();
     fixture.pass(61.0);
     assert_eq!(store.next_due(&["l".into()]).unwrap(), first.status.claim().unwrap().lease_expires_at);
-    let second = store.claim_next(&want("l"), "b", 60.0).unwrap().unwrap();
+    let second = store.claim_next(&in_lane("l"), "b", 60.0).unwrap().unwrap();
     assert_eq!((second.fence, second.attempt), (2, 2));
     let late = store.apply(&first.id, &Command::Respond(answer(&first, "late"))).unwrap_err();
     assert!(late.to_string().contains("claim token"), "{late}");
@@ -88,16 +88,16 @@ fn attempts_run_out_and_a_waiter_gets_an_answer() {
     let store = fixture.store();
     let task = fixture.submit(&store, |new| new.spec.max_attempts = Some(2));
     for _ in 0..2 {
-        store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap();
+        store.claim_next(&in_lane("l"), "a", 60.0).unwrap().unwrap();
         fixture.pass(61.0);
     }
-    assert!(store.claim_next(&want("l"), "a", 60.0).unwrap().is_none());
+    assert!(store.claim_next(&in_lane("l"), "a", 60.0).unwrap().is_none());
     let dead = store.task(&task.id).unwrap();
     assert!(matches!(&dead.status, Status::Failed { class: FailureClass::Dead, .. }), "{:?}", dead.status);
     assert_eq!(store.response(&dead).unwrap().unwrap().status, ResponseStatus::Failed);
     let again = store.retry(&task.id, "me").unwrap();
     assert_eq!(store.retry(&task.id, "me").unwrap().task.id, again.task.id, "asked twice, retried once");
-    assert_eq!(store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap().id, again.task.id);
+    assert_eq!(store.claim_next(&in_lane("l"), "a", 60.0).unwrap().unwrap().id, again.task.id);
     assert_eq!(store.task(&task.id).unwrap().retried_as.as_deref(), Some(again.task.id.as_str()));
 }
 
@@ -107,17 +107,17 @@ fn delays_end_by_themselves() {
     let store = fixture.store();
     let now = store.now().wall;
     let task = fixture.submit(&store, |new| new.not_before = Some(now.plus_seconds(30.0)));
-    assert!(store.claim_next(&want("l"), "a", 60.0).unwrap().is_none());
+    assert!(store.claim_next(&in_lane("l"), "a", 60.0).unwrap().is_none());
     assert!(store.claim(&task.id, "a", 60.0).is_err());
     fixture.pass(30.0);
-    let claimed = store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap();
+    let claimed = store.claim_next(&in_lane("l"), "a", 60.0).unwrap().unwrap();
     let token = claimed.status.claim().unwrap().token.clone();
     let release = Command::Release { token, reason: None, delay_seconds: Some(5.0), spent: None };
     let (released, _) = store.apply(&task.id, &release).unwrap();
     assert_eq!(released.attempt, 0, "a release gives the attempt back");
-    assert!(store.peek_next(&want("l")).unwrap().is_none());
+    assert!(store.peek_next(&in_lane("l")).unwrap().is_none());
     fixture.pass(5.0);
-    assert_eq!(store.peek_next(&want("l")).unwrap().unwrap().status, Status::Queued);
+    assert_eq!(store.peek_next(&in_lane("l")).unwrap().unwrap().status, Status::Queued);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_key_submits_once() {
     let fixture = Fixture::new();
     let store = fixture.store();
     let keyed = |store: &Store, prompt: &str| {
-        let mut new = fixture.wish("l");
+        let mut new = fixture.new_task("l");
         new.spec.key = Some("k".into());
         new.spec.prompt = prompt.into();
         store.submit(new)
@@ -144,7 +144,7 @@ fn cancel_voids_the_claim() {
     let fixture = Fixture::new();
     let store = fixture.store();
     fixture.submit(&store, |_| {});
-    let claimed = store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap();
+    let claimed = store.claim_next(&in_lane("l"), "a", 60.0).unwrap().unwrap();
     let cancel = Command::Cancel { reason: Some("no longer needed".into()), by: "boss".into() };
     store.apply(&claimed.id, &cancel).unwrap();
     assert_eq!(store.apply(&claimed.id, &cancel).unwrap().1, Effect::Unchanged);
@@ -159,7 +159,7 @@ fn large_and_odd_answers_come_back_unchanged() {
     let store = fixture.store();
     for body in ["x".repeat(3_000_000), "a\r\nb\u{0}\u{2028}é😀".to_string(), String::new()] {
         fixture.submit(&store, |_| {});
-        let claimed = store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap();
+        let claimed = store.claim_next(&in_lane("l"), "a", 60.0).unwrap().unwrap();
         fixture.respond(&store, &claimed, &body);
         let done = store.task(&claimed.id).unwrap();
         assert!(store.response(&done).unwrap().unwrap().body == body);
@@ -181,7 +181,7 @@ fn threads_share_a_lane_without_taking_a_task_twice() {
                 scope.spawn(|| {
                     let store = fixture.store();
                     let mut taken = Vec::new();
-                    while let Some(task) = store.claim_next(&want("l"), "t", 600.0).unwrap() {
+                    while let Some(task) = store.claim_next(&in_lane("l"), "t", 600.0).unwrap() {
                         taken.push(task.id.to_string());
                     }
                     taken
@@ -211,8 +211,8 @@ fn what_another_implementation_writes_is_noticed() {
     std::fs::copy(&ours.request_path, dir.join("request.md")).unwrap();
     object.insert("request_path".into(), dir.join("request.md").to_string_lossy().into());
     std::fs::write(dir.join("task.json"), json::to_text(&object)).unwrap();
-    let claimed = store.claim_next(&want("l"), "a", 600.0).unwrap().unwrap();
-    let other = store.claim_next(&want("l"), "a", 600.0).unwrap().unwrap();
+    let claimed = store.claim_next(&in_lane("l"), "a", 600.0).unwrap().unwrap();
+    let other = store.claim_next(&in_lane("l"), "a", 600.0).unwrap().unwrap();
     let mut ids = [claimed.id.to_string(), other.id.to_string()];
     ids.sort();
     assert_eq!(ids, [ours.id.to_string(), foreign_id.to_string()]);
@@ -225,7 +225,7 @@ fn what_another_implementation_writes_is_noticed() {
     object.insert("state".into(), "queued".into());
     object.insert("updated_at".into(), "2026-11-21T09:00:00.000000Z".into());
     std::fs::write(&path, json::to_text(&object)).unwrap();
-    assert_eq!(store.claim_next(&want("l"), "b", 600.0).unwrap().unwrap().id, ours.id);
+    assert_eq!(store.claim_next(&in_lane("l"), "b", 600.0).unwrap().unwrap().id, ours.id);
 }
 
 #[test]
@@ -236,8 +236,8 @@ fn a_deleted_index_is_rebuilt() {
     let second = fixture.submit(&store, |new| new.spec.priority = 1);
     std::fs::remove_dir_all(store.root().join("indexes")).unwrap();
     let store = fixture.store();
-    assert_eq!(store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap().id, second.id);
-    assert_eq!(store.claim_next(&want("l"), "a", 60.0).unwrap().unwrap().id, first.id);
+    assert_eq!(store.claim_next(&in_lane("l"), "a", 60.0).unwrap().unwrap().id, second.id);
+    assert_eq!(store.claim_next(&in_lane("l"), "a", 60.0).unwrap().unwrap().id, first.id);
 }
 
 #[test]
@@ -280,10 +280,10 @@ fn long_lanes_stay_sorted() {
     expected.sort();
     assert_eq!(store.queue_depth("l").unwrap(), 400);
     for (n, (_, id)) in expected.iter().enumerate() {
-        let task = store.claim_next(&want("l"), "a", 6000.0).unwrap().unwrap();
+        let task = store.claim_next(&in_lane("l"), "a", 6000.0).unwrap().unwrap();
         assert_eq!(task.id, *id, "at {n}");
     }
-    assert!(store.claim_next(&want("l"), "a", 60.0).unwrap().is_none());
+    assert!(store.claim_next(&in_lane("l"), "a", 60.0).unwrap().is_none());
 }
 
 #[test]
@@ -293,8 +293,8 @@ fn paused_lanes_hand_out_nothing() {
     let task = fixture.submit(&store, |_| {});
     assert!(store.pause("l", Some("maintenance")).unwrap());
     assert!(!store.pause("l", None).unwrap());
-    assert!(store.claim_next(&want("l"), "a", 60.0).unwrap().is_none());
+    assert!(store.claim_next(&in_lane("l"), "a", 60.0).unwrap().is_none());
     assert!(store.claim(&task.id, "a", 60.0).unwrap_err().to_string().contains("paused"));
     assert!(store.resume("l").unwrap());
-    assert!(store.claim_next(&want("l"), "a", 60.0).unwrap().is_some());
+    assert!(store.claim_next(&in_lane("l"), "a", 60.0).unwrap().is_some());
 }

@@ -44,7 +44,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 fn again(fixture: &Fixture, n: usize) -> NewTask {
-    let mut new = fixture.wish("l");
+    let mut new = fixture.new_task("l");
     new.spec.key = Some(key(n));
     new
 }
@@ -74,7 +74,7 @@ fn many_keys_share_a_file_and_all_are_found() {
     store.queue_depth("l").unwrap();
     assert_eq!(fs::metadata(packed(&fixture)).unwrap().modified().unwrap(), before);
     check(&fixture, &store, &tasks);
-    let mut repeated = fixture.wish("l");
+    let mut repeated = fixture.new_task("l");
     repeated.spec.key = Some("another".into());
     assert!(store.submit(repeated).unwrap().existing);
     assert_eq!(new.spec.key.as_deref(), Some("another"));

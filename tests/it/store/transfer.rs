@@ -51,7 +51,7 @@ fn a_store_moves_whole() {
     assert_eq!(claimed.id, queued.id, "the request has moved along");
     assert!(claimed.request_path.starts_with(&*new.root().to_string_lossy()));
     fixture.respond(&new, &held, "the claim goes on");
-    let mut again = fixture.wish("l");
+    let mut again = fixture.new_task("l");
     again.spec.key = Some("k".into());
     assert!(new.submit(again).unwrap().existing, "the key has moved along");
 }
