@@ -1,4 +1,4 @@
-//! Which tasks may be claimed for which vendor, as pauses stand at one look.
+//! Admission control: which tasks may be claimed while vendors have cooldowns.
 
 use super::config::served_lane::Service;
 use super::cooldown;
@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::model::{AllParked, Parked, Task, Time};
 use crate::store::{CooldownChange, Store};
 
-/// All pauses, at one look.
+/// A snapshot of all cooldowns.
 pub struct Admission<'a> {
     store: &'a Store,
     parked: AllParked,
@@ -14,15 +14,15 @@ pub struct Admission<'a> {
 }
 
 impl<'a> Admission<'a> {
-    /// The pauses as they are now.
+    /// Loads the current cooldowns.
     ///
     /// # Errors
-    /// When they cannot be read: then nothing may be claimed for any vendor.
+    /// When they cannot be read; then nothing may be claimed for any vendor.
     pub fn load(store: &'a Store) -> Result<Self> {
         Ok(Self { store, parked: store.cooldowns()?, now: store.now().wall })
     }
 
-    /// The pause that keeps every task from this account; a refused account that one task may try is none.
+    /// Returns the cooldown that blocks all tasks of an account, unless a task may probe the account now.
     pub fn blocking_cooldown(&self, account: &str) -> Option<&Parked> {
         self.account_cooldown(account).filter(|parked| !parked.is_probe_due(self.now))
     }

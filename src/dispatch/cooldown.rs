@@ -1,4 +1,4 @@
-//! What a refusal means for the vendor: for how long it, or one of its models, is left alone.
+//! Rules for cooldowns: how long a vendor, or one of its models, is not used after a refusal.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::model::cooldown::{is_model, model_name};
 use crate::model::{Obstacle, Parked, Time, Told};
 use crate::store::CooldownChange;
 
-/// How long a vendor is left alone that names no time, at first and at most: doubled with each further time.
+/// Cooldown after a refusal without a time, first and maximum: doubled each time.
 const AFTER_LIMIT: (Duration, Duration) = (Duration::from_secs(5 * 60), Duration::from_secs(60 * 60));
 const AFTER_OVERLOAD: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(10 * 60));
-/// How long until the next task tries whether a refused account is in order again, likewise.
+/// Time until the next task probes a refused account, first and maximum: doubled each time.
 const AFTER_REFUSAL: (Duration, Duration) = (Duration::from_secs(2 * 60), Duration::from_secs(15 * 60));
 /// How long after the reset to try again, at least and at most, in seconds: after a figure for programs,
 /// and after a time for people, which is cut to the minute. Many dispatchers must not come back at once.
@@ -19,19 +19,19 @@ const AFTER_CLOCK: (f64, f64) = (60.0, 90.0);
 /// Two times nearer to each other than this are the same, in seconds.
 const SAME_TIME: f64 = 120.0;
 
-/// What is left alone: an account, or one of its models.
+/// What a cooldown applies to: an account, or one of its models.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CooldownScope {
     /// The account.
     pub vendor: String,
-    /// The model, as pauses call it.
+    /// The model, as cooldowns name it.
     pub model: Option<String>,
-    /// Whether runs that name no model are meant as well.
+    /// Whether it also applies to runs that name no model.
     pub by_default: bool,
 }
 
 impl CooldownScope {
-    /// What `vendor_refusal` is about, met by a run for `vendor` that asked for `asked`.
+    /// Returns what a refusal applies to, for a run of the account `vendor` that requested the model `asked`.
     pub fn by(vendor_refusal: &VendorRefusal, vendor: &str, asked: Option<&str>) -> Self {
         let model = vendor_refusal.model.as_ref().map(|named| match (asked, named.to_lowercase()) {
             // A notice that names another model than was asked for: what was asked for meets it again.

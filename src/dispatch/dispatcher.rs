@@ -1,7 +1,7 @@
-//! The loop: a free slot, the first lane with a matching task, a claim, a run, a report.
+//! The event loop of a dispatcher: claims a task whenever a slot is free, starts its run and reports its result.
 //!
-//! One thread decides; each run has a thread of its own, which listens to the run's guard; one thread
-//! keeps the claims alive and one listens for new tasks.
+//! One thread decides. Each run has a thread of its own, which supervises the agent through its guard. One
+//! thread renews the leases, and one waits for changes in the lanes.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -31,14 +31,14 @@ use crate::error::{ErrorKind, Result};
 use crate::model::{Parked, Task, Time};
 use crate::store::{ClaimRequest, DISPATCHER, LaneQuery, Store};
 
-/// How often to look for dispatchers that died.
+/// Time between two searches for dispatchers that died.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(5);
-/// How often, and at what interval, `once` looks again for dispatchers that are dying.
+/// Number of searches, and time between them, for dispatchers that are dying when `once` is about to end.
 const FINAL_RECOVERIES: u32 = 100;
 const FINAL_RECOVERY_PAUSE: Duration = Duration::from_millis(20);
-/// How soon the listening thread notices that its dispatcher ends.
+/// Maximum time until the watching thread notices that the dispatcher ends.
 const END_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long to wait after the store refused to work.
+/// Time to wait after an error of the store.
 const STORE_RETRY_PAUSE: Duration = Duration::from_secs(2);
 
 /// A dispatcher that is ready to run.
@@ -52,23 +52,23 @@ pub struct Dispatcher<'a> {
     receiver: Receiver<Wakeup>,
 }
 
-/// What a dispatcher did.
+/// What a dispatcher has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DispatchSummary {
-    /// Tasks answered.
+    /// Number of tasks answered.
     pub answered: u64,
-    /// Runs that failed.
+    /// Number of runs that failed.
     pub failed: u64,
 }
 
-/// A run that the loop knows of.
+/// A run in progress.
 struct ActiveRun {
     lane: String,
     session: Option<String>,
     stop: StopHandle,
 }
 
-/// What the loop remembers.
+/// The state of the event loop.
 struct LoopState {
     plan: Arc<Plan>,
     follower: Follower,
@@ -77,13 +77,13 @@ struct LoopState {
     summary: DispatchSummary,
     draining: bool,
     stop_at: Option<Instant>,
-    /// Until when a retry of ours is due, for `once`.
+    /// When the last retry of this dispatcher is due; `once` waits for it.
     retry_until: Option<Time>,
-    /// When to look for dispatchers that died.
+    /// When to search for dispatchers that died.
     recover_at: Instant,
-    /// Until when what is left alone, as far as it has been told.
+    /// End of each cooldown that has been reported, by its key.
     reported_cooldowns: BTreeMap<String, Time>,
-    /// How often `once` has put off its end for dispatchers that are dying.
+    /// How often `once` has deferred its end for dispatchers that are dying.
     final_recoveries: u32,
 }
 
@@ -106,7 +106,7 @@ impl LoopState {
 }
 
 impl<'a> Dispatcher<'a> {
-    /// A dispatcher that begins with `plan` and follows its changes; `observe` hears what happens, from
+    /// Creates a dispatcher that starts with `plan` and follows its changes; `observe` receives its events, from
     /// several threads.
     pub fn new(
         store: &'a Store,
@@ -119,15 +119,15 @@ impl<'a> Dispatcher<'a> {
         Self { store, plan: Arc::new(plan), follower, guard_pool, observe, sender, receiver }
     }
 
-    /// A handle that ends it.
+    /// Returns a handle that ends the dispatcher.
     pub fn control(&self) -> ShutdownHandle {
         ShutdownHandle(self.sender.clone())
     }
 
-    /// Works until it is told to end, or, if the plan says so, until the lanes are empty.
+    /// Runs until it is asked to end or, with `once`, until the lanes are empty.
     ///
     /// # Errors
-    /// When the store cannot be used at all; a store that is in trouble for a while is waited for.
+    /// When the store cannot be used at all. Temporary errors are retried.
     pub fn run(self) -> Result<DispatchSummary> {
         let Self { store, plan, follower, guard_pool, observe, sender, receiver } = self;
         store.check_writable()?;
@@ -169,13 +169,13 @@ impl<'a> Dispatcher<'a> {
     }
 }
 
-/// What wakes the loop.
+/// What wakes the event loop.
 enum Wakeup {
-    /// Something in a lane may have become claimable.
+    /// A lane has changed: a task may be claimable.
     LanesChanged,
-    /// A run is over.
+    /// A run is over and reported.
     RunDone(RunDone),
-    /// Somebody wants the dispatcher to end.
+    /// The dispatcher is to end.
     EndRequested,
 }
 
@@ -184,14 +184,14 @@ enum Wakeup {
 pub struct ShutdownHandle(Sender<Wakeup>);
 
 impl ShutdownHandle {
-    /// Asks once.
+    /// Requests the end once.
     pub fn end(&self) {
-        // Nobody listens any more: it has ended already.
+        // Fails only if the dispatcher has ended already.
         let _ = self.0.send(Wakeup::EndRequested);
     }
 }
 
-/// The lanes whose changes wake the loop.
+/// Wakes the event loop when one of its lanes changes.
 struct LaneWatcher(Mutex<Vec<String>>);
 
 impl LaneWatcher {
@@ -203,13 +203,13 @@ impl LaneWatcher {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Other lanes from now on.
+    /// Replaces the lanes that are watched.
     fn change(&self, store: &Store, lanes: Vec<String>) {
         let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), lanes);
         store.wake_waiters(&before);
     }
 
-    /// Wakes the loop when a lane changes.
+    /// Sends a wakeup at each change, until `ended` is set.
     fn listen(&self, store: &Store, sender: Sender<Wakeup>, ended: &AtomicBool) {
         let mut lanes = self.lanes();
         let mut watch = store.watch_lanes(&lanes);
@@ -227,7 +227,7 @@ impl LaneWatcher {
     }
 }
 
-/// The loop with everything it uses.
+/// The event loop and everything it uses.
 struct EventLoop<'env> {
     store: &'env Store,
     observe: &'env (dyn Fn(DispatchEvent) + Sync),
@@ -256,7 +256,7 @@ impl<'env> EventLoop<'env> {
                         None => return Ok(state.summary),
                     },
                     Ok(_) => {}
-                    // Somebody has to repair the store first, and `once` does not wait for people.
+                    // The store needs a repair by a person, for which `once` does not wait.
                     Err(error) if error.kind() == ErrorKind::Corrupt && self.is_done(&state) => {
                         return Err(error);
                     }
@@ -275,7 +275,7 @@ impl<'env> EventLoop<'env> {
         }
     }
 
-    /// Takes over changed settings, and looks which lanes can be served.
+    /// Applies changes of the configuration, and checks which lanes are ready.
     fn follow(&self, state: &mut LoopState) {
         match state.follower.look(self.store, &state.plan) {
             None => {}
@@ -299,7 +299,7 @@ impl<'env> EventLoop<'env> {
         (self.observe)(DispatchEvent::Warning { message });
     }
 
-    /// Sleeps until something happens or is due, and takes note of it.
+    /// Sleeps until there is a wakeup or something is due, and handles the wakeups.
     fn sleep(&self, state: &mut LoopState, nap: Duration) {
         let mut nap = state.stop_at.map_or(nap, |at| at.saturating_duration_since(Instant::now()).min(nap));
         let store = self.store;
@@ -312,7 +312,7 @@ impl<'env> EventLoop<'env> {
             Ok(wake) => self.handle_wakeup(state, wake),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
         }
-        // All that came at the same time leads to one look.
+        // All wakeups of one moment lead to one pass of the loop.
         while let Ok(wake) = self.receiver.try_recv() {
             self.handle_wakeup(state, wake);
         }
@@ -345,14 +345,14 @@ impl<'env> EventLoop<'env> {
         }
     }
 
-    /// Says once for each pause that a vendor is left alone.
+    /// Reports a cooldown, once for each of its ends.
     fn report_cooldown(&self, state: &mut LoopState, parked: &Parked) {
         if state.reported_cooldowns.insert(parked.key(), parked.until) != Some(parked.until) {
             (self.observe)(DispatchEvent::CooldownStarted(parked.clone()));
         }
     }
 
-    /// Claims and starts as much as fits. True if there was nothing to claim.
+    /// Claims and starts tasks while slots are free. Returns true if there was nothing to claim.
     fn fill_slots<'scope>(&self, state: &mut LoopState, scope: &'scope Scope<'scope, 'env>) -> Result<bool>
     where
         'env: 'scope,
@@ -363,7 +363,7 @@ impl<'env> EventLoop<'env> {
             recover(store, &plan.prices, self.observe)?;
         }
         while state.running.len() < plan.max_concurrent as usize {
-            // Made first: once a task is claimed nothing may keep its run from starting.
+            // Created first: once a task is claimed nothing may prevent the start of its run.
             let stop = StopHandle::new()?;
             let Some((service, task)) = self.claim_from_first_lane(state)? else {
                 return Ok(true);
@@ -373,7 +373,7 @@ impl<'env> EventLoop<'env> {
         Ok(false)
     }
 
-    /// Claims from the first lane that has something for us.
+    /// Claims a task from the first lane that has a matching one.
     fn claim_from_first_lane(&self, state: &mut LoopState) -> Result<Option<(Arc<Service>, Task)>> {
         let (store, plan) = (self.store, state.plan.clone());
         let admission = Admission::load(store)?;
@@ -410,7 +410,7 @@ impl<'env> EventLoop<'env> {
         Ok(None)
     }
 
-    /// One run at a time for each conversation: the programs themselves do not take care of it.
+    /// Returns whether no other run uses the task's conversation; the agents' programs do not check that.
     fn conversation_is_free(&self, state: &LoopState, task: &Task) -> bool {
         let Some(session) = metadata_text(task, "session_id") else {
             return true;
@@ -472,11 +472,11 @@ impl<'env> EventLoop<'env> {
         Ok(())
     }
 
-    /// The last look of `once`: what dead dispatchers left must not stay claimed until a lease ends.
-    /// `None` when there is nothing; else how long to wait before going on.
+    /// Recovers tasks of dead dispatchers before `once` ends: they must not stay claimed until a lease ends.
+    /// Returns how long to wait before the next pass of the loop, or `None` if there is nothing to wait for.
     ///
-    /// A dispatcher that was killed while it started an agent dies a moment later than its process
-    /// seems to: until the agent's program runs, its card is still held.
+    /// The registration of a dispatcher that was killed while it started an agent stays locked for a moment:
+    /// until the agent's program has replaced the forked process.
     fn final_recovery(&self, state: &mut LoopState) -> Option<Duration> {
         let store = self.store;
         let left = store.abandoned_workers(DISPATCHER).is_ok_and(|dead| !dead.is_empty());
@@ -490,14 +490,14 @@ impl<'env> EventLoop<'env> {
         Some(FINAL_RECOVERY_PAUSE)
     }
 
-    /// Whether `once` is satisfied: nothing runs, and no retry of ours is still to come.
+    /// Returns whether `once` may end: nothing is running, and no retry of this dispatcher is pending.
     fn is_done(&self, state: &LoopState) -> bool {
         let waits = state.retry_until.is_some_and(|until| self.store.now().wall < until);
         state.plan.once && state.running.is_empty() && !waits
     }
 }
 
-/// Runs one task and reports it. For a thread of its own.
+/// Runs one task and reports the result. Runs in a thread of its own.
 fn run_and_report(
     context: &RunContext<'_>,
     lease_renewer: &LeaseRenewer,

@@ -1,4 +1,4 @@
-//! What a dispatcher tells about itself while it works: for people a line, for programs an object.
+//! Events of a dispatcher: a line for people, an object for programs.
 
 use std::time::Duration;
 
@@ -10,122 +10,122 @@ use crate::model::duration;
 use crate::model::json::Object;
 use crate::model::task::object;
 
-/// Something worth telling.
+/// An event of a dispatcher, printed by `lanes dispatch` and written to its log.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DispatchEvent {
-    /// The dispatcher is at work.
+    /// The dispatcher has started.
     Ready {
-        /// Under which name.
+        /// Owner name in its claims.
         owner: String,
-        /// For which lanes.
+        /// Lanes that it serves.
         lanes: Vec<String>,
     },
-    /// A task was taken.
+    /// A task was claimed.
     Claimed {
         /// The task.
         task_id: String,
-        /// Its lane.
+        /// Lane of the task.
         lane: String,
-        /// Who works on it.
+        /// Name of the vendor.
         vendor: String,
-        /// Which attempt this is.
+        /// Number of the attempt, from 1.
         attempt: u32,
     },
-    /// Its agent runs.
+    /// The agent of a task was started.
     Started {
         /// The task.
         task_id: String,
-        /// The agent's process.
+        /// Process id of the agent.
         pid: u32,
     },
-    /// Its agent said something.
+    /// The agent of a task reported progress.
     Progress {
         /// The task.
         task_id: String,
-        /// What.
+        /// One line for people.
         text: String,
     },
-    /// It was answered.
+    /// A task was answered.
     Answered {
         /// The task.
         task_id: String,
-        /// How long the run took.
+        /// Duration of the run.
         duration: Duration,
-        /// What it cost, in dollars.
+        /// Cost of the run in US dollars.
         cost_usd: Option<f64>,
-        /// How far the work came, if that is known.
+        /// `done`, `partial` or `blocked`, if the answer says so.
         outcome: Option<&'static str>,
     },
-    /// It failed and will be tried again.
+    /// A run failed, and its task will be retried.
     Retry {
         /// The task.
         task_id: String,
-        /// What happened.
+        /// Reason of the failure.
         message: String,
-        /// When, from now.
+        /// Time until the next attempt.
         delay: Duration,
     },
-    /// It failed for good.
+    /// A task failed permanently.
     Failed {
         /// The task.
         task_id: String,
-        /// What happened.
+        /// Reason of the failure.
         message: String,
     },
-    /// It went back, or was left to others, without an answer.
+    /// A task was returned to its lane without an answer, or its claim is over.
     Returned {
         /// The task.
         task_id: String,
-        /// Why.
+        /// Reason.
         message: String,
     },
-    /// A vendor, or one of its models, is left alone.
+    /// A vendor, or one of its models, is not used for a while.
     CooldownStarted(Parked),
-    /// A lane is left alone because something that all its runs need is missing.
+    /// A lane is not served because something that all its runs need is missing.
     LaneNotReady {
         /// The lane.
         lane: String,
         /// What is missing.
         message: String,
     },
-    /// What was missing is there again.
+    /// A lane that was not ready is served again.
     LaneReady {
         /// The lane.
         lane: String,
     },
-    /// The settings have changed; new runs use them.
+    /// The configuration has changed; new runs use it.
     Reloaded {
-        /// The lanes that are served now.
+        /// Lanes that are served from now on.
         lanes: Vec<String>,
     },
-    /// What a dead dispatcher left behind was put in order.
+    /// A task of a dispatcher that died was recovered.
     Recovered {
         /// The task.
         task_id: String,
-        /// How.
+        /// What was done with the task.
         message: String,
     },
-    /// Something is not as it should be; the work goes on.
+    /// A problem that does not stop the dispatcher.
     Warning {
-        /// What.
+        /// Description for people.
         message: String,
     },
-    /// Nothing new is taken any more.
+    /// The dispatcher claims no further tasks.
     Draining {
-        /// How many agents are still at work.
+        /// Number of agents that are still running.
         running: usize,
     },
-    /// The dispatcher ends.
+    /// The dispatcher has ended.
     Done {
-        /// Tasks answered.
+        /// Number of tasks answered.
         answered: u64,
-        /// Runs that failed.
+        /// Number of runs that failed.
         failed: u64,
     },
 }
 
 impl DispatchEvent {
-    /// The moment's name for programs.
+    /// Returns the name of the event for programs, the `event` key of its object.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Ready { .. } => "ready",
@@ -147,7 +147,7 @@ impl DispatchEvent {
         }
     }
 
-    /// The task it is about.
+    /// Returns the id of the task that the event is about, if any.
     pub fn task_id(&self) -> Option<&str> {
         match self {
             Self::Claimed { task_id, .. }
@@ -169,7 +169,7 @@ impl DispatchEvent {
         }
     }
 
-    /// The moment in a person's words, without the task.
+    /// Describes the event in one line for people, without the task.
     pub fn words(&self) -> String {
         match self {
             Self::Ready { owner, lanes } => format!("{owner} serves {}", lanes.join(", ")),
@@ -181,7 +181,7 @@ impl DispatchEvent {
             Self::Progress { text, .. } => text.clone(),
             Self::Answered { duration, cost_usd, outcome, .. } => {
                 let cost = cost_usd.map(|cost| format!(", ${cost:.2}")).unwrap_or_default();
-                // An answer that is done is what everybody expects.
+                // `done` is the normal case and is not shown.
                 let outcome = outcome.filter(|outcome| *outcome != ClosingStatus::Done.as_str());
                 let outcome = outcome.map(|outcome| format!(" ({outcome})")).unwrap_or_default();
                 format!("answered after {}{cost}{outcome}", duration::words(*duration))
@@ -204,7 +204,7 @@ impl DispatchEvent {
         }
     }
 
-    /// The moment as an object for programs.
+    /// Returns the event as a JSON object for programs.
     pub fn to_object(&self) -> Object {
         let mut all = object([
             ("event", self.kind().into()),
@@ -252,15 +252,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_reads_as_a_line_and_as_an_object() {
-        let moment = DispatchEvent::Answered {
+    fn an_event_reads_as_a_line_and_as_an_object() {
+        let event = DispatchEvent::Answered {
             task_id: "t1".to_string(),
             duration: Duration::from_secs(61),
             cost_usd: Some(0.25),
             outcome: Some("done"),
         };
-        assert_eq!(moment.words(), "answered after 1m 1s, $0.25");
-        let object = moment.to_object();
+        assert_eq!(event.words(), "answered after 1m 1s, $0.25");
+        let object = event.to_object();
         assert_eq!(object["event"], "answered");
         assert_eq!(object["task_id"], "t1");
         assert_eq!(object["cost_usd"], 0.25);

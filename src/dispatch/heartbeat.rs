@@ -1,8 +1,8 @@
-//! Keeping claims alive, and noticing when they are over.
+//! Renews the leases of running tasks, and notices when a claim is over.
 //!
-//! One thread looks after all runs of a dispatcher: it renews each lease at a third of its length, and
-//! whenever something in the store changes it looks whether a task was cancelled or taken over. Then
-//! the run is stopped, and nothing is reported for it.
+//! One thread does this for all runs of a dispatcher: it renews each lease when a third of it has passed, and
+//! at each change in the store it checks whether a task was cancelled or claimed by another worker. Then the
+//! run is stopped, and nothing is reported for it.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +14,10 @@ use crate::error::{Error, ErrorKind};
 use crate::model::{ClaimState, ClaimToken, Command, Refusal, TaskId};
 use crate::store::Store;
 
-/// Longest sleep between two looks.
+/// Maximum time between two checks.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The claims of a dispatcher.
+/// Renews the leases of a dispatcher's claims.
 #[derive(Debug)]
 pub struct LeaseRenewer {
     kept: Mutex<Vec<RenewedClaim>>,
@@ -34,19 +34,19 @@ struct RenewedClaim {
 }
 
 impl LeaseRenewer {
-    /// Keeps nothing yet.
+    /// Creates a renewer without claims. Leases last `lease_seconds` seconds.
     pub fn new(lease_seconds: f64) -> Self {
         Self { kept: Mutex::default(), lease_seconds, ended: AtomicBool::new(false) }
     }
 
-    /// Looks after a claim from now on.
+    /// Adds a claim to be renewed; `stop` ends its run when the claim is over.
     pub fn add(&self, id: &TaskId, token: &ClaimToken, stop: &StopHandle) {
         let renew_at = Instant::now() + self.third();
         let kept = RenewedClaim { id: id.clone(), token: token.clone(), stop: stop.clone(), renew_at };
         self.lock().push(kept);
     }
 
-    /// The run is over.
+    /// Stops renewing a claim, because its run is over.
     pub fn remove(&self, token: &ClaimToken) {
         self.lock().retain(|kept| kept.token != *token);
     }
@@ -56,11 +56,11 @@ impl LeaseRenewer {
         self.ended.store(true, Ordering::SeqCst);
     }
 
-    /// Looks after the claims until [`LeaseRenewer::end`]. For a thread of its own.
+    /// Renews the claims until [`LeaseRenewer::end`]. Runs in a thread of its own.
     pub fn watch(&self, store: &Store) {
         let mut watch = store.watch_feed();
         while !self.ended.load(Ordering::SeqCst) {
-            // A copy, so that nobody waits for the files that are read below.
+            // Copied, so that the lock is not held while files are read.
             let kept = self.lock().clone();
             for claim in &kept {
                 if !self.look_after(store, claim) {
@@ -71,7 +71,7 @@ impl LeaseRenewer {
         }
     }
 
-    /// Does what is due for a claim; false when there is nothing to look after any more.
+    /// Checks a claim and renews it if that is due. Returns false when the claim is over.
     fn look_after(&self, store: &Store, claim: &RenewedClaim) -> bool {
         let is_due = Instant::now() >= claim.renew_at;
         let state = match is_due {
@@ -85,7 +85,7 @@ impl LeaseRenewer {
                 }
                 return true;
             }
-            // The agent goes on until it ends by itself.
+            // The agent answered the task itself; it may continue until it exits.
             Ok(ClaimState::Answered) => return false,
             Ok(ClaimState::Cancelled) => StopReason::Cancelled,
             Ok(ClaimState::Lost) => StopReason::LeaseLost,
@@ -118,8 +118,8 @@ impl LeaseRenewer {
         }
     }
 
-    /// When the next lease has to be renewed, or else when to look again. A claim that is added during
-    /// the sleep before that is due no earlier than its end.
+    /// Returns when to check next: at the next renewal, or after the maximum time. A claim that is added while
+    /// the thread sleeps is due no earlier than that.
     fn next_look(&self) -> Instant {
         let look = Instant::now() + LOOK.min(self.third());
         self.lock().iter().map(|kept| kept.renew_at).fold(look, Instant::min)
@@ -130,7 +130,7 @@ impl LeaseRenewer {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<RenewedClaim>> {
-        // A panic elsewhere leaves the list as it was: still right.
+        // A panic in another thread leaves the list valid.
         self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

@@ -1,133 +1,133 @@
-//! How a run can end, and what each end means for the task.
+//! The ends of a run: exit of the process, reason to stop it, failure, answer, outcome for the task.
 
 use serde_json::Value;
 
 use super::output::ClosingStatus;
 use crate::model::{FailureClass, Obstacle, Time, Verdict};
 
-/// The first words of every message about a usage limit.
+/// Start of every message about a usage limit.
 pub const USAGE_LIMIT_REASON: &str = "the vendor's usage limit is reached";
-/// Those about everything that keeps a vendor from working.
+/// Starts of the messages about a vendor's refusals, by which they are recognised in a task's history.
 pub const REFUSAL_REASONS: [&str; 3] =
     [USAGE_LIMIT_REASON, "the vendor is overloaded", "the vendor refuses the account"];
 
-/// Why a task goes back whose dispatcher was stopped.
+/// Reason of a release by a dispatcher that was stopped.
 pub const DISPATCHER_STOPPED: &str = "the dispatcher was stopped before the agent was done";
-/// How a process ended.
+/// The exit of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It never ran: the run was stopped before its start.
+    /// It was not started: the run was stopped before that.
     NotStarted,
-    /// By itself, with this code.
+    /// It exited with this code.
     Code(i32),
-    /// By this signal.
+    /// It was killed by this signal.
     Signal(i32),
 }
 
-/// Why the dispatcher ended a run.
+/// Why the dispatcher stopped a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// It took longer than allowed.
+    /// It exceeded its timeout.
     Timeout,
-    /// It printed nothing for longer than allowed.
+    /// It exceeded its silence timeout.
     Silent,
     /// The task was cancelled.
     Cancelled,
-    /// The task was taken over by somebody else.
+    /// The task was claimed by another worker.
     LeaseLost,
-    /// The dispatcher itself has to end.
+    /// The dispatcher is shutting down.
     Shutdown,
-    /// The agent started another conversation than the one it was to continue.
+    /// The agent started another conversation than the one to continue.
     WrongSession,
-    /// The service refuses the account, and the agent only tries again.
+    /// The service refuses the account, and the agent keeps retrying.
     Refused,
-    /// The result was there, the process stayed.
+    /// The result was complete, but the process did not exit.
     Lingering,
-    /// It was not even started: another run continues the same conversation.
+    /// It was not started: another run uses the same conversation.
     Busy,
 }
 
-/// What to do with the task.
+/// What a run means for its task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// Answer it.
+    /// The task is answered.
     Completed(RunAnswer),
-    /// Try again, give up or pause, by the class.
+    /// The run failed: the task is retried, returned or failed.
     Failed(Failure),
-    /// Give it back as if it had not been taken: what every run of its lane needs is missing.
+    /// The task is returned and the attempt does not count: something that all runs of the lane need is missing.
     Unready(String),
-    /// Give it back as if it had not been taken: the store was in trouble before its agent was started.
+    /// The task is returned and the attempt does not count: the store failed before the agent was started.
     NotBegun(String),
-    /// Say nothing about it: it was cancelled, belongs to somebody else, or goes back unfinished.
+    /// Nothing is reported: the task was cancelled, belongs to another worker, or is returned unfinished.
     Withheld(StopReason),
 }
 
-/// An answer and what it says besides its text.
+/// The answer of an agent, with what was parsed from it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunAnswer {
-    /// The agent's words, unchanged.
+    /// Text of the answer, unchanged.
     pub body: String,
-    /// From a closing `VERDICT:` line.
+    /// Verdict from a closing `VERDICT:` line.
     pub verdict: Option<Verdict>,
-    /// From a closing `STATUS:` line, and from what was cut short.
+    /// Status from a closing `STATUS:` line and from background work that was cut short.
     pub closing: Option<ClosingStatus>,
-    /// What the agent started in the background and what did not come to its own end, in a person's words.
+    /// Background work that did not finish, one line for people each.
     pub cut_short: Vec<String>,
-    /// The value of an answer that was asked to be JSON, or why there is none.
+    /// Value of an answer that must be JSON, or the reason why there is none.
     pub parsed: Option<Result<Value, String>>,
 }
 
-/// When a limit ends.
+/// When a usage limit ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetTime {
     /// At this instant.
     Exact(Time),
-    /// Within the minute, or the hour, that begins at this time.
+    /// Within the minute or hour that starts at this time.
     Clock(Time),
-    /// About now: the time that was named has just passed.
+    /// About now: the time in the notice has just passed.
     Passed,
 }
 
-/// What keeps a vendor from working, whatever the task.
+/// A refusal by the vendor that does not depend on the task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VendorRefusal {
-    /// What it is.
+    /// Kind of the refusal.
     pub obstacle: Obstacle,
-    /// When it ends, if that was said.
+    /// When it ends, if the vendor said so.
     pub reset: Option<ResetTime>,
-    /// The one model that it is about, as the vendor calls it.
+    /// The one model that it concerns, as the vendor names it.
     pub model: Option<String>,
 }
 
-/// Why there is no answer.
+/// The failure of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
-    /// Error, timeout, usage limit or permanent.
+    /// Class of the failure.
     pub class: FailureClass,
-    /// What keeps the vendor from working, if the task is not to blame.
+    /// The vendor's refusal, if that is the cause.
     pub vendor_refusal: Option<VendorRefusal>,
-    /// What happened, in a person's words.
+    /// Reason, for people.
     pub message: String,
 }
 
 impl Failure {
-    /// A failure of `class` that happened as `message` says.
+    /// Creates a failure of a class with a message for people.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
         Self { class, vendor_refusal: None, message: message.into() }
     }
 
-    /// Trying again cannot help.
+    /// Creates a failure for which a retry is useless.
     pub fn permanent(message: impl Into<String>) -> Self {
         Self::new(FailureClass::Permanent, message)
     }
 }
 
-/// What cut a run short.
+/// What interrupted a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interruption {
-    /// A usage limit of its vendor, or another refusal that is no fault of the task.
+    /// A usage limit of its vendor, or another refusal that the task did not cause.
     Limit,
-    /// Its own time limits.
+    /// Its timeout or silence timeout.
     Timeout,
     /// Its dispatcher died or was stopped.
     Lost,
@@ -136,7 +136,7 @@ pub enum Interruption {
 impl Interruption {
     const ALL: [Self; 3] = [Self::Limit, Self::Timeout, Self::Lost];
 
-    /// The word in configuration.
+    /// Returns the name in configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Limit => "limit",
@@ -145,7 +145,10 @@ impl Interruption {
         }
     }
 
-    /// Reads `resume_on`, a list of these words.
+    /// Parses `resume_on`, a list of these names.
+    ///
+    /// # Errors
+    /// What was expected, for people.
     pub fn list_from_yaml(value: &serde_yaml::Value) -> Result<Vec<Self>, String> {
         let expected = || format!("expected a list of {}", Self::ALL.map(Self::as_str).join(", "));
         let words = value.as_sequence().ok_or_else(expected)?;
@@ -156,7 +159,7 @@ impl Interruption {
         words.iter().map(parse).collect::<Option<_>>().ok_or_else(expected)
     }
 
-    /// What happened, in words for the agent.
+    /// Describes the interruption to the agent.
     pub const fn words(self) -> &'static str {
         match self {
             Self::Limit => "the service let you go no further, as at a usage limit",

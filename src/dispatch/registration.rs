@@ -1,5 +1,5 @@
-//! The dispatcher's card: what it says of itself to `status` and `workers`, and to whoever has to put
-//! its affairs in order should it die.
+//! The registration of a dispatcher among the workers: read by `status` and `workers`, and by the dispatcher
+//! that recovers its tasks should it die.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,40 +14,40 @@ use crate::model::task::object;
 use crate::model::{ClaimToken, Time};
 use crate::store::{DISPATCHER, Registration, Store, WorkerInfo};
 
-/// Progress is shown at most this often.
+/// Minimum time between two updates of the registration for progress alone.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// One run, as the card shows it.
+/// A run in the registration.
 #[derive(Clone, Debug, Default)]
 pub struct RunEntry {
     /// Lane of the task.
     pub lane: String,
-    /// Who works on it.
+    /// Name of the vendor.
     pub vendor: String,
-    /// The run's name.
+    /// Id of the run.
     pub run: String,
-    /// What boards call its state.
+    /// State of the run as boards name it.
     pub in_progress: Option<String>,
-    /// Since when, RFC 3339.
+    /// Start of the run, RFC 3339.
     pub started_at: String,
-    /// When it must be done, RFC 3339.
+    /// When the run is ended at the latest, RFC 3339.
     pub deadline: Option<String>,
-    /// How long it may print nothing.
+    /// How long the agent may print nothing.
     pub silence: Option<Duration>,
-    /// The agent's process.
+    /// Process id of the agent.
     pub pid: Option<u32>,
-    /// The conversation.
+    /// Id of the conversation.
     pub session_id: Option<String>,
-    /// What it said last.
+    /// Latest line of progress.
     pub progress: Option<String>,
 }
 
-/// The card and what stands on it.
+/// The registration of a running dispatcher and its content.
 #[derive(Debug)]
 pub struct DispatcherRegistration {
     registration: Registration,
     state: Mutex<RegistrationState>,
-    /// Told when the dispatcher is to end.
+    /// Notified when the dispatcher starts to drain.
     drained: Condvar,
 }
 
@@ -59,24 +59,27 @@ struct RegistrationState {
     written: Instant,
 }
 
-/// The beginning that all claim tokens of a dispatcher share, so that its claims can be told.
+/// The common prefix of all claim tokens of a dispatcher, by which its claims are recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenPrefix(String);
 
 impl TokenPrefix {
-    /// A prefix from random bits.
+    /// Creates a prefix from random bits.
     pub fn from_random(random: u128) -> Self {
         Self(format!("{:016x}", random as u64))
     }
 
-    /// A new token with this prefix.
+    /// Returns a new token with this prefix.
     pub fn token(&self, random: u128) -> ClaimToken {
         ClaimToken::from_text(format!("{}{:016x}", self.0, random as u64))
     }
 }
 
 impl DispatcherRegistration {
-    /// Hangs up the card.
+    /// Registers the dispatcher.
+    ///
+    /// # Errors
+    /// When the registration cannot be written.
     pub fn register(store: &Store, plan: &Plan, prefix: &TokenPrefix) -> Result<Self> {
         let data = object([
             ("claims", prefix.0.clone().into()),
@@ -102,7 +105,7 @@ impl DispatcherRegistration {
         Ok(Self { registration, state: Mutex::new(state), drained: Condvar::new() })
     }
 
-    /// The plan is another one now.
+    /// Updates the registration after a change of the configuration.
     pub fn replan(&self, plan: &Plan) {
         let mut state = self.lock();
         state.info.lanes = plan.lanes();
@@ -112,21 +115,21 @@ impl DispatcherRegistration {
         self.write(&mut state);
     }
 
-    /// These lanes are left alone: lane → what is missing.
+    /// Records the lanes that are not ready: lane → what is missing.
     pub fn set_not_ready(&self, lanes: Object) {
         let mut state = self.lock();
         state.info.data.insert("unready".to_string(), lanes.into());
         self.write(&mut state);
     }
 
-    /// A run begins.
+    /// Adds a run.
     pub fn add(&self, task_id: &str, entry: RunEntry) {
         let mut state = self.lock();
         state.running.insert(task_id.to_string(), entry);
         self.write(&mut state);
     }
 
-    /// Something about a run has changed.
+    /// Changes the entry of a run.
     pub fn change(&self, task_id: &str, change: impl FnOnce(&mut RunEntry)) {
         let mut state = self.lock();
         if let Some(entry) = state.running.get_mut(task_id) {
@@ -135,7 +138,7 @@ impl DispatcherRegistration {
         }
     }
 
-    /// A run said something; not every word reaches the card.
+    /// Records progress of a run; written at most once a second.
     pub fn progress(&self, task_id: &str, text: &str) {
         let mut state = self.lock();
         if let Some(entry) = state.running.get_mut(task_id) {
@@ -146,14 +149,14 @@ impl DispatcherRegistration {
         }
     }
 
-    /// A run is over.
+    /// Removes a run that is over.
     pub fn remove(&self, task_id: &str) {
         let mut state = self.lock();
         state.running.remove(task_id);
         self.write(&mut state);
     }
 
-    /// Nothing new is taken any more.
+    /// Records that no further tasks are claimed.
     pub fn drain(&self) {
         let mut state = self.lock();
         state.draining = true;
@@ -161,14 +164,14 @@ impl DispatcherRegistration {
         self.drained.notify_all();
     }
 
-    /// Whether nothing new is taken any more.
+    /// Returns whether no further tasks are claimed.
     pub fn is_draining(&self) -> bool {
         self.lock().draining
     }
 
-    /// Sleeps for `pause`, or until nothing new is taken any more.
+    /// Sleeps for `pause`, or until the dispatcher starts to drain.
     pub fn sleep_until_drain(&self, pause: Duration) {
-        // A panic elsewhere leaves the flag as it was.
+        // A panic in another thread leaves the flag valid.
         drop(self.drained.wait_timeout_while(self.lock(), pause, |state| !state.draining));
     }
 
@@ -192,7 +195,7 @@ impl DispatcherRegistration {
         state.info.data.insert("running".to_string(), running);
         state.info.data.insert("draining".to_string(), state.draining.into());
         state.written = Instant::now();
-        // The card is for people; a full disk must not stop the work.
+        // The registration only informs people; a full disk must not stop the dispatcher.
         let _ = self.registration.update(&state.info);
     }
 
@@ -201,7 +204,7 @@ impl DispatcherRegistration {
     }
 }
 
-/// Each lane with the account that serves it and the limits of its runs.
+/// Returns each lane with the account that serves it and the limits of its runs.
 fn serves(plan: &Plan) -> Value {
     let serves = plan.services.iter().map(|service| {
         let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs_f64());
@@ -219,7 +222,7 @@ fn serves(plan: &Plan) -> Value {
     serves.collect::<Vec<_>>().into()
 }
 
-/// The accounts that a usage limit may be remembered under.
+/// Returns the accounts that may have a cooldown, sorted.
 fn vendors(plan: &Plan) -> Value {
     let mut vendors: Vec<&str> = plan.services.iter().map(|service| service.account.as_str()).collect();
     vendors.sort_unstable();
@@ -227,7 +230,7 @@ fn vendors(plan: &Plan) -> Value {
     vendors.into()
 }
 
-/// The runs that a card shows: task, run and conversation of each.
+/// Returns the runs of a registration: task id, run id and conversation id of each.
 pub fn runs_on_card(info: &WorkerInfo) -> Vec<(String, String, Option<String>)> {
     let running = info.data.get("running").and_then(Value::as_array);
     running
@@ -240,8 +243,8 @@ pub fn runs_on_card(info: &WorkerInfo) -> Vec<(String, String, Option<String>)> 
         .collect()
 }
 
-/// Whether a conversation is being continued by a run of any dispatcher other than for `task_id`, and
-/// by which task and since when.
+/// Returns the task other than `task_id` whose run is continuing the conversation `session`, in any
+/// dispatcher, and since when that dispatcher has been running.
 pub fn session_user(store: &Store, session: &str, task_id: &str) -> Option<(String, Time)> {
     let workers = store.live_workers().ok()?;
     let runs = workers.iter().flat_map(|info| runs_on_card(info).into_iter().map(|run| (run, info.since)));

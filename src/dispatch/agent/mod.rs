@@ -1,12 +1,12 @@
-//! One agent process, from its start until nothing of it is left.
+//! Runs one agent process, from its start until none of its processes is left.
 //!
-//! Two processes see to that. The dispatcher reads both pipes as they fill, watches the clock and the
-//! [`StopHandle`], and decides when a run has to end (`supervisor.rs`). Between it and the agent
-//! stands a [`guard`], which ends the agent and all that it started: when it is told to, when the
-//! agent has ended, and when the dispatcher is gone.
+//! Two processes share the work. The dispatcher reads both pipes as they fill, watches the time limits and the
+//! [`StopHandle`], and decides when a run must end (`supervisor.rs`). A [`guard`] between it and the agent ends
+//! the agent and everything the agent started: on request, when the agent has exited, and when the dispatcher
+//! is gone.
 //!
-//! The end never depends on the end of a pipe: a stranger may hold it open for ever. Once the guard is
-//! done, what is in the pipes is read and they are closed.
+//! The end of a run never depends on the end of a pipe, which an unrelated process may hold open for ever.
+//! Once the guard is done, the rest of the pipes is read and they are closed.
 
 pub mod guard;
 pub mod log;
@@ -35,7 +35,7 @@ use super::outcome::{Exit, Failure, StopReason};
 use super::output::StreamParser;
 use crate::model::FailureClass;
 
-/// What to run.
+/// Specification of an agent process.
 #[derive(Debug)]
 pub struct AgentSpec {
     /// Program, looked up on the PATH of `env` unless it contains a slash.
@@ -46,7 +46,7 @@ pub struct AgentSpec {
     pub cwd: PathBuf,
     /// The whole environment.
     pub env: BTreeMap<OsString, OsString>,
-    /// The run's random name; must also be in `env` as [`process_tree::MARKER`].
+    /// Id of the run; must also be in `env` as [`process_tree::MARKER`].
     pub run: RunId,
     /// Standard input: the file that holds the prompt. A file needs no feeding and no reader.
     pub stdin: PathBuf,
@@ -60,60 +60,63 @@ pub struct AgentSpec {
     pub stderr: CappedLog<File>,
     /// Reads standard output.
     pub parser: StreamParser,
-    /// How long the run may take.
+    /// Timeout of the run.
     pub timeout: Option<Duration>,
-    /// How long it may print nothing, neither on standard output nor on standard error.
+    /// Maximum time without output on standard output and standard error.
     pub silence: Option<Duration>,
-    /// Time between the polite and the final signal.
+    /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
-    /// How long the process may stay, silent, after it has reported its result.
+    /// Maximum time without output after the agent has reported its result, until the process is ended.
     pub linger: Duration,
-    /// The conversation that must be continued: a run that announces another one is ended.
+    /// Id of the conversation to continue; a run that reports another one is ended.
     pub expected_session: Option<String>,
 }
 
-/// A run that is over.
+/// An agent process that has ended, and its output.
 #[derive(Debug)]
 pub struct FinishedAgent {
-    /// How the first process ended.
+    /// Exit of the agent's process.
     pub exit: Exit,
-    /// Why it was ended, if it was.
+    /// Why it was stopped, if it was.
     pub stopped: Option<StopReason>,
-    /// Has read everything.
+    /// The parser, which has read all output.
     pub parser: StreamParser,
     /// The end of standard error.
     pub stderr: String,
-    /// How long it took.
+    /// Duration of the run.
     pub duration: Duration,
-    /// How many processes had to be ended after the first one was gone.
+    /// Number of processes that were left when the agent had exited.
     pub leftovers: usize,
-    /// How many processes could not be ended.
+    /// Number of processes that could not be ended.
     pub survivors: usize,
-    /// How many bytes of output are missing in the logs.
+    /// Number of output bytes that are missing in the logs.
     pub dropped: u64,
     /// Why the logs are incomplete, if they are.
     pub log_error: Option<io::Error>,
 }
 
-/// Why a run could not be started.
+/// Why an agent could not be started.
 #[derive(Clone, Debug)]
 pub enum StartError {
-    /// It is this task's run alone.
+    /// The failure concerns this task only.
     Task(Failure),
-    /// The program itself cannot be run here, for whichever task.
+    /// The program cannot be run here, for any task.
     Program(String),
 }
 
 impl StartError {
-    /// A trouble that may have passed at the next attempt.
+    /// Creates a failure for which a retry may help.
     fn for_now(message: String) -> Self {
         Self::Task(Failure::new(FailureClass::Error, message))
     }
 }
 
-/// Runs one agent to its end. Fails only if it cannot be started.
+/// Runs one agent to its end.
 ///
-/// A reason given to `stop` before the start wins: nothing is started then.
+/// If `stop` has a reason before the start, nothing is started.
+///
+/// # Errors
+/// Only when the agent cannot be started.
 pub fn run(
     spec: AgentSpec,
     guard_pool: &GuardPool,

@@ -1,7 +1,7 @@
-//! The guards of a dispatcher, and the processes that fall to it when one of them is killed.
+//! Starts the guards of a dispatcher, and reaps what a killed guard leaves.
 //!
-//! A dispatcher that has its process for itself has the kernel hand it what a killed guard leaves
-//! behind. Every child that is not one of its guards is then such a leftover.
+//! A dispatcher with a process of its own is a subreaper: the kernel makes it the parent of what a killed guard
+//! leaves. Every child that is not one of its guards is then such a leftover.
 
 use std::collections::HashSet;
 use std::io;
@@ -15,25 +15,25 @@ use rustix::process::{Pid, WaitId, WaitIdOptions};
 use super::guard::GuardCommand;
 use super::process_tree::{self, Process};
 
-/// Starts guards and knows them.
+/// The guards of a dispatcher.
 #[derive(Debug)]
 pub struct GuardPool {
-    /// This program, which is also the guards'.
+    /// The program of the guards: this one.
     program: PathBuf,
     adopts: bool,
     guards: Mutex<HashSet<i32>>,
 }
 
 impl GuardPool {
-    /// Guards are started from `program`; what a killed one leaves is known by its mark alone.
+    /// Creates a pool whose guards run `program`; what a killed guard leaves is found by its marker only.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self { program: program.into(), adopts: false, guards: Mutex::default() }
     }
 
-    /// For a process that does nothing but dispatch: it takes over what a killed guard leaves.
+    /// Creates the pool of a process that only dispatches and becomes the parent of what a killed guard leaves.
     ///
-    /// Children that it had before are not its own, and the first process of a container is given
-    /// those of everybody: then nothing is taken over.
+    /// If the process has children already, or is the first process of a container, its children may be
+    /// unrelated: then they are left alone.
     pub fn of_this_process() -> Self {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let is_childless =
@@ -45,7 +45,7 @@ impl GuardPool {
         Self { adopts, ..Self::new("/proc/self/exe") }
     }
 
-    /// Starts a guard; `finish` completes its command. Returns it with the socket to it.
+    /// Starts a guard, whose command `finish` completes. Returns the process and the socket to it.
     pub(super) fn start(
         &self,
         guard_command: &GuardCommand<'_>,
@@ -56,19 +56,19 @@ impl GuardPool {
         let mut command = guard_command.command(&self.program);
         finish(&mut command);
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)));
-        // Held until it is known: else it would look like a leftover.
+        // Held until the guard is recorded; otherwise it would look like a leftover.
         let mut guards = self.lock();
         let child = command.spawn()?;
         guards.insert(Pid::from_child(&child).as_raw_pid());
         Ok((child, own))
     }
 
-    /// A guard has been collected.
+    /// Records that a guard was reaped.
     pub(super) fn reaped(&self, guard: Pid) {
         self.lock().remove(&guard.as_raw_pid());
     }
 
-    /// What killed guards have left, all of them together. Those that have ended are collected.
+    /// Returns the running processes that killed guards have left, and reaps those that have ended.
     pub(super) fn leftovers(&self) -> Vec<Process> {
         if !self.adopts {
             return Vec::new();
@@ -82,7 +82,7 @@ impl GuardPool {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<i32>> {
-        // A panic elsewhere leaves the set as it was: still right.
+        // A panic in another thread leaves the set valid.
         self.guards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! From how a run ended to what is reported about it.
+//! Maps the outcome of a run to its report and its event.
 
 use serde_json::Value;
 
@@ -14,37 +14,37 @@ use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ClaimToken, FailureClass, Status, Task, Time};
 
-/// How long a task waits whose conversation is being continued by another run.
+/// Delay of a task whose conversation is in use by another run, in seconds.
 const BUSY_DELAY_SECONDS: f64 = 5.0;
-/// How long a task waits whose agent could not be started because the store was in trouble.
+/// Delay of a task whose agent could not be started because of an error of the store, in seconds.
 const TROUBLE_DELAY_SECONDS: f64 = 10.0;
 
-/// The run that is settled.
+/// The run to report, and everything the report depends on.
 pub struct ReportInput<'a> {
-    /// The task under its claim.
+    /// The task as it is now.
     pub task: &'a Task,
-    /// Proof of the claim.
+    /// Token of the claim.
     pub token: &'a ClaimToken,
-    /// Who reports.
+    /// Owner of the claim.
     pub owner: &'a str,
-    /// How the lane is run.
+    /// Route of the lane.
     pub route: &'a Route,
-    /// Who worked on it.
+    /// Name of the vendor.
     pub vendor: &'a str,
-    /// The run's name.
+    /// Id of the run.
     pub run: &'a str,
-    /// How it ended.
+    /// Result of the run.
     pub result: &'a RunResult,
-    /// Whether the task itself is what its vendor refuses, if it does.
+    /// Whether the task itself is the cause of its vendor's refusals.
     pub is_to_blame: bool,
-    /// When.
+    /// The current time.
     pub now: Time,
-    /// Spreads delays.
+    /// Random number that spreads delays.
     pub random: u64,
 }
 
-/// What is reported, and what the dispatcher says about it; nothing for a run about which nothing may
-/// be said any more.
+/// Builds the report of a run and its event. Returns `None` if nothing may be reported because the claim is
+/// over.
 pub fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEvent)> {
     let id = run.task.id.to_string();
     let (action, event, outcome) = match &run.result.outcome {
@@ -104,8 +104,8 @@ pub fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEvent)> {
     Some((report, event))
 }
 
-/// The report of a run whose agent answered the task by itself, with an answer that closes so: only the journal has
-/// to be told, and the next stage.
+/// Builds the report of a run whose agent answered the task itself, with `closing` as the status of that answer:
+/// only the usage log and the follow-up task remain.
 pub fn answered_by_agent(run: &ReportInput<'_>, closing: Option<ClosingStatus>) -> Report {
     let completed = matches!(run.task.status, Status::Completed { .. });
     Report {
@@ -119,7 +119,7 @@ pub fn answered_by_agent(run: &ReportInput<'_>, closing: Option<ClosingStatus>) 
     }
 }
 
-/// The journal's line about a run about which nothing else is said.
+/// Builds the run's record for the usage log.
 pub fn record(run: &ReportInput<'_>, outcome: &str) -> UsageRecord {
     let report = &run.result.report;
     let started = run.now.plus_seconds(-run.result.duration.as_secs_f64());
@@ -145,7 +145,7 @@ fn version(run: &ReportInput<'_>) -> Option<String> {
     run.result.report.cli_version.clone().or_else(|| run.result.version.clone())
 }
 
-/// The task that follows an answer that closes so.
+/// Returns the follow-up task of an answer with the status `closing`.
 fn on_success(run: &ReportInput<'_>, closing: Option<ClosingStatus>) -> Option<FollowUp> {
     let next = run.route.move_to.as_ref().filter(|_| ClosingStatus::is_success(closing));
     follow_up(next, true)
@@ -223,7 +223,7 @@ fn failed(
     (action, event, outcome)
 }
 
-/// What is known about the run; unknown figures are left out.
+/// Returns the metadata of the response: what is known about the run, without unknown figures.
 fn metadata(run: &ReportInput<'_>) -> Object {
     let report = &run.result.report;
     let least = report.at_least.as_ref();

@@ -1,4 +1,4 @@
-//! From the end of a run to the end of its report.
+//! Delivers the report of a run, retrying while the store is unavailable.
 
 use std::time::{Duration, Instant};
 
@@ -17,32 +17,32 @@ use crate::model::cooldown::{is_model, park_key};
 use crate::model::{AllParked, ClaimState, Obstacle, Parked, Task, Time};
 use crate::store::CooldownChange;
 
-/// How long to wait before a report is told again, at first and at most.
+/// Time before a report is delivered again: first and maximum.
 const FIRST_RETRY_PAUSE: Duration = Duration::from_secs(2);
 const MAX_RETRY_PAUSE: Duration = Duration::from_secs(30);
-/// How long telling a report is tried, and how long once the dispatcher is to end. What is not told by then
-/// stays in the outbox for the next start.
+/// How long delivery is retried, normally and while the dispatcher drains. A report that is not delivered by
+/// then stays in the outbox until the next start.
 const RETRY_TIME: Duration = Duration::from_secs(300);
 const RETRY_TIME_WHILE_DRAINING: Duration = Duration::from_secs(3);
 const PAUSE_WHILE_DRAINING: Duration = Duration::from_secs(1);
 
-/// A run that is over and told, as far as the loop has to know.
+/// A run that is over and reported, as far as the event loop needs to know.
 pub struct RunDone {
-    /// The task.
+    /// Id of the task.
     pub task_id: String,
-    /// It was answered.
+    /// The task was answered.
     pub answered: bool,
     /// The run failed.
     pub failed: bool,
-    /// When the next attempt is due.
+    /// When the next attempt is due, if the task is retried.
     pub retry_at: Option<Time>,
-    /// The pause that it began or changed.
+    /// The cooldown that the run started or changed.
     pub parked: Option<Parked>,
-    /// The lane that no run can be started for, and why.
+    /// The lane for which no run can be started, and the reason.
     pub not_ready: Option<(String, String)>,
 }
 
-/// Reports a run that is over.
+/// Reports the result of a run: updates the vendor's cooldown, then delivers the report.
 pub fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResult) -> RunDone {
     let store = context.store;
     let task_id = claimed.task.id.to_string();
@@ -58,11 +58,11 @@ pub fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResu
         },
     };
     let is_to_blame = is_to_blame(context, claimed, result);
-    // Before the task goes back: the next free slot must not send it to the same vendor at once.
+    // Before the task is returned: the next free slot must not send it to the same vendor at once.
     if !is_to_blame {
         done.parked = update_cooldown(context, claimed, result);
     }
-    // As it stands now: the agent may have answered by itself.
+    // Read again: the agent may have answered the task itself.
     let current = store.task(&claimed.task.id).unwrap_or_else(|_| claimed.task.clone());
     let now = store.now().wall;
     let run = run_id(&claimed.token);
@@ -87,7 +87,7 @@ pub fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResu
         _ => build_report(&input),
     };
     let Some((report, event)) = report_and_event else {
-        // What was spent is counted all the same.
+        // The usage counts all the same.
         let _ = store.append_usage(&record(&input, "withheld").to_line());
         let message = "the claim is over: the agent was stopped and nothing is reported".to_string();
         (context.observe)(DispatchEvent::Returned { task_id, message });
@@ -109,7 +109,7 @@ pub fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResu
     done
 }
 
-/// Whether a task that its vendor refused is to blame itself.
+/// Returns whether the task itself is the cause of its vendor's refusals.
 fn is_to_blame(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResult) -> bool {
     let Outcome::Failed(Failure { vendor_refusal: Some(vendor_refusal), .. }) = &result.outcome else {
         return false;
@@ -133,8 +133,8 @@ fn is_to_blame(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResu
     retry::is_to_blame(result.past, retry::is_suspicious(result.past) && others_done())
 }
 
-/// Leaves a vendor, or one of its models, alone that refused a run, and forgets the pauses of one that
-/// works again. Returns the pause, if this began or changed one.
+/// Starts or changes the cooldown of a vendor, or of one of its models, that refused a run, and ends the
+/// cooldowns of one that works again. Returns the cooldown that was started or changed.
 fn update_cooldown(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResult) -> Option<Parked> {
     let (store, account) = (context.store, claimed.service.account.as_str());
     let claimed_at = claimed.task.status.claim()?.claimed_at;
@@ -149,7 +149,7 @@ fn update_cooldown(context: &RunContext<'_>, claimed: &ClaimedTask, result: &Run
         }
         outcome => {
             let is_done = matches!(outcome, Outcome::Completed(_));
-            // A run that failed by itself shows that the account is in order.
+            // A run that worked and failed shows that the account is accepted.
             let has_worked = is_done || result.report.tokens.is_some_and(|tokens| tokens.output > 0);
             let is_over = |parked: &&Parked| {
                 parked.vendor == account
@@ -160,7 +160,7 @@ fn update_cooldown(context: &RunContext<'_>, claimed: &ClaimedTask, result: &Run
                         (Some(_), None) => parked.by_default,
                     }
             };
-            // Most vendors are not parked, and then nobody needs the lock.
+            // Most vendors have no cooldown, and then no lock is needed.
             let parked = if has_worked { store.cooldowns() } else { Ok(AllParked::new()) };
             let keys = parked
                 .map(|parked| -> Vec<String> { parked.values().filter(is_over).map(Parked::key).collect() });
@@ -188,17 +188,17 @@ fn answered_event(task_id: &str, result: &RunResult, closing: Option<ClosingStat
     }
 }
 
-/// How the answer closes that an agent gave by itself.
+/// Reads the closing status of an answer that the agent itself gave to the task.
 fn agents_own_status(context: &RunContext<'_>, task: &Task) -> Option<ClosingStatus> {
     let response = context.store.response(task).ok().flatten()?;
     closing(&response.body)
 }
 
-/// Adds how the run ended to the task's history; without it the report is as good.
+/// Adds the end of the run to the task's history. The report does not depend on it.
 fn note_run_end(context: &RunContext<'_>, claimed: &ClaimedTask, event: &DispatchEvent, result: &RunResult) {
     let kind = match result.outcome {
         Outcome::Completed(_) => "headless_completed",
-        // No run has begun.
+        // No run was started.
         Outcome::Unready(_) | Outcome::NotBegun(_) => return,
         _ => "headless_failed",
     };
@@ -210,9 +210,8 @@ fn note_run_end(context: &RunContext<'_>, claimed: &ClaimedTask, event: &Dispatc
     context.note_if_possible(claimed, kind, event.words(), data);
 }
 
-/// Tells a report, again and again if the store is in trouble: the claim is renewed meanwhile, and the
-/// agent's work is worth a wait, though not a slot for ever. Somebody who wants the run to end ends this
-/// too.
+/// Delivers a report, retrying on errors of the store for a limited time. The claim is renewed meanwhile. A
+/// request to stop the run ends the retries too.
 fn deliver_with_retries(
     context: &RunContext<'_>,
     claimed: &ClaimedTask,

@@ -1,9 +1,9 @@
-//! Telling the queue how a run ended, so that it is told exactly once whatever happens meanwhile.
+//! Reports the end of a run to the queue, exactly once whatever happens meanwhile.
 //!
-//! The report is first written, durably, beside the attempt; then each of its steps is taken. Every
-//! step can be taken again without harm: an answer repeated under the same token changes nothing, a
-//! release under an old token is refused, a follow-up task has a key. So whoever finds a report that
-//! was not told to its end tells it again from the beginning.
+//! The report is first written durably into the attempt's directory; then its steps are executed. Every step
+//! is idempotent: a response repeated under the same token changes nothing, a release under an old token is
+//! refused, a follow-up task has a key. So a report that was not delivered completely is delivered again from
+//! the beginning, by any dispatcher.
 
 pub mod build;
 pub mod deliver;
@@ -23,12 +23,12 @@ use crate::model::{
 use crate::store::Store;
 use crate::{Error, Result};
 
-/// The report's file in the attempt's directory.
+/// Name of the report's file in the attempt's directory.
 pub const REPORT_FILE: &str = "report.json";
-/// Largest report that is read.
+/// Maximum size of a report that is read, in bytes.
 const LARGEST: u64 = 256 * 1024 * 1024;
 
-/// How a run ended, and all that follows.
+/// The end of a run and everything that follows from it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The task.
@@ -37,46 +37,46 @@ pub struct Report {
     pub fence: u64,
     /// Token of the claim.
     pub token: ClaimToken,
-    /// Who reports.
+    /// Owner of the claim.
     pub owner: String,
-    /// What happens to the task.
+    /// What to do with the task.
     pub action: Action,
-    /// A task that follows once this one has been answered.
+    /// A task to submit once this one has ended.
     pub follow_up: Option<FollowUp>,
-    /// The run's line in the journal.
+    /// The run's record for the usage log.
     pub record: UsageRecord,
 }
 
-/// What happens to the task.
+/// What a report does with the task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Action {
-    /// It is answered.
+    /// Responds to the task.
     Respond {
-        /// With success.
+        /// Whether the task is completed; otherwise it has failed.
         completed: bool,
         /// Class of a failure; written as an empty string after success.
         #[serde(serialize_with = "write_class", deserialize_with = "read_class")]
         class: Option<FailureClass>,
-        /// The answer, or what happened.
+        /// The answer, or the reason of the failure.
         body: String,
         /// A verdict of the agent; one that only a newer version knows is read as none.
         #[serde(default, deserialize_with = "read_verdict")]
         verdict: Option<Verdict>,
-        /// About the run.
+        /// Metadata about the run.
         metadata: Object,
     },
-    /// It goes back into its lane.
+    /// Returns the task to its lane.
     Release {
-        /// Why.
+        /// Reason, for the task's history.
         reason: String,
-        /// Not to be claimed for this long, in seconds.
+        /// Time until it can be claimed again, in seconds.
         #[serde(deserialize_with = "read_seconds")]
         delay_seconds: f64,
-        /// Class of the failure, when the attempt is spent.
+        /// Class of the failure, if the attempt counts.
         spent: Option<FailureClass>,
     },
-    /// Nothing: the agent answered by itself.
+    /// Does nothing: the agent answered the task itself.
     Nothing,
 }
 
@@ -102,18 +102,18 @@ fn read_seconds<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<f64,
 /// A task that is submitted when another one has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FollowUp {
-    /// Its lane.
+    /// Lane of the new task.
     pub lane: String,
-    /// Whether it takes over after success, or collects a failure.
+    /// Whether it follows a success; otherwise it follows a failure.
     pub after_success: bool,
 }
 
-/// What became of telling a report.
+/// Result of delivering a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportDelivery {
-    /// It was heard, now or before.
+    /// The queue has accepted it, now or before.
     Accepted,
-    /// The task had gone to somebody else, or was cancelled: nothing was said.
+    /// The task was cancelled or claimed by another worker: nothing was reported.
     ClaimOver,
 }
 
@@ -128,10 +128,10 @@ impl ReportDelivery {
 }
 
 impl Report {
-    /// Writes the report beside its attempt and tells it.
+    /// Writes the report into the attempt's directory and delivers it.
     ///
     /// # Errors
-    /// When the store cannot be written just now; the report stays in the outbox and can be told later.
+    /// When the store cannot be written just now; the report stays in the outbox and can be delivered later.
     pub fn save_and_deliver(&self, store: &Store, warn: &dyn Fn(String)) -> Result<ReportDelivery> {
         let id = TaskId::parse(&self.task_id)?;
         let text = serde_json::to_vec(self).map_err(|error| Error::corrupt(format!("a report: {error}")))?;
@@ -140,7 +140,10 @@ impl Report {
         self.deliver(store, warn)
     }
 
-    /// The report of an attempt, if one was written.
+    /// Reads the report of an attempt, if one was written.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not a report.
     pub fn load(store: &Store, id: &TaskId, fence: u64) -> Result<Option<Self>> {
         let Some(attempt) = store.existing_attempt(id, fence)? else {
             return Ok(None);

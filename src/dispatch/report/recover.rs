@@ -1,8 +1,8 @@
-//! Putting in order what a dead dispatcher left behind.
+//! Recovers the tasks of a dispatcher that died.
 //!
-//! A dispatcher that was killed leaves its card, on which its claims can be told by their tokens. For
-//! each of them whoever comes next ends what still runs, tells the report if one was written, keeps a
-//! result that had arrived, and gives everything else back at once instead of after the lease.
+//! A dispatcher that was killed leaves its registration, which holds the prefix of its claim tokens. For each
+//! of its claims the next dispatcher ends what is still running, delivers a report that was written, keeps a
+//! result that had arrived, and returns every other task at once instead of after its lease.
 
 use std::time::Duration;
 
@@ -31,13 +31,14 @@ use crate::model::{Command, FailureClass, Task, TaskId, Time};
 use crate::store::{AbandonedWorker, AttemptDir, DISPATCHER, Store};
 use crate::{Error, Result};
 
-/// How long leftovers may take to end politely.
+/// Time between SIGTERM and SIGKILL for processes that are left.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Puts in order what dead dispatchers left; what their runs used costs `prices`. What cannot be done now is left for the next time.
+/// Recovers the tasks of dispatchers that died; `prices` gives the cost of their runs. What cannot be recovered now
+/// is left for the next call.
 ///
 /// # Errors
-/// When the cards cannot be read at all.
+/// When the registrations cannot be read.
 pub fn recover(store: &Store, prices: &Prices, observe: &dyn Fn(DispatchEvent)) -> Result<()> {
     for dead in store.abandoned_workers(DISPATCHER)? {
         match recover_dispatcher(store, prices, &dead, observe) {
@@ -50,7 +51,7 @@ pub fn recover(store: &Store, prices: &Prices, observe: &dyn Fn(DispatchEvent)) 
     Ok(())
 }
 
-/// Tells the reports that were written and not told to their end.
+/// Delivers the reports that were written and not delivered completely.
 ///
 /// # Errors
 /// When the outbox cannot be read.
@@ -58,7 +59,7 @@ pub fn deliver_outbox(store: &Store, observe: &dyn Fn(DispatchEvent)) -> Result<
     for (id, fence) in store.outbox()? {
         let delivery = match Report::load(store, &id, fence) {
             Ok(Some(report)) => report.deliver(store, &|message| warn_about(&id, message, observe)),
-            // Nothing to tell: the task is gone, or died before its report was written.
+            // Nothing to deliver: the task is gone, or its dispatcher died before the report was written.
             Ok(None) => store.remove_from_outbox(&id, fence).map(|()| ReportDelivery::ClaimOver),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 store.remove_from_outbox(&id, fence).map(|()| ReportDelivery::ClaimOver)
@@ -89,7 +90,7 @@ fn recover_dispatcher(
     dead: &AbandonedWorker,
     observe: &dyn Fn(DispatchEvent),
 ) -> Result<()> {
-    // First what it ran, whatever became of the tasks: some agents answer by themselves.
+    // First the agents, whatever became of the tasks: some agents answer the task themselves.
     for (_, run, _) in runs_on_card(&dead.info) {
         end_run(RunId::parse(&run).as_ref())?;
     }
@@ -106,8 +107,8 @@ fn recover_dispatcher(
     Ok(())
 }
 
-/// Puts a run into the journal that was cut short by the death of its dispatcher, whatever became of its
-/// task. One that was reported is in there by that, and one without a run card never began.
+/// Adds a run that was interrupted by the death of its dispatcher to the usage log, whatever became of its
+/// task. A run that was reported is in the log already, and one without a run record never started.
 fn record_lost_run(store: &Store, prices: &Prices, task_id: &str, run: &str) -> Result<()> {
     let Ok(task) = TaskId::parse(task_id).and_then(|id| store.task(&id)) else {
         return Ok(());
@@ -133,7 +134,7 @@ fn lost_record(
     record: &RunRecord,
 ) -> Result<UsageRecord> {
     let started = Time::parse(&record.started_at).unwrap_or(store.now().wall);
-    // Its last sign of life; nobody knows when exactly it ended.
+    // Its latest output; the exact end is unknown.
     let mut ended = started;
     for name in [files::STDOUT, files::STDERR, files::PROGRESS] {
         let written = attempt.open(name)?.and_then(|file| file.metadata().ok()?.modified().ok());
@@ -166,7 +167,7 @@ fn end_run(run: Option<&RunId>) -> Result<()> {
     })
 }
 
-/// One task whose claim belongs to a dead dispatcher.
+/// Recovers one task whose claim belongs to a dead dispatcher.
 fn recover_task(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(DispatchEvent)) -> Result<()> {
     let Some(claim) = task.status.claim() else { return Ok(()) };
     end_run(Some(&run_id(&claim.token)))?;
@@ -195,7 +196,7 @@ fn recover_task(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(Di
             }
             Some(FailureClass::Lost)
         }
-        // Claimed, and no agent was started: as if it had not been touched.
+        // Claimed, and no agent was started: the attempt does not count.
         _ => None,
     };
     let command = Command::Release {
@@ -206,14 +207,14 @@ fn recover_task(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(Di
     };
     match store.apply(&task.id, &command) {
         Ok(_) => notify("its dispatcher died; back in its lane"),
-        // Somebody took it over or cancelled it meanwhile.
+        // It was claimed by another worker or cancelled meanwhile.
         Err(error) if error.refusal().is_some_and(|refusal| refusal.claim_state().is_some()) => {}
         Err(error) => return Err(error),
     }
     Ok(())
 }
 
-/// What the output of a run says as far as it was written down.
+/// Parses the output of a run as far as it was written.
 fn read_report(
     store: &Store,
     prices: &Prices,
@@ -231,7 +232,7 @@ fn read_report(
     Ok(Some(report))
 }
 
-/// The report of a run that was complete when its dispatcher died. Only a success counts: everything
+/// Builds the report of a run that was complete when its dispatcher died. Only a success counts: everything
 /// else may have been caused by that death.
 fn completed_report(
     store: &Store,

@@ -1,5 +1,5 @@
-//! How a run ended, decided from everything that is known about it and never from the exit code
-//! alone: agents exit with 0 after an interrupt, and call a failed run a success.
+//! Classifies the outcome of a run from everything known about it, never from the exit code alone: agents exit
+//! with 0 after an interrupt, and report failed runs as successes.
 
 use super::evidence::{
     RunEvidence, agent_message, last_line, last_service_message, service_messages, stderr_reason, tail,
@@ -11,18 +11,18 @@ use crate::dispatch::output::{self, ClosingStatus, CutShort, RunReport, one_line
 use crate::dispatch::vendor::{NoticeMeaning, NoticeSource};
 use crate::model::{FailureClass, Obstacle, duration};
 
-/// Exit code of a program that asks to be run again later (`EX_TEMPFAIL`).
+/// Exit code of a program that requests a later retry (`EX_TEMPFAIL`).
 pub const EXIT_TRY_LATER: i32 = 75;
-/// Exit code of a program that cannot work as it is configured (`EX_CONFIG`).
+/// Exit code of a program with a wrong configuration (`EX_CONFIG`).
 pub const EXIT_MISCONFIGURED: i32 = 78;
 
-/// Decides how a run ended; `wants_json` when the task asked for a JSON answer.
+/// Classifies a run; `wants_json` if the answer must be JSON.
 pub fn classify(run: &RunEvidence<'_>, wants_json: bool) -> Outcome {
     match run.stopped {
         Some(reason @ (StopReason::Cancelled | StopReason::LeaseLost | StopReason::Busy)) => {
             return Outcome::Withheld(reason);
         }
-        // A result that arrived counts, however its process was ended.
+        // A complete result counts, however the process was ended.
         Some(reason @ StopReason::Shutdown) if !run.report.complete || run.report.is_interim => {
             return Outcome::Withheld(reason);
         }
@@ -73,7 +73,7 @@ fn wrong_session(run: &RunEvidence<'_>) -> Option<Failure> {
     })
 }
 
-/// A run that reported a result, judged by that result.
+/// Returns the failure of a run that reported a result, if the result is one.
 fn reported_failure(run: &RunEvidence<'_>) -> Option<Failure> {
     let report = run.report;
     if !report.is_error {
@@ -101,7 +101,7 @@ fn reported_failure(run: &RunEvidence<'_>) -> Option<Failure> {
     )
 }
 
-/// What the service said decides; without that, what the program itself said at its end.
+/// Diagnoses a failure by the service's message or, without one, by the end of standard error.
 fn diagnosis(run: &RunEvidence<'_>) -> FailureDiagnosis {
     match last_service_message(run) {
         words if words.is_empty() => diagnose(run, &stderr_reason(run.stderr), NoticeSource::Anyone),
@@ -109,7 +109,7 @@ fn diagnosis(run: &RunEvidence<'_>) -> FailureDiagnosis {
     }
 }
 
-/// The failure of a run that its vendor kept from working, with what it said.
+/// Returns the failure of a run that its vendor refused, with the vendor's message.
 fn vendor_failure(diagnosis: &FailureDiagnosis, words: &str) -> Option<Failure> {
     let vendor_refusal = diagnosis.vendor_refusal.clone()?;
     let begins = match vendor_refusal.obstacle {
@@ -121,7 +121,7 @@ fn vendor_failure(diagnosis: &FailureDiagnosis, words: &str) -> Option<Failure> 
     Some(Failure { class: class_of(diagnosis.cause), vendor_refusal: Some(vendor_refusal), message })
 }
 
-/// What a failure is if the task is to blame after all.
+/// Returns the class of the failure if the task itself turns out to be the cause.
 fn class_of(cause: NoticeMeaning) -> FailureClass {
     match cause {
         NoticeMeaning::Limit => FailureClass::UsageLimit,
@@ -153,7 +153,7 @@ fn timeout(run: &RunEvidence<'_>) -> Failure {
     Failure::new(FailureClass::Timeout, message)
 }
 
-/// A run that should have reported a result and did not.
+/// Returns the failure of a run that should have reported a result and did not.
 fn ended_without_result(run: &RunEvidence<'_>) -> Failure {
     let diagnosis = diagnosis(run);
     let refused = match run.report.api_error_status {
@@ -175,8 +175,8 @@ fn ended_without_result(run: &RunEvidence<'_>) -> Failure {
     Failure::new(class_of(diagnosis.cause), with_detail(&message, &words))
 }
 
-/// A program whose output is the answer: the exit code decides, and an empty answer is none. Of what it
-/// prints only the last line of standard error may be a notice: anything may have been said before.
+/// Returns the failure of a program whose output is the answer: the exit code decides, and an empty answer is a
+/// failure. Only the last line of standard error may be a notice; earlier lines may contain anything.
 fn program_failure(run: &RunEvidence<'_>) -> Option<Failure> {
     let last = last_line(run.stderr);
     let class = match run.exit {

@@ -1,4 +1,4 @@
-//! What a run works with and leaves behind: its context, the claimed task, the files of its attempt.
+//! The context of a run: the dispatcher's parts that it uses, the claimed task, the files of its attempt.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,94 +23,94 @@ use crate::store::{AttemptDir, Store};
 
 /// File names in an attempt's directory.
 pub mod files {
-    /// What the agent read.
+    /// The prompt.
     pub const PROMPT: &str = "prompt.md";
-    /// What it printed.
+    /// Standard output of the agent.
     pub const STDOUT: &str = "stdout.log";
-    /// What it complained about.
+    /// Standard error of the agent.
     pub const STDERR: &str = "stderr.log";
-    /// Its answer, from vendors that write it into a file besides.
+    /// The answer, for vendors that also write it into a file.
     pub const LAST_MESSAGE: &str = "last.md";
-    /// Its progress, one line each: when, and what.
+    /// Progress: a line each with time and text.
     pub const PROGRESS: &str = "progress.log";
-    /// What must be known to put a run in order whose dispatcher died.
+    /// The [`RunRecord`](super::RunRecord), for the recovery of a run whose dispatcher died.
     pub const RUN: &str = "run.json";
 }
 
-/// Most of a run's output that is read again, in bytes.
+/// Maximum size of a run's output that is parsed again, in bytes.
 const LARGEST_LOG: u64 = 64 * 1024 * 1024;
-/// What a run needs from its dispatcher.
+/// The parts of a dispatcher that its runs use.
 #[derive(Clone)]
 pub struct RunContext<'a> {
     /// The store.
     pub store: &'a Store,
-    /// The plan, as it was when the run began.
+    /// The plan as it was when the run started.
     pub plan: Arc<Plan>,
-    /// The dispatcher's card.
+    /// The dispatcher's registration.
     pub registration: &'a DispatcherRegistration,
     /// Starts the agents.
     pub guard_pool: &'a GuardPool,
     /// Versions of the vendors' programs.
     pub versions: &'a VersionCache,
-    /// Hears what happens.
+    /// Receives the events.
     pub observe: &'a (dyn Fn(DispatchEvent) + Sync),
 }
 
-/// A claimed task and what serves it.
+/// A claimed task and the service that runs it.
 pub struct ClaimedTask {
     /// The task.
     pub task: Task,
-    /// Proof of the claim.
+    /// Token of the claim.
     pub token: ClaimToken,
-    /// What serves it.
+    /// Route and vendor.
     pub service: Arc<Service>,
-    /// Ends the run.
+    /// Stops the run.
     pub stop: StopHandle,
 }
 
-/// A run as it is written down before it starts.
+/// The record of a run, written into its attempt's directory before the agent starts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// The run's name.
+    /// Id of the run.
     pub run: RunId,
-    /// When it started.
+    /// Start of the run, RFC 3339.
     pub started_at: String,
-    /// Who works on it.
+    /// Name of the vendor.
     pub vendor: String,
-    /// What its output is like.
+    /// Format of the output.
     pub format: String,
-    /// The command line.
+    /// Program and arguments.
     pub argv: Vec<String>,
-    /// Conversation chosen for it.
+    /// Id of the new conversation, if the dispatcher chose one.
     pub session_id: Option<String>,
-    /// Conversation it continues.
+    /// Id of the conversation that the run continues.
     pub resume_id: Option<String>,
-    /// Model asked for.
+    /// Requested model.
     pub model: Option<String>,
-    /// The answer is to be JSON.
+    /// Whether the answer must be JSON.
     pub wants_json: bool,
-    /// Lane of the task that follows.
+    /// Lane of the follow-up task after success.
     pub move_to: Option<String>,
 }
 
-/// A run that is over, before anybody was told.
+/// The result of a run that is over and not reported yet.
 pub struct RunResult {
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What its output said.
+    /// What the output of the agent contained.
     pub report: RunReport,
-    /// How long it took.
+    /// Duration of the run.
     pub duration: Duration,
-    /// An agent was started.
+    /// Whether an agent was started.
     pub is_started: bool,
-    /// What came of the attempts before.
+    /// What became of the earlier attempts.
     pub past: PastAttempts,
-    /// Version of the vendor's program, if it was asked.
+    /// Version of the vendor's program, if it was asked for it.
     pub version: Option<String>,
 }
 
 impl RunContext<'_> {
-    /// Adds to the task's history, as the holder of the claim; the run is as good without it.
+    /// Adds an event to the task's history, as the holder of the claim. A failure is only a warning.
     pub fn note_if_possible(&self, claimed: &ClaimedTask, kind: &str, message: String, data: Object) {
         if let Err(error) = self.note(claimed, kind, message, data) {
             self.warn(format!("{}: its history lacks a line: {error}", claimed.task.id));
@@ -122,40 +122,46 @@ impl RunContext<'_> {
         let command = Command::Note { kind: kind.to_string(), message, data, token };
         match self.store.apply(&claimed.task.id, &command) {
             Ok(_) => Ok(()),
-            // The claim is over: the keeper stops the run, and until it does nothing is lost.
+            // The claim is over: the lease renewer is about to stop the run.
             Err(error) if error.refusal().is_some_and(|refusal| refusal.claim_state().is_some()) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Prints a warning; the work goes on.
+    /// Emits a warning event.
     pub fn warn(&self, message: String) {
         (self.observe)(DispatchEvent::Warning { message });
     }
 }
 
-/// The name of the run under a claim: anybody who knows the claim knows it.
+/// Returns the id of the run under a claim, which is derived from the claim's token.
 pub fn run_id(token: &ClaimToken) -> RunId {
     let digest = crate::digest::sha256_bytes(format!("run:{}", token.as_str()).as_bytes());
-    // Always an id: the digest is longer than one and hexadecimal.
+    // Always succeeds: the digest is hexadecimal and longer than an id.
     RunId::parse(&digest[..32]).unwrap_or_else(|| RunId::from_random(0))
 }
 
-/// Takes the proof of a claim out of what a run has left to read, once nobody writes there any more.
+/// Removes the claim token from the files of an attempt, once no process writes them any more.
+///
+/// # Errors
+/// When a file cannot be rewritten.
 pub fn hide_token(attempt: &AttemptDir, token: &ClaimToken) -> Result<()> {
     let mut all =
         [files::PROMPT, files::STDOUT, files::STDERR, files::LAST_MESSAGE, files::PROGRESS].into_iter();
     all.try_for_each(|name| attempt.redact(name, token.as_str().as_bytes()))
 }
 
-/// What is known of a run from its attempt's directory.
+/// Reads the record of a run from its attempt's directory; `None` if there is none that can be read.
 pub fn read_run_record(attempt: &AttemptDir) -> Option<RunRecord> {
     let bytes = attempt.read(files::RUN, 1024 * 1024).ok().flatten()?;
     serde_json::from_slice(&bytes).ok()
 }
 
-/// What a run printed, as far as it was written down. `None` when there is no output, or when its format is
-/// one of a later version.
+/// Parses the output of a run as far as it was written. Returns `None` if there is no output, or if a later
+/// version of the program defines its format.
+///
+/// # Errors
+/// When the output cannot be read.
 pub fn read_output(attempt: &AttemptDir, record: &RunRecord) -> Result<Option<StreamParser>> {
     let Some(format) = Format::parse(&record.format) else { return Ok(None) };
     let Some(output) = attempt.read(files::STDOUT, LARGEST_LOG)? else { return Ok(None) };

@@ -1,4 +1,5 @@
-//! What is known about a run that has ended, and which words in it come from the vendor.
+//! Evidence about a run that has ended: everything that decides its outcome, and the messages in its output by
+//! their source: model, vendor's program, vendor's service.
 
 use std::time::Duration;
 
@@ -9,49 +10,49 @@ use crate::dispatch::output::{Format, RunReport, one_line};
 use crate::dispatch::vendor::Notices;
 use crate::model::Time;
 
-/// Longest text about a run, in characters.
+/// Maximum length of a message about a run, in characters.
 const MAX_MESSAGE: usize = 1000;
-/// How many of the last lines of standard error may hold a program's reason.
+/// Number of last lines of standard error that may contain a program's reason.
 const MAX_STDERR_LINES: usize = 3;
 
-/// Everything that decides about a run.
+/// Everything that decides the outcome of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct RunEvidence<'a> {
-    /// What its output said.
+    /// Parsed output.
     pub report: &'a RunReport,
-    /// In which format it was read.
+    /// Format of the output.
     pub format: Format,
-    /// How the process ended.
+    /// Exit of the process.
     pub exit: Exit,
-    /// Why it was ended, if it was.
+    /// Why the run was stopped, if it was.
     pub stopped: Option<StopReason>,
-    /// The end of its standard error.
+    /// End of standard error.
     pub stderr: &'a str,
-    /// The conversation it was told to continue.
+    /// Id of the conversation to continue.
     pub resumed: Option<&'a str>,
-    /// How long it was allowed to take.
+    /// Timeout of the run.
     pub timeout: Option<Duration>,
-    /// How long it was allowed to print nothing.
+    /// Silence timeout of the run.
     pub silence: Option<Duration>,
-    /// When it ended.
+    /// End of the run.
     pub now: Time,
-    /// What its vendor says when the task is not to blame.
+    /// The vendor's notices.
     pub notices: &'a Notices,
-    /// Zone of clock times in messages.
+    /// Time zone of clock times in messages.
     pub zone: &'a TimeZone,
 }
 
-/// What the vendor's program and its service say about the run. The model's own words are none of that:
-/// it may well have worked on quotas.
+/// Returns the messages of the vendor's program and service. The model's text is excluded: it may be about quotas
+/// itself.
 pub(super) fn service_messages(run: &RunEvidence<'_>) -> String {
     let report = run.report;
-    // This format tells a failed call of the service in the place of the answer.
+    // This format reports a failed call of the service in place of the answer.
     let is_in_text = report.is_error && run.format == Format::ClaudeStream;
     if report.errors.is_empty() && !is_in_text { String::new() } else { agent_message(report) }
 }
 
-/// What the service said last; what it said before may be over. A text that is longer than any notice
-/// comes whole, so that it can be told from one.
+/// Returns the latest message of the service; earlier ones may be outdated. A text longer than any notice is not
+/// shortened, so that it is not taken for one.
 pub(super) fn last_service_message(run: &RunEvidence<'_>) -> String {
     let report = run.report;
     match report.errors.last() {
@@ -62,7 +63,7 @@ pub(super) fn last_service_message(run: &RunEvidence<'_>) -> String {
     }
 }
 
-/// What the agent says about itself: its errors, else its last words.
+/// Returns the agent's errors or, without any, the end of its text.
 pub(super) fn agent_message(report: &RunReport) -> String {
     if report.errors.is_empty() {
         one_line(tail(&report.text), MAX_MESSAGE)
@@ -71,7 +72,7 @@ pub(super) fn agent_message(report: &RunReport) -> String {
     }
 }
 
-/// The reason that a program gives at the end of its standard error: a JSON object, else its last lines.
+/// Returns the reason at the end of standard error: a JSON object or, without one, the last lines.
 pub(super) fn stderr_reason(stderr: &str) -> String {
     let text = stderr.trim();
     let start = text.ends_with('}').then(|| text.rfind("\n{").map_or(0, |at| at + 1));
@@ -83,12 +84,12 @@ pub(super) fn stderr_reason(stderr: &str) -> String {
     one_line(&lines.into_iter().rev().collect::<Vec<_>>().join(" "), MAX_MESSAGE)
 }
 
-/// The last line of standard error.
+/// Returns the last line of standard error.
 pub(super) fn last_line(stderr: &str) -> &str {
     stderr.trim().lines().next_back().unwrap_or_default().trim()
 }
 
-/// `message` with the reason that `words` ends with.
+/// Returns `message` with the end of `words` as its reason.
 pub(super) fn with_detail(message: &str, words: &str) -> String {
     match one_line(tail(words), MAX_MESSAGE) {
         words if words.is_empty() => message.to_string(),
@@ -96,7 +97,7 @@ pub(super) fn with_detail(message: &str, words: &str) -> String {
     }
 }
 
-/// The last part of a long text: reasons stand at the end.
+/// Returns the end of a long text, where reasons are.
 pub(super) fn tail(text: &str) -> &str {
     let text = text.trim();
     let start = (text.len().saturating_sub(MAX_MESSAGE)..=text.len()).find(|at| text.is_char_boundary(*at));

@@ -1,4 +1,4 @@
-//! One task, from the claim to the end of its run.
+//! Runs the agent for one task, from the claim to the result.
 
 pub mod classify;
 pub mod context;
@@ -37,14 +37,14 @@ use crate::model::{Event, Task, Time};
 use crate::store::AttemptDir;
 use crate::{Error, ErrorKind, Result};
 
-/// Progress lines kept for one run.
+/// Maximum number of progress lines kept for one run.
 const MAX_PROGRESS_LINES: u32 = 2000;
-/// Least time between two of them.
+/// Minimum time between two of them.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
-/// How long leftovers of an earlier run may take to end politely.
+/// Time between SIGTERM and SIGKILL for processes of an earlier run.
 const TERMINATE_GRACE: Duration = Duration::from_secs(2);
 
-/// What all runs of an attempt have in common.
+/// What both runs of an attempt have in common: the one that continues a conversation and the fresh one.
 #[derive(Clone, Copy)]
 struct AttemptContext<'a> {
     events: &'a [Event],
@@ -54,11 +54,11 @@ struct AttemptContext<'a> {
 }
 
 impl RunContext<'_> {
-    /// Runs the agent for a task; whatever goes wrong is an outcome.
+    /// Runs the agent for a task. Every error becomes an outcome.
     pub fn run(&self, claimed: &ClaimedTask) -> RunResult {
         let started = Instant::now();
         self.try_run(claimed).unwrap_or_else(|error| {
-            // Nothing fails that way once the agent has been started.
+            // Such errors occur only before the agent is started.
             let outcome = match error.kind() {
                 ErrorKind::Io | ErrorKind::Locked => Outcome::NotBegun(error.to_string()),
                 _ => Outcome::Failed(Failure::permanent(error.to_string())),
@@ -90,7 +90,7 @@ impl RunContext<'_> {
         if let Some(failure) = self.reason_not_to_run(task, past) {
             return refused(failure);
         }
-        // Nobody else runs it: what an earlier dispatcher left of it is ended first.
+        // The claim is exclusive: processes that an earlier dispatcher left are ended first.
         self.terminate_earlier_run(task)?;
         let attempt = self.store.attempt(&task.id, task.fence)?;
         let attempt_context = AttemptContext { events: &events, attempt: &attempt, started, past };
@@ -177,7 +177,7 @@ impl RunContext<'_> {
         report.name_model(record.model.as_deref());
         self.plan.prices.complete(&mut report);
         if report.complete && report.text.is_empty() {
-            // The stream may lack a line that was too long to be read.
+            // The stream lacks a line that was too long to be parsed.
             let last = attempt.read(files::LAST_MESSAGE, LONGEST_TEXT as u64).ok().flatten();
             report.text = String::from_utf8_lossy(&last.unwrap_or_default()).into_owned();
         }
@@ -201,7 +201,7 @@ impl RunContext<'_> {
         Ok(RunResult { outcome, report, duration, is_started, past, version })
     }
 
-    /// Why a task is not run at all.
+    /// Returns why a task must not be run, if so.
     fn reason_not_to_run(&self, task: &Task, past: PastAttempts) -> Option<Failure> {
         let depth = depth(task);
         if depth >= self.plan.max_depth {
@@ -234,7 +234,7 @@ impl RunContext<'_> {
                 ));
                 Ok(())
             }
-            // Running it twice at once is worse than not running it.
+            // Two runs at once are worse than none.
             Some(Err(left)) => Err(Error::new(
                 ErrorKind::Locked,
                 format!("{left} processes of an earlier run of this task cannot be ended"),
@@ -263,7 +263,7 @@ impl RunContext<'_> {
     }
 }
 
-/// The progress file of a run: bounded in lines and in lines per second.
+/// The progress file of a run, limited in lines and in lines per second.
 struct ProgressFile {
     file: File,
     last: Option<Instant>,
@@ -275,7 +275,7 @@ impl ProgressFile {
         Self { file, last: None, left: MAX_PROGRESS_LINES }
     }
 
-    /// Whether this note is to be shown; if so it is written down as well.
+    /// Writes a note unless one was written a moment ago. Returns whether it is to be shown.
     fn take(&mut self, note: &Note, now: Time) -> bool {
         if self.last.is_some_and(|last| last.elapsed() < PROGRESS_INTERVAL) {
             return false;
@@ -283,7 +283,7 @@ impl ProgressFile {
         self.last = Some(Instant::now());
         if self.left > 0 {
             self.left -= 1;
-            // Progress is for people who look; the run does not depend on it.
+            // Progress only informs people; the run does not depend on it.
             let _ = writeln!(self.file, "{now} {}", note.text);
         }
         true

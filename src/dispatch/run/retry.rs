@@ -1,4 +1,4 @@
-//! What follows from a failure: another attempt, a pause, or the end.
+//! Decides what follows a failed run: a retry, a return without a counted attempt, or a failed task.
 
 use std::time::Duration;
 
@@ -6,8 +6,7 @@ use crate::dispatch::config::route::Route;
 use crate::dispatch::outcome::{Failure, REFUSAL_REASONS};
 use crate::model::{Event, FailureClass, Obstacle, Task, Time};
 
-/// How often a task may lose its worker (a crash, a power cut) without anybody having failed. A task
-/// that takes the machine down with it must come to an end too.
+/// How often a task may lose its worker (crash, power cut). A task that crashes the machine must end too.
 pub const MAX_INTERRUPTIONS: u32 = 5;
 
 /// For how long a task is held back for each earlier time that it met a usage limit, an overloaded service,
@@ -20,20 +19,20 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(5 * 60);
 const SUSPICIOUS_REFUSALS: u32 = 3;
 const MAX_REFUSALS: u32 = 64;
 
-/// What came of the attempts before.
+/// What became of the earlier attempts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PastAttempts {
-    /// Runs that failed.
+    /// Number of runs that failed.
     pub failures: u32,
-    /// Runs whose worker vanished.
+    /// Number of runs whose worker vanished.
     pub interruptions: u32,
-    /// Runs that their vendor kept from working.
+    /// Number of runs that their vendor refused.
     pub refusals: u32,
     /// When the last of those ended.
     pub last_refusal: Option<Time>,
 }
 
-/// Reads what came of earlier attempts from a task's history.
+/// Reads what became of the earlier attempts from a task's history.
 pub fn past(events: &[Event]) -> PastAttempts {
     let mut past = PastAttempts::default();
     for event in events {
@@ -72,14 +71,14 @@ pub fn is_suspicious(past: PastAttempts) -> bool {
     past.refusals >= SUSPICIOUS_REFUSALS
 }
 
-/// What to do with a task after a run that did not answer it.
+/// What to do with a task after a failed run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RetryDecision {
-    /// Back into the lane, to be tried again after a while.
+    /// Return it to the lane after this time; the attempt counts.
     Retry(Duration),
-    /// Back into the lane as if it had not been tried, for others to take at once or after a while.
+    /// Return it to the lane after this time; the attempt does not count.
     ReturnUnspent(Duration),
-    /// Answered as failed, with this class.
+    /// Fail it with this class.
     GiveUp(FailureClass),
 }
 
