@@ -5,7 +5,7 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
-#[cfg(all(test, feature = "cli"))]
+#[cfg(test)]
 mod concurrency_tests;
 pub mod digest;
 #[cfg(feature = "cli")]

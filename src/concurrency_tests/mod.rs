@@ -12,14 +12,14 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner};
 
 /// How many schedules of each kind a test tries.
-const SCHEDULES: usize = 2_000;
+const SCHEDULES: usize = 1_000;
 
 /// How many times a schedule of priorities changes them: the bugs that it is sure to look for need as
 /// many threads to be stopped at a certain place.
 const DEPTH: usize = 3;
 
 /// Fails when `test` panics or deadlocks in one of the schedules that are tried.
-fn check(test: impl Fn() + Send + Sync + Clone + 'static) {
+pub(crate) fn check(test: impl Fn() + Send + Sync + Clone + 'static) {
     run(RandomScheduler::new(SCHEDULES), test.clone());
     run(PctScheduler::new(DEPTH, SCHEDULES), test);
 }

@@ -17,6 +17,8 @@ pub struct StoreChanges {
     pub lanes: HashMap<String, usize>,
     /// The numbers of requests that have just begun to wait.
     pub added: BTreeSet<u64>,
+    /// The groups of requests of which the next one is to be tried, because the one that was woken has gone.
+    pub passed_on: BTreeSet<String>,
     /// Whether it is time for the slow check, which looks at requests that no change concerns.
     pub is_slow_check: bool,
 }

@@ -1,11 +1,11 @@
 //! The requests that wait: what each of them waits for, and which is next.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::responder::{Responder, Trace};
+use super::sync::mpsc::{Receiver, Sender, channel};
+use super::sync::{Mutex, MutexGuard, PoisonError};
 use super::transport::response::HttpResponse;
 use super::transport::service::Ticket;
 use super::wait_for::{WaitFor, group};
@@ -20,6 +20,8 @@ pub enum WatcherSignal {
     StoreChanged,
     /// A request has begun to wait, under this number.
     Added(u64),
+    /// A request of this group was woken, and its client has gone: the next of the group is to be tried.
+    PassedOn(String),
     /// The server ends.
     Stop,
 }
@@ -87,18 +89,23 @@ impl LongPolls {
         true
     }
 
-    /// Lets the watcher answer all requests, and accepts no more.
+    /// Lets the watcher answer all requests, and accepts no more. The responder must report already that the server
+    /// is stopping.
     pub fn stop(&self) {
         let mut table = self.table();
         table.signal(WatcherSignal::Stop);
         table.signals = None;
     }
 
-    /// Removes a request whose client has gone.
+    /// Removes a request whose client has gone. What it was woken for goes to the next of its group.
     pub fn forget(&self, ticket: Ticket) {
         let mut table = self.table();
-        if let Some(number) = table.numbers.remove(&ticket) {
-            table.requests.remove(&number);
+        let Some(number) = table.numbers.get(&ticket).copied() else { return };
+        if let Some(request) = table.remove(number)
+            && request.is_busy
+            && let Some(query) = request.wait.query()
+        {
+            table.signal(WatcherSignal::PassedOn(group(query)));
         }
     }
 
@@ -107,16 +114,11 @@ impl LongPolls {
         self.table().requests.len()
     }
 
-    /// Visits every request that no thread is busy with, in the order of their arrival.
+    /// Visits every request, in the order of their arrival.
     pub fn visit(&self, mut visit: impl FnMut(u64, &WaitingRequest)) {
-        for (number, request) in self.table().requests.iter().filter(|(_, request)| !request.is_busy) {
+        for (number, request) in &self.table().requests {
             visit(*number, request);
         }
-    }
-
-    /// Visits every request.
-    pub fn visit_all(&self, visit: impl FnMut(&WaitingRequest)) {
-        self.table().requests.values().for_each(visit);
     }
 
     /// Removes a request that is about to be answered. Returns `None` when another thread has it.
@@ -126,6 +128,23 @@ impl LongPolls {
             return None;
         }
         table.remove(number)
+    }
+
+    /// Answers all requests that still wait, since the server ends. A request that a thread is busy with is answered by
+    /// that thread.
+    pub fn answer_all(&self, responder: &dyn Responder) {
+        let mut all = Vec::new();
+        self.visit(|number, request| all.push((number, request.wait.nothing_came(true))));
+        for (number, response) in all {
+            if let Some(request) = self.take(number) {
+                // A stream was given its response when it began.
+                if request.wait.is_stream() {
+                    responder.finish(request.ticket);
+                } else {
+                    responder.respond(request.ticket, &request.trace, response);
+                }
+            }
+        }
     }
 
     /// Records how far a stream has come.
@@ -204,8 +223,10 @@ impl LongPolls {
                 return None;
             }
             let mut table = self.table();
+            // The watcher answers at the stop those that no thread is busy with, and nobody wakes them later.
+            let has_stopped = table.signals.is_none();
             let request = table.requests.get_mut(&number)?;
-            if !request.try_again {
+            if !request.try_again && !has_stopped {
                 request.is_busy = false;
                 return None;
             }

@@ -22,6 +22,8 @@ mod allowed_paths;
 pub mod api;
 mod auth;
 mod changes;
+#[cfg(test)]
+mod concurrency_tests;
 mod context;
 mod count_cache;
 mod endpoints;
@@ -43,6 +45,8 @@ mod token;
 pub mod transport;
 mod wait_for;
 mod watcher;
+
+use crate::sync;
 
 pub use context::{AgreeToRoutes, RouteRules};
 pub use endpoints::document;

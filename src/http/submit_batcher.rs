@@ -5,11 +5,10 @@
 //! each of them still succeeds or fails on its own. A thousand clients that submit while somebody keeps the
 //! store locked occupy this thread and no other.
 
-use std::sync::mpsc::{Receiver, SendError, Sender, channel};
-use std::sync::{Mutex, PoisonError};
-
 use super::api::views::submitted;
 use super::responder::{Deferred, Responder};
+use super::sync::mpsc::{Receiver, SendError, Sender, channel};
+use super::sync::{Mutex, PoisonError};
 use super::transport::catch_panic::catch_panic;
 use super::transport::response::HttpResponse;
 use crate::error::{Error, Result};

@@ -95,7 +95,8 @@ impl<'a> Watcher<'a> {
                 match signal {
                     WatcherSignal::StoreChanged => has_changed = true,
                     WatcherSignal::Added(number) => drop(changes.added.insert(number)),
-                    WatcherSignal::Stop => return self.answer_all(),
+                    WatcherSignal::PassedOn(group) => drop(changes.passed_on.insert(group)),
+                    WatcherSignal::Stop => return self.polls.answer_all(self.responder),
                 }
             }
             changes.is_slow_check = Instant::now() >= self.next_slow_check;
@@ -123,7 +124,7 @@ impl<'a> Watcher<'a> {
         // A request that a thread is busy with cannot be answered here, even when its time is up.
         let soonest = Instant::now() + ALARM_PAUSE / 10;
         self.polls
-            .visit_all(|request| wake = wake.min(request.until.map_or(wake, |until| until.max(soonest))));
+            .visit(|_, request| wake = wake.min(request.until.map_or(wake, |until| until.max(soonest))));
         [alarm, self.streams.wake_at()].into_iter().flatten().fold(wake, Instant::min)
     }
 
@@ -149,6 +150,9 @@ impl<'a> Watcher<'a> {
             if let Some(response) = response {
                 self.answer(number, response);
             }
+        }
+        for group in std::mem::take(&mut changes.passed_on) {
+            claims.entry(group).or_insert(1);
         }
         for (group, most) in claims {
             self.polls.wake_claims(&group, most, self.responder);
@@ -257,7 +261,7 @@ impl<'a> Watcher<'a> {
     /// Returns the lanes that are waited for.
     fn lanes(&self) -> BTreeSet<String> {
         let mut lanes = BTreeSet::new();
-        self.polls.visit_all(|request| {
+        self.polls.visit(|_, request| {
             for lane in request.wait.query().into_iter().flat_map(|query| &query.lanes) {
                 if !lanes.contains(lane) {
                     lanes.insert(lane.clone());
@@ -288,19 +292,5 @@ impl<'a> Watcher<'a> {
             Some((_, registration)) => registration.update(&info).ok().map(|()| (lanes, registration)),
             None => self.store.register(&info).ok().map(|registration| (lanes, registration)),
         };
-    }
-
-    /// Answers all requests that still wait, since the server ends.
-    fn answer_all(&mut self) {
-        let mut all = Vec::new();
-        self.polls.visit(|number, request| all.push((number, request.wait.nothing_came(true))));
-        for (number, response) in all {
-            if let Some(request) = self.polls.take(number) {
-                if request.wait.is_stream() {
-                    self.responder.finish(request.ticket);
-                }
-                self.respond(&request, response);
-            }
-        }
     }
 }
