@@ -11,6 +11,9 @@ use crate::model::duration::parse as parse_span;
 use crate::store::LaneQuery;
 use crate::workspace::check_lane;
 
+/// How the end of every command's help begins.
+pub const EXAMPLES: &str = "Examples:";
+
 /// How long a wait lasts when nothing is said, in seconds: six hours.
 pub const DEFAULT_WAIT: f64 = 21_600.0;
 

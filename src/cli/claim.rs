@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::args::{DEFAULT_LEASE, DEFAULT_WAIT, WaitArgs, WantArgs, deadline, span};
 use super::context::Context;
 use super::exit::CommandExit;
-use super::next::tell_idle;
+use super::idle::print_idle;
 use super::waiting::wait_for_task;
 use crate::error::{Error, Result};
 use crate::model::task::object;
@@ -72,7 +72,7 @@ impl ClaimCommand {
             }
             None => {
                 let waited = if self.wait { self.timeout.unwrap_or(DEFAULT_WAIT) } else { 0.0 };
-                tell_idle(context, &store, &self.want.want()?, waited)?;
+                print_idle(context, &store, &self.want.want()?, waited)?;
                 Ok(CommandExit::NothingAvailable)
             }
         }

@@ -5,21 +5,17 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 
-use clap::CommandFactory;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::Shells;
 
-use super::Cli;
 use super::context::{Context, GlobalArgs};
+use super::env;
 use super::exit::CommandExit;
 use super::output::Output;
 use super::table::short;
 use crate::error::{Error, Result, printable};
 use crate::store::Store;
 use crate::workspace::{Base, Config};
-
-/// The variable by which a script asks; its value is the name of the shell.
-pub const VARIABLE: &str = "LANES_COMPLETE";
 
 /// The most ids that are offered.
 const IDS: usize = 200;
@@ -30,20 +26,25 @@ pub fn script(shell: &str) -> Result<Vec<u8>> {
     let shells = Shells::builtins();
     let shell = shells.completer(shell).ok_or_else(|| Error::invalid("there is no such shell"))?;
     shell
-        .write_registration(VARIABLE, "lanes", "lanes", "lanes", &mut script)
+        .write_registration(env::COMPLETE, "lanes", "lanes", "lanes", &mut script)
         .map_err(|error| Error::io("write", "the completion script", error))?;
     Ok(script)
 }
 
 /// Answers a script that asks what may come next; `args` are this process's own, from its name on.
-pub fn answer(context: &mut Context, shell: &OsStr, args: &[OsString]) -> Result<CommandExit> {
+pub fn answer(
+    context: &mut Context,
+    command_line: clap::Command,
+    shell: &OsStr,
+    args: &[OsString],
+) -> Result<CommandExit> {
     let words: Vec<OsString> = args.iter().skip_while(|arg| *arg != "--").skip(1).cloned().collect();
     let cwd = context.base.directory().ok().map(std::path::Path::to_path_buf);
     let mut reply = Vec::new();
     let shells = Shells::builtins();
     if let Some(shell) = shell.to_str().and_then(|name| shells.completer(name)) {
         shell
-            .write_complete(&mut with_queue(Cli::command()), words, cwd.as_deref(), &mut reply)
+            .write_complete(&mut with_queue(command_line), words, cwd.as_deref(), &mut reply)
             .map_err(|error| Error::io("complete", "the command line", error))?;
     }
     context.out.raw(&reply)?;

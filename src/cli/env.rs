@@ -38,9 +38,12 @@ pub(super) fn no_colour() -> bool {
     set("NO_COLOR").is_some()
 }
 
+/// The variable by which a completion script asks; its value is the name of the shell.
+pub(super) const COMPLETE: &str = "LANES_COMPLETE";
+
 /// `LANES_COMPLETE`: the shell whose script asks what may come next on a command line.
 pub(super) fn completing() -> Option<OsString> {
-    set(super::complete::VARIABLE)
+    set(COMPLETE)
 }
 
 /// `PATH`: where a shell looks for programs.

@@ -1,9 +1,8 @@
-//! `lanes init` and `lanes init-pool`: lay out a workspace.
+//! `lanes init`: lay out a queue for one project.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::{Value, json};
 
 use super::context::Context;
 use super::exit::CommandExit;
@@ -11,7 +10,7 @@ use super::inside_run;
 use super::trust::trust_own;
 use crate::error::{Result, printable, shell_word};
 use crate::model::task::object;
-use crate::workspace::{InitWish, init, init_pool};
+use crate::workspace::{InitWish, init};
 
 /// Lay out a queue for one project: a `handoff/` directory in PATH.
 #[derive(Args, Debug)]
@@ -60,54 +59,6 @@ impl InitCommand {
             for step in &made.next_steps {
                 context.out.hint(&format!("next: {}", printable(step)));
             }
-        }
-        Ok(CommandExit::Done)
-    }
-}
-
-/// Lay out one queue for a directory of projects: `.agent-lanes-queue/` and `dispatchers/` in PATH.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  lanes init-pool ~/src")]
-pub struct InitPoolCommand {
-    /// The directory that holds the projects
-    #[arg(value_name = "PATH")]
-    path: PathBuf,
-    /// The workspace's name [default: the name of the directory]
-    #[arg(long, value_name = "NAME")]
-    workspace_id: Option<String>,
-}
-
-impl InitPoolCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
-        inside_run::refuse(context, "init-pool")?;
-        let made = init_pool(&self.path, self.workspace_id.as_deref())?;
-        if let Some(holder) = made.queue.parent() {
-            trust_own(context, holder, &made.config);
-        }
-        let text = |path: &PathBuf| Value::from(path.to_string_lossy());
-        if context.out.json {
-            let dispatchers: Vec<Value> = made
-                .dispatchers
-                .iter()
-                .map(|(vendor, path)| json!({"vendor": vendor, "wrapper": text(path)}))
-                .collect();
-            context.out.object(&object([
-                ("status", "initialized".into()),
-                ("workspace_id", made.workspace_id.clone().into()),
-                ("queue", text(&made.queue)),
-                ("config", text(&made.config)),
-                ("store", text(&made.store)),
-                ("dispatchers", dispatchers.into()),
-                ("polling_prompt", text(&made.polling_prompt)),
-            ]))?;
-        } else {
-            context.out.line(&printable(&made.queue.to_string_lossy()))?;
-            for (vendor, path) in &made.dispatchers {
-                let path = printable(&path.to_string_lossy());
-                context.out.hint(&format!("next: {path} works on the queue with {vendor}"));
-            }
-            let prompt = printable(&made.polling_prompt.to_string_lossy());
-            context.out.hint(&format!("or:   paste {prompt} into a chat that can run commands"));
         }
         Ok(CommandExit::Done)
     }

@@ -5,30 +5,44 @@
 
 mod args;
 mod body;
+mod call;
+mod cancel;
 mod claim;
 mod complete;
+mod completions;
 mod context;
 mod dispatch;
 mod dispatch_log;
 mod doctor;
+mod each_task;
 mod env;
 mod event;
 mod events;
 mod exit;
+mod export;
 mod fsck;
 mod gc;
-mod hold;
+mod idle;
+mod import;
 mod init;
+mod init_pool;
 mod inside_run;
-mod lane_verbs;
+mod lane_or_vendor;
 mod list;
 mod logs;
+mod man;
+mod move_task;
 mod next;
 mod output;
+mod pause;
+mod redrive;
+mod release;
+mod renew;
 mod respond;
+mod resume;
+mod retry;
 mod self_test;
 mod serve;
-mod shell;
 mod show;
 mod stats;
 mod status;
@@ -36,10 +50,8 @@ mod submit;
 mod submit_batch;
 mod table;
 mod task_args;
-mod transfer;
 mod trust;
 mod usage;
-mod verbs;
 mod view;
 mod wait;
 mod waiting;
@@ -53,6 +65,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::builder::StyledStr;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use self::args::EXAMPLES;
 use self::context::{Context, GlobalArgs};
 use self::exit::{
     CommandExit, EXIT_CODES, EXIT_INTERNAL, EXIT_READER_GONE, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT,
@@ -60,9 +73,6 @@ use self::exit::{
 use self::output::{Output, complain};
 use crate::error::Result;
 use crate::workspace::Base;
-
-/// How the end of every command's help begins.
-const EXAMPLES: &str = "Examples:";
 
 /// A task queue for coding agents, shell scripts and people on one machine.
 ///
@@ -80,7 +90,7 @@ pub struct Cli {
 
 /// The commands, once each: the variants, which one of them runs, and where its flags come from.
 macro_rules! commands {
-    ($($(#[$attribute:meta])* $name:literal $variant:ident($flags:ty) $($said:literal)?;)*) => {
+    ($($(#[$attribute:meta])* $name:literal $variant:ident($flags:ty) $($extra:expr)?;)*) => {
         #[derive(Subcommand, Debug)]
         enum Command {
             $($(#[$attribute])* #[command(name = $name)] $variant($flags),)*
@@ -89,7 +99,7 @@ macro_rules! commands {
         impl Command {
             fn run(&self, context: &mut Context) -> Result<CommandExit> {
                 match self {
-                    $(Self::$variant(command) => command.run(context $(, $said)?),)*
+                    $(Self::$variant(command) => command.run(context $(, $extra)?),)*
                 }
             }
         }
@@ -102,24 +112,24 @@ macro_rules! commands {
 
 commands! {
     "init" Init(init::InitCommand);
-    "init-pool" InitPool(init::InitPoolCommand);
+    "init-pool" InitPool(init_pool::InitPoolCommand);
     "submit" Submit(submit::SubmitCommand);
-    "call" Call(submit::CallCommand);
+    "call" Call(call::CallCommand);
     "wait" Wait(wait::WaitCommand);
     "next" Next(next::NextCommand) "next";
     /// The same as next
     "watch" Watch(next::NextCommand) "watch";
     "claim" Claim(claim::ClaimCommand);
-    "renew" Renew(hold::RenewCommand);
-    "release" Release(hold::ReleaseCommand);
+    "renew" Renew(renew::RenewCommand);
+    "release" Release(release::ReleaseCommand);
     "event" Event(event::EventCommand);
     "respond" Respond(respond::RespondCommand);
-    "cancel" Cancel(verbs::CancelCommand);
-    "retry" Retry(verbs::RetryCommand);
-    "redrive" Redrive(verbs::RedriveCommand);
-    "move" Move(verbs::MoveCommand);
-    "pause" Pause(lane_verbs::PauseCommand);
-    "resume" Resume(lane_verbs::ResumeCommand);
+    "cancel" Cancel(cancel::CancelCommand);
+    "retry" Retry(retry::RetryCommand);
+    "redrive" Redrive(redrive::RedriveCommand);
+    "move" Move(move_task::MoveCommand);
+    "pause" Pause(pause::PauseCommand);
+    "resume" Resume(resume::ResumeCommand);
     "status" Status(status::StatusCommand);
     "list" List(list::ListCommand);
     "show" Show(show::ShowCommand);
@@ -133,12 +143,12 @@ commands! {
     "doctor" Doctor(doctor::DoctorCommand);
     "fsck" Fsck(fsck::FsckCommand);
     "gc" Gc(gc::GcCommand);
-    "export" Export(transfer::ExportCommand);
-    "import" Import(transfer::ImportCommand);
+    "export" Export(export::ExportCommand);
+    "import" Import(import::ImportCommand);
     "serve" Serve(serve::ServeCommand);
     "self-test" SelfTest(self_test::SelfTestCommand);
-    "completions" Completions(shell::CompletionsCommand);
-    "man" Man(shell::ManCommand);
+    "completions" Completions(completions::CompletionsCommand);
+    "man" Man(man::ManCommand) Cli::command();
 }
 
 /// Reads a command line.
@@ -189,7 +199,7 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
         Ok(Cli { command: None, .. }) => help(&mut context.out, &Cli::command().render_help()),
         // Help and version are answers; everything else that clap says is bad usage.
         Err(error) if error.use_stderr() => {
-            complain(&format!("lanes: {}", usage::one_line(&error, &args)));
+            complain(&format!("lanes: {}", usage::one_line(&error, Cli::command(), &args)));
             return ExitCode::from(EXIT_USAGE_OR_TIMEOUT);
         }
         Err(error) => help(&mut context.out, &error.render()),
@@ -215,7 +225,7 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
 fn completed(shell: &OsStr, args: &[OsString]) -> ExitCode {
     let mut context =
         Context { global: GlobalArgs::default(), out: Output::new(false, true), base: Base::current() };
-    let answered = complete::answer(&mut context, shell, args);
+    let answered = complete::answer(&mut context, Cli::command(), shell, args);
     let ended = answered.and_then(|exit| context.out.flush().map(|()| exit.code()));
     ExitCode::from(ended.unwrap_or(EXIT_REFUSED))
 }

@@ -1,25 +1,26 @@
-//! `lanes submit` and `lanes call`: hand work to a lane.
+//! `lanes submit`: hand work to a lane.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
 
-use super::args::{WaitArgs, span};
+use super::args::span;
 use super::context::Context;
 use super::exit::CommandExit;
 use super::submit_batch::submit_batch;
 use super::task_args::{TaskArgs, run_timeout_help};
-use super::wait::print_body;
-use super::waiting::wait_for_answers;
-use crate::error::{ErrorKind, Result};
-use crate::model::ResponseStatus;
+use crate::error::Result;
 use crate::model::task::object;
 use crate::store::{Store, Submitted};
-use crate::workspace::{SubmitContext, check_submit, deliver};
+use crate::workspace::{SubmitContext, check_submit};
 
 /// Submits the task that the flags describe; `run_timeout`, in seconds, is how long one run of it may take.
-fn submit(args: &TaskArgs, context: &Context, run_timeout: Option<f64>) -> Result<(Store, Submitted)> {
+pub(super) fn submit(
+    args: &TaskArgs,
+    context: &Context,
+    run_timeout: Option<f64>,
+) -> Result<(Store, Submitted)> {
     let (config, store) = context.workspace()?;
     let request = args.request(run_timeout)?;
     let checked = check_submit(&SubmitContext::new(&config, &context.base, store.now().wall), request)?;
@@ -74,61 +75,5 @@ impl SubmitCommand {
             context.out.line(submitted.task.id.as_str())?;
         }
         Ok(CommandExit::Done)
-    }
-}
-
-/// Submit a task, wait for its answer and print it.
-///
-/// Ends with code 3 when the task failed, with 2 when the time is over; then the task goes on and
-/// `lanes wait` can fetch its answer later.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  git diff | lanes call --lane review --prompt-file -")]
-pub struct CallCommand {
-    #[command(flatten)]
-    task: TaskArgs,
-    #[arg(
-        long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true, help = run_timeout_help()
-    )]
-    run_timeout: Option<f64>,
-    #[command(flatten)]
-    wait: WaitArgs,
-}
-
-impl CallCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
-        let timing = self.wait.timing()?;
-        let (store, submitted) = submit(&self.task, context, self.run_timeout)?;
-        let id = submitted.task.id.clone();
-        let ids = std::slice::from_ref(&id);
-        let (mut answered, _) = wait_for_answers(context, &store, ids, false, "call", timing)?;
-        let Some(answer) = answered.pop() else {
-            return Ok(CommandExit::TimedOut(format!(
-                "no answer to {id} within {} seconds; the task goes on; fetch its answer with `lanes wait {id}`",
-                self.wait.timeout
-            )));
-        };
-        let delivered = deliver(&store, &answer.task, &answer.response, || context.config());
-        if let Err(error) = &delivered
-            && error.kind() != ErrorKind::Refused
-        {
-            return delivered.map(|_| CommandExit::Done);
-        }
-        let failed = answer.response.status == ResponseStatus::Failed;
-        if context.out.json {
-            context.out.object(&object([
-                ("status", answer.response.status.as_str().into()),
-                ("task_id", id.as_str().into()),
-                ("existing", submitted.existing.into()),
-                ("response_path", answer.task.response_path.as_str().into()),
-                ("response", Value::Object(answer.response.to_object())),
-            ]))?;
-        } else {
-            print_body(context, &answer.response.body)?;
-            if failed {
-                context.out.note(&format!("lanes call: {id} failed"));
-            }
-        }
-        delivered?;
-        Ok(if failed { CommandExit::TaskFailed } else { CommandExit::Done })
     }
 }

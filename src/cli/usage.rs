@@ -2,18 +2,14 @@
 
 use std::ffi::OsString;
 
-use clap::CommandFactory;
-
-use super::Cli;
-
 /// What `error` says, any suggestion, and where to read on.
-pub fn one_line(error: &clap::Error, args: &[OsString]) -> String {
-    line(&error.render().to_string(), command_meant(args).as_deref())
+pub fn one_line(error: &clap::Error, all: clap::Command, args: &[OsString]) -> String {
+    line(&error.render().to_string(), command_meant(all, args).as_deref())
 }
 
 /// The command that the words of a command line name, as far as they can be understood.
-fn command_meant(args: &[OsString]) -> Option<String> {
-    let matches = Cli::command().ignore_errors(true).try_get_matches_from(args).ok()?;
+fn command_meant(all: clap::Command, args: &[OsString]) -> Option<String> {
+    let matches = all.ignore_errors(true).try_get_matches_from(args).ok()?;
     matches.subcommand_name().map(str::to_string)
 }
 
@@ -48,7 +44,10 @@ fn joined(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::cli::Cli;
 
     fn said(words: &str) -> String {
         let words: Vec<&str> = words.split_whitespace().collect();

@@ -1,19 +1,17 @@
-//! `lanes pause` and `lanes resume`: whether a lane hands out tasks, and whether a vendor gets any.
+//! `lanes pause`: stop handing out the tasks of a lane, or giving any to a vendor.
 
 use clap::Args;
-use serde_json::Value;
 
 use super::args::span;
 use super::context::Context;
 use super::exit::CommandExit;
+use super::lane_or_vendor::{VendorArgs, print_lane, print_vendor};
 use crate::dispatch::config::consent::Gate;
 use crate::dispatch::config::load::load;
 use crate::error::{Error, Result, printable};
 use crate::model::cooldown::pause_end;
-use crate::model::task::object;
-use crate::model::{Parked, Time, limits};
+use crate::model::{Time, limits};
 use crate::store::Store;
-use crate::workspace::check_lane;
 
 /// What the names of programs without a vendor begin with.
 const COMMAND_PREFIX: &str = "command:";
@@ -43,34 +41,6 @@ pub struct PauseCommand {
     reason: Option<String>,
 }
 
-#[derive(Args, Debug)]
-struct VendorArgs {
-    /// A vendor instead of a lane: claude, codex, …, or command:PROGRAM
-    #[arg(long, value_name = "VENDOR", conflicts_with = "lane")]
-    vendor: Option<String>,
-    /// One model of the vendor
-    #[arg(long, value_name = "MODEL", requires = "vendor")]
-    model: Option<String>,
-}
-
-impl VendorArgs {
-    /// The lane that is meant, as no vendor is.
-    fn lane<'l>(&self, lane: Option<&'l str>) -> Result<&'l str> {
-        if self.model.is_some() {
-            return Err(Error::invalid("--model goes with --vendor"));
-        }
-        let lane = lane.unwrap_or_default();
-        check_lane(lane).map(|()| lane)
-    }
-
-    /// The model, if the names may be ones.
-    fn model(&self) -> Result<Option<&str>> {
-        limits::name(self.vendor.clone().unwrap_or_default())?;
-        self.model.clone().map(limits::name).transpose()?;
-        Ok(self.model.as_deref())
-    }
-}
-
 impl PauseCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
         if let Some(vendor) = &self.vendor.vendor {
@@ -88,7 +58,7 @@ impl PauseCommand {
         if store.lane_has_tasks(lane).is_ok_and(|used| !used) {
             context.out.note(&format!("lanes: nothing was ever submitted to lane {}", printable(lane)));
         }
-        tell(context, "paused", lane, changed)
+        print_lane(context, "paused", lane, changed)
     }
 
     fn pause_vendor(&self, context: &mut Context, vendor: &str) -> Result<CommandExit> {
@@ -109,42 +79,7 @@ impl PauseCommand {
             context.out.line(&printable(&pause.words()))?;
             return Ok(CommandExit::Done);
         }
-        tell_vendor(context, "paused", vendor, &[pause])
-    }
-}
-
-/// Hand out the tasks of a paused lane again, or use a vendor again that is left alone.
-///
-/// Whatever keeps a vendor from working is forgotten: a pause, a usage limit, a refused account.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  lanes resume deploy\n  lanes resume --vendor claude")]
-pub struct ResumeCommand {
-    /// The lane
-    #[arg(value_name = "LANE", required_unless_present = "vendor")]
-    lane: Option<String>,
-    #[command(flatten)]
-    vendor: VendorArgs,
-}
-
-impl ResumeCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
-        if let Some(vendor) = &self.vendor.vendor {
-            let ended = context.store_to_change()?.resume_vendor(vendor, self.vendor.model()?)?;
-            if !context.out.json {
-                let vendor = printable(vendor);
-                match ended.is_empty() {
-                    true => context.out.line(&format!("{vendor} was not left alone"))?,
-                    false => ended.iter().try_for_each(|pause| {
-                        context.out.line(&printable(&format!("{} resumed", pause.name())))
-                    })?,
-                }
-                return Ok(CommandExit::Done);
-            }
-            return tell_vendor(context, "resumed", vendor, &ended);
-        }
-        let lane = self.vendor.lane(self.lane.as_deref())?;
-        let changed = context.store_to_change()?.resume(lane)?;
-        tell(context, "resumed", lane, changed)
+        print_vendor(context, "paused", vendor, &[pause])
     }
 }
 
@@ -164,31 +99,4 @@ fn time(text: &str) -> Result<Time> {
         Error::invalid(format!("--until is no RFC 3339 time: {}", printable(text)))
             .with_hint("write it as 2026-12-24T18:00:00Z, or with an offset such as +01:00 in place of Z")
     })
-}
-
-/// Says for programs what was done to a vendor's pauses.
-fn tell_vendor(context: &mut Context, status: &str, vendor: &str, pauses: &[Parked]) -> Result<CommandExit> {
-    let list: Vec<Value> = pauses.iter().map(|pause| Value::Object(pause.to_object())).collect();
-    context.out.object(&object([
-        ("status", status.into()),
-        ("vendor", vendor.into()),
-        ("changed", (!pauses.is_empty()).into()),
-        ("pauses", list.into()),
-    ]))?;
-    Ok(CommandExit::Done)
-}
-
-fn tell(context: &mut Context, status: &str, lane: &str, changed: bool) -> Result<CommandExit> {
-    if context.out.json {
-        context.out.object(&object([
-            ("status", status.into()),
-            ("lane", lane.into()),
-            ("changed", changed.into()),
-        ]))?;
-    } else if changed {
-        context.out.line(&format!("{lane} {status}"))?;
-    } else {
-        context.out.line(&format!("{lane} was {status} already"))?;
-    }
-    Ok(CommandExit::Done)
 }

@@ -1,6 +1,6 @@
-//! `lanes export` and `lanes import`: tasks as JSON lines.
+//! `lanes import`: add the tasks of an export.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,75 +10,12 @@ use super::body;
 use super::context::Context;
 use super::exit::CommandExit;
 use super::inside_run;
-use super::output::{Output, Progress};
+use super::output::Progress;
 use super::submit_batch::refusal;
 use super::table::count;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::task::object;
 use crate::store::{Store, StoreOptions};
-
-/// Print tasks with their history, answers and files: one JSON object a line.
-///
-/// Tasks that cannot be read are left out with a warning, and the command ends with code 1. Files of
-/// a task that a line cannot carry are left out with a warning.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  lanes export --ended > tasks.jsonl")]
-pub struct ExportCommand {
-    /// Only tasks of this lane
-    #[arg(long)]
-    lane: Option<String>,
-    /// Only completed and failed tasks
-    #[arg(long)]
-    ended: bool,
-}
-
-/// Lets the library write where a command writes, and keeps the kind of a failure.
-struct Sink<'a> {
-    out: &'a mut Output,
-    failed: Option<Error>,
-}
-
-impl Write for Sink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.out.raw(bytes).map_err(|error| {
-            self.failed = Some(error);
-            io::Error::other("the reader is gone")
-        })?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl ExportCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
-        let store = context.store()?;
-        let (mut unreadable, mut left_out) = (Vec::new(), Vec::new());
-        let mut sink = Sink { out: &mut context.out, failed: None };
-        let result = store.export(
-            &mut sink,
-            &|task| {
-                self.lane.as_ref().is_none_or(|lane| *lane == task.spec.lane)
-                    && (!self.ended || task.status.is_terminal())
-            },
-            &mut |_, error| unreadable.push(error),
-            &mut |what| left_out.push(what.to_string()),
-        );
-        if let Some(error) = sink.failed {
-            return Err(error);
-        }
-        result?;
-        for what in &left_out {
-            context.out.warn(what);
-        }
-        for error in &unreadable {
-            context.out.warn(&error.to_string());
-        }
-        Ok(if unreadable.is_empty() { CommandExit::Done } else { CommandExit::Problems })
-    }
-}
 
 /// Add the tasks of an export, under the ids they have.
 ///

@@ -1,39 +1,17 @@
-//! `lanes completions` and `lanes man`: help for shells and readers.
+//! `lanes man`: the manual pages.
 
 use std::io;
 use std::path::PathBuf;
 
+use clap::Args;
 use clap::builder::Resettable;
-use clap::{Args, CommandFactory};
-use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
+use super::args::EXAMPLES;
 use super::context::Context;
-use super::exit::CommandExit;
-use super::exit::EXIT_CODES;
-use super::{Cli, complete};
+use super::exit::{CommandExit, EXIT_CODES};
 use crate::error::{Error, Result};
-
-/// Print the completion script for a shell.
-///
-/// It completes commands, flags, files, and the lanes and task ids of the queue at hand.
-#[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  source <(lanes completions bash)\n  source <(lanes completions zsh)\n  lanes completions fish | source"
-)]
-pub struct CompletionsCommand {
-    /// The shell
-    #[arg(value_enum)]
-    shell: Shell,
-}
-
-impl CompletionsCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
-        context.out.raw(&complete::script(&self.shell.to_string())?)?;
-        Ok(CommandExit::Done)
-    }
-}
 
 /// Print the manual page, or write a page for every command into DIR.
 #[derive(Args, Debug)]
@@ -45,9 +23,9 @@ pub struct ManCommand {
 }
 
 impl ManCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut Context, command_line: clap::Command) -> Result<CommandExit> {
         // The pages of `lanes help COMMAND` would be those of COMMAND once more.
-        let mut command = Cli::command().disable_help_subcommand(true);
+        let mut command = command_line.disable_help_subcommand(true);
         command.build();
         let Some(directory) = &self.directory else {
             let page = page(&command).map_err(|error| Error::io("write", "the manual page", error))?;
@@ -77,7 +55,7 @@ fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
         .manual("lanes")
         .render(&mut page)?;
     let mut end = Roff::new();
-    if let Some(examples) = examples.strip_prefix(super::EXAMPLES) {
+    if let Some(examples) = examples.strip_prefix(EXAMPLES) {
         end.control("SH", ["EXAMPLES"]).control("nf", []);
         for example in examples.trim_start_matches('\n').lines().take_while(|line| !line.is_empty()) {
             end.text([roman(example.trim_start())]);

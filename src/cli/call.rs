@@ -1,0 +1,72 @@
+//! `lanes call`: submit a task and print its answer.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::args::{WaitArgs, span};
+use super::context::Context;
+use super::exit::CommandExit;
+use super::submit::submit;
+use super::task_args::{TaskArgs, run_timeout_help};
+use super::wait::print_body;
+use super::waiting::wait_for_answers;
+use crate::error::{ErrorKind, Result};
+use crate::model::ResponseStatus;
+use crate::model::task::object;
+use crate::workspace::deliver;
+
+/// Submit a task, wait for its answer and print it.
+///
+/// Ends with code 3 when the task failed, with 2 when the time is over; then the task goes on and
+/// `lanes wait` can fetch its answer later.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  git diff | lanes call --lane review --prompt-file -")]
+pub struct CallCommand {
+    #[command(flatten)]
+    task: TaskArgs,
+    #[arg(
+        long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true, help = run_timeout_help()
+    )]
+    run_timeout: Option<f64>,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+impl CallCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+        let timing = self.wait.timing()?;
+        let (store, submitted) = submit(&self.task, context, self.run_timeout)?;
+        let id = submitted.task.id.clone();
+        let ids = std::slice::from_ref(&id);
+        let (mut answered, _) = wait_for_answers(context, &store, ids, false, "call", timing)?;
+        let Some(answer) = answered.pop() else {
+            return Ok(CommandExit::TimedOut(format!(
+                "no answer to {id} within {} seconds; the task goes on; fetch its answer with `lanes wait {id}`",
+                self.wait.timeout
+            )));
+        };
+        let delivered = deliver(&store, &answer.task, &answer.response, || context.config());
+        if let Err(error) = &delivered
+            && error.kind() != ErrorKind::Refused
+        {
+            return delivered.map(|_| CommandExit::Done);
+        }
+        let failed = answer.response.status == ResponseStatus::Failed;
+        if context.out.json {
+            context.out.object(&object([
+                ("status", answer.response.status.as_str().into()),
+                ("task_id", id.as_str().into()),
+                ("existing", submitted.existing.into()),
+                ("response_path", answer.task.response_path.as_str().into()),
+                ("response", Value::Object(answer.response.to_object())),
+            ]))?;
+        } else {
+            print_body(context, &answer.response.body)?;
+            if failed {
+                context.out.note(&format!("lanes call: {id} failed"));
+            }
+        }
+        delivered?;
+        Ok(if failed { CommandExit::TaskFailed } else { CommandExit::Done })
+    }
+}

@@ -1,0 +1,49 @@
+//! `lanes cancel`: end tasks without an answer.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::context::{Context, resolve_all};
+use super::each_task::for_each_task;
+use super::env;
+use super::exit::CommandExit;
+use crate::error::Result;
+use crate::model::task::object;
+use crate::model::{Command, Effect};
+
+/// End tasks without an answer.
+///
+/// A claimed task's token is void at once: its worker learns at the next renew that it was
+/// cancelled. Whoever waits for the task gets a failed answer.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes cancel d64cf2 --reason 'no longer needed'")]
+pub struct CancelCommand {
+    /// The tasks
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<String>,
+    /// Why, for the task's history
+    #[arg(long)]
+    reason: Option<String>,
+    /// Who cancels [default: $USER]
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+}
+
+impl CancelCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+        let store = context.store()?;
+        let by = self.by.clone().unwrap_or_else(env::user);
+        let ids = resolve_all(&store, &self.ids)?;
+        for_each_task(context, &ids, ids.len() > 1, |_, id| {
+            let cancel = Command::Cancel { reason: self.reason.clone(), by: by.clone() };
+            let (task, effect) = store.apply(id, &cancel)?;
+            let reply = object([
+                ("status", "cancelled".into()),
+                ("task_id", id.as_str().into()),
+                ("changed", (effect == Effect::Changed).into()),
+                ("task", Value::Object(task.to_public_object())),
+            ]);
+            Ok((id.to_string(), reply))
+        })
+    }
+}

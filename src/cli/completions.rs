@@ -1,0 +1,29 @@
+//! `lanes completions`: the completion script of a shell.
+
+use clap::Args;
+use clap_complete::Shell;
+
+use super::complete;
+use super::context::Context;
+use super::exit::CommandExit;
+use crate::error::Result;
+
+/// Print the completion script for a shell.
+///
+/// It completes commands, flags, files, and the lanes and task ids of the queue at hand.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  source <(lanes completions bash)\n  source <(lanes completions zsh)\n  lanes completions fish | source"
+)]
+pub struct CompletionsCommand {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+impl CompletionsCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+        context.out.raw(&complete::script(&self.shell.to_string())?)?;
+        Ok(CommandExit::Done)
+    }
+}

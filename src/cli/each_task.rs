@@ -1,0 +1,49 @@
+//! One action on several tasks, with one reply for all of them.
+
+use serde_json::Value;
+
+use super::context::Context;
+use super::exit::CommandExit;
+use crate::error::Result;
+use crate::model::TaskId;
+use crate::model::json::Object;
+use crate::model::task::object;
+
+/// Does `act` to each task in turn and tells what came of it: a line each, or in JSON one object,
+/// with a list of results when `several` may be meant. What was done before a failure is told too.
+pub fn for_each_task(
+    context: &mut Context,
+    ids: &[TaskId],
+    several: bool,
+    act: impl Fn(&Context, &TaskId) -> Result<(String, Object)>,
+) -> Result<CommandExit> {
+    let mut done = Vec::new();
+    let mut failure = None;
+    for id in ids {
+        match act(context, id) {
+            Ok(reply) => done.push(reply),
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
+    }
+    if !context.out.json {
+        for (line, _) in done {
+            context.out.line(&line)?;
+        }
+    } else if several {
+        let results: Vec<Value> = done.into_iter().map(|(_, reply)| Value::Object(reply)).collect();
+        let status = if failure.is_none() { "ok" } else { "incomplete" };
+        context.out.object(&object([
+            ("status", status.into()),
+            ("count", results.len().into()),
+            ("results", results.into()),
+        ]))?;
+    } else {
+        for (_, reply) in done {
+            context.out.object(&reply)?;
+        }
+    }
+    failure.map_or(Ok(CommandExit::Done), Err)
+}

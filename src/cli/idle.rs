@@ -1,0 +1,50 @@
+//! The reply of `claim`, `next` and `wait --lane` when there is nothing to claim.
+
+use super::context::Context;
+use crate::error::{Result, shell_word};
+use crate::model::task::object;
+use crate::store::{LaneQuery, Store};
+
+/// Says that nothing came.
+pub(super) fn print_idle(context: &mut Context, store: &Store, want: &LaneQuery, timeout: f64) -> Result<()> {
+    let lanes = want.lanes.join(", ");
+    let flags: Vec<String> = want.lanes.iter().map(|lane| format!("--lane {}", shell_word(lane))).collect();
+    let mut used = false;
+    for lane in &want.lanes {
+        used |= store.lane_has_tasks(lane)?;
+    }
+    let reason = if used { "no_queued_task" } else { "no_task_submitted" };
+    let paused = store.paused()?;
+    let stopped: Vec<&str> =
+        want.lanes.iter().filter(|lane| paused.contains_key(*lane)).map(String::as_str).collect();
+    let message = if !stopped.is_empty() && stopped.len() == want.lanes.len() {
+        let words: Vec<String> = stopped.iter().map(|lane| shell_word(lane)).collect();
+        format!("lane {lanes} is paused; `lanes resume {}` opens it", words.join("`, `lanes resume "))
+    } else if used {
+        format!("lane {lanes} has nothing to claim")
+    } else {
+        format!("nothing was ever submitted to lane {lanes}")
+    };
+    if context.out.json {
+        context.out.object(&object([
+            ("status", "idle".into()),
+            ("lane", want.lanes.first().cloned().unwrap_or_default().into()),
+            ("lanes", want.lanes.clone().into()),
+            ("reason", reason.into()),
+            ("paused", stopped.into()),
+            ("timeout_seconds", timeout.into()),
+            ("message", message.into()),
+            (
+                "next_action",
+                format!(
+                    "monitor: wait again; worker: `lanes claim {} --wait`; submitter: submit",
+                    flags.join(" ")
+                )
+                .into(),
+            ),
+        ]))
+    } else {
+        context.out.note(&format!("lanes: {message}; waited {timeout} seconds"));
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! What `pause` and `resume` share: the lane or the vendor that they name, and their replies.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::context::Context;
+use super::exit::CommandExit;
+use crate::error::{Error, Result};
+use crate::model::task::object;
+use crate::model::{Parked, limits};
+use crate::workspace::check_lane;
+
+/// The vendor that `pause` and `resume` may name instead of a lane.
+#[derive(Args, Debug)]
+pub struct VendorArgs {
+    /// A vendor instead of a lane: claude, codex, …, or command:PROGRAM
+    #[arg(long, value_name = "VENDOR", conflicts_with = "lane")]
+    pub vendor: Option<String>,
+    /// One model of the vendor
+    #[arg(long, value_name = "MODEL", requires = "vendor")]
+    model: Option<String>,
+}
+
+impl VendorArgs {
+    /// The lane that is meant, as no vendor is.
+    pub fn lane<'l>(&self, lane: Option<&'l str>) -> Result<&'l str> {
+        if self.model.is_some() {
+            return Err(Error::invalid("--model goes with --vendor"));
+        }
+        let lane = lane.unwrap_or_default();
+        check_lane(lane).map(|()| lane)
+    }
+
+    /// The model, if the names may be ones.
+    pub fn model(&self) -> Result<Option<&str>> {
+        limits::name(self.vendor.clone().unwrap_or_default())?;
+        self.model.clone().map(limits::name).transpose()?;
+        Ok(self.model.as_deref())
+    }
+}
+
+/// Says for programs what was done to a vendor's pauses.
+pub fn print_vendor(
+    context: &mut Context,
+    status: &str,
+    vendor: &str,
+    pauses: &[Parked],
+) -> Result<CommandExit> {
+    let list: Vec<Value> = pauses.iter().map(|pause| Value::Object(pause.to_object())).collect();
+    context.out.object(&object([
+        ("status", status.into()),
+        ("vendor", vendor.into()),
+        ("changed", (!pauses.is_empty()).into()),
+        ("pauses", list.into()),
+    ]))?;
+    Ok(CommandExit::Done)
+}
+
+/// Prints what was done to a lane.
+pub fn print_lane(context: &mut Context, status: &str, lane: &str, changed: bool) -> Result<CommandExit> {
+    if context.out.json {
+        context.out.object(&object([
+            ("status", status.into()),
+            ("lane", lane.into()),
+            ("changed", changed.into()),
+        ]))?;
+    } else if changed {
+        context.out.line(&format!("{lane} {status}"))?;
+    } else {
+        context.out.line(&format!("{lane} was {status} already"))?;
+    }
+    Ok(CommandExit::Done)
+}

@@ -1,0 +1,44 @@
+//! `lanes move`: put a waiting task into another lane.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::context::Context;
+use super::exit::CommandExit;
+use crate::error::Result;
+use crate::model::task::object;
+use crate::model::{Command, Effect};
+use crate::workspace::check_lane;
+
+/// Put a waiting task into another lane.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes move d64cf2 --to review")]
+pub struct MoveCommand {
+    /// The task
+    #[arg(value_name = "ID")]
+    id: String,
+    /// The new lane
+    #[arg(long, value_name = "LANE")]
+    to: String,
+}
+
+impl MoveCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+        check_lane(&self.to)?;
+        let store = context.store()?;
+        let id = store.resolve(&self.id)?;
+        let (task, effect) = store.apply(&id, &Command::Move { lane: self.to.clone() })?;
+        if context.out.json {
+            context.out.object(&object([
+                ("status", "moved".into()),
+                ("task_id", id.as_str().into()),
+                ("lane", task.spec.lane.clone().into()),
+                ("changed", (effect == Effect::Changed).into()),
+                ("task", Value::Object(task.to_public_object())),
+            ]))?;
+        } else {
+            context.out.line(id.as_str())?;
+        }
+        Ok(CommandExit::Done)
+    }
+}

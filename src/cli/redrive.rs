@@ -1,0 +1,42 @@
+//! `lanes redrive`: submit tasks again whose attempts are spent.
+
+use clap::{ArgGroup, Args};
+
+use super::context::{Context, resolve_all};
+use super::each_task::for_each_task;
+use super::exit::CommandExit;
+use super::retry::retry;
+use crate::error::Result;
+use crate::model::transition::check_redrive;
+
+/// Submit dead tasks again: those named, or all of a lane.
+#[derive(Args, Debug)]
+#[command(override_usage = "lanes redrive [OPTIONS] <ID>...\n       lanes redrive [OPTIONS] --lane <LANE>")]
+#[command(after_help = "Examples:\n  lanes redrive --lane review")]
+#[command(group(ArgGroup::new("what").args(["ids", "lane"]).required(true)))]
+pub struct RedriveCommand {
+    /// The tasks
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    /// All dead tasks of this lane that were not retried yet
+    #[arg(long)]
+    lane: Option<String>,
+}
+
+impl RedriveCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+        let store = context.store()?;
+        let ids = match &self.lane {
+            Some(lane) => store.dead_tasks(lane, &mut |error| context.out.warn(&error.to_string()))?,
+            None => resolve_all(&store, &self.ids)?,
+        };
+        for id in &ids {
+            check_redrive(&store.task(id)?)?;
+        }
+        if ids.is_empty() {
+            context.out.note("lanes: no dead task to redrive");
+        }
+        let several = self.lane.is_some() || ids.len() > 1;
+        for_each_task(context, &ids, several, |context, id| retry(context, &store, id))
+    }
+}

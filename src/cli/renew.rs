@@ -1,0 +1,49 @@
+//! `lanes renew`: keep a claimed task longer.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::args::span;
+use super::context::Context;
+use super::exit::CommandExit;
+use crate::error::Result;
+use crate::model::task::object;
+use crate::model::{ClaimToken, Command};
+
+/// Keep a claimed task longer.
+///
+/// Refused with code 1 when the task is no longer yours (cancelled, taken over after the lease
+/// ended, answered): stop working on it and report nothing.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes renew d64cf2 --claim-token $token")]
+pub struct RenewCommand {
+    /// The task
+    #[arg(value_name = "ID")]
+    id: String,
+    /// The proof of the claim
+    #[arg(long, value_name = "TOKEN")]
+    claim_token: String,
+    /// How long from now; without it as long as the claim was taken for
+    #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
+    lease_seconds: Option<f64>,
+}
+
+impl RenewCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+        let store = context.store()?;
+        let token = ClaimToken::from_text(&self.claim_token);
+        let renew = Command::Renew { token, lease_seconds: self.lease_seconds };
+        let (task, _) = store.apply(&store.resolve(&self.id)?, &renew)?;
+        if context.out.json {
+            context.out.object(&object([
+                ("status", "renewed".into()),
+                ("task_id", task.id.as_str().into()),
+                ("claim_token", self.claim_token.clone().into()),
+                ("task", Value::Object(task.to_public_object())),
+            ]))?;
+        } else {
+            context.out.line(task.id.as_str())?;
+        }
+        Ok(CommandExit::Done)
+    }
+}

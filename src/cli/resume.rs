@@ -1,0 +1,43 @@
+//! `lanes resume`: hand out the tasks of a lane again, or use a vendor again.
+
+use clap::Args;
+
+use super::context::Context;
+use super::exit::CommandExit;
+use super::lane_or_vendor::{VendorArgs, print_lane, print_vendor};
+use crate::error::{Result, printable};
+
+/// Hand out the tasks of a paused lane again, or use a vendor again that is left alone.
+///
+/// Whatever keeps a vendor from working is forgotten: a pause, a usage limit, a refused account.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lanes resume deploy\n  lanes resume --vendor claude")]
+pub struct ResumeCommand {
+    /// The lane
+    #[arg(value_name = "LANE", required_unless_present = "vendor")]
+    lane: Option<String>,
+    #[command(flatten)]
+    vendor: VendorArgs,
+}
+
+impl ResumeCommand {
+    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+        if let Some(vendor) = &self.vendor.vendor {
+            let ended = context.store_to_change()?.resume_vendor(vendor, self.vendor.model()?)?;
+            if !context.out.json {
+                let vendor = printable(vendor);
+                match ended.is_empty() {
+                    true => context.out.line(&format!("{vendor} was not left alone"))?,
+                    false => ended.iter().try_for_each(|pause| {
+                        context.out.line(&printable(&format!("{} resumed", pause.name())))
+                    })?,
+                }
+                return Ok(CommandExit::Done);
+            }
+            return print_vendor(context, "resumed", vendor, &ended);
+        }
+        let lane = self.vendor.lane(self.lane.as_deref())?;
+        let changed = context.store_to_change()?.resume(lane)?;
+        print_lane(context, "resumed", lane, changed)
+    }
+}
