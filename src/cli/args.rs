@@ -14,25 +14,28 @@ use crate::workspace::check_lane;
 /// How the end of every command's help begins.
 pub const EXAMPLES: &str = "Examples:";
 
-/// How long a wait lasts when nothing is said, in seconds: six hours.
+/// Default length of a wait, in seconds: six hours.
 pub const DEFAULT_WAIT: f64 = 21_600.0;
 
-/// How long a claim lasts when nothing is said, in seconds: two hours.
+/// Default length of a lease, in seconds: two hours.
 pub const DEFAULT_LEASE: f64 = 7_200.0;
 
 /// Which tasks of which lanes.
 #[derive(Args, Clone, Debug, Default)]
 pub struct WantArgs {
-    /// The lane; several are looked at in the given order
+    /// The lane; several are tried in the given order
     #[arg(long, value_name = "LANE")]
     pub lane: Vec<String>,
-    /// Only tasks whose metadata KEY is one of the values; a task without KEY counts as `any`
+    /// Only tasks whose metadata KEY has one of the values; a task without KEY counts as `any`
     #[arg(long = "match", value_name = "KEY=VALUE[,VALUE...]")]
     pub filter: Vec<String>,
 }
 
 impl WantArgs {
-    /// The checked wish.
+    /// The lanes and the filter, checked.
+    ///
+    /// # Errors
+    /// `Invalid` for a malformed lane name or filter.
     pub fn want(&self) -> Result<LaneQuery> {
         for lane in &self.lane {
             check_lane(lane)?;
@@ -47,13 +50,13 @@ pub struct WaitArgs {
     /// Give up after this long: seconds, or 15m, 2h, 1d
     #[arg(long, value_name = "SPAN", value_parser = span, default_value_t = DEFAULT_WAIT, allow_negative_numbers = true)]
     pub timeout: f64,
-    /// Say on standard error that we still wait, this often; 0 never
+    /// Print a heartbeat to standard error at this interval; 0 disables it
     #[arg(long, value_name = "SPAN", value_parser = span, default_value_t = 30.0, allow_negative_numbers = true)]
     pub heartbeat_seconds: f64,
 }
 
 impl WaitArgs {
-    /// When to give up, and how often to say something.
+    /// When to give up, and how often to print a heartbeat.
     pub fn timing(&self) -> Result<Timing> {
         let deadline = deadline(self.timeout)?;
         let heartbeat = seconds("--heartbeat-seconds", self.heartbeat_seconds)?;
@@ -61,7 +64,7 @@ impl WaitArgs {
     }
 }
 
-/// The moments at which a wait has something to do. By the monotonic clock, which nobody sets.
+/// When a wait has something to do, by the monotonic clock, which cannot be set.
 pub struct Timing {
     /// When to give up.
     pub deadline: Instant,
@@ -70,12 +73,12 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Whether signs of life are wanted at all.
+    /// Whether heartbeats are wanted at all.
     pub fn has_heartbeat(&self) -> bool {
         self.heartbeat.is_some()
     }
 
-    /// Whether a sign of life is due; the first is due one interval after the first call.
+    /// Whether a heartbeat is due; the first is due one interval after the first call.
     pub fn heartbeat_due(&mut self) -> bool {
         let Some(interval) = self.heartbeat else { return false };
         let now = Instant::now();
@@ -86,7 +89,7 @@ impl Timing {
         due
     }
 
-    /// How long to sleep at most: until the deadline, the next sign of life, or `due` from now.
+    /// How long to sleep at most: until the deadline, the next heartbeat, or `due` from now.
     pub fn sleep_until(&self, due: Option<Duration>) -> Instant {
         let mut until = self.deadline;
         if let Some(next) = self.next {
@@ -104,7 +107,7 @@ impl Timing {
     }
 }
 
-/// Reads a length of time as seconds (any number: whether it makes sense is for the rules to say) or
+/// Parses a length of time in seconds (any number: whether it is in range is decided by the rules) or
 /// as a span such as `15m`.
 pub fn span(text: &str) -> std::result::Result<f64, String> {
     let seconds = text.trim().parse().ok().or_else(|| parse_span(text).map(|length| length.as_secs_f64()));
@@ -112,12 +115,12 @@ pub fn span(text: &str) -> std::result::Result<f64, String> {
         .ok_or_else(|| "expected seconds, or a span such as 15m, 2h or 1d, of at most ten years".to_string())
 }
 
-/// Reads a whole number that may be negative: whether it makes sense is for the rules to say.
+/// Parses a whole number that may be negative; whether it is in range is decided by the rules.
 pub fn integer(text: &str) -> std::result::Result<i64, String> {
     text.trim().parse().map_err(|_| "expected a whole number".to_string())
 }
 
-/// Reads a number of things.
+/// Parses a count.
 pub fn number<T: FromStr>(text: &str) -> std::result::Result<T, String> {
     text.trim().parse().map_err(|_| "expected a whole number from 0".to_string())
 }

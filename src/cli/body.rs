@@ -39,7 +39,9 @@ fn bounded(source: impl Read, limit: usize, name: &str) -> Result<String> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        Error::invalid(format!("{name} is not UTF-8 text: the byte at offset {at} fits no character"))
-            .with_hint("convert it with iconv, or encode it with base64")
+        Error::invalid(format!(
+            "{name} is not UTF-8 text: the byte at offset {at} does not belong to a character"
+        ))
+        .with_hint("convert it with iconv, or encode it with base64")
     })
 }

@@ -17,7 +17,7 @@ use crate::workspace::deliver;
 
 /// Submit a task, wait for its answer and print it.
 ///
-/// Ends with code 3 when the task failed, with 2 when the time is over; then the task goes on and
+/// Exits with code 3 when the task failed and with 2 on timeout; the task then continues, and
 /// `lanes wait` can fetch its answer later.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  git diff | lanes call --lane review --prompt-file -")]

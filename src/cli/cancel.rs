@@ -13,18 +13,18 @@ use crate::model::{Command, Effect};
 
 /// End tasks without an answer.
 ///
-/// A claimed task's token is void at once: its worker learns at the next renew that it was
-/// cancelled. Whoever waits for the task gets a failed answer.
+/// The token of a claimed task becomes invalid at once, and the worker's next renewal is refused.
+/// Anything that waits for the task gets a failed answer.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes cancel d64cf2 --reason 'no longer needed'")]
 pub struct CancelCommand {
     /// The tasks
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
-    /// Why, for the task's history
+    /// Reason, recorded in the task's history
     #[arg(long)]
     reason: Option<String>,
-    /// Who cancels [default: $USER]
+    /// Name of the person who cancels [default: $USER]
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
 }

@@ -16,13 +16,13 @@ use crate::model::transition::check_lease;
 use crate::model::{Command, Task, json};
 use crate::store::{Store, WorkerInfo};
 
-/// Take a task under a lease: the one named, or the next one of a lane.
+/// Claim a task under a lease: the one named, or the next one of a lane.
 ///
-/// The next one is found and claimed in one step, by priority and age; of two who ask at the same
-/// time each gets another task. Ends with code 4 when there is nothing to claim.
+/// The next task, by priority and age, is found and claimed in one step; two workers that ask at the
+/// same time get different tasks. Exits with code 4 when there is nothing to claim.
 ///
-/// Renew the lease at a third of its length while you work. When renew is refused the task is no
-/// longer yours: stop and report nothing.
+/// Renew the lease at a third of its length while you work. If a renewal is refused, the task is no
+/// longer yours: stop, and report nothing.
 #[derive(Args, Debug)]
 #[command(override_usage = "lanes claim [OPTIONS] <ID>\n       lanes claim [OPTIONS] --lane <LANE>...")]
 #[command(after_help = "Examples:\n  lanes claim --lane review --wait --owner ada\n  lanes claim d64cf2")]
@@ -39,13 +39,13 @@ pub struct ClaimCommand {
     /// Give up waiting after this long: seconds, or 15m, 2h, 1d [default: 21600]
     #[arg(long, value_name = "SPAN", value_parser = span, requires = "wait", allow_negative_numbers = true)]
     timeout: Option<f64>,
-    /// Say on standard error that we still wait, this often; 0 never
+    /// Print a heartbeat to standard error at this interval; 0 disables it
     #[arg(long, value_name = "SPAN", value_parser = span, default_value_t = 0.0, allow_negative_numbers = true)]
     heartbeat_seconds: f64,
-    /// Who claims
+    /// Name of the worker
     #[arg(long, default_value = "worker")]
     owner: String,
-    /// How long the task is ours unless renewed; more than 0, at most 30d
+    /// Length of the lease, unless it is renewed; more than 0, at most 30d
     #[arg(long, value_name = "SPAN", value_parser = span, default_value_t = DEFAULT_LEASE, allow_negative_numbers = true)]
     lease_seconds: f64,
 }
@@ -64,7 +64,7 @@ impl ClaimCommand {
         match claimed {
             Some(task) => {
                 if let Err(error) = show(context, &task).and_then(|()| context.out.flush()) {
-                    // Nobody has learnt the token, so nobody could ever answer the task.
+                    // The token was not printed, so that nobody could answer the task.
                     give_back(&store, &task);
                     return Err(error);
                 }
@@ -86,7 +86,7 @@ impl ClaimCommand {
         }
         let timeout = self.timeout.unwrap_or(DEFAULT_WAIT);
         let timing = WaitArgs { timeout, heartbeat_seconds: self.heartbeat_seconds }.timing()?;
-        // Only who has to wait becomes known as a worker that is there.
+        // Only a claim that has to wait registers as a worker.
         if deadline(timeout)? > Instant::now()
             && let Some(task) = attempt()?
         {

@@ -1,5 +1,5 @@
-//! Completion for shells: their scripts ask this program what may come next, so that lanes and task
-//! ids are those of the queue at hand.
+//! Completion for shells: their scripts ask this program for candidates, so that lanes and task ids are
+//! those of the current queue.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -31,7 +31,7 @@ pub fn script(shell: &str) -> Result<Vec<u8>> {
     Ok(script)
 }
 
-/// Answers a script that asks what may come next; `args` are this process's own, from its name on.
+/// Prints the candidates that a completion script asks for; `args` are this process's own, from its name on.
 pub fn answer(
     context: &mut Context,
     command_line: clap::Command,
@@ -62,8 +62,8 @@ fn with_queue(command: clap::Command) -> clap::Command {
     })
 }
 
-/// The queue that the current directory or the environment names. Whoever presses a key wants no
-/// error, and no store to be made.
+/// The queue that the current directory or the environment names. A key press must print no error and
+/// create no store.
 fn queue() -> Option<(Config, Store)> {
     let context =
         Context { global: GlobalArgs::default(), out: Output::new(false, true), base: Base::current() };
@@ -72,8 +72,8 @@ fn queue() -> Option<(Config, Store)> {
     Some((config, store))
 }
 
-/// Lanes that every shell takes as they are: bash puts what it is offered on the command line
-/// unquoted, and anybody may have named a lane `$(…)`.
+/// Lanes whose names no shell expands: bash inserts candidates unquoted, and anybody may have named a
+/// lane `$(…)`.
 fn lanes() -> Vec<CompletionCandidate> {
     let Some((config, store)) = queue() else { return Vec::new() };
     let mut lanes: BTreeSet<String> = config.lanes.into_keys().collect();

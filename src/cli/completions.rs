@@ -10,7 +10,7 @@ use crate::error::Result;
 
 /// Print the completion script for a shell.
 ///
-/// It completes commands, flags, files, and the lanes and task ids of the queue at hand.
+/// It completes commands, flags, files, and the lanes and task ids of the current queue.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  source <(lanes completions bash)\n  source <(lanes completions zsh)\n  lanes completions fish | source"

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::args::span;
 use super::env;
-use super::output::{Output, Progress};
+use super::output::{Output, ProgressLine};
 use crate::error::Result;
 use crate::model::{Event, Task, TaskId, TaskText};
 use crate::store::{Store, StoreOptions};
@@ -23,20 +23,20 @@ pub struct GlobalArgs {
     /// .agent-lanes-queue/handoff.yaml, here or above]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "PATH")]
     pub config: Option<PathBuf>,
-    /// The state directory, instead of the one the configuration names [env: LANES_STORE]
+    /// The state directory, instead of the one named by the configuration [env: LANES_STORE]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     pub store: Option<PathBuf>,
-    /// Give up on a store that somebody keeps locked after this long: seconds, or 5m
+    /// How long to wait for a locked store: seconds, or 5m
     /// [env: LANES_LOCK_TIMEOUT] [default: 10]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
     pub lock_timeout: Option<f64>,
-    /// Let an agent of a dispatcher use a command that decides what runs
+    /// Allow an agent of a dispatcher a command that decides what runs
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub inside_run: bool,
     /// Print JSON
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
-    /// No hints and no signs of life on standard error
+    /// Print no hints and no heartbeats to standard error
     #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
 }
@@ -45,7 +45,7 @@ pub struct GlobalArgs {
 pub struct Context {
     /// The global flags.
     pub global: GlobalArgs,
-    /// Where its words go.
+    /// Its standard output and standard error.
     pub out: Output,
     /// The current directory, which relative paths count from.
     pub base: Base,
@@ -76,7 +76,7 @@ impl Context {
     /// How the store is to be used.
     pub fn store_options(&self) -> Result<StoreOptions> {
         let options = env::store_options(self.global.lock_timeout)?;
-        Ok(StoreOptions { progress: Progress::teller(&self.out, "lanes"), ..options })
+        Ok(StoreOptions { progress: ProgressLine::for_store(&self.out, "lanes"), ..options })
     }
 
     /// Opens the store, and makes nothing. One that is named outright must be there: a typing error must not
@@ -96,7 +96,7 @@ impl Context {
         }
     }
 
-    /// Opens the store, and makes it if there is none: for who brings work or waits for it.
+    /// Opens the store, or creates it: for commands that submit work or wait for it.
     pub fn store_or_new(&self) -> Result<Store> {
         Store::open(&self.store_root()?, self.store_options()?)
     }
@@ -146,11 +146,11 @@ impl Context {
         names: &[String],
         look: impl Fn(&TaskText<'_>) -> Option<T> + Sync,
     ) -> Vec<T> {
-        let mut progress = Progress::new(&self.out, "lanes");
+        let mut progress = ProgressLine::new(&self.out, "lanes");
         let (mut found, mut done) = (Vec::new(), 0);
         store.scan_names(names, look, &mut |_, seen| {
             done += 1;
-            progress.tell_of(done, names.len() as u64);
+            progress.update_count(done, names.len() as u64);
             match seen {
                 Ok(seen) => found.extend(seen),
                 Err(error) => self.out.warn(&error.to_string()),
@@ -161,7 +161,10 @@ impl Context {
     }
 }
 
-/// Finds the tasks that several words name.
+/// Resolves several task ids, or unique beginnings or ends of them.
+///
+/// # Errors
+/// `NotFound` or `Invalid` for the first that names no task or several.
 pub fn resolve_all(store: &Store, words: &[String]) -> Result<Vec<TaskId>> {
     words.iter().map(|word| store.resolve(word)).collect()
 }

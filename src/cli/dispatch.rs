@@ -37,9 +37,9 @@ use crate::signals::not_ignored;
 use crate::store::Store;
 use crate::workspace::{Config, check_lane};
 
-/// Claim tasks and run an agent for each, until told to end.
+/// Claim tasks and run an agent for each, until stopped.
 ///
-/// Reads `dispatch:` in handoff.yaml and follows its changes; flags win over it, but for a vendor that
+/// Reads `dispatch:` in handoff.yaml and follows its changes; flags override it, except a vendor set by
 /// a route itself names. The first SIGINT or SIGTERM lets the agents
 /// at work finish, the second ends them and gives their tasks back.
 #[derive(Args, Debug)]
@@ -47,7 +47,7 @@ use crate::workspace::{Config, check_lane};
     after_help = "Examples:\n  lanes dispatch --vendor claude\n  lanes dispatch --lane work --command -- ./my-agent --quiet"
 )]
 pub struct DispatchCommand {
-    /// Whose agents: claude, codex, gemini, opencode, or one of handoff.yaml
+    /// Vendor of the agents: claude, codex, gemini, opencode, or one of handoff.yaml
     #[arg(long, value_name = "NAME", conflicts_with = "command")]
     vendor: Option<String>,
     /// Run a program that reads the prompt on standard input: `--command -- PROGRAM ARGUMENTS...`
@@ -56,46 +56,46 @@ pub struct DispatchCommand {
     /// The lane; repeatable [default: all lanes of handoff.yaml]
     #[arg(long, value_name = "LANE")]
     lane: Vec<String>,
-    /// Most agents at once [default: 3]
+    /// Maximum number of concurrent agents [default: 3]
     #[arg(long, value_name = "N", value_parser = number::<u32>, allow_negative_numbers = true)]
     max_concurrent: Option<u32>,
-    /// Under which name tasks are claimed [default: USER-VENDOR-PID]
+    /// Name under which tasks are claimed [default: USER-VENDOR-PID]
     #[arg(long, value_name = "NAME")]
     owner: Option<String>,
-    /// Length of a lease, as 900 or 15m; it is renewed while the agent works [default: 900]
+    /// Length of a lease, such as 900 or 15m; it is renewed while the agent works [default: 900]
     #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     lease_seconds: Option<f64>,
-    /// How long one run may take: seconds, 15m, 2h, or none [default: 6h]
+    /// Time limit of one run: seconds, 15m, 2h, or none [default: 6h]
     #[arg(long, value_name = "SPAN", value_parser = limit)]
     timeout: Option<Limit>,
-    /// How long an agent may print nothing, or none [default: 30m, none for --command]
+    /// Time limit of an agent's silence, or none [default: 30m, none for --command]
     #[arg(long, value_name = "SPAN", value_parser = limit)]
     silence_timeout: Option<Limit>,
-    /// How many more attempts follow a failed first one [default: 0]
+    /// Maximum retries after a failed attempt [default: 0]
     #[arg(long, value_name = "N", value_parser = number::<u32>, allow_negative_numbers = true)]
     max_retries: Option<u32>,
-    /// Where agents work [default: the task's worktree, else its workspace]
+    /// Directory in which agents work [default: the task's worktree, else its workspace]
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
-    /// A directory outside the workspace below which tasks may have agents work; repeatable
+    /// Directory outside the workspace below which tasks may run agents; repeatable
     #[arg(long, value_name = "DIR")]
     worktree_root: Vec<PathBuf>,
-    /// Time between the polite and the final signal to an agent [default: 5]
+    /// Time between SIGTERM and SIGKILL when an agent is stopped [default: 5]
     #[arg(long, value_name = "SPAN", value_parser = length)]
     grace: Option<Duration>,
-    /// After the first signal, how long agents may go on [default: until they are done]
+    /// How long running agents may continue after the first signal [default: until they are done]
     #[arg(long, value_name = "SPAN", value_parser = length)]
     drain: Option<Duration>,
-    /// End when the lanes are empty
+    /// Exit when the lanes are empty
     #[arg(long)]
     once: bool,
-    /// Agree to what the configuration lets run, as `lanes trust` does
+    /// Agree to what the configuration may run, as `lanes trust` does
     #[arg(long, conflicts_with = "dry_run")]
     trust: bool,
-    /// Show what would be run, and claim nothing
+    /// Show what would run, without claiming anything
     #[arg(long)]
     dry_run: bool,
-    /// How to tell what happens: lines for people, or JSON objects
+    /// Log format: lines for people, or JSON objects
     #[arg(long, value_name = "FORM", default_value = "text")]
     log: LogForm,
     /// The program of --command and its arguments
@@ -205,7 +205,7 @@ fn work(
     context.out.flush()?;
     let mut out = Output::new(context.out.json, quiet);
     let log = DispatchLog::start(move |at, event| {
-        // Whoever reads the log may go away; the work goes on.
+        // The reader of the log may go away; the work continues.
         let _ = tell(&mut out, at, event, form);
     });
     let observe = |event: DispatchEvent| {
@@ -244,7 +244,7 @@ fn tell(out: &mut Output, at: Time, event: &DispatchEvent, form: LogForm) -> Res
 
 /// The first signal lets agents finish, the second stops them, the third ends everything at once.
 fn obey_signals(control: ShutdownHandle) -> Result<()> {
-    // Whoever started it with nohup, or with `&` in a script, wants it to stay.
+    // Started with nohup, or with `&` in a script, it is meant to stay.
     let asked = [&[SIGTERM][..], &not_ignored(&[SIGINT, SIGHUP])].concat();
     let mut signals = Signals::new(asked).map_err(|error| Error::io("listen for", "signals", error))?;
     std::thread::spawn(move || {

@@ -14,15 +14,15 @@ const MOST_WAITING: usize = 1000;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
 
-enum Line {
+enum LogEntry {
     Event(Time, DispatchEvent),
-    /// All before this is written; tell so.
+    /// Acknowledge that everything before this is written.
     Flush(SyncSender<()>),
 }
 
-/// Takes moments and never waits for whoever reads them.
+/// Takes events and never waits for a reader.
 pub(super) struct DispatchLog {
-    sender: SyncSender<Line>,
+    sender: SyncSender<LogEntry>,
     /// How many moments have found no room since the last one that did.
     missed: Mutex<u64>,
 }
@@ -34,13 +34,13 @@ impl DispatchLog {
     }
 
     fn with_room(room: usize, mut write: impl FnMut(Time, &DispatchEvent) + Send + 'static) -> Self {
-        let (sender, receiver): (_, Receiver<Line>) = sync_channel(room);
+        let (sender, receiver): (_, Receiver<LogEntry>) = sync_channel(room);
         std::thread::spawn(move || {
             for line in receiver {
                 match line {
-                    Line::Event(at, event) => write(at, &event),
-                    Line::Flush(done) => {
-                        // Nobody waits any more.
+                    LogEntry::Event(at, event) => write(at, &event),
+                    LogEntry::Flush(done) => {
+                        // The waiting side is gone.
                         let _ = done.try_send(());
                     }
                 }
@@ -52,16 +52,17 @@ impl DispatchLog {
     /// Adds a moment, or counts it if there is no room for it.
     pub(super) fn add(&self, at: Time, event: DispatchEvent) {
         let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        if !(self.told_of_missed(at, &mut missed) && self.sender.try_send(Line::Event(at, event)).is_ok()) {
+        if !(self.told_of_missed(at, &mut missed) && self.sender.try_send(LogEntry::Event(at, event)).is_ok())
+        {
             *missed += 1;
         }
     }
 
-    /// Says how many moments found no room; whether none are left to be told of.
+    /// Writes how many events found no room; returns whether none are left to report.
     fn told_of_missed(&self, at: Time, missed: &mut u64) -> bool {
         if *missed > 0 {
-            let message = format!("{missed} lines of this log are missing: nobody read it fast enough");
-            if self.sender.try_send(Line::Event(at, DispatchEvent::Warning { message })).is_err() {
+            let message = format!("{missed} lines of this log are missing: it was not read fast enough");
+            if self.sender.try_send(LogEntry::Event(at, DispatchEvent::Warning { message })).is_err() {
                 return false;
             }
             *missed = 0;
@@ -74,7 +75,7 @@ impl DispatchLog {
         let until = Instant::now() + LAST_WORDS;
         let (done, is_done) = sync_channel(1);
         let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut flush = Line::Flush(done);
+        let mut flush = LogEntry::Flush(done);
         loop {
             if self.told_of_missed(at, &mut missed) {
                 match self.sender.try_send(flush) {

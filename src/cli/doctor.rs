@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::context::Context;
 use super::env;
 use super::exit::CommandExit;
-use super::output::Progress;
+use super::output::ProgressLine;
 use super::trust;
 use crate::dispatch::config::consent::Gate;
 use crate::dispatch::config::load::load;
@@ -15,9 +15,9 @@ use crate::model::task::object;
 use crate::store::Store;
 use crate::workspace::{Diagnosis, DoctorWish, Level, Locate, doctor};
 
-/// Look at the installation, the configuration, the store and the workers.
+/// Check the installation, the configuration, the store and the workers.
 ///
-/// Every problem comes with a remedy. Ends with code 1 when something does not work at all.
+/// Every problem comes with a remedy. Exits with code 1 when something does not work at all.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes doctor")]
 pub struct DoctorCommand {}
@@ -36,8 +36,8 @@ impl DoctorCommand {
             search_path: env::search_path(),
             program: std::env::current_exe().ok(),
         };
-        let mut progress = Progress::new(&context.out, "lanes doctor");
-        let mut diagnoses = doctor(&wish, &mut |done, of| progress.tell_of(done, of));
+        let mut progress = ProgressLine::new(&context.out, "lanes doctor");
+        let mut diagnoses = doctor(&wish, &mut |done, of| progress.update_count(done, of));
         drop(progress);
         add_consent(context, &mut diagnoses);
         if let Some(diagnosis) = dispatch_section(context) {
@@ -66,7 +66,7 @@ impl DoctorCommand {
     }
 }
 
-/// Adds, behind what else is said of the configuration, whether it may choose what runs.
+/// Adds, after the other diagnoses of the configuration, whether it may choose what runs.
 fn add_consent(context: &Context, diagnoses: &mut Vec<Diagnosis>) {
     let Ok(config) = context.config() else { return };
     let Ok(files) = trust::files(context, &config) else { return };
@@ -81,7 +81,7 @@ fn add_consent(context: &Context, diagnoses: &mut Vec<Diagnosis>) {
                 (Level::Ok, format!("you have agreed to what {path} lets dispatchers run"), None)
             }
             Err(error) => {
-                let remedy = error.hint().unwrap_or("look at it; until then nothing is dispatched");
+                let remedy = error.hint().unwrap_or("check it; until then nothing is dispatched");
                 (Level::Warning, error.message().to_string(), Some(remedy.to_string()))
             }
         };
@@ -89,14 +89,14 @@ fn add_consent(context: &Context, diagnoses: &mut Vec<Diagnosis>) {
     }
 }
 
-/// Whether a dispatcher can read what the configuration says to it; `None` when it says nothing, and
+/// Whether a dispatcher can read the `dispatch` part of the configuration; `None` when there is none, and
 /// when there is no queue yet or something else is in the way of asking.
 fn dispatch_section(context: &Context) -> Option<Diagnosis> {
     let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
     let store = Store::open_to_read(&config.store_root, context.store_options().ok()?).ok()?;
     let (level, message, remedy) = match load(&config, &store, &Gate::default().opened()) {
         Ok(_) if config.dispatch.is_none() => return None,
-        Ok(_) => (Level::Ok, "what it says under dispatch can be used".to_string(), None),
+        Ok(_) => (Level::Ok, "its dispatch settings can be used".to_string(), None),
         Err(error) => {
             let remedy = error.hint().unwrap_or("correct it; until then nothing is dispatched");
             (Level::Blocking, error.message().to_string(), Some(remedy.to_string()))

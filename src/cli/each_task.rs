@@ -9,8 +9,11 @@ use crate::model::TaskId;
 use crate::model::json::Object;
 use crate::model::task::object;
 
-/// Does `act` to each task in turn and tells what came of it: a line each, or in JSON one object,
-/// with a list of results when `several` may be meant. What was done before a failure is told too.
+/// Applies `act` to each task in turn and prints the results: one line each, or one JSON object, with a
+/// list of results when `several` is set. What was done before a failure is printed too.
+///
+/// # Errors
+/// The first failure of `act`.
 pub fn for_each_task(
     context: &mut Context,
     ids: &[TaskId],

@@ -9,7 +9,7 @@ use crate::model::task::object;
 use crate::model::{ClaimToken, Command};
 use crate::workspace::parse_pairs;
 
-/// Add a line to a task's history, such as the progress of the work.
+/// Add an event to a task's history, such as progress.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  lanes event d64cf2 --type progress --message 'half way' --data percent=50"
@@ -18,7 +18,7 @@ pub struct EventCommand {
     /// The task
     #[arg(value_name = "ID")]
     id: String,
-    /// One word; the queue's own words are taken
+    /// One word, not one of the queue's own event types
     #[arg(long = "type", value_name = "WORD", default_value = "note")]
     kind: String,
     /// What happened
@@ -27,7 +27,7 @@ pub struct EventCommand {
     /// Details for programs; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     data: Vec<String>,
-    /// The proof of the claim; refused when it is not the current one
+    /// Token printed by `claim`; refused when it is not the current one
     #[arg(long, value_name = "TOKEN")]
     claim_token: Option<String>,
 }

@@ -16,10 +16,10 @@ use crate::store::{FeedEntry, Store};
 /// How many entries are read at a time.
 const CHUNK: usize = 1000;
 
-/// Show what happened: to one task, or to the whole queue.
+/// Show the events of one task, or of the whole queue.
 ///
-/// Every change of the queue has a number that only grows. Remember the last one you saw and go on
-/// from there with --since; nothing is missed and nothing is seen twice. With --json and --follow, and
+/// Every change of the queue has an increasing number. Remember the last one you saw and continue
+/// from there with --since: nothing is missed, and nothing is shown twice. With --json and --follow, and
 /// for the whole queue, each line is an object of its own.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes events d64cf2\n  lanes events --since 1041 --follow --json")]
@@ -27,13 +27,13 @@ pub struct EventsCommand {
     /// The task; without it the whole queue
     #[arg(value_name = "ID", conflicts_with = "since")]
     id: Option<String>,
-    /// Only what happened after change number N
+    /// Only events after change number N
     #[arg(long, value_name = "N", value_parser = number::<u64>, default_value_t = 0, allow_negative_numbers = true)]
     since: u64,
-    /// Go on as things happen; with a task, until it has ended
+    /// Follow new events; with a task, until it has ended
     #[arg(long, short)]
     follow: bool,
-    /// At most this many
+    /// At most N events
     #[arg(long, value_name = "N", value_parser = number::<usize>, allow_negative_numbers = true)]
     limit: Option<usize>,
 }
@@ -129,7 +129,7 @@ fn follow(context: &mut Context, store: &Store, id: &TaskId, limit: usize) -> Re
     }
 }
 
-/// The width of the column of types: that of the queue's own words, and more where others are longer.
+/// The width of the column of event types: that of the queue's own types, or of a longer one.
 pub(super) fn kind_width(events: &[Event]) -> usize {
     events.iter().map(|event| printable(&event.kind).chars().count()).max().unwrap_or(0).max(12)
 }

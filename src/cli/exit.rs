@@ -27,15 +27,15 @@ pub const EXIT_TASK_FAILED: u8 = 3;
 pub const EXIT_NOTHING_AVAILABLE: u8 = 4;
 /// Exit code after a mistake in this program itself (`EX_SOFTWARE` of sysexits.h).
 pub const EXIT_INTERNAL: u8 = 70;
-/// Exit code of a command whose standard output nobody reads: what a shell reports for a process that SIGPIPE
-/// (13) ended.
+/// Exit code of a command whose standard output was closed by its reader: what a shell reports for a process
+/// that SIGPIPE (13) ended.
 pub const EXIT_READER_GONE: u8 = 128 + 13;
 
 /// What each exit code means, as the help lists it.
 pub const EXIT_CODES: [(&str, &str); 5] = [
     ("0", "done"),
     ("1", "refused or failed, with one line on standard error"),
-    ("2", "bad usage, or a wait whose time was over"),
+    ("2", "bad usage, or a wait that timed out"),
     ("3", "the task failed (call, wait --exit-status)"),
     ("4", "nothing to claim (claim --lane)"),
 ];

@@ -9,10 +9,10 @@ use super::exit::CommandExit;
 use super::output::Output;
 use crate::error::{Error, Result};
 
-/// Print tasks with their history, answers and files: one JSON object a line.
+/// Print tasks with their history, answers and files: one JSON object per line.
 ///
-/// Tasks that cannot be read are left out with a warning, and the command ends with code 1. Files of
-/// a task that a line cannot carry are left out with a warning.
+/// Tasks that cannot be read are skipped with a warning, and the command exits with code 1. Files of a
+/// task that do not fit into a line are skipped with a warning.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes export --ended > tasks.jsonl")]
 pub struct ExportCommand {

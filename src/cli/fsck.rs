@@ -5,21 +5,20 @@ use clap::Args;
 use super::context::Context;
 use super::exit::CommandExit;
 use super::inside_run;
-use super::output::Progress;
+use super::output::ProgressLine;
 use super::table::count;
 use crate::error::{Result, printable};
 use crate::store::{FsckReport, Severity, Store, StoreOptions};
 
-/// Check the whole store, and put right what can be.
+/// Check the whole store, and repair what can be repaired.
 ///
-/// Without --repair nothing is changed. With it derived files are built anew, leftovers of dead
-/// processes are removed, and what cannot be read is moved to quarantine/ in the store, never
-/// removed. Ends with code 1 when something is damaged and has not been put right; leftovers are
-/// harmless.
+/// Without --repair, nothing is changed. With it, derived files are rebuilt, leftovers of dead processes are
+/// removed, and what cannot be read is moved to quarantine/ in the store, never deleted. Exits with code 1
+/// when something is damaged and has not been repaired; leftovers are harmless.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes fsck\n  lanes fsck --repair")]
 pub struct FsckCommand {
-    /// Put right what can be
+    /// Repair what can be repaired
     #[arg(long)]
     repair: bool,
 }
@@ -36,8 +35,9 @@ impl FsckCommand {
             return tell(context, &FsckReport::default());
         }
         let options = StoreOptions { workspace_root: context.workspace_root(), ..context.store_options()? };
-        let mut progress = Progress::new(&context.out, "lanes fsck");
-        let report = Store::fsck_at(&root, options, self.repair, &mut |done, of| progress.tell_of(done, of))?;
+        let mut progress = ProgressLine::new(&context.out, "lanes fsck");
+        let report =
+            Store::fsck_at(&root, options, self.repair, &mut |done, of| progress.update_count(done, of))?;
         drop(progress);
         tell(context, &report)
     }
@@ -69,7 +69,7 @@ fn print(context: &mut Context, report: &FsckReport) -> Result<()> {
     }
     if let Some(quarantine) = &report.quarantine {
         let path = printable(&quarantine.to_string_lossy());
-        context.out.line(&format!("what could not be read is in {path}"))?;
+        context.out.line(&format!("what could not be read was moved to {path}"))?;
     }
     let found = if total == 0 { "nothing wrong".to_string() } else { count(total, "finding") };
     context.out.line(&format!("{}, {found}", count(report.tasks, "task")))

@@ -14,28 +14,28 @@ use crate::error::{Error, Result, printable};
 use crate::model::task::object;
 use crate::store::GcPlan;
 
-/// Remove tasks that ended long ago.
+/// Delete old finished tasks.
 ///
-/// Only completed and failed tasks go, by the time they ended. One stays while an open task repeats
-/// it or continues its conversation. Idempotency keys go with their tasks, and the queue's feed
-/// forgets changes of that age.
+/// Only completed and failed tasks are deleted, by the time they ended. A task is kept while an open one
+/// retries it or continues its conversation. Idempotency keys are deleted with their tasks, and the queue's
+/// feed drops changes of that age.
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("which").args(["older_than", "all_ended"]).required(true))]
 #[command(after_help = "Examples:\n  lanes gc --older-than 7d --archive ~/lanes-archive")]
 pub struct GcCommand {
-    /// How long ago a task must have ended: seconds, or 12h, 7d
+    /// Tasks that ended at least this long ago: seconds, or 12h, 7d
     #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
     older_than: Option<f64>,
-    /// Every task that has ended, however short a time ago
+    /// All tasks that have ended, however recently
     #[arg(long)]
     all_ended: bool,
     /// Only tasks of this lane
     #[arg(long)]
     lane: Option<String>,
-    /// Only tell what would be removed
+    /// Only show what would be deleted
     #[arg(long)]
     dry_run: bool,
-    /// Write the tasks to a new file in this directory first, which `lanes import` reads
+    /// Before deletion, write the tasks to a new file in this directory, for `lanes import`
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
 }

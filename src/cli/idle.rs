@@ -5,7 +5,7 @@ use crate::error::{Result, shell_word};
 use crate::model::task::object;
 use crate::store::{LaneQuery, Store};
 
-/// Says that nothing came.
+/// Reports that there is nothing to claim, and why.
 pub(super) fn print_idle(context: &mut Context, store: &Store, want: &LaneQuery, timeout: f64) -> Result<()> {
     let lanes = want.lanes.join(", ");
     let flags: Vec<String> = want.lanes.iter().map(|lane| format!("--lane {}", shell_word(lane))).collect();
@@ -19,7 +19,7 @@ pub(super) fn print_idle(context: &mut Context, store: &Store, want: &LaneQuery,
         want.lanes.iter().filter(|lane| paused.contains_key(*lane)).map(String::as_str).collect();
     let message = if !stopped.is_empty() && stopped.len() == want.lanes.len() {
         let words: Vec<String> = stopped.iter().map(|lane| shell_word(lane)).collect();
-        format!("lane {lanes} is paused; `lanes resume {}` opens it", words.join("`, `lanes resume "))
+        format!("lane {lanes} is paused; run `lanes resume {}` to reopen it", words.join("`, `lanes resume "))
     } else if used {
         format!("lane {lanes} has nothing to claim")
     } else {

@@ -10,21 +10,21 @@ use super::body;
 use super::context::Context;
 use super::exit::CommandExit;
 use super::inside_run;
-use super::output::Progress;
+use super::output::ProgressLine;
 use super::submit_batch::refusal;
 use super::table::count;
 use crate::error::Result;
 use crate::model::task::object;
 use crate::store::{Store, StoreOptions};
 
-/// Add the tasks of an export, under the ids they have.
+/// Import the tasks of an export under their own ids.
 ///
-/// A task that is here already is skipped when it is the same, and refused when it is not. Ends
-/// with code 1 when any line was refused; the others are in.
+/// A task that exists already is skipped if it is the same, and refused if it differs. Exits with code 1
+/// when any line was refused; the other lines are imported.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes import tasks.jsonl")]
 pub struct ImportCommand {
-    /// The file that `lanes export` or `lanes gc --archive` wrote; `-` is standard input
+    /// File written by `lanes export` or `lanes gc --archive`; `-` is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -39,8 +39,8 @@ impl ImportCommand {
         };
         let options = StoreOptions { workspace_root: context.workspace_root(), ..context.store_options()? };
         let store = Store::open(&context.store_root()?, options)?;
-        let mut progress = Progress::new(&context.out, "lanes import");
-        let imported = store.import(&mut input, &mut |line| progress.tell(|| format!("{line} lines")))?;
+        let mut progress = ProgressLine::new(&context.out, "lanes import");
+        let imported = store.import(&mut input, &mut |line| progress.update(|| format!("{line} lines")))?;
         drop(progress);
         for (line, warning) in &imported.warnings {
             context.out.warn(&format!("line {line}: {warning}"));

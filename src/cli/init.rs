@@ -12,14 +12,14 @@ use crate::error::{Result, printable, shell_word};
 use crate::model::task::object;
 use crate::workspace::{InitWish, init};
 
-/// Lay out a queue for one project: a `handoff/` directory in PATH.
+/// Set up a queue for one project: a `handoff/` directory in PATH.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes init\n  lanes init ~/src/project --workspace-id project")]
 pub struct InitCommand {
     /// The project
     #[arg(value_name = "PATH", default_value = ".")]
     path: PathBuf,
-    /// The workspace's name [default: the name of the directory]
+    /// Name of the workspace [default: the name of the directory]
     #[arg(long, value_name = "NAME")]
     workspace_id: Option<String>,
     /// The workspace, relative to handoff/

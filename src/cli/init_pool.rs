@@ -13,14 +13,14 @@ use crate::error::{Result, printable};
 use crate::model::task::object;
 use crate::workspace::init_pool;
 
-/// Lay out one queue for a directory of projects: `.agent-lanes-queue/` and `dispatchers/` in PATH.
+/// Set up one queue for a directory of projects: `.agent-lanes-queue/` and `dispatchers/` in PATH.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes init-pool ~/src")]
 pub struct InitPoolCommand {
     /// The directory that holds the projects
     #[arg(value_name = "PATH")]
     path: PathBuf,
-    /// The workspace's name [default: the name of the directory]
+    /// Name of the workspace [default: the name of the directory]
     #[arg(long, value_name = "NAME")]
     workspace_id: Option<String>,
 }

@@ -22,7 +22,10 @@ pub struct VendorArgs {
 }
 
 impl VendorArgs {
-    /// The lane that is meant, as no vendor is.
+    /// The lane that is named, when no vendor is.
+    ///
+    /// # Errors
+    /// `Invalid` for a model without a vendor, or a malformed lane name.
     pub fn lane<'l>(&self, lane: Option<&'l str>) -> Result<&'l str> {
         if self.model.is_some() {
             return Err(Error::invalid("--model goes with --vendor"));
@@ -31,7 +34,10 @@ impl VendorArgs {
         check_lane(lane).map(|()| lane)
     }
 
-    /// The model, if the names may be ones.
+    /// The model, if one is named.
+    ///
+    /// # Errors
+    /// `Invalid` for a malformed name of a vendor or a model.
     pub fn model(&self) -> Result<Option<&str>> {
         limits::name(self.vendor.clone().unwrap_or_default())?;
         self.model.clone().map(limits::name).transpose()?;
@@ -39,7 +45,7 @@ impl VendorArgs {
     }
 }
 
-/// Says for programs what was done to a vendor's pauses.
+/// Prints what was done to a vendor's pauses, as JSON.
 pub fn print_vendor(
     context: &mut Context,
     status: &str,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::args::number;
 use super::context::Context;
 use super::exit::CommandExit;
-use super::output::Progress;
+use super::output::ProgressLine;
 use super::table::{Row, Table, relative, short};
 use super::view::task_view;
 use crate::error::{Error, Result, printable};
@@ -25,18 +25,18 @@ pub struct Selection {
     /// Only tasks of this lane
     #[arg(long)]
     lane: Option<String>,
-    /// Without completed and failed tasks
+    /// Leave out completed and failed tasks
     #[arg(long)]
     active_only: bool,
     /// Only tasks in these states
     #[arg(long, value_name = "STATE[,STATE...]", value_delimiter = ',')]
     state: Vec<String>,
-    /// Only the newest N
+    /// Only the newest N tasks
     #[arg(long, value_name = "N", value_parser = number::<usize>, allow_negative_numbers = true)]
     limit: Option<usize>,
 }
 
-/// How much later a task may say it was made than the time at the head of its id, in seconds.
+/// How much later a task's creation time may be than the time at the head of its id, in seconds.
 const ID_SLACK: f64 = 3600.0;
 
 /// A selected task: when it was made, its id, and what was wanted of it.
@@ -116,10 +116,10 @@ fn newest<T: Send>(
     }
     names.reverse();
     let mut bound: Option<String> = (limit == 0).then(|| "9".to_string());
-    let (mut progress, mut done) = (Progress::new(&context.out, "lanes"), 0);
+    let (mut progress, mut done) = (ProgressLine::new(&context.out, "lanes"), 0);
     store.scan_names(&names, look, &mut |name, seen| {
         done += 1;
-        progress.tell_of(done, names.len() as u64);
+        progress.update_count(done, names.len() as u64);
         if bound.as_deref().is_some_and(|bound| name < bound) {
             return ControlFlow::Break(());
         }
@@ -160,7 +160,11 @@ impl ListCommand {
             let rows = self.selection.collect(context, &store, |task| row(task, &now))?;
             if rows.is_empty() {
                 let narrow = self.selection.is_narrow();
-                context.out.note(if narrow { "lanes: no task fits" } else { "lanes: the queue has no task" });
+                context.out.note(if narrow {
+                    "lanes: no matching tasks"
+                } else {
+                    "lanes: the queue is empty"
+                });
             }
             print_rows(context, rows)?;
         }
@@ -223,7 +227,7 @@ pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
         completed if completed == "completed" => (completed, name.unwrap_or_else(plain)),
         _ => {
             let status = task.status();
-            let words = state_words(&status, now, || task.to_task().lease_is_live(now)).into();
+            let words = state_label(&status, now, || task.to_task().lease_is_live(now)).into();
             let what = name.unwrap_or_else(|| match status {
                 Status::Claimed(claim) => format!("held by {}", claim.owner).into(),
                 Status::Failed { reason, .. } => short(&reason, 50).into(),
@@ -246,7 +250,7 @@ pub(super) fn print_rows(context: &mut Context, rows: Vec<Selected<Row>>) -> Res
 }
 
 /// A task's state for people, with what qualifies it.
-pub(super) fn state_words(status: &Status, now: &Now, is_live: impl FnOnce() -> bool) -> String {
+pub(super) fn state_label(status: &Status, now: &Now, is_live: impl FnOnce() -> bool) -> String {
     match status {
         Status::Scheduled { until } if *until <= now.wall => "scheduled (due)".to_string(),
         Status::Scheduled { until } => format!("scheduled {}", relative(*until, now)),

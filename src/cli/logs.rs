@@ -14,28 +14,28 @@ use crate::error::{Error, Result};
 use crate::model::TaskId;
 use crate::store::Store;
 
-/// Show what a run of a task wrote.
+/// Show the output of a task's run.
 ///
-/// Dispatchers keep the output of every run; tasks that were worked on by hand have none.
+/// Dispatchers keep the output of every run; tasks that were done by hand have none.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes logs -f d64cf2")]
 pub struct LogsCommand {
     /// The task
     #[arg(value_name = "ID")]
     id: String,
-    /// Which run [default: the last]
+    /// Number of the run [default: the last]
     #[arg(long, value_name = "N", value_parser = number::<u64>, allow_negative_numbers = true)]
     attempt: Option<u64>,
-    /// Show the error output instead
+    /// Show standard error instead
     #[arg(long)]
     stderr: bool,
-    /// Show the agent's progress instead, in short lines
+    /// Show the agent's progress instead, one short line each
     #[arg(long, conflicts_with = "stderr")]
     progress: bool,
-    /// Show what the agent was told instead
+    /// Show the agent's prompt instead
     #[arg(long, conflicts_with_all = ["stderr", "progress"])]
     prompt: bool,
-    /// Go on until the task has ended
+    /// Follow the output until the task has ended
     #[arg(long, short)]
     follow: bool,
 }
@@ -62,7 +62,7 @@ impl LogsCommand {
                 None => {
                     return Err(self
                         .nothing(&id)
-                        .with_hint(format!("`lanes show {id}` tells the task's history")));
+                        .with_hint(format!("`lanes show {id}` shows the task's history")));
                 }
             }
             if !self.follow || ended {

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes man ~/.local/share/man/man1")]
 pub struct ManCommand {
-    /// Where to write the pages; made if missing
+    /// Directory for the pages; created if missing
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
 }

@@ -1,7 +1,7 @@
-//! The command line: says what a user asked for, and holds no rule of the queue.
+//! The command line: parses what a user asks for, and holds no rule of the queue.
 //!
-//! One file for each command: its flags (whose comments are the help text), the call of the library,
-//! and the words of the reply.
+//! One file per command: its flags (whose comments are the help text), the call of the library, and the
+//! text of the reply.
 
 mod args;
 mod body;
@@ -70,14 +70,14 @@ use self::context::{Context, GlobalArgs};
 use self::exit::{
     CommandExit, EXIT_CODES, EXIT_INTERNAL, EXIT_READER_GONE, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT,
 };
-use self::output::{Output, complain};
+use self::output::{Output, print_error_line};
 use crate::error::Result;
 use crate::workspace::Base;
 
 /// A task queue for coding agents, shell scripts and people on one machine.
 ///
-/// Submit a task to a lane; somebody claims it under a lease, renews while working, and responds;
-/// your wait returns. The queue is a directory of plain files: no daemon.
+/// Submit a task to a lane; a worker claims it under a lease, renews the lease while it works, and
+/// responds; your wait returns. The queue is a directory of plain files: no daemon.
 #[derive(Parser, Debug)]
 // Of a flag given twice the last one counts, so that wrapper scripts can pass defaults first.
 #[command(name = "lanes", version, max_term_width = 100, args_override_self = true, after_help = after_help())]
@@ -85,18 +85,18 @@ pub struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<CliCommand>,
 }
 
 /// The commands, once each: the variants, which one of them runs, and where its flags come from.
 macro_rules! commands {
     ($($(#[$attribute:meta])* $name:literal $variant:ident($flags:ty) $($extra:expr)?;)*) => {
         #[derive(Subcommand, Debug)]
-        enum Command {
+        enum CliCommand {
             $($(#[$attribute])* #[command(name = $name)] $variant($flags),)*
         }
 
-        impl Command {
+        impl CliCommand {
             fn run(&self, context: &mut Context) -> Result<CommandExit> {
                 match self {
                     $(Self::$variant(command) => command.run(context $(, $extra)?),)*
@@ -117,7 +117,7 @@ commands! {
     "call" Call(call::CallCommand);
     "wait" Wait(wait::WaitCommand);
     "next" Next(next::NextCommand) "next";
-    /// The same as next
+    /// Same as next
     "watch" Watch(next::NextCommand) "watch";
     "claim" Claim(claim::ClaimCommand);
     "renew" Renew(renew::RenewCommand);
@@ -175,10 +175,10 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
     if let Some(code) = crate::dispatch::agent::guard::run_if_asked(std::env::args_os()) {
         return code;
     }
-    say_panics_in_one_line();
+    report_panics_in_one_line();
     ignore_file_size_signal();
     if stdout_is_closed {
-        complain(
+        print_error_line(
             "lanes: standard output is closed, so nothing was done; give /dev/null if no answer is wanted",
         );
         return ExitCode::from(EXIT_REFUSED);
@@ -197,9 +197,9 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
     let result = match parsed {
         Ok(Cli { command: Some(command), .. }) => command.run(&mut context),
         Ok(Cli { command: None, .. }) => help(&mut context.out, &Cli::command().render_help()),
-        // Help and version are answers; everything else that clap says is bad usage.
+        // Help and version are replies; every other error of clap is bad usage.
         Err(error) if error.use_stderr() => {
-            complain(&format!("lanes: {}", usage::one_line(&error, Cli::command(), &args)));
+            print_error_line(&format!("lanes: {}", usage::one_line(&error, Cli::command(), &args)));
             return ExitCode::from(EXIT_USAGE_OR_TIMEOUT);
         }
         Err(error) => help(&mut context.out, &error.render()),
@@ -207,7 +207,7 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
     match result.and_then(|exit| context.out.flush().map(|()| exit)) {
         Ok(exit) => {
             if let CommandExit::TimedOut(line) = &exit {
-                complain(&format!("lanes: {line}"));
+                print_error_line(&format!("lanes: {line}"));
             }
             ExitCode::from(exit.code())
         }
@@ -215,13 +215,13 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
         Err(error) => {
             // What was found out before the failure is worth having.
             let _ = context.out.flush();
-            complain(&format!("lanes: {error}"));
+            print_error_line(&format!("lanes: {error}"));
             ExitCode::from(EXIT_REFUSED)
         }
     }
 }
 
-/// Answers the completion script of a shell. Nobody reads what went wrong there.
+/// Serves the completion script of a shell, where no error message would be read.
 fn completed(shell: &OsStr, args: &[OsString]) -> ExitCode {
     let mut context =
         Context { global: GlobalArgs::default(), out: Output::new(false, true), base: Base::current() };
@@ -247,26 +247,26 @@ fn help(out: &mut Output, text: &StyledStr) -> Result<CommandExit> {
     Ok(CommandExit::Done)
 }
 
-/// A panic is a mistake of ours; one line says where, and the process ends.
-fn say_panics_in_one_line() {
+/// A panic is a bug of this program: one line reports where, and the process ends.
+fn report_panics_in_one_line() {
     std::panic::set_hook(Box::new(|info| {
         let place =
             info.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
         let line = format!("lanes: internal error at {place}; nothing that was reported as done is lost");
         if crate::http::is_panic_caught() {
-            // The server goes on, also when nobody reads its standard error: one thread may wait for that.
-            static IS_TELLING: AtomicBool = AtomicBool::new(false);
-            if !IS_TELLING.swap(true, Ordering::SeqCst) {
+            // The server continues even if its standard error is not read: one thread may wait for that.
+            static IS_REPORTING: AtomicBool = AtomicBool::new(false);
+            if !IS_REPORTING.swap(true, Ordering::SeqCst) {
                 std::thread::spawn(move || {
-                    complain(&line);
-                    IS_TELLING.store(false, Ordering::SeqCst);
+                    print_error_line(&line);
+                    IS_REPORTING.store(false, Ordering::SeqCst);
                 });
             }
             return;
         }
-        complain(&line);
+        print_error_line(&line);
         // Whichever thread it was: the rest of the process cannot be trusted, and an abort would add
-        // the shell's own words.
+        // the shell's own message.
         std::process::exit(EXIT_INTERNAL.into());
     }));
 }

@@ -13,7 +13,7 @@ use crate::model::task::object;
 
 /// Wait until a task of a lane can be claimed and show it, without claiming it.
 ///
-/// To take a task use `claim --lane`, which looks and claims in one step.
+/// To take a task, use `claim --lane`, which finds and claims it in one step.
 #[derive(Args, Debug)]
 #[command(mut_arg("lane", |lane| lane.required(true)))]
 #[command(after_help = "Examples:\n  lanes next --lane review --timeout 0\n  lanes watch --lane review")]

@@ -9,15 +9,15 @@ use crate::model::json::{self, Object};
 use crate::model::names::is_hidden;
 use crate::store::ProgressListener;
 
-/// Where a command's words go.
+/// Standard output and standard error of a command.
 pub struct Output {
     stdout: BufWriter<Stdout>,
     terminal: bool,
     /// Whether the caller asked for JSON.
     pub json: bool,
-    /// Whether hints and heartbeats are unwanted.
+    /// Whether hints and heartbeats are suppressed.
     pub quiet: bool,
-    /// Whether nobody reads standard output any more.
+    /// Whether the reader of standard output has closed it.
     reader_is_gone: bool,
 }
 
@@ -40,8 +40,8 @@ impl Output {
         self.check(written)
     }
 
-    /// Somebody else's text. A file or a pipe gets it byte for byte; on a terminal control characters
-    /// are escaped, line ends and tabs apart.
+    /// Prints text of others. A file or a pipe gets it byte for byte; on a terminal, control characters other
+    /// than line ends and tabs are escaped.
     pub fn foreign(&mut self, bytes: &[u8]) -> Result<()> {
         if !self.terminal {
             return self.raw(bytes);
@@ -101,7 +101,7 @@ impl Output {
         self.check(flushed)
     }
 
-    /// Whether a write has failed because nobody reads standard output any more.
+    /// Whether a write has failed because the reader of standard output has closed it.
     pub fn reader_is_gone(&self) -> bool {
         self.reader_is_gone
     }
@@ -113,10 +113,10 @@ impl Output {
         })
     }
 
-    /// A hint or a sign of life, on standard error; dropped when quiet.
+    /// Prints a hint or a heartbeat on standard error; dropped when quiet.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            complain(text);
+            print_error_line(text);
         }
     }
 
@@ -134,27 +134,27 @@ impl Output {
 
     /// A warning, on standard error.
     pub fn warn(&self, text: &str) {
-        complain(&format!("lanes: warning: {text}"));
+        print_error_line(&format!("lanes: warning: {text}"));
     }
 }
 
-/// A line on a terminal that tells how far a long command is; shows itself after a second.
-pub struct Progress {
+/// A progress line on a terminal, shown after one second of a long command.
+pub struct ProgressLine {
     what: &'static str,
     started: Option<Instant>,
     shown: Option<Instant>,
     wanted: bool,
 }
 
-impl Progress {
+impl ProgressLine {
     /// For a person who watches standard error, unless quiet.
     pub fn new(out: &Output, what: &'static str) -> Self {
         let wanted = !out.quiet && io::stderr().is_terminal();
         Self { what, started: Some(Instant::now()), shown: None, wanted }
     }
 
-    /// The same for what the store does by itself before it can do as it was told.
-    pub fn teller(out: &Output, what: &'static str) -> ProgressListener {
+    /// The same for work that the store does by itself before a command.
+    pub fn for_store(out: &Output, what: &'static str) -> ProgressListener {
         let progress = Self { started: None, ..Self::new(out, what) };
         if !progress.wanted {
             return ProgressListener::default();
@@ -163,15 +163,15 @@ impl Progress {
         ProgressListener::new(move |done, total| {
             let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
             if done < total {
-                progress.tell_of(done, total);
+                progress.update_count(done, total);
             } else {
                 progress.clear();
             }
         })
     }
 
-    /// Says how far it is.
-    pub fn tell(&mut self, text: impl FnOnce() -> String) {
+    /// Updates the progress line, at most five times a second.
+    pub fn update(&mut self, text: impl FnOnce() -> String) {
         let pause = Duration::from_millis(200);
         if !self.wanted {
             return;
@@ -184,10 +184,10 @@ impl Progress {
         }
     }
 
-    /// Says how many of how many tasks have been looked at.
-    pub fn tell_of(&mut self, done: u64, total: u64) {
+    /// Shows how many of how many tasks have been read.
+    pub fn update_count(&mut self, done: u64, total: u64) {
         const WIDTH: u64 = 30;
-        self.tell(|| {
+        self.update(|| {
             let filled = (done * WIDTH / total.max(1)).min(WIDTH) as usize;
             let bar = "#".repeat(filled) + &".".repeat(WIDTH as usize - filled);
             format!("[{bar}] {done} of {total} tasks")
@@ -195,8 +195,8 @@ impl Progress {
     }
 }
 
-impl Progress {
-    /// Takes the line away; what is told next is the beginning of something else.
+impl ProgressLine {
+    /// Removes the line; the next update belongs to another piece of work.
     fn clear(&mut self) {
         if self.shown.take().is_some() {
             let _ = write!(io::stderr(), "\r\u{1b}[K");
@@ -205,15 +205,15 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         self.clear();
     }
 }
 
-/// One line on standard error, whatever the names in it hold. Nobody there to read it is no reason
-/// to fail.
-pub(super) fn complain(text: &str) {
+/// Prints one line on standard error, whatever the names in it contain. That nobody reads it is not an
+/// error.
+pub(super) fn print_error_line(text: &str) {
     // In one write, so that the lines of processes that share a terminal do not mix.
     let _ = io::stderr().write_all(format!("{}\n", printable(text)).as_bytes());
 }

@@ -16,10 +16,10 @@ use crate::store::Store;
 /// What the names of programs without a vendor begin with.
 const COMMAND_PREFIX: &str = "command:";
 
-/// Stop handing out the tasks of a lane, or giving any to a vendor.
+/// Pause a lane or a vendor: its tasks are not claimed until it is resumed.
 ///
-/// Submitting goes on, and claimed tasks can be answered. A paused vendor is left alone by all dispatchers;
-/// with --model, one of its models is.
+/// Tasks can still be submitted to a paused lane, and claimed tasks answered. No dispatcher uses a paused
+/// vendor; with --model, only that model is paused.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  lanes pause deploy --reason 'code freeze'\n  lanes pause --vendor claude --model opus --for 2h"
@@ -30,13 +30,13 @@ pub struct PauseCommand {
     lane: Option<String>,
     #[command(flatten)]
     vendor: VendorArgs,
-    /// For how long, for a vendor: seconds, or 15m, 2h, 1d [until it is resumed]
+    /// Length of a vendor's pause: seconds, or 15m, 2h, 1d [default: until it is resumed]
     #[arg(long = "for", value_name = "SPAN", value_parser = span, requires = "vendor", conflicts_with = "until")]
     length: Option<f64>,
-    /// Until when, for a vendor: RFC 3339
+    /// End of a vendor's pause, as an RFC 3339 time
     #[arg(long, value_name = "TIME", requires = "vendor")]
     until: Option<String>,
-    /// Why, for whoever asks
+    /// Reason, shown where the pause is
     #[arg(long)]
     reason: Option<String>,
 }
@@ -84,7 +84,7 @@ impl PauseCommand {
 }
 
 /// The vendors that are known here, when `vendor` is none of them. A program without a vendor has the name
-/// `command:PROGRAM`; settings that cannot be read tell nothing.
+/// `command:PROGRAM`; with unreadable settings, nothing is known.
 fn known_without(context: &Context, store: &Store, vendor: &str) -> Option<String> {
     if vendor.starts_with(COMMAND_PREFIX) {
         return None;
@@ -96,7 +96,7 @@ fn known_without(context: &Context, store: &Store, vendor: &str) -> Option<Strin
 
 fn time(text: &str) -> Result<Time> {
     Time::parse(text).map_err(|_| {
-        Error::invalid(format!("--until is no RFC 3339 time: {}", printable(text)))
+        Error::invalid(format!("--until is not a valid RFC 3339 time: {}", printable(text)))
             .with_hint("write it as 2026-12-24T18:00:00Z, or with an offset such as +01:00 in place of Z")
     })
 }

@@ -18,7 +18,7 @@ pub struct RedriveCommand {
     /// The tasks
     #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// All dead tasks of this lane that were not retried yet
+    /// All dead tasks of this lane that have not been retried
     #[arg(long)]
     lane: Option<String>,
 }
@@ -34,7 +34,7 @@ impl RedriveCommand {
             check_redrive(&store.task(id)?)?;
         }
         if ids.is_empty() {
-            context.out.note("lanes: no dead task to redrive");
+            context.out.note("lanes: no dead tasks to redrive");
         }
         let several = self.lane.is_some() || ids.len() > 1;
         for_each_task(context, &ids, several, |context, id| retry(context, &store, id))

@@ -19,16 +19,16 @@ pub struct ReleaseCommand {
     /// The task
     #[arg(value_name = "ID")]
     id: String,
-    /// The proof of the claim
+    /// Token printed by `claim`
     #[arg(long, value_name = "TOKEN")]
     claim_token: String,
-    /// Why, for the task's history
+    /// Reason, recorded in the task's history
     #[arg(long)]
     reason: Option<String>,
-    /// Nobody may claim it for this long: seconds, or 15m, 2h, 1d
+    /// Make the task claimable only after this long: seconds, or 15m, 2h, 1d
     #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
     delay: Option<f64>,
-    /// Count the attempt as spent, so that --max-attempts can run out
+    /// Count the attempt against --max-attempts
     #[arg(long)]
     spent: bool,
 }

@@ -10,20 +10,20 @@ use crate::error::Result;
 use crate::model::task::object;
 use crate::model::{ClaimToken, Command};
 
-/// Keep a claimed task longer.
+/// Extend the lease of a claimed task.
 ///
-/// Refused with code 1 when the task is no longer yours (cancelled, taken over after the lease
-/// ended, answered): stop working on it and report nothing.
+/// Exits with code 1 when the task is no longer yours (cancelled, taken over after the lease ended,
+/// or answered): stop working on it, and report nothing.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes renew d64cf2 --claim-token $token")]
 pub struct RenewCommand {
     /// The task
     #[arg(value_name = "ID")]
     id: String,
-    /// The proof of the claim
+    /// Token printed by `claim`
     #[arg(long, value_name = "TOKEN")]
     claim_token: String,
-    /// How long from now; without it as long as the claim was taken for
+    /// New length of the lease, from now [default: the length given to `claim`]
     #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
     lease_seconds: Option<f64>,
 }

@@ -45,10 +45,10 @@ pub struct RespondCommand {
     /// The answer itself; `--body ''` is an empty answer
     #[arg(long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
     body: Option<String>,
-    /// Who answers
+    /// Name of the worker that answers
     #[arg(long, default_value = "worker")]
     reviewer: String,
-    /// The proof of the claim; a queued task may be answered without
+    /// Token printed by `claim`; a queued task may be answered without one
     #[arg(long, value_name = "TOKEN")]
     claim_token: Option<String>,
     /// How the task ended
@@ -57,19 +57,19 @@ pub struct RespondCommand {
     /// More work is needed
     #[arg(long)]
     follow_up_required: bool,
-    /// The judgement, for reviews
+    /// Verdict of a review
     #[arg(long, value_enum)]
     verdict: Option<VerdictArg>,
-    /// Findings that block; above 0 the verdict must be needs-revision
+    /// Number of blocking findings; above 0, the verdict must be needs-revision
     #[arg(long, value_name = "N", value_parser = number::<u64>, allow_negative_numbers = true)]
     blocking_count: Option<u64>,
-    /// Findings that do not block
+    /// Number of non-blocking findings
     #[arg(long, value_name = "N", value_parser = number::<u64>, allow_negative_numbers = true)]
     nonblocking_count: Option<u64>,
-    /// Refuse unless the task's request has this sha256
+    /// Refuse the answer unless the task's request has this SHA-256
     #[arg(long, value_name = "SHA256")]
     expect_sha256: Option<String>,
-    /// Free-form facts about the answer; repeatable
+    /// Free-form metadata of the answer; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     metadata: Vec<String>,
 }
@@ -114,7 +114,7 @@ impl RespondCommand {
             let source = if source == "-" { "standard input" } else { source.as_str() };
             let what = if body.is_empty() { "nothing" } else { "nothing but white space" };
             return Err(Error::invalid(format!("the answer is empty: {what} came from {source}"))
-                .with_hint("if that is meant, say --body ''"));
+                .with_hint("if that is intended, give --body ''"));
         }
         Ok(body)
     }
@@ -123,8 +123,8 @@ impl RespondCommand {
 fn show(context: &mut Context, store: &Store, task: &Task) -> Result<()> {
     let response = store
         .response(task)?
-        .ok_or_else(|| Error::corrupt(format!("the answer to {} is not to be found", task.id)))?;
-    // The answer stands, whether or not this can be told beside it.
+        .ok_or_else(|| Error::corrupt(format!("the answer to {} cannot be found", task.id)))?;
+    // The answer is saved, whether or not this can be printed too.
     let depth = store.queue_depth(&task.spec.lane).map_err(|error| context.out.warn(&error.to_string())).ok();
     let next_action = format!("submitter: `lanes wait {}`; worker: claim the next task or stop", task.id);
     if context.out.json {

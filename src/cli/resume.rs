@@ -7,9 +7,9 @@ use super::exit::CommandExit;
 use super::lane_or_vendor::{VendorArgs, print_lane, print_vendor};
 use crate::error::{Result, printable};
 
-/// Hand out the tasks of a paused lane again, or use a vendor again that is left alone.
+/// Resume a paused lane, or a vendor that is paused or cooling down.
 ///
-/// Whatever keeps a vendor from working is forgotten: a pause, a usage limit, a refused account.
+/// For a vendor, every obstacle is cleared: a pause, a usage limit, a refused account.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes resume deploy\n  lanes resume --vendor claude")]
 pub struct ResumeCommand {
@@ -27,7 +27,7 @@ impl ResumeCommand {
             if !context.out.json {
                 let vendor = printable(vendor);
                 match ended.is_empty() {
-                    true => context.out.line(&format!("{vendor} was not left alone"))?,
+                    true => context.out.line(&format!("{vendor} was not paused"))?,
                     false => ended.iter().try_for_each(|pause| {
                         context.out.line(&printable(&format!("{} resumed", pause.name())))
                     })?,

@@ -15,7 +15,7 @@ use crate::store::Store;
 
 /// Submit a failed task again, as a new task with a new id.
 ///
-/// The failed task stays as it is and names its successor; asking twice gives the same successor.
+/// The failed task stays as it is and names its successor; a second retry returns the same successor.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes retry d64cf2")]
 pub struct RetryCommand {

@@ -22,7 +22,7 @@ const ANSWER: &str = "all is well\n";
 
 impl SelfTestCommand {
     pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
-        let place = Place::make()?;
+        let place = TemporaryStore::make()?;
         let id = round(&place.0, &context.store_options()?)?;
         drop(place);
         context.out.line(&format!("self-test passed: {id}"))?;
@@ -31,9 +31,9 @@ impl SelfTestCommand {
 }
 
 /// A directory that goes away with this value.
-struct Place(PathBuf);
+struct TemporaryStore(PathBuf);
 
-impl Place {
+impl TemporaryStore {
     fn make() -> Result<Self> {
         let random = crate::store::Entropy::system().draw(crate::model::Time::from_micros(0));
         let path = std::env::temp_dir().join(format!("lanes-self-test-{random:032x}"));
@@ -42,7 +42,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for TemporaryStore {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }

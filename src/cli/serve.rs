@@ -12,19 +12,19 @@ use super::context::Context;
 use super::env;
 use super::exit::CommandExit;
 use super::inside_run;
-use super::output::complain;
+use super::output::print_error_line;
 use crate::dispatch::config::consent::Gate;
 use crate::dispatch::config::load::{check_route, route_widening};
 use crate::error::{Error, Result, printable, shell_word};
 use crate::http::{self, AgreeToRoutes, RouteRules, ServeOptions, ServerAddresses, TokenRule};
 
 const DEFAULT_PORT: u16 = 8765;
-/// With fewer connections than this, a server says so.
+/// With fewer connections than this, the server prints a warning.
 const FEW_CONNECTIONS: usize = 1000;
 
-/// Serve the queue over HTTP, for programs that do not know where it lives.
+/// Serve the queue over HTTP, for programs that have no access to its directory.
 ///
-/// GET /openapi.json describes every route. Clients show the token that the store keeps for them in
+/// GET /openapi.json describes every route. Clients authenticate with the token that the store keeps in
 /// serve.token, unless --token-file names another one. Web pages of other origins are refused.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -33,10 +33,10 @@ const FEW_CONNECTIONS: usize = 1000;
   lanes serve --socket \"$XDG_RUNTIME_DIR/lanes.sock\"
   lanes serve --host 0.0.0.0 --token-file ~/.config/lanes/token")]
 pub struct ServeCommand {
-    /// The address to listen at: an IP address, or localhost [default: 127.0.0.1]
+    /// Address to listen on: an IP address, or localhost [default: 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
     host: Option<String>,
-    /// The port; 0 for any that is free [default: 8765]
+    /// Port to listen on; 0 chooses a free one [default: 8765]
     #[arg(long, value_name = "N", value_parser = port, allow_negative_numbers = true)]
     port: Option<u16>,
     /// A socket to make in the file system, which only you can reach; without --host and --port, TCP
@@ -50,13 +50,13 @@ pub struct ServeCommand {
     /// the loopback alone, and for clients that know no token, such as those of agent-lanes
     #[arg(long, conflicts_with_all = ["token_file", "enable_queue_management", "open"])]
     no_token: bool,
-    /// Print an address that lets one browser in, once and within five minutes
+    /// Print an address that admits one browser, once and within five minutes
     #[arg(long)]
     open: bool,
-    /// A directory, beside the workspace root, in which tasks may have their workspace or worktree; repeatable
+    /// A directory, besides the workspace root, in which tasks may have their workspace or worktree; repeatable
     #[arg(long, value_name = "DIR")]
     allow_root: Vec<PathBuf>,
-    /// A name, beside localhost, under which clients may address the server; repeatable
+    /// A name, besides localhost, under which clients may address the server; repeatable
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
     /// Let clients describe, rename, pause and delete lanes, and change dispatch routes
@@ -66,7 +66,7 @@ pub struct ServeCommand {
     /// token can then run anything here
     #[arg(long, requires_all = ["enable_queue_management", "token_file"])]
     allow_route_programs: bool,
-    /// A line of JSON on standard error for each answer
+    /// Log each response as a line of JSON on standard error
     #[arg(long)]
     log: bool,
 }
@@ -158,13 +158,13 @@ impl ServeCommand {
         };
         http::serve(options, |places| {
             if places.address.is_some_and(|address| !address.ip().is_loopback()) {
-                complain(
+                print_error_line(
                     "warning: other machines can reach this server, and nothing on the way is encrypted",
                 );
             }
             if places.connections < FEW_CONNECTIONS {
-                complain(&format!(
-                    "lanes: warning: only {} clients can be connected at once, for want of open files; raise the \
+                print_error_line(&format!(
+                    "lanes: warning: only {} clients can be connected at once, because of the limit on open files; raise the \
                      limit: `ulimit -n`, or LimitNOFILE= of a service",
                     places.connections
                 ));

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::context::Context;
 use super::events::kind_width;
 use super::exit::CommandExit;
-use super::list::state_words;
+use super::list::state_label;
 use super::table::{relative, short};
 use super::view::{next_action, task_view};
 use crate::error::{Result, printable};
@@ -88,7 +88,7 @@ pub(super) fn print_task(context: &mut Context, store: &Store, task: &Task) -> R
         ("task", some(task.id.as_str())),
         ("name", task.spec.name.clone()),
         ("lane", some(&task.spec.lane)),
-        ("state", some(&state_words(&task.status, &now, || task.lease_is_live(&now)))),
+        ("state", some(&state_label(&task.status, &now, || task.lease_is_live(&now)))),
         (
             "submitted",
             Some(format!(
@@ -140,7 +140,7 @@ fn print_history(context: &mut Context, store: &Store, events: &[Event]) -> Resu
     Ok(())
 }
 
-/// A text of somebody else's, set in, its control characters made visible.
+/// Prints text of others, indented and with control characters escaped.
 fn print_block(context: &mut Context, text: &str) -> Result<()> {
     for line in text.lines() {
         context.out.line(&format!("  {}", printable(&line.replace('\t', "    "))))?;

@@ -15,10 +15,10 @@ use crate::error::Result;
 use crate::model::duration;
 use crate::model::task::object;
 
-/// Show the runs of agents: how many, how long, how much.
+/// Show statistics of agent runs: number, duration and cost.
 ///
-/// Durations are those of answered runs. Costs and tokens are those that runs told, or the least that their output
-/// shows; where something is missing the sum says "at least".
+/// Durations are those of answered runs. Costs and tokens are those that runs reported, or the minimum that
+/// their output shows; where something is missing, the sum says "at least".
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes stats --days 7")]
 pub struct StatsCommand {
@@ -43,7 +43,7 @@ impl StatsCommand {
             return Ok(CommandExit::Done);
         }
         if stats.all.runs == 0 {
-            context.out.note("lanes: no run is on record");
+            context.out.note("lanes: no runs recorded");
             return Ok(CommandExit::Done);
         }
         let mut table = Table::new(&["", "RUNS", "ANSWERED", "MEDIAN", "90%", "COST", "TOKENS"]);
@@ -95,16 +95,17 @@ fn gaps(all: &UsageTotals) -> Vec<String> {
     let mut lines = Vec::new();
     if all.runs_at_least > 0 {
         let cut = runs(all.runs_at_least);
-        lines
-            .push(format!("{cut} ended before the sum was told; the least that the output shows is counted"));
+        lines.push(format!(
+            "{cut} ended before reporting a total; the minimum shown in the output is counted"
+        ));
     }
     if all.runs_untold > 0 {
-        lines.push(format!("{} told nothing of what was used", runs(all.runs_untold)));
+        lines.push(format!("{} reported no usage", runs(all.runs_untold)));
     }
     if all.runs_unpriced > 0 {
         let unpriced = runs(all.runs_unpriced);
         lines.push(format!(
-            "{unpriced} told their tokens and no cost; see `prices:` under dispatch in handoff.yaml"
+            "{unpriced} reported tokens but no cost; see `prices:` under dispatch in handoff.yaml"
         ));
     }
     lines

@@ -19,7 +19,7 @@ use crate::model::task::object;
 use crate::model::{Now, Status, TaskText, Time};
 use crate::store::Store;
 
-/// Show one task, all tasks (--all), or without either the queue at a glance.
+/// Show one task, all tasks (--all), or a summary of the queue.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  lanes status\n  lanes status d64cf2\n  lanes status --all --state queued,claimed"
@@ -56,7 +56,7 @@ impl StatusCommand {
         if context.out.json {
             let selected =
                 self.selection.collect(context, store, |task| Brief::of(store, task, &now, true))?;
-            let summary = Summary::of(selected.iter().map(|(_, _, brief)| brief));
+            let summary = LaneSummary::of(selected.iter().map(|(_, _, brief)| brief));
             let head = object([
                 ("status", "ok".into()),
                 ("count", selected.len().into()),
@@ -72,7 +72,7 @@ impl StatusCommand {
             rows.push((at, id, row));
         }
         print_rows(context, rows)?;
-        context.out.line(&Summary::of(&briefs).words())
+        context.out.line(&LaneSummary::of(&briefs).words())
     }
 
     fn overview(&self, context: &mut Context, store: &Store) -> Result<()> {
@@ -112,13 +112,13 @@ impl StatusCommand {
                 ("parked", parked_object(&parked)),
                 (
                     "summary",
-                    Value::Object(Summary::of(briefs.iter().map(|(_, _, (_, brief))| brief)).to_object()),
+                    Value::Object(LaneSummary::of(briefs.iter().map(|(_, _, (_, brief))| brief)).to_object()),
                 ),
             ]));
         }
         if lanes.is_empty() {
             if self.selection.is_narrow() {
-                context.out.note("lanes: no task fits");
+                context.out.note("lanes: no matching tasks");
                 return Ok(());
             }
             return context.out.line("nothing was ever submitted here; `lanes submit` starts it");
@@ -257,14 +257,14 @@ impl Lane {
 }
 
 /// The counts of the protocol's summary.
-struct Summary {
+struct LaneSummary {
     states: BTreeMap<&'static str, u64>,
     stale: u64,
     missing: u64,
     others: BTreeSet<String>,
 }
 
-impl Summary {
+impl LaneSummary {
     fn of<'a>(tasks: impl IntoIterator<Item = &'a Brief>) -> Self {
         let mut states: BTreeMap<&'static str, u64> =
             ["queued", "scheduled", "claimed", "completed", "failed"]

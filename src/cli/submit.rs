@@ -49,8 +49,8 @@ pub struct SubmitCommand {
         long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true, help = run_timeout_help()
     )]
     timeout: Option<f64>,
-    /// Submit many tasks: FILE (or `-`) holds one JSON object a line, with the keys of a task file
-    /// and `task_id` and `source_agent`; flags count for every line
+    /// Submit many tasks: FILE (or `-`) holds one JSON object per line, with the keys of a
+    /// task file and `task_id` and `source_agent`; flags apply to every line
     #[arg(
         long,
         value_name = "FILE",

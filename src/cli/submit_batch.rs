@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::body;
 use super::context::Context;
 use super::exit::CommandExit;
-use super::output::Progress;
+use super::output::ProgressLine;
 use crate::error::{Error, Result};
 use crate::model::json;
 use crate::model::task::object;
@@ -29,7 +29,7 @@ pub fn submit_batch(context: &mut Context, file: &Path, common: &SubmitRequest) 
     } else {
         Box::new(BufReader::new(body::open(file)?))
     };
-    let mut progress = Progress::new(&context.out, "lanes submit");
+    let mut progress = ProgressLine::new(&context.out, "lanes submit");
     let (mut number, mut tasks, mut errors) = (0, Vec::new(), Vec::new());
     let mut at_end = false;
     while !at_end {
@@ -85,9 +85,9 @@ pub fn submit_batch(context: &mut Context, file: &Path, common: &SubmitRequest) 
                 }
             }
         }
-        // Whoever reads along learns early which tasks are in.
+        // A reader of the output learns early which tasks are in.
         context.out.flush()?;
-        progress.tell(|| format!("{number} lines"));
+        progress.update(|| format!("{number} lines"));
     }
     let refused = errors.len();
     if context.out.json {

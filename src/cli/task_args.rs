@@ -136,7 +136,7 @@ impl TaskArgs {
 
 fn time(field: &SubmitField, text: &str) -> Result<Time> {
     Time::parse(text).map_err(|_| {
-        Error::invalid(format!("--{} is no RFC 3339 time: {}", field.flag, printable(text)))
+        Error::invalid(format!("--{} is not a valid RFC 3339 time: {}", field.flag, printable(text)))
             .with_hint("write it as 2026-12-24T18:00:00Z, or with an offset such as +01:00 in place of Z")
     })
 }

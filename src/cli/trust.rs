@@ -20,7 +20,7 @@ use crate::model::task::object;
 use crate::store::Store;
 use crate::workspace::{Config, Found, TrustRecord, TrustRecords, find_in, fingerprint};
 
-/// How much of a value is shown before somebody agrees to it.
+/// How much of a value is shown before a person agrees to it, in characters.
 const LONGEST_VALUE: usize = 1000;
 
 /// Let a configuration in a repository choose what `dispatch` runs.
@@ -37,13 +37,13 @@ pub struct TrustCommand {
     /// The handoff.yaml, or the directory that holds `handoff/` [default: the one that `dispatch` would find]
     #[arg(value_name = "PATH")]
     path: Option<PathBuf>,
-    /// Agree without being asked
+    /// Agree without a question
     #[arg(long, short, conflicts_with_all = ["list", "revoke"])]
     yes: bool,
-    /// Show what was agreed to
+    /// List what has been agreed to
     #[arg(long, conflicts_with_all = ["path", "revoke"])]
     list: bool,
-    /// Take the agreement back
+    /// Withdraw the agreement
     #[arg(long)]
     revoke: bool,
 }
@@ -60,7 +60,7 @@ impl TrustCommand {
         }
         let asks = !self.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         if self.path.is_none() && !self.yes && !asks {
-            return Err(Error::invalid("nobody is there to ask").with_hint(
+            return Err(Error::invalid("there is no terminal to ask on").with_hint(
                 "name the file, or give --yes, to agree to what it chooses: `lanes trust handoff/handoff.yaml`",
             ));
         }
@@ -99,7 +99,7 @@ impl TrustCommand {
         }
         let shown = path.to_string_lossy();
         if !revoked {
-            return Err(Error::not_found(format!("{} was not trusted", printable(&shown)))
+            return Err(Error::not_found(format!("{} is not trusted", printable(&shown)))
                 .with_hint("`lanes trust --list` shows what is"));
         }
         if context.out.json {
@@ -199,7 +199,7 @@ fn record_object(record: &TrustRecord) -> Value {
     ]))
 }
 
-/// Agrees to what a configuration chooses that this program has just written itself, and says what keeps
+/// Agrees to what a configuration chooses that this program has just written itself, and reports what keeps
 /// the commands from using it, if anything does.
 pub(super) fn trust_own(context: &Context, holder: &Path, file: &Path) {
     let found = Found { holder: holder.to_path_buf(), file: file.to_path_buf(), identity: env::identity() };

@@ -1,13 +1,13 @@
-//! Bad usage, told in one line.
+//! Bad usage, reported in one line.
 
 use std::ffi::OsString;
 
-/// What `error` says, any suggestion, and where to read on.
+/// The message of `error`, any suggestion, and which help to read.
 pub fn one_line(error: &clap::Error, all: clap::Command, args: &[OsString]) -> String {
     line(&error.render().to_string(), command_meant(all, args).as_deref())
 }
 
-/// The command that the words of a command line name, as far as they can be understood.
+/// The command that a command line names, as far as it can be parsed.
 fn command_meant(all: clap::Command, args: &[OsString]) -> Option<String> {
     let matches = all.ignore_errors(true).try_get_matches_from(args).ok()?;
     matches.subcommand_name().map(str::to_string)
@@ -18,14 +18,14 @@ fn line(text: &str, command: Option<&str>) -> String {
     let problem = paragraphs.next().unwrap_or(text);
     let mut said = joined(problem.strip_prefix("error: ").unwrap_or(problem));
     let tips = paragraphs.filter_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
-    // How to give a value that looks like a flag helps nobody who gave a flag that there is not.
+    // How to pass a value that looks like a flag is no help after an unknown flag.
     for tip in tips.filter(|tip| !tip.starts_with("to pass ")) {
         said.push_str("; ");
         said.push_str(&joined(tip));
     }
     match command {
         Some("help") | None => said.push_str("; `lanes help` lists the commands"),
-        Some(command) => said.push_str(&format!("; `lanes help {command}` tells what it takes")),
+        Some(command) => said.push_str(&format!("; `lanes help {command}` shows its options")),
     }
     said
 }
@@ -60,23 +60,23 @@ mod tests {
         for (words, expected) in [
             (
                 "lanes claim",
-                "the following required arguments were not provided: <ID|--lane <LANE>>; `lanes help claim` tells what it takes",
+                "the following required arguments were not provided: <ID|--lane <LANE>>; `lanes help claim` shows its options",
             ),
             (
                 "lanes renew",
-                "the following required arguments were not provided: --claim-token <TOKEN>, <ID>; `lanes help renew` tells what it takes",
+                "the following required arguments were not provided: --claim-token <TOKEN>, <ID>; `lanes help renew` shows its options",
             ),
             (
                 "lanes submit --promt x",
-                "unexpected argument '--promt' found; a similar argument exists: '--prompt'; `lanes help submit` tells what it takes",
+                "unexpected argument '--promt' found; a similar argument exists: '--prompt'; `lanes help submit` shows its options",
             ),
             (
                 "lanes respond x --status fail",
-                "invalid value 'fail' for '--status <STATUS>' [possible values: completed, failed]; a similar value exists: 'failed'; `lanes help respond` tells what it takes",
+                "invalid value 'fail' for '--status <STATUS>' [possible values: completed, failed]; a similar value exists: 'failed'; `lanes help respond` shows its options",
             ),
             (
                 "lanes list --limit -1",
-                "invalid value '-1' for '--limit <N>': expected a whole number from 0; `lanes help list` tells what it takes",
+                "invalid value '-1' for '--limit <N>': expected a whole number from 0; `lanes help list` shows its options",
             ),
             ("lanes help clam", "unrecognized subcommand 'clam'; `lanes help` lists the commands"),
         ] {

@@ -69,7 +69,7 @@ pub fn next_action(task: &Task, now: &Now, last: Option<&Event>, missing_respons
             format!("claimed by {} until {}; last event: {last}", claim.owner, claim.lease_expires_at)
         }
         Status::Completed { .. } if missing_response => {
-            "the answer's file is gone from the store; `lanes fsck` tells more".to_string()
+            "the answer's file is gone from the store; `lanes fsck` reports more".to_string()
         }
         Status::Completed { .. } => {
             format!("submitter: `lanes wait {id}` writes the answer to response_path")
@@ -79,6 +79,6 @@ pub fn next_action(task: &Task, now: &Now, last: Option<&Event>, missing_respons
             Some(new) => format!("it was retried as {new}"),
             None => format!("read why with `lanes show {id}`, then `lanes retry {id}` or leave it"),
         },
-        Status::Parked(word) => format!("'{word}' is a state of a newer lanes; use that to go on"),
+        Status::Parked(word) => format!("'{word}' is a state of a newer lanes; use that version to continue"),
     }
 }

@@ -18,7 +18,7 @@ use crate::workspace::deliver;
 /// Wait until tasks are answered and write their answers to their response paths.
 ///
 /// With --lane instead of ids: wait until a task of the lane can be claimed, without claiming it.
-/// Ends with code 2 when the time is over before an answer.
+/// Exits with code 2 when no answer comes before the timeout.
 #[derive(Args, Debug)]
 #[command(override_usage = "lanes wait [OPTIONS] <ID>...\n       lanes wait [OPTIONS] --lane <LANE>...")]
 #[command(
@@ -26,7 +26,7 @@ use crate::workspace::deliver;
 )]
 #[command(group(ArgGroup::new("what").args(["ids", "lane"]).required(true)))]
 pub struct WaitCommand {
-    /// The tasks: ids, or beginnings or ends that only one id has
+    /// The tasks: ids, or unique beginnings or ends of ids
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// Return as soon as one of the tasks is answered
@@ -35,7 +35,7 @@ pub struct WaitCommand {
     /// Return when all of the tasks are answered (the default)
     #[arg(long)]
     all: bool,
-    /// End with code 3 when a task failed
+    /// Exit with code 3 if a task failed
     #[arg(long)]
     exit_status: bool,
     /// Print the answer itself instead of the id
@@ -57,10 +57,11 @@ impl WaitCommand {
         let ids = resolve_all(&store, &self.ids)?;
         let (answered, pending) = wait_for_answers(context, &store, &ids, self.any, "wait", timing)?;
         let complete = pending.is_empty() || (self.any && !answered.is_empty());
-        // An answer that cannot be delivered keeps no other from being delivered and told.
-        let told: Vec<Told> = answered.iter().map(|answer| Told::of(context, &store, answer)).collect();
-        self.render(context, &store, &told, &pending, complete)?;
-        let mut failures = told.into_iter().filter_map(|told| told.failure);
+        // An answer that cannot be delivered does not keep the others from being delivered and printed.
+        let deliveries: Vec<Delivery> =
+            answered.iter().map(|answer| Delivery::of(context, &store, answer)).collect();
+        self.render(context, &store, &deliveries, &pending, complete)?;
+        let mut failures = deliveries.into_iter().filter_map(|delivery| delivery.failure);
         if let Some(failure) = failures.next() {
             for other in failures {
                 context.out.warn(&other.to_string());
@@ -87,13 +88,14 @@ impl WaitCommand {
         &self,
         context: &mut Context,
         store: &Store,
-        told: &[Told<'_>],
+        deliveries: &[Delivery<'_>],
         pending: &[TaskId],
         complete: bool,
     ) -> Result<()> {
         let single = self.ids.len() == 1;
         if context.out.json {
-            let mut results = told.iter().filter(|told| told.is_known()).map(Told::to_object);
+            let mut results =
+                deliveries.iter().filter(|delivery| delivery.is_known()).map(Delivery::to_object);
             if single {
                 return results.next().map_or(Ok(()), |result| context.out.object(&result));
             }
@@ -106,7 +108,7 @@ impl WaitCommand {
                 ("pending", pending.into()),
             ]));
         }
-        for Told { answer, failure } in told.iter().filter(|told| told.is_known()) {
+        for Delivery { answer, failure } in deliveries.iter().filter(|delivery| delivery.is_known()) {
             // An answer that has no place of its own, or may not be written there, is shown here or nowhere.
             let is_only_here = failure.is_some() || store.keeps_response(&answer.task);
             if self.body || (single && is_only_here) {
@@ -123,19 +125,19 @@ impl WaitCommand {
 }
 
 /// An answer, and why it was not written to its response path if it was not.
-struct Told<'a> {
+struct Delivery<'a> {
     answer: &'a Answered,
     failure: Option<Error>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> Delivery<'a> {
     /// Writes an answer to its response path.
     fn of(context: &Context, store: &Store, answer: &'a Answered) -> Self {
         let failure = deliver(store, &answer.task, &answer.response, || context.config()).err();
         Self { answer, failure }
     }
 
-    /// Whether the answer may be told: it is durable, though its path may have been refused. After an error of
+    /// Whether the answer may be printed: it is durable, though its path may have been refused. After an error of
     /// the disk nothing is.
     fn is_known(&self) -> bool {
         self.failure.as_ref().is_none_or(|failure| failure.kind() == ErrorKind::Refused)

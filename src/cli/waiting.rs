@@ -1,4 +1,4 @@
-//! Sleeping until tasks are answered, with signs of life.
+//! Waiting until tasks are answered or can be claimed, with heartbeats.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ pub struct Answered {
 }
 
 /// Waits until all of `ids` are answered, or any one of them. When the time is over, what has been
-/// answered so far comes with the ids that have not. `verb` names the command in signs of life.
+/// answered so far comes with the ids that have not. `verb` names the command in heartbeats.
 pub fn wait_for_answers(
     context: &Context,
     store: &Store,
@@ -30,7 +30,7 @@ pub fn wait_for_answers(
     let mut watch = store.watch_tasks_until_exit(ids);
     let mut pending: Vec<TaskId> = ids.to_vec();
     let mut answered = Vec::new();
-    let mut told_no_worker = false;
+    let mut noted_unserved = false;
     loop {
         let mut open = Vec::new();
         for id in std::mem::take(&mut pending) {
@@ -45,11 +45,11 @@ pub fn wait_for_answers(
         if pending.is_empty() || (any && !answered.is_empty()) {
             break;
         }
-        if !told_no_worker {
-            told_no_worker = tell_if_nobody_works(context, store, verb, &open)?;
+        if !noted_unserved {
+            noted_unserved = note_if_unserved(context, store, verb, &open)?;
         }
         let over = timing.is_over();
-        // The last one tells how things stood when the time was over.
+        // The last one reports how things stood at the timeout.
         if timing.heartbeat_due() || (over && timing.has_heartbeat()) {
             for task in &open {
                 context.out.note(&format!("lanes {verb}: {}", heartbeat(context, store, task)));
@@ -79,7 +79,7 @@ fn with_response(store: &Store, task: Task) -> Result<Answered> {
         Some(response) => Ok(Answered { task, response }),
         None => {
             Err(Error::corrupt(format!("{} is {}, but its answer is gone", task.id, task.status.as_str()))
-                .with_hint("`lanes fsck` tells what is left"))
+                .with_hint("`lanes fsck` shows what is left"))
         }
     }
 }
@@ -98,8 +98,8 @@ fn next_due(tasks: &[Task], now: &Now) -> Option<Duration> {
     Some(Duration::from_secs_f64(next.seconds_since(now.wall)) + Duration::from_millis(1))
 }
 
-/// Says so when a queued task waits in a lane that nobody serves. `true`: there is no more to say.
-fn tell_if_nobody_works(context: &Context, store: &Store, verb: &str, open: &[Task]) -> Result<bool> {
+/// Prints a note when a queued task waits in a lane that nobody serves; returns whether it did.
+fn note_if_unserved(context: &Context, store: &Store, verb: &str, open: &[Task]) -> Result<bool> {
     let Some(task) = open.iter().find(|task| task.status == Status::Queued) else { return Ok(false) };
     if store.lane_is_served(&task.spec.lane)? {
         return Ok(false);
@@ -111,7 +111,7 @@ fn tell_if_nobody_works(context: &Context, store: &Store, verb: &str, open: &[Ta
     Ok(true)
 }
 
-/// The sign of life of a waiting task, in the protocol's shape.
+/// The heartbeat line of a waiting task, in the form that the protocol promises.
 fn heartbeat(context: &Context, store: &Store, task: &Task) -> String {
     let id = &task.id;
     let now = store.now();
@@ -170,7 +170,7 @@ pub fn wait_for_task(
         match look() {
             Ok(Some(task)) => return Ok(Some(task)),
             looked => {
-                // Whoever looked on in tasks that nobody sees any more would wait in vain.
+                // A directory that has been moved or replaced would never show a new task.
                 store.check_in_place()?;
                 looked?;
             }

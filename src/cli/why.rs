@@ -8,7 +8,7 @@ use crate::error::{Result, printable};
 use crate::model::task::object;
 use crate::workspace::why;
 
-/// Tell the one thing that a task waits for.
+/// Explain what a task is waiting for.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes why d64cf2")]
 pub struct WhyCommand {

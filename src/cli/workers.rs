@@ -11,7 +11,7 @@ use crate::model::task::object;
 use crate::model::{AllParked, Now, Obstacle, Time, cooldown, duration};
 use crate::store::{Store, WorkerInfo};
 
-/// Show the workers that are alive: dispatchers, and parked `claim --wait`s.
+/// Show the running workers: dispatchers, and `claim --wait` commands that wait.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes workers")]
 pub struct WorkersCommand {}
@@ -30,7 +30,7 @@ impl WorkersCommand {
                 ("parked", parked_object(&parked)),
             ]))?;
         } else if workers.is_empty() {
-            context.out.note("lanes: no worker is alive");
+            context.out.note("lanes: no workers running");
             print_parked(context, &parked, &now)?;
         } else {
             print_workers(context, &workers, &now)?;
@@ -66,7 +66,7 @@ fn print_unready(context: &mut Context, workers: &[WorkerInfo]) -> Result<()> {
     for worker in workers {
         for (lane, missing) in worker.data.get("unready").and_then(Value::as_object).into_iter().flatten() {
             let missing = short(missing.as_str().unwrap_or_default(), 200);
-            let line = format!("lane {lane} is left alone by {}: {missing}", worker.owner);
+            let line = format!("lane {lane} is not served by {}: {missing}", worker.owner);
             context.out.line(&printable(&line))?;
         }
     }
@@ -120,9 +120,9 @@ pub(super) fn print_parked(context: &mut Context, all: &AllParked, now: &Now) ->
         let what = match parked.obstacle {
             Obstacle::Account => format!("{name} is unready: log in; one task tries again {until}"),
             Obstacle::Asked if parked.until == cooldown::never() => {
-                format!("{name} is left alone until it is resumed")
+                format!("{name} is not used until it is resumed")
             }
-            _ => format!("{name} is left alone, goes on {until}"),
+            _ => format!("{name} is not used, continues {until}"),
         };
         let reason = short(&parked.reason, 200);
         let line = if reason.is_empty() { what } else { format!("{what}: {reason}") };

@@ -194,11 +194,11 @@ impl DispatchEvent {
             | Self::Recovered { message, .. }
             | Self::Warning { message } => message.clone(),
             Self::CooldownStarted(parked) => parked.words(),
-            Self::LaneNotReady { lane, message } => format!("lane {lane} is left alone: {message}"),
+            Self::LaneNotReady { lane, message } => format!("lane {lane} is not served: {message}"),
             Self::LaneReady { lane } => format!("lane {lane} is served again"),
             Self::Reloaded { lanes } => format!("the settings have changed; serves {}", lanes.join(", ")),
             Self::Draining { running } => {
-                format!("taking nothing new; {running} at work; once more to stop them")
+                format!("draining: {running} running; signal again to stop them now")
             }
             Self::Done { answered, failed } => format!("done: {answered} answered, {failed} runs failed"),
         }

@@ -164,9 +164,9 @@ impl Parked {
         match self.obstacle {
             Obstacle::Account => format!("{name} is unready, log in; the next try is at {until}{reason}"),
             Obstacle::Asked if *until == never() => {
-                format!("{name} is left alone until it is resumed{reason}")
+                format!("{name} is not used until it is resumed{reason}")
             }
-            _ => format!("{name} is left alone until {until}{reason}"),
+            _ => format!("{name} is not used until {until}{reason}"),
         }
     }
 }

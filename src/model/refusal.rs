@@ -45,7 +45,7 @@ pub enum Refusal {
         /// The command, as a verb.
         verb: &'static str,
         /// How it ended.
-        end: End,
+        end: TaskEnd,
         /// How the claim stands whose token the command gave; `None` for a command without a token.
         claim: Option<ClaimState>,
     },
@@ -148,7 +148,7 @@ pub enum RequestFault {
 
 /// How a task ended, as a refusal reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum TaskEnd {
     /// It is in this state, which needs no further word.
     State(String),
     /// It was cancelled, by whom and why.
@@ -157,7 +157,7 @@ pub enum End {
     Dead(String),
 }
 
-impl End {
+impl TaskEnd {
     fn of(status: &Status) -> Self {
         match status {
             Status::Failed { class: FailureClass::Cancelled, reason, .. } => Self::Cancelled(reason.clone()),
@@ -167,7 +167,7 @@ impl End {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for TaskEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::State(state) => write!(f, "task is {}", printable(state)),
@@ -183,7 +183,7 @@ impl Refusal {
         Self::Ended {
             id: task.id.clone(),
             verb,
-            end: End::of(&task.status),
+            end: TaskEnd::of(&task.status),
             claim: token.map(|token| task.claim_state(token)),
         }
     }
@@ -213,14 +213,14 @@ impl Refusal {
         let hint = match self {
             Self::NotHolder { .. } => "stop working on it and report nothing",
             Self::NotClaimed { .. } => "nobody holds it; claim it first",
-            Self::ClaimEnded { .. } => "claim it anew, or answer a queued task without --claim-token",
+            Self::ClaimEnded { .. } => "claim it again, or answer a queued task without --claim-token",
             Self::Claimed { .. } => "release or cancel it first",
             Self::LanePaused { lane, .. } => {
-                return Some(format!("`lanes resume {}` opens it again", shell_word(lane)));
+                return Some(format!("run `lanes resume {}` to reopen it", shell_word(lane)));
             }
             Self::RequestChanged { fault, .. } => match fault {
                 RequestFault::Missing => "restore the file, or cancel the task",
-                RequestFault::Unreadable(_) => "mend that, or cancel the task",
+                RequestFault::Unreadable(_) => "fix that, or cancel the task",
                 RequestFault::Changed(_) => "restore the file, or cancel the task and submit it again",
             },
             Self::OtherRequestRead { .. } => "review the file that request_path names, then respond again",
@@ -244,7 +244,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::NotHolder { id, verb, owner, since } => write!(
                 f,
-                "cannot {verb} {id}; the claim token is not the current one, {} holds the task since {since}",
+                "cannot {verb} {id}; the claim token is not the current one, {} has held the task since {since}",
                 printable(owner)
             ),
             Self::NotClaimed { id, verb, state } => write!(f, "cannot {verb} {id}; task is {state}"),
@@ -264,7 +264,7 @@ impl fmt::Display for Refusal {
                 write!(f, "cannot claim {id}; {attempt} of {max_attempts} attempts are spent")
             }
             Self::LanePaused { id, lane, since } => {
-                write!(f, "cannot claim {id}; lane {} is paused since {since}", printable(lane))
+                write!(f, "cannot claim {id}; lane {} has been paused since {since}", printable(lane))
             }
             Self::RequestChanged { id, path, expected, fault } => {
                 write!(f, "the request of {id} ")?;

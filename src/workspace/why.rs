@@ -23,9 +23,9 @@ pub fn why(store: &Store, task: &Task) -> Result<Reason> {
     let now = store.now();
     let say = |code, sentence| Ok(Reason { code, sentence });
     match (&task.status, task.availability(&now)) {
-        (Status::Completed { at, .. }, _) => say("completed", format!("nothing: it was answered at {at}")),
+        (Status::Completed { at, .. }, _) => say("completed", format!("done: answered at {at}")),
         (Status::Failed { class: FailureClass::Cancelled, reason, .. }, _) => {
-            say("cancelled", format!("nothing: it was {reason}"))
+            say("cancelled", format!("ended: {reason}"))
         }
         (Status::Failed { class, reason, .. }, _) => {
             let word = if *class == FailureClass::Dead { "dead" } else { "failed" };
@@ -34,16 +34,15 @@ pub fn why(store: &Store, task: &Task) -> Result<Reason> {
                 Some(new) => format!("it was retried as {new}"),
                 None => format!("`lanes retry {}` submits it again", task.id),
             };
-            say(word, format!("nothing: it has failed ({reason}); {then}"))
+            say(word, format!("failed ({reason}); {then}"))
         }
         (Status::Parked(word), _) => say("parked", format!("a newer lanes put it into the state '{word}'")),
         (Status::Claimed(claim), Availability::Leased(until)) => claimed_reason(store, claim, until),
-        (_, Availability::Spent) => say(
-            "spent",
-            "nothing: its attempts are spent; the next look for work declares it dead".to_string(),
-        ),
+        (_, Availability::Spent) => {
+            say("spent", "its attempts are spent; the next claim in its lane declares it dead".to_string())
+        }
         (_, Availability::NotBefore(until)) => {
-            say("scheduled", format!("its time: it is scheduled for {until}"))
+            say("scheduled", format!("waiting for its time: scheduled for {until}"))
         }
         _ => waiting_reason(store, task),
     }
@@ -52,17 +51,17 @@ pub fn why(store: &Store, task: &Task) -> Result<Reason> {
 /// What goes on under a lease that has not ended.
 fn claimed_reason(store: &Store, claim: &Claim, until: Time) -> Result<Reason> {
     if !store.dead_workers(DISPATCHER)?.iter().any(|worker| worker.claimed_with(&claim.token)) {
-        let sentence = format!("{} works on it, under a lease until {until}", claim.owner);
+        let sentence = format!("{} is working on it, under a lease until {until}", claim.owner);
         return Ok(Reason { code: "claimed", sentence });
     }
     let next = if store.live_workers()?.iter().any(|worker| worker.kind == DISPATCHER) {
-        "another one puts it in order in a moment".to_string()
+        "another one recovers it in a moment".to_string()
     } else {
         format!(
-            "the next `lanes dispatch` puts it in order at once, else it is free when its lease ends at {until}"
+            "the next `lanes dispatch` recovers it at once, otherwise it is free when its lease ends at {until}"
         )
     };
-    let sentence = format!("a dispatcher: {}, which claimed it, is gone; {next}", claim.owner);
+    let sentence = format!("waiting for a dispatcher: {}, which claimed it, has died; {next}", claim.owner);
     Ok(Reason { code: "dispatcher_gone", sentence })
 }
 
@@ -75,7 +74,7 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
         return say(
             "paused",
             format!(
-                "lane {lane} is paused since {}{why}; `lanes resume {}` opens it",
+                "lane {lane} has been paused since {}{why}; run `lanes resume {}` to reopen it",
                 pause.since,
                 shell_word(lane)
             ),
@@ -106,10 +105,10 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
         return say(parked_code(&parked), parked_sentence(&parked, &nobody));
     }
     if !is_served {
-        return say("no_worker", format!("a worker: nobody serves lane {lane}"));
+        return say("no_worker", format!("waiting for a worker: nobody serves lane {lane}"));
     }
     if let Some((owner, missing)) = unready_everywhere(store, lane)? {
-        return say("lane_unready", format!("what {owner} needs for lane {lane}: {missing}"));
+        return say("lane_unready", format!("waiting for what {owner} needs for lane {lane}: {missing}"));
     }
     let ahead = store.tasks_ahead(task)?;
     let what = match ahead {
@@ -117,7 +116,7 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
         1 => "1 task is ahead of it".to_string(),
         n => format!("{n} tasks are ahead of it"),
     };
-    say("queued", format!("a free worker in lane {lane}: {what}"))
+    say("queued", format!("waiting for a free worker in lane {lane}: {what}"))
 }
 
 /// What is missing, if all who serve a lane are dispatchers that leave it alone for the lack of it.
@@ -148,11 +147,11 @@ fn parked_sentence(parked: &Parked, nobody: &str) -> String {
             "{name}, which is unready: log in{nobody}{reason}; one task tries again at {until}, {resume} lets all"
         ),
         Obstacle::Asked if until == cooldown::never() => {
-            format!("{name}, which is left alone until {resume}{nobody}{reason}")
+            format!("{name}, which is not used until {resume}{nobody}{reason}")
         }
-        Obstacle::Asked => format!("{name}, which is left alone until {until} or {resume}{nobody}{reason}"),
+        Obstacle::Asked => format!("{name}, which is not used until {until} or {resume}{nobody}{reason}"),
         Obstacle::Limit | Obstacle::Overloaded => {
-            format!("{name}, which is left alone until {until}{nobody}{reason}")
+            format!("{name}, which is not used until {until}{nobody}{reason}")
         }
     }
 }

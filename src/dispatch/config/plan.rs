@@ -108,8 +108,11 @@ impl Plan {
                     continue;
                 }
                 Choice::Nobody => {
-                    return Err(Error::config(format!("nothing says who serves lane {}", printable(&lane)))
-                        .with_hint("give --vendor NAME, or `vendor:` under dispatch in handoff.yaml"));
+                    return Err(Error::config(format!(
+                        "no vendor is configured for lane {}",
+                        printable(&lane)
+                    ))
+                    .with_hint("give --vendor NAME, or `vendor:` under dispatch in handoff.yaml"));
                 }
             };
             let names_program = is_asked && !options.command.is_empty();

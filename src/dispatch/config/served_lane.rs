@@ -171,7 +171,7 @@ impl Service {
             let message = match (&self.program_place, self.vendor.name.as_str()) {
                 (Some(place), _) => format!("{place}: {program} is not installed"),
                 (None, COMMAND) => format!("{program} is not installed"),
-                (None, name) => format!("{program}, the program of {name}, is not installed"),
+                (None, name) => format!("{program} (vendor {name}) is not installed"),
             };
             return Err(Error::config(message).with_hint(self.program_hint.clone()));
         }

@@ -24,7 +24,7 @@ pub(super) fn check(chart: &mut Chart, wish: &DoctorWish<'_>) {
     match found.first() {
         None => chart.warn(
             "path",
-            "a shell would find no lanes: it is in no directory of PATH",
+            "`lanes` is in no directory of PATH, so a shell does not find it",
             "add its directory to PATH, since agents and scripts call it by name",
         ),
         Some(first) if identity(first) == Some(us) => {
@@ -32,12 +32,12 @@ pub(super) fn check(chart: &mut Chart, wish: &DoctorWish<'_>) {
         }
         Some(first) => chart.warn(
             "path",
-            format!("a shell starts another one: {}", show(first)),
+            format!("a shell starts another lanes: {}", show(first)),
             "remove it, or put the directory of this one first in PATH",
         ),
     }
     for other in found.iter().filter(|path| identity(path) != Some(us)) {
-        let version = version_of(other).unwrap_or_else(|| "tells no version".to_string());
+        let version = version_of(other).unwrap_or_else(|| "reports no version".to_string());
         if version != VERSION {
             chart.warn(
                 "path-version",

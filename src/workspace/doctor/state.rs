@@ -55,7 +55,7 @@ pub(super) fn check(
         ),
     }
     match store.try_lock() {
-        Ok(()) => chart.ok("lock", "the lock can be had"),
+        Ok(()) => chart.ok("lock", "the lock can be acquired"),
         Err(error) => chart.error("lock", &error, "make the store writable for this user"),
     }
     space(chart, &store);
@@ -68,11 +68,11 @@ pub(super) fn check(
 fn space(chart: &mut Chart, store: &Store) {
     let space = match store.space() {
         Ok(space) => space,
-        Err(error) => return chart.error("space", &error, "look at the file system"),
+        Err(error) => return chart.error("space", &error, "check the file system"),
     };
     let free = format!("{} MiB of {} MiB are free", space.free_bytes >> 20, space.total_bytes >> 20);
     let few_files = space.total_files > 0 && space.free_files < FEW_FILES;
-    let remedy = "make room; `lanes gc` removes tasks that ended long ago";
+    let remedy = "free space; `lanes gc` deletes old finished tasks";
     if space.free_bytes == 0 || (few_files && space.free_files == 0) {
         chart.block("space", format!("the disk is full: {free}, {} more files", space.free_files), remedy);
     } else if space.free_bytes < LITTLE_SPACE || few_files {
@@ -97,7 +97,7 @@ fn watching(chart: &mut Chart, store: &Store) {
     } else {
         chart.warn(
             "inotify",
-            format!("no notifications are to be had ({limits}), so waits look again every quarter second"),
+            format!("file notifications are not available ({limits}), so waits poll every quarter second"),
             "raise fs.inotify.max_user_instances, or end programs that watch many files",
         );
     }
@@ -108,21 +108,21 @@ fn clock(chart: &mut Chart, store: &Store) {
     match store.newest_change() {
         Ok(Some(newest)) if newest.seconds_since(now) > CLOCK_SLACK => chart.warn(
             "clock",
-            format!("it is {now}, but the newest task was changed at {newest}: one of the clocks was wrong"),
+            format!("system clock: {now}, but the newest task was changed at {newest}: one of the clocks was wrong"),
             "set the machine's clock",
         ),
-        Ok(_) => chart.ok("clock", format!("it is {now}")),
-        Err(error) => chart.error("clock", &error, "look at the store with `lanes fsck`"),
+        Ok(_) => chart.ok("clock", format!("system clock: {now}")),
+        Err(error) => chart.error("clock", &error, "check the store with `lanes fsck`"),
     }
 }
 
 fn findings(chart: &mut Chart, store: &Store, progress: &mut dyn FnMut(u64, u64)) {
     let report = match store.fsck(false, progress) {
         Ok(report) => report,
-        Err(error) => return chart.error("fsck", &error, "look at the store with `lanes fsck`"),
+        Err(error) => return chart.error("fsck", &error, "check the store with `lanes fsck`"),
     };
     if report.findings.is_empty() {
-        return chart.ok("fsck", format!("nothing wrong, tasks looked at: {}", report.tasks));
+        return chart.ok("fsck", format!("no problems, tasks checked: {}", report.tasks));
     }
     for (code, count) in &report.counts {
         let Some(first) = report.findings.iter().find(|finding| finding.code == *code) else { continue };
@@ -141,17 +141,17 @@ fn findings(chart: &mut Chart, store: &Store, progress: &mut dyn FnMut(u64, u64)
 pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
     let workers = match store.live_workers() {
         Ok(workers) => workers,
-        Err(error) => return chart.error("workers", &error, "look at the store with `lanes fsck`"),
+        Err(error) => return chart.error("workers", &error, "check the store with `lanes fsck`"),
     };
-    chart.ok("workers", format!("workers alive: {}", workers.len()));
+    chart.ok("workers", format!("workers running: {}", workers.len()));
     // What cannot be read is among the findings of fsck.
     let paused = store.paused().unwrap_or_default();
     for (lane, pause) in &paused {
         let why = pause.reason.as_ref().map_or_else(String::new, |why| format!(": {}", printable(why)));
         chart.warn(
             "paused",
-            format!("lane {} is paused since {}{why}", printable(lane), pause.since),
-            format!("`lanes resume {}` opens it again", shell_word(lane)),
+            format!("lane {} has been paused since {}{why}", printable(lane), pause.since),
+            format!("run `lanes resume {}` to reopen it", shell_word(lane)),
         );
     }
     for parked in store.active_cooldowns().unwrap_or_default().values() {
@@ -182,6 +182,6 @@ pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
                 }
             }
         }
-        Err(error) => chart.error("unserved", &error, "look at the store with `lanes fsck`"),
+        Err(error) => chart.error("unserved", &error, "check the store with `lanes fsck`"),
     }
 }

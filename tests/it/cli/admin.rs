@@ -120,11 +120,11 @@ fn why_tells_the_one_thing() {
     sandbox.write("request.md", "one");
     let id = sandbox.ok(&["submit", "--lane", "l", "--request-from", "request.md", "--delay", "60"]);
     let why = || sandbox.ok(&["why", &id]);
-    assert_snapshot!(why(), @"its time: it is scheduled for 2026-11-21T07:01:02.000000Z");
+    assert_snapshot!(why(), @"waiting for its time: scheduled for 2026-11-21T07:01:02.000000Z");
     sandbox.pass(60);
-    assert_snapshot!(why(), @"a worker: nobody serves lane l");
+    assert_snapshot!(why(), @"waiting for a worker: nobody serves lane l");
     sandbox.ok(&["pause", "l", "--reason", "upgrade"]);
-    assert_snapshot!(why(), @"lane l is paused since 2026-11-21T07:01:05.000000Z (upgrade); `lanes resume l` opens it");
+    assert_snapshot!(why(), @"lane l has been paused since 2026-11-21T07:01:05.000000Z (upgrade); run `lanes resume l` to reopen it");
     sandbox.ok(&["resume", "l"]);
     sandbox.write("request.md", "two");
     assert_snapshot!(why(), @"its request file is not the submitted one: $DIR/project/request.md; restore it or cancel the task");
@@ -135,14 +135,14 @@ fn why_tells_the_one_thing() {
     let _worker =
         Running::start(sandbox.live_command(&["claim", "--lane", "l", "--match", "k=never", "--wait"]));
     eventually("a worker is there", || sandbox.peek(&["workers"])["count"] == 1);
-    assert_snapshot!(why(), @"a free worker in lane l: 1 task is ahead of it");
+    assert_snapshot!(why(), @"waiting for a free worker in lane l: 1 task is ahead of it");
     assert_eq!(text(&sandbox.json(&["why", &id])["reason"]), "queued");
     let token = text(&sandbox.json(&["claim", &id, "--owner", "me"])["claim_token"]);
-    assert_snapshot!(why(), @"me works on it, under a lease until 2026-11-21T09:01:13.000000Z");
+    assert_snapshot!(why(), @"me is working on it, under a lease until 2026-11-21T09:01:13.000000Z");
     sandbox.ok(&["respond", &id, "--claim-token", &token, "--body", "x"]);
     assert_snapshot!(sandbox.run(&["why", &id, "--json"]), @r#"
         {
-          "message": "nothing: it was answered at 2026-11-21T07:01:15.000000Z",
+          "message": "done: answered at 2026-11-21T07:01:15.000000Z",
           "reason": "completed",
           "state": "completed",
           "status": "ok",

@@ -212,7 +212,7 @@ fn a_token_dies_with_its_claim() {
         sandbox.run(&[&[verb, &id, "--claim-token", &stale], more].concat()).refused(1, "claim token");
     }
     sandbox.ok(&["release", &id, "--claim-token", &fresh]);
-    sandbox.run(&["respond", &id, "--claim-token", &fresh, "--body", "x"]).refused(1, "claim it anew");
+    sandbox.run(&["respond", &id, "--claim-token", &fresh, "--body", "x"]).refused(1, "claim it again");
 }
 
 #[test]

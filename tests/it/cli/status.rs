@@ -264,7 +264,7 @@ fn nobody_at_work() {
     let sandbox = Sandbox::new();
     assert_snapshot!(sandbox.run(&["workers"]), @r"
         --- stderr
-        lanes: no worker is alive
+        lanes: no workers running
         --- exit 0
     ");
     assert_snapshot!(sandbox.run(&["workers", "--json"]), @r#"

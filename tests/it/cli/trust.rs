@@ -215,9 +215,9 @@ fn a_dispatcher_at_work_keeps_what_was_agreed_to() {
 #[test]
 fn agreeing_needs_a_name_or_a_person() {
     let clone = Clone::new(&touches("x"));
-    clone.run(&["trust"]).refused(1, "nobody is there to ask; name the file, or give --yes");
+    clone.run(&["trust"]).refused(1, "there is no terminal to ask on; name the file, or give --yes");
     clone.run(&["trust", "handoff/state"]).refused(1, "no handoff.yaml found in $DIR/project/handoff/state");
-    clone.run(&["trust", "--revoke"]).refused(1, "was not trusted");
+    clone.run(&["trust", "--revoke"]).refused(1, "is not trusted");
     clone.ok(&["trust", "handoff"]);
     let said = clone.ok(&["trust", "--revoke", "--json", "handoff/handoff.yaml"]);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&said).unwrap()["status"], "revoked");

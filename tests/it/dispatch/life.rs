@@ -118,7 +118,7 @@ fn the_first_signal_drains_and_the_second_stops() {
     pool.until_file("agent");
     let second = pool.submit("result x", &[]);
     dispatcher.signal(Signal::TERM);
-    pool.until("it drains", || pool.log().contains("taking nothing new"));
+    pool.until("it drains", || pool.log().contains("draining: "));
     std::fs::write(pool.path("go"), "").unwrap();
     assert!(dispatcher.wait().success());
     assert_eq!(pool.response(&first)["body"], "finished");
@@ -129,7 +129,7 @@ fn the_first_signal_drains_and_the_second_stops() {
     let dispatcher = pool.dispatcher(&[]);
     let agent = pool.until_file("agent");
     dispatcher.signal(Signal::TERM);
-    pool.until("it drains", || pool.log().contains("taking nothing new"));
+    pool.until("it drains", || pool.log().contains("draining: "));
     dispatcher.signal(Signal::INT);
     assert!(dispatcher.wait().success());
     assert!(!is_alive(&agent));

@@ -54,7 +54,7 @@ fn a_limit_of_one_model_leaves_the_others_alone() {
     let said = pool.dispatch_once(&[]);
     assert_eq!([&other, &by_default].map(|id| pool.state(id)), ["completed", "completed"], "{said}");
     assert_eq!([&met, &again].map(|id| pool.state(id)), ["queued", "queued"]);
-    assert!(said.contains("claude with model opus is left alone until"), "{said}");
+    assert!(said.contains("claude with model opus is not used until"), "{said}");
     assert_eq!(pool.json(&["workers"])["parked"]["claude/opus"]["model"], "opus");
     // A lanes that knows nothing of models looks for the vendor's own key, and finds none.
     let text = std::fs::read_to_string(pool.path("state/vendors.json")).unwrap();
@@ -65,7 +65,7 @@ fn a_limit_of_one_model_leaves_the_others_alone() {
         pool.json(&["why", &again])["message"]
             .as_str()
             .unwrap()
-            .contains("claude with model opus, which is left alone")
+            .contains("claude with model opus, which is not used")
     });
     drop(dispatcher);
 }
@@ -78,7 +78,7 @@ fn an_overloaded_service_is_no_limit() {
     let (task, parked) = (pool.task(&id), pool.json(&["workers"])["parked"]["claude"].clone());
     assert_eq!((&task["state"], &task["attempt"]), (&"queued".into(), &0.into()));
     assert_eq!(parked["kind"], "overloaded");
-    assert!(pool.ok(&["doctor"]).contains("claude is left alone until "));
+    assert!(pool.ok(&["doctor"]).contains("claude is not used until "));
     assert!(parked["reason"].as_str().unwrap().starts_with("the vendor is overloaded: "), "{parked}");
     assert!(pause(&pool, "claude") <= 60.0);
     assert_eq!(pool.json(&["stats"])["stats"]["all"]["outcomes"]["overloaded"], 1);
@@ -234,7 +234,7 @@ fn a_person_pauses_a_vendor_or_one_of_its_models() {
     let said =
         pool.ok(&["pause", "--vendor", "claude", "--model", "opus", "--for", "2h", "--reason", "dear"]);
     assert!(
-        said.starts_with("claude with model opus is left alone until ") && said.ends_with(": dear"),
+        said.starts_with("claude with model opus is not used until ") && said.ends_with(": dear"),
         "{said}"
     );
     assert!((7000.0..=7200.0).contains(&pause(&pool, "claude/opus")));
@@ -255,7 +255,7 @@ fn a_person_pauses_a_vendor_or_one_of_its_models() {
     let third = pool.submit("result fine", &[]);
     pool.dispatch_once(&[]);
     assert_eq!(pool.state(&third), "queued");
-    assert!(pool.ok(&["status"]).contains("claude is left alone until it is resumed"));
+    assert!(pool.ok(&["status"]).contains("claude is not used until it is resumed"));
     pool.ok(&["resume", "--vendor", "claude", "--model", "opus"]);
     assert_eq!(pool.json(&["workers"])["parked"].as_object().unwrap().len(), 1);
     assert_eq!(pool.json(&["resume", "--vendor", "claude"])["changed"], true);
@@ -336,7 +336,7 @@ fn a_vendor_that_nobody_knows_is_paused_with_a_hint() {
         let output = pool.output(&["pause", "--vendor", vendor]);
         assert!(output.status.success());
         let said = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(said, format!("{vendor} is left alone until it is resumed\n"));
+        assert_eq!(said, format!("{vendor} is not used until it is resumed\n"));
         String::from_utf8(output.stderr).unwrap()
     };
     let hint = told("cluade");

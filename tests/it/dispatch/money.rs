@@ -42,7 +42,7 @@ fn a_run_that_was_timed_out_counts_with_the_least_that_it_shows() {
     let words = pool.ok(&["stats"]);
     assert!(words.contains("at least $7.00"), "{words}");
     assert!(
-        words.ends_with("1 run ended before the sum was told; the least that the output shows is counted"),
+        words.ends_with("1 run ended before reporting a total; the minimum shown in the output is counted"),
         "{words}"
     );
 }
@@ -80,7 +80,7 @@ fn runs_that_were_cancelled_or_lost_count_too_and_the_silent_ones_are_told_of() 
     pool.dispatch_once(&[]);
     let all = pool.json(&["stats"])["stats"]["all"].clone();
     assert_eq!((&all["runs_at_least"], &all["runs_untold"]), (&2.into(), &1.into()), "{all}");
-    assert!(pool.ok(&["stats"]).contains("1 run told nothing of what was used"));
+    assert!(pool.ok(&["stats"]).contains("1 run reported no usage"));
 }
 
 #[test]

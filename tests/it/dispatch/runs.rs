@@ -116,23 +116,23 @@ fn a_usage_limit_parks_the_vendor_and_costs_no_attempt() {
     let pool = Pool::scripted("");
     let id = pool.submit("failure 'usage limit reached, try again in 2 hours' 429", &[]);
     let said = pool.dispatch_once(&[]);
-    assert!(said.contains("claude is left alone until"), "{said}");
+    assert!(said.contains("claude is not used until"), "{said}");
     let task = pool.task(&id);
     assert_eq!((&task["state"], &task["attempt"]), (&"queued".into(), &0.into()));
     let parked = pool.json(&["workers"])["parked"].clone();
     assert!(parked["claude"]["reason"].as_str().unwrap().contains("usage limit"), "{parked}");
     let again = pool.dispatch_once(&[]);
     assert_eq!(pool.task(&id)["fence"], 1, "nothing was claimed meanwhile");
-    assert!(again.contains("claude is left alone until"), "{again}");
-    assert!(pool.ok(&["dispatch", "--dry-run"]).contains("work: claude is left alone until"));
+    assert!(again.contains("claude is not used until"), "{again}");
+    assert!(pool.ok(&["dispatch", "--dry-run"]).contains("work: claude is not used until"));
     let why = pool.json(&["why", &id]);
     assert_eq!(why["reason"], "vendor_parked");
     let words = why["message"].as_str().unwrap();
-    assert!(words.contains("claude, which is left alone") && words.contains("nobody serves"), "{words}");
+    assert!(words.contains("claude, which is not used") && words.contains("nobody serves"), "{words}");
     let dispatcher = pool.dispatcher(&[]);
     pool.until("why knows of the dispatcher", || {
         let why = pool.ok(&["why", &id]);
-        why.contains("claude, which is left alone") && !why.contains("nobody serves")
+        why.contains("claude, which is not used") && !why.contains("nobody serves")
     });
     drop(dispatcher);
 }
@@ -276,8 +276,7 @@ fn what_cannot_be_served_is_said_before_anything_is_claimed() {
     let id = pool.submit("result x", &["--metadata", "required_vendor=codex"]);
     assert!(pool.refused(&["dispatch", "--vendor", "nobody"]).contains("unknown vendor nobody"));
     assert!(
-        pool.refused(&["dispatch", "--vendor", "codex"])
-            .contains("codex, the program of codex, is not installed")
+        pool.refused(&["dispatch", "--vendor", "codex"]).contains("codex (vendor codex) is not installed")
     );
     let mut nested = pool.lanes(&["dispatch", "--once"]);
     let nested = nested.env("LANES_DEPTH", "3").output().unwrap();
@@ -290,7 +289,7 @@ fn what_cannot_be_served_is_said_before_anything_is_claimed() {
     assert_eq!(pool.state(&mine), "queued", "a dry run claims nothing");
     pool.dispatch_once(&[]);
     assert!(pool.task(&mine)["failure_reason"].as_str().unwrap().contains("3 levels deep"));
-    assert!(Pool::new("").refused(&["dispatch"]).contains("nothing says who serves lane"));
+    assert!(Pool::new("").refused(&["dispatch"]).contains("no vendor is configured for lane"));
 }
 
 #[test]

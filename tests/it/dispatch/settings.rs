@@ -61,7 +61,7 @@ fn a_lane_is_left_alone_while_its_agent_or_its_directory_is_gone() {
         pool.until("why tells", || why()["reason"] == "lane_unready");
         let message = why()["message"].as_str().unwrap().to_string();
         assert!(message.contains(gone), "{message}");
-        assert!(pool.ok(&["status"]).contains("lane work is left alone by d: "));
+        assert!(pool.ok(&["status"]).contains("lane work is not served by d: "));
         let workers = pool.json(&["workers"]);
         assert!(workers["workers"][0]["data"]["unready"]["work"].is_string(), "{workers}");
         assert_eq!(pool.task(&id)["attempt"], 0);
@@ -69,7 +69,7 @@ fn a_lane_is_left_alone_while_its_agent_or_its_directory_is_gone() {
         pool.until("it is answered", || pool.state(&id) == "completed");
         assert_eq!(pool.task(&id)["attempt"], 1);
     }
-    assert_eq!(pool.log().matches("lane work is left alone").count(), 2, "{}", pool.log());
+    assert_eq!(pool.log().matches("lane work is not served").count(), 2, "{}", pool.log());
     assert_eq!(pool.log().matches("lane work is served again").count(), 2, "{}", pool.log());
     dispatcher.signal(Signal::TERM);
     assert!(dispatcher.wait().success());
@@ -99,7 +99,7 @@ fn a_program_that_cannot_be_started_costs_no_attempt() {
     let ids: Vec<String> = (0..3).map(|_| pool.submit("result x", &[])).collect();
     let said = pool.dispatch_once(&[]);
     assert!(
-        said.contains("lane work is left alone: ") && said.contains("its interpreter is missing"),
+        said.contains("lane work is not served: ") && said.contains("its interpreter is missing"),
         "{said}"
     );
     for id in &ids {

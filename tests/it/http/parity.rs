@@ -98,7 +98,7 @@ fn a_vendor_is_paused_and_resumed_by_those_who_may() {
     });
     assert_eq!(listed.json()["parked"]["claude/opus"], expected);
     assert_eq!(server.get("/status").json()["parked"]["claude/opus"], expected);
-    assert!(server.lanes(&["workers"]).contains("claude with model opus is left alone"));
+    assert!(server.lanes(&["workers"]).contains("claude with model opus is not used"));
     // A program's name has slashes.
     assert_eq!(
         server.post("/vendors/command:%2Fbin%2Fsh/pause", &json!({})).text_at("/vendor"),
