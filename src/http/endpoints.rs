@@ -364,7 +364,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     get(
         "/vendors",
         "listVendors",
-        "Lists the vendors that are left alone.",
+        "Lists the vendors that are not used at present.",
         NO_QUERY,
         &[(200, "Vendors")],
         vendors::list,
@@ -380,7 +380,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     managed(post(
         "/vendors/{name}/resume",
         "resumeVendor",
-        "Uses a vendor again, whatever it is left alone for.",
+        "Uses a vendor again, whatever it is paused for.",
         RESUME_VENDOR,
         &[(200, "PausedVendor")],
         vendors::resume,

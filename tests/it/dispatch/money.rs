@@ -144,7 +144,7 @@ fn a_vendor_that_tells_no_cost_costs_what_the_prices_say() {
         assert_eq!(line.get("model").cloned().unwrap_or_default(), model, "{line}");
         assert_eq!(line.get("cost_usd").cloned().unwrap_or_default(), cost, "{line}");
         let words = pool.ok(&["stats"]);
-        assert_eq!(words.contains("told their tokens and no cost"), cost.is_null(), "{words}");
+        assert_eq!(words.contains("reported tokens but no cost"), cost.is_null(), "{words}");
     }
 }
 
