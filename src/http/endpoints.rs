@@ -372,7 +372,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     managed(post(
         "/vendors/{name}/pause",
         "pauseVendor",
-        "Leaves a vendor, or one of its models, alone.",
+        "Pauses a vendor, or one of its models.",
         PAUSE_VENDOR,
         &[(200, "PausedVendor")],
         vendors::pause,
