@@ -22,7 +22,7 @@ use super::event::DispatchEvent;
 use super::heartbeat::LeaseRenewer;
 use super::outcome::StopReason;
 use super::registration::{DispatcherRegistration, RunEntry, TokenPrefix, session_user};
-use super::report::deliver::{RunDone, deliver};
+use super::report::deliver::{RunDone, RunEnd, deliver};
 use super::report::recover::{deliver_outbox, recover};
 use super::run::context::{ClaimedTask, RunContext, run_id};
 use super::run::vendor_version::VersionCache;
@@ -321,7 +321,7 @@ impl<'env> EventLoop<'env> {
     fn handle_wakeup(&self, state: &mut LoopState, wake: Wakeup) {
         match wake {
             Wakeup::LanesChanged => {}
-            Wakeup::RunDone(done) => self.done(state, done),
+            Wakeup::RunDone(done) => self.run_done(state, done),
             Wakeup::EndRequested if state.draining => stop_all(state),
             Wakeup::EndRequested => {
                 state.draining = true;
@@ -332,16 +332,19 @@ impl<'env> EventLoop<'env> {
         }
     }
 
-    fn done(&self, state: &mut LoopState, done: RunDone) {
+    fn run_done(&self, state: &mut LoopState, done: RunDone) {
         state.running.remove(&done.task_id);
-        state.summary.answered += u64::from(done.answered);
-        state.summary.failed += u64::from(done.failed);
-        state.retry_until = state.retry_until.max(done.retry_at);
         if let Some(parked) = done.parked {
             self.report_cooldown(state, &parked);
         }
-        if let Some((lane, missing)) = done.not_ready {
-            state.not_ready.could_not_start(lane, missing);
+        match done.end {
+            RunEnd::Answered => state.summary.answered += 1,
+            RunEnd::Failed { retry_at } => {
+                state.summary.failed += 1;
+                state.retry_until = state.retry_until.max(retry_at);
+            }
+            RunEnd::LaneNotReady { lane, missing } => state.not_ready.could_not_start(lane, missing),
+            RunEnd::Returned => {}
         }
     }
 

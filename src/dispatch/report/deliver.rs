@@ -30,16 +30,30 @@ const PAUSE_WHILE_DRAINING: Duration = Duration::from_secs(1);
 pub struct RunDone {
     /// Id of the task.
     pub task_id: String,
-    /// The task was answered.
-    pub answered: bool,
-    /// The run failed.
-    pub failed: bool,
-    /// When the next attempt is due, if the task is retried.
-    pub retry_at: Option<Time>,
+    /// How the run ended.
+    pub end: RunEnd,
     /// The cooldown that the run started or changed.
     pub parked: Option<Parked>,
-    /// The lane for which no run can be started, and the reason.
-    pub not_ready: Option<(String, String)>,
+}
+
+/// How a run ended, as far as the event loop needs to know.
+pub enum RunEnd {
+    /// The task was answered.
+    Answered,
+    /// The run failed.
+    Failed {
+        /// When the next attempt is due, if the task is retried.
+        retry_at: Option<Time>,
+    },
+    /// No run can be started for the lane.
+    LaneNotReady {
+        /// The lane.
+        lane: String,
+        /// What is missing.
+        missing: String,
+    },
+    /// The task was returned to its lane, or its claim is over.
+    Returned,
 }
 
 /// Reports the result of a run: updates the vendor's cooldown, then delivers the report.
@@ -48,14 +62,15 @@ pub fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResu
     let task_id = claimed.task.id.to_string();
     let mut done = RunDone {
         task_id: task_id.clone(),
-        answered: matches!(result.outcome, Outcome::Completed(_)),
-        failed: matches!(result.outcome, Outcome::Failed(_)),
-        retry_at: None,
-        parked: None,
-        not_ready: match &result.outcome {
-            Outcome::Unready(missing) => Some((claimed.task.spec.lane.clone(), missing.clone())),
-            _ => None,
+        end: match &result.outcome {
+            Outcome::Completed(_) => RunEnd::Answered,
+            Outcome::Failed(_) => RunEnd::Failed { retry_at: None },
+            Outcome::Unready(missing) => {
+                RunEnd::LaneNotReady { lane: claimed.task.spec.lane.clone(), missing: missing.clone() }
+            }
+            Outcome::NotBegun(_) | Outcome::Withheld(_) => RunEnd::Returned,
         },
+        parked: None,
     };
     let is_to_blame = is_to_blame(context, claimed, result);
     // Before the task is returned: the next free slot must not send it to the same vendor at once.
@@ -94,17 +109,19 @@ pub fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResu
         return done;
     };
     if let DispatchEvent::Retry { delay, .. } = &event {
-        done.retry_at = Some(now.plus_seconds(delay.as_secs_f64()));
+        done.end = RunEnd::Failed { retry_at: Some(now.plus_seconds(delay.as_secs_f64())) };
     }
     note_run_end(context, claimed, &event, result);
     match deliver_with_retries(context, claimed, &report) {
         Ok(ReportDelivery::Accepted) => (context.observe)(event),
         Ok(ReportDelivery::ClaimOver) => {
-            done.answered = false;
+            if matches!(done.end, RunEnd::Answered) {
+                done.end = RunEnd::Returned;
+            }
             let message = "the task was cancelled or taken over before the report".to_string();
             (context.observe)(DispatchEvent::Returned { task_id, message });
         }
-        Err(error) => context.warn(format!("{task_id}: its report could not be told: {error}")),
+        Err(error) => context.warn(format!("{task_id}: its report could not be delivered: {error}")),
     }
     done
 }

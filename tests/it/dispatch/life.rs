@@ -297,7 +297,7 @@ fn a_report_that_cannot_be_told_does_not_hold_up_the_end_and_is_told_at_the_next
     pool.until("it is tried again", || pool.log().contains("its report is tried again"));
     dispatcher.signal(Signal::TERM);
     assert!(dispatcher.wait().success());
-    assert!(pool.log().contains("its report could not be told"), "{}", pool.log());
+    assert!(pool.log().contains("its report could not be delivered"), "{}", pool.log());
     assert_eq!(std::fs::read_dir(pool.path("state/outbox")).unwrap().count(), 1);
     std::fs::remove_dir(pool.path("state/usage.jsonl")).unwrap();
     let said = pool.dispatch_once(&[]);
