@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::args::{WaitArgs, span};
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::submit::submit;
 use super::task_args::{TaskArgs, run_timeout_help};
@@ -33,7 +33,7 @@ pub struct CallCommand {
 }
 
 impl CallCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let timing = self.wait.timing()?;
         let (store, submitted) = submit(&self.task, context, self.run_timeout)?;
         let id = submitted.task.id.clone();

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::context::{Context, resolve_all};
+use super::context::{CommandContext, resolve_all};
 use super::each_task::for_each_task;
 use super::env;
 use super::exit::CommandExit;
@@ -30,7 +30,7 @@ pub struct CancelCommand {
 }
 
 impl CancelCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let by = self.by.clone().unwrap_or_else(env::user);
         let ids = resolve_all(&store, &self.ids)?;

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args};
 use serde_json::Value;
 
 use super::args::{DEFAULT_LEASE, DEFAULT_WAIT, WaitArgs, WantArgs, deadline, span};
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::idle::print_idle;
 use super::waiting::wait_for_task;
@@ -51,7 +51,7 @@ pub struct ClaimCommand {
 }
 
 impl ClaimCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         check_lease(self.lease_seconds)?;
         if self.owner.trim().is_empty() {
             return Err(Error::invalid("--owner must not be empty"));
@@ -78,7 +78,7 @@ impl ClaimCommand {
         }
     }
 
-    fn claim_next(&self, context: &Context, store: &Store) -> Result<Option<Task>> {
+    fn claim_next(&self, context: &CommandContext, store: &Store) -> Result<Option<Task>> {
         let want = self.want.want()?;
         let attempt = || store.claim_next(&want, &self.owner, self.lease_seconds);
         if !self.wait {
@@ -105,7 +105,7 @@ impl ClaimCommand {
     }
 }
 
-fn show(context: &mut Context, task: &Task) -> Result<()> {
+fn show(context: &mut CommandContext, task: &Task) -> Result<()> {
     let claim = task.status.claim();
     let token = claim.map_or("", |claim| claim.token.as_str());
     if context.out.json {

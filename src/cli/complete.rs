@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::Shells;
 
-use super::context::{Context, GlobalArgs};
+use super::context::{CommandContext, GlobalArgs};
 use super::env;
 use super::exit::CommandExit;
 use super::output::Output;
@@ -33,7 +33,7 @@ pub fn script(shell: &str) -> Result<Vec<u8>> {
 
 /// Prints the candidates that a completion script asks for; `args` are this process's own, from its name on.
 pub fn answer(
-    context: &mut Context,
+    context: &mut CommandContext,
     command_line: clap::Command,
     shell: &OsStr,
     args: &[OsString],
@@ -65,8 +65,11 @@ fn with_queue(command: clap::Command) -> clap::Command {
 /// The queue that the current directory or the environment names. A key press must print no error and
 /// create no store.
 fn queue() -> Option<(Config, Store)> {
-    let context =
-        Context { global: GlobalArgs::default(), out: Output::new(false, true), base: Base::current() };
+    let context = CommandContext {
+        global: GlobalArgs::default(),
+        out: Output::new(false, true),
+        base: Base::current(),
+    };
     let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
     let store = Store::open_to_read(&config.store_root, context.store_options().ok()?).ok()?;
     Some((config, store))

@@ -4,7 +4,7 @@ use clap::Args;
 use clap_complete::Shell;
 
 use super::complete;
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::Result;
 
@@ -22,7 +22,7 @@ pub struct CompletionsCommand {
 }
 
 impl CompletionsCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         context.out.raw(&complete::script(&self.shell.to_string())?)?;
         Ok(CommandExit::Done)
     }

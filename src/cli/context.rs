@@ -42,7 +42,7 @@ pub struct GlobalArgs {
 }
 
 /// What a command works with.
-pub struct Context {
+pub struct CommandContext {
     /// The global flags.
     pub global: GlobalArgs,
     /// Its standard output and standard error.
@@ -51,7 +51,7 @@ pub struct Context {
     pub base: Base,
 }
 
-impl Context {
+impl CommandContext {
     /// Finds and reads the configuration. A flag beats the environment, and a configuration that is
     /// named by flag is not mixed with a store that the environment names.
     pub fn config(&self) -> Result<Config> {

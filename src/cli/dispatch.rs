@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::args::{number, span as seconds};
-use super::context::Context;
+use super::context::CommandContext;
 use super::dispatch_log::DispatchLog;
 use super::env;
 use super::exit::CommandExit;
@@ -118,7 +118,7 @@ fn limit(text: &str) -> std::result::Result<Limit, String> {
 }
 
 impl DispatchCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         if !self.dry_run {
             inside_run::refuse(context, "dispatch")?;
         }
@@ -163,7 +163,7 @@ impl DispatchCommand {
 
 impl DispatchCommand {
     /// The current directory. When it is gone and nothing counts from it, any other does.
-    fn directory(&self, context: &Context) -> Result<PathBuf> {
+    fn directory(&self, context: &CommandContext) -> Result<PathBuf> {
         let program = self.program.first().map(Path::new).filter(|program| program.components().count() > 1);
         let paths = self.cwd.iter().chain(&self.worktree_root).map(PathBuf::as_path).chain(program);
         match context.base.directory() {
@@ -175,7 +175,7 @@ impl DispatchCommand {
 
     /// What settings may choose. With --trust that is all they say now; a preview runs nothing, so that it
     /// only says what is missing.
-    fn gate(&self, context: &Context, config: &Config, store: &Store) -> Result<Gate> {
+    fn gate(&self, context: &CommandContext, config: &Config, store: &Store) -> Result<Gate> {
         let gate = Gate::new(env::trust_records());
         if self.trust {
             let files = choices_now(config, Some(store))?;
@@ -195,7 +195,7 @@ impl DispatchCommand {
 }
 
 fn work(
-    context: &mut Context,
+    context: &mut CommandContext,
     store: &Store,
     plan: Plan,
     follower: Follower,
@@ -206,7 +206,7 @@ fn work(
     let mut out = Output::new(context.out.json, quiet);
     let log = DispatchLog::start(move |at, event| {
         // The reader of the log may go away; the work continues.
-        let _ = tell(&mut out, at, event, form);
+        let _ = print_event(&mut out, at, event, form);
     });
     let observe = |event: DispatchEvent| {
         if !(quiet && matches!(event, DispatchEvent::Progress { .. })) {
@@ -224,7 +224,7 @@ fn work(
     ended.map(|_| CommandExit::Done)
 }
 
-fn tell(out: &mut Output, at: Time, event: &DispatchEvent, form: LogForm) -> Result<()> {
+fn print_event(out: &mut Output, at: Time, event: &DispatchEvent, form: LogForm) -> Result<()> {
     let now = at.to_string();
     if let (DispatchEvent::Warning { message }, LogForm::Text) = (event, form) {
         out.warn(&printable(message));
@@ -260,7 +260,7 @@ fn obey_signals(control: ShutdownHandle) -> Result<()> {
     Ok(())
 }
 
-fn show_preview(context: &mut Context, plan: &Plan, previews: &[Preview]) -> Result<CommandExit> {
+fn show_preview(context: &mut CommandContext, plan: &Plan, previews: &[Preview]) -> Result<CommandExit> {
     if context.out.json {
         let services: Vec<Value> =
             previews.iter().map(|preview| Value::Object(preview.to_object())).collect();

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
 use super::output::ProgressLine;
@@ -23,7 +23,7 @@ use crate::workspace::{Diagnosis, DoctorWish, Level, Locate, doctor};
 pub struct DoctorCommand {}
 
 impl DoctorCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let (config, store) = context.named();
         let wish = DoctorWish {
             locate: Locate {
@@ -67,7 +67,7 @@ impl DoctorCommand {
 }
 
 /// Adds, after the other diagnoses of the configuration, whether it may choose what runs.
-fn add_consent(context: &Context, diagnoses: &mut Vec<Diagnosis>) {
+fn add_consent(context: &CommandContext, diagnoses: &mut Vec<Diagnosis>) {
     let Ok(config) = context.config() else { return };
     let Ok(files) = trust::files(context, &config) else { return };
     let gate = Gate::new(env::trust_records());
@@ -91,7 +91,7 @@ fn add_consent(context: &Context, diagnoses: &mut Vec<Diagnosis>) {
 
 /// Whether a dispatcher can read the `dispatch` part of the configuration; `None` when there is none, and
 /// when there is no queue yet or something else is in the way of asking.
-fn dispatch_section(context: &Context) -> Option<Diagnosis> {
+fn dispatch_section(context: &CommandContext) -> Option<Diagnosis> {
     let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
     let store = Store::open_to_read(&config.store_root, context.store_options().ok()?).ok()?;
     let (level, message, remedy) = match load(&config, &store, &Gate::default().opened()) {

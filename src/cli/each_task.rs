@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::Result;
 use crate::model::TaskId;
@@ -15,10 +15,10 @@ use crate::model::task::object;
 /// # Errors
 /// The first failure of `act`.
 pub fn for_each_task(
-    context: &mut Context,
+    context: &mut CommandContext,
     ids: &[TaskId],
     several: bool,
-    act: impl Fn(&Context, &TaskId) -> Result<(String, Object)>,
+    act: impl Fn(&CommandContext, &TaskId) -> Result<(String, Object)>,
 ) -> Result<CommandExit> {
     let mut done = Vec::new();
     let mut failure = None;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::Result;
 use crate::model::task::object;
@@ -33,7 +33,7 @@ pub struct EventCommand {
 }
 
 impl EventCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let data = parse_pairs("--data", &self.data)?;
         let store = context.store()?;
         let id = store.resolve(&self.id)?;

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::args::number;
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::{Result, printable};
 use crate::model::task::object;
@@ -39,7 +39,7 @@ pub struct EventsCommand {
 }
 
 impl EventsCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         // Who waits for changes must see those of a queue that is made meanwhile.
         let waits = self.follow && self.id.is_none();
         let store = if waits { context.store_to_change()? } else { context.store()? };
@@ -50,7 +50,7 @@ impl EventsCommand {
         Ok(CommandExit::Done)
     }
 
-    fn one(&self, context: &mut Context, store: &Store, id: &str) -> Result<()> {
+    fn one(&self, context: &mut CommandContext, store: &Store, id: &str) -> Result<()> {
         let id = store.resolve(id)?;
         if self.follow {
             return follow(context, store, &id, self.limit.unwrap_or(usize::MAX));
@@ -71,7 +71,7 @@ impl EventsCommand {
         events.iter().try_for_each(|event| print_event(context, event, width))
     }
 
-    fn feed(&self, context: &mut Context, store: &Store) -> Result<()> {
+    fn feed(&self, context: &mut CommandContext, store: &Store) -> Result<()> {
         let mut watch = self.follow.then(|| store.watch_feed());
         let mut since = self.since;
         if let Some(first) = store.feed_start()?
@@ -106,7 +106,7 @@ impl EventsCommand {
 }
 
 /// Prints the history of a task as it grows, until the task has ended.
-fn follow(context: &mut Context, store: &Store, id: &TaskId, limit: usize) -> Result<()> {
+fn follow(context: &mut CommandContext, store: &Store, id: &TaskId, limit: usize) -> Result<()> {
     let mut watch = store.watch_tasks(std::slice::from_ref(id));
     let mut printed = 0;
     loop {
@@ -134,12 +134,12 @@ pub(super) fn kind_width(events: &[Event]) -> usize {
     events.iter().map(|event| printable(&event.kind).chars().count()).max().unwrap_or(0).max(12)
 }
 
-fn print_event(context: &mut Context, event: &Event, width: usize) -> Result<()> {
+fn print_event(context: &mut CommandContext, event: &Event, width: usize) -> Result<()> {
     let (kind, message) = (printable(&event.kind), printable(&event.message));
     context.out.line(&format!("{}  {kind:<width$} {message}", event.created_at))
 }
 
-fn print_entry(context: &mut Context, entry: &FeedEntry) -> Result<()> {
+fn print_entry(context: &mut CommandContext, entry: &FeedEntry) -> Result<()> {
     if context.out.json {
         return context.out.object_line(&entry.to_object());
     }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::output::Output;
 use crate::error::{Error, Result};
@@ -45,7 +45,7 @@ impl Write for Sink<'_> {
 }
 
 impl ExportCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let (mut unreadable, mut left_out) = (Vec::new(), Vec::new());
         let mut sink = Sink { out: &mut context.out, failed: None };

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::inside_run;
 use super::output::ProgressLine;
@@ -24,7 +24,7 @@ pub struct FsckCommand {
 }
 
 impl FsckCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         if self.repair {
             inside_run::refuse(context, "fsck --repair")?;
         }
@@ -32,18 +32,18 @@ impl FsckCommand {
         if !Store::is_there(&root) && (root.is_dir() || !root.exists()) {
             // That of a configuration is empty, any other is an error.
             context.store()?;
-            return tell(context, &FsckReport::default());
+            return print_report(context, &FsckReport::default());
         }
         let options = StoreOptions { workspace_root: context.workspace_root(), ..context.store_options()? };
         let mut progress = ProgressLine::new(&context.out, "lanes fsck");
         let report =
             Store::fsck_at(&root, options, self.repair, &mut |done, of| progress.update_count(done, of))?;
         drop(progress);
-        tell(context, &report)
+        print_report(context, &report)
     }
 }
 
-fn tell(context: &mut Context, report: &FsckReport) -> Result<CommandExit> {
+fn print_report(context: &mut CommandContext, report: &FsckReport) -> Result<CommandExit> {
     let sound = report.worst().is_none_or(|worst| worst == Severity::Leftover);
     if context.out.json {
         let mut object = report.to_object();
@@ -55,7 +55,7 @@ fn tell(context: &mut Context, report: &FsckReport) -> Result<CommandExit> {
     Ok(if sound { CommandExit::Done } else { CommandExit::Problems })
 }
 
-fn print(context: &mut Context, report: &FsckReport) -> Result<()> {
+fn print(context: &mut CommandContext, report: &FsckReport) -> Result<()> {
     for finding in &report.findings {
         let done = if finding.repaired { "repaired: " } else { "" };
         let path = printable(&finding.path.to_string_lossy());

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args};
 use serde_json::Value;
 
 use super::args::span;
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::inside_run;
 use super::table::count;
@@ -41,7 +41,7 @@ pub struct GcCommand {
 }
 
 impl GcCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         if !self.dry_run {
             inside_run::refuse(context, "gc")?;
         }

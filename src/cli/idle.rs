@@ -1,12 +1,17 @@
 //! The reply of `claim`, `next` and `wait --lane` when there is nothing to claim.
 
-use super::context::Context;
+use super::context::CommandContext;
 use crate::error::{Result, shell_word};
 use crate::model::task::object;
 use crate::store::{LaneQuery, Store};
 
 /// Reports that there is nothing to claim, and why.
-pub(super) fn print_idle(context: &mut Context, store: &Store, want: &LaneQuery, timeout: f64) -> Result<()> {
+pub(super) fn print_idle(
+    context: &mut CommandContext,
+    store: &Store,
+    want: &LaneQuery,
+    timeout: f64,
+) -> Result<()> {
     let lanes = want.lanes.join(", ");
     let flags: Vec<String> = want.lanes.iter().map(|lane| format!("--lane {}", shell_word(lane))).collect();
     let mut used = false;

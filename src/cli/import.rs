@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::body;
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::inside_run;
 use super::output::ProgressLine;
@@ -30,7 +30,7 @@ pub struct ImportCommand {
 }
 
 impl ImportCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         inside_run::refuse(context, "import")?;
         let mut input: Box<dyn BufRead> = if self.file == Path::new("-") {
             Box::new(io::stdin().lock())

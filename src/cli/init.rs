@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::inside_run;
 use super::trust::trust_own;
@@ -31,7 +31,7 @@ pub struct InitCommand {
 }
 
 impl InitCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         inside_run::refuse(context, "init")?;
         let wish = InitWish {
             workspace_id: self.workspace_id.clone(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::inside_run;
 use super::trust::trust_own;
@@ -26,7 +26,7 @@ pub struct InitPoolCommand {
 }
 
 impl InitPoolCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         inside_run::refuse(context, "init-pool")?;
         let made = init_pool(&self.path, self.workspace_id.as_deref())?;
         if let Some(holder) = made.queue.parent() {

@@ -5,7 +5,7 @@
 //! what decides what runs, where and as what is refused to every process of a run. An agent with a shell
 //! can drop the mark of its run from the environment: against that its own sandbox must help.
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::env;
 use crate::dispatch::agent::process_tree::MARKER;
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// `Refused`, naming the flag.
-pub fn refuse(context: &Context, command: &str) -> Result<()> {
+pub fn refuse(context: &CommandContext, command: &str) -> Result<()> {
     if context.global.inside_run || !env::is_inside_run() {
         return Ok(());
     }

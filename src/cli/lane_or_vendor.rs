@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::{Error, Result};
 use crate::model::task::object;
@@ -47,7 +47,7 @@ impl VendorArgs {
 
 /// Prints what was done to a vendor's pauses, as JSON.
 pub fn print_vendor(
-    context: &mut Context,
+    context: &mut CommandContext,
     status: &str,
     vendor: &str,
     pauses: &[Parked],
@@ -63,7 +63,12 @@ pub fn print_vendor(
 }
 
 /// Prints what was done to a lane.
-pub fn print_lane(context: &mut Context, status: &str, lane: &str, changed: bool) -> Result<CommandExit> {
+pub fn print_lane(
+    context: &mut CommandContext,
+    status: &str,
+    lane: &str,
+    changed: bool,
+) -> Result<CommandExit> {
     if context.out.json {
         context.out.object(&object([
             ("status", status.into()),

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::args::number;
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::output::ProgressLine;
 use super::table::{Row, Table, relative, short};
@@ -51,7 +51,7 @@ impl Selection {
     /// What `look` makes of the selected tasks, oldest first; what cannot be read is a warning.
     pub(super) fn collect<T: Send>(
         &self,
-        context: &Context,
+        context: &CommandContext,
         store: &Store,
         look: impl Fn(&TaskText<'_>) -> T + Sync,
     ) -> Result<Vec<Selected<T>>> {
@@ -94,7 +94,7 @@ impl Selection {
 /// The newest tasks for which `look` makes anything. Ids begin with the time of their making, so that
 /// the rest of the store need not be read; ids that do not are looked at in any case.
 fn newest<T: Send>(
-    context: &Context,
+    context: &CommandContext,
     store: &Store,
     names: Vec<String>,
     limit: usize,
@@ -149,7 +149,7 @@ pub struct ListCommand {
 }
 
 impl ListCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         if context.out.json {
             let selected = self.selection.collect(context, &store, |_| ())?;
@@ -175,7 +175,7 @@ impl ListCommand {
 /// Prints `head` with the JSON views of tasks in it. They are read only now, so that memory does not
 /// grow with their number.
 pub(super) fn print_views<T>(
-    context: &mut Context,
+    context: &mut CommandContext,
     store: &Store,
     mut head: Object,
     tasks: Vec<Selected<T>>,
@@ -241,7 +241,7 @@ pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
 }
 
 /// Tasks as a table for people.
-pub(super) fn print_rows(context: &mut Context, rows: Vec<Selected<Row>>) -> Result<()> {
+pub(super) fn print_rows(context: &mut CommandContext, rows: Vec<Selected<Row>>) -> Result<()> {
     let mut table = Table::new(&["ID", "LANE", "STATE", "AGE", "WHAT"]);
     for (_, _, row) in rows {
         table.add(row);

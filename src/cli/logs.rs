@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::args::number;
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::dispatch::run::context::files;
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ pub struct LogsCommand {
 }
 
 impl LogsCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
         let mut watch = store.watch_tasks(std::slice::from_ref(&id));
@@ -104,7 +104,7 @@ impl LogsCommand {
 }
 
 /// Copies what has been written since the last call.
-fn copy(context: &mut Context, file: &mut File) -> Result<()> {
+fn copy(context: &mut CommandContext, file: &mut File) -> Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = file.read(&mut buffer).map_err(|error| Error::io("read", "the log", error))?;

@@ -9,7 +9,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::args::EXAMPLES;
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::{CommandExit, EXIT_CODES};
 use crate::error::{Error, Result};
 
@@ -23,7 +23,11 @@ pub struct ManCommand {
 }
 
 impl ManCommand {
-    pub(super) fn run(&self, context: &mut Context, command_line: clap::Command) -> Result<CommandExit> {
+    pub(super) fn run(
+        &self,
+        context: &mut CommandContext,
+        command_line: clap::Command,
+    ) -> Result<CommandExit> {
         // The pages of `lanes help COMMAND` would be those of COMMAND once more.
         let mut command = command_line.disable_help_subcommand(true);
         command.build();

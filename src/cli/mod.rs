@@ -66,7 +66,7 @@ use clap::builder::StyledStr;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::args::EXAMPLES;
-use self::context::{Context, GlobalArgs};
+use self::context::{CommandContext, GlobalArgs};
 use self::exit::{
     CommandExit, EXIT_CODES, EXIT_INTERNAL, EXIT_READER_GONE, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT,
 };
@@ -97,7 +97,7 @@ macro_rules! commands {
         }
 
         impl CliCommand {
-            fn run(&self, context: &mut Context) -> Result<CommandExit> {
+            fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
                 match self {
                     $(Self::$variant(command) => command.run(context $(, $extra)?),)*
                 }
@@ -193,7 +193,7 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
     let parsed = parse(&args);
     let global = parsed.as_ref().map(|cli| cli.global.clone()).unwrap_or_default();
     let out = Output::new(global.json, global.quiet);
-    let mut context = Context { global, out, base: Base::current() };
+    let mut context = CommandContext { global, out, base: Base::current() };
     let result = match parsed {
         Ok(Cli { command: Some(command), .. }) => command.run(&mut context),
         Ok(Cli { command: None, .. }) => help(&mut context.out, &Cli::command().render_help()),
@@ -223,8 +223,11 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
 
 /// Serves the completion script of a shell, where no error message would be read.
 fn completed(shell: &OsStr, args: &[OsString]) -> ExitCode {
-    let mut context =
-        Context { global: GlobalArgs::default(), out: Output::new(false, true), base: Base::current() };
+    let mut context = CommandContext {
+        global: GlobalArgs::default(),
+        out: Output::new(false, true),
+        base: Base::current(),
+    };
     let answered = complete::answer(&mut context, Cli::command(), shell, args);
     let ended = answered.and_then(|exit| context.out.flush().map(|()| exit.code()));
     ExitCode::from(ended.unwrap_or(EXIT_REFUSED))

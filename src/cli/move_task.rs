@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::Result;
 use crate::model::task::object;
@@ -23,7 +23,7 @@ pub struct MoveCommand {
 }
 
 impl MoveCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         check_lane(&self.to)?;
         let store = context.store()?;
         let id = store.resolve(&self.id)?;

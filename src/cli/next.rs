@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::args::{WaitArgs, WantArgs};
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::idle::print_idle;
 use super::waiting::wait_for_task;
@@ -25,13 +25,13 @@ pub struct NextCommand {
 }
 
 impl NextCommand {
-    pub(super) fn run(&self, context: &mut Context, verb: &str) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext, verb: &str) -> Result<CommandExit> {
         wait_on_lanes(context, &self.want, &self.wait, verb)
     }
 }
 
 pub(super) fn wait_on_lanes(
-    context: &mut Context,
+    context: &mut CommandContext,
     want: &WantArgs,
     wait: &WaitArgs,
     verb: &str,

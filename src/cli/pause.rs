@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::args::span;
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::lane_or_vendor::{VendorArgs, print_lane, print_vendor};
 use crate::dispatch::config::consent::Gate;
@@ -42,7 +42,7 @@ pub struct PauseCommand {
 }
 
 impl PauseCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         if let Some(vendor) = &self.vendor.vendor {
             return self.pause_vendor(context, vendor);
         }
@@ -61,7 +61,7 @@ impl PauseCommand {
         print_lane(context, "paused", lane, changed)
     }
 
-    fn pause_vendor(&self, context: &mut Context, vendor: &str) -> Result<CommandExit> {
+    fn pause_vendor(&self, context: &mut CommandContext, vendor: &str) -> Result<CommandExit> {
         let model = self.vendor.model()?;
         let until = self.until.as_deref().map(time).transpose()?;
         if let Some(reason) = &self.reason {
@@ -85,7 +85,7 @@ impl PauseCommand {
 
 /// The vendors that are known here, when `vendor` is none of them. A program without a vendor has the name
 /// `command:PROGRAM`; with unreadable settings, nothing is known.
-fn known_without(context: &Context, store: &Store, vendor: &str) -> Option<String> {
+fn known_without(context: &CommandContext, store: &Store, vendor: &str) -> Option<String> {
     if vendor.starts_with(COMMAND_PREFIX) {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use clap::{ArgGroup, Args};
 
-use super::context::{Context, resolve_all};
+use super::context::{CommandContext, resolve_all};
 use super::each_task::for_each_task;
 use super::exit::CommandExit;
 use super::retry::retry;
@@ -24,7 +24,7 @@ pub struct RedriveCommand {
 }
 
 impl RedriveCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let ids = match &self.lane {
             Some(lane) => store.dead_tasks(lane, &mut |error| context.out.warn(&error.to_string()))?,

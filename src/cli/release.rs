@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::args::span;
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::Result;
 use crate::model::task::object;
@@ -34,7 +34,7 @@ pub struct ReleaseCommand {
 }
 
 impl ReleaseCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let release = Command::Release {
             token: ClaimToken::from_text(&self.claim_token),

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::args::span;
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::Result;
 use crate::model::task::object;
@@ -29,7 +29,7 @@ pub struct RenewCommand {
 }
 
 impl RenewCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let token = ClaimToken::from_text(&self.claim_token);
         let renew = Command::Renew { token, lease_seconds: self.lease_seconds };

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::args::number;
 use super::body;
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::{Error, Result};
 use crate::model::response::MAX_BODY;
@@ -75,7 +75,7 @@ pub struct RespondCommand {
 }
 
 impl RespondCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let metadata = parse_pairs("--metadata", &self.metadata)?;
         let store = context.store()?;
         let id = store.resolve(&self.id)?;
@@ -120,7 +120,7 @@ impl RespondCommand {
     }
 }
 
-fn show(context: &mut Context, store: &Store, task: &Task) -> Result<()> {
+fn show(context: &mut CommandContext, store: &Store, task: &Task) -> Result<()> {
     let response = store
         .response(task)?
         .ok_or_else(|| Error::corrupt(format!("the answer to {} cannot be found", task.id)))?;

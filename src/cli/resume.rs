@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::lane_or_vendor::{VendorArgs, print_lane, print_vendor};
 use crate::error::{Result, printable};
@@ -21,7 +21,7 @@ pub struct ResumeCommand {
 }
 
 impl ResumeCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         if let Some(vendor) = &self.vendor.vendor {
             let ended = context.store_to_change()?.resume_vendor(vendor, self.vendor.model()?)?;
             if !context.out.json {

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::context::{Context, resolve_all};
+use super::context::{CommandContext, resolve_all};
 use super::each_task::for_each_task;
 use super::env;
 use super::exit::CommandExit;
@@ -25,7 +25,7 @@ pub struct RetryCommand {
 }
 
 impl RetryCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let ids = resolve_all(&store, &self.ids)?;
         for_each_task(context, &ids, ids.len() > 1, |context, id| retry(context, &store, id))
@@ -33,7 +33,7 @@ impl RetryCommand {
 }
 
 /// Submits a failed task again: the line and the object to print.
-pub(super) fn retry(context: &Context, store: &Store, id: &TaskId) -> Result<(String, Object)> {
+pub(super) fn retry(context: &CommandContext, store: &Store, id: &TaskId) -> Result<(String, Object)> {
     let submitted = store.retry(id, &env::user())?;
     if submitted.existing {
         context.out.note(&format!("lanes: {id} was retried before"));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Answer, Command, Filter, TaskId};
@@ -21,7 +21,7 @@ const LANE: &str = "self-test";
 const ANSWER: &str = "all is well\n";
 
 impl SelfTestCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let place = TemporaryStore::make()?;
         let id = round(&place.0, &context.store_options()?)?;
         drop(place);

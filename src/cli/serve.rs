@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
 use super::inside_run;
@@ -104,7 +104,7 @@ fn announcement(places: &ServerAddresses) -> Vec<String> {
 }
 
 /// Notes what clients that are let in make of the routes, where a dispatcher would ask for it.
-fn agree_to_routes(context: &Context) -> Result<AgreeToRoutes> {
+fn agree_to_routes(context: &CommandContext) -> Result<AgreeToRoutes> {
     let (gate, clock) = (Gate::new(env::trust_records()), context.store_options()?.clock);
     Ok(Box::new(move |config, path, before, after| {
         // Where that cannot be noted, the dispatcher asks.
@@ -120,7 +120,7 @@ fn own_stderr() -> Result<Box<dyn Write + Send>> {
 }
 
 impl ServeCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         inside_run::refuse(context, "serve")?;
         let (config, store) = context.workspace()?;
         if !config.may_reach(&config.workspace_root) {

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::events::kind_width;
 use super::exit::CommandExit;
 use super::list::state_label;
@@ -24,7 +24,7 @@ pub struct ShowCommand {
 }
 
 impl ShowCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let task = store.task(&store.resolve(&self.id)?)?;
         let events = store.events(&task.id)?;
@@ -65,7 +65,7 @@ impl ShowCommand {
 }
 
 /// The facts of a task, one a line.
-pub(super) fn print_task(context: &mut Context, store: &Store, task: &Task) -> Result<()> {
+pub(super) fn print_task(context: &mut CommandContext, store: &Store, task: &Task) -> Result<()> {
     let now = store.now();
     let last = context.last_event(store, task);
     let attempts = match task.spec.max_attempts {
@@ -124,7 +124,7 @@ pub(super) fn print_task(context: &mut Context, store: &Store, task: &Task) -> R
     Ok(())
 }
 
-fn print_history(context: &mut Context, store: &Store, events: &[Event]) -> Result<()> {
+fn print_history(context: &mut CommandContext, store: &Store, events: &[Event]) -> Result<()> {
     let now = store.now();
     let width = kind_width(events);
     context.out.line("\nhistory")?;
@@ -141,7 +141,7 @@ fn print_history(context: &mut Context, store: &Store, events: &[Event]) -> Resu
 }
 
 /// Prints text of others, indented and with control characters escaped.
-fn print_block(context: &mut Context, text: &str) -> Result<()> {
+fn print_block(context: &mut CommandContext, text: &str) -> Result<()> {
     for line in text.lines() {
         context.out.line(&format!("  {}", printable(&line.replace('\t', "    "))))?;
     }

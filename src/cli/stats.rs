@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::args::number;
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::table::Table;
 use crate::dispatch::usage_log::{Period, UsageRecord, UsageTotals, stats};
@@ -28,7 +28,7 @@ pub struct StatsCommand {
 }
 
 impl StatsCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let period = self.days.map_or(Period::default(), |days| Period::last_days(days, store.now().wall));
         let usage = store.usage()?;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::list::{Selection, print_rows, print_views, row};
 use super::show::print_task;
@@ -38,7 +38,7 @@ pub struct StatusCommand {
 }
 
 impl StatusCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         if self.rack {
             context.out.warn("[deprecated] --rack is the old name of --all; use --all");
@@ -51,7 +51,7 @@ impl StatusCommand {
         Ok(CommandExit::Done)
     }
 
-    fn everything(&self, context: &mut Context, store: &Store) -> Result<()> {
+    fn everything(&self, context: &mut CommandContext, store: &Store) -> Result<()> {
         let now = store.now();
         if context.out.json {
             let selected =
@@ -75,7 +75,7 @@ impl StatusCommand {
         context.out.line(&LaneSummary::of(&briefs).words())
     }
 
-    fn overview(&self, context: &mut Context, store: &Store) -> Result<()> {
+    fn overview(&self, context: &mut CommandContext, store: &Store) -> Result<()> {
         let now = store.now();
         let json = context.out.json;
         let look =
@@ -146,7 +146,7 @@ impl StatusCommand {
     }
 }
 
-fn one(context: &mut Context, store: &Store, word: &str) -> Result<()> {
+fn one(context: &mut CommandContext, store: &Store, word: &str) -> Result<()> {
     let task = store.task(&store.resolve(word)?)?;
     if context.out.json {
         let view = task_view(store, &task, &store.now(), context.last_event(store, &task));

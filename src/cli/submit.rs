@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::args::span;
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::submit_batch::submit_batch;
 use super::task_args::{TaskArgs, run_timeout_help};
@@ -18,7 +18,7 @@ use crate::workspace::{SubmitContext, check_submit};
 /// Submits the task that the flags describe; `run_timeout`, in seconds, is how long one run of it may take.
 pub(super) fn submit(
     args: &TaskArgs,
-    context: &Context,
+    context: &CommandContext,
     run_timeout: Option<f64>,
 ) -> Result<(Store, Submitted)> {
     let (config, store) = context.workspace()?;
@@ -60,7 +60,7 @@ pub struct SubmitCommand {
 }
 
 impl SubmitCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         if let Some(file) = &self.batch {
             return submit_batch(context, file, &self.task.request(self.timeout)?);
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::body;
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::output::ProgressLine;
 use crate::error::{Error, Result};
@@ -22,7 +22,11 @@ const LINES: usize = 480;
 const MAX_LINE: u64 = 64 * 1024 * 1024;
 
 /// Submits the tasks of `file`. Ends with code 1 when any line was refused; the others are in.
-pub fn submit_batch(context: &mut Context, file: &Path, common: &SubmitRequest) -> Result<CommandExit> {
+pub fn submit_batch(
+    context: &mut CommandContext,
+    file: &Path,
+    common: &SubmitRequest,
+) -> Result<CommandExit> {
     let (config, store) = context.workspace()?;
     let mut input: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(std::io::stdin().lock())

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::Value;
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::env;
 use super::exit::CommandExit;
 use super::inside_run;
@@ -49,7 +49,7 @@ pub struct TrustCommand {
 }
 
 impl TrustCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let records = env::trust_records().ok_or_else(no_place)?;
         if self.list {
             return list(context, &records);
@@ -74,7 +74,7 @@ impl TrustCommand {
     }
 
     /// The configuration that is meant, checked as one that is found.
-    fn config(&self, context: &Context) -> Result<Config> {
+    fn config(&self, context: &CommandContext) -> Result<Config> {
         let Some(path) = &self.path else { return context.config() };
         let path = context.base.real(path)?;
         let file = if path.is_dir() { find_in(&path)? } else { path };
@@ -82,7 +82,7 @@ impl TrustCommand {
         Config::load_found(Found { holder, file, identity: env::identity() }, None)
     }
 
-    fn revoke(&self, context: &mut Context, records: &TrustRecords) -> Result<CommandExit> {
+    fn revoke(&self, context: &mut CommandContext, records: &TrustRecords) -> Result<CommandExit> {
         let path = match &self.path {
             None => context.config()?.path.ok_or_else(|| Error::invalid("name the file"))?,
             // The file may be gone.
@@ -112,7 +112,7 @@ impl TrustCommand {
 }
 
 /// What the configuration, and routes.json in a store that is there, choose.
-pub(super) fn files(context: &Context, config: &Config) -> Result<Vec<FileChoices>> {
+pub(super) fn files(context: &CommandContext, config: &Config) -> Result<Vec<FileChoices>> {
     let store = match config.store_root.is_dir() {
         true => Store::open_existing(&config.store_root, context.store_options()?).ok(),
         false => None,
@@ -121,7 +121,7 @@ pub(super) fn files(context: &Context, config: &Config) -> Result<Vec<FileChoice
 }
 
 /// Shows the settings and asks; only a clear yes is one.
-fn ask(context: &mut Context, files: &[FileChoices]) -> Result<bool> {
+fn ask(context: &mut CommandContext, files: &[FileChoices]) -> Result<bool> {
     for file in files {
         context.out.prompt(&format!("{} chooses:\n", printable(&file.path.to_string_lossy())));
         for key in file.choices.keys() {
@@ -134,7 +134,7 @@ fn ask(context: &mut Context, files: &[FileChoices]) -> Result<bool> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-fn report(context: &mut Context, config: &Config, files: &[FileChoices]) -> Result<CommandExit> {
+fn report(context: &mut CommandContext, config: &Config, files: &[FileChoices]) -> Result<CommandExit> {
     let path = config.path.as_deref().map(Path::to_string_lossy).unwrap_or_default();
     if context.out.json {
         let status = if files.is_empty() { "nothing_to_trust" } else { "trusted" };
@@ -166,7 +166,7 @@ fn file_object(file: &FileChoices) -> Value {
     ]))
 }
 
-fn list(context: &mut Context, records: &TrustRecords) -> Result<CommandExit> {
+fn list(context: &mut CommandContext, records: &TrustRecords) -> Result<CommandExit> {
     let all = records.all()?;
     if context.out.json {
         let records: Vec<Value> = all.iter().map(record_object).collect();
@@ -201,7 +201,7 @@ fn record_object(record: &TrustRecord) -> Value {
 
 /// Agrees to what a configuration chooses that this program has just written itself, and reports what keeps
 /// the commands from using it, if anything does.
-pub(super) fn trust_own(context: &Context, holder: &Path, file: &Path) {
+pub(super) fn trust_own(context: &CommandContext, holder: &Path, file: &Path) {
     let found = Found { holder: holder.to_path_buf(), file: file.to_path_buf(), identity: env::identity() };
     let agreed =
         Config::load_found(found, None).and_then(|config| choices_now(&config, None)).and_then(|files| {

@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args};
 use serde_json::Value;
 
 use super::args::{WaitArgs, WantArgs};
-use super::context::{Context, resolve_all};
+use super::context::{CommandContext, resolve_all};
 use super::exit::CommandExit;
 use super::next;
 use super::waiting::{Answered, wait_for_answers};
@@ -48,7 +48,7 @@ pub struct WaitCommand {
 }
 
 impl WaitCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         if !self.want.lane.is_empty() {
             return next::wait_on_lanes(context, &self.want, &self.wait, "wait --lane");
         }
@@ -86,7 +86,7 @@ impl WaitCommand {
 
     fn render(
         &self,
-        context: &mut Context,
+        context: &mut CommandContext,
         store: &Store,
         deliveries: &[Delivery<'_>],
         pending: &[TaskId],
@@ -132,7 +132,7 @@ struct Delivery<'a> {
 
 impl<'a> Delivery<'a> {
     /// Writes an answer to its response path.
-    fn of(context: &Context, store: &Store, answer: &'a Answered) -> Self {
+    fn of(context: &CommandContext, store: &Store, answer: &'a Answered) -> Self {
         let failure = deliver(store, &answer.task, &answer.response, || context.config()).err();
         Self { answer, failure }
     }
@@ -159,7 +159,7 @@ impl<'a> Delivery<'a> {
 }
 
 /// Prints an answer's text, ended by a newline so that a prompt does not stick to it.
-pub(super) fn print_body(context: &mut Context, body: &str) -> Result<()> {
+pub(super) fn print_body(context: &mut CommandContext, body: &str) -> Result<()> {
     context.out.foreign(body.as_bytes())?;
     if !body.is_empty() && !body.ends_with('\n') {
         context.out.raw(b"\n")?;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::args::Timing;
-use super::context::Context;
+use super::context::CommandContext;
 use super::view::{lease_expired, next_action};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Now, Response, Status, Task, TaskId, Time};
@@ -20,7 +20,7 @@ pub struct Answered {
 /// Waits until all of `ids` are answered, or any one of them. When the time is over, what has been
 /// answered so far comes with the ids that have not. `verb` names the command in heartbeats.
 pub fn wait_for_answers(
-    context: &Context,
+    context: &CommandContext,
     store: &Store,
     ids: &[TaskId],
     any: bool,
@@ -99,7 +99,7 @@ fn next_due(tasks: &[Task], now: &Now) -> Option<Duration> {
 }
 
 /// Prints a note when a queued task waits in a lane that nobody serves; returns whether it did.
-fn note_if_unserved(context: &Context, store: &Store, verb: &str, open: &[Task]) -> Result<bool> {
+fn note_if_unserved(context: &CommandContext, store: &Store, verb: &str, open: &[Task]) -> Result<bool> {
     let Some(task) = open.iter().find(|task| task.status == Status::Queued) else { return Ok(false) };
     if store.lane_is_served(&task.spec.lane)? {
         return Ok(false);
@@ -112,7 +112,7 @@ fn note_if_unserved(context: &Context, store: &Store, verb: &str, open: &[Task])
 }
 
 /// The heartbeat line of a waiting task, in the form that the protocol promises.
-fn heartbeat(context: &Context, store: &Store, task: &Task) -> String {
+fn heartbeat(context: &CommandContext, store: &Store, task: &Task) -> String {
     let id = &task.id;
     let now = store.now();
     let Status::Claimed(claim) = &task.status else {
@@ -153,7 +153,7 @@ fn rest(last: Duration, slept: Duration) -> Duration {
 
 /// Waits until a task of the wanted lanes can be had, as `look` decides.
 pub fn wait_for_task(
-    context: &Context,
+    context: &CommandContext,
     store: &Store,
     lanes: &[String],
     verb: &str,

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::{Result, printable};
 use crate::model::task::object;
@@ -18,7 +18,7 @@ pub struct WhyCommand {
 }
 
 impl WhyCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let task = store.task(&store.resolve(&self.id)?)?;
         let reason = why(&store, &task)?;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::context::Context;
+use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::table::{Table, relative, short};
 use crate::error::{Result, printable};
@@ -17,7 +17,7 @@ use crate::store::{Store, WorkerInfo};
 pub struct WorkersCommand {}
 
 impl WorkersCommand {
-    pub(super) fn run(&self, context: &mut Context) -> Result<CommandExit> {
+    pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let store = context.store()?;
         let workers = store.live_workers()?;
         let now = store.now();
@@ -44,7 +44,7 @@ pub(super) fn worker_objects(workers: &[WorkerInfo]) -> Vec<Value> {
     workers.iter().map(|worker| Value::Object(worker.to_object())).collect()
 }
 
-pub(super) fn print_workers(context: &mut Context, workers: &[WorkerInfo], now: &Now) -> Result<()> {
+pub(super) fn print_workers(context: &mut CommandContext, workers: &[WorkerInfo], now: &Now) -> Result<()> {
     let mut table = Table::new(&["WORKER", "KIND", "PID", "LANES", "SINCE", "TAKES"]);
     for worker in workers {
         table.row(vec![
@@ -62,7 +62,7 @@ pub(super) fn print_workers(context: &mut Context, workers: &[WorkerInfo], now: 
 }
 
 /// The lanes that dispatchers leave alone for the lack of something.
-fn print_unready(context: &mut Context, workers: &[WorkerInfo]) -> Result<()> {
+fn print_unready(context: &mut CommandContext, workers: &[WorkerInfo]) -> Result<()> {
     for worker in workers {
         for (lane, missing) in worker.data.get("unready").and_then(Value::as_object).into_iter().flatten() {
             let missing = short(missing.as_str().unwrap_or_default(), 200);
@@ -74,7 +74,7 @@ fn print_unready(context: &mut Context, workers: &[WorkerInfo]) -> Result<()> {
 }
 
 /// The agents at work, if there are any.
-fn print_runs(context: &mut Context, workers: &[WorkerInfo], now: &Now) -> Result<()> {
+fn print_runs(context: &mut CommandContext, workers: &[WorkerInfo], now: &Now) -> Result<()> {
     let mut table =
         Table::new(&["TASK", "LANE", "VENDOR", "AGENT", "SINCE", "TIME UP", "SILENCE", "LAST WORDS"]);
     let runs = workers.iter().filter_map(|worker| worker.data.get("running")?.as_array());
@@ -102,7 +102,7 @@ fn print_runs(context: &mut Context, workers: &[WorkerInfo], now: &Now) -> Resul
 
 /// The pauses of vendors that hold. A list is worth having without them: when they cannot be read, a warning
 /// says so.
-pub(super) fn read_parked(context: &mut Context, store: &Store) -> AllParked {
+pub(super) fn read_parked(context: &mut CommandContext, store: &Store) -> AllParked {
     store.active_cooldowns().unwrap_or_else(|error| {
         context.out.warn(&error.to_string());
         AllParked::new()
@@ -114,7 +114,7 @@ pub(super) fn parked_object(parked: &AllParked) -> Value {
     Value::Object(entries.collect())
 }
 
-pub(super) fn print_parked(context: &mut Context, all: &AllParked, now: &Now) -> Result<()> {
+pub(super) fn print_parked(context: &mut CommandContext, all: &AllParked, now: &Now) -> Result<()> {
     for parked in all.values() {
         let (name, until) = (parked.name(), relative(parked.until, now));
         let what = match parked.obstacle {
