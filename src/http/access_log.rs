@@ -1,5 +1,5 @@
-//! The access log: one line of JSON for each answer, written by a thread of its own, so that nobody who is slow
-//! to read it, or does not read it at all, keeps a request from its answer or the server from its end.
+//! The access log: one line of JSON for each response, written by a thread of its own, so that a slow or stuck
+//! reader of the log delays neither a response nor the end of the server.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,76 +12,77 @@ use crate::model::Time;
 use crate::model::json::{Object, to_ascii_line};
 use crate::model::task::object;
 
-/// Lines that may wait to be written.
-const MOST_WAITING: usize = 4096;
-/// How long the end waits for what is still to be written, and how often it looks.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-const LOOK: Duration = Duration::from_millis(10);
+/// The most lines that may wait to be written.
+const MAX_WAITING: usize = 4096;
+/// How long the end of the server waits for lines that are still to be written.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often it tries to queue them.
+const FINISH_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Where the lines go, if anywhere.
+/// The queue to the thread that writes, if there is a log.
 pub struct AccessLog {
-    way: Option<SyncSender<LogMessage>>,
-    /// How many lines have found no room since the last one that did.
-    missed: Mutex<u64>,
-    /// How many have found no room at all.
+    sender: Option<SyncSender<LogMessage>>,
+    /// How many lines were dropped since the log last reported it.
+    unreported: Mutex<u64>,
+    /// How many lines were dropped in total.
     dropped: AtomicU64,
 }
 
 enum LogMessage {
     Line(String),
-    /// All before this is written; tell so.
+    /// Replies once everything before this is written.
     Flush(SyncSender<()>),
 }
 
-/// One answer.
+/// One response.
 pub struct AccessRecord<'a> {
-    /// When it was given.
+    /// When it was sent.
     pub time: Time,
     /// The method as it was sent.
     pub method: &'a str,
-    /// The path as it was sent, without its query, which may hold what is nobody's business.
+    /// The path as it was sent, without its query, which may contain secrets.
     pub path: &'a str,
-    /// The status.
+    /// The status code.
     pub status: u16,
-    /// From the whole request to the answer.
+    /// The time from the complete request to the response.
     pub took: Duration,
-    /// Bytes of the body.
+    /// The length of the body, in bytes.
     pub bytes: usize,
 }
 
 impl AccessLog {
-    /// A log that goes to `writer`, on a thread that nobody waits for.
+    /// A log that is written to `writer` by a thread of its own.
     ///
     /// # Errors
     /// `Io` when the thread cannot be started.
     pub fn new(writer: Option<Box<dyn Write + Send>>) -> Result<Self> {
-        Self::with_room(MOST_WAITING, writer)
+        Self::with_room(MAX_WAITING, writer)
     }
 
     fn with_room(room: usize, writer: Option<Box<dyn Write + Send>>) -> Result<Self> {
         let start = |mut writer: Box<dyn Write + Send>| {
-            let (way, inbox) = sync_channel(room);
+            let (sender, inbox) = sync_channel(room);
             let write = move || {
                 for entry in inbox {
                     match entry {
-                        // A log that cannot be written is no reason not to serve.
+                        // The server goes on when its log cannot be written.
                         LogMessage::Line(line) => {
                             let _ = writer.write_all(line.as_bytes()).and_then(|()| writer.flush());
                         }
-                        // Nobody may wait any more.
+                        // The server may have stopped waiting.
                         LogMessage::Flush(done) => drop(done.try_send(())),
                     }
                 }
             };
-            std::thread::Builder::new().name("access log".to_string()).spawn(write).map(|_| way)
+            std::thread::Builder::new().name("access log".to_string()).spawn(write).map(|_| sender)
         };
-        let way = writer.map(start).transpose().map_err(|error| Error::io("start", "a thread", error))?;
-        Ok(Self { way, missed: Mutex::new(0), dropped: AtomicU64::new(0) })
+        let sender = writer.map(start).transpose().map_err(|error| Error::io("start", "a thread", error))?;
+        Ok(Self { sender, unreported: Mutex::new(0), dropped: AtomicU64::new(0) })
     }
 
-    /// Adds a line, or counts it if there is no room for it.
+    /// Queues a line, or counts it as dropped when the queue is full.
     pub fn write(&self, line: &AccessRecord<'_>) {
-        let Some(way) = &self.way else { return };
+        let Some(sender) = &self.sender else { return };
         let text = to_ascii_line(&object([
             ("time", line.time.to_string().into()),
             ("method", line.method.into()),
@@ -90,28 +91,30 @@ impl AccessLog {
             ("seconds", line.took.as_secs_f64().into()),
             ("bytes", line.bytes.into()),
         ]));
-        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        if !(told_of_missed(way, line.time, &mut missed) && way.try_send(LogMessage::Line(text)).is_ok()) {
-            *missed += 1;
+        let mut unreported = self.unreported.lock().unwrap_or_else(PoisonError::into_inner);
+        if !(report_dropped(sender, line.time, &mut unreported)
+            && sender.try_send(LogMessage::Line(text)).is_ok())
+        {
+            *unreported += 1;
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// How many lines found no room.
+    /// Returns how many lines were dropped.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits a moment for what is still to be written.
+    /// Waits up to a second until everything is written.
     pub fn finish(&self, now: Time) {
-        let Some(way) = &self.way else { return };
-        let until = Instant::now() + LAST_WORDS;
+        let Some(sender) = &self.sender else { return };
+        let until = Instant::now() + FINISH_TIMEOUT;
         let (done, is_done) = sync_channel(1);
-        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unreported = self.unreported.lock().unwrap_or_else(PoisonError::into_inner);
         let mut flush = LogMessage::Flush(done);
         while Instant::now() < until {
-            if told_of_missed(way, now, &mut missed) {
-                match way.try_send(flush) {
+            if report_dropped(sender, now, &mut unreported) {
+                match sender.try_send(flush) {
                     Ok(()) => {
                         let _ = is_done.recv_timeout(until.saturating_duration_since(Instant::now()));
                         return;
@@ -119,19 +122,19 @@ impl AccessLog {
                     Err(TrySendError::Full(entry) | TrySendError::Disconnected(entry)) => flush = entry,
                 }
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(FINISH_INTERVAL);
         }
     }
 }
 
-/// Says how many lines found no room; whether none are left to be told of.
-fn told_of_missed(way: &SyncSender<LogMessage>, at: Time, missed: &mut u64) -> bool {
-    if *missed > 0 {
-        let line: Object = object([("time", at.to_string().into()), ("dropped", (*missed).into())]);
-        if way.try_send(LogMessage::Line(to_ascii_line(&line))).is_err() {
+/// Queues a line with the number of dropped lines. Returns `false` when there is no room for it.
+fn report_dropped(sender: &SyncSender<LogMessage>, at: Time, unreported: &mut u64) -> bool {
+    if *unreported > 0 {
+        let line: Object = object([("time", at.to_string().into()), ("dropped", (*unreported).into())]);
+        if sender.try_send(LogMessage::Line(to_ascii_line(&line))).is_err() {
             return false;
         }
-        *missed = 0;
+        *unreported = 0;
     }
     true
 }
@@ -143,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader that reads when it is told to.
+    /// A reader that reads once for each message it receives.
     struct Slow(Receiver<()>, Arc<Mutex<Vec<u8>>>);
 
     impl Write for Slow {
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_find_no_room_are_counted_and_told_of() {
+    fn dropped_lines_are_counted_and_reported() {
         let (read, reads) = sync_channel(100);
         let written = Arc::new(Mutex::new(Vec::new()));
         let access = AccessLog::with_room(2, Some(Box::new(Slow(reads, Arc::clone(&written))))).unwrap();
@@ -179,16 +182,20 @@ mod tests {
         }
         access.finish(Time::from_micros(0));
         let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
-        let told = |line: &str| -> Option<u64> {
+        let dropped_count = |line: &str| -> Option<u64> {
             serde_json::from_str::<Object>(line).unwrap().get("dropped")?.as_u64()
         };
-        // The thread may have taken its first line while others were dropped already: then they are told of in two.
-        assert_eq!(text.lines().filter_map(told).sum::<u64>(), dropped, "{text}");
-        assert_eq!(text.lines().filter(|line| told(line).is_none()).count() as u64, 10 - dropped, "{text}");
+        // The thread may have taken its first line after others were dropped: then the report is in two lines.
+        assert_eq!(text.lines().filter_map(dropped_count).sum::<u64>(), dropped, "{text}");
+        assert_eq!(
+            text.lines().filter(|line| dropped_count(line).is_none()).count() as u64,
+            10 - dropped,
+            "{text}"
+        );
     }
 
     #[test]
-    fn the_end_waits_only_a_moment_for_a_reader_that_never_reads() {
+    fn the_end_waits_only_shortly_for_a_reader_that_never_reads() {
         let (_kept, reads) = sync_channel(1);
         let access = AccessLog::with_room(1, Some(Box::new(Slow(reads, Arc::default())))).unwrap();
         for _ in 0..5 {
@@ -196,6 +203,6 @@ mod tests {
         }
         let start = Instant::now();
         access.finish(Time::from_micros(0));
-        assert!(start.elapsed() >= LAST_WORDS && access.dropped() >= 3);
+        assert!(start.elapsed() >= FINISH_TIMEOUT && access.dropped() >= 3);
     }
 }

@@ -93,7 +93,7 @@ fn replace(
 
 fn refusal(name: &str) -> Error {
     Error::invalid(format!("{name} is neither in the server's workspace nor in a directory it allows"))
-        .with_hint("`lanes serve --allow-root DIR` allows one more")
+        .with_hint("`lanes serve --allow-root DIR` allows another one")
 }
 
 fn file_refusal(name: &str) -> Error {

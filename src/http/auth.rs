@@ -1,14 +1,14 @@
-//! Who may ask at all: this user's programs, and web pages never.
+//! Decides which requests are served: those of this user's programs, and never those of other web pages.
 //!
-//! A browser lets any page send requests to this machine. What protects the queue: the Host must be a name that
-//! no stranger's DNS can hand out, an Origin must be our own, and beside that every request shows a token, or a
-//! cookie that was exchanged for a code, or comes over a socket that only this user can reach.
+//! A browser lets any page send requests to this machine. Three checks protect the queue: the Host must be a name
+//! that nobody else's DNS server can answer for; an Origin must be our own; and every request must present a token,
+//! or a cookie that was exchanged for a code, or come over a socket that only this user can reach.
 //!
-//! Without a token (`--no-token`) a page of another site must be kept from posting by what browsers say of
-//! themselves. A body may do without `Content-Type: application/json` only when nothing at all in its head says
-//! that a browser sends it: no Origin, no Sec-Fetch-*, no Referer, no Cookie, and no User-Agent that begins with
-//! `Mozilla/`, as that of every browser does. A page can forge none of these; old browsers that send neither Origin with
-//! a form nor Sec-Fetch-* still have their User-Agent. A page that DNS rebinding has made "same origin" fails by its Host.
+//! Without a token (`--no-token`), what browsers say about themselves must keep pages of other sites from posting.
+//! A body needs no `Content-Type: application/json` only if nothing in its head says that a browser sends it: no
+//! Origin, Sec-Fetch-*, Referer or Cookie, and no User-Agent that begins with `Mozilla/`, as that of every browser
+//! does. A page can forge none of these; old browsers that send neither Origin with a form nor Sec-Fetch-* still
+//! have their User-Agent. A page that DNS rebinding has made "same origin" fails the check of its Host.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -18,25 +18,25 @@ use super::token::SecretHash;
 use super::transport::request::HttpRequest;
 use super::transport::response::HttpResponse;
 
-/// What may be asked for without showing anything. What the handlers of these tell is for everybody.
+/// The paths that need no token; their responses may be seen by everybody.
 pub const OPEN_PATHS: [&str; 2] = ["/healthz", "/open"];
 
-/// The door's rules.
+/// The rules by which requests are served.
 #[derive(Debug, Default)]
 pub struct AuthPolicy {
-    /// Names beside the loopback's under which clients may address the server, in lower case.
+    /// Names, besides those of the loopback, under which clients may address the server, in lower case.
     pub hosts: Vec<String>,
-    /// What requests must show; without it, everybody who can reach the server may ask.
+    /// The token that requests must present; without it, everybody who can reach the server may use it.
     pub token: Option<SecretHash>,
-    /// What a browser may show instead.
+    /// The session whose cookie a browser may present instead.
     pub session: Option<BrowserSession>,
 }
 
 impl AuthPolicy {
-    /// Refuses a request that must not be served.
+    /// Checks the head of a request.
     ///
     /// # Errors
-    /// The answer to it.
+    /// The response to a request that is not served.
     pub fn check(&self, request: &HttpRequest) -> Result<(), HttpResponse> {
         if !self.is_our_name(&request.host) {
             let text = "this Host is not served here; use a loopback name, an IP address, or --allow-host";
@@ -51,7 +51,7 @@ impl AuthPolicy {
             return Err(HttpResponse::error(403, "origin_refused", text));
         }
         if !OPEN_PATHS.contains(&request.path.as_str()) && !self.is_authenticated(request) {
-            let text = "this server needs the header `Authorization: Bearer TOKEN`; `lanes serve` says at its \
+            let text = "this server needs the header `Authorization: Bearer TOKEN`; `lanes serve` prints at its \
                         start where the token is";
             return Err(HttpResponse::error(401, "unauthorized", text)
                 .with_header("WWW-Authenticate", "Bearer realm=\"lanes\""));
@@ -59,21 +59,23 @@ impl AuthPolicy {
         Ok(())
     }
 
-    /// Whether a request shows what this server asks for.
+    /// Returns whether a request presents the token or a valid cookie, or needs neither.
     pub fn is_authenticated(&self, request: &HttpRequest) -> bool {
         request.is_own_user
-            || self.token.is_none_or(|token| token.fits(bearer(request)))
+            || self.token.is_none_or(|token| token.matches(bearer(request)))
             || self.session.as_ref().is_some_and(|session| {
                 may_use_cookie(request)
-                    && request.header("cookie").is_some_and(|cookies| session.knows(cookies, Instant::now()))
+                    && request
+                        .header("cookie")
+                        .is_some_and(|cookies| session.accepts(cookies, Instant::now()))
             })
     }
 
-    /// Refuses the body of a browser that does not declare it as JSON, which a page cannot do without asking first
-    /// (and being told nothing). Every other client's body is taken for JSON, whatever it is called.
+    /// Checks that a browser declares its body as JSON, which a page of another site cannot do without a preflight
+    /// request (which is not allowed). Every other client's body is read as JSON, whatever its type says.
     ///
     /// # Errors
-    /// The answer to it.
+    /// The response to a request whose body is refused.
     pub fn check_body(&self, request: &HttpRequest) -> Result<(), HttpResponse> {
         let is_json = |value: &str| {
             let kind = value.split(';').next().unwrap_or_default().trim();
@@ -87,18 +89,18 @@ impl AuthPolicy {
         if is_fine {
             return Ok(());
         }
-        let text = "a body is JSON and says so: Content-Type: application/json";
+        let text = "a body must be JSON and declared as such: Content-Type: application/json";
         Err(HttpResponse::error(415, "content_type_refused", text))
     }
 
-    /// Whether a Host names this server in a way that no DNS server of a stranger could.
+    /// Returns whether a Host names this server in a way that nobody else's DNS server could.
     fn is_our_name(&self, host: &str) -> bool {
         let name = host_name(host).to_ascii_lowercase();
         name.parse::<IpAddr>().is_ok() || name == "localhost" || self.hosts.contains(&name)
     }
 }
 
-/// The token that a request shows; empty when it shows none.
+/// Returns the token that a request presents; empty when it presents none.
 fn bearer(request: &HttpRequest) -> &str {
     match request.header("authorization").and_then(|value| value.split_once(' ')) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
@@ -106,7 +108,7 @@ fn bearer(request: &HttpRequest) -> &str {
     }
 }
 
-/// Whether the one Origin of a request is the server's.
+/// Returns whether a request has one Origin, and it is the server's.
 fn has_our_origin(request: &HttpRequest) -> bool {
     request.header("origin").is_some_and(|origin| {
         let origin = origin.to_ascii_lowercase();
@@ -115,7 +117,7 @@ fn has_our_origin(request: &HttpRequest) -> bool {
     })
 }
 
-/// Whether a cookie counts: a browser adds it to requests that some page has thought of, so that whatever may change
+/// Returns whether a cookie counts. A browser adds it to the requests of any page, so a request that may change
 /// something must come from a page of ours.
 fn may_use_cookie(request: &HttpRequest) -> bool {
     matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS")
@@ -123,7 +125,7 @@ fn may_use_cookie(request: &HttpRequest) -> bool {
         || request.header("sec-fetch-site") == Some("same-origin")
 }
 
-/// Whether anything says that a browser sends a request.
+/// Returns whether any header says that a browser sends the request.
 fn is_from_browser(request: &HttpRequest) -> bool {
     request.headers.iter().any(|(name, value)| match name.as_str() {
         "origin" | "referer" | "cookie" => true,
@@ -134,7 +136,7 @@ fn is_from_browser(request: &HttpRequest) -> bool {
     })
 }
 
-/// A Host without its port, and an IPv6 address without its brackets; empty when it is neither.
+/// Returns a Host without its port, and an IPv6 address without its brackets; empty when it is invalid.
 fn host_name(host: &str) -> &str {
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) => (address, rest),
@@ -148,18 +150,18 @@ fn host_name(host: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn status(guard: &AuthPolicy, host: &str, headers: &[(&str, &str)]) -> u16 {
+    fn status(auth: &AuthPolicy, host: &str, headers: &[(&str, &str)]) -> u16 {
         let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let request =
             HttpRequest { host: host.to_string(), path: "/tasks".into(), headers, ..HttpRequest::default() };
-        guard.check(&request).map_or_else(|answer| answer.status, |()| 200)
+        auth.check(&request).map_or_else(|answer| answer.status, |()| 200)
     }
 
     #[test]
     fn only_names_beyond_a_strangers_reach_are_ours() {
-        let guard = AuthPolicy { hosts: vec!["build.lan".into()], ..AuthPolicy::default() };
+        let auth = AuthPolicy { hosts: vec!["build.lan".into()], ..AuthPolicy::default() };
         for good in ["localhost", "LOCALHOST:1", "127.0.0.1:8765", "[::1]:8765", "10.0.0.3", "Build.LAN:80"] {
-            assert_eq!(status(&guard, good, &[]), 200, "{good}");
+            assert_eq!(status(&auth, good, &[]), 200, "{good}");
         }
         for bad in [
             "",
@@ -169,33 +171,33 @@ mod tests {
             "[::1].evil.test:1",
             "a@localhost",
         ] {
-            assert_eq!(status(&guard, bad, &[]), 403, "{bad}");
+            assert_eq!(status(&auth, bad, &[]), 403, "{bad}");
         }
     }
 
     #[test]
     fn foreign_origins_are_refused() {
-        let guard = AuthPolicy::default();
+        let auth = AuthPolicy::default();
         let host = "localhost:8765";
-        assert_eq!(status(&guard, host, &[("origin", "http://localhost:8765")]), 200);
-        assert_eq!(status(&guard, host, &[("sec-fetch-site", "none")]), 200);
+        assert_eq!(status(&auth, host, &[("origin", "http://localhost:8765")]), 200);
+        assert_eq!(status(&auth, host, &[("sec-fetch-site", "none")]), 200);
         for origin in ["http://evil.test", "null", "", "http://localhost:3000", "http://localhost"] {
-            assert_eq!(status(&guard, host, &[("origin", origin)]), 403, "{origin}");
+            assert_eq!(status(&auth, host, &[("origin", origin)]), 403, "{origin}");
         }
         let twice = [("origin", "http://localhost:8765"), ("origin", "http://evil.test")];
-        assert_eq!(status(&guard, host, &twice), 403);
-        assert_eq!(status(&guard, host, &[("sec-fetch-site", "cross-site")]), 403);
+        assert_eq!(status(&auth, host, &twice), 403);
+        assert_eq!(status(&auth, host, &[("sec-fetch-site", "cross-site")]), 403);
     }
 
     #[test]
     fn a_token_is_needed_whole() {
         let secret = "0123456789abcdef";
-        let guard = AuthPolicy { token: Some(SecretHash::of(secret)), ..AuthPolicy::default() };
-        assert_eq!(status(&guard, "localhost", &[("authorization", "Bearer 0123456789abcdef")]), 200);
+        let auth = AuthPolicy { token: Some(SecretHash::of(secret)), ..AuthPolicy::default() };
+        assert_eq!(status(&auth, "localhost", &[("authorization", "Bearer 0123456789abcdef")]), 200);
         for bad in ["Bearer 0123456789abcde", "Bearer ", "Basic 0123456789abcdef", "0123456789abcdef"] {
-            assert_eq!(status(&guard, "localhost", &[("authorization", bad)]), 401, "{bad}");
+            assert_eq!(status(&auth, "localhost", &[("authorization", bad)]), 401, "{bad}");
         }
-        assert_eq!(status(&guard, "localhost", &[]), 401);
+        assert_eq!(status(&auth, "localhost", &[]), 401);
     }
 
     fn of(method: &str, headers: &[(&str, &str)]) -> HttpRequest {
@@ -217,7 +219,7 @@ mod tests {
         let set = session.redeem(&code, now).unwrap().unwrap();
         let cookie = ("cookie", set.split(';').next().unwrap());
         let token = Some(SecretHash::of("0123456789abcdef"));
-        let guard = AuthPolicy { token, session: Some(session), ..AuthPolicy::default() };
+        let auth = AuthPolicy { token, session: Some(session), ..AuthPolicy::default() };
         let own = ("origin", "http://localhost:1");
         let fetched = ("sec-fetch-site", "same-origin");
         for (method, headers, is_known) in [
@@ -233,15 +235,15 @@ mod tests {
             ("GET", vec![("cookie", "lanes-1=x")], false),
             ("POST", vec![("authorization", "Bearer 0123456789abcdef")], true),
         ] {
-            assert_eq!(guard.is_authenticated(&of(method, &headers)), is_known, "{method} {headers:?}");
+            assert_eq!(auth.is_authenticated(&of(method, &headers)), is_known, "{method} {headers:?}");
         }
-        assert!(guard.is_authenticated(&HttpRequest { is_own_user: true, ..of("POST", &[]) }));
+        assert!(auth.is_authenticated(&HttpRequest { is_own_user: true, ..of("POST", &[]) }));
     }
 
     #[test]
     fn only_a_body_that_no_browser_sends_may_hide_what_it_is() {
-        let guard = AuthPolicy::default();
-        let fits = |headers: &[(&str, &str)]| guard.check_body(&of("POST", headers)).is_ok();
+        let auth = AuthPolicy::default();
+        let fits = |headers: &[(&str, &str)]| auth.check_body(&of("POST", headers)).is_ok();
         let form = ("content-type", "application/x-www-form-urlencoded");
         let json = ("content-type", "application/json; charset=utf-8");
         let agent = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:68.0) Gecko/20100101 Firefox/68.0");

@@ -145,7 +145,7 @@ impl App {
         let is_repeatable = trace.method == "GET" && !response.is_stream;
         let is_withheld = is_repeatable && !self.reactor.has_room(response.body.len());
         let response = if is_withheld {
-            let text = "too many answers are on their way to clients that do not take them; try again later";
+            let text = "too many responses are waiting for clients that do not take them; try again later";
             HttpResponse::error(503, "too_many_answers", text).with_header("Retry-After", "5")
         } else {
             response

@@ -1,4 +1,4 @@
-//! How many tasks there are in each lane and state.
+//! Counts the tasks in each lane and state, and caches the counts.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -12,11 +12,10 @@ use crate::store::Store;
 /// Tasks by lane and state.
 pub type Counts = BTreeMap<String, BTreeMap<String, u64>>;
 
-/// A count that took longer than this is used again for a while.
+/// A count that took longer than this is reused for a while.
 const CHEAP: Duration = Duration::from_millis(50);
-/// Counts without any change since are used again for this long: other implementations leave no
-/// trace in the feed.
-const TRUST: Duration = Duration::from_secs(2);
+/// How long counts are reused if the feed has no change since: other implementations leave no entry in it.
+const MAX_AGE: Duration = Duration::from_secs(2);
 
 struct CachedCounts {
     counts: Arc<Counts>,
@@ -25,22 +24,22 @@ struct CachedCounts {
     took: Duration,
 }
 
-/// The last count, so that asking often costs little.
+/// The last count, so that frequent requests cost little.
 #[derive(Default)]
 pub struct CountCache(Mutex<Option<CachedCounts>>);
 
 impl CountCache {
-    /// The counts, at most a little out of date.
+    /// Returns the counts, which may be slightly out of date.
     ///
     /// # Errors
-    /// Whatever the store says.
+    /// Whatever the store reports.
     pub fn read(&self, store: &Store) -> Result<Arc<Counts>> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let feed = store.feed_end()?;
         if let Some(taken) = &*last {
             let age = taken.at.elapsed();
-            let is_same = taken.feed == feed && age < TRUST;
-            // At most a tenth of the time goes into counting.
+            let is_same = taken.feed == feed && age < MAX_AGE;
+            // At most a tenth of the time is spent counting.
             if is_same || (taken.took > CHEAP && age < taken.took * 10) {
                 return Ok(Arc::clone(&taken.counts));
             }

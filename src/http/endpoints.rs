@@ -92,10 +92,10 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "listTasks",
         "Lists tasks, oldest first, a page at a time.",
         &[
-            may("lane", Kind::Texts, "Only of these lanes."),
-            may("state", Kind::Words(&Status::WORDS), "Only in these states."),
-            may("limit", Kind::Whole(1, MAX_PAGE), "Tasks of a page; 100 by default."),
-            may("cursor", TEXT, "The `next_cursor` of the page before."),
+            may("lane", Kind::Texts, "Only tasks of these lanes."),
+            may("state", Kind::Words(&Status::WORDS), "Only tasks in these states."),
+            may("limit", Kind::Whole(1, MAX_PAGE), "The number of tasks on a page; 100 by default."),
+            may("cursor", TEXT, "The `next_cursor` of the previous page."),
         ],
         &[(200, "TaskPage")],
         tasks::list,
@@ -111,8 +111,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     post(
         "/tasks/batch",
         "submitTasks",
-        "Submits many tasks; each is taken or refused for itself.",
-        &[must("tasks", Kind::Items, "What `POST /tasks` takes, each.")],
+        "Submits many tasks; each is accepted or refused on its own.",
+        &[must("tasks", Kind::Items, "The tasks, each as for `POST /tasks`.")],
         &[(200, "SubmittedBatch")],
         submit::submit_batch,
     ),
@@ -131,14 +131,14 @@ pub const ENDPOINTS: &[Endpoint] = &[
     post(
         "/tasks/claim",
         "claimNext",
-        "Claims the next task that fits, in one step; waits for one if told to.",
+        "Claims the next matching task, in one step; waits for one if requested.",
         &[
             may("lanes", Kind::Texts, "The lanes, in the order in which they are looked at."),
-            may("lane", LANE_TEXT, "The same for one lane."),
+            may("lane", LANE_TEXT, "A single lane."),
             may("match", Kind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
             OWNER,
             LEASE_SECONDS,
-            may("wait_seconds", WAIT, "How long to wait for one, in seconds; 0 by default."),
+            may("wait_seconds", WAIT, "How long to wait for a task, in seconds; 0 by default."),
         ],
         &[(200, "MaybeClaimed")],
         claims::claim_next,
@@ -149,7 +149,11 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "Waits for the responses of several tasks.",
         &[
             must("id", Kind::Texts, "The tasks."),
-            may("mode", Kind::Word(&["all", "any"]), "All of them (by default), or the first."),
+            may(
+                "mode",
+                Kind::Word(&["all", "any"]),
+                "Whether to wait for all of them (the default) or for any one.",
+            ),
             WAIT_SECONDS,
         ],
         &[(200, "Answered")],
@@ -159,7 +163,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     patch(post(
         "/tasks/{id}",
         "editTask",
-        "Changes the words that people see of a task; the request stays what was submitted.",
+        "Changes what people see of a task; the request stays as it was submitted.",
         &[
             may("name", TEXT, "The title."),
             may("description", Kind::Text(BODY), "The description."),
@@ -180,20 +184,27 @@ pub const ENDPOINTS: &[Endpoint] = &[
     post(
         "/tasks/{id}/renew",
         "renewClaim",
-        "Keeps a claimed task longer.",
-        &[TOKEN, may("lease_seconds", LEASE, "From now; the claim's own length by default.")],
+        "Renews the lease of a claimed task.",
+        &[
+            TOKEN,
+            may(
+                "lease_seconds",
+                LEASE,
+                "The new length of the lease from now, in seconds; as before by default.",
+            ),
+        ],
         &[(200, "Claimed")],
         claims::renew,
     ),
     post(
         "/tasks/{id}/release",
         "releaseClaim",
-        "Gives a claimed task back.",
+        "Releases a claimed task.",
         &[
             TOKEN,
             may("reason", LONG, "Why."),
-            may("delay_seconds", DELAY, "Not to be claimed again for this long."),
-            may("failure_class", CLASSES, "The attempt counts as spent, for this reason."),
+            may("delay_seconds", DELAY, "The task cannot be claimed again for this many seconds."),
+            may("failure_class", CLASSES, "Counts the attempt as failed, for this reason."),
         ],
         &[(200, "OneTask")],
         claims::release,
@@ -217,12 +228,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
     post(
         "/tasks/{id}/events",
         "addEvent",
-        "Adds a line to a task's history.",
+        "Adds an event to a task's history.",
         &[
-            may("type", TEXT, "One word; `note` by default."),
+            may("type", TEXT, "The type of the event; `note` by default."),
             may("message", LONG, "What happened."),
             may("data", Kind::Map, "Details."),
-            may("claim_token", TEXT, "The proof of the claim, if the writer says that it holds the task."),
+            may("claim_token", TEXT, "The token returned by claim, to prove that the writer holds the task."),
         ],
         &[(200, "Done")],
         events::add,
@@ -230,7 +241,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     get(
         "/tasks/{id}/events",
         "followTask",
-        "Streams a task's history as server-sent events; 204 when a client that has all of it comes again.",
+        "Streams a task's events as server-sent events; 204 when a client that has all of them reconnects.",
         &[SINCE],
         &[(200, "text/event-stream"), (204, "")],
         events::follow_task,
@@ -239,14 +250,14 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "/tasks/{id}/comments",
         "addComment",
         "Adds a comment.",
-        &[must("comment", LONG, "The words."), may("author", WORDS, "Whose they are.")],
+        &[must("comment", LONG, "The text."), may("author", WORDS, "The author.")],
         &[(201, "Comments")],
         events::comment,
     ),
     post(
         "/tasks/{id}/move",
         "moveTask",
-        "Puts a task into another lane.",
+        "Moves a task to another lane.",
         &[
             may("lane", LANE_TEXT, "The lane."),
             may("target_queue", LANE_TEXT, "The same, as boards call it."),
@@ -257,7 +268,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     post(
         "/tasks/{id}/cancel",
         "cancelTask",
-        "Ends a task without an answer.",
+        "Cancels a task.",
         &[may("reason", LONG, "Why."), BY],
         &[(200, "Changed")],
         tasks::cancel,
@@ -281,7 +292,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     get(
         "/tasks/{id}/why",
         "explainTask",
-        "Tells the one thing that a task waits for.",
+        "Explains what a task is waiting for.",
         NO_QUERY,
         &[(200, "Reason")],
         tasks::why,
@@ -299,13 +310,13 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "showLog",
         "Shows or follows what a run of the task prints.",
         &[
-            may("follow", Kind::Flag, "Go on until the task ends."),
+            may("follow", Kind::Flag, "Continue until the task ends."),
             may(
                 "stream",
                 Kind::Word(&STREAMS),
-                "Which output; stdout by default; prompt is what the agent was told.",
+                "Which output; `stdout` by default; `prompt` is the prompt of the agent.",
             ),
-            may("attempt", Kind::Whole(1, 1_000_000), "Which run; the newest by default."),
+            may("attempt", Kind::Whole(1, 1_000_000), "The number of the run; the newest by default."),
         ],
         &[(200, "text/plain; charset=utf-8")],
         logs::show,
@@ -314,7 +325,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "/events",
         "followAll",
         "Streams all changes as server-sent events, with ids that order them.",
-        &[SINCE, may("lane", LANE_TEXT, "Only of this lane.")],
+        &[SINCE, may("lane", LANE_TEXT, "Only changes of this lane.")],
         &[(200, "text/event-stream")],
         events::follow_all,
     ),
@@ -323,7 +334,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     managed(post(
         "/lanes",
         "createLane",
-        "Describes a lane.",
+        "Creates a lane with a description.",
         CREATE_LANE,
         &[(201, "OneLane")],
         lanes::create,
@@ -339,7 +350,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     managed(post(
         "/lanes/{name}/pause",
         "pauseLane",
-        "Hands out nothing of a lane.",
+        "Pauses a lane: none of its tasks can be claimed.",
         &[may("reason", LONG, "Why.")],
         &[(200, "Paused")],
         lanes::pause,
@@ -347,7 +358,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     managed(post(
         "/lanes/{name}/resume",
         "resumeLane",
-        "Hands out the tasks of a lane again.",
+        "Resumes a paused lane.",
         &[],
         &[(200, "Paused")],
         lanes::resume,
@@ -355,7 +366,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     post(
         "/lanes/{name}/redrive",
         "redriveLane",
-        "Submits all dead tasks of a lane again that were not retried yet.",
+        "Submits all dead tasks of a lane again that have not been retried.",
         &[BY],
         &[(200, "Redriven")],
         tasks::redrive_lane,
@@ -364,7 +375,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     get(
         "/vendors",
         "listVendors",
-        "Lists the vendors that are not used at present.",
+        "Lists the vendors that have a cooldown or are paused.",
         NO_QUERY,
         &[(200, "Vendors")],
         vendors::list,
@@ -380,7 +391,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     managed(post(
         "/vendors/{name}/resume",
         "resumeVendor",
-        "Uses a vendor again, whatever it is paused for.",
+        "Ends all pauses and cooldowns of a vendor.",
         RESUME_VENDOR,
         &[(200, "PausedVendor")],
         vendors::resume,
@@ -390,7 +401,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     managed(post(
         "/queues",
         "createQueue",
-        "Describes a lane.",
+        "Creates a lane with a description.",
         CREATE_LANE,
         &[(201, "OneLane")],
         lanes::create,
@@ -423,7 +434,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     managed(post(
         "/routes",
         "createRoute",
-        "Gives a lane a dispatch route.",
+        "Creates a dispatch route for a lane.",
         CREATE_ROUTE,
         &[(201, "OneRoute")],
         dispatch_routes::create,
@@ -431,7 +442,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     managed(patch(post(
         "/routes/{lane}",
         "editRoute",
-        "Changes a dispatch route; what is not named stays.",
+        "Changes a dispatch route; keys that are not named stay.",
         EDIT_ROUTE,
         &[(200, "OneRoute")],
         dispatch_routes::edit,
@@ -439,13 +450,13 @@ pub const ENDPOINTS: &[Endpoint] = &[
     delete(
         "/routes/{lane}",
         "deleteRoute",
-        "Deletes a dispatch route that was made over HTTP.",
+        "Deletes a dispatch route that was created over HTTP.",
         dispatch_routes::delete,
     ),
     get(
         "/status",
         "showStatus",
-        "Shows what is going on.",
+        "Shows the status of the server, its dispatchers and its lanes.",
         NO_QUERY,
         &[(200, "ServerStatus")],
         agents::status,
@@ -454,7 +465,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     get(
         "/agents/{id}",
         "showAgent",
-        "Shows the agent that works on a task.",
+        "Shows the agent that is working on a task.",
         NO_QUERY,
         &[(200, "OneAgent")],
         agents::show,
@@ -462,7 +473,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     get(
         "/healthz",
         "checkHealth",
-        "Whether the server can do its work.",
+        "Checks whether the server can use the queue.",
         NO_QUERY,
         &[(200, "Health")],
         server::health,
@@ -478,7 +489,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     get(
         "/open",
         "openSession",
-        "Lets a browser in: takes the code that `lanes serve --open` has printed, once, and sets a cookie.",
+        "Logs a browser in: exchanges the code printed by `lanes serve --open`, once, for a cookie.",
         &[must("code", TEXT, "The code.")],
         &[(303, "text/plain; charset=utf-8")],
         server::open,

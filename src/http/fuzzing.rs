@@ -1,10 +1,10 @@
-//! The reader of requests as tests see it that try arbitrary bytes: bytes in, requests out.
+//! The request parser for tests that try arbitrary bytes: bytes in, requests out.
 
 use super::transport::memory::Reservation;
 use super::transport::parser::{ParseStep, RequestParser};
 use super::transport::request::MAX_BODY;
 
-/// A request that was read.
+/// A request that was parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedRequest {
     /// The method as it was sent.
@@ -17,18 +17,18 @@ pub struct ParsedRequest {
     pub body: Vec<u8>,
 }
 
-/// What the bytes of one connection amount to.
+/// What the bytes of one connection contain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ParsedConnection {
     /// The requests, in the order they came.
     pub requests: Vec<ParsedRequest>,
-    /// The status of the answer to bytes that are no request; nothing is read after it.
+    /// The status of the response to bytes that are not a request; nothing is read after it.
     pub refused: Option<u16>,
-    /// Whether part of a request is left that waits for more.
+    /// Whether an incomplete request is left.
     pub waits: bool,
 }
 
-/// Reads what arrives in these pieces; every body is admitted.
+/// Parses bytes that arrive in these pieces; every body is admitted.
 pub fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> ParsedConnection {
     let mut parser = RequestParser::default();
     let mut seen = ParsedConnection::default();

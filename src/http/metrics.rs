@@ -50,7 +50,7 @@ impl Histogram {
 
 /// The times of a task that has not ended yet.
 #[derive(Clone, Copy, Default)]
-struct OpenTask {
+struct TaskTimes {
     available_since: Option<Time>,
     claimed_at: Option<Time>,
 }
@@ -66,7 +66,7 @@ struct Counters {
     ended: BTreeMap<(String, &'static str), u64>,
     wait: Histogram,
     run: Histogram,
-    open: HashMap<TaskId, OpenTask>,
+    open: HashMap<TaskId, TaskTimes>,
 }
 
 /// All counters of one server.
@@ -127,7 +127,7 @@ impl Counters {
                 *self.submitted.entry(entry.lane).or_default() += 1;
             }
             "due" => open.available_since = Some(at),
-            "released" => *open = OpenTask { available_since: Some(at), claimed_at: None },
+            "released" => *open = TaskTimes { available_since: Some(at), claimed_at: None },
             "claimed" => {
                 let expired = entry.event.data.contains_key("previous_owner");
                 if !expired {
@@ -136,7 +136,7 @@ impl Counters {
                         self.wait.add(&TASK_BOUNDS, at.seconds_since(since).max(0.0));
                     }
                 }
-                *open = OpenTask { available_since: None, claimed_at: Some(at) };
+                *open = TaskTimes { available_since: None, claimed_at: Some(at) };
                 *self.expired.entry(entry.lane.clone()).or_default() += u64::from(expired);
                 *self.claims.entry(entry.lane).or_default() += 1;
             }
@@ -182,18 +182,28 @@ impl Counters {
         for ((lane, outcome), n) in &self.ended {
             let _ = writeln!(out, "lanes_ended_total{{lane=\"{}\",outcome=\"{outcome}\"}} {n}", label(lane));
         }
-        write_help(out, "lanes_wait_seconds", "histogram", "From when a task could be claimed to its claim.");
+        write_help(
+            out,
+            "lanes_wait_seconds",
+            "histogram",
+            "Time from when a task could be claimed to its claim.",
+        );
         self.wait.write(out, "lanes_wait_seconds", "", &TASK_BOUNDS);
-        write_help(out, "lanes_run_seconds", "histogram", "From a claim to the response.");
+        write_help(out, "lanes_run_seconds", "histogram", "Time from a claim to the response.");
         self.run.write(out, "lanes_run_seconds", "", &TASK_BOUNDS);
-        write_help(out, "lanes_http_requests_total", "counter", "Answers by method, route and status.");
+        write_help(out, "lanes_http_requests_total", "counter", "Responses by method, route and status.");
         for ((method, route, status), n) in &self.requests {
             let _ = writeln!(
                 out,
                 "lanes_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}} {n}"
             );
         }
-        write_help(out, "lanes_http_seconds", "histogram", "From the whole request to its answer, by route.");
+        write_help(
+            out,
+            "lanes_http_seconds",
+            "histogram",
+            "Time from the complete request to its response, by route.",
+        );
         for (route, histogram) in &self.latency {
             histogram.write(out, "lanes_http_seconds", &format!("route=\"{route}\""), &REQUEST_BOUNDS);
         }

@@ -111,7 +111,8 @@ fn handle(app: &App, mut request: HttpRequest, ticket: Ticket, trace: &mut Trace
 }
 
 fn method_not_allowed(allow: String) -> HttpResponse {
-    HttpResponse::error(405, "method_not_allowed", "this route has other methods").with_header("Allow", allow)
+    HttpResponse::error(405, "method_not_allowed", "this route does not have this method")
+        .with_header("Allow", allow)
 }
 
 fn unknown_route() -> HttpResponse {

@@ -1,4 +1,4 @@
-//! Starting, running and stopping a server.
+//! Starts, runs and stops a server.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -28,13 +28,13 @@ use crate::signals::not_ignored;
 use crate::store::{Store, give_up_waiting};
 use crate::workspace::Config;
 
-/// How often deadlines and signals are looked at.
+/// How often deadlines and signals are checked.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How long requests that wait for a lock may go on doing so in a server that stops.
+/// How long requests may go on waiting for a lock while the server stops.
 const LOCK_TIME: Duration = Duration::from_secs(3);
 
-/// How long a server that stops waits for answers to be taken.
+/// How long a server that stops waits for clients to take their responses.
 const STOP_TIME: Duration = Duration::from_secs(4);
 
 /// How to serve.
@@ -45,28 +45,28 @@ pub struct ServeOptions {
     pub store: Store,
     /// The address to listen at, if any; port 0 takes a free one.
     pub address: Option<SocketAddr>,
-    /// The absolute path of a socket to listen at, for this user alone.
+    /// The absolute path of a Unix socket to listen at, for this user alone.
     pub socket: Option<PathBuf>,
-    /// What clients must show.
+    /// What clients must present.
     pub token: TokenRule,
     /// Whether a browser is offered a session.
     pub opens: bool,
-    /// Directories, beside the workspace's own root, in which tasks may have their workspace or worktree.
+    /// Directories, besides the workspace's own root, in which tasks may have their workspace or worktree.
     pub allow_roots: Vec<PathBuf>,
-    /// Names, beside the loopback's, under which clients may address the server.
+    /// Names, besides those of the loopback, under which clients may address the server.
     pub allow_hosts: Vec<String>,
     /// Whether lanes and dispatch routes may be changed.
     pub manage_queues: bool,
     /// How dispatch routes may be changed.
     pub routes: RouteRules,
-    /// Where a line of JSON goes for each request.
+    /// Where the access log is written.
     pub access_log: Option<Box<dyn Write + Send>>,
 }
 
-/// What clients over TCP must show. Those of the socket in the file system never show anything.
+/// What clients over TCP must present. Clients of the Unix socket need nothing.
 #[derive(Clone, Debug)]
 pub enum TokenRule {
-    /// The token of the store, which is made when there is none; for the loopback only.
+    /// The token of the store, which is created when there is none; for the loopback only.
     OfStore,
     /// The token in this file.
     File(PathBuf),
@@ -74,34 +74,34 @@ pub enum TokenRule {
     Nothing,
 }
 
-/// Where a server can be reached, and how.
+/// Where a server can be reached.
 pub struct ServerAddresses {
-    /// By TCP.
+    /// The TCP address.
     pub address: Option<SocketAddr>,
-    /// In the file system.
+    /// The path of the Unix socket.
     pub socket: Option<PathBuf>,
-    /// The file with the token that clients over TCP must show.
+    /// The file with the token that clients over TCP must present.
     pub token_file: Option<PathBuf>,
-    /// What a browser may open once, soon; a secret.
+    /// The URL that a browser may open once, within five minutes; a secret.
     pub browser: Option<String>,
-    /// For so many clients at once, as the system's limits allow.
+    /// How many clients may be connected at the same time.
     pub connections: usize,
 }
 
-/// A server that listens, and serves once it runs.
+/// A server that listens.
 struct Server {
     app: App,
-    /// Removed with the server.
+    /// Removes the socket when the server ends.
     _socket: Option<SocketFile>,
     places: ServerAddresses,
     stop: Arc<AtomicBool>,
 }
 
-/// Serves until SIGINT or SIGTERM; `announce` is told where once clients can connect.
+/// Serves until SIGINT or SIGTERM; calls `announce` once clients can connect.
 ///
 /// # Errors
-/// `Config` when the address is not this machine's alone and no token is asked for, or for a token
-/// file without a token, or when too few files may be open; `Io` when the address is taken, or a thread cannot be started.
+/// `Config` when other machines can reach the address and no token is required, when a token file has no token, or
+/// when too few files may be open; `Io` when the address is taken, or a thread cannot be started.
 pub fn serve(options: ServeOptions, announce: impl FnOnce(&ServerAddresses) -> Result<()>) -> Result<()> {
     let server = Server::listen(options)?;
     for signal in not_ignored(&[SIGINT]).into_iter().chain([SIGTERM]) {
@@ -161,7 +161,7 @@ impl Server {
         Ok(Self { app, _socket: socket, places, stop: Arc::new(AtomicBool::new(false)) })
     }
 
-    /// Serves until it is stopped; answers whoever waits, and returns within five seconds of that.
+    /// Serves until it is stopped; then answers the requests that wait, and returns within five seconds.
     fn run(&self) -> Result<()> {
         let app = &self.app;
         let (signals, inbox) = app.long_polls.open();
@@ -172,7 +172,7 @@ impl Server {
         std::thread::scope(|scope| {
             let thread = |name: &str| std::thread::Builder::new().name(name.to_string());
             let start = || -> std::io::Result<()> {
-                // One more than may be in the store.
+                // One more than may use the store at the same time.
                 for _ in 0..=MAX_WORKING {
                     thread("worker").spawn_scoped(scope, || app.reactor.work(app))?;
                 }
@@ -184,7 +184,7 @@ impl Server {
                 let run = move || app.submit_batcher.run(&submits, app, submit_all);
                 thread("submits").spawn_scoped(scope, run)?;
                 thread("watcher").spawn_scoped(scope, move || watcher.run())?;
-                thread("bell").spawn_scoped(scope, move || forward_feed(&app.store, app, &signals))?;
+                thread("feed").spawn_scoped(scope, move || forward_feed(&app.store, app, &signals))?;
                 Ok(())
             };
             let started = start().map_err(|error| Error::io("start", "a thread", error));

@@ -185,7 +185,7 @@ pub fn check_metadata(metadata: &Object) -> Result<()> {
 pub fn files_too_large() -> HttpResponse {
     let most = MAX_FILES / (1024 * 1024);
     let text = format!(
-        "the files that this request names have more than {most} MiB together; `lanes submit` takes any size"
+        "the files that this request names are larger than {most} MiB together; `lanes submit` takes any size"
     );
     HttpResponse::error(413, "files_too_large", &text)
 }

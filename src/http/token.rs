@@ -1,4 +1,4 @@
-//! Secrets that clients show: read from a file as ssh reads keys, kept and compared as fingerprints.
+//! Secrets that clients present: read from a file as ssh reads keys, and stored and compared as hashes.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,30 +14,30 @@ const MIN_TOKEN: usize = 16;
 /// The largest token file, in bytes.
 const MAX_FILE: u64 = 4096;
 
-/// What is kept of a secret.
+/// The SHA-256 hash of a secret; the secret itself is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SecretHash([u8; 32]);
 
 impl SecretHash {
-    /// The fingerprint of a secret.
+    /// Hashes a secret.
     pub fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret.as_bytes()).into())
     }
 
-    /// Whether `shown` is the secret. How long this takes tells nothing: fingerprints have one length, and all
-    /// of their bytes are always looked at.
-    pub fn fits(self, shown: &str) -> bool {
+    /// Returns whether `shown` is the secret. The time that this takes reveals nothing: hashes have one length, and
+    /// all of their bytes are always compared.
+    pub fn matches(self, shown: &str) -> bool {
         let shown = Self::of(shown);
         shown.0.iter().zip(self.0).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
     }
 }
 
-/// The fingerprint of the token in a file, which nobody else may be able to read or to write.
+/// Reads the token in a file that nobody else can read or write, and returns its hash.
 ///
-/// Links are followed: directories of secrets are often made of them.
+/// Links are followed: directories of secrets often consist of them.
 ///
 /// # Errors
-/// `Config` when the file holds no good token, or is not private; `Io`.
+/// `Config` when the file does not contain a valid token, or is not private; `Io`.
 pub fn read(path: &Path) -> Result<SecretHash> {
     let shown = printable(&path.to_string_lossy());
     // NONBLOCK: opening a FIFO must not wait for a writer.
@@ -55,15 +55,15 @@ pub fn read(path: &Path) -> Result<SecretHash> {
     let is_token = token.len() >= MIN_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic());
     if text.len() as u64 > MAX_FILE || !is_token {
         return Err(Error::config(format!(
-            "{shown} holds no token: at least {MIN_TOKEN} visible ASCII characters are needed, in one line"
+            "{shown} does not contain a token: at least {MIN_TOKEN} visible ASCII characters are needed, in one line"
         ))
         .with_hint("`head -c 32 /dev/urandom | base64` makes a good one"));
     }
     Ok(SecretHash::of(token))
 }
 
-/// Refuses what others can read or exchange. A file of root's that its group may read is how secrets are handed to
-/// a service.
+/// Refuses a file that others can read or replace. A file of root may be readable for its group, which is how
+/// secrets are passed to a service.
 fn check_owner(mode: u32, owner: u32, user: u32, shown: &str) -> Result<()> {
     if rustix::fs::FileType::from_raw_mode(mode) != rustix::fs::FileType::RegularFile {
         return Err(Error::config(format!("the token file {shown} is not a regular file"))
@@ -95,9 +95,9 @@ mod tests {
     #[test]
     fn a_secret_is_known_whole() {
         let secret = SecretHash::of("0123456789abcdef");
-        assert!(secret.fits("0123456789abcdef"));
+        assert!(secret.matches("0123456789abcdef"));
         for bad in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef "] {
-            assert!(!secret.fits(bad), "{bad}");
+            assert!(!secret.matches(bad), "{bad}");
         }
     }
 
@@ -133,10 +133,10 @@ mod tests {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
             read(&path)
         };
-        assert!(read_text(" 0123456789abcdef\n").unwrap().fits("0123456789abcdef"));
+        assert!(read_text(" 0123456789abcdef\n").unwrap().matches("0123456789abcdef"));
         for bad in ["", "short", "two words of it here", "0123456789abcdef\u{e9}", &"x".repeat(5000)] {
             let error = read_text(bad).unwrap_err().to_string();
-            assert!(error.contains("holds no token"), "{error}");
+            assert!(error.contains("does not contain a token"), "{error}");
         }
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();

@@ -16,25 +16,26 @@ pub const LANE_TEXT: Kind = TEXT;
 
 pub const WAIT_SECONDS: Field =
     may("wait_seconds", WAIT, "How long to wait for it, in seconds; the default is six hours.");
-pub const TOKEN: Field = must("claim_token", TEXT, "The proof of the claim.");
-pub const OWNER: Field = may("owner", WORDS, "Who claims; `worker` by default.");
-pub const LEASE_SECONDS: Field = may("lease_seconds", LEASE, "How long the claim lasts; 7200 by default.");
-pub const BY: Field = may("by", WORDS, "Who asks; `api` by default.");
+pub const TOKEN: Field = must("claim_token", TEXT, "The token returned by claim.");
+pub const OWNER: Field = may("owner", WORDS, "The owner of the claim; `worker` by default.");
+pub const LEASE_SECONDS: Field =
+    may("lease_seconds", LEASE, "The length of the lease, in seconds; 7200 by default.");
+pub const BY: Field = may("by", WORDS, "Who makes the change; `api` by default.");
 pub const SINCE: Field =
-    may("since", Kind::Whole(0, i64::MAX), "The number of the last event that is known.");
+    may("since", Kind::Whole(0, i64::MAX), "The number of the last event that the client has.");
 
-/// The fields of `POST /tasks` beside [`SUBMIT_FIELDS`]: other names, and agent-lanes' form.
+/// The fields of `POST /tasks` in addition to [`SUBMIT_FIELDS`]: other names, and agent-lanes' form.
 const SUBMIT_ALSO: [Field; 7] = [
     may("queue_name", LANE_TEXT, "The lane, as boards call it."),
-    may("description", Kind::Text(BODY), "The prompt, as boards call it; `prompt` goes before it."),
+    may("description", Kind::Text(BODY), "The prompt, as boards call it; `prompt` takes precedence."),
     may(
         "workspace_id",
         WORDS,
-        "agent-lanes' form, which needs correlation_id and the next three fields too.",
+        "agent-lanes' form, which also needs correlation_id and the next three fields.",
     ),
     may("workspace_root", FILE, "The workspace: the server's own, or one that it allows."),
     may("request_path", FILE, "The file to work on."),
-    may("response_path", FILE, "Where the answer goes."),
+    may("response_path", FILE, "The file that the answer is written to."),
     may("checkpoint_id", WORDS, "An old name of correlation_id."),
 ];
 
@@ -82,23 +83,27 @@ const fn kind_of(field: &SubmitField) -> Kind {
 
 pub const RESPOND: &[Field] = &[
     must("body", Kind::Text(BODY), "The answer."),
-    may("claim_token", TEXT, "The proof of the claim; none for a task that nobody holds."),
+    may("claim_token", TEXT, "The token returned by claim; not needed for a task that is not claimed."),
     may("reviewer", WORDS, "Who answers; `worker` by default."),
-    may("status", Kind::Word(&["completed", "failed"]), "How it ended; completed by default."),
-    may("failure_class", CLASSES, "Why it failed; error by default."),
-    may("verdict", Kind::Word(&["accept", "accept-with-follow-ups", "needs-revision"]), "For reviews."),
-    may("blocking_count", Kind::Whole(0, 1_000_000), "Findings that block."),
-    may("nonblocking_count", Kind::Whole(0, 1_000_000), "Findings that do not block."),
-    may("follow_up_required", Kind::Flag, "Whether more work is asked for."),
-    may("expect_sha256", TEXT, "The fingerprint of the request as it was read."),
-    may("metadata", Kind::Map, "Free-form."),
+    may("status", Kind::Word(&["completed", "failed"]), "The result; `completed` by default."),
+    may("failure_class", CLASSES, "Why it failed; `error` by default."),
+    may(
+        "verdict",
+        Kind::Word(&["accept", "accept-with-follow-ups", "needs-revision"]),
+        "The verdict of a review.",
+    ),
+    may("blocking_count", Kind::Whole(0, 1_000_000), "The number of blocking findings."),
+    may("nonblocking_count", Kind::Whole(0, 1_000_000), "The number of findings that do not block."),
+    may("follow_up_required", Kind::Flag, "Whether more work is requested."),
+    may("expect_sha256", TEXT, "The SHA-256 of the request as the worker read it."),
+    may("metadata", Kind::Map, "Free-form values."),
 ];
 
 const ONE_MODEL: Field = may("model", TEXT, "One of its models; all by default.");
 pub const PAUSE_VENDOR: &[Field] = &[
     ONE_MODEL,
-    may("for_seconds", DELAY, "For how long; until it is resumed by default."),
-    may("until", Kind::Time, "Until when, instead."),
+    may("for_seconds", DELAY, "How long, in seconds; until it is resumed by default."),
+    may("until", Kind::Time, "The end of the pause, instead of its length."),
     may("reason", LONG, "Why."),
 ];
 pub const RESUME_VENDOR: &[Field] = &[ONE_MODEL];
@@ -107,12 +112,12 @@ pub const CREATE_LANE: &[Field] =
 pub const EDIT_LANE: &[Field] = &[
     may("name", LANE_TEXT, "A new name; only of a lane without tasks."),
     may("description", LONG, "What it is for."),
-    may("paused", Kind::Flag, "Whether it hands out nothing."),
+    may("paused", Kind::Flag, "Whether its tasks cannot be claimed."),
     may("reason", LONG, "Why it is paused."),
 ];
 
 const SETTINGS: &str = "The keys of a route in handoff.yaml. Those that choose programs, models, arguments, environment, \
-    directories or rights, and wider limits, are taken only with --allow-route-programs.";
+    directories or rights, and wider limits, are accepted only with --allow-route-programs.";
 pub const CREATE_ROUTE: &[Field] = &[
     may("lane", LANE_TEXT, "The lane."),
     may("queue_name", LANE_TEXT, "The same, as boards call it."),

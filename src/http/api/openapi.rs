@@ -9,8 +9,9 @@ use crate::http::auth::OPEN_PATHS;
 use crate::http::transport::response::members;
 use crate::model::json::Object;
 
-/// What ids of tasks and names of lanes look like.
+/// The pattern of the ids of tasks.
 const ID_PATTERN: &str = r"^(?!.*\.\.)[a-zA-Z0-9][a-zA-Z0-9._-]*$";
+/// The pattern of the names of lanes.
 const LANE_PATTERN: &str = r"^(?!-|\.$|\.\.$|\s*$)[^\u0000-\u001f\u007f-\u009f]+$";
 
 /// Returns the document that describes these operations.
@@ -41,7 +42,7 @@ pub fn document<'a>(operations: impl Iterator<Item = &'a Operation>) -> Object {
                 "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             }),
         ),
-        // A server that asks for no token takes one all the same.
+        // A server that requires no token accepts one as well.
         ("security", json!([{"token": []}])),
     ])
 }
@@ -49,7 +50,7 @@ pub fn document<'a>(operations: impl Iterator<Item = &'a Operation>) -> Object {
 fn describe(operation: &Operation) -> Value {
     let mut parameters: Vec<Value> = operation.query.iter().map(|field| parameter(field, "query")).collect();
     if let Some(name) = path_parameter(operation.path) {
-        let about = if name == "id" { "The id of a task, whole." } else { "The name, percent-encoded." };
+        let about = if name == "id" { "The full id of a task." } else { "The name, percent-encoded." };
         let pattern = if name == "id" { ID_PATTERN } else { LANE_PATTERN };
         parameters.push(json!({
             "name": name, "in": "path", "required": true, "description": about,
@@ -57,10 +58,8 @@ fn describe(operation: &Operation) -> Value {
         }));
     }
     let repeats = match operation.id {
-        "submitTask" => Some("A second submit with the same key and content gives the first one's task."),
-        "submitTasks" => {
-            Some("A task without a key of its own gets this one with # and its index behind it.")
-        }
+        "submitTask" => Some("A second submit with the same key and content returns the task of the first."),
+        "submitTasks" => Some("A task without a key of its own gets this one, followed by # and its index."),
         _ => None,
     };
     if let Some(about) = repeats {
@@ -72,7 +71,7 @@ fn describe(operation: &Operation) -> Value {
     if operation.responses.iter().any(|(_, shape)| *shape == "text/event-stream") {
         parameters.push(json!({
             "name": "Last-Event-ID", "in": "header", "schema": {"type": "string"},
-            "description": "The id of the last event that has arrived; goes before `since`.",
+            "description": "The id of the last event that was received; takes precedence over `since`.",
         }));
     }
     let mut described = members([
@@ -111,7 +110,7 @@ fn responses(operation: &Operation) -> Map<String, Value> {
         let mut response = json!({"description": operation.summary});
         match *shape {
             "" => {}
-            // A schema would be that of one event for some programs, and of the whole text for others.
+            // Some programs would read a schema as that of one event, others as that of the whole text.
             "text/event-stream" => response["content"] = json!({"text/event-stream": {}}),
             kind if kind.contains('/') => {
                 response["content"] = json!({kind: {"schema": {"type": "string"}}});
@@ -137,26 +136,26 @@ fn responses(operation: &Operation) -> Map<String, Value> {
 fn errors(operation: &Operation) -> Vec<(u16, &'static str)> {
     let has_parameter = path_parameter(operation.path).is_some();
     let mut errors = vec![
-        (400, "Something in the request cannot be understood."),
+        (400, "The request is malformed or invalid."),
         (401, "The token is missing or wrong."),
         (403, "The Host or the Origin is not served, the change is not allowed, or the code is refused."),
-        (405, "The path has other methods."),
-        (408, "The request did not arrive in time, or the wait ended in vain."),
+        (405, "The path does not have this method."),
+        (408, "The request did not arrive in time, or the wait timed out."),
         (413, "The body is too large, or the files that it names."),
         (414, "The request line is too long."),
-        (417, "Something else than 100-continue is expected."),
+        (417, "The Expect header is not 100-continue."),
         (431, "The headers are too large."),
         (500, "The store cannot be read or written."),
         (501, "The Transfer-Encoding is not chunked."),
-        (503, "The store is locked or gone, the server is stopping, or too many requests are on their way."),
+        (503, "The store is locked or gone, the server is stopping, or too many requests are in progress."),
         (505, "The version of HTTP is neither 1.1 nor 1.0."),
     ];
     if has_parameter || operation.id == "waitForTasks" {
-        errors.push((404, "There is no such thing."));
+        errors.push((404, "Not found."));
     }
     if operation.body.is_some() {
-        errors.push((409, "The rules of the queue say no."));
-        errors.push((415, "The body is a browser's, and not declared as JSON."));
+        errors.push((409, "The rules of the queue do not allow it."));
+        errors.push((415, "The body comes from a browser and is not declared as JSON."));
     } else if operation.needs_management {
         errors.push((409, "It is in use, or handoff.yaml names it."));
     }

@@ -1,8 +1,8 @@
-//! What a request may say: named, typed fields of its body and its query.
+//! The parameters of a request: named, typed fields of its body and its query.
 //!
-//! The same lists check requests and describe them in the OpenAPI document, so that the two cannot
-//! drift apart. Fields of a body that are not listed are ignored, and a submit tells which; a query that has
-//! others is refused, since who asks for less than everything must not get everything.
+//! The same lists check requests and describe them in the OpenAPI document, so that the two cannot drift apart.
+//! Fields of a body that are not listed are ignored, and a submit warns of them; a query with an unknown field is
+//! refused, since a client that asks for a selection must not get everything.
 
 use serde_json::{Map, Value, json};
 
@@ -12,30 +12,29 @@ use crate::http::transport::request::MAX_BODY;
 use crate::model::json::Object;
 use crate::model::{ClaimToken, Time};
 
-/// Characters of a name, of a word, of a path, of a message, and of a whole body: no less than the
-/// rules of the queue allow, which count bytes.
+/// The most characters of a name. These limits are no smaller than those of the queue, which count bytes.
 pub const NAME: usize = 200;
-/// See [`NAME`].
+/// The most characters of a word.
 pub const WORD: usize = 1000;
-/// See [`NAME`].
+/// The most characters of a path.
 pub const PATH: usize = 4096;
-/// See [`NAME`].
+/// The most characters of a message.
 pub const MESSAGE: usize = 128 * 1024;
-/// See [`NAME`].
+/// The most characters of a prompt or an answer.
 pub const BODY: usize = MAX_BODY;
-/// How much of an unknown name is repeated, in characters.
+/// How many characters of an unknown name an error message repeats.
 const MAX_SHOWN: usize = 60;
-/// The most texts, or objects, of a list.
+/// The most items of a list.
 const MAX_TEXTS: usize = 1000;
 
 fn is_within(text: &str, most: usize) -> bool {
     text.len() <= most || text.chars().count() <= most
 }
 
-/// What a field may hold. A field that is null counts as absent.
+/// The values that a field may have. A field that is null counts as absent.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// Text of at most so many characters.
+    /// Text of at most this many characters.
     Text(usize),
     /// One of these words.
     Word(&'static [&'static str]),
@@ -51,7 +50,7 @@ pub enum Kind {
     Texts,
     /// The same with these words only.
     Words(&'static [&'static str]),
-    /// A list of objects, which whoever reads them checks one by one.
+    /// A list of objects, which the handler checks one by one.
     Items,
     /// An object.
     Map,
@@ -62,26 +61,26 @@ pub enum Kind {
 pub struct Field {
     /// Its name.
     pub name: &'static str,
-    /// What it may hold.
+    /// The values that it may have.
     pub kind: Kind,
-    /// Whether it must be there.
+    /// Whether it is required.
     pub is_required: bool,
-    /// What it means.
+    /// Its description in the OpenAPI document.
     pub about: &'static str,
 }
 
-/// A field that may be left out.
+/// An optional field.
 pub const fn may(name: &'static str, kind: Kind, about: &'static str) -> Field {
     Field { name, kind, is_required: false, about }
 }
 
-/// A field that must be there.
+/// A required field.
 pub const fn must(name: &'static str, kind: Kind, about: &'static str) -> Field {
     Field { name, kind, is_required: true, about }
 }
 
 impl Kind {
-    /// What it is called in a message.
+    /// Returns what a message calls a value of this kind.
     fn expected(self) -> String {
         match self {
             Self::Text(most) => format!("text of at most {most} characters"),
@@ -119,11 +118,11 @@ impl Kind {
         }
     }
 
-    /// The text of a query as a value of this kind; as text where it is none.
+    /// Converts the text of a query to a value of this kind; returns it as text if it is not valid.
     fn read(self, text: String) -> Value {
         let value = match self {
             Self::Whole(..) => text.parse().ok().map(Value::Number),
-            // Neither names of infinity nor of what is no number.
+            // Not `inf` and `nan`, which Rust parses as well.
             Self::Seconds(_) => text.parse().ok().filter(|n: &f64| n.is_finite()).map(Value::from),
             Self::Flag => match text.as_str() {
                 "1" | "true" => Some(true.into()),
@@ -131,13 +130,13 @@ impl Kind {
                 _ => None,
             },
             Self::Text(_) | Self::Word(_) | Self::Time => None,
-            // Of these a query has the items one by one, and no object at all.
+            // A query has the items of a list one by one, and no objects.
             Self::Texts | Self::Words(_) | Self::Items | Self::Map => None,
         };
         value.unwrap_or_else(|| text.into())
     }
 
-    /// The kind as a JSON schema.
+    /// Returns the kind as a JSON schema.
     pub fn schema(self) -> Value {
         match self {
             Self::Text(most) => json!({"type": "string", "maxLength": most}),
@@ -152,7 +151,7 @@ impl Kind {
             Self::Words(words) => json!({
                 "type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "enum": words},
             }),
-            // What is wrong with one of them is said in the answer, beside what became of the others.
+            // The response reports what is wrong with one item next to the results of the others.
             Self::Items => json!({
                 "type": "array", "minItems": 1, "maxItems": MAX_TEXTS, "items": {"type": "object"},
             }),
@@ -161,7 +160,7 @@ impl Kind {
     }
 }
 
-/// Fields as the JSON schema of an object.
+/// Returns fields as the JSON schema of an object.
 pub fn schema_of(fields: &[Field]) -> Value {
     let properties: Map<String, Value> = fields
         .iter()
@@ -187,19 +186,25 @@ pub fn schema_of(fields: &[Field]) -> Value {
 #[derive(Debug, Default)]
 pub struct Params {
     object: Object,
-    /// Keys that no field has.
+    /// Keys that are not names of fields.
     unknown: Vec<String>,
 }
 
 impl Params {
-    /// Reads a body; empty bytes are an object without fields.
+    /// Reads a body; an empty body is an object without fields.
+    ///
+    /// # Errors
+    /// `Invalid` when it is not a JSON object, or a field is missing or has a wrong value.
     pub fn from_body(fields: &[Field], bytes: &[u8]) -> Result<Self> {
         let is_known = |key: &str| fields.iter().any(|field| field.name == key);
         let object = if bytes.is_empty() { Object::new() } else { strict_json::parse(bytes, is_known)? };
         Self::check(fields, object)
     }
 
-    /// Reads what follows the question mark.
+    /// Reads the part of a target after the question mark.
+    ///
+    /// # Errors
+    /// `Invalid` when a field is unknown, missing or given twice, or has a wrong value.
     pub fn from_query(fields: &[Field], query: &str) -> Result<Self> {
         let mut object = Object::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -243,91 +248,96 @@ impl Params {
         Ok(Self { object, unknown })
     }
 
-    /// The fields of one object of a list.
+    /// Reads the fields of one object of a list.
+    ///
+    /// # Errors
+    /// `Invalid` when a field is missing or has a wrong value.
     pub fn from_item(fields: &[Field], item: &Value) -> Result<Self> {
         Self::check(fields, item.as_object().cloned().unwrap_or_default())
     }
 
-    /// A line about what was said and not understood.
+    /// Returns a warning about unknown keys, if there are any.
     pub fn warning(&self) -> Option<String> {
         (!self.unknown.is_empty())
             .then(|| format!("the body has unknown keys, which are ignored: {}", brief_list(&self.unknown)))
     }
 
-    /// Whether a field is there.
+    /// Returns whether a field is present.
     pub fn has(&self, name: &str) -> bool {
         self.object.contains_key(name)
     }
 
-    /// Text.
+    /// Returns text.
     pub fn text(&self, name: &str) -> Option<String> {
         self.str(name).map(str::to_string)
     }
 
-    /// Text, where it stands.
+    /// Returns text without copying it.
     pub fn str(&self, name: &str) -> Option<&str> {
         self.object.get(name)?.as_str()
     }
 
-    /// Text that must be there though the list of fields cannot say so.
+    /// Returns text that is required although the list of fields cannot say so.
+    ///
+    /// # Errors
+    /// `Invalid` when it is missing.
     pub fn needed(&self, name: &str) -> Result<String> {
         self.text(name).ok_or_else(|| missing(name))
     }
 
-    /// Text, or what it is by default.
+    /// Returns text, or the default.
     pub fn text_or(&self, name: &str, default: &str) -> String {
         self.text(name).unwrap_or_else(|| default.to_string())
     }
 
-    /// A time.
+    /// Returns a time.
     pub fn time(&self, name: &str) -> Option<Time> {
         Time::parse(self.object.get(name)?.as_str()?).ok()
     }
 
-    /// A whole number.
+    /// Returns a whole number.
     pub fn whole(&self, name: &str) -> Option<i64> {
         self.object.get(name)?.as_i64()
     }
 
-    /// A whole number that its field keeps from being negative.
+    /// Returns a whole number whose field does not allow negative ones.
     pub fn count(&self, name: &str) -> Option<u64> {
         self.object.get(name)?.as_u64()
     }
 
-    /// Seconds.
+    /// Returns a number of seconds.
     pub fn seconds(&self, name: &str) -> Option<f64> {
         self.object.get(name)?.as_f64()
     }
 
-    /// True or false; false when absent.
+    /// Returns a flag; false when it is absent.
     pub fn flag(&self, name: &str) -> bool {
         self.object.get(name).and_then(Value::as_bool).unwrap_or(false)
     }
 
-    /// A list of texts; `None` when absent.
+    /// Returns a list of texts; `None` when it is absent.
     pub fn texts(&self, name: &str) -> Option<Vec<String>> {
         let items = self.object.get(name)?.as_array()?;
         Some(items.iter().filter_map(|item| item.as_str().map(str::to_string)).collect())
     }
 
-    /// The objects of a list; empty when absent.
+    /// Returns the objects of a list; empty when it is absent.
     pub fn items(&self, name: &str) -> &[Value] {
         self.object.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    /// An object; empty when absent.
+    /// Returns an object; empty when it is absent.
     pub fn map(&self, name: &str) -> Object {
         self.object.get(name).and_then(Value::as_object).cloned().unwrap_or_default()
     }
 
-    /// A claim token.
+    /// Returns a claim token.
     pub fn token(&self, name: &str) -> Option<ClaimToken> {
         self.text(name).map(ClaimToken::from_text)
     }
 }
 
-/// A number without a fraction as a whole number, however it is written: `1.0` is what some
-/// languages make of 1.
+/// Converts a number without a fraction to a whole number: some languages write 1 as `1.0`.
 fn whole(value: &Value) -> Value {
     match value.as_f64() {
         // Larger ones have no exact value, and are out of every range.

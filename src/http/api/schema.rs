@@ -1,12 +1,12 @@
-//! The shapes of answers, as JSON schemas.
+//! The JSON schemas of responses.
 
 use serde_json::{Map, Value, json};
 
 use crate::model::spec::{FieldType, SPEC_FIELDS};
 
-/// Every `code` of a refusal. They mean the same for ever; new ones may come.
+/// Every `code` of an error. Their meaning never changes; new ones may be added.
 const CODES: &[&str] = &[
-    // What the queue says, at every door.
+    // Errors of the queue, as in `--json` output of the command line.
     "invalid",
     "config",
     "not_found",
@@ -17,7 +17,7 @@ const CODES: &[&str] = &[
     "locked",
     "corrupt",
     "io",
-    // What the server says.
+    // Errors of the server.
     "bad_request",
     "unauthorized",
     "code_refused",
@@ -82,7 +82,7 @@ fn named(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
-/// An object in which all of these members stand; others may.
+/// An object that has all of these members, and may have others.
 fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
     let required: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
     let properties: Map<String, Value> =
@@ -93,7 +93,7 @@ fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
 fn task() -> Value {
     let token = json!({
         "type": ["string", "null"],
-        "description": "Shown to whoever has just claimed or renewed, null to everybody else.",
+        "description": "Present in the response to claim and renew, and null everywhere else.",
     });
     let mut schema = object([
         ("id", text()),
@@ -162,14 +162,22 @@ fn event() -> Value {
     ])
 }
 
-/// Either a schema or null.
+/// A schema, or null.
 fn maybe(schema: &Value) -> Value {
     json!({"anyOf": [schema, {"type": "null"}]})
 }
 
-/// All named schemas.
+/// Returns all named schemas.
 pub fn all() -> Map<String, Value> {
-    let comments = list(&object([("comment", text()), ("author", text_or_null()), ("created_at", text())]));
+    let parts = [resources(), task_responses(), history_responses(), server_responses()];
+    parts.into_iter().flatten().map(|(name, schema)| (name.to_string(), schema)).collect()
+}
+
+/// A schema with its name.
+type NamedSchema = (&'static str, Value);
+
+/// Errors, and the resources that responses contain.
+fn resources() -> Vec<NamedSchema> {
     let lane = object([
         ("name", text()),
         ("description", text()),
@@ -189,14 +197,19 @@ pub fn all() -> Map<String, Value> {
         ("runtime_seconds", number_or_null()),
         ("timeout_seconds", number_or_null()),
     ]);
-    let answered = object([("task_id", text()), ("state", text()), ("response", maybe(&named("Response")))]);
-    let pairs = [
+    vec![
         ("Error", object([("error", text()), ("code", json!({"type": "string", "enum": CODES}))])),
         ("Task", task()),
         ("Response", response()),
         ("Lane", lane),
         ("Route", route),
         ("Agent", agent),
+    ]
+}
+
+/// Responses about tasks, and to changes of lanes and vendors.
+fn task_responses() -> Vec<NamedSchema> {
+    vec![
         ("OneTask", object([("task", named("Task"))])),
         ("MaybeTask", object([("task", maybe(&named("Task")))])),
         ("MaybeClaimed", object([("task", maybe(&named("Task")))])),
@@ -263,6 +276,14 @@ pub fn all() -> Map<String, Value> {
             object([("vendor", text()), ("paused", flag()), ("changed", flag()), ("pauses", list(&map()))]),
         ),
         ("Reason", object([("task_id", text()), ("state", text()), ("reason", text()), ("message", text())])),
+    ]
+}
+
+/// Responses about events, comments and responses to tasks.
+fn history_responses() -> Vec<NamedSchema> {
+    let comments = list(&object([("comment", text()), ("author", text_or_null()), ("created_at", text())]));
+    let answered = object([("task_id", text()), ("state", text()), ("response", maybe(&named("Response")))]);
+    vec![
         ("Event", event()),
         (
             "History",
@@ -291,6 +312,12 @@ pub fn all() -> Map<String, Value> {
         ("Answered", object([("answered", list(&answered)), ("pending", list(&text()))])),
         ("Done", object([("ok", json!({"const": true}))])),
         ("Comments", object([("comments", comments)])),
+    ]
+}
+
+/// Responses about lanes, routes, agents and the server.
+fn server_responses() -> Vec<NamedSchema> {
+    vec![
         (
             "Lanes",
             object([("lanes", list(&named("Lane"))), ("queues", list(&named("Lane"))), ("count", count())]),
@@ -319,6 +346,5 @@ pub fn all() -> Map<String, Value> {
         ),
         ("Health", object([("status", json!({"const": "ok"}))])),
         ("Document", map()),
-    ];
-    pairs.into_iter().map(|(name, schema)| (name.to_string(), schema)).collect()
+    ]
 }

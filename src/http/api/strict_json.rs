@@ -1,4 +1,4 @@
-//! JSON from strangers: only what every program reads alike.
+//! Reads JSON from clients, and accepts only what every program reads in the same way.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,28 +10,28 @@ use serde_json::{Deserializer, Value};
 use crate::error::{Error, Result};
 use crate::model::json::Object;
 
-/// How deep a body may be nested.
+/// How deep a body may be nested, in levels.
 const MAX_DEPTH: usize = 64;
-/// How many values a body may have, the members and items of all levels together. Once read, a value takes
-/// many times the two bytes of its text.
+/// How many values a body may have: the members and items of all levels together. A parsed value takes many times
+/// the two bytes that its text may have.
 const MAX_VALUES: usize = 100_000;
 
-/// Reads a body that must be one JSON object, without duplicate keys, not nested too deep and without too
-/// many values. Only members that are `known` are kept; of the others the key stays, with null.
+/// Reads a body, which must be one JSON object without duplicate keys, not nested too deep and without too many
+/// values. The values of members that are not `known` are replaced by null.
 ///
 /// # Errors
-/// `Invalid`, saying what is wrong with it.
+/// `Invalid` with what is wrong with the body.
 pub fn parse(bytes: &[u8], known: impl Fn(&str) -> bool) -> Result<Object> {
     let text = std::str::from_utf8(bytes).map_err(|_| Error::invalid("the body is not UTF-8 text"))?;
     check(text)?;
     let mut reader = Deserializer::from_str(text);
     let read = reader.deserialize_map(Members(known)).and_then(|object| reader.end().map(|()| object));
     read.map_err(|error| {
-        if error.is_data() { Error::invalid("the body is not a JSON object") } else { no_json(&error) }
+        if error.is_data() { Error::invalid("the body is not a JSON object") } else { not_json(&error) }
     })
 }
 
-fn no_json(error: &serde_json::Error) -> Error {
+fn not_json(error: &serde_json::Error) -> Error {
     Error::invalid(format!("the body is not JSON: {error}"))
 }
 
@@ -60,7 +60,7 @@ impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Members<F> {
     }
 }
 
-/// Looks at keys, depth and number only; whether the rest is JSON is the parser's to say.
+/// Checks keys, depth and number of values only; the parser checks everything else.
 fn check(text: &str) -> Result<()> {
     let bytes = text.as_bytes();
     // The keys of each open object; lists have none.
@@ -75,9 +75,9 @@ fn check(text: &str) -> Result<()> {
             b'}' | b']' => drop(open.pop()),
             b'"' => {
                 let end = string_end(bytes, at);
-                // Passing by a value, the parser would not look at surrogates.
+                // The parser does not check the surrogates of values that it skips.
                 if text[at..end].contains("\\u") {
-                    serde_json::from_str::<String>(&text[at..end]).map_err(|error| no_json(&error))?;
+                    serde_json::from_str::<String>(&text[at..end]).map_err(|error| not_json(&error))?;
                 }
                 let is_key = text[end..].trim_start().starts_with(':');
                 if let (true, Some(keys)) = (is_key, open.last_mut())
@@ -102,7 +102,7 @@ fn check(text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Where the string that begins at `start` is over.
+/// Returns where the string that begins at `start` ends.
 fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while at < bytes.len() {

@@ -1,4 +1,4 @@
-//! Who is at work: dispatchers, the agents they run, and others that wait for tasks.
+//! Who is working: dispatchers, the agents they run, and other programs that wait for tasks.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::model::json::Object;
 use crate::model::{Status, Task, TaskId, Time};
 use crate::store::{DISPATCHER, WorkerInfo};
 
-/// How much of an agent's output is shown, in bytes.
+/// How many bytes of an agent's output are shown.
 const RECENT_OUTPUT: u64 = 16 * 1024;
 
 /// `GET /status`
@@ -67,7 +67,7 @@ pub fn show(call: &Call<'_>) -> HandlerResult {
     Ok(ok([("agent", Value::Object(agent))]).into())
 }
 
-/// What of a worker's card is for everyone: not what it needs to recognise its own claims.
+/// Returns a worker's registration as everyone may see it, without what it needs to recognise its own claims.
 fn view(worker: &WorkerInfo) -> Value {
     let mut object = worker.to_object();
     if let Some(Value::Object(data)) = object.get_mut("data") {
@@ -76,7 +76,7 @@ fn view(worker: &WorkerInfo) -> Value {
     Value::Object(object)
 }
 
-/// What a dispatcher's card says of the agents it runs.
+/// Returns the agents that a dispatcher runs, from its registration.
 fn running(worker: &WorkerInfo) -> &[Value] {
     worker.data.get("running").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
@@ -89,7 +89,7 @@ fn all(app: &App) -> Result<Vec<Value>> {
         .collect())
 }
 
-/// One agent: what its dispatcher says, completed from its task.
+/// Returns one agent: the entry of its dispatcher, completed from its task.
 fn agent(app: &App, worker: &WorkerInfo, entry: &Value) -> Option<Value> {
     let id = entry.as_str().or_else(|| entry.get("task_id")?.as_str())?;
     let task = app.store.task(&TaskId::parse(id).ok()?).ok()?;
@@ -109,6 +109,7 @@ fn agent(app: &App, worker: &WorkerInfo, entry: &Value) -> Option<Value> {
     Some(Value::Object(object))
 }
 
+/// Returns how long the present run has lasted, in seconds.
 fn runtime(app: &App, task: &Task) -> Option<f64> {
     match &task.status {
         Status::Claimed(claim) => Some(app.store.now().wall.seconds_since(claim.claimed_at).max(0.0)),
@@ -116,6 +117,7 @@ fn runtime(app: &App, task: &Task) -> Option<f64> {
     }
 }
 
+/// Returns how long the run may take, in seconds.
 fn timeout(entry: &Object, task: &Task) -> Value {
     let time = |key: &str| Time::parse(entry.get(key)?.as_str()?).ok();
     match (time("started_at"), time("deadline")) {

@@ -1,4 +1,4 @@
-//! Taking tasks, keeping them, giving them back: next, claim, renew, release.
+//! Claims: next, claim, renew, release.
 
 use crate::error::{Error, Result};
 use crate::http::api::params::missing;
@@ -10,9 +10,9 @@ use crate::model::{Command, FailureClass, Filter};
 use crate::store::LaneQuery;
 use crate::workspace::check_lane;
 
-/// How long a long poll lasts unless the client says otherwise, in seconds.
+/// How long a request waits by default, in seconds.
 pub const DEFAULT_WAIT: f64 = 21_600.0;
-/// How long a lease lasts unless the client says otherwise, in seconds.
+/// The default length of a lease, in seconds.
 const DEFAULT_LEASE: f64 = 7200.0;
 
 /// `GET /tasks/next`

@@ -1,7 +1,7 @@
 //! Dispatch routes: which program serves which lane.
 //!
-//! Those of handoff.yaml are a person's, and stay as they are. What is said over HTTP is kept in
-//! routes.json in the store, where it replaces the file's route of the same lane; dispatchers follow.
+//! The routes of handoff.yaml belong to a person and are never changed here. Routes set over HTTP are in
+//! routes.json in the store, where each replaces the file's route of the same lane; dispatchers reload them.
 
 use std::collections::BTreeMap;
 
@@ -14,15 +14,16 @@ use crate::http::transport::response::{HttpResponse, members, ok};
 use crate::model::json::Object;
 use crate::workspace::{Config, check_lane};
 
-/// One lane's route, and whether it stands in handoff.yaml or in the store.
-struct Entry {
+/// One lane's route.
+struct LaneRoute {
     settings: Object,
-    is_ours: bool,
+    /// Whether it is in routes.json; otherwise it is in handoff.yaml.
+    is_stored: bool,
 }
 
 /// `GET /routes`
 pub fn list(call: &Call<'_>) -> HandlerResult {
-    let routes: Vec<Value> = all(call.app)?.iter().map(|(lane, entry)| view(lane, entry)).collect();
+    let routes: Vec<Value> = all(call.app)?.iter().map(|(lane, route)| view(lane, route)).collect();
     Ok(ok([("count", routes.len().into()), ("routes", routes.into())]).into())
 }
 
@@ -37,35 +38,37 @@ pub fn create(call: &Call<'_>) -> HandlerResult {
         call.body.text("lane").or_else(|| call.body.text("queue_name")).ok_or_else(|| missing("lane"))?;
     check_lane(&lane)?;
     if all(call.app)?.contains_key(&lane) {
-        return Err(Error::refused(format!("lane {} has a route", printable(&lane)))
+        return Err(Error::refused(format!("lane {} already has a route", printable(&lane)))
             .with_hint("PATCH changes it")
             .into());
     }
     let settings = call.body.map("settings");
-    allowed(call.app, &lane, &Value::Null, &settings)?;
+    check_change(call.app, &lane, &Value::Null, &settings)?;
     put(call.app, &lane, settings, None)?;
-    Ok(one(call.app, &lane, 201)?.with_header("Location", format!("/routes/{}", encoded(&lane))).into())
+    Ok(one(call.app, &lane, 201)?
+        .with_header("Location", format!("/routes/{}", percent_encoded(&lane)))
+        .into())
 }
 
-/// `PATCH /routes/{lane}`: what is not named stays as it is.
+/// `PATCH /routes/{lane}`: keys that are not named stay as they are.
 pub fn edit(call: &Call<'_>) -> HandlerResult {
     let lane = &call.parameter;
-    let entry = all(call.app)?.remove(lane).ok_or_else(|| unknown(lane))?;
-    let (before, changes) = (entry.is_ours.then(|| entry.settings.clone()), call.body.map("settings"));
-    let old = Value::Object(entry.settings.clone());
-    let mut settings = entry.settings;
+    let route = all(call.app)?.remove(lane).ok_or_else(|| unknown(lane))?;
+    let (before, changes) = (route.is_stored.then(|| route.settings.clone()), call.body.map("settings"));
+    let old = Value::Object(route.settings.clone());
+    let mut settings = route.settings;
     settings.extend(changes);
-    allowed(call.app, lane, &old, &settings)?;
+    check_change(call.app, lane, &old, &settings)?;
     put(call.app, lane, settings, before)?;
     Ok(one(call.app, lane, 200)?.into())
 }
 
-/// `DELETE /routes/{lane}`: what was said over HTTP; the file's route counts again, if it has one.
+/// `DELETE /routes/{lane}`: deletes a route of routes.json; the file's route applies again, if it has one.
 pub fn delete(call: &Call<'_>) -> HandlerResult {
     let lane = &call.parameter;
-    let entry = all(call.app)?.remove(lane).ok_or_else(|| unknown(lane))?;
-    if !entry.is_ours {
-        return Err(Error::refused(format!("the route of lane {} is handoff.yaml's", printable(lane)))
+    let route = all(call.app)?.remove(lane).ok_or_else(|| unknown(lane))?;
+    if !route.is_stored {
+        return Err(Error::refused(format!("the route of lane {} is in handoff.yaml", printable(lane)))
             .with_hint("edit that file, or PATCH the route")
             .into());
     }
@@ -77,7 +80,12 @@ pub fn delete(call: &Call<'_>) -> HandlerResult {
 }
 
 /// Refuses settings that the dispatcher could not use, and changes that this server does not allow.
-fn allowed(app: &App, lane: &str, before: &Value, after: &Object) -> std::result::Result<(), HttpResponse> {
+fn check_change(
+    app: &App,
+    lane: &str,
+    before: &Value,
+    after: &Object,
+) -> std::result::Result<(), HttpResponse> {
     let (config, after) = (current(app), Value::Object(after.clone()));
     (app.route_rules.check)(&config, lane, &after)?;
     if app.route_rules.programs {
@@ -92,15 +100,15 @@ fn allowed(app: &App, lane: &str, before: &Value, after: &Object) -> std::result
     }
 }
 
-/// Writes a route, unless somebody else has changed it since it was `before`.
+/// Writes a route, unless it has been changed since it was `before`.
 fn put(app: &App, lane: &str, settings: Object, before: Option<Object>) -> Result<()> {
     change(app, |routes| {
         if routes.get(lane).and_then(Value::as_object) != before.as_ref() {
             return Err(Error::refused(format!(
-                "the route of lane {} has just been changed",
+                "the route of lane {} has been changed meanwhile",
                 printable(lane)
             ))
-            .with_hint("look at it again"));
+            .with_hint("read it again before you change it"));
         }
         routes.insert(lane.to_string(), settings.into());
         Ok(())
@@ -123,39 +131,39 @@ fn unknown(lane: &str) -> Error {
 
 fn one(app: &App, lane: &str, status: u16) -> Result<HttpResponse> {
     let all = all(app)?;
-    let entry = all.get(lane).ok_or_else(|| unknown(lane))?;
-    Ok(HttpResponse::json(status, &members([("route", view(lane, entry))])))
+    let route = all.get(lane).ok_or_else(|| unknown(lane))?;
+    Ok(HttpResponse::json(status, &members([("route", view(lane, route))])))
 }
 
-/// The configuration as the file has it now; one that cannot be read any more counts as it was.
+/// Reads the configuration again; returns the one from the start if it cannot be read any more.
 fn current(app: &App) -> Config {
     app.config.reload(None).unwrap_or_else(|_| app.config.clone())
 }
 
-/// The routes that count, by lane.
-fn all(app: &App) -> Result<BTreeMap<String, Entry>> {
+/// Returns the routes in effect, by lane.
+fn all(app: &App) -> Result<BTreeMap<String, LaneRoute>> {
     let dispatch = current(app).dispatch.and_then(|yaml| serde_json::to_value(yaml).ok()).unwrap_or_default();
     let of_file = dispatch.get("routes").and_then(Value::as_object).cloned().unwrap_or_default();
-    let entry = |settings: Value, is_ours| Entry {
+    let route = |settings: Value, is_stored| LaneRoute {
         settings: settings.as_object().cloned().unwrap_or_default(),
-        is_ours,
+        is_stored,
     };
-    let mut routes: BTreeMap<String, Entry> =
-        of_file.into_iter().map(|(lane, settings)| (lane, entry(settings, false))).collect();
+    let mut routes: BTreeMap<String, LaneRoute> =
+        of_file.into_iter().map(|(lane, settings)| (lane, route(settings, false))).collect();
     for (lane, settings) in app.store.routes()? {
         if settings.is_null() {
             routes.remove(&lane);
         } else {
-            routes.insert(lane, entry(settings, true));
+            routes.insert(lane, route(settings, true));
         }
     }
     Ok(routes)
 }
 
-/// A route without what may be secret: the values of its environment, and servers that are described
-/// right here rather than in a file.
-fn view(lane: &str, entry: &Entry) -> Value {
-    let mut settings = entry.settings.clone();
+/// Returns a route as it is shown, without what may be secret: the values of its environment, and servers that are
+/// described in the route itself and not in a file.
+fn view(lane: &str, route: &LaneRoute) -> Value {
+    let mut settings = route.settings.clone();
     if let Some(Value::Object(env)) = settings.get_mut("env") {
         env.values_mut().for_each(|value| *value = Value::Null);
     }
@@ -167,13 +175,13 @@ fn view(lane: &str, entry: &Entry) -> Value {
     Value::Object(members([
         ("lane", lane.into()),
         ("queue_name", lane.into()),
-        ("source", if entry.is_ours { "routes.json" } else { "handoff.yaml" }.into()),
+        ("source", if route.is_stored { "routes.json" } else { "handoff.yaml" }.into()),
         ("settings", Value::Object(settings)),
     ]))
 }
 
-/// A name as a part of a path.
-fn encoded(name: &str) -> String {
+/// Percent-encodes a name as part of a path.
+fn percent_encoded(name: &str) -> String {
     name.bytes()
         .map(|byte| match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {

@@ -1,4 +1,4 @@
-//! Histories: adding a line, and following them as server-sent events.
+//! The events of tasks: adding one, and streaming them as server-sent events.
 
 use serde_json::Value;
 
@@ -35,10 +35,10 @@ pub fn comment(call: &Call<'_>) -> HandlerResult {
     Ok(HttpResponse::json(201, &members([("comments", comments(call.app, &id)?)])).into())
 }
 
-/// The type of an event that is a board's comment.
+/// The type of the events that boards show as comments.
 const COMMENT: &str = "comment";
 
-/// The comments of a task, oldest first.
+/// Returns the comments of a task, oldest first.
 pub fn comments(app: &App, id: &TaskId) -> Result<Value> {
     let comments = app.store.events(id)?.into_iter().filter(|event| event.kind == COMMENT).map(|event| {
         let mut object = Object::new();
@@ -60,11 +60,11 @@ pub fn follow_task(call: &Call<'_>) -> HandlerResult {
     if since.is_some() {
         let end = call.app.store.events(&id)?.len();
         if task.status.is_terminal() && end == sent {
-            // Tells a browser that there is nothing to reconnect for.
+            // A 204 tells a browser not to reconnect.
             return Ok(HttpResponse::no_content().into());
         }
         if sent > end {
-            begin.body.extend_from_slice(beyond(end as u64).as_bytes());
+            begin.body.extend_from_slice(gap_after_end(end as u64).as_bytes());
             sent = end;
         }
     }
@@ -73,42 +73,43 @@ pub fn follow_task(call: &Call<'_>) -> HandlerResult {
 
 /// `GET /events`
 pub fn follow_all(call: &Call<'_>) -> HandlerResult {
-    // In this order: the end can only move away from what the client has seen.
+    // In this order, because the end of the feed only moves forward.
     let seen = last_seen(call)?;
     let end = call.app.store.feed_end()?;
     let since = seen.unwrap_or(end).min(end);
     let mut begin = begin();
     if seen.is_some_and(|seen| seen > end) {
-        begin.body.extend_from_slice(beyond(end).as_bytes());
+        begin.body.extend_from_slice(gap_after_end(end).as_bytes());
     }
     if let Some(first) = call.app.store.feed_start()?
         && since + 1 < first
     {
-        // Entries that retention has dropped cannot be sent, but the client shall know.
+        // Entries that retention has removed cannot be sent, but the client is told of them.
         begin.body.extend_from_slice(format!("event: gap\ndata: {{\"first\": {first}}}\n\n").as_bytes());
     }
     call.stream(WaitFor::Feed { since, lane: call.query.text("lane") }, begin)
 }
 
-/// What a client is told that has seen more than there is, as after the store was replaced: where it goes on.
-/// The id lets a browser that comes again ask from there.
-fn beyond(end: u64) -> String {
+/// Returns the event for a client that has seen more than there is, as after the store was replaced: where the stream
+/// continues. Its id lets a browser that reconnects continue from there.
+fn gap_after_end(end: u64) -> String {
     format!("event: gap\nid: {end}\ndata: {{\"first\": {}}}\n\n", end + 1)
 }
 
-/// The number of the last event that the client has, by its header or its query.
+/// Returns the number of the last event that the client has, by its header or its query.
 fn last_seen(call: &Call<'_>) -> Result<Option<u64>> {
     match call.request.header("last-event-id") {
         None => Ok(call.query.count("since")),
         Some(text) => {
             let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
-            // No larger than `since` may be.
+            // The largest value is that of `since`.
             let number = text.parse().ok().filter(|n| is_plain && i64::try_from(*n).is_ok());
-            number.map(Some).ok_or_else(|| Error::invalid("Last-Event-ID is not a number of ours"))
+            number.map(Some).ok_or_else(|| Error::invalid("Last-Event-ID is not a valid event number"))
         }
     }
 }
 
+/// The beginning of a stream of server-sent events.
 fn begin() -> HttpResponse {
     let mut answer = HttpResponse::stream("text/event-stream");
     answer.body = b"retry: 1000\n\n".to_vec();

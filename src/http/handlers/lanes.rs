@@ -1,6 +1,6 @@
 //! Lanes, which boards call queues.
 //!
-//! A lane needs no creating: a task makes it. What can be created is its entry, with a description.
+//! A lane needs no creating: it exists once a task is submitted to it. What can be created is its description.
 
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ pub fn create(call: &Call<'_>) -> HandlerResult {
     let name = call.body.needed("name")?;
     check_lane(&name)?;
     if exists(call.app, &name)? {
-        return Err(Error::refused(format!("lane {} exists", printable(&name))).into());
+        return Err(Error::refused(format!("lane {} already exists", printable(&name))).into());
     }
     let entry = object([("description", call.body.text_or("description", "").into())]);
     call.app.store.change_lane_descriptions(|lanes| {
@@ -44,14 +44,14 @@ pub fn create(call: &Call<'_>) -> HandlerResult {
 /// `PATCH /lanes/{name}`, `PATCH /queues/{name}`
 pub fn edit(call: &Call<'_>) -> HandlerResult {
     let (store, old) = (&call.app.store, &call.parameter);
-    known(call.app, old)?;
+    check_exists(call.app, old)?;
     let new = call.body.text("name").unwrap_or_else(|| old.clone());
     check_lane(&new)?;
     if new != *old {
         if exists(call.app, &new)? {
-            return Err(Error::refused(format!("lane {} exists", printable(&new))).into());
+            return Err(Error::refused(format!("lane {} already exists", printable(&new))).into());
         }
-        removable(call.app, old, "rename")?;
+        check_unused(call.app, old, "rename")?;
     }
     if new != *old || call.body.has("description") {
         store.change_lane_descriptions(|lanes| {
@@ -76,8 +76,8 @@ pub fn edit(call: &Call<'_>) -> HandlerResult {
 /// `DELETE /lanes/{name}`, `DELETE /queues/{name}`: only of a lane without tasks.
 pub fn delete(call: &Call<'_>) -> HandlerResult {
     let name = &call.parameter;
-    known(call.app, name)?;
-    removable(call.app, name, "delete")?;
+    check_exists(call.app, name)?;
+    check_unused(call.app, name, "delete")?;
     call.app.store.change_lane_descriptions(|lanes| {
         lanes.remove(name);
         Ok(())
@@ -86,7 +86,7 @@ pub fn delete(call: &Call<'_>) -> HandlerResult {
     Ok(HttpResponse::no_content().into())
 }
 
-/// `POST /lanes/{name}/pause`: also of a lane that nobody has used yet.
+/// `POST /lanes/{name}/pause`: also for a lane that does not exist yet.
 pub fn pause(call: &Call<'_>) -> HandlerResult {
     let name = &call.parameter;
     check_lane(name)?;
@@ -102,7 +102,8 @@ pub fn resume(call: &Call<'_>) -> HandlerResult {
     Ok(ok([("lane", name.as_str().into()), ("paused", false.into()), ("changed", changed.into())]).into())
 }
 
-fn removable(app: &App, name: &str, verb: &str) -> Result<()> {
+/// Refuses to delete or rename (`verb`) a lane that is in use.
+fn check_unused(app: &App, name: &str, verb: &str) -> Result<()> {
     if app.config.lanes.contains_key(name) {
         return Err(Error::refused(format!("cannot {verb} lane {}; handoff.yaml names it", printable(name)))
             .with_hint("edit that file"));
@@ -120,7 +121,8 @@ fn exists(app: &App, name: &str) -> Result<bool> {
         || app.store.lane_has_tasks(name)?)
 }
 
-fn known(app: &App, name: &str) -> Result<()> {
+/// Refuses a lane that does not exist.
+fn check_exists(app: &App, name: &str) -> Result<()> {
     check_lane(name)?;
     if exists(app, name)? {
         return Ok(());
@@ -128,16 +130,17 @@ fn known(app: &App, name: &str) -> Result<()> {
     Err(Error::not_found(format!("unknown lane: {}", printable(name))))
 }
 
+/// The response that shows one lane.
 fn one(app: &App, name: &str, status: u16) -> Result<HttpResponse> {
     if name.is_empty() {
         return Err(missing("name"));
     }
-    known(app, name)?;
-    let board = app.store.lane_descriptions()?;
+    check_exists(app, name)?;
+    let descriptions = app.store.lane_descriptions()?;
     let paused = app.store.paused()?;
     let counts = app.counts.read(&app.store)?;
-    let lane = view(app, name, board.get(name), paused.get(name), &counts);
-    // Once as such, and once as boards read it.
+    let lane = view(app, name, descriptions.get(name), paused.get(name), &counts);
+    // Once by itself, and once in the form that boards read.
     let mut object = members([("lane", lane.clone()), ("queue", lane.clone())]);
     if let Value::Object(fields) = lane {
         object.extend(fields);
@@ -145,16 +148,21 @@ fn one(app: &App, name: &str, status: u16) -> Result<HttpResponse> {
     Ok(HttpResponse::json(status, &object))
 }
 
-/// Every lane there is: named in the configuration or by a board, paused, or with tasks in it.
+/// Returns all lanes: those that the configuration names or a board has described, that are paused, or that have
+/// tasks.
 pub fn all(app: &App) -> Result<Vec<Value>> {
-    let board = app.store.lane_descriptions()?;
+    let descriptions = app.store.lane_descriptions()?;
     let paused = app.store.paused()?;
     let counts = app.counts.read(&app.store)?;
-    let names = app.config.lanes.keys().chain(board.keys()).chain(paused.keys()).chain(counts.keys());
+    let names = app.config.lanes.keys().chain(descriptions.keys()).chain(paused.keys()).chain(counts.keys());
     let names: std::collections::BTreeSet<&String> = names.collect();
-    Ok(names.into_iter().map(|name| view(app, name, board.get(name), paused.get(name), &counts)).collect())
+    Ok(names
+        .into_iter()
+        .map(|name| view(app, name, descriptions.get(name), paused.get(name), &counts))
+        .collect())
 }
 
+/// Returns a lane as it is shown.
 fn view(app: &App, name: &str, entry: Option<&Value>, pause: Option<&Pause>, counts: &Counts) -> Value {
     let described = entry.and_then(|entry| entry.get("description")).and_then(Value::as_str);
     let description = described.or(app.config.lanes.get(name).map(String::as_str)).unwrap_or_default();

@@ -19,7 +19,7 @@ pub fn show(call: &Call<'_>) -> HandlerResult {
         return call.stream(WaitFor::RunLog(follower), HttpResponse::stream("text/plain; charset=utf-8"));
     }
     let Some(bytes) = follower.first_bytes(store, MAX_WHOLE)? else {
-        return Err(Error::not_found(format!("no output of a run is kept for {id}")).into());
+        return Err(Error::not_found(format!("no output of a run is stored for {id}")).into());
     };
     Ok(HttpResponse::text("text/plain; charset=utf-8", bytes).into())
 }

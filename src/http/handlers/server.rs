@@ -45,7 +45,7 @@ pub fn metrics(call: &Call<'_>) -> HandlerResult {
             let _ = writeln!(out, "lanes_tasks{{lane=\"{}\",state=\"{}\"}} {n}", label(lane), label(state));
         }
     }
-    write_help(&mut out, "lanes_waiting_requests", now, "Requests that wait for something to happen.");
+    write_help(&mut out, "lanes_waiting_requests", now, "Requests that wait: long polls and streams.");
     let _ = writeln!(out, "lanes_waiting_requests {}", app.long_polls.len());
     write_help(&mut out, "lanes_connections", now, "Open connections.");
     let _ = writeln!(out, "lanes_connections {}", app.reactor.connection_count());
@@ -53,16 +53,16 @@ pub fn metrics(call: &Call<'_>) -> HandlerResult {
         &mut out,
         "lanes_http_body_bytes",
         now,
-        "What bodies take that are on their way or being answered.",
+        "Memory of the bodies of requests that are arriving or being answered.",
     );
     let _ = writeln!(out, "lanes_http_body_bytes {}", app.reactor.body_bytes());
-    write_help(&mut out, "lanes_http_answer_bytes", now, "What answers take that are not sent yet.");
+    write_help(&mut out, "lanes_http_answer_bytes", now, "Memory of responses that are not sent yet.");
     let _ = writeln!(out, "lanes_http_answer_bytes {}", app.reactor.response_bytes());
     write_help(
         &mut out,
         "lanes_log_dropped_total",
         "counter",
-        "Lines of the access log that nobody read in time.",
+        "Lines of the access log that were dropped because they were not read in time.",
     );
     let _ = writeln!(out, "lanes_log_dropped_total {}", app.dropped_log_records());
     write_help(&mut out, "lanes_uptime_seconds", now, "Time since the server started.");

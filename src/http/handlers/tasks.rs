@@ -1,4 +1,4 @@
-//! Tasks as they are shown, listed and changed.
+//! Tasks: showing, listing and changing them.
 
 use std::ops::ControlFlow;
 
@@ -17,18 +17,19 @@ use crate::model::{Command, Effect, Task, TaskId};
 use crate::store::Submitted;
 use crate::workspace::{EditWish, check_edit, check_lane};
 
-/// The most tasks of one page, and how many there are unless the client says otherwise.
+/// The most tasks on one page.
 pub const MAX_PAGE: i64 = 1000;
+/// The number of tasks on a page by default.
 const DEFAULT_PAGE: u64 = 100;
 
-/// `GET /tasks/{id}`: the task, and beside it what boards expect of one.
+/// `GET /tasks/{id}`: the task, and next to it the fields that boards expect.
 pub fn show(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
     let task = call.app.store.task(&id)?;
-    Ok(both_shapes(call, &task)?.into())
+    Ok(with_board_fields(call, &task)?.into())
 }
 
-fn both_shapes(call: &Call<'_>, task: &Task) -> Result<HttpResponse> {
+fn with_board_fields(call: &Call<'_>, task: &Task) -> Result<HttpResponse> {
     Ok(ok([
         ("task", public_task(task)),
         ("id", task.id.as_str().into()),
@@ -52,7 +53,7 @@ pub fn edit(call: &Call<'_>) -> HandlerResult {
         assignees: body.texts("assignees"),
     })?;
     let (task, _) = call.app.store.apply(&call.id()?, &edit)?;
-    Ok(both_shapes(call, &task)?.into())
+    Ok(with_board_fields(call, &task)?.into())
 }
 
 /// `POST /tasks/{id}/cancel`
@@ -69,19 +70,19 @@ pub fn retry(call: &Call<'_>) -> HandlerResult {
     Ok(retried(&id, &call.app.store.retry(&id, &call.body.text_or("by", "api"))?))
 }
 
-/// `POST /tasks/{id}/redrive`: as retry, for dead tasks alone.
+/// `POST /tasks/{id}/redrive`: like retry, but only for dead tasks.
 pub fn redrive(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
     check_redrive(&call.app.store.task(&id)?)?;
     retry(call)
 }
 
-/// `POST /lanes/{name}/redrive`: all dead tasks of a lane that were not retried yet.
+/// `POST /lanes/{name}/redrive`: retries all dead tasks of a lane that have not been retried.
 pub fn redrive_lane(call: &Call<'_>) -> HandlerResult {
     check_lane(&call.parameter)?;
     let (store, by) = (&call.app.store, call.body.text_or("by", "api"));
     let mut results = Vec::new();
-    // What cannot be read is shown by `GET /tasks`; it keeps the others from nothing.
+    // Unreadable tasks are shown by `GET /tasks`; the others are retried anyway.
     for id in store.dead_tasks(&call.parameter, &mut |_| {})? {
         results.push(Value::Object(successor(&id, &store.retry(&id, &by)?)));
     }
@@ -116,7 +117,7 @@ pub fn why(call: &Call<'_>) -> HandlerResult {
     .into())
 }
 
-/// `GET /tasks/{id}/history`: the task with everything that happened to it, and its response.
+/// `GET /tasks/{id}/history`: the task with all of its events, and its response.
 pub fn history(call: &Call<'_>) -> HandlerResult {
     let (id, store) = (call.id()?, &call.app.store);
     let task = store.task(&id)?;
@@ -131,7 +132,7 @@ pub fn move_to(call: &Call<'_>) -> HandlerResult {
     let lane = lane.ok_or_else(|| missing("lane"))?;
     check_lane(&lane)?;
     let (task, _) = call.app.store.apply(&call.id()?, &Command::Move { lane })?;
-    Ok(both_shapes(call, &task)?.into())
+    Ok(with_board_fields(call, &task)?.into())
 }
 
 /// `GET /tasks`: one page, oldest first.
@@ -146,7 +147,8 @@ pub fn list(call: &Call<'_>) -> HandlerResult {
     let mut has_more = false;
     call.app.store.scan_after(cursor.as_ref(), &mut |name, task| {
         match task {
-            Ok(task) if !fits(&lanes, &task.spec.lane) || !fits(&states, task.status.as_str()) => {}
+            Ok(task)
+                if !is_selected(&lanes, &task.spec.lane) || !is_selected(&states, task.status.as_str()) => {}
             _ if tasks.len() + unreadable.len() >= limit => {
                 has_more = true;
                 return ControlFlow::Break(());
@@ -155,7 +157,7 @@ pub fn list(call: &Call<'_>) -> HandlerResult {
                 last = Some(name.to_string());
                 tasks.push(public_task(&task));
             }
-            // A lane is asked for, and nobody knows what this one's is.
+            // The client selects lanes or states, and those of an unreadable task are unknown.
             Err(_) if !lanes.is_empty() || !states.is_empty() => {}
             Err(error) => {
                 last = Some(name.to_string()).filter(|name| TaskId::is_valid(name)).or(last.take());
@@ -175,6 +177,7 @@ pub fn list(call: &Call<'_>) -> HandlerResult {
     .into())
 }
 
-fn fits(wanted: &[String], have: &str) -> bool {
+/// Returns whether a value is selected; without a selection, every value is.
+fn is_selected(wanted: &[String], have: &str) -> bool {
     wanted.is_empty() || wanted.iter().any(|wanted| wanted == have)
 }

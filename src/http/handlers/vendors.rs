@@ -1,4 +1,4 @@
-//! Vendors that are left alone, and who says so.
+//! Vendors: their cooldowns, and pausing and resuming them.
 
 use serde_json::Value;
 
@@ -9,16 +9,16 @@ use crate::model::cooldown::pause_end;
 use crate::model::json::Object;
 use crate::model::{AllParked, Parked, limits};
 
-/// `GET /vendors`: those that are left alone.
+/// `GET /vendors`: those that have a cooldown or are paused.
 pub fn list(call: &Call<'_>) -> HandlerResult {
-    let parked = call.app.store.active_cooldowns()?;
-    let count = parked.len();
-    Ok(ok([("parked", by_key(&parked)), ("count", count.into())]).into())
+    let cooldowns = call.app.store.active_cooldowns()?;
+    let count = cooldowns.len();
+    Ok(ok([("parked", by_key(&cooldowns)), ("count", count.into())]).into())
 }
 
 /// `POST /vendors/{name}/pause`
 pub fn pause(call: &Call<'_>) -> HandlerResult {
-    let (vendor, model) = meant(call)?;
+    let (vendor, model) = vendor_and_model(call)?;
     let reason = call.body.text("reason");
     if let Some(reason) = &reason {
         limits::word("the reason", reason)?;
@@ -31,22 +31,24 @@ pub fn pause(call: &Call<'_>) -> HandlerResult {
 
 /// `POST /vendors/{name}/resume`
 pub fn resume(call: &Call<'_>) -> HandlerResult {
-    let (vendor, model) = meant(call)?;
+    let (vendor, model) = vendor_and_model(call)?;
     let ended = call.app.store.resume_vendor(&vendor, model.as_deref())?;
     Ok(changed(&vendor, false, &ended).into())
 }
 
-/// All that are left alone, by key.
-pub fn by_key(parked: &AllParked) -> Value {
-    let entries = parked.iter().map(|(key, parked)| (key.clone(), Value::Object(parked.to_object())));
+/// Returns all cooldowns as JSON, by their keys.
+pub fn by_key(cooldowns: &AllParked) -> Value {
+    let entries = cooldowns.iter().map(|(key, cooldown)| (key.clone(), Value::Object(cooldown.to_object())));
     Value::Object(entries.collect::<Object>())
 }
 
-fn meant(call: &Call<'_>) -> Result<(String, Option<String>)> {
+/// Returns the vendor of the path and the model of the body.
+fn vendor_and_model(call: &Call<'_>) -> Result<(String, Option<String>)> {
     let model = call.body.text("model").map(limits::name).transpose()?;
     Ok((limits::name(call.parameter.clone())?, model))
 }
 
+/// The response to a change of a vendor.
 fn changed(vendor: &str, is_paused: bool, pauses: &[Parked]) -> HttpResponse {
     let list: Vec<Value> = pauses.iter().map(|pause| Value::Object(pause.to_object())).collect();
     ok([

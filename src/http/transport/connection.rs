@@ -171,8 +171,8 @@ impl Connection {
         true
     }
 
-    /// Sends what the socket takes, and closes the sending side after the last response. Returns `false` when the client
-    /// has gone.
+    /// Sends what the socket takes, and closes the sending side after the last response. Returns `false` when the
+    /// client has gone.
     pub(crate) fn flush_and_close(&self, state: &mut ConnectionState) -> bool {
         if !self.flush(state) {
             return false;

@@ -38,12 +38,18 @@ pub(crate) fn parse_head(head: &[u8]) -> Result<RequestHead, HttpResponse> {
         return Err(bad_request("the request line is not METHOD TARGET VERSION"));
     };
     if !is_token(method) {
-        return Err(bad_request("the method is not a word"));
+        return Err(bad_request("the method is not a token"));
     }
     let is_1_0 = match version {
         "HTTP/1.1" => false,
         "HTTP/1.0" => true,
-        _ => return Err(HttpResponse::error(505, "version_unsupported", "only HTTP/1.1 and 1.0 are spoken")),
+        _ => {
+            return Err(HttpResponse::error(
+                505,
+                "version_unsupported",
+                "only HTTP/1.1 and 1.0 are supported",
+            ));
+        }
     };
     let headers = lines.map(parse_header).collect::<Result<Vec<_>, _>>()?;
     if headers.len() > MAX_HEADERS {
@@ -51,7 +57,7 @@ pub(crate) fn parse_head(head: &[u8]) -> Result<RequestHead, HttpResponse> {
     }
     let mut request = HttpRequest { method: method.to_string(), headers, ..HttpRequest::default() };
     if request.count("host") > 1 || (request.count("host") == 0 && !is_1_0) {
-        return Err(bad_request("a request has exactly one Host"));
+        return Err(bad_request("a request must have exactly one Host"));
     }
     request.host = request.header("host").unwrap_or_default().to_string();
     set_target(&mut request, target)?;
@@ -68,7 +74,13 @@ pub(crate) fn parse_head(head: &[u8]) -> Result<RequestHead, HttpResponse> {
         _ if is_1_0 => false,
         None if request.count("expect") == 0 => false,
         Some(value) if value.eq_ignore_ascii_case("100-continue") => true,
-        _ => return Err(HttpResponse::error(417, "expectation_failed", "only 100-continue can be expected")),
+        _ => {
+            return Err(HttpResponse::error(
+                417,
+                "expectation_failed",
+                "only Expect: 100-continue is supported",
+            ));
+        }
     };
     Ok(RequestHead { request, framing, expects_continue })
 }
@@ -109,14 +121,16 @@ fn framing(request: &HttpRequest, is_1_0: bool) -> Result<BodyFraming, HttpRespo
             // A number too long for a usize is certainly too large.
             Ok(BodyFraming::Length(text.parse().unwrap_or(usize::MAX)))
         }
-        (0, 1) if is_1_0 => Err(bad_request("HTTP/1.0 knows no Transfer-Encoding")),
+        (0, 1) if is_1_0 => Err(bad_request("HTTP/1.0 has no Transfer-Encoding")),
         (0, 1) => match request.header("transfer-encoding") {
             Some(value) if value.eq_ignore_ascii_case("chunked") => {
                 Ok(BodyFraming::Chunked(ChunkDecoder::default()))
             }
-            _ => {
-                Err(HttpResponse::error(501, "encoding_unsupported", "the only Transfer-Encoding is chunked"))
-            }
+            _ => Err(HttpResponse::error(
+                501,
+                "encoding_unsupported",
+                "the only supported Transfer-Encoding is chunked",
+            )),
         },
         _ => Err(bad_request("the length of the body is given twice")),
     }

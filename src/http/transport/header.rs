@@ -17,7 +17,7 @@ pub(crate) fn bad_request(why: &str) -> HttpResponse {
 pub(crate) fn parse_header(line: &str) -> Result<(String, String), HttpResponse> {
     let (name, value) = line.split_once(':').ok_or_else(|| bad_request("a header is not NAME: VALUE"))?;
     if !is_token(name) {
-        return Err(bad_request("the name of a header is not a word"));
+        return Err(bad_request("the name of a header is not a token"));
     }
     let value = value.trim_matches([' ', '\t']);
     if value.chars().any(|c| c.is_control() && c != '\t') {

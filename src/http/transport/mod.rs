@@ -1,6 +1,6 @@
 //! Connections: from accepting a client to a parsed request, and from a response to the bytes that are sent.
 //!
-//! Knows nothing of the queue: whoever answers requests implements [`service::HttpService`].
+//! Knows nothing of the queue: what answers requests implements [`service::HttpService`].
 
 pub(crate) mod catch_panic;
 pub(crate) mod chunked;

@@ -166,7 +166,7 @@ impl RequestParser {
         }
         // Otherwise a client that ends its lines with a bare line feed would wait forever.
         if end.is_none() && self.bytes[from..].windows(2).any(|pair| pair[0] != b'\r' && pair[1] == b'\n') {
-            return Err(bad_request("lines of a head end with CR LF"));
+            return Err(bad_request("the lines of a head must end with CR LF"));
         }
         self.searched = self.bytes.len();
         Ok(end)
@@ -181,7 +181,7 @@ fn body_too_large(most: usize) -> HttpResponse {
 }
 
 fn too_many_bodies() -> HttpResponse {
-    let text = "too many bodies are on their way at the same time; try again later";
+    let text = "too many request bodies are arriving at the same time; try again later";
     HttpResponse::error(503, "too_many_bodies", text).with_header("Retry-After", "1")
 }
 

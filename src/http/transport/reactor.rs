@@ -1,10 +1,10 @@
 //! Drives all connections: reads requests, lets an [`HttpService`] answer them, and sends the [`HttpResponse`]s.
 //!
 //! A few threads share one epoll instance; each takes one ready connection at a time (one-shot, so that no two have
-//! the same), reads, calls the [`HttpService`], writes what the socket takes and arms the connection again. No thread
-//! ever waits for a client: one that is slow or silent, or sends half a request, costs a descriptor and a bounded buffer
-//! until its deadline. A request whose response takes long is *deferred*: its connection stays armed only for the
-//! client's hanging up, and the thread that has the response passes it to [`Reactor::answer`].
+//! the same), reads, calls the [`HttpService`], writes what the socket takes and arms the connection again. No
+//! thread ever waits for a client: one that is slow or silent, or sends half a request, costs a descriptor and a
+//! bounded buffer until its deadline. A request whose response takes long is *deferred*: its connection stays armed
+//! only for the client's hanging up, and the thread that has the response passes it to [`Reactor::answer`].
 
 use std::collections::HashMap;
 use std::net::Shutdown;
@@ -120,7 +120,7 @@ impl Reactor {
     /// Takes requests that wait for a thread to the service.
     fn serve_queue(&self, service: &dyn HttpService) {
         while !self.ended.load(Ordering::SeqCst)
-            && let Some((slot, ServiceJob { connection, ticket, request })) = self.requests.next()
+            && let Some((slot, ServiceJob { connection, ticket, request })) = self.requests.next_waiting()
         {
             let done = catch_panic(|| {
                 let state = self.call(&connection, slot, ticket, request, service);
@@ -147,7 +147,7 @@ impl Reactor {
             return Some(self.call(connection, (), ticket, request, service));
         }
         let job = ServiceJob { connection: Arc::clone(connection), ticket, request };
-        let (slot, job) = self.requests.begin(job)?;
+        let (slot, job) = self.requests.start_or_queue(job)?;
         Some(self.call(connection, slot, ticket, job.request, service))
     }
 
@@ -217,8 +217,8 @@ impl Reactor {
         }
     }
 
-    /// Returns whether the client of a request is still connected. A client that has closed its sending side looks the
-    /// same as one that has closed the connection.
+    /// Returns whether the client of a request is still connected. A client that has closed its sending side looks
+    /// the same as one that has closed the connection.
     pub fn is_connected(&self, ticket: Ticket) -> bool {
         self.with_connection(ticket, |connection, state| {
             state.phase != ConnectionPhase::Closed && !connection.has_ended()
@@ -403,8 +403,8 @@ impl Reactor {
         }
     }
 
-    /// Sends what the socket takes, from a thread that does not have the connection. Returns `false` when the client has
-    /// gone.
+    /// Sends what the socket takes, from a thread that does not have the connection. Returns `false` when the
+    /// client has gone.
     fn flush_and_arm(&self, connection: &Connection, state: &mut ConnectionState) -> bool {
         let is_here = connection.flush_and_close(state);
         if is_here {

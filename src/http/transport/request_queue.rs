@@ -42,19 +42,19 @@ impl<T> RequestQueue<T> {
     }
 
     /// Returns a slot for a request that has just arrived, or `None` after putting the request into the queue.
-    pub fn begin(&self, job: T) -> Option<(RequestSlot<'_, T>, T)> {
+    pub fn start_or_queue(&self, request: T) -> Option<(RequestSlot<'_, T>, T)> {
         let mut state = self.state();
         if state.working >= self.max_working || !state.waiting.is_empty() {
-            state.waiting.push_back(job);
+            state.waiting.push_back(request);
             self.waiting.store(state.waiting.len(), Ordering::SeqCst);
             return None;
         }
         state.working += 1;
-        Some((RequestSlot(self), job))
+        Some((RequestSlot(self), request))
     }
 
     /// Returns the request that has waited longest, with a slot for it; called by every thread that is free.
-    pub fn next(&self) -> Option<(RequestSlot<'_, T>, T)> {
+    pub fn next_waiting(&self) -> Option<(RequestSlot<'_, T>, T)> {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return None;
         }
@@ -62,10 +62,10 @@ impl<T> RequestQueue<T> {
         if state.working >= self.max_working {
             return None;
         }
-        let job = state.waiting.pop_front()?;
+        let request = state.waiting.pop_front()?;
         self.waiting.store(state.waiting.len(), Ordering::SeqCst);
         state.working += 1;
-        Some((RequestSlot(self), job))
+        Some((RequestSlot(self), request))
     }
 }
 
@@ -81,17 +81,22 @@ mod tests {
 
     #[test]
     fn requests_beyond_the_limit_wait_in_order() {
-        let crew = RequestQueue::new(2);
-        let (one, two) = (crew.begin(1), crew.begin(2));
-        assert_eq!(two.as_ref().map(|(_, job)| *job), Some(2));
-        assert!(crew.begin(3).is_none() && crew.begin(4).is_none() && crew.next().is_none());
+        let queue = RequestQueue::new(2);
+        let (one, two) = (queue.start_or_queue(1), queue.start_or_queue(2));
+        assert_eq!(two.as_ref().map(|(_, request)| *request), Some(2));
+        assert!(
+            queue.start_or_queue(3).is_none()
+                && queue.start_or_queue(4).is_none()
+                && queue.next_waiting().is_none()
+        );
         drop(one);
-        assert!(crew.begin(5).is_none(), "requests that wait go first");
-        let three = crew.next();
-        assert_eq!(three.as_ref().map(|(_, job)| *job), Some(3));
+        assert!(queue.start_or_queue(5).is_none(), "requests that wait go first");
+        let three = queue.next_waiting();
+        assert_eq!(three.as_ref().map(|(_, request)| *request), Some(3));
         drop((two, three));
-        let rest: Vec<i32> = std::iter::from_fn(|| crew.next().map(|(_, job)| job)).collect();
+        let rest: Vec<i32> =
+            std::iter::from_fn(|| queue.next_waiting().map(|(_, request)| request)).collect();
         assert_eq!(rest, [4, 5]);
-        assert!(crew.begin(6).is_some());
+        assert!(queue.start_or_queue(6).is_some());
     }
 }

@@ -47,7 +47,7 @@ impl SocketFile {
         check_directory(directory)?;
         let taken = || {
             Error::refused(format!("another server listens at {shown}"))
-                .with_hint("choose another path with --socket, or end that server")
+                .with_hint("choose another path with --socket, or stop that server")
         };
         let mut lock_name = path.as_os_str().to_owned();
         lock_name.push(".lock");
@@ -56,7 +56,7 @@ impl SocketFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::io("look at", path, error)),
             Ok(there) if !there.file_type().is_socket() => {
-                return Err(Error::config(format!("something else than a socket is at {shown}"))
+                return Err(Error::config(format!("the file at {shown} is not a socket"))
                     .with_hint("choose another path with --socket, or remove it"));
             }
             // Another program's server takes no lock, but accepts connections.
@@ -112,6 +112,6 @@ fn check_directory(directory: &Path) -> Result<()> {
         return Ok(());
     }
     let shown = printable(&directory.to_string_lossy());
-    Err(Error::config(format!("others may exchange files in {shown}, so that no socket is safe there"))
+    Err(Error::config(format!("others can replace files in {shown}, so a socket is not safe there"))
         .with_hint("choose a directory that only you can write to, such as $XDG_RUNTIME_DIR"))
 }

@@ -81,7 +81,7 @@ fn a_token_file_is_treated_as_a_key() {
     assert!(why(dir.path()).contains("not a regular file"));
     assert!(why(&dir.path().join("missing")).contains("No such file"));
     write_secret(&dir.path().join("large"), &"x".repeat(1 << 20));
-    assert!(why(&dir.path().join("large")).contains("holds no token"));
+    assert!(why(&dir.path().join("large")).contains("does not contain a token"));
     if rustix::process::geteuid().is_root() {
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
         std::os::unix::fs::chown(&path, Some(65534), None).unwrap();

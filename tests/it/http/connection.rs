@@ -63,7 +63,7 @@ fn a_token_is_asked_for_when_there_is_one() {
     // A token of several words is none.
     let words = failed_start(secrets.path(), &everywhere);
     assert_eq!(words.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&words.stderr).contains("holds no token"), "{words:?}");
+    assert!(String::from_utf8_lossy(&words.stderr).contains("does not contain a token"), "{words:?}");
 
     write_secret(&path, "correct-horse-battery\n");
     let server = Server::with(&everywhere);

@@ -112,10 +112,10 @@ fn a_place_that_is_no_place_for_a_socket_is_refused_in_one_line() {
     std::fs::create_dir(&open).unwrap();
     std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
     for (path, words) in [
-        (file.clone(), "something else than a socket"),
+        (file.clone(), "is not a socket"),
         (dir.path().join("x".repeat(120)), "too long"),
         (dir.path().join("missing/s"), "No such file"),
-        (open.join("s"), "others may exchange files"),
+        (open.join("s"), "others can replace files"),
     ] {
         let (code, said) = why(dir.path(), &path);
         assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
