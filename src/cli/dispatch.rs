@@ -19,11 +19,11 @@ use super::inside_run;
 use super::output::Output;
 use super::table::Table;
 use crate::dispatch::agent::reaper::GuardPool;
-use crate::dispatch::config::consent::Gate;
+use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::choices_now;
-use crate::dispatch::config::options::{Options, Surroundings};
+use crate::dispatch::config::options::{DispatchOptions, ProcessContext};
 use crate::dispatch::config::plan::Plan;
-use crate::dispatch::config::reload::Follower;
+use crate::dispatch::config::reload::PlanReloader;
 use crate::dispatch::config::sensitive_settings::FileChoices;
 use crate::dispatch::dispatcher::Dispatcher;
 use crate::dispatch::dispatcher::ShutdownHandle;
@@ -125,13 +125,13 @@ impl DispatchCommand {
         let (config, store) =
             if self.dry_run { context.workspace_to_read()? } else { context.workspace()? };
         self.lane.iter().try_for_each(|lane| check_lane(lane))?;
-        let surroundings = Surroundings {
+        let surroundings = ProcessContext {
             environment: env::all(),
             cwd: self.directory(context)?,
             pid: std::process::id(),
-            gate: self.gate(context, &config, &store)?,
+            consent: self.consent_policy(context, &config, &store)?,
         };
-        let options = Options {
+        let options = DispatchOptions {
             lanes: self.lane.clone(),
             vendor: self.vendor.clone(),
             command: self.program.clone(),
@@ -147,7 +147,7 @@ impl DispatchCommand {
             drain: self.drain,
             once: self.once,
         };
-        let (plan, follower) = Follower::start(config, &store, options, surroundings)?;
+        let (plan, follower) = PlanReloader::start(config, &store, options, surroundings)?;
         for warning in &plan.warnings {
             context.out.warn(warning);
         }
@@ -175,8 +175,13 @@ impl DispatchCommand {
 
     /// What settings may choose. With --trust that is all they say now; a preview runs nothing, so that it
     /// only says what is missing.
-    fn gate(&self, context: &CommandContext, config: &Config, store: &Store) -> Result<Gate> {
-        let gate = Gate::new(env::trust_records());
+    fn consent_policy(
+        &self,
+        context: &CommandContext,
+        config: &Config,
+        store: &Store,
+    ) -> Result<ConsentPolicy> {
+        let gate = ConsentPolicy::new(env::trust_records());
         if self.trust {
             let files = choices_now(config, Some(store))?;
             let asked: Vec<FileChoices> = files.into_iter().filter(|file| file.is_asked).collect();
@@ -198,7 +203,7 @@ fn work(
     context: &mut CommandContext,
     store: &Store,
     plan: Plan,
-    follower: Follower,
+    follower: PlanReloader,
     form: LogForm,
 ) -> Result<CommandExit> {
     let quiet = context.out.quiet;

@@ -8,7 +8,7 @@ use super::env;
 use super::exit::CommandExit;
 use super::output::ProgressLine;
 use super::trust;
-use crate::dispatch::config::consent::Gate;
+use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::load;
 use crate::error::{Result, printable};
 use crate::model::task::object;
@@ -70,7 +70,7 @@ impl DoctorCommand {
 fn add_consent(context: &CommandContext, diagnoses: &mut Vec<Diagnosis>) {
     let Ok(config) = context.config() else { return };
     let Ok(files) = trust::files(context, &config) else { return };
-    let gate = Gate::new(env::trust_records());
+    let gate = ConsentPolicy::new(env::trust_records());
     let asked: Vec<_> = files.into_iter().filter(|file| file.is_asked).collect();
     let place = diagnoses.iter().rposition(|other| other.area == "configuration");
     let place = place.map_or(diagnoses.len(), |last| last + 1);
@@ -94,7 +94,7 @@ fn add_consent(context: &CommandContext, diagnoses: &mut Vec<Diagnosis>) {
 fn dispatch_section(context: &CommandContext) -> Option<Diagnosis> {
     let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
     let store = Store::open_to_read(&config.store_root, context.store_options().ok()?).ok()?;
-    let (level, message, remedy) = match load(&config, &store, &Gate::default().opened()) {
+    let (level, message, remedy) = match load(&config, &store, &ConsentPolicy::default().opened()) {
         Ok(_) if config.dispatch.is_none() => return None,
         Ok(_) => (Level::Ok, "its dispatch settings can be used".to_string(), None),
         Err(error) => {

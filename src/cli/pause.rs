@@ -6,7 +6,7 @@ use super::args::span;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::lane_or_vendor::{VendorArgs, print_lane, print_vendor};
-use crate::dispatch::config::consent::Gate;
+use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::load;
 use crate::error::{Error, Result, printable};
 use crate::model::cooldown::pause_end;
@@ -89,7 +89,7 @@ fn known_without(context: &CommandContext, store: &Store, vendor: &str) -> Optio
     if vendor.starts_with(COMMAND_PREFIX) {
         return None;
     }
-    let settings = load(&context.config().ok()?, store, &Gate::default().opened()).ok()?;
+    let settings = load(&context.config().ok()?, store, &ConsentPolicy::default().opened()).ok()?;
     let known: Vec<&str> = settings.vendors.names().collect();
     (!known.contains(&vendor)).then(|| known.join(", "))
 }

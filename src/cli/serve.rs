@@ -13,7 +13,7 @@ use super::env;
 use super::exit::CommandExit;
 use super::inside_run;
 use super::output::print_error_line;
-use crate::dispatch::config::consent::Gate;
+use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::{check_route, route_widening};
 use crate::error::{Error, Result, printable, shell_word};
 use crate::http::{self, AgreeToRoutes, RouteRules, ServeOptions, ServerAddresses, TokenRule};
@@ -105,7 +105,7 @@ fn announcement(places: &ServerAddresses) -> Vec<String> {
 
 /// Notes what clients that are let in make of the routes, where a dispatcher would ask for it.
 fn agree_to_routes(context: &CommandContext) -> Result<AgreeToRoutes> {
-    let (gate, clock) = (Gate::new(env::trust_records()), context.store_options()?.clock);
+    let (gate, clock) = (ConsentPolicy::new(env::trust_records()), context.store_options()?.clock);
     Ok(Box::new(move |config, path, before, after| {
         // Where that cannot be noted, the dispatcher asks.
         let _ = gate.carry_over(config, path, (before, after), clock.now().wall);

@@ -11,7 +11,7 @@ use super::env;
 use super::exit::CommandExit;
 use super::inside_run;
 use super::table::Table;
-use crate::dispatch::config::consent::{Gate, no_place, setting};
+use crate::dispatch::config::consent::{ConsentPolicy, no_place, setting};
 use crate::dispatch::config::load::choices_now;
 use crate::dispatch::config::sensitive_settings::FileChoices;
 use crate::error::{Error, Result, printable, shell_word};
@@ -69,7 +69,7 @@ impl TrustCommand {
         if asks && !files.is_empty() && !ask(context, &files)? {
             return Err(Error::refused("nothing was agreed to"));
         }
-        Gate::new(Some(records)).agree(&files, context.store_options()?.clock.now().wall)?;
+        ConsentPolicy::new(Some(records)).agree(&files, context.store_options()?.clock.now().wall)?;
         report(context, &config, &files)
     }
 
@@ -207,7 +207,7 @@ pub(super) fn trust_own(context: &CommandContext, holder: &Path, file: &Path) {
         Config::load_found(found, None).and_then(|config| choices_now(&config, None)).and_then(|files| {
             match files.is_empty() {
                 true => Ok(()),
-                false => Gate::new(env::trust_records())
+                false => ConsentPolicy::new(env::trust_records())
                     .agree(&files, context.store_options()?.clock.now().wall)
                     .map_err(|error| {
                         let file = shell_word(&file.to_string_lossy());

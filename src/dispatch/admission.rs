@@ -1,6 +1,6 @@
 //! Admission control: which tasks may be claimed while vendors have cooldowns.
 
-use super::config::served_lane::Service;
+use super::config::served_lane::ServedLane;
 use super::cooldown;
 use crate::error::Result;
 use crate::model::{AllParked, Parked, Task, Time};
@@ -33,14 +33,12 @@ impl<'a> Admission<'a> {
     ///
     /// # Errors
     /// The pause, if there is one to tell of.
-    pub fn admit(&self, service: &Service, task: &Task) -> std::result::Result<bool, Parked> {
-        let (model, _) = service.model_for(task);
+    pub fn admit(&self, served: &ServedLane, task: &Task) -> std::result::Result<bool, Parked> {
+        let (model, _) = served.model_for(task);
         let mut models = self.parked.values().filter(|parked| parked.model.is_some());
-        match models.find(|parked| parked.stops(&service.account, model.as_deref(), self.now)) {
+        match models.find(|parked| parked.stops(&served.account, model.as_deref(), self.now)) {
             Some(parked) => Err(parked.clone()),
-            None => {
-                Ok(self.account_cooldown(&service.account).is_none() || self.takes_probe(&service.account))
-            }
+            None => Ok(self.account_cooldown(&served.account).is_none() || self.takes_probe(&served.account)),
         }
     }
 

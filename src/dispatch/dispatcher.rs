@@ -15,9 +15,9 @@ use super::admission::Admission;
 use super::agent::StopHandle;
 use super::agent::reaper::GuardPool;
 use super::config::plan::Plan;
-use super::config::readiness::Unready;
-use super::config::reload::Follower;
-use super::config::served_lane::Service;
+use super::config::readiness::LaneReadiness;
+use super::config::reload::PlanReloader;
+use super::config::served_lane::ServedLane;
 use super::event::DispatchEvent;
 use super::heartbeat::LeaseRenewer;
 use super::outcome::StopReason;
@@ -45,7 +45,7 @@ const STORE_RETRY_PAUSE: Duration = Duration::from_secs(2);
 pub struct Dispatcher<'a> {
     store: &'a Store,
     plan: Arc<Plan>,
-    follower: Follower,
+    reloader: PlanReloader,
     guard_pool: &'a GuardPool,
     observe: &'a (dyn Fn(DispatchEvent) + Sync),
     sender: Sender<Wakeup>,
@@ -71,8 +71,8 @@ struct ActiveRun {
 /// The state of the event loop.
 struct LoopState {
     plan: Arc<Plan>,
-    follower: Follower,
-    not_ready: Unready,
+    reloader: PlanReloader,
+    not_ready: LaneReadiness,
     running: BTreeMap<String, ActiveRun>,
     summary: DispatchSummary,
     draining: bool,
@@ -88,11 +88,11 @@ struct LoopState {
 }
 
 impl LoopState {
-    fn new(plan: Arc<Plan>, follower: Follower) -> Self {
+    fn new(plan: Arc<Plan>, reloader: PlanReloader) -> Self {
         Self {
             plan,
-            follower,
-            not_ready: Unready::default(),
+            reloader,
+            not_ready: LaneReadiness::default(),
             running: BTreeMap::new(),
             summary: DispatchSummary::default(),
             draining: false,
@@ -111,12 +111,12 @@ impl<'a> Dispatcher<'a> {
     pub fn new(
         store: &'a Store,
         plan: Plan,
-        follower: Follower,
+        reloader: PlanReloader,
         guard_pool: &'a GuardPool,
         observe: &'a (dyn Fn(DispatchEvent) + Sync),
     ) -> Self {
         let (sender, receiver) = mpsc::channel();
-        Self { store, plan: Arc::new(plan), follower, guard_pool, observe, sender, receiver }
+        Self { store, plan: Arc::new(plan), reloader, guard_pool, observe, sender, receiver }
     }
 
     /// Returns a handle that ends the dispatcher.
@@ -129,7 +129,7 @@ impl<'a> Dispatcher<'a> {
     /// # Errors
     /// When the store cannot be used at all. Temporary errors are retried.
     pub fn run(self) -> Result<DispatchSummary> {
-        let Self { store, plan, follower, guard_pool, observe, sender, receiver } = self;
+        let Self { store, plan, reloader, guard_pool, observe, sender, receiver } = self;
         store.check_writable()?;
         recover(store, &plan.prices, observe)?;
         deliver_outbox(store, observe)?;
@@ -140,7 +140,7 @@ impl<'a> Dispatcher<'a> {
         let versions = VersionCache::default();
         let lane_watcher = LaneWatcher::new(plan.lanes());
         observe(DispatchEvent::Ready { owner: plan.owner.clone(), lanes: plan.lanes() });
-        let state = LoopState::new(plan, follower);
+        let state = LoopState::new(plan, reloader);
         let ended = AtomicBool::new(false);
         let summary = std::thread::scope(|scope| {
             scope.spawn(|| lease_renewer.watch(store));
@@ -277,7 +277,7 @@ impl<'env> EventLoop<'env> {
 
     /// Applies changes of the configuration, and checks which lanes are ready.
     fn follow(&self, state: &mut LoopState) {
-        match state.follower.look(self.store, &state.plan) {
+        match state.reloader.reload_if_changed(self.store, &state.plan) {
             None => {}
             Some(Ok(plan)) => {
                 state.plan = Arc::new(plan);
@@ -288,7 +288,7 @@ impl<'env> EventLoop<'env> {
             }
             Some(Err(error)) => self.warn(format!("{error}; the settings stay as they were")),
         }
-        let changes = state.not_ready.look(&state.plan);
+        let changes = state.not_ready.check(&state.plan);
         if !changes.is_empty() {
             self.registration.set_not_ready(state.not_ready.to_object());
             changes.into_iter().for_each(|moment| (self.observe)(moment));
@@ -368,23 +368,23 @@ impl<'env> EventLoop<'env> {
         while state.running.len() < plan.max_concurrent as usize {
             // Created first: once a task is claimed nothing may prevent the start of its run.
             let stop = StopHandle::new()?;
-            let Some((service, task)) = self.claim_from_first_lane(state)? else {
+            let Some((served, task)) = self.claim_from_first_lane(state)? else {
                 return Ok(true);
             };
-            self.start(state, service, task, stop, scope)?;
+            self.start(state, served, task, stop, scope)?;
         }
         Ok(false)
     }
 
     /// Claims a task from the first lane that has a matching one.
-    fn claim_from_first_lane(&self, state: &mut LoopState) -> Result<Option<(Arc<Service>, Task)>> {
+    fn claim_from_first_lane(&self, state: &mut LoopState) -> Result<Option<(Arc<ServedLane>, Task)>> {
         let (store, plan) = (self.store, state.plan.clone());
         let admission = Admission::load(store)?;
-        for service in &plan.services {
-            let lane = &service.route.lane;
+        for served in &plan.served_lanes {
+            let lane = &served.route.lane;
             let at_work = state.running.values().filter(|run| run.lane == *lane).count();
-            let is_full = service.route.concurrency.is_some_and(|most| at_work >= most as usize);
-            if let Some(parked) = admission.blocking_cooldown(&service.account) {
+            let is_full = served.route.concurrency.is_some_and(|most| at_work >= most as usize);
+            if let Some(parked) = admission.blocking_cooldown(&served.account) {
                 self.report_cooldown(state, parked);
                 continue;
             }
@@ -394,10 +394,10 @@ impl<'env> EventLoop<'env> {
             let stopped = RefCell::new(Vec::new());
             let admit = |task: &Task| {
                 let note = |parked| stopped.borrow_mut().push(parked);
-                admission.admit(service, task).map_err(note).unwrap_or(false)
+                admission.admit(served, task).map_err(note).unwrap_or(false)
             };
             let known = &*state;
-            let want = LaneQuery { lanes: vec![lane.clone()], filter: service.filter.clone() };
+            let want = LaneQuery { lanes: vec![lane.clone()], filter: served.filter.clone() };
             let taker = ClaimRequest {
                 owner: &plan.owner,
                 lease_seconds: plan.lease_seconds,
@@ -407,7 +407,7 @@ impl<'env> EventLoop<'env> {
             let claimed = store.claim_next_as(&want, &taker)?;
             stopped.into_inner().iter().for_each(|parked| self.report_cooldown(state, parked));
             if let Some(task) = claimed {
-                return Ok(Some((service.clone(), task)));
+                return Ok(Some((served.clone(), task)));
             }
         }
         Ok(None)
@@ -425,7 +425,7 @@ impl<'env> EventLoop<'env> {
     fn start<'scope>(
         &self,
         state: &mut LoopState,
-        service: Arc<Service>,
+        served: Arc<ServedLane>,
         task: Task,
         stop: StopHandle,
         scope: &'scope Scope<'scope, 'env>,
@@ -441,9 +441,9 @@ impl<'env> EventLoop<'env> {
             &id,
             RunEntry {
                 lane: task.spec.lane.clone(),
-                vendor: service.vendor.name.clone(),
+                vendor: served.vendor.name.clone(),
                 run: run_id(&token).as_str().to_string(),
-                in_progress: service.route.in_progress.clone(),
+                in_progress: served.route.in_progress.clone(),
                 started_at: claim.claimed_at.to_string(),
                 session_id: session.clone(),
                 ..RunEntry::default()
@@ -452,13 +452,13 @@ impl<'env> EventLoop<'env> {
         (self.observe)(DispatchEvent::Claimed {
             task_id: id.clone(),
             lane: task.spec.lane.clone(),
-            vendor: service.vendor.name.clone(),
+            vendor: served.vendor.name.clone(),
             attempt: task.attempt,
         });
         self.lease_renewer.add(&task.id, &token, &stop);
         let running = ActiveRun { lane: task.spec.lane.clone(), session, stop: stop.clone() };
         state.running.insert(id, running);
-        let claimed_task = ClaimedTask { task, token, service, stop };
+        let claimed_task = ClaimedTask { task, token, served, stop };
         let context = RunContext {
             store: self.store,
             plan: state.plan.clone(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::config::plan::Plan;
-use super::config::served_lane::Service;
+use super::config::served_lane::ServedLane;
 use super::run::prepare::{CannotStart, CommandLine, command_line, own_timeout};
 use super::run::resume;
 use crate::Result;
@@ -59,13 +59,13 @@ impl Preview {
 fn next_command(
     store: &Store,
     plan: &Plan,
-    service: &Service,
+    served: &ServedLane,
     task: &Task,
 ) -> std::result::Result<CommandLine, CannotStart> {
     let events = store.events(&task.id)?;
-    let continued = resume::continuation(store, task, &events, service, task.fence + 1)?;
+    let continued = resume::continuation(store, task, &events, served, task.fence + 1)?;
     let session = continued.as_ref().map(|continued| continued.session.as_str());
-    command_line(store, plan, service, task, session, 0)
+    command_line(store, plan, served, task, session, 0)
 }
 
 /// Looks what would be run in each lane; claims nothing.
@@ -75,26 +75,26 @@ fn next_command(
 pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
     let (all_parked, now) = (store.cooldowns()?, store.now().wall);
     let mut previews = Vec::new();
-    for service in &plan.services {
-        let lanes = vec![service.route.lane.clone()];
-        let task = store.peek_next(&LaneQuery { lanes, filter: service.filter.clone() })?;
+    for served in &plan.served_lanes {
+        let lanes = vec![served.route.lane.clone()];
+        let task = store.peek_next(&LaneQuery { lanes, filter: served.filter.clone() })?;
         let command = match &task {
-            None => service.check_ready().map(|()| Vec::new()).map_err(|error| error.to_string()),
-            Some(task) => match next_command(store, plan, service, task) {
+            None => served.check_ready().map(|()| Vec::new()).map_err(|error| error.to_string()),
+            Some(task) => match next_command(store, plan, served, task) {
                 Ok(line) => Ok(std::iter::once(line.program.to_string_lossy().into_owned())
                     .chain(line.args)
                     .collect()),
                 Err(reason) => Err(reason.to_string()),
             },
         };
-        let model = task.as_ref().and_then(|task| service.model_for(task).0);
+        let model = task.as_ref().and_then(|task| served.model_for(task).0);
         previews.push(Preview {
-            lane: service.route.lane.clone(),
-            vendor: service.vendor.name.clone(),
-            parked: cooldown::obstacle_to(&all_parked, &service.account, model.as_deref(), now).cloned(),
-            program: service.program().map(|path| path.to_string_lossy().into_owned()),
-            timeout: task.as_ref().and_then(own_timeout).or(service.route.timeout),
-            silence: service.silence_limit(),
+            lane: served.route.lane.clone(),
+            vendor: served.vendor.name.clone(),
+            parked: cooldown::obstacle_to(&all_parked, &served.account, model.as_deref(), now).cloned(),
+            program: served.program().map(|path| path.to_string_lossy().into_owned()),
+            timeout: task.as_ref().and_then(own_timeout).or(served.route.timeout),
+            silence: served.silence_limit(),
             task_id: task.map(|task| task.id.to_string()),
             command,
         });

@@ -93,7 +93,7 @@ impl DispatcherRegistration {
         let info = WorkerInfo {
             kind: DISPATCHER.to_string(),
             owner: plan.owner.clone(),
-            pid: plan.surroundings.pid,
+            pid: plan.process.pid,
             lanes: plan.lanes(),
             filter: String::new(),
             since: store.now().wall,
@@ -206,17 +206,17 @@ impl DispatcherRegistration {
 
 /// Returns each lane with the account that serves it and the limits of its runs.
 fn serves(plan: &Plan) -> Value {
-    let serves = plan.services.iter().map(|service| {
+    let serves = plan.served_lanes.iter().map(|served| {
         let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs_f64());
-        let classes = service.vendor.model_classes.iter();
+        let classes = served.vendor.model_classes.iter();
         let classes: Object = classes.map(|(class, model)| (class.clone(), model.clone().into())).collect();
         Value::Object(object([
-            ("lane", service.route.lane.clone().into()),
-            ("vendor", service.account.clone().into()),
-            ("model", service.route.model.clone().or_else(|| service.vendor.model.clone()).into()),
+            ("lane", served.route.lane.clone().into()),
+            ("vendor", served.account.clone().into()),
+            ("model", served.route.model.clone().or_else(|| served.vendor.model.clone()).into()),
             ("model_classes", classes.into()),
-            ("timeout_seconds", seconds(service.route.timeout).into()),
-            ("silence_timeout_seconds", seconds(service.silence_limit()).into()),
+            ("timeout_seconds", seconds(served.route.timeout).into()),
+            ("silence_timeout_seconds", seconds(served.silence_limit()).into()),
         ]))
     });
     serves.collect::<Vec<_>>().into()
@@ -224,7 +224,7 @@ fn serves(plan: &Plan) -> Value {
 
 /// Returns the accounts that may have a cooldown, sorted.
 fn vendors(plan: &Plan) -> Value {
-    let mut vendors: Vec<&str> = plan.services.iter().map(|service| service.account.as_str()).collect();
+    let mut vendors: Vec<&str> = plan.served_lanes.iter().map(|served| served.account.as_str()).collect();
     vendors.sort_unstable();
     vendors.dedup();
     vendors.into()

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::path::PathBuf;
 
 use lanes::dispatch::config::DispatchConfig;
-use lanes::dispatch::config::reader::Source;
+use lanes::dispatch::config::reader::SourceText;
 use lanes::model::Time;
 use lanes::workspace::{Base, Config, SubmitContext, SubmitRequest, check_nesting, check_submit};
 
@@ -205,7 +205,7 @@ fn configuration(path: &std::path::Path, text: &str) {
     for warning in &config.warnings {
         assert!(!warning.contains(char::is_control), "{warning:?}");
     }
-    let source = Source { file: "handoff.yaml", text };
+    let source = SourceText { file: "handoff.yaml", text };
     if let Err(error) = DispatchConfig::read(config.dispatch.as_ref(), source, None) {
         one_line(&error);
         assert!(error.message().starts_with("handoff.yaml"), "{error}");

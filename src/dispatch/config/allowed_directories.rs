@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::options::Surroundings;
+use super::options::ProcessContext;
 use crate::error::printable;
 use crate::workspace::Config;
 
@@ -19,7 +19,7 @@ const STICKY: u32 = 0o1000;
 
 /// The directories below which agents may work, and whose they may be.
 #[derive(Clone, Debug, Default)]
-pub struct Workplaces {
+pub struct AllowedDirectories {
     /// The workspace, and what the configuration says besides.
     own: Vec<PathBuf>,
     /// What `worktree_roots` names; the owner of one may own what is in it, too.
@@ -28,14 +28,14 @@ pub struct Workplaces {
     trusted: Vec<u32>,
 }
 
-impl Workplaces {
+impl AllowedDirectories {
     /// Those of a workspace; `named` are absolute paths, which need not exist.
-    pub fn new(workspace: &Config, named: Vec<PathBuf>, around: &Surroundings) -> Self {
+    pub fn new(workspace: &Config, named: Vec<PathBuf>, process: &ProcessContext) -> Self {
         let us = rustix::process::geteuid();
         let mut trusted = vec![us.as_raw(), 0];
         if us.is_root() {
             // As with git: who became root by sudo works in directories of their own.
-            trusted.extend(around.variable("SUDO_UID").and_then(|uid| uid.parse::<u32>().ok()));
+            trusted.extend(process.variable("SUDO_UID").and_then(|uid| uid.parse::<u32>().ok()));
         }
         // The author of the configuration has chosen the programs.
         let file = workspace.path.as_ref().and_then(|path| std::fs::metadata(path).ok());
@@ -143,7 +143,7 @@ mod tests {
         fn admit(&self, named: &[&str], asked: &str) -> Result<PathBuf, String> {
             let config = Config::store_only(Path::new("state"), &self.top.join("ws")).expect("a workspace");
             let named = named.iter().map(|name| self.top.join(name)).collect();
-            Workplaces::new(&config, named, &Surroundings::default()).admit(&self.top.join(asked))
+            AllowedDirectories::new(&config, named, &ProcessContext::default()).admit(&self.top.join(asked))
         }
 
         fn open_up(&self, name: &str, mode: u32) {
@@ -169,7 +169,8 @@ mod tests {
     fn a_link_that_takes_the_place_of_a_root_leads_nowhere() {
         let scene = Scene::new();
         let config = Config::store_only(Path::new("state"), &scene.top.join("ws")).expect("a workspace");
-        let places = Workplaces::new(&config, vec![scene.top.join("other")], &Surroundings::default());
+        let places =
+            AllowedDirectories::new(&config, vec![scene.top.join("other")], &ProcessContext::default());
         for (root, asked) in [("ws", "ws/in"), ("other", "other/in")] {
             std::fs::remove_dir_all(scene.top.join(root)).expect("removed");
             std::fs::create_dir_all(scene.top.join("elsewhere/in")).expect("made");

@@ -20,12 +20,12 @@ const LONGEST_SHOWN: usize = 60;
 
 /// Decides whether the settings of files may be used.
 #[derive(Clone, Debug, Default)]
-pub struct Gate {
+pub struct ConsentPolicy {
     records: Option<TrustRecords>,
     is_open: bool,
 }
 
-impl Gate {
+impl ConsentPolicy {
     /// A gate that goes by the records of the user; without any, nothing that is asked for passes.
     pub fn new(records: Option<TrustRecords>) -> Self {
         Self { records, is_open: false }
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn consent_is_asked_for_once_and_again_for_a_change() {
         let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let gate = Gate::new(Some(TrustRecords::below(home.path())));
+        let gate = ConsentPolicy::new(Some(TrustRecords::below(home.path())));
         let now = Time::from_micros(0);
         let files = choices(&found(dir.path(), "dispatch: {command: ./x, env: {B: 1}}\n"), None);
         let error = gate.check(&files).unwrap_err().to_string();
@@ -190,14 +190,14 @@ mod tests {
         assert!(error.contains("since you agreed to it: dispatch.command: \"yyy"), "{error}");
         assert!(error.contains("…, dispatch.env is gone; look"), "{error}");
         // Without a place for records nothing passes, and the error says what to do.
-        let error = Gate::default().check(&files).unwrap_err().to_string();
+        let error = ConsentPolicy::default().check(&files).unwrap_err().to_string();
         assert!(error.contains("set HOME or XDG_STATE_HOME"), "{error}");
     }
 
     #[test]
     fn a_server_agrees_to_its_own_changes_and_to_nothing_else() {
         let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let gate = Gate::new(Some(TrustRecords::below(home.path())));
+        let gate = ConsentPolicy::new(Some(TrustRecords::below(home.path())));
         let config = found(dir.path(), "dispatch: {timeout: 5}\n");
         let path = dir.path().canonicalize().unwrap().join("handoff/state/routes.json");
         let routes = |text: &str| json::parse_object(text.as_bytes()).unwrap();

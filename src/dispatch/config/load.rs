@@ -1,11 +1,11 @@
-//! Where the settings of a dispatcher come from: `dispatch:` in `handoff.yaml`, which a person writes,
-//! and `routes.json` in the store, which programs write.
+//! Loads the settings of a dispatcher: `dispatch:` in `handoff.yaml`, which a person writes, and `routes.json` in the
+//! store, which programs write.
 
 use serde_yaml::Value;
 
 use super::DispatchConfig;
-use super::consent::Gate;
-use super::reader::{Section, Source};
+use super::consent::ConsentPolicy;
+use super::reader::{Section, SourceText};
 use super::route::Runner;
 use super::route_rights::{Said, widening};
 use super::sensitive_settings::{FileChoices, choices};
@@ -17,26 +17,26 @@ use crate::store::Store;
 use crate::workspace::{Config, check_nesting};
 use crate::{Error, Result};
 
-/// Reads all settings as they are now, if `gate` lets them pass.
+/// Reads the current settings if `consent` permits them.
 ///
 /// # Errors
 /// `Config`, naming file, line and key; `Corrupt` or `Io` for routes.json; as [`Gate::check`].
-pub fn load(workspace: &Config, store: &Store, gate: &Gate) -> Result<DispatchConfig> {
+pub fn load(workspace: &Config, store: &Store, consent: &ConsentPolicy) -> Result<DispatchConfig> {
     let routes = store.routes_text()?;
     let routes = routes.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
     let config = match routes {
         None => read(workspace, None)?,
         Some((path, text)) => {
             let file = path.to_string_lossy();
-            read(workspace, Some(&overlay(Source { file: &file, text })?))?
+            read(workspace, Some(&overlay(SourceText { file: &file, text })?))?
         }
     };
-    // The very text that was read is the one that is judged.
-    gate.check(&choices(workspace, routes))?;
+    // The text that was read is the text that is checked.
+    consent.check(&choices(workspace, routes))?;
     Ok(config)
 }
 
-/// What the files that settings come from choose, and whether consent is asked for it.
+/// Returns what the configuration files choose, and whether that needs consent.
 ///
 /// # Errors
 /// `Corrupt` or `Io` for routes.json.
@@ -60,8 +60,8 @@ pub fn check_route(workspace: &Config, lane: &str, route: &serde_json::Value) ->
     vendor_match::check(&config, &route, &vendor, false).map(drop)
 }
 
-/// Why a change of a lane's route needs the right to choose what runs; nothing when it does not. `before` is null
-/// for a lane without a route.
+/// Returns why a change of a lane's route needs the right to choose what runs, or `None` if it does not. `before` is
+/// null for a lane without a route.
 ///
 /// # Errors
 /// As [`check_route`].
@@ -76,32 +76,34 @@ pub fn route_widening(
     Ok(widening(&before, &Said { settings: after, route: &new.route(lane) }))
 }
 
-/// The settings with this route of a lane; null for none.
+/// Returns the settings with this route for a lane; null for none.
 fn with_route(workspace: &Config, lane: &str, route: &serde_json::Value) -> Result<DispatchConfig> {
     let routes = Object::from_iter([(lane.to_string(), route.clone())]);
     let text = json::to_text(&Object::from_iter([("routes".to_string(), routes.into())]));
     let value = parse("the route", &text)?;
-    // Without a text there is no line: the one it would name is nobody's.
-    let source = Source { file: "the route", text: "" };
+    // Without a text, messages name no line: there is no file that would have it.
+    let source = SourceText { file: "the route", text: "" };
     read(workspace, Some(&Section::new(source, &[], Some(&value))?.section("routes")?))
 }
 
 fn read(workspace: &Config, overlay: Option<&Section<'_>>) -> Result<DispatchConfig> {
     let file = workspace.path.as_ref().map(|path| path.to_string_lossy().into_owned());
     let text = workspace.path.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
-    let source =
-        Source { file: file.as_deref().unwrap_or("handoff.yaml"), text: text.as_deref().unwrap_or_default() };
+    let source = SourceText {
+        file: file.as_deref().unwrap_or("handoff.yaml"),
+        text: text.as_deref().unwrap_or_default(),
+    };
     DispatchConfig::read(workspace.dispatch.as_ref(), source, overlay)
 }
 
-fn overlay(source: Source<'_>) -> Result<Section<'_>> {
+fn overlay(source: SourceText<'_>) -> Result<Section<'_>> {
     let value = parse(source.file, source.text)?;
     let file = Section::new(source, &[], Some(&value))?;
     file.only(&["routes"])?;
     file.section("routes")
 }
 
-/// JSON is YAML, and YAML keeps the types that the rest of this module reads.
+/// Parses JSON as YAML, which has the value types that this module reads.
 fn parse(file: &str, text: &str) -> Result<Value> {
     let refuse = |why: &str| Error::config(format!("cannot parse {}: {}", printable(file), printable(why)));
     check_nesting(text).map_err(|why| refuse(&why))?;
@@ -116,8 +118,8 @@ mod tests {
 
     fn read_both(routes: &str) -> Result<DispatchConfig> {
         let value: Value = serde_yaml::from_str(FILE).expect("valid YAML");
-        let source = Source { file: "handoff.yaml", text: FILE };
-        let overlay = overlay(Source { file: "routes.json", text: routes })?;
+        let source = SourceText { file: "handoff.yaml", text: FILE };
+        let overlay = overlay(SourceText { file: "routes.json", text: routes })?;
         DispatchConfig::read(value.get("dispatch"), source, Some(&overlay))
     }
 

@@ -32,8 +32,8 @@ use std::time::Duration;
 use serde_yaml::Value;
 
 use self::prices::Prices;
-use self::reader::{Section, Source};
-use self::route::{Level, ROUTE_KEYS, Route, read_route};
+use self::reader::{Section, SourceText};
+use self::route::{ROUTE_KEYS, Route, SettingLevel, read_route};
 use super::vendor::Vendors;
 use crate::workspace::check_lane;
 use crate::{Error, Result};
@@ -62,13 +62,13 @@ struct Origin {
 }
 
 impl Origin {
-    fn of(source: Source<'_>) -> Self {
+    fn of(source: SourceText<'_>) -> Self {
         Self { file: source.file.to_string(), text: source.text.to_string() }
     }
 
     fn place(&self, path: &[&str]) -> String {
         let path: Vec<String> = path.iter().map(ToString::to_string).collect();
-        Source { file: &self.file, text: &self.text }.place(&path)
+        SourceText { file: &self.file, text: &self.text }.place(&path)
     }
 }
 
@@ -109,7 +109,11 @@ pub struct DispatchConfig {
 impl DispatchConfig {
     /// Reads the value of the `dispatch` key; a missing one gives the defaults. A route of `overlay`
     /// replaces the route of the same lane, and `null` there takes it away.
-    pub fn read(dispatch: Option<&Value>, source: Source<'_>, overlay: Option<&Section<'_>>) -> Result<Self> {
+    pub fn read(
+        dispatch: Option<&Value>,
+        source: SourceText<'_>,
+        overlay: Option<&Section<'_>>,
+    ) -> Result<Self> {
         let section = Section::new(source, &["dispatch"], dispatch)?;
         let known: Vec<&str> = PROCESS_KEYS.into_iter().chain(ROUTE_KEYS).collect();
         section.only(&known)?;
@@ -184,7 +188,7 @@ impl DispatchConfig {
     /// File, line and key of what is said about a lane's route.
     pub fn place(&self, route: &Route, key: &str) -> String {
         let lane = route.lane.as_str();
-        if route.given.get(key) != Some(&Level::Own) {
+        if route.given.get(key) != Some(&SettingLevel::Own) {
             return self.origin.place(&["dispatch", key]);
         }
         match &self.overlay {
@@ -218,14 +222,14 @@ fn key_order(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::reader::Given;
+    use super::reader::Override;
     use super::route::Runner;
     use super::*;
     use crate::dispatch::output::Format;
 
     fn read(text: &str) -> Result<DispatchConfig> {
         let value: Value = serde_yaml::from_str(text).expect("valid YAML");
-        let source = Source { file: "handoff.yaml", text };
+        let source = SourceText { file: "handoff.yaml", text };
         DispatchConfig::read(value.get("dispatch"), source, None)
     }
 
@@ -288,8 +292,8 @@ dispatch:
         assert_eq!(build.runner, Some(Runner::Vendor("claude".to_string())));
         assert_eq!(build.timeout, None);
         assert_eq!(build.max_retries, 0);
-        assert_eq!(build.permission_mode, Given::Off);
-        assert_eq!(build.allowed_tools, Given::Value(Vec::new()));
+        assert_eq!(build.permission_mode, Override::Off);
+        assert_eq!(build.allowed_tools, Override::Value(Vec::new()));
         assert_eq!(build.move_to.as_deref(), Some("review"));
         assert_eq!(build.dead_letter_lane.as_deref(), Some("attic"));
         assert_eq!(build.env["A"], None);
@@ -297,7 +301,7 @@ dispatch:
         let review = config.route("review");
         assert_eq!(review.runner, Some(Runner::Vendor("codex".to_string())));
         assert_eq!(review.timeout, Some(Duration::from_secs(7200)));
-        assert_eq!(review.permission_mode, Given::Absent, "the word of another vendor");
+        assert_eq!(review.permission_mode, Override::Inherit, "the word of another vendor");
         assert_eq!(review.max_retries, 2);
         let attic = config.route("attic");
         assert!(matches!(attic.runner, Some(Runner::Command { .. })));

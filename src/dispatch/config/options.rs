@@ -1,60 +1,60 @@
-//! What the command line asks for, and where the dispatcher runs.
+//! What a dispatcher is started with: the options of its command line and its own process.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::consent::Gate;
+use super::consent::ConsentPolicy;
 use crate::model::duration::Limit;
 
-/// What the command line asks for; it wins over the file.
+/// The options of the command line, which override the file.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Only these lanes.
+pub struct DispatchOptions {
+    /// Serve only these lanes.
     pub lanes: Vec<String>,
-    /// Vendor for lanes whose route names none.
+    /// The vendor of lanes whose route does not name one.
     pub vendor: Option<String>,
-    /// Program and arguments for lanes whose route names no vendor.
+    /// Program and arguments for lanes whose route does not name a vendor.
     pub command: Vec<OsString>,
-    /// Most agents at once.
+    /// Maximum number of concurrent agents.
     pub max_concurrent: Option<u32>,
-    /// Owner name in claims.
+    /// The owner name in claims.
     pub owner: Option<String>,
-    /// Length of a lease, in seconds.
+    /// The length of a lease, in seconds.
     pub lease_seconds: Option<f64>,
-    /// How long one run may take.
+    /// The maximum duration of a run.
     pub timeout: Option<Limit>,
-    /// How long a run may print nothing.
+    /// The maximum time without output.
     pub silence_timeout: Option<Limit>,
-    /// How many more attempts follow the first.
+    /// The number of attempts after the first.
     pub max_retries: Option<u32>,
-    /// Working directory of the agents.
+    /// The working directory of agents.
     pub cwd: Option<PathBuf>,
-    /// Directories outside the workspace below which tasks may have agents work.
+    /// Directories outside the workspace in which tasks may let agents work.
     pub worktree_roots: Vec<PathBuf>,
-    /// Time between the polite and the final signal.
+    /// The time between SIGTERM and SIGKILL.
     pub grace: Option<Duration>,
-    /// How long agents may go on after the first request to end.
+    /// How long running agents may continue after the first request to stop.
     pub drain: Option<Duration>,
-    /// End when the lanes are empty.
+    /// Exit when the lanes are empty.
     pub once: bool,
 }
 
-/// Where the dispatcher itself runs.
+/// The dispatcher's own process.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
+pub struct ProcessContext {
     /// Its environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// Its current directory.
+    /// Its working directory.
     pub cwd: PathBuf,
-    /// Its process number.
+    /// Its process id.
     pub pid: u32,
-    /// Which settings may choose what runs.
-    pub gate: Gate,
+    /// Which configuration files may choose what runs.
+    pub consent: ConsentPolicy,
 }
 
-impl Surroundings {
-    /// A variable's text; nothing when it is unset, empty or no text.
+impl ProcessContext {
+    /// Returns the value of an environment variable; `None` if it is unset, empty or not UTF-8.
     pub fn variable(&self, name: &str) -> Option<&str> {
         let value = self.environment.iter().find(|(key, _)| key == name)?.1.to_str()?;
         (!value.is_empty()).then_some(value)

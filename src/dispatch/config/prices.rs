@@ -116,7 +116,7 @@ fn amount(value: &Value) -> std::result::Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::config::reader::Source;
+    use crate::dispatch::config::reader::SourceText;
     use crate::dispatch::output::AtLeast;
 
     const TEXT: &str = "\
@@ -127,7 +127,7 @@ prices:
 
     fn prices(text: &str) -> Result<Prices> {
         let value: Value = serde_yaml::from_str(text).expect("valid YAML");
-        let source = Source { file: "handoff.yaml", text };
+        let source = SourceText { file: "handoff.yaml", text };
         Prices::read(&Section::new(source, &["prices"], value.get("prices"))?)
     }
 

@@ -1,8 +1,7 @@
-//! Reading a YAML mapping key by key, with errors that name file, line and key.
+//! Reads a YAML mapping key by key, with errors that name file, line and key.
 //!
-//! Typed deserialization loses the position of every error that is not about syntax. The `dispatch:`
-//! part of `handoff.yaml` is edited by hand and decides about somebody's money, so each of its
-//! errors points at its line.
+//! Typed deserialization loses the position of every error that is not a syntax error. The `dispatch:` section of
+//! `handoff.yaml` is edited by hand and controls spending, so each of its errors names its line.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,17 +15,17 @@ use crate::model::names;
 use crate::workspace::written_number;
 use crate::{Error, Result};
 
-/// The file that the values come from: its name for messages, its text for line numbers.
+/// The file from which values come: its name for messages, its text for line numbers.
 #[derive(Clone, Copy, Debug)]
-pub struct Source<'a> {
-    /// Path as the user knows it.
+pub struct SourceText<'a> {
+    /// The path as the user knows it.
     pub file: &'a str,
-    /// The file's whole text.
+    /// The text of the file.
     pub text: &'a str,
 }
 
-impl Source<'_> {
-    /// File, line and key, for messages.
+impl SourceText<'_> {
+    /// Returns file, line and key, for messages.
     pub fn place(&self, path: &[String]) -> String {
         let mut place = printable(self.file);
         if let Some(line) = line_of(self.text, path) {
@@ -40,51 +39,54 @@ impl Source<'_> {
     }
 }
 
-/// What a mapping says about one key. An explicit `null` differs from silence: it switches an
-/// inherited value off.
+/// The value of a key that may override an inherited value. An explicit `null` differs from a missing key: it
+/// removes the inherited value.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub enum Given<T> {
-    /// The key is missing: inherit.
+pub enum Override<T> {
+    /// The key is missing: the value is inherited.
     #[default]
-    Absent,
-    /// The key is `null`: nothing, whatever would be inherited.
+    Inherit,
+    /// The key is `null`: there is no value, even if one would be inherited.
     Off,
     /// The key has this value.
     Value(T),
 }
 
-impl<T> Given<T> {
-    /// The value that holds when `inherited` is the value of the level above.
+impl<T> Override<T> {
+    /// Returns the effective value if `inherited` is that of the level above.
     pub fn over(self, inherited: Option<T>) -> Option<T> {
         match self {
-            Self::Absent => inherited,
+            Self::Inherit => inherited,
             Self::Off => None,
             Self::Value(value) => Some(value),
         }
     }
 
-    /// The value given here, or nothing.
+    /// Returns the value given here, if any.
     pub fn value(self) -> Option<T> {
         self.over(None)
     }
 
-    /// The value given here, or `default` when the key is missing or `null`.
+    /// Returns the value given here, or `default` if the key is missing or `null`.
     pub fn or(self, default: T) -> T {
         self.value().unwrap_or(default)
     }
 }
 
-/// One mapping of the file together with the keys that lead to it.
+/// A mapping in the file, with the path of keys that leads to it.
 #[derive(Clone, Debug)]
 pub struct Section<'a> {
-    source: Source<'a>,
+    source: SourceText<'a>,
     path: Vec<String>,
     mapping: Mapping,
 }
 
 impl<'a> Section<'a> {
-    /// The mapping at `path`; `null` and a missing value read as an empty mapping.
-    pub fn new(source: Source<'a>, path: &[&str], value: Option<&Value>) -> Result<Self> {
+    /// Reads the mapping at `path`; `null` and a missing value are an empty mapping.
+    ///
+    /// # Errors
+    /// `Config` if the value is not a mapping.
+    pub fn new(source: SourceText<'a>, path: &[&str], value: Option<&Value>) -> Result<Self> {
         let path = path.iter().map(ToString::to_string).collect();
         let mut section = Self { source, path, mapping: Mapping::new() };
         match value {
@@ -95,29 +97,35 @@ impl<'a> Section<'a> {
         Ok(section)
     }
 
-    /// The same place in the file with other content, for values that were merged with defaults.
+    /// Returns a section at the same place in the file with other content, for values merged with defaults.
     pub fn with_mapping(&self, mapping: Mapping) -> Self {
         Self { mapping, ..self.clone() }
     }
 
-    /// The file it stands in.
-    pub fn source(&self) -> Source<'a> {
+    /// Returns its file.
+    pub fn source(&self) -> SourceText<'a> {
         self.source
     }
 
-    /// The mapping itself.
+    /// Returns the mapping.
     pub fn mapping(&self) -> &Mapping {
         &self.mapping
     }
 
-    /// The mapping below `key`.
+    /// Returns the mapping below `key`.
+    ///
+    /// # Errors
+    /// `Config` if the value is not a mapping.
     pub fn section(&self, key: &str) -> Result<Self> {
         let mut path: Vec<&str> = self.path.iter().map(String::as_str).collect();
         path.push(key);
         Self::new(self.source, &path, self.mapping.get(key))
     }
 
-    /// The keys in the order of the file; each must be text.
+    /// Returns the keys.
+    ///
+    /// # Errors
+    /// `Config` for a key that is not a scalar.
     pub fn keys(&self) -> Result<Vec<String>> {
         self.mapping
             .keys()
@@ -125,7 +133,10 @@ impl<'a> Section<'a> {
             .collect()
     }
 
-    /// Refuses keys other than `known`, with the nearest known one as a hint.
+    /// Refuses keys other than `known`.
+    ///
+    /// # Errors
+    /// `Config`, with the most similar known key as a hint.
     pub fn only(&self, known: &[&str]) -> Result<()> {
         for key in self.keys()? {
             if !known.contains(&key.as_str()) {
@@ -139,8 +150,11 @@ impl<'a> Section<'a> {
         Ok(())
     }
 
-    /// Text. A number or a boolean is refused: whoever means the word puts it in quotes.
-    pub fn text(&self, key: &str) -> Result<Given<String>> {
+    /// Reads text. A number or a boolean must be quoted.
+    ///
+    /// # Errors
+    /// As [`Section::read`], like those of the other readers.
+    pub fn text(&self, key: &str) -> Result<Override<String>> {
         self.read(key, |value| match value {
             Value::String(text) => Ok(text.clone()),
             Value::Number(_) | Value::Bool(_) => Err("expected text; put it in quotes".to_string()),
@@ -148,20 +162,20 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Text that is handed to a program: visible, and nothing that it would read as a flag.
-    pub fn argument(&self, key: &str) -> Result<Given<String>> {
+    /// Reads text that is passed to a program: without invisible characters, and not a flag.
+    pub fn argument(&self, key: &str) -> Result<Override<String>> {
         let given = self.text(key)?;
         match &given {
-            Given::Value(text) => {
+            Override::Value(text) => {
                 names::argument("it", text).map_err(|error| self.error(key, error.message()))?
             }
-            Given::Absent | Given::Off => {}
+            Override::Inherit | Override::Off => {}
         }
         Ok(given)
     }
 
-    /// A whole number from zero up.
-    pub fn count(&self, key: &str) -> Result<Given<u32>> {
+    /// Reads a whole number from 0 to `u32::MAX`.
+    pub fn count(&self, key: &str) -> Result<Override<u32>> {
         self.read(key, |value| {
             value
                 .as_u64()
@@ -170,18 +184,18 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// A whole number, negative ones included.
-    pub fn integer(&self, key: &str) -> Result<Given<i64>> {
+    /// Reads a whole number, which may be negative.
+    pub fn integer(&self, key: &str) -> Result<Override<i64>> {
         self.read(key, |value| value.as_i64().ok_or_else(|| "expected a whole number".to_string()))
     }
 
-    /// Yes or no.
-    pub fn flag(&self, key: &str) -> Result<Given<bool>> {
+    /// Reads a boolean.
+    pub fn flag(&self, key: &str) -> Result<Override<bool>> {
         self.read(key, |value| value.as_bool().ok_or_else(|| "expected true or false".to_string()))
     }
 
-    /// A number above zero, as amounts of money are.
-    pub fn amount(&self, key: &str) -> Result<Given<f64>> {
+    /// Reads a number above 0, such as an amount of money.
+    pub fn amount(&self, key: &str) -> Result<Override<f64>> {
         self.read(key, |value| {
             value
                 .as_f64()
@@ -190,8 +204,8 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// A length of time: seconds, or text such as `15m`.
-    pub fn length(&self, key: &str) -> Result<Given<Duration>> {
+    /// Reads a duration: seconds, or text such as `15m`.
+    pub fn length(&self, key: &str) -> Result<Override<Duration>> {
         self.read(key, |value| {
             let length = match value {
                 Value::Number(number) => number.as_f64().and_then(duration::from_seconds),
@@ -202,8 +216,8 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// A limit on a length of time; `null`, `none` and 0 mean that there is none.
-    pub fn limit(&self, key: &str) -> Result<Given<Duration>> {
+    /// Reads a limit on a duration; `null`, `none` and 0 mean that there is none.
+    pub fn limit(&self, key: &str) -> Result<Override<Duration>> {
         let given = self.read(key, |value| {
             let limit = match value {
                 Value::Number(number) => number.as_f64().and_then(duration::from_seconds).map(Limit::of),
@@ -213,14 +227,14 @@ impl<'a> Section<'a> {
             limit.ok_or_else(|| "expected seconds, a length such as 90s, 15m, 2h or 1d, or none".to_string())
         })?;
         Ok(match given {
-            Given::Absent => Given::Absent,
-            Given::Off | Given::Value(Limit(None)) => Given::Off,
-            Given::Value(Limit(Some(length))) => Given::Value(length),
+            Override::Inherit => Override::Inherit,
+            Override::Off | Override::Value(Limit(None)) => Override::Off,
+            Override::Value(Limit(Some(length))) => Override::Value(length),
         })
     }
 
-    /// A list of text; numbers in it read as their text, as arguments are often numbers.
-    pub fn list(&self, key: &str) -> Result<Given<Vec<String>>> {
+    /// Reads a list of text. Numbers in it are read as written, because arguments are often numbers.
+    pub fn list(&self, key: &str) -> Result<Override<Vec<String>>> {
         self.read(key, |value| match value {
             Value::Sequence(items) => {
                 let place = |n: usize| self.below([key.to_string(), n.to_string()]);
@@ -234,8 +248,7 @@ impl<'a> Section<'a> {
         self.path.iter().cloned().chain(keys).collect()
     }
 
-    /// A mapping from text to text, in which numbers and booleans read as their text; a `null` value
-    /// means "unset".
+    /// Reads a mapping from text to text, in which numbers and booleans are read as written; `null` means "unset".
     pub fn variables(&self, key: &str) -> Result<BTreeMap<String, Option<String>>> {
         let section = self.section(key)?;
         let mut variables = BTreeMap::new();
@@ -247,38 +260,41 @@ impl<'a> Section<'a> {
         Ok(variables)
     }
 
-    /// Any value, turned into `T` by `convert`, whose error text is placed in the file.
+    /// Reads any value with `convert`.
+    ///
+    /// # Errors
+    /// `Config`: the message of `convert`, preceded by file, line and key.
     pub fn read<T>(
         &self,
         key: &str,
         convert: impl FnOnce(&Value) -> std::result::Result<T, String>,
-    ) -> Result<Given<T>> {
+    ) -> Result<Override<T>> {
         match self.mapping.get(key) {
-            None => Ok(Given::Absent),
-            Some(Value::Null) => Ok(Given::Off),
-            Some(value) => convert(value).map(Given::Value).map_err(|reason| self.error(key, &reason)),
+            None => Ok(Override::Inherit),
+            Some(Value::Null) => Ok(Override::Off),
+            Some(value) => convert(value).map(Override::Value).map_err(|reason| self.error(key, &reason)),
         }
     }
 
-    /// An error about `key` of this mapping.
+    /// Returns an error about `key` of this mapping.
     pub fn error(&self, key: &str, reason: &str) -> Error {
         let mut path = self.path.clone();
         path.push(key.to_string());
         error_at(self.source, &path, reason)
     }
 
-    /// An error about this mapping as a whole.
+    /// Returns an error about this mapping as a whole.
     pub fn error_here(&self, reason: &str) -> Error {
         error_at(self.source, &self.path, reason)
     }
 }
 
-/// The text of a scalar at `place`, a number as it is written there.
-fn scalar(value: &Value, source: Source<'_>, place: &[String]) -> std::result::Result<String, String> {
+/// Returns the text of the scalar at `place`, a number as written there.
+fn scalar(value: &Value, source: SourceText<'_>, place: &[String]) -> std::result::Result<String, String> {
     match value {
         Value::String(text) => Ok(text.clone()),
         Value::Number(number) => match written_number(source.text, place) {
-            // Unless the value was merged in from elsewhere.
+            // A value that was merged in from elsewhere has another text here.
             Some(text) if serde_yaml::from_str::<Value>(&text).is_ok_and(|found| found == *value) => Ok(text),
             _ if number.is_f64() => Err("expected text; put it in quotes".to_string()),
             _ => Ok(number.to_string()),
@@ -288,7 +304,7 @@ fn scalar(value: &Value, source: Source<'_>, place: &[String]) -> std::result::R
     }
 }
 
-fn argument(value: &Value, source: Source<'_>, place: &[String]) -> std::result::Result<String, String> {
+fn argument(value: &Value, source: SourceText<'_>, place: &[String]) -> std::result::Result<String, String> {
     match value {
         Value::Bool(_) => Err("expected a list of text; put each in quotes".to_string()),
         Value::Number(_) => scalar(value, source, place),
@@ -296,39 +312,18 @@ fn argument(value: &Value, source: Source<'_>, place: &[String]) -> std::result:
     }
 }
 
-fn error_at(source: Source<'_>, path: &[String], reason: &str) -> Error {
+fn error_at(source: SourceText<'_>, path: &[String], reason: &str) -> Error {
     Error::config(format!("{}: {reason}", source.place(path)))
 }
 
-/// The known word that differs from `word` least, if it is near enough to be meant: one letter of
-/// every three may be wrong.
+/// Returns the known word most similar to `word` if at most one letter of every three is wrong.
 pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     known
         .iter()
-        .map(|candidate| (distance(word, candidate), *candidate))
+        .map(|candidate| (strsim::osa_distance(word, candidate), *candidate))
         .min()
         .filter(|(distance, candidate)| distance * 3 <= word.len().max(candidate.len()))
         .map(|(_, candidate)| candidate)
-}
-
-/// How many letters must be added, removed, replaced or swapped with their neighbour to turn one word
-/// into the other.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut best = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -352,19 +347,19 @@ dispatch:
 
     fn dispatch() -> Section<'static> {
         let value: Value = serde_yaml::from_str(TEXT).expect("valid YAML");
-        let source = Source { file: "handoff.yaml", text: TEXT };
+        let source = SourceText { file: "handoff.yaml", text: TEXT };
         Section::new(source, &["dispatch"], value.get("dispatch")).expect("a mapping")
     }
 
     #[test]
-    fn silence_null_and_value_differ() {
+    fn a_missing_key_null_and_a_value_differ() {
         let section = dispatch();
-        assert_eq!(section.count("missing").expect("absent"), Given::Absent);
-        assert_eq!(section.count("retries").expect("null"), Given::Off);
+        assert_eq!(section.count("missing").expect("absent"), Override::Inherit);
+        assert_eq!(section.count("retries").expect("null"), Override::Off);
         let quarter = Duration::from_secs(900);
-        assert_eq!(section.length("timeout").expect("length"), Given::Value(quarter));
-        assert_eq!(Given::Off.over(Some(1)), None);
-        assert_eq!(Given::Absent.over(Some(1)), Some(1));
+        assert_eq!(section.length("timeout").expect("length"), Override::Value(quarter));
+        assert_eq!(Override::Off.over(Some(1)), None);
+        assert_eq!(Override::Inherit.over(Some(1)), Some(1));
     }
 
     #[test]
@@ -400,7 +395,7 @@ dispatch:
     }
 
     #[test]
-    fn only_words_that_are_near_are_suggested() {
+    fn only_similar_words_are_suggested() {
         let known = ["timeout", "env", "cwd", "vendor", "model", "lanes", "args"];
         for (word, near) in [
             ("timeuot", Some("timeout")),

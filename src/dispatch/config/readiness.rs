@@ -1,65 +1,65 @@
-//! Lanes that cannot be served for a while, through no fault of their tasks: their agent's program or
-//! working directory is gone, or their route allows no run. They are looked at again and again, and no task of theirs is taken.
+//! Lanes that cannot be served at the moment, through no fault of their tasks: the agent's program or working
+//! directory is missing, or the route allows no runs. They are checked repeatedly, and their tasks are not claimed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::plan::Plan;
-use super::served_lane::Service;
+use super::served_lane::ServedLane;
 use crate::dispatch::event::DispatchEvent;
 use crate::model::json::Object;
 
-/// How long a lane is left alone whose program is there and yet could not be started.
+/// How long a lane is not served after its program exists but could not be started.
 const AFTER_NO_START: Duration = Duration::from_secs(60);
 
-/// What is known to be missing, by lane.
+/// What is missing, by lane.
 #[derive(Debug, Default)]
-pub struct Unready {
+pub struct LaneReadiness {
     missing: BTreeMap<String, String>,
-    /// Lanes whose program could not be started: until when they are left alone, and why.
+    /// Lanes whose program could not be started: until when they are not served, and the reason.
     no_start: BTreeMap<String, (Instant, String)>,
 }
 
-impl Unready {
-    /// A run of the lane could not be started.
+impl LaneReadiness {
+    /// Records that a run of the lane could not be started.
     pub fn could_not_start(&mut self, lane: String, message: String) {
         self.no_start.insert(lane, (Instant::now() + AFTER_NO_START, message));
     }
 
-    /// Looks at every lane of the plan. What has changed since the last look is returned.
-    pub fn look(&mut self, plan: &Plan) -> Vec<DispatchEvent> {
+    /// Checks every lane of the plan and returns what has changed since the last check.
+    pub fn check(&mut self, plan: &Plan) -> Vec<DispatchEvent> {
         let now = Instant::now();
         self.no_start.retain(|_, (until, _)| now < *until);
         let missing: BTreeMap<String, String> =
-            plan.services.iter().filter_map(|service| self.missing_for(service)).collect();
-        // A lane that is not served any more does not come back.
+            plan.served_lanes.iter().filter_map(|served| self.missing_for(served)).collect();
+        // A lane that is no longer served does not become ready.
         let lanes = plan.lanes();
         let back = self.missing.keys().filter(|lane| !missing.contains_key(*lane) && lanes.contains(lane));
         let back = back.map(|lane| DispatchEvent::LaneReady { lane: lane.clone() });
         let gone = missing.iter().filter(|(lane, _)| !self.missing.contains_key(*lane));
         let gone =
             gone.map(|(lane, why)| DispatchEvent::LaneNotReady { lane: lane.clone(), message: why.clone() });
-        let moments = back.chain(gone).collect();
+        let events = back.chain(gone).collect();
         self.missing = missing;
-        moments
+        events
     }
 
-    /// Whether the lane is to be left alone.
+    /// Returns whether the lane cannot be served.
     pub fn contains(&self, lane: &str) -> bool {
         self.missing.contains_key(lane)
     }
 
-    /// Lane → what is missing.
+    /// Returns what is missing, by lane.
     pub fn to_object(&self) -> Object {
         self.missing.iter().map(|(lane, why)| (lane.clone(), why.clone().into())).collect()
     }
 
-    fn missing_for(&self, service: &Arc<Service>) -> Option<(String, String)> {
-        let lane = &service.route.lane;
-        let why = match service.check_ready() {
+    fn missing_for(&self, served: &Arc<ServedLane>) -> Option<(String, String)> {
+        let lane = &served.route.lane;
+        let why = match served.check_ready() {
             Err(error) => error.message().to_string(),
-            Ok(()) => match service.closed() {
+            Ok(()) => match served.closed() {
                 Some(place) => format!("a concurrency above 0 ({place})"),
                 None => self.no_start.get(lane)?.1.clone(),
             },

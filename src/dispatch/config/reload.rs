@@ -1,24 +1,24 @@
-//! Following the settings of a dispatcher at work: new runs use what the files say now.
+//! Reloads the settings of a running dispatcher: new runs use the current files.
 
-use super::consent::Gate;
-use super::options::{Options, Surroundings};
+use super::consent::ConsentPolicy;
+use super::options::{DispatchOptions, ProcessContext};
 use super::plan::Plan;
 use crate::Result;
 use crate::store::{FileVersion, Store};
 use crate::workspace::Config;
 
-/// All that a plan is made from, and the versions of the files it was last made from.
+/// The inputs of a plan, and the versions of the files from which the current one was made.
 #[derive(Debug)]
-pub struct Follower {
+pub struct PlanReloader {
     workspace: Config,
-    options: Options,
-    surroundings: Surroundings,
-    seen: Seen,
+    options: DispatchOptions,
+    process: ProcessContext,
+    seen: FileStamps,
 }
 
-type Seen = [Option<FileVersion>; 4];
+type FileStamps = [Option<FileVersion>; 4];
 
-impl Follower {
+impl PlanReloader {
     /// Makes the first plan.
     ///
     /// # Errors
@@ -26,21 +26,20 @@ impl Follower {
     pub fn start(
         workspace: Config,
         store: &Store,
-        options: Options,
-        surroundings: Surroundings,
+        options: DispatchOptions,
+        process: ProcessContext,
     ) -> Result<(Plan, Self)> {
-        // Before they are read: what changes meanwhile is seen as a change.
-        let seen = stamps(&workspace, store, &surroundings.gate);
-        let plan = Plan::make(&workspace, store, options.clone(), surroundings.clone())?;
-        Ok((plan, Self { workspace, options, surroundings, seen }))
+        // Taken before the files are read, so that a change in between is noticed.
+        let seen = stamps(&workspace, store, &process.consent);
+        let plan = Plan::make(&workspace, store, options.clone(), process.clone())?;
+        Ok((plan, Self { workspace, options, process, seen }))
     }
 
-    /// A new plan, or why there is none, when one of the files has changed since the last look.
+    /// Returns a new plan, or the error that prevents it, if one of the files has changed since the last call.
     ///
-    /// Under which name and for how long tasks are claimed stays as it was: claims that exist are
-    /// known by that.
-    pub fn look(&mut self, store: &Store, present: &Plan) -> Option<Result<Plan>> {
-        let seen = stamps(&self.workspace, store, &self.surroundings.gate);
+    /// Owner, lease length and drain time stay as they were, because existing claims depend on them.
+    pub fn reload_if_changed(&mut self, store: &Store, present: &Plan) -> Option<Result<Plan>> {
+        let seen = stamps(&self.workspace, store, &self.process.consent);
         if seen == self.seen {
             return None;
         }
@@ -55,12 +54,12 @@ impl Follower {
 
     fn read(&mut self, store: &Store) -> Result<Plan> {
         let workspace = self.workspace.reload(Some(store.root()))?;
-        Plan::make(&workspace, store, self.options.clone(), self.surroundings.clone())
+        Plan::make(&workspace, store, self.options.clone(), self.process.clone())
     }
 }
 
-/// The versions of the files, and of what was agreed to about them.
-fn stamps(workspace: &Config, store: &Store, gate: &Gate) -> Seen {
-    let [file, routes] = gate.stamps(workspace, store);
+/// Returns the versions of the files and of the consent given to them.
+fn stamps(workspace: &Config, store: &Store, consent: &ConsentPolicy) -> FileStamps {
+    let [file, routes] = consent.stamps(workspace, store);
     [workspace.path.as_deref().and_then(FileVersion::at), store.routes_version(), file, routes]
 }

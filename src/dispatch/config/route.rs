@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
-use super::reader::{Given, Section};
+use super::reader::{Override, Section};
 use crate::Result;
 use crate::dispatch::outcome::Interruption;
 use crate::dispatch::output::Format;
@@ -82,7 +82,7 @@ impl Runner {
 
 /// Where something about a route is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub enum SettingLevel {
     /// Directly under `dispatch:`.
     Default,
     /// In the route.
@@ -91,7 +91,7 @@ pub enum Level {
 
 /// Settings that were said in the words of another vendor than the one that serves the route.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dropped {
+pub struct DroppedSettings {
     /// That other vendor.
     pub vendor: String,
     /// The keys.
@@ -123,7 +123,7 @@ pub struct Route {
     /// How long one run may take; nothing means without limit.
     pub timeout: Option<Duration>,
     /// How long a run may print nothing; absent leaves it to the format, see [`Route::silence_limit`].
-    pub silence_timeout: Given<Duration>,
+    pub silence_timeout: Override<Duration>,
     /// How often to look when no wake-up arrives.
     pub poll_interval: Duration,
     /// How many more attempts follow the first.
@@ -153,13 +153,13 @@ pub struct Route {
     /// Effort for tasks that name none.
     pub effort: Option<String>,
     /// Permission mode; absent leaves the vendor's default.
-    pub permission_mode: Given<String>,
+    pub permission_mode: Override<String>,
     /// Whose settings the agent loads; absent leaves the vendor's default, off leaves it to the program.
-    pub setting_sources: Given<Vec<String>>,
+    pub setting_sources: Override<Vec<String>>,
     /// Tools that run without asking; absent leaves the vendor's default.
-    pub allowed_tools: Given<Vec<String>>,
+    pub allowed_tools: Override<Vec<String>>,
     /// Tools that are refused; absent leaves the vendor's default.
-    pub disallowed_tools: Given<Vec<String>>,
+    pub disallowed_tools: Override<Vec<String>>,
     /// Most money one run may cost, in dollars.
     pub max_budget_usd: Option<f64>,
     /// MCP configuration: a file, or JSON text.
@@ -171,9 +171,9 @@ pub struct Route {
     /// Answers are parsed as JSON even when the task does not ask for it.
     pub wants_json: bool,
     /// The keys that are given, and where.
-    pub given: BTreeMap<&'static str, Level>,
+    pub given: BTreeMap<&'static str, SettingLevel>,
     /// What does not hold because the vendor is another one.
-    pub dropped: Option<Dropped>,
+    pub dropped: Option<DroppedSettings>,
 }
 
 impl Route {
@@ -196,7 +196,7 @@ impl Route {
             args: Vec::new(),
             priority: 0,
             timeout: Some(DEFAULT_TIMEOUT),
-            silence_timeout: Given::Absent,
+            silence_timeout: Override::Inherit,
             poll_interval: Duration::from_secs(2),
             max_retries: 0,
             retry_delay: Duration::from_secs(30),
@@ -211,10 +211,10 @@ impl Route {
             cwd: None,
             model: None,
             effort: None,
-            permission_mode: Given::Absent,
-            setting_sources: Given::Absent,
-            allowed_tools: Given::Absent,
-            disallowed_tools: Given::Absent,
+            permission_mode: Override::Inherit,
+            setting_sources: Override::Inherit,
+            allowed_tools: Override::Inherit,
+            disallowed_tools: Override::Inherit,
             max_budget_usd: None,
             mcp_config: None,
             add_dirs: Vec::new(),
@@ -229,7 +229,7 @@ impl Route {
 impl Route {
     /// Whether the route itself says what serves it, rather than a default.
     pub fn names_runner(&self) -> bool {
-        let is_own = |key| self.given.get(key) == Some(&Level::Own);
+        let is_own = |key| self.given.get(key) == Some(&SettingLevel::Own);
         self.runner.is_some() && (is_own("vendor") || is_own("command"))
     }
 
@@ -264,18 +264,18 @@ impl Route {
             allowed_tools: plain.allowed_tools,
             disallowed_tools: plain.disallowed_tools,
             mcp_config: plain.mcp_config,
-            dropped: Some(Dropped { vendor, keys }),
+            dropped: Some(DroppedSettings { vendor, keys }),
             ..self
         }
     }
 
     /// Whether a setting that a vendor may have no place for has a value.
     pub fn has(&self, key: &str) -> bool {
-        let lists = |list: &Given<Vec<String>>| matches!(list, Given::Value(_));
+        let lists = |list: &Override<Vec<String>>| matches!(list, Override::Value(_));
         match key {
             "args" => !self.args.is_empty(),
             "model" => self.model.is_some(),
-            "permission_mode" => matches!(self.permission_mode, Given::Value(_)),
+            "permission_mode" => matches!(self.permission_mode, Override::Value(_)),
             "setting_sources" => lists(&self.setting_sources),
             "allowed_tools" => lists(&self.allowed_tools),
             "disallowed_tools" => lists(&self.disallowed_tools),
@@ -293,7 +293,7 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         Some(runner) => base.served_by(runner, Vec::new(), vendors),
         None => Route { runner: None, ..base },
     };
-    let level = if base.lane.is_empty() { Level::Default } else { Level::Own };
+    let level = if base.lane.is_empty() { SettingLevel::Default } else { SettingLevel::Own };
     let mut given = base.given;
     given.extend(
         ROUTE_KEYS.iter().filter(|key| section.mapping().contains_key(**key)).map(|key| (*key, level)),
@@ -307,7 +307,7 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
     let mut env = base.env;
     env.extend(section.variables("env")?);
     let prompt = section.text("prompt")?;
-    if let Given::Value(template) = &prompt {
+    if let Override::Value(template) = &prompt {
         let values = PLACEHOLDERS.map(|name| (name, ""));
         if let Err(error) = prompt::fill_template(template, &values) {
             return Err(section.error("prompt", &error.to_string()));
@@ -376,17 +376,19 @@ fn read_runner(base: Option<Runner>, section: &Section<'_>, vendors: &Vendors) -
     let command = section.text("command")?;
     let format = section.read("format", Format::from_yaml)?;
     match (vendor, command) {
-        (Given::Value(_), Given::Value(_)) => {
+        (Override::Value(_), Override::Value(_)) => {
             Err(section.error("command", "give either a vendor or a command, not both"))
         }
-        (Given::Value(name), _) => match vendors.get(&name) {
+        (Override::Value(name), _) => match vendors.get(&name) {
             Ok(_) => Ok(Some(Runner::Vendor(name))),
             Err(error) => Err(section.error("vendor", &error.to_string())),
         },
-        (_, Given::Value(program)) => Ok(Some(Runner::Command { program, format: format.or(Format::Text) })),
-        (Given::Off, _) | (_, Given::Off) => Ok(None),
-        (Given::Absent, Given::Absent) => match format {
-            Given::Value(_) => {
+        (_, Override::Value(program)) => {
+            Ok(Some(Runner::Command { program, format: format.or(Format::Text) }))
+        }
+        (Override::Off, _) | (_, Override::Off) => Ok(None),
+        (Override::Inherit, Override::Inherit) => match format {
+            Override::Value(_) => {
                 Err(section.error("format", "only a command has a format; a vendor has its own"))
             }
             _ => Ok(base),
@@ -395,10 +397,10 @@ fn read_runner(base: Option<Runner>, section: &Section<'_>, vendors: &Vendors) -
 }
 
 /// The value of `setting_sources`. An empty list would be an empty argument, which reads as a mistake.
-pub(crate) fn setting_sources(section: &Section<'_>) -> Result<Given<Vec<String>>> {
+pub(crate) fn setting_sources(section: &Section<'_>) -> Result<Override<Vec<String>>> {
     let list = section.list("setting_sources")?;
     match &list {
-        Given::Value(sources) if sources.is_empty() => Err(section.error(
+        Override::Value(sources) if sources.is_empty() => Err(section.error(
             "setting_sources",
             "name at least one source; `null` leaves the choice to the agent's program",
         )),
@@ -407,9 +409,9 @@ pub(crate) fn setting_sources(section: &Section<'_>) -> Result<Given<Vec<String>
 }
 
 /// What holds when a route says `own` and the level above says `inherited`.
-fn inherit<T>(own: Given<T>, inherited: Given<T>) -> Given<T> {
+fn inherit<T>(own: Override<T>, inherited: Override<T>) -> Override<T> {
     match own {
-        Given::Absent => inherited,
+        Override::Inherit => inherited,
         own => own,
     }
 }

@@ -1,4 +1,4 @@
-//! A lane that is served: its route, the vendor, and whether all that its runs need is there.
+//! A served lane: its route, its vendor, and whether its program and working directory exist.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::DispatchConfig;
-use super::options::Surroundings;
+use super::options::ProcessContext;
 use super::route::{Route, Runner};
 use crate::dispatch::task_metadata::metadata_text;
 use crate::dispatch::vendor::{COMMAND, Vendor, agent_environment};
@@ -17,12 +17,12 @@ use crate::model::{Filter, Task};
 use crate::workspace::absolute;
 use crate::{Error, Result};
 
-/// Where relative paths count from.
+/// The directories that relative paths are resolved against.
 #[derive(Clone, Copy, Debug)]
-pub struct Bases<'a> {
-    /// Those of the file.
+pub struct BaseDirectories<'a> {
+    /// For paths in the file.
     pub file: &'a Path,
-    /// The program, which the command line may name.
+    /// For the program, which the command line may name.
     pub program: &'a Path,
     /// Whether the command line names the program.
     pub asked: bool,
@@ -30,40 +30,40 @@ pub struct Bases<'a> {
     pub cwd_asked: bool,
 }
 
-/// One lane and what serves it.
+/// A lane and the vendor that serves it.
 #[derive(Clone, Debug)]
-pub struct Service {
-    /// The lane's route, its paths made absolute.
+pub struct ServedLane {
+    /// The route, with absolute paths.
     pub route: Route,
-    /// How to run the agent.
+    /// The vendor that serves it.
     pub vendor: Vendor,
-    /// Under which name a usage limit is remembered.
+    /// The name under which a cooldown is stored.
     pub account: String,
-    /// Which tasks it takes.
+    /// The tasks that may be claimed for it.
     pub filter: Filter,
-    /// Where the program may be; the first that can be executed is taken.
+    /// Possible paths of the program; the first executable one is used.
     candidates: Vec<PathBuf>,
-    /// Where the program is named, for messages, and what to do when it is missing.
+    /// Where the program is configured, for messages, and what to do if it is missing.
     program_place: Option<String>,
     program_hint: String,
-    /// Where the working directory is named.
+    /// Where the working directory is configured.
     cwd_place: String,
-    /// What agents' programs set for what they start.
+    /// Session variables of all vendors.
     session_env: Vec<String>,
-    /// Where the number of runs at once is named.
+    /// Where `concurrency` is configured.
     concurrency_place: String,
 }
 
-impl Service {
-    /// A route with what serves it.
+impl ServedLane {
+    /// Creates a served lane from its route.
     ///
     /// # Errors
     /// `Config` for an unknown vendor and for a path that cannot be made absolute.
     pub fn new(
         mut route: Route,
         config: &DispatchConfig,
-        bases: Bases<'_>,
-        surroundings: &Surroundings,
+        bases: BaseDirectories<'_>,
+        process: &ProcessContext,
     ) -> Result<Self> {
         let (vendor, account) = match &route.runner {
             Some(Runner::Vendor(name)) => (config.vendors.get(name)?.clone(), name.clone()),
@@ -76,7 +76,12 @@ impl Service {
                 };
                 (vendor, format!("{COMMAND}:{program}"))
             }
-            None => return Err(Error::config(format!("nothing serves lane {}", printable(&route.lane)))),
+            None => {
+                return Err(Error::config(format!(
+                    "no vendor is configured for lane {}",
+                    printable(&route.lane)
+                )));
+            }
         };
         make_absolute(&mut route, config, bases.file)?;
         let is_named = vendor.name != COMMAND;
@@ -91,7 +96,7 @@ impl Service {
         let session_env = config.vendors.session_env().to_vec();
         let concurrency_place = config.place(&route, "concurrency");
         let candidates = Vec::new();
-        let mut service = Self {
+        let mut served = Self {
             route,
             vendor,
             account,
@@ -103,38 +108,38 @@ impl Service {
             session_env,
             concurrency_place,
         };
-        service.candidates = service.find_candidates(bases.program, surroundings);
-        Ok(service)
+        served.candidates = served.find_candidates(bases.program, process);
+        Ok(served)
     }
 
-    /// Where it is said that the lane gets no run at all, if it is.
+    /// Returns where `concurrency: 0` is configured, if it is.
     pub fn closed(&self) -> Option<&str> {
         (self.route.concurrency == Some(0)).then_some(self.concurrency_place.as_str())
     }
 
-    /// The environment of what is started for the lane; `last` has the last word.
+    /// Returns the environment of processes started for the lane; `last` overrides everything else.
     pub fn environment(
         &self,
-        around: &Surroundings,
+        process: &ProcessContext,
         last: &BTreeMap<String, Option<String>>,
     ) -> BTreeMap<OsString, OsString> {
-        let defaults = self.vendor.unset_defaults(&around.environment);
+        let defaults = self.vendor.unset_defaults(&process.environment);
         let layers = [&defaults, &self.vendor.env, &self.route.env, last];
-        agent_environment(&around.environment, &self.session_env, &layers)
+        agent_environment(&process.environment, &self.session_env, &layers)
     }
 
-    fn find_candidates(&self, base: &Path, around: &Surroundings) -> Vec<PathBuf> {
+    fn find_candidates(&self, base: &Path, process: &ProcessContext) -> Vec<PathBuf> {
         let name = OsStr::new(&self.vendor.command);
         if name.as_bytes().contains(&b'/') {
             return vec![absolute(base, Path::new(name)).unwrap_or_else(|_| base.join(name))];
         }
-        let environment = self.environment(around, &BTreeMap::new());
+        let environment = self.environment(process, &BTreeMap::new());
         let path = environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
         std::env::split_paths(&path).map(|dir| base.join(dir).join(name)).collect()
     }
 
-    /// The model that a run for `task` asks for, and a line about a class that means nothing; no model is
-    /// the default of the vendor's program.
+    /// Returns the model for a run of `task`, and a warning if its model class is unknown. Without a model the
+    /// vendor's program uses its default.
     pub fn model_for(&self, task: &Task) -> (Option<String>, Option<String>) {
         let class = metadata_text(task, "model_class").map(|class| self.vendor.model_for_class(class));
         let (model, warning) = match class {
@@ -146,7 +151,7 @@ impl Service {
         (model.or_else(usual), warning)
     }
 
-    /// The program as it would be started now; nothing when it is not there.
+    /// Returns the path of the program that would be started now; `None` if there is none.
     pub fn program(&self) -> Option<&Path> {
         self.candidates
             .iter()
@@ -156,15 +161,16 @@ impl Service {
             .map(PathBuf::as_path)
     }
 
-    /// How long a run may print nothing; nothing means without limit.
+    /// Returns the maximum time without output; `None` is unlimited.
     pub fn silence_limit(&self) -> Option<Duration> {
         self.route.silence_limit(self.vendor.format)
     }
 
-    /// What is missing, if anything is: then no task of the lane can be run, and none is to blame.
+    /// Checks that the program and the working directory exist. Without them no task of the lane can run, through no
+    /// fault of the task.
     ///
     /// # Errors
-    /// One line that names what is missing and where it is set.
+    /// `Config`, naming what is missing and where it is configured.
     pub fn check_ready(&self) -> Result<()> {
         if self.program().is_none() {
             let program = printable(&self.vendor.command);
@@ -177,14 +183,14 @@ impl Service {
         }
         match &self.route.cwd {
             Some(cwd) if !Path::new(cwd).is_dir() => {
-                Err(Error::config(format!("{}: there is no directory {}", self.cwd_place, printable(cwd))))
+                Err(Error::config(format!("{}: directory {} does not exist", self.cwd_place, printable(cwd))))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// Paths of the file count from its directory, wherever the dispatcher was started.
+/// Resolves the paths in the file against its directory, wherever the dispatcher was started.
 fn make_absolute(route: &mut Route, config: &DispatchConfig, base: &Path) -> Result<()> {
     let place = |path: &str| absolute(base, Path::new(path)).map(|path| path.to_string_lossy().into_owned());
     let refuse = |key: &str, error: &Error| config.error(route, key, &error.to_string());

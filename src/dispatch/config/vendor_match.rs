@@ -1,12 +1,12 @@
-//! Who serves a lane, and whether that vendor can do what is said about it.
+//! Which vendor serves a lane, and whether it supports the lane's settings.
 //!
-//! What a route itself names wins, then the command line, then the default of the file. Settings are
-//! written in the words of the vendor they stand beside. One that limits an agent must never get lost
-//! because another vendor serves the lane: the dispatcher does not start then.
+//! The vendor named by the route takes precedence, then the command line, then the default of the file. Settings are
+//! written for the vendor next to which they stand. A setting that limits an agent must never be lost because another
+//! vendor serves the lane: in that case the dispatcher does not start.
 
 use super::DispatchConfig;
-use super::options::Options;
-use super::route::{Level, Route, Runner};
+use super::options::DispatchOptions;
+use super::route::{Route, Runner, SettingLevel};
 use crate::Result;
 use crate::dispatch::output::Format;
 use crate::dispatch::vendor::{COMMAND, Vendor};
@@ -14,8 +14,8 @@ use crate::error::printable;
 
 /// Settings that limit what an agent may do.
 const LIMITS: [&str; 4] = ["permission_mode", "setting_sources", "disallowed_tools", "max_budget_usd"];
-/// Settings that a vendor may have no place for.
-const PLACES: [&str; 9] = [
+/// Settings that a vendor may not support.
+const OPTIONAL: [&str; 9] = [
     "permission_mode",
     "setting_sources",
     "disallowed_tools",
@@ -27,51 +27,51 @@ const PLACES: [&str; 9] = [
     "args",
 ];
 
-/// Who serves a lane.
+/// What decides which vendor serves a lane.
 #[derive(Debug)]
-pub enum Choice {
-    /// What the route or the file's default says.
-    Route,
-    /// What the command line says.
-    Asked(Runner),
-    /// The route names another vendor than the command line.
-    Another(String),
-    /// Nothing says it.
-    Nobody,
+pub enum RunnerChoice {
+    /// The route, or the default of the file.
+    FromRoute,
+    /// The command line.
+    FromCommandLine(Runner),
+    /// The route names a different vendor than the command line.
+    OtherVendor(String),
+    /// Nothing names a vendor.
+    Unconfigured,
 }
 
-/// A route's own word wins; then comes the command line, then the default of the file. A dispatcher
-/// for one vendor leaves lanes alone that are meant for another.
-pub fn choose(route: &Route, options: &Options) -> Choice {
+/// Chooses the runner of a lane: that of its route, then of the command line, then the default of the file. A
+/// dispatcher for one vendor does not serve lanes whose routes name another.
+pub fn choose(route: &Route, options: &DispatchOptions) -> RunnerChoice {
     let asked = match (&options.vendor, options.command.first()) {
         (Some(vendor), _) => Runner::Vendor(vendor.clone()),
         (None, Some(program)) => {
             Runner::Command { program: program.to_string_lossy().into_owned(), format: Format::Text }
         }
-        (None, None) if route.runner.is_some() => return Choice::Route,
-        (None, None) => return Choice::Nobody,
+        (None, None) if route.runner.is_some() => return RunnerChoice::FromRoute,
+        (None, None) => return RunnerChoice::Unconfigured,
     };
     match &route.runner {
-        Some(own) if route.names_runner() && *own == asked => Choice::Route,
-        Some(Runner::Vendor(own)) if route.names_runner() => Choice::Another(own.clone()),
-        // No vendor's: any dispatcher may run it.
-        Some(Runner::Command { .. }) if route.names_runner() => Choice::Route,
-        _ => Choice::Asked(asked),
+        Some(own) if route.names_runner() && *own == asked => RunnerChoice::FromRoute,
+        Some(Runner::Vendor(own)) if route.names_runner() => RunnerChoice::OtherVendor(own.clone()),
+        // A program without a vendor: any dispatcher may run it.
+        Some(Runner::Command { .. }) if route.names_runner() => RunnerChoice::FromRoute,
+        _ => RunnerChoice::FromCommandLine(asked),
     }
 }
 
-/// Makes sure that nothing that limits the agents of a lane gets lost with `vendor`. What may get
-/// lost is returned, as lines for the user.
+/// Checks that `vendor` supports every setting that limits the agents of a lane. Returns warnings for other settings
+/// that do not take effect.
 ///
 /// # Errors
-/// `Config`, naming the setting that `vendor` cannot keep to.
+/// `Config`, naming the limiting setting that `vendor` does not support.
 pub fn check(config: &DispatchConfig, route: &Route, vendor: &Vendor, is_asked: bool) -> Result<Vec<String>> {
     let lane = printable(&route.lane);
     let name = match vendor.name.as_str() {
         COMMAND => printable(&vendor.command),
         name => name.to_string(),
     };
-    let is_own = |key: &str| route.given.get(key) == Some(&Level::Own);
+    let is_own = |key: &str| route.given.get(key) == Some(&SettingLevel::Own);
     let mut lost: Vec<String> = Vec::new();
     let dropped =
         route.dropped.iter().flat_map(|dropped| dropped.keys.iter().map(|key| (&dropped.vendor, *key)));
@@ -90,9 +90,9 @@ pub fn check(config: &DispatchConfig, route: &Route, vendor: &Vendor, is_asked: 
         };
         return Err(config.error(route, key, &reason).with_hint(hint));
     }
-    // The arguments of a program without a vendor are its own business.
-    let places = PLACES.iter().filter(|key| **key != "args" || vendor.name != COMMAND);
-    for key in places.filter(|key| route.has(key) && !vendor.takes(key)) {
+    // The arguments of a program without a vendor are not checked.
+    let optional = OPTIONAL.iter().filter(|key| **key != "args" || vendor.name != COMMAND);
+    for key in optional.filter(|key| route.has(key) && !vendor.takes(key)) {
         if *key == "allowed_tools" && route.allowed_tools.clone().or(Vec::new()).is_empty() {
             continue;
         }

@@ -85,8 +85,8 @@ pub fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResu
         task: &current,
         token: &claimed.token,
         owner: &context.plan.owner,
-        route: &claimed.service.route,
-        vendor: &claimed.service.vendor.name,
+        route: &claimed.served.route,
+        vendor: &claimed.served.vendor.name,
         run: run.as_str(),
         result,
         is_to_blame,
@@ -135,7 +135,7 @@ fn is_to_blame(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResu
         let usage = context.store.usage().unwrap_or_default();
         let since = result.past.last_refusal.unwrap_or(claimed.task.created_at);
         let mut others = usage.lines().rev().filter_map(UsageRecord::from_line).filter(|record| {
-            let is_same = match claimed.service.vendor.name.as_str() {
+            let is_same = match claimed.served.vendor.name.as_str() {
                 COMMAND => record.lane == claimed.task.spec.lane,
                 vendor => record.vendor == vendor,
             };
@@ -153,9 +153,9 @@ fn is_to_blame(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResu
 /// Starts or changes the cooldown of a vendor, or of one of its models, that refused a run, and ends the
 /// cooldowns of one that works again. Returns the cooldown that was started or changed.
 fn update_cooldown(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResult) -> Option<Parked> {
-    let (store, account) = (context.store, claimed.service.account.as_str());
+    let (store, account) = (context.store, claimed.served.account.as_str());
     let claimed_at = claimed.task.status.claim()?.claimed_at;
-    let (asked, _) = claimed.service.model_for(&claimed.task);
+    let (asked, _) = claimed.served.model_for(&claimed.task);
     let changed = match &result.outcome {
         Outcome::Failed(Failure { vendor_refusal: Some(vendor_refusal), message, .. }) => {
             let scope = CooldownScope::by(vendor_refusal, account, asked.as_deref());

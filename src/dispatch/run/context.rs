@@ -12,7 +12,7 @@ use crate::dispatch::agent::StopHandle;
 use crate::dispatch::agent::process_tree::RunId;
 use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::config::plan::Plan;
-use crate::dispatch::config::served_lane::Service;
+use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::event::DispatchEvent;
 use crate::dispatch::outcome::Outcome;
 use crate::dispatch::output::{Format, RunReport, StreamParser};
@@ -63,7 +63,7 @@ pub struct ClaimedTask {
     /// Token of the claim.
     pub token: ClaimToken,
     /// Route and vendor.
-    pub service: Arc<Service>,
+    pub served: Arc<ServedLane>,
     /// Stops the run.
     pub stop: StopHandle,
 }

@@ -83,7 +83,7 @@ impl RunContext<'_> {
             format!("{} runs it", self.plan.owner),
             object([
                 ("owner", self.plan.owner.clone().into()),
-                ("vendor", claimed.service.vendor.name.clone().into()),
+                ("vendor", claimed.served.vendor.name.clone().into()),
             ]),
         );
         let refused = |failure| Ok(self.result_without_run(Outcome::Failed(failure), started, past));
@@ -94,7 +94,7 @@ impl RunContext<'_> {
         self.terminate_earlier_run(task)?;
         let attempt = self.store.attempt(&task.id, task.fence)?;
         let attempt_context = AttemptContext { events: &events, attempt: &attempt, started, past };
-        let Some(continued) = resume::continuation(self.store, task, &events, &claimed.service, task.fence)?
+        let Some(continued) = resume::continuation(self.store, task, &events, &claimed.served, task.fence)?
         else {
             return self.run_agent(claimed, &attempt_context, None);
         };
@@ -184,7 +184,7 @@ impl RunContext<'_> {
         let outcome = classify(
             &RunEvidence {
                 report: &report,
-                format: claimed.service.vendor.format,
+                format: claimed.served.vendor.format,
                 exit,
                 stopped,
                 stderr: &stderr,
@@ -192,7 +192,7 @@ impl RunContext<'_> {
                 timeout,
                 silence,
                 now: self.store.now().wall,
-                notices: &claimed.service.vendor.notices,
+                notices: &claimed.served.vendor.notices,
                 zone: &TimeZone::system(),
             },
             record.wants_json,

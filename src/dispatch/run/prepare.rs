@@ -14,7 +14,7 @@ use crate::dispatch::agent::AgentSpec;
 use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::process_tree::{MARKER, RunId};
 use crate::dispatch::config::plan::{DEPTH, Plan};
-use crate::dispatch::config::served_lane::Service;
+use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::outcome::Failure;
 use crate::dispatch::output::StreamParser;
 use crate::dispatch::prompt;
@@ -90,22 +90,22 @@ impl fmt::Display for CannotStart {
 pub fn command_line(
     store: &Store,
     plan: &Plan,
-    service: &Service,
+    served: &ServedLane,
     task: &Task,
     continued: Option<&str>,
     random: u128,
 ) -> Result<CommandLine, CannotStart> {
-    let (route, vendor) = (&service.route, &service.vendor);
-    let program = match (service.check_ready(), service.program()) {
+    let (route, vendor) = (&served.route, &served.vendor);
+    let program = match (served.check_ready(), served.program()) {
         (Ok(()), Some(program)) => program.to_path_buf(),
         (Ok(()), None) => PathBuf::from(&vendor.command),
         (Err(error), _) => return Err(CannotStart::Lane(error.message().to_string())),
     };
     let cwd = match &route.cwd {
-        Some(cwd) => plan.surroundings.cwd.join(cwd),
+        Some(cwd) => plan.process.cwd.join(cwd),
         None => {
             let asked = task.spec.worktree_path.as_ref().unwrap_or(&task.spec.workspace_root);
-            match plan.workplaces.admit(Path::new(asked)) {
+            match plan.allowed_directories.admit(Path::new(asked)) {
                 Ok(real) => real,
                 Err(message) => return Err(CannotStart::task(message)),
             }
@@ -130,7 +130,7 @@ pub fn command_line(
     let mut warnings = Vec::new();
     let (effort, warning) = prompt_input::effort(task, route);
     warnings.extend(warning);
-    let (model, warning) = service.model_for(task);
+    let (model, warning) = served.model_for(task);
     warnings.extend(warning);
     let mut line = CommandLine {
         program,
@@ -142,7 +142,7 @@ pub fn command_line(
         resume_id,
         warnings,
     };
-    let list = |own: &crate::dispatch::config::reader::Given<Vec<String>>, vendor: &Vec<String>| {
+    let list = |own: &crate::dispatch::config::reader::Override<Vec<String>>, vendor: &Vec<String>| {
         own.clone().over(Some(vendor.clone())).unwrap_or_default()
     };
     let text = |path: &Path| path.to_string_lossy().into_owned();
@@ -191,23 +191,23 @@ impl RunContext<'_> {
         attempt: &AttemptDir,
         continued: Option<&Continuation>,
     ) -> Result<Prepared, CannotStart> {
-        let ClaimedTask { task, service, token, .. } = claimed;
-        let (route, vendor) = (&service.route, &service.vendor);
+        let ClaimedTask { task, served, token, .. } = claimed;
+        let (route, vendor) = (&served.route, &served.vendor);
         let session = continued.map(|continued| continued.session.as_str());
         let random = self.store.random();
-        let line = command_line(self.store, &self.plan, service, task, session, random)?;
+        let line = command_line(self.store, &self.plan, served, task, session, random)?;
         for warning in &line.warnings {
             self.warn(format!("{}: {warning}", task.id));
         }
-        let mut input =
-            match prompt_input::prompt_input(self.store, task, events, route, &self.plan.surroundings) {
-                Ok(input) => input,
-                // Its own request cannot be read.
-                Err(error) if error.kind() == ErrorKind::Io => {
-                    return Err(CannotStart::Task(Failure::new(FailureClass::Error, error.to_string())));
-                }
-                Err(error) => return Err(error.into()),
-            };
+        let mut input = match prompt_input::prompt_input(self.store, task, events, route, &self.plan.process)
+        {
+            Ok(input) => input,
+            // Its own request cannot be read.
+            Err(error) if error.kind() == ErrorKind::Io => {
+                return Err(CannotStart::Task(Failure::new(FailureClass::Error, error.to_string())));
+            }
+            Err(error) => return Err(error.into()),
+        };
         if !vendor.takes_effort() {
             input.effort_hint.clone_from(&line.effort);
         }
@@ -218,14 +218,14 @@ impl RunContext<'_> {
         attempt.write(files::PROMPT, words.as_bytes())?;
         attempt.redact(files::PROMPT, token.as_str().as_bytes())?;
         let started_at = self.store.now().wall;
-        let record = run_record(service, token, &line, started_at.to_string(), input.wants_json);
+        let record = run_record(served, token, &line, started_at.to_string(), input.wants_json);
         let text = serde_json::to_vec(&record).map_err(|error| Error::corrupt(format!("a run: {error}")))?;
         attempt.write(files::RUN, &text)?;
         let conversation = record.resume_id.as_ref().or(record.session_id.as_ref());
         let lock = conversation.map(|session| self.store.conversation_lock_path(session)).transpose()?;
         let log = |name| Ok::<_, Error>(CappedLog::new(attempt.create(name)?, LOG_HEAD, LOG_TAIL));
         let run = run_id(token);
-        let version = self.versions.of(service, &line.program, &self.plan.surroundings, self.guard_pool);
+        let version = self.versions.of(served, &line.program, &self.plan.process, self.guard_pool);
         let spec = AgentSpec {
             program: line.program.into_os_string(),
             args: line.args,
@@ -255,7 +255,7 @@ impl RunContext<'_> {
     }
 
     fn environment(&self, claimed: &ClaimedTask, run: &RunId, cwd: &Path) -> BTreeMap<OsString, OsString> {
-        let around = &self.plan.surroundings;
+        let process = &self.plan.process;
         let task = &claimed.task;
         // One more than whoever submitted the task: chains through the queue grow as well.
         let depth = depth(task).saturating_add(1).max(self.plan.depth);
@@ -269,15 +269,15 @@ impl RunContext<'_> {
                 ("LANES_LANE", Some(task.spec.lane.clone())),
                 ("LANES_ATTEMPT", Some(task.attempt.to_string())),
                 ("LANES_FENCE", Some(task.fence.to_string())),
-                ("LANES_API_URL", around.variable("LANES_API_URL").map(str::to_string)),
+                ("LANES_API_URL", process.variable("LANES_API_URL").map(str::to_string)),
                 (DEPTH, Some(depth.to_string())),
                 // As a shell does: programs that ask nobody else would work where the dispatcher was started.
                 ("PWD", path(cwd)),
-                (MARKER, Some(run.marker(around.variable(MARKER)))),
+                (MARKER, Some(run.marker(process.variable(MARKER)))),
             ]
             .map(|(name, value)| (name.to_string(), value)),
         );
-        claimed.service.environment(around, &own)
+        claimed.served.environment(process, &own)
     }
 }
 
@@ -294,7 +294,7 @@ fn uuid(random: u128) -> String {
 }
 
 fn run_record(
-    service: &Service,
+    served: &ServedLane,
     token: &ClaimToken,
     line: &CommandLine,
     started_at: String,
@@ -304,14 +304,14 @@ fn run_record(
     RunRecord {
         run: run_id(token),
         started_at,
-        vendor: service.vendor.name.clone(),
-        format: service.vendor.format.name().to_string(),
+        vendor: served.vendor.name.clone(),
+        format: served.vendor.format.name().to_string(),
         argv: std::iter::once(program).chain(line.args.iter().cloned()).collect(),
         session_id: line.session_id.clone(),
         resume_id: line.resume_id.clone(),
         model: line.model.clone(),
         wants_json,
-        move_to: service.route.move_to.clone(),
+        move_to: served.route.move_to.clone(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::retry::MAX_INTERRUPTIONS;
 use crate::digest::sha256_bytes;
-use crate::dispatch::config::options::Surroundings;
+use crate::dispatch::config::options::ProcessContext;
 use crate::dispatch::config::route::Route;
 use crate::dispatch::prompt::{
     Artifact, LONGEST_REQUEST, PromptInput, ThreadAnswer, ThreadLink, fill_template, thread_history,
@@ -68,10 +68,10 @@ pub fn prompt_input(
     task: &Task,
     events: &[Event],
     route: &Route,
-    around: &Surroundings,
+    process: &ProcessContext,
 ) -> Result<PromptInput> {
     let task_dir = store.attempts_dir(&task.id).parent().map(Path::to_path_buf).unwrap_or_default();
-    let api_url = around
+    let api_url = process
         .variable("LANES_API_URL")
         .map(|url| format!("{}/tasks/{}", url.trim_end_matches('/'), task.id));
     // Without a server, the task's own directory is the place to look.

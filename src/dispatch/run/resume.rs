@@ -6,7 +6,7 @@
 
 use super::context::{RunRecord, read_output, read_run_record};
 use crate::Result;
-use crate::dispatch::config::served_lane::Service;
+use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::outcome::{DISPATCHER_STOPPED, Interruption, Outcome, REFUSAL_REASONS};
 use crate::dispatch::output::{Baseline, RunReport};
 use crate::model::{Event, FailureClass, Task};
@@ -54,10 +54,10 @@ pub fn continuation(
     store: &Store,
     task: &Task,
     events: &[Event],
-    service: &Service,
+    served: &ServedLane,
     before: u64,
 ) -> Result<Option<Continuation>> {
-    let (route, vendor) = (&service.route, &service.vendor);
+    let (route, vendor) = (&served.route, &served.vendor);
     let Some(cut) = last_cut(events).filter(|cut| route.resume_on.contains(cut)) else {
         return Ok(None);
     };
@@ -137,8 +137,8 @@ mod tests {
         assert!(is_refused(&failed(FailureClass::Permanent), &other, "s"));
         let worked = RunReport { has_worked: true, ..own.clone() };
         assert!(!is_refused(&failed(FailureClass::Error), &worked, "s"));
-        let service = RunReport { api_error_status: Some(500), ..own.clone() };
-        assert!(!is_refused(&failed(FailureClass::Error), &service, "s"));
+        let served = RunReport { api_error_status: Some(500), ..own.clone() };
+        assert!(!is_refused(&failed(FailureClass::Error), &served, "s"));
         assert!(!is_refused(&failed(FailureClass::UsageLimit), &own, "s"));
         assert!(!is_refused(&failed(FailureClass::Timeout), &own, "s"));
     }

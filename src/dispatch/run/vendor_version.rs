@@ -12,8 +12,8 @@ use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::process_tree::RunId;
 use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::agent::{self, AgentSpec};
-use crate::dispatch::config::options::Surroundings;
-use crate::dispatch::config::served_lane::Service;
+use crate::dispatch::config::options::ProcessContext;
+use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::output::{Baseline, Format, StreamParser, one_line};
 use crate::store::FileVersion;
 
@@ -36,12 +36,12 @@ impl VersionCache {
     /// that print their version in every run are not asked.
     pub fn of(
         &self,
-        service: &Service,
+        served: &ServedLane,
         program: &Path,
-        around: &Surroundings,
+        process: &ProcessContext,
         guard_pool: &GuardPool,
     ) -> Option<String> {
-        let vendor = &service.vendor;
+        let vendor = &served.vendor;
         if vendor.version.is_empty() || vendor.format == Format::ClaudeStream {
             return None;
         }
@@ -51,20 +51,25 @@ impl VersionCache {
         if let Some(said) = known.get(program).filter(|said| said.stamp == stamp) {
             return said.version.clone();
         }
-        let version = ask(service, program, around, guard_pool);
+        let version = ask(served, program, process, guard_pool);
         known.insert(program.to_path_buf(), CachedVersion { stamp, version: version.clone() });
         version
     }
 }
 
-fn ask(service: &Service, program: &Path, around: &Surroundings, guard_pool: &GuardPool) -> Option<String> {
-    let vendor = &service.vendor;
+fn ask(
+    served: &ServedLane,
+    program: &Path,
+    process: &ProcessContext,
+    guard_pool: &GuardPool,
+) -> Option<String> {
+    let vendor = &served.vendor;
     let no_log = || Some(CappedLog::new(File::options().write(true).open("/dev/null").ok()?, 0, 0));
     let spec = AgentSpec {
         program: program.into(),
         args: vendor.version.clone(),
-        cwd: around.cwd.clone(),
-        env: service.environment(around, &BTreeMap::new()),
+        cwd: process.cwd.clone(),
+        env: served.environment(process, &BTreeMap::new()),
         run: RunId::from_random(0),
         stdin: "/dev/null".into(),
         lock: None,

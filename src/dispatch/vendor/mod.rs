@@ -18,7 +18,7 @@ pub use argv::{ArgumentValues, Argv, check_value};
 pub use environment::agent_environment;
 pub use notices::{NoticeMatch, NoticeMeaning, NoticeSource, Notices, RefusedCall, ResetFormat};
 
-use super::config::reader::{Section, Source};
+use super::config::reader::{Section, SourceText};
 use super::config::route::{Runner, setting_sources};
 use super::output::Format;
 use crate::{Error, Result};
@@ -194,7 +194,7 @@ impl Vendors {
     /// # Errors
     /// `Config` when the built-in profiles cannot be read, which a test rules out.
     pub fn built_in() -> Result<Self> {
-        let source = Source { file: "handoff.yaml", text: "" };
+        let source = SourceText { file: "handoff.yaml", text: "" };
         Self::with_overrides(&Section::new(source, &["dispatch", "vendors"], None)?)
     }
 
@@ -345,7 +345,7 @@ mod tests {
 
     fn vendors(text: &str) -> Result<Vendors> {
         let value: Value = serde_yaml::from_str(text).expect("valid YAML");
-        let source = Source { file: "handoff.yaml", text };
+        let source = SourceText { file: "handoff.yaml", text };
         Vendors::with_overrides(&Section::new(source, &["vendors"], value.get("vendors"))?)
     }
 

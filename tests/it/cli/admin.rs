@@ -95,7 +95,7 @@ fn a_dispatcher_that_has_nowhere_to_work_claims_nothing() {
     let sandbox = Sandbox::new();
     let id = sandbox.submit("l", &[]);
     let dispatch = ["dispatch", "--lane", "l", "--once", "--command", "--cwd", "nowhere", "--", "/bin/cat"];
-    sandbox.run(&dispatch).refused(1, "--cwd: there is no directory ");
+    sandbox.run(&dispatch).refused(1, "--cwd: directory ");
     assert_eq!(sandbox.json(&["status", &id])["task"]["state"], "queued");
 }
 

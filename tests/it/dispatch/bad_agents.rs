@@ -98,7 +98,7 @@ fn a_lane_that_nothing_knows_is_told_and_served() {
     assert!(output.status.success());
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
-        "lanes: warning: lane wrok is not in handoff.yaml, and nothing was ever submitted to it; did you mean work?\n"
+        "lanes: warning: lane wrok is not in handoff.yaml and has never had a task; did you mean work?\n"
     );
     pool.ok(&["submit", "--lane", "new", "--prompt", "DO: result x"]);
     for lane in ["work", "new"] {

@@ -18,13 +18,10 @@ fn a_missing_directory_is_refused_before_anything_is_claimed() {
     let id = pool.submit("result \"$(pwd)\"", &[]);
     let said = pool.refused(&["dispatch", "--once"]);
     let file = pool.path("handoff.yaml");
-    let place =
-        format!("lanes: {} line 11: dispatch.routes.work.cwd: there is no directory ", file.display());
-    assert!(said.starts_with(&place) && said.trim_end().ends_with("/sub"), "{said}");
+    let place = format!("lanes: {} line 11: dispatch.routes.work.cwd: directory ", file.display());
+    assert!(said.starts_with(&place) && said.trim_end().ends_with("/sub does not exist"), "{said}");
     assert_eq!(pool.task(&id)["attempt"], 0);
-    assert!(
-        pool.refused(&["dispatch", "--cwd", "gone"]).starts_with("lanes: --cwd: there is no directory /")
-    );
+    assert!(pool.refused(&["dispatch", "--cwd", "gone"]).starts_with("lanes: --cwd: directory /"));
     // Relative to the file, wherever the dispatcher was started.
     std::fs::create_dir_all(pool.path("sub")).unwrap();
     let mut elsewhere = pool.lanes(&["dispatch", "--once"]);
@@ -229,11 +226,11 @@ fn a_route_names_its_vendor_then_the_command_line_then_the_default() {
     assert_eq!(lanes, [own("work", "codex"), own("tool", "command"), own("next", "codex")]);
     assert_eq!(
         said,
-        "lanes: warning: next: served as the command line says, not by claude, the default of the file\n"
+        "lanes: warning: next: served as given on the command line, not by claude, the default of the file\n"
     );
     let (said, lanes) = served(routes, &["--vendor", "claude", "--lane", "work", "--lane", "next"]);
     assert_eq!(lanes, [own("next", "claude")]);
-    assert_eq!(said, "lanes: warning: lane work is left to codex, as its route says\n");
+    assert_eq!(said, "lanes: warning: lane work is left to codex, which its route names\n");
     let (_, lanes) = served(routes, &["--command", "--", "cat"]);
     assert_eq!(lanes, [own("tool", "command"), own("next", "command")]);
     // What is no limit is left out with a warning; a vendor that is `like` another takes its words.
