@@ -15,7 +15,7 @@ use super::output::Output;
 use super::table::short;
 use crate::error::{Error, Result, printable};
 use crate::store::Store;
-use crate::workspace::{Base, Config};
+use crate::workspace::{BaseDir, Config};
 
 /// The most ids that are offered.
 const IDS: usize = 200;
@@ -68,7 +68,7 @@ fn queue() -> Option<(Config, Store)> {
     let context = CommandContext {
         global: GlobalArgs::default(),
         out: Output::new(false, true),
-        base: Base::current(),
+        base: BaseDir::current(),
     };
     let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
     let store = Store::open_to_read(&config.store_root, context.store_options().ok()?).ok()?;

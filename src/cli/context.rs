@@ -11,7 +11,7 @@ use super::output::{Output, ProgressLine};
 use crate::error::Result;
 use crate::model::{Event, Task, TaskId, TaskText};
 use crate::store::{Store, StoreOptions};
-use crate::workspace::{Base, Config, Locate, locate};
+use crate::workspace::{BaseDir, Config, Locate, locate};
 
 /// Keeps the flags below apart from a command's own in its help.
 const GLOBAL: &str = "Global options";
@@ -48,7 +48,7 @@ pub struct CommandContext {
     /// Its standard output and standard error.
     pub out: Output,
     /// The current directory, which relative paths count from.
-    pub base: Base,
+    pub base: BaseDir,
 }
 
 impl CommandContext {

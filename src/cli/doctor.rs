@@ -13,7 +13,7 @@ use crate::dispatch::config::load::load;
 use crate::error::{Result, printable};
 use crate::model::task::object;
 use crate::store::Store;
-use crate::workspace::{Diagnosis, DoctorWish, Level, Locate, doctor};
+use crate::workspace::{Diagnosis, DiagnosisLevel, DoctorOptions, Locate, doctor};
 
 /// Check the installation, the configuration, the store and the workers.
 ///
@@ -25,7 +25,7 @@ pub struct DoctorCommand {}
 impl DoctorCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         let (config, store) = context.named();
-        let wish = DoctorWish {
+        let wish = DoctorOptions {
             locate: Locate {
                 config: config.as_deref(),
                 store: store.as_deref(),
@@ -44,7 +44,7 @@ impl DoctorCommand {
             let place = diagnoses.iter().rposition(|other| other.area == diagnosis.area);
             diagnoses.insert(place.map_or(0, |last| last + 1), diagnosis);
         }
-        let worst = diagnoses.iter().map(|diagnosis| diagnosis.level).max().unwrap_or(Level::Ok);
+        let worst = diagnoses.iter().map(|diagnosis| diagnosis.level).max().unwrap_or(DiagnosisLevel::Ok);
         if context.out.json {
             let checks: Vec<Value> =
                 diagnoses.iter().map(|diagnosis| Value::Object(diagnosis.to_object())).collect();
@@ -62,7 +62,7 @@ impl DoctorCommand {
                 }
             }
         }
-        Ok(if worst == Level::Blocking { CommandExit::Problems } else { CommandExit::Done })
+        Ok(if worst == DiagnosisLevel::Blocking { CommandExit::Problems } else { CommandExit::Done })
     }
 }
 
@@ -78,11 +78,11 @@ fn add_consent(context: &CommandContext, diagnoses: &mut Vec<Diagnosis>) {
         let (level, message, remedy) = match gate.check(std::slice::from_ref(&file)) {
             Ok(()) => {
                 let path = printable(&file.path.to_string_lossy());
-                (Level::Ok, format!("you have agreed to what {path} lets dispatchers run"), None)
+                (DiagnosisLevel::Ok, format!("you have agreed to what {path} lets dispatchers run"), None)
             }
             Err(error) => {
                 let remedy = error.hint().unwrap_or("check it; until then nothing is dispatched");
-                (Level::Warning, error.message().to_string(), Some(remedy.to_string()))
+                (DiagnosisLevel::Warning, error.message().to_string(), Some(remedy.to_string()))
             }
         };
         diagnoses.insert(place, Diagnosis { area: "configuration", code: "trust", level, message, remedy });
@@ -96,10 +96,10 @@ fn dispatch_section(context: &CommandContext) -> Option<Diagnosis> {
     let store = Store::open_to_read(&config.store_root, context.store_options().ok()?).ok()?;
     let (level, message, remedy) = match load(&config, &store, &ConsentPolicy::default().opened()) {
         Ok(_) if config.dispatch.is_none() => return None,
-        Ok(_) => (Level::Ok, "its dispatch settings can be used".to_string(), None),
+        Ok(_) => (DiagnosisLevel::Ok, "its dispatch settings can be used".to_string(), None),
         Err(error) => {
             let remedy = error.hint().unwrap_or("correct it; until then nothing is dispatched");
-            (Level::Blocking, error.message().to_string(), Some(remedy.to_string()))
+            (DiagnosisLevel::Blocking, error.message().to_string(), Some(remedy.to_string()))
         }
     };
     Some(Diagnosis { area: "configuration", code: "dispatch", level, message, remedy })

@@ -10,7 +10,7 @@ use super::inside_run;
 use super::trust::trust_own;
 use crate::error::{Result, printable, shell_word};
 use crate::model::task::object;
-use crate::workspace::{InitWish, init};
+use crate::workspace::{InitOptions, init};
 
 /// Set up a queue for one project: a `handoff/` directory in PATH.
 #[derive(Args, Debug)]
@@ -33,7 +33,7 @@ pub struct InitCommand {
 impl InitCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         inside_run::refuse(context, "init")?;
-        let wish = InitWish {
+        let wish = InitOptions {
             workspace_id: self.workspace_id.clone(),
             workspace_root: Some(self.workspace_root.clone()),
             queue_root: Some(self.queue_root.clone()),

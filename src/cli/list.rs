@@ -13,7 +13,7 @@ use super::output::ProgressLine;
 use super::table::{Row, Table, relative, short};
 use super::view::task_view;
 use crate::error::{Error, Result, printable};
-use crate::model::json::raw::Text;
+use crate::model::json::raw::RawText;
 use crate::model::json::{self, Object};
 use crate::model::task::object;
 use crate::model::{Now, Status, TaskId, TaskText, Time};
@@ -218,7 +218,7 @@ pub(super) fn print_views<T>(
 
 /// A task as a row of [`print_rows`].
 pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
-    let name = task.spec.name.map(Text::decode);
+    let name = task.spec.name.map(RawText::decode);
     let plain = || match task.spec.prompt.is_empty() {
         true => short(&task.spec.correlation_id.decode(), 50).into(),
         false => short(&task.spec.prompt.decode(), 50).into(),

@@ -72,7 +72,7 @@ use self::exit::{
 };
 use self::output::{Output, print_error_line};
 use crate::error::Result;
-use crate::workspace::Base;
+use crate::workspace::BaseDir;
 
 /// A task queue for coding agents, shell scripts and people on one machine.
 ///
@@ -193,7 +193,7 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
     let parsed = parse(&args);
     let global = parsed.as_ref().map(|cli| cli.global.clone()).unwrap_or_default();
     let out = Output::new(global.json, global.quiet);
-    let mut context = CommandContext { global, out, base: Base::current() };
+    let mut context = CommandContext { global, out, base: BaseDir::current() };
     let result = match parsed {
         Ok(Cli { command: Some(command), .. }) => command.run(&mut context),
         Ok(Cli { command: None, .. }) => help(&mut context.out, &Cli::command().render_help()),
@@ -226,7 +226,7 @@ fn completed(shell: &OsStr, args: &[OsString]) -> ExitCode {
     let mut context = CommandContext {
         global: GlobalArgs::default(),
         out: Output::new(false, true),
-        base: Base::current(),
+        base: BaseDir::current(),
     };
     let answered = complete::answer(&mut context, Cli::command(), shell, args);
     let ended = answered.and_then(|exit| context.out.flush().map(|()| exit.code()));

@@ -10,7 +10,7 @@ use super::exit::CommandExit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Answer, Command, Filter, TaskId};
 use crate::store::{LaneQuery, Store, StoreOptions};
-use crate::workspace::{Base, Config, SubmitContext, SubmitRequest, check_submit, deliver};
+use crate::workspace::{BaseDir, Config, SubmitContext, SubmitRequest, check_submit, deliver};
 
 /// Run a task through a temporary queue: submit, claim, respond, wait.
 #[derive(Args, Debug)]
@@ -60,7 +60,7 @@ fn round(place: &Path, options: &StoreOptions) -> Result<TaskId> {
         response_to: Some(response.clone()),
         ..SubmitRequest::default()
     };
-    let checked = check_submit(&SubmitContext::new(&config, &Base::at(place), store.now().wall), request)?;
+    let checked = check_submit(&SubmitContext::new(&config, &BaseDir::at(place), store.now().wall), request)?;
     let id = store.submit(checked.task)?.task.id;
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| work(&config.store_root, options));

@@ -18,7 +18,7 @@ use crate::error::{Error, Result, printable, shell_word};
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::store::Store;
-use crate::workspace::{Config, Found, TrustRecord, TrustRecords, find_in, fingerprint};
+use crate::workspace::{Config, FoundConfig, TrustRecord, TrustRecords, find_in, fingerprint};
 
 /// How much of a value is shown before a person agrees to it, in characters.
 const LONGEST_VALUE: usize = 1000;
@@ -79,7 +79,7 @@ impl TrustCommand {
         let path = context.base.real(path)?;
         let file = if path.is_dir() { find_in(&path)? } else { path };
         let holder = file.parent().and_then(Path::parent).unwrap_or(Path::new("/")).to_path_buf();
-        Config::load_found(Found { holder, file, identity: env::identity() }, None)
+        Config::load_found(FoundConfig { holder, file, identity: env::identity() }, None)
     }
 
     fn revoke(&self, context: &mut CommandContext, records: &TrustRecords) -> Result<CommandExit> {
@@ -202,7 +202,8 @@ fn record_object(record: &TrustRecord) -> Value {
 /// Agrees to what a configuration chooses that this program has just written itself, and reports what keeps
 /// the commands from using it, if anything does.
 pub(super) fn trust_own(context: &CommandContext, holder: &Path, file: &Path) {
-    let found = Found { holder: holder.to_path_buf(), file: file.to_path_buf(), identity: env::identity() };
+    let found =
+        FoundConfig { holder: holder.to_path_buf(), file: file.to_path_buf(), identity: env::identity() };
     let agreed =
         Config::load_found(found, None).and_then(|config| choices_now(&config, None)).and_then(|files| {
             match files.is_empty() {

@@ -52,5 +52,6 @@ pub fn found_in_repository(dir: &Path, text: &str) -> crate::workspace::Config {
     let file = holder.join("handoff/handoff.yaml");
     std::fs::write(&file, format!("workspace_id: w\n{text}")).unwrap();
     let identity = crate::workspace::Identity::of_process(None);
-    crate::workspace::Config::load_found(crate::workspace::Found { holder, file, identity }, None).unwrap()
+    crate::workspace::Config::load_found(crate::workspace::FoundConfig { holder, file, identity }, None)
+        .unwrap()
 }

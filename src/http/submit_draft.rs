@@ -14,7 +14,7 @@ use crate::model::json::{self, Object};
 use crate::model::limits;
 use crate::store::Store;
 use crate::workspace::{
-    Base, Checked, Config, Fingerprints, SUBMIT_FIELDS, SubmitContext, SubmitRequest, SubmitValue,
+    BaseDir, Checked, Config, Fingerprints, SUBMIT_FIELDS, SubmitContext, SubmitRequest, SubmitValue,
     check_submit,
 };
 
@@ -61,7 +61,7 @@ impl SubmitDraft {
     /// # Errors
     /// `Invalid` when the task breaks a rule or a file cannot be read.
     pub fn check(self, store: &Store) -> Result<Checked> {
-        let base = Base::at(&self.config.workspace_root);
+        let base = BaseDir::at(&self.config.workspace_root);
         let context = SubmitContext {
             for_client: true,
             fingerprints: self.files,

@@ -293,7 +293,7 @@ impl fmt::Display for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::transition::Context;
+    use crate::model::transition::TransitionContext;
     use crate::model::{Answer, Command, Now, RequestCheck, ResponseStatus, json};
 
     fn task() -> Task {
@@ -310,7 +310,7 @@ mod tests {
 
     fn apply(task: &mut Task, command: &Command) -> crate::Result<()> {
         let (now, request) = (now(), RequestCheck::Same);
-        let context = Context { now: &now, request: &request, previous: None };
+        let context = TransitionContext { now: &now, request: &request, previous: None };
         command.apply(task, &context).map(drop)
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::json::Object;
-use super::json::raw::{Raw, Text, read_object};
+use super::json::raw::{Raw, RawText, read_object};
 use super::time::Time;
 
 /// The largest body accepted, in bytes (100 MiB).
@@ -126,7 +126,7 @@ impl Response {
     /// missing or has the wrong type.
     pub fn from_raw(raw: Raw<'_>) -> Result<Self, &'static str> {
         let parts = Parts::of(raw)?;
-        let owned = |text: Option<Text<'_>>| text.map(|text| text.decode().into_owned());
+        let owned = |text: Option<RawText<'_>>| text.map(|text| text.decode().into_owned());
         let extra = parts.others.into_iter();
         Ok(Self {
             task_id: owned(parts.task_id).unwrap_or_default(),
@@ -141,7 +141,9 @@ impl Response {
             blocking_count: parts.blocking_count,
             nonblocking_count: parts.nonblocking_count,
             metadata: parts.metadata.and_then(Raw::object).unwrap_or_default(),
-            extra: extra.map(|(key, raw)| (Text::of_key(key).decode().into_owned(), raw.value())).collect(),
+            extra: extra
+                .map(|(key, raw)| (RawText::of_key(key).decode().into_owned(), raw.value()))
+                .collect(),
         })
     }
 
@@ -153,13 +155,13 @@ impl Response {
 
 /// The members of a response's text.
 struct Parts<'a> {
-    task_id: Option<Text<'a>>,
-    body: Option<Text<'a>>,
+    task_id: Option<RawText<'a>>,
+    body: Option<RawText<'a>>,
     status: ResponseStatus,
     created_at: Time,
-    reviewer: Option<Text<'a>>,
-    sha256: Option<Text<'a>>,
-    verdict: Option<Text<'a>>,
+    reviewer: Option<RawText<'a>>,
+    sha256: Option<RawText<'a>>,
+    verdict: Option<RawText<'a>>,
     changed: Option<bool>,
     follow_up: Option<bool>,
     blocking_count: Option<u64>,
@@ -204,7 +206,7 @@ impl<'a> Parts<'a> {
         parts.task_id.ok_or("task_id")?;
         parts.body.ok_or("body")?;
         parts.status = status.and_then(|word| ResponseStatus::parse(&word.decode())).ok_or("status")?;
-        let time = created_at.and_then(|text: Text<'_>| Time::parse(&text.decode()).ok());
+        let time = created_at.and_then(|text: RawText<'_>| Time::parse(&text.decode()).ok());
         parts.created_at = time.ok_or("created_at")?;
         Ok(parts)
     }

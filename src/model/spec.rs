@@ -8,10 +8,10 @@ pub(super) mod reader;
 use serde_json::Value;
 
 use super::json::Object;
-use super::json::raw::{Raw, Text};
+use super::json::raw::{Raw, RawText};
 
 use super::time::Time;
-use reader::{Fields, key};
+use reader::{Members, key};
 
 /// A file that belongs to a request, pinned by its fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,39 +151,39 @@ pub const SPEC_FIELDS: [(&str, FieldType); 17] = [
 /// A [`TaskSpec`] as it stands in a task.json, every field of the right type.
 pub struct SpecText<'a> {
     /// See [`TaskSpec::workspace_id`].
-    pub workspace_id: Text<'a>,
+    pub workspace_id: RawText<'a>,
     /// See [`TaskSpec::correlation_id`].
-    pub correlation_id: Text<'a>,
+    pub correlation_id: RawText<'a>,
     /// See [`TaskSpec::lane`].
-    pub lane: Text<'a>,
+    pub lane: RawText<'a>,
     /// See [`TaskSpec::prompt`].
-    pub prompt: Text<'a>,
+    pub prompt: RawText<'a>,
     /// See [`TaskSpec::key`].
-    pub key: Option<Text<'a>>,
+    pub key: Option<RawText<'a>>,
     /// See [`TaskSpec::name`].
-    pub name: Option<Text<'a>>,
+    pub name: Option<RawText<'a>>,
     /// See [`TaskSpec::priority`].
     pub priority: i32,
-    source_agent: Text<'a>,
-    workspace_root: Text<'a>,
-    worktree_path: Option<Text<'a>>,
-    expected_branch: Option<Text<'a>>,
+    source_agent: RawText<'a>,
+    workspace_root: RawText<'a>,
+    worktree_path: Option<RawText<'a>>,
+    expected_branch: Option<RawText<'a>>,
     supporting_paths: Option<Raw<'a>>,
     metadata: Option<Raw<'a>>,
     max_attempts: Option<u32>,
     labels: Option<Raw<'a>>,
     timeout_seconds: Option<f64>,
-    retry_of: Option<Text<'a>>,
+    retry_of: Option<RawText<'a>>,
 }
 
 impl<'a> SpecText<'a> {
     /// Takes the fields of the specification out of a task's.
-    pub(super) fn take(fields: &mut Fields<'a>) -> Self {
+    pub(super) fn take(fields: &mut Members<'a>) -> Self {
         let old_correlation = fields.optional_text(key!("checkpoint_id"));
         let correlation_id =
             fields.optional_text(key!("correlation_id")).or(old_correlation).unwrap_or_else(|| {
                 fields.fail(key!("correlation_id"), "text");
-                Text::default()
+                RawText::default()
             });
         Self {
             correlation_id,
@@ -271,7 +271,7 @@ impl TaskSpec {
     }
 }
 
-fn optional(text: Option<Text<'_>>) -> Option<String> {
+fn optional(text: Option<RawText<'_>>) -> Option<String> {
     text.map(|text| text.decode().into_owned())
 }
 

@@ -8,11 +8,11 @@ use std::borrow::Cow;
 
 use super::event::Event;
 use super::id::{ClaimToken, TaskId};
-use super::json::raw::{Raw, Text, members};
+use super::json::raw::{Raw, RawText, members};
 use super::json::{Object, parse_object};
 use super::response::Response;
 use super::spec::SpecText;
-use super::spec::reader::{Fields, JOURNAL_KEY, KEYS, key};
+use super::spec::reader::{JOURNAL_KEY, KEYS, Members, key};
 use super::task::{Claim, FailureClass, Journal, LeaseClock, Status, Task};
 use super::time::Time;
 
@@ -27,14 +27,14 @@ pub struct TaskText<'a> {
     /// See [`Task::updated_at`].
     pub updated_at: Time,
     /// See [`Task::retried_as`].
-    pub retried_as: Option<Text<'a>>,
+    pub retried_as: Option<RawText<'a>>,
     /// See [`Task::fence`].
     pub fence: u64,
-    state: Text<'a>,
+    state: RawText<'a>,
     state_fields: StateFields<'a>,
-    request_path: Text<'a>,
-    request_sha256: Text<'a>,
-    response_path: Text<'a>,
+    request_path: RawText<'a>,
+    request_sha256: RawText<'a>,
+    response_path: RawText<'a>,
     attempt: u32,
     journal: Option<Raw<'a>>,
     others: Vec<(&'a str, Raw<'a>)>,
@@ -54,20 +54,20 @@ pub struct Marks<'a> {
 /// What is only known in some state.
 #[derive(Default)]
 struct StateFields<'a> {
-    owner: Option<Text<'a>>,
-    token: Option<Text<'a>>,
+    owner: Option<RawText<'a>>,
+    token: Option<RawText<'a>>,
     claimed_at: Option<Time>,
     lease_expires_at: Option<Time>,
     lease_seconds: Option<f64>,
     completed_at: Option<Time>,
     failed_at: Option<Time>,
-    reason: Option<Text<'a>>,
-    class: Option<Text<'a>>,
+    reason: Option<RawText<'a>>,
+    class: Option<RawText<'a>>,
     not_before: Option<Time>,
 }
 
 impl<'a> StateFields<'a> {
-    fn take(fields: &mut Fields<'a>, state: &str) -> Self {
+    fn take(fields: &mut Members<'a>, state: &str) -> Self {
         if !Status::WORDS.contains(&state) {
             // What belongs to a state of a newer version stays among the unknown keys, as it is.
             for key in [
@@ -101,8 +101,7 @@ impl<'a> StateFields<'a> {
             not_before: fields.optional_time(key!("not_before")),
         };
         if state == "claimed" && own.claim().is_none() {
-            fields
-                .fail(key!("claim_token"), "text in a claimed task, beside claimed_at and lease_expires_at");
+            fields.fail(key!("claim_token"), "text in a claimed task, with claimed_at and lease_expires_at");
         }
         own
     }
@@ -118,11 +117,11 @@ impl<'a> StateFields<'a> {
     }
 }
 
-fn text(text: Option<Text<'_>>) -> String {
+fn text(text: Option<RawText<'_>>) -> String {
     text.map(|text| text.decode().into_owned()).unwrap_or_default()
 }
 
-fn optional(text: Option<Text<'_>>) -> Option<String> {
+fn optional(text: Option<RawText<'_>>) -> Option<String> {
     text.map(|text| text.decode().into_owned())
 }
 
@@ -130,7 +129,7 @@ impl<'a> TaskText<'a> {
     /// Reads a task from text that is strictly valid JSON. `None` for other text, which may still be
     /// a task; the error names the first key that is missing or has the wrong type.
     pub fn parse(text: &'a str) -> Option<Result<Self, String>> {
-        let mut fields = Fields::new();
+        let mut fields = Members::new();
         let mut next = 0;
         members(text, |key, raw| fields.put(key, raw, &mut next))?;
         Some(Self::from_fields(fields))
@@ -150,7 +149,7 @@ impl<'a> TaskText<'a> {
 
     /// Reads a task from the text of an object that a parser of ours wrote.
     fn parse_ours(text: &'a str) -> Result<Self, String> {
-        let mut fields = Fields::new();
+        let mut fields = Members::new();
         let mut next = 0;
         match Raw::ours(text).members(|key, raw| fields.put(key, raw, &mut next)) {
             true => Self::from_fields(fields),
@@ -158,7 +157,7 @@ impl<'a> TaskText<'a> {
         }
     }
 
-    fn from_fields(mut fields: Fields<'a>) -> Result<Self, String> {
+    fn from_fields(mut fields: Members<'a>) -> Result<Self, String> {
         let Ok(id) = TaskId::parse(&fields.text(key!("id")).decode()) else {
             return Err(fields.wrong.unwrap_or_else(|| "'id' is not a valid task id".to_string()));
         };
@@ -198,12 +197,12 @@ impl<'a> TaskText<'a> {
     }
 
     /// See [`Task::request_path`] and [`Task::request_sha256`].
-    pub fn request(&self) -> (Text<'a>, Text<'a>) {
+    pub fn request(&self) -> (RawText<'a>, RawText<'a>) {
         (self.request_path, self.request_sha256)
     }
 
     /// See [`Task::response_path`].
-    pub fn response_path(&self) -> Text<'a> {
+    pub fn response_path(&self) -> RawText<'a> {
         self.response_path
     }
 
@@ -259,7 +258,7 @@ impl<'a> TaskText<'a> {
     pub fn to_task(&self) -> Task {
         let mut extra = Object::new();
         for (key, raw) in &self.others {
-            extra.insert(Text::of_key(key).decode().into_owned(), raw.value());
+            extra.insert(RawText::of_key(key).decode().into_owned(), raw.value());
         }
         Task {
             id: self.id.clone(),

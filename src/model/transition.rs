@@ -1,7 +1,7 @@
 //! Which change is allowed when: the state machine.
 //!
 //! [`Command::apply`] is the only place that changes a task's status. It knows nothing of files and
-//! clocks; what it needs to know of them comes in the [`Context`].
+//! clocks; what it needs to know of them comes in the [`TransitionContext`].
 
 mod edit;
 mod end;
@@ -39,8 +39,8 @@ pub enum RequestCheck {
     Changed(String),
 }
 
-/// What a decision knows of the world.
-pub struct Context<'a> {
+/// What is known outside the task when a command is applied.
+pub struct TransitionContext<'a> {
     /// The time.
     pub now: &'a Now,
     /// The request file.
@@ -186,7 +186,7 @@ pub enum Effect {
 
 impl Command {
     /// Applies the command to `task`, or refuses. After a refusal the task is to be thrown away.
-    pub fn apply(&self, task: &mut Task, context: &Context<'_>) -> Result<Effect> {
+    pub fn apply(&self, task: &mut Task, context: &TransitionContext<'_>) -> Result<Effect> {
         let effect = match self {
             Self::Claim { owner, token, lease_seconds } => {
                 hold::claim(task, context, owner, token, *lease_seconds)
@@ -264,7 +264,7 @@ fn held<'a>(
 }
 
 /// Refuses a command whose request file is not the submitted one.
-fn check_request(task: &Task, context: &Context<'_>) -> std::result::Result<(), Refusal> {
+fn check_request(task: &Task, context: &TransitionContext<'_>) -> std::result::Result<(), Refusal> {
     let fault = match context.request {
         RequestCheck::Same | RequestCheck::Unchecked => return Ok(()),
         RequestCheck::Missing => RequestFault::Missing,

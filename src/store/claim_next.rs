@@ -10,7 +10,7 @@ use super::lock::TaskLock;
 use super::{Store, bounded_file, cannot_write, task_files};
 use crate::error::{ErrorKind, Result};
 use crate::model::task::Availability;
-use crate::model::transition::Context;
+use crate::model::transition::TransitionContext;
 use crate::model::{ClaimToken, Command, Effect, Filter, Refusal, RequestCheck, Status, Task, TaskId, json};
 
 /// Which tasks a worker is ready to take.
@@ -423,7 +423,8 @@ impl Store {
         match self.settle(&task.id) {
             Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Corrupt | ErrorKind::Io) => {
                 let mut draft = task.clone();
-                let context = Context { now: &self.now(), request: &RequestCheck::Unchecked, previous: None };
+                let context =
+                    TransitionContext { now: &self.now(), request: &RequestCheck::Unchecked, previous: None };
                 Command::Settle.apply(&mut draft, &context)?;
                 Ok(draft)
             }
@@ -443,7 +444,7 @@ impl Store {
         if !task.status.is_terminal() {
             catch_up_with_others(&self.task_dir(id)?, &mut draft)?;
         }
-        let context = Context { now: &now, request: &RequestCheck::Unchecked, previous: None };
+        let context = TransitionContext { now: &now, request: &RequestCheck::Unchecked, previous: None };
         if Command::Settle.apply(&mut draft, &context)? == Effect::Unchanged {
             return Ok(task);
         }

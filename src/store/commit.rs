@@ -8,7 +8,7 @@ use super::lock::{StoreLock, TaskLock};
 use super::task_files::{self, LoadedTask};
 use super::{Store, feed, history};
 use crate::error::Result;
-use crate::model::transition::Context;
+use crate::model::transition::TransitionContext;
 use crate::model::{Command, Effect, Refusal, RequestCheck, Response, Status, Task, TaskId, json};
 
 /// The largest response body that is stored inside task.json, in bytes; then one rename commits both.
@@ -69,7 +69,7 @@ impl Store {
                 _ => None,
             };
             let now = self.now();
-            let context = Context { now: &now, request: &request, previous: previous.as_ref() };
+            let context = TransitionContext { now: &now, request: &request, previous: previous.as_ref() };
             if command.apply(&mut task, &context)? == Effect::Unchanged {
                 // The process that made this change may have been killed before it was durable.
                 atomic::sync_dir(dir)?;

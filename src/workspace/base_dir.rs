@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 /// The current directory is looked up when it is first needed: it may have been removed, and absolute paths
 /// need none. An agent whose work tree is gone can still answer its task.
 #[derive(Clone, Debug, Default)]
-pub struct Base {
+pub struct BaseDir {
     directory: OnceCell<PathBuf>,
 }
 
-impl Base {
+impl BaseDir {
     /// The current directory of this process.
     pub fn current() -> Self {
         Self::default()
@@ -45,18 +45,18 @@ impl Base {
     /// `path` made absolute, a leading `~` expanded.
     ///
     /// # Errors
-    /// As [`absolute`], and as [`Base::directory`] for a relative path.
+    /// As [`absolute`], and as [`BaseDir::directory`] for a relative path.
     pub fn absolute(&self, path: &Path) -> Result<PathBuf> {
         let needs_none = path.is_absolute() || path.as_os_str().as_encoded_bytes().starts_with(b"~");
         let base = if needs_none { Path::new("/") } else { self.directory()? };
         absolute(base, path)
     }
 
-    /// Where `path` really leads: as [`Base::absolute`], and without `.`, `..` and symbolic links. It need not
+    /// Where `path` really leads: as [`BaseDir::absolute`], and without `.`, `..` and symbolic links. It need not
     /// exist.
     ///
     /// # Errors
-    /// As [`Base::absolute`]; `Io` when a part of the path cannot be looked at.
+    /// As [`BaseDir::absolute`]; `Io` when a part of the path cannot be looked at.
     pub fn real(&self, path: &Path) -> Result<PathBuf> {
         resolve(&self.absolute(path)?)
     }
@@ -68,11 +68,11 @@ mod tests {
 
     #[test]
     fn only_relative_paths_need_a_directory() {
-        let base = Base::at("/w");
+        let base = BaseDir::at("/w");
         assert_eq!(base.absolute(Path::new("x")).unwrap(), Path::new("/w/x"));
         assert_eq!(base.absolute(Path::new("/y")).unwrap(), Path::new("/y"));
         assert_eq!(base.directory().unwrap(), Path::new("/w"));
-        let current = Base::current();
+        let current = BaseDir::current();
         current.absolute(Path::new("/y")).unwrap();
         assert_eq!(current.directory.get(), None, "nobody has asked for it");
         assert_eq!(current.directory().unwrap(), std::env::current_dir().unwrap());

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::base_dir::Base;
-use super::ownership::{Found, Passed};
+use super::base_dir::BaseDir;
+use super::ownership::{FoundConfig, Passed};
 use super::paths::{absolute, resolve, resolve_past, show};
 use super::text_file::TextFile;
 use super::trust::is_in_repository;
 use super::yaml;
-use super::yaml::Fields;
+use super::yaml::MappingReader;
 use crate::error::{Error, ErrorKind, Result, printable};
 
 const CONFIG_FILE: TextFile = TextFile {
@@ -29,7 +29,7 @@ pub struct Config {
     /// The file it was read from; `None` when only a store was named.
     pub path: Option<PathBuf>,
     /// Where the file was found; `None` when it was named.
-    pub found: Option<Found>,
+    pub found: Option<FoundConfig>,
     /// The name that stands in every task.
     pub workspace_id: String,
     /// Request, response and supporting files must lie inside this directory.
@@ -69,7 +69,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`]; `Config` when another user can change the file, its directory, the directory
     /// that holds it, or the state directory that it names.
-    pub fn load_found(found: Found, store_override: Option<&Path>) -> Result<Self> {
+    pub fn load_found(found: FoundConfig, store_override: Option<&Path>) -> Result<Self> {
         Self::read(&found.file.clone(), Some(found), store_override)
     }
 
@@ -95,8 +95,8 @@ impl Config {
         path.starts_with(project) || !is_in_repository(file)
     }
 
-    fn read(path: &Path, found: Option<Found>, store_override: Option<&Path>) -> Result<Self> {
-        let here = Base::current();
+    fn read(path: &Path, found: Option<FoundConfig>, store_override: Option<&Path>) -> Result<Self> {
+        let here = BaseDir::current();
         let mut passed = Passed::new();
         let file = found.as_ref().map_or(path, |found| &found.file);
         let path =
@@ -107,7 +107,7 @@ impl Config {
         let document = CONFIG_FILE.read_document(&path)?;
         // A file that could be read has a directory.
         let base = path.parent().unwrap_or(Path::new("/"));
-        let mut fields = Fields::of_file(format!("config file {}", show(&path)), document);
+        let mut fields = MappingReader::of_file(format!("config file {}", show(&path)), document);
         if fields.has("checkpoints") {
             return Err(Error::config(format!(
                 "checkpoints in handoff.yaml are no longer supported: {}",
@@ -179,7 +179,7 @@ impl Config {
 }
 
 /// The lanes and what is said about them; the texts are for people, so that any kind of value will do.
-fn lanes(fields: &mut Fields) -> Result<BTreeMap<String, String>> {
+fn lanes(fields: &mut MappingReader) -> Result<BTreeMap<String, String>> {
     let describe = |value: Value| match value {
         Value::Null => String::new(),
         other => yaml::scalar_text(&other).unwrap_or_else(|| other.to_string()),

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::base_dir::Base;
+use super::base_dir::BaseDir;
 use super::config::Config;
 use super::paths::show;
-use super::submit_paths::Places;
+use super::submit_paths::PathRules;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Response, Task};
 use crate::store::Store;
@@ -35,9 +35,9 @@ pub fn deliver(
         store.copy_response(task, response)?;
         return Ok(wanted);
     }
-    let base = Base::at("/");
+    let base = BaseDir::at("/");
     let target = config().and_then(|config| {
-        let target = Places::new(&config, &base, false)?.delivery(&wanted, "response_path")?;
+        let target = PathRules::new(&config, &base, false)?.delivery(&wanted, "response_path")?;
         if config.may_reach(&target) {
             return Ok(target);
         }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::base_dir::Base;
+use super::base_dir::BaseDir;
 use super::config::Config;
-use super::ownership::{Found, Identity};
+use super::ownership::{FoundConfig, Identity};
 use super::paths::show;
 use crate::error::{Error, Result};
 
@@ -19,7 +19,7 @@ pub struct Locate<'a> {
     /// `--store`, relative to `base`; overrides the configuration's `queue_root`.
     pub store: Option<&'a Path>,
     /// The current directory: here a search begins.
-    pub base: &'a Base,
+    pub base: &'a BaseDir,
     /// Whose files count when they are found.
     pub identity: Identity,
 }
@@ -59,13 +59,13 @@ pub fn find_in(directory: &Path) -> Result<PathBuf> {
 }
 
 /// The configuration file closest to `cwd`.
-fn nearest(cwd: &Path, identity: Identity) -> Option<Found> {
+fn nearest(cwd: &Path, identity: Identity) -> Option<FoundConfig> {
     for directory in cwd.ancestors() {
         for place in CONFIG_PLACES {
             let file = directory.join(place);
             // What cannot be looked at is as good as not there: the search goes on above.
             if std::fs::metadata(&file).is_ok() {
-                return Some(Found { holder: directory.to_path_buf(), file, identity });
+                return Some(FoundConfig { holder: directory.to_path_buf(), file, identity });
             }
         }
     }
@@ -88,7 +88,7 @@ mod tests {
         locate(&Locate {
             config: config.map(Path::new),
             store: store.map(Path::new),
-            base: &Base::at(cwd),
+            base: &BaseDir::at(cwd),
             identity,
         })
     }

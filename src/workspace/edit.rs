@@ -1,12 +1,12 @@
-//! From a wish to change a task's words to a checked command.
+//! Checks a change of the texts that people see on a task.
 
 use crate::error::Result;
 use crate::model::Command;
 use crate::model::limits;
 
-/// What is to change; what is left out stays.
+/// The changes; what is left out stays as it is.
 #[derive(Clone, Debug, Default)]
-pub struct EditWish {
+pub struct TaskEdit {
     /// The title.
     pub name: Option<String>,
     /// The description for people; the request that the worker gets stays as it was submitted.
@@ -17,11 +17,11 @@ pub struct EditWish {
     pub assignees: Option<Vec<String>>,
 }
 
-/// Checks a wish against the same limits as a submit's.
+/// Checks a change against the limits of a submit.
 ///
 /// # Errors
 /// `Invalid`, naming what is too long, too many or not printable.
-pub fn check_edit(wish: EditWish) -> Result<Command> {
+pub fn check_edit(wish: TaskEdit) -> Result<Command> {
     Ok(Command::Edit {
         name: wish.name.map(limits::name).transpose()?,
         description: wish.description,

@@ -11,10 +11,10 @@ use crate::error::{Error, Result};
 
 /// Takes the fingerprint of each file once, however often it is named. Copies share what they know.
 #[derive(Clone, Debug, Default)]
-pub struct Fingerprints(Arc<Mutex<Inner>>);
+pub struct Fingerprints(Arc<Mutex<FingerprintCache>>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct FingerprintCache {
     known: HashMap<PathBuf, String>,
     bounds: Option<Bounds>,
     is_exceeded: bool,
@@ -30,7 +30,7 @@ impl Fingerprints {
     /// For files of at most `most` bytes together; given up once `stop` is set.
     pub fn bounded(most: u64, stop: Arc<AtomicBool>) -> Self {
         let bounds = Some(Bounds { left: most, stop });
-        Self(Arc::new(Mutex::new(Inner { bounds, ..Inner::default() })))
+        Self(Arc::new(Mutex::new(FingerprintCache { bounds, ..FingerprintCache::default() })))
     }
 
     /// Whether a fingerprint was refused because the files have too many bytes together.

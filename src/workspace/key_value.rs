@@ -2,8 +2,11 @@
 
 use crate::error::{Error, Result, printable};
 
-/// Reads the values of a repeatable flag, in order. Only the first `=` divides; spaces around the
-/// key are dropped, the value is kept as it is. `flag` is named in the error, with its dashes.
+/// Parses the values of a repeatable flag, in order. The first `=` separates key and value; spaces around the key are
+/// dropped, the value is kept as it is. `flag` is named in the error, with its dashes.
+///
+/// # Errors
+/// `Invalid` for a value without `=`, or with a blank key.
 pub fn parse_pairs(flag: &str, items: &[String]) -> Result<Vec<(String, String)>> {
     items
         .iter()

@@ -28,17 +28,17 @@ pub use crate::model::limits::{
     MAX_ATTEMPTS, MAX_KEY, MAX_LABEL, MAX_LABELS, MAX_PROMPT, MAX_PROMPT_ONLY, MAX_TIMEOUT_SECONDS, MAX_WORD,
 };
 pub use crate::model::{MAX_LANE, check_lane};
-pub use base_dir::Base;
+pub use base_dir::BaseDir;
 pub use config::Config;
 pub use delivery::deliver;
 pub use discover::{Locate, find_in, locate};
-pub use doctor::{Diagnosis, DoctorWish, Level, doctor};
-pub use edit::{EditWish, check_edit};
+pub use doctor::{Diagnosis, DiagnosisLevel, DoctorOptions, doctor};
+pub use edit::{TaskEdit, check_edit};
 pub use fingerprints::Fingerprints;
 pub use key_value::parse_pairs;
-pub use ownership::{Found, Identity};
+pub use ownership::{FoundConfig, Identity};
 pub use paths::{absolute, real_path};
-pub use scaffold::{InitWish, Initialized, PoolInitialized, init, init_pool};
+pub use scaffold::{InitOptions, Initialized, PoolInitialized, init, init_pool};
 pub use sensitive_paths::is_in_secret_directory;
 pub use submit::{Checked, SubmitContext, check_line, check_submit};
 pub use submit_request::{SUBMIT_FIELDS, SubmitField, SubmitRequest, SubmitValue, WhenEmpty};

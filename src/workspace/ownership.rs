@@ -40,7 +40,7 @@ impl Identity {
 
 /// A configuration file that a search found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundConfig {
     /// The directory that the search was in: the one that holds `handoff/`.
     pub holder: PathBuf,
     /// The file in it, as the search named it.
@@ -52,7 +52,7 @@ pub struct Found {
 /// Everything that was passed on the way to a file: directories, links and the file itself.
 pub(super) type Passed = Vec<(PathBuf, Metadata)>;
 
-impl Found {
+impl FoundConfig {
     /// Checks the file, its directory, the directory that holds that, and every link between them.
     /// `real` is where the file really is, `passed` what lies on the way there.
     ///
@@ -74,7 +74,7 @@ impl Found {
     /// Checks the state directory that the file names, as far as it exists.
     ///
     /// # Errors
-    /// As [`Found::check_file`].
+    /// As [`FoundConfig::check_file`].
     pub(super) fn check_store(&self, real: &Path, passed: &Passed) -> Result<()> {
         let found = format!("found {}, and its queue_root {}", show(&self.file), show(real));
         self.check(passed, &found, |path| path == real, |_| false)

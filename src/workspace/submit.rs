@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::base_dir::Base;
+use super::base_dir::BaseDir;
 use super::config::Config;
 use super::fingerprints::Fingerprints;
 use super::paths::{as_name, as_text, resolve};
-use super::submit_paths::Places;
+use super::submit_paths::PathRules;
 use super::submit_request::SubmitRequest;
-use super::yaml::{Fields, first_duplicate};
+use super::yaml::{MappingReader, first_duplicate};
 use crate::error::{Error, Result, printable};
 use crate::model::json::BYTE_ORDER_MARK;
 use crate::model::limits::{self, MAX_PROMPT, MAX_PROMPT_ONLY};
@@ -23,7 +23,7 @@ pub struct SubmitContext<'a> {
     /// The workspace.
     pub config: &'a Config,
     /// What relative paths of the request count from.
-    pub base: &'a Base,
+    pub base: &'a BaseDir,
     /// The time.
     pub now: Time,
     /// Whether a client asks over the network, who may not be able to read the files that it names: those that
@@ -35,7 +35,7 @@ pub struct SubmitContext<'a> {
 
 impl<'a> SubmitContext<'a> {
     /// The context of somebody who can read the files of the workspace anyway.
-    pub fn new(config: &'a Config, base: &'a Base, now: Time) -> Self {
+    pub fn new(config: &'a Config, base: &'a BaseDir, now: Time) -> Self {
         Self { config, base, now, for_client: false, fingerprints: Fingerprints::default() }
     }
 }
@@ -45,7 +45,7 @@ impl<'a> SubmitContext<'a> {
 pub struct Checked {
     /// What the store is to make.
     pub task: NewTask,
-    /// Lines worth telling the user.
+    /// Warnings for the user, a line each.
     pub warnings: Vec<String>,
 }
 
@@ -80,7 +80,7 @@ pub fn check_line(
         let message = format!("{source}: {}: this key is given twice", printable(&repeated.key));
         return Err(Error::invalid(message).with_hint("keep one of them"));
     }
-    let line = SubmitRequest::from_line(Fields::new(source.clone(), object), context.base)?;
+    let line = SubmitRequest::from_line(MappingReader::new(source.clone(), object), context.base)?;
     let mut checked = check(context, common, line, None).map_err(|error| {
         let named = Error::new(error.kind(), format!("{source}: {}", error.message()));
         match error.hint() {
@@ -103,7 +103,7 @@ fn check(
     stem: Option<&str>,
 ) -> Result<Checked> {
     let SubmitContext { config, base: cwd, now, for_client, fingerprints } = context;
-    let places = Places::new(config, cwd, *for_client)?.with(fingerprints.clone());
+    let places = PathRules::new(config, cwd, *for_client)?.with(fingerprints.clone());
     if let Some(path) = request.prompt_file.as_mut().filter(|path| !path.as_os_str().is_empty()) {
         *path = cwd.absolute(path)?;
         if request.prompt.is_some() {
@@ -143,7 +143,7 @@ fn check(
         }
         None => prompt_only(prompt)?,
     };
-    let root = Base::at(places.root.clone());
+    let root = BaseDir::at(places.root.clone());
     let supporting_paths = asked
         .supporting_paths
         .iter()
@@ -186,7 +186,7 @@ fn not_blank(text: Option<&str>) -> Option<&str> {
 
 /// Returns the prompt: the text, else the file's content; empty when there is neither.
 fn prompt(
-    places: &Places<'_>,
+    places: &PathRules<'_>,
     text: Option<String>,
     file: Option<PathBuf>,
     has_request: bool,

@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::base_dir::Base;
+use super::base_dir::BaseDir;
 use super::config::Config;
 use super::discover::CONFIG_PLACES;
 use super::fingerprints::Fingerprints;
@@ -16,9 +16,9 @@ use crate::model::SupportingPath;
 use crate::store::{is_linked_into_store, lies_in_store};
 
 /// The path rules of one workspace.
-pub(super) struct Places<'a> {
+pub(super) struct PathRules<'a> {
     /// What the caller's relative paths count from.
-    pub cwd: &'a Base,
+    pub cwd: &'a BaseDir,
     /// The workspace root, resolved.
     pub root: PathBuf,
     store: &'a Path,
@@ -31,9 +31,12 @@ pub(super) struct Places<'a> {
 /// What to do instead of naming a file that is not for tasks.
 const NAME_ANOTHER: &str = "name another file, or leave it out to keep the answer in the store";
 
-impl<'a> Places<'a> {
-    /// `for_client` refuses what only somebody who can read it anyway may name.
-    pub(super) fn new(config: &'a Config, cwd: &'a Base, for_client: bool) -> Result<Self> {
+impl<'a> PathRules<'a> {
+    /// Makes the rules of a workspace; `for_client` also refuses files that the client might not be able to read.
+    ///
+    /// # Errors
+    /// `Io` when the workspace root cannot be looked at.
+    pub(super) fn new(config: &'a Config, cwd: &'a BaseDir, for_client: bool) -> Result<Self> {
         Ok(Self {
             cwd,
             root: resolve(&config.workspace_root)?,
@@ -50,7 +53,7 @@ impl<'a> Places<'a> {
     }
 
     /// Where `path` leads, whether or not it exists.
-    pub(super) fn real(&self, base: &Base, path: &Path, label: &str) -> Result<PathBuf> {
+    pub(super) fn real(&self, base: &BaseDir, path: &Path, label: &str) -> Result<PathBuf> {
         if path.as_os_str().is_empty() {
             return Err(Error::invalid(format!("{label} is empty")).with_hint("leave it out or name a file"));
         }
@@ -58,14 +61,14 @@ impl<'a> Places<'a> {
     }
 
     /// Where `path` leads, which must be in the workspace.
-    fn inside(&self, base: &Base, path: &Path, label: &str) -> Result<PathBuf> {
+    fn inside(&self, base: &BaseDir, path: &Path, label: &str) -> Result<PathBuf> {
         let real = self.real(base, path, label)?;
         require_inside(&self.root, &real, label)?;
         Ok(real)
     }
 
     /// A directory to work in, which may lie anywhere but in the store.
-    pub(super) fn worktree(&self, base: &Base, path: &Path) -> Result<PathBuf> {
+    pub(super) fn worktree(&self, base: &BaseDir, path: &Path) -> Result<PathBuf> {
         let real = self.real(base, path, "worktree_path")?;
         if self.is_in_store(&real)? {
             let message = format!("worktree_path is inside the state directory: {}", show(&real));
@@ -75,7 +78,7 @@ impl<'a> Places<'a> {
     }
 
     /// An existing file of the workspace with its fingerprint.
-    pub(super) fn pinned(&self, base: &Base, path: &Path, label: &str) -> Result<SupportingPath> {
+    pub(super) fn pinned(&self, base: &BaseDir, path: &Path, label: &str) -> Result<SupportingPath> {
         let real = self.inside(base, path, label)?;
         self.check_readable(&real, label)?;
         match file_type(&real)? {

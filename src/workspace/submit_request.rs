@@ -6,10 +6,10 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::base_dir::Base;
+use super::base_dir::BaseDir;
 use super::paths::show;
 use super::text_file::TextFile;
-use super::yaml::Fields;
+use super::yaml::MappingReader;
 use crate::error::{ErrorKind, Result};
 use crate::model::json::Object;
 use crate::model::limits::{MAX_ATTEMPTS, MAX_KEY, MAX_PROMPT_ONLY, MAX_TIMEOUT_SECONDS, MAX_WORD};
@@ -297,22 +297,23 @@ impl SubmitRequest {
     /// # Errors
     /// `Config` or `Io`, naming the file and the key, or line and column.
     pub(super) fn from_file(path: &Path) -> Result<(Self, Vec<String>)> {
-        let fields = Fields::of_file(format!("task file {}", show(path)), TASK_FILE.read_document(path)?);
+        let fields =
+            MappingReader::of_file(format!("task file {}", show(path)), TASK_FILE.read_document(path)?);
         // A file that could be read has a directory.
-        Self::read(fields, &Base::at(path.parent().unwrap_or(Path::new("/"))), |field| field.in_task_file)
+        Self::read(fields, &BaseDir::at(path.parent().unwrap_or(Path::new("/"))), |field| field.in_task_file)
     }
 
     /// Reads a line of a batch, whose prompt file is relative to `base`. Returns warnings for the user too.
     ///
     /// # Errors
     /// `Config`, naming the key.
-    pub(super) fn from_line(fields: Fields, base: &Base) -> Result<(Self, Vec<String>)> {
+    pub(super) fn from_line(fields: MappingReader, base: &BaseDir) -> Result<(Self, Vec<String>)> {
         Self::read(fields, base, |_| true)
     }
 
     fn read(
-        mut fields: Fields,
-        base: &Base,
+        mut fields: MappingReader,
+        base: &BaseDir,
         is_known: impl Fn(&SubmitField) -> bool,
     ) -> Result<(Self, Vec<String>)> {
         let mut task = Self::default();
@@ -349,8 +350,8 @@ impl SubmitRequest {
 
 impl SubmitField {
     /// Reads the field from a task file or a line of a batch.
-    fn read(&self, task: &mut SubmitRequest, fields: &mut Fields) -> Result<()> {
-        let text = |fields: &mut Fields| match self.when_empty {
+    fn read(&self, task: &mut SubmitRequest, fields: &mut MappingReader) -> Result<()> {
+        let text = |fields: &mut MappingReader| match self.when_empty {
             WhenEmpty::Kept => fields.text(self.key),
             WhenEmpty::Absent | WhenEmpty::Yields | WhenEmpty::Given => fields.text_or_blank(self.key),
         };

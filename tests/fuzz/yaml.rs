@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use lanes::dispatch::config::DispatchConfig;
 use lanes::dispatch::config::reader::SourceText;
 use lanes::model::Time;
-use lanes::workspace::{Base, Config, SubmitContext, SubmitRequest, check_nesting, check_submit};
+use lanes::workspace::{BaseDir, Config, SubmitContext, SubmitRequest, check_nesting, check_submit};
 
 use crate::noise::Noise;
 use crate::run::Target;
@@ -189,7 +189,7 @@ fn check(bytes: &[u8]) {
             configuration(path, text);
         }
         let request = SubmitRequest { task_file: Some(path.clone()), ..SubmitRequest::default() };
-        let base = Base::at(path.parent().unwrap());
+        let base = BaseDir::at(path.parent().unwrap());
         if let Err(error) = check_submit(&SubmitContext::new(workspace, &base, Time::from_micros(0)), request)
         {
             one_line(&error);

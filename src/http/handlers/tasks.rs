@@ -15,7 +15,7 @@ use crate::model::json::Object;
 use crate::model::transition::check_redrive;
 use crate::model::{Command, Effect, Task, TaskId};
 use crate::store::Submitted;
-use crate::workspace::{EditWish, check_edit, check_lane};
+use crate::workspace::{TaskEdit, check_edit, check_lane};
 
 /// The most tasks on one page.
 pub const MAX_PAGE: i64 = 1000;
@@ -46,7 +46,7 @@ fn with_board_fields(call: &Call<'_>, task: &Task) -> Result<HttpResponse> {
 /// `PATCH /tasks/{id}`
 pub fn edit(call: &Call<'_>) -> HandlerResult {
     let body = &call.body;
-    let edit = check_edit(EditWish {
+    let edit = check_edit(TaskEdit {
         name: body.text("name"),
         description: body.text("description"),
         labels: body.texts("labels"),

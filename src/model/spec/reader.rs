@@ -1,7 +1,7 @@
 //! Takes the members of a task.json out of its text, typed.
 
 use super::SPEC_FIELDS;
-use crate::model::json::raw::{Raw, Text};
+use crate::model::json::raw::{Raw, RawText};
 use crate::model::time::Time;
 
 /// The key under which our bookkeeping lives in task.json.
@@ -91,13 +91,13 @@ pub(in crate::model) const fn place(key: &str) -> usize {
 const TIME: &str = "a time like 2026-11-21T07:00:00.000000Z";
 
 /// Takes typed values out of a task's text and remembers the first that was wrong.
-pub(in crate::model) struct Fields<'a> {
+pub(in crate::model) struct Members<'a> {
     pub(in crate::model) known: [Option<Raw<'a>>; KEYS.len()],
     pub(in crate::model) others: Vec<(&'a str, Raw<'a>)>,
     pub(in crate::model) wrong: Option<String>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> Members<'a> {
     pub(in crate::model) fn new() -> Self {
         Self { known: [None; KEYS.len()], others: Vec::new(), wrong: None }
     }
@@ -132,7 +132,7 @@ impl<'a> Fields<'a> {
         self.known[key].take().filter(|raw| !raw.is_null())
     }
 
-    pub(in crate::model) fn optional_text(&mut self, key: usize) -> Option<Text<'a>> {
+    pub(in crate::model) fn optional_text(&mut self, key: usize) -> Option<RawText<'a>> {
         let raw = self.take(key)?;
         let text = raw.text();
         if text.is_none() {
@@ -141,10 +141,10 @@ impl<'a> Fields<'a> {
         text
     }
 
-    pub(in crate::model) fn text(&mut self, key: usize) -> Text<'a> {
+    pub(in crate::model) fn text(&mut self, key: usize) -> RawText<'a> {
         self.optional_text(key).unwrap_or_else(|| {
             self.fail(key, "text");
-            Text::default()
+            RawText::default()
         })
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Context, Effect};
+use super::{Effect, TransitionContext};
 use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::refusal::Refusal;
@@ -14,7 +14,7 @@ const ASSIGNEES: &str = "assignees";
 
 pub(super) fn edit(
     task: &mut Task,
-    context: &Context<'_>,
+    context: &TransitionContext<'_>,
     name: Option<&str>,
     description: Option<&str>,
     labels: Option<&[String]>,

@@ -1,6 +1,6 @@
 //! Ends that no worker gives: cancelled, dead; and what can still be said of an ended task.
 
-use super::{Context, Effect};
+use super::{Effect, TransitionContext};
 use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::refusal::Refusal;
@@ -9,7 +9,7 @@ use crate::model::task::{Availability, FailureClass, Status, Task, object};
 
 pub(super) fn cancel(
     task: &mut Task,
-    context: &Context<'_>,
+    context: &TransitionContext<'_>,
     reason: Option<&str>,
     by: &str,
 ) -> Result<Effect> {
@@ -29,7 +29,12 @@ pub(super) fn cancel(
     Ok(Effect::Changed)
 }
 
-pub(super) fn retried(task: &mut Task, context: &Context<'_>, new_id: &str, by: &str) -> Result<Effect> {
+pub(super) fn retried(
+    task: &mut Task,
+    context: &TransitionContext<'_>,
+    new_id: &str,
+    by: &str,
+) -> Result<Effect> {
     check_retry(task)?;
     if task.retried_as.as_deref() == Some(new_id) {
         return Ok(Effect::Unchanged);
@@ -62,7 +67,7 @@ pub fn check_redrive(task: &Task) -> Result<()> {
     }
 }
 
-pub(super) fn settle(task: &mut Task, context: &Context<'_>) -> Effect {
+pub(super) fn settle(task: &mut Task, context: &TransitionContext<'_>) -> Effect {
     match (task.availability(context.now), &task.status) {
         (Availability::Spent, _) => {
             bury(task, context, None);
@@ -78,7 +83,7 @@ pub(super) fn settle(task: &mut Task, context: &Context<'_>) -> Effect {
 }
 
 /// Ends a task whose attempts are spent.
-pub(super) fn bury(task: &mut Task, context: &Context<'_>, last_words: Option<&str>) {
+pub(super) fn bury(task: &mut Task, context: &TransitionContext<'_>, last_words: Option<&str>) {
     let mut reason =
         format!("{} of {} attempts are spent", task.attempt, task.spec.max_attempts.unwrap_or(0));
     match (last_words, &task.status) {
@@ -94,7 +99,7 @@ pub(super) fn bury(task: &mut Task, context: &Context<'_>, last_words: Option<&s
 }
 
 /// Ends a task on the queue's own account. It gets a response too, so that every wait ends.
-pub(super) fn fail(task: &mut Task, context: &Context<'_>, reason: String, class: FailureClass) {
+pub(super) fn fail(task: &mut Task, context: &TransitionContext<'_>, reason: String, class: FailureClass) {
     let now = context.now.wall;
     task.journal.response = Some(Response {
         task_id: task.id.to_string(),

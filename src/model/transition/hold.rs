@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Context, Effect, check_delay, check_lease, check_request, end, held};
+use super::{Effect, TransitionContext, check_delay, check_lease, check_request, end, held};
 use crate::error::{Error, Result};
 use crate::model::event::ENGINE_KINDS;
 use crate::model::id::ClaimToken;
@@ -18,7 +18,7 @@ const MAX_NOTE: usize = 128 * 1024;
 
 pub(super) fn claim(
     task: &mut Task,
-    context: &Context<'_>,
+    context: &TransitionContext<'_>,
     owner: &str,
     token: &ClaimToken,
     lease_seconds: f64,
@@ -78,7 +78,7 @@ fn check_available(task: &Task, now: &Now) -> std::result::Result<(), Refusal> {
 
 pub(super) fn renew(
     task: &mut Task,
-    context: &Context<'_>,
+    context: &TransitionContext<'_>,
     token: &ClaimToken,
     seconds: Option<f64>,
 ) -> Result<Effect> {
@@ -102,7 +102,7 @@ pub(super) fn renew(
 
 pub(super) fn release(
     task: &mut Task,
-    context: &Context<'_>,
+    context: &TransitionContext<'_>,
     token: &ClaimToken,
     reason: Option<&str>,
     delay_seconds: Option<f64>,
@@ -136,7 +136,7 @@ pub(super) fn release(
 
 pub(super) fn note(
     task: &mut Task,
-    context: &Context<'_>,
+    context: &TransitionContext<'_>,
     kind: &str,
     message: &str,
     data: &Object,
@@ -164,7 +164,7 @@ pub(super) fn note(
     Ok(Effect::Changed)
 }
 
-pub(super) fn move_to(task: &mut Task, context: &Context<'_>, lane: &str) -> Result<Effect> {
+pub(super) fn move_to(task: &mut Task, context: &TransitionContext<'_>, lane: &str) -> Result<Effect> {
     if task.spec.lane == lane {
         return Ok(Effect::Unchanged);
     }
@@ -184,7 +184,7 @@ pub(super) fn move_to(task: &mut Task, context: &Context<'_>, lane: &str) -> Res
     Ok(Effect::Changed)
 }
 
-pub(super) fn request_changed(task: &mut Task, context: &Context<'_>) -> Effect {
+pub(super) fn request_changed(task: &mut Task, context: &TransitionContext<'_>) -> Effect {
     let message =
         "the request file is missing or not the submitted one; the task is passed over until it is restored";
     task.record(context.now.wall, "request_changed", message, Object::new());

@@ -1,6 +1,6 @@
 //! Answering a task.
 
-use super::{Answer, Context, Effect, check_request, held};
+use super::{Answer, Effect, TransitionContext, check_request, held};
 use crate::error::{Error, Result};
 use crate::model::json::Object;
 use crate::model::limits;
@@ -8,7 +8,7 @@ use crate::model::refusal::Refusal;
 use crate::model::response::{Response, ResponseStatus, Verdict};
 use crate::model::task::{Status, Task, object};
 
-pub(super) fn respond(task: &mut Task, context: &Context<'_>, answer: &Answer) -> Result<Effect> {
+pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: &Answer) -> Result<Effect> {
     let now = context.now;
     if task.status.is_terminal() {
         return repeated(task, context, answer);
@@ -74,7 +74,7 @@ pub(super) fn clip(text: &str) -> String {
 }
 
 /// A second answer: fine when it says the same as the first under the same token.
-pub(super) fn repeated(task: &Task, context: &Context<'_>, answer: &Answer) -> Result<Effect> {
+pub(super) fn repeated(task: &Task, context: &TransitionContext<'_>, answer: &Answer) -> Result<Effect> {
     let same_token = task.status.claim().map(|claim| &claim.token) == answer.token.as_ref();
     let same_content = context.previous.is_some_and(|previous| {
         previous.status == answer.status

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::super::paths::show;
-use super::{Chart, DoctorWish};
+use super::{Chart, DoctorOptions};
 use crate::error::printable;
 
 /// How long another `lanes` may take to tell its version.
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 const VERSION: &str = concat!("lanes ", env!("CARGO_PKG_VERSION"));
 
-pub(super) fn check(chart: &mut Chart, wish: &DoctorWish<'_>) {
+pub(super) fn check(chart: &mut Chart, wish: &DoctorOptions<'_>) {
     let us = wish.program.as_deref();
     let place = us.map_or_else(String::new, |path| format!(" at {}", show(path)));
     chart.ok("version", format!("{VERSION}{place}"));
@@ -54,7 +54,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// Every program called `lanes` that a shell could start, the preferred one first.
-fn on_path(wish: &DoctorWish<'_>) -> Vec<PathBuf> {
+fn on_path(wish: &DoctorOptions<'_>) -> Vec<PathBuf> {
     let Some(path) = &wish.search_path else { return Vec::new() };
     let mut found: Vec<PathBuf> = Vec::new();
     for directory in std::env::split_paths(path) {

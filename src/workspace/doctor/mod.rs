@@ -18,7 +18,7 @@ use crate::store::StoreOptions;
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum DiagnosisLevel {
     /// As it should be.
     Ok,
     /// Works, but somebody should know.
@@ -27,7 +27,7 @@ pub enum Level {
     Blocking,
 }
 
-impl Level {
+impl DiagnosisLevel {
     /// The word for programs.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ pub struct Diagnosis {
     /// A stable word for programs, such as `inotify`.
     pub code: &'static str,
     /// How it came out.
-    pub level: Level,
+    pub level: DiagnosisLevel,
     /// What was seen, in one sentence.
     pub message: String,
     /// What to do; none when all is well.
@@ -69,7 +69,7 @@ impl Diagnosis {
 
 /// What the doctor is to look at.
 #[derive(Clone, Debug)]
-pub struct DoctorWish<'a> {
+pub struct DoctorOptions<'a> {
     /// Which workspace.
     pub locate: Locate<'a>,
     /// How the store is used.
@@ -88,15 +88,15 @@ struct Chart {
 
 impl Chart {
     fn ok(&mut self, code: &'static str, message: impl Into<String>) {
-        self.add(code, Level::Ok, message, None);
+        self.add(code, DiagnosisLevel::Ok, message, None);
     }
 
     fn warn(&mut self, code: &'static str, message: impl Into<String>, remedy: impl Into<String>) {
-        self.add(code, Level::Warning, message, Some(remedy.into()));
+        self.add(code, DiagnosisLevel::Warning, message, Some(remedy.into()));
     }
 
     fn block(&mut self, code: &'static str, message: impl Into<String>, remedy: impl Into<String>) {
-        self.add(code, Level::Blocking, message, Some(remedy.into()));
+        self.add(code, DiagnosisLevel::Blocking, message, Some(remedy.into()));
     }
 
     /// What an error says; its hint is the remedy.
@@ -104,14 +104,20 @@ impl Chart {
         self.block(code, error.message(), error.hint().unwrap_or(otherwise));
     }
 
-    fn add(&mut self, code: &'static str, level: Level, message: impl Into<String>, remedy: Option<String>) {
+    fn add(
+        &mut self,
+        code: &'static str,
+        level: DiagnosisLevel,
+        message: impl Into<String>,
+        remedy: Option<String>,
+    ) {
         self.entries.push(Diagnosis { area: self.area, code, level, message: message.into(), remedy });
     }
 }
 
 /// Looks at everything, in the order installation, configuration, store, workers. `progress` hears
 /// how many of how many tasks have been looked at.
-pub fn doctor(wish: &DoctorWish<'_>, progress: &mut dyn FnMut(u64, u64)) -> Vec<Diagnosis> {
+pub fn doctor(wish: &DoctorOptions<'_>, progress: &mut dyn FnMut(u64, u64)) -> Vec<Diagnosis> {
     let mut chart = Chart { area: "installation", entries: Vec::new() };
     installation::check(&mut chart, wish);
     chart.area = "configuration";

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::paths::show;
-use super::{Chart, Level};
+use super::{Chart, DiagnosisLevel};
 use crate::error::{printable, shell_word};
 use crate::model::Obstacle;
 use crate::store::{FORMAT_VERSION, Severity, Store, StoreOptions};
@@ -126,7 +126,11 @@ fn findings(chart: &mut Chart, store: &Store, progress: &mut dyn FnMut(u64, u64)
     }
     for (code, count) in &report.counts {
         let Some(first) = report.findings.iter().find(|finding| finding.code == *code) else { continue };
-        let level = if first.severity == Severity::Blocking { Level::Blocking } else { Level::Warning };
+        let level = if first.severity == Severity::Blocking {
+            DiagnosisLevel::Blocking
+        } else {
+            DiagnosisLevel::Warning
+        };
         let more = if *count > 1 { format!(" ({count} such)") } else { String::new() };
         let message = format!("{code}: {}: {}{more}", show(&first.path), first.message);
         let remedy = match first.remedy.strip_prefix("repair ") {

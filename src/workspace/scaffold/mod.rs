@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use self::render::Values;
 use self::rollback::Plant;
 use self::templates::{DISPATCHERS, QUEUE, STATE, Template, WORKSPACE};
-use super::base_dir::Base;
+use super::base_dir::BaseDir;
 use super::paths::{absolute, as_text, resolve, show};
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::limits;
 
 /// What a new `handoff.yaml` is to say; `None` for the defaults.
 #[derive(Clone, Debug, Default)]
-pub struct InitWish {
+pub struct InitOptions {
     /// Default: the name of the target directory.
     pub workspace_id: Option<String>,
     /// As it is to be written, relative to `handoff/`. Default: `..`.
@@ -62,7 +62,7 @@ pub struct PoolInitialized {
 /// # Errors
 /// `Refused` when `handoff` exists already, `Invalid` for a workspace id that no line can hold,
 /// `Io`. After an error nothing is left of what was made.
-pub fn init(target: &Path, wish: InitWish) -> Result<Initialized> {
+pub fn init(target: &Path, wish: InitOptions) -> Result<Initialized> {
     let target = real_target(target)?;
     let workspace_id = workspace_id(wish.workspace_id.as_deref(), &target)?;
     let workspace_root = wish.workspace_root.unwrap_or_else(|| "..".to_string());
@@ -151,7 +151,7 @@ pub fn init_pool(target: &Path, id: Option<&str>) -> Result<PoolInitialized> {
 }
 
 fn real_target(target: &Path) -> Result<PathBuf> {
-    let path = Base::current().absolute(target)?;
+    let path = BaseDir::current().absolute(target)?;
     // A directory that is missing will be made; anything else of that name, or above it, is in the way.
     if let Some(there) = path.ancestors().find(|above| above.exists())
         && !there.is_dir()

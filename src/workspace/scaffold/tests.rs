@@ -36,15 +36,15 @@ fn files(path: &Path) -> Vec<String> {
     found
 }
 
-fn id(text: &str) -> InitWish {
-    InitWish { workspace_id: Some(text.to_string()), ..InitWish::default() }
+fn id(text: &str) -> InitOptions {
+    InitOptions { workspace_id: Some(text.to_string()), ..InitOptions::default() }
 }
 
 #[test]
 fn init_makes_a_workspace_that_loads() {
     let (_dir, root) = dir();
     let target = root.join("new/my project");
-    let made = init(&target, InitWish::default()).unwrap();
+    let made = init(&target, InitOptions::default()).unwrap();
     assert_eq!(made.handoff, target.join("handoff"));
     assert_eq!(made.workspace_id, "my project");
     assert_eq!((made.workspace_root.as_str(), made.queue_root.as_str()), ("..", "state"));
@@ -81,7 +81,7 @@ fn init_makes_a_workspace_that_loads() {
 #[test]
 fn no_placeholder_is_left() {
     let (_dir, root) = dir();
-    init(&root, InitWish::default()).unwrap();
+    init(&root, InitOptions::default()).unwrap();
     init_pool(&root, None).unwrap();
     for file in files(&root) {
         let text = std::fs::read_to_string(root.join(&file)).unwrap();
@@ -96,7 +96,7 @@ fn hostile_names_come_back_through_the_parser() {
     {
         let (_dir, root) = dir();
         let target = root.join(name);
-        let made = init(&target, InitWish::default()).unwrap();
+        let made = init(&target, InitOptions::default()).unwrap();
         assert_eq!(made.workspace_id, name);
         let config = Config::load(&made.handoff.join("handoff.yaml"), None).unwrap();
         assert_eq!(config.workspace_id, name);
@@ -112,7 +112,7 @@ fn roots_are_written_as_given() {
     let (_dir, root) = dir();
     let made = init(
         &root.join("p"),
-        InitWish {
+        InitOptions {
             workspace_id: Some(" w ".to_string()),
             workspace_root: Some("../..".to_string()),
             queue_root: Some("../q: 1".to_string()),
@@ -127,9 +127,11 @@ fn roots_are_written_as_given() {
     // A store elsewhere is for its first user to make.
     assert!(!made.handoff.join("state").exists() && !root.join("p/q: 1").exists());
 
-    let made =
-        init(&root.join("r"), InitWish { queue_root: Some("deep/q".to_string()), ..InitWish::default() })
-            .unwrap();
+    let made = init(
+        &root.join("r"),
+        InitOptions { queue_root: Some("deep/q".to_string()), ..InitOptions::default() },
+    )
+    .unwrap();
     assert!(made.handoff.join("deep/q/.gitignore").exists());
 }
 
@@ -137,7 +139,8 @@ fn roots_are_written_as_given() {
 fn bad_wishes_make_nothing() {
     let (_dir, root) = dir();
     let target = root.join("t");
-    let queue_root = |text: &str| InitWish { queue_root: Some(text.to_string()), ..InitWish::default() };
+    let queue_root =
+        |text: &str| InitOptions { queue_root: Some(text.to_string()), ..InitOptions::default() };
     for (wish, words) in [
         (id(""), "the workspace id is empty"),
         (id("a\nb"), "the workspace id has control characters"),
@@ -155,7 +158,7 @@ fn bad_wishes_make_nothing() {
     }
     let error = init_pool(&target, Some("a\tb")).unwrap_err();
     assert!(error.hint().unwrap().contains("--workspace-id"), "{error}");
-    assert!(init(&root.join("a\nb"), InitWish::default()).is_err());
+    assert!(init(&root.join("a\nb"), InitOptions::default()).is_err());
     assert!(init(&root.join("a\nb"), id("fine")).is_ok());
 }
 
@@ -168,7 +171,7 @@ fn what_exists_is_refused_untouched() {
         // A link to nowhere is in the way as well.
         std::os::unix::fs::symlink("nowhere", target.join(name)).unwrap();
         let error = if name == "handoff" {
-            init(&target, InitWish::default()).unwrap_err()
+            init(&target, InitOptions::default()).unwrap_err()
         } else {
             init_pool(&target, None).unwrap_err()
         };
@@ -177,8 +180,8 @@ fn what_exists_is_refused_untouched() {
         assert_eq!(std::fs::read_dir(&target).unwrap().count(), 1, "{name}");
     }
     std::fs::write(root.join("file"), "").unwrap();
-    assert!(init(&root.join("file"), InitWish::default()).is_err());
-    assert!(init(&root.join("file/below"), InitWish::default()).is_err());
+    assert!(init(&root.join("file"), InitOptions::default()).is_err());
+    assert!(init(&root.join("file/below"), InitOptions::default()).is_err());
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Bench {
     }
 
     fn check_of_client(&self, request: SubmitRequest) -> Result<Checked> {
-        let base = Base::at(&self.root);
+        let base = BaseDir::at(&self.root);
         let context = SubmitContext { for_client: true, ..SubmitContext::new(&self.config, &base, now()) };
         check_submit(&context, request)
     }
@@ -51,7 +51,7 @@ impl Bench {
 
     /// Submits from the workspace root.
     fn check(&self, request: SubmitRequest) -> Result<Checked> {
-        check_submit(&SubmitContext::new(&self.config, &Base::at(&self.root), now()), request)
+        check_submit(&SubmitContext::new(&self.config, &BaseDir::at(&self.root), now()), request)
     }
 
     fn task(&self, request: SubmitRequest) -> NewTask {
@@ -306,7 +306,7 @@ fn blank_names_fall_back_to_their_defaults() {
 
 /// What a line of a batch makes.
 fn task_of_line(bench: &Bench, line: &Value) -> NewTask {
-    let base = Base::at(&bench.root);
+    let base = BaseDir::at(&bench.root);
     let context = SubmitContext::new(&bench.config, &base, now());
     check_line(&context, (1, line.to_string().as_bytes()), SubmitRequest::default()).unwrap().task
 }

@@ -1,4 +1,4 @@
-//! Finds keys that stand twice in one mapping of a YAML or JSON text.
+//! Finds keys that occur twice in one mapping of a YAML or JSON text.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,7 +17,7 @@ pub(in crate::workspace) struct Repeated {
     pub key: String,
 }
 
-/// The first key that stands twice. What cannot be read has none.
+/// Returns the first key that occurs twice; text that cannot be parsed has none.
 pub(in crate::workspace) fn first(text: &str) -> Option<Repeated> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let seed = Unique { path: String::new() };
@@ -61,7 +61,7 @@ impl<'de> Visitor<'de> for Unique {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
         let mut seen = BTreeSet::new();
-        while let Some(path) = access.next_key_seed(Key { seen: &mut seen, path: &self.path })? {
+        while let Some(path) = access.next_key_seed(UniqueKey { seen: &mut seen, path: &self.path })? {
             access.next_value_seed(Unique { path })?;
         }
         Ok(())
@@ -98,19 +98,19 @@ impl<'de> Visitor<'de> for Unique {
 }
 
 /// Reads a key that must be a new one, into the path that leads to its value.
-struct Key<'s> {
+struct UniqueKey<'s> {
     seen: &'s mut BTreeSet<String>,
     path: &'s str,
 }
 
-impl Key<'_> {
+impl UniqueKey<'_> {
     fn take<E: Error>(self, key: &str) -> Result<String, E> {
         let path = if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) };
         if self.seen.insert(key.to_string()) { Ok(path) } else { Err(E::custom(format!("{MARK}{path}\n"))) }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Key<'_> {
+impl<'de> DeserializeSeed<'de> for UniqueKey<'_> {
     type Value = String;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
@@ -119,7 +119,7 @@ impl<'de> DeserializeSeed<'de> for Key<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Key<'_> {
+impl<'de> Visitor<'de> for UniqueKey<'_> {
     type Value = String;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,10 +7,10 @@ use crate::error::{Error, Result, brief_list};
 use crate::model::duration;
 use crate::model::json::Object;
 
-/// Takes values out of an object; what is left at the end are the keys that nobody asked for.
+/// Takes typed values out of an object; the keys that are left at the end are unknown ones.
 ///
 /// A key that is null counts as absent, since YAML writes an empty value so.
-pub(in crate::workspace) struct Fields {
+pub(in crate::workspace) struct MappingReader {
     /// What the object was read from, for messages: `config file /w/handoff.yaml`.
     source: String,
     object: Object,
@@ -18,7 +18,7 @@ pub(in crate::workspace) struct Fields {
     is_exact: bool,
 }
 
-impl Fields {
+impl MappingReader {
     pub(in crate::workspace) fn new(source: String, object: Object) -> Self {
         Self::of_file(source, Document { object, ..Document::default() })
     }

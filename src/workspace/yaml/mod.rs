@@ -11,4 +11,4 @@ pub use document::written_number;
 
 pub(super) use document::{Document, parse, scalar_text, to_yaml};
 pub(super) use duplicates::first as first_duplicate;
-pub(super) use mapping::Fields;
+pub(super) use mapping::MappingReader;

@@ -3,7 +3,7 @@
 
 use lanes::ErrorKind;
 use lanes::model::task::{Availability, LeaseClock};
-use lanes::model::transition::Context;
+use lanes::model::transition::TransitionContext;
 use lanes::model::{
     Answer, ClaimToken, Command, Effect, FailureClass, Now, RequestCheck, Response, ResponseStatus, Status,
     Task, Time, Verdict, json,
@@ -33,7 +33,7 @@ fn queued(max_attempts: Option<u32>) -> Task {
 /// Applies a command at `seconds`; a refusal must leave the task alone and say so in one line.
 fn on(task: &mut Task, seconds: i64, request: &RequestCheck, command: &Command) -> Result<Effect, String> {
     let (before, previous) = (task.clone(), task.journal.response.clone());
-    let context = Context { now: &now(seconds), request, previous: previous.as_ref() };
+    let context = TransitionContext { now: &now(seconds), request, previous: previous.as_ref() };
     command.apply(task, &context).map_err(|error| {
         assert_eq!(*task, before, "a refusal changed the task");
         let text = error.to_string();

@@ -3,7 +3,7 @@
 use lanes::ErrorKind;
 use lanes::model::event::ENGINE_KINDS;
 use lanes::model::task::Availability;
-use lanes::model::transition::Context;
+use lanes::model::transition::TransitionContext;
 use lanes::model::{
     Answer, Claim, ClaimToken, Command, Effect, FailureClass, Now, RequestCheck, Response, ResponseStatus,
     Status, Task, Time, json,
@@ -225,7 +225,7 @@ fn apply(
     request: &RequestCheck,
     previous: Option<&Response>,
 ) -> lanes::Result<Effect> {
-    command.apply(task, &Context { now: &now(), request, previous })
+    command.apply(task, &TransitionContext { now: &now(), request, previous })
 }
 
 /// A refusal of the queue names the task; every error is one line that a terminal can show.

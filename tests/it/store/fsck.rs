@@ -10,7 +10,7 @@ use lanes::error::ErrorKind;
 use lanes::model::NewRequest;
 use lanes::model::{RequestCheck, Status, Task};
 use lanes::store::{FsckReport, Severity, Store, StoreOptions};
-use lanes::workspace::{Base, DoctorWish, Identity, Level, Locate, doctor};
+use lanes::workspace::{BaseDir, DiagnosisLevel, DoctorOptions, Identity, Locate, doctor};
 
 fn check(store: &Store) -> FsckReport {
     store.fsck(false, &mut |_, _| {}).unwrap()
@@ -435,11 +435,11 @@ fn what_has_the_wrong_type_is_moved_out_of_the_way() {
 fn the_doctor_tells_how_far_it_is() {
     let fixture = Fixture::new();
     let (store, _) = busy_store(&fixture);
-    let wish = DoctorWish {
+    let wish = DoctorOptions {
         locate: Locate {
             config: None,
             store: Some(store.root()),
-            base: &Base::at(fixture.root()),
+            base: &BaseDir::at(fixture.root()),
             identity: Identity::of_process(None),
         },
         options: StoreOptions::default(),
@@ -451,7 +451,7 @@ fn the_doctor_tells_how_far_it_is() {
     let count = store.task_names().unwrap().len() as u64;
     assert_eq!(told.last(), Some(&(count, count)), "{told:?}");
     for diagnosis in diagnoses {
-        assert_eq!(diagnosis.level == Level::Ok, diagnosis.remedy.is_none(), "{diagnosis:?}");
+        assert_eq!(diagnosis.level == DiagnosisLevel::Ok, diagnosis.remedy.is_none(), "{diagnosis:?}");
     }
 }
 

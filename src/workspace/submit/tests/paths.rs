@@ -188,7 +188,7 @@ fn supporting_files_count_from_the_workspace_root() {
             supporting_paths: supporting_paths.iter().map(PathBuf::from).collect(),
             ..request()
         };
-        let base = Base::at(bench.root.join("sub"));
+        let base = BaseDir::at(bench.root.join("sub"));
         check_submit(&SubmitContext::new(&bench.config, &base, now()), asked)
     };
     let task = from_sub(&["sub/s.md", "t.md"]).unwrap().task;
@@ -229,6 +229,6 @@ fn a_workspace_behind_a_link_is_resolved() {
     let link = bench.root.join("../link");
     symlink(&bench.root, &link).unwrap();
     let config = Config { workspace_root: link.clone(), ..bench.config.clone() };
-    let task = check_submit(&SubmitContext::new(&config, &Base::at(link), now()), request()).unwrap().task;
+    let task = check_submit(&SubmitContext::new(&config, &BaseDir::at(link), now()), request()).unwrap().task;
     assert_eq!(task.spec.workspace_root, bench.root.to_str().unwrap());
 }
