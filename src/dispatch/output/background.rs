@@ -19,7 +19,7 @@ const MOST_TASKS: usize = 10_000;
 
 /// One background task of an agent.
 #[derive(Clone, Debug, Default)]
-struct Task {
+struct BackgroundTask {
     name: String,
     is_command: bool,
     /// The agent waits for it: it receives the end as a tool result.
@@ -59,7 +59,7 @@ impl End {
 /// The background tasks of a run.
 #[derive(Debug, Default)]
 pub struct Background {
-    tasks: BTreeMap<String, Task>,
+    tasks: BTreeMap<String, BackgroundTask>,
     /// A task has ended since the last result, so the agent will be notified and continue.
     will_resume: bool,
 }
@@ -96,11 +96,11 @@ impl Background {
         let flag = |key: &str| value.get(key).and_then(Value::as_bool).unwrap_or(false);
         let is_foreground = value.get("is_backgrounded").and_then(Value::as_bool) == Some(false);
         self.change(text(value, "task_id"), |task| {
-            *task = Task {
+            *task = BackgroundTask {
                 is_foreground,
                 is_ambient: flag("ambient") || flag("skip_transcript"),
                 call: some_text(value, "tool_use_id"),
-                ..Task::default()
+                ..BackgroundTask::default()
             };
             set_name(task, value);
         });
@@ -126,7 +126,7 @@ impl Background {
         }
     }
 
-    fn change(&mut self, id: &str, change: impl FnOnce(&mut Task)) {
+    fn change(&mut self, id: &str, change: impl FnOnce(&mut BackgroundTask)) {
         if !id.is_empty() && (self.tasks.contains_key(id) || self.tasks.len() < MOST_TASKS) {
             change(self.tasks.entry(id.to_string()).or_default());
         }
@@ -164,7 +164,8 @@ impl Background {
     /// Returns whether the agent will continue by itself: a task has just ended, or one is running whose end will
     /// be reported to it. Running shell commands count only if `commands` is set.
     pub fn will_continue(&self, commands: bool) -> bool {
-        let counts = |task: &Task| !task.is_foreground && !task.is_ambient && (commands || !task.is_command);
+        let counts =
+            |task: &BackgroundTask| !task.is_foreground && !task.is_ambient && (commands || !task.is_command);
         self.will_resume || self.tasks.values().any(|task| task.end.is_none() && counts(task))
     }
 
@@ -190,7 +191,7 @@ impl Background {
     }
 }
 
-fn set_name(task: &mut Task, value: &Value) {
+fn set_name(task: &mut BackgroundTask, value: &Value) {
     if let Some(kind) = some_text(value, "task_type") {
         task.is_command = kind == "local_bash";
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::fs::FileType;
 
 use super::Checker;
-use super::expected::{Expected, OpenTask};
+use super::expected::{Expected, ExpectedTask};
 use super::layout_check::misplaced;
 use super::report::Severity;
 use crate::error::{ErrorKind, Result};
@@ -167,7 +167,7 @@ impl Checker<'_> {
         let hidden = expected.open.iter().filter(|task| {
             !lanes.get(task.lane.as_str()).is_some_and(|lane| lane.holds(task.rank, task.position, &task.id))
         });
-        let hidden: Vec<&OpenTask> = hidden.collect();
+        let hidden: Vec<&ExpectedTask> = hidden.collect();
         let miscounted: Vec<&str> = lanes
             .iter()
             .filter(|(_, lane)| lane.count != lane.ready.len() as u64)

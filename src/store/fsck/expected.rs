@@ -8,7 +8,7 @@ use crate::store::index::{Position, position};
 use crate::store::layout::idempotency_key;
 
 /// An open task, which the index must contain.
-pub(crate) struct OpenTask {
+pub(crate) struct ExpectedTask {
     pub(crate) id: String,
     pub(crate) lane: String,
     pub(crate) rank: i64,
@@ -19,7 +19,7 @@ pub(crate) struct OpenTask {
 pub(crate) struct ExpectedOfTask {
     id: TaskId,
     created_at: Time,
-    open: Option<OpenTask>,
+    open: Option<ExpectedTask>,
     is_open: bool,
     /// The file name of its key.
     key: Option<String>,
@@ -32,7 +32,7 @@ impl ExpectedOfTask {
         let whole = (!task.is_terminal()).then(|| task.to_task());
         let open = whole.and_then(|task| {
             let (rank, position) = (task.rank(), position(&task)?);
-            Some(OpenTask { id: task.id.to_string(), lane: task.spec.lane, rank, position })
+            Some(ExpectedTask { id: task.id.to_string(), lane: task.spec.lane, rank, position })
         });
         let workspace = task.spec.workspace_id.decode();
         let key = task.spec.key.filter(|_| task.retried_as.is_none());
@@ -52,7 +52,7 @@ impl ExpectedOfTask {
 pub(crate) struct Expected {
     /// The readable tasks and when they were created, in the order of their ids.
     pub(crate) tasks: Vec<(TaskId, Time)>,
-    pub(crate) open: Vec<OpenTask>,
+    pub(crate) open: Vec<ExpectedTask>,
     /// File name of a key → the newest task that holds it, as an index into `tasks`.
     pub(crate) keys: HashMap<String, usize>,
     /// File name of a key → the newest open task that holds it, as an index into `tasks`.
