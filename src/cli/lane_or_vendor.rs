@@ -7,7 +7,7 @@ use super::context::CommandContext;
 use super::exit::CommandExit;
 use crate::error::{Error, Result};
 use crate::model::task::object;
-use crate::model::{Parked, limits};
+use crate::model::{Cooldown, limits};
 use crate::workspace::check_lane;
 
 /// The vendor that `pause` and `resume` may name instead of a lane.
@@ -50,7 +50,7 @@ pub fn print_vendor(
     context: &mut CommandContext,
     status: &str,
     vendor: &str,
-    pauses: &[Parked],
+    pauses: &[Cooldown],
 ) -> Result<CommandExit> {
     let list: Vec<Value> = pauses.iter().map(|pause| Value::Object(pause.to_object())).collect();
     context.out.object(&object([

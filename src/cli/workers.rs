@@ -8,7 +8,7 @@ use super::exit::CommandExit;
 use super::table::{Table, relative, short};
 use crate::error::{Result, printable};
 use crate::model::task::object;
-use crate::model::{AllParked, Now, Obstacle, Time, cooldown, duration};
+use crate::model::{CooldownCause, Cooldowns, Now, Time, cooldown, duration};
 use crate::store::{Store, WorkerInfo};
 
 /// Show the running workers: dispatchers, and `claim --wait` commands that wait.
@@ -102,24 +102,24 @@ fn print_runs(context: &mut CommandContext, workers: &[WorkerInfo], now: &Now) -
 
 /// The pauses of vendors that hold. A list is worth having without them: when they cannot be read, a warning
 /// says so.
-pub(super) fn read_parked(context: &mut CommandContext, store: &Store) -> AllParked {
+pub(super) fn read_parked(context: &mut CommandContext, store: &Store) -> Cooldowns {
     store.active_cooldowns().unwrap_or_else(|error| {
         context.out.warn(&error.to_string());
-        AllParked::new()
+        Cooldowns::new()
     })
 }
 
-pub(super) fn parked_object(parked: &AllParked) -> Value {
+pub(super) fn parked_object(parked: &Cooldowns) -> Value {
     let entries = parked.iter().map(|(key, parked)| (key.clone(), Value::Object(parked.to_object())));
     Value::Object(entries.collect())
 }
 
-pub(super) fn print_parked(context: &mut CommandContext, all: &AllParked, now: &Now) -> Result<()> {
+pub(super) fn print_parked(context: &mut CommandContext, all: &Cooldowns, now: &Now) -> Result<()> {
     for parked in all.values() {
         let (name, until) = (parked.name(), relative(parked.until, now));
-        let what = match parked.obstacle {
-            Obstacle::Account => format!("{name} is unready: log in; one task tries again {until}"),
-            Obstacle::Asked if parked.until == cooldown::never() => {
+        let what = match parked.cause {
+            CooldownCause::Account => format!("{name} is unready: log in; one task tries again {until}"),
+            CooldownCause::Asked if parked.until == cooldown::never() => {
                 format!("{name} is not used until it is resumed")
             }
             _ => format!("{name} is not used, continues {until}"),

@@ -3,13 +3,13 @@
 use super::config::served_lane::ServedLane;
 use super::cooldown;
 use crate::error::Result;
-use crate::model::{AllParked, Parked, Task, Time};
+use crate::model::{Cooldown, Cooldowns, Task, Time};
 use crate::store::{CooldownChange, Store};
 
 /// A snapshot of all cooldowns.
 pub struct Admission<'a> {
     store: &'a Store,
-    parked: AllParked,
+    parked: Cooldowns,
     now: Time,
 }
 
@@ -23,7 +23,7 @@ impl<'a> Admission<'a> {
     }
 
     /// Returns the cooldown that blocks all tasks of an account, unless a task may probe the account now.
-    pub fn blocking_cooldown(&self, account: &str) -> Option<&Parked> {
+    pub fn blocking_cooldown(&self, account: &str) -> Option<&Cooldown> {
         self.account_cooldown(account).filter(|parked| !parked.is_probe_due(self.now))
     }
 
@@ -33,7 +33,7 @@ impl<'a> Admission<'a> {
     ///
     /// # Errors
     /// The pause, if there is one to tell of.
-    pub fn admit(&self, served: &ServedLane, task: &Task) -> std::result::Result<bool, Parked> {
+    pub fn admit(&self, served: &ServedLane, task: &Task) -> std::result::Result<bool, Cooldown> {
         let (model, _) = served.model_for(task);
         let mut models = self.parked.values().filter(|parked| parked.model.is_some());
         match models.find(|parked| parked.stops(&served.account, model.as_deref(), self.now)) {
@@ -42,7 +42,7 @@ impl<'a> Admission<'a> {
         }
     }
 
-    fn account_cooldown(&self, account: &str) -> Option<&Parked> {
+    fn account_cooldown(&self, account: &str) -> Option<&Cooldown> {
         self.parked.get(account).filter(|parked| parked.holds(self.now))
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::outcome::{ResetTime, VendorRefusal};
 use crate::model::cooldown::{is_model, model_name};
-use crate::model::{Obstacle, Parked, Time, Told};
+use crate::model::{Certainty, Cooldown, CooldownCause, Time};
 use crate::store::CooldownChange;
 
 /// Cooldown after a refusal without a time, first and maximum: doubled each time.
@@ -55,65 +55,67 @@ pub fn after_refusal(
     reason: &str,
     scope: &CooldownScope,
     (claimed, now): (Time, Time),
-    before: Option<&Parked>,
+    before: Option<&Cooldown>,
     random: u64,
 ) -> CooldownChange {
     let share = random as f64 / u64::MAX as f64;
-    let park = |since, strikes, (told, until), by_default| {
-        CooldownChange::Set(Parked {
+    let park = |since, strikes, (certainty, until), by_default| {
+        CooldownChange::Set(Cooldown {
             vendor: scope.vendor.clone(),
             model: scope.model.clone(),
             by_default: scope.by_default || by_default,
-            obstacle: vendor_refusal.obstacle,
+            cause: vendor_refusal.cause,
             since,
             until,
-            told,
+            certainty,
             reason: reason.to_string(),
             strikes,
         })
     };
-    let is_live = |before: &&Parked| now < before.until || before.obstacle == Obstacle::Account;
-    let same = before.filter(|before| before.obstacle == vendor_refusal.obstacle);
+    let is_live = |before: &&Cooldown| now < before.until || before.cause == CooldownCause::Account;
+    let same = before.filter(|before| before.cause == vendor_refusal.cause);
     match before.filter(is_live) {
         // What a person said holds.
-        Some(before) if before.obstacle == Obstacle::Asked => return CooldownChange::Keep,
-        Some(before) if before.obstacle == Obstacle::Account => match vendor_refusal.obstacle {
-            Obstacle::Overloaded => return CooldownChange::Keep,
+        Some(before) if before.cause == CooldownCause::Asked => return CooldownChange::Keep,
+        Some(before) if before.cause == CooldownCause::Account => match vendor_refusal.cause {
+            CooldownCause::Overloaded => return CooldownChange::Keep,
             // Only a run that began since then knows more.
             _ if claimed <= before.since => return CooldownChange::Keep,
             _ => {}
         },
-        Some(before) if before.obstacle == vendor_refusal.obstacle => {
-            let (told, until) = pause(vendor_refusal, now, before.strikes, share);
+        Some(before) if before.cause == vendor_refusal.cause => {
+            let (certainty, until) = pause(vendor_refusal, now, before.strikes, share);
             let is_other = until.seconds_since(before.until).abs() >= SAME_TIME;
-            let is_better = told > before.told || (told == before.told && told > Told::Guess && is_other);
+            let is_better = certainty > before.certainty
+                || (certainty == before.certainty && certainty > Certainty::Guess && is_other);
             return match is_better {
-                true => park(before.since, before.strikes, (told, until), before.by_default),
+                true => park(before.since, before.strikes, (certainty, until), before.by_default),
                 false => CooldownChange::Keep,
             };
         }
-        Some(_) if vendor_refusal.obstacle == Obstacle::Overloaded => return CooldownChange::Keep,
+        Some(_) if vendor_refusal.cause == CooldownCause::Overloaded => return CooldownChange::Keep,
         _ => {}
     }
     let recent = same.filter(|before| now.seconds_since(before.until) < AFTER_LIMIT.1.as_secs_f64());
     let strikes = recent.map_or(1, |before| {
-        let is_new = claimed >= before.until || before.obstacle == Obstacle::Account;
+        let is_new = claimed >= before.until || before.cause == CooldownCause::Account;
         before.strikes.saturating_add(u32::from(is_new))
     });
-    let since = same.filter(|before| before.obstacle == Obstacle::Account).map_or(now, |before| before.since);
+    let since =
+        same.filter(|before| before.cause == CooldownCause::Account).map_or(now, |before| before.since);
     let by_default = same.is_some_and(|before| before.by_default);
     park(since, strikes, pause(vendor_refusal, now, strikes, share), by_default)
 }
 
 /// The next try of a refused account is under way: until when nobody else tries. Nothing when somebody else
 /// was first.
-pub fn take_probe(before: Option<&Parked>, now: Time, random: u64) -> CooldownChange {
+pub fn take_probe(before: Option<&Cooldown>, now: Time, random: u64) -> CooldownChange {
     match before.filter(|before| before.is_probe_due(now)) {
         Some(before) => {
-            let vendor_refusal = VendorRefusal { obstacle: Obstacle::Account, reset: None, model: None };
+            let vendor_refusal = VendorRefusal { cause: CooldownCause::Account, reset: None, model: None };
             let share = random as f64 / u64::MAX as f64;
             let (_, until) = pause(&vendor_refusal, now, before.strikes, share);
-            CooldownChange::Set(Parked { until, ..before.clone() })
+            CooldownChange::Set(Cooldown { until, ..before.clone() })
         }
         None => CooldownChange::Keep,
     }
@@ -121,10 +123,10 @@ pub fn take_probe(before: Option<&Parked>, now: Time, random: u64) -> CooldownCh
 
 /// What it means for a pause that the vendor worked for a run whose task was claimed at `claimed`: one that
 /// began after the pause shows that it is over.
-pub fn after_work(claimed: Time, before: Option<&Parked>) -> CooldownChange {
+pub fn after_work(claimed: Time, before: Option<&Cooldown>) -> CooldownChange {
     match before {
-        Some(before) if before.obstacle == Obstacle::Asked => CooldownChange::Keep,
-        Some(before) if before.obstacle == Obstacle::Account && claimed > before.since => {
+        Some(before) if before.cause == CooldownCause::Asked => CooldownChange::Keep,
+        Some(before) if before.cause == CooldownCause::Account && claimed > before.since => {
             CooldownChange::Clear
         }
         Some(before) if claimed >= before.until => CooldownChange::Clear,
@@ -133,24 +135,24 @@ pub fn after_work(claimed: Time, before: Option<&Parked>) -> CooldownChange {
 }
 
 /// Until when a vendor is left alone, and who says so; `share` (0 to 1) spreads it.
-fn pause(vendor_refusal: &VendorRefusal, now: Time, strikes: u32, share: f64) -> (Told, Time) {
+fn pause(vendor_refusal: &VendorRefusal, now: Time, strikes: u32, share: f64) -> (Certainty, Time) {
     let spread = |(least, most): (f64, f64)| least + (most - least) * share;
-    let (first, longest) = match vendor_refusal.obstacle {
-        Obstacle::Limit | Obstacle::Asked => AFTER_LIMIT,
-        Obstacle::Overloaded => AFTER_OVERLOAD,
-        Obstacle::Account => AFTER_REFUSAL,
+    let (first, longest) = match vendor_refusal.cause {
+        CooldownCause::Limit | CooldownCause::Asked => AFTER_LIMIT,
+        CooldownCause::Overloaded => AFTER_OVERLOAD,
+        CooldownCause::Account => AFTER_REFUSAL,
     };
     let grown = |seconds: f64| {
         let doublings = strikes.saturating_sub(1).min(8);
         (seconds * f64::from(1_u32 << doublings)).min(longest.as_secs_f64())
     };
-    match vendor_refusal.reset.filter(|_| vendor_refusal.obstacle != Obstacle::Account) {
-        Some(ResetTime::Exact(time)) => (Told::Exact, time.plus_seconds(spread(AFTER_EXACT))),
-        Some(ResetTime::Clock(time)) => (Told::Named, time.plus_seconds(spread(AFTER_CLOCK))),
-        Some(ResetTime::Passed) => (Told::Named, now.plus_seconds(grown(spread(AFTER_CLOCK)))),
+    match vendor_refusal.reset.filter(|_| vendor_refusal.cause != CooldownCause::Account) {
+        Some(ResetTime::Exact(time)) => (Certainty::Exact, time.plus_seconds(spread(AFTER_EXACT))),
+        Some(ResetTime::Clock(time)) => (Certainty::Named, time.plus_seconds(spread(AFTER_CLOCK))),
+        Some(ResetTime::Passed) => (Certainty::Named, now.plus_seconds(grown(spread(AFTER_CLOCK)))),
         None => {
             let ceiling = grown(first.as_secs_f64());
-            (Told::Guess, now.plus_seconds(spread((ceiling / 2.0, ceiling))))
+            (Certainty::Guess, now.plus_seconds(spread((ceiling / 2.0, ceiling))))
         }
     }
 }
@@ -163,18 +165,18 @@ mod tests {
         Time::from_micros(1_000_000_000_000_000)
     }
 
-    fn vendor_refusal(obstacle: Obstacle, reset: Option<ResetTime>) -> VendorRefusal {
-        VendorRefusal { obstacle, reset, model: None }
+    fn vendor_refusal(cause: CooldownCause, reset: Option<ResetTime>) -> VendorRefusal {
+        VendorRefusal { cause, reset, model: None }
     }
 
     fn meet(
-        obstacle: Obstacle,
+        cause: CooldownCause,
         reset: Option<ResetTime>,
         (claimed, now): (Time, Time),
-        before: Option<&Parked>,
+        before: Option<&Cooldown>,
         random: u64,
     ) -> CooldownChange {
-        let vendor_refusal = vendor_refusal(obstacle, reset);
+        let vendor_refusal = vendor_refusal(cause, reset);
         after_refusal(
             &vendor_refusal,
             "refused",
@@ -188,13 +190,13 @@ mod tests {
     fn limit(
         reset: Option<ResetTime>,
         times: (Time, Time),
-        before: Option<&Parked>,
+        before: Option<&Cooldown>,
         random: u64,
     ) -> CooldownChange {
-        meet(Obstacle::Limit, reset, times, before, random)
+        meet(CooldownCause::Limit, reset, times, before, random)
     }
 
-    fn parked(change: CooldownChange) -> Parked {
+    fn parked(change: CooldownChange) -> Cooldown {
         match change {
             CooldownChange::Set(parked) => parked,
             other => panic!("{other:?}"),
@@ -208,10 +210,10 @@ mod tests {
         let meet = |reset, at, before| parked(limit(reset, (at, at), before, u64::MAX));
         let least = |reset| parked(limit(Some(reset), (now, now), None, 0)).until.seconds_since(now);
         let exact = meet(Some(ResetTime::Exact(at(100.0))), now, None);
-        assert_eq!((exact.until.seconds_since(now), exact.told), (105.0, Told::Exact));
+        assert_eq!((exact.until.seconds_since(now), exact.certainty), (105.0, Certainty::Exact));
         assert_eq!(least(ResetTime::Exact(at(100.0))), 102.0);
         let clock = meet(Some(ResetTime::Clock(at(100.0))), now, None);
-        assert_eq!((clock.until.seconds_since(now), clock.told), (190.0, Told::Named));
+        assert_eq!((clock.until.seconds_since(now), clock.certainty), (190.0, Certainty::Named));
         assert_eq!(least(ResetTime::Clock(at(100.0))), 160.0);
         let first = meet(None, now, None);
         assert_eq!((first.strikes, first.until.seconds_since(now).round()), (1, 300.0));
@@ -224,7 +226,7 @@ mod tests {
     #[test]
     fn a_time_that_has_passed_is_a_short_pause_that_grows() {
         let now = start();
-        let meet = |now, before: Option<&Parked>, random| {
+        let meet = |now, before: Option<&Cooldown>, random| {
             parked(limit(Some(ResetTime::Passed), (now, now), before, random))
         };
         assert_eq!(meet(now, None, 0).until.seconds_since(now), 60.0);
@@ -242,12 +244,12 @@ mod tests {
         let claimed = start();
         let now = claimed.plus_seconds(10.0);
         let at = |seconds: f64| claimed.plus_seconds(seconds);
-        let meet = |reset, now, before: &Parked| limit(reset, (claimed, now), Some(before), 0);
+        let meet = |reset, now, before: &Cooldown| limit(reset, (claimed, now), Some(before), 0);
         let guess = parked(limit(None, (claimed, now), None, 0));
         assert_eq!(meet(None, now, &guess), CooldownChange::Keep);
         let named = parked(meet(Some(ResetTime::Clock(at(30.0))), now, &guess));
         assert!(
-            named.told == Told::Named && named.until < guess.until,
+            named.certainty == Certainty::Named && named.until < guess.until,
             "a named time counts more than a guess"
         );
         assert_eq!((named.strikes, named.since), (1, guess.since));
@@ -265,7 +267,7 @@ mod tests {
             "shorter, too"
         );
         let exact = parked(meet(Some(ResetTime::Exact(at(45.0))), now, &other));
-        assert_eq!((exact.until, exact.told), (at(47.0), Told::Exact));
+        assert_eq!((exact.until, exact.certainty), (at(47.0), Certainty::Exact));
         assert_eq!(meet(Some(ResetTime::Clock(at(9000.0))), now, &exact), CooldownChange::Keep);
         assert_eq!(parked(meet(Some(ResetTime::Exact(at(9000.0))), now, &exact)).until, at(9002.0));
         // A long run from before the pause that meets the limit after it: parked again, no new strike.
@@ -285,11 +287,11 @@ mod tests {
     #[test]
     fn a_refused_account_is_tried_by_one_task_every_few_minutes() {
         let now = start();
-        let refuse = |claimed, now, before: Option<&Parked>| {
-            meet(Obstacle::Account, None, (claimed, now), before, u64::MAX)
+        let refuse = |claimed, now, before: Option<&Cooldown>| {
+            meet(CooldownCause::Account, None, (claimed, now), before, u64::MAX)
         };
         let mut account = parked(refuse(now, now, None));
-        assert_eq!((account.until.seconds_since(now), account.told), (120.0, Told::Guess));
+        assert_eq!((account.until.seconds_since(now), account.certainty), (120.0, Certainty::Guess));
         assert_eq!(refuse(now, now.plus_seconds(1.0), Some(&account)), CooldownChange::Keep, "met together");
         for seconds in [240.0, 480.0, 900.0, 900.0] {
             assert_eq!(take_probe(Some(&account), account.until.plus_seconds(-1.0), 0), CooldownChange::Keep);
@@ -308,18 +310,22 @@ mod tests {
     fn of_two_obstacles_the_one_counts_that_lasts() {
         let now = start();
         let later = now.plus_seconds(10.0);
-        let park = |obstacle| parked(meet(obstacle, None, (now, now), None, 0));
-        let then = |obstacle, before: &Parked| meet(obstacle, None, (later, later), Some(before), 0);
+        let park = |cause| parked(meet(cause, None, (now, now), None, 0));
+        let then = |cause, before: &Cooldown| meet(cause, None, (later, later), Some(before), 0);
         let (limit, busy, account) =
-            (park(Obstacle::Limit), park(Obstacle::Overloaded), park(Obstacle::Account));
+            (park(CooldownCause::Limit), park(CooldownCause::Overloaded), park(CooldownCause::Account));
         assert!(busy.until.seconds_since(now) <= 60.0);
-        assert_eq!(then(Obstacle::Overloaded, &limit), CooldownChange::Keep);
-        assert_eq!(parked(then(Obstacle::Limit, &busy)).obstacle, Obstacle::Limit);
-        assert_eq!(parked(then(Obstacle::Account, &limit)).obstacle, Obstacle::Account);
-        assert_eq!(parked(then(Obstacle::Limit, &account)).obstacle, Obstacle::Limit, "it let somebody in");
-        let asked = Parked { obstacle: Obstacle::Asked, ..limit };
-        for obstacle in [Obstacle::Limit, Obstacle::Overloaded, Obstacle::Account] {
-            assert_eq!(then(obstacle, &asked), CooldownChange::Keep, "a person said so");
+        assert_eq!(then(CooldownCause::Overloaded, &limit), CooldownChange::Keep);
+        assert_eq!(parked(then(CooldownCause::Limit, &busy)).cause, CooldownCause::Limit);
+        assert_eq!(parked(then(CooldownCause::Account, &limit)).cause, CooldownCause::Account);
+        assert_eq!(
+            parked(then(CooldownCause::Limit, &account)).cause,
+            CooldownCause::Limit,
+            "it let somebody in"
+        );
+        let asked = Cooldown { cause: CooldownCause::Asked, ..limit };
+        for cause in [CooldownCause::Limit, CooldownCause::Overloaded, CooldownCause::Account] {
+            assert_eq!(then(cause, &asked), CooldownChange::Keep, "a person said so");
         }
         assert_eq!(after_work(later, Some(&asked)), CooldownChange::Keep);
     }
@@ -327,7 +333,7 @@ mod tests {
     #[test]
     fn a_limit_of_one_model_is_about_that_model() {
         let vendor_refusal =
-            VendorRefusal { model: Some("Opus".to_string()), ..vendor_refusal(Obstacle::Limit, None) };
+            VendorRefusal { model: Some("Opus".to_string()), ..vendor_refusal(CooldownCause::Limit, None) };
         let scope = |asked| {
             let scope = CooldownScope::by(&vendor_refusal, "claude", asked);
             (scope.model, scope.by_default)

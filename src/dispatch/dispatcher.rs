@@ -28,7 +28,7 @@ use super::run::context::{ClaimedTask, RunContext, run_id};
 use super::run::vendor_version::VersionCache;
 use super::task_metadata::metadata_text;
 use crate::error::{ErrorKind, Result};
-use crate::model::{Parked, Task, Time};
+use crate::model::{Cooldown, Task, Time};
 use crate::store::{ClaimRequest, DISPATCHER, LaneQuery, Store};
 
 /// Time between two searches for dispatchers that died.
@@ -349,7 +349,7 @@ impl<'env> EventLoop<'env> {
     }
 
     /// Reports a cooldown, once for each of its ends.
-    fn report_cooldown(&self, state: &mut LoopState, parked: &Parked) {
+    fn report_cooldown(&self, state: &mut LoopState, parked: &Cooldown) {
         if state.reported_cooldowns.insert(parked.key(), parked.until) != Some(parked.until) {
             (self.observe)(DispatchEvent::CooldownStarted(parked.clone()));
         }

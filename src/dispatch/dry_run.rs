@@ -12,7 +12,7 @@ use crate::Result;
 use crate::model::Task;
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{Parked, cooldown};
+use crate::model::{Cooldown, cooldown};
 use crate::store::{LaneQuery, Store};
 
 /// What would be run for the next task of a lane.
@@ -25,7 +25,7 @@ pub struct Preview {
     /// With which program; nothing when it is not installed.
     pub program: Option<String>,
     /// The pause that the vendor has to keep at present.
-    pub parked: Option<Parked>,
+    pub parked: Option<Cooldown>,
     /// How long a run may take, that of the next task if it says so itself.
     pub timeout: Option<Duration>,
     /// How long a run may print nothing.
@@ -91,7 +91,7 @@ pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
         previews.push(Preview {
             lane: served.route.lane.clone(),
             vendor: served.vendor.name.clone(),
-            parked: cooldown::obstacle_to(&all_parked, &served.account, model.as_deref(), now).cloned(),
+            parked: cooldown::cooldown_for(&all_parked, &served.account, model.as_deref(), now).cloned(),
             program: served.program().map(|path| path.to_string_lossy().into_owned()),
             timeout: task.as_ref().and_then(own_timeout).or(served.route.timeout),
             silence: served.silence_limit(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::output::ClosingStatus;
-use crate::model::Parked;
+use crate::model::Cooldown;
 use crate::model::duration;
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -80,7 +80,7 @@ pub enum DispatchEvent {
         message: String,
     },
     /// A vendor, or one of its models, is not used for a while.
-    CooldownStarted(Parked),
+    CooldownStarted(Cooldown),
     /// A lane is not served because something that all its runs need is missing.
     LaneNotReady {
         /// The lane.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::output::ClosingStatus;
-use crate::model::{FailureClass, Obstacle, Time, Verdict};
+use crate::model::{CooldownCause, FailureClass, Time, Verdict};
 
 /// Start of every message about a usage limit.
 pub const USAGE_LIMIT_REASON: &str = "the vendor's usage limit is reached";
@@ -92,7 +92,7 @@ pub enum ResetTime {
 #[derive(Clone, Debug, PartialEq)]
 pub struct VendorRefusal {
     /// Kind of the refusal.
-    pub obstacle: Obstacle,
+    pub cause: CooldownCause,
     /// When it ends, if the vendor said so.
     pub reset: Option<ResetTime>,
     /// The one model that it concerns, as the vendor names it.

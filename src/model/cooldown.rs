@@ -1,4 +1,5 @@
-//! What keeps a vendor from working, and for how long: a limit, an account, a person's word.
+//! The cooldown of a vendor: until when it starts no run, and why: a limit, a refused account, or a person's
+//! pause.
 
 use std::collections::BTreeMap;
 
@@ -8,22 +9,22 @@ use super::json::Object;
 use super::task::object;
 use crate::error::{Error, Result};
 
-/// Why a vendor is left alone.
+/// The cause of a cooldown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Obstacle {
-    /// Its account has used up what it may.
+pub enum CooldownCause {
+    /// The account has used up its limit.
     #[default]
     Limit,
-    /// Its service has too much to do.
+    /// The vendor's service is overloaded.
     Overloaded,
-    /// Its service refuses the account: a person has to log in, pay, or repair a key. At the time until
-    /// which it is left alone, one task tries whether that was done.
+    /// The service refuses the account: a person has to log in, pay, or repair a key. When the cooldown is
+    /// over, one task tests whether that was done.
     Account,
-    /// A person said so.
+    /// A person asked for it.
     Asked,
 }
 
-impl Obstacle {
+impl CooldownCause {
     const ALL: [(Self, &str); 4] = [
         (Self::Limit, "usage_limit"),
         (Self::Overloaded, "overloaded"),
@@ -31,124 +32,124 @@ impl Obstacle {
         (Self::Asked, "asked"),
     ];
 
-    /// The word on disk and for programs.
+    /// Returns the word on disk and for programs.
     pub fn word(self) -> &'static str {
-        Self::ALL.iter().find(|(obstacle, _)| *obstacle == self).map_or("usage_limit", |(_, word)| word)
+        Self::ALL.iter().find(|(cause, _)| *cause == self).map_or("usage_limit", |(_, word)| word)
     }
 
-    /// The obstacle called `word`; an unknown one is a limit.
+    /// Returns the cause for a word; an unknown word is a limit.
     pub fn parse(word: &str) -> Self {
-        Self::ALL.iter().find(|(_, known)| *known == word).map_or(Self::Limit, |(obstacle, _)| *obstacle)
+        Self::ALL.iter().find(|(_, known)| *known == word).map_or(Self::Limit, |(cause, _)| *cause)
     }
 }
 
-/// Who says until when a pause lasts, the least certain first.
+/// How certain the end of a cooldown is, the least certain first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Told {
-    /// Nobody; it is a guess.
+pub enum Certainty {
+    /// A guess: the vendor gave no time.
     Guess,
-    /// The vendor, in words for people, which are cut to the minute.
+    /// The vendor named it in text for people, which is rounded down to the minute.
     Named,
-    /// The vendor, in a figure for programs.
+    /// The vendor gave it as a value for programs, or a person did.
     Exact,
 }
 
-/// Until when and why a vendor, or one of its models, is left alone.
+/// The cooldown of a vendor, or of one of its models.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parked {
+pub struct Cooldown {
     /// The vendor's account.
     pub vendor: String,
-    /// The one model that it is about, in lower case; nothing when it is about all.
+    /// The only model that it applies to, in lower case; `None` for all models.
     pub model: Option<String>,
-    /// Whether runs that name no model meet it as well.
+    /// Whether it applies to runs that name no model as well.
     pub by_default: bool,
-    /// What keeps it from working.
-    pub obstacle: Obstacle,
-    /// Since when.
+    /// Its cause.
+    pub cause: CooldownCause,
+    /// When it began.
     pub since: Time,
-    /// Until when.
+    /// When it ends.
     pub until: Time,
-    /// Who says until when.
-    pub told: Told,
-    /// Why, in the vendor's words.
+    /// How certain the end is.
+    pub certainty: Certainty,
+    /// The vendor's or the person's text about the cause.
     pub reason: String,
-    /// How often in a row it was parked.
+    /// How many cooldowns in a row this is.
     pub strikes: u32,
 }
 
-/// All that are left alone, by key.
-pub type AllParked = BTreeMap<String, Parked>;
+/// Cooldowns by key.
+pub type Cooldowns = BTreeMap<String, Cooldown>;
 
-/// The key of a vendor's pause, or of that of one of its models.
-pub fn park_key(vendor: &str, model: Option<&str>) -> String {
+/// Returns the key of a vendor's cooldown, or of that of one of its models.
+pub fn cooldown_key(vendor: &str, model: Option<&str>) -> String {
     match model {
         Some(model) => format!("{vendor}/{}", model.to_lowercase()),
         None => vendor.to_string(),
     }
 }
 
-/// The time of a pause that ends only when somebody says so.
+/// Returns the end of a cooldown that only a person ends.
 pub fn never() -> Time {
-    // The last second that RFC 3339 can write.
+    // The last second that RFC 3339 can represent.
     Time::from_micros(253_402_300_799_000_000)
 }
 
-impl Parked {
-    /// A pause that a person asks for.
+impl Cooldown {
+    /// Makes a cooldown that a person asks for.
     pub fn asked(vendor: &str, model: Option<&str>, now: Time, until: Time, reason: Option<&str>) -> Self {
         Self {
             vendor: vendor.to_string(),
             model: model.map(str::to_lowercase),
             by_default: false,
-            obstacle: Obstacle::Asked,
+            cause: CooldownCause::Asked,
             since: now,
             until,
-            told: Told::Exact,
+            certainty: Certainty::Exact,
             reason: reason.unwrap_or_default().to_string(),
             strikes: 0,
         }
     }
 
-    /// Its key.
+    /// Returns its key.
     pub fn key(&self) -> String {
-        park_key(&self.vendor, self.model.as_deref())
+        cooldown_key(&self.vendor, self.model.as_deref())
     }
 
-    /// Whether it keeps anything from starting at `now`. A refused account counts as such however long ago:
-    /// somebody has to try first.
+    /// Whether it keeps any run from starting at `now`. That of a refused account always does: a task has to
+    /// test the account first.
     pub fn holds(&self, now: Time) -> bool {
-        now < self.until || self.obstacle == Obstacle::Account
+        now < self.until || self.cause == CooldownCause::Account
     }
 
-    /// Whether a run for `vendor` with `model` is kept from starting at `now`.
+    /// Whether it keeps a run for `vendor` with `model` from starting at `now`.
     pub fn stops(&self, vendor: &str, model: Option<&str>, now: Time) -> bool {
         self.vendor == vendor
             && self.holds(now)
             && match (&self.model, model) {
                 (None, _) => true,
                 (Some(_), None) => self.by_default,
-                (Some(parked), Some(model)) => is_model(model, parked),
+                (Some(cooled), Some(model)) => is_model(model, cooled),
             }
     }
 
-    /// Whether one task may try whether the account is in order again.
+    /// Whether one task may test whether the account works again.
     pub fn is_probe_due(&self, now: Time) -> bool {
-        self.obstacle == Obstacle::Account && self.until <= now
+        self.cause == CooldownCause::Account && self.until <= now
     }
 
-    /// The pause for programs: `vendor`, `model` (text or null), `kind`, `until`, `reason`.
+    /// Returns the cooldown for programs: `vendor`, `model` (text or null), `kind`, `until`, `reason`.
     pub fn to_object(&self) -> Object {
         let mut pause = object([("vendor", self.vendor.clone().into())]);
         pause.insert("model".to_string(), self.model.clone().into());
         pause.extend(object([
-            ("kind", self.obstacle.word().into()),
+            ("kind", self.cause.word().into()),
             ("until", self.until.to_string().into()),
             ("reason", self.reason.clone().into()),
         ]));
         pause
     }
 
-    /// The vendor, and the model if it is about one.
+    /// Returns the vendor, and the model if it applies to only one.
     pub fn name(&self) -> String {
         match &self.model {
             Some(model) => format!("{} with model {model}", self.vendor),
@@ -156,14 +157,16 @@ impl Parked {
         }
     }
 
-    /// That it is left alone, in a person's words.
+    /// Returns a sentence about it for people.
     pub fn words(&self) -> String {
         let name = self.name();
         let Self { until, reason, .. } = self;
         let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        match self.obstacle {
-            Obstacle::Account => format!("{name} is unready, log in; the next try is at {until}{reason}"),
-            Obstacle::Asked if *until == never() => {
+        match self.cause {
+            CooldownCause::Account => {
+                format!("{name} is unready, log in; the next try is at {until}{reason}")
+            }
+            CooldownCause::Asked if *until == never() => {
                 format!("{name} is not used until it is resumed{reason}")
             }
             _ => format!("{name} is not used until {until}{reason}"),
@@ -171,10 +174,10 @@ impl Parked {
     }
 }
 
-/// When a pause ends that is to last `seconds`, or until `until`; without either, when somebody says so.
+/// Returns the end of a pause of `seconds`, or until `until`; without either, one that only a person ends.
 ///
 /// # Errors
-/// `Invalid` when that is not in the future.
+/// `Invalid` when the end is not in the future.
 pub fn pause_end(now: Time, seconds: Option<f64>, until: Option<Time>) -> Result<Time> {
     let length = seconds.map(|seconds| {
         let length = duration::from_seconds(seconds).filter(|length| !length.is_zero());
@@ -189,47 +192,50 @@ pub fn pause_end(now: Time, seconds: Option<f64>, until: Option<Time>) -> Result
     }
 }
 
-/// A model's own name: in lower case, without a provider before it and options behind it.
+/// Returns the plain name of a model: in lower case, without the provider before it and the options after it.
 pub fn model_name(model: &str) -> String {
     let model = model.to_lowercase();
     let name = model.rsplit('/').next().unwrap_or(&model);
     name.split('[').next().unwrap_or(name).to_string()
 }
 
-/// Whether a run's model is the one called `parked`: by its whole name, or by the word that a family of
-/// models is called (`opus` for `claude-opus-5-5`, but not `gpt-5` for `gpt-5-mini`).
-pub fn is_model(model: &str, parked: &str) -> bool {
+/// Whether a run's model is the one called `parked`: by its whole name, or by the name of its family (`opus`
+/// for `claude-opus-5-5`, but not `gpt-5` for `gpt-5-mini`).
+pub fn is_model(model: &str, wanted: &str) -> bool {
     let name = model_name(model);
-    let is_family = parked.chars().all(|c| c.is_ascii_alphabetic());
-    name == parked
+    let is_family = wanted.chars().all(|c| c.is_ascii_alphabetic());
+    name == wanted
         || (is_family
-            && name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.starts_with(parked)))
+            && name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.starts_with(wanted)))
 }
 
-/// The pause that keeps a run for `vendor` with `model` from starting at `now`; of several the one that
-/// lasts longest.
-pub fn obstacle_to<'p>(
-    parked: &'p AllParked,
+/// Returns the cooldown that keeps a run for `vendor` with `model` from starting at `now`; of several the one
+/// that lasts longest.
+pub fn cooldown_for<'p>(
+    cooldowns: &'p Cooldowns,
     vendor: &str,
     model: Option<&str>,
     now: Time,
-) -> Option<&'p Parked> {
-    parked.values().filter(|parked| parked.stops(vendor, model, now)).max_by_key(|parked| parked.until)
+) -> Option<&'p Cooldown> {
+    cooldowns
+        .values()
+        .filter(|cooldown| cooldown.stops(vendor, model, now))
+        .max_by_key(|cooldown| cooldown.until)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parked(model: Option<&str>) -> Parked {
-        Parked {
+    fn parked(model: Option<&str>) -> Cooldown {
+        Cooldown {
             vendor: "claude".to_string(),
             model: model.map(str::to_string),
             by_default: false,
-            obstacle: Obstacle::Limit,
+            cause: CooldownCause::Limit,
             since: Time::from_micros(0),
             until: Time::from_micros(10),
-            told: Told::Guess,
+            certainty: Certainty::Guess,
             reason: String::new(),
             strikes: 1,
         }
@@ -260,9 +266,9 @@ mod tests {
         let opus = parked(Some("opus"));
         assert!(opus.stops("claude", Some("claude-opus-5-5"), now));
         assert!(!opus.stops("claude", Some("sonnet"), now) && !opus.stops("claude", None, now));
-        let by_default = Parked { by_default: true, ..opus };
+        let by_default = Cooldown { by_default: true, ..opus };
         assert!(by_default.stops("claude", None, now));
-        let account = Parked { obstacle: Obstacle::Account, ..all };
+        let account = Cooldown { cause: CooldownCause::Account, ..all };
         assert!(account.stops("claude", None, later) && account.is_probe_due(later));
         assert!(!account.is_probe_due(now));
     }

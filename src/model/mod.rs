@@ -23,7 +23,7 @@ pub mod time;
 pub mod transition;
 
 pub use claim_state::ClaimState;
-pub use cooldown::{AllParked, Obstacle, Parked, Told};
+pub use cooldown::{Certainty, Cooldown, CooldownCause, Cooldowns};
 pub use event::Event;
 pub use filter::Filter;
 pub use id::{ClaimToken, TaskId};

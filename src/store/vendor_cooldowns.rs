@@ -8,7 +8,7 @@ use super::layout::VENDORS;
 use crate::error::{Error, Result};
 use crate::model::json::Object;
 use crate::model::task::object;
-use crate::model::{AllParked, Obstacle, Parked, Time, Told};
+use crate::model::{Certainty, Cooldown, CooldownCause, Cooldowns, Time};
 
 /// The keys of vendors.json. Accounts that a vendor refuses are stored apart: a version that does not know of
 /// them sees no cooldown there.
@@ -18,7 +18,7 @@ const UNREADY: &str = "unready";
 /// How long an expired cooldown is kept, in seconds: one that follows soon after it lasts longer.
 const KEPT_SECONDS: f64 = 86_400.0;
 
-const COOLDOWNS: JsonFile<AllParked> = JsonFile {
+const COOLDOWNS: JsonFile<Cooldowns> = JsonFile {
     name: VENDORS,
     max_bytes: 1024 * 1024,
     admit: admit_any,
@@ -36,7 +36,7 @@ pub enum CooldownChange {
     /// It stays as it is.
     Keep,
     /// This one replaces it.
-    Set(Parked),
+    Set(Cooldown),
     /// It ends.
     Clear,
 }
@@ -46,7 +46,7 @@ impl Store {
     ///
     /// # Errors
     /// `Corrupt` when vendors.json cannot be read: no run is better than one against somebody's will. `Io`.
-    pub fn cooldowns(&self) -> Result<AllParked> {
+    pub fn cooldowns(&self) -> Result<Cooldowns> {
         COOLDOWNS.read(self)
     }
 
@@ -54,7 +54,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::cooldowns`].
-    pub fn active_cooldowns(&self) -> Result<AllParked> {
+    pub fn active_cooldowns(&self) -> Result<Cooldowns> {
         let now = self.now().wall;
         let mut cooldowns = self.cooldowns()?;
         cooldowns.retain(|_, cooldown| cooldown.holds(now));
@@ -69,7 +69,7 @@ impl Store {
     pub fn change_cooldown(
         &self,
         key: &str,
-        decide: impl FnOnce(Option<&Parked>) -> CooldownChange,
+        decide: impl FnOnce(Option<&Cooldown>) -> CooldownChange,
     ) -> Result<CooldownChange> {
         self.change_cooldowns(|all| {
             let change = decide(all.get(key));
@@ -92,8 +92,8 @@ impl Store {
         model: Option<&str>,
         until: Time,
         reason: Option<&str>,
-    ) -> Result<Parked> {
-        let pause = Parked::asked(vendor, model, self.now().wall, until, reason);
+    ) -> Result<Cooldown> {
+        let pause = Cooldown::asked(vendor, model, self.now().wall, until, reason);
         self.change_cooldowns(|all| {
             all.insert(pause.key(), pause.clone());
             Edit::Write(pause)
@@ -105,10 +105,10 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::change_cooldown`].
-    pub fn resume_vendor(&self, vendor: &str, model: Option<&str>) -> Result<Vec<Parked>> {
+    pub fn resume_vendor(&self, vendor: &str, model: Option<&str>) -> Result<Vec<Cooldown>> {
         let model = model.map(str::to_lowercase);
         let is_meant =
-            |cooldown: &Parked| cooldown.vendor == vendor && (model.is_none() || cooldown.model == model);
+            |cooldown: &Cooldown| cooldown.vendor == vendor && (model.is_none() || cooldown.model == model);
         let now = self.now().wall;
         self.change_cooldowns(|all| {
             let ended = all.values().filter(|cooldown| is_meant(cooldown) && cooldown.holds(now)).cloned();
@@ -119,7 +119,7 @@ impl Store {
     }
 
     /// Changes the cooldowns, and wakes the dispatchers when they are written.
-    fn change_cooldowns<R>(&self, change: impl FnOnce(&mut AllParked) -> Edit<R>) -> Result<R> {
+    fn change_cooldowns<R>(&self, change: impl FnOnce(&mut Cooldowns) -> Edit<R>) -> Result<R> {
         let mut is_written = false;
         let result = COOLDOWNS.change(self, |all| {
             let edit = change(all);
@@ -137,16 +137,16 @@ impl Store {
     }
 }
 
-fn encode(all: AllParked) -> Object {
+fn encode(all: Cooldowns) -> Object {
     let part = |is_account: bool| {
-        let is_part = |cooldown: &Parked| (cooldown.obstacle == Obstacle::Account) == is_account;
+        let is_part = |cooldown: &Cooldown| (cooldown.cause == CooldownCause::Account) == is_account;
         Value::Object(all.iter().filter(|(_, cooldown)| is_part(cooldown)).map(encode_entry).collect())
     };
     object([(PARKED, part(false)), (UNREADY, part(true))])
 }
 
-fn decode(file: Object) -> Decoded<AllParked> {
-    let mut all = AllParked::new();
+fn decode(file: Object) -> Decoded<Cooldowns> {
+    let mut all = Cooldowns::new();
     for (name, part) in [PARKED, UNREADY].into_iter().filter_map(|name| Some((name, file.get(name)?))) {
         for (key, entry) in part.as_object().ok_or_else(|| format!("'{name}' is not an object"))? {
             let cooldown = decode_entry(key, entry).ok_or_else(|| format!("'{key}' has no times"))?;
@@ -156,15 +156,15 @@ fn decode(file: Object) -> Decoded<AllParked> {
     Ok(all)
 }
 
-fn encode_entry((key, cooldown): (&String, &Parked)) -> (String, Value) {
+fn encode_entry((key, cooldown): (&String, &Cooldown)) -> (String, Value) {
     let mut entry = object([
         ("since", cooldown.since.to_string().into()),
         ("until", cooldown.until.to_string().into()),
         ("reason", cooldown.reason.clone().into()),
         ("strikes", cooldown.strikes.into()),
-        ("named", (cooldown.told > Told::Guess).into()),
-        ("exact", (cooldown.told == Told::Exact).into()),
-        ("kind", cooldown.obstacle.word().into()),
+        ("named", (cooldown.certainty > Certainty::Guess).into()),
+        ("exact", (cooldown.certainty == Certainty::Exact).into()),
+        ("kind", cooldown.cause.word().into()),
     ]);
     if let Some(model) = &cooldown.model {
         entry.extend(object([
@@ -176,21 +176,21 @@ fn encode_entry((key, cooldown): (&String, &Parked)) -> (String, Value) {
     (key.clone(), Value::Object(entry))
 }
 
-fn decode_entry(key: &str, entry: &Value) -> Option<Parked> {
+fn decode_entry(key: &str, entry: &Value) -> Option<Cooldown> {
     let text = |key: &str| entry.get(key).and_then(Value::as_str);
     let time = |key: &str| Time::parse(text(key)?).ok();
     let is = |key: &str| entry.get(key).and_then(Value::as_bool).unwrap_or(false);
-    Some(Parked {
+    Some(Cooldown {
         vendor: text("vendor").unwrap_or(key).to_string(),
         model: text("model").map(str::to_string),
         by_default: is("by_default"),
-        obstacle: Obstacle::parse(text("kind").unwrap_or_default()),
+        cause: CooldownCause::parse(text("kind").unwrap_or_default()),
         since: time("since")?,
         until: time("until")?,
-        told: match (is("exact"), is("named")) {
-            (true, _) => Told::Exact,
-            (_, true) => Told::Named,
-            _ => Told::Guess,
+        certainty: match (is("exact"), is("named")) {
+            (true, _) => Certainty::Exact,
+            (_, true) => Certainty::Named,
+            _ => Certainty::Guess,
         },
         reason: text("reason").unwrap_or_default().to_string(),
         strikes: entry

@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use crate::error::{Result, shell_word};
 use crate::model::task::Availability;
-use crate::model::{Claim, FailureClass, Obstacle, Parked, RequestCheck, Status, Task, Time, cooldown};
+use crate::model::{
+    Claim, Cooldown, CooldownCause, FailureClass, RequestCheck, Status, Task, Time, cooldown,
+};
 use crate::store::{DISPATCHER, Store};
 
 /// A reason: a stable word for programs, and a sentence.
@@ -130,11 +132,11 @@ fn unready_everywhere(store: &Store, lane: &str) -> Result<Option<(String, Strin
     Ok(first)
 }
 
-fn parked_code(parked: &Parked) -> &'static str {
-    if parked.obstacle == Obstacle::Account { "vendor_unready" } else { "vendor_parked" }
+fn parked_code(parked: &Cooldown) -> &'static str {
+    if parked.cause == CooldownCause::Account { "vendor_unready" } else { "vendor_parked" }
 }
 
-fn parked_sentence(parked: &Parked, nobody: &str) -> String {
+fn parked_sentence(parked: &Cooldown, nobody: &str) -> String {
     let (name, until) = (parked.name(), parked.until);
     let reason = short(&parked.reason, 200);
     let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
@@ -142,22 +144,24 @@ fn parked_sentence(parked: &Parked, nobody: &str) -> String {
     let model =
         parked.model.as_ref().map_or(String::new(), |model| format!(" --model {}", shell_word(model)));
     let resume = format!("`lanes resume --vendor {vendor}{model}`");
-    match parked.obstacle {
-        Obstacle::Account => format!(
+    match parked.cause {
+        CooldownCause::Account => format!(
             "{name}, which is unready: log in{nobody}{reason}; one task tries again at {until}, {resume} lets all"
         ),
-        Obstacle::Asked if until == cooldown::never() => {
+        CooldownCause::Asked if until == cooldown::never() => {
             format!("{name}, which is not used until {resume}{nobody}{reason}")
         }
-        Obstacle::Asked => format!("{name}, which is not used until {until} or {resume}{nobody}{reason}"),
-        Obstacle::Limit | Obstacle::Overloaded => {
+        CooldownCause::Asked => {
+            format!("{name}, which is not used until {until} or {resume}{nobody}{reason}")
+        }
+        CooldownCause::Limit | CooldownCause::Overloaded => {
             format!("{name}, which is not used until {until}{nobody}{reason}")
         }
     }
 }
 
 /// The pause that ends first, if all who may serve a task are kept from it.
-fn all_vendors_parked(store: &Store, task: &Task, is_served: bool) -> Result<Option<Parked>> {
+fn all_vendors_parked(store: &Store, task: &Task, is_served: bool) -> Result<Option<Cooldown>> {
     let all = store.active_cooldowns()?;
     if all.is_empty() {
         return Ok(None);
@@ -166,9 +170,9 @@ fn all_vendors_parked(store: &Store, task: &Task, is_served: bool) -> Result<Opt
     let vendors =
         if is_served { vendors_at_work(store, task)? } else { Vec::from_iter(usual_vendor(store, task)?) };
     let stopping = |(vendor, model): &(String, Option<String>)| {
-        cooldown::obstacle_to(&all, vendor, model.as_deref(), now).cloned()
+        cooldown::cooldown_for(&all, vendor, model.as_deref(), now).cloned()
     };
-    let pauses: Option<Vec<Parked>> = vendors.iter().map(stopping).collect();
+    let pauses: Option<Vec<Cooldown>> = vendors.iter().map(stopping).collect();
     Ok(pauses.into_iter().flatten().min_by_key(|pause| pause.until))
 }
 

@@ -188,7 +188,7 @@ fn failed(
 ) -> (Action, DispatchEvent, &'static str) {
     let message = failure.message.clone();
     let outcome = match (&failure.vendor_refusal, failure.class.as_str()) {
-        (Some(vendor_refusal), _) => vendor_refusal.obstacle.word(),
+        (Some(vendor_refusal), _) => vendor_refusal.cause.word(),
         (None, "timeout") => "timeout",
         (None, "permanent") => "permanent",
         (None, _) => "error",
@@ -265,7 +265,7 @@ mod tests {
     use crate::dispatch::output::RunReport;
     use crate::dispatch::run::retry::PastAttempts;
     use crate::dispatch::testing;
-    use crate::model::Obstacle;
+    use crate::model::CooldownCause;
 
     fn report_of(outcome: Outcome, route: &Route) -> Option<(Report, DispatchEvent)> {
         let task = testing::task();
@@ -355,7 +355,7 @@ mod tests {
         let (report, _) = report_of(failure(FailureClass::Error), &route).expect("a report");
         assert!(matches!(report.action, Action::Release { spent: Some(_), .. }), "{:?}", report.action);
         assert_eq!(report.follow_up, None);
-        let vendor_refusal = VendorRefusal { obstacle: Obstacle::Overloaded, reset: None, model: None };
+        let vendor_refusal = VendorRefusal { cause: CooldownCause::Overloaded, reset: None, model: None };
         let halted =
             Failure { vendor_refusal: Some(vendor_refusal), ..Failure::new(FailureClass::Error, "busy") };
         let (report, _) = report_of(Outcome::Failed(halted), &route).expect("a report");

@@ -13,8 +13,8 @@ use crate::dispatch::run::retry;
 use crate::dispatch::usage_log::UsageRecord;
 use crate::dispatch::vendor::COMMAND;
 use crate::error::{ErrorKind, Result};
-use crate::model::cooldown::{is_model, park_key};
-use crate::model::{AllParked, ClaimState, Obstacle, Parked, Task, Time};
+use crate::model::cooldown::{cooldown_key, is_model};
+use crate::model::{ClaimState, Cooldown, CooldownCause, Cooldowns, Task, Time};
 use crate::store::CooldownChange;
 
 /// Time before a report is delivered again: first and maximum.
@@ -33,7 +33,7 @@ pub struct RunDone {
     /// How the run ended.
     pub end: RunEnd,
     /// The cooldown that the run started or changed.
-    pub parked: Option<Parked>,
+    pub parked: Option<Cooldown>,
 }
 
 /// How a run ended, as far as the event loop needs to know.
@@ -152,14 +152,14 @@ fn is_to_blame(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResu
 
 /// Starts or changes the cooldown of a vendor, or of one of its models, that refused a run, and ends the
 /// cooldowns of one that works again. Returns the cooldown that was started or changed.
-fn update_cooldown(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResult) -> Option<Parked> {
+fn update_cooldown(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResult) -> Option<Cooldown> {
     let (store, account) = (context.store, claimed.served.account.as_str());
     let claimed_at = claimed.task.status.claim()?.claimed_at;
     let (asked, _) = claimed.served.model_for(&claimed.task);
     let changed = match &result.outcome {
         Outcome::Failed(Failure { vendor_refusal: Some(vendor_refusal), message, .. }) => {
             let scope = CooldownScope::by(vendor_refusal, account, asked.as_deref());
-            store.change_cooldown(&park_key(account, scope.model.as_deref()), |before| {
+            store.change_cooldown(&cooldown_key(account, scope.model.as_deref()), |before| {
                 let times = (claimed_at, store.now().wall);
                 cooldown::after_refusal(vendor_refusal, message, &scope, times, before, store.random() as u64)
             })
@@ -168,9 +168,9 @@ fn update_cooldown(context: &RunContext<'_>, claimed: &ClaimedTask, result: &Run
             let is_done = matches!(outcome, Outcome::Completed(_));
             // A run that worked and failed shows that the account is accepted.
             let has_worked = is_done || result.report.tokens.is_some_and(|tokens| tokens.output > 0);
-            let is_over = |parked: &&Parked| {
+            let is_over = |parked: &&Cooldown| {
                 parked.vendor == account
-                    && (is_done || parked.obstacle == Obstacle::Account)
+                    && (is_done || parked.cause == CooldownCause::Account)
                     && match (&parked.model, &asked) {
                         (None, _) => true,
                         (Some(parked), Some(asked)) => is_model(asked, parked),
@@ -178,9 +178,10 @@ fn update_cooldown(context: &RunContext<'_>, claimed: &ClaimedTask, result: &Run
                     }
             };
             // Most vendors have no cooldown, and then no lock is needed.
-            let parked = if has_worked { store.cooldowns() } else { Ok(AllParked::new()) };
-            let keys = parked
-                .map(|parked| -> Vec<String> { parked.values().filter(is_over).map(Parked::key).collect() });
+            let parked = if has_worked { store.cooldowns() } else { Ok(Cooldowns::new()) };
+            let keys = parked.map(|parked| -> Vec<String> {
+                parked.values().filter(is_over).map(Cooldown::key).collect()
+            });
             let forget =
                 |key: String| store.change_cooldown(&key, |before| cooldown::after_work(claimed_at, before));
             keys.and_then(|keys| keys.into_iter().try_fold(CooldownChange::Keep, |_, key| forget(key)))

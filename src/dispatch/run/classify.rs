@@ -9,7 +9,7 @@ use super::usage_limit::{FailureDiagnosis, diagnose, refused_answer, requested_p
 use crate::dispatch::outcome::{Exit, Failure, Outcome, REFUSAL_REASONS, RunAnswer, StopReason};
 use crate::dispatch::output::{self, ClosingStatus, CutShort, RunReport, one_line};
 use crate::dispatch::vendor::{NoticeMeaning, NoticeSource};
-use crate::model::{FailureClass, Obstacle, duration};
+use crate::model::{CooldownCause, FailureClass, duration};
 
 /// Exit code of a program that requests a later retry (`EX_TEMPFAIL`).
 pub const EXIT_TRY_LATER: i32 = 75;
@@ -112,10 +112,10 @@ fn diagnosis(run: &RunEvidence<'_>) -> FailureDiagnosis {
 /// Returns the failure of a run that its vendor refused, with the vendor's message.
 fn vendor_failure(diagnosis: &FailureDiagnosis, words: &str) -> Option<Failure> {
     let vendor_refusal = diagnosis.vendor_refusal.clone()?;
-    let begins = match vendor_refusal.obstacle {
-        Obstacle::Limit | Obstacle::Asked => REFUSAL_REASONS[0],
-        Obstacle::Overloaded => REFUSAL_REASONS[1],
-        Obstacle::Account => REFUSAL_REASONS[2],
+    let begins = match vendor_refusal.cause {
+        CooldownCause::Limit | CooldownCause::Asked => REFUSAL_REASONS[0],
+        CooldownCause::Overloaded => REFUSAL_REASONS[1],
+        CooldownCause::Account => REFUSAL_REASONS[2],
     };
     let message = with_detail(begins, words);
     Some(Failure { class: class_of(diagnosis.cause), vendor_refusal: Some(vendor_refusal), message })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::dispatch::config::route::Route;
 use crate::dispatch::outcome::{Failure, REFUSAL_REASONS};
-use crate::model::{Event, FailureClass, Obstacle, Task, Time};
+use crate::model::{CooldownCause, Event, FailureClass, Task, Time};
 
 /// How often a task may lose its worker (crash, power cut). A task that crashes the machine must end too.
 pub const MAX_INTERRUPTIONS: u32 = 5;
@@ -94,7 +94,7 @@ pub fn after_failure(
 ) -> RetryDecision {
     match (&failure.vendor_refusal, &failure.class) {
         (Some(vendor_refusal), _) if !is_to_blame => {
-            return RetryDecision::ReturnUnspent(hold_back_delay(vendor_refusal.obstacle, past.refusals));
+            return RetryDecision::ReturnUnspent(hold_back_delay(vendor_refusal.cause, past.refusals));
         }
         (_, FailureClass::Error | FailureClass::Timeout | FailureClass::UsageLimit) => {}
         (_, class) => return RetryDecision::GiveUp(class.clone()),
@@ -116,12 +116,12 @@ pub fn retry_delay(attempt: u32, first: Duration, longest: Duration, random: u64
     ceiling.mul_f64(random as f64 / u64::MAX as f64)
 }
 
-fn hold_back_delay(obstacle: Obstacle, times: u32) -> Duration {
-    match obstacle {
-        Obstacle::Limit | Obstacle::Asked => AFTER_LIMIT.saturating_mul(times.min(24)),
-        Obstacle::Overloaded => AFTER_OVERLOAD.saturating_mul(times.min(10)),
+fn hold_back_delay(cause: CooldownCause, times: u32) -> Duration {
+    match cause {
+        CooldownCause::Limit | CooldownCause::Asked => AFTER_LIMIT.saturating_mul(times.min(24)),
+        CooldownCause::Overloaded => AFTER_OVERLOAD.saturating_mul(times.min(10)),
         // The third time on, so that the next try falls to another task, if there is one.
-        Obstacle::Account => AFTER_REFUSAL.saturating_mul(times.saturating_sub(1).min(3)),
+        CooldownCause::Account => AFTER_REFUSAL.saturating_mul(times.saturating_sub(1).min(3)),
     }
 }
 
@@ -150,8 +150,8 @@ mod tests {
         assert!(lines[0].ends_with("error: boom"), "{}", lines[0]);
     }
 
-    fn vendor_refusal(obstacle: Obstacle, class: FailureClass) -> Failure {
-        let vendor_refusal = Some(VendorRefusal { obstacle, reset: None, model: None });
+    fn vendor_refusal(cause: CooldownCause, class: FailureClass) -> Failure {
+        let vendor_refusal = Some(VendorRefusal { cause, reset: None, model: None });
         Failure { vendor_refusal, ..Failure::new(class, "refused") }
     }
 
@@ -182,8 +182,8 @@ mod tests {
     fn a_task_goes_back_while_its_vendor_refuses_and_fails_when_it_alone_is_refused() {
         let task = crate::dispatch::testing::task();
         let (never, once) = (Route::plain("l"), Route { max_retries: 1, ..Route::plain("l") });
-        let limit = vendor_refusal(Obstacle::Limit, FailureClass::UsageLimit);
-        let account = vendor_refusal(Obstacle::Account, FailureClass::Permanent);
+        let limit = vendor_refusal(CooldownCause::Limit, FailureClass::UsageLimit);
+        let account = vendor_refusal(CooldownCause::Account, FailureClass::Permanent);
         let past = |refusals| PastAttempts { refusals, ..PastAttempts::default() };
         let next = |failure: &Failure, refusals, is_to_blame, route| {
             after_failure(failure, past(refusals), is_to_blame, &task, route, 0)

@@ -11,7 +11,7 @@ use super::reset_time::{NoticeContext, instant_in, reset_in};
 use crate::dispatch::outcome::{Exit, ResetTime, VendorRefusal};
 use crate::dispatch::output::status_in;
 use crate::dispatch::vendor::{NoticeMatch, NoticeMeaning, NoticeSource, RefusedCall};
-use crate::model::Obstacle;
+use crate::model::CooldownCause;
 
 /// A longer text is no notice: it has something else to say.
 const MAX_NOTICE: usize = 1000;
@@ -100,18 +100,18 @@ fn vendor_refusal(
     refusal: Option<RefusedCall>,
     message: &str,
 ) -> Option<VendorRefusal> {
-    let obstacle = match matched.meaning {
-        NoticeMeaning::Limit => Obstacle::Limit,
-        NoticeMeaning::Overloaded => Obstacle::Overloaded,
-        NoticeMeaning::Account => Obstacle::Account,
+    let cause = match matched.meaning {
+        NoticeMeaning::Limit => CooldownCause::Limit,
+        NoticeMeaning::Overloaded => CooldownCause::Overloaded,
+        NoticeMeaning::Account => CooldownCause::Account,
         NoticeMeaning::Permanent | NoticeMeaning::Error => return None,
     };
-    let event = refusal.filter(|_| obstacle == Obstacle::Limit);
+    let event = refusal.filter(|_| cause == CooldownCause::Limit);
     let event_match = event.as_ref().map(|refusal| refusal.notice.clone());
     let within = event_match.as_ref().and_then(|matched| matched.within).or(matched.within);
     let model = event_match.and_then(|matched| matched.model).or(matched.model);
     let setting = NoticeContext { now: run.now, zone: run.zone, within, resets: run.notices.resets() };
     let told = event.and_then(|refusal| setting.exact(instant_in(&refusal.reset?)?));
     let reset: Option<ResetTime> = told.or_else(|| reset_in(message, setting));
-    Some(VendorRefusal { obstacle, reset, model })
+    Some(VendorRefusal { cause, reset, model })
 }

@@ -7,7 +7,7 @@ use crate::http::context::{Call, HandlerResult};
 use crate::http::transport::response::{HttpResponse, ok};
 use crate::model::cooldown::pause_end;
 use crate::model::json::Object;
-use crate::model::{AllParked, Parked, limits};
+use crate::model::{Cooldown, Cooldowns, limits};
 
 /// `GET /vendors`: those that have a cooldown or are paused.
 pub fn list(call: &Call<'_>) -> HandlerResult {
@@ -37,7 +37,7 @@ pub fn resume(call: &Call<'_>) -> HandlerResult {
 }
 
 /// Returns all cooldowns as JSON, by their keys.
-pub fn by_key(cooldowns: &AllParked) -> Value {
+pub fn by_key(cooldowns: &Cooldowns) -> Value {
     let entries = cooldowns.iter().map(|(key, cooldown)| (key.clone(), Value::Object(cooldown.to_object())));
     Value::Object(entries.collect::<Object>())
 }
@@ -49,7 +49,7 @@ fn vendor_and_model(call: &Call<'_>) -> Result<(String, Option<String>)> {
 }
 
 /// The response to a change of a vendor.
-fn changed(vendor: &str, is_paused: bool, pauses: &[Parked]) -> HttpResponse {
+fn changed(vendor: &str, is_paused: bool, pauses: &[Cooldown]) -> HttpResponse {
     let list: Vec<Value> = pauses.iter().map(|pause| Value::Object(pause.to_object())).collect();
     ok([
         ("vendor", vendor.into()),

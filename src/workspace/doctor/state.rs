@@ -5,7 +5,7 @@ use std::path::Path;
 use super::super::paths::show;
 use super::{Chart, DiagnosisLevel};
 use crate::error::{printable, shell_word};
-use crate::model::Obstacle;
+use crate::model::CooldownCause;
 use crate::store::{FORMAT_VERSION, Severity, Store, StoreOptions};
 
 /// Less free space than this stops a queue soon, in bytes.
@@ -164,8 +164,8 @@ pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
             Some(model) => format!("`lanes resume --vendor {vendor} --model {}`", shell_word(model)),
             None => format!("`lanes resume --vendor {vendor}`"),
         };
-        let (code, remedy) = match parked.obstacle {
-            Obstacle::Account => (
+        let (code, remedy) = match parked.cause {
+            CooldownCause::Account => (
                 "vendor-unready",
                 format!("log in as the dispatcher's user, or repair the key; then {resume}"),
             ),
