@@ -297,17 +297,18 @@ mod tests {
         let written: Vec<&str> = object.keys().map(String::as_str).collect();
         assert_eq!(written, SPEC_FIELDS.map(|(key, _)| key), "the keys of SPEC_FIELDS, sorted");
         for (key, kind) in SPEC_FIELDS {
-            let fits = match (&object[key], kind) {
-                (Value::String(_), FieldType::Text) | (Value::Number(_), FieldType::Integer) => true,
-                (Value::Array(_), FieldType::Texts | FieldType::Files) => true,
-                (Value::Object(_), FieldType::Object) => true,
-                (
-                    Value::Null,
-                    FieldType::OptionalText | FieldType::OptionalInteger | FieldType::OptionalNumber,
-                ) => true,
-                _ => false,
-            };
-            assert!(fits, "{key}: {} is no {kind:?}", object[key]);
+            let fits = matches!(
+                (&object[key], kind),
+                (Value::String(_), FieldType::Text)
+                    | (Value::Number(_), FieldType::Integer)
+                    | (Value::Array(_), FieldType::Texts | FieldType::Files)
+                    | (Value::Object(_), FieldType::Object)
+                    | (
+                        Value::Null,
+                        FieldType::OptionalText | FieldType::OptionalInteger | FieldType::OptionalNumber
+                    )
+            );
+            assert!(fits, "{key}: {} is not {kind:?}", object[key]);
         }
     }
 
