@@ -1,23 +1,23 @@
-//! How a claim stands, judged by its token.
+//! The state of a claim, determined from its token.
 
 use super::id::ClaimToken;
 use super::task::{FailureClass, Status, Task};
 
-/// How a claim stands.
+/// The state of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClaimState {
     /// The task is still claimed under this token.
     Held,
-    /// The task ended under this token: it was answered, or its attempts were spent.
+    /// The task ended under this token: it was answered, or its attempts were exhausted.
     Answered,
     /// The task was cancelled.
     Cancelled,
-    /// The task is claimed by somebody else, or by nobody.
+    /// The task is claimed under another token, or not claimed at all.
     Lost,
 }
 
 impl Task {
-    /// How the claim stands that was made under `token`.
+    /// Returns the state of the claim that was made under `token`.
     pub fn claim_state(&self, token: &ClaimToken) -> ClaimState {
         let is_ours = self.status.claim().is_some_and(|claim| claim.token == *token);
         match &self.status {

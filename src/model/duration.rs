@@ -1,13 +1,13 @@
-//! Lengths of time as people write them, in flags and files (`900`, `15m`, `1h30m`), and as agents
-//! say them ("2 hours 5 minutes", "3h20m10s").
+//! Durations as people write them in flags and files (`900`, `15m`, `1h30m`), and as agents print them
+//! ("2 hours 5 minutes", "3h20m10s").
 
 use std::time::Duration;
 
-/// The longest length of time that is read, ten years: anything above is a slip of the pen, and
-/// keeps sums of times far from overflow.
+/// The longest accepted duration, ten years: anything above is a typing error. The limit also keeps sums
+/// of times far from overflow.
 pub const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
 
-/// Reads a whole text as a length of time: a number of seconds, or numbers with units.
+/// Parses a whole text as a duration: a number of seconds, or numbers with units.
 pub fn parse(text: &str) -> Option<Duration> {
     let text = text.trim();
     if let Some(length) = plain_seconds(text) {
@@ -17,17 +17,17 @@ pub fn parse(text: &str) -> Option<Duration> {
     rest.trim().is_empty().then_some(length)
 }
 
-/// A length of time from a number of seconds, if it is finite, not negative and at most [`LONGEST`].
+/// Converts a number of seconds, if it is finite, not negative and at most [`LONGEST`].
 pub fn from_seconds(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|length| *length <= LONGEST)
 }
 
-/// A limit on a length of time, or that there is none.
+/// A limit on a duration; `None` means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit(pub Option<Duration>);
 
 impl Limit {
-    /// Reads a length of time as [`parse`] does; `none` and 0 mean no limit.
+    /// Parses a duration as [`parse`] does; `none` and 0 mean no limit.
     pub fn parse(text: &str) -> Option<Self> {
         if text.trim() == "none" {
             return Some(Self(None));
@@ -35,13 +35,13 @@ impl Limit {
         parse(text).map(Self::of)
     }
 
-    /// The limit that this length is; 0 means none.
+    /// Makes a limit of `length`; 0 means no limit.
     pub fn of(length: Duration) -> Self {
         Self((!length.is_zero()).then_some(length))
     }
 }
 
-/// Reads numbers with units from the start of `text` as far as they go; returns the rest too.
+/// Parses as many numbers with units as possible from the start of `text`, and returns the rest too.
 pub fn leading(text: &str) -> Option<(Duration, &str)> {
     let mut total = Duration::ZERO;
     let mut rest = text;
@@ -54,7 +54,7 @@ pub fn leading(text: &str) -> Option<(Duration, &str)> {
     found.then_some((total, rest))
 }
 
-/// A length of time in few words for people: `45s`, `12m 5s`, `2h 5m`, `3d 4h`.
+/// Formats a duration for people, with its two largest units: `45s`, `12m 5s`, `2h 5m`, `3d 4h`.
 pub fn words(length: Duration) -> String {
     let seconds = length.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
@@ -78,7 +78,7 @@ fn plain_seconds(text: &str) -> Option<Duration> {
     from_seconds(text.parse().ok()?)
 }
 
-/// What may stand between two terms: spaces, commas and the word "and".
+/// Skips what may stand between two terms: spaces, commas and the word "and".
 fn skip_joints(text: &str, after_a_term: bool) -> &str {
     if !after_a_term {
         return text.trim_start();

@@ -9,19 +9,19 @@ use super::time::Time;
 /// One line of a task's history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// The event's number within its task, from 1; `None` for lines of other implementations.
+    /// The event's number within its task, from 1; `None` for lines written by other implementations.
     pub n: Option<u64>,
-    /// When it happened.
+    /// The time of the event.
     pub created_at: Time,
-    /// What happened, one word: `created`, `claimed`, `note`, …
+    /// The type of the event, one word: `created`, `claimed`, `note`, …
     pub kind: String,
-    /// The same in a person's words.
+    /// The description for people.
     pub message: String,
     /// Details for programs.
     pub data: Object,
 }
 
-/// Event types that the queue itself writes. Nobody else may, so that a history can be believed.
+/// Event types that are reserved for the queue itself, so that a history can be trusted.
 pub const ENGINE_KINDS: [&str; 13] = [
     "created",
     "claimed",
@@ -39,12 +39,12 @@ pub const ENGINE_KINDS: [&str; 13] = [
 ];
 
 impl Event {
-    /// Reads one line; `None` when it is not an event.
+    /// Parses one line; `None` if it is not an event.
     pub fn parse(line: &[u8]) -> Option<Self> {
         read_object(line, Self::from_raw).ok()?
     }
 
-    /// Reads an event; `None` when it is something else.
+    /// Parses an event; `None` if it is something else.
     pub fn from_raw(raw: Raw<'_>) -> Option<Self> {
         let (mut n, mut created_at, mut kind, mut message, mut data) = (None, None, None, None, None);
         raw.members(|key, raw| match key {
@@ -64,7 +64,7 @@ impl Event {
         })
     }
 
-    /// The event as it is written.
+    /// Returns the event as it is written to files.
     pub fn to_object(&self) -> Object {
         let mut object = Object::new();
         object.insert("created_at".into(), self.created_at.to_string().into());

@@ -1,4 +1,4 @@
-//! Which tasks a worker takes.
+//! Filters on task metadata: which tasks a worker accepts.
 
 use serde_json::Value;
 
@@ -7,8 +7,8 @@ use crate::error::{Error, Result, printable};
 
 /// Conditions on a task's metadata; all must hold. Empty accepts every task.
 ///
-/// A key that the task does not have counts as `any`: `required_vendor=claude,any` takes tasks for
-/// claude, tasks for anybody, and tasks that name no vendor.
+/// A missing key counts as `any`: `required_vendor=claude,any` accepts tasks for claude, tasks for any
+/// vendor, and tasks without a vendor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     conditions: Vec<(String, Vec<String>)>,
@@ -16,6 +16,9 @@ pub struct Filter {
 
 impl Filter {
     /// Parses conditions of the form `KEY=V1,V2`.
+    ///
+    /// # Errors
+    /// `Invalid` if a condition does not have that form.
     pub fn parse<S: AsRef<str>>(conditions: &[S]) -> Result<Self> {
         let mut parsed = Vec::with_capacity(conditions.len());
         for text in conditions {
@@ -36,12 +39,12 @@ impl Filter {
         Ok(Self { conditions: parsed })
     }
 
-    /// Whether every task is accepted.
+    /// Returns whether every task is accepted.
     pub fn is_empty(&self) -> bool {
         self.conditions.is_empty()
     }
 
-    /// Whether a task with this metadata is accepted.
+    /// Returns whether a task with this metadata is accepted.
     pub fn accepts(&self, metadata: &Object) -> bool {
         self.conditions.iter().all(|(key, values)| match metadata.get(key) {
             None | Some(Value::Null) => values.iter().any(|value| value == "any"),
@@ -53,7 +56,7 @@ impl Filter {
         })
     }
 
-    /// The conditions as they were given, for messages.
+    /// Formats the conditions as they were given, for messages.
     pub fn describe(&self) -> String {
         let parts: Vec<String> =
             self.conditions.iter().map(|(key, values)| format!("{key}={}", values.join(","))).collect();

@@ -7,19 +7,22 @@ use serde::{Deserialize, Serialize};
 use super::time::Time;
 use crate::error::{Error, Result, printable};
 
-/// The longest id accepted, in bytes: what a file name can hold beside our own suffixes.
+/// The longest accepted id, in bytes: a file name has room for it and the suffixes added to it.
 const MAX_ID: usize = 200;
 
 /// The longest slug inside a generated id, in bytes.
 const MAX_SLUG: usize = 80;
 
-/// The id of a task: matches `[a-zA-Z0-9][a-zA-Z0-9._-]*`, holds no `..`, at most 200 bytes.
-/// Therefore it is always a safe file name.
+/// The id of a task: matches `[a-zA-Z0-9][a-zA-Z0-9._-]*`, does not contain `..`, and has at most 200 bytes,
+/// so it is always a safe file name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(String);
 
 impl TaskId {
-    /// Checks `text`; anything else than a valid id is refused as `invalid task_id`.
+    /// Parses a task id.
+    ///
+    /// # Errors
+    /// `Invalid` if `text` is not a valid id.
     pub fn parse(text: &str) -> Result<Self> {
         if Self::is_valid(text) {
             Ok(Self(text.to_string()))
@@ -29,7 +32,7 @@ impl TaskId {
         }
     }
 
-    /// Whether `text` is a valid id.
+    /// Returns whether `text` is a valid id.
     pub fn is_valid(text: &str) -> bool {
         let bytes = text.as_bytes();
         bytes.len() <= MAX_ID
@@ -38,9 +41,9 @@ impl TaskId {
             && !text.contains("..")
     }
 
-    /// A new id: time, slug of the correlation id, 12 hex digits of the request's hash, and six
+    /// Generates an id: the time, the slug of the correlation id, 12 hex digits of the request's hash, and six
     /// random hex digits, so that two submits within one microsecond differ and the last six digits
-    /// are enough to name a task on the command line.
+    /// suffice to name a task on the command line.
     pub fn generate(now: Time, correlation_id: &str, request_sha256: &str, random: u32) -> Self {
         // Cutting after the slug keeps the id valid: a slug never ends in the middle of `..`.
         let mut slug = slug(correlation_id);
@@ -52,7 +55,7 @@ impl TaskId {
         Self(format!("{}-{slug}-{hash}-{:06x}", now.compact(), random & 0xff_ffff))
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -70,24 +73,24 @@ impl fmt::Display for TaskId {
 pub struct ClaimToken(String);
 
 impl ClaimToken {
-    /// A token from 128 random bits.
+    /// Makes a token of 128 random bits.
     pub fn from_random(random: u128) -> Self {
         Self(format!("{random:032x}"))
     }
 
-    /// A token as it was written or given; any text, since other implementations choose their own.
+    /// Wraps a token from a file or a caller; any text, since other implementations choose their own format.
     pub fn from_text(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The token as text.
+    /// Returns the token as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// `text` as part of a file name: every run of characters outside `[A-Za-z0-9_.-]` becomes `-`,
-/// trimmed of `-`; `item` when nothing is left.
+/// Converts `text` to a part of a file name: every run of characters outside `[A-Za-z0-9_.-]` becomes one
+/// `-`, and `-` is trimmed from both ends; `item` if nothing is left.
 pub fn slug(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut gap = false;

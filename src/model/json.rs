@@ -1,9 +1,10 @@
-//! JSON text of other implementations, read without losing anything and written in their style.
+//! JSON as other implementations write it: read without loss and written in their style.
 //!
-//! Python writes what RFC 8259 forbids: `NaN`, `Infinity` and lone surrogates. One such value must
-//! neither make a task unreadable nor be changed by our next write, so a text that the strict parser
-//! refuses is read a second time with stand-ins for these values, which [`to_text`] turns back.
-//! So is one that may have a key of serde_json's own, which the parser takes for a number.
+//! Python writes what RFC 8259 forbids: `NaN`, `Infinity` and lone surrogates. Such a value must not make a
+//! task unreadable, and the next write must not change it. A text that the strict parser refuses is
+//! therefore parsed a second time with placeholders for these values, which [`to_text`] converts back. The
+//! same is done for a text that may contain a key reserved by serde_json, which the parser would take for
+//! a number.
 
 mod portable;
 pub mod raw;
@@ -14,8 +15,11 @@ use serde_json::{Map, Number, Value};
 /// A JSON object; keys are kept sorted.
 pub type Object = Map<String, Value>;
 
-/// Parses a JSON object. Duplicate keys: the last one wins. Nested at most 127 levels deep, as
-/// serde_json has it.
+/// Parses a JSON object. Of duplicate keys the last one wins. Values are nested at most 127 levels deep, as in
+/// serde_json.
+///
+/// # Errors
+/// The reason, if `bytes` is not a JSON object.
 pub fn parse_object(bytes: &[u8]) -> Result<Object, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_string())?;
     match parse_value(text)? {
@@ -24,16 +28,19 @@ pub fn parse_object(bytes: &[u8]) -> Result<Object, String> {
     }
 }
 
-/// What editors on Windows put before a text.
+/// The byte order mark that editors on Windows put at the start of a text.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// A line without the mark of its encoding, which stands before the first one of a file, and of each file
-/// that was put behind another.
+/// Returns a line without its byte order mark, which precedes the first line of a file, and of every file that
+/// was appended to another.
 pub fn without_mark(line: &[u8]) -> &[u8] {
     line.strip_prefix(BYTE_ORDER_MARK.to_string().as_bytes()).unwrap_or(line)
 }
 
-/// Parses a JSON object that stands on a line of a file, whose number the caller knows.
+/// Parses a JSON object on one line of a file; the caller adds the line number to the error.
+///
+/// # Errors
+/// As [`parse_object`], with the column but without the line.
 pub fn parse_line(line: &[u8]) -> Result<Object, String> {
     parse_object(without_mark(line)).map_err(|why| match why.rsplit_once(" at line 1 column ") {
         Some((what, column)) => format!("not JSON: {what} at column {column}"),
@@ -58,23 +65,23 @@ fn parse_value(text: &str) -> Result<Value, String> {
     }
 }
 
-/// An object as text: indented by two, keys sorted, newline at the end, non-ASCII as it is.
+/// Formats an object as text: indented by two spaces, keys sorted, newline at the end, non-ASCII unescaped.
 pub fn to_text(object: &Object) -> String {
-    // Serializing a map of JSON values to memory has no way to fail.
+    // Serializing a map of JSON values to memory cannot fail.
     let mut text = serde_json::to_string_pretty(object).unwrap_or_default();
     text.push('\n');
     escape_stand_ins(text)
 }
 
-/// An object as one line, non-ASCII as it is, newline at the end.
+/// Formats an object as one line, non-ASCII unescaped, newline at the end.
 pub fn to_line(object: &Object) -> String {
     let mut line = escape_stand_ins(serde_json::to_string(object).unwrap_or_default());
     line.push('\n');
     line
 }
 
-/// An object as one line of a JSON Lines file: pure ASCII, because agent-lanes splits lines at
-/// U+2028, U+2029 and U+0085 as well.
+/// Formats an object as one line of a JSON Lines file: pure ASCII, because agent-lanes splits lines at U+2028,
+/// U+2029 and U+0085 as well.
 pub fn to_ascii_line(object: &Object) -> String {
     let text = escape_stand_ins(serde_json::to_string(object).unwrap_or_default());
     let mut line = String::with_capacity(text.len() + 1);
@@ -92,16 +99,16 @@ pub fn to_ascii_line(object: &Object) -> String {
     line
 }
 
-/// Marks a stand-in for a number that JSON has no name for: one of [`NUMBERS`] follows.
+/// The prefix of a placeholder for a number that JSON cannot express; one of [`NUMBERS`] follows.
 const NUMBER_MARK: &str = "\u{10F7FF}number:";
 
-/// What Python writes for numbers that JSON has no name for.
+/// What Python writes for numbers that JSON cannot express.
 const NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 
-/// Marks a stand-in for half of a surrogate pair: its four hex digits follow.
+/// The prefix of a placeholder for a lone surrogate; its four hex digits follow.
 const SURROGATE_MARK: &str = "\u{10F7FF}surrogate:";
 
-/// Stands before a string that may be taken for a key of serde_json's own.
+/// The prefix of a string that could be taken for a key reserved by serde_json.
 const STRING_MARK: &str = "\u{10F7FF}string:";
 const STRING_MARK_START: char = '\u{10F7FF}';
 
@@ -147,7 +154,7 @@ fn with_stand_ins(text: &str) -> Option<String> {
             continue;
         } else if let Some(inside) = rest.strip_prefix('"') {
             in_string = true;
-            // Escapes may spell a dollar sign, or this very mark.
+            // Escapes may encode a dollar sign, or the prefix itself.
             if inside.starts_with(['$', STRING_MARK_START]) || inside.starts_with("\\u") {
                 out.push('"');
                 out.push_str(STRING_MARK);
@@ -163,7 +170,7 @@ fn with_stand_ins(text: &str) -> Option<String> {
     changed.then_some(out)
 }
 
-/// The code unit that the escape at the head of `text` stands for: `\u` and four hex digits.
+/// Returns the UTF-16 code unit of the escape at the start of `text`: `\u` and four hex digits.
 pub fn escaped_unit(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?

@@ -1,4 +1,4 @@
-//! What a lane may be called.
+//! The rules for lane names.
 
 use super::names::hidden;
 use crate::error::{Error, Result, brief};

@@ -1,4 +1,4 @@
-//! The ranges of what a submit may ask for. An import keeps to them too.
+//! The limits on what a submit may request. They apply to an import too.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::names;
 use crate::error::{Error, Result};
 use crate::model::task::MAX_PRIORITY;
 
-/// The most attempts a task may be allowed.
+/// The largest number of attempts that a task may be allowed.
 pub const MAX_ATTEMPTS: u32 = 1000;
 /// The longest run, in seconds: 30 days.
 pub const MAX_TIMEOUT_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
@@ -15,11 +15,11 @@ pub const MAX_TIMEOUT_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
 pub const MAX_KEY: usize = 200;
 /// The longest label, in bytes.
 pub const MAX_LABEL: usize = 100;
-/// The most labels of one task.
+/// The largest number of labels of a task.
 pub const MAX_LABELS: usize = 50;
 /// The longest correlation id, source agent and branch, in bytes.
 pub const MAX_WORD: usize = 1000;
-/// The largest prompt beside a request file, in bytes (1 MiB).
+/// The largest prompt that accompanies a request file, in bytes (1 MiB).
 pub const MAX_PROMPT: usize = 1024 * 1024;
 /// The largest prompt that is the whole request, in bytes (8 MiB).
 pub const MAX_PROMPT_ONLY: usize = 8 * 1024 * 1024;
@@ -62,7 +62,7 @@ pub fn timeout(seconds: f64) -> Result<f64> {
     )))
 }
 
-/// An idempotency key, if it may be one.
+/// Checks an idempotency key.
 ///
 /// # Errors
 /// `Invalid` when it is empty, longer than [`MAX_KEY`] or not one line.
@@ -78,7 +78,7 @@ pub fn name(name: String) -> Result<String> {
     one_line("name", &name, MAX_KEY).map(|()| name)
 }
 
-/// Checks the name of a new workspace; what others chose already is taken as it is.
+/// Checks the name of a new workspace; names that exist already are accepted as they are.
 ///
 /// # Errors
 /// As [`key`].
@@ -107,10 +107,10 @@ pub fn labels(wanted: Vec<String>) -> Result<Vec<String>> {
     Ok(labels)
 }
 
-/// Checks free text that stands in lists and file names: bounded and visible, otherwise as the caller likes.
+/// Checks free text that appears in lists and file names: bounded in length, without hidden characters.
 ///
 /// # Errors
-/// `Invalid` when it is longer than [`MAX_WORD`] or holds hidden characters.
+/// `Invalid` when it is longer than [`MAX_WORD`] or contains hidden characters.
 pub fn word(what: &str, text: &str) -> Result<()> {
     if text.len() > MAX_WORD {
         return Err(Error::invalid(format!("{what} is {} bytes long; give at most {MAX_WORD}", text.len())));
@@ -118,20 +118,20 @@ pub fn word(what: &str, text: &str) -> Result<()> {
     names::visible(what, text)
 }
 
-/// Checks a word that goes to other programs, such as a branch: as [`word`], and no flag.
+/// Checks text that is passed to other programs, such as a branch: as [`word`], and it must not look like a flag.
 ///
 /// # Errors
-/// `Invalid`.
+/// `Invalid` when [`word`] refuses it, or it starts with a dash.
 pub fn argument(what: &str, text: &str) -> Result<()> {
     word(what, text)?;
     names::argument(what, text)
 }
 
-/// What the dispatcher reads from metadata and hands to programs.
+/// The metadata keys that the dispatcher reads and passes to programs.
 const WORDS_FOR_PROGRAMS: [&str; 6] =
     ["effort", "model", "model_class", "required_vendor", "session_id", "vendor"];
 
-/// Checks the words in metadata that go to other programs.
+/// Checks the values in metadata that are passed to other programs.
 ///
 /// # Errors
 /// As [`argument`], for the first of them.

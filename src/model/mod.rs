@@ -1,7 +1,7 @@
-//! Pure data and rules: what a task is and which change is allowed when.
+//! Pure data and rules: what a task is, and which change is allowed in which state.
 //!
-//! Nothing here touches a file, a clock or a terminal. A rule of the queue is written once, here,
-//! and every door (command line, HTTP, dispatcher) goes through it.
+//! Nothing here accesses a file, a clock or a terminal. Every rule of the queue is written once, here, and
+//! applies to every interface (command line, HTTP, dispatcher).
 
 mod claim_state;
 pub mod cooldown;

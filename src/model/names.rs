@@ -1,9 +1,9 @@
-//! What names may hold: they stand in lists, on terminals, in prompts and on the command lines of programs.
+//! The characters allowed in names, which appear in lists, on terminals, in prompts and on command lines.
 
 use crate::error::{Error, Result, brief};
 
-/// Whether a character is not to be seen, or moves or turns around what stands beside it: control characters,
-/// line and paragraph separators, zero-width characters, marks of direction, tags.
+/// Returns whether a character is invisible, or moves or reverses the text next to it: control characters, line
+/// and paragraph separators, zero-width characters, directional marks, tags.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -13,8 +13,8 @@ pub fn is_hidden(c: char) -> bool {
         )
 }
 
-/// The first hidden character of a text. A joiner between two letters or pictures that are not ASCII is part
-/// of how they are written.
+/// Returns the first hidden character of a text. A joiner between two non-ASCII letters or emoji belongs to their
+/// spelling and is not hidden.
 pub fn hidden(text: &str) -> Option<char> {
     let mut before = None;
     let mut rest = text.chars().peekable();
@@ -29,7 +29,7 @@ pub fn hidden(text: &str) -> Option<char> {
     None
 }
 
-/// Refuses a name with hidden characters; `what` says whose it is.
+/// Refuses a name with hidden characters; `what` names it in the message.
 ///
 /// # Errors
 /// `Invalid`, naming the first of them.
@@ -39,11 +39,11 @@ pub fn visible(what: &str, text: &str) -> Result<()> {
     Err(Error::invalid(format!("{what} has {kind} characters (U+{:04X}): {}", u32::from(found), brief(text))))
 }
 
-/// Refuses what a program could read as a flag, or could not show: the value of an argument. What is empty
-/// is not given.
+/// Refuses the value of an argument that a program could take for a flag, or that has hidden characters. An
+/// empty value is accepted, since it is not passed on.
 ///
 /// # Errors
-/// `Invalid`.
+/// `Invalid` when it starts with a dash or has hidden characters.
 pub fn argument(what: &str, text: &str) -> Result<()> {
     visible(what, text)?;
     if text.starts_with('-') {

@@ -1,4 +1,4 @@
-//! Instants as the queue writes them, and the two clocks a decision may need.
+//! Timestamps as the queue writes them, and the two clocks a decision may need.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,29 +16,32 @@ pub struct Time(i64);
 const LAST: i64 = 253_402_207_200_000_000;
 
 impl Time {
-    /// The instant `micros` microseconds after 1970, clamped to the years 1970 to 9999.
+    /// Returns the instant `micros` microseconds after 1970, clamped to the years 1970 to 9999.
     pub fn from_micros(micros: i64) -> Self {
         Self(micros.clamp(0, LAST))
     }
 
-    /// Microseconds since 1970.
+    /// Returns the microseconds since 1970.
     pub const fn micros(self) -> i64 {
         self.0
     }
 
-    /// This instant plus `seconds` (which may be fractional or negative), within the clamp of
+    /// Returns this instant plus `seconds` (which may be fractional or negative), clamped as in
     /// [`Time::from_micros`].
     #[must_use]
     pub fn plus_seconds(self, seconds: f64) -> Self {
         Self::from_micros(self.0.saturating_add((seconds * 1e6) as i64))
     }
 
-    /// Seconds from `earlier` to this instant; negative when `earlier` is later.
+    /// Returns the seconds from `earlier` to this instant; negative if `earlier` is later.
     pub fn seconds_since(self, earlier: Self) -> f64 {
         (self.0 - earlier.0) as f64 / 1e6
     }
 
     /// Parses RFC 3339 text with any number of decimals and any offset.
+    ///
+    /// # Errors
+    /// `Invalid` if `text` is not an RFC 3339 time.
     pub fn parse(text: &str) -> Result<Self> {
         if let Some(time) = Self::parse_own(text.as_bytes()) {
             return Ok(time);
@@ -48,15 +51,15 @@ impl Time {
             .map_err(|_| Error::invalid(format!("not an RFC 3339 time: {}", crate::error::printable(text))))
     }
 
-    /// The form used at the head of task ids: `20261121T070000123456Z`.
+    /// Formats the time as at the start of task ids: `20261121T070000123456Z`.
     pub fn compact(self) -> String {
         let text = self.text();
         let digits = text.iter().filter(|byte| !matches!(byte, b'-' | b':' | b'.'));
         digits.map(|byte| char::from(*byte)).collect()
     }
 
-    /// Reads the one form that we write. A store is full of times, and this takes a fraction of what
-    /// reading every form does.
+    /// Parses the one format that the queue writes. A store contains many times, and this is far faster than
+    /// the general parser.
     fn parse_own(text: &[u8]) -> Option<Self> {
         let text: &[u8; TEXT.len()] = text.try_into().ok()?;
         let fits =
@@ -69,7 +72,7 @@ impl Time {
         let (year, month, day) = (number(0..4), number(5..7), number(8..10));
         let (hour, minute, second) = (number(11..13), number(14..16), number(17..19));
         let days = days_before(year, month, day);
-        // What is no date comes back as another one.
+        // An invalid date converts back to a different one.
         if !(1970..9999).contains(&year)
             || date_of(days) != (year, month, day)
             || hour > 23
@@ -103,18 +106,18 @@ impl Time {
     }
 }
 
-/// The form of a time's text: a digit wherever there is a 0.
+/// The format of a time: a digit wherever there is a 0.
 const TEXT: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
 
-/// The days from 1970-01-01 to a date of the Gregorian calendar. March counts as the first month,
-/// so that the odd day of a leap year is the last of its year.
+/// Returns the days from 1970-01-01 to a date of the Gregorian calendar. March counts as the first month,
+/// so that the leap day is the last day of its year.
 fn days_before(year: i64, month: i64, day: i64) -> i64 {
     let year = if month > 2 { year } else { year - 1 };
     let month = (month + 9) % 12;
     365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468
 }
 
-/// The date (year, month, day) that many days after 1970-01-01.
+/// Returns the date (year, month, day) that is `days` days after 1970-01-01.
 fn date_of(days: i64) -> (i64, i64, i64) {
     const DAYS_OF_400_YEARS: i64 = 146_097;
     let days = days + 719_468;
@@ -133,11 +136,11 @@ impl fmt::Display for Time {
     }
 }
 
-/// What one decision knows of the time.
+/// The time at which a decision is made, on two clocks.
 ///
-/// `wall` is what is written down and shown. `uptime` counts from the start of the machine, is the
-/// same for all its processes and cannot be set, so that a lease is not stretched or cut short when
-/// somebody sets the clock. An `uptime` only means something beside the `boot` it belongs to.
+/// `wall` is stored and shown. `uptime` counts from the boot of the machine, is the same for all its
+/// processes and cannot be set, so that a lease is not extended or shortened when somebody sets the
+/// clock. An `uptime` is only meaningful together with its `boot`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Now {
     /// Wall-clock time.
@@ -149,7 +152,7 @@ pub struct Now {
 }
 
 impl Now {
-    /// A moment of which only the wall-clock time is known.
+    /// Makes a `Now` of which only the wall-clock time is known.
     pub fn wall_only(wall: Time) -> Self {
         Self { wall, uptime: 0, boot: String::new() }
     }

@@ -1,7 +1,7 @@
-//! Which change is allowed when: the state machine.
+//! The state machine of a task: which change is allowed in which state.
 //!
-//! [`Command::apply`] is the only place that changes a task's status. It knows nothing of files and
-//! clocks; what it needs to know of them comes in the [`TransitionContext`].
+//! [`Command::apply`] is the only place that changes a task's status. It does not access files or clocks;
+//! what it needs to know about them is in the [`TransitionContext`].
 
 mod edit;
 mod end;
@@ -24,28 +24,28 @@ pub const MAX_LEASE_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
 /// The longest delay of a task, in seconds: ten years.
 pub const MAX_DELAY_SECONDS: f64 = 10.0 * 365.0 * 24.0 * 3600.0;
 
-/// What is known of the request file at the moment of a decision.
+/// The state of the request file at the time of a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestCheck {
-    /// Not looked at, since the command does not ask.
+    /// Not checked, since the command does not need it.
     Unchecked,
-    /// As it was submitted.
+    /// Unchanged since the submit.
     Same,
-    /// Gone.
+    /// Missing.
     Missing,
-    /// There, it seems, but it cannot be read: why.
+    /// Unreadable, with the reason.
     Unreadable(String),
-    /// Different: the new fingerprint.
+    /// Changed, with the new fingerprint.
     Changed(String),
 }
 
-/// What is known outside the task when a command is applied.
+/// The facts outside the task that a command depends on.
 pub struct TransitionContext<'a> {
-    /// The time.
+    /// The current time.
     pub now: &'a Now,
-    /// The request file.
+    /// The state of the request file.
     pub request: &'a RequestCheck,
-    /// The stored answer of a terminal task.
+    /// The stored response of a terminal task.
     pub previous: Option<&'a Response>,
 }
 
@@ -54,30 +54,30 @@ pub struct TransitionContext<'a> {
 pub struct Answer {
     /// The token of the claim; `None` answers a queued task directly.
     pub token: Option<ClaimToken>,
-    /// Who answers.
+    /// The name of the answering worker.
     pub reviewer: String,
-    /// How it ended.
+    /// The outcome.
     pub status: ResponseStatus,
     /// The class of a failure; ignored for success.
     pub class: FailureClass,
     /// The answer itself.
     pub body: String,
-    /// The judgement, for reviews.
+    /// The verdict of a review.
     pub verdict: Option<Verdict>,
-    /// Findings that block.
+    /// The number of blocking findings.
     pub blocking_count: Option<u64>,
-    /// Findings that do not block.
+    /// The number of findings that do not block.
     pub nonblocking_count: Option<u64>,
-    /// Whether more work is asked for.
+    /// Whether more work is requested.
     pub follow_up_required: bool,
     /// The fingerprint of the request as the worker read it.
     pub expect_sha256: Option<String>,
-    /// Free-form.
+    /// Free-form metadata.
     pub metadata: Object,
 }
 
 impl Answer {
-    /// Makes the answer `body` of `reviewer` to a task that succeeded, under no claim. Everything else has its
+    /// Makes a successful answer of `reviewer` with the text `body`, without a claim. Everything else has its
     /// default.
     pub fn completed(reviewer: impl Into<String>, body: impl Into<String>) -> Self {
         Self {
@@ -96,96 +96,100 @@ impl Answer {
     }
 }
 
-/// What somebody wants to do to a task.
+/// A change of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Take the task.
+    /// Claim the task.
     Claim {
-        /// Who takes it.
+        /// The new owner.
         owner: String,
-        /// The proof to hand out.
+        /// The token of the new claim.
         token: ClaimToken,
-        /// How long, in seconds.
+        /// The length of the lease, in seconds.
         lease_seconds: f64,
     },
-    /// Keep the task longer.
+    /// Extend the lease.
     Renew {
-        /// The proof.
+        /// The token of the claim.
         token: ClaimToken,
-        /// How long from now, in seconds; `None` keeps the claim's own length.
+        /// The length of the lease from now, in seconds; `None` keeps the length of the claim.
         lease_seconds: Option<f64>,
     },
-    /// Give the task back unfinished.
+    /// Return the task to the queue unfinished.
     Release {
-        /// The proof.
+        /// The token of the claim.
         token: ClaimToken,
-        /// Why, in a person's words.
+        /// The reason, for people.
         reason: Option<String>,
-        /// Not to be claimed again for this long, in seconds.
+        /// The delay before the next claim, in seconds.
         delay_seconds: Option<f64>,
-        /// When set, the attempt counts as spent, with this class of failure.
+        /// If set, the attempt counts, as a failure of this class.
         spent: Option<FailureClass>,
     },
     /// Answer the task.
     Respond(Answer),
-    /// Add a line to the history.
+    /// Add an event to the history.
     Note {
-        /// One word, not one of the engine's own.
+        /// The event type: one word, not one of [`ENGINE_KINDS`](super::event::ENGINE_KINDS).
         kind: String,
-        /// In a person's words.
+        /// The description for people.
         message: String,
-        /// Details.
+        /// Details for programs.
         data: Object,
-        /// The proof, when the writer says it holds the task.
+        /// The token of the claim, if the writer claims to hold the task.
         token: Option<ClaimToken>,
     },
     /// End the task without an answer.
     Cancel {
-        /// Why, in a person's words.
+        /// The reason, for people.
         reason: Option<String>,
-        /// Who cancels.
+        /// The name of the person or program that cancels.
         by: String,
     },
-    /// Change the words that people see of a task; what is absent stays.
+    /// Change the texts of a task that people see; absent fields stay as they are.
     Edit {
         /// The title.
         name: Option<String>,
         /// The description; the request itself stays what was submitted.
         description: Option<String>,
-        /// All labels.
+        /// The complete list of labels.
         labels: Option<Vec<String>>,
-        /// All assignees.
+        /// The complete list of assignees.
         assignees: Option<Vec<String>>,
     },
-    /// Put the task into another lane.
+    /// Move the task to another lane.
     Move {
         /// The new lane.
         lane: String,
     },
-    /// Note in a failed task that another one repeats it.
+    /// Record in a failed task that another task retries it.
     Retried {
         /// The id of the new task.
         new_id: String,
-        /// Who asked.
+        /// The name of the person or program that asked for it.
         by: String,
     },
-    /// Note that the request is not what was submitted, so that the task is passed over.
+    /// Record that the request file has changed since the submit, so that the task is skipped.
     RequestChanged,
-    /// Declare what time has decided: due tasks are queued, spent ones are dead.
+    /// Apply the changes that are due by time: due tasks are queued, tasks without attempts left are dead.
     Settle,
 }
 
-/// What a command did.
+/// The effect of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The task changed and must be saved.
     Changed,
-    /// All was as asked already.
+    /// Everything was already as requested.
     Unchanged,
 }
 
 impl Command {
-    /// Applies the command to `task`, or refuses. After a refusal the task is to be thrown away.
+    /// Applies the command to `task`.
+    ///
+    /// # Errors
+    /// `Refused` if the state of the task does not allow the command; `Invalid` for a value out of range. The
+    /// task may be half changed then and must be discarded.
     pub fn apply(&self, task: &mut Task, context: &TransitionContext<'_>) -> Result<Effect> {
         let effect = match self {
             Self::Claim { owner, token, lease_seconds } => {
@@ -220,7 +224,10 @@ impl Command {
     }
 }
 
-/// Checks a lease length: positive, finite, at most [`MAX_LEASE_SECONDS`].
+/// Checks the length of a lease in seconds: positive, finite, at most [`MAX_LEASE_SECONDS`].
+///
+/// # Errors
+/// `Invalid` if it is out of range.
 pub fn check_lease(seconds: f64) -> Result<f64> {
     if seconds.is_finite() && seconds > 0.0 && seconds <= MAX_LEASE_SECONDS {
         Ok(seconds)
@@ -231,7 +238,10 @@ pub fn check_lease(seconds: f64) -> Result<f64> {
     }
 }
 
-/// Checks a delay: zero or more, finite, at most [`MAX_DELAY_SECONDS`].
+/// Checks a delay in seconds: zero or more, finite, at most [`MAX_DELAY_SECONDS`].
+///
+/// # Errors
+/// `Invalid` if it is out of range.
 pub fn check_delay(seconds: f64) -> Result<f64> {
     if seconds.is_finite() && (0.0..=MAX_DELAY_SECONDS).contains(&seconds) {
         Ok(seconds)
@@ -242,7 +252,7 @@ pub fn check_delay(seconds: f64) -> Result<f64> {
     }
 }
 
-/// The current claim, if `token` proves it.
+/// Returns the current claim if `token` is its token.
 fn held<'a>(
     task: &'a Task,
     token: &ClaimToken,
@@ -263,7 +273,7 @@ fn held<'a>(
     }
 }
 
-/// Refuses a command whose request file is not the submitted one.
+/// Refuses a command if the request file has changed since the submit.
 fn check_request(task: &Task, context: &TransitionContext<'_>) -> std::result::Result<(), Refusal> {
     let fault = match context.request {
         RequestCheck::Same | RequestCheck::Unchecked => return Ok(()),

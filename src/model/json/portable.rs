@@ -1,9 +1,9 @@
-//! JSON that every reader takes.
+//! JSON that every reader accepts.
 //!
-//! A task may hold values that its writer's language has and others lack: integers of thousands of digits,
-//! numbers beyond a double, `NaN`, half a surrogate pair, deep nesting. The store keeps them as they are. In a
-//! listing one such value would hide all other tasks from a reader that refuses the whole text, so there they
-//! go out as text.
+//! A task may contain values that only some languages support: integers of thousands of digits, numbers outside
+//! the range of a double, `NaN`, lone surrogates, deep nesting. The store keeps them unchanged. In a listing, one
+//! such value would hide all other tasks from a reader that refuses the whole text, so listings contain them as
+//! strings.
 
 use serde_json::Value;
 
@@ -12,15 +12,15 @@ use super::{Object, SURROGATE_MARK, to_line, to_text};
 /// The longest number, in characters. Python reads integers of at most 4,300 digits, Jackson numbers of 1,000.
 const MAX_NUMBER: usize = 1000;
 
-/// How deep values may be nested. Common readers stop at 64, 100 and 128 levels.
+/// The deepest nesting of values. The limits of common readers are 64, 100 and 128 levels.
 const MAX_DEPTH: usize = 56;
 
-/// As [`to_text`], with what some readers refuse as text.
+/// Formats an object as [`to_text`] does, with values that some readers refuse as strings.
 pub fn portable_text(object: &Object) -> String {
     portable(object, to_text)
 }
 
-/// As [`to_line`], with what some readers refuse as text.
+/// Formats an object as [`to_line`] does, with values that some readers refuse as strings.
 pub fn portable_line(object: &Object) -> String {
     portable(object, to_line)
 }
@@ -28,7 +28,7 @@ pub fn portable_line(object: &Object) -> String {
 fn portable(object: &Object, write: fn(&Object) -> String) -> String {
     if object.values().all(|value| is_portable(value, 1)) {
         let text = write(object);
-        // Marked in memory, half of a pair on paper.
+        // A placeholder in memory, a lone surrogate in the file.
         if !has_half_pair(&text) {
             return text;
         }
@@ -36,8 +36,8 @@ fn portable(object: &Object, write: fn(&Object) -> String) -> String {
     write(&object.iter().map(|(key, value)| (plain(key), rewritten(value, 1))).collect())
 }
 
-/// Whether a text that was written holds the escape of half a surrogate pair. All others are written as they
-/// are, so that no other escape begins with these letters.
+/// Returns whether written text contains the escape of a lone surrogate. Other characters of that range are
+/// never escaped, so no other escape begins with these letters.
 fn has_half_pair(text: &str) -> bool {
     let is_escape = |at: usize| {
         let before = text.as_bytes()[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
@@ -58,7 +58,7 @@ fn is_portable(value: &Value, depth: usize) -> bool {
 }
 
 fn is_portable_number(text: &str) -> bool {
-    // Sixteen digits and no exponent are a double whatever they are.
+    // Any number of up to sixteen digits without an exponent fits a double.
     let is_short = text.len() <= 16 && text.bytes().all(|byte| byte.is_ascii_digit());
     is_short || (text.len() <= MAX_NUMBER && text.parse::<f64>().is_ok_and(f64::is_finite))
 }
@@ -76,7 +76,7 @@ fn rewritten(value: &Value, depth: usize) -> Value {
     }
 }
 
-/// A text with half of a surrogate pair written out as its escape.
+/// Returns a text with lone surrogates written as their escapes.
 fn plain(text: &str) -> String {
     text.replace(SURROGATE_MARK, "\\u")
 }

@@ -1,4 +1,4 @@
-//! What boards change of a task: words for people, never its state.
+//! Edits by boards: they change the texts of a task for people, never its state.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::model::json::Object;
 use crate::model::refusal::Refusal;
 use crate::model::task::{Status, Task};
 
-/// Where boards' own fields are kept in a task.
+/// The keys of a task under which the fields of boards are kept.
 const DESCRIPTION: &str = "description";
 const ASSIGNEES: &str = "assignees";
 
@@ -51,14 +51,14 @@ pub(super) fn edit(
 }
 
 impl Task {
-    /// The task in a person's words: what a board says of it, else its prompt.
+    /// Returns the description for people: the one set by a board, otherwise the prompt.
     ///
-    /// The request that the worker gets stays what was submitted.
+    /// The request that the worker receives stays as it was submitted.
     pub fn description(&self) -> &str {
         self.extra.get(DESCRIPTION).and_then(Value::as_str).unwrap_or(&self.spec.prompt)
     }
 
-    /// The people a board has put on the task.
+    /// Returns the people whom a board has assigned to the task.
     pub fn assignees(&self) -> Vec<String> {
         let names = self.extra.get(ASSIGNEES).and_then(Value::as_array);
         names.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_string)).collect()

@@ -1,4 +1,4 @@
-//! Ends that no worker gives: cancelled, dead; and what can still be said of an ended task.
+//! Ends without an answer of a worker (cancelled, dead), and the records allowed on an ended task.
 
 use super::{Effect, TransitionContext};
 use crate::error::Result;
@@ -45,7 +45,10 @@ pub(super) fn retried(
     Ok(Effect::Changed)
 }
 
-/// Whether a task may be retried: it has failed, for whatever reason.
+/// Checks that a task may be retried: it has failed, for any reason.
+///
+/// # Errors
+/// `Refused` if it has not failed.
 pub fn check_retry(task: &Task) -> Result<()> {
     match &task.status {
         Status::Failed { .. } => Ok(()),
@@ -53,7 +56,10 @@ pub fn check_retry(task: &Task) -> Result<()> {
     }
 }
 
-/// Whether a task may be redriven: it has failed because its attempts were spent.
+/// Checks that a task may be redriven: it has failed because its attempts were exhausted.
+///
+/// # Errors
+/// `Refused` if it has not failed that way.
 pub fn check_redrive(task: &Task) -> Result<()> {
     match &task.status {
         Status::Failed { class: FailureClass::Dead, .. } => Ok(()),
@@ -82,11 +88,11 @@ pub(super) fn settle(task: &mut Task, context: &TransitionContext<'_>) -> Effect
     }
 }
 
-/// Ends a task whose attempts are spent.
-pub(super) fn bury(task: &mut Task, context: &TransitionContext<'_>, last_words: Option<&str>) {
+/// Ends a task whose attempts are exhausted.
+pub(super) fn bury(task: &mut Task, context: &TransitionContext<'_>, last_error: Option<&str>) {
     let mut reason =
         format!("{} of {} attempts are spent", task.attempt, task.spec.max_attempts.unwrap_or(0));
-    match (last_words, &task.status) {
+    match (last_error, &task.status) {
         (Some(words), _) => reason.push_str(&format!("; last: {words}")),
         (None, Status::Claimed(claim)) => {
             reason.push_str(&format!("; last: the lease of {} ended", claim.owner))
@@ -98,7 +104,7 @@ pub(super) fn bury(task: &mut Task, context: &TransitionContext<'_>, last_words:
     fail(task, context, reason, FailureClass::Dead);
 }
 
-/// Ends a task on the queue's own account. It gets a response too, so that every wait ends.
+/// Ends a task as failed by the queue itself. It gets a response too, so that every wait ends.
 pub(super) fn fail(task: &mut Task, context: &TransitionContext<'_>, reason: String, class: FailureClass) {
     let now = context.now.wall;
     task.journal.response = Some(Response {

@@ -1,4 +1,4 @@
-//! Taking, keeping and giving back a task, and what leaves its state alone.
+//! Claim, renew and release, and the commands that do not change the state (note, move).
 
 use serde_json::Value;
 
@@ -12,8 +12,8 @@ use crate::model::refusal::Refusal;
 use crate::model::task::{Availability, Claim, FailureClass, LeaseClock, Status, Task, object};
 use crate::model::time::Now;
 
-/// The most that an event of others may say, message and data together, in bytes: the newest events
-/// ride inside task.json, which every look at the task reads.
+/// The largest event accepted from outside the queue, message and data together, in bytes: task.json
+/// contains the newest events, and every access to the task reads it.
 const MAX_NOTE: usize = 128 * 1024;
 
 pub(super) fn claim(
@@ -57,7 +57,7 @@ pub(super) fn claim(
     Ok(Effect::Changed)
 }
 
-/// Refuses a claim of a task that cannot be had now.
+/// Refuses a claim of a task that is not available now.
 fn check_available(task: &Task, now: &Now) -> std::result::Result<(), Refusal> {
     let id = task.id.clone();
     Err(match task.availability(now) {

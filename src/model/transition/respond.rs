@@ -1,4 +1,4 @@
-//! Answering a task.
+//! Answers a task.
 
 use super::{Answer, Effect, TransitionContext, check_request, held};
 use crate::error::{Error, Result};
@@ -63,7 +63,7 @@ pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: 
     Ok(Effect::Changed)
 }
 
-/// The head of a text that is too long to be kept twice.
+/// Returns the start of a text that is too long to be stored twice.
 pub(super) fn clip(text: &str) -> String {
     const LIMIT: usize = 16 * 1024;
     if text.len() <= LIMIT {
@@ -73,7 +73,7 @@ pub(super) fn clip(text: &str) -> String {
     format!("{}… (the response has all of it)", &text[..end])
 }
 
-/// A second answer: fine when it says the same as the first under the same token.
+/// Handles a second answer: accepted if it equals the first and has the same token.
 pub(super) fn repeated(task: &Task, context: &TransitionContext<'_>, answer: &Answer) -> Result<Effect> {
     let same_token = task.status.claim().map(|claim| &claim.token) == answer.token.as_ref();
     let same_content = context.previous.is_some_and(|previous| {
