@@ -128,7 +128,7 @@ pub fn argument(what: &str, text: &str) -> Result<()> {
 }
 
 /// The metadata keys that the dispatcher reads and passes to programs.
-const WORDS_FOR_PROGRAMS: [&str; 6] =
+const METADATA_FOR_PROGRAMS: [&str; 6] =
     ["effort", "model", "model_class", "required_vendor", "session_id", "vendor"];
 
 /// Checks the values in metadata that are passed to other programs.
@@ -136,7 +136,7 @@ const WORDS_FOR_PROGRAMS: [&str; 6] =
 /// # Errors
 /// As [`argument`], for the first of them.
 pub fn metadata(metadata: &Object) -> Result<()> {
-    for key in WORDS_FOR_PROGRAMS {
+    for key in METADATA_FOR_PROGRAMS {
         if let Some(text) = metadata.get(key).and_then(Value::as_str) {
             argument(&format!("metadata {key}"), text)?;
         }

@@ -1,4 +1,4 @@
-//! Why the rules of the queue refuse a command: one variant for each reason, with the data of its message.
+//! The reasons for which the rules of the queue refuse a command: one variant each, with the data of its message.
 
 use std::fmt;
 
@@ -8,109 +8,109 @@ use super::task::{FailureClass, Status, Task};
 use super::time::Time;
 use crate::error::{printable, shell_word};
 
-/// Why the queue refuses a command. The `Display` text is the message of the error made from it.
+/// The reason why the queue refuses a command. Its `Display` text is the message of the resulting error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The token given is not that of the current claim.
+    /// The given token is not the token of the current claim.
     NotHolder {
-        /// The task.
+        /// The id of the task.
         id: TaskId,
         /// The command, as a verb: "renew".
         verb: &'static str,
-        /// Who holds the task.
+        /// The owner of the claim.
         owner: String,
-        /// When its claim was made.
+        /// The time of the claim.
         since: Time,
     },
-    /// A token was given for a task that nobody has claimed.
+    /// A token was given for a task that is not claimed.
     NotClaimed {
-        /// The task.
+        /// The id of the task.
         id: TaskId,
         /// The command, as a verb.
         verb: &'static str,
         /// The task's state.
         state: String,
     },
-    /// The answer comes under a claim that was given back or ran out.
+    /// The answer belongs to a claim that was released or has expired.
     ClaimEnded {
-        /// The task.
+        /// The id of the task.
         id: TaskId,
         /// The task's state.
         state: String,
     },
-    /// The task has ended, or is in a state of a newer version.
+    /// The task has ended, or is in a state of a newer version of `lanes`.
     Ended {
-        /// The task.
+        /// The id of the task.
         id: TaskId,
         /// The command, as a verb.
         verb: &'static str,
         /// How it ended.
         end: TaskEnd,
-        /// How the claim stands whose token the command gave; `None` for a command without a token.
+        /// The state of the claim whose token the command gave; `None` for a command without a token.
         claim: Option<ClaimState>,
     },
     /// A claimed task was answered without its token.
     TokenMissing {
-        /// The task.
+        /// The id of the task.
         id: TaskId,
-        /// Who holds the task.
+        /// The owner of the claim.
         owner: String,
     },
     /// The task cannot move while it is claimed.
     Claimed {
-        /// The task.
+        /// The id of the task.
         id: TaskId,
-        /// Who holds the task.
+        /// The owner of the claim.
         owner: String,
     },
     /// The task is claimed under a lease that has not ended.
     Leased {
-        /// The task.
+        /// The id of the task.
         id: TaskId,
-        /// Who holds the task.
+        /// The owner of the claim.
         owner: String,
-        /// When the lease ends.
+        /// The end of the lease.
         until: Time,
     },
     /// The task is delayed.
     Scheduled {
-        /// The task.
+        /// The id of the task.
         id: TaskId,
-        /// When it can be claimed.
+        /// The first time at which it can be claimed.
         until: Time,
     },
-    /// All attempts of the task are spent.
+    /// All attempts of the task are exhausted.
     AttemptsSpent {
-        /// The task.
+        /// The id of the task.
         id: TaskId,
-        /// Attempts so far.
+        /// The number of attempts so far.
         attempt: u32,
-        /// Attempts allowed.
+        /// The number of attempts allowed.
         max_attempts: u32,
     },
     /// The task's lane is paused.
     LanePaused {
-        /// The task.
+        /// The id of the task.
         id: TaskId,
         /// The lane.
         lane: String,
-        /// When it was paused.
+        /// The time of the pause.
         since: Time,
     },
-    /// The request file is not what was submitted.
+    /// The request file has changed since the submit.
     RequestChanged {
-        /// The task.
+        /// The id of the task.
         id: TaskId,
-        /// The request file.
+        /// The path of the request file.
         path: String,
         /// The SHA-256 of the request as submitted.
         expected: String,
         /// What is wrong with the file.
         fault: RequestFault,
     },
-    /// The worker read another request than the one submitted.
+    /// The worker read a different request from the one submitted.
     OtherRequestRead {
-        /// The task.
+        /// The id of the task.
         id: TaskId,
         /// The SHA-256 of the request as submitted.
         submitted: String,
@@ -119,41 +119,41 @@ pub enum Refusal {
     },
     /// The task cannot be retried, since it has not failed.
     NotFailed {
-        /// The task.
+        /// The id of the task.
         id: TaskId,
         /// The task's state.
         state: String,
     },
-    /// The task cannot be redriven, since its attempts are not spent.
+    /// The task cannot be redriven, since its attempts are not exhausted.
     NotDead {
-        /// The task.
+        /// The id of the task.
         id: TaskId,
         /// The task's state.
         state: String,
-        /// Why it failed, if it failed.
+        /// The reason for the failure, if it failed.
         class: Option<FailureClass>,
     },
 }
 
-/// What is wrong with a request file.
+/// The problem with a request file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestFault {
-    /// It is gone.
+    /// It is missing.
     Missing,
-    /// It cannot be read, and why.
+    /// It cannot be read, with the reason.
     Unreadable(String),
-    /// Its content has this SHA-256 now.
+    /// Its content has changed and now has this SHA-256.
     Changed(String),
 }
 
 /// How a task ended, as a refusal reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskEnd {
-    /// It is in this state, which needs no further word.
+    /// A state that needs no explanation.
     State(String),
-    /// It was cancelled, by whom and why.
+    /// It was cancelled, with the reason and the name of the person or program.
     Cancelled(String),
-    /// Its attempts are spent, and how the last one ended.
+    /// Its attempts are exhausted, with the end of the last one.
     Dead(String),
 }
 
@@ -178,7 +178,7 @@ impl fmt::Display for TaskEnd {
 }
 
 impl Refusal {
-    /// The refusal of `verb` on a task that has ended; `token` is the one that the command gave.
+    /// Returns the refusal of `verb` on a task that has ended; `token` is the one given with the command.
     pub(super) fn ended(task: &Task, verb: &'static str, token: Option<&ClaimToken>) -> Self {
         Self::Ended {
             id: task.id.clone(),
@@ -188,7 +188,7 @@ impl Refusal {
         }
     }
 
-    /// How the claim stands whose token the command gave; `None` when the refusal has another reason.
+    /// Returns the state of the claim whose token the command gave; `None` if the refusal has another reason.
     pub fn claim_state(&self) -> Option<ClaimState> {
         match self {
             Self::NotHolder { .. } | Self::NotClaimed { .. } | Self::ClaimEnded { .. } => {
@@ -208,7 +208,7 @@ impl Refusal {
         }
     }
 
-    /// What to do next, when there is something to say.
+    /// Returns what to do next, if there is a remedy.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NotHolder { .. } => "stop working on it and report nothing",

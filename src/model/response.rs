@@ -1,4 +1,4 @@
-//! The answer to a task.
+//! The response to a task.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,20 +7,20 @@ use super::json::Object;
 use super::json::raw::{Raw, RawText, read_object};
 use super::time::Time;
 
-/// The largest body accepted, in bytes (100 MiB).
+/// The largest accepted body, in bytes (100 MiB).
 pub const MAX_BODY: usize = 100 * 1024 * 1024;
 
-/// How a worker says the task ended.
+/// The outcome of a task as the worker reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseStatus {
-    /// The task is done.
+    /// The task succeeded.
     Completed,
-    /// The task could not be done.
+    /// The task failed.
     Failed,
 }
 
 impl ResponseStatus {
-    /// The word on disk and on the wire.
+    /// Returns the name used in files and over HTTP.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -28,26 +28,26 @@ impl ResponseStatus {
         }
     }
 
-    /// The status named by `text`.
+    /// Parses the name of a status.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Completed, Self::Failed].into_iter().find(|status| status.as_str() == text)
     }
 }
 
-/// A reviewer's judgement.
+/// The verdict of a review.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Nothing to do.
+    /// Nothing needs to be done.
     Accept,
-    /// Fine, with work left for later.
+    /// Approved, with work left for later.
     AcceptWithFollowUps,
-    /// Must be changed.
+    /// The work must be changed.
     NeedsRevision,
 }
 
 impl Verdict {
-    /// The word on disk and on the wire.
+    /// Returns the name used in files and over HTTP.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accept => "accept",
@@ -56,7 +56,7 @@ impl Verdict {
         }
     }
 
-    /// The verdict named by `text`.
+    /// Parses the name of a verdict.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Accept, Self::AcceptWithFollowUps, Self::NeedsRevision]
             .into_iter()
@@ -64,39 +64,39 @@ impl Verdict {
     }
 }
 
-/// What is stored as `response.json`.
+/// A response as stored in `response.json`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Response {
-    /// The task this answers.
+    /// The task that is answered.
     pub task_id: String,
-    /// Who answered.
+    /// The name of the worker that answered.
     pub reviewer: String,
-    /// How the task ended.
+    /// The outcome of the task.
     pub status: ResponseStatus,
-    /// The answer, byte for byte.
+    /// The answer, unchanged.
     pub body: String,
     /// The fingerprint of the request that was reviewed.
     pub reviewed_request_sha256: String,
-    /// Whether the request file was no longer the submitted one.
+    /// Whether the request file had changed since the submit.
     pub request_changed_before_response: bool,
-    /// Whether the worker asks for more work.
+    /// Whether the worker requests more work.
     pub follow_up_required: bool,
-    /// The judgement, for reviews. Kept as text: others may know more words.
+    /// The verdict of a review. Kept as text, since other implementations may have more verdicts.
     pub verdict: Option<String>,
-    /// Findings that block, for reviews.
+    /// The number of blocking findings of a review.
     pub blocking_count: Option<u64>,
-    /// Findings that do not block, for reviews.
+    /// The number of findings of a review that do not block.
     pub nonblocking_count: Option<u64>,
-    /// Free-form.
+    /// Free-form metadata.
     pub metadata: Object,
-    /// When it was accepted.
+    /// The time at which it was accepted.
     pub created_at: Time,
-    /// Keys of other implementations.
+    /// Unknown keys, written by other implementations.
     pub extra: Object,
 }
 
 impl Response {
-    /// The response as it is written.
+    /// Returns the response as it is written to files.
     pub fn to_object(&self) -> Object {
         let mut object = self.extra.clone();
         let mut put = |key: &str, value: Value| {
@@ -117,13 +117,18 @@ impl Response {
         object
     }
 
-    /// Reads a response from the content of its file.
+    /// Parses the content of a response file.
+    ///
+    /// # Errors
+    /// The reason, if it is not a JSON object or a key is missing or has the wrong type.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         read_object(bytes, Self::from_raw)?.map_err(|key| format!("'{key}' is missing or has the wrong type"))
     }
 
-    /// Reads a response; missing optional keys get their defaults. The error is the key that is
-    /// missing or has the wrong type.
+    /// Parses a response; missing optional keys get their defaults.
+    ///
+    /// # Errors
+    /// The key that is missing or has the wrong type.
     pub fn from_raw(raw: Raw<'_>) -> Result<Self, &'static str> {
         let parts = Parts::of(raw)?;
         let owned = |text: Option<RawText<'_>>| text.map(|text| text.decode().into_owned());
@@ -147,13 +152,13 @@ impl Response {
         })
     }
 
-    /// Whether a value is a response.
+    /// Returns whether a value is a response.
     pub fn is_one(raw: Raw<'_>) -> bool {
         Parts::of(raw).is_ok()
     }
 }
 
-/// The members of a response's text.
+/// The members of a response, before conversion.
 struct Parts<'a> {
     task_id: Option<RawText<'a>>,
     body: Option<RawText<'a>>,

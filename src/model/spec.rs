@@ -1,7 +1,7 @@
-//! What a task asks for: the fields that a submit decides, and how task.json holds them.
+//! The specification of a task: the fields that a submit sets, and their representation in task.json.
 //!
-//! This is the one place that lists them. A [`NewTask`] carries them into the store, a
-//! [`Task`](super::Task) keeps them, and a task that repeats or continues another copies them as a whole.
+//! This is the only place that lists them. A [`NewTask`] passes them to the store, a [`Task`](super::Task)
+//! contains them, and a task that retries or continues another copies them as a whole.
 
 pub(super) mod reader;
 
@@ -13,37 +13,37 @@ use super::json::raw::{Raw, RawText};
 use super::time::Time;
 use reader::{Members, key};
 
-/// A file that belongs to a request, pinned by its fingerprint.
+/// A supporting file of a request, pinned by its fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SupportingPath {
     /// Absolute path.
     pub path: String,
-    /// SHA-256 of its content at submit, in hex.
+    /// SHA-256 of its content at the time of the submit, in hex.
     pub sha256: String,
 }
 
-/// What a task asks for. Everything else in a [`Task`](super::Task) is what became of it.
+/// The specification of a task. Everything else in a [`Task`](super::Task) describes its progress.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskSpec {
-    /// The workspace it belongs to.
+    /// The id of the workspace it belongs to.
     pub workspace_id: String,
     /// The submitter's own name for the work.
     pub correlation_id: String,
-    /// Who submitted it.
+    /// The name of the submitter.
     pub source_agent: String,
-    /// The lane it waits in.
+    /// The lane.
     pub lane: String,
     /// Absolute path of the workspace.
     pub workspace_root: String,
-    /// Where to work, if not in the workspace; an absolute path.
+    /// The absolute path of the directory to work in, if it is not the workspace.
     pub worktree_path: Option<String>,
     /// The branch to work on.
     pub expected_branch: Option<String>,
-    /// Further files of the request.
+    /// Supporting files of the request.
     pub supporting_paths: Vec<SupportingPath>,
     /// Text for the worker.
     pub prompt: String,
-    /// Free-form; routing reads it.
+    /// Free-form metadata; routing uses it.
     pub metadata: Object,
     /// Higher goes first; see [`PRIORITY_HEAD_START_SECONDS`](super::task::PRIORITY_HEAD_START_SECONDS).
     pub priority: i32,
@@ -55,36 +55,36 @@ pub struct TaskSpec {
     pub name: Option<String>,
     /// Free labels for people and boards.
     pub labels: Vec<String>,
-    /// How long one run may take, in seconds.
+    /// The time limit of one run, in seconds.
     pub timeout_seconds: Option<f64>,
-    /// The id of the failed task that this one repeats.
+    /// The id of the failed task that this one retries.
     pub retry_of: Option<String>,
 }
 
-/// Where the request of a new task comes from.
+/// The source of the request of a new task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NewRequest {
-    /// A file that exists, with its fingerprint.
+    /// An existing file, with its fingerprint.
     File {
         /// Absolute path.
         path: String,
         /// SHA-256 of its content, in hex.
         sha256: String,
     },
-    /// Text that the store keeps beside the task.
+    /// Text that the store saves next to the task.
     Text(String),
 }
 
 /// A checked task that is not in the store yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewTask {
-    /// What it asks for.
+    /// The specification.
     pub spec: TaskSpec,
     /// The request.
     pub request: NewRequest,
     /// The absolute path where `wait` writes the answer; `None` keeps the answer in the store.
     pub response_path: Option<String>,
-    /// The first moment at which it can be claimed; `None` for at once.
+    /// The first time at which it can be claimed; `None` for immediately.
     pub not_before: Option<Time>,
 }
 
@@ -98,8 +98,8 @@ impl NewTask {
         Self { spec, request, response_path: None, not_before: None }
     }
 
-    /// Makes a task that asks for the same as an earlier one did, with `request` as its request. It can be
-    /// claimed at once and has no idempotency key; the store keeps its answer.
+    /// Makes a task with the specification of an earlier one, and `request` as its request. It can be claimed
+    /// immediately and has no idempotency key; the store keeps its answer.
     pub fn again(earlier: &TaskSpec, request: NewRequest) -> Self {
         let spec = TaskSpec { key: None, retry_of: None, ..earlier.clone() };
         Self { spec, request, response_path: None, not_before: None }
@@ -148,7 +148,7 @@ pub const SPEC_FIELDS: [(&str, FieldType); 17] = [
     ("worktree_path", FieldType::OptionalText),
 ];
 
-/// A [`TaskSpec`] as it stands in a task.json, every field of the right type.
+/// The [`TaskSpec`] fields of a task.json, each checked for its type.
 pub struct SpecText<'a> {
     /// See [`TaskSpec::workspace_id`].
     pub workspace_id: RawText<'a>,
@@ -177,7 +177,7 @@ pub struct SpecText<'a> {
 }
 
 impl<'a> SpecText<'a> {
-    /// Takes the fields of the specification out of a task's.
+    /// Takes the fields of the specification out of those of a task.
     pub(super) fn take(fields: &mut Members<'a>) -> Self {
         let old_correlation = fields.optional_text(key!("checkpoint_id"));
         let correlation_id =
@@ -206,8 +206,7 @@ impl<'a> SpecText<'a> {
         }
     }
 
-    /// Returns the specification. What other programs say of supporting files beyond what is understood goes
-    /// into `extra`.
+    /// Returns the specification. Additional data of other programs about supporting files goes into `extra`.
     pub(super) fn to_spec(&self, extra: &mut Object) -> TaskSpec {
         let mut supporting_paths = Vec::new();
         if let Some(listed) = self.supporting_paths.filter(|raw| raw.as_str() != "[]")
@@ -243,7 +242,7 @@ impl<'a> SpecText<'a> {
 }
 
 impl TaskSpec {
-    /// Writes the fields into an object, beside what `extra` had to say of the supporting files.
+    /// Writes the fields into an object, with the additional data about supporting files from `extra`.
     pub(super) fn write(&self, object: &mut Object) {
         if !object.contains_key("supporting_paths") {
             let files: Vec<Value> = self.supporting_paths.iter().map(supporting_object).collect();

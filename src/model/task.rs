@@ -1,4 +1,4 @@
-//! What a task is.
+//! The task: its fields, its status and when it can be claimed.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,44 +10,44 @@ use super::response::Response;
 use super::spec::TaskSpec;
 use super::time::{Now, Time};
 
-/// How far one step of priority moves a task ahead, in seconds.
+/// The head start that one step of priority gives a task, in seconds.
 ///
-/// Tasks are served in the order of `created_at - priority × this`, so a task of priority 2 goes
-/// before everything of priority 0 that was submitted less than two hours earlier, equal priorities
-/// go by age, and nothing waits for ever: an old task overtakes any priority that keeps arriving.
+/// Tasks are served in the order of `created_at - priority × this`. A task of priority 2 is therefore served
+/// before every task of priority 0 that was submitted less than two hours earlier, tasks of equal priority
+/// are served by age, and no task starves: an old task overtakes newer ones of any priority.
 pub const PRIORITY_HEAD_START_SECONDS: i64 = 3600;
 
-/// Priorities go from minus this to plus this.
+/// The range of priorities is from minus this value to plus this value.
 pub const MAX_PRIORITY: i32 = 1000;
 
-/// How far into the future a lease may reach beyond its own length, in seconds, before the clock it
-/// was written by counts as wrong.
+/// How far the end of a lease may lie beyond its own length from now, in seconds, before the clock that wrote
+/// it counts as wrong.
 const CLOCK_SLACK_SECONDS: f64 = 60.0;
 
-/// Why a task ended without success.
+/// The class of a failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum FailureClass {
-    /// The worker said that it failed.
+    /// The worker reported a failure.
     Error,
     /// A run took longer than allowed.
     Timeout,
-    /// A worker vanished: its lease ran out.
+    /// A worker disappeared: its lease expired.
     Lost,
     /// The vendor's usage limit was reached.
     UsageLimit,
-    /// Trying again cannot help.
+    /// A retry cannot succeed.
     Permanent,
-    /// Somebody cancelled the task.
+    /// The task was cancelled.
     Cancelled,
-    /// All attempts are spent.
+    /// All attempts are exhausted.
     Dead,
-    /// A word of another version.
+    /// A class of another version.
     Other(String),
 }
 
 impl FailureClass {
-    /// The word on disk.
+    /// Returns the name used in files.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Error => "error",
@@ -61,7 +61,7 @@ impl FailureClass {
         }
     }
 
-    /// The class named by `word`.
+    /// Parses the name of a class.
     pub fn parse(word: &str) -> Self {
         [
             Self::Error,
@@ -90,49 +90,49 @@ impl From<FailureClass> for String {
     }
 }
 
-/// A worker's hold on a task.
+/// A worker's claim on a task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
-    /// Who holds it.
+    /// The name of the worker.
     pub owner: String,
-    /// The proof, known to the holder alone.
+    /// The token, known only to the worker.
     pub token: ClaimToken,
-    /// When it was taken.
+    /// The time of the claim.
     pub claimed_at: Time,
-    /// When it ends unless renewed, by the wall clock.
+    /// The wall-clock time at which the lease ends unless it is renewed.
     pub lease_expires_at: Time,
-    /// The length that was asked for, in seconds; `None` when another implementation claimed.
+    /// The requested length of the lease, in seconds; `None` for a claim by another implementation.
     pub lease_seconds: Option<f64>,
 }
 
-/// Where a task stands; each state carries what is only known in it.
+/// The state of a task; each state has the data that exists only in it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Status {
-    /// May be claimed.
+    /// Can be claimed.
     Queued,
-    /// May be claimed from `until` on.
+    /// Can be claimed from `until` on.
     Scheduled {
-        /// The first moment of availability.
+        /// The first time at which it can be claimed.
         until: Time,
     },
-    /// Held by a worker; may be claimed by others once the lease has ended.
+    /// Claimed by a worker; others can claim it once the lease has ended.
     Claimed(Claim),
-    /// Answered with success. Terminal.
+    /// Succeeded. Terminal.
     Completed {
-        /// When it was answered.
+        /// The time of the answer.
         at: Time,
         /// The claim under which it was answered; `None` for a direct answer.
         claim: Option<Claim>,
     },
-    /// Ended without success. Terminal.
+    /// Failed. Terminal.
     Failed {
-        /// When it ended.
+        /// The time of the end.
         at: Time,
-        /// The last claim, if it ended under one.
+        /// The last claim, if the task ended under one.
         claim: Option<Claim>,
-        /// Why, in a person's words.
+        /// The reason, for people.
         reason: String,
-        /// Why, in one word.
+        /// The class of the failure.
         class: FailureClass,
     },
     /// A state of a newer version: shown, never offered, never changed.
@@ -140,10 +140,10 @@ pub enum Status {
 }
 
 impl Status {
-    /// The words on disk, but for those of a newer version.
+    /// The names of the states in files, except those of a newer version.
     pub const WORDS: [&'static str; 5] = ["queued", "scheduled", "claimed", "completed", "failed"];
 
-    /// The word on disk.
+    /// Returns the name used in files.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Queued => "queued",
@@ -155,12 +155,12 @@ impl Status {
         }
     }
 
-    /// Whether nothing can change any more.
+    /// Returns whether the state is final.
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Completed { .. } | Self::Failed { .. })
     }
 
-    /// The claim that is or was held, if any.
+    /// Returns the current or last claim, if any.
     pub fn claim(&self) -> Option<&Claim> {
         match self {
             Self::Claimed(claim) => Some(claim),
@@ -170,10 +170,10 @@ impl Status {
     }
 }
 
-/// The end of a lease by the machine's own uptime, which nobody can set.
+/// The end of a lease by the uptime of the machine, which cannot be set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LeaseClock {
-    /// The wall-clock end this belongs to; another implementation's renewal changes that one only.
+    /// The wall-clock end that this belongs to; a renewal by another implementation changes only the latter.
     pub expires_at: Time,
     /// The boot during which the lease was given.
     pub boot: String,
@@ -181,55 +181,56 @@ pub struct LeaseClock {
     pub until: i64,
 }
 
-/// What `lanes` keeps inside task.json beside the shared fields, so that one rename commits it all.
+/// The bookkeeping of `lanes` inside task.json, next to the shared fields, so that one rename commits everything.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Journal {
-    /// The task's `updated_at` as we wrote it last; another value means somebody else wrote since.
+    /// The `updated_at` of the last write by `lanes`; a different value in the task means that another program
+    /// has written it since.
     pub written_at: Option<Time>,
     /// The number of the newest event.
     pub last_event: u64,
-    /// The newest event known to be safe on disk in events.jsonl.
+    /// The number of the newest event known to be durable in events.jsonl.
     pub synced_event: u64,
-    /// The events after `synced_event`, at least; copied to events.jsonl after the commit.
+    /// At least the events after `synced_event`; they are copied to events.jsonl after the commit.
     pub recent: Vec<Event>,
-    /// The answer, when it is small; also written to response.json after the commit.
+    /// The answer, if it is small; it is also written to response.json after the commit.
     pub response: Option<Response>,
-    /// The current lease by uptime.
+    /// The end of the current lease by uptime.
     pub lease: Option<LeaseClock>,
-    /// Fingerprint of what was submitted, for idempotency keys.
+    /// The fingerprint of the submitted task, for idempotency keys.
     pub content_sha256: Option<String>,
-    /// Whether the name of the task's directory is known to be safe on disk.
+    /// Whether the name of the task's directory is known to be durable.
     pub name_is_durable: bool,
 }
 
-/// One task.
+/// A task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
     /// Its id, which is also the name of its directory.
     pub id: TaskId,
-    /// What it asks for.
+    /// The specification.
     pub spec: TaskSpec,
     /// Absolute path of the request.
     pub request_path: String,
-    /// SHA-256 of the request at submit, in hex.
+    /// SHA-256 of the request at the time of the submit, in hex.
     pub request_sha256: String,
-    /// Where `wait` writes the answer.
+    /// The path to which `wait` writes the answer.
     pub response_path: String,
-    /// Where it stands.
+    /// The state.
     pub status: Status,
-    /// When it was submitted.
+    /// The time of the submit.
     pub created_at: Time,
-    /// When it was last changed.
+    /// The time of the last change.
     pub updated_at: Time,
-    /// Runs that count so far, the current one included.
+    /// The number of attempts so far, including the current one.
     pub attempt: u32,
-    /// Claims so far; orders two holders outside the queue.
+    /// The number of claims so far: a fencing token that orders two workers outside the queue.
     pub fence: u64,
-    /// The task that repeats this one.
+    /// The id of the task that retries this one.
     pub retried_as: Option<String>,
-    /// Our own bookkeeping, hidden from output.
+    /// The bookkeeping of `lanes`, hidden from output.
     pub journal: Journal,
-    /// Keys of other implementations.
+    /// Unknown keys, written by other implementations.
     pub extra: Object,
 }
 
@@ -240,25 +241,25 @@ pub enum Availability {
     Ready,
     /// From this time on.
     NotBefore(Time),
-    /// When the lease ends, at this wall-clock time.
+    /// Once the lease ends, at this wall-clock time.
     Leased(Time),
-    /// Never again by itself: its attempts are spent, and it is to be declared dead.
+    /// Never: its attempts are exhausted, and it is about to be declared dead.
     Spent,
-    /// Never: it has ended, or is in a state of a newer version.
+    /// Never: it has ended, or is in a state of a newer version of `lanes`.
     Closed,
 }
 
 impl Task {
-    /// The position in its lane: lower goes first.
+    /// Returns the sort key within the lane: lower is served first.
     pub fn rank(&self) -> i64 {
         self.created_at.micros() - i64::from(self.spec.priority) * PRIORITY_HEAD_START_SECONDS * 1_000_000
     }
 
-    /// Whether the task is claimed under a lease that has not ended.
+    /// Returns whether the task is claimed under a lease that has not ended.
     ///
-    /// The uptime decides while the machine has not been restarted since; otherwise the wall clock.
-    /// A lease that lies in the future by a wall clock that was set back since has ended: nobody
-    /// knows for how long it has run.
+    /// The uptime decides as long as the machine has not been restarted since; otherwise the wall clock does. A
+    /// lease that lies too far in the future, because the wall clock was set back, counts as ended: its age is
+    /// unknown.
     pub fn lease_is_live(&self, now: &Now) -> bool {
         let Status::Claimed(claim) = &self.status else {
             return false;
@@ -277,7 +278,7 @@ impl Task {
         now.wall < claim.lease_expires_at && begun.seconds_since(now.wall) <= CLOCK_SLACK_SECONDS
     }
 
-    /// Whether and when the task can be claimed.
+    /// Returns whether and when the task can be claimed.
     pub fn availability(&self, now: &Now) -> Availability {
         let open = if self.spec.max_attempts.is_some_and(|max| self.attempt >= max) {
             Availability::Spent
@@ -294,7 +295,7 @@ impl Task {
         }
     }
 
-    /// Whether another implementation wrote this task after our last write.
+    /// Returns whether another implementation has written this task since the last write by `lanes`.
     pub fn was_written_by_others(&self) -> bool {
         self.journal.written_at != Some(self.updated_at)
     }
@@ -312,7 +313,7 @@ impl Task {
     }
 }
 
-/// A JSON object from pairs; pairs whose value is null are left out.
+/// Makes a JSON object from pairs, except pairs whose value is null.
 pub fn object<const N: usize>(pairs: [(&str, Value); N]) -> Object {
     pairs
         .into_iter()

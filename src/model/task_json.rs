@@ -1,4 +1,4 @@
-//! Tasks to JSON; `task_text.rs` reads them.
+//! Converts tasks to JSON; `task_text.rs` parses them.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::spec::reader::JOURNAL_KEY;
 use super::task::{Journal, Status, Task};
 
 impl Task {
-    /// The task as readers see it: every field, none of our bookkeeping.
+    /// Returns the task for output: every field except the bookkeeping.
     pub fn to_public_object(&self) -> Object {
         let mut object = self.extra.clone();
         self.spec.write(&mut object);
@@ -27,7 +27,7 @@ impl Task {
         object
     }
 
-    /// The task as it is written to task.json.
+    /// Returns the task as it is written to task.json.
     pub fn to_object(&self) -> Object {
         let mut object = self.to_public_object();
         object.insert(JOURNAL_KEY.to_string(), Value::Object(journal_object(&self.journal)));

@@ -1,8 +1,8 @@
-//! A task read from the text of its task.json.
+//! Parses a task from the text of its task.json.
 //!
-//! By hand instead of derived: unknown keys and exact numbers must survive, missing keys of older
-//! files need defaults, and a wrong type must be named. Nothing is copied until it is asked for: a
-//! look at many tasks wants few fields of each, and still has to know that all of them are sound.
+//! The parser is written by hand instead of derived: unknown keys and exact numbers must survive, missing keys
+//! of older files need defaults, and the key of a wrong type must be reported. Nothing is copied until it is
+//! requested: a reader of many tasks needs few fields of each, but must know that all of them are valid.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use super::spec::reader::{JOURNAL_KEY, KEYS, Members, key};
 use super::task::{Claim, FailureClass, Journal, LeaseClock, Status, Task};
 use super::time::Time;
 
-/// A task as it stands in its file, every field of the right type.
+/// The fields of a task in its file, each checked for its type.
 pub struct TaskText<'a> {
     /// See [`Task::id`].
     pub id: TaskId,
@@ -40,18 +40,18 @@ pub struct TaskText<'a> {
     others: Vec<(&'a str, Raw<'a>)>,
 }
 
-/// What a check of the store asks of our bookkeeping.
+/// The part of the bookkeeping that a check of the store needs.
 #[derive(Default)]
 pub struct Marks<'a> {
-    /// The number of the newest event, as task.json has it.
+    /// The number of the newest event, according to task.json.
     pub last_event: u64,
-    /// The number of the newest event that rides in task.json, at least.
+    /// The number of the newest event contained in task.json, at least.
     pub newest_event: u64,
-    /// The answer that rides in task.json, if there is one.
+    /// The answer contained in task.json, if there is one.
     pub response: Option<Raw<'a>>,
 }
 
-/// What is only known in some state.
+/// The data that exists only in some states.
 #[derive(Default)]
 struct StateFields<'a> {
     owner: Option<RawText<'a>>,
@@ -69,7 +69,7 @@ struct StateFields<'a> {
 impl<'a> StateFields<'a> {
     fn take(fields: &mut Members<'a>, state: &str) -> Self {
         if !Status::WORDS.contains(&state) {
-            // What belongs to a state of a newer version stays among the unknown keys, as it is.
+            // The data of a state of a newer version stays among the unknown keys, unchanged.
             for key in [
                 key!("claim_owner"),
                 key!("claim_token"),
@@ -126,8 +126,10 @@ fn optional(text: Option<RawText<'_>>) -> Option<String> {
 }
 
 impl<'a> TaskText<'a> {
-    /// Reads a task from text that is strictly valid JSON. `None` for other text, which may still be
-    /// a task; the error names the first key that is missing or has the wrong type.
+    /// Parses a task from strictly valid JSON. Returns `None` for other text, which may still be a task.
+    ///
+    /// # Errors
+    /// The first key that is missing or has the wrong type.
     pub fn parse(text: &'a str) -> Option<Result<Self, String>> {
         let mut fields = Members::new();
         let mut next = 0;
@@ -135,8 +137,10 @@ impl<'a> TaskText<'a> {
         Some(Self::from_fields(fields))
     }
 
-    /// Shows `look` the task that the content of a file holds, also one with words of Python; the
-    /// error tells what is wrong with it.
+    /// Parses the content of a task file, including what only Python writes, and calls `look` with the task.
+    ///
+    /// # Errors
+    /// The reason, if the content is not a valid task.
     pub fn read<T>(bytes: &[u8], look: impl FnOnce(&TaskText<'_>) -> T) -> Result<T, String> {
         if let Ok(text) = std::str::from_utf8(bytes)
             && let Some(task) = TaskText::parse(text)
@@ -147,7 +151,7 @@ impl<'a> TaskText<'a> {
         TaskText::parse_ours(&text).map(|task| look(&task))
     }
 
-    /// Reads a task from the text of an object that a parser of ours wrote.
+    /// Parses a task from the text of an object that this crate has written.
     fn parse_ours(text: &'a str) -> Result<Self, String> {
         let mut fields = Members::new();
         let mut next = 0;
@@ -186,12 +190,12 @@ impl<'a> TaskText<'a> {
         }
     }
 
-    /// The word for its state.
+    /// Returns the name of the state.
     pub fn state(&self) -> Cow<'a, str> {
         self.state.decode()
     }
 
-    /// Whether nothing can change any more.
+    /// Returns whether the state is final.
     pub fn is_terminal(&self) -> bool {
         self.state.is("completed") || self.state.is("failed")
     }
@@ -206,7 +210,7 @@ impl<'a> TaskText<'a> {
         self.response_path
     }
 
-    /// Where it stands.
+    /// Returns the state.
     pub fn status(&self) -> Status {
         let own = &self.state_fields;
         let state = self.state.decode();
@@ -227,7 +231,7 @@ impl<'a> TaskText<'a> {
         }
     }
 
-    /// What a check of the store asks of our bookkeeping.
+    /// The part of the bookkeeping that a check of the store needs.
     pub fn marks(&self) -> Marks<'a> {
         let mut marks = Marks::default();
         if let Some(journal) = self.journal {
@@ -249,7 +253,7 @@ impl<'a> TaskText<'a> {
         marks
     }
 
-    /// Our bookkeeping, read leniently: whatever is missing or odd is as if it had never been there.
+    /// Returns the bookkeeping, parsed leniently: what is missing or has the wrong type gets its default.
     pub fn journal(&self) -> Journal {
         self.journal.map(journal).unwrap_or_default()
     }

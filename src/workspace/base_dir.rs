@@ -1,4 +1,4 @@
-//! What relative paths count from.
+//! The directory against which relative paths are resolved.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -6,30 +6,30 @@ use std::path::{Path, PathBuf};
 use super::paths::{absolute, resolve};
 use crate::error::{Error, Result};
 
-/// A directory that relative paths count from.
+/// A directory against which relative paths are resolved.
 ///
-/// The current directory is looked up when it is first needed: it may have been removed, and absolute paths
-/// need none. An agent whose work tree is gone can still answer its task.
+/// The current directory is looked up when it is first needed: it may have been removed, and absolute paths do
+/// not need it. An agent whose worktree has been removed can still answer its task.
 #[derive(Clone, Debug, Default)]
 pub struct BaseDir {
     directory: OnceCell<PathBuf>,
 }
 
 impl BaseDir {
-    /// The current directory of this process.
+    /// Uses the current directory of this process.
     pub fn current() -> Self {
         Self::default()
     }
 
-    /// `directory`, an absolute path.
+    /// Uses `directory`, an absolute path.
     pub fn at(directory: impl Into<PathBuf>) -> Self {
         Self { directory: OnceCell::from(directory.into()) }
     }
 
-    /// The directory itself.
+    /// Returns the directory.
     ///
     /// # Errors
-    /// `Io` when the current directory does not exist any more.
+    /// `Io` when the current directory no longer exists.
     pub fn directory(&self) -> Result<&Path> {
         if let Some(directory) = self.directory.get() {
             return Ok(directory);
@@ -42,7 +42,7 @@ impl BaseDir {
         Ok(self.directory.get_or_init(|| found))
     }
 
-    /// `path` made absolute, a leading `~` expanded.
+    /// Makes `path` absolute and expands a leading `~`.
     ///
     /// # Errors
     /// As [`absolute`], and as [`BaseDir::directory`] for a relative path.
@@ -52,11 +52,10 @@ impl BaseDir {
         absolute(base, path)
     }
 
-    /// Where `path` really leads: as [`BaseDir::absolute`], and without `.`, `..` and symbolic links. It need not
-    /// exist.
+    /// Resolves `path`: as [`BaseDir::absolute`], and without `.`, `..` and symbolic links. It need not exist.
     ///
     /// # Errors
-    /// As [`BaseDir::absolute`]; `Io` when a part of the path cannot be looked at.
+    /// As [`BaseDir::absolute`]; `Io` when a part of the path cannot be accessed.
     pub fn real(&self, path: &Path) -> Result<PathBuf> {
         resolve(&self.absolute(path)?)
     }

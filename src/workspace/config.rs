@@ -1,4 +1,4 @@
-//! `handoff.yaml`: which workspace this is, and where its queue is kept.
+//! `handoff.yaml`: the configuration of a workspace and the location of its queue.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,36 +19,36 @@ const CONFIG_FILE: TextFile = TextFile {
     limit: 1024 * 1024,
     refusal: ErrorKind::Config,
     hint_if_missing: "`lanes init` writes a new workspace",
-    // Of two settings that contradict each other neither may be believed.
+    // If two settings contradict each other, neither can be trusted.
     unique_keys: true,
 };
 
-/// What the commands need to know of a workspace. All paths are absolute and resolved.
+/// The configuration of a workspace. All paths are absolute and resolved.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The file it was read from; `None` when only a store was named.
+    /// The file it was read from; `None` if only a store was given.
     pub path: Option<PathBuf>,
-    /// Where the file was found; `None` when it was named.
+    /// The result of the search for the file; `None` if the file was given explicitly.
     pub found: Option<FoundConfig>,
-    /// The name that stands in every task.
+    /// The id of the workspace, which every task contains.
     pub workspace_id: String,
     /// Request, response and supporting files must lie inside this directory.
     pub workspace_root: PathBuf,
     /// The state directory; it need not exist yet.
     pub store_root: PathBuf,
-    /// Whether the state directory was named beside the file, instead of by it.
+    /// Whether the state directory was given separately instead of by the file.
     pub store_is_named: bool,
     /// The state directory that the file names, not resolved; `None` without a file.
     pub queue_root: Option<PathBuf>,
-    /// Where workers work, unless a task says otherwise.
+    /// The directory in which workers work, unless a task sets another one.
     pub worktree_path: Option<PathBuf>,
-    /// The branch workers work on, unless a task says otherwise.
+    /// The branch on which workers work, unless a task sets another one.
     pub expected_branch: Option<String>,
-    /// The lanes that are described: name → description, which may be empty.
+    /// The described lanes: name → description, which may be empty.
     pub lanes: BTreeMap<String, String>,
     /// The `dispatch` section as it was written, for the dispatcher to read.
     pub dispatch: Option<serde_yaml::Value>,
-    /// Lines worth telling the user, such as unknown keys.
+    /// Warnings for the user, such as unknown keys.
     pub warnings: Vec<String>,
 }
 
@@ -64,7 +64,7 @@ impl Config {
         Self::read(path, None, store_override)
     }
 
-    /// The same for a file that a search found, which must not be somebody else's.
+    /// Reads a file as [`Config::load`] does, after a search found it: it must not belong to another user.
     ///
     /// # Errors
     /// As [`Config::load`]; `Config` when another user can change the file, its directory, the directory
@@ -87,8 +87,8 @@ impl Config {
         }
     }
 
-    /// Whether files at `path` may be written or served because this configuration says so. One that was found in
-    /// a repository, where anybody may have written it, speaks for its own project alone.
+    /// Returns whether this configuration may allow files at `path` to be written or served. A configuration found
+    /// in a repository may have been written by anybody and only counts for its own project.
     pub fn may_reach(&self, path: &Path) -> bool {
         let (Some(_), Some(file)) = (&self.found, &self.path) else { return true };
         let project = file.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
@@ -105,7 +105,7 @@ impl Config {
             found.check_file(&path, &passed)?;
         }
         let document = CONFIG_FILE.read_document(&path)?;
-        // A file that could be read has a directory.
+        // A file that could be read has a parent directory.
         let base = path.parent().unwrap_or(Path::new("/"));
         let mut fields = MappingReader::of_file(format!("config file {}", show(&path)), document);
         if fields.has("checkpoints") {
@@ -155,8 +155,8 @@ impl Config {
         })
     }
 
-    /// A workspace of which only the store is known: its root is `cwd`, its id the name of `cwd`.
-    /// `store` is relative to `cwd`.
+    /// Makes the configuration of a workspace of which only the store is known: its root is `cwd`, its id the name
+    /// of `cwd`. `store` is relative to `cwd`.
     pub fn store_only(store: &Path, cwd: &Path) -> Result<Self> {
         let workspace_root = resolve(cwd)?;
         let name = workspace_root.file_name().unwrap_or_default().to_string_lossy();
@@ -178,7 +178,7 @@ impl Config {
     }
 }
 
-/// The lanes and what is said about them; the texts are for people, so that any kind of value will do.
+/// Reads the lanes and their descriptions; descriptions are for people, so any kind of value is accepted.
 fn lanes(fields: &mut MappingReader) -> Result<BTreeMap<String, String>> {
     let describe = |value: Value| match value {
         Value::Null => String::new(),

@@ -1,4 +1,4 @@
-//! Writing an answer where its submitter wants it, if the workspace allows it.
+//! Writes an answer to the response path of its task, if the workspace allows it.
 
 use std::path::PathBuf;
 
@@ -10,20 +10,20 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Response, Task};
 use crate::store::Store;
 
-/// Where an answer is that was not written to a file.
+/// The hint for an answer that was not written to a file.
 const KEPT: &str = "the answer was not written there and stays in the store";
 
-/// Writes the body of `response` to the task's response path, whole or not at all, and returns the path.
-/// The permissions of a file that is replaced are kept.
+/// Writes the body of `response` to the task's response path atomically, and returns the path. The permissions of
+/// a replaced file are kept.
 ///
-/// The path obeys the rules of a submit in the workspace that `config` reads: what task.json says of the
-/// workspace is not believed, since a store or an export may come from anywhere. `config` is not asked when
-/// the store keeps the answer itself.
+/// The path must obey the rules of a submit in the workspace that `config` reads: the workspace given in task.json
+/// is not trusted, since a store or an export may come from anywhere. `config` is not called when the store keeps
+/// the answer itself.
 ///
 /// # Errors
-/// `Refused` when the path leads outside the workspace or to a file that no answer may replace, or when no
-/// configuration says what the workspace is; then the answer is durable all the same. `Io` when it cannot be
-/// written. The answer stays in the store.
+/// `Refused` when the path leads outside the workspace or to a file that no answer may replace, or when there is no
+/// configuration of the workspace; the answer is durable nevertheless. `Io` when it cannot be written. In each case
+/// the answer stays in the store.
 pub fn deliver(
     store: &Store,
     task: &Task,
@@ -49,7 +49,7 @@ pub fn deliver(
     match target {
         Ok(target) => store.deliver(task, response, &target)?,
         Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Config) => {
-            // What is told instead must not turn out not to have happened.
+            // The answer must be durable before the error says that the store keeps it.
             store.sync_response(task)?;
             return Err(Error::refused(error.message()).with_hint(KEPT));
         }

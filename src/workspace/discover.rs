@@ -1,4 +1,4 @@
-//! Which workspace a command means.
+//! Finds the workspace of a command.
 
 use std::path::{Path, PathBuf};
 
@@ -8,24 +8,24 @@ use super::ownership::{FoundConfig, Identity};
 use super::paths::show;
 use crate::error::{Error, Result};
 
-/// Where a configuration lies below its workspace or pool, the first one first.
+/// The locations of a configuration below its workspace or pool, in order of precedence.
 pub(super) const CONFIG_PLACES: [&str; 2] = ["handoff/handoff.yaml", ".agent-lanes-queue/handoff.yaml"];
 
-/// What a user said about the workspace; flags and environment are merged by the caller.
+/// What the user specified about the workspace; the caller has merged flags and environment.
 #[derive(Clone, Copy, Debug)]
 pub struct Locate<'a> {
     /// `--config`, relative to `base`.
     pub config: Option<&'a Path>,
     /// `--store`, relative to `base`; overrides the configuration's `queue_root`.
     pub store: Option<&'a Path>,
-    /// The current directory: here a search begins.
+    /// The current directory, where a search begins.
     pub base: &'a BaseDir,
-    /// Whose files count when they are found.
+    /// The user whose files are trusted when they are found.
     pub identity: Identity,
 }
 
-/// Finds and reads the configuration: the one named, else the nearest `handoff/handoff.yaml` or
-/// `.agent-lanes-queue/handoff.yaml` here or above, else the store alone.
+/// Finds and reads the configuration: the given one, otherwise the nearest `handoff/handoff.yaml` or
+/// `.agent-lanes-queue/handoff.yaml` in the current directory or above it, otherwise only the store.
 ///
 /// # Errors
 /// `Config` when there is none of these; otherwise as [`Config::load`] for what was named, and as
@@ -46,8 +46,8 @@ pub fn locate(wish: &Locate<'_>) -> Result<Config> {
     }
 }
 
-/// The configuration file that a search in `directory` alone finds: in its `handoff/` or
-/// `.agent-lanes-queue/`, or in itself.
+/// Finds the configuration file in `directory` without searching above it: in its `handoff/` or
+/// `.agent-lanes-queue/`, or directly in it.
 ///
 /// # Errors
 /// `Config` when there is none.
@@ -58,12 +58,12 @@ pub fn find_in(directory: &Path) -> Result<PathBuf> {
     })
 }
 
-/// The configuration file closest to `cwd`.
+/// Finds the configuration file closest to `cwd`.
 fn nearest(cwd: &Path, identity: Identity) -> Option<FoundConfig> {
     for directory in cwd.ancestors() {
         for place in CONFIG_PLACES {
             let file = directory.join(place);
-            // What cannot be looked at is as good as not there: the search goes on above.
+            // What cannot be accessed counts as missing: the search continues above.
             if std::fs::metadata(&file).is_ok() {
                 return Some(FoundConfig { holder: directory.to_path_buf(), file, identity });
             }

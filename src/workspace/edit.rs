@@ -4,23 +4,23 @@ use crate::error::Result;
 use crate::model::Command;
 use crate::model::limits;
 
-/// The changes; what is left out stays as it is.
+/// The changes; absent fields stay as they are.
 #[derive(Clone, Debug, Default)]
 pub struct TaskEdit {
     /// The title.
     pub name: Option<String>,
     /// The description for people; the request that the worker gets stays as it was submitted.
     pub description: Option<String>,
-    /// All labels.
+    /// The complete list of labels.
     pub labels: Option<Vec<String>>,
-    /// All assignees.
+    /// The complete list of assignees.
     pub assignees: Option<Vec<String>>,
 }
 
 /// Checks a change against the limits of a submit.
 ///
 /// # Errors
-/// `Invalid`, naming what is too long, too many or not printable.
+/// `Invalid` when a text is too long or not printable, or there are too many labels or assignees.
 pub fn check_edit(wish: TaskEdit) -> Result<Command> {
     Ok(Command::Edit {
         name: wish.name.map(limits::name).transpose()?,

@@ -1,4 +1,4 @@
-//! Fingerprints of the files that one request names.
+//! Fingerprints of the files named in one request.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::digest::sha256_file_with;
 use crate::error::{Error, Result};
 
-/// Takes the fingerprint of each file once, however often it is named. Copies share what they know.
+/// Computes the fingerprint of each file once, however often the file is named. Clones share their cache.
 #[derive(Clone, Debug, Default)]
 pub struct Fingerprints(Arc<Mutex<FingerprintCache>>);
 
@@ -27,21 +27,21 @@ struct Bounds {
 }
 
 impl Fingerprints {
-    /// For files of at most `most` bytes together; given up once `stop` is set.
+    /// Limits the total size of the files to `most` bytes, and stops reading once `stop` is set.
     pub fn bounded(most: u64, stop: Arc<AtomicBool>) -> Self {
         let bounds = Some(Bounds { left: most, stop });
         Self(Arc::new(Mutex::new(FingerprintCache { bounds, ..FingerprintCache::default() })))
     }
 
-    /// Whether a fingerprint was refused because the files have too many bytes together.
+    /// Returns whether a fingerprint was refused because the total size of the files is too large.
     pub fn is_exceeded(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_exceeded
     }
 
-    /// The fingerprint of the regular file at `real`, a path without links.
+    /// Returns the fingerprint of the regular file at `real`, a path without links.
     ///
     /// # Errors
-    /// `Io` for what cannot be read, beyond the bound, and when it was given up.
+    /// `Io` when the file cannot be read, the total size exceeds the limit, or the reading was stopped.
     pub(super) fn of(&self, real: &Path) -> Result<String> {
         let inner = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = inner.known.get(real) {

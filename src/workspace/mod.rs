@@ -1,7 +1,7 @@
-//! The rules of use: turns what a user or program asked for into something the store can do.
+//! The rules of a workspace: turns what a user or program requests into operations of the store.
 //!
-//! Here are configuration, task files, path rules and scaffolds. Nothing here prints, and nothing
-//! but `deliver`, `doctor` and `why` touches the state directory.
+//! Contains configuration, task files, path rules and scaffolds. Nothing here prints, and only `deliver`,
+//! `doctor` and `why` access the state directory.
 
 mod base_dir;
 mod config;

@@ -1,7 +1,7 @@
-//! Who can write to a place that was found rather than named.
+//! Checks who can write to a configuration that was found by a search instead of given explicitly.
 //!
-//! A configuration chooses where tasks go and which programs a dispatcher starts. One that a search
-//! finds counts only when nobody else, the administrator apart, could have put it there.
+//! A configuration decides where tasks go and which programs a dispatcher starts. One that a search finds is
+//! used only if nobody else, except the administrator, could have put it there.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -10,29 +10,29 @@ use std::path::{Path, PathBuf};
 use super::paths::show;
 use crate::error::{Error, Result, shell_word};
 
-/// Others may write.
+/// The mode bit: others may write.
 const WORLD_WRITABLE: u32 = 0o002;
-/// The group may write.
+/// The mode bit: the group may write.
 const GROUP_WRITABLE: u32 = 0o020;
-/// Only the owner of an entry may rename or remove it.
+/// The sticky bit: only the owner of an entry may rename or remove it.
 const STICKY: u32 = 0o1000;
 
-/// The user that this process acts for.
+/// The user on whose behalf this process acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     uid: u32,
-    /// Who became root by sudo; set for root alone.
+    /// The user who became root by sudo; set only for root.
     sudo_uid: Option<u32>,
 }
 
 impl Identity {
-    /// The identity of this process; `sudo_uid` is what `SUDO_UID` says, which counts for root only.
+    /// Returns the identity of this process; `sudo_uid` is the value of `SUDO_UID`, which counts only for root.
     pub fn of_process(sudo_uid: Option<u32>) -> Self {
         let uid = rustix::process::geteuid().as_raw();
         Self { uid, sudo_uid: sudo_uid.filter(|_| uid == 0) }
     }
 
-    /// Whether files of `owner` are ours or the administrator's.
+    /// Returns whether `owner` is this user or the administrator.
     fn trusts(self, owner: u32) -> bool {
         owner == self.uid || owner == 0 || self.sudo_uid == Some(owner)
     }
@@ -41,29 +41,29 @@ impl Identity {
 /// A configuration file that a search found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundConfig {
-    /// The directory that the search was in: the one that holds `handoff/`.
+    /// The directory in which it was found: the one that contains `handoff/`.
     pub holder: PathBuf,
-    /// The file in it, as the search named it.
+    /// The path of the file in it, not resolved.
     pub file: PathBuf,
-    /// For whom it was searched.
+    /// The user for whom the search was made.
     pub identity: Identity,
 }
 
-/// Everything that was passed on the way to a file: directories, links and the file itself.
+/// Everything on the way to a file: directories, links and the file itself.
 pub(super) type Passed = Vec<(PathBuf, Metadata)>;
 
 impl FoundConfig {
-    /// Checks the file, its directory, the directory that holds that, and every link between them.
-    /// `real` is where the file really is, `passed` what lies on the way there.
+    /// Checks the file, its directory, the parent of that directory, and every link between them. `real` is the
+    /// resolved path of the file, `passed` everything on the way to it.
     ///
     /// # Errors
-    /// `Config`, naming what somebody else can change, and the way out.
+    /// `Config` when another user can change one of them; the hint is the remedy.
     pub(super) fn check_file(&self, real: &Path, passed: &Passed) -> Result<()> {
         let found = format!("found {}", show(&self.file));
         let is_strict =
             |path: &Path| path == real || Some(path) == real.parent() || Some(path) == self.file.parent();
         self.check(passed, &found, is_strict, |path| path == self.holder)?;
-        // The root directory is no part of a path, so that nothing passes it.
+        // The root directory is not a component of a path, so the walk does not visit it.
         if self.holder == Path::new("/") {
             let metadata = std::fs::metadata("/").map_err(|error| Error::io("look at", "/", error))?;
             self.judge(Path::new("/"), &metadata, true, &found)?;
@@ -97,7 +97,7 @@ impl FoundConfig {
         Ok(())
     }
 
-    /// Refuses what others can change; in a sticky directory they cannot change what is there.
+    /// Refuses what others can change; in a sticky directory they cannot change existing entries.
     fn judge(&self, path: &Path, metadata: &Metadata, sticky_helps: bool, found: &str) -> Result<()> {
         let named = shell_word(&self.file.to_string_lossy());
         if !self.identity.trusts(metadata.uid()) {
@@ -108,7 +108,7 @@ impl FoundConfig {
             ))
             .with_hint(format!("if you trust it, name it: --config {named}")));
         }
-        // The mode of a link means nothing.
+        // The mode of a link has no meaning.
         let mode = Mode::of(metadata);
         match mode.weakness(sticky_helps).filter(|_| !metadata.is_symlink()) {
             None => Ok(()),
@@ -125,12 +125,12 @@ impl FoundConfig {
     }
 }
 
-/// Whether a link that was followed lies directly in `path`.
+/// Returns whether a followed link lies directly in `path`.
 fn holds_link(path: &Path, passed: &Passed) -> bool {
     passed.iter().any(|(other, metadata)| metadata.is_symlink() && other.parent() == Some(path))
 }
 
-/// Who may write, from the metadata of a file or directory.
+/// Determines who may write, from the metadata of a file or directory.
 #[derive(Clone, Copy)]
 struct Mode {
     bits: u32,
@@ -143,7 +143,7 @@ impl Mode {
         Self { bits: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid() }
     }
 
-    /// Who may write beside the owner, and what takes that away.
+    /// Returns who may write besides the owner, and the command that revokes it.
     fn weakness(self, sticky_helps: bool) -> Option<(&'static str, &'static str)> {
         if sticky_helps && self.bits & STICKY != 0 {
             return None;
@@ -159,11 +159,11 @@ impl Mode {
     }
 }
 
-/// Whether the owner of a file is the only member of its group, as in the groups that systems make for each
-/// user together with a umask of 002. `passwd` and `group` are the texts of the files in /etc.
+/// Returns whether the owner of a file is the only member of its group, as in the groups that systems create for
+/// each user together with a umask of 002. `passwd` and `group` are the contents of the files in /etc.
 ///
-/// The administrators' group counts as private: root can write everywhere. A group that no file lists, as
-/// in a container whose user has only a number, is private when it has that same number.
+/// The administrators' group counts as private: root can write everywhere. A group that is not listed, as in a
+/// container whose user has only a number, is private if it has the same number.
 fn is_private_group(uid: u32, gid: u32, passwd: &str, group: &str) -> bool {
     if gid == 0 {
         return true;

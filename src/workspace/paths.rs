@@ -1,4 +1,4 @@
-//! Where a path really leads, and whether that is inside the workspace.
+//! Resolves paths, and checks that they lie inside the workspace.
 
 use std::ffi::OsString;
 use std::fs::{FileType, Metadata};
@@ -8,13 +8,13 @@ use std::path::{Component, Path, PathBuf};
 use crate::error::{Error, Result, printable};
 use crate::model::names;
 
-/// As many symbolic links as the kernel follows in one path.
+/// The largest number of symbolic links in one path, the same as the kernel's.
 const MAX_LINKS: usize = 40;
 
-/// `path` with a leading `~` replaced by the home directory, and made absolute against `base`.
+/// Replaces a leading `~` in `path` by the home directory, and makes it absolute against `base`.
 ///
-/// Paths that a shell has expanded already come back as they are; the `~` is for those written
-/// in files. `~name` is refused instead of being taken for a file of that name.
+/// Paths that a shell has already expanded are returned unchanged; the `~` is for paths in files. `~name` is
+/// refused instead of being taken for a file of that name.
 ///
 /// # Errors
 /// `Invalid` for `~name`, and for `~` when the home directory is unknown.
@@ -22,8 +22,8 @@ pub fn absolute(base: &Path, path: &Path) -> Result<PathBuf> {
     Ok(base.join(expand_home(path, home().as_deref())?))
 }
 
-/// `HOME`. The list of users, which `std::env::home_dir` asks as well, can only be read by loading
-/// libraries, and a binary that was linked without them may find those of another libc.
+/// Returns `HOME`. `std::env::home_dir` also consults the list of users, which requires loading libraries; a
+/// statically linked binary may find those of another libc.
 #[expect(clippy::disallowed_methods, reason = "a ~ means the same wherever it is read")]
 pub(super) fn home() -> Option<PathBuf> {
     std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
@@ -49,40 +49,41 @@ fn expand_home(path: &Path, home: Option<&Path>) -> Result<PathBuf> {
     }
 }
 
-/// Where `path`, relative to the absolute `base`, really leads: as [`absolute`], and without `.`, `..` and
-/// symbolic links. It need not exist.
+/// Resolves `path`, relative to the absolute `base`: as [`absolute`], and without `.`, `..` and symbolic links. It
+/// need not exist.
 ///
 /// # Errors
-/// As [`absolute`]; `Io` when a part of the path cannot be looked at, or links go round in circles.
+/// As [`absolute`]; `Io` when a part of the path cannot be accessed, or links form a cycle.
 pub fn real_path(base: &Path, path: &Path) -> Result<PathBuf> {
     resolve(&absolute(base, path)?)
 }
 
-/// The path that `path` really leads to: absolute, without `.`, `..` and symbolic links.
+/// Resolves `path`: absolute, without `.`, `..` and symbolic links.
 ///
-/// What does not exist is kept as it is written, so that a path may name a file to be made; a
-/// dangling link leads to what it names. `path` must be absolute.
+/// What does not exist is kept as it is written, so that a path may name a file to be created; a dangling link
+/// resolves to its target. `path` must be absolute.
 ///
 /// # Errors
-/// When a part of the path cannot be looked at, or links go round in circles.
+/// `Io` when a part of the path cannot be accessed, or links form a cycle.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
     resolve_past(path, &mut |_, _| {})
 }
 
-/// The same; `pass` is told of everything on the way that exists, links and the end included.
+/// Resolves as [`resolve`] does, and calls `pass` with everything on the way that exists, including links and the
+/// end.
 pub(super) fn resolve_past(path: &Path, pass: &mut dyn FnMut(&Path, Metadata)) -> Result<PathBuf> {
     walk(path, pass).map_err(|error| Error::io("follow", path, error))
 }
 
 fn walk(path: &Path, pass: &mut dyn FnMut(&Path, Metadata)) -> io::Result<PathBuf> {
     let mut real = PathBuf::from("/");
-    // What is left to walk, the next part last.
+    // The components left to walk, the next one last.
     let mut left: Vec<OsString> = Vec::new();
     push_parts(&mut left, path);
     let mut links = 0;
     while let Some(part) = left.pop() {
         if part == ".." {
-            // `real` has no links, so that its parent by name is its parent on disk.
+            // `real` has no links, so its lexical parent is its parent on disk.
             real.pop();
             continue;
         }
@@ -124,8 +125,8 @@ fn push_parts(left: &mut Vec<OsString>, path: &Path) {
     left.extend(parts.into_iter().rev());
 }
 
-/// Refuses a resolved path that is not below `root`, which must be resolved too. `label` says
-/// which path is meant.
+/// Refuses a resolved path that is not below `root`, which must be resolved too. `label` names the path in the
+/// message.
 pub(super) fn require_inside(root: &Path, path: &Path, label: &str) -> Result<()> {
     if path.starts_with(root) {
         return Ok(());
@@ -134,7 +135,7 @@ pub(super) fn require_inside(root: &Path, path: &Path, label: &str) -> Result<()
         .with_hint(format!("it must lie in {}, also after following links", show(root))))
 }
 
-/// The kind of file at a resolved path; `None` when there is none.
+/// Returns the type of the file at a resolved path; `None` if it does not exist.
 pub(super) fn file_type(path: &Path) -> Result<Option<FileType>> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata.file_type())),
@@ -143,7 +144,7 @@ pub(super) fn file_type(path: &Path) -> Result<Option<FileType>> {
     }
 }
 
-/// A path as the text that task.json can hold.
+/// Converts a path to text for task.json.
 pub(super) fn as_text(path: &Path, label: &str) -> Result<String> {
     path.to_str().map(str::to_string).ok_or_else(|| {
         Error::invalid(format!("{label} is not valid UTF-8: {}", show(path)))
@@ -151,14 +152,14 @@ pub(super) fn as_text(path: &Path, label: &str) -> Result<String> {
     })
 }
 
-/// The same of a path that an agent reads in the middle of its instructions.
+/// Converts a path as [`as_text`] does, for a path that an agent reads as part of its instructions.
 pub(super) fn as_name(path: &Path, label: &str) -> Result<String> {
     let text = as_text(path, label)?;
     names::visible(label, &text).map_err(|error| error.with_hint("rename the file or directory"))?;
     Ok(text)
 }
 
-/// A path as a message shows it.
+/// Formats a path for a message.
 pub(super) fn show(path: &Path) -> String {
     printable(&path.to_string_lossy())
 }

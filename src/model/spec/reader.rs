@@ -1,13 +1,13 @@
-//! Takes the members of a task.json out of its text, typed.
+//! Reads the members of a task.json from its text, with their types.
 
 use super::SPEC_FIELDS;
 use crate::model::json::raw::{Raw, RawText};
 use crate::model::time::Time;
 
-/// The key under which our bookkeeping lives in task.json.
+/// The key of the bookkeeping of `lanes` in task.json.
 pub(in crate::model) const JOURNAL_KEY: &str = "_lanes";
 
-/// The keys beside those of the specification, sorted.
+/// The keys other than those of the specification, sorted.
 const OWN_KEYS: [&str; 22] = [
     JOURNAL_KEY,
     "attempt",
@@ -33,7 +33,7 @@ const OWN_KEYS: [&str; 22] = [
     "updated_at",
 ];
 
-/// The keys that are understood, sorted.
+/// All known keys, sorted.
 pub(in crate::model) const KEYS: [&str; OWN_KEYS.len() + SPEC_FIELDS.len()] = {
     let mut keys = [""; OWN_KEYS.len() + SPEC_FIELDS.len()];
     let (mut own, mut spec) = (0, 0);
@@ -51,7 +51,7 @@ pub(in crate::model) const KEYS: [&str; OWN_KEYS.len() + SPEC_FIELDS.len()] = {
     keys
 };
 
-/// Whether `a` comes before `b`.
+/// Returns whether `a` sorts before `b`.
 const fn is_before(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let mut at = 0;
@@ -64,7 +64,7 @@ const fn is_before(a: &str, b: &str) -> bool {
     a.len() < b.len()
 }
 
-/// The place of a key in [`KEYS`], found when the program is built.
+/// Returns the index of a key in [`KEYS`], at compile time.
 macro_rules! key {
     ($name:expr) => {
         const { $crate::model::spec::reader::place($name) }
@@ -72,7 +72,7 @@ macro_rules! key {
 }
 pub(in crate::model) use key;
 
-/// The place of a key in [`KEYS`].
+/// Returns the index of a key in [`KEYS`].
 pub(in crate::model) const fn place(key: &str) -> usize {
     let mut place = 0;
     loop {
@@ -90,7 +90,7 @@ pub(in crate::model) const fn place(key: &str) -> usize {
 
 const TIME: &str = "a time like 2026-11-21T07:00:00.000000Z";
 
-/// Takes typed values out of a task's text and remembers the first that was wrong.
+/// Takes typed values out of the text of a task, and records the first one of a wrong type.
 pub(in crate::model) struct Members<'a> {
     pub(in crate::model) known: [Option<Raw<'a>>; KEYS.len()],
     pub(in crate::model) others: Vec<(&'a str, Raw<'a>)>,
@@ -102,8 +102,8 @@ impl<'a> Members<'a> {
         Self { known: [None; KEYS.len()], others: Vec::new(), wrong: None }
     }
 
-    /// Puts a member where it belongs. Files are written with their keys sorted, so that `next`
-    /// nearly always tells where.
+    /// Stores a member at the index of its key. Files are written with sorted keys, so that `next` is nearly
+    /// always the right index.
     pub(in crate::model) fn put(&mut self, key: &'a str, raw: Raw<'a>, next: &mut usize) {
         let place = match KEYS.get(*next) {
             Some(expected) if *expected == key => Ok(*next),
@@ -127,7 +127,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Takes the value of a key that is not null.
+    /// Takes the value of a key unless it is null.
     pub(in crate::model) fn take(&mut self, key: usize) -> Option<Raw<'a>> {
         self.known[key].take().filter(|raw| !raw.is_null())
     }

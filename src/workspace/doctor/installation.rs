@@ -1,4 +1,4 @@
-//! Which `lanes` runs, and which one a shell would start.
+//! Checks which `lanes` is running, and which one a shell would start.
 
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,7 +10,7 @@ use super::super::paths::show;
 use super::{Chart, DoctorOptions};
 use crate::error::printable;
 
-/// How long another `lanes` may take to tell its version.
+/// How long another `lanes` may take to print its version.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const VERSION: &str = concat!("lanes ", env!("CARGO_PKG_VERSION"));
@@ -48,12 +48,12 @@ pub(super) fn check(chart: &mut Chart, wish: &DoctorOptions<'_>) {
     }
 }
 
-/// What tells whether two paths are the same file.
+/// The identity of a file, to compare two paths.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Every program called `lanes` that a shell could start, the preferred one first.
+/// Returns every program called `lanes` that a shell could start, in the order of `PATH`.
 fn on_path(wish: &DoctorOptions<'_>) -> Vec<PathBuf> {
     let Some(path) = &wish.search_path else { return Vec::new() };
     let mut found: Vec<PathBuf> = Vec::new();
@@ -68,7 +68,7 @@ fn on_path(wish: &DoctorOptions<'_>) -> Vec<PathBuf> {
     found
 }
 
-/// What a program says to `--version`, if it says it soon.
+/// Returns what a program prints for `--version`, if it does so in time.
 fn version_of(program: &Path) -> Option<String> {
     let mut child = Command::new(program)
         .arg("--version")

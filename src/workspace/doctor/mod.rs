@@ -1,7 +1,7 @@
-//! `doctor`: looks at everything that `lanes` needs, from the binary to the workers.
+//! `doctor`: checks everything that `lanes` needs, from the binary to the workers.
 //!
-//! Nothing is changed by it, but for what any command does on the way: an index that is out of date
-//! is brought up to date, and the cards of dead workers are cleared away.
+//! It changes nothing except what every command does: an outdated index is updated, and the records of dead
+//! workers are removed.
 
 mod installation;
 mod state;
@@ -16,19 +16,19 @@ use crate::model::json::Object;
 use crate::model::task::object;
 use crate::store::StoreOptions;
 
-/// How a check came out.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DiagnosisLevel {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// Works, but somebody should know.
+    /// It works, with a problem to be aware of.
     Warning,
-    /// Does not work until this is put right.
+    /// It does not work until this is fixed.
     Blocking,
 }
 
 impl DiagnosisLevel {
-    /// The word for programs.
+    /// Returns the name used in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -38,23 +38,23 @@ impl DiagnosisLevel {
     }
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// What it belongs to: `installation`, `configuration`, `store` or `workers`.
+    /// The group of the check: `installation`, `configuration`, `store` or `workers`.
     pub area: &'static str,
-    /// A stable word for programs, such as `inotify`.
+    /// A stable name for programs, such as `inotify`.
     pub code: &'static str,
-    /// How it came out.
+    /// The outcome.
     pub level: DiagnosisLevel,
-    /// What was seen, in one sentence.
+    /// The finding, in one sentence.
     pub message: String,
-    /// What to do; none when all is well.
+    /// What to do; `None` if there is no problem.
     pub remedy: Option<String>,
 }
 
 impl Diagnosis {
-    /// The diagnosis for programs.
+    /// Returns the diagnosis as JSON.
     pub fn to_object(&self) -> Object {
         let mut diagnosis = object([
             ("area", self.area.into()),
@@ -67,16 +67,16 @@ impl Diagnosis {
     }
 }
 
-/// What the doctor is to look at.
+/// What `doctor` checks.
 #[derive(Clone, Debug)]
 pub struct DoctorOptions<'a> {
-    /// Which workspace.
+    /// The workspace.
     pub locate: Locate<'a>,
-    /// How the store is used.
+    /// The options for opening the store.
     pub options: StoreOptions,
-    /// The directories that a shell looks for programs in (`PATH`).
+    /// The directories in which a shell looks for programs (`PATH`).
     pub search_path: Option<OsString>,
-    /// The program that runs.
+    /// The path of the running program.
     pub program: Option<PathBuf>,
 }
 
@@ -99,7 +99,7 @@ impl Chart {
         self.add(code, DiagnosisLevel::Blocking, message, Some(remedy.into()));
     }
 
-    /// What an error says; its hint is the remedy.
+    /// Adds the message of an error; its hint is the remedy.
     fn error(&mut self, code: &'static str, error: &Error, otherwise: &str) {
         self.block(code, error.message(), error.hint().unwrap_or(otherwise));
     }
@@ -115,8 +115,8 @@ impl Chart {
     }
 }
 
-/// Looks at everything, in the order installation, configuration, store, workers. `progress` hears
-/// how many of how many tasks have been looked at.
+/// Checks everything, in the order installation, configuration, store, workers. `progress` is called with the
+/// number of checked tasks and the number of all tasks.
 pub fn doctor(wish: &DoctorOptions<'_>, progress: &mut dyn FnMut(u64, u64)) -> Vec<Diagnosis> {
     let mut chart = Chart { area: "installation", entries: Vec::new() };
     installation::check(&mut chart, wish);
@@ -132,7 +132,7 @@ pub fn doctor(wish: &DoctorOptions<'_>, progress: &mut dyn FnMut(u64, u64)) -> V
                 chart.warn("configuration-warning", warning, "correct the configuration file");
             }
             if !config.workspace_root.is_dir() {
-                let message = format!("workspace_root {} is no directory", show(&config.workspace_root));
+                let message = format!("workspace_root {} is not a directory", show(&config.workspace_root));
                 chart.warn(
                     "workspace-root",
                     message,
@@ -148,7 +148,7 @@ pub fn doctor(wish: &DoctorOptions<'_>, progress: &mut dyn FnMut(u64, u64)) -> V
         }
         Err(error) => {
             chart.error("configuration", &error, "correct the configuration file");
-            // A store that is named can be looked at all the same.
+            // A store that is given explicitly can be checked nevertheless.
             if let Some(store) = wish.locate.store {
                 chart.area = "store";
                 match wish.locate.base.absolute(store) {

@@ -1,4 +1,4 @@
-//! The store, its surroundings, and who works on it.
+//! Checks the store, its file system, and its workers.
 
 use std::path::Path;
 
@@ -8,16 +8,16 @@ use crate::error::{printable, shell_word};
 use crate::model::CooldownCause;
 use crate::store::{FORMAT_VERSION, Severity, Store, StoreOptions};
 
-/// Less free space than this stops a queue soon, in bytes.
-const LITTLE_SPACE: u64 = 100 * 1024 * 1024;
+/// Free space below this triggers a warning, in bytes.
+const LOW_SPACE: u64 = 100 * 1024 * 1024;
 
-/// Fewer files than this that can still be made stop a queue soon.
-const FEW_FILES: u64 = 10_000;
+/// A number of free inodes below this triggers a warning.
+const LOW_FREE_FILES: u64 = 10_000;
 
-/// How far a task may seem to come from the future before the clock is in doubt, in seconds.
+/// How far a task may appear to lie in the future before the clock is suspected, in seconds.
 const CLOCK_SLACK: f64 = 60.0;
 
-/// Checks the store, which may be named or the configuration's; returns it if it can be used.
+/// Checks the store, given explicitly or by the configuration, and returns it if it can be used.
 pub(super) fn check(
     chart: &mut Chart,
     root: &Path,
@@ -71,11 +71,11 @@ fn space(chart: &mut Chart, store: &Store) {
         Err(error) => return chart.error("space", &error, "check the file system"),
     };
     let free = format!("{} MiB of {} MiB are free", space.free_bytes >> 20, space.total_bytes >> 20);
-    let few_files = space.total_files > 0 && space.free_files < FEW_FILES;
+    let few_files = space.total_files > 0 && space.free_files < LOW_FREE_FILES;
     let remedy = "free space; `lanes gc` deletes old finished tasks";
     if space.free_bytes == 0 || (few_files && space.free_files == 0) {
         chart.block("space", format!("the disk is full: {free}, {} more files", space.free_files), remedy);
-    } else if space.free_bytes < LITTLE_SPACE || few_files {
+    } else if space.free_bytes < LOW_SPACE || few_files {
         chart.warn("space", format!("{free}, {} more files can be made", space.free_files), remedy);
     } else {
         chart.ok("space", free);
@@ -141,14 +141,14 @@ fn findings(chart: &mut Chart, store: &Store, progress: &mut dyn FnMut(u64, u64)
     }
 }
 
-/// Who works, and which lanes nobody works on.
+/// Checks the workers, and reports lanes without a worker.
 pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
     let workers = match store.live_workers() {
         Ok(workers) => workers,
         Err(error) => return chart.error("workers", &error, "check the store with `lanes fsck`"),
     };
     chart.ok("workers", format!("workers running: {}", workers.len()));
-    // What cannot be read is among the findings of fsck.
+    // What cannot be read is reported by fsck.
     let paused = store.paused().unwrap_or_default();
     for (lane, pause) in &paused {
         let why = pause.reason.as_ref().map_or_else(String::new, |why| format!(": {}", printable(why)));
