@@ -17,7 +17,7 @@ impl<'a> Admission<'a> {
     /// Loads the current cooldowns.
     ///
     /// # Errors
-    /// When they cannot be read; then nothing may be claimed for any vendor.
+    /// When they cannot be read; then no task may be claimed for any vendor.
     pub fn load(store: &'a Store) -> Result<Self> {
         Ok(Self { store, parked: store.cooldowns()?, now: store.now().wall })
     }
@@ -27,12 +27,11 @@ impl<'a> Admission<'a> {
         self.account_cooldown(account).filter(|parked| !parked.is_probe_due(self.now))
     }
 
-    /// Whether a task may be claimed for a service that is not [`blocking_cooldown`](Self::closed), or the pause of the
-    /// model that it needs. Of a refused account the first task that is asked about takes the try, in this
-    /// dispatcher and in others.
+    /// Returns whether a task may be claimed, for an account without a [blocking cooldown](Self::blocking_cooldown). For
+    /// a refused account, only the first task in all dispatchers is admitted, as a probe.
     ///
     /// # Errors
-    /// The pause, if there is one to tell of.
+    /// The cooldown of the model that the task needs, if there is one to report.
     pub fn admit(&self, served: &ServedLane, task: &Task) -> std::result::Result<bool, Cooldown> {
         let (model, _) = served.model_for(task);
         let mut models = self.parked.values().filter(|parked| parked.model.is_some());

@@ -7,24 +7,24 @@ use crate::model::cooldown::{is_model, model_name};
 use crate::model::{Certainty, Cooldown, CooldownCause, Time};
 use crate::store::CooldownChange;
 
-/// Cooldown after a refusal without a time, first and maximum: doubled each time.
+/// First and maximum cooldown after a refusal without a reset time; doubled each time.
 const AFTER_LIMIT: (Duration, Duration) = (Duration::from_secs(5 * 60), Duration::from_secs(60 * 60));
 const AFTER_OVERLOAD: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(10 * 60));
-/// Time until the next task probes a refused account, first and maximum: doubled each time.
+/// First and maximum time until the next task probes a refused account; doubled each time.
 const AFTER_REFUSAL: (Duration, Duration) = (Duration::from_secs(2 * 60), Duration::from_secs(15 * 60));
-/// How long after the reset to try again, at least and at most, in seconds: after a figure for programs,
-/// and after a time for people, which is cut to the minute. Many dispatchers must not come back at once.
+/// Minimum and maximum delay in seconds after the reset time: for a machine-readable value, and for a clock time,
+/// which is truncated to the minute. Random within this range, so that dispatchers do not retry simultaneously.
 const AFTER_EXACT: (f64, f64) = (2.0, 5.0);
 const AFTER_CLOCK: (f64, f64) = (60.0, 90.0);
-/// Two times nearer to each other than this are the same, in seconds.
+/// Maximum difference in seconds between two times that are considered equal.
 const SAME_TIME: f64 = 120.0;
 
 /// What a cooldown applies to: an account, or one of its models.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CooldownScope {
-    /// The account.
+    /// Name of the account.
     pub vendor: String,
-    /// The model, as cooldowns name it.
+    /// Name of the model in cooldowns.
     pub model: Option<String>,
     /// Whether it also applies to runs that name no model.
     pub by_default: bool,
@@ -34,7 +34,7 @@ impl CooldownScope {
     /// Returns what a refusal applies to, for a run of the account `vendor` that requested the model `asked`.
     pub fn by(vendor_refusal: &VendorRefusal, vendor: &str, asked: Option<&str>) -> Self {
         let model = vendor_refusal.model.as_ref().map(|named| match (asked, named.to_lowercase()) {
-            // A notice that names another model than was asked for: what was asked for meets it again.
+            // The notice names another model than the requested one, but the requested one would be refused again.
             (Some(asked), named) if !is_model(asked, &named) => model_name(asked),
             (_, named) => named,
         });
@@ -43,13 +43,12 @@ impl CooldownScope {
     }
 }
 
-/// What a refusal means for the pause that stands there, `before`; `claimed` is when the run's task was
-/// claimed.
+/// Returns how a refusal changes the current cooldown `before`; `claimed` is when the run's task was claimed.
 ///
-/// Runs that were at work together are refused together: the first parks the vendor, the others change
-/// nothing, except that a notice that says more, or says as much and came later, takes the place of the
-/// one before, whether the pause becomes longer by that or shorter. A refusal met by a run that began after
-/// the last pause was over is a new one, and soon after it means that the pause was too short.
+/// Concurrent runs are refused together: the first starts the cooldown, and the others do not change it, except
+/// that a more precise notice, or a later one of the same precision, replaces the previous one, whether the
+/// cooldown becomes longer or shorter. A refusal of a run that started after the end of the last cooldown is a new
+/// refusal; soon after that end, it means that the cooldown was too short.
 pub fn after_refusal(
     vendor_refusal: &VendorRefusal,
     reason: &str,
@@ -75,16 +74,16 @@ pub fn after_refusal(
     let is_live = |before: &&Cooldown| now < before.until || before.cause == CooldownCause::Account;
     let same = before.filter(|before| before.cause == vendor_refusal.cause);
     match before.filter(is_live) {
-        // What a person said holds.
+        // A cooldown that a person has set is not changed.
         Some(before) if before.cause == CooldownCause::Asked => return CooldownChange::Keep,
         Some(before) if before.cause == CooldownCause::Account => match vendor_refusal.cause {
             CooldownCause::Overloaded => return CooldownChange::Keep,
-            // Only a run that began since then knows more.
+            // Only a run that started since then is newer evidence.
             _ if claimed <= before.since => return CooldownChange::Keep,
             _ => {}
         },
         Some(before) if before.cause == vendor_refusal.cause => {
-            let (certainty, until) = pause(vendor_refusal, now, before.strikes, share);
+            let (certainty, until) = cooldown_end(vendor_refusal, now, before.strikes, share);
             let is_other = until.seconds_since(before.until).abs() >= SAME_TIME;
             let is_better = certainty > before.certainty
                 || (certainty == before.certainty && certainty > Certainty::Guess && is_other);
@@ -104,25 +103,25 @@ pub fn after_refusal(
     let since =
         same.filter(|before| before.cause == CooldownCause::Account).map_or(now, |before| before.since);
     let by_default = same.is_some_and(|before| before.by_default);
-    park(since, strikes, pause(vendor_refusal, now, strikes, share), by_default)
+    park(since, strikes, cooldown_end(vendor_refusal, now, strikes, share), by_default)
 }
 
-/// The next try of a refused account is under way: until when nobody else tries. Nothing when somebody else
-/// was first.
+/// Returns the cooldown change that reserves the next probe of a refused account for the caller: until its end, no
+/// other task probes the account. Keeps the cooldown if another task has reserved the probe.
 pub fn take_probe(before: Option<&Cooldown>, now: Time, random: u64) -> CooldownChange {
     match before.filter(|before| before.is_probe_due(now)) {
         Some(before) => {
             let vendor_refusal = VendorRefusal { cause: CooldownCause::Account, reset: None, model: None };
             let share = random as f64 / u64::MAX as f64;
-            let (_, until) = pause(&vendor_refusal, now, before.strikes, share);
+            let (_, until) = cooldown_end(&vendor_refusal, now, before.strikes, share);
             CooldownChange::Set(Cooldown { until, ..before.clone() })
         }
         None => CooldownChange::Keep,
     }
 }
 
-/// What it means for a pause that the vendor worked for a run whose task was claimed at `claimed`: one that
-/// began after the pause shows that it is over.
+/// Returns how a successful call of the vendor, in a run whose task was claimed at `claimed`, changes a cooldown: a
+/// run that started after the cooldown shows that it is over.
 pub fn after_work(claimed: Time, before: Option<&Cooldown>) -> CooldownChange {
     match before {
         Some(before) if before.cause == CooldownCause::Asked => CooldownChange::Keep,
@@ -134,8 +133,8 @@ pub fn after_work(claimed: Time, before: Option<&Cooldown>) -> CooldownChange {
     }
 }
 
-/// Until when a vendor is left alone, and who says so; `share` (0 to 1) spreads it.
-fn pause(vendor_refusal: &VendorRefusal, now: Time, strikes: u32, share: f64) -> (Certainty, Time) {
+/// Returns the certainty and the end of the cooldown after a refusal; `share` (0 to 1) spreads the end.
+fn cooldown_end(vendor_refusal: &VendorRefusal, now: Time, strikes: u32, share: f64) -> (Certainty, Time) {
     let spread = |(least, most): (f64, f64)| least + (most - least) * share;
     let (first, longest) = match vendor_refusal.cause {
         CooldownCause::Limit | CooldownCause::Asked => AFTER_LIMIT,
@@ -270,7 +269,7 @@ mod tests {
         assert_eq!((exact.until, exact.certainty), (at(47.0), Certainty::Exact));
         assert_eq!(meet(Some(ResetTime::Clock(at(9000.0))), now, &exact), CooldownChange::Keep);
         assert_eq!(parked(meet(Some(ResetTime::Exact(at(9000.0))), now, &exact)).until, at(9002.0));
-        // A long run from before the pause that meets the limit after it: parked again, no new strike.
+        // A long run from before the cooldown that meets the limit after it: a cooldown again, no new strike.
         let late = parked(meet(None, guess.until.plus_seconds(1.0), &guess));
         assert_eq!((late.strikes, late.since), (1, guess.until.plus_seconds(1.0)));
     }

@@ -1,4 +1,4 @@
-//! What a dispatcher would do, without doing it.
+//! The dry run of a dispatcher: computes the next command line of each lane without running it.
 
 use std::time::Duration;
 
@@ -15,29 +15,29 @@ use crate::model::task::object;
 use crate::model::{Cooldown, cooldown};
 use crate::store::{LaneQuery, Store};
 
-/// What would be run for the next task of a lane.
+/// The next run of a lane.
 #[derive(Clone, Debug)]
 pub struct Preview {
-    /// The lane.
+    /// Name of the lane.
     pub lane: String,
-    /// Who serves it.
+    /// Name of the vendor that serves the lane.
     pub vendor: String,
-    /// With which program; nothing when it is not installed.
+    /// Path of the vendor's program, or `None` if it is not installed.
     pub program: Option<String>,
-    /// The pause that the vendor has to keep at present.
+    /// Current cooldown of the vendor.
     pub parked: Option<Cooldown>,
-    /// How long a run may take, that of the next task if it says so itself.
+    /// Timeout of a run; the next task's own timeout, if it has one.
     pub timeout: Option<Duration>,
-    /// How long a run may print nothing.
+    /// Maximum time without output.
     pub silence: Option<Duration>,
-    /// The next task, if there is one.
+    /// Id of the next task, if any.
     pub task_id: Option<String>,
-    /// The command line for it, or why it would fail.
+    /// Command line for the next task, or the reason for which it would fail.
     pub command: std::result::Result<Vec<String>, String>,
 }
 
 impl Preview {
-    /// The preview for programs.
+    /// Returns the preview as a JSON object.
     pub fn to_object(&self) -> Object {
         let is_task = self.task_id.is_some();
         let argv = self.command.as_ref().ok().filter(|_| is_task).cloned();
@@ -55,7 +55,7 @@ impl Preview {
     }
 }
 
-/// The command line for the next claim of a task.
+/// Builds the command line for the next claim of a task.
 fn next_command(
     store: &Store,
     plan: &Plan,
@@ -68,7 +68,7 @@ fn next_command(
     command_line(store, plan, served, task, session, 0)
 }
 
-/// Looks what would be run in each lane; claims nothing.
+/// Computes the next run of each lane, without claiming a task.
 ///
 /// # Errors
 /// When the store cannot be read.

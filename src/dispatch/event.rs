@@ -72,7 +72,7 @@ pub enum DispatchEvent {
         /// Reason of the failure.
         message: String,
     },
-    /// A task was returned to its lane without an answer, or its claim is over.
+    /// A task was returned to its lane without an answer, or its claim has ended.
     Returned {
         /// The task.
         task_id: String,

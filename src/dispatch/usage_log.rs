@@ -1,7 +1,6 @@
-//! The usage journal: one line for every run, and the statistics made from it.
+//! The usage journal: one line for each run, and statistics over these lines.
 //!
-//! Runs are counted where they happened, so that advice about timeouts and cost comes from what was
-//! measured. An unknown figure is left out, never guessed.
+//! Advice about timeouts and cost is based on measured runs. An unknown number is omitted, never estimated.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -13,16 +12,16 @@ use crate::model::Time;
 /// One run, as a line of `usage.jsonl`. Fields of later versions are ignored when reading.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct UsageRecord {
-    /// When the run started, RFC 3339.
+    /// Start of the run, RFC 3339.
     pub started_at: String,
-    /// When it ended, RFC 3339.
+    /// End of the run, RFC 3339.
     pub ended_at: String,
-    /// The task.
+    /// Id of the task.
     pub task_id: String,
-    /// The run's name; a line that was written twice is counted once.
+    /// Id of the run; a line that was written twice is counted once.
     #[serde(default)]
     pub run: String,
-    /// Which attempt at the task.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
     /// Lane of the task.
     pub lane: String,
@@ -30,7 +29,7 @@ pub struct UsageRecord {
     pub vendor: String,
     /// `completed`, a failure class, or `withheld`.
     pub outcome: String,
-    /// How long the run took, in seconds.
+    /// Duration of the run, in seconds.
     pub seconds: f64,
     /// Model that did the work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,19 +37,19 @@ pub struct UsageRecord {
     /// Version of the agent program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cli_version: Option<String>,
-    /// The conversation.
+    /// Id of the conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
-    /// The conversation began with this run.
+    /// Whether the conversation started with this run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub begins_session: bool,
-    /// Dollars for this run.
+    /// Cost of this run, in US dollars.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
     /// `reported` by the vendor, or `computed` from tokens and the prices of handoff.yaml.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_source: Option<String>,
-    /// Dollars of the conversation so far, the starting point of its next run.
+    /// Cost of the conversation so far, in US dollars; the baseline of its next run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_cost_usd: Option<f64>,
     /// Tokens of this run.
@@ -59,28 +58,28 @@ pub struct UsageRecord {
     /// Tokens of the conversation so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_tokens: Option<Tokens>,
-    /// Tokens and dollars of this run by model.
+    /// Tokens and US dollars of this run, by model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_usage: Option<Usage>,
-    /// Tokens of the conversation so far by model.
+    /// Tokens of the conversation so far, by model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_model_usage: Option<Usage>,
-    /// The fewest dollars that a run cost which was cut short before it told its sum.
+    /// Minimum cost in US dollars of a run that was interrupted before it reported its total.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least_cost_usd: Option<f64>,
-    /// The fewest tokens of such a run.
+    /// Minimum tokens of such a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least_tokens: Option<Tokens>,
-    /// The same by model.
+    /// Minimum tokens and US dollars of such a run, by model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least_model_usage: Option<Usage>,
-    /// No agent was started, so nothing was used.
+    /// Whether no agent was started, so that nothing was used.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub not_started: bool,
-    /// Turns of this run.
+    /// Number of turns of this run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turns: Option<u64>,
-    /// How many tool calls were not permitted.
+    /// Number of tool calls that were denied.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub denied: u64,
 }
@@ -90,7 +89,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl UsageRecord {
-    /// Takes over what a run told about itself.
+    /// Copies the usage that a run reported into this record.
     pub fn take(self, report: &RunReport) -> Self {
         let known = |usage: &Usage| Some(usage.clone()).filter(|usage| !usage.0.is_empty());
         let least = report.at_least.as_ref();
@@ -113,9 +112,9 @@ impl UsageRecord {
         }
     }
 
-    /// The line to append, with its end.
+    /// Returns the line to append, with its line break.
     pub fn to_line(&self) -> String {
-        // Only numbers that are not finite could fail, and those are left out here.
+        // Only non-finite numbers cannot be serialized; they are removed here.
         let mut record = self.clone();
         let finite = |number: &f64| number.is_finite();
         record.cost_usd = record.cost_usd.filter(finite);
@@ -131,21 +130,21 @@ impl UsageRecord {
         line
     }
 
-    /// The run on this line; nothing for a line that is broken, as the last one may be.
+    /// Parses a line. Returns `None` for an incomplete line, as the last one may be.
     pub fn from_line(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok()
     }
 }
 
-/// What to count.
+/// The period that statistics cover.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Period {
-    /// Runs that ended before this instant are left out.
+    /// Runs that ended before this time are excluded.
     pub since: Option<Time>,
 }
 
 impl Period {
-    /// The last `days` days before `now`.
+    /// Returns the period of the last `days` days before `now`.
     pub fn last_days(days: u32, now: Time) -> Self {
         Self { since: Some(now.plus_seconds(-86_400.0 * f64::from(days))) }
     }
@@ -162,44 +161,45 @@ impl Period {
 /// Statistics of all runs and of each lane, vendor and model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Stats {
-    /// All runs together.
+    /// Statistics of all runs.
     pub all: UsageTotals,
-    /// By lane.
+    /// Statistics by lane.
     pub lanes: BTreeMap<String, UsageTotals>,
-    /// By vendor.
+    /// Statistics by vendor.
     pub vendors: BTreeMap<String, UsageTotals>,
-    /// By model, runs with an unknown model left out.
+    /// Statistics by model, without runs whose model is unknown.
     pub models: BTreeMap<String, UsageTotals>,
 }
 
-/// Statistics of some runs.
+/// Statistics of a set of runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct UsageTotals {
-    /// How many runs.
+    /// Number of runs.
     pub runs: u64,
-    /// How many of them answered their task.
+    /// Number of runs that answered their task.
     pub completed: u64,
-    /// Runs by outcome.
+    /// Number of runs by outcome.
     pub outcomes: BTreeMap<String, u64>,
-    /// Half of the runs that answered took no longer than this, in seconds.
+    /// Median duration of the runs that answered their task, in seconds.
     pub median_seconds: Option<f64>,
-    /// Nine of ten runs that answered took no longer than this, in seconds.
+    /// 90th percentile of the durations of the runs that answered their task, in seconds.
     pub p90_seconds: Option<f64>,
-    /// Dollars of the runs whose cost is known.
+    /// Total cost of the runs whose cost is known, in US dollars.
     pub cost_usd: Option<f64>,
-    /// How many runs have a known cost.
+    /// Number of runs whose cost is known.
     pub runs_with_cost: u64,
-    /// Tokens of the runs that told them.
+    /// Total tokens of the runs that reported them.
     pub tokens: Option<Tokens>,
-    /// The fewest dollars that runs cost which were cut short before they told their sum; not part of `cost_usd`.
+    /// Minimum cost in US dollars of the runs that were interrupted before they reported their total; not part of
+    /// `cost_usd`.
     pub at_least_cost_usd: Option<f64>,
-    /// The fewest tokens of such runs; not part of `tokens`.
+    /// Minimum tokens of such runs; not part of `tokens`.
     pub at_least_tokens: Option<Tokens>,
-    /// How many such runs there are.
+    /// Number of such runs.
     pub runs_at_least: u64,
-    /// How many runs of agents told nothing about what they used.
+    /// Number of runs of agents that reported no usage.
     pub runs_untold: u64,
-    /// How many runs told their tokens and no cost.
+    /// Number of runs that reported their tokens but no cost.
     pub runs_unpriced: u64,
     #[serde(skip)]
     durations: Vec<f64>,
@@ -248,7 +248,7 @@ impl UsageTotals {
         self.at_least_tokens = plus(self.at_least_tokens, least_tokens);
     }
 
-    /// What the runs cost as far as it is known, and whether it is more than that.
+    /// Returns the known cost of the runs in US dollars, and whether the actual cost is higher.
     pub fn known_cost(&self) -> Option<(f64, bool)> {
         let known = [self.cost_usd, self.at_least_cost_usd];
         known.iter().any(Option::is_some).then(|| {
@@ -257,7 +257,7 @@ impl UsageTotals {
         })
     }
 
-    /// How many tokens the runs used as far as it is known, and whether it is more than that.
+    /// Returns the known tokens of the runs, and whether the actual number is higher.
     pub fn known_tokens(&self) -> Option<(Tokens, bool)> {
         let known = [self.tokens, self.at_least_tokens];
         known.iter().any(Option::is_some).then(|| {
@@ -274,13 +274,13 @@ impl UsageTotals {
     }
 }
 
-/// The smallest value that at least `percent` of the sorted values do not exceed.
+/// Returns the smallest of the sorted values that at least `percent` percent of them do not exceed.
 fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.checked_sub(1)?).copied()
 }
 
-/// Statistics of the runs of `period`.
+/// Computes the statistics of the runs in `period`.
 pub fn stats(records: impl IntoIterator<Item = UsageRecord>, period: Period) -> Stats {
     let mut stats = Stats::default();
     let mut seen = HashSet::new();
@@ -301,7 +301,7 @@ pub fn stats(records: impl IntoIterator<Item = UsageRecord>, period: Period) -> 
     stats
 }
 
-/// The run as each of its models saw it: its own tokens and dollars, where they are known by model.
+/// Splits a run by model: each record has the tokens and US dollars of its model, if they are known by model.
 pub(super) fn by_model(record: &UsageRecord) -> Vec<(String, UsageRecord)> {
     let (exact, least) = (record.model_usage.as_ref(), record.at_least_model_usage.as_ref());
     let Some(usage) = exact.or(least) else {

@@ -1,9 +1,9 @@
-//! Output of bounded length: the beginning as it comes, and the last part of what follows.
+//! Logs of bounded length, which keep the beginning and the end of the output.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
-/// The last bytes of something longer.
+/// The last bytes of a stream.
 #[derive(Debug)]
 pub struct TailBuffer {
     bytes: VecDeque<u8>,
@@ -12,12 +12,12 @@ pub struct TailBuffer {
 }
 
 impl TailBuffer {
-    /// Keeps at most `limit` bytes.
+    /// Creates a tail of at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self { bytes: VecDeque::new(), limit, dropped: 0 }
     }
 
-    /// Adds bytes and forgets the oldest ones beyond the limit.
+    /// Appends bytes and drops the oldest ones beyond the limit.
     pub fn push(&mut self, bytes: &[u8]) {
         let fits = &bytes[bytes.len().saturating_sub(self.limit)..];
         let excess = (self.bytes.len() + fits.len()).saturating_sub(self.limit);
@@ -26,7 +26,7 @@ impl TailBuffer {
         self.dropped += (excess + bytes.len() - fits.len()) as u64;
     }
 
-    /// What is kept, as text.
+    /// Returns the kept bytes as text.
     pub fn text(&self) -> String {
         let (front, back) = self.bytes.as_slices();
         String::from_utf8_lossy(&[front, back].concat()).into_owned()
@@ -35,10 +35,9 @@ impl TailBuffer {
 
 /// A log that keeps the beginning and the end of what is written to it.
 ///
-/// The beginning is written at once, so that others can follow it. What comes after is held in
-/// memory, the newest part of it, and written by [`CappedLog::finish`] below a line that says how
-/// much was left out; it is lost if the process dies. A failing disk never stops the agent: the
-/// first error is kept for the end.
+/// The beginning is written immediately, so that it can be followed. The newest part of the rest is kept in
+/// memory and written by [`CappedLog::finish`], after a line with the number of omitted bytes; it is lost if
+/// the process dies. A failing disk never stops the agent: the first error is returned at the end.
 #[derive(Debug)]
 pub struct CappedLog<W> {
     out: W,
@@ -48,12 +47,12 @@ pub struct CappedLog<W> {
 }
 
 impl<W: Write> CappedLog<W> {
-    /// Writes to `out` the first `head` bytes and, at the end, the last `tail` bytes.
+    /// Creates a log that writes the first `head` bytes to `out` and, at the end, the last `tail` bytes.
     pub fn new(out: W, head: usize, tail: usize) -> Self {
         Self { out, head_left: head, tail: TailBuffer::new(tail), error: None }
     }
 
-    /// Takes the next bytes.
+    /// Appends bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         let (head, rest) = bytes.split_at(bytes.len().min(self.head_left));
         if !head.is_empty() && self.error.is_none() {
@@ -63,7 +62,10 @@ impl<W: Write> CappedLog<W> {
         self.tail.push(rest);
     }
 
-    /// Writes the end. Returns how many bytes were left out.
+    /// Writes the end. Returns the number of omitted bytes.
+    ///
+    /// # Errors
+    /// The first error of any write to the log.
     pub fn finish(mut self) -> io::Result<u64> {
         if let Some(error) = self.error {
             return Err(error);

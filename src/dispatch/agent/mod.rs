@@ -1,12 +1,12 @@
-//! Runs one agent process, from its start until none of its processes is left.
+//! Runs one agent, from its start until none of its processes is left.
 //!
 //! Two processes share the work. The dispatcher reads both pipes as they fill, watches the time limits and the
 //! [`StopHandle`], and decides when a run must end (`supervisor.rs`). A [`guard`] between it and the agent ends
-//! the agent and everything the agent started: on request, when the agent has exited, and when the dispatcher
-//! is gone.
+//! the agent and everything the agent has started: on request, when the agent has exited, and when the dispatcher
+//! has died.
 //!
-//! The end of a run never depends on the end of a pipe, which an unrelated process may hold open for ever.
-//! Once the guard is done, the rest of the pipes is read and they are closed.
+//! The end of a run never depends on the end of a pipe, which an unrelated process may hold open forever. Once
+//! the guard has finished, the rest of the pipes is read and they are closed.
 
 pub mod guard;
 pub mod log;
@@ -44,17 +44,17 @@ pub struct AgentSpec {
     pub args: Vec<String>,
     /// Working directory; must exist.
     pub cwd: PathBuf,
-    /// The whole environment.
+    /// Complete environment.
     pub env: BTreeMap<OsString, OsString>,
     /// Id of the run; must also be in `env` as [`process_tree::MARKER`].
     pub run: RunId,
-    /// Standard input: the file that holds the prompt. A file needs no feeding and no reader.
+    /// Standard input: the file with the prompt. Unlike a pipe, a file does not need a writer.
     pub stdin: PathBuf,
-    /// A file that is held locked during the run; nothing is started while another run holds it.
+    /// File that is locked during the run; the agent is not started while another run holds the lock.
     pub lock: Option<PathBuf>,
     /// Receives standard output.
     pub stdout: CappedLog<File>,
-    /// The file behind it, which receives the rest if this process dies.
+    /// Path of that log; the guard appends the rest of the output if this process dies.
     pub log: Option<PathBuf>,
     /// Receives standard error.
     pub stderr: CappedLog<File>,
@@ -77,7 +77,7 @@ pub struct AgentSpec {
 pub struct FinishedAgent {
     /// Exit of the agent's process.
     pub exit: Exit,
-    /// Why it was stopped, if it was.
+    /// Reason for which it was stopped, if it was.
     pub stopped: Option<StopReason>,
     /// The parser, which has read all output.
     pub parser: StreamParser,
@@ -91,11 +91,11 @@ pub struct FinishedAgent {
     pub survivors: usize,
     /// Number of output bytes that are missing in the logs.
     pub dropped: u64,
-    /// Why the logs are incomplete, if they are.
+    /// Error for which the logs are incomplete, if they are.
     pub log_error: Option<io::Error>,
 }
 
-/// Why an agent could not be started.
+/// Reason for which an agent could not be started.
 #[derive(Clone, Debug)]
 pub enum StartError {
     /// The failure concerns this task only.
@@ -113,10 +113,10 @@ impl StartError {
 
 /// Runs one agent to its end.
 ///
-/// If `stop` has a reason before the start, nothing is started.
+/// If `stop` has a reason before the start, the agent is not started.
 ///
 /// # Errors
-/// Only when the agent cannot be started.
+/// When the agent cannot be started.
 pub fn run(
     spec: AgentSpec,
     guard_pool: &GuardPool,
@@ -199,7 +199,7 @@ fn cannot_start(program: &OsStr, cwd: &Path, error: &io::Error) -> StartError {
     if rustix::fs::access(cwd, rustix::fs::Access::EXEC_OK).is_err() {
         let cwd = crate::error::printable(&cwd.to_string_lossy());
         return StartError::Task(Failure::permanent(format!(
-            "the working directory {cwd} may not be entered"
+            "the working directory {cwd} cannot be entered"
         )));
     }
     match error.kind() {
@@ -213,7 +213,7 @@ fn cannot_start(program: &OsStr, cwd: &Path, error: &io::Error) -> StartError {
             StartError::Task(Failure::permanent(format!("the arguments of {program} are too long")))
         }
         _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
-            StartError::Program(format!("{program} is no program for this machine"))
+            StartError::Program(format!("{program} is not a program for this machine"))
         }
         _ => StartError::for_now(format!("{program} could not be started: {error}")),
     }

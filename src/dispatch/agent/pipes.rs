@@ -1,4 +1,4 @@
-//! Both pipes of an agent, read without ever waiting for their end.
+//! Reads the output pipes of an agent without waiting for their end.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -11,23 +11,23 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::log::{CappedLog, TailBuffer};
 use crate::dispatch::output::{Note, StreamParser};
 
-/// How much of standard error is kept in memory to judge the run by.
+/// Number of bytes at the end of standard error that are kept in memory to classify the run.
 const STDERR_TAIL: usize = 16 * 1024;
-/// How long to go on reading once every known process of the run has ended.
+/// Maximum time to read once every known process of the run has ended.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// What happens during a run.
+/// An event during a run.
 #[derive(Debug)]
 pub enum AgentEvent<'a> {
-    /// The process runs under this number.
+    /// The agent's process was started, with this process id.
     Started(u32),
-    /// The agent said which conversation this is.
+    /// The agent reported the id of its conversation.
     Session(&'a str),
-    /// Progress for people.
+    /// Progress, for people.
     Note(Note),
 }
 
-/// Both pipes of the process and where they lead.
+/// The output pipes of an agent's process, with the logs and the parser that receive their bytes.
 pub struct AgentPipes {
     stdout: Option<File>,
     stderr: Option<File>,
@@ -38,16 +38,16 @@ pub struct AgentPipes {
     expected_session: Option<String>,
     session_reported: bool,
     wrong_session: bool,
-    /// Since when the service has refused the account and the agent has tried again.
+    /// When the service refused the account, while the agent still retries.
     refused_since: Option<Instant>,
-    /// When standard output was last written to.
+    /// Time of the last output on standard output.
     last_output: Instant,
-    /// When either pipe was, or else when the run began.
+    /// Time of the last output on either pipe or, without any, the start of the run.
     last_byte: Instant,
 }
 
 impl AgentPipes {
-    /// Not connected to any process yet.
+    /// Creates pipes that are not connected to a process yet.
     pub fn new(
         out_log: CappedLog<File>,
         err_log: CappedLog<File>,
@@ -70,22 +70,22 @@ impl AgentPipes {
         }
     }
 
-    /// When the agent last printed anything, or else when its run began.
+    /// Returns the time of the agent's last output or, without any, the start of the run.
     pub fn last_byte(&self) -> Instant {
         self.last_byte
     }
 
-    /// Whether the agent announced another conversation than the expected one.
+    /// Returns whether the agent reported another conversation than the expected one.
     pub fn is_wrong_session(&self) -> bool {
         self.wrong_session
     }
 
-    /// Since when the service has refused the account and the agent has tried again.
+    /// Returns when the service refused the account, while the agent still retries.
     pub fn refused_since(&self) -> Option<Instant> {
         self.refused_since
     }
 
-    /// Since when the agent has reported its result and said nothing more.
+    /// Returns the time of the last output if the agent has reported its result.
     pub fn done_since(&self) -> Option<Instant> {
         self.parser.has_result().then_some(self.last_output)
     }
@@ -93,7 +93,7 @@ impl AgentPipes {
     /// Connects the pipes of `child`.
     pub fn take_pipes(&mut self, child: &mut Child) {
         let unblocked = |pipe: OwnedFd| {
-            // Only the reading end changes; the agent's end is another open file.
+            // Changes the reading end only; the agent's end is a separate open file description.
             let _ = rustix::io::ioctl_fionbio(&pipe, true);
             File::from(pipe)
         };
@@ -101,7 +101,7 @@ impl AgentPipes {
         self.stderr = child.stderr.take().map(|pipe| unblocked(pipe.into()));
     }
 
-    /// Sleeps until there is output, one of `extra` is readable, or `nap` is over; then reads.
+    /// Waits until there is output, one of `extra` is readable, or `nap` has passed; then reads.
     /// Returns whether there was output.
     pub fn wait(
         &mut self,
@@ -115,7 +115,7 @@ impl AgentPipes {
         let mut polled: Vec<PollFd<'_>> =
             descriptors.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)).collect();
         let timeout = Timespec::try_from(nap).ok();
-        // An interrupted or failed call ends the nap early, which only means one more turn.
+        // An interrupted or failed call ends the wait early, which costs one more iteration.
         let _ = poll(&mut polled, timeout.as_ref());
         self.read(observe)
     }
@@ -155,11 +155,11 @@ impl AgentPipes {
         }
     }
 
-    /// Reads what is left in the pipes, for a bounded time, and closes them.
+    /// Reads the rest of the pipes, for at most [`DRAIN_TIME`], and closes them.
     pub fn drain(&mut self, observe: &mut dyn FnMut(AgentEvent<'_>)) {
         let until = Instant::now() + DRAIN_TIME;
-        // Everything of the run has ended, so what it wrote is there already. Whoever else holds a
-        // pipe is not waited for.
+        // All processes of the run have ended, so their output is already in the pipes. An unrelated process
+        // that holds a pipe open is not waited for.
         while (self.stdout.is_some() || self.stderr.is_some()) && Instant::now() < until {
             if !self.read(observe) {
                 break;
@@ -169,7 +169,7 @@ impl AgentPipes {
         self.stderr = None;
     }
 
-    /// Completes the logs. Nothing is read after this.
+    /// Completes the logs and returns the output.
     pub fn finish(self) -> CapturedOutput {
         let logs = [self.out_log.finish(), self.err_log.finish()];
         CapturedOutput {
@@ -181,17 +181,17 @@ impl AgentPipes {
     }
 }
 
-/// What has been read when all is over.
+/// The output of an agent that has ended.
 pub struct CapturedOutput {
     pub parser: StreamParser,
-    /// The end of standard error.
+    /// End of standard error.
     pub stderr: String,
-    /// Bytes missing in the logs.
+    /// Number of output bytes that are missing in the logs.
     pub dropped: u64,
     pub log_error: Option<io::Error>,
 }
 
-/// Reads once; nothing if there is nothing now. A pipe that has ended or failed is closed.
+/// Reads once; returns `None` if there is no output now. Closes a pipe that has ended or failed.
 fn read_some(pipe: &mut Option<File>, buffer: &mut [u8]) -> Option<usize> {
     match pipe.as_mut()?.read(buffer) {
         Ok(0) => *pipe = None,

@@ -1,12 +1,12 @@
-//! The processes that belong to a run, found and ended.
+//! Finds and ends the processes of a run.
 //!
-//! A process group is not enough: agents give each tool its own session, and what was started in the
-//! background outlives its parent. The [guard](super::guard) of a run sees all of it, because whatever
-//! loses its parent becomes the guard's child. Where there is no guard any more, members are known by a
-//! variable in their environment, and with them their descendants.
+//! A process group is not enough: agents give each tool its own session, and background processes outlive
+//! their parents. The [guard](super::guard) of a run sees all of them, because every orphan becomes the
+//! guard's child. Without a guard, the processes of a run are identified by a variable in their environment,
+//! together with their descendants.
 //!
-//! Numbers of processes are reused, so a process is known by its number and its start time, and is
-//! signalled through a descriptor that cannot come to mean another process.
+//! Process ids are reused, so a process is identified by its id and its start time, and is signalled
+//! through a process descriptor, which never refers to another process.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -17,41 +17,41 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 
-/// Variable that marks the processes of a run: the ids of all runs around it, outermost first,
-/// joined by colons. A nested run so stays findable by the run around it.
+/// Environment variable that marks the processes of a run: the ids of the run and of all enclosing runs,
+/// outermost first, joined by colons, so that an enclosing run finds the processes of a nested one.
 pub const MARKER: &str = "LANES_RUN_ID";
 
-/// Under which name this program is a guard.
+/// Process name of a guard.
 pub const GUARD_NAME: &str = "lanes-guard";
 
-/// How long to wait between two looks at processes that were told to end.
+/// Interval between checks whether the signalled processes have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How long a killed process may take to vanish before it is given up (it sits in the kernel then).
+/// Maximum time for a killed process to disappear; after it, the process is stuck in the kernel.
 const VANISH: Duration = Duration::from_secs(2);
 
-/// The random name of one run.
+/// Random id of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RunId(String);
 
 impl RunId {
-    /// The id made from these random bytes.
+    /// Creates an id from random bits.
     pub fn from_random(random: u128) -> Self {
         Self(format!("{random:032x}"))
     }
 
-    /// An id read back from where it was recorded; only what [`RunId::from_random`] makes is one.
+    /// Parses a recorded id. Accepts only the format of [`RunId::from_random`].
     pub fn parse(text: &str) -> Option<Self> {
         let is_id = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         is_id.then(|| Self(text.to_string()))
     }
 
-    /// The id's text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The value of [`MARKER`] for a run inside the runs that `inherited` names.
+    /// Returns the value of [`MARKER`] for this run, started within the runs in `inherited`.
     pub fn marker(&self, inherited: Option<&str>) -> String {
         let mut value = String::new();
         for outer in inherited.unwrap_or_default().split(':').filter_map(Self::parse) {
@@ -75,40 +75,40 @@ impl From<RunId> for String {
     }
 }
 
-/// One process, by number and start time.
+/// A process, identified by its id and start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Process {
     pid: i32,
-    /// Clock ticks from the start of the machine.
+    /// Start time, in clock ticks since boot.
     start: u64,
 }
 
-/// What `/proc/PID/stat` tells.
+/// Fields of `/proc/PID/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ProcStat {
     process: Process,
     parent: i32,
-    /// Ended and waiting to be collected by its parent.
+    /// Whether it is a zombie: exited, and not reaped by its parent.
     is_dead: bool,
 }
 
 impl Process {
-    /// Whether it still runs. A zombie does not.
+    /// Returns whether the process is running. A zombie is not.
     pub fn is_alive(self) -> bool {
         stat_of(self.pid).is_some_and(|stat| stat.process == self && !stat.is_dead)
     }
 
-    /// Sends a signal, unless the process has ended meanwhile.
+    /// Sends a signal, unless the process has exited.
     pub fn signal(self, signal: Signal) {
         let Some(pid) = Pid::from_raw(self.pid) else {
             return;
         };
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            // The descriptor holds the process; only now is it certain which one that is.
+            // The descriptor pins the process, so only now can its identity be checked.
             Ok(descriptor) if self.is_alive() => {
                 let _ = rustix::process::pidfd_send_signal(descriptor, signal);
             }
-            // A kernel without such descriptors: as close as it gets.
+            // A kernel without process descriptors: the best approximation.
             Err(rustix::io::Errno::NOSYS) if self.is_alive() => {
                 let _ = rustix::process::kill_process(pid, signal);
             }
@@ -117,20 +117,20 @@ impl Process {
     }
 }
 
-/// Everything of the run that lives, as its guard sees it: all that descends from the calling process,
-/// and what carries the marker elsewhere.
+/// Returns the running processes of a run, as its guard sees them: all descendants of the calling process,
+/// and all processes with the marker.
 pub fn members(run: &RunId) -> Vec<Process> {
     let guard = std::process::id().cast_signed();
     find(|stat| stat.parent == guard || carries_marker(stat.process.pid, run))
 }
 
-/// The living processes of a run that can be told without its guard.
+/// Returns the running processes of a run that can be identified without its guard.
 pub fn marked_processes(run: &RunId) -> Vec<Process> {
     find(|stat| carries_marker(stat.process.pid, run))
 }
 
-/// The living processes below those children of the calling process for which `is_meant` holds, these
-/// included; and which of these children have ended and wait to be collected.
+/// Returns the running ones among the children of the calling process that match `is_meant` and their
+/// descendants; and the process ids of those of these children that are zombies.
 pub fn descendants(is_meant: impl Fn(i32) -> bool) -> (Vec<Process>, Vec<i32>) {
     let own = std::process::id().cast_signed();
     let ended = snapshot().into_iter().filter(|stat| stat.parent == own && stat.is_dead);
@@ -138,8 +138,8 @@ pub fn descendants(is_meant: impl Fn(i32) -> bool) -> (Vec<Process>, Vec<i32>) {
     (find(|stat| stat.parent == own && is_meant(stat.process.pid)), ended)
 }
 
-/// Kills all of a run below its guard, and only then the guard itself: as long as that one lives,
-/// nothing escapes it.
+/// Kills all processes of a run except its guard, and then the guard: while the guard is alive, no process
+/// can escape.
 pub fn kill_all(guard: Pid, run: &RunId) {
     let guard = guard.as_raw_pid();
     for process in find(|stat| stat.parent == guard || carries_marker(stat.process.pid, run)) {
@@ -152,11 +152,14 @@ pub fn kill_all(guard: Pid, run: &RunId) {
     }
 }
 
-/// Ends what is left of a run whose dispatcher is gone: asks, waits up to `grace`, kills. Returns how
-/// many processes there were, or how many are still there.
+/// Ends the remaining processes of a run whose dispatcher has died: sends SIGTERM, waits up to `grace`,
+/// sends SIGKILL. Returns the number of processes that were ended.
 ///
-/// Its guard does the same by itself and is killed only when it is the last and does not go: it alone
-/// sees processes that bear no mark.
+/// The run's guard does the same on its own. It is killed only when it is the last process and does not
+/// exit, because only the guard sees processes without the marker.
+///
+/// # Errors
+/// The number of processes that are still running.
 pub fn terminate(run: &RunId, grace: Duration) -> Result<usize, usize> {
     let mut ended = HashSet::new();
     let steps = [(Signal::TERM, false, grace), (Signal::KILL, false, VANISH), (Signal::KILL, true, VANISH)];
@@ -169,7 +172,7 @@ pub fn terminate(run: &RunId, grace: Duration) -> Result<usize, usize> {
             }
             for process in &found {
                 let is_spared = signal == Signal::KILL && !guards_too && is_guard(process.pid, run);
-                // Each is asked once; killing is repeated, for those that appear meanwhile.
+                // SIGTERM is sent once to each; SIGKILL is repeated, for processes that appear meanwhile.
                 if (ended.insert(*process) || signal == Signal::KILL) && !is_spared {
                     process.signal(signal);
                 }
@@ -187,12 +190,12 @@ pub fn terminate(run: &RunId, grace: Duration) -> Result<usize, usize> {
 }
 
 fn is_guard(pid: i32, run: &RunId) -> bool {
-    let words = read_proc(pid, "cmdline").unwrap_or_default();
-    let mut words = words.split(|byte| *byte == 0);
-    words.next() == Some(GUARD_NAME.as_bytes()) && words.next() == Some(run.0.as_bytes())
+    let args = read_proc(pid, "cmdline").unwrap_or_default();
+    let mut args = args.split(|byte| *byte == 0);
+    args.next() == Some(GUARD_NAME.as_bytes()) && args.next() == Some(run.0.as_bytes())
 }
 
-/// All living processes for which `belongs` holds, with their descendants.
+/// Returns all running processes that match `belongs`, with their descendants.
 fn find(belongs: impl Fn(&ProcStat) -> bool) -> Vec<Process> {
     let all = snapshot();
     let spared = own_ancestry(&all);
@@ -215,7 +218,7 @@ fn find(belongs: impl Fn(&ProcStat) -> bool) -> Vec<Process> {
         .collect()
 }
 
-/// This process and those it descends from: never to be ended, whatever their environment says.
+/// Returns the process ids of this process and its ancestors, which are never ended, whatever their environment.
 fn own_ancestry(all: &[ProcStat]) -> HashSet<i32> {
     let mut spared = HashSet::from([1]);
     let mut next = std::process::id().cast_signed();
@@ -239,8 +242,8 @@ fn stat_of(pid: i32) -> Option<ProcStat> {
     parse_stat(&read_proc(pid, "stat")?)
 }
 
-/// Reads `PID (name) state ppid …`. The name may hold anything, so what counts is what
-/// follows the last parenthesis.
+/// Parses `PID (name) state ppid …`. The name may contain any bytes, so the fields start after the last
+/// parenthesis.
 fn parse_stat(bytes: &[u8]) -> Option<ProcStat> {
     let text = String::from_utf8_lossy(bytes);
     let (pid, _) = text.split_once(' ')?;
@@ -262,9 +265,9 @@ fn carries_marker(pid: i32, run: &RunId) -> bool {
     })
 }
 
-/// A file of `/proc/PID`, in few calls: its size is not known before.
+/// Reads a file of `/proc/PID` in few system calls; its size is not known in advance.
 fn read_proc(pid: i32, name: &str) -> Option<Vec<u8>> {
-    // The kernel keeps the environment a program was started with; no program's is longer.
+    // Maximum length of an environment in bytes; the kernel does not start a program with a longer one.
     const LONGEST: u64 = 4 * 1024 * 1024;
     let mut bytes = Vec::with_capacity(8 * 1024);
     fs::File::open(format!("/proc/{pid}/{name}")).ok()?.take(LONGEST).read_to_end(&mut bytes).ok()?;
@@ -317,7 +320,7 @@ mod tests {
             .stdin(Stdio::piped())
             .spawn()
             .expect("sh starts");
-        // A process has its environment a moment after it has started.
+        // The environment becomes visible shortly after the start.
         let mut found = marked_processes(&run);
         for _ in 0..10_000 {
             if !found.is_empty() {
@@ -330,7 +333,7 @@ mod tests {
         assert_eq!(marked_processes(&RunId::from_random(77)), []);
         assert_eq!(terminate(&run, Duration::ZERO), Ok(1));
         let status = child.wait().expect("collected");
-        // The polite signal ends it too when the shell has not set its trap yet.
+        // SIGTERM ends the shell too if it has not set its trap yet.
         let signal = std::os::unix::process::ExitStatusExt::signal(&status);
         assert!(matches!(signal, Some(9 | 15)), "{status}");
         assert!(!found[0].is_alive());

@@ -1,7 +1,7 @@
-//! Starts the guards of a dispatcher, and reaps what a killed guard leaves.
+//! Starts the guards of a dispatcher, and reaps the processes that a killed guard leaves.
 //!
-//! A dispatcher with a process of its own is a subreaper: the kernel makes it the parent of what a killed guard
-//! leaves. Every child that is not one of its guards is then such a leftover.
+//! A dispatcher with a process of its own is a subreaper: the kernel makes it the parent of the processes that
+//! a killed guard leaves. Every child that is not one of its guards is then such a leftover.
 
 use std::collections::HashSet;
 use std::io;
@@ -18,22 +18,24 @@ use super::process_tree::{self, Process};
 /// The guards of a dispatcher.
 #[derive(Debug)]
 pub struct GuardPool {
-    /// The program of the guards: this one.
+    /// Program of the guards: this one.
     program: PathBuf,
     adopts: bool,
     guards: Mutex<HashSet<i32>>,
 }
 
 impl GuardPool {
-    /// Creates a pool whose guards run `program`; what a killed guard leaves is found by its marker only.
+    /// Creates a pool whose guards run `program`; processes that a killed guard leaves are found only by their
+    /// marker.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self { program: program.into(), adopts: false, guards: Mutex::default() }
     }
 
-    /// Creates the pool of a process that only dispatches and becomes the parent of what a killed guard leaves.
+    /// Creates the pool of a process that only dispatches and becomes the parent of the processes that a killed
+    /// guard leaves.
     ///
-    /// If the process has children already, or is the first process of a container, its children may be
-    /// unrelated: then they are left alone.
+    /// If the process already has children, or is the first process of a container, its children may be
+    /// unrelated and are not touched.
     pub fn of_this_process() -> Self {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let is_childless =
@@ -41,11 +43,14 @@ impl GuardPool {
         let own = rustix::process::getpid();
         let adopts =
             is_childless && own != Pid::INIT && rustix::process::set_child_subreaper(Some(own)).is_ok();
-        // The link leads to this very program even when its file has been replaced meanwhile.
+        // The link leads to the running program even if its file has been replaced.
         Self { adopts, ..Self::new("/proc/self/exe") }
     }
 
     /// Starts a guard, whose command `finish` completes. Returns the process and the socket to it.
+    ///
+    /// # Errors
+    /// When the socket or the process cannot be created.
     pub(super) fn start(
         &self,
         guard_command: &GuardCommand<'_>,
@@ -56,7 +61,7 @@ impl GuardPool {
         let mut command = guard_command.command(&self.program);
         finish(&mut command);
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)));
-        // Held until the guard is recorded; otherwise it would look like a leftover.
+        // Held until the guard is recorded, so that it is not taken for a leftover.
         let mut guards = self.lock();
         let child = command.spawn()?;
         guards.insert(Pid::from_child(&child).as_raw_pid());
@@ -68,7 +73,7 @@ impl GuardPool {
         self.lock().remove(&guard.as_raw_pid());
     }
 
-    /// Returns the running processes that killed guards have left, and reaps those that have ended.
+    /// Returns the running processes that killed guards have left, and reaps those that have exited.
     pub(super) fn leftovers(&self) -> Vec<Process> {
         if !self.adopts {
             return Vec::new();

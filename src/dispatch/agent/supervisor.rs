@@ -1,4 +1,4 @@
-//! When a run ends, as its dispatcher decides, and the end of a run whose guard fails.
+//! Decides when a run ends, and cleans up a run whose guard fails.
 
 use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,96 +17,99 @@ use super::reaper::GuardPool;
 use crate::dispatch::outcome::{Exit, StopReason};
 use crate::{Error, Result};
 
-/// How much longer than it needs a guard may take before it is given up.
+/// Extra time for a guard to finish before it is killed.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often to look whether processes that were told to end have ended.
+/// Interval between checks whether the signalled processes have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How long an agent may try again whose account is refused: long enough to take a fresh access token.
+/// Maximum time for an agent to retry after its account was refused: long enough to get a new access token.
 const REFUSAL: Duration = Duration::from_secs(5);
-/// Longest sleep; every wake-up this is a fallback for comes at once.
+/// Maximum sleep, a fallback: every event that matters wakes the supervisor immediately.
 const LONGEST_NAP: Duration = Duration::from_secs(60);
 
-/// Ends one run. Copies belong to the same run; the first reason given is the one that counts, and
-/// one given before the start keeps the agent from starting at all.
+/// Stops one run. Clones refer to the same run. The first reason wins, and a reason set before the start
+/// prevents the agent from starting.
 #[derive(Clone, Debug)]
 pub struct StopHandle(Arc<StopState>);
 
 #[derive(Debug)]
 struct StopState {
     reason: OnceLock<StopReason>,
-    /// Readable once a reason is there, so that the supervisor wakes up.
+    /// Readable once a reason is set, which wakes the supervisor.
     wake: OwnedFd,
 }
 
 impl StopHandle {
-    /// A handle for a run that has not been started.
+    /// Creates a handle for a run that has not been started.
+    ///
+    /// # Errors
+    /// When the kernel has no descriptor left for the wake-up event.
     pub fn new() -> Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| Error::io("create", "an event descriptor", error))?;
         Ok(Self(Arc::new(StopState { reason: OnceLock::new(), wake })))
     }
 
-    /// Asks the run to end; returns whether this reason was the first.
+    /// Requests the end of the run. Returns whether this reason was the first.
     pub fn stop(&self, reason: StopReason) -> bool {
         let is_first = self.0.reason.set(reason).is_ok();
-        // Cannot fail short of 2^64 calls; the supervisor looks at the reason at every turn as well.
+        // Fails only after 2^64 calls; the supervisor also checks the reason in every iteration.
         let _ = rustix::io::write(&self.0.wake, &1u64.to_ne_bytes());
         is_first
     }
 
-    /// The reason given, if there is one.
+    /// Returns the reason, if one is set.
     pub fn reason(&self) -> Option<StopReason> {
         self.0.reason.get().copied()
     }
 
-    /// Readable from the moment a reason is given.
+    /// Returns a descriptor that is readable once a reason is set.
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
         self.0.wake.as_fd()
     }
 }
 
-/// What became of a run.
+/// How the agent's process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentEnd {
-    /// The agent ran and ended.
+    /// The agent has run and exited.
     Exited(Exit),
-    /// It could not be started, for this reason (`errno`).
+    /// The agent could not be started; the value is `errno`.
     SpawnFailed(i32),
-    /// Another run has what it needs for itself.
+    /// Another run holds the lock.
     Locked,
-    /// The guard could not do its work.
+    /// The guard failed, with this message.
     GuardFailed(String),
 }
 
-/// What became of the rest of the family.
+/// Counts of the agent's descendants after its exit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cleanup {
-    /// How many processes were still there when the first one was gone.
+    /// Number of processes that were left when the agent had exited.
     pub leftovers: usize,
-    /// How many of them could not be ended.
+    /// Number of these processes that could not be ended.
     pub survivors: usize,
 }
 
-/// The rules by which one run is ended.
+/// Time limits of a run.
 pub struct RunLimits {
-    /// When time is up.
+    /// Time at which the run is stopped.
     pub deadline: Option<Instant>,
-    /// How long the process may print nothing.
+    /// Maximum time without output.
     pub silence: Option<Duration>,
-    /// Time between the polite and the final signal.
+    /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
-    /// How long the process may stay, silent, after it has reported its result.
+    /// Maximum time without output after the agent has reported its result.
     pub linger: Duration,
 }
 
-/// Listens to the guard of one run, and tells it when to end the run.
+/// Reads the messages of a run's guard, and requests the end of the run from it.
 pub struct Supervisor<'a> {
     guard_pool: &'a GuardPool,
     guard: Child,
     control: Option<UnixStream>,
-    /// What came from the guard and is no whole line yet.
+    /// Bytes from the guard that do not form a complete line yet.
     received: Vec<u8>,
-    /// Readable once the agent has ended, whatever its guard says.
+    /// Process descriptor of the agent, readable once the agent has exited, independently of the guard.
     agent: Option<OwnedFd>,
     run: RunId,
     limits: RunLimits,
@@ -114,12 +117,12 @@ pub struct Supervisor<'a> {
     stopped: Option<StopReason>,
     agent_end: Option<AgentEnd>,
     cleanup: Option<Cleanup>,
-    /// When the guard must be done.
+    /// Time by which the guard must have finished.
     guard_deadline: Option<Instant>,
 }
 
 impl<'a> Supervisor<'a> {
-    /// Listens to `guard` through `control`.
+    /// Creates the supervisor of the run of `guard`, whose socket is `control`.
     pub fn new(
         guard_pool: &'a GuardPool,
         (guard, control): (Child, UnixStream),
@@ -143,12 +146,12 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Why the process was ended, if it was.
+    /// Returns the reason for which the run was stopped, if it was.
     pub fn stopped(&self) -> Option<StopReason> {
         self.stopped
     }
 
-    /// Reads and waits until nothing of the run is left, ending it when there is a reason to.
+    /// Reads output until no process of the run is left; stops the run when there is a reason.
     pub fn run_to_end(
         &mut self,
         output: &mut AgentPipes,
@@ -157,7 +160,7 @@ impl<'a> Supervisor<'a> {
         while self.cleanup.is_none() && self.control.is_some() {
             let now = Instant::now();
             if self.guard_deadline.is_some_and(|guard_deadline| now >= guard_deadline) {
-                // It is stopped, or worse. What it held falls to this process.
+                // The guard is stopped or stuck. This process inherits its children.
                 process_tree::kill_all(Pid::from_child(&self.guard), &self.run);
                 break;
             }
@@ -165,14 +168,14 @@ impl<'a> Supervisor<'a> {
                 self.stopped = self.reason_to_end(now, output);
                 if self.stopped.is_some() {
                     self.request_end();
-                    // The agent's grace, then that of what it leaves behind.
+                    // One grace period for the agent, one for its remaining processes.
                     self.guard_deadline = Some(now + (self.limits.grace + VANISH) * 2 + PATIENCE);
                 }
             }
             self.sleep(now, output, observe);
             self.read_messages(observe);
         }
-        // The guard stays until everything is read.
+        // The guard does not exit before everything is read.
         output.drain(observe);
         self.control = None;
         self.reap_guard();
@@ -180,7 +183,7 @@ impl<'a> Supervisor<'a> {
             Some(cleanup) => cleanup,
             None => self.end_leftovers(),
         };
-        // Without its guard's word about its end it was killed, by the kernel if by nobody else.
+        // The guard did not report an exit, so the agent was killed, by the kernel at the latest.
         (self.agent_end.take().unwrap_or(AgentEnd::Exited(Exit::Signal(9))), cleanup)
     }
 
@@ -217,10 +220,10 @@ impl<'a> Supervisor<'a> {
 
     fn request_end(&mut self) {
         if let Some(control) = &self.control {
-            // If nobody hears it any more, the end of the socket says so.
+            // A write error means that the guard has exited; the end of the socket reports that.
             let _ = rustix::io::write(control, END_REQUEST);
         }
-        // It hears nothing while somebody keeps it stopped.
+        // A stopped guard does not read its socket.
         let _ = rustix::process::kill_process(Pid::from_child(&self.guard), Signal::CONT);
     }
 
@@ -247,7 +250,7 @@ impl<'a> Supervisor<'a> {
         output.wait(&extra, nap, observe);
     }
 
-    /// Takes in what the guard says.
+    /// Reads and handles the guard's messages.
     fn read_messages(&mut self, observe: &mut dyn FnMut(AgentEvent<'_>)) {
         let mut buffer = [0; 1024];
         while let Some(control) = &mut self.control {
@@ -266,7 +269,7 @@ impl<'a> Supervisor<'a> {
             }
         }
         if self.agent_end.is_none() && self.agent.as_ref().is_some_and(has_ended) {
-            // The guard should have said so; it gets a little time for it.
+            // The guard should have reported this; it gets a short time to do so.
             self.agent = None;
             self.expect_guard_end();
         }
@@ -300,7 +303,7 @@ impl<'a> Supervisor<'a> {
         self.guard_deadline = Some(Instant::now() + self.limits.grace + VANISH + PATIENCE);
     }
 
-    /// Collects the guard, which has said its last word or is dead; killed if it stays all the same.
+    /// Reaps the guard, which has sent its last message or is dead; kills it if it does not exit.
     fn reap_guard(&mut self) {
         let pid = Pid::from_child(&self.guard);
         let exit = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok();
@@ -318,10 +321,10 @@ impl<'a> Supervisor<'a> {
             }
             process_tree::kill_all(pid, &self.run);
         }
-        // Killed, but stuck in the kernel: it stays known, so that nobody takes it for a leftover.
+        // Killed, but stuck in the kernel: it stays registered, so that it is not taken for a leftover.
     }
 
-    /// Ends what a guard left behind that was killed.
+    /// Ends the processes that a killed guard has left.
     fn end_leftovers(&self) -> Cleanup {
         let find = || {
             let mut left = process_tree::marked_processes(&self.run);

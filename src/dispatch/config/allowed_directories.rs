@@ -1,8 +1,8 @@
-//! Where agents may work.
+//! Decides in which directories agents may work.
 //!
-//! A task names a directory, and anybody who may submit one can name any. What lies in it decides what
-//! runs: agents read settings, hooks and build files of the directory they start in. So an agent starts
-//! only where the operator of the dispatcher expects it, and only where nobody else could have put them.
+//! A task can name any working directory, and its contents determine what runs: agents read settings, hooks and
+//! build files of the directory that they start in. So an agent starts only in directories that the operator of
+//! the dispatcher has allowed, and in which other users cannot have created these files.
 
 use std::fs::Metadata;
 use std::io;
@@ -13,44 +13,44 @@ use super::options::ProcessContext;
 use crate::error::printable;
 use crate::workspace::Config;
 
-/// Permission bits: everybody may write; only owners may remove.
+/// Permission bits: writable by everyone; only owners may remove files (sticky).
 const WORLD_WRITABLE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
-/// The directories below which agents may work, and whose they may be.
+/// The directories below which agents may work, and their permitted owners.
 #[derive(Clone, Debug, Default)]
 pub struct AllowedDirectories {
-    /// The workspace, and what the configuration says besides.
+    /// The workspace, and the other directories of the configuration.
     own: Vec<PathBuf>,
-    /// What `worktree_roots` names; the owner of one may own what is in it, too.
+    /// The directories in `worktree_roots`; the owner of such a directory may also own the directories in it.
     named: Vec<PathBuf>,
-    /// Users who decide anyway what runs here.
+    /// User ids that can choose what runs here anyway.
     trusted: Vec<u32>,
 }
 
 impl AllowedDirectories {
-    /// Those of a workspace; `named` are absolute paths, which need not exist.
+    /// Creates the allowed directories of a workspace; `named` are absolute paths, which need not exist.
     pub fn new(workspace: &Config, named: Vec<PathBuf>, process: &ProcessContext) -> Self {
         let us = rustix::process::geteuid();
         let mut trusted = vec![us.as_raw(), 0];
         if us.is_root() {
-            // As with git: who became root by sudo works in directories of their own.
+            // As in git: a user who became root by sudo works in their own directories.
             trusted.extend(process.variable("SUDO_UID").and_then(|uid| uid.parse::<u32>().ok()));
         }
-        // The author of the configuration has chosen the programs.
+        // The owner of the configuration chooses the programs.
         let file = workspace.path.as_ref().and_then(|path| std::fs::metadata(path).ok());
         trusted.extend(file.map(|metadata| metadata.uid()));
         let own = std::iter::once(workspace.workspace_root.clone()).chain(workspace.worktree_path.clone());
-        // Where they lead at the start is what was agreed to: a link that takes their place later leads nowhere.
+        // Consent covers the targets at the start: a symbolic link that replaces one later has no effect.
         let named = named.into_iter().map(|root| root.canonicalize().unwrap_or(root)).collect();
         Self { own: own.collect(), named, trusted }
     }
 
-    /// The real path of a directory that a task asks for, if an agent may work there.
+    /// Returns the real path of a directory that a task requests, if an agent may work there.
     ///
     /// # Errors
-    /// Why not, in one line that says what to do. About what lies outside it says nothing else, not
-    /// even whether it exists.
+    /// The reason and the remedy, in one line. For a directory outside, it does not disclose anything else, not
+    /// even whether the directory exists.
     pub fn admit(&self, asked: &Path) -> Result<PathBuf, String> {
         let shown = printable(&asked.to_string_lossy());
         let outside = || {
@@ -70,7 +70,7 @@ impl AllowedDirectories {
             }
             Err(error) => return Err(format!("the working directory {shown} cannot be used: {error}")),
         };
-        // The deepest root that it is in: named last, and most exactly.
+        // The deepest root that contains it is the most specific one.
         let root =
             self.all().filter(|root| real.starts_with(root)).max_by_key(|root| root.components().count());
         let Some(root) = root else { return Err(outside()) };
@@ -86,7 +86,7 @@ impl AllowedDirectories {
         for path in below {
             let complaint = match path.symlink_metadata() {
                 Ok(metadata) => self.complaint(&metadata, path == real, lent),
-                Err(error) => Some(format!("cannot be looked at: {error}")),
+                Err(error) => Some(format!("cannot be inspected: {error}")),
             };
             if let Some(complaint) = complaint {
                 let path = printable(&path.to_string_lossy());
@@ -103,15 +103,15 @@ impl AllowedDirectories {
         self.own.iter().chain(&self.named)
     }
 
-    /// What is wrong with a directory on the way; `is_last` for the one to work in.
+    /// Returns the problem with a directory on the path; `is_last` is set for the working directory itself.
     fn complaint(&self, metadata: &Metadata, is_last: bool, lent: Option<u32>) -> Option<String> {
         let (owner, mode) = (metadata.uid(), metadata.mode());
         if !self.trusted.contains(&owner) && lent != Some(owner) {
             return Some(format!("belongs to another user (uid {owner})"));
         }
-        // Whoever may write in a directory on the way could put another one in the place of the next.
+        // A user who can write to a directory on the path could replace the next one.
         let is_open = mode & WORLD_WRITABLE != 0 && (is_last || mode & STICKY == 0);
-        is_open.then(|| "may be written to by everybody".to_string())
+        is_open.then(|| "is writable by everyone".to_string())
     }
 }
 
@@ -208,7 +208,7 @@ mod tests {
         assert!(scene.admit(&[], "ws/in/deep").is_ok(), "others cannot replace it there");
         let refusal = scene.admit(&[], "ws/in").expect_err("anybody may have written there");
         assert!(
-            refusal.contains("ws/in may be written to by everybody; if agents may work there, name"),
+            refusal.contains("ws/in is writable by everyone; if agents may work there, name"),
             "{refusal}"
         );
         assert!(scene.admit(&["ws/in"], "ws/in").is_ok());
@@ -233,7 +233,7 @@ mod tests {
             scene.admit(&["ws/in"], "ws/in/deep").is_err(),
             "the root is ours, so what is in it has to be"
         );
-        // Whose root it is, theirs is what lies in it.
+        // The owner of a root may own what is in it.
         std::os::unix::fs::chown(scene.top.join("ws/in"), Some(65534), None).expect("given away");
         assert!(scene.admit(&["ws/in"], "ws/in/deep").is_ok());
         assert!(scene.admit(&[], "ws/in/deep").is_err());

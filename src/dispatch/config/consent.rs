@@ -1,8 +1,8 @@
-//! Whether settings that nobody named may choose what runs.
+//! Decides whether settings in discovered files may choose what runs.
 //!
-//! A dispatcher follows a handoff.yaml that a search finds. In a repository that file, and a routes.json in
-//! a state directory there, may be anybody's: they came by a clone and change with a pull. So what they say
-//! about programs and rights counts only as far as a person has agreed to it (`lanes trust`).
+//! A dispatcher uses the handoff.yaml that it discovers. In a repository, this file, and a routes.json in a state
+//! directory there, may come from anyone: they arrive with a clone and change with a pull. So their settings for
+//! programs and permissions apply only after a person has agreed to them (`lanes trust`).
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::model::task::object;
 use crate::store::{FileVersion, Store};
 use crate::workspace::{Choices, Config, Standing, TrustRecords, is_in_repository};
 
-/// How many settings a refusal shows, and how much of each.
+/// Maximum number of settings in a refusal, and maximum number of characters of each.
 const MOST_SHOWN: usize = 4;
 const LONGEST_SHOWN: usize = 60;
 
@@ -26,22 +26,22 @@ pub struct ConsentPolicy {
 }
 
 impl ConsentPolicy {
-    /// A gate that goes by the records of the user; without any, nothing that is asked for passes.
+    /// Creates a policy that applies the user's records. Without records, it refuses all settings that need consent.
     pub fn new(records: Option<TrustRecords>) -> Self {
         Self { records, is_open: false }
     }
 
-    /// The same gate, which lets everything pass.
+    /// Returns a policy that allows everything.
     #[must_use]
     pub fn opened(self) -> Self {
         Self { is_open: true, ..self }
     }
 
-    /// Refuses settings that need consent and have none.
+    /// Refuses settings that need consent but do not have it.
     ///
     /// # Errors
-    /// `Refused`, naming the file, what it chooses, and how to agree; `Corrupt` or `Io` when the records
-    /// cannot be read.
+    /// `Refused`, with the file, its settings, and the command to agree; `Corrupt` or `Io` when the records cannot
+    /// be read.
     pub fn check(&self, files: &[FileChoices]) -> Result<()> {
         if self.is_open {
             return Ok(());
@@ -56,7 +56,7 @@ impl ConsentPolicy {
         Ok(())
     }
 
-    /// How a file stands to what was agreed to.
+    /// Compares the settings of a file with those that the user has agreed to.
     ///
     /// # Errors
     /// `Corrupt` or `Io` when the records cannot be read.
@@ -65,21 +65,21 @@ impl ConsentPolicy {
         Ok(record.map_or(Standing::Unknown, |record| record.standing(&file.choices)))
     }
 
-    /// Agrees to what `files` choose now.
+    /// Records consent to the current settings of `files`.
     ///
     /// # Errors
-    /// `Config` when there is no place for records; `Io`.
+    /// `Config` when there is no directory for the records; `Io` when they cannot be written.
     pub fn agree(&self, files: &[FileChoices], now: Time) -> Result<()> {
         let Some(records) = &self.records else { return Err(no_place()) };
         files.iter().try_for_each(|file| records.trust(&file.path, &file.choices, now))
     }
 
-    /// Agrees to what a server is about to make of the routes in routes.json, at `path`, for a client that it
-    /// lets change them: as far as what the files chose before needed no consent or had it, so that nothing
-    /// that came with a clone is agreed to along with it.
+    /// Records consent to a change of the routes in routes.json, at `path`, that a server makes for an authorized
+    /// client. Does so only if the previous settings of all files either did not need consent or had it, so that
+    /// settings from a clone do not gain consent with the change.
     ///
     /// # Errors
-    /// As [`Gate::agree`].
+    /// As [`ConsentPolicy::agree`].
     pub fn carry_over(
         &self,
         workspace: &Config,
@@ -99,7 +99,7 @@ impl ConsentPolicy {
         after.into_iter().try_for_each(|file| records.trust_also(path, &file.choices, now))
     }
 
-    /// The versions of the records that `workspace` goes by.
+    /// Returns the file versions of the records that apply to `workspace`.
     pub(crate) fn stamps(&self, workspace: &Config, store: &Store) -> [Option<FileVersion>; 2] {
         let records = self.records.as_ref().filter(|_| workspace.found.is_some() && !self.is_open);
         let stamp = |path: &Path| records.and_then(|records| records.stamp(path));
@@ -134,13 +134,13 @@ impl ConsentPolicy {
     }
 }
 
-/// There is nowhere to keep what a person agrees to.
+/// Creates the error for a missing directory for consent records.
 pub fn no_place() -> Error {
-    Error::config("there is no directory to keep in what you trust")
+    Error::config("there is no directory for the records of what you trust")
         .with_hint("set HOME or XDG_STATE_HOME, or name the file with --config")
 }
 
-/// Some settings with their values, on one line.
+/// Formats some settings with their values on one line.
 fn shown(choices: &Choices, keys: &[String]) -> String {
     let mut all: Vec<String> =
         keys.iter().take(MOST_SHOWN).map(|key| setting(choices, key, LONGEST_SHOWN)).collect();
@@ -150,7 +150,7 @@ fn shown(choices: &Choices, keys: &[String]) -> String {
     all.join(", ")
 }
 
-/// One setting with at most `most` characters of its value.
+/// Formats a setting with at most `most` characters of its value.
 pub fn setting(choices: &Choices, key: &str, most: usize) -> String {
     let Some(value) = choices.get(key) else { return format!("{} is gone", printable(key)) };
     let text = printable(&value.to_string());
@@ -181,7 +181,7 @@ mod tests {
         gate.clone().opened().check(&files).unwrap();
         gate.agree(&files, now).unwrap();
         gate.check(&files).unwrap();
-        // Timing is nobody's business.
+        // Timing does not need consent.
         let files = choices(&found(dir.path(), "dispatch: {env: {B: 1}, command: ./x, timeout: 5}\n"), None);
         gate.check(&files).unwrap();
         let long = "y".repeat(100);
@@ -189,7 +189,7 @@ mod tests {
         let error = gate.check(&files).unwrap_err().to_string();
         assert!(error.contains("since you agreed to it: dispatch.command: \"yyy"), "{error}");
         assert!(error.contains("…, dispatch.env is gone; look"), "{error}");
-        // Without a place for records nothing passes, and the error says what to do.
+        // Without a directory for records, everything is refused, and the error has a hint.
         let error = ConsentPolicy::default().check(&files).unwrap_err().to_string();
         assert!(error.contains("set HOME or XDG_STATE_HOME"), "{error}");
     }
@@ -215,12 +215,12 @@ mod tests {
         carry(&config, &first, &second);
         check(&second).unwrap();
         check(&first).unwrap();
-        // What came with a clone stays what it was.
+        // Settings from a clone do not gain consent.
         let (theirs, more) =
             (routes(r#"{"c": {"command": "y"}}"#), routes(r#"{"c": {"command": "y", "args": []}}"#));
         carry(&config, &theirs, &more);
         check(&more).unwrap_err();
-        // A route over HTTP is a copy of the file's.
+        // A route set over HTTP is a copy of the file's.
         let config = found(dir.path(), "dispatch: {routes: {d: {command: z}}}\n");
         let copied = routes(r#"{"d": {"command": "z"}}"#);
         carry(&config, &none, &copied);

@@ -38,7 +38,7 @@ use super::vendor::Vendors;
 use crate::workspace::check_lane;
 use crate::{Error, Result};
 
-/// Keys that stand once, for the whole dispatcher.
+/// Keys that apply to the whole dispatcher, not to a route.
 pub(super) const PROCESS_KEYS: [&str; 12] = [
     "max_concurrent",
     "max_depth",
@@ -54,7 +54,7 @@ pub(super) const PROCESS_KEYS: [&str; 12] = [
     "routes",
 ];
 
-/// A file that settings come from.
+/// A settings file, with its text for line numbers in errors.
 #[derive(Clone, Debug, Default)]
 struct Origin {
     file: String,
@@ -72,43 +72,46 @@ impl Origin {
     }
 }
 
-/// The whole `dispatch:` part.
+/// The `dispatch:` section.
 #[derive(Clone, Debug)]
 pub struct DispatchConfig {
-    /// Most agents at once.
+    /// Maximum number of concurrent agents.
     pub max_concurrent: u32,
-    /// How deep dispatched agents may dispatch further ones.
+    /// Maximum depth of dispatched agents that dispatch further agents.
     pub max_depth: u32,
-    /// Length of a lease, in seconds.
+    /// Duration of a lease, in seconds.
     pub lease_seconds: Option<f64>,
     /// Owner name in claims.
     pub owner: Option<String>,
-    /// Lanes to serve when the command line names none; empty for all that the file knows.
+    /// Lanes to serve if the command line does not name any; empty for all lanes in the file.
     pub lanes: Vec<String>,
-    /// How long agents may go on after the first request to end; nothing means until they are done.
+    /// Maximum time that agents may keep running after the first request to stop; `None` means until they finish.
     pub drain: Option<Duration>,
-    /// Time between the polite and the final signal.
+    /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
-    /// How long a process may stay once it has reported its result and fallen silent.
+    /// Maximum time without output after an agent has reported its result.
     pub linger: Duration,
-    /// Directories outside the workspace below which tasks may have agents work, as they are written.
+    /// Directories outside the workspace below which tasks may set a working directory, as written in the file.
     pub worktree_roots: Vec<String>,
     /// Known vendors.
     pub vendors: Vendors,
-    /// What tokens cost, for vendors that do not say it.
+    /// Prices of tokens, for vendors that do not report the cost.
     pub prices: Prices,
-    /// The defaults as a route, for lanes that have none of their own.
+    /// The defaults as a route, for lanes without their own.
     pub defaults: Route,
-    /// Routes in the order in which they are served.
+    /// Routes, in the order in which they are served.
     pub routes: Vec<Route>,
     origin: Origin,
-    /// routes.json, and the lanes whose routes stand there.
+    /// routes.json, and the lanes whose routes it contains.
     overlay: Option<(Origin, Vec<String>)>,
 }
 
 impl DispatchConfig {
-    /// Reads the value of the `dispatch` key; a missing one gives the defaults. A route of `overlay`
-    /// replaces the route of the same lane, and `null` there takes it away.
+    /// Parses the value of the `dispatch` key; without it, the defaults apply. A route of `overlay` replaces the
+    /// route of the same lane, and `null` removes it.
+    ///
+    /// # Errors
+    /// `Config`, with file, line and key.
     pub fn read(
         dispatch: Option<&Value>,
         source: SourceText<'_>,
@@ -180,12 +183,12 @@ impl DispatchConfig {
         })
     }
 
-    /// An error about a key of a lane's route, at the place where it is said.
+    /// Creates an error about a key of a lane's route, with the file and line that set it.
     pub fn error(&self, route: &Route, key: &str, reason: &str) -> Error {
         Error::config(format!("{}: {reason}", self.place(route, key)))
     }
 
-    /// File, line and key of what is said about a lane's route.
+    /// Returns the file, line and key that set `key` of a lane's route.
     pub fn place(&self, route: &Route, key: &str) -> String {
         let lane = route.lane.as_str();
         if route.given.get(key) != Some(&SettingLevel::Own) {
@@ -199,24 +202,24 @@ impl DispatchConfig {
         }
     }
 
-    /// An error about a key that stands once, at its place.
+    /// Creates an error about a key that applies to the whole dispatcher, with its file and line.
     pub fn error_of(&self, key: &str, reason: &str) -> Error {
         Error::config(format!("{}: {reason}", self.origin.place(&["dispatch", key])))
     }
 
-    /// The route of `lane`; a lane without one is served by the defaults.
+    /// Returns the route of `lane`, or the defaults for a lane without one.
     pub fn route(&self, lane: &str) -> Route {
         let own = self.routes.iter().find(|route| route.lane == lane);
         own.cloned().unwrap_or_else(|| self.defaults.clone().of_lane(lane))
     }
 }
 
-/// The lanes under `routes` in the order of the file, which the value that was read has lost.
+/// Returns the lanes under `routes` in the order of the file, which the parsed value does not preserve.
 fn key_order(text: &str) -> Vec<String> {
     let file: Value = serde_yaml::from_str(text).unwrap_or_default();
     let routes = file.get("dispatch").and_then(|dispatch| dispatch.get("routes"));
     let keys = routes.and_then(Value::as_mapping).into_iter().flat_map(|routes| routes.keys());
-    // A key that is no text gets its place at the end, which is as good as any.
+    // A key that is not text is not listed, and its route comes last.
     keys.filter_map(Value::as_str).map(str::to_string).collect()
 }
 
@@ -301,7 +304,7 @@ dispatch:
         let review = config.route("review");
         assert_eq!(review.runner, Some(Runner::Vendor("codex".to_string())));
         assert_eq!(review.timeout, Some(Duration::from_secs(7200)));
-        assert_eq!(review.permission_mode, Override::Inherit, "the word of another vendor");
+        assert_eq!(review.permission_mode, Override::Inherit, "a setting for another vendor");
         assert_eq!(review.max_retries, 2);
         let attic = config.route("attic");
         assert!(matches!(attic.runner, Some(Runner::Command { .. })));

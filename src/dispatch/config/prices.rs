@@ -1,4 +1,4 @@
-//! What tokens cost, for vendors that do not say it: the `prices:` of handoff.yaml.
+//! Prices of tokens, for vendors that do not report the cost: `prices:` in handoff.yaml.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use super::reader::Section;
 use crate::Result;
 use crate::dispatch::output::{CostSource, RunReport, Tokens, Usage, plus_cost};
 
-/// Tokens that a price is for.
+/// Number of tokens that a price is for.
 const PER: f64 = 1e6;
 
-/// Dollars for a million tokens of each kind; nothing where that is not known.
+/// US dollars for a million tokens of each kind; `None` if unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Price {
     input: Option<f64>,
@@ -21,12 +21,12 @@ struct Price {
 }
 
 impl Price {
-    /// Dollars for these tokens; nothing if the price of some of them is missing.
+    /// Returns the cost of `tokens` in US dollars, or `None` if the price of some of them is unknown.
     fn of(&self, tokens: Tokens) -> Option<f64> {
         self.parts(tokens).into_iter().sum::<Option<f64>>().map(|sum| sum / PER)
     }
 
-    /// Dollars for those of these tokens whose price is known.
+    /// Returns the cost in US dollars of those tokens whose price is known.
     fn at_least(&self, tokens: Tokens) -> f64 {
         self.parts(tokens).into_iter().flatten().sum::<f64>() / PER
     }
@@ -45,15 +45,15 @@ impl Price {
     }
 }
 
-/// The prices of models, by their names.
+/// Prices by model name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prices(BTreeMap<String, Price>);
 
 impl Prices {
-    /// Reads `prices:`, a mapping from models to their prices.
+    /// Parses `prices:`, a mapping from models to their prices.
     ///
     /// # Errors
-    /// `Config`, naming file, line and key.
+    /// `Config`, with file, line and key.
     pub fn read(section: &Section<'_>) -> Result<Self> {
         let mut prices = BTreeMap::new();
         for model in section.keys()? {
@@ -71,20 +71,20 @@ impl Prices {
         Ok(Self(prices))
     }
 
-    /// What this usage costs; nothing if a price is missing, as unknown is not nothing.
+    /// Returns the cost of `usage` in US dollars, or `None` if a price is unknown, which does not mean 0.
     fn cost(&self, usage: &Usage) -> Option<f64> {
         let costs = usage.0.iter().map(|(model, used)| self.0.get(model)?.of(used.tokens));
         costs.sum()
     }
 
-    /// What this usage costs at the least; nothing if no price is known.
+    /// Returns the minimum cost of `usage` in US dollars, or `None` if no price is known.
     fn at_least(&self, usage: &Usage) -> Option<f64> {
         let known = usage.0.iter().filter_map(|(model, used)| Some(self.0.get(model)?.at_least(used.tokens)));
         let cost: f64 = known.sum();
         (cost > 0.0).then_some(cost)
     }
 
-    /// Adds the costs that the vendor did not tell.
+    /// Adds the costs that the vendor did not report.
     pub fn complete(&self, report: &mut RunReport) {
         if let Some(least) = &mut report.at_least {
             let priced = self.at_least(&least.unpriced);
@@ -107,7 +107,10 @@ impl Prices {
     }
 }
 
-/// A price: 0 is one, for models that run at home.
+/// Parses a price. 0 is valid, for models that run locally.
+///
+/// # Errors
+/// A message for a value that is not a number from 0 up.
 fn amount(value: &Value) -> std::result::Result<f64, String> {
     let price = value.as_f64().filter(|price| price.is_finite() && *price >= 0.0);
     price.ok_or_else(|| "expected dollars for a million tokens, a number from 0 up".to_string())

@@ -1,4 +1,4 @@
-//! One route: how the tasks of one lane are run.
+//! A route: how the tasks of a lane are run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::workspace::check_lane;
 /// Placeholders of a prompt template.
 pub const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
 
-/// Keys that stand in a route or, as a default, directly under `dispatch:`.
+/// Keys of a route, which are also allowed directly under `dispatch:` as defaults.
 pub(crate) const ROUTE_KEYS: [&str; 30] = [
     "vendor",
     "command",
@@ -50,29 +50,29 @@ pub(crate) const ROUTE_KEYS: [&str; 30] = [
     "wants_json",
 ];
 
-/// How long one run may take unless something else is said. Long enough for the longest useful run of an
-/// agent; short enough that one that hangs costs a slot for part of a day and not for a weekend.
+/// Default timeout of a run: long enough for the longest useful run of an agent, and short enough that a hanging
+/// agent occupies a slot for hours, not for a weekend.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
-/// How long an agent may print nothing unless something else is said. Well above the ten minutes that the
-/// shell tools of agents give a command.
+/// Default of the maximum time without output: well above the 10 minutes that the shell tools of agents allow a
+/// command.
 pub const DEFAULT_SILENCE: Duration = Duration::from_secs(30 * 60);
 
-/// What serves the tasks of a lane.
+/// The program that serves the tasks of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runner {
-    /// A vendor by name.
+    /// A vendor, by name.
     Vendor(String),
-    /// A program of the user's, found on PATH unless it contains a slash.
+    /// A program of the user, looked up on PATH unless it contains a slash.
     Command {
-        /// The program.
+        /// Name or path of the program.
         program: String,
-        /// What it prints.
+        /// Format of its output.
         format: Format,
     },
 }
 
 impl Runner {
-    /// The vendor's name, or the program's.
+    /// Returns the name of the vendor or of the program.
     pub fn name(&self) -> &str {
         match self {
             Self::Vendor(name) | Self::Command { program: name, .. } => name,
@@ -80,7 +80,7 @@ impl Runner {
     }
 }
 
-/// Where something about a route is said.
+/// The level at which a setting of a route is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SettingLevel {
     /// Directly under `dispatch:`.
@@ -89,16 +89,16 @@ pub enum SettingLevel {
     Own,
 }
 
-/// Settings that were said in the words of another vendor than the one that serves the route.
+/// Settings that do not apply, because they are specific to another vendor than the one that serves the route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DroppedSettings {
-    /// That other vendor.
+    /// Vendor that the settings are for.
     pub vendor: String,
-    /// The keys.
+    /// Keys of the settings.
     pub keys: Vec<&'static str>,
 }
 
-/// Keys whose values are words of a vendor.
+/// Keys whose values are specific to a vendor.
 const VENDOR_WORDS: [&str; 7] = [
     "args",
     "model",
@@ -109,75 +109,75 @@ const VENDOR_WORDS: [&str; 7] = [
     "mcp_config",
 ];
 
-/// How the tasks of one lane are run. Every field has its final value: defaults are merged in.
+/// Settings for the runs of a lane. All fields have their final values: defaults are merged in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// The lane.
+    /// Name of the lane.
     pub lane: String,
-    /// What serves it; nothing when neither the route nor the defaults say so.
+    /// Program that serves the lane; `None` if neither the route nor the defaults set it.
     pub runner: Option<Runner>,
-    /// Further arguments of a vendor, or all arguments of a command.
+    /// Additional arguments of a vendor, or all arguments of a command.
     pub args: Vec<String>,
-    /// Lower is served first; equal ones in the order of the file.
+    /// Priority: lower values are served first, equal ones in the order of the file.
     pub priority: i64,
-    /// How long one run may take; nothing means without limit.
+    /// Timeout of a run; `None` means no limit.
     pub timeout: Option<Duration>,
-    /// How long a run may print nothing; absent leaves it to the format, see [`Route::silence_limit`].
+    /// Maximum time without output; `Inherit` means the default of the format, see [`Route::silence_limit`].
     pub silence_timeout: Override<Duration>,
-    /// How often to look when no wake-up arrives.
+    /// Interval between polls of the lane without a wake-up.
     pub poll_interval: Duration,
-    /// How many more attempts follow the first.
+    /// Maximum number of attempts after the first.
     pub max_retries: u32,
-    /// Longest wait before the first retry; it doubles with each further one.
+    /// Maximum delay before the first retry; it doubles with each further retry.
     pub retry_delay: Duration,
-    /// Where doubling ends.
+    /// Limit of that doubling.
     pub retry_delay_max: Duration,
-    /// After which ends the next attempt goes on with the conversation of the last.
+    /// Interruptions after which the next attempt continues the conversation of the last one.
     pub resume_on: Vec<Interruption>,
-    /// Lane that receives what failed for good.
+    /// Lane that receives a dead letter for each task that failed permanently.
     pub dead_letter_lane: Option<String>,
-    /// Template of the prompt; nothing means the task's own prompt.
+    /// Template of the prompt; `None` means the task's own prompt.
     pub prompt: Option<String>,
-    /// Lane that receives a task answered with success.
+    /// Lane that receives a task that was answered successfully.
     pub move_to: Option<String>,
-    /// What boards call the state of a running task.
+    /// Name that boards show for the state of a running task.
     pub in_progress: Option<String>,
-    /// Most runs of this route at once; 0 pauses it, nothing leaves it to the dispatcher's limit.
+    /// Maximum number of concurrent runs of this route: 0 pauses it, `None` applies only the dispatcher's limit.
     pub concurrency: Option<u32>,
-    /// Variables to set, or to remove where the value is missing.
+    /// Environment variables to set, or to remove if the value is `None`.
     pub env: BTreeMap<String, Option<String>>,
     /// Working directory instead of the task's worktree or workspace root.
     pub cwd: Option<String>,
-    /// Model for tasks that name no class.
+    /// Model for tasks without a model class.
     pub model: Option<String>,
-    /// Effort for tasks that name none.
+    /// Effort for tasks without one.
     pub effort: Option<String>,
-    /// Permission mode; absent leaves the vendor's default.
+    /// Permission mode; `Inherit` means the vendor's default.
     pub permission_mode: Override<String>,
-    /// Whose settings the agent loads; absent leaves the vendor's default, off leaves it to the program.
+    /// Sources of the settings that the agent loads; `Inherit` means the vendor's default, `Off` that of the program.
     pub setting_sources: Override<Vec<String>>,
-    /// Tools that run without asking; absent leaves the vendor's default.
+    /// Tools that run without asking for permission; `Inherit` means the vendor's default.
     pub allowed_tools: Override<Vec<String>>,
-    /// Tools that are refused; absent leaves the vendor's default.
+    /// Tools that are denied; `Inherit` means the vendor's default.
     pub disallowed_tools: Override<Vec<String>>,
-    /// Most money one run may cost, in dollars.
+    /// Maximum cost of a run, in US dollars.
     pub max_budget_usd: Option<f64>,
-    /// MCP configuration: a file, or JSON text.
+    /// MCP configuration: a file path or JSON text.
     pub mcp_config: Option<String>,
     /// Directories outside the working directory that the agent may use.
     pub add_dirs: Vec<String>,
-    /// Whether an agent in a sandbox may write what a commit writes, which includes hooks.
+    /// Whether an agent in a sandbox may write to the directories that a commit writes to, which include the hooks.
     pub git_writable: bool,
-    /// Answers are parsed as JSON even when the task does not ask for it.
+    /// Whether answers are parsed as JSON even if the task does not request it.
     pub wants_json: bool,
-    /// The keys that are given, and where.
+    /// The given keys, with their level.
     pub given: BTreeMap<&'static str, SettingLevel>,
-    /// What does not hold because the vendor is another one.
+    /// Settings that do not apply because they are for another vendor.
     pub dropped: Option<DroppedSettings>,
 }
 
 impl Route {
-    /// The same settings for `lane`; a lane passes its tasks on to other lanes only.
+    /// Returns the same settings for `lane`. A lane does not pass tasks on to itself.
     pub fn of_lane(self, lane: &str) -> Self {
         let is_other = |target: &String| target != lane;
         Self {
@@ -188,7 +188,7 @@ impl Route {
         }
     }
 
-    /// The route of a lane about which nothing is said.
+    /// Returns the route of a lane without any settings.
     pub fn plain(lane: &str) -> Self {
         Self {
             lane: lane.to_string(),
@@ -227,22 +227,21 @@ impl Route {
 }
 
 impl Route {
-    /// Whether the route itself says what serves it, rather than a default.
+    /// Returns whether the route itself, not a default, sets the program that serves it.
     pub fn names_runner(&self) -> bool {
         let is_own = |key| self.given.get(key) == Some(&SettingLevel::Own);
         self.runner.is_some() && (is_own("vendor") || is_own("command"))
     }
 
-    /// How long a run that prints this format may print nothing; nothing means without limit. A program whose
-    /// output is its answer has no reason to print anything before the end, so it has a limit only when one is
-    /// set.
+    /// Returns the maximum time without output for a run with this format; `None` means no limit. A program whose
+    /// output is its answer may print nothing before the end, so it has a limit only if one is set.
     pub fn silence_limit(&self, format: Format) -> Option<Duration> {
         let default = format.has_result_object().then_some(DEFAULT_SILENCE);
         self.silence_timeout.clone().over(default)
     }
 
-    /// The same route served by `runner` instead. What was said in the words of another vendor does not
-    /// come along: its arguments, models, permissions and tools mean nothing to this one.
+    /// Returns the same route served by `runner`. Settings that are specific to another vendor are dropped: its
+    /// arguments, models, permissions and tools do not apply to this one.
     pub fn served_by(self, runner: Runner, args: Vec<String>, vendors: &Vendors) -> Self {
         let before = match &self.runner {
             None => None,
@@ -269,7 +268,7 @@ impl Route {
         }
     }
 
-    /// Whether a setting that a vendor may have no place for has a value.
+    /// Returns whether a setting that a vendor may not support has a value.
     pub fn has(&self, key: &str) -> bool {
         let lists = |list: &Override<Vec<String>>| matches!(list, Override::Value(_));
         match key {
@@ -287,7 +286,10 @@ impl Route {
     }
 }
 
-/// `base` with everything that `section` says put in its place.
+/// Returns `base` with the settings of `section` applied.
+///
+/// # Errors
+/// `Config`, with file, line and key.
 pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) -> Result<Route> {
     let base = match read_runner(base.runner.clone(), section, vendors)? {
         Some(runner) => base.served_by(runner, Vec::new(), vendors),
@@ -300,7 +302,7 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
     );
     let mut dropped = base.dropped;
     if let Some(dropped) = &mut dropped {
-        // What the route says by itself is meant for its own vendor.
+        // The route's own settings are for its own vendor.
         dropped.keys.retain(|key| !section.mapping().contains_key(*key));
     }
     let runner = base.runner;
@@ -321,7 +323,7 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
     };
     let dead_letter_lane = section.text("dead_letter_lane")?.over(base.dead_letter_lane);
     for (key, target) in [("on_success", &move_to), ("dead_letter_lane", &dead_letter_lane)] {
-        // A default may name a lane that has a route of its own; only there it would be a circle.
+        // A default may name a lane that has a route; it would be a loop only in the route of that lane.
         let is_own = section.mapping().contains_key(key);
         if is_own && !base.lane.is_empty() && target.as_ref() == Some(&base.lane) {
             return Err(section.error(key, "a lane cannot pass its tasks on to itself"));
@@ -396,7 +398,10 @@ fn read_runner(base: Option<Runner>, section: &Section<'_>, vendors: &Vendors) -
     }
 }
 
-/// The value of `setting_sources`. An empty list would be an empty argument, which reads as a mistake.
+/// Parses `setting_sources`. Rejects an empty list, which would become an empty argument.
+///
+/// # Errors
+/// `Config`, with file, line and key.
 pub(crate) fn setting_sources(section: &Section<'_>) -> Result<Override<Vec<String>>> {
     let list = section.list("setting_sources")?;
     match &list {
@@ -408,7 +413,7 @@ pub(crate) fn setting_sources(section: &Section<'_>) -> Result<Override<Vec<Stri
     }
 }
 
-/// What holds when a route says `own` and the level above says `inherited`.
+/// Returns the effective value of a setting that is `own` in a route and `inherited` from the defaults.
 fn inherit<T>(own: Override<T>, inherited: Override<T>) -> Override<T> {
     match own {
         Override::Inherit => inherited,

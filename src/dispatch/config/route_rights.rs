@@ -1,21 +1,21 @@
-//! What a change of a route can do: the rule for doors that may order work but not choose what runs.
+//! Classifies changes of a route, for clients that may submit work but not choose what runs.
 
 use serde_json::Value;
 
 use super::route::{DEFAULT_SILENCE, Route};
 
-/// What a key of a route decides about.
+/// The aspect of a run that a key of a route controls.
 #[derive(Clone, Copy)]
 enum Reach {
-    /// Which program runs, as what, and with which rights.
+    /// The program, its identity and its permissions.
     Program,
-    /// How often, how long or for how much money; the function tells whether the second route may more.
+    /// A limit of attempts, time or cost; the function returns whether the second route allows more than the first.
     Limit(fn(&Route, &Route) -> bool),
-    /// In what order, where results go, and how they are told.
+    /// The order of runs, and the destination and presentation of results.
     Order,
 }
 
-/// Every key of a route, each with what it decides about.
+/// All keys of a route, with the aspect that each controls.
 const REACH: &[(&str, Reach)] = &[
     ("vendor", Reach::Program),
     ("command", Reach::Program),
@@ -42,7 +42,7 @@ const REACH: &[(&str, Reach)] = &[
     ("max_retries", Reach::Limit(|before, after| after.max_retries > before.max_retries)),
     ("retry_delay", Reach::Limit(|before, after| after.retry_delay < before.retry_delay)),
     ("retry_delay_max", Reach::Limit(|before, after| after.retry_delay_max < before.retry_delay_max)),
-    // A resumed run pays for reading its whole conversation.
+    // A resumed run costs the tokens of its whole conversation.
     (
         "resume_on",
         Reach::Limit(|before, after| after.resume_on.iter().any(|cut| !before.resume_on.contains(cut))),
@@ -52,7 +52,7 @@ const REACH: &[(&str, Reach)] = &[
     ("priority", Reach::Order),
     ("poll_interval", Reach::Order),
     ("dead_letter_lane", Reach::Order),
-    // A task may bring words and an effort of its own.
+    // A task may set its own prompt and effort.
     ("prompt", Reach::Order),
     ("effort", Reach::Order),
     ("on_success", Reach::Order),
@@ -60,7 +60,7 @@ const REACH: &[(&str, Reach)] = &[
     ("wants_json", Reach::Order),
 ];
 
-/// Whether the second limit allows more than the first; nothing is no limit.
+/// Returns whether the second limit allows more than the first; `None` means no limit.
 fn is_more<T: PartialOrd>(before: Option<T>, after: Option<T>) -> bool {
     match (before, after) {
         (None, _) => false,
@@ -69,15 +69,16 @@ fn is_more<T: PartialOrd>(before: Option<T>, after: Option<T>) -> bool {
     }
 }
 
-/// What is said of a route, as written and as it counts.
+/// A route, as written and with defaults.
 pub struct Said<'a> {
-    /// Its settings as they are written.
+    /// Settings as written.
     pub settings: &'a Value,
-    /// The same with all defaults.
+    /// Effective route, with all defaults.
     pub route: &'a Route,
 }
 
-/// Why a change from one route to another needs the right to choose what runs; nothing when it does not.
+/// Returns the reason for which a change of a route needs the permission to choose what runs, or `None` if it does
+/// not.
 pub fn widening(before: &Said<'_>, after: &Said<'_>) -> Option<String> {
     REACH.iter().find_map(|(key, reach)| {
         let is_changed = before.settings.get(key) != after.settings.get(key);

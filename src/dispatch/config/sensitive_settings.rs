@@ -1,4 +1,5 @@
-//! What the files that settings come from choose: which programs run, with which words, rights and money.
+//! Collects the settings that need consent: those that choose which programs run, and their prompts, permissions
+//! and budgets.
 
 use std::path::{Path, PathBuf};
 
@@ -6,8 +7,8 @@ use serde_json::Value;
 
 use crate::workspace::{Choices, Config, is_in_repository, real_path};
 
-/// Settings that say when and in which order runs happen, or how many of them, but neither what runs, nor
-/// with which rights, words or money. Everything else needs consent, whatever a later version adds.
+/// Settings for the time, order or number of runs, which do not affect what runs or its prompts, permissions and
+/// budgets. All other settings need consent, including those that later versions add.
 const HARMLESS: [&str; 24] = [
     "priority",
     "timeout",
@@ -31,28 +32,29 @@ const HARMLESS: [&str; 24] = [
     "lanes",
     "linger",
     "prices",
-    // Their content is looked at one by one.
+    // Their settings are checked one by one.
     "routes",
     "vendors",
 ];
 
-/// What is harmless below `on_success`.
+/// Harmless keys below `on_success`.
 const HARMLESS_ON_SUCCESS: [&str; 1] = ["move_to"];
 
-/// What one file chooses.
+/// The settings of a file that need consent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileChoices {
-    /// The file, resolved.
+    /// Real path of the file.
     pub path: PathBuf,
-    /// The configuration that it belongs to, by which consent is given.
+    /// Path of the configuration that it belongs to, which `lanes trust` takes.
     pub config: PathBuf,
-    /// Its settings that need consent.
+    /// Settings that need consent.
     pub choices: Choices,
-    /// Whether nothing is run before they are agreed to.
+    /// Whether consent is required before anything is run.
     pub is_asked: bool,
 }
 
-/// What the configuration and, if there is one, routes.json choose; files that choose nothing are left out.
+/// Collects the settings that need consent from the configuration and, if there is one, routes.json. Omits files
+/// without such settings.
 pub fn choices(workspace: &Config, routes: Option<(&Path, &str)>) -> Vec<FileChoices> {
     let mut files = Vec::new();
     let is_found = workspace.found.is_some();
@@ -83,7 +85,7 @@ pub fn choices(workspace: &Config, routes: Option<(&Path, &str)>) -> Vec<FileCho
     files
 }
 
-/// Directories that a file names outside the directory that holds it: agents work there.
+/// Returns the directories that a file names outside the parent of its own directory: agents work there.
 fn places_outside(workspace: &Config, path: &Path) -> Choices {
     let home = path.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
     let queue = workspace.queue_root.as_deref().map(real);
@@ -99,19 +101,19 @@ fn places_outside(workspace: &Config, path: &Path) -> Choices {
     outside.collect()
 }
 
-/// Where a path leads as far as it exists; what cannot be looked at stays as it is written, and is then
-/// outside everything.
+/// Resolves the existing part of a path. A path that cannot be inspected is returned as written, and is then
+/// outside of all directories.
 fn real(path: &Path) -> PathBuf {
     real_path(Path::new("/"), path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 fn to_json(value: &serde_yaml::Value) -> Value {
-    // What JSON has no words for is compared as text.
+    // YAML values without a JSON equivalent are compared as text.
     serde_json::to_value(value)
         .unwrap_or_else(|_| Value::String(serde_yaml::to_string(value).unwrap_or_default()))
 }
 
-/// The choices of a `dispatch:` section.
+/// Collects the settings of a `dispatch:` section that need consent.
 fn of_section(section: &Value, prefix: &str) -> Choices {
     let mut choices = Choices::new();
     match section {
@@ -144,7 +146,7 @@ fn collect_routes(routes: &Value, prefix: &str, choices: &mut Choices) {
                 let place = format!("{prefix}routes.{lane}");
                 match route {
                     Value::Object(settings) => collect_settings(settings.iter(), &place, choices),
-                    // In routes.json it takes the file's route away.
+                    // `null` in routes.json removes the route of the file.
                     other => drop(choices.insert(place, other.clone())),
                 }
             }
@@ -181,8 +183,8 @@ mod tests {
     use crate::dispatch::config::route::ROUTE_KEYS;
     use crate::dispatch::testing::found_in_repository as found;
 
-    /// Every other setting, each for a reason: it names a program or its words, environment, place, rights,
-    /// or the money that it may cost.
+    /// All other settings. Each affects a program or its prompt, environment, working directory, permissions or
+    /// budget.
     const NEED_CONSENT: [&str; 18] = [
         "vendor",
         "command",
@@ -214,7 +216,10 @@ mod tests {
             );
         }
         for key in HARMLESS.iter().chain(&NEED_CONSENT) {
-            assert!(PROCESS_KEYS.contains(key) || ROUTE_KEYS.contains(key), "{key} is no setting any more");
+            assert!(
+                PROCESS_KEYS.contains(key) || ROUTE_KEYS.contains(key),
+                "{key} is not a setting any more"
+            );
         }
     }
 

@@ -89,11 +89,11 @@ pub(super) fn last_line(stderr: &str) -> &str {
     stderr.trim().lines().next_back().unwrap_or_default().trim()
 }
 
-/// Returns `message` with the end of `words` as its reason.
-pub(super) fn with_detail(message: &str, words: &str) -> String {
-    match one_line(tail(words), MAX_MESSAGE) {
-        words if words.is_empty() => message.to_string(),
-        words => format!("{message}: {words}"),
+/// Returns `message` with the end of `reason` appended.
+pub(super) fn with_detail(message: &str, reason: &str) -> String {
+    match one_line(tail(reason), MAX_MESSAGE) {
+        reason if reason.is_empty() => message.to_string(),
+        reason => format!("{message}: {reason}"),
     }
 }
 

@@ -1,19 +1,19 @@
-//! Where the repository of a directory keeps what a commit writes.
+//! Finds the directories of a git repository that a commit writes to.
 //!
-//! A sandbox that protects `.git` lets no commit through. What has to be writable for one is found by
-//! reading git's own files; git itself, whose configuration can name programs, is not asked. The files may
-//! have been written by an agent, so one that points elsewhere counts only when the place it points to
-//! agrees.
+//! A sandbox that protects `.git` prevents commits. The directories that have to be writable are found by
+//! reading git's own files; git itself is not run, because its configuration can name programs. An agent may
+//! have written these files, so a pointer to another directory is followed only if that directory points
+//! back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Longest file of git's that holds a path.
+/// Maximum size in bytes of a git file that contains a path.
 const LONGEST_POINTER: u64 = 8192;
 
-/// The directories that a commit in `cwd`, a path without links, writes to: the repository's common
-/// directory, and that of a linked worktree or a submodule. None when `cwd` is in no repository, or in one
-/// whose place cannot be made sure of.
+/// Returns the directories that a commit in `cwd`, a path without symbolic links, writes to: the common
+/// directory of the repository, and that of a linked worktree or a submodule. Returns an empty list if `cwd`
+/// is not in a repository, or the location of the repository cannot be verified.
 pub fn git_dirs(cwd: &Path) -> Vec<PathBuf> {
     let found = cwd.ancestors().find_map(|top| {
         let dot_git = top.join(".git");
@@ -28,23 +28,23 @@ pub fn git_dirs(cwd: &Path) -> Vec<PathBuf> {
             }
         }
         Some((top, kind, dot_git)) if kind.is_file() => linked(top, &dot_git).unwrap_or_default(),
-        // A link may lead to any repository.
+        // A symbolic link may lead to any repository.
         _ => Vec::new(),
     }
 }
 
-/// The directories behind a `.git` file.
+/// Returns the directories that a `.git` file points to, if they point back.
 fn linked(top: &Path, dot_git: &Path) -> Option<Vec<PathBuf>> {
     let own = pointer(dot_git, "gitdir: ").map(|path| top.join(path))?.canonicalize().ok()?;
     match pointer(&own.join("commondir"), "") {
-        // A linked worktree: its directory names the `.git` file in turn.
+        // A linked worktree: its directory contains the path of the `.git` file.
         Some(common) => {
             let back = pointer(&own.join("gitdir"), "")?;
             let common = own.join(common).canonicalize().ok()?;
             let agrees = own.join(back) == dot_git && own.parent() == Some(&common.join("worktrees"));
             (agrees && is_repository(&common)).then(|| vec![common, own])
         }
-        // A submodule: the repository around it holds its directory.
+        // A submodule: its directory is in the enclosing repository.
         None => {
             let around = top.ancestors().skip(1).map(|dir| dir.join(".git/modules"));
             let is_held = around.into_iter().any(|modules| own.starts_with(modules));
@@ -53,12 +53,12 @@ fn linked(top: &Path, dot_git: &Path) -> Option<Vec<PathBuf>> {
     }
 }
 
-/// What git itself takes for a repository.
+/// Returns whether `dir` is a repository by git's own criteria.
 fn is_repository(dir: &Path) -> bool {
     dir.join("HEAD").is_file() && dir.join("objects").is_dir() && dir.join("refs").is_dir()
 }
 
-/// The path in a small file, behind `start`.
+/// Reads the path after the prefix `start` from a small file.
 fn pointer(file: &Path, start: &str) -> Option<PathBuf> {
     let metadata = fs::symlink_metadata(file).ok()?;
     let is_small = metadata.is_file() && metadata.len() <= LONGEST_POINTER;
@@ -73,13 +73,13 @@ mod tests {
 
     use super::*;
 
-    fn git(dir: &Path, words: &[&str]) {
+    fn git(dir: &Path, args: &[&str]) {
         let mut git = Command::new("git");
         git.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", dir).current_dir(dir);
         git.env("GIT_CONFIG_NOSYSTEM", "1").args(["-c", "user.name=n", "-c", "user.email=e@x"]);
-        git.args(["-c", "protocol.file.allow=always"]).args(words);
+        git.args(["-c", "protocol.file.allow=always"]).args(args);
         let output = git.output().expect("git is there");
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     fn repository(dir: &Path) {

@@ -1,4 +1,4 @@
-//! Everything an agent gets, brought together before its start.
+//! Prepares a run: command line, environment, prompt and record.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -24,37 +24,37 @@ use crate::model::{ClaimToken, Event, FailureClass, Task};
 use crate::store::{AttemptDir, Store};
 use crate::{Error, ErrorKind};
 
-/// Beginning and end of a log that are kept.
+/// Number of bytes at the beginning and at the end of a log that are kept.
 const LOG_HEAD: usize = 16 * 1024 * 1024;
 const LOG_TAIL: usize = 1024 * 1024;
 
-/// The command line for a task, and the choices behind it.
+/// The command line for a task, with the values that it was built from.
 #[derive(Clone, Debug)]
 pub struct CommandLine {
-    /// The program.
+    /// Program.
     pub program: PathBuf,
-    /// Its arguments.
+    /// Arguments.
     pub args: Vec<String>,
-    /// Its working directory.
+    /// Working directory.
     pub cwd: PathBuf,
-    /// Model asked for.
+    /// Requested model.
     pub model: Option<String>,
-    /// Effort asked for.
+    /// Requested effort.
     pub effort: Option<String>,
-    /// Conversation chosen for it.
+    /// Id of the new conversation.
     pub session_id: Option<String>,
-    /// Conversation it continues.
+    /// Id of the conversation to continue.
     pub resume_id: Option<String>,
-    /// Words of the task that mean nothing here.
+    /// Warnings about values of the task that the vendor does not support.
     pub warnings: Vec<String>,
 }
 
-/// Why the run of a task cannot be prepared.
+/// Reason for which the run of a task cannot be prepared.
 #[derive(Debug)]
 pub enum CannotStart {
     /// The task itself cannot be run.
     Task(Failure),
-    /// What all runs of its lane need is missing; the task is not to blame.
+    /// Something that all runs of the lane need is missing; the task is not the cause.
     Lane(String),
     /// The store cannot be used, or a value of the task cannot be an argument.
     Error(Error),
@@ -82,11 +82,11 @@ impl fmt::Display for CannotStart {
     }
 }
 
-/// Decides how the agent for a task is started; `random` chooses a new conversation's id. Where the task names no
-/// conversation itself, the run goes on with `continued`.
+/// Builds the command line of the agent for a task. `random` determines the id of a new conversation. If the task
+/// does not name a conversation, the run continues `continued`.
 ///
 /// # Errors
-/// What the run lacks, or that a value of the task could be read as a flag.
+/// When something that the run needs is missing, or a value of the task could be parsed as a flag.
 pub fn command_line(
     store: &Store,
     plan: &Plan,
@@ -172,18 +172,21 @@ pub fn command_line(
     Ok(line)
 }
 
-/// Everything ready for the start.
+/// A run that is ready to start.
 pub struct Prepared {
-    /// What is run.
+    /// Specification of the agent process.
     pub spec: AgentSpec,
-    /// What is written down about it.
+    /// Record of the run.
     pub record: RunRecord,
-    /// Version of the vendor's program, if it was asked.
+    /// Version of the vendor's program, if the program was asked for it.
     pub version: Option<String>,
 }
 
 impl RunContext<'_> {
-    /// Brings together what the agent gets.
+    /// Prepares the run of a claimed task.
+    ///
+    /// # Errors
+    /// When the task or its lane cannot be run now, or the store fails.
     pub(crate) fn prepare(
         &self,
         claimed: &ClaimedTask,
@@ -202,7 +205,7 @@ impl RunContext<'_> {
         let mut input = match prompt_input::prompt_input(self.store, task, events, route, &self.plan.process)
         {
             Ok(input) => input,
-            // Its own request cannot be read.
+            // The request of the task cannot be read.
             Err(error) if error.kind() == ErrorKind::Io => {
                 return Err(CannotStart::Task(Failure::new(FailureClass::Error, error.to_string())));
             }
@@ -257,7 +260,7 @@ impl RunContext<'_> {
     fn environment(&self, claimed: &ClaimedTask, run: &RunId, cwd: &Path) -> BTreeMap<OsString, OsString> {
         let process = &self.plan.process;
         let task = &claimed.task;
-        // One more than whoever submitted the task: chains through the queue grow as well.
+        // One more than the depth of the submitter, so that chains through the queue are limited too.
         let depth = depth(task).saturating_add(1).max(self.plan.depth);
         let path = |path: &Path| Some(path.to_string_lossy().into_owned());
         let own = BTreeMap::from(
@@ -271,7 +274,7 @@ impl RunContext<'_> {
                 ("LANES_FENCE", Some(task.fence.to_string())),
                 ("LANES_API_URL", process.variable("LANES_API_URL").map(str::to_string)),
                 (DEPTH, Some(depth.to_string())),
-                // As a shell does: programs that ask nobody else would work where the dispatcher was started.
+                // Set as a shell does: some programs use it as their working directory.
                 ("PWD", path(cwd)),
                 (MARKER, Some(run.marker(process.variable(MARKER)))),
             ]
@@ -281,12 +284,12 @@ impl RunContext<'_> {
     }
 }
 
-/// How long a run of the task may take by the task's own words.
+/// Returns the timeout that the task itself sets, if any.
 pub fn own_timeout(task: &Task) -> Option<Duration> {
     task.spec.timeout_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
 
-/// A random UUID (version 4).
+/// Formats random bits as a UUID (version 4).
 fn uuid(random: u128) -> String {
     let bits = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");

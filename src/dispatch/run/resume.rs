@@ -1,8 +1,8 @@
-//! Going on with a conversation that was cut short, instead of starting a task from nothing.
+//! Decides whether an attempt continues the conversation of an interrupted run instead of starting anew.
 //!
-//! What an agent has done so far is paid for. Where a route says so (`resume_on`), the next attempt continues the
-//! conversation of the one before. That is tried once for each attempt: a conversation that is gone, or that never came
-//! to any work, means a fresh run.
+//! The work of an interrupted agent has been paid for. If the route says so (`resume_on`), the next attempt continues
+//! the conversation of the previous one. This is tried once for each attempt: if the conversation no longer exists, or
+//! contains no work, the next run is a fresh one.
 
 use super::context::{RunRecord, read_output, read_run_record};
 use crate::Result;
@@ -12,22 +12,23 @@ use crate::dispatch::output::{Baseline, RunReport};
 use crate::model::{Event, FailureClass, Task};
 use crate::store::{AttemptDir, Store};
 
-/// A conversation to go on with.
+/// A conversation to continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Continuation {
-    /// Its id.
+    /// Id of the conversation.
     pub session: String,
-    /// What ended its last run.
+    /// Interruption that ended its last run.
     pub cut: Interruption,
 }
 
-/// What cut the last run of a task short, by the task's history; nothing if it came to its own end.
+/// Returns the interruption of a task's last run according to the task's history, or `None` if the run ended by
+/// itself.
 pub fn last_cut(events: &[Event]) -> Option<Interruption> {
     let mut cut = None;
     for event in events {
         let text = |key: &str| event.data.get(key).and_then(|value| value.as_str());
         match event.kind.as_str() {
-            // Taken over from somebody whose lease ended.
+            // Taken over after the previous lease expired.
             "claimed" if text("previous_owner").is_some() => cut = Some(Interruption::Lost),
             "released" => match (text("spent"), text("reason").unwrap_or_default()) {
                 (Some("lost"), _) => cut = Some(Interruption::Lost),
@@ -37,7 +38,7 @@ pub fn last_cut(events: &[Event]) -> Option<Interruption> {
                     cut = Some(Interruption::Limit)
                 }
                 (None, DISPATCHER_STOPPED) => cut = Some(Interruption::Lost),
-                // No run came of that claim: what was before it holds.
+                // That claim did not start a run: the state before it remains.
                 _ => {}
             },
             _ => {}
@@ -46,7 +47,8 @@ pub fn last_cut(events: &[Event]) -> Option<Interruption> {
     cut
 }
 
-/// The conversation that the run under claim `before` is to go on with, if the task's route and vendor allow it.
+/// Returns the conversation that the run under claim `before` is to continue, if the task's route and vendor
+/// allow it.
 ///
 /// # Errors
 /// When the files of earlier attempts cannot be read.
@@ -68,14 +70,17 @@ pub fn continuation(
     for fence in earlier {
         let Some(attempt) = store.existing_attempt(&task.id, fence)? else { continue };
         let Some(record) = read_run_record(&attempt) else { continue };
-        // The last run that was prepared; another vendor's conversations mean nothing to this one.
+        // The last run that was prepared. This vendor cannot continue another vendor's conversation.
         let session = if record.vendor == vendor.name { session_of(&attempt, &record)? } else { None };
         return Ok(session.map(|session| Continuation { session, cut }));
     }
     Ok(None)
 }
 
-/// The conversation of a run, if it came to any work: of one that did not, the agent may not even know the task.
+/// Returns the conversation of a run if it contains any work; otherwise the agent may not even know the task.
+///
+/// # Errors
+/// When the output of the run cannot be read.
 fn session_of(attempt: &AttemptDir, record: &RunRecord) -> Result<Option<String>> {
     if record.resume_id.is_some() {
         return Ok(record.resume_id.clone());
@@ -86,13 +91,13 @@ fn session_of(attempt: &AttemptDir, record: &RunRecord) -> Result<Option<String>
     Ok(session.filter(|_| report.has_worked))
 }
 
-/// Whether a run did not get to go on with its conversation: it is gone, too long, or another one was begun. Then the
-/// task is begun anew.
+/// Returns whether a run could not continue its conversation: it no longer exists, is too long, or the agent started
+/// another one. The task then starts anew.
 pub fn is_refused(outcome: &Outcome, report: &RunReport, session: &str) -> bool {
     let Outcome::Failed(failure) = outcome else { return false };
     let is_other = report.session_id.as_deref().is_some_and(|found| found != session);
     let is_final = matches!(failure.class, FailureClass::Error | FailureClass::Permanent);
-    // What the service says would meet a new conversation as well.
+    // An error of the service would affect a new conversation too.
     is_other || (is_final && !report.has_worked && report.api_error_status.is_none())
 }
 

@@ -6,33 +6,35 @@ use crate::dispatch::config::route::Route;
 use crate::dispatch::outcome::{Failure, REFUSAL_REASONS};
 use crate::model::{CooldownCause, Event, FailureClass, Task, Time};
 
-/// How often a task may lose its worker (crash, power cut). A task that crashes the machine must end too.
+/// Maximum number of times that a task may lose its worker (crash, power failure). The limit ends a task that
+/// crashes the machine.
 pub const MAX_INTERRUPTIONS: u32 = 5;
 
-/// For how long a task is held back for each earlier time that it met a usage limit, an overloaded service,
-/// or a refused account: others go first, as it may be what causes it.
+/// Delay of a task for each earlier usage limit, overloaded service, or refused account that it met: other tasks
+/// go first, because this task may be the cause.
 const AFTER_LIMIT: Duration = Duration::from_secs(10 * 60);
 const AFTER_OVERLOAD: Duration = Duration::from_secs(60);
 const AFTER_REFUSAL: Duration = Duration::from_secs(5 * 60);
-/// After how many such times a task is to blame when others could be done meanwhile, and after how many in
-/// any case: more than an hourly try for the longest limit there is, a week.
+/// Number of refusals after which a task is considered the cause if other tasks were answered meanwhile; and the
+/// number after which it is the cause in any case. For usage limits, the latter takes longer than the longest limit,
+/// a week.
 const SUSPICIOUS_REFUSALS: u32 = 3;
 const MAX_REFUSALS: u32 = 64;
 
-/// What became of the earlier attempts.
+/// Outcomes of a task's earlier attempts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PastAttempts {
     /// Number of runs that failed.
     pub failures: u32,
-    /// Number of runs whose worker vanished.
+    /// Number of runs whose worker died.
     pub interruptions: u32,
-    /// Number of runs that their vendor refused.
+    /// Number of runs that the vendor refused.
     pub refusals: u32,
-    /// When the last of those ended.
+    /// End of the last refused run.
     pub last_refusal: Option<Time>,
 }
 
-/// Reads what became of the earlier attempts from a task's history.
+/// Counts the outcomes of the earlier attempts in a task's history.
 pub fn past(events: &[Event]) -> PastAttempts {
     let mut past = PastAttempts::default();
     for event in events {
@@ -47,7 +49,7 @@ pub fn past(events: &[Event]) -> PastAttempts {
                 }
                 None => {}
             },
-            // Taken over from somebody whose lease ended.
+            // Taken over after the previous lease expired.
             "claimed" if has("previous_owner").is_some() => past.interruptions += 1,
             _ => {}
         }
@@ -59,19 +61,19 @@ fn is_vendor_refusal(reason: &str) -> bool {
     REFUSAL_REASONS.iter().any(|words| reason.starts_with(words))
 }
 
-/// Whether a task that its vendor keeps from working is to blame itself: it alone meets this time after
-/// time, or it has met it longer than any limit lasts. `others_done`: other tasks of the vendor were
-/// answered since it met it last.
+/// Returns whether a task that its vendor refuses is itself the cause: it is refused repeatedly while other tasks
+/// are not, or for longer than any limit lasts. `others_done` is whether the vendor has answered other tasks since
+/// the last refusal.
 pub fn is_to_blame(past: PastAttempts, others_done: bool) -> bool {
     past.refusals >= MAX_REFUSALS || (past.refusals >= SUSPICIOUS_REFUSALS && others_done)
 }
 
-/// Whether [`is_to_blame`] depends on the other tasks.
+/// Returns whether [`is_to_blame`] depends on the other tasks.
 pub fn is_suspicious(past: PastAttempts) -> bool {
     past.refusals >= SUSPICIOUS_REFUSALS
 }
 
-/// What to do with a task after a failed run.
+/// Disposition of a task after a failed run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RetryDecision {
     /// Return it to the lane after this time; the attempt counts.
@@ -82,8 +84,8 @@ pub enum RetryDecision {
     GiveUp(FailureClass),
 }
 
-/// Decides what follows a failure; `is_to_blame` when the task itself is what its vendor refuses, and
-/// `random` spreads the delay.
+/// Decides what follows a failure. `is_to_blame` is whether the task itself causes the vendor's refusals; `random`
+/// spreads the delay.
 pub fn after_failure(
     failure: &Failure,
     past: PastAttempts,
@@ -108,8 +110,8 @@ pub fn after_failure(
     RetryDecision::GiveUp(if was_repeated { FailureClass::Dead } else { failure.class.clone() })
 }
 
-/// How long to wait before attempt `attempt + 1`: twice as long each time up to `longest`, and then
-/// any time up to that (`random` decides), so that many failures at once do not come back at once.
+/// Returns the delay before attempt `attempt + 1`: a random part (by `random`) of a maximum that starts at `first`
+/// and doubles each time up to `longest`, so that tasks that failed together are not retried together.
 pub fn retry_delay(attempt: u32, first: Duration, longest: Duration, random: u64) -> Duration {
     let doublings = attempt.saturating_sub(1).min(30);
     let ceiling = first.saturating_mul(1 << doublings).min(longest);
@@ -120,7 +122,7 @@ fn hold_back_delay(cause: CooldownCause, times: u32) -> Duration {
     match cause {
         CooldownCause::Limit | CooldownCause::Asked => AFTER_LIMIT.saturating_mul(times.min(24)),
         CooldownCause::Overloaded => AFTER_OVERLOAD.saturating_mul(times.min(10)),
-        // The third time on, so that the next try falls to another task, if there is one.
+        // From the third refusal on, so that another task, if any, makes the next try.
         CooldownCause::Account => AFTER_REFUSAL.saturating_mul(times.saturating_sub(1).min(3)),
     }
 }

@@ -1,7 +1,7 @@
-//! What a conversation has come to by the journal, and how much of that is already counted.
+//! Computes the recorded totals of a conversation, and the part of them that is already charged to runs.
 //!
-//! A vendor that counts from the start of a conversation also counts what a run used that was cut short before it told
-//! its total. The next run that tells one is charged with that remainder, so that the runs of a conversation add up
+//! A vendor that reports totals per conversation includes the usage of a run that was interrupted before it reported a
+//! total. The next run with a reported total is charged with that remainder, so that the runs of a conversation add up
 //! to the vendor's total.
 
 use std::collections::HashSet;
@@ -9,8 +9,8 @@ use std::collections::HashSet;
 use crate::dispatch::output::{AtLeast, Baseline, Tokens, Totals, Usage};
 use crate::dispatch::usage_log::{UsageRecord, by_model};
 
-/// What the runs of `session` in the journal mean for its next run. Its totals are unknown as long as no run told them
-/// and the run that began it is not on record.
+/// Returns the baseline for the next run of `session` from the journal. The totals are unknown while no run has reported
+/// them and the run that started the conversation is not in the journal.
 pub fn baseline(journal: &str, session: &str) -> Baseline {
     let mut so_far = SessionSums::default();
     let mut seen = HashSet::new();
@@ -25,12 +25,12 @@ pub fn baseline(journal: &str, session: &str) -> Baseline {
     if is_cut { Baseline::AfterCut { totals, counted } } else { Baseline::Resumed(totals) }
 }
 
-/// The last totals that were told, and what is counted beyond them.
+/// The last reported totals, and the usage counted since.
 #[derive(Default)]
 struct SessionSums {
     totals: Totals,
     counted: AtLeast,
-    /// What came after the last totals is not known in full.
+    /// Whether the usage since the last totals is not known in full.
     is_cut: bool,
 }
 
@@ -61,7 +61,7 @@ impl SessionSums {
         };
         let before = self.totals.cost_usd.replace(total);
         self.counted.cost_usd = before.zip(least).map(|(before, least)| {
-            // A total below the one before counts from this run on.
+            // A total below the previous one starts with this run.
             let earlier = if total >= before { before + counted } else { 0.0 };
             (earlier + least - total).max(0.0)
         });
@@ -111,7 +111,8 @@ mod tests {
 
     const BEGUN: &str = r#""run":"a","begins_session":true,"at_least_cost_usd":0.25,"at_least_tokens":{"input":4},"at_least_model_usage":{"m":{"input":4}}"#;
 
-    /// The dollars told and counted, whether a run was cut short, and the tokens told and counted of its models.
+    /// Returns the dollars reported and counted, whether a run was interrupted, and the tokens reported and counted by
+    /// model.
     fn read(lines: &[&str]) -> (Option<f64>, Option<f64>, bool, Option<u64>, u64) {
         let journal: String = lines.iter().map(|line| record(line)).collect();
         let (totals, counted, is_cut) = match baseline(&journal, "s") {
@@ -135,7 +136,7 @@ mod tests {
         assert_eq!(read(&[BEGUN, silent]), (Some(0.0), Some(0.25), true, Some(0), 4));
         let never = r#""run":"c","not_started":true,"at_least_cost_usd":1"#;
         assert_eq!(read(&[BEGUN, never]), (Some(0.0), Some(0.25), true, Some(0), 4));
-        // Without the run that began it nothing is known.
+        // Without the run that started the conversation, the totals are unknown.
         assert_eq!(read(&[silent]), (None, Some(0.0), true, None, 0));
         assert_eq!(read(&[]), (None, None, false, None, 0));
     }
@@ -145,10 +146,10 @@ mod tests {
         let told = r#""run":"b","cost_usd":0.75,"session_cost_usd":1,"tokens":{"input":6},"session_model_usage":{"m":{"input":10}}"#;
         assert_eq!(read(&[BEGUN, told]), (Some(1.0), None, false, Some(10), 0));
         assert_eq!(read(&[told]), (Some(1.0), None, false, Some(10), 0), "begun by somebody else");
-        // Cut short after a result: what it showed after that is counted beyond the total.
+        // Interrupted after a result: the usage after the result is counted in addition to the total.
         let more = r#""run":"c","session_cost_usd":2,"session_model_usage":{"m":{"input":20}},"at_least_cost_usd":1.5,"at_least_tokens":{"input":13},"at_least_model_usage":{"m":{"input":13}}"#;
         assert_eq!(read(&[BEGUN, told, more]), (Some(2.0), Some(0.5), true, Some(20), 3));
-        // A smaller total counts from its run on.
+        // A smaller total starts with its run.
         let smaller = more.replace(r#"_usd":2"#, r#"_usd":0.5"#).replace(r#"input":20"#, r#"input":9"#);
         assert_eq!(read(&[BEGUN, told, &smaller]), (Some(0.5), Some(1.0), true, Some(9), 4));
     }

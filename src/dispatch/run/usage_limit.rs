@@ -1,8 +1,8 @@
-//! Whose fault a failed run is: the task's, or that of the account and the service behind it.
+//! Attributes a failed run to the task, or to the account and the vendor's service.
 //!
-//! A vendor that refuses is a pause, not a failure of the task. What counts as its word, in this order:
-//! its own words, meant for programs, for how the run ended and what was refused, the words of its notice, the HTTP status, an event about limits,
-//! and, where nothing else was said, the exit code. What they mean is data ([`Notices`]).
+//! A refusal by the vendor causes a cooldown, not a failure of the task. It is recognised, in this order, by the
+//! vendor's codes for the end of the run and for the refused call, the text of its notice, the HTTP status, an
+//! event about limits and, without any of these, the exit code. Their meanings are data ([`Notices`]).
 //!
 //! [`Notices`]: crate::dispatch::vendor::Notices
 
@@ -13,19 +13,19 @@ use crate::dispatch::output::status_in;
 use crate::dispatch::vendor::{NoticeMatch, NoticeMeaning, NoticeSource, RefusedCall};
 use crate::model::CooldownCause;
 
-/// A longer text is no notice: it has something else to say.
+/// Maximum length of a notice; a longer text is not taken for one.
 const MAX_NOTICE: usize = 1000;
 
-/// What is known about why a run failed.
+/// Cause of a failed run.
 #[derive(Clone, Debug)]
 pub struct FailureDiagnosis {
-    /// What it means.
+    /// Meaning of the failure.
     pub cause: NoticeMeaning,
-    /// What keeps the vendor from working, if that is the cause.
+    /// The vendor's refusal, if that is the cause.
     pub vendor_refusal: Option<VendorRefusal>,
 }
 
-/// Judges a run that failed, by `message`, said by `speaker`, and by everything else that is known.
+/// Determines the cause of a failed run from `message`, whose source is `speaker`, and from all other evidence.
 pub fn diagnose(run: &RunEvidence<'_>, message: &str, speaker: NoticeSource) -> FailureDiagnosis {
     let notices = run.notices;
     let reasons = run.report.terminal_reason.iter().chain(&run.report.error_words);
@@ -49,8 +49,8 @@ pub fn diagnose(run: &RunEvidence<'_>, message: &str, speaker: NoticeSource) -> 
     }
 }
 
-/// The account's limit, if an event says that the last call was refused, and the text of an answer is
-/// nothing but the notice of it.
+/// Returns the usage limit of the account if an event reports that the last call was refused, and the text of the
+/// answer consists of the notice only.
 pub fn refused_answer(run: &RunEvidence<'_>, message: &str) -> Option<FailureDiagnosis> {
     let refusal = refusal(run)?;
     let matched = run.notices.find(message, NoticeSource::Anyone).filter(|_| message.len() <= MAX_NOTICE);
@@ -61,7 +61,7 @@ pub fn refused_answer(run: &RunEvidence<'_>, message: &str) -> Option<FailureDia
     })
 }
 
-/// A limit that a program asks for by its exit code.
+/// Returns the diagnosis for a program that requests a cooldown by its exit code.
 pub fn requested_pause(run: &RunEvidence<'_>, message: &str) -> FailureDiagnosis {
     let matched = run
         .notices
@@ -74,11 +74,11 @@ pub fn requested_pause(run: &RunEvidence<'_>, message: &str) -> FailureDiagnosis
     }
 }
 
-/// The vendor's last word about limits, unless what it refused is possible again by now.
+/// Returns the last refused call that the vendor reported, unless its limit has been reset since.
 fn refusal(run: &RunEvidence<'_>) -> Option<RefusedCall> {
     let refusal = run.notices.refusal(&run.report.limits)?;
     let time = refusal.reset.as_deref().and_then(instant_in);
-    // A time that has only just passed may well be that of this refusal.
+    // A reset in the last 600 seconds may belong to this refusal.
     let is_over = time.is_some_and(|time| run.now.seconds_since(time) > 600.0);
     (!is_over).then_some(refusal)
 }

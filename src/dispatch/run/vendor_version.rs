@@ -1,4 +1,4 @@
-//! The version of a vendor's program, asked for once per state of the program file, because agents are
+//! Determines the version of a vendor's program, once for each state of the program file, because agents are
 //! updated while a dispatcher runs.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::output::{Baseline, Format, StreamParser, one_line};
 use crate::store::FileVersion;
 
-/// How long a program may take to print its version.
+/// Maximum time for a program to print its version.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The version that a program printed when its file was in the state `stamp`.
@@ -27,7 +27,7 @@ struct CachedVersion {
     version: Option<String>,
 }
 
-/// Versions that have been asked for, by program path.
+/// Known versions, by program path.
 #[derive(Debug, Default)]
 pub struct VersionCache(Mutex<BTreeMap<PathBuf, CachedVersion>>);
 
@@ -45,7 +45,7 @@ impl VersionCache {
         if vendor.version.is_empty() || vendor.format == Format::ClaudeStream {
             return None;
         }
-        // Held while the program runs: other runs that start now need the same version.
+        // Locked while the program runs, because other runs that start now need the same version.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = FileVersion::at(program);
         if let Some(said) = known.get(program).filter(|said| said.stamp == stamp) {

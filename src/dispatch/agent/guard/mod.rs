@@ -1,17 +1,17 @@
-//! The guard of a run: a process between the dispatcher and its agent, so that nothing the agent
-//! starts outlives the run, however the dispatcher ends.
+//! The guard of a run: a process between the dispatcher and its agent, which ensures that no process of the
+//! agent outlives the run, however the dispatcher ends.
 //!
-//! It is this program under another name. The kernel hands it every process below it that loses its
-//! parent, whatever session, group or environment that has, so "no child is left" means that nothing
-//! of the run is left. Its standard input is a socket to the dispatcher: it tells there what happens
-//! ([`GuardMessage`]), and when the dispatcher says so, or the other end of the socket closes because the
-//! dispatcher has died, it ends the run: asks, waits, kills. Then it ends too.
+//! The guard is this program under another name. It is a subreaper: the kernel makes it the parent of every
+//! orphaned descendant, whatever its session, group or environment, so a guard without children means a run
+//! without processes. Its standard input is a socket to the dispatcher, to which it writes [`GuardMessage`]s.
+//! When the dispatcher requests it, or the socket closes because the dispatcher has died, the guard ends the
+//! run: it sends SIGTERM, waits, sends SIGKILL, and exits.
 //!
-//! Once the dispatcher is gone, the guard puts into the log what was left unread in the agent's pipe: a
-//! result that was given is not lost. For that it stays until the dispatcher has read everything.
+//! If the dispatcher has died, the guard appends the unread output of the agent to the log, so that a reported
+//! result is not lost. For this it keeps running until the dispatcher has read everything.
 //!
-//! Should the guard itself be killed, the kernel kills the agent (parent-death signal), and what
-//! the agent had started falls to the dispatcher; see [`guard_pool`](super::reaper).
+//! If the guard itself is killed, the kernel kills the agent (parent-death signal), and the dispatcher becomes
+//! the parent of the agent's descendants; see [`reaper`](super::reaper).
 
 mod protocol;
 mod spawn;
@@ -40,38 +40,41 @@ use crate::signals::not_ignored;
 use crate::store::FileLock;
 pub use protocol::{END_REQUEST, GuardCommand, GuardMessage};
 
-/// How long a killed process may take to vanish before it is left behind.
+/// Maximum time for a killed process to disappear before it is given up.
 pub const VANISH: Duration = Duration::from_secs(5);
-/// Longest time between the polite and the final signal once the dispatcher is gone: the next one has
-/// to wait for the end of the run.
+/// Maximum time between SIGTERM and SIGKILL once the dispatcher has died: the next dispatcher has to wait for
+/// the end of the run.
 const ORPHAN_GRACE: Duration = Duration::from_secs(2);
-/// How often to look whether processes that were told to end have ended.
+/// Interval between checks whether the signalled processes have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How much of what the dispatcher had not read is saved: a pipe holds less, but the agent may go on.
+/// Maximum number of unread bytes that are saved: a pipe holds less, but the agent may keep writing.
 const MAX_UNREAD: usize = 16 * 1024 * 1024;
 
-/// Does a guard's work if this process was started as one.
-pub fn run_if_asked(mut words: impl Iterator<Item = OsString>) -> Option<ExitCode> {
-    if words.next()? != GUARD_NAME {
+/// Runs the guard if this process was started as one; returns its exit code, or `None` for any other process.
+pub fn run_if_asked(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    if args.next()? != GUARD_NAME {
         return None;
     }
-    let word = work(words).unwrap_or_else(|error| Some(GuardMessage::GuardFailed(error.to_string())));
+    let word = work(args).unwrap_or_else(|error| Some(GuardMessage::GuardFailed(error.to_string())));
     if let Some(word) = word {
         word.tell();
     }
     Some(ExitCode::SUCCESS)
 }
 
-/// Returns a last word that is not told yet.
-fn work(mut words: impl Iterator<Item = OsString>) -> io::Result<Option<GuardMessage>> {
-    let bad = || io::Error::new(io::ErrorKind::InvalidInput, "a guard is started by a dispatcher alone");
-    let mut next = || words.next().ok_or_else(bad);
+/// Runs the guard. Returns its last message, which has not been sent yet.
+///
+/// # Errors
+/// When the arguments are invalid, or the guard cannot watch its run.
+fn work(mut args: impl Iterator<Item = OsString>) -> io::Result<Option<GuardMessage>> {
+    let bad = || io::Error::new(io::ErrorKind::InvalidInput, "only a dispatcher starts a guard");
+    let mut next = || args.next().ok_or_else(bad);
     let run = next()?.to_str().and_then(RunId::parse).ok_or_else(bad)?;
     let grace = next()?.to_str().and_then(|text| text.parse().ok()).ok_or_else(bad)?;
     let (lock, log, stdin, cwd) = (next()?, PathBuf::from(next()?), next()?, next()?);
     let mut agent = Command::new(next()?);
-    // What people see in lists of processes, where the kernel would put "exe".
+    // The name in process listings, which would be "exe" otherwise.
     let _ = std::fs::write("/proc/self/comm", GUARD_NAME);
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let signals = GuardSignals::read_messages()?;
@@ -81,8 +84,8 @@ fn work(mut words: impl Iterator<Item = OsString>) -> io::Result<Option<GuardMes
         Some(Ok(None)) => return Ok(Some(GuardMessage::Locked)),
         Some(Err(error)) => return Err(io::Error::other(error.to_string())),
     };
-    // Inherited by the agent: both of its pipes.
-    agent.args(words).current_dir(cwd).stdin(Stdio::from(File::open(stdin)?));
+    // The agent inherits both output pipes from the guard.
+    agent.args(args).current_dir(cwd).stdin(Stdio::from(File::open(stdin)?));
     spawn::tie_to_this_thread(&mut agent);
     let child = match agent.spawn() {
         Ok(child) => child,
@@ -101,17 +104,17 @@ fn work(mut words: impl Iterator<Item = OsString>) -> io::Result<Option<GuardMes
     };
     let done = guard.watch(&signals, &log);
     done.tell();
-    // The dispatcher closes the socket when it has read everything, or the kernel does so for it.
+    // The dispatcher closes the socket when it has read everything; the kernel does so if it dies.
     while matches!(rustix::io::read(rustix::stdio::stdin(), &mut [0; 64]), Ok(1..) | Err(Errno::INTR)) {}
     guard.save_unread(&log);
     Ok(None)
 }
 
-/// What wakes the guard besides its dispatcher.
+/// The signals that wake the guard.
 struct GuardSignals {
-    /// Readable after any of the signals.
+    /// Readable after any of the signals was received.
     wake: OwnedFd,
-    /// Somebody asked the guard to end.
+    /// Whether a signal requested the end of the guard.
     asked: Arc<AtomicBool>,
 }
 
@@ -131,18 +134,18 @@ impl GuardSignals {
     }
 }
 
-/// How far ending the run, or what is left of it, has come.
+/// Phase of ending the run, or its remaining processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EndPhase {
     Running,
-    /// Asked to end; killed at this time.
+    /// SIGTERM was sent; SIGKILL follows at this time.
     Asked(Instant),
-    /// Killed; left behind at this time.
+    /// SIGKILL was sent; the rest is given up at this time.
     Killed(Instant),
 }
 
 impl EndPhase {
-    /// Whether asking has been enough.
+    /// Returns whether SIGKILL is due or was sent.
     fn is_late(self, now: Instant) -> bool {
         match self {
             Self::Running => false,
@@ -153,21 +156,21 @@ impl EndPhase {
 }
 
 struct GuardProcess {
-    /// The agent, until it has been collected.
+    /// The agent, until it is reaped.
     leader: Option<Pid>,
     run: RunId,
     grace: Duration,
     phase: EndPhase,
-    /// Who was asked to end.
+    /// Processes that SIGTERM was sent to.
     signalled: Vec<Process>,
-    /// How many were there when the agent ended.
+    /// Number of processes that were left when the agent had exited.
     leftovers: Option<usize>,
-    /// What saves the rest of the agent's output, once the dispatcher is gone.
+    /// Saves the rest of the agent's output, once the dispatcher has died.
     unread_output: Option<UnreadOutput>,
 }
 
 impl GuardProcess {
-    /// Watches until nothing of the run is left.
+    /// Watches the run until none of its processes is left.
     fn watch(&mut self, signals: &GuardSignals, log: &Path) -> GuardMessage {
         loop {
             let is_childless = self.collect();
@@ -175,7 +178,7 @@ impl GuardProcess {
                 self.save_unread(log);
             }
             let now = Instant::now();
-            // While the agent works there is nothing to look for.
+            // While the agent is running, its processes are not searched.
             let is_over = self.leader.is_none();
             let left = if is_over || self.phase.is_late(now) {
                 process_tree::members(&self.run)
@@ -198,7 +201,7 @@ impl GuardProcess {
         }
     }
 
-    /// Saves what the dispatcher has left unread. What cannot be saved is lost with it.
+    /// Saves the output that the dispatcher has not read. Errors are ignored: that output is lost.
     fn save_unread(&mut self, log: &Path) {
         if self.unread_output.is_none() {
             self.unread_output = UnreadOutput::open(log).ok();
@@ -208,7 +211,7 @@ impl GuardProcess {
         }
     }
 
-    /// Collects all children that have ended. True if there are no others.
+    /// Reaps all children that have exited. Returns whether no others are left.
     fn collect(&mut self) -> bool {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
@@ -223,11 +226,11 @@ impl GuardProcess {
         }
     }
 
-    /// Takes the step that is due against those that are left.
+    /// Sends the signal that is due to the remaining processes `left`.
     fn signal_remaining(&mut self, now: Instant, left: &[Process]) {
         match self.phase {
             EndPhase::Running => return,
-            // Before the agent has ended, its tools are left to it: nobody is in `left` then.
+            // Before the agent has exited, `left` is empty: the agent ends its own tools.
             EndPhase::Asked(at) if now < at => {
                 for process in left {
                     if !self.signalled.contains(process) {
@@ -248,17 +251,17 @@ impl GuardProcess {
         }
     }
 
-    /// Asks the agent to end.
+    /// Sends SIGTERM to the agent.
     fn request_end(&mut self, grace: Duration) {
         self.phase = EndPhase::Asked(Instant::now() + grace);
         if let Some(leader) = self.leader {
             let _ = rustix::process::kill_process_group(leader, Signal::TERM);
-            // A stopped process would get the signal only after being continued.
+            // A stopped process receives the signal only when it continues.
             let _ = rustix::process::kill_process_group(leader, Signal::CONT);
         }
     }
 
-    /// Sleeps until something happens, or for a moment while processes are ending.
+    /// Waits for the next event; while processes are ending, at most [`LOOK_AGAIN`].
     fn sleep(&mut self, signals: &GuardSignals, log: &Path) {
         let is_running = self.phase == EndPhase::Running;
         let nap = (!is_running).then(|| Timespec::try_from(LOOK_AGAIN).ok()).flatten();
@@ -267,7 +270,7 @@ impl GuardProcess {
         if is_running {
             polled.push(PollFd::new(&control, PollFlags::IN));
         }
-        // An interrupted call only means one more turn.
+        // An interrupted call costs one more iteration.
         let _ = poll(&mut polled, nap.as_ref());
         let has_word = polled.get(1).is_some_and(|control| !control.revents().is_empty());
         let mut buffer = [0; 64];
@@ -297,18 +300,21 @@ fn exit_of(status: WaitStatus) -> Exit {
     }
 }
 
-/// Saves what a dispatcher that is gone has not read.
+/// Saves the output that a dead dispatcher has not read.
 struct UnreadOutput {
     pipe: File,
     log: File,
-    /// How much more is kept.
+    /// Number of bytes that may still be saved.
     left: usize,
 }
 
 impl UnreadOutput {
-    /// Continues `log` with the output of the agent, which shares this process's standard output.
+    /// Opens the agent's output, which is this process's standard output too, to append it to `log`.
+    ///
+    /// # Errors
+    /// When the pipe or the log cannot be opened.
     fn open(log: &Path) -> io::Result<Self> {
-        // The guard has the writing end, which it shares with the agent; this opens the other one.
+        // The guard has the writing end, shared with the agent; this opens the reading end.
         let pipe = File::options()
             .read(true)
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
@@ -316,7 +322,7 @@ impl UnreadOutput {
         Ok(Self { pipe, log: File::options().append(true).open(log)?, left: MAX_UNREAD })
     }
 
-    /// Saves what there is at present.
+    /// Saves the output that is available now.
     fn save(&mut self) {
         let mut buffer = [0; 64 * 1024];
         while let Ok(length @ 1..) = self.pipe.read(&mut buffer) {

@@ -1,4 +1,4 @@
-//! What dispatcher and guard say to each other.
+//! The protocol between a dispatcher and its guards.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt as _;
@@ -11,32 +11,32 @@ use rustix::io::Errno;
 use crate::dispatch::agent::process_tree::{GUARD_NAME, RunId};
 use crate::dispatch::outcome::Exit;
 
-/// What the dispatcher sends when it wants the run to end; the end of the socket alone says that the
-/// dispatcher is gone.
+/// Request of the dispatcher to end the run. The end of the socket without it means that the dispatcher has
+/// died.
 pub const END_REQUEST: &[u8] = b"e";
 
-/// What a guard is told before it starts.
+/// Arguments of a guard.
 pub struct GuardCommand<'a> {
-    /// The run.
+    /// Id of the run.
     pub run: &'a RunId,
-    /// Time between the polite and the final signal.
+    /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
-    /// The file to be held locked during the run.
+    /// File that is locked during the run.
     pub lock: Option<&'a Path>,
-    /// The log of the agent's standard output.
+    /// Log of the agent's standard output.
     pub log: Option<&'a Path>,
-    /// The agent's standard input.
+    /// File that is the agent's standard input.
     pub stdin: &'a Path,
-    /// The agent's working directory.
+    /// Working directory of the agent.
     pub cwd: &'a Path,
-    /// The agent's program.
+    /// Program of the agent.
     pub program: &'a OsStr,
-    /// The agent's arguments.
+    /// Arguments of the agent.
     pub args: &'a [String],
 }
 
 impl GuardCommand<'_> {
-    /// The guard's command line; `guard` is this program.
+    /// Returns the command that starts the guard; `guard` is the path of this program.
     pub fn command(&self, guard: &Path) -> Command {
         let mut command = Command::new(guard);
         command
@@ -47,26 +47,27 @@ impl GuardCommand<'_> {
             .args([self.stdin, self.cwd])
             .arg(self.program)
             .args(self.args)
-            // Signals of a terminal are meant for the dispatcher.
+            // Signals from the terminal are for the dispatcher.
             .process_group(0);
         command
     }
 }
 
-/// What a guard tells its dispatcher, a line each.
+/// A message of a guard to its dispatcher, one line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuardMessage {
-    /// The agent runs under this number.
+    /// The agent was started, with this process id.
     Started(u32),
-    /// The agent cannot be started, for this reason (`errno`).
+    /// The agent could not be started; the value is `errno`.
     SpawnFailed(i32),
-    /// The lock is held by another run.
+    /// Another run holds the lock.
     Locked,
-    /// The guard cannot do its work.
+    /// The guard failed, with this message.
     GuardFailed(String),
-    /// The agent ended.
+    /// The agent exited.
     Exited(Exit),
-    /// All is over: how many processes had to be ended after the agent, and how many are still there.
+    /// The run is over: the number of processes that were left after the agent's exit, and the number of those
+    /// that could not be ended.
     Done(usize, usize),
 }
 
@@ -84,7 +85,7 @@ impl GuardMessage {
         }
     }
 
-    /// The word on a line, without its end.
+    /// Parses a line without its line break.
     pub fn parse(line: &str) -> Option<Self> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         Some(match word {
@@ -102,7 +103,7 @@ impl GuardMessage {
         })
     }
 
-    /// Tells the dispatcher. If it is gone there is nobody to tell.
+    /// Sends the message to the dispatcher. A write error means that the dispatcher has died, and is ignored.
     pub(super) fn tell(&self) {
         let line = self.line();
         let mut left = line.as_bytes();

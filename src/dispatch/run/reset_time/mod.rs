@@ -1,7 +1,7 @@
-//! When a usage limit ends, as its notice says: figures for programs, lengths of time, times of a clock.
+//! Parses the reset time of a usage limit from a notice: a machine-readable value, a duration, or a clock time.
 //!
-//! A time of a clock is what people are told: without a date, without a zone, and cut to the minute. So
-//! it is never taken for an instant, and one that has just passed means "now", not "tomorrow".
+//! A clock time is written for people: without a date, without a time zone, and truncated to the minute. So it
+//! is never treated as exact, and one that has just passed means "now", not "tomorrow".
 
 mod spoken;
 
@@ -14,32 +14,32 @@ use crate::dispatch::outcome::ResetTime;
 use crate::dispatch::vendor::ResetFormat;
 use crate::model::{Time, duration};
 
-/// Words that may stand between the announcement and the time.
+/// Words that may occur between the announcement and the time.
 const FILLERS: [&str; 9] = ["s", "at", "on", "in", "after", "again", "time", "is", "your"];
 
-/// A reset further away than this is taken for a misreading.
+/// Maximum time until a reset; a later one is treated as a parse error.
 const FURTHEST: Duration = Duration::from_secs(32 * 86_400);
-/// How long ago a time may lie that a notice names: of the two readings of a time without a date, the
-/// nearer one is meant. A wrong "now" costs a short pause and another refused call; a wrong "tomorrow" a day.
+/// Maximum age of a time in a notice: of the two possible dates of a time without one, the nearer is meant. A
+/// wrong "now" costs a short cooldown and another refused call; a wrong "tomorrow" costs a day.
 const STALEST_SECONDS: f64 = 12.0 * 3600.0;
-/// How much longer than its kind allows a limit may seem to last: clocks differ.
+/// Tolerance beyond the maximum duration of a kind of limit, because clocks differ.
 const SLACK_SECONDS: f64 = 600.0;
 
-/// What is known about a notice besides its text.
+/// Context of a notice.
 #[derive(Clone, Copy, Debug)]
 pub struct NoticeContext<'a> {
-    /// When it was read.
+    /// Time at which the notice was read.
     pub now: Time,
-    /// Zone of clock times that name none.
+    /// Time zone of clock times without one.
     pub zone: &'a TimeZone,
-    /// How long this kind of limit lasts at most.
+    /// Maximum duration of this kind of limit.
     pub within: Option<Duration>,
-    /// What the time follows, in the vendor's words.
+    /// The vendor's phrases that precede a time, with its format.
     pub resets: &'a [(String, ResetFormat)],
 }
 
 impl NoticeContext<'_> {
-    /// An instant, if it is believable; one that has just passed means now.
+    /// Returns an exact time if it is plausible; one that has just passed means now.
     pub fn exact(&self, time: Time) -> Option<ResetTime> {
         self.believable(time, ResetTime::Exact)
     }
@@ -55,12 +55,12 @@ impl NoticeContext<'_> {
     }
 }
 
-/// When the limit ends that `text` speaks of, if it says so: a figure for programs counts more than prose.
+/// Returns the reset time in `text`, if any; a machine-readable value takes precedence over prose.
 pub fn reset_in(text: &str, setting: NoticeContext<'_>) -> Option<ResetTime> {
     figure_in(text, setting).or_else(|| prose_in(text, setting))
 }
 
-/// The last figure for programs in `text`, which may hold JSON.
+/// Returns the last machine-readable value in `text`, which may contain JSON.
 fn figure_in(text: &str, setting: NoticeContext<'_>) -> Option<ResetTime> {
     let instant = |value: &str| setting.exact(instant_in(value)?);
     let seconds = |value: &str| setting.exact(setting.now.plus_seconds(value.parse().ok()?));
@@ -70,13 +70,13 @@ fn figure_in(text: &str, setting: NoticeContext<'_>) -> Option<ResetTime> {
     };
     let instants = members(ResetFormat::Instant).filter_map(|(at, value)| Some((at, instant(value)?)));
     let seconds = members(ResetFormat::Seconds).filter_map(|(at, value)| Some((at, seconds(value)?)));
-    // An instant does not age while it is on its way.
+    // A point in time, unlike a duration, does not age during transmission.
     let last =
         |found: Vec<(usize, ResetTime)>| found.into_iter().max_by_key(|(at, _)| *at).map(|(_, reset)| reset);
     last(instants.collect()).or_else(|| last(seconds.collect()))
 }
 
-/// The values of the members called `name`, and where each stands.
+/// Returns the values of the members called `name`, each with the byte offset of its name.
 fn values<'t>(text: &'t str, name: &str) -> impl Iterator<Item = (usize, &'t str)> {
     text.match_indices(name).filter_map(move |(at, found)| {
         let before = text[..at].chars().next_back();
@@ -91,7 +91,7 @@ fn values<'t>(text: &'t str, name: &str) -> impl Iterator<Item = (usize, &'t str
     })
 }
 
-/// Seconds or milliseconds since 1970, or RFC 3339 text.
+/// Parses seconds or milliseconds since 1970, or RFC 3339 text.
 pub fn instant_in(word: &str) -> Option<Time> {
     let digits = word.split_once('.').map_or(word, |(whole, _)| whole);
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -106,7 +106,7 @@ pub fn instant_in(word: &str) -> Option<Time> {
 }
 
 fn prose_in(text: &str, setting: NoticeContext<'_>) -> Option<ResetTime> {
-    // Programs put narrow and unbreakable spaces between a time and its "PM".
+    // Programs print narrow and non-breaking spaces between a time and its "PM".
     let text: String = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect();
     let lower = text.to_ascii_lowercase();
     let mut has_passed = false;
@@ -129,7 +129,7 @@ fn named_time(rest: &str, setting: NoticeContext<'_>) -> Option<ResetTime> {
     }
     if let Some((length, _)) = duration::leading(rest) {
         let time = setting.now.plus_seconds(length.as_secs_f64());
-        // Without seconds it is cut to the minute, as a time of the clock is.
+        // Without seconds, it is truncated to the minute, like a clock time.
         let is_cut = length.as_secs() % 60 == 0 && length.subsec_nanos() == 0;
         return setting.believable(time, if is_cut { ResetTime::Clock } else { ResetTime::Exact });
     }
@@ -140,7 +140,7 @@ fn named_time(rest: &str, setting: NoticeContext<'_>) -> Option<ResetTime> {
     if let Ok(seconds) = word.parse::<u32>()
         && !rest[word.len()..].trim_start().starts_with(|c: char| c.is_ascii_alphabetic())
     {
-        // "retry-after: 120"; a number before a word is something else, "25 November" say.
+        // "retry-after: 120"; a number before a word is something else, such as "25 November".
         return setting.exact(setting.now.plus_seconds(f64::from(seconds)));
     }
     Spoken::parse(rest).reading(setting)
@@ -240,11 +240,11 @@ mod tests {
         ] {
             assert_eq!(read(text).as_deref(), Some("passed"), "{text}");
         }
-        // Across midnight, and across the turn of the year.
+        // Across midnight, and across the end of the year.
         let passed = Some("passed".to_string());
         assert_eq!(read_at("2026-11-21T00:00:40Z", "resets 11:58pm (UTC)", None), passed);
         assert_eq!(read_at("2027-01-01T00:01:00Z", "resets Dec 31, 11:58pm (UTC)", None), passed);
-        // The nearer of two readings is meant.
+        // The nearer of two possible dates is meant.
         assert_eq!(read_at(NOW, "resets 12:30am (UTC)", None).as_deref(), Some("passed"));
         let tonight = "resets 11:30pm (UTC)";
         assert_eq!(read_at(NOW, tonight, None).as_deref(), Some("clock 2026-11-21T23:30"));

@@ -1,4 +1,4 @@
-//! A time as people say it, in the words of a notice.
+//! Parses times written for people in a notice.
 
 use jiff::civil::{self, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
@@ -7,8 +7,8 @@ use super::NoticeContext;
 use crate::dispatch::outcome::ResetTime;
 use crate::model::{Time, duration};
 
-/// The zone called `name`, if it is known for certain: UTC with or without an offset, or a name of the
-/// time zone database, which the program carries. An abbreviation such as PST or CST is none of these.
+/// Returns the time zone called `name` if it is unambiguous: UTC with or without an offset, or a name in the
+/// time zone database, which is part of the program. Abbreviations such as PST or CST are ambiguous.
 fn zone_called(name: &str) -> Option<TimeZone> {
     let upper = name.to_ascii_uppercase();
     let offset = upper.strip_prefix("UTC").or_else(|| upper.strip_prefix("GMT")).unwrap_or(&upper);
@@ -32,18 +32,18 @@ fn zone_called(name: &str) -> Option<TimeZone> {
     TimeZone::get(name).or_else(|_| TimeZoneDatabase::bundled().get(name)).ok()
 }
 
-/// What a message says about the zone of its time.
+/// Time zone of a time in a message.
 #[derive(Debug, Default)]
 enum Zone {
-    /// Nothing: it is that of the machine.
+    /// Not given: the time zone of the machine.
     #[default]
     Own,
     Named(TimeZone),
-    /// Something that is understood by nobody for certain.
+    /// Given, but ambiguous or unknown.
     Unknown,
 }
 
-/// A time as a person says it: "3:05 pm", "Mon 12am", "Oct 9, 5am (Europe/Berlin)".
+/// A time written for people: "3:05 pm", "Mon 12am", "Oct 9, 5am (Europe/Berlin)".
 #[derive(Debug, Default)]
 pub struct Spoken {
     weekday: Option<Weekday>,
@@ -57,7 +57,7 @@ pub struct Spoken {
 }
 
 impl Spoken {
-    /// Reads as far as the words are about a time.
+    /// Parses the longest prefix of `text` that describes a time.
     pub fn parse(text: &str) -> Self {
         let mut spoken = Self::default();
         let mut rest = text;
@@ -84,7 +84,7 @@ impl Spoken {
                     break;
                 }
             }
-            // More after the end of a sentence is something else.
+            // The time ends with its sentence.
             if raw.ends_with(['.', ';', '!']) && spoken.clock.is_some() {
                 break;
             }
@@ -92,7 +92,7 @@ impl Spoken {
         spoken
     }
 
-    /// What stands in brackets after a time is its zone, or how long that is from now.
+    /// Parses the text in parentheses after a time: its time zone, or the duration until then.
     fn bracket(&mut self, first: &str, after: &str) {
         let is_one = first.contains(')');
         let name = first.split(')').next().unwrap_or_default();
@@ -105,7 +105,7 @@ impl Spoken {
         };
     }
 
-    /// A word beside the time that looks like the name of a zone: "UTC", "PST", "Europe/Berlin".
+    /// Parses a word after the time that looks like a time zone: "UTC", "PST", "Europe/Berlin".
     fn zone_word(&mut self, word: &str) {
         const SPELT_OUT: [&str; 4] = ["pacific", "mountain", "central", "eastern"];
         let name = word.trim_end_matches([',', ')']);
@@ -153,7 +153,7 @@ impl Spoken {
         true
     }
 
-    /// The first instant that fits what was said and lies ahead, or that it has just passed.
+    /// Returns the first matching point in time in the future, or "now" for one that has just passed.
     pub fn reading(self, setting: NoticeContext<'_>) -> Option<ResetTime> {
         let zone = match self.zone {
             Zone::Own => setting.zone.clone(),
@@ -192,7 +192,7 @@ impl Spoken {
     }
 }
 
-/// The next word of a text and what follows it; commas part words too.
+/// Splits off the first word of a text; commas separate words too.
 fn next_word(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start_matches([' ', ',']);
     let end = text.find([' ', ',']).unwrap_or(text.len());
@@ -207,7 +207,7 @@ fn half_of_day(word: &str) -> Option<&'static str> {
     }
 }
 
-/// "3pm", "3:05pm", "15:05", "15:05:30", or "3:05" with `suffix` "pm".
+/// Parses "3pm", "3:05pm", "15:05", "15:05:30", or "3:05" with `suffix` "pm".
 fn clock(word: &str, suffix: Option<&str>) -> Option<civil::Time> {
     match word {
         "midnight" => return Some(civil::Time::midnight()),
