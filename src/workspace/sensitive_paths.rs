@@ -1,12 +1,12 @@
-//! Files that an answer may not replace, and files that a client may not hand to a worker, by their names.
+//! Files that an answer may not replace, and files that a client may not pass to a worker, by their names.
 //!
-//! An answer is text that an agent wrote, perhaps led by what it read. Where a program picks a file up by its
-//! name alone (a git hook, an agent's settings, a CI workflow), such an answer would run or decide what runs
-//! without anybody looking at it. Source code is not in these lists: somebody builds and runs it on purpose.
+//! An answer is text that an agent wrote, perhaps under the influence of what it read. Where a program picks up a
+//! file by its name alone (a git hook, an agent's settings, a CI workflow), such an answer would run, or decide
+//! what runs, without any review. Source code is not in these lists: people build and run it deliberately.
 
 use std::path::Path;
 
-/// Directories whose files tools execute or take settings from.
+/// Directories whose files tools execute or read as settings.
 const TOOL_DIRECTORIES: [&str; 41] = [
     ".aider",
     ".aws",
@@ -94,8 +94,8 @@ const TOOL_FILES: [&str; 39] = [
     "shell.nix",
 ];
 
-/// Ends of the names of documents, which nothing executes even where a file system gives every file the
-/// right to be executed.
+/// Suffixes of document names, which nothing executes even on a file system that marks every file as
+/// executable.
 const DOCUMENTS: [&str; 11] =
     ["adoc", "csv", "diff", "html", "json", "jsonl", "markdown", "md", "patch", "rst", "txt"];
 
@@ -128,14 +128,14 @@ const SECRET_FILES: [&str; 21] = [
     "id_rsa",
 ];
 
-/// Ends of the names of keys and of stores for them.
+/// Suffixes of the names of keys and key stores.
 const SECRET_ENDS: [&str; 8] = ["jks", "kdbx", "key", "keystore", "p12", "pem", "pfx", "ppk"];
 
-/// What `.env.NAME` may be called when it is an example without secrets.
+/// The values of NAME for which `.env.NAME` is an example without secrets.
 const EXAMPLES: [&str; 4] = ["dist", "example", "sample", "template"];
 
-/// Whether some program executes the file at `path`, relative to a workspace root, or reads it as
-/// configuration, going by its name and those of the directories above it.
+/// Returns whether some program executes the file at `path`, relative to a workspace root, or reads it as
+/// configuration, judging by its name and those of its parent directories.
 pub(super) fn runs_or_configures(path: &Path) -> bool {
     let (directories, file) = parts(path);
     directories.iter().any(|name| TOOL_DIRECTORIES.contains(&name.as_str()))
@@ -143,10 +143,10 @@ pub(super) fn runs_or_configures(path: &Path) -> bool {
         || TOOL_FILES.contains(&file.as_str())
 }
 
-/// Whether the file at `path`, relative to a workspace root, is one of those that hold credentials.
+/// Returns whether the file at `path`, relative to a workspace root, usually contains credentials.
 pub(super) fn is_secret(path: &Path) -> bool {
     let (directories, file) = parts(path);
-    // Copies that editors and people leave are as secret as what they are copies of.
+    // Backup copies made by editors and people are as secret as the originals.
     let file = file.trim_end_matches('~');
     let file = [".bak", ".old", ".orig"].iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file);
     let is_env =
@@ -157,19 +157,19 @@ pub(super) fn is_secret(path: &Path) -> bool {
         || file.rsplit_once('.').is_some_and(|(_, end)| SECRET_ENDS.contains(&end))
 }
 
-/// Whether `path`, relative to a directory that a server allows, is or lies in one that holds credentials.
+/// Returns whether `path`, relative to a directory that a server allows, is or lies in a directory of credentials.
 pub fn is_in_secret_directory(path: &Path) -> bool {
     let (mut names, last) = parts(path);
     names.push(last);
     names.iter().any(|name| SECRET_DIRECTORIES.contains(&name.as_str()))
 }
 
-/// Whether the name at the end of `path` is that of a document.
+/// Returns whether the file name of `path` is that of a document.
 pub(super) fn is_document(path: &Path) -> bool {
     parts(path).1.rsplit_once('.').is_some_and(|(_, end)| DOCUMENTS.contains(&end))
 }
 
-/// The directories and the file of a path, in lower case: some file systems do not tell cases apart.
+/// Returns the components of a path in lower case: some file systems are case-insensitive.
 fn parts(path: &Path) -> (Vec<String>, String) {
     let mut names: Vec<String> =
         path.components().map(|part| part.as_os_str().to_string_lossy().to_ascii_lowercase()).collect();

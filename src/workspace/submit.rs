@@ -1,4 +1,4 @@
-//! From a [`SubmitRequest`] to a checked [`NewTask`].
+//! Checks a [`SubmitRequest`] and converts it to a [`NewTask`].
 
 use std::path::PathBuf;
 
@@ -15,26 +15,26 @@ use crate::model::limits::{self, MAX_PROMPT, MAX_PROMPT_ONLY};
 use crate::model::transition::check_delay;
 use crate::model::{NewRequest, NewTask, SupportingPath, TaskSpec, Time, check_lane, json};
 
-/// The longest prompt, in bytes, that task.json repeats when the prompt is the whole request.
+/// The longest prompt, in bytes, that is copied to task.json when the prompt is the whole request.
 const MAX_REPEATED: usize = 16 * 1024;
 
-/// What a submit is checked against.
+/// The context in which a submit is checked.
 pub struct SubmitContext<'a> {
     /// The workspace.
     pub config: &'a Config,
-    /// What relative paths of the request count from.
+    /// The directory against which relative paths of the request are resolved.
     pub base: &'a BaseDir,
-    /// The time.
+    /// The current time.
     pub now: Time,
-    /// Whether a client asks over the network, who may not be able to read the files that it names: those that
-    /// hold credentials are refused then.
+    /// Whether the request comes from a network client, which might not be able to read the files that it names:
+    /// files with credentials are refused then.
     pub for_client: bool,
-    /// The fingerprints of the files that it names.
+    /// The fingerprints of the named files.
     pub fingerprints: Fingerprints,
 }
 
 impl<'a> SubmitContext<'a> {
-    /// The context of somebody who can read the files of the workspace anyway.
+    /// Makes the context of a local user, who can read the files of the workspace anyway.
     pub fn new(config: &'a Config, base: &'a BaseDir, now: Time) -> Self {
         Self { config, base, now, for_client: false, fingerprints: Fingerprints::default() }
     }
@@ -43,16 +43,16 @@ impl<'a> SubmitContext<'a> {
 /// A request that passed every check.
 #[derive(Clone, Debug)]
 pub struct Checked {
-    /// What the store is to make.
+    /// The task for the store to create.
     pub task: NewTask,
-    /// Warnings for the user, a line each.
+    /// Warnings for the user, one line each.
     pub warnings: Vec<String>,
 }
 
 /// Checks a request against the rules of the workspace and fingerprints its files.
 ///
 /// # Errors
-/// `Invalid` for what the caller can correct in the request, `Config` for the task file, `Io`.
+/// `Invalid` when a value of the request is not valid, `Config` for the task file, `Io` when a file cannot be read.
 pub fn check_submit(context: &SubmitContext<'_>, request: SubmitRequest) -> Result<Checked> {
     let mut file = (SubmitRequest::default(), Vec::new());
     let mut stem = None;
@@ -64,8 +64,8 @@ pub fn check_submit(context: &SubmitContext<'_>, request: SubmitRequest) -> Resu
     check(context, request, file, stem.as_deref())
 }
 
-/// Checks one line of a batch: a JSON object with the keys of a task file, and `task_id` and
-/// `source_agent`. `common` is what the flags say for all lines and wins over the line.
+/// Checks one line of a batch: a JSON object with the keys of a task file, and `task_id` and `source_agent`.
+/// `common` has the values of the flags, which take precedence over every line.
 ///
 /// # Errors
 /// As [`check_submit`]; the message names the line.
@@ -179,12 +179,12 @@ fn check(
     Ok(Checked { task, warnings })
 }
 
-/// `text` unless it is blank.
+/// Returns `text` unless it is blank.
 fn not_blank(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.trim().is_empty())
 }
 
-/// Returns the prompt: the text, else the file's content; empty when there is neither.
+/// Returns the prompt: the text, otherwise the content of the file; empty if there is neither.
 fn prompt(
     places: &PathRules<'_>,
     text: Option<String>,
@@ -197,7 +197,7 @@ fn prompt(
         (None, Some(file)) => places.prompt(&file, most)?,
         (None, None) => String::new(),
     };
-    // An editor's mark of the encoding, not a word for the worker.
+    // A byte order mark of an editor does not belong to the prompt.
     let prompt = prompt.strip_prefix(BYTE_ORDER_MARK).map(str::to_string).unwrap_or(prompt);
     if prompt.len() > most {
         let message = format!("the prompt is {} bytes long; at most {most} are taken", prompt.len());
@@ -206,7 +206,7 @@ fn prompt(
     Ok(prompt)
 }
 
-/// A request that is only text: the text, and what task.json says of it.
+/// Makes a request that is only a prompt. Returns it with the excerpt of the prompt for task.json.
 fn prompt_only(text: String) -> Result<(NewRequest, String)> {
     if text.trim().is_empty() {
         return Err(Error::invalid("there is nothing to do: no request file and no prompt").with_hint(
@@ -221,7 +221,7 @@ fn prompt_only(text: String) -> Result<(NewRequest, String)> {
     Ok((NewRequest::Text(text), prompt))
 }
 
-/// The first moment of availability, `None` for at once.
+/// Returns the first time at which the task can be claimed, `None` for immediately.
 fn start(now: Time, not_before: Option<Time>, delay_seconds: Option<f64>) -> Result<Option<Time>> {
     match (not_before, delay_seconds) {
         (Some(_), Some(_)) => {

@@ -1,4 +1,4 @@
-//! The path rules of a submit: what may be named, and where it must lie.
+//! The path rules of a submit: which files may be named, and where they must lie.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -17,25 +17,25 @@ use crate::store::{is_linked_into_store, lies_in_store};
 
 /// The path rules of one workspace.
 pub(super) struct PathRules<'a> {
-    /// What the caller's relative paths count from.
+    /// The directory against which the caller's relative paths are resolved.
     pub cwd: &'a BaseDir,
     /// The workspace root, resolved.
     pub root: PathBuf,
     store: &'a Path,
     config: Option<&'a Path>,
-    /// Whether a client names the files, who may not be able to read them.
+    /// Whether a network client names the files, which it might not be able to read.
     for_client: bool,
     fingerprints: Fingerprints,
 }
 
-/// What to do instead of naming a file that is not for tasks.
+/// The hint for a file that a task may not name.
 const NAME_ANOTHER: &str = "name another file, or leave it out to keep the answer in the store";
 
 impl<'a> PathRules<'a> {
     /// Makes the rules of a workspace; `for_client` also refuses files that the client might not be able to read.
     ///
     /// # Errors
-    /// `Io` when the workspace root cannot be looked at.
+    /// `Io` when the workspace root cannot be accessed.
     pub(super) fn new(config: &'a Config, cwd: &'a BaseDir, for_client: bool) -> Result<Self> {
         Ok(Self {
             cwd,
@@ -47,12 +47,12 @@ impl<'a> PathRules<'a> {
         })
     }
 
-    /// The same, with these fingerprints of its files.
+    /// Sets the cache of fingerprints.
     pub(super) fn with(self, fingerprints: Fingerprints) -> Self {
         Self { fingerprints, ..self }
     }
 
-    /// Where `path` leads, whether or not it exists.
+    /// Resolves `path`, whether or not it exists.
     pub(super) fn real(&self, base: &BaseDir, path: &Path, label: &str) -> Result<PathBuf> {
         if path.as_os_str().is_empty() {
             return Err(Error::invalid(format!("{label} is empty")).with_hint("leave it out or name a file"));
@@ -60,14 +60,14 @@ impl<'a> PathRules<'a> {
         base.real(path)
     }
 
-    /// Where `path` leads, which must be in the workspace.
+    /// Resolves `path`, which must lie in the workspace.
     fn inside(&self, base: &BaseDir, path: &Path, label: &str) -> Result<PathBuf> {
         let real = self.real(base, path, label)?;
         require_inside(&self.root, &real, label)?;
         Ok(real)
     }
 
-    /// A directory to work in, which may lie anywhere but in the store.
+    /// Resolves a directory to work in, which may lie anywhere except in the store.
     pub(super) fn worktree(&self, base: &BaseDir, path: &Path) -> Result<PathBuf> {
         let real = self.real(base, path, "worktree_path")?;
         if self.is_in_store(&real)? {
@@ -77,7 +77,7 @@ impl<'a> PathRules<'a> {
         Ok(real)
     }
 
-    /// An existing file of the workspace with its fingerprint.
+    /// Resolves an existing file of the workspace and computes its fingerprint.
     pub(super) fn pinned(&self, base: &BaseDir, path: &Path, label: &str) -> Result<SupportingPath> {
         let real = self.inside(base, path, label)?;
         self.check_readable(&real, label)?;
@@ -91,18 +91,19 @@ impl<'a> PathRules<'a> {
         Ok(SupportingPath { path: as_name(&real, label)?, sha256: self.fingerprints.of(&real)? })
     }
 
-    /// A file of the workspace that may be written, now or later.
+    /// Resolves a file of the workspace to which an answer may be written.
     ///
     /// # Errors
-    /// `Invalid` for what lies elsewhere, is the store's or the configuration's, or is what programs execute
-    /// or read as configuration.
+    /// `Invalid` when the file lies outside the workspace, belongs to the store or the configuration, or is one that
+    /// programs execute or read as configuration.
     pub(super) fn response(&self, path: &Path, label: &str) -> Result<PathBuf> {
         let real = self.inside(self.cwd, path, label)?;
         self.check_writable(&real, label)?;
         Ok(real)
     }
 
-    /// The same of an answer that is about to be written: a link to nowhere is replaced, not followed.
+    /// Resolves a path as [`Self::response`] does for an answer that is about to be written: a dangling link is
+    /// replaced, not followed.
     pub(super) fn delivery(&self, path: &Path, label: &str) -> Result<PathBuf> {
         let is_link = std::fs::symlink_metadata(path).is_ok_and(|there| there.is_symlink());
         let (Some(parent), Some(name)) =
@@ -144,8 +145,8 @@ impl<'a> PathRules<'a> {
         Ok(())
     }
 
-    /// Refuses a file that no task may have a worker read: the store's, the configuration, and for a client
-    /// those that hold credentials.
+    /// Refuses a file that a task may not name as input: files of the store, the configuration, and for a network
+    /// client files with credentials.
     fn check_readable(&self, real: &Path, label: &str) -> Result<()> {
         let refuse = |what: &str, hint: &str| {
             Err(Error::invalid(format!("{label} is {what}: {}", show(real))).with_hint(hint))
@@ -176,7 +177,7 @@ impl<'a> PathRules<'a> {
         lies_in_store(self.store, real).map_err(|error| Error::io("look at", self.store, error))
     }
 
-    /// Whether a file is the workspace's configuration, also by another name; `there` is what is known of it.
+    /// Returns whether a file is the workspace's configuration, also under another name; `there` is its metadata.
     fn is_config(&self, real: &Path, there: Option<&Metadata>) -> bool {
         let places = CONFIG_PLACES.iter().map(|place| self.root.join(place));
         self.config.map(Path::to_path_buf).into_iter().chain(places).any(|config| {
@@ -188,7 +189,7 @@ impl<'a> PathRules<'a> {
         })
     }
 
-    /// Whether a file is one of the scripts and settings in the directory of the configuration.
+    /// Returns whether a file is one of the scripts and settings in the directory of the configuration.
     fn is_program_of_workspace(&self, real: &Path) -> bool {
         let beside = self.config.and_then(Path::parent).filter(|beside| *beside != self.root);
         let places = CONFIG_PLACES.iter().filter_map(|place| Path::new(place).parent());
@@ -202,7 +203,7 @@ impl<'a> PathRules<'a> {
         })
     }
 
-    /// The text of a prompt file of at most `most` bytes.
+    /// Reads a prompt file of at most `most` bytes.
     pub(super) fn prompt(&self, path: &Path, most: usize) -> Result<String> {
         let real = self.inside(self.cwd, path, "prompt_file")?;
         self.check_readable(&real, "prompt_file")?;

@@ -1,4 +1,4 @@
-//! A task as somebody asks for it: flags, a task file, a line of a batch, or the body of an HTTP request.
+//! The request of a submit: from flags, a task file, a line of a batch, or the body of an HTTP request.
 //!
 //! [`SUBMIT_FIELDS`] lists the fields once. The flags and their help, the keys of task files and the fields of
 //! `POST /tasks` come from that list.
@@ -25,7 +25,7 @@ const TASK_FILE: TextFile = TextFile {
     unique_keys: true,
 };
 
-/// A task to submit, before its paths are looked at and its values checked.
+/// A task to submit, before its paths are resolved and its values checked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SubmitRequest {
     /// A task file with defaults for the rest, relative to the current directory.
@@ -34,32 +34,32 @@ pub struct SubmitRequest {
     pub lane: Option<String>,
     /// The file to work on, relative to the current directory; without it the prompt is the request.
     pub request_from: Option<PathBuf>,
-    /// Where the answer goes, relative to the current directory; need not exist.
+    /// The path for the answer, relative to the current directory; need not exist.
     pub response_to: Option<PathBuf>,
     /// Text for the worker.
     pub prompt: Option<String>,
     /// A file with text for the worker, relative to the current directory or to the task file that names it.
-    /// A flag wins over `prompt`. Never `-`: the command line reads standard input into `prompt`.
+    /// A flag takes precedence over `prompt`. Never `-`: the command line reads standard input into `prompt`.
     pub prompt_file: Option<PathBuf>,
-    /// Further files of the request, relative to the workspace root.
+    /// Supporting files of the request, relative to the workspace root.
     pub supporting_paths: Vec<PathBuf>,
-    /// Where to work, relative to the current directory.
+    /// The directory to work in, relative to the current directory.
     pub worktree_path: Option<PathBuf>,
     /// The branch to work on.
     pub branch: Option<String>,
-    /// Free-form; added to the metadata of the task file, key by key.
+    /// Free-form metadata; merged into the metadata of the task file, key by key.
     pub metadata: Object,
-    /// Who submits; `orchestrator` by default.
+    /// The name of the submitter; `orchestrator` by default.
     pub source_agent: Option<String>,
-    /// The submitter's name for the work; by default the task file's name without extension, else the lane.
+    /// The submitter's name for the work; by default the task file's name without extension, otherwise the lane.
     pub correlation_id: Option<String>,
-    /// Idempotency key.
+    /// The idempotency key.
     pub key: Option<String>,
     /// Higher goes first.
     pub priority: Option<i64>,
-    /// Not to be claimed for this long, in seconds; not together with `not_before`.
+    /// The delay before the first claim, in seconds; excludes `not_before`.
     pub delay_seconds: Option<f64>,
-    /// Not to be claimed before this moment.
+    /// The first time at which the task can be claimed.
     pub not_before: Option<Time>,
     /// The number of attempts allowed.
     pub max_attempts: Option<i64>,
@@ -67,17 +67,17 @@ pub struct SubmitRequest {
     pub name: Option<String>,
     /// Free labels for people.
     pub labels: Vec<String>,
-    /// How long one run may take, in seconds.
+    /// The time limit of one run, in seconds.
     pub timeout_seconds: Option<f64>,
 }
 
-/// Where a [`SubmitRequest`] keeps a field.
+/// The accessor of a field of a [`SubmitRequest`].
 pub type Slot<T> = fn(&mut SubmitRequest) -> &mut T;
 
-/// The type of a field, and where it is kept.
+/// The type of a field, with its accessor.
 #[derive(Clone, Copy, Debug)]
 pub enum SubmitValue {
-    /// Text of at most so many bytes.
+    /// Text, with its largest length in bytes.
     Text(usize, Slot<Option<String>>),
     /// A path.
     Path(Slot<Option<PathBuf>>),
@@ -85,9 +85,9 @@ pub enum SubmitValue {
     Paths(Slot<Vec<PathBuf>>),
     /// A list of texts.
     Texts(Slot<Vec<String>>),
-    /// A whole number, and its range.
+    /// An integer, with its range.
     Integer(i64, i64, Slot<Option<i64>>),
-    /// A length of time in seconds, and the longest.
+    /// A duration in seconds, with its largest value.
     Seconds(f64, Slot<Option<f64>>),
     /// A time.
     Time(Slot<Option<Time>>),
@@ -95,14 +95,15 @@ pub enum SubmitValue {
     Map(Slot<Object>),
 }
 
-/// What an empty value of a text or path means.
+/// The meaning of an empty text or path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenEmpty {
     /// The field is not given.
     Absent,
-    /// The task file's value counts. Without one it is refused: leaving it out can mean something else.
+    /// The value of the task file counts. Without one, the empty value is refused, since omitting the field can
+    /// mean something else.
     Yields,
-    /// It is a value, except in a task file, where the field is not given.
+    /// It is a value, except in a task file, where it means that the field is not given.
     Given,
     /// It is a value.
     Kept,
@@ -113,26 +114,26 @@ pub enum WhenEmpty {
 pub struct SubmitField {
     /// Its key in task files and lines of a batch.
     pub key: &'static str,
-    /// Whether a task file may have it; a line of a batch always may.
+    /// Whether a task file may contain it; a line of a batch always may.
     pub in_task_file: bool,
     /// Its flag, without the dashes.
     pub flag: &'static str,
-    /// What the help calls the value of the flag.
+    /// The placeholder for the value of the flag in the help.
     pub value_name: &'static str,
     /// Its name in the body of `POST /tasks`; `None` where that has no such field.
     pub body: Option<&'static str>,
     /// Its type.
     pub value: SubmitValue,
-    /// What an empty value means.
+    /// The meaning of an empty value.
     pub when_empty: WhenEmpty,
-    /// What it means, without a full stop.
+    /// Its description, without a full stop.
     pub help: &'static str,
-    /// What the help of the flag says beyond that.
+    /// Additional text for the help of the flag.
     pub flag_help: &'static str,
 }
 
 impl SubmitField {
-    /// A field with one name everywhere.
+    /// Makes a field with the same name everywhere.
     const fn new(
         key: &'static str,
         value_name: &'static str,
@@ -299,7 +300,7 @@ impl SubmitRequest {
     pub(super) fn from_file(path: &Path) -> Result<(Self, Vec<String>)> {
         let fields =
             MappingReader::of_file(format!("task file {}", show(path)), TASK_FILE.read_document(path)?);
-        // A file that could be read has a directory.
+        // A file that could be read has a parent directory.
         Self::read(fields, &BaseDir::at(path.parent().unwrap_or(Path::new("/"))), |field| field.in_task_file)
     }
 
@@ -331,13 +332,13 @@ impl SubmitRequest {
         Ok((task, warnings))
     }
 
-    /// Fills what is not given with what `file` says.
+    /// Fills absent fields from `file`.
     pub(super) fn or(mut self, mut file: Self) -> Self {
         self.prompt_file.take_if(|path| path.as_os_str().is_empty());
         if self.prompt_file.is_some() {
             (self.prompt, file.prompt) = (None, None);
         }
-        // The two exclude each other, so that a flag for one also replaces the file's other.
+        // The two exclude each other, so a flag for one also replaces the other one of the file.
         if self.not_before.is_some() || self.delay_seconds.is_some() {
             (file.not_before, file.delay_seconds) = (None, None);
         }
@@ -359,7 +360,7 @@ impl SubmitField {
             SubmitValue::Text(_, slot) => *slot(task) = text(fields)?,
             SubmitValue::Path(slot) => *slot(task) = text(fields)?.map(PathBuf::from),
             SubmitValue::Paths(slot) => {
-                // Each a text, or a mapping with the key `path`.
+                // Each item is a text, or a mapping with the key `path`.
                 let paths = fields.texts_or(self.key, "path")?;
                 let paths = paths.filter(|paths| !paths.iter().any(String::is_empty));
                 let paths = paths.ok_or_else(|| fields.wrong(self.key, "a list of paths"))?;
@@ -378,7 +379,7 @@ impl SubmitField {
         Ok(())
     }
 
-    /// Moves the field from `file` to `task` unless that has it.
+    /// Moves the field from `file` to `task` unless `task` has it.
     fn fill(&self, task: &mut SubmitRequest, file: &mut SubmitRequest) {
         match self.value {
             SubmitValue::Text(_, slot) => self.fill_text(slot(task), slot(file)),

@@ -1,4 +1,4 @@
-//! Reading the text files that a user names: bounded, UTF-8, regular files only.
+//! Reads the text files that a user names: bounded, UTF-8, regular files only.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -9,17 +9,17 @@ use super::paths::show;
 use super::yaml::{self, Document};
 use crate::error::{Error, ErrorKind, Result, printable};
 
-/// What a text file is for.
+/// The rules for one kind of text file.
 pub(super) struct TextFile {
-    /// How messages call it.
+    /// Its name in messages.
     pub name: &'static str,
     /// The largest size accepted, in bytes.
     pub limit: usize,
-    /// The kind of a refusal.
+    /// The kind of the error for a file that is not acceptable.
     pub refusal: ErrorKind,
-    /// What to do when there is none.
+    /// The hint if the file does not exist.
     pub hint_if_missing: &'static str,
-    /// Whether a key that stands twice is refused; otherwise the last one counts.
+    /// Whether a duplicate key is refused; otherwise the last one counts.
     pub unique_keys: bool,
 }
 
@@ -27,7 +27,8 @@ impl TextFile {
     /// Reads a whole file.
     ///
     /// # Errors
-    /// One line that names the file, with a hint.
+    /// The configured kind when the file is not a UTF-8 text of the allowed size, otherwise `Io`; the message names
+    /// the file.
     pub(super) fn read(&self, path: &Path) -> Result<String> {
         let name = self.name;
         let refuse = |reason: &str, hint: &str| {
@@ -52,7 +53,7 @@ impl TextFile {
             return refuse("is not a regular file", "write the text to a file");
         }
         let mut bytes = Vec::new();
-        // One byte more than allowed tells a full file from one that is too long.
+        // Reads one byte more than allowed, to detect a file that is too long.
         file.take(self.limit as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| Error::io(&format!("read {name}"), path, error))?;
@@ -88,7 +89,7 @@ impl TextFile {
     }
 }
 
-/// Opens for reading without being held up by a named pipe.
+/// Opens a file for reading without blocking on a named pipe.
 fn open(path: &Path) -> io::Result<File> {
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     OpenOptions::new().read(true).custom_flags(nonblock).open(path)

@@ -1,7 +1,7 @@
-//! Which files may choose what runs: those that a person has trusted, as they were then.
+//! Records of trust: the files that may choose what runs, with the content that a person has trusted.
 //!
-//! A configuration in a repository came with everything else in it, and changes with every pull. What it
-//! says about programs and rights counts once somebody has agreed to just that.
+//! A configuration in a repository comes with the rest of the repository, and may change with every pull. Its
+//! settings about programs and permissions count once a person has agreed to exactly these settings.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -16,54 +16,54 @@ use crate::model::json::{self, Object};
 use crate::model::task::object;
 use crate::store::{FileVersion, PrivateFiles};
 
-/// What marks the top of a repository.
+/// The entries that mark the root of a repository.
 const REPOSITORY_MARKS: [&str; 4] = [".git", ".jj", ".hg", ".svn"];
-/// How many contents of one file are remembered: a server that changes a file notes each of them.
+/// The number of trusted contents kept for one file: a server that changes a file records each of them.
 const MOST_DIGESTS: usize = 16;
 
-/// The settings of a file that choose what runs: where each stands, such as `dispatch.env`, and its value.
+/// The settings of a file that choose what runs: the path of each, such as `dispatch.env`, and its value.
 pub type Choices = BTreeMap<String, Value>;
 
-/// Whether a file, which may not exist, lies in a repository: in a git, jj, Mercurial or Subversion work
-/// tree. `path` must be resolved.
+/// Returns whether a file, which may not exist, lies in a repository: in a git, jj, Mercurial or Subversion
+/// worktree. `path` must be resolved.
 pub fn is_in_repository(path: &Path) -> bool {
     path.ancestors()
         .skip(1)
         .any(|directory| REPOSITORY_MARKS.iter().any(|mark| directory.join(mark).symlink_metadata().is_ok()))
 }
 
-/// The fingerprint of all choices of a file.
+/// Returns the fingerprint of all choices of a file.
 pub fn fingerprint(choices: &Choices) -> String {
     let all: Object = choices.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     sha256_bytes(json::to_line(&all).as_bytes())
 }
 
-/// How a file stands to what was trusted.
+/// The relation of a file to its record of trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It chooses what was agreed to.
+    /// Its choices are trusted.
     Trusted,
-    /// Nobody has agreed to anything.
+    /// Nothing has been trusted yet.
     Unknown,
-    /// It chooses something else now; these keys are new, changed or gone.
+    /// Its choices have changed; these keys are new, changed or removed.
     Changed(Vec<String>),
 }
 
-/// What was agreed to for one file.
+/// The record of trust for one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustRecord {
     /// The file, resolved.
     pub path: String,
-    /// When it was trusted last.
+    /// The time at which it was last trusted.
     pub trusted_at: String,
-    /// Fingerprints of the contents that are agreed to, the newest last.
+    /// The fingerprints of the trusted contents, the newest last.
     pub sha256: Vec<String>,
-    /// Fingerprints of the single values of the newest, which may be secret themselves.
+    /// The fingerprints of the individual values of the newest content; the values themselves may be secret.
     settings: BTreeMap<String, String>,
 }
 
 impl TrustRecord {
-    /// How `choices` stand to it.
+    /// Compares `choices` with the record.
     pub fn standing(&self, choices: &Choices) -> Standing {
         if self.sha256.contains(&fingerprint(choices)) {
             return Standing::Trusted;
@@ -82,35 +82,35 @@ fn digests(choices: &Choices) -> BTreeMap<String, String> {
     choices.iter().map(|(key, value)| (key.clone(), sha256_bytes(value.to_string().as_bytes()))).collect()
 }
 
-/// The records of one user.
+/// The records of trust of one user.
 #[derive(Clone, Debug)]
 pub struct TrustRecords {
     files: PrivateFiles,
 }
 
 impl TrustRecords {
-    /// The records below the user's directory for state (`XDG_STATE_HOME`), an absolute path.
+    /// Uses the records below the user's state directory (`XDG_STATE_HOME`), an absolute path.
     pub fn below(state_home: &Path) -> Self {
         Self { files: PrivateFiles::at(state_home.join("lanes/trust")) }
     }
 
-    /// What was agreed to for `path`, which must be resolved.
+    /// Returns the record for `path`, which must be resolved.
     ///
     /// # Errors
-    /// `Corrupt` when the record cannot be read or another user can write it; `Io`.
+    /// `Corrupt` when the record is not valid or another user can write it; `Io` when it cannot be read.
     pub fn find(&self, path: &Path) -> Result<Option<TrustRecord>> {
         self.read(&name(path))
     }
 
-    /// Agrees to what a file chooses now, and to nothing else.
+    /// Trusts the current choices of a file, and only these.
     ///
     /// # Errors
-    /// `Io`.
+    /// `Io` when the record cannot be written.
     pub fn trust(&self, path: &Path, choices: &Choices, now: Time) -> Result<()> {
         self.write(path, choices, vec![fingerprint(choices)], now)
     }
 
-    /// Agrees to what a file is about to choose, beside what was agreed to before.
+    /// Trusts what a file is about to choose, in addition to what was trusted before.
     ///
     /// # Errors
     /// As [`TrustRecords::find`].
@@ -122,15 +122,15 @@ impl TrustRecords {
         self.write(path, choices, sha256, now)
     }
 
-    /// Takes an agreement back; whether there was one.
+    /// Removes a record; returns whether there was one.
     ///
     /// # Errors
-    /// `Io`.
+    /// `Io` when the record cannot be removed.
     pub fn revoke(&self, path: &Path) -> Result<bool> {
         self.files.remove(&name(path))
     }
 
-    /// All records, by path.
+    /// Returns all records, by path.
     ///
     /// # Errors
     /// As [`TrustRecords::find`].
@@ -143,7 +143,7 @@ impl TrustRecords {
         Ok(records)
     }
 
-    /// The present version of the record for `path`; nothing when there is none.
+    /// Returns the current version of the record for `path`; `None` if there is none.
     pub fn stamp(&self, path: &Path) -> Option<FileVersion> {
         self.files.stamp(&name(path))
     }
@@ -187,14 +187,14 @@ fn record(object: &Object) -> Option<TrustRecord> {
     })
 }
 
-/// The name of the record for a path, which may be longer than a name or no text.
+/// Returns the file name of the record for a path. The path itself may be too long for a name, or not UTF-8.
 fn name(path: &Path) -> String {
     format!("{}.json", sha256_bytes(path.as_os_str().as_bytes()))
 }
 
-/// The user's directory for state; nothing when neither variable names one.
+/// Returns the user's state directory; `None` if neither variable is set.
 pub fn state_home(xdg_state_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
-    // A relative one is to be passed over, says the XDG base directory specification.
+    // The XDG base directory specification says to ignore relative paths.
     let named = xdg_state_home.filter(|path| path.is_absolute());
     named.or_else(|| Some(home.filter(|home| home.is_absolute())?.join(".local/state")))
 }

@@ -1,4 +1,4 @@
-//! The one thing that a task waits for.
+//! Explains what a task is waiting for.
 
 use serde_json::Value;
 
@@ -9,18 +9,18 @@ use crate::model::{
 };
 use crate::store::{DISPATCHER, Store};
 
-/// A reason: a stable word for programs, and a sentence.
+/// A reason: a stable name for programs, and a sentence for people.
 pub struct Reason {
-    /// The word.
+    /// The name.
     pub code: &'static str,
     /// The sentence.
     pub sentence: String,
 }
 
-/// Tells why a task is where it is.
+/// Explains the state of a task.
 ///
 /// # Errors
-/// Whatever the store says.
+/// The error of the store, when it cannot be read.
 pub fn why(store: &Store, task: &Task) -> Result<Reason> {
     let now = store.now();
     let say = |code, sentence| Ok(Reason { code, sentence });
@@ -50,7 +50,7 @@ pub fn why(store: &Store, task: &Task) -> Result<Reason> {
     }
 }
 
-/// What goes on under a lease that has not ended.
+/// Explains a task under a lease that has not ended.
 fn claimed_reason(store: &Store, claim: &Claim, until: Time) -> Result<Reason> {
     if !store.dead_workers(DISPATCHER)?.iter().any(|worker| worker.claimed_with(&claim.token)) {
         let sentence = format!("{} is working on it, under a lease until {until}", claim.owner);
@@ -67,7 +67,7 @@ fn claimed_reason(store: &Store, claim: &Claim, until: Time) -> Result<Reason> {
     Ok(Reason { code: "dispatcher_gone", sentence })
 }
 
-/// Why a task that could be claimed is not.
+/// Explains why a task that can be claimed has not been claimed.
 fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
     let say = |code, sentence| Ok(Reason { code, sentence });
     let lane = &task.spec.lane;
@@ -121,7 +121,7 @@ fn waiting_reason(store: &Store, task: &Task) -> Result<Reason> {
     say("queued", format!("waiting for a free worker in lane {lane}: {what}"))
 }
 
-/// What is missing, if all who serve a lane are dispatchers that leave it alone for the lack of it.
+/// Returns what is missing, if every worker of a lane is a dispatcher that skips the lane because of it.
 fn unready_everywhere(store: &Store, lane: &str) -> Result<Option<(String, String)>> {
     let mut first = None;
     for worker in store.live_workers()?.iter().filter(|worker| worker.lanes.iter().any(|own| own == lane)) {
@@ -160,7 +160,7 @@ fn parked_sentence(parked: &Cooldown, nobody: &str) -> String {
     }
 }
 
-/// The pause that ends first, if all who may serve a task are kept from it.
+/// Returns the cooldown that ends first, if all workers that may take a task are prevented by one.
 fn all_vendors_parked(store: &Store, task: &Task, is_served: bool) -> Result<Option<Cooldown>> {
     let all = store.active_cooldowns()?;
     if all.is_empty() {
@@ -176,8 +176,8 @@ fn all_vendors_parked(store: &Store, task: &Task, is_served: bool) -> Result<Opt
     Ok(pauses.into_iter().flatten().min_by_key(|pause| pause.until))
 }
 
-/// The vendors of the dispatchers that are alive and may take a task, with the models that it would get;
-/// none if somebody else may too.
+/// Returns the vendors of the running dispatchers that may take a task, with the models that it would get; empty
+/// if another worker may take it too.
 fn vendors_at_work(store: &Store, task: &Task) -> Result<Vec<(String, Option<String>)>> {
     let mut vendors = Vec::new();
     for worker in store.live_workers()?.iter().filter(|worker| worker.lanes.contains(&task.spec.lane)) {
@@ -192,8 +192,8 @@ fn vendors_at_work(store: &Store, task: &Task) -> Result<Vec<(String, Option<Str
     Ok(vendors)
 }
 
-/// The vendor and model that a task is for, as far as they can be known without a dispatcher: by its own
-/// word, or because one has run it before.
+/// Returns the vendor and model of a task, as far as they are known without a dispatcher: from its metadata, or
+/// from an earlier run.
 fn usual_vendor(store: &Store, task: &Task) -> Result<Option<(String, Option<String>)>> {
     let started = store.events(&task.id)?.into_iter().rev().find(|event| event.kind == "headless_started");
     let told = |key: &str| started.as_ref()?.data.get(key)?.as_str().map(str::to_string);
@@ -209,7 +209,7 @@ fn required_vendor(task: &Task) -> Option<&str> {
     task.spec.metadata.get("required_vendor").and_then(Value::as_str).filter(|vendor| *vendor != "any")
 }
 
-/// At most `length` characters of the first line of a text.
+/// Returns at most `length` characters of the first line of a text.
 fn short(text: &str, length: usize) -> String {
     let first = text.lines().next().unwrap_or_default();
     if first.chars().count() <= length {

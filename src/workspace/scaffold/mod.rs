@@ -1,4 +1,4 @@
-//! `init` and `init-pool`: a workspace or a pool from the embedded templates.
+//! `init` and `init-pool`: create a workspace or a pool from the embedded templates.
 
 mod render;
 mod rollback;
@@ -14,18 +14,18 @@ use super::paths::{absolute, as_text, resolve, show};
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::limits;
 
-/// What a new `handoff.yaml` is to say; `None` for the defaults.
+/// The values for a new `handoff.yaml`; `None` for the defaults.
 #[derive(Clone, Debug, Default)]
 pub struct InitOptions {
-    /// Default: the name of the target directory.
+    /// The workspace id. Default: the name of the target directory.
     pub workspace_id: Option<String>,
-    /// As it is to be written, relative to `handoff/`. Default: `..`.
+    /// The workspace root as written in the file, relative to `handoff/`. Default: `..`.
     pub workspace_root: Option<String>,
-    /// As it is to be written, relative to `handoff/`. Default: `state`.
+    /// The state directory as written in the file, relative to `handoff/`. Default: `state`.
     pub queue_root: Option<String>,
 }
 
-/// What `init` made.
+/// The result of `init`.
 #[derive(Clone, Debug)]
 pub struct Initialized {
     /// The new directory, absolute.
@@ -36,32 +36,32 @@ pub struct Initialized {
     pub workspace_root: String,
     /// As it is written in the configuration.
     pub queue_root: String,
-    /// What to do now, a line each.
+    /// The next steps, one line each.
     pub next_steps: Vec<String>,
 }
 
-/// What `init_pool` made; all paths are absolute.
+/// The result of `init_pool`; all paths are absolute.
 #[derive(Clone, Debug)]
 pub struct PoolInitialized {
     /// As it reads in the configuration.
     pub workspace_id: String,
-    /// The directory of configuration and store.
+    /// The directory of the configuration and the store.
     pub queue: PathBuf,
-    /// The configuration.
+    /// The configuration file.
     pub config: PathBuf,
     /// The state directory.
     pub store: PathBuf,
     /// The dispatcher scripts: vendor and path.
     pub dispatchers: Vec<(&'static str, PathBuf)>,
-    /// The instructions for a chat that works on the queue.
+    /// The instructions for a chat session that works on the queue.
     pub polling_prompt: PathBuf,
 }
 
-/// Writes `handoff/` into `target`, which is made if missing; relative to the current directory.
+/// Creates `handoff/` in `target`, which is created if missing and relative to the current directory.
 ///
 /// # Errors
-/// `Refused` when `handoff` exists already, `Invalid` for a workspace id that no line can hold,
-/// `Io`. After an error nothing is left of what was made.
+/// `Refused` when `handoff` already exists, `Invalid` for a workspace id that is not valid, `Io` when a file
+/// cannot be created. After an error everything that was created is removed again.
 pub fn init(target: &Path, wish: InitOptions) -> Result<Initialized> {
     let target = real_target(target)?;
     let workspace_id = workspace_id(wish.workspace_id.as_deref(), &target)?;
@@ -74,7 +74,7 @@ pub fn init(target: &Path, wish: InitOptions) -> Result<Initialized> {
     }
     let handoff = target.join("handoff");
     let store = resolve(&absolute(&handoff, Path::new(&queue_root))?)?;
-    // Only to refuse now what reading the configuration would refuse later.
+    // Refuses now what reading the configuration would refuse later.
     resolve(&absolute(&handoff, Path::new(&workspace_root))?)?;
     let values = Values {
         workspace_id: &workspace_id,
@@ -89,7 +89,7 @@ pub fn init(target: &Path, wish: InitOptions) -> Result<Initialized> {
     plant.directories(&target)?;
     claim_directory(&mut plant, &handoff)?;
     write_all(&mut plant, &handoff, WORKSPACE, &values)?;
-    // A store elsewhere is made at its first use; one that git would see is hidden from it now.
+    // A store elsewhere is created at its first use; one that git would see is hidden from it now.
     if store != handoff && store.starts_with(&handoff) {
         write_state(&mut plant, &store, &values)?;
     }
@@ -107,12 +107,12 @@ pub fn init(target: &Path, wish: InitOptions) -> Result<Initialized> {
     })
 }
 
-/// Writes `.agent-lanes-queue/` and `dispatchers/` into `target`, which is made if missing;
-/// relative to the current directory.
+/// Creates `.agent-lanes-queue/` and `dispatchers/` in `target`, which is created if missing and relative to the
+/// current directory.
 ///
 /// # Errors
-/// `Refused` when one of the two exists already, otherwise as [`init`]. After an error nothing is
-/// left of what was made.
+/// `Refused` when one of the two already exists, otherwise as [`init`]. After an error everything that was
+/// created is removed again.
 pub fn init_pool(target: &Path, id: Option<&str>) -> Result<PoolInitialized> {
     let target = real_target(target)?;
     let workspace_id = workspace_id(id, &target)?;
@@ -152,7 +152,7 @@ pub fn init_pool(target: &Path, id: Option<&str>) -> Result<PoolInitialized> {
 
 fn real_target(target: &Path) -> Result<PathBuf> {
     let path = BaseDir::current().absolute(target)?;
-    // A directory that is missing will be made; anything else of that name, or above it, is in the way.
+    // A missing directory will be created; a file of that name, or above it, is an error.
     if let Some(there) = path.ancestors().find(|above| above.exists())
         && !there.is_dir()
     {
@@ -162,7 +162,7 @@ fn real_target(target: &Path) -> Result<PathBuf> {
     resolve(&path)
 }
 
-/// The id that was asked for, else the name of the directory.
+/// Returns the requested id, otherwise the name of the directory.
 fn workspace_id(wanted: Option<&str>, target: &Path) -> Result<String> {
     let id = match wanted {
         Some(id) => id.trim().to_string(),
@@ -181,7 +181,7 @@ fn already_there(path: &Path) -> Error {
         .with_hint("nothing was changed; move it away to start afresh")
 }
 
-/// Refuses early, before anything is made. Links to nowhere count as existing.
+/// Refuses an existing directory before anything is created. Dangling links count as existing.
 fn refuse_existing(path: &Path) -> Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(_) => Err(already_there(path)),
@@ -190,7 +190,7 @@ fn refuse_existing(path: &Path) -> Result<()> {
     }
 }
 
-/// Makes a directory that must be new; of two processes at once, one gets it.
+/// Creates a directory that must not exist; of two concurrent processes only one succeeds.
 fn claim_directory(plant: &mut Plant, path: &Path) -> Result<()> {
     plant.directory(path, rollback::OPEN).map_err(|error| {
         if error.kind() == ErrorKind::Io
@@ -214,7 +214,7 @@ fn write_all(plant: &mut Plant, base: &Path, templates: &[Template], values: &Va
     Ok(())
 }
 
-/// Makes the state directory, for its owner only and kept out of git.
+/// Creates the state directory, accessible only to its owner and ignored by git.
 fn write_state(plant: &mut Plant, store: &Path, values: &Values<'_>) -> Result<()> {
     if let Some(parent) = store.parent() {
         plant.directories(parent)?;

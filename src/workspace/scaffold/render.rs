@@ -1,4 +1,4 @@
-//! Filling placeholders, quoted for the file they stand in.
+//! Fills the placeholders of templates, quoted for the type of file.
 
 use super::templates::Template;
 
@@ -17,10 +17,10 @@ pub(super) struct Values<'a> {
 }
 
 impl Values<'_> {
-    /// The text of a template with every placeholder filled: as a YAML scalar in YAML files, as one
-    /// shell word everywhere else, since the texts show values within commands.
+    /// Returns the text of a template with every placeholder filled: as a YAML scalar in YAML files, as one shell
+    /// word everywhere else, since the texts show values within commands.
     ///
-    /// One pass: a value that looks like a placeholder is not filled again.
+    /// Makes a single pass: a value that looks like a placeholder is not filled again.
     pub(super) fn fill(&self, template: &Template) -> String {
         let quote = if template.path.ends_with(".yaml") { yaml_scalar } else { shell_word };
         let mut out = String::with_capacity(template.text.len() + 256);
@@ -54,7 +54,7 @@ impl Values<'_> {
     }
 }
 
-/// `text` as one shell word.
+/// Quotes `text` as one shell word.
 fn shell_word(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
     if !text.is_empty() && text.chars().all(safe) {
@@ -64,12 +64,12 @@ fn shell_word(text: &str) -> String {
     }
 }
 
-/// Words that YAML 1.1 or 1.2 takes for something else than text.
+/// Words that YAML 1.1 or 1.2 does not parse as text.
 const YAML_WORDS: [&str; 12] =
     ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "inf", "infinity", "nan"];
 
-/// `text` as a YAML scalar that every parser reads back as the same text: plain where that is
-/// certain, else in single quotes, else with escapes.
+/// Formats `text` as a YAML scalar that every parser reads back as the same text: plain where that is certain,
+/// otherwise in single quotes, otherwise with escapes.
 fn yaml_scalar(text: &str) -> String {
     if is_plain(text) {
         text.to_string()
@@ -90,8 +90,8 @@ fn yaml_scalar(text: &str) -> String {
     }
 }
 
-/// Names and relative or absolute paths in plain letters; nothing that looks like a number, a date
-/// or a word of YAML's own.
+/// Returns whether `text` is a name or path of plain characters that does not look like a number, a date or a
+/// YAML keyword.
 fn is_plain(text: &str) -> bool {
     let starts_well = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
         || text.starts_with("./")

@@ -1,4 +1,4 @@
-//! Making files and directories, all of them or none.
+//! Creates files and directories, all of them or none.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// Permissions of a directory that everybody may read, before the umask: a configuration that everybody
-/// may write to is refused.
+/// Permissions of a directory that everybody may read, before the umask: a world-writable configuration is
+/// refused.
 pub(super) const OPEN: u32 = 0o775;
 /// Permissions of a directory for its owner only.
 pub(super) const PRIVATE: u32 = 0o700;
 
-/// What was made so far; dropped without [`Plant::keep`], it takes everything away again.
+/// What has been created so far; dropping it without [`Plant::keep`] removes everything again.
 ///
-/// Only its own files and then-empty directories are removed, so that nothing is lost that
-/// somebody else put there meanwhile.
+/// Only its own files, and directories that are empty then, are removed, so that nothing is lost that another
+/// program has put there meanwhile.
 pub(super) struct Plant {
-    /// In the order of making.
+    /// The paths, in the order of creation.
     made: Vec<PathBuf>,
 }
 
@@ -27,7 +27,7 @@ impl Plant {
         Self { made: Vec::new() }
     }
 
-    /// Makes one directory, which must not exist.
+    /// Creates a directory, which must not exist.
     pub(super) fn directory(&mut self, path: &Path, mode: u32) -> Result<()> {
         DirBuilder::new()
             .mode(mode)
@@ -37,13 +37,13 @@ impl Plant {
         Ok(())
     }
 
-    /// Makes a directory and those above it, as far as they are missing.
+    /// Creates a directory and its missing parents.
     pub(super) fn directories(&mut self, path: &Path) -> Result<()> {
         let missing: Vec<&Path> = path.ancestors().take_while(|above| !above.is_dir()).collect();
         for directory in missing.into_iter().rev() {
             match DirBuilder::new().mode(OPEN).create(directory) {
                 Ok(()) => self.made.push(directory.to_path_buf()),
-                // Somebody made it since we looked; then it is theirs.
+                // Another program created it since the check, so it is not removed either.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && directory.is_dir() => {}
                 Err(error) => return Err(Error::io("make directory", directory, error)),
             }
@@ -63,7 +63,7 @@ impl Plant {
         file.write_all(text.as_bytes()).map_err(|error| Error::io("write", path, error))
     }
 
-    /// Everything is made: leave it.
+    /// Keeps everything that was created.
     pub(super) fn keep(mut self) {
         self.made.clear();
     }
@@ -72,7 +72,7 @@ impl Plant {
 impl Drop for Plant {
     fn drop(&mut self) {
         for path in self.made.iter().rev() {
-            // What cannot be removed has to stay; the error that brought us here is the one to tell.
+            // What cannot be removed stays; the error to report is the one that caused the rollback.
             let is_dir = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
             let _ = if is_dir { std::fs::remove_dir(path) } else { std::fs::remove_file(path) };
         }

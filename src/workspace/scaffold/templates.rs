@@ -1,19 +1,19 @@
-//! The embedded texts: which file each becomes.
+//! The embedded templates and the files created from them.
 
-/// A text that anybody may read.
+/// The permissions of a text that anybody may read.
 const TEXT: u32 = 0o644;
-/// A text in a directory that is nobody else's business.
+/// The permissions of a text in a private directory.
 const PRIVATE: u32 = 0o600;
-/// A program.
+/// The permissions of a program.
 const PROGRAM: u32 = 0o755;
 
-/// One file to be made.
+/// A file to create.
 pub(super) struct Template {
-    /// Relative to the directory of its group.
+    /// The path relative to the directory of its group.
     pub path: &'static str,
-    /// With placeholders.
+    /// The text, with placeholders.
     pub text: &'static str,
-    /// Permissions, before the umask.
+    /// The permissions, before the umask.
     pub mode: u32,
 }
 
@@ -24,7 +24,7 @@ macro_rules! template {
     };
 }
 
-/// `handoff/`.
+/// The files of `handoff/`.
 pub(super) const WORKSPACE: &[Template] = &[
     template!("handoff.yaml", "workspace/handoff.yaml", TEXT),
     template!("dispatcher.sh", "workspace/dispatcher.sh", PROGRAM),
@@ -33,21 +33,21 @@ pub(super) const WORKSPACE: &[Template] = &[
     template!("REVIEWER-AGENT-PROMPT.md", "workspace/REVIEWER-AGENT-PROMPT.md", TEXT),
 ];
 
-/// The state directory of either kind.
+/// The files of a state directory, in a workspace or a pool.
 pub(super) const STATE: &[Template] = &[
     template!(".gitignore", "workspace/gitignore", PRIVATE),
-    // Programs that look for what agent-lanes lays out find these before the first task, too.
+    // Programs that expect the layout of agent-lanes find these even before the first task.
     Template { path: ".gitkeep", text: "", mode: PRIVATE },
     Template { path: "lock", text: "", mode: PRIVATE },
 ];
 
-/// `.agent-lanes-queue/`.
+/// The files of `.agent-lanes-queue/`.
 pub(super) const QUEUE: &[Template] = &[
     template!("handoff.yaml", "pool/queue/handoff.yaml", TEXT),
     template!("README.md", "pool/queue/README.md", TEXT),
 ];
 
-/// `dispatchers/`.
+/// The files of `dispatchers/`.
 pub(super) const DISPATCHERS: &[Template] = &[
     template!("claude.sh", "pool/dispatchers/claude.sh", PROGRAM),
     template!("codex.sh", "pool/dispatchers/codex.sh", PROGRAM),

@@ -1,16 +1,16 @@
-//! How deep the brackets of a YAML text are nested, before a parser is given it: the time that the
-//! parser takes grows with the square of the depth.
+//! Checks how deep the brackets of a YAML text are nested before it is parsed: the time that the parser takes
+//! grows with the square of the depth.
 //!
-//! Only brackets can be nested deeply in little text, so the rest of YAML is understood just well
-//! enough to pass by brackets that are text: in quotes, comments, block scalars and plain words.
+//! Only brackets can be nested deeply in little text. The rest of YAML is recognized just well enough to skip
+//! brackets that are text: in quotes, comments, block scalars and plain scalars.
 
-/// The deepest nesting that is read; the parser refuses more, too.
+/// The deepest accepted nesting; the parser refuses more, too.
 const LIMIT: usize = 128;
 
-/// Refuses text whose brackets are nested deeper than is read.
+/// Refuses text whose brackets are nested too deep.
 ///
 /// # Errors
-/// One line that names the line.
+/// The reason, with the number of the line.
 pub fn check(text: &str) -> Result<(), String> {
     let mut scan = Scan::default();
     for (n, line) in text.lines().enumerate() {
@@ -22,9 +22,9 @@ pub fn check(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Lines that are text, after a `|` or `>`.
+/// The lines of a block scalar, after a `|` or `>`.
 struct Block {
-    /// The column that they are indented from; -1 at the top.
+    /// The column relative to which they are indented; -1 at the top level.
     parent: isize,
     /// The indentation of the first of them.
     own: Option<isize>,
@@ -55,7 +55,7 @@ impl Scan {
     }
 
     fn outside_of_blocks(&mut self, line: &[u8]) {
-        // Whether a value may begin here, and where the mapping or list that it belongs to stands.
+        // Whether a value may begin here, and the column of the mapping or list that it belongs to.
         let (mut fresh, mut parent, mut word) = (true, -1, -1);
         let mut at = if line.starts_with(b"---") { 3 } else { 0 };
         while let Some(byte) = line.get(at) {
@@ -111,7 +111,7 @@ impl Scan {
     }
 }
 
-/// Whether what follows a `|` or `>` says that text follows in the next lines.
+/// Returns whether what follows a `|` or `>` is the header of a block scalar.
 fn is_header(rest: &[u8]) -> bool {
     let marks = rest.iter().take_while(|byte| matches!(byte, b'+' | b'-' | b'1'..=b'9')).count();
     let after = &rest[marks..];
@@ -119,7 +119,7 @@ fn is_header(rest: &[u8]) -> bool {
     marks <= 2 && (words.is_empty() || (words[0] == b'#' && words.len() < after.len()))
 }
 
-/// The indentation that a header names.
+/// Returns the indentation given in a header.
 fn explicit(rest: &[u8]) -> Option<isize> {
     let digit = rest.iter().take(2).find(|byte| byte.is_ascii_digit())?;
     Some(isize::from(digit - b'0'))

@@ -1,7 +1,7 @@
-//! YAML and JSON files that people write, read into one form: a JSON object.
+//! Parses YAML and JSON files that people write into a common form: a JSON object.
 //!
-//! The shape follows what PyYAML accepts, since the same files are read by other implementations:
-//! a byte order mark, CRLF, keys that are not text, merge keys.
+//! The syntax follows what PyYAML accepts, since other implementations read the same files: a byte order mark,
+//! CRLF, keys that are not text, merge keys.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,20 @@ use super::depth;
 use super::tree::Tree;
 use crate::model::json::{self, Object};
 
-/// What a file says.
+/// The content of a file.
 #[derive(Debug, Default)]
 pub(in crate::workspace) struct Document {
     /// Its keys and values.
     pub object: Object,
-    /// How numbers are written that JSON writes otherwise.
+    /// The source text of numbers that JSON writes differently.
     pub written: Written,
-    /// Whether the other numbers are as they are written; the parser of JSON spells exponents anew.
+    /// Whether the other numbers are exactly as written; the JSON parser normalizes exponents.
     pub is_exact: bool,
-    /// Whether a key may stand twice somewhere; `false` is certain.
+    /// Whether there may be a duplicate key; `false` is certain.
     pub may_repeat_a_key: bool,
 }
 
-/// How the number at `path` (keys, and positions in lists) of a YAML or JSON text is written.
+/// Returns the source text of the number at `path` (keys, and positions in lists) of a YAML or JSON text.
 pub fn written_number(text: &str, path: &[String]) -> Option<String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     depth::check(text).ok()?;
@@ -36,11 +36,11 @@ pub fn written_number(text: &str, path: &[String]) -> Option<String> {
 
 /// Parses YAML, or JSON if the text starts like a JSON object.
 ///
-/// What YAML has and JSON lacks becomes text: keys that are numbers or booleans, numbers that are
-/// not finite. Numbers keep the way they are written where JSON has it.
+/// What YAML supports and JSON does not becomes text: keys that are numbers or booleans, numbers that are not
+/// finite. Numbers keep their notation where JSON allows it.
 ///
 /// # Errors
-/// One line that says what is wrong, with line and column where they are known.
+/// The reason on one line, with line and column where they are known.
 pub(in crate::workspace) fn parse(text: &str) -> Result<Document, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     depth::check(text)?;
@@ -55,7 +55,7 @@ pub(in crate::workspace) fn parse(text: &str) -> Result<Document, String> {
     parse_yaml(text)
 }
 
-/// JSON proper is read as such, since YAML refuses tabs and rounds long numbers.
+/// Valid JSON is parsed as JSON, since YAML refuses tabs and rounds long numbers.
 fn looks_like_json(text: &str) -> bool {
     text.trim_start().strip_prefix('{').is_some_and(|inner| inner.trim_start().starts_with(['"', '}']))
 }
@@ -84,7 +84,7 @@ fn parse_yaml(text: &str) -> Result<Document, String> {
     }
 }
 
-/// What stands in a line of the text, or before it if there is nothing.
+/// Quotes a line of the text, or the line before it if it is blank.
 fn near(text: &str, line: usize) -> String {
     let mut before: Vec<&str> = text.lines().take(line).collect();
     while before.pop_if(|line| line.trim().is_empty()).is_some() {}
@@ -94,7 +94,7 @@ fn near(text: &str, line: usize) -> String {
     }
 }
 
-/// A value as serde_yaml's own type holds it, for readers of the `dispatch` section.
+/// Converts a value to the type of serde_yaml, for readers of the `dispatch` section.
 pub(in crate::workspace) fn to_yaml(value: Value) -> serde_yaml::Value {
     match value {
         Value::Null => serde_yaml::Value::Null,
@@ -118,11 +118,11 @@ pub(in crate::workspace) fn to_yaml(value: Value) -> serde_yaml::Value {
     }
 }
 
-/// Where a number stands: the keys and positions that lead to it, with `/` before each.
+/// The location of a number: the keys and positions that lead to it, each preceded by `/`.
 pub(in crate::workspace) type Written = BTreeMap<String, String>;
 
-/// Turns a tree into JSON, and notes in `written` under `path` how numbers are written that JSON writes
-/// otherwise.
+/// Converts a tree to JSON, and records in `written`, by path, the source text of numbers that JSON writes
+/// differently.
 fn to_json(tree: Tree, path: &str, written: &mut Written) -> Result<Value, String> {
     Ok(match tree {
         Tree::Null => Value::Null,
@@ -159,14 +159,14 @@ fn to_json(tree: Tree, path: &str, written: &mut Written) -> Result<Value, Strin
     })
 }
 
-/// A number as it is written, if JSON may write it so.
+/// Returns a number as it is written, if JSON allows that notation.
 fn as_json_number(text: &str) -> Option<Number> {
     serde_json::from_str::<Number>(text).ok()?;
-    // What the parser returns has its exponents spelt otherwise.
+    // The parser returns exponents in a different notation.
     Some(Number::from_string_unchecked(text.to_string()))
 }
 
-/// Carries out a merge key: `<<` names mappings whose keys stand in for those that are missing.
+/// Applies a merge key: `<<` names mappings whose keys replace those that are missing.
 fn merge(object: &mut Object, merged: Tree, path: &str, written: &mut Written) -> Result<(), String> {
     let sources = match merged {
         Tree::List(items) => items,
@@ -191,7 +191,7 @@ fn merge(object: &mut Object, merged: Tree, path: &str, written: &mut Written) -
     Ok(())
 }
 
-/// A value without parts as text; `None` for lists and mappings.
+/// Returns a scalar as text; `None` for lists and mappings.
 pub(in crate::workspace) fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

@@ -1,4 +1,4 @@
-//! Finds keys that occur twice in one mapping of a YAML or JSON text.
+//! Finds duplicate keys in the mappings of a YAML or JSON text.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,12 +8,12 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 /// Where the error that ends the reading begins.
 const MARK: &str = "repeated key: ";
 
-/// A key that stands twice.
+/// A duplicate key.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::workspace) struct Repeated {
-    /// The line of the second one.
+    /// The line of its second occurrence.
     pub line: usize,
-    /// The keys that lead to it, with dots between.
+    /// The path of keys that leads to it, separated by dots.
     pub key: String,
 }
 
@@ -22,7 +22,7 @@ pub(in crate::workspace) fn first(text: &str) -> Option<Repeated> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let seed = Unique { path: String::new() };
     if text.trim_start().starts_with('{') {
-        // JSON proper has tabs, which YAML refuses.
+        // Valid JSON may contain tabs, which YAML refuses.
         let Err(error) = seed.deserialize(&mut serde_json::Deserializer::from_str(text)) else { return None };
         if let Some(key) = marked(&error.to_string()) {
             return Some(Repeated { line: error.line(), key });
@@ -33,13 +33,13 @@ pub(in crate::workspace) fn first(text: &str) -> Option<Repeated> {
     Some(Repeated { line: error.location()?.line(), key: marked(&error.to_string())? })
 }
 
-/// The key that an error tells of; the reader adds the place to the message.
+/// Returns the key from the message of an error, to which the parser has added the position.
 fn marked(message: &str) -> Option<String> {
     let (_, found) = message.split_once(MARK)?;
     Some(found.split_once('\n').map_or(found, |(key, _)| key).to_string())
 }
 
-/// Reads a value whose mappings must have each key once.
+/// Deserializes a value whose mappings must have each key once.
 struct Unique {
     path: String,
 }
@@ -97,7 +97,7 @@ impl<'de> Visitor<'de> for Unique {
     }
 }
 
-/// Reads a key that must be a new one, into the path that leads to its value.
+/// Deserializes a key that must be new, and returns the path that leads to its value.
 struct UniqueKey<'s> {
     seen: &'s mut BTreeSet<String>,
     path: &'s str,
@@ -114,7 +114,7 @@ impl<'de> DeserializeSeed<'de> for UniqueKey<'_> {
     type Value = String;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        // As it is written, so that 1 and 1.0 are two keys.
+        // Keys are compared as they are written, so 1 and 1.0 are different.
         deserializer.deserialize_str(self)
     }
 }

@@ -1,4 +1,4 @@
-//! Typed values out of a YAML or JSON object, with errors that name the key.
+//! Reads typed values from a YAML or JSON object, with errors that name the key.
 
 use serde_json::Value;
 
@@ -7,11 +7,11 @@ use crate::error::{Error, Result, brief_list};
 use crate::model::duration;
 use crate::model::json::Object;
 
-/// Takes typed values out of an object; the keys that are left at the end are unknown ones.
+/// Takes typed values out of an object; the keys that are left at the end are unknown.
 ///
-/// A key that is null counts as absent, since YAML writes an empty value so.
+/// A null value counts as absent, since YAML parses an empty value as null.
 pub(in crate::workspace) struct MappingReader {
-    /// What the object was read from, for messages: `config file /w/handoff.yaml`.
+    /// The source of the object, for messages: `config file /w/handoff.yaml`.
     source: String,
     object: Object,
     written: Written,
@@ -23,13 +23,13 @@ impl MappingReader {
         Self::of_file(source, Document { object, ..Document::default() })
     }
 
-    /// The fields of a file.
+    /// Makes a reader for a file.
     pub(in crate::workspace) fn of_file(source: String, document: Document) -> Self {
         let Document { object, written, is_exact, .. } = document;
         Self { source, object, written, is_exact }
     }
 
-    /// Text, or a number as it is written; `place` is the keys and positions that lead to it.
+    /// Returns text, or a number as it is written; `place` is the path of keys and positions that leads to it.
     fn written(&self, place: &str, value: &Value) -> Option<String> {
         match value {
             Value::String(text) => Some(text.clone()),
@@ -42,27 +42,27 @@ impl MappingReader {
         }
     }
 
-    /// What the object was read from.
+    /// Returns the source of the object.
     pub(in crate::workspace) fn source(&self) -> &str {
         &self.source
     }
 
-    /// An error about one key.
+    /// Makes an error about one key.
     pub(in crate::workspace) fn wrong(&self, key: &str, expected: &str) -> Error {
         Error::config(format!("{}: '{key}' must be {expected}", self.source))
     }
 
-    /// Whether the key is there, null included.
+    /// Returns whether the key is present, even if it is null.
     pub(in crate::workspace) fn has(&self, key: &str) -> bool {
         self.object.contains_key(key)
     }
 
-    /// Any value.
+    /// Takes a value of any type.
     pub(in crate::workspace) fn value(&mut self, key: &str) -> Option<Value> {
         self.object.remove(key).filter(|value| !value.is_null())
     }
 
-    /// Text; a number counts as the text it is written as.
+    /// Takes a text; a number counts as its source text.
     pub(in crate::workspace) fn text(&mut self, key: &str) -> Result<Option<String>> {
         match self.value(key) {
             None => Ok(None),
@@ -73,12 +73,12 @@ impl MappingReader {
         }
     }
 
-    /// Text that is not empty; empty counts as absent.
+    /// Takes a text; an empty one counts as absent.
     pub(in crate::workspace) fn text_or_blank(&mut self, key: &str) -> Result<Option<String>> {
         Ok(self.text(key)?.filter(|text| !text.trim().is_empty()))
     }
 
-    /// A whole number.
+    /// Takes an integer.
     pub(in crate::workspace) fn integer(&mut self, key: &str) -> Result<Option<i64>> {
         match self.value(key) {
             None => Ok(None),
@@ -89,7 +89,7 @@ impl MappingReader {
         }
     }
 
-    /// A length of time in seconds: a number, or text such as `15m`.
+    /// Takes a duration in seconds: a number, or text such as `15m`.
     pub(in crate::workspace) fn span(&mut self, key: &str) -> Result<Option<f64>> {
         let seconds = match self.value(key) {
             None => return Ok(None),
@@ -103,7 +103,7 @@ impl MappingReader {
         }
     }
 
-    /// A mapping; empty when absent.
+    /// Takes a mapping; empty if absent.
     pub(in crate::workspace) fn mapping(&mut self, key: &str) -> Result<Object> {
         match self.value(key) {
             None => Ok(Object::new()),
@@ -112,7 +112,7 @@ impl MappingReader {
         }
     }
 
-    /// A list; empty when absent.
+    /// Takes a list; empty if absent.
     pub(in crate::workspace) fn list(&mut self, key: &str) -> Result<Vec<Value>> {
         match self.value(key) {
             None => Ok(Vec::new()),
@@ -121,7 +121,7 @@ impl MappingReader {
         }
     }
 
-    /// A list of texts; empty when absent.
+    /// Takes a list of texts; empty if absent.
     pub(in crate::workspace) fn texts(&mut self, key: &str) -> Result<Vec<String>> {
         self.list(key)?
             .iter()
@@ -131,8 +131,8 @@ impl MappingReader {
             .ok_or_else(|| self.wrong(key, "a list of texts"))
     }
 
-    /// A list of texts, each alone or as the value `name` of a mapping; empty when absent, and `None` when
-    /// there is something else.
+    /// Takes a list of texts, each plain or as the value `name` of a mapping; empty if absent, `None` if an item is
+    /// something else.
     pub(in crate::workspace) fn texts_or(&mut self, key: &str, name: &str) -> Result<Option<Vec<String>>> {
         let items = self.list(key)?;
         let texts = items.iter().enumerate().map(|(n, item)| match item.get(name) {
@@ -142,7 +142,7 @@ impl MappingReader {
         Ok(texts.collect())
     }
 
-    /// A warning about the keys that nobody asked for, if there are any.
+    /// Returns a warning about unknown keys, if there are any.
     pub(in crate::workspace) fn unknown_keys(&self) -> Option<String> {
         if self.object.is_empty() {
             return None;

@@ -1,4 +1,4 @@
-//! YAML and JSON files that people write: bounded, parsed, and read into typed values.
+//! YAML and JSON files that people write: size-limited, parsed, and converted to typed values.
 
 mod depth;
 mod document;

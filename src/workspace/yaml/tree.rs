@@ -1,8 +1,8 @@
-//! A YAML document with every number as it is written.
+//! A YAML document that keeps the notation of every number.
 //!
-//! YAML turns `1.10`, `6e2` and `0x1F` into numbers, from which nobody can tell how they were written. Where
-//! text is wanted, as for a branch or a key, what was written counts. So a text with numbers is read twice: once for
-//! the kinds of its values, and once, following those, for the texts of its numbers.
+//! YAML converts `1.10`, `6e2` and `0x1F` to numbers and loses how they were written. Where text is expected, as for a
+//! branch or a key, the notation counts. A text with numbers is therefore parsed twice: once for the types of its
+//! values, and once, guided by these, for the source text of its numbers.
 
 use std::fmt;
 
@@ -18,32 +18,32 @@ pub(in crate::workspace) enum Tree {
     Null,
     Bool(bool),
     Number {
-        /// `None` for those that are not finite, which JSON lacks.
+        /// `None` for a number that is not finite, which JSON does not support.
         value: Option<Number>,
-        /// As it stands in the document.
+        /// Its source text.
         written: String,
     },
     Text(String),
     List(Vec<Tree>),
-    /// Keys and values in their order, repetitions and merge keys included.
+    /// Keys and values in order, including duplicate and merge keys.
     Map(Vec<(Tree, Tree)>),
 }
 
 impl Tree {
-    /// Reads one document.
+    /// Parses one document.
     ///
     /// # Errors
-    /// What is wrong with it, with its place.
+    /// The error of the parser, with its position.
     pub(in crate::workspace) fn parse(text: &str) -> Result<Self, serde_yaml::Error> {
         let mut tree: Self = serde_yaml::from_str(text)?;
-        // Every command reads the configuration, which is seldom a place for numbers.
+        // Every command reads the configuration, which rarely contains numbers.
         if tree.any(&|node| matches!(node, Self::Number { .. })) {
             Fill(&mut tree).deserialize(serde_yaml::Deserializer::from_str(text))?;
         }
         Ok(tree)
     }
 
-    /// Whether two keys of a mapping read alike. Keys that are written alike do; `null` and `~` do, too.
+    /// Returns whether two keys of a mapping may be equal: those with the same source text, and `null` and `~`.
     pub(in crate::workspace) fn may_repeat_a_key(&self) -> bool {
         self.any(&|node| match node {
             Self::Map(entries) => {
@@ -55,7 +55,7 @@ impl Tree {
         })
     }
 
-    /// Whether `is_it` holds for this value or any within it.
+    /// Returns whether `is_it` holds for this value or any value inside it.
     fn any(&self, is_it: &impl Fn(&Self) -> bool) -> bool {
         is_it(self)
             || match self {
@@ -65,7 +65,7 @@ impl Tree {
             }
     }
 
-    /// The text of a scalar, a number as it is written; `None` for lists and mappings.
+    /// Returns the text of a scalar, a number as it is written; `None` for lists and mappings.
     pub(in crate::workspace) fn scalar(&self) -> Option<&str> {
         Some(match self {
             Self::Null => "null",
@@ -77,14 +77,14 @@ impl Tree {
         })
     }
 
-    /// The value that keys and positions in lists lead to.
+    /// Returns the value at a path of keys and positions in lists.
     pub(in crate::workspace) fn at(&self, path: &[String]) -> Option<&Self> {
         let Some((first, rest)) = path.split_first() else { return Some(self) };
         match self {
             Self::List(items) => items.get(first.parse::<usize>().ok()?)?.at(rest),
             Self::Map(entries) => {
                 let is = |key: &Self, name: &str| key.scalar() == Some(name);
-                // Of a key that stands twice the last one counts, and all before what is merged in.
+                // The last of duplicate keys counts, and all take precedence over merged keys.
                 match entries.iter().rev().find(|(key, _)| is(key, first)) {
                     Some((_, value)) => value.at(rest),
                     None => {
@@ -112,7 +112,7 @@ impl<'de> Deserialize<'de> for Tree {
     }
 }
 
-/// Reads the kinds of values.
+/// Deserializes the types of values.
 struct Kinds;
 
 impl<'de> Visitor<'de> for Kinds {
@@ -195,7 +195,7 @@ fn big(number: impl fmt::Display) -> Number {
     Number::from_string_unchecked(number.to_string())
 }
 
-/// Reads the texts of the numbers of a tree.
+/// Deserializes the source texts of the numbers of a tree.
 struct Fill<'t>(&'t mut Tree);
 
 impl<'de> DeserializeSeed<'de> for Fill<'_> {
