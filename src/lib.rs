@@ -1,23 +1,86 @@
-//! Task lanes for agents, scripts and people on one machine.
+//! A task queue for coding agents, shell scripts and people on one machine: plain files, leases, no daemon.
+//!
+//! The queue, or *store*, is a directory. Whoever opens it with [`Store`] shares it with every `lanes` command and every
+//! other program that has it open; there is no server in between. A task is submitted to a *lane*, claimed under a
+//! lease by one worker at a time, and answered once.
+//!
+//! ```
+//! use lanes::{Answer, Command, LaneQuery, NewTask, Store, StoreOptions};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let root = dir.path().join("state");
+//! let store = Store::open(&root, StoreOptions::default())?;
+//! let id = store.submit(NewTask::prompt("review", "Is this right?"))?.task.id;
+//!
+//! // A worker, usually in another process. The lease holds for 60 seconds unless it is renewed.
+//! let task = store.claim_next(&LaneQuery::lane("review"), "worker-1", 60.0)?.expect("a task is waiting");
+//! let token = task.status.claim().map(|claim| claim.token.clone());
+//! let answer = Answer { token, ..Answer::completed("worker-1", "Yes.") };
+//! store.apply(&task.id, &Command::Respond(answer))?;
+//!
+//! let response = store.response(&store.task(&id)?)?.expect("it was answered");
+//! assert_eq!(response.body, "Yes.");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `examples/worker.rs` is a worker that renews its claims.
+//!
+//! # Invariants
+//!
+//! - **A change is one rename.** A process that is killed leaves the state before a change or after it, and what
+//!   is derived from the tasks is repaired by the next process that uses it.
+//! - **One holder.** A task has at most one live claim. Every claim has a new token, and a command with an old token is
+//!   refused: [`Error::refusal`] says why.
+//! - **One answer.** A task that has been answered, cancelled or dead-lettered never changes its answer.
+//! - **Durable when it returns.** A submit, a claim and a response are on the disk when their call returns, and survive
+//!   a power cut.
+//!
+//! `CONTRACT.md` in the repository states all promises in detail, with the file formats.
+//!
+//! # Limits
+//!
+//! - Linux, and a local file system: leases rely on `flock` and on the uptime of one machine.
+//! - Calls block while they wait for a lock, [`StoreOptions::lock_timeout`] at most, and for the disk.
+//! - A prompt has at most 8 MiB, a response at most 100 MiB, and a lane name at most 200 bytes. The command line and the
+//!   server check these limits and all names; a program that calls [`Store::submit`] itself has to.
+//! - The version of the crate is 0.x: names may change. The files and the command line are what is stable.
+//!
+//! # Features
+//!
+//! `cli` (on by default) is the `lanes` binary: command line, HTTP server and dispatcher. Without default features the
+//! crate is the library on this page.
 
-// What only the binary needs stays in its module, beside what it belongs to.
-#![cfg_attr(not(feature = "cli"), allow(dead_code, reason = "much of the library serves the binary"))]
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, unused_imports, reason = "much of the library serves the binary")
+)]
 
 #[cfg(feature = "cli")]
-pub mod cli;
+mod cli;
 #[cfg(test)]
 mod concurrency_tests;
-pub mod digest;
+mod digest;
 #[cfg(feature = "cli")]
-pub mod dispatch;
-pub mod error;
+mod dispatch;
+mod error;
 #[cfg(feature = "cli")]
-pub mod http;
-pub mod model;
+mod http;
+#[doc(hidden)]
+pub mod internals;
+mod model;
 #[cfg(feature = "cli")]
-pub mod signals;
-pub mod store;
+mod signals;
+mod store;
 mod sync;
-pub mod workspace;
+mod workspace;
 
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub use cli::run as run_command_line;
 pub use error::{Error, ErrorKind, Result};
+pub use model::json::Object;
+pub use model::{
+    Answer, Claim, ClaimToken, Command, Effect, Event, FailureClass, Filter, NewRequest, NewTask, Refusal,
+    Response, ResponseStatus, Status, Task, TaskId, TaskSpec, Time, Verdict,
+};
+pub use store::{Clock, Entropy, FeedCursor, FeedEntry, LaneQuery, Store, StoreOptions, Submitted, Watch};

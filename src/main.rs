@@ -22,5 +22,5 @@ extern "C" fn look_at_stdout() {
 }
 
 fn main() -> ExitCode {
-    lanes::cli::run(STDOUT_IS_CLOSED.load(Ordering::Relaxed))
+    lanes::run_command_line(STDOUT_IS_CLOSED.load(Ordering::Relaxed))
 }

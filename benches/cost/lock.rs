@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lanes::model::{Command, TaskId};
-use lanes::store::{Store, last_lock_hold};
+use lanes::internals::model::{Command, TaskId};
+use lanes::internals::store::{Store, last_lock_hold};
 
 use crate::measure::quantile;
 use crate::scene::{Scene, answer, wish};
@@ -59,6 +59,6 @@ fn each(mut work: impl FnMut(usize)) -> Vec<Duration> {
         .collect()
 }
 
-fn token(store: &Store, id: &TaskId) -> lanes::model::ClaimToken {
+fn token(store: &Store, id: &TaskId) -> lanes::internals::model::ClaimToken {
     store.task(id).expect("it can be read").status.claim().expect("it is claimed").token.clone()
 }

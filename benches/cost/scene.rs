@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lanes::digest::sha256_file;
-use lanes::model::NewRequest;
-use lanes::model::{Answer, Command, NewTask, TaskId};
-use lanes::store::{Store, StoreOptions};
+use lanes::internals::digest::sha256_file;
+use lanes::internals::model::NewRequest;
+use lanes::internals::model::{Answer, Command, NewTask, TaskId};
+use lanes::internals::store::{Store, StoreOptions};
 
 use crate::support;
 
@@ -182,7 +182,7 @@ pub fn wish(root: &Path) -> NewTask {
 }
 
 /// Returns a short answer.
-pub fn answer(token: lanes::model::ClaimToken) -> Command {
+pub fn answer(token: lanes::internals::model::ClaimToken) -> Command {
     Command::Respond(Answer { token: Some(token), ..Answer::completed("bench", "done") })
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lanes::model::Filter;
-use lanes::store::{LaneQuery, Store};
+use lanes::internals::model::Filter;
+use lanes::internals::store::{LaneQuery, Store};
 
 use crate::measure::{ms, quantile, ratio, repeat};
 use crate::scene::{LANE, LANES, Scene, answer, wish};

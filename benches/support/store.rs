@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use lanes::model::{Answer, Command, NewTask, ResponseStatus, TaskId, TaskSpec, Time, json};
-use lanes::store::{Clock, Store, StoreOptions};
+use lanes::internals::model::{Answer, Command, NewTask, ResponseStatus, TaskId, TaskSpec, Time, json};
+use lanes::internals::store::{Clock, Store, StoreOptions};
 
 /// How many tasks of each kind a store gets; the oldest have ended.
 #[derive(Clone, Debug)]
@@ -259,7 +259,7 @@ fn wish(root: &Path, not_before: Option<Time>, keyed: bool) -> NewTask {
     new
 }
 
-fn answer(token: Option<lanes::model::ClaimToken>, status: ResponseStatus) -> Command {
+fn answer(token: Option<lanes::internals::model::ClaimToken>, status: ResponseStatus) -> Command {
     Command::Respond(Answer {
         token,
         status,

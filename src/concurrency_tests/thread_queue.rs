@@ -24,9 +24,8 @@ fn later() -> Instant {
     Instant::now() + Duration::from_secs(3600)
 }
 
-#[expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 fn join(threads: Vec<JoinHandle<()>>) {
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    threads.into_iter().for_each(|thread| thread.join().expect("the thread ends"));
 }
 
 #[test]

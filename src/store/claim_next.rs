@@ -22,6 +22,13 @@ pub struct LaneQuery {
     pub filter: Filter,
 }
 
+impl LaneQuery {
+    /// Makes a query for any task in `lane`.
+    pub fn lane(lane: impl Into<String>) -> Self {
+        Self { lanes: vec![lane.into()], filter: Filter::default() }
+    }
+}
+
 /// How the next task is claimed.
 pub struct ClaimRequest<'a> {
     /// The name of the worker that claims it.

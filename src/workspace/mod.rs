@@ -23,11 +23,9 @@ mod trust;
 mod why;
 mod yaml;
 
+pub use crate::model::check_lane;
+pub use crate::model::limits::MAX_PROMPT_ONLY;
 pub use crate::model::limits::key as check_key;
-pub use crate::model::limits::{
-    MAX_ATTEMPTS, MAX_KEY, MAX_LABEL, MAX_LABELS, MAX_PROMPT, MAX_PROMPT_ONLY, MAX_TIMEOUT_SECONDS, MAX_WORD,
-};
-pub use crate::model::{MAX_LANE, check_lane};
 pub use base_dir::BaseDir;
 pub use config::Config;
 pub use delivery::deliver;
@@ -38,10 +36,10 @@ pub use fingerprints::Fingerprints;
 pub use key_value::parse_pairs;
 pub use ownership::{FoundConfig, Identity};
 pub use paths::{absolute, real_path};
-pub use scaffold::{InitOptions, Initialized, PoolInitialized, init, init_pool};
+pub use scaffold::{InitOptions, init, init_pool};
 pub use sensitive_paths::is_in_secret_directory;
 pub use submit::{Checked, SubmitContext, check_line, check_submit};
-pub use submit_request::{SUBMIT_FIELDS, SubmitField, SubmitRequest, SubmitValue, WhenEmpty};
+pub use submit_request::{SUBMIT_FIELDS, SubmitField, SubmitRequest, SubmitValue};
 pub use trust::{Choices, Standing, TrustRecord, TrustRecords, fingerprint, is_in_repository, state_home};
-pub use why::{Reason, why};
+pub use why::why;
 pub use yaml::{check_nesting, written_number};

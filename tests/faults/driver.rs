@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use lanes::model::{ClaimToken, Command, Filter, TaskId};
-use lanes::store::{LaneQuery, Store, StoreOptions};
+use lanes::internals::model::{ClaimToken, Command, Filter, TaskId};
+use lanes::internals::store::{LaneQuery, Store, StoreOptions};
 use serde_json::Value;
 
 use crate::testkit::store::{answer_with, new_task, note};
@@ -30,7 +30,7 @@ impl User<'_> {
         self.done("open", Store::open(&self.world.store(), StoreOptions::default()))
     }
 
-    fn done<T>(&self, doing: &str, result: lanes::error::Result<T>) -> T {
+    fn done<T>(&self, doing: &str, result: lanes::internals::error::Result<T>) -> T {
         result.unwrap_or_else(|error| panic!("{}: then {doing}: {}", self.what, error.message()))
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lanes::model::Time;
-use lanes::store::{Severity, StoreOptions};
+use lanes::internals::model::Time;
+use lanes::internals::store::{Severity, StoreOptions};
 use serde_json::Value;
 
 use crate::copies;

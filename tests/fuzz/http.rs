@@ -1,6 +1,6 @@
 //! Requests: what httparse and a plain reader of bodies make of the same bytes.
 
-use lanes::http::fuzzing::{ParsedConnection, ParsedRequest, read};
+use lanes::internals::http::fuzzing::{ParsedConnection, ParsedRequest, read};
 
 use crate::noise::Noise;
 use crate::run::Target;

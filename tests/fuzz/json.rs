@@ -1,7 +1,7 @@
 //! JSON read where it stands: serde_json is the measure.
 
-use lanes::model::json::raw::members;
-use lanes::model::json::{Object, parse_object, to_ascii_line, to_line, to_text};
+use lanes::internals::model::json::raw::members;
+use lanes::internals::model::json::{Object, parse_object, to_ascii_line, to_line, to_text};
 use serde_json::Value;
 
 use crate::noise::Noise;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use lanes::dispatch::outcome::ResetTime;
-use lanes::dispatch::run::reset_time::{NoticeContext, reset_in};
-use lanes::dispatch::vendor::{Notices, Vendors};
-use lanes::model::Time;
+use lanes::internals::dispatch::outcome::ResetTime;
+use lanes::internals::dispatch::run::reset_time::{NoticeContext, reset_in};
+use lanes::internals::dispatch::vendor::{Notices, Vendors};
+use lanes::internals::model::Time;
 
 use crate::noise::Noise;
 use crate::run::Target;

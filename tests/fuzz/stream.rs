@@ -4,14 +4,14 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use lanes::dispatch::outcome::Exit;
-use lanes::dispatch::output::{
+use lanes::internals::dispatch::outcome::Exit;
+use lanes::internals::dispatch::output::{
     Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser, Tokens, Totals, Usage,
 };
-use lanes::dispatch::run::classify::classify;
-use lanes::dispatch::run::evidence::RunEvidence;
-use lanes::dispatch::vendor::{Notices, Vendors};
-use lanes::model::Time;
+use lanes::internals::dispatch::run::classify::classify;
+use lanes::internals::dispatch::run::evidence::RunEvidence;
+use lanes::internals::dispatch::vendor::{Notices, Vendors};
+use lanes::internals::model::Time;
 
 use crate::noise::Noise;
 use crate::run::Target;

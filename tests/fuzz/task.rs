@@ -1,7 +1,7 @@
 //! task.json: read in two ways, and written again without losing anything.
 
-use lanes::model::json::{parse_object, to_text};
-use lanes::model::{Task, TaskText};
+use lanes::internals::model::json::{parse_object, to_text};
+use lanes::internals::model::{Task, TaskText};
 
 use crate::noise::Noise;
 use crate::run::Target;

@@ -3,10 +3,12 @@
 use std::cell::OnceCell;
 use std::path::PathBuf;
 
-use lanes::dispatch::config::DispatchConfig;
-use lanes::dispatch::config::reader::SourceText;
-use lanes::model::Time;
-use lanes::workspace::{BaseDir, Config, SubmitContext, SubmitRequest, check_nesting, check_submit};
+use lanes::internals::dispatch::config::DispatchConfig;
+use lanes::internals::dispatch::config::reader::SourceText;
+use lanes::internals::model::Time;
+use lanes::internals::workspace::{
+    BaseDir, Config, SubmitContext, SubmitRequest, check_nesting, check_submit,
+};
 
 use crate::noise::Noise;
 use crate::run::Target;

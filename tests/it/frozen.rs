@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::testkit::clock::TestClock;
 use crate::testkit::store::{answer, new_task, note};
 use lanes::ErrorKind;
-use lanes::model::{Command, Effect, FailureClass, Filter, Status, Task, TaskId, Time, json};
-use lanes::store::{LaneQuery, Store};
+use lanes::internals::model::{Command, Effect, FailureClass, Filter, Status, Task, TaskId, Time, json};
+use lanes::internals::store::{LaneQuery, Store};
 use serde_json::Value;
 
 struct Frozen {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lanes::model::{Claim, ClaimToken, Command, FailureClass, ResponseStatus, Status, Task, json};
+use lanes::internals::model::{Claim, ClaimToken, Command, FailureClass, ResponseStatus, Status, Task, json};
 
 use crate::Step;
 use crate::model::{Mirror, State};

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use lanes::model::{
+use lanes::internals::model::{
     Answer, ClaimToken, Command, Effect, FailureClass, Filter, ResponseStatus, Status, Task, TaskId, json,
 };
-use lanes::store::{Entropy, Store, StoreOptions, Submitted};
+use lanes::internals::store::{Entropy, Store, StoreOptions, Submitted};
 
 use crate::model::{Mirror, Model, Outcome, State, Want};
 use crate::testkit::clock::{START, TestClock};
@@ -43,12 +43,14 @@ fn lanes(choice: usize) -> Vec<&'static str> {
     }
 }
 
-pub fn want(choice: usize, vendor: usize) -> (Want, lanes::store::LaneQuery) {
+pub fn want(choice: usize, vendor: usize) -> (Want, lanes::internals::store::LaneQuery) {
     let ours = Want { lanes: lanes(choice), vendor: VENDORS[vendor] };
     let conditions: Vec<String> = ours.vendor.iter().map(|vendor| format!("vendor={vendor},any")).collect();
     let filter = Filter::parse(&conditions).unwrap();
-    let theirs =
-        lanes::store::LaneQuery { lanes: ours.lanes.iter().map(|lane| lane.to_string()).collect(), filter };
+    let theirs = lanes::internals::store::LaneQuery {
+        lanes: ours.lanes.iter().map(|lane| lane.to_string()).collect(),
+        filter,
+    };
     (ours, theirs)
 }
 
@@ -93,11 +95,11 @@ impl World {
         let text = serde_json::json!({
             "id": id, "workspace_id": "w", "correlation_id": "c", "source_agent": "o", "lane": LANES[0],
             "workspace_root": self.dir.path(), "worktree_path": null, "expected_branch": null,
-            "request_path": request, "request_sha256": lanes::digest::sha256_file(&request).unwrap(),
+            "request_path": request, "request_sha256": lanes::internals::digest::sha256_file(&request).unwrap(),
             "supporting_paths": [], "response_path": self.dir.path().join("out"), "prompt": "",
             "metadata": {"padding": "x".repeat(60)}, "state": "queued",
-            "created_at": lanes::model::Time::from_micros(created).to_string(),
-            "updated_at": lanes::model::Time::from_micros(created).to_string(), "claim_owner": null,
+            "created_at": lanes::internals::model::Time::from_micros(created).to_string(),
+            "updated_at": lanes::internals::model::Time::from_micros(created).to_string(), "claim_owner": null,
             "claim_token": null, "lease_expires_at": null, "claimed_at": null, "completed_at": null,
             "failed_at": null, "failure_reason": null
         });
@@ -219,7 +221,8 @@ impl World {
         metadata.extend(vendor.map(|vendor| ("vendor".to_string(), vendor.into())));
         let key = key.map(|key| format!("key {key}"));
         let mut new = new_task(lane, self.dir.path());
-        new.not_before = (*delay > 0).then(|| lanes::model::Time::from_micros(wall + seconds(*delay)));
+        new.not_before =
+            (*delay > 0).then(|| lanes::internals::model::Time::from_micros(wall + seconds(*delay)));
         new.spec.metadata = metadata;
         new.spec.priority = *priority;
         new.spec.max_attempts = *max;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use lanes::model::Time;
-use lanes::store::{Clock, StoreOptions};
+use lanes::internals::model::Time;
+use lanes::internals::store::{Clock, StoreOptions};
 
 /// 2026-11-21T07:00:00Z, where the clock of a test starts, in microseconds.
 pub const START: i64 = 1_795_244_400_000_000;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use lanes::store::{Store, StoreOptions};
+use lanes::internals::store::{Store, StoreOptions};
 use serde_json::{Value, json};
 
 use super::command;
@@ -264,7 +264,7 @@ impl Reply {
 
     /// The stable word of a refusal, which must be one that the document lists.
     pub fn code(&self) -> String {
-        let document = Value::Object(lanes::http::document());
+        let document = Value::Object(lanes::internals::http::document());
         let known = &document["components"]["schemas"]["Error"]["properties"]["code"]["enum"];
         let code = self.at("/code");
         assert!(known.as_array().unwrap().contains(&code), "{code}");

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use lanes::model::{
+use lanes::internals::model::{
     Answer, ClaimToken, Command, Effect, Filter, NewTask, ResponseStatus, Task, TaskId, json,
 };
-use lanes::store::{LaneQuery, Store};
+use lanes::internals::store::{LaneQuery, Store};
 
 use super::clock::TestClock;
 

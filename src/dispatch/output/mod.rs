@@ -21,7 +21,7 @@ use serde_json::Value;
 
 pub use answer::{ClosingStatus, closing, json_value, verdict};
 pub use note::{Note, one_line};
-pub use report::{Baseline, CutShort, Denial, Ending, RunReport, Totals};
+pub use report::{Baseline, CutShort, RunReport, Totals};
 pub use usage::{AtLeast, CostSource, ModelUsage, Tokens, Usage, plus_cost};
 
 use self::line_splitter::LineSplitter;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value};
 
-pub use argv::{ArgumentValues, Argv, check_value};
+pub use argv::{ArgumentValues, Argv};
 pub use environment::agent_environment;
 pub use notices::{NoticeMatch, NoticeMeaning, NoticeSource, Notices, RefusedCall, ResetFormat};
 

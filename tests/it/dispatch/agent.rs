@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use crate::testkit::command::LANES;
 use crate::testkit::pool::stand_in;
 use crate::testkit::wait::{SOON, is_alive};
-use lanes::dispatch::agent::StopHandle;
-use lanes::dispatch::agent::log::CappedLog;
-use lanes::dispatch::agent::process_tree::{MARKER, RunId, marked_processes};
-use lanes::dispatch::agent::reaper::GuardPool;
-use lanes::dispatch::agent::{AgentEvent, AgentSpec, FinishedAgent, StartError, run};
-use lanes::dispatch::outcome::{Exit, StopReason};
-use lanes::dispatch::output::{Baseline, Format, RunReport, StreamParser};
-use lanes::model::FailureClass;
+use lanes::internals::dispatch::agent::StopHandle;
+use lanes::internals::dispatch::agent::log::CappedLog;
+use lanes::internals::dispatch::agent::process_tree::{MARKER, RunId, marked_processes};
+use lanes::internals::dispatch::agent::reaper::GuardPool;
+use lanes::internals::dispatch::agent::{AgentEvent, AgentSpec, FinishedAgent, StartError, run};
+use lanes::internals::dispatch::outcome::{Exit, StopReason};
+use lanes::internals::dispatch::output::{Baseline, Format, RunReport, StreamParser};
+use lanes::internals::model::FailureClass;
 
 fn guard_pool() -> GuardPool {
     GuardPool::new(LANES)

@@ -50,10 +50,10 @@ fn a_short_lease_is_renewed_at_a_third_of_it() {
     let dispatcher = pool.dispatcher(&["--lease-seconds", "2"]);
     let renewals = || {
         let events = pool.json(&["show", &id])["events"].clone();
-        let of = |kind: &str| -> Vec<lanes::model::Time> {
+        let of = |kind: &str| -> Vec<lanes::internals::model::Time> {
             let all = events.as_array().unwrap().iter().filter(|event| event["type"] == kind);
             let time = |event: &serde_json::Value| event["created_at"].as_str().unwrap().to_string();
-            all.map(|event| lanes::model::Time::parse(&time(event)).unwrap()).collect()
+            all.map(|event| lanes::internals::model::Time::parse(&time(event)).unwrap()).collect()
         };
         (of("claimed"), of("renewed"))
     };

@@ -1,7 +1,7 @@
 //! Vendors that refuse: how long they are left alone, and what becomes of their tasks.
 
 use crate::testkit::pool::Pool;
-use lanes::model::Time;
+use lanes::internals::model::Time;
 
 /// How many seconds from now the pause called `key` lasts.
 fn pause(pool: &Pool, key: &str) -> f64 {

@@ -7,13 +7,13 @@
 use std::path::Path;
 
 use jiff::tz::TimeZone;
-use lanes::dispatch::outcome::ResetTime;
-use lanes::dispatch::outcome::{Exit, Outcome};
-use lanes::dispatch::output::{Baseline, Format, StreamParser};
-use lanes::dispatch::run::classify::classify;
-use lanes::dispatch::run::evidence::RunEvidence;
-use lanes::dispatch::vendor::Vendors;
-use lanes::model::Time;
+use lanes::internals::dispatch::outcome::ResetTime;
+use lanes::internals::dispatch::outcome::{Exit, Outcome};
+use lanes::internals::dispatch::output::{Baseline, Format, StreamParser};
+use lanes::internals::dispatch::run::classify::classify;
+use lanes::internals::dispatch::run::evidence::RunEvidence;
+use lanes::internals::dispatch::vendor::Vendors;
+use lanes::internals::model::Time;
 use serde::Deserialize;
 
 #[derive(Deserialize)]

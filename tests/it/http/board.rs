@@ -141,7 +141,7 @@ fn agents_are_those_of_live_dispatchers() {
             "started_at": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:01:00Z",
         }],
     });
-    let worker = lanes::store::WorkerInfo {
+    let worker = lanes::internals::store::WorkerInfo {
         kind: "dispatcher".into(),
         owner: "d".into(),
         pid: 1,
@@ -162,7 +162,7 @@ fn agents_are_those_of_live_dispatchers() {
         (agents.text_at("/agents/0/task_id"), agents.at("/agents/0/timeout_seconds")),
         (id.clone(), json!(60.0))
     );
-    let runs = store.attempts_dir(&lanes::model::TaskId::parse(&id).unwrap()).join("1");
+    let runs = store.attempts_dir(&lanes::internals::model::TaskId::parse(&id).unwrap()).join("1");
     std::fs::create_dir_all(&runs).unwrap();
     std::fs::write(runs.join("stdout.log"), "thinking").unwrap();
     let agent = server.get(&format!("/agents/{id}"));

@@ -171,7 +171,7 @@ fn nonsense_is_refused_and_others_are_served() {
         let answer = client.reply(false);
         assert_eq!(answer.status, status, "{bytes:?}: {}", answer.text);
         answer.code();
-        let listed = &lanes::http::document()["paths"]["/tasks/{id}"]["get"]["responses"];
+        let listed = &lanes::internals::http::document()["paths"]["/tasks/{id}"]["get"]["responses"];
         assert!(listed.get(status.to_string()).is_some(), "{status} is not in the document");
         assert_eq!(server.get("/healthz").status, 200);
     }

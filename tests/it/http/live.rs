@@ -127,7 +127,7 @@ fn a_runs_output_is_shown_and_followed() {
     let id = server.submit("l");
     let path = format!("/tasks/{id}/log");
     assert_eq!(server.get(&path).status, 404);
-    let runs = server.store().attempts_dir(&lanes::model::TaskId::parse(&id).unwrap());
+    let runs = server.store().attempts_dir(&lanes::internals::model::TaskId::parse(&id).unwrap());
     std::fs::create_dir_all(runs.join("1")).unwrap();
     std::fs::write(runs.join("1/stdout.log"), "one\n").unwrap();
     assert_eq!(server.get(&path).text, "one\n");

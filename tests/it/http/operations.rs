@@ -39,7 +39,10 @@ fn what_happens_is_counted_whoever_does_it() {
     let lost = server.submit("l");
     server.post(&format!("/tasks/{lost}/claim"), &json!({"lease_seconds": 0.05}));
     let store = server.store();
-    let want = lanes::store::LaneQuery { lanes: vec!["l".into()], filter: lanes::model::Filter::default() };
+    let want = lanes::internals::store::LaneQuery {
+        lanes: vec!["l".into()],
+        filter: lanes::internals::model::Filter::default(),
+    };
     eventually("the lease is over", || store.claim_next(&want, "elsewhere", 60.0).unwrap().is_some());
     let metrics = server.get("/metrics").text;
     for line in [

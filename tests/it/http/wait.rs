@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use lanes::model::{Command, Filter};
-use lanes::store::LaneQuery;
+use lanes::internals::model::{Command, Filter};
+use lanes::internals::store::LaneQuery;
 use serde_json::{Value, json};
 
 use crate::testkit::server::{Client, Server};
@@ -35,7 +35,7 @@ fn a_poll_ends_with_a_submit_by_anybody() {
     parked(&server, 1);
     let cancel = Command::Cancel { reason: None, by: "me".into() };
     let start = Instant::now();
-    server.store().apply(&lanes::model::TaskId::parse(&id).unwrap(), &cancel).unwrap();
+    server.store().apply(&lanes::internals::model::TaskId::parse(&id).unwrap(), &cancel).unwrap();
     assert_eq!(here.reply(false).text_at("/response/status"), "failed");
     assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
 }
@@ -206,7 +206,7 @@ fn who_waits_is_seen_and_answered_when_the_server_ends() {
     let mut stream = server.client();
     stream.request("GET", "/events", &[], None);
     parked(&server, 3);
-    let serves = |worker: &lanes::store::WorkerInfo| worker.lanes == ["a", "b"];
+    let serves = |worker: &lanes::internals::store::WorkerInfo| worker.lanes == ["a", "b"];
     eventually("the server is a worker of the lanes", || store.live_workers().unwrap().iter().any(serves));
 
     let start = Instant::now();

@@ -2,9 +2,9 @@
 //! answers that come twice, attempts that run out, words that would break a line.
 
 use lanes::ErrorKind;
-use lanes::model::task::{Availability, LeaseClock};
-use lanes::model::transition::TransitionContext;
-use lanes::model::{
+use lanes::internals::model::task::{Availability, LeaseClock};
+use lanes::internals::model::transition::TransitionContext;
+use lanes::internals::model::{
     Answer, ClaimToken, Command, Effect, FailureClass, Now, RequestCheck, Response, ResponseStatus, Status,
     Task, Time, Verdict, json,
 };

@@ -1,10 +1,10 @@
 //! The state machine, written down: what every command does to a task in every state.
 
 use lanes::ErrorKind;
-use lanes::model::event::ENGINE_KINDS;
-use lanes::model::task::Availability;
-use lanes::model::transition::TransitionContext;
-use lanes::model::{
+use lanes::internals::model::event::ENGINE_KINDS;
+use lanes::internals::model::task::Availability;
+use lanes::internals::model::transition::TransitionContext;
+use lanes::internals::model::{
     Answer, Claim, ClaimToken, Command, Effect, FailureClass, Now, RequestCheck, Response, ResponseStatus,
     Status, Task, Time, json,
 };

@@ -1,7 +1,7 @@
 //! Many submits at once.
 
 use crate::testkit::store::Fixture;
-use lanes::model::NewTask;
+use lanes::internals::model::NewTask;
 
 fn keyed(fixture: &Fixture, key: &str, prompt: &str) -> NewTask {
     let mut new = fixture.new_task("l");

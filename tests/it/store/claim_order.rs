@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use crate::testkit::clock::TestClock;
 use crate::testkit::store::new_task;
-use lanes::digest::sha256_bytes;
-use lanes::model::NewRequest;
-use lanes::model::{Command, Filter, NewTask, Status, Task, TaskId, Time, json};
-use lanes::store::{LaneQuery, Store};
+use lanes::internals::digest::sha256_bytes;
+use lanes::internals::model::NewRequest;
+use lanes::internals::model::{Command, Filter, NewTask, Status, Task, TaskId, Time, json};
+use lanes::internals::store::{LaneQuery, Store};
 
 struct Fixture {
     dir: tempfile::TempDir,

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::testkit::clock::TestClock;
 use crate::testkit::store::{in_lane, new_task};
-use lanes::model::{Command, Task, Time, json};
-use lanes::store::Store;
+use lanes::internals::model::{Command, Task, Time, json};
+use lanes::internals::store::Store;
 
 const HOUR: i64 = 3_600_000_000;
 

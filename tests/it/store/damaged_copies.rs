@@ -6,8 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use crate::testkit::store::{Fixture, in_lane, new_task, note, task_file};
-use lanes::model::{Event, Task, Time};
-use lanes::store::{Clock, Entropy, FeedEntry, FsckReport, Severity, Store, StoreOptions};
+use lanes::internals::model::{Event, Task, Time};
+use lanes::internals::store::{Clock, Entropy, FeedEntry, FsckReport, Severity, Store, StoreOptions};
 use lanes::{ErrorKind, Result};
 
 fn append(path: &Path, text: &str) {

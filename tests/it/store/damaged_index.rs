@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::testkit::clock::TestClock;
 use crate::testkit::store::{in_lane, new_task, note};
-use lanes::model::{Command, NewTask, Task, json};
-use lanes::store::{Severity, Store, Submitted};
+use lanes::internals::model::{Command, NewTask, Task, json};
+use lanes::internals::store::{Severity, Store, Submitted};
 
 const LANE: &str = "a lane";
 

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::testkit::store::{Fixture, task_file};
-use lanes::error::ErrorKind;
-use lanes::model::NewRequest;
-use lanes::model::{RequestCheck, Status, Task};
-use lanes::store::{FsckReport, Severity, Store, StoreOptions};
-use lanes::workspace::{BaseDir, DiagnosisLevel, DoctorOptions, Identity, Locate, doctor};
+use lanes::internals::error::ErrorKind;
+use lanes::internals::model::NewRequest;
+use lanes::internals::model::{RequestCheck, Status, Task};
+use lanes::internals::store::{FsckReport, Severity, Store, StoreOptions};
+use lanes::internals::workspace::{BaseDir, DiagnosisLevel, DoctorOptions, Identity, Locate, doctor};
 
 fn check(store: &Store) -> FsckReport {
     store.fsck(false, &mut |_, _| {}).unwrap()
@@ -56,7 +56,10 @@ fn a_sound_store_has_no_findings() {
     fixture.pass(100.0);
     store
         .claim_next(
-            &lanes::store::LaneQuery { lanes: vec!["other".into()], filter: lanes::model::Filter::default() },
+            &lanes::internals::store::LaneQuery {
+                lanes: vec!["other".into()],
+                filter: lanes::internals::model::Filter::default(),
+            },
             "b",
             60.0,
         )

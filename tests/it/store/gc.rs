@@ -3,8 +3,8 @@
 use std::fs;
 
 use crate::testkit::store::Fixture;
-use lanes::model::{Command, ResponseStatus, Task};
-use lanes::store::{GcPlan, Store};
+use lanes::internals::model::{Command, ResponseStatus, Task};
+use lanes::internals::store::{GcPlan, Store};
 
 const DAY: f64 = 86_400.0;
 
@@ -132,7 +132,9 @@ fn a_correlation_leads_to_the_newest_task_that_stays() {
     let alone = fixture.ended(&store, |new| new.spec.correlation_id = "alone".into());
     let target = |name: &str| {
         let path = store.root().join("indexes/correlations").join(name);
-        fs::read(path).ok().map(|bytes| lanes::model::json::parse_object(&bytes).unwrap()["task_id"].clone())
+        fs::read(path)
+            .ok()
+            .map(|bytes| lanes::internals::model::json::parse_object(&bytes).unwrap()["task_id"].clone())
     };
     assert_eq!(target("w--c.json").unwrap(), ended.id.as_str());
     fixture.pass(8.0 * DAY);
@@ -239,7 +241,10 @@ fn removing_beside_claims_and_answers_loses_nothing() {
         for _ in 0..2 {
             scope.spawn(|| {
                 let store = fixture.store();
-                let want = lanes::store::LaneQuery { lanes: vec!["l".into()], filter: Default::default() };
+                let want = lanes::internals::store::LaneQuery {
+                    lanes: vec!["l".into()],
+                    filter: Default::default(),
+                };
                 while let Some(task) = store.claim_next(&want, "t", 600.0).unwrap() {
                     fixture.respond(&store, &task, "done");
                 }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::testkit::clock::TestClock;
 use crate::testkit::store::{answer, in_lane, new_task, note};
-use lanes::model::NewRequest;
-use lanes::model::{Command, RequestCheck, Task, TaskId, Time, json};
-use lanes::store::{Store, StoreOptions, WorkerInfo};
+use lanes::internals::model::NewRequest;
+use lanes::internals::model::{Command, RequestCheck, Task, TaskId, Time, json};
+use lanes::internals::store::{Store, StoreOptions, WorkerInfo};
 use lanes::{ErrorKind, Result};
 use rustix::fs::{CWD, FileType, Mode};
 
@@ -355,7 +355,7 @@ fn a_link_in_the_place_of_a_request_is_not_followed() {
     link(&fixture.outside().join("file"), &file);
     let mut new = new_task("l", fixture.dir.path());
     let path = file.to_string_lossy().into_owned();
-    let sha256 = lanes::digest::sha256_file(&file).unwrap();
+    let sha256 = lanes::internals::digest::sha256_file(&file).unwrap();
     new.request = NewRequest::File { path, sha256 };
     let asked = store.submit(new).unwrap().task;
     assert_eq!(store.claim(&asked.id, "me", 60.0).unwrap().id, asked.id, "a person's file may be a link");
@@ -370,7 +370,7 @@ fn a_request_that_comes_to_lead_into_the_store_is_not_read() {
     let file = fixture.dir.path().join("asked.md");
     std::fs::copy(&secret, &file).unwrap();
     let mut new = new_task("l", fixture.dir.path());
-    let sha256 = lanes::digest::sha256_file(&file).unwrap();
+    let sha256 = lanes::internals::digest::sha256_file(&file).unwrap();
     new.request = NewRequest::File { path: file.to_string_lossy().into_owned(), sha256 };
     let asked = store.submit(new).unwrap().task;
     // Of the same content, so that the fingerprint says nothing.

@@ -3,8 +3,8 @@
 use std::fs;
 
 use crate::testkit::store::Fixture;
-use lanes::model::ResponseStatus;
-use lanes::store::{ImportReport, Store};
+use lanes::internals::model::ResponseStatus;
+use lanes::internals::store::{ImportReport, Store};
 use serde_json::{Value, json};
 
 fn export(store: &Store) -> String {

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use crate::testkit::store::{Fixture, answer, in_lane};
-use lanes::model::{Command, Effect, FailureClass, Filter, ResponseStatus, Status, json};
-use lanes::store::{LaneQuery, Store};
+use lanes::internals::model::{Command, Effect, FailureClass, Filter, ResponseStatus, Status, json};
+use lanes::internals::store::{LaneQuery, Store};
 
 #[test]
 fn a_task_goes_from_submit_to_answer() {

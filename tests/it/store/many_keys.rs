@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::testkit::store::Fixture;
-use lanes::model::{NewTask, ResponseStatus, Task};
-use lanes::store::{GcPlan, Store};
+use lanes::internals::model::{NewTask, ResponseStatus, Task};
+use lanes::internals::store::{GcPlan, Store};
 
 /// More keys than get files of their own.
 const KEYS: usize = 70;

@@ -3,8 +3,8 @@
 use std::fs;
 
 use crate::testkit::store::{Fixture, task_file};
-use lanes::model::{Status, json};
-use lanes::store::{ImportReport, Store};
+use lanes::internals::model::{Status, json};
+use lanes::internals::store::{ImportReport, Store};
 
 fn export(store: &Store) -> String {
     let mut out = Vec::new();
@@ -89,8 +89,10 @@ fn hostile_lines_write_nothing_outside() {
         assert_ne!(bad, text);
         assert_eq!(counts(&import(&new, &bad)), (0, 0, vec![1]), "{path}");
     }
-    let id =
-        store.peek_next(&lanes::store::LaneQuery { lanes: vec!["l".into()], filter: Default::default() });
+    let id = store.peek_next(&lanes::internals::store::LaneQuery {
+        lanes: vec!["l".into()],
+        filter: Default::default(),
+    });
     let bad = text.replace(id.unwrap().unwrap().id.as_str(), "../x");
     assert_eq!(counts(&import(&new, &bad)), (0, 0, vec![1]));
     assert_eq!(fs::read_dir(new.root().join("tasks")).unwrap().count(), 0);
@@ -124,7 +126,7 @@ fn a_store_of_another_implementation_is_taken_over() {
 
     let new = fixture.store();
     assert_eq!(counts(&import(&new, &export(&old))), (1, 0, vec![]));
-    let task = new.task(&lanes::model::TaskId::parse(id).unwrap()).unwrap();
+    let task = new.task(&lanes::internals::model::TaskId::parse(id).unwrap()).unwrap();
     assert!(matches!(task.status, Status::Completed { .. }));
     assert_eq!(task.spec.correlation_id, "c");
     assert_eq!(new.response(&task).unwrap().unwrap().body, "fine");

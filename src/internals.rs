@@ -1,0 +1,93 @@
+//! What the tests and benchmarks of this package use beyond the public interface. No promise holds for it.
+
+#![allow(missing_docs, reason = "the documentation is at the items")]
+
+pub mod digest {
+    pub use crate::digest::{sha256_bytes, sha256_file};
+}
+#[cfg(feature = "cli")]
+pub mod dispatch {
+    pub mod agent {
+        pub use crate::dispatch::agent::{AgentEvent, AgentSpec, FinishedAgent, StartError, StopHandle, run};
+        pub mod log {
+            pub use crate::dispatch::agent::log::CappedLog;
+        }
+        pub mod process_tree {
+            pub use crate::dispatch::agent::process_tree::{MARKER, RunId, marked_processes};
+        }
+        pub mod reaper {
+            pub use crate::dispatch::agent::reaper::GuardPool;
+        }
+    }
+    pub mod config {
+        pub use crate::dispatch::config::DispatchConfig;
+        pub mod reader {
+            pub use crate::dispatch::config::reader::SourceText;
+        }
+    }
+    pub mod outcome {
+        pub use crate::dispatch::outcome::{Exit, Outcome, ResetTime, StopReason};
+    }
+    pub mod output {
+        pub use crate::dispatch::output::{
+            Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser, Tokens, Totals, Usage,
+        };
+    }
+    pub mod run {
+        pub mod classify {
+            pub use crate::dispatch::run::classify::classify;
+        }
+        pub mod evidence {
+            pub use crate::dispatch::run::evidence::RunEvidence;
+        }
+        pub mod reset_time {
+            pub use crate::dispatch::run::reset_time::{NoticeContext, reset_in};
+        }
+    }
+    pub mod vendor {
+        pub use crate::dispatch::vendor::{Notices, Vendors};
+    }
+}
+pub mod error {
+    pub use crate::error::{ErrorKind, Result};
+}
+#[cfg(feature = "cli")]
+pub mod http {
+    pub use crate::http::document;
+    pub mod fuzzing {
+        pub use crate::http::fuzzing::{ParsedConnection, ParsedRequest, read};
+    }
+}
+pub mod model {
+    pub use crate::model::{
+        Answer, Claim, ClaimToken, Command, Effect, Event, FailureClass, Filter, NewRequest, NewTask, Now,
+        RequestCheck, Response, ResponseStatus, Status, Task, TaskId, TaskSpec, TaskText, Time, Verdict,
+    };
+    pub mod event {
+        pub use crate::model::event::ENGINE_KINDS;
+    }
+    pub mod json {
+        pub use crate::model::json::{Object, parse_object, to_ascii_line, to_line, to_text};
+        pub mod raw {
+            pub use crate::model::json::raw::members;
+        }
+    }
+    pub mod task {
+        pub use crate::model::task::{Availability, LeaseClock};
+    }
+    pub mod transition {
+        pub use crate::model::transition::TransitionContext;
+    }
+}
+pub mod store {
+    pub use crate::store::{
+        Clock, Entropy, FeedEntry, FsckReport, GcPlan, ImportReport, LaneQuery, Severity, Store,
+        StoreOptions, Submitted, WorkerInfo, last_lock_hold,
+    };
+}
+pub mod workspace {
+    pub use crate::workspace::{
+        BaseDir, Config, DiagnosisLevel, DoctorOptions, Identity, Locate, SubmitContext, SubmitRequest,
+        check_nesting, check_submit, doctor,
+    };
+}
