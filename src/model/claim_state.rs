@@ -8,7 +8,7 @@ use super::task::{FailureClass, Status, Task};
 pub enum ClaimState {
     /// The task is still claimed under this token.
     Held,
-    /// The task ended under this token: it was answered, or its attempts were exhausted.
+    /// The task ended under this token: it was answered, or its attempts were spent.
     Answered,
     /// The task was cancelled.
     Cancelled,

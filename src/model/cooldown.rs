@@ -32,12 +32,12 @@ impl CooldownCause {
         (Self::Asked, "asked"),
     ];
 
-    /// Returns the word on disk and for programs.
+    /// Returns the name used in files and JSON.
     pub fn word(self) -> &'static str {
         Self::ALL.iter().find(|(cause, _)| *cause == self).map_or("usage_limit", |(_, word)| word)
     }
 
-    /// Returns the cause for a word; an unknown word is a limit.
+    /// Parses the name of a cause; an unknown name means a limit.
     pub fn parse(word: &str) -> Self {
         Self::ALL.iter().find(|(_, known)| *known == word).map_or(Self::Limit, |(cause, _)| *cause)
     }
@@ -61,19 +61,19 @@ pub struct Cooldown {
     pub vendor: String,
     /// The only model that it applies to, in lower case; `None` for all models.
     pub model: Option<String>,
-    /// Whether it applies to runs that name no model as well.
+    /// Whether it also applies to runs without a model of their own.
     pub by_default: bool,
     /// Its cause.
     pub cause: CooldownCause,
-    /// When it began.
+    /// The time at which it began.
     pub since: Time,
-    /// When it ends.
+    /// The time at which it ends.
     pub until: Time,
     /// How certain the end is.
     pub certainty: Certainty,
     /// The vendor's or the person's text about the cause.
     pub reason: String,
-    /// How many cooldowns in a row this is.
+    /// The number of cooldowns in a row, including this one.
     pub strikes: u32,
 }
 
@@ -115,13 +115,13 @@ impl Cooldown {
         cooldown_key(&self.vendor, self.model.as_deref())
     }
 
-    /// Whether it keeps any run from starting at `now`. That of a refused account always does: a task has to
+    /// Returns whether it keeps any run from starting at `now`. That of a refused account always does: a task has to
     /// test the account first.
     pub fn holds(&self, now: Time) -> bool {
         now < self.until || self.cause == CooldownCause::Account
     }
 
-    /// Whether it keeps a run for `vendor` with `model` from starting at `now`.
+    /// Returns whether it keeps a run for `vendor` with `model` from starting at `now`.
     pub fn stops(&self, vendor: &str, model: Option<&str>, now: Time) -> bool {
         self.vendor == vendor
             && self.holds(now)
@@ -132,7 +132,7 @@ impl Cooldown {
             }
     }
 
-    /// Whether one task may test whether the account works again.
+    /// Returns whether one task may test whether the account works again.
     pub fn is_probe_due(&self, now: Time) -> bool {
         self.cause == CooldownCause::Account && self.until <= now
     }
@@ -157,7 +157,7 @@ impl Cooldown {
         }
     }
 
-    /// Returns a sentence about it for people.
+    /// Describes it in a sentence for people.
     pub fn words(&self) -> String {
         let name = self.name();
         let Self { until, reason, .. } = self;
@@ -199,7 +199,7 @@ pub fn model_name(model: &str) -> String {
     name.split('[').next().unwrap_or(name).to_string()
 }
 
-/// Whether a run's model is the one called `parked`: by its whole name, or by the name of its family (`opus`
+/// Returns whether a run's model is the one called `parked`: by its whole name, or by the name of its family (`opus`
 /// for `claude-opus-5-5`, but not `gpt-5` for `gpt-5-mini`).
 pub fn is_model(model: &str, wanted: &str) -> bool {
     let name = model_name(model);

@@ -44,7 +44,7 @@ pub enum Refusal {
         id: TaskId,
         /// The command, as a verb.
         verb: &'static str,
-        /// How it ended.
+        /// The end of the task.
         end: TaskEnd,
         /// The state of the claim whose token the command gave; `None` for a command without a token.
         claim: Option<ClaimState>,
@@ -79,7 +79,7 @@ pub enum Refusal {
         /// The first time at which it can be claimed.
         until: Time,
     },
-    /// All attempts of the task are exhausted.
+    /// All attempts of the task are spent.
     AttemptsSpent {
         /// The id of the task.
         id: TaskId,
@@ -105,7 +105,7 @@ pub enum Refusal {
         path: String,
         /// The SHA-256 of the request as submitted.
         expected: String,
-        /// What is wrong with the file.
+        /// The problem with the file.
         fault: RequestFault,
     },
     /// The worker read a different request from the one submitted.
@@ -124,7 +124,7 @@ pub enum Refusal {
         /// The task's state.
         state: String,
     },
-    /// The task cannot be redriven, since its attempts are not exhausted.
+    /// The task cannot be redriven, since its attempts are not spent.
     NotDead {
         /// The id of the task.
         id: TaskId,
@@ -146,14 +146,14 @@ pub enum RequestFault {
     Changed(String),
 }
 
-/// How a task ended, as a refusal reports it.
+/// The end of a task, as a refusal reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskEnd {
     /// A state that needs no explanation.
     State(String),
     /// It was cancelled, with the reason and the name of the person or program.
     Cancelled(String),
-    /// Its attempts are exhausted, with the end of the last one.
+    /// Its attempts are spent, with the end of the last one.
     Dead(String),
 }
 

@@ -40,7 +40,7 @@ pub enum FailureClass {
     Permanent,
     /// The task was cancelled.
     Cancelled,
-    /// All attempts are exhausted.
+    /// All attempts are spent.
     Dead,
     /// A class of another version.
     Other(String),
@@ -243,7 +243,7 @@ pub enum Availability {
     NotBefore(Time),
     /// Once the lease ends, at this wall-clock time.
     Leased(Time),
-    /// Never: its attempts are exhausted, and it is about to be declared dead.
+    /// Never: its attempts are spent, and it is about to be declared dead.
     Spent,
     /// Never: it has ended, or is in a state of a newer version of `lanes`.
     Closed,

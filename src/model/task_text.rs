@@ -200,12 +200,12 @@ impl<'a> TaskText<'a> {
         self.state.is("completed") || self.state.is("failed")
     }
 
-    /// See [`Task::request_path`] and [`Task::request_sha256`].
+    /// Returns [`Task::request_path`] and [`Task::request_sha256`].
     pub fn request(&self) -> (RawText<'a>, RawText<'a>) {
         (self.request_path, self.request_sha256)
     }
 
-    /// See [`Task::response_path`].
+    /// Returns [`Task::response_path`].
     pub fn response_path(&self) -> RawText<'a> {
         self.response_path
     }
@@ -231,7 +231,7 @@ impl<'a> TaskText<'a> {
         }
     }
 
-    /// The part of the bookkeeping that a check of the store needs.
+    /// Returns the part of the bookkeeping that a check of the store needs.
     pub fn marks(&self) -> Marks<'a> {
         let mut marks = Marks::default();
         if let Some(journal) = self.journal {
@@ -258,7 +258,7 @@ impl<'a> TaskText<'a> {
         self.journal.map(journal).unwrap_or_default()
     }
 
-    /// The task, with all that is in it.
+    /// Converts everything to a [`Task`].
     pub fn to_task(&self) -> Task {
         let mut extra = Object::new();
         for (key, raw) in &self.others {
@@ -283,7 +283,10 @@ impl<'a> TaskText<'a> {
 }
 
 impl Task {
-    /// Reads a task; the error names the first key that is missing or has the wrong type.
+    /// Parses a task.
+    ///
+    /// # Errors
+    /// The first key that is missing or has the wrong type.
     pub fn from_object(object: Object) -> Result<Self, String> {
         let text = serde_json::to_string(&object).map_err(|error| error.to_string())?;
         TaskText::parse_ours(&text).map(|task| task.to_task())

@@ -157,6 +157,9 @@ impl Config {
 
     /// Makes the configuration of a workspace of which only the store is known: its root is `cwd`, its id the name
     /// of `cwd`. `store` is relative to `cwd`.
+    ///
+    /// # Errors
+    /// `Invalid` or `Io` when one of the paths cannot be resolved.
     pub fn store_only(store: &Path, cwd: &Path) -> Result<Self> {
         let workspace_root = resolve(cwd)?;
         let name = workspace_root.file_name().unwrap_or_default().to_string_lossy();

@@ -56,7 +56,7 @@ pub fn check_retry(task: &Task) -> Result<()> {
     }
 }
 
-/// Checks that a task may be redriven: it has failed because its attempts were exhausted.
+/// Checks that a task may be redriven: it has failed because its attempts were spent.
 ///
 /// # Errors
 /// `Refused` if it has not failed that way.
@@ -88,7 +88,7 @@ pub(super) fn settle(task: &mut Task, context: &TransitionContext<'_>) -> Effect
     }
 }
 
-/// Ends a task whose attempts are exhausted.
+/// Ends a task whose attempts are spent.
 pub(super) fn bury(task: &mut Task, context: &TransitionContext<'_>, last_error: Option<&str>) {
     let mut reason =
         format!("{} of {} attempts are spent", task.attempt, task.spec.max_attempts.unwrap_or(0));

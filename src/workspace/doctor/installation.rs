@@ -48,7 +48,7 @@ pub(super) fn check(chart: &mut Chart, wish: &DoctorOptions<'_>) {
     }
 }
 
-/// The identity of a file, to compare two paths.
+/// Returns the identity of a file, to compare two paths.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }

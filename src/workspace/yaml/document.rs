@@ -55,7 +55,7 @@ pub(in crate::workspace) fn parse(text: &str) -> Result<Document, String> {
     parse_yaml(text)
 }
 
-/// Valid JSON is parsed as JSON, since YAML refuses tabs and rounds long numbers.
+/// Parses valid JSON as JSON, since YAML refuses tabs and rounds long numbers.
 fn looks_like_json(text: &str) -> bool {
     text.trim_start().strip_prefix('{').is_some_and(|inner| inner.trim_start().starts_with(['"', '}']))
 }

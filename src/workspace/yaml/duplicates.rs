@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Where the error that ends the reading begins.
+/// The start of the message of the error for a duplicate key.
 const MARK: &str = "repeated key: ";
 
 /// A duplicate key.

@@ -63,6 +63,9 @@ impl MappingReader {
     }
 
     /// Takes a text; a number counts as its source text.
+    ///
+    /// # Errors
+    /// `Config` when the value is not text or a number.
     pub(in crate::workspace) fn text(&mut self, key: &str) -> Result<Option<String>> {
         match self.value(key) {
             None => Ok(None),
@@ -74,11 +77,17 @@ impl MappingReader {
     }
 
     /// Takes a text; an empty one counts as absent.
+    ///
+    /// # Errors
+    /// `Config` when the value is not text or a number.
     pub(in crate::workspace) fn text_or_blank(&mut self, key: &str) -> Result<Option<String>> {
         Ok(self.text(key)?.filter(|text| !text.trim().is_empty()))
     }
 
     /// Takes an integer.
+    ///
+    /// # Errors
+    /// `Config` when the value is not an integer.
     pub(in crate::workspace) fn integer(&mut self, key: &str) -> Result<Option<i64>> {
         match self.value(key) {
             None => Ok(None),
@@ -90,6 +99,9 @@ impl MappingReader {
     }
 
     /// Takes a duration in seconds: a number, or text such as `15m`.
+    ///
+    /// # Errors
+    /// `Config` when the value is not a duration.
     pub(in crate::workspace) fn span(&mut self, key: &str) -> Result<Option<f64>> {
         let seconds = match self.value(key) {
             None => return Ok(None),
@@ -104,6 +116,9 @@ impl MappingReader {
     }
 
     /// Takes a mapping; empty if absent.
+    ///
+    /// # Errors
+    /// `Config` when the value is not a mapping.
     pub(in crate::workspace) fn mapping(&mut self, key: &str) -> Result<Object> {
         match self.value(key) {
             None => Ok(Object::new()),
@@ -113,6 +128,9 @@ impl MappingReader {
     }
 
     /// Takes a list; empty if absent.
+    ///
+    /// # Errors
+    /// `Config` when the value is not a list.
     pub(in crate::workspace) fn list(&mut self, key: &str) -> Result<Vec<Value>> {
         match self.value(key) {
             None => Ok(Vec::new()),
@@ -122,6 +140,9 @@ impl MappingReader {
     }
 
     /// Takes a list of texts; empty if absent.
+    ///
+    /// # Errors
+    /// `Config` when the value is not a list of texts.
     pub(in crate::workspace) fn texts(&mut self, key: &str) -> Result<Vec<String>> {
         self.list(key)?
             .iter()
@@ -133,6 +154,9 @@ impl MappingReader {
 
     /// Takes a list of texts, each plain or as the value `name` of a mapping; empty if absent, `None` if an item is
     /// something else.
+    ///
+    /// # Errors
+    /// `Config` when the value is not a list.
     pub(in crate::workspace) fn texts_or(&mut self, key: &str, name: &str) -> Result<Option<Vec<String>>> {
         let items = self.list(key)?;
         let texts = items.iter().enumerate().map(|(n, item)| match item.get(name) {
