@@ -144,11 +144,11 @@ pub fn metadata(metadata: &Object) -> Result<()> {
     Ok(())
 }
 
-fn one_line(what: &str, text: &str, most: usize) -> Result<()> {
+fn one_line(what: &str, text: &str, max_bytes: usize) -> Result<()> {
     if text.trim().is_empty() {
         Err(Error::invalid(format!("{what} is empty")))
-    } else if text.len() > most {
-        Err(Error::invalid(format!("{what} is {} bytes long; give at most {most}", text.len())))
+    } else if text.len() > max_bytes {
+        Err(Error::invalid(format!("{what} is {} bytes long; give at most {max_bytes}", text.len())))
     } else {
         names::visible(what, text)
     }

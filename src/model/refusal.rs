@@ -330,7 +330,7 @@ mod tests {
         })
     }
 
-    /// Every command that gives a token, in every state of a task.
+    /// Calls every command that gives a token, in every state of a task.
     #[test]
     fn a_refusal_tells_what_a_second_look_at_the_task_would() {
         let claim = |token: &str| Command::Claim {

@@ -200,7 +200,7 @@ fn lanes(fields: &mut MappingReader) -> Result<BTreeMap<String, String>> {
 mod tests {
     use super::*;
 
-    /// A workspace whose `handoff/handoff.yaml` has this text.
+    /// Makes a workspace whose `handoff/handoff.yaml` has this text.
     fn workspace(text: &str) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();

@@ -11,7 +11,7 @@ use crate::model::{Response, Task};
 use crate::store::Store;
 
 /// The hint for an answer that was not written to a file.
-const KEPT: &str = "the answer was not written there and stays in the store";
+const KEPT_IN_STORE: &str = "the answer was not written there and stays in the store";
 
 /// Writes the body of `response` to the task's response path atomically, and returns the path. The permissions of
 /// a replaced file are kept.
@@ -30,14 +30,14 @@ pub fn deliver(
     response: &Response,
     config: impl FnOnce() -> Result<Config>,
 ) -> Result<PathBuf> {
-    let wanted = PathBuf::from(&task.response_path);
+    let response_path = PathBuf::from(&task.response_path);
     if store.keeps_response(task) {
         store.copy_response(task, response)?;
-        return Ok(wanted);
+        return Ok(response_path);
     }
     let base = BaseDir::at("/");
     let target = config().and_then(|config| {
-        let target = PathRules::new(&config, &base, false)?.delivery(&wanted, "response_path")?;
+        let target = PathRules::new(&config, &base, false)?.delivery(&response_path, "response_path")?;
         if config.may_reach(&target) {
             return Ok(target);
         }
@@ -51,9 +51,9 @@ pub fn deliver(
         Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Config) => {
             // The answer must be durable before the error says that the store keeps it.
             store.sync_response(task)?;
-            return Err(Error::refused(error.message()).with_hint(KEPT));
+            return Err(Error::refused(error.message()).with_hint(KEPT_IN_STORE));
         }
         Err(error) => return Err(error),
     }
-    Ok(wanted)
+    Ok(response_path)
 }

@@ -30,13 +30,13 @@ pub struct Locate<'a> {
 /// # Errors
 /// `Config` when there is none of these; otherwise as [`Config::load`] for what was named, and as
 /// [`Config::load_found`] for what was found.
-pub fn locate(wish: &Locate<'_>) -> Result<Config> {
-    let store = wish.store.map(|store| wish.base.absolute(store)).transpose()?;
-    if let Some(config) = wish.config {
-        return Config::load(&wish.base.absolute(config)?, store.as_deref());
+pub fn locate(request: &Locate<'_>) -> Result<Config> {
+    let store = request.store.map(|store| request.base.absolute(store)).transpose()?;
+    if let Some(config) = request.config {
+        return Config::load(&request.base.absolute(config)?, store.as_deref());
     }
-    let cwd = wish.base.directory()?;
-    if let Some(found) = nearest(cwd, wish.identity) {
+    let cwd = request.base.directory()?;
+    if let Some(found) = nearest(cwd, request.identity) {
         return Config::load_found(found, store.as_deref());
     }
     match store {
@@ -52,8 +52,8 @@ pub fn locate(wish: &Locate<'_>) -> Result<Config> {
 /// # Errors
 /// `Config` when there is none.
 pub fn find_in(directory: &Path) -> Result<PathBuf> {
-    let places = CONFIG_PLACES.iter().chain(&["handoff.yaml"]).map(|place| directory.join(place));
-    places.into_iter().find(|file| file.is_file()).ok_or_else(|| {
+    let candidates = CONFIG_PLACES.iter().chain(&["handoff.yaml"]).map(|place| directory.join(place));
+    candidates.into_iter().find(|file| file.is_file()).ok_or_else(|| {
         Error::config(format!("no handoff.yaml found in {}", show(directory))).with_hint("name the file")
     })
 }
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn without_configuration_a_store_is_enough_and_nothing_is_not() {
         let (_dir, root) = tree();
-        // The directory of temporary files could lie below a workspace; then there is nothing to test.
+        // If the directory of temporary files lies below a workspace, there is nothing to test.
         if nearest(&root, Identity::of_process(None)).is_some() {
             return;
         }

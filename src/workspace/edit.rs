@@ -21,11 +21,11 @@ pub struct TaskEdit {
 ///
 /// # Errors
 /// `Invalid` when a text is too long or not printable, or there are too many labels or assignees.
-pub fn check_edit(wish: TaskEdit) -> Result<Command> {
+pub fn check_edit(edit: TaskEdit) -> Result<Command> {
     Ok(Command::Edit {
-        name: wish.name.map(limits::name).transpose()?,
-        description: wish.description,
-        labels: wish.labels.map(limits::labels).transpose()?,
-        assignees: wish.assignees.map(limits::labels).transpose()?,
+        name: edit.name.map(limits::name).transpose()?,
+        description: edit.description,
+        labels: edit.labels.map(limits::labels).transpose()?,
+        assignees: edit.assignees.map(limits::labels).transpose()?,
     })
 }

@@ -27,9 +27,9 @@ struct Bounds {
 }
 
 impl Fingerprints {
-    /// Limits the total size of the files to `most` bytes, and stops reading once `stop` is set.
-    pub fn bounded(most: u64, stop: Arc<AtomicBool>) -> Self {
-        let bounds = Some(Bounds { left: most, stop });
+    /// Limits the total size of the files to `max_bytes`, and stops reading once `stop` is set.
+    pub fn bounded(max_bytes: u64, stop: Arc<AtomicBool>) -> Self {
+        let bounds = Some(Bounds { left: max_bytes, stop });
         Self(Arc::new(Mutex::new(FingerprintCache { bounds, ..FingerprintCache::default() })))
     }
 

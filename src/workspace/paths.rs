@@ -69,13 +69,13 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
     resolve_past(path, &mut |_, _| {})
 }
 
-/// Resolves as [`resolve`] does, and calls `pass` with everything on the way that exists, including links and the
+/// Resolves as [`resolve`] does, and calls `visit` with everything on the way that exists, including links and the
 /// end.
-pub(super) fn resolve_past(path: &Path, pass: &mut dyn FnMut(&Path, Metadata)) -> Result<PathBuf> {
-    walk(path, pass).map_err(|error| Error::io("follow", path, error))
+pub(super) fn resolve_past(path: &Path, visit: &mut dyn FnMut(&Path, Metadata)) -> Result<PathBuf> {
+    walk(path, visit).map_err(|error| Error::io("follow", path, error))
 }
 
-fn walk(path: &Path, pass: &mut dyn FnMut(&Path, Metadata)) -> io::Result<PathBuf> {
+fn walk(path: &Path, visit: &mut dyn FnMut(&Path, Metadata)) -> io::Result<PathBuf> {
     let mut real = PathBuf::from("/");
     // The components left to walk, the next one last.
     let mut left: Vec<OsString> = Vec::new();
@@ -91,7 +91,7 @@ fn walk(path: &Path, pass: &mut dyn FnMut(&Path, Metadata)) -> io::Result<PathBu
         let is_link = match std::fs::symlink_metadata(&real) {
             Ok(metadata) => {
                 let is_link = metadata.is_symlink();
-                pass(&real, metadata);
+                visit(&real, metadata);
                 is_link
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
@@ -171,7 +171,7 @@ mod tests {
 
     use super::*;
 
-    /// A directory without links in its own path.
+    /// Makes a directory without links in its own path.
     fn real_dir() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let real = dir.path().canonicalize().unwrap();

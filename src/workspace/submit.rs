@@ -16,7 +16,7 @@ use crate::model::transition::check_delay;
 use crate::model::{NewRequest, NewTask, SupportingPath, TaskSpec, Time, check_lane, json};
 
 /// The longest prompt, in bytes, that is copied to task.json when the prompt is the whole request.
-const MAX_REPEATED: usize = 16 * 1024;
+const MAX_COPIED_PROMPT: usize = 16 * 1024;
 
 /// The context in which a submit is checked.
 pub struct SubmitContext<'a> {
@@ -103,7 +103,7 @@ fn check(
     stem: Option<&str>,
 ) -> Result<Checked> {
     let SubmitContext { config, base: cwd, now, for_client, fingerprints } = context;
-    let places = PathRules::new(config, cwd, *for_client)?.with(fingerprints.clone());
+    let rules = PathRules::new(config, cwd, *for_client)?.with(fingerprints.clone());
     if let Some(path) = request.prompt_file.as_mut().filter(|path| !path.as_os_str().is_empty()) {
         *path = cwd.absolute(path)?;
         if request.prompt.is_some() {
@@ -125,14 +125,14 @@ fn check(
     limits::argument("the branch", expected_branch.as_deref().unwrap_or_default())?;
     limits::metadata(&asked.metadata)?;
 
-    let prompt = prompt(&places, asked.prompt, asked.prompt_file, asked.request_from.is_some())?;
+    let prompt = prompt(&rules, asked.prompt, asked.prompt_file, asked.request_from.is_some())?;
     let response_path = asked
         .response_to
-        .map(|path| places.response(&path, "response_to").and_then(|real| as_text(&real, "response_to")))
+        .map(|path| rules.response(&path, "response_to").and_then(|real| as_text(&real, "response_to")))
         .transpose()?;
     let (request, prompt) = match asked.request_from {
         Some(path) => {
-            let pinned = places.pinned(cwd, &path, "request_from")?;
+            let pinned = rules.pinned(cwd, &path, "request_from")?;
             if response_path.as_ref() == Some(&pinned.path) {
                 warnings.push(
                     "request_from and response_to are one file: the answer will replace it".to_string(),
@@ -143,15 +143,15 @@ fn check(
         }
         None => prompt_only(prompt)?,
     };
-    let root = BaseDir::at(places.root.clone());
+    let root = BaseDir::at(rules.root.clone());
     let supporting_paths = asked
         .supporting_paths
         .iter()
         .enumerate()
-        .map(|(n, path)| places.pinned(&root, path, &format!("supporting_paths[{n}]")))
+        .map(|(n, path)| rules.pinned(&root, path, &format!("supporting_paths[{n}]")))
         .collect::<Result<Vec<SupportingPath>>>()?;
     let worktree_path = match asked.worktree_path {
-        Some(path) => Some(places.worktree(cwd, &path)?),
+        Some(path) => Some(rules.worktree(cwd, &path)?),
         None => config.worktree_path.clone(),
     };
 
@@ -160,7 +160,7 @@ fn check(
         correlation_id,
         source_agent,
         lane,
-        workspace_root: as_text(&places.root, "workspace_root")?,
+        workspace_root: as_text(&rules.root, "workspace_root")?,
         worktree_path: worktree_path.map(|path| as_name(&path, "worktree_path")).transpose()?,
         expected_branch,
         supporting_paths,
@@ -186,21 +186,21 @@ fn not_blank(text: Option<&str>) -> Option<&str> {
 
 /// Returns the prompt: the text, otherwise the content of the file; empty if there is neither.
 fn prompt(
-    places: &PathRules<'_>,
+    rules: &PathRules<'_>,
     text: Option<String>,
     file: Option<PathBuf>,
     has_request: bool,
 ) -> Result<String> {
-    let most = if has_request { MAX_PROMPT } else { MAX_PROMPT_ONLY };
+    let max_bytes = if has_request { MAX_PROMPT } else { MAX_PROMPT_ONLY };
     let prompt = match (text, file) {
         (Some(text), _) => text,
-        (None, Some(file)) => places.prompt(&file, most)?,
+        (None, Some(file)) => rules.prompt(&file, max_bytes)?,
         (None, None) => String::new(),
     };
     // A byte order mark of an editor does not belong to the prompt.
     let prompt = prompt.strip_prefix(BYTE_ORDER_MARK).map(str::to_string).unwrap_or(prompt);
-    if prompt.len() > most {
-        let message = format!("the prompt is {} bytes long; at most {most} are taken", prompt.len());
+    if prompt.len() > max_bytes {
+        let message = format!("the prompt is {} bytes long; at most {max_bytes} are taken", prompt.len());
         return Err(Error::invalid(message).with_hint("write it to a file and name that with --request-from"));
     }
     Ok(prompt)
@@ -213,7 +213,7 @@ fn prompt_only(text: String) -> Result<(NewRequest, String)> {
             "give --request-from FILE, --prompt TEXT, or --prompt-file FILE (- for standard input)",
         ));
     }
-    let prompt = if text.len() <= MAX_REPEATED {
+    let prompt = if text.len() <= MAX_COPIED_PROMPT {
         text.clone()
     } else {
         format!("The request file holds the prompt ({} bytes).", text.len())

@@ -105,7 +105,7 @@ impl<'a> PathRules<'a> {
     /// Resolves a path as [`Self::response`] does for an answer that is about to be written: a dangling link is
     /// replaced, not followed.
     pub(super) fn delivery(&self, path: &Path, label: &str) -> Result<PathBuf> {
-        let is_link = std::fs::symlink_metadata(path).is_ok_and(|there| there.is_symlink());
+        let is_link = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
         let (Some(parent), Some(name)) =
             (path.parent().filter(|_| is_link && !path.exists()), path.file_name())
         else {
@@ -127,15 +127,15 @@ impl<'a> PathRules<'a> {
                 "name a file outside it, or leave it out to keep the answer in the store",
             );
         }
-        let there = std::fs::symlink_metadata(real).ok();
-        if self.is_config(real, there.as_ref()) {
+        let metadata = std::fs::symlink_metadata(real).ok();
+        if self.is_config(real, metadata.as_ref()) {
             return refuse("the workspace's configuration", NAME_ANOTHER);
         }
-        if there.as_ref().is_some_and(|there| !there.is_file() && !there.is_symlink()) {
+        if metadata.as_ref().is_some_and(|metadata| !metadata.is_file() && !metadata.is_symlink()) {
             return refuse("not a regular file", "name a file that may be written");
         }
         let is_executable =
-            there.is_some_and(|there| there.is_file() && there.permissions().mode() & 0o111 != 0);
+            metadata.is_some_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0);
         if runs_or_configures(real.strip_prefix(&self.root).unwrap_or(real))
             || (is_executable && !is_document(real))
             || self.is_program_of_workspace(real)
@@ -155,18 +155,20 @@ impl<'a> PathRules<'a> {
         if self.is_in_store(real)? {
             return refuse("inside the state directory", COPY);
         }
-        let there = std::fs::symlink_metadata(real).ok();
-        if self.is_config(real, there.as_ref()) {
+        let metadata = std::fs::symlink_metadata(real).ok();
+        if self.is_config(real, metadata.as_ref()) {
             return refuse("the workspace's configuration", COPY);
         }
         if self.for_client && is_secret(real.strip_prefix(&self.root).unwrap_or(real)) {
             return refuse("of a kind that holds credentials", "submit it with the command line");
         }
-        let Some(there) = there.filter(|there| there.is_file() && there.nlink() > 1) else { return Ok(()) };
+        let Some(metadata) = metadata.filter(|metadata| metadata.is_file() && metadata.nlink() > 1) else {
+            return Ok(());
+        };
         if self.for_client {
             return refuse("a hard link, which over HTTP may be to any file", "name a copy of it");
         }
-        let is_linked = is_linked_into_store(self.store, &there);
+        let is_linked = is_linked_into_store(self.store, &metadata);
         if is_linked.map_err(|error| Error::io("look through", self.store, error))? {
             return refuse("a hard link into the state directory", COPY);
         }
@@ -177,24 +179,24 @@ impl<'a> PathRules<'a> {
         lies_in_store(self.store, real).map_err(|error| Error::io("look at", self.store, error))
     }
 
-    /// Returns whether a file is the workspace's configuration, also under another name; `there` is its metadata.
-    fn is_config(&self, real: &Path, there: Option<&Metadata>) -> bool {
+    /// Returns whether a file is the workspace's configuration, also under another name; `metadata` belongs to the file.
+    fn is_config(&self, real: &Path, metadata: Option<&Metadata>) -> bool {
         let places = CONFIG_PLACES.iter().map(|place| self.root.join(place));
         self.config.map(Path::to_path_buf).into_iter().chain(places).any(|config| {
-            let is_same = |there: &Metadata| {
+            let is_same = |metadata: &Metadata| {
                 std::fs::metadata(&config)
-                    .is_ok_and(|config| (config.dev(), config.ino()) == (there.dev(), there.ino()))
+                    .is_ok_and(|config| (config.dev(), config.ino()) == (metadata.dev(), metadata.ino()))
             };
-            config == real || there.is_some_and(is_same)
+            config == real || metadata.is_some_and(is_same)
         })
     }
 
     /// Returns whether a file is one of the scripts and settings in the directory of the configuration.
     fn is_program_of_workspace(&self, real: &Path) -> bool {
-        let beside = self.config.and_then(Path::parent).filter(|beside| *beside != self.root);
+        let config_dir = self.config.and_then(Path::parent).filter(|config_dir| *config_dir != self.root);
         let places = CONFIG_PLACES.iter().filter_map(|place| Path::new(place).parent());
         let places = places.map(|place| self.root.join(place));
-        beside.map(Path::to_path_buf).into_iter().chain(places).any(|directory| {
+        config_dir.map(Path::to_path_buf).into_iter().chain(places).any(|directory| {
             real.strip_prefix(&directory).is_ok_and(|below| {
                 below.starts_with("bin")
                     || below.extension().is_some_and(|end| end == "sh")
@@ -203,13 +205,13 @@ impl<'a> PathRules<'a> {
         })
     }
 
-    /// Reads a prompt file of at most `most` bytes.
-    pub(super) fn prompt(&self, path: &Path, most: usize) -> Result<String> {
+    /// Reads a prompt file of at most `max_bytes`.
+    pub(super) fn prompt(&self, path: &Path, max_bytes: usize) -> Result<String> {
         let real = self.inside(self.cwd, path, "prompt_file")?;
         self.check_readable(&real, "prompt_file")?;
         let prompt_file = TextFile {
             name: "prompt_file",
-            limit: most,
+            limit: max_bytes,
             refusal: ErrorKind::Invalid,
             hint_if_missing: "a flag's path is relative to the current directory, a task file's to that file",
             unique_keys: false,

@@ -475,7 +475,7 @@ mod tests {
             assert_eq!(file.labels, ["a", number]);
             assert_eq!(file.metadata[number], "x");
         }
-        // The parser of JSON would spell it 6e+2.
+        // The JSON parser would write it as 6e+2.
         let (json, _) = load("{\"branch\": 1.10}").unwrap();
         assert_eq!(json.branch.as_deref(), Some("1.10"));
         assert!(
@@ -484,7 +484,7 @@ mod tests {
                 .to_string()
                 .contains("'branch' must be text; put it in quotes")
         );
-        // A number in metadata is a number, written as in the file where JSON has that.
+        // A number in metadata stays a number, in the notation of the file where JSON allows it.
         let metadata = load("metadata: {a: 1.10, b: 0x1F, c: 6e2, d: 7}\n").unwrap().0.metadata;
         assert_eq!(Value::Object(metadata).to_string(), "{\"a\":1.10,\"b\":31,\"c\":6e2,\"d\":7}");
     }

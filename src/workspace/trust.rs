@@ -263,7 +263,7 @@ mod tests {
         if is_in_repository(&file) {
             return;
         }
-        // A linked work tree and a submodule have a file there.
+        // A linked worktree and a submodule have a file there.
         std::fs::write(root.join("a/.git"), "gitdir: elsewhere\n").unwrap();
         assert!(is_in_repository(&file));
         assert!(!is_in_repository(&root.join("handoff.yaml")));

@@ -14,7 +14,7 @@ use crate::model::time::Now;
 
 /// The largest event accepted from outside the queue, message and data together, in bytes: task.json
 /// contains the newest events, and every access to the task reads it.
-const MAX_NOTE: usize = 128 * 1024;
+const MAX_EVENT_BYTES: usize = 128 * 1024;
 
 pub(super) fn claim(
     task: &mut Task,
@@ -151,9 +151,9 @@ pub(super) fn note(
         return Err(Error::invalid("an event type is one word of at most 64 bytes"));
     }
     let size = message.len() + json::to_text(data).len();
-    if size > MAX_NOTE {
+    if size > MAX_EVENT_BYTES {
         return Err(Error::invalid(format!(
-            "an event of {size} bytes is too large; at most {MAX_NOTE} are taken"
+            "an event of {size} bytes is too large; at most {MAX_EVENT_BYTES} are taken"
         ))
         .with_hint("write it to a file and name that"));
     }

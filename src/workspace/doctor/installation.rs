@@ -15,19 +15,19 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 const VERSION: &str = concat!("lanes ", env!("CARGO_PKG_VERSION"));
 
-pub(super) fn check(chart: &mut Chart, wish: &DoctorOptions<'_>) {
-    let us = wish.program.as_deref();
-    let place = us.map_or_else(String::new, |path| format!(" at {}", show(path)));
+pub(super) fn check(chart: &mut Chart, settings: &DoctorOptions<'_>) {
+    let program = settings.program.as_deref();
+    let place = program.map_or_else(String::new, |path| format!(" at {}", show(path)));
     chart.ok("version", format!("{VERSION}{place}"));
-    let Some(us) = us.and_then(identity) else { return };
-    let found = on_path(wish);
+    let Some(program) = program.and_then(identity) else { return };
+    let found = programs_on_path(settings);
     match found.first() {
         None => chart.warn(
             "path",
             "`lanes` is in no directory of PATH, so a shell does not find it",
             "add its directory to PATH, since agents and scripts call it by name",
         ),
-        Some(first) if identity(first) == Some(us) => {
+        Some(first) if identity(first) == Some(program) => {
             chart.ok("path", format!("a shell starts {}", show(first)));
         }
         Some(first) => chart.warn(
@@ -36,7 +36,7 @@ pub(super) fn check(chart: &mut Chart, wish: &DoctorOptions<'_>) {
             "remove it, or put the directory of this one first in PATH",
         ),
     }
-    for other in found.iter().filter(|path| identity(path) != Some(us)) {
+    for other in found.iter().filter(|path| identity(path) != Some(program)) {
         let version = version_of(other).unwrap_or_else(|| "reports no version".to_string());
         if version != VERSION {
             chart.warn(
@@ -54,11 +54,11 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// Returns every program called `lanes` that a shell could start, in the order of `PATH`.
-fn on_path(wish: &DoctorOptions<'_>) -> Vec<PathBuf> {
-    let Some(path) = &wish.search_path else { return Vec::new() };
+fn programs_on_path(settings: &DoctorOptions<'_>) -> Vec<PathBuf> {
+    let Some(path) = &settings.search_path else { return Vec::new() };
     let mut found: Vec<PathBuf> = Vec::new();
     for directory in std::env::split_paths(path) {
-        let Ok(candidate) = wish.locate.base.absolute(&directory.join("lanes")) else { continue };
+        let Ok(candidate) = settings.locate.base.absolute(&directory.join("lanes")) else { continue };
         let runs = std::fs::metadata(&candidate)
             .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0);
         if runs && !found.iter().any(|known| identity(known) == identity(&candidate)) {

@@ -117,11 +117,11 @@ impl Chart {
 
 /// Checks everything, in the order installation, configuration, store, workers. `progress` is called with the
 /// number of checked tasks and the number of all tasks.
-pub fn doctor(wish: &DoctorOptions<'_>, progress: &mut dyn FnMut(u64, u64)) -> Vec<Diagnosis> {
+pub fn doctor(settings: &DoctorOptions<'_>, progress: &mut dyn FnMut(u64, u64)) -> Vec<Diagnosis> {
     let mut chart = Chart { area: "installation", entries: Vec::new() };
-    installation::check(&mut chart, wish);
+    installation::check(&mut chart, settings);
     chart.area = "configuration";
-    match locate(&wish.locate) {
+    match locate(&settings.locate) {
         Ok(config) => {
             let from = match &config.path {
                 Some(path) => format!("{} is used", show(path)),
@@ -141,7 +141,7 @@ pub fn doctor(wish: &DoctorOptions<'_>, progress: &mut dyn FnMut(u64, u64)) -> V
             }
             chart.area = "store";
             let (root, is_named) = (&config.store_root, config.store_is_named);
-            if let Some(store) = state::check(&mut chart, root, is_named, &wish.options, progress) {
+            if let Some(store) = state::check(&mut chart, root, is_named, &settings.options, progress) {
                 chart.area = "workers";
                 state::check_workers(&mut chart, &store);
             }
@@ -149,10 +149,10 @@ pub fn doctor(wish: &DoctorOptions<'_>, progress: &mut dyn FnMut(u64, u64)) -> V
         Err(error) => {
             chart.error("configuration", &error, "correct the configuration file");
             // A store that is given explicitly can be checked nevertheless.
-            if let Some(store) = wish.locate.store {
+            if let Some(store) = settings.locate.store {
                 chart.area = "store";
-                match wish.locate.base.absolute(store) {
-                    Ok(store) => drop(state::check(&mut chart, &store, true, &wish.options, progress)),
+                match settings.locate.base.absolute(store) {
+                    Ok(store) => drop(state::check(&mut chart, &store, true, &settings.options, progress)),
                     Err(error) => chart.error("store", &error, "name the store with an absolute path"),
                 }
             }

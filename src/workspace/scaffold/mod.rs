@@ -62,11 +62,11 @@ pub struct PoolInitialized {
 /// # Errors
 /// `Refused` when `handoff` already exists, `Invalid` for a workspace id that is not valid, `Io` when a file
 /// cannot be created. After an error everything that was created is removed again.
-pub fn init(target: &Path, wish: InitOptions) -> Result<Initialized> {
+pub fn init(target: &Path, options: InitOptions) -> Result<Initialized> {
     let target = real_target(target)?;
-    let workspace_id = workspace_id(wish.workspace_id.as_deref(), &target)?;
-    let workspace_root = wish.workspace_root.unwrap_or_else(|| "..".to_string());
-    let queue_root = wish.queue_root.unwrap_or_else(|| "state".to_string());
+    let workspace_id = workspace_id(options.workspace_id.as_deref(), &target)?;
+    let workspace_root = options.workspace_root.unwrap_or_else(|| "..".to_string());
+    let queue_root = options.queue_root.unwrap_or_else(|| "state".to_string());
     for (what, text) in [("workspace root", &workspace_root), ("queue root", &queue_root)] {
         if text.trim().is_empty() {
             return Err(Error::invalid(format!("the {what} is empty")));
@@ -163,8 +163,8 @@ fn real_target(target: &Path) -> Result<PathBuf> {
 }
 
 /// Returns the requested id, otherwise the name of the directory.
-fn workspace_id(wanted: Option<&str>, target: &Path) -> Result<String> {
-    let id = match wanted {
+fn workspace_id(requested: Option<&str>, target: &Path) -> Result<String> {
+    let id = match requested {
         Some(id) => id.trim().to_string(),
         None => match target.file_name() {
             Some(name) => name.to_string_lossy().trim().to_string(),

@@ -107,7 +107,7 @@ fn is_plain(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Texts that tempt a parser to see something else.
+    /// Texts that a parser could take for something else.
     const HOSTILE: [&str; 60] = [
         "a: b",
         "null",

@@ -9,7 +9,7 @@ fn dir() -> (tempfile::TempDir, PathBuf) {
     (dir, real)
 }
 
-/// Permissions, as far as a usual umask leaves them: those of the owner.
+/// Returns the permissions of the owner, which a usual umask does not change.
 fn owner_mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o700
 }
@@ -18,7 +18,7 @@ fn is_executable(path: &Path) -> bool {
     owner_mode(path) & 0o100 != 0
 }
 
-/// All files below `path`, relative to it, sorted.
+/// Returns all files below `path`, relative to it, sorted.
 fn files(path: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut left = vec![path.to_path_buf()];
@@ -124,7 +124,7 @@ fn roots_are_written_as_given() {
     let config = Config::load(&made.handoff.join("handoff.yaml"), None).unwrap();
     assert_eq!(config.workspace_root, root);
     assert_eq!(config.store_root, root.join("p/q: 1"));
-    // A store elsewhere is for its first user to make.
+    // A store elsewhere is created by its first user.
     assert!(!made.handoff.join("state").exists() && !root.join("p/q: 1").exists());
 
     let made = init(
@@ -147,7 +147,7 @@ fn bad_wishes_make_nothing() {
         (id(&"x".repeat(201)), "the workspace id is 201 bytes long"),
         (queue_root(" "), "the queue root is empty"),
         (queue_root("~nobody-here/q"), "cannot expand"),
-        // A template's file is in the way of the state directory.
+        // A file of a template has the name of the state directory.
         (queue_root("README.md"), "cannot make directory"),
         (queue_root("README.md/q"), "cannot"),
     ] {
@@ -168,7 +168,7 @@ fn what_exists_is_refused_untouched() {
     for name in ["handoff", ".agent-lanes-queue", "dispatchers"] {
         let target = root.join(format!("with {name}"));
         std::fs::create_dir_all(&target).unwrap();
-        // A link to nowhere is in the way as well.
+        // A dangling link counts as existing, too.
         std::os::unix::fs::symlink("nowhere", target.join(name)).unwrap();
         let error = if name == "handoff" {
             init(&target, InitOptions::default()).unwrap_err()

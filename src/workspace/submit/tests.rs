@@ -19,7 +19,7 @@ impl Bench {
         Self::with("")
     }
 
-    /// With further lines in the configuration.
+    /// Makes a workspace with additional lines in the configuration.
     fn with(lines: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap().join("w");
@@ -74,7 +74,7 @@ fn now() -> Time {
     Time::from_micros(1_795_244_400_000_000)
 }
 
-/// A request for a review of `r.md`.
+/// Makes a request for a review of `r.md`.
 fn request() -> SubmitRequest {
     SubmitRequest {
         lane: Some("review".to_string()),
@@ -83,7 +83,7 @@ fn request() -> SubmitRequest {
     }
 }
 
-/// A request with nothing but a prompt.
+/// Makes a request with only a prompt.
 fn ask(prompt: &str) -> SubmitRequest {
     SubmitRequest {
         lane: Some("review".to_string()),
@@ -92,7 +92,7 @@ fn ask(prompt: &str) -> SubmitRequest {
     }
 }
 
-/// A request with nothing but a task file of this text.
+/// Makes a request with only a task file of this text.
 fn from_file(bench: &Bench, text: &str) -> SubmitRequest {
     bench.write("sub/job.yaml", text);
     SubmitRequest { task_file: Some("sub/job.yaml".into()), ..SubmitRequest::default() }
@@ -127,7 +127,7 @@ fn a_prompt_alone_is_the_request() {
     assert_eq!(task.spec.prompt, "hello\r\n");
     assert_eq!(task.response_path, None);
 
-    let long = "x".repeat(MAX_REPEATED + 1);
+    let long = "x".repeat(MAX_COPIED_PROMPT + 1);
     let task = bench.task(ask(&long));
     assert_eq!(task.request, NewRequest::Text(long));
     assert!(task.spec.prompt.contains("16385 bytes"), "{}", task.spec.prompt);
@@ -285,7 +285,7 @@ fn empty_flags_hide_nothing_and_mean_nothing() {
     assert_eq!(task.response_path, Some(bench.path("a.md")));
     assert_eq!((task.spec.worktree_path, task.spec.expected_branch.as_deref()), (None, Some("main")));
     assert!(bench.refusal(empty()).contains("invalid lane name"));
-    // Not taken for a prompt-only task.
+    // It is not treated as a prompt-only task.
     let asked = SubmitRequest { request_from: Some(PathBuf::new()), ..ask("p") };
     assert!(bench.refusal(asked).contains("request_from is empty"));
 }
@@ -304,7 +304,7 @@ fn blank_names_fall_back_to_their_defaults() {
     assert!(bench.refusal(long).contains("at most 1000"));
 }
 
-/// What a line of a batch makes.
+/// Checks a line of a batch.
 fn task_of_line(bench: &Bench, line: &Value) -> NewTask {
     let base = BaseDir::at(&bench.root);
     let context = SubmitContext::new(&bench.config, &base, now());
@@ -326,7 +326,7 @@ fn every_field_is_read_and_reaches_the_task() {
         let mut line = json!({"lane": "l", "prompt": "p"});
         let plain = task_of_line(&bench, &line);
         if field.key == "prompt_file" {
-            // It yields to a prompt.
+            // A prompt takes precedence over it.
             line = json!({"lane": "l"});
         }
         line[field.key] = value;

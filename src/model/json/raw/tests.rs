@@ -10,7 +10,7 @@ fn strict(text: &str) -> Option<Value> {
     serde_json::from_str::<Value>(text).ok().filter(Value::is_object)
 }
 
-/// The members one by one, as an object.
+/// Collects the members one by one into an object.
 fn collected(text: &str) -> Object {
     let mut object = Object::new();
     members(text, |key, raw| drop(object.insert(key.to_string(), raw.value()))).unwrap();
@@ -102,7 +102,7 @@ fn only_white_space_between_the_parts_may_differ() {
     }
 }
 
-/// Text that is nearly JSON.
+/// Generates text that is nearly JSON.
 fn nearly_json() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         Just("{"),

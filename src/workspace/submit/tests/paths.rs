@@ -20,7 +20,7 @@ fn unusable_prompt_files_are_refused() {
         let refusal = bench.refusal(SubmitRequest { prompt_file: Some(path.into()), ..request() });
         assert!(refusal.contains(words), "{path}: {refusal}");
     }
-    // Alone it may be longer.
+    // A prompt without a request file may be longer.
     let alone = SubmitRequest { prompt_file: Some("long.md".into()), request_from: None, ..request() };
     assert!(bench.check(alone).is_ok());
 }
@@ -113,7 +113,7 @@ fn files_of_the_store_and_the_configuration_are_not_read_through_a_task() {
     assert!(refusal.starts_with("worktree_path is inside the state directory"), "{refusal}");
     let twin = SubmitRequest { request_from: Some("twin2.md".into()), ..request() };
     assert!(bench.check(twin.clone()).is_ok());
-    // Over HTTP nobody looks through the store for it.
+    // Over HTTP the store is not searched for it.
     let refusal = bench.refusal_of_client(twin);
     assert!(refusal.starts_with("request_from is a hard link"), "{refusal}");
 }
@@ -132,7 +132,7 @@ fn a_client_names_no_file_that_holds_credentials() {
             bench.refusal_of_client(SubmitRequest { supporting_paths: vec![path.into()], ..request() });
         assert!(refusal.contains("holds credentials"), "{refusal}");
     }
-    // Whether it is there is not told either.
+    // The error does not reveal whether it exists either.
     let none = SubmitRequest { request_from: Some(".netrc".into()), ..request() };
     assert!(bench.refusal_of_client(none).contains("holds credentials"));
     assert!(bench.check_of_client(request()).is_ok());
