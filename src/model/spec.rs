@@ -45,7 +45,7 @@ pub struct TaskSpec {
     pub prompt: String,
     /// Free-form metadata; routing uses it.
     pub metadata: Object,
-    /// Higher goes first; see [`PRIORITY_HEAD_START_SECONDS`](super::task::PRIORITY_HEAD_START_SECONDS).
+    /// Higher goes first: one step counts as one hour of waiting.
     pub priority: i32,
     /// The number of attempts allowed; `None` for no limit.
     pub max_attempts: Option<u32>,

@@ -19,7 +19,7 @@ pub struct DiskSpace {
 
 impl Store {
     /// Returns the format version in the store; 0 for a store of agent-lanes. A version above
-    /// [`FORMAT_VERSION`] can be read but not changed.
+    /// `FORMAT_VERSION` can be read but not changed.
     pub fn format(&self) -> u64 {
         self.version
     }

@@ -171,7 +171,7 @@ impl Store {
     }
 
     /// Returns the registrations of dead workers of `kind`, whose tasks must be recovered. Each is given to
-    /// one caller at a time, and stays until [`AbandonedWorker::clear`].
+    /// one caller at a time, and stays until `AbandonedWorker::clear`.
     ///
     /// # Errors
     /// `Io`.

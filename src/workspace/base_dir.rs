@@ -45,7 +45,7 @@ impl BaseDir {
     /// Makes `path` absolute and expands a leading `~`.
     ///
     /// # Errors
-    /// As [`absolute`], and as [`BaseDir::directory`] for a relative path.
+    /// As `absolute`, and as [`BaseDir::directory`] for a relative path.
     pub fn absolute(&self, path: &Path) -> Result<PathBuf> {
         let needs_none = path.is_absolute() || path.as_os_str().as_encoded_bytes().starts_with(b"~");
         let base = if needs_none { Path::new("/") } else { self.directory()? };

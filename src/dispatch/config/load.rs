@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// Reads the current settings if `consent` permits them.
 ///
 /// # Errors
-/// `Config`, naming file, line and key; `Corrupt` or `Io` for routes.json; as [`Gate::check`].
+/// `Config`, naming file, line and key; `Corrupt` or `Io` for routes.json; as [`ConsentPolicy::check`](super::consent::ConsentPolicy::check).
 pub fn load(workspace: &Config, store: &Store, consent: &ConsentPolicy) -> Result<DispatchConfig> {
     let routes = store.routes_text()?;
     let routes = routes.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));

@@ -64,7 +64,7 @@ impl Finding {
 /// How many findings of one code are kept; further ones are only counted.
 const KEPT_PER_CODE: u64 = 1000;
 
-/// What [`Store::fsck`] found.
+/// What `Store::fsck` found.
 #[derive(Clone, Debug, Default)]
 pub struct FsckReport {
     /// How many tasks were checked, unreadable ones included.
