@@ -9,7 +9,7 @@ use crate::store::{CooldownChange, Store};
 /// A snapshot of all cooldowns.
 pub struct Admission<'a> {
     store: &'a Store,
-    parked: Cooldowns,
+    cooldowns: Cooldowns,
     now: Time,
 }
 
@@ -19,12 +19,12 @@ impl<'a> Admission<'a> {
     /// # Errors
     /// When they cannot be read; then no task may be claimed for any vendor.
     pub fn load(store: &'a Store) -> Result<Self> {
-        Ok(Self { store, parked: store.cooldowns()?, now: store.now().wall })
+        Ok(Self { store, cooldowns: store.cooldowns()?, now: store.now().wall })
     }
 
     /// Returns the cooldown that blocks all tasks of an account, unless a task may probe the account now.
     pub fn blocking_cooldown(&self, account: &str) -> Option<&Cooldown> {
-        self.account_cooldown(account).filter(|parked| !parked.is_probe_due(self.now))
+        self.account_cooldown(account).filter(|cooldown| !cooldown.is_probe_due(self.now))
     }
 
     /// Returns whether a task may be claimed, for an account without a [blocking cooldown](Self::blocking_cooldown). For
@@ -34,15 +34,15 @@ impl<'a> Admission<'a> {
     /// The cooldown of the model that the task needs, if there is one to report.
     pub fn admit(&self, served: &ServedLane, task: &Task) -> std::result::Result<bool, Cooldown> {
         let (model, _) = served.model_for(task);
-        let mut models = self.parked.values().filter(|parked| parked.model.is_some());
-        match models.find(|parked| parked.stops(&served.account, model.as_deref(), self.now)) {
-            Some(parked) => Err(parked.clone()),
+        let mut models = self.cooldowns.values().filter(|cooldown| cooldown.model.is_some());
+        match models.find(|cooldown| cooldown.stops(&served.account, model.as_deref(), self.now)) {
+            Some(cooldown) => Err(cooldown.clone()),
             None => Ok(self.account_cooldown(&served.account).is_none() || self.takes_probe(&served.account)),
         }
     }
 
     fn account_cooldown(&self, account: &str) -> Option<&Cooldown> {
-        self.parked.get(account).filter(|parked| parked.holds(self.now))
+        self.cooldowns.get(account).filter(|cooldown| cooldown.holds(self.now))
     }
 
     fn takes_probe(&self, account: &str) -> bool {

@@ -26,7 +26,7 @@ pub struct CooldownScope {
     pub vendor: String,
     /// Name of the model in cooldowns.
     pub model: Option<String>,
-    /// Whether it also applies to runs that name no model.
+    /// Whether it also applies to runs without a requested model.
     pub by_default: bool,
 }
 
@@ -58,7 +58,7 @@ pub fn after_refusal(
     random: u64,
 ) -> CooldownChange {
     let share = random as f64 / u64::MAX as f64;
-    let park = |since, strikes, (certainty, until), by_default| {
+    let set = |since, strikes, (certainty, until), by_default| {
         CooldownChange::Set(Cooldown {
             vendor: scope.vendor.clone(),
             model: scope.model.clone(),
@@ -88,7 +88,7 @@ pub fn after_refusal(
             let is_better = certainty > before.certainty
                 || (certainty == before.certainty && certainty > Certainty::Guess && is_other);
             return match is_better {
-                true => park(before.since, before.strikes, (certainty, until), before.by_default),
+                true => set(before.since, before.strikes, (certainty, until), before.by_default),
                 false => CooldownChange::Keep,
             };
         }
@@ -103,7 +103,7 @@ pub fn after_refusal(
     let since =
         same.filter(|before| before.cause == CooldownCause::Account).map_or(now, |before| before.since);
     let by_default = same.is_some_and(|before| before.by_default);
-    park(since, strikes, cooldown_end(vendor_refusal, now, strikes, share), by_default)
+    set(since, strikes, cooldown_end(vendor_refusal, now, strikes, share), by_default)
 }
 
 /// Returns the cooldown change that reserves the next probe of a refused account for the caller: until its end, no
@@ -195,9 +195,9 @@ mod tests {
         meet(CooldownCause::Limit, reset, times, before, random)
     }
 
-    fn parked(change: CooldownChange) -> Cooldown {
+    fn new_cooldown(change: CooldownChange) -> Cooldown {
         match change {
-            CooldownChange::Set(parked) => parked,
+            CooldownChange::Set(cooldown) => cooldown,
             other => panic!("{other:?}"),
         }
     }
@@ -206,8 +206,8 @@ mod tests {
     fn pauses_last_as_named_or_grow() {
         let now = start();
         let at = |seconds| now.plus_seconds(seconds);
-        let meet = |reset, at, before| parked(limit(reset, (at, at), before, u64::MAX));
-        let least = |reset| parked(limit(Some(reset), (now, now), None, 0)).until.seconds_since(now);
+        let meet = |reset, at, before| new_cooldown(limit(reset, (at, at), before, u64::MAX));
+        let least = |reset| new_cooldown(limit(Some(reset), (now, now), None, 0)).until.seconds_since(now);
         let exact = meet(Some(ResetTime::Exact(at(100.0))), now, None);
         assert_eq!((exact.until.seconds_since(now), exact.certainty), (105.0, Certainty::Exact));
         assert_eq!(least(ResetTime::Exact(at(100.0))), 102.0);
@@ -226,7 +226,7 @@ mod tests {
     fn a_time_that_has_passed_is_a_short_pause_that_grows() {
         let now = start();
         let meet = |now, before: Option<&Cooldown>, random| {
-            parked(limit(Some(ResetTime::Passed), (now, now), before, random))
+            new_cooldown(limit(Some(ResetTime::Passed), (now, now), before, random))
         };
         assert_eq!(meet(now, None, 0).until.seconds_since(now), 60.0);
         let mut last = meet(now, None, u64::MAX);
@@ -244,9 +244,9 @@ mod tests {
         let now = claimed.plus_seconds(10.0);
         let at = |seconds: f64| claimed.plus_seconds(seconds);
         let meet = |reset, now, before: &Cooldown| limit(reset, (claimed, now), Some(before), 0);
-        let guess = parked(limit(None, (claimed, now), None, 0));
+        let guess = new_cooldown(limit(None, (claimed, now), None, 0));
         assert_eq!(meet(None, now, &guess), CooldownChange::Keep);
-        let named = parked(meet(Some(ResetTime::Clock(at(30.0))), now, &guess));
+        let named = new_cooldown(meet(Some(ResetTime::Clock(at(30.0))), now, &guess));
         assert!(
             named.certainty == Certainty::Named && named.until < guess.until,
             "a named time counts more than a guess"
@@ -258,26 +258,26 @@ mod tests {
             CooldownChange::Keep,
             "the same notice"
         );
-        let other = parked(meet(Some(ResetTime::Clock(at(600.0))), now, &named));
+        let other = new_cooldown(meet(Some(ResetTime::Clock(at(600.0))), now, &named));
         assert_eq!(other.until, at(660.0), "a later notice counts more");
         assert_eq!(
-            parked(meet(Some(ResetTime::Clock(at(30.0))), now, &other)).until,
+            new_cooldown(meet(Some(ResetTime::Clock(at(30.0))), now, &other)).until,
             at(90.0),
             "shorter, too"
         );
-        let exact = parked(meet(Some(ResetTime::Exact(at(45.0))), now, &other));
+        let exact = new_cooldown(meet(Some(ResetTime::Exact(at(45.0))), now, &other));
         assert_eq!((exact.until, exact.certainty), (at(47.0), Certainty::Exact));
         assert_eq!(meet(Some(ResetTime::Clock(at(9000.0))), now, &exact), CooldownChange::Keep);
-        assert_eq!(parked(meet(Some(ResetTime::Exact(at(9000.0))), now, &exact)).until, at(9002.0));
+        assert_eq!(new_cooldown(meet(Some(ResetTime::Exact(at(9000.0))), now, &exact)).until, at(9002.0));
         // A long run from before the cooldown that meets the limit after it: a cooldown again, no new strike.
-        let late = parked(meet(None, guess.until.plus_seconds(1.0), &guess));
+        let late = new_cooldown(meet(None, guess.until.plus_seconds(1.0), &guess));
         assert_eq!((late.strikes, late.since), (1, guess.until.plus_seconds(1.0)));
     }
 
     #[test]
     fn only_an_answer_from_after_the_pause_ends_it() {
         let claimed = start();
-        let guess = parked(limit(None, (claimed, claimed), None, 0));
+        let guess = new_cooldown(limit(None, (claimed, claimed), None, 0));
         assert_eq!(after_work(claimed, Some(&guess)), CooldownChange::Keep);
         assert_eq!(after_work(guess.until, Some(&guess)), CooldownChange::Clear);
         assert_eq!(after_work(claimed, None), CooldownChange::Keep);
@@ -289,16 +289,16 @@ mod tests {
         let refuse = |claimed, now, before: Option<&Cooldown>| {
             meet(CooldownCause::Account, None, (claimed, now), before, u64::MAX)
         };
-        let mut account = parked(refuse(now, now, None));
+        let mut account = new_cooldown(refuse(now, now, None));
         assert_eq!((account.until.seconds_since(now), account.certainty), (120.0, Certainty::Guess));
         assert_eq!(refuse(now, now.plus_seconds(1.0), Some(&account)), CooldownChange::Keep, "met together");
         for seconds in [240.0, 480.0, 900.0, 900.0] {
             assert_eq!(take_probe(Some(&account), account.until.plus_seconds(-1.0), 0), CooldownChange::Keep);
             let due = account.until;
-            let taken = parked(take_probe(Some(&account), due, 0));
-            assert!(taken.until > due, "and nobody else tries meanwhile");
+            let taken = new_cooldown(take_probe(Some(&account), due, 0));
+            assert!(taken.until > due, "no other task probes meanwhile");
             assert_eq!(take_probe(Some(&taken), due, 0), CooldownChange::Keep);
-            account = parked(refuse(due, due, Some(&taken)));
+            account = new_cooldown(refuse(due, due, Some(&taken)));
             assert_eq!(account.until.seconds_since(due), seconds);
         }
         assert_eq!(after_work(now, Some(&account)), CooldownChange::Keep, "it began before");
@@ -309,18 +309,18 @@ mod tests {
     fn of_two_obstacles_the_one_counts_that_lasts() {
         let now = start();
         let later = now.plus_seconds(10.0);
-        let park = |cause| parked(meet(cause, None, (now, now), None, 0));
+        let begin = |cause| new_cooldown(meet(cause, None, (now, now), None, 0));
         let then = |cause, before: &Cooldown| meet(cause, None, (later, later), Some(before), 0);
         let (limit, busy, account) =
-            (park(CooldownCause::Limit), park(CooldownCause::Overloaded), park(CooldownCause::Account));
+            (begin(CooldownCause::Limit), begin(CooldownCause::Overloaded), begin(CooldownCause::Account));
         assert!(busy.until.seconds_since(now) <= 60.0);
         assert_eq!(then(CooldownCause::Overloaded, &limit), CooldownChange::Keep);
-        assert_eq!(parked(then(CooldownCause::Limit, &busy)).cause, CooldownCause::Limit);
-        assert_eq!(parked(then(CooldownCause::Account, &limit)).cause, CooldownCause::Account);
+        assert_eq!(new_cooldown(then(CooldownCause::Limit, &busy)).cause, CooldownCause::Limit);
+        assert_eq!(new_cooldown(then(CooldownCause::Account, &limit)).cause, CooldownCause::Account);
         assert_eq!(
-            parked(then(CooldownCause::Limit, &account)).cause,
+            new_cooldown(then(CooldownCause::Limit, &account)).cause,
             CooldownCause::Limit,
-            "it let somebody in"
+            "the account was accepted"
         );
         let asked = Cooldown { cause: CooldownCause::Asked, ..limit };
         for cause in [CooldownCause::Limit, CooldownCause::Overloaded, CooldownCause::Account] {

@@ -45,7 +45,7 @@ impl Preview {
             ("lane", self.lane.clone().into()),
             ("vendor", self.vendor.clone().into()),
             ("program", self.program.clone().into()),
-            ("parked_until", self.parked.as_ref().map(|parked| parked.until.to_string()).into()),
+            ("parked_until", self.parked.as_ref().map(|cooldown| cooldown.until.to_string()).into()),
             ("timeout_seconds", self.timeout.map(|limit| limit.as_secs_f64()).into()),
             ("silence_timeout_seconds", self.silence.map(|limit| limit.as_secs_f64()).into()),
             ("task_id", self.task_id.clone().into()),

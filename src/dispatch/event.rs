@@ -22,7 +22,7 @@ pub enum DispatchEvent {
     },
     /// A task was claimed.
     Claimed {
-        /// The task.
+        /// Id of the task.
         task_id: String,
         /// Lane of the task.
         lane: String,
@@ -33,21 +33,21 @@ pub enum DispatchEvent {
     },
     /// The agent of a task was started.
     Started {
-        /// The task.
+        /// Id of the task.
         task_id: String,
         /// Process id of the agent.
         pid: u32,
     },
     /// The agent of a task reported progress.
     Progress {
-        /// The task.
+        /// Id of the task.
         task_id: String,
         /// One line for people.
         text: String,
     },
     /// A task was answered.
     Answered {
-        /// The task.
+        /// Id of the task.
         task_id: String,
         /// Duration of the run.
         duration: Duration,
@@ -58,7 +58,7 @@ pub enum DispatchEvent {
     },
     /// A run failed, and its task will be retried.
     Retry {
-        /// The task.
+        /// Id of the task.
         task_id: String,
         /// Reason of the failure.
         message: String,
@@ -67,14 +67,14 @@ pub enum DispatchEvent {
     },
     /// A task failed permanently.
     Failed {
-        /// The task.
+        /// Id of the task.
         task_id: String,
         /// Reason of the failure.
         message: String,
     },
     /// A task was returned to its lane without an answer, or its claim has ended.
     Returned {
-        /// The task.
+        /// Id of the task.
         task_id: String,
         /// Reason.
         message: String,
@@ -83,14 +83,14 @@ pub enum DispatchEvent {
     CooldownStarted(Cooldown),
     /// A lane is not served because something that all its runs need is missing.
     LaneNotReady {
-        /// The lane.
+        /// Name of the lane.
         lane: String,
         /// What is missing.
         message: String,
     },
     /// A lane that was not ready is served again.
     LaneReady {
-        /// The lane.
+        /// Name of the lane.
         lane: String,
     },
     /// The configuration has changed; new runs use it.
@@ -100,7 +100,7 @@ pub enum DispatchEvent {
     },
     /// A task of a dispatcher that died was recovered.
     Recovered {
-        /// The task.
+        /// Id of the task.
         task_id: String,
         /// What was done with the task.
         message: String,
@@ -110,7 +110,7 @@ pub enum DispatchEvent {
         /// Description for people.
         message: String,
     },
-    /// The dispatcher claims no further tasks.
+    /// The dispatcher does not claim any more tasks.
     Draining {
         /// Number of agents that are still running.
         running: usize,
@@ -193,7 +193,7 @@ impl DispatchEvent {
             | Self::Returned { message, .. }
             | Self::Recovered { message, .. }
             | Self::Warning { message } => message.clone(),
-            Self::CooldownStarted(parked) => parked.words(),
+            Self::CooldownStarted(cooldown) => cooldown.words(),
             Self::LaneNotReady { lane, message } => format!("lane {lane} is not served: {message}"),
             Self::LaneReady { lane } => format!("lane {lane} is served again"),
             Self::Reloaded { lanes } => format!("the settings have changed; serves {}", lanes.join(", ")),
@@ -227,7 +227,7 @@ impl DispatchEvent {
                 ("outcome", (*outcome).into()),
             ]),
             Self::Retry { delay, .. } => object([("delay_seconds", delay.as_secs_f64().into())]),
-            Self::CooldownStarted(parked) => parked.to_object(),
+            Self::CooldownStarted(cooldown) => cooldown.to_object(),
             Self::LaneNotReady { lane, .. } | Self::LaneReady { lane } => {
                 object([("lane", lane.clone().into())])
             }

@@ -163,9 +163,7 @@ pub fn run(
         AgentEnd::SpawnFailed(errno) => {
             Err(cannot_start(&spec.program, &spec.cwd, &io::Error::from_raw_os_error(errno)))
         }
-        AgentEnd::GuardFailed(why) => {
-            Err(StartError::for_now(format!("the agent's guard cannot work: {why}")))
-        }
+        AgentEnd::GuardFailed(why) => Err(StartError::for_now(format!("the agent's guard failed: {why}"))),
     }
 }
 
@@ -207,7 +205,7 @@ fn cannot_start(program: &OsStr, cwd: &Path, error: &io::Error) -> StartError {
             StartError::Program(format!("{program} is not installed, or its interpreter is missing"))
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ExecutableFileBusy => {
-            StartError::Program(format!("{program} may not be executed here: {error}"))
+            StartError::Program(format!("{program} cannot be executed here: {error}"))
         }
         io::ErrorKind::ArgumentListTooLong => {
             StartError::Task(Failure::permanent(format!("the arguments of {program} are too long")))

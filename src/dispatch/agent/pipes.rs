@@ -155,7 +155,7 @@ impl AgentPipes {
         }
     }
 
-    /// Reads the rest of the pipes, for at most [`DRAIN_TIME`], and closes them.
+    /// Reads the rest of the pipes, for at most `DRAIN_TIME`, and closes them.
     pub fn drain(&mut self, observe: &mut dyn FnMut(AgentEvent<'_>)) {
         let until = Instant::now() + DRAIN_TIME;
         // All processes of the run have ended, so their output is already in the pipes. An unrelated process

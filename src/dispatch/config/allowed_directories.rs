@@ -206,7 +206,7 @@ mod tests {
         let scene = Scene::new();
         scene.open_up("ws/in", 0o1777);
         assert!(scene.admit(&[], "ws/in/deep").is_ok(), "others cannot replace it there");
-        let refusal = scene.admit(&[], "ws/in").expect_err("anybody may have written there");
+        let refusal = scene.admit(&[], "ws/in").expect_err("any user may have written there");
         assert!(
             refusal.contains("ws/in is writable by everyone; if agents may work there, name"),
             "{refusal}"

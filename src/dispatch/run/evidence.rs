@@ -24,7 +24,7 @@ pub struct RunEvidence<'a> {
     pub format: Format,
     /// Exit of the process.
     pub exit: Exit,
-    /// Why the run was stopped, if it was.
+    /// Reason for which the run was stopped, if it was.
     pub stopped: Option<StopReason>,
     /// End of standard error.
     pub stderr: &'a str,

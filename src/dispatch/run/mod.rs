@@ -136,7 +136,7 @@ impl RunContext<'_> {
             claimed,
             "headless_started",
             match continued {
-                Some(continued) => format!("{} goes on after {}", record.vendor, continued.cut.as_str()),
+                Some(continued) => format!("{} continues after {}", record.vendor, continued.cut.as_str()),
                 None => format!("{} runs", record.vendor),
             },
             object([

@@ -145,7 +145,7 @@ mod tests {
     fn a_total_takes_the_place_of_what_was_counted() {
         let told = r#""run":"b","cost_usd":0.75,"session_cost_usd":1,"tokens":{"input":6},"session_model_usage":{"m":{"input":10}}"#;
         assert_eq!(read(&[BEGUN, told]), (Some(1.0), None, false, Some(10), 0));
-        assert_eq!(read(&[told]), (Some(1.0), None, false, Some(10), 0), "begun by somebody else");
+        assert_eq!(read(&[told]), (Some(1.0), None, false, Some(10), 0), "started by another program");
         // Interrupted after a result: the usage after the result is counted in addition to the total.
         let more = r#""run":"c","session_cost_usd":2,"session_model_usage":{"m":{"input":20}},"at_least_cost_usd":1.5,"at_least_tokens":{"input":13},"at_least_model_usage":{"m":{"input":13}}"#;
         assert_eq!(read(&[BEGUN, told, more]), (Some(2.0), Some(0.5), true, Some(20), 3));

@@ -56,9 +56,9 @@ pub fn run_if_asked(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode
     if args.next()? != GUARD_NAME {
         return None;
     }
-    let word = work(args).unwrap_or_else(|error| Some(GuardMessage::GuardFailed(error.to_string())));
-    if let Some(word) = word {
-        word.tell();
+    let message = work(args).unwrap_or_else(|error| Some(GuardMessage::GuardFailed(error.to_string())));
+    if let Some(message) = message {
+        message.send();
     }
     Some(ExitCode::SUCCESS)
 }
@@ -68,16 +68,16 @@ pub fn run_if_asked(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode
 /// # Errors
 /// When the arguments are invalid, or the guard cannot watch its run.
 fn work(mut args: impl Iterator<Item = OsString>) -> io::Result<Option<GuardMessage>> {
-    let bad = || io::Error::new(io::ErrorKind::InvalidInput, "only a dispatcher starts a guard");
-    let mut next = || args.next().ok_or_else(bad);
-    let run = next()?.to_str().and_then(RunId::parse).ok_or_else(bad)?;
-    let grace = next()?.to_str().and_then(|text| text.parse().ok()).ok_or_else(bad)?;
+    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "only a dispatcher starts a guard");
+    let mut next = || args.next().ok_or_else(invalid);
+    let run = next()?.to_str().and_then(RunId::parse).ok_or_else(invalid)?;
+    let grace = next()?.to_str().and_then(|text| text.parse().ok()).ok_or_else(invalid)?;
     let (lock, log, stdin, cwd) = (next()?, PathBuf::from(next()?), next()?, next()?);
     let mut agent = Command::new(next()?);
     // The name in process listings, which would be "exe" otherwise.
     let _ = std::fs::write("/proc/self/comm", GUARD_NAME);
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    let signals = GuardSignals::read_messages()?;
+    let signals = GuardSignals::register()?;
     let _lock = match (!lock.is_empty()).then(|| FileLock::try_acquire(Path::new(&lock))) {
         None => None,
         Some(Ok(Some(held))) => Some(held),
@@ -92,7 +92,7 @@ fn work(mut args: impl Iterator<Item = OsString>) -> io::Result<Option<GuardMess
         Err(error) => return Ok(Some(GuardMessage::SpawnFailed(error.raw_os_error().unwrap_or(0)))),
     };
     drop(agent);
-    GuardMessage::Started(child.id()).tell();
+    GuardMessage::Started(child.id()).send();
     let mut guard = GuardProcess {
         leader: Some(Pid::from_child(&child)),
         run,
@@ -103,7 +103,7 @@ fn work(mut args: impl Iterator<Item = OsString>) -> io::Result<Option<GuardMess
         unread_output: None,
     };
     let done = guard.watch(&signals, &log);
-    done.tell();
+    done.send();
     // The dispatcher closes the socket when it has read everything; the kernel does so if it dies.
     while matches!(rustix::io::read(rustix::stdio::stdin(), &mut [0; 64]), Ok(1..) | Err(Errno::INTR)) {}
     guard.save_unread(&log);
@@ -119,7 +119,8 @@ struct GuardSignals {
 }
 
 impl GuardSignals {
-    fn read_messages() -> io::Result<Self> {
+    /// Registers the handlers of the signals.
+    fn register() -> io::Result<Self> {
         let (wake, sender) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         let asked = Arc::new(AtomicBool::new(false));
@@ -217,7 +218,7 @@ impl GuardProcess {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) if Some(pid) == self.leader => {
                     self.leader = None;
-                    GuardMessage::Exited(exit_of(status)).tell();
+                    GuardMessage::Exited(exit_of(status)).send();
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return false,

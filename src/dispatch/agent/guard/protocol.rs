@@ -104,7 +104,7 @@ impl GuardMessage {
     }
 
     /// Sends the message to the dispatcher. A write error means that the dispatcher has died, and is ignored.
-    pub(super) fn tell(&self) {
+    pub(super) fn send(&self) {
         let line = self.line();
         let mut left = line.as_bytes();
         while !left.is_empty() {
