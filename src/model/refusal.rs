@@ -212,7 +212,7 @@ impl Refusal {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NotHolder { .. } => "stop working on it and report nothing",
-            Self::NotClaimed { .. } => "nobody holds it; claim it first",
+            Self::NotClaimed { .. } => "claim it first",
             Self::ClaimEnded { .. } => "claim it again, or answer a queued task without --claim-token",
             Self::Claimed { .. } => "release or cancel it first",
             Self::LanePaused { lane, .. } => {

@@ -247,7 +247,7 @@ pub fn check_delay(seconds: f64) -> Result<f64> {
         Ok(seconds)
     } else {
         Err(Error::invalid(format!(
-            "delay of {seconds} seconds is out of range; give 0 up to {MAX_DELAY_SECONDS}"
+            "delay of {seconds} seconds is out of range; give 0 to {MAX_DELAY_SECONDS}"
         )))
     }
 }

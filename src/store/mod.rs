@@ -194,7 +194,7 @@ impl Store {
             Some(layout) => Self::of(layout, options),
             None => {
                 Err(Error::not_found(format!("there is no store at {}", printable(&root.to_string_lossy())))
-                    .with_hint("look at --store and LANES_STORE; the first `lanes submit` makes a store"))
+                    .with_hint("check --store and LANES_STORE; the first `lanes submit` creates a store"))
             }
         }
     }

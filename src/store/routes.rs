@@ -37,7 +37,7 @@ const KEY: &str = "routes";
 fn admit_trusted(store: &Store, content: &FileContent) -> Result<()> {
     let path = store.routes_path();
     let root = rustix::fs::fstat(&store.layout.root)
-        .map_err(|errno| Error::io("look at", store.layout.root.path(), errno))?;
+        .map_err(|errno| Error::io("access", store.layout.root.path(), errno))?;
     let owners = [rustix::process::geteuid().as_raw(), 0, root.st_uid];
     if !owners.contains(&content.stat.st_uid) || content.stat.st_mode & 0o002 != 0 {
         let path = printable(&path.to_string_lossy());

@@ -42,7 +42,7 @@ pub fn locate(request: &Locate<'_>) -> Result<Config> {
     match store {
         Some(store) => Config::store_only(&store, cwd),
         None => Err(Error::config(format!("no workspace found in {} or above it", show(cwd)))
-            .with_hint("make one with `lanes init`, or name one with --config or --store")),
+            .with_hint("create one with `lanes init`, or name one with --config or --store")),
     }
 }
 

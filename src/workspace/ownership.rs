@@ -65,7 +65,7 @@ impl FoundConfig {
         self.check(passed, &found, is_strict, |path| path == self.holder)?;
         // The root directory is not a component of a path, so the walk does not visit it.
         if self.holder == Path::new("/") {
-            let metadata = std::fs::metadata("/").map_err(|error| Error::io("look at", "/", error))?;
+            let metadata = std::fs::metadata("/").map_err(|error| Error::io("access", "/", error))?;
             self.judge(Path::new("/"), &metadata, true, &found)?;
         }
         Ok(())

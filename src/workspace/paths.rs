@@ -140,7 +140,7 @@ pub(super) fn file_type(path: &Path) -> Result<Option<FileType>> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata.file_type())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("look at", path, error)),
+        Err(error) => Err(Error::io("access", path, error)),
     }
 }
 

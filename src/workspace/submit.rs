@@ -135,7 +135,7 @@ fn check(
             let pinned = rules.pinned(cwd, &path, "request_from")?;
             if response_path.as_ref() == Some(&pinned.path) {
                 warnings.push(
-                    "request_from and response_to are one file: the answer will replace it".to_string(),
+                    "request_from and response_to are the same file: the answer will replace it".to_string(),
                 );
             }
             let request = NewRequest::File { path: pinned.path, sha256: pinned.sha256 };
@@ -200,8 +200,10 @@ fn prompt(
     // A byte order mark of an editor does not belong to the prompt.
     let prompt = prompt.strip_prefix(BYTE_ORDER_MARK).map(str::to_string).unwrap_or(prompt);
     if prompt.len() > max_bytes {
-        let message = format!("the prompt is {} bytes long; at most {max_bytes} are taken", prompt.len());
-        return Err(Error::invalid(message).with_hint("write it to a file and name that with --request-from"));
+        let message = format!("the prompt is {} bytes long; at most {max_bytes} are accepted", prompt.len());
+        return Err(
+            Error::invalid(message).with_hint("write it to a file and name the file with --request-from")
+        );
     }
     Ok(prompt)
 }

@@ -176,7 +176,7 @@ impl<'a> PathRules<'a> {
     }
 
     fn is_in_store(&self, real: &Path) -> Result<bool> {
-        lies_in_store(self.store, real).map_err(|error| Error::io("look at", self.store, error))
+        lies_in_store(self.store, real).map_err(|error| Error::io("access", self.store, error))
     }
 
     /// Returns whether a file is the workspace's configuration, also under another name; `metadata` belongs to the file.

@@ -45,7 +45,7 @@ impl TextFile {
             }
         };
         let file_type =
-            file.metadata().map_err(|error| Error::io(&format!("look at {name}"), path, error))?.file_type();
+            file.metadata().map_err(|error| Error::io(&format!("access {name}"), path, error))?.file_type();
         if file_type.is_dir() {
             return refuse("is a directory", "name a file in it");
         }

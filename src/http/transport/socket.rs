@@ -68,7 +68,7 @@ impl ListenSocket {
             Self::Tcp(listener) => listener
                 .local_addr()
                 .map(Some)
-                .map_err(|error| Error::io("look at", "the listening socket", error)),
+                .map_err(|error| Error::io("access", "the listening socket", error)),
             Self::Unix(_) => Ok(None),
         }
     }

@@ -54,7 +54,7 @@ impl SocketFile {
         let lock = FileLock::try_acquire(Path::new(&lock_name))?.ok_or_else(taken)?;
         match std::fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("look at", path, error)),
+            Err(error) => return Err(Error::io("access", path, error)),
             Ok(there) if !there.file_type().is_socket() => {
                 return Err(Error::config(format!("the file at {shown} is not a socket"))
                     .with_hint("choose another path with --socket, or remove it"));
@@ -105,7 +105,7 @@ impl Drop for SocketFile {
 
 /// Refuses a directory in which somebody else could replace the socket by one of his own.
 fn check_directory(directory: &Path) -> Result<()> {
-    let there = std::fs::metadata(directory).map_err(|error| Error::io("look at", directory, error))?;
+    let there = std::fs::metadata(directory).map_err(|error| Error::io("access", directory, error))?;
     let is_trusted = there.uid() == 0 || there.uid() == rustix::process::geteuid().as_raw();
     let mode = there.mode();
     if is_trusted && (mode & GROUP_OR_OTHER_WRITE == 0 || mode & STICKY != 0) {

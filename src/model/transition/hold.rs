@@ -153,9 +153,9 @@ pub(super) fn note(
     let size = message.len() + json::to_text(data).len();
     if size > MAX_EVENT_BYTES {
         return Err(Error::invalid(format!(
-            "an event of {size} bytes is too large; at most {MAX_EVENT_BYTES} are taken"
+            "an event of {size} bytes is too large; at most {MAX_EVENT_BYTES} are accepted"
         ))
-        .with_hint("write it to a file and name that"));
+        .with_hint("write it to a file and name the file"));
     }
     if let Some(token) = token {
         held(task, token, "add an event to")?;
@@ -185,8 +185,7 @@ pub(super) fn move_to(task: &mut Task, context: &TransitionContext<'_>, lane: &s
 }
 
 pub(super) fn request_changed(task: &mut Task, context: &TransitionContext<'_>) -> Effect {
-    let message =
-        "the request file is missing or not the submitted one; the task is passed over until it is restored";
+    let message = "the request file is missing or has changed since the submit; the task is skipped until it is restored";
     task.record(context.now.wall, "request_changed", message, Object::new());
     Effect::Changed
 }

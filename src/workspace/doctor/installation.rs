@@ -24,7 +24,7 @@ pub(super) fn check(chart: &mut Chart, settings: &DoctorOptions<'_>) {
     match found.first() {
         None => chart.warn(
             "path",
-            "`lanes` is in no directory of PATH, so a shell does not find it",
+            "no directory of PATH contains `lanes`, so a shell does not find it",
             "add its directory to PATH, since agents and scripts call it by name",
         ),
         Some(first) if identity(first) == Some(program) => {
@@ -42,7 +42,7 @@ pub(super) fn check(chart: &mut Chart, settings: &DoctorOptions<'_>) {
             chart.warn(
                 "path-version",
                 format!("{} is on PATH too and is {}", show(other), printable(&version)),
-                "remove the one that is not wanted",
+                "remove the one that you do not need",
             );
         }
     }

@@ -136,7 +136,7 @@ pub fn doctor(settings: &DoctorOptions<'_>, progress: &mut dyn FnMut(u64, u64)) 
                 chart.warn(
                     "workspace-root",
                     message,
-                    "correct the configuration file, or make the directory",
+                    "correct the configuration file, or create the directory",
                 );
             }
             chart.area = "store";

@@ -28,7 +28,7 @@ pub(super) fn check(
     if !Store::is_there(root) && (root.is_dir() || !root.exists()) {
         if is_named {
             let message = format!("there is no store at {}", show(root));
-            chart.block("store", message, "look at --store and LANES_STORE; the first submit makes a store");
+            chart.block("store", message, "check --store and LANES_STORE; the first submit creates a store");
         } else if root.is_dir() {
             chart.ok("store", format!("{} can be opened; nothing was submitted yet", show(root)));
         } else {
@@ -76,7 +76,7 @@ fn space(chart: &mut Chart, store: &Store) {
     if space.free_bytes == 0 || (few_files && space.free_files == 0) {
         chart.block("space", format!("the disk is full: {free}, {} more files", space.free_files), remedy);
     } else if space.free_bytes < LOW_SPACE || few_files {
-        chart.warn("space", format!("{free}, {} more files can be made", space.free_files), remedy);
+        chart.warn("space", format!("{free}, {} more files can be created", space.free_files), remedy);
     } else {
         chart.ok("space", free);
     }
@@ -88,7 +88,7 @@ fn watching(chart: &mut Chart, store: &Store) {
             .map_or_else(|_| "unknown".to_string(), |text| text.trim().to_string())
     };
     let limits = format!(
-        "{} instances and {} watches for each user",
+        "{} instances and {} watches per user",
         limit("max_user_instances"),
         limit("max_user_watches")
     );

@@ -157,7 +157,7 @@ fn real_target(target: &Path) -> Result<PathBuf> {
         && !there.is_dir()
     {
         return Err(Error::refused(format!("{} is a file, not a directory", show(there)))
-            .with_hint("give the directory to lay the queue out in"));
+            .with_hint("give the directory in which to create the queue"));
     }
     resolve(&path)
 }
@@ -186,7 +186,7 @@ fn refuse_existing(path: &Path) -> Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(_) => Err(already_there(path)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io("look at", path, error)),
+        Err(error) => Err(Error::io("access", path, error)),
     }
 }
 

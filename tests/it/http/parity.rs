@@ -224,7 +224,7 @@ fn an_event_is_bounded_at_every_door() {
         program(server.dir.path(), &["event", &id, "--message", &half, "--data", &format!("a={half}")]);
     let output = { output }.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("at most 131072 are taken"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("at most 131072 are accepted"));
     assert_eq!(
         ask(&server, "GET", &format!("/tasks/{id}/history"), None).at("/events/1/data/a"),
         "x".repeat(100_000)

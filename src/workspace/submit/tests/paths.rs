@@ -74,7 +74,7 @@ fn responses_may_be_new_but_not_elsewhere() {
         assert!(refusal.contains(words), "{path}: {refusal}");
     }
     let same = bench.check(SubmitRequest { response_to: Some("sub/../r.md".into()), ..request() }).unwrap();
-    assert!(same.warnings[0].contains("one file"), "{:?}", same.warnings);
+    assert!(same.warnings[0].contains("the same file"), "{:?}", same.warnings);
 }
 
 #[test]
