@@ -27,7 +27,7 @@ pub(super) fn identity() -> Identity {
     Identity::of_process(set("SUDO_UID").and_then(|uid| uid.to_str()?.parse().ok()))
 }
 
-/// Where the user keeps what is trusted, below `XDG_STATE_HOME`, else `HOME`; nothing when neither is set.
+/// Returns the directory of the user's trust records, below `XDG_STATE_HOME` or `HOME`; `None` if neither is set.
 pub(super) fn trust_records() -> Option<TrustRecords> {
     let path = |name| set(name).map(PathBuf::from);
     state_home(path("XDG_STATE_HOME"), path("HOME")).map(|home| TrustRecords::below(&home))

@@ -62,7 +62,7 @@ pub struct ServeCommand {
     /// Let clients describe, rename, pause and delete lanes, and change dispatch routes
     #[arg(long)]
     enable_queue_management: bool,
-    /// Let them also say in a route which program is run, how, and what it may do: whoever has the
+    /// Let them also choose in a route which program runs, how, and what it may do: anyone with the
     /// token can then run anything here
     #[arg(long, requires_all = ["enable_queue_management", "token_file"])]
     allow_route_programs: bool,

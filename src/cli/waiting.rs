@@ -143,7 +143,7 @@ const LONGEST_REST: Duration = Duration::from_millis(200);
 
 /// How long a wait that was woken after it had slept for `slept` rests before it looks. Many that wait
 /// for other tasks of a busy lane, each looking after every change, would keep the processors from those who
-/// have work; so whoever is woken again and again in vain looks less often.
+/// have work; so a process that is woken repeatedly without finding any looks less often.
 fn rest(last: Duration, slept: Duration) -> Duration {
     match slept < CALM {
         true => (last * 2).clamp(Duration::from_millis(1), LONGEST_REST),

@@ -143,7 +143,7 @@ fn short(body: &Params) -> Result<SubmitRequest> {
     let prompt = first_filled(body, if has_request { &names[..2] } else { &names });
     if prompt.is_none() && !has_request {
         return Err(missing("prompt").with_hint(
-            "beside the lane give prompt, description, name or request_from; or agent-lanes' form: \
+            "besides the lane, give prompt, description, name or request_from; or agent-lanes' form: \
              workspace_id, correlation_id, workspace_root, request_path and response_path",
         ));
     }

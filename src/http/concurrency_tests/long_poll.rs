@@ -1,4 +1,4 @@
-//! Requests that wait for a task: none sleeps beside a task that it could have, and each is answered once.
+//! Requests that wait for a task: none sleeps while there is a task that it could have, and each is answered once.
 
 use std::collections::BTreeMap;
 

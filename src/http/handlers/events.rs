@@ -84,7 +84,7 @@ pub fn follow_all(call: &Call<'_>) -> HandlerResult {
     if let Some(first) = call.app.store.feed_start()?
         && since + 1 < first
     {
-        // Entries that retention has removed cannot be sent, but the client is told of them.
+        // Entries that `gc` has removed cannot be sent, but the client is notified.
         begin.body.extend_from_slice(format!("event: gap\ndata: {{\"first\": {first}}}\n\n").as_bytes());
     }
     call.stream(WaitFor::Feed { since, lane: call.query.text("lane") }, begin)
