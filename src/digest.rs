@@ -26,7 +26,7 @@ pub fn sha256_file(path: &Path) -> io::Result<String> {
 ///
 /// # Errors
 /// As [`sha256_file`], and the error of `each`.
-pub fn sha256_file_with(path: &Path, each: impl FnMut(usize) -> io::Result<()>) -> io::Result<String> {
+pub(crate) fn sha256_file_with(path: &Path, each: impl FnMut(usize) -> io::Result<()>) -> io::Result<String> {
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     read(OpenOptions::new().read(true).custom_flags(nonblock).open(path)?, each)
 }
@@ -35,7 +35,7 @@ pub fn sha256_file_with(path: &Path, each: impl FnMut(usize) -> io::Result<()>) 
 ///
 /// # Errors
 /// As [`sha256_file`].
-pub fn sha256_open(file: File) -> io::Result<String> {
+pub(crate) fn sha256_open(file: File) -> io::Result<String> {
     read(file, |_| Ok(()))
 }
 

@@ -177,7 +177,7 @@ impl std::error::Error for Error {
 
 /// Escapes control characters and invisible ones in `text`, so that a hostile name cannot move the terminal's
 /// cursor, split a one-line message, or pass for another.
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     if names::hidden(text).is_none() {
         return text.to_string();
     }
@@ -193,7 +193,7 @@ pub fn printable(text: &str) -> String {
 }
 
 /// Shortens and escapes a text of foreign origin for a message.
-pub fn brief(text: &str) -> String {
+pub(crate) fn brief(text: &str) -> String {
     const MOST: usize = 60;
     let mut shown = printable(&text.chars().take(MOST).collect::<String>());
     if text.chars().nth(MOST).is_some() {
@@ -203,7 +203,7 @@ pub fn brief(text: &str) -> String {
 }
 
 /// Shortens a list of names of foreign origin for a message: at most ten, each shortened.
-pub fn brief_list<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
+pub(crate) fn brief_list<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
     const MOST: usize = 10;
     let mut names = names.into_iter();
     let mut shown: Vec<String> = names.by_ref().take(MOST).map(|name| brief(name.as_ref())).collect();
@@ -215,7 +215,7 @@ pub fn brief_list<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
 }
 
 /// Quotes `text` as one word of a command line that can be pasted into a shell, if it needs quoting.
-pub fn shell_word(text: &str) -> String {
+pub(crate) fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:@%+=,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_string();

@@ -50,6 +50,8 @@
 //! `cli` (on by default) is the `lanes` binary: command line, HTTP server and dispatcher. Without default features the
 //! crate is the library on this page.
 
+// What is not re-exported here is for the crate alone, and says so with `pub(crate)`.
+#![warn(unreachable_pub)]
 #![cfg_attr(
     not(feature = "cli"),
     allow(dead_code, unused_imports, reason = "much of the library serves the binary")

@@ -5,7 +5,7 @@
 
 /// Returns those of `signals` that this process does not ignore; all of them when the kernel does not report
 /// it.
-pub fn not_ignored(signals: &[i32]) -> Vec<i32> {
+pub(crate) fn not_ignored(signals: &[i32]) -> Vec<i32> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = ignored(&status);
     signals.iter().copied().filter(|signal| ignored & mask(*signal) == 0).collect()

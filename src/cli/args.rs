@@ -12,17 +12,17 @@ use crate::store::LaneQuery;
 use crate::workspace::check_lane;
 
 /// How the end of every command's help begins.
-pub const EXAMPLES: &str = "Examples:";
+pub(super) const EXAMPLES: &str = "Examples:";
 
 /// Default length of a wait, in seconds: six hours.
-pub const DEFAULT_WAIT: f64 = 21_600.0;
+pub(super) const DEFAULT_WAIT: f64 = 21_600.0;
 
 /// Default length of a lease, in seconds: two hours.
-pub const DEFAULT_LEASE: f64 = 7_200.0;
+pub(super) const DEFAULT_LEASE: f64 = 7_200.0;
 
 /// Which tasks of which lanes.
 #[derive(Args, Clone, Debug, Default)]
-pub struct WantArgs {
+pub(super) struct WantArgs {
     /// The lane; several are tried in the given order
     #[arg(long, value_name = "LANE")]
     pub lane: Vec<String>,
@@ -36,7 +36,7 @@ impl WantArgs {
     ///
     /// # Errors
     /// `Invalid` for a malformed lane name or filter.
-    pub fn want(&self) -> Result<LaneQuery> {
+    pub(super) fn want(&self) -> Result<LaneQuery> {
         for lane in &self.lane {
             check_lane(lane)?;
         }
@@ -46,7 +46,7 @@ impl WantArgs {
 
 /// How a wait behaves.
 #[derive(Args, Clone, Debug)]
-pub struct WaitArgs {
+pub(super) struct WaitArgs {
     /// Give up after this long: seconds, or 15m, 2h, 1d
     #[arg(long, value_name = "SPAN", value_parser = span, default_value_t = DEFAULT_WAIT, allow_negative_numbers = true)]
     pub timeout: f64,
@@ -57,7 +57,7 @@ pub struct WaitArgs {
 
 impl WaitArgs {
     /// When to give up, and how often to print a heartbeat.
-    pub fn timing(&self) -> Result<Timing> {
+    pub(super) fn timing(&self) -> Result<Timing> {
         let deadline = deadline(self.timeout)?;
         let heartbeat = seconds("--heartbeat-seconds", self.heartbeat_seconds)?;
         Ok(Timing { deadline, heartbeat: (!heartbeat.is_zero()).then_some(heartbeat), next: None })
@@ -65,7 +65,7 @@ impl WaitArgs {
 }
 
 /// When a wait has something to do, by the monotonic clock, which cannot be set.
-pub struct Timing {
+pub(super) struct Timing {
     /// When to give up.
     pub deadline: Instant,
     heartbeat: Option<Duration>,
@@ -74,12 +74,12 @@ pub struct Timing {
 
 impl Timing {
     /// Whether heartbeats are wanted at all.
-    pub fn has_heartbeat(&self) -> bool {
+    pub(super) fn has_heartbeat(&self) -> bool {
         self.heartbeat.is_some()
     }
 
     /// Whether a heartbeat is due; the first is due one interval after the first call.
-    pub fn heartbeat_due(&mut self) -> bool {
+    pub(super) fn heartbeat_due(&mut self) -> bool {
         let Some(interval) = self.heartbeat else { return false };
         let now = Instant::now();
         let due = self.next.is_some_and(|next| now >= next);
@@ -90,7 +90,7 @@ impl Timing {
     }
 
     /// How long to sleep at most: until the deadline, the next heartbeat, or `due` from now.
-    pub fn sleep_until(&self, due: Option<Duration>) -> Instant {
+    pub(super) fn sleep_until(&self, due: Option<Duration>) -> Instant {
         let mut until = self.deadline;
         if let Some(next) = self.next {
             until = until.min(next);
@@ -102,31 +102,31 @@ impl Timing {
     }
 
     /// Whether it is time to give up.
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         Instant::now() >= self.deadline
     }
 }
 
 /// Parses a length of time in seconds (any number: whether it is in range is decided by the rules) or
 /// as a span such as `15m`.
-pub fn span(text: &str) -> std::result::Result<f64, String> {
+pub(super) fn span(text: &str) -> std::result::Result<f64, String> {
     let seconds = text.trim().parse().ok().or_else(|| parse_span(text).map(|length| length.as_secs_f64()));
     seconds
         .ok_or_else(|| "expected seconds, or a span such as 15m, 2h or 1d, of at most ten years".to_string())
 }
 
 /// Parses a whole number that may be negative; whether it is in range is decided by the rules.
-pub fn integer(text: &str) -> std::result::Result<i64, String> {
+pub(super) fn integer(text: &str) -> std::result::Result<i64, String> {
     text.trim().parse().map_err(|_| "expected a whole number".to_string())
 }
 
 /// Parses a count.
-pub fn number<T: FromStr>(text: &str) -> std::result::Result<T, String> {
+pub(super) fn number<T: FromStr>(text: &str) -> std::result::Result<T, String> {
     text.trim().parse().map_err(|_| "expected a whole number from 0".to_string())
 }
 
 /// The moment `timeout` seconds from now.
-pub fn deadline(timeout: f64) -> Result<Instant> {
+pub(super) fn deadline(timeout: f64) -> Result<Instant> {
     Ok(Instant::now() + seconds("--timeout", timeout)?)
 }
 

@@ -7,12 +7,12 @@ use std::path::Path;
 use crate::error::{Error, Result, printable};
 
 /// Reads all of standard input as text, at most `limit` bytes.
-pub fn from_stdin(limit: usize) -> Result<String> {
+pub(super) fn from_stdin(limit: usize) -> Result<String> {
     bounded(std::io::stdin().lock(), limit, "standard input")
 }
 
 /// Reads a file as text, at most `limit` bytes; `-` is standard input.
-pub fn from_file(path: &Path, limit: usize) -> Result<String> {
+pub(super) fn from_file(path: &Path, limit: usize) -> Result<String> {
     if path == Path::new("-") {
         return from_stdin(limit);
     }
@@ -20,7 +20,7 @@ pub fn from_file(path: &Path, limit: usize) -> Result<String> {
 }
 
 /// Opens a file for reading; a directory is refused here, and not by the first read.
-pub fn open(path: &Path) -> Result<File> {
+pub(super) fn open(path: &Path) -> Result<File> {
     let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
     if file.metadata().is_ok_and(|meta| meta.is_dir()) {
         let shown = printable(&path.to_string_lossy());

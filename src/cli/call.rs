@@ -21,7 +21,7 @@ use crate::workspace::deliver;
 /// `lanes wait` can fetch its answer later.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  git diff | lanes call --lane review --prompt-file -")]
-pub struct CallCommand {
+pub(super) struct CallCommand {
     #[command(flatten)]
     task: TaskArgs,
     #[arg(

@@ -17,7 +17,7 @@ use crate::model::{Command, Effect};
 /// Anything that waits for the task gets a failed answer.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes cancel d64cf2 --reason 'no longer needed'")]
-pub struct CancelCommand {
+pub(super) struct CancelCommand {
     /// The tasks
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,

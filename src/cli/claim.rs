@@ -27,7 +27,7 @@ use crate::store::{Store, WorkerInfo};
 #[command(override_usage = "lanes claim [OPTIONS] <ID>\n       lanes claim [OPTIONS] --lane <LANE>...")]
 #[command(after_help = "Examples:\n  lanes claim --lane review --wait --owner ada\n  lanes claim d64cf2")]
 #[command(group(ArgGroup::new("what").args(["id", "lane"]).required(true)))]
-pub struct ClaimCommand {
+pub(super) struct ClaimCommand {
     /// The task
     #[arg(value_name = "ID", conflicts_with_all = ["filter", "wait"])]
     id: Option<String>,

@@ -21,7 +21,7 @@ use crate::workspace::{BaseDir, Config};
 const IDS: usize = 200;
 
 /// The script that makes `shell` ask this program.
-pub fn script(shell: &str) -> Result<Vec<u8>> {
+pub(super) fn script(shell: &str) -> Result<Vec<u8>> {
     let mut script = Vec::new();
     let shells = Shells::builtins();
     let shell = shells.completer(shell).ok_or_else(|| Error::invalid("there is no such shell"))?;
@@ -32,7 +32,7 @@ pub fn script(shell: &str) -> Result<Vec<u8>> {
 }
 
 /// Prints the candidates that a completion script asks for; `args` are this process's own, from its name on.
-pub fn answer(
+pub(super) fn answer(
     context: &mut CommandContext,
     command_line: clap::Command,
     shell: &OsStr,

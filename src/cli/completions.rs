@@ -15,7 +15,7 @@ use crate::error::Result;
 #[command(
     after_help = "Examples:\n  source <(lanes completions bash)\n  source <(lanes completions zsh)\n  lanes completions fish | source"
 )]
-pub struct CompletionsCommand {
+pub(super) struct CompletionsCommand {
     /// The shell
     #[arg(value_enum)]
     shell: Shell,

@@ -18,7 +18,7 @@ const GLOBAL: &str = "Global options";
 
 /// Flags that every command takes, before or after its name.
 #[derive(Args, Clone, Debug, Default)]
-pub struct GlobalArgs {
+pub(super) struct GlobalArgs {
     /// The workspace's handoff.yaml [env: LANES_CONFIG] [default: handoff/handoff.yaml or
     /// .agent-lanes-queue/handoff.yaml, here or above]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "PATH")]
@@ -42,7 +42,7 @@ pub struct GlobalArgs {
 }
 
 /// What a command works with.
-pub struct CommandContext {
+pub(super) struct CommandContext {
     /// The global flags.
     pub global: GlobalArgs,
     /// Its standard output and standard error.
@@ -54,7 +54,7 @@ pub struct CommandContext {
 impl CommandContext {
     /// Finds and reads the configuration. A flag beats the environment, and a configuration that is
     /// named by flag is not mixed with a store that the environment names.
-    pub fn config(&self) -> Result<Config> {
+    pub(super) fn config(&self) -> Result<Config> {
         let (config, store) = self.named();
         locate(&Locate {
             config: config.as_deref(),
@@ -65,7 +65,7 @@ impl CommandContext {
     }
 
     /// The configuration and the store that flags and environment name.
-    pub fn named(&self) -> (Option<PathBuf>, Option<PathBuf>) {
+    pub(super) fn named(&self) -> (Option<PathBuf>, Option<PathBuf>) {
         let store = self.global.store.clone().or_else(|| match self.global.config {
             Some(_) => None,
             None => env::store(),
@@ -74,14 +74,14 @@ impl CommandContext {
     }
 
     /// How the store is to be used.
-    pub fn store_options(&self) -> Result<StoreOptions> {
+    pub(super) fn store_options(&self) -> Result<StoreOptions> {
         let options = env::store_options(self.global.lock_timeout)?;
         Ok(StoreOptions { progress: ProgressLine::for_store(&self.out, "lanes"), ..options })
     }
 
     /// Opens the store, and makes nothing. One that is named outright must be there: a typing error must not
     /// look like an empty queue. While that of a configuration is not there, its queue is empty.
-    pub fn store(&self) -> Result<Store> {
+    pub(super) fn store(&self) -> Result<Store> {
         match self.named().1 {
             Some(_) => Store::open_existing(&self.store_root()?, self.store_options()?),
             None => Store::open_to_read(&self.store_root()?, self.store_options()?),
@@ -89,7 +89,7 @@ impl CommandContext {
     }
 
     /// Opens the store to change what is no task's: that of a configuration is made.
-    pub fn store_to_change(&self) -> Result<Store> {
+    pub(super) fn store_to_change(&self) -> Result<Store> {
         match self.named().1 {
             Some(_) => self.store(),
             None => self.store_or_new(),
@@ -97,13 +97,13 @@ impl CommandContext {
     }
 
     /// Opens the store, or creates it: for commands that submit work or wait for it.
-    pub fn store_or_new(&self) -> Result<Store> {
+    pub(super) fn store_or_new(&self) -> Result<Store> {
         Store::open(&self.store_root()?, self.store_options()?)
     }
 
     /// Where the store is. When it is named outright, no configuration is read: one that is broken or gone
     /// keeps no agent from answering.
-    pub fn store_root(&self) -> Result<PathBuf> {
+    pub(super) fn store_root(&self) -> Result<PathBuf> {
         match self.named().1 {
             Some(store) => self.base.absolute(&store),
             None => Ok(self.config()?.store_root),
@@ -112,26 +112,26 @@ impl CommandContext {
 
     /// The root of the workspace whose configuration names the store. A store that is named outright may
     /// belong to any workspace.
-    pub fn workspace_root(&self) -> Option<PathBuf> {
+    pub(super) fn workspace_root(&self) -> Option<PathBuf> {
         let is_named = self.named().1.is_some();
         let config = self.config().ok().filter(|config| !is_named && config.path.is_some())?;
         config.workspace_root.canonicalize().ok()
     }
 
     /// Opens the store together with its configuration.
-    pub fn workspace(&self) -> Result<(Config, Store)> {
+    pub(super) fn workspace(&self) -> Result<(Config, Store)> {
         let config = self.config()?;
         let store = Store::open(&config.store_root, self.store_options()?)?;
         Ok((config, store))
     }
 
     /// The same, making nothing.
-    pub fn workspace_to_read(&self) -> Result<(Config, Store)> {
+    pub(super) fn workspace_to_read(&self) -> Result<(Config, Store)> {
         Ok((self.config()?, self.store()?))
     }
 
     /// The newest event of a task. A history that cannot be read is a warning: the task itself can.
-    pub fn last_event(&self, store: &Store, task: &Task) -> Option<Event> {
+    pub(super) fn last_event(&self, store: &Store, task: &Task) -> Option<Event> {
         store.last_event(task).unwrap_or_else(|error| {
             self.out.warn(&error.to_string());
             None
@@ -140,7 +140,7 @@ impl CommandContext {
 
     /// What `look` makes of the named tasks for which it makes anything, in the order given; what
     /// cannot be read is a warning.
-    pub fn look_at<T: Send>(
+    pub(super) fn look_at<T: Send>(
         &self,
         store: &Store,
         names: &[String],
@@ -165,6 +165,6 @@ impl CommandContext {
 ///
 /// # Errors
 /// `NotFound` or `Invalid` for the first that names no task or several.
-pub fn resolve_all(store: &Store, words: &[String]) -> Result<Vec<TaskId>> {
+pub(super) fn resolve_all(store: &Store, words: &[String]) -> Result<Vec<TaskId>> {
     words.iter().map(|word| store.resolve(word)).collect()
 }

@@ -46,7 +46,7 @@ use crate::workspace::{Config, check_lane};
 #[command(
     after_help = "Examples:\n  lanes dispatch --vendor claude\n  lanes dispatch --lane work --command -- ./my-agent --quiet"
 )]
-pub struct DispatchCommand {
+pub(super) struct DispatchCommand {
     /// Vendor of the agents: claude, codex, gemini, opencode, or one of handoff.yaml
     #[arg(long, value_name = "NAME", conflicts_with = "command")]
     vendor: Option<String>,

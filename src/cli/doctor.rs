@@ -20,7 +20,7 @@ use crate::workspace::{Diagnosis, DiagnosisLevel, DoctorOptions, Locate, doctor}
 /// Every problem comes with a remedy. Exits with code 1 when something does not work at all.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes doctor")]
-pub struct DoctorCommand {}
+pub(super) struct DoctorCommand {}
 
 impl DoctorCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {

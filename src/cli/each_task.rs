@@ -14,7 +14,7 @@ use crate::model::task::object;
 ///
 /// # Errors
 /// The first failure of `act`.
-pub fn for_each_task(
+pub(super) fn for_each_task(
     context: &mut CommandContext,
     ids: &[TaskId],
     several: bool,

@@ -14,7 +14,7 @@ use crate::workspace::parse_pairs;
 #[command(
     after_help = "Examples:\n  lanes event d64cf2 --type progress --message 'half way' --data percent=50"
 )]
-pub struct EventCommand {
+pub(super) struct EventCommand {
     /// The task
     #[arg(value_name = "ID")]
     id: String,

@@ -23,7 +23,7 @@ const CHUNK: usize = 1000;
 /// for the whole queue, each line is an object of its own.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes events d64cf2\n  lanes events --since 1041 --follow --json")]
-pub struct EventsCommand {
+pub(super) struct EventsCommand {
     /// The task; without it the whole queue
     #[arg(value_name = "ID", conflicts_with = "since")]
     id: Option<String>,

@@ -2,7 +2,7 @@
 
 /// How a command ended that did not fail with an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CommandExit {
+pub(super) enum CommandExit {
     /// It did what was asked.
     Done,
     /// It found problems, or did a part only, and has reported that.
@@ -16,23 +16,23 @@ pub enum CommandExit {
 }
 
 /// Exit code of a command that did what was asked.
-pub const EXIT_OK: u8 = 0;
+pub(super) const EXIT_OK: u8 = 0;
 /// Exit code of a command that was refused or failed, or that found problems.
-pub const EXIT_REFUSED: u8 = 1;
+pub(super) const EXIT_REFUSED: u8 = 1;
 /// Exit code of bad usage, and of a wait that timed out.
-pub const EXIT_USAGE_OR_TIMEOUT: u8 = 2;
+pub(super) const EXIT_USAGE_OR_TIMEOUT: u8 = 2;
 /// Exit code of `call` and `wait --exit-status` when the task itself failed.
-pub const EXIT_TASK_FAILED: u8 = 3;
+pub(super) const EXIT_TASK_FAILED: u8 = 3;
 /// Exit code of `claim --lane` when no task is available.
-pub const EXIT_NOTHING_AVAILABLE: u8 = 4;
+pub(super) const EXIT_NOTHING_AVAILABLE: u8 = 4;
 /// Exit code after a mistake in this program itself (`EX_SOFTWARE` of sysexits.h).
-pub const EXIT_INTERNAL: u8 = 70;
+pub(super) const EXIT_INTERNAL: u8 = 70;
 /// Exit code of a command whose standard output was closed by its reader: what a shell reports for a process
 /// that SIGPIPE (13) ended.
-pub const EXIT_READER_GONE: u8 = 128 + 13;
+pub(super) const EXIT_READER_GONE: u8 = 128 + 13;
 
 /// What each exit code means, as the help lists it.
-pub const EXIT_CODES: [(&str, &str); 5] = [
+pub(super) const EXIT_CODES: [(&str, &str); 5] = [
     ("0", "done"),
     ("1", "refused or failed, with one line on standard error"),
     ("2", "bad usage, or a wait that timed out"),
@@ -42,7 +42,7 @@ pub const EXIT_CODES: [(&str, &str); 5] = [
 
 impl CommandExit {
     /// The exit code of the process.
-    pub const fn code(&self) -> u8 {
+    pub(super) const fn code(&self) -> u8 {
         match self {
             Self::Done => EXIT_OK,
             Self::Problems => EXIT_REFUSED,

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 /// task that do not fit into a line are skipped with a warning.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes export --ended > tasks.jsonl")]
-pub struct ExportCommand {
+pub(super) struct ExportCommand {
     /// Only tasks of this lane
     #[arg(long)]
     lane: Option<String>,

@@ -17,7 +17,7 @@ use crate::store::{FsckReport, Severity, Store, StoreOptions};
 /// when something is damaged and has not been repaired; leftovers are harmless.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes fsck\n  lanes fsck --repair")]
-pub struct FsckCommand {
+pub(super) struct FsckCommand {
     /// Repair what can be repaired
     #[arg(long)]
     repair: bool,

@@ -22,7 +22,7 @@ use crate::store::GcPlan;
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("which").args(["older_than", "all_ended"]).required(true))]
 #[command(after_help = "Examples:\n  lanes gc --older-than 7d --archive ~/lanes-archive")]
-pub struct GcCommand {
+pub(super) struct GcCommand {
     /// Tasks that ended at least this long ago: seconds, or 12h, 7d
     #[arg(long, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
     older_than: Option<f64>,

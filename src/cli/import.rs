@@ -23,7 +23,7 @@ use crate::store::{Store, StoreOptions};
 /// when any line was refused; the other lines are imported.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes import tasks.jsonl")]
-pub struct ImportCommand {
+pub(super) struct ImportCommand {
     /// File written by `lanes export` or `lanes gc --archive`; `-` is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,

@@ -15,7 +15,7 @@ use crate::workspace::{InitOptions, init};
 /// Set up a queue for one project: a `handoff/` directory in PATH.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes init\n  lanes init ~/src/project --workspace-id project")]
-pub struct InitCommand {
+pub(super) struct InitCommand {
     /// The project
     #[arg(value_name = "PATH", default_value = ".")]
     path: PathBuf,

@@ -16,7 +16,7 @@ use crate::workspace::init_pool;
 /// Set up one queue for a directory of projects: `.agent-lanes-queue/` and `dispatchers/` in PATH.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes init-pool ~/src")]
-pub struct InitPoolCommand {
+pub(super) struct InitPoolCommand {
     /// The directory that holds the projects
     #[arg(value_name = "PATH")]
     path: PathBuf,

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// `Refused`, naming the flag.
-pub fn refuse(context: &CommandContext, command: &str) -> Result<()> {
+pub(super) fn refuse(context: &CommandContext, command: &str) -> Result<()> {
     if context.global.inside_run || !env::is_inside_run() {
         return Ok(());
     }

@@ -12,7 +12,7 @@ use crate::workspace::check_lane;
 
 /// The vendor that `pause` and `resume` may name instead of a lane.
 #[derive(Args, Debug)]
-pub struct VendorArgs {
+pub(super) struct VendorArgs {
     /// A vendor instead of a lane: claude, codex, …, or command:PROGRAM
     #[arg(long, value_name = "VENDOR", conflicts_with = "lane")]
     pub vendor: Option<String>,
@@ -26,7 +26,7 @@ impl VendorArgs {
     ///
     /// # Errors
     /// `Invalid` for a model without a vendor, or a malformed lane name.
-    pub fn lane<'l>(&self, lane: Option<&'l str>) -> Result<&'l str> {
+    pub(super) fn lane<'l>(&self, lane: Option<&'l str>) -> Result<&'l str> {
         if self.model.is_some() {
             return Err(Error::invalid("--model goes with --vendor"));
         }
@@ -38,7 +38,7 @@ impl VendorArgs {
     ///
     /// # Errors
     /// `Invalid` for a malformed name of a vendor or a model.
-    pub fn model(&self) -> Result<Option<&str>> {
+    pub(super) fn model(&self) -> Result<Option<&str>> {
         limits::name(self.vendor.clone().unwrap_or_default())?;
         self.model.clone().map(limits::name).transpose()?;
         Ok(self.model.as_deref())
@@ -46,7 +46,7 @@ impl VendorArgs {
 }
 
 /// Prints what was done to a vendor's pauses, as JSON.
-pub fn print_vendor(
+pub(super) fn print_vendor(
     context: &mut CommandContext,
     status: &str,
     vendor: &str,
@@ -63,7 +63,7 @@ pub fn print_vendor(
 }
 
 /// Prints what was done to a lane.
-pub fn print_lane(
+pub(super) fn print_lane(
     context: &mut CommandContext,
     status: &str,
     lane: &str,

@@ -21,7 +21,7 @@ use crate::store::Store;
 
 /// Which tasks are shown.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Selection {
+pub(super) struct Selection {
     /// Only tasks of this lane
     #[arg(long)]
     lane: Option<String>,
@@ -44,7 +44,7 @@ pub(super) type Selected<T> = (Time, TaskId, T);
 
 impl Selection {
     /// Whether it leaves tasks out.
-    pub fn is_narrow(&self) -> bool {
+    pub(super) fn is_narrow(&self) -> bool {
         self.lane.is_some() || self.active_only || !self.state.is_empty() || self.limit.is_some()
     }
 
@@ -143,7 +143,7 @@ fn has_time(name: &str) -> bool {
 /// Show the tasks of the queue, oldest first.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes list --lane review --active-only")]
-pub struct ListCommand {
+pub(super) struct ListCommand {
     #[command(flatten)]
     selection: Selection,
 }

@@ -19,7 +19,7 @@ use crate::store::Store;
 /// Dispatchers keep the output of every run; tasks that were done by hand have none.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes logs -f d64cf2")]
-pub struct LogsCommand {
+pub(super) struct LogsCommand {
     /// The task
     #[arg(value_name = "ID")]
     id: String,

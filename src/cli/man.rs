@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// Print the manual page, or write a page for every command into DIR.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes man ~/.local/share/man/man1")]
-pub struct ManCommand {
+pub(super) struct ManCommand {
     /// Directory for the pages; created if missing
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,

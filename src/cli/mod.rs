@@ -81,7 +81,7 @@ use crate::workspace::BaseDir;
 #[derive(Parser, Debug)]
 // Of a flag given twice the last one counts, so that wrapper scripts can pass defaults first.
 #[command(name = "lanes", version, max_term_width = 100, args_override_self = true, after_help = after_help())]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
     #[command(subcommand)]

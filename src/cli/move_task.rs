@@ -13,7 +13,7 @@ use crate::workspace::check_lane;
 /// Put a waiting task into another lane.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes move d64cf2 --to review")]
-pub struct MoveCommand {
+pub(super) struct MoveCommand {
     /// The task
     #[arg(value_name = "ID")]
     id: String,

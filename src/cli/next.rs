@@ -17,7 +17,7 @@ use crate::model::task::object;
 #[derive(Args, Debug)]
 #[command(mut_arg("lane", |lane| lane.required(true)))]
 #[command(after_help = "Examples:\n  lanes next --lane review --timeout 0\n  lanes watch --lane review")]
-pub struct NextCommand {
+pub(super) struct NextCommand {
     #[command(flatten)]
     want: WantArgs,
     #[command(flatten)]

@@ -10,7 +10,7 @@ use crate::model::names::is_hidden;
 use crate::store::ProgressListener;
 
 /// Standard output and standard error of a command.
-pub struct Output {
+pub(super) struct Output {
     stdout: BufWriter<Stdout>,
     terminal: bool,
     /// Whether the caller asked for JSON.
@@ -23,26 +23,26 @@ pub struct Output {
 
 impl Output {
     /// Standard output and standard error of this process.
-    pub fn new(json: bool, quiet: bool) -> Self {
+    pub(super) fn new(json: bool, quiet: bool) -> Self {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
         Self { stdout: BufWriter::new(stdout), terminal, json, quiet, reader_is_gone: false }
     }
 
     /// Whether people look at standard output and want colour.
-    pub fn colour(&self) -> bool {
+    pub(super) fn colour(&self) -> bool {
         self.terminal && !super::env::no_colour()
     }
 
     /// Text as it is, with nothing added.
-    pub fn raw(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(super) fn raw(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.stdout.write_all(bytes);
         self.check(written)
     }
 
     /// Prints text of others. A file or a pipe gets it byte for byte; on a terminal, control characters other
     /// than line ends and tabs are escaped.
-    pub fn foreign(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(super) fn foreign(&mut self, bytes: &[u8]) -> Result<()> {
         if !self.terminal {
             return self.raw(bytes);
         }
@@ -56,23 +56,23 @@ impl Output {
     }
 
     /// One line.
-    pub fn line(&mut self, text: &str) -> Result<()> {
+    pub(super) fn line(&mut self, text: &str) -> Result<()> {
         self.raw(text.as_bytes())?;
         self.raw(b"\n")
     }
 
     /// A `key=value` line for scripts; a value cannot forge another line.
-    pub fn pair(&mut self, key: &str, value: &str) -> Result<()> {
+    pub(super) fn pair(&mut self, key: &str, value: &str) -> Result<()> {
         self.line(&format!("{key}={}", printable(value)))
     }
 
     /// A JSON object: keys sorted, indented by two, non-ASCII as it is.
-    pub fn object(&mut self, object: &Object) -> Result<()> {
+    pub(super) fn object(&mut self, object: &Object) -> Result<()> {
         self.json_text(&json::portable_text(object))
     }
 
     /// A JSON object on one line, for streams.
-    pub fn object_line(&mut self, object: &Object) -> Result<()> {
+    pub(super) fn object_line(&mut self, object: &Object) -> Result<()> {
         self.json_text(&json::portable_line(object))
     }
 
@@ -96,13 +96,13 @@ impl Output {
     }
 
     /// Hands everything to the reader; only then may the command report success.
-    pub fn flush(&mut self) -> Result<()> {
+    pub(super) fn flush(&mut self) -> Result<()> {
         let flushed = self.stdout.flush();
         self.check(flushed)
     }
 
     /// Whether a write has failed because the reader of standard output has closed it.
-    pub fn reader_is_gone(&self) -> bool {
+    pub(super) fn reader_is_gone(&self) -> bool {
         self.reader_is_gone
     }
 
@@ -114,32 +114,32 @@ impl Output {
     }
 
     /// Prints a hint or a heartbeat on standard error; dropped when quiet.
-    pub fn note(&self, text: &str) {
+    pub(super) fn note(&self, text: &str) {
         if !self.quiet {
             print_error_line(text);
         }
     }
 
     /// What a person may do next, on standard error; a program has no use for it.
-    pub fn hint(&self, text: &str) {
+    pub(super) fn hint(&self, text: &str) {
         if io::stderr().is_terminal() {
             self.note(text);
         }
     }
 
     /// A part of a question to the person at the terminal, on standard error.
-    pub fn prompt(&self, text: &str) {
+    pub(super) fn prompt(&self, text: &str) {
         let _ = io::stderr().write_all(text.as_bytes());
     }
 
     /// A warning, on standard error.
-    pub fn warn(&self, text: &str) {
+    pub(super) fn warn(&self, text: &str) {
         print_error_line(&format!("lanes: warning: {text}"));
     }
 }
 
 /// A progress line on a terminal, shown after one second of a long command.
-pub struct ProgressLine {
+pub(super) struct ProgressLine {
     what: &'static str,
     started: Option<Instant>,
     shown: Option<Instant>,
@@ -148,13 +148,13 @@ pub struct ProgressLine {
 
 impl ProgressLine {
     /// For a person who watches standard error, unless quiet.
-    pub fn new(out: &Output, what: &'static str) -> Self {
+    pub(super) fn new(out: &Output, what: &'static str) -> Self {
         let wanted = !out.quiet && io::stderr().is_terminal();
         Self { what, started: Some(Instant::now()), shown: None, wanted }
     }
 
     /// The same for work that the store does by itself before a command.
-    pub fn for_store(out: &Output, what: &'static str) -> ProgressListener {
+    pub(super) fn for_store(out: &Output, what: &'static str) -> ProgressListener {
         let progress = Self { started: None, ..Self::new(out, what) };
         if !progress.wanted {
             return ProgressListener::default();
@@ -171,7 +171,7 @@ impl ProgressLine {
     }
 
     /// Updates the progress line, at most five times a second.
-    pub fn update(&mut self, text: impl FnOnce() -> String) {
+    pub(super) fn update(&mut self, text: impl FnOnce() -> String) {
         let pause = Duration::from_millis(200);
         if !self.wanted {
             return;
@@ -185,7 +185,7 @@ impl ProgressLine {
     }
 
     /// Shows how many of how many tasks have been read.
-    pub fn update_count(&mut self, done: u64, total: u64) {
+    pub(super) fn update_count(&mut self, done: u64, total: u64) {
         const WIDTH: u64 = 30;
         self.update(|| {
             let filled = (done * WIDTH / total.max(1)).min(WIDTH) as usize;

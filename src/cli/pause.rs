@@ -24,7 +24,7 @@ const COMMAND_PREFIX: &str = "command:";
 #[command(
     after_help = "Examples:\n  lanes pause deploy --reason 'code freeze'\n  lanes pause --vendor claude --model opus --for 2h"
 )]
-pub struct PauseCommand {
+pub(super) struct PauseCommand {
     /// The lane
     #[arg(value_name = "LANE", required_unless_present = "vendor")]
     lane: Option<String>,

@@ -14,7 +14,7 @@ use crate::model::transition::check_redrive;
 #[command(override_usage = "lanes redrive [OPTIONS] <ID>...\n       lanes redrive [OPTIONS] --lane <LANE>")]
 #[command(after_help = "Examples:\n  lanes redrive --lane review")]
 #[command(group(ArgGroup::new("what").args(["ids", "lane"]).required(true)))]
-pub struct RedriveCommand {
+pub(super) struct RedriveCommand {
     /// The tasks
     #[arg(value_name = "ID")]
     ids: Vec<String>,

@@ -15,7 +15,7 @@ use crate::model::{ClaimToken, Command, FailureClass};
 #[command(
     after_help = "Examples:\n  lanes release d64cf2 --claim-token $token --reason 'no network' --delay 10m"
 )]
-pub struct ReleaseCommand {
+pub(super) struct ReleaseCommand {
     /// The task
     #[arg(value_name = "ID")]
     id: String,

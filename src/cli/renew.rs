@@ -16,7 +16,7 @@ use crate::model::{ClaimToken, Command};
 /// or answered): stop working on it, and report nothing.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes renew d64cf2 --claim-token $token")]
-pub struct RenewCommand {
+pub(super) struct RenewCommand {
     /// The task
     #[arg(value_name = "ID")]
     id: String,

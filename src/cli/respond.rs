@@ -35,7 +35,7 @@ enum VerdictArg {
 /// and content succeeds and changes nothing; another answer to an answered task is refused.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes respond d64cf2 --claim-token $token --file answer.md")]
-pub struct RespondCommand {
+pub(super) struct RespondCommand {
     /// The task
     #[arg(value_name = "ID")]
     id: String,

@@ -12,7 +12,7 @@ use crate::error::{Result, printable};
 /// For a vendor, every obstacle is cleared: a pause, a usage limit, a refused account.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes resume deploy\n  lanes resume --vendor claude")]
-pub struct ResumeCommand {
+pub(super) struct ResumeCommand {
     /// The lane
     #[arg(value_name = "LANE", required_unless_present = "vendor")]
     lane: Option<String>,

@@ -18,7 +18,7 @@ use crate::store::Store;
 /// The failed task stays as it is and names its successor; a second retry returns the same successor.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes retry d64cf2")]
-pub struct RetryCommand {
+pub(super) struct RetryCommand {
     /// The tasks
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,

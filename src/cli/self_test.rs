@@ -15,7 +15,7 @@ use crate::workspace::{BaseDir, Config, SubmitContext, SubmitRequest, check_subm
 /// Run a task through a temporary queue: submit, claim, respond, wait.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes self-test")]
-pub struct SelfTestCommand {}
+pub(super) struct SelfTestCommand {}
 
 const LANE: &str = "self-test";
 const ANSWER: &str = "all is well\n";

@@ -32,7 +32,7 @@ const FEW_CONNECTIONS: usize = 1000;
   lanes serve --open
   lanes serve --socket \"$XDG_RUNTIME_DIR/lanes.sock\"
   lanes serve --host 0.0.0.0 --token-file ~/.config/lanes/token")]
-pub struct ServeCommand {
+pub(super) struct ServeCommand {
     /// Address to listen on: an IP address, or localhost [default: 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
     host: Option<String>,

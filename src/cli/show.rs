@@ -17,7 +17,7 @@ use crate::store::Store;
 /// Show a task with its prompt, its history and its answer.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes show d64cf2")]
-pub struct ShowCommand {
+pub(super) struct ShowCommand {
     /// The task
     #[arg(value_name = "ID")]
     id: String,

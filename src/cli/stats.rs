@@ -21,7 +21,7 @@ use crate::model::task::object;
 /// their output shows; where something is missing, the sum says "at least".
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes stats --days 7")]
-pub struct StatsCommand {
+pub(super) struct StatsCommand {
     /// Only the last N days
     #[arg(long, value_name = "N", value_parser = number::<u32>, allow_negative_numbers = true)]
     days: Option<u32>,

@@ -24,7 +24,7 @@ use crate::store::Store;
 #[command(
     after_help = "Examples:\n  lanes status\n  lanes status d64cf2\n  lanes status --all --state queued,claimed"
 )]
-pub struct StatusCommand {
+pub(super) struct StatusCommand {
     /// The task
     #[arg(value_name = "ID", conflicts_with_all = ["all", "rack"])]
     id: Option<String>,

@@ -42,7 +42,7 @@ pub(super) fn submit(
 #[command(
     after_help = "Examples:\n  lanes submit --lane review --prompt 'Is the lock fair?'\n  lanes submit --lane review --request-from plan.md --response-to plan.review.md --key plan-1"
 )]
-pub struct SubmitCommand {
+pub(super) struct SubmitCommand {
     #[command(flatten)]
     task: TaskArgs,
     #[arg(

@@ -22,7 +22,7 @@ const LINES: usize = 480;
 const MAX_LINE: u64 = 64 * 1024 * 1024;
 
 /// Submits the tasks of `file`. Ends with code 1 when any line was refused; the others are in.
-pub fn submit_batch(
+pub(super) fn submit_batch(
     context: &mut CommandContext,
     file: &Path,
     common: &SubmitRequest,

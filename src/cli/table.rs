@@ -9,13 +9,13 @@ use crate::error::{Result, printable};
 use crate::model::{Now, Time};
 
 /// Rows under headings, columns aligned.
-pub struct Table {
+pub(super) struct Table {
     headings: Vec<&'static str>,
     rows: Vec<Row>,
 }
 
 /// The cells of one row as they are shown, in one piece, since a table may have very many.
-pub struct Row {
+pub(super) struct Row {
     text: String,
     /// Where each cell ends in the text, and how many columns of a terminal it takes.
     cells: Vec<(u32, u32)>,
@@ -23,7 +23,7 @@ pub struct Row {
 
 impl Row {
     /// A row of these cells; control characters are escaped.
-    pub fn new<C: AsRef<str>>(cells: &[C]) -> Self {
+    pub(super) fn new<C: AsRef<str>>(cells: &[C]) -> Self {
         let shown: Vec<Cow<'_, str>> = cells.iter().map(|cell| shown(cell.as_ref())).collect();
         let mut end = 0;
         let place = |cell: &Cow<'_, str>| {
@@ -49,27 +49,27 @@ impl Row {
 
 impl Table {
     /// An empty table.
-    pub fn new(headings: &[&'static str]) -> Self {
+    pub(super) fn new(headings: &[&'static str]) -> Self {
         Self { headings: headings.to_vec(), rows: Vec::new() }
     }
 
     /// Adds a row; control characters are escaped.
-    pub fn row(&mut self, cells: Vec<String>) {
+    pub(super) fn row(&mut self, cells: Vec<String>) {
         self.add(Row::new(&cells));
     }
 
     /// Adds a row that was made before.
-    pub fn add(&mut self, row: Row) {
+    pub(super) fn add(&mut self, row: Row) {
         self.rows.push(row);
     }
 
     /// Whether there is no row.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// Prints the table.
-    pub fn print(&self, out: &mut Output) -> Result<()> {
+    pub(super) fn print(&self, out: &mut Output) -> Result<()> {
         let mut widths: Vec<usize> = self.headings.iter().map(|heading| heading.len()).collect();
         for row in &self.rows {
             for (width, (_, columns)) in widths.iter_mut().zip(&row.cells) {
@@ -105,7 +105,7 @@ fn columns(text: &str) -> usize {
 }
 
 /// `3m ago`, `in 2h`, `now`.
-pub fn relative(time: Time, now: &Now) -> String {
+pub(super) fn relative(time: Time, now: &Now) -> String {
     let seconds = now.wall.seconds_since(time);
     match seconds {
         s if s.abs() < 1.0 => "now".to_string(),
@@ -115,7 +115,7 @@ pub fn relative(time: Time, now: &Now) -> String {
 }
 
 /// A length of time in the largest unit of which it holds at least two.
-pub fn span(seconds: f64) -> String {
+pub(super) fn span(seconds: f64) -> String {
     match seconds {
         s if s < 120.0 => format!("{}s", s as u64),
         s if s < 2.0 * 3600.0 => format!("{}m", (s / 60.0) as u64),
@@ -125,13 +125,13 @@ pub fn span(seconds: f64) -> String {
 }
 
 /// `1 task`, `2 tasks`.
-pub fn count(n: u64, noun: &str) -> String {
+pub(super) fn count(n: u64, noun: &str) -> String {
     let ending = if n == 1 { "" } else { "s" };
     format!("{n} {noun}{ending}")
 }
 
 /// As much of the first line of a text as fits into `room` columns of a terminal.
-pub fn short(text: &str, room: usize) -> String {
+pub(super) fn short(text: &str, room: usize) -> String {
     let first = text.lines().next().unwrap_or_default();
     if columns(first) <= room {
         return first.to_string();

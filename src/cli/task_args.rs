@@ -16,7 +16,7 @@ use crate::workspace::{
 
 /// What the task is.
 #[derive(Debug, Default)]
-pub struct TaskArgs {
+pub(super) struct TaskArgs {
     /// The fields whose values are known.
     request: SubmitRequest,
     /// The texts of the fields that are read when the command runs.

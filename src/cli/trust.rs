@@ -33,7 +33,7 @@ const LONGEST_VALUE: usize = 1000;
 #[command(
     after_help = "Examples:\n  lanes trust\n  lanes trust ~/src/project --yes\n  lanes trust --list\n  lanes trust --revoke ~/src/project"
 )]
-pub struct TrustCommand {
+pub(super) struct TrustCommand {
     /// The handoff.yaml, or the directory that holds `handoff/` [default: the one that `dispatch` would find]
     #[arg(value_name = "PATH")]
     path: Option<PathBuf>,

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 /// The message of `error`, any suggestion, and which help to read.
-pub fn one_line(error: &clap::Error, all: clap::Command, args: &[OsString]) -> String {
+pub(super) fn one_line(error: &clap::Error, all: clap::Command, args: &[OsString]) -> String {
     line(&error.render().to_string(), command_meant(all, args).as_deref())
 }
 

@@ -8,7 +8,7 @@ use crate::model::{Event, FailureClass, Now, Status, Task};
 use crate::store::Store;
 
 /// The JSON view of a task at this moment.
-pub fn task_view(store: &Store, task: &Task, now: &Now, last_event: Option<Event>) -> Object {
+pub(super) fn task_view(store: &Store, task: &Task, now: &Now, last_event: Option<Event>) -> Object {
     let response_exists = store.response_exists(task);
     let missing = matches!(task.status, Status::Completed { .. }) && !response_exists;
     let mut view = task.to_public_object();
@@ -43,7 +43,7 @@ pub fn task_view(store: &Store, task: &Task, now: &Now, last_event: Option<Event
 }
 
 /// Whether a claimed task's lease has ended.
-pub fn lease_expired(task: &Task, now: &Now) -> bool {
+pub(super) fn lease_expired(task: &Task, now: &Now) -> bool {
     matches!(task.status, Status::Claimed(_)) && !task.lease_is_live(now)
 }
 
@@ -53,7 +53,7 @@ fn whole(seconds: f64) -> i64 {
 }
 
 /// What to do about a task, in one line.
-pub fn next_action(task: &Task, now: &Now, last: Option<&Event>, missing_response: bool) -> String {
+pub(super) fn next_action(task: &Task, now: &Now, last: Option<&Event>, missing_response: bool) -> String {
     let (id, lane) = (&task.id, shell_word(&task.spec.lane));
     match &task.status {
         Status::Queued => {

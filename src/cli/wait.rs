@@ -25,7 +25,7 @@ use crate::workspace::deliver;
     after_help = "Examples:\n  lanes wait d64cf2 --timeout 1h\n  lanes wait --any d64cf2 57ebd2 --body"
 )]
 #[command(group(ArgGroup::new("what").args(["ids", "lane"]).required(true)))]
-pub struct WaitCommand {
+pub(super) struct WaitCommand {
     /// The tasks: ids, or unique beginnings or ends of ids
     #[arg(value_name = "ID")]
     ids: Vec<String>,

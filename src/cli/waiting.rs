@@ -10,7 +10,7 @@ use crate::model::{Now, Response, Status, Task, TaskId, Time};
 use crate::store::Store;
 
 /// A task that was answered.
-pub struct Answered {
+pub(super) struct Answered {
     /// The task.
     pub task: Task,
     /// Its answer.
@@ -19,7 +19,7 @@ pub struct Answered {
 
 /// Waits until all of `ids` are answered, or any one of them. When the time is over, what has been
 /// answered so far comes with the ids that have not. `verb` names the command in heartbeats.
-pub fn wait_for_answers(
+pub(super) fn wait_for_answers(
     context: &CommandContext,
     store: &Store,
     ids: &[TaskId],
@@ -152,7 +152,7 @@ fn rest(last: Duration, slept: Duration) -> Duration {
 }
 
 /// Waits until a task of the wanted lanes can be had, as `look` decides.
-pub fn wait_for_task(
+pub(super) fn wait_for_task(
     context: &CommandContext,
     store: &Store,
     lanes: &[String],

@@ -11,7 +11,7 @@ use crate::workspace::why;
 /// Explain what a task is waiting for.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes why d64cf2")]
-pub struct WhyCommand {
+pub(super) struct WhyCommand {
     /// The task
     #[arg(value_name = "ID")]
     id: String,

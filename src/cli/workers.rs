@@ -14,7 +14,7 @@ use crate::store::{Store, WorkerInfo};
 /// Show the running workers: dispatchers, and `claim --wait` commands that wait.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes workers")]
-pub struct WorkersCommand {}
+pub(super) struct WorkersCommand {}
 
 impl WorkersCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {

@@ -7,7 +7,7 @@ use crate::model::{Cooldown, Cooldowns, Task, Time};
 use crate::store::{CooldownChange, Store};
 
 /// A snapshot of all cooldowns.
-pub struct Admission<'a> {
+pub(crate) struct Admission<'a> {
     store: &'a Store,
     cooldowns: Cooldowns,
     now: Time,
@@ -18,12 +18,12 @@ impl<'a> Admission<'a> {
     ///
     /// # Errors
     /// When they cannot be read; then no task may be claimed for any vendor.
-    pub fn load(store: &'a Store) -> Result<Self> {
+    pub(crate) fn load(store: &'a Store) -> Result<Self> {
         Ok(Self { store, cooldowns: store.cooldowns()?, now: store.now().wall })
     }
 
     /// Returns the cooldown that blocks all tasks of an account, unless a task may probe the account now.
-    pub fn blocking_cooldown(&self, account: &str) -> Option<&Cooldown> {
+    pub(crate) fn blocking_cooldown(&self, account: &str) -> Option<&Cooldown> {
         self.account_cooldown(account).filter(|cooldown| !cooldown.is_probe_due(self.now))
     }
 
@@ -32,7 +32,7 @@ impl<'a> Admission<'a> {
     ///
     /// # Errors
     /// The cooldown of the model that the task needs, if there is one to report.
-    pub fn admit(&self, served: &ServedLane, task: &Task) -> std::result::Result<bool, Cooldown> {
+    pub(crate) fn admit(&self, served: &ServedLane, task: &Task) -> std::result::Result<bool, Cooldown> {
         let (model, _) = served.model_for(task);
         let mut models = self.cooldowns.values().filter(|cooldown| cooldown.model.is_some());
         match models.find(|cooldown| cooldown.stops(&served.account, model.as_deref(), self.now)) {

@@ -21,7 +21,7 @@ const SAME_TIME: f64 = 120.0;
 
 /// What a cooldown applies to: an account, or one of its models.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CooldownScope {
+pub(crate) struct CooldownScope {
     /// Name of the account.
     pub vendor: String,
     /// Name of the model in cooldowns.
@@ -32,7 +32,7 @@ pub struct CooldownScope {
 
 impl CooldownScope {
     /// Returns what a refusal applies to, for a run of the account `vendor` that requested the model `asked`.
-    pub fn by(vendor_refusal: &VendorRefusal, vendor: &str, asked: Option<&str>) -> Self {
+    pub(crate) fn by(vendor_refusal: &VendorRefusal, vendor: &str, asked: Option<&str>) -> Self {
         let model = vendor_refusal.model.as_ref().map(|named| match (asked, named.to_lowercase()) {
             // The notice names another model than the requested one, but the requested one would be refused again.
             (Some(asked), named) if !is_model(asked, &named) => model_name(asked),
@@ -49,7 +49,7 @@ impl CooldownScope {
 /// that a more precise notice, or a later one of the same precision, replaces the previous one, whether the
 /// cooldown becomes longer or shorter. A refusal of a run that started after the end of the last cooldown is a new
 /// refusal; soon after that end, it means that the cooldown was too short.
-pub fn after_refusal(
+pub(crate) fn after_refusal(
     vendor_refusal: &VendorRefusal,
     reason: &str,
     scope: &CooldownScope,
@@ -108,7 +108,7 @@ pub fn after_refusal(
 
 /// Returns the cooldown change that reserves the next probe of a refused account for the caller: until its end, no
 /// other task probes the account. Keeps the cooldown if another task has reserved the probe.
-pub fn take_probe(before: Option<&Cooldown>, now: Time, random: u64) -> CooldownChange {
+pub(crate) fn take_probe(before: Option<&Cooldown>, now: Time, random: u64) -> CooldownChange {
     match before.filter(|before| before.is_probe_due(now)) {
         Some(before) => {
             let vendor_refusal = VendorRefusal { cause: CooldownCause::Account, reset: None, model: None };
@@ -122,7 +122,7 @@ pub fn take_probe(before: Option<&Cooldown>, now: Time, random: u64) -> Cooldown
 
 /// Returns how a successful call of the vendor, in a run whose task was claimed at `claimed`, changes a cooldown: a
 /// run that started after the cooldown shows that it is over.
-pub fn after_work(claimed: Time, before: Option<&Cooldown>) -> CooldownChange {
+pub(crate) fn after_work(claimed: Time, before: Option<&Cooldown>) -> CooldownChange {
     match before {
         Some(before) if before.cause == CooldownCause::Asked => CooldownChange::Keep,
         Some(before) if before.cause == CooldownCause::Account && claimed > before.since => {

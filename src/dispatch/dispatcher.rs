@@ -42,7 +42,7 @@ const END_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const STORE_RETRY_PAUSE: Duration = Duration::from_secs(2);
 
 /// A dispatcher that is ready to run.
-pub struct Dispatcher<'a> {
+pub(crate) struct Dispatcher<'a> {
     store: &'a Store,
     plan: Arc<Plan>,
     reloader: PlanReloader,
@@ -54,7 +54,7 @@ pub struct Dispatcher<'a> {
 
 /// What a dispatcher has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DispatchSummary {
+pub(crate) struct DispatchSummary {
     /// Number of tasks answered.
     pub answered: u64,
     /// Number of runs that failed.
@@ -108,7 +108,7 @@ impl LoopState {
 impl<'a> Dispatcher<'a> {
     /// Creates a dispatcher that starts with `plan` and follows its changes; `observe` receives its events, from
     /// several threads.
-    pub fn new(
+    pub(crate) fn new(
         store: &'a Store,
         plan: Plan,
         reloader: PlanReloader,
@@ -120,7 +120,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// Returns a handle that ends the dispatcher.
-    pub fn control(&self) -> ShutdownHandle {
+    pub(crate) fn control(&self) -> ShutdownHandle {
         ShutdownHandle(self.sender.clone())
     }
 
@@ -128,7 +128,7 @@ impl<'a> Dispatcher<'a> {
     ///
     /// # Errors
     /// When the store cannot be used at all. Temporary errors are retried.
-    pub fn run(self) -> Result<DispatchSummary> {
+    pub(crate) fn run(self) -> Result<DispatchSummary> {
         let Self { store, plan, reloader, guard_pool, observe, sender, receiver } = self;
         store.check_writable()?;
         recover(store, &plan.prices, observe)?;
@@ -181,11 +181,11 @@ enum Wakeup {
 
 /// Ends a dispatcher from another thread. The first call lets agents finish, the second stops them.
 #[derive(Clone, Debug)]
-pub struct ShutdownHandle(Sender<Wakeup>);
+pub(crate) struct ShutdownHandle(Sender<Wakeup>);
 
 impl ShutdownHandle {
     /// Requests the end once.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         // Fails only if the dispatcher has ended already.
         let _ = self.0.send(Wakeup::EndRequested);
     }

@@ -17,7 +17,7 @@ use crate::store::{LaneQuery, Store};
 
 /// The next run of a lane.
 #[derive(Clone, Debug)]
-pub struct Preview {
+pub(crate) struct Preview {
     /// Name of the lane.
     pub lane: String,
     /// Name of the vendor that serves the lane.
@@ -38,7 +38,7 @@ pub struct Preview {
 
 impl Preview {
     /// Returns the preview as a JSON object.
-    pub fn to_object(&self) -> Object {
+    pub(crate) fn to_object(&self) -> Object {
         let is_task = self.task_id.is_some();
         let argv = self.command.as_ref().ok().filter(|_| is_task).cloned();
         object([
@@ -72,7 +72,7 @@ fn next_command(
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
+pub(crate) fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
     let (all_parked, now) = (store.cooldowns()?, store.now().wall);
     let mut previews = Vec::new();
     for served in &plan.served_lanes {

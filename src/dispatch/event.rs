@@ -12,7 +12,7 @@ use crate::model::task::object;
 
 /// An event of a dispatcher, printed by `lanes dispatch` and written to its log.
 #[derive(Clone, Debug, PartialEq)]
-pub enum DispatchEvent {
+pub(crate) enum DispatchEvent {
     /// The dispatcher has started.
     Ready {
         /// Owner name in its claims.
@@ -126,7 +126,7 @@ pub enum DispatchEvent {
 
 impl DispatchEvent {
     /// Returns the name of the event for programs, the `event` key of its object.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Ready { .. } => "ready",
             Self::Claimed { .. } => "claimed",
@@ -148,7 +148,7 @@ impl DispatchEvent {
     }
 
     /// Returns the id of the task that the event is about, if any.
-    pub fn task_id(&self) -> Option<&str> {
+    pub(crate) fn task_id(&self) -> Option<&str> {
         match self {
             Self::Claimed { task_id, .. }
             | Self::Started { task_id, .. }
@@ -170,7 +170,7 @@ impl DispatchEvent {
     }
 
     /// Describes the event in one line for people, without the task.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match self {
             Self::Ready { owner, lanes } => format!("{owner} serves {}", lanes.join(", ")),
             Self::Claimed { lane, vendor, attempt, .. } => match attempt {
@@ -205,7 +205,7 @@ impl DispatchEvent {
     }
 
     /// Returns the event as a JSON object for programs.
-    pub fn to_object(&self) -> Object {
+    pub(crate) fn to_object(&self) -> Object {
         let mut all = object([
             ("event", self.kind().into()),
             ("task_id", self.task_id().into()),

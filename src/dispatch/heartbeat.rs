@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Renews the leases of a dispatcher's claims.
 #[derive(Debug)]
-pub struct LeaseRenewer {
+pub(crate) struct LeaseRenewer {
     kept: Mutex<Vec<RenewedClaim>>,
     lease_seconds: f64,
     ended: AtomicBool,
@@ -35,29 +35,29 @@ struct RenewedClaim {
 
 impl LeaseRenewer {
     /// Creates a renewer without claims. Leases last `lease_seconds` seconds.
-    pub fn new(lease_seconds: f64) -> Self {
+    pub(crate) fn new(lease_seconds: f64) -> Self {
         Self { kept: Mutex::default(), lease_seconds, ended: AtomicBool::new(false) }
     }
 
     /// Adds a claim to be renewed; `stop` ends its run when the claim is over.
-    pub fn add(&self, id: &TaskId, token: &ClaimToken, stop: &StopHandle) {
+    pub(crate) fn add(&self, id: &TaskId, token: &ClaimToken, stop: &StopHandle) {
         let renew_at = Instant::now() + self.third();
         let kept = RenewedClaim { id: id.clone(), token: token.clone(), stop: stop.clone(), renew_at };
         self.lock().push(kept);
     }
 
     /// Stops renewing a claim, because its run is over.
-    pub fn remove(&self, token: &ClaimToken) {
+    pub(crate) fn remove(&self, token: &ClaimToken) {
         self.lock().retain(|kept| kept.token != *token);
     }
 
     /// Ends [`LeaseRenewer::watch`].
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
     }
 
     /// Renews the claims until [`LeaseRenewer::end`]. Runs in a thread of its own.
-    pub fn watch(&self, store: &Store) {
+    pub(crate) fn watch(&self, store: &Store) {
         let mut watch = store.watch_feed();
         while !self.ended.load(Ordering::SeqCst) {
             // Copied, so that the lock is not held while files are read.

@@ -10,22 +10,22 @@
 //!
 //! Decisions are pure functions: the command line, the prompt, what output means, how a run ended.
 
-pub mod admission;
-pub mod agent;
-pub mod config;
-pub mod cooldown;
-pub mod dispatcher;
-pub mod dry_run;
-pub mod event;
-pub mod heartbeat;
-pub mod outcome;
-pub mod output;
-pub mod prompt;
-pub mod registration;
-pub mod report;
-pub mod run;
+pub(crate) mod admission;
+pub(crate) mod agent;
+pub(crate) mod config;
+pub(crate) mod cooldown;
+pub(crate) mod dispatcher;
+pub(crate) mod dry_run;
+pub(crate) mod event;
+pub(crate) mod heartbeat;
+pub(crate) mod outcome;
+pub(crate) mod output;
+pub(crate) mod prompt;
+pub(crate) mod registration;
+pub(crate) mod report;
+pub(crate) mod run;
 mod task_metadata;
 #[cfg(test)]
 mod testing;
-pub mod usage_log;
-pub mod vendor;
+pub(crate) mod usage_log;
+pub(crate) mod vendor;

@@ -6,13 +6,13 @@ use super::output::ClosingStatus;
 use crate::model::{CooldownCause, FailureClass, Time, Verdict};
 
 /// Start of every message about a usage limit.
-pub const USAGE_LIMIT_REASON: &str = "the vendor's usage limit is reached";
+pub(crate) const USAGE_LIMIT_REASON: &str = "the vendor's usage limit is reached";
 /// Starts of the messages about a vendor's refusals, by which they are recognised in a task's history.
-pub const REFUSAL_REASONS: [&str; 3] =
+pub(crate) const REFUSAL_REASONS: [&str; 3] =
     [USAGE_LIMIT_REASON, "the vendor is overloaded", "the vendor refuses the account"];
 
 /// Reason of a release by a dispatcher that was stopped.
-pub const DISPATCHER_STOPPED: &str = "the dispatcher was stopped before the agent was done";
+pub(crate) const DISPATCHER_STOPPED: &str = "the dispatcher was stopped before the agent was done";
 /// The exit of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {

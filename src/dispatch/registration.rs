@@ -19,7 +19,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A run in the registration.
 #[derive(Clone, Debug, Default)]
-pub struct RunEntry {
+pub(crate) struct RunEntry {
     /// Lane of the task.
     pub lane: String,
     /// Name of the vendor.
@@ -44,7 +44,7 @@ pub struct RunEntry {
 
 /// The registration of a running dispatcher and its content.
 #[derive(Debug)]
-pub struct DispatcherRegistration {
+pub(crate) struct DispatcherRegistration {
     registration: Registration,
     state: Mutex<RegistrationState>,
     /// Notified when the dispatcher starts to drain.
@@ -61,16 +61,16 @@ struct RegistrationState {
 
 /// The common prefix of all claim tokens of a dispatcher, by which its claims are recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenPrefix(String);
+pub(crate) struct TokenPrefix(String);
 
 impl TokenPrefix {
     /// Creates a prefix from random bits.
-    pub fn from_random(random: u128) -> Self {
+    pub(crate) fn from_random(random: u128) -> Self {
         Self(format!("{:016x}", random as u64))
     }
 
     /// Returns a new token with this prefix.
-    pub fn token(&self, random: u128) -> ClaimToken {
+    pub(crate) fn token(&self, random: u128) -> ClaimToken {
         ClaimToken::from_text(format!("{}{:016x}", self.0, random as u64))
     }
 }
@@ -80,7 +80,7 @@ impl DispatcherRegistration {
     ///
     /// # Errors
     /// When the registration cannot be written.
-    pub fn register(store: &Store, plan: &Plan, prefix: &TokenPrefix) -> Result<Self> {
+    pub(crate) fn register(store: &Store, plan: &Plan, prefix: &TokenPrefix) -> Result<Self> {
         let data = object([
             ("claims", prefix.0.clone().into()),
             ("vendors", vendors(plan)),
@@ -106,7 +106,7 @@ impl DispatcherRegistration {
     }
 
     /// Updates the registration after a change of the configuration.
-    pub fn replan(&self, plan: &Plan) {
+    pub(crate) fn replan(&self, plan: &Plan) {
         let mut state = self.lock();
         state.info.lanes = plan.lanes();
         state.info.data.insert("vendors".to_string(), vendors(plan));
@@ -116,21 +116,21 @@ impl DispatcherRegistration {
     }
 
     /// Records the lanes that are not ready: lane → what is missing.
-    pub fn set_not_ready(&self, lanes: Object) {
+    pub(crate) fn set_not_ready(&self, lanes: Object) {
         let mut state = self.lock();
         state.info.data.insert("unready".to_string(), lanes.into());
         self.write(&mut state);
     }
 
     /// Adds a run.
-    pub fn add(&self, task_id: &str, entry: RunEntry) {
+    pub(crate) fn add(&self, task_id: &str, entry: RunEntry) {
         let mut state = self.lock();
         state.running.insert(task_id.to_string(), entry);
         self.write(&mut state);
     }
 
     /// Changes the entry of a run.
-    pub fn change(&self, task_id: &str, change: impl FnOnce(&mut RunEntry)) {
+    pub(crate) fn change(&self, task_id: &str, change: impl FnOnce(&mut RunEntry)) {
         let mut state = self.lock();
         if let Some(entry) = state.running.get_mut(task_id) {
             change(entry);
@@ -139,7 +139,7 @@ impl DispatcherRegistration {
     }
 
     /// Records progress of a run; written at most once a second.
-    pub fn progress(&self, task_id: &str, text: &str) {
+    pub(crate) fn progress(&self, task_id: &str, text: &str) {
         let mut state = self.lock();
         if let Some(entry) = state.running.get_mut(task_id) {
             entry.progress = Some(text.to_string());
@@ -150,14 +150,14 @@ impl DispatcherRegistration {
     }
 
     /// Removes a run that is over.
-    pub fn remove(&self, task_id: &str) {
+    pub(crate) fn remove(&self, task_id: &str) {
         let mut state = self.lock();
         state.running.remove(task_id);
         self.write(&mut state);
     }
 
     /// Records that no further tasks are claimed.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         let mut state = self.lock();
         state.draining = true;
         self.write(&mut state);
@@ -165,12 +165,12 @@ impl DispatcherRegistration {
     }
 
     /// Returns whether no further tasks are claimed.
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.lock().draining
     }
 
     /// Sleeps for `pause`, or until the dispatcher starts to drain.
-    pub fn sleep_until_drain(&self, pause: Duration) {
+    pub(crate) fn sleep_until_drain(&self, pause: Duration) {
         // A panic in another thread leaves the flag valid.
         drop(self.drained.wait_timeout_while(self.lock(), pause, |state| !state.draining));
     }
@@ -231,7 +231,7 @@ fn vendors(plan: &Plan) -> Value {
 }
 
 /// Returns the runs of a registration: task id, run id and conversation id of each.
-pub fn runs_on_card(info: &WorkerInfo) -> Vec<(String, String, Option<String>)> {
+pub(crate) fn runs_on_card(info: &WorkerInfo) -> Vec<(String, String, Option<String>)> {
     let running = info.data.get("running").and_then(Value::as_array);
     running
         .into_iter()
@@ -245,7 +245,7 @@ pub fn runs_on_card(info: &WorkerInfo) -> Vec<(String, String, Option<String>)> 
 
 /// Returns the task other than `task_id` whose run is continuing the conversation `session`, in any
 /// dispatcher, and since when that dispatcher has been running.
-pub fn session_user(store: &Store, session: &str, task_id: &str) -> Option<(String, Time)> {
+pub(crate) fn session_user(store: &Store, session: &str, task_id: &str) -> Option<(String, Time)> {
     let workers = store.live_workers().ok()?;
     let runs = workers.iter().flat_map(|info| runs_on_card(info).into_iter().map(|run| (run, info.since)));
     runs.filter(|((task, _, used), _)| used.as_deref() == Some(session) && task != task_id)

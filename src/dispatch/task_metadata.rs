@@ -6,7 +6,7 @@ use super::output::one_line;
 use crate::model::Task;
 
 /// Returns the text at `key` in the task's metadata, trimmed; `None` if it is missing, empty or not text.
-pub fn metadata_text<'a>(task: &'a Task, key: &str) -> Option<&'a str> {
+pub(super) fn metadata_text<'a>(task: &'a Task, key: &str) -> Option<&'a str> {
     task.spec.metadata.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
 }
 
@@ -14,7 +14,7 @@ pub fn metadata_text<'a>(task: &'a Task, key: &str) -> Option<&'a str> {
 ///
 /// # Errors
 /// A message for people if the id is not text.
-pub fn session(task: &Task) -> Result<Option<&str>, String> {
+pub(super) fn session(task: &Task) -> Result<Option<&str>, String> {
     match task.spec.metadata.get("session_id") {
         None | Some(Value::Null | Value::String(_)) => Ok(metadata_text(task, "session_id")),
         Some(other) => {
@@ -27,7 +27,7 @@ pub fn session(task: &Task) -> Result<Option<&str>, String> {
 }
 
 /// Returns the nesting depth of the agent that submitted the task; 0 if no agent did.
-pub fn depth(task: &Task) -> u32 {
+pub(super) fn depth(task: &Task) -> u32 {
     let depth = match task.spec.metadata.get("dispatch_depth") {
         Some(Value::Number(number)) => number.as_f64(),
         _ => metadata_text(task, "dispatch_depth").and_then(|depth| depth.parse().ok()),

@@ -6,7 +6,7 @@ use crate::model::json::parse_object;
 use crate::model::{Event, Journal, Status, Task, TaskId, TaskSpec, Time};
 
 /// An event of a task's history, with `data` as JSON text.
-pub fn event(kind: &str, data: &str) -> Event {
+pub(super) fn event(kind: &str, data: &str) -> Event {
     Event {
         n: None,
         created_at: Time::from_micros(0),
@@ -17,7 +17,7 @@ pub fn event(kind: &str, data: &str) -> Event {
 }
 
 /// A queued task about which nothing special is known.
-pub fn task() -> Task {
+pub(super) fn task() -> Task {
     let now = Time::from_micros(1_795_000_000_000_000);
     Task {
         id: TaskId::generate(now, "demo", "0123456789abcdef", 1),
@@ -45,7 +45,7 @@ pub fn task() -> Task {
 }
 
 /// A workspace whose file was found in a repository, in `dir`.
-pub fn found_in_repository(dir: &Path, text: &str) -> crate::workspace::Config {
+pub(super) fn found_in_repository(dir: &Path, text: &str) -> crate::workspace::Config {
     let holder = dir.canonicalize().unwrap();
     std::fs::create_dir_all(holder.join(".git")).unwrap();
     std::fs::create_dir_all(holder.join("handoff")).unwrap();

@@ -11,7 +11,7 @@ use crate::model::Time;
 
 /// One run, as a line of `usage.jsonl`. Fields of later versions are ignored when reading.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct UsageRecord {
+pub(crate) struct UsageRecord {
     /// Start of the run, RFC 3339.
     pub started_at: String,
     /// End of the run, RFC 3339.
@@ -90,7 +90,7 @@ fn is_zero(number: &u64) -> bool {
 
 impl UsageRecord {
     /// Copies the usage that a run reported into this record.
-    pub fn take(self, report: &RunReport) -> Self {
+    pub(crate) fn take(self, report: &RunReport) -> Self {
         let known = |usage: &Usage| Some(usage.clone()).filter(|usage| !usage.0.is_empty());
         let least = report.at_least.as_ref();
         Self {
@@ -113,7 +113,7 @@ impl UsageRecord {
     }
 
     /// Returns the line to append, with its line break.
-    pub fn to_line(&self) -> String {
+    pub(crate) fn to_line(&self) -> String {
         // Only non-finite numbers cannot be serialized; they are removed here.
         let mut record = self.clone();
         let finite = |number: &f64| number.is_finite();
@@ -131,21 +131,21 @@ impl UsageRecord {
     }
 
     /// Parses a line. Returns `None` for an incomplete line, as the last one may be.
-    pub fn from_line(line: &str) -> Option<Self> {
+    pub(crate) fn from_line(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok()
     }
 }
 
 /// The period that statistics cover.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Period {
+pub(crate) struct Period {
     /// Runs that ended before this time are excluded.
     pub since: Option<Time>,
 }
 
 impl Period {
     /// Returns the period of the last `days` days before `now`.
-    pub fn last_days(days: u32, now: Time) -> Self {
+    pub(crate) fn last_days(days: u32, now: Time) -> Self {
         Self { since: Some(now.plus_seconds(-86_400.0 * f64::from(days))) }
     }
 
@@ -160,7 +160,7 @@ impl Period {
 
 /// Statistics of all runs and of each lane, vendor and model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// Statistics of all runs.
     pub all: UsageTotals,
     /// Statistics by lane.
@@ -173,7 +173,7 @@ pub struct Stats {
 
 /// Statistics of a set of runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct UsageTotals {
+pub(crate) struct UsageTotals {
     /// Number of runs.
     pub runs: u64,
     /// Number of runs that answered their task.
@@ -249,7 +249,7 @@ impl UsageTotals {
     }
 
     /// Returns the known cost of the runs in US dollars, and whether the actual cost is higher.
-    pub fn known_cost(&self) -> Option<(f64, bool)> {
+    pub(crate) fn known_cost(&self) -> Option<(f64, bool)> {
         let known = [self.cost_usd, self.at_least_cost_usd];
         known.iter().any(Option::is_some).then(|| {
             let is_least = self.runs_at_least + self.runs_untold + self.runs_unpriced > 0;
@@ -258,7 +258,7 @@ impl UsageTotals {
     }
 
     /// Returns the known tokens of the runs, and whether the actual number is higher.
-    pub fn known_tokens(&self) -> Option<(Tokens, bool)> {
+    pub(crate) fn known_tokens(&self) -> Option<(Tokens, bool)> {
         let known = [self.tokens, self.at_least_tokens];
         known.iter().any(Option::is_some).then(|| {
             let is_least = self.runs_at_least + self.runs_untold > 0;
@@ -281,7 +281,7 @@ fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
 }
 
 /// Computes the statistics of the runs in `period`.
-pub fn stats(records: impl IntoIterator<Item = UsageRecord>, period: Period) -> Stats {
+pub(crate) fn stats(records: impl IntoIterator<Item = UsageRecord>, period: Period) -> Stats {
     let mut stats = Stats::default();
     let mut seen = HashSet::new();
     for record in records.into_iter().filter(|record| period.holds(record)) {

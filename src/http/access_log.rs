@@ -20,7 +20,7 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 const FINISH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The queue to the thread that writes, if there is a log.
-pub struct AccessLog {
+pub(crate) struct AccessLog {
     sender: Option<SyncSender<LogMessage>>,
     /// How many lines were dropped since the log last reported it.
     unreported: Mutex<u64>,
@@ -35,7 +35,7 @@ enum LogMessage {
 }
 
 /// One response.
-pub struct AccessRecord<'a> {
+pub(crate) struct AccessRecord<'a> {
     /// When it was sent.
     pub time: Time,
     /// The method as it was sent.
@@ -55,7 +55,7 @@ impl AccessLog {
     ///
     /// # Errors
     /// `Io` when the thread cannot be started.
-    pub fn new(writer: Option<Box<dyn Write + Send>>) -> Result<Self> {
+    pub(crate) fn new(writer: Option<Box<dyn Write + Send>>) -> Result<Self> {
         Self::with_room(MAX_WAITING, writer)
     }
 
@@ -81,7 +81,7 @@ impl AccessLog {
     }
 
     /// Queues a line, or counts it as dropped when the queue is full.
-    pub fn write(&self, line: &AccessRecord<'_>) {
+    pub(crate) fn write(&self, line: &AccessRecord<'_>) {
         let Some(sender) = &self.sender else { return };
         let text = to_ascii_line(&object([
             ("time", line.time.to_string().into()),
@@ -101,12 +101,12 @@ impl AccessLog {
     }
 
     /// Returns how many lines were dropped.
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
     /// Waits up to a second until everything is written.
-    pub fn finish(&self, now: Time) {
+    pub(crate) fn finish(&self, now: Time) {
         let Some(sender) = &self.sender else { return };
         let until = Instant::now() + FINISH_TIMEOUT;
         let (done, is_done) = sync_channel(1);

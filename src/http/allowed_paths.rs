@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::workspace::{Config, SubmitRequest, is_in_secret_directory, real_path};
 
 /// The directories to which the paths of requests may lead.
-pub struct AllowedPaths {
+pub(crate) struct AllowedPaths {
     /// The root of the server's workspace, from which relative paths start.
     workspace: PathBuf,
     /// The directories, without links; the workspace is one of them.
@@ -23,7 +23,7 @@ impl AllowedPaths {
     ///
     /// # Errors
     /// `Io` when one of `extra` cannot be opened.
-    pub fn new(config: &Config, extra: &[PathBuf]) -> Result<Self> {
+    pub(crate) fn new(config: &Config, extra: &[PathBuf]) -> Result<Self> {
         let mut roots = vec![config.workspace_root.clone()];
         for root in extra {
             roots.push(root.canonicalize().map_err(|error| Error::io("open", root, error))?);
@@ -35,7 +35,7 @@ impl AllowedPaths {
     ///
     /// # Errors
     /// `Invalid` unless it is an allowed directory and not in the store.
-    pub fn workspace_root(&self, wanted: &str) -> Result<PathBuf> {
+    pub(crate) fn workspace_root(&self, wanted: &str) -> Result<PathBuf> {
         let refused = || refusal("workspace_root");
         let root = self.resolve(&self.workspace, Path::new(wanted)).ok_or_else(refused)?;
         if root.is_dir() { Ok(root) } else { Err(refused()) }
@@ -46,7 +46,7 @@ impl AllowedPaths {
     ///
     /// # Errors
     /// `Invalid` for a path that leads elsewhere.
-    pub fn resolve_all(&self, root: &Path, request: &mut SubmitRequest) -> Result<()> {
+    pub(crate) fn resolve_all(&self, root: &Path, request: &mut SubmitRequest) -> Result<()> {
         let inside = |path: &Path| real_path(root, path).ok().filter(|real| real.starts_with(root));
         let SubmitRequest { request_from, response_to, prompt_file, worktree_path, supporting_paths, .. } =
             request;

@@ -19,11 +19,11 @@ use super::transport::request::HttpRequest;
 use super::transport::response::HttpResponse;
 
 /// The paths that need no token; their responses may be seen by everybody.
-pub const OPEN_PATHS: [&str; 2] = ["/healthz", "/open"];
+pub(super) const OPEN_PATHS: [&str; 2] = ["/healthz", "/open"];
 
 /// The rules by which requests are served.
 #[derive(Debug, Default)]
-pub struct AuthPolicy {
+pub(crate) struct AuthPolicy {
     /// Names, besides those of the loopback, under which clients may address the server, in lower case.
     pub hosts: Vec<String>,
     /// The token that requests must present; without it, everybody who can reach the server may use it.
@@ -37,7 +37,7 @@ impl AuthPolicy {
     ///
     /// # Errors
     /// The response to a request that is not served.
-    pub fn check(&self, request: &HttpRequest) -> Result<(), HttpResponse> {
+    pub(crate) fn check(&self, request: &HttpRequest) -> Result<(), HttpResponse> {
         if !self.is_our_name(&request.host) {
             let text = "this Host is not served here; use a loopback name, an IP address, or --allow-host";
             return Err(HttpResponse::error(403, "host_refused", text));
@@ -60,7 +60,7 @@ impl AuthPolicy {
     }
 
     /// Returns whether a request presents the token or a valid cookie, or needs neither.
-    pub fn is_authenticated(&self, request: &HttpRequest) -> bool {
+    pub(crate) fn is_authenticated(&self, request: &HttpRequest) -> bool {
         request.is_own_user
             || self.token.is_none_or(|token| token.matches(bearer(request)))
             || self.session.as_ref().is_some_and(|session| {
@@ -76,7 +76,7 @@ impl AuthPolicy {
     ///
     /// # Errors
     /// The response to a request whose body is refused.
-    pub fn check_body(&self, request: &HttpRequest) -> Result<(), HttpResponse> {
+    pub(crate) fn check_body(&self, request: &HttpRequest) -> Result<(), HttpResponse> {
         let is_json = |value: &str| {
             let kind = value.split(';').next().unwrap_or_default().trim();
             kind.eq_ignore_ascii_case("application/json")

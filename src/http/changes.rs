@@ -8,7 +8,7 @@ use crate::store::{FeedCursor, FeedEntry, Store};
 
 /// What has happened since the last round.
 #[derive(Default)]
-pub struct StoreChanges {
+pub(super) struct StoreChanges {
     /// The changes, oldest first.
     pub entries: Vec<FeedEntry>,
     /// The sequence number of the newest change.
@@ -25,7 +25,7 @@ pub struct StoreChanges {
 
 impl StoreChanges {
     /// Returns whether a stream of this task's events may have something to send.
-    pub fn concern(&self, number: u64, id: &TaskId) -> bool {
+    pub(super) fn concern(&self, number: u64, id: &TaskId) -> bool {
         self.is_slow_check
             || self.added.contains(&number)
             || self.entries.iter().any(|entry| entry.task_id == *id)
@@ -33,7 +33,7 @@ impl StoreChanges {
 }
 
 /// Reads the feed from where it was read last.
-pub struct ChangeReader {
+pub(super) struct ChangeReader {
     cursor: FeedCursor,
     /// The lanes that were paused when they were last looked at.
     paused: BTreeSet<String>,
@@ -44,18 +44,18 @@ impl ChangeReader {
     ///
     /// # Errors
     /// Whatever the store reports.
-    pub fn new(store: &Store) -> Result<Self> {
+    pub(super) fn new(store: &Store) -> Result<Self> {
         let cursor = FeedCursor::after(store.feed_end()?);
         Ok(Self { cursor, paused: store.paused()?.into_keys().collect() })
     }
 
     /// The sequence number of the last change that was read.
-    pub fn latest(&self) -> u64 {
+    pub(super) fn latest(&self) -> u64 {
         self.cursor.seq()
     }
 
     /// Adds what has happened since the last call to `changes`.
-    pub fn read(&mut self, store: &Store, changes: &mut StoreChanges) {
+    pub(super) fn read(&mut self, store: &Store, changes: &mut StoreChanges) {
         // What cannot be read now is read at the next signal or slow check.
         while let Ok(batch) = store.feed_after(&mut self.cursor, 1000)
             && !batch.is_empty()

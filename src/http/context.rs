@@ -32,14 +32,14 @@ use crate::store::Store;
 use crate::workspace::{Config, Fingerprints};
 
 /// What a handler returns: a reply, or a refusal.
-pub type HandlerResult = std::result::Result<Reply, HttpResponse>;
+pub(super) type HandlerResult = std::result::Result<Reply, HttpResponse>;
 
 /// The type of [`RouteRules::agree`]: takes the configuration, the path of routes.json, and its routes before and
 /// after the change.
-pub type AgreeToRoutes = Box<dyn Fn(&Config, &Path, &Object, &Object) + Send + Sync>;
+pub(crate) type AgreeToRoutes = Box<dyn Fn(&Config, &Path, &Object, &Object) + Send + Sync>;
 
 /// How dispatch routes may be changed.
-pub struct RouteRules {
+pub(crate) struct RouteRules {
     /// Whether a route may choose what runs, with which rights and limits.
     pub programs: bool,
     /// The dispatcher's own check of a lane's route.
@@ -52,7 +52,7 @@ pub struct RouteRules {
 }
 
 /// The state of a server.
-pub struct App {
+pub(crate) struct App {
     /// The queue.
     pub store: Store,
     /// The workspace.
@@ -88,7 +88,7 @@ impl App {
     ///
     /// # Errors
     /// Whatever the store reports.
-    pub fn new(
+    pub(crate) fn new(
         store: Store,
         config: Config,
         allowed_paths: AllowedPaths,
@@ -118,30 +118,30 @@ impl App {
     }
 
     /// Begins the shutdown: new connections are refused, and requests that wait are answered.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.reactor.stop();
         self.long_polls.stop();
     }
 
     /// Returns how many records of the access log were dropped because they were not read in time.
-    pub fn dropped_log_records(&self) -> u64 {
+    pub(crate) fn dropped_log_records(&self) -> u64 {
         self.access_log.dropped()
     }
 
     /// Waits up to a second until the access log is written.
-    pub fn finish_log(&self) {
+    pub(crate) fn finish_log(&self) {
         self.access_log.finish(self.store.now().wall);
     }
 
     /// Returns an empty set of fingerprints for the files of one request.
-    pub fn fingerprints(&self) -> Fingerprints {
+    pub(crate) fn fingerprints(&self) -> Fingerprints {
         Fingerprints::bounded(MAX_FILES, Arc::clone(&self.stopping))
     }
 
     /// Turns the response of a handler into the one that is sent, and records it. A response that the client can
     /// ask for again is withheld while too many responses are not taken by their clients.
-    pub fn finish_response(&self, trace: &Trace, response: HttpResponse) -> HttpResponse {
+    pub(crate) fn finish_response(&self, trace: &Trace, response: HttpResponse) -> HttpResponse {
         let is_repeatable = trace.method == "GET" && !response.is_stream;
         let is_withheld = is_repeatable && !self.reactor.has_room(response.body.len());
         let response = if is_withheld {
@@ -155,7 +155,7 @@ impl App {
     }
 
     /// Records a response in the metrics and in the access log.
-    pub fn record(&self, trace: &Trace, response: &HttpResponse) {
+    pub(crate) fn record(&self, trace: &Trace, response: &HttpResponse) {
         let took = trace.received_at.elapsed();
         self.metrics.count_request(&trace.method, trace.pattern, response.status, took);
         self.access_log.write(&AccessRecord {
@@ -197,7 +197,7 @@ impl Responder for App {
 }
 
 /// One request as its handler sees it.
-pub struct Call<'a> {
+pub(crate) struct Call<'a> {
     /// The server.
     pub app: &'a App,
     /// The request as it came.
@@ -221,17 +221,17 @@ impl Call<'_> {
     ///
     /// # Errors
     /// `Invalid` when it is not a valid id.
-    pub fn id(&self) -> Result<TaskId> {
+    pub(crate) fn id(&self) -> Result<TaskId> {
         TaskId::parse(&self.parameter)
     }
 
     /// Returns what another thread needs to answer the request; the handler then returns [`Reply::Deferred`].
-    pub fn defer(&self) -> Deferred {
+    pub(crate) fn defer(&self) -> Deferred {
         Deferred::new(self.ticket, self.trace.clone(), self.memory.take())
     }
 
     /// Returns whether only the head of the response is wanted, for which no request waits.
-    pub fn is_head(&self) -> bool {
+    pub(crate) fn is_head(&self) -> bool {
         self.request.method == "HEAD"
     }
 
@@ -239,7 +239,7 @@ impl Call<'_> {
     ///
     /// # Errors
     /// The response when the store reports an error, or too many requests wait.
-    pub fn wait(&self, wait: WaitFor, seconds: f64) -> HandlerResult {
+    pub(crate) fn wait(&self, wait: WaitFor, seconds: f64) -> HandlerResult {
         if let Some(response) = wait.look(&self.app.store, self.app, self.ticket)? {
             return Ok(response.into());
         }
@@ -254,7 +254,7 @@ impl Call<'_> {
     ///
     /// # Errors
     /// The response when too many requests wait.
-    pub fn stream(&self, wait: WaitFor, begin: HttpResponse) -> HandlerResult {
+    pub(crate) fn stream(&self, wait: WaitFor, begin: HttpResponse) -> HandlerResult {
         if !self.is_head() {
             self.add_long_poll(wait, None)?;
         }

@@ -10,7 +10,7 @@ use crate::model::TaskText;
 use crate::store::Store;
 
 /// Tasks by lane and state.
-pub type Counts = BTreeMap<String, BTreeMap<String, u64>>;
+pub(super) type Counts = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// A count that took longer than this is reused for a while.
 const CHEAP: Duration = Duration::from_millis(50);
@@ -26,14 +26,14 @@ struct CachedCounts {
 
 /// The last count, so that frequent requests cost little.
 #[derive(Default)]
-pub struct CountCache(Mutex<Option<CachedCounts>>);
+pub(crate) struct CountCache(Mutex<Option<CachedCounts>>);
 
 impl CountCache {
     /// Returns the counts, which may be slightly out of date.
     ///
     /// # Errors
     /// Whatever the store reports.
-    pub fn read(&self, store: &Store) -> Result<Arc<Counts>> {
+    pub(crate) fn read(&self, store: &Store) -> Result<Arc<Counts>> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let feed = store.feed_end()?;
         if let Some(taken) = &*last {

@@ -19,7 +19,7 @@ use crate::model::Status;
 use crate::model::json::Object;
 
 /// An operation with its handler.
-pub struct Endpoint {
+pub(super) struct Endpoint {
     /// What it takes and returns.
     pub operation: Operation,
     /// The handler.
@@ -86,7 +86,7 @@ pub fn document() -> Object {
 }
 
 /// All endpoints.
-pub const ENDPOINTS: &[Endpoint] = &[
+pub(super) const ENDPOINTS: &[Endpoint] = &[
     get(
         "/tasks",
         "listTasks",

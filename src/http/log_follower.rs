@@ -16,11 +16,11 @@ const FILES: [(&str, &str); 4] = [
 ];
 
 /// The names that clients use for the files of a run.
-pub const STREAMS: [&str; 4] = ["stdout", "stderr", "progress", "prompt"];
+pub(super) const STREAMS: [&str; 4] = ["stdout", "stderr", "progress", "prompt"];
 
 /// A position in the output of a task's runs.
 #[derive(Clone, Debug)]
-pub struct LogFollower {
+pub(crate) struct LogFollower {
     id: TaskId,
     /// The number of the run; `None` before the first.
     attempt: Option<u64>,
@@ -32,7 +32,7 @@ pub struct LogFollower {
 }
 
 /// The result of reading on in a run's output.
-pub enum LogPiece {
+pub(crate) enum LogPiece {
     /// More output.
     Bytes(Vec<u8>),
     /// Nothing new so far.
@@ -43,7 +43,7 @@ pub enum LogPiece {
 
 impl LogFollower {
     /// The beginning of one of the [`STREAMS`] of a run; of the newest run without `attempt`.
-    pub fn new(store: &Store, id: TaskId, stream: &str, attempt: Option<u64>) -> Self {
+    pub(crate) fn new(store: &Store, id: TaskId, stream: &str, attempt: Option<u64>) -> Self {
         let file = FILES.iter().find(|(name, _)| *name == stream).map_or(FILES[0].1, |(_, file)| file);
         let mut follower = Self { id, attempt, is_fixed: attempt.is_some(), file, offset: 0 };
         if attempt.is_none() {
@@ -53,7 +53,7 @@ impl LogFollower {
     }
 
     /// Reads on, at most `most` bytes.
-    pub fn read(&mut self, store: &Store, most: usize) -> LogPiece {
+    pub(crate) fn read(&mut self, store: &Store, most: usize) -> LogPiece {
         // The state is read first: what a terminal task's runs have printed afterwards is all there will be.
         let has_ended = store.task(&self.id).map_or(true, |task| task.status.is_terminal());
         let mut bytes = vec![0; most];
@@ -79,7 +79,7 @@ impl LogFollower {
     ///
     /// # Errors
     /// `Io` when the file cannot be read.
-    pub fn first_bytes(&self, store: &Store, most: usize) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn first_bytes(&self, store: &Store, most: usize) -> Result<Option<Vec<u8>>> {
         let Some(file) = self.open(store)? else { return Ok(None) };
         let mut bytes = vec![0; most];
         let length = read_at(&file, &mut bytes, 0)?;
@@ -88,7 +88,7 @@ impl LogFollower {
     }
 
     /// Returns the last lines of the file, at most `most` bytes of them.
-    pub fn last_text(&self, store: &Store, most: u64) -> Option<String> {
+    pub(crate) fn last_text(&self, store: &Store, most: u64) -> Option<String> {
         let file = self.open(store).ok()??;
         let size = file.metadata().ok()?.len();
         let mut bytes = vec![0; usize::try_from(size.min(most)).ok()?];

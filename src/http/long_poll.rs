@@ -15,7 +15,7 @@ use crate::error::Result;
 const MAX_WAITING: usize = 10_000;
 
 /// A message to the watcher.
-pub enum WatcherSignal {
+pub(crate) enum WatcherSignal {
     /// Something in the store has changed.
     StoreChanged,
     /// A request has begun to wait, under this number.
@@ -28,7 +28,7 @@ pub enum WatcherSignal {
 
 /// A request that waits.
 #[derive(Clone, Debug)]
-pub struct WaitingRequest {
+pub(crate) struct WaitingRequest {
     /// The ticket under which it is answered.
     pub ticket: Ticket,
     /// What it waits for.
@@ -45,7 +45,7 @@ pub struct WaitingRequest {
 
 impl WaitingRequest {
     /// A request that begins to wait.
-    pub fn new(ticket: Ticket, wait: WaitFor, until: Option<Instant>, trace: Trace) -> Self {
+    pub(crate) fn new(ticket: Ticket, wait: WaitFor, until: Option<Instant>, trace: Trace) -> Self {
         Self { ticket, wait, until, trace, is_busy: false, try_again: false }
     }
 }
@@ -61,7 +61,7 @@ struct PollTable {
 
 /// All requests that wait. Its lock is never held while the store or a socket is used.
 #[derive(Default)]
-pub struct LongPolls(Mutex<PollTable>);
+pub(crate) struct LongPolls(Mutex<PollTable>);
 
 impl LongPolls {
     fn table(&self) -> MutexGuard<'_, PollTable> {
@@ -69,14 +69,14 @@ impl LongPolls {
     }
 
     /// Opens the channel to the watcher; until then no request may wait.
-    pub fn open(&self) -> (Sender<WatcherSignal>, Receiver<WatcherSignal>) {
+    pub(crate) fn open(&self) -> (Sender<WatcherSignal>, Receiver<WatcherSignal>) {
         let (signals, inbox) = channel();
         self.table().signals = Some(signals.clone());
         (signals, inbox)
     }
 
     /// Adds a request. Returns `false` when there are too many, or there is no watcher to wake it.
-    pub fn add(&self, request: WaitingRequest) -> bool {
+    pub(crate) fn add(&self, request: WaitingRequest) -> bool {
         let mut table = self.table();
         if table.requests.len() >= MAX_WAITING || table.signals.is_none() {
             return false;
@@ -91,14 +91,14 @@ impl LongPolls {
 
     /// Lets the watcher answer all requests, and accepts no more. The responder must report already that the server
     /// is stopping.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let mut table = self.table();
         table.signal(WatcherSignal::Stop);
         table.signals = None;
     }
 
     /// Removes a request whose client has gone. What it was woken for goes to the next of its group.
-    pub fn forget(&self, ticket: Ticket) {
+    pub(crate) fn forget(&self, ticket: Ticket) {
         let mut table = self.table();
         let Some(number) = table.numbers.get(&ticket).copied() else { return };
         if let Some(request) = table.remove(number)
@@ -110,19 +110,19 @@ impl LongPolls {
     }
 
     /// Returns how many requests wait.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.table().requests.len()
     }
 
     /// Visits every request, in the order of their arrival.
-    pub fn visit(&self, mut visit: impl FnMut(u64, &WaitingRequest)) {
+    pub(crate) fn visit(&self, mut visit: impl FnMut(u64, &WaitingRequest)) {
         for (number, request) in &self.table().requests {
             visit(*number, request);
         }
     }
 
     /// Removes a request that is about to be answered. Returns `None` when another thread has it.
-    pub fn take(&self, number: u64) -> Option<WaitingRequest> {
+    pub(crate) fn take(&self, number: u64) -> Option<WaitingRequest> {
         let mut table = self.table();
         if table.requests.get(&number)?.is_busy {
             return None;
@@ -132,7 +132,7 @@ impl LongPolls {
 
     /// Answers all requests that still wait, since the server ends. A request that a thread is busy with is answered by
     /// that thread.
-    pub fn answer_all(&self, responder: &dyn Responder) {
+    pub(crate) fn answer_all(&self, responder: &dyn Responder) {
         let mut all = Vec::new();
         self.visit(|number, request| all.push((number, request.wait.nothing_came(true))));
         for (number, response) in all {
@@ -148,7 +148,7 @@ impl LongPolls {
     }
 
     /// Records how far a stream has come.
-    pub fn update(&self, number: u64, wait: WaitFor) {
+    pub(crate) fn update(&self, number: u64, wait: WaitFor) {
         if let Some(request) = self.table().requests.get_mut(&number) {
             request.wait = wait;
         }
@@ -156,7 +156,7 @@ impl LongPolls {
 
     /// Wakes up to `most` requests that want to claim a task of `wanted_group`, those that have waited longest
     /// first. When all of them are being tried already, one of them is tried again afterwards.
-    pub fn wake_claims(&self, wanted_group: &str, most: usize, responder: &dyn Responder) {
+    pub(crate) fn wake_claims(&self, wanted_group: &str, most: usize, responder: &dyn Responder) {
         let mut woken = Vec::new();
         {
             let mut table = self.table();
@@ -187,7 +187,7 @@ impl LongPolls {
 
     /// Tries `look` (see [`WaitFor::look`]) for a request that was woken. Returns the request with its response, or
     /// `None` when there was nothing, so that it goes on waiting.
-    pub fn try_claim(
+    pub(crate) fn try_claim(
         &self,
         ticket: Ticket,
         responder: &dyn Responder,

@@ -70,11 +70,11 @@ struct Counters {
 }
 
 /// All counters of one server.
-pub struct Metrics(Mutex<Counters>);
+pub(crate) struct Metrics(Mutex<Counters>);
 
 impl Metrics {
     /// Counters at zero; changes of the store count from sequence number `seq` + 1 on.
-    pub fn new(seq: u64) -> Self {
+    pub(crate) fn new(seq: u64) -> Self {
         Self(Mutex::new(Counters { cursor: FeedCursor::after(seq), ..Counters::default() }))
     }
 
@@ -83,7 +83,7 @@ impl Metrics {
     }
 
     /// Counts a response.
-    pub fn count_request(&self, method: &str, route: &'static str, status: u16, took: Duration) {
+    pub(crate) fn count_request(&self, method: &str, route: &'static str, status: u16, took: Duration) {
         let method = METHODS.into_iter().find(|name| *name == method).unwrap_or("other");
         let mut counters = self.counters();
         *counters.requests.entry((method, route, status)).or_default() += 1;
@@ -94,7 +94,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Whatever the store reports.
-    pub fn write(&self, store: &Store, out: &mut String) -> Result<()> {
+    pub(crate) fn write(&self, store: &Store, out: &mut String) -> Result<()> {
         self.read(store)?;
         self.counters().write(out);
         Ok(())
@@ -211,11 +211,11 @@ impl Counters {
 }
 
 /// Writes the description and the type of a metric.
-pub fn write_help(out: &mut String, name: &str, kind: &str, about: &str) {
+pub(super) fn write_help(out: &mut String, name: &str, kind: &str, about: &str) {
     let _ = writeln!(out, "# HELP {name} {about}\n# TYPE {name} {kind}");
 }
 
 /// Escapes the value of a label.
-pub fn label(text: &str) -> String {
+pub(super) fn label(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

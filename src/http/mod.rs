@@ -19,7 +19,7 @@
 
 mod access_log;
 mod allowed_paths;
-pub mod api;
+pub(crate) mod api;
 mod auth;
 mod changes;
 #[cfg(test)]
@@ -28,8 +28,8 @@ mod context;
 mod count_cache;
 mod endpoints;
 #[doc(hidden)]
-pub mod fuzzing;
-pub mod handlers;
+pub(crate) mod fuzzing;
+pub(crate) mod handlers;
 mod log_follower;
 mod long_poll;
 mod metrics;
@@ -42,13 +42,13 @@ mod submit_batcher;
 mod submit_draft;
 mod submit_readers;
 mod token;
-pub mod transport;
+pub(crate) mod transport;
 mod wait_for;
 mod watcher;
 
 use crate::sync;
 
-pub use context::{AgreeToRoutes, RouteRules};
+pub(crate) use context::{AgreeToRoutes, RouteRules};
 pub use endpoints::document;
-pub use server::{ServeOptions, ServerAddresses, TokenRule, serve};
-pub use transport::catch_panic::is_panic_caught;
+pub(crate) use server::{ServeOptions, ServerAddresses, TokenRule, serve};
+pub(crate) use transport::catch_panic::is_panic_caught;

@@ -12,7 +12,7 @@ use super::transport::response::HttpResponse;
 use super::transport::service::{SendResult, Ticket};
 
 /// Delivers responses to requests that were deferred, and pieces of streams.
-pub trait Responder: Sync {
+pub(crate) trait Responder: Sync {
     /// Sends the response to a deferred request, and records it in the metrics and the access log. Does nothing
     /// when the client has gone.
     fn respond(&self, ticket: Ticket, trace: &Trace, response: HttpResponse);
@@ -30,7 +30,7 @@ pub trait Responder: Sync {
 
 /// What the metrics and the access log record of a request.
 #[derive(Clone, Debug)]
-pub struct Trace {
+pub(crate) struct Trace {
     /// When the request was complete.
     pub received_at: Instant,
     /// The method as it was sent.
@@ -43,19 +43,19 @@ pub struct Trace {
 
 impl Trace {
     /// Begins the trace of a request that arrives now.
-    pub fn of(request: &HttpRequest, pattern: &'static str) -> Self {
+    pub(crate) fn of(request: &HttpRequest, pattern: &'static str) -> Self {
         let (method, path) = (request.method.clone(), request.path.clone());
         Self { received_at: Instant::now(), method, path, pattern }
     }
 
     /// The trace of bytes that are not a request.
-    pub fn of_garbage() -> Self {
+    pub(crate) fn of_garbage() -> Self {
         Self { received_at: Instant::now(), method: String::new(), path: String::new(), pattern: "" }
     }
 }
 
 /// A request that another thread than its handler's will answer.
-pub struct Deferred {
+pub(crate) struct Deferred {
     ticket: Ticket,
     trace: Trace,
     /// The memory of its body counts until the request is answered.
@@ -64,17 +64,17 @@ pub struct Deferred {
 
 impl Deferred {
     /// A request with the memory that its body takes.
-    pub fn new(ticket: Ticket, trace: Trace, memory: Reservation) -> Self {
+    pub(crate) fn new(ticket: Ticket, trace: Trace, memory: Reservation) -> Self {
         Self { ticket, trace, _memory: memory }
     }
 
     /// Sends the response.
-    pub fn respond(self, responder: &dyn Responder, response: HttpResponse) {
+    pub(crate) fn respond(self, responder: &dyn Responder, response: HttpResponse) {
         responder.respond(self.ticket, &self.trace, response);
     }
 
     /// Returns whether the client is still connected.
-    pub fn is_wanted(&self, responder: &dyn Responder) -> bool {
+    pub(crate) fn is_wanted(&self, responder: &dyn Responder) -> bool {
         responder.is_connected(self.ticket)
     }
 }

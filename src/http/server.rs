@@ -38,7 +38,7 @@ const LOCK_TIME: Duration = Duration::from_secs(3);
 const STOP_TIME: Duration = Duration::from_secs(4);
 
 /// How to serve.
-pub struct ServeOptions {
+pub(crate) struct ServeOptions {
     /// The workspace.
     pub config: Config,
     /// Its store.
@@ -65,7 +65,7 @@ pub struct ServeOptions {
 
 /// What clients over TCP must present. Clients of the Unix socket need nothing.
 #[derive(Clone, Debug)]
-pub enum TokenRule {
+pub(crate) enum TokenRule {
     /// The token of the store, which is created when there is none; for the loopback only.
     OfStore,
     /// The token in this file.
@@ -75,7 +75,7 @@ pub enum TokenRule {
 }
 
 /// Where a server can be reached.
-pub struct ServerAddresses {
+pub(crate) struct ServerAddresses {
     /// The TCP address.
     pub address: Option<SocketAddr>,
     /// The path of the Unix socket.
@@ -102,7 +102,10 @@ struct Server {
 /// # Errors
 /// `Config` when other machines can reach the address and no token is required, when a token file has no token, or
 /// when too few files may be open; `Io` when the address is taken, or a thread cannot be started.
-pub fn serve(options: ServeOptions, announce: impl FnOnce(&ServerAddresses) -> Result<()>) -> Result<()> {
+pub(crate) fn serve(
+    options: ServeOptions,
+    announce: impl FnOnce(&ServerAddresses) -> Result<()>,
+) -> Result<()> {
     let server = Server::listen(options)?;
     for signal in not_ignored(&[SIGINT]).into_iter().chain([SIGTERM]) {
         signal_hook::flag::register(signal, Arc::clone(&server.stop))

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::store::new_secret;
 
 /// How long the code is valid.
-pub const CODE_LIFETIME: Duration = Duration::from_secs(5 * 60);
+pub(super) const CODE_LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// How long the cookie is valid.
 const COOKIE_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 /// How many characters of a secret make a host name that nobody can guess.
@@ -19,7 +19,7 @@ const NAME_LENGTH: usize = 16;
 
 /// The one browser session that a server offers.
 #[derive(Debug)]
-pub struct BrowserSession {
+pub(crate) struct BrowserSession {
     cookie_name: String,
     state: Mutex<SessionState>,
 }
@@ -37,7 +37,7 @@ impl BrowserSession {
     ///
     /// # Errors
     /// `Io` when the system has no random bytes.
-    pub fn offer(port: u16, now: Instant) -> Result<(Self, String)> {
+    pub(crate) fn offer(port: u16, now: Instant) -> Result<(Self, String)> {
         let code = new_secret()?;
         let state = SessionState::Offered { code: SecretHash::of(&code), until: now + CODE_LIFETIME };
         Ok((Self { cookie_name: format!("lanes-{port}"), state: Mutex::new(state) }, code))
@@ -47,7 +47,7 @@ impl BrowserSession {
     ///
     /// # Errors
     /// `Io` when the system has no random bytes.
-    pub fn redeem(&self, shown: &str, now: Instant) -> Result<Option<String>> {
+    pub(crate) fn redeem(&self, shown: &str, now: Instant) -> Result<Option<String>> {
         let mut state = self.lock();
         let is_right = match *state {
             SessionState::Offered { code, until } => code.matches(shown) && now < until,
@@ -66,7 +66,7 @@ impl BrowserSession {
     }
 
     /// Returns whether the value of a `Cookie` header contains the valid cookie of this session.
-    pub fn accepts(&self, cookies: &str, now: Instant) -> bool {
+    pub(crate) fn accepts(&self, cookies: &str, now: Instant) -> bool {
         let mut pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
         let Some((_, shown)) = pairs.find(|(name, _)| *name == self.cookie_name) else { return false };
         match *self.lock() {
@@ -84,7 +84,7 @@ impl BrowserSession {
 ///
 /// # Errors
 /// `Io` when the system has no random bytes.
-pub fn host_name() -> Result<String> {
+pub(super) fn host_name() -> Result<String> {
     Ok(format!("lanes-{}.localhost", &new_secret()?[..NAME_LENGTH]))
 }
 

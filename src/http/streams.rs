@@ -27,7 +27,7 @@ const MAX_PIECE: usize = 64 * 1024;
 
 /// When the streams are due, between two rounds of the watcher.
 #[derive(Default)]
-pub struct StreamTimers {
+pub(super) struct StreamTimers {
     keep_alive_at: Option<Instant>,
     retry_at: Option<Instant>,
     log_at: Option<Instant>,
@@ -47,7 +47,7 @@ enum StreamStep {
 
 /// What sending to streams takes.
 #[derive(Clone, Copy)]
-pub struct StreamContext<'a> {
+pub(super) struct StreamContext<'a> {
     /// The queue.
     pub store: &'a Store,
     /// The requests that wait, streams among them.
@@ -58,12 +58,12 @@ pub struct StreamContext<'a> {
 
 impl StreamTimers {
     /// Returns when the streams need a round even if nothing happens.
-    pub fn wake_at(&self) -> Option<Instant> {
+    pub(super) fn wake_at(&self) -> Option<Instant> {
         [self.keep_alive_at, self.retry_at, self.log_at].into_iter().flatten().min()
     }
 
     /// Sends to every stream what its client has not received yet.
-    pub fn round(&mut self, context: StreamContext<'_>, changes: &StoreChanges) {
+    pub(super) fn round(&mut self, context: StreamContext<'_>, changes: &StoreChanges) {
         let StreamContext { polls, responder, .. } = context;
         let mut streams: Vec<(u64, Ticket, WaitFor)> = Vec::new();
         polls.visit(|number, request| {

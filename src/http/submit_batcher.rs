@@ -20,7 +20,7 @@ use crate::workspace::Checked;
 const MAX_BATCH: usize = 128;
 
 /// A submit on its way to the store.
-pub struct QueuedSubmit {
+pub(crate) struct QueuedSubmit {
     task: NewTask,
     warnings: Vec<String>,
     request: Deferred,
@@ -28,18 +28,18 @@ pub struct QueuedSubmit {
 
 /// The queue of submits; closed before its thread starts and once it is to end.
 #[derive(Default)]
-pub struct SubmitBatcher(Mutex<Option<Sender<QueuedSubmit>>>);
+pub(crate) struct SubmitBatcher(Mutex<Option<Sender<QueuedSubmit>>>);
 
 impl SubmitBatcher {
     /// Opens the queue and returns its receiving end, for [`SubmitBatcher::run`].
-    pub fn open(&self) -> Receiver<QueuedSubmit> {
+    pub(crate) fn open(&self) -> Receiver<QueuedSubmit> {
         let (sender, inbox) = channel();
         self.set(Some(sender));
         inbox
     }
 
     /// Closes the queue: what is still in it is refused, and then [`SubmitBatcher::run`] returns.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.set(None);
     }
 
@@ -52,7 +52,7 @@ impl SubmitBatcher {
     }
 
     /// Queues a submit, which is answered as soon as it is durable. Returns the request when the queue is closed.
-    pub fn submit(&self, request: Deferred, checked: Checked) -> Option<Deferred> {
+    pub(crate) fn submit(&self, request: Deferred, checked: Checked) -> Option<Deferred> {
         let Checked { task, warnings } = checked;
         let queued = QueuedSubmit { task, warnings, request };
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +64,7 @@ impl SubmitBatcher {
 
     /// Submits batches with `submit_all` until the queue is closed and empty. `submit_all` returns one result for
     /// each task, in their order; see [`submit_all`].
-    pub fn run(
+    pub(crate) fn run(
         &self,
         inbox: &Receiver<QueuedSubmit>,
         responder: &dyn Responder,
@@ -94,7 +94,7 @@ impl SubmitBatcher {
 }
 
 /// Submits tasks as one batch; when the batch as a whole fails, every task gets its error.
-pub fn submit_all(store: &Store, mut tasks: Vec<NewTask>) -> Vec<Result<Submitted>> {
+pub(super) fn submit_all(store: &Store, mut tasks: Vec<NewTask>) -> Vec<Result<Submitted>> {
     let count = tasks.len();
     if count == 1 {
         return tasks.pop().map(|task| store.submit(task)).into_iter().collect();

@@ -19,14 +19,14 @@ use crate::workspace::{
 };
 
 /// The most bytes that the files of one request may have together.
-pub const MAX_FILES: u64 = 1024 * 1024 * 1024;
+pub(super) const MAX_FILES: u64 = 1024 * 1024 * 1024;
 /// The largest metadata, in bytes as they are written.
 const MAX_METADATA: usize = 1024 * 1024;
 /// Any of these fields makes it agent-lanes' form.
 const FULL: [&str; 5] = ["workspace_id", "workspace_root", "request_path", "response_path", "checkpoint_id"];
 
 /// A task to submit whose files have not been read yet.
-pub struct SubmitDraft {
+pub(crate) struct SubmitDraft {
     config: Config,
     request: SubmitRequest,
     files: Fingerprints,
@@ -38,7 +38,7 @@ impl SubmitDraft {
     ///
     /// # Errors
     /// `Invalid` when fields are missing or contradict each other, or a path leads where it must not.
-    pub fn read(
+    pub(crate) fn read(
         config: &Config,
         paths: &AllowedPaths,
         body: &Params,
@@ -60,7 +60,7 @@ impl SubmitDraft {
     ///
     /// # Errors
     /// `Invalid` when the task breaks a rule or a file cannot be read.
-    pub fn check(self, store: &Store) -> Result<Checked> {
+    pub(crate) fn check(self, store: &Store) -> Result<Checked> {
         let base = BaseDir::at(&self.config.workspace_root);
         let context = SubmitContext {
             for_client: true,
@@ -78,7 +78,7 @@ impl SubmitDraft {
 }
 
 /// Returns the size of all files that the drafts name, in bytes.
-pub fn size_of_files<'a>(drafts: impl IntoIterator<Item = &'a SubmitDraft>) -> u64 {
+pub(super) fn size_of_files<'a>(drafts: impl IntoIterator<Item = &'a SubmitDraft>) -> u64 {
     let mut sizes = HashMap::new();
     for path in drafts.into_iter().flat_map(SubmitDraft::files) {
         sizes.entry(path).or_insert_with(|| std::fs::metadata(path).map_or(0, |there| there.len()));
@@ -172,7 +172,7 @@ fn blame_client(error: Error) -> Error {
 ///
 /// # Errors
 /// `Invalid` when the metadata is too large or has such a value.
-pub fn check_metadata(metadata: &Object) -> Result<()> {
+pub(super) fn check_metadata(metadata: &Object) -> Result<()> {
     limits::metadata(metadata)?;
     if json::to_text(metadata).len() <= MAX_METADATA {
         return Ok(());
@@ -182,7 +182,7 @@ pub fn check_metadata(metadata: &Object) -> Result<()> {
 }
 
 /// The response to a request whose files are too large.
-pub fn files_too_large() -> HttpResponse {
+pub(super) fn files_too_large() -> HttpResponse {
     let most = MAX_FILES / (1024 * 1024);
     let text = format!(
         "the files that this request names are larger than {most} MiB together; `lanes submit` takes any size"
@@ -191,7 +191,7 @@ pub fn files_too_large() -> HttpResponse {
 }
 
 /// Returns the response to a submit that failed with `error` after its files were read.
-pub fn failed_check(files: &Fingerprints, is_stopping: bool, error: Error) -> HttpResponse {
+pub(super) fn failed_check(files: &Fingerprints, is_stopping: bool, error: Error) -> HttpResponse {
     if files.is_exceeded() {
         // A file has grown since its size was read.
         files_too_large()
@@ -206,7 +206,7 @@ pub fn failed_check(files: &Fingerprints, is_stopping: bool, error: Error) -> Ht
 ///
 /// # Errors
 /// Whatever the store reports of the batch as a whole.
-pub fn submit_drafts(store: &Store, drafts: Vec<Result<SubmitDraft>>) -> Result<HttpResponse> {
+pub(super) fn submit_drafts(store: &Store, drafts: Vec<Result<SubmitDraft>>) -> Result<HttpResponse> {
     let (mut checked, mut warnings, mut numbers, mut errors) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (number, draft) in drafts.into_iter().enumerate() {

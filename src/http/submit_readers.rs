@@ -17,12 +17,12 @@ use crate::store::Store;
 use crate::workspace::Fingerprints;
 
 /// The number of threads that read: more would share one disk.
-pub const READER_THREADS: usize = 2;
+pub(super) const READER_THREADS: usize = 2;
 /// The most submits that may wait for them.
 const MAX_WAITING: usize = 64;
 
 /// What is to be checked and submitted.
-pub enum LargeSubmit {
+pub(crate) enum LargeSubmit {
     /// One task.
     One(Box<SubmitDraft>),
     /// A batch.
@@ -30,7 +30,7 @@ pub enum LargeSubmit {
 }
 
 /// A submit whose files are to be read.
-pub struct QueuedFiles {
+pub(crate) struct QueuedFiles {
     submit: LargeSubmit,
     files: Fingerprints,
     request: Deferred,
@@ -38,18 +38,18 @@ pub struct QueuedFiles {
 
 /// The queue of the threads that read; closed before they start and once they are to end.
 #[derive(Default)]
-pub struct SubmitReaders(Mutex<Option<SyncSender<QueuedFiles>>>);
+pub(crate) struct SubmitReaders(Mutex<Option<SyncSender<QueuedFiles>>>);
 
 impl SubmitReaders {
     /// Opens the queue and returns its receiving end, for [`SubmitReaders::run`].
-    pub fn open(&self) -> Mutex<Receiver<QueuedFiles>> {
+    pub(crate) fn open(&self) -> Mutex<Receiver<QueuedFiles>> {
         let (sender, inbox) = sync_channel(MAX_WAITING);
         self.set(Some(sender));
         Mutex::new(inbox)
     }
 
     /// Closes the queue; [`SubmitReaders::run`] returns once it is empty.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.set(None);
     }
 
@@ -61,7 +61,7 @@ impl SubmitReaders {
     ///
     /// # Errors
     /// The response to a request for which the queue has no room, or that comes while the server stops.
-    pub fn send(
+    pub(crate) fn send(
         &self,
         request: Deferred,
         submit: LargeSubmit,
@@ -77,7 +77,7 @@ impl SubmitReaders {
     }
 
     /// Checks and submits what is queued until the queue is closed and empty; for [`READER_THREADS`] threads.
-    pub fn run(
+    pub(crate) fn run(
         inbox: &Mutex<Receiver<QueuedFiles>>,
         store: &Store,
         batcher: &SubmitBatcher,

@@ -16,17 +16,17 @@ const MAX_FILE: u64 = 4096;
 
 /// The SHA-256 hash of a secret; the secret itself is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SecretHash([u8; 32]);
+pub(crate) struct SecretHash([u8; 32]);
 
 impl SecretHash {
     /// Hashes a secret.
-    pub fn of(secret: &str) -> Self {
+    pub(crate) fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret.as_bytes()).into())
     }
 
     /// Returns whether `shown` is the secret. The time that this takes reveals nothing: hashes have one length, and
     /// all of their bytes are always compared.
-    pub fn matches(self, shown: &str) -> bool {
+    pub(crate) fn matches(self, shown: &str) -> bool {
         let shown = Self::of(shown);
         shown.0.iter().zip(self.0).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
     }
@@ -38,7 +38,7 @@ impl SecretHash {
 ///
 /// # Errors
 /// `Config` when the file does not contain a valid token, or is not private; `Io`.
-pub fn read(path: &Path) -> Result<SecretHash> {
+pub(super) fn read(path: &Path) -> Result<SecretHash> {
     let shown = printable(&path.to_string_lossy());
     // NONBLOCK: opening a FIFO must not wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;

@@ -13,7 +13,7 @@ use crate::store::{LaneQuery, Store};
 
 /// What a request waits for.
 #[derive(Clone, Debug)]
-pub enum WaitFor {
+pub(crate) enum WaitFor {
     /// A task that can be claimed.
     ClaimableTask(LaneQuery),
     /// A task, claimed for the client.
@@ -57,7 +57,7 @@ impl WaitFor {
     ///
     /// # Errors
     /// Whatever the store reports.
-    pub fn look(
+    pub(crate) fn look(
         &self,
         store: &Store,
         responder: &dyn Responder,
@@ -77,7 +77,7 @@ impl WaitFor {
     }
 
     /// Returns the response for a wait that ends without a result, in time or because the server stops.
-    pub fn nothing_came(&self, is_stopping: bool) -> HttpResponse {
+    pub(crate) fn nothing_came(&self, is_stopping: bool) -> HttpResponse {
         match self {
             Self::ClaimableTask(_) | Self::Claim { .. } => ok([("task", Value::Null)]),
             _ if is_stopping => HttpResponse::stopping(),
@@ -86,12 +86,12 @@ impl WaitFor {
     }
 
     /// Returns whether this is a stream, whose response has begun already.
-    pub fn is_stream(&self) -> bool {
+    pub(crate) fn is_stream(&self) -> bool {
         matches!(self, Self::Feed { .. } | Self::TaskEvents { .. } | Self::RunLog(_))
     }
 
     /// Returns which tasks are waited for, if tasks of lanes are.
-    pub fn query(&self) -> Option<&LaneQuery> {
+    pub(crate) fn query(&self) -> Option<&LaneQuery> {
         match self {
             Self::ClaimableTask(query) | Self::Claim { query, .. } => Some(query),
             Self::Responses { .. } | Self::Feed { .. } | Self::TaskEvents { .. } | Self::RunLog(_) => None,
@@ -100,7 +100,7 @@ impl WaitFor {
 }
 
 /// Returns a key that is equal for queries that the same tasks match.
-pub fn group(query: &LaneQuery) -> String {
+pub(super) fn group(query: &LaneQuery) -> String {
     format!("{}\n{}", query.lanes.join("\n"), query.filter.describe())
 }
 

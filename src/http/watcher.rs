@@ -30,7 +30,7 @@ const ALARM_PAUSE: Duration = Duration::from_millis(50);
 const STOP_CHECK: Duration = Duration::from_millis(250);
 
 /// Passes notifications of the store's feed on to the watcher until the server ends.
-pub fn forward_feed(store: &Store, responder: &dyn Responder, signals: &Sender<WatcherSignal>) {
+pub(super) fn forward_feed(store: &Store, responder: &dyn Responder, signals: &Sender<WatcherSignal>) {
     let mut watch = store.watch_feed();
     while !responder.is_stopping() {
         if watch.wait(Instant::now() + STOP_CHECK) && signals.send(WatcherSignal::StoreChanged).is_err() {
@@ -40,7 +40,7 @@ pub fn forward_feed(store: &Store, responder: &dyn Responder, signals: &Sender<W
 }
 
 /// The state of the thread between two rounds.
-pub struct Watcher<'a> {
+pub(super) struct Watcher<'a> {
     store: &'a Store,
     polls: &'a LongPolls,
     responder: &'a dyn Responder,
@@ -63,7 +63,7 @@ impl<'a> Watcher<'a> {
     ///
     /// # Errors
     /// Whatever the store reports.
-    pub fn new(
+    pub(super) fn new(
         store: &'a Store,
         polls: &'a LongPolls,
         responder: &'a dyn Responder,
@@ -85,7 +85,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// Wakes requests until the server ends, then answers all that still wait.
-    pub fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         loop {
             let timeout = self.wake_at().saturating_duration_since(Instant::now());
             let first = self.inbox.recv_timeout(timeout).ok();

@@ -78,10 +78,10 @@ pub struct Cooldown {
 }
 
 /// Cooldowns by key.
-pub type Cooldowns = BTreeMap<String, Cooldown>;
+pub(crate) type Cooldowns = BTreeMap<String, Cooldown>;
 
 /// Returns the key of a vendor's cooldown, or of that of one of its models.
-pub fn cooldown_key(vendor: &str, model: Option<&str>) -> String {
+pub(crate) fn cooldown_key(vendor: &str, model: Option<&str>) -> String {
     match model {
         Some(model) => format!("{vendor}/{}", model.to_lowercase()),
         None => vendor.to_string(),
@@ -89,7 +89,7 @@ pub fn cooldown_key(vendor: &str, model: Option<&str>) -> String {
 }
 
 /// Returns the end of a cooldown that only a person ends.
-pub fn never() -> Time {
+pub(crate) fn never() -> Time {
     // The last second that RFC 3339 can represent.
     Time::from_micros(253_402_300_799_000_000)
 }
@@ -178,7 +178,7 @@ impl Cooldown {
 ///
 /// # Errors
 /// `Invalid` when the end is not in the future.
-pub fn pause_end(now: Time, seconds: Option<f64>, until: Option<Time>) -> Result<Time> {
+pub(crate) fn pause_end(now: Time, seconds: Option<f64>, until: Option<Time>) -> Result<Time> {
     let length = seconds.map(|seconds| {
         let length = duration::from_seconds(seconds).filter(|length| !length.is_zero());
         length.ok_or_else(|| Error::invalid("a pause lasts more than 0 seconds and at most ten years"))
@@ -193,7 +193,7 @@ pub fn pause_end(now: Time, seconds: Option<f64>, until: Option<Time>) -> Result
 }
 
 /// Returns the plain name of a model: in lower case, without the provider before it and the options after it.
-pub fn model_name(model: &str) -> String {
+pub(crate) fn model_name(model: &str) -> String {
     let model = model.to_lowercase();
     let name = model.rsplit('/').next().unwrap_or(&model);
     name.split('[').next().unwrap_or(name).to_string()
@@ -201,7 +201,7 @@ pub fn model_name(model: &str) -> String {
 
 /// Returns whether a run's model is the one called `parked`: by its whole name, or by the name of its family (`opus`
 /// for `claude-opus-5-5`, but not `gpt-5` for `gpt-5-mini`).
-pub fn is_model(model: &str, wanted: &str) -> bool {
+pub(crate) fn is_model(model: &str, wanted: &str) -> bool {
     let name = model_name(model);
     let is_family = wanted.chars().all(|c| c.is_ascii_alphabetic());
     name == wanted
@@ -211,7 +211,7 @@ pub fn is_model(model: &str, wanted: &str) -> bool {
 
 /// Returns the cooldown that keeps a run for `vendor` with `model` from starting at `now`; of several the one
 /// that lasts longest.
-pub fn cooldown_for<'p>(
+pub(crate) fn cooldown_for<'p>(
     cooldowns: &'p Cooldowns,
     vendor: &str,
     model: Option<&str>,

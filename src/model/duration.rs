@@ -5,10 +5,10 @@ use std::time::Duration;
 
 /// The longest accepted duration, ten years: anything above is a typing error. The limit also keeps sums
 /// of times far from overflow.
-pub const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 /// Parses a whole text as a duration: a number of seconds, or numbers with units.
-pub fn parse(text: &str) -> Option<Duration> {
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     let text = text.trim();
     if let Some(length) = plain_seconds(text) {
         return Some(length);
@@ -18,17 +18,17 @@ pub fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Converts a number of seconds, if it is finite, not negative and at most [`LONGEST`].
-pub fn from_seconds(seconds: f64) -> Option<Duration> {
+pub(crate) fn from_seconds(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|length| *length <= LONGEST)
 }
 
 /// A limit on a duration; `None` means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit(pub Option<Duration>);
+pub(crate) struct Limit(pub Option<Duration>);
 
 impl Limit {
     /// Parses a duration as [`parse`] does; `none` and 0 mean no limit.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.trim() == "none" {
             return Some(Self(None));
         }
@@ -36,13 +36,13 @@ impl Limit {
     }
 
     /// Makes a limit of `length`; 0 means no limit.
-    pub fn of(length: Duration) -> Self {
+    pub(crate) fn of(length: Duration) -> Self {
         Self((!length.is_zero()).then_some(length))
     }
 }
 
 /// Parses as many numbers with units as possible from the start of `text`, and returns the rest too.
-pub fn leading(text: &str) -> Option<(Duration, &str)> {
+pub(crate) fn leading(text: &str) -> Option<(Duration, &str)> {
     let mut total = Duration::ZERO;
     let mut rest = text;
     let mut found = false;
@@ -55,7 +55,7 @@ pub fn leading(text: &str) -> Option<(Duration, &str)> {
 }
 
 /// Formats a duration for people, with its two largest units: `45s`, `12m 5s`, `2h 5m`, `3d 4h`.
-pub fn words(length: Duration) -> String {
+pub(crate) fn words(length: Duration) -> String {
     let seconds = length.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     let pair = |big: u64, big_unit: &str, small: u64, small_unit: &str| match small {

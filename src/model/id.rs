@@ -91,7 +91,7 @@ impl ClaimToken {
 
 /// Converts `text` to a part of a file name: every run of characters outside `[A-Za-z0-9_.-]` becomes one
 /// `-`, and `-` is trimmed from both ends; `item` if nothing is left.
-pub fn slug(text: &str) -> String {
+pub(crate) fn slug(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut gap = false;
     for c in text.trim().chars() {

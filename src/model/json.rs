@@ -7,9 +7,9 @@
 //! a number.
 
 mod portable;
-pub mod raw;
+pub(crate) mod raw;
 
-pub use portable::{portable_line, portable_text};
+pub(crate) use portable::{portable_line, portable_text};
 use serde_json::{Map, Number, Value};
 
 /// A JSON object; keys are kept sorted.
@@ -29,11 +29,11 @@ pub fn parse_object(bytes: &[u8]) -> Result<Object, String> {
 }
 
 /// The byte order mark that editors on Windows put at the start of a text.
-pub const BYTE_ORDER_MARK: char = '\u{feff}';
+pub(crate) const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Returns a line without its byte order mark, which precedes the first line of a file, and of every file that
 /// was appended to another.
-pub fn without_mark(line: &[u8]) -> &[u8] {
+pub(crate) fn without_mark(line: &[u8]) -> &[u8] {
     line.strip_prefix(BYTE_ORDER_MARK.to_string().as_bytes()).unwrap_or(line)
 }
 
@@ -41,7 +41,7 @@ pub fn without_mark(line: &[u8]) -> &[u8] {
 ///
 /// # Errors
 /// As [`parse_object`], with the column but without the line.
-pub fn parse_line(line: &[u8]) -> Result<Object, String> {
+pub(crate) fn parse_line(line: &[u8]) -> Result<Object, String> {
     parse_object(without_mark(line)).map_err(|why| match why.rsplit_once(" at line 1 column ") {
         Some((what, column)) => format!("not JSON: {what} at column {column}"),
         None => why,
@@ -171,7 +171,7 @@ fn with_stand_ins(text: &str) -> Option<String> {
 }
 
 /// Returns the UTF-16 code unit of the escape at the start of `text`: `\u` and four hex digits.
-pub fn escaped_unit(text: &str) -> Option<u32> {
+pub(crate) fn escaped_unit(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
 }

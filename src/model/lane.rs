@@ -4,14 +4,14 @@ use super::names::hidden;
 use crate::error::{Error, Result, brief};
 
 /// The longest lane name, in bytes.
-pub const MAX_LANE: usize = 200;
+pub(crate) const MAX_LANE: usize = 200;
 
 /// Checks a lane's name: not blank, at most [`MAX_LANE`] bytes, no control or invisible characters, no leading
 /// `-` (it would read as a flag), and no part between slashes that is empty, `.` or `..`.
 ///
 /// # Errors
 /// `Invalid`, with the reason.
-pub fn check_lane(name: &str) -> Result<()> {
+pub(crate) fn check_lane(name: &str) -> Result<()> {
     let reason = if name.trim().is_empty() {
         "it is empty"
     } else if name.len() > MAX_LANE {

@@ -8,27 +8,27 @@ use crate::error::{Error, Result};
 use crate::model::task::MAX_PRIORITY;
 
 /// The largest number of attempts that a task may be allowed.
-pub const MAX_ATTEMPTS: u32 = 1000;
+pub(crate) const MAX_ATTEMPTS: u32 = 1000;
 /// The longest run, in seconds: 30 days.
-pub const MAX_TIMEOUT_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
+pub(crate) const MAX_TIMEOUT_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
 /// The longest idempotency key and the longest name, in bytes.
-pub const MAX_KEY: usize = 200;
+pub(crate) const MAX_KEY: usize = 200;
 /// The longest label, in bytes.
-pub const MAX_LABEL: usize = 100;
+pub(crate) const MAX_LABEL: usize = 100;
 /// The largest number of labels of a task.
-pub const MAX_LABELS: usize = 50;
+pub(crate) const MAX_LABELS: usize = 50;
 /// The longest correlation id, source agent and branch, in bytes.
-pub const MAX_WORD: usize = 1000;
+pub(crate) const MAX_WORD: usize = 1000;
 /// The largest prompt that accompanies a request file, in bytes (1 MiB).
-pub const MAX_PROMPT: usize = 1024 * 1024;
+pub(crate) const MAX_PROMPT: usize = 1024 * 1024;
 /// The largest prompt that is the whole request, in bytes (8 MiB).
-pub const MAX_PROMPT_ONLY: usize = 8 * 1024 * 1024;
+pub(crate) const MAX_PROMPT_ONLY: usize = 8 * 1024 * 1024;
 
 /// Checks a priority: at most [`MAX_PRIORITY`] in either direction.
 ///
 /// # Errors
 /// `Invalid` when it is out of range.
-pub fn priority(wanted: i64) -> Result<i32> {
+pub(crate) fn priority(wanted: i64) -> Result<i32> {
     i32::try_from(wanted)
         .ok()
         .filter(|priority| (-MAX_PRIORITY..=MAX_PRIORITY).contains(priority))
@@ -43,7 +43,7 @@ pub fn priority(wanted: i64) -> Result<i32> {
 ///
 /// # Errors
 /// `Invalid` when it is out of range.
-pub fn max_attempts(wanted: i64) -> Result<u32> {
+pub(crate) fn max_attempts(wanted: i64) -> Result<u32> {
     u32::try_from(wanted).ok().filter(|attempts| (1..=MAX_ATTEMPTS).contains(attempts)).ok_or_else(|| {
         Error::invalid(format!("max_attempts of {wanted} is out of range; give 1 to {MAX_ATTEMPTS}"))
     })
@@ -53,7 +53,7 @@ pub fn max_attempts(wanted: i64) -> Result<u32> {
 ///
 /// # Errors
 /// `Invalid` unless it is more than 0 and at most [`MAX_TIMEOUT_SECONDS`].
-pub fn timeout(seconds: f64) -> Result<f64> {
+pub(crate) fn timeout(seconds: f64) -> Result<f64> {
     if seconds > 0.0 && seconds <= MAX_TIMEOUT_SECONDS {
         return Ok(seconds);
     }
@@ -66,7 +66,7 @@ pub fn timeout(seconds: f64) -> Result<f64> {
 ///
 /// # Errors
 /// `Invalid` when it is empty, longer than [`MAX_KEY`] or not one line.
-pub fn key(key: String) -> Result<String> {
+pub(crate) fn key(key: String) -> Result<String> {
     one_line("key", &key, MAX_KEY).map(|()| key)
 }
 
@@ -74,7 +74,7 @@ pub fn key(key: String) -> Result<String> {
 ///
 /// # Errors
 /// As [`key`].
-pub fn name(name: String) -> Result<String> {
+pub(crate) fn name(name: String) -> Result<String> {
     one_line("name", &name, MAX_KEY).map(|()| name)
 }
 
@@ -82,7 +82,7 @@ pub fn name(name: String) -> Result<String> {
 ///
 /// # Errors
 /// As [`key`].
-pub fn workspace_id(id: &str) -> Result<()> {
+pub(crate) fn workspace_id(id: &str) -> Result<()> {
     one_line("the workspace id", id, MAX_KEY)
 }
 
@@ -90,7 +90,7 @@ pub fn workspace_id(id: &str) -> Result<()> {
 ///
 /// # Errors
 /// `Invalid` when there are too many, or one is empty, too long or not one line.
-pub fn labels(wanted: Vec<String>) -> Result<Vec<String>> {
+pub(crate) fn labels(wanted: Vec<String>) -> Result<Vec<String>> {
     let mut labels: Vec<String> = Vec::new();
     for label in wanted {
         one_line("label", &label, MAX_LABEL)?;
@@ -111,7 +111,7 @@ pub fn labels(wanted: Vec<String>) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// `Invalid` when it is longer than [`MAX_WORD`] or contains hidden characters.
-pub fn word(what: &str, text: &str) -> Result<()> {
+pub(crate) fn word(what: &str, text: &str) -> Result<()> {
     if text.len() > MAX_WORD {
         return Err(Error::invalid(format!("{what} is {} bytes long; give at most {MAX_WORD}", text.len())));
     }
@@ -122,7 +122,7 @@ pub fn word(what: &str, text: &str) -> Result<()> {
 ///
 /// # Errors
 /// `Invalid` when [`word`] refuses it, or it starts with a dash.
-pub fn argument(what: &str, text: &str) -> Result<()> {
+pub(crate) fn argument(what: &str, text: &str) -> Result<()> {
     word(what, text)?;
     names::argument(what, text)
 }
@@ -135,7 +135,7 @@ const METADATA_FOR_PROGRAMS: [&str; 6] =
 ///
 /// # Errors
 /// As [`argument`], for the first of them.
-pub fn metadata(metadata: &Object) -> Result<()> {
+pub(crate) fn metadata(metadata: &Object) -> Result<()> {
     for key in METADATA_FOR_PROGRAMS {
         if let Some(text) = metadata.get(key).and_then(Value::as_str) {
             argument(&format!("metadata {key}"), text)?;

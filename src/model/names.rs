@@ -4,7 +4,7 @@ use crate::error::{Error, Result, brief};
 
 /// Returns whether a character is invisible, or moves or reverses the text next to it: control characters, line
 /// and paragraph separators, zero-width characters, directional marks, tags.
-pub fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
@@ -15,7 +15,7 @@ pub fn is_hidden(c: char) -> bool {
 
 /// Returns the first hidden character of a text. A joiner between two non-ASCII letters or emoji belongs to their
 /// spelling and is not hidden.
-pub fn hidden(text: &str) -> Option<char> {
+pub(crate) fn hidden(text: &str) -> Option<char> {
     let mut before = None;
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
@@ -33,7 +33,7 @@ pub fn hidden(text: &str) -> Option<char> {
 ///
 /// # Errors
 /// `Invalid`, naming the first of them.
-pub fn visible(what: &str, text: &str) -> Result<()> {
+pub(crate) fn visible(what: &str, text: &str) -> Result<()> {
     let Some(found) = hidden(text) else { return Ok(()) };
     let kind = if found.is_control() { "control" } else { "invisible" };
     Err(Error::invalid(format!("{what} has {kind} characters (U+{:04X}): {}", u32::from(found), brief(text))))
@@ -44,7 +44,7 @@ pub fn visible(what: &str, text: &str) -> Result<()> {
 ///
 /// # Errors
 /// `Invalid` when it starts with a dash or has hidden characters.
-pub fn argument(what: &str, text: &str) -> Result<()> {
+pub(crate) fn argument(what: &str, text: &str) -> Result<()> {
     visible(what, text)?;
     if text.starts_with('-') {
         return Err(Error::invalid(format!("{what} starts with a dash: {}", brief(text)))

@@ -8,7 +8,7 @@ use super::json::raw::{Raw, RawText, read_object};
 use super::time::Time;
 
 /// The largest accepted body, in bytes (100 MiB).
-pub const MAX_BODY: usize = 100 * 1024 * 1024;
+pub(crate) const MAX_BODY: usize = 100 * 1024 * 1024;
 
 /// The outcome of a task as the worker reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -108,7 +108,7 @@ impl NewTask {
 
 /// The type that a field has in task.json.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FieldType {
+pub(crate) enum FieldType {
     /// A string.
     Text,
     /// A string or null.
@@ -128,7 +128,7 @@ pub enum FieldType {
 }
 
 /// The fields of a [`TaskSpec`] in task.json, sorted by their keys.
-pub const SPEC_FIELDS: [(&str, FieldType); 17] = [
+pub(crate) const SPEC_FIELDS: [(&str, FieldType); 17] = [
     ("correlation_id", FieldType::Text),
     ("expected_branch", FieldType::OptionalText),
     ("idempotency_key", FieldType::OptionalText),

@@ -15,10 +15,10 @@ use super::time::{Now, Time};
 /// Tasks are served in the order of `created_at - priority × this`. A task of priority 2 is therefore served
 /// before every task of priority 0 that was submitted less than two hours earlier, tasks of equal priority
 /// are served by age, and no task starves: an old task overtakes newer ones of any priority.
-pub const PRIORITY_HEAD_START_SECONDS: i64 = 3600;
+pub(crate) const PRIORITY_HEAD_START_SECONDS: i64 = 3600;
 
 /// The range of priorities is from minus this value to plus this value.
-pub const MAX_PRIORITY: i32 = 1000;
+pub(crate) const MAX_PRIORITY: i32 = 1000;
 
 /// How far the end of a lease may lie beyond its own length from now, in seconds, before the clock that wrote
 /// it counts as wrong.
@@ -314,7 +314,7 @@ impl Task {
 }
 
 /// Makes a JSON object from pairs, except pairs whose value is null.
-pub fn object<const N: usize>(pairs: [(&str, Value); N]) -> Object {
+pub(crate) fn object<const N: usize>(pairs: [(&str, Value); N]) -> Object {
     pairs
         .into_iter()
         .filter(|(_, value)| !value.is_null())

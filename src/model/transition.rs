@@ -14,15 +14,15 @@ use super::refusal::{Refusal, RequestFault};
 use super::response::{Response, ResponseStatus, Verdict};
 use super::task::{Claim, FailureClass, Status, Task};
 use super::time::Now;
-pub use end::{check_redrive, check_retry};
+pub(crate) use end::{check_redrive, check_retry};
 
 use crate::error::{Error, Result};
 
 /// The longest lease, in seconds: 30 days.
-pub const MAX_LEASE_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
+pub(crate) const MAX_LEASE_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
 
 /// The longest delay of a task, in seconds: ten years.
-pub const MAX_DELAY_SECONDS: f64 = 10.0 * 365.0 * 24.0 * 3600.0;
+pub(crate) const MAX_DELAY_SECONDS: f64 = 10.0 * 365.0 * 24.0 * 3600.0;
 
 /// The state of the request file at the time of a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,7 +228,7 @@ impl Command {
 ///
 /// # Errors
 /// `Invalid` if it is out of range.
-pub fn check_lease(seconds: f64) -> Result<f64> {
+pub(crate) fn check_lease(seconds: f64) -> Result<f64> {
     if seconds.is_finite() && seconds > 0.0 && seconds <= MAX_LEASE_SECONDS {
         Ok(seconds)
     } else {
@@ -242,7 +242,7 @@ pub fn check_lease(seconds: f64) -> Result<f64> {
 ///
 /// # Errors
 /// `Invalid` if it is out of range.
-pub fn check_delay(seconds: f64) -> Result<f64> {
+pub(crate) fn check_delay(seconds: f64) -> Result<f64> {
     if seconds.is_finite() && (0.0..=MAX_DELAY_SECONDS).contains(&seconds) {
         Ok(seconds)
     } else {

@@ -82,7 +82,7 @@ static THREADS: ThreadQueue = ThreadQueue::new();
 
 /// Ends every wait for a lock in this process, now and from now on; a free lock can still be taken. For a
 /// process that is about to end: a thread that waits for a lock has changed nothing yet.
-pub fn give_up_waiting() {
+pub(crate) fn give_up_waiting() {
     THREADS.close();
 }
 
@@ -105,7 +105,7 @@ impl StoreLock {
 /// A lock outside that order, for work that one process at a time may do for as long as it likes. Its file is
 /// created with it and removed with it.
 #[derive(Debug)]
-pub struct FileLock {
+pub(crate) struct FileLock {
     dir: Dir,
     name: String,
     _file: File,
@@ -116,7 +116,7 @@ impl FileLock {
     ///
     /// # Errors
     /// `Invalid` for a path without a file name; `Corrupt` when it is not a regular file; `Io`.
-    pub fn try_acquire(path: &Path) -> Result<Option<Self>> {
+    pub(crate) fn try_acquire(path: &Path) -> Result<Option<Self>> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) else {
             return Err(Error::invalid(format!("{} names no file", printable(&path.to_string_lossy()))));
         };

@@ -91,27 +91,29 @@ mod worker_registry;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use attempt_files::AttemptDir;
-pub use claim_next::{ClaimRequest, LaneQuery};
+pub(crate) use attempt_files::AttemptDir;
+pub(crate) use claim_next::ClaimRequest;
+pub use claim_next::LaneQuery;
 pub use clock::{Clock, Entropy};
 pub use feed::{FeedCursor, FeedEntry};
 pub use fsck::{FsckReport, Severity};
 pub use gc::GcPlan;
-pub use lane_settings::Pause;
-pub use lock::FileLock;
-pub use lock::give_up_waiting;
+pub(crate) use lane_settings::Pause;
+pub(crate) use lock::FileLock;
+pub(crate) use lock::give_up_waiting;
 #[doc(hidden)]
 pub use lock::last_lock_hold;
-pub use own_files::{is_linked_into_store, lies_in_store};
-pub use private_files::PrivateFiles;
-pub use progress::ProgressListener;
-pub use routes::FileVersion;
-pub use server_token::new_secret;
+pub(crate) use own_files::{is_linked_into_store, lies_in_store};
+pub(crate) use private_files::PrivateFiles;
+pub(crate) use progress::ProgressListener;
+pub(crate) use routes::FileVersion;
+pub(crate) use server_token::new_secret;
 pub use submit::Submitted;
 pub use transfer::ImportReport;
-pub use vendor_cooldowns::CooldownChange;
+pub(crate) use vendor_cooldowns::CooldownChange;
 pub use watch::Watch;
-pub use worker_registry::{AbandonedWorker, DISPATCHER, Registration, WorkerInfo};
+pub use worker_registry::WorkerInfo;
+pub(crate) use worker_registry::{AbandonedWorker, DISPATCHER, Registration};
 
 use rustix::io::Errno;
 
@@ -122,7 +124,7 @@ use crate::model::{Event, Now, Response, Task, TaskId, Time, json};
 use crate::sync;
 
 /// The version of the format that this program writes.
-pub const FORMAT_VERSION: u64 = 1;
+pub(crate) const FORMAT_VERSION: u64 = 1;
 
 /// How a store is used.
 #[derive(Clone, Debug)]

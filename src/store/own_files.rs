@@ -29,7 +29,7 @@ fn device_inode(metadata: &Metadata) -> DeviceInode {
 ///
 /// # Errors
 /// When the directory of the store cannot be read.
-pub fn lies_in_store(root: &Path, path: &Path) -> io::Result<bool> {
+pub(crate) fn lies_in_store(root: &Path, path: &Path) -> io::Result<bool> {
     if path.starts_with(root) {
         return Ok(true);
     }
@@ -59,7 +59,7 @@ pub fn lies_in_store(root: &Path, path: &Path) -> io::Result<bool> {
 ///
 /// # Errors
 /// When the store cannot be searched.
-pub fn is_linked_into_store(root: &Path, file: &Metadata) -> io::Result<bool> {
+pub(crate) fn is_linked_into_store(root: &Path, file: &Metadata) -> io::Result<bool> {
     if file.nlink() < 2 || device_inode_at(root)?.is_none_or(|(device, _)| device != file.dev()) {
         return Ok(false);
     }

@@ -13,13 +13,13 @@ const LIMIT: u64 = 1024 * 1024;
 
 /// A directory of such files, which need not exist yet.
 #[derive(Clone, Debug)]
-pub struct PrivateFiles {
+pub(crate) struct PrivateFiles {
     directory: PathBuf,
 }
 
 impl PrivateFiles {
     /// Returns the files in `directory`, an absolute path.
-    pub fn at(directory: PathBuf) -> Self {
+    pub(crate) fn at(directory: PathBuf) -> Self {
         Self { directory }
     }
 
@@ -27,7 +27,7 @@ impl PrivateFiles {
     ///
     /// # Errors
     /// `Corrupt` when it is not a regular file, not UTF-8, or another user may have written it; `Io`.
-    pub fn read(&self, name: &str) -> Result<Option<String>> {
+    pub(crate) fn read(&self, name: &str) -> Result<Option<String>> {
         let Some(dir) = self.open()? else { return Ok(None) };
         let Some(content) = bounded_file::read(&dir, name, LIMIT)? else { return Ok(None) };
         let path = || printable(&self.directory.join(name).to_string_lossy());
@@ -47,7 +47,7 @@ impl PrivateFiles {
     ///
     /// # Errors
     /// `Io`.
-    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
         let dir = match self.open()? {
             Some(dir) => dir,
             None => {
@@ -62,7 +62,7 @@ impl PrivateFiles {
     ///
     /// # Errors
     /// `Io`.
-    pub fn remove(&self, name: &str) -> Result<bool> {
+    pub(crate) fn remove(&self, name: &str) -> Result<bool> {
         let Some(dir) = self.open()? else { return Ok(false) };
         if bounded_file::read(&dir, name, LIMIT)?.is_none() {
             return Ok(false);
@@ -76,7 +76,7 @@ impl PrivateFiles {
     ///
     /// # Errors
     /// `Io`.
-    pub fn names(&self) -> Result<Vec<String>> {
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
         let Some(dir) = self.open()? else { return Ok(Vec::new()) };
         let mut names = dir.names()?;
         names.sort_unstable();
@@ -84,12 +84,12 @@ impl PrivateFiles {
     }
 
     /// Returns the present version of a file; `None` when there is none.
-    pub fn stamp(&self, name: &str) -> Option<FileVersion> {
+    pub(crate) fn stamp(&self, name: &str) -> Option<FileVersion> {
         FileVersion::at(&self.directory.join(name))
     }
 
     /// Returns the path of a file, for messages.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 

@@ -56,7 +56,7 @@ impl Store {
 ///
 /// # Errors
 /// `Io` when the system has no random bytes.
-pub fn new_secret() -> Result<String> {
+pub(crate) fn new_secret() -> Result<String> {
     let mut bytes = [0_u8; SECRET_BYTES];
     let read = rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty())
         .map_err(|errno| Error::io("ask for", "random bytes", errno))?;

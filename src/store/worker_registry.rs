@@ -19,7 +19,7 @@ use crate::model::task::object;
 use crate::model::{ClaimToken, Time, json};
 
 /// The kind of workers whose registrations outlive them, because their tasks must be recovered.
-pub const DISPATCHER: &str = "dispatcher";
+pub(crate) const DISPATCHER: &str = "dispatcher";
 
 /// What a worker registers.
 #[derive(Clone, Debug, PartialEq)]

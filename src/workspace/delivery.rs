@@ -24,7 +24,7 @@ const KEPT_IN_STORE: &str = "the answer was not written there and stays in the s
 /// `Refused` when the path leads outside the workspace or to a file that no answer may replace, or when there is no
 /// configuration of the workspace; the answer is durable nevertheless. `Io` when it cannot be written. In each case
 /// the answer stays in the store.
-pub fn deliver(
+pub(crate) fn deliver(
     store: &Store,
     task: &Task,
     response: &Response,

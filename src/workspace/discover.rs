@@ -30,7 +30,7 @@ pub struct Locate<'a> {
 /// # Errors
 /// `Config` when there is none of these; otherwise as [`Config::load`] for what was named, and as
 /// [`Config::load_found`] for what was found.
-pub fn locate(request: &Locate<'_>) -> Result<Config> {
+pub(crate) fn locate(request: &Locate<'_>) -> Result<Config> {
     let store = request.store.map(|store| request.base.absolute(store)).transpose()?;
     if let Some(config) = request.config {
         return Config::load(&request.base.absolute(config)?, store.as_deref());
@@ -51,7 +51,7 @@ pub fn locate(request: &Locate<'_>) -> Result<Config> {
 ///
 /// # Errors
 /// `Config` when there is none.
-pub fn find_in(directory: &Path) -> Result<PathBuf> {
+pub(crate) fn find_in(directory: &Path) -> Result<PathBuf> {
     let candidates = CONFIG_PLACES.iter().chain(&["handoff.yaml"]).map(|place| directory.join(place));
     candidates.into_iter().find(|file| file.is_file()).ok_or_else(|| {
         Error::config(format!("no handoff.yaml found in {}", show(directory))).with_hint("name the file")

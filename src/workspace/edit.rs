@@ -6,7 +6,7 @@ use crate::model::limits;
 
 /// The changes; absent fields stay as they are.
 #[derive(Clone, Debug, Default)]
-pub struct TaskEdit {
+pub(crate) struct TaskEdit {
     /// The title.
     pub name: Option<String>,
     /// The description for people; the request that the worker gets stays as it was submitted.
@@ -21,7 +21,7 @@ pub struct TaskEdit {
 ///
 /// # Errors
 /// `Invalid` when a text is too long or not printable, or there are too many labels or assignees.
-pub fn check_edit(edit: TaskEdit) -> Result<Command> {
+pub(crate) fn check_edit(edit: TaskEdit) -> Result<Command> {
     Ok(Command::Edit {
         name: edit.name.map(limits::name).transpose()?,
         description: edit.description,

@@ -7,7 +7,7 @@ use crate::error::{Error, Result, printable};
 ///
 /// # Errors
 /// `Invalid` for a value without `=`, or with a blank key.
-pub fn parse_pairs(flag: &str, items: &[String]) -> Result<Vec<(String, String)>> {
+pub(crate) fn parse_pairs(flag: &str, items: &[String]) -> Result<Vec<(String, String)>> {
     items
         .iter()
         .map(|item| match item.split_once('=') {

@@ -18,7 +18,7 @@ const MAX_LINKS: usize = 40;
 ///
 /// # Errors
 /// `Invalid` for `~name`, and for `~` when the home directory is unknown.
-pub fn absolute(base: &Path, path: &Path) -> Result<PathBuf> {
+pub(crate) fn absolute(base: &Path, path: &Path) -> Result<PathBuf> {
     Ok(base.join(expand_home(path, home().as_deref())?))
 }
 
@@ -54,7 +54,7 @@ fn expand_home(path: &Path, home: Option<&Path>) -> Result<PathBuf> {
 ///
 /// # Errors
 /// As [`absolute`]; `Io` when a part of the path cannot be accessed, or links form a cycle.
-pub fn real_path(base: &Path, path: &Path) -> Result<PathBuf> {
+pub(crate) fn real_path(base: &Path, path: &Path) -> Result<PathBuf> {
     resolve(&absolute(base, path)?)
 }
 

@@ -158,7 +158,7 @@ pub(super) fn is_secret(path: &Path) -> bool {
 }
 
 /// Returns whether `path`, relative to a directory that a server allows, is or lies in a directory of credentials.
-pub fn is_in_secret_directory(path: &Path) -> bool {
+pub(crate) fn is_in_secret_directory(path: &Path) -> bool {
     let (mut names, last) = parts(path);
     names.push(last);
     names.iter().any(|name| SECRET_DIRECTORIES.contains(&name.as_str()))

@@ -69,7 +69,7 @@ pub fn check_submit(context: &SubmitContext<'_>, request: SubmitRequest) -> Resu
 ///
 /// # Errors
 /// As [`check_submit`]; the message names the line.
-pub fn check_line(
+pub(crate) fn check_line(
     context: &SubmitContext<'_>,
     (number, line): (u64, &[u8]),
     common: SubmitRequest,

@@ -72,11 +72,11 @@ pub struct SubmitRequest {
 }
 
 /// The accessor of a field of a [`SubmitRequest`].
-pub type Slot<T> = fn(&mut SubmitRequest) -> &mut T;
+pub(super) type Slot<T> = fn(&mut SubmitRequest) -> &mut T;
 
 /// The type of a field, with its accessor.
 #[derive(Clone, Copy, Debug)]
-pub enum SubmitValue {
+pub(crate) enum SubmitValue {
     /// Text, with its largest length in bytes.
     Text(usize, Slot<Option<String>>),
     /// A path.
@@ -97,7 +97,7 @@ pub enum SubmitValue {
 
 /// The meaning of an empty text or path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenEmpty {
+pub(crate) enum WhenEmpty {
     /// The field is not given.
     Absent,
     /// The value of the task file counts. Without one, the empty value is refused, since omitting the field can
@@ -111,7 +111,7 @@ pub enum WhenEmpty {
 
 /// One field of a submit.
 #[derive(Clone, Copy, Debug)]
-pub struct SubmitField {
+pub(crate) struct SubmitField {
     /// Its key in task files and lines of a batch.
     pub key: &'static str,
     /// Whether a task file may contain it; a line of a batch always may.
@@ -163,7 +163,7 @@ impl SubmitField {
 }
 
 /// The fields of a submit, in the order of the help.
-pub const SUBMIT_FIELDS: [SubmitField; 19] = {
+pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
     use SubmitValue::{Integer, Map, Path, Paths, Seconds, Text, Texts, Time};
     use WhenEmpty::{Absent, Given, Kept, Yields};
     const fn field(

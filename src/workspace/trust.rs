@@ -22,25 +22,25 @@ const REPOSITORY_MARKS: [&str; 4] = [".git", ".jj", ".hg", ".svn"];
 const MOST_DIGESTS: usize = 16;
 
 /// The settings of a file that choose what runs: the path of each, such as `dispatch.env`, and its value.
-pub type Choices = BTreeMap<String, Value>;
+pub(crate) type Choices = BTreeMap<String, Value>;
 
 /// Returns whether a file, which may not exist, lies in a repository: in a git, jj, Mercurial or Subversion
 /// worktree. `path` must be resolved.
-pub fn is_in_repository(path: &Path) -> bool {
+pub(crate) fn is_in_repository(path: &Path) -> bool {
     path.ancestors()
         .skip(1)
         .any(|directory| REPOSITORY_MARKS.iter().any(|mark| directory.join(mark).symlink_metadata().is_ok()))
 }
 
 /// Returns the fingerprint of all choices of a file.
-pub fn fingerprint(choices: &Choices) -> String {
+pub(crate) fn fingerprint(choices: &Choices) -> String {
     let all: Object = choices.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     sha256_bytes(json::to_line(&all).as_bytes())
 }
 
 /// The relation of a file to its record of trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// Its choices are trusted.
     Trusted,
     /// Nothing has been trusted yet.
@@ -51,7 +51,7 @@ pub enum Standing {
 
 /// The record of trust for one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrustRecord {
+pub(crate) struct TrustRecord {
     /// The file, resolved.
     pub path: String,
     /// The time at which it was last trusted.
@@ -64,7 +64,7 @@ pub struct TrustRecord {
 
 impl TrustRecord {
     /// Compares `choices` with the record.
-    pub fn standing(&self, choices: &Choices) -> Standing {
+    pub(crate) fn standing(&self, choices: &Choices) -> Standing {
         if self.sha256.contains(&fingerprint(choices)) {
             return Standing::Trusted;
         }
@@ -84,13 +84,13 @@ fn digests(choices: &Choices) -> BTreeMap<String, String> {
 
 /// The records of trust of one user.
 #[derive(Clone, Debug)]
-pub struct TrustRecords {
+pub(crate) struct TrustRecords {
     files: PrivateFiles,
 }
 
 impl TrustRecords {
     /// Uses the records below the user's state directory (`XDG_STATE_HOME`), an absolute path.
-    pub fn below(state_home: &Path) -> Self {
+    pub(crate) fn below(state_home: &Path) -> Self {
         Self { files: PrivateFiles::at(state_home.join("lanes/trust")) }
     }
 
@@ -98,7 +98,7 @@ impl TrustRecords {
     ///
     /// # Errors
     /// `Corrupt` when the record is not valid or another user can write it; `Io` when it cannot be read.
-    pub fn find(&self, path: &Path) -> Result<Option<TrustRecord>> {
+    pub(crate) fn find(&self, path: &Path) -> Result<Option<TrustRecord>> {
         self.read(&name(path))
     }
 
@@ -106,7 +106,7 @@ impl TrustRecords {
     ///
     /// # Errors
     /// `Io` when the record cannot be written.
-    pub fn trust(&self, path: &Path, choices: &Choices, now: Time) -> Result<()> {
+    pub(crate) fn trust(&self, path: &Path, choices: &Choices, now: Time) -> Result<()> {
         self.write(path, choices, vec![fingerprint(choices)], now)
     }
 
@@ -114,7 +114,7 @@ impl TrustRecords {
     ///
     /// # Errors
     /// As [`TrustRecords::find`].
-    pub fn trust_also(&self, path: &Path, choices: &Choices, now: Time) -> Result<()> {
+    pub(crate) fn trust_also(&self, path: &Path, choices: &Choices, now: Time) -> Result<()> {
         let mut sha256 = self.find(path)?.map(|record| record.sha256).unwrap_or_default();
         sha256.retain(|before| *before != fingerprint(choices));
         sha256.push(fingerprint(choices));
@@ -126,7 +126,7 @@ impl TrustRecords {
     ///
     /// # Errors
     /// `Io` when the record cannot be removed.
-    pub fn revoke(&self, path: &Path) -> Result<bool> {
+    pub(crate) fn revoke(&self, path: &Path) -> Result<bool> {
         self.files.remove(&name(path))
     }
 
@@ -134,7 +134,7 @@ impl TrustRecords {
     ///
     /// # Errors
     /// As [`TrustRecords::find`].
-    pub fn all(&self) -> Result<Vec<TrustRecord>> {
+    pub(crate) fn all(&self) -> Result<Vec<TrustRecord>> {
         let names = self.files.names()?;
         let names = names.iter().filter(|name| name.ends_with(".json"));
         let mut records: Vec<TrustRecord> =
@@ -144,7 +144,7 @@ impl TrustRecords {
     }
 
     /// Returns the current version of the record for `path`; `None` if there is none.
-    pub fn stamp(&self, path: &Path) -> Option<FileVersion> {
+    pub(crate) fn stamp(&self, path: &Path) -> Option<FileVersion> {
         self.files.stamp(&name(path))
     }
 
@@ -193,7 +193,7 @@ fn name(path: &Path) -> String {
 }
 
 /// Returns the user's state directory; `None` if neither variable is set.
-pub fn state_home(xdg_state_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
+pub(crate) fn state_home(xdg_state_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
     // The XDG base directory specification says to ignore relative paths.
     let named = xdg_state_home.filter(|path| path.is_absolute());
     named.or_else(|| Some(home.filter(|home| home.is_absolute())?.join(".local/state")))

@@ -10,7 +10,7 @@ use crate::model::{
 use crate::store::{DISPATCHER, Store};
 
 /// A reason: a stable name for programs, and a sentence for people.
-pub struct Reason {
+pub(crate) struct Reason {
     /// The name.
     pub code: &'static str,
     /// The sentence.
@@ -21,7 +21,7 @@ pub struct Reason {
 ///
 /// # Errors
 /// The error of the store, when it cannot be read.
-pub fn why(store: &Store, task: &Task) -> Result<Reason> {
+pub(crate) fn why(store: &Store, task: &Task) -> Result<Reason> {
     let now = store.now();
     let say = |code, sentence| Ok(Reason { code, sentence });
     match (&task.status, task.availability(&now)) {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 /// The last bytes of a stream.
 #[derive(Debug)]
-pub struct TailBuffer {
+pub(crate) struct TailBuffer {
     bytes: VecDeque<u8>,
     limit: usize,
     dropped: u64,
@@ -13,12 +13,12 @@ pub struct TailBuffer {
 
 impl TailBuffer {
     /// Creates a tail of at most `limit` bytes.
-    pub fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { bytes: VecDeque::new(), limit, dropped: 0 }
     }
 
     /// Appends bytes and drops the oldest ones beyond the limit.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         let fits = &bytes[bytes.len().saturating_sub(self.limit)..];
         let excess = (self.bytes.len() + fits.len()).saturating_sub(self.limit);
         self.bytes.drain(..excess);
@@ -27,7 +27,7 @@ impl TailBuffer {
     }
 
     /// Returns the kept bytes as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let (front, back) = self.bytes.as_slices();
         String::from_utf8_lossy(&[front, back].concat()).into_owned()
     }

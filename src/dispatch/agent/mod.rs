@@ -8,11 +8,11 @@
 //! The end of a run never depends on the end of a pipe, which an unrelated process may hold open forever. Once
 //! the guard has finished, the rest of the pipes is read and they are closed.
 
-pub mod guard;
-pub mod log;
+pub(crate) mod guard;
+pub(crate) mod log;
 mod pipes;
-pub mod process_tree;
-pub mod reaper;
+pub(crate) mod process_tree;
+pub(crate) mod reaper;
 mod supervisor;
 
 use std::collections::BTreeMap;

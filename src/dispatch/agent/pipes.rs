@@ -28,7 +28,7 @@ pub enum AgentEvent<'a> {
 }
 
 /// The output pipes of an agent's process, with the logs and the parser that receive their bytes.
-pub struct AgentPipes {
+pub(super) struct AgentPipes {
     stdout: Option<File>,
     stderr: Option<File>,
     out_log: CappedLog<File>,
@@ -48,7 +48,7 @@ pub struct AgentPipes {
 
 impl AgentPipes {
     /// Creates pipes that are not connected to a process yet.
-    pub fn new(
+    pub(super) fn new(
         out_log: CappedLog<File>,
         err_log: CappedLog<File>,
         parser: StreamParser,
@@ -71,27 +71,27 @@ impl AgentPipes {
     }
 
     /// Returns the time of the agent's last output or, without any, the start of the run.
-    pub fn last_byte(&self) -> Instant {
+    pub(super) fn last_byte(&self) -> Instant {
         self.last_byte
     }
 
     /// Returns whether the agent reported another conversation than the expected one.
-    pub fn is_wrong_session(&self) -> bool {
+    pub(super) fn is_wrong_session(&self) -> bool {
         self.wrong_session
     }
 
     /// Returns when the service refused the account, while the agent still retries.
-    pub fn refused_since(&self) -> Option<Instant> {
+    pub(super) fn refused_since(&self) -> Option<Instant> {
         self.refused_since
     }
 
     /// Returns the time of the last output if the agent has reported its result.
-    pub fn done_since(&self) -> Option<Instant> {
+    pub(super) fn done_since(&self) -> Option<Instant> {
         self.parser.has_result().then_some(self.last_output)
     }
 
     /// Connects the pipes of `child`.
-    pub fn take_pipes(&mut self, child: &mut Child) {
+    pub(super) fn take_pipes(&mut self, child: &mut Child) {
         let unblocked = |pipe: OwnedFd| {
             // Changes the reading end only; the agent's end is a separate open file description.
             let _ = rustix::io::ioctl_fionbio(&pipe, true);
@@ -103,7 +103,7 @@ impl AgentPipes {
 
     /// Waits until there is output, one of `extra` is readable, or `nap` has passed; then reads.
     /// Returns whether there was output.
-    pub fn wait(
+    pub(super) fn wait(
         &mut self,
         extra: &[Option<BorrowedFd<'_>>],
         nap: Duration,
@@ -156,7 +156,7 @@ impl AgentPipes {
     }
 
     /// Reads the rest of the pipes, for at most `DRAIN_TIME`, and closes them.
-    pub fn drain(&mut self, observe: &mut dyn FnMut(AgentEvent<'_>)) {
+    pub(super) fn drain(&mut self, observe: &mut dyn FnMut(AgentEvent<'_>)) {
         let until = Instant::now() + DRAIN_TIME;
         // All processes of the run have ended, so their output is already in the pipes. An unrelated process
         // that holds a pipe open is not waited for.
@@ -170,7 +170,7 @@ impl AgentPipes {
     }
 
     /// Completes the logs and returns the output.
-    pub fn finish(self) -> CapturedOutput {
+    pub(super) fn finish(self) -> CapturedOutput {
         let logs = [self.out_log.finish(), self.err_log.finish()];
         CapturedOutput {
             parser: self.parser,
@@ -182,7 +182,7 @@ impl AgentPipes {
 }
 
 /// The output of an agent that has ended.
-pub struct CapturedOutput {
+pub(super) struct CapturedOutput {
     pub parser: StreamParser,
     /// End of standard error.
     pub stderr: String,

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub const MARKER: &str = "LANES_RUN_ID";
 
 /// Process name of a guard.
-pub const GUARD_NAME: &str = "lanes-guard";
+pub(crate) const GUARD_NAME: &str = "lanes-guard";
 
 /// Interval between checks whether the signalled processes have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -119,7 +119,7 @@ impl Process {
 
 /// Returns the running processes of a run, as its guard sees them: all descendants of the calling process,
 /// and all processes with the marker.
-pub fn members(run: &RunId) -> Vec<Process> {
+pub(crate) fn members(run: &RunId) -> Vec<Process> {
     let guard = std::process::id().cast_signed();
     find(|stat| stat.parent == guard || carries_marker(stat.process.pid, run))
 }
@@ -131,7 +131,7 @@ pub fn marked_processes(run: &RunId) -> Vec<Process> {
 
 /// Returns the running ones among the children of the calling process that match `is_meant` and their
 /// descendants; and the process ids of those of these children that are zombies.
-pub fn descendants(is_meant: impl Fn(i32) -> bool) -> (Vec<Process>, Vec<i32>) {
+pub(crate) fn descendants(is_meant: impl Fn(i32) -> bool) -> (Vec<Process>, Vec<i32>) {
     let own = std::process::id().cast_signed();
     let ended = snapshot().into_iter().filter(|stat| stat.parent == own && stat.is_dead);
     let ended = ended.map(|stat| stat.process.pid).filter(|pid| is_meant(*pid)).collect();
@@ -140,7 +140,7 @@ pub fn descendants(is_meant: impl Fn(i32) -> bool) -> (Vec<Process>, Vec<i32>) {
 
 /// Kills all processes of a run except its guard, and then the guard: while the guard is alive, no process
 /// can escape.
-pub fn kill_all(guard: Pid, run: &RunId) {
+pub(crate) fn kill_all(guard: Pid, run: &RunId) {
     let guard = guard.as_raw_pid();
     for process in find(|stat| stat.parent == guard || carries_marker(stat.process.pid, run)) {
         if process.pid != guard {
@@ -160,7 +160,7 @@ pub fn kill_all(guard: Pid, run: &RunId) {
 ///
 /// # Errors
 /// The number of processes that are still running.
-pub fn terminate(run: &RunId, grace: Duration) -> Result<usize, usize> {
+pub(crate) fn terminate(run: &RunId, grace: Duration) -> Result<usize, usize> {
     let mut ended = HashSet::new();
     let steps = [(Signal::TERM, false, grace), (Signal::KILL, false, VANISH), (Signal::KILL, true, VANISH)];
     for (signal, guards_too, patience) in steps {

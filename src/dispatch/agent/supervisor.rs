@@ -70,7 +70,7 @@ impl StopHandle {
 
 /// How the agent's process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AgentEnd {
+pub(super) enum AgentEnd {
     /// The agent has run and exited.
     Exited(Exit),
     /// The agent could not be started; the value is `errno`.
@@ -83,7 +83,7 @@ pub enum AgentEnd {
 
 /// Counts of the agent's descendants after its exit.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Cleanup {
+pub(super) struct Cleanup {
     /// Number of processes that were left when the agent had exited.
     pub leftovers: usize,
     /// Number of these processes that could not be ended.
@@ -91,7 +91,7 @@ pub struct Cleanup {
 }
 
 /// Time limits of a run.
-pub struct RunLimits {
+pub(super) struct RunLimits {
     /// Time at which the run is stopped.
     pub deadline: Option<Instant>,
     /// Maximum time without output.
@@ -103,7 +103,7 @@ pub struct RunLimits {
 }
 
 /// Reads the messages of a run's guard, and requests the end of the run from it.
-pub struct Supervisor<'a> {
+pub(super) struct Supervisor<'a> {
     guard_pool: &'a GuardPool,
     guard: Child,
     control: Option<UnixStream>,
@@ -123,7 +123,7 @@ pub struct Supervisor<'a> {
 
 impl<'a> Supervisor<'a> {
     /// Creates the supervisor of the run of `guard`, whose socket is `control`.
-    pub fn new(
+    pub(super) fn new(
         guard_pool: &'a GuardPool,
         (guard, control): (Child, UnixStream),
         run: RunId,
@@ -147,12 +147,12 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Returns the reason for which the run was stopped, if it was.
-    pub fn stopped(&self) -> Option<StopReason> {
+    pub(super) fn stopped(&self) -> Option<StopReason> {
         self.stopped
     }
 
     /// Reads output until no process of the run is left; stops the run when there is a reason.
-    pub fn run_to_end(
+    pub(super) fn run_to_end(
         &mut self,
         output: &mut AgentPipes,
         observe: &mut dyn FnMut(AgentEvent<'_>),

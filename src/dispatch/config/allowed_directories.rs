@@ -19,7 +19,7 @@ const STICKY: u32 = 0o1000;
 
 /// The directories below which agents may work, and their permitted owners.
 #[derive(Clone, Debug, Default)]
-pub struct AllowedDirectories {
+pub(crate) struct AllowedDirectories {
     /// The workspace, and the other directories of the configuration.
     own: Vec<PathBuf>,
     /// The directories in `worktree_roots`; the owner of such a directory may also own the directories in it.
@@ -30,7 +30,7 @@ pub struct AllowedDirectories {
 
 impl AllowedDirectories {
     /// Creates the allowed directories of a workspace; `named` are absolute paths, which need not exist.
-    pub fn new(workspace: &Config, named: Vec<PathBuf>, process: &ProcessContext) -> Self {
+    pub(crate) fn new(workspace: &Config, named: Vec<PathBuf>, process: &ProcessContext) -> Self {
         let us = rustix::process::geteuid();
         let mut trusted = vec![us.as_raw(), 0];
         if us.is_root() {
@@ -51,7 +51,7 @@ impl AllowedDirectories {
     /// # Errors
     /// The reason and the remedy, in one line. For a directory outside, it does not disclose anything else, not
     /// even whether the directory exists.
-    pub fn admit(&self, asked: &Path) -> Result<PathBuf, String> {
+    pub(crate) fn admit(&self, asked: &Path) -> Result<PathBuf, String> {
         let shown = printable(&asked.to_string_lossy());
         let outside = || {
             let workspace = self.own.first().map(|root| printable(&root.to_string_lossy()));

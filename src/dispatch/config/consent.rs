@@ -20,20 +20,20 @@ const LONGEST_SHOWN: usize = 60;
 
 /// Decides whether the settings of files may be used.
 #[derive(Clone, Debug, Default)]
-pub struct ConsentPolicy {
+pub(crate) struct ConsentPolicy {
     records: Option<TrustRecords>,
     is_open: bool,
 }
 
 impl ConsentPolicy {
     /// Creates a policy that applies the user's records. Without records, it refuses all settings that need consent.
-    pub fn new(records: Option<TrustRecords>) -> Self {
+    pub(crate) fn new(records: Option<TrustRecords>) -> Self {
         Self { records, is_open: false }
     }
 
     /// Returns a policy that allows everything.
     #[must_use]
-    pub fn opened(self) -> Self {
+    pub(crate) fn opened(self) -> Self {
         Self { is_open: true, ..self }
     }
 
@@ -42,7 +42,7 @@ impl ConsentPolicy {
     /// # Errors
     /// `Refused`, with the file, its settings, and the command to agree; `Corrupt` or `Io` when the records cannot
     /// be read.
-    pub fn check(&self, files: &[FileChoices]) -> Result<()> {
+    pub(crate) fn check(&self, files: &[FileChoices]) -> Result<()> {
         if self.is_open {
             return Ok(());
         }
@@ -60,7 +60,7 @@ impl ConsentPolicy {
     ///
     /// # Errors
     /// `Corrupt` or `Io` when the records cannot be read.
-    pub fn standing(&self, file: &FileChoices) -> Result<Standing> {
+    pub(crate) fn standing(&self, file: &FileChoices) -> Result<Standing> {
         let record = self.records.as_ref().map(|records| records.find(&file.path)).transpose()?.flatten();
         Ok(record.map_or(Standing::Unknown, |record| record.standing(&file.choices)))
     }
@@ -69,7 +69,7 @@ impl ConsentPolicy {
     ///
     /// # Errors
     /// `Config` when there is no directory for the records; `Io` when they cannot be written.
-    pub fn agree(&self, files: &[FileChoices], now: Time) -> Result<()> {
+    pub(crate) fn agree(&self, files: &[FileChoices], now: Time) -> Result<()> {
         let Some(records) = &self.records else { return Err(no_place()) };
         files.iter().try_for_each(|file| records.trust(&file.path, &file.choices, now))
     }
@@ -80,7 +80,7 @@ impl ConsentPolicy {
     ///
     /// # Errors
     /// As [`ConsentPolicy::agree`].
-    pub fn carry_over(
+    pub(crate) fn carry_over(
         &self,
         workspace: &Config,
         path: &Path,
@@ -135,7 +135,7 @@ impl ConsentPolicy {
 }
 
 /// Creates the error for a missing directory for consent records.
-pub fn no_place() -> Error {
+pub(crate) fn no_place() -> Error {
     Error::config("there is no directory for the records of what you trust")
         .with_hint("set HOME or XDG_STATE_HOME, or name the file with --config")
 }
@@ -151,7 +151,7 @@ fn shown(choices: &Choices, keys: &[String]) -> String {
 }
 
 /// Formats a setting with at most `most` characters of its value.
-pub fn setting(choices: &Choices, key: &str, most: usize) -> String {
+pub(crate) fn setting(choices: &Choices, key: &str, most: usize) -> String {
     let Some(value) = choices.get(key) else { return format!("{} is gone", printable(key)) };
     let text = printable(&value.to_string());
     let cut: String = text.chars().take(most).collect();

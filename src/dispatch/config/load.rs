@@ -21,7 +21,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// `Config`, naming file, line and key; `Corrupt` or `Io` for routes.json; as [`ConsentPolicy::check`](super::consent::ConsentPolicy::check).
-pub fn load(workspace: &Config, store: &Store, consent: &ConsentPolicy) -> Result<DispatchConfig> {
+pub(crate) fn load(workspace: &Config, store: &Store, consent: &ConsentPolicy) -> Result<DispatchConfig> {
     let routes = store.routes_text()?;
     let routes = routes.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
     let config = match routes {
@@ -40,7 +40,7 @@ pub fn load(workspace: &Config, store: &Store, consent: &ConsentPolicy) -> Resul
 ///
 /// # Errors
 /// `Corrupt` or `Io` for routes.json.
-pub fn choices_now(workspace: &Config, store: Option<&Store>) -> Result<Vec<FileChoices>> {
+pub(crate) fn choices_now(workspace: &Config, store: Option<&Store>) -> Result<Vec<FileChoices>> {
     let routes = store.map(Store::routes_text).transpose()?.flatten();
     Ok(choices(workspace, routes.as_ref().map(|(path, text)| (path.as_path(), text.as_str()))))
 }
@@ -49,7 +49,7 @@ pub fn choices_now(workspace: &Config, store: Option<&Store>) -> Result<Vec<File
 ///
 /// # Errors
 /// `Config`, naming the key of the route.
-pub fn check_route(workspace: &Config, lane: &str, route: &serde_json::Value) -> Result<()> {
+pub(crate) fn check_route(workspace: &Config, lane: &str, route: &serde_json::Value) -> Result<()> {
     let config = with_route(workspace, lane, route)?;
     let route = config.route(lane);
     let vendor = match &route.runner {
@@ -65,7 +65,7 @@ pub fn check_route(workspace: &Config, lane: &str, route: &serde_json::Value) ->
 ///
 /// # Errors
 /// As [`check_route`].
-pub fn route_widening(
+pub(crate) fn route_widening(
     workspace: &Config,
     lane: &str,
     before: &serde_json::Value,

@@ -11,21 +11,21 @@
 //!       timeout: null         # switches the default off
 //! ```
 
-pub mod allowed_directories;
-pub mod consent;
-pub mod load;
-pub mod options;
-pub mod plan;
-pub mod prices;
-pub mod reader;
-pub mod readiness;
-pub mod reload;
-pub mod route;
-pub mod route_rights;
-pub mod sensitive_settings;
-pub mod served_lane;
-pub mod vendor_match;
-pub mod yaml_location;
+pub(crate) mod allowed_directories;
+pub(crate) mod consent;
+pub(crate) mod load;
+pub(crate) mod options;
+pub(crate) mod plan;
+pub(crate) mod prices;
+pub(crate) mod reader;
+pub(crate) mod readiness;
+pub(crate) mod reload;
+pub(crate) mod route;
+pub(crate) mod route_rights;
+pub(crate) mod sensitive_settings;
+pub(crate) mod served_lane;
+pub(crate) mod vendor_match;
+pub(crate) mod yaml_location;
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use crate::model::duration::Limit;
 
 /// The options of the command line, which override the file.
 #[derive(Clone, Debug, Default)]
-pub struct DispatchOptions {
+pub(crate) struct DispatchOptions {
     /// Serve only these lanes.
     pub lanes: Vec<String>,
     /// The vendor of lanes whose route does not name one.
@@ -42,7 +42,7 @@ pub struct DispatchOptions {
 
 /// The dispatcher's own process.
 #[derive(Clone, Debug, Default)]
-pub struct ProcessContext {
+pub(crate) struct ProcessContext {
     /// Its environment.
     pub environment: Vec<(OsString, OsString)>,
     /// Its working directory.
@@ -55,7 +55,7 @@ pub struct ProcessContext {
 
 impl ProcessContext {
     /// Returns the value of an environment variable; `None` if it is unset, empty or not UTF-8.
-    pub fn variable(&self, name: &str) -> Option<&str> {
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         let value = self.environment.iter().find(|(key, _)| key == name)?.1.to_str()?;
         (!value.is_empty()).then_some(value)
     }

@@ -25,11 +25,11 @@ const LEASE_SECONDS: f64 = 900.0;
 /// The lane that is served when none is named.
 const DEFAULT_LANE: &str = "default";
 /// The environment variable with the nesting depth of dispatchers.
-pub const DEPTH: &str = "LANES_DEPTH";
+pub(crate) const DEPTH: &str = "LANES_DEPTH";
 
 /// Everything that a dispatcher needs to know before it starts.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The served lanes, in order.
     pub served_lanes: Vec<Arc<ServedLane>>,
     /// The owner name in claims.
@@ -66,7 +66,7 @@ impl Plan {
     /// Returns the maximum time that the event loop sleeps, at most `longest`. Some changes do not wake it and are
     /// found by polling: tasks from other implementations, vendors whose cooldown is over, changed settings and
     /// dispatchers that died.
-    pub fn longest_nap(&self, longest: Duration) -> Duration {
+    pub(crate) fn longest_nap(&self, longest: Duration) -> Duration {
         self.served_lanes.iter().map(|served| served.route.poll_interval).fold(longest, Duration::min)
     }
 
@@ -75,7 +75,7 @@ impl Plan {
     /// # Errors
     /// `Config` for the file (with line and key), for a missing program, and if no lane would be served; `Invalid`
     /// for the command line; `Refused` when dispatchers are nested too deeply.
-    pub fn make(
+    pub(crate) fn make(
         workspace: &Config,
         store: &Store,
         options: DispatchOptions,
@@ -174,12 +174,12 @@ impl Plan {
     ///
     /// # Errors
     /// `Config`, naming what is missing and where it is set.
-    pub fn check_ready(&self) -> Result<()> {
+    pub(crate) fn check_ready(&self) -> Result<()> {
         self.served_lanes.iter().try_for_each(|served| served.check_ready())
     }
 
     /// Returns the names of the served lanes, in order.
-    pub fn lanes(&self) -> Vec<String> {
+    pub(crate) fn lanes(&self) -> Vec<String> {
         self.served_lanes.iter().map(|served| served.route.lane.clone()).collect()
     }
 }

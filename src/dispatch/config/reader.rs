@@ -317,7 +317,7 @@ fn error_at(source: SourceText<'_>, path: &[String], reason: &str) -> Error {
 }
 
 /// Returns the known word most similar to `word` if at most one letter of every three is wrong.
-pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     known
         .iter()
         .map(|candidate| (strsim::osa_distance(word, candidate), *candidate))

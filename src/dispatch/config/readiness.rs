@@ -15,7 +15,7 @@ const AFTER_NO_START: Duration = Duration::from_secs(60);
 
 /// What is missing, by lane.
 #[derive(Debug, Default)]
-pub struct LaneReadiness {
+pub(crate) struct LaneReadiness {
     missing: BTreeMap<String, String>,
     /// Lanes whose program could not be started: until when they are not served, and the reason.
     no_start: BTreeMap<String, (Instant, String)>,
@@ -23,12 +23,12 @@ pub struct LaneReadiness {
 
 impl LaneReadiness {
     /// Records that a run of the lane could not be started.
-    pub fn could_not_start(&mut self, lane: String, message: String) {
+    pub(crate) fn could_not_start(&mut self, lane: String, message: String) {
         self.no_start.insert(lane, (Instant::now() + AFTER_NO_START, message));
     }
 
     /// Checks every lane of the plan and returns what has changed since the last check.
-    pub fn check(&mut self, plan: &Plan) -> Vec<DispatchEvent> {
+    pub(crate) fn check(&mut self, plan: &Plan) -> Vec<DispatchEvent> {
         let now = Instant::now();
         self.no_start.retain(|_, (until, _)| now < *until);
         let missing: BTreeMap<String, String> =
@@ -46,12 +46,12 @@ impl LaneReadiness {
     }
 
     /// Returns whether the lane cannot be served.
-    pub fn contains(&self, lane: &str) -> bool {
+    pub(crate) fn contains(&self, lane: &str) -> bool {
         self.missing.contains_key(lane)
     }
 
     /// Returns what is missing, by lane.
-    pub fn to_object(&self) -> Object {
+    pub(crate) fn to_object(&self) -> Object {
         self.missing.iter().map(|(lane, why)| (lane.clone(), why.clone().into())).collect()
     }
 

@@ -9,7 +9,7 @@ use crate::workspace::Config;
 
 /// The inputs of a plan, and the versions of the files from which the current one was made.
 #[derive(Debug)]
-pub struct PlanReloader {
+pub(crate) struct PlanReloader {
     workspace: Config,
     options: DispatchOptions,
     process: ProcessContext,
@@ -23,7 +23,7 @@ impl PlanReloader {
     ///
     /// # Errors
     /// As [`Plan::make`].
-    pub fn start(
+    pub(crate) fn start(
         workspace: Config,
         store: &Store,
         options: DispatchOptions,
@@ -38,7 +38,7 @@ impl PlanReloader {
     /// Returns a new plan, or the error that prevents it, if one of the files has changed since the last call.
     ///
     /// Owner, lease length and drain time stay as they were, because existing claims depend on them.
-    pub fn reload_if_changed(&mut self, store: &Store, present: &Plan) -> Option<Result<Plan>> {
+    pub(crate) fn reload_if_changed(&mut self, store: &Store, present: &Plan) -> Option<Result<Plan>> {
         let seen = stamps(&self.workspace, store, &self.process.consent);
         if seen == self.seen {
             return None;

@@ -14,7 +14,7 @@ use crate::dispatch::vendor::Vendors;
 use crate::workspace::check_lane;
 
 /// Placeholders of a prompt template.
-pub const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
+pub(crate) const PLACEHOLDERS: [&str; 5] = ["task_id", "task_name", "task_url", "lane", "attempt"];
 
 /// Keys of a route, which are also allowed directly under `dispatch:` as defaults.
 pub(crate) const ROUTE_KEYS: [&str; 30] = [
@@ -52,10 +52,10 @@ pub(crate) const ROUTE_KEYS: [&str; 30] = [
 
 /// Default timeout of a run: long enough for the longest useful run of an agent, and short enough that a hanging
 /// agent occupies a slot for hours, not for a weekend.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
 /// Default of the maximum time without output: well above the 10 minutes that the shell tools of agents allow a
 /// command.
-pub const DEFAULT_SILENCE: Duration = Duration::from_secs(30 * 60);
+pub(crate) const DEFAULT_SILENCE: Duration = Duration::from_secs(30 * 60);
 
 /// The program that serves the tasks of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -70,7 +70,7 @@ fn is_more<T: PartialOrd>(before: Option<T>, after: Option<T>) -> bool {
 }
 
 /// A route, as written and with defaults.
-pub struct Said<'a> {
+pub(crate) struct Said<'a> {
     /// Settings as written.
     pub settings: &'a Value,
     /// Effective route, with all defaults.
@@ -79,7 +79,7 @@ pub struct Said<'a> {
 
 /// Returns the reason for which a change of a route needs the permission to choose what runs, or `None` if it does
 /// not.
-pub fn widening(before: &Said<'_>, after: &Said<'_>) -> Option<String> {
+pub(crate) fn widening(before: &Said<'_>, after: &Said<'_>) -> Option<String> {
     REACH.iter().find_map(|(key, reach)| {
         let is_changed = before.settings.get(key) != after.settings.get(key);
         match reach {

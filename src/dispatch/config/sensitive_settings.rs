@@ -42,7 +42,7 @@ const HARMLESS_ON_SUCCESS: [&str; 1] = ["move_to"];
 
 /// The settings of a file that need consent.
 #[derive(Clone, Debug, PartialEq)]
-pub struct FileChoices {
+pub(crate) struct FileChoices {
     /// Real path of the file.
     pub path: PathBuf,
     /// Path of the configuration that it belongs to, which `lanes trust` takes.
@@ -55,7 +55,7 @@ pub struct FileChoices {
 
 /// Collects the settings that need consent from the configuration and, if there is one, routes.json. Omits files
 /// without such settings.
-pub fn choices(workspace: &Config, routes: Option<(&Path, &str)>) -> Vec<FileChoices> {
+pub(crate) fn choices(workspace: &Config, routes: Option<(&Path, &str)>) -> Vec<FileChoices> {
     let mut files = Vec::new();
     let is_found = workspace.found.is_some();
     if let Some(path) = &workspace.path {

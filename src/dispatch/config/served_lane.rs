@@ -19,7 +19,7 @@ use crate::{Error, Result};
 
 /// The directories that relative paths are resolved against.
 #[derive(Clone, Copy, Debug)]
-pub struct BaseDirectories<'a> {
+pub(crate) struct BaseDirectories<'a> {
     /// For paths in the file.
     pub file: &'a Path,
     /// For the program, which the command line may name.
@@ -32,7 +32,7 @@ pub struct BaseDirectories<'a> {
 
 /// A lane and the vendor that serves it.
 #[derive(Clone, Debug)]
-pub struct ServedLane {
+pub(crate) struct ServedLane {
     /// The route, with absolute paths.
     pub route: Route,
     /// The vendor that serves it.
@@ -59,7 +59,7 @@ impl ServedLane {
     ///
     /// # Errors
     /// `Config` for an unknown vendor and for a path that cannot be made absolute.
-    pub fn new(
+    pub(crate) fn new(
         mut route: Route,
         config: &DispatchConfig,
         bases: BaseDirectories<'_>,
@@ -113,12 +113,12 @@ impl ServedLane {
     }
 
     /// Returns where `concurrency: 0` is configured, if it is.
-    pub fn closed(&self) -> Option<&str> {
+    pub(crate) fn closed(&self) -> Option<&str> {
         (self.route.concurrency == Some(0)).then_some(self.concurrency_place.as_str())
     }
 
     /// Returns the environment of processes started for the lane; `last` overrides everything else.
-    pub fn environment(
+    pub(crate) fn environment(
         &self,
         process: &ProcessContext,
         last: &BTreeMap<String, Option<String>>,
@@ -140,7 +140,7 @@ impl ServedLane {
 
     /// Returns the model for a run of `task`, and a warning if its model class is unknown. Without a model the
     /// vendor's program uses its default.
-    pub fn model_for(&self, task: &Task) -> (Option<String>, Option<String>) {
+    pub(crate) fn model_for(&self, task: &Task) -> (Option<String>, Option<String>) {
         let class = metadata_text(task, "model_class").map(|class| self.vendor.model_for_class(class));
         let (model, warning) = match class {
             Some(Ok(model)) => (model, None),
@@ -152,7 +152,7 @@ impl ServedLane {
     }
 
     /// Returns the path of the program that would be started now; `None` if there is none.
-    pub fn program(&self) -> Option<&Path> {
+    pub(crate) fn program(&self) -> Option<&Path> {
         self.candidates
             .iter()
             .find(|path| {
@@ -162,7 +162,7 @@ impl ServedLane {
     }
 
     /// Returns the maximum time without output; `None` is unlimited.
-    pub fn silence_limit(&self) -> Option<Duration> {
+    pub(crate) fn silence_limit(&self) -> Option<Duration> {
         self.route.silence_limit(self.vendor.format)
     }
 
@@ -171,7 +171,7 @@ impl ServedLane {
     ///
     /// # Errors
     /// `Config`, naming what is missing and where it is configured.
-    pub fn check_ready(&self) -> Result<()> {
+    pub(crate) fn check_ready(&self) -> Result<()> {
         if self.program().is_none() {
             let program = printable(&self.vendor.command);
             let message = match (&self.program_place, self.vendor.name.as_str()) {

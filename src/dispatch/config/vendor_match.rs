@@ -29,7 +29,7 @@ const OPTIONAL: [&str; 9] = [
 
 /// What decides which vendor serves a lane.
 #[derive(Debug)]
-pub enum RunnerChoice {
+pub(crate) enum RunnerChoice {
     /// The route, or the default of the file.
     FromRoute,
     /// The command line.
@@ -42,7 +42,7 @@ pub enum RunnerChoice {
 
 /// Chooses the runner of a lane: that of its route, then of the command line, then the default of the file. A
 /// dispatcher for one vendor does not serve lanes whose routes name another.
-pub fn choose(route: &Route, options: &DispatchOptions) -> RunnerChoice {
+pub(crate) fn choose(route: &Route, options: &DispatchOptions) -> RunnerChoice {
     let asked = match (&options.vendor, options.command.first()) {
         (Some(vendor), _) => Runner::Vendor(vendor.clone()),
         (None, Some(program)) => {
@@ -65,7 +65,12 @@ pub fn choose(route: &Route, options: &DispatchOptions) -> RunnerChoice {
 ///
 /// # Errors
 /// `Config`, naming the limiting setting that `vendor` does not support.
-pub fn check(config: &DispatchConfig, route: &Route, vendor: &Vendor, is_asked: bool) -> Result<Vec<String>> {
+pub(crate) fn check(
+    config: &DispatchConfig,
+    route: &Route,
+    vendor: &Vendor,
+    is_asked: bool,
+) -> Result<Vec<String>> {
     let lane = printable(&route.lane);
     let name = match vendor.name.as_str() {
         COMMAND => printable(&vendor.command),

@@ -11,7 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 const FOUND: &str = "this is the key";
 
 /// The line of the deepest key of `path` that stands in `text`.
-pub fn line_of(text: &str, path: &[String]) -> Option<usize> {
+pub(crate) fn line_of(text: &str, path: &[String]) -> Option<usize> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     (1..=path.len()).rev().find_map(|depth| {
         let error = Seek(&path[..depth]).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;

@@ -62,12 +62,12 @@ impl ClosingStatus {
 }
 
 /// The verdict of a `VERDICT:` line at the end of `text`.
-pub fn verdict(text: &str) -> Option<Verdict> {
+pub(crate) fn verdict(text: &str) -> Option<Verdict> {
     closing_word(text, "verdict", Verdict::parse)
 }
 
 /// The outcome of a `STATUS:` line at the end of `text`.
-pub fn closing(text: &str) -> Option<ClosingStatus> {
+pub(crate) fn closing(text: &str) -> Option<ClosingStatus> {
     closing_word(text, "status", ClosingStatus::parse)
 }
 
@@ -86,7 +86,7 @@ fn closing_word<T>(text: &str, label: &str, parse: impl Fn(&str) -> Option<T>) -
 
 /// The JSON value an answer was asked to be: the whole text but for its closing lines, or its last fenced
 /// block, or the longest object or array in it. The error says why there is none.
-pub fn json_value(text: &str) -> Result<Value, String> {
+pub(crate) fn json_value(text: &str) -> Result<Value, String> {
     let whole = without_closing_lines(text).trim();
     let first = match serde_json::from_str(whole) {
         Ok(value) => return Ok(value),

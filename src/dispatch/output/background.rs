@@ -58,7 +58,7 @@ impl End {
 
 /// The background tasks of a run.
 #[derive(Debug, Default)]
-pub struct Background {
+pub(super) struct Background {
     tasks: BTreeMap<String, BackgroundTask>,
     /// A task has ended since the last result, so the agent will be notified and continue.
     will_resume: bool,
@@ -66,7 +66,7 @@ pub struct Background {
 
 impl Background {
     /// Reads a `system` line.
-    pub fn system(&mut self, value: &Value) {
+    pub(super) fn system(&mut self, value: &Value) {
         match text(value, "subtype") {
             "task_started" => self.started(value),
             "task_updated" => {
@@ -133,7 +133,7 @@ impl Background {
     }
 
     /// Reads a `user` line: the result of a tool call that waited for its task ends that task.
-    pub fn tool_result(&mut self, value: &Value) {
+    pub(super) fn tool_result(&mut self, value: &Value) {
         let status = value.get("tool_use_result").map_or("", |result| text(result, "status"));
         if status != "completed" {
             return;
@@ -149,12 +149,12 @@ impl Background {
     }
 
     /// Notes that the agent has reported a result.
-    pub fn result(&mut self) {
+    pub(super) fn result(&mut self) {
         self.will_resume = false;
     }
 
     /// Notes that the agent itself continues: it knows about everything that has ended.
-    pub fn agent_continues(&mut self) {
+    pub(super) fn agent_continues(&mut self) {
         self.will_resume = false;
         for task in self.tasks.values_mut().filter(|task| task.end.is_some()) {
             task.is_known = true;
@@ -163,14 +163,14 @@ impl Background {
 
     /// Returns whether the agent will continue by itself: a task has just ended, or one is running whose end will
     /// be reported to it. Running shell commands count only if `commands` is set.
-    pub fn will_continue(&self, commands: bool) -> bool {
+    pub(super) fn will_continue(&self, commands: bool) -> bool {
         let counts =
             |task: &BackgroundTask| !task.is_foreground && !task.is_ambient && (commands || !task.is_command);
         self.will_resume || self.tasks.values().any(|task| task.end.is_none() && counts(task))
     }
 
     /// Returns the tasks that did not finish by themselves.
-    pub fn cut_short(&self) -> Vec<CutShort> {
+    pub(super) fn cut_short(&self) -> Vec<CutShort> {
         let tasks = self.tasks.values().filter(|task| !task.is_foreground && !task.is_ambient);
         tasks
             .filter_map(|task| {

@@ -10,7 +10,7 @@ use super::tally::Tally;
 use super::tool_call;
 
 #[derive(Debug, Default)]
-pub struct Claude {
+pub(super) struct Claude {
     /// Its usage.
     tally: Tally,
     /// Its background tasks.
@@ -18,7 +18,7 @@ pub struct Claude {
 }
 
 impl Claude {
-    pub fn line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
+    pub(super) fn line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
         if let Some(id) = some_text(value, "session_id") {
             report.session_id = Some(id);
         }
@@ -97,7 +97,7 @@ impl Claude {
         }
     }
 
-    pub fn finish(self, report: &mut RunReport, baseline: &Baseline) {
+    pub(super) fn finish(self, report: &mut RunReport, baseline: &Baseline) {
         report.cut_short = self.background.cut_short();
         self.tally.finish(report, baseline);
     }

@@ -13,14 +13,14 @@ const READ_ONLY: &str = "Read-only file system";
 const LONGEST_REFUSAL: usize = 300;
 
 #[derive(Debug, Default)]
-pub struct Codex {
+pub(super) struct Codex {
     /// Tokens since the start of the conversation.
     total: Option<Tokens>,
     turns: u64,
 }
 
 impl Codex {
-    pub fn line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
+    pub(super) fn line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
         match text(value, "type") {
             "thread.started" => {
                 report.session_id = some_text(value, "thread_id");
@@ -63,7 +63,7 @@ impl Codex {
         }
     }
 
-    pub fn finish(self, report: &mut RunReport, baseline: &Baseline) {
+    pub(super) fn finish(self, report: &mut RunReport, baseline: &Baseline) {
         report.totals = Totals { tokens: self.total, ..Totals::default() };
         report.turns = (self.turns > 0).then_some(self.turns);
         report.tokens = match (self.total, baseline) {

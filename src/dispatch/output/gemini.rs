@@ -8,7 +8,7 @@ use super::tool_call;
 use super::usage::Tokens;
 
 #[derive(Debug, Default)]
-pub struct Gemini {
+pub(super) struct Gemini {
     /// The text since the last tool call.
     message: String,
     /// The text before it, in case nothing follows the last tool call.
@@ -16,7 +16,7 @@ pub struct Gemini {
 }
 
 impl Gemini {
-    pub fn line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
+    pub(super) fn line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
         match text(value, "type") {
             "init" => {
                 report.session_id = some_text(value, "session_id");
@@ -54,7 +54,7 @@ impl Gemini {
         }
     }
 
-    pub fn finish(self, report: &mut RunReport) {
+    pub(super) fn finish(self, report: &mut RunReport) {
         report.text = if self.message.trim().is_empty() { self.earlier } else { self.message };
     }
 }

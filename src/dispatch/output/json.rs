@@ -7,7 +7,7 @@ use crate::model::json::escaped_unit;
 /// Returns the JSON object on this line, if it is one and has a `type`. Bytes that are not UTF-8 become
 /// replacement characters, and so does a lone surrogate, which a strict parser refuses: one broken character must
 /// not lose a result.
-pub fn object(line: &[u8]) -> Option<Value> {
+pub(super) fn object(line: &[u8]) -> Option<Value> {
     let start = line.iter().position(|byte| !byte.is_ascii_whitespace())?;
     if line[start] != b'{' {
         return None;
@@ -23,32 +23,32 @@ pub fn object(line: &[u8]) -> Option<Value> {
 }
 
 /// Returns the text at `key`, or an empty string if it is missing or not text.
-pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Returns the text at `key` if it is not empty.
-pub fn some_text(value: &Value, key: &str) -> Option<String> {
+pub(super) fn some_text(value: &Value, key: &str) -> Option<String> {
     Some(text(value, key)).filter(|text| !text.is_empty()).map(str::to_string)
 }
 
 /// Returns the count at `key`.
-pub fn count(value: &Value, key: &str) -> Option<u64> {
+pub(super) fn count(value: &Value, key: &str) -> Option<u64> {
     value.get(key)?.as_u64()
 }
 
 /// Returns the amount at `key` if it is finite and not negative.
-pub fn amount(value: &Value, key: &str) -> Option<f64> {
+pub(super) fn amount(value: &Value, key: &str) -> Option<f64> {
     value.get(key)?.as_f64().filter(|amount| amount.is_finite() && *amount >= 0.0)
 }
 
 /// Returns the HTTP status at `key`.
-pub fn status(value: &Value, key: &str) -> Option<u16> {
+pub(super) fn status(value: &Value, key: &str) -> Option<u16> {
     u16::try_from(count(value, key)?).ok()
 }
 
 /// Returns the HTTP status that a message names: "last status: 429 Too Many Requests", `"code":400`.
-pub fn status_in(message: &str) -> Option<u16> {
+pub(crate) fn status_in(message: &str) -> Option<u16> {
     const NAMES: [&str; 5] = ["status", "code", "api error", "http", "statuscode"];
     let lower = message.to_ascii_lowercase();
     let named = NAMES.iter().flat_map(|name| lower.match_indices(name));

@@ -1,11 +1,11 @@
 //! Splits bytes that arrive in pieces of any size into lines of bounded length.
 
 /// Maximum length of a line, in bytes. A result with a long answer is one line, so the limit is generous.
-pub const LONGEST_LINE: usize = 8 * 1024 * 1024;
+pub(crate) const LONGEST_LINE: usize = 8 * 1024 * 1024;
 
 /// The unfinished line at the end of the bytes so far.
 #[derive(Debug, Default)]
-pub struct LineSplitter {
+pub(crate) struct LineSplitter {
     partial: Vec<u8>,
     /// The current line is too long: drop everything up to its end.
     skipping: bool,
@@ -14,7 +14,7 @@ pub struct LineSplitter {
 
 impl LineSplitter {
     /// Calls `line` for every line that `bytes` completes, without its terminator.
-    pub fn feed(&mut self, bytes: &[u8], mut line: impl FnMut(&[u8])) {
+    pub(crate) fn feed(&mut self, bytes: &[u8], mut line: impl FnMut(&[u8])) {
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let (piece, after) = (&rest[..end], &rest[end + 1..]);
@@ -31,7 +31,7 @@ impl LineSplitter {
     }
 
     /// Calls `line` for a last line without a terminator.
-    pub fn finish(&mut self, mut line: impl FnMut(&[u8])) {
+    pub(crate) fn finish(&mut self, mut line: impl FnMut(&[u8])) {
         if !self.skipping && !self.partial.is_empty() {
             line(trimmed(&self.partial));
         }
@@ -40,7 +40,7 @@ impl LineSplitter {
     }
 
     /// Returns the number of lines that were skipped because of their length.
-    pub fn overlong(&self) -> u64 {
+    pub(crate) fn overlong(&self) -> u64 {
         self.overlong
     }
 

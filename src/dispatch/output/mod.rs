@@ -19,13 +19,16 @@ mod usage;
 
 use serde_json::Value;
 
-pub use answer::{ClosingStatus, closing, json_value, verdict};
-pub use note::{Note, one_line};
-pub use report::{Baseline, CutShort, RunReport, Totals};
-pub use usage::{AtLeast, CostSource, ModelUsage, Tokens, Usage, plus_cost};
+pub(crate) use answer::{ClosingStatus, closing, json_value, verdict};
+pub use note::Note;
+pub(crate) use note::one_line;
+pub(crate) use report::CutShort;
+pub use report::{Baseline, RunReport, Totals};
+pub(crate) use usage::{AtLeast, CostSource, ModelUsage, plus_cost};
+pub use usage::{Tokens, Usage};
 
 use self::line_splitter::LineSplitter;
-pub use json::status_in;
+pub(crate) use json::status_in;
 
 /// Maximum size of the answer of a program whose whole output is the answer, in bytes.
 pub const LONGEST_TEXT: usize = 16 * 1024 * 1024;

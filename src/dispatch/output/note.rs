@@ -1,7 +1,7 @@
 //! Progress of a run for people: single lines of bounded length.
 
 /// Longest progress note, in characters.
-pub const LONGEST_NOTE: usize = 300;
+pub(super) const LONGEST_NOTE: usize = 300;
 
 /// One line of progress for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl Note {
 }
 
 /// `text` as one line of at most `limit` characters; a cut shows as `…`.
-pub fn one_line(text: &str, limit: usize) -> String {
+pub(crate) fn one_line(text: &str, limit: usize) -> String {
     let mut out = String::new();
     let mut length = 0;
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {

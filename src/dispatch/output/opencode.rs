@@ -8,13 +8,13 @@ use super::tool_call;
 use super::usage::{AtLeast, Tokens, plus_cost};
 
 #[derive(Debug, Default)]
-pub struct Opencode {
+pub(super) struct Opencode {
     step_text: String,
     steps: u64,
 }
 
 impl Opencode {
-    pub fn line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
+    pub(super) fn line(&mut self, value: &Value, report: &mut RunReport) -> Option<String> {
         if let Some(id) = some_text(value, "sessionID") {
             report.session_id = Some(id);
         }
@@ -72,7 +72,7 @@ impl Opencode {
         }
     }
 
-    pub fn finish(self, report: &mut RunReport) {
+    pub(super) fn finish(self, report: &mut RunReport) {
         report.turns = (self.steps > 0).then_some(self.steps);
         // Each step reports its own share; that of the unfinished step is missing.
         if let (false, Some(tokens)) = (report.complete, report.tokens) {

@@ -18,7 +18,7 @@ const MOST_OPEN: usize = 1000;
 
 /// The usage of a run so far.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(super) struct Tally {
     /// The sum of what the results report since their previous ones.
     reported: Option<Usage>,
     cost_told: Option<f64>,
@@ -35,7 +35,7 @@ pub struct Tally {
 
 impl Tally {
     /// Reads a `result` line.
-    pub fn result(&mut self, value: &Value) {
+    pub(super) fn result(&mut self, value: &Value) {
         self.since_result = Messages::default();
         if let Some(usage) = value.get("usage") {
             self.main = Some(self.main.unwrap_or_default().plus(message_tokens(usage)));
@@ -59,7 +59,7 @@ impl Tally {
     }
 
     /// Reads the message of an `assistant` line.
-    pub fn message(&mut self, message: &Value) {
+    pub(super) fn message(&mut self, message: &Value) {
         let model = text(message, "model");
         if let Some(usage) = message.get("usage").filter(|_| !model.is_empty() && model != "<synthetic>") {
             self.since_result.add(text(message, "id"), model, message_tokens(usage));
@@ -67,7 +67,7 @@ impl Tally {
     }
 
     /// Writes the usage of the run into `report` once the output has ended.
-    pub fn finish(self, report: &mut RunReport, baseline: &Baseline) {
+    pub(super) fn finish(self, report: &mut RunReport, baseline: &Baseline) {
         let cost_usd = run_cost(self.cost_told, self.total_cost, baseline);
         let usage = self.run_usage(baseline);
         report.totals = Totals { cost_usd: self.total_cost, tokens: None, usage: self.total };

@@ -143,7 +143,7 @@ impl Usage {
 }
 
 /// Adds amounts in US dollars. The sum never becomes infinite, although agents may print any number.
-pub fn plus_cost(sum: Option<f64>, more: f64) -> f64 {
+pub(crate) fn plus_cost(sum: Option<f64>, more: f64) -> f64 {
     (sum.unwrap_or(0.0) + more).min(f64::MAX)
 }
 

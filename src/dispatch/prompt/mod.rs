@@ -15,18 +15,18 @@ use sha2::{Digest, Sha256};
 
 use crate::error::printable;
 
-pub use template::fill_template;
-pub use thread::{ThreadAnswer, ThreadLink, thread_history};
+pub(crate) use template::fill_template;
+pub(crate) use thread::{ThreadAnswer, ThreadLink, thread_history};
 
 /// Maximum size of a request that is included in the prompt, in bytes; of a larger one the agent gets the path.
-pub const LONGEST_REQUEST: usize = 256 * 1024;
+pub(crate) const LONGEST_REQUEST: usize = 256 * 1024;
 
 /// Maximum length of a name or path, in characters.
 const LONGEST_NAME: usize = 4096;
 
 /// The parts of a prompt. Empty parts are omitted.
 #[derive(Clone, Debug, Default)]
-pub struct PromptInput {
+pub(crate) struct PromptInput {
     /// The task's id.
     pub task_id: String,
     /// The requested effort, for vendors without a flag for it.
@@ -59,7 +59,7 @@ pub struct PromptInput {
 
 /// A file and, if it was read, its content.
 #[derive(Clone, Debug, Default)]
-pub struct Artifact {
+pub(crate) struct Artifact {
     /// The path.
     pub path: String,
     /// The content; `None` if it is too large.
@@ -85,7 +85,7 @@ fn name(text: &str) -> String {
 }
 
 /// Returns the text of the prompt.
-pub fn build(input: &PromptInput) -> String {
+pub(crate) fn build(input: &PromptInput) -> String {
     let mut out = Text { nonce: nonce(input), task_id: input.task_id.clone(), text: String::new() };
     if let Some(effort) = &input.effort_hint {
         out.line(&format!("Effort: {effort}"));
@@ -110,7 +110,7 @@ pub fn build(input: &PromptInput) -> String {
 
 /// Returns the prompt for an agent that resumes its conversation after an interruption for the reason `why`. It has
 /// the task already; only the claim is new.
-pub fn resume_prompt(input: &PromptInput, why: &str) -> String {
+pub(crate) fn resume_prompt(input: &PromptInput, why: &str) -> String {
     let mut out = Text { nonce: nonce(input), task_id: input.task_id.clone(), text: String::new() };
     out.paragraph(&format!(
         "You were cut short while you worked on task {}: {why}. Go on where you stopped and finish the task. First look \

@@ -7,7 +7,7 @@ use crate::{Error, Result};
 /// # Errors
 /// `Config` for an unknown name, because a misspelt one would silently be missing from every prompt, and for a
 /// single brace.
-pub fn fill_template(template: &str, values: &[(&str, &str)]) -> Result<String> {
+pub(crate) fn fill_template(template: &str, values: &[(&str, &str)]) -> Result<String> {
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
     while let Some(at) = rest.find(['{', '}']) {

@@ -1,13 +1,13 @@
 //! The earlier answers of a conversation.
 
 /// Maximum size of a history, all answers together, in bytes.
-pub const LONGEST_THREAD: usize = 192 * 1024;
+pub(super) const LONGEST_THREAD: usize = 192 * 1024;
 /// Maximum size of one answer in a history, in bytes.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// One answer of a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ThreadAnswer {
+pub(crate) struct ThreadAnswer {
     /// The id of the answered task.
     pub task_id: String,
     /// The worker that answered.
@@ -18,7 +18,7 @@ pub struct ThreadAnswer {
 
 /// A task that may belong to a conversation.
 #[derive(Clone, Debug, Default)]
-pub struct ThreadLink {
+pub(crate) struct ThreadLink {
     /// The id of the previous task in the conversation.
     pub parent: Option<String>,
     /// Its answer, if it has one.
@@ -27,7 +27,7 @@ pub struct ThreadLink {
 
 /// Returns the earlier answers of a conversation, oldest first. `look` finds a task by its id. A parent that is
 /// missing, unreadable or already visited (a cycle) ends the history, and so does the limit for all answers.
-pub fn thread_history(
+pub(crate) fn thread_history(
     task_id: &str,
     parent: Option<&str>,
     mut look: impl FnMut(&str) -> Option<ThreadLink>,

@@ -20,7 +20,7 @@ const BUSY_DELAY_SECONDS: f64 = 5.0;
 const TROUBLE_DELAY_SECONDS: f64 = 10.0;
 
 /// The run to report, and everything the report depends on.
-pub struct ReportInput<'a> {
+pub(crate) struct ReportInput<'a> {
     /// The task as it is now.
     pub task: &'a Task,
     /// Token of the claim.
@@ -45,7 +45,7 @@ pub struct ReportInput<'a> {
 
 /// Builds the report of a run and its event. Returns `None` if nothing may be reported because the claim is
 /// over.
-pub fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEvent)> {
+pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEvent)> {
     let id = run.task.id.to_string();
     let (action, event, outcome) = match &run.result.outcome {
         Outcome::Completed(answer) => {
@@ -106,7 +106,7 @@ pub fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEvent)> {
 
 /// Builds the report of a run whose agent answered the task itself, with `closing` as the status of that answer:
 /// only the usage log and the follow-up task remain.
-pub fn answered_by_agent(run: &ReportInput<'_>, closing: Option<ClosingStatus>) -> Report {
+pub(crate) fn answered_by_agent(run: &ReportInput<'_>, closing: Option<ClosingStatus>) -> Report {
     let completed = matches!(run.task.status, Status::Completed { .. });
     Report {
         task_id: run.task.id.to_string(),
@@ -120,7 +120,7 @@ pub fn answered_by_agent(run: &ReportInput<'_>, closing: Option<ClosingStatus>) 
 }
 
 /// Builds the run's record for the usage log.
-pub fn record(run: &ReportInput<'_>, outcome: &str) -> UsageRecord {
+pub(crate) fn record(run: &ReportInput<'_>, outcome: &str) -> UsageRecord {
     let report = &run.result.report;
     let started = run.now.plus_seconds(-run.result.duration.as_secs_f64());
     UsageRecord {

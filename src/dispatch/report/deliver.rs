@@ -27,7 +27,7 @@ const RETRY_TIME_WHILE_DRAINING: Duration = Duration::from_secs(3);
 const PAUSE_WHILE_DRAINING: Duration = Duration::from_secs(1);
 
 /// A run that is over and reported, as far as the event loop needs to know.
-pub struct RunDone {
+pub(crate) struct RunDone {
     /// Id of the task.
     pub task_id: String,
     /// How the run ended.
@@ -37,7 +37,7 @@ pub struct RunDone {
 }
 
 /// How a run ended, as far as the event loop needs to know.
-pub enum RunEnd {
+pub(crate) enum RunEnd {
     /// The task was answered.
     Answered,
     /// The run failed.
@@ -57,7 +57,7 @@ pub enum RunEnd {
 }
 
 /// Reports the result of a run: updates the vendor's cooldown, then delivers the report.
-pub fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResult) -> RunDone {
+pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResult) -> RunDone {
     let store = context.store;
     let task_id = claimed.task.id.to_string();
     let mut done = RunDone {

@@ -5,9 +5,9 @@
 //! refused, a follow-up task has a key. So a report that was not delivered completely is delivered again from
 //! the beginning, by any dispatcher.
 
-pub mod build;
-pub mod deliver;
-pub mod recover;
+pub(crate) mod build;
+pub(crate) mod deliver;
+pub(crate) mod recover;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -24,13 +24,13 @@ use crate::store::Store;
 use crate::{Error, Result};
 
 /// Name of the report's file in the attempt's directory.
-pub const REPORT_FILE: &str = "report.json";
+pub(crate) const REPORT_FILE: &str = "report.json";
 /// Maximum size of a report that is read, in bytes.
 const LARGEST: u64 = 256 * 1024 * 1024;
 
 /// The end of a run and everything that follows from it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// The task.
     pub task_id: String,
     /// Number of the claim.
@@ -50,7 +50,7 @@ pub struct Report {
 /// What a report does with the task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Action {
+pub(crate) enum Action {
     /// Responds to the task.
     Respond {
         /// Whether the task is completed; otherwise it has failed.
@@ -101,7 +101,7 @@ fn read_seconds<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<f64,
 
 /// A task that is submitted when another one has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FollowUp {
+pub(crate) struct FollowUp {
     /// Lane of the new task.
     pub lane: String,
     /// Whether it follows a success; otherwise it follows a failure.
@@ -110,7 +110,7 @@ pub struct FollowUp {
 
 /// Result of delivering a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReportDelivery {
+pub(crate) enum ReportDelivery {
     /// The queue has accepted it, now or before.
     Accepted,
     /// The task was cancelled or claimed by another worker: nothing was reported.
@@ -132,7 +132,7 @@ impl Report {
     ///
     /// # Errors
     /// When the store cannot be written just now; the report stays in the outbox and can be delivered later.
-    pub fn save_and_deliver(&self, store: &Store, warn: &dyn Fn(String)) -> Result<ReportDelivery> {
+    pub(crate) fn save_and_deliver(&self, store: &Store, warn: &dyn Fn(String)) -> Result<ReportDelivery> {
         let id = TaskId::parse(&self.task_id)?;
         let text = serde_json::to_vec(self).map_err(|error| Error::corrupt(format!("a report: {error}")))?;
         store.attempt(&id, self.fence)?.write_durably(REPORT_FILE, &text)?;
@@ -144,7 +144,7 @@ impl Report {
     ///
     /// # Errors
     /// When the file cannot be read or is not a report.
-    pub fn load(store: &Store, id: &TaskId, fence: u64) -> Result<Option<Self>> {
+    pub(crate) fn load(store: &Store, id: &TaskId, fence: u64) -> Result<Option<Self>> {
         let Some(attempt) = store.existing_attempt(id, fence)? else {
             return Ok(None);
         };
@@ -159,7 +159,7 @@ impl Report {
     ///
     /// # Errors
     /// As [`Report::save_and_deliver`].
-    pub fn deliver(&self, store: &Store, warn: &dyn Fn(String)) -> Result<ReportDelivery> {
+    pub(crate) fn deliver(&self, store: &Store, warn: &dyn Fn(String)) -> Result<ReportDelivery> {
         let id = TaskId::parse(&self.task_id)?;
         let delivery = self.apply_action(store, &id)?;
         let mut undeliverable = None;

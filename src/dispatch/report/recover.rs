@@ -39,7 +39,7 @@ const GRACE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When the registrations cannot be read.
-pub fn recover(store: &Store, prices: &Prices, observe: &dyn Fn(DispatchEvent)) -> Result<()> {
+pub(crate) fn recover(store: &Store, prices: &Prices, observe: &dyn Fn(DispatchEvent)) -> Result<()> {
     for dead in store.abandoned_workers(DISPATCHER)? {
         match recover_dispatcher(store, prices, &dead, observe) {
             Ok(()) => dead.clear()?,
@@ -55,7 +55,7 @@ pub fn recover(store: &Store, prices: &Prices, observe: &dyn Fn(DispatchEvent)) 
 ///
 /// # Errors
 /// When the outbox cannot be read.
-pub fn deliver_outbox(store: &Store, observe: &dyn Fn(DispatchEvent)) -> Result<()> {
+pub(crate) fn deliver_outbox(store: &Store, observe: &dyn Fn(DispatchEvent)) -> Result<()> {
     for (id, fence) in store.outbox()? {
         let delivery = match Report::load(store, &id, fence) {
             Ok(Some(report)) => report.deliver(store, &|message| warn_about(&id, message, observe)),

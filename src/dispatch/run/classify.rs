@@ -12,9 +12,9 @@ use crate::dispatch::vendor::{NoticeMeaning, NoticeSource};
 use crate::model::{CooldownCause, FailureClass, duration};
 
 /// Exit code of a program that requests a later retry (`EX_TEMPFAIL`).
-pub const EXIT_TRY_LATER: i32 = 75;
+pub(crate) const EXIT_TRY_LATER: i32 = 75;
 /// Exit code of a program with a wrong configuration (`EX_CONFIG`).
-pub const EXIT_MISCONFIGURED: i32 = 78;
+pub(crate) const EXIT_MISCONFIGURED: i32 = 78;
 
 /// Classifies a run; `wants_json` if the answer must be JSON.
 pub fn classify(run: &RunEvidence<'_>, wants_json: bool) -> Outcome {

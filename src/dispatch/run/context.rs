@@ -22,26 +22,26 @@ use crate::model::{ClaimToken, Command, Task};
 use crate::store::{AttemptDir, Store};
 
 /// File names in an attempt's directory.
-pub mod files {
+pub(crate) mod files {
     /// The prompt.
-    pub const PROMPT: &str = "prompt.md";
+    pub(crate) const PROMPT: &str = "prompt.md";
     /// Standard output of the agent.
-    pub const STDOUT: &str = "stdout.log";
+    pub(crate) const STDOUT: &str = "stdout.log";
     /// Standard error of the agent.
-    pub const STDERR: &str = "stderr.log";
+    pub(crate) const STDERR: &str = "stderr.log";
     /// The answer, for vendors that also write it into a file.
-    pub const LAST_MESSAGE: &str = "last.md";
+    pub(crate) const LAST_MESSAGE: &str = "last.md";
     /// Progress: a line each with time and text.
-    pub const PROGRESS: &str = "progress.log";
+    pub(crate) const PROGRESS: &str = "progress.log";
     /// The [`RunRecord`](super::RunRecord), for the recovery of a run whose dispatcher died.
-    pub const RUN: &str = "run.json";
+    pub(crate) const RUN: &str = "run.json";
 }
 
 /// Maximum size of a run's output that is parsed again, in bytes.
 const LARGEST_LOG: u64 = 64 * 1024 * 1024;
 /// The parts of a dispatcher that its runs use.
 #[derive(Clone)]
-pub struct RunContext<'a> {
+pub(crate) struct RunContext<'a> {
     /// The store.
     pub store: &'a Store,
     /// The plan as it was when the run started.
@@ -57,7 +57,7 @@ pub struct RunContext<'a> {
 }
 
 /// A claimed task and the service that runs it.
-pub struct ClaimedTask {
+pub(crate) struct ClaimedTask {
     /// The task.
     pub task: Task,
     /// Token of the claim.
@@ -70,7 +70,7 @@ pub struct ClaimedTask {
 
 /// The record of a run, written into its attempt's directory before the agent starts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RunRecord {
+pub(crate) struct RunRecord {
     /// Id of the run.
     pub run: RunId,
     /// Start of the run, RFC 3339.
@@ -94,7 +94,7 @@ pub struct RunRecord {
 }
 
 /// The result of a run that is over and not reported yet.
-pub struct RunResult {
+pub(crate) struct RunResult {
     /// The outcome.
     pub outcome: Outcome,
     /// What the output of the agent contained.
@@ -111,7 +111,7 @@ pub struct RunResult {
 
 impl RunContext<'_> {
     /// Adds an event to the task's history, as the holder of the claim. A failure is only a warning.
-    pub fn note_if_possible(&self, claimed: &ClaimedTask, kind: &str, message: String, data: Object) {
+    pub(crate) fn note_if_possible(&self, claimed: &ClaimedTask, kind: &str, message: String, data: Object) {
         if let Err(error) = self.note(claimed, kind, message, data) {
             self.warn(format!("{}: its history lacks a line: {error}", claimed.task.id));
         }
@@ -129,13 +129,13 @@ impl RunContext<'_> {
     }
 
     /// Emits a warning event.
-    pub fn warn(&self, message: String) {
+    pub(crate) fn warn(&self, message: String) {
         (self.observe)(DispatchEvent::Warning { message });
     }
 }
 
 /// Returns the id of the run under a claim, which is derived from the claim's token.
-pub fn run_id(token: &ClaimToken) -> RunId {
+pub(crate) fn run_id(token: &ClaimToken) -> RunId {
     let digest = crate::digest::sha256_bytes(format!("run:{}", token.as_str()).as_bytes());
     // Always succeeds: the digest is hexadecimal and longer than an id.
     RunId::parse(&digest[..32]).unwrap_or_else(|| RunId::from_random(0))
@@ -145,14 +145,14 @@ pub fn run_id(token: &ClaimToken) -> RunId {
 ///
 /// # Errors
 /// When a file cannot be rewritten.
-pub fn hide_token(attempt: &AttemptDir, token: &ClaimToken) -> Result<()> {
+pub(crate) fn hide_token(attempt: &AttemptDir, token: &ClaimToken) -> Result<()> {
     let mut all =
         [files::PROMPT, files::STDOUT, files::STDERR, files::LAST_MESSAGE, files::PROGRESS].into_iter();
     all.try_for_each(|name| attempt.redact(name, token.as_str().as_bytes()))
 }
 
 /// Reads the record of a run from its attempt's directory; `None` if there is none that can be read.
-pub fn read_run_record(attempt: &AttemptDir) -> Option<RunRecord> {
+pub(crate) fn read_run_record(attempt: &AttemptDir) -> Option<RunRecord> {
     let bytes = attempt.read(files::RUN, 1024 * 1024).ok().flatten()?;
     serde_json::from_slice(&bytes).ok()
 }
@@ -162,7 +162,7 @@ pub fn read_run_record(attempt: &AttemptDir) -> Option<RunRecord> {
 ///
 /// # Errors
 /// When the output cannot be read.
-pub fn read_output(attempt: &AttemptDir, record: &RunRecord) -> Result<Option<StreamParser>> {
+pub(crate) fn read_output(attempt: &AttemptDir, record: &RunRecord) -> Result<Option<StreamParser>> {
     let Some(format) = Format::parse(&record.format) else { return Ok(None) };
     let Some(output) = attempt.read(files::STDOUT, LARGEST_LOG)? else { return Ok(None) };
     let mut parser = StreamParser::new(format);

@@ -14,7 +14,7 @@ const LONGEST_POINTER: u64 = 8192;
 /// Returns the directories that a commit in `cwd`, a path without symbolic links, writes to: the common
 /// directory of the repository, and that of a linked worktree or a submodule. Returns an empty list if `cwd`
 /// is not in a repository, or the location of the repository cannot be verified.
-pub fn git_dirs(cwd: &Path) -> Vec<PathBuf> {
+pub(crate) fn git_dirs(cwd: &Path) -> Vec<PathBuf> {
     let found = cwd.ancestors().find_map(|top| {
         let dot_git = top.join(".git");
         Some((top, fs::symlink_metadata(&dot_git).ok()?.file_type(), dot_git))

@@ -1,17 +1,17 @@
 //! Runs the agent for one task, from the claim to the result.
 
-pub mod classify;
-pub mod context;
-pub mod evidence;
-pub mod git_directories;
-pub mod prepare;
-pub mod prompt_input;
-pub mod reset_time;
-pub mod resume;
-pub mod retry;
+pub(crate) mod classify;
+pub(crate) mod context;
+pub(crate) mod evidence;
+pub(crate) mod git_directories;
+pub(crate) mod prepare;
+pub(crate) mod prompt_input;
+pub(crate) mod reset_time;
+pub(crate) mod resume;
+pub(crate) mod retry;
 pub(crate) mod session_baseline;
-pub mod usage_limit;
-pub mod vendor_version;
+pub(crate) mod usage_limit;
+pub(crate) mod vendor_version;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -55,7 +55,7 @@ struct AttemptContext<'a> {
 
 impl RunContext<'_> {
     /// Runs the agent for a task. Every error becomes an outcome.
-    pub fn run(&self, claimed: &ClaimedTask) -> RunResult {
+    pub(crate) fn run(&self, claimed: &ClaimedTask) -> RunResult {
         let started = Instant::now();
         self.try_run(claimed).unwrap_or_else(|error| {
             // Such errors occur only before the agent is started.

@@ -30,7 +30,7 @@ const LOG_TAIL: usize = 1024 * 1024;
 
 /// The command line for a task, with the values that it was built from.
 #[derive(Clone, Debug)]
-pub struct CommandLine {
+pub(crate) struct CommandLine {
     /// Program.
     pub program: PathBuf,
     /// Arguments.
@@ -51,7 +51,7 @@ pub struct CommandLine {
 
 /// Reason for which the run of a task cannot be prepared.
 #[derive(Debug)]
-pub enum CannotStart {
+pub(crate) enum CannotStart {
     /// The task itself cannot be run.
     Task(Failure),
     /// Something that all runs of the lane need is missing; the task is not the cause.
@@ -87,7 +87,7 @@ impl fmt::Display for CannotStart {
 ///
 /// # Errors
 /// When something that the run needs is missing, or a value of the task could be parsed as a flag.
-pub fn command_line(
+pub(crate) fn command_line(
     store: &Store,
     plan: &Plan,
     served: &ServedLane,
@@ -173,7 +173,7 @@ pub fn command_line(
 }
 
 /// A run that is ready to start.
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// Specification of the agent process.
     pub spec: AgentSpec,
     /// Record of the run.
@@ -285,7 +285,7 @@ impl RunContext<'_> {
 }
 
 /// Returns the timeout that the task itself sets, if any.
-pub fn own_timeout(task: &Task) -> Option<Duration> {
+pub(crate) fn own_timeout(task: &Task) -> Option<Duration> {
     task.spec.timeout_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
 

@@ -21,12 +21,12 @@ use crate::{Error, Result};
 const LONGEST_PROMPT: u64 = 9 * 1024 * 1024;
 
 /// Returns whether the answer must be JSON.
-pub fn wants_json(task: &Task, route: &Route) -> bool {
+pub(crate) fn wants_json(task: &Task, route: &Route) -> bool {
     route.wants_json || metadata_text(task, "response_format") == Some("json")
 }
 
 /// Returns the effort that the task asks for, and a warning if the value is unknown.
-pub fn effort(task: &Task, route: &Route) -> (Option<String>, Option<String>) {
+pub(crate) fn effort(task: &Task, route: &Route) -> (Option<String>, Option<String>) {
     const KNOWN: [&str; 4] = ["low", "medium", "high", "xhigh"];
     let Some(asked) = metadata_text(task, "effort") else {
         return (route.effort.clone(), None);
@@ -40,7 +40,7 @@ pub fn effort(task: &Task, route: &Route) -> (Option<String>, Option<String>) {
 }
 
 /// Describes what came of the earlier attempts, one line each, for the agent of the next one.
-pub fn earlier_attempts(events: &[Event]) -> Vec<String> {
+pub(crate) fn earlier_attempts(events: &[Event]) -> Vec<String> {
     let mut lines = Vec::new();
     for event in events {
         let has = |key: &str| event.data.get(key).and_then(|value| value.as_str());
@@ -63,7 +63,7 @@ pub fn earlier_attempts(events: &[Event]) -> Vec<String> {
 ///
 /// # Errors
 /// `Config` for the route's template; `Io` when the request cannot be read.
-pub fn prompt_input(
+pub(crate) fn prompt_input(
     store: &Store,
     task: &Task,
     events: &[Event],

@@ -14,7 +14,7 @@ use crate::store::{AttemptDir, Store};
 
 /// A conversation to continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Continuation {
+pub(crate) struct Continuation {
     /// Id of the conversation.
     pub session: String,
     /// Interruption that ended its last run.
@@ -23,7 +23,7 @@ pub struct Continuation {
 
 /// Returns the interruption of a task's last run according to the task's history, or `None` if the run ended by
 /// itself.
-pub fn last_cut(events: &[Event]) -> Option<Interruption> {
+pub(crate) fn last_cut(events: &[Event]) -> Option<Interruption> {
     let mut cut = None;
     for event in events {
         let text = |key: &str| event.data.get(key).and_then(|value| value.as_str());
@@ -52,7 +52,7 @@ pub fn last_cut(events: &[Event]) -> Option<Interruption> {
 ///
 /// # Errors
 /// When the files of earlier attempts cannot be read.
-pub fn continuation(
+pub(crate) fn continuation(
     store: &Store,
     task: &Task,
     events: &[Event],
@@ -93,7 +93,7 @@ fn session_of(attempt: &AttemptDir, record: &RunRecord) -> Result<Option<String>
 
 /// Returns whether a run could not continue its conversation: it no longer exists, is too long, or the agent started
 /// another one. The task then starts anew.
-pub fn is_refused(outcome: &Outcome, report: &RunReport, session: &str) -> bool {
+pub(crate) fn is_refused(outcome: &Outcome, report: &RunReport, session: &str) -> bool {
     let Outcome::Failed(failure) = outcome else { return false };
     let is_other = report.session_id.as_deref().is_some_and(|found| found != session);
     let is_final = matches!(failure.class, FailureClass::Error | FailureClass::Permanent);

@@ -8,7 +8,7 @@ use crate::model::{CooldownCause, Event, FailureClass, Task, Time};
 
 /// Maximum number of times that a task may lose its worker (crash, power failure). The limit ends a task that
 /// crashes the machine.
-pub const MAX_INTERRUPTIONS: u32 = 5;
+pub(crate) const MAX_INTERRUPTIONS: u32 = 5;
 
 /// Delay of a task for each earlier usage limit, overloaded service, or refused account that it met: other tasks
 /// go first, because this task may be the cause.
@@ -23,7 +23,7 @@ const MAX_REFUSALS: u32 = 64;
 
 /// Outcomes of a task's earlier attempts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PastAttempts {
+pub(crate) struct PastAttempts {
     /// Number of runs that failed.
     pub failures: u32,
     /// Number of runs whose worker died.
@@ -35,7 +35,7 @@ pub struct PastAttempts {
 }
 
 /// Counts the outcomes of the earlier attempts in a task's history.
-pub fn past(events: &[Event]) -> PastAttempts {
+pub(crate) fn past(events: &[Event]) -> PastAttempts {
     let mut past = PastAttempts::default();
     for event in events {
         let has = |key: &str| event.data.get(key).and_then(|value| value.as_str());
@@ -64,18 +64,18 @@ fn is_vendor_refusal(reason: &str) -> bool {
 /// Returns whether a task that its vendor refuses is itself the cause: it is refused repeatedly while other tasks
 /// are not, or for longer than any limit lasts. `others_done` is whether the vendor has answered other tasks since
 /// the last refusal.
-pub fn is_to_blame(past: PastAttempts, others_done: bool) -> bool {
+pub(crate) fn is_to_blame(past: PastAttempts, others_done: bool) -> bool {
     past.refusals >= MAX_REFUSALS || (past.refusals >= SUSPICIOUS_REFUSALS && others_done)
 }
 
 /// Returns whether [`is_to_blame`] depends on the other tasks.
-pub fn is_suspicious(past: PastAttempts) -> bool {
+pub(crate) fn is_suspicious(past: PastAttempts) -> bool {
     past.refusals >= SUSPICIOUS_REFUSALS
 }
 
 /// Disposition of a task after a failed run.
 #[derive(Clone, Debug, PartialEq)]
-pub enum RetryDecision {
+pub(crate) enum RetryDecision {
     /// Return it to the lane after this time; the attempt counts.
     Retry(Duration),
     /// Return it to the lane after this time; the attempt does not count.
@@ -86,7 +86,7 @@ pub enum RetryDecision {
 
 /// Decides what follows a failure. `is_to_blame` is whether the task itself causes the vendor's refusals; `random`
 /// spreads the delay.
-pub fn after_failure(
+pub(crate) fn after_failure(
     failure: &Failure,
     past: PastAttempts,
     is_to_blame: bool,
@@ -112,7 +112,7 @@ pub fn after_failure(
 
 /// Returns the delay before attempt `attempt + 1`: a random part (by `random`) of a maximum that starts at `first`
 /// and doubles each time up to `longest`, so that tasks that failed together are not retried together.
-pub fn retry_delay(attempt: u32, first: Duration, longest: Duration, random: u64) -> Duration {
+pub(crate) fn retry_delay(attempt: u32, first: Duration, longest: Duration, random: u64) -> Duration {
     let doublings = attempt.saturating_sub(1).min(30);
     let ceiling = first.saturating_mul(1 << doublings).min(longest);
     ceiling.mul_f64(random as f64 / u64::MAX as f64)

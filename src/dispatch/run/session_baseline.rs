@@ -11,7 +11,7 @@ use crate::dispatch::usage_log::{UsageRecord, by_model};
 
 /// Returns the baseline for the next run of `session` from the journal. The totals are unknown while no run has reported
 /// them and the run that started the conversation is not in the journal.
-pub fn baseline(journal: &str, session: &str) -> Baseline {
+pub(crate) fn baseline(journal: &str, session: &str) -> Baseline {
     let mut so_far = SessionSums::default();
     let mut seen = HashSet::new();
     for record in journal.lines().filter(|line| line.contains(session)).filter_map(UsageRecord::from_line) {

@@ -18,7 +18,7 @@ const MAX_NOTICE: usize = 1000;
 
 /// Cause of a failed run.
 #[derive(Clone, Debug)]
-pub struct FailureDiagnosis {
+pub(crate) struct FailureDiagnosis {
     /// Meaning of the failure.
     pub cause: NoticeMeaning,
     /// The vendor's refusal, if that is the cause.
@@ -26,7 +26,7 @@ pub struct FailureDiagnosis {
 }
 
 /// Determines the cause of a failed run from `message`, whose source is `speaker`, and from all other evidence.
-pub fn diagnose(run: &RunEvidence<'_>, message: &str, speaker: NoticeSource) -> FailureDiagnosis {
+pub(crate) fn diagnose(run: &RunEvidence<'_>, message: &str, speaker: NoticeSource) -> FailureDiagnosis {
     let notices = run.notices;
     let reasons = run.report.terminal_reason.iter().chain(&run.report.error_words);
     if let Some(cause) = reasons.into_iter().find_map(|reason| notices.reason(reason)) {
@@ -51,7 +51,7 @@ pub fn diagnose(run: &RunEvidence<'_>, message: &str, speaker: NoticeSource) -> 
 
 /// Returns the usage limit of the account if an event reports that the last call was refused, and the text of the
 /// answer consists of the notice only.
-pub fn refused_answer(run: &RunEvidence<'_>, message: &str) -> Option<FailureDiagnosis> {
+pub(crate) fn refused_answer(run: &RunEvidence<'_>, message: &str) -> Option<FailureDiagnosis> {
     let refusal = refusal(run)?;
     let matched = run.notices.find(message, NoticeSource::Anyone).filter(|_| message.len() <= MAX_NOTICE);
     let matched = matched.filter(|matched| matched.meaning == NoticeMeaning::Limit)?;
@@ -62,7 +62,7 @@ pub fn refused_answer(run: &RunEvidence<'_>, message: &str) -> Option<FailureDia
 }
 
 /// Returns the diagnosis for a program that requests a cooldown by its exit code.
-pub fn requested_pause(run: &RunEvidence<'_>, message: &str) -> FailureDiagnosis {
+pub(crate) fn requested_pause(run: &RunEvidence<'_>, message: &str) -> FailureDiagnosis {
     let matched = run
         .notices
         .find(message, NoticeSource::Anyone)

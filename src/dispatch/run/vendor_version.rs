@@ -29,12 +29,12 @@ struct CachedVersion {
 
 /// Known versions, by program path.
 #[derive(Debug, Default)]
-pub struct VersionCache(Mutex<BTreeMap<PathBuf, CachedVersion>>);
+pub(crate) struct VersionCache(Mutex<BTreeMap<PathBuf, CachedVersion>>);
 
 impl VersionCache {
     /// Returns the version of the program that serves a lane, or `None` if it does not print one. Programs
     /// that print their version in every run are not asked.
-    pub fn of(
+    pub(crate) fn of(
         &self,
         served: &ServedLane,
         program: &Path,

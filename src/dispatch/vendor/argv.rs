@@ -146,7 +146,7 @@ impl ArgumentValues {
 ///
 /// # Errors
 /// `Invalid`, with the reason.
-pub fn check_value(what: &str, value: &str) -> Result<()> {
+pub(super) fn check_value(what: &str, value: &str) -> Result<()> {
     let complaint = if value.is_empty() {
         "is empty"
     } else if value.starts_with('-') {

@@ -77,7 +77,7 @@ const UNDER_MAKE: &str = "MAKELEVEL";
 /// Returns the environment of an agent, sorted by name: `parent` without the variables that bind to a place or
 /// to a session (`session` lists those of the vendors' programs), then the `layers` in turn, in which `None`
 /// removes a variable.
-pub fn agent_environment(
+pub(crate) fn agent_environment(
     parent: &[(OsString, OsString)],
     session: &[String],
     layers: &[&BTreeMap<String, Option<String>>],

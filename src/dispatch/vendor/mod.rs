@@ -14,9 +14,10 @@ use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value};
 
-pub use argv::{ArgumentValues, Argv};
-pub use environment::agent_environment;
-pub use notices::{NoticeMatch, NoticeMeaning, NoticeSource, Notices, RefusedCall, ResetFormat};
+pub(crate) use argv::{ArgumentValues, Argv};
+pub(crate) use environment::agent_environment;
+pub use notices::Notices;
+pub(crate) use notices::{NoticeMatch, NoticeMeaning, NoticeSource, RefusedCall, ResetFormat};
 
 use super::config::reader::{Section, SourceText};
 use super::config::route::{Runner, setting_sources};
@@ -29,7 +30,7 @@ const EVERY: &str = "every";
 const PROFILES: &str = include_str!("profiles.yaml");
 
 /// The vendor name of runs whose route names a program instead of a vendor.
-pub const COMMAND: &str = "command";
+pub(crate) const COMMAND: &str = "command";
 
 const KEYS: [&str; 17] = [
     "like",

@@ -12,7 +12,8 @@ use crate::dispatch::config::reader::Section;
 use crate::model::duration;
 
 /// The keys of a vendor's profile that describe notices.
-pub const KEYS: [&str; 7] = ["says", "service_says", "http", "exits", "reasons", "resets", "limit_event"];
+pub(super) const KEYS: [&str; 7] =
+    ["says", "service_says", "http", "exits", "reasons", "resets", "limit_event"];
 
 /// What a notice means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

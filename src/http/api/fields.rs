@@ -3,25 +3,25 @@
 use super::params::{BODY, Field, Kind, MESSAGE, NAME, PATH, WORD, may, must};
 use crate::workspace::{SUBMIT_FIELDS, SubmitField, SubmitValue};
 
-pub const TEXT: Kind = Kind::Text(NAME);
-pub const WORDS: Kind = Kind::Text(WORD);
-pub const LONG: Kind = Kind::Text(MESSAGE);
-pub const FILE: Kind = Kind::Text(PATH);
-pub const NO_QUERY: &[Field] = &[];
-pub const WAIT: Kind = Kind::Seconds(315_360_000.0);
-pub const LEASE: Kind = Kind::Seconds(2_592_000.0);
-pub const DELAY: Kind = Kind::Seconds(315_360_000.0);
-pub const CLASSES: Kind = Kind::Word(&["error", "timeout", "lost", "usage_limit", "permanent"]);
-pub const LANE_TEXT: Kind = TEXT;
+pub(crate) const TEXT: Kind = Kind::Text(NAME);
+pub(crate) const WORDS: Kind = Kind::Text(WORD);
+pub(crate) const LONG: Kind = Kind::Text(MESSAGE);
+pub(crate) const FILE: Kind = Kind::Text(PATH);
+pub(crate) const NO_QUERY: &[Field] = &[];
+pub(crate) const WAIT: Kind = Kind::Seconds(315_360_000.0);
+pub(crate) const LEASE: Kind = Kind::Seconds(2_592_000.0);
+pub(crate) const DELAY: Kind = Kind::Seconds(315_360_000.0);
+pub(crate) const CLASSES: Kind = Kind::Word(&["error", "timeout", "lost", "usage_limit", "permanent"]);
+pub(crate) const LANE_TEXT: Kind = TEXT;
 
-pub const WAIT_SECONDS: Field =
+pub(crate) const WAIT_SECONDS: Field =
     may("wait_seconds", WAIT, "How long to wait for it, in seconds; the default is six hours.");
-pub const TOKEN: Field = must("claim_token", TEXT, "The token returned by claim.");
-pub const OWNER: Field = may("owner", WORDS, "The owner of the claim; `worker` by default.");
-pub const LEASE_SECONDS: Field =
+pub(crate) const TOKEN: Field = must("claim_token", TEXT, "The token returned by claim.");
+pub(crate) const OWNER: Field = may("owner", WORDS, "The owner of the claim; `worker` by default.");
+pub(crate) const LEASE_SECONDS: Field =
     may("lease_seconds", LEASE, "The length of the lease, in seconds; 7200 by default.");
-pub const BY: Field = may("by", WORDS, "Who makes the change; `api` by default.");
-pub const SINCE: Field =
+pub(crate) const BY: Field = may("by", WORDS, "Who makes the change; `api` by default.");
+pub(crate) const SINCE: Field =
     may("since", Kind::Whole(0, i64::MAX), "The number of the last event that the client has.");
 
 /// The fields of `POST /tasks` in addition to [`SUBMIT_FIELDS`]: other names, and agent-lanes' form.
@@ -50,7 +50,7 @@ const SUBMIT_BODY: usize = {
 };
 
 /// The fields of `POST /tasks`.
-pub const SUBMIT: &[Field] = &{
+pub(crate) const SUBMIT: &[Field] = &{
     let mut fields = [SUBMIT_ALSO[0]; SUBMIT_BODY + SUBMIT_ALSO.len()];
     let (mut filled, mut at) = (0, 0);
     while at < SUBMIT_FIELDS.len() {
@@ -81,7 +81,7 @@ const fn kind_of(field: &SubmitField) -> Kind {
     }
 }
 
-pub const RESPOND: &[Field] = &[
+pub(crate) const RESPOND: &[Field] = &[
     must("body", Kind::Text(BODY), "The answer."),
     may("claim_token", TEXT, "The token returned by claim; not needed for a task that is not claimed."),
     may("reviewer", WORDS, "Who answers; `worker` by default."),
@@ -100,16 +100,16 @@ pub const RESPOND: &[Field] = &[
 ];
 
 const ONE_MODEL: Field = may("model", TEXT, "One of its models; all by default.");
-pub const PAUSE_VENDOR: &[Field] = &[
+pub(crate) const PAUSE_VENDOR: &[Field] = &[
     ONE_MODEL,
     may("for_seconds", DELAY, "How long, in seconds; until it is resumed by default."),
     may("until", Kind::Time, "The end of the pause, instead of its length."),
     may("reason", LONG, "Why."),
 ];
-pub const RESUME_VENDOR: &[Field] = &[ONE_MODEL];
-pub const CREATE_LANE: &[Field] =
+pub(crate) const RESUME_VENDOR: &[Field] = &[ONE_MODEL];
+pub(crate) const CREATE_LANE: &[Field] =
     &[must("name", LANE_TEXT, "The lane."), may("description", LONG, "What it is for.")];
-pub const EDIT_LANE: &[Field] = &[
+pub(crate) const EDIT_LANE: &[Field] = &[
     may("name", LANE_TEXT, "A new name; only of a lane without tasks."),
     may("description", LONG, "What it is for."),
     may("paused", Kind::Flag, "Whether its tasks cannot be claimed."),
@@ -118,9 +118,9 @@ pub const EDIT_LANE: &[Field] = &[
 
 const SETTINGS: &str = "The keys of a route in handoff.yaml. Those that choose programs, models, arguments, environment, \
     directories or rights, and wider limits, are accepted only with --allow-route-programs.";
-pub const CREATE_ROUTE: &[Field] = &[
+pub(crate) const CREATE_ROUTE: &[Field] = &[
     may("lane", LANE_TEXT, "The lane."),
     may("queue_name", LANE_TEXT, "The same, as boards call it."),
     must("settings", Kind::Map, SETTINGS),
 ];
-pub const EDIT_ROUTE: &[Field] = &[must("settings", Kind::Map, SETTINGS)];
+pub(crate) const EDIT_ROUTE: &[Field] = &[must("settings", Kind::Map, SETTINGS)];

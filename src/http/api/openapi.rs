@@ -15,7 +15,7 @@ const ID_PATTERN: &str = r"^(?!.*\.\.)[a-zA-Z0-9][a-zA-Z0-9._-]*$";
 const LANE_PATTERN: &str = r"^(?!-|\.$|\.\.$|\s*$)[^\u0000-\u001f\u007f-\u009f]+$";
 
 /// Returns the document that describes these operations.
-pub fn document<'a>(operations: impl Iterator<Item = &'a Operation>) -> Object {
+pub(crate) fn document<'a>(operations: impl Iterator<Item = &'a Operation>) -> Object {
     let mut paths = Map::new();
     for operation in operations {
         let path = paths.entry(operation.path).or_insert_with(|| Value::Object(Map::new()));

@@ -3,7 +3,7 @@
 use super::params::Field;
 
 /// One operation, in the sense of OpenAPI: a method on a path.
-pub struct Operation {
+pub(crate) struct Operation {
     /// The method; HEAD and OPTIONS are served without an entry of their own.
     pub method: &'static str,
     /// The path, with the parameter's name in braces.

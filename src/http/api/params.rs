@@ -13,15 +13,15 @@ use crate::model::json::Object;
 use crate::model::{ClaimToken, Time};
 
 /// The most characters of a name. These limits are no smaller than those of the queue, which count bytes.
-pub const NAME: usize = 200;
+pub(crate) const NAME: usize = 200;
 /// The most characters of a word.
-pub const WORD: usize = 1000;
+pub(crate) const WORD: usize = 1000;
 /// The most characters of a path.
-pub const PATH: usize = 4096;
+pub(crate) const PATH: usize = 4096;
 /// The most characters of a message.
-pub const MESSAGE: usize = 128 * 1024;
+pub(crate) const MESSAGE: usize = 128 * 1024;
 /// The most characters of a prompt or an answer.
-pub const BODY: usize = MAX_BODY;
+pub(crate) const BODY: usize = MAX_BODY;
 /// How many characters of an unknown name an error message repeats.
 const MAX_SHOWN: usize = 60;
 /// The most items of a list.
@@ -33,7 +33,7 @@ fn is_within(text: &str, most: usize) -> bool {
 
 /// The values that a field may have. A field that is null counts as absent.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Text of at most this many characters.
     Text(usize),
     /// One of these words.
@@ -58,7 +58,7 @@ pub enum Kind {
 
 /// One field.
 #[derive(Clone, Copy, Debug)]
-pub struct Field {
+pub(crate) struct Field {
     /// Its name.
     pub name: &'static str,
     /// The values that it may have.
@@ -70,12 +70,12 @@ pub struct Field {
 }
 
 /// An optional field.
-pub const fn may(name: &'static str, kind: Kind, about: &'static str) -> Field {
+pub(crate) const fn may(name: &'static str, kind: Kind, about: &'static str) -> Field {
     Field { name, kind, is_required: false, about }
 }
 
 /// A required field.
-pub const fn must(name: &'static str, kind: Kind, about: &'static str) -> Field {
+pub(crate) const fn must(name: &'static str, kind: Kind, about: &'static str) -> Field {
     Field { name, kind, is_required: true, about }
 }
 
@@ -137,7 +137,7 @@ impl Kind {
     }
 
     /// Returns the kind as a JSON schema.
-    pub fn schema(self) -> Value {
+    pub(crate) fn schema(self) -> Value {
         match self {
             Self::Text(most) => json!({"type": "string", "maxLength": most}),
             Self::Word(words) => json!({"type": "string", "enum": words}),
@@ -161,7 +161,7 @@ impl Kind {
 }
 
 /// Returns fields as the JSON schema of an object.
-pub fn schema_of(fields: &[Field]) -> Value {
+pub(crate) fn schema_of(fields: &[Field]) -> Value {
     let properties: Map<String, Value> = fields
         .iter()
         .map(|field| {
@@ -184,7 +184,7 @@ pub fn schema_of(fields: &[Field]) -> Value {
 
 /// The checked fields of one request's body or query.
 #[derive(Debug, Default)]
-pub struct Params {
+pub(crate) struct Params {
     object: Object,
     /// Keys that are not names of fields.
     unknown: Vec<String>,
@@ -195,7 +195,7 @@ impl Params {
     ///
     /// # Errors
     /// `Invalid` when it is not a JSON object, or a field is missing or has a wrong value.
-    pub fn from_body(fields: &[Field], bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn from_body(fields: &[Field], bytes: &[u8]) -> Result<Self> {
         let is_known = |key: &str| fields.iter().any(|field| field.name == key);
         let object = if bytes.is_empty() { Object::new() } else { strict_json::parse(bytes, is_known)? };
         Self::check(fields, object)
@@ -205,7 +205,7 @@ impl Params {
     ///
     /// # Errors
     /// `Invalid` when a field is unknown, missing or given twice, or has a wrong value.
-    pub fn from_query(fields: &[Field], query: &str) -> Result<Self> {
+    pub(crate) fn from_query(fields: &[Field], query: &str) -> Result<Self> {
         let mut object = Object::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
@@ -252,28 +252,28 @@ impl Params {
     ///
     /// # Errors
     /// `Invalid` when a field is missing or has a wrong value.
-    pub fn from_item(fields: &[Field], item: &Value) -> Result<Self> {
+    pub(crate) fn from_item(fields: &[Field], item: &Value) -> Result<Self> {
         Self::check(fields, item.as_object().cloned().unwrap_or_default())
     }
 
     /// Returns a warning about unknown keys, if there are any.
-    pub fn warning(&self) -> Option<String> {
+    pub(crate) fn warning(&self) -> Option<String> {
         (!self.unknown.is_empty())
             .then(|| format!("the body has unknown keys, which are ignored: {}", brief_list(&self.unknown)))
     }
 
     /// Returns whether a field is present.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.object.contains_key(name)
     }
 
     /// Returns text.
-    pub fn text(&self, name: &str) -> Option<String> {
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.str(name).map(str::to_string)
     }
 
     /// Returns text without copying it.
-    pub fn str(&self, name: &str) -> Option<&str> {
+    pub(crate) fn str(&self, name: &str) -> Option<&str> {
         self.object.get(name)?.as_str()
     }
 
@@ -281,58 +281,58 @@ impl Params {
     ///
     /// # Errors
     /// `Invalid` when it is missing.
-    pub fn needed(&self, name: &str) -> Result<String> {
+    pub(crate) fn needed(&self, name: &str) -> Result<String> {
         self.text(name).ok_or_else(|| missing(name))
     }
 
     /// Returns text, or the default.
-    pub fn text_or(&self, name: &str, default: &str) -> String {
+    pub(crate) fn text_or(&self, name: &str, default: &str) -> String {
         self.text(name).unwrap_or_else(|| default.to_string())
     }
 
     /// Returns a time.
-    pub fn time(&self, name: &str) -> Option<Time> {
+    pub(crate) fn time(&self, name: &str) -> Option<Time> {
         Time::parse(self.object.get(name)?.as_str()?).ok()
     }
 
     /// Returns a whole number.
-    pub fn whole(&self, name: &str) -> Option<i64> {
+    pub(crate) fn whole(&self, name: &str) -> Option<i64> {
         self.object.get(name)?.as_i64()
     }
 
     /// Returns a whole number whose field does not allow negative ones.
-    pub fn count(&self, name: &str) -> Option<u64> {
+    pub(crate) fn count(&self, name: &str) -> Option<u64> {
         self.object.get(name)?.as_u64()
     }
 
     /// Returns a number of seconds.
-    pub fn seconds(&self, name: &str) -> Option<f64> {
+    pub(crate) fn seconds(&self, name: &str) -> Option<f64> {
         self.object.get(name)?.as_f64()
     }
 
     /// Returns a flag; false when it is absent.
-    pub fn flag(&self, name: &str) -> bool {
+    pub(crate) fn flag(&self, name: &str) -> bool {
         self.object.get(name).and_then(Value::as_bool).unwrap_or(false)
     }
 
     /// Returns a list of texts; `None` when it is absent.
-    pub fn texts(&self, name: &str) -> Option<Vec<String>> {
+    pub(crate) fn texts(&self, name: &str) -> Option<Vec<String>> {
         let items = self.object.get(name)?.as_array()?;
         Some(items.iter().filter_map(|item| item.as_str().map(str::to_string)).collect())
     }
 
     /// Returns the objects of a list; empty when it is absent.
-    pub fn items(&self, name: &str) -> &[Value] {
+    pub(crate) fn items(&self, name: &str) -> &[Value] {
         self.object.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
     /// Returns an object; empty when it is absent.
-    pub fn map(&self, name: &str) -> Object {
+    pub(crate) fn map(&self, name: &str) -> Object {
         self.object.get(name).and_then(Value::as_object).cloned().unwrap_or_default()
     }
 
     /// Returns a claim token.
-    pub fn token(&self, name: &str) -> Option<ClaimToken> {
+    pub(crate) fn token(&self, name: &str) -> Option<ClaimToken> {
         self.text(name).map(ClaimToken::from_text)
     }
 }
@@ -355,12 +355,12 @@ fn unknown_parameter(fields: &[Field], name: &str) -> Error {
 }
 
 /// The refusal of a request that lacks a field.
-pub fn missing(name: &str) -> Error {
+pub(crate) fn missing(name: &str) -> Error {
     Error::invalid(format!("missing field: {name}"))
 }
 
 /// Percent-encoded text in clear.
-pub fn decode(text: &str, plus_is_space: bool) -> Result<String> {
+pub(crate) fn decode(text: &str, plus_is_space: bool) -> Result<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

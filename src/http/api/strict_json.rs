@@ -21,7 +21,7 @@ const MAX_VALUES: usize = 100_000;
 ///
 /// # Errors
 /// `Invalid` with what is wrong with the body.
-pub fn parse(bytes: &[u8], known: impl Fn(&str) -> bool) -> Result<Object> {
+pub(crate) fn parse(bytes: &[u8], known: impl Fn(&str) -> bool) -> Result<Object> {
     let text = std::str::from_utf8(bytes).map_err(|_| Error::invalid("the body is not UTF-8 text"))?;
     check(text)?;
     let mut reader = Deserializer::from_str(text);

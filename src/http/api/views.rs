@@ -7,14 +7,14 @@ use crate::model::Task;
 use crate::store::Submitted;
 
 /// A task as everyone may see it: without the token of its claim.
-pub fn public_task(task: &Task) -> Value {
+pub(crate) fn public_task(task: &Task) -> Value {
     let mut object = task.to_public_object();
     object.insert("claim_token".into(), Value::Null);
     Value::Object(object)
 }
 
 /// The response to a client that has claimed a task or has shown its claim token: the one place that shows a token.
-pub fn claimed(task: &Task) -> HttpResponse {
+pub(crate) fn claimed(task: &Task) -> HttpResponse {
     let token = task.status.claim().map(|claim| claim.token.as_str().to_string());
     ok([
         ("task", Value::Object(task.to_public_object())),
@@ -24,7 +24,7 @@ pub fn claimed(task: &Task) -> HttpResponse {
 }
 
 /// The response to a submit that is durable.
-pub fn submitted(submitted: &Submitted, warnings: Vec<String>) -> HttpResponse {
+pub(crate) fn submitted(submitted: &Submitted, warnings: Vec<String>) -> HttpResponse {
     let status = if submitted.existing { 200 } else { 201 };
     let response = HttpResponse::json(
         status,

@@ -14,7 +14,7 @@ use crate::store::{DISPATCHER, WorkerInfo};
 const RECENT_OUTPUT: u64 = 16 * 1024;
 
 /// `GET /status`
-pub fn status(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn status(call: &Call<'_>) -> HandlerResult {
     let app = call.app;
     let workers = app.store.live_workers()?;
     let dispatchers: Vec<&WorkerInfo> = workers.iter().filter(|worker| worker.kind == DISPATCHER).collect();
@@ -40,14 +40,14 @@ pub fn status(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `GET /agents`
-pub fn list(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
     let agents = all(call.app)?;
     let count = agents.len();
     Ok(ok([("agents", agents.into()), ("count", count.into())]).into())
 }
 
 /// `GET /agents/{task_id}`
-pub fn show(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn show(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
     let is_it = |agent: &Value| agent.get("task_id").and_then(Value::as_str) == Some(id.as_str());
     let agent = all(call.app)?.into_iter().find(is_it);

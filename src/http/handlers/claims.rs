@@ -11,12 +11,12 @@ use crate::store::LaneQuery;
 use crate::workspace::check_lane;
 
 /// How long a request waits by default, in seconds.
-pub const DEFAULT_WAIT: f64 = 21_600.0;
+pub(crate) const DEFAULT_WAIT: f64 = 21_600.0;
 /// The default length of a lease, in seconds.
 const DEFAULT_LEASE: f64 = 7200.0;
 
 /// `GET /tasks/next`
-pub fn next(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn next(call: &Call<'_>) -> HandlerResult {
     let lanes = call.query.texts("lane").filter(|lanes| !lanes.is_empty());
     let lanes = lanes.ok_or_else(|| missing("lane"))?;
     let filter = Filter::parse(&call.query.texts("match").unwrap_or_default())?;
@@ -25,7 +25,7 @@ pub fn next(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `POST /tasks/claim`
-pub fn claim_next(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn claim_next(call: &Call<'_>) -> HandlerResult {
     let mut lanes = call.body.texts("lanes").unwrap_or_default();
     lanes.extend(call.body.text("lane"));
     if lanes.is_empty() {
@@ -54,13 +54,13 @@ fn owner(call: &Call<'_>) -> Result<String> {
 }
 
 /// `POST /tasks/{id}/claim`
-pub fn claim(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn claim(call: &Call<'_>) -> HandlerResult {
     let seconds = call.body.seconds("lease_seconds").unwrap_or(DEFAULT_LEASE);
     Ok(claimed(&call.app.store.claim(&call.id()?, &owner(call)?, seconds)?).into())
 }
 
 /// `POST /tasks/{id}/renew`
-pub fn renew(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn renew(call: &Call<'_>) -> HandlerResult {
     let token = call.body.token("claim_token").ok_or_else(|| missing("claim_token"))?;
     let renew = Command::Renew { token, lease_seconds: call.body.seconds("lease_seconds") };
     let (task, _) = call.app.store.apply(&call.id()?, &renew)?;
@@ -68,7 +68,7 @@ pub fn renew(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `POST /tasks/{id}/release`
-pub fn release(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn release(call: &Call<'_>) -> HandlerResult {
     let release = Command::Release {
         token: call.body.token("claim_token").ok_or_else(|| missing("claim_token"))?,
         reason: call.body.text("reason"),

@@ -22,18 +22,18 @@ struct LaneRoute {
 }
 
 /// `GET /routes`
-pub fn list(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
     let routes: Vec<Value> = all(call.app)?.iter().map(|(lane, route)| view(lane, route)).collect();
     Ok(ok([("count", routes.len().into()), ("routes", routes.into())]).into())
 }
 
 /// `GET /routes/{lane}`
-pub fn show(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn show(call: &Call<'_>) -> HandlerResult {
     Ok(one(call.app, &call.parameter, 200)?.into())
 }
 
 /// `POST /routes`
-pub fn create(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn create(call: &Call<'_>) -> HandlerResult {
     let lane =
         call.body.text("lane").or_else(|| call.body.text("queue_name")).ok_or_else(|| missing("lane"))?;
     check_lane(&lane)?;
@@ -51,7 +51,7 @@ pub fn create(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `PATCH /routes/{lane}`: keys that are not named stay as they are.
-pub fn edit(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn edit(call: &Call<'_>) -> HandlerResult {
     let lane = &call.parameter;
     let route = all(call.app)?.remove(lane).ok_or_else(|| unknown(lane))?;
     let (before, changes) = (route.is_stored.then(|| route.settings.clone()), call.body.map("settings"));
@@ -64,7 +64,7 @@ pub fn edit(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `DELETE /routes/{lane}`: deletes a route of routes.json; the file's route applies again, if it has one.
-pub fn delete(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn delete(call: &Call<'_>) -> HandlerResult {
     let lane = &call.parameter;
     let route = all(call.app)?.remove(lane).ok_or_else(|| unknown(lane))?;
     if !route.is_stored {

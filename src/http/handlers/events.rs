@@ -11,7 +11,7 @@ use crate::model::task::object;
 use crate::model::{Command, TaskId};
 
 /// `POST /tasks/{id}/events`
-pub fn add(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn add(call: &Call<'_>) -> HandlerResult {
     let note = Command::Note {
         kind: call.body.text_or("type", "note"),
         message: call.body.text_or("message", ""),
@@ -23,7 +23,7 @@ pub fn add(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `POST /tasks/{id}/comments`
-pub fn comment(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn comment(call: &Call<'_>) -> HandlerResult {
     let note = Command::Note {
         kind: COMMENT.to_string(),
         message: call.body.needed("comment")?,
@@ -39,7 +39,7 @@ pub fn comment(call: &Call<'_>) -> HandlerResult {
 const COMMENT: &str = "comment";
 
 /// Returns the comments of a task, oldest first.
-pub fn comments(app: &App, id: &TaskId) -> Result<Value> {
+pub(crate) fn comments(app: &App, id: &TaskId) -> Result<Value> {
     let comments = app.store.events(id)?.into_iter().filter(|event| event.kind == COMMENT).map(|event| {
         let mut object = Object::new();
         object.insert("comment".into(), event.message.into());
@@ -51,7 +51,7 @@ pub fn comments(app: &App, id: &TaskId) -> Result<Value> {
 }
 
 /// `GET /tasks/{id}/events`
-pub fn follow_task(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn follow_task(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
     let task = call.app.store.task(&id)?;
     let since = last_seen(call)?;
@@ -72,7 +72,7 @@ pub fn follow_task(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `GET /events`
-pub fn follow_all(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn follow_all(call: &Call<'_>) -> HandlerResult {
     // In this order, because the end of the feed only moves forward.
     let seen = last_seen(call)?;
     let end = call.app.store.feed_end()?;

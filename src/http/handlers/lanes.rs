@@ -14,7 +14,7 @@ use crate::store::Pause;
 use crate::workspace::check_lane;
 
 /// `GET /lanes`, `GET /queues`
-pub fn list(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
     let lanes = all(call.app)?;
     let count = lanes.len();
     let lanes = Value::from(lanes);
@@ -22,12 +22,12 @@ pub fn list(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `GET /lanes/{name}`, `GET /queues/{name}`
-pub fn show(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn show(call: &Call<'_>) -> HandlerResult {
     Ok(one(call.app, &call.parameter, 200)?.into())
 }
 
 /// `POST /lanes`, `POST /queues`
-pub fn create(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn create(call: &Call<'_>) -> HandlerResult {
     let name = call.body.needed("name")?;
     check_lane(&name)?;
     if exists(call.app, &name)? {
@@ -42,7 +42,7 @@ pub fn create(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `PATCH /lanes/{name}`, `PATCH /queues/{name}`
-pub fn edit(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn edit(call: &Call<'_>) -> HandlerResult {
     let (store, old) = (&call.app.store, &call.parameter);
     check_exists(call.app, old)?;
     let new = call.body.text("name").unwrap_or_else(|| old.clone());
@@ -74,7 +74,7 @@ pub fn edit(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `DELETE /lanes/{name}`, `DELETE /queues/{name}`: only of a lane without tasks.
-pub fn delete(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn delete(call: &Call<'_>) -> HandlerResult {
     let name = &call.parameter;
     check_exists(call.app, name)?;
     check_unused(call.app, name, "delete")?;
@@ -87,7 +87,7 @@ pub fn delete(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `POST /lanes/{name}/pause`: also for a lane that does not exist yet.
-pub fn pause(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn pause(call: &Call<'_>) -> HandlerResult {
     let name = &call.parameter;
     check_lane(name)?;
     let changed = call.app.store.pause(name, call.body.text("reason").as_deref())?;
@@ -95,7 +95,7 @@ pub fn pause(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `POST /lanes/{name}/resume`
-pub fn resume(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn resume(call: &Call<'_>) -> HandlerResult {
     let name = &call.parameter;
     check_lane(name)?;
     let changed = call.app.store.resume(name)?;
@@ -150,7 +150,7 @@ fn one(app: &App, name: &str, status: u16) -> Result<HttpResponse> {
 
 /// Returns all lanes: those that the configuration names or a board has described, that are paused, or that have
 /// tasks.
-pub fn all(app: &App) -> Result<Vec<Value>> {
+pub(crate) fn all(app: &App) -> Result<Vec<Value>> {
     let descriptions = app.store.lane_descriptions()?;
     let paused = app.store.paused()?;
     let counts = app.counts.read(&app.store)?;

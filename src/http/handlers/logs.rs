@@ -10,7 +10,7 @@ use crate::http::wait_for::WaitFor;
 const MAX_WHOLE: usize = 8 * 1024 * 1024;
 
 /// `GET /tasks/{id}/log`
-pub fn show(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn show(call: &Call<'_>) -> HandlerResult {
     let (id, store) = (call.id()?, &call.app.store);
     store.task(&id)?;
     let stream = call.query.text_or("stream", "stdout");

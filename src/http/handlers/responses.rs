@@ -13,7 +13,7 @@ use crate::http::wait_for::WaitFor;
 use crate::model::{Command, FailureClass, ResponseStatus, TaskId, Verdict};
 
 /// `POST /tasks/{id}/response`
-pub fn give(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn give(call: &Call<'_>) -> HandlerResult {
     let body = &call.body;
     // The parameters were checked: these words are valid.
     let status = body.text("status").and_then(|word| ResponseStatus::parse(&word));
@@ -38,13 +38,13 @@ pub fn give(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `GET /tasks/{id}/response`
-pub fn wait_one(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn wait_one(call: &Call<'_>) -> HandlerResult {
     let wait = WaitFor::Responses { ids: vec![call.id()?], all: true, is_single: true };
     call.wait(wait, call.query.seconds("wait_seconds").unwrap_or(DEFAULT_WAIT))
 }
 
 /// `GET /tasks/wait`
-pub fn wait_several(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn wait_several(call: &Call<'_>) -> HandlerResult {
     let ids = call.query.texts("id").filter(|ids| !ids.is_empty());
     let ids = ids.ok_or_else(|| missing("id"))?;
     let ids = ids.iter().map(|id| TaskId::parse(id)).collect::<Result<Vec<_>>>()?;

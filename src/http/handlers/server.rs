@@ -12,7 +12,7 @@ use crate::http::transport::response::{HttpResponse, ok};
 const FIRST_PAGE: &str = "/status";
 
 /// `GET /healthz`: whether the store is in place and readable. Without the token, the response gives no reason.
-pub fn health(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn health(call: &Call<'_>) -> HandlerResult {
     let check = || -> HandlerResult {
         if call.app.is_stopping() {
             return Err(HttpResponse::stopping());
@@ -34,7 +34,7 @@ pub fn health(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `GET /metrics`
-pub fn metrics(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn metrics(call: &Call<'_>) -> HandlerResult {
     let app = call.app;
     let counts = app.counts.read(&app.store)?;
     let mut out = String::new();
@@ -72,7 +72,7 @@ pub fn metrics(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `GET /open`: exchanges the code that `lanes serve --open` has printed for a cookie.
-pub fn open(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn open(call: &Call<'_>) -> HandlerResult {
     let code = call.query.needed("code")?;
     // A HEAD request only checks that the page exists, and must not use up the code.
     let session = call.app.auth.session.as_ref().filter(|_| !call.is_head());

@@ -24,7 +24,7 @@ use crate::workspace::check_key;
 const MAX_INLINE_READ: u64 = 4 * 1024 * 1024;
 
 /// `POST /tasks`: the batch thread sends the response.
-pub fn submit(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn submit(call: &Call<'_>) -> HandlerResult {
     let app = call.app;
     let files = app.fingerprints();
     let draft = SubmitDraft::read(&app.config, &app.allowed_paths, &call.body, key(call)?, &files)?;
@@ -37,7 +37,7 @@ pub fn submit(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `POST /tasks/batch`: each task is accepted or refused on its own.
-pub fn submit_batch(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn submit_batch(call: &Call<'_>) -> HandlerResult {
     let app = call.app;
     let common = key(call)?;
     let files = app.fingerprints();

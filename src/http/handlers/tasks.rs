@@ -18,12 +18,12 @@ use crate::store::Submitted;
 use crate::workspace::{TaskEdit, check_edit, check_lane};
 
 /// The most tasks on one page.
-pub const MAX_PAGE: i64 = 1000;
+pub(crate) const MAX_PAGE: i64 = 1000;
 /// The number of tasks on a page by default.
 const DEFAULT_PAGE: u64 = 100;
 
 /// `GET /tasks/{id}`: the task, and next to it the fields that boards expect.
-pub fn show(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn show(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
     let task = call.app.store.task(&id)?;
     Ok(with_board_fields(call, &task)?.into())
@@ -44,7 +44,7 @@ fn with_board_fields(call: &Call<'_>, task: &Task) -> Result<HttpResponse> {
 }
 
 /// `PATCH /tasks/{id}`
-pub fn edit(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn edit(call: &Call<'_>) -> HandlerResult {
     let body = &call.body;
     let edit = check_edit(TaskEdit {
         name: body.text("name"),
@@ -57,7 +57,7 @@ pub fn edit(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `POST /tasks/{id}/cancel`
-pub fn cancel(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn cancel(call: &Call<'_>) -> HandlerResult {
     let by = call.body.text_or("by", "api");
     let cancel = Command::Cancel { reason: call.body.text("reason"), by };
     let (task, effect) = call.app.store.apply(&call.id()?, &cancel)?;
@@ -65,20 +65,20 @@ pub fn cancel(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `POST /tasks/{id}/retry`
-pub fn retry(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn retry(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
     Ok(retried(&id, &call.app.store.retry(&id, &call.body.text_or("by", "api"))?))
 }
 
 /// `POST /tasks/{id}/redrive`: like retry, but only for dead tasks.
-pub fn redrive(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn redrive(call: &Call<'_>) -> HandlerResult {
     let id = call.id()?;
     check_redrive(&call.app.store.task(&id)?)?;
     retry(call)
 }
 
 /// `POST /lanes/{name}/redrive`: retries all dead tasks of a lane that have not been retried.
-pub fn redrive_lane(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn redrive_lane(call: &Call<'_>) -> HandlerResult {
     check_lane(&call.parameter)?;
     let (store, by) = (&call.app.store, call.body.text_or("by", "api"));
     let mut results = Vec::new();
@@ -105,7 +105,7 @@ fn successor(id: &TaskId, submitted: &Submitted) -> Object {
 }
 
 /// `GET /tasks/{id}/why`
-pub fn why(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn why(call: &Call<'_>) -> HandlerResult {
     let task = call.app.store.task(&call.id()?)?;
     let reason = crate::workspace::why(&call.app.store, &task)?;
     Ok(ok([
@@ -118,7 +118,7 @@ pub fn why(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `GET /tasks/{id}/history`: the task with all of its events, and its response.
-pub fn history(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn history(call: &Call<'_>) -> HandlerResult {
     let (id, store) = (call.id()?, &call.app.store);
     let task = store.task(&id)?;
     let events = store.events(&id)?.into_iter().map(|event| Value::Object(event.to_object()));
@@ -127,7 +127,7 @@ pub fn history(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `POST /tasks/{id}/move`
-pub fn move_to(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn move_to(call: &Call<'_>) -> HandlerResult {
     let lane = call.body.text("lane").or_else(|| call.body.text("target_queue"));
     let lane = lane.ok_or_else(|| missing("lane"))?;
     check_lane(&lane)?;
@@ -136,7 +136,7 @@ pub fn move_to(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `GET /tasks`: one page, oldest first.
-pub fn list(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
     let query = &call.query;
     let lanes = query.texts("lane").unwrap_or_default();
     let states = query.texts("state").unwrap_or_default();

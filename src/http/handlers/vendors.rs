@@ -10,14 +10,14 @@ use crate::model::json::Object;
 use crate::model::{Cooldown, Cooldowns, limits};
 
 /// `GET /vendors`: those that have a cooldown or are paused.
-pub fn list(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn list(call: &Call<'_>) -> HandlerResult {
     let cooldowns = call.app.store.active_cooldowns()?;
     let count = cooldowns.len();
     Ok(ok([("parked", by_key(&cooldowns)), ("count", count.into())]).into())
 }
 
 /// `POST /vendors/{name}/pause`
-pub fn pause(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn pause(call: &Call<'_>) -> HandlerResult {
     let (vendor, model) = vendor_and_model(call)?;
     let reason = call.body.text("reason");
     if let Some(reason) = &reason {
@@ -30,14 +30,14 @@ pub fn pause(call: &Call<'_>) -> HandlerResult {
 }
 
 /// `POST /vendors/{name}/resume`
-pub fn resume(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn resume(call: &Call<'_>) -> HandlerResult {
     let (vendor, model) = vendor_and_model(call)?;
     let ended = call.app.store.resume_vendor(&vendor, model.as_deref())?;
     Ok(changed(&vendor, false, &ended).into())
 }
 
 /// Returns all cooldowns as JSON, by their keys.
-pub fn by_key(cooldowns: &Cooldowns) -> Value {
+pub(crate) fn by_key(cooldowns: &Cooldowns) -> Value {
     let entries = cooldowns.iter().map(|(key, cooldown)| (key.clone(), Value::Object(cooldown.to_object())));
     Value::Object(entries.collect::<Object>())
 }

@@ -12,7 +12,7 @@ thread_local! {
 }
 
 /// Returns whether a panic of this thread would be caught; for the panic hook.
-pub fn is_panic_caught() -> bool {
+pub(crate) fn is_panic_caught() -> bool {
     IS_CAUGHT.get()
 }
 

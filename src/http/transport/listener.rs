@@ -36,7 +36,7 @@ impl Reactor {
     ///
     /// # Errors
     /// `Io` when the system has no resources for it, `Config` when it allows too few open files.
-    pub fn listen(listeners: Vec<ListenSocket>) -> Result<Self> {
+    pub(crate) fn listen(listeners: Vec<ListenSocket>) -> Result<Self> {
         let prepare = || -> std::io::Result<(OwnedFd, OwnedFd)> {
             let epoll = epoll::create(CreateFlags::CLOEXEC)?;
             let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -68,7 +68,7 @@ impl Reactor {
     ///
     /// # Errors
     /// `Io` when the system cannot report it.
-    pub fn address(&self) -> Result<Option<SocketAddr>> {
+    pub(crate) fn address(&self) -> Result<Option<SocketAddr>> {
         let addresses = self.listeners.iter().map(ListenSocket::address).collect::<Result<Vec<_>>>()?;
         Ok(addresses.into_iter().flatten().next())
     }

@@ -15,24 +15,24 @@ const SMALL: usize = 64 * 1024;
 
 /// The most bytes that all connections may use together.
 #[derive(Debug)]
-pub struct MemoryBudget {
+pub(crate) struct MemoryBudget {
     max: usize,
     used: AtomicUsize,
 }
 
 impl MemoryBudget {
     /// A budget of `max` bytes.
-    pub fn new(max: usize) -> Arc<Self> {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { max, used: AtomicUsize::new(0) })
     }
 
     /// Returns the bytes in use.
-    pub fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
     /// Returns whether `bytes` more fit; while less than an eighth is in use, everything does.
-    pub fn has_room(&self, bytes: usize) -> bool {
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
         self.used() <= self.max / 8 || self.used().saturating_add(bytes) <= self.limit_for(bytes)
     }
 
@@ -52,19 +52,19 @@ impl MemoryBudget {
 
 /// A part of a budget, returned when this is dropped. A reservation without a budget is not counted.
 #[derive(Debug, Default)]
-pub struct Reservation {
+pub(crate) struct Reservation {
     budget: Option<Arc<MemoryBudget>>,
     bytes: usize,
 }
 
 impl Reservation {
     /// An empty reservation on `budget`.
-    pub fn on(budget: &Arc<MemoryBudget>) -> Self {
+    pub(crate) fn on(budget: &Arc<MemoryBudget>) -> Self {
         Self { budget: Some(Arc::clone(budget)), bytes: 0 }
     }
 
     /// Makes it at least `bytes`. Returns `false`, changing nothing, when the budget has no room for that.
-    pub fn grow(&mut self, bytes: usize) -> bool {
+    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         let has_room =
             more == 0 || self.budget.as_ref().is_none_or(|budget| budget.take(more, self.bytes + more));
@@ -75,7 +75,7 @@ impl Reservation {
     }
 
     /// Makes it `bytes`, even if the budget has no room for that.
-    pub fn force(&mut self, bytes: usize) {
+    pub(crate) fn force(&mut self, bytes: usize) {
         if let Some(budget) = &self.budget {
             budget.used.fetch_add(bytes, Ordering::Relaxed);
         }
@@ -84,7 +84,7 @@ impl Reservation {
     }
 
     /// Returns all of it to the budget.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if let Some(budget) = &self.budget {
             budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
         }
@@ -107,19 +107,19 @@ const QUIET: usize = 1024 * 1024;
 
 /// Returns memory to the system after a burst of requests.
 #[derive(Debug, Default)]
-pub struct MemoryTrimmer {
+pub(crate) struct MemoryTrimmer {
     had_burst: bool,
 }
 
 impl MemoryTrimmer {
     /// Lets large blocks return to the system by themselves from now on.
-    pub fn prepare() -> Self {
+    pub(crate) fn prepare() -> Self {
         allocator::map_from(LARGE);
         Self::default()
     }
 
     /// Trims after a burst; to be called regularly with the bytes in flight.
-    pub fn trim_after_burst(&mut self, in_flight: usize) {
+    pub(crate) fn trim_after_burst(&mut self, in_flight: usize) {
         if in_flight > BURST {
             self.had_burst = true;
         } else if self.had_burst && in_flight < QUIET {

@@ -21,7 +21,7 @@ const IDLE_BUFFER: usize = 4 * 1024;
 
 /// What the bytes so far contain.
 #[derive(Debug)]
-pub enum ParseStep {
+pub(crate) enum ParseStep {
     /// Part of a request, or nothing.
     NeedMore,
     /// A head, available from [`RequestParser::head`]; nothing of its body is kept until it is admitted.
@@ -32,7 +32,7 @@ pub enum ParseStep {
 
 /// Collects the bytes of one connection.
 #[derive(Debug, Default)]
-pub struct RequestParser {
+pub(crate) struct RequestParser {
     bytes: Vec<u8>,
     head: Option<RequestHead>,
     /// The largest body that the head was admitted with.
@@ -44,32 +44,32 @@ pub struct RequestParser {
 
 impl RequestParser {
     /// A parser for a connection; `is_own_user` marks all of its requests.
-    pub fn new(is_own_user: bool) -> Self {
+    pub(crate) fn new(is_own_user: bool) -> Self {
         Self { is_own_user, ..Self::default() }
     }
 
     /// Returns how many bytes may be added before the next call of [`RequestParser::next`].
-    pub fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         if self.head.is_some() { BODY_PIECE } else { (MAX_HEAD + 4).saturating_sub(self.bytes.len()) }
     }
 
     /// Adds received bytes.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         append(&mut self.bytes, bytes, MAX_HEAD + 4);
     }
 
     /// Returns whether no part of a next request has come yet.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.bytes.is_empty() && self.head.is_none()
     }
 
     /// Returns whether a head is complete and its body is expected.
-    pub fn has_head(&self) -> bool {
+    pub(crate) fn has_head(&self) -> bool {
         self.head.is_some()
     }
 
     /// Returns the request whose body is expected.
-    pub fn head(&self) -> Option<&HttpRequest> {
+    pub(crate) fn head(&self) -> Option<&HttpRequest> {
         self.head.as_ref().map(|head| &head.request)
     }
 
@@ -78,7 +78,7 @@ impl RequestParser {
     ///
     /// # Errors
     /// The response to a body that is announced as larger, or for which there is no memory now.
-    pub fn admit(&mut self, most: usize, memory: Reservation) -> Result<bool, HttpResponse> {
+    pub(crate) fn admit(&mut self, most: usize, memory: Reservation) -> Result<bool, HttpResponse> {
         let Some(head) = &mut self.head else { return Ok(false) };
         head.request.memory = memory;
         self.admitted = Some(most);
@@ -95,12 +95,12 @@ impl RequestParser {
     }
 
     /// Drops everything that has come.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::new(self.is_own_user);
     }
 
     /// Drops a request without a body.
-    pub fn skip(&mut self) {
+    pub(crate) fn skip(&mut self) {
         self.head = None;
         self.admitted = None;
     }
@@ -109,7 +109,7 @@ impl RequestParser {
     ///
     /// # Errors
     /// The response to bytes that cannot become a request that is served.
-    pub fn next(&mut self) -> Result<ParseStep, HttpResponse> {
+    pub(crate) fn next(&mut self) -> Result<ParseStep, HttpResponse> {
         let Some(RequestHead { request, framing, .. }) = &mut self.head else {
             // RFC 9112 2.2: empty lines before a request are skipped.
             let blank = self.bytes.chunks_exact(2).take_while(|pair| pair == b"\r\n").count() * 2;

@@ -41,7 +41,7 @@ pub(crate) struct ServiceJob {
 }
 
 /// All connections of one server.
-pub struct Reactor {
+pub(crate) struct Reactor {
     pub(crate) epoll: OwnedFd,
     pub(crate) wake: OwnedFd,
     pub(crate) listeners: Vec<ListenSocket>,
@@ -62,33 +62,33 @@ pub struct Reactor {
 
 impl Reactor {
     /// Returns how many connections there are.
-    pub fn connection_count(&self) -> usize {
+    pub(crate) fn connection_count(&self) -> usize {
         self.all().len()
     }
 
     /// Returns how many connections there may be.
-    pub fn max_connections(&self) -> usize {
+    pub(crate) fn max_connections(&self) -> usize {
         self.max_connections
     }
 
     /// Returns the bytes of the bodies of requests that are arriving or being answered.
-    pub fn body_bytes(&self) -> usize {
+    pub(crate) fn body_bytes(&self) -> usize {
         self.bodies.used()
     }
 
     /// Returns the bytes of responses that are not sent yet.
-    pub fn response_bytes(&self) -> usize {
+    pub(crate) fn response_bytes(&self) -> usize {
         self.responses.used()
     }
 
     /// Returns whether there is memory for a response with a body of `bytes`.
-    pub fn has_room(&self, bytes: usize) -> bool {
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
         self.responses.has_room(bytes)
     }
 
     /// Serves until [`Reactor::end`]; to be called by one thread more than requests may be in the service at the same
     /// time.
-    pub fn work(&self, service: &dyn HttpService) {
+    pub(crate) fn work(&self, service: &dyn HttpService) {
         let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(WAKE) }; 1];
         while !self.ended.load(Ordering::SeqCst) {
             let timeout = Timespec { tv_sec: 60, tv_nsec: 0 };
@@ -171,7 +171,7 @@ impl Reactor {
     }
 
     /// Ends connections whose time is up; to be called regularly.
-    pub fn sweep(&self, service: &dyn HttpService) {
+    pub(crate) fn sweep(&self, service: &dyn HttpService) {
         let now = Instant::now();
         for connection in self.list() {
             let mut state = connection.lock();
@@ -193,7 +193,7 @@ impl Reactor {
     }
 
     /// Accepts no more connections, and ends each as soon as its response is sent.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         for listener in &self.listeners {
             let _ = epoll::delete(&self.epoll, listener);
@@ -201,7 +201,7 @@ impl Reactor {
     }
 
     /// Returns whether every request has its response.
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.list().iter().all(|connection| {
             let state = connection.lock();
             state.is_sent() && !matches!(state.phase, ConnectionPhase::Busy | ConnectionPhase::Waiting)
@@ -209,7 +209,7 @@ impl Reactor {
     }
 
     /// Closes every connection and lets the threads in [`Reactor::work`] return.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         for (_, connection) in self.all().drain() {
@@ -219,7 +219,7 @@ impl Reactor {
 
     /// Returns whether the client of a request is still connected. A client that has closed its sending side looks
     /// the same as one that has closed the connection.
-    pub fn is_connected(&self, ticket: Ticket) -> bool {
+    pub(crate) fn is_connected(&self, ticket: Ticket) -> bool {
         self.with_connection(ticket, |connection, state| {
             state.phase != ConnectionPhase::Closed && !connection.has_ended()
         })
@@ -227,7 +227,7 @@ impl Reactor {
     }
 
     /// Sends the response to a deferred request. Does nothing when its client has gone.
-    pub fn answer(&self, ticket: Ticket, response: HttpResponse) {
+    pub(crate) fn answer(&self, ticket: Ticket, response: HttpResponse) {
         self.with_connection(ticket, |connection, state| match state.phase {
             ConnectionPhase::Busy => state.early_response = Some(response),
             ConnectionPhase::Waiting => {
@@ -244,7 +244,7 @@ impl Reactor {
     }
 
     /// Sends a piece of a stream that a response began.
-    pub fn send(&self, ticket: Ticket, piece: &[u8]) -> SendResult {
+    pub(crate) fn send(&self, ticket: Ticket, piece: &[u8]) -> SendResult {
         self.with_connection(ticket, |connection, state| match state.phase {
             ConnectionPhase::Busy | ConnectionPhase::Waiting => SendResult::Behind,
             ConnectionPhase::Streaming if state.is_behind() => SendResult::Behind,
@@ -260,7 +260,7 @@ impl Reactor {
     }
 
     /// Ends a stream once its client has received all of it.
-    pub fn finish(&self, ticket: Ticket) {
+    pub(crate) fn finish(&self, ticket: Ticket) {
         self.with_connection(ticket, |connection, state| {
             if state.phase == ConnectionPhase::Streaming {
                 state.phase = ConnectionPhase::Reading;
@@ -270,7 +270,7 @@ impl Reactor {
     }
 
     /// Lets one of the threads call [`HttpService::resume`] for a deferred request.
-    pub fn resume(&self, ticket: Ticket) {
+    pub(crate) fn resume(&self, ticket: Ticket) {
         self.with_connection(ticket, |connection, state| {
             state.again = true;
             if state.phase == ConnectionPhase::Waiting {

@@ -3,11 +3,11 @@
 use super::memory::Reservation;
 
 /// The largest body, in bytes.
-pub const MAX_BODY: usize = 8 * 1024 * 1024;
+pub(crate) const MAX_BODY: usize = 8 * 1024 * 1024;
 
 /// One complete request.
 #[derive(Debug, Default)]
-pub struct HttpRequest {
+pub(crate) struct HttpRequest {
     /// The method as it was sent.
     pub method: String,
     /// The path, still percent-encoded.
@@ -32,7 +32,7 @@ pub struct HttpRequest {
 
 impl HttpRequest {
     /// Returns the value of a header; `None` when it is absent or was sent more than once.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(have, _)| have == name);
         match (values.next(), values.next()) {
             (Some((_, value)), None) => Some(value),
@@ -41,7 +41,7 @@ impl HttpRequest {
     }
 
     /// Returns how often a header was sent.
-    pub fn count(&self, name: &str) -> usize {
+    pub(crate) fn count(&self, name: &str) -> usize {
         self.headers.iter().filter(|(have, _)| have == name).count()
     }
 }

@@ -9,10 +9,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many requests may use the store at the same time. They spend some of their time waiting for the disk, so
 /// there are more than processors; but with even more of them, they would only queue for the store's lock.
-pub const MAX_WORKING: usize = 8;
+pub(crate) const MAX_WORKING: usize = 8;
 
 /// The requests in progress, and those that wait for a thread.
-pub struct RequestQueue<T> {
+pub(crate) struct RequestQueue<T> {
     max_working: usize,
     state: Mutex<QueueState<T>>,
     /// How many wait, readable without the lock. A thread that ends a request after another began to wait sees it.
@@ -25,11 +25,11 @@ struct QueueState<T> {
 }
 
 /// The right to work on one request, returned when this is dropped.
-pub struct RequestSlot<'a, T>(&'a RequestQueue<T>);
+pub(crate) struct RequestSlot<'a, T>(&'a RequestQueue<T>);
 
 impl<T> RequestQueue<T> {
     /// A queue for at most `max_working` requests in progress.
-    pub fn new(max_working: usize) -> Self {
+    pub(crate) fn new(max_working: usize) -> Self {
         Self {
             max_working,
             state: Mutex::new(QueueState { working: 0, waiting: VecDeque::new() }),
@@ -42,7 +42,7 @@ impl<T> RequestQueue<T> {
     }
 
     /// Returns a slot for a request that has just arrived, or `None` after putting the request into the queue.
-    pub fn start_or_queue(&self, request: T) -> Option<(RequestSlot<'_, T>, T)> {
+    pub(crate) fn start_or_queue(&self, request: T) -> Option<(RequestSlot<'_, T>, T)> {
         let mut state = self.state();
         if state.working >= self.max_working || !state.waiting.is_empty() {
             state.waiting.push_back(request);
@@ -54,7 +54,7 @@ impl<T> RequestQueue<T> {
     }
 
     /// Returns the request that has waited longest, with a slot for it; called by every thread that is free.
-    pub fn next_waiting(&self) -> Option<(RequestSlot<'_, T>, T)> {
+    pub(crate) fn next_waiting(&self) -> Option<(RequestSlot<'_, T>, T)> {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return None;
         }

@@ -9,7 +9,7 @@ use crate::model::json::{self, Object};
 
 /// One response, before it is sent.
 #[derive(Clone, Debug)]
-pub struct HttpResponse {
+pub(crate) struct HttpResponse {
     /// The status code.
     pub status: u16,
     /// The media type of the body.
@@ -28,27 +28,27 @@ impl HttpResponse {
     }
 
     /// A JSON object.
-    pub fn json(status: u16, object: &Object) -> Self {
+    pub(crate) fn json(status: u16, object: &Object) -> Self {
         Self::new(status, "application/json", json::portable_text(object).into_bytes())
     }
 
     /// A body of another media type.
-    pub fn text(content_type: &'static str, text: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn text(content_type: &'static str, text: impl Into<Vec<u8>>) -> Self {
         Self::new(200, content_type, text.into())
     }
 
     /// A 204 without a body.
-    pub fn no_content() -> Self {
+    pub(crate) fn no_content() -> Self {
         Self::new(204, "", Vec::new())
     }
 
     /// The head of a stream, whose body is sent piece by piece.
-    pub fn stream(content_type: &'static str) -> Self {
+    pub(crate) fn stream(content_type: &'static str) -> Self {
         Self { is_stream: true, ..Self::new(200, content_type, Vec::new()) }
     }
 
     /// An error with a stable `code` and a message for people.
-    pub fn error(status: u16, code: &str, text: &str) -> Self {
+    pub(crate) fn error(status: u16, code: &str, text: &str) -> Self {
         let mut object = Object::new();
         object.insert("error".into(), text.into());
         object.insert("code".into(), code.into());
@@ -56,7 +56,7 @@ impl HttpResponse {
     }
 
     /// The response to an error of the queue.
-    pub fn from_error(error: &Error) -> Self {
+    pub(crate) fn from_error(error: &Error) -> Self {
         let response = Self::error(error.kind().http_status(), error.kind().code(), &error.to_string());
         match error.kind() {
             ErrorKind::Locked => response.with_header("Retry-After", "1"),
@@ -65,24 +65,24 @@ impl HttpResponse {
     }
 
     /// The response of a server that stops to what it cannot finish.
-    pub fn stopping() -> Self {
+    pub(crate) fn stopping() -> Self {
         Self::error(503, "stopping", "the server is stopping").with_header("Retry-After", "1")
     }
 
     /// The response to a request whose handler panicked.
-    pub fn internal_error() -> Self {
+    pub(crate) fn internal_error() -> Self {
         Self::error(500, "internal", "an internal error; the server's standard error says where")
     }
 
     /// The same response with one more header.
     #[must_use]
-    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
     /// Returns the status line and the headers as bytes. A stream has no length; it ends with the connection.
-    pub fn head(&self, keep_alive: bool) -> Vec<u8> {
+    pub(crate) fn head(&self, keep_alive: bool) -> Vec<u8> {
         let mut head = String::with_capacity(256);
         // Writing to a string cannot fail.
         let _ = write!(head, "HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
@@ -111,12 +111,12 @@ impl From<Error> for HttpResponse {
 }
 
 /// Returns a JSON object with these members, nulls included.
-pub fn members<const N: usize>(pairs: [(&str, Value); N]) -> Object {
+pub(crate) fn members<const N: usize>(pairs: [(&str, Value); N]) -> Object {
     pairs.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
 }
 
 /// Returns a 200 with these members.
-pub fn ok<const N: usize>(pairs: [(&str, Value); N]) -> HttpResponse {
+pub(crate) fn ok<const N: usize>(pairs: [(&str, Value); N]) -> HttpResponse {
     HttpResponse::json(200, &members(pairs))
 }
 

@@ -15,7 +15,7 @@ const IDLE: usize = 8 * 1024;
 
 /// The bytes that are still to be sent to a client. Those that it does not take immediately count for `memory`.
 #[derive(Debug)]
-pub struct SendBuffer {
+pub(crate) struct SendBuffer {
     bytes: Vec<u8>,
     /// A large body, which follows `bytes`.
     large: Vec<u8>,
@@ -27,22 +27,22 @@ pub struct SendBuffer {
 
 impl SendBuffer {
     /// An empty buffer.
-    pub fn new(memory: Reservation) -> Self {
+    pub(crate) fn new(memory: Reservation) -> Self {
         Self { bytes: Vec::new(), large: Vec::new(), sent: 0, memory, pace: None }
     }
 
     /// Returns how many bytes are still to be sent.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len() + self.large.len() - self.sent
     }
 
     /// Returns whether nothing is to be sent.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Appends bytes.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         if self.large.is_empty() {
             // The buffer of a stream whose client is always a little behind is never empty.
             if self.sent > self.bytes.len() / 2 {
@@ -56,7 +56,7 @@ impl SendBuffer {
     }
 
     /// Appends the body of a response.
-    pub fn push_body(&mut self, body: Vec<u8>) {
+    pub(crate) fn push_body(&mut self, body: Vec<u8>) {
         if body.len() > LARGE && self.large.is_empty() {
             self.large = body;
         } else {
@@ -68,7 +68,7 @@ impl SendBuffer {
     ///
     /// # Errors
     /// The system's error, except `WouldBlock`.
-    pub fn send(&mut self, mut to: impl Write, is_stream: bool) -> io::Result<bool> {
+    pub(crate) fn send(&mut self, mut to: impl Write, is_stream: bool) -> io::Result<bool> {
         while !self.is_empty() {
             let rest = match self.bytes.get(self.sent..) {
                 Some(rest) if !rest.is_empty() => rest,
@@ -102,7 +102,7 @@ impl SendBuffer {
     }
 
     /// Returns whether the client takes too little for the server to go on waiting for it.
-    pub fn is_too_slow(&mut self, now: Instant) -> bool {
+    pub(crate) fn is_too_slow(&mut self, now: Instant) -> bool {
         self.pace.as_mut().is_some_and(|pace| pace.is_too_slow(now))
     }
 }

@@ -5,14 +5,14 @@ use super::response::HttpResponse;
 
 /// Names one request that is to be answered: a connection, and the number of the request on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket {
+pub(crate) struct Ticket {
     pub(crate) connection: u64,
     pub(crate) request: u64,
 }
 
 /// What a service returns for a request.
 #[derive(Debug)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// The response.
     Response(HttpResponse),
     /// Nothing yet: another thread will pass the response to `Reactor::answer`.
@@ -27,7 +27,7 @@ impl From<HttpResponse> for Reply {
 
 /// The result of sending a piece of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendResult {
+pub(crate) enum SendResult {
     /// The piece is on its way.
     Sent,
     /// The client is behind, and nothing was accepted.
@@ -37,7 +37,7 @@ pub enum SendResult {
 }
 
 /// What answers requests; called by several threads at the same time.
-pub trait HttpService: Sync {
+pub(crate) trait HttpService: Sync {
     /// Decides by its head whether a request is served, and returns how many bytes its body may have. Must neither
     /// block nor call the `Reactor`, whose locks are held.
     ///

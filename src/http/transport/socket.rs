@@ -21,7 +21,7 @@ const SILENCE: u32 = 60_000;
 
 /// Where clients connect.
 #[derive(Debug)]
-pub enum ListenSocket {
+pub(crate) enum ListenSocket {
     /// An address and a port.
     Tcp(TcpListener),
     /// A Unix socket.
@@ -42,7 +42,7 @@ impl ListenSocket {
     ///
     /// # Errors
     /// `Io` when the address is taken or cannot be used.
-    pub fn tcp(address: SocketAddr) -> Result<Self> {
+    pub(crate) fn tcp(address: SocketAddr) -> Result<Self> {
         let bind = || {
             let listener = TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
@@ -63,7 +63,7 @@ impl ListenSocket {
     ///
     /// # Errors
     /// `Io` when the system cannot report it.
-    pub fn address(&self) -> Result<Option<SocketAddr>> {
+    pub(crate) fn address(&self) -> Result<Option<SocketAddr>> {
         match self {
             Self::Tcp(listener) => listener
                 .local_addr()
@@ -78,7 +78,7 @@ impl ListenSocket {
     ///
     /// # Errors
     /// The system's error; `WouldBlock` when no client waits.
-    pub fn accept(&self) -> io::Result<ClientStream> {
+    pub(crate) fn accept(&self) -> io::Result<ClientStream> {
         match self {
             Self::Tcp(listener) => listener.accept().map(|(stream, _)| ClientStream::Tcp(stream)),
             Self::Unix(listener) => {

@@ -24,7 +24,7 @@ const STICKY: u32 = 0o1000;
 
 /// The file of a socket, for as long as its server runs.
 #[derive(Debug)]
-pub struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     /// Device and inode of the file, so that another server's is not removed.
     identity: (u64, u64),
@@ -37,7 +37,7 @@ impl SocketFile {
     /// # Errors
     /// `Config` when the path is too long, is in a directory where others may replace files, or is not a socket;
     /// `Refused` when a server listens there; `Io`.
-    pub fn listen(path: &Path) -> Result<(Self, ListenSocket)> {
+    pub(crate) fn listen(path: &Path) -> Result<(Self, ListenSocket)> {
         let shown = printable(&path.to_string_lossy());
         let address = SocketAddrUnix::new(path).map_err(|_| {
             Error::config(format!("the path of the socket is too long: {shown}"))

@@ -16,12 +16,12 @@ const MAX_NUMBER: usize = 1000;
 const MAX_DEPTH: usize = 56;
 
 /// Formats an object as [`to_text`] does, with values that some readers refuse as strings.
-pub fn portable_text(object: &Object) -> String {
+pub(crate) fn portable_text(object: &Object) -> String {
     portable(object, to_text)
 }
 
 /// Formats an object as [`to_line`] does, with values that some readers refuse as strings.
-pub fn portable_line(object: &Object) -> String {
+pub(crate) fn portable_line(object: &Object) -> String {
     portable(object, to_line)
 }
 

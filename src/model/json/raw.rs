@@ -41,7 +41,7 @@ pub fn members<'a>(text: &'a str, mut each: impl FnMut(&'a str, Raw<'a>)) -> Opt
 
 /// Returns whether a text equals the text of a value except for white space between tokens; it is then
 /// valid too.
-pub fn same_text(value: Raw<'_>, text: &str) -> bool {
+pub(crate) fn same_text(value: Raw<'_>, text: &str) -> bool {
     let (mut a, mut b) = (Scanner::of(value.0), Scanner::of(text));
     loop {
         a.space();
@@ -63,7 +63,7 @@ pub fn same_text(value: Raw<'_>, text: &str) -> bool {
 ///
 /// # Errors
 /// The reason, if `bytes` is not a JSON object.
-pub fn read_object<T>(bytes: &[u8], read: impl FnOnce(Raw<'_>) -> T) -> Result<T, String> {
+pub(crate) fn read_object<T>(bytes: &[u8], read: impl FnOnce(Raw<'_>) -> T) -> Result<T, String> {
     if let Ok(text) = std::str::from_utf8(bytes)
         && members(text, |_, _| {}).is_some()
     {

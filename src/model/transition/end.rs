@@ -49,7 +49,7 @@ pub(super) fn retried(
 ///
 /// # Errors
 /// `Refused` if it has not failed.
-pub fn check_retry(task: &Task) -> Result<()> {
+pub(crate) fn check_retry(task: &Task) -> Result<()> {
     match &task.status {
         Status::Failed { .. } => Ok(()),
         status => Err(Refusal::NotFailed { id: task.id.clone(), state: status.as_str().to_string() }.into()),
@@ -60,7 +60,7 @@ pub fn check_retry(task: &Task) -> Result<()> {
 ///
 /// # Errors
 /// `Refused` if it has not failed that way.
-pub fn check_redrive(task: &Task) -> Result<()> {
+pub(crate) fn check_redrive(task: &Task) -> Result<()> {
     match &task.status {
         Status::Failed { class: FailureClass::Dead, .. } => Ok(()),
         status => {

@@ -25,7 +25,8 @@ use rustix::io::Errno;
 
 use self::expected::Expected;
 use self::fast_path::FastChecker;
-pub use self::report::{Finding, FsckReport, Severity};
+pub(crate) use self::report::Finding;
+pub use self::report::{FsckReport, Severity};
 use super::dir::Dir;
 use super::scan::map_in_order;
 use super::{Store, atomic, bounded_file, quarantine};

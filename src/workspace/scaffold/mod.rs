@@ -16,7 +16,7 @@ use crate::model::limits;
 
 /// The values for a new `handoff.yaml`; `None` for the defaults.
 #[derive(Clone, Debug, Default)]
-pub struct InitOptions {
+pub(crate) struct InitOptions {
     /// The workspace id. Default: the name of the target directory.
     pub workspace_id: Option<String>,
     /// The workspace root as written in the file, relative to `handoff/`. Default: `..`.
@@ -27,7 +27,7 @@ pub struct InitOptions {
 
 /// The result of `init`.
 #[derive(Clone, Debug)]
-pub struct Initialized {
+pub(crate) struct Initialized {
     /// The new directory, absolute.
     pub handoff: PathBuf,
     /// As it reads in the configuration.
@@ -42,7 +42,7 @@ pub struct Initialized {
 
 /// The result of `init_pool`; all paths are absolute.
 #[derive(Clone, Debug)]
-pub struct PoolInitialized {
+pub(crate) struct PoolInitialized {
     /// As it reads in the configuration.
     pub workspace_id: String,
     /// The directory of the configuration and the store.
@@ -62,7 +62,7 @@ pub struct PoolInitialized {
 /// # Errors
 /// `Refused` when `handoff` already exists, `Invalid` for a workspace id that is not valid, `Io` when a file
 /// cannot be created. After an error everything that was created is removed again.
-pub fn init(target: &Path, options: InitOptions) -> Result<Initialized> {
+pub(crate) fn init(target: &Path, options: InitOptions) -> Result<Initialized> {
     let target = real_target(target)?;
     let workspace_id = workspace_id(options.workspace_id.as_deref(), &target)?;
     let workspace_root = options.workspace_root.unwrap_or_else(|| "..".to_string());
@@ -113,7 +113,7 @@ pub fn init(target: &Path, options: InitOptions) -> Result<Initialized> {
 /// # Errors
 /// `Refused` when one of the two already exists, otherwise as [`init`]. After an error everything that was
 /// created is removed again.
-pub fn init_pool(target: &Path, id: Option<&str>) -> Result<PoolInitialized> {
+pub(crate) fn init_pool(target: &Path, id: Option<&str>) -> Result<PoolInitialized> {
     let target = real_target(target)?;
     let workspace_id = workspace_id(id, &target)?;
     let queue = target.join(".agent-lanes-queue");

@@ -25,7 +25,7 @@ pub(in crate::workspace) struct Document {
 }
 
 /// Returns the source text of the number at `path` (keys, and positions in lists) of a YAML or JSON text.
-pub fn written_number(text: &str, path: &[String]) -> Option<String> {
+pub(crate) fn written_number(text: &str, path: &[String]) -> Option<String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     depth::check(text).ok()?;
     match Tree::parse(text).ok()?.at(path)? {

@@ -7,7 +7,7 @@ mod mapping;
 mod tree;
 
 pub use depth::check as check_nesting;
-pub use document::written_number;
+pub(crate) use document::written_number;
 
 pub(super) use document::{Document, parse, scalar_text, to_yaml};
 pub(super) use duplicates::first as first_duplicate;

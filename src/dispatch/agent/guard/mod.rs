@@ -38,10 +38,10 @@ use super::process_tree::{self, GUARD_NAME, Process, RunId};
 use crate::dispatch::outcome::Exit;
 use crate::signals::not_ignored;
 use crate::store::FileLock;
-pub use protocol::{END_REQUEST, GuardCommand, GuardMessage};
+pub(crate) use protocol::{END_REQUEST, GuardCommand, GuardMessage};
 
 /// Maximum time for a killed process to disappear before it is given up.
-pub const VANISH: Duration = Duration::from_secs(5);
+pub(crate) const VANISH: Duration = Duration::from_secs(5);
 /// Maximum time between SIGTERM and SIGKILL once the dispatcher has died: the next dispatcher has to wait for
 /// the end of the run.
 const ORPHAN_GRACE: Duration = Duration::from_secs(2);
@@ -52,7 +52,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const MAX_UNREAD: usize = 16 * 1024 * 1024;
 
 /// Runs the guard if this process was started as one; returns its exit code, or `None` for any other process.
-pub fn run_if_asked(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+pub(crate) fn run_if_asked(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     if args.next()? != GUARD_NAME {
         return None;
     }

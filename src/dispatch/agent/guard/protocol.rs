@@ -13,10 +13,10 @@ use crate::dispatch::outcome::Exit;
 
 /// Request of the dispatcher to end the run. The end of the socket without it means that the dispatcher has
 /// died.
-pub const END_REQUEST: &[u8] = b"e";
+pub(crate) const END_REQUEST: &[u8] = b"e";
 
 /// Arguments of a guard.
-pub struct GuardCommand<'a> {
+pub(crate) struct GuardCommand<'a> {
     /// Id of the run.
     pub run: &'a RunId,
     /// Time between SIGTERM and SIGKILL.
@@ -37,7 +37,7 @@ pub struct GuardCommand<'a> {
 
 impl GuardCommand<'_> {
     /// Returns the command that starts the guard; `guard` is the path of this program.
-    pub fn command(&self, guard: &Path) -> Command {
+    pub(crate) fn command(&self, guard: &Path) -> Command {
         let mut command = Command::new(guard);
         command
             .arg0(GUARD_NAME)
@@ -55,7 +55,7 @@ impl GuardCommand<'_> {
 
 /// A message of a guard to its dispatcher, one line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GuardMessage {
+pub(crate) enum GuardMessage {
     /// The agent was started, with this process id.
     Started(u32),
     /// The agent could not be started; the value is `errno`.
@@ -86,7 +86,7 @@ impl GuardMessage {
     }
 
     /// Parses a line without its line break.
-    pub fn parse(line: &str) -> Option<Self> {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         Some(match word {
             "started" => Self::Started(rest.parse().ok()?),

@@ -92,7 +92,7 @@ fn values<'t>(text: &'t str, name: &str) -> impl Iterator<Item = (usize, &'t str
 }
 
 /// Parses seconds or milliseconds since 1970, or RFC 3339 text.
-pub fn instant_in(word: &str) -> Option<Time> {
+pub(crate) fn instant_in(word: &str) -> Option<Time> {
     let digits = word.split_once('.').map_or(word, |(whole, _)| whole);
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
         let number: i64 = digits.parse().ok()?;

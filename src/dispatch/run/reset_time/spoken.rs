@@ -45,7 +45,7 @@ enum Zone {
 
 /// A time written for people: "3:05 pm", "Mon 12am", "Oct 9, 5am (Europe/Berlin)".
 #[derive(Debug, Default)]
-pub struct Spoken {
+pub(super) struct Spoken {
     weekday: Option<Weekday>,
     month: Option<i8>,
     day: Option<i8>,
@@ -58,7 +58,7 @@ pub struct Spoken {
 
 impl Spoken {
     /// Parses the longest prefix of `text` that describes a time.
-    pub fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let mut spoken = Self::default();
         let mut rest = text;
         while let Some((raw, after)) = next_word(rest) {
@@ -154,7 +154,7 @@ impl Spoken {
     }
 
     /// Returns the first matching point in time in the future, or "now" for one that has just passed.
-    pub fn reading(self, setting: NoticeContext<'_>) -> Option<ResetTime> {
+    pub(super) fn reading(self, setting: NoticeContext<'_>) -> Option<ResetTime> {
         let zone = match self.zone {
             Zone::Own => setting.zone.clone(),
             Zone::Named(zone) => zone,
