@@ -370,3 +370,55 @@ fn every_file_that_the_documents_for_developers_name_exists() {
     assert!(checked > 100, "only {checked} files were found: this test looks in the wrong place");
     assert!(missing.is_empty(), "files that do not exist: {missing:#?}");
 }
+
+/// Returns the name of the type that a line of Rust declares for others, if it declares one.
+fn declared_type(line: &str) -> Option<&str> {
+    let line = line.trim_start().strip_prefix("pub")?;
+    let line = match line.strip_prefix('(') {
+        Some(rest) => rest.split_once(')')?.1,
+        None => line,
+    };
+    let (kind, rest) = line.trim_start().split_once(' ')?;
+    let name = rest.split(|c: char| !c.is_alphanumeric()).next()?;
+    (["struct", "enum", "trait", "type"].contains(&kind) && !name.is_empty()).then_some(name)
+}
+
+/// Collects the types that the files below a folder declare; those of tests and of single commands are left out.
+fn declared_types(folder: &Path, types: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.contains("test") || name.contains("fuzzing") {
+            continue;
+        }
+        if path.is_dir() {
+            declared_types(&path, types);
+        } else if name.ends_with(".rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let is_command = |name: &&str| folder.ends_with("cli") && name.ends_with("Command");
+            let names = text
+                .lines()
+                .filter_map(declared_type)
+                .filter(|name| !is_command(name) || *name == "CliCommand");
+            types.extend(names.map(str::to_string));
+        }
+    }
+}
+
+#[test]
+fn every_type_has_a_line_in_the_glossary() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut types = BTreeSet::new();
+    for area in ["model", "workspace", "store", "http", "dispatch", "cli"] {
+        declared_types(&source.join(area), &mut types);
+    }
+    assert!(types.len() > 100, "only {} types were found: this test looks in the wrong place", types.len());
+    let glossary = read("docs/glossary.md");
+    let code = glossary.split("\n## The code\n").nth(1).unwrap();
+    let rows = code.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let explained: BTreeSet<String> = rows.map(str::to_string).collect();
+    let missing: Vec<&String> = types.difference(&explained).collect();
+    let gone: Vec<&String> = explained.difference(&types).collect();
+    assert!(missing.is_empty(), "types without a line in docs/glossary.md: {missing:?}");
+    assert!(gone.is_empty(), "docs/glossary.md explains types that do not exist: {gone:?}");
+}
