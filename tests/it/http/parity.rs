@@ -195,7 +195,7 @@ fn what_is_not_understood_is_said() {
         [json!({"lane": "a"}), json!({"lane": "a", "prompt": " "}), json!({"queue_name": "a", "key": "k"})]
     {
         let text = server.post("/tasks", &body).text_at("/error");
-        assert!(text.starts_with("missing field: prompt; beside the lane give"), "{text}");
+        assert!(text.starts_with("missing field: prompt; besides the lane, give"), "{text}");
         assert!(text.contains("workspace_id"), "{text}");
     }
     assert_eq!(server.post("/tasks", &json!({})).text_at("/error"), "missing field: lane");
