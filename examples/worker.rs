@@ -1,4 +1,5 @@
-//! A worker: claims the tasks of a lane, runs a shell command on each request and responds with its output.
+//! A worker: claims the tasks of a lane until none is left, runs a shell command on each request and responds with
+//! its output.
 //! `cargo run --example worker -- STATE_DIR LANE COMMAND`, for example `-- .queue/state shout 'tr a-z A-Z'`.
 
 use std::error::Error;
@@ -33,7 +34,7 @@ fn work(store: &Store, task: &Task, command: String) -> Result<Answer, Box<dyn E
     while !run.is_finished() {
         thread::sleep(Duration::from_millis(20));
         if renewed.elapsed().as_secs_f64() > LEASE / 3.0 {
-            // Fails if the claim is lost: another worker may have the task now.
+            // An error ends this worker. If the claim is lost (`Error::refusal`), another one may have the task.
             store.apply(&task.id, &Command::Renew { token: token.clone(), lease_seconds: None })?;
             renewed = Instant::now();
         }

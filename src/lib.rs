@@ -1,7 +1,7 @@
 //! A task queue for coding agents, shell scripts and people on one machine: plain files, leases, no daemon.
 //!
-//! The queue, or *store*, is a directory. Whoever opens it with [`Store`] shares it with every `lanes` command and every
-//! other program that has it open; there is no server in between. A task is submitted to a *lane*, claimed under a
+//! The queue, or *store*, is a directory. Every process that opens it with [`Store`] shares it with every `lanes`
+//! command; there is no server in between. A task is submitted to a *lane*, claimed under a
 //! lease by one worker at a time, and answered once.
 //!
 //! ```
@@ -23,6 +23,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Lengths of leases are in seconds. [`Store::watch_lanes`] and [`Store::watch_tasks`] wait for changes without polling.
 //! `examples/worker.rs` is a worker that renews its claims.
 //!
 //! # Invariants
@@ -31,17 +32,16 @@
 //!   is derived from the tasks is repaired by the next process that uses it.
 //! - **One holder.** A task has at most one live claim. Every claim has a new token, and a command with an old token is
 //!   refused: [`Error::refusal`] says why.
-//! - **One answer.** A task that has been answered, cancelled or dead-lettered never changes its answer.
-//! - **Durable when it returns.** A submit, a claim and a response are on the disk when their call returns, and survive
-//!   a power cut.
+//! - **One answer.** A task that has been answered, cancelled or given up as dead never changes its answer.
+//! - **Durable when it returns.** Every change is on the disk when its call returns, and survives a power cut.
 //!
 //! `CONTRACT.md` in the repository states all promises in detail, with the file formats.
 //!
 //! # Limits
 //!
-//! - Linux, and a local file system: leases rely on `flock` and on the uptime of one machine.
+//! - Linux, and a local file system: locks rely on `flock`, leases on the clock and the uptime of one machine.
 //! - Calls block while they wait for a lock, [`StoreOptions::lock_timeout`] at most, and for the disk.
-//! - A prompt has at most 8 MiB, a response at most 100 MiB, and a lane name at most 200 bytes. The command line and the
+//! - A prompt has at most 8 MiB (1 MiB with a request file), a response at most 100 MiB, and a lane name at most 200 bytes. The command line and the
 //!   server check these limits and all names; a program that calls [`Store::submit`] itself has to.
 //! - The version of the crate is 0.x: names may change. The files and the command line are what is stable.
 //!
@@ -50,7 +50,7 @@
 //! `cli` (on by default) is the `lanes` binary: command line, HTTP server and dispatcher. Without default features the
 //! crate is the library on this page.
 
-// What is not re-exported here is for the crate alone, and says so with `pub(crate)`.
+// What neither this page nor `internals` re-exports is for the crate alone, and says so with `pub(crate)`.
 #![warn(unreachable_pub)]
 #![cfg_attr(
     not(feature = "cli"),
@@ -82,7 +82,8 @@ pub use cli::run as run_command_line;
 pub use error::{Error, ErrorKind, Result};
 pub use model::json::Object;
 pub use model::{
-    Answer, Claim, ClaimToken, Command, Effect, Event, FailureClass, Filter, NewRequest, NewTask, Refusal,
-    Response, ResponseStatus, Status, Task, TaskId, TaskSpec, Time, Verdict,
+    Answer, Claim, ClaimState, ClaimToken, Command, Effect, Event, FailureClass, Filter, NewRequest, NewTask,
+    Refusal, RequestFault, Response, ResponseStatus, Status, SupportingPath, Task, TaskEnd, TaskId, TaskSpec,
+    Time, Verdict,
 };
 pub use store::{Clock, Entropy, FeedCursor, FeedEntry, LaneQuery, Store, StoreOptions, Submitted, Watch};

@@ -131,7 +131,7 @@ fn give_back(store: &Store, task: &Task) {
     if let Some(claim) = task.status.claim() {
         let release = Command::Release {
             token: claim.token.clone(),
-            reason: Some("the claim could not be told to the worker".to_string()),
+            reason: Some("the claim could not be printed".to_string()),
             delay_seconds: None,
             spent: None,
         };
