@@ -419,7 +419,9 @@ impl Store {
 
     /// Records once in a task's history that its request has changed and that it is therefore skipped.
     fn note_changed_request(&self, dir: &super::dir::Dir, task: &Task, lock: &TaskLock) -> Result<()> {
-        if task.journal.recent.iter().any(|event| event.kind == "request_changed") {
+        let is_noted = task.journal.recent.iter().any(|event| event.kind == "request_changed");
+        // Checked once more: an error that has passed leaves no trace in the history.
+        if is_noted || self.check_request(dir, task)? == RequestCheck::Same {
             return Ok(());
         }
         self.apply_locked(dir, &task.id, &Command::RequestChanged, lock).map(|_| ())
