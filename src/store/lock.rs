@@ -6,7 +6,7 @@
 //!    reading a task until its change is committed. It keeps two processes from preparing (and syncing)
 //!    changes of one task at the same time, without delaying any other task.
 //! 2. The *store lock*: an exclusive flock on `<store>/lock`, shared with every other implementation of the
-//!    protocol and held for microseconds: to check again, rename, and update the index.
+//!    protocol. A change of a task holds it to check again, rename, and update the index, without a sync.
 //! 3. With the store lock, a flock on the store's directory: somebody may delete `lock` while it is held, and
 //!    the next process would lock another file. The directory stays, so that no other `lanes` gets in.
 //!
