@@ -7,7 +7,7 @@ use clap::Args;
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::inside_run;
-use super::trust::trust_own;
+use super::trust::trust_created_config;
 use crate::error::{Result, printable, shell_word};
 use crate::model::task::object;
 use crate::workspace::{InitOptions, init};
@@ -40,7 +40,7 @@ impl InitCommand {
         };
         let made = init(&self.path, wish)?;
         if let Some(holder) = made.handoff.parent() {
-            trust_own(context, holder, &made.handoff.join("handoff.yaml"));
+            trust_created_config(context, holder, &made.handoff.join("handoff.yaml"));
         }
         if context.out.json {
             context.out.object(&object([

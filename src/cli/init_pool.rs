@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::inside_run;
-use super::trust::trust_own;
+use super::trust::trust_created_config;
 use crate::error::{Result, printable};
 use crate::model::task::object;
 use crate::workspace::init_pool;
@@ -30,7 +30,7 @@ impl InitPoolCommand {
         inside_run::refuse(context, "init-pool")?;
         let made = init_pool(&self.path, self.workspace_id.as_deref())?;
         if let Some(holder) = made.queue.parent() {
-            trust_own(context, holder, &made.config);
+            trust_created_config(context, holder, &made.config);
         }
         let text = |path: &PathBuf| Value::from(path.to_string_lossy());
         if context.out.json {

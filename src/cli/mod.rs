@@ -51,7 +51,7 @@ mod submit_batch;
 mod table;
 mod task_args;
 mod trust;
-mod usage;
+mod usage_error;
 mod view;
 mod wait;
 mod waiting;
@@ -199,7 +199,7 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
         Ok(Cli { command: None, .. }) => help(&mut context.out, &Cli::command().render_help()),
         // Help and version are replies; every other error of clap is bad usage.
         Err(error) if error.use_stderr() => {
-            print_error_line(&format!("lanes: {}", usage::one_line(&error, Cli::command(), &args)));
+            print_error_line(&format!("lanes: {}", usage_error::one_line(&error, Cli::command(), &args)));
             return ExitCode::from(EXIT_USAGE_OR_TIMEOUT);
         }
         Err(error) => help(&mut context.out, &error.render()),

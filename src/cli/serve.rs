@@ -14,7 +14,7 @@ use super::exit::CommandExit;
 use super::inside_run;
 use super::output::print_error_line;
 use crate::dispatch::config::consent::ConsentPolicy;
-use crate::dispatch::config::load::{check_route, route_widening};
+use crate::dispatch::config::load::{check_route, restricted_route_change};
 use crate::error::{Error, Result, printable, shell_word};
 use crate::http::{self, AgreeToRoutes, RouteRules, ServeOptions, ServerAddresses, TokenRule};
 
@@ -105,10 +105,10 @@ fn announcement(places: &ServerAddresses) -> Vec<String> {
 
 /// Notes what clients that are let in make of the routes, where a dispatcher would ask for it.
 fn agree_to_routes(context: &CommandContext) -> Result<AgreeToRoutes> {
-    let (gate, clock) = (ConsentPolicy::new(env::trust_records()), context.store_options()?.clock);
+    let (policy, clock) = (ConsentPolicy::new(env::trust_records()), context.store_options()?.clock);
     Ok(Box::new(move |config, path, before, after| {
         // Where that cannot be noted, the dispatcher asks.
-        let _ = gate.carry_over(config, path, (before, after), clock.now().wall);
+        let _ = policy.carry_over(config, path, (before, after), clock.now().wall);
     }))
 }
 
@@ -152,7 +152,7 @@ impl ServeCommand {
                 programs: self.allow_route_programs,
                 check: check_route,
                 agree: agree_to_routes(context)?,
-                widening: route_widening,
+                restricted_change: restricted_route_change,
             },
             access_log: self.log.then(own_stderr).transpose()?,
         };

@@ -12,7 +12,7 @@ use super::list::{Selection, print_rows, print_views, row};
 use super::show::print_task;
 use super::table::{Table, relative};
 use super::view::task_view;
-use super::workers::{parked_object, print_parked, print_workers, read_parked, worker_objects};
+use super::workers::{active_cooldowns, cooldowns_object, print_cooldowns, print_workers, worker_objects};
 use crate::error::Result;
 use crate::model::json::Object;
 use crate::model::task::object;
@@ -87,7 +87,7 @@ impl StatusCommand {
             context.out.warn(&error.to_string());
             Default::default()
         });
-        let parked = read_parked(context, store);
+        let parked = active_cooldowns(context, store);
         let mut lanes: BTreeMap<&str, Lane> = BTreeMap::new();
         for (created_at, _, (lane, brief)) in &briefs {
             lanes.entry(lane).or_default().add(brief, *created_at);
@@ -109,7 +109,7 @@ impl StatusCommand {
                 ("status", "ok".into()),
                 ("lanes", Value::Object(lanes)),
                 ("workers", worker_objects(&workers).into()),
-                ("parked", parked_object(&parked)),
+                ("parked", cooldowns_object(&parked)),
                 (
                     "summary",
                     Value::Object(LaneSummary::of(briefs.iter().map(|(_, _, (_, brief))| brief)).to_object()),
@@ -142,7 +142,7 @@ impl StatusCommand {
             context.out.line("")?;
             print_workers(context, &workers, &now)?;
         }
-        print_parked(context, &parked, &now)
+        print_cooldowns(context, &parked, &now)
     }
 }
 

@@ -11,7 +11,7 @@ use super::env;
 use super::exit::CommandExit;
 use super::inside_run;
 use super::table::Table;
-use crate::dispatch::config::consent::{ConsentPolicy, no_place, setting};
+use crate::dispatch::config::consent::{ConsentPolicy, format_setting, no_records_directory};
 use crate::dispatch::config::load::choices_now;
 use crate::dispatch::config::sensitive_settings::FileChoices;
 use crate::error::{Error, Result, printable, shell_word};
@@ -50,7 +50,7 @@ pub(super) struct TrustCommand {
 
 impl TrustCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
-        let records = env::trust_records().ok_or_else(no_place)?;
+        let records = env::trust_records().ok_or_else(no_records_directory)?;
         if self.list {
             return list(context, &records);
         }
@@ -125,7 +125,7 @@ fn ask(context: &mut CommandContext, files: &[FileChoices]) -> Result<bool> {
     for file in files {
         context.out.prompt(&format!("{} chooses:\n", printable(&file.path.to_string_lossy())));
         for key in file.choices.keys() {
-            context.out.prompt(&format!("  {}\n", setting(&file.choices, key, LONGEST_VALUE)));
+            context.out.prompt(&format!("  {}\n", format_setting(&file.choices, key, LONGEST_VALUE)));
         }
     }
     context.out.prompt("Let `lanes dispatch` run this? [y/N] ");
@@ -201,7 +201,7 @@ fn record_object(record: &TrustRecord) -> Value {
 
 /// Agrees to what a configuration chooses that this program has just written itself, and reports what keeps
 /// the commands from using it, if anything does.
-pub(super) fn trust_own(context: &CommandContext, holder: &Path, file: &Path) {
+pub(super) fn trust_created_config(context: &CommandContext, holder: &Path, file: &Path) {
     let found =
         FoundConfig { holder: holder.to_path_buf(), file: file.to_path_buf(), identity: env::identity() };
     let agreed =

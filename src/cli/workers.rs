@@ -21,20 +21,20 @@ impl WorkersCommand {
         let store = context.store()?;
         let workers = store.live_workers()?;
         let now = store.now();
-        let parked = read_parked(context, &store);
+        let parked = active_cooldowns(context, &store);
         if context.out.json {
             context.out.object(&object([
                 ("status", "ok".into()),
                 ("count", workers.len().into()),
                 ("workers", worker_objects(&workers).into()),
-                ("parked", parked_object(&parked)),
+                ("parked", cooldowns_object(&parked)),
             ]))?;
         } else if workers.is_empty() {
             context.out.note("lanes: no workers running");
-            print_parked(context, &parked, &now)?;
+            print_cooldowns(context, &parked, &now)?;
         } else {
             print_workers(context, &workers, &now)?;
-            print_parked(context, &parked, &now)?;
+            print_cooldowns(context, &parked, &now)?;
         }
         Ok(CommandExit::Done)
     }
@@ -102,19 +102,19 @@ fn print_runs(context: &mut CommandContext, workers: &[WorkerInfo], now: &Now) -
 
 /// The pauses of vendors that hold. A list is worth having without them: when they cannot be read, a warning
 /// says so.
-pub(super) fn read_parked(context: &mut CommandContext, store: &Store) -> Cooldowns {
+pub(super) fn active_cooldowns(context: &mut CommandContext, store: &Store) -> Cooldowns {
     store.active_cooldowns().unwrap_or_else(|error| {
         context.out.warn(&error.to_string());
         Cooldowns::new()
     })
 }
 
-pub(super) fn parked_object(parked: &Cooldowns) -> Value {
+pub(super) fn cooldowns_object(parked: &Cooldowns) -> Value {
     let entries = parked.iter().map(|(key, parked)| (key.clone(), Value::Object(parked.to_object())));
     Value::Object(entries.collect())
 }
 
-pub(super) fn print_parked(context: &mut CommandContext, all: &Cooldowns, now: &Now) -> Result<()> {
+pub(super) fn print_cooldowns(context: &mut CommandContext, all: &Cooldowns, now: &Now) -> Result<()> {
     for parked in all.values() {
         let (name, until) = (parked.name(), relative(parked.until, now));
         let what = match parked.cause {

@@ -19,9 +19,9 @@ use super::config::readiness::LaneReadiness;
 use super::config::reload::PlanReloader;
 use super::config::served_lane::ServedLane;
 use super::event::DispatchEvent;
-use super::heartbeat::LeaseRenewer;
+use super::lease_renewer::LeaseRenewer;
 use super::outcome::StopReason;
-use super::registration::{DispatcherRegistration, RunEntry, TokenPrefix, session_user};
+use super::registration::{DispatcherRegistration, RunEntry, TokenPrefix, conversation_user};
 use super::report::deliver::{RunDone, RunEnd, deliver};
 use super::report::recover::{deliver_outbox, recover};
 use super::run::context::{ClaimedTask, RunContext, run_id};
@@ -419,7 +419,7 @@ impl<'env> EventLoop<'env> {
             return true;
         };
         let here = state.running.values().any(|run| run.session.as_deref() == Some(session));
-        !here && session_user(self.store, session, task.id.as_str()).is_none()
+        !here && conversation_user(self.store, session, task.id.as_str()).is_none()
     }
 
     fn start<'scope>(

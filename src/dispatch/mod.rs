@@ -17,7 +17,7 @@ pub(crate) mod cooldown;
 pub(crate) mod dispatcher;
 pub(crate) mod dry_run;
 pub(crate) mod event;
-pub(crate) mod heartbeat;
+pub(crate) mod lease_renewer;
 pub(crate) mod outcome;
 pub(crate) mod output;
 pub(crate) mod prompt;

@@ -230,25 +230,36 @@ fn vendors(plan: &Plan) -> Value {
     vendors.into()
 }
 
-/// Returns the runs of a registration: task id, run id and conversation id of each.
-pub(crate) fn runs_on_card(info: &WorkerInfo) -> Vec<(String, String, Option<String>)> {
-    let running = info.data.get("running").and_then(Value::as_array);
-    running
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_string);
-            Some((text("task_id")?, text("run")?, text("session_id")))
-        })
-        .collect()
+/// A run as another dispatcher has registered it.
+#[derive(Clone, Debug)]
+pub(crate) struct RegisteredRun {
+    /// Id of the task.
+    pub task_id: String,
+    /// Id of the run.
+    pub run_id: String,
+    /// Session id of its conversation.
+    pub session_id: Option<String>,
 }
 
-/// Returns the task other than `task_id` whose run is continuing the conversation `session`, in any
-/// dispatcher, and since when that dispatcher has been running.
-pub(crate) fn session_user(store: &Store, session: &str, task_id: &str) -> Option<(String, Time)> {
+impl RegisteredRun {
+    fn from_json(entry: &Value) -> Option<Self> {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_string);
+        Some(Self { task_id: text("task_id")?, run_id: text("run")?, session_id: text("session_id") })
+    }
+}
+
+/// Returns the runs in the registration of a dispatcher.
+pub(crate) fn registered_runs(info: &WorkerInfo) -> Vec<RegisteredRun> {
+    let running = info.data.get("running").and_then(Value::as_array);
+    running.into_iter().flatten().filter_map(RegisteredRun::from_json).collect()
+}
+
+/// Returns the task other than `task_id` whose run uses the conversation `session_id`, in any dispatcher, and
+/// since when that dispatcher has been running.
+pub(crate) fn conversation_user(store: &Store, session_id: &str, task_id: &str) -> Option<(String, Time)> {
     let workers = store.live_workers().ok()?;
-    let runs = workers.iter().flat_map(|info| runs_on_card(info).into_iter().map(|run| (run, info.since)));
-    runs.filter(|((task, _, used), _)| used.as_deref() == Some(session) && task != task_id)
-        .map(|((task, ..), since)| (task, since))
+    let runs = workers.iter().flat_map(|info| registered_runs(info).into_iter().map(|run| (run, info.since)));
+    runs.filter(|(run, _)| run.session_id.as_deref() == Some(session_id) && run.task_id != task_id)
+        .map(|(run, since)| (run.task_id, since))
         .min_by(|a, b| a.0.cmp(&b.0))
 }

@@ -48,7 +48,7 @@ pub(crate) struct RouteRules {
     /// a change by somebody who may make it here.
     pub agree: AgreeToRoutes,
     /// Returns why a change of a lane's route, from one (null for none) to another, chooses what runs, if it does.
-    pub widening: fn(&Config, &str, &Value, &Value) -> Result<Option<String>>,
+    pub restricted_change: fn(&Config, &str, &Value, &Value) -> Result<Option<String>>,
 }
 
 /// The state of a server.

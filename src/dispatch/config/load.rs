@@ -7,7 +7,7 @@ use super::DispatchConfig;
 use super::consent::ConsentPolicy;
 use super::reader::{Section, SourceText};
 use super::route::Runner;
-use super::route_rights::{Said, widening};
+use super::route_rights::{RouteVersion, restricted_change};
 use super::sensitive_settings::{FileChoices, choices};
 use super::vendor_match;
 use crate::dispatch::vendor::Vendor;
@@ -65,15 +65,15 @@ pub(crate) fn check_route(workspace: &Config, lane: &str, route: &serde_json::Va
 ///
 /// # Errors
 /// As [`check_route`].
-pub(crate) fn route_widening(
+pub(crate) fn restricted_route_change(
     workspace: &Config,
     lane: &str,
     before: &serde_json::Value,
     after: &serde_json::Value,
 ) -> Result<Option<String>> {
     let (old, new) = (with_route(workspace, lane, before)?, with_route(workspace, lane, after)?);
-    let before = Said { settings: before, route: &old.route(lane) };
-    Ok(widening(&before, &Said { settings: after, route: &new.route(lane) }))
+    let before = RouteVersion { settings: before, route: &old.route(lane) };
+    Ok(restricted_change(&before, &RouteVersion { settings: after, route: &new.route(lane) }))
 }
 
 /// Returns the settings with this route for a lane; null for none.

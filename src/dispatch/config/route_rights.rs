@@ -4,60 +4,64 @@ use serde_json::Value;
 
 use super::route::{DEFAULT_SILENCE, Route};
 
-/// The aspect of a run that a key of a route controls.
+/// Whether a change of a key needs the permission to choose what runs.
 #[derive(Clone, Copy)]
-enum Reach {
-    /// The program, its identity and its permissions.
-    Program,
-    /// A limit of attempts, time or cost; the function returns whether the second route allows more than the first.
+enum ChangeRule {
+    /// Always: the key controls the program, its identity or its permissions.
+    Restricted,
+    /// Only if it raises a limit of attempts, time or cost; the function returns whether the second route allows
+    /// more than the first.
     Limit(fn(&Route, &Route) -> bool),
-    /// The order of runs, and the destination and presentation of results.
-    Order,
+    /// Never: the key controls the order of runs, or the destination and presentation of results.
+    Free,
 }
 
-/// All keys of a route, with the aspect that each controls.
-const REACH: &[(&str, Reach)] = &[
-    ("vendor", Reach::Program),
-    ("command", Reach::Program),
-    ("args", Reach::Program),
-    ("format", Reach::Program),
-    ("env", Reach::Program),
-    ("cwd", Reach::Program),
-    ("model", Reach::Program),
-    ("permission_mode", Reach::Program),
-    ("setting_sources", Reach::Program),
-    ("allowed_tools", Reach::Program),
-    ("disallowed_tools", Reach::Program),
-    ("mcp_config", Reach::Program),
-    ("add_dirs", Reach::Program),
-    ("git_writable", Reach::Program),
-    ("timeout", Reach::Limit(|before, after| is_more(before.timeout, after.timeout))),
+/// The rule for each key of a route.
+const CHANGE_RULES: &[(&str, ChangeRule)] = &[
+    ("vendor", ChangeRule::Restricted),
+    ("command", ChangeRule::Restricted),
+    ("args", ChangeRule::Restricted),
+    ("format", ChangeRule::Restricted),
+    ("env", ChangeRule::Restricted),
+    ("cwd", ChangeRule::Restricted),
+    ("model", ChangeRule::Restricted),
+    ("permission_mode", ChangeRule::Restricted),
+    ("setting_sources", ChangeRule::Restricted),
+    ("allowed_tools", ChangeRule::Restricted),
+    ("disallowed_tools", ChangeRule::Restricted),
+    ("mcp_config", ChangeRule::Restricted),
+    ("add_dirs", ChangeRule::Restricted),
+    ("git_writable", ChangeRule::Restricted),
+    ("timeout", ChangeRule::Limit(|before, after| is_more(before.timeout, after.timeout))),
     (
         "silence_timeout",
-        Reach::Limit(|before, after| {
+        ChangeRule::Limit(|before, after| {
             let limit = |route: &Route| route.silence_timeout.clone().over(Some(DEFAULT_SILENCE));
             is_more(limit(before), limit(after))
         }),
     ),
-    ("max_retries", Reach::Limit(|before, after| after.max_retries > before.max_retries)),
-    ("retry_delay", Reach::Limit(|before, after| after.retry_delay < before.retry_delay)),
-    ("retry_delay_max", Reach::Limit(|before, after| after.retry_delay_max < before.retry_delay_max)),
+    ("max_retries", ChangeRule::Limit(|before, after| after.max_retries > before.max_retries)),
+    ("retry_delay", ChangeRule::Limit(|before, after| after.retry_delay < before.retry_delay)),
+    ("retry_delay_max", ChangeRule::Limit(|before, after| after.retry_delay_max < before.retry_delay_max)),
     // A resumed run costs the tokens of its whole conversation.
     (
         "resume_on",
-        Reach::Limit(|before, after| after.resume_on.iter().any(|cut| !before.resume_on.contains(cut))),
+        ChangeRule::Limit(|before, after| after.resume_on.iter().any(|cut| !before.resume_on.contains(cut))),
     ),
-    ("concurrency", Reach::Limit(|before, after| is_more(before.concurrency, after.concurrency))),
-    ("max_budget_usd", Reach::Limit(|before, after| is_more(before.max_budget_usd, after.max_budget_usd))),
-    ("priority", Reach::Order),
-    ("poll_interval", Reach::Order),
-    ("dead_letter_lane", Reach::Order),
+    ("concurrency", ChangeRule::Limit(|before, after| is_more(before.concurrency, after.concurrency))),
+    (
+        "max_budget_usd",
+        ChangeRule::Limit(|before, after| is_more(before.max_budget_usd, after.max_budget_usd)),
+    ),
+    ("priority", ChangeRule::Free),
+    ("poll_interval", ChangeRule::Free),
+    ("dead_letter_lane", ChangeRule::Free),
     // A task may set its own prompt and effort.
-    ("prompt", Reach::Order),
-    ("effort", Reach::Order),
-    ("on_success", Reach::Order),
-    ("in_progress", Reach::Order),
-    ("wants_json", Reach::Order),
+    ("prompt", ChangeRule::Free),
+    ("effort", ChangeRule::Free),
+    ("on_success", ChangeRule::Free),
+    ("in_progress", ChangeRule::Free),
+    ("wants_json", ChangeRule::Free),
 ];
 
 /// Returns whether the second limit allows more than the first; `None` means no limit.
@@ -69,8 +73,8 @@ fn is_more<T: PartialOrd>(before: Option<T>, after: Option<T>) -> bool {
     }
 }
 
-/// A route, as written and with defaults.
-pub(crate) struct Said<'a> {
+/// A route before or after a change.
+pub(crate) struct RouteVersion<'a> {
     /// Settings as written.
     pub settings: &'a Value,
     /// Effective route, with all defaults.
@@ -79,15 +83,17 @@ pub(crate) struct Said<'a> {
 
 /// Returns the reason for which a change of a route needs the permission to choose what runs, or `None` if it does
 /// not.
-pub(crate) fn widening(before: &Said<'_>, after: &Said<'_>) -> Option<String> {
-    REACH.iter().find_map(|(key, reach)| {
+pub(crate) fn restricted_change(before: &RouteVersion<'_>, after: &RouteVersion<'_>) -> Option<String> {
+    CHANGE_RULES.iter().find_map(|(key, rule)| {
         let is_changed = before.settings.get(key) != after.settings.get(key);
-        match reach {
-            Reach::Program if is_changed => Some(format!("'{key}' decides what runs on this machine")),
-            Reach::Limit(is_wider) if is_wider(before.route, after.route) => {
+        match rule {
+            ChangeRule::Restricted if is_changed => {
+                Some(format!("'{key}' decides what runs on this machine"))
+            }
+            ChangeRule::Limit(is_wider) if is_wider(before.route, after.route) => {
                 Some(format!("'{key}' is a limit, and this would allow more"))
             }
-            Reach::Program | Reach::Limit(_) | Reach::Order => None,
+            ChangeRule::Restricted | ChangeRule::Limit(_) | ChangeRule::Free => None,
         }
     })
 }
@@ -98,12 +104,12 @@ mod tests {
     use crate::dispatch::config::route::ROUTE_KEYS;
 
     #[test]
-    fn every_key_of_a_route_decides_about_one_thing() {
+    fn every_key_of_a_route_has_one_rule() {
         for key in ROUTE_KEYS {
-            let count = REACH.iter().filter(|(have, _)| *have == key).count();
-            assert_eq!(count, 1, "{key} must stand in REACH exactly once");
+            let count = CHANGE_RULES.iter().filter(|(have, _)| *have == key).count();
+            assert_eq!(count, 1, "{key} must be in CHANGE_RULES exactly once");
         }
-        assert_eq!(REACH.len(), ROUTE_KEYS.len(), "REACH has keys that no route has");
+        assert_eq!(CHANGE_RULES.len(), ROUTE_KEYS.len(), "CHANGE_RULES has keys that no route has");
     }
 
     #[test]

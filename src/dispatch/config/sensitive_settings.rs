@@ -50,7 +50,7 @@ pub(crate) struct FileChoices {
     /// Settings that need consent.
     pub choices: Choices,
     /// Whether consent is required before anything is run.
-    pub is_asked: bool,
+    pub needs_consent: bool,
 }
 
 /// Collects the settings that need consent from the configuration and, if there is one, routes.json. Omits files
@@ -59,14 +59,14 @@ pub(crate) fn choices(workspace: &Config, routes: Option<(&Path, &str)>) -> Vec<
     let mut files = Vec::new();
     let is_found = workspace.found.is_some();
     if let Some(path) = &workspace.path {
-        let mut choices = places_outside(workspace, path);
+        let mut choices = directories_outside(workspace, path);
         let dispatch = workspace.dispatch.as_ref().map(to_json).unwrap_or_default();
         choices.extend(of_section(&dispatch, "dispatch"));
         files.push(FileChoices {
             path: path.clone(),
             config: path.clone(),
             choices,
-            is_asked: is_found && is_in_repository(path),
+            needs_consent: is_found && is_in_repository(path),
         });
     }
     if let Some((path, text)) = routes {
@@ -77,16 +77,16 @@ pub(crate) fn choices(workspace: &Config, routes: Option<(&Path, &str)>) -> Vec<
             }
             other => drop(choices.insert("routes.json".to_string(), other)),
         }
-        let is_asked = is_found && !workspace.store_is_named && is_in_repository(path);
+        let needs_consent = is_found && !workspace.store_is_named && is_in_repository(path);
         let config = workspace.path.clone().unwrap_or_default();
-        files.push(FileChoices { path: path.to_path_buf(), config, choices, is_asked });
+        files.push(FileChoices { path: path.to_path_buf(), config, choices, needs_consent });
     }
     files.retain(|file| !file.choices.is_empty());
     files
 }
 
 /// Returns the directories that a file names outside the parent of its own directory: agents work there.
-fn places_outside(workspace: &Config, path: &Path) -> Choices {
+fn directories_outside(workspace: &Config, path: &Path) -> Choices {
     let home = path.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
     let queue = workspace.queue_root.as_deref().map(real);
     let places = [
@@ -280,6 +280,6 @@ vendors: {claude: {args: [a]}}
         let outside = found(dir.path(), "workspace_root: /\nqueue_root: ../../q\nworktree_path: /tmp\n");
         let files = choices(&outside, None);
         assert_eq!(keys(&files[0].choices), ["queue_root", "workspace_root", "worktree_path"]);
-        assert!(files[0].is_asked);
+        assert!(files[0].needs_consent);
     }
 }

@@ -16,7 +16,7 @@ use crate::dispatch::config::route::Route;
 use crate::dispatch::event::DispatchEvent;
 use crate::dispatch::outcome::{Exit, Outcome, StopReason};
 use crate::dispatch::output::{Baseline, Format, RunReport};
-use crate::dispatch::registration::runs_on_card;
+use crate::dispatch::registration::registered_runs;
 use crate::dispatch::run::classify::classify;
 use crate::dispatch::run::context::{
     RunRecord, RunResult, files, hide_token, read_output, read_run_record, run_id,
@@ -91,8 +91,8 @@ fn recover_dispatcher(
     observe: &dyn Fn(DispatchEvent),
 ) -> Result<()> {
     // First the agents, whatever became of the tasks: some agents answer the task themselves.
-    for (_, run, _) in runs_on_card(&dead.info) {
-        end_run(RunId::parse(&run).as_ref())?;
+    for run in registered_runs(&dead.info) {
+        end_run(RunId::parse(&run.run_id).as_ref())?;
     }
     for lane in &dead.info.lanes {
         let ours =
@@ -101,8 +101,8 @@ fn recover_dispatcher(
             recover_task(store, prices, &task, observe)?;
         }
     }
-    for (task_id, run, _) in runs_on_card(&dead.info) {
-        record_lost_run(store, prices, &task_id, &run)?;
+    for run in registered_runs(&dead.info) {
+        record_lost_run(store, prices, &run.task_id, &run.run_id)?;
     }
     Ok(())
 }

@@ -91,7 +91,7 @@ fn check_change(
     if app.route_rules.programs {
         return Ok(());
     }
-    match (app.route_rules.widening)(&config, lane, before, &after)? {
+    match (app.route_rules.restricted_change)(&config, lane, before, &after)? {
         None => Ok(()),
         Some(why) => {
             let text = format!("{why}; start with --allow-route-programs to have it set over HTTP");

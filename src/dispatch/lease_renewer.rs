@@ -1,8 +1,8 @@
 //! Renews the leases of running tasks, and notices when a claim is over.
 //!
 //! One thread does this for all runs of a dispatcher: it renews each lease when a third of it has passed, and
-//! at each change in the store it checks whether a task was cancelled or claimed by another worker. Then the
-//! run is stopped, and nothing is reported for it.
+//! at each change in the store it checks whether a task was cancelled or claimed by another worker. The run of
+//! such a task is stopped, and nothing is reported for it.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +15,12 @@ use crate::model::{ClaimState, ClaimToken, Command, Refusal, TaskId};
 use crate::store::Store;
 
 /// Maximum time between two checks.
-const LOOK: Duration = Duration::from_secs(1);
+const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Renews the leases of a dispatcher's claims.
 #[derive(Debug)]
 pub(crate) struct LeaseRenewer {
-    kept: Mutex<Vec<RenewedClaim>>,
+    claims: Mutex<Vec<RenewedClaim>>,
     lease_seconds: f64,
     ended: AtomicBool,
 }
@@ -34,21 +34,21 @@ struct RenewedClaim {
 }
 
 impl LeaseRenewer {
-    /// Creates a renewer without claims. Leases last `lease_seconds` seconds.
+    /// Creates a renewer without claims, for leases of `lease_seconds` seconds.
     pub(crate) fn new(lease_seconds: f64) -> Self {
-        Self { kept: Mutex::default(), lease_seconds, ended: AtomicBool::new(false) }
+        Self { claims: Mutex::default(), lease_seconds, ended: AtomicBool::new(false) }
     }
 
-    /// Adds a claim to be renewed; `stop` ends its run when the claim is over.
+    /// Adds a claim to renew; `stop` ends its run when the claim is over.
     pub(crate) fn add(&self, id: &TaskId, token: &ClaimToken, stop: &StopHandle) {
-        let renew_at = Instant::now() + self.third();
-        let kept = RenewedClaim { id: id.clone(), token: token.clone(), stop: stop.clone(), renew_at };
-        self.lock().push(kept);
+        let renew_at = Instant::now() + self.renewal_interval();
+        let claim = RenewedClaim { id: id.clone(), token: token.clone(), stop: stop.clone(), renew_at };
+        self.lock().push(claim);
     }
 
     /// Stops renewing a claim, because its run is over.
     pub(crate) fn remove(&self, token: &ClaimToken) {
-        self.lock().retain(|kept| kept.token != *token);
+        self.lock().retain(|claim| claim.token != *token);
     }
 
     /// Ends [`LeaseRenewer::watch`].
@@ -61,18 +61,18 @@ impl LeaseRenewer {
         let mut watch = store.watch_feed();
         while !self.ended.load(Ordering::SeqCst) {
             // Copied, so that the lock is not held while files are read.
-            let kept = self.lock().clone();
-            for claim in &kept {
-                if !self.look_after(store, claim) {
+            let claims = self.lock().clone();
+            for claim in &claims {
+                if !self.check_and_renew(store, claim) {
                     self.remove(&claim.token);
                 }
             }
-            watch.wait(self.next_look());
+            watch.wait(self.next_check());
         }
     }
 
     /// Checks a claim and renews it if that is due. Returns false when the claim is over.
-    fn look_after(&self, store: &Store, claim: &RenewedClaim) -> bool {
+    fn check_and_renew(&self, store: &Store, claim: &RenewedClaim) -> bool {
         let is_due = Instant::now() >= claim.renew_at;
         let state = match is_due {
             true => self.renew(store, claim),
@@ -81,7 +81,7 @@ impl LeaseRenewer {
         let reason = match state {
             Ok(ClaimState::Held) => {
                 if is_due {
-                    self.renew_after(claim, self.third());
+                    self.schedule_renewal(claim, self.renewal_interval());
                 }
                 return true;
             }
@@ -90,11 +90,11 @@ impl LeaseRenewer {
             Ok(ClaimState::Cancelled) => StopReason::Cancelled,
             Ok(ClaimState::Lost) => StopReason::LeaseLost,
             Err(error) if error.kind() == ErrorKind::NotFound => StopReason::LeaseLost,
-            // The store is locked or cannot be read, or the disk is full: again in a moment, two thirds of
-            // the lease are left for that.
+            // The store is locked or cannot be read, or the disk is full: try again soon. Two thirds of the
+            // lease are left for that.
             Err(_) => {
                 if is_due {
-                    self.renew_after(claim, LOOK.min(self.third()));
+                    self.schedule_renewal(claim, MAX_CHECK_INTERVAL.min(self.renewal_interval()));
                 }
                 return true;
             }
@@ -103,7 +103,7 @@ impl LeaseRenewer {
         false
     }
 
-    /// Renews a lease. A refusal tells how the claim stands.
+    /// Renews a lease. Returns the state of the claim, also if the renewal was refused.
     fn renew(&self, store: &Store, claim: &RenewedClaim) -> Result<ClaimState, Error> {
         let command = Command::Renew { token: claim.token.clone(), lease_seconds: Some(self.lease_seconds) };
         match store.apply(&claim.id, &command) {
@@ -112,25 +112,26 @@ impl LeaseRenewer {
         }
     }
 
-    fn renew_after(&self, claim: &RenewedClaim, pause: Duration) {
-        if let Some(kept) = self.lock().iter_mut().find(|kept| kept.token == claim.token) {
-            kept.renew_at = Instant::now() + pause;
+    fn schedule_renewal(&self, claim: &RenewedClaim, pause: Duration) {
+        if let Some(renewed) = self.lock().iter_mut().find(|renewed| renewed.token == claim.token) {
+            renewed.renew_at = Instant::now() + pause;
         }
     }
 
-    /// Returns when to check next: at the next renewal, or after the maximum time. A claim that is added while
-    /// the thread sleeps is due no earlier than that.
-    fn next_look(&self) -> Instant {
-        let look = Instant::now() + LOOK.min(self.third());
-        self.lock().iter().map(|kept| kept.renew_at).fold(look, Instant::min)
+    /// Returns when to check next: at the next renewal, but at most [`MAX_CHECK_INTERVAL`] from now. A claim that
+    /// is added while the thread sleeps is due no earlier than that.
+    fn next_check(&self) -> Instant {
+        let latest = Instant::now() + MAX_CHECK_INTERVAL.min(self.renewal_interval());
+        self.lock().iter().map(|claim| claim.renew_at).fold(latest, Instant::min)
     }
 
-    fn third(&self) -> Duration {
+    /// Returns the time between two renewals of a lease: a third of it.
+    fn renewal_interval(&self) -> Duration {
         Duration::from_secs_f64(self.lease_seconds / 3.0)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<RenewedClaim>> {
         // A panic in another thread leaves the list valid.
-        self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.claims.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
