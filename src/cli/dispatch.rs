@@ -173,29 +173,29 @@ impl DispatchCommand {
         }
     }
 
-    /// What settings may choose. With --trust that is all they say now; a preview runs nothing, so that it
-    /// only says what is missing.
+    /// Returns which settings may choose what runs. `--trust` first records consent to all current ones. A dry
+    /// run, which runs nothing, allows all settings and warns about those that lack consent.
     fn consent_policy(
         &self,
         context: &CommandContext,
         config: &Config,
         store: &Store,
     ) -> Result<ConsentPolicy> {
-        let gate = ConsentPolicy::new(env::trust_records());
+        let policy = ConsentPolicy::new(env::trust_records());
         if self.trust {
             let files = choices_now(config, Some(store))?;
-            let asked: Vec<FileChoices> = files.into_iter().filter(|file| file.is_asked).collect();
-            if !asked.is_empty() {
-                gate.agree(&asked, store.now().wall)?;
+            let files: Vec<FileChoices> = files.into_iter().filter(|file| file.needs_consent).collect();
+            if !files.is_empty() {
+                policy.agree(&files, store.now().wall)?;
             }
         }
         if !self.dry_run {
-            return Ok(gate);
+            return Ok(policy);
         }
-        if let Err(error) = gate.check(&choices_now(config, Some(store))?) {
+        if let Err(error) = policy.check(&choices_now(config, Some(store))?) {
             context.out.warn(&error.to_string());
         }
-        Ok(gate.opened())
+        Ok(ConsentPolicy::AllowAll)
     }
 }
 

@@ -70,12 +70,12 @@ impl DoctorCommand {
 fn add_consent(context: &CommandContext, diagnoses: &mut Vec<Diagnosis>) {
     let Ok(config) = context.config() else { return };
     let Ok(files) = trust::files(context, &config) else { return };
-    let gate = ConsentPolicy::new(env::trust_records());
-    let asked: Vec<_> = files.into_iter().filter(|file| file.is_asked).collect();
+    let policy = ConsentPolicy::new(env::trust_records());
+    let files: Vec<_> = files.into_iter().filter(|file| file.needs_consent).collect();
     let place = diagnoses.iter().rposition(|other| other.area == "configuration");
     let place = place.map_or(diagnoses.len(), |last| last + 1);
-    for (place, file) in (place..).zip(asked) {
-        let (level, message, remedy) = match gate.check(std::slice::from_ref(&file)) {
+    for (place, file) in (place..).zip(files) {
+        let (level, message, remedy) = match policy.check(std::slice::from_ref(&file)) {
             Ok(()) => {
                 let path = printable(&file.path.to_string_lossy());
                 (DiagnosisLevel::Ok, format!("you have agreed to what {path} lets dispatchers run"), None)
@@ -94,7 +94,7 @@ fn add_consent(context: &CommandContext, diagnoses: &mut Vec<Diagnosis>) {
 fn dispatch_section(context: &CommandContext) -> Option<Diagnosis> {
     let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
     let store = Store::open_to_read(&config.store_root, context.store_options().ok()?).ok()?;
-    let (level, message, remedy) = match load(&config, &store, &ConsentPolicy::default().opened()) {
+    let (level, message, remedy) = match load(&config, &store, &ConsentPolicy::AllowAll) {
         Ok(_) if config.dispatch.is_none() => return None,
         Ok(_) => (DiagnosisLevel::Ok, "its dispatch settings can be used".to_string(), None),
         Err(error) => {

@@ -89,7 +89,7 @@ fn known_without(context: &CommandContext, store: &Store, vendor: &str) -> Optio
     if vendor.starts_with(COMMAND_PREFIX) {
         return None;
     }
-    let settings = load(&context.config().ok()?, store, &ConsentPolicy::default().opened()).ok()?;
+    let settings = load(&context.config().ok()?, store, &ConsentPolicy::AllowAll).ok()?;
     let known: Vec<&str> = settings.vendors.names().collect();
     (!known.contains(&vendor)).then(|| known.join(", "))
 }

@@ -15,38 +15,44 @@ use crate::store::{FileVersion, Store};
 use crate::workspace::{Choices, Config, Standing, TrustRecords, is_in_repository};
 
 /// Maximum number of settings in a refusal, and maximum number of characters of each.
-const MOST_SHOWN: usize = 4;
-const LONGEST_SHOWN: usize = 60;
+const MAX_SETTINGS_SHOWN: usize = 4;
+const MAX_VALUE_CHARS: usize = 60;
 
 /// Decides whether the settings of files may be used.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ConsentPolicy {
-    records: Option<TrustRecords>,
-    is_open: bool,
+pub(crate) enum ConsentPolicy {
+    /// Refuses all settings that need consent: the user has no directory for records.
+    #[default]
+    NoRecords,
+    /// Applies the user's records.
+    Records(TrustRecords),
+    /// Allows all settings, for commands that show or check them and run nothing.
+    AllowAll,
 }
 
 impl ConsentPolicy {
-    /// Creates a policy that applies the user's records. Without records, it refuses all settings that need consent.
+    /// Creates the policy that applies the user's records, if there are any.
     pub(crate) fn new(records: Option<TrustRecords>) -> Self {
-        Self { records, is_open: false }
+        records.map_or(Self::NoRecords, Self::Records)
     }
 
-    /// Returns a policy that allows everything.
-    #[must_use]
-    pub(crate) fn opened(self) -> Self {
-        Self { is_open: true, ..self }
+    /// Returns the user's records.
+    fn records(&self) -> Option<&TrustRecords> {
+        match self {
+            Self::Records(records) => Some(records),
+            Self::NoRecords | Self::AllowAll => None,
+        }
     }
-
     /// Refuses settings that need consent but do not have it.
     ///
     /// # Errors
     /// `Refused`, with the file, its settings, and the command to agree; `Corrupt` or `Io` when the records cannot
     /// be read.
     pub(crate) fn check(&self, files: &[FileChoices]) -> Result<()> {
-        if self.is_open {
+        if matches!(self, Self::AllowAll) {
             return Ok(());
         }
-        for file in files.iter().filter(|file| file.is_asked) {
+        for file in files.iter().filter(|file| file.needs_consent) {
             match self.standing(file)? {
                 Standing::Trusted => {}
                 Standing::Unknown => return Err(self.refusal(file, None)),
@@ -61,7 +67,7 @@ impl ConsentPolicy {
     /// # Errors
     /// `Corrupt` or `Io` when the records cannot be read.
     pub(crate) fn standing(&self, file: &FileChoices) -> Result<Standing> {
-        let record = self.records.as_ref().map(|records| records.find(&file.path)).transpose()?.flatten();
+        let record = self.records().map(|records| records.find(&file.path)).transpose()?.flatten();
         Ok(record.map_or(Standing::Unknown, |record| record.standing(&file.choices)))
     }
 
@@ -70,7 +76,7 @@ impl ConsentPolicy {
     /// # Errors
     /// `Config` when there is no directory for the records; `Io` when they cannot be written.
     pub(crate) fn agree(&self, files: &[FileChoices], now: Time) -> Result<()> {
-        let Some(records) = &self.records else { return Err(no_place()) };
+        let records = self.records().ok_or_else(no_records_directory)?;
         files.iter().try_for_each(|file| records.trust(&file.path, &file.choices, now))
     }
 
@@ -87,7 +93,7 @@ impl ConsentPolicy {
         (before, after): (&Object, &Object),
         now: Time,
     ) -> Result<()> {
-        let Some(records) = &self.records else { return Err(no_place()) };
+        let records = self.records().ok_or_else(no_records_directory)?;
         let text = |routes: &Object| json::to_text(&object([("routes", routes.clone().into())]));
         for file in choices(workspace, Some((path, &text(before)))) {
             if is_in_repository(&file.path) && self.standing(&file)? != Standing::Trusted {
@@ -99,11 +105,11 @@ impl ConsentPolicy {
         after.into_iter().try_for_each(|file| records.trust_also(path, &file.choices, now))
     }
 
-    /// Returns the file versions of the records that apply to `workspace`.
-    pub(crate) fn stamps(&self, workspace: &Config, store: &Store) -> [Option<FileVersion>; 2] {
-        let records = self.records.as_ref().filter(|_| workspace.found.is_some() && !self.is_open);
-        let stamp = |path: &Path| records.and_then(|records| records.stamp(path));
-        [workspace.path.as_deref().and_then(stamp), stamp(&store.routes_path())]
+    /// Returns the file versions of the records for the configuration file and for routes.json.
+    pub(crate) fn record_versions(&self, workspace: &Config, store: &Store) -> [Option<FileVersion>; 2] {
+        let records = self.records().filter(|_| workspace.found.is_some());
+        let version = |path: &Path| records.and_then(|records| records.stamp(path));
+        [workspace.path.as_deref().and_then(version), version(&store.routes_path())]
     }
 
     fn refusal(&self, file: &FileChoices, changed: Option<&[String]>) -> Error {
@@ -111,50 +117,53 @@ impl ConsentPolicy {
         let message = match changed {
             None => {
                 let keys: Vec<String> = file.choices.keys().cloned().collect();
-                let shown = shown(&file.choices, &keys);
+                let shown = format_settings(&file.choices, &keys);
                 format!(
                     "{path} is in a repository and chooses what runs, which you have not agreed to: {shown}"
                 )
             }
             Some(keys) => {
-                let shown = shown(&file.choices, keys);
+                let shown = format_settings(&file.choices, keys);
                 format!("{path} is in a repository and has changed what runs since you agreed to it: {shown}")
             }
         };
-        let hint = match self.records {
+        let hint = match self.records() {
             Some(_) => {
                 format!(
                     "look at it, then agree with `lanes trust {}`",
                     shell_word(&file.config.to_string_lossy())
                 )
             }
-            None => no_place().to_string(),
+            None => no_records_directory().to_string(),
         };
         Error::refused(message).with_hint(hint)
     }
 }
 
 /// Creates the error for a missing directory for consent records.
-pub(crate) fn no_place() -> Error {
+pub(crate) fn no_records_directory() -> Error {
     Error::config("there is no directory for the records of what you trust")
         .with_hint("set HOME or XDG_STATE_HOME, or name the file with --config")
 }
 
 /// Formats some settings with their values on one line.
-fn shown(choices: &Choices, keys: &[String]) -> String {
-    let mut all: Vec<String> =
-        keys.iter().take(MOST_SHOWN).map(|key| setting(choices, key, LONGEST_SHOWN)).collect();
-    if keys.len() > MOST_SHOWN {
-        all.push(format!("and {} more", keys.len() - MOST_SHOWN));
+fn format_settings(choices: &Choices, keys: &[String]) -> String {
+    let mut all: Vec<String> = keys
+        .iter()
+        .take(MAX_SETTINGS_SHOWN)
+        .map(|key| format_setting(choices, key, MAX_VALUE_CHARS))
+        .collect();
+    if keys.len() > MAX_SETTINGS_SHOWN {
+        all.push(format!("and {} more", keys.len() - MAX_SETTINGS_SHOWN));
     }
     all.join(", ")
 }
 
-/// Formats a setting with at most `most` characters of its value.
-pub(crate) fn setting(choices: &Choices, key: &str, most: usize) -> String {
+/// Formats a setting with at most `max_chars` characters of its value.
+pub(crate) fn format_setting(choices: &Choices, key: &str, max_chars: usize) -> String {
     let Some(value) = choices.get(key) else { return format!("{} is gone", printable(key)) };
     let text = printable(&value.to_string());
-    let cut: String = text.chars().take(most).collect();
+    let cut: String = text.chars().take(max_chars).collect();
     let more = if cut.len() < text.len() { "…" } else { "" };
     format!("{}: {cut}{more}", printable(key))
 }
@@ -165,12 +174,12 @@ mod tests {
     use crate::dispatch::testing::found_in_repository as found;
 
     #[test]
-    fn consent_is_asked_for_once_and_again_for_a_change() {
+    fn consent_is_required_once_and_again_for_a_change() {
         let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let gate = ConsentPolicy::new(Some(TrustRecords::below(home.path())));
+        let policy = ConsentPolicy::new(Some(TrustRecords::below(home.path())));
         let now = Time::from_micros(0);
         let files = choices(&found(dir.path(), "dispatch: {command: ./x, env: {B: 1}}\n"), None);
-        let error = gate.check(&files).unwrap_err().to_string();
+        let error = policy.check(&files).unwrap_err().to_string();
         assert!(
             error.contains(
                 "which you have not agreed to: dispatch.command: \"./x\", dispatch.env: {\"B\":1}; look"
@@ -178,15 +187,15 @@ mod tests {
             "{error}"
         );
         assert!(error.contains("handoff/handoff.yaml`"), "{error}");
-        gate.clone().opened().check(&files).unwrap();
-        gate.agree(&files, now).unwrap();
-        gate.check(&files).unwrap();
+        ConsentPolicy::AllowAll.check(&files).unwrap();
+        policy.agree(&files, now).unwrap();
+        policy.check(&files).unwrap();
         // Timing does not need consent.
         let files = choices(&found(dir.path(), "dispatch: {env: {B: 1}, command: ./x, timeout: 5}\n"), None);
-        gate.check(&files).unwrap();
+        policy.check(&files).unwrap();
         let long = "y".repeat(100);
         let files = choices(&found(dir.path(), &format!("dispatch: {{command: {long}}}\n")), None);
-        let error = gate.check(&files).unwrap_err().to_string();
+        let error = policy.check(&files).unwrap_err().to_string();
         assert!(error.contains("since you agreed to it: dispatch.command: \"yyy"), "{error}");
         assert!(error.contains("…, dispatch.env is gone; look"), "{error}");
         // Without a directory for records, everything is refused, and the error has a hint.
@@ -197,16 +206,16 @@ mod tests {
     #[test]
     fn a_server_agrees_to_its_own_changes_and_to_nothing_else() {
         let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let gate = ConsentPolicy::new(Some(TrustRecords::below(home.path())));
+        let policy = ConsentPolicy::new(Some(TrustRecords::below(home.path())));
         let config = found(dir.path(), "dispatch: {timeout: 5}\n");
         let path = dir.path().canonicalize().unwrap().join("handoff/state/routes.json");
         let routes = |text: &str| json::parse_object(text.as_bytes()).unwrap();
         let check = |routes: &Object| {
             let text = json::to_text(&object([("routes", routes.clone().into())]));
-            gate.check(&choices(&config, Some((&path, &text))))
+            policy.check(&choices(&config, Some((&path, &text))))
         };
         let carry = |config: &Config, before: &Object, after: &Object| {
-            gate.carry_over(config, &path, (before, after), Time::from_micros(0)).unwrap();
+            policy.carry_over(config, &path, (before, after), Time::from_micros(0)).unwrap();
         };
         let (none, first) = (routes("{}"), routes(r#"{"a": {"command": "x"}}"#));
         let second = routes(r#"{"a": {"command": "x"}, "b": {"vendor": "claude"}}"#);
@@ -225,28 +234,28 @@ mod tests {
         let copied = routes(r#"{"d": {"command": "z"}}"#);
         carry(&config, &none, &copied);
         let text = json::to_text(&object([("routes", copied.into())]));
-        gate.check(&choices(&config, Some((&path, &text)))[1..]).unwrap_err();
+        policy.check(&choices(&config, Some((&path, &text)))[1..]).unwrap_err();
     }
 
     #[test]
-    fn what_was_named_or_is_ones_own_is_not_asked_about() {
+    fn a_named_file_and_a_file_outside_a_repository_need_no_consent() {
         let dir = tempfile::tempdir().unwrap();
         let config = found(dir.path(), "dispatch: {command: ./x}\n");
         let routes = dir.path().canonicalize().unwrap().join("handoff/state/routes.json");
         let text = r#"{"routes": {"a": {"command": "x", "priority": 1}, "b": null}}"#;
-        let asked = |config: &Config| -> Vec<bool> {
-            choices(config, Some((&routes, text))).iter().map(|file| file.is_asked).collect()
+        let needs_consent = |config: &Config| -> Vec<bool> {
+            choices(config, Some((&routes, text))).iter().map(|file| file.needs_consent).collect()
         };
-        assert_eq!(asked(&config), [true, true]);
+        assert_eq!(needs_consent(&config), [true, true]);
         assert_eq!(
             choices(&config, Some((&routes, text)))[1].choices.keys().collect::<Vec<_>>(),
             ["routes.a.command", "routes.b"]
         );
-        assert_eq!(asked(&Config { store_is_named: true, ..config.clone() }), [true, false]);
-        assert_eq!(asked(&Config { found: None, ..config.clone() }), [false, false]);
+        assert_eq!(needs_consent(&Config { store_is_named: true, ..config.clone() }), [true, false]);
+        assert_eq!(needs_consent(&Config { found: None, ..config.clone() }), [false, false]);
         std::fs::remove_dir(dir.path().join(".git")).unwrap();
         if !is_in_repository(&routes) {
-            assert_eq!(asked(&config), [false, false], "a pool's file, edited by its owner");
+            assert_eq!(needs_consent(&config), [false, false], "a pool's file, edited by its owner");
         }
     }
 }

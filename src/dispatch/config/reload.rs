@@ -13,10 +13,10 @@ pub(crate) struct PlanReloader {
     workspace: Config,
     options: DispatchOptions,
     process: ProcessContext,
-    seen: FileStamps,
+    seen: FileVersions,
 }
 
-type FileStamps = [Option<FileVersion>; 4];
+type FileVersions = [Option<FileVersion>; 4];
 
 impl PlanReloader {
     /// Makes the first plan.
@@ -30,7 +30,7 @@ impl PlanReloader {
         process: ProcessContext,
     ) -> Result<(Plan, Self)> {
         // Taken before the files are read, so that a change in between is noticed.
-        let seen = stamps(&workspace, store, &process.consent);
+        let seen = file_versions(&workspace, store, &process.consent);
         let plan = Plan::make(&workspace, store, options.clone(), process.clone())?;
         Ok((plan, Self { workspace, options, process, seen }))
     }
@@ -39,7 +39,7 @@ impl PlanReloader {
     ///
     /// Owner, lease length and drain time stay as they were, because existing claims depend on them.
     pub(crate) fn reload_if_changed(&mut self, store: &Store, present: &Plan) -> Option<Result<Plan>> {
-        let seen = stamps(&self.workspace, store, &self.process.consent);
+        let seen = file_versions(&self.workspace, store, &self.process.consent);
         if seen == self.seen {
             return None;
         }
@@ -59,7 +59,7 @@ impl PlanReloader {
 }
 
 /// Returns the versions of the files and of the consent given to them.
-fn stamps(workspace: &Config, store: &Store, consent: &ConsentPolicy) -> FileStamps {
-    let [file, routes] = consent.stamps(workspace, store);
+fn file_versions(workspace: &Config, store: &Store, consent: &ConsentPolicy) -> FileVersions {
+    let [file, routes] = consent.record_versions(workspace, store);
     [workspace.path.as_deref().and_then(FileVersion::at), store.routes_version(), file, routes]
 }
