@@ -7,7 +7,7 @@ mod templates;
 use std::path::{Path, PathBuf};
 
 use self::render::Values;
-use self::rollback::Plant;
+use self::rollback::CreatedFiles;
 use self::templates::{DISPATCHERS, QUEUE, STATE, Template, WORKSPACE};
 use super::base_dir::BaseDir;
 use super::paths::{absolute, as_text, resolve, show};
@@ -85,15 +85,15 @@ pub(crate) fn init(target: &Path, options: InitOptions) -> Result<Initialized> {
     };
     refuse_existing(&handoff)?;
 
-    let mut plant = Plant::new();
-    plant.directories(&target)?;
-    claim_directory(&mut plant, &handoff)?;
-    write_all(&mut plant, &handoff, WORKSPACE, &values)?;
+    let mut created = CreatedFiles::new();
+    created.directories(&target)?;
+    claim_directory(&mut created, &handoff)?;
+    write_all(&mut created, &handoff, WORKSPACE, &values)?;
     // A store elsewhere is created at its first use; one that git would see is hidden from it now.
     if store != handoff && store.starts_with(&handoff) {
-        write_state(&mut plant, &store, &values)?;
+        write_state(&mut created, &store, &values)?;
     }
-    plant.keep();
+    created.keep();
     Ok(Initialized {
         handoff,
         workspace_id,
@@ -130,14 +130,14 @@ pub(crate) fn init_pool(target: &Path, id: Option<&str>) -> Result<PoolInitializ
     refuse_existing(&queue)?;
     refuse_existing(&dispatchers)?;
 
-    let mut plant = Plant::new();
-    plant.directories(&target)?;
-    claim_directory(&mut plant, &queue)?;
-    claim_directory(&mut plant, &dispatchers)?;
-    write_all(&mut plant, &queue, QUEUE, &values)?;
-    write_state(&mut plant, &store, &values)?;
-    write_all(&mut plant, &dispatchers, DISPATCHERS, &values)?;
-    plant.keep();
+    let mut created = CreatedFiles::new();
+    created.directories(&target)?;
+    claim_directory(&mut created, &queue)?;
+    claim_directory(&mut created, &dispatchers)?;
+    write_all(&mut created, &queue, QUEUE, &values)?;
+    write_state(&mut created, &store, &values)?;
+    write_all(&mut created, &dispatchers, DISPATCHERS, &values)?;
+    created.keep();
     Ok(PoolInitialized {
         workspace_id,
         config,
@@ -191,8 +191,8 @@ fn refuse_existing(path: &Path) -> Result<()> {
 }
 
 /// Creates a directory that must not exist; of two concurrent processes only one succeeds.
-fn claim_directory(plant: &mut Plant, path: &Path) -> Result<()> {
-    plant.directory(path, rollback::OPEN).map_err(|error| {
+fn claim_directory(created: &mut CreatedFiles, path: &Path) -> Result<()> {
+    created.directory(path, rollback::OPEN).map_err(|error| {
         if error.kind() == ErrorKind::Io
             && error.raw_os_error() == Some(rustix::io::Errno::EXIST.raw_os_error())
         {
@@ -203,25 +203,30 @@ fn claim_directory(plant: &mut Plant, path: &Path) -> Result<()> {
     })
 }
 
-fn write_all(plant: &mut Plant, base: &Path, templates: &[Template], values: &Values<'_>) -> Result<()> {
+fn write_all(
+    created: &mut CreatedFiles,
+    base: &Path,
+    templates: &[Template],
+    values: &Values<'_>,
+) -> Result<()> {
     for template in templates {
         let path = base.join(template.path);
         if let Some(directory) = path.parent() {
-            plant.directories(directory)?;
+            created.directories(directory)?;
         }
-        plant.file(&path, &values.fill(template), template.mode)?;
+        created.file(&path, &values.fill(template), template.mode)?;
     }
     Ok(())
 }
 
 /// Creates the state directory, accessible only to its owner and ignored by git.
-fn write_state(plant: &mut Plant, store: &Path, values: &Values<'_>) -> Result<()> {
+fn write_state(created: &mut CreatedFiles, store: &Path, values: &Values<'_>) -> Result<()> {
     if let Some(parent) = store.parent() {
-        plant.directories(parent)?;
+        created.directories(parent)?;
     }
-    plant.directory(store, rollback::PRIVATE)?;
-    plant.directory(&store.join("indexes"), rollback::PRIVATE)?;
-    write_all(plant, store, STATE, values)
+    created.directory(store, rollback::PRIVATE)?;
+    created.directory(&store.join("indexes"), rollback::PRIVATE)?;
+    write_all(created, store, STATE, values)
 }
 
 #[cfg(test)]

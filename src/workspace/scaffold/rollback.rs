@@ -13,16 +13,16 @@ pub(super) const OPEN: u32 = 0o775;
 /// Permissions of a directory for its owner only.
 pub(super) const PRIVATE: u32 = 0o700;
 
-/// What has been created so far; dropping it without [`Plant::keep`] removes everything again.
+/// The files and directories created so far; dropping them without [`CreatedFiles::keep`] removes them again.
 ///
 /// Only its own files, and directories that are empty then, are removed, so that nothing is lost that another
 /// program has put there meanwhile.
-pub(super) struct Plant {
+pub(super) struct CreatedFiles {
     /// The paths, in the order of creation.
     made: Vec<PathBuf>,
 }
 
-impl Plant {
+impl CreatedFiles {
     pub(super) fn new() -> Self {
         Self { made: Vec::new() }
     }
@@ -69,7 +69,7 @@ impl Plant {
     }
 }
 
-impl Drop for Plant {
+impl Drop for CreatedFiles {
     fn drop(&mut self) {
         for path in self.made.iter().rev() {
             // What cannot be removed stays; the error to report is the one that caused the rollback.
@@ -84,15 +84,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dropped_work_leaves_nothing_but_what_others_made() {
+    fn dropping_it_removes_only_what_it_created() {
         let dir = tempfile::tempdir().unwrap();
-        let mut plant = Plant::new();
+        let mut created = CreatedFiles::new();
         let deep = dir.path().join("a/b");
-        plant.directories(&deep).unwrap();
-        plant.directory(&dir.path().join("c"), PRIVATE).unwrap();
-        plant.file(&deep.join("f"), "x", 0o644).unwrap();
+        created.directories(&deep).unwrap();
+        created.directory(&dir.path().join("c"), PRIVATE).unwrap();
+        created.file(&deep.join("f"), "x", 0o644).unwrap();
         std::fs::write(dir.path().join("c/foreign"), "y").unwrap();
-        drop(plant);
+        drop(created);
         assert!(!dir.path().join("a").exists());
         assert!(dir.path().join("c/foreign").exists());
     }
@@ -102,21 +102,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         std::fs::write(&path, "mine").unwrap();
-        let mut plant = Plant::new();
-        let error = plant.file(&path, "theirs", 0o644).unwrap_err();
+        let mut created = CreatedFiles::new();
+        let error = created.file(&path, "theirs", 0o644).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Io);
-        assert!(plant.directory(dir.path(), OPEN).is_err());
-        assert!(plant.directories(&path.join("below")).is_err());
-        drop(plant);
+        assert!(created.directory(dir.path(), OPEN).is_err());
+        assert!(created.directories(&path.join("below")).is_err());
+        drop(created);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     }
 
     #[test]
     fn kept_work_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let mut plant = Plant::new();
-        plant.file(&dir.path().join("f"), "x", 0o644).unwrap();
-        plant.keep();
+        let mut created = CreatedFiles::new();
+        created.file(&dir.path().join("f"), "x", 0o644).unwrap();
+        created.keep();
         assert!(dir.path().join("f").exists());
     }
 }
