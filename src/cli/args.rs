@@ -73,12 +73,12 @@ pub(super) struct Timing {
 }
 
 impl Timing {
-    /// Whether heartbeats are wanted at all.
+    /// Returns whether heartbeats are wanted at all.
     pub(super) fn has_heartbeat(&self) -> bool {
         self.heartbeat.is_some()
     }
 
-    /// Whether a heartbeat is due; the first is due one interval after the first call.
+    /// Returns whether a heartbeat is due; the first is due one interval after the first call.
     pub(super) fn heartbeat_due(&mut self) -> bool {
         let Some(interval) = self.heartbeat else { return false };
         let now = Instant::now();
@@ -101,7 +101,7 @@ impl Timing {
         }
     }
 
-    /// Whether it is time to give up.
+    /// Returns whether it is time to give up.
     pub(super) fn is_over(&self) -> bool {
         Instant::now() >= self.deadline
     }

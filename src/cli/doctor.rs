@@ -89,7 +89,7 @@ fn add_consent(context: &CommandContext, diagnoses: &mut Vec<Diagnosis>) {
     }
 }
 
-/// Whether a dispatcher can read the `dispatch` part of the configuration; `None` when there is none, and
+/// Returns whether a dispatcher can read the `dispatch` part of the configuration; `None` when there is none, and
 /// when there is no queue yet or something else is in the way of asking.
 fn dispatch_section(context: &CommandContext) -> Option<Diagnosis> {
     let config = context.config().ok().filter(|config| config.store_root.is_dir())?;

@@ -43,7 +43,7 @@ const ID_SLACK: f64 = 3600.0;
 pub(super) type Selected<T> = (Time, TaskId, T);
 
 impl Selection {
-    /// Whether it leaves tasks out.
+    /// Returns whether it leaves tasks out.
     pub(super) fn is_narrow(&self) -> bool {
         self.lane.is_some() || self.active_only || !self.state.is_empty() || self.limit.is_some()
     }
@@ -133,7 +133,7 @@ fn newest<T: Send>(
     found.into_iter().map(|((at, id), seen)| (at, id, seen)).collect()
 }
 
-/// Whether an id begins as those that both implementations make: `20261121T070000123456Z-`.
+/// Returns whether an id begins as those that both implementations make: `20261121T070000123456Z-`.
 fn has_time(name: &str) -> bool {
     const FORM: &[u8; 23] = b"00000000T000000000000Z-";
     let fits = |(byte, form): (&u8, &u8)| byte == form || (*form == b'0' && byte.is_ascii_digit());

@@ -29,7 +29,7 @@ impl Output {
         Self { stdout: BufWriter::new(stdout), terminal, json, quiet, reader_is_gone: false }
     }
 
-    /// Whether people look at standard output and want colour.
+    /// Returns whether people look at standard output and want colour.
     pub(super) fn colour(&self) -> bool {
         self.terminal && !super::env::no_colour()
     }
@@ -101,7 +101,7 @@ impl Output {
         self.check(flushed)
     }
 
-    /// Whether a write has failed because the reader of standard output has closed it.
+    /// Returns whether a write has failed because the reader of standard output has closed it.
     pub(super) fn reader_is_gone(&self) -> bool {
         self.reader_is_gone
     }

@@ -63,7 +63,7 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Whether there is no row.
+    /// Returns whether there is no row.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

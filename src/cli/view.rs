@@ -42,7 +42,7 @@ pub(super) fn task_view(store: &Store, task: &Task, now: &Now, last_event: Optio
     view
 }
 
-/// Whether a claimed task's lease has ended.
+/// Returns whether a claimed task's lease has ended.
 pub(super) fn lease_expired(task: &Task, now: &Now) -> bool {
     matches!(task.status, Status::Claimed(_)) && !task.lease_is_live(now)
 }

@@ -137,8 +137,8 @@ impl<'a> Delivery<'a> {
         Self { answer, failure }
     }
 
-    /// Whether the answer may be printed: it is durable, though its path may have been refused. After an error of
-    /// the disk nothing is.
+    /// Returns whether the answer may be printed: it is durable, though its path may have been refused. After an
+    /// error of the disk nothing is.
     fn is_known(&self) -> bool {
         self.failure.as_ref().is_none_or(|failure| failure.kind() == ErrorKind::Refused)
     }

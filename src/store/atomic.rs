@@ -346,7 +346,7 @@ pub(super) fn mark_name_durable(dir: &Dir, name: &str) {
     let _ = rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
-/// Whether [`mark_name_durable`] marked the directory.
+/// Returns whether [`mark_name_durable`] marked the directory.
 pub(super) fn is_name_durable(dir: &Dir) -> bool {
     rustix::fs::fstat(dir).is_ok_and(|stat| (stat.st_atime, stat.st_atime_nsec) == (NAME_DURABLE, 0))
 }

@@ -53,7 +53,7 @@ pub(super) fn read(dir: &Dir, name: &str, limit: u64) -> Result<Option<FileConte
     Ok(Some(FileContent { bytes, stat, _file: file }))
 }
 
-/// Whether an error comes from this process or the machine rather than from the file that was to be read.
+/// Returns whether an error comes from this process or the machine rather than from the file that was to be read.
 pub(super) fn is_transient(error: &Error) -> bool {
     let numbers = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR].map(Errno::raw_os_error);
     error.raw_os_error().is_some_and(|number| numbers.contains(&number))

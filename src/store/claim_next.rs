@@ -341,7 +341,7 @@ impl Store {
         }
     }
 
-    /// Whether a task is what its index entry says, and matches.
+    /// Returns whether a task is what its index entry says, and matches.
     fn check_candidate(
         &self,
         query: &LaneQuery,
@@ -461,7 +461,7 @@ impl Store {
     }
 }
 
-/// Whether a task may match, as far as its index entry shows.
+/// Returns whether a task may match, as far as its index entry shows.
 fn may_match(query: &LaneQuery, entry: &IndexEntry) -> bool {
     if query.filter.is_empty() || entry.metadata == "?" {
         return true;

@@ -24,12 +24,12 @@ impl Store {
         self.version
     }
 
-    /// Whether this program may change a store of this version.
+    /// Returns whether this program may change a store of this version.
     pub fn is_writable_version(&self) -> bool {
         self.version <= FORMAT_VERSION
     }
 
-    /// Whether the opened directory is still at its path: not moved, removed or replaced.
+    /// Returns whether the opened directory is still at its path: not moved, removed or replaced.
     pub fn is_in_place(&self) -> bool {
         let tasks = &self.layout.tasks;
         match (rustix::fs::fstat(tasks), rustix::fs::stat(tasks.path())) {

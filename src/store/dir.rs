@@ -92,7 +92,7 @@ impl Dir {
         }
     }
 
-    /// Whether it represents a directory that does not exist.
+    /// Returns whether it represents a directory that does not exist.
     pub(super) fn is_absent(&self) -> bool {
         self.is_absent
     }
@@ -128,7 +128,7 @@ impl Dir {
         Ok(entries)
     }
 
-    /// Whether other users may enter or list it.
+    /// Returns whether other users may enter or list it.
     pub(super) fn is_open_to_others(&self) -> Result<bool> {
         let stat = rustix::fs::fstat(&self.fd).map_err(|errno| Error::io("read", &self.path, errno))?;
         Ok(Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO))
@@ -155,7 +155,7 @@ impl Dir {
     }
 }
 
-/// Whether a file is a regular file.
+/// Returns whether a file is a regular file.
 pub(super) fn is_regular(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }

@@ -125,7 +125,7 @@ pub(super) fn withdraw(
     Ok(())
 }
 
-/// Whether the feed ends with a complete line.
+/// Returns whether the feed ends with a complete line.
 pub(super) fn is_whole(root: &Dir) -> Result<bool> {
     let Some(file) = open_read(root, FEED)? else {
         return Ok(true);

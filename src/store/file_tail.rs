@@ -67,7 +67,7 @@ impl FileTail {
         self.start
     }
 
-    /// Whether these bytes are the whole file.
+    /// Returns whether these bytes are the whole file.
     pub(super) fn is_all(&self) -> bool {
         self.start == 0
     }

@@ -70,7 +70,7 @@ fn cut_undone(file: &File, path: &Path, task: &Task, tail: &mut FileTail) -> Res
     }
 }
 
-/// Whether a line has one of our numbers but differs from the event of that number in task.json.
+/// Returns whether a line has one of our numbers but differs from the event of that number in task.json.
 fn is_undone(line: &[u8], task: &Task) -> bool {
     let Some(n) = json::parse_object(line).ok().and_then(|object| object.get("n")?.as_u64()) else {
         return false;

@@ -20,7 +20,7 @@ impl Store {
         self.with_index(next).ok()?
     }
 
-    /// Whether a worker is registered for the lane or holds one of its tasks.
+    /// Returns whether a worker is registered for the lane or holds one of its tasks.
     ///
     /// # Errors
     /// `Io`, `Locked`.
@@ -31,7 +31,7 @@ impl Store {
         self.lane_has_live_claim(lane)
     }
 
-    /// Whether a task of this lane is claimed under a live lease.
+    /// Returns whether a task of this lane is claimed under a live lease.
     ///
     /// # Errors
     /// `Io`, `Locked`.
@@ -121,7 +121,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether the lane ever had a task.
+    /// Returns whether the lane ever had a task.
     ///
     /// # Errors
     /// `Io`, `Locked`.

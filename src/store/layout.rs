@@ -82,7 +82,7 @@ impl Layout {
         Ok(Self { root, tasks, progress: ProgressListener::default() })
     }
 
-    /// Whether it represents a store that does not exist.
+    /// Returns whether it represents a store that does not exist.
     pub(super) fn is_absent(&self) -> bool {
         self.tasks.is_absent()
     }

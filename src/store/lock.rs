@@ -163,7 +163,7 @@ fn open_lock_file(dir: &Dir, name: &str) -> Result<(File, Stat)> {
     Ok((File::from(fd), stat))
 }
 
-/// Whether `name` in `dir` is still the opened file.
+/// Returns whether `name` in `dir` is still the opened file.
 pub(super) fn still_there(dir: &Dir, name: &str, locked: &Stat) -> bool {
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
         .is_ok_and(|now| (now.st_dev, now.st_ino) == (locked.st_dev, locked.st_ino))
@@ -190,7 +190,7 @@ pub(super) fn hold(fd: &OwnedFd, path: &Path) -> Result<bool> {
     try_lock(&File::from(file), path)
 }
 
-/// Whether a process holds the file `name` in `dir`; a file that cannot be opened is not held.
+/// Returns whether a process holds the file `name` in `dir`; a file that cannot be opened is not held.
 ///
 /// # Errors
 /// `Io` when the kernel does not report it.

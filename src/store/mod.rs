@@ -214,7 +214,7 @@ impl Store {
         }
     }
 
-    /// Whether there is a store at `root`, as far as can be seen.
+    /// Returns whether there is a store at `root`, as far as can be seen.
     pub fn is_there(root: &Path) -> bool {
         root.join(layout::TASKS).symlink_metadata().is_ok()
     }
@@ -329,7 +329,7 @@ impl Store {
         task_files::response(&dir, task)
     }
 
-    /// Whether a task has a response, without reading it.
+    /// Returns whether a task has a response, without reading it.
     pub fn response_exists(&self, task: &Task) -> bool {
         task.status.is_terminal()
             && (task.journal.response.is_some()
@@ -428,7 +428,7 @@ fn write_format(layout: &Layout) -> Result<()> {
     atomic::replace_durably(&layout.tmp()?, &layout.root, layout::FORMAT, json::to_text(&object).as_bytes())
 }
 
-/// Whether an error only means that this store is not writable, so that it can still be read.
+/// Returns whether an error only means that this store is not writable, so that it can still be read.
 fn cannot_write(error: &Error) -> bool {
     let refused = [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOSPC, Errno::DQUOT];
     match error.kind() {

@@ -24,7 +24,7 @@ fn device_inode(metadata: &Metadata) -> DeviceInode {
     (metadata.dev(), metadata.ino())
 }
 
-/// Whether `path`, absolute and without links, is in the store at `root`: below its directory or below
+/// Returns whether `path`, absolute and without links, is in the store at `root`: below its directory or below
 /// another mount of it. Neither the path nor the store need exist.
 ///
 /// # Errors
@@ -54,8 +54,8 @@ pub(crate) fn lies_in_store(root: &Path, path: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whether a file with several names (hard links) has one of them in the store at `root`. This searches the
-/// whole store.
+/// Returns whether a file with several names (hard links) has one of them in the store at `root`. This searches
+/// the whole store.
 ///
 /// # Errors
 /// When the store cannot be searched.

@@ -20,12 +20,13 @@ use crate::digest::{sha256_bytes, sha256_file, sha256_open};
 use crate::error::{Error, Result, printable};
 use crate::model::{RequestCheck, Task};
 
-/// Whether the request of a task is the copy that the store keeps.
+/// Returns whether the request of a task is the copy that the store keeps.
 pub(super) fn is_own(task: &Task) -> bool {
     is_in_task(&task.request_path, task.id.as_str(), REQUEST_FILE)
 }
 
-/// Whether `path` is that of the file `name` of the task `id`, in this store or where the store was before.
+/// Returns whether `path` is that of the file `name` of the task `id`, in this store or where the store was
+/// before.
 pub(super) fn is_in_task(path: &str, id: &str, name: &str) -> bool {
     let dir = path.strip_suffix(name).and_then(|path| path.strip_suffix('/'));
     dir.and_then(|dir| dir.strip_suffix(id)).is_some_and(|tasks| tasks.ends_with(&format!("/{TASKS}/")))
@@ -82,19 +83,19 @@ fn inspect(root: &Path, dir: &Dir, task: &Task) -> Result<RequestState> {
 /// Why a file of the store is not read as a request.
 const IN_STORE: &str = "it lies in the state directory and is not the task's own";
 
-/// Whether the path of a request leads into the store; it may have changed its target since the submit.
+/// Returns whether the path of a request leads into the store; it may have changed its target since the submit.
 fn is_in_store(root: &Path, path: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     lies_in_store(&real(root), &real(path)).unwrap_or(true)
 }
 
-/// Whether an error leaves open what the file contains.
+/// Returns whether an error leaves open what the file contains.
 fn is_unreadable(error: &Error) -> bool {
     let numbers = [Errno::ACCESS, Errno::PERM, Errno::IO].map(Errno::raw_os_error);
     error.raw_os_error().is_some_and(|number| numbers.contains(&number))
 }
 
-/// Whether part of the store's own copy was lost, and task.json contains all of it.
+/// Returns whether part of the store's own copy was lost, and task.json contains all of it.
 fn is_torn(dir: &Dir, task: &Task) -> bool {
     let prompt = task.spec.prompt.as_bytes();
     let found = || {
@@ -104,8 +105,8 @@ fn is_torn(dir: &Dir, task: &Task) -> bool {
     sha256_bytes(prompt) == task.request_sha256 && found().is_ok_and(|found| is_part(&found, prompt))
 }
 
-/// Whether a power cut may have left `found` of `whole`: a beginning of it, with zeros for blocks that were
-/// not written.
+/// Returns whether a power cut may have left `found` of `whole`: a beginning of it, with zeros for blocks that
+/// were not written.
 pub(super) fn is_part(found: &[u8], whole: &[u8]) -> bool {
     found.len() <= whole.len() && found.iter().zip(whole).all(|(is, was)| is == was || *is == 0)
 }
@@ -137,8 +138,8 @@ impl Store {
         }
     }
 
-    /// Whether the response of a task belongs outside the workspace, by the text of its path. The target of
-    /// the path is checked on delivery.
+    /// Returns whether the response of a task belongs outside the workspace, by the text of its path. The target
+    /// of the path is checked on delivery.
     pub(super) fn responds_outside_workspace(&self, id: &str, response_path: &str) -> bool {
         let path = Path::new(response_path);
         let climbs = path.components().any(|part| part == Component::ParentDir);
@@ -147,7 +148,7 @@ impl Store {
             && self.options.workspace_root.as_ref().is_some_and(is_outside)
     }
 
-    /// Whether the path of a request is a file of this store other than the task's own copy.
+    /// Returns whether the path of a request is a file of this store other than the task's own copy.
     pub(super) fn requests_store_file(&self, id: &str, request_path: &str) -> bool {
         !is_in_task(request_path, id, REQUEST_FILE)
             && Path::new(request_path).starts_with(self.layout.root.path())

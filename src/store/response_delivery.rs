@@ -10,7 +10,7 @@ use crate::error::{Error, Result, printable};
 use crate::model::{Response, Task};
 
 impl Store {
-    /// Whether only the store keeps the response of a task, because the submit named no path for it.
+    /// Returns whether only the store keeps the response of a task, because the submit named no path for it.
     pub fn keeps_response(&self, task: &Task) -> bool {
         is_in_task(&task.response_path, task.id.as_str(), RESPONSE_BODY_FILE)
     }

@@ -38,12 +38,12 @@ impl Store {
         Ok(path)
     }
 
-    /// Whether anything has the name of the token; its reader checks whether it is one.
+    /// Returns whether anything has the name of the token; its reader checks whether it is one.
     fn has_server_token(&self) -> bool {
         rustix::fs::statat(&self.layout.root, SERVER_TOKEN, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Whether other users can read the token.
+    /// Returns whether other users can read the token.
     pub(super) fn is_server_token_open(&self) -> bool {
         rustix::fs::statat(&self.layout.root, SERVER_TOKEN, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
             FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o077 != 0

@@ -252,7 +252,7 @@ impl Store {
 /// and 24 random bits.
 const TRIES: u32 = 10;
 
-/// Whether a task could not be published because another task has its id.
+/// Returns whether a task could not be published because another task has its id.
 pub(super) fn is_taken(error: &Error) -> bool {
     let taken = [Errno::EXIST, Errno::NOTEMPTY].map(Errno::raw_os_error);
     error.raw_os_error().is_some_and(|number| taken.contains(&number))

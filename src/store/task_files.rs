@@ -29,7 +29,7 @@ impl LoadedTask {
         sha256_bytes(&self.content.bytes)
     }
 
-    /// Whether task.json is still the file that was read.
+    /// Returns whether task.json is still the file that was read.
     pub(super) fn is_current(&self, dir: &Dir) -> Result<bool> {
         match rustix::fs::statat(dir, TASK_FILE, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(now) => {
@@ -74,7 +74,7 @@ pub(super) fn pending_response_name(fence: u64) -> String {
     format!("response.{fence}.json")
 }
 
-/// Whether a file name is `response.<number>.json`.
+/// Returns whether a file name is `response.<number>.json`.
 pub(super) fn is_pending_response_name(name: &str) -> bool {
     name.strip_prefix("response.")
         .and_then(|rest| rest.strip_suffix(".json"))

@@ -62,7 +62,7 @@ impl ThreadQueue {
         self.changed.notify_all();
     }
 
-    /// Whether [`ThreadQueue::close`] was called.
+    /// Returns whether [`ThreadQueue::close`] was called.
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::SeqCst)
     }

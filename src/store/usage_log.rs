@@ -58,7 +58,7 @@ impl Store {
     }
 }
 
-/// Whether the last line of a file has no line end.
+/// Returns whether the last line of a file has no line end.
 fn is_torn(file: &File) -> std::io::Result<bool> {
     let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
     let mut byte = [0];

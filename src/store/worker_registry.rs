@@ -54,7 +54,7 @@ impl WorkerInfo {
         ])
     }
 
-    /// Whether a claim with this token is one of the worker's: the tokens of a dispatcher share a prefix,
+    /// Returns whether a claim with this token is one of the worker's: the tokens of a dispatcher share a prefix,
     /// which is in its registration.
     pub fn claimed_with(&self, token: &ClaimToken) -> bool {
         let beginning = self.data.get("claims").and_then(Value::as_str);
@@ -225,8 +225,8 @@ impl Store {
         Ok(dead)
     }
 
-    /// Whether a registration of `kind` is locked although its process is gone: a child process that has not
-    /// started its own program yet holds the lock a moment longer.
+    /// Returns whether a registration of `kind` is locked although its process is gone: a child process that has
+    /// not started its own program yet holds the lock a moment longer.
     pub fn has_exiting_worker(&self, kind: &str) -> bool {
         let gone = |worker: &WorkerInfo| {
             worker.kind == kind && !std::path::Path::new(&format!("/proc/{}", worker.pid)).exists()
@@ -270,7 +270,7 @@ fn live_worker_in(workers: &Dir, name: &str) -> Result<Option<WorkerInfo>> {
         .and_then(|registration| WorkerInfo::from_object(&registration)))
 }
 
-/// Whether a registration is a dispatcher's. It outlives the process, for the one that recovers its tasks.
+/// Returns whether a registration is a dispatcher's. It outlives the process, for the one that recovers its tasks.
 pub(super) fn is_dispatcher_registration(workers: &Dir, name: &str) -> bool {
     registration_in(workers, name).is_some_and(|info| info.kind == DISPATCHER)
 }

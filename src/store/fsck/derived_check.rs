@@ -44,7 +44,7 @@ impl IndexedTasks {
         })
     }
 
-    /// Whether a task can be found: at its position, or among the ready ones if its time has come.
+    /// Returns whether a task can be found: at its position, or among the ready ones if its time has come.
     fn holds(&self, rank: i64, position: Position, id: &str) -> bool {
         let at = |set: &HashSet<(i64, String)>, key: i64| set.contains(&(key, id.to_string()));
         at(&self.ready, rank)

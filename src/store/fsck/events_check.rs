@@ -37,7 +37,7 @@ pub(crate) fn whole_event_lines(dir: &Dir, task: &Task) -> Result<Vec<u8>> {
     Ok(lines(&content).filter(is_event).collect::<Vec<_>>().concat())
 }
 
-/// Whether a line has a number above the last event of the task.
+/// Returns whether a line has a number above the last event of the task.
 fn is_undone(n: Option<u64>, task: &Task) -> bool {
     !task.was_written_by_others() && n > Some(task.journal.last_event)
 }

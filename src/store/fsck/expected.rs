@@ -89,7 +89,7 @@ impl Expected {
         self.tasks[position].0.as_str()
     }
 
-    /// Whether the correlation with this file name may lead to a task: it is the newest, or not older than
+    /// Returns whether the correlation with this file name may lead to a task: it is the newest, or not older than
     /// that.
     pub(crate) fn may_lead(&self, correlation: &str, id: &str) -> bool {
         match self.correlations.get(correlation).map(|position| &self.tasks[*position]) {

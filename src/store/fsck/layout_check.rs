@@ -374,8 +374,8 @@ impl StagingProcess {
         parts.next().is_none().then_some(Self { pid, uptime: Some(nanos / 1_000_000_000) })
     }
 
-    /// Whether the process that made the name still runs. Process ids are reused, so the process that has the
-    /// id now must have been running then.
+    /// Returns whether the process that made the name still runs. Process ids are reused, so the process that has
+    /// the id now must have been running then.
     fn is_alive(self) -> bool {
         let now = clock_gettime(ClockId::Boottime).tv_sec;
         if self.uptime.is_some_and(|then| then > now) {

@@ -64,8 +64,8 @@ pub(super) fn clock_lead(task: &Task) -> Option<i64> {
     lease_until(task).map(|until| end.saturating_sub(until))
 }
 
-/// Whether a scheduled or claimed task may have come due. The uptime counts as well: when somebody sets the
-/// wall clock back, a lease still ends after its own length.
+/// Returns whether a scheduled or claimed task may have come due. The uptime counts as well: when somebody sets
+/// the wall clock back, a lease still ends after its own length.
 pub(super) fn is_due(entry: &IndexEntry, now: &Now) -> bool {
     entry.key <= now.wall.micros() || entry.lease_until <= now.uptime
 }
@@ -111,7 +111,7 @@ impl LaneSets {
         [&self.ready, &self.later, &self.held]
     }
 
-    /// Whether no sorted set has lost a chunk, and no process is changing the chunks of one.
+    /// Returns whether no sorted set has lost a chunk, and no process is changing the chunks of one.
     pub(super) fn are_sealed(&self) -> Result<bool> {
         for set in self.all() {
             if !set.is_sealed()? {

@@ -65,7 +65,7 @@ const LANE_SETS: &str = "lanes";
 /// How often an operation is tried while somebody removes the index.
 pub(super) const TRIES: usize = 5;
 
-/// Whether a file was missing that had just been made or seen: somebody is removing the index.
+/// Returns whether a file was missing that had just been made or seen: somebody is removing the index.
 fn is_gone(error: &Error) -> bool {
     error.raw_os_error() == Some(Errno::NOENT.raw_os_error())
 }
@@ -333,8 +333,8 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// Whether an entry of the `later` or `held` set of a lane has come due, or a sorted set may have lost a
-    /// chunk.
+    /// Returns whether an entry of the `later` or `held` set of a lane has come due, or a sorted set may have lost
+    /// a chunk.
     pub(super) fn needs_care(&self, state: &IndexState, lane: &str, now: &Now) -> Result<bool> {
         let Some(sets) = self.lane_if_any(lane)? else {
             return Ok(false);

@@ -48,7 +48,7 @@ impl Index<'_> {
         Ok(NewestByCorrelation { since, newest: HashMap::new() })
     }
 
-    /// Whether a task that could not be read does not exist.
+    /// Returns whether a task that could not be read does not exist.
     pub(super) fn is_gone(&self, id: &TaskId) -> bool {
         matches!(self.layout.task(id), Ok(None))
     }

@@ -22,7 +22,7 @@ pub(in crate::store) fn is_sealed(dir: &Dir) -> Result<bool> {
     Ok((stat.st_mtime, stat.st_mtime_nsec) == (SEAL, 0))
 }
 
-/// Whether the directory `name` in `dir` is sealed; `false` when there is none.
+/// Returns whether the directory `name` in `dir` is sealed; `false` when there is none.
 pub(super) fn is_sealed_at(dir: &Dir, name: &str) -> Result<bool> {
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory

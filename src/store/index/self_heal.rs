@@ -82,7 +82,7 @@ impl Store {
 }
 
 impl Index<'_> {
-    /// Whether the required parts of the index exist and only we have changed their names.
+    /// Returns whether the required parts of the index exist and only we have changed their names.
     pub(super) fn is_complete(&self) -> Result<bool> {
         let dir = self.dir();
         Ok(is_sealed_at(&dir, KEYS)? && is_sealed_at(&dir, LANE_SETS)?)

@@ -137,7 +137,7 @@ impl SortedSet {
         seal(&self.dir)
     }
 
-    /// Whether no one else has removed or added chunks. `false` as well while one of our processes does.
+    /// Returns whether no one else has removed or added chunks. `false` as well while one of our processes does.
     pub(crate) fn is_sealed(&self) -> Result<bool> {
         is_sealed(&self.dir)
     }
@@ -248,7 +248,7 @@ impl SortedSet {
         Ok(true)
     }
 
-    /// Whether the entry of `id` at `key` is there.
+    /// Returns whether the entry of `id` at `key` is there.
     pub(crate) fn contains(&self, key: i64, id: &str) -> Result<bool> {
         let Chunk { name, exists, .. } = self.chunk_for(key)?;
         Ok(exists && live(&self.text(&name)?, &self.path(&name))?.iter().any(|line| line.is(key, id)))

@@ -56,8 +56,8 @@ impl IndexState {
         (words.next() == Some(".")).then_some(state)
     }
 
-    /// Whether the wall clock has been set back since a lease was given. Then leases do not end in the order
-    /// of their wall-clock ends.
+    /// Returns whether the wall clock has been set back since a lease was given. Then leases do not end in the
+    /// order of their wall-clock ends.
     pub(super) fn is_set_back(&self, now: &Now) -> bool {
         now.wall.micros().saturating_sub(now.uptime) < self.clock.saturating_sub(DRIFT)
     }

@@ -228,7 +228,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether the task exists already, and if so whether it is the same.
+    /// Returns whether the task exists already, and if so whether it is the same.
     fn present(&self, item: &ImportItem) -> Result<Option<bool>> {
         let Some(dir) = self.layout.task(&item.task.id)? else { return Ok(None) };
         let Some(loaded) = task_files::task(&dir, &item.task.id)? else { return Ok(Some(false)) };
@@ -308,7 +308,7 @@ impl Store {
             .with_hint("remove 'idempotency_key' from the line to import it without the key"))
     }
 
-    /// Whether `task` was created after the task that a name leads to.
+    /// Returns whether `task` was created after the task that a name leads to.
     fn is_newer(&self, holder: Option<TaskId>, task: &Task) -> bool {
         let holder = holder.and_then(|id| self.scan_one(&id).ok().flatten());
         holder.is_none_or(|holder| holder.created_at <= task.created_at)
@@ -332,7 +332,7 @@ fn stage<'a>(
     Ok((dir, correlation))
 }
 
-/// Whether a path stays inside a task's directory and names neither a hidden nor a reserved file.
+/// Returns whether a path stays inside a task's directory and names neither a hidden nor a reserved file.
 fn is_safe(path: &str) -> bool {
     let reserved = [TASK_FILE, EVENTS_FILE, RESPONSE_FILE].contains(&path)
         || (path.starts_with("response.") && path.ends_with(".json"));

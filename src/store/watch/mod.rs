@@ -46,7 +46,7 @@ enum WakeSource {
 }
 
 impl Store {
-    /// Whether waits are woken by notifications rather than checking repeatedly.
+    /// Returns whether waits are woken by notifications rather than checking repeatedly.
     pub fn can_watch(&self) -> bool {
         !matches!(Watch::on(vec![self.root().to_path_buf()]).0, WakeSource::Nothing)
     }
