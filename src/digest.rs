@@ -9,7 +9,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 /// The size of the buffer for reading files, in bytes.
-const CHUNK: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Returns the SHA-256 of a regular file's content, as 64 lower-case hex digits.
 ///
@@ -44,7 +44,7 @@ fn read(mut file: File, mut each: impl FnMut(usize) -> io::Result<()>) -> io::Re
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     let mut hasher = Sha256::new();
-    let mut chunk = vec![0; CHUNK];
+    let mut chunk = vec![0; BUFFER_BYTES];
     loop {
         match file.read(&mut chunk) {
             Ok(0) => return Ok(hex(hasher)),
@@ -82,7 +82,7 @@ mod tests {
     fn files_and_bytes_agree() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
-        for content in [Vec::new(), b"abc".to_vec(), vec![7; 3 * CHUNK + 1]] {
+        for content in [Vec::new(), b"abc".to_vec(), vec![7; 3 * BUFFER_BYTES + 1]] {
             std::fs::write(&path, &content).unwrap();
             assert_eq!(sha256_file(&path).unwrap(), sha256_bytes(&content));
         }

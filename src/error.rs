@@ -194,9 +194,9 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// Shortens and escapes a text of foreign origin for a message.
 pub(crate) fn brief(text: &str) -> String {
-    const MOST: usize = 60;
-    let mut shown = printable(&text.chars().take(MOST).collect::<String>());
-    if text.chars().nth(MOST).is_some() {
+    const MAX_CHARS: usize = 60;
+    let mut shown = printable(&text.chars().take(MAX_CHARS).collect::<String>());
+    if text.chars().nth(MAX_CHARS).is_some() {
         shown.push('…');
     }
     shown
@@ -204,9 +204,9 @@ pub(crate) fn brief(text: &str) -> String {
 
 /// Shortens a list of names of foreign origin for a message: at most ten, each shortened.
 pub(crate) fn brief_list<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
-    const MOST: usize = 10;
+    const MAX_NAMES: usize = 10;
     let mut names = names.into_iter();
-    let mut shown: Vec<String> = names.by_ref().take(MOST).map(|name| brief(name.as_ref())).collect();
+    let mut shown: Vec<String> = names.by_ref().take(MAX_NAMES).map(|name| brief(name.as_ref())).collect();
     match names.count() {
         0 => {}
         more => shown.push(format!("and {more} more")),

@@ -156,7 +156,7 @@ struct Model {
 impl Model {
     fn make(root: &Path, kind: Kind, keyed: bool) -> Self {
         let clock = Arc::new(AtomicI64::new(BASE));
-        let options = StoreOptions { clock: Clock::by_hand(Arc::clone(&clock)), ..StoreOptions::default() };
+        let options = StoreOptions { clock: Clock::settable(Arc::clone(&clock)), ..StoreOptions::default() };
         let store = Store::open(root, options).expect("the store opens");
         let pass = || clock.fetch_add(100_000, Ordering::SeqCst);
         let before = store.feed_end().expect("the feed can be read");

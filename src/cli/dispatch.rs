@@ -292,7 +292,7 @@ fn show_preview(context: &mut CommandContext, plan: &Plan, previews: &[Preview])
     for preview in previews {
         if let Some(parked) = &preview.parked {
             context.out.line("")?;
-            context.out.line(&printable(&format!("{}: {}", preview.lane, parked.words())))?;
+            context.out.line(&printable(&format!("{}: {}", preview.lane, parked.describe())))?;
         }
     }
     for preview in previews {

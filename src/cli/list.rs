@@ -13,7 +13,7 @@ use super::output::ProgressLine;
 use super::table::{Row, Table, relative, short};
 use super::view::task_view;
 use crate::error::{Error, Result, printable};
-use crate::model::json::raw::RawText;
+use crate::model::json::raw::RawString;
 use crate::model::json::{self, Object};
 use crate::model::task::object;
 use crate::model::{Now, Status, TaskId, TaskText, Time};
@@ -55,9 +55,9 @@ impl Selection {
         store: &Store,
         look: impl Fn(&TaskText<'_>) -> T + Sync,
     ) -> Result<Vec<Selected<T>>> {
-        if let Some(wrong) = self.state.iter().find(|state| !Status::WORDS.contains(&state.as_str())) {
+        if let Some(wrong) = self.state.iter().find(|state| !Status::NAMES.contains(&state.as_str())) {
             return Err(Error::invalid(format!("there is no state '{}'", printable(wrong)))
-                .with_hint(format!("the states are {}", Status::WORDS.join(", "))));
+                .with_hint(format!("the states are {}", Status::NAMES.join(", "))));
         }
         let look =
             |task: &TaskText<'_>| self.wants(task).then(|| (task.created_at, task.id.clone(), look(task)));
@@ -218,7 +218,7 @@ pub(super) fn print_views<T>(
 
 /// A task as a row of [`print_rows`].
 pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
-    let name = task.spec.name.map(RawText::decode);
+    let name = task.spec.name.map(RawString::decode);
     let plain = || match task.spec.prompt.is_empty() {
         true => short(&task.spec.correlation_id.decode(), 50).into(),
         false => short(&task.spec.prompt.decode(), 50).into(),

@@ -65,7 +65,7 @@ impl PauseCommand {
         let model = self.vendor.model()?;
         let until = self.until.as_deref().map(time).transpose()?;
         if let Some(reason) = &self.reason {
-            limits::word("the reason", reason)?;
+            limits::short_text("the reason", reason)?;
         }
         let store = context.store_to_change()?;
         let until = pause_end(store.now().wall, self.length, until)?;
@@ -76,7 +76,7 @@ impl PauseCommand {
             context.out.note(&format!("lanes: no vendor is called {vendor} here; known are {known}"));
         }
         if !context.out.json {
-            context.out.line(&printable(&pause.words()))?;
+            context.out.line(&printable(&pause.describe()))?;
             return Ok(CommandExit::Done);
         }
         print_vendor(context, "paused", vendor, &[pause])

@@ -79,6 +79,8 @@ pub(super) fn next_action(task: &Task, now: &Now, last: Option<&Event>, missing_
             Some(new) => format!("it was retried as {new}"),
             None => format!("read why with `lanes show {id}`, then `lanes retry {id}` or leave it"),
         },
-        Status::Parked(word) => format!("'{word}' is a state of a newer lanes; use that version to continue"),
+        Status::Unknown(word) => {
+            format!("'{word}' is a state of a newer lanes; use that version to continue")
+        }
     }
 }

@@ -119,7 +119,7 @@ pub(super) fn print_cooldowns(context: &mut CommandContext, all: &Cooldowns, now
         let (name, until) = (parked.name(), relative(parked.until, now));
         let what = match parked.cause {
             CooldownCause::Account => format!("{name} is unready: log in; one task tries again {until}"),
-            CooldownCause::Asked if parked.until == cooldown::never() => {
+            CooldownCause::Asked if parked.until == cooldown::indefinite_end() => {
                 format!("{name} is not used until it is resumed")
             }
             _ => format!("{name} is not used, continues {until}"),

@@ -35,14 +35,14 @@ impl<'a> Admission<'a> {
     pub(crate) fn admit(&self, served: &ServedLane, task: &Task) -> std::result::Result<bool, Cooldown> {
         let (model, _) = served.model_for(task);
         let mut models = self.cooldowns.values().filter(|cooldown| cooldown.model.is_some());
-        match models.find(|cooldown| cooldown.stops(&served.account, model.as_deref(), self.now)) {
+        match models.find(|cooldown| cooldown.blocks(&served.account, model.as_deref(), self.now)) {
             Some(cooldown) => Err(cooldown.clone()),
             None => Ok(self.account_cooldown(&served.account).is_none() || self.takes_probe(&served.account)),
         }
     }
 
     fn account_cooldown(&self, account: &str) -> Option<&Cooldown> {
-        self.cooldowns.get(account).filter(|cooldown| cooldown.holds(self.now))
+        self.cooldowns.get(account).filter(|cooldown| cooldown.is_active(self.now))
     }
 
     fn takes_probe(&self, account: &str) -> bool {

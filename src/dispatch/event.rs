@@ -193,7 +193,7 @@ impl DispatchEvent {
             | Self::Returned { message, .. }
             | Self::Recovered { message, .. }
             | Self::Warning { message } => message.clone(),
-            Self::CooldownStarted(cooldown) => cooldown.words(),
+            Self::CooldownStarted(cooldown) => cooldown.describe(),
             Self::LaneNotReady { lane, message } => format!("lane {lane} is not served: {message}"),
             Self::LaneReady { lane } => format!("lane {lane} is served again"),
             Self::Reloaded { lanes } => format!("the settings have changed; serves {}", lanes.join(", ")),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::model::json::parse_object;
-use crate::model::{Event, Journal, Status, Task, TaskId, TaskSpec, Time};
+use crate::model::{Bookkeeping, Event, Status, Task, TaskId, TaskSpec, Time};
 
 /// An event of a task's history, with `data` as JSON text.
 pub(super) fn event(kind: &str, data: &str) -> Event {
@@ -39,7 +39,7 @@ pub(super) fn task() -> Task {
         attempt: 0,
         fence: 0,
         retried_as: None,
-        journal: Journal::default(),
+        bookkeeping: Bookkeeping::default(),
         extra: Default::default(),
     }
 }

@@ -1,4 +1,4 @@
-//! The usage journal: one line for each run, and statistics over these lines.
+//! The log of runs: one line for each run, and statistics over these lines.
 //!
 //! Advice about timeouts and cost is based on measured runs. An unknown number is omitted, never estimated.
 

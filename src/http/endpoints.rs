@@ -93,7 +93,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "Lists tasks, oldest first, a page at a time.",
         &[
             may("lane", Kind::Texts, "Only tasks of these lanes."),
-            may("state", Kind::Words(&Status::WORDS), "Only tasks in these states."),
+            may("state", Kind::Words(&Status::NAMES), "Only tasks in these states."),
             may("limit", Kind::Whole(1, MAX_PAGE), "The number of tasks on a page; 100 by default."),
             may("cursor", TEXT, "The `next_cursor` of the previous page."),
         ],

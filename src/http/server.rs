@@ -25,7 +25,7 @@ use super::transport::socket_file::SocketFile;
 use super::watcher::{Watcher, forward_feed};
 use crate::error::{Error, Result};
 use crate::signals::not_ignored;
-use crate::store::{Store, give_up_waiting};
+use crate::store::{Store, stop_waiting_for_locks};
 use crate::workspace::Config;
 
 /// How often deadlines and signals are checked.
@@ -201,14 +201,14 @@ impl Server {
             while !app.reactor.is_quiet() && stopped.elapsed() < STOP_TIME {
                 if stopped.elapsed() > LOCK_TIME {
                     app.submit_batcher.close();
-                    give_up_waiting();
+                    stop_waiting_for_locks();
                 }
                 std::thread::sleep(TICK / 10);
             }
             app.reactor.end();
             app.submit_readers.close();
             app.submit_batcher.close();
-            give_up_waiting();
+            stop_waiting_for_locks();
             started
         })
         .inspect(|()| app.finish_log())

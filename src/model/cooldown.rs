@@ -33,7 +33,7 @@ impl CooldownCause {
     ];
 
     /// Returns the name used in files and JSON.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         Self::ALL.iter().find(|(cause, _)| *cause == self).map_or("usage_limit", |(_, word)| word)
     }
 
@@ -89,14 +89,20 @@ pub(crate) fn cooldown_key(vendor: &str, model: Option<&str>) -> String {
 }
 
 /// Returns the end of a cooldown that only a person ends.
-pub(crate) fn never() -> Time {
+pub(crate) fn indefinite_end() -> Time {
     // The last second that RFC 3339 can represent.
     Time::from_micros(253_402_300_799_000_000)
 }
 
 impl Cooldown {
     /// Makes a cooldown that a person asks for.
-    pub fn asked(vendor: &str, model: Option<&str>, now: Time, until: Time, reason: Option<&str>) -> Self {
+    pub fn by_person(
+        vendor: &str,
+        model: Option<&str>,
+        now: Time,
+        until: Time,
+        reason: Option<&str>,
+    ) -> Self {
         Self {
             vendor: vendor.to_string(),
             model: model.map(str::to_lowercase),
@@ -115,16 +121,16 @@ impl Cooldown {
         cooldown_key(&self.vendor, self.model.as_deref())
     }
 
-    /// Returns whether it keeps any run from starting at `now`. That of a refused account always does: a task has to
-    /// test the account first.
-    pub fn holds(&self, now: Time) -> bool {
+    /// Returns whether it keeps any run from starting at `now`. The cooldown of a refused account always does: a
+    /// task has to test the account first.
+    pub fn is_active(&self, now: Time) -> bool {
         now < self.until || self.cause == CooldownCause::Account
     }
 
     /// Returns whether it keeps a run for `vendor` with `model` from starting at `now`.
-    pub fn stops(&self, vendor: &str, model: Option<&str>, now: Time) -> bool {
+    pub fn blocks(&self, vendor: &str, model: Option<&str>, now: Time) -> bool {
         self.vendor == vendor
-            && self.holds(now)
+            && self.is_active(now)
             && match (&self.model, model) {
                 (None, _) => true,
                 (Some(_), None) => self.by_default,
@@ -142,7 +148,7 @@ impl Cooldown {
         let mut pause = object([("vendor", self.vendor.clone().into())]);
         pause.insert("model".to_string(), self.model.clone().into());
         pause.extend(object([
-            ("kind", self.cause.word().into()),
+            ("kind", self.cause.as_str().into()),
             ("until", self.until.to_string().into()),
             ("reason", self.reason.clone().into()),
         ]));
@@ -158,7 +164,7 @@ impl Cooldown {
     }
 
     /// Describes it in a sentence for people.
-    pub fn words(&self) -> String {
+    pub fn describe(&self) -> String {
         let name = self.name();
         let Self { until, reason, .. } = self;
         let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
@@ -166,7 +172,7 @@ impl Cooldown {
             CooldownCause::Account => {
                 format!("{name} is unready, log in; the next try is at {until}{reason}")
             }
-            CooldownCause::Asked if *until == never() => {
+            CooldownCause::Asked if *until == indefinite_end() => {
                 format!("{name} is not used until it is resumed{reason}")
             }
             _ => format!("{name} is not used until {until}{reason}"),
@@ -188,7 +194,7 @@ pub(crate) fn pause_end(now: Time, seconds: Option<f64>, until: Option<Time>) ->
         Some(until) if until <= now => {
             Err(Error::invalid(format!("a pause cannot end in the past: {until}")))
         }
-        until => Ok(until.unwrap_or(never())),
+        until => Ok(until.unwrap_or(indefinite_end())),
     }
 }
 
@@ -199,8 +205,8 @@ pub(crate) fn model_name(model: &str) -> String {
     name.split('[').next().unwrap_or(name).to_string()
 }
 
-/// Returns whether a run's model is the one called `parked`: by its whole name, or by the name of its family (`opus`
-/// for `claude-opus-5-5`, but not `gpt-5` for `gpt-5-mini`).
+/// Returns whether a run's `model` is the one called `wanted`: by its whole name, or by the name of its family
+/// (`opus` for `claude-opus-5-5`, but not `gpt-5` for `gpt-5-mini`).
 pub(crate) fn is_model(model: &str, wanted: &str) -> bool {
     let name = model_name(model);
     let is_family = wanted.chars().all(|c| c.is_ascii_alphabetic());
@@ -219,7 +225,7 @@ pub(crate) fn cooldown_for<'p>(
 ) -> Option<&'p Cooldown> {
     cooldowns
         .values()
-        .filter(|cooldown| cooldown.stops(vendor, model, now))
+        .filter(|cooldown| cooldown.blocks(vendor, model, now))
         .max_by_key(|cooldown| cooldown.until)
 }
 
@@ -261,15 +267,15 @@ mod tests {
     fn a_pause_stops_its_vendor_and_its_model_alone() {
         let (now, later) = (Time::from_micros(5), Time::from_micros(10));
         let all = parked(None);
-        assert!(all.stops("claude", Some("opus"), now) && all.stops("claude", None, now));
-        assert!(!all.stops("codex", None, now) && !all.stops("claude", None, later));
+        assert!(all.blocks("claude", Some("opus"), now) && all.blocks("claude", None, now));
+        assert!(!all.blocks("codex", None, now) && !all.blocks("claude", None, later));
         let opus = parked(Some("opus"));
-        assert!(opus.stops("claude", Some("claude-opus-5-5"), now));
-        assert!(!opus.stops("claude", Some("sonnet"), now) && !opus.stops("claude", None, now));
+        assert!(opus.blocks("claude", Some("claude-opus-5-5"), now));
+        assert!(!opus.blocks("claude", Some("sonnet"), now) && !opus.blocks("claude", None, now));
         let by_default = Cooldown { by_default: true, ..opus };
-        assert!(by_default.stops("claude", None, now));
+        assert!(by_default.blocks("claude", None, now));
         let account = Cooldown { cause: CooldownCause::Account, ..all };
-        assert!(account.stops("claude", None, later) && account.is_probe_due(later));
+        assert!(account.blocks("claude", None, later) && account.is_probe_due(later));
         assert!(!account.is_probe_due(now));
     }
 }

@@ -55,10 +55,10 @@ fn parse_value(text: &str) -> Result<Value, String> {
     if strict.is_ok() && !may_be_misread {
         return strict;
     }
-    let Some(lenient) = with_stand_ins(text) else { return strict };
+    let Some(lenient) = with_placeholders(text) else { return strict };
     match serde_json::from_str::<Value>(&lenient) {
         Ok(mut value) => {
-            restore(&mut value);
+            restore_placeholders(&mut value);
             Ok(value)
         }
         Err(error) => Err(strict.err().unwrap_or_else(|| error.to_string())),
@@ -70,12 +70,12 @@ pub fn to_text(object: &Object) -> String {
     // Serializing a map of JSON values to memory cannot fail.
     let mut text = serde_json::to_string_pretty(object).unwrap_or_default();
     text.push('\n');
-    escape_stand_ins(text)
+    restore_surrogates(text)
 }
 
 /// Formats an object as one line, non-ASCII unescaped, newline at the end.
 pub fn to_line(object: &Object) -> String {
-    let mut line = escape_stand_ins(serde_json::to_string(object).unwrap_or_default());
+    let mut line = restore_surrogates(serde_json::to_string(object).unwrap_or_default());
     line.push('\n');
     line
 }
@@ -83,7 +83,7 @@ pub fn to_line(object: &Object) -> String {
 /// Formats an object as one line of a JSON Lines file: pure ASCII, because agent-lanes splits lines at U+2028,
 /// U+2029 and U+0085 as well.
 pub fn to_ascii_line(object: &Object) -> String {
-    let text = escape_stand_ins(serde_json::to_string(object).unwrap_or_default());
+    let text = restore_surrogates(serde_json::to_string(object).unwrap_or_default());
     let mut line = String::with_capacity(text.len() + 1);
     for c in text.chars() {
         if c.is_ascii() && c != '\u{7f}' {
@@ -112,7 +112,7 @@ const SURROGATE_MARK: &str = "\u{10F7FF}surrogate:";
 const STRING_MARK: &str = "\u{10F7FF}string:";
 const STRING_MARK_START: char = '\u{10F7FF}';
 
-fn with_stand_ins(text: &str) -> Option<String> {
+fn with_placeholders(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let mut out = String::with_capacity(text.len() + 64);
     let mut at = 0;
@@ -176,7 +176,7 @@ pub(crate) fn escaped_unit(text: &str) -> Option<u32> {
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
 }
 
-fn restore(value: &mut Value) {
+fn restore_placeholders(value: &mut Value) {
     match value {
         Value::String(text) => {
             if let Some(number) = text.strip_prefix(NUMBER_MARK).filter(|word| NUMBERS.contains(word)) {
@@ -185,9 +185,9 @@ fn restore(value: &mut Value) {
                 text.drain(..STRING_MARK.len());
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(restore),
+        Value::Array(items) => items.iter_mut().for_each(restore_placeholders),
         Value::Object(object) => {
-            object.values_mut().for_each(restore);
+            object.values_mut().for_each(restore_placeholders);
             if object.keys().any(|key| key.starts_with(STRING_MARK)) {
                 let marked = std::mem::take(object);
                 let unmarked = |key: String| match key.strip_prefix(STRING_MARK) {
@@ -201,7 +201,7 @@ fn restore(value: &mut Value) {
     }
 }
 
-fn escape_stand_ins(text: String) -> String {
+fn restore_surrogates(text: String) -> String {
     if !text.contains(SURROGATE_MARK) {
         return text;
     }

@@ -18,7 +18,7 @@ pub(crate) const MAX_LABEL: usize = 100;
 /// The largest number of labels of a task.
 pub(crate) const MAX_LABELS: usize = 50;
 /// The longest correlation id, source agent and branch, in bytes.
-pub(crate) const MAX_WORD: usize = 1000;
+pub(crate) const MAX_SHORT_TEXT: usize = 1000;
 /// The largest prompt that accompanies a request file, in bytes (1 MiB).
 pub(crate) const MAX_PROMPT: usize = 1024 * 1024;
 /// The largest prompt that is the whole request, in bytes (8 MiB).
@@ -110,20 +110,23 @@ pub(crate) fn labels(wanted: Vec<String>) -> Result<Vec<String>> {
 /// Checks free text that appears in lists and file names: bounded in length, without hidden characters.
 ///
 /// # Errors
-/// `Invalid` when it is longer than [`MAX_WORD`] or contains hidden characters.
-pub(crate) fn word(what: &str, text: &str) -> Result<()> {
-    if text.len() > MAX_WORD {
-        return Err(Error::invalid(format!("{what} is {} bytes long; give at most {MAX_WORD}", text.len())));
+/// `Invalid` when it is longer than [`MAX_SHORT_TEXT`] or contains hidden characters.
+pub(crate) fn short_text(what: &str, text: &str) -> Result<()> {
+    if text.len() > MAX_SHORT_TEXT {
+        return Err(Error::invalid(format!(
+            "{what} is {} bytes long; give at most {MAX_SHORT_TEXT}",
+            text.len()
+        )));
     }
     names::visible(what, text)
 }
 
-/// Checks text that is passed to other programs, such as a branch: as [`word`], and it must not look like a flag.
+/// Checks text that is passed to other programs, such as a branch: as [`short_text`], and it must not look like a flag.
 ///
 /// # Errors
-/// `Invalid` when [`word`] refuses it, or it starts with a dash.
+/// `Invalid` when [`short_text`] refuses it, or it starts with a dash.
 pub(crate) fn argument(what: &str, text: &str) -> Result<()> {
-    word(what, text)?;
+    short_text(what, text)?;
     names::argument(what, text)
 }
 
@@ -186,7 +189,7 @@ mod tests {
             assert!(name(bad.to_string()).is_err(), "{bad:?}");
             assert!(labels(vec![bad.to_string()]).is_err(), "{bad:?}");
         }
-        assert!(word("it", &"x".repeat(MAX_WORD + 1)).is_err());
+        assert!(short_text("it", &"x".repeat(MAX_SHORT_TEXT + 1)).is_err());
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(crate) use lane::{MAX_LANE, check_lane};
 pub use refusal::{Refusal, RequestFault, TaskEnd};
 pub use response::{Response, ResponseStatus, Verdict};
 pub use spec::{NewRequest, NewTask, SupportingPath, TaskSpec};
-pub(crate) use task::Journal;
+pub(crate) use task::Bookkeeping;
 pub use task::{Claim, FailureClass, Status, Task};
 pub use task_text::TaskText;
 pub use time::{Now, Time};

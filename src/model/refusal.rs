@@ -97,8 +97,8 @@ pub enum Refusal {
         /// The time of the pause.
         since: Time,
     },
-    /// The request file has changed since the submit.
-    RequestChanged {
+    /// The request file is missing, cannot be read, or has changed since the submit.
+    RequestUnusable {
         /// The id of the task.
         id: TaskId,
         /// The path of the request file.
@@ -201,7 +201,7 @@ impl Refusal {
             | Self::Scheduled { .. }
             | Self::AttemptsSpent { .. }
             | Self::LanePaused { .. }
-            | Self::RequestChanged { .. }
+            | Self::RequestUnusable { .. }
             | Self::OtherRequestRead { .. }
             | Self::NotFailed { .. }
             | Self::NotDead { .. } => None,
@@ -218,7 +218,7 @@ impl Refusal {
             Self::LanePaused { lane, .. } => {
                 return Some(format!("run `lanes resume {}` to reopen it", shell_word(lane)));
             }
-            Self::RequestChanged { fault, .. } => match fault {
+            Self::RequestUnusable { fault, .. } => match fault {
                 RequestFault::Missing => "restore the file, or cancel the task",
                 RequestFault::Unreadable(_) => "fix that, or cancel the task",
                 RequestFault::Changed(_) => "restore the file, or cancel the task and submit it again",
@@ -266,7 +266,7 @@ impl fmt::Display for Refusal {
             Self::LanePaused { id, lane, since } => {
                 write!(f, "cannot claim {id}; lane {} has been paused since {since}", printable(lane))
             }
-            Self::RequestChanged { id, path, expected, fault } => {
+            Self::RequestUnusable { id, path, expected, fault } => {
                 write!(f, "the request of {id} ")?;
                 match fault {
                     RequestFault::Missing => f.write_str("is missing")?,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::json::Object;
-use super::json::raw::{Raw, RawText, read_object};
+use super::json::raw::{Raw, RawString, read_object};
 use super::time::Time;
 
 /// The largest accepted body, in bytes (100 MiB).
@@ -131,7 +131,7 @@ impl Response {
     /// The key that is missing or has the wrong type.
     pub fn from_raw(raw: Raw<'_>) -> Result<Self, &'static str> {
         let parts = Parts::of(raw)?;
-        let owned = |text: Option<RawText<'_>>| text.map(|text| text.decode().into_owned());
+        let owned = |text: Option<RawString<'_>>| text.map(|text| text.decode().into_owned());
         let extra = parts.others.into_iter();
         Ok(Self {
             task_id: owned(parts.task_id).unwrap_or_default(),
@@ -147,26 +147,26 @@ impl Response {
             nonblocking_count: parts.nonblocking_count,
             metadata: parts.metadata.and_then(Raw::object).unwrap_or_default(),
             extra: extra
-                .map(|(key, raw)| (RawText::of_key(key).decode().into_owned(), raw.value()))
+                .map(|(key, raw)| (RawString::of_key(key).decode().into_owned(), raw.value()))
                 .collect(),
         })
     }
 
     /// Returns whether a value is a response.
-    pub fn is_one(raw: Raw<'_>) -> bool {
+    pub fn is_valid(raw: Raw<'_>) -> bool {
         Parts::of(raw).is_ok()
     }
 }
 
 /// The members of a response, before conversion.
 struct Parts<'a> {
-    task_id: Option<RawText<'a>>,
-    body: Option<RawText<'a>>,
+    task_id: Option<RawString<'a>>,
+    body: Option<RawString<'a>>,
     status: ResponseStatus,
     created_at: Time,
-    reviewer: Option<RawText<'a>>,
-    sha256: Option<RawText<'a>>,
-    verdict: Option<RawText<'a>>,
+    reviewer: Option<RawString<'a>>,
+    sha256: Option<RawString<'a>>,
+    verdict: Option<RawString<'a>>,
     changed: Option<bool>,
     follow_up: Option<bool>,
     blocking_count: Option<u64>,
@@ -211,7 +211,7 @@ impl<'a> Parts<'a> {
         parts.task_id.ok_or("task_id")?;
         parts.body.ok_or("body")?;
         parts.status = status.and_then(|word| ResponseStatus::parse(&word.decode())).ok_or("status")?;
-        let time = created_at.and_then(|text: RawText<'_>| Time::parse(&text.decode()).ok());
+        let time = created_at.and_then(|text: RawString<'_>| Time::parse(&text.decode()).ok());
         parts.created_at = time.ok_or("created_at")?;
         Ok(parts)
     }

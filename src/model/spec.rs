@@ -8,7 +8,7 @@ pub(super) mod reader;
 use serde_json::Value;
 
 use super::json::Object;
-use super::json::raw::{Raw, RawText};
+use super::json::raw::{Raw, RawString};
 
 use super::time::Time;
 use reader::{Members, key};
@@ -151,29 +151,29 @@ pub(crate) const SPEC_FIELDS: [(&str, FieldType); 17] = [
 /// The [`TaskSpec`] fields of a task.json, each checked for its type.
 pub struct SpecText<'a> {
     /// See [`TaskSpec::workspace_id`].
-    pub workspace_id: RawText<'a>,
+    pub workspace_id: RawString<'a>,
     /// See [`TaskSpec::correlation_id`].
-    pub correlation_id: RawText<'a>,
+    pub correlation_id: RawString<'a>,
     /// See [`TaskSpec::lane`].
-    pub lane: RawText<'a>,
+    pub lane: RawString<'a>,
     /// See [`TaskSpec::prompt`].
-    pub prompt: RawText<'a>,
+    pub prompt: RawString<'a>,
     /// See [`TaskSpec::key`].
-    pub key: Option<RawText<'a>>,
+    pub key: Option<RawString<'a>>,
     /// See [`TaskSpec::name`].
-    pub name: Option<RawText<'a>>,
+    pub name: Option<RawString<'a>>,
     /// See [`TaskSpec::priority`].
     pub priority: i32,
-    source_agent: RawText<'a>,
-    workspace_root: RawText<'a>,
-    worktree_path: Option<RawText<'a>>,
-    expected_branch: Option<RawText<'a>>,
+    source_agent: RawString<'a>,
+    workspace_root: RawString<'a>,
+    worktree_path: Option<RawString<'a>>,
+    expected_branch: Option<RawString<'a>>,
     supporting_paths: Option<Raw<'a>>,
     metadata: Option<Raw<'a>>,
     max_attempts: Option<u32>,
     labels: Option<Raw<'a>>,
     timeout_seconds: Option<f64>,
-    retry_of: Option<RawText<'a>>,
+    retry_of: Option<RawString<'a>>,
 }
 
 impl<'a> SpecText<'a> {
@@ -183,7 +183,7 @@ impl<'a> SpecText<'a> {
         let correlation_id =
             fields.optional_text(key!("correlation_id")).or(old_correlation).unwrap_or_else(|| {
                 fields.fail(key!("correlation_id"), "text");
-                RawText::default()
+                RawString::default()
             });
         Self {
             correlation_id,
@@ -270,7 +270,7 @@ impl TaskSpec {
     }
 }
 
-fn optional(text: Option<RawText<'_>>) -> Option<String> {
+fn optional(text: Option<RawString<'_>>) -> Option<String> {
     text.map(|text| text.decode().into_owned())
 }
 

@@ -136,12 +136,12 @@ pub enum Status {
         class: FailureClass,
     },
     /// A state of a newer version: shown, never offered, never changed.
-    Parked(String),
+    Unknown(String),
 }
 
 impl Status {
     /// The names of the states in files, except those of a newer version.
-    pub const WORDS: [&'static str; 5] = ["queued", "scheduled", "claimed", "completed", "failed"];
+    pub const NAMES: [&'static str; 5] = ["queued", "scheduled", "claimed", "completed", "failed"];
 
     /// Returns the name used in files.
     pub fn as_str(&self) -> &str {
@@ -151,7 +151,7 @@ impl Status {
             Self::Claimed(_) => "claimed",
             Self::Completed { .. } => "completed",
             Self::Failed { .. } => "failed",
-            Self::Parked(word) => word,
+            Self::Unknown(word) => word,
         }
     }
 
@@ -165,7 +165,7 @@ impl Status {
         match self {
             Self::Claimed(claim) => Some(claim),
             Self::Completed { claim, .. } | Self::Failed { claim, .. } => claim.as_ref(),
-            Self::Queued | Self::Scheduled { .. } | Self::Parked(_) => None,
+            Self::Queued | Self::Scheduled { .. } | Self::Unknown(_) => None,
         }
     }
 }
@@ -183,7 +183,7 @@ pub struct LeaseClock {
 
 /// The bookkeeping of `lanes` inside task.json, next to the shared fields, so that one rename commits everything.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Journal {
+pub struct Bookkeeping {
     /// The `updated_at` of the last write by `lanes`; a different value in the task means that another program
     /// has written it since.
     pub written_at: Option<Time>,
@@ -229,7 +229,7 @@ pub struct Task {
     /// The id of the task that retries this one.
     pub retried_as: Option<String>,
     /// The bookkeeping of `lanes`, hidden from output.
-    pub journal: Journal,
+    pub bookkeeping: Bookkeeping,
     /// Unknown keys, written by other implementations.
     pub extra: Object,
 }
@@ -264,7 +264,7 @@ impl Task {
         let Status::Claimed(claim) = &self.status else {
             return false;
         };
-        let own = self.journal.lease.as_ref().filter(|lease| lease.expires_at == claim.lease_expires_at);
+        let own = self.bookkeeping.lease.as_ref().filter(|lease| lease.expires_at == claim.lease_expires_at);
         if let Some(lease) = own
             && !lease.boot.is_empty()
             && lease.boot == now.boot
@@ -291,20 +291,20 @@ impl Task {
             Status::Scheduled { .. } => open,
             Status::Claimed(claim) if self.lease_is_live(now) => Availability::Leased(claim.lease_expires_at),
             Status::Claimed(_) => open,
-            Status::Completed { .. } | Status::Failed { .. } | Status::Parked(_) => Availability::Closed,
+            Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => Availability::Closed,
         }
     }
 
     /// Returns whether another implementation has written this task since the last write by `lanes`.
     pub fn was_written_by_others(&self) -> bool {
-        self.journal.written_at != Some(self.updated_at)
+        self.bookkeeping.written_at != Some(self.updated_at)
     }
 
     /// Appends an event to the task's history.
     pub fn record(&mut self, now: Time, kind: &str, message: impl Into<String>, data: Object) {
-        self.journal.last_event = self.journal.last_event.saturating_add(1);
-        self.journal.recent.push(Event {
-            n: Some(self.journal.last_event),
+        self.bookkeeping.last_event = self.bookkeeping.last_event.saturating_add(1);
+        self.bookkeeping.recent.push(Event {
+            n: Some(self.bookkeeping.last_event),
             created_at: now,
             kind: kind.to_string(),
             message: message.into(),

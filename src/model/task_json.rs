@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::json::Object;
-use super::spec::reader::JOURNAL_KEY;
-use super::task::{Journal, Status, Task};
+use super::spec::reader::BOOKKEEPING_KEY;
+use super::task::{Bookkeeping, Status, Task};
 
 impl Task {
     /// Returns the task for output: every field except the bookkeeping.
@@ -30,14 +30,14 @@ impl Task {
     /// Returns the task as it is written to task.json.
     pub fn to_object(&self) -> Object {
         let mut object = self.to_public_object();
-        object.insert(JOURNAL_KEY.to_string(), Value::Object(journal_object(&self.journal)));
+        object.insert(BOOKKEEPING_KEY.to_string(), Value::Object(bookkeeping_object(&self.bookkeeping)));
         object
     }
 }
 
 fn put_status(put: &mut impl FnMut(&str, Value), status: &Status) {
     put("state", status.as_str().into());
-    if matches!(status, Status::Parked(_)) {
+    if matches!(status, Status::Unknown(_)) {
         return;
     }
     let claim = status.claim();
@@ -56,7 +56,7 @@ fn put_status(put: &mut impl FnMut(&str, Value), status: &Status) {
             class = Some(word.as_str().to_string());
         }
         Status::Scheduled { until } => not_before = Some(until.to_string()),
-        Status::Queued | Status::Claimed(_) | Status::Parked(_) => {}
+        Status::Queued | Status::Claimed(_) | Status::Unknown(_) => {}
     }
     put("completed_at", completed_at.into());
     put("failed_at", failed_at.into());
@@ -65,25 +65,26 @@ fn put_status(put: &mut impl FnMut(&str, Value), status: &Status) {
     put("not_before", not_before.into());
 }
 
-fn journal_object(journal: &Journal) -> Object {
+fn bookkeeping_object(bookkeeping: &Bookkeeping) -> Object {
     let mut object = Object::new();
     let mut put = |key: &str, value: Value| {
         if !value.is_null() {
             object.insert(key.to_string(), value);
         }
     };
-    put("written_at", journal.written_at.map(|time| time.to_string()).into());
-    put("last_event", journal.last_event.into());
-    put("synced_event", journal.synced_event.into());
-    let recent: Vec<Value> = journal.recent.iter().map(|event| Value::Object(event.to_object())).collect();
+    put("written_at", bookkeeping.written_at.map(|time| time.to_string()).into());
+    put("last_event", bookkeeping.last_event.into());
+    put("synced_event", bookkeeping.synced_event.into());
+    let recent: Vec<Value> =
+        bookkeeping.recent.iter().map(|event| Value::Object(event.to_object())).collect();
     put("recent", recent.into());
-    put("response", journal.response.as_ref().map(|response| Value::Object(response.to_object())).into());
-    let lease = journal.lease.as_ref().map(|lease| {
+    put("response", bookkeeping.response.as_ref().map(|response| Value::Object(response.to_object())).into());
+    let lease = bookkeeping.lease.as_ref().map(|lease| {
         serde_json::json!({"expires_at": lease.expires_at.to_string(), "boot": lease.boot, "until": lease.until})
     });
     put("lease", lease.into());
-    put("content_sha256", journal.content_sha256.clone().into());
-    put("name_is_durable", journal.name_is_durable.then_some(true).into());
+    put("content_sha256", bookkeeping.content_sha256.clone().into());
+    put("name_is_durable", bookkeeping.name_is_durable.then_some(true).into());
     object
 }
 
@@ -118,7 +119,7 @@ mod tests {
     fn a_state_of_a_newer_version_keeps_all_that_belongs_to_it() {
         let text = OLD.replace("\"claimed\"", "\"input_required\"").replace("\"t\"", "[\"t\", 1]");
         let task = Task::from_object(json::parse_object(text.as_bytes()).unwrap()).unwrap();
-        assert_eq!(task.status, Status::Parked("input_required".to_string()));
+        assert_eq!(task.status, Status::Unknown("input_required".to_string()));
         let (before, after) = (json::parse_object(text.as_bytes()).unwrap(), task.to_object());
         for key in ["state", "claim_owner", "claim_token", "lease_expires_at", "claimed_at", "theirs"] {
             assert_eq!(after.get(key), before.get(key), "{key}");

@@ -8,12 +8,12 @@ use std::borrow::Cow;
 
 use super::event::Event;
 use super::id::{ClaimToken, TaskId};
-use super::json::raw::{Raw, RawText, members};
+use super::json::raw::{Raw, RawString, members};
 use super::json::{Object, parse_object};
 use super::response::Response;
 use super::spec::SpecText;
-use super::spec::reader::{JOURNAL_KEY, KEYS, Members, key};
-use super::task::{Claim, FailureClass, Journal, LeaseClock, Status, Task};
+use super::spec::reader::{BOOKKEEPING_KEY, KEYS, Members, key};
+use super::task::{Bookkeeping, Claim, FailureClass, LeaseClock, Status, Task};
 use super::time::Time;
 
 /// The fields of a task in its file, each checked for its type.
@@ -27,22 +27,22 @@ pub struct TaskText<'a> {
     /// See [`Task::updated_at`].
     pub updated_at: Time,
     /// See [`Task::retried_as`].
-    pub retried_as: Option<RawText<'a>>,
+    pub retried_as: Option<RawString<'a>>,
     /// See [`Task::fence`].
     pub fence: u64,
-    state: RawText<'a>,
+    state: RawString<'a>,
     state_fields: StateFields<'a>,
-    request_path: RawText<'a>,
-    request_sha256: RawText<'a>,
-    response_path: RawText<'a>,
+    request_path: RawString<'a>,
+    request_sha256: RawString<'a>,
+    response_path: RawString<'a>,
     attempt: u32,
-    journal: Option<Raw<'a>>,
+    bookkeeping: Option<Raw<'a>>,
     others: Vec<(&'a str, Raw<'a>)>,
 }
 
 /// The part of the bookkeeping that a check of the store needs.
 #[derive(Default)]
-pub struct Marks<'a> {
+pub struct BookkeepingExcerpt<'a> {
     /// The number of the newest event, according to task.json.
     pub last_event: u64,
     /// The number of the newest event contained in task.json, at least.
@@ -54,21 +54,21 @@ pub struct Marks<'a> {
 /// The data that exists only in some states.
 #[derive(Default)]
 struct StateFields<'a> {
-    owner: Option<RawText<'a>>,
-    token: Option<RawText<'a>>,
+    owner: Option<RawString<'a>>,
+    token: Option<RawString<'a>>,
     claimed_at: Option<Time>,
     lease_expires_at: Option<Time>,
     lease_seconds: Option<f64>,
     completed_at: Option<Time>,
     failed_at: Option<Time>,
-    reason: Option<RawText<'a>>,
-    class: Option<RawText<'a>>,
+    reason: Option<RawString<'a>>,
+    class: Option<RawString<'a>>,
     not_before: Option<Time>,
 }
 
 impl<'a> StateFields<'a> {
     fn take(fields: &mut Members<'a>, state: &str) -> Self {
-        if !Status::WORDS.contains(&state) {
+        if !Status::NAMES.contains(&state) {
             // The data of a state of a newer version stays among the unknown keys, unchanged.
             for key in [
                 key!("claim_owner"),
@@ -117,11 +117,11 @@ impl<'a> StateFields<'a> {
     }
 }
 
-fn text(text: Option<RawText<'_>>) -> String {
+fn text(text: Option<RawString<'_>>) -> String {
     text.map(|text| text.decode().into_owned()).unwrap_or_default()
 }
 
-fn optional(text: Option<RawText<'_>>) -> Option<String> {
+fn optional(text: Option<RawString<'_>>) -> Option<String> {
     text.map(|text| text.decode().into_owned())
 }
 
@@ -155,7 +155,7 @@ impl<'a> TaskText<'a> {
     fn parse_ours(text: &'a str) -> Result<Self, String> {
         let mut fields = Members::new();
         let mut next = 0;
-        match Raw::ours(text).members(|key, raw| fields.put(key, raw, &mut next)) {
+        match Raw::from_valid(text).members(|key, raw| fields.put(key, raw, &mut next)) {
             true => Self::from_fields(fields),
             false => Err("not a JSON object".to_string()),
         }
@@ -181,7 +181,7 @@ impl<'a> TaskText<'a> {
             attempt: fields.number(key!("attempt"), Raw::integer).unwrap_or(0),
             fence: fields.number(key!("fence"), Raw::integer).unwrap_or(0),
             retried_as: fields.optional_text(key!("retried_as")),
-            journal: fields.map(key!(JOURNAL_KEY)),
+            bookkeeping: fields.map(key!(BOOKKEEPING_KEY)),
             others: Vec::new(),
         };
         match fields.wrong {
@@ -201,12 +201,12 @@ impl<'a> TaskText<'a> {
     }
 
     /// Returns [`Task::request_path`] and [`Task::request_sha256`].
-    pub fn request(&self) -> (RawText<'a>, RawText<'a>) {
+    pub fn request(&self) -> (RawString<'a>, RawString<'a>) {
         (self.request_path, self.request_sha256)
     }
 
     /// Returns [`Task::response_path`].
-    pub fn response_path(&self) -> RawText<'a> {
+    pub fn response_path(&self) -> RawString<'a> {
         self.response_path
     }
 
@@ -227,15 +227,15 @@ impl<'a> TaskText<'a> {
                 reason: text(own.reason),
                 class: own.class.map_or(FailureClass::Error, |word| FailureClass::parse(&word.decode())),
             },
-            _ => Status::Parked(state.into_owned()),
+            _ => Status::Unknown(state.into_owned()),
         }
     }
 
     /// Returns the part of the bookkeeping that a check of the store needs.
-    pub fn marks(&self) -> Marks<'a> {
-        let mut marks = Marks::default();
-        if let Some(journal) = self.journal {
-            journal.members(|key, raw| match key {
+    pub fn bookkeeping_excerpt(&self) -> BookkeepingExcerpt<'a> {
+        let mut marks = BookkeepingExcerpt::default();
+        if let Some(bookkeeping) = self.bookkeeping {
+            bookkeeping.members(|key, raw| match key {
                 "recent" => {
                     raw.items(|event| {
                         event.members(|key, raw| {
@@ -254,15 +254,15 @@ impl<'a> TaskText<'a> {
     }
 
     /// Returns the bookkeeping, parsed leniently: what is missing or has the wrong type gets its default.
-    pub fn journal(&self) -> Journal {
-        self.journal.map(journal).unwrap_or_default()
+    pub fn bookkeeping(&self) -> Bookkeeping {
+        self.bookkeeping.map(bookkeeping).unwrap_or_default()
     }
 
     /// Converts everything to a [`Task`].
     pub fn to_task(&self) -> Task {
         let mut extra = Object::new();
         for (key, raw) in &self.others {
-            extra.insert(RawText::of_key(key).decode().into_owned(), raw.value());
+            extra.insert(RawString::of_key(key).decode().into_owned(), raw.value());
         }
         Task {
             id: self.id.clone(),
@@ -276,7 +276,7 @@ impl<'a> TaskText<'a> {
             attempt: self.attempt,
             fence: self.fence,
             retried_as: optional(self.retried_as),
-            journal: self.journal(),
+            bookkeeping: self.bookkeeping(),
             extra,
         }
     }
@@ -297,25 +297,25 @@ fn time(raw: Raw<'_>) -> Option<Time> {
     Time::parse(&raw.text()?.decode()).ok()
 }
 
-fn journal(raw: Raw<'_>) -> Journal {
-    let mut journal = Journal::default();
+fn bookkeeping(raw: Raw<'_>) -> Bookkeeping {
+    let mut bookkeeping = Bookkeeping::default();
     raw.members(|key, raw| match key {
-        "written_at" => journal.written_at = time(raw),
-        "last_event" => journal.last_event = raw.integer().unwrap_or(0),
-        "synced_event" => journal.synced_event = raw.integer().unwrap_or(0),
+        "written_at" => bookkeeping.written_at = time(raw),
+        "last_event" => bookkeeping.last_event = raw.integer().unwrap_or(0),
+        "synced_event" => bookkeeping.synced_event = raw.integer().unwrap_or(0),
         "recent" => {
-            journal.recent.clear();
-            raw.items(|raw| journal.recent.extend(Event::from_raw(raw)));
+            bookkeeping.recent.clear();
+            raw.items(|raw| bookkeeping.recent.extend(Event::from_raw(raw)));
         }
-        "response" => journal.response = Response::from_raw(raw).ok(),
-        "lease" => journal.lease = lease(raw),
-        "content_sha256" => journal.content_sha256 = optional(raw.text()),
-        "name_is_durable" => journal.name_is_durable = raw.boolean().unwrap_or(false),
+        "response" => bookkeeping.response = Response::from_raw(raw).ok(),
+        "lease" => bookkeeping.lease = lease(raw),
+        "content_sha256" => bookkeeping.content_sha256 = optional(raw.text()),
+        "name_is_durable" => bookkeeping.name_is_durable = raw.boolean().unwrap_or(false),
         _ => {}
     });
-    let newest = journal.recent.iter().filter_map(|event| event.n).max().unwrap_or(0);
-    journal.last_event = journal.last_event.max(newest);
-    journal
+    let newest = bookkeeping.recent.iter().filter_map(|event| event.n).max().unwrap_or(0);
+    bookkeeping.last_event = bookkeeping.last_event.max(newest);
+    bookkeeping
 }
 
 fn lease(raw: Raw<'_>) -> Option<LeaseClock> {

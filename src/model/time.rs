@@ -13,12 +13,12 @@ use crate::error::{Error, Result};
 pub struct Time(i64);
 
 /// The last instant that its text form can express: 9999-12-30T22:00:00Z.
-const LAST: i64 = 253_402_207_200_000_000;
+const LAST_MICROS: i64 = 253_402_207_200_000_000;
 
 impl Time {
     /// Returns the instant `micros` microseconds after 1970, clamped to the years 1970 to 9999.
     pub fn from_micros(micros: i64) -> Self {
-        Self(micros.clamp(0, LAST))
+        Self(micros.clamp(0, LAST_MICROS))
     }
 
     /// Returns the microseconds since 1970.
@@ -61,10 +61,10 @@ impl Time {
     /// Parses the one format that the queue writes. A store contains many times, and this is far faster than
     /// the general parser.
     fn parse_own(text: &[u8]) -> Option<Self> {
-        let text: &[u8; TEXT.len()] = text.try_into().ok()?;
+        let text: &[u8; TEMPLATE.len()] = text.try_into().ok()?;
         let fits =
             |(byte, pattern): (&u8, &u8)| byte == pattern || (*pattern == b'0' && byte.is_ascii_digit());
-        if !text.iter().zip(TEXT).all(fits) {
+        if !text.iter().zip(TEMPLATE).all(fits) {
             return None;
         }
         let number =
@@ -85,8 +85,8 @@ impl Time {
         Some(Self::from_micros(seconds * 1_000_000 + number(20..26)))
     }
 
-    fn text(self) -> [u8; TEXT.len()] {
-        let mut text = *TEXT;
+    fn text(self) -> [u8; TEMPLATE.len()] {
+        let mut text = *TEMPLATE;
         let mut put = |range: Range<usize>, mut number: i64| {
             for byte in text[range].iter_mut().rev() {
                 *byte = b'0' + (number % 10) as u8;
@@ -107,7 +107,7 @@ impl Time {
 }
 
 /// The format of a time: a digit wherever there is a 0.
-const TEXT: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
+const TEMPLATE: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
 
 /// Returns the days from 1970-01-01 to a date of the Gregorian calendar. March counts as the first month,
 /// so that the leap day is the last day of its year.
@@ -185,17 +185,17 @@ mod tests {
         let mut seed = 1_u64;
         let moments = (0..20_000).map(|_| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (seed >> 8) as i64 % LAST
+            (seed >> 8) as i64 % LAST_MICROS
         });
         let days = (0..3_000_000).step_by(13).map(|day| day * 86_400_000_000);
-        for micros in moments.chain(days).chain([0, LAST]) {
+        for micros in moments.chain(days).chain([0, LAST_MICROS]) {
             let time = Time::from_micros(micros);
             let stamp = jiff::Timestamp::from_microsecond(time.micros()).unwrap();
             let text = time.to_string();
             assert_eq!(text, stamp.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string());
             assert_eq!(
                 Time::parse_own(text.as_bytes()),
-                (micros < LAST - 31_536_000_000_000).then_some(time)
+                (micros < LAST_MICROS - 31_536_000_000_000).then_some(time)
             );
             assert_eq!(Time::parse(&text).unwrap(), time);
         }

@@ -3,9 +3,9 @@
 //! [`Command::apply`] is the only place that changes a task's status. It does not access files or clocks;
 //! what it needs to know about them is in the [`TransitionContext`].
 
+mod claim;
 mod edit;
 mod end;
-mod hold;
 mod respond;
 
 use super::id::ClaimToken;
@@ -193,15 +193,15 @@ impl Command {
     pub fn apply(&self, task: &mut Task, context: &TransitionContext<'_>) -> Result<Effect> {
         let effect = match self {
             Self::Claim { owner, token, lease_seconds } => {
-                hold::claim(task, context, owner, token, *lease_seconds)
+                claim::claim(task, context, owner, token, *lease_seconds)
             }
-            Self::Renew { token, lease_seconds } => hold::renew(task, context, token, *lease_seconds),
+            Self::Renew { token, lease_seconds } => claim::renew(task, context, token, *lease_seconds),
             Self::Release { token, reason, delay_seconds, spent } => {
-                hold::release(task, context, token, reason.as_deref(), *delay_seconds, spent.as_ref())
+                claim::release(task, context, token, reason.as_deref(), *delay_seconds, spent.as_ref())
             }
             Self::Respond(answer) => respond::respond(task, context, answer),
             Self::Note { kind, message, data, token } => {
-                hold::note(task, context, kind, message, data, token.as_ref())
+                claim::note(task, context, kind, message, data, token.as_ref())
             }
             Self::Cancel { reason, by } => end::cancel(task, context, reason.as_deref(), by),
             Self::Edit { name, description, labels, assignees } => edit::edit(
@@ -212,9 +212,9 @@ impl Command {
                 labels.as_deref(),
                 assignees.as_deref(),
             ),
-            Self::Move { lane } => hold::move_to(task, context, lane),
+            Self::Move { lane } => claim::move_to(task, context, lane),
             Self::Retried { new_id, by } => end::retried(task, context, new_id, by),
-            Self::RequestChanged => Ok(hold::request_changed(task, context)),
+            Self::RequestChanged => Ok(claim::request_changed(task, context)),
             Self::Settle => Ok(end::settle(task, context)),
         }?;
         if effect == Effect::Changed {
@@ -252,8 +252,8 @@ pub(crate) fn check_delay(seconds: f64) -> Result<f64> {
     }
 }
 
-/// Returns the current claim if `token` is its token.
-fn held<'a>(
+/// Returns the current claim if `token` belongs to it.
+fn current_claim<'a>(
     task: &'a Task,
     token: &ClaimToken,
     verb: &'static str,
@@ -264,7 +264,7 @@ fn held<'a>(
         Status::Claimed(claim) => {
             Err(Refusal::NotHolder { id, verb, owner: claim.owner.clone(), since: claim.claimed_at })
         }
-        Status::Completed { .. } | Status::Failed { .. } | Status::Parked(_) => {
+        Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => {
             Err(Refusal::ended(task, verb, Some(token)))
         }
         status @ (Status::Queued | Status::Scheduled { .. }) => {
@@ -281,7 +281,7 @@ fn check_request(task: &Task, context: &TransitionContext<'_>) -> std::result::R
         RequestCheck::Unreadable(why) => RequestFault::Unreadable(why.clone()),
         RequestCheck::Changed(sha256) => RequestFault::Changed(sha256.clone()),
     };
-    Err(Refusal::RequestChanged {
+    Err(Refusal::RequestUnusable {
         id: task.id.clone(),
         path: task.request_path.clone(),
         expected: task.request_sha256.clone(),

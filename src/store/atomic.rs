@@ -328,7 +328,7 @@ pub(super) fn rename_if_free(dir: &Dir, old: &str, new: &str) -> Result<()> {
 }
 
 /// Sets the modification time of a directory to `nanos` nanoseconds after 1970.
-pub(super) fn stamp(dir: &Dir, nanos: i64) -> Result<()> {
+pub(super) fn set_modification_time(dir: &Dir, nanos: i64) -> Result<()> {
     let time = Timespec { tv_sec: nanos / 1_000_000_000, tv_nsec: nanos % 1_000_000_000 };
     rustix::fs::futimens(dir, &Timestamps { last_access: time, last_modification: time })
         .map_err(|errno| Error::io("set the time of", dir.path(), errno))
@@ -359,12 +359,12 @@ pub(super) fn ring(dir: &Dir, name: &str) {
 }
 
 /// Creates a file that is not needed after its process ends: a doorbell or a worker's registration.
-pub(super) fn create_plain(dir: &Dir, name: &str, content: &[u8]) -> Result<OwnedFd> {
+pub(super) fn create_ephemeral(dir: &Dir, name: &str, content: &[u8]) -> Result<OwnedFd> {
     create(dir, name, content).map(OwnedFd::from)
 }
 
 /// Writes a file of a person atomically and durably at `path`, with the permissions of the file it replaces.
-pub(super) fn deliver(path: &Path, content: &[u8]) -> Result<()> {
+pub(super) fn replace_user_file(path: &Path, content: &[u8]) -> Result<()> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     let parent = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().unwrap_or_default().to_string_lossy();

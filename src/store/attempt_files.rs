@@ -42,7 +42,7 @@ impl AttemptDir {
     /// `Io`; also when an existing file cannot be removed.
     pub fn create(&self, name: &str) -> Result<File> {
         atomic::remove(&self.dir, name)?;
-        Ok(File::from(atomic::create_plain(&self.dir, name, b"")?))
+        Ok(File::from(atomic::create_ephemeral(&self.dir, name, b"")?))
     }
 
     /// Writes a whole file that survives a power cut.

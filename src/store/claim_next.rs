@@ -54,7 +54,7 @@ enum CandidateOutcome {
 }
 
 /// How long to wait for another process to finish its change of the only task that is left.
-const BUSY_PATIENCE: Duration = Duration::from_secs(1);
+const MAX_BUSY_WAIT: Duration = Duration::from_secs(1);
 
 /// Tries one candidate of a lane.
 type TryCandidate<'a> = dyn Fn(&TaskId, &IndexEntry, &str) -> Result<CandidateOutcome> + 'a;
@@ -196,7 +196,7 @@ impl Store {
     /// somebody removed leaves no other trace. Returns whether it was repaired.
     fn heal_miscounted(&self, index: &Index<'_>, seen: &[(&String, u64)]) -> Result<bool> {
         for (lane, count) in seen {
-            if let Some(sets) = index.lane_if_any(lane)?
+            if let Some(sets) = index.existing_lane(lane)?
                 && sets.count()? != *count
             {
                 return match self.lock_store() {
@@ -214,7 +214,7 @@ impl Store {
         let Some(dir) = self.layout.task(id)? else {
             return Ok(true);
         };
-        match TaskLock::acquire(&dir, self.options.lock_timeout.min(BUSY_PATIENCE)) {
+        match TaskLock::acquire(&dir, self.options.lock_timeout.min(MAX_BUSY_WAIT)) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == ErrorKind::Locked => Ok(false),
             Err(error) => Err(error),
@@ -226,7 +226,7 @@ impl Store {
         let now = self.now();
         let usable = index.usable()?;
         if let Some(state) = usable
-            && !index.needs_care(&state, lane, &now)?
+            && !index.has_due_entries(&state, lane, &now)?
         {
             return Ok(state.seq);
         }
@@ -245,7 +245,7 @@ impl Store {
         attempt: &TryCandidate<'_>,
         seen: &mut u64,
     ) -> Result<(Option<Box<Task>>, Option<TaskId>)> {
-        let Some(sets) = index.lane_if_any(lane)? else {
+        let Some(sets) = index.existing_lane(lane)? else {
             return Ok((None, None));
         };
         let (mut found, mut busy, mut stale) = (None, None, Vec::new());
@@ -281,7 +281,7 @@ impl Store {
         if stale.is_empty() {
             return Ok(());
         }
-        let Some(sets) = index.lane_if_any(lane)? else {
+        let Some(sets) = index.existing_lane(lane)? else {
             return Ok(());
         };
         let mut lock = None;
@@ -302,7 +302,7 @@ impl Store {
     /// Checks that the claimed tasks of a lane are still claimed: another implementation changes them without
     /// updating our index. Returns whether the index was corrected.
     fn recheck_held(&self, index: &Index<'_>, lane: &str) -> Result<bool> {
-        let Some(sets) = index.lane_if_any(lane)? else {
+        let Some(sets) = index.existing_lane(lane)? else {
             return Ok(false);
         };
         let (mut stale, mut over) = (Vec::new(), Vec::new());
@@ -407,7 +407,7 @@ impl Store {
         match self.apply_locked(&dir, id, &command, &lock) {
             Ok((task, _)) => Ok(CandidateOutcome::Found(Box::new(task))),
             Err(error) => match error.refusal() {
-                Some(Refusal::RequestChanged { .. }) => {
+                Some(Refusal::RequestUnusable { .. }) => {
                     self.note_changed_request(&dir, &loaded.task, &lock)?;
                     Ok(CandidateOutcome::Skipped)
                 }
@@ -419,7 +419,7 @@ impl Store {
 
     /// Records once in a task's history that its request has changed and that it is therefore skipped.
     fn note_changed_request(&self, dir: &super::dir::Dir, task: &Task, lock: &TaskLock) -> Result<()> {
-        let is_noted = task.journal.recent.iter().any(|event| event.kind == "request_changed");
+        let is_noted = task.bookkeeping.recent.iter().any(|event| event.kind == "request_changed");
         // Checked once more: an error that has passed leaves no trace in the history.
         if is_noted || self.check_request(dir, task)? == RequestCheck::Same {
             return Ok(());

@@ -29,17 +29,17 @@ impl Clock {
 
     /// Returns a clock that stands still at `time`.
     pub fn fixed(time: Time) -> Self {
-        Self::by_hand(Arc::new(AtomicI64::new(time.micros())))
+        Self::settable(Arc::new(AtomicI64::new(time.micros())))
     }
 
     /// Returns a clock that shows `micros` microseconds after 1970, which a test can change.
-    pub fn by_hand(micros: Arc<AtomicI64>) -> Self {
-        Self::by_hands(Arc::clone(&micros), micros)
+    pub fn settable(micros: Arc<AtomicI64>) -> Self {
+        Self::settable_with_uptime(Arc::clone(&micros), micros)
     }
 
     /// Returns a clock whose uptime is independent of its wall-clock time, so that a test can set the latter
     /// back. Both are in microseconds.
-    pub fn by_hands(wall: Arc<AtomicI64>, uptime: Arc<AtomicI64>) -> Self {
+    pub fn settable_with_uptime(wall: Arc<AtomicI64>, uptime: Arc<AtomicI64>) -> Self {
         Self(ClockSource::Hand(wall, uptime))
     }
 

@@ -84,20 +84,20 @@ impl Store {
 
     /// Commits a changed task; `None` when another process wrote it meanwhile.
     fn commit(&self, dir: &Dir, loaded: &LoadedTask, mut task: Task) -> Result<Option<Task>> {
-        task.journal.written_at = Some(task.updated_at);
+        task.bookkeeping.written_at = Some(task.updated_at);
         // A durable change must not lose the task itself: its submitter may have been killed before the name
         // of the task was synced.
         self.sync_name(dir, &task)?;
-        task.journal.name_is_durable = true;
+        task.bookkeeping.name_is_durable = true;
         self.trim_recent_events(dir, loaded, &mut task)?;
-        let response = task.journal.response.take_if(|_| loaded.task.journal.response.is_none());
+        let response = task.bookkeeping.response.take_if(|_| loaded.task.bookkeeping.response.is_none());
         let tmp = self.layout.tmp()?;
         let large = response.as_ref().is_some_and(|response| response.body.len() > INLINE_BODY);
         let pending = task_files::pending_response_name(task.fence);
         let is_answer = response.is_some();
         let response_text = response.as_ref().map(|response| json::to_text(&response.to_object()));
         if !large {
-            task.journal.response = response.or(task.journal.response.take());
+            task.bookkeeping.response = response.or(task.bookkeeping.response.take());
         }
         let task_text = json::to_text(&task.to_object());
         let staged_response = match &response_text {
@@ -151,13 +151,13 @@ impl Store {
 
     /// Makes the name of a task's directory durable, unless it is known to be.
     fn sync_name(&self, dir: &Dir, task: &Task) -> Result<()> {
-        let is_known = task.journal.name_is_durable || atomic::is_name_durable(dir);
+        let is_known = task.bookkeeping.name_is_durable || atomic::is_name_durable(dir);
         if is_known { Ok(()) } else { self.sync_new(&[task]) }
     }
 
     /// Makes the names of tasks durable, some of which may be new.
     pub(super) fn sync_new(&self, tasks: &[&Task]) -> Result<()> {
-        if tasks.iter().all(|task| task.journal.name_is_durable) {
+        if tasks.iter().all(|task| task.bookkeeping.name_is_durable) {
             return Ok(());
         }
         atomic::sync_dir(&self.layout.tasks)?;
@@ -177,9 +177,9 @@ impl Store {
         task: &Task,
         seq: u64,
     ) -> Result<u64> {
-        let before = loaded.task.journal.last_event;
+        let before = loaded.task.bookkeeping.last_event;
         let new: Vec<_> =
-            task.journal.recent.iter().filter(|event| event.n > Some(before)).cloned().collect();
+            task.bookkeeping.recent.iter().filter(|event| event.n > Some(before)).cloned().collect();
         let seq = feed::append(&self.layout.root, task, &new, seq)?;
         history::append(dir, task)?;
         index.update(lock, Some(&loaded.task), task)?;
@@ -188,7 +188,7 @@ impl Store {
 
     /// Removes events from task.json that are durable in events.jsonl, once there are too many.
     fn trim_recent_events(&self, dir: &Dir, loaded: &LoadedTask, task: &mut Task) -> Result<()> {
-        if task.journal.recent.len() <= history::MAX_RECENT_EVENTS {
+        if task.bookkeeping.recent.len() <= history::MAX_RECENT_EVENTS {
             return Ok(());
         }
         {
@@ -196,10 +196,10 @@ impl Store {
             history::append(dir, &loaded.task)?;
         }
         history::sync(dir)?;
-        let safe = loaded.task.journal.last_event;
-        task.journal.synced_event = safe;
+        let safe = loaded.task.bookkeeping.last_event;
+        task.bookkeeping.synced_event = safe;
         // One old event stays, so that the newest is known even when no new one is added.
-        task.journal.recent.retain(|event| event.n >= Some(safe));
+        task.bookkeeping.recent.retain(|event| event.n >= Some(safe));
         Ok(())
     }
 }
@@ -212,21 +212,21 @@ pub(super) fn catch_up_with_others(dir: &Dir, task: &mut Task) -> Result<()> {
     let events = history::events(dir, task)?;
     // Another writer may have dropped our keys; then the history is the better source for the last event
     // number.
-    task.journal.last_event = task.journal.last_event.max(history::end_of(&events));
+    task.bookkeeping.last_event = task.bookkeeping.last_event.max(history::newest_number(&events));
     let (claims, given_back) = history::count_claims(&events);
     task.fence = task.fence.max(claims);
     let spent = claims.saturating_sub(given_back);
     task.attempt = task.attempt.max(u32::try_from(spent).unwrap_or(u32::MAX));
     // The length of our claim does not apply to a later claim of theirs.
     if let Status::Claimed(claim) = &mut task.status
-        && let (Some(lease), Some(length)) = (&task.journal.lease, claim.lease_seconds)
+        && let (Some(lease), Some(length)) = (&task.bookkeeping.lease, claim.lease_seconds)
         && claim.claimed_at > lease.expires_at.plus_seconds(-length)
     {
         claim.lease_seconds = None;
     }
     // Another writer's task.json overrides the response that we recorded.
     if !task.status.is_terminal() {
-        task.journal.response = None;
+        task.bookkeeping.response = None;
     }
     Ok(())
 }

@@ -35,9 +35,9 @@ impl From<Dir> for OwnedFd {
 }
 
 /// A directory that always exists, contains no name that a store uses, and in which nothing can be created.
-const NOTHING: &str = "/proc/self/ns";
+const EMPTY_DIRECTORY: &str = "/proc/self/ns";
 
-const DIRECTORY: OFlags =
+const OPEN_DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Dir {
@@ -61,7 +61,7 @@ impl Dir {
     /// Represents the directory at `path`, which does not exist.
     pub(super) fn absent(path: PathBuf) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(NOTHING, flags, Mode::empty())
+        let fd = rustix::fs::open(EMPTY_DIRECTORY, flags, Mode::empty())
             .map_err(|_| Error::io("open", &path, std::io::Error::from(Errno::NOENT)))?;
         Ok(Self { fd, path, is_absent: true })
     }
@@ -73,7 +73,7 @@ impl Dir {
     pub(super) fn open_existing(&self, name: impl AsRef<OsStr>) -> Result<Option<Self>> {
         let name = name.as_ref();
         let path = self.path.join(name);
-        match rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty()) {
+        match rustix::fs::openat(&self.fd, name, OPEN_DIRECTORY, Mode::empty()) {
             Ok(fd) => Ok(Some(Self { fd, path, is_absent: false })),
             Err(Errno::NOENT) => Ok(None),
             Err(Errno::NOTDIR | Errno::LOOP) => Err(Error::corrupt(format!(

@@ -126,7 +126,7 @@ pub(super) fn withdraw(
 }
 
 /// Returns whether the feed ends with a complete line.
-pub(super) fn is_whole(root: &Dir) -> Result<bool> {
+pub(super) fn ends_with_complete_line(root: &Dir) -> Result<bool> {
     let Some(file) = open_read(root, FEED)? else {
         return Ok(true);
     };
@@ -135,7 +135,7 @@ pub(super) fn is_whole(root: &Dir) -> Result<bool> {
 }
 
 /// Cuts an incomplete line off the end of the feed. The caller holds the store lock.
-pub(super) fn cut(root: &Dir) -> Result<()> {
+pub(super) fn cut_incomplete_line(root: &Dir) -> Result<()> {
     FileTail::of_whole_lines(&atomic::open_for_append(root, FEED)?, &root.path().join(FEED)).map(drop)
 }
 
@@ -188,7 +188,7 @@ impl Read for ReadFrom<'_> {
 
 /// Returns the number of bytes and of lines at the head of the feed that are about changes before `cutoff`.
 /// The newest line always stays, so that numbering continues from it.
-pub(super) fn before(root: &Dir, cutoff: Time) -> Result<(u64, u64)> {
+pub(super) fn older_than(root: &Dir, cutoff: Time) -> Result<(u64, u64)> {
     let (mut bytes, mut count, mut last, mut done) = (0, 0, 0, false);
     each_line(root, |line| {
         let old = FeedEntry::from_line(line).is_none_or(|entry| entry.event.created_at < cutoff);
@@ -203,7 +203,7 @@ pub(super) fn before(root: &Dir, cutoff: Time) -> Result<(u64, u64)> {
 }
 
 /// Returns the number of the oldest entry; `None` when the feed is empty.
-pub(super) fn first(root: &Dir) -> Result<Option<u64>> {
+pub(super) fn first_number(root: &Dir) -> Result<Option<u64>> {
     let mut first = None;
     for entry in since(root, 0, 1)? {
         first = Some(entry.seq);
@@ -212,7 +212,7 @@ pub(super) fn first(root: &Dir) -> Result<Option<u64>> {
 }
 
 /// Returns the last entries of the feed: `length` bytes of them, or more where that is less than one entry.
-pub(super) fn newest(root: &Dir, length: u64) -> Result<Vec<FeedEntry>> {
+pub(super) fn newest_entries(root: &Dir, length: u64) -> Result<Vec<FeedEntry>> {
     let Some(file) = open_read(root, FEED)? else {
         return Ok(Vec::new());
     };

@@ -30,7 +30,7 @@ use crate::error::{Error, ErrorKind, Result, printable};
 use crate::model::{Status, Task, TaskId, TaskSpec, Time};
 
 /// How many tasks are removed with one sync.
-const GROUP: usize = 32;
+const GROUP_SIZE: usize = 32;
 
 /// What to remove.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +79,7 @@ struct GcCandidate {
 /// The newest task that stays, for the file of each correlation.
 type Successors = HashMap<String, (Time, TaskId)>;
 
-fn succeed(successors: &mut Successors, correlation: String, created: Time, id: &TaskId) {
+fn record_successor(successors: &mut Successors, correlation: String, created: Time, id: &TaskId) {
     let task = (created, id.clone());
     let newest = successors.entry(correlation).or_insert_with(|| task.clone());
     if *newest < task {
@@ -120,15 +120,15 @@ impl Store {
         if plan.dry_run {
             report.removed = candidates.into_iter().map(|candidate| candidate.id).collect();
             if plan.lane.is_none() {
-                report.feed_dropped = feed::before(&self.layout.root, cutoff)?.1;
+                report.feed_dropped = feed::older_than(&self.layout.root, cutoff)?.1;
             }
             return Ok(report);
         }
         if let Some(directory) = &plan.archive {
             self.archive(&mut candidates, directory, cutoff, &mut report)?;
         }
-        for (n, group) in candidates.chunks(GROUP).enumerate() {
-            self.layout.progress.report(n * GROUP, candidates.len());
+        for (n, group) in candidates.chunks(GROUP_SIZE).enumerate() {
+            self.layout.progress.report(n * GROUP_SIZE, candidates.len());
             let removed = self.remove_group(group, &successors, cutoff, &mut report);
             removed.map_err(|error| match &report.archive {
                 Some(path) => error.with_hint(format!(
@@ -140,7 +140,7 @@ impl Store {
         }
         self.layout.progress.report(candidates.len(), candidates.len());
         if plan.lane.is_none()
-            && let Err(error) = self.forget_old_changes(cutoff, &mut report)
+            && let Err(error) = self.remove_old_changes(cutoff, &mut report)
         {
             report.notes.push(format!("the feed was not shortened: {}", error.message()));
         }
@@ -177,7 +177,7 @@ impl Store {
             } else if !references.is_empty() {
                 referred.insert(task.id.to_string(), references);
             }
-            if let Some(ended) = ended(&task)
+            if let Some(ended) = ended_at(&task)
                 && ended <= cutoff
                 && plan.lane.as_ref().is_none_or(|lane| *lane == task.spec.lane)
             {
@@ -186,7 +186,7 @@ impl Store {
                 old.push(GcCandidate { ended, id, retry_of, created, correlation, archived: None });
             } else {
                 let correlation = correlation_name(&task.spec.workspace_id, &task.spec.correlation_id);
-                succeed(&mut successors, correlation, task.created_at, &task.id);
+                record_successor(&mut successors, correlation, task.created_at, &task.id);
             }
         })?;
         if let Some(error) = blind {
@@ -206,7 +206,12 @@ impl Store {
             if goes {
                 all.remove(candidate.id.as_str());
             } else {
-                succeed(&mut successors, candidate.correlation.clone(), candidate.created, &candidate.id);
+                record_successor(
+                    &mut successors,
+                    candidate.correlation.clone(),
+                    candidate.created,
+                    &candidate.id,
+                );
             }
             goes
         });
@@ -227,8 +232,8 @@ impl Store {
         let mut archive = None;
         for candidate in candidates.iter_mut() {
             let Some(dir) = self.layout.task(&candidate.id)? else { continue };
-            let loaded = read_or_note(&dir, &candidate.id, report)?;
-            let Some(loaded) = loaded.filter(|loaded| ended(&loaded.task).is_some_and(|at| at <= cutoff))
+            let loaded = read_or_report(&dir, &candidate.id, report)?;
+            let Some(loaded) = loaded.filter(|loaded| ended_at(&loaded.task).is_some_and(|at| at <= cutoff))
             else {
                 continue;
             };
@@ -275,9 +280,9 @@ impl Store {
             // Gone already: another gc removed it.
             let Some(dir) = self.layout.task(&candidate.id)? else { continue };
             let lock = TaskLock::try_acquire(&dir)?;
-            let loaded = read_or_note(&dir, &candidate.id, report)?;
+            let loaded = read_or_report(&dir, &candidate.id, report)?;
             let goes = |loaded: &LoadedTask| {
-                ended(&loaded.task).is_some_and(|at| at <= cutoff)
+                ended_at(&loaded.task).is_some_and(|at| at <= cutoff)
                     && candidate.archived.as_ref().is_none_or(|archived| *archived == loaded.fingerprint())
             };
             match (lock, loaded) {
@@ -347,9 +352,9 @@ impl Store {
         Ok(true)
     }
 
-    fn forget_old_changes(&self, cutoff: Time, report: &mut GcReport) -> Result<()> {
+    fn remove_old_changes(&self, cutoff: Time, report: &mut GcReport) -> Result<()> {
         let root = &self.layout.root;
-        let (bytes, count) = feed::before(root, cutoff)?;
+        let (bytes, count) = feed::older_than(root, cutoff)?;
         if count > 0 {
             atomic::drop_head(&self.layout.tmp()?, root, FEED, bytes, || self.lock_store())?;
             report.feed_dropped = count;
@@ -359,7 +364,7 @@ impl Store {
 }
 
 /// Reads a task; one that cannot be read stays, and the report says so.
-fn read_or_note(dir: &Dir, id: &TaskId, report: &mut GcReport) -> Result<Option<LoadedTask>> {
+fn read_or_report(dir: &Dir, id: &TaskId, report: &mut GcReport) -> Result<Option<LoadedTask>> {
     match task_files::task(dir, id) {
         Err(error) if !bounded_file::is_transient(&error) => {
             report.notes.push(format!("{id} stays: {}", error.message()));
@@ -370,10 +375,10 @@ fn read_or_note(dir: &Dir, id: &TaskId, report: &mut GcReport) -> Result<Option<
 }
 
 /// Returns when a task ended; `None` while it is open.
-fn ended(task: &Task) -> Option<Time> {
+fn ended_at(task: &Task) -> Option<Time> {
     match &task.status {
         Status::Completed { at, .. } | Status::Failed { at, .. } => Some(*at),
-        Status::Queued | Status::Scheduled { .. } | Status::Claimed(_) | Status::Parked(_) => None,
+        Status::Queued | Status::Scheduled { .. } | Status::Claimed(_) | Status::Unknown(_) => None,
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn append(dir: &Dir, task: &Task) -> Result<()> {
     cut_undone(&file, &path, task, &mut tail)?;
     let written = last_number(&file, task, &mut tail).map_err(|error| Error::io("read", &path, error))?;
     let lines: String = task
-        .journal
+        .bookkeeping
         .recent
         .iter()
         .filter(|event| event.n.is_some_and(|n| n > written))
@@ -75,9 +75,9 @@ fn is_undone(line: &[u8], task: &Task) -> bool {
     let Some(n) = json::parse_object(line).ok().and_then(|object| object.get("n")?.as_u64()) else {
         return false;
     };
-    match task.journal.recent.iter().find(|event| event.n == Some(n)) {
+    match task.bookkeeping.recent.iter().find(|event| event.n == Some(n)) {
         Some(event) => json::to_ascii_line(&event.to_object()).as_bytes() != line,
-        None => n > task.journal.last_event,
+        None => n > task.bookkeeping.last_event,
     }
 }
 
@@ -87,7 +87,7 @@ fn last_number(file: &File, task: &Task, tail: &mut FileTail) -> IoResult<u64> {
     loop {
         let newest = tail.lines().rev().find_map(|line| {
             let object = json::parse_object(line).ok()?;
-            object.get("n").and_then(Value::as_u64).filter(|n| *n <= task.journal.last_event)
+            object.get("n").and_then(Value::as_u64).filter(|n| *n <= task.bookkeeping.last_event)
         });
         match newest {
             Some(n) => return Ok(n),
@@ -104,14 +104,14 @@ pub(super) fn events(dir: &Dir, task: &Task) -> Result<Vec<Event>> {
     let mut events: Vec<Event> =
         content.iter().flat_map(|content| lines(&content.bytes)).filter_map(Event::parse).collect();
     let numbers = events.iter().filter_map(|event| event.n);
-    let written = numbers.filter(|n| *n <= task.journal.last_event).max().unwrap_or(0);
-    events.extend(task.journal.recent.iter().filter(|event| event.n > Some(written)).cloned());
+    let written = numbers.filter(|n| *n <= task.bookkeeping.last_event).max().unwrap_or(0);
+    events.extend(task.bookkeeping.recent.iter().filter(|event| event.n > Some(written)).cloned());
     Ok(events)
 }
 
 /// Returns the newest event of a task.
 pub(super) fn last_event(dir: &Dir, task: &Task) -> Result<Option<Event>> {
-    let newest = task.journal.recent.last();
+    let newest = task.bookkeeping.recent.last();
     let Some(file) = open_read(dir, EVENTS_FILE)? else {
         return Ok(newest.cloned());
     };
@@ -120,7 +120,7 @@ pub(super) fn last_event(dir: &Dir, task: &Task) -> Result<Option<Event>> {
     let mut tail = FileTail::read(&file, FIRST_READ).map_err(fail)?;
     let last = loop {
         // Where another writer has dropped our keys, every number is accepted.
-        let end = task.journal.last_event;
+        let end = task.bookkeeping.last_event;
         let counts = |event: &Event| end == 0 || event.n.is_none_or(|n| n <= end);
         let last = tail.lines().rev().filter_map(Event::parse).find(counts);
         if last.is_some() || tail.is_all() {
@@ -146,13 +146,13 @@ pub(super) fn open_read(dir: &Dir, name: &str) -> Result<Option<File>> {
 }
 
 /// How many numbers may be missing between two lines of one history.
-const GAP: u64 = 10_000;
+const MAX_NUMBER_GAP: u64 = 10_000;
 
 /// Returns the number of our newest event from a history, for a task.json that lacks it. A number far beyond
 /// the one before it is not ours.
-pub(super) fn end_of(events: &[Event]) -> u64 {
+pub(super) fn newest_number(events: &[Event]) -> u64 {
     let numbers = events.iter().filter_map(|event| event.n);
-    numbers.fold(0, |end, n| if n <= end.saturating_add(GAP) { end.max(n) } else { end })
+    numbers.fold(0, |end, n| if n <= end.saturating_add(MAX_NUMBER_GAP) { end.max(n) } else { end })
 }
 
 /// Returns the number of claims in a history, and of releases that gave the attempt back.

@@ -9,7 +9,7 @@ use crate::error::{ErrorKind, Result};
 use crate::model::{Status, Task, TaskId, Time};
 
 /// How much of the end of the feed counts as the latest changes, in bytes.
-const LATEST: u64 = 64 * 1024;
+const RECENT_FEED_BYTES: u64 = 64 * 1024;
 
 impl Store {
     /// Returns when the next task of these lanes comes due, by the wall clock.
@@ -39,7 +39,7 @@ impl Store {
         let now = self.now();
         self.with_index(|index| {
             let mut found = false;
-            if let Some(sets) = index.lane_if_any(lane)? {
+            if let Some(sets) = index.existing_lane(lane)? {
                 sets.held.visit(|entry| {
                     let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
                     found = task.is_some_and(|task| task.spec.lane == lane && task.lease_is_live(&now));
@@ -57,7 +57,7 @@ impl Store {
     pub fn tasks_ahead(&self, task: &Task) -> Result<u64> {
         self.with_index(|index| {
             let mut ahead = 0;
-            if let Some(sets) = index.lane_if_any(&task.spec.lane)? {
+            if let Some(sets) = index.existing_lane(&task.spec.lane)? {
                 sets.ready.visit(|entry| {
                     let is_before = (entry.rank, entry.id.as_str()) < (task.rank(), task.id.as_str());
                     ahead += u64::from(is_before);
@@ -105,7 +105,7 @@ impl Store {
     }
 
     fn latest(&self) -> Vec<feed::FeedEntry> {
-        feed::newest(&self.layout.root, LATEST).unwrap_or_default()
+        feed::newest_entries(&self.layout.root, RECENT_FEED_BYTES).unwrap_or_default()
     }
 
     /// Brings the index up to date if that is needed and possible: a store that is not writable is read with
@@ -128,7 +128,7 @@ impl Store {
     pub fn lane_has_tasks(&self, lane: &str) -> Result<bool> {
         self.with_index(|index| {
             self.ensure_index(index)?;
-            Ok(index.lane_if_any(lane)?.is_some())
+            Ok(index.existing_lane(lane)?.is_some())
         })
     }
 
@@ -173,7 +173,7 @@ impl Store {
             index.ensure(&self.lock_store()?)?;
         }
         let mut held = Vec::new();
-        if let Some(sets) = index.lane_if_any(lane)? {
+        if let Some(sets) = index.existing_lane(lane)? {
             sets.held.visit(|entry| {
                 let task = TaskId::parse(&entry.id).ok().and_then(|id| self.scan_one(&id).ok().flatten());
                 held.extend(task.filter(|task| matches!(task.status, Status::Claimed(_)) && belongs(task)));

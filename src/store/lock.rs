@@ -34,7 +34,7 @@ use super::thread_queue::{FileId, Permit, ThreadQueue};
 use crate::error::{Error, ErrorKind, Result, printable};
 
 /// How many times the time limit is waited for a lock whose holder keeps changing.
-const WINDOWS: u32 = 6;
+const MAX_WAITS: u32 = 6;
 
 /// How often a waiting thread checks whether it should stop waiting.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -82,7 +82,7 @@ static THREADS: ThreadQueue = ThreadQueue::new();
 
 /// Ends every wait for a lock in this process, now and from now on; a free lock can still be taken. For a
 /// process that is about to end: a thread that waits for a lock has changed nothing yet.
-pub(crate) fn give_up_waiting() {
+pub(crate) fn stop_waiting_for_locks() {
     THREADS.close();
 }
 
@@ -95,7 +95,7 @@ impl StoreLock {
             let file = acquire(file, &stat, &root.path().join(LOCK), timeout)?;
             let directory = acquire(directory, &its_stat, root.path(), timeout)?;
             // The file may have been deleted while this process waited; then others lock a new one.
-            if still_there(root, LOCK, &stat) {
+            if is_same_file_at(root, LOCK, &stat) {
                 return Ok(Self { _directory: directory, _file: file, since: Instant::now() });
             }
         }
@@ -131,7 +131,7 @@ impl FileLock {
                 return Ok(None);
             }
             // Its last holder may have removed it just now; then others lock a new one.
-            if still_there(&dir, name, &stat) {
+            if is_same_file_at(&dir, name, &stat) {
                 return Ok(Some(Self { dir, name: name.to_string(), _file: file }));
             }
         }
@@ -164,7 +164,7 @@ fn open_lock_file(dir: &Dir, name: &str) -> Result<(File, Stat)> {
 }
 
 /// Returns whether `name` in `dir` is still the opened file.
-pub(super) fn still_there(dir: &Dir, name: &str, locked: &Stat) -> bool {
+pub(super) fn is_same_file_at(dir: &Dir, name: &str, locked: &Stat) -> bool {
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
         .is_ok_and(|now| (now.st_dev, now.st_ino) == (locked.st_dev, locked.st_ino))
 }
@@ -222,7 +222,9 @@ fn try_lock(file: &File, path: &Path) -> Result<bool> {
 /// holder.
 fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<HeldLock> {
     let deadline = Instant::now() + timeout;
-    let Some(permit) = THREADS.enter(file_id(stat), deadline) else { return Err(held(stat, path, timeout)) };
+    let Some(permit) = THREADS.enter(file_id(stat), deadline) else {
+        return Err(locked_error(stat, path, timeout));
+    };
     if try_lock(&file, path)? {
         return Ok(HeldLock { _file: file, _permit: permit });
     }
@@ -248,22 +250,22 @@ fn acquire(file: File, stat: &Stat, path: &Path, timeout: Duration) -> Result<He
     let mut file = received(Instant::now() + timeout / 10);
     let mut until = deadline;
     let mut holder = None;
-    for window in 0..=WINDOWS {
+    for window in 0..=MAX_WAITS {
         if let Some(file) = file {
             return Ok(HeldLock { _file: file?, _permit: permit });
         }
         // Another holder by now: many processes want it on a busy machine, and none keeps it.
         let now = holder_pid(stat);
-        if window == WINDOWS || holder == Some(now) || THREADS.is_closed() {
+        if window == MAX_WAITS || holder == Some(now) || THREADS.is_closed() {
             break;
         }
         (holder, file) = (Some(now), received(until));
         until = Instant::now() + timeout;
     }
-    Err(held(stat, path, timeout))
+    Err(locked_error(stat, path, timeout))
 }
 
-fn held(stat: &Stat, path: &Path, timeout: Duration) -> Error {
+fn locked_error(stat: &Stat, path: &Path, timeout: Duration) -> Error {
     let time =
         if THREADS.is_closed() { String::new() } else { format!(" for {} seconds", timeout.as_secs_f64()) };
     Error::new(

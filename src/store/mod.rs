@@ -100,9 +100,9 @@ pub use fsck::{FsckReport, Severity};
 pub use gc::GcPlan;
 pub(crate) use lane_settings::Pause;
 pub(crate) use lock::FileLock;
-pub(crate) use lock::give_up_waiting;
 #[doc(hidden)]
 pub use lock::last_lock_hold;
+pub(crate) use lock::stop_waiting_for_locks;
 pub(crate) use own_files::{is_linked_into_store, lies_in_store};
 pub(crate) use private_files::PrivateFiles;
 pub(crate) use progress::ProgressListener;
@@ -231,7 +231,7 @@ impl Store {
     pub fn check_in_place(&self) -> Result<()> {
         let Layout { root, tasks, .. } = &self.layout;
         let opened = rustix::fs::fstat(tasks).map_err(|errno| Error::io("read", tasks.path(), errno))?;
-        if lock::still_there(root, layout::TASKS, &opened) {
+        if lock::is_same_file_at(root, layout::TASKS, &opened) {
             return Ok(());
         }
         let path = printable(&tasks.path().to_string_lossy());
@@ -322,7 +322,7 @@ impl Store {
     /// # Errors
     /// `Corrupt` when the file is not a response; `Io`.
     pub fn response(&self, task: &Task) -> Result<Option<Response>> {
-        if let Some(response) = task.journal.response.as_ref().filter(|_| task.status.is_terminal()) {
+        if let Some(response) = task.bookkeeping.response.as_ref().filter(|_| task.status.is_terminal()) {
             return Ok(Some(response.clone()));
         }
         let dir = self.task_dir(&task.id)?;
@@ -332,7 +332,7 @@ impl Store {
     /// Returns whether a task has a response, without reading it.
     pub fn response_exists(&self, task: &Task) -> bool {
         task.status.is_terminal()
-            && (task.journal.response.is_some()
+            && (task.bookkeeping.response.is_some()
                 || self.task_dir(&task.id).is_ok_and(|dir| {
                     let names =
                         [layout::RESPONSE_FILE.to_string(), task_files::pending_response_name(task.fence)];
@@ -380,7 +380,7 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub fn feed_start(&self) -> Result<Option<u64>> {
-        feed::first(&self.layout.root)
+        feed::first_number(&self.layout.root)
     }
 
     /// Returns the number of the newest change; 0 when the feed is empty.
@@ -388,7 +388,7 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub fn feed_end(&self) -> Result<u64> {
-        Ok(feed::newest(&self.layout.root, 64 * 1024)?.last().map_or(0, |entry| entry.seq))
+        Ok(feed::newest_entries(&self.layout.root, 64 * 1024)?.last().map_or(0, |entry| entry.seq))
     }
 
     /// Takes the store lock, to write task files or derived data.

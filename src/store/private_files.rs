@@ -9,7 +9,7 @@ use super::{atomic, bounded_file};
 use crate::error::{Error, Result, printable};
 
 /// The largest such file, in bytes.
-const LIMIT: u64 = 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// A directory of such files, which need not exist yet.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ impl PrivateFiles {
     /// `Corrupt` when it is not a regular file, not UTF-8, or another user may have written it; `Io`.
     pub(crate) fn read(&self, name: &str) -> Result<Option<String>> {
         let Some(dir) = self.open()? else { return Ok(None) };
-        let Some(content) = bounded_file::read(&dir, name, LIMIT)? else { return Ok(None) };
+        let Some(content) = bounded_file::read(&dir, name, MAX_FILE_BYTES)? else { return Ok(None) };
         let path = || printable(&self.directory.join(name).to_string_lossy());
         let is_ours = content.stat.st_uid == rustix::process::geteuid().as_raw();
         if !is_ours || content.stat.st_mode & 0o022 != 0 {
@@ -64,7 +64,7 @@ impl PrivateFiles {
     /// `Io`.
     pub(crate) fn remove(&self, name: &str) -> Result<bool> {
         let Some(dir) = self.open()? else { return Ok(false) };
-        if bounded_file::read(&dir, name, LIMIT)?.is_none() {
+        if bounded_file::read(&dir, name, MAX_FILE_BYTES)?.is_none() {
             return Ok(false);
         }
         atomic::remove(&dir, name)?;

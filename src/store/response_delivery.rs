@@ -56,6 +56,6 @@ impl Store {
             let shown = printable(&target.to_string_lossy());
             return Err(Error::refused(format!("response_path has come to lead elsewhere: {shown}")));
         }
-        atomic::deliver(target, body(response))
+        atomic::replace_user_file(target, body(response))
     }
 }

@@ -18,7 +18,7 @@ use crate::model::transition::check_redrive;
 use crate::model::{Task, TaskId, TaskText};
 
 /// Files up to this size are read by one call, in bytes.
-const BUFFER: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// How many results a thread hands over at once: few at first, for callers that want few, then more, since
 /// waking the receiver costs as much as reading several tasks.
@@ -26,14 +26,14 @@ const FIRST_GROUP: usize = 8;
 const LAST_GROUP: usize = 128;
 
 /// How many groups of a thread may be buffered.
-const AHEAD: usize = 2;
+const MAX_BUFFERED_GROUPS: usize = 2;
 
 /// How many threads read. More than most machines have processors: files not in the page cache are read from
 /// the disk, which handles many requests at a time.
-const THREADS: usize = 8;
+const MAX_THREADS: usize = 8;
 
 /// Up to this many tasks are read without threads.
-const FEW: usize = 256;
+const MAX_WITHOUT_THREADS: usize = 256;
 
 /// Reads small files with few system calls.
 pub(super) struct FastReader {
@@ -43,7 +43,7 @@ pub(super) struct FastReader {
 
 impl FastReader {
     pub(super) fn new() -> Self {
-        Self { buffer: vec![0; BUFFER], path: String::new() }
+        Self { buffer: vec![0; BUFFER_BYTES], path: String::new() }
     }
 
     /// Returns the content of the regular file `name` in the directory `inside` of `dir`, or in `dir` itself.
@@ -78,18 +78,18 @@ where
     N: Sync,
     T: Send,
 {
-    if names.len() <= FEW {
+    if names.len() <= MAX_WITHOUT_THREADS {
         let mut scratch = scratch();
         return names.iter().try_for_each(|name| take(name, look(&mut scratch, name)));
     }
     let groups = &groups(names);
     std::thread::scope(|scope| {
-        let mut queues = Vec::with_capacity(THREADS);
-        for thread in 0..THREADS {
-            let (sender, receiver) = sync_channel::<Vec<T>>(AHEAD);
+        let mut queues = Vec::with_capacity(MAX_THREADS);
+        for thread in 0..MAX_THREADS {
+            let (sender, receiver) = sync_channel::<Vec<T>>(MAX_BUFFERED_GROUPS);
             let work = move || {
                 let mut scratch = scratch();
-                for group in groups.iter().skip(thread).step_by(THREADS) {
+                for group in groups.iter().skip(thread).step_by(MAX_THREADS) {
                     let results = group.iter().map(|name| look(&mut scratch, name)).collect();
                     if sender.send(results).is_err() {
                         return;
@@ -102,7 +102,7 @@ where
         let mut scratch = scratch();
         for (number, group) in groups.iter().enumerate() {
             // A thread that ends early has panicked, which ends the process.
-            let results: Vec<T> = match &queues[number % THREADS] {
+            let results: Vec<T> = match &queues[number % MAX_THREADS] {
                 Some(queue) => queue.recv().unwrap_or_default(),
                 // Without a thread it is done here.
                 None => group.iter().map(|name| look(&mut scratch, name)).collect(),
@@ -119,7 +119,7 @@ where
 fn groups<N>(mut names: &[N]) -> Vec<&[N]> {
     let mut groups = Vec::new();
     while !names.is_empty() {
-        let size = FIRST_GROUP << (groups.len() / THREADS).min(8);
+        let size = FIRST_GROUP << (groups.len() / MAX_THREADS).min(8);
         let (group, rest) = names.split_at(size.min(LAST_GROUP).min(names.len()));
         groups.push(group);
         names = rest;

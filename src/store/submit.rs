@@ -13,7 +13,7 @@ use crate::digest::sha256_bytes;
 use crate::error::{Error, Result, printable};
 use crate::model::task::object;
 use crate::model::transition::check_retry;
-use crate::model::{Command, Journal, NewRequest, NewTask, Status, Task, TaskId, Time, json};
+use crate::model::{Bookkeeping, Command, NewRequest, NewTask, Status, Task, TaskId, Time, json};
 
 /// The result of a submit.
 #[derive(Clone, Debug)]
@@ -99,7 +99,7 @@ impl Store {
         if let Some(key) = &new.spec.key
             && index.usable()?.is_some()
             && index.key_holder(&new.spec.workspace_id, key).is_ok()
-            && let Some(existing) = self.same_key(&index, &new, &content, takes_over)?
+            && let Some(existing) = self.task_with_same_key(&index, &new, &content, takes_over)?
         {
             self.sync_new(&[&existing])?;
             return Ok(Submitted { task: existing, existing: true });
@@ -115,7 +115,7 @@ impl Store {
             let mut correlation = Staged::copy(&tmp, draft.correlation.1.as_bytes())?;
             tries += 1;
             match self.publish(&index, &draft, staged, Some(&mut correlation), takes_over) {
-                Err(error) if is_taken(&error) && tries < TRIES => {}
+                Err(error) if is_id_taken(&error) && tries < MAX_ID_TRIES => {}
                 published => break published?,
             }
         };
@@ -131,13 +131,13 @@ impl Store {
         let (task, request) = self.build(new.clone(), content.clone(), now);
         let text = json::to_text(&task.to_object());
         let events =
-            task.journal.recent.iter().map(|event| json::to_ascii_line(&event.to_object())).collect();
+            task.bookkeeping.recent.iter().map(|event| json::to_ascii_line(&event.to_object())).collect();
         let correlation = correlation_file(&task);
         PreparedTask { new, content, task, text, events, request, correlation }
     }
 
     /// Makes a staged task visible, unless its key is taken. The caller then makes its name durable
-    /// ([`Store::sync_new`]) and rings the doorbell, and tries again with another id when [`is_taken`] holds
+    /// ([`Store::sync_new`]) and rings the doorbell, and tries again with another id when [`is_id_taken`] holds
     /// for the error.
     pub(super) fn publish(
         &self,
@@ -155,7 +155,7 @@ impl Store {
         {
             state = index.ensure(&lock)?;
         }
-        if let Some(existing) = self.same_key(index, new, content, takes_over)? {
+        if let Some(existing) = self.task_with_same_key(index, new, content, takes_over)? {
             return Ok(Submitted { task: existing, existing: true });
         }
         let state = index.begin(&lock, &state, task)?;
@@ -163,7 +163,7 @@ impl Store {
         // The task exists from here on: an error would only lead to a second submit. Bookkeeping that fails
         // now is completed by the next change, which finds `busy` still set.
         let noted = || -> Result<()> {
-            let seq = feed::append(&self.layout.root, task, &task.journal.recent, state.seq)?;
+            let seq = feed::append(&self.layout.root, task, &task.bookkeeping.recent, state.seq)?;
             if let Some(file) = correlation {
                 file.publish_copy(&index.correlations()?, &draft.correlation.0)?;
             }
@@ -176,7 +176,7 @@ impl Store {
     }
 
     /// Returns the task that has the key of `new` already. Its content must be the same.
-    pub(super) fn same_key(
+    pub(super) fn task_with_same_key(
         &self,
         index: &Index<'_>,
         new: &NewTask,
@@ -194,7 +194,7 @@ impl Store {
             return Ok(None);
         };
         let existing = self.load(&dir, &id)?.task;
-        if existing.journal.content_sha256.as_deref() == Some(content) {
+        if existing.bookkeeping.content_sha256.as_deref() == Some(content) {
             return Ok(Some(existing));
         }
         Err(Error::refused(format!(
@@ -231,7 +231,11 @@ impl Store {
             attempt: 0,
             fence: 0,
             retried_as: None,
-            journal: Journal { written_at: Some(now), content_sha256: Some(content), ..Journal::default() },
+            bookkeeping: Bookkeeping {
+                written_at: Some(now),
+                content_sha256: Some(content),
+                ..Bookkeeping::default()
+            },
             extra: json::Object::new(),
         };
         let data = object([
@@ -250,10 +254,10 @@ impl Store {
 
 /// How often another id is tried. A second one is hardly ever needed: ids contain the time in microseconds
 /// and 24 random bits.
-const TRIES: u32 = 10;
+const MAX_ID_TRIES: u32 = 10;
 
 /// Returns whether a task could not be published because another task has its id.
-pub(super) fn is_taken(error: &Error) -> bool {
+pub(super) fn is_id_taken(error: &Error) -> bool {
     let taken = [Errno::EXIST, Errno::NOTEMPTY].map(Errno::raw_os_error);
     error.raw_os_error().is_some_and(|number| taken.contains(&number))
 }

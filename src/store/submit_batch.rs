@@ -12,14 +12,14 @@ use std::thread;
 use super::atomic::{Staged, SyncGroup};
 use super::dir::Dir;
 use super::index::Index;
-use super::submit::{PreparedTask, content_fingerprint, is_taken};
+use super::submit::{PreparedTask, content_fingerprint, is_id_taken};
 use super::{Store, Submitted, write_format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{NewTask, Task, Time};
 
 /// How many tasks are synced together. Each keeps up to four files open meanwhile, and two groups are open at
 /// a time: fewer than 256 files, the lowest usual limit of a process.
-const GROUP: usize = 28;
+const GROUP_SIZE: usize = 28;
 
 /// A task of a group between staging and publication.
 type StagedTask<'a> = Result<(PreparedTask, Staged<'a>, Option<Staged<'a>>)>;
@@ -74,7 +74,7 @@ impl Store {
         let mut new = new.into_iter();
         let mut last = Time::from_micros(0);
         std::iter::from_fn(move || {
-            let group: Vec<NewTask> = new.by_ref().take(GROUP).collect();
+            let group: Vec<NewTask> = new.by_ref().take(GROUP_SIZE).collect();
             (!group.is_empty()).then(|| self.stage_group(tmp, group, &mut last))
         })
     }
@@ -124,7 +124,7 @@ impl Store {
                 item.as_ref().ok().map(|(draft, _, file)| (draft.correlation.0.clone(), file.is_some()));
             let result = item.and_then(|(draft, staged, mut correlation)| {
                 match self.publish(index, &draft, staged, correlation.as_mut(), None) {
-                    Err(error) if is_taken(&error) => self.submit(draft.new),
+                    Err(error) if is_id_taken(&error) => self.submit(draft.new),
                     published => published,
                 }
             });

@@ -86,7 +86,7 @@ pub(super) fn response(dir: &Dir, task: &Task) -> Result<Option<Response>> {
     if !task.status.is_terminal() {
         return Ok(None);
     }
-    if let Some(response) = &task.journal.response {
+    if let Some(response) = &task.bookkeeping.response {
         return Ok(Some(response.clone()));
     }
     // A crash between the two renames of a large response leaves it under its first name. The second rename

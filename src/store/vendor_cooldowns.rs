@@ -57,7 +57,7 @@ impl Store {
     pub fn active_cooldowns(&self) -> Result<Cooldowns> {
         let now = self.now().wall;
         let mut cooldowns = self.cooldowns()?;
-        cooldowns.retain(|_, cooldown| cooldown.holds(now));
+        cooldowns.retain(|_, cooldown| cooldown.is_active(now));
         Ok(cooldowns)
     }
 
@@ -93,7 +93,7 @@ impl Store {
         until: Time,
         reason: Option<&str>,
     ) -> Result<Cooldown> {
-        let pause = Cooldown::asked(vendor, model, self.now().wall, until, reason);
+        let pause = Cooldown::by_person(vendor, model, self.now().wall, until, reason);
         self.change_cooldowns(|all| {
             all.insert(pause.key(), pause.clone());
             Edit::Write(pause)
@@ -111,7 +111,8 @@ impl Store {
             |cooldown: &Cooldown| cooldown.vendor == vendor && (model.is_none() || cooldown.model == model);
         let now = self.now().wall;
         self.change_cooldowns(|all| {
-            let ended = all.values().filter(|cooldown| is_meant(cooldown) && cooldown.holds(now)).cloned();
+            let ended =
+                all.values().filter(|cooldown| is_meant(cooldown) && cooldown.is_active(now)).cloned();
             let ended = ended.collect();
             all.retain(|_, cooldown| !is_meant(cooldown));
             Edit::Write(ended)
@@ -126,7 +127,7 @@ impl Store {
             is_written = matches!(edit, Edit::Write(_));
             let now = self.now().wall;
             all.retain(|_, cooldown| {
-                cooldown.holds(now) || now.seconds_since(cooldown.until) <= KEPT_SECONDS
+                cooldown.is_active(now) || now.seconds_since(cooldown.until) <= KEPT_SECONDS
             });
             Ok(edit)
         })?;
@@ -164,7 +165,7 @@ fn encode_entry((key, cooldown): (&String, &Cooldown)) -> (String, Value) {
         ("strikes", cooldown.strikes.into()),
         ("named", (cooldown.certainty > Certainty::Guess).into()),
         ("exact", (cooldown.certainty == Certainty::Exact).into()),
-        ("kind", cooldown.cause.word().into()),
+        ("kind", cooldown.cause.as_str().into()),
     ]);
     if let Some(model) = &cooldown.model {
         entry.extend(object([

@@ -164,7 +164,7 @@ impl Store {
         let name = format!("{}-{count}-{random:08x}.json", worker.pid);
         // Locked before it gets its name, so that no process takes it for a dead worker's registration.
         let unnamed = format!(".{name}");
-        let registration = atomic::create_plain(&workers, &unnamed, registration(worker).as_bytes())?;
+        let registration = atomic::create_ephemeral(&workers, &unnamed, registration(worker).as_bytes())?;
         lock::hold(&registration, &workers.path().join(&unnamed))?;
         atomic::rename_derived(&workers, &unnamed, &workers, &name)?;
         Ok(Registration { workers, name, registration })

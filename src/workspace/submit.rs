@@ -120,8 +120,8 @@ fn check(
     check_lane(&lane)?;
     let correlation_id = correlation_id.unwrap_or_else(|| lane.clone());
     let expected_branch = asked.branch.or_else(|| config.expected_branch.clone());
-    limits::word("the correlation id", &correlation_id)?;
-    limits::word("the source agent", &source_agent)?;
+    limits::short_text("the correlation id", &correlation_id)?;
+    limits::short_text("the source agent", &source_agent)?;
     limits::argument("the branch", expected_branch.as_deref().unwrap_or_default())?;
     limits::metadata(&asked.metadata)?;
 

@@ -12,7 +12,7 @@ use super::text_file::TextFile;
 use super::yaml::MappingReader;
 use crate::error::{ErrorKind, Result};
 use crate::model::json::Object;
-use crate::model::limits::{MAX_ATTEMPTS, MAX_KEY, MAX_PROMPT_ONLY, MAX_TIMEOUT_SECONDS, MAX_WORD};
+use crate::model::limits::{MAX_ATTEMPTS, MAX_KEY, MAX_PROMPT_ONLY, MAX_SHORT_TEXT, MAX_TIMEOUT_SECONDS};
 use crate::model::task::MAX_PRIORITY;
 use crate::model::transition::MAX_DELAY_SECONDS;
 use crate::model::{MAX_LANE, Time};
@@ -214,7 +214,7 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
         .flag("supporting"),
         field("worktree_path", "PATH", Path(|task| &mut task.worktree_path), Absent, "Directory to work in")
             .flag("worktree-path"),
-        field("branch", "BRANCH", Text(MAX_WORD, |task| &mut task.branch), Absent, "Branch to work on")
+        field("branch", "BRANCH", Text(MAX_SHORT_TEXT, |task| &mut task.branch), Absent, "Branch to work on")
             .body(Some("expected_branch")),
         field(
             "metadata",
@@ -223,14 +223,20 @@ pub(crate) const SUBMIT_FIELDS: [SubmitField; 19] = {
             Absent,
             "Free-form; routing reads required_vendor, model_class and effort",
         ),
-        field("source_agent", "NAME", Text(MAX_WORD, |task| &mut task.source_agent), Absent, "Who submits")
-            .flag("source-agent")
-            .flag_help(" [default: orchestrator]")
-            .not_in_task_files(),
+        field(
+            "source_agent",
+            "NAME",
+            Text(MAX_SHORT_TEXT, |task| &mut task.source_agent),
+            Absent,
+            "Who submits",
+        )
+        .flag("source-agent")
+        .flag_help(" [default: orchestrator]")
+        .not_in_task_files(),
         field(
             "task_id",
             "NAME",
-            Text(MAX_WORD, |task| &mut task.correlation_id),
+            Text(MAX_SHORT_TEXT, |task| &mut task.correlation_id),
             Given,
             "The submitter's own name for the work, part of the id",
         )

@@ -38,7 +38,7 @@ pub(crate) fn why(store: &Store, task: &Task) -> Result<Reason> {
             };
             say(word, format!("failed ({reason}); {then}"))
         }
-        (Status::Parked(word), _) => say("parked", format!("a newer lanes put it into the state '{word}'")),
+        (Status::Unknown(word), _) => say("parked", format!("a newer lanes put it into the state '{word}'")),
         (Status::Claimed(claim), Availability::Leased(until)) => claimed_reason(store, claim, until),
         (_, Availability::Spent) => {
             say("spent", "its attempts are spent; the next claim in its lane declares it dead".to_string())
@@ -148,7 +148,7 @@ fn parked_sentence(parked: &Cooldown, nobody: &str) -> String {
         CooldownCause::Account => format!(
             "{name}, which is unready: log in{nobody}{reason}; one task tries again at {until}, {resume} lets all"
         ),
-        CooldownCause::Asked if until == cooldown::never() => {
+        CooldownCause::Asked if until == cooldown::indefinite_end() => {
             format!("{name}, which is not used until {resume}{nobody}{reason}")
         }
         CooldownCause::Asked => {

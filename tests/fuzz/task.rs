@@ -93,7 +93,7 @@ fn make(noise: &mut Noise) -> Vec<u8> {
 
 fn check(bytes: &[u8]) {
     let quick = TaskText::read(bytes, |task| {
-        let _ = (task.marks(), task.is_terminal(), task.request());
+        let _ = (task.bookkeeping_excerpt(), task.is_terminal(), task.request());
         (task.state().into_owned(), task.to_task())
     });
     let careful = parse_object(bytes).and_then(Task::from_object);

@@ -155,7 +155,7 @@ fn odd_tasks_are_read_and_nothing_of_them_is_lost() {
     assert!(all["legacy"].spec.metadata.is_empty() && all["few"].spec.metadata.is_empty());
     assert_eq!(all["times"].updated_at.to_string(), "2026-01-01T00:00:00.500000Z");
     assert_eq!(all["twice"].spec.lane, "odd", "the last of two keys counts");
-    assert_eq!(all["blocked"].status, Status::Parked("blocked".into()));
+    assert_eq!(all["blocked"].status, Status::Unknown("blocked".into()));
     let response = store.response(&all["answered"]).unwrap().unwrap();
     assert!(response.body.starts_with("odd ") && response.body.ends_with("\r\n"), "{:?}", response.body);
     assert_eq!((response.verdict.as_deref(), response.blocking_count), (Some("splendid"), None));

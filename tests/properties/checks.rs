@@ -166,7 +166,7 @@ fn check_move(from: &Status, to: &Status, place: &str) {
         }
         (Status::Queued, Status::Scheduled { .. }) => false,
         (Status::Scheduled { until: from }, Status::Scheduled { until: to }) => from == to,
-        (Status::Parked(_), _) | (_, Status::Parked(_)) => false,
+        (Status::Unknown(_), _) | (_, Status::Unknown(_)) => false,
         _ => true,
     };
     assert!(allowed, "{place}: from {from:?} to {to:?}");

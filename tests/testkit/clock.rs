@@ -30,7 +30,7 @@ impl TestClock {
 
     /// The options of a store that reads this clock.
     pub fn options(&self) -> StoreOptions {
-        let clock = Clock::by_hands(Arc::clone(&self.wall), Arc::clone(&self.uptime));
+        let clock = Clock::settable_with_uptime(Arc::clone(&self.wall), Arc::clone(&self.uptime));
         StoreOptions { clock, ..StoreOptions::default() }
     }
 

@@ -188,7 +188,7 @@ fn failed(
 ) -> (Action, DispatchEvent, &'static str) {
     let message = failure.message.clone();
     let outcome = match (&failure.vendor_refusal, failure.class.as_str()) {
-        (Some(vendor_refusal), _) => vendor_refusal.cause.word(),
+        (Some(vendor_refusal), _) => vendor_refusal.cause.as_str(),
         (None, "timeout") => "timeout",
         (None, "permanent") => "permanent",
         (None, _) => "error",

@@ -198,7 +198,7 @@ impl Report {
         match (error.refusal(), &self.action) {
             // The request changed while the agent worked: a success cannot be accepted for it.
             (
-                Some(Refusal::RequestChanged { .. }),
+                Some(Refusal::RequestUnusable { .. }),
                 Action::Respond { completed: true, body, metadata, .. },
             ) => {
                 let body = format!("{}; the agent's answer follows\n\n{body}", error.message());

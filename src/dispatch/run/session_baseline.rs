@@ -9,12 +9,12 @@ use std::collections::HashSet;
 use crate::dispatch::output::{AtLeast, Baseline, Tokens, Totals, Usage};
 use crate::dispatch::usage_log::{UsageRecord, by_model};
 
-/// Returns the baseline for the next run of `session` from the journal. The totals are unknown while no run has reported
-/// them and the run that started the conversation is not in the journal.
-pub(crate) fn baseline(journal: &str, session: &str) -> Baseline {
+/// Returns the baseline for the next run of `session` from the log of runs. The totals are unknown while no run has reported
+/// them and the run that started the conversation is not in that log.
+pub(crate) fn baseline(log: &str, session: &str) -> Baseline {
     let mut so_far = SessionSums::default();
     let mut seen = HashSet::new();
-    for record in journal.lines().filter(|line| line.contains(session)).filter_map(UsageRecord::from_line) {
+    for record in log.lines().filter(|line| line.contains(session)).filter_map(UsageRecord::from_line) {
         let is_other = record.session_id.as_deref() != Some(session) || record.not_started;
         if is_other || (!record.run.is_empty() && !seen.insert(record.run.clone())) {
             continue;
@@ -114,8 +114,8 @@ mod tests {
     /// Returns the dollars reported and counted, whether a run was interrupted, and the tokens reported and counted by
     /// model.
     fn read(lines: &[&str]) -> (Option<f64>, Option<f64>, bool, Option<u64>, u64) {
-        let journal: String = lines.iter().map(|line| record(line)).collect();
-        let (totals, counted, is_cut) = match baseline(&journal, "s") {
+        let log: String = lines.iter().map(|line| record(line)).collect();
+        let (totals, counted, is_cut) = match baseline(&log, "s") {
             Baseline::AfterCut { totals, counted } => (totals, counted, true),
             Baseline::Resumed(totals) => (totals, AtLeast::default(), false),
             Baseline::Fresh => panic!("a conversation that goes on"),

@@ -21,7 +21,7 @@ pub(crate) fn pause(call: &Call<'_>) -> HandlerResult {
     let (vendor, model) = vendor_and_model(call)?;
     let reason = call.body.text("reason");
     if let Some(reason) = &reason {
-        limits::word("the reason", reason)?;
+        limits::short_text("the reason", reason)?;
     }
     let store = &call.app.store;
     let until = pause_end(store.now().wall, call.body.seconds("for_seconds"), call.body.time("until"))?;

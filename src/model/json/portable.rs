@@ -29,16 +29,16 @@ fn portable(object: &Object, write: fn(&Object) -> String) -> String {
     if object.values().all(|value| is_portable(value, 1)) {
         let text = write(object);
         // A placeholder in memory, a lone surrogate in the file.
-        if !has_half_pair(&text) {
+        if !has_lone_surrogate(&text) {
             return text;
         }
     }
-    write(&object.iter().map(|(key, value)| (plain(key), rewritten(value, 1))).collect())
+    write(&object.iter().map(|(key, value)| (escape_lone_surrogates(key), to_portable(value, 1))).collect())
 }
 
 /// Returns whether written text contains the escape of a lone surrogate. Other characters of that range are
 /// never escaped, so no other escape begins with these letters.
-fn has_half_pair(text: &str) -> bool {
+fn has_lone_surrogate(text: &str) -> bool {
     let is_escape = |at: usize| {
         let before = text.as_bytes()[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
         before % 2 == 0
@@ -63,21 +63,24 @@ fn is_portable_number(text: &str) -> bool {
     is_short || (text.len() <= MAX_NUMBER && text.parse::<f64>().is_ok_and(f64::is_finite))
 }
 
-fn rewritten(value: &Value, depth: usize) -> Value {
+fn to_portable(value: &Value, depth: usize) -> Value {
     match value {
         Value::Number(number) if !is_portable_number(number.as_str()) => number.as_str().into(),
-        Value::String(text) => plain(text).into(),
-        Value::Array(_) | Value::Object(_) if depth >= MAX_DEPTH => plain(&value.to_string()).into(),
-        Value::Array(items) => items.iter().map(|item| rewritten(item, depth + 1)).collect(),
-        Value::Object(object) => {
-            object.iter().map(|(key, value)| (plain(key), rewritten(value, depth + 1))).collect()
+        Value::String(text) => escape_lone_surrogates(text).into(),
+        Value::Array(_) | Value::Object(_) if depth >= MAX_DEPTH => {
+            escape_lone_surrogates(&value.to_string()).into()
         }
+        Value::Array(items) => items.iter().map(|item| to_portable(item, depth + 1)).collect(),
+        Value::Object(object) => object
+            .iter()
+            .map(|(key, value)| (escape_lone_surrogates(key), to_portable(value, depth + 1)))
+            .collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }
 
 /// Returns a text with lone surrogates written as their escapes.
-fn plain(text: &str) -> String {
+fn escape_lone_surrogates(text: &str) -> String {
     text.replace(SURROGATE_MARK, "\\u")
 }
 

@@ -27,7 +27,7 @@ pub struct Raw<'a>(&'a str);
 
 /// The content of a JSON string, with its escapes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RawText<'a>(&'a str);
+pub struct RawString<'a>(&'a str);
 
 /// Calls `each` with every member of the JSON object `text`, in order; of duplicate keys the last one counts.
 /// Returns `None` unless `text` is one complete, strictly valid object. Keys with escapes are refused as well,
@@ -74,8 +74,8 @@ pub(crate) fn read_object<T>(bytes: &[u8], read: impl FnOnce(Raw<'_>) -> T) -> R
 }
 
 impl<'a> Raw<'a> {
-    /// Wraps the text of a value that serde_json or a function of this module wrote.
-    pub fn ours(text: &'a str) -> Self {
+    /// Wraps the text of a value that is known to be valid, since serde_json or this crate wrote it.
+    pub fn from_valid(text: &'a str) -> Self {
         Self(text)
     }
 
@@ -115,8 +115,8 @@ impl<'a> Raw<'a> {
     }
 
     /// Returns the content of a string.
-    pub fn text(self) -> Option<RawText<'a>> {
-        self.0.strip_prefix('"')?.strip_suffix('"').map(RawText)
+    pub fn text(self) -> Option<RawString<'a>> {
+        self.0.strip_prefix('"')?.strip_suffix('"').map(RawString)
     }
 
     /// Returns an integer.
@@ -154,7 +154,7 @@ impl<'a> Raw<'a> {
     }
 }
 
-impl<'a> RawText<'a> {
+impl<'a> RawString<'a> {
     /// Wraps the content of a key.
     pub fn of_key(key: &'a str) -> Self {
         Self(key)
@@ -254,7 +254,7 @@ impl<'a> Scanner<'a> {
         &self.text[start..self.at]
     }
 
-    fn word(&mut self, word: &str) -> Option<()> {
+    fn literal(&mut self, word: &str) -> Option<()> {
         self.text.as_bytes()[self.at..].starts_with(word.as_bytes()).then(|| self.at += word.len())
     }
 
@@ -269,17 +269,17 @@ impl<'a> Scanner<'a> {
             b'"' => drop(self.string()?),
             b'{' => self.object(depth, &mut |_, _| {})?,
             b'[' => self.array(depth, &mut |_| {})?,
-            b't' => self.word("true")?,
-            b'f' => self.word("false")?,
-            b'n' => self.word("null")?,
-            _ if self.lenient && self.number_word().is_some() => {}
+            b't' => self.literal("true")?,
+            b'f' => self.literal("false")?,
+            b'n' => self.literal("null")?,
+            _ if self.lenient && self.python_number().is_some() => {}
             _ => self.number()?,
         }
         Some(Raw(&self.text[start..self.at]))
     }
 
-    fn number_word(&mut self) -> Option<()> {
-        NUMBERS.iter().find_map(|word| self.word(word))
+    fn python_number(&mut self) -> Option<()> {
+        NUMBERS.iter().find_map(|word| self.literal(word))
     }
 
     fn object(&mut self, depth: u32, each: &mut dyn FnMut(&'a str, Raw<'a>)) -> Option<()> {
@@ -333,7 +333,7 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let mut is_plain = true;
         loop {
-            self.at += plain(&bytes[self.at..]);
+            self.at += plain_prefix(&bytes[self.at..]);
             match bytes.get(self.at)? {
                 b'"' => {
                     self.at += 1;
@@ -398,7 +398,7 @@ impl<'a> Scanner<'a> {
 
 /// Returns the number of leading bytes that are neither a quote, a backslash nor a control character. Checks
 /// eight bytes at a time, since most of a store is text.
-fn plain(bytes: &[u8]) -> usize {
+fn plain_prefix(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = ONES << 7;
     let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;

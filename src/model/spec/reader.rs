@@ -1,15 +1,15 @@
 //! Reads the members of a task.json from its text, with their types.
 
 use super::SPEC_FIELDS;
-use crate::model::json::raw::{Raw, RawText};
+use crate::model::json::raw::{Raw, RawString};
 use crate::model::time::Time;
 
 /// The key of the bookkeeping of `lanes` in task.json.
-pub(in crate::model) const JOURNAL_KEY: &str = "_lanes";
+pub(in crate::model) const BOOKKEEPING_KEY: &str = "_lanes";
 
 /// The keys other than those of the specification, sorted.
 const OWN_KEYS: [&str; 22] = [
-    JOURNAL_KEY,
+    BOOKKEEPING_KEY,
     "attempt",
     "checkpoint_id",
     "claim_owner",
@@ -132,7 +132,7 @@ impl<'a> Members<'a> {
         self.known[key].take().filter(|raw| !raw.is_null())
     }
 
-    pub(in crate::model) fn optional_text(&mut self, key: usize) -> Option<RawText<'a>> {
+    pub(in crate::model) fn optional_text(&mut self, key: usize) -> Option<RawString<'a>> {
         let raw = self.take(key)?;
         let text = raw.text();
         if text.is_none() {
@@ -141,10 +141,10 @@ impl<'a> Members<'a> {
         text
     }
 
-    pub(in crate::model) fn text(&mut self, key: usize) -> RawText<'a> {
+    pub(in crate::model) fn text(&mut self, key: usize) -> RawString<'a> {
         self.optional_text(key).unwrap_or_else(|| {
             self.fail(key, "text");
-            RawText::default()
+            RawString::default()
         })
     }
 

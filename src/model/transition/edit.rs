@@ -20,7 +20,7 @@ pub(super) fn edit(
     labels: Option<&[String]>,
     assignees: Option<&[String]>,
 ) -> Result<Effect> {
-    if matches!(task.status, Status::Parked(_)) {
+    if matches!(task.status, Status::Unknown(_)) {
         return Err(Refusal::ended(task, "edit", None).into());
     }
     let mut changes = Object::new();

@@ -16,7 +16,7 @@ pub(super) fn cancel(
     if matches!(task.status, Status::Failed { class: FailureClass::Cancelled, .. }) {
         return Ok(Effect::Unchanged);
     }
-    if task.status.is_terminal() || matches!(task.status, Status::Parked(_)) {
+    if task.status.is_terminal() || matches!(task.status, Status::Unknown(_)) {
         return Err(Refusal::ended(task, "cancel", None).into());
     }
     let words = match reason {
@@ -76,7 +76,7 @@ pub(crate) fn check_redrive(task: &Task) -> Result<()> {
 pub(super) fn settle(task: &mut Task, context: &TransitionContext<'_>) -> Effect {
     match (task.availability(context.now), &task.status) {
         (Availability::Spent, _) => {
-            bury(task, context, None);
+            declare_dead(task, context, None);
             Effect::Changed
         }
         (Availability::Ready, Status::Scheduled { .. }) => {
@@ -89,7 +89,7 @@ pub(super) fn settle(task: &mut Task, context: &TransitionContext<'_>) -> Effect
 }
 
 /// Ends a task whose attempts are spent.
-pub(super) fn bury(task: &mut Task, context: &TransitionContext<'_>, last_error: Option<&str>) {
+pub(super) fn declare_dead(task: &mut Task, context: &TransitionContext<'_>, last_error: Option<&str>) {
     let mut reason =
         format!("{} of {} attempts are spent", task.attempt, task.spec.max_attempts.unwrap_or(0));
     match (last_error, &task.status) {
@@ -107,7 +107,7 @@ pub(super) fn bury(task: &mut Task, context: &TransitionContext<'_>, last_error:
 /// Ends a task as failed by the queue itself. It gets a response too, so that every wait ends.
 pub(super) fn fail(task: &mut Task, context: &TransitionContext<'_>, reason: String, class: FailureClass) {
     let now = context.now.wall;
-    task.journal.response = Some(Response {
+    task.bookkeeping.response = Some(Response {
         task_id: task.id.to_string(),
         reviewer: "lanes".to_string(),
         status: ResponseStatus::Failed,
@@ -122,7 +122,7 @@ pub(super) fn fail(task: &mut Task, context: &TransitionContext<'_>, reason: Str
         created_at: now,
         extra: Object::new(),
     });
-    task.journal.lease = None;
+    task.bookkeeping.lease = None;
     let claim = task.status.claim().cloned();
     task.status = Status::Failed { at: now, claim, reason, class };
 }

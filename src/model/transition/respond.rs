@@ -1,6 +1,6 @@
 //! Answers a task.
 
-use super::{Answer, Effect, TransitionContext, check_request, held};
+use super::{Answer, Effect, TransitionContext, check_request, current_claim};
 use crate::error::{Error, Result};
 use crate::model::json::Object;
 use crate::model::limits;
@@ -11,14 +11,14 @@ use crate::model::task::{Status, Task, object};
 pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: &Answer) -> Result<Effect> {
     let now = context.now;
     if task.status.is_terminal() {
-        return repeated(task, context, answer);
+        return respond_again(task, context, answer);
     }
     let claim = match (&task.status, &answer.token) {
-        (Status::Claimed(_), Some(token)) => Some(held(task, token, "respond to")?.clone()),
+        (Status::Claimed(_), Some(token)) => Some(current_claim(task, token, "respond to")?.clone()),
         (Status::Claimed(claim), None) => {
             return Err(Refusal::TokenMissing { id: task.id.clone(), owner: claim.owner.clone() }.into());
         }
-        (Status::Parked(_), token) => return Err(Refusal::ended(task, "respond to", token.as_ref()).into()),
+        (Status::Unknown(_), token) => return Err(Refusal::ended(task, "respond to", token.as_ref()).into()),
         (status @ (Status::Queued | Status::Scheduled { .. }), Some(_)) => {
             let (id, state) = (task.id.clone(), status.as_str().to_string());
             return Err(Refusal::ClaimEnded { id, state }.into());
@@ -31,7 +31,7 @@ pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: 
         (Err(_), ResponseStatus::Failed) => true,
         (Err(refusal), ResponseStatus::Completed) => return Err(refusal.into()),
     };
-    task.journal.response = Some(Response {
+    task.bookkeeping.response = Some(Response {
         task_id: task.id.to_string(),
         reviewer: answer.reviewer.clone(),
         status: answer.status,
@@ -53,7 +53,7 @@ pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: 
     ]);
     let message = format!("{} by {}", answer.status.as_str(), answer.reviewer);
     task.record(now.wall, "response", message, data);
-    task.journal.lease = None;
+    task.bookkeeping.lease = None;
     task.status = match answer.status {
         ResponseStatus::Completed => Status::Completed { at: now.wall, claim },
         ResponseStatus::Failed => {
@@ -65,16 +65,16 @@ pub(super) fn respond(task: &mut Task, context: &TransitionContext<'_>, answer: 
 
 /// Returns the start of a text that is too long to be stored twice.
 pub(super) fn clip(text: &str) -> String {
-    const LIMIT: usize = 16 * 1024;
-    if text.len() <= LIMIT {
+    const MAX_CLIPPED_BYTES: usize = 16 * 1024;
+    if text.len() <= MAX_CLIPPED_BYTES {
         return text.to_string();
     }
-    let end = (0..=LIMIT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=MAX_CLIPPED_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     format!("{}… (the response has all of it)", &text[..end])
 }
 
 /// Handles a second answer: accepted if it equals the first and has the same token.
-pub(super) fn repeated(task: &Task, context: &TransitionContext<'_>, answer: &Answer) -> Result<Effect> {
+pub(super) fn respond_again(task: &Task, context: &TransitionContext<'_>, answer: &Answer) -> Result<Effect> {
     let same_token = task.status.claim().map(|claim| &claim.token) == answer.token.as_ref();
     let same_content = context.previous.is_some_and(|previous| {
         previous.status == answer.status
@@ -93,7 +93,7 @@ pub(super) fn repeated(task: &Task, context: &TransitionContext<'_>, answer: &An
 }
 
 pub(super) fn check_answer(task: &Task, answer: &Answer) -> Result<()> {
-    limits::word("the reviewer", &answer.reviewer)?;
+    limits::short_text("the reviewer", &answer.reviewer)?;
     if let Some(expected) = &answer.expect_sha256
         && *expected != task.request_sha256
     {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::fs::FileType;
 
 use super::Checker;
-use super::expected::{Expected, ExpectedTask};
+use super::expected::{ExpectedIndexEntry, StoreExpectations};
 use super::layout_check::misplaced;
 use super::report::Severity;
 use crate::error::{ErrorKind, Result};
@@ -80,7 +80,7 @@ fn correlated(content: &[u8]) -> Option<String> {
 }
 
 /// Returns the files whose content does not lead where it should; they need a closer look.
-fn doubtful(dir: &Dir, names: &[String], leads: impl Fn(&str, &[u8]) -> bool + Sync) -> Vec<String> {
+fn suspects(dir: &Dir, names: &[String], leads: impl Fn(&str, &[u8]) -> bool + Sync) -> Vec<String> {
     let look = |reader: &mut FastReader, name: &String| {
         reader.read_small(dir, "", name).is_some_and(|content| leads(name, content))
     };
@@ -95,7 +95,7 @@ fn doubtful(dir: &Dir, names: &[String], leads: impl Fn(&str, &[u8]) -> bool + S
 
 impl Checker<'_> {
     /// Compares all derived data with the tasks.
-    pub(crate) fn check_derived(&mut self, expected: &Expected) -> Result<()> {
+    pub(crate) fn check_derived(&mut self, expected: &StoreExpectations) -> Result<()> {
         self.check_feed()?;
         let store = self.store;
         let Ok(Some(indexes)) = store.layout.root.open_existing(INDEXES) else { return Ok(()) };
@@ -137,7 +137,7 @@ impl Checker<'_> {
     }
 
     /// Compares the sorted sets with the tasks. Returns whether the index was up to date, or is now.
-    fn check_index(&mut self, indexes: &Dir, expected: &Expected) -> Result<bool> {
+    fn check_index(&mut self, indexes: &Dir, expected: &StoreExpectations) -> Result<bool> {
         let store = self.store;
         let index = Index::open(&store.layout)?;
         let path = indexes.path().to_path_buf();
@@ -161,13 +161,13 @@ impl Checker<'_> {
         let mut lanes: BTreeMap<&str, IndexedTasks> = BTreeMap::new();
         for task in &expected.open {
             if !lanes.contains_key(task.lane.as_str()) {
-                lanes.insert(&task.lane, IndexedTasks::read(index.lane_if_any(&task.lane)?)?);
+                lanes.insert(&task.lane, IndexedTasks::read(index.existing_lane(&task.lane)?)?);
             }
         }
         let hidden = expected.open.iter().filter(|task| {
             !lanes.get(task.lane.as_str()).is_some_and(|lane| lane.holds(task.rank, task.position, &task.id))
         });
-        let hidden: Vec<&ExpectedTask> = hidden.collect();
+        let hidden: Vec<&ExpectedIndexEntry> = hidden.collect();
         let miscounted: Vec<&str> = lanes
             .iter()
             .filter(|(_, lane)| lane.count != lane.ready.len() as u64)
@@ -191,7 +191,7 @@ impl Checker<'_> {
             format!("{} tasks cannot be found through the index, such as {first}", hidden.len())
         });
         for lane in miscounted {
-            let indexed = IndexedTasks::read(index.lane_if_any(lane)?)?;
+            let indexed = IndexedTasks::read(index.existing_lane(lane)?)?;
             if indexed.count != indexed.ready.len() as u64 && wrong.is_none() {
                 wrong = Some(format!(
                     "lane {lane} counts {} tasks that can be claimed and has {}",
@@ -211,7 +211,7 @@ impl Checker<'_> {
         let task = TaskId::parse(id).ok().and_then(|id| self.store.scan_one(&id).ok().flatten());
         let Some(task) = task else { return false };
         let Some(position) = position(&task) else { return false };
-        let indexed = index.lane_if_any(&task.spec.lane).and_then(IndexedTasks::read);
+        let indexed = index.existing_lane(&task.spec.lane).and_then(IndexedTasks::read);
         indexed.is_ok_and(|indexed| !indexed.holds(task.rank(), position, id))
     }
 
@@ -219,7 +219,7 @@ impl Checker<'_> {
         TaskId::parse(id).is_ok_and(|id| matches!(self.store.layout.task(&id), Ok(Some(_))))
     }
 
-    fn check_keys(&mut self, expected: &Expected, is_current: bool) -> Result<()> {
+    fn check_keys(&mut self, expected: &StoreExpectations, is_current: bool) -> Result<()> {
         let store = self.store;
         let index = Index::open(&store.layout)?;
         let Ok(Some(keys)) = index.keys() else { return Ok(()) };
@@ -235,7 +235,7 @@ impl Checker<'_> {
         // Damage to it has been reported with the index.
         let Ok(packed) = keys.packed() else { return Ok(()) };
         let leads = |_: &str, content: &[u8]| is_known(String::from_utf8_lossy(content).trim());
-        let mut doubtful = doubtful(keys.dir(), &own, leads);
+        let mut doubtful = suspects(keys.dir(), &own, leads);
         for (name, id) in packed {
             if !present.contains(&name) && !is_known(id.as_str()) {
                 doubtful.push(name.clone());
@@ -294,7 +294,7 @@ impl Checker<'_> {
         task.is_some_and(|task| !task.status.is_terminal())
     }
 
-    fn check_correlations(&mut self, indexes: &Dir, expected: &Expected) -> Result<()> {
+    fn check_correlations(&mut self, indexes: &Dir, expected: &StoreExpectations) -> Result<()> {
         let Ok(Some(correlations)) = indexes.open_existing("correlations") else { return Ok(()) };
         let names = self.remove_partial_files(&correlations)?;
         let known = AtomicUsize::new(0);
@@ -302,7 +302,7 @@ impl Checker<'_> {
             known.fetch_add(expected.correlations.contains_key(name).into(), Ordering::Relaxed);
             correlated(content).is_some_and(|id| expected.may_lead(name, &id))
         };
-        for name in doubtful(&correlations, &names, leads) {
+        for name in suspects(&correlations, &names, leads) {
             let newest = expected.correlations.get(&name).map(|position| &expected.tasks[*position]);
             let Some(message) = self.wrong_target(&correlations, &name, newest) else { continue };
             if misplaced(&correlations, name.as_str(), FileType::RegularFile).is_some() {

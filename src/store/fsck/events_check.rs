@@ -39,7 +39,7 @@ pub(crate) fn whole_event_lines(dir: &Dir, task: &Task) -> Result<Vec<u8>> {
 
 /// Returns whether a line has a number above the last event of the task.
 fn is_undone(n: Option<u64>, task: &Task) -> bool {
-    !task.was_written_by_others() && n > Some(task.journal.last_event)
+    !task.was_written_by_others() && n > Some(task.bookkeeping.last_event)
 }
 
 /// Checks the history of a task.
@@ -69,7 +69,7 @@ pub(crate) fn check_events(check: &mut TaskCheck, dir: &Dir, task: &Task) -> Res
             Some(None) => {}
         }
     }
-    let recent = &task.journal.recent;
+    let recent = &task.bookkeeping.recent;
     let next = recent.iter().filter_map(|event| event.n).find(|n| *n > newest);
     gap |= next.is_some_and(|next| next > newest.saturating_add(1));
     if broken > 0 {

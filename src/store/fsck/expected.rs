@@ -8,7 +8,7 @@ use crate::store::index::{Position, position};
 use crate::store::layout::idempotency_key;
 
 /// An open task, which the index must contain.
-pub(crate) struct ExpectedTask {
+pub(crate) struct ExpectedIndexEntry {
     pub(crate) id: String,
     pub(crate) lane: String,
     pub(crate) rank: i64,
@@ -16,10 +16,10 @@ pub(crate) struct ExpectedTask {
 }
 
 /// What derived data must contain according to one task.
-pub(crate) struct ExpectedOfTask {
+pub(crate) struct TaskExpectations {
     id: TaskId,
     created_at: Time,
-    open: Option<ExpectedTask>,
+    open: Option<ExpectedIndexEntry>,
     is_open: bool,
     /// The file name of its key.
     key: Option<String>,
@@ -27,12 +27,12 @@ pub(crate) struct ExpectedOfTask {
     correlation: String,
 }
 
-impl ExpectedOfTask {
+impl TaskExpectations {
     pub(crate) fn of(task: &TaskText<'_>) -> Self {
         let whole = (!task.is_terminal()).then(|| task.to_task());
         let open = whole.and_then(|task| {
             let (rank, position) = (task.rank(), position(&task)?);
-            Some(ExpectedTask { id: task.id.to_string(), lane: task.spec.lane, rank, position })
+            Some(ExpectedIndexEntry { id: task.id.to_string(), lane: task.spec.lane, rank, position })
         });
         let workspace = task.spec.workspace_id.decode();
         let key = task.spec.key.filter(|_| task.retried_as.is_none());
@@ -49,10 +49,10 @@ impl ExpectedOfTask {
 
 /// What derived data must contain according to all tasks.
 #[derive(Default)]
-pub(crate) struct Expected {
+pub(crate) struct StoreExpectations {
     /// The readable tasks and when they were created, in the order of their ids.
     pub(crate) tasks: Vec<(TaskId, Time)>,
-    pub(crate) open: Vec<ExpectedTask>,
+    pub(crate) open: Vec<ExpectedIndexEntry>,
     /// File name of a key → the newest task that holds it, as an index into `tasks`.
     pub(crate) keys: HashMap<String, usize>,
     /// File name of a key → the newest open task that holds it, as an index into `tasks`.
@@ -63,8 +63,8 @@ pub(crate) struct Expected {
     pub(crate) correlations: HashMap<String, usize>,
 }
 
-impl Expected {
-    pub(crate) fn add(&mut self, task: ExpectedOfTask) {
+impl StoreExpectations {
+    pub(crate) fn add(&mut self, task: TaskExpectations) {
         let position = self.tasks.len();
         self.open.extend(task.open);
         self.tasks.push((task.id, task.created_at));

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 
 use rustix::fs::{FileType, RawDir};
 
-use super::expected::ExpectedOfTask;
+use super::expected::TaskExpectations;
 use crate::digest::sha256_bytes;
 use crate::model::json::raw::{Raw, members, same_text};
 use crate::model::{Response, TaskId, TaskText};
@@ -38,7 +38,7 @@ impl FastChecker {
         store: &Store,
         name: &OsStr,
         kind: FileType,
-    ) -> Option<ExpectedOfTask> {
+    ) -> Option<TaskExpectations> {
         let id = TaskId::parse(name.to_str()?).ok().filter(|_| kind == FileType::Directory)?;
         let dir = store.layout.task(&id).ok()??;
         if dir.is_open_to_others().ok()? {
@@ -47,7 +47,7 @@ impl FastChecker {
         let has_response = self.files(&dir)?;
         let text = std::str::from_utf8(self.task.read_small(&dir, "", TASK_FILE)?).ok()?;
         let task = TaskText::parse(text)?.ok().filter(|task| task.id == id)?;
-        let marks = task.marks();
+        let marks = task.bookkeeping_excerpt();
         let newest = newest_event(self.other.read_small(&dir, "", EVENTS_FILE)?)?;
         let is_told = (marks.newest_event..=marks.last_event.max(marks.newest_event)).contains(&newest);
         if !is_told || has_response != task.is_terminal() {
@@ -68,11 +68,11 @@ impl FastChecker {
             let text = std::str::from_utf8(self.other.read_small(&dir, "", RESPONSE_FILE)?).ok()?;
             let answer = match marks.response {
                 Some(kept) => Some(kept).filter(|kept| same_text(*kept, text)),
-                None => members(text, |_, _| {}).map(|()| Raw::ours(text.trim_ascii())),
+                None => members(text, |_, _| {}).map(|()| Raw::from_valid(text.trim_ascii())),
             };
-            answer.filter(|answer| Response::is_one(*answer))?;
+            answer.filter(|answer| Response::is_valid(*answer))?;
         }
-        Some(ExpectedOfTask::of(&task))
+        Some(TaskExpectations::of(&task))
     }
 
     /// Returns whether there is a response next to task.json and the history; `None` when something needs a

@@ -25,7 +25,7 @@ use crate::store::worker_registry::is_dispatcher_registration;
 use crate::store::{Store, atomic, feed, lock};
 
 /// How long an entry of `tmp/` that names no process is left alone.
-const STRANGER_GRACE: Duration = Duration::from_secs(3600);
+const UNKNOWN_OWNER_GRACE: Duration = Duration::from_secs(3600);
 
 /// How long an unlocked registration is left alone. A worker locks its own within microseconds.
 const REGISTRATION_GRACE: Duration = Duration::from_secs(10);
@@ -54,7 +54,7 @@ const FILES: &[(&str, FileType)] = &[
     (VENDORS, FileType::RegularFile),
 ];
 
-const PLACES_IN_INDEXES: &[(&str, FileType)] = &[
+const INDEX_ENTRIES: &[(&str, FileType)] = &[
     ("correlations", FileType::Directory),
     ("keys", FileType::Directory),
     ("lanes", FileType::Directory),
@@ -102,7 +102,7 @@ impl Checker<'_> {
         let root = &store.layout.root;
         self.check_types_in(root, &[DIRECTORIES, FILES].concat())?;
         match root.open_existing(INDEXES) {
-            Ok(Some(indexes)) => self.check_types_in(&indexes, PLACES_IN_INDEXES),
+            Ok(Some(indexes)) => self.check_types_in(&indexes, INDEX_ENTRIES),
             _ => Ok(()),
         }
     }
@@ -147,7 +147,7 @@ impl Checker<'_> {
                     let severity = Severity::Leftover;
                     self.found("staged", severity, path, message, "repair removes it", repaired);
                 }
-                _ if age.is_none_or(|age| age < STRANGER_GRACE) => {}
+                _ if age.is_none_or(|age| age < UNKNOWN_OWNER_GRACE) => {}
                 _ => {
                     let repaired = self.attempt(|check| check.set_aside(&tmp, &name))?;
                     let message =
@@ -223,15 +223,15 @@ impl Checker<'_> {
     fn check_feed_end(&mut self) -> Result<()> {
         let store = self.store;
         let root = &store.layout.root;
-        if misplaced(root, FEED, FileType::RegularFile).is_some() || feed::is_whole(root)? {
+        if misplaced(root, FEED, FileType::RegularFile).is_some() || feed::ends_with_complete_line(root)? {
             return Ok(());
         }
         let repaired = match store.lock_store() {
             Ok(_lock) => {
-                if feed::is_whole(root)? {
+                if feed::ends_with_complete_line(root)? {
                     return Ok(());
                 }
-                self.attempt(|_| feed::cut(root))?
+                self.attempt(|_| feed::cut_incomplete_line(root))?
             }
             Err(error) if !self.repair && error.kind() == ErrorKind::Io => false,
             Err(error) => return Err(error),
@@ -252,7 +252,7 @@ impl Checker<'_> {
         let fail = |error| Error::io("read", root.path().join(FEED), error);
         let size = file.metadata().map_err(fail)?.len();
         let parts: Vec<FeedPart> =
-            (0..size).step_by(PART as usize).map(|start| start..start + PART).collect();
+            (0..size).step_by(FEED_PART_BYTES as usize).map(|start| start..start + FEED_PART_BYTES).collect();
         let read = |_: &mut (), part: &FeedPart| FeedNumbers::read(&file, part, 0);
         let mut all = FeedNumbers::default();
         let mut result = Ok(());
@@ -302,7 +302,7 @@ impl Checker<'_> {
 type FeedPart = Range<u64>;
 
 /// How much of the feed is read at once, in bytes.
-const PART: u64 = 128 * 1024;
+const FEED_PART_BYTES: u64 = 128 * 1024;
 
 /// The broken and the disordered numbers in a part of the feed.
 #[derive(Default)]

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use self::expected::Expected;
+use self::expected::StoreExpectations;
 use self::fast_path::FastChecker;
 pub(crate) use self::report::Finding;
 pub use self::report::{FsckReport, Severity};
@@ -59,7 +59,7 @@ impl Store {
         check.check_layout()?;
         let names = self.layout.tasks.entries()?;
         let total = names.len() as u64;
-        let mut expected = Expected::default();
+        let mut expected = StoreExpectations::default();
         let sound = |checker: &mut FastChecker, (name, kind): &(OsString, FileType)| {
             checker.expected_if_sound(self, name, *kind)
         };

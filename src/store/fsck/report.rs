@@ -62,7 +62,7 @@ impl Finding {
 }
 
 /// How many findings of one code are kept; further ones are only counted.
-const KEPT_PER_CODE: u64 = 1000;
+const MAX_FINDINGS_PER_CODE: u64 = 1000;
 
 /// What `Store::fsck` found.
 #[derive(Clone, Debug, Default)]
@@ -81,7 +81,7 @@ impl FsckReport {
     pub(super) fn add(&mut self, finding: Finding) {
         let count = self.counts.entry(finding.code).or_default();
         *count += 1;
-        if *count <= KEPT_PER_CODE {
+        if *count <= MAX_FINDINGS_PER_CODE {
             self.findings.push(finding);
         }
     }

@@ -6,7 +6,7 @@ use rustix::fs::FileType;
 
 use super::Checker;
 use super::events_check::{check_events, whole_event_lines};
-use super::expected::{Expected, ExpectedOfTask};
+use super::expected::{StoreExpectations, TaskExpectations};
 use super::fault::{Fault, Repair, TaskCheck};
 use super::report::Severity;
 use crate::digest::sha256_bytes;
@@ -22,7 +22,7 @@ use crate::store::{atomic, bounded_file, history, task_files};
 const LOST: &str = "the task has ended and its answer is gone";
 
 /// The faults that cannot come from a change in progress.
-const LASTING: [&str; 2] = [MODE, PATH];
+const PERMANENT_FAULTS: [&str; 2] = [MODE, PATH];
 const MODE: &str = "mode";
 const PATH: &str = "path-refused";
 
@@ -32,7 +32,7 @@ impl Checker<'_> {
         &mut self,
         name: &OsStr,
         kind: FileType,
-        expected: &mut Expected,
+        expected: &mut StoreExpectations,
     ) -> Result<()> {
         let id = name.to_str().and_then(|name| TaskId::parse(name).ok());
         let Some(id) = id.filter(|_| kind == FileType::Directory) else {
@@ -42,7 +42,7 @@ impl Checker<'_> {
             return Ok(());
         };
         let mut check = self.check_task(&dir, &id)?;
-        if check.faults.iter().any(|fault| !LASTING.contains(&fault.code)) {
+        if check.faults.iter().any(|fault| !PERMANENT_FAULTS.contains(&fault.code)) {
             check = self.under_locks(dir, &id)?;
         } else {
             for fault in &check.faults {
@@ -52,7 +52,7 @@ impl Checker<'_> {
         if let Some(task) = check.task {
             // A task that was read once is parsed again in the form that expectations are made from.
             let text = json::to_line(&task.to_object());
-            if let Ok(found) = TaskText::read(text.as_bytes(), ExpectedOfTask::of) {
+            if let Ok(found) = TaskText::read(text.as_bytes(), TaskExpectations::of) {
                 expected.add(found);
             }
         }
@@ -177,7 +177,7 @@ impl Checker<'_> {
     }
 
     fn write_response(&self, dir: &Dir, task: &Task) -> Result<()> {
-        let Some(response) = &task.journal.response else { return Ok(()) };
+        let Some(response) = &task.bookkeeping.response else { return Ok(()) };
         let text = json::to_text(&response.to_object());
         atomic::replace_durably(&self.store.layout.tmp()?, dir, RESPONSE_FILE, text.as_bytes())
     }
@@ -263,7 +263,7 @@ fn check_response(
     let own = task_files::pending_response_name(task.fence);
     let saved = pending.contains(&own.as_str()) && readable(dir, &own).is_ok();
     if let Some(link) = check.faults.iter_mut().find(|fault| fault.file == RESPONSE_FILE) {
-        if task.status.is_terminal() && task.journal.response.is_some() {
+        if task.status.is_terminal() && task.bookkeeping.response.is_some() {
             link.repair = Repair::ReplaceResponse;
         } else if task.status.is_terminal() && !saved {
             check.fault("response-lost", Severity::Damage, RESPONSE_FILE, LOST, Repair::Collect);
@@ -275,7 +275,7 @@ fn check_response(
             let message = "an answer that never counted: the task is still open";
             check.fault("response-early", Severity::Leftover, RESPONSE_FILE, message, Repair::SetAside);
         }
-    } else if let Some(expected) = &task.journal.response {
+    } else if let Some(expected) = &task.bookkeeping.response {
         if !has_file {
             let message = "the answer is in task.json but not copied to it";
             check.fault(

@@ -27,17 +27,17 @@ use crate::store::{atomic, bounded_file};
 const PACKED: &str = "packed";
 
 /// The length of the first line, in bytes.
-const HEAD: u64 = 26;
+const SIZE_LINE_BYTES: u64 = 26;
 
-fn head(size: u64) -> String {
+fn size_line(size: u64) -> String {
     format!("size {size:020}\n")
 }
 
 /// Up to this many keys always get files of their own.
-const FEW: usize = 64;
+const MAX_UNPACKED: usize = 64;
 
 /// An upper bound for the length of a line, in bytes: a name, a space, an id, a line end.
-const LINE: u64 = 300;
+const MAX_LINE_BYTES: u64 = 300;
 
 /// The keys in the index.
 pub(in crate::store) struct KeyIndex<'a> {
@@ -172,7 +172,7 @@ impl KeyIndex<'_> {
         let Some(content) = bounded_file::read(&self.dir, PACKED, u64::MAX)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         let mut before = String::new();
-        let keys = content.bytes.strip_prefix(head(content.bytes.len() as u64).as_bytes());
+        let keys = content.bytes.strip_prefix(size_line(content.bytes.len() as u64).as_bytes());
         for line in lines(keys.ok_or_else(|| self.damage())?) {
             let parsed = parse(line).filter(|(name, _)| **name > *before);
             let (name, id) = parsed.ok_or_else(|| self.damage())?;
@@ -199,12 +199,12 @@ impl KeyIndex<'_> {
             if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         result?;
-        if others.len() <= FEW {
+        if others.len() <= MAX_UNPACKED {
             others.iter().try_for_each(|(name, id)| self.set(name, id))?;
             return self.remove(PACKED);
         }
         let keys: String = others.iter().map(|(name, id)| format!("{name} {id}\n")).collect();
-        let text = head(HEAD + keys.len() as u64) + &keys;
+        let text = size_line(SIZE_LINE_BYTES + keys.len() as u64) + &keys;
         let known = bounded_file::read(&self.dir, PACKED, text.len() as u64);
         if known.is_ok_and(|known| known.is_some_and(|known| known.bytes == text.as_bytes())) {
             return Ok(());
@@ -234,13 +234,16 @@ impl KeyIndex<'_> {
         };
         // Both are always at the beginning of a line, or at the end.
         let about = file.metadata().map_err(fail)?;
-        let (mut low, mut high) = (HEAD, about.len());
-        if !about.is_file() || high < HEAD || read(0, HEAD)? != head(high).as_bytes() {
+        let (mut low, mut high) = (SIZE_LINE_BYTES, about.len());
+        if !about.is_file()
+            || high < SIZE_LINE_BYTES
+            || read(0, SIZE_LINE_BYTES)? != size_line(high).as_bytes()
+        {
             return Err(self.damage());
         }
-        while high - low > 16 * LINE {
+        while high - low > 16 * MAX_LINE_BYTES {
             let middle = low + (high - low) / 2;
-            let bytes = read(middle, 2 * LINE)?;
+            let bytes = read(middle, 2 * MAX_LINE_BYTES)?;
             let mut ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
             let (Some(first), Some(second)) = (ends.next(), ends.next()) else { return Err(self.damage()) };
             let (name, _) = parse(&bytes[first + 1..second]).ok_or_else(|| self.damage())?;

@@ -38,7 +38,7 @@ pub(in crate::store) fn position(task: &Task) -> Option<Position> {
         Status::Queued => Some(Position::Ready(task.rank())),
         Status::Scheduled { until } => Some(Position::Later(until.micros())),
         Status::Claimed(claim) => Some(Position::Held(claim.lease_expires_at.micros())),
-        Status::Completed { .. } | Status::Failed { .. } | Status::Parked(_) => None,
+        Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => None,
     }
 }
 
@@ -54,7 +54,7 @@ pub(super) fn entry(task: &Task, key: i64) -> IndexEntry {
 
 /// Returns the end of a task's lease by the uptime, in microseconds.
 fn lease_until(task: &Task) -> Option<i64> {
-    let (claim, lease) = (task.status.claim()?, task.journal.lease.as_ref()?);
+    let (claim, lease) = (task.status.claim()?, task.bookkeeping.lease.as_ref()?);
     (lease.expires_at == claim.lease_expires_at).then_some(lease.until)
 }
 

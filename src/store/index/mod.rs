@@ -63,7 +63,7 @@ const CORRELATIONS: &str = "correlations";
 const LANE_SETS: &str = "lanes";
 
 /// How often an operation is tried while somebody removes the index.
-pub(super) const TRIES: usize = 5;
+pub(super) const MAX_TRIES: usize = 5;
 
 /// Returns whether a file was missing that had just been made or seen: somebody is removing the index.
 fn is_gone(error: &Error) -> bool {
@@ -72,7 +72,7 @@ fn is_gone(error: &Error) -> bool {
 
 /// Opens the directory of the index, and makes it if it does not exist.
 fn open_or_make(layout: &Layout) -> Result<Dir> {
-    for _ in 1..TRIES {
+    for _ in 1..MAX_TRIES {
         match layout.indexes() {
             Err(error) if is_gone(&error) => {}
             opened => return opened,
@@ -115,7 +115,7 @@ impl<'a> Index<'a> {
 
     /// Runs `work`, and again when somebody removes the index meanwhile.
     pub(super) fn again<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
-        for _ in 1..TRIES {
+        for _ in 1..MAX_TRIES {
             match work() {
                 Err(error) if is_gone(&error) => match open_or_make(self.layout) {
                     Ok(dir) => *self.indexes.borrow_mut() = Rc::new(dir),
@@ -186,7 +186,7 @@ impl<'a> Index<'a> {
 
     fn bring_up_to_date(&self, state: IndexState) -> Result<IndexState> {
         let state = match &state.busy {
-            Some(id) => self.finish_for_another(&state, id)?,
+            Some(id) => self.finish_interrupted_change(&state, id)?,
             None => state,
         };
         let state = self.publish_owed_responses(state)?;
@@ -239,7 +239,7 @@ impl<'a> Index<'a> {
     /// adds right after ours would leave the time unchanged. A time one nanosecond before the current tick is
     /// never the kernel's.
     fn stamp_tasks(&self) -> Result<i64> {
-        atomic::stamp(&self.layout.tasks, self.tasks_time()? - 1)?;
+        atomic::set_modification_time(&self.layout.tasks, self.tasks_time()? - 1)?;
         self.tasks_time()
     }
 
@@ -259,7 +259,7 @@ impl<'a> Index<'a> {
     }
 
     /// Returns the sorted sets of a lane, if it ever had a task.
-    pub(super) fn lane_if_any(&self, lane: &str) -> Result<Option<LaneSets>> {
+    pub(super) fn existing_lane(&self, lane: &str) -> Result<Option<LaneSets>> {
         match self.dir().open_existing(LANE_SETS)? {
             Some(lanes) => LaneSets::open(&lanes, lane),
             None => Ok(None),
@@ -334,9 +334,9 @@ impl<'a> Index<'a> {
     }
 
     /// Returns whether an entry of the `later` or `held` set of a lane has come due, or a sorted set may have lost
-    /// a chunk.
-    pub(super) fn needs_care(&self, state: &IndexState, lane: &str, now: &Now) -> Result<bool> {
-        let Some(sets) = self.lane_if_any(lane)? else {
+    /// a chunk, so that [`Index::promote_due`] has work.
+    pub(super) fn has_due_entries(&self, state: &IndexState, lane: &str, now: &Now) -> Result<bool> {
+        let Some(sets) = self.existing_lane(lane)? else {
             return Ok(false);
         };
         Ok(!sets.are_sealed()?
@@ -357,12 +357,12 @@ impl<'a> Index<'a> {
     }
 
     fn promoted(&self, state: IndexState, lane: &str, now: &Now) -> Result<IndexState> {
-        let (mut state, mut sets) = (state, self.lane_if_any(lane)?);
+        let (mut state, mut sets) = (state, self.existing_lane(lane)?);
         if let Some(damaged) = &sets
             && !damaged.are_sealed()?
         {
             state = self.rebuild(state.seq)?;
-            sets = self.lane_if_any(lane)?;
+            sets = self.existing_lane(lane)?;
         }
         let Some(sets) = sets else { return Ok(state) };
         for (set, unordered) in [(&sets.later, false), (&sets.held, state.is_set_back(now))] {
@@ -380,7 +380,7 @@ impl<'a> Index<'a> {
 
     /// Moves a claimed task whose lease is over to the ready ones.
     pub(super) fn promote_held(&self, _lock: &StoreLock, lane: &str, entry: &IndexEntry) -> Result<()> {
-        match self.lane_if_any(lane)? {
+        match self.existing_lane(lane)? {
             Some(sets) => sets.promote(&sets.held, entry),
             None => Ok(()),
         }

@@ -14,10 +14,10 @@ use crate::store::layout::RESPONSE_FILE;
 use crate::store::{atomic, feed, task_files};
 
 /// How much of the end of the feed is checked, in bytes.
-const FEED_END: u64 = 256 * 1024;
+const FEED_END_BYTES: u64 = 256 * 1024;
 
 /// Data older than this has reached the disk, in seconds.
-pub(super) const UNWRITTEN: f64 = 60.0;
+pub(super) const WRITEBACK_SECONDS: f64 = 60.0;
 
 /// For each correlation that may not be on the disk yet, its newest task.
 pub(super) struct NewestByCorrelation {
@@ -44,7 +44,8 @@ impl Index<'_> {
     pub(super) fn newest_by_correlation(&self, names: &[String]) -> Result<NewestByCorrelation> {
         let last = names.iter().filter(|name| TaskId::is_valid(name)).max();
         let last = last.map_or(Ok(None), |name| self.load(name))?;
-        let since = last.map_or_else(String::new, |task| task.created_at.plus_seconds(-UNWRITTEN).compact());
+        let since =
+            last.map_or_else(String::new, |task| task.created_at.plus_seconds(-WRITEBACK_SECONDS).compact());
         Ok(NewestByCorrelation { since, newest: HashMap::new() })
     }
 
@@ -57,9 +58,10 @@ impl Index<'_> {
     /// did not.
     pub(super) fn withdraw_undone(&self) -> Result<()> {
         let mut tasks: HashMap<TaskId, Option<Task>> = HashMap::new();
-        feed::withdraw(&self.layout.root, FEED_END, |entry, all| {
+        feed::withdraw(&self.layout.root, FEED_END_BYTES, |entry, all| {
             let newest = all.iter().map(|entry| entry.event.created_at).max();
-            let is_old = newest.is_some_and(|end| end.seconds_since(entry.event.created_at) > UNWRITTEN);
+            let is_old =
+                newest.is_some_and(|end| end.seconds_since(entry.event.created_at) > WRITEBACK_SECONDS);
             let Some(n) = entry.event.n.filter(|_| !is_old) else { return Ok(true) };
             if !tasks.contains_key(&entry.task_id) {
                 tasks.insert(entry.task_id.clone(), self.load(entry.task_id.as_str())?);
@@ -71,9 +73,9 @@ impl Index<'_> {
                 }
                 None => true,
                 Some(task) if task.was_written_by_others() => true,
-                Some(task) => match task.journal.recent.iter().find(|event| event.n == Some(n)) {
+                Some(task) => match task.bookkeeping.recent.iter().find(|event| event.n == Some(n)) {
                     Some(event) => *event == entry.event,
-                    None => n <= task.journal.last_event,
+                    None => n <= task.bookkeeping.last_event,
                 },
             })
         })

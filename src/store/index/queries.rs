@@ -16,7 +16,7 @@ impl Index<'_> {
 
     /// Returns when the next entry of a lane comes due.
     pub(in crate::store) fn next_due(&self, lane: &str) -> Result<Option<Time>> {
-        let Some(sets) = self.lane_if_any(lane)? else {
+        let Some(sets) = self.existing_lane(lane)? else {
             return Ok(None);
         };
         let keys = [sets.later.first_key()?, sets.held.first_key()?];
@@ -26,7 +26,7 @@ impl Index<'_> {
     /// Returns how many tasks of a lane can be claimed, including due ones that were not moved to the ready
     /// ones yet.
     pub(in crate::store) fn depth(&self, lane: &str, now: &Now) -> Result<u64> {
-        let Some(sets) = self.lane_if_any(lane)? else { return Ok(0) };
+        let Some(sets) = self.existing_lane(lane)? else { return Ok(0) };
         let mut depth = sets.count()? + due(&sets.later, false, now, usize::MAX)?.len() as u64;
         for entry in due(&sets.held, true, now, usize::MAX)? {
             depth += u64::from(self.load(&entry.id)?.is_some_and(|task| !task.lease_is_live(now)));

@@ -8,7 +8,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::lane::{LaneSets, Position, clock_lead, entry, position};
-use super::power_loss::{NewestByCorrelation, UNWRITTEN};
+use super::power_loss::{NewestByCorrelation, WRITEBACK_SECONDS};
 use super::seal::seal;
 use super::sorted_set::IndexEntry;
 use super::state::{IndexState, boot_word};
@@ -27,7 +27,7 @@ use crate::store::{atomic, bounded_file, feed, history, task_files};
 const SEQ_GAP: u64 = 1_000_000;
 
 /// How much of the end of the feed is compared with the tasks, in bytes.
-const FEED_END: u64 = 1024 * 1024;
+const FEED_END_BYTES: u64 = 1024 * 1024;
 
 /// What a rebuild needs of one task.
 enum ScannedTask {
@@ -92,7 +92,7 @@ impl RebuildInput {
 
 impl Index<'_> {
     /// Completes the bookkeeping of a change whose process died.
-    pub(super) fn finish_for_another(&self, state: &IndexState, id: &str) -> Result<IndexState> {
+    pub(super) fn finish_interrupted_change(&self, state: &IndexState, id: &str) -> Result<IndexState> {
         let task = self.load(id)?;
         if task.is_none() && TaskId::parse(id).is_ok_and(|id| !self.is_gone(&id)) {
             // The rebuild finds what it lacks, if the task can be read then.
@@ -143,7 +143,7 @@ impl Index<'_> {
         if !task.status.is_terminal() {
             return Ok(());
         }
-        match &task.journal.response {
+        match &task.bookkeeping.response {
             Some(response) => {
                 let text = json::to_text(&response.to_object());
                 match bounded_file::read(dir, RESPONSE_FILE, text.len() as u64)
@@ -188,17 +188,17 @@ impl Index<'_> {
 
     /// Appends to the feed the events of a task that neither its events.jsonl nor the feed has.
     fn complete_feed(&self, dir: &Dir, task: &Task, seq: u64) -> Result<u64> {
-        let tail = feed::newest(&self.layout.root, 256 * 1024)?;
+        let tail = feed::newest_entries(&self.layout.root, 256 * 1024)?;
         let seq = tail.last().map_or(seq, |entry| entry.seq.max(seq));
         let known =
             tail.iter().filter(|entry| entry.task_id == task.id).filter_map(|entry| entry.event.n).max();
-        let bare = Task { journal: Default::default(), ..task.clone() };
+        let bare = Task { bookkeeping: Default::default(), ..task.clone() };
         let copied = history::events(dir, &bare).unwrap_or_default();
         let copied =
-            copied.iter().filter_map(|event| event.n).filter(|n| *n <= task.journal.last_event).max();
+            copied.iter().filter_map(|event| event.n).filter(|n| *n <= task.bookkeeping.last_event).max();
         let newest = known.max(copied);
         let missing: Vec<Event> =
-            task.journal.recent.iter().filter(|event| event.n > newest).cloned().collect();
+            task.bookkeeping.recent.iter().filter(|event| event.n > newest).cloned().collect();
         feed::append(&self.layout.root, task, &missing, seq)
     }
 
@@ -236,7 +236,7 @@ impl Index<'_> {
     /// Rebuilds the index from the tasks.
     pub(in crate::store) fn rebuild(&self, seq: u64) -> Result<IndexState> {
         self.withdraw_undone()?;
-        let feed_end = feed::newest(&self.layout.root, FEED_END)?;
+        let feed_end = feed::newest_entries(&self.layout.root, FEED_END_BYTES)?;
         let names = self.layout.tasks.names()?;
         let RebuildInput { lanes, keys, newest_by_correlation, clock, lost } =
             self.read_tasks(&names, &feed_end)?;
@@ -273,7 +273,7 @@ impl Index<'_> {
         let in_feed: HashSet<(&str, Option<u64>)> =
             feed_end.iter().map(|entry| (entry.task_id.as_str(), entry.event.n)).collect();
         let newest_change = feed_end.iter().map(|entry| entry.event.created_at).max();
-        let fresh = newest_change.map(|end| end.plus_seconds(-UNWRITTEN));
+        let fresh = newest_change.map(|end| end.plus_seconds(-WRITEBACK_SECONDS));
         let mut input = RebuildInput {
             lanes: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -314,7 +314,7 @@ impl Index<'_> {
                 return ControlFlow::Break(());
             }
             input.add_task(&task);
-            for event in &task.journal.recent {
+            for event in &task.bookkeeping.recent {
                 let after = newest_change.is_none_or(|end| event.created_at >= end);
                 if after && !in_feed.contains(&(task.id.as_str(), event.n)) {
                     input.lost.push((task.clone(), event.clone()));

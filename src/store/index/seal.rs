@@ -13,7 +13,7 @@ const SEAL: i64 = 1_000_000_000;
 
 /// Seals a directory of the index. The caller holds the store lock and has found the index complete.
 pub(in crate::store) fn seal(dir: &Dir) -> Result<()> {
-    atomic::stamp(dir, SEAL * 1_000_000_000)
+    atomic::set_modification_time(dir, SEAL * 1_000_000_000)
 }
 
 /// Whether no one else has changed the names in a directory of the index.

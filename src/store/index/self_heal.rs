@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::seal::is_sealed_at;
 use super::sorted_set::{SortedSet, damaged};
-use super::{Index, KEYS, LANE_SETS, LaneSets, TRIES};
+use super::{Index, KEYS, LANE_SETS, LaneSets, MAX_TRIES};
 use crate::error::{ErrorKind, Result};
 use crate::store::clock::Clock;
 use crate::store::dir::Dir;
@@ -68,7 +68,7 @@ impl Store {
             return Ok(T::default());
         }
         let index = Index::open(&self.layout)?;
-        for _ in 1..TRIES {
+        for _ in 1..MAX_TRIES {
             match index.again(|| ask(&index)) {
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     let Ok(lock) = self.lock_store() else { return Err(error) };

@@ -17,14 +17,14 @@ use crate::store::bounded_file;
 use crate::store::dir::Dir;
 
 /// The size above which a chunk is rewritten, in bytes.
-const REWRITE: usize = 24 * 1024;
+const REWRITE_ABOVE_BYTES: usize = 24 * 1024;
 
 /// The size of the live lines above which a chunk is split, in bytes.
-const SPLIT: usize = 12 * 1024;
+const SPLIT_ABOVE_BYTES: usize = 12 * 1024;
 
 /// The size up to which the last chunk stays when its last entry is removed, in bytes: the next entry goes
 /// there, and creating a file costs more than writing a line.
-const KEPT: usize = 4 * 1024;
+const KEEP_BELOW_BYTES: usize = 4 * 1024;
 
 const MAX_CHUNK: u64 = 64 * 1024 * 1024;
 
@@ -201,7 +201,7 @@ impl SortedSet {
                 return Ok(false);
             }
             before()?;
-            if text.len() > REWRITE {
+            if text.len() > REWRITE_ABOVE_BYTES {
                 self.rewrite(&name, lines.iter().filter_map(ChunkLine::to_entry))?;
                 // A split may have moved the new entry to another chunk.
                 let Chunk { name, .. } = self.chunk_for(entry.key)?;
@@ -240,7 +240,7 @@ impl SortedSet {
             return Ok(false);
         }
         before()?;
-        if lines.len() == 1 && !(is_last && text.len() <= KEPT) {
+        if lines.len() == 1 && !(is_last && text.len() <= KEEP_BELOW_BYTES) {
             self.change_names(|| atomic::remove(&self.dir, &name))?;
         } else {
             self.append(&name, &format!("-\t{key}\t{id}\n"))?;
@@ -297,7 +297,10 @@ impl SortedSet {
             let (part_name, text) = parts.last_mut().expect("there is a first part");
             let next_name = chunk_name(entry.key);
             // Entries of one key stay together, since the key alone leads to their chunk.
-            if text.len() + line.len() > SPLIT && last_key != Some(entry.key) && next_name > *part_name {
+            if text.len() + line.len() > SPLIT_ABOVE_BYTES
+                && last_key != Some(entry.key)
+                && next_name > *part_name
+            {
                 parts.push((next_name, line));
             } else {
                 text.push_str(&line);

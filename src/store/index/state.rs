@@ -32,10 +32,10 @@ pub(in crate::store) struct IndexState {
 }
 
 /// How many of those are kept: hardly ever are more of them being synced at the same time.
-const MOST_OWED: usize = 16;
+const MAX_OWED: usize = 16;
 
 /// By how much the two clocks may drift apart before the wall clock counts as set back, in microseconds.
-const DRIFT: i64 = 1_000_000;
+const MAX_DRIFT_MICROS: i64 = 1_000_000;
 
 impl IndexState {
     pub(super) fn parse(text: &str) -> Option<Self> {
@@ -59,14 +59,14 @@ impl IndexState {
     /// Returns whether the wall clock has been set back since a lease was given. Then leases do not end in the
     /// order of their wall-clock ends.
     pub(super) fn is_set_back(&self, now: &Now) -> bool {
-        now.wall.micros().saturating_sub(now.uptime) < self.clock.saturating_sub(DRIFT)
+        now.wall.micros().saturating_sub(now.uptime) < self.clock.saturating_sub(MAX_DRIFT_MICROS)
     }
 
     /// Returns the state after `id` was answered.
     pub(super) fn with_owed(&self, id: &str) -> Self {
         let mut owed = self.owed.clone();
         owed.push(id.to_string());
-        owed.drain(..owed.len().saturating_sub(MOST_OWED));
+        owed.drain(..owed.len().saturating_sub(MAX_OWED));
         Self { owed, ..self.clone() }
     }
 

@@ -31,7 +31,7 @@ pub(super) fn check(
     files: &[(String, Vec<u8>)],
     now: &Now,
 ) -> Result<()> {
-    words(task)?;
+    texts(task)?;
     paths(task)?;
     numbers(task)?;
     key(task)?;
@@ -45,23 +45,23 @@ pub(super) fn check(
     Ok(())
 }
 
-fn words(task: &Task) -> Result<()> {
-    refuse(task.spec.workspace_id.trim().is_empty(), "the workspace id is empty")?;
+fn texts(task: &Task) -> Result<()> {
+    refuse_if(task.spec.workspace_id.trim().is_empty(), "the workspace id is empty")?;
     check_lane(&task.spec.lane)?;
-    limits::word("the correlation id", &task.spec.correlation_id)?;
-    limits::word("the source agent", &task.spec.source_agent)?;
-    limits::word("the branch", task.spec.expected_branch.as_deref().unwrap_or_default())?;
+    limits::short_text("the correlation id", &task.spec.correlation_id)?;
+    limits::short_text("the source agent", &task.spec.source_agent)?;
+    limits::short_text("the branch", task.spec.expected_branch.as_deref().unwrap_or_default())?;
     if !task.status.is_terminal() {
         limits::argument("the branch", task.spec.expected_branch.as_deref().unwrap_or_default())?;
         limits::metadata(&task.spec.metadata)?;
     }
     task.spec.name.clone().map(limits::name).transpose()?;
     limits::labels(task.spec.labels.clone())?;
-    refuse(task.spec.prompt.len() > MAX_PROMPT, format!("the prompt is longer than {MAX_PROMPT} bytes"))?;
+    refuse_if(task.spec.prompt.len() > MAX_PROMPT, format!("the prompt is longer than {MAX_PROMPT} bytes"))?;
     for (what, id) in [("retry_of", &task.spec.retry_of), ("retried_as", &task.retried_as)] {
         let Some(id) = id else { continue };
-        refuse(!TaskId::is_valid(id), format!("'{what}' is not a task id"))?;
-        refuse(id == task.id.as_str(), format!("'{what}' names the task itself"))?;
+        refuse_if(!TaskId::is_valid(id), format!("'{what}' is not a task id"))?;
+        refuse_if(id == task.id.as_str(), format!("'{what}' names the task itself"))?;
     }
     if let Status::Failed { class: FailureClass::Other(word), .. } = &task.status {
         return Err(Error::invalid(format!(
@@ -70,7 +70,7 @@ fn words(task: &Task) -> Result<()> {
         )));
     }
     let is_failed = matches!(task.status, Status::Failed { .. });
-    refuse(task.retried_as.is_some() && !is_failed, "'retried_as' is set in a task that has not failed")
+    refuse_if(task.retried_as.is_some() && !is_failed, "'retried_as' is set in a task that has not failed")
 }
 
 fn paths(task: &Task) -> Result<()> {
@@ -83,20 +83,20 @@ fn paths(task: &Task) -> Result<()> {
     let supporting = task.spec.supporting_paths.iter().map(|file| ("supporting_paths", Some(&file.path)));
     for (what, path) in own.into_iter().chain(supporting) {
         let is_path = path.is_none_or(|path| path.starts_with('/') && !path.contains('\0'));
-        refuse(!is_path, format!("'{what}' is not an absolute path"))?;
+        refuse_if(!is_path, format!("'{what}' is not an absolute path"))?;
     }
     let mut hashes = task.spec.supporting_paths.iter().map(|file| &file.sha256).chain([&task.request_sha256]);
-    refuse(!hashes.all(|hash| is_sha256(hash)), "a 'sha256' is not 64 hex digits")
+    refuse_if(!hashes.all(|hash| is_sha256(hash)), "a 'sha256' is not 64 hex digits")
 }
 
 fn numbers(task: &Task) -> Result<()> {
     limits::priority(task.spec.priority.into())?;
     task.spec.max_attempts.map(|most| limits::max_attempts(most.into())).transpose()?;
     task.spec.timeout_seconds.map(limits::timeout).transpose()?;
-    let counts = [task.fence, task.journal.last_event, task.journal.synced_event];
-    refuse(counts.into_iter().any(|count| count > MAX_COUNT), "a count is out of range")?;
-    refuse(u64::from(task.attempt) > task.fence, "there are more attempts than claims")?;
-    refuse(task.created_at == Time::from_micros(0), "'created_at' is not after 1970")?;
+    let counts = [task.fence, task.bookkeeping.last_event, task.bookkeeping.synced_event];
+    refuse_if(counts.into_iter().any(|count| count > MAX_COUNT), "a count is out of range")?;
+    refuse_if(u64::from(task.attempt) > task.fence, "there are more attempts than claims")?;
+    refuse_if(task.created_at == Time::from_micros(0), "'created_at' is not after 1970")?;
     task.status.claim().and_then(|claim| claim.lease_seconds).map(check_lease).transpose().map(drop)
 }
 
@@ -106,20 +106,20 @@ fn key(task: &Task) -> Result<()> {
     if !key.strip_prefix(RETRY_KEY).is_some_and(TaskId::is_valid) {
         limits::key(key.clone())?;
     }
-    let content = task.journal.content_sha256.as_deref();
-    refuse(
+    let content = task.bookkeeping.content_sha256.as_deref();
+    refuse_if(
         !content.is_some_and(is_sha256),
         "it has an idempotency key and no 'content_sha256' to compare a repeated submit with",
     )
 }
 
 fn lease(task: &Task, claim: &Claim, now: &Now) -> Result<()> {
-    refuse(claim.owner.trim().is_empty(), "it is claimed and names no owner")?;
-    refuse(claim.token.as_str().trim().is_empty(), "it is claimed and has an empty token")?;
+    refuse_if(claim.owner.trim().is_empty(), "it is claimed and names no owner")?;
+    refuse_if(claim.token.as_str().trim().is_empty(), "it is claimed and has an empty token")?;
     let too_long = |seconds: f64| seconds > MAX_LEASE_SECONDS + 1.0;
     let last_change = task.updated_at.max(claim.claimed_at);
-    let uptime = task.journal.lease.as_ref().filter(|lease| lease.boot == now.boot);
-    refuse(
+    let uptime = task.bookkeeping.lease.as_ref().filter(|lease| lease.boot == now.boot);
+    refuse_if(
         too_long(claim.lease_expires_at.seconds_since(last_change))
             || uptime.is_some_and(|lease| too_long(lease.until.saturating_sub(now.uptime) as f64 / 1e6)),
         format!("its lease is longer than {MAX_LEASE_SECONDS} seconds"),
@@ -130,7 +130,7 @@ fn answer(task: &Task, response: Option<&Response>) -> Result<()> {
     let expected = match &task.status {
         Status::Completed { .. } => Some(ResponseStatus::Completed),
         Status::Failed { .. } => Some(ResponseStatus::Failed),
-        Status::Parked(word) => {
+        Status::Unknown(word) => {
             return Err(Error::invalid(format!(
                 "this version does not know the state '{}'",
                 printable(word)
@@ -139,19 +139,19 @@ fn answer(task: &Task, response: Option<&Response>) -> Result<()> {
         Status::Queued | Status::Scheduled { .. } | Status::Claimed(_) => None,
     };
     let state = task.status.as_str();
-    let carried = task.journal.response.as_ref();
-    refuse(expected.is_none() && carried.is_some(), format!("it holds an answer and is {state}"))?;
+    let carried = task.bookkeeping.response.as_ref();
+    refuse_if(expected.is_none() && carried.is_some(), format!("it holds an answer and is {state}"))?;
     let Some(response) = response else {
-        return refuse(expected.is_some(), format!("it is {state} and its answer is missing"));
+        return refuse_if(expected.is_some(), format!("it is {state} and its answer is missing"));
     };
-    refuse(expected.is_none(), format!("it has an answer and is {state}"))?;
-    refuse(response.task_id != task.id.as_str(), "its answer belongs to another task")?;
-    refuse(
+    refuse_if(expected.is_none(), format!("it has an answer and is {state}"))?;
+    refuse_if(response.task_id != task.id.as_str(), "its answer belongs to another task")?;
+    refuse_if(
         expected.is_some_and(|expected| expected != response.status),
         format!("it is {state} and its answer says {}", response.status.as_str()),
     )?;
-    refuse(response.body.len() > MAX_BODY, format!("its answer is longer than {MAX_BODY} bytes"))?;
-    refuse(carried.is_some_and(|carried| carried != response), "it holds two answers that differ")
+    refuse_if(response.body.len() > MAX_BODY, format!("its answer is longer than {MAX_BODY} bytes"))?;
+    refuse_if(carried.is_some_and(|carried| carried != response), "it holds two answers that differ")
 }
 
 /// The keys in a line that depend on the state of its task. Parsing a task ignores those that its state does
@@ -168,10 +168,10 @@ impl StateKeys {
     pub(super) fn check(&self, written: &Object) -> Result<()> {
         let state = written.get("state").unwrap_or(&Value::Null);
         for (key, value) in &self.0 {
-            refuse(*key == "state" && value != state, "it is scheduled and 'not_before' is missing")?;
+            refuse_if(*key == "state" && value != state, "it is scheduled and 'not_before' is missing")?;
             let is_kept = written.get(*key).is_some_and(|written| !written.is_null());
             let state = state.as_str().unwrap_or_default();
-            refuse(!is_kept, format!("'{key}' is set in a task that is {}", printable(state)))?;
+            refuse_if(!is_kept, format!("'{key}' is set in a task that is {}", printable(state)))?;
         }
         Ok(())
     }
@@ -194,16 +194,17 @@ const STATE_KEYS: [&str; 11] = [
 
 fn file(task: &Task, path: &str, content: &[u8]) -> Result<()> {
     match path {
-        TASK_FILE => {
-            refuse(content.len() as u64 > MAX_TASK_FILE, format!("it is longer than {MAX_TASK_FILE} bytes"))
-        }
+        TASK_FILE => refuse_if(
+            content.len() as u64 > MAX_TASK_FILE,
+            format!("it is longer than {MAX_TASK_FILE} bytes"),
+        ),
         REQUEST_FILE if !task.status.is_terminal() => {
             let most = MAX_PROMPT_ONLY;
-            refuse(content.len() > most, format!("its request is longer than {most} bytes"))?;
+            refuse_if(content.len() > most, format!("its request is longer than {most} bytes"))?;
             let is_submitted = sha256_bytes(content) == task.request_sha256;
-            refuse(!is_submitted, "its request does not match 'request_sha256'")
+            refuse_if(!is_submitted, "its request does not match 'request_sha256'")
         }
-        RESPONSE_BODY_FILE => refuse(content.len() > MAX_BODY, "its response.md is too long"),
+        RESPONSE_BODY_FILE => refuse_if(content.len() > MAX_BODY, "its response.md is too long"),
         _ => Ok(()),
     }
 }
@@ -212,6 +213,6 @@ fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn refuse(wrong: bool, why: impl Into<String>) -> Result<()> {
+fn refuse_if(wrong: bool, why: impl Into<String>) -> Result<()> {
     if wrong { Err(Error::invalid(why)) } else { Ok(()) }
 }

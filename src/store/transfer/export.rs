@@ -17,7 +17,7 @@ use crate::store::task_files::LoadedTask;
 use crate::store::{Store, bounded_file, task_files};
 
 /// How often a task that changes while it is read is read again.
-const TRIES: usize = 100;
+const MAX_READS: usize = 100;
 
 impl Store {
     /// Writes every task for which `keep` returns true to `out`, one JSON object per line, in the order of
@@ -54,7 +54,7 @@ impl Store {
     }
 
     fn export_one(&self, id: &TaskId, keep: &dyn Fn(&Task) -> bool) -> Result<Option<ExportLine>> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_READS {
             let Some(dir) = self.layout.task(id)? else { return Ok(None) };
             let Some(loaded) = task_files::task(&dir, id)? else {
                 return Err(Error::corrupt(format!("{id} has no task.json")));
@@ -117,8 +117,8 @@ fn events(dir: &Dir, task: &Task) -> Result<Vec<Value>> {
     let lines = content.iter().flat_map(|content| content.bytes.split(|byte| *byte == b'\n'));
     let mut events: Vec<Object> = lines.filter_map(|line| json::parse_object(line).ok()).collect();
     let numbers = events.iter().filter_map(|event| event.get("n")?.as_u64());
-    let newest = numbers.filter(|n| *n <= task.journal.last_event).max().unwrap_or(0);
-    let missing = task.journal.recent.iter().filter(|event| event.n > Some(newest));
+    let newest = numbers.filter(|n| *n <= task.bookkeeping.last_event).max().unwrap_or(0);
+    let missing = task.bookkeeping.recent.iter().filter(|event| event.n > Some(newest));
     events.extend(missing.map(|event| event.to_object()));
     Ok(events.into_iter().map(Value::Object).collect())
 }

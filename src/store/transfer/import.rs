@@ -20,7 +20,7 @@ use crate::store::request_file::is_own;
 use crate::store::{Store, feed, task_files, write_format};
 
 /// How many tasks are made durable together.
-const GROUP: usize = 32;
+const GROUP_SIZE: usize = 32;
 
 /// The total size of the files above which a group ends early, in bytes.
 const GROUP_BYTES: usize = 16 * 1024 * 1024;
@@ -80,7 +80,7 @@ impl Store {
                     }
                 }
             }
-            if at_end || group.len() >= GROUP || bytes >= GROUP_BYTES {
+            if at_end || group.len() >= GROUP_SIZE || bytes >= GROUP_BYTES {
                 self.import_group(std::mem::take(&mut group), &mut imported)?;
                 bytes = 0;
                 progress(number);
@@ -298,7 +298,7 @@ impl Store {
         let Some(holder) = self.scan_one(&id)? else { return Ok(()) };
         let is_retry = task.spec.retry_of.as_deref() == Some(id.as_str())
             || holder.spec.retry_of.as_deref() == Some(task.id.as_str());
-        let same = holder.journal.content_sha256 == task.journal.content_sha256;
+        let same = holder.bookkeeping.content_sha256 == task.bookkeeping.content_sha256;
         let ended = holder.status.is_terminal() || task.status.is_terminal();
         if is_retry || (same && ended) {
             return Ok(());

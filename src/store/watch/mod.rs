@@ -24,13 +24,13 @@ use super::{Store, atomic};
 use crate::model::TaskId;
 
 /// The interval of the periodic check, for changes without a notification.
-const FALLBACK: Duration = Duration::from_secs(2);
+const FALLBACK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The interval of the check when there are no notifications at all.
-const POLL: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The doorbell that every change rings.
-const ANY: &str = "any";
+const ANY_CHANGE: &str = "any";
 
 /// A watch to sleep on; see the module's documentation.
 pub struct Watch(WakeSource);
@@ -77,7 +77,7 @@ impl Store {
 
     /// Returns a watch that wakes when anything changes.
     pub fn watch_feed(&self) -> Watch {
-        self.make_doorbells(&[ANY.to_string()]).map_or_else(Watch::polling, Watch::on)
+        self.make_doorbells(&[ANY_CHANGE.to_string()]).map_or_else(Watch::polling, Watch::on)
     }
 
     /// Makes doorbells and returns their paths; `None` in a store that is not writable.
@@ -105,7 +105,7 @@ impl Store {
         for lane in lanes {
             atomic::ring(&bells, &lane_key(lane));
         }
-        atomic::ring(&bells, ANY);
+        atomic::ring(&bells, ANY_CHANGE);
     }
 }
 
@@ -161,11 +161,11 @@ impl Watch {
         }
         let woken = match &mut self.0 {
             WakeSource::Nothing => {
-                std::thread::sleep(left.min(POLL));
+                std::thread::sleep(left.min(POLL_INTERVAL));
                 return true;
             }
-            WakeSource::Signal(directories) => directories.wait(left.min(FALLBACK)),
-            WakeSource::Channel { changes, .. } => match changes.recv_timeout(left.min(FALLBACK)) {
+            WakeSource::Signal(directories) => directories.wait(left.min(FALLBACK_INTERVAL)),
+            WakeSource::Channel { changes, .. } => match changes.recv_timeout(left.min(FALLBACK_INTERVAL)) {
                 Ok(()) => true,
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => {
@@ -174,6 +174,6 @@ impl Watch {
                 }
             },
         };
-        woken || left > FALLBACK || Instant::now() < until
+        woken || left > FALLBACK_INTERVAL || Instant::now() < until
     }
 }

@@ -171,7 +171,7 @@ pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
             ),
             _ => ("vendor-parked", format!("nothing to do, or {resume} to try at once")),
         };
-        chart.warn(code, printable(&parked.words()), remedy);
+        chart.warn(code, printable(&parked.describe()), remedy);
     }
     match store.lanes_with_ready_tasks() {
         Ok(lanes) => {

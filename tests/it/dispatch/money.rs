@@ -10,8 +10,8 @@ fn message(id: &str, input: u64) -> String {
     )
 }
 
-/// The journal's lines.
-fn journal(pool: &Pool) -> Vec<Value> {
+/// Returns the lines of the log of runs.
+fn usage_log(pool: &Pool) -> Vec<Value> {
     let text = std::fs::read_to_string(pool.path("state/usage.jsonl")).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -27,7 +27,7 @@ fn a_run_that_was_timed_out_counts_with_the_least_that_it_shows() {
     );
     pool.dispatch_once(&[]);
     assert_eq!(pool.task(&id)["failure_class"], "timeout");
-    let line = &journal(&pool)[0];
+    let line = &usage_log(&pool)[0];
     assert_eq!(line["at_least_tokens"]["input"], 7, "{line}");
     assert_eq!(line["at_least_cost_usd"], 7.0, "{line}");
     assert_eq!(line["at_least_model_usage"]["model-x"]["input"], 7, "{line}");
@@ -55,14 +55,14 @@ fn runs_that_were_cancelled_or_lost_count_too_and_the_silent_ones_are_told_of() 
     let dispatcher = pool.dispatcher(&[]);
     pool.until("the agent works", || pool.path("ready").exists());
     pool.ok(&["cancel", &cancelled]);
-    pool.until("the cancelled run is counted", || journal(&pool).len() == 1);
+    pool.until("the cancelled run is counted", || usage_log(&pool).len() == 1);
     std::fs::remove_file(pool.path("ready")).unwrap();
     let lost = pool.submit(&work, &[]);
     pool.until("the agent works", || pool.path("ready").exists());
     dispatcher.kill();
     pool.ok(&["pause", "work"]);
     pool.dispatch_once(&["--lane", "next"]);
-    let lines = journal(&pool);
+    let lines = usage_log(&pool);
     let of = |id: &str| lines.iter().find(|line| line["task_id"] == id).unwrap();
     for (id, outcome) in [(&cancelled, "withheld"), (&lost, "lost")] {
         let line = of(id);
@@ -140,7 +140,7 @@ fn a_vendor_that_tells_no_cost_costs_what_the_prices_say() {
         let told = |key: &str| about.get(key).cloned().unwrap_or_default();
         assert_eq!((told("model"), told("cost_usd")), (model.clone(), cost.clone()), "{about}");
         assert_eq!(told("cost_source"), if cost.is_null() { Value::Null } else { "computed".into() });
-        let line = &journal(&pool)[0];
+        let line = &usage_log(&pool)[0];
         assert_eq!(line.get("model").cloned().unwrap_or_default(), model, "{line}");
         assert_eq!(line.get("cost_usd").cloned().unwrap_or_default(), cost, "{line}");
         let words = pool.ok(&["stats"]);
@@ -165,7 +165,7 @@ fn the_runs_of_a_conversation_add_up_to_its_total_though_one_was_cut_short() {
         std::fs::write(pool.path("go-on"), total(0.25, 20)).unwrap();
         let id = pool.submit(&format!("{}\nsleep 1000", message("m1", 4)), &[]);
         pool.dispatch_once(&[]);
-        let [cut, told] = &journal(&pool)[..] else { panic!("two runs") };
+        let [cut, told] = &usage_log(&pool)[..] else { panic!("two runs") };
         assert_eq!(cut["begins_session"], true, "{cut}");
         assert_eq!(cut.get("at_least_cost_usd").cloned().unwrap_or_default(), least, "{cut}");
         assert_eq!((&told["cost_usd"], &told["cost_source"]), (&rest.into(), &"reported".into()), "{told}");
@@ -187,7 +187,7 @@ fn the_runs_of_a_conversation_add_up_to_its_total_though_one_was_cut_short() {
         let session = format!("session_id={}", told["session_id"].as_str().unwrap());
         pool.submit(&total(0.375, 30), &["--metadata", &session]);
         pool.dispatch_once(&[]);
-        let next = journal(&pool).pop().unwrap();
+        let next = usage_log(&pool).pop().unwrap();
         assert_eq!((&next["cost_usd"], &next["tokens"]["input"]), (&0.125.into(), &10.into()), "{next}");
     }
 }
@@ -201,7 +201,7 @@ fn a_conversation_goes_on_after_its_dispatcher_died_at_its_whole_cost() {
     pool.until("the agent works", || pool.path("ready").exists());
     dispatcher.kill();
     pool.dispatch_once(&[]);
-    let lines = journal(&pool);
+    let lines = usage_log(&pool);
     assert_eq!((lines.len(), &lines[0]["outcome"]), (2, &"lost".into()), "{lines:?}");
     assert_eq!(
         (&lines[1]["cost_usd"], &lines[1]["tokens"]["input"]),
@@ -218,7 +218,7 @@ fn a_conversation_that_no_run_began_costs_nothing_known_at_first() {
     let script = format!("{}\nsleep 1000", message("m1", 4));
     let id = pool.submit(&script, &["--metadata", "session_id=of-a-person"]);
     pool.dispatch_once(&[]);
-    let lines = journal(&pool);
+    let lines = usage_log(&pool);
     assert_eq!((lines.len(), &lines[1]["session_cost_usd"]), (2, &0.25.into()), "{lines:?}");
     assert!(lines.iter().all(|line| line.get("begins_session").is_none()), "{lines:?}");
     assert!(lines[1].get("cost_usd").is_none() && pool.response(&id)["metadata"].get("cost_usd").is_none());

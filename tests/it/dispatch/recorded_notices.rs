@@ -74,7 +74,7 @@ fn judged(recorded: &Recorded, vendors: &Vendors) -> Expected {
         return Expected { class: failure.class.as_str().to_string(), ..Expected::default() };
     };
     let mut found = Expected {
-        class: vendor_refusal.cause.word().to_string(),
+        class: vendor_refusal.cause.as_str().to_string(),
         model: vendor_refusal.model,
         ..Expected::default()
     };

@@ -172,12 +172,12 @@ fn the_journal_of_runs_does_not_grow_for_ever() {
     let pool = Pool::scripted("");
     pool.submit("result one", &[]);
     pool.dispatch_once(&[]);
-    let journal = std::fs::File::options().write(true).open(pool.path("state/usage.jsonl")).unwrap();
-    journal.set_len(64 * 1024 * 1024).unwrap();
+    let log = std::fs::File::options().write(true).open(pool.path("state/usage.jsonl")).unwrap();
+    log.set_len(64 * 1024 * 1024).unwrap();
     pool.submit("result two", &[]);
     pool.dispatch_once(&[]);
     assert_eq!(std::fs::read_to_string(pool.path("state/usage.jsonl")).unwrap().lines().count(), 1);
-    assert_eq!(pool.json(&["stats"])["stats"]["all"]["completed"], 2, "the old journal counts as well");
+    assert_eq!(pool.json(&["stats"])["stats"]["all"]["completed"], 2, "the old log counts as well");
 }
 
 /// How often in a row the vendor was parked, and until when.

@@ -32,7 +32,7 @@ fn queued(max_attempts: Option<u32>) -> Task {
 
 /// Applies a command at `seconds`; a refusal must leave the task alone and say so in one line.
 fn on(task: &mut Task, seconds: i64, request: &RequestCheck, command: &Command) -> Result<Effect, String> {
-    let (before, previous) = (task.clone(), task.journal.response.clone());
+    let (before, previous) = (task.clone(), task.bookkeeping.response.clone());
     let context = TransitionContext { now: &now(seconds), request, previous: previous.as_ref() };
     command.apply(task, &context).map_err(|error| {
         assert_eq!(*task, before, "a refusal changed the task");
@@ -82,7 +82,7 @@ fn a_changed_request_stops_claims_and_success_but_not_failure() {
             assert!(refusal.contains(words), "{refusal}");
             let failed = Answer { status: ResponseStatus::Failed, ..answer(token) };
             on(&mut task, 1, request, &Command::Respond(failed)).unwrap();
-            let response: Response = task.journal.response.unwrap();
+            let response: Response = task.bookkeeping.response.unwrap();
             assert!(response.request_changed_before_response);
             assert_eq!(response.reviewed_request_sha256, SHA);
         }
@@ -199,7 +199,7 @@ fn each_lease_ends_by_the_clock_that_can_be_trusted() {
     }
     // Where the system tells no boot id, the uptime cannot be trusted.
     let lease = LeaseClock { expires_at: at(500), boot: String::new(), until: i64::MAX };
-    task.journal.lease = Some(lease);
+    task.bookkeeping.lease = Some(lease);
     assert!(!task.lease_is_live(&at_moment(500, 0, "")));
 }
 
@@ -239,7 +239,7 @@ fn hostile_words_stay_on_one_line() {
     claim_as_evil(&mut dead, 0);
     run(&mut dead, 60, &Command::Settle).unwrap();
     run(&mut dead, 61, &claim("b")).unwrap_err();
-    dead.status = Status::Parked(evil.into());
+    dead.status = Status::Unknown(evil.into());
     run(&mut dead, 61, &claim("b")).unwrap_err();
     dead.status = Status::Queued;
     run(&mut dead, 61, &Command::Retried { new_id: evil.into(), by: evil.into() }).unwrap_err();
@@ -248,7 +248,7 @@ fn hostile_words_stay_on_one_line() {
 #[test]
 fn the_largest_numbers_overflow_nothing() {
     let mut task = queued(None);
-    (task.fence, task.attempt, task.journal.last_event) = (u64::MAX, u32::MAX, u64::MAX);
+    (task.fence, task.attempt, task.bookkeeping.last_event) = (u64::MAX, u32::MAX, u64::MAX);
     task.spec.priority = i32::MIN;
     run(&mut task, 0, &claim("a")).unwrap();
     assert_eq!(task.fence, u64::MAX, "it never goes back");

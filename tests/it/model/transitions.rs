@@ -86,7 +86,7 @@ fn task(state: &str) -> Task {
     );
     let mut task = Task::from_object(json::parse_object(text.as_bytes()).unwrap()).unwrap();
     (task.attempt, task.fence) = (1, 4);
-    task.journal.last_event = 7;
+    task.bookkeeping.last_event = 7;
     task.status = match state {
         "queued" => Status::Queued,
         "future" => Status::Scheduled { until: at(60) },
@@ -97,7 +97,7 @@ fn task(state: &str) -> Task {
         "failed" => failed(FailureClass::Error),
         "cancel" => failed(FailureClass::Cancelled),
         "dead" => failed(FailureClass::Dead),
-        "parked" => Status::Parked("input_required".to_string()),
+        "parked" => Status::Unknown("input_required".to_string()),
         other => panic!("no state {other}"),
     };
     if ["last", "spent"].contains(&state) {
@@ -127,7 +127,7 @@ fn state_of(task: &Task) -> &'static str {
             | FailureClass::Permanent
             | FailureClass::Other(_) => "failed",
         },
-        Status::Parked(_) => "parked",
+        Status::Unknown(_) => "parked",
     }
 }
 
@@ -143,13 +143,13 @@ fn previous(task: &Task) -> Option<Response> {
         Status::Failed { class: FailureClass::Error, .. } => ResponseStatus::Failed,
         Status::Failed { .. } => {
             apply(&mut draft, &row("cancel"), &RequestCheck::Same, None).unwrap();
-            return draft.journal.response;
+            return draft.bookkeeping.response;
         }
-        Status::Queued | Status::Scheduled { .. } | Status::Claimed(_) | Status::Parked(_) => return None,
+        Status::Queued | Status::Scheduled { .. } | Status::Claimed(_) | Status::Unknown(_) => return None,
     };
     let command = Command::Respond(answer(status, None));
     apply(&mut draft, &command, &RequestCheck::Same, None).unwrap();
-    draft.journal.response
+    draft.bookkeeping.response
 }
 
 fn release(proof: &str, delay_seconds: Option<f64>, spent: bool) -> Command {
@@ -239,12 +239,12 @@ fn check_words(error: &lanes::Error, place: &str) {
 
 /// What a change must and must not have done, whatever the command.
 fn check_change(place: &str, command: &Command, before: &Task, after: &Task) {
-    let new = &after.journal.recent[before.journal.recent.len()..];
+    let new = &after.bookkeeping.recent[before.bookkeeping.recent.len()..];
     assert!(!new.is_empty(), "{place}: no event");
-    for (event, n) in new.iter().zip(before.journal.last_event + 1..) {
+    for (event, n) in new.iter().zip(before.bookkeeping.last_event + 1..) {
         assert_eq!((event.n, event.created_at), (Some(n), now().wall), "{place}");
     }
-    assert_eq!(after.journal.last_event, before.journal.last_event + new.len() as u64, "{place}");
+    assert_eq!(after.bookkeeping.last_event, before.bookkeeping.last_event + new.len() as u64, "{place}");
     assert_eq!(after.updated_at, now().wall, "{place}");
     let claims = u64::from(matches!(command, Command::Claim { .. }));
     assert_eq!(after.fence, before.fence + claims, "{place}: the fence counts claims");
@@ -254,13 +254,13 @@ fn check_change(place: &str, command: &Command, before: &Task, after: &Task) {
         assert_eq!(after.status, before.status, "{place}: what has ended has ended");
     }
     let ends = after.status.is_terminal() && !before.status.is_terminal();
-    assert_eq!(after.journal.response.is_some(), ends, "{place}: an answer exactly when it ends");
+    assert_eq!(after.bookkeeping.response.is_some(), ends, "{place}: an answer exactly when it ends");
     let live = matches!(after.status, Status::Claimed(_)) && claims > 0;
-    assert!(!live || after.journal.lease.is_some(), "{place}: a lease by the uptime");
+    assert!(!live || after.bookkeeping.lease.is_some(), "{place}: a lease by the uptime");
     // Nothing else changes.
     let mut rest = after.clone();
     (rest.status, rest.attempt, rest.fence) = (before.status.clone(), before.attempt, before.fence);
-    (rest.journal, rest.updated_at) = (before.journal.clone(), before.updated_at);
+    (rest.bookkeeping, rest.updated_at) = (before.bookkeeping.clone(), before.updated_at);
     match command {
         Command::Move { .. } => rest.spec.lane.clone_from(&before.spec.lane),
         Command::Edit { .. } => rest.spec.name.clone_from(&before.spec.name),
@@ -338,7 +338,7 @@ fn the_queues_own_event_kinds_cannot_be_forged() {
             let mut task = task(state);
             let command = row(line.split_whitespace().next().unwrap());
             let _ = apply(&mut task, &command, &RequestCheck::Same, None);
-            for event in &task.journal.recent {
+            for event in &task.bookkeeping.recent {
                 assert!(ENGINE_KINDS.contains(&event.kind.as_str()), "{}", event.kind);
             }
         }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Effect, TransitionContext, check_delay, check_lease, check_request, end, held};
+use super::{Effect, TransitionContext, check_delay, check_lease, check_request, current_claim, end};
 use crate::error::{Error, Result};
 use crate::model::event::ENGINE_KINDS;
 use crate::model::id::ClaimToken;
@@ -24,7 +24,7 @@ pub(super) fn claim(
     lease_seconds: f64,
 ) -> Result<Effect> {
     let lease_seconds = check_lease(lease_seconds)?;
-    limits::word("the owner", owner)?;
+    limits::short_text("the owner", owner)?;
     let now = context.now;
     check_available(task, now)?;
     check_request(task, context)?;
@@ -83,7 +83,7 @@ pub(super) fn renew(
     seconds: Option<f64>,
 ) -> Result<Effect> {
     let now = context.now;
-    let claim = held(task, token, "renew")?;
+    let claim = current_claim(task, token, "renew")?;
     let own_length =
         claim.lease_seconds.unwrap_or_else(|| claim.lease_expires_at.seconds_since(claim.claimed_at));
     let seconds = check_lease(seconds.unwrap_or(own_length))?;
@@ -109,7 +109,7 @@ pub(super) fn release(
     spent: Option<&FailureClass>,
 ) -> Result<Effect> {
     let now = context.now;
-    let owner = held(task, token, "release")?.owner.clone();
+    let owner = current_claim(task, token, "release")?.owner.clone();
     let delay = check_delay(delay_seconds.unwrap_or(0.0))?;
     if spent.is_none() {
         task.attempt = task.attempt.saturating_sub(1);
@@ -125,11 +125,11 @@ pub(super) fn release(
         message.push_str(&format!(": {reason}"));
     }
     task.record(now.wall, "released", message, data);
-    task.journal.lease = None;
+    task.bookkeeping.lease = None;
     task.status =
         if delay > 0.0 { Status::Scheduled { until: now.wall.plus_seconds(delay) } } else { Status::Queued };
     if spent.is_some() && task.spec.max_attempts.is_some_and(|max| task.attempt >= max) {
-        end::bury(task, context, reason);
+        end::declare_dead(task, context, reason);
     }
     Ok(Effect::Changed)
 }
@@ -158,7 +158,7 @@ pub(super) fn note(
         .with_hint("write it to a file and name the file"));
     }
     if let Some(token) = token {
-        held(task, token, "add an event to")?;
+        current_claim(task, token, "add an event to")?;
     }
     task.record(context.now.wall, kind, message, data.clone());
     Ok(Effect::Changed)
@@ -173,7 +173,7 @@ pub(super) fn move_to(task: &mut Task, context: &TransitionContext<'_>, lane: &s
         Status::Claimed(claim) => {
             return Err(Refusal::Claimed { id: task.id.clone(), owner: claim.owner.clone() }.into());
         }
-        Status::Completed { .. } | Status::Failed { .. } | Status::Parked(_) => {
+        Status::Completed { .. } | Status::Failed { .. } | Status::Unknown(_) => {
             return Err(Refusal::ended(task, "move", None).into());
         }
     }
@@ -191,7 +191,7 @@ pub(super) fn request_changed(task: &mut Task, context: &TransitionContext<'_>) 
 }
 
 pub(super) fn set_lease_clock(task: &mut Task, now: &Now, seconds: f64) {
-    task.journal.lease = Some(LeaseClock {
+    task.bookkeeping.lease = Some(LeaseClock {
         expires_at: now.wall.plus_seconds(seconds),
         boot: now.boot.clone(),
         until: now.uptime.saturating_add((seconds * 1e6) as i64),
