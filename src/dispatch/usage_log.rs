@@ -95,7 +95,7 @@ impl UsageRecord {
         let least = report.at_least.as_ref();
         Self {
             model: report.models.first().cloned(),
-            begins_session: report.begins_session && self.session_id.is_some(),
+            begins_session: !report.continues_session && self.session_id.is_some(),
             cost_usd: report.cost_usd,
             cost_source: report.cost_source.map(|source| source.as_str().to_string()),
             session_cost_usd: report.totals.cost_usd,

@@ -87,7 +87,7 @@ impl AgentPipes {
 
     /// Returns the time of the last output if the agent has reported its result.
     pub(super) fn done_since(&self) -> Option<Instant> {
-        self.parser.has_result().then_some(self.last_output)
+        self.parser.has_final_result().then_some(self.last_output)
     }
 
     /// Connects the pipes of `child`.

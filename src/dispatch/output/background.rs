@@ -204,6 +204,7 @@ fn set_name(task: &mut BackgroundTask, value: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::output::report::ResultStanding;
     use crate::dispatch::output::{Baseline, Format, RunReport, StreamParser};
 
     const LISTED: &str = r#"{"type":"system","subtype":"background_tasks_changed","tasks":[{"task_id":"a1","task_type":"local_agent","description":"look"}],"session_id":"s"}"#;
@@ -226,12 +227,16 @@ mod tests {
         )
     }
 
+    fn is_interim(report: &RunReport) -> bool {
+        report.result.as_ref().is_some_and(|result| result.standing == ResultStanding::Interim)
+    }
+
     /// Returns the report and, for each line, whether the run had its last result after it.
     fn read(lines: &[&str]) -> (RunReport, Vec<bool>) {
         let mut parser = StreamParser::new(Format::ClaudeStream);
         let feed = |line: &&str| {
             parser.feed(format!("{line}\n").as_bytes(), &mut |_| {});
-            parser.has_result()
+            parser.has_final_result()
         };
         let done = lines.iter().map(feed).collect();
         (parser.finish(&Baseline::Fresh), done)
@@ -244,7 +249,7 @@ mod tests {
             r#"{"type":"system","subtype":"task_updated","task_id":"a1","patch":{"status":"killed"}}"#;
         let lines = [LISTED, STARTED, LAUNCHED, SAYS, killed, &stopped, EMPTY, &result("interim text")];
         let (report, _) = read(&lines);
-        assert!(report.complete && !report.is_interim);
+        assert!(report.has_final_result());
         assert_eq!(report.cut_short.len(), 1, "{:?}", report.cut_short);
         assert!(!report.cut_short[0].is_known);
         assert_eq!(report.cut_short[0].words(), "background agent \"look\" was stopped");
@@ -262,7 +267,7 @@ mod tests {
         assert_eq!((report.text.as_str(), report.cut_short.len()), ("synthesis", 0));
         // Ended while it runs: the last result is all there is, and it is known to be interim.
         let (report, _) = read(&lines[..6]);
-        assert!(report.complete && report.is_interim);
+        assert!(is_interim(&report));
         assert_eq!(report.cut_short[0].ending, Ending::Outstanding);
         assert_eq!(report.text, "interim");
         // Versions that do not report the set.
@@ -288,7 +293,7 @@ mod tests {
         let moved =
             r#"{"type":"system","subtype":"task_updated","task_id":"a1","patch":{"is_backgrounded":true}}"#;
         let (report, _) = read(&[&started, moved, &result("x")]);
-        assert!(report.is_interim);
+        assert!(is_interim(&report));
     }
 
     #[test]
@@ -299,13 +304,13 @@ mod tests {
         let (report, _) = read(&[&command, SAYS, &notified("failed"), SAYS, &result("x")]);
         assert_eq!(report.cut_short, [], "a command that failed, and the agent went on");
         let (report, done) = read(&[&command, SAYS, &result("I wait for the tests.")]);
-        assert!(report.is_interim && !done[2]);
+        assert!(is_interim(&report) && !done[2]);
         let (report, done) = read(&[&command, SAYS, &result("The server runs.\\nSTATUS: done")]);
-        assert!(!report.is_interim && done[2]);
+        assert!(report.has_final_result() && done[2]);
         assert_eq!(report.cut_short[0].words(), "background command \"look\" had not ended");
         let (last, stopped) = (result("The server runs.\\nSTATUS: done"), notified("stopped"));
         let (report, done) = read(&[&command, SAYS, &last, &stopped, EMPTY]);
-        assert!(!report.is_interim && done[4], "stopped with the program, which nobody waits for");
+        assert!(report.has_final_result() && done[4], "stopped with the program, which nobody waits for");
         let watcher = STARTED.replace("\"description\"", "\"ambient\":true,\"description\"");
         let (report, done) = read(&[&watcher, SAYS, &result("x")]);
         assert_eq!((report.cut_short.len(), done[2]), (0, true));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::answer::{ClosingStatus, closing};
 use super::background::Background;
 use super::json::{count, some_text, status, text};
-use super::report::{Baseline, Denial, RunReport};
+use super::report::{AgentResult, Baseline, Denial, ResultStanding, ResultStatus, RunReport};
 use super::tally::Tally;
 use super::tool_call;
 
@@ -31,7 +31,7 @@ impl Claude {
                 // Messages of sub-agents carry the id of the call that started them.
                 if value.get("parent_tool_use_id").is_none_or(Value::is_null) {
                     // Work continues after a result: it was not the last one.
-                    report.complete = false;
+                    report.supersede_result();
                     self.background.agent_continues();
                 }
                 if let Some(message) = value.get("message") {
@@ -41,7 +41,7 @@ impl Claude {
                 }
                 // The service responds again: the errors of the retries no longer apply.
                 report.api_error_status = None;
-                report.error_words = some_text(value, "error").into_iter().collect();
+                report.error_codes = some_text(value, "error").into_iter().collect();
                 if let Some(info) =
                     value.get("api_error_params").and_then(|about| about.get("rate_limit_info"))
                 {
@@ -61,22 +61,30 @@ impl Claude {
             }
             _ => None,
         };
-        report.is_interim = report.complete && self.background.will_continue(!declares_done(report));
+        if report.current_result().is_some() {
+            let will_continue = self.background.will_continue(!declares_done(report));
+            let standing = if will_continue { ResultStanding::Interim } else { ResultStanding::Final };
+            report.result.iter_mut().for_each(|result| result.standing = standing);
+        }
         note
     }
 
     fn result(&mut self, value: &Value, report: &mut RunReport) {
-        report.complete = true;
-        report.is_error = value.get("is_error").and_then(Value::as_bool).unwrap_or(false);
+        let judgement = match value.get("is_error") {
+            Some(Value::Bool(true)) => ResultStatus::Error,
+            _ => ResultStatus::Success {
+                structured: value.get("structured_output").filter(|value| !value.is_null()).cloned(),
+            },
+        };
+        report.result =
+            Some(AgentResult { status: judgement, reason: reason(value), standing: ResultStanding::Final });
         report.text = text(value, "result").to_string();
-        report.structured = value.get("structured_output").filter(|value| !value.is_null()).cloned();
         report.errors.clear();
         for error in value.get("errors").and_then(Value::as_array).into_iter().flatten() {
             report.add_error(error.as_str().unwrap_or_default());
         }
-        report.terminal_reason = reason(value);
         report.api_error_status = status(value, "api_error_status");
-        report.error_words.extend(some_text(value, "api_error"));
+        report.error_codes.extend(some_text(value, "api_error"));
         report.denials = value
             .get("permission_denials")
             .and_then(Value::as_array)
@@ -106,7 +114,7 @@ impl Claude {
 /// Returns whether the agent declares its work finished. A command that it left running, such as a server, is then
 /// not waited for. A background agent is: its end would be reported to the agent, which would continue.
 fn declares_done(report: &RunReport) -> bool {
-    report.is_error || closing(&report.text) == Some(ClosingStatus::Done)
+    report.has_error_result() || closing(&report.text) == Some(ClosingStatus::Done)
 }
 
 fn system(value: &Value, report: &mut RunReport) -> Option<String> {
@@ -175,11 +183,10 @@ mod tests {
     #[test]
     fn a_whole_run() {
         let (report, notes) = read(&[INIT, RETRY, TEXT, TOOL, RESULT], &Baseline::Fresh);
-        assert!(report.complete && !report.is_error);
+        assert_eq!(report.result, Some(AgentResult::success(Some("completed".to_string()))));
         assert_eq!(report.text, "the answer");
         assert_eq!(report.session_id.as_deref(), Some("s1"));
         assert_eq!(report.cli_version.as_deref(), Some("2.1.329"));
-        assert_eq!(report.terminal_reason.as_deref(), Some("completed"));
         assert_eq!(report.api_error_status, None);
         assert_eq!(report.turns, Some(2));
         assert_eq!(report.denials, [Denial { call: "Bash: touch x".to_string() }]);
@@ -218,22 +225,23 @@ mod tests {
     fn errors_are_read_from_is_error_and_errors() {
         let api = r#"{"type":"result","subtype":"success","is_error":true,"result":"API Error: 529","terminal_reason":"api_error","api_error_status":529,"session_id":"s"}"#;
         let (report, _) = read(&[api], &Baseline::Fresh);
-        assert!(report.complete && report.is_error);
+        assert_eq!(report.result, Some(AgentResult::error(Some("api_error".to_string()))));
         assert_eq!(report.api_error_status, Some(529));
         let budget = r#"{"type":"result","subtype":"error_max_budget_usd","is_error":true,"errors":["Reached maximum budget"],"session_id":"s"}"#;
         let (report, _) = read(&[budget], &Baseline::Fresh);
-        assert_eq!(report.terminal_reason.as_deref(), Some("error_max_budget_usd"));
+        assert_eq!(report.result, Some(AgentResult::error(Some("error_max_budget_usd".to_string()))));
         assert_eq!(report.errors, ["Reached maximum budget"]);
     }
 
     #[test]
     fn half_a_result_is_no_result_and_work_after_a_result_reopens_the_run() {
         let (report, _) = read(&[INIT, &RESULT[..80]], &Baseline::Fresh);
-        assert!(!report.complete);
+        assert_eq!(report.result, None);
         let (report, _) = read(&[RESULT, TEXT], &Baseline::Fresh);
-        assert!(!report.complete);
+        assert_eq!(report.current_result(), None);
+        assert!(report.result.is_some_and(|result| result.standing == ResultStanding::Superseded));
         let (report, _) = read(&[RESULT, TEXT, RESULT], &Baseline::Fresh);
-        assert!(report.complete);
+        assert!(report.has_final_result());
         assert!((report.cost_usd.expect("known") - 0.1196).abs() < 1e-9);
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::json::{count, some_text, status_in, text};
 use super::note::one_line;
-use super::report::{Baseline, Denial, RunReport, Totals};
+use super::report::{AgentResult, Baseline, Denial, RunReport, Totals};
 use super::usage::Tokens;
 
 /// The end of a program's message about a file that the sandbox keeps read-only.
@@ -27,21 +27,17 @@ impl Codex {
                 None
             }
             "turn.started" => {
-                report.complete = false;
+                report.supersede_result();
                 None
             }
             "turn.completed" => {
-                report.complete = true;
-                report.is_error = false;
-                report.terminal_reason = Some("completed".to_string());
+                report.result = Some(AgentResult::success(Some("completed".to_string())));
                 self.turns += 1;
                 self.total = value.get("usage").map(tokens).or(self.total);
                 None
             }
             "turn.failed" => {
-                report.complete = true;
-                report.is_error = true;
-                report.terminal_reason = Some("turn.failed".to_string());
+                report.result = Some(AgentResult::error(Some("turn.failed".to_string())));
                 let message = text(value.get("error").unwrap_or(&Value::Null), "message");
                 report.api_error_status = status_in(message);
                 report.errors.clear();
@@ -164,7 +160,7 @@ mod tests {
     #[test]
     fn a_whole_run() {
         let (report, notes) = read(RUN, &Baseline::Fresh);
-        assert!(report.complete && !report.is_error);
+        assert_eq!(report.result, Some(AgentResult::success(Some("completed".to_string()))));
         assert_eq!(report.text, "final text");
         assert_eq!(report.session_id.as_deref(), Some("t1"));
         assert_eq!(report.denials, [Denial { call: "q.add".to_string() }]);
@@ -195,7 +191,7 @@ mod tests {
             "{\"type\":\"turn.started\"}\n{\"type\":\"turn.failed\",\"error\":{\"message\":\"exceeded retry limit, last status: 429 Too Many Requests\"}}",
             &Baseline::Fresh,
         );
-        assert!(report.complete && report.is_error);
+        assert_eq!(report.result, Some(AgentResult::error(Some("turn.failed".to_string()))));
         assert_eq!(report.api_error_status, Some(429));
         assert_eq!(report.errors, ["exceeded retry limit, last status: 429 Too Many Requests"]);
     }
@@ -203,7 +199,7 @@ mod tests {
     #[test]
     fn without_an_end_of_turn_there_is_no_result() {
         let cut = RUN.find("{\"type\":\"turn.completed\"").expect("present");
-        assert!(!read(&RUN[..cut], &Baseline::Fresh).0.complete);
+        assert_eq!(read(&RUN[..cut], &Baseline::Fresh).0.result, None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::json::{count, some_text, status, text};
-use super::report::RunReport;
+use super::report::{AgentResult, RunReport};
 use super::tool_call;
 use super::usage::Tokens;
 
@@ -60,9 +60,10 @@ impl Gemini {
 }
 
 fn result(value: &Value, report: &mut RunReport) {
-    report.complete = true;
-    report.is_error = text(value, "status") != "success";
-    report.terminal_reason = some_text(value, "status");
+    report.result = Some(match some_text(value, "status") {
+        Some(status) if status == "success" => AgentResult::success(Some(status)),
+        status => AgentResult::error(status),
+    });
     if let Some(error) = value.get("error") {
         report.add_error(text(error, "message"));
         report.api_error_status = status(error, "code");
@@ -113,7 +114,7 @@ mod tests {
 {"type":"result","status":"success","stats":{"total_tokens":12,"input_tokens":10,"output_tokens":2,"cached":4,"duration_ms":5,"tool_calls":1}}
 "#,
         );
-        assert!(report.complete && !report.is_error);
+        assert_eq!(report.result, Some(AgentResult::success(Some("success".to_string()))));
         assert_eq!(report.text, "All done");
         assert_eq!(report.session_id.as_deref(), Some("g1"));
         assert_eq!(report.models, ["gemini-x"]);
@@ -128,7 +129,7 @@ mod tests {
 {"type":"result","status":"error","error":{"type":"FatalTurnLimitedError","message":"too many turns","code":53}}
 "#,
         );
-        assert!(report.complete && report.is_error);
+        assert_eq!(report.result, Some(AgentResult::error(Some("error".to_string()))));
         assert_eq!(report.text, "partly");
         assert_eq!(report.errors, ["too many turns"]);
     }

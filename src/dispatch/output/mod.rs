@@ -23,6 +23,7 @@ pub(crate) use answer::{ClosingStatus, closing, json_value, verdict};
 pub use note::Note;
 pub(crate) use note::one_line;
 pub(crate) use report::CutShort;
+pub(crate) use report::{AgentResult, ResultStatus};
 pub use report::{Baseline, RunReport, Totals};
 pub(crate) use usage::{AtLeast, CostSource, ModelUsage, plus_cost};
 pub use usage::{Tokens, Usage};
@@ -127,7 +128,7 @@ impl StreamParser {
     /// Returns whether the service refuses the account while the agent keeps retrying.
     pub fn is_refused(&self) -> bool {
         let status = self.report.api_error_status;
-        !self.report.complete && status.is_some_and(|status| self.refusing.contains(&status))
+        self.report.current_result().is_none() && status.is_some_and(|status| self.refusing.contains(&status))
     }
 
     /// Parses the next bytes, which may end anywhere, and passes progress to `note`.
@@ -136,7 +137,7 @@ impl StreamParser {
         if let Decoder::Text(kept) = decoder {
             let room = LONGEST_TEXT - kept.len();
             kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
-            report.text_cut |= bytes.len() > room;
+            report.is_text_truncated |= bytes.len() > room;
         }
         lines.feed(bytes, |line| read_line(decoder, report, line, note));
     }
@@ -147,8 +148,8 @@ impl StreamParser {
     }
 
     /// Returns whether the agent has reported its last result, after which only clean-up remains.
-    pub fn has_result(&self) -> bool {
-        self.report.complete && !self.report.is_interim
+    pub fn has_final_result(&self) -> bool {
+        self.report.has_final_result()
     }
 
     /// Returns the report after the end of the output. `baseline` holds the totals of earlier runs of the same
@@ -157,7 +158,7 @@ impl StreamParser {
         let Self { lines, decoder, report, .. } = &mut self;
         lines.finish(|line| read_line(decoder, report, line, &mut |_| {}));
         report.skipped_lines += lines.overlong();
-        report.begins_session = *baseline == Baseline::Fresh;
+        report.continues_session = *baseline != Baseline::Fresh;
         match self.decoder {
             Decoder::Claude(claude) => claude.finish(&mut self.report, baseline),
             Decoder::Codex(codex) => codex.finish(&mut self.report, baseline),
@@ -232,7 +233,7 @@ mod tests {
         for piece in [&b"one\ntw"[..], b"o\n\xff", b"\n"] {
             parser.feed(piece, &mut |note| notes.push(note.text));
         }
-        assert!(!parser.has_result());
+        assert!(!parser.has_final_result());
         let report = parser.finish(&Baseline::Fresh);
         assert_eq!(report.text, "one\ntwo\n\u{fffd}\n");
         assert_eq!(notes, ["one", "two", "\u{fffd}"]);
@@ -246,7 +247,7 @@ mod tests {
             parser.feed(garbage, &mut |_| {});
             parser.feed(b"{\"type\":\"resu", &mut |_| {});
             let report = parser.finish(&Baseline::Fresh);
-            assert!(!report.complete, "{format:?}");
+            assert_eq!(report.result, None, "{format:?}");
             if format.has_result_object() {
                 assert_eq!(report.skipped_lines, 8, "{format:?}");
             }
@@ -261,6 +262,6 @@ mod tests {
         parser.feed(&block, &mut |_| {});
         let report = parser.finish(&Baseline::Fresh);
         assert_eq!(report.text.len(), LONGEST_TEXT);
-        assert!(report.text_cut);
+        assert!(report.is_text_truncated);
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::json::{amount, count, some_text, status, text};
-use super::report::RunReport;
+use super::report::{AgentResult, RunReport};
 use super::tool_call;
 use super::usage::{AtLeast, Tokens, plus_cost};
 
@@ -11,6 +11,8 @@ use super::usage::{AtLeast, Tokens, plus_cost};
 pub(super) struct Opencode {
     step_text: String,
     steps: u64,
+    /// An error was reported; the steps after it do not make the run a success.
+    has_failed: bool,
 }
 
 impl Opencode {
@@ -23,7 +25,7 @@ impl Opencode {
         match text(value, "type") {
             "step_start" => {
                 self.step_text.clear();
-                report.complete = false;
+                report.supersede_result();
                 None
             }
             "text" => {
@@ -45,17 +47,23 @@ impl Opencode {
                 self.step_finished(part, report);
                 None
             }
-            "error" => Some(failed(value.get("error").unwrap_or(&nothing), report)),
+            "error" => {
+                self.has_failed = true;
+                Some(failed(value.get("error").unwrap_or(&nothing), report))
+            }
             _ => None,
         }
     }
 
     fn step_finished(&mut self, part: &Value, report: &mut RunReport) {
         self.steps += 1;
-        let reason = text(part, "reason");
-        // "tool-calls" means that another step follows.
-        report.complete = !reason.is_empty() && reason != "tool-calls";
-        report.terminal_reason = some_text(part, "reason");
+        report.result = match some_text(part, "reason") {
+            // Another step follows.
+            Some(reason) if reason == "tool-calls" => None,
+            Some(reason) if self.has_failed => Some(AgentResult::error(Some(reason))),
+            Some(reason) => Some(AgentResult::success(Some(reason))),
+            None => None,
+        };
         if let Some(cost) = amount(part, "cost") {
             report.cost_usd = Some(plus_cost(report.cost_usd, cost));
         }
@@ -75,7 +83,7 @@ impl Opencode {
     pub(super) fn finish(self, report: &mut RunReport) {
         report.turns = (self.steps > 0).then_some(self.steps);
         // Each step reports its own share; that of the unfinished step is missing.
-        if let (false, Some(tokens)) = (report.complete, report.tokens) {
+        if let (None, Some(tokens)) = (report.current_result(), report.tokens) {
             let cost_usd = report.cost_usd.take();
             report.tokens = None;
             report.at_least = Some(AtLeast { tokens, cost_usd, ..AtLeast::default() });
@@ -87,9 +95,7 @@ fn failed(error: &Value, report: &mut RunReport) -> String {
     let nothing = Value::Null;
     let data = error.get("data").unwrap_or(&nothing);
     let message = some_text(data, "message").unwrap_or_else(|| text(error, "name").to_string());
-    report.complete = true;
-    report.is_error = true;
-    report.terminal_reason = some_text(error, "name");
+    report.result = Some(AgentResult::error(some_text(error, "name")));
     report.api_error_status = status(data, "statusCode");
     report.add_error(&message);
     message
@@ -118,7 +124,7 @@ mod tests {
 {"type":"step_finish","timestamp":1,"sessionID":"ses_1","part":{"reason":"stop","cost":0.5,"tokens":{"total":3,"input":2,"output":1,"reasoning":0,"cache":{"read":5,"write":0}}}}
 "#,
         );
-        assert!(report.complete && !report.is_error);
+        assert_eq!(report.result, Some(AgentResult::success(Some("stop".to_string()))));
         assert_eq!(report.text, "done");
         assert_eq!(report.session_id.as_deref(), Some("ses_1"));
         assert_eq!(report.cost_usd, Some(0.75));
@@ -129,7 +135,7 @@ mod tests {
     #[test]
     fn a_step_that_calls_tools_is_not_the_end() {
         let report = read(r#"{"type":"step_finish","sessionID":"s","part":{"reason":"tool-calls"}}"#);
-        assert!(!report.complete);
+        assert_eq!(report.result, None);
     }
 
     #[test]
@@ -137,8 +143,18 @@ mod tests {
         let report = read(
             r#"{"type":"error","sessionID":"s","error":{"name":"APIError","data":{"message":"slow down","statusCode":429,"isRetryable":true}}}"#,
         );
-        assert!(report.complete && report.is_error);
+        assert_eq!(report.result, Some(AgentResult::error(Some("APIError".to_string()))));
         assert_eq!(report.api_error_status, Some(429));
         assert_eq!(report.errors, ["slow down"]);
+    }
+    #[test]
+    fn steps_after_an_error_do_not_make_the_run_a_success() {
+        let report = read(
+            r#"{"type":"error","sessionID":"s","error":{"name":"APIError"}}
+{"type":"step_start","sessionID":"s","part":{}}
+{"type":"step_finish","sessionID":"s","part":{"reason":"stop"}}
+"#,
+        );
+        assert_eq!(report.result, Some(AgentResult::error(Some("stop".to_string()))));
     }
 }

@@ -78,64 +78,133 @@ impl CutShort {
     }
 }
 
-/// Everything one run told about itself. A missing figure is unknown, never zero.
+/// Whether an agent's result is its last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResultStanding {
+    /// Only clean-up remains.
+    Final,
+    /// Background work continues, and another result will follow.
+    Interim,
+    /// The agent has continued to work since, so the run has no result until the next one.
+    Superseded,
+}
+
+/// How an agent judges its work.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ResultStatus {
+    /// The work succeeded.
+    Success {
+        /// The answer as a value, if the vendor validated it against a schema.
+        structured: Option<Value>,
+    },
+    /// The work failed.
+    Error,
+}
+
+/// The result object that an agent reports at the end of its work.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentResult {
+    /// Success or error.
+    pub status: ResultStatus,
+    /// The vendor's code for the reason why the run ended.
+    pub reason: Option<String>,
+    /// Whether it is the last result.
+    pub standing: ResultStanding,
+}
+
+impl AgentResult {
+    /// Creates a final success without a structured answer.
+    pub fn success(reason: Option<String>) -> Self {
+        let status = ResultStatus::Success { structured: None };
+        Self { status, reason, standing: ResultStanding::Final }
+    }
+
+    /// Creates a final error.
+    pub fn error(reason: Option<String>) -> Self {
+        Self { status: ResultStatus::Error, reason, standing: ResultStanding::Final }
+    }
+}
+
+/// The facts that the output of a run contains. A missing figure is unknown, never zero.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunReport {
-    /// A result object was seen: the agent says that it is done.
-    pub complete: bool,
-    /// The result is an interim one: work in the background goes on, and another result will follow.
-    pub is_interim: bool,
-    /// Work in the background that did not come to its own end.
-    pub cut_short: Vec<CutShort>,
-    /// The model has said or done something.
-    pub has_worked: bool,
-    /// The agent says that it failed.
-    pub is_error: bool,
-    /// The answer: the agent's last message.
+    /// The latest result, if the agent has reported one; see [`RunReport::current_result`].
+    pub result: Option<AgentResult>,
+    /// The agent's last message: the answer if the run succeeds.
     pub text: String,
-    /// The answer was longer than what is kept.
-    pub text_cut: bool,
-    /// The answer as a value, where the vendor checked it against a schema.
-    pub structured: Option<Value>,
-    /// What went wrong, in the agent's words.
+    /// Whether `text` is only the beginning of a message that was too long.
+    pub is_text_truncated: bool,
+    /// Whether the model has produced a message or a tool call.
+    pub has_worked: bool,
+    /// Background work that did not finish by itself.
+    pub cut_short: Vec<CutShort>,
+    /// Error messages of the agent.
     pub errors: Vec<String>,
     /// HTTP status of the vendor's service that ended the run, or of its last retry.
     pub api_error_status: Option<u16>,
-    /// The vendor's word for why the run ended.
-    pub terminal_reason: Option<String>,
-    /// What the program told of its account's limits, the last few objects as they came.
+    /// Codes of the agent program for the last refusal by the service.
+    pub error_codes: Vec<String>,
+    /// The last few JSON objects about the limits of the account, unchanged.
     pub limits: Vec<Value>,
-    /// The program's words, meant for programs, for what the service refused last.
-    pub error_words: Vec<String>,
-    /// Tool calls that were not permitted; the run may still call itself a success.
+    /// Denied tool calls; the run may be a success nevertheless.
     pub denials: Vec<Denial>,
-    /// The conversation.
+    /// Id of the conversation.
     pub session_id: Option<String>,
-    /// It began with this run.
-    pub begins_session: bool,
-    /// Models that worked on it.
+    /// Whether the run continues an earlier conversation.
+    pub continues_session: bool,
+    /// Models that worked on the task.
     pub models: Vec<String>,
     /// Version of the agent program.
     pub cli_version: Option<String>,
-    /// Dollars for this run alone.
+    /// Cost of this run alone, in US dollars.
     pub cost_usd: Option<f64>,
-    /// Where they come from; nothing until prices were looked at.
+    /// Origin of the cost; `None` before the configured prices were consulted.
     pub cost_source: Option<CostSource>,
     /// Tokens of this run alone.
     pub tokens: Option<Tokens>,
-    /// The same by model, where the models are known.
+    /// Tokens and cost of this run by model, if the models are known.
     pub usage: Usage,
-    /// In place of these figures, the least that a run used which did not come to tell them.
+    /// The lower bound that replaces these figures if the run was interrupted before it reported them.
     pub at_least: Option<AtLeast>,
     /// Totals of the conversation after this run, the [`Baseline`] of the next.
     pub totals: Totals,
-    /// Turns of this run.
+    /// Number of turns of this run.
     pub turns: Option<u64>,
-    /// Lines that were no JSON objects with a type, or too long.
+    /// Number of lines that were skipped: too long, or not a JSON object with a type.
     pub skipped_lines: u64,
 }
 
 impl RunReport {
+    /// Returns the result of the run, unless the agent has continued to work since it reported one.
+    pub fn current_result(&self) -> Option<&AgentResult> {
+        self.result.as_ref().filter(|result| result.standing != ResultStanding::Superseded)
+    }
+
+    /// Returns whether the agent has reported its last result.
+    pub fn has_final_result(&self) -> bool {
+        self.result.as_ref().is_some_and(|result| result.standing == ResultStanding::Final)
+    }
+
+    /// Returns whether the latest result is an error, even if the agent has continued to work since.
+    pub fn has_error_result(&self) -> bool {
+        self.result.as_ref().is_some_and(|result| result.status == ResultStatus::Error)
+    }
+
+    /// Returns the structured answer of the latest result.
+    pub fn structured(&self) -> Option<&Value> {
+        match &self.result.as_ref()?.status {
+            ResultStatus::Success { structured } => structured.as_ref(),
+            ResultStatus::Error => None,
+        }
+    }
+
+    /// Marks the result as superseded: the agent continues to work.
+    pub fn supersede_result(&mut self) {
+        if let Some(result) = &mut self.result {
+            result.standing = ResultStanding::Superseded;
+        }
+    }
+
     /// Remembers a model, each once.
     pub fn add_model(&mut self, model: &str) {
         if !model.is_empty() && !self.models.iter().any(|known| known == model) {

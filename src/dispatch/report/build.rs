@@ -244,7 +244,7 @@ fn metadata(run: &ReportInput<'_>) -> Object {
         ("duration_seconds", run.result.duration.as_secs_f64().into()),
         ("attempt", run.task.attempt.into()),
         ("denied_tools", list(report.denials.iter().map(|denial| denial.call.clone()).collect())),
-        ("truncated", if report.text_cut { true.into() } else { Value::Null }),
+        ("truncated", if report.is_text_truncated { true.into() } else { Value::Null }),
     ])
 }
 

@@ -142,8 +142,9 @@ fn lost_record(
         let micros = since_1970.and_then(|time| i64::try_from(time.as_micros()).ok());
         ended = ended.max(micros.map_or(started, Time::from_micros));
     }
-    let report = read_report(store, prices, attempt, record)?.unwrap_or_default();
-    Ok(UsageRecord {
+    let report = read_report(store, prices, attempt, record)?;
+    let reported_session = report.as_ref().and_then(|report| report.session_id.clone());
+    let usage = UsageRecord {
         started_at: started.to_string(),
         ended_at: ended.to_string(),
         task_id: task.id.to_string(),
@@ -153,11 +154,14 @@ fn lost_record(
         vendor: record.vendor.clone(),
         outcome: FailureClass::Lost.as_str().to_string(),
         seconds: ended.seconds_since(started),
-        cli_version: report.cli_version.clone(),
-        session_id: report.session_id.clone().or(record.resume_id.clone()).or(record.session_id.clone()),
+        cli_version: report.as_ref().and_then(|report| report.cli_version.clone()),
+        session_id: reported_session.or(record.resume_id.clone()).or(record.session_id.clone()),
         ..UsageRecord::default()
-    }
-    .take(&report))
+    };
+    Ok(match &report {
+        Some(report) => usage.take(report),
+        None => usage,
+    })
 }
 
 fn end_run(run: Option<&RunId>) -> Result<()> {
@@ -247,9 +251,6 @@ fn completed_report(
     let Some(report) = read_report(store, prices, attempt, record)? else {
         return Ok(None);
     };
-    if !report.complete {
-        return Ok(None);
-    }
     let now = store.now().wall;
     let run = RunEvidence {
         report: &report,

@@ -7,7 +7,9 @@ use super::evidence::{
 };
 use super::usage_limit::{FailureDiagnosis, diagnose, refused_answer, requested_pause};
 use crate::dispatch::outcome::{Exit, Failure, Outcome, REFUSAL_REASONS, RunAnswer, StopReason};
-use crate::dispatch::output::{self, ClosingStatus, CutShort, RunReport, one_line};
+use crate::dispatch::output::{
+    self, AgentResult, ClosingStatus, CutShort, ResultStatus, RunReport, one_line,
+};
 use crate::dispatch::vendor::{NoticeMeaning, NoticeSource};
 use crate::model::{CooldownCause, FailureClass, duration};
 
@@ -23,7 +25,7 @@ pub fn classify(run: &RunEvidence<'_>, wants_json: bool) -> Outcome {
             return Outcome::Withheld(reason);
         }
         // A complete result counts, however the process was ended.
-        Some(reason @ StopReason::Shutdown) if !run.report.complete || run.report.is_interim => {
+        Some(reason @ StopReason::Shutdown) if !run.report.has_final_result() => {
             return Outcome::Withheld(reason);
         }
         _ => {}
@@ -31,8 +33,11 @@ pub fn classify(run: &RunEvidence<'_>, wants_json: bool) -> Outcome {
     if let Some(failure) = wrong_session(run) {
         return Outcome::Failed(failure);
     }
-    let failure = if run.report.complete {
-        reported_failure(run)
+    let failure = if let Some(result) = run.report.current_result() {
+        match result.status {
+            ResultStatus::Success { .. } => failure_of_success(run),
+            ResultStatus::Error => Some(reported_failure(run, result)),
+        }
     } else if matches!(run.stopped, Some(StopReason::Timeout | StopReason::Silent)) {
         Some(timeout(run))
     } else if run.format.has_result_object() {
@@ -47,7 +52,7 @@ pub fn classify(run: &RunEvidence<'_>, wants_json: bool) -> Outcome {
 }
 
 fn answer_of(report: &RunReport, wants_json: bool) -> RunAnswer {
-    let parsed = wants_json.then(|| match &report.structured {
+    let parsed = wants_json.then(|| match report.structured() {
         Some(value) => Ok(value.clone()),
         None => output::json_value(&report.text),
     });
@@ -73,32 +78,32 @@ fn wrong_session(run: &RunEvidence<'_>) -> Option<Failure> {
     })
 }
 
-/// Returns the failure of a run that reported a result, if the result is one.
-fn reported_failure(run: &RunEvidence<'_>) -> Option<Failure> {
-    let report = run.report;
-    if !report.is_error {
-        // A limit may be presented as an ordinary answer; then an event says so too.
-        if let Some(diagnosis) = refused_answer(run, report.text.trim()) {
-            return vendor_failure(&diagnosis, &report.text);
-        }
-        return report.text.trim().is_empty().then(|| {
-            let message = "the agent ended its turn without an answer";
-            Failure::new(FailureClass::Error, with_detail(message, run.stderr))
-        });
+/// Returns the failure of a run that reported success: its answer is a refusal by the vendor, or empty.
+fn failure_of_success(run: &RunEvidence<'_>) -> Option<Failure> {
+    let text = &run.report.text;
+    // A limit may be presented as an ordinary answer; then an event reports it too.
+    if let Some(diagnosis) = refused_answer(run, text.trim()) {
+        return vendor_failure(&diagnosis, text);
     }
+    text.trim().is_empty().then(|| {
+        let message = "the agent ended its turn without an answer";
+        Failure::new(FailureClass::Error, with_detail(message, run.stderr))
+    })
+}
+
+/// Returns the failure of a run that reported an error.
+fn reported_failure(run: &RunEvidence<'_>, result: &AgentResult) -> Failure {
+    let report = run.report;
     let diagnosis = diagnosis(run);
     let told = service_messages(run);
     let words = if told.is_empty() { one_line(run.stderr, 1000) } else { told };
     let words = if words.is_empty() { agent_message(report) } else { words };
-    let reason = report.terminal_reason.as_deref().unwrap_or("error");
+    let reason = result.reason.as_deref().unwrap_or("error");
     let message = match report.api_error_status {
         Some(status) => format!("the agent failed ({reason}, HTTP {status}): {words}"),
         None => format!("the agent failed ({reason}): {words}"),
     };
-    Some(
-        vendor_failure(&diagnosis, &words)
-            .unwrap_or_else(|| Failure::new(class_of(diagnosis.cause), message)),
-    )
+    vendor_failure(&diagnosis, &words).unwrap_or_else(|| Failure::new(class_of(diagnosis.cause), message))
 }
 
 /// Diagnoses a failure by the service's message or, without one, by the end of standard error.
@@ -234,14 +239,13 @@ mod tests {
     }
 
     fn complete(text: &str) -> RunReport {
-        RunReport { complete: true, text: text.to_string(), ..RunReport::default() }
+        RunReport { result: Some(AgentResult::success(None)), text: text.to_string(), ..RunReport::default() }
     }
 
     fn failed(text: &str, status: Option<u16>, reason: &str) -> RunReport {
         RunReport {
-            is_error: true,
+            result: Some(AgentResult::error(Some(reason.to_string()))),
             api_error_status: status,
-            terminal_reason: Some(reason.to_string()),
             ..complete(text)
         }
     }

@@ -47,7 +47,7 @@ pub struct RunEvidence<'a> {
 pub(super) fn service_messages(run: &RunEvidence<'_>) -> String {
     let report = run.report;
     // This format reports a failed call of the service in place of the answer.
-    let is_in_text = report.is_error && run.format == Format::ClaudeStream;
+    let is_in_text = report.has_error_result() && run.format == Format::ClaudeStream;
     if report.errors.is_empty() && !is_in_text { String::new() } else { agent_message(report) }
 }
 
@@ -58,7 +58,9 @@ pub(super) fn last_service_message(run: &RunEvidence<'_>) -> String {
     match report.errors.last() {
         Some(last) if run.format != Format::ClaudeStream => last.clone(),
         Some(_) => report.errors.join("; "),
-        None if report.is_error && run.format == Format::ClaudeStream => report.text.trim().to_string(),
+        None if report.has_error_result() && run.format == Format::ClaudeStream => {
+            report.text.trim().to_string()
+        }
         None => String::new(),
     }
 }

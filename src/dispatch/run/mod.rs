@@ -176,7 +176,7 @@ impl RunContext<'_> {
         }
         report.name_model(record.model.as_deref());
         self.plan.prices.complete(&mut report);
-        if report.complete && report.text.is_empty() {
+        if report.current_result().is_some() && report.text.is_empty() {
             // The stream lacks a line that was too long to be parsed.
             let last = attempt.read(files::LAST_MESSAGE, LONGEST_TEXT as u64).ok().flatten();
             report.text = String::from_utf8_lossy(&last.unwrap_or_default()).into_owned();

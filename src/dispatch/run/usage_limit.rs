@@ -28,7 +28,8 @@ pub(crate) struct FailureDiagnosis {
 /// Determines the cause of a failed run from `message`, whose source is `speaker`, and from all other evidence.
 pub(crate) fn diagnose(run: &RunEvidence<'_>, message: &str, speaker: NoticeSource) -> FailureDiagnosis {
     let notices = run.notices;
-    let reasons = run.report.terminal_reason.iter().chain(&run.report.error_words);
+    let reason = run.report.result.as_ref().and_then(|result| result.reason.as_ref());
+    let reasons = reason.into_iter().chain(&run.report.error_codes);
     if let Some(cause) = reasons.into_iter().find_map(|reason| notices.reason(reason)) {
         return FailureDiagnosis {
             cause,
@@ -89,7 +90,7 @@ fn match_of(cause: NoticeMeaning) -> NoticeMatch {
 
 fn exit_cause(run: &RunEvidence<'_>) -> Option<NoticeMeaning> {
     match run.exit {
-        Exit::Code(code) if !run.report.complete => run.notices.exit(code),
+        Exit::Code(code) if run.report.current_result().is_none() => run.notices.exit(code),
         _ => None,
     }
 }

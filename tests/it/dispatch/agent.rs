@@ -132,7 +132,7 @@ fn a_run_ends_at_its_timeout() {
     let (finished, report) = scene.run_plainly(spec);
     assert_eq!(finished.stopped, Some(StopReason::Timeout));
     assert_eq!(finished.exit, Exit::Signal(15));
-    assert!(!report.complete);
+    assert_eq!(report.current_result(), None);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn tools_in_their_own_session_die_with_a_killed_agent() {
     spec.linger = Duration::from_millis(100);
     let (finished, report) = scene.run_plainly(spec);
     assert_eq!(finished.stopped, Some(StopReason::Lingering));
-    assert!(report.complete, "the result came before the process was ended");
+    assert!(report.has_final_result(), "the result came before the process was ended");
     assert!(pids(&file).into_iter().all(|pid| !is_alive(pid)));
 }
 
@@ -242,7 +242,7 @@ fn broken_output_is_survived() {
     let scene = Scene::new();
     let (finished, report) = scene.run_plainly(scene.spec(&stand_in("half_line.sh"), &[]));
     assert_eq!(finished.exit, Exit::Code(0));
-    assert_eq!((report.complete, report.skipped_lines), (false, 1));
+    assert_eq!((report.result.is_some(), report.skipped_lines), (false, 1));
     assert_eq!(report.session_id.as_deref(), Some("s-1"));
 
     let scene = Scene::new();
@@ -251,7 +251,7 @@ fn broken_output_is_survived() {
 
     let scene = Scene::new();
     let (finished, report) = scene.run_plainly(scene.spec(&stand_in("silent.sh"), &[]));
-    assert_eq!((finished.exit, report.complete), (Exit::Code(0), false));
+    assert_eq!((finished.exit, report.result), (Exit::Code(0), None));
 }
 
 #[test]
