@@ -220,7 +220,7 @@ fn work(
     };
     let guard_pool = GuardPool::of_this_process();
     let dispatcher = Dispatcher::new(store, plan, follower, &guard_pool, &observe);
-    obey_signals(dispatcher.control())?;
+    obey_signals(dispatcher.shutdown_handle())?;
     let ended = dispatcher.run();
     if !log.finish(store.now().wall) && ended.is_ok() {
         // The log's thread still holds standard output, which an ordinary end would wait for.
@@ -242,7 +242,7 @@ fn print_event(out: &mut Output, at: Time, event: &DispatchEvent, form: LogForm)
     } else {
         let time = now.get(11..19).unwrap_or_default();
         let task = event.task_id().map(|id| format!(" {id}:")).unwrap_or_default();
-        out.line(&printable(&format!("{time}{task} {}", event.words())))?;
+        out.line(&printable(&format!("{time}{task} {}", event.message())))?;
     }
     out.flush()
 }

@@ -110,7 +110,7 @@ mod tests {
                 began.send(()).expect("the test waits");
                 may_go.recv().expect("the test lets it go");
             }
-            into.lock().expect("no panic").push(event.words());
+            into.lock().expect("no panic").push(event.message());
         });
         let at = Time::from_micros(0);
         let add = |words: &str| log.add(at, DispatchEvent::Warning { message: words.to_string() });

@@ -37,7 +37,9 @@ impl<'a> Admission<'a> {
         let mut models = self.cooldowns.values().filter(|cooldown| cooldown.model.is_some());
         match models.find(|cooldown| cooldown.blocks(&served.account, model.as_deref(), self.now)) {
             Some(cooldown) => Err(cooldown.clone()),
-            None => Ok(self.account_cooldown(&served.account).is_none() || self.takes_probe(&served.account)),
+            None => {
+                Ok(self.account_cooldown(&served.account).is_none() || self.reserves_probe(&served.account))
+            }
         }
     }
 
@@ -45,10 +47,10 @@ impl<'a> Admission<'a> {
         self.cooldowns.get(account).filter(|cooldown| cooldown.is_active(self.now))
     }
 
-    fn takes_probe(&self, account: &str) -> bool {
+    fn reserves_probe(&self, account: &str) -> bool {
         let store = self.store;
         let change = store.change_cooldown(account, |before| {
-            cooldown::take_probe(before, store.now().wall, store.random() as u64)
+            cooldown::reserve_probe(before, store.now().wall, store.random() as u64)
         });
         matches!(change, Ok(CooldownChange::Set(_)))
     }

@@ -32,7 +32,7 @@ pub(crate) struct CooldownScope {
 
 impl CooldownScope {
     /// Returns what a refusal applies to, for a run of the account `vendor` that requested the model `asked`.
-    pub(crate) fn by(vendor_refusal: &VendorRefusal, vendor: &str, asked: Option<&str>) -> Self {
+    pub(crate) fn of_refusal(vendor_refusal: &VendorRefusal, vendor: &str, asked: Option<&str>) -> Self {
         let model = vendor_refusal.model.as_ref().map(|named| match (asked, named.to_lowercase()) {
             // The notice names another model than the requested one, but the requested one would be refused again.
             (Some(asked), named) if !is_model(asked, &named) => model_name(asked),
@@ -108,7 +108,7 @@ pub(crate) fn after_refusal(
 
 /// Returns the cooldown change that reserves the next probe of a refused account for the caller: until its end, no
 /// other task probes the account. Keeps the cooldown if another task has reserved the probe.
-pub(crate) fn take_probe(before: Option<&Cooldown>, now: Time, random: u64) -> CooldownChange {
+pub(crate) fn reserve_probe(before: Option<&Cooldown>, now: Time, random: u64) -> CooldownChange {
     match before.filter(|before| before.is_probe_due(now)) {
         Some(before) => {
             let vendor_refusal = VendorRefusal { cause: CooldownCause::Account, reset: None, model: None };
@@ -122,7 +122,7 @@ pub(crate) fn take_probe(before: Option<&Cooldown>, now: Time, random: u64) -> C
 
 /// Returns how a successful call of the vendor, in a run whose task was claimed at `claimed`, changes a cooldown: a
 /// run that started after the cooldown shows that it is over.
-pub(crate) fn after_work(claimed: Time, before: Option<&Cooldown>) -> CooldownChange {
+pub(crate) fn after_success(claimed: Time, before: Option<&Cooldown>) -> CooldownChange {
     match before {
         Some(before) if before.cause == CooldownCause::Asked => CooldownChange::Keep,
         Some(before) if before.cause == CooldownCause::Account && claimed > before.since => {
@@ -179,7 +179,7 @@ mod tests {
         after_refusal(
             &vendor_refusal,
             "refused",
-            &CooldownScope::by(&vendor_refusal, "v", None),
+            &CooldownScope::of_refusal(&vendor_refusal, "v", None),
             (claimed, now),
             before,
             random,
@@ -278,9 +278,9 @@ mod tests {
     fn only_an_answer_from_after_the_pause_ends_it() {
         let claimed = start();
         let guess = new_cooldown(limit(None, (claimed, claimed), None, 0));
-        assert_eq!(after_work(claimed, Some(&guess)), CooldownChange::Keep);
-        assert_eq!(after_work(guess.until, Some(&guess)), CooldownChange::Clear);
-        assert_eq!(after_work(claimed, None), CooldownChange::Keep);
+        assert_eq!(after_success(claimed, Some(&guess)), CooldownChange::Keep);
+        assert_eq!(after_success(guess.until, Some(&guess)), CooldownChange::Clear);
+        assert_eq!(after_success(claimed, None), CooldownChange::Keep);
     }
 
     #[test]
@@ -293,16 +293,19 @@ mod tests {
         assert_eq!((account.until.seconds_since(now), account.certainty), (120.0, Certainty::Guess));
         assert_eq!(refuse(now, now.plus_seconds(1.0), Some(&account)), CooldownChange::Keep, "met together");
         for seconds in [240.0, 480.0, 900.0, 900.0] {
-            assert_eq!(take_probe(Some(&account), account.until.plus_seconds(-1.0), 0), CooldownChange::Keep);
+            assert_eq!(
+                reserve_probe(Some(&account), account.until.plus_seconds(-1.0), 0),
+                CooldownChange::Keep
+            );
             let due = account.until;
-            let taken = new_cooldown(take_probe(Some(&account), due, 0));
+            let taken = new_cooldown(reserve_probe(Some(&account), due, 0));
             assert!(taken.until > due, "no other task probes meanwhile");
-            assert_eq!(take_probe(Some(&taken), due, 0), CooldownChange::Keep);
+            assert_eq!(reserve_probe(Some(&taken), due, 0), CooldownChange::Keep);
             account = new_cooldown(refuse(due, due, Some(&taken)));
             assert_eq!(account.until.seconds_since(due), seconds);
         }
-        assert_eq!(after_work(now, Some(&account)), CooldownChange::Keep, "it began before");
-        assert_eq!(after_work(now.plus_seconds(1.0), Some(&account)), CooldownChange::Clear);
+        assert_eq!(after_success(now, Some(&account)), CooldownChange::Keep, "it began before");
+        assert_eq!(after_success(now.plus_seconds(1.0), Some(&account)), CooldownChange::Clear);
     }
 
     #[test]
@@ -326,7 +329,7 @@ mod tests {
         for cause in [CooldownCause::Limit, CooldownCause::Overloaded, CooldownCause::Account] {
             assert_eq!(then(cause, &asked), CooldownChange::Keep, "a person said so");
         }
-        assert_eq!(after_work(later, Some(&asked)), CooldownChange::Keep);
+        assert_eq!(after_success(later, Some(&asked)), CooldownChange::Keep);
     }
 
     #[test]
@@ -334,7 +337,7 @@ mod tests {
         let vendor_refusal =
             VendorRefusal { model: Some("Opus".to_string()), ..vendor_refusal(CooldownCause::Limit, None) };
         let scope = |asked| {
-            let scope = CooldownScope::by(&vendor_refusal, "claude", asked);
+            let scope = CooldownScope::of_refusal(&vendor_refusal, "claude", asked);
             (scope.model, scope.by_default)
         };
         let opus = Some("opus".to_string());

@@ -120,7 +120,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// Returns a handle that ends the dispatcher.
-    pub(crate) fn control(&self) -> ShutdownHandle {
+    pub(crate) fn shutdown_handle(&self) -> ShutdownHandle {
         ShutdownHandle(self.sender.clone())
     }
 
@@ -247,12 +247,12 @@ impl<'env> EventLoop<'env> {
         'env: 'scope,
     {
         loop {
-            self.follow(&mut state);
-            let mut nap = state.plan.longest_nap(RECOVERY_INTERVAL);
+            self.reload_config(&mut state);
+            let mut timeout = state.plan.max_sleep(RECOVERY_INTERVAL);
             if !state.draining {
                 match self.fill_slots(&mut state, scope) {
                     Ok(idle) if idle && self.is_done(&state) => match self.final_recovery(&mut state) {
-                        Some(pause) => nap = pause,
+                        Some(pause) => timeout = pause,
                         None => return Ok(state.summary),
                     },
                     Ok(_) => {}
@@ -262,7 +262,7 @@ impl<'env> EventLoop<'env> {
                     }
                     Err(error) => {
                         self.warn(error.to_string());
-                        nap = STORE_RETRY_PAUSE;
+                        timeout = STORE_RETRY_PAUSE;
                     }
                 }
             } else if state.running.is_empty() {
@@ -271,12 +271,12 @@ impl<'env> EventLoop<'env> {
             if state.stop_at.is_some_and(|at| Instant::now() >= at) {
                 stop_all(&mut state);
             }
-            self.sleep(&mut state, nap);
+            self.sleep(&mut state, timeout);
         }
     }
 
     /// Applies changes of the configuration, and checks which lanes are ready.
-    fn follow(&self, state: &mut LoopState) {
+    fn reload_config(&self, state: &mut LoopState) {
         match state.reloader.reload_if_changed(self.store, &state.plan) {
             None => {}
             Some(Ok(plan)) => {
@@ -300,15 +300,16 @@ impl<'env> EventLoop<'env> {
     }
 
     /// Sleeps until there is a wakeup or something is due, and handles the wakeups.
-    fn sleep(&self, state: &mut LoopState, nap: Duration) {
-        let mut nap = state.stop_at.map_or(nap, |at| at.saturating_duration_since(Instant::now()).min(nap));
+    fn sleep(&self, state: &mut LoopState, timeout: Duration) {
+        let mut timeout =
+            state.stop_at.map_or(timeout, |at| at.saturating_duration_since(Instant::now()).min(timeout));
         let store = self.store;
         let due = store.next_due(&state.plan.lanes());
         if let Some(due) = due {
             let seconds = due.seconds_since(store.now().wall).max(0.01);
-            nap = nap.min(Duration::try_from_secs_f64(seconds).unwrap_or(nap));
+            timeout = timeout.min(Duration::try_from_secs_f64(seconds).unwrap_or(timeout));
         }
-        match self.receiver.recv_timeout(nap) {
+        match self.receiver.recv_timeout(timeout) {
             Ok(wake) => self.handle_wakeup(state, wake),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
         }
@@ -343,7 +344,7 @@ impl<'env> EventLoop<'env> {
                 state.summary.failed += 1;
                 state.retry_until = state.retry_until.max(retry_at);
             }
-            RunEnd::LaneNotReady { lane, missing } => state.not_ready.could_not_start(lane, missing),
+            RunEnd::LaneNotReady { lane, missing } => state.not_ready.record_start_failure(lane, missing),
             RunEnd::Returned => {}
         }
     }

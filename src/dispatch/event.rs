@@ -170,7 +170,7 @@ impl DispatchEvent {
     }
 
     /// Describes the event in one line for people, without the task.
-    pub(crate) fn words(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         match self {
             Self::Ready { owner, lanes } => format!("{owner} serves {}", lanes.join(", ")),
             Self::Claimed { lane, vendor, attempt, .. } => match attempt {
@@ -209,7 +209,7 @@ impl DispatchEvent {
         let mut all = object([
             ("event", self.kind().into()),
             ("task_id", self.task_id().into()),
-            ("message", self.words().into()),
+            ("message", self.message().into()),
         ]);
         all.extend(match self {
             Self::Ready { owner, lanes } => {
@@ -259,7 +259,7 @@ mod tests {
             cost_usd: Some(0.25),
             outcome: Some("done"),
         };
-        assert_eq!(event.words(), "answered after 1m 1s, $0.25");
+        assert_eq!(event.message(), "answered after 1m 1s, $0.25");
         let object = event.to_object();
         assert_eq!(object["event"], "answered");
         assert_eq!(object["task_id"], "t1");

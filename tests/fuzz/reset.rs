@@ -16,7 +16,7 @@ use crate::run::Target;
 
 /// What is the same for all vendors.
 static NOTICES: LazyLock<Arc<Notices>> =
-    LazyLock::new(|| Vendors::built_in().expect("built-in profiles").every());
+    LazyLock::new(|| Vendors::built_in().expect("built-in profiles").common_notices());
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;

@@ -18,7 +18,7 @@ use crate::run::Target;
 
 /// What is the same for all vendors.
 static NOTICES: LazyLock<Arc<Notices>> =
-    LazyLock::new(|| Vendors::built_in().expect("built-in profiles").every());
+    LazyLock::new(|| Vendors::built_in().expect("built-in profiles").common_notices());
 
 /// What the real programs printed for scripted models.
 macro_rules! recorded {

@@ -14,7 +14,7 @@ use crate::dispatch::output::{Note, StreamParser};
 /// Number of bytes at the end of standard error that are kept in memory to classify the run.
 const STDERR_TAIL: usize = 16 * 1024;
 /// Maximum time to read once every known process of the run has ended.
-const DRAIN_TIME: Duration = Duration::from_secs(1);
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// An event during a run.
 #[derive(Debug)]
@@ -101,12 +101,12 @@ impl AgentPipes {
         self.stderr = child.stderr.take().map(|pipe| unblocked(pipe.into()));
     }
 
-    /// Waits until there is output, one of `extra` is readable, or `nap` has passed; then reads.
+    /// Waits until there is output, one of `extra` is readable, or `timeout` has passed; then reads.
     /// Returns whether there was output.
     pub(super) fn wait(
         &mut self,
         extra: &[Option<BorrowedFd<'_>>],
-        nap: Duration,
+        timeout: Duration,
         observe: &mut dyn FnMut(AgentEvent<'_>),
     ) -> bool {
         let pipes = [&self.stdout, &self.stderr];
@@ -114,7 +114,7 @@ impl AgentPipes {
         let descriptors = pipes.chain(extra.iter().flatten().copied());
         let mut polled: Vec<PollFd<'_>> =
             descriptors.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)).collect();
-        let timeout = Timespec::try_from(nap).ok();
+        let timeout = Timespec::try_from(timeout).ok();
         // An interrupted or failed call ends the wait early, which costs one more iteration.
         let _ = poll(&mut polled, timeout.as_ref());
         self.read(observe)
@@ -155,9 +155,9 @@ impl AgentPipes {
         }
     }
 
-    /// Reads the rest of the pipes, for at most `DRAIN_TIME`, and closes them.
+    /// Reads the rest of the pipes, for at most `MAX_DRAIN_TIME`, and closes them.
     pub(super) fn drain(&mut self, observe: &mut dyn FnMut(AgentEvent<'_>)) {
-        let until = Instant::now() + DRAIN_TIME;
+        let until = Instant::now() + MAX_DRAIN_TIME;
         // All processes of the run have ended, so their output is already in the pipes. An unrelated process
         // that holds a pipe open is not waited for.
         while (self.stdout.is_some() || self.stderr.is_some()) && Instant::now() < until {

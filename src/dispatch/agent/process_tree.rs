@@ -25,9 +25,9 @@ pub const MARKER: &str = "LANES_RUN_ID";
 pub(crate) const GUARD_NAME: &str = "lanes-guard";
 
 /// Interval between checks whether the signalled processes have ended.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Maximum time for a killed process to disappear; after it, the process is stuck in the kernel.
-const VANISH: Duration = Duration::from_secs(2);
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Random id of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,28 +121,28 @@ impl Process {
 /// and all processes with the marker.
 pub(crate) fn members(run: &RunId) -> Vec<Process> {
     let guard = std::process::id().cast_signed();
-    find(|stat| stat.parent == guard || carries_marker(stat.process.pid, run))
+    find(|stat| stat.parent == guard || has_marker(stat.process.pid, run))
 }
 
 /// Returns the running processes of a run that can be identified without its guard.
 pub fn marked_processes(run: &RunId) -> Vec<Process> {
-    find(|stat| carries_marker(stat.process.pid, run))
+    find(|stat| has_marker(stat.process.pid, run))
 }
 
-/// Returns the running ones among the children of the calling process that match `is_meant` and their
+/// Returns the running ones among the children of the calling process that match `is_selected` and their
 /// descendants; and the process ids of those of these children that are zombies.
-pub(crate) fn descendants(is_meant: impl Fn(i32) -> bool) -> (Vec<Process>, Vec<i32>) {
+pub(crate) fn descendants(is_selected: impl Fn(i32) -> bool) -> (Vec<Process>, Vec<i32>) {
     let own = std::process::id().cast_signed();
     let ended = snapshot().into_iter().filter(|stat| stat.parent == own && stat.is_dead);
-    let ended = ended.map(|stat| stat.process.pid).filter(|pid| is_meant(*pid)).collect();
-    (find(|stat| stat.parent == own && is_meant(stat.process.pid)), ended)
+    let ended = ended.map(|stat| stat.process.pid).filter(|pid| is_selected(*pid)).collect();
+    (find(|stat| stat.parent == own && is_selected(stat.process.pid)), ended)
 }
 
 /// Kills all processes of a run except its guard, and then the guard: while the guard is alive, no process
 /// can escape.
 pub(crate) fn kill_all(guard: Pid, run: &RunId) {
     let guard = guard.as_raw_pid();
-    for process in find(|stat| stat.parent == guard || carries_marker(stat.process.pid, run)) {
+    for process in find(|stat| stat.parent == guard || has_marker(stat.process.pid, run)) {
         if process.pid != guard {
             process.signal(Signal::KILL);
         }
@@ -162,9 +162,13 @@ pub(crate) fn kill_all(guard: Pid, run: &RunId) {
 /// The number of processes that are still running.
 pub(crate) fn terminate(run: &RunId, grace: Duration) -> Result<usize, usize> {
     let mut ended = HashSet::new();
-    let steps = [(Signal::TERM, false, grace), (Signal::KILL, false, VANISH), (Signal::KILL, true, VANISH)];
-    for (signal, guards_too, patience) in steps {
-        let until = Instant::now() + patience;
+    let steps = [
+        (Signal::TERM, false, grace),
+        (Signal::KILL, false, KILL_TIMEOUT),
+        (Signal::KILL, true, KILL_TIMEOUT),
+    ];
+    for (signal, guards_too, timeout) in steps {
+        let until = Instant::now() + timeout;
         loop {
             let found = marked_processes(run);
             if found.is_empty() {
@@ -180,7 +184,7 @@ pub(crate) fn terminate(run: &RunId, grace: Duration) -> Result<usize, usize> {
             if Instant::now() >= until {
                 break;
             }
-            std::thread::sleep(LOOK_AGAIN);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
     match marked_processes(run).len() {
@@ -256,7 +260,7 @@ fn parse_stat(bytes: &[u8]) -> Option<ProcStat> {
     })
 }
 
-fn carries_marker(pid: i32, run: &RunId) -> bool {
+fn has_marker(pid: i32, run: &RunId) -> bool {
     let Some(environment) = read_proc(pid, "environ") else { return false };
     environment.split(|byte| *byte == 0).any(|variable| {
         let value =
@@ -268,9 +272,13 @@ fn carries_marker(pid: i32, run: &RunId) -> bool {
 /// Reads a file of `/proc/PID` in few system calls; its size is not known in advance.
 fn read_proc(pid: i32, name: &str) -> Option<Vec<u8>> {
     // Maximum length of an environment in bytes; the kernel does not start a program with a longer one.
-    const LONGEST: u64 = 4 * 1024 * 1024;
+    const MAX_ENVIRONMENT_BYTES: u64 = 4 * 1024 * 1024;
     let mut bytes = Vec::with_capacity(8 * 1024);
-    fs::File::open(format!("/proc/{pid}/{name}")).ok()?.take(LONGEST).read_to_end(&mut bytes).ok()?;
+    fs::File::open(format!("/proc/{pid}/{name}"))
+        .ok()?
+        .take(MAX_ENVIRONMENT_BYTES)
+        .read_to_end(&mut bytes)
+        .ok()?;
     Some(bytes)
 }
 

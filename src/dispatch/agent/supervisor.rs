@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use super::guard::{END_REQUEST, GuardMessage, VANISH};
+use super::guard::{END_REQUEST, GuardMessage, KILL_TIMEOUT};
 use super::pipes::{AgentEvent, AgentPipes};
 use super::process_tree::{self, Process, RunId};
 use super::reaper::GuardPool;
@@ -18,13 +18,13 @@ use crate::dispatch::outcome::{Exit, StopReason};
 use crate::{Error, Result};
 
 /// Extra time for a guard to finish before it is killed.
-const PATIENCE: Duration = Duration::from_secs(5);
+const GUARD_EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval between checks whether the signalled processes have ended.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Maximum time for an agent to retry after its account was refused: long enough to get a new access token.
-const REFUSAL: Duration = Duration::from_secs(5);
+const MAX_REFUSED_TIME: Duration = Duration::from_secs(5);
 /// Maximum sleep, a fallback: every event that matters wakes the supervisor immediately.
-const LONGEST_NAP: Duration = Duration::from_secs(60);
+const MAX_SLEEP: Duration = Duration::from_secs(60);
 
 /// Stops one run. Clones refer to the same run. The first reason wins, and a reason set before the start
 /// prevents the agent from starting.
@@ -169,7 +169,8 @@ impl<'a> Supervisor<'a> {
                 if self.stopped.is_some() {
                     self.request_end();
                     // One grace period for the agent, one for its remaining processes.
-                    self.guard_deadline = Some(now + (self.limits.grace + VANISH) * 2 + PATIENCE);
+                    self.guard_deadline =
+                        Some(now + (self.limits.grace + KILL_TIMEOUT) * 2 + GUARD_EXIT_TIMEOUT);
                 }
             }
             self.sleep(now, output, observe);
@@ -211,7 +212,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn refusal_end(&self, output: &AgentPipes) -> Option<Instant> {
-        output.refused_since()?.checked_add(REFUSAL)
+        output.refused_since()?.checked_add(MAX_REFUSED_TIME)
     }
 
     fn linger_end(&self, output: &AgentPipes) -> Option<Instant> {
@@ -240,14 +241,14 @@ impl<'a> Supervisor<'a> {
             [None; 4]
         };
         let next = reasons.into_iter().flatten().chain(self.guard_deadline).min();
-        let nap = next.map_or(LONGEST_NAP, |at| at.saturating_duration_since(now).min(LONGEST_NAP));
+        let timeout = next.map_or(MAX_SLEEP, |at| at.saturating_duration_since(now).min(MAX_SLEEP));
         let wake = is_running.then(|| self.stop.clone());
         let extra = [
             self.control.as_ref().map(AsFd::as_fd),
             self.agent.as_ref().map(AsFd::as_fd),
             wake.as_ref().map(StopHandle::wake_fd),
         ];
-        output.wait(&extra, nap, observe);
+        output.wait(&extra, timeout, observe);
     }
 
     /// Reads and handles the guard's messages.
@@ -264,8 +265,8 @@ impl<'a> Supervisor<'a> {
         }
         while let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.received.drain(..=end).collect();
-            if let Some(word) = GuardMessage::parse(String::from_utf8_lossy(&line).trim_end()) {
-                self.handle(word, observe);
+            if let Some(message) = GuardMessage::parse(String::from_utf8_lossy(&line).trim_end()) {
+                self.handle(message, observe);
             }
         }
         if self.agent_end.is_none() && self.agent.as_ref().is_some_and(has_ended) {
@@ -275,8 +276,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn handle(&mut self, word: GuardMessage, observe: &mut dyn FnMut(AgentEvent<'_>)) {
-        match word {
+    fn handle(&mut self, message: GuardMessage, observe: &mut dyn FnMut(AgentEvent<'_>)) {
+        match message {
             GuardMessage::Started(pid) => {
                 let agent = Pid::from_raw(pid.cast_signed());
                 self.agent = agent.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
@@ -300,7 +301,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn expect_guard_end(&mut self) {
-        self.guard_deadline = Some(Instant::now() + self.limits.grace + VANISH + PATIENCE);
+        self.guard_deadline = Some(Instant::now() + self.limits.grace + KILL_TIMEOUT + GUARD_EXIT_TIMEOUT);
     }
 
     /// Reaps the guard, which has sent its last message or is dead; kills it if it does not exit.
@@ -308,7 +309,7 @@ impl<'a> Supervisor<'a> {
         let pid = Pid::from_child(&self.guard);
         let exit = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok();
         for _ in 0..2 {
-            let until = Instant::now() + PATIENCE;
+            let until = Instant::now() + GUARD_EXIT_TIMEOUT;
             while Instant::now() < until {
                 if !matches!(self.guard.try_wait(), Ok(None)) {
                     self.guard_pool.reaped(pid);
@@ -316,7 +317,7 @@ impl<'a> Supervisor<'a> {
                 }
                 match &exit {
                     Some(exit) => drop(wait_readable(exit, until.saturating_duration_since(Instant::now()))),
-                    None => std::thread::sleep(LOOK_AGAIN),
+                    None => std::thread::sleep(POLL_INTERVAL),
                 }
             }
             process_tree::kill_all(pid, &self.run);
@@ -335,11 +336,11 @@ impl<'a> Supervisor<'a> {
         };
         let mut left = find();
         let mut cleanup = Cleanup { leftovers: left.len(), survivors: 0 };
-        let asked = Instant::now();
+        let started = Instant::now();
         let mut signalled: Vec<Process> = Vec::new();
         while !left.is_empty() {
-            let waited = asked.elapsed();
-            if waited >= self.limits.grace + VANISH {
+            let waited = started.elapsed();
+            if waited >= self.limits.grace + KILL_TIMEOUT {
                 cleanup.survivors = left.len();
                 break;
             }
@@ -351,7 +352,7 @@ impl<'a> Supervisor<'a> {
                     signalled.push(*process);
                 }
             }
-            std::thread::sleep(LOOK_AGAIN);
+            std::thread::sleep(POLL_INTERVAL);
             left = find();
         }
         cleanup
@@ -362,7 +363,7 @@ fn has_ended(process: &OwnedFd) -> bool {
     wait_readable(process, Duration::ZERO)
 }
 
-fn wait_readable(descriptor: &OwnedFd, patience: Duration) -> bool {
-    let timeout = Timespec::try_from(patience).ok();
+fn wait_readable(descriptor: &OwnedFd, timeout: Duration) -> bool {
+    let timeout = Timespec::try_from(timeout).ok();
     poll(&mut [PollFd::new(descriptor, PollFlags::IN)], timeout.as_ref()).is_ok_and(|ready| ready > 0)
 }

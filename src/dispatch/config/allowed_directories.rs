@@ -21,29 +21,31 @@ const STICKY: u32 = 0o1000;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AllowedDirectories {
     /// The workspace, and the other directories of the configuration.
-    own: Vec<PathBuf>,
+    workspace_roots: Vec<PathBuf>,
     /// The directories in `worktree_roots`; the owner of such a directory may also own the directories in it.
-    named: Vec<PathBuf>,
+    worktree_roots: Vec<PathBuf>,
     /// User ids that can choose what runs here anyway.
-    trusted: Vec<u32>,
+    trusted_uids: Vec<u32>,
 }
 
 impl AllowedDirectories {
-    /// Creates the allowed directories of a workspace; `named` are absolute paths, which need not exist.
-    pub(crate) fn new(workspace: &Config, named: Vec<PathBuf>, process: &ProcessContext) -> Self {
+    /// Creates the allowed directories of a workspace; `worktree_roots` are absolute paths, which need not exist.
+    pub(crate) fn new(workspace: &Config, worktree_roots: Vec<PathBuf>, process: &ProcessContext) -> Self {
         let us = rustix::process::geteuid();
-        let mut trusted = vec![us.as_raw(), 0];
+        let mut trusted_uids = vec![us.as_raw(), 0];
         if us.is_root() {
             // As in git: a user who became root by sudo works in their own directories.
-            trusted.extend(process.variable("SUDO_UID").and_then(|uid| uid.parse::<u32>().ok()));
+            trusted_uids.extend(process.variable("SUDO_UID").and_then(|uid| uid.parse::<u32>().ok()));
         }
         // The owner of the configuration chooses the programs.
         let file = workspace.path.as_ref().and_then(|path| std::fs::metadata(path).ok());
-        trusted.extend(file.map(|metadata| metadata.uid()));
-        let own = std::iter::once(workspace.workspace_root.clone()).chain(workspace.worktree_path.clone());
+        trusted_uids.extend(file.map(|metadata| metadata.uid()));
+        let workspace_roots =
+            std::iter::once(workspace.workspace_root.clone()).chain(workspace.worktree_path.clone());
         // Consent covers the targets at the start: a symbolic link that replaces one later has no effect.
-        let named = named.into_iter().map(|root| root.canonicalize().unwrap_or(root)).collect();
-        Self { own: own.collect(), named, trusted }
+        let worktree_roots =
+            worktree_roots.into_iter().map(|root| root.canonicalize().unwrap_or(root)).collect();
+        Self { workspace_roots: workspace_roots.collect(), worktree_roots, trusted_uids }
     }
 
     /// Returns the real path of a directory that a task requests, if an agent may work there.
@@ -54,7 +56,7 @@ impl AllowedDirectories {
     pub(crate) fn admit(&self, asked: &Path) -> Result<PathBuf, String> {
         let shown = printable(&asked.to_string_lossy());
         let outside = || {
-            let workspace = self.own.first().map(|root| printable(&root.to_string_lossy()));
+            let workspace = self.workspace_roots.first().map(|root| printable(&root.to_string_lossy()));
             format!(
                 "the working directory {shown} is outside the workspace {}; if agents may work there, name a \
                  directory above it in dispatch.worktree_roots of handoff.yaml or with --worktree-root",
@@ -77,21 +79,21 @@ impl AllowedDirectories {
         if !real.is_dir() {
             return Err(format!("the working directory {shown} does not exist"));
         }
-        let is_named = self.named.contains(root);
+        let is_named = self.worktree_roots.contains(root);
         if *root == real && is_named {
             return Ok(real);
         }
-        let lent = is_named.then(|| owner(root)).flatten();
+        let root_owner = is_named.then(|| owner(root)).flatten();
         let below: Vec<&Path> = real.ancestors().take_while(|path| path.starts_with(root)).collect();
         for path in below {
-            let complaint = match path.symlink_metadata() {
-                Ok(metadata) => self.complaint(&metadata, path == real, lent),
+            let problem = match path.symlink_metadata() {
+                Ok(metadata) => self.problem(&metadata, path == real, root_owner),
                 Err(error) => Some(format!("cannot be inspected: {error}")),
             };
-            if let Some(complaint) = complaint {
+            if let Some(problem) = problem {
                 let path = printable(&path.to_string_lossy());
                 return Err(format!(
-                    "the working directory {shown} is not used: {path} {complaint}; if agents may work there, name \
+                    "the working directory {shown} is not used: {path} {problem}; if agents may work there, name \
                      {path} in dispatch.worktree_roots of handoff.yaml or with --worktree-root"
                 ));
             }
@@ -100,13 +102,13 @@ impl AllowedDirectories {
     }
 
     fn all(&self) -> impl Iterator<Item = &PathBuf> {
-        self.own.iter().chain(&self.named)
+        self.workspace_roots.iter().chain(&self.worktree_roots)
     }
 
     /// Returns the problem with a directory on the path; `is_last` is set for the working directory itself.
-    fn complaint(&self, metadata: &Metadata, is_last: bool, lent: Option<u32>) -> Option<String> {
+    fn problem(&self, metadata: &Metadata, is_last: bool, root_owner: Option<u32>) -> Option<String> {
         let (owner, mode) = (metadata.uid(), metadata.mode());
-        if !self.trusted.contains(&owner) && lent != Some(owner) {
+        if !self.trusted_uids.contains(&owner) && root_owner != Some(owner) {
             return Some(format!("belongs to another user (uid {owner})"));
         }
         // A user who can write to a directory on the path could replace the next one.
@@ -140,10 +142,11 @@ mod tests {
             Self { _dir: dir, top }
         }
 
-        fn admit(&self, named: &[&str], asked: &str) -> Result<PathBuf, String> {
+        fn admit(&self, worktree_roots: &[&str], asked: &str) -> Result<PathBuf, String> {
             let config = Config::store_only(Path::new("state"), &self.top.join("ws")).expect("a workspace");
-            let named = named.iter().map(|name| self.top.join(name)).collect();
-            AllowedDirectories::new(&config, named, &ProcessContext::default()).admit(&self.top.join(asked))
+            let worktree_roots = worktree_roots.iter().map(|name| self.top.join(name)).collect();
+            AllowedDirectories::new(&config, worktree_roots, &ProcessContext::default())
+                .admit(&self.top.join(asked))
         }
 
         fn open_up(&self, name: &str, mode: u32) {

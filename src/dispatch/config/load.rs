@@ -57,7 +57,7 @@ pub(crate) fn check_route(workspace: &Config, lane: &str, route: &serde_json::Va
         Some(Runner::Vendor(name)) => config.vendors.get(name)?.clone(),
         Some(Runner::Command { program, .. }) => Vendor::command(program, &[]),
     };
-    vendor_match::check(&config, &route, &vendor, false).map(drop)
+    vendor_match::check_settings(&config, &route, &vendor, false).map(drop)
 }
 
 /// Returns why a change of a lane's route needs the right to choose what runs, or `None` if it does not. `before` is
@@ -99,7 +99,7 @@ fn read(workspace: &Config, overlay: Option<&Section<'_>>) -> Result<DispatchCon
 fn overlay(source: SourceText<'_>) -> Result<Section<'_>> {
     let value = parse(source.file, source.text)?;
     let file = Section::new(source, &[], Some(&value))?;
-    file.only(&["routes"])?;
+    file.refuse_unknown_keys(&["routes"])?;
     file.section("routes")
 }
 

@@ -66,9 +66,9 @@ impl Origin {
         Self { file: source.file.to_string(), text: source.text.to_string() }
     }
 
-    fn place(&self, path: &[&str]) -> String {
+    fn location(&self, path: &[&str]) -> String {
         let path: Vec<String> = path.iter().map(ToString::to_string).collect();
-        SourceText { file: &self.file, text: &self.text }.place(&path)
+        SourceText { file: &self.file, text: &self.text }.location(&path)
     }
 }
 
@@ -119,9 +119,9 @@ impl DispatchConfig {
     ) -> Result<Self> {
         let section = Section::new(source, &["dispatch"], dispatch)?;
         let known: Vec<&str> = PROCESS_KEYS.into_iter().chain(ROUTE_KEYS).collect();
-        section.only(&known)?;
+        section.refuse_unknown_keys(&known)?;
         let vendors = Vendors::with_overrides(&section.section("vendors")?)?;
-        let defaults = read_route(Route::plain(""), &section, &vendors)?;
+        let defaults = read_route(Route::with_defaults(""), &section, &vendors)?;
         let written = section.section("routes")?;
         let mut routes = Vec::new();
         let mut names = written.keys()?;
@@ -141,13 +141,13 @@ impl DispatchConfig {
             if let Err(error) = check_lane(&lane) {
                 return Err(route.error_here(error.message()));
             }
-            route.only(&ROUTE_KEYS)?;
+            route.refuse_unknown_keys(&ROUTE_KEYS)?;
             let inherited = Route { lane: lane.clone(), ..defaults.clone() };
             routes.push(read_route(inherited, &route, &vendors)?);
         }
         // Stable: equal priorities keep the order of the file.
         routes.sort_by_key(|route| route.priority);
-        let lease_seconds = section.length("lease_seconds")?.value().map(|length| length.as_secs_f64());
+        let lease_seconds = section.duration("lease_seconds")?.value().map(|length| length.as_secs_f64());
         if lease_seconds.is_some_and(|seconds| seconds < 10.0) {
             return Err(
                 section.error("lease_seconds", "must be at least 10 seconds, or renewing cannot keep up")
@@ -167,9 +167,9 @@ impl DispatchConfig {
             lease_seconds,
             owner: section.text("owner")?.value(),
             lanes,
-            drain: section.length("drain")?.value(),
-            grace: section.length("grace")?.or(Duration::from_secs(5)),
-            linger: section.length("linger")?.or(Duration::from_secs(30)),
+            drain: section.duration("drain")?.value(),
+            grace: section.duration("grace")?.or(Duration::from_secs(5)),
+            linger: section.duration("linger")?.or(Duration::from_secs(30)),
             worktree_roots: section.list("worktree_roots")?.or(Vec::new()),
             vendors,
             prices: Prices::read(&section.section("prices")?)?,
@@ -185,26 +185,26 @@ impl DispatchConfig {
 
     /// Creates an error about a key of a lane's route, with the file and line that set it.
     pub fn error(&self, route: &Route, key: &str, reason: &str) -> Error {
-        Error::config(format!("{}: {reason}", self.place(route, key)))
+        Error::config(format!("{}: {reason}", self.location(route, key)))
     }
 
     /// Returns the file, line and key that set `key` of a lane's route.
-    pub fn place(&self, route: &Route, key: &str) -> String {
+    pub fn location(&self, route: &Route, key: &str) -> String {
         let lane = route.lane.as_str();
         if route.given.get(key) != Some(&SettingLevel::Own) {
-            return self.origin.place(&["dispatch", key]);
+            return self.origin.location(&["dispatch", key]);
         }
         match &self.overlay {
             Some((origin, lanes)) if lanes.iter().any(|own| own == lane) => {
-                origin.place(&["routes", lane, key])
+                origin.location(&["routes", lane, key])
             }
-            _ => self.origin.place(&["dispatch", "routes", lane, key]),
+            _ => self.origin.location(&["dispatch", "routes", lane, key]),
         }
     }
 
     /// Creates an error about a key that applies to the whole dispatcher, with its file and line.
-    pub fn error_of(&self, key: &str, reason: &str) -> Error {
-        Error::config(format!("{}: {reason}", self.origin.place(&["dispatch", key])))
+    pub fn process_key_error(&self, key: &str, reason: &str) -> Error {
+        Error::config(format!("{}: {reason}", self.origin.location(&["dispatch", key])))
     }
 
     /// Returns the route of `lane`, or the defaults for a lane without one.

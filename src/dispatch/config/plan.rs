@@ -66,7 +66,7 @@ impl Plan {
     /// Returns the maximum time that the event loop sleeps, at most `longest`. Some changes do not wake it and are
     /// found by polling: tasks from other implementations, vendors whose cooldown is over, changed settings and
     /// dispatchers that died.
-    pub(crate) fn longest_nap(&self, longest: Duration) -> Duration {
+    pub(crate) fn max_sleep(&self, longest: Duration) -> Duration {
         self.served_lanes.iter().map(|served| served.route.poll_interval).fold(longest, Duration::min)
     }
 
@@ -75,7 +75,7 @@ impl Plan {
     /// # Errors
     /// `Config` for the file (with line and key), for a missing program, and if no lane would be served; `Invalid`
     /// for the command line; `Refused` when dispatchers are nested too deeply.
-    pub(crate) fn make(
+    pub(crate) fn new(
         workspace: &Config,
         store: &Store,
         options: DispatchOptions,
@@ -91,7 +91,7 @@ impl Plan {
         let mut taken_over: Vec<String> = Vec::new();
         for lane in lane_names(workspace, &config, &options) {
             let route = with_options(config.route(&lane), &options);
-            let (route, is_asked) = match vendor_match::choose(&route, &options) {
+            let (route, is_asked) = match vendor_match::choose_runner(&route, &options) {
                 RunnerChoice::FromRoute => (route, false),
                 RunnerChoice::FromCommandLine(runner) => {
                     if route.runner.as_ref().is_some_and(|default| *default != runner) {
@@ -124,7 +124,7 @@ impl Plan {
                 cwd_asked: options.cwd.is_some(),
             };
             let served = ServedLane::new(route, &config, bases, &process)?;
-            warnings.extend(vendor_match::check(&config, &served.route, &served.vendor, is_asked)?);
+            warnings.extend(vendor_match::check_settings(&config, &served.route, &served.vendor, is_asked)?);
             served_lanes.push(Arc::new(served));
         }
         if let (Some(default), false) = (&config.defaults.runner, taken_over.is_empty()) {
@@ -187,7 +187,8 @@ impl Plan {
 /// Returns the worktree roots of the file, relative to its directory, and of the command line.
 fn worktree_roots(config: &DispatchConfig, options: &DispatchOptions, base: &Path) -> Result<Vec<PathBuf>> {
     let of_file = config.worktree_roots.iter().map(|root| {
-        absolute(base, Path::new(root)).map_err(|error| config.error_of("worktree_roots", &error.to_string()))
+        absolute(base, Path::new(root))
+            .map_err(|error| config.process_key_error("worktree_roots", &error.to_string()))
     });
     of_file.chain(options.worktree_roots.iter().cloned().map(Ok)).collect()
 }

@@ -58,7 +58,7 @@ impl Prices {
         let mut prices = BTreeMap::new();
         for model in section.keys()? {
             let of_model = section.section(&model)?;
-            of_model.only(&["input", "output", "cache_read", "cache_write"])?;
+            of_model.refuse_unknown_keys(&["input", "output", "cache_read", "cache_write"])?;
             let price = |key: &str| Ok::<_, crate::Error>(of_model.read(key, amount)?.value());
             let price = Price {
                 input: price("input")?,

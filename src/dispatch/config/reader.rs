@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
-use super::yaml_location::line_of;
+use super::yaml_location::line_of_key;
 use crate::error::{brief, printable};
 use crate::model::duration::{self, Limit};
 use crate::model::names;
@@ -26,9 +26,9 @@ pub struct SourceText<'a> {
 
 impl SourceText<'_> {
     /// Returns file, line and key, for messages.
-    pub fn place(&self, path: &[String]) -> String {
+    pub fn location(&self, path: &[String]) -> String {
         let mut place = printable(self.file);
-        if let Some(line) = line_of(self.text, path) {
+        if let Some(line) = line_of_key(self.text, path) {
             place.push_str(&format!(" line {line}"));
         }
         if !path.is_empty() {
@@ -54,7 +54,7 @@ pub enum Override<T> {
 
 impl<T> Override<T> {
     /// Returns the effective value if `inherited` is that of the level above.
-    pub fn over(self, inherited: Option<T>) -> Option<T> {
+    pub fn or_inherit(self, inherited: Option<T>) -> Option<T> {
         match self {
             Self::Inherit => inherited,
             Self::Off => None,
@@ -64,7 +64,7 @@ impl<T> Override<T> {
 
     /// Returns the value given here, if any.
     pub fn value(self) -> Option<T> {
-        self.over(None)
+        self.or_inherit(None)
     }
 
     /// Returns the value given here, or `default` if the key is missing or `null`.
@@ -137,7 +137,7 @@ impl<'a> Section<'a> {
     ///
     /// # Errors
     /// `Config`, with the most similar known key as a hint.
-    pub fn only(&self, known: &[&str]) -> Result<()> {
+    pub fn refuse_unknown_keys(&self, known: &[&str]) -> Result<()> {
         for key in self.keys()? {
             if !known.contains(&key.as_str()) {
                 let error = self.error(&key, "unknown key");
@@ -205,7 +205,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reads a duration: seconds, or text such as `15m`.
-    pub fn length(&self, key: &str) -> Result<Override<Duration>> {
+    pub fn duration(&self, key: &str) -> Result<Override<Duration>> {
         self.read(key, |value| {
             let length = match value {
                 Value::Number(number) => number.as_f64().and_then(duration::from_seconds),
@@ -313,7 +313,7 @@ fn argument(value: &Value, source: SourceText<'_>, place: &[String]) -> std::res
 }
 
 fn error_at(source: SourceText<'_>, path: &[String], reason: &str) -> Error {
-    Error::config(format!("{}: {reason}", source.place(path)))
+    Error::config(format!("{}: {reason}", source.location(path)))
 }
 
 /// Returns the known word most similar to `word` if at most one letter of every three is wrong.
@@ -357,9 +357,9 @@ dispatch:
         assert_eq!(section.count("missing").expect("absent"), Override::Inherit);
         assert_eq!(section.count("retries").expect("null"), Override::Off);
         let quarter = Duration::from_secs(900);
-        assert_eq!(section.length("timeout").expect("length"), Override::Value(quarter));
-        assert_eq!(Override::Off.over(Some(1)), None);
-        assert_eq!(Override::Inherit.over(Some(1)), Some(1));
+        assert_eq!(section.duration("timeout").expect("length"), Override::Value(quarter));
+        assert_eq!(Override::Off.or_inherit(Some(1)), None);
+        assert_eq!(Override::Inherit.or_inherit(Some(1)), Some(1));
     }
 
     #[test]
@@ -367,7 +367,7 @@ dispatch:
         let routes = dispatch().section("routes").expect("a mapping");
         let error = routes
             .section("review")
-            .and_then(|review| review.length("timeout"))
+            .and_then(|review| review.duration("timeout"))
             .expect_err("soon is no length");
         assert_eq!(
             error.message(),
@@ -375,7 +375,7 @@ dispatch:
         );
         let error = routes
             .section("build it")
-            .and_then(|route| route.only(&["timeout", "prompt"]))
+            .and_then(|route| route.refuse_unknown_keys(&["timeout", "prompt"]))
             .expect_err("a misspelt key");
         assert_eq!(
             error.to_string(),

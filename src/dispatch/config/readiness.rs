@@ -23,7 +23,7 @@ pub(crate) struct LaneReadiness {
 
 impl LaneReadiness {
     /// Records that a run of the lane could not be started.
-    pub(crate) fn could_not_start(&mut self, lane: String, message: String) {
+    pub(crate) fn record_start_failure(&mut self, lane: String, message: String) {
         self.no_start.insert(lane, (Instant::now() + AFTER_NO_START, message));
     }
 
@@ -59,7 +59,7 @@ impl LaneReadiness {
         let lane = &served.route.lane;
         let why = match served.check_ready() {
             Err(error) => error.message().to_string(),
-            Ok(()) => match served.closed() {
+            Ok(()) => match served.disabled_at() {
                 Some(place) => format!("a concurrency above 0 ({place})"),
                 None => self.no_start.get(lane)?.1.clone(),
             },

@@ -22,7 +22,7 @@ impl PlanReloader {
     /// Makes the first plan.
     ///
     /// # Errors
-    /// As [`Plan::make`].
+    /// As [`Plan::new`].
     pub(crate) fn start(
         workspace: Config,
         store: &Store,
@@ -31,7 +31,7 @@ impl PlanReloader {
     ) -> Result<(Plan, Self)> {
         // Taken before the files are read, so that a change in between is noticed.
         let seen = file_versions(&workspace, store, &process.consent);
-        let plan = Plan::make(&workspace, store, options.clone(), process.clone())?;
+        let plan = Plan::new(&workspace, store, options.clone(), process.clone())?;
         Ok((plan, Self { workspace, options, process, seen }))
     }
 
@@ -54,7 +54,7 @@ impl PlanReloader {
 
     fn read(&mut self, store: &Store) -> Result<Plan> {
         let workspace = self.workspace.reload(Some(store.root()))?;
-        Plan::make(&workspace, store, self.options.clone(), self.process.clone())
+        Plan::new(&workspace, store, self.options.clone(), self.process.clone())
     }
 }
 

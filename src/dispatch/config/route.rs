@@ -99,7 +99,7 @@ pub struct DroppedSettings {
 }
 
 /// Keys whose values are specific to a vendor.
-const VENDOR_WORDS: [&str; 7] = [
+const VENDOR_SPECIFIC_KEYS: [&str; 7] = [
     "args",
     "model",
     "permission_mode",
@@ -189,7 +189,7 @@ impl Route {
     }
 
     /// Returns the route of a lane without any settings.
-    pub fn plain(lane: &str) -> Self {
+    pub fn with_defaults(lane: &str) -> Self {
         Self {
             lane: lane.to_string(),
             runner: None,
@@ -237,7 +237,7 @@ impl Route {
     /// output is its answer may print nothing before the end, so it has a limit only if one is set.
     pub fn silence_limit(&self, format: Format) -> Option<Duration> {
         let default = format.has_result_object().then_some(DEFAULT_SILENCE);
-        self.silence_timeout.clone().over(default)
+        self.silence_timeout.clone().or_inherit(default)
     }
 
     /// Returns the same route served by `runner`. Settings that are specific to another vendor are dropped: its
@@ -252,8 +252,8 @@ impl Route {
             let args = if args.is_empty() { self.args } else { args };
             return Self { runner: Some(runner), args, ..self };
         };
-        let plain = Self::plain(&self.lane);
-        let keys = VENDOR_WORDS.into_iter().filter(|key| self.has(key)).collect();
+        let plain = Self::with_defaults(&self.lane);
+        let keys = VENDOR_SPECIFIC_KEYS.into_iter().filter(|key| self.has(key)).collect();
         Self {
             runner: Some(runner),
             args,
@@ -316,12 +316,12 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
         }
     }
     let on_success = section.section("on_success")?;
-    on_success.only(&["move_to"])?;
+    on_success.refuse_unknown_keys(&["move_to"])?;
     let move_to = match section.mapping().get("on_success") {
         Some(Value::Null) => None,
-        _ => on_success.text("move_to")?.over(base.move_to),
+        _ => on_success.text("move_to")?.or_inherit(base.move_to),
     };
-    let dead_letter_lane = section.text("dead_letter_lane")?.over(base.dead_letter_lane);
+    let dead_letter_lane = section.text("dead_letter_lane")?.or_inherit(base.dead_letter_lane);
     for (key, target) in [("on_success", &move_to), ("dead_letter_lane", &dead_letter_lane)] {
         // A default may name a lane that has a route; it would be a loop only in the route of that lane.
         let is_own = section.mapping().contains_key(key);
@@ -334,37 +334,37 @@ pub(crate) fn read_route(base: Route, section: &Section<'_>, vendors: &Vendors) 
     }
     let elsewhere = |target: Option<String>| target.filter(|target| *target != base.lane);
     let priority = section.integer("priority")?.or(base.priority);
-    let retry_delay = section.length("retry_delay")?.or(base.retry_delay);
+    let retry_delay = section.duration("retry_delay")?.or(base.retry_delay);
     Ok(Route {
         runner,
-        args: section.list("args")?.over(Some(base.args)).unwrap_or_default(),
+        args: section.list("args")?.or_inherit(Some(base.args)).unwrap_or_default(),
         priority,
-        timeout: section.limit("timeout")?.over(base.timeout),
+        timeout: section.limit("timeout")?.or_inherit(base.timeout),
         silence_timeout: inherit(section.limit("silence_timeout")?, base.silence_timeout),
-        poll_interval: section.length("poll_interval")?.or(base.poll_interval).max(Duration::from_secs(1)),
-        max_retries: section.count("max_retries")?.over(Some(base.max_retries)).unwrap_or(0),
+        poll_interval: section.duration("poll_interval")?.or(base.poll_interval).max(Duration::from_secs(1)),
+        max_retries: section.count("max_retries")?.or_inherit(Some(base.max_retries)).unwrap_or(0),
         retry_delay,
-        retry_delay_max: section.length("retry_delay_max")?.or(base.retry_delay_max).max(retry_delay),
+        retry_delay_max: section.duration("retry_delay_max")?.or(base.retry_delay_max).max(retry_delay),
         resume_on: section
             .read("resume_on", Interruption::list_from_yaml)?
-            .over(Some(base.resume_on))
+            .or_inherit(Some(base.resume_on))
             .unwrap_or_default(),
         dead_letter_lane: elsewhere(dead_letter_lane),
-        prompt: prompt.over(base.prompt),
+        prompt: prompt.or_inherit(base.prompt),
         move_to: elsewhere(move_to),
-        in_progress: section.text("in_progress")?.over(base.in_progress),
-        concurrency: section.count("concurrency")?.over(base.concurrency),
+        in_progress: section.text("in_progress")?.or_inherit(base.in_progress),
+        concurrency: section.count("concurrency")?.or_inherit(base.concurrency),
         env,
-        cwd: section.argument("cwd")?.over(base.cwd),
-        model: section.argument("model")?.over(base.model),
-        effort: section.argument("effort")?.over(base.effort),
+        cwd: section.argument("cwd")?.or_inherit(base.cwd),
+        model: section.argument("model")?.or_inherit(base.model),
+        effort: section.argument("effort")?.or_inherit(base.effort),
         permission_mode: inherit(section.argument("permission_mode")?, base.permission_mode),
         setting_sources: inherit(setting_sources(section)?, base.setting_sources),
         allowed_tools: inherit(section.list("allowed_tools")?, base.allowed_tools),
         disallowed_tools: inherit(section.list("disallowed_tools")?, base.disallowed_tools),
-        max_budget_usd: section.amount("max_budget_usd")?.over(base.max_budget_usd),
-        mcp_config: section.argument("mcp_config")?.over(base.mcp_config),
-        add_dirs: section.list("add_dirs")?.over(Some(base.add_dirs)).unwrap_or_default(),
+        max_budget_usd: section.amount("max_budget_usd")?.or_inherit(base.max_budget_usd),
+        mcp_config: section.argument("mcp_config")?.or_inherit(base.mcp_config),
+        add_dirs: section.list("add_dirs")?.or_inherit(Some(base.add_dirs)).unwrap_or_default(),
         git_writable: section.flag("git_writable")?.or(base.git_writable),
         wants_json: section.flag("wants_json")?.or(base.wants_json),
         given,

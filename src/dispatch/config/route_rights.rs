@@ -36,7 +36,7 @@ const CHANGE_RULES: &[(&str, ChangeRule)] = &[
     (
         "silence_timeout",
         ChangeRule::Limit(|before, after| {
-            let limit = |route: &Route| route.silence_timeout.clone().over(Some(DEFAULT_SILENCE));
+            let limit = |route: &Route| route.silence_timeout.clone().or_inherit(Some(DEFAULT_SILENCE));
             is_more(limit(before), limit(after))
         }),
     ),

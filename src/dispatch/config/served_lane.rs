@@ -71,7 +71,7 @@ impl ServedLane {
                 let args = std::mem::take(&mut route.args);
                 let vendor = Vendor {
                     format: *format,
-                    notices: config.vendors.every(),
+                    notices: config.vendors.common_notices(),
                     ..Vendor::command(program, &args)
                 };
                 (vendor, format!("{COMMAND}:{program}"))
@@ -90,11 +90,11 @@ impl ServedLane {
             (false, true) => "check the name after `--command --`".to_string(),
             (false, false) => "install it, or name another".to_string(),
         };
-        let program_place = (!is_named && !bases.asked).then(|| config.place(&route, "command"));
-        let cwd_place = if bases.cwd_asked { "--cwd".to_string() } else { config.place(&route, "cwd") };
+        let program_place = (!is_named && !bases.asked).then(|| config.location(&route, "command"));
+        let cwd_place = if bases.cwd_asked { "--cwd".to_string() } else { config.location(&route, "cwd") };
         let filter = Filter::parse(&[format!("required_vendor={},any", vendor.name)])?;
         let session_env = config.vendors.session_env().to_vec();
-        let concurrency_place = config.place(&route, "concurrency");
+        let concurrency_place = config.location(&route, "concurrency");
         let candidates = Vec::new();
         let mut served = Self {
             route,
@@ -113,7 +113,7 @@ impl ServedLane {
     }
 
     /// Returns where `concurrency: 0` is configured, if it is.
-    pub(crate) fn closed(&self) -> Option<&str> {
+    pub(crate) fn disabled_at(&self) -> Option<&str> {
         (self.route.concurrency == Some(0)).then_some(self.concurrency_place.as_str())
     }
 

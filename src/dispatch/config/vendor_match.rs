@@ -42,7 +42,7 @@ pub(crate) enum RunnerChoice {
 
 /// Chooses the runner of a lane: that of its route, then of the command line, then the default of the file. A
 /// dispatcher for one vendor does not serve lanes whose routes name another.
-pub(crate) fn choose(route: &Route, options: &DispatchOptions) -> RunnerChoice {
+pub(crate) fn choose_runner(route: &Route, options: &DispatchOptions) -> RunnerChoice {
     let asked = match (&options.vendor, options.command.first()) {
         (Some(vendor), _) => Runner::Vendor(vendor.clone()),
         (None, Some(program)) => {
@@ -65,7 +65,7 @@ pub(crate) fn choose(route: &Route, options: &DispatchOptions) -> RunnerChoice {
 ///
 /// # Errors
 /// `Config`, naming the limiting setting that `vendor` does not support.
-pub(crate) fn check(
+pub(crate) fn check_settings(
     config: &DispatchConfig,
     route: &Route,
     vendor: &Vendor,
@@ -97,7 +97,7 @@ pub(crate) fn check(
     }
     // The arguments of a program without a vendor are not checked.
     let optional = OPTIONAL.iter().filter(|key| **key != "args" || vendor.name != COMMAND);
-    for key in optional.filter(|key| route.has(key) && !vendor.takes(key)) {
+    for key in optional.filter(|key| route.has(key) && !vendor.supports(key)) {
         if *key == "allowed_tools" && route.allowed_tools.clone().or(Vec::new()).is_empty() {
             continue;
         }

@@ -11,7 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 const FOUND: &str = "this is the key";
 
 /// The line of the deepest key of `path` that stands in `text`.
-pub(crate) fn line_of(text: &str, path: &[String]) -> Option<usize> {
+pub(crate) fn line_of_key(text: &str, path: &[String]) -> Option<usize> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     (1..=path.len()).rev().find_map(|depth| {
         let error = Seek(&path[..depth]).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
@@ -138,7 +138,7 @@ mod tests {
 
     fn line(text: &str, path: &str) -> Option<usize> {
         let path: Vec<String> = path.split('.').map(str::to_string).collect();
-        line_of(text, &path)
+        line_of_key(text, &path)
     }
 
     #[test]

@@ -19,10 +19,10 @@ pub(crate) use template::fill_template;
 pub(crate) use thread::{ThreadAnswer, ThreadLink, thread_history};
 
 /// Maximum size of a request that is included in the prompt, in bytes; of a larger one the agent gets the path.
-pub(crate) const LONGEST_REQUEST: usize = 256 * 1024;
+pub(crate) const MAX_REQUEST_BYTES: usize = 256 * 1024;
 
 /// Maximum length of a name or path, in characters.
-const LONGEST_NAME: usize = 4096;
+const MAX_NAME_CHARS: usize = 4096;
 
 /// The parts of a prompt. Empty parts are omitted.
 #[derive(Clone, Debug, Default)]
@@ -69,15 +69,15 @@ pub(crate) struct Artifact {
 impl Artifact {
     /// Returns the content as text if it is short enough for a prompt, or the error if it is not UTF-8.
     fn text(&self) -> Option<Result<&str, Utf8Error>> {
-        let bytes = self.content.as_deref().filter(|bytes| bytes.len() <= LONGEST_REQUEST)?;
+        let bytes = self.content.as_deref().filter(|bytes| bytes.len() <= MAX_REQUEST_BYTES)?;
         Some(std::str::from_utf8(bytes))
     }
 }
 
 /// Returns a name or path as one line with unusual characters escaped. Other implementations accept any name.
 fn name(text: &str) -> String {
-    let mut shown: String = printable(text.trim()).chars().take(LONGEST_NAME + 1).collect();
-    if shown.chars().count() > LONGEST_NAME {
+    let mut shown: String = printable(text.trim()).chars().take(MAX_NAME_CHARS + 1).collect();
+    if shown.chars().count() > MAX_NAME_CHARS {
         shown.pop();
         shown.push('…');
     }
@@ -421,7 +421,7 @@ mod tests {
         let with = |content: Option<Vec<u8>>| {
             build(&PromptInput { request: Some(Artifact { path: "/r".to_string(), content }), ..input() })
         };
-        assert!(with(Some(vec![b'x'; LONGEST_REQUEST + 1])).contains("(large, read it there): /r"));
+        assert!(with(Some(vec![b'x'; MAX_REQUEST_BYTES + 1])).contains("(large, read it there): /r"));
         assert!(with(None).contains("(large, read it there): /r"));
         assert!(with(Some(vec![0xff])).contains("(not text, read it there): /r"));
     }

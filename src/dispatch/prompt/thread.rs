@@ -1,9 +1,9 @@
 //! The earlier answers of a conversation.
 
 /// Maximum size of a history, all answers together, in bytes.
-pub(super) const LONGEST_THREAD: usize = 192 * 1024;
+pub(super) const MAX_THREAD_BYTES: usize = 192 * 1024;
 /// Maximum size of one answer in a history, in bytes.
-const LONGEST_ANSWER: usize = 64 * 1024;
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// One answer of a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,23 +25,23 @@ pub(crate) struct ThreadLink {
     pub answer: Option<ThreadAnswer>,
 }
 
-/// Returns the earlier answers of a conversation, oldest first. `look` finds a task by its id. A parent that is
+/// Returns the earlier answers of a conversation, oldest first. `find_task` finds a task by its id. A parent that is
 /// missing, unreadable or already visited (a cycle) ends the history, and so does the limit for all answers.
 pub(crate) fn thread_history(
     task_id: &str,
     parent: Option<&str>,
-    mut look: impl FnMut(&str) -> Option<ThreadLink>,
+    mut find_task: impl FnMut(&str) -> Option<ThreadLink>,
 ) -> Vec<ThreadAnswer> {
     let mut seen = vec![task_id.to_string()];
     let mut next = parent.map(str::to_string);
     let mut answers = Vec::new();
     let mut size = 0;
     while let Some(id) = next.filter(|id| !seen.contains(id)) {
-        let Some(link) = look(&id) else { break };
+        let Some(link) = find_task(&id) else { break };
         if let Some(mut answer) = link.answer {
-            answer.body = head_and_tail(&answer.body, LONGEST_ANSWER);
+            answer.body = head_and_tail(&answer.body, MAX_ANSWER_BYTES);
             size += answer.body.len();
-            if size > LONGEST_THREAD {
+            if size > MAX_THREAD_BYTES {
                 break;
             }
             answers.push(answer);
@@ -93,7 +93,7 @@ mod tests {
         let long = thread_history("c", Some("0"), |id| {
             asked += 1;
             let next = id.parse::<u32>().ok()? + 1;
-            Some(link(Some(&next.to_string()), &"é".repeat(LONGEST_ANSWER)))
+            Some(link(Some(&next.to_string()), &"é".repeat(MAX_ANSWER_BYTES)))
         });
         assert_eq!((long.len(), asked), (2, 3));
         assert!(long[0].body.contains("bytes left out"));

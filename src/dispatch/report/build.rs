@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn an_answer_carries_what_is_known_and_names_the_next_lane() {
-        let route = Route { move_to: Some("review".to_string()), ..Route::plain("work") };
+        let route = Route { move_to: Some("review".to_string()), ..Route::with_defaults("work") };
         let (report, event) = report_of(answer("done"), &route).expect("a report");
         let Action::Respond { completed: true, body, metadata, .. } = &report.action else {
             panic!("{:?}", report.action);
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn only_what_is_done_goes_on_to_the_next_lane() {
-        let route = Route { move_to: Some("review".to_string()), ..Route::plain("work") };
+        let route = Route { move_to: Some("review".to_string()), ..Route::with_defaults("work") };
         let next = |closing| {
             let answer = RunAnswer {
                 body: "x".to_string(),
@@ -350,8 +350,11 @@ mod tests {
     #[test]
     fn failures_are_retried_paused_or_final() {
         let failure = |class| Outcome::Failed(Failure::new(class, "boom"));
-        let route =
-            Route { max_retries: 1, dead_letter_lane: Some("attic".to_string()), ..Route::plain("work") };
+        let route = Route {
+            max_retries: 1,
+            dead_letter_lane: Some("attic".to_string()),
+            ..Route::with_defaults("work")
+        };
         let (report, _) = report_of(failure(FailureClass::Error), &route).expect("a report");
         assert!(matches!(report.action, Action::Release { spent: Some(_), .. }), "{:?}", report.action);
         assert_eq!(report.follow_up, None);
@@ -376,7 +379,7 @@ mod tests {
 
     #[test]
     fn nothing_is_said_about_a_lost_claim() {
-        let route = Route::plain("work");
+        let route = Route::with_defaults("work");
         assert!(report_of(Outcome::Withheld(StopReason::LeaseLost), &route).is_none());
         assert!(report_of(Outcome::Withheld(StopReason::Cancelled), &route).is_none());
         let (report, _) = report_of(Outcome::Withheld(StopReason::Shutdown), &route).expect("a release");

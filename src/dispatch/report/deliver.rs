@@ -158,7 +158,7 @@ fn update_cooldown(context: &RunContext<'_>, claimed: &ClaimedTask, result: &Run
     let (asked, _) = claimed.served.model_for(&claimed.task);
     let changed = match &result.outcome {
         Outcome::Failed(Failure { vendor_refusal: Some(vendor_refusal), message, .. }) => {
-            let scope = CooldownScope::by(vendor_refusal, account, asked.as_deref());
+            let scope = CooldownScope::of_refusal(vendor_refusal, account, asked.as_deref());
             store.change_cooldown(&cooldown_key(account, scope.model.as_deref()), |before| {
                 let times = (claimed_at, store.now().wall);
                 cooldown::after_refusal(vendor_refusal, message, &scope, times, before, store.random() as u64)
@@ -182,8 +182,9 @@ fn update_cooldown(context: &RunContext<'_>, claimed: &ClaimedTask, result: &Run
             let keys = parked.map(|parked| -> Vec<String> {
                 parked.values().filter(is_over).map(Cooldown::key).collect()
             });
-            let forget =
-                |key: String| store.change_cooldown(&key, |before| cooldown::after_work(claimed_at, before));
+            let forget = |key: String| {
+                store.change_cooldown(&key, |before| cooldown::after_success(claimed_at, before))
+            };
             keys.and_then(|keys| keys.into_iter().try_fold(CooldownChange::Keep, |_, key| forget(key)))
         }
     };
@@ -225,7 +226,7 @@ fn note_run_end(context: &RunContext<'_>, claimed: &ClaimedTask, event: &Dispatc
     if let Some(cost) = result.report.cost_usd {
         data.insert("cost_usd".to_string(), cost.into());
     }
-    context.note_if_possible(claimed, kind, event.words(), data);
+    context.note_if_possible(claimed, kind, event.message(), data);
 }
 
 /// Delivers a report, retrying on errors of the store for a limited time. The claim is renewed meanwhile. A

@@ -279,7 +279,7 @@ fn completed_report(
         past: PastAttempts::default(),
         version: None,
     };
-    let route = Route { move_to: record.move_to.clone(), ..Route::plain(&task.spec.lane) };
+    let route = Route { move_to: record.move_to.clone(), ..Route::with_defaults(&task.spec.lane) };
     let settled = build_report(&ReportInput {
         task,
         token: &claim.token,

@@ -234,7 +234,7 @@ mod tests {
             vendors.names().find(|name| vendors.get(name).is_ok_and(|one| one.format == format));
         match with_format {
             Some(name) => (*vendors.get(name).expect("a vendor").notices).clone(),
-            None => (*vendors.every()).clone(),
+            None => (*vendors.common_notices()).clone(),
         }
     }
 

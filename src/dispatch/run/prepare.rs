@@ -143,7 +143,7 @@ pub(crate) fn command_line(
         warnings,
     };
     let list = |own: &crate::dispatch::config::reader::Override<Vec<String>>, vendor: &Vec<String>| {
-        own.clone().over(Some(vendor.clone())).unwrap_or_default()
+        own.clone().or_inherit(Some(vendor.clone())).unwrap_or_default()
     };
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let git_dirs = if route.git_writable { git_directories::git_dirs(&line.cwd) } else { Vec::new() };
@@ -155,7 +155,7 @@ pub(crate) fn command_line(
         resume_id: line.resume_id.clone(),
         model: line.model.clone(),
         effort: line.effort.clone(),
-        permission_mode: route.permission_mode.clone().over(vendor.permission_mode.clone()),
+        permission_mode: route.permission_mode.clone().or_inherit(vendor.permission_mode.clone()),
         setting_sources: Some(list(&route.setting_sources, &vendor.setting_sources).join(","))
             .filter(|sources| !sources.is_empty()),
         max_budget_usd: route.max_budget_usd.map(|amount| amount.to_string()),
@@ -211,7 +211,7 @@ impl RunContext<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        if !vendor.takes_effort() {
+        if !vendor.supports_effort() {
             input.effort_hint.clone_from(&line.effort);
         }
         let words = match continued {

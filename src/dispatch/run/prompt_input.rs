@@ -10,7 +10,7 @@ use crate::digest::sha256_bytes;
 use crate::dispatch::config::options::ProcessContext;
 use crate::dispatch::config::route::Route;
 use crate::dispatch::prompt::{
-    Artifact, LONGEST_REQUEST, PromptInput, ThreadAnswer, ThreadLink, fill_template, thread_history,
+    Artifact, MAX_REQUEST_BYTES, PromptInput, ThreadAnswer, ThreadLink, fill_template, thread_history,
 };
 use crate::dispatch::task_metadata::metadata_text;
 use crate::model::{Event, Task, TaskId};
@@ -133,8 +133,8 @@ fn artifact(path: &Path, sha256: &str) -> Result<Artifact> {
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(fail)?;
     let mut bytes = Vec::new();
-    file.take(LONGEST_REQUEST as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
-    let content = (bytes.len() <= LONGEST_REQUEST).then_some(bytes);
+    file.take(MAX_REQUEST_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
+    let content = (bytes.len() <= MAX_REQUEST_BYTES).then_some(bytes);
     if content.as_deref().is_some_and(|content| sha256_bytes(content) != sha256) {
         return Err(fail(std::io::Error::other("it has changed since the claim")));
     }
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn unknown_efforts_become_medium_with_a_warning() {
         let mut task = testing::task();
-        let route = Route { effort: Some("low".to_string()), ..Route::plain("work") };
+        let route = Route { effort: Some("low".to_string()), ..Route::with_defaults("work") };
         assert_eq!(effort(&task, &route), (Some("low".to_string()), None));
         task.spec.metadata.insert("effort".to_string(), "xhigh".into());
         assert_eq!(effort(&task, &route), (Some("xhigh".to_string()), None));

@@ -7,7 +7,7 @@ use crate::model::names::hidden;
 use crate::{Error, Result};
 
 /// Maximum length of a value inserted into an argument, in bytes.
-const LONGEST_VALUE: usize = 4096;
+const MAX_VALUE_BYTES: usize = 4096;
 
 /// The values for the placeholders of a template. A missing value drops the group that uses it.
 #[derive(Clone, Debug, Default)]
@@ -155,7 +155,7 @@ pub(super) fn check_value(what: &str, value: &str) -> Result<()> {
         "contains control characters"
     } else if hidden(value).is_some() {
         "contains invisible characters"
-    } else if value.len() > LONGEST_VALUE {
+    } else if value.len() > MAX_VALUE_BYTES {
         "is too long"
     } else {
         return Ok(());
@@ -214,7 +214,7 @@ impl Argv {
     }
 
     /// Returns whether this template has a placeholder called `name`.
-    pub fn mentions(&self, name: &str) -> bool {
+    pub fn has_placeholder(&self, name: &str) -> bool {
         self.0.iter().any(|piece| match piece {
             Piece::Literal(_) => false,
             Piece::Group(templates) => templates.iter().any(|t| placeholders(t).any(|found| found == name)),

@@ -145,16 +145,16 @@ impl Vendor {
     }
 
     /// Returns whether its command lines have a placeholder for a setting of a route.
-    pub fn takes(&self, setting: &str) -> bool {
+    pub fn supports(&self, setting: &str) -> bool {
         let name = if setting == "args" { "extra_args" } else { setting };
         let singular = name.trim_end_matches('s');
-        let takes = |argv: &Argv| argv.mentions(name) || argv.mentions(singular);
+        let takes = |argv: &Argv| argv.has_placeholder(name) || argv.has_placeholder(singular);
         takes(&self.args) && self.resume_args.as_ref().is_none_or(takes)
     }
 
     /// Returns whether it has a flag for the effort; otherwise the prompt states it.
-    pub fn takes_effort(&self) -> bool {
-        self.args.mentions("effort")
+    pub fn supports_effort(&self) -> bool {
+        self.args.has_placeholder("effort")
     }
 
     /// Returns the model for `class`; `None` for `any`.
@@ -186,7 +186,7 @@ pub struct Vendors {
     by_name: BTreeMap<String, Vendor>,
     session_env: Vec<String>,
     /// Notices that apply to all vendors and to programs without a profile.
-    every: Arc<Notices>,
+    common_notices: Arc<Notices>,
 }
 
 impl Vendors {
@@ -209,7 +209,7 @@ impl Vendors {
         let every = mapping_of(&built_in, EVERY).unwrap_or_default();
         built_in.remove(EVERY);
         let over_every = overrides.section(EVERY)?;
-        over_every.only(&notices::KEYS)?;
+        over_every.refuse_unknown_keys(&notices::KEYS)?;
         let every = merge(every, over_every.mapping());
         let mut names: Vec<String> =
             built_in.keys().filter_map(|name| name.as_str()).map(str::to_string).collect();
@@ -221,7 +221,7 @@ impl Vendors {
         let mut vendors = BTreeMap::new();
         for name in names {
             let over = overrides.section(&name)?;
-            over.only(&[&KEYS[..], &notices::KEYS].concat())?;
+            over.refuse_unknown_keys(&[&KEYS[..], &notices::KEYS].concat())?;
             let base = match over.text("like")?.value() {
                 Some(like) => mapping_of(&built_in, &like)
                     .ok_or_else(|| over.error("like", "no built-in vendor has this name"))?,
@@ -232,13 +232,13 @@ impl Vendors {
             vendors.insert(name, vendor);
         }
         let session_env = vendors.values().flat_map(|vendor| vendor.session_env.clone()).collect();
-        let every = Arc::new(Notices::read(&over_every.with_mapping(every))?);
-        Ok(Self { by_name: vendors, session_env, every })
+        let common_notices = Arc::new(Notices::read(&over_every.with_mapping(every))?);
+        Ok(Self { by_name: vendors, session_env, common_notices })
     }
 
     /// Returns the notices that apply to all vendors and to programs without a profile.
-    pub fn every(&self) -> Arc<Notices> {
-        self.every.clone()
+    pub fn common_notices(&self) -> Arc<Notices> {
+        self.common_notices.clone()
     }
 
     /// Returns the vendor called `name`.
@@ -358,8 +358,8 @@ mod tests {
         let claude = vendors.get("claude").expect("claude");
         assert_eq!(claude.format, Format::ClaudeStream);
         assert_eq!(claude.session, SessionIds::Uuid);
-        assert!(claude.takes_effort());
-        assert!(!vendors.get("gemini").expect("gemini").takes_effort());
+        assert!(claude.supports_effort());
+        assert!(!vendors.get("gemini").expect("gemini").supports_effort());
     }
 
     #[test]

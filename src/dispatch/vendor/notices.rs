@@ -163,7 +163,7 @@ impl Notices {
             .chain(service)
             .filter_map(|phrase| Some((phrase, phrase.find(&lower)?)))
             .collect();
-        matching.sort_by_key(|(phrase, _)| std::cmp::Reverse(phrase.length()));
+        matching.sort_by_key(|(phrase, _)| std::cmp::Reverse(phrase.text_length()));
         let meaning = matching.first()?.0.meaning;
         let mut limits = matching
             .iter()
@@ -212,7 +212,7 @@ impl Notices {
 }
 
 impl Phrase {
-    fn length(&self) -> usize {
+    fn text_length(&self) -> usize {
         self.text.0.len() + self.text.1.as_ref().map_or(0, String::len)
     }
 
@@ -307,7 +307,7 @@ fn phrases(section: &Section<'_>) -> Result<Vec<Phrase>> {
             simple?;
         }
         let detail = section.section(&key)?;
-        detail.only(&["class", "model", "within"])?;
+        detail.refuse_unknown_keys(&["class", "model", "within"])?;
         let meaning = detail.read("class", NoticeMeaning::from_yaml)?.value();
         Ok(Phrase {
             text,
@@ -317,7 +317,7 @@ fn phrases(section: &Section<'_>) -> Result<Vec<Phrase>> {
         })
     })
     .collect::<Result<Vec<_>>>()?;
-    phrases.sort_by_key(|phrase| std::cmp::Reverse(phrase.length()));
+    phrases.sort_by_key(|phrase| std::cmp::Reverse(phrase.text_length()));
     Ok(phrases)
 }
 
@@ -327,7 +327,7 @@ fn length(value: &Value) -> std::result::Result<Duration, String> {
 }
 
 fn limit_event(section: &Section<'_>) -> Result<Option<LimitEvent>> {
-    section.only(&["type", "at", "refused", "allowed", "kind", "reset"])?;
+    section.refuse_unknown_keys(&["type", "at", "refused", "allowed", "kind", "reset"])?;
     let Some(line_type) = section.text("type")?.value() else { return Ok(None) };
     let values = |_: &str, value: &Value| match value {
         Value::Sequence(values) => values.iter().map(one_value).collect(),

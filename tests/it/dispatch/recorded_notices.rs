@@ -46,7 +46,7 @@ struct Expected {
 
 fn judged(recorded: &Recorded, vendors: &Vendors) -> Expected {
     let (format, notices) = match recorded.vendor.as_str() {
-        "command" => (Format::Text, vendors.every()),
+        "command" => (Format::Text, vendors.common_notices()),
         name => (vendors.get(name).unwrap().format, vendors.get(name).unwrap().notices.clone()),
     };
     let mut parser = StreamParser::new(format);

@@ -41,22 +41,22 @@ use crate::store::FileLock;
 pub(crate) use protocol::{END_REQUEST, GuardCommand, GuardMessage};
 
 /// Maximum time for a killed process to disappear before it is given up.
-pub(crate) const VANISH: Duration = Duration::from_secs(5);
+pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum time between SIGTERM and SIGKILL once the dispatcher has died: the next dispatcher has to wait for
 /// the end of the run.
 const ORPHAN_GRACE: Duration = Duration::from_secs(2);
 /// Interval between checks whether the signalled processes have ended.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Maximum number of unread bytes that are saved: a pipe holds less, but the agent may keep writing.
 const MAX_UNREAD: usize = 16 * 1024 * 1024;
 
 /// Runs the guard if this process was started as one; returns its exit code, or `None` for any other process.
-pub(crate) fn run_if_asked(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+pub(crate) fn run_if_guard(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     if args.next()? != GUARD_NAME {
         return None;
     }
-    let message = work(args).unwrap_or_else(|error| Some(GuardMessage::GuardFailed(error.to_string())));
+    let message = run(args).unwrap_or_else(|error| Some(GuardMessage::GuardFailed(error.to_string())));
     if let Some(message) = message {
         message.send();
     }
@@ -67,7 +67,7 @@ pub(crate) fn run_if_asked(mut args: impl Iterator<Item = OsString>) -> Option<E
 ///
 /// # Errors
 /// When the arguments are invalid, or the guard cannot watch its run.
-fn work(mut args: impl Iterator<Item = OsString>) -> io::Result<Option<GuardMessage>> {
+fn run(mut args: impl Iterator<Item = OsString>) -> io::Result<Option<GuardMessage>> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "only a dispatcher starts a guard");
     let mut next = || args.next().ok_or_else(invalid);
     let run = next()?.to_str().and_then(RunId::parse).ok_or_else(invalid)?;
@@ -115,7 +115,7 @@ struct GuardSignals {
     /// Readable after any of the signals was received.
     wake: OwnedFd,
     /// Whether a signal requested the end of the guard.
-    asked: Arc<AtomicBool>,
+    end_requested: Arc<AtomicBool>,
 }
 
 impl GuardSignals {
@@ -123,15 +123,15 @@ impl GuardSignals {
     fn register() -> io::Result<Self> {
         let (wake, sender) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
-        let asked = Arc::new(AtomicBool::new(false));
+        let end_requested = Arc::new(AtomicBool::new(false));
         let ending = [&[SIGTERM][..], &not_ignored(&[SIGINT, SIGHUP])].concat();
         for signal in &ending {
-            signal_hook::flag::register(*signal, Arc::clone(&asked))?;
+            signal_hook::flag::register(*signal, Arc::clone(&end_requested))?;
         }
         for signal in ending.into_iter().chain([SIGCHLD]) {
             signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
         }
-        Ok(Self { wake: wake.into(), asked })
+        Ok(Self { wake: wake.into(), end_requested })
     }
 }
 
@@ -140,9 +140,9 @@ impl GuardSignals {
 enum EndPhase {
     Running,
     /// SIGTERM was sent; SIGKILL follows at this time.
-    Asked(Instant),
+    Terminating(Instant),
     /// SIGKILL was sent; the rest is given up at this time.
-    Killed(Instant),
+    Killing(Instant),
 }
 
 impl EndPhase {
@@ -150,8 +150,8 @@ impl EndPhase {
     fn is_late(self, now: Instant) -> bool {
         match self {
             Self::Running => false,
-            Self::Asked(at) => now >= at,
-            Self::Killed(_) => true,
+            Self::Terminating(at) => now >= at,
+            Self::Killing(_) => true,
         }
     }
 }
@@ -174,7 +174,7 @@ impl GuardProcess {
     /// Watches the run until none of its processes is left.
     fn watch(&mut self, signals: &GuardSignals, log: &Path) -> GuardMessage {
         loop {
-            let is_childless = self.collect();
+            let is_childless = self.reap_children();
             if self.unread_output.is_some() {
                 self.save_unread(log);
             }
@@ -189,11 +189,11 @@ impl GuardProcess {
             if is_over && self.leftovers.is_none() {
                 self.leftovers = Some(left.len());
                 self.phase = match self.phase {
-                    EndPhase::Killed(_) => EndPhase::Killed(now + VANISH),
-                    _ => EndPhase::Asked(now + self.grace),
+                    EndPhase::Killing(_) => EndPhase::Killing(now + KILL_TIMEOUT),
+                    _ => EndPhase::Terminating(now + self.grace),
                 };
             }
-            let is_stuck = matches!(self.phase, EndPhase::Killed(at) if now >= at);
+            let is_stuck = matches!(self.phase, EndPhase::Killing(at) if now >= at);
             if is_stuck || (is_over && is_childless && left.is_empty()) {
                 return GuardMessage::Done(self.leftovers.unwrap_or_default(), left.len());
             }
@@ -213,12 +213,12 @@ impl GuardProcess {
     }
 
     /// Reaps all children that have exited. Returns whether no others are left.
-    fn collect(&mut self) -> bool {
+    fn reap_children(&mut self) -> bool {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) if Some(pid) == self.leader => {
                     self.leader = None;
-                    GuardMessage::Exited(exit_of(status)).send();
+                    GuardMessage::Exited(exit_from_status(status)).send();
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return false,
@@ -232,7 +232,7 @@ impl GuardProcess {
         match self.phase {
             EndPhase::Running => return,
             // Before the agent has exited, `left` is empty: the agent ends its own tools.
-            EndPhase::Asked(at) if now < at => {
+            EndPhase::Terminating(at) if now < at => {
                 for process in left {
                     if !self.signalled.contains(process) {
                         process.signal(Signal::TERM);
@@ -241,8 +241,8 @@ impl GuardProcess {
                 }
                 return;
             }
-            EndPhase::Asked(_) => self.phase = EndPhase::Killed(now + VANISH),
-            EndPhase::Killed(_) => {}
+            EndPhase::Terminating(_) => self.phase = EndPhase::Killing(now + KILL_TIMEOUT),
+            EndPhase::Killing(_) => {}
         }
         if let Some(leader) = self.leader {
             let _ = rustix::process::kill_process_group(leader, Signal::KILL);
@@ -254,7 +254,7 @@ impl GuardProcess {
 
     /// Sends SIGTERM to the agent.
     fn request_end(&mut self, grace: Duration) {
-        self.phase = EndPhase::Asked(Instant::now() + grace);
+        self.phase = EndPhase::Terminating(Instant::now() + grace);
         if let Some(leader) = self.leader {
             let _ = rustix::process::kill_process_group(leader, Signal::TERM);
             // A stopped process receives the signal only when it continues.
@@ -262,24 +262,24 @@ impl GuardProcess {
         }
     }
 
-    /// Waits for the next event; while processes are ending, at most [`LOOK_AGAIN`].
+    /// Waits for the next event; while processes are ending, at most [`POLL_INTERVAL`].
     fn sleep(&mut self, signals: &GuardSignals, log: &Path) {
         let is_running = self.phase == EndPhase::Running;
-        let nap = (!is_running).then(|| Timespec::try_from(LOOK_AGAIN).ok()).flatten();
+        let timeout = (!is_running).then(|| Timespec::try_from(POLL_INTERVAL).ok()).flatten();
         let control = rustix::stdio::stdin();
         let mut polled = vec![PollFd::new(&signals.wake, PollFlags::IN)];
         if is_running {
             polled.push(PollFd::new(&control, PollFlags::IN));
         }
         // An interrupted call costs one more iteration.
-        let _ = poll(&mut polled, nap.as_ref());
-        let has_word = polled.get(1).is_some_and(|control| !control.revents().is_empty());
+        let _ = poll(&mut polled, timeout.as_ref());
+        let has_message = polled.get(1).is_some_and(|control| !control.revents().is_empty());
         let mut buffer = [0; 64];
         while rustix::io::read(signals.wake.as_fd(), &mut buffer).is_ok_and(|length| length > 0) {}
         if !is_running {
             return;
         }
-        if has_word {
+        if has_message {
             match rustix::io::read(control, &mut buffer) {
                 Ok(0) | Err(_) => {
                     self.save_unread(log);
@@ -288,13 +288,13 @@ impl GuardProcess {
                 }
                 Ok(_) => self.request_end(self.grace),
             }
-        } else if signals.asked.load(Ordering::SeqCst) {
+        } else if signals.end_requested.load(Ordering::SeqCst) {
             self.request_end(self.grace);
         }
     }
 }
 
-fn exit_of(status: WaitStatus) -> Exit {
+fn exit_from_status(status: WaitStatus) -> Exit {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Exit::Code(code),
         (None, signal) => Exit::Signal(signal.unwrap_or(0)),
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn only_its_name_makes_a_guard() {
-        assert!(run_if_asked(["lanes", "status"].map(OsString::from).into_iter()).is_none());
-        assert!(run_if_asked(std::iter::empty()).is_none());
+        assert!(run_if_guard(["lanes", "status"].map(OsString::from).into_iter()).is_none());
+        assert!(run_if_guard(std::iter::empty()).is_none());
     }
 }

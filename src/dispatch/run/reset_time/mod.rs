@@ -164,7 +164,7 @@ mod tests {
     fn read_at(now: &str, text: &str, hours: Option<u64>) -> Option<String> {
         let berlin = TimeZone::fixed(jiff::tz::offset(1));
         let within = hours.map(|hours| Duration::from_secs(hours * 3600));
-        let every = Vendors::built_in().expect("built-in profiles").every();
+        let every = Vendors::built_in().expect("built-in profiles").common_notices();
         let (now, resets) = (Time::parse(now).expect("a time"), every.resets());
         let setting = NoticeContext { now, zone: &berlin, within, resets };
         reset_in(text, setting).map(|reset| match reset {
