@@ -26,7 +26,7 @@ pub mod dispatch {
         }
     }
     pub mod outcome {
-        pub use crate::dispatch::outcome::{Exit, Outcome, ResetTime, StopReason};
+        pub use crate::dispatch::outcome::{AgentExit, ResetTime, RunOutcome, StopReason};
     }
     pub mod output {
         pub use crate::dispatch::output::{

@@ -22,7 +22,7 @@ use super::event::DispatchEvent;
 use super::lease_renewer::LeaseRenewer;
 use super::outcome::StopReason;
 use super::registration::{DispatcherRegistration, RunEntry, TokenPrefix, conversation_user};
-use super::report::deliver::{RunDone, RunEnd, deliver};
+use super::report::deliver::{ReportedRun, TaskDisposition, deliver};
 use super::report::recover::{deliver_outbox, recover};
 use super::run::context::{ClaimedTask, RunContext, run_id};
 use super::run::vendor_version::VersionCache;
@@ -174,7 +174,7 @@ enum Wakeup {
     /// A lane has changed: a task may be claimable.
     LanesChanged,
     /// A run is over and reported.
-    RunDone(RunDone),
+    RunReported(ReportedRun),
     /// The dispatcher is to end.
     EndRequested,
 }
@@ -322,7 +322,7 @@ impl<'env> EventLoop<'env> {
     fn handle_wakeup(&self, state: &mut LoopState, wake: Wakeup) {
         match wake {
             Wakeup::LanesChanged => {}
-            Wakeup::RunDone(done) => self.run_done(state, done),
+            Wakeup::RunReported(reported) => self.handle_reported_run(state, reported),
             Wakeup::EndRequested if state.draining => stop_all(state),
             Wakeup::EndRequested => {
                 state.draining = true;
@@ -333,19 +333,21 @@ impl<'env> EventLoop<'env> {
         }
     }
 
-    fn run_done(&self, state: &mut LoopState, done: RunDone) {
-        state.running.remove(&done.task_id);
-        if let Some(parked) = done.parked {
-            self.report_cooldown(state, &parked);
+    fn handle_reported_run(&self, state: &mut LoopState, reported: ReportedRun) {
+        state.running.remove(reported.task_id.as_str());
+        if let Some(cooldown) = reported.cooldown {
+            self.report_cooldown(state, &cooldown);
         }
-        match done.end {
-            RunEnd::Answered => state.summary.answered += 1,
-            RunEnd::Failed { retry_at } => {
+        match reported.disposition {
+            TaskDisposition::Answered => state.summary.answered += 1,
+            TaskDisposition::Failed { retry_at } => {
                 state.summary.failed += 1;
                 state.retry_until = state.retry_until.max(retry_at);
             }
-            RunEnd::LaneNotReady { lane, missing } => state.not_ready.record_start_failure(lane, missing),
-            RunEnd::Returned => {}
+            TaskDisposition::LaneNotReady { lane, missing } => {
+                state.not_ready.record_start_failure(lane, missing)
+            }
+            TaskDisposition::Returned => {}
         }
     }
 
@@ -470,8 +472,8 @@ impl<'env> EventLoop<'env> {
         };
         let (lease_renewer, sender) = (self.lease_renewer, self.sender.clone());
         scope.spawn(move || {
-            let done = run_and_report(&context, lease_renewer, &claimed_task);
-            let _ = sender.send(Wakeup::RunDone(done));
+            let reported = run_and_report(&context, lease_renewer, &claimed_task);
+            let _ = sender.send(Wakeup::RunReported(reported));
         });
         Ok(())
     }
@@ -506,12 +508,12 @@ fn run_and_report(
     context: &RunContext<'_>,
     lease_renewer: &LeaseRenewer,
     claimed_task: &ClaimedTask,
-) -> RunDone {
-    let ended = context.run(claimed_task);
-    let done = deliver(context, claimed_task, &ended);
+) -> ReportedRun {
+    let finished = context.run(claimed_task);
+    let reported = deliver(context, claimed_task, &finished);
     lease_renewer.remove(&claimed_task.token);
     context.registration.remove(claimed_task.task.id.as_str());
-    done
+    reported
 }
 
 fn stop_all(state: &mut LoopState) {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::config::plan::Plan;
 use super::config::served_lane::ServedLane;
-use super::run::prepare::{CannotStart, CommandLine, command_line, own_timeout};
+use super::run::prepare::{CommandLine, PrepareError, command_line, own_timeout};
 use super::run::resume;
 use crate::Result;
 use crate::model::Task;
@@ -61,7 +61,7 @@ fn next_command(
     plan: &Plan,
     served: &ServedLane,
     task: &Task,
-) -> std::result::Result<CommandLine, CannotStart> {
+) -> std::result::Result<CommandLine, PrepareError> {
     let events = store.events(&task.id)?;
     let continued = resume::continuation(store, task, &events, served, task.fence + 1)?;
     let session = continued.as_ref().map(|continued| continued.session.as_str());

@@ -13,9 +13,10 @@ pub(crate) const REFUSAL_REASONS: [&str; 3] =
 
 /// Reason of a release by a dispatcher that was stopped.
 pub(crate) const DISPATCHER_STOPPED: &str = "the dispatcher was stopped before the agent was done";
-/// The exit of a process.
+
+/// How an agent process exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub enum AgentExit {
     /// It was not started: the run was stopped before that.
     NotStarted,
     /// It exited with this code.
@@ -49,17 +50,17 @@ pub enum StopReason {
 
 /// What a run means for its task.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum RunOutcome {
     /// The task is answered.
     Completed(RunAnswer),
     /// The run failed: the task is retried, returned or failed.
-    Failed(Failure),
+    Failed(RunFailure),
     /// The task is returned and the attempt does not count: something that all runs of the lane need is missing.
-    Unready(String),
+    LaneNotReady(String),
     /// The task is returned and the attempt does not count: the store failed before the agent was started.
-    NotBegun(String),
-    /// Nothing is reported: the task was cancelled, belongs to another worker, or is returned unfinished.
-    Withheld(StopReason),
+    NotStarted(String),
+    /// The run was stopped without a result: the task is returned unless it was cancelled or belongs to another worker.
+    Stopped(StopReason),
 }
 
 /// The answer of an agent, with what was parsed from it.
@@ -72,7 +73,7 @@ pub struct RunAnswer {
     /// Status from a closing `STATUS:` line and from background work that was cut short.
     pub closing: Option<ClosingStatus>,
     /// Background work that did not finish, one line for people each.
-    pub cut_short: Vec<String>,
+    pub unfinished_work: Vec<String>,
     /// Value of an answer that must be JSON, or the reason why there is none.
     pub parsed: Option<Result<Value, String>>,
 }
@@ -101,7 +102,7 @@ pub struct VendorRefusal {
 
 /// The failure of a run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Failure {
+pub struct RunFailure {
     /// Class of the failure.
     pub class: FailureClass,
     /// The vendor's refusal, if that is the cause.
@@ -110,7 +111,7 @@ pub struct Failure {
     pub message: String,
 }
 
-impl Failure {
+impl RunFailure {
     /// Creates a failure of a class with a message for people.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
         Self { class, vendor_refusal: None, message: message.into() }

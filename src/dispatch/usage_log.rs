@@ -92,7 +92,7 @@ impl UsageRecord {
     /// Copies the usage that a run reported into this record.
     pub(crate) fn take(self, report: &RunReport) -> Self {
         let known = |usage: &Usage| Some(usage.clone()).filter(|usage| !usage.0.is_empty());
-        let least = report.at_least.as_ref();
+        let least = report.lower_bound.as_ref();
         Self {
             model: report.models.first().cloned(),
             begins_session: !report.continues_session && self.session_id.is_some(),

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use lanes::internals::dispatch::outcome::Exit;
+use lanes::internals::dispatch::outcome::AgentExit;
 use lanes::internals::dispatch::output::{
     Baseline, Format, LONGEST_TEXT, Note, RunReport, StreamParser, Tokens, Totals, Usage,
 };
@@ -191,12 +191,12 @@ fn check(bytes: &[u8], format: Format) {
     let earlier = Totals { cost_usd: Some(0.5), tokens: Some(tokens), usage: Some(usage) };
     let resumed = report(format, [bytes], &Baseline::Resumed(earlier));
     for report in [whole, resumed] {
-        let least = report.at_least.as_ref().and_then(|least| least.cost_usd);
+        let least = report.lower_bound.as_ref().and_then(|least| least.cost_usd);
         for cost in [report.cost_usd, report.totals.cost_usd, least].into_iter().flatten() {
             assert!(cost.is_finite() && cost >= 0.0, "it cost {cost}");
         }
         assert!(report.text.len() <= LONGEST_TEXT);
-        for exit in [Exit::Code(0), Exit::Code(1), Exit::Signal(15)] {
+        for exit in [AgentExit::Code(0), AgentExit::Code(1), AgentExit::Signal(15)] {
             let now = Time::from_micros(1_795_000_000_000_000);
             let run = RunEvidence {
                 report: &report,

@@ -30,8 +30,8 @@ use self::pipes::AgentPipes;
 use self::process_tree::RunId;
 use self::reaper::GuardPool;
 pub use self::supervisor::StopHandle;
-use self::supervisor::{AgentEnd, Cleanup, RunLimits, Supervisor};
-use super::outcome::{Exit, Failure, StopReason};
+use self::supervisor::{GuardOutcome, LeftoverProcesses, RunLimits, Supervisor};
+use super::outcome::{AgentExit, RunFailure, StopReason};
 use super::output::StreamParser;
 use crate::model::FailureClass;
 
@@ -76,7 +76,7 @@ pub struct AgentSpec {
 #[derive(Debug)]
 pub struct FinishedAgent {
     /// Exit of the agent's process.
-    pub exit: Exit,
+    pub exit: AgentExit,
     /// Reason for which it was stopped, if it was.
     pub stopped: Option<StopReason>,
     /// The parser, which has read all output.
@@ -99,7 +99,7 @@ pub struct FinishedAgent {
 #[derive(Clone, Debug)]
 pub enum StartError {
     /// The failure concerns this task only.
-    Task(Failure),
+    Task(RunFailure),
     /// The program cannot be run here, for any task.
     Program(String),
 }
@@ -107,7 +107,7 @@ pub enum StartError {
 impl StartError {
     /// Creates a failure for which a retry may help.
     fn for_now(message: String) -> Self {
-        Self::Task(Failure::new(FailureClass::Error, message))
+        Self::Task(RunFailure::new(FailureClass::Error, message))
     }
 }
 
@@ -125,8 +125,9 @@ pub fn run(
 ) -> Result<FinishedAgent, StartError> {
     let started = Instant::now();
     let mut output = AgentPipes::new(spec.stdout, spec.stderr, spec.parser, spec.expected_session);
-    let not_started =
-        |reason, output| Ok(finished(Exit::NotStarted, Some(reason), started, Cleanup::default(), output));
+    let not_started = |reason, output| {
+        Ok(finished(AgentExit::NotStarted, Some(reason), started, LeftoverProcesses::default(), output))
+    };
     if let Some(reason) = stop.reason() {
         return not_started(reason, output);
     }
@@ -156,22 +157,26 @@ pub fn run(
         linger: spec.linger,
     };
     let mut supervisor = Supervisor::new(guard_pool, (guard, control), spec.run, limits, stop.clone());
-    let (agent_end, cleanup) = supervisor.run_to_end(&mut output, observe);
-    match agent_end {
-        AgentEnd::Exited(exit) => Ok(finished(exit, supervisor.stopped(), started, cleanup, output)),
-        AgentEnd::Locked => not_started(StopReason::Busy, output),
-        AgentEnd::SpawnFailed(errno) => {
+    let (guard_outcome, leftover_processes) = supervisor.run_to_end(&mut output, observe);
+    match guard_outcome {
+        GuardOutcome::Exited(exit) => {
+            Ok(finished(exit, supervisor.stopped(), started, leftover_processes, output))
+        }
+        GuardOutcome::Locked => not_started(StopReason::Busy, output),
+        GuardOutcome::SpawnFailed(errno) => {
             Err(cannot_start(&spec.program, &spec.cwd, &io::Error::from_raw_os_error(errno)))
         }
-        AgentEnd::GuardFailed(why) => Err(StartError::for_now(format!("the agent's guard failed: {why}"))),
+        GuardOutcome::GuardFailed(why) => {
+            Err(StartError::for_now(format!("the agent's guard failed: {why}")))
+        }
     }
 }
 
 fn finished(
-    exit: Exit,
+    exit: AgentExit,
     stopped: Option<StopReason>,
     started: Instant,
-    cleanup: Cleanup,
+    leftover_processes: LeftoverProcesses,
     output: AgentPipes,
 ) -> FinishedAgent {
     let read = output.finish();
@@ -181,8 +186,8 @@ fn finished(
         parser: read.parser,
         stderr: read.stderr,
         duration: started.elapsed(),
-        leftovers: cleanup.leftovers,
-        survivors: cleanup.survivors,
+        leftovers: leftover_processes.leftovers,
+        survivors: leftover_processes.survivors,
         dropped: read.dropped,
         log_error: read.log_error,
     }
@@ -192,11 +197,13 @@ fn cannot_start(program: &OsStr, cwd: &Path, error: &io::Error) -> StartError {
     let program = crate::error::printable(&program.to_string_lossy());
     if !cwd.is_dir() {
         let cwd = crate::error::printable(&cwd.to_string_lossy());
-        return StartError::Task(Failure::permanent(format!("the working directory {cwd} does not exist")));
+        return StartError::Task(RunFailure::permanent(format!(
+            "the working directory {cwd} does not exist"
+        )));
     }
     if rustix::fs::access(cwd, rustix::fs::Access::EXEC_OK).is_err() {
         let cwd = crate::error::printable(&cwd.to_string_lossy());
-        return StartError::Task(Failure::permanent(format!(
+        return StartError::Task(RunFailure::permanent(format!(
             "the working directory {cwd} cannot be entered"
         )));
     }
@@ -208,7 +215,7 @@ fn cannot_start(program: &OsStr, cwd: &Path, error: &io::Error) -> StartError {
             StartError::Program(format!("{program} cannot be executed here: {error}"))
         }
         io::ErrorKind::ArgumentListTooLong => {
-            StartError::Task(Failure::permanent(format!("the arguments of {program} are too long")))
+            StartError::Task(RunFailure::permanent(format!("the arguments of {program} are too long")))
         }
         _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
             StartError::Program(format!("{program} is not a program for this machine"))

@@ -14,7 +14,7 @@ use super::guard::{END_REQUEST, GuardMessage, KILL_TIMEOUT};
 use super::pipes::{AgentEvent, AgentPipes};
 use super::process_tree::{self, Process, RunId};
 use super::reaper::GuardPool;
-use crate::dispatch::outcome::{Exit, StopReason};
+use crate::dispatch::outcome::{AgentExit, StopReason};
 use crate::{Error, Result};
 
 /// Extra time for a guard to finish before it is killed.
@@ -68,11 +68,11 @@ impl StopHandle {
     }
 }
 
-/// How the agent's process ended.
+/// What the guard reported about the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum AgentEnd {
+pub(super) enum GuardOutcome {
     /// The agent has run and exited.
-    Exited(Exit),
+    Exited(AgentExit),
     /// The agent could not be started; the value is `errno`.
     SpawnFailed(i32),
     /// Another run holds the lock.
@@ -81,9 +81,9 @@ pub(super) enum AgentEnd {
     GuardFailed(String),
 }
 
-/// Counts of the agent's descendants after its exit.
+/// Counts of the processes that outlived the agent.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Cleanup {
+pub(super) struct LeftoverProcesses {
     /// Number of processes that were left when the agent had exited.
     pub leftovers: usize,
     /// Number of these processes that could not be ended.
@@ -115,8 +115,8 @@ pub(super) struct Supervisor<'a> {
     limits: RunLimits,
     stop: StopHandle,
     stopped: Option<StopReason>,
-    agent_end: Option<AgentEnd>,
-    cleanup: Option<Cleanup>,
+    guard_outcome: Option<GuardOutcome>,
+    leftover_processes: Option<LeftoverProcesses>,
     /// Time by which the guard must have finished.
     guard_deadline: Option<Instant>,
 }
@@ -140,8 +140,8 @@ impl<'a> Supervisor<'a> {
             limits,
             stop,
             stopped: None,
-            agent_end: None,
-            cleanup: None,
+            guard_outcome: None,
+            leftover_processes: None,
             guard_deadline: None,
         }
     }
@@ -156,15 +156,15 @@ impl<'a> Supervisor<'a> {
         &mut self,
         output: &mut AgentPipes,
         observe: &mut dyn FnMut(AgentEvent<'_>),
-    ) -> (AgentEnd, Cleanup) {
-        while self.cleanup.is_none() && self.control.is_some() {
+    ) -> (GuardOutcome, LeftoverProcesses) {
+        while self.leftover_processes.is_none() && self.control.is_some() {
             let now = Instant::now();
             if self.guard_deadline.is_some_and(|guard_deadline| now >= guard_deadline) {
                 // The guard is stopped or stuck. This process inherits its children.
                 process_tree::kill_all(Pid::from_child(&self.guard), &self.run);
                 break;
             }
-            if self.stopped.is_none() && self.agent_end.is_none() {
+            if self.stopped.is_none() && self.guard_outcome.is_none() {
                 self.stopped = self.reason_to_end(now, output);
                 if self.stopped.is_some() {
                     self.request_end();
@@ -180,12 +180,12 @@ impl<'a> Supervisor<'a> {
         output.drain(observe);
         self.control = None;
         self.reap_guard();
-        let cleanup = match self.cleanup {
-            Some(cleanup) => cleanup,
+        let leftover_processes = match self.leftover_processes {
+            Some(leftover_processes) => leftover_processes,
             None => self.end_leftovers(),
         };
         // The guard did not report an exit, so the agent was killed, by the kernel at the latest.
-        (self.agent_end.take().unwrap_or(AgentEnd::Exited(Exit::Signal(9))), cleanup)
+        (self.guard_outcome.take().unwrap_or(GuardOutcome::Exited(AgentExit::Signal(9))), leftover_processes)
     }
 
     fn reason_to_end(&self, now: Instant, output: &AgentPipes) -> Option<StopReason> {
@@ -229,7 +229,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn sleep(&mut self, now: Instant, output: &mut AgentPipes, observe: &mut dyn FnMut(AgentEvent<'_>)) {
-        let is_running = self.stopped.is_none() && self.agent_end.is_none();
+        let is_running = self.stopped.is_none() && self.guard_outcome.is_none();
         let reasons = if is_running {
             [
                 self.linger_end(output),
@@ -269,7 +269,7 @@ impl<'a> Supervisor<'a> {
                 self.handle(message, observe);
             }
         }
-        if self.agent_end.is_none() && self.agent.as_ref().is_some_and(has_ended) {
+        if self.guard_outcome.is_none() && self.agent.as_ref().is_some_and(has_ended) {
             // The guard should have reported this; it gets a short time to do so.
             self.agent = None;
             self.expect_guard_end();
@@ -283,21 +283,23 @@ impl<'a> Supervisor<'a> {
                 self.agent = agent.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
                 observe(AgentEvent::Started(pid));
             }
-            GuardMessage::SpawnFailed(errno) => self.finish_early(AgentEnd::SpawnFailed(errno)),
-            GuardMessage::Locked => self.finish_early(AgentEnd::Locked),
-            GuardMessage::GuardFailed(why) => self.finish_early(AgentEnd::GuardFailed(why)),
+            GuardMessage::SpawnFailed(errno) => self.finish_early(GuardOutcome::SpawnFailed(errno)),
+            GuardMessage::Locked => self.finish_early(GuardOutcome::Locked),
+            GuardMessage::GuardFailed(why) => self.finish_early(GuardOutcome::GuardFailed(why)),
             GuardMessage::Exited(exit) => {
                 self.agent = None;
-                self.agent_end = Some(AgentEnd::Exited(exit));
+                self.guard_outcome = Some(GuardOutcome::Exited(exit));
                 self.expect_guard_end();
             }
-            GuardMessage::Done(leftovers, survivors) => self.cleanup = Some(Cleanup { leftovers, survivors }),
+            GuardMessage::Done(leftovers, survivors) => {
+                self.leftover_processes = Some(LeftoverProcesses { leftovers, survivors })
+            }
         }
     }
 
-    fn finish_early(&mut self, agent_end: AgentEnd) {
-        self.agent_end = Some(agent_end);
-        self.cleanup = Some(Cleanup::default());
+    fn finish_early(&mut self, guard_outcome: GuardOutcome) {
+        self.guard_outcome = Some(guard_outcome);
+        self.leftover_processes = Some(LeftoverProcesses::default());
     }
 
     fn expect_guard_end(&mut self) {
@@ -326,7 +328,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Ends the processes that a killed guard has left.
-    fn end_leftovers(&self) -> Cleanup {
+    fn end_leftovers(&self) -> LeftoverProcesses {
         let find = || {
             let mut left = process_tree::marked_processes(&self.run);
             left.extend(self.guard_pool.leftovers());
@@ -335,13 +337,13 @@ impl<'a> Supervisor<'a> {
             left
         };
         let mut left = find();
-        let mut cleanup = Cleanup { leftovers: left.len(), survivors: 0 };
+        let mut leftover_processes = LeftoverProcesses { leftovers: left.len(), survivors: 0 };
         let started = Instant::now();
         let mut signalled: Vec<Process> = Vec::new();
         while !left.is_empty() {
             let waited = started.elapsed();
             if waited >= self.limits.grace + KILL_TIMEOUT {
-                cleanup.survivors = left.len();
+                leftover_processes.survivors = left.len();
                 break;
             }
             for process in &left {
@@ -355,7 +357,7 @@ impl<'a> Supervisor<'a> {
             std::thread::sleep(POLL_INTERVAL);
             left = find();
         }
-        cleanup
+        leftover_processes
     }
 }
 

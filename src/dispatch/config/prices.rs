@@ -86,7 +86,7 @@ impl Prices {
 
     /// Adds the costs that the vendor did not report.
     pub fn complete(&self, report: &mut RunReport) {
-        if let Some(least) = &mut report.at_least {
+        if let Some(least) = &mut report.lower_bound {
             let priced = self.at_least(&least.unpriced);
             least.cost_usd = match (least.cost_usd, priced) {
                 (Some(reported), Some(priced)) => Some(plus_cost(Some(reported), priced)),
@@ -94,7 +94,7 @@ impl Prices {
             };
         }
         report.cost_source = report.cost_usd.map(|_| CostSource::Reported);
-        if report.cost_usd.is_some() || report.at_least.is_some() || report.usage.0.is_empty() {
+        if report.cost_usd.is_some() || report.lower_bound.is_some() || report.usage.0.is_empty() {
             return;
         }
         if let Some(cost) = self.cost(&report.usage) {
@@ -120,7 +120,7 @@ fn amount(value: &Value) -> std::result::Result<f64, String> {
 mod tests {
     use super::*;
     use crate::dispatch::config::reader::SourceText;
-    use crate::dispatch::output::AtLeast;
+    use crate::dispatch::output::UsageLowerBound;
 
     const TEXT: &str = "\
 prices:
@@ -169,11 +169,15 @@ prices:
         rest.add("half", Tokens { input: 1_000_000, output: 5, ..Tokens::default() }, None);
         rest.add("nobody", Tokens { input: 9, ..Tokens::default() }, None);
         let mut cut = RunReport {
-            at_least: Some(AtLeast { unpriced: rest, cost_usd: Some(0.5), ..AtLeast::default() }),
+            lower_bound: Some(UsageLowerBound {
+                unpriced: rest,
+                cost_usd: Some(0.5),
+                ..UsageLowerBound::default()
+            }),
             ..RunReport::default()
         };
         prices(TEXT).expect("valid").complete(&mut cut);
-        assert_eq!((cut.at_least.expect("a bound").cost_usd, cut.cost_usd), (Some(1.5), None));
+        assert_eq!((cut.lower_bound.expect("a bound").cost_usd, cut.cost_usd), (Some(1.5), None));
     }
 
     #[test]

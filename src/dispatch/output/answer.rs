@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::report::CutShort;
+use super::report::BackgroundWork;
 use crate::model::Verdict;
 
 /// How many lines at the end of an answer may hold its closing lines.
@@ -51,11 +51,11 @@ impl ClosingStatus {
 
     /// How far the work came when some of what the agent started in the background was cut short. What the agent
     /// says itself counts, except that it cannot know of agents that were cut short after its last word.
-    pub fn with_cut_short(closing: Option<Self>, cut_short: &[CutShort]) -> Option<Self> {
-        let is_unknown_agent = |work: &CutShort| !work.is_command && !work.is_known;
+    pub fn with_unfinished_work(closing: Option<Self>, unfinished_work: &[BackgroundWork]) -> Option<Self> {
+        let is_unknown_agent = |work: &BackgroundWork| !work.is_command && !work.is_known;
         match closing {
-            Some(Self::Done) if cut_short.iter().any(is_unknown_agent) => Some(Self::Partial),
-            None if !cut_short.is_empty() => Some(Self::Partial),
+            Some(Self::Done) if unfinished_work.iter().any(is_unknown_agent) => Some(Self::Partial),
+            None if !unfinished_work.is_empty() => Some(Self::Partial),
             _ => closing,
         }
     }
@@ -146,7 +146,7 @@ fn longest_value(text: &str) -> Option<(Range<usize>, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::output::report::Ending;
+    use crate::dispatch::output::report::BackgroundEnd;
 
     #[test]
     fn closing_lines_in_many_dresses() {
@@ -169,13 +169,13 @@ mod tests {
             !ClosingStatus::is_success(Some(ClosingStatus::Partial))
                 && !ClosingStatus::is_success(Some(ClosingStatus::Blocked))
         );
-        let work = |is_command, is_known| CutShort {
+        let work = |is_command, is_known| BackgroundWork {
             name: "x".to_string(),
             is_command,
-            ending: Ending::Stopped,
+            end: BackgroundEnd::Stopped,
             is_known,
         };
-        let with = |closing, work| ClosingStatus::with_cut_short(closing, &[work]);
+        let with = |closing, work| ClosingStatus::with_unfinished_work(closing, &[work]);
         // An agent that was cut short after the last word: whatever that word was.
         assert_eq!(with(None, work(false, false)), Some(ClosingStatus::Partial));
         assert_eq!(with(Some(ClosingStatus::Done), work(false, false)), Some(ClosingStatus::Partial));
@@ -186,7 +186,7 @@ mod tests {
         // A command that it left running.
         assert_eq!(with(Some(ClosingStatus::Done), work(true, false)), Some(ClosingStatus::Done));
         assert_eq!(with(None, work(true, false)), Some(ClosingStatus::Partial));
-        assert_eq!(ClosingStatus::with_cut_short(None, &[]), None);
+        assert_eq!(ClosingStatus::with_unfinished_work(None, &[]), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::json::{some_text, text};
 use super::one_line;
-use super::report::{CutShort, Ending};
+use super::report::{BackgroundEnd, BackgroundWork};
 
 /// Maximum length of a description, in characters.
 const LONGEST_NAME: usize = 80;
@@ -170,14 +170,14 @@ impl Background {
     }
 
     /// Returns the tasks that did not finish by themselves.
-    pub(super) fn cut_short(&self) -> Vec<CutShort> {
+    pub(super) fn unfinished_work(&self) -> Vec<BackgroundWork> {
         let tasks = self.tasks.values().filter(|task| !task.is_foreground && !task.is_ambient);
         tasks
             .filter_map(|task| {
-                let ending = match task.end {
-                    None => Ending::Outstanding,
-                    Some(End::Failed) => Ending::Failed,
-                    Some(End::Stopped) => Ending::Stopped,
+                let end = match task.end {
+                    None => BackgroundEnd::Outstanding,
+                    Some(End::Failed) => BackgroundEnd::Failed,
+                    Some(End::Stopped) => BackgroundEnd::Stopped,
                     Some(End::Completed) => return None,
                 };
                 // Commands often fail or are stopped; the agent that was notified has dealt with it.
@@ -185,7 +185,7 @@ impl Background {
                     return None;
                 }
                 let (name, is_command) = (task.name.clone(), task.is_command);
-                Some(CutShort { name, is_command, ending, is_known: task.is_known })
+                Some(BackgroundWork { name, is_command, end, is_known: task.is_known })
             })
             .collect()
     }
@@ -250,12 +250,12 @@ mod tests {
         let lines = [LISTED, STARTED, LAUNCHED, SAYS, killed, &stopped, EMPTY, &result("interim text")];
         let (report, _) = read(&lines);
         assert!(report.has_final_result());
-        assert_eq!(report.cut_short.len(), 1, "{:?}", report.cut_short);
-        assert!(!report.cut_short[0].is_known);
-        assert_eq!(report.cut_short[0].words(), "background agent \"look\" was stopped");
+        assert_eq!(report.unfinished_work.len(), 1, "{:?}", report.unfinished_work);
+        assert!(!report.unfinished_work[0].is_known);
+        assert_eq!(report.unfinished_work[0].words(), "background agent \"look\" was stopped");
         // Even a notice without any start counts.
         let (report, _) = read(&[&stopped, &result("x")]);
-        assert_eq!(report.cut_short.len(), 1);
+        assert_eq!(report.unfinished_work.len(), 1);
     }
 
     #[test]
@@ -264,30 +264,30 @@ mod tests {
         let lines = [LISTED, STARTED, LAUNCHED, SAYS, &interim, SUB_SAYS, &completed, EMPTY, SAYS, &last];
         let (report, done) = read(&lines);
         assert_eq!(done.iter().position(|is| *is), Some(lines.len() - 1), "{done:?}");
-        assert_eq!((report.text.as_str(), report.cut_short.len()), ("synthesis", 0));
+        assert_eq!((report.text.as_str(), report.unfinished_work.len()), ("synthesis", 0));
         // Ended while it runs: the last result is all there is, and it is known to be interim.
         let (report, _) = read(&lines[..6]);
         assert!(is_interim(&report));
-        assert_eq!(report.cut_short[0].ending, Ending::Outstanding);
+        assert_eq!(report.unfinished_work[0].end, BackgroundEnd::Outstanding);
         assert_eq!(report.text, "interim");
         // Versions that do not report the set.
         let (_, done) = read(&[STARTED, SAYS, &interim, &completed, SAYS, &last]);
         assert_eq!(done, [false, false, false, false, false, true]);
         // An end without a notification.
         let (report, _) = read(&[LISTED, STARTED, SAYS, EMPTY, SAYS, &last]);
-        assert_eq!(report.cut_short, []);
+        assert_eq!(report.unfinished_work, []);
     }
 
     #[test]
     fn an_agent_that_was_waited_for_is_not_in_the_background() {
         let started = STARTED.replace("\"is_backgrounded\":true", "\"is_backgrounded\":false");
         let (report, done) = read(&[&started, SAYS, &notified("failed"), SAYS, &result("x")]);
-        assert_eq!((report.cut_short.len(), done.last()), (0, Some(&true)));
+        assert_eq!((report.unfinished_work.len(), done.last()), (0, Some(&true)));
         // Old versions do not say whether it was waited for; the result of the call does.
         let started = STARTED.replace("\"is_backgrounded\":true,", "");
         let returned = LAUNCHED.replace("async_launched", "completed");
         let (report, done) = read(&[&started, &returned, SAYS, &result("x")]);
-        assert_eq!((report.cut_short.len(), done.last()), (0, Some(&true)));
+        assert_eq!((report.unfinished_work.len(), done.last()), (0, Some(&true)));
         // Moved to the background later.
         let started = STARTED.replace("\"is_backgrounded\":true", "\"is_backgrounded\":false");
         let moved =
@@ -299,20 +299,20 @@ mod tests {
     #[test]
     fn ends_that_the_agent_knows_differ_from_tasks_left_running() {
         let (report, _) = read(&[STARTED, SAYS, &notified("failed"), SAYS, &result("x")]);
-        assert!(report.cut_short[0].is_known);
+        assert!(report.unfinished_work[0].is_known);
         let command = STARTED.replace("local_agent", "local_bash");
         let (report, _) = read(&[&command, SAYS, &notified("failed"), SAYS, &result("x")]);
-        assert_eq!(report.cut_short, [], "a command that failed, and the agent went on");
+        assert_eq!(report.unfinished_work, [], "a command that failed, and the agent went on");
         let (report, done) = read(&[&command, SAYS, &result("I wait for the tests.")]);
         assert!(is_interim(&report) && !done[2]);
         let (report, done) = read(&[&command, SAYS, &result("The server runs.\\nSTATUS: done")]);
         assert!(report.has_final_result() && done[2]);
-        assert_eq!(report.cut_short[0].words(), "background command \"look\" had not ended");
+        assert_eq!(report.unfinished_work[0].words(), "background command \"look\" had not ended");
         let (last, stopped) = (result("The server runs.\\nSTATUS: done"), notified("stopped"));
         let (report, done) = read(&[&command, SAYS, &last, &stopped, EMPTY]);
         assert!(report.has_final_result() && done[4], "stopped with the program, which nobody waits for");
         let watcher = STARTED.replace("\"description\"", "\"ambient\":true,\"description\"");
         let (report, done) = read(&[&watcher, SAYS, &result("x")]);
-        assert_eq!((report.cut_short.len(), done[2]), (0, true));
+        assert_eq!((report.unfinished_work.len(), done[2]), (0, true));
     }
 }

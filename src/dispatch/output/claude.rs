@@ -106,7 +106,7 @@ impl Claude {
     }
 
     pub(super) fn finish(self, report: &mut RunReport, baseline: &Baseline) {
-        report.cut_short = self.background.cut_short();
+        report.unfinished_work = self.background.unfinished_work();
         self.tally.finish(report, baseline);
     }
 }
@@ -160,7 +160,7 @@ fn add(sum: &mut Option<u64>, more: Option<u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::output::{AtLeast, Format, StreamParser, Totals};
+    use crate::dispatch::output::{Format, StreamParser, Totals, UsageLowerBound};
 
     const INIT: &str = r#"{"type":"system","subtype":"init","session_id":"s1","model":"claude-opus-5-5","permissionMode":"default","tools":["Bash"],"claude_code_version":"2.1.329"}"#;
     const RETRY: &str = r#"{"type":"system","subtype":"api_retry","attempt":1,"max_retries":10,"retry_delay_ms":1158,"error_status":429,"error":"rate_limit","session_id":"s1"}"#;
@@ -208,9 +208,9 @@ mod tests {
         assert!(close(read(&[plain], &resumed(Some(0.09))).0.cost_usd, 0.08), "counted per run");
         assert!(close(read(&[plain], &Baseline::Fresh).0.cost_usd, 0.08));
         assert_eq!(read(&[plain], &resumed(None)).0.cost_usd, None, "unknown rather than wrong");
-        let after_cut = |told, counted| Baseline::AfterCut {
+        let after_cut = |told, counted| Baseline::AfterInterruption {
             totals: Totals { cost_usd: told, ..Totals::default() },
-            counted: AtLeast { cost_usd: counted, ..AtLeast::default() },
+            counted: UsageLowerBound { cost_usd: counted, ..UsageLowerBound::default() },
         };
         assert!(close(read(&[plain], &after_cut(Some(0.0), Some(0.03))).0.cost_usd, 0.05));
         assert!(close(read(&[plain], &after_cut(Some(0.0), Some(0.1))).0.cost_usd, 0.0), "never negative");

@@ -65,7 +65,7 @@ impl Codex {
         report.tokens = match (self.total, baseline) {
             (total, Baseline::Fresh) => total,
             (Some(total), Baseline::Resumed(before)) => before.tokens.map(|before| total.since(before)),
-            (Some(total), Baseline::AfterCut { totals, counted }) => {
+            (Some(total), Baseline::AfterInterruption { totals, counted }) => {
                 totals.tokens.map(|before| total.since(before.plus(counted.tokens)))
             }
             (None, _) => None,

@@ -22,10 +22,10 @@ use serde_json::Value;
 pub(crate) use answer::{ClosingStatus, closing, json_value, verdict};
 pub use note::Note;
 pub(crate) use note::one_line;
-pub(crate) use report::CutShort;
+pub(crate) use report::BackgroundWork;
 pub(crate) use report::{AgentResult, ResultStatus};
 pub use report::{Baseline, RunReport, Totals};
-pub(crate) use usage::{AtLeast, CostSource, ModelUsage, plus_cost};
+pub(crate) use usage::{CostSource, ModelUsage, UsageLowerBound, plus_cost};
 pub use usage::{Tokens, Usage};
 
 use self::line_splitter::LineSplitter;

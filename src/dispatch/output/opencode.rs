@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::json::{amount, count, some_text, status, text};
 use super::report::{AgentResult, RunReport};
 use super::tool_call;
-use super::usage::{AtLeast, Tokens, plus_cost};
+use super::usage::{Tokens, UsageLowerBound, plus_cost};
 
 #[derive(Debug, Default)]
 pub(super) struct Opencode {
@@ -86,7 +86,7 @@ impl Opencode {
         if let (None, Some(tokens)) = (report.current_result(), report.tokens) {
             let cost_usd = report.cost_usd.take();
             report.tokens = None;
-            report.at_least = Some(AtLeast { tokens, cost_usd, ..AtLeast::default() });
+            report.lower_bound = Some(UsageLowerBound { tokens, cost_usd, ..UsageLowerBound::default() });
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::note::one_line;
-use super::usage::{AtLeast, CostSource, Tokens, Usage};
+use super::usage::{CostSource, Tokens, Usage, UsageLowerBound};
 
 /// Figures that a vendor counts from the start of a conversation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,11 +25,11 @@ pub enum Baseline {
     /// The conversation goes on; these were its totals after the run before.
     Resumed(Totals),
     /// The conversation goes on after runs whose part of its totals is not known in full, as they were cut short.
-    AfterCut {
+    AfterInterruption {
         /// The last totals that are known; zero if no run since the conversation's start told any.
         totals: Totals,
         /// What is counted of the runs since then.
-        counted: AtLeast,
+        counted: UsageLowerBound,
     },
 }
 
@@ -42,7 +42,7 @@ pub struct Denial {
 
 /// How work in the background ended that did not come to its own end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum BackgroundEnd {
     /// It was still going on when the agent's program ended.
     Outstanding,
     /// Somebody stopped it.
@@ -53,25 +53,25 @@ pub enum Ending {
 
 /// Work that the agent started in the background and that did not come to its own end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CutShort {
+pub struct BackgroundWork {
     /// What it was, in the agent's words.
     pub name: String,
     /// A shell command, not an agent.
     pub is_command: bool,
     /// How it ended.
-    pub ending: Ending,
+    pub end: BackgroundEnd,
     /// The agent went on after that, so it knew.
     pub is_known: bool,
 }
 
-impl CutShort {
+impl BackgroundWork {
     /// What happened, in a person's words.
     pub fn words(&self) -> String {
         let kind = if self.is_command { "command" } else { "agent" };
-        let end = match self.ending {
-            Ending::Outstanding => "had not ended",
-            Ending::Stopped => "was stopped",
-            Ending::Failed => "failed",
+        let end = match self.end {
+            BackgroundEnd::Outstanding => "had not ended",
+            BackgroundEnd::Stopped => "was stopped",
+            BackgroundEnd::Failed => "failed",
         };
         let name = if self.name.is_empty() { String::new() } else { format!(" \"{}\"", self.name) };
         format!("background {kind}{name} {end}")
@@ -137,7 +137,7 @@ pub struct RunReport {
     /// Whether the model has produced a message or a tool call.
     pub has_worked: bool,
     /// Background work that did not finish by itself.
-    pub cut_short: Vec<CutShort>,
+    pub unfinished_work: Vec<BackgroundWork>,
     /// Error messages of the agent.
     pub errors: Vec<String>,
     /// HTTP status of the vendor's service that ended the run, or of its last retry.
@@ -165,7 +165,7 @@ pub struct RunReport {
     /// Tokens and cost of this run by model, if the models are known.
     pub usage: Usage,
     /// The lower bound that replaces these figures if the run was interrupted before it reported them.
-    pub at_least: Option<AtLeast>,
+    pub lower_bound: Option<UsageLowerBound>,
     /// Totals of the conversation after this run, the [`Baseline`] of the next.
     pub totals: Totals,
     /// Number of turns of this run.
@@ -230,7 +230,7 @@ impl RunReport {
         if let Some(tokens) = self.tokens.filter(|_| self.usage.0.is_empty()) {
             self.usage.add(model, tokens, self.cost_usd);
         }
-        if let Some(least) = self.at_least.as_mut().filter(|least| least.usage.0.is_empty()) {
+        if let Some(least) = self.lower_bound.as_mut().filter(|least| least.usage.0.is_empty()) {
             least.usage.add(model, least.tokens, least.cost_usd);
         }
     }

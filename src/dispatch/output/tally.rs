@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::json::{amount, count, text};
 use super::report::{Baseline, RunReport, Totals};
-use super::usage::{AtLeast, Tokens, Usage, plus_cost};
+use super::usage::{Tokens, Usage, UsageLowerBound, plus_cost};
 
 /// Number of messages for which further lines are expected. The lines of a message are close together.
 const MOST_OPEN: usize = 1000;
@@ -82,14 +82,14 @@ impl Tally {
         let mut all = usage.unwrap_or_default();
         all.add_all(&rest);
         let tokens = reported.plus(rest.tokens());
-        report.at_least = Some(AtLeast { tokens, usage: all, unpriced: rest, cost_usd });
+        report.lower_bound = Some(UsageLowerBound { tokens, usage: all, unpriced: rest, cost_usd });
     }
 
     /// Returns the usage of this run alone by model, from its results.
     fn run_usage(&self, baseline: &Baseline) -> Option<Usage> {
         let of_total = |before: Option<&Usage>| Some(self.total.as_ref()?.since(before?));
         let after_cut = || match baseline {
-            Baseline::AfterCut { totals, counted } => {
+            Baseline::AfterInterruption { totals, counted } => {
                 let (total, before) = (self.total.as_ref()?, totals.usage.as_ref()?);
                 let since = total.since(before);
                 Some(if total.reaches(before) { since.without(&counted.usage) } else { since })
@@ -104,7 +104,7 @@ impl Tally {
             }
             (None, Baseline::Fresh) => self.total.clone(),
             (None, Baseline::Resumed(before)) => of_total(before.usage.as_ref()),
-            (None, Baseline::AfterCut { .. }) => after_cut(),
+            (None, Baseline::AfterInterruption { .. }) => after_cut(),
         }
     }
 }
@@ -183,7 +183,7 @@ fn run_cost(reported: Option<f64>, total: Option<f64>, baseline: &Baseline) -> O
     match baseline {
         Baseline::Fresh => reported.or(total),
         Baseline::Resumed(before) => reported.or_else(|| since(before.cost_usd?, 0.0)),
-        Baseline::AfterCut { totals, counted } => {
+        Baseline::AfterInterruption { totals, counted } => {
             let since = totals.cost_usd.and_then(|before| since(before, counted.cost_usd.unwrap_or(0.0)));
             // Cost that earlier runs did not report is real too, and only part of the total.
             reported.zip(since).map(|(reported, since)| reported.max(since)).or(reported).or(since)
@@ -216,7 +216,7 @@ mod tests {
         let tokens = Tokens { input: 7000, output: 700, cache_read: 70, cache_write: 100 };
         assert_eq!((report.tokens, report.usage.0["opus"].tokens), (Some(tokens), tokens));
         assert_eq!(report.usage.0["opus"].cost_usd, Some(0.1));
-        assert_eq!((report.cost_usd, &report.at_least), (Some(0.1), &None));
+        assert_eq!((report.cost_usd, &report.lower_bound), (Some(0.1), &None));
         // Only the usage of the main conversation is known.
         let plain = r#"{"type":"result","result":"x","usage":{"input_tokens":5,"output_tokens":1}}"#;
         assert_eq!(read(&[plain], &Baseline::Fresh).tokens.map(Tokens::total), Some(6));
@@ -261,7 +261,7 @@ mod tests {
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let report = read(&lines, &Baseline::Fresh);
         assert_eq!((report.tokens, report.cost_usd), (None, None));
-        let least = report.at_least.expect("a lower bound");
+        let least = report.lower_bound.expect("a lower bound");
         assert_eq!(
             least.usage.0["opus"].tokens,
             Tokens { input: 100, output: 5, cache_read: 1, cache_write: 0 }
@@ -269,12 +269,12 @@ mod tests {
         assert_eq!((least.tokens.input, least.usage.0.len(), least.cost_usd), (130, 2, None));
         // A result includes everything before it; what comes after it is added.
         let report = read(&[lines[0], RESULT], &Baseline::Fresh);
-        assert_eq!((report.at_least, report.tokens.map(|tokens| tokens.input)), (None, Some(7000)));
+        assert_eq!((report.lower_bound, report.tokens.map(|tokens| tokens.input)), (None, Some(7000)));
         let report = read(&[lines[0], RESULT, lines[2]], &Baseline::Fresh);
-        let least = report.at_least.expect("a lower bound");
+        let least = report.lower_bound.expect("a lower bound");
         assert_eq!((least.tokens.input, least.cost_usd), (7030, Some(0.1)));
         assert_eq!((least.unpriced.tokens().input, report.cost_usd), (30, None));
-        assert_eq!(read(&[], &Baseline::Fresh).at_least, None);
+        assert_eq!(read(&[], &Baseline::Fresh).lower_bound, None);
     }
 
     #[test]

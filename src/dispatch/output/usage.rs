@@ -149,7 +149,7 @@ pub(crate) fn plus_cost(sum: Option<f64>, more: f64) -> f64 {
 
 /// A lower bound for the usage of a run that was interrupted before it reported its totals.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct AtLeast {
+pub struct UsageLowerBound {
     /// All tokens.
     pub tokens: Tokens,
     /// Usage by model, where the models are known.

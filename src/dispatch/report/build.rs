@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::{Action, FollowUp, Report};
+use super::{FollowUp, Report, ReportAction};
 use crate::dispatch::config::route::Route;
 use crate::dispatch::event::DispatchEvent;
-use crate::dispatch::outcome::{DISPATCHER_STOPPED, Failure, Outcome, RunAnswer, StopReason};
+use crate::dispatch::outcome::{DISPATCHER_STOPPED, RunAnswer, RunFailure, RunOutcome, StopReason};
 use crate::dispatch::output::{ClosingStatus, CostSource, Tokens, Usage};
-use crate::dispatch::run::context::RunResult;
+use crate::dispatch::run::context::FinishedRun;
 use crate::dispatch::run::retry::{RetryDecision, after_failure};
 use crate::dispatch::usage_log::UsageRecord;
 use crate::model::json::Object;
@@ -34,7 +34,7 @@ pub(crate) struct ReportInput<'a> {
     /// Id of the run.
     pub run: &'a str,
     /// Result of the run.
-    pub result: &'a RunResult,
+    pub result: &'a FinishedRun,
     /// Whether the task itself is the cause of its vendor's refusals.
     pub is_to_blame: bool,
     /// The current time.
@@ -48,7 +48,7 @@ pub(crate) struct ReportInput<'a> {
 pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEvent)> {
     let id = run.task.id.to_string();
     let (action, event, outcome) = match &run.result.outcome {
-        Outcome::Completed(answer) => {
+        RunOutcome::Completed(answer) => {
             let duration = run.result.duration;
             let (cost_usd, outcome) = (run.result.report.cost_usd, answer.closing.map(ClosingStatus::as_str));
             (
@@ -57,18 +57,18 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
                 "completed",
             )
         }
-        Outcome::Failed(failure) => failed(run, id, failure),
-        Outcome::Unready(missing) => (
+        RunOutcome::Failed(failure) => failed(run, id, failure),
+        RunOutcome::LaneNotReady(missing) => (
             release(missing, 0.0, None),
             DispatchEvent::Returned { task_id: id, message: missing.clone() },
             "withheld",
         ),
-        Outcome::NotBegun(trouble) => {
+        RunOutcome::NotStarted(trouble) => {
             let message = format!("its agent was not started: {trouble}");
             let event = DispatchEvent::Returned { task_id: id, message: message.clone() };
             (release(&message, TROUBLE_DELAY_SECONDS, None), event, "withheld")
         }
-        Outcome::Withheld(StopReason::Shutdown) => {
+        RunOutcome::Stopped(StopReason::Shutdown) => {
             let reason = DISPATCHER_STOPPED;
             (
                 release(reason, 0.0, None),
@@ -76,21 +76,23 @@ pub(crate) fn build_report(run: &ReportInput<'_>) -> Option<(Report, DispatchEve
                 "withheld",
             )
         }
-        Outcome::Withheld(StopReason::Busy) => {
+        RunOutcome::Stopped(StopReason::Busy) => {
             let reason = "its conversation is being continued by another run";
             let event = DispatchEvent::Returned { task_id: id, message: reason.to_string() };
             (release(reason, BUSY_DELAY_SECONDS, None), event, "withheld")
         }
-        Outcome::Withheld(_) => return None,
+        RunOutcome::Stopped(_) => return None,
     };
     let closing = match &run.result.outcome {
-        Outcome::Completed(answer) => answer.closing,
+        RunOutcome::Completed(answer) => answer.closing,
         _ => None,
     };
     let follow_up = match &action {
-        Action::Respond { completed: true, .. } => on_success(run, closing),
-        Action::Respond { completed: false, .. } => follow_up(run.route.dead_letter_lane.as_ref(), false),
-        Action::Release { .. } | Action::Nothing => None,
+        ReportAction::Respond { completed: true, .. } => on_success(run, closing),
+        ReportAction::Respond { completed: false, .. } => {
+            follow_up(run.route.dead_letter_lane.as_ref(), false)
+        }
+        ReportAction::Release { .. } | ReportAction::Nothing => None,
     };
     let report = Report {
         task_id: run.task.id.to_string(),
@@ -113,7 +115,7 @@ pub(crate) fn answered_by_agent(run: &ReportInput<'_>, closing: Option<ClosingSt
         fence: run.task.fence,
         token: run.token.clone(),
         owner: run.owner.to_string(),
-        action: Action::Nothing,
+        action: ReportAction::Nothing,
         follow_up: on_success(run, closing),
         record: record(run, if completed { "completed" } else { "error" }),
     }
@@ -155,24 +157,24 @@ fn follow_up(lane: Option<&String>, after_success: bool) -> Option<FollowUp> {
     Some(FollowUp { lane: lane?.clone(), after_success })
 }
 
-fn release(reason: &str, delay_seconds: f64, spent: Option<FailureClass>) -> Action {
-    Action::Release { reason: reason.to_string(), delay_seconds, spent }
+fn release(reason: &str, delay_seconds: f64, spent: Option<FailureClass>) -> ReportAction {
+    ReportAction::Release { reason: reason.to_string(), delay_seconds, spent }
 }
 
-fn respond(run: &ReportInput<'_>, answer: &RunAnswer) -> Action {
+fn respond(run: &ReportInput<'_>, answer: &RunAnswer) -> ReportAction {
     let mut metadata = metadata(run);
     if let Some(closing) = answer.closing {
         metadata.insert("outcome".to_string(), closing.as_str().into());
     }
-    if !answer.cut_short.is_empty() {
-        metadata.insert("background_cut_short".to_string(), answer.cut_short.clone().into());
+    if !answer.unfinished_work.is_empty() {
+        metadata.insert("background_cut_short".to_string(), answer.unfinished_work.clone().into());
     }
     match &answer.parsed {
         Some(Ok(value)) => drop(metadata.insert("parsed_result".to_string(), value.clone())),
         Some(Err(reason)) => drop(metadata.insert("parse_error".to_string(), reason.clone().into())),
         None => {}
     }
-    Action::Respond {
+    ReportAction::Respond {
         completed: true,
         class: None,
         body: answer.body.clone(),
@@ -184,8 +186,8 @@ fn respond(run: &ReportInput<'_>, answer: &RunAnswer) -> Action {
 fn failed(
     run: &ReportInput<'_>,
     task_id: String,
-    failure: &Failure,
-) -> (Action, DispatchEvent, &'static str) {
+    failure: &RunFailure,
+) -> (ReportAction, DispatchEvent, &'static str) {
     let message = failure.message.clone();
     let outcome = match (&failure.vendor_refusal, failure.class.as_str()) {
         (Some(vendor_refusal), _) => vendor_refusal.cause.as_str(),
@@ -210,7 +212,7 @@ fn failed(
                     0 => message,
                     earlier => format!("{message} (after {} failed attempts)", earlier + 1),
                 };
-                let action = Action::Respond {
+                let action = ReportAction::Respond {
                     completed: false,
                     class: Some(class),
                     body: body.clone(),
@@ -226,7 +228,7 @@ fn failed(
 /// Returns the metadata of the response: what is known about the run, without unknown figures.
 fn metadata(run: &ReportInput<'_>) -> Object {
     let report = &run.result.report;
-    let least = report.at_least.as_ref();
+    let least = report.lower_bound.as_ref();
     let list = |texts: Vec<String>| if texts.is_empty() { Value::Null } else { texts.into() };
     object([
         ("vendor", run.vendor.into()),
@@ -267,10 +269,10 @@ mod tests {
     use crate::dispatch::testing;
     use crate::model::CooldownCause;
 
-    fn report_of(outcome: Outcome, route: &Route) -> Option<(Report, DispatchEvent)> {
+    fn report_of(outcome: RunOutcome, route: &Route) -> Option<(Report, DispatchEvent)> {
         let task = testing::task();
         let report = RunReport { cost_usd: Some(0.5), models: vec!["m".to_string()], ..RunReport::default() };
-        let result = RunResult {
+        let result = FinishedRun {
             outcome,
             report,
             duration: Duration::from_secs(5),
@@ -292,12 +294,12 @@ mod tests {
         })
     }
 
-    fn answer(body: &str) -> Outcome {
-        Outcome::Completed(RunAnswer {
+    fn answer(body: &str) -> RunOutcome {
+        RunOutcome::Completed(RunAnswer {
             body: body.to_string(),
             verdict: None,
             closing: None,
-            cut_short: Vec::new(),
+            unfinished_work: Vec::new(),
             parsed: None,
         })
     }
@@ -306,7 +308,7 @@ mod tests {
     fn an_answer_carries_what_is_known_and_names_the_next_lane() {
         let route = Route { move_to: Some("review".to_string()), ..Route::with_defaults("work") };
         let (report, event) = report_of(answer("done"), &route).expect("a report");
-        let Action::Respond { completed: true, body, metadata, .. } = &report.action else {
+        let ReportAction::Respond { completed: true, body, metadata, .. } = &report.action else {
             panic!("{:?}", report.action);
         };
         assert_eq!(body, "done");
@@ -329,11 +331,11 @@ mod tests {
                 body: "x".to_string(),
                 verdict: None,
                 closing,
-                cut_short: vec!["background agent was stopped".to_string()],
+                unfinished_work: vec!["background agent was stopped".to_string()],
                 parsed: None,
             };
-            let (report, event) = report_of(Outcome::Completed(answer), &route).expect("a report");
-            let Action::Respond { completed: true, metadata, .. } = report.action else {
+            let (report, event) = report_of(RunOutcome::Completed(answer), &route).expect("a report");
+            let ReportAction::Respond { completed: true, metadata, .. } = report.action else {
                 panic!("{:?}", report.action)
             };
             assert_eq!(metadata["background_cut_short"][0], "background agent was stopped");
@@ -349,30 +351,32 @@ mod tests {
 
     #[test]
     fn failures_are_retried_paused_or_final() {
-        let failure = |class| Outcome::Failed(Failure::new(class, "boom"));
+        let failure = |class| RunOutcome::Failed(RunFailure::new(class, "boom"));
         let route = Route {
             max_retries: 1,
             dead_letter_lane: Some("attic".to_string()),
             ..Route::with_defaults("work")
         };
         let (report, _) = report_of(failure(FailureClass::Error), &route).expect("a report");
-        assert!(matches!(report.action, Action::Release { spent: Some(_), .. }), "{:?}", report.action);
+        assert!(matches!(report.action, ReportAction::Release { spent: Some(_), .. }), "{:?}", report.action);
         assert_eq!(report.follow_up, None);
         let vendor_refusal = VendorRefusal { cause: CooldownCause::Overloaded, reset: None, model: None };
-        let halted =
-            Failure { vendor_refusal: Some(vendor_refusal), ..Failure::new(FailureClass::Error, "busy") };
-        let (report, _) = report_of(Outcome::Failed(halted), &route).expect("a report");
-        assert!(matches!(report.action, Action::Release { spent: None, .. }), "{:?}", report.action);
+        let halted = RunFailure {
+            vendor_refusal: Some(vendor_refusal),
+            ..RunFailure::new(FailureClass::Error, "busy")
+        };
+        let (report, _) = report_of(RunOutcome::Failed(halted), &route).expect("a report");
+        assert!(matches!(report.action, ReportAction::Release { spent: None, .. }), "{:?}", report.action);
         assert_eq!(report.record.outcome, "overloaded");
-        let (report, _) = report_of(Outcome::NotBegun("locked".to_string()), &route).expect("a report");
+        let (report, _) = report_of(RunOutcome::NotStarted("locked".to_string()), &route).expect("a report");
         assert!(
-            matches!(report.action, Action::Release { spent: None, delay_seconds: 10.0, .. }),
+            matches!(report.action, ReportAction::Release { spent: None, delay_seconds: 10.0, .. }),
             "{:?}",
             report.action
         );
         assert_eq!(report.follow_up, None);
         let (report, event) = report_of(failure(FailureClass::Permanent), &route).expect("a report");
-        assert!(matches!(report.action, Action::Respond { completed: false, .. }));
+        assert!(matches!(report.action, ReportAction::Respond { completed: false, .. }));
         assert_eq!(report.follow_up.map(|next| next.lane).as_deref(), Some("attic"));
         assert_eq!(event.kind(), "failed");
     }
@@ -380,9 +384,9 @@ mod tests {
     #[test]
     fn nothing_is_said_about_a_lost_claim() {
         let route = Route::with_defaults("work");
-        assert!(report_of(Outcome::Withheld(StopReason::LeaseLost), &route).is_none());
-        assert!(report_of(Outcome::Withheld(StopReason::Cancelled), &route).is_none());
-        let (report, _) = report_of(Outcome::Withheld(StopReason::Shutdown), &route).expect("a release");
-        assert!(matches!(report.action, Action::Release { spent: None, .. }));
+        assert!(report_of(RunOutcome::Stopped(StopReason::LeaseLost), &route).is_none());
+        assert!(report_of(RunOutcome::Stopped(StopReason::Cancelled), &route).is_none());
+        let (report, _) = report_of(RunOutcome::Stopped(StopReason::Shutdown), &route).expect("a release");
+        assert!(matches!(report.action, ReportAction::Release { spent: None, .. }));
     }
 }

@@ -6,15 +6,15 @@ use super::build::{ReportInput, answered_by_agent, build_report, record};
 use super::{Report, ReportDelivery};
 use crate::dispatch::cooldown::{self, CooldownScope};
 use crate::dispatch::event::DispatchEvent;
-use crate::dispatch::outcome::{Failure, Outcome};
+use crate::dispatch::outcome::{RunFailure, RunOutcome};
 use crate::dispatch::output::{ClosingStatus, closing};
-use crate::dispatch::run::context::{ClaimedTask, RunContext, RunResult, run_id};
+use crate::dispatch::run::context::{ClaimedTask, FinishedRun, RunContext, run_id};
 use crate::dispatch::run::retry;
 use crate::dispatch::usage_log::UsageRecord;
 use crate::dispatch::vendor::COMMAND;
 use crate::error::{ErrorKind, Result};
 use crate::model::cooldown::{cooldown_key, is_model};
-use crate::model::{ClaimState, Cooldown, CooldownCause, Cooldowns, Task, Time};
+use crate::model::{ClaimState, Cooldown, CooldownCause, Cooldowns, Task, TaskId, Time};
 use crate::store::CooldownChange;
 
 /// Time before a report is delivered again: first and maximum.
@@ -26,21 +26,21 @@ const RETRY_TIME: Duration = Duration::from_secs(300);
 const RETRY_TIME_WHILE_DRAINING: Duration = Duration::from_secs(3);
 const PAUSE_WHILE_DRAINING: Duration = Duration::from_secs(1);
 
-/// A run that is over and reported, as far as the event loop needs to know.
-pub(crate) struct RunDone {
+/// A run whose report is delivered, as far as the event loop needs to know.
+pub(crate) struct ReportedRun {
     /// Id of the task.
-    pub task_id: String,
-    /// How the run ended.
-    pub end: RunEnd,
+    pub task_id: TaskId,
+    /// What became of the task.
+    pub disposition: TaskDisposition,
     /// The cooldown that the run started or changed.
-    pub parked: Option<Cooldown>,
+    pub cooldown: Option<Cooldown>,
 }
 
-/// How a run ended, as far as the event loop needs to know.
-pub(crate) enum RunEnd {
-    /// The task was answered.
+/// What became of a task after its run.
+pub(crate) enum TaskDisposition {
+    /// It was answered.
     Answered,
-    /// The run failed.
+    /// Its run failed.
     Failed {
         /// When the next attempt is due, if the task is retried.
         retry_at: Option<Time>,
@@ -52,30 +52,31 @@ pub(crate) enum RunEnd {
         /// What is missing.
         missing: String,
     },
-    /// The task was returned to its lane, or its claim is over.
+    /// It was returned to its lane, or its claim is over.
     Returned,
 }
 
 /// Reports the result of a run: updates the vendor's cooldown, then delivers the report.
-pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResult) -> RunDone {
+pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &FinishedRun) -> ReportedRun {
     let store = context.store;
     let task_id = claimed.task.id.to_string();
-    let mut done = RunDone {
-        task_id: task_id.clone(),
-        end: match &result.outcome {
-            Outcome::Completed(_) => RunEnd::Answered,
-            Outcome::Failed(_) => RunEnd::Failed { retry_at: None },
-            Outcome::Unready(missing) => {
-                RunEnd::LaneNotReady { lane: claimed.task.spec.lane.clone(), missing: missing.clone() }
-            }
-            Outcome::NotBegun(_) | Outcome::Withheld(_) => RunEnd::Returned,
+    let mut reported = ReportedRun {
+        task_id: claimed.task.id.clone(),
+        disposition: match &result.outcome {
+            RunOutcome::Completed(_) => TaskDisposition::Answered,
+            RunOutcome::Failed(_) => TaskDisposition::Failed { retry_at: None },
+            RunOutcome::LaneNotReady(missing) => TaskDisposition::LaneNotReady {
+                lane: claimed.task.spec.lane.clone(),
+                missing: missing.clone(),
+            },
+            RunOutcome::NotStarted(_) | RunOutcome::Stopped(_) => TaskDisposition::Returned,
         },
-        parked: None,
+        cooldown: None,
     };
     let is_to_blame = is_to_blame(context, claimed, result);
     // Before the task is returned: the next free slot must not send it to the same vendor at once.
     if !is_to_blame {
-        done.parked = update_cooldown(context, claimed, result);
+        reported.cooldown = update_cooldown(context, claimed, result);
     }
     // Read again: the agent may have answered the task itself.
     let current = store.task(&claimed.task.id).unwrap_or_else(|_| claimed.task.clone());
@@ -106,29 +107,30 @@ pub(crate) fn deliver(context: &RunContext<'_>, claimed: &ClaimedTask, result: &
         let _ = store.append_usage(&record(&input, "withheld").to_line());
         let message = "the claim is over: the agent was stopped and nothing is reported".to_string();
         (context.observe)(DispatchEvent::Returned { task_id, message });
-        return done;
+        return reported;
     };
     if let DispatchEvent::Retry { delay, .. } = &event {
-        done.end = RunEnd::Failed { retry_at: Some(now.plus_seconds(delay.as_secs_f64())) };
+        reported.disposition =
+            TaskDisposition::Failed { retry_at: Some(now.plus_seconds(delay.as_secs_f64())) };
     }
     note_run_end(context, claimed, &event, result);
     match deliver_with_retries(context, claimed, &report) {
         Ok(ReportDelivery::Accepted) => (context.observe)(event),
         Ok(ReportDelivery::ClaimOver) => {
-            if matches!(done.end, RunEnd::Answered) {
-                done.end = RunEnd::Returned;
+            if matches!(reported.disposition, TaskDisposition::Answered) {
+                reported.disposition = TaskDisposition::Returned;
             }
             let message = "the task was cancelled or taken over before the report".to_string();
             (context.observe)(DispatchEvent::Returned { task_id, message });
         }
         Err(error) => context.warn(format!("{task_id}: its report could not be delivered: {error}")),
     }
-    done
+    reported
 }
 
 /// Returns whether the task itself is the cause of its vendor's refusals.
-fn is_to_blame(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResult) -> bool {
-    let Outcome::Failed(Failure { vendor_refusal: Some(vendor_refusal), .. }) = &result.outcome else {
+fn is_to_blame(context: &RunContext<'_>, claimed: &ClaimedTask, result: &FinishedRun) -> bool {
+    let RunOutcome::Failed(RunFailure { vendor_refusal: Some(vendor_refusal), .. }) = &result.outcome else {
         return false;
     };
     let others_done = || {
@@ -152,12 +154,16 @@ fn is_to_blame(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResu
 
 /// Starts or changes the cooldown of a vendor, or of one of its models, that refused a run, and ends the
 /// cooldowns of one that works again. Returns the cooldown that was started or changed.
-fn update_cooldown(context: &RunContext<'_>, claimed: &ClaimedTask, result: &RunResult) -> Option<Cooldown> {
+fn update_cooldown(
+    context: &RunContext<'_>,
+    claimed: &ClaimedTask,
+    result: &FinishedRun,
+) -> Option<Cooldown> {
     let (store, account) = (context.store, claimed.served.account.as_str());
     let claimed_at = claimed.task.status.claim()?.claimed_at;
     let (asked, _) = claimed.served.model_for(&claimed.task);
     let changed = match &result.outcome {
-        Outcome::Failed(Failure { vendor_refusal: Some(vendor_refusal), message, .. }) => {
+        RunOutcome::Failed(RunFailure { vendor_refusal: Some(vendor_refusal), message, .. }) => {
             let scope = CooldownScope::of_refusal(vendor_refusal, account, asked.as_deref());
             store.change_cooldown(&cooldown_key(account, scope.model.as_deref()), |before| {
                 let times = (claimed_at, store.now().wall);
@@ -165,22 +171,22 @@ fn update_cooldown(context: &RunContext<'_>, claimed: &ClaimedTask, result: &Run
             })
         }
         outcome => {
-            let is_done = matches!(outcome, Outcome::Completed(_));
+            let is_done = matches!(outcome, RunOutcome::Completed(_));
             // A run that worked and failed shows that the account is accepted.
             let has_worked = is_done || result.report.tokens.is_some_and(|tokens| tokens.output > 0);
-            let is_over = |parked: &&Cooldown| {
-                parked.vendor == account
-                    && (is_done || parked.cause == CooldownCause::Account)
-                    && match (&parked.model, &asked) {
+            let is_over = |cooldown: &&Cooldown| {
+                cooldown.vendor == account
+                    && (is_done || cooldown.cause == CooldownCause::Account)
+                    && match (&cooldown.model, &asked) {
                         (None, _) => true,
-                        (Some(parked), Some(asked)) => is_model(asked, parked),
-                        (Some(_), None) => parked.by_default,
+                        (Some(model), Some(asked)) => is_model(asked, model),
+                        (Some(_), None) => cooldown.by_default,
                     }
             };
             // Most vendors have no cooldown, and then no lock is needed.
-            let parked = if has_worked { store.cooldowns() } else { Ok(Cooldowns::new()) };
-            let keys = parked.map(|parked| -> Vec<String> {
-                parked.values().filter(is_over).map(Cooldown::key).collect()
+            let cooldowns = if has_worked { store.cooldowns() } else { Ok(Cooldowns::new()) };
+            let keys = cooldowns.map(|cooldowns| -> Vec<String> {
+                cooldowns.values().filter(is_over).map(Cooldown::key).collect()
             });
             let forget = |key: String| {
                 store.change_cooldown(&key, |before| cooldown::after_success(claimed_at, before))
@@ -189,7 +195,7 @@ fn update_cooldown(context: &RunContext<'_>, claimed: &ClaimedTask, result: &Run
         }
     };
     match changed {
-        Ok(CooldownChange::Set(parked)) => Some(parked),
+        Ok(CooldownChange::Set(cooldown)) => Some(cooldown),
         Ok(_) => None,
         Err(error) => {
             context.warn(format!("the pauses of {account} cannot be changed: {error}"));
@@ -198,7 +204,7 @@ fn update_cooldown(context: &RunContext<'_>, claimed: &ClaimedTask, result: &Run
     }
 }
 
-fn answered_event(task_id: &str, result: &RunResult, closing: Option<ClosingStatus>) -> DispatchEvent {
+fn answered_event(task_id: &str, result: &FinishedRun, closing: Option<ClosingStatus>) -> DispatchEvent {
     DispatchEvent::Answered {
         task_id: task_id.to_string(),
         duration: result.duration,
@@ -214,11 +220,16 @@ fn agents_own_status(context: &RunContext<'_>, task: &Task) -> Option<ClosingSta
 }
 
 /// Adds the end of the run to the task's history. The report does not depend on it.
-fn note_run_end(context: &RunContext<'_>, claimed: &ClaimedTask, event: &DispatchEvent, result: &RunResult) {
+fn note_run_end(
+    context: &RunContext<'_>,
+    claimed: &ClaimedTask,
+    event: &DispatchEvent,
+    result: &FinishedRun,
+) {
     let kind = match result.outcome {
-        Outcome::Completed(_) => "headless_completed",
+        RunOutcome::Completed(_) => "headless_completed",
         // No run was started.
-        Outcome::Unready(_) | Outcome::NotBegun(_) => return,
+        RunOutcome::LaneNotReady(_) | RunOutcome::NotStarted(_) => return,
         _ => "headless_failed",
     };
     let mut data = crate::model::json::Object::new();

@@ -40,7 +40,7 @@ pub(crate) struct Report {
     /// Owner of the claim.
     pub owner: String,
     /// What to do with the task.
-    pub action: Action,
+    pub action: ReportAction,
     /// A task to submit once this one has ended.
     pub follow_up: Option<FollowUp>,
     /// The run's record for the usage log.
@@ -50,7 +50,7 @@ pub(crate) struct Report {
 /// What a report does with the task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(crate) enum Action {
+pub(crate) enum ReportAction {
     /// Responds to the task.
     Respond {
         /// Whether the task is completed; otherwise it has failed.
@@ -165,7 +165,7 @@ impl Report {
         let mut undeliverable = None;
         if delivery == ReportDelivery::Accepted
             && let Some(follow_up) = &self.follow_up
-            && let FollowedUp::Impossible(error) =
+            && let FollowUpSubmission::Impossible(error) =
                 submit_follow_up(store, &store.task(&id)?, follow_up, self.fence)?
         {
             undeliverable = Some(format!("no task follows it in lane {}: {error}", follow_up.lane));
@@ -199,12 +199,12 @@ impl Report {
             // The request changed while the agent worked: a success cannot be accepted for it.
             (
                 Some(Refusal::RequestUnusable { .. }),
-                Action::Respond { completed: true, body, metadata, .. },
+                ReportAction::Respond { completed: true, body, metadata, .. },
             ) => {
                 let body = format!("{}; the agent's answer follows\n\n{body}", error.message());
                 let class = Some(FailureClass::Permanent);
                 let metadata = metadata.clone();
-                let failed = Action::Respond { completed: false, class, body, verdict: None, metadata };
+                let failed = ReportAction::Respond { completed: false, class, body, verdict: None, metadata };
                 Self { action: failed, ..self.clone() }.apply_action(store, id)
             }
             (Some(refusal), _) => refusal.claim_state().map(ReportDelivery::of).ok_or(error),
@@ -215,22 +215,24 @@ impl Report {
     fn command(&self) -> Option<Command> {
         let token = &self.token;
         match &self.action {
-            Action::Respond { completed, class, body, verdict, metadata } => Some(Command::Respond(Answer {
-                token: Some(token.clone()),
-                status: if *completed { ResponseStatus::Completed } else { ResponseStatus::Failed },
-                class: class.clone().unwrap_or(FailureClass::Error),
-                verdict: *verdict,
-                follow_up_required: *verdict == Some(Verdict::AcceptWithFollowUps),
-                metadata: metadata.clone(),
-                ..Answer::completed(&self.owner, body)
-            })),
-            Action::Release { reason, delay_seconds, spent } => Some(Command::Release {
+            ReportAction::Respond { completed, class, body, verdict, metadata } => {
+                Some(Command::Respond(Answer {
+                    token: Some(token.clone()),
+                    status: if *completed { ResponseStatus::Completed } else { ResponseStatus::Failed },
+                    class: class.clone().unwrap_or(FailureClass::Error),
+                    verdict: *verdict,
+                    follow_up_required: *verdict == Some(Verdict::AcceptWithFollowUps),
+                    metadata: metadata.clone(),
+                    ..Answer::completed(&self.owner, body)
+                }))
+            }
+            ReportAction::Release { reason, delay_seconds, spent } => Some(Command::Release {
                 token: token.clone(),
                 reason: Some(reason.clone()),
                 delay_seconds: (*delay_seconds > 0.0).then_some(*delay_seconds),
                 spent: spent.clone(),
             }),
-            Action::Nothing => None,
+            ReportAction::Nothing => None,
         }
     }
 }
@@ -255,7 +257,7 @@ fn follow_up_depth(task: &Task) -> Result<u64> {
 }
 
 /// What became of a follow-up task.
-enum FollowedUp {
+enum FollowUpSubmission {
     /// It was submitted, now or before.
     Submitted,
     /// The task has not ended as the follow-up expects.
@@ -268,20 +270,25 @@ enum FollowedUp {
 ///
 /// # Errors
 /// When the store cannot be used just now.
-fn submit_follow_up(store: &Store, task: &Task, follow_up: &FollowUp, fence: u64) -> Result<FollowedUp> {
+fn submit_follow_up(
+    store: &Store,
+    task: &Task,
+    follow_up: &FollowUp,
+    fence: u64,
+) -> Result<FollowUpSubmission> {
     let key = match (&task.status, follow_up.after_success) {
         (Status::Completed { .. }, true) => format!("after:{}", task.id),
         (Status::Failed { .. }, false) => format!("dead-letter:{}", task.id),
-        _ => return Ok(FollowedUp::NotDue),
+        _ => return Ok(FollowUpSubmission::NotDue),
     };
     let request = match store.copy_request(task) {
         Ok(request) => request,
         Err(error) if error.kind() == ErrorKind::Locked => return Err(error),
-        Err(error) => return Ok(FollowedUp::Impossible(error)),
+        Err(error) => return Ok(FollowUpSubmission::Impossible(error)),
     };
     let depth = match follow_up_depth(task) {
         Ok(depth) => depth,
-        Err(error) => return Ok(FollowedUp::Impossible(error)),
+        Err(error) => return Ok(FollowUpSubmission::Impossible(error)),
     };
     let mut metadata = task.spec.metadata.clone();
     metadata.insert("follow_up_depth".to_string(), depth.into());
@@ -306,9 +313,9 @@ fn submit_follow_up(store: &Store, task: &Task, follow_up: &FollowUp, fence: u64
     next.spec.key = Some(key);
     let submitted = store.submit(next);
     match submitted {
-        Ok(_) => Ok(FollowedUp::Submitted),
+        Ok(_) => Ok(FollowUpSubmission::Submitted),
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked) => Err(error),
-        Err(error) => Ok(FollowedUp::Impossible(error)),
+        Err(error) => Ok(FollowUpSubmission::Impossible(error)),
     }
 }
 
@@ -348,7 +355,7 @@ mod tests {
         let text =
             COMPLETED.replace("accept-with-follow-ups", "shrug").replace(r#""class":"""#, r#""class":"new""#);
         let report: Report = serde_json::from_str(&text).expect("a report");
-        let Action::Respond { class, verdict, .. } = report.action else { panic!("an answer") };
+        let ReportAction::Respond { class, verdict, .. } = report.action else { panic!("an answer") };
         assert_eq!((class, verdict), (Some(FailureClass::Other("new".to_string())), None));
     }
 }

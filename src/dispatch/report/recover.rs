@@ -14,12 +14,12 @@ use crate::dispatch::agent::process_tree::{self, RunId};
 use crate::dispatch::config::prices::Prices;
 use crate::dispatch::config::route::Route;
 use crate::dispatch::event::DispatchEvent;
-use crate::dispatch::outcome::{Exit, Outcome, StopReason};
+use crate::dispatch::outcome::{AgentExit, RunOutcome, StopReason};
 use crate::dispatch::output::{Baseline, Format, RunReport};
 use crate::dispatch::registration::registered_runs;
 use crate::dispatch::run::classify::classify;
 use crate::dispatch::run::context::{
-    RunRecord, RunResult, files, hide_token, read_output, read_run_record, run_id,
+    FinishedRun, RunRecord, files, hide_token, read_output, read_run_record, run_id,
 };
 use crate::dispatch::run::evidence::RunEvidence;
 use crate::dispatch::run::retry::PastAttempts;
@@ -255,7 +255,7 @@ fn completed_report(
     let run = RunEvidence {
         report: &report,
         format,
-        exit: Exit::Signal(9),
+        exit: AgentExit::Signal(9),
         stopped: Some(StopReason::Shutdown),
         stderr: "",
         resumed: record.resume_id.as_deref(),
@@ -266,12 +266,12 @@ fn completed_report(
         zone: &TimeZone::system(),
     };
     let outcome = classify(&run, record.wants_json);
-    if !matches!(outcome, Outcome::Completed(_)) {
+    if !matches!(outcome, RunOutcome::Completed(_)) {
         return Ok(None);
     }
     let seconds = Time::parse(&record.started_at).map_or(0.0, |started| now.seconds_since(started).max(0.0));
     let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let result = RunResult {
+    let result = FinishedRun {
         outcome,
         report,
         duration,

@@ -1,14 +1,14 @@
 //! Classifies the outcome of a run from everything known about it, never from the exit code alone: agents exit
 //! with 0 after an interrupt, and report failed runs as successes.
 
+use super::diagnosis::{FailureDiagnosis, diagnose, refused_answer, requested_pause};
 use super::evidence::{
     RunEvidence, agent_message, last_line, last_service_message, service_messages, stderr_reason, tail,
     with_detail,
 };
-use super::usage_limit::{FailureDiagnosis, diagnose, refused_answer, requested_pause};
-use crate::dispatch::outcome::{Exit, Failure, Outcome, REFUSAL_REASONS, RunAnswer, StopReason};
+use crate::dispatch::outcome::{AgentExit, REFUSAL_REASONS, RunAnswer, RunFailure, RunOutcome, StopReason};
 use crate::dispatch::output::{
-    self, AgentResult, ClosingStatus, CutShort, ResultStatus, RunReport, one_line,
+    self, AgentResult, BackgroundWork, ClosingStatus, ResultStatus, RunReport, one_line,
 };
 use crate::dispatch::vendor::{NoticeMeaning, NoticeSource};
 use crate::model::{CooldownCause, FailureClass, duration};
@@ -19,19 +19,19 @@ pub(crate) const EXIT_TRY_LATER: i32 = 75;
 pub(crate) const EXIT_MISCONFIGURED: i32 = 78;
 
 /// Classifies a run; `wants_json` if the answer must be JSON.
-pub fn classify(run: &RunEvidence<'_>, wants_json: bool) -> Outcome {
+pub fn classify(run: &RunEvidence<'_>, wants_json: bool) -> RunOutcome {
     match run.stopped {
         Some(reason @ (StopReason::Cancelled | StopReason::LeaseLost | StopReason::Busy)) => {
-            return Outcome::Withheld(reason);
+            return RunOutcome::Stopped(reason);
         }
         // A complete result counts, however the process was ended.
         Some(reason @ StopReason::Shutdown) if !run.report.has_final_result() => {
-            return Outcome::Withheld(reason);
+            return RunOutcome::Stopped(reason);
         }
         _ => {}
     }
     if let Some(failure) = wrong_session(run) {
-        return Outcome::Failed(failure);
+        return RunOutcome::Failed(failure);
     }
     let failure = if let Some(result) = run.report.current_result() {
         match result.status {
@@ -46,8 +46,8 @@ pub fn classify(run: &RunEvidence<'_>, wants_json: bool) -> Outcome {
         program_failure(run)
     };
     match failure {
-        Some(failure) => Outcome::Failed(failure),
-        None => Outcome::Completed(answer_of(run.report, wants_json)),
+        Some(failure) => RunOutcome::Failed(failure),
+        None => RunOutcome::Completed(answer_of(run.report, wants_json)),
     }
 }
 
@@ -58,19 +58,19 @@ fn answer_of(report: &RunReport, wants_json: bool) -> RunAnswer {
     });
     RunAnswer {
         verdict: output::verdict(&report.text),
-        closing: ClosingStatus::with_cut_short(output::closing(&report.text), &report.cut_short),
-        cut_short: report.cut_short.iter().map(CutShort::words).collect(),
+        closing: ClosingStatus::with_unfinished_work(output::closing(&report.text), &report.unfinished_work),
+        unfinished_work: report.unfinished_work.iter().map(BackgroundWork::words).collect(),
         parsed,
         body: report.text.clone(),
     }
 }
 
-fn wrong_session(run: &RunEvidence<'_>) -> Option<Failure> {
+fn wrong_session(run: &RunEvidence<'_>) -> Option<RunFailure> {
     let wanted = run.resumed?;
     let found = run.report.session_id.as_deref()?;
     let is_wrong = wanted != found || run.stopped == Some(StopReason::WrongSession);
     is_wrong.then(|| {
-        Failure::permanent(format!(
+        RunFailure::permanent(format!(
             "the agent was to continue conversation {} and started {} instead",
             one_line(wanted, 80),
             one_line(found, 80)
@@ -79,7 +79,7 @@ fn wrong_session(run: &RunEvidence<'_>) -> Option<Failure> {
 }
 
 /// Returns the failure of a run that reported success: its answer is a refusal by the vendor, or empty.
-fn failure_of_success(run: &RunEvidence<'_>) -> Option<Failure> {
+fn failure_of_success(run: &RunEvidence<'_>) -> Option<RunFailure> {
     let text = &run.report.text;
     // A limit may be presented as an ordinary answer; then an event reports it too.
     if let Some(diagnosis) = refused_answer(run, text.trim()) {
@@ -87,12 +87,12 @@ fn failure_of_success(run: &RunEvidence<'_>) -> Option<Failure> {
     }
     text.trim().is_empty().then(|| {
         let message = "the agent ended its turn without an answer";
-        Failure::new(FailureClass::Error, with_detail(message, run.stderr))
+        RunFailure::new(FailureClass::Error, with_detail(message, run.stderr))
     })
 }
 
 /// Returns the failure of a run that reported an error.
-fn reported_failure(run: &RunEvidence<'_>, result: &AgentResult) -> Failure {
+fn reported_failure(run: &RunEvidence<'_>, result: &AgentResult) -> RunFailure {
     let report = run.report;
     let diagnosis = diagnosis(run);
     let told = service_messages(run);
@@ -103,7 +103,7 @@ fn reported_failure(run: &RunEvidence<'_>, result: &AgentResult) -> Failure {
         Some(status) => format!("the agent failed ({reason}, HTTP {status}): {words}"),
         None => format!("the agent failed ({reason}): {words}"),
     };
-    vendor_failure(&diagnosis, &words).unwrap_or_else(|| Failure::new(class_of(diagnosis.cause), message))
+    vendor_failure(&diagnosis, &words).unwrap_or_else(|| RunFailure::new(class_of(diagnosis.cause), message))
 }
 
 /// Diagnoses a failure by the service's message or, without one, by the end of standard error.
@@ -115,7 +115,7 @@ fn diagnosis(run: &RunEvidence<'_>) -> FailureDiagnosis {
 }
 
 /// Returns the failure of a run that its vendor refused, with the vendor's message.
-fn vendor_failure(diagnosis: &FailureDiagnosis, words: &str) -> Option<Failure> {
+fn vendor_failure(diagnosis: &FailureDiagnosis, words: &str) -> Option<RunFailure> {
     let vendor_refusal = diagnosis.vendor_refusal.clone()?;
     let begins = match vendor_refusal.cause {
         CooldownCause::Limit | CooldownCause::Asked => REFUSAL_REASONS[0],
@@ -123,7 +123,7 @@ fn vendor_failure(diagnosis: &FailureDiagnosis, words: &str) -> Option<Failure> 
         CooldownCause::Account => REFUSAL_REASONS[2],
     };
     let message = with_detail(begins, words);
-    Some(Failure { class: class_of(diagnosis.cause), vendor_refusal: Some(vendor_refusal), message })
+    Some(RunFailure { class: class_of(diagnosis.cause), vendor_refusal: Some(vendor_refusal), message })
 }
 
 /// Returns the class of the failure if the task itself turns out to be the cause.
@@ -135,7 +135,7 @@ fn class_of(cause: NoticeMeaning) -> FailureClass {
     }
 }
 
-fn timeout(run: &RunEvidence<'_>) -> Failure {
+fn timeout(run: &RunEvidence<'_>) -> RunFailure {
     // The clock ran out while the service was refusing: that is the reason, not the work.
     let words = match run.report.api_error_status {
         Some(status) => format!("the service kept answering HTTP {status} until the time was up"),
@@ -155,11 +155,11 @@ fn timeout(run: &RunEvidence<'_>) -> Failure {
         Some(limit) => format!("the agent was ended: it took longer than {}", duration::words(limit)),
         None => "the agent was ended: it took too long".to_string(),
     };
-    Failure::new(FailureClass::Timeout, message)
+    RunFailure::new(FailureClass::Timeout, message)
 }
 
 /// Returns the failure of a run that should have reported a result and did not.
-fn ended_without_result(run: &RunEvidence<'_>) -> Failure {
+fn ended_without_result(run: &RunEvidence<'_>) -> RunFailure {
     let diagnosis = diagnosis(run);
     let refused = match run.report.api_error_status {
         Some(status) if run.stopped == Some(StopReason::Refused) => {
@@ -177,41 +177,41 @@ fn ended_without_result(run: &RunEvidence<'_>) -> Failure {
         count => format!(" ({count} unreadable lines)"),
     };
     let message = format!("the agent {} without a result{garbage}", exit_words(run.exit));
-    Failure::new(class_of(diagnosis.cause), with_detail(&message, &words))
+    RunFailure::new(class_of(diagnosis.cause), with_detail(&message, &words))
 }
 
 /// Returns the failure of a program whose output is the answer: the exit code decides, and an empty answer is a
 /// failure. Only the last line of standard error may be a notice; earlier lines may contain anything.
-fn program_failure(run: &RunEvidence<'_>) -> Option<Failure> {
+fn program_failure(run: &RunEvidence<'_>) -> Option<RunFailure> {
     let last = last_line(run.stderr);
     let class = match run.exit {
-        Exit::Code(0) if run.report.text.trim().is_empty() => FailureClass::Error,
-        Exit::Code(0) => return None,
-        Exit::Code(EXIT_TRY_LATER) => {
+        AgentExit::Code(0) if run.report.text.trim().is_empty() => FailureClass::Error,
+        AgentExit::Code(0) => return None,
+        AgentExit::Code(EXIT_TRY_LATER) => {
             let words = if last.is_empty() { tail(&run.report.text) } else { last };
             return vendor_failure(&requested_pause(run, words), words);
         }
         // 126 and 127: a shell wrapper could not start what it wraps.
-        Exit::Code(EXIT_MISCONFIGURED | 126 | 127) => FailureClass::Permanent,
+        AgentExit::Code(EXIT_MISCONFIGURED | 126 | 127) => FailureClass::Permanent,
         _ => match diagnose(run, last, NoticeSource::Anyone) {
             limit if limit.cause == NoticeMeaning::Limit => return vendor_failure(&limit, last),
             _ => FailureClass::Error,
         },
     };
     let message = match run.exit {
-        Exit::Code(0) => "the program printed nothing".to_string(),
+        AgentExit::Code(0) => "the program printed nothing".to_string(),
         exit => format!("the program {}", exit_words(exit)),
     };
     // A program that explains itself on standard output is heard as well.
     let words = if run.stderr.trim().is_empty() { tail(&run.report.text) } else { run.stderr };
-    Some(Failure::new(class, with_detail(&message, words)))
+    Some(RunFailure::new(class, with_detail(&message, words)))
 }
 
-fn exit_words(exit: Exit) -> String {
+fn exit_words(exit: AgentExit) -> String {
     match exit {
-        Exit::NotStarted => "was not started".to_string(),
-        Exit::Code(code) => format!("exited with code {code}"),
-        Exit::Signal(signal) => format!("was ended by signal {signal}"),
+        AgentExit::NotStarted => "was not started".to_string(),
+        AgentExit::Code(code) => format!("exited with code {code}"),
+        AgentExit::Signal(signal) => format!("was ended by signal {signal}"),
     }
 }
 
@@ -250,11 +250,11 @@ mod tests {
         }
     }
 
-    fn outcome(report: &RunReport, change: impl FnOnce(&mut RunEvidence<'_>)) -> Outcome {
+    fn outcome(report: &RunReport, change: impl FnOnce(&mut RunEvidence<'_>)) -> RunOutcome {
         let mut run = RunEvidence {
             report,
             format: Format::ClaudeStream,
-            exit: Exit::Code(0),
+            exit: AgentExit::Code(0),
             stopped: None,
             stderr: "",
             resumed: None,
@@ -273,7 +273,7 @@ mod tests {
         change: impl FnOnce(&mut RunEvidence<'_>),
     ) -> (String, Option<String>, String) {
         match outcome(report, change) {
-            Outcome::Failed(failure) => (
+            RunOutcome::Failed(failure) => (
                 failure.class.as_str().to_string(),
                 failure.vendor_refusal.and_then(|vendor_refusal| vendor_refusal.reset).map(
                     |reset| match reset {
@@ -292,8 +292,8 @@ mod tests {
     #[test]
     fn a_result_decides_not_the_exit_code() {
         let report = complete("all good\nVERDICT: accept\nSTATUS: partial");
-        for exit in [Exit::Code(0), Exit::Code(1), Exit::Signal(15)] {
-            let Outcome::Completed(answer) = outcome(&report, |run| run.exit = exit) else {
+        for exit in [AgentExit::Code(0), AgentExit::Code(1), AgentExit::Signal(15)] {
+            let RunOutcome::Completed(answer) = outcome(&report, |run| run.exit = exit) else {
                 panic!("a result was reported");
             };
             assert_eq!(answer.body, report.text);
@@ -317,14 +317,14 @@ mod tests {
         let report = complete("done");
         for reason in [StopReason::Timeout, StopReason::Shutdown, StopReason::Lingering] {
             let outcome = outcome(&report, |run| run.stopped = Some(reason));
-            assert!(matches!(outcome, Outcome::Completed(_)), "{reason:?}");
+            assert!(matches!(outcome, RunOutcome::Completed(_)), "{reason:?}");
         }
         for reason in [StopReason::Cancelled, StopReason::LeaseLost] {
-            assert_eq!(outcome(&report, |run| run.stopped = Some(reason)), Outcome::Withheld(reason));
+            assert_eq!(outcome(&report, |run| run.stopped = Some(reason)), RunOutcome::Stopped(reason));
         }
         let unfinished = RunReport::default();
         let shutdown = outcome(&unfinished, |run| run.stopped = Some(StopReason::Shutdown));
-        assert_eq!(shutdown, Outcome::Withheld(StopReason::Shutdown));
+        assert_eq!(shutdown, RunOutcome::Stopped(StopReason::Shutdown));
         let (class, _, message) = failure(&unfinished, |run| run.stopped = Some(StopReason::Timeout));
         assert_eq!(class, "timeout");
         assert_eq!(message, "the agent was ended: it took longer than 15m");
@@ -343,7 +343,7 @@ mod tests {
         // An answer about usage limits is an answer, whatever it begins with.
         for essay in ["You've hit your usage limit, try again in 2 hours.", "usage limit reached|1795269600"]
         {
-            assert!(matches!(outcome(&complete(essay), |_| {}), Outcome::Completed(_)), "{essay}");
+            assert!(matches!(outcome(&complete(essay), |_| {}), RunOutcome::Completed(_)), "{essay}");
             // The disguise as an ordinary answer, of a call that was refused.
             let mut refused = complete(essay);
             let info = r#"{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":1795269600}}"#;
@@ -351,7 +351,7 @@ mod tests {
             let (class, until, _) = failure(&refused, |_| {});
             assert_eq!((class.as_str(), until.as_deref()), ("usage_limit", Some("14:00")));
             refused.text = "I documented how limits are handled.".to_string();
-            assert!(matches!(outcome(&refused, |_| {}), Outcome::Completed(_)));
+            assert!(matches!(outcome(&refused, |_| {}), RunOutcome::Completed(_)));
         }
         // The clock ran out during retries.
         let retrying = RunReport { api_error_status: Some(429), ..RunReport::default() };
@@ -371,14 +371,14 @@ mod tests {
         }
         let nothing = RunReport::default();
         let (class, _, message) = failure(&nothing, |run| {
-            run.exit = Exit::Code(1);
+            run.exit = AgentExit::Code(1);
             run.stderr = "No conversation found with session ID: 1234\n";
         });
         assert_eq!(class, "permanent");
         assert!(message.ends_with("without a result: No conversation found with session ID: 1234"));
         let (class, ..) = failure(&nothing, |run| {
             run.format = Format::CodexJsonl;
-            run.exit = Exit::Code(2);
+            run.exit = AgentExit::Code(2);
         });
         assert_eq!(class, "permanent");
     }
@@ -391,7 +391,7 @@ mod tests {
             let crashed = RunReport { text: last_service_message.to_string(), ..RunReport::default() };
             let (class, until, message) = failure(&crashed, |run| {
                 run.format = format;
-                run.exit = Exit::Code(1);
+                run.exit = AgentExit::Code(1);
             });
             assert_eq!((class.as_str(), until), ("error", None), "{format:?}");
             assert!(message.contains(last_service_message), "{message}");
@@ -418,7 +418,7 @@ mod tests {
         assert_eq!(class, "permanent");
         assert!(message.contains("continue conversation a and started b"), "{message}");
         let same = outcome(&report, |run| run.resumed = Some("b"));
-        assert!(matches!(same, Outcome::Completed(_)));
+        assert!(matches!(same, RunOutcome::Completed(_)));
     }
 
     #[test]
@@ -428,19 +428,19 @@ mod tests {
             run.format = Format::Text;
             run.exit = exit;
         };
-        let (class, _, message) = failure(&report, |run| text(run, Exit::Code(0)));
+        let (class, _, message) = failure(&report, |run| text(run, AgentExit::Code(0)));
         assert_eq!((class.as_str(), message.as_str()), ("error", "the program printed nothing"));
         report.text = "answer".to_string();
-        assert!(matches!(outcome(&report, |run| text(run, Exit::Code(0))), Outcome::Completed(_)));
-        let (class, _, message) = failure(&report, |run| text(run, Exit::Code(3)));
+        assert!(matches!(outcome(&report, |run| text(run, AgentExit::Code(0))), RunOutcome::Completed(_)));
+        let (class, _, message) = failure(&report, |run| text(run, AgentExit::Code(3)));
         assert_eq!((class.as_str(), message.as_str()), ("error", "the program exited with code 3: answer"));
         let (class, until, _) = failure(&report, |run| {
-            text(run, Exit::Code(EXIT_TRY_LATER));
+            text(run, AgentExit::Code(EXIT_TRY_LATER));
             run.stderr = "try again in 10 minutes";
         });
         assert_eq!((class.as_str(), until.as_deref()), ("usage_limit", Some("12:10")));
-        assert_eq!(failure(&report, |run| text(run, Exit::Code(127))).0, "permanent");
-        assert_eq!(failure(&report, |run| text(run, Exit::Signal(9))).0, "error");
+        assert_eq!(failure(&report, |run| text(run, AgentExit::Code(127))).0, "permanent");
+        assert_eq!(failure(&report, |run| text(run, AgentExit::Signal(9))).0, "error");
     }
 
     #[test]

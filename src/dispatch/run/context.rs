@@ -14,7 +14,7 @@ use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::event::DispatchEvent;
-use crate::dispatch::outcome::Outcome;
+use crate::dispatch::outcome::RunOutcome;
 use crate::dispatch::output::{Format, RunReport, StreamParser};
 use crate::dispatch::registration::DispatcherRegistration;
 use crate::model::json::Object;
@@ -94,9 +94,9 @@ pub(crate) struct RunRecord {
 }
 
 /// The result of a run that is over and not reported yet.
-pub(crate) struct RunResult {
+pub(crate) struct FinishedRun {
     /// The outcome.
-    pub outcome: Outcome,
+    pub outcome: RunOutcome,
     /// What the output of the agent contained.
     pub report: RunReport,
     /// Duration of the run.

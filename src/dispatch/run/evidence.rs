@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use crate::dispatch::outcome::{Exit, StopReason};
+use crate::dispatch::outcome::{AgentExit, StopReason};
 use crate::dispatch::output::{Format, RunReport, one_line};
 use crate::dispatch::vendor::Notices;
 use crate::model::Time;
@@ -23,7 +23,7 @@ pub struct RunEvidence<'a> {
     /// Format of the output.
     pub format: Format,
     /// Exit of the process.
-    pub exit: Exit,
+    pub exit: AgentExit,
     /// Reason for which the run was stopped, if it was.
     pub stopped: Option<StopReason>,
     /// End of standard error.

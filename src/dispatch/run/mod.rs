@@ -2,6 +2,7 @@
 
 pub(crate) mod classify;
 pub(crate) mod context;
+pub(crate) mod diagnosis;
 pub(crate) mod evidence;
 pub(crate) mod git_directories;
 pub(crate) mod prepare;
@@ -10,7 +11,6 @@ pub(crate) mod reset_time;
 pub(crate) mod resume;
 pub(crate) mod retry;
 pub(crate) mod session_baseline;
-pub(crate) mod usage_limit;
 pub(crate) mod vendor_version;
 
 use std::fs::File;
@@ -20,15 +20,15 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 
 use self::classify::classify;
-use self::context::{ClaimedTask, RunContext, RunResult, files, hide_token, read_run_record};
+use self::context::{ClaimedTask, FinishedRun, RunContext, files, hide_token, read_run_record};
 use self::evidence::RunEvidence;
-use self::prepare::{CannotStart, Prepared};
+use self::prepare::{PrepareError, PreparedRun};
 use self::resume::Continuation;
 use self::retry::{MAX_INTERRUPTIONS, PastAttempts};
 use super::agent::process_tree;
 use super::agent::{self, AgentEvent, FinishedAgent, StartError};
 use super::event::DispatchEvent;
-use super::outcome::{Exit, Failure, Outcome};
+use super::outcome::{AgentExit, RunFailure, RunOutcome};
 use super::output::{Baseline, LONGEST_TEXT, Note, RunReport};
 use super::task_metadata::depth;
 use crate::model::json::Object;
@@ -55,24 +55,24 @@ struct AttemptContext<'a> {
 
 impl RunContext<'_> {
     /// Runs the agent for a task. Every error becomes an outcome.
-    pub(crate) fn run(&self, claimed: &ClaimedTask) -> RunResult {
+    pub(crate) fn run(&self, claimed: &ClaimedTask) -> FinishedRun {
         let started = Instant::now();
         self.try_run(claimed).unwrap_or_else(|error| {
             // Such errors occur only before the agent is started.
             let outcome = match error.kind() {
-                ErrorKind::Io | ErrorKind::Locked => Outcome::NotBegun(error.to_string()),
-                _ => Outcome::Failed(Failure::permanent(error.to_string())),
+                ErrorKind::Io | ErrorKind::Locked => RunOutcome::NotStarted(error.to_string()),
+                _ => RunOutcome::Failed(RunFailure::permanent(error.to_string())),
             };
             self.result_without_run(outcome, started, PastAttempts::default())
         })
     }
 
-    fn result_without_run(&self, outcome: Outcome, started: Instant, past: PastAttempts) -> RunResult {
+    fn result_without_run(&self, outcome: RunOutcome, started: Instant, past: PastAttempts) -> FinishedRun {
         let (report, duration) = (RunReport::default(), started.elapsed());
-        RunResult { outcome, report, duration, is_started: false, past, version: None }
+        FinishedRun { outcome, report, duration, is_started: false, past, version: None }
     }
 
-    fn try_run(&self, claimed: &ClaimedTask) -> Result<RunResult> {
+    fn try_run(&self, claimed: &ClaimedTask) -> Result<FinishedRun> {
         let started = Instant::now();
         let task = &claimed.task;
         let events = self.store.events(&task.id)?;
@@ -86,7 +86,7 @@ impl RunContext<'_> {
                 ("vendor", claimed.served.vendor.name.clone().into()),
             ]),
         );
-        let refused = |failure| Ok(self.result_without_run(Outcome::Failed(failure), started, past));
+        let refused = |failure| Ok(self.result_without_run(RunOutcome::Failed(failure), started, past));
         if let Some(failure) = self.reason_not_to_run(task, past) {
             return refused(failure);
         }
@@ -115,18 +115,18 @@ impl RunContext<'_> {
         claimed: &ClaimedTask,
         attempt_context: &AttemptContext<'_>,
         continued: Option<&Continuation>,
-    ) -> Result<RunResult> {
+    ) -> Result<FinishedRun> {
         let (task, AttemptContext { events, attempt, started, past }) = (&claimed.task, *attempt_context);
-        let refused = |failure| Ok(self.result_without_run(Outcome::Failed(failure), started, past));
+        let refused = |failure| Ok(self.result_without_run(RunOutcome::Failed(failure), started, past));
         let prepared = match self.prepare(claimed, events, attempt, continued) {
             Ok(prepared) => prepared,
-            Err(CannotStart::Task(failure)) => return refused(failure),
-            Err(CannotStart::Lane(missing)) => {
-                return Ok(self.result_without_run(Outcome::Unready(missing), started, past));
+            Err(PrepareError::Task(failure)) => return refused(failure),
+            Err(PrepareError::Lane(missing)) => {
+                return Ok(self.result_without_run(RunOutcome::LaneNotReady(missing), started, past));
             }
-            Err(CannotStart::Error(error)) => return Err(error),
+            Err(PrepareError::Error(error)) => return Err(error),
         };
-        let Prepared { spec, record, version } = prepared;
+        let PreparedRun { spec, record, version } = prepared;
         let resumed = record.resume_id.clone();
         let baseline = match &resumed {
             Some(session) => session_baseline::baseline(&self.store.usage().unwrap_or_default(), session),
@@ -154,7 +154,7 @@ impl RunContext<'_> {
             Ok(finished) => finished,
             Err(StartError::Task(failure)) => return refused(failure),
             Err(StartError::Program(message)) => {
-                return Ok(self.result_without_run(Outcome::Unready(message), started, past));
+                return Ok(self.result_without_run(RunOutcome::LaneNotReady(message), started, past));
             }
         };
         if let Some(error) = &finished.log_error {
@@ -197,21 +197,21 @@ impl RunContext<'_> {
             },
             record.wants_json,
         );
-        let is_started = exit != Exit::NotStarted;
-        Ok(RunResult { outcome, report, duration, is_started, past, version })
+        let is_started = exit != AgentExit::NotStarted;
+        Ok(FinishedRun { outcome, report, duration, is_started, past, version })
     }
 
     /// Returns why a task must not be run, if so.
-    fn reason_not_to_run(&self, task: &Task, past: PastAttempts) -> Option<Failure> {
+    fn reason_not_to_run(&self, task: &Task, past: PastAttempts) -> Option<RunFailure> {
         let depth = depth(task);
         if depth >= self.plan.max_depth {
-            return Some(Failure::permanent(format!(
+            return Some(RunFailure::permanent(format!(
                 "agents that hand tasks to agents are {depth} levels deep, at most {} are allowed",
                 self.plan.max_depth
             )));
         }
         (past.interruptions > MAX_INTERRUPTIONS).then(|| {
-            Failure::permanent(format!(
+            RunFailure::permanent(format!(
                 "its worker vanished {} times without an answer; something about this task ends its workers",
                 past.interruptions
             ))

@@ -15,7 +15,7 @@ use crate::dispatch::agent::log::CappedLog;
 use crate::dispatch::agent::process_tree::{MARKER, RunId};
 use crate::dispatch::config::plan::{DEPTH, Plan};
 use crate::dispatch::config::served_lane::ServedLane;
-use crate::dispatch::outcome::Failure;
+use crate::dispatch::outcome::RunFailure;
 use crate::dispatch::output::StreamParser;
 use crate::dispatch::prompt;
 use crate::dispatch::task_metadata::{self, depth};
@@ -51,28 +51,28 @@ pub(crate) struct CommandLine {
 
 /// Reason for which the run of a task cannot be prepared.
 #[derive(Debug)]
-pub(crate) enum CannotStart {
+pub(crate) enum PrepareError {
     /// The task itself cannot be run.
-    Task(Failure),
+    Task(RunFailure),
     /// Something that all runs of the lane need is missing; the task is not the cause.
     Lane(String),
     /// The store cannot be used, or a value of the task cannot be an argument.
     Error(Error),
 }
 
-impl CannotStart {
+impl PrepareError {
     fn task(message: impl Into<String>) -> Self {
-        Self::Task(Failure::permanent(message))
+        Self::Task(RunFailure::permanent(message))
     }
 }
 
-impl From<Error> for CannotStart {
+impl From<Error> for PrepareError {
     fn from(error: Error) -> Self {
         Self::Error(error)
     }
 }
 
-impl fmt::Display for CannotStart {
+impl fmt::Display for PrepareError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Task(failure) => f.write_str(&failure.message),
@@ -94,12 +94,12 @@ pub(crate) fn command_line(
     task: &Task,
     continued: Option<&str>,
     random: u128,
-) -> Result<CommandLine, CannotStart> {
+) -> Result<CommandLine, PrepareError> {
     let (route, vendor) = (&served.route, &served.vendor);
     let program = match (served.check_ready(), served.program()) {
         (Ok(()), Some(program)) => program.to_path_buf(),
         (Ok(()), None) => PathBuf::from(&vendor.command),
-        (Err(error), _) => return Err(CannotStart::Lane(error.message().to_string())),
+        (Err(error), _) => return Err(PrepareError::Lane(error.message().to_string())),
     };
     let cwd = match &route.cwd {
         Some(cwd) => plan.process.cwd.join(cwd),
@@ -107,23 +107,23 @@ pub(crate) fn command_line(
             let asked = task.spec.worktree_path.as_ref().unwrap_or(&task.spec.workspace_root);
             match plan.allowed_directories.admit(Path::new(asked)) {
                 Ok(real) => real,
-                Err(message) => return Err(CannotStart::task(message)),
+                Err(message) => return Err(PrepareError::task(message)),
             }
         }
     };
     if !cwd.is_dir() {
         let cwd = crate::error::printable(&cwd.to_string_lossy());
-        return Err(CannotStart::task(format!("the working directory {cwd} does not exist")));
+        return Err(PrepareError::task(format!("the working directory {cwd} does not exist")));
     }
     let resume_id = match task_metadata::session(task) {
         Ok(session) => session.or(continued).map(str::to_string),
-        Err(message) => return Err(CannotStart::task(message)),
+        Err(message) => return Err(PrepareError::task(message)),
     };
     let template = match (&resume_id, &vendor.resume_args) {
         (None, _) => &vendor.args,
         (Some(_), Some(resume_args)) => resume_args,
         (Some(_), None) => {
-            return Err(CannotStart::task(format!("{} cannot continue a conversation", vendor.name)));
+            return Err(PrepareError::task(format!("{} cannot continue a conversation", vendor.name)));
         }
     };
     let is_chosen = resume_id.is_none() && vendor.session == SessionIds::Uuid;
@@ -173,7 +173,7 @@ pub(crate) fn command_line(
 }
 
 /// A run that is ready to start.
-pub(crate) struct Prepared {
+pub(crate) struct PreparedRun {
     /// Specification of the agent process.
     pub spec: AgentSpec,
     /// Record of the run.
@@ -193,7 +193,7 @@ impl RunContext<'_> {
         events: &[Event],
         attempt: &AttemptDir,
         continued: Option<&Continuation>,
-    ) -> Result<Prepared, CannotStart> {
+    ) -> Result<PreparedRun, PrepareError> {
         let ClaimedTask { task, served, token, .. } = claimed;
         let (route, vendor) = (&served.route, &served.vendor);
         let session = continued.map(|continued| continued.session.as_str());
@@ -207,7 +207,7 @@ impl RunContext<'_> {
             Ok(input) => input,
             // The request of the task cannot be read.
             Err(error) if error.kind() == ErrorKind::Io => {
-                return Err(CannotStart::Task(Failure::new(FailureClass::Error, error.to_string())));
+                return Err(PrepareError::Task(RunFailure::new(FailureClass::Error, error.to_string())));
             }
             Err(error) => return Err(error.into()),
         };
@@ -254,7 +254,7 @@ impl RunContext<'_> {
             entry.deadline =
                 spec.timeout.map(|limit| started_at.plus_seconds(limit.as_secs_f64()).to_string());
         });
-        Ok(Prepared { spec, record, version })
+        Ok(PreparedRun { spec, record, version })
     }
 
     fn environment(&self, claimed: &ClaimedTask, run: &RunId, cwd: &Path) -> BTreeMap<OsString, OsString> {

@@ -7,7 +7,7 @@
 use super::context::{RunRecord, read_output, read_run_record};
 use crate::Result;
 use crate::dispatch::config::served_lane::ServedLane;
-use crate::dispatch::outcome::{DISPATCHER_STOPPED, Interruption, Outcome, REFUSAL_REASONS};
+use crate::dispatch::outcome::{DISPATCHER_STOPPED, Interruption, REFUSAL_REASONS, RunOutcome};
 use crate::dispatch::output::{Baseline, RunReport};
 use crate::model::{Event, FailureClass, Task};
 use crate::store::{AttemptDir, Store};
@@ -93,8 +93,8 @@ fn session_of(attempt: &AttemptDir, record: &RunRecord) -> Result<Option<String>
 
 /// Returns whether a run could not continue its conversation: it no longer exists, is too long, or the agent started
 /// another one. The task then starts anew.
-pub(crate) fn is_refused(outcome: &Outcome, report: &RunReport, session: &str) -> bool {
-    let Outcome::Failed(failure) = outcome else { return false };
+pub(crate) fn is_refused(outcome: &RunOutcome, report: &RunReport, session: &str) -> bool {
+    let RunOutcome::Failed(failure) = outcome else { return false };
     let is_other = report.session_id.as_deref().is_some_and(|found| found != session);
     let is_final = matches!(failure.class, FailureClass::Error | FailureClass::Permanent);
     // An error of the service would affect a new conversation too.
@@ -104,7 +104,7 @@ pub(crate) fn is_refused(outcome: &Outcome, report: &RunReport, session: &str) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::outcome::Failure;
+    use crate::dispatch::outcome::RunFailure;
     use crate::dispatch::testing::event;
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_conversation_is_refused_only_when_no_new_one_would_be() {
-        let failed = |class| Outcome::Failed(Failure::new(class, "x"));
+        let failed = |class| RunOutcome::Failed(RunFailure::new(class, "x"));
         let own = RunReport { session_id: Some("s".to_string()), ..RunReport::default() };
         assert!(is_refused(&failed(FailureClass::Permanent), &RunReport::default(), "s"));
         assert!(is_refused(&failed(FailureClass::Error), &own, "s"));

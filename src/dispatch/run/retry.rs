@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::dispatch::config::route::Route;
-use crate::dispatch::outcome::{Failure, REFUSAL_REASONS};
+use crate::dispatch::outcome::{REFUSAL_REASONS, RunFailure};
 use crate::model::{CooldownCause, Event, FailureClass, Task, Time};
 
 /// Maximum number of times that a task may lose its worker (crash, power failure). The limit ends a task that
@@ -87,7 +87,7 @@ pub(crate) enum RetryDecision {
 /// Decides what follows a failure. `is_to_blame` is whether the task itself causes the vendor's refusals; `random`
 /// spreads the delay.
 pub(crate) fn after_failure(
-    failure: &Failure,
+    failure: &RunFailure,
     past: PastAttempts,
     is_to_blame: bool,
     task: &Task,
@@ -152,9 +152,9 @@ mod tests {
         assert!(lines[0].ends_with("error: boom"), "{}", lines[0]);
     }
 
-    fn vendor_refusal(cause: CooldownCause, class: FailureClass) -> Failure {
+    fn vendor_refusal(cause: CooldownCause, class: FailureClass) -> RunFailure {
         let vendor_refusal = Some(VendorRefusal { cause, reset: None, model: None });
-        Failure { vendor_refusal, ..Failure::new(class, "refused") }
+        RunFailure { vendor_refusal, ..RunFailure::new(class, "refused") }
     }
 
     #[test]
@@ -162,15 +162,15 @@ mod tests {
         let task = crate::dispatch::testing::task();
         let route = Route { max_retries: 1, ..Route::with_defaults("l") };
         let next =
-            |failure: &Failure, past, route: &Route| after_failure(failure, past, false, &task, route, 0);
-        let error = Failure::new(FailureClass::Error, "boom");
+            |failure: &RunFailure, past, route: &Route| after_failure(failure, past, false, &task, route, 0);
+        let error = RunFailure::new(FailureClass::Error, "boom");
         let fresh = PastAttempts::default();
         assert!(matches!(next(&error, fresh, &route), RetryDecision::Retry(_)));
         let once = PastAttempts { failures: 1, interruptions: 3, ..fresh };
         assert_eq!(next(&error, once, &route), RetryDecision::GiveUp(FailureClass::Dead));
         let never = Route::with_defaults("l");
         assert_eq!(next(&error, fresh, &never), RetryDecision::GiveUp(FailureClass::Error));
-        let permanent = Failure::permanent("no such directory");
+        let permanent = RunFailure::permanent("no such directory");
         assert_eq!(next(&permanent, fresh, &route), RetryDecision::GiveUp(FailureClass::Permanent));
         let mut spent = Task { attempt: 1, ..task.clone() };
         spent.spec.max_attempts = Some(1);
@@ -188,7 +188,7 @@ mod tests {
         let limit = vendor_refusal(CooldownCause::Limit, FailureClass::UsageLimit);
         let account = vendor_refusal(CooldownCause::Account, FailureClass::Permanent);
         let past = |refusals| PastAttempts { refusals, ..PastAttempts::default() };
-        let next = |failure: &Failure, refusals, is_to_blame, route| {
+        let next = |failure: &RunFailure, refusals, is_to_blame, route| {
             after_failure(failure, past(refusals), is_to_blame, &task, route, 0)
         };
         assert_eq!(next(&limit, 0, false, &never), RetryDecision::ReturnUnspent(Duration::ZERO));

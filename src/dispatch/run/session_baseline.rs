@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use crate::dispatch::output::{AtLeast, Baseline, Tokens, Totals, Usage};
+use crate::dispatch::output::{Baseline, Tokens, Totals, Usage, UsageLowerBound};
 use crate::dispatch::usage_log::{UsageRecord, by_model};
 
 /// Returns the baseline for the next run of `session` from the log of runs. The totals are unknown while no run has reported
@@ -22,14 +22,14 @@ pub(crate) fn baseline(log: &str, session: &str) -> Baseline {
         so_far.add(&record);
     }
     let SessionSums { totals, counted, is_cut } = so_far;
-    if is_cut { Baseline::AfterCut { totals, counted } } else { Baseline::Resumed(totals) }
+    if is_cut { Baseline::AfterInterruption { totals, counted } } else { Baseline::Resumed(totals) }
 }
 
 /// The last reported totals, and the usage counted since.
 #[derive(Default)]
 struct SessionSums {
     totals: Totals,
-    counted: AtLeast,
+    counted: UsageLowerBound,
     /// Whether the usage since the last totals is not known in full.
     is_cut: bool,
 }
@@ -116,8 +116,8 @@ mod tests {
     fn read(lines: &[&str]) -> (Option<f64>, Option<f64>, bool, Option<u64>, u64) {
         let log: String = lines.iter().map(|line| record(line)).collect();
         let (totals, counted, is_cut) = match baseline(&log, "s") {
-            Baseline::AfterCut { totals, counted } => (totals, counted, true),
-            Baseline::Resumed(totals) => (totals, AtLeast::default(), false),
+            Baseline::AfterInterruption { totals, counted } => (totals, counted, true),
+            Baseline::Resumed(totals) => (totals, UsageLowerBound::default(), false),
             Baseline::Fresh => panic!("a conversation that goes on"),
         };
         let told = totals.usage.map(|usage| usage.tokens().input);

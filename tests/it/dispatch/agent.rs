@@ -13,7 +13,7 @@ use lanes::internals::dispatch::agent::log::CappedLog;
 use lanes::internals::dispatch::agent::process_tree::{MARKER, RunId, marked_processes};
 use lanes::internals::dispatch::agent::reaper::GuardPool;
 use lanes::internals::dispatch::agent::{AgentEvent, AgentSpec, FinishedAgent, StartError, run};
-use lanes::internals::dispatch::outcome::{Exit, StopReason};
+use lanes::internals::dispatch::outcome::{AgentExit, StopReason};
 use lanes::internals::dispatch::output::{Baseline, Format, RunReport, StreamParser};
 use lanes::internals::model::FailureClass;
 
@@ -104,7 +104,7 @@ fn a_good_run_is_read_and_logged() {
             AgentEvent::Note(note) => note.text,
         });
     });
-    assert_eq!(finished.exit, Exit::Code(0));
+    assert_eq!(finished.exit, AgentExit::Code(0));
     assert_eq!((finished.stopped, finished.leftovers, finished.dropped), (None, 0, 0));
     assert_eq!(report.text, "hello");
     assert_eq!(report.cost_usd, Some(0.25));
@@ -120,7 +120,7 @@ fn an_agent_that_never_reads_its_prompt_is_no_problem() {
     let mut spec = scene.spec(&stand_in("closes_stdin.sh"), &[]);
     spec.parser = StreamParser::new(Format::Text);
     let (finished, report) = scene.run_plainly(spec);
-    assert_eq!(finished.exit, Exit::Code(0));
+    assert_eq!(finished.exit, AgentExit::Code(0));
     assert_eq!(report.text, "answer\n");
 }
 
@@ -131,7 +131,7 @@ fn a_run_ends_at_its_timeout() {
     spec.timeout = Some(Duration::from_millis(20));
     let (finished, report) = scene.run_plainly(spec);
     assert_eq!(finished.stopped, Some(StopReason::Timeout));
-    assert_eq!(finished.exit, Exit::Signal(15));
+    assert_eq!(finished.exit, AgentExit::Signal(15));
     assert_eq!(report.current_result(), None);
 }
 
@@ -148,7 +148,7 @@ fn a_deaf_agent_is_killed_after_the_grace() {
         }
     });
     assert_eq!(finished.stopped, Some(StopReason::Timeout));
-    assert_eq!(finished.exit, Exit::Signal(9));
+    assert_eq!(finished.exit, AgentExit::Signal(9));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_stop_from_another_thread_ends_the_run() {
     });
     assert!(started);
     assert_eq!(finished.stopped, Some(StopReason::Cancelled));
-    assert_eq!(finished.exit, Exit::Signal(15));
+    assert_eq!(finished.exit, AgentExit::Signal(15));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_stop_before_the_start_wins() {
     stop.stop(StopReason::Cancelled);
     let mut happenings = 0;
     let (finished, _) = scene.run(scene.spec("sleep", &["1000"]), &stop, &mut |_| happenings += 1);
-    assert_eq!((finished.exit, happenings), (Exit::NotStarted, 0));
+    assert_eq!((finished.exit, happenings), (AgentExit::NotStarted, 0));
     assert_eq!(finished.stopped, Some(StopReason::Cancelled));
 }
 
@@ -191,7 +191,7 @@ fn what_is_left_behind_is_ended_and_the_result_kept() {
     let spec = scene.spec(&stand_in("leaves_children.py"), &[file_text, "group", "session"]);
     let (finished, report) = scene.run_plainly(spec);
     assert_eq!(report.text, "done");
-    assert_eq!(finished.exit, Exit::Code(0));
+    assert_eq!(finished.exit, AgentExit::Code(0));
     assert_eq!((finished.leftovers, finished.survivors), (2, 0));
     let pids = pids(&file);
     assert_eq!(pids.len(), 2);
@@ -218,7 +218,7 @@ fn a_stranger_without_parent_session_and_environment_is_ended() {
     let spec = scene.spec(&stand_in("leaves_children.py"), &[file.to_str().expect("a path"), "stranger"]);
     let (finished, report) = scene.run_plainly(spec);
     assert_eq!(report.text, "done");
-    assert_eq!((finished.exit, finished.leftovers, finished.survivors), (Exit::Code(0), 1, 0));
+    assert_eq!((finished.exit, finished.leftovers, finished.survivors), (AgentExit::Code(0), 1, 0));
     let pids = pids(&file);
     assert_eq!(pids.len(), 1);
     assert!(pids.into_iter().all(|pid| !is_alive(pid)));
@@ -241,7 +241,7 @@ fn a_flood_on_both_pipes_is_read_and_capped() {
 fn broken_output_is_survived() {
     let scene = Scene::new();
     let (finished, report) = scene.run_plainly(scene.spec(&stand_in("half_line.sh"), &[]));
-    assert_eq!(finished.exit, Exit::Code(0));
+    assert_eq!(finished.exit, AgentExit::Code(0));
     assert_eq!((report.result.is_some(), report.skipped_lines), (false, 1));
     assert_eq!(report.session_id.as_deref(), Some("s-1"));
 
@@ -251,7 +251,7 @@ fn broken_output_is_survived() {
 
     let scene = Scene::new();
     let (finished, report) = scene.run_plainly(scene.spec(&stand_in("silent.sh"), &[]));
-    assert_eq!((finished.exit, report.result), (Exit::Code(0), None));
+    assert_eq!((finished.exit, report.result), (AgentExit::Code(0), None));
 }
 
 #[test]
@@ -301,6 +301,6 @@ fn a_run_that_falls_silent_is_ended_and_one_that_speaks_goes_on() {
     let mut spec = scene.spec("/bin/sh", &["-c", words]);
     spec.silence = Some(Duration::from_secs(5));
     let (finished, _) = scene.run_plainly(spec);
-    assert_eq!((finished.stopped, finished.exit), (None, Exit::Code(0)));
+    assert_eq!((finished.stopped, finished.exit), (None, AgentExit::Code(0)));
     assert!(finished.duration > Duration::from_secs(5), "it took longer than it may be silent");
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use jiff::tz::TimeZone;
 use lanes::internals::dispatch::outcome::ResetTime;
-use lanes::internals::dispatch::outcome::{Exit, Outcome};
+use lanes::internals::dispatch::outcome::{AgentExit, RunOutcome};
 use lanes::internals::dispatch::output::{Baseline, Format, StreamParser};
 use lanes::internals::dispatch::run::classify::classify;
 use lanes::internals::dispatch::run::evidence::RunEvidence;
@@ -55,7 +55,7 @@ fn judged(recorded: &Recorded, vendors: &Vendors) -> Expected {
     let run = RunEvidence {
         report: &report,
         format,
-        exit: Exit::Code(recorded.exit),
+        exit: AgentExit::Code(recorded.exit),
         stopped: None,
         stderr: &recorded.stderr,
         resumed: None,
@@ -66,8 +66,8 @@ fn judged(recorded: &Recorded, vendors: &Vendors) -> Expected {
         zone: &TimeZone::UTC,
     };
     let failure = match classify(&run, false) {
-        Outcome::Failed(failure) => failure,
-        Outcome::Completed(_) => return Expected { class: "answer".to_string(), ..Expected::default() },
+        RunOutcome::Failed(failure) => failure,
+        RunOutcome::Completed(_) => return Expected { class: "answer".to_string(), ..Expected::default() },
         other => panic!("{other:?}"),
     };
     let Some(vendor_refusal) = failure.vendor_refusal else {

@@ -35,7 +35,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::process_tree::{self, GUARD_NAME, Process, RunId};
-use crate::dispatch::outcome::Exit;
+use crate::dispatch::outcome::AgentExit;
 use crate::signals::not_ignored;
 use crate::store::FileLock;
 pub(crate) use protocol::{END_REQUEST, GuardCommand, GuardMessage};
@@ -294,10 +294,10 @@ impl GuardProcess {
     }
 }
 
-fn exit_from_status(status: WaitStatus) -> Exit {
+fn exit_from_status(status: WaitStatus) -> AgentExit {
     match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, signal) => Exit::Signal(signal.unwrap_or(0)),
+        (Some(code), _) => AgentExit::Code(code),
+        (None, signal) => AgentExit::Signal(signal.unwrap_or(0)),
     }
 }
 

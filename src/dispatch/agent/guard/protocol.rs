@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::dispatch::agent::process_tree::{GUARD_NAME, RunId};
-use crate::dispatch::outcome::Exit;
+use crate::dispatch::outcome::AgentExit;
 
 /// Request of the dispatcher to end the run. The end of the socket without it means that the dispatcher has
 /// died.
@@ -65,7 +65,7 @@ pub(crate) enum GuardMessage {
     /// The guard failed, with this message.
     GuardFailed(String),
     /// The agent exited.
-    Exited(Exit),
+    Exited(AgentExit),
     /// The run is over: the number of processes that were left after the agent's exit, and the number of those
     /// that could not be ended.
     Done(usize, usize),
@@ -78,9 +78,9 @@ impl GuardMessage {
             Self::SpawnFailed(errno) => format!("failed {errno}\n"),
             Self::Locked => "locked\n".to_string(),
             Self::GuardFailed(why) => format!("broken {}\n", why.replace('\n', " ")),
-            Self::Exited(Exit::Signal(signal)) => format!("signal {signal}\n"),
-            Self::Exited(Exit::Code(code)) => format!("exit {code}\n"),
-            Self::Exited(Exit::NotStarted) => String::new(),
+            Self::Exited(AgentExit::Signal(signal)) => format!("signal {signal}\n"),
+            Self::Exited(AgentExit::Code(code)) => format!("exit {code}\n"),
+            Self::Exited(AgentExit::NotStarted) => String::new(),
             Self::Done(leftovers, survivors) => format!("done {leftovers} {survivors}\n"),
         }
     }
@@ -93,8 +93,8 @@ impl GuardMessage {
             "failed" => Self::SpawnFailed(rest.parse().ok()?),
             "locked" => Self::Locked,
             "broken" => Self::GuardFailed(rest.to_string()),
-            "signal" => Self::Exited(Exit::Signal(rest.parse().ok()?)),
-            "exit" => Self::Exited(Exit::Code(rest.parse().ok()?)),
+            "signal" => Self::Exited(AgentExit::Signal(rest.parse().ok()?)),
+            "exit" => Self::Exited(AgentExit::Code(rest.parse().ok()?)),
             "done" => {
                 let (leftovers, survivors) = rest.split_once(' ')?;
                 Self::Done(leftovers.parse().ok()?, survivors.parse().ok()?)
@@ -128,8 +128,8 @@ mod tests {
             GuardMessage::SpawnFailed(2),
             GuardMessage::Locked,
             GuardMessage::GuardFailed("no room".to_string()),
-            GuardMessage::Exited(Exit::Code(3)),
-            GuardMessage::Exited(Exit::Signal(9)),
+            GuardMessage::Exited(AgentExit::Code(3)),
+            GuardMessage::Exited(AgentExit::Signal(9)),
             GuardMessage::Done(2, 1),
         ];
         for word in words {

@@ -8,7 +8,7 @@
 
 use super::evidence::RunEvidence;
 use super::reset_time::{NoticeContext, instant_in, reset_in};
-use crate::dispatch::outcome::{Exit, ResetTime, VendorRefusal};
+use crate::dispatch::outcome::{AgentExit, ResetTime, VendorRefusal};
 use crate::dispatch::output::status_in;
 use crate::dispatch::vendor::{NoticeMatch, NoticeMeaning, NoticeSource, RefusedCall};
 use crate::model::CooldownCause;
@@ -90,7 +90,7 @@ fn match_of(cause: NoticeMeaning) -> NoticeMatch {
 
 fn exit_cause(run: &RunEvidence<'_>) -> Option<NoticeMeaning> {
     match run.exit {
-        Exit::Code(code) if run.report.current_result().is_none() => run.notices.exit(code),
+        AgentExit::Code(code) if run.report.current_result().is_none() => run.notices.exit(code),
         _ => None,
     }
 }
