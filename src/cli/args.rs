@@ -11,16 +11,16 @@ use crate::model::duration::parse as parse_span;
 use crate::store::LaneQuery;
 use crate::workspace::check_lane;
 
-/// How the end of every command's help begins.
+/// The heading of the examples at the end of every command's help.
 pub(super) const EXAMPLES: &str = "Examples:";
 
-/// Default length of a wait, in seconds: six hours.
+/// The default length of a wait, in seconds: six hours.
 pub(super) const DEFAULT_WAIT: f64 = 21_600.0;
 
-/// Default length of a lease, in seconds: two hours.
+/// The default length of a lease, in seconds: two hours.
 pub(super) const DEFAULT_LEASE: f64 = 7_200.0;
 
-/// Which tasks of which lanes.
+/// The flags that select tasks to claim.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct WantArgs {
     /// The lane; several are tried in the given order
@@ -32,7 +32,7 @@ pub(super) struct WantArgs {
 }
 
 impl WantArgs {
-    /// The lanes and the filter, checked.
+    /// Returns the lanes and the filter, checked.
     ///
     /// # Errors
     /// `Invalid` for a malformed lane name or filter.
@@ -44,7 +44,7 @@ impl WantArgs {
     }
 }
 
-/// How a wait behaves.
+/// The flags of a wait.
 #[derive(Args, Clone, Debug)]
 pub(super) struct WaitArgs {
     /// Give up after this long: seconds, or 15m, 2h, 1d
@@ -56,7 +56,7 @@ pub(super) struct WaitArgs {
 }
 
 impl WaitArgs {
-    /// When to give up, and how often to print a heartbeat.
+    /// Returns when the wait gives up, and how often it prints a heartbeat.
     pub(super) fn timing(&self) -> Result<Timing> {
         let deadline = deadline(self.timeout)?;
         let heartbeat = seconds("--heartbeat-seconds", self.heartbeat_seconds)?;
@@ -64,7 +64,7 @@ impl WaitArgs {
     }
 }
 
-/// When a wait has something to do, by the monotonic clock, which cannot be set.
+/// The deadline and the heartbeat of a wait, by the monotonic clock, which cannot be set.
 pub(super) struct Timing {
     /// When to give up.
     pub deadline: Instant,
@@ -73,7 +73,7 @@ pub(super) struct Timing {
 }
 
 impl Timing {
-    /// Returns whether heartbeats are wanted at all.
+    /// Returns whether the wait prints heartbeats.
     pub(super) fn has_heartbeat(&self) -> bool {
         self.heartbeat.is_some()
     }
@@ -89,7 +89,7 @@ impl Timing {
         due
     }
 
-    /// How long to sleep at most: until the deadline, the next heartbeat, or `due` from now.
+    /// Returns the end of the next sleep: the earliest of the deadline, the next heartbeat, and `due` from now.
     pub(super) fn sleep_until(&self, due: Option<Duration>) -> Instant {
         let mut until = self.deadline;
         if let Some(next) = self.next {
@@ -107,15 +107,14 @@ impl Timing {
     }
 }
 
-/// Parses a length of time in seconds (any number: whether it is in range is decided by the rules) or
-/// as a span such as `15m`.
+/// Parses a duration: a number of seconds, or a span such as `15m`. The rules of the queue check its range.
 pub(super) fn span(text: &str) -> std::result::Result<f64, String> {
     let seconds = text.trim().parse().ok().or_else(|| parse_span(text).map(|length| length.as_secs_f64()));
     seconds
         .ok_or_else(|| "expected seconds, or a span such as 15m, 2h or 1d, of at most ten years".to_string())
 }
 
-/// Parses a whole number that may be negative; whether it is in range is decided by the rules.
+/// Parses a whole number, which may be negative. The rules of the queue check its range.
 pub(super) fn integer(text: &str) -> std::result::Result<i64, String> {
     text.trim().parse().map_err(|_| "expected a whole number".to_string())
 }
@@ -125,7 +124,7 @@ pub(super) fn number<T: FromStr>(text: &str) -> std::result::Result<T, String> {
     text.trim().parse().map_err(|_| "expected a whole number from 0".to_string())
 }
 
-/// The moment `timeout` seconds from now.
+/// Returns the instant `timeout` seconds from now.
 pub(super) fn deadline(timeout: f64) -> Result<Instant> {
     Ok(Instant::now() + seconds("--timeout", timeout)?)
 }

@@ -19,7 +19,7 @@ pub(super) fn from_file(path: &Path, limit: usize) -> Result<String> {
     bounded(open(path)?, limit, &path.to_string_lossy())
 }
 
-/// Opens a file for reading; a directory is refused here, and not by the first read.
+/// Opens a file for reading, and refuses a directory, which would otherwise fail at the first read.
 pub(super) fn open(path: &Path) -> Result<File> {
     let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
     if file.metadata().is_ok_and(|meta| meta.is_dir()) {

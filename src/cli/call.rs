@@ -1,4 +1,4 @@
-//! `lanes call`: submit a task and print its answer.
+//! `lanes call`: submits a task and prints its answer.
 
 use clap::Args;
 use serde_json::Value;

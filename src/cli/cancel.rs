@@ -1,4 +1,4 @@
-//! `lanes cancel`: end tasks without an answer.
+//! `lanes cancel`: ends tasks without an answer.
 
 use clap::Args;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! `lanes claim`: take a task under a lease.
+//! `lanes claim`: claims a task under a lease.
 
 use std::time::Instant;
 
@@ -64,7 +64,7 @@ impl ClaimCommand {
         match claimed {
             Some(task) => {
                 if let Err(error) = show(context, &task).and_then(|()| context.out.flush()) {
-                    // The token was not printed, so that nobody could answer the task.
+                    // Without the token, which was not printed, nobody can answer the task.
                     give_back(&store, &task);
                     return Err(error);
                 }

@@ -1,5 +1,5 @@
-//! Completion for shells: their scripts ask this program for candidates, so that lanes and task ids are
-//! those of the current queue.
+//! Completion for shells. The completion scripts ask this program for candidates, so that they are the lanes and
+//! task ids of the current queue.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -17,10 +17,10 @@ use crate::error::{Error, Result, printable};
 use crate::store::Store;
 use crate::workspace::{BaseDir, Config};
 
-/// The most ids that are offered.
+/// The maximum number of ids that are offered.
 const IDS: usize = 200;
 
-/// The script that makes `shell` ask this program.
+/// Returns the completion script for `shell`.
 pub(super) fn script(shell: &str) -> Result<Vec<u8>> {
     let mut script = Vec::new();
     let shells = Shells::builtins();
@@ -51,7 +51,7 @@ pub(super) fn answer(
     Ok(CommandExit::Done)
 }
 
-/// Lets every argument that is called LANE or ID be completed from the queue.
+/// Makes every argument with the value name LANE or ID complete from the queue.
 fn with_queue(command: clap::Command) -> clap::Command {
     command.mut_subcommands(|command| {
         command.mut_args(|arg| match arg.get_value_names() {
@@ -62,8 +62,8 @@ fn with_queue(command: clap::Command) -> clap::Command {
     })
 }
 
-/// The queue that the current directory or the environment names. A key press must print no error and
-/// create no store.
+/// Returns the queue of the current directory or the environment; `None` on any error, since completion must print
+/// none and create no store.
 fn queue() -> Option<(Config, Store)> {
     let context = CommandContext {
         global: GlobalArgs::default(),
@@ -75,8 +75,8 @@ fn queue() -> Option<(Config, Store)> {
     Some((config, store))
 }
 
-/// Lanes whose names no shell expands: bash inserts candidates unquoted, and anybody may have named a
-/// lane `$(…)`.
+/// Returns the lanes whose names are safe unquoted: bash inserts candidates as they are, and a lane may be named
+/// `$(…)`.
 fn lanes() -> Vec<CompletionCandidate> {
     let Some((config, store)) = queue() else { return Vec::new() };
     let mut lanes: BTreeSet<String> = config.lanes.into_keys().collect();
@@ -85,8 +85,8 @@ fn lanes() -> Vec<CompletionCandidate> {
     lanes.into_iter().filter(|name| name.chars().all(plain)).map(CompletionCandidate::new).collect()
 }
 
-/// Ids that begin with what was typed, or whose last digits do, newest first: of open tasks and those
-/// that changed last, and of all only when none of these is meant.
+/// Returns the ids that begin with the typed text, or whose last digits do, newest first. Searches the open tasks
+/// and those that changed last, and all tasks only if none of these matches.
 fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
     let typed = current.to_string_lossy();
     let fits = |id: &String| {

@@ -1,4 +1,4 @@
-//! `lanes completions`: the completion script of a shell.
+//! `lanes completions`: prints the completion script of a shell.
 
 use clap::Args;
 use clap_complete::Shell;

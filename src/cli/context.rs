@@ -1,4 +1,4 @@
-//! What every command starts from: the global flags, the workspace, the store.
+//! The context of a command: the global flags, the workspace, the store.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use crate::model::{Event, Task, TaskId, TaskText};
 use crate::store::{Store, StoreOptions};
 use crate::workspace::{BaseDir, Config, Locate, locate};
 
-/// Keeps the flags below apart from a command's own in its help.
+/// The heading of the global flags in the help of a command.
 const GLOBAL: &str = "Global options";
 
-/// Flags that every command takes, before or after its name.
+/// The flags that every command takes, before or after its name.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct GlobalArgs {
     /// The workspace's handoff.yaml [env: LANES_CONFIG] [default: handoff/handoff.yaml or
@@ -41,19 +41,19 @@ pub(super) struct GlobalArgs {
     pub quiet: bool,
 }
 
-/// What a command works with.
+/// The context of a command.
 pub(super) struct CommandContext {
     /// The global flags.
     pub global: GlobalArgs,
     /// Its standard output and standard error.
     pub out: Output,
-    /// The current directory, which relative paths count from.
+    /// The current directory, against which relative paths are resolved.
     pub base: BaseDir,
 }
 
 impl CommandContext {
-    /// Finds and reads the configuration. A flag beats the environment, and a configuration that is
-    /// named by flag is not mixed with a store that the environment names.
+    /// Finds and reads the configuration. Flags take precedence over the environment, and with `--config` the
+    /// store that the environment names is ignored.
     pub(super) fn config(&self) -> Result<Config> {
         let (config, store) = self.named();
         locate(&Locate {
@@ -64,7 +64,7 @@ impl CommandContext {
         })
     }
 
-    /// The configuration and the store that flags and environment name.
+    /// Returns the configuration and the store given by flags or environment.
     pub(super) fn named(&self) -> (Option<PathBuf>, Option<PathBuf>) {
         let store = self.global.store.clone().or_else(|| match self.global.config {
             Some(_) => None,
@@ -73,14 +73,14 @@ impl CommandContext {
         (self.global.config.clone().or_else(env::config), store)
     }
 
-    /// How the store is to be used.
+    /// Returns the options for opening the store.
     pub(super) fn store_options(&self) -> Result<StoreOptions> {
         let options = env::store_options(self.global.lock_timeout)?;
         Ok(StoreOptions { progress: ProgressLine::for_store(&self.out, "lanes"), ..options })
     }
 
-    /// Opens the store, and makes nothing. One that is named outright must be there: a typing error must not
-    /// look like an empty queue. While that of a configuration is not there, its queue is empty.
+    /// Opens the store without creating it. A store given explicitly must exist, since a typing error must not
+    /// look like an empty queue; a configuration's store that does not exist yet reads as empty.
     pub(super) fn store(&self) -> Result<Store> {
         match self.named().1 {
             Some(_) => Store::open_existing(&self.store_root()?, self.store_options()?),
@@ -88,7 +88,8 @@ impl CommandContext {
         }
     }
 
-    /// Opens the store to change what is no task's: that of a configuration is made.
+    /// Opens the store to change settings of the queue. Creates a configuration's store if it does not exist yet;
+    /// a store given explicitly must exist.
     pub(super) fn store_to_change(&self) -> Result<Store> {
         match self.named().1 {
             Some(_) => self.store(),
@@ -96,13 +97,13 @@ impl CommandContext {
         }
     }
 
-    /// Opens the store, or creates it: for commands that submit work or wait for it.
+    /// Opens the store, and creates it if it does not exist: for commands that submit tasks or wait for them.
     pub(super) fn store_or_new(&self) -> Result<Store> {
         Store::open(&self.store_root()?, self.store_options()?)
     }
 
-    /// Where the store is. When it is named outright, no configuration is read: one that is broken or gone
-    /// keeps no agent from answering.
+    /// Returns the path of the store. Reads no configuration if the store is given explicitly, so that an agent
+    /// can answer even when the configuration is invalid or missing.
     pub(super) fn store_root(&self) -> Result<PathBuf> {
         match self.named().1 {
             Some(store) => self.base.absolute(&store),
@@ -110,27 +111,27 @@ impl CommandContext {
         }
     }
 
-    /// The root of the workspace whose configuration names the store. A store that is named outright may
-    /// belong to any workspace.
+    /// Returns the root of the workspace whose configuration names the store; `None` for a store given explicitly,
+    /// which may belong to any workspace.
     pub(super) fn workspace_root(&self) -> Option<PathBuf> {
         let is_named = self.named().1.is_some();
         let config = self.config().ok().filter(|config| !is_named && config.path.is_some())?;
         config.workspace_root.canonicalize().ok()
     }
 
-    /// Opens the store together with its configuration.
+    /// Opens the store, creating it if it does not exist, and returns it with its configuration.
     pub(super) fn workspace(&self) -> Result<(Config, Store)> {
         let config = self.config()?;
         let store = Store::open(&config.store_root, self.store_options()?)?;
         Ok((config, store))
     }
 
-    /// The same, making nothing.
+    /// Opens the store as [`Self::store`] does, and returns it with its configuration.
     pub(super) fn workspace_to_read(&self) -> Result<(Config, Store)> {
         Ok((self.config()?, self.store()?))
     }
 
-    /// The newest event of a task. A history that cannot be read is a warning: the task itself can.
+    /// Returns the newest event of a task; prints a warning if the history cannot be read.
     pub(super) fn last_event(&self, store: &Store, task: &Task) -> Option<Event> {
         store.last_event(task).unwrap_or_else(|error| {
             self.out.warn(&error.to_string());
@@ -138,8 +139,8 @@ impl CommandContext {
         })
     }
 
-    /// What `look` makes of the named tasks for which it makes anything, in the order given; what
-    /// cannot be read is a warning.
+    /// Applies `look` to the named tasks, and returns its results in the order of the names, without `None`.
+    /// Prints a warning for each task that cannot be read.
     pub(super) fn look_at<T: Send>(
         &self,
         store: &Store,

@@ -1,4 +1,4 @@
-//! `lanes doctor`: is everything there that `lanes` needs?
+//! `lanes doctor`: checks everything that `lanes` needs.
 
 use clap::Args;
 use serde_json::Value;
@@ -66,7 +66,7 @@ impl DoctorCommand {
     }
 }
 
-/// Adds, after the other diagnoses of the configuration, whether it may choose what runs.
+/// Adds the diagnosis whether the configuration may choose what runs, after its other diagnoses.
 fn add_consent(context: &CommandContext, diagnoses: &mut Vec<Diagnosis>) {
     let Ok(config) = context.config() else { return };
     let Ok(files) = trust::files(context, &config) else { return };
@@ -89,8 +89,8 @@ fn add_consent(context: &CommandContext, diagnoses: &mut Vec<Diagnosis>) {
     }
 }
 
-/// Returns whether a dispatcher can read the `dispatch` part of the configuration; `None` when there is none, and
-/// when there is no queue yet or something else is in the way of asking.
+/// Returns the diagnosis of the configuration's `dispatch` section; `None` if it has none, or if it cannot be
+/// checked, for example since there is no queue yet.
 fn dispatch_section(context: &CommandContext) -> Option<Diagnosis> {
     let config = context.config().ok().filter(|config| config.store_root.is_dir())?;
     let store = Store::open_to_read(&config.store_root, context.store_options().ok()?).ok()?;

@@ -1,4 +1,4 @@
-//! One action on several tasks, with one reply for all of them.
+//! Applies one action to several tasks, and prints one reply for all of them.
 
 use serde_json::Value;
 
@@ -9,8 +9,8 @@ use crate::model::TaskId;
 use crate::model::json::Object;
 use crate::model::task::object;
 
-/// Applies `act` to each task in turn and prints the results: one line each, or one JSON object, with a
-/// list of results when `several` is set. What was done before a failure is printed too.
+/// Applies `act` to each task in turn and prints the results: one line each, or one JSON object, with a list of
+/// results when `several` is set. The results before a failure are printed too.
 ///
 /// # Errors
 /// The first failure of `act`.

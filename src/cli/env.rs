@@ -11,18 +11,18 @@ use crate::model::Time;
 use crate::store::{Clock, Entropy, StoreOptions};
 use crate::workspace::{Identity, TrustRecords, state_home};
 
-/// `LANES_CONFIG`: the configuration, as `--config`.
+/// Returns `LANES_CONFIG`, the configuration, as `--config` gives it.
 pub(super) fn config() -> Option<PathBuf> {
     set("LANES_CONFIG").map(PathBuf::from)
 }
 
-/// `LANES_STORE`: the state directory, as `--store`.
+/// Returns `LANES_STORE`, the state directory, as `--store` gives it.
 pub(super) fn store() -> Option<PathBuf> {
     set("LANES_STORE").map(PathBuf::from)
 }
 
-/// Whose files count when a search finds them; root counts the files of the user that `SUDO_UID` names
-/// as well.
+/// Returns the user whose files are trusted when a search finds them. Root also trusts the files of the user in
+/// `SUDO_UID`.
 pub(super) fn identity() -> Identity {
     Identity::of_process(set("SUDO_UID").and_then(|uid| uid.to_str()?.parse().ok()))
 }
@@ -33,49 +33,49 @@ pub(super) fn trust_records() -> Option<TrustRecords> {
     state_home(path("XDG_STATE_HOME"), path("HOME")).map(|home| TrustRecords::below(&home))
 }
 
-/// `NO_COLOR`: no colour, whatever the terminal could do.
+/// Returns whether `NO_COLOR` forbids colour.
 pub(super) fn no_colour() -> bool {
     set("NO_COLOR").is_some()
 }
 
-/// The variable by which a completion script asks; its value is the name of the shell.
+/// The variable that a completion script sets to the name of its shell.
 pub(super) const COMPLETE: &str = "LANES_COMPLETE";
 
-/// `LANES_COMPLETE`: the shell whose script asks what may come next on a command line.
+/// Returns `LANES_COMPLETE`, the shell whose completion script runs this process.
 pub(super) fn completing() -> Option<OsString> {
     set(COMPLETE)
 }
 
-/// `PATH`: where a shell looks for programs.
+/// Returns `PATH`, the directories in which a shell looks for programs.
 pub(super) fn search_path() -> Option<OsString> {
     set("PATH")
 }
 
-/// `USER`: who we are, for messages.
+/// Returns `USER`, the name of the user, for messages.
 pub(super) fn user() -> String {
     set("USER").and_then(|user| user.into_string().ok()).unwrap_or_else(|| "somebody".to_string())
 }
 
-/// Everything, for the processes that we start.
+/// Returns all variables, for the processes that a dispatcher starts.
 pub(super) fn all() -> Vec<(OsString, OsString)> {
     std::env::vars_os().collect()
 }
 
-/// `LANES_RUN_ID`: whether a dispatcher's agent, or something that it started, gave the command.
+/// Returns whether `LANES_RUN_ID` is set: a dispatcher's agent, or a process that it started, runs this command.
 pub(super) fn is_inside_run() -> bool {
     set(crate::dispatch::agent::process_tree::MARKER).is_some()
 }
 
-/// `LANES_DEPTH`: how deep we are inside agents that a dispatcher started.
+/// Returns `LANES_DEPTH`, the number of nested agents around this process.
 pub(super) fn depth() -> Option<u32> {
     set("LANES_DEPTH")?.to_str()?.parse().ok()
 }
 
-/// How to use the store: `LANES_LOCK_TIMEOUT` (seconds), `LANES_ALLOW_NETWORK_FS` (set to anything),
-/// and for tests `LANES_TEST_NOW` (a time at which the clock stands still) and `LANES_TEST_SEED` (a
-/// number from which ids and tokens follow).
+/// Returns the options for opening the store: `LANES_LOCK_TIMEOUT` (seconds), `LANES_ALLOW_NETWORK_FS` (set to
+/// anything), and for tests `LANES_TEST_NOW` (a fixed time) and `LANES_TEST_SEED` (a number that determines ids
+/// and tokens).
 ///
-/// `lock_timeout` is the flag, in seconds; it beats the variable.
+/// `lock_timeout` is the flag, in seconds; it takes precedence over the variable.
 pub(super) fn store_options(lock_timeout: Option<f64>) -> Result<StoreOptions> {
     let mut options = StoreOptions::default();
     if let Some(seconds) = lock_timeout {

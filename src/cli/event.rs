@@ -1,4 +1,4 @@
-//! `lanes event`: add a line to a task's history.
+//! `lanes event`: adds an event to a task's history.
 
 use clap::Args;
 
@@ -45,7 +45,7 @@ impl EventCommand {
         };
         store.apply(&id, &note)?;
         if context.out.json {
-            // The protocol's answer has these two keys and no other.
+            // The protocol defines exactly these two keys.
             context.out.object(&object([("status", "ok".into()), ("task_id", id.as_str().into())]))?;
         } else {
             context.out.line(id.as_str())?;

@@ -1,4 +1,4 @@
-//! `lanes events`: what happened, and what happens.
+//! `lanes events`: shows or follows the events of a task or of the queue.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ pub(super) struct EventsCommand {
 
 impl EventsCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
-        // Who waits for changes must see those of a queue that is made meanwhile.
+        // A command that follows changes must see those of a store that is created later.
         let waits = self.follow && self.id.is_none();
         let store = if waits { context.store_to_change()? } else { context.store()? };
         match &self.id {
@@ -110,7 +110,8 @@ fn follow(context: &mut CommandContext, store: &Store, id: &TaskId, limit: usize
     let mut watch = store.watch_tasks(std::slice::from_ref(id));
     let mut printed = 0;
     loop {
-        // In this order: what the last change adds to the history is seen before we leave.
+        // The task is read before its history, so that the events of its last change are printed before the loop
+        // ends.
         let ended = store.task(id)?.status.is_terminal();
         let events = store.events(id)?;
         for event in events.iter().take(limit).skip(printed) {
@@ -129,7 +130,7 @@ fn follow(context: &mut CommandContext, store: &Store, id: &TaskId, limit: usize
     }
 }
 
-/// The width of the column of event types: that of the queue's own types, or of a longer one.
+/// Returns the width of the column of event types: that of the queue's own types, or of a longer one.
 pub(super) fn kind_width(events: &[Event]) -> usize {
     events.iter().map(|event| printable(&event.kind).chars().count()).max().unwrap_or(0).max(12)
 }

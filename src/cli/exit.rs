@@ -1,21 +1,21 @@
-//! How a command ends, and the exit code of each end.
+//! The ways in which a command ends, with their exit codes.
 
-/// How a command ended that did not fail with an error.
+/// The end of a command that did not fail with an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CommandExit {
-    /// It did what was asked.
+    /// It succeeded.
     Done,
-    /// It found problems, or did a part only, and has reported that.
+    /// It found problems, or succeeded only in part, and has reported that.
     Problems,
-    /// A wait ended by its timeout; the line for standard error.
+    /// A wait timed out, with the line for standard error.
     TimedOut(String),
-    /// The task that was waited for failed.
+    /// The awaited task failed.
     TaskFailed,
     /// There is nothing to claim now.
     NothingAvailable,
 }
 
-/// Exit code of a command that did what was asked.
+/// Exit code of a command that succeeded.
 pub(super) const EXIT_OK: u8 = 0;
 /// Exit code of a command that was refused or failed, or that found problems.
 pub(super) const EXIT_REFUSED: u8 = 1;
@@ -25,13 +25,13 @@ pub(super) const EXIT_USAGE_OR_TIMEOUT: u8 = 2;
 pub(super) const EXIT_TASK_FAILED: u8 = 3;
 /// Exit code of `claim --lane` when no task is available.
 pub(super) const EXIT_NOTHING_AVAILABLE: u8 = 4;
-/// Exit code after a mistake in this program itself (`EX_SOFTWARE` of sysexits.h).
+/// Exit code after a bug in this program (`EX_SOFTWARE` of sysexits.h).
 pub(super) const EXIT_INTERNAL: u8 = 70;
 /// Exit code of a command whose standard output was closed by its reader: what a shell reports for a process
 /// that SIGPIPE (13) ended.
 pub(super) const EXIT_READER_GONE: u8 = 128 + 13;
 
-/// What each exit code means, as the help lists it.
+/// The meaning of each exit code, for the help.
 pub(super) const EXIT_CODES: [(&str, &str); 5] = [
     ("0", "done"),
     ("1", "refused or failed, with one line on standard error"),
@@ -41,7 +41,7 @@ pub(super) const EXIT_CODES: [(&str, &str); 5] = [
 ];
 
 impl CommandExit {
-    /// The exit code of the process.
+    /// Returns the exit code of the process.
     pub(super) const fn code(&self) -> u8 {
         match self {
             Self::Done => EXIT_OK,

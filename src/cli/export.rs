@@ -1,4 +1,4 @@
-//! `lanes export`: tasks as JSON lines.
+//! `lanes export`: prints tasks as JSON lines.
 
 use std::io::{self, Write};
 
@@ -24,7 +24,7 @@ pub(super) struct ExportCommand {
     ended: bool,
 }
 
-/// Lets the library write where a command writes, and keeps the kind of a failure.
+/// Writes to the output of a command, and keeps the error of a failed write.
 struct Sink<'a> {
     out: &'a mut Output,
     failed: Option<Error>,

@@ -1,4 +1,4 @@
-//! `lanes fsck`: is the store sound?
+//! `lanes fsck`: checks the store and repairs it.
 
 use clap::Args;
 
@@ -30,7 +30,7 @@ impl FsckCommand {
         }
         let root = context.store_root()?;
         if !Store::is_there(&root) && (root.is_dir() || !root.exists()) {
-            // That of a configuration is empty, any other is an error.
+            // A configuration's store that does not exist is sound; any other missing store is an error.
             context.store()?;
             return print_report(context, &FsckReport::default());
         }

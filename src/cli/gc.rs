@@ -1,4 +1,4 @@
-//! `lanes gc`: remove tasks that ended long ago.
+//! `lanes gc`: removes tasks that ended long ago.
 
 use std::path::PathBuf;
 

@@ -5,7 +5,7 @@ use crate::error::{Result, shell_word};
 use crate::model::task::object;
 use crate::store::{LaneQuery, Store};
 
-/// Reports that there is nothing to claim, and why.
+/// Reports that there is nothing to claim, and the reason.
 pub(super) fn print_idle(
     context: &mut CommandContext,
     store: &Store,

@@ -1,4 +1,4 @@
-//! `lanes import`: add the tasks of an export.
+//! `lanes import`: adds the tasks of an export.
 
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `lanes init`: lay out a queue for one project.
+//! `lanes init`: creates a queue for one project.
 
 use std::path::{Path, PathBuf};
 

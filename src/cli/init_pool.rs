@@ -1,4 +1,4 @@
-//! `lanes init-pool`: lay out one queue for a directory of projects.
+//! `lanes init-pool`: creates one queue for a directory of projects.
 
 use std::path::PathBuf;
 

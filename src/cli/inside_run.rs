@@ -1,16 +1,16 @@
-//! Commands that agents are refused.
+//! Refuses certain commands to agents.
 //!
-//! Agents are often allowed to run `lanes`. That must not become a way to run anything: a dispatcher
-//! started by an agent runs whichever program the agent names, without the limits that the agent has. So
-//! what decides what runs, where and as what is refused to every process of a run. An agent with a shell
-//! can drop the mark of its run from the environment: against that its own sandbox must help.
+//! Agents are often allowed to run `lanes`. This must not allow them to run arbitrary programs: a dispatcher that
+//! an agent starts would run any program that the agent names, without the agent's own restrictions. Every process
+//! of a run is therefore refused the commands that decide what runs, where, and as which user. An agent with a
+//! shell can remove the mark of its run from the environment; only its own sandbox prevents that.
 
 use super::context::CommandContext;
 use super::env;
 use crate::dispatch::agent::process_tree::MARKER;
 use crate::error::{Error, Result};
 
-/// Refuses `command` to the processes of a run, unless `--inside-run` is given.
+/// Refuses `command` to a process of a run, unless `--inside-run` is given.
 ///
 /// # Errors
 /// `Refused`, naming the flag.

@@ -1,4 +1,4 @@
-//! `lanes list`: the tasks of the queue.
+//! `lanes list`: lists the tasks of the queue.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -19,7 +19,7 @@ use crate::model::task::object;
 use crate::model::{Now, Status, TaskId, TaskText, Time};
 use crate::store::Store;
 
-/// Which tasks are shown.
+/// The flags that select tasks to show.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Selection {
     /// Only tasks of this lane
@@ -36,19 +36,20 @@ pub(super) struct Selection {
     limit: Option<usize>,
 }
 
-/// How much later a task's creation time may be than the time at the head of its id, in seconds.
+/// How much later a task's creation time may be than the time in its id, in seconds.
 const ID_SLACK: f64 = 3600.0;
 
-/// A selected task: when it was made, its id, and what was wanted of it.
+/// A selected task: its creation time, its id, and what `look` returned for it.
 pub(super) type Selected<T> = (Time, TaskId, T);
 
 impl Selection {
-    /// Returns whether it leaves tasks out.
+    /// Returns whether it excludes any task.
     pub(super) fn is_narrow(&self) -> bool {
         self.lane.is_some() || self.active_only || !self.state.is_empty() || self.limit.is_some()
     }
 
-    /// What `look` makes of the selected tasks, oldest first; what cannot be read is a warning.
+    /// Applies `look` to the selected tasks, and returns the results, oldest task first. Prints a warning for each
+    /// task that cannot be read.
     pub(super) fn collect<T: Send>(
         &self,
         context: &CommandContext,
@@ -66,8 +67,8 @@ impl Selection {
             Some(limit) => newest(context, store, names, limit, look),
             None => context.look_at(store, &names, look),
         };
-        // As the protocol has it. Ids carry the time of their making, but another implementation's
-        // clock need not be ours.
+        // The protocol's order is that of creation times. Ids contain the same times, unless another
+        // implementation's clock differs.
         found.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
         Ok(found)
     }
@@ -78,7 +79,7 @@ impl Selection {
             && (self.state.is_empty() || self.state.contains(&task.state().into_owned()))
     }
 
-    /// The names among which the selected tasks are, sorted. Open tasks are known to the index.
+    /// Returns the names of the tasks to read, sorted. If only open tasks are selected, they come from the index.
     fn names(&self, store: &Store) -> Result<Vec<String>> {
         let is_open = |state: &String| !matches!(state.as_str(), "completed" | "failed");
         if !self.state.is_empty()
@@ -91,8 +92,8 @@ impl Selection {
     }
 }
 
-/// The newest tasks for which `look` makes anything. Ids begin with the time of their making, so that
-/// the rest of the store need not be read; ids that do not are looked at in any case.
+/// Returns the newest `limit` tasks for which `look` returns a value. Most ids begin with their creation time, so
+/// that older tasks need not be read; tasks with other ids are always read.
 fn newest<T: Send>(
     context: &CommandContext,
     store: &Store,
@@ -133,7 +134,7 @@ fn newest<T: Send>(
     found.into_iter().map(|((at, id), seen)| (at, id, seen)).collect()
 }
 
-/// Returns whether an id begins as those that both implementations make: `20261121T070000123456Z-`.
+/// Returns whether an id begins with a time, as generated ids do: `20261121T070000123456Z-`.
 fn has_time(name: &str) -> bool {
     const FORM: &[u8; 23] = b"00000000T000000000000Z-";
     let fits = |(byte, form): (&u8, &u8)| byte == form || (*form == b'0' && byte.is_ascii_digit());
@@ -172,8 +173,8 @@ impl ListCommand {
     }
 }
 
-/// Prints `head` with the JSON views of tasks in it. They are read only now, so that memory does not
-/// grow with their number.
+/// Prints the object `head` with the JSON views of `tasks` in it. Each task is read when it is printed, so that
+/// memory does not grow with their number.
 pub(super) fn print_views<T>(
     context: &mut CommandContext,
     store: &Store,
@@ -216,7 +217,7 @@ pub(super) fn print_views<T>(
     out.json_text(after)
 }
 
-/// A task as a row of [`print_rows`].
+/// Returns a task as a row for [`print_rows`].
 pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
     let name = task.spec.name.map(RawString::decode);
     let plain = || match task.spec.prompt.is_empty() {
@@ -240,7 +241,7 @@ pub(super) fn row(task: &TaskText<'_>, now: &Now) -> Row {
     Row::new(&[task.id.as_str(), &task.spec.lane.decode(), &state, &age, &what])
 }
 
-/// Tasks as a table for people.
+/// Prints tasks as a table.
 pub(super) fn print_rows(context: &mut CommandContext, rows: Vec<Selected<Row>>) -> Result<()> {
     let mut table = Table::new(&["ID", "LANE", "STATE", "AGE", "WHAT"]);
     for (_, _, row) in rows {
@@ -249,7 +250,7 @@ pub(super) fn print_rows(context: &mut CommandContext, rows: Vec<Selected<Row>>)
     if table.is_empty() { Ok(()) } else { table.print(&mut context.out) }
 }
 
-/// A task's state for people, with what qualifies it.
+/// Returns a task's state for people, with details such as `(due)`.
 pub(super) fn state_label(status: &Status, now: &Now, is_live: impl FnOnce() -> bool) -> String {
     match status {
         Status::Scheduled { until } if *until <= now.wall => "scheduled (due)".to_string(),

@@ -1,4 +1,4 @@
-//! `lanes man`: the manual pages.
+//! `lanes man`: prints or writes the manual pages.
 
 use std::io;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ impl ManCommand {
         context: &mut CommandContext,
         command_line: clap::Command,
     ) -> Result<CommandExit> {
-        // The pages of `lanes help COMMAND` would be those of COMMAND once more.
+        // `lanes help COMMAND` would repeat the page of COMMAND.
         let mut command = command_line.disable_help_subcommand(true);
         command.build();
         let Some(directory) = &self.directory else {
@@ -47,7 +47,7 @@ impl ManCommand {
     }
 }
 
-/// The manual page of one command.
+/// Returns the manual page of one command.
 fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
     let version = env!("CARGO_PKG_VERSION");
     let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();

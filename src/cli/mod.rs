@@ -1,4 +1,4 @@
-//! The command line: parses what a user asks for, and holds no rule of the queue.
+//! The command line: parses arguments, calls the library, and prints the reply. It contains no rule of the queue.
 //!
 //! One file per command: its flags (whose comments are the help text), the call of the library, and the
 //! text of the reply.
@@ -79,7 +79,7 @@ use crate::workspace::BaseDir;
 /// Submit a task to a lane; a worker claims it under a lease, renews the lease while it works, and
 /// responds; your wait returns. The queue is a directory of plain files: no daemon.
 #[derive(Parser, Debug)]
-// Of a flag given twice the last one counts, so that wrapper scripts can pass defaults first.
+// If a flag is given twice, the last one counts, so that wrapper scripts can pass defaults first.
 #[command(name = "lanes", version, max_term_width = 100, args_override_self = true, after_help = after_help())]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -88,7 +88,7 @@ pub(crate) struct Cli {
     command: Option<CliCommand>,
 }
 
-/// The commands, once each: the variants, which one of them runs, and where its flags come from.
+/// Lists each command once: its variant, its name, and the source of its flags.
 macro_rules! commands {
     ($($(#[$attribute:meta])* $name:literal $variant:ident($flags:ty) $($extra:expr)?;)*) => {
         #[derive(Subcommand, Debug)]
@@ -104,7 +104,7 @@ macro_rules! commands {
             }
         }
 
-        /// The name of each command, and what adds its flags.
+        /// The name of each command, and the function that adds its flags.
         const FLAGS: &[(&str, fn(clap::Command) -> clap::Command)] =
             &[$(($name, <$flags as clap::Args>::augment_args),)*];
     };
@@ -151,11 +151,11 @@ commands! {
     "man" Man(man::ManCommand) Cli::command();
 }
 
-/// Reads a command line.
+/// Parses a command line.
 ///
-/// The flags of all commands together take longer to build than most commands take to run, so those
-/// of the commands that are named in it are tried first. What does not parse that way is read again
-/// with everything there is, for the help and the error texts.
+/// Building the flags of all commands takes longer than running most commands. The command line is therefore
+/// parsed with the flags of the commands that it names; only if that fails is it parsed again with all flags, for
+/// the help and the error messages.
 fn parse(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
     let top = clap::Command::new("lanes").version(env!("CARGO_PKG_VERSION")).args_override_self(true);
     let named = FLAGS.iter().filter(|(name, _)| args.iter().any(|word| word == name));
@@ -169,8 +169,7 @@ fn parse(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
     }
 }
 
-/// Runs the command line of this process; `stdout_is_closed` when it was started without a standard
-/// output.
+/// Runs the command line of this process. `stdout_is_closed` means that it was started without a standard output.
 pub fn run(stdout_is_closed: bool) -> ExitCode {
     if let Some(code) = crate::dispatch::agent::guard::run_if_guard(std::env::args_os()) {
         return code;
@@ -184,7 +183,8 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
         return ExitCode::from(EXIT_REFUSED);
     }
     let args: Vec<OsString> = std::env::args_os().collect();
-    // No command begins so: a variable that was left behind must not make a claim answer nothing.
+    // No command begins with `--`. Without this check, a variable left in the environment would turn every command
+    // into a completion.
     if args.get(1).is_some_and(|word| word == "--")
         && let Some(shell) = env::completing()
     {
@@ -213,7 +213,7 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
         }
         Err(_) if context.out.reader_is_gone() => ExitCode::from(EXIT_READER_GONE),
         Err(error) => {
-            // What was found out before the failure is worth having.
+            // The output before the failure is still useful.
             let _ = context.out.flush();
             print_error_line(&format!("lanes: {error}"));
             ExitCode::from(EXIT_REFUSED)
@@ -221,7 +221,7 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
     }
 }
 
-/// Serves the completion script of a shell, where no error message would be read.
+/// Answers the completion script of a shell, without error messages.
 fn completed(shell: &OsStr, args: &[OsString]) -> ExitCode {
     let mut context = CommandContext {
         global: GlobalArgs::default(),
@@ -233,7 +233,7 @@ fn completed(shell: &OsStr, args: &[OsString]) -> ExitCode {
     ExitCode::from(ended.unwrap_or(EXIT_REFUSED))
 }
 
-/// The end of the help of `lanes` itself.
+/// Returns the end of the help of `lanes` itself.
 fn after_help() -> String {
     let codes: Vec<String> =
         EXIT_CODES.iter().map(|(code, meaning)| format!("  {code}  {meaning}")).collect();
@@ -250,7 +250,7 @@ fn help(out: &mut Output, text: &StyledStr) -> Result<CommandExit> {
     Ok(CommandExit::Done)
 }
 
-/// A panic is a bug of this program: one line reports where, and the process ends.
+/// Makes a panic, which is a bug of this program, print one line with its location and end the process.
 fn report_panics_in_one_line() {
     std::panic::set_hook(Box::new(|info| {
         let place =
@@ -268,16 +268,16 @@ fn report_panics_in_one_line() {
             return;
         }
         print_error_line(&line);
-        // Whichever thread it was: the rest of the process cannot be trusted, and an abort would add
-        // the shell's own message.
+        // The process ends whichever thread panicked, since its state cannot be trusted. An abort would add a
+        // message of the shell.
         std::process::exit(EXIT_INTERNAL.into());
     }));
 }
 
-/// A limit on file sizes is to be an error of the write, not the end of the process.
+/// Makes a write beyond the limit on file sizes fail instead of ending the process.
 fn ignore_file_size_signal() {
     let flag = std::sync::Arc::new(AtomicBool::new(false));
-    // Without the handler the limit still holds, only less politely.
+    // Without the handler, such a write ends the process.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, flag);
 }
 
@@ -334,7 +334,7 @@ mod tests {
         }
     }
 
-    /// The words of the `lanes` in a command line, without where its output goes.
+    /// Returns the arguments of the `lanes` in a shell command line, without redirections.
     fn words(line: &str) -> Vec<String> {
         let line = line.trim().trim_start_matches("source <(").trim_end_matches(')');
         let command = line.split(" | ").find(|part| part.starts_with("lanes ")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `lanes move`: put a waiting task into another lane.
+//! `lanes move`: moves a waiting task to another lane.
 
 use clap::Args;
 use serde_json::Value;

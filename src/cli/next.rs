@@ -1,4 +1,4 @@
-//! `lanes next` and `lanes watch`: show the next task of a lane without claiming it.
+//! `lanes next` and `lanes watch`: wait for the next task of a lane and show it, without claiming it.
 
 use clap::Args;
 use serde_json::Value;

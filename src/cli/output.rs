@@ -22,26 +22,26 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Standard output and standard error of this process.
+    /// Makes the output of this process.
     pub(super) fn new(json: bool, quiet: bool) -> Self {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
         Self { stdout: BufWriter::new(stdout), terminal, json, quiet, reader_is_gone: false }
     }
 
-    /// Returns whether people look at standard output and want colour.
+    /// Returns whether standard output is a terminal, and colour is not disabled.
     pub(super) fn colour(&self) -> bool {
         self.terminal && !super::env::no_colour()
     }
 
-    /// Text as it is, with nothing added.
+    /// Prints bytes as they are.
     pub(super) fn raw(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.stdout.write_all(bytes);
         self.check(written)
     }
 
-    /// Prints text of others. A file or a pipe gets it byte for byte; on a terminal, control characters other
-    /// than line ends and tabs are escaped.
+    /// Prints text of foreign origin. A file or a pipe gets it unchanged; on a terminal, control characters except
+    /// line ends and tabs are escaped.
     pub(super) fn foreign(&mut self, bytes: &[u8]) -> Result<()> {
         if !self.terminal {
             return self.raw(bytes);
@@ -55,28 +55,29 @@ impl Output {
         Ok(())
     }
 
-    /// One line.
+    /// Prints one line.
     pub(super) fn line(&mut self, text: &str) -> Result<()> {
         self.raw(text.as_bytes())?;
         self.raw(b"\n")
     }
 
-    /// A `key=value` line for scripts; a value cannot forge another line.
+    /// Prints a `key=value` line for scripts. Line ends in the value are escaped, so that it cannot forge another
+    /// line.
     pub(super) fn pair(&mut self, key: &str, value: &str) -> Result<()> {
         self.line(&format!("{key}={}", printable(value)))
     }
 
-    /// A JSON object: keys sorted, indented by two, non-ASCII as it is.
+    /// Prints a JSON object: keys sorted, indented by two spaces, non-ASCII characters unescaped.
     pub(super) fn object(&mut self, object: &Object) -> Result<()> {
         self.json_text(&json::portable_text(object))
     }
 
-    /// A JSON object on one line, for streams.
+    /// Prints a JSON object on one line, for streams.
     pub(super) fn object_line(&mut self, object: &Object) -> Result<()> {
         self.json_text(&json::portable_line(object))
     }
 
-    /// JSON escapes most control characters by itself; a terminal obeys some of the rest.
+    /// Prints JSON text. JSON escapes most control characters; on a terminal, the others are escaped too.
     pub(super) fn json_text(&mut self, text: &str) -> Result<()> {
         if !self.terminal {
             return self.raw(text.as_bytes());
@@ -95,7 +96,7 @@ impl Output {
         self.raw(safe.as_bytes())
     }
 
-    /// Hands everything to the reader; only then may the command report success.
+    /// Writes everything to standard output. Only then may the command report success.
     pub(super) fn flush(&mut self) -> Result<()> {
         let flushed = self.stdout.flush();
         self.check(flushed)
@@ -120,19 +121,19 @@ impl Output {
         }
     }
 
-    /// What a person may do next, on standard error; a program has no use for it.
+    /// Prints on standard error what a person may do next, if standard error is a terminal.
     pub(super) fn hint(&self, text: &str) {
         if io::stderr().is_terminal() {
             self.note(text);
         }
     }
 
-    /// A part of a question to the person at the terminal, on standard error.
+    /// Prints a part of a question to the person at the terminal, on standard error.
     pub(super) fn prompt(&self, text: &str) {
         let _ = io::stderr().write_all(text.as_bytes());
     }
 
-    /// A warning, on standard error.
+    /// Prints a warning on standard error.
     pub(super) fn warn(&self, text: &str) {
         print_error_line(&format!("lanes: warning: {text}"));
     }
@@ -147,13 +148,13 @@ pub(super) struct ProgressLine {
 }
 
 impl ProgressLine {
-    /// For a person who watches standard error, unless quiet.
+    /// Makes a progress line, which is shown only if standard error is a terminal and not suppressed.
     pub(super) fn new(out: &Output, what: &'static str) -> Self {
         let wanted = !out.quiet && io::stderr().is_terminal();
         Self { what, started: Some(Instant::now()), shown: None, wanted }
     }
 
-    /// The same for work that the store does by itself before a command.
+    /// Makes a progress line for work that the store does before a command, such as a rebuild of the index.
     pub(super) fn for_store(out: &Output, what: &'static str) -> ProgressListener {
         let progress = Self { started: None, ..Self::new(out, what) };
         if !progress.wanted {
@@ -196,7 +197,7 @@ impl ProgressLine {
 }
 
 impl ProgressLine {
-    /// Removes the line; the next update belongs to another piece of work.
+    /// Removes the line, so that the next update starts another progress line.
     fn clear(&mut self) {
         if self.shown.take().is_some() {
             let _ = write!(io::stderr(), "\r\u{1b}[K");
@@ -211,9 +212,8 @@ impl Drop for ProgressLine {
     }
 }
 
-/// Prints one line on standard error, whatever the names in it contain. That nobody reads it is not an
-/// error.
+/// Prints one line on standard error, with control characters escaped. A failed write is not an error.
 pub(super) fn print_error_line(text: &str) {
-    // In one write, so that the lines of processes that share a terminal do not mix.
+    // A single write keeps the lines of processes that share a terminal apart.
     let _ = io::stderr().write_all(format!("{}\n", printable(text)).as_bytes());
 }

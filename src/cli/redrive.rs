@@ -1,4 +1,4 @@
-//! `lanes redrive`: submit tasks again whose attempts are spent.
+//! `lanes redrive`: submits dead tasks again.
 
 use clap::{ArgGroup, Args};
 

@@ -1,4 +1,4 @@
-//! `lanes release`: give a claimed task back.
+//! `lanes release`: returns a claimed task to the queue.
 
 use clap::Args;
 use serde_json::Value;

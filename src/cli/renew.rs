@@ -1,4 +1,4 @@
-//! `lanes renew`: keep a claimed task longer.
+//! `lanes renew`: extends the lease of a claimed task.
 
 use clap::Args;
 use serde_json::Value;

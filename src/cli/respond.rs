@@ -1,4 +1,4 @@
-//! `lanes respond`: answer a task.
+//! `lanes respond`: answers a task.
 
 use std::path::PathBuf;
 
@@ -124,7 +124,7 @@ fn show(context: &mut CommandContext, store: &Store, task: &Task) -> Result<()> 
     let response = store
         .response(task)?
         .ok_or_else(|| Error::corrupt(format!("the answer to {} cannot be found", task.id)))?;
-    // The answer is saved, whether or not this can be printed too.
+    // The answer is stored already, even if printing fails.
     let depth = store.queue_depth(&task.spec.lane).map_err(|error| context.out.warn(&error.to_string())).ok();
     let next_action = format!("submitter: `lanes wait {}`; worker: claim the next task or stop", task.id);
     if context.out.json {

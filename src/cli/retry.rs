@@ -1,4 +1,4 @@
-//! `lanes retry`: submit failed tasks again.
+//! `lanes retry`: submits failed tasks again.
 
 use clap::Args;
 use serde_json::Value;
@@ -32,7 +32,7 @@ impl RetryCommand {
     }
 }
 
-/// Submits a failed task again: the line and the object to print.
+/// Submits a failed task again, and returns the line and the object to print.
 pub(super) fn retry(context: &CommandContext, store: &Store, id: &TaskId) -> Result<(String, Object)> {
     let submitted = store.retry(id, &env::user())?;
     if submitted.existing {

@@ -1,4 +1,4 @@
-//! `lanes self-test`: does it work on this machine?
+//! `lanes self-test`: runs a task through a temporary queue, to test this machine.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ impl SelfTestCommand {
     }
 }
 
-/// A directory that goes away with this value.
+/// A temporary directory, removed on drop.
 struct TemporaryStore(PathBuf);
 
 impl TemporaryStore {

@@ -1,4 +1,4 @@
-//! `lanes serve`: the queue over HTTP.
+//! `lanes serve`: serves the queue over HTTP.
 
 use std::fs::File;
 use std::io::Write;
@@ -75,13 +75,14 @@ fn port(text: &str) -> std::result::Result<u16, String> {
     text.trim().parse().map_err(|_| "expected a port from 0 to 65535".to_string())
 }
 
-/// Where to ask, and how to be let in; no secret but the code that was asked for.
+/// Returns the lines that describe how to connect and authenticate. They contain no secret except the requested
+/// login code.
 fn announcement(places: &ServerAddresses) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(address) = places.address {
         lines.push(format!("lanes: serving on http://{address}"));
         lines.push(match &places.token_file {
-            // On standard input, since arguments of a command are there for every user to see.
+            // The token is passed on standard input, since every user can see the arguments of a command.
             Some(path) => format!(
                 "lanes: ask with the token: printf 'header=\"Authorization: Bearer %s\"' \"$(cat {})\" | \
                  curl -K - http://{address}/status",
@@ -103,16 +104,16 @@ fn announcement(places: &ServerAddresses) -> Vec<String> {
     lines
 }
 
-/// Notes what clients that are let in make of the routes, where a dispatcher would ask for it.
+/// Records trust in the routes that authenticated clients set, so that a dispatcher does not ask for it.
 fn agree_to_routes(context: &CommandContext) -> Result<AgreeToRoutes> {
     let (policy, clock) = (ConsentPolicy::new(env::trust_records()), context.store_options()?.clock);
     Ok(Box::new(move |config, path, before, after| {
-        // Where that cannot be noted, the dispatcher asks.
+        // If it cannot be recorded, the dispatcher asks.
         let _ = policy.carry_over(config, path, (before, after), clock.now().wall);
     }))
 }
 
-/// Standard error by a descriptor of its own: a thread that it keeps waiting holds no lock meanwhile.
+/// Returns standard error with a descriptor of its own, so that a thread blocked on it holds no lock.
 fn own_stderr() -> Result<Box<dyn Write + Send>> {
     let own = std::io::stderr().as_fd().try_clone_to_owned();
     own.map(|fd| Box::new(File::from(fd)) as _)
@@ -177,7 +178,7 @@ impl ServeCommand {
         Ok(CommandExit::Done)
     }
 
-    /// Where to serve TCP; `None` when only a socket is asked for.
+    /// Returns the TCP address to serve; `None` if only a Unix socket is requested.
     fn address(&self) -> Result<Option<SocketAddr>> {
         if self.socket.is_some() && self.host.is_none() && self.port.is_none() {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! `lanes show`: one task with its history, for people.
+//! `lanes show`: shows one task with its history, for people.
 
 use clap::Args;
 use serde_json::Value;
@@ -64,7 +64,7 @@ impl ShowCommand {
     }
 }
 
-/// The facts of a task, one a line.
+/// Prints the fields of a task, one a line.
 pub(super) fn print_task(context: &mut CommandContext, store: &Store, task: &Task) -> Result<()> {
     let now = store.now();
     let last = context.last_event(store, task);
@@ -140,7 +140,7 @@ fn print_history(context: &mut CommandContext, store: &Store, events: &[Event]) 
     Ok(())
 }
 
-/// Prints text of others, indented and with control characters escaped.
+/// Prints text of foreign origin, indented and with control characters escaped.
 fn print_block(context: &mut CommandContext, text: &str) -> Result<()> {
     for line in text.lines() {
         context.out.line(&format!("  {}", printable(&line.replace('\t', "    "))))?;

@@ -1,4 +1,4 @@
-//! `lanes status`: one task, all tasks, or the queue at a glance.
+//! `lanes status`: shows one task, all tasks, or a summary of the queue.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +82,7 @@ impl StatusCommand {
             |task: &TaskText<'_>| (task.spec.lane.decode().into_owned(), Brief::of(store, task, &now, json));
         let briefs = self.selection.collect(context, store, look)?;
         let workers = store.live_workers()?;
-        // The overview is worth having without the pauses, which nothing is claimed without.
+        // The overview is useful even if the pauses cannot be read.
         let paused = store.paused().unwrap_or_else(|error| {
             context.out.warn(&error.to_string());
             Default::default()
@@ -155,12 +155,12 @@ fn one(context: &mut CommandContext, store: &Store, word: &str) -> Result<()> {
     print_task(context, store, &task)
 }
 
-/// What the counts need to know of a task.
+/// The facts about a task that the counts need.
 struct Brief {
     state: Cow<'static, str>,
-    /// Claimed under a lease that has ended.
+    /// Whether it is claimed under a lease that has ended.
     is_stale: bool,
-    /// Completed, and the answer is gone.
+    /// Whether it is completed and its answer is missing.
     is_missing: bool,
 }
 
@@ -187,7 +187,7 @@ impl Brief {
     }
 }
 
-/// One lane at a glance.
+/// The summary of one lane.
 #[derive(Default)]
 struct Lane {
     queued: u64,

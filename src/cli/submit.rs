@@ -1,4 +1,4 @@
-//! `lanes submit`: hand work to a lane.
+//! `lanes submit`: submits a task to a lane.
 
 use std::path::PathBuf;
 

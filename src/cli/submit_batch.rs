@@ -1,4 +1,4 @@
-//! `lanes submit --batch`: many tasks from one file.
+//! `lanes submit --batch`: submits many tasks from one file.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -21,7 +21,7 @@ const LINES: usize = 480;
 /// The longest line, in bytes: the largest prompt with every character escaped.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
 
-/// Submits the tasks of `file`. Ends with code 1 when any line was refused; the others are in.
+/// Submits the tasks of `file`. The exit code is 1 if any line was refused; the other tasks are submitted.
 pub(super) fn submit_batch(
     context: &mut CommandContext,
     file: &Path,
@@ -54,7 +54,8 @@ pub(super) fn submit_batch(
             if json::without_mark(&line).trim_ascii().is_empty() {
                 continue;
             }
-            // With fingerprints of its own: lines may come hours apart, and their files change meanwhile.
+            // Each line has its own fingerprints: lines may arrive hours apart, and their files may change in
+            // between.
             let checks = SubmitContext::new(&config, &context.base, store.now().wall);
             match check_line(&checks, (number, &line), common.clone()) {
                 Ok(fine) => {
@@ -89,7 +90,7 @@ pub(super) fn submit_batch(
                 }
             }
         }
-        // A reader of the output learns early which tasks are in.
+        // The ids are printed as soon as their tasks are submitted.
         context.out.flush()?;
         progress.update(|| format!("{number} lines"));
     }
@@ -121,7 +122,7 @@ fn entry(number: u64, submitted: &Submitted) -> Value {
     ]))
 }
 
-/// What was not taken, for programs.
+/// Returns a refused line as JSON for programs.
 pub(super) fn refusal(number: u64, error: &Error) -> Value {
     Value::Object(object([
         ("line", number.into()),

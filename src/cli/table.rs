@@ -1,4 +1,4 @@
-//! Text for people: aligned columns and times relative to now.
+//! Formats text for people: aligned columns, and times relative to now.
 
 use std::borrow::Cow;
 
@@ -14,15 +14,15 @@ pub(super) struct Table {
     rows: Vec<Row>,
 }
 
-/// The cells of one row as they are shown, in one piece, since a table may have very many.
+/// The cells of one row as they are shown, in one string, since a table may have very many rows.
 pub(super) struct Row {
     text: String,
-    /// Where each cell ends in the text, and how many columns of a terminal it takes.
+    /// The end of each cell in the text, in bytes, and its width in terminal columns.
     cells: Vec<(u32, u32)>,
 }
 
 impl Row {
-    /// A row of these cells; control characters are escaped.
+    /// Makes a row of these cells; control characters are escaped.
     pub(super) fn new<C: AsRef<str>>(cells: &[C]) -> Self {
         let shown: Vec<Cow<'_, str>> = cells.iter().map(|cell| shown(cell.as_ref())).collect();
         let mut end = 0;
@@ -48,7 +48,7 @@ impl Row {
 }
 
 impl Table {
-    /// An empty table.
+    /// Makes an empty table.
     pub(super) fn new(headings: &[&'static str]) -> Self {
         Self { headings: headings.to_vec(), rows: Vec::new() }
     }
@@ -63,7 +63,7 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Returns whether there is no row.
+    /// Returns whether the table has no row.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -99,12 +99,12 @@ fn shown(text: &str) -> Cow<'_, str> {
     if is_plain(text) { Cow::Borrowed(text) } else { Cow::Owned(printable(text)) }
 }
 
-/// How many columns of a terminal a text takes.
+/// Returns the width of a text in terminal columns.
 fn columns(text: &str) -> usize {
     if is_plain(text) { text.len() } else { text.width() }
 }
 
-/// `3m ago`, `in 2h`, `now`.
+/// Formats a time relative to now: `3m ago`, `in 2h`, `now`.
 pub(super) fn relative(time: Time, now: &Now) -> String {
     let seconds = now.wall.seconds_since(time);
     match seconds {
@@ -114,7 +114,7 @@ pub(super) fn relative(time: Time, now: &Now) -> String {
     }
 }
 
-/// A length of time in the largest unit of which it holds at least two.
+/// Formats a duration in the largest unit of which it contains at least two.
 pub(super) fn span(seconds: f64) -> String {
     match seconds {
         s if s < 120.0 => format!("{}s", s as u64),
@@ -124,13 +124,13 @@ pub(super) fn span(seconds: f64) -> String {
     }
 }
 
-/// `1 task`, `2 tasks`.
+/// Formats a count with its noun: `1 task`, `2 tasks`.
 pub(super) fn count(n: u64, noun: &str) -> String {
     let ending = if n == 1 { "" } else { "s" };
     format!("{n} {noun}{ending}")
 }
 
-/// As much of the first line of a text as fits into `room` columns of a terminal.
+/// Returns the first line of a text, shortened to `room` terminal columns.
 pub(super) fn short(text: &str, room: usize) -> String {
     let first = text.lines().next().unwrap_or_default();
     if columns(first) <= room {

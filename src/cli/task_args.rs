@@ -1,4 +1,4 @@
-//! The flags that say what a task is, made from the list of the fields of a submit.
+//! The flags that describe a task, made from the list of the fields of a submit.
 
 use std::path::{Path, PathBuf};
 
@@ -14,21 +14,21 @@ use crate::workspace::{
     MAX_PROMPT_ONLY, SUBMIT_FIELDS, SubmitField, SubmitRequest, SubmitValue, parse_pairs,
 };
 
-/// What the task is.
+/// The values of these flags.
 #[derive(Debug, Default)]
 pub(super) struct TaskArgs {
     /// The fields whose values are known.
     request: SubmitRequest,
-    /// The texts of the fields that are read when the command runs.
+    /// The texts of the fields that are parsed when the command runs.
     unread: Vec<(SubmitField, Vec<String>)>,
 }
 
-/// The fields that have a flag here. How long a run may take has another one in each command.
+/// Returns the fields that have a flag here. The time limit of a run has a different flag in each command.
 fn fields() -> impl Iterator<Item = &'static SubmitField> {
     SUBMIT_FIELDS.iter().filter(|field| field.key != "timeout")
 }
 
-/// The help for how long a run may take.
+/// Returns the help for the time limit of a run.
 pub(super) fn run_timeout_help() -> String {
     SUBMIT_FIELDS.iter().find(|field| field.key == "timeout").map(help).unwrap_or_default()
 }
@@ -102,7 +102,7 @@ impl FromArgMatches for TaskArgs {
 }
 
 impl TaskArgs {
-    /// Returns the request that the flags make; `run_timeout`, in seconds, is how long one run may take.
+    /// Returns the request that the flags describe; `run_timeout` is the time limit of one run, in seconds.
     ///
     /// # Errors
     /// `Invalid` for a time or metadata that cannot be read, `Io` for standard input.
@@ -122,7 +122,7 @@ impl TaskArgs {
             }
         }
         if let Some(depth) = env::depth() {
-            // An agent submits: dispatchers count how deep such chains become.
+            // A task submitted by an agent records its depth, which dispatchers limit.
             request.metadata.insert("dispatch_depth".to_string(), depth.to_string().into());
         }
         let is_dash = request.prompt_file.as_deref() == Some(Path::new("-"));

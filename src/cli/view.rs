@@ -1,4 +1,4 @@
-//! A task as `status` and `list` show it to programs: its fields, and what follows from them now.
+//! The JSON view of a task in `status` and `list`: its fields, and what follows from them at the present time.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::model::json::Object;
 use crate::model::{Event, FailureClass, Now, Status, Task};
 use crate::store::Store;
 
-/// The JSON view of a task at this moment.
+/// Returns the JSON view of a task at the time `now`.
 pub(super) fn task_view(store: &Store, task: &Task, now: &Now, last_event: Option<Event>) -> Object {
     let response_exists = store.response_exists(task);
     let missing = matches!(task.status, Status::Completed { .. }) && !response_exists;
@@ -47,12 +47,12 @@ pub(super) fn lease_expired(task: &Task, now: &Now) -> bool {
     matches!(task.status, Status::Claimed(_)) && !task.lease_is_live(now)
 }
 
-/// Towards zero, as the protocol's ages are.
+/// Rounds towards zero, as the protocol defines ages.
 fn whole(seconds: f64) -> i64 {
     seconds as i64
 }
 
-/// What to do about a task, in one line.
+/// Returns what to do about a task, in one line.
 pub(super) fn next_action(task: &Task, now: &Now, last: Option<&Event>, missing_response: bool) -> String {
     let (id, lane) = (&task.id, shell_word(&task.spec.lane));
     match &task.status {

@@ -1,4 +1,4 @@
-//! `lanes wait`: sleep until tasks are answered, or until a lane has one to claim.
+//! `lanes wait`: waits until tasks are answered, or until a lane has a task to claim.
 
 use clap::{ArgGroup, Args};
 use serde_json::Value;
@@ -109,7 +109,7 @@ impl WaitCommand {
             ]));
         }
         for Delivery { answer, failure } in deliveries.iter().filter(|delivery| delivery.is_known()) {
-            // An answer that has no place of its own, or may not be written there, is shown here or nowhere.
+            // An answer that was not written to a response path is printed here; there is no other place for it.
             let is_only_here = failure.is_some() || store.keeps_response(&answer.task);
             if self.body || (single && is_only_here) {
                 print_body(context, &answer.response.body)?;
@@ -137,8 +137,8 @@ impl<'a> Delivery<'a> {
         Self { answer, failure }
     }
 
-    /// Returns whether the answer may be printed: it is durable, though its path may have been refused. After an
-    /// error of the disk nothing is.
+    /// Returns whether the answer is durable and may be printed. It is, even if its response path was refused, but
+    /// not after an I/O error.
     fn is_known(&self) -> bool {
         self.failure.as_ref().is_none_or(|failure| failure.kind() == ErrorKind::Refused)
     }
@@ -158,7 +158,7 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// Prints an answer's text, ended by a newline so that a prompt does not stick to it.
+/// Prints the text of an answer, and adds a newline at its end if it has none.
 pub(super) fn print_body(context: &mut CommandContext, body: &str) -> Result<()> {
     context.out.foreign(body.as_bytes())?;
     if !body.is_empty() && !body.ends_with('\n') {

@@ -1,4 +1,4 @@
-//! Waiting until tasks are answered or can be claimed, with heartbeats.
+//! Waits until tasks are answered or can be claimed, with heartbeats.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ pub(super) struct Answered {
     pub response: Response,
 }
 
-/// Waits until all of `ids` are answered, or any one of them. When the time is over, what has been
-/// answered so far comes with the ids that have not. `verb` names the command in heartbeats.
+/// Waits until all of `ids` are answered, or any one of them. At the timeout, returns the answers so far and the
+/// ids that are not answered. `verb` names the command in heartbeats.
 pub(super) fn wait_for_answers(
     context: &CommandContext,
     store: &Store,
@@ -49,7 +49,7 @@ pub(super) fn wait_for_answers(
             noted_unserved = note_if_unserved(context, store, verb, &open)?;
         }
         let over = timing.is_over();
-        // The last one reports how things stood at the timeout.
+        // The last heartbeat reports the state at the timeout.
         if timing.heartbeat_due() || (over && timing.has_heartbeat()) {
             for task in &open {
                 context.out.note(&format!("lanes {verb}: {}", heartbeat(context, store, task)));
@@ -64,7 +64,8 @@ pub(super) fn wait_for_answers(
     Ok((answered, pending))
 }
 
-/// The task as it is now, with what time has decided. A store that cannot be written is still read.
+/// Reads a task, and applies the changes that are due by time. In a store that is not writable, these changes are
+/// not saved.
 fn look(store: &Store, id: &TaskId) -> Result<Task> {
     match store.settle(id) {
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Locked | ErrorKind::Config) => {
@@ -84,7 +85,7 @@ fn with_response(store: &Store, task: Task) -> Result<Answered> {
     }
 }
 
-/// How long until the first of the tasks comes due by itself.
+/// Returns the time until the first of the tasks comes due by itself.
 fn next_due(tasks: &[Task], now: &Now) -> Option<Duration> {
     let due = |task: &Task| -> Option<Time> {
         match &task.status {
@@ -94,11 +95,11 @@ fn next_due(tasks: &[Task], now: &Now) -> Option<Duration> {
         }
     };
     let next = tasks.iter().filter_map(due).filter(|due| *due > now.wall).min()?;
-    // A moment later, so that the look finds it due.
+    // One millisecond later, so that the task is due when it is read.
     Some(Duration::from_secs_f64(next.seconds_since(now.wall)) + Duration::from_millis(1))
 }
 
-/// Prints a note when a queued task waits in a lane that nobody serves; returns whether it did.
+/// Prints a note if a queued task waits in a lane without a worker; returns whether it did.
 fn note_if_unserved(context: &CommandContext, store: &Store, verb: &str, open: &[Task]) -> Result<bool> {
     let Some(task) = open.iter().find(|task| task.status == Status::Queued) else { return Ok(false) };
     if store.lane_is_served(&task.spec.lane)? {
@@ -111,7 +112,7 @@ fn note_if_unserved(context: &CommandContext, store: &Store, verb: &str, open: &
     Ok(true)
 }
 
-/// The heartbeat line of a waiting task, in the form that the protocol promises.
+/// Returns the heartbeat line of a waiting task, in the form that the protocol promises.
 fn heartbeat(context: &CommandContext, store: &Store, task: &Task) -> String {
     let id = &task.id;
     let now = store.now();
@@ -135,15 +136,15 @@ fn heartbeat(context: &CommandContext, store: &Store, task: &Task) -> String {
     )
 }
 
-/// After a sleep of this length a wait looks at once when it is woken.
+/// A wait that has slept this long checks immediately when it is woken.
 const CALM: Duration = Duration::from_millis(100);
 
-/// The longest rest before a look.
+/// The longest delay between a wake-up and the check.
 const LONGEST_REST: Duration = Duration::from_millis(200);
 
-/// How long a wait that was woken after it had slept for `slept` rests before it looks. Many that wait
-/// for other tasks of a busy lane, each looking after every change, would keep the processors from those who
-/// have work; so a process that is woken repeatedly without finding any looks less often.
+/// Returns how long a wait delays its check when it is woken after having slept for `slept`; `last` is the
+/// previous delay. Many processes that wait for other tasks of a busy lane and check after every change would take
+/// processor time from the workers, so a wait that is woken repeatedly without success checks less often.
 fn rest(last: Duration, slept: Duration) -> Duration {
     match slept < CALM {
         true => (last * 2).clamp(Duration::from_millis(1), LONGEST_REST),
@@ -151,7 +152,7 @@ fn rest(last: Duration, slept: Duration) -> Duration {
     }
 }
 
-/// Waits until a task of the wanted lanes can be had, as `look` decides.
+/// Waits until `look` returns a task of the lanes, or the wait times out.
 pub(super) fn wait_for_task(
     context: &CommandContext,
     store: &Store,
@@ -160,7 +161,7 @@ pub(super) fn wait_for_task(
     mut timing: Timing,
     mut look: impl FnMut() -> Result<Option<Task>>,
 ) -> Result<Option<Task>> {
-    // Without time to wait there is nothing to watch.
+    // A wait without time does not set up a watch.
     if timing.is_over() {
         return look();
     }
@@ -170,7 +171,7 @@ pub(super) fn wait_for_task(
         match look() {
             Ok(Some(task)) => return Ok(Some(task)),
             looked => {
-                // A directory that has been moved or replaced would never show a new task.
+                // A task directory that has been moved or replaced never shows a new task.
                 store.check_in_place()?;
                 looked?;
             }

@@ -1,4 +1,4 @@
-//! `lanes why`: the one thing a task waits for.
+//! `lanes why`: explains what a task is waiting for.
 
 use clap::Args;
 

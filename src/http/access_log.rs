@@ -12,11 +12,11 @@ use crate::model::Time;
 use crate::model::json::{Object, to_ascii_line};
 use crate::model::task::object;
 
-/// The most lines that may wait to be written.
+/// The maximum number of lines that may wait to be written.
 const MAX_WAITING: usize = 4096;
 /// How long the end of the server waits for lines that are still to be written.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often it tries to queue them.
+/// The interval at which it tries to queue them.
 const FINISH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The queue to the thread that writes, if there is a log.
@@ -51,7 +51,7 @@ pub(crate) struct AccessRecord<'a> {
 }
 
 impl AccessLog {
-    /// A log that is written to `writer` by a thread of its own.
+    /// Makes a log that a thread of its own writes to `writer`.
     ///
     /// # Errors
     /// `Io` when the thread cannot be started.
@@ -127,7 +127,7 @@ impl AccessLog {
     }
 }
 
-/// Queues a line with the number of dropped lines. Returns `false` when there is no room for it.
+/// Queues a line with the number of dropped lines. Returns `false` when the queue is full.
 fn report_dropped(sender: &SyncSender<LogMessage>, at: Time, unreported: &mut u64) -> bool {
     if *unreported > 0 {
         let line: Object = object([("time", at.to_string().into()), ("dropped", (*unreported).into())]);

@@ -1,7 +1,7 @@
-//! Where the paths of a request may lead: into the workspace, or into a directory that the server allows.
+//! Restricts the paths of a request to the workspace and the directories that the server allows.
 //!
-//! A path that leads elsewhere, to nothing that can be looked at, or round in circles gets the same refusal, so
-//! that it reveals neither what exists outside nor where links point to.
+//! A path that leads elsewhere, cannot be read, or contains a cycle of links gets the same refusal, so that it
+//! reveals neither what exists outside nor where links point to.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::workspace::{Config, SubmitRequest, is_in_secret_directory, real_path}
 
 /// The directories to which the paths of requests may lead.
 pub(crate) struct AllowedPaths {
-    /// The root of the server's workspace, from which relative paths start.
+    /// The root of the server's workspace, against which relative paths are resolved.
     workspace: PathBuf,
     /// The directories, without links; the workspace is one of them.
     roots: Vec<PathBuf>,
@@ -19,7 +19,7 @@ pub(crate) struct AllowedPaths {
 }
 
 impl AllowedPaths {
-    /// The workspace of `config`, and the directories `extra`.
+    /// Allows the workspace of `config` and the directories `extra`.
     ///
     /// # Errors
     /// `Io` when one of `extra` cannot be opened.

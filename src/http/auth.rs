@@ -1,14 +1,15 @@
-//! Decides which requests are served: those of this user's programs, and never those of other web pages.
+//! Decides which requests are served: those of this user's programs, and never those of web pages of other
+//! origins.
 //!
 //! A browser lets any page send requests to this machine. Three checks protect the queue: the Host must be a name
 //! that nobody else's DNS server can answer for; an Origin must be our own; and every request must present a token,
 //! or a cookie that was exchanged for a code, or come over a socket that only this user can reach.
 //!
-//! Without a token (`--no-token`), what browsers say about themselves must keep pages of other sites from posting.
-//! A body needs no `Content-Type: application/json` only if nothing in its head says that a browser sends it: no
-//! Origin, Sec-Fetch-*, Referer or Cookie, and no User-Agent that begins with `Mozilla/`, as that of every browser
-//! does. A page can forge none of these; old browsers that send neither Origin with a form nor Sec-Fetch-* still
-//! have their User-Agent. A page that DNS rebinding has made "same origin" fails the check of its Host.
+//! Without a token (`--no-token`), the headers that browsers add must keep pages of other sites from posting. A
+//! body may lack `Content-Type: application/json` only if no header shows that a browser sends it: no Origin,
+//! Sec-Fetch-*, Referer or Cookie, and no User-Agent that begins with `Mozilla/`, as that of every browser does. A
+//! page can forge none of these; old browsers that send neither Origin with a form nor Sec-Fetch-* still have
+//! their User-Agent. A page that DNS rebinding has made "same origin" fails the check of its Host.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -24,7 +25,7 @@ pub(super) const OPEN_PATHS: [&str; 2] = ["/healthz", "/open"];
 /// The rules by which requests are served.
 #[derive(Debug, Default)]
 pub(crate) struct AuthPolicy {
-    /// Names, besides those of the loopback, under which clients may address the server, in lower case.
+    /// Names under which clients may address the server, in addition to those of the loopback, in lower case.
     pub hosts: Vec<String>,
     /// The token that requests must present; without it, everybody who can reach the server may use it.
     pub token: Option<SecretHash>,
@@ -72,7 +73,7 @@ impl AuthPolicy {
     }
 
     /// Checks that a browser declares its body as JSON, which a page of another site cannot do without a preflight
-    /// request (which is not allowed). Every other client's body is read as JSON, whatever its type says.
+    /// request (which is not allowed). Every other client's body is read as JSON, whatever its declared type.
     ///
     /// # Errors
     /// The response to a request whose body is refused.
@@ -125,7 +126,7 @@ fn may_use_cookie(request: &HttpRequest) -> bool {
         || request.header("sec-fetch-site") == Some("same-origin")
 }
 
-/// Returns whether any header says that a browser sends the request.
+/// Returns whether any header shows that a browser sends the request.
 fn is_from_browser(request: &HttpRequest) -> bool {
     request.headers.iter().any(|(name, value)| match name.as_str() {
         "origin" | "referer" | "cookie" => true,

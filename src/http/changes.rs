@@ -1,4 +1,4 @@
-//! What has changed in the store between two rounds of the watcher.
+//! Collects what has changed in the store between two rounds of the watcher.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -19,7 +19,7 @@ pub(super) struct StoreChanges {
     pub added: BTreeSet<u64>,
     /// The groups of requests of which the next one is to be tried, because the one that was woken has gone.
     pub passed_on: BTreeSet<String>,
-    /// Whether it is time for the slow check, which looks at requests that no change concerns.
+    /// Whether it is time for the slow check, which also checks requests that no change concerns.
     pub is_slow_check: bool,
 }
 
@@ -32,24 +32,24 @@ impl StoreChanges {
     }
 }
 
-/// Reads the feed from where it was read last.
+/// Reads the feed from the position of the last read.
 pub(super) struct ChangeReader {
     cursor: FeedCursor,
-    /// The lanes that were paused when they were last looked at.
+    /// The lanes that were paused at the last check.
     paused: BTreeSet<String>,
 }
 
 impl ChangeReader {
-    /// A reader of what happens from now on.
+    /// Makes a reader that begins at the end of the feed.
     ///
     /// # Errors
-    /// Whatever the store reports.
+    /// Any error of the store.
     pub(super) fn new(store: &Store) -> Result<Self> {
         let cursor = FeedCursor::after(store.feed_end()?);
         Ok(Self { cursor, paused: store.paused()?.into_keys().collect() })
     }
 
-    /// The sequence number of the last change that was read.
+    /// Returns the sequence number of the last change that was read.
     pub(super) fn latest(&self) -> u64 {
         self.cursor.seq()
     }

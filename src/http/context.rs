@@ -44,10 +44,11 @@ pub(crate) struct RouteRules {
     pub programs: bool,
     /// The dispatcher's own check of a lane's route.
     pub check: fn(&Config, &str, &Value) -> Result<()>,
-    /// Is called with the routes of routes.json before and after each change: a dispatcher need not ask again about
-    /// a change by somebody who may make it here.
+    /// Records trust in a change of routes.json, from the routes before and after it, so that a dispatcher does
+    /// not ask about a change that an authorized client has made.
     pub agree: AgreeToRoutes,
-    /// Returns why a change of a lane's route, from one (null for none) to another, chooses what runs, if it does.
+    /// Returns the reason why a change of a lane's route, from one (null for none) to another, chooses what runs;
+    /// `None` if it does not.
     pub restricted_change: fn(&Config, &str, &Value, &Value) -> Result<Option<String>>,
 }
 
@@ -57,7 +58,7 @@ pub(crate) struct App {
     pub store: Store,
     /// The workspace.
     pub config: Config,
-    /// Where the paths of a request may lead.
+    /// The directories that the paths of a request may lead to.
     pub allowed_paths: AllowedPaths,
     /// Whether lanes and dispatch routes may be changed.
     pub allows_management: bool,
@@ -71,23 +72,23 @@ pub(crate) struct App {
     pub submit_batcher: SubmitBatcher,
     /// Reads the files of submits that name large ones.
     pub submit_readers: SubmitReaders,
-    /// How many tasks there are.
+    /// The number of tasks by lane and state.
     pub counts: CountCache,
-    /// What has been counted.
+    /// The counters.
     pub metrics: Metrics,
-    /// When the server started.
+    /// The time at which the server started.
     pub started: Instant,
-    /// Which clients may send requests.
+    /// The rules by which requests are served.
     pub auth: AuthPolicy,
     access_log: AccessLog,
     stopping: Arc<AtomicBool>,
 }
 
 impl App {
-    /// A server that has not started its threads yet.
+    /// Makes the state of a server whose threads are not started yet.
     ///
     /// # Errors
-    /// Whatever the store reports.
+    /// Any error of the store.
     pub(crate) fn new(
         store: Store,
         config: Config,
@@ -139,8 +140,8 @@ impl App {
         Fingerprints::bounded(MAX_FILES, Arc::clone(&self.stopping))
     }
 
-    /// Turns the response of a handler into the one that is sent, and records it. A response that the client can
-    /// ask for again is withheld while too many responses are not taken by their clients.
+    /// Converts the response of a handler to the one that is sent, and records it. A response that the client can
+    /// request again is replaced by an error while too many responses are not read by their clients.
     pub(crate) fn finish_response(&self, trace: &Trace, response: HttpResponse) -> HttpResponse {
         let is_repeatable = trace.method == "GET" && !response.is_stream;
         let is_withheld = is_repeatable && !self.reactor.has_room(response.body.len());
@@ -212,7 +213,7 @@ pub(crate) struct Call<'a> {
     pub memory: Cell<Reservation>,
     /// The ticket under which it is answered.
     pub ticket: Ticket,
-    /// What the log and the metrics record of it.
+    /// The data that the log and the metrics record of it.
     pub trace: &'a Trace,
 }
 
@@ -225,12 +226,13 @@ impl Call<'_> {
         TaskId::parse(&self.parameter)
     }
 
-    /// Returns what another thread needs to answer the request; the handler then returns [`Reply::Deferred`].
+    /// Returns the data that another thread needs to answer the request; the handler then returns
+    /// [`Reply::Deferred`].
     pub(crate) fn defer(&self) -> Deferred {
         Deferred::new(self.ticket, self.trace.clone(), self.memory.take())
     }
 
-    /// Returns whether only the head of the response is wanted, for which no request waits.
+    /// Returns whether this is a HEAD request, which never waits.
     pub(crate) fn is_head(&self) -> bool {
         self.request.method == "HEAD"
     }
@@ -238,7 +240,7 @@ impl Call<'_> {
     /// Responds once `wait` has a response: immediately if it has one already, and after `seconds` at the latest.
     ///
     /// # Errors
-    /// The response when the store reports an error, or too many requests wait.
+    /// The response to an error of the store, or when too many requests wait.
     pub(crate) fn wait(&self, wait: WaitFor, seconds: f64) -> HandlerResult {
         if let Some(response) = wait.look(&self.app.store, self.app, self.ticket)? {
             return Ok(response.into());

@@ -12,7 +12,7 @@ use crate::store::Store;
 /// Tasks by lane and state.
 pub(super) type Counts = BTreeMap<String, BTreeMap<String, u64>>;
 
-/// A count that took longer than this is reused for a while.
+/// A count that took longer than this is reused for a while even if the store has changed.
 const CHEAP: Duration = Duration::from_millis(50);
 /// How long counts are reused if the feed has no change since: other implementations leave no entry in it.
 const MAX_AGE: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ impl CountCache {
     /// Returns the counts, which may be slightly out of date.
     ///
     /// # Errors
-    /// Whatever the store reports.
+    /// Any error of the store.
     pub(crate) fn read(&self, store: &Store) -> Result<Arc<Counts>> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let feed = store.feed_end()?;

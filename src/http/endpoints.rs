@@ -1,4 +1,4 @@
-//! All endpoints: what each takes and returns, and its handler.
+//! The route table of the HTTP server: the method, path, parameters, responses and handler of every route.
 //!
 //! Requests are checked against this table, and the OpenAPI document is made from it.
 
@@ -26,7 +26,7 @@ pub(super) struct Endpoint {
     pub run: fn(&Call<'_>) -> HandlerResult,
 }
 
-/// An endpoint that reads.
+/// Makes an endpoint that reads.
 const fn get(
     path: &'static str,
     id: &'static str,
@@ -40,7 +40,7 @@ const fn get(
     Endpoint { operation, run }
 }
 
-/// An endpoint that changes something.
+/// Makes an endpoint that changes something.
 const fn post(
     path: &'static str,
     id: &'static str,
@@ -53,17 +53,17 @@ const fn post(
     Endpoint { operation: Operation { method: "POST", body: Some(body), ..endpoint.operation }, run }
 }
 
-/// The same endpoint with the method PATCH.
+/// Returns the endpoint with the method PATCH.
 const fn patch(endpoint: Endpoint) -> Endpoint {
     Endpoint { operation: Operation { method: "PATCH", ..endpoint.operation }, run: endpoint.run }
 }
 
-/// The same endpoint, only for a server that lets lanes and routes be changed.
+/// Returns the endpoint, only for a server that allows changes of lanes and routes.
 const fn managed(endpoint: Endpoint) -> Endpoint {
     Endpoint { operation: Operation { needs_management: true, ..endpoint.operation }, run: endpoint.run }
 }
 
-/// A managed endpoint that deletes something.
+/// Makes a managed endpoint that deletes something.
 const fn delete(
     path: &'static str,
     id: &'static str,
@@ -74,7 +74,7 @@ const fn delete(
     managed(Endpoint { operation: Operation { method: "DELETE", ..endpoint.operation }, run })
 }
 
-/// `GET /openapi.json`; here, and not among the handlers, because it shows the table that names them.
+/// `GET /openapi.json`; here instead of among the handlers, because it shows the table that contains them.
 fn show_document(_call: &Call<'_>) -> HandlerResult {
     static RESPONSE: OnceLock<HttpResponse> = OnceLock::new();
     Ok(RESPONSE.get_or_init(|| HttpResponse::json(200, &document())).clone().into())

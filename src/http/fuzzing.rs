@@ -1,4 +1,4 @@
-//! The request parser for tests that try arbitrary bytes: bytes in, requests out.
+//! The request parser, for tests with arbitrary bytes.
 
 use super::transport::memory::Reservation;
 use super::transport::parser::{ParseStep, RequestParser};
@@ -17,7 +17,7 @@ pub struct ParsedRequest {
     pub body: Vec<u8>,
 }
 
-/// What the bytes of one connection contain.
+/// The content of the bytes of one connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ParsedConnection {
     /// The requests, in the order they came.

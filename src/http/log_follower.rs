@@ -1,4 +1,4 @@
-//! Reads what the runs of a task print, from one run to the next.
+//! Reads the output of a task's runs, from one run to the next.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -42,7 +42,7 @@ pub(crate) enum LogPiece {
 }
 
 impl LogFollower {
-    /// The beginning of one of the [`STREAMS`] of a run; of the newest run without `attempt`.
+    /// Begins at the start of one of the [`STREAMS`] of a run; of the newest run without `attempt`.
     pub(crate) fn new(store: &Store, id: TaskId, stream: &str, attempt: Option<u64>) -> Self {
         let file = FILES.iter().find(|(name, _)| *name == stream).map_or(FILES[0].1, |(_, file)| file);
         let mut follower = Self { id, attempt, is_fixed: attempt.is_some(), file, offset: 0 };
@@ -54,7 +54,7 @@ impl LogFollower {
 
     /// Reads on, at most `most` bytes.
     pub(crate) fn read(&mut self, store: &Store, most: usize) -> LogPiece {
-        // The state is read first: what a terminal task's runs have printed afterwards is all there will be.
+        // The state is read first: once the task has ended, the output that is read afterwards is complete.
         let has_ended = store.task(&self.id).map_or(true, |task| task.status.is_terminal());
         let mut bytes = vec![0; most];
         let length = match self.open(store) {

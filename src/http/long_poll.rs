@@ -1,4 +1,4 @@
-//! The requests that wait: what each of them waits for, and which is next.
+//! The waiting requests: what each of them waits for, and which is served next.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use super::transport::service::Ticket;
 use super::wait_for::{WaitFor, group};
 use crate::error::Result;
 
-/// The most requests that may wait at the same time.
+/// The maximum number of requests that may wait at the same time.
 const MAX_WAITING: usize = 10_000;
 
 /// A message to the watcher.
@@ -35,7 +35,7 @@ pub(crate) struct WaitingRequest {
     pub wait: WaitFor,
     /// When the wait ends; `None` for a stream.
     pub until: Option<Instant>,
-    /// What the log and the metrics record of it.
+    /// The data that the log and the metrics record of it.
     pub trace: Trace,
     /// Whether a thread is trying to claim for it at this moment.
     is_busy: bool,
@@ -44,7 +44,7 @@ pub(crate) struct WaitingRequest {
 }
 
 impl WaitingRequest {
-    /// A request that begins to wait.
+    /// Makes a request that begins to wait.
     pub(crate) fn new(ticket: Ticket, wait: WaitFor, until: Option<Instant>, trace: Trace) -> Self {
         Self { ticket, wait, until, trace, is_busy: false, try_again: false }
     }
@@ -97,7 +97,8 @@ impl LongPolls {
         table.signals = None;
     }
 
-    /// Removes a request whose client has gone. What it was woken for goes to the next of its group.
+    /// Removes a request whose client has gone. If it was woken for a task, the next request of its group is
+    /// tried.
     pub(crate) fn forget(&self, ticket: Ticket) {
         let mut table = self.table();
         let Some(number) = table.numbers.get(&ticket).copied() else { return };
@@ -210,20 +211,21 @@ impl LongPolls {
             };
             if let Some(response) = response {
                 let request = self.table().remove(number)?;
-                // Where there was one task there may be more.
+                // There may be more tasks, so the next request is tried too.
                 if let (true, Some(query)) = (is_found, wait.query()) {
                     self.wake_claims(&group(query), 1, responder);
                 }
                 return Some((request, response));
             }
             if !responder.is_connected(ticket) {
-                // Its client has gone: what it was woken for goes to the next request.
+                // Its client has gone, so the next request of the group is tried.
                 let request = self.table().remove(number)?;
                 self.wake_claims(&request.wait.query().map(group).unwrap_or_default(), 1, responder);
                 return None;
             }
             let mut table = self.table();
-            // The watcher answers at the stop those that no thread is busy with, and nobody wakes them later.
+            // At the stop the watcher answers only the requests that no thread is trying. This one was being
+            // tried, so it is answered here.
             let has_stopped = table.signals.is_none();
             let request = table.requests.get_mut(&number)?;
             if !request.try_again && !has_stopped {

@@ -17,7 +17,7 @@ const REQUEST_BOUNDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 const TASK_BOUNDS: [f64; 10] = [0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
 /// Methods that are counted by name; all others count as `other`, since clients may invent any number of them.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS", "PUT"];
-/// The most unfinished tasks whose times are remembered.
+/// The maximum number of unfinished tasks whose times are kept.
 const MAX_OPEN_TASKS: usize = 100_000;
 
 #[derive(Clone, Default)]
@@ -73,7 +73,7 @@ struct Counters {
 pub(crate) struct Metrics(Mutex<Counters>);
 
 impl Metrics {
-    /// Counters at zero; changes of the store count from sequence number `seq` + 1 on.
+    /// Makes counters at zero, which count changes of the store from sequence number `seq` + 1 on.
     pub(crate) fn new(seq: u64) -> Self {
         Self(Mutex::new(Counters { cursor: FeedCursor::after(seq), ..Counters::default() }))
     }
@@ -93,7 +93,7 @@ impl Metrics {
     /// Writes all counters, those of tasks up to the newest change in the store.
     ///
     /// # Errors
-    /// Whatever the store reports.
+    /// Any error of the store.
     pub(crate) fn write(&self, store: &Store, out: &mut String) -> Result<()> {
         self.read(store)?;
         self.counters().write(out);

@@ -1,6 +1,6 @@
 //! `lanes serve`: the queue over HTTP, for programs that do not know where the store is.
 //!
-//! This is a front end like the command line: it translates requests and holds no rule of the queue. From the
+//! This is an interface like the command line: it translates requests and contains no rule of the queue. From the
 //! bottom to the top:
 //!
 //! - [`transport`] knows sockets and bytes: it accepts clients, parses requests and sends responses.
@@ -8,13 +8,14 @@
 //! - `auth` decides which clients may send requests, by a `token` or a browser's `session`; `allowed_paths` to which
 //!   paths a request may lead.
 //! - `responder` is how threads other than a handler's answer requests. `long_poll` keeps the requests that wait,
-//!   `wait_for` says what they wait for, and the `watcher` wakes them: it reads `changes` from the store's feed and
-//!   sends `streams`. `submit_draft` is a task as a client submits it; `submit_readers` read its files,
+//!   `wait_for` defines what they wait for, and the `watcher` wakes them: it reads `changes` from the store's feed
+//!   and sends `streams`. `submit_draft` is a task as a client submits it; `submit_readers` read its files,
 //!   `submit_batcher` makes submits that arrive together durable in one batch.
 //! - `metrics`, `access_log` and `count_cache` record and count.
 //! - `context` is the state that handlers share, and one request as its handler sees it.
-//! - [`handlers`] do what each endpoint is for, one file for each resource.
-//! - `endpoints` is the table of all endpoints, `router` finds the handler of a request, `server` starts and stops.
+//! - [`handlers`] implement the routes, one file for each resource.
+//! - `routes` is the table of all routes, `router` finds the handler of a request, `server` starts and stops the
+//!   server.
 //! - `fuzzing` gives tests the request parser and nothing else.
 
 mod access_log;

@@ -1,4 +1,4 @@
-//! How the threads behind the handlers reach clients.
+//! Delivers responses from the threads behind the handlers to clients.
 //!
 //! A handler whose response takes longer returns [`Reply::Deferred`](super::transport::service::Reply), and another
 //! thread responds under the ticket of the request. Such a thread needs a [`Responder`] and nothing else of the
@@ -28,10 +28,10 @@ pub(crate) trait Responder: Sync {
     fn finish(&self, ticket: Ticket);
 }
 
-/// What the metrics and the access log record of a request.
+/// The data that the metrics and the access log record of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Trace {
-    /// When the request was complete.
+    /// The time at which the request was complete.
     pub received_at: Instant,
     /// The method as it was sent.
     pub method: String,
@@ -48,7 +48,7 @@ impl Trace {
         Self { received_at: Instant::now(), method, path, pattern }
     }
 
-    /// The trace of bytes that are not a request.
+    /// Makes the trace of bytes that are not a request.
     pub(crate) fn of_garbage() -> Self {
         Self { received_at: Instant::now(), method: String::new(), path: String::new(), pattern: "" }
     }
@@ -63,7 +63,7 @@ pub(crate) struct Deferred {
 }
 
 impl Deferred {
-    /// A request with the memory that its body takes.
+    /// Defers a request, keeping the memory that its body takes reserved.
     pub(crate) fn new(ticket: Ticket, trace: Trace, memory: Reservation) -> Self {
         Self { ticket, trace, _memory: memory }
     }

@@ -1,4 +1,4 @@
-//! Takes each request to the handler of its endpoint.
+//! Finds and calls the handler of each request.
 
 use std::cell::Cell;
 
@@ -119,7 +119,7 @@ fn unknown_route() -> HttpResponse {
     HttpResponse::error(404, "unknown_route", "no such route")
 }
 
-/// What a method and a path lead to.
+/// The result of looking up a method and a path.
 enum EndpointMatch<'a> {
     /// An endpoint, and the part of the path that is its parameter.
     Found(&'static Endpoint, Option<&'a str>),

@@ -28,7 +28,7 @@ use crate::signals::not_ignored;
 use crate::store::{Store, stop_waiting_for_locks};
 use crate::workspace::Config;
 
-/// How often deadlines and signals are checked.
+/// The interval at which deadlines and signals are checked.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long requests may go on waiting for a lock while the server stops.
@@ -37,7 +37,7 @@ const LOCK_TIME: Duration = Duration::from_secs(3);
 /// How long a server that stops waits for clients to take their responses.
 const STOP_TIME: Duration = Duration::from_secs(4);
 
-/// How to serve.
+/// How the server runs.
 pub(crate) struct ServeOptions {
     /// The workspace.
     pub config: Config,
@@ -47,7 +47,7 @@ pub(crate) struct ServeOptions {
     pub address: Option<SocketAddr>,
     /// The absolute path of a Unix socket to listen at, for this user alone.
     pub socket: Option<PathBuf>,
-    /// What clients must present.
+    /// The rule for the token of clients.
     pub token: TokenRule,
     /// Whether a browser is offered a session.
     pub opens: bool,
@@ -59,11 +59,11 @@ pub(crate) struct ServeOptions {
     pub manage_queues: bool,
     /// How dispatch routes may be changed.
     pub routes: RouteRules,
-    /// Where the access log is written.
+    /// The destination of the access log.
     pub access_log: Option<Box<dyn Write + Send>>,
 }
 
-/// What clients over TCP must present. Clients of the Unix socket need nothing.
+/// The token that clients over TCP must present. Clients of the Unix socket need none.
 #[derive(Clone, Debug)]
 pub(crate) enum TokenRule {
     /// The token of the store, which is created when there is none; for the loopback only.
@@ -74,7 +74,7 @@ pub(crate) enum TokenRule {
     Nothing,
 }
 
-/// Where a server can be reached.
+/// The addresses of a server.
 pub(crate) struct ServerAddresses {
     /// The TCP address.
     pub address: Option<SocketAddr>,
@@ -84,7 +84,7 @@ pub(crate) struct ServerAddresses {
     pub token_file: Option<PathBuf>,
     /// The URL that a browser may open once, within five minutes; a secret.
     pub browser: Option<String>,
-    /// How many clients may be connected at the same time.
+    /// The maximum number of connected clients.
     pub connections: usize,
 }
 

@@ -1,4 +1,4 @@
-//! How a browser logs in: with a code that works once, and is exchanged for a cookie.
+//! The login of a browser: with a code that works once and is exchanged for a cookie.
 //!
 //! Browsers send cookies to every port of a host. The server therefore has a host name of its own, which no other
 //! server on this machine can know: names that end in `.localhost` are the loopback.
@@ -14,7 +14,7 @@ use crate::store::new_secret;
 pub(super) const CODE_LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// How long the cookie is valid.
 const COOKIE_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
-/// How many characters of a secret make a host name that nobody can guess.
+/// The number of characters of a secret in the host name, which makes it impossible to guess.
 const NAME_LENGTH: usize = 16;
 
 /// The one browser session that a server offers.

@@ -13,16 +13,16 @@ use crate::model::TaskId;
 use crate::model::json::{Object, portable_line};
 use crate::store::Store;
 
-/// How often an otherwise silent stream gets a comment, so that nothing between server and client takes the
-/// connection for dead.
+/// The interval at which an otherwise silent stream gets a comment, so that no proxy takes the connection for
+/// dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How soon sending to a client that is behind is tried again.
+/// The delay before sending to a client that is behind is tried again.
 const RETRY: Duration = Duration::from_millis(20);
-/// How often the output of a run is looked at.
+/// The interval at which the output of a run is read.
 const LOG_INTERVAL: Duration = Duration::from_millis(250);
-/// The most changes that are read at once for a client that is behind.
+/// The maximum number of changes that are read at once for a client that is behind.
 const MAX_READ: usize = 256;
-/// The most bytes that are sent at once.
+/// The maximum number of bytes that are sent at once.
 const MAX_PIECE: usize = 64 * 1024;
 
 /// When the streams are due, between two rounds of the watcher.
@@ -45,7 +45,7 @@ enum StreamStep {
     Gone,
 }
 
-/// What sending to streams takes.
+/// The context for sending to streams.
 #[derive(Clone, Copy)]
 pub(super) struct StreamContext<'a> {
     /// The queue.
@@ -156,7 +156,7 @@ impl StreamContext<'_> {
     }
 
     fn send_task_events(self, ticket: Ticket, id: TaskId, mut sent: usize) -> StreamStep {
-        // The state is read first: a terminal task's events that are read afterwards are all there will be.
+        // The state is read first: once the task has ended, the events that are read afterwards are complete.
         let Ok(task) = self.store.task(&id) else { return StreamStep::Finished };
         let Ok(events) = self.store.events(&id) else {
             return StreamStep::Waiting(WaitFor::TaskEvents { id, sent });

@@ -16,7 +16,7 @@ use crate::model::NewTask;
 use crate::store::{Store, Submitted};
 use crate::workspace::Checked;
 
-/// The most submits of one batch: the response to the first of them waits for the last.
+/// The maximum number of submits in one batch: the response to the first of them waits for the last.
 const MAX_BATCH: usize = 128;
 
 /// A submit on its way to the store.

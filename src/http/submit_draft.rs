@@ -18,11 +18,11 @@ use crate::workspace::{
     check_submit,
 };
 
-/// The most bytes that the files of one request may have together.
+/// The maximum total size of the files of one request, in bytes.
 pub(super) const MAX_FILES: u64 = 1024 * 1024 * 1024;
 /// The largest metadata, in bytes as they are written.
 const MAX_METADATA: usize = 1024 * 1024;
-/// Any of these fields makes it agent-lanes' form.
+/// The fields of which each marks agent-lanes' form.
 const FULL: [&str; 5] = ["workspace_id", "workspace_root", "request_path", "response_path", "checkpoint_id"];
 
 /// A task to submit whose files have not been read yet.
@@ -162,13 +162,12 @@ fn two_prompts(body: &Params) -> Option<String> {
         .then(|| "the body has both prompt and description: the prompt is used".to_string())
 }
 
-/// Reports an operating system's error as the client's mistake, since it comes from the paths that the client named.
+/// Converts an error of the operating system to `Invalid`, since the client's paths caused it.
 fn blame_client(error: Error) -> Error {
     if error.kind() == ErrorKind::Io { Error::invalid(error.to_string()) } else { error }
 }
 
-/// Refuses metadata that would swell a task's file, which is read whenever the task is looked at, and values in it
-/// that a program could read as a flag.
+/// Refuses metadata that would make task.json too large, and values that a program could read as a flag.
 ///
 /// # Errors
 /// `Invalid` when the metadata is too large or has such a value.
@@ -181,7 +180,7 @@ pub(super) fn check_metadata(metadata: &Object) -> Result<()> {
         .with_hint("put large data into a file and name it"))
 }
 
-/// The response to a request whose files are too large.
+/// Returns the response to a request whose files are too large.
 pub(super) fn files_too_large() -> HttpResponse {
     let most = MAX_FILES / (1024 * 1024);
     let text = format!(
@@ -205,7 +204,7 @@ pub(super) fn failed_check(files: &Fingerprints, is_stopping: bool, error: Error
 /// Checks and submits the tasks of a batch; each is accepted or refused on its own.
 ///
 /// # Errors
-/// Whatever the store reports of the batch as a whole.
+/// The error of the store for the batch as a whole.
 pub(super) fn submit_drafts(store: &Store, drafts: Vec<Result<SubmitDraft>>) -> Result<HttpResponse> {
     let (mut checked, mut warnings, mut numbers, mut errors) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());

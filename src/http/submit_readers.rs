@@ -1,7 +1,7 @@
-//! Submits that name large files, whose fingerprints take a while.
+//! Reader threads for submits that name large files.
 //!
-//! A few threads of their own read such files, so that other requests are answered meanwhile, however many clients
-//! name however large files.
+//! Computing the fingerprint of a large file takes long. A fixed number of threads does this, so that the threads
+//! that handle requests stay free, however many such submits arrive.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -16,12 +16,12 @@ use crate::error::Result;
 use crate::store::Store;
 use crate::workspace::Fingerprints;
 
-/// The number of threads that read: more would share one disk.
+/// The number of reader threads; more of them would only share one disk.
 pub(super) const READER_THREADS: usize = 2;
-/// The most submits that may wait for them.
+/// The maximum number of submits that may wait for them.
 const MAX_WAITING: usize = 64;
 
-/// What is to be checked and submitted.
+/// The tasks of a submit that names large files.
 pub(crate) enum LargeSubmit {
     /// One task.
     One(Box<SubmitDraft>),
@@ -36,7 +36,7 @@ pub(crate) struct QueuedFiles {
     request: Deferred,
 }
 
-/// The queue of the threads that read; closed before they start and once they are to end.
+/// The queue of the reader threads; closed before they start and when they are to end.
 #[derive(Default)]
 pub(crate) struct SubmitReaders(Mutex<Option<SyncSender<QueuedFiles>>>);
 
@@ -85,7 +85,7 @@ impl SubmitReaders {
     ) {
         let next = || inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         while let Ok(QueuedFiles { submit, files, request }) = next() {
-            // Nobody else should wait for the files of a client that has gone.
+            // Files of a client that has gone are not read.
             if !request.is_wanted(responder) {
                 continue;
             }

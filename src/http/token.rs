@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result, printable};
 
-/// The shortest token that is accepted, in bytes.
+/// The minimum length of a token, in bytes.
 const MIN_TOKEN: usize = 16;
 /// The largest token file, in bytes.
 const MAX_FILE: u64 = 4096;

@@ -1,4 +1,4 @@
-//! What a long poll or a stream waits for, and the response once it is there.
+//! What a long poll or a stream waits for, and the response when it is available.
 
 use serde_json::Value;
 
@@ -56,7 +56,7 @@ impl WaitFor {
     /// Returns the response to the client of `ticket`, if it can be given now.
     ///
     /// # Errors
-    /// Whatever the store reports.
+    /// Any error of the store.
     pub(crate) fn look(
         &self,
         store: &Store,

@@ -1,8 +1,8 @@
-//! The one thread that wakes every request that waits.
+//! The watcher: the thread that wakes the waiting requests.
 //!
-//! It follows the store's feed, so that a change costs a look at the requests that it concerns and at no others.
-//! Changes that nothing notifies of (those of another implementation) are found by a slow check of a few requests
-//! at a time; what happens by the clock (leases that end, delays that are over) by an alarm.
+//! It follows the store's feed, so that after a change only the requests that it concerns are checked. Changes
+//! without a notification (those of other implementations) are found by a slow check of a few requests at a time;
+//! changes by the clock (leases that end, delays that are over) by an alarm.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::mpsc::{Receiver, Sender};
@@ -20,13 +20,13 @@ use crate::model::Time;
 use crate::model::json::Object;
 use crate::store::{Registration, Store, WorkerInfo};
 
-/// How often some requests are looked at although no change concerns them.
+/// The interval at which some requests are checked although no change concerns them.
 const SLOW_CHECK: Duration = Duration::from_secs(2);
-/// The most looks of one slow check.
+/// The maximum number of requests in one slow check.
 const MAX_SLOW_LOOKS: usize = 100;
-/// The least time between two alarms.
+/// The minimum time between two alarms.
 const ALARM_PAUSE: Duration = Duration::from_millis(50);
-/// How often the thread that waits for the feed checks whether the server ends.
+/// The interval at which the thread that waits for the feed checks whether the server ends.
 const STOP_CHECK: Duration = Duration::from_millis(250);
 
 /// Passes notifications of the store's feed on to the watcher until the server ends.
@@ -48,7 +48,7 @@ pub(super) struct Watcher<'a> {
     reader: ChangeReader,
     /// When the next task becomes claimable by the clock, for each lane that is waited for.
     due: BTreeMap<String, Option<Time>>,
-    /// The next alarm comes no sooner than this.
+    /// The earliest time of the next alarm.
     alarm_after: Instant,
     next_slow_check: Instant,
     /// The number of the last request that the slow check has reached.
@@ -59,10 +59,10 @@ pub(super) struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    /// A watcher of what happens from now on.
+    /// Makes a watcher that begins at the end of the feed.
     ///
     /// # Errors
-    /// Whatever the store reports.
+    /// Any error of the store.
     pub(super) fn new(
         store: &'a Store,
         polls: &'a LongPolls,
@@ -286,7 +286,7 @@ impl<'a> Watcher<'a> {
             since: self.store.now().wall,
             data: Object::new(),
         };
-        // A registration that cannot be written costs no more than a hint to a person.
+        // Without a registration, a person may only miss that somebody waits.
         self.registration = match self.registration.take() {
             _ if lanes.is_empty() => None,
             Some((_, registration)) => registration.update(&info).ok().map(|()| (lanes, registration)),

@@ -43,7 +43,7 @@ impl Store {
     }
 }
 
-/// The fence comes first: an id may contain dots, a number does not.
+/// Returns the file name of an entry. The fence comes first, since an id may contain dots and a number does not.
 fn outbox_name(id: &TaskId, fence: u64) -> String {
     format!("{fence}.{id}")
 }

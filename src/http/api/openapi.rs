@@ -132,7 +132,7 @@ fn responses(operation: &Operation) -> Map<String, Value> {
     responses
 }
 
-/// The refusals of a operation.
+/// Returns the errors of an operation, by status.
 fn errors(operation: &Operation) -> Vec<(u16, &'static str)> {
     let has_parameter = path_parameter(operation.path).is_some();
     let mut errors = vec![

@@ -1,4 +1,4 @@
-//! What an endpoint of the interface takes and returns.
+//! The parameters and responses of a route, as the OpenAPI document describes them.
 
 use super::params::Field;
 
@@ -10,7 +10,7 @@ pub(crate) struct Operation {
     pub path: &'static str,
     /// Its id in the OpenAPI document.
     pub id: &'static str,
-    /// What it does, in one line.
+    /// Its description, in one line.
     pub summary: &'static str,
     /// The fields of its query.
     pub query: &'static [Field],
@@ -18,6 +18,6 @@ pub(crate) struct Operation {
     pub body: Option<&'static [Field]>,
     /// The statuses of its responses other than errors, and their schema or media type; `""` for no body.
     pub responses: &'static [(u16, &'static str)],
-    /// Whether it changes lanes or routes, which the server must have been started for.
+    /// Whether it changes lanes or dispatch routes, which the server must have been started for.
     pub needs_management: bool,
 }

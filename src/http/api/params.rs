@@ -12,19 +12,20 @@ use crate::http::transport::request::MAX_BODY;
 use crate::model::json::Object;
 use crate::model::{ClaimToken, Time};
 
-/// The most characters of a name. These limits are no smaller than those of the queue, which count bytes.
+/// The maximum length of a name, in characters. These limits are not lower than those of the queue, which are in
+/// bytes.
 pub(crate) const NAME: usize = 200;
-/// The most characters of a word.
+/// The maximum length of a short text, such as an owner or a reason, in characters.
 pub(crate) const WORD: usize = 1000;
-/// The most characters of a path.
+/// The maximum length of a path, in characters.
 pub(crate) const PATH: usize = 4096;
-/// The most characters of a message.
+/// The maximum length of a message, in characters.
 pub(crate) const MESSAGE: usize = 128 * 1024;
-/// The most characters of a prompt or an answer.
+/// The maximum length of a prompt or an answer, in characters.
 pub(crate) const BODY: usize = MAX_BODY;
-/// How many characters of an unknown name an error message repeats.
+/// The number of characters of an unknown name that an error message repeats.
 const MAX_SHOWN: usize = 60;
-/// The most items of a list.
+/// The maximum number of items of a list.
 const MAX_TEXTS: usize = 1000;
 
 fn is_within(text: &str, most: usize) -> bool {
@@ -36,7 +37,7 @@ fn is_within(text: &str, most: usize) -> bool {
 pub(crate) enum Kind {
     /// Text of at most this many characters.
     Text(usize),
-    /// One of these words.
+    /// One of these texts.
     Word(&'static [&'static str]),
     /// A time in RFC 3339.
     Time,
@@ -48,7 +49,7 @@ pub(crate) enum Kind {
     Flag,
     /// A list of texts; in a query, a field that may be repeated.
     Texts,
-    /// The same with these words only.
+    /// A list of some of these texts.
     Words(&'static [&'static str]),
     /// A list of objects, which the handler checks one by one.
     Items,
@@ -69,12 +70,12 @@ pub(crate) struct Field {
     pub about: &'static str,
 }
 
-/// An optional field.
+/// Makes an optional field.
 pub(crate) const fn may(name: &'static str, kind: Kind, about: &'static str) -> Field {
     Field { name, kind, is_required: false, about }
 }
 
-/// A required field.
+/// Makes a required field.
 pub(crate) const fn must(name: &'static str, kind: Kind, about: &'static str) -> Field {
     Field { name, kind, is_required: true, about }
 }
@@ -346,7 +347,7 @@ fn whole(value: &Value) -> Value {
     }
 }
 
-/// The refusal of a query with a parameter that the route does not have.
+/// Returns the error about a query parameter that the route does not have.
 fn unknown_parameter(fields: &[Field], name: &str) -> Error {
     let shown: String = name.chars().take(MAX_SHOWN).collect();
     let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
@@ -354,12 +355,12 @@ fn unknown_parameter(fields: &[Field], name: &str) -> Error {
     Error::invalid(format!("unknown query parameter '{}'; this route takes {known}", printable(&shown)))
 }
 
-/// The refusal of a request that lacks a field.
+/// Returns the error about a missing field.
 pub(crate) fn missing(name: &str) -> Error {
     Error::invalid(format!("missing field: {name}"))
 }
 
-/// Percent-encoded text in clear.
+/// Decodes percent-encoded text.
 pub(crate) fn decode(text: &str, plus_is_space: bool) -> Result<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

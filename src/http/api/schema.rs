@@ -82,7 +82,7 @@ fn named(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
-/// An object that has all of these members, and may have others.
+/// Returns the schema of an object that has all of these members, and may have others.
 fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
     let required: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
     let properties: Map<String, Value> =
@@ -162,7 +162,7 @@ fn event() -> Value {
     ])
 }
 
-/// A schema, or null.
+/// Returns the schema of a value or null.
 fn maybe(schema: &Value) -> Value {
     json!({"anyOf": [schema, {"type": "null"}]})
 }
@@ -176,7 +176,7 @@ pub(crate) fn all() -> Map<String, Value> {
 /// A schema with its name.
 type NamedSchema = (&'static str, Value);
 
-/// Errors, and the resources that responses contain.
+/// Returns the schemas of errors and of the resources that responses contain.
 fn resources() -> Vec<NamedSchema> {
     let lane = object([
         ("name", text()),
@@ -207,7 +207,7 @@ fn resources() -> Vec<NamedSchema> {
     ]
 }
 
-/// Responses about tasks, and to changes of lanes and vendors.
+/// Returns the schemas of responses about tasks, and to changes of lanes and vendors.
 fn task_responses() -> Vec<NamedSchema> {
     vec![
         ("OneTask", object([("task", named("Task"))])),
@@ -279,7 +279,7 @@ fn task_responses() -> Vec<NamedSchema> {
     ]
 }
 
-/// Responses about events, comments and responses to tasks.
+/// Returns the schemas of responses about events, comments and responses to tasks.
 fn history_responses() -> Vec<NamedSchema> {
     let comments = list(&object([("comment", text()), ("author", text_or_null()), ("created_at", text())]));
     let answered = object([("task_id", text()), ("state", text()), ("response", maybe(&named("Response")))]);
@@ -315,7 +315,7 @@ fn history_responses() -> Vec<NamedSchema> {
     ]
 }
 
-/// Responses about lanes, routes, agents and the server.
+/// Returns the schemas of responses about lanes, routes, agents and the server.
 fn server_responses() -> Vec<NamedSchema> {
     vec![
         (

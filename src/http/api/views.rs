@@ -1,4 +1,4 @@
-//! How tasks are shown: JSON that several handlers and the threads behind them share.
+//! Tasks as JSON, for several handlers and the threads behind them.
 
 use serde_json::Value;
 
@@ -6,14 +6,15 @@ use crate::http::transport::response::{HttpResponse, members, ok};
 use crate::model::Task;
 use crate::store::Submitted;
 
-/// A task as everyone may see it: without the token of its claim.
+/// Returns a task without the token of its claim, as every client may see it.
 pub(crate) fn public_task(task: &Task) -> Value {
     let mut object = task.to_public_object();
     object.insert("claim_token".into(), Value::Null);
     Value::Object(object)
 }
 
-/// The response to a client that has claimed a task or has shown its claim token: the one place that shows a token.
+/// Returns the response to a client that has claimed a task or presented its claim token. No other response
+/// contains a token.
 pub(crate) fn claimed(task: &Task) -> HttpResponse {
     let token = task.status.claim().map(|claim| claim.token.as_str().to_string());
     ok([
@@ -23,7 +24,7 @@ pub(crate) fn claimed(task: &Task) -> HttpResponse {
     ])
 }
 
-/// The response to a submit that is durable.
+/// Returns the response to a submit that is durable.
 pub(crate) fn submitted(submitted: &Submitted, warnings: Vec<String>) -> HttpResponse {
     let status = if submitted.existing { 200 } else { 201 };
     let response = HttpResponse::json(

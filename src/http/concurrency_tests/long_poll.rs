@@ -194,7 +194,7 @@ impl Server {
     }
 }
 
-/// A server whose threads run, and the content types of its responses as they come.
+/// Starts the threads of a server; returns it with the content types of its responses as they come.
 fn start() -> (Arc<Server>, Receiver<&'static str>, Vec<JoinHandle<()>>) {
     let polls = LongPolls::default();
     let (signals, inbox) = polls.open();
@@ -238,7 +238,7 @@ fn end(server: &Server, threads: Vec<JoinHandle<()>>) {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
-/// The responses that a client was given.
+/// Returns the responses that a client received.
 fn responses(server: &Server, client: u64) -> Vec<&'static str> {
     server.clients.lock().unwrap().remove(&client).unwrap_or_default().responses
 }

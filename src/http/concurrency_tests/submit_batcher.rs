@@ -50,7 +50,7 @@ impl Responder for Responses {
     fn finish(&self, _: Ticket) {}
 }
 
-/// The prompt of a client's task, which is also the text of the response to it.
+/// Returns the prompt of a client's task, which is also the text of the response to it.
 fn prompt(client: u64) -> String {
     format!("the task of client {client}")
 }

@@ -1,4 +1,4 @@
-//! Who is working: dispatchers, the agents they run, and other programs that wait for tasks.
+//! Shows the running workers: dispatchers, the agents they run, and other programs that wait for tasks.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::model::json::Object;
 use crate::model::{Status, Task, TaskId, Time};
 use crate::store::{DISPATCHER, WorkerInfo};
 
-/// How many bytes of an agent's output are shown.
+/// The number of bytes of an agent's output that are shown.
 const RECENT_OUTPUT: u64 = 16 * 1024;
 
 /// `GET /status`
@@ -67,7 +67,8 @@ pub(crate) fn show(call: &Call<'_>) -> HandlerResult {
     Ok(ok([("agent", Value::Object(agent))]).into())
 }
 
-/// Returns a worker's registration as everyone may see it, without what it needs to recognise its own claims.
+/// Returns a worker's registration without the data by which it recognizes its own claims, as every client may see
+/// it.
 fn view(worker: &WorkerInfo) -> Value {
     let mut object = worker.to_object();
     if let Some(Value::Object(data)) = object.get_mut("data") {

@@ -1,4 +1,4 @@
-//! Dispatch routes: which program serves which lane.
+//! Dispatch routes: which vendor or command serves which lane.
 //!
 //! The routes of handoff.yaml belong to a person and are never changed here. Routes set over HTTP are in
 //! routes.json in the store, where each replaces the file's route of the same lane; dispatchers reload them.

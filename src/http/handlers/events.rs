@@ -60,7 +60,7 @@ pub(crate) fn follow_task(call: &Call<'_>) -> HandlerResult {
     if since.is_some() {
         let end = call.app.store.events(&id)?.len();
         if task.status.is_terminal() && end == sent {
-            // A 204 tells a browser not to reconnect.
+            // After a 204 a browser does not reconnect.
             return Ok(HttpResponse::no_content().into());
         }
         if sent > end {
@@ -90,8 +90,9 @@ pub(crate) fn follow_all(call: &Call<'_>) -> HandlerResult {
     call.stream(WaitFor::Feed { since, lane: call.query.text("lane") }, begin)
 }
 
-/// Returns the event for a client that has seen more than there is, as after the store was replaced: where the stream
-/// continues. Its id lets a browser that reconnects continue from there.
+/// Returns the event for a client whose last event is newer than any in the feed, for example since the store was
+/// replaced. It contains the position at which the stream continues, and its id makes a browser that reconnects
+/// continue there.
 fn gap_after_end(end: u64) -> String {
     format!("event: gap\nid: {end}\ndata: {{\"first\": {}}}\n\n", end + 1)
 }
@@ -109,7 +110,7 @@ fn last_seen(call: &Call<'_>) -> Result<Option<u64>> {
     }
 }
 
-/// The beginning of a stream of server-sent events.
+/// Returns the beginning of a stream of server-sent events.
 fn begin() -> HttpResponse {
     let mut answer = HttpResponse::stream("text/event-stream");
     answer.body = b"retry: 1000\n\n".to_vec();

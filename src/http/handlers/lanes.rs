@@ -1,6 +1,6 @@
 //! Lanes, which boards call queues.
 //!
-//! A lane needs no creating: it exists once a task is submitted to it. What can be created is its description.
+//! A lane need not be created: it exists once a task is submitted to it. Only its description is created.
 
 use serde_json::Value;
 
@@ -130,7 +130,7 @@ fn check_exists(app: &App, name: &str) -> Result<()> {
     Err(Error::not_found(format!("unknown lane: {}", printable(name))))
 }
 
-/// The response that shows one lane.
+/// Returns the response that shows one lane.
 fn one(app: &App, name: &str, status: u16) -> Result<HttpResponse> {
     if name.is_empty() {
         return Err(missing("name"));
@@ -140,7 +140,7 @@ fn one(app: &App, name: &str, status: u16) -> Result<HttpResponse> {
     let paused = app.store.paused()?;
     let counts = app.counts.read(&app.store)?;
     let lane = view(app, name, descriptions.get(name), paused.get(name), &counts);
-    // Once by itself, and once in the form that boards read.
+    // The second form is the one that boards read.
     let mut object = members([("lane", lane.clone()), ("queue", lane.clone())]);
     if let Value::Object(fields) = lane {
         object.extend(fields);

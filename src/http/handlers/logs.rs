@@ -1,4 +1,4 @@
-//! What the runs of a task print: `GET /tasks/{id}/log`.
+//! Serves the output of a task's runs: `GET /tasks/{id}/log`.
 
 use crate::error::Error;
 use crate::http::context::{Call, HandlerResult};
@@ -6,7 +6,7 @@ use crate::http::log_follower::LogFollower;
 use crate::http::transport::response::HttpResponse;
 use crate::http::wait_for::WaitFor;
 
-/// The most bytes that are sent of a run that is not followed.
+/// The maximum number of bytes sent of a run that is not followed.
 const MAX_WHOLE: usize = 8 * 1024 * 1024;
 
 /// `GET /tasks/{id}/log`

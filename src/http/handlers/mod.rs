@@ -1,4 +1,4 @@
-//! What each endpoint does, one file for each resource.
+//! The handlers of the routes, one file for each resource.
 
 pub(crate) mod agents;
 pub(crate) mod claims;

@@ -1,4 +1,4 @@
-//! Responses to tasks: handing one in, and waiting for one or several.
+//! Responses to tasks: submitting one, and waiting for one or several.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use crate::model::{Command, FailureClass, ResponseStatus, TaskId, Verdict};
 /// `POST /tasks/{id}/response`
 pub(crate) fn give(call: &Call<'_>) -> HandlerResult {
     let body = &call.body;
-    // The parameters were checked: these words are valid.
+    // The parameters were checked: these values are valid.
     let status = body.text("status").and_then(|word| ResponseStatus::parse(&word));
     let answer = crate::model::Answer {
         token: body.token("claim_token"),

@@ -1,4 +1,4 @@
-//! The server itself: its health, its metrics, and the way in for a browser.
+//! The server itself: its health, its metrics, and the login of a browser.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use crate::http::metrics::{label, write_help};
 use crate::http::responder::Responder;
 use crate::http::transport::response::{HttpResponse, ok};
 
-/// The page that a browser is sent to once it has its cookie.
+/// The page to which a browser is redirected after its login.
 const FIRST_PAGE: &str = "/status";
 
 /// `GET /healthz`: whether the store is in place and readable. Without the token, the response gives no reason.

@@ -20,7 +20,7 @@ use crate::http::transport::response::HttpResponse;
 use crate::http::transport::service::Reply;
 use crate::workspace::check_key;
 
-/// The most bytes of files that are read by the handler itself; more are read by the reader threads.
+/// The maximum number of bytes of files that the handler reads itself; the reader threads read more.
 const MAX_INLINE_READ: u64 = 4 * 1024 * 1024;
 
 /// `POST /tasks`: the batch thread sends the response.

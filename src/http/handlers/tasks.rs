@@ -17,7 +17,7 @@ use crate::model::{Command, Effect, Task, TaskId};
 use crate::store::Submitted;
 use crate::workspace::{TaskEdit, check_edit, check_lane};
 
-/// The most tasks on one page.
+/// The maximum number of tasks on one page.
 pub(crate) const MAX_PAGE: i64 = 1000;
 /// The number of tasks on a page by default.
 const DEFAULT_PAGE: u64 = 100;

@@ -48,7 +48,7 @@ fn vendor_and_model(call: &Call<'_>) -> Result<(String, Option<String>)> {
     Ok((limits::name(call.parameter.clone())?, model))
 }
 
-/// The response to a change of a vendor.
+/// Returns the response to a change of a vendor.
 fn changed(vendor: &str, is_paused: bool, pauses: &[Cooldown]) -> HttpResponse {
     let list: Vec<Value> = pauses.iter().map(|pause| Value::Object(pause.to_object())).collect();
     ok([

@@ -39,7 +39,7 @@ pub(crate) enum ChunkProgress {
 }
 
 impl ChunkDecoder {
-    /// Moves what `bytes` contain of the body to `body`, which may become `most` bytes long.
+    /// Moves the part of the body in `bytes` to `body`, which may grow to `most` bytes.
     ///
     /// # Errors
     /// The response to bytes that are not valid chunks.

@@ -22,9 +22,9 @@ const BODY_TIME: Duration = Duration::from_secs(60);
 const IDLE_TIME: Duration = Duration::from_secs(75);
 /// How long the rest of a refused request is read and discarded, so that the refusal reaches the client.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
-/// How many bytes of it are discarded at most.
+/// The maximum number of its bytes that are discarded.
 const MAX_DRAINED: usize = 2 * MAX_BODY;
-/// How many bytes of a stream may be waiting for the client before no more are accepted.
+/// The maximum number of bytes of a stream that may wait for the client.
 const MAX_BACKLOG: usize = 256 * 1024;
 
 /// The state of a connection between events.
@@ -92,7 +92,8 @@ impl Connection {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Receives what has arrived, up to what the parser takes. Returns `false` when the client has gone.
+    /// Receives the bytes that have arrived, as many as the parser takes. Returns `false` when the client has
+    /// gone.
     pub(crate) fn read(&self, state: &mut ConnectionState) -> bool {
         let mut buffer = [0; 16 * 1024];
         let was_idle = state.parser.is_idle();
@@ -144,7 +145,7 @@ impl Connection {
         false
     }
 
-    /// Sends what the socket takes. Returns `false` when the client has gone.
+    /// Sends as many bytes as the socket takes. Returns `false` when the client has gone.
     pub(crate) fn flush(&self, state: &mut ConnectionState) -> bool {
         if state.out.is_empty() {
             return true;
@@ -171,8 +172,8 @@ impl Connection {
         true
     }
 
-    /// Sends what the socket takes, and closes the sending side after the last response. Returns `false` when the
-    /// client has gone.
+    /// Sends as many bytes as the socket takes, and closes the sending side after the last response. Returns
+    /// `false` when the client has gone.
     pub(crate) fn flush_and_close(&self, state: &mut ConnectionState) -> bool {
         if !self.flush(state) {
             return false;

@@ -2,10 +2,10 @@
 
 use super::response::HttpResponse;
 
-/// The most headers of one request, and the most trailers.
+/// The maximum number of headers of one request, and of trailers.
 pub(crate) const MAX_HEADERS: usize = 100;
 
-/// The response to bytes that are not a valid request.
+/// Returns the response to bytes that are not a valid request.
 pub(crate) fn bad_request(why: &str) -> HttpResponse {
     HttpResponse::error(400, "bad_request", why)
 }

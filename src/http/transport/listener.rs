@@ -1,4 +1,4 @@
-//! Listens and accepts clients: as many as there are file descriptors for.
+//! Listens and accepts clients, as many as the limit on file descriptors allows.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -19,13 +19,13 @@ use super::send_buffer::SendBuffer;
 use super::socket::{ClientStream, ListenSocket};
 use crate::error::{Error, Result};
 
-/// The most connections at the same time; fewer when the system allows fewer descriptors.
+/// The maximum number of connections; fewer when the system allows fewer descriptors.
 const MAX_CONNECTIONS: usize = 8192;
-/// With fewer connections than this, the server does not start.
+/// The minimum number of connections; with fewer, the server does not start.
 const MIN_CONNECTIONS: u64 = 32;
-/// The most bytes of the bodies of all requests that are arriving or being answered.
+/// The maximum size of the bodies of all requests that are arriving or being answered, in bytes.
 const MAX_BODIES: usize = 256 * 1024 * 1024;
-/// The most bytes of all responses that are not sent yet, before large ones are refused.
+/// The size of all responses that are not sent yet above which large ones are refused, in bytes.
 const MAX_RESPONSES: usize = 128 * 1024 * 1024;
 /// The least and the most descriptors that are kept for files: half of all between what a few requests need, and
 /// what all requests need that are served at the same time, batches among them.

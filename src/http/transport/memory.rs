@@ -1,4 +1,4 @@
-//! Memory: how much of it all connections may use together, and how it goes back to the system.
+//! Limits the memory of all connections together, and returns it to the system.
 //!
 //! What one request or response uses is a [`Reservation`] on a [`MemoryBudget`].
 //!
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// bodies cannot keep out all others.
 const SMALL: usize = 64 * 1024;
 
-/// The most bytes that all connections may use together.
+/// The maximum number of bytes that all connections may use together.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     max: usize,
@@ -21,7 +21,7 @@ pub(crate) struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// A budget of `max` bytes.
+    /// Makes a budget of `max` bytes.
     pub(crate) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { max, used: AtomicUsize::new(0) })
     }
@@ -58,7 +58,7 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// An empty reservation on `budget`.
+    /// Makes an empty reservation on `budget`.
     pub(crate) fn on(budget: &Arc<MemoryBudget>) -> Self {
         Self { budget: Some(Arc::clone(budget)), bytes: 0 }
     }

@@ -16,7 +16,7 @@ const MAX_LINE: usize = 8 * 1024;
 const MAX_HEAD: usize = 16 * 1024;
 /// How many bytes of a body are received before they are moved to it.
 const BODY_PIECE: usize = 64 * 1024;
-/// The most bytes of its buffer that a connection keeps while it waits for a request.
+/// The maximum capacity of its buffer that a connection keeps while it waits for a request, in bytes.
 const IDLE_BUFFER: usize = 4 * 1024;
 
 /// What the bytes so far contain.
@@ -43,7 +43,7 @@ pub(crate) struct RequestParser {
 }
 
 impl RequestParser {
-    /// A parser for a connection; `is_own_user` marks all of its requests.
+    /// Makes a parser for a connection; `is_own_user` marks all of its requests.
     pub(crate) fn new(is_own_user: bool) -> Self {
         Self { is_own_user, ..Self::default() }
     }
@@ -192,7 +192,7 @@ mod tests {
     use super::super::request::MAX_BODY;
     use super::*;
 
-    /// The next step of a parser that admits every head, and whether the client waits for `100 Continue`.
+    /// Returns the next step of a parser that admits every head, and whether the client waits for `100 Continue`.
     fn step(parser: &mut RequestParser) -> Result<(ParseStep, bool), HttpResponse> {
         Ok(match parser.next()? {
             ParseStep::Head => {

@@ -7,15 +7,16 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How many requests may use the store at the same time. They spend some of their time waiting for the disk, so
-/// there are more than processors; but with even more of them, they would only queue for the store's lock.
+/// The maximum number of requests that use the store at the same time. They spend part of their time waiting for
+/// the disk, so this is more than the number of processors; even more of them would only queue for the store lock.
 pub(crate) const MAX_WORKING: usize = 8;
 
 /// The requests in progress, and those that wait for a thread.
 pub(crate) struct RequestQueue<T> {
     max_working: usize,
     state: Mutex<QueueState<T>>,
-    /// How many wait, readable without the lock. A thread that ends a request after another began to wait sees it.
+    /// The number of waiting requests, readable without the lock. A thread that ends a request after another began
+    /// to wait sees it.
     waiting: AtomicUsize,
 }
 
@@ -28,7 +29,7 @@ struct QueueState<T> {
 pub(crate) struct RequestSlot<'a, T>(&'a RequestQueue<T>);
 
 impl<T> RequestQueue<T> {
-    /// A queue for at most `max_working` requests in progress.
+    /// Makes a queue for at most `max_working` requests in progress.
     pub(crate) fn new(max_working: usize) -> Self {
         Self {
             max_working,

@@ -27,27 +27,27 @@ impl HttpResponse {
         Self { status, content_type, headers: Vec::new(), body, is_stream: false }
     }
 
-    /// A JSON object.
+    /// Makes a response with a JSON object.
     pub(crate) fn json(status: u16, object: &Object) -> Self {
         Self::new(status, "application/json", json::portable_text(object).into_bytes())
     }
 
-    /// A body of another media type.
+    /// Makes a 200 with a body of another media type.
     pub(crate) fn text(content_type: &'static str, text: impl Into<Vec<u8>>) -> Self {
         Self::new(200, content_type, text.into())
     }
 
-    /// A 204 without a body.
+    /// Makes a 204 without a body.
     pub(crate) fn no_content() -> Self {
         Self::new(204, "", Vec::new())
     }
 
-    /// The head of a stream, whose body is sent piece by piece.
+    /// Makes the head of a stream, whose body is sent piece by piece.
     pub(crate) fn stream(content_type: &'static str) -> Self {
         Self { is_stream: true, ..Self::new(200, content_type, Vec::new()) }
     }
 
-    /// An error with a stable `code` and a message for people.
+    /// Makes an error with a stable `code` and a message for people.
     pub(crate) fn error(status: u16, code: &str, text: &str) -> Self {
         let mut object = Object::new();
         object.insert("error".into(), text.into());
@@ -55,7 +55,7 @@ impl HttpResponse {
         Self::json(status, &object)
     }
 
-    /// The response to an error of the queue.
+    /// Makes the response to an error of the queue.
     pub(crate) fn from_error(error: &Error) -> Self {
         let response = Self::error(error.kind().http_status(), error.kind().code(), &error.to_string());
         match error.kind() {
@@ -64,17 +64,17 @@ impl HttpResponse {
         }
     }
 
-    /// The response of a server that stops to what it cannot finish.
+    /// Makes the response to a request that a stopping server cannot finish.
     pub(crate) fn stopping() -> Self {
         Self::error(503, "stopping", "the server is stopping").with_header("Retry-After", "1")
     }
 
-    /// The response to a request whose handler panicked.
+    /// Makes the response to a request whose handler panicked.
     pub(crate) fn internal_error() -> Self {
         Self::error(500, "internal", "an internal error; the server's standard error says where")
     }
 
-    /// The same response with one more header.
+    /// Adds a header.
     #[must_use]
     pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));

@@ -1,16 +1,17 @@
-//! What is still to be sent to one client, and when the client takes it too slowly to be waited for.
+//! The bytes still to be sent to one client, and the decision when the client reads too slowly.
 //!
-//! A response that is taken a few bytes at a time would keep its memory for hours. The server sees progress when the
-//! kernel takes more, which it does in steps; so the bounds are averages.
+//! A client that reads a few bytes at a time would keep the memory of its response in use for hours. The server
+//! sees progress only when the kernel accepts more bytes, which it does in steps; the bounds are therefore
+//! averages.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use super::memory::Reservation;
 
-/// Bodies above this size, in bytes, are sent from where they are.
+/// Bodies above this size, in bytes, are sent without copying them into the buffer.
 const LARGE: usize = 64 * 1024;
-/// The most bytes of capacity that an empty buffer keeps.
+/// The maximum capacity that an empty buffer keeps, in bytes.
 const IDLE: usize = 8 * 1024;
 
 /// The bytes that are still to be sent to a client. Those that it does not take immediately count for `memory`.
@@ -26,7 +27,7 @@ pub(crate) struct SendBuffer {
 }
 
 impl SendBuffer {
-    /// An empty buffer.
+    /// Makes an empty buffer.
     pub(crate) fn new(memory: Reservation) -> Self {
         Self { bytes: Vec::new(), large: Vec::new(), sent: 0, memory, pace: None }
     }
@@ -64,7 +65,7 @@ impl SendBuffer {
         }
     }
 
-    /// Sends what `to` takes. Returns whether that was everything.
+    /// Sends as many bytes as `to` takes. Returns whether that was everything.
     ///
     /// # Errors
     /// The system's error, except `WouldBlock`.
@@ -101,7 +102,7 @@ impl SendBuffer {
         Ok(true)
     }
 
-    /// Returns whether the client takes too little for the server to go on waiting for it.
+    /// Returns whether the client reads too slowly for the server to wait any longer.
     pub(crate) fn is_too_slow(&mut self, now: Instant) -> bool {
         self.pace.as_mut().is_some_and(|pace| pace.is_too_slow(now))
     }
@@ -205,7 +206,7 @@ mod tests {
         assert!(outbox.bytes.capacity() < 10_000, "{}", outbox.bytes.capacity());
     }
 
-    /// After how many seconds a client is given up that takes `rate` bytes each second.
+    /// Returns the number of seconds after which the server gives up a client that reads `rate` bytes each second.
     fn patience(length: usize, rate: usize, is_stream: bool) -> Option<u64> {
         let start = Instant::now();
         let mut pace = ReadPace::start(start, length, is_stream);

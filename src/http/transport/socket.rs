@@ -1,4 +1,4 @@
-//! The sockets that connections use: TCP, or a Unix socket that only this user can reach.
+//! The sockets that connections use, over TCP and Unix sockets: listening, accepting, reading and writing.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -19,7 +19,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// How long sent data may stay unacknowledged, in milliseconds.
 const SILENCE: u32 = 60_000;
 
-/// Where clients connect.
+/// A listening socket.
 #[derive(Debug)]
 pub(crate) enum ListenSocket {
     /// An address and a port.
@@ -31,7 +31,7 @@ pub(crate) enum ListenSocket {
 /// The connection to a client.
 #[derive(Debug)]
 pub enum ClientStream {
-    /// From anybody who can reach the address.
+    /// From any process that can reach the address.
     Tcp(TcpStream),
     /// From a process of this user, or of root.
     Unix(UnixStream),

@@ -1,4 +1,4 @@
-//! A Unix socket: created for this user alone, protected by a lock, and removed at the end.
+//! The file of a Unix socket: created for this user alone, protected by a lock, and removed at the end.
 
 use std::fs::Metadata;
 use std::io;
@@ -15,18 +15,18 @@ use super::socket::ListenSocket;
 use crate::error::{Error, Result, printable};
 use crate::store::FileLock;
 
-/// How many clients may wait to be accepted.
+/// The number of clients that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 /// Write permission for the group and for others.
 const GROUP_OR_OTHER_WRITE: u32 = 0o022;
-/// The bit of a directory in which only the owner of a file may replace it.
+/// The sticky bit: only the owner of an entry may rename or remove it.
 const STICKY: u32 = 0o1000;
 
 /// The file of a socket, for as long as its server runs.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
-    /// Device and inode of the file, so that another server's is not removed.
+    /// Device and inode of the file, so that the file of another server is not removed.
     identity: (u64, u64),
     _lock: FileLock,
 }
@@ -84,7 +84,7 @@ impl SocketFile {
     }
 }
 
-/// Returns whether a server listens there, even if it is too busy to accept now.
+/// Returns whether a server listens at `address`, even if it is too busy to accept clients.
 fn has_listener(address: &SocketAddrUnix) -> Result<bool> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
@@ -103,7 +103,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Refuses a directory in which somebody else could replace the socket by one of his own.
+/// Refuses a directory in which another user could replace the socket.
 fn check_directory(directory: &Path) -> Result<()> {
     let there = std::fs::metadata(directory).map_err(|error| Error::io("access", directory, error))?;
     let is_trusted = there.uid() == 0 || there.uid() == rustix::process::geteuid().as_raw();
