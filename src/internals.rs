@@ -87,7 +87,7 @@ pub mod store {
 }
 pub mod workspace {
     pub use crate::workspace::{
-        BaseDir, Config, DiagnosisLevel, DoctorOptions, Identity, Locate, SubmitContext, SubmitRequest,
-        check_nesting, check_submit, doctor,
+        BaseDir, Config, DiagnosisLevel, DoctorOptions, Identity, LocateOptions, SubmitContext,
+        SubmitRequest, check_nesting, check_submit, doctor,
     };
 }

@@ -12,7 +12,7 @@ use crate::store::LaneQuery;
 use crate::workspace::check_lane;
 
 /// The heading of the examples at the end of every command's help.
-pub(super) const EXAMPLES: &str = "Examples:";
+pub(super) const EXAMPLES_HEADING: &str = "Examples:";
 
 /// The default length of a wait, in seconds: six hours.
 pub(super) const DEFAULT_WAIT: f64 = 21_600.0;
@@ -22,7 +22,7 @@ pub(super) const DEFAULT_LEASE: f64 = 7_200.0;
 
 /// The flags that select tasks to claim.
 #[derive(Args, Clone, Debug, Default)]
-pub(super) struct WantArgs {
+pub(super) struct LaneQueryArgs {
     /// The lane; several are tried in the given order
     #[arg(long, value_name = "LANE")]
     pub lane: Vec<String>,
@@ -31,12 +31,12 @@ pub(super) struct WantArgs {
     pub filter: Vec<String>,
 }
 
-impl WantArgs {
+impl LaneQueryArgs {
     /// Returns the lanes and the filter, checked.
     ///
     /// # Errors
     /// `Invalid` for a malformed lane name or filter.
-    pub(super) fn want(&self) -> Result<LaneQuery> {
+    pub(super) fn query(&self) -> Result<LaneQuery> {
         for lane in &self.lane {
             check_lane(lane)?;
         }

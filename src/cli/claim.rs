@@ -5,7 +5,7 @@ use std::time::Instant;
 use clap::{ArgGroup, Args};
 use serde_json::Value;
 
-use super::args::{DEFAULT_LEASE, DEFAULT_WAIT, WaitArgs, WantArgs, deadline, span};
+use super::args::{DEFAULT_LEASE, DEFAULT_WAIT, LaneQueryArgs, WaitArgs, deadline, span};
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::idle::print_idle;
@@ -32,7 +32,7 @@ pub(super) struct ClaimCommand {
     #[arg(value_name = "ID", conflicts_with_all = ["filter", "wait"])]
     id: Option<String>,
     #[command(flatten)]
-    want: WantArgs,
+    want: LaneQueryArgs,
     /// Wait until there is something to claim
     #[arg(long)]
     wait: bool,
@@ -65,21 +65,21 @@ impl ClaimCommand {
             Some(task) => {
                 if let Err(error) = show(context, &task).and_then(|()| context.out.flush()) {
                     // Without the token, which was not printed, nobody can answer the task.
-                    give_back(&store, &task);
+                    release_unprinted(&store, &task);
                     return Err(error);
                 }
                 Ok(CommandExit::Done)
             }
             None => {
                 let waited = if self.wait { self.timeout.unwrap_or(DEFAULT_WAIT) } else { 0.0 };
-                print_idle(context, &store, &self.want.want()?, waited)?;
+                print_idle(context, &store, &self.want.query()?, waited)?;
                 Ok(CommandExit::NothingAvailable)
             }
         }
     }
 
     fn claim_next(&self, context: &CommandContext, store: &Store) -> Result<Option<Task>> {
-        let want = self.want.want()?;
+        let want = self.want.query()?;
         let attempt = || store.claim_next(&want, &self.owner, self.lease_seconds);
         if !self.wait {
             return attempt();
@@ -127,7 +127,7 @@ fn show(context: &mut CommandContext, task: &Task) -> Result<()> {
     out.pair("request_path", &task.request_path)
 }
 
-fn give_back(store: &Store, task: &Task) {
+fn release_unprinted(store: &Store, task: &Task) {
     if let Some(claim) = task.status.claim() {
         let release = Command::Release {
             token: claim.token.clone(),

@@ -18,7 +18,7 @@ use crate::store::Store;
 use crate::workspace::{BaseDir, Config};
 
 /// The maximum number of ids that are offered.
-const IDS: usize = 200;
+const MAX_CANDIDATES: usize = 200;
 
 /// Returns the completion script for `shell`.
 pub(super) fn script(shell: &str) -> Result<Vec<u8>> {
@@ -26,13 +26,13 @@ pub(super) fn script(shell: &str) -> Result<Vec<u8>> {
     let shells = Shells::builtins();
     let shell = shells.completer(shell).ok_or_else(|| Error::invalid("there is no such shell"))?;
     shell
-        .write_registration(env::COMPLETE, "lanes", "lanes", "lanes", &mut script)
+        .write_registration(env::COMPLETE_VARIABLE, "lanes", "lanes", "lanes", &mut script)
         .map_err(|error| Error::io("write", "the completion script", error))?;
     Ok(script)
 }
 
 /// Prints the candidates that a completion script asks for; `args` are this process's own, from its name on.
-pub(super) fn answer(
+pub(super) fn print_candidates(
     context: &mut CommandContext,
     command_line: clap::Command,
     shell: &OsStr,
@@ -103,7 +103,7 @@ fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
     let mut tasks = Vec::new();
     store.scan_names(&names, |task| task.to_task(), &mut |_, task| {
         tasks.extend(task);
-        if tasks.len() < IDS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if tasks.len() < MAX_CANDIDATES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     let offered = tasks.into_iter().enumerate();
     offered

@@ -11,33 +11,33 @@ use super::output::{Output, ProgressLine};
 use crate::error::Result;
 use crate::model::{Event, Task, TaskId, TaskText};
 use crate::store::{Store, StoreOptions};
-use crate::workspace::{BaseDir, Config, Locate, locate};
+use crate::workspace::{BaseDir, Config, LocateOptions, locate};
 
 /// The heading of the global flags in the help of a command.
-const GLOBAL: &str = "Global options";
+const GLOBAL_HEADING: &str = "Global options";
 
 /// The flags that every command takes, before or after its name.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct GlobalArgs {
     /// The workspace's handoff.yaml [env: LANES_CONFIG] [default: handoff/handoff.yaml or
     /// .agent-lanes-queue/handoff.yaml, here or above]
-    #[arg(long, global = true, help_heading = GLOBAL, value_name = "PATH")]
+    #[arg(long, global = true, help_heading = GLOBAL_HEADING, value_name = "PATH")]
     pub config: Option<PathBuf>,
     /// The state directory, instead of the one named by the configuration [env: LANES_STORE]
-    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL_HEADING, value_name = "DIR")]
     pub store: Option<PathBuf>,
     /// How long to wait for a locked store: seconds, or 5m
     /// [env: LANES_LOCK_TIMEOUT] [default: 10]
-    #[arg(long, global = true, help_heading = GLOBAL, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
+    #[arg(long, global = true, help_heading = GLOBAL_HEADING, value_name = "SPAN", value_parser = span, allow_negative_numbers = true)]
     pub lock_timeout: Option<f64>,
     /// Allow an agent of a dispatcher a command that decides what runs
-    #[arg(long, global = true, help_heading = GLOBAL)]
+    #[arg(long, global = true, help_heading = GLOBAL_HEADING)]
     pub inside_run: bool,
     /// Print JSON
-    #[arg(long, global = true, help_heading = GLOBAL)]
+    #[arg(long, global = true, help_heading = GLOBAL_HEADING)]
     pub json: bool,
     /// Print no hints and no heartbeats to standard error
-    #[arg(long, short, global = true, help_heading = GLOBAL)]
+    #[arg(long, short, global = true, help_heading = GLOBAL_HEADING)]
     pub quiet: bool,
 }
 
@@ -55,8 +55,8 @@ impl CommandContext {
     /// Finds and reads the configuration. Flags take precedence over the environment, and with `--config` the
     /// store that the environment names is ignored.
     pub(super) fn config(&self) -> Result<Config> {
-        let (config, store) = self.named();
-        locate(&Locate {
+        let (config, store) = self.explicit_paths();
+        locate(&LocateOptions {
             config: config.as_deref(),
             store: store.as_deref(),
             base: &self.base,
@@ -65,7 +65,7 @@ impl CommandContext {
     }
 
     /// Returns the configuration and the store given by flags or environment.
-    pub(super) fn named(&self) -> (Option<PathBuf>, Option<PathBuf>) {
+    pub(super) fn explicit_paths(&self) -> (Option<PathBuf>, Option<PathBuf>) {
         let store = self.global.store.clone().or_else(|| match self.global.config {
             Some(_) => None,
             None => env::store(),
@@ -82,7 +82,7 @@ impl CommandContext {
     /// Opens the store without creating it. A store given explicitly must exist, since a typing error must not
     /// look like an empty queue; a configuration's store that does not exist yet reads as empty.
     pub(super) fn store(&self) -> Result<Store> {
-        match self.named().1 {
+        match self.explicit_paths().1 {
             Some(_) => Store::open_existing(&self.store_root()?, self.store_options()?),
             None => Store::open_to_read(&self.store_root()?, self.store_options()?),
         }
@@ -90,8 +90,8 @@ impl CommandContext {
 
     /// Opens the store to change settings of the queue. Creates a configuration's store if it does not exist yet;
     /// a store given explicitly must exist.
-    pub(super) fn store_to_change(&self) -> Result<Store> {
-        match self.named().1 {
+    pub(super) fn store_for_settings(&self) -> Result<Store> {
+        match self.explicit_paths().1 {
             Some(_) => self.store(),
             None => self.store_or_new(),
         }
@@ -105,7 +105,7 @@ impl CommandContext {
     /// Returns the path of the store. Reads no configuration if the store is given explicitly, so that an agent
     /// can answer even when the configuration is invalid or missing.
     pub(super) fn store_root(&self) -> Result<PathBuf> {
-        match self.named().1 {
+        match self.explicit_paths().1 {
             Some(store) => self.base.absolute(&store),
             None => Ok(self.config()?.store_root),
         }
@@ -114,7 +114,7 @@ impl CommandContext {
     /// Returns the root of the workspace whose configuration names the store; `None` for a store given explicitly,
     /// which may belong to any workspace.
     pub(super) fn workspace_root(&self) -> Option<PathBuf> {
-        let is_named = self.named().1.is_some();
+        let is_named = self.explicit_paths().1.is_some();
         let config = self.config().ok().filter(|config| !is_named && config.path.is_some())?;
         config.workspace_root.canonicalize().ok()
     }
@@ -141,7 +141,7 @@ impl CommandContext {
 
     /// Applies `look` to the named tasks, and returns its results in the order of the names, without `None`.
     /// Prints a warning for each task that cannot be read.
-    pub(super) fn look_at<T: Send>(
+    pub(super) fn read_tasks<T: Send>(
         &self,
         store: &Store,
         names: &[String],

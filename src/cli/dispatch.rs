@@ -126,7 +126,7 @@ impl DispatchCommand {
             if self.dry_run { context.workspace_to_read()? } else { context.workspace()? };
         self.lane.iter().try_for_each(|lane| check_lane(lane))?;
         let surroundings = ProcessContext {
-            environment: env::all(),
+            environment: env::all_variables(),
             cwd: self.directory(context)?,
             pid: std::process::id(),
             consent: self.consent_policy(context, &config, &store)?,

@@ -13,7 +13,7 @@ use crate::dispatch::config::load::load;
 use crate::error::{Result, printable};
 use crate::model::task::object;
 use crate::store::Store;
-use crate::workspace::{Diagnosis, DiagnosisLevel, DoctorOptions, Locate, doctor};
+use crate::workspace::{Diagnosis, DiagnosisLevel, DoctorOptions, LocateOptions, doctor};
 
 /// Check the installation, the configuration, the store and the workers.
 ///
@@ -24,9 +24,9 @@ pub(super) struct DoctorCommand {}
 
 impl DoctorCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
-        let (config, store) = context.named();
+        let (config, store) = context.explicit_paths();
         let wish = DoctorOptions {
-            locate: Locate {
+            locate: LocateOptions {
                 config: config.as_deref(),
                 store: store.as_deref(),
                 base: &context.base,

@@ -39,11 +39,11 @@ pub(super) fn no_colour() -> bool {
 }
 
 /// The variable that a completion script sets to the name of its shell.
-pub(super) const COMPLETE: &str = "LANES_COMPLETE";
+pub(super) const COMPLETE_VARIABLE: &str = "LANES_COMPLETE";
 
 /// Returns `LANES_COMPLETE`, the shell whose completion script runs this process.
-pub(super) fn completing() -> Option<OsString> {
-    set(COMPLETE)
+pub(super) fn completing_shell() -> Option<OsString> {
+    set(COMPLETE_VARIABLE)
 }
 
 /// Returns `PATH`, the directories in which a shell looks for programs.
@@ -57,7 +57,7 @@ pub(super) fn user() -> String {
 }
 
 /// Returns all variables, for the processes that a dispatcher starts.
-pub(super) fn all() -> Vec<(OsString, OsString)> {
+pub(super) fn all_variables() -> Vec<(OsString, OsString)> {
     std::env::vars_os().collect()
 }
 

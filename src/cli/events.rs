@@ -14,7 +14,7 @@ use crate::model::{Event, TaskId};
 use crate::store::{FeedEntry, Store};
 
 /// How many entries are read at a time.
-const CHUNK: usize = 1000;
+const ENTRIES_PER_READ: usize = 1000;
 
 /// Show the events of one task, or of the whole queue.
 ///
@@ -42,7 +42,7 @@ impl EventsCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         // A command that follows changes must see those of a store that is created later.
         let waits = self.follow && self.id.is_none();
-        let store = if waits { context.store_to_change()? } else { context.store()? };
+        let store = if waits { context.store_for_settings()? } else { context.store()? };
         match &self.id {
             Some(id) => self.one(context, &store, id)?,
             None => self.feed(context, &store)?,
@@ -86,7 +86,7 @@ impl EventsCommand {
         }
         let mut left = self.limit.unwrap_or(usize::MAX);
         loop {
-            let entries = store.feed_since(since, left.min(CHUNK))?;
+            let entries = store.feed_since(since, left.min(ENTRIES_PER_READ))?;
             for entry in &entries {
                 print_entry(context, entry)?;
                 since = entry.seq;
@@ -95,7 +95,7 @@ impl EventsCommand {
             if left == 0 {
                 return Ok(());
             }
-            if entries.len() == CHUNK {
+            if entries.len() == ENTRIES_PER_READ {
                 continue;
             }
             let Some(watch) = &mut watch else { return Ok(()) };

@@ -65,7 +65,7 @@ impl Selection {
         let names = self.names(store)?;
         let mut found = match self.limit {
             Some(limit) => newest(context, store, names, limit, look),
-            None => context.look_at(store, &names, look),
+            None => context.read_tasks(store, &names, look),
         };
         // The protocol's order is that of creation times. Ids contain the same times, unless another
         // implementation's clock differs.
@@ -112,7 +112,7 @@ fn newest<T: Send>(
         let oldest = found.first_key_value().filter(|_| found.len() == limit);
         oldest.map(|((at, _), _)| at.plus_seconds(-ID_SLACK).compact())
     };
-    for selected in context.look_at(store, &timeless, &look) {
+    for selected in context.read_tasks(store, &timeless, &look) {
         keep(selected);
     }
     names.reverse();
@@ -136,9 +136,9 @@ fn newest<T: Send>(
 
 /// Returns whether an id begins with a time, as generated ids do: `20261121T070000123456Z-`.
 fn has_time(name: &str) -> bool {
-    const FORM: &[u8; 23] = b"00000000T000000000000Z-";
+    const TIME_TEMPLATE: &[u8; 23] = b"00000000T000000000000Z-";
     let fits = |(byte, form): (&u8, &u8)| byte == form || (*form == b'0' && byte.is_ascii_digit());
-    name.len() > FORM.len() && name.as_bytes().iter().zip(FORM).all(fits)
+    name.len() > TIME_TEMPLATE.len() && name.as_bytes().iter().zip(TIME_TEMPLATE).all(fits)
 }
 
 /// Show the tasks of the queue, oldest first.
@@ -181,10 +181,10 @@ pub(super) fn print_views<T>(
     mut head: Object,
     tasks: Vec<Selected<T>>,
 ) -> Result<()> {
-    const PLACE: &str = "\"tasks\": []";
+    const EMPTY_LIST: &str = "\"tasks\": []";
     head.insert("tasks".into(), Value::Array(Vec::new()));
     let text = json::to_text(&head);
-    let (before, after) = text.split_once(PLACE).unwrap_or((&text, ""));
+    let (before, after) = text.split_once(EMPTY_LIST).unwrap_or((&text, ""));
     context.out.json_text(before)?;
     context.out.json_text("\"tasks\": [")?;
     let names: Vec<String> = tasks.into_iter().map(|(_, id, _)| id.to_string()).collect();

@@ -8,7 +8,7 @@ use clap::builder::Resettable;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use super::args::EXAMPLES;
+use super::args::EXAMPLES_HEADING;
 use super::context::CommandContext;
 use super::exit::{CommandExit, EXIT_CODES};
 use crate::error::{Error, Result};
@@ -59,8 +59,8 @@ fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
         .manual("lanes")
         .render(&mut page)?;
     let mut end = Roff::new();
-    if let Some(examples) = examples.strip_prefix(EXAMPLES) {
-        end.control("SH", ["EXAMPLES"]).control("nf", []);
+    if let Some(examples) = examples.strip_prefix(EXAMPLES_HEADING) {
+        end.control("SH", ["EXAMPLES_HEADING"]).control("nf", []);
         for example in examples.trim_start_matches('\n').lines().take_while(|line| !line.is_empty()) {
             end.text([roman(example.trim_start())]);
         }

@@ -65,7 +65,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::builder::StyledStr;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use self::args::EXAMPLES;
+use self::args::EXAMPLES_HEADING;
 use self::context::{CommandContext, GlobalArgs};
 use self::exit::{
     CommandExit, EXIT_CODES, EXIT_INTERNAL, EXIT_READER_GONE, EXIT_REFUSED, EXIT_USAGE_OR_TIMEOUT,
@@ -105,7 +105,7 @@ macro_rules! commands {
         }
 
         /// The name of each command, and the function that adds its flags.
-        const FLAGS: &[(&str, fn(clap::Command) -> clap::Command)] =
+        const COMMANDS: &[(&str, fn(clap::Command) -> clap::Command)] =
             &[$(($name, <$flags as clap::Args>::augment_args),)*];
     };
 }
@@ -158,7 +158,7 @@ commands! {
 /// the help and the error messages.
 fn parse(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
     let top = clap::Command::new("lanes").version(env!("CARGO_PKG_VERSION")).args_override_self(true);
-    let named = FLAGS.iter().filter(|(name, _)| args.iter().any(|word| word == name));
+    let named = COMMANDS.iter().filter(|(name, _)| args.iter().any(|word| word == name));
     let some = named.fold(GlobalArgs::augment_args(top), |all, (name, add_flags)| {
         all.subcommand(add_flags(clap::Command::new(*name)))
     });
@@ -186,9 +186,9 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
     // No command begins with `--`. Without this check, a variable left in the environment would turn every command
     // into a completion.
     if args.get(1).is_some_and(|word| word == "--")
-        && let Some(shell) = env::completing()
+        && let Some(shell) = env::completing_shell()
     {
-        return completed(&shell, &args);
+        return answer_completion(&shell, &args);
     }
     let parsed = parse(&args);
     let global = parsed.as_ref().map(|cli| cli.global.clone()).unwrap_or_default();
@@ -222,13 +222,13 @@ pub fn run(stdout_is_closed: bool) -> ExitCode {
 }
 
 /// Answers the completion script of a shell, without error messages.
-fn completed(shell: &OsStr, args: &[OsString]) -> ExitCode {
+fn answer_completion(shell: &OsStr, args: &[OsString]) -> ExitCode {
     let mut context = CommandContext {
         global: GlobalArgs::default(),
         out: Output::new(false, true),
         base: BaseDir::current(),
     };
-    let answered = complete::answer(&mut context, Cli::command(), shell, args);
+    let answered = complete::print_candidates(&mut context, Cli::command(), shell, args);
     let ended = answered.and_then(|exit| context.out.flush().map(|()| exit.code()));
     ExitCode::from(ended.unwrap_or(EXIT_REFUSED))
 }
@@ -238,7 +238,7 @@ fn after_help() -> String {
     let codes: Vec<String> =
         EXIT_CODES.iter().map(|(code, meaning)| format!("  {code}  {meaning}")).collect();
     format!(
-        "{EXAMPLES}\n  lanes init\n  lanes submit --lane review --prompt 'Is the lock fair?'\n  \
+        "{EXAMPLES_HEADING}\n  lanes init\n  lanes submit --lane review --prompt 'Is the lock fair?'\n  \
          lanes claim --lane review --wait\n\nExit codes:\n{}",
         codes.join("\n")
     )
@@ -320,8 +320,12 @@ mod tests {
         for command in Cli::command().get_subcommands().chain([&Cli::command()]) {
             let name = command.get_name();
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let examples =
-                help.strip_prefix(EXAMPLES).unwrap_or_default().split("\n\n").next().unwrap_or_default();
+            let examples = help
+                .strip_prefix(EXAMPLES_HEADING)
+                .unwrap_or_default()
+                .split("\n\n")
+                .next()
+                .unwrap_or_default();
             assert!(
                 examples.contains(&format!("lanes {}", name.trim_start_matches("lanes"))),
                 "{name}: {help}"

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::args::{WaitArgs, WantArgs};
+use super::args::{LaneQueryArgs, WaitArgs};
 use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::idle::print_idle;
@@ -19,7 +19,7 @@ use crate::model::task::object;
 #[command(after_help = "Examples:\n  lanes next --lane review --timeout 0\n  lanes watch --lane review")]
 pub(super) struct NextCommand {
     #[command(flatten)]
-    want: WantArgs,
+    want: LaneQueryArgs,
     #[command(flatten)]
     wait: WaitArgs,
 }
@@ -32,11 +32,11 @@ impl NextCommand {
 
 pub(super) fn wait_on_lanes(
     context: &mut CommandContext,
-    want: &WantArgs,
+    want: &LaneQueryArgs,
     wait: &WaitArgs,
     verb: &str,
 ) -> Result<CommandExit> {
-    let want = want.want()?;
+    let want = want.query()?;
     let timing = wait.timing()?;
     let store = if wait.timeout > 0.0 { context.store_or_new()? } else { context.store()? };
     let task = wait_for_task(context, &store, &want.lanes, verb, timing, || store.peek_next(&want))?;

@@ -52,7 +52,7 @@ impl PauseCommand {
             ));
         }
         let lane = self.vendor.lane(self.lane.as_deref())?;
-        let store = context.store_to_change()?;
+        let store = context.store_for_settings()?;
         let changed = store.pause(lane, self.reason.as_deref())?;
         // A name that was mistyped would leave the lane that was meant open.
         if store.lane_has_tasks(lane).is_ok_and(|used| !used) {
@@ -67,7 +67,7 @@ impl PauseCommand {
         if let Some(reason) = &self.reason {
             limits::short_text("the reason", reason)?;
         }
-        let store = context.store_to_change()?;
+        let store = context.store_for_settings()?;
         let until = pause_end(store.now().wall, self.length, until)?;
         let pause = store.pause_vendor(vendor, model, until, self.reason.as_deref())?;
         // A name that was mistyped would leave the vendor that was meant at work.

@@ -23,7 +23,7 @@ pub(super) struct ResumeCommand {
 impl ResumeCommand {
     pub(super) fn run(&self, context: &mut CommandContext) -> Result<CommandExit> {
         if let Some(vendor) = &self.vendor.vendor {
-            let ended = context.store_to_change()?.resume_vendor(vendor, self.vendor.model()?)?;
+            let ended = context.store_for_settings()?.resume_vendor(vendor, self.vendor.model()?)?;
             if !context.out.json {
                 let vendor = printable(vendor);
                 match ended.is_empty() {
@@ -37,7 +37,7 @@ impl ResumeCommand {
             return print_vendor(context, "resumed", vendor, &ended);
         }
         let lane = self.vendor.lane(self.lane.as_deref())?;
-        let changed = context.store_to_change()?.resume(lane)?;
+        let changed = context.store_for_settings()?.resume(lane)?;
         print_lane(context, "resumed", lane, changed)
     }
 }

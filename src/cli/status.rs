@@ -55,7 +55,7 @@ impl StatusCommand {
         let now = store.now();
         if context.out.json {
             let selected =
-                self.selection.collect(context, store, |task| Brief::of(store, task, &now, true))?;
+                self.selection.collect(context, store, |task| TaskFacts::of(store, task, &now, true))?;
             let summary = LaneSummary::of(selected.iter().map(|(_, _, brief)| brief));
             let head = object([
                 ("status", "ok".into()),
@@ -65,22 +65,23 @@ impl StatusCommand {
             ]);
             return print_views(context, store, head, selected);
         }
-        let look = |task: &TaskText<'_>| (Brief::of(store, task, &now, false), row(task, &now));
-        let (mut briefs, mut rows) = (Vec::new(), Vec::new());
+        let look = |task: &TaskText<'_>| (TaskFacts::of(store, task, &now, false), row(task, &now));
+        let (mut facts, mut rows) = (Vec::new(), Vec::new());
         for (at, id, (brief, row)) in self.selection.collect(context, store, look)? {
-            briefs.push(brief);
+            facts.push(brief);
             rows.push((at, id, row));
         }
         print_rows(context, rows)?;
-        context.out.line(&LaneSummary::of(&briefs).words())
+        context.out.line(&LaneSummary::of(&facts).describe())
     }
 
     fn overview(&self, context: &mut CommandContext, store: &Store) -> Result<()> {
         let now = store.now();
         let json = context.out.json;
-        let look =
-            |task: &TaskText<'_>| (task.spec.lane.decode().into_owned(), Brief::of(store, task, &now, json));
-        let briefs = self.selection.collect(context, store, look)?;
+        let look = |task: &TaskText<'_>| {
+            (task.spec.lane.decode().into_owned(), TaskFacts::of(store, task, &now, json))
+        };
+        let facts = self.selection.collect(context, store, look)?;
         let workers = store.live_workers()?;
         // The overview is useful even if the pauses cannot be read.
         let paused = store.paused().unwrap_or_else(|error| {
@@ -89,7 +90,7 @@ impl StatusCommand {
         });
         let parked = active_cooldowns(context, store);
         let mut lanes: BTreeMap<&str, Lane> = BTreeMap::new();
-        for (created_at, _, (lane, brief)) in &briefs {
+        for (created_at, _, (lane, brief)) in &facts {
             lanes.entry(lane).or_default().add(brief, *created_at);
         }
         for worker in &workers {
@@ -112,7 +113,7 @@ impl StatusCommand {
                 ("parked", cooldowns_object(&parked)),
                 (
                     "summary",
-                    Value::Object(LaneSummary::of(briefs.iter().map(|(_, _, (_, brief))| brief)).to_object()),
+                    Value::Object(LaneSummary::of(facts.iter().map(|(_, _, (_, brief))| brief)).to_object()),
                 ),
             ]));
         }
@@ -156,7 +157,7 @@ fn one(context: &mut CommandContext, store: &Store, word: &str) -> Result<()> {
 }
 
 /// The facts about a task that the counts need.
-struct Brief {
+struct TaskFacts {
     state: Cow<'static, str>,
     /// Whether it is claimed under a lease that has ended.
     is_stale: bool,
@@ -164,7 +165,7 @@ struct Brief {
     is_missing: bool,
 }
 
-impl Brief {
+impl TaskFacts {
     fn of(store: &Store, task: &TaskText<'_>, now: &Now, with_answer: bool) -> Self {
         let (mut is_stale, mut is_missing) = (false, false);
         let state = match &*task.state() {
@@ -202,7 +203,7 @@ struct Lane {
 }
 
 impl Lane {
-    fn add(&mut self, task: &Brief, created_at: Time) {
+    fn add(&mut self, task: &TaskFacts, created_at: Time) {
         match &*task.state {
             "queued" => {
                 self.queued += 1;
@@ -265,7 +266,7 @@ struct LaneSummary {
 }
 
 impl LaneSummary {
-    fn of<'a>(tasks: impl IntoIterator<Item = &'a Brief>) -> Self {
+    fn of<'a>(tasks: impl IntoIterator<Item = &'a TaskFacts>) -> Self {
         let mut states: BTreeMap<&'static str, u64> =
             ["queued", "scheduled", "claimed", "completed", "failed"]
                 .into_iter()
@@ -295,7 +296,7 @@ impl LaneSummary {
         self.states.get(state).copied().unwrap_or(0)
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         let mut words: Vec<String> =
             self.states.iter().map(|(state, count)| format!("{count} {state}")).collect();
         words.extend(self.others.iter().map(|state| format!("some {state}")));

@@ -16,7 +16,7 @@ use crate::store::Submitted;
 use crate::workspace::{SubmitContext, SubmitRequest, check_line};
 
 /// How many lines are checked before they are submitted together.
-const LINES: usize = 480;
+const LINES_PER_BATCH: usize = 480;
 
 /// The longest line, in bytes: the largest prompt with every character escaped.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
@@ -39,7 +39,7 @@ pub(super) fn submit_batch(
     while !at_end {
         let (mut numbers, mut checked) = (Vec::new(), Vec::new());
         let mut results: Vec<(u64, Result<Submitted>)> = Vec::new();
-        while checked.len() < LINES {
+        while checked.len() < LINES_PER_BATCH {
             let mut line = Vec::new();
             let mut bounded = (&mut input).take(MAX_LINE);
             bounded.read_until(b'\n', &mut line).map_err(|error| Error::io("read", file, error))?;

@@ -3,7 +3,7 @@
 use clap::{ArgGroup, Args};
 use serde_json::Value;
 
-use super::args::{WaitArgs, WantArgs};
+use super::args::{LaneQueryArgs, WaitArgs};
 use super::context::{CommandContext, resolve_all};
 use super::exit::CommandExit;
 use super::next;
@@ -42,7 +42,7 @@ pub(super) struct WaitCommand {
     #[arg(long, conflicts_with = "json")]
     body: bool,
     #[command(flatten)]
-    want: WantArgs,
+    want: LaneQueryArgs,
     #[command(flatten)]
     wait: WaitArgs,
 }

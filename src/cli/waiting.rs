@@ -137,17 +137,17 @@ fn heartbeat(context: &CommandContext, store: &Store, task: &Task) -> String {
 }
 
 /// A wait that has slept this long checks immediately when it is woken.
-const CALM: Duration = Duration::from_millis(100);
+const LONG_SLEEP: Duration = Duration::from_millis(100);
 
 /// The longest delay between a wake-up and the check.
-const LONGEST_REST: Duration = Duration::from_millis(200);
+const MAX_CHECK_DELAY: Duration = Duration::from_millis(200);
 
 /// Returns how long a wait delays its check when it is woken after having slept for `slept`; `last` is the
 /// previous delay. Many processes that wait for other tasks of a busy lane and check after every change would take
 /// processor time from the workers, so a wait that is woken repeatedly without success checks less often.
-fn rest(last: Duration, slept: Duration) -> Duration {
-    match slept < CALM {
-        true => (last * 2).clamp(Duration::from_millis(1), LONGEST_REST),
+fn check_delay(last: Duration, slept: Duration) -> Duration {
+    match slept < LONG_SLEEP {
+        true => (last * 2).clamp(Duration::from_millis(1), MAX_CHECK_DELAY),
         false => Duration::ZERO,
     }
 }
@@ -166,7 +166,7 @@ pub(super) fn wait_for_task(
         return look();
     }
     let mut watch = store.watch_lanes_until_exit(lanes);
-    let mut rested = Duration::ZERO;
+    let mut delay = Duration::ZERO;
     loop {
         match look() {
             Ok(Some(task)) => return Ok(Some(task)),
@@ -189,8 +189,8 @@ pub(super) fn wait_for_task(
             .map(|due| Duration::from_secs_f64(due.seconds_since(now)) + Duration::from_millis(1));
         let (begin, until) = (Instant::now(), timing.sleep_until(due));
         let woken = watch.wait(until);
-        rested = if woken { rest(rested, begin.elapsed()) } else { Duration::ZERO };
-        std::thread::sleep(rested.min(until.saturating_duration_since(Instant::now())));
+        delay = if woken { check_delay(delay, begin.elapsed()) } else { Duration::ZERO };
+        std::thread::sleep(delay.min(until.saturating_duration_since(Instant::now())));
     }
 }
 
@@ -199,13 +199,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_woken_in_vain_looks_less_often_and_after_a_calm_at_once() {
-        let mut rested = Duration::ZERO;
-        let rests = [0, 0, 5, 99, 20, 0, 0, 0, 0, 0].map(|slept| {
-            rested = rest(rested, Duration::from_millis(slept));
-            rested.as_millis()
+    fn a_wait_woken_without_success_checks_less_often_until_it_has_slept_long() {
+        let mut delay = Duration::ZERO;
+        let delays = [0, 0, 5, 99, 20, 0, 0, 0, 0, 0].map(|slept| {
+            delay = check_delay(delay, Duration::from_millis(slept));
+            delay.as_millis()
         });
-        assert_eq!(rests, [1, 2, 4, 8, 16, 32, 64, 128, 200, 200]);
-        assert_eq!(rest(rested, CALM), Duration::ZERO);
+        assert_eq!(delays, [1, 2, 4, 8, 16, 32, 64, 128, 200, 200]);
+        assert_eq!(check_delay(delay, LONG_SLEEP), Duration::ZERO);
     }
 }

@@ -207,7 +207,7 @@ pub(crate) struct Call<'a> {
     pub query: Params,
     /// The fields of its body.
     pub body: Params,
-    /// The decoded part of the path for which the endpoint has a name in braces.
+    /// The decoded part of the path for which the route has a name in braces.
     pub parameter: String,
     /// The memory that its body takes.
     pub memory: Cell<Reservation>,
@@ -246,7 +246,7 @@ impl Call<'_> {
             return Ok(response.into());
         }
         if seconds <= 0.0 || self.is_head() || self.app.is_stopping() {
-            return Ok(wait.nothing_came(self.app.is_stopping()).into());
+            return Ok(wait.response_without_result(self.app.is_stopping()).into());
         }
         let until = Instant::now().checked_add(Duration::from_secs_f64(seconds));
         self.add_long_poll(wait, until)

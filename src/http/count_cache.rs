@@ -13,7 +13,7 @@ use crate::store::Store;
 pub(super) type Counts = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// A count that took longer than this is reused for a while even if the store has changed.
-const CHEAP: Duration = Duration::from_millis(50);
+const SLOW_COUNT: Duration = Duration::from_millis(50);
 /// How long counts are reused if the feed has no change since: other implementations leave no entry in it.
 const MAX_AGE: Duration = Duration::from_secs(2);
 
@@ -40,7 +40,7 @@ impl CountCache {
             let age = taken.at.elapsed();
             let is_same = taken.feed == feed && age < MAX_AGE;
             // At most a tenth of the time is spent counting.
-            if is_same || (taken.took > CHEAP && age < taken.took * 10) {
+            if is_same || (taken.took > SLOW_COUNT && age < taken.took * 10) {
                 return Ok(Arc::clone(&taken.counts));
             }
         }

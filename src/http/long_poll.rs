@@ -135,7 +135,7 @@ impl LongPolls {
     /// that thread.
     pub(crate) fn answer_all(&self, responder: &dyn Responder) {
         let mut all = Vec::new();
-        self.visit(|number, request| all.push((number, request.wait.nothing_came(true))));
+        self.visit(|number, request| all.push((number, request.wait.response_without_result(true))));
         for (number, response) in all {
             if let Some(request) = self.take(number) {
                 // A stream was given its response when it began.
@@ -206,7 +206,7 @@ impl LongPolls {
             let is_found = matches!(looked, Ok(Some(_)));
             let response = match looked {
                 Ok(Some(response)) => Some(response),
-                Ok(None) => responder.is_stopping().then(|| wait.nothing_came(true)),
+                Ok(None) => responder.is_stopping().then(|| wait.response_without_result(true)),
                 Err(error) => Some(error.into()),
             };
             if let Some(response) = response {

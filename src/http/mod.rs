@@ -27,7 +27,6 @@ mod changes;
 mod concurrency_tests;
 mod context;
 mod count_cache;
-mod endpoints;
 #[doc(hidden)]
 pub(crate) mod fuzzing;
 pub(crate) mod handlers;
@@ -36,6 +35,7 @@ mod long_poll;
 mod metrics;
 mod responder;
 mod router;
+mod routes;
 mod server;
 mod session;
 mod streams;
@@ -50,6 +50,6 @@ mod watcher;
 use crate::sync;
 
 pub(crate) use context::{AgreeToRoutes, RouteRules};
-pub use endpoints::document;
+pub use routes::document;
 pub(crate) use server::{ServeOptions, ServerAddresses, TokenRule, serve};
 pub(crate) use transport::catch_panic::is_panic_caught;

@@ -37,7 +37,7 @@ pub(crate) struct Trace {
     pub method: String,
     /// The path as it was sent.
     pub path: String,
-    /// The path pattern of its endpoint; empty when it has none.
+    /// The path pattern of its route; empty when it has none.
     pub pattern: &'static str,
 }
 
@@ -49,7 +49,7 @@ impl Trace {
     }
 
     /// Makes the trace of bytes that are not a request.
-    pub(crate) fn of_garbage() -> Self {
+    pub(crate) fn of_invalid_request() -> Self {
         Self { received_at: Instant::now(), method: String::new(), path: String::new(), pattern: "" }
     }
 }

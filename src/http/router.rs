@@ -4,14 +4,14 @@ use std::cell::Cell;
 
 use super::api::params::{Params, decode};
 use super::context::{App, Call, HandlerResult};
-use super::endpoints::{ENDPOINTS, Endpoint};
 use super::responder::Trace;
+use super::routes::{HttpRoute, ROUTES};
 use super::transport::catch_panic::catch_panic;
 use super::transport::request::{HttpRequest, MAX_BODY};
 use super::transport::response::HttpResponse;
 use super::transport::service::{HttpService, Reply, Ticket};
 
-/// The path of the endpoint that is served while all other requests wait for the store.
+/// The path of the route that is served while all other requests wait for the store.
 const HEALTH_PATH: &str = "/healthz";
 
 impl HttpService for App {
@@ -55,7 +55,7 @@ impl HttpService for App {
     }
 
     fn refused(&self, refusal: &HttpResponse) {
-        self.record(&Trace::of_garbage(), refusal);
+        self.record(&Trace::of_invalid_request(), refusal);
     }
 }
 
@@ -63,10 +63,10 @@ impl HttpService for App {
 fn check_head(app: &App, head: &HttpRequest, pattern: &mut &'static str) -> Result<usize, HttpResponse> {
     app.auth.check(head)?;
     let operation = match find(&head.method, &head.path) {
-        EndpointMatch::Found(endpoint, _) => &endpoint.operation,
-        EndpointMatch::Options(_) => return Ok(0),
-        EndpointMatch::OtherMethods(allow) => return Err(method_not_allowed(allow)),
-        EndpointMatch::NoPath => return Err(unknown_route()),
+        RouteMatch::Found(route, _) => &route.operation,
+        RouteMatch::Options(_) => return Ok(0),
+        RouteMatch::OtherMethods(allow) => return Err(method_not_allowed(allow)),
+        RouteMatch::NoPath => return Err(unknown_route()),
     };
     *pattern = operation.path;
     if operation.needs_management && !app.allows_management {
@@ -82,13 +82,13 @@ fn check_head(app: &App, head: &HttpRequest, pattern: &mut &'static str) -> Resu
 
 /// Reads the parameters of a request and calls its handler.
 fn handle(app: &App, mut request: HttpRequest, ticket: Ticket, trace: &mut Trace) -> HandlerResult {
-    let (Endpoint { operation, run }, parameter) = match find(&request.method, &request.path) {
-        EndpointMatch::Found(endpoint, parameter) => (endpoint, parameter),
-        EndpointMatch::Options(allow) => {
+    let (HttpRoute { operation, run }, parameter) = match find(&request.method, &request.path) {
+        RouteMatch::Found(route, parameter) => (route, parameter),
+        RouteMatch::Options(allow) => {
             return Ok(HttpResponse::no_content().with_header("Allow", allow).into());
         }
-        EndpointMatch::OtherMethods(allow) => return Err(method_not_allowed(allow)),
-        EndpointMatch::NoPath => return Err(unknown_route()),
+        RouteMatch::OtherMethods(allow) => return Err(method_not_allowed(allow)),
+        RouteMatch::NoPath => return Err(unknown_route()),
     };
     trace.pattern = operation.path;
     let parameter = decode(parameter.unwrap_or_default(), false)?;
@@ -120,46 +120,45 @@ fn unknown_route() -> HttpResponse {
 }
 
 /// The result of looking up a method and a path.
-enum EndpointMatch<'a> {
-    /// An endpoint, and the part of the path that is its parameter.
-    Found(&'static Endpoint, Option<&'a str>),
+enum RouteMatch<'a> {
+    /// A route, and the part of the path that is its parameter.
+    Found(&'static HttpRoute, Option<&'a str>),
     /// An OPTIONS request; the value is the `Allow` header.
     Options(String),
-    /// A path whose endpoints have other methods; the value is the `Allow` header.
+    /// A path whose routes have other methods; the value is the `Allow` header.
     OtherMethods(String),
-    /// A path without endpoints.
+    /// A path without routes.
     NoPath,
 }
 
-/// Finds the endpoint of a request.
-fn find<'a>(method: &str, path: &'a str) -> EndpointMatch<'a> {
+/// Finds the route of a request.
+fn find<'a>(method: &str, path: &'a str) -> RouteMatch<'a> {
     if path == "*" {
-        return EndpointMatch::Options("GET, HEAD, POST, PATCH, DELETE, OPTIONS".to_string());
+        return RouteMatch::Options("GET, HEAD, POST, PATCH, DELETE, OPTIONS".to_string());
     }
     let wanted = if method == "HEAD" { "GET" } else { method };
     // A literal path goes before one with a parameter.
-    let is_literal = !path.contains('{') && ENDPOINTS.iter().any(|endpoint| endpoint.operation.path == path);
+    let is_literal = !path.contains('{') && ROUTES.iter().any(|route| route.operation.path == path);
     let matching = || {
-        let match_path = move |endpoint: &'static Endpoint| match is_literal {
-            true => (endpoint.operation.path == path).then_some((endpoint, None)),
-            false => match_pattern(endpoint.operation.path, path).map(|parameter| (endpoint, parameter)),
+        let match_path = move |route: &'static HttpRoute| match is_literal {
+            true => (route.operation.path == path).then_some((route, None)),
+            false => match_pattern(route.operation.path, path).map(|parameter| (route, parameter)),
         };
-        ENDPOINTS.iter().filter_map(match_path)
+        ROUTES.iter().filter_map(match_path)
     };
-    if let Some((endpoint, parameter)) = matching().find(|(endpoint, _)| endpoint.operation.method == wanted)
-    {
-        return EndpointMatch::Found(endpoint, parameter);
+    if let Some((route, parameter)) = matching().find(|(route, _)| route.operation.method == wanted) {
+        return RouteMatch::Found(route, parameter);
     }
-    let mut methods: Vec<&str> = matching().map(|(endpoint, _)| endpoint.operation.method).collect();
+    let mut methods: Vec<&str> = matching().map(|(route, _)| route.operation.method).collect();
     if methods.is_empty() {
-        return EndpointMatch::NoPath;
+        return RouteMatch::NoPath;
     }
     if methods.contains(&"GET") {
         methods.push("HEAD");
     }
     methods.push("OPTIONS");
     let allow = methods.join(", ");
-    if method == "OPTIONS" { EndpointMatch::Options(allow) } else { EndpointMatch::OtherMethods(allow) }
+    if method == "OPTIONS" { RouteMatch::Options(allow) } else { RouteMatch::OtherMethods(allow) }
 }
 
 /// Returns whether a path matches a pattern, and the part of the path that is its parameter.

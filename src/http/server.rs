@@ -21,7 +21,7 @@ use super::transport::memory::MemoryTrimmer;
 use super::transport::reactor::Reactor;
 use super::transport::request_queue::MAX_WORKING;
 use super::transport::socket::ListenSocket;
-use super::transport::socket_file::SocketFile;
+use super::transport::unix_socket::SocketFile;
 use super::watcher::{Watcher, forward_feed};
 use crate::error::{Error, Result};
 use crate::signals::not_ignored;
@@ -29,13 +29,13 @@ use crate::store::{Store, stop_waiting_for_locks};
 use crate::workspace::Config;
 
 /// The interval at which deadlines and signals are checked.
-const TICK: Duration = Duration::from_millis(100);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long requests may go on waiting for a lock while the server stops.
-const LOCK_TIME: Duration = Duration::from_secs(3);
+const STOP_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a server that stops waits for clients to take their responses.
-const STOP_TIME: Duration = Duration::from_secs(4);
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How the server runs.
 pub(crate) struct ServeOptions {
@@ -192,18 +192,18 @@ impl Server {
             };
             let started = start().map_err(|error| Error::io("start", "a thread", error));
             while started.is_ok() && !self.stop.load(Ordering::SeqCst) {
-                std::thread::sleep(TICK);
+                std::thread::sleep(CHECK_INTERVAL);
                 app.reactor.sweep(app);
                 memory.trim_after_burst(app.reactor.body_bytes() + app.reactor.response_bytes());
             }
             app.stop();
             let stopped = Instant::now();
-            while !app.reactor.is_quiet() && stopped.elapsed() < STOP_TIME {
-                if stopped.elapsed() > LOCK_TIME {
+            while !app.reactor.is_quiet() && stopped.elapsed() < STOP_TIMEOUT {
+                if stopped.elapsed() > STOP_LOCK_TIMEOUT {
                     app.submit_batcher.close();
                     stop_waiting_for_locks();
                 }
-                std::thread::sleep(TICK / 10);
+                std::thread::sleep(CHECK_INTERVAL / 10);
             }
             app.reactor.end();
             app.submit_readers.close();

@@ -15,9 +15,9 @@ use crate::store::Store;
 
 /// The interval at which an otherwise silent stream gets a comment, so that no proxy takes the connection for
 /// dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// The delay before sending to a client that is behind is tried again.
-const RETRY: Duration = Duration::from_millis(20);
+const RETRY_DELAY: Duration = Duration::from_millis(20);
 /// The interval at which the output of a run is read.
 const LOG_INTERVAL: Duration = Duration::from_millis(250);
 /// The maximum number of changes that are read at once for a client that is behind.
@@ -78,7 +78,7 @@ impl StreamTimers {
         self.retry_at = None;
         let is_keep_alive = self.keep_alive_at.is_some_and(|at| at <= now);
         if is_keep_alive || self.keep_alive_at.is_none() || streams.is_empty() {
-            self.keep_alive_at = (!streams.is_empty()).then_some(now + KEEP_ALIVE);
+            self.keep_alive_at = (!streams.is_empty()).then_some(now + KEEP_ALIVE_INTERVAL);
         }
         for (number, ticket, wait) in streams {
             let takes_comments = !matches!(wait, WaitFor::RunLog(_));
@@ -95,7 +95,7 @@ impl StreamTimers {
                 StreamStep::Waiting(wait) => polls.update(number, wait),
                 StreamStep::Behind(wait) => {
                     polls.update(number, wait);
-                    self.retry_at = Some(now + RETRY);
+                    self.retry_at = Some(now + RETRY_DELAY);
                 }
                 StreamStep::Finished => {
                     responder.finish(ticket);

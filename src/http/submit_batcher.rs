@@ -14,7 +14,7 @@ use super::transport::response::HttpResponse;
 use crate::error::{Error, Result};
 use crate::model::NewTask;
 use crate::store::{Store, Submitted};
-use crate::workspace::Checked;
+use crate::workspace::CheckedSubmit;
 
 /// The maximum number of submits in one batch: the response to the first of them waits for the last.
 const MAX_BATCH: usize = 128;
@@ -52,8 +52,8 @@ impl SubmitBatcher {
     }
 
     /// Queues a submit, which is answered as soon as it is durable. Returns the request when the queue is closed.
-    pub(crate) fn submit(&self, request: Deferred, checked: Checked) -> Option<Deferred> {
-        let Checked { task, warnings } = checked;
+    pub(crate) fn submit(&self, request: Deferred, checked: CheckedSubmit) -> Option<Deferred> {
+        let CheckedSubmit { task, warnings } = checked;
         let queued = QueuedSubmit { task, warnings, request };
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match sender.as_ref() {

@@ -14,7 +14,7 @@ use crate::model::json::{self, Object};
 use crate::model::limits;
 use crate::store::Store;
 use crate::workspace::{
-    BaseDir, Checked, Config, Fingerprints, SUBMIT_FIELDS, SubmitContext, SubmitRequest, SubmitValue,
+    BaseDir, CheckedSubmit, Config, Fingerprints, SUBMIT_FIELDS, SubmitContext, SubmitRequest, SubmitValue,
     check_submit,
 };
 
@@ -23,7 +23,8 @@ pub(super) const MAX_FILES: u64 = 1024 * 1024 * 1024;
 /// The largest metadata, in bytes as they are written.
 const MAX_METADATA: usize = 1024 * 1024;
 /// The fields of which each marks agent-lanes' form.
-const FULL: [&str; 5] = ["workspace_id", "workspace_root", "request_path", "response_path", "checkpoint_id"];
+const FULL_FORM_FIELDS: [&str; 5] =
+    ["workspace_id", "workspace_root", "request_path", "response_path", "checkpoint_id"];
 
 /// A task to submit whose files have not been read yet.
 pub(crate) struct SubmitDraft {
@@ -45,7 +46,7 @@ impl SubmitDraft {
         key: Option<String>,
         files: &Fingerprints,
     ) -> Result<Self> {
-        let is_full = FULL.iter().any(|name| body.has(name));
+        let is_full = FULL_FORM_FIELDS.iter().any(|name| body.has(name));
         let (config, mut request) =
             if is_full { full(config, paths, body)? } else { (config.clone(), short(body)?) };
         request.key = key;
@@ -60,7 +61,7 @@ impl SubmitDraft {
     ///
     /// # Errors
     /// `Invalid` when the task breaks a rule or a file cannot be read.
-    pub(crate) fn check(self, store: &Store) -> Result<Checked> {
+    pub(crate) fn check(self, store: &Store) -> Result<CheckedSubmit> {
         let base = BaseDir::at(&self.config.workspace_root);
         let context = SubmitContext {
             for_client: true,

@@ -77,7 +77,7 @@ impl WaitFor {
     }
 
     /// Returns the response for a wait that ends without a result, in time or because the server stops.
-    pub(crate) fn nothing_came(&self, is_stopping: bool) -> HttpResponse {
+    pub(crate) fn response_without_result(&self, is_stopping: bool) -> HttpResponse {
         match self {
             Self::ClaimableTask(_) | Self::Claim { .. } => ok([("task", Value::Null)]),
             _ if is_stopping => HttpResponse::stopping(),

@@ -21,19 +21,21 @@ use crate::model::json::Object;
 use crate::store::{Registration, Store, WorkerInfo};
 
 /// The interval at which some requests are checked although no change concerns them.
-const SLOW_CHECK: Duration = Duration::from_secs(2);
+const SLOW_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// The maximum number of requests in one slow check.
 const MAX_SLOW_LOOKS: usize = 100;
 /// The minimum time between two alarms.
-const ALARM_PAUSE: Duration = Duration::from_millis(50);
+const MIN_ALARM_INTERVAL: Duration = Duration::from_millis(50);
 /// The interval at which the thread that waits for the feed checks whether the server ends.
-const STOP_CHECK: Duration = Duration::from_millis(250);
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Passes notifications of the store's feed on to the watcher until the server ends.
 pub(super) fn forward_feed(store: &Store, responder: &dyn Responder, signals: &Sender<WatcherSignal>) {
     let mut watch = store.watch_feed();
     while !responder.is_stopping() {
-        if watch.wait(Instant::now() + STOP_CHECK) && signals.send(WatcherSignal::StoreChanged).is_err() {
+        if watch.wait(Instant::now() + STOP_CHECK_INTERVAL)
+            && signals.send(WatcherSignal::StoreChanged).is_err()
+        {
             return;
         }
     }
@@ -77,7 +79,7 @@ impl<'a> Watcher<'a> {
             reader: ChangeReader::new(store)?,
             due: BTreeMap::new(),
             alarm_after: Instant::now(),
-            next_slow_check: Instant::now() + SLOW_CHECK,
+            next_slow_check: Instant::now() + SLOW_CHECK_INTERVAL,
             checked_up_to: 0,
             streams: StreamTimers::default(),
             registration: None,
@@ -101,7 +103,7 @@ impl<'a> Watcher<'a> {
             }
             changes.is_slow_check = Instant::now() >= self.next_slow_check;
             if changes.is_slow_check {
-                self.next_slow_check = Instant::now() + SLOW_CHECK;
+                self.next_slow_check = Instant::now() + SLOW_CHECK_INTERVAL;
             }
             if has_changed || changes.is_slow_check {
                 self.reader.read(self.store, &mut changes);
@@ -113,7 +115,7 @@ impl<'a> Watcher<'a> {
 
     fn wake_at(&self) -> Instant {
         if self.polls.len() == 0 {
-            return Instant::now() + SLOW_CHECK;
+            return Instant::now() + SLOW_CHECK_INTERVAL;
         }
         let now = self.store.now().wall;
         let alarm = self.due.values().flatten().min().map(|due| {
@@ -122,7 +124,7 @@ impl<'a> Watcher<'a> {
         });
         let mut wake = self.next_slow_check;
         // A request that a thread is busy with cannot be answered here, even when its time is up.
-        let soonest = Instant::now() + ALARM_PAUSE / 10;
+        let soonest = Instant::now() + MIN_ALARM_INTERVAL / 10;
         self.polls
             .visit(|_, request| wake = wake.min(request.until.map_or(wake, |until| until.max(soonest))));
         [alarm, self.streams.wake_at()].into_iter().flatten().fold(wake, Instant::min)
@@ -224,7 +226,7 @@ impl<'a> Watcher<'a> {
         let mut expired = Vec::new();
         self.polls.visit(|number, request| {
             if request.until.is_some_and(|until| until <= now) {
-                expired.push((number, request.wait.nothing_came(false)));
+                expired.push((number, request.wait.response_without_result(false)));
             }
         });
         for (number, response) in expired {
@@ -241,7 +243,7 @@ impl<'a> Watcher<'a> {
         for (lane, due) in &self.due {
             if due.is_some_and(|due| due <= now) {
                 changes.lanes.entry(lane.clone()).or_insert(1);
-                self.alarm_after = Instant::now() + ALARM_PAUSE;
+                self.alarm_after = Instant::now() + MIN_ALARM_INTERVAL;
             }
         }
     }

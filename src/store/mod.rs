@@ -34,7 +34,7 @@
 //! | `outbox.rs` | `add_to_outbox`, `remove_from_outbox`, `outbox` |
 //! | `conversation_locks.rs` | `conversation_lock_path`, `remove_stale_conversation_locks` |
 //! | `lane_settings.rs` | `paused`, `pause`, `resume`, `lane_descriptions`, `change_lane_descriptions` |
-//! | `routes.rs` | `routes_text`, `routes_path`, `routes`, `change_routes`, `routes_version` |
+//! | `dispatch_routes.rs` | `routes_text`, `routes_path`, `routes`, `change_routes`, `routes_version` |
 //! | `vendor_cooldowns.rs` | `cooldowns`, `active_cooldowns`, `change_cooldown`, `pause_vendor`, `resume_vendor` |
 //! | `usage_log.rs` | `append_usage`, `usage` |
 //! | `server_token.rs` | `server_token_file` |
@@ -57,6 +57,7 @@ mod conversation_locks;
 mod correlation_file;
 mod diagnostics;
 mod dir;
+mod dispatch_routes;
 mod feed;
 mod file_tail;
 mod fsck;
@@ -75,7 +76,6 @@ mod progress;
 mod quarantine;
 mod request_file;
 mod response_delivery;
-mod routes;
 mod scan;
 mod server_token;
 mod submit;
@@ -95,6 +95,7 @@ pub(crate) use attempt_files::AttemptDir;
 pub(crate) use claim_next::ClaimRequest;
 pub use claim_next::LaneQuery;
 pub use clock::{Clock, Entropy};
+pub(crate) use dispatch_routes::FileVersion;
 pub use feed::{FeedCursor, FeedEntry};
 pub use fsck::{FsckReport, Severity};
 pub use gc::GcPlan;
@@ -106,7 +107,6 @@ pub(crate) use lock::stop_waiting_for_locks;
 pub(crate) use own_files::{is_linked_into_store, lies_in_store};
 pub(crate) use private_files::PrivateFiles;
 pub(crate) use progress::ProgressListener;
-pub(crate) use routes::FileVersion;
 pub(crate) use server_token::new_secret;
 pub use submit::Submitted;
 pub use transfer::ImportReport;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::base_dir::BaseDir;
-use super::ownership::{FoundConfig, Passed};
+use super::ownership::{FoundConfig, PathEntries};
 use super::paths::{absolute, resolve, resolve_past, show};
 use super::text_file::TextFile;
 use super::trust::is_in_repository;
@@ -97,7 +97,7 @@ impl Config {
 
     fn read(path: &Path, found: Option<FoundConfig>, store_override: Option<&Path>) -> Result<Self> {
         let here = BaseDir::current();
-        let mut passed = Passed::new();
+        let mut passed = PathEntries::new();
         let file = found.as_ref().map_or(path, |found| &found.file);
         let path =
             resolve_past(&here.absolute(file)?, &mut |path, metadata| passed.push((path.into(), metadata)))?;
@@ -126,7 +126,7 @@ impl Config {
         let store_root = match store_override {
             Some(store) => here.real(store)?,
             None => {
-                let mut passed = Passed::new();
+                let mut passed = PathEntries::new();
                 let root = resolve_past(&queue_root, &mut |path, metadata| {
                     passed.push((path.into(), metadata));
                 })?;

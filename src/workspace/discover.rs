@@ -13,7 +13,7 @@ pub(super) const CONFIG_PLACES: [&str; 2] = ["handoff/handoff.yaml", ".agent-lan
 
 /// What the user specified about the workspace; the caller has merged flags and environment.
 #[derive(Clone, Copy, Debug)]
-pub struct Locate<'a> {
+pub struct LocateOptions<'a> {
     /// `--config`, relative to `base`.
     pub config: Option<&'a Path>,
     /// `--store`, relative to `base`; overrides the configuration's `queue_root`.
@@ -30,7 +30,7 @@ pub struct Locate<'a> {
 /// # Errors
 /// `Config` when there is none of these; otherwise as [`Config::load`] for what was named, and as
 /// [`Config::load_found`] for what was found.
-pub(crate) fn locate(request: &Locate<'_>) -> Result<Config> {
+pub(crate) fn locate(request: &LocateOptions<'_>) -> Result<Config> {
     let store = request.store.map(|store| request.base.absolute(store)).transpose()?;
     if let Some(config) = request.config {
         return Config::load(&request.base.absolute(config)?, store.as_deref());
@@ -85,7 +85,7 @@ mod tests {
 
     fn find(cwd: &Path, config: Option<&str>, store: Option<&str>) -> Result<Config> {
         let identity = Identity::of_process(None);
-        locate(&Locate {
+        locate(&LocateOptions {
             config: config.map(Path::new),
             store: store.map(Path::new),
             base: &BaseDir::at(cwd),

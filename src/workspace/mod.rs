@@ -29,7 +29,7 @@ pub(crate) use crate::model::limits::key as check_key;
 pub use base_dir::BaseDir;
 pub use config::Config;
 pub(crate) use delivery::deliver;
-pub use discover::Locate;
+pub use discover::LocateOptions;
 pub(crate) use discover::{find_in, locate};
 pub(crate) use doctor::Diagnosis;
 pub use doctor::{DiagnosisLevel, DoctorOptions, doctor};
@@ -41,12 +41,12 @@ pub use ownership::Identity;
 pub(crate) use paths::{absolute, real_path};
 pub(crate) use scaffold::{InitOptions, init, init_pool};
 pub(crate) use sensitive_paths::is_in_secret_directory;
-pub(crate) use submit::{Checked, check_line};
+pub(crate) use submit::{CheckedSubmit, check_line};
 pub use submit::{SubmitContext, check_submit};
 pub use submit_request::SubmitRequest;
 pub(crate) use submit_request::{SUBMIT_FIELDS, SubmitField, SubmitValue};
 pub(crate) use trust::{
-    Choices, Standing, TrustRecord, TrustRecords, fingerprint, is_in_repository, state_home,
+    Choices, TrustRecord, TrustRecords, TrustState, fingerprint, is_in_repository, state_home,
 };
 pub(crate) use why::why;
 pub use yaml::check_nesting;

@@ -50,7 +50,7 @@ pub struct FoundConfig {
 }
 
 /// Everything on the way to a file: directories, links and the file itself.
-pub(super) type Passed = Vec<(PathBuf, Metadata)>;
+pub(super) type PathEntries = Vec<(PathBuf, Metadata)>;
 
 impl FoundConfig {
     /// Checks the file, its directory, the parent of that directory, and every link between them. `real` is the
@@ -58,7 +58,7 @@ impl FoundConfig {
     ///
     /// # Errors
     /// `Config` when another user can change one of them; the hint is the remedy.
-    pub(super) fn check_file(&self, real: &Path, passed: &Passed) -> Result<()> {
+    pub(super) fn check_file(&self, real: &Path, passed: &PathEntries) -> Result<()> {
         let found = format!("found {}", show(&self.file));
         let is_strict =
             |path: &Path| path == real || Some(path) == real.parent() || Some(path) == self.file.parent();
@@ -66,7 +66,7 @@ impl FoundConfig {
         // The root directory is not a component of a path, so the walk does not visit it.
         if self.holder == Path::new("/") {
             let metadata = std::fs::metadata("/").map_err(|error| Error::io("access", "/", error))?;
-            self.judge(Path::new("/"), &metadata, true, &found)?;
+            self.check_owner(Path::new("/"), &metadata, true, &found)?;
         }
         Ok(())
     }
@@ -75,30 +75,30 @@ impl FoundConfig {
     ///
     /// # Errors
     /// As [`FoundConfig::check_file`].
-    pub(super) fn check_store(&self, real: &Path, passed: &Passed) -> Result<()> {
+    pub(super) fn check_store(&self, real: &Path, passed: &PathEntries) -> Result<()> {
         let found = format!("found {}, and its queue_root {}", show(&self.file), show(real));
         self.check(passed, &found, |path| path == real, |_| false)
     }
 
     fn check(
         &self,
-        passed: &Passed,
+        passed: &PathEntries,
         found: &str,
         is_strict: impl Fn(&Path) -> bool,
         is_holder: impl Fn(&Path) -> bool,
     ) -> Result<()> {
         for (path, metadata) in passed {
             if metadata.is_symlink() || is_strict(path) {
-                self.judge(path, metadata, false, found)?;
+                self.check_owner(path, metadata, false, found)?;
             } else if is_holder(path) || holds_link(path, passed) {
-                self.judge(path, metadata, true, found)?;
+                self.check_owner(path, metadata, true, found)?;
             }
         }
         Ok(())
     }
 
     /// Refuses what others can change; in a sticky directory they cannot change existing entries.
-    fn judge(&self, path: &Path, metadata: &Metadata, sticky_helps: bool, found: &str) -> Result<()> {
+    fn check_owner(&self, path: &Path, metadata: &Metadata, sticky_helps: bool, found: &str) -> Result<()> {
         let named = shell_word(&self.file.to_string_lossy());
         if !self.identity.trusts(metadata.uid()) {
             let owner = metadata.uid();
@@ -126,7 +126,7 @@ impl FoundConfig {
 }
 
 /// Returns whether a followed link lies directly in `path`.
-fn holds_link(path: &Path, passed: &Passed) -> bool {
+fn holds_link(path: &Path, passed: &PathEntries) -> bool {
     passed.iter().any(|(other, metadata)| metadata.is_symlink() && other.parent() == Some(path))
 }
 

@@ -96,7 +96,7 @@ const TOOL_FILES: [&str; 39] = [
 
 /// Suffixes of document names, which nothing executes even on a file system that marks every file as
 /// executable.
-const DOCUMENTS: [&str; 11] =
+const DOCUMENT_SUFFIXES: [&str; 11] =
     ["adoc", "csv", "diff", "html", "json", "jsonl", "markdown", "md", "patch", "rst", "txt"];
 
 /// Directories that hold credentials.
@@ -129,10 +129,10 @@ const SECRET_FILES: [&str; 21] = [
 ];
 
 /// Suffixes of the names of keys and key stores.
-const SECRET_ENDS: [&str; 8] = ["jks", "kdbx", "key", "keystore", "p12", "pem", "pfx", "ppk"];
+const SECRET_SUFFIXES: [&str; 8] = ["jks", "kdbx", "key", "keystore", "p12", "pem", "pfx", "ppk"];
 
 /// The values of NAME for which `.env.NAME` is an example without secrets.
-const EXAMPLES: [&str; 4] = ["dist", "example", "sample", "template"];
+const EXAMPLE_SUFFIXES: [&str; 4] = ["dist", "example", "sample", "template"];
 
 /// Returns whether some program executes the file at `path`, relative to a workspace root, or reads it as
 /// configuration, judging by its name and those of its parent directories.
@@ -149,12 +149,12 @@ pub(super) fn is_secret(path: &Path) -> bool {
     // Backup copies made by editors and people are as secret as the originals.
     let file = file.trim_end_matches('~');
     let file = [".bak", ".old", ".orig"].iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file);
-    let is_env =
-        file.ends_with(".env") || file.strip_prefix(".env.").is_some_and(|rest| !EXAMPLES.contains(&rest));
+    let is_env = file.ends_with(".env")
+        || file.strip_prefix(".env.").is_some_and(|rest| !EXAMPLE_SUFFIXES.contains(&rest));
     directories.iter().any(|name| SECRET_DIRECTORIES.contains(&name.as_str()))
         || is_env
         || SECRET_FILES.contains(&file)
-        || file.rsplit_once('.').is_some_and(|(_, end)| SECRET_ENDS.contains(&end))
+        || file.rsplit_once('.').is_some_and(|(_, end)| SECRET_SUFFIXES.contains(&end))
 }
 
 /// Returns whether `path`, relative to a directory that a server allows, is or lies in a directory of credentials.
@@ -166,7 +166,7 @@ pub(crate) fn is_in_secret_directory(path: &Path) -> bool {
 
 /// Returns whether the file name of `path` is that of a document.
 pub(super) fn is_document(path: &Path) -> bool {
-    parts(path).1.rsplit_once('.').is_some_and(|(_, end)| DOCUMENTS.contains(&end))
+    parts(path).1.rsplit_once('.').is_some_and(|(_, end)| DOCUMENT_SUFFIXES.contains(&end))
 }
 
 /// Returns the components of a path in lower case: some file systems are case-insensitive.

@@ -42,7 +42,7 @@ impl<'a> SubmitContext<'a> {
 
 /// A request that passed every check.
 #[derive(Clone, Debug)]
-pub struct Checked {
+pub struct CheckedSubmit {
     /// The task for the store to create.
     pub task: NewTask,
     /// Warnings for the user, one line each.
@@ -53,7 +53,7 @@ pub struct Checked {
 ///
 /// # Errors
 /// `Invalid` when a value of the request is not valid, `Config` for the task file, `Io` when a file cannot be read.
-pub fn check_submit(context: &SubmitContext<'_>, request: SubmitRequest) -> Result<Checked> {
+pub fn check_submit(context: &SubmitContext<'_>, request: SubmitRequest) -> Result<CheckedSubmit> {
     let mut file = (SubmitRequest::default(), Vec::new());
     let mut stem = None;
     if let Some(path) = &request.task_file {
@@ -73,7 +73,7 @@ pub(crate) fn check_line(
     context: &SubmitContext<'_>,
     (number, line): (u64, &[u8]),
     common: SubmitRequest,
-) -> Result<Checked> {
+) -> Result<CheckedSubmit> {
     let source = format!("line {number}");
     let object = json::parse_line(line).map_err(|why| Error::invalid(format!("{source}: {why}")))?;
     if let Some(repeated) = std::str::from_utf8(line).ok().and_then(first_duplicate) {
@@ -101,7 +101,7 @@ fn check(
     mut request: SubmitRequest,
     (file, mut warnings): (SubmitRequest, Vec<String>),
     stem: Option<&str>,
-) -> Result<Checked> {
+) -> Result<CheckedSubmit> {
     let SubmitContext { config, base: cwd, now, for_client, fingerprints } = context;
     let rules = PathRules::new(config, cwd, *for_client)?.with(fingerprints.clone());
     if let Some(path) = request.prompt_file.as_mut().filter(|path| !path.as_os_str().is_empty()) {
@@ -176,7 +176,7 @@ fn check(
     };
     let not_before = start(*now, asked.not_before, asked.delay_seconds)?;
     let task = NewTask { spec, request, response_path, not_before };
-    Ok(Checked { task, warnings })
+    Ok(CheckedSubmit { task, warnings })
 }
 
 /// Returns `text` unless it is blank.

@@ -29,7 +29,7 @@ pub(super) struct PathRules<'a> {
 }
 
 /// The hint for a file that a task may not name.
-const NAME_ANOTHER: &str = "name another file, or leave it out to keep the answer in the store";
+const NAME_ANOTHER_HINT: &str = "name another file, or leave it out to keep the answer in the store";
 
 impl<'a> PathRules<'a> {
     /// Makes the rules of a workspace; `for_client` also refuses files that the client might not be able to read.
@@ -129,7 +129,7 @@ impl<'a> PathRules<'a> {
         }
         let metadata = std::fs::symlink_metadata(real).ok();
         if self.is_config(real, metadata.as_ref()) {
-            return refuse("the workspace's configuration", NAME_ANOTHER);
+            return refuse("the workspace's configuration", NAME_ANOTHER_HINT);
         }
         if metadata.as_ref().is_some_and(|metadata| !metadata.is_file() && !metadata.is_symlink()) {
             return refuse("not a regular file", "name a file that may be written");
@@ -140,7 +140,7 @@ impl<'a> PathRules<'a> {
             || (is_executable && !is_document(real))
             || self.is_program_of_workspace(real)
         {
-            return refuse("a file that programs execute or read as configuration", NAME_ANOTHER);
+            return refuse("a file that programs execute or read as configuration", NAME_ANOTHER_HINT);
         }
         Ok(())
     }
@@ -151,13 +151,13 @@ impl<'a> PathRules<'a> {
         let refuse = |what: &str, hint: &str| {
             Err(Error::invalid(format!("{label} is {what}: {}", show(real))).with_hint(hint))
         };
-        const COPY: &str = "copy what the worker is to read into a file of its own";
+        const COPY_HINT: &str = "copy what the worker is to read into a file of its own";
         if self.is_in_store(real)? {
-            return refuse("inside the state directory", COPY);
+            return refuse("inside the state directory", COPY_HINT);
         }
         let metadata = std::fs::symlink_metadata(real).ok();
         if self.is_config(real, metadata.as_ref()) {
-            return refuse("the workspace's configuration", COPY);
+            return refuse("the workspace's configuration", COPY_HINT);
         }
         if self.for_client && is_secret(real.strip_prefix(&self.root).unwrap_or(real)) {
             return refuse("of a kind that holds credentials", "submit it with the command line");
@@ -170,7 +170,7 @@ impl<'a> PathRules<'a> {
         }
         let is_linked = is_linked_into_store(self.store, &metadata);
         if is_linked.map_err(|error| Error::io("look through", self.store, error))? {
-            return refuse("a hard link into the state directory", COPY);
+            return refuse("a hard link into the state directory", COPY_HINT);
         }
         Ok(())
     }

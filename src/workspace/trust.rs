@@ -19,7 +19,7 @@ use crate::store::{FileVersion, PrivateFiles};
 /// The entries that mark the root of a repository.
 const REPOSITORY_MARKS: [&str; 4] = [".git", ".jj", ".hg", ".svn"];
 /// The number of trusted contents kept for one file: a server that changes a file records each of them.
-const MOST_DIGESTS: usize = 16;
+const MAX_DIGESTS: usize = 16;
 
 /// The settings of a file that choose what runs: the path of each, such as `dispatch.env`, and its value.
 pub(crate) type Choices = BTreeMap<String, Value>;
@@ -40,7 +40,7 @@ pub(crate) fn fingerprint(choices: &Choices) -> String {
 
 /// The relation of a file to its record of trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum TrustState {
     /// Its choices are trusted.
     Trusted,
     /// Nothing has been trusted yet.
@@ -64,9 +64,9 @@ pub(crate) struct TrustRecord {
 
 impl TrustRecord {
     /// Compares `choices` with the record.
-    pub(crate) fn standing(&self, choices: &Choices) -> Standing {
+    pub(crate) fn standing(&self, choices: &Choices) -> TrustState {
         if self.sha256.contains(&fingerprint(choices)) {
-            return Standing::Trusted;
+            return TrustState::Trusted;
         }
         let now = digests(choices);
         let keys = now.keys().chain(self.settings.keys());
@@ -74,7 +74,7 @@ impl TrustRecord {
             keys.filter(|key| now.get(*key) != self.settings.get(*key)).cloned().collect();
         changed.sort_unstable();
         changed.dedup();
-        Standing::Changed(changed)
+        TrustState::Changed(changed)
     }
 }
 
@@ -118,7 +118,7 @@ impl TrustRecords {
         let mut sha256 = self.find(path)?.map(|record| record.sha256).unwrap_or_default();
         sha256.retain(|before| *before != fingerprint(choices));
         sha256.push(fingerprint(choices));
-        sha256.drain(..sha256.len().saturating_sub(MOST_DIGESTS));
+        sha256.drain(..sha256.len().saturating_sub(MAX_DIGESTS));
         self.write(path, choices, sha256, now)
     }
 
@@ -209,9 +209,9 @@ mod tests {
         pairs.iter().map(|(key, value)| ((*key).to_string(), value.clone())).collect()
     }
 
-    fn standing(records: &TrustRecords, path: &Path, choices: &Choices) -> Standing {
+    fn standing(records: &TrustRecords, path: &Path, choices: &Choices) -> TrustState {
         let record = records.find(path).unwrap();
-        record.map_or(Standing::Unknown, |record| record.standing(choices))
+        record.map_or(TrustState::Unknown, |record| record.standing(choices))
     }
 
     #[test]
@@ -220,25 +220,28 @@ mod tests {
         let (records, path, now) =
             (TrustRecords::below(dir.path()), Path::new("/w/h.yaml"), Time::from_micros(0));
         let first = choices(&[("dispatch.command", json!("a")), ("dispatch.env", json!({"A": "1"}))]);
-        assert_eq!(standing(&records, path, &first), Standing::Unknown);
+        assert_eq!(standing(&records, path, &first), TrustState::Unknown);
         records.trust(path, &first, now).unwrap();
-        assert_eq!(standing(&records, path, &first), Standing::Trusted);
-        assert_eq!(standing(&records, Path::new("/w/other.yaml"), &first), Standing::Unknown);
+        assert_eq!(standing(&records, path, &first), TrustState::Trusted);
+        assert_eq!(standing(&records, Path::new("/w/other.yaml"), &first), TrustState::Unknown);
         let second = choices(&[("dispatch.args", json!(["x"])), ("dispatch.env", json!({"A": "2"}))]);
         let keys = ["dispatch.args", "dispatch.command", "dispatch.env"].map(str::to_string);
-        assert_eq!(standing(&records, path, &second), Standing::Changed(keys.to_vec()));
+        assert_eq!(standing(&records, path, &second), TrustState::Changed(keys.to_vec()));
         assert!(
-            matches!(standing(&records, path, &choices(&[])), Standing::Changed(_)),
+            matches!(standing(&records, path, &choices(&[])), TrustState::Changed(_)),
             "less is a change too"
         );
         records.trust(path, &second, now).unwrap();
-        assert!(matches!(standing(&records, path, &first), Standing::Changed(_)), "what was before is over");
+        assert!(
+            matches!(standing(&records, path, &first), TrustState::Changed(_)),
+            "what was before is over"
+        );
         records.trust_also(path, &first, now).unwrap();
-        assert_eq!(standing(&records, path, &first), Standing::Trusted);
-        assert_eq!(standing(&records, path, &second), Standing::Trusted);
+        assert_eq!(standing(&records, path, &first), TrustState::Trusted);
+        assert_eq!(standing(&records, path, &second), TrustState::Trusted);
         assert_eq!(records.all().unwrap().len(), 1);
         assert!(records.revoke(path).unwrap() && !records.revoke(path).unwrap());
-        assert_eq!(standing(&records, path, &first), Standing::Unknown);
+        assert_eq!(standing(&records, path, &first), TrustState::Unknown);
     }
 
     #[test]

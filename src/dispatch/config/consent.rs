@@ -12,7 +12,7 @@ use crate::model::Time;
 use crate::model::json::{self, Object};
 use crate::model::task::object;
 use crate::store::{FileVersion, Store};
-use crate::workspace::{Choices, Config, Standing, TrustRecords, is_in_repository};
+use crate::workspace::{Choices, Config, TrustRecords, TrustState, is_in_repository};
 
 /// Maximum number of settings in a refusal, and maximum number of characters of each.
 const MAX_SETTINGS_SHOWN: usize = 4;
@@ -54,9 +54,9 @@ impl ConsentPolicy {
         }
         for file in files.iter().filter(|file| file.needs_consent) {
             match self.standing(file)? {
-                Standing::Trusted => {}
-                Standing::Unknown => return Err(self.refusal(file, None)),
-                Standing::Changed(keys) => return Err(self.refusal(file, Some(&keys))),
+                TrustState::Trusted => {}
+                TrustState::Unknown => return Err(self.refusal(file, None)),
+                TrustState::Changed(keys) => return Err(self.refusal(file, Some(&keys))),
             }
         }
         Ok(())
@@ -66,9 +66,9 @@ impl ConsentPolicy {
     ///
     /// # Errors
     /// `Corrupt` or `Io` when the records cannot be read.
-    pub(crate) fn standing(&self, file: &FileChoices) -> Result<Standing> {
+    pub(crate) fn standing(&self, file: &FileChoices) -> Result<TrustState> {
         let record = self.records().map(|records| records.find(&file.path)).transpose()?.flatten();
-        Ok(record.map_or(Standing::Unknown, |record| record.standing(&file.choices)))
+        Ok(record.map_or(TrustState::Unknown, |record| record.standing(&file.choices)))
     }
 
     /// Records consent to the current settings of `files`.
@@ -96,7 +96,7 @@ impl ConsentPolicy {
         let records = self.records().ok_or_else(no_records_directory)?;
         let text = |routes: &Object| json::to_text(&object([("routes", routes.clone().into())]));
         for file in choices(workspace, Some((path, &text(before)))) {
-            if is_in_repository(&file.path) && self.standing(&file)? != Standing::Trusted {
+            if is_in_repository(&file.path) && self.standing(&file)? != TrustState::Trusted {
                 return Ok(());
             }
         }

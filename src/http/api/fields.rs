@@ -1,42 +1,48 @@
 //! The fields that requests may have.
 
-use super::params::{BODY, Field, Kind, MESSAGE, NAME, PATH, WORD, may, must};
+use super::params::{
+    Field, Kind, MAX_MESSAGE, MAX_NAME, MAX_PATH, MAX_SHORT_TEXT, MAX_TEXT, optional, required,
+};
 use crate::workspace::{SUBMIT_FIELDS, SubmitField, SubmitValue};
 
-pub(crate) const TEXT: Kind = Kind::Text(NAME);
-pub(crate) const WORDS: Kind = Kind::Text(WORD);
-pub(crate) const LONG: Kind = Kind::Text(MESSAGE);
-pub(crate) const FILE: Kind = Kind::Text(PATH);
+pub(crate) const NAME_TEXT: Kind = Kind::Text(MAX_NAME);
+pub(crate) const SHORT_TEXT: Kind = Kind::Text(MAX_SHORT_TEXT);
+pub(crate) const MESSAGE_TEXT: Kind = Kind::Text(MAX_MESSAGE);
+pub(crate) const PATH_TEXT: Kind = Kind::Text(MAX_PATH);
 pub(crate) const NO_QUERY: &[Field] = &[];
 pub(crate) const WAIT: Kind = Kind::Seconds(315_360_000.0);
 pub(crate) const LEASE: Kind = Kind::Seconds(2_592_000.0);
 pub(crate) const DELAY: Kind = Kind::Seconds(315_360_000.0);
-pub(crate) const CLASSES: Kind = Kind::Word(&["error", "timeout", "lost", "usage_limit", "permanent"]);
-pub(crate) const LANE_TEXT: Kind = TEXT;
+pub(crate) const CLASSES: Kind = Kind::OneOf(&["error", "timeout", "lost", "usage_limit", "permanent"]);
+pub(crate) const LANE_NAME: Kind = NAME_TEXT;
 
 pub(crate) const WAIT_SECONDS: Field =
-    may("wait_seconds", WAIT, "How long to wait for it, in seconds; the default is six hours.");
-pub(crate) const TOKEN: Field = must("claim_token", TEXT, "The token returned by claim.");
-pub(crate) const OWNER: Field = may("owner", WORDS, "The owner of the claim; `worker` by default.");
+    optional("wait_seconds", WAIT, "How long to wait for it, in seconds; the default is six hours.");
+pub(crate) const TOKEN: Field = required("claim_token", NAME_TEXT, "The token returned by claim.");
+pub(crate) const OWNER: Field = optional("owner", SHORT_TEXT, "The owner of the claim; `worker` by default.");
 pub(crate) const LEASE_SECONDS: Field =
-    may("lease_seconds", LEASE, "The length of the lease, in seconds; 7200 by default.");
-pub(crate) const BY: Field = may("by", WORDS, "Who makes the change; `api` by default.");
+    optional("lease_seconds", LEASE, "The length of the lease, in seconds; 7200 by default.");
+pub(crate) const BY: Field = optional("by", SHORT_TEXT, "Who makes the change; `api` by default.");
 pub(crate) const SINCE: Field =
-    may("since", Kind::Whole(0, i64::MAX), "The number of the last event that the client has.");
+    optional("since", Kind::Whole(0, i64::MAX), "The number of the last event that the client has.");
 
 /// The fields of `POST /tasks` in addition to [`SUBMIT_FIELDS`]: other names, and agent-lanes' form.
 const SUBMIT_ALSO: [Field; 7] = [
-    may("queue_name", LANE_TEXT, "The lane, as boards call it."),
-    may("description", Kind::Text(BODY), "The prompt, as boards call it; `prompt` takes precedence."),
-    may(
+    optional("queue_name", LANE_NAME, "The lane, as boards call it."),
+    optional(
+        "description",
+        Kind::Text(MAX_TEXT),
+        "The prompt, as boards call it; `prompt` takes precedence.",
+    ),
+    optional(
         "workspace_id",
-        WORDS,
+        SHORT_TEXT,
         "agent-lanes' form, which also needs correlation_id and the next three fields.",
     ),
-    may("workspace_root", FILE, "The workspace: the server's own, or one that it allows."),
-    may("request_path", FILE, "The file to work on."),
-    may("response_path", FILE, "The file that the answer is written to."),
-    may("checkpoint_id", WORDS, "An old name of correlation_id."),
+    optional("workspace_root", PATH_TEXT, "The workspace: the server's own, or one that it allows."),
+    optional("request_path", PATH_TEXT, "The file to work on."),
+    optional("response_path", PATH_TEXT, "The file that the answer is written to."),
+    optional("checkpoint_id", SHORT_TEXT, "An old name of correlation_id."),
 ];
 
 /// How many of [`SUBMIT_FIELDS`] a body may have.
@@ -56,7 +62,7 @@ pub(crate) const SUBMIT: &[Field] = &{
     while at < SUBMIT_FIELDS.len() {
         let field = &SUBMIT_FIELDS[at];
         if let Some(name) = field.body {
-            fields[filled] = may(name, kind_of(field), field.help);
+            fields[filled] = optional(name, kind_of(field), field.help);
             filled += 1;
         }
         at += 1;
@@ -72,7 +78,7 @@ pub(crate) const SUBMIT: &[Field] = &{
 const fn kind_of(field: &SubmitField) -> Kind {
     match field.value {
         SubmitValue::Text(most, _) => Kind::Text(most),
-        SubmitValue::Path(_) => FILE,
+        SubmitValue::Path(_) => PATH_TEXT,
         SubmitValue::Paths(_) | SubmitValue::Texts(_) => Kind::Texts,
         SubmitValue::Integer(least, most, _) => Kind::Whole(least, most),
         SubmitValue::Seconds(most, _) => Kind::Seconds(most),
@@ -82,45 +88,49 @@ const fn kind_of(field: &SubmitField) -> Kind {
 }
 
 pub(crate) const RESPOND: &[Field] = &[
-    must("body", Kind::Text(BODY), "The answer."),
-    may("claim_token", TEXT, "The token returned by claim; not needed for a task that is not claimed."),
-    may("reviewer", WORDS, "Who answers; `worker` by default."),
-    may("status", Kind::Word(&["completed", "failed"]), "The result; `completed` by default."),
-    may("failure_class", CLASSES, "Why it failed; `error` by default."),
-    may(
+    required("body", Kind::Text(MAX_TEXT), "The answer."),
+    optional(
+        "claim_token",
+        NAME_TEXT,
+        "The token returned by claim; not needed for a task that is not claimed.",
+    ),
+    optional("reviewer", SHORT_TEXT, "Who answers; `worker` by default."),
+    optional("status", Kind::OneOf(&["completed", "failed"]), "The result; `completed` by default."),
+    optional("failure_class", CLASSES, "Why it failed; `error` by default."),
+    optional(
         "verdict",
-        Kind::Word(&["accept", "accept-with-follow-ups", "needs-revision"]),
+        Kind::OneOf(&["accept", "accept-with-follow-ups", "needs-revision"]),
         "The verdict of a review.",
     ),
-    may("blocking_count", Kind::Whole(0, 1_000_000), "The number of blocking findings."),
-    may("nonblocking_count", Kind::Whole(0, 1_000_000), "The number of findings that do not block."),
-    may("follow_up_required", Kind::Flag, "Whether more work is requested."),
-    may("expect_sha256", TEXT, "The SHA-256 of the request as the worker read it."),
-    may("metadata", Kind::Map, "Free-form values."),
+    optional("blocking_count", Kind::Whole(0, 1_000_000), "The number of blocking findings."),
+    optional("nonblocking_count", Kind::Whole(0, 1_000_000), "The number of findings that do not block."),
+    optional("follow_up_required", Kind::Flag, "Whether more work is requested."),
+    optional("expect_sha256", NAME_TEXT, "The SHA-256 of the request as the worker read it."),
+    optional("metadata", Kind::Map, "Free-form values."),
 ];
 
-const ONE_MODEL: Field = may("model", TEXT, "One of its models; all by default.");
+const ONE_MODEL: Field = optional("model", NAME_TEXT, "One of its models; all by default.");
 pub(crate) const PAUSE_VENDOR: &[Field] = &[
     ONE_MODEL,
-    may("for_seconds", DELAY, "How long, in seconds; until it is resumed by default."),
-    may("until", Kind::Time, "The end of the pause, instead of its length."),
-    may("reason", LONG, "Why."),
+    optional("for_seconds", DELAY, "How long, in seconds; until it is resumed by default."),
+    optional("until", Kind::Time, "The end of the pause, instead of its length."),
+    optional("reason", MESSAGE_TEXT, "Why."),
 ];
 pub(crate) const RESUME_VENDOR: &[Field] = &[ONE_MODEL];
 pub(crate) const CREATE_LANE: &[Field] =
-    &[must("name", LANE_TEXT, "The lane."), may("description", LONG, "What it is for.")];
+    &[required("name", LANE_NAME, "The lane."), optional("description", MESSAGE_TEXT, "What it is for.")];
 pub(crate) const EDIT_LANE: &[Field] = &[
-    may("name", LANE_TEXT, "A new name; only of a lane without tasks."),
-    may("description", LONG, "What it is for."),
-    may("paused", Kind::Flag, "Whether its tasks cannot be claimed."),
-    may("reason", LONG, "Why it is paused."),
+    optional("name", LANE_NAME, "A new name; only of a lane without tasks."),
+    optional("description", MESSAGE_TEXT, "What it is for."),
+    optional("paused", Kind::Flag, "Whether its tasks cannot be claimed."),
+    optional("reason", MESSAGE_TEXT, "Why it is paused."),
 ];
 
 const SETTINGS: &str = "The keys of a route in handoff.yaml. Those that choose programs, models, arguments, environment, \
     directories or rights, and wider limits, are accepted only with --allow-route-programs.";
 pub(crate) const CREATE_ROUTE: &[Field] = &[
-    may("lane", LANE_TEXT, "The lane."),
-    may("queue_name", LANE_TEXT, "The same, as boards call it."),
-    must("settings", Kind::Map, SETTINGS),
+    optional("lane", LANE_NAME, "The lane."),
+    optional("queue_name", LANE_NAME, "The same, as boards call it."),
+    required("settings", Kind::Map, SETTINGS),
 ];
-pub(crate) const EDIT_ROUTE: &[Field] = &[must("settings", Kind::Map, SETTINGS)];
+pub(crate) const EDIT_ROUTE: &[Field] = &[required("settings", Kind::Map, SETTINGS)];

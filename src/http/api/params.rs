@@ -14,15 +14,15 @@ use crate::model::{ClaimToken, Time};
 
 /// The maximum length of a name, in characters. These limits are not lower than those of the queue, which are in
 /// bytes.
-pub(crate) const NAME: usize = 200;
+pub(crate) const MAX_NAME: usize = 200;
 /// The maximum length of a short text, such as an owner or a reason, in characters.
-pub(crate) const WORD: usize = 1000;
+pub(crate) const MAX_SHORT_TEXT: usize = 1000;
 /// The maximum length of a path, in characters.
-pub(crate) const PATH: usize = 4096;
+pub(crate) const MAX_PATH: usize = 4096;
 /// The maximum length of a message, in characters.
-pub(crate) const MESSAGE: usize = 128 * 1024;
+pub(crate) const MAX_MESSAGE: usize = 128 * 1024;
 /// The maximum length of a prompt or an answer, in characters.
-pub(crate) const BODY: usize = MAX_BODY;
+pub(crate) const MAX_TEXT: usize = MAX_BODY;
 /// The number of characters of an unknown name that an error message repeats.
 const MAX_SHOWN: usize = 60;
 /// The maximum number of items of a list.
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     /// Text of at most this many characters.
     Text(usize),
     /// One of these texts.
-    Word(&'static [&'static str]),
+    OneOf(&'static [&'static str]),
     /// A time in RFC 3339.
     Time,
     /// A whole number within these bounds.
@@ -50,7 +50,7 @@ pub(crate) enum Kind {
     /// A list of texts; in a query, a field that may be repeated.
     Texts,
     /// A list of some of these texts.
-    Words(&'static [&'static str]),
+    SomeOf(&'static [&'static str]),
     /// A list of objects, which the handler checks one by one.
     Items,
     /// An object.
@@ -71,12 +71,12 @@ pub(crate) struct Field {
 }
 
 /// Makes an optional field.
-pub(crate) const fn may(name: &'static str, kind: Kind, about: &'static str) -> Field {
+pub(crate) const fn optional(name: &'static str, kind: Kind, about: &'static str) -> Field {
     Field { name, kind, is_required: false, about }
 }
 
 /// Makes a required field.
-pub(crate) const fn must(name: &'static str, kind: Kind, about: &'static str) -> Field {
+pub(crate) const fn required(name: &'static str, kind: Kind, about: &'static str) -> Field {
     Field { name, kind, is_required: true, about }
 }
 
@@ -85,13 +85,13 @@ impl Kind {
     fn expected(self) -> String {
         match self {
             Self::Text(most) => format!("text of at most {most} characters"),
-            Self::Word(words) => format!("one of {}", words.join(", ")),
+            Self::OneOf(words) => format!("one of {}", words.join(", ")),
             Self::Time => "an RFC 3339 time".to_string(),
             Self::Whole(least, most) => format!("a whole number from {least} to {most}"),
             Self::Seconds(most) => format!("a number of seconds from 0 to {most}"),
             Self::Flag => "true or false".to_string(),
             Self::Texts => format!("a list of at most {MAX_TEXTS} texts"),
-            Self::Words(words) => format!("some of {}", words.join(", ")),
+            Self::SomeOf(words) => format!("some of {}", words.join(", ")),
             Self::Items => format!("a list of 1 to {MAX_TEXTS} objects"),
             Self::Map => "an object".to_string(),
         }
@@ -100,17 +100,17 @@ impl Kind {
     fn fits(self, value: &Value) -> bool {
         match self {
             Self::Text(most) => value.as_str().is_some_and(|text| is_within(text, most)),
-            Self::Word(words) => value.as_str().is_some_and(|text| words.contains(&text)),
+            Self::OneOf(words) => value.as_str().is_some_and(|text| words.contains(&text)),
             Self::Time => value.as_str().is_some_and(|text| Time::parse(text).is_ok()),
             Self::Whole(least, most) => value.as_i64().is_some_and(|n| (least..=most).contains(&n)),
             Self::Seconds(most) => value.as_f64().is_some_and(|n| (0.0..=most).contains(&n)),
             Self::Flag => value.is_boolean(),
             Self::Texts => value.as_array().is_some_and(|items| {
-                let fits = |item: &Value| item.as_str().is_some_and(|text| is_within(text, PATH));
+                let fits = |item: &Value| item.as_str().is_some_and(|text| is_within(text, MAX_PATH));
                 items.len() <= MAX_TEXTS && items.iter().all(fits)
             }),
-            Self::Words(words) => value.as_array().is_some_and(|items| {
-                items.len() <= MAX_TEXTS && items.iter().all(|item| Self::Word(words).fits(item))
+            Self::SomeOf(words) => value.as_array().is_some_and(|items| {
+                items.len() <= MAX_TEXTS && items.iter().all(|item| Self::OneOf(words).fits(item))
             }),
             Self::Items => value.as_array().is_some_and(|items| {
                 (1..=MAX_TEXTS).contains(&items.len()) && items.iter().all(Value::is_object)
@@ -130,9 +130,9 @@ impl Kind {
                 "0" | "false" => Some(false.into()),
                 _ => None,
             },
-            Self::Text(_) | Self::Word(_) | Self::Time => None,
+            Self::Text(_) | Self::OneOf(_) | Self::Time => None,
             // A query has the items of a list one by one, and no objects.
-            Self::Texts | Self::Words(_) | Self::Items | Self::Map => None,
+            Self::Texts | Self::SomeOf(_) | Self::Items | Self::Map => None,
         };
         value.unwrap_or_else(|| text.into())
     }
@@ -141,15 +141,15 @@ impl Kind {
     pub(crate) fn schema(self) -> Value {
         match self {
             Self::Text(most) => json!({"type": "string", "maxLength": most}),
-            Self::Word(words) => json!({"type": "string", "enum": words}),
+            Self::OneOf(words) => json!({"type": "string", "enum": words}),
             Self::Time => json!({"type": "string", "format": "date-time"}),
             Self::Whole(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
             Self::Seconds(most) => json!({"type": "number", "minimum": 0, "maximum": most}),
             Self::Flag => json!({"type": "boolean"}),
             Self::Texts => {
-                json!({"type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "maxLength": PATH}})
+                json!({"type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "maxLength": MAX_PATH}})
             }
-            Self::Words(words) => json!({
+            Self::SomeOf(words) => json!({
                 "type": "array", "maxItems": MAX_TEXTS, "items": {"type": "string", "enum": words},
             }),
             // The response reports what is wrong with one item next to the results of the others.
@@ -214,7 +214,7 @@ impl Params {
             let Some(field) = fields.iter().find(|field| field.name == name) else {
                 return Err(unknown_parameter(fields, &name));
             };
-            if matches!(field.kind, Kind::Texts | Kind::Words(_)) {
+            if matches!(field.kind, Kind::Texts | Kind::SomeOf(_)) {
                 let list = object.entry(name).or_insert_with(|| Value::Array(Vec::new()));
                 if let Value::Array(items) = list {
                     items.push(text.into());
@@ -385,10 +385,10 @@ mod tests {
     use super::*;
 
     const FIELDS: &[Field] = &[
-        must("lane", Kind::Text(NAME), ""),
-        may("wait", Kind::Seconds(10.0), ""),
-        may("n", Kind::Whole(0, 9), ""),
-        may("id", Kind::Texts, ""),
+        required("lane", Kind::Text(MAX_NAME), ""),
+        optional("wait", Kind::Seconds(10.0), ""),
+        optional("n", Kind::Whole(0, 9), ""),
+        optional("id", Kind::Texts, ""),
     ];
 
     #[test]

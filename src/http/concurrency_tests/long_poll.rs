@@ -111,7 +111,7 @@ impl Server {
         self.occupy(ticket, || {
             let response = match self.look(ticket) {
                 Some(response) => response,
-                None if self.is_stopping() => claim().nothing_came(true),
+                None if self.is_stopping() => claim().response_without_result(true),
                 None if self.polls.add(WaitingRequest::new(ticket, claim(), None, trace())) => return,
                 None => HttpResponse::stopping(),
             };

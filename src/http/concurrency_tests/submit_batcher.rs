@@ -14,7 +14,7 @@ use super::transport::service::{SendResult, Ticket};
 use super::{api, check, responder, sync, ticket, trace, transport};
 use crate::error::Error;
 use crate::model::NewTask;
-use crate::workspace::Checked;
+use crate::workspace::CheckedSubmit;
 
 #[path = "../submit_batcher.rs"]
 #[expect(clippy::duplicate_mod, reason = "with the channels and locks of shuttle")]
@@ -82,7 +82,7 @@ fn submit_all(closes_early: bool) -> (BTreeMap<u64, Vec<String>>, BTreeSet<Strin
             thread::spawn(move || {
                 let task = NewTask::prompt("l", prompt(client));
                 let request = Deferred::new(ticket(client), trace(), Reservation::default());
-                if let Some(request) = batcher.submit(request, Checked { task, warnings: Vec::new() }) {
+                if let Some(request) = batcher.submit(request, CheckedSubmit { task, warnings: Vec::new() }) {
                     request.respond(&*responses, HttpResponse::stopping());
                 }
             })

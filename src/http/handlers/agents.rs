@@ -11,7 +11,7 @@ use crate::model::{Status, Task, TaskId, Time};
 use crate::store::{DISPATCHER, WorkerInfo};
 
 /// The number of bytes of an agent's output that are shown.
-const RECENT_OUTPUT: u64 = 16 * 1024;
+const RECENT_OUTPUT_BYTES: u64 = 16 * 1024;
 
 /// `GET /status`
 pub(crate) fn status(call: &Call<'_>) -> HandlerResult {
@@ -57,7 +57,7 @@ pub(crate) fn show(call: &Call<'_>) -> HandlerResult {
     agent.insert(
         "recent_output".into(),
         LogFollower::new(&call.app.store, id.clone(), STREAMS[0], None)
-            .last_text(&call.app.store, RECENT_OUTPUT)
+            .last_text(&call.app.store, RECENT_OUTPUT_BYTES)
             .into(),
     );
     let events = call.app.store.events(&id)?;

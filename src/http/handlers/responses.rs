@@ -13,7 +13,7 @@ use crate::http::wait_for::WaitFor;
 use crate::model::{Command, FailureClass, ResponseStatus, TaskId, Verdict};
 
 /// `POST /tasks/{id}/response`
-pub(crate) fn give(call: &Call<'_>) -> HandlerResult {
+pub(crate) fn respond(call: &Call<'_>) -> HandlerResult {
     let body = &call.body;
     // The parameters were checked: these values are valid.
     let status = body.text("status").and_then(|word| ResponseStatus::parse(&word));

@@ -15,13 +15,13 @@ use super::send_buffer::SendBuffer;
 use super::socket::ClientStream;
 
 /// How long a client may take to send a head.
-const HEAD_TIME: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take to send a body.
-const BODY_TIME: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long it may keep the connection between two requests.
-const IDLE_TIME: Duration = Duration::from_secs(75);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long the rest of a refused request is read and discarded, so that the refusal reaches the client.
-const DRAIN_TIME: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// The maximum number of its bytes that are discarded.
 const MAX_DRAINED: usize = 2 * MAX_BODY;
 /// The maximum number of bytes of a stream that may wait for the client.
@@ -79,7 +79,7 @@ impl Connection {
             early_response: None,
             again: false,
             out,
-            deadline: Some(Instant::now() + HEAD_TIME),
+            deadline: Some(Instant::now() + HEAD_TIMEOUT),
             keep_alive: true,
             without_body: false,
             drained: 0,
@@ -118,7 +118,7 @@ impl Connection {
             }
         }
         if was_idle && received > 0 {
-            state.deadline = Some(Instant::now() + HEAD_TIME);
+            state.deadline = Some(Instant::now() + HEAD_TIMEOUT);
         }
         true
     }
@@ -160,9 +160,9 @@ impl Connection {
             Err(_) => return false,
         }
         state.deadline = match state.phase {
-            ConnectionPhase::Reading if state.parser.is_idle() => Some(Instant::now() + IDLE_TIME),
-            ConnectionPhase::Reading if state.parser.has_head() => Some(Instant::now() + BODY_TIME),
-            ConnectionPhase::Reading => Some(Instant::now() + HEAD_TIME),
+            ConnectionPhase::Reading if state.parser.is_idle() => Some(Instant::now() + IDLE_TIMEOUT),
+            ConnectionPhase::Reading if state.parser.has_head() => Some(Instant::now() + BODY_TIMEOUT),
+            ConnectionPhase::Reading => Some(Instant::now() + HEAD_TIMEOUT),
             ConnectionPhase::Busy
             | ConnectionPhase::Waiting
             | ConnectionPhase::Streaming
@@ -182,7 +182,7 @@ impl Connection {
             // Closing both sides while more arrives would make the kernel discard the response.
             self.stream.shutdown(Shutdown::Write);
             state.phase = ConnectionPhase::Draining;
-            state.deadline = Some(Instant::now() + DRAIN_TIME);
+            state.deadline = Some(Instant::now() + DRAIN_TIMEOUT);
         }
         true
     }
@@ -223,7 +223,7 @@ impl ConnectionState {
 
     /// Gives the client time to send the body that its head announced.
     pub(crate) fn expect_body(&mut self) {
-        self.deadline = Some(Instant::now() + BODY_TIME);
+        self.deadline = Some(Instant::now() + BODY_TIMEOUT);
     }
 
     /// Returns whether everything so far has been sent.

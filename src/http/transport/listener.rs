@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::connection::Connection;
 use super::memory::{MemoryBudget, Reservation};
-use super::reactor::{FIRST_CONNECTION, FIRST_LISTENER, Reactor, WAKE};
+use super::reactor::{FIRST_CONNECTION, FIRST_LISTENER, Reactor, WAKE_EVENT};
 use super::request_queue::{MAX_WORKING, RequestQueue};
 use super::send_buffer::SendBuffer;
 use super::socket::{ClientStream, ListenSocket};
@@ -44,7 +44,7 @@ impl Reactor {
                 let flags = EventFlags::IN | EventFlags::ONESHOT;
                 epoll::add(&epoll, listener, EventData::new_u64(number), flags)?;
             }
-            epoll::add(&epoll, &wake, EventData::new_u64(WAKE), EventFlags::IN)?;
+            epoll::add(&epoll, &wake, EventData::new_u64(WAKE_EVENT), EventFlags::IN)?;
             Ok((epoll, wake))
         };
         let (epoll, wake) = prepare().map_err(|error| Error::io("listen for", "clients", error))?;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Reservations up to this size, in bytes, may use the last eighth of a budget, so that a few clients with large
 /// bodies cannot keep out all others.
-const SMALL: usize = 64 * 1024;
+const SMALL_RESERVATION: usize = 64 * 1024;
 
 /// The maximum number of bytes that all connections may use together.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl MemoryBudget {
     }
 
     fn limit_for(&self, bytes: usize) -> usize {
-        if bytes > SMALL { self.max - self.max / 8 } else { self.max }
+        if bytes > SMALL_RESERVATION { self.max - self.max / 8 } else { self.max }
     }
 
     /// Takes `more` bytes for a reservation that then has `total`. Returns `false` when they do not fit.
@@ -99,11 +99,11 @@ impl Drop for Reservation {
 }
 
 /// Blocks from this size on, in bytes, return to the system as soon as they are freed.
-const LARGE: i32 = 256 * 1024;
+const MAPPED_BLOCK_BYTES: i32 = 256 * 1024;
 /// A trim is worth its time once requests and responses in flight have used this many bytes.
-const BURST: usize = 4 * 1024 * 1024;
+const BURST_BYTES: usize = 4 * 1024 * 1024;
 /// The trim waits until they use fewer than this many bytes.
-const QUIET: usize = 1024 * 1024;
+const QUIET_BYTES: usize = 1024 * 1024;
 
 /// Returns memory to the system after a burst of requests.
 #[derive(Debug, Default)]
@@ -114,15 +114,15 @@ pub(crate) struct MemoryTrimmer {
 impl MemoryTrimmer {
     /// Lets large blocks return to the system by themselves from now on.
     pub(crate) fn prepare() -> Self {
-        allocator::map_from(LARGE);
+        allocator::map_from(MAPPED_BLOCK_BYTES);
         Self::default()
     }
 
     /// Trims after a burst; to be called regularly with the bytes in flight.
     pub(crate) fn trim_after_burst(&mut self, in_flight: usize) {
-        if in_flight > BURST {
+        if in_flight > BURST_BYTES {
             self.had_burst = true;
-        } else if self.had_burst && in_flight < QUIET {
+        } else if self.had_burst && in_flight < QUIET_BYTES {
             self.had_burst = false;
             allocator::trim();
         }
@@ -160,24 +160,28 @@ mod tests {
 
     #[test]
     fn what_is_held_is_counted_and_given_back() {
-        let budget = MemoryBudget::new(8 * SMALL);
+        let budget = MemoryBudget::new(8 * SMALL_RESERVATION);
         let mut first = Reservation::on(&budget);
-        assert!(first.grow(6 * SMALL) && first.grow(5 * SMALL) && first.grow(7 * SMALL));
-        assert_eq!(budget.used(), 7 * SMALL, "a reservation never shrinks, and counts once");
+        assert!(
+            first.grow(6 * SMALL_RESERVATION)
+                && first.grow(5 * SMALL_RESERVATION)
+                && first.grow(7 * SMALL_RESERVATION)
+        );
+        assert_eq!(budget.used(), 7 * SMALL_RESERVATION, "a reservation never shrinks, and counts once");
         let (mut large, mut small) = (Reservation::on(&budget), Reservation::on(&budget));
-        assert!(!large.grow(SMALL + 1), "the reserve is for small ones");
-        assert!(small.grow(SMALL) && !Reservation::on(&budget).grow(1), "and it has an end");
+        assert!(!large.grow(SMALL_RESERVATION + 1), "the reserve is for small ones");
+        assert!(small.grow(SMALL_RESERVATION) && !Reservation::on(&budget).grow(1), "and it has an end");
         drop((large, small));
-        assert_eq!(budget.used(), 7 * SMALL);
-        assert!(budget.has_room(SMALL) && !budget.has_room(SMALL + 1));
+        assert_eq!(budget.used(), 7 * SMALL_RESERVATION);
+        assert!(budget.has_room(SMALL_RESERVATION) && !budget.has_room(SMALL_RESERVATION + 1));
         drop(first);
         assert_eq!(budget.used(), 0);
-        assert!(budget.has_room(20 * SMALL), "one alone may have more than all together");
+        assert!(budget.has_room(20 * SMALL_RESERVATION), "one alone may have more than all together");
         let mut forced = Reservation::on(&budget);
-        forced.force(20 * SMALL);
+        forced.force(20 * SMALL_RESERVATION);
         assert!(!budget.has_room(1));
-        forced.force(2 * SMALL);
-        assert_eq!(budget.used(), 2 * SMALL);
+        forced.force(2 * SMALL_RESERVATION);
+        assert_eq!(budget.used(), 2 * SMALL_RESERVATION);
         drop(forced);
         assert!(Reservation::default().grow(usize::MAX), "a reservation without a budget is not counted");
     }

@@ -17,4 +17,4 @@ pub(crate) mod response;
 pub(crate) mod send_buffer;
 pub(crate) mod service;
 pub(crate) mod socket;
-pub(crate) mod socket_file;
+pub(crate) mod unix_socket;

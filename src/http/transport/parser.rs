@@ -15,9 +15,9 @@ const MAX_LINE: usize = 8 * 1024;
 /// The largest head (request line and headers), in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 /// How many bytes of a body are received before they are moved to it.
-const BODY_PIECE: usize = 64 * 1024;
+const BODY_READ_BYTES: usize = 64 * 1024;
 /// The maximum capacity of its buffer that a connection keeps while it waits for a request, in bytes.
-const IDLE_BUFFER: usize = 4 * 1024;
+const MAX_IDLE_BUFFER: usize = 4 * 1024;
 
 /// What the bytes so far contain.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl RequestParser {
 
     /// Returns how many bytes may be added before the next call of [`RequestParser::next`].
     pub(crate) fn room(&self) -> usize {
-        if self.head.is_some() { BODY_PIECE } else { (MAX_HEAD + 4).saturating_sub(self.bytes.len()) }
+        if self.head.is_some() { BODY_READ_BYTES } else { (MAX_HEAD + 4).saturating_sub(self.bytes.len()) }
     }
 
     /// Adds received bytes.
@@ -141,7 +141,7 @@ impl RequestParser {
                 taken == ChunkProgress::Complete
             }
         };
-        if self.bytes.is_empty() && self.bytes.capacity() > IDLE_BUFFER {
+        if self.bytes.is_empty() && self.bytes.capacity() > MAX_IDLE_BUFFER {
             self.bytes = Vec::new();
         }
         if !is_whole {

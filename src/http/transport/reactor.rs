@@ -27,7 +27,7 @@ use super::service::{HttpService, Reply, SendResult, Ticket};
 use super::socket::ListenSocket;
 
 /// The number of the event that wakes the threads at the end.
-pub(crate) const WAKE: u64 = 0;
+pub(crate) const WAKE_EVENT: u64 = 0;
 /// The number of the first listener's events.
 pub(crate) const FIRST_LISTENER: u64 = 1;
 /// The number of the first connection's events.
@@ -89,7 +89,7 @@ impl Reactor {
     /// Serves until [`Reactor::end`]; to be called by one thread more than requests may be in the service at the same
     /// time.
     pub(crate) fn work(&self, service: &dyn HttpService) {
-        let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(WAKE) }; 1];
+        let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(WAKE_EVENT) }; 1];
         while !self.ended.load(Ordering::SeqCst) {
             let timeout = Timespec { tv_sec: 60, tv_nsec: 0 };
             if !matches!(epoll::wait(&self.epoll, &mut events, Some(&timeout)), Ok(1)) {
@@ -97,7 +97,7 @@ impl Reactor {
             }
             let [Event { flags, data }] = events;
             match data.u64() {
-                WAKE => {}
+                WAKE_EVENT => {}
                 number if number < FIRST_CONNECTION => {
                     let listener = usize::try_from(number - FIRST_LISTENER).ok();
                     if let Some(listener) = listener.and_then(|n| self.listeners.get(n)) {

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use super::memory::Reservation;
 
 /// Bodies above this size, in bytes, are sent without copying them into the buffer.
-const LARGE: usize = 64 * 1024;
+const MAX_COPIED_BODY: usize = 64 * 1024;
 /// The maximum capacity that an empty buffer keeps, in bytes.
-const IDLE: usize = 8 * 1024;
+const MAX_IDLE_CAPACITY: usize = 8 * 1024;
 
 /// The bytes that are still to be sent to a client. Those that it does not take immediately count for `memory`.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl SendBuffer {
 
     /// Appends the body of a response.
     pub(crate) fn push_body(&mut self, body: Vec<u8>) {
-        if body.len() > LARGE && self.large.is_empty() {
+        if body.len() > MAX_COPIED_BODY && self.large.is_empty() {
             self.large = body;
         } else {
             self.push(&body);
@@ -94,7 +94,7 @@ impl SendBuffer {
             }
         }
         self.bytes.clear();
-        self.bytes.shrink_to(IDLE);
+        self.bytes.shrink_to(MAX_IDLE_CAPACITY);
         self.large = Vec::new();
         self.sent = 0;
         self.memory.clear();
@@ -108,12 +108,12 @@ impl SendBuffer {
     }
 }
 
-/// While there is something to send, the client must take at least `MIN_TAKEN` bytes in each window: 1 KiB/s.
-const WINDOW: Duration = Duration::from_secs(30);
-const MIN_TAKEN: usize = 30 * 1024;
-/// A whole response must be taken within this time, and one more second for each `RATE` bytes.
-const GRACE: Duration = Duration::from_secs(30);
-const RATE: usize = 16 * 1024;
+/// While there is something to send, the client must take at least `MIN_WINDOW_BYTES` bytes in each window: 1 KiB/s.
+const PACE_WINDOW: Duration = Duration::from_secs(30);
+const MIN_WINDOW_BYTES: usize = 30 * 1024;
+/// A whole response must be taken within this time, and one more second for each `MIN_RATE` bytes.
+const RESPONSE_GRACE: Duration = Duration::from_secs(30);
+const MIN_RATE: usize = 16 * 1024;
 
 /// How fast a client takes what there is for it, from when there is something until it has taken everything.
 #[derive(Debug)]
@@ -129,8 +129,8 @@ struct ReadPace {
 impl ReadPace {
     /// Begins to measure a client that has `length` bytes to take, or more and more of a stream.
     fn start(now: Instant, length: usize, is_stream: bool) -> Self {
-        let time = GRACE + Duration::from_secs((length / RATE) as u64);
-        Self { window_end: now + WINDOW, taken: 0, end: (!is_stream).then(|| now + time) }
+        let time = RESPONSE_GRACE + Duration::from_secs((length / MIN_RATE) as u64);
+        Self { window_end: now + PACE_WINDOW, taken: 0, end: (!is_stream).then(|| now + time) }
     }
 
     /// Records that the client has taken this many bytes.
@@ -146,8 +146,8 @@ impl ReadPace {
         if now < self.window_end {
             return false;
         }
-        let is_slow = self.taken < MIN_TAKEN;
-        self.window_end = now + WINDOW;
+        let is_slow = self.taken < MIN_WINDOW_BYTES;
+        self.window_end = now + PACE_WINDOW;
         self.taken = 0;
         is_slow
     }
@@ -175,10 +175,10 @@ mod tests {
 
     #[test]
     fn everything_is_sent_in_order_and_counts_until_then() {
-        let budget = MemoryBudget::new(10 * LARGE);
+        let budget = MemoryBudget::new(10 * MAX_COPIED_BODY);
         let mut outbox = SendBuffer::new(Reservation::on(&budget));
         let (mut expected, mut received) = (Vec::new(), Vec::new());
-        for (n, size) in [10, 2 * LARGE, 7, LARGE + 1].into_iter().enumerate() {
+        for (n, size) in [10, 2 * MAX_COPIED_BODY, 7, MAX_COPIED_BODY + 1].into_iter().enumerate() {
             let piece = vec![b'a' + n as u8; size];
             expected.extend_from_slice(&piece);
             outbox.push_body(piece);
@@ -226,8 +226,8 @@ mod tests {
         assert_eq!((patience(0, 512, true), patience(0, 1024, true)), (Some(30), None));
         let start = Instant::now();
         let mut pace = ReadPace::start(start, 0, true);
-        pace.took(MIN_TAKEN);
-        assert!(!pace.is_too_slow(start + WINDOW));
-        assert!(pace.is_too_slow(start + 2 * WINDOW), "what was taken before does not count forever");
+        pace.took(MIN_WINDOW_BYTES);
+        assert!(!pace.is_too_slow(start + PACE_WINDOW));
+        assert!(pace.is_too_slow(start + 2 * PACE_WINDOW), "what was taken before does not count forever");
     }
 }

@@ -12,12 +12,12 @@ use crate::error::{Error, Result};
 
 /// TCP keep-alive: a silent client is probed after the first duration and then at intervals of the second; one that
 /// answers none of this many probes has gone.
-const PROBES: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
+const KEEP_ALIVE_PROBES: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
 /// The size of the kernel's send buffer, in bytes. The kernel reports progress when a third of it is free; with the
 /// default size a slow client would look like one that has stopped.
-const SEND_BUFFER: usize = 64 * 1024;
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// How long sent data may stay unacknowledged, in milliseconds.
-const SILENCE: u32 = 60_000;
+const UNACKNOWLEDGED_TIMEOUT_MILLIS: u32 = 60_000;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl ClientStream {
                 stream.set_nonblocking(true)?;
                 // Without it, small responses would wait for the acknowledgement of the previous ones.
                 stream.set_nodelay(true)?;
-                sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER)?;
+                sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER_BYTES)?;
                 // A client whose machine is gone closes nothing, and a long poll would keep its connection for hours.
                 Ok(set_keep_alive(stream)?)
             }
@@ -130,11 +130,11 @@ impl ClientStream {
 
 /// Lets the kernel end the connection of a client that has gone.
 fn set_keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
-    let (idle, interval, count) = PROBES;
+    let (idle, interval, count) = KEEP_ALIVE_PROBES;
     sockopt::set_tcp_keepidle(stream, idle)?;
     sockopt::set_tcp_keepintvl(stream, interval)?;
     sockopt::set_tcp_keepcnt(stream, count)?;
-    sockopt::set_tcp_user_timeout(stream, SILENCE)?;
+    sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_TIMEOUT_MILLIS)?;
     sockopt::set_socket_keepalive(stream, true)
 }
 

@@ -7,30 +7,30 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::super::paths::show;
-use super::{Chart, DoctorOptions};
+use super::{DiagnosisList, DoctorOptions};
 use crate::error::printable;
 
 /// How long another `lanes` may take to print its version.
-const PATIENCE: Duration = Duration::from_secs(2);
+const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 
 const VERSION: &str = concat!("lanes ", env!("CARGO_PKG_VERSION"));
 
-pub(super) fn check(chart: &mut Chart, settings: &DoctorOptions<'_>) {
+pub(super) fn check(diagnoses: &mut DiagnosisList, settings: &DoctorOptions<'_>) {
     let program = settings.program.as_deref();
     let place = program.map_or_else(String::new, |path| format!(" at {}", show(path)));
-    chart.ok("version", format!("{VERSION}{place}"));
+    diagnoses.ok("version", format!("{VERSION}{place}"));
     let Some(program) = program.and_then(identity) else { return };
     let found = programs_on_path(settings);
     match found.first() {
-        None => chart.warn(
+        None => diagnoses.warn(
             "path",
             "no directory of PATH contains `lanes`, so a shell does not find it",
             "add its directory to PATH, since agents and scripts call it by name",
         ),
         Some(first) if identity(first) == Some(program) => {
-            chart.ok("path", format!("a shell starts {}", show(first)));
+            diagnoses.ok("path", format!("a shell starts {}", show(first)));
         }
-        Some(first) => chart.warn(
+        Some(first) => diagnoses.warn(
             "path",
             format!("a shell starts another lanes: {}", show(first)),
             "remove it, or put the directory of this one first in PATH",
@@ -39,7 +39,7 @@ pub(super) fn check(chart: &mut Chart, settings: &DoctorOptions<'_>) {
     for other in found.iter().filter(|path| identity(path) != Some(program)) {
         let version = version_of(other).unwrap_or_else(|| "reports no version".to_string());
         if version != VERSION {
-            chart.warn(
+            diagnoses.warn(
                 "path-version",
                 format!("{} is on PATH too and is {}", show(other), printable(&version)),
                 "remove the one that you do not need",
@@ -77,7 +77,7 @@ fn version_of(program: &Path) -> Option<String> {
         .stderr(Stdio::null())
         .spawn()
         .ok()?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + VERSION_TIMEOUT;
     loop {
         match child.try_wait() {
             Ok(Some(_)) => break,

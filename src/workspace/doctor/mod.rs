@@ -9,7 +9,7 @@ mod state;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::discover::{Locate, locate};
+use super::discover::{LocateOptions, locate};
 use super::paths::show;
 use crate::error::Error;
 use crate::model::json::Object;
@@ -71,7 +71,7 @@ impl Diagnosis {
 #[derive(Clone, Debug)]
 pub struct DoctorOptions<'a> {
     /// The workspace.
-    pub locate: Locate<'a>,
+    pub locate: LocateOptions<'a>,
     /// The options for opening the store.
     pub options: StoreOptions,
     /// The directories in which a shell looks for programs (`PATH`).
@@ -81,12 +81,12 @@ pub struct DoctorOptions<'a> {
 }
 
 /// The diagnoses so far.
-struct Chart {
+struct DiagnosisList {
     area: &'static str,
     entries: Vec<Diagnosis>,
 }
 
-impl Chart {
+impl DiagnosisList {
     fn ok(&mut self, code: &'static str, message: impl Into<String>) {
         self.add(code, DiagnosisLevel::Ok, message, None);
     }
@@ -118,45 +118,47 @@ impl Chart {
 /// Checks everything, in the order installation, configuration, store, workers. `progress` is called with the
 /// number of checked tasks and the number of all tasks.
 pub fn doctor(settings: &DoctorOptions<'_>, progress: &mut dyn FnMut(u64, u64)) -> Vec<Diagnosis> {
-    let mut chart = Chart { area: "installation", entries: Vec::new() };
-    installation::check(&mut chart, settings);
-    chart.area = "configuration";
+    let mut diagnoses = DiagnosisList { area: "installation", entries: Vec::new() };
+    installation::check(&mut diagnoses, settings);
+    diagnoses.area = "configuration";
     match locate(&settings.locate) {
         Ok(config) => {
             let from = match &config.path {
                 Some(path) => format!("{} is used", show(path)),
                 None => "no configuration, only a store".to_string(),
             };
-            chart.ok("configuration", from);
+            diagnoses.ok("configuration", from);
             for warning in &config.warnings {
-                chart.warn("configuration-warning", warning, "correct the configuration file");
+                diagnoses.warn("configuration-warning", warning, "correct the configuration file");
             }
             if !config.workspace_root.is_dir() {
                 let message = format!("workspace_root {} is not a directory", show(&config.workspace_root));
-                chart.warn(
+                diagnoses.warn(
                     "workspace-root",
                     message,
                     "correct the configuration file, or create the directory",
                 );
             }
-            chart.area = "store";
+            diagnoses.area = "store";
             let (root, is_named) = (&config.store_root, config.store_is_named);
-            if let Some(store) = state::check(&mut chart, root, is_named, &settings.options, progress) {
-                chart.area = "workers";
-                state::check_workers(&mut chart, &store);
+            if let Some(store) = state::check(&mut diagnoses, root, is_named, &settings.options, progress) {
+                diagnoses.area = "workers";
+                state::check_workers(&mut diagnoses, &store);
             }
         }
         Err(error) => {
-            chart.error("configuration", &error, "correct the configuration file");
+            diagnoses.error("configuration", &error, "correct the configuration file");
             // A store that is given explicitly can be checked nevertheless.
             if let Some(store) = settings.locate.store {
-                chart.area = "store";
+                diagnoses.area = "store";
                 match settings.locate.base.absolute(store) {
-                    Ok(store) => drop(state::check(&mut chart, &store, true, &settings.options, progress)),
-                    Err(error) => chart.error("store", &error, "name the store with an absolute path"),
+                    Ok(store) => {
+                        drop(state::check(&mut diagnoses, &store, true, &settings.options, progress))
+                    }
+                    Err(error) => diagnoses.error("store", &error, "name the store with an absolute path"),
                 }
             }
         }
     }
-    chart.entries
+    diagnoses.entries
 }

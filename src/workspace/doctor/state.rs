@@ -3,23 +3,23 @@
 use std::path::Path;
 
 use super::super::paths::show;
-use super::{Chart, DiagnosisLevel};
+use super::{DiagnosisLevel, DiagnosisList};
 use crate::error::{printable, shell_word};
 use crate::model::CooldownCause;
 use crate::store::{FORMAT_VERSION, Severity, Store, StoreOptions};
 
 /// Free space below this triggers a warning, in bytes.
-const LOW_SPACE: u64 = 100 * 1024 * 1024;
+const LOW_SPACE_BYTES: u64 = 100 * 1024 * 1024;
 
 /// A number of free inodes below this triggers a warning.
 const LOW_FREE_FILES: u64 = 10_000;
 
 /// How far a task may appear to lie in the future before the clock is suspected, in seconds.
-const CLOCK_SLACK: f64 = 60.0;
+const CLOCK_SLACK_SECONDS: f64 = 60.0;
 
 /// Checks the store, given explicitly or by the configuration, and returns it if it can be used.
 pub(super) fn check(
-    chart: &mut Chart,
+    diagnoses: &mut DiagnosisList,
     root: &Path,
     is_named: bool,
     options: &StoreOptions,
@@ -28,61 +28,69 @@ pub(super) fn check(
     if !Store::is_there(root) && (root.is_dir() || !root.exists()) {
         if is_named {
             let message = format!("there is no store at {}", show(root));
-            chart.block("store", message, "check --store and LANES_STORE; the first submit creates a store");
+            diagnoses.block(
+                "store",
+                message,
+                "check --store and LANES_STORE; the first submit creates a store",
+            );
         } else if root.is_dir() {
-            chart.ok("store", format!("{} can be opened; nothing was submitted yet", show(root)));
+            diagnoses.ok("store", format!("{} can be opened; nothing was submitted yet", show(root)));
         } else {
             let message = format!("{} does not exist yet", show(root));
-            chart.warn("store", message, "nothing to do: the first submit makes it");
+            diagnoses.warn("store", message, "nothing to do: the first submit makes it");
         }
         return None;
     }
     let store = match Store::open(root, options.clone()) {
         Ok(store) => store,
         Err(error) => {
-            chart.error("store", &error, "make it readable and writable for this user");
+            diagnoses.error("store", &error, "make it readable and writable for this user");
             return None;
         }
     };
-    chart.ok("store", format!("{} can be opened", show(root)));
+    diagnoses.ok("store", format!("{} can be opened", show(root)));
     match store.format() {
-        0 => chart.ok("format", "no format yet: empty, or made by agent-lanes"),
-        version if store.is_writable_version() => chart.ok("format", format!("format {version}")),
-        version => chart.block(
+        0 => diagnoses.ok("format", "no format yet: empty, or made by agent-lanes"),
+        version if store.is_writable_version() => diagnoses.ok("format", format!("format {version}")),
+        version => diagnoses.block(
             "format",
             format!("format {version} is newer than {FORMAT_VERSION}, the newest that this program writes"),
             "use a newer lanes; with this one the store can only be read",
         ),
     }
     match store.try_lock() {
-        Ok(()) => chart.ok("lock", "the lock can be acquired"),
-        Err(error) => chart.error("lock", &error, "make the store writable for this user"),
+        Ok(()) => diagnoses.ok("lock", "the lock can be acquired"),
+        Err(error) => diagnoses.error("lock", &error, "make the store writable for this user"),
     }
-    space(chart, &store);
-    watching(chart, &store);
-    clock(chart, &store);
-    findings(chart, &store, progress);
+    space(diagnoses, &store);
+    watching(diagnoses, &store);
+    clock(diagnoses, &store);
+    findings(diagnoses, &store, progress);
     Some(store)
 }
 
-fn space(chart: &mut Chart, store: &Store) {
+fn space(diagnoses: &mut DiagnosisList, store: &Store) {
     let space = match store.space() {
         Ok(space) => space,
-        Err(error) => return chart.error("space", &error, "check the file system"),
+        Err(error) => return diagnoses.error("space", &error, "check the file system"),
     };
     let free = format!("{} MiB of {} MiB are free", space.free_bytes >> 20, space.total_bytes >> 20);
     let few_files = space.total_files > 0 && space.free_files < LOW_FREE_FILES;
     let remedy = "free space; `lanes gc` deletes old finished tasks";
     if space.free_bytes == 0 || (few_files && space.free_files == 0) {
-        chart.block("space", format!("the disk is full: {free}, {} more files", space.free_files), remedy);
-    } else if space.free_bytes < LOW_SPACE || few_files {
-        chart.warn("space", format!("{free}, {} more files can be created", space.free_files), remedy);
+        diagnoses.block(
+            "space",
+            format!("the disk is full: {free}, {} more files", space.free_files),
+            remedy,
+        );
+    } else if space.free_bytes < LOW_SPACE_BYTES || few_files {
+        diagnoses.warn("space", format!("{free}, {} more files can be created", space.free_files), remedy);
     } else {
-        chart.ok("space", free);
+        diagnoses.ok("space", free);
     }
 }
 
-fn watching(chart: &mut Chart, store: &Store) {
+fn watching(diagnoses: &mut DiagnosisList, store: &Store) {
     let limit = |name: &str| {
         std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}"))
             .map_or_else(|_| "unknown".to_string(), |text| text.trim().to_string())
@@ -93,9 +101,9 @@ fn watching(chart: &mut Chart, store: &Store) {
         limit("max_user_watches")
     );
     if store.can_watch() {
-        chart.ok("inotify", format!("waits sleep on notifications ({limits})"));
+        diagnoses.ok("inotify", format!("waits sleep on notifications ({limits})"));
     } else {
-        chart.warn(
+        diagnoses.warn(
             "inotify",
             format!("file notifications are not available ({limits}), so waits poll every quarter second"),
             "raise fs.inotify.max_user_instances, or end programs that watch many files",
@@ -103,26 +111,26 @@ fn watching(chart: &mut Chart, store: &Store) {
     }
 }
 
-fn clock(chart: &mut Chart, store: &Store) {
+fn clock(diagnoses: &mut DiagnosisList, store: &Store) {
     let now = store.now().wall;
     match store.newest_change() {
-        Ok(Some(newest)) if newest.seconds_since(now) > CLOCK_SLACK => chart.warn(
+        Ok(Some(newest)) if newest.seconds_since(now) > CLOCK_SLACK_SECONDS => diagnoses.warn(
             "clock",
             format!("system clock: {now}, but the newest task was changed at {newest}: one of the clocks was wrong"),
             "set the machine's clock",
         ),
-        Ok(_) => chart.ok("clock", format!("system clock: {now}")),
-        Err(error) => chart.error("clock", &error, "check the store with `lanes fsck`"),
+        Ok(_) => diagnoses.ok("clock", format!("system clock: {now}")),
+        Err(error) => diagnoses.error("clock", &error, "check the store with `lanes fsck`"),
     }
 }
 
-fn findings(chart: &mut Chart, store: &Store, progress: &mut dyn FnMut(u64, u64)) {
+fn findings(diagnoses: &mut DiagnosisList, store: &Store, progress: &mut dyn FnMut(u64, u64)) {
     let report = match store.fsck(false, progress) {
         Ok(report) => report,
-        Err(error) => return chart.error("fsck", &error, "check the store with `lanes fsck`"),
+        Err(error) => return diagnoses.error("fsck", &error, "check the store with `lanes fsck`"),
     };
     if report.findings.is_empty() {
-        return chart.ok("fsck", format!("no problems, tasks checked: {}", report.tasks));
+        return diagnoses.ok("fsck", format!("no problems, tasks checked: {}", report.tasks));
     }
     for (code, count) in &report.counts {
         let Some(first) = report.findings.iter().find(|finding| finding.code == *code) else { continue };
@@ -137,22 +145,22 @@ fn findings(chart: &mut Chart, store: &Store, progress: &mut dyn FnMut(u64, u64)
             Some(does) => format!("`lanes fsck --repair` {does}"),
             None => first.remedy.clone(),
         };
-        chart.add("fsck", level, message, Some(remedy));
+        diagnoses.add("fsck", level, message, Some(remedy));
     }
 }
 
 /// Checks the workers, and reports lanes without a worker.
-pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
+pub(super) fn check_workers(diagnoses: &mut DiagnosisList, store: &Store) {
     let workers = match store.live_workers() {
         Ok(workers) => workers,
-        Err(error) => return chart.error("workers", &error, "check the store with `lanes fsck`"),
+        Err(error) => return diagnoses.error("workers", &error, "check the store with `lanes fsck`"),
     };
-    chart.ok("workers", format!("workers running: {}", workers.len()));
+    diagnoses.ok("workers", format!("workers running: {}", workers.len()));
     // What cannot be read is reported by fsck.
     let paused = store.paused().unwrap_or_default();
     for (lane, pause) in &paused {
         let why = pause.reason.as_ref().map_or_else(String::new, |why| format!(": {}", printable(why)));
-        chart.warn(
+        diagnoses.warn(
             "paused",
             format!("lane {} has been paused since {}{why}", printable(lane), pause.since),
             format!("run `lanes resume {}` to reopen it", shell_word(lane)),
@@ -171,14 +179,14 @@ pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
             ),
             _ => ("vendor-parked", format!("nothing to do, or {resume} to try at once")),
         };
-        chart.warn(code, printable(&parked.describe()), remedy);
+        diagnoses.warn(code, printable(&parked.describe()), remedy);
     }
     match store.lanes_with_ready_tasks() {
         Ok(lanes) => {
             for (lane, count) in lanes.iter().filter(|(lane, _)| !paused.contains_key(*lane)) {
                 if !workers.iter().any(|worker| worker.lanes.contains(lane)) {
                     let word = shell_word(lane);
-                    chart.warn(
+                    diagnoses.warn(
                         "unserved",
                         format!("lane {} has work ({count}) and no worker", printable(lane)),
                         format!("start one: `lanes claim --lane {word} --wait`, or a dispatcher"),
@@ -186,6 +194,6 @@ pub(super) fn check_workers(chart: &mut Chart, store: &Store) {
                 }
             }
         }
-        Err(error) => chart.error("unserved", &error, "check the store with `lanes fsck`"),
+        Err(error) => diagnoses.error("unserved", &error, "check the store with `lanes fsck`"),
     }
 }

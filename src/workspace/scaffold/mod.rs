@@ -1,13 +1,13 @@
 //! `init` and `init-pool`: create a workspace or a pool from the embedded templates.
 
+mod created_files;
 mod render;
-mod rollback;
 mod templates;
 
 use std::path::{Path, PathBuf};
 
+use self::created_files::CreatedFiles;
 use self::render::Values;
-use self::rollback::CreatedFiles;
 use self::templates::{DISPATCHERS, QUEUE, STATE, Template, WORKSPACE};
 use super::base_dir::BaseDir;
 use super::paths::{absolute, as_text, resolve, show};
@@ -192,7 +192,7 @@ fn refuse_existing(path: &Path) -> Result<()> {
 
 /// Creates a directory that must not exist; of two concurrent processes only one succeeds.
 fn claim_directory(created: &mut CreatedFiles, path: &Path) -> Result<()> {
-    created.directory(path, rollback::OPEN).map_err(|error| {
+    created.directory(path, created_files::PUBLIC_DIRECTORY_MODE).map_err(|error| {
         if error.kind() == ErrorKind::Io
             && error.raw_os_error() == Some(rustix::io::Errno::EXIST.raw_os_error())
         {
@@ -224,8 +224,8 @@ fn write_state(created: &mut CreatedFiles, store: &Path, values: &Values<'_>) ->
     if let Some(parent) = store.parent() {
         created.directories(parent)?;
     }
-    created.directory(store, rollback::PRIVATE)?;
-    created.directory(&store.join("indexes"), rollback::PRIVATE)?;
+    created.directory(store, created_files::PRIVATE_DIRECTORY_MODE)?;
+    created.directory(&store.join("indexes"), created_files::PRIVATE_DIRECTORY_MODE)?;
     write_all(created, store, STATE, values)
 }
 

@@ -65,7 +65,7 @@ fn shell_word(text: &str) -> String {
 }
 
 /// Words that YAML 1.1 or 1.2 does not parse as text.
-const YAML_WORDS: [&str; 12] =
+const YAML_KEYWORDS: [&str; 12] =
     ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "inf", "infinity", "nan"];
 
 /// Formats `text` as a YAML scalar that every parser reads back as the same text: plain where that is certain,
@@ -100,7 +100,7 @@ fn is_plain(text: &str) -> bool {
     starts_well
         && !text.ends_with(' ')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || " _./-".contains(c))
-        && !YAML_WORDS.contains(&text.to_ascii_lowercase().as_str())
+        && !YAML_KEYWORDS.contains(&text.to_ascii_lowercase().as_str())
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The embedded templates and the files created from them.
 
 /// The permissions of a text that anybody may read.
-const TEXT: u32 = 0o644;
+const TEXT_MODE: u32 = 0o644;
 /// The permissions of a text in a private directory.
-const PRIVATE: u32 = 0o600;
+const PRIVATE_TEXT_MODE: u32 = 0o600;
 /// The permissions of a program.
-const PROGRAM: u32 = 0o755;
+const PROGRAM_MODE: u32 = 0o755;
 
 /// A file to create.
 pub(super) struct Template {
@@ -26,31 +26,31 @@ macro_rules! template {
 
 /// The files of `handoff/`.
 pub(super) const WORKSPACE: &[Template] = &[
-    template!("handoff.yaml", "workspace/handoff.yaml", TEXT),
-    template!("dispatcher.sh", "workspace/dispatcher.sh", PROGRAM),
-    template!("bin/handoff", "workspace/bin/handoff", PROGRAM),
-    template!("README.md", "workspace/README.md", TEXT),
-    template!("REVIEWER-AGENT-PROMPT.md", "workspace/REVIEWER-AGENT-PROMPT.md", TEXT),
+    template!("handoff.yaml", "workspace/handoff.yaml", TEXT_MODE),
+    template!("dispatcher.sh", "workspace/dispatcher.sh", PROGRAM_MODE),
+    template!("bin/handoff", "workspace/bin/handoff", PROGRAM_MODE),
+    template!("README.md", "workspace/README.md", TEXT_MODE),
+    template!("REVIEWER-AGENT-PROMPT.md", "workspace/REVIEWER-AGENT-PROMPT.md", TEXT_MODE),
 ];
 
 /// The files of a state directory, in a workspace or a pool.
 pub(super) const STATE: &[Template] = &[
-    template!(".gitignore", "workspace/gitignore", PRIVATE),
+    template!(".gitignore", "workspace/gitignore", PRIVATE_TEXT_MODE),
     // Programs that expect the layout of agent-lanes find these even before the first task.
-    Template { path: ".gitkeep", text: "", mode: PRIVATE },
-    Template { path: "lock", text: "", mode: PRIVATE },
+    Template { path: ".gitkeep", text: "", mode: PRIVATE_TEXT_MODE },
+    Template { path: "lock", text: "", mode: PRIVATE_TEXT_MODE },
 ];
 
 /// The files of `.agent-lanes-queue/`.
 pub(super) const QUEUE: &[Template] = &[
-    template!("handoff.yaml", "pool/queue/handoff.yaml", TEXT),
-    template!("README.md", "pool/queue/README.md", TEXT),
+    template!("handoff.yaml", "pool/queue/handoff.yaml", TEXT_MODE),
+    template!("README.md", "pool/queue/README.md", TEXT_MODE),
 ];
 
 /// The files of `dispatchers/`.
 pub(super) const DISPATCHERS: &[Template] = &[
-    template!("claude.sh", "pool/dispatchers/claude.sh", PROGRAM),
-    template!("codex.sh", "pool/dispatchers/codex.sh", PROGRAM),
-    template!("POLLING-CHAT-PROMPT.md", "pool/dispatchers/POLLING-CHAT-PROMPT.md", TEXT),
-    template!("README.md", "pool/dispatchers/README.md", TEXT),
+    template!("claude.sh", "pool/dispatchers/claude.sh", PROGRAM_MODE),
+    template!("codex.sh", "pool/dispatchers/codex.sh", PROGRAM_MODE),
+    template!("POLLING-CHAT-PROMPT.md", "pool/dispatchers/POLLING-CHAT-PROMPT.md", TEXT_MODE),
+    template!("README.md", "pool/dispatchers/README.md", TEXT_MODE),
 ];

@@ -39,7 +39,7 @@ impl Bench {
         path
     }
 
-    fn check_of_client(&self, request: SubmitRequest) -> Result<Checked> {
+    fn check_of_client(&self, request: SubmitRequest) -> Result<CheckedSubmit> {
         let base = BaseDir::at(&self.root);
         let context = SubmitContext { for_client: true, ..SubmitContext::new(&self.config, &base, now()) };
         check_submit(&context, request)
@@ -50,7 +50,7 @@ impl Bench {
     }
 
     /// Submits from the workspace root.
-    fn check(&self, request: SubmitRequest) -> Result<Checked> {
+    fn check(&self, request: SubmitRequest) -> Result<CheckedSubmit> {
         check_submit(&SubmitContext::new(&self.config, &BaseDir::at(&self.root), now()), request)
     }
 

@@ -5,7 +5,7 @@
 //! brackets that are text: in quotes, comments, block scalars and plain scalars.
 
 /// The deepest accepted nesting; the parser refuses more, too.
-const LIMIT: usize = 128;
+const MAX_DEPTH: usize = 128;
 
 /// Refuses text whose brackets are nested too deep.
 ///
@@ -15,8 +15,8 @@ pub fn check(text: &str) -> Result<(), String> {
     let mut scan = Scan::default();
     for (n, line) in text.lines().enumerate() {
         scan.line(line.as_bytes());
-        if scan.deepest > LIMIT {
-            return Err(format!("it is nested more than {LIMIT} levels deep at line {}", n + 1));
+        if scan.deepest > MAX_DEPTH {
+            return Err(format!("it is nested more than {MAX_DEPTH} levels deep at line {}", n + 1));
         }
     }
     Ok(())
@@ -177,8 +177,8 @@ mod tests {
 
     #[test]
     fn what_is_too_deep_is_refused_with_its_line() {
-        assert!(check(&format!("a: 1\nb: {}{}", "[".repeat(LIMIT), "]".repeat(LIMIT))).is_ok());
-        let why = check(&format!("a: 1\nb: {}", "[{a: ".repeat(LIMIT))).unwrap_err();
+        assert!(check(&format!("a: 1\nb: {}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH))).is_ok());
+        let why = check(&format!("a: 1\nb: {}", "[{a: ".repeat(MAX_DEPTH))).unwrap_err();
         assert_eq!(why, "it is nested more than 128 levels deep at line 2");
     }
 }

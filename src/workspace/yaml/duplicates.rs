@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// The start of the message of the error for a duplicate key.
-const MARK: &str = "repeated key: ";
+const DUPLICATE_PREFIX: &str = "repeated key: ";
 
 /// A duplicate key.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(in crate::workspace) fn first(text: &str) -> Option<Repeated> {
 
 /// Returns the key from the message of an error, to which the parser has added the position.
 fn marked(message: &str) -> Option<String> {
-    let (_, found) = message.split_once(MARK)?;
+    let (_, found) = message.split_once(DUPLICATE_PREFIX)?;
     Some(found.split_once('\n').map_or(found, |(key, _)| key).to_string())
 }
 
@@ -106,7 +106,11 @@ struct UniqueKey<'s> {
 impl UniqueKey<'_> {
     fn take<E: Error>(self, key: &str) -> Result<String, E> {
         let path = if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) };
-        if self.seen.insert(key.to_string()) { Ok(path) } else { Err(E::custom(format!("{MARK}{path}\n"))) }
+        if self.seen.insert(key.to_string()) {
+            Ok(path)
+        } else {
+            Err(E::custom(format!("{DUPLICATE_PREFIX}{path}\n")))
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use lanes::internals::error::ErrorKind;
 use lanes::internals::model::NewRequest;
 use lanes::internals::model::{RequestCheck, Status, Task};
 use lanes::internals::store::{FsckReport, Severity, Store, StoreOptions};
-use lanes::internals::workspace::{BaseDir, DiagnosisLevel, DoctorOptions, Identity, Locate, doctor};
+use lanes::internals::workspace::{BaseDir, DiagnosisLevel, DoctorOptions, Identity, LocateOptions, doctor};
 
 fn check(store: &Store) -> FsckReport {
     store.fsck(false, &mut |_, _| {}).unwrap()
@@ -439,7 +439,7 @@ fn the_doctor_tells_how_far_it_is() {
     let fixture = Fixture::new();
     let (store, _) = busy_store(&fixture);
     let wish = DoctorOptions {
-        locate: Locate {
+        locate: LocateOptions {
             config: None,
             store: Some(store.root()),
             base: &BaseDir::at(fixture.root()),

@@ -9,9 +9,9 @@ use crate::error::{Error, Result};
 
 /// Permissions of a directory that everybody may read, before the umask: a world-writable configuration is
 /// refused.
-pub(super) const OPEN: u32 = 0o775;
+pub(super) const PUBLIC_DIRECTORY_MODE: u32 = 0o775;
 /// Permissions of a directory for its owner only.
-pub(super) const PRIVATE: u32 = 0o700;
+pub(super) const PRIVATE_DIRECTORY_MODE: u32 = 0o700;
 
 /// The files and directories created so far; dropping them without [`CreatedFiles::keep`] removes them again.
 ///
@@ -41,7 +41,7 @@ impl CreatedFiles {
     pub(super) fn directories(&mut self, path: &Path) -> Result<()> {
         let missing: Vec<&Path> = path.ancestors().take_while(|above| !above.is_dir()).collect();
         for directory in missing.into_iter().rev() {
-            match DirBuilder::new().mode(OPEN).create(directory) {
+            match DirBuilder::new().mode(PUBLIC_DIRECTORY_MODE).create(directory) {
                 Ok(()) => self.made.push(directory.to_path_buf()),
                 // Another program created it since the check, so it is not removed either.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && directory.is_dir() => {}
@@ -89,7 +89,7 @@ mod tests {
         let mut created = CreatedFiles::new();
         let deep = dir.path().join("a/b");
         created.directories(&deep).unwrap();
-        created.directory(&dir.path().join("c"), PRIVATE).unwrap();
+        created.directory(&dir.path().join("c"), PRIVATE_DIRECTORY_MODE).unwrap();
         created.file(&deep.join("f"), "x", 0o644).unwrap();
         std::fs::write(dir.path().join("c/foreign"), "y").unwrap();
         drop(created);
@@ -105,7 +105,7 @@ mod tests {
         let mut created = CreatedFiles::new();
         let error = created.file(&path, "theirs", 0o644).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Io);
-        assert!(created.directory(dir.path(), OPEN).is_err());
+        assert!(created.directory(dir.path(), PUBLIC_DIRECTORY_MODE).is_err());
         assert!(created.directories(&path.join("below")).is_err());
         drop(created);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use super::api::fields::*;
 use super::api::openapi;
 use super::api::operation::Operation;
-use super::api::params::{BODY, Field, Kind, may, must};
+use super::api::params::{Field, Kind, MAX_TEXT, optional, required};
 use super::context::{Call, HandlerResult};
 use super::handlers::tasks::MAX_PAGE;
 use super::handlers::{
@@ -19,14 +19,14 @@ use crate::model::Status;
 use crate::model::json::Object;
 
 /// An operation with its handler.
-pub(super) struct Endpoint {
+pub(super) struct HttpRoute {
     /// What it takes and returns.
     pub operation: Operation,
     /// The handler.
     pub run: fn(&Call<'_>) -> HandlerResult,
 }
 
-/// Makes an endpoint that reads.
+/// Makes a route that reads.
 const fn get(
     path: &'static str,
     id: &'static str,
@@ -34,13 +34,13 @@ const fn get(
     query: &'static [Field],
     responses: &'static [(u16, &'static str)],
     run: fn(&Call<'_>) -> HandlerResult,
-) -> Endpoint {
+) -> HttpRoute {
     let operation =
         Operation { method: "GET", path, id, summary, query, body: None, responses, needs_management: false };
-    Endpoint { operation, run }
+    HttpRoute { operation, run }
 }
 
-/// Makes an endpoint that changes something.
+/// Makes a route that changes something.
 const fn post(
     path: &'static str,
     id: &'static str,
@@ -48,30 +48,30 @@ const fn post(
     body: &'static [Field],
     responses: &'static [(u16, &'static str)],
     run: fn(&Call<'_>) -> HandlerResult,
-) -> Endpoint {
-    let endpoint = get(path, id, summary, NO_QUERY, responses, run);
-    Endpoint { operation: Operation { method: "POST", body: Some(body), ..endpoint.operation }, run }
+) -> HttpRoute {
+    let route = get(path, id, summary, NO_QUERY, responses, run);
+    HttpRoute { operation: Operation { method: "POST", body: Some(body), ..route.operation }, run }
 }
 
-/// Returns the endpoint with the method PATCH.
-const fn patch(endpoint: Endpoint) -> Endpoint {
-    Endpoint { operation: Operation { method: "PATCH", ..endpoint.operation }, run: endpoint.run }
+/// Returns the route with the method PATCH.
+const fn patch(route: HttpRoute) -> HttpRoute {
+    HttpRoute { operation: Operation { method: "PATCH", ..route.operation }, run: route.run }
 }
 
-/// Returns the endpoint, only for a server that allows changes of lanes and routes.
-const fn managed(endpoint: Endpoint) -> Endpoint {
-    Endpoint { operation: Operation { needs_management: true, ..endpoint.operation }, run: endpoint.run }
+/// Returns the route, only for a server that allows changes of lanes and dispatch routes.
+const fn managed(route: HttpRoute) -> HttpRoute {
+    HttpRoute { operation: Operation { needs_management: true, ..route.operation }, run: route.run }
 }
 
-/// Makes a managed endpoint that deletes something.
+/// Makes a managed route that deletes something.
 const fn delete(
     path: &'static str,
     id: &'static str,
     summary: &'static str,
     run: fn(&Call<'_>) -> HandlerResult,
-) -> Endpoint {
-    let endpoint = get(path, id, summary, NO_QUERY, &[(204, "")], run);
-    managed(Endpoint { operation: Operation { method: "DELETE", ..endpoint.operation }, run })
+) -> HttpRoute {
+    let route = get(path, id, summary, NO_QUERY, &[(204, "")], run);
+    managed(HttpRoute { operation: Operation { method: "DELETE", ..route.operation }, run })
 }
 
 /// `GET /openapi.json`; here instead of among the handlers, because it shows the table that contains them.
@@ -82,20 +82,20 @@ fn show_document(_call: &Call<'_>) -> HandlerResult {
 
 /// Returns the OpenAPI document.
 pub fn document() -> Object {
-    openapi::document(ENDPOINTS.iter().map(|endpoint| &endpoint.operation))
+    openapi::document(ROUTES.iter().map(|route| &route.operation))
 }
 
-/// All endpoints.
-pub(super) const ENDPOINTS: &[Endpoint] = &[
+/// All routes.
+pub(super) const ROUTES: &[HttpRoute] = &[
     get(
         "/tasks",
         "listTasks",
         "Lists tasks, oldest first, a page at a time.",
         &[
-            may("lane", Kind::Texts, "Only tasks of these lanes."),
-            may("state", Kind::Words(&Status::NAMES), "Only tasks in these states."),
-            may("limit", Kind::Whole(1, MAX_PAGE), "The number of tasks on a page; 100 by default."),
-            may("cursor", TEXT, "The `next_cursor` of the previous page."),
+            optional("lane", Kind::Texts, "Only tasks of these lanes."),
+            optional("state", Kind::SomeOf(&Status::NAMES), "Only tasks in these states."),
+            optional("limit", Kind::Whole(1, MAX_PAGE), "The number of tasks on a page; 100 by default."),
+            optional("cursor", NAME_TEXT, "The `next_cursor` of the previous page."),
         ],
         &[(200, "TaskPage")],
         tasks::list,
@@ -112,7 +112,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "/tasks/batch",
         "submitTasks",
         "Submits many tasks; each is accepted or refused on its own.",
-        &[must("tasks", Kind::Items, "The tasks, each as for `POST /tasks`.")],
+        &[required("tasks", Kind::Items, "The tasks, each as for `POST /tasks`.")],
         &[(200, "SubmittedBatch")],
         submit::submit_batch,
     ),
@@ -121,8 +121,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "nextTask",
         "Waits for a task that can be claimed, without claiming it.",
         &[
-            must("lane", Kind::Texts, "The lanes, in the order in which they are looked at."),
-            may("match", Kind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
+            required("lane", Kind::Texts, "The lanes, in the order in which they are looked at."),
+            optional("match", Kind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
             WAIT_SECONDS,
         ],
         &[(200, "MaybeTask")],
@@ -133,12 +133,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "claimNext",
         "Claims the next matching task, in one step; waits for one if requested.",
         &[
-            may("lanes", Kind::Texts, "The lanes, in the order in which they are looked at."),
-            may("lane", LANE_TEXT, "A single lane."),
-            may("match", Kind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
+            optional("lanes", Kind::Texts, "The lanes, in the order in which they are looked at."),
+            optional("lane", LANE_NAME, "A single lane."),
+            optional("match", Kind::Texts, "Conditions on the metadata: KEY=VALUE[,VALUE]."),
             OWNER,
             LEASE_SECONDS,
-            may("wait_seconds", WAIT, "How long to wait for a task, in seconds; 0 by default."),
+            optional("wait_seconds", WAIT, "How long to wait for a task, in seconds; 0 by default."),
         ],
         &[(200, "MaybeClaimed")],
         claims::claim_next,
@@ -148,10 +148,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "waitForTasks",
         "Waits for the responses of several tasks.",
         &[
-            must("id", Kind::Texts, "The tasks."),
-            may(
+            required("id", Kind::Texts, "The tasks."),
+            optional(
                 "mode",
-                Kind::Word(&["all", "any"]),
+                Kind::OneOf(&["all", "any"]),
                 "Whether to wait for all of them (the default) or for any one.",
             ),
             WAIT_SECONDS,
@@ -165,10 +165,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "editTask",
         "Changes what people see of a task; the request stays as it was submitted.",
         &[
-            may("name", TEXT, "The title."),
-            may("description", Kind::Text(BODY), "The description."),
-            may("labels", Kind::Texts, "All labels."),
-            may("assignees", Kind::Texts, "All assignees."),
+            optional("name", NAME_TEXT, "The title."),
+            optional("description", Kind::Text(MAX_TEXT), "The description."),
+            optional("labels", Kind::Texts, "All labels."),
+            optional("assignees", Kind::Texts, "All assignees."),
         ],
         &[(200, "BoardTask")],
         tasks::edit,
@@ -187,7 +187,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "Renews the lease of a claimed task.",
         &[
             TOKEN,
-            may(
+            optional(
                 "lease_seconds",
                 LEASE,
                 "The new length of the lease from now, in seconds; as before by default.",
@@ -202,9 +202,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "Releases a claimed task.",
         &[
             TOKEN,
-            may("reason", LONG, "Why."),
-            may("delay_seconds", DELAY, "The task cannot be claimed again for this many seconds."),
-            may("failure_class", CLASSES, "Counts the attempt as failed, for this reason."),
+            optional("reason", MESSAGE_TEXT, "Why."),
+            optional("delay_seconds", DELAY, "The task cannot be claimed again for this many seconds."),
+            optional("failure_class", CLASSES, "Counts the attempt as failed, for this reason."),
         ],
         &[(200, "OneTask")],
         claims::release,
@@ -215,7 +215,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "Answers a task.",
         RESPOND,
         &[(200, "Responded")],
-        responses::give,
+        responses::respond,
     ),
     get(
         "/tasks/{id}/response",
@@ -230,10 +230,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "addEvent",
         "Adds an event to a task's history.",
         &[
-            may("type", TEXT, "The type of the event; `note` by default."),
-            may("message", LONG, "What happened."),
-            may("data", Kind::Map, "Details."),
-            may("claim_token", TEXT, "The token returned by claim, to prove that the writer holds the task."),
+            optional("type", NAME_TEXT, "The type of the event; `note` by default."),
+            optional("message", MESSAGE_TEXT, "What happened."),
+            optional("data", Kind::Map, "Details."),
+            optional(
+                "claim_token",
+                NAME_TEXT,
+                "The token returned by claim, to prove that the writer holds the task.",
+            ),
         ],
         &[(200, "Done")],
         events::add,
@@ -250,7 +254,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "/tasks/{id}/comments",
         "addComment",
         "Adds a comment.",
-        &[must("comment", LONG, "The text."), may("author", WORDS, "The author.")],
+        &[required("comment", MESSAGE_TEXT, "The text."), optional("author", SHORT_TEXT, "The author.")],
         &[(201, "Comments")],
         events::comment,
     ),
@@ -259,8 +263,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "moveTask",
         "Moves a task to another lane.",
         &[
-            may("lane", LANE_TEXT, "The lane."),
-            may("target_queue", LANE_TEXT, "The same, as boards call it."),
+            optional("lane", LANE_NAME, "The lane."),
+            optional("target_queue", LANE_NAME, "The same, as boards call it."),
         ],
         &[(200, "BoardTask")],
         tasks::move_to,
@@ -269,7 +273,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "/tasks/{id}/cancel",
         "cancelTask",
         "Cancels a task.",
-        &[may("reason", LONG, "Why."), BY],
+        &[optional("reason", MESSAGE_TEXT, "Why."), BY],
         &[(200, "Changed")],
         tasks::cancel,
     ),
@@ -310,13 +314,13 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "showLog",
         "Shows or follows what a run of the task prints.",
         &[
-            may("follow", Kind::Flag, "Continue until the task ends."),
-            may(
+            optional("follow", Kind::Flag, "Continue until the task ends."),
+            optional(
                 "stream",
-                Kind::Word(&STREAMS),
+                Kind::OneOf(&STREAMS),
                 "Which output; `stdout` by default; `prompt` is the prompt of the agent.",
             ),
-            may("attempt", Kind::Whole(1, 1_000_000), "The number of the run; the newest by default."),
+            optional("attempt", Kind::Whole(1, 1_000_000), "The number of the run; the newest by default."),
         ],
         &[(200, "text/plain; charset=utf-8")],
         logs::show,
@@ -325,7 +329,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "/events",
         "followAll",
         "Streams all changes as server-sent events, with ids that order them.",
-        &[SINCE, may("lane", LANE_TEXT, "Only changes of this lane.")],
+        &[SINCE, optional("lane", LANE_NAME, "Only changes of this lane.")],
         &[(200, "text/event-stream")],
         events::follow_all,
     ),
@@ -351,7 +355,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "/lanes/{name}/pause",
         "pauseLane",
         "Pauses a lane: none of its tasks can be claimed.",
-        &[may("reason", LONG, "Why.")],
+        &[optional("reason", MESSAGE_TEXT, "Why.")],
         &[(200, "Paused")],
         lanes::pause,
     )),
@@ -490,7 +494,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "/open",
         "openSession",
         "Logs a browser in: exchanges the code printed by `lanes serve --open`, once, for a cookie.",
-        &[must("code", TEXT, "The code.")],
+        &[required("code", NAME_TEXT, "The code.")],
         &[(303, "text/plain; charset=utf-8")],
         server::open,
     ),
