@@ -445,11 +445,14 @@ impl<'env> EventLoop<'env> {
             RunEntry {
                 lane: task.spec.lane.clone(),
                 vendor: served.vendor.name.clone(),
-                run: run_id(&token).as_str().to_string(),
+                run: run_id(&token),
                 in_progress: served.route.in_progress.clone(),
-                started_at: claim.claimed_at.to_string(),
+                started_at: claim.claimed_at,
+                deadline: None,
+                silence: None,
+                pid: None,
                 session_id: session.clone(),
-                ..RunEntry::default()
+                progress: None,
             },
         );
         (self.observe)(DispatchEvent::Claimed {

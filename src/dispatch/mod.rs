@@ -24,8 +24,10 @@ pub(crate) mod prompt;
 pub(crate) mod registration;
 pub(crate) mod report;
 pub(crate) mod run;
+mod stored_time;
 mod task_metadata;
 #[cfg(test)]
 mod testing;
-pub(crate) mod usage_log;
+pub(crate) mod usage_record;
+pub(crate) mod usage_stats;
 pub(crate) mod vendor;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::agent::process_tree::RunId;
 use super::config::plan::Plan;
 use crate::Result;
 use crate::model::json::Object;
@@ -18,20 +19,20 @@ use crate::store::{DISPATCHER, Registration, Store, WorkerInfo};
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A run in the registration.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct RunEntry {
     /// Lane of the task.
     pub lane: String,
     /// Name of the vendor.
     pub vendor: String,
     /// Id of the run.
-    pub run: String,
+    pub run: RunId,
     /// State of the run as boards name it.
     pub in_progress: Option<String>,
-    /// Start of the run, RFC 3339.
-    pub started_at: String,
-    /// When the run is ended at the latest, RFC 3339.
-    pub deadline: Option<String>,
+    /// Start of the run.
+    pub started_at: Time,
+    /// When the run is ended at the latest.
+    pub deadline: Option<Time>,
     /// How long the agent may print nothing.
     pub silence: Option<Duration>,
     /// Process id of the agent.
@@ -181,10 +182,10 @@ impl DispatcherRegistration {
                 ("task_id", task_id.clone().into()),
                 ("lane", entry.lane.clone().into()),
                 ("vendor", entry.vendor.clone().into()),
-                ("run", entry.run.clone().into()),
+                ("run", entry.run.as_str().into()),
                 ("in_progress", entry.in_progress.clone().into()),
-                ("started_at", entry.started_at.clone().into()),
-                ("deadline", entry.deadline.clone().into()),
+                ("started_at", entry.started_at.to_string().into()),
+                ("deadline", entry.deadline.map(|deadline| deadline.to_string()).into()),
                 ("silence_timeout_seconds", entry.silence.map(|limit| limit.as_secs_f64()).into()),
                 ("pid", entry.pid.into()),
                 ("session_id", entry.session_id.clone().into()),

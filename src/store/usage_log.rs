@@ -1,4 +1,4 @@
-//! The log of runs: one line for each run of an agent, with its usage.
+//! The usage log: one line for each run of an agent, with its usage.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -14,7 +14,7 @@ const ROTATE_AT: u64 = 64 * 1024 * 1024;
 const MAX_USAGE: u64 = 1024 * 1024 * 1024;
 
 impl Store {
-    /// Adds a line to the log of runs. A log that has become too long replaces the old one.
+    /// Adds a line to the usage log. A log that has become too long replaces the old one.
     ///
     /// # Errors
     /// `Io`, `Corrupt` when something other than a file stands there, and `Locked` when it has to be rotated.
@@ -41,7 +41,7 @@ impl Store {
         file.write_all(text.as_bytes()).map_err(|error| fail("write", error))
     }
 
-    /// Reads the log of runs as text, the old one first.
+    /// Reads the usage log as text, the old one first.
     ///
     /// # Errors
     /// `Corrupt` when a log is not a regular file or too large; `Io`.

@@ -9,7 +9,7 @@ use crate::dispatch::outcome::{DISPATCHER_STOPPED, RunAnswer, RunFailure, RunOut
 use crate::dispatch::output::{ClosingStatus, CostSource, Tokens, Usage};
 use crate::dispatch::run::context::FinishedRun;
 use crate::dispatch::run::retry::{RetryDecision, after_failure};
-use crate::dispatch::usage_log::UsageRecord;
+use crate::dispatch::usage_record::UsageRecord;
 use crate::model::json::Object;
 use crate::model::task::object;
 use crate::model::{ClaimToken, FailureClass, Status, Task, Time};
@@ -126,8 +126,8 @@ pub(crate) fn record(run: &ReportInput<'_>, outcome: &str) -> UsageRecord {
     let report = &run.result.report;
     let started = run.now.plus_seconds(-run.result.duration.as_secs_f64());
     UsageRecord {
-        started_at: started.to_string(),
-        ended_at: run.now.to_string(),
+        started_at: Some(started),
+        ended_at: Some(run.now),
         task_id: run.task.id.to_string(),
         run: run.run.to_string(),
         attempt: run.task.attempt,
@@ -140,7 +140,7 @@ pub(crate) fn record(run: &ReportInput<'_>, outcome: &str) -> UsageRecord {
         not_started: !run.result.is_started,
         ..UsageRecord::default()
     }
-    .take(report)
+    .with_usage(report)
 }
 
 fn version(run: &ReportInput<'_>) -> Option<String> {

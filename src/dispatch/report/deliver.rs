@@ -10,7 +10,7 @@ use crate::dispatch::outcome::{RunFailure, RunOutcome};
 use crate::dispatch::output::{ClosingStatus, closing};
 use crate::dispatch::run::context::{ClaimedTask, FinishedRun, RunContext, run_id};
 use crate::dispatch::run::retry;
-use crate::dispatch::usage_log::UsageRecord;
+use crate::dispatch::usage_record::UsageRecord;
 use crate::dispatch::vendor::COMMAND;
 use crate::error::{ErrorKind, Result};
 use crate::model::cooldown::{cooldown_key, is_model};
@@ -144,7 +144,7 @@ fn is_to_blame(context: &RunContext<'_>, claimed: &ClaimedTask, result: &Finishe
             let model = vendor_refusal.model.as_ref();
             let has_model =
                 model.is_none_or(|model| record.model.as_ref().is_some_and(|used| is_model(used, model)));
-            let is_since = Time::parse(&record.started_at).is_ok_and(|started| started > since);
+            let is_since = record.started_at.is_some_and(|started| started > since);
             is_same && has_model && is_since && record.task_id != claimed.task.id.as_str()
         });
         others.any(|record| record.outcome == "completed")

@@ -13,7 +13,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::usage_log::UsageRecord;
+use super::usage_record::UsageRecord;
 use crate::error::ErrorKind;
 use crate::model::json::Object;
 use crate::model::{

@@ -19,12 +19,12 @@ use crate::dispatch::output::{Baseline, Format, RunReport};
 use crate::dispatch::registration::registered_runs;
 use crate::dispatch::run::classify::classify;
 use crate::dispatch::run::context::{
-    FinishedRun, RunRecord, files, hide_token, read_output, read_run_record, run_id,
+    FinishedRun, RunFile, files, hide_token, read_output, read_run_file, run_id,
 };
 use crate::dispatch::run::evidence::RunEvidence;
 use crate::dispatch::run::retry::PastAttempts;
 use crate::dispatch::run::session_baseline::baseline;
-use crate::dispatch::usage_log::UsageRecord;
+use crate::dispatch::usage_record::UsageRecord;
 use crate::dispatch::vendor::Notices;
 use crate::error::ErrorKind;
 use crate::model::{Command, FailureClass, Task, TaskId, Time};
@@ -108,18 +108,18 @@ fn recover_dispatcher(
 }
 
 /// Adds a run that was interrupted by the death of its dispatcher to the usage log, whatever became of its
-/// task. A run that was reported is in the log already, and one without a run record never started.
+/// task. A run that was reported is in the log already, and one without a run file never started.
 fn record_lost_run(store: &Store, prices: &Prices, task_id: &str, run: &str) -> Result<()> {
     let Ok(task) = TaskId::parse(task_id).and_then(|id| store.task(&id)) else {
         return Ok(());
     };
     for fence in store.attempt_numbers(&task.id)?.into_iter().rev() {
         let Some(attempt) = store.existing_attempt(&task.id, fence)? else { continue };
-        let Some(record) = read_run_record(&attempt).filter(|record| record.run.as_str() == run) else {
+        let Some(run_file) = read_run_file(&attempt).filter(|run_file| run_file.run.as_str() == run) else {
             continue;
         };
         if attempt.open(REPORT_FILE)?.is_none() {
-            store.append_usage(&lost_record(store, prices, &task, &attempt, &record)?.to_line())?;
+            store.append_usage(&lost_record(store, prices, &task, &attempt, &run_file)?.to_line())?;
         }
         break;
     }
@@ -131,9 +131,9 @@ fn lost_record(
     prices: &Prices,
     task: &Task,
     attempt: &AttemptDir,
-    record: &RunRecord,
+    run_file: &RunFile,
 ) -> Result<UsageRecord> {
-    let started = Time::parse(&record.started_at).unwrap_or(store.now().wall);
+    let started = run_file.started_at.unwrap_or(store.now().wall);
     // Its latest output; the exact end is unknown.
     let mut ended = started;
     for name in [files::STDOUT, files::STDERR, files::PROGRESS] {
@@ -142,24 +142,24 @@ fn lost_record(
         let micros = since_1970.and_then(|time| i64::try_from(time.as_micros()).ok());
         ended = ended.max(micros.map_or(started, Time::from_micros));
     }
-    let report = read_report(store, prices, attempt, record)?;
+    let report = read_report(store, prices, attempt, run_file)?;
     let reported_session = report.as_ref().and_then(|report| report.session_id.clone());
     let usage = UsageRecord {
-        started_at: started.to_string(),
-        ended_at: ended.to_string(),
+        started_at: Some(started),
+        ended_at: Some(ended),
         task_id: task.id.to_string(),
-        run: record.run.as_str().to_string(),
+        run: run_file.run.as_str().to_string(),
         attempt: task.attempt,
         lane: task.spec.lane.clone(),
-        vendor: record.vendor.clone(),
+        vendor: run_file.vendor.clone(),
         outcome: FailureClass::Lost.as_str().to_string(),
         seconds: ended.seconds_since(started),
         cli_version: report.as_ref().and_then(|report| report.cli_version.clone()),
-        session_id: reported_session.or(record.resume_id.clone()).or(record.session_id.clone()),
+        session_id: reported_session.or(run_file.resume_id.clone()).or(run_file.session_id.clone()),
         ..UsageRecord::default()
     };
     Ok(match &report {
-        Some(report) => usage.take(report),
+        Some(report) => usage.with_usage(report),
         None => usage,
     })
 }
@@ -184,16 +184,16 @@ fn recover_task(store: &Store, prices: &Prices, task: &Task, observe: &dyn Fn(Di
         return Ok(());
     }
     let attempt = store.existing_attempt(&task.id, task.fence)?;
-    let record = attempt.as_ref().and_then(read_run_record);
+    let run_file = attempt.as_ref().and_then(read_run_file);
     if let Some(attempt) = &attempt
         && let Err(error) = hide_token(attempt, &claim.token)
     {
         warn_about(&task.id, format!("its logs may show the claim token of the run: {error}"), observe);
     }
     let reason = "its dispatcher died during the run";
-    let spent = match (&attempt, &record) {
-        (Some(attempt), Some(record)) => {
-            if let Some(report) = completed_report(store, prices, task, attempt, record)? {
+    let spent = match (&attempt, &run_file) {
+        (Some(attempt), Some(run_file)) => {
+            if let Some(report) = completed_report(store, prices, task, attempt, run_file)? {
                 report.save_and_deliver(store, &|message| warn_about(&task.id, message, observe))?;
                 notify("its dispatcher died after the agent was done; the answer was kept");
                 return Ok(());
@@ -223,15 +223,15 @@ fn read_report(
     store: &Store,
     prices: &Prices,
     attempt: &AttemptDir,
-    record: &RunRecord,
+    run_file: &RunFile,
 ) -> Result<Option<RunReport>> {
-    let Some(parser) = read_output(attempt, record)? else { return Ok(None) };
-    let baseline = match &record.resume_id {
+    let Some(parser) = read_output(attempt, run_file)? else { return Ok(None) };
+    let baseline = match &run_file.resume_id {
         Some(session) => baseline(&store.usage().unwrap_or_default(), session),
         None => Baseline::Fresh,
     };
     let mut report = parser.finish(&baseline);
-    report.name_model(record.model.as_deref());
+    report.name_model(run_file.model.as_deref());
     prices.complete(&mut report);
     Ok(Some(report))
 }
@@ -243,12 +243,12 @@ fn completed_report(
     prices: &Prices,
     task: &Task,
     attempt: &AttemptDir,
-    record: &RunRecord,
+    run_file: &RunFile,
 ) -> Result<Option<Report>> {
-    let (Some(format), Some(claim)) = (Format::parse(&record.format), task.status.claim()) else {
+    let (Some(format), Some(claim)) = (Format::parse(&run_file.format), task.status.claim()) else {
         return Ok(None);
     };
-    let Some(report) = read_report(store, prices, attempt, record)? else {
+    let Some(report) = read_report(store, prices, attempt, run_file)? else {
         return Ok(None);
     };
     let now = store.now().wall;
@@ -258,18 +258,18 @@ fn completed_report(
         exit: AgentExit::Signal(9),
         stopped: Some(StopReason::Shutdown),
         stderr: "",
-        resumed: record.resume_id.as_deref(),
+        resumed: run_file.resume_id.as_deref(),
         timeout: None,
         silence: None,
         now,
         notices: &Notices::default(),
         zone: &TimeZone::system(),
     };
-    let outcome = classify(&run, record.wants_json);
+    let outcome = classify(&run, run_file.wants_json);
     if !matches!(outcome, RunOutcome::Completed(_)) {
         return Ok(None);
     }
-    let seconds = Time::parse(&record.started_at).map_or(0.0, |started| now.seconds_since(started).max(0.0));
+    let seconds = run_file.started_at.map_or(0.0, |started| now.seconds_since(started).max(0.0));
     let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     let result = FinishedRun {
         outcome,
@@ -279,14 +279,14 @@ fn completed_report(
         past: PastAttempts::default(),
         version: None,
     };
-    let route = Route { move_to: record.move_to.clone(), ..Route::with_defaults(&task.spec.lane) };
+    let route = Route { move_to: run_file.move_to.clone(), ..Route::with_defaults(&task.spec.lane) };
     let settled = build_report(&ReportInput {
         task,
         token: &claim.token,
         owner: &claim.owner,
         route: &route,
-        vendor: &record.vendor,
-        run: record.run.as_str(),
+        vendor: &run_file.vendor,
+        run: run_file.run.as_str(),
         result: &result,
         is_to_blame: false,
         now,

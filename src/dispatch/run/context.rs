@@ -17,8 +17,9 @@ use crate::dispatch::event::DispatchEvent;
 use crate::dispatch::outcome::RunOutcome;
 use crate::dispatch::output::{Format, RunReport, StreamParser};
 use crate::dispatch::registration::DispatcherRegistration;
+use crate::dispatch::stored_time;
 use crate::model::json::Object;
-use crate::model::{ClaimToken, Command, Task};
+use crate::model::{ClaimToken, Command, Task, Time};
 use crate::store::{AttemptDir, Store};
 
 /// File names in an attempt's directory.
@@ -33,7 +34,7 @@ pub(crate) mod files {
     pub(crate) const LAST_MESSAGE: &str = "last.md";
     /// Progress: a line each with time and text.
     pub(crate) const PROGRESS: &str = "progress.log";
-    /// The [`RunRecord`](super::RunRecord), for the recovery of a run whose dispatcher died.
+    /// The [`RunFile`](super::RunFile), for the recovery of a run whose dispatcher died.
     pub(crate) const RUN: &str = "run.json";
 }
 
@@ -68,13 +69,14 @@ pub(crate) struct ClaimedTask {
     pub stop: StopHandle,
 }
 
-/// The record of a run, written into its attempt's directory before the agent starts.
+/// `run.json`: what the recovery of a run needs to know, written into its attempt before the agent starts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct RunRecord {
+pub(crate) struct RunFile {
     /// Id of the run.
     pub run: RunId,
-    /// Start of the run, RFC 3339.
-    pub started_at: String,
+    /// Start of the run, if the file holds a time.
+    #[serde(with = "stored_time")]
+    pub started_at: Option<Time>,
     /// Name of the vendor.
     pub vendor: String,
     /// Format of the output.
@@ -151,8 +153,8 @@ pub(crate) fn hide_token(attempt: &AttemptDir, token: &ClaimToken) -> Result<()>
     all.try_for_each(|name| attempt.redact(name, token.as_str().as_bytes()))
 }
 
-/// Reads the record of a run from its attempt's directory; `None` if there is none that can be read.
-pub(crate) fn read_run_record(attempt: &AttemptDir) -> Option<RunRecord> {
+/// Reads `run.json` from its attempt's directory; `None` if there is none that can be read.
+pub(crate) fn read_run_file(attempt: &AttemptDir) -> Option<RunFile> {
     let bytes = attempt.read(files::RUN, 1024 * 1024).ok().flatten()?;
     serde_json::from_slice(&bytes).ok()
 }
@@ -162,8 +164,8 @@ pub(crate) fn read_run_record(attempt: &AttemptDir) -> Option<RunRecord> {
 ///
 /// # Errors
 /// When the output cannot be read.
-pub(crate) fn read_output(attempt: &AttemptDir, record: &RunRecord) -> Result<Option<StreamParser>> {
-    let Some(format) = Format::parse(&record.format) else { return Ok(None) };
+pub(crate) fn read_output(attempt: &AttemptDir, run_file: &RunFile) -> Result<Option<StreamParser>> {
+    let Some(format) = Format::parse(&run_file.format) else { return Ok(None) };
     let Some(output) = attempt.read(files::STDOUT, LARGEST_LOG)? else { return Ok(None) };
     let mut parser = StreamParser::new(format);
     parser.feed(&output, &mut |_| {});
@@ -175,10 +177,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn run_cards_of_earlier_versions_are_read_and_written_byte_for_byte() {
+    fn run_files_of_earlier_versions_are_read_and_written_byte_for_byte() {
         let text = r#"{"run":"a28edc4b2189fe1baaab0797b163e1b7","started_at":"2026-11-28T20:34:05.844651Z","vendor":"command","format":"text","argv":["/usr/bin/sh","-c","exit 3"],"session_id":null,"resume_id":null,"model":null,"wants_json":false,"move_to":null}"#;
-        let record: RunRecord = serde_json::from_str(text).expect("a card");
-        assert_eq!(serde_json::to_string(&record).expect("JSON"), text);
+        let run_file: RunFile = serde_json::from_str(text).expect("a run file");
+        assert_eq!(serde_json::to_string(&run_file).expect("JSON"), text);
+        let unreadable: RunFile = serde_json::from_str(&text.replace("2026", "in ")).expect("a run file");
+        assert_eq!(unreadable.started_at, None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 
 use self::classify::classify;
-use self::context::{ClaimedTask, FinishedRun, RunContext, files, hide_token, read_run_record};
+use self::context::{ClaimedTask, FinishedRun, RunContext, files, hide_token, read_run_file};
 use self::evidence::RunEvidence;
 use self::prepare::{PrepareError, PreparedRun};
 use self::resume::Continuation;
@@ -126,8 +126,8 @@ impl RunContext<'_> {
             }
             Err(PrepareError::Error(error)) => return Err(error),
         };
-        let PreparedRun { spec, record, version } = prepared;
-        let resumed = record.resume_id.clone();
+        let PreparedRun { spec, run_file, version } = prepared;
+        let resumed = run_file.resume_id.clone();
         let baseline = match &resumed {
             Some(session) => session_baseline::baseline(&self.store.usage().unwrap_or_default(), session),
             None => Baseline::Fresh,
@@ -136,14 +136,14 @@ impl RunContext<'_> {
             claimed,
             "headless_started",
             match continued {
-                Some(continued) => format!("{} continues after {}", record.vendor, continued.cut.as_str()),
-                None => format!("{} runs", record.vendor),
+                Some(continued) => format!("{} continues after {}", run_file.vendor, continued.cut.as_str()),
+                None => format!("{} runs", run_file.vendor),
             },
             object([
-                ("vendor", record.vendor.clone().into()),
-                ("model", record.model.clone().into()),
-                ("run", record.run.as_str().into()),
-                ("session_id", resumed.clone().or(record.session_id.clone()).into()),
+                ("vendor", run_file.vendor.clone().into()),
+                ("model", run_file.model.clone().into()),
+                ("run", run_file.run.as_str().into()),
+                ("session_id", resumed.clone().or(run_file.session_id.clone()).into()),
             ]),
         );
         let (timeout, silence) = (spec.timeout, spec.silence);
@@ -172,9 +172,9 @@ impl RunContext<'_> {
         let FinishedAgent { exit, stopped, parser, stderr, duration, .. } = finished;
         let mut report = parser.finish(&baseline);
         if report.session_id.is_none() {
-            report.session_id.clone_from(&record.session_id);
+            report.session_id.clone_from(&run_file.session_id);
         }
-        report.name_model(record.model.as_deref());
+        report.name_model(run_file.model.as_deref());
         self.plan.prices.complete(&mut report);
         if report.current_result().is_some() && report.text.is_empty() {
             // The stream lacks a line that was too long to be parsed.
@@ -195,7 +195,7 @@ impl RunContext<'_> {
                 notices: &claimed.served.vendor.notices,
                 zone: &TimeZone::system(),
             },
-            record.wants_json,
+            run_file.wants_json,
         );
         let is_started = exit != AgentExit::NotStarted;
         Ok(FinishedRun { outcome, report, duration, is_started, past, version })
@@ -225,8 +225,8 @@ impl RunContext<'_> {
         else {
             return Ok(());
         };
-        let record = read_run_record(&attempt);
-        match record.map(|record| process_tree::terminate(&record.run, TERMINATE_GRACE)) {
+        let run_file = read_run_file(&attempt);
+        match run_file.map(|run_file| process_tree::terminate(&run_file.run, TERMINATE_GRACE)) {
             Some(Ok(result_without_run)) if result_without_run > 0 => {
                 self.warn(format!(
                     "{}: {result_without_run} processes of an earlier run were ended",

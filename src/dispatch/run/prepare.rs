@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::context::{ClaimedTask, RunContext, RunRecord, files, run_id};
+use super::context::{ClaimedTask, RunContext, RunFile, files, run_id};
 use super::resume::Continuation;
 use super::{git_directories, prompt_input};
 
@@ -20,7 +20,7 @@ use crate::dispatch::output::StreamParser;
 use crate::dispatch::prompt;
 use crate::dispatch::task_metadata::{self, depth};
 use crate::dispatch::vendor::{ArgumentValues, SessionIds};
-use crate::model::{ClaimToken, Event, FailureClass, Task};
+use crate::model::{ClaimToken, Event, FailureClass, Task, Time};
 use crate::store::{AttemptDir, Store};
 use crate::{Error, ErrorKind};
 
@@ -177,7 +177,7 @@ pub(crate) struct PreparedRun {
     /// Specification of the agent process.
     pub spec: AgentSpec,
     /// Record of the run.
-    pub record: RunRecord,
+    pub run_file: RunFile,
     /// Version of the vendor's program, if the program was asked for it.
     pub version: Option<String>,
 }
@@ -221,10 +221,11 @@ impl RunContext<'_> {
         attempt.write(files::PROMPT, words.as_bytes())?;
         attempt.redact(files::PROMPT, token.as_str().as_bytes())?;
         let started_at = self.store.now().wall;
-        let record = run_record(served, token, &line, started_at.to_string(), input.wants_json);
-        let text = serde_json::to_vec(&record).map_err(|error| Error::corrupt(format!("a run: {error}")))?;
+        let run_file = new_run_file(served, token, &line, started_at, input.wants_json);
+        let text =
+            serde_json::to_vec(&run_file).map_err(|error| Error::corrupt(format!("a run: {error}")))?;
         attempt.write(files::RUN, &text)?;
-        let conversation = record.resume_id.as_ref().or(record.session_id.as_ref());
+        let conversation = run_file.resume_id.as_ref().or(run_file.session_id.as_ref());
         let lock = conversation.map(|session| self.store.conversation_lock_path(session)).transpose()?;
         let log = |name| Ok::<_, Error>(CappedLog::new(attempt.create(name)?, LOG_HEAD, LOG_TAIL));
         let run = run_id(token);
@@ -249,12 +250,11 @@ impl RunContext<'_> {
             expected_session: line.resume_id,
         };
         self.registration.change(task.id.as_str(), |entry| {
-            entry.session_id = record.resume_id.clone().or(record.session_id.clone());
+            entry.session_id = run_file.resume_id.clone().or(run_file.session_id.clone());
             entry.silence = spec.silence;
-            entry.deadline =
-                spec.timeout.map(|limit| started_at.plus_seconds(limit.as_secs_f64()).to_string());
+            entry.deadline = spec.timeout.map(|limit| started_at.plus_seconds(limit.as_secs_f64()));
         });
-        Ok(PreparedRun { spec, record, version })
+        Ok(PreparedRun { spec, run_file, version })
     }
 
     fn environment(&self, claimed: &ClaimedTask, run: &RunId, cwd: &Path) -> BTreeMap<OsString, OsString> {
@@ -296,17 +296,17 @@ fn uuid(random: u128) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-fn run_record(
+fn new_run_file(
     served: &ServedLane,
     token: &ClaimToken,
     line: &CommandLine,
-    started_at: String,
+    started_at: Time,
     wants_json: bool,
-) -> RunRecord {
+) -> RunFile {
     let program = line.program.to_string_lossy().into_owned();
-    RunRecord {
+    RunFile {
         run: run_id(token),
-        started_at,
+        started_at: Some(started_at),
         vendor: served.vendor.name.clone(),
         format: served.vendor.format.name().to_string(),
         argv: std::iter::once(program).chain(line.args.iter().cloned()).collect(),

@@ -4,7 +4,7 @@
 //! the conversation of the previous one. This is tried once for each attempt: if the conversation no longer exists, or
 //! contains no work, the next run is a fresh one.
 
-use super::context::{RunRecord, read_output, read_run_record};
+use super::context::{RunFile, read_output, read_run_file};
 use crate::Result;
 use crate::dispatch::config::served_lane::ServedLane;
 use crate::dispatch::outcome::{DISPATCHER_STOPPED, Interruption, REFUSAL_REASONS, RunOutcome};
@@ -69,9 +69,9 @@ pub(crate) fn continuation(
     let earlier = store.attempt_numbers(&task.id)?.into_iter().rev().filter(|fence| *fence < before);
     for fence in earlier {
         let Some(attempt) = store.existing_attempt(&task.id, fence)? else { continue };
-        let Some(record) = read_run_record(&attempt) else { continue };
+        let Some(run_file) = read_run_file(&attempt) else { continue };
         // The last run that was prepared. This vendor cannot continue another vendor's conversation.
-        let session = if record.vendor == vendor.name { session_of(&attempt, &record)? } else { None };
+        let session = if run_file.vendor == vendor.name { session_of(&attempt, &run_file)? } else { None };
         return Ok(session.map(|session| Continuation { session, cut }));
     }
     Ok(None)
@@ -81,13 +81,13 @@ pub(crate) fn continuation(
 ///
 /// # Errors
 /// When the output of the run cannot be read.
-fn session_of(attempt: &AttemptDir, record: &RunRecord) -> Result<Option<String>> {
-    if record.resume_id.is_some() {
-        return Ok(record.resume_id.clone());
+fn session_of(attempt: &AttemptDir, run_file: &RunFile) -> Result<Option<String>> {
+    if run_file.resume_id.is_some() {
+        return Ok(run_file.resume_id.clone());
     }
-    let Some(parser) = read_output(attempt, record)? else { return Ok(None) };
+    let Some(parser) = read_output(attempt, run_file)? else { return Ok(None) };
     let report = parser.finish(&Baseline::Fresh);
-    let session = report.session_id.or_else(|| record.session_id.clone());
+    let session = report.session_id.or_else(|| run_file.session_id.clone());
     Ok(session.filter(|_| report.has_worked))
 }
 

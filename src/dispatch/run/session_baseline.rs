@@ -7,9 +7,9 @@
 use std::collections::HashSet;
 
 use crate::dispatch::output::{Baseline, Tokens, Totals, Usage, UsageLowerBound};
-use crate::dispatch::usage_log::{UsageRecord, by_model};
+use crate::dispatch::usage_record::{UsageRecord, by_model};
 
-/// Returns the baseline for the next run of `session` from the log of runs. The totals are unknown while no run has reported
+/// Returns the baseline for the next run of `session` from the usage log. The totals are unknown while no run has reported
 /// them and the run that started the conversation is not in that log.
 pub(crate) fn baseline(log: &str, session: &str) -> Baseline {
     let mut so_far = SessionSums::default();

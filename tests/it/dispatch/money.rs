@@ -10,7 +10,7 @@ fn message(id: &str, input: u64) -> String {
     )
 }
 
-/// Returns the lines of the log of runs.
+/// Returns the lines of the usage log.
 fn usage_log(pool: &Pool) -> Vec<Value> {
     let text = std::fs::read_to_string(pool.path("state/usage.jsonl")).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -103,7 +103,7 @@ fn sub_agents_are_counted_by_model() {
 }
 
 #[test]
-fn half_a_line_in_the_journal_costs_no_other_line() {
+fn half_a_line_in_the_usage_log_costs_no_other_line() {
     let pool = Pool::scripted("");
     pool.submit("result one", &[]);
     pool.dispatch_once(&[]);

@@ -168,7 +168,7 @@ fn a_pipeline_hands_the_answer_on() {
 }
 
 #[test]
-fn the_journal_of_runs_does_not_grow_for_ever() {
+fn the_usage_log_does_not_grow_for_ever() {
     let pool = Pool::scripted("");
     pool.submit("result one", &[]);
     pool.dispatch_once(&[]);

@@ -1,140 +1,12 @@
-//! The log of runs: one line for each run, and statistics over these lines.
-//!
-//! Advice about timeouts and cost is based on measured runs. An unknown number is omitted, never estimated.
+//! Statistics over the usage log: number, duration, cost and tokens of runs, by lane, vendor and model.
 
 use std::collections::{BTreeMap, HashSet};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::output::{ModelUsage, RunReport, Tokens, Usage, plus_cost};
+use super::output::{Tokens, plus_cost};
+use super::usage_record::{UsageRecord, by_model};
 use crate::model::Time;
-
-/// One run, as a line of `usage.jsonl`. Fields of later versions are ignored when reading.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct UsageRecord {
-    /// Start of the run, RFC 3339.
-    pub started_at: String,
-    /// End of the run, RFC 3339.
-    pub ended_at: String,
-    /// Id of the task.
-    pub task_id: String,
-    /// Id of the run; a line that was written twice is counted once.
-    #[serde(default)]
-    pub run: String,
-    /// Number of the attempt, from 1.
-    pub attempt: u32,
-    /// Lane of the task.
-    pub lane: String,
-    /// Vendor of the agent.
-    pub vendor: String,
-    /// `completed`, a failure class, or `withheld`.
-    pub outcome: String,
-    /// Duration of the run, in seconds.
-    pub seconds: f64,
-    /// Model that did the work.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// Version of the agent program.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cli_version: Option<String>,
-    /// Id of the conversation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_id: Option<String>,
-    /// Whether the conversation started with this run.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub begins_session: bool,
-    /// Cost of this run, in US dollars.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cost_usd: Option<f64>,
-    /// `reported` by the vendor, or `computed` from tokens and the prices of handoff.yaml.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cost_source: Option<String>,
-    /// Cost of the conversation so far, in US dollars; the baseline of its next run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_cost_usd: Option<f64>,
-    /// Tokens of this run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokens: Option<Tokens>,
-    /// Tokens of the conversation so far.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_tokens: Option<Tokens>,
-    /// Tokens and US dollars of this run, by model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model_usage: Option<Usage>,
-    /// Tokens of the conversation so far, by model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_model_usage: Option<Usage>,
-    /// Minimum cost in US dollars of a run that was interrupted before it reported its total.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at_least_cost_usd: Option<f64>,
-    /// Minimum tokens of such a run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at_least_tokens: Option<Tokens>,
-    /// Minimum tokens and US dollars of such a run, by model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at_least_model_usage: Option<Usage>,
-    /// Whether no agent was started, so that nothing was used.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub not_started: bool,
-    /// Number of turns of this run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub turns: Option<u64>,
-    /// Number of tool calls that were denied.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub denied: u64,
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-impl UsageRecord {
-    /// Copies the usage that a run reported into this record.
-    pub(crate) fn take(self, report: &RunReport) -> Self {
-        let known = |usage: &Usage| Some(usage.clone()).filter(|usage| !usage.0.is_empty());
-        let least = report.lower_bound.as_ref();
-        Self {
-            model: report.models.first().cloned(),
-            begins_session: !report.continues_session && self.session_id.is_some(),
-            cost_usd: report.cost_usd,
-            cost_source: report.cost_source.map(|source| source.as_str().to_string()),
-            session_cost_usd: report.totals.cost_usd,
-            tokens: report.tokens,
-            session_tokens: report.totals.tokens,
-            model_usage: known(&report.usage),
-            session_model_usage: report.totals.usage.clone(),
-            at_least_cost_usd: least.and_then(|least| least.cost_usd),
-            at_least_tokens: least.map(|least| least.tokens),
-            at_least_model_usage: least.and_then(|least| known(&least.usage)),
-            turns: report.turns,
-            denied: report.denials.len() as u64,
-            ..self
-        }
-    }
-
-    /// Returns the line to append, with its line break.
-    pub(crate) fn to_line(&self) -> String {
-        // Only non-finite numbers cannot be serialized; they are removed here.
-        let mut record = self.clone();
-        let finite = |number: &f64| number.is_finite();
-        record.cost_usd = record.cost_usd.filter(finite);
-        record.session_cost_usd = record.session_cost_usd.filter(finite);
-        record.at_least_cost_usd = record.at_least_cost_usd.filter(finite);
-        let usages =
-            [&mut record.model_usage, &mut record.session_model_usage, &mut record.at_least_model_usage];
-        for used in usages.into_iter().flatten().flat_map(|usage| usage.0.values_mut()) {
-            used.cost_usd = used.cost_usd.filter(finite);
-        }
-        let mut line = serde_json::to_string(&record).unwrap_or_default();
-        line.push('\n');
-        line
-    }
-
-    /// Parses a line. Returns `None` for an incomplete line, as the last one may be.
-    pub(crate) fn from_line(line: &str) -> Option<Self> {
-        serde_json::from_str(line).ok()
-    }
-}
 
 /// The period that statistics cover.
 #[derive(Clone, Copy, Debug, Default)]
@@ -149,12 +21,8 @@ impl Period {
         Self { since: Some(now.plus_seconds(-86_400.0 * f64::from(days))) }
     }
 
-    fn holds(self, record: &UsageRecord) -> bool {
-        match (self.since, Time::parse(&record.ended_at)) {
-            (None, _) => true,
-            (Some(since), Ok(ended)) => ended >= since,
-            (Some(_), Err(_)) => false,
-        }
+    fn includes(self, record: &UsageRecord) -> bool {
+        self.since.is_none_or(|since| record.ended_at.is_some_and(|ended| ended >= since))
     }
 }
 
@@ -284,7 +152,7 @@ fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
 pub(crate) fn stats(records: impl IntoIterator<Item = UsageRecord>, period: Period) -> Stats {
     let mut stats = Stats::default();
     let mut seen = HashSet::new();
-    for record in records.into_iter().filter(|record| period.holds(record)) {
+    for record in records.into_iter().filter(|record| period.includes(record)) {
         if !record.run.is_empty() && !seen.insert(record.run.clone()) {
             continue;
         }
@@ -301,54 +169,20 @@ pub(crate) fn stats(records: impl IntoIterator<Item = UsageRecord>, period: Peri
     stats
 }
 
-/// Splits a run by model: each record has the tokens and US dollars of its model, if they are known by model.
-pub(super) fn by_model(record: &UsageRecord) -> Vec<(String, UsageRecord)> {
-    let (exact, least) = (record.model_usage.as_ref(), record.at_least_model_usage.as_ref());
-    let Some(usage) = exact.or(least) else {
-        return record.model.iter().map(|model| (model.clone(), record.clone())).collect();
-    };
-    let is_only = usage.0.len() == 1;
-    let of_model = |(model, used): (&String, &ModelUsage)| {
-        let mut own = record.clone();
-        if exact.is_some() {
-            own.tokens = Some(used.tokens);
-            own.cost_usd = used.cost_usd.or(record.cost_usd.filter(|_| is_only));
-        } else {
-            own.at_least_tokens = Some(used.tokens);
-            own.at_least_cost_usd = used.cost_usd.or(record.at_least_cost_usd.filter(|_| is_only));
-        }
-        (model.clone(), own)
-    };
-    usage.0.iter().map(of_model).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::output::Usage;
 
     fn record(seconds: f64, outcome: &str) -> UsageRecord {
         UsageRecord {
-            ended_at: "2026-11-21T12:00:00.000000Z".to_string(),
+            ended_at: Time::parse("2026-11-21T12:00:00Z").ok(),
             lane: "review".to_string(),
             vendor: "claude".to_string(),
             outcome: outcome.to_string(),
             seconds,
             ..UsageRecord::default()
         }
-    }
-
-    #[test]
-    fn lines_come_back_and_broken_ones_are_skipped() {
-        let mut record = record(1.5, "completed");
-        record.cost_usd = Some(0.25);
-        record.tokens = Some(Tokens { input: 3, ..Tokens::default() });
-        let line = record.to_line();
-        assert!(line.ends_with("}\n") && !line.contains("model"), "{line}");
-        assert_eq!(UsageRecord::from_line(&line), Some(record.clone()));
-        assert_eq!(UsageRecord::from_line(&line[..20]), None);
-        record.cost_usd = Some(f64::NAN);
-        let back = UsageRecord::from_line(&record.to_line()).expect("readable");
-        assert_eq!(back.cost_usd, None);
     }
 
     #[test]
@@ -416,12 +250,13 @@ mod tests {
     #[test]
     fn a_period_leaves_older_runs_out() {
         let mut old = record(1.0, "completed");
-        old.ended_at = "2026-11-01T00:00:00Z".to_string();
+        old.ended_at = Time::parse("2026-11-01T00:00:00Z").ok();
         old.cost_usd = Some(1.0);
         let mut new = record(2.0, "completed");
         new.cost_usd = Some(0.5);
         let now = Time::parse("2026-11-22T00:00:00Z").expect("a time");
-        let stats = stats([old, new, record(1.0, "error")], Period::last_days(7, now));
+        let undated = UsageRecord { ended_at: None, ..record(1.0, "error") };
+        let stats = stats([old, new, record(1.0, "error"), undated], Period::last_days(7, now));
         assert_eq!((stats.all.runs, stats.all.runs_with_cost), (2, 1));
         assert_eq!(stats.all.cost_usd, Some(0.5));
     }
