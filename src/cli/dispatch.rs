@@ -21,7 +21,7 @@ use super::table::Table;
 use crate::dispatch::agent::reaper::GuardPool;
 use crate::dispatch::config::consent::ConsentPolicy;
 use crate::dispatch::config::load::choices_now;
-use crate::dispatch::config::options::{DispatchOptions, ProcessContext};
+use crate::dispatch::config::options::{CommandLineRunner, DispatchOptions, ProcessContext};
 use crate::dispatch::config::plan::Plan;
 use crate::dispatch::config::reload::PlanReloader;
 use crate::dispatch::config::sensitive_settings::FileChoices;
@@ -133,8 +133,10 @@ impl DispatchCommand {
         };
         let options = DispatchOptions {
             lanes: self.lane.clone(),
-            vendor: self.vendor.clone(),
-            command: self.program.clone(),
+            runner: match &self.vendor {
+                Some(vendor) => Some(CommandLineRunner::vendor(vendor)),
+                None => CommandLineRunner::program(&self.program),
+            },
             max_concurrent: self.max_concurrent,
             owner: self.owner.clone(),
             lease_seconds: self.lease_seconds,

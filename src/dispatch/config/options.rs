@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::consent::ConsentPolicy;
+use super::route::Runner;
+use crate::dispatch::output::Format;
 use crate::model::duration::Limit;
 
 /// The options of the command line, which override the file.
@@ -12,10 +14,8 @@ use crate::model::duration::Limit;
 pub(crate) struct DispatchOptions {
     /// Serve only these lanes.
     pub lanes: Vec<String>,
-    /// The vendor of lanes whose route does not name one.
-    pub vendor: Option<String>,
-    /// Program and arguments for lanes whose route does not name a vendor.
-    pub command: Vec<OsString>,
+    /// The runner of lanes whose route does not name one.
+    pub runner: Option<CommandLineRunner>,
     /// Maximum number of concurrent agents.
     pub max_concurrent: Option<u32>,
     /// The owner name in claims.
@@ -40,6 +40,28 @@ pub(crate) struct DispatchOptions {
     pub once: bool,
 }
 
+/// A runner that the command line names: `--vendor NAME`, or `--command -- PROGRAM ARGUMENT…`.
+#[derive(Clone, Debug)]
+pub(crate) struct CommandLineRunner {
+    /// The vendor or program.
+    pub runner: Runner,
+    /// The arguments of the program; empty for a vendor.
+    pub args: Vec<String>,
+}
+
+impl CommandLineRunner {
+    /// Returns the vendor called `name`.
+    pub(crate) fn vendor(name: &str) -> Self {
+        Self { runner: Runner::Vendor(name.to_string()), args: Vec::new() }
+    }
+
+    /// Returns the program and the arguments of `command`, or `None` if it is empty.
+    pub(crate) fn program(command: &[OsString]) -> Option<Self> {
+        let mut args = command.iter().map(|arg| arg.to_string_lossy().into_owned());
+        let program = args.next()?;
+        Some(Self { runner: Runner::Command { program, format: Format::Text }, args: args.collect() })
+    }
+}
 /// The dispatcher's own process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProcessContext {

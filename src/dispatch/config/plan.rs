@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::DispatchConfig;
 use super::allowed_directories::AllowedDirectories;
 use super::load;
-use super::options::{DispatchOptions, ProcessContext};
+use super::options::{CommandLineRunner, DispatchOptions, ProcessContext};
 use super::prices::Prices;
 use super::reader::{Override, nearest};
 use super::route::Route;
-use super::served_lane::{BaseDirectories, ServedLane};
+use super::served_lane::{ServedLane, SettingSources};
 use super::vendor_match::{self, RunnerChoice};
 use crate::error::printable;
 use crate::model::duration::Limit;
@@ -91,14 +91,12 @@ impl Plan {
         let mut taken_over: Vec<String> = Vec::new();
         for lane in lane_names(workspace, &config, &options) {
             let route = with_options(config.route(&lane), &options);
-            let (route, is_asked) = match vendor_match::choose_runner(&route, &options) {
+            let (route, is_from_command_line) = match vendor_match::choose_runner(&route, &options) {
                 RunnerChoice::FromRoute => (route, false),
-                RunnerChoice::FromCommandLine(runner) => {
+                RunnerChoice::FromCommandLine(CommandLineRunner { runner, args }) => {
                     if route.runner.as_ref().is_some_and(|default| *default != runner) {
                         taken_over.push(printable(&lane));
                     }
-                    let args = options.command.iter().skip(1);
-                    let args = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
                     (route.served_by(runner, args, &config.vendors), true)
                 }
                 RunnerChoice::OtherVendor(vendor) => {
@@ -116,15 +114,18 @@ impl Plan {
                     .with_hint("give --vendor NAME, or `vendor:` under dispatch in handoff.yaml"));
                 }
             };
-            let names_program = is_asked && !options.command.is_empty();
-            let bases = BaseDirectories {
-                file: base,
-                program: if names_program { &process.cwd } else { base },
-                asked: names_program,
-                cwd_asked: options.cwd.is_some(),
+            let sources = SettingSources {
+                config_dir: base,
+                is_runner_from_command_line: is_from_command_line,
+                is_cwd_from_command_line: options.cwd.is_some(),
             };
-            let served = ServedLane::new(route, &config, bases, &process)?;
-            warnings.extend(vendor_match::check_settings(&config, &served.route, &served.vendor, is_asked)?);
+            let served = ServedLane::new(route, &config, sources, &process)?;
+            warnings.extend(vendor_match::check_settings(
+                &config,
+                &served.route,
+                &served.vendor,
+                is_from_command_line,
+            )?);
             served_lanes.push(Arc::new(served));
         }
         if let (Some(default), false) = (&config.defaults.runner, taken_over.is_empty()) {

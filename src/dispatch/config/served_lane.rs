@@ -17,17 +17,26 @@ use crate::model::{Filter, Task};
 use crate::workspace::absolute;
 use crate::{Error, Result};
 
-/// The directories that relative paths are resolved against.
+/// Where the settings of a lane come from, which decides how relative paths are resolved.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct BaseDirectories<'a> {
-    /// For paths in the file.
-    pub file: &'a Path,
-    /// For the program, which the command line may name.
-    pub program: &'a Path,
-    /// Whether the command line names the program.
-    pub asked: bool,
-    /// Whether the command line names the working directory.
-    pub cwd_asked: bool,
+pub(crate) struct SettingSources<'a> {
+    /// The directory that paths in the configuration file are relative to.
+    pub config_dir: &'a Path,
+    /// Whether the command line, not the file, names the vendor or program.
+    pub is_runner_from_command_line: bool,
+    /// Whether the command line, not the file, names the working directory.
+    pub is_cwd_from_command_line: bool,
+}
+
+/// Where the program of a lane is named.
+#[derive(Clone, Debug)]
+enum ProgramSource {
+    /// The profile of the vendor.
+    Profile,
+    /// The command line, after `--command --`.
+    CommandLine,
+    /// The route or the defaults, at this file and line.
+    File(String),
 }
 
 /// A lane and the vendor that serves it.
@@ -43,15 +52,13 @@ pub(crate) struct ServedLane {
     pub filter: Filter,
     /// Possible paths of the program; the first executable one is used.
     candidates: Vec<PathBuf>,
-    /// Where the program is configured, for messages, and what to do if it is missing.
-    program_place: Option<String>,
-    program_hint: String,
+    program_source: ProgramSource,
     /// Where the working directory is configured.
-    cwd_place: String,
+    cwd_location: String,
     /// Session variables of all vendors.
     session_env: Vec<String>,
     /// Where `concurrency` is configured.
-    concurrency_place: String,
+    concurrency_location: String,
 }
 
 impl ServedLane {
@@ -62,7 +69,7 @@ impl ServedLane {
     pub(crate) fn new(
         mut route: Route,
         config: &DispatchConfig,
-        bases: BaseDirectories<'_>,
+        sources: SettingSources<'_>,
         process: &ProcessContext,
     ) -> Result<Self> {
         let (vendor, account) = match &route.runner {
@@ -83,38 +90,36 @@ impl ServedLane {
                 )));
             }
         };
-        make_absolute(&mut route, config, bases.file)?;
-        let is_named = vendor.name != COMMAND;
-        let program_hint = match (is_named, bases.asked) {
-            (true, _) => format!("install it, or name another with dispatch.vendors.{}.command", vendor.name),
-            (false, true) => "check the name after `--command --`".to_string(),
-            (false, false) => "install it, or name another".to_string(),
+        make_absolute(&mut route, config, sources.config_dir)?;
+        let (program_source, program_base) = match (&route.runner, sources.is_runner_from_command_line) {
+            (Some(Runner::Command { .. }), true) => (ProgramSource::CommandLine, process.cwd.as_path()),
+            (Some(Runner::Command { .. }), false) => {
+                (ProgramSource::File(config.location(&route, "command")), sources.config_dir)
+            }
+            _ => (ProgramSource::Profile, sources.config_dir),
         };
-        let program_place = (!is_named && !bases.asked).then(|| config.location(&route, "command"));
-        let cwd_place = if bases.cwd_asked { "--cwd".to_string() } else { config.location(&route, "cwd") };
-        let filter = Filter::parse(&[format!("required_vendor={},any", vendor.name)])?;
-        let session_env = config.vendors.session_env().to_vec();
-        let concurrency_place = config.location(&route, "concurrency");
-        let candidates = Vec::new();
+        let cwd_location = match sources.is_cwd_from_command_line {
+            true => "--cwd".to_string(),
+            false => config.location(&route, "cwd"),
+        };
         let mut served = Self {
+            account,
+            filter: Filter::parse(&[format!("required_vendor={},any", vendor.name)])?,
+            candidates: Vec::new(),
+            program_source,
+            cwd_location,
+            session_env: config.vendors.session_env().to_vec(),
+            concurrency_location: config.location(&route, "concurrency"),
             route,
             vendor,
-            account,
-            filter,
-            candidates,
-            program_place,
-            program_hint,
-            cwd_place,
-            session_env,
-            concurrency_place,
         };
-        served.candidates = served.find_candidates(bases.program, process);
+        served.candidates = served.find_candidates(program_base, process);
         Ok(served)
     }
 
-    /// Returns where `concurrency: 0` is configured, if it is.
+    /// Returns where the lane is disabled with `concurrency: 0`, or `None` if it is not.
     pub(crate) fn disabled_at(&self) -> Option<&str> {
-        (self.route.concurrency == Some(0)).then_some(self.concurrency_place.as_str())
+        (self.route.concurrency == Some(0)).then_some(self.concurrency_location.as_str())
     }
 
     /// Returns the environment of processes started for the lane; `last` overrides everything else.
@@ -174,16 +179,26 @@ impl ServedLane {
     pub(crate) fn check_ready(&self) -> Result<()> {
         if self.program().is_none() {
             let program = printable(&self.vendor.command);
-            let message = match (&self.program_place, self.vendor.name.as_str()) {
-                (Some(place), _) => format!("{place}: {program} is not installed"),
-                (None, COMMAND) => format!("{program} is not installed"),
-                (None, name) => format!("{program} (vendor {name}) is not installed"),
+            let name = &self.vendor.name;
+            let (message, hint) = match &self.program_source {
+                ProgramSource::Profile => (
+                    format!("{program} (vendor {name}) is not installed"),
+                    format!("install it, or name another with dispatch.vendors.{name}.command"),
+                ),
+                ProgramSource::CommandLine => {
+                    (format!("{program} is not installed"), "check the name after `--command --`".to_string())
+                }
+                ProgramSource::File(location) => (
+                    format!("{location}: {program} is not installed"),
+                    "install it, or name another".to_string(),
+                ),
             };
-            return Err(Error::config(message).with_hint(self.program_hint.clone()));
+            return Err(Error::config(message).with_hint(hint));
         }
         match &self.route.cwd {
             Some(cwd) if !Path::new(cwd).is_dir() => {
-                Err(Error::config(format!("{}: directory {} does not exist", self.cwd_place, printable(cwd))))
+                let cwd = printable(cwd);
+                Err(Error::config(format!("{}: directory {cwd} does not exist", self.cwd_location)))
             }
             _ => Ok(()),
         }

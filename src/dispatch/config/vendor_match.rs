@@ -5,10 +5,9 @@
 //! vendor serves the lane: in that case the dispatcher does not start.
 
 use super::DispatchConfig;
-use super::options::DispatchOptions;
+use super::options::{CommandLineRunner, DispatchOptions};
 use super::route::{Route, Runner, SettingLevel};
 use crate::Result;
-use crate::dispatch::output::Format;
 use crate::dispatch::vendor::{COMMAND, Vendor};
 use crate::error::printable;
 
@@ -33,7 +32,7 @@ pub(crate) enum RunnerChoice {
     /// The route, or the default of the file.
     FromRoute,
     /// The command line.
-    FromCommandLine(Runner),
+    FromCommandLine(CommandLineRunner),
     /// The route names a different vendor than the command line.
     OtherVendor(String),
     /// Nothing names a vendor.
@@ -43,20 +42,17 @@ pub(crate) enum RunnerChoice {
 /// Chooses the runner of a lane: that of its route, then of the command line, then the default of the file. A
 /// dispatcher for one vendor does not serve lanes whose routes name another.
 pub(crate) fn choose_runner(route: &Route, options: &DispatchOptions) -> RunnerChoice {
-    let asked = match (&options.vendor, options.command.first()) {
-        (Some(vendor), _) => Runner::Vendor(vendor.clone()),
-        (None, Some(program)) => {
-            Runner::Command { program: program.to_string_lossy().into_owned(), format: Format::Text }
+    match (&route.runner, &options.runner) {
+        (None, None) => RunnerChoice::Unconfigured,
+        (Some(_), None) => RunnerChoice::FromRoute,
+        (Some(Runner::Vendor(own)), Some(given))
+            if route.names_runner() && given.runner != Runner::Vendor(own.clone()) =>
+        {
+            RunnerChoice::OtherVendor(own.clone())
         }
-        (None, None) if route.runner.is_some() => return RunnerChoice::FromRoute,
-        (None, None) => return RunnerChoice::Unconfigured,
-    };
-    match &route.runner {
-        Some(own) if route.names_runner() && *own == asked => RunnerChoice::FromRoute,
-        Some(Runner::Vendor(own)) if route.names_runner() => RunnerChoice::OtherVendor(own.clone()),
-        // A program without a vendor: any dispatcher may run it.
-        Some(Runner::Command { .. }) if route.names_runner() => RunnerChoice::FromRoute,
-        _ => RunnerChoice::FromCommandLine(asked),
+        // The same vendor, or a program without a vendor, which any dispatcher may run.
+        (Some(_), Some(_)) if route.names_runner() => RunnerChoice::FromRoute,
+        (_, Some(given)) => RunnerChoice::FromCommandLine(given.clone()),
     }
 }
 
@@ -69,7 +65,7 @@ pub(crate) fn check_settings(
     config: &DispatchConfig,
     route: &Route,
     vendor: &Vendor,
-    is_asked: bool,
+    is_from_command_line: bool,
 ) -> Result<Vec<String>> {
     let lane = printable(&route.lane);
     let name = match vendor.name.as_str() {
@@ -87,7 +83,7 @@ pub(crate) fn check_settings(
             continue;
         }
         let reason = format!("is meant for {before}, but {name} would serve lane {lane}");
-        let hint = match is_asked {
+        let hint = match is_from_command_line {
             true => format!(
                 "leave the lane to {before} with `vendor: {before}` in its route, or choose others with --lane"
             ),
