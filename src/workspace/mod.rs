@@ -50,4 +50,4 @@ pub(crate) use trust::{
 };
 pub(crate) use why::why;
 pub use yaml::check_nesting;
-pub(crate) use yaml::written_number;
+pub(crate) use yaml::{ContainerVisitor, Containers, written_number};

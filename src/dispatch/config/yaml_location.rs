@@ -1,89 +1,49 @@
-//! Where in a YAML text a key stands.
+//! Finds the line of a key in a YAML text.
 //!
-//! The parser tells the place of an error and of nothing else. So the text is read once more with a
-//! reader that fails on purpose at the key in question.
+//! The parser reports the position of errors only. So the text is parsed once more, by a visitor that fails on
+//! purpose at the key in question.
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-/// The error that says that the key has been found.
+use crate::workspace::{ContainerVisitor, Containers};
+
+/// The message of the error at the key.
 const FOUND: &str = "this is the key";
 
-/// The line of the deepest key of `path` that stands in `text`.
+/// Returns the line of the deepest key of `path` that `text` contains.
 pub(crate) fn line_of_key(text: &str, path: &[String]) -> Option<usize> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     (1..=path.len()).rev().find_map(|depth| {
-        let error = Seek(&path[..depth]).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
+        let seed = Containers(KeySearch(&path[..depth]));
+        let error = seed.deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
         let is_found = error.to_string().contains(FOUND);
-        error.location().filter(|_| is_found).map(|place| place.line())
+        error.location().filter(|_| is_found).map(|location| location.line())
     })
 }
 
-/// Looks for the path in a value.
-struct Seek<'p>(&'p [String]);
+/// Searches a value for the path.
+struct KeySearch<'p>(&'p [String]);
 
-impl<'de> DeserializeSeed<'de> for Seek<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seek<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
-        while let Some(is_wanted) = access.next_key_seed(Key(self.0))? {
-            if is_wanted {
-                access.next_value_seed(Seek(&self.0[1..]))?;
+impl<'de> ContainerVisitor<'de> for KeySearch<'_> {
+    fn visit_mapping<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
+        while let Some(is_on_path) = access.next_key_seed(KeyMatch(self.0))? {
+            if is_on_path {
+                access.next_value_seed(Containers(KeySearch(&self.0[1..])))?;
             } else {
                 access.next_value::<IgnoredAny>()?;
             }
         }
         Ok(())
     }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
-        while access.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
 }
 
-/// Compares a key with the first of the path; stops the reading at the last one.
-struct Key<'p>(&'p [String]);
+/// Compares a key with the first of the path, and fails at the last one.
+struct KeyMatch<'p>(&'p [String]);
 
-impl Key<'_> {
-    fn meet<E: serde::de::Error>(&self, key: &str) -> Result<bool, E> {
+impl KeyMatch<'_> {
+    fn compare<E: serde::de::Error>(&self, key: &str) -> Result<bool, E> {
         match self.0 {
             [wanted] if wanted == key => Err(E::custom(FOUND)),
             [wanted, ..] => Ok(wanted == key),
@@ -92,7 +52,7 @@ impl Key<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Key<'_> {
+impl<'de> DeserializeSeed<'de> for KeyMatch<'_> {
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
@@ -100,7 +60,7 @@ impl<'de> DeserializeSeed<'de> for Key<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Key<'_> {
+impl<'de> Visitor<'de> for KeyMatch<'_> {
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,27 +68,27 @@ impl<'de> Visitor<'de> for Key<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<bool, E> {
-        self.meet(key)
+        self.compare(key)
     }
 
     fn visit_bool<E: serde::de::Error>(self, key: bool) -> Result<bool, E> {
-        self.meet(&key.to_string())
+        self.compare(&key.to_string())
     }
 
     fn visit_i64<E: serde::de::Error>(self, key: i64) -> Result<bool, E> {
-        self.meet(&key.to_string())
+        self.compare(&key.to_string())
     }
 
     fn visit_u64<E: serde::de::Error>(self, key: u64) -> Result<bool, E> {
-        self.meet(&key.to_string())
+        self.compare(&key.to_string())
     }
 
     fn visit_f64<E: serde::de::Error>(self, key: f64) -> Result<bool, E> {
-        self.meet(&key.to_string())
+        self.compare(&key.to_string())
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<bool, E> {
-        self.meet("null")
+        self.compare("null")
     }
 }
 
@@ -157,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_reported_at_what_should_contain_it() {
+    fn a_missing_key_is_located_at_the_mapping_that_should_contain_it() {
         assert_eq!(line("a:\n  b:\n    c: 1\n", "a.b.x"), Some(2));
         assert_eq!(line("a: [b]\n", "a.b"), Some(1));
         assert_eq!(line("a: 1\n", "x.y"), None);

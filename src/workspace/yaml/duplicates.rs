@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::containers::{ContainerVisitor, Containers};
+
 /// The start of the message of the error for a duplicate key.
 const DUPLICATE_PREFIX: &str = "repeated key: ";
 
@@ -20,7 +22,7 @@ pub(in crate::workspace) struct Repeated {
 /// Returns the first key that occurs twice; text that cannot be parsed has none.
 pub(in crate::workspace) fn first(text: &str) -> Option<Repeated> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let seed = Unique { path: String::new() };
+    let seed = Unique::at(String::new());
     if text.trim_start().starts_with('{') {
         // Valid JSON may contain tabs, which YAML refuses.
         let Err(error) = seed.deserialize(&mut serde_json::Deserializer::from_str(text)) else { return None };
@@ -28,7 +30,7 @@ pub(in crate::workspace) fn first(text: &str) -> Option<Repeated> {
             return Some(Repeated { line: error.line(), key });
         }
     }
-    let seed = Unique { path: String::new() };
+    let seed = Unique::at(String::new());
     let error = seed.deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
     Some(Repeated { line: error.location()?.line(), key: marked(&error.to_string())? })
 }
@@ -44,55 +46,23 @@ struct Unique {
     path: String,
 }
 
-impl<'de> DeserializeSeed<'de> for Unique {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+impl Unique {
+    fn at(path: String) -> Containers<Self> {
+        Containers(Self { path })
     }
 }
 
-impl<'de> Visitor<'de> for Unique {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
+impl<'de> ContainerVisitor<'de> for Unique {
+    fn visit_mapping<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
         let mut seen = BTreeSet::new();
         while let Some(path) = access.next_key_seed(UniqueKey { seen: &mut seen, path: &self.path })? {
-            access.next_value_seed(Unique { path })?;
+            access.next_value_seed(Self::at(path))?;
         }
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
-        while access.next_element_seed(Unique { path: self.path.clone() })?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+    fn visit_list<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
+        while access.next_element_seed(Self::at(self.path.clone()))?.is_some() {}
         Ok(())
     }
 }
