@@ -1,4 +1,4 @@
-//! `lanes dispatch`: run an agent for every task, unattended.
+//! `lanes dispatch`: runs an agent for each task, unattended.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -39,9 +39,9 @@ use crate::workspace::{Config, check_lane};
 
 /// Claim tasks and run an agent for each, until stopped.
 ///
-/// Reads `dispatch:` in handoff.yaml and follows its changes; flags override it, except a vendor set by
-/// a route itself names. The first SIGINT or SIGTERM lets the agents
-/// at work finish, the second ends them and gives their tasks back.
+/// Reads `dispatch:` in handoff.yaml and follows its changes; flags override it, except the vendor that a
+/// route itself names. The first SIGINT or SIGTERM lets running agents finish; the second stops them and
+/// releases their tasks.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  lanes dispatch --vendor claude\n  lanes dispatch --lane work --command -- ./my-agent --quiet"
@@ -66,10 +66,10 @@ pub(super) struct DispatchCommand {
     #[arg(long, value_name = "SPAN", value_parser = seconds, allow_negative_numbers = true)]
     lease_seconds: Option<f64>,
     /// Time limit of one run: seconds, 15m, 2h, or none [default: 6h]
-    #[arg(long, value_name = "SPAN", value_parser = limit)]
+    #[arg(long, value_name = "SPAN", value_parser = parse_limit)]
     timeout: Option<Limit>,
     /// Time limit of an agent's silence, or none [default: 30m, none for --command]
-    #[arg(long, value_name = "SPAN", value_parser = limit)]
+    #[arg(long, value_name = "SPAN", value_parser = parse_limit)]
     silence_timeout: Option<Limit>,
     /// Maximum retries after a failed attempt [default: 0]
     #[arg(long, value_name = "N", value_parser = number::<u32>, allow_negative_numbers = true)]
@@ -81,10 +81,10 @@ pub(super) struct DispatchCommand {
     #[arg(long, value_name = "DIR")]
     worktree_root: Vec<PathBuf>,
     /// Time between SIGTERM and SIGKILL when an agent is stopped [default: 5]
-    #[arg(long, value_name = "SPAN", value_parser = length)]
+    #[arg(long, value_name = "SPAN", value_parser = parse_duration)]
     grace: Option<Duration>,
     /// How long running agents may continue after the first signal [default: until they are done]
-    #[arg(long, value_name = "SPAN", value_parser = length)]
+    #[arg(long, value_name = "SPAN", value_parser = parse_duration)]
     drain: Option<Duration>,
     /// Exit when the lanes are empty
     #[arg(long)]
@@ -97,23 +97,25 @@ pub(super) struct DispatchCommand {
     dry_run: bool,
     /// Log format: lines for people, or JSON objects
     #[arg(long, value_name = "FORM", default_value = "text")]
-    log: LogForm,
+    log: LogFormat,
     /// The program of --command and its arguments
     #[arg(last = true, value_name = "PROGRAM", requires = "command")]
     program: Vec<OsString>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LogForm {
+enum LogFormat {
     Text,
     Json,
 }
 
-fn length(text: &str) -> std::result::Result<Duration, String> {
+/// Parses a span of time, such as `15m`.
+fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
     duration::parse(text).ok_or_else(|| "expected seconds, or a length such as 90s, 15m or 2h".to_string())
 }
 
-fn limit(text: &str) -> std::result::Result<Limit, String> {
+/// Parses a limit of time: a span, or `none`.
+fn parse_limit(text: &str) -> std::result::Result<Limit, String> {
     Limit::parse(text).ok_or_else(|| "expected seconds, a length such as 90s, 15m or 2h, or none".to_string())
 }
 
@@ -125,7 +127,7 @@ impl DispatchCommand {
         let (config, store) =
             if self.dry_run { context.workspace_to_read()? } else { context.workspace()? };
         self.lane.iter().try_for_each(|lane| check_lane(lane))?;
-        let surroundings = ProcessContext {
+        let process = ProcessContext {
             environment: env::all_variables(),
             cwd: self.directory(context)?,
             pid: std::process::id(),
@@ -143,28 +145,25 @@ impl DispatchCommand {
             timeout: self.timeout,
             silence_timeout: self.silence_timeout,
             max_retries: self.max_retries,
-            cwd: self.cwd.as_ref().map(|cwd| surroundings.cwd.join(cwd)),
-            worktree_roots: self.worktree_root.iter().map(|root| surroundings.cwd.join(root)).collect(),
+            cwd: self.cwd.as_ref().map(|cwd| process.cwd.join(cwd)),
+            worktree_roots: self.worktree_root.iter().map(|root| process.cwd.join(root)).collect(),
             grace: self.grace,
             drain: self.drain,
             once: self.once,
         };
-        let (plan, follower) = PlanReloader::start(config, &store, options, surroundings)?;
+        let (plan, reloader) = PlanReloader::start(config, &store, options, process)?;
         for warning in &plan.warnings {
             context.out.warn(warning);
         }
         if self.dry_run {
-            return show_preview(context, &plan, &preview(&store, &plan)?);
+            return print_previews(context, &plan, &preview(&store, &plan)?);
         }
         plan.check_ready()?;
-        let json = context.out.json || self.log == LogForm::Json;
-        let form = if json { LogForm::Json } else { LogForm::Text };
-        work(context, &store, plan, follower, form)
+        let json = context.out.json || self.log == LogFormat::Json;
+        let format = if json { LogFormat::Json } else { LogFormat::Text };
+        run_dispatcher(context, &store, plan, reloader, format)
     }
-}
-
-impl DispatchCommand {
-    /// The current directory. When it is gone and nothing counts from it, any other does.
+    /// Returns the current directory, or `/` if it no longer exists and no argument is relative to it.
     fn directory(&self, context: &CommandContext) -> Result<PathBuf> {
         let program = self.program.first().map(Path::new).filter(|program| program.components().count() > 1);
         let paths = self.cwd.iter().chain(&self.worktree_root).map(PathBuf::as_path).chain(program);
@@ -201,19 +200,20 @@ impl DispatchCommand {
     }
 }
 
-fn work(
+/// Runs the dispatcher until it ends, and prints its events.
+fn run_dispatcher(
     context: &mut CommandContext,
     store: &Store,
     plan: Plan,
-    follower: PlanReloader,
-    form: LogForm,
+    reloader: PlanReloader,
+    format: LogFormat,
 ) -> Result<CommandExit> {
     let quiet = context.out.quiet;
     context.out.flush()?;
     let mut out = Output::new(context.out.json, quiet);
     let log = DispatchLog::start(move |at, event| {
-        // The reader of the log may go away; the work continues.
-        let _ = print_event(&mut out, at, event, form);
+        // If nobody reads the log any more, the dispatcher continues.
+        let _ = print_event(&mut out, at, event, format);
     });
     let observe = |event: DispatchEvent| {
         if !(quiet && matches!(event, DispatchEvent::Progress { .. })) {
@@ -221,23 +221,24 @@ fn work(
         }
     };
     let guard_pool = GuardPool::of_this_process();
-    let dispatcher = Dispatcher::new(store, plan, follower, &guard_pool, &observe);
-    obey_signals(dispatcher.shutdown_handle())?;
+    let dispatcher = Dispatcher::new(store, plan, reloader, &guard_pool, &observe);
+    handle_signals(dispatcher.shutdown_handle())?;
     let ended = dispatcher.run();
     if !log.finish(store.now().wall) && ended.is_ok() {
-        // The log's thread still holds standard output, which an ordinary end would wait for.
+        // The thread of the log still locks standard output, and returning from `main` would wait for it.
         std::process::exit(CommandExit::Done.code().into());
     }
     ended.map(|_| CommandExit::Done)
 }
 
-fn print_event(out: &mut Output, at: Time, event: &DispatchEvent, form: LogForm) -> Result<()> {
+/// Prints an event: a warning to standard error, anything else to standard output.
+fn print_event(out: &mut Output, at: Time, event: &DispatchEvent, format: LogFormat) -> Result<()> {
     let now = at.to_string();
-    if let (DispatchEvent::Warning { message }, LogForm::Text) = (event, form) {
+    if let (DispatchEvent::Warning { message }, LogFormat::Text) = (event, format) {
         out.warn(&printable(message));
         return Ok(());
     }
-    if form == LogForm::Json {
+    if format == LogFormat::Json {
         let mut all = event.to_object();
         all.insert("at".to_string(), now.into());
         out.object_line(&all)?;
@@ -249,15 +250,15 @@ fn print_event(out: &mut Output, at: Time, event: &DispatchEvent, form: LogForm)
     out.flush()
 }
 
-/// The first signal lets agents finish, the second stops them, the third ends everything at once.
-fn obey_signals(control: ShutdownHandle) -> Result<()> {
-    // Started with nohup, or with `&` in a script, it is meant to stay.
-    let asked = [&[SIGTERM][..], &not_ignored(&[SIGINT, SIGHUP])].concat();
-    let mut signals = Signals::new(asked).map_err(|error| Error::io("listen for", "signals", error))?;
+/// Handles signals: the first lets agents finish, the second stops them, the third ends this process at once.
+fn handle_signals(control: ShutdownHandle) -> Result<()> {
+    // A signal that is ignored stays ignored: with nohup, or `&` in a script, the dispatcher is meant to stay.
+    let handled = [&[SIGTERM][..], &not_ignored(&[SIGINT, SIGHUP])].concat();
+    let mut signals = Signals::new(handled).map_err(|error| Error::io("listen for", "signals", error))?;
     std::thread::spawn(move || {
         for (count, signal) in signals.forever().enumerate() {
             if count >= 2 {
-                // The agents die with this process; what they leave is put in order by the next.
+                // The guards end the agents; the next dispatcher recovers their tasks.
                 std::process::exit(128 + signal);
             }
             control.end();
@@ -267,15 +268,15 @@ fn obey_signals(control: ShutdownHandle) -> Result<()> {
     Ok(())
 }
 
-fn show_preview(context: &mut CommandContext, plan: &Plan, previews: &[Preview]) -> Result<CommandExit> {
+/// Prints the next run of each lane.
+fn print_previews(context: &mut CommandContext, plan: &Plan, previews: &[Preview]) -> Result<CommandExit> {
     if context.out.json {
-        let services: Vec<Value> =
-            previews.iter().map(|preview| Value::Object(preview.to_object())).collect();
+        let lanes: Vec<Value> = previews.iter().map(|preview| Value::Object(preview.to_object())).collect();
         context.out.object(&object([
             ("status", "ok".into()),
             ("owner", plan.owner.clone().into()),
             ("max_concurrent", plan.max_concurrent.into()),
-            ("lanes", services.into()),
+            ("lanes", lanes.into()),
         ]))?;
         return Ok(CommandExit::Done);
     }
@@ -285,31 +286,31 @@ fn show_preview(context: &mut CommandContext, plan: &Plan, previews: &[Preview])
             preview.lane.clone(),
             preview.vendor.clone(),
             preview.program.clone().unwrap_or_else(|| "not installed".to_string()),
-            limit_words(preview.timeout),
-            limit_words(preview.silence),
+            limit_text(preview.timeout),
+            limit_text(preview.silence),
             preview.task_id.clone().unwrap_or_else(|| "none".to_string()),
         ]);
     }
     table.print(&mut context.out)?;
     for preview in previews {
-        if let Some(parked) = &preview.parked {
+        if let Some(cooldown) = &preview.cooldown {
             context.out.line("")?;
-            context.out.line(&printable(&format!("{}: {}", preview.lane, parked.describe())))?;
+            context.out.line(&printable(&format!("{}: {}", preview.lane, cooldown.describe())))?;
         }
     }
     for preview in previews {
-        let words = match &preview.command {
+        let text = match &preview.command {
             Ok(argv) if preview.task_id.is_some() => argv.join(" "),
             Ok(_) => continue,
             Err(reason) => format!("would fail: {reason}"),
         };
         context.out.line("")?;
-        context.out.line(&printable(&format!("{}: {words}", preview.lane)))?;
+        context.out.line(&printable(&format!("{}: {text}", preview.lane)))?;
     }
     Ok(CommandExit::Done)
 }
 
-/// A limit of a run for people.
-fn limit_words(limit: Option<Duration>) -> String {
+/// Formats a limit of a run for people.
+fn limit_text(limit: Option<Duration>) -> String {
     limit.map_or_else(|| "none".to_string(), duration::words)
 }

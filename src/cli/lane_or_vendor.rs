@@ -1,4 +1,4 @@
-//! What `pause` and `resume` share: the lane or the vendor that they name, and their replies.
+//! The lane or vendor that `pause` and `resume` name, and their replies.
 
 use clap::Args;
 use serde_json::Value;
@@ -22,7 +22,7 @@ pub(super) struct VendorArgs {
 }
 
 impl VendorArgs {
-    /// The lane that is named, when no vendor is.
+    /// Returns the lane that is named if no vendor is.
     ///
     /// # Errors
     /// `Invalid` for a model without a vendor, or a malformed lane name.
@@ -34,7 +34,7 @@ impl VendorArgs {
         check_lane(lane).map(|()| lane)
     }
 
-    /// The model, if one is named.
+    /// Returns the model that is named, if any.
     ///
     /// # Errors
     /// `Invalid` for a malformed name of a vendor or a model.
@@ -45,24 +45,24 @@ impl VendorArgs {
     }
 }
 
-/// Prints what was done to a vendor's pauses, as JSON.
+/// Prints the cooldowns of a vendor that were changed, as JSON.
 pub(super) fn print_vendor(
     context: &mut CommandContext,
     status: &str,
     vendor: &str,
-    pauses: &[Cooldown],
+    changed: &[Cooldown],
 ) -> Result<CommandExit> {
-    let list: Vec<Value> = pauses.iter().map(|pause| Value::Object(pause.to_object())).collect();
+    let list: Vec<Value> = changed.iter().map(|cooldown| Value::Object(cooldown.to_object())).collect();
     context.out.object(&object([
         ("status", status.into()),
         ("vendor", vendor.into()),
-        ("changed", (!pauses.is_empty()).into()),
+        ("changed", (!changed.is_empty()).into()),
         ("pauses", list.into()),
     ]))?;
     Ok(CommandExit::Done)
 }
 
-/// Prints what was done to a lane.
+/// Prints whether the status of a lane was changed.
 pub(super) fn print_lane(
     context: &mut CommandContext,
     status: &str,

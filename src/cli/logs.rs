@@ -1,4 +1,4 @@
-//! `lanes logs`: what the runs of a task wrote.
+//! `lanes logs`: prints the output of a task's runs.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,6 +13,9 @@ use crate::dispatch::run::context::files;
 use crate::error::{Error, Result};
 use crate::model::TaskId;
 use crate::store::Store;
+
+/// Time between two reads of the output that is followed.
+const OUTPUT_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Show the output of a task's run.
 ///
@@ -48,7 +51,7 @@ impl LogsCommand {
         let mut open: Option<(u64, File)> = None;
         loop {
             let ended = store.task(&id)?.status.is_terminal();
-            // A task that is tried again goes on in another run.
+            // A retried task continues in another run.
             let run = self.run_number(&store, &id)?;
             if open.as_ref().map(|(run, _)| *run) != run {
                 if let Some((_, file)) = &mut open {
@@ -61,7 +64,7 @@ impl LogsCommand {
                 None if self.follow && !ended => {}
                 None => {
                     return Err(self
-                        .nothing(&id)
+                        .no_output(&id)
                         .with_hint(format!("`lanes show {id}` shows the task's history")));
                 }
             }
@@ -69,8 +72,8 @@ impl LogsCommand {
                 return Ok(CommandExit::Done);
             }
             context.out.flush()?;
-            // The files of a run are not watched; a look every half second keeps up with people.
-            watch.wait(Instant::now() + Duration::from_millis(500));
+            // Changes of the task wake the wait; the output files of its run are not watched, but polled.
+            watch.wait(Instant::now() + OUTPUT_POLL_INTERVAL);
         }
     }
 
@@ -95,7 +98,7 @@ impl LogsCommand {
         }
     }
 
-    fn nothing(&self, id: &TaskId) -> Error {
+    fn no_output(&self, id: &TaskId) -> Error {
         Error::not_found(match self.attempt {
             Some(run) => format!("run {run} of {id} has left no {}", self.file_name()),
             None => format!("no run of {id} has left any output"),

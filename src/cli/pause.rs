@@ -1,4 +1,4 @@
-//! `lanes pause`: stop handing out the tasks of a lane, or giving any to a vendor.
+//! `lanes pause`: stops claims of a lane's tasks, or claims of any task for a vendor.
 
 use clap::Args;
 
@@ -13,7 +13,7 @@ use crate::model::cooldown::pause_end;
 use crate::model::{Time, limits};
 use crate::store::Store;
 
-/// What the names of programs without a vendor begin with.
+/// The prefix of the account name of a program without a vendor.
 const COMMAND_PREFIX: &str = "command:";
 
 /// Pause a lane or a vendor: its tasks are not claimed until it is resumed.
@@ -54,7 +54,7 @@ impl PauseCommand {
         let lane = self.vendor.lane(self.lane.as_deref())?;
         let store = context.store_for_settings()?;
         let changed = store.pause(lane, self.reason.as_deref())?;
-        // A name that was mistyped would leave the lane that was meant open.
+        // After a typing error, the intended lane would stay open.
         if store.lane_has_tasks(lane).is_ok_and(|used| !used) {
             context.out.note(&format!("lanes: nothing was ever submitted to lane {}", printable(lane)));
         }
@@ -63,15 +63,15 @@ impl PauseCommand {
 
     fn pause_vendor(&self, context: &mut CommandContext, vendor: &str) -> Result<CommandExit> {
         let model = self.vendor.model()?;
-        let until = self.until.as_deref().map(time).transpose()?;
+        let until = self.until.as_deref().map(parse_until).transpose()?;
         if let Some(reason) = &self.reason {
             limits::short_text("the reason", reason)?;
         }
         let store = context.store_for_settings()?;
         let until = pause_end(store.now().wall, self.length, until)?;
         let pause = store.pause_vendor(vendor, model, until, self.reason.as_deref())?;
-        // A name that was mistyped would leave the vendor that was meant at work.
-        if let Some(known) = known_without(context, &store, vendor) {
+        // After a typing error, the intended vendor would stay in use.
+        if let Some(known) = known_vendors_without(context, &store, vendor) {
             let vendor = printable(vendor);
             context.out.note(&format!("lanes: no vendor is called {vendor} here; known are {known}"));
         }
@@ -83,9 +83,9 @@ impl PauseCommand {
     }
 }
 
-/// The vendors that are known here, when `vendor` is none of them. A program without a vendor has the name
-/// `command:PROGRAM`; with unreadable settings, nothing is known.
-fn known_without(context: &CommandContext, store: &Store, vendor: &str) -> Option<String> {
+/// Returns the names of the known vendors if `vendor` is not one of them. Returns `None` for a program without a
+/// vendor, whose name is `command:PROGRAM`, and if the settings cannot be read.
+fn known_vendors_without(context: &CommandContext, store: &Store, vendor: &str) -> Option<String> {
     if vendor.starts_with(COMMAND_PREFIX) {
         return None;
     }
@@ -94,7 +94,8 @@ fn known_without(context: &CommandContext, store: &Store, vendor: &str) -> Optio
     (!known.contains(&vendor)).then(|| known.join(", "))
 }
 
-fn time(text: &str) -> Result<Time> {
+/// Parses the value of `--until`.
+fn parse_until(text: &str) -> Result<Time> {
     Time::parse(text).map_err(|_| {
         Error::invalid(format!("--until is not a valid RFC 3339 time: {}", printable(text)))
             .with_hint("write it as 2026-12-24T18:00:00Z, or with an offset such as +01:00 in place of Z")

@@ -1,4 +1,4 @@
-//! `lanes resume`: hand out the tasks of a lane again, or use a vendor again.
+//! `lanes resume`: allows claims of a lane's tasks, or claims for a vendor, again.
 
 use clap::Args;
 
@@ -9,7 +9,7 @@ use crate::error::{Result, printable};
 
 /// Resume a paused lane, or a vendor that is paused or cooling down.
 ///
-/// For a vendor, every obstacle is cleared: a pause, a usage limit, a refused account.
+/// For a vendor, every cooldown is cleared: a pause, a usage limit, a refused account.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lanes resume deploy\n  lanes resume --vendor claude")]
 pub(super) struct ResumeCommand {

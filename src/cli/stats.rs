@@ -1,4 +1,4 @@
-//! `lanes stats`: what agents did, how long it took, what it cost.
+//! `lanes stats`: prints statistics of agent runs: their number, duration and cost.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -50,17 +50,17 @@ impl StatsCommand {
         let mut table = Table::new(&["", "RUNS", "ANSWERED", "MEDIAN", "90%", "COST", "TOKENS"]);
         table.row(row("all", &stats.all));
         for (what, groups) in [("lane", &stats.lanes), ("vendor", &stats.vendors), ("model", &stats.models)] {
-            add(&mut table, what, groups);
+            add_rows(&mut table, what, groups);
         }
         table.print(&mut context.out)?;
-        for line in gaps(&stats.all) {
+        for line in missing_usage(&stats.all) {
             context.out.line(&line)?;
         }
         Ok(CommandExit::Done)
     }
 }
 
-fn add(table: &mut Table, what: &str, groups: &BTreeMap<String, UsageTotals>) {
+fn add_rows(table: &mut Table, what: &str, groups: &BTreeMap<String, UsageTotals>) {
     for (name, group) in groups {
         table.row(row(&format!("{what} {name}"), group));
     }
@@ -77,12 +77,13 @@ fn row(name: &str, group: &UsageTotals) -> Vec<String> {
         format!("{} ({}%)", group.completed, group.completed * 100 / group.runs.max(1)),
         length(group.median_seconds),
         length(group.p90_seconds),
-        known(group.known_cost().map(|(cost, is_least)| (format!("${cost:.2}"), is_least))),
-        known(group.known_tokens().map(|(tokens, is_least)| (tokens.total().to_string(), is_least))),
+        figure_text(group.known_cost().map(|(cost, is_least)| (format!("${cost:.2}"), is_least))),
+        figure_text(group.known_tokens().map(|(tokens, is_least)| (tokens.total().to_string(), is_least))),
     ]
 }
 
-fn known(figure: Option<(String, bool)>) -> String {
+/// Formats a figure; true marks a lower bound.
+fn figure_text(figure: Option<(String, bool)>) -> String {
     match figure {
         Some((figure, true)) => format!("at least {figure}"),
         Some((figure, false)) => figure,
@@ -90,8 +91,8 @@ fn known(figure: Option<(String, bool)>) -> String {
     }
 }
 
-/// Why the sums may be too small.
-fn gaps(all: &UsageTotals) -> Vec<String> {
+/// Returns the reasons for which the sums may be too small, one line each.
+fn missing_usage(all: &UsageTotals) -> Vec<String> {
     let runs = |count: u64| if count == 1 { "1 run".to_string() } else { format!("{count} runs") };
     let mut lines = Vec::new();
     if all.runs_at_least > 0 {

@@ -88,7 +88,7 @@ impl StatusCommand {
             context.out.warn(&error.to_string());
             Default::default()
         });
-        let parked = active_cooldowns(context, store);
+        let cooldowns = active_cooldowns(context, store);
         let mut lanes: BTreeMap<&str, Lane> = BTreeMap::new();
         for (created_at, _, (lane, brief)) in &facts {
             lanes.entry(lane).or_default().add(brief, *created_at);
@@ -110,7 +110,7 @@ impl StatusCommand {
                 ("status", "ok".into()),
                 ("lanes", Value::Object(lanes)),
                 ("workers", worker_objects(&workers).into()),
-                ("parked", cooldowns_object(&parked)),
+                ("parked", cooldowns_object(&cooldowns)),
                 (
                     "summary",
                     Value::Object(LaneSummary::of(facts.iter().map(|(_, _, (_, brief))| brief)).to_object()),
@@ -143,7 +143,7 @@ impl StatusCommand {
             context.out.line("")?;
             print_workers(context, &workers, &now)?;
         }
-        print_cooldowns(context, &parked, &now)
+        print_cooldowns(context, &cooldowns, &now)
     }
 }
 

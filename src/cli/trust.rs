@@ -1,4 +1,4 @@
-//! `lanes trust`: agree to what a configuration in a repository lets dispatchers run.
+//! `lanes trust`: records consent to the settings with which a configuration in a repository chooses what runs.
 
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -20,15 +20,15 @@ use crate::model::task::object;
 use crate::store::Store;
 use crate::workspace::{Config, FoundConfig, TrustRecord, TrustRecords, find_in, fingerprint};
 
-/// How much of a value is shown before a person agrees to it, in characters.
-const LONGEST_VALUE: usize = 1000;
+/// Maximum number of characters of a value that is shown before a person agrees to it.
+const MAX_VALUE_CHARS: usize = 1000;
 
 /// Let a configuration in a repository choose what `dispatch` runs.
 ///
 /// A handoff.yaml that came with a clone, or changed with a pull, may name programs, their arguments,
-/// environment and rights. `dispatch` uses it once you have agreed to just that; a change of these settings
-/// asks again. On a terminal the settings are shown first; without one, naming PATH is the agreement. What is
-/// agreed to is noted below $XDG_STATE_HOME/lanes or ~/.local/state/lanes.
+/// environment and permissions. `dispatch` uses these settings only after you have agreed to them, and asks
+/// again when they change. On a terminal, the settings are shown before you agree; without a terminal, naming
+/// PATH is the agreement. Agreements are recorded below $XDG_STATE_HOME/lanes or ~/.local/state/lanes.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  lanes trust\n  lanes trust ~/src/project --yes\n  lanes trust --list\n  lanes trust --revoke ~/src/project"
@@ -58,22 +58,23 @@ impl TrustCommand {
         if self.revoke {
             return self.revoke(context, &records);
         }
-        let asks = !self.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        if self.path.is_none() && !self.yes && !asks {
+        let is_interactive = !self.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        if self.path.is_none() && !self.yes && !is_interactive {
             return Err(Error::invalid("there is no terminal to ask on").with_hint(
                 "name the file, or give --yes, to agree to what it chooses: `lanes trust handoff/handoff.yaml`",
             ));
         }
         let config = self.config(context)?;
         let files = files(context, &config)?;
-        if asks && !files.is_empty() && !ask(context, &files)? {
+        if is_interactive && !files.is_empty() && !ask_for_consent(context, &files)? {
             return Err(Error::refused("nothing was agreed to"));
         }
         ConsentPolicy::new(Some(records)).agree(&files, context.store_options()?.clock.now().wall)?;
         report(context, &config, &files)
     }
 
-    /// The configuration that is meant, checked as one that is found.
+    /// Returns the configuration at PATH, checked like one that was discovered; without PATH, the one that
+    /// `dispatch` would use.
     fn config(&self, context: &CommandContext) -> Result<Config> {
         let Some(path) = &self.path else { return context.config() };
         let path = context.base.real(path)?;
@@ -111,7 +112,7 @@ impl TrustCommand {
     }
 }
 
-/// What the configuration, and routes.json in a store that is there, choose.
+/// Returns the settings of the configuration, and of routes.json if its store exists, that need consent.
 pub(super) fn files(context: &CommandContext, config: &Config) -> Result<Vec<FileChoices>> {
     let store = match config.store_root.is_dir() {
         true => Store::open_existing(&config.store_root, context.store_options()?).ok(),
@@ -120,12 +121,12 @@ pub(super) fn files(context: &CommandContext, config: &Config) -> Result<Vec<Fil
     choices_now(config, store.as_ref())
 }
 
-/// Shows the settings and asks; only a clear yes is one.
-fn ask(context: &mut CommandContext, files: &[FileChoices]) -> Result<bool> {
+/// Shows the settings and asks whether to trust them. Any answer other than `y` or `yes` means no.
+fn ask_for_consent(context: &mut CommandContext, files: &[FileChoices]) -> Result<bool> {
     for file in files {
         context.out.prompt(&format!("{} chooses:\n", printable(&file.path.to_string_lossy())));
         for key in file.choices.keys() {
-            context.out.prompt(&format!("  {}\n", format_setting(&file.choices, key, LONGEST_VALUE)));
+            context.out.prompt(&format!("  {}\n", format_setting(&file.choices, key, MAX_VALUE_CHARS)));
         }
     }
     context.out.prompt("Let `lanes dispatch` run this? [y/N] ");
@@ -199,8 +200,8 @@ fn record_object(record: &TrustRecord) -> Value {
     ]))
 }
 
-/// Agrees to what a configuration chooses that this program has just written itself, and reports what keeps
-/// the commands from using it, if anything does.
+/// Records consent to the settings of a configuration that this program has just created. Prints a warning if
+/// that fails.
 pub(super) fn trust_created_config(context: &CommandContext, holder: &Path, file: &Path) {
     let found =
         FoundConfig { holder: holder.to_path_buf(), file: file.to_path_buf(), identity: env::identity() };

@@ -1,37 +1,38 @@
-//! Bad usage, reported in one line.
+//! Reports a usage error in one line.
 
 use std::ffi::OsString;
 
-/// The message of `error`, any suggestion, and which help to read.
+/// Returns the message of `error`, the suggestions, and which help to read.
 pub(super) fn one_line(error: &clap::Error, all: clap::Command, args: &[OsString]) -> String {
-    line(&error.render().to_string(), command_meant(all, args).as_deref())
+    format_line(&error.render().to_string(), named_command(all, args).as_deref())
 }
 
-/// The command that a command line names, as far as it can be parsed.
-fn command_meant(all: clap::Command, args: &[OsString]) -> Option<String> {
+/// Returns the command that a command line names, as far as it can be parsed.
+fn named_command(all: clap::Command, args: &[OsString]) -> Option<String> {
     let matches = all.ignore_errors(true).try_get_matches_from(args).ok()?;
     matches.subcommand_name().map(str::to_string)
 }
 
-fn line(text: &str, command: Option<&str>) -> String {
+/// Formats the text of a usage error of clap: the problem, the tips, and the command's help.
+fn format_line(text: &str, command: Option<&str>) -> String {
     let mut paragraphs = text.split("\n\n");
     let problem = paragraphs.next().unwrap_or(text);
-    let mut said = joined(problem.strip_prefix("error: ").unwrap_or(problem));
+    let mut line = join_lines(problem.strip_prefix("error: ").unwrap_or(problem));
     let tips = paragraphs.filter_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
-    // How to pass a value that looks like a flag is no help after an unknown flag.
+    // clap suggests how to pass a value that looks like a flag, which does not help after an unknown flag.
     for tip in tips.filter(|tip| !tip.starts_with("to pass ")) {
-        said.push_str("; ");
-        said.push_str(&joined(tip));
+        line.push_str("; ");
+        line.push_str(&join_lines(tip));
     }
     match command {
-        Some("help") | None => said.push_str("; `lanes help` lists the commands"),
-        Some(command) => said.push_str(&format!("; `lanes help {command}` shows its options")),
+        Some("help") | None => line.push_str("; `lanes help` lists the commands"),
+        Some(command) => line.push_str(&format!("; `lanes help {command}` shows its options")),
     }
-    said
+    line
 }
 
-/// Several lines as one: what follows a colon is a list.
-fn joined(text: &str) -> String {
+/// Joins lines into one: with commas after a line that ends with a colon, which introduces a list.
+fn join_lines(text: &str) -> String {
     let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     let first = lines.next().unwrap_or_default();
     let rest: Vec<String> = lines.filter(|line| !line.is_empty()).collect();
@@ -49,15 +50,15 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    fn said(words: &str) -> String {
-        let words: Vec<&str> = words.split_whitespace().collect();
-        let error = Cli::command().try_get_matches_from(&words).unwrap_err();
-        line(&error.render().to_string(), words.get(1).copied())
+    fn line(command_line: &str) -> String {
+        let args: Vec<&str> = command_line.split_whitespace().collect();
+        let error = Cli::command().try_get_matches_from(&args).unwrap_err();
+        format_line(&error.render().to_string(), args.get(1).copied())
     }
 
     #[test]
     fn bad_usage_is_one_line_that_names_the_command() {
-        for (words, expected) in [
+        for (command_line, expected) in [
             (
                 "lanes claim",
                 "the following required arguments were not provided: <ID|--lane <LANE>>; `lanes help claim` shows its options",
@@ -80,12 +81,12 @@ mod tests {
             ),
             ("lanes help clam", "unrecognized subcommand 'clam'; `lanes help` lists the commands"),
         ] {
-            assert_eq!(said(words), expected);
+            assert_eq!(line(command_line), expected);
         }
     }
 
     #[test]
-    fn a_flag_that_there_is_not_is_not_taken_for_a_value() {
-        assert!(!said("lanes logs x -1").contains("to pass"));
+    fn an_unknown_flag_is_not_taken_for_a_value() {
+        assert!(!line("lanes logs x -1").contains("to pass"));
     }
 }

@@ -1,4 +1,4 @@
-//! `lanes workers`: who is at work.
+//! `lanes workers`: lists the running workers and their runs.
 
 use clap::Args;
 use serde_json::Value;
@@ -7,8 +7,9 @@ use super::context::CommandContext;
 use super::exit::CommandExit;
 use super::table::{Table, relative, short};
 use crate::error::{Result, printable};
+use crate::model::cooldown::indefinite_end;
 use crate::model::task::object;
-use crate::model::{CooldownCause, Cooldowns, Now, Time, cooldown, duration};
+use crate::model::{CooldownCause, Cooldowns, Now, Time, duration};
 use crate::store::{Store, WorkerInfo};
 
 /// Show the running workers: dispatchers, and `claim --wait` commands that wait.
@@ -21,29 +22,31 @@ impl WorkersCommand {
         let store = context.store()?;
         let workers = store.live_workers()?;
         let now = store.now();
-        let parked = active_cooldowns(context, &store);
+        let cooldowns = active_cooldowns(context, &store);
         if context.out.json {
             context.out.object(&object([
                 ("status", "ok".into()),
                 ("count", workers.len().into()),
                 ("workers", worker_objects(&workers).into()),
-                ("parked", cooldowns_object(&parked)),
+                ("parked", cooldowns_object(&cooldowns)),
             ]))?;
         } else if workers.is_empty() {
             context.out.note("lanes: no workers running");
-            print_cooldowns(context, &parked, &now)?;
+            print_cooldowns(context, &cooldowns, &now)?;
         } else {
             print_workers(context, &workers, &now)?;
-            print_cooldowns(context, &parked, &now)?;
+            print_cooldowns(context, &cooldowns, &now)?;
         }
         Ok(CommandExit::Done)
     }
 }
 
+/// Returns the workers as JSON objects.
 pub(super) fn worker_objects(workers: &[WorkerInfo]) -> Vec<Value> {
     workers.iter().map(|worker| Value::Object(worker.to_object())).collect()
 }
 
+/// Prints a table of the workers, a table of their runs, and the lanes that are not served.
 pub(super) fn print_workers(context: &mut CommandContext, workers: &[WorkerInfo], now: &Now) -> Result<()> {
     let mut table = Table::new(&["WORKER", "KIND", "PID", "LANES", "SINCE", "TAKES"]);
     for worker in workers {
@@ -61,7 +64,7 @@ pub(super) fn print_workers(context: &mut CommandContext, workers: &[WorkerInfo]
     print_unready(context, workers)
 }
 
-/// The lanes that dispatchers leave alone for the lack of something.
+/// Prints the lanes that dispatchers do not serve, and what each is missing.
 fn print_unready(context: &mut CommandContext, workers: &[WorkerInfo]) -> Result<()> {
     for worker in workers {
         for (lane, missing) in worker.data.get("unready").and_then(Value::as_object).into_iter().flatten() {
@@ -73,7 +76,7 @@ fn print_unready(context: &mut CommandContext, workers: &[WorkerInfo]) -> Result
     Ok(())
 }
 
-/// The agents at work, if there are any.
+/// Prints the running agents, if there are any.
 fn print_runs(context: &mut CommandContext, workers: &[WorkerInfo], now: &Now) -> Result<()> {
     let mut table =
         Table::new(&["TASK", "LANE", "VENDOR", "AGENT", "SINCE", "TIME UP", "SILENCE", "LAST WORDS"]);
@@ -100,8 +103,8 @@ fn print_runs(context: &mut CommandContext, workers: &[WorkerInfo], now: &Now) -
     table.print(&mut context.out)
 }
 
-/// The pauses of vendors that hold. A list is worth having without them: when they cannot be read, a warning
-/// says so.
+/// Returns the cooldowns that are in effect. If they cannot be read, prints a warning and returns none: the rest
+/// of the listing is useful without them.
 pub(super) fn active_cooldowns(context: &mut CommandContext, store: &Store) -> Cooldowns {
     store.active_cooldowns().unwrap_or_else(|error| {
         context.out.warn(&error.to_string());
@@ -109,22 +112,24 @@ pub(super) fn active_cooldowns(context: &mut CommandContext, store: &Store) -> C
     })
 }
 
-pub(super) fn cooldowns_object(parked: &Cooldowns) -> Value {
-    let entries = parked.iter().map(|(key, parked)| (key.clone(), Value::Object(parked.to_object())));
+/// Returns cooldowns as a JSON object, by their keys.
+pub(super) fn cooldowns_object(cooldowns: &Cooldowns) -> Value {
+    let entries = cooldowns.iter().map(|(key, cooldown)| (key.clone(), Value::Object(cooldown.to_object())));
     Value::Object(entries.collect())
 }
 
-pub(super) fn print_cooldowns(context: &mut CommandContext, all: &Cooldowns, now: &Now) -> Result<()> {
-    for parked in all.values() {
-        let (name, until) = (parked.name(), relative(parked.until, now));
-        let what = match parked.cause {
+/// Prints a line for each cooldown.
+pub(super) fn print_cooldowns(context: &mut CommandContext, cooldowns: &Cooldowns, now: &Now) -> Result<()> {
+    for cooldown in cooldowns.values() {
+        let (name, until) = (cooldown.name(), relative(cooldown.until, now));
+        let what = match cooldown.cause {
             CooldownCause::Account => format!("{name} is unready: log in; one task tries again {until}"),
-            CooldownCause::Asked if parked.until == cooldown::indefinite_end() => {
+            CooldownCause::Asked if cooldown.until == indefinite_end() => {
                 format!("{name} is not used until it is resumed")
             }
             _ => format!("{name} is not used, continues {until}"),
         };
-        let reason = short(&parked.reason, 200);
+        let reason = short(&cooldown.reason, 200);
         let line = if reason.is_empty() { what } else { format!("{what}: {reason}") };
         context.out.line(&printable(&line))?;
     }

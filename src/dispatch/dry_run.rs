@@ -25,7 +25,7 @@ pub(crate) struct Preview {
     /// Path of the vendor's program, or `None` if it is not installed.
     pub program: Option<String>,
     /// Current cooldown of the vendor.
-    pub parked: Option<Cooldown>,
+    pub cooldown: Option<Cooldown>,
     /// Timeout of a run; the next task's own timeout, if it has one.
     pub timeout: Option<Duration>,
     /// Maximum time without output.
@@ -45,7 +45,7 @@ impl Preview {
             ("lane", self.lane.clone().into()),
             ("vendor", self.vendor.clone().into()),
             ("program", self.program.clone().into()),
-            ("parked_until", self.parked.as_ref().map(|cooldown| cooldown.until.to_string()).into()),
+            ("parked_until", self.cooldown.as_ref().map(|cooldown| cooldown.until.to_string()).into()),
             ("timeout_seconds", self.timeout.map(|limit| limit.as_secs_f64()).into()),
             ("silence_timeout_seconds", self.silence.map(|limit| limit.as_secs_f64()).into()),
             ("task_id", self.task_id.clone().into()),
@@ -55,7 +55,7 @@ impl Preview {
     }
 }
 
-/// Builds the command line for the next claim of a task.
+/// Returns the command line with which the next claim of a task would start its agent.
 fn next_command(
     store: &Store,
     plan: &Plan,
@@ -73,7 +73,7 @@ fn next_command(
 /// # Errors
 /// When the store cannot be read.
 pub(crate) fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
-    let (all_parked, now) = (store.cooldowns()?, store.now().wall);
+    let (cooldowns, now) = (store.cooldowns()?, store.now().wall);
     let mut previews = Vec::new();
     for served in &plan.served_lanes {
         let lanes = vec![served.route.lane.clone()];
@@ -91,7 +91,7 @@ pub(crate) fn preview(store: &Store, plan: &Plan) -> Result<Vec<Preview>> {
         previews.push(Preview {
             lane: served.route.lane.clone(),
             vendor: served.vendor.name.clone(),
-            parked: cooldown::cooldown_for(&all_parked, &served.account, model.as_deref(), now).cloned(),
+            cooldown: cooldown::cooldown_for(&cooldowns, &served.account, model.as_deref(), now).cloned(),
             program: served.program().map(|path| path.to_string_lossy().into_owned()),
             timeout: task.as_ref().and_then(own_timeout).or(served.route.timeout),
             silence: served.silence_limit(),
