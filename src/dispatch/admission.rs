@@ -22,7 +22,7 @@ impl<'a> Admission<'a> {
         Ok(Self { store, cooldowns: store.cooldowns()?, now: store.now().wall })
     }
 
-    /// Returns the cooldown that blocks all tasks of an account, unless a task may probe the account now.
+    /// Returns the cooldown that blocks all tasks of an account, or `None` if there is none or a probe is due.
     pub(crate) fn blocking_cooldown(&self, account: &str) -> Option<&Cooldown> {
         self.account_cooldown(account).filter(|cooldown| !cooldown.is_probe_due(self.now))
     }

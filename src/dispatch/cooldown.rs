@@ -16,8 +16,8 @@ const AFTER_REFUSAL: (Duration, Duration) = (Duration::from_secs(2 * 60), Durati
 /// which is truncated to the minute. Random within this range, so that dispatchers do not retry simultaneously.
 const AFTER_EXACT: (f64, f64) = (2.0, 5.0);
 const AFTER_CLOCK: (f64, f64) = (60.0, 90.0);
-/// Maximum difference in seconds between two times that are considered equal.
-const SAME_TIME: f64 = 120.0;
+/// Maximum difference in seconds between two reset times that are considered equal.
+const RESET_TOLERANCE: f64 = 120.0;
 
 /// What a cooldown applies to: an account, or one of its models.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,22 +31,22 @@ pub(crate) struct CooldownScope {
 }
 
 impl CooldownScope {
-    /// Returns what a refusal applies to, for a run of the account `vendor` that requested the model `asked`.
-    pub(crate) fn of_refusal(vendor_refusal: &VendorRefusal, vendor: &str, asked: Option<&str>) -> Self {
-        let model = vendor_refusal.model.as_ref().map(|named| match (asked, named.to_lowercase()) {
+    /// Returns what a refusal applies to, for a run of the account `vendor` that requested the model `requested`.
+    pub(crate) fn of_refusal(vendor_refusal: &VendorRefusal, vendor: &str, requested: Option<&str>) -> Self {
+        let model = vendor_refusal.model.as_ref().map(|named| match (requested, named.to_lowercase()) {
             // The notice names another model than the requested one, but the requested one would be refused again.
-            (Some(asked), named) if !is_model(asked, &named) => model_name(asked),
+            (Some(requested), named) if !is_model(requested, &named) => model_name(requested),
             (_, named) => named,
         });
-        let by_default = model.is_some() && asked.is_none();
+        let by_default = model.is_some() && requested.is_none();
         Self { vendor: vendor.to_string(), model, by_default }
     }
 }
 
 /// Returns how a refusal changes the current cooldown `before`; `claimed` is when the run's task was claimed.
 ///
-/// Concurrent runs are refused together: the first starts the cooldown, and the others do not change it, except
-/// that a more precise notice, or a later one of the same precision, replaces the previous one, whether the
+/// Concurrent runs are refused together: the first refusal starts the cooldown, and the others do not change it.
+/// But a more precise notice, or a later one of the same precision, replaces the previous one, whether the
 /// cooldown becomes longer or shorter. A refusal of a run that started after the end of the last cooldown is a new
 /// refusal; soon after that end, it means that the cooldown was too short.
 pub(crate) fn after_refusal(
@@ -84,7 +84,7 @@ pub(crate) fn after_refusal(
         },
         Some(before) if before.cause == vendor_refusal.cause => {
             let (certainty, until) = cooldown_end(vendor_refusal, now, before.strikes, share);
-            let is_other = until.seconds_since(before.until).abs() >= SAME_TIME;
+            let is_other = until.seconds_since(before.until).abs() >= RESET_TOLERANCE;
             let is_better = certainty > before.certainty
                 || (certainty == before.certainty && certainty > Certainty::Guess && is_other);
             return match is_better {
@@ -106,8 +106,8 @@ pub(crate) fn after_refusal(
     set(since, strikes, cooldown_end(vendor_refusal, now, strikes, share), by_default)
 }
 
-/// Returns the cooldown change that reserves the next probe of a refused account for the caller: until its end, no
-/// other task probes the account. Keeps the cooldown if another task has reserved the probe.
+/// Returns the change that reserves the probe of a refused account for the caller: it extends the cooldown, so that
+/// no other task probes the account meanwhile. Keeps the cooldown if no probe is due.
 pub(crate) fn reserve_probe(before: Option<&Cooldown>, now: Time, random: u64) -> CooldownChange {
     match before.filter(|before| before.is_probe_due(now)) {
         Some(before) => {
@@ -120,8 +120,8 @@ pub(crate) fn reserve_probe(before: Option<&Cooldown>, now: Time, random: u64) -
     }
 }
 
-/// Returns how a successful call of the vendor, in a run whose task was claimed at `claimed`, changes a cooldown: a
-/// run that started after the cooldown shows that it is over.
+/// Returns how a successful call of the vendor changes a cooldown; `claimed` is when the run's task was claimed. A
+/// call in a run that started after the cooldown shows that it is over.
 pub(crate) fn after_success(claimed: Time, before: Option<&Cooldown>) -> CooldownChange {
     match before {
         Some(before) if before.cause == CooldownCause::Asked => CooldownChange::Keep,
@@ -168,7 +168,7 @@ mod tests {
         VendorRefusal { cause, reset, model: None }
     }
 
-    fn meet(
+    fn refuse(
         cause: CooldownCause,
         reset: Option<ResetTime>,
         (claimed, now): (Time, Time),
@@ -192,7 +192,7 @@ mod tests {
         before: Option<&Cooldown>,
         random: u64,
     ) -> CooldownChange {
-        meet(CooldownCause::Limit, reset, times, before, random)
+        refuse(CooldownCause::Limit, reset, times, before, random)
     }
 
     fn new_cooldown(change: CooldownChange) -> Cooldown {
@@ -203,79 +203,79 @@ mod tests {
     }
 
     #[test]
-    fn pauses_last_as_named_or_grow() {
+    fn cooldowns_last_until_the_named_time_or_grow() {
         let now = start();
         let at = |seconds| now.plus_seconds(seconds);
-        let meet = |reset, at, before| new_cooldown(limit(reset, (at, at), before, u64::MAX));
+        let refuse = |reset, at, before| new_cooldown(limit(reset, (at, at), before, u64::MAX));
         let least = |reset| new_cooldown(limit(Some(reset), (now, now), None, 0)).until.seconds_since(now);
-        let exact = meet(Some(ResetTime::Exact(at(100.0))), now, None);
+        let exact = refuse(Some(ResetTime::Exact(at(100.0))), now, None);
         assert_eq!((exact.until.seconds_since(now), exact.certainty), (105.0, Certainty::Exact));
         assert_eq!(least(ResetTime::Exact(at(100.0))), 102.0);
-        let clock = meet(Some(ResetTime::Clock(at(100.0))), now, None);
+        let clock = refuse(Some(ResetTime::Clock(at(100.0))), now, None);
         assert_eq!((clock.until.seconds_since(now), clock.certainty), (190.0, Certainty::Named));
         assert_eq!(least(ResetTime::Clock(at(100.0))), 160.0);
-        let first = meet(None, now, None);
+        let first = refuse(None, now, None);
         assert_eq!((first.strikes, first.until.seconds_since(now).round()), (1, 300.0));
-        let again = meet(None, first.until, Some(&first));
+        let again = refuse(None, first.until, Some(&first));
         assert_eq!((again.strikes, again.until.seconds_since(first.until).round()), (2, 600.0));
         let much_later = first.until.plus_seconds(10_000.0);
-        assert_eq!(meet(None, much_later, Some(&first)).strikes, 1);
+        assert_eq!(refuse(None, much_later, Some(&first)).strikes, 1);
     }
 
     #[test]
-    fn a_time_that_has_passed_is_a_short_pause_that_grows() {
+    fn a_reset_time_in_the_past_is_a_short_cooldown_that_grows() {
         let now = start();
-        let meet = |now, before: Option<&Cooldown>, random| {
+        let refuse = |now, before: Option<&Cooldown>, random| {
             new_cooldown(limit(Some(ResetTime::Passed), (now, now), before, random))
         };
-        assert_eq!(meet(now, None, 0).until.seconds_since(now), 60.0);
-        let mut last = meet(now, None, u64::MAX);
+        assert_eq!(refuse(now, None, 0).until.seconds_since(now), 60.0);
+        let mut last = refuse(now, None, u64::MAX);
         assert_eq!(last.until.seconds_since(now), 90.0);
         for expected in [180.0, 360.0, 720.0, 1440.0, 2880.0, 3600.0, 3600.0] {
-            let next = meet(last.until, Some(&last), u64::MAX);
+            let next = refuse(last.until, Some(&last), u64::MAX);
             assert_eq!(next.until.seconds_since(last.until), expected);
             last = next;
         }
     }
 
     #[test]
-    fn runs_that_meet_a_limit_together_meet_it_once() {
+    fn concurrent_refusals_by_one_limit_count_once() {
         let claimed = start();
         let now = claimed.plus_seconds(10.0);
         let at = |seconds: f64| claimed.plus_seconds(seconds);
-        let meet = |reset, now, before: &Cooldown| limit(reset, (claimed, now), Some(before), 0);
+        let refuse = |reset, now, before: &Cooldown| limit(reset, (claimed, now), Some(before), 0);
         let guess = new_cooldown(limit(None, (claimed, now), None, 0));
-        assert_eq!(meet(None, now, &guess), CooldownChange::Keep);
-        let named = new_cooldown(meet(Some(ResetTime::Clock(at(30.0))), now, &guess));
+        assert_eq!(refuse(None, now, &guess), CooldownChange::Keep);
+        let named = new_cooldown(refuse(Some(ResetTime::Clock(at(30.0))), now, &guess));
         assert!(
             named.certainty == Certainty::Named && named.until < guess.until,
             "a named time counts more than a guess"
         );
         assert_eq!((named.strikes, named.since), (1, guess.since));
-        assert_eq!(meet(None, now, &named), CooldownChange::Keep);
+        assert_eq!(refuse(None, now, &named), CooldownChange::Keep);
         assert_eq!(
-            meet(Some(ResetTime::Clock(at(30.0))), now, &named),
+            refuse(Some(ResetTime::Clock(at(30.0))), now, &named),
             CooldownChange::Keep,
             "the same notice"
         );
-        let other = new_cooldown(meet(Some(ResetTime::Clock(at(600.0))), now, &named));
+        let other = new_cooldown(refuse(Some(ResetTime::Clock(at(600.0))), now, &named));
         assert_eq!(other.until, at(660.0), "a later notice counts more");
         assert_eq!(
-            new_cooldown(meet(Some(ResetTime::Clock(at(30.0))), now, &other)).until,
+            new_cooldown(refuse(Some(ResetTime::Clock(at(30.0))), now, &other)).until,
             at(90.0),
             "shorter, too"
         );
-        let exact = new_cooldown(meet(Some(ResetTime::Exact(at(45.0))), now, &other));
+        let exact = new_cooldown(refuse(Some(ResetTime::Exact(at(45.0))), now, &other));
         assert_eq!((exact.until, exact.certainty), (at(47.0), Certainty::Exact));
-        assert_eq!(meet(Some(ResetTime::Clock(at(9000.0))), now, &exact), CooldownChange::Keep);
-        assert_eq!(new_cooldown(meet(Some(ResetTime::Exact(at(9000.0))), now, &exact)).until, at(9002.0));
+        assert_eq!(refuse(Some(ResetTime::Clock(at(9000.0))), now, &exact), CooldownChange::Keep);
+        assert_eq!(new_cooldown(refuse(Some(ResetTime::Exact(at(9000.0))), now, &exact)).until, at(9002.0));
         // A long run from before the cooldown that meets the limit after it: a cooldown again, no new strike.
-        let late = new_cooldown(meet(None, guess.until.plus_seconds(1.0), &guess));
+        let late = new_cooldown(refuse(None, guess.until.plus_seconds(1.0), &guess));
         assert_eq!((late.strikes, late.since), (1, guess.until.plus_seconds(1.0)));
     }
 
     #[test]
-    fn only_an_answer_from_after_the_pause_ends_it() {
+    fn only_a_run_from_after_the_cooldown_ends_it() {
         let claimed = start();
         let guess = new_cooldown(limit(None, (claimed, claimed), None, 0));
         assert_eq!(after_success(claimed, Some(&guess)), CooldownChange::Keep);
@@ -284,14 +284,18 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_account_is_tried_by_one_task_every_few_minutes() {
+    fn a_refused_account_is_probed_by_one_task_every_few_minutes() {
         let now = start();
         let refuse = |claimed, now, before: Option<&Cooldown>| {
-            meet(CooldownCause::Account, None, (claimed, now), before, u64::MAX)
+            refuse(CooldownCause::Account, None, (claimed, now), before, u64::MAX)
         };
         let mut account = new_cooldown(refuse(now, now, None));
         assert_eq!((account.until.seconds_since(now), account.certainty), (120.0, Certainty::Guess));
-        assert_eq!(refuse(now, now.plus_seconds(1.0), Some(&account)), CooldownChange::Keep, "met together");
+        assert_eq!(
+            refuse(now, now.plus_seconds(1.0), Some(&account)),
+            CooldownChange::Keep,
+            "refused together"
+        );
         for seconds in [240.0, 480.0, 900.0, 900.0] {
             assert_eq!(
                 reserve_probe(Some(&account), account.until.plus_seconds(-1.0), 0),
@@ -309,11 +313,11 @@ mod tests {
     }
 
     #[test]
-    fn of_two_obstacles_the_one_counts_that_lasts() {
+    fn the_cause_that_lasts_longer_wins() {
         let now = start();
         let later = now.plus_seconds(10.0);
-        let begin = |cause| new_cooldown(meet(cause, None, (now, now), None, 0));
-        let then = |cause, before: &Cooldown| meet(cause, None, (later, later), Some(before), 0);
+        let begin = |cause| new_cooldown(refuse(cause, None, (now, now), None, 0));
+        let then = |cause, before: &Cooldown| refuse(cause, None, (later, later), Some(before), 0);
         let (limit, busy, account) =
             (begin(CooldownCause::Limit), begin(CooldownCause::Overloaded), begin(CooldownCause::Account));
         assert!(busy.until.seconds_since(now) <= 60.0);
@@ -327,22 +331,22 @@ mod tests {
         );
         let asked = Cooldown { cause: CooldownCause::Asked, ..limit };
         for cause in [CooldownCause::Limit, CooldownCause::Overloaded, CooldownCause::Account] {
-            assert_eq!(then(cause, &asked), CooldownChange::Keep, "a person said so");
+            assert_eq!(then(cause, &asked), CooldownChange::Keep, "set by a person");
         }
         assert_eq!(after_success(later, Some(&asked)), CooldownChange::Keep);
     }
 
     #[test]
-    fn a_limit_of_one_model_is_about_that_model() {
+    fn a_limit_of_one_model_applies_to_that_model() {
         let vendor_refusal =
             VendorRefusal { model: Some("Opus".to_string()), ..vendor_refusal(CooldownCause::Limit, None) };
-        let scope = |asked| {
-            let scope = CooldownScope::of_refusal(&vendor_refusal, "claude", asked);
+        let scope = |requested| {
+            let scope = CooldownScope::of_refusal(&vendor_refusal, "claude", requested);
             (scope.model, scope.by_default)
         };
         let opus = Some("opus".to_string());
         assert_eq!(scope(Some("claude-opus-5-5")), (opus.clone(), false));
-        assert_eq!(scope(None), (opus, true), "the default is what met it");
+        assert_eq!(scope(None), (opus, true), "the default model was refused");
         assert_eq!(scope(Some("anthropic/Sonnet")), (Some("sonnet".to_string()), false));
     }
 }

@@ -1,7 +1,7 @@
 //! The event loop of a dispatcher: claims a task whenever a slot is free, starts its run and reports its result.
 //!
-//! One thread decides. Each run has a thread of its own, which supervises the agent through its guard. One
-//! thread renews the leases, and one waits for changes in the lanes.
+//! One thread runs the loop and decides what to do. Each run has its own thread, which supervises the agent
+//! through its guard. One thread renews the leases, and one waits for changes in the lanes.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -31,12 +31,12 @@ use crate::error::{ErrorKind, Result};
 use crate::model::{Cooldown, Task, Time};
 use crate::store::{ClaimRequest, DISPATCHER, LaneQuery, Store};
 
-/// Time between two searches for dispatchers that died.
+/// Time between two searches for dead dispatchers.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(5);
-/// Number of searches, and time between them, for dispatchers that are dying when `once` is about to end.
+/// Maximum number of searches, and time between them, for dispatchers that are exiting when `once` is about to end.
 const FINAL_RECOVERIES: u32 = 100;
 const FINAL_RECOVERY_PAUSE: Duration = Duration::from_millis(20);
-/// Maximum time until the watching thread notices that the dispatcher ends.
+/// Maximum time until the thread that watches the lanes notices the end of the dispatcher.
 const END_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time to wait after an error of the store.
 const STORE_RETRY_PAUSE: Duration = Duration::from_secs(2);
@@ -52,7 +52,7 @@ pub(crate) struct Dispatcher<'a> {
     receiver: Receiver<Wakeup>,
 }
 
-/// What a dispatcher has done.
+/// The totals of a dispatcher.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DispatchSummary {
     /// Number of tasks answered.
@@ -64,7 +64,7 @@ pub(crate) struct DispatchSummary {
 /// A run in progress.
 struct ActiveRun {
     lane: String,
-    session: Option<String>,
+    session_id: Option<String>,
     stop: StopHandle,
 }
 
@@ -79,11 +79,11 @@ struct LoopState {
     stop_at: Option<Instant>,
     /// When the last retry of this dispatcher is due; `once` waits for it.
     retry_until: Option<Time>,
-    /// When to search for dispatchers that died.
+    /// When to search for dead dispatchers next.
     recover_at: Instant,
-    /// End of each cooldown that has been reported, by its key.
+    /// End of each cooldown that has been reported, by the key of the cooldown.
     reported_cooldowns: BTreeMap<String, Time>,
-    /// How often `once` has deferred its end for dispatchers that are dying.
+    /// Number of times that `once` has deferred its end for dispatchers that are exiting.
     final_recoveries: u32,
 }
 
@@ -106,8 +106,8 @@ impl LoopState {
 }
 
 impl<'a> Dispatcher<'a> {
-    /// Creates a dispatcher that starts with `plan` and follows its changes; `observe` receives its events, from
-    /// several threads.
+    /// Creates a dispatcher that starts with `plan` and reloads it with `reloader`. Several threads call `observe`
+    /// with its events.
     pub(crate) fn new(
         store: &'a Store,
         plan: Plan,
@@ -119,7 +119,7 @@ impl<'a> Dispatcher<'a> {
         Self { store, plan: Arc::new(plan), reloader, guard_pool, observe, sender, receiver }
     }
 
-    /// Returns a handle that ends the dispatcher.
+    /// Returns a handle with which another thread ends the dispatcher.
     pub(crate) fn shutdown_handle(&self) -> ShutdownHandle {
         ShutdownHandle(self.sender.clone())
     }
@@ -169,13 +169,13 @@ impl<'a> Dispatcher<'a> {
     }
 }
 
-/// What wakes the event loop.
+/// A message that wakes the event loop.
 enum Wakeup {
     /// A lane has changed: a task may be claimable.
     LanesChanged,
     /// A run is over and reported.
     RunReported(ReportedRun),
-    /// The dispatcher is to end.
+    /// The end of the dispatcher was requested.
     EndRequested,
 }
 
@@ -184,9 +184,9 @@ enum Wakeup {
 pub(crate) struct ShutdownHandle(Sender<Wakeup>);
 
 impl ShutdownHandle {
-    /// Requests the end once.
+    /// Requests the end: draining at the first call, immediately at the second.
     pub(crate) fn end(&self) {
-        // Fails only if the dispatcher has ended already.
+        // Fails only if the dispatcher has already ended.
         let _ = self.0.send(Wakeup::EndRequested);
     }
 }
@@ -227,7 +227,7 @@ impl LaneWatcher {
     }
 }
 
-/// The event loop and everything it uses.
+/// What the event loop uses.
 struct EventLoop<'env> {
     store: &'env Store,
     observe: &'env (dyn Fn(DispatchEvent) + Sync),
@@ -256,7 +256,7 @@ impl<'env> EventLoop<'env> {
                         None => return Ok(state.summary),
                     },
                     Ok(_) => {}
-                    // The store needs a repair by a person, for which `once` does not wait.
+                    // A person must repair the store; `once` does not wait for that.
                     Err(error) if error.kind() == ErrorKind::Corrupt && self.is_done(&state) => {
                         return Err(error);
                     }
@@ -275,14 +275,14 @@ impl<'env> EventLoop<'env> {
         }
     }
 
-    /// Applies changes of the configuration, and checks which lanes are ready.
+    /// Reloads the configuration if it has changed, and checks which lanes are ready.
     fn reload_config(&self, state: &mut LoopState) {
         match state.reloader.reload_if_changed(self.store, &state.plan) {
             None => {}
             Some(Ok(plan)) => {
                 state.plan = Arc::new(plan);
                 self.lane_watcher.change(self.store, state.plan.lanes());
-                self.registration.replan(&state.plan);
+                self.registration.set_plan(&state.plan);
                 (self.observe)(DispatchEvent::Reloaded { lanes: state.plan.lanes() });
                 state.plan.warnings.iter().for_each(|warning| self.warn(warning.clone()));
             }
@@ -291,7 +291,7 @@ impl<'env> EventLoop<'env> {
         let changes = state.not_ready.check(&state.plan);
         if !changes.is_empty() {
             self.registration.set_not_ready(state.not_ready.to_object());
-            changes.into_iter().for_each(|moment| (self.observe)(moment));
+            changes.into_iter().for_each(|event| (self.observe)(event));
         }
     }
 
@@ -313,7 +313,7 @@ impl<'env> EventLoop<'env> {
             Ok(wake) => self.handle_wakeup(state, wake),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
         }
-        // All wakeups of one moment lead to one pass of the loop.
+        // One pass of the loop handles all wakeups that have arrived.
         while let Ok(wake) = self.receiver.try_recv() {
             self.handle_wakeup(state, wake);
         }
@@ -327,7 +327,7 @@ impl<'env> EventLoop<'env> {
             Wakeup::EndRequested => {
                 state.draining = true;
                 state.stop_at = state.plan.drain.and_then(|drain| Instant::now().checked_add(drain));
-                self.registration.drain();
+                self.registration.set_draining();
                 (self.observe)(DispatchEvent::Draining { running: state.running.len() });
             }
         }
@@ -352,13 +352,13 @@ impl<'env> EventLoop<'env> {
     }
 
     /// Reports a cooldown, once for each of its ends.
-    fn report_cooldown(&self, state: &mut LoopState, parked: &Cooldown) {
-        if state.reported_cooldowns.insert(parked.key(), parked.until) != Some(parked.until) {
-            (self.observe)(DispatchEvent::CooldownStarted(parked.clone()));
+    fn report_cooldown(&self, state: &mut LoopState, cooldown: &Cooldown) {
+        if state.reported_cooldowns.insert(cooldown.key(), cooldown.until) != Some(cooldown.until) {
+            (self.observe)(DispatchEvent::CooldownStarted(cooldown.clone()));
         }
     }
 
-    /// Claims and starts tasks while slots are free. Returns true if there was nothing to claim.
+    /// Claims tasks and starts their runs while slots are free. Returns true if there was nothing left to claim.
     fn fill_slots<'scope>(&self, state: &mut LoopState, scope: &'scope Scope<'scope, 'env>) -> Result<bool>
     where
         'env: 'scope,
@@ -369,7 +369,7 @@ impl<'env> EventLoop<'env> {
             recover(store, &plan.prices, self.observe)?;
         }
         while state.running.len() < plan.max_concurrent as usize {
-            // Created first: once a task is claimed nothing may prevent the start of its run.
+            // Created before the claim: once a task is claimed, nothing may prevent the start of its run.
             let stop = StopHandle::new()?;
             let Some((served, task)) = self.claim_from_first_lane(state)? else {
                 return Ok(true);
@@ -379,36 +379,36 @@ impl<'env> EventLoop<'env> {
         Ok(false)
     }
 
-    /// Claims a task from the first lane that has a matching one.
+    /// Claims a task from the first lane, in the order of the plan, that has a matching one.
     fn claim_from_first_lane(&self, state: &mut LoopState) -> Result<Option<(Arc<ServedLane>, Task)>> {
         let (store, plan) = (self.store, state.plan.clone());
         let admission = Admission::load(store)?;
         for served in &plan.served_lanes {
             let lane = &served.route.lane;
-            let at_work = state.running.values().filter(|run| run.lane == *lane).count();
-            let is_full = served.route.concurrency.is_some_and(|most| at_work >= most as usize);
-            if let Some(parked) = admission.blocking_cooldown(&served.account) {
-                self.report_cooldown(state, parked);
+            let running = state.running.values().filter(|run| run.lane == *lane).count();
+            let is_full = served.route.concurrency.is_some_and(|limit| running >= limit as usize);
+            if let Some(cooldown) = admission.blocking_cooldown(&served.account) {
+                self.report_cooldown(state, cooldown);
                 continue;
             }
             if is_full || state.not_ready.contains(lane) {
                 continue;
             }
-            let stopped = RefCell::new(Vec::new());
+            let cooldowns = RefCell::new(Vec::new());
             let admit = |task: &Task| {
-                let note = |parked| stopped.borrow_mut().push(parked);
-                admission.admit(served, task).map_err(note).unwrap_or(false)
+                let collect = |cooldown| cooldowns.borrow_mut().push(cooldown);
+                admission.admit(served, task).map_err(collect).unwrap_or(false)
             };
-            let known = &*state;
-            let want = LaneQuery { lanes: vec![lane.clone()], filter: served.filter.clone() };
-            let taker = ClaimRequest {
+            let current = &*state;
+            let query = LaneQuery { lanes: vec![lane.clone()], filter: served.filter.clone() };
+            let request = ClaimRequest {
                 owner: &plan.owner,
                 lease_seconds: plan.lease_seconds,
                 token: Some(self.prefix.token(store.random())),
-                accepts: &|task| self.conversation_is_free(known, task) && admit(task),
+                accepts: &|task| self.is_conversation_free(current, task) && admit(task),
             };
-            let claimed = store.claim_next_as(&want, &taker)?;
-            stopped.into_inner().iter().for_each(|parked| self.report_cooldown(state, parked));
+            let claimed = store.claim_next_as(&query, &request)?;
+            cooldowns.into_inner().iter().for_each(|cooldown| self.report_cooldown(state, cooldown));
             if let Some(task) = claimed {
                 return Ok(Some((served.clone(), task)));
             }
@@ -416,15 +416,16 @@ impl<'env> EventLoop<'env> {
         Ok(None)
     }
 
-    /// Returns whether no other run uses the task's conversation; the agents' programs do not check that.
-    fn conversation_is_free(&self, state: &LoopState, task: &Task) -> bool {
-        let Some(session) = metadata_text(task, "session_id") else {
+    /// Returns whether no other run uses the task's conversation, which the vendors' programs do not check.
+    fn is_conversation_free(&self, state: &LoopState, task: &Task) -> bool {
+        let Some(session_id) = metadata_text(task, "session_id") else {
             return true;
         };
-        let here = state.running.values().any(|run| run.session.as_deref() == Some(session));
-        !here && conversation_user(self.store, session, task.id.as_str()).is_none()
+        let is_used_here = state.running.values().any(|run| run.session_id.as_deref() == Some(session_id));
+        !is_used_here && conversation_user(self.store, session_id, task.id.as_str()).is_none()
     }
 
+    /// Starts the run of a claimed task on a thread of its own.
     fn start<'scope>(
         &self,
         state: &mut LoopState,
@@ -439,7 +440,7 @@ impl<'env> EventLoop<'env> {
         let Some(claim) = task.status.claim() else { return Ok(()) };
         let token = claim.token.clone();
         let id = task.id.to_string();
-        let session = metadata_text(&task, "session_id").map(str::to_string);
+        let session_id = metadata_text(&task, "session_id").map(str::to_string);
         self.registration.add(
             &id,
             RunEntry {
@@ -451,7 +452,7 @@ impl<'env> EventLoop<'env> {
                 deadline: None,
                 silence: None,
                 pid: None,
-                session_id: session.clone(),
+                session_id: session_id.clone(),
                 progress: None,
             },
         );
@@ -462,7 +463,7 @@ impl<'env> EventLoop<'env> {
             attempt: task.attempt,
         });
         self.lease_renewer.add(&task.id, &token, &stop);
-        let running = ActiveRun { lane: task.spec.lane.clone(), session, stop: stop.clone() };
+        let running = ActiveRun { lane: task.spec.lane.clone(), session_id, stop: stop.clone() };
         state.running.insert(id, running);
         let claimed_task = ClaimedTask { task, token, served, stop };
         let context = RunContext {
@@ -481,15 +482,17 @@ impl<'env> EventLoop<'env> {
         Ok(())
     }
 
-    /// Recovers tasks of dead dispatchers before `once` ends: they must not stay claimed until a lease ends.
-    /// Returns how long to wait before the next pass of the loop, or `None` if there is nothing to wait for.
+    /// Recovers the tasks of dead dispatchers before `once` ends, so that they do not stay claimed until their
+    /// leases end. Returns how long to wait before the next pass of the loop, or `None` if there is nothing to
+    /// wait for.
     ///
-    /// The registration of a dispatcher that was killed while it started an agent stays locked for a moment:
-    /// until the agent's program has replaced the forked process.
+    /// The registration of a dispatcher that was killed while it started an agent stays locked until the agent's
+    /// program has replaced the forked process.
     fn final_recovery(&self, state: &mut LoopState) -> Option<Duration> {
         let store = self.store;
-        let left = store.abandoned_workers(DISPATCHER).is_ok_and(|dead| !dead.is_empty());
-        if state.final_recoveries >= FINAL_RECOVERIES || !(left || store.has_exiting_worker(DISPATCHER)) {
+        let is_any_dead = store.abandoned_workers(DISPATCHER).is_ok_and(|dead| !dead.is_empty());
+        let is_needed = is_any_dead || store.has_exiting_worker(DISPATCHER);
+        if state.final_recoveries >= FINAL_RECOVERIES || !is_needed {
             return None;
         }
         state.final_recoveries += 1;
@@ -501,12 +504,12 @@ impl<'env> EventLoop<'env> {
 
     /// Returns whether `once` may end: nothing is running, and no retry of this dispatcher is pending.
     fn is_done(&self, state: &LoopState) -> bool {
-        let waits = state.retry_until.is_some_and(|until| self.store.now().wall < until);
-        state.plan.once && state.running.is_empty() && !waits
+        let is_retry_pending = state.retry_until.is_some_and(|until| self.store.now().wall < until);
+        state.plan.once && state.running.is_empty() && !is_retry_pending
     }
 }
 
-/// Runs one task and reports the result. Runs in a thread of its own.
+/// Runs the agent for a claimed task and reports the result. Called on a thread of its own.
 fn run_and_report(
     context: &RunContext<'_>,
     lease_renewer: &LeaseRenewer,
@@ -519,6 +522,7 @@ fn run_and_report(
     reported
 }
 
+/// Stops all runs.
 fn stop_all(state: &mut LoopState) {
     state.stop_at = None;
     for run in state.running.values() {

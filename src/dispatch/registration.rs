@@ -1,5 +1,5 @@
-//! The registration of a dispatcher among the workers: read by `status` and `workers`, and by the dispatcher
-//! that recovers its tasks should it die.
+//! The registration of a dispatcher among the workers. It is read by `status` and `workers`, and, if the
+//! dispatcher dies, by the one that recovers its tasks.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use crate::model::task::object;
 use crate::model::{ClaimToken, Time};
 use crate::store::{DISPATCHER, Registration, Store, WorkerInfo};
 
-/// Minimum time between two updates of the registration for progress alone.
+/// Minimum time between two updates of the registration that only change progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A run in the registration.
@@ -27,23 +27,23 @@ pub(crate) struct RunEntry {
     pub vendor: String,
     /// Id of the run.
     pub run: RunId,
-    /// State of the run as boards name it.
+    /// Name that boards show for the state of the run.
     pub in_progress: Option<String>,
     /// Start of the run.
     pub started_at: Time,
-    /// When the run is ended at the latest.
+    /// When the run times out.
     pub deadline: Option<Time>,
-    /// How long the agent may print nothing.
+    /// Maximum time without output.
     pub silence: Option<Duration>,
     /// Process id of the agent.
     pub pid: Option<u32>,
-    /// Id of the conversation.
+    /// Session id of the conversation.
     pub session_id: Option<String>,
     /// Latest line of progress.
     pub progress: Option<String>,
 }
 
-/// The registration of a running dispatcher and its content.
+/// The registration of this dispatcher, with its content.
 #[derive(Debug)]
 pub(crate) struct DispatcherRegistration {
     registration: Registration,
@@ -60,7 +60,7 @@ struct RegistrationState {
     written: Instant,
 }
 
-/// The common prefix of all claim tokens of a dispatcher, by which its claims are recognised.
+/// The common prefix of all claim tokens of a dispatcher, which identifies its claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenPrefix(String);
 
@@ -84,8 +84,8 @@ impl DispatcherRegistration {
     pub(crate) fn register(store: &Store, plan: &Plan, prefix: &TokenPrefix) -> Result<Self> {
         let data = object([
             ("claims", prefix.0.clone().into()),
-            ("vendors", vendors(plan)),
-            ("serves", serves(plan)),
+            ("vendors", accounts(plan)),
+            ("serves", served_lanes(plan)),
             ("max_concurrent", plan.max_concurrent.into()),
             ("unready", Value::Object(Object::new())),
             ("version", env!("CARGO_PKG_VERSION").into()),
@@ -107,11 +107,11 @@ impl DispatcherRegistration {
     }
 
     /// Updates the registration after a change of the configuration.
-    pub(crate) fn replan(&self, plan: &Plan) {
+    pub(crate) fn set_plan(&self, plan: &Plan) {
         let mut state = self.lock();
         state.info.lanes = plan.lanes();
-        state.info.data.insert("vendors".to_string(), vendors(plan));
-        state.info.data.insert("serves".to_string(), serves(plan));
+        state.info.data.insert("vendors".to_string(), accounts(plan));
+        state.info.data.insert("serves".to_string(), served_lanes(plan));
         state.info.data.insert("max_concurrent".to_string(), plan.max_concurrent.into());
         self.write(&mut state);
     }
@@ -139,7 +139,7 @@ impl DispatcherRegistration {
         }
     }
 
-    /// Records progress of a run; written at most once a second.
+    /// Records progress of a run. Writes the registration at most once a second.
     pub(crate) fn progress(&self, task_id: &str, text: &str) {
         let mut state = self.lock();
         if let Some(entry) = state.running.get_mut(task_id) {
@@ -158,7 +158,7 @@ impl DispatcherRegistration {
     }
 
     /// Records that no further tasks are claimed.
-    pub(crate) fn drain(&self) {
+    pub(crate) fn set_draining(&self) {
         let mut state = self.lock();
         state.draining = true;
         self.write(&mut state);
@@ -196,7 +196,7 @@ impl DispatcherRegistration {
         state.info.data.insert("running".to_string(), running);
         state.info.data.insert("draining".to_string(), state.draining.into());
         state.written = Instant::now();
-        // The registration only informs people; a full disk must not stop the dispatcher.
+        // An error is ignored: the registration only informs, and a full disk must not stop the dispatcher.
         let _ = self.registration.update(&state.info);
     }
 
@@ -205,8 +205,8 @@ impl DispatcherRegistration {
     }
 }
 
-/// Returns each lane with the account that serves it and the limits of its runs.
-fn serves(plan: &Plan) -> Value {
+/// Returns each served lane with its account, models and limits, as JSON.
+fn served_lanes(plan: &Plan) -> Value {
     let serves = plan.served_lanes.iter().map(|served| {
         let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs_f64());
         let classes = served.vendor.model_classes.iter();
@@ -223,8 +223,8 @@ fn serves(plan: &Plan) -> Value {
     serves.collect::<Vec<_>>().into()
 }
 
-/// Returns the accounts that may have a cooldown, sorted.
-fn vendors(plan: &Plan) -> Value {
+/// Returns the names of the accounts that may have a cooldown, sorted, as JSON.
+fn accounts(plan: &Plan) -> Value {
     let mut vendors: Vec<&str> = plan.served_lanes.iter().map(|served| served.account.as_str()).collect();
     vendors.sort_unstable();
     vendors.dedup();

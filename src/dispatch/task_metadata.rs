@@ -10,11 +10,11 @@ pub(super) fn metadata_text<'a>(task: &'a Task, key: &str) -> Option<&'a str> {
     task.spec.metadata.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// Returns the id of the conversation that the task continues.
+/// Returns the session id of the conversation that the task continues.
 ///
 /// # Errors
 /// A message for people if the id is not text.
-pub(super) fn session(task: &Task) -> Result<Option<&str>, String> {
+pub(super) fn session_id(task: &Task) -> Result<Option<&str>, String> {
     match task.spec.metadata.get("session_id") {
         None | Some(Value::Null | Value::String(_)) => Ok(metadata_text(task, "session_id")),
         Some(other) => {
@@ -32,7 +32,7 @@ pub(super) fn depth(task: &Task) -> u32 {
         Some(Value::Number(number)) => number.as_f64(),
         _ => metadata_text(task, "dispatch_depth").and_then(|depth| depth.parse().ok()),
     };
-    // Saturates: a depth beyond every number is beyond every limit.
+    // Saturates: the maximum depth is a `u32` too.
     depth.unwrap_or(0.0) as u32
 }
 
@@ -44,13 +44,13 @@ mod tests {
     #[test]
     fn a_conversation_is_text_and_a_depth_is_a_number() {
         let mut task = testing::task();
-        assert_eq!((session(&task), depth(&task)), (Ok(None), 0));
+        assert_eq!((session_id(&task), depth(&task)), (Ok(None), 0));
         task.spec.metadata.insert("session_id".to_string(), "s1".into());
-        assert_eq!(session(&task), Ok(Some("s1")));
+        assert_eq!(session_id(&task), Ok(Some("s1")));
         task.spec.metadata.insert("session_id".to_string(), Value::Null);
-        assert_eq!(session(&task), Ok(None));
+        assert_eq!(session_id(&task), Ok(None));
         task.spec.metadata.insert("session_id".to_string(), 17.into());
-        assert!(session(&task).expect_err("no text").ends_with("not 17"));
+        assert!(session_id(&task).expect_err("no text").ends_with("not 17"));
         for (given, expected) in [
             (Value::from("2"), 2),
             (2.into(), 2),

@@ -1,11 +1,11 @@
-//! What several unit tests need.
+//! Values that several unit tests use.
 
 use std::path::Path;
 
 use crate::model::json::parse_object;
 use crate::model::{Bookkeeping, Event, Status, Task, TaskId, TaskSpec, Time};
 
-/// An event of a task's history, with `data` as JSON text.
+/// Returns an event of a task's history; `data` is JSON text.
 pub(super) fn event(kind: &str, data: &str) -> Event {
     Event {
         n: None,
@@ -16,7 +16,7 @@ pub(super) fn event(kind: &str, data: &str) -> Event {
     }
 }
 
-/// A queued task about which nothing special is known.
+/// Returns a queued task with nothing but the required fields.
 pub(super) fn task() -> Task {
     let now = Time::from_micros(1_795_000_000_000_000);
     Task {
@@ -44,7 +44,7 @@ pub(super) fn task() -> Task {
     }
 }
 
-/// A workspace whose file was found in a repository, in `dir`.
+/// Returns a workspace whose file was discovered in a repository, in `dir`.
 pub(super) fn found_in_repository(dir: &Path, text: &str) -> crate::workspace::Config {
     let holder = dir.canonicalize().unwrap();
     std::fs::create_dir_all(holder.join(".git")).unwrap();

@@ -1,9 +1,9 @@
 //! Builds the text that an agent reads on its standard input.
 //!
-//! Everything that others wrote (the request, earlier answers) is put between markers that it cannot forge: they
-//! carry a fingerprint of the whole input, which no part of the input can contain. So an agent can distinguish the
-//! task from the material, and one sentence asks it to. Outside the markers are only the prompt of the task itself
-//! and names, each of which is one line whatever it contains.
+//! Text that others wrote (the request, earlier answers) stands between markers that it cannot forge: they contain
+//! a fingerprint of the whole input, which no part of the input can contain. So an agent can distinguish the task
+//! from the material, and one sentence of the prompt instructs it to. Outside the markers are only the prompt of
+//! the task itself and names, which are escaped so that each is one line.
 
 mod template;
 mod thread;
@@ -18,7 +18,7 @@ use crate::error::printable;
 pub(crate) use template::fill_template;
 pub(crate) use thread::{ThreadAnswer, ThreadLink, thread_history};
 
-/// Maximum size of a request that is included in the prompt, in bytes; of a larger one the agent gets the path.
+/// Maximum size of a request that is included in the prompt, in bytes; for a larger one, the prompt has the path.
 pub(crate) const MAX_REQUEST_BYTES: usize = 256 * 1024;
 
 /// Maximum length of a name or path, in characters.
@@ -47,7 +47,7 @@ pub(crate) struct PromptInput {
     pub request: Option<Artifact>,
     /// Further files to read.
     pub supporting_paths: Vec<String>,
-    /// Earlier answers of the conversation, oldest first.
+    /// Earlier answers of the thread, oldest first.
     pub thread: Vec<ThreadAnswer>,
     /// The outcomes of earlier attempts, oldest first.
     pub earlier_attempts: Vec<String>,
@@ -74,7 +74,7 @@ impl Artifact {
     }
 }
 
-/// Returns a name or path as one line with unusual characters escaped. Other implementations accept any name.
+/// Returns a name or path as one line, with unusual characters escaped: other implementations accept any name.
 fn name(text: &str) -> String {
     let mut shown: String = printable(text.trim()).chars().take(MAX_NAME_CHARS + 1).collect();
     if shown.chars().count() > MAX_NAME_CHARS {
@@ -84,7 +84,7 @@ fn name(text: &str) -> String {
     shown
 }
 
-/// Returns the text of the prompt.
+/// Returns the prompt of a run that starts a conversation.
 pub(crate) fn build(input: &PromptInput) -> String {
     let mut out = Text { nonce: nonce(input), task_id: input.task_id.clone(), text: String::new() };
     if let Some(effort) = &input.effort_hint {
@@ -99,7 +99,7 @@ pub(crate) fn build(input: &PromptInput) -> String {
     } else {
         out.paragraph(&input.prompt);
     }
-    out.places(input);
+    out.locations(input);
     out.explain_markers(input);
     out.request(input.request.as_ref());
     out.thread(&input.thread);
@@ -108,8 +108,8 @@ pub(crate) fn build(input: &PromptInput) -> String {
     out.text
 }
 
-/// Returns the prompt for an agent that resumes its conversation after an interruption for the reason `why`. It has
-/// the task already; only the claim is new.
+/// Returns the prompt of a run that resumes a conversation after an interruption for the reason `why`. The
+/// conversation contains the task already; only the claim is new.
 pub(crate) fn resume_prompt(input: &PromptInput, why: &str) -> String {
     let mut out = Text { nonce: nonce(input), task_id: input.task_id.clone(), text: String::new() };
     out.paragraph(&format!(
@@ -155,7 +155,7 @@ impl Text {
         }
     }
 
-    /// Appends how every answer must end.
+    /// Appends the instructions on how to end the answer.
     fn closing(&mut self, wants_json: bool) {
         if wants_json {
             self.paragraph("Answer with one JSON value and nothing else before it.");
@@ -167,7 +167,7 @@ impl Text {
         );
     }
 
-    /// Explains the markers, if there are any. If a task has no prompt of its own, its request is the task.
+    /// Explains the markers, if there are any. If the task has no prompt of its own, its request is the task.
     fn explain_markers(&mut self, input: &PromptInput) {
         let request = input.request.as_ref().is_some_and(|request| matches!(request.text(), Some(Ok(_))));
         if !request && input.thread.is_empty() && input.earlier_attempts.is_empty() {
@@ -184,7 +184,8 @@ impl Text {
         ));
     }
 
-    fn places(&mut self, input: &PromptInput) {
+    /// Appends where to work, and further files to read.
+    fn locations(&mut self, input: &PromptInput) {
         let mut lines = String::new();
         let named =
             [("Worktree", &input.worktree), ("Branch", &input.branch), ("Task page", &input.task_url)];
@@ -236,6 +237,7 @@ impl Text {
         self.marked("ATTEMPTS", &attempts.join("\n"));
     }
 
+    /// Appends `body` between markers of the kind `what`.
     fn marked(&mut self, what: &str, body: &str) {
         let (id, nonce) = (self.task_id.clone(), self.nonce.clone());
         self.line(&format!("<<<{what} {id} {nonce}"));
@@ -247,7 +249,7 @@ impl Text {
     }
 }
 
-/// Returns a fingerprint of every part that others wrote. To forge a marker, a part would have to contain a
+/// Returns a fingerprint of all parts that others wrote. To forge a marker, a part would have to contain a
 /// fingerprint of itself.
 fn nonce(input: &PromptInput) -> String {
     let mut hash = Sha256::new();

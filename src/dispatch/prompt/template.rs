@@ -2,11 +2,11 @@
 
 use crate::{Error, Result};
 
-/// Fills values into a template: `{name}` stands for a value, `{{` and `}}` for braces.
+/// Replaces the placeholders of a template: `{name}` by a value, `{{` and `}}` by braces.
 ///
 /// # Errors
-/// `Config` for an unknown name, because a misspelt one would silently be missing from every prompt, and for a
-/// single brace.
+/// `Config` for an unknown name, because a misspelt one would be missing from every prompt without notice, and for
+/// a single brace.
 pub(crate) fn fill_template(template: &str, values: &[(&str, &str)]) -> Result<String> {
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
@@ -19,13 +19,14 @@ pub(crate) fn fill_template(template: &str, values: &[(&str, &str)]) -> Result<S
             rest = after;
             continue;
         }
-        let known = || values.iter().map(|(name, _)| format!("{{{name}}}")).collect::<Vec<_>>().join(" ");
+        let known_names =
+            || values.iter().map(|(name, _)| format!("{{{name}}}")).collect::<Vec<_>>().join(" ");
         let (name, after) = after.split_once('}').filter(|_| brace == "{").ok_or_else(|| {
             Error::config(format!("a single {brace} in a template; write {brace}{brace} for a brace"))
         })?;
         let (_, value) = values.iter().find(|(known, _)| *known == name).ok_or_else(|| {
             Error::config(format!("unknown placeholder {{{}}}", crate::error::printable(name)))
-                .with_hint(format!("known placeholders are {}; write {{{{ for a brace", known()))
+                .with_hint(format!("known placeholders are {}; write {{{{ for a brace", known_names()))
         })?;
         out.push_str(value);
         rest = after;
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn templates_fill_and_complain() {
+    fn templates_are_filled_and_checked() {
         let values = [("task_id", "t1"), ("lane", "{lane}")];
         let fill = |template| fill_template(template, &values);
         assert_eq!(fill("do {task_id} in {lane} {{x}}").expect("fine"), "do t1 in {lane} {x}");

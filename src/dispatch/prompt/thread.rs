@@ -1,11 +1,11 @@
-//! The earlier answers of a conversation.
+//! The earlier answers of a thread: of the tasks that a task continues (`parent_task_id`).
 
-/// Maximum size of a history, all answers together, in bytes.
+/// Maximum size of all answers of a history together, in bytes.
 pub(super) const MAX_THREAD_BYTES: usize = 192 * 1024;
-/// Maximum size of one answer in a history, in bytes.
+/// Maximum size of one answer in a history, in bytes; a longer one is cut in the middle.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// One answer of a conversation.
+/// An earlier answer of a thread.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ThreadAnswer {
     /// The id of the answered task.
@@ -16,16 +16,16 @@ pub(crate) struct ThreadAnswer {
     pub body: String,
 }
 
-/// A task that may belong to a conversation.
+/// A task of a thread.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ThreadLink {
-    /// The id of the previous task in the conversation.
+    /// The id of the previous task in the thread.
     pub parent: Option<String>,
     /// Its answer, if it has one.
     pub answer: Option<ThreadAnswer>,
 }
 
-/// Returns the earlier answers of a conversation, oldest first. `find_task` finds a task by its id. A parent that is
+/// Returns the earlier answers of a thread, oldest first. `find_task` returns the task with an id. A parent that is
 /// missing, unreadable or already visited (a cycle) ends the history, and so does the limit for all answers.
 pub(crate) fn thread_history(
     task_id: &str,

@@ -115,7 +115,7 @@ pub(crate) fn command_line(
         let cwd = crate::error::printable(&cwd.to_string_lossy());
         return Err(PrepareError::task(format!("the working directory {cwd} does not exist")));
     }
-    let resume_id = match task_metadata::session(task) {
+    let resume_id = match task_metadata::session_id(task) {
         Ok(session) => session.or(continued).map(str::to_string),
         Err(message) => return Err(PrepareError::task(message)),
     };
